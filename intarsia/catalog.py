@@ -1,0 +1,211 @@
+"""The catalogue: every part by kind and name, as one table. Nothing is registered by being imported.
+
+``locate("backbone", "ResNetV1c")`` gives "intarsia.backbones.resnet:ResNetV1c" without importing anything;
+``resolve`` imports that one module and returns the class. A name may also be
+
+* an alias that OpenMMLab's configs use: ``mmseg.FCNHead``, ``mmdet.DiceLoss``, ``mmpretrain.ConvNeXt``;
+* an import path of the user's own: ``mypackage.heads:MyHead``;
+* a name the user registered with ``@register("head")``, or declared as an entry point of the group ``intarsia.parts``
+  under the name ``kind.Name``.
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.metadata
+from collections.abc import Callable
+from functools import cache
+from typing import Any, TypeVar
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+SCOPES = ("mmseg.", "mmdet.", "mmpretrain.", "mmcls.", "mmengine.", "mmcv.")
+"""Prefixes of OpenMMLab's registries; they carry no meaning here, since one table holds everything."""
+
+TABLE: dict[str, dict[str, str]] = {
+    "model": {
+        "EncoderDecoder": "intarsia.models.encoder_decoder:EncoderDecoder",
+    },
+    "task": {
+        "SemanticSegmentation": "intarsia.tasks.semantic:SemanticSegmentation",
+    },
+    "backbone": {
+        "FastSCNN": "intarsia.methods.fast_scnn:FastSCNN",
+        "MixVisionTransformer": "intarsia.backbones.mit:MixVisionTransformer",
+        "ResNeXt": "intarsia.backbones.resnet:ResNeXt",
+        "ResNet": "intarsia.backbones.resnet:ResNet",
+        "ResNetV1c": "intarsia.backbones.resnet:ResNetV1c",
+        "ResNetV1d": "intarsia.backbones.resnet:ResNetV1d",
+    },
+    "neck": {},
+    "head": {
+        "DepthwiseSeparableFCNHead": "intarsia.methods.fast_scnn:DepthwiseSeparableFCNHead",
+        "FCNHead": "intarsia.methods.fcn:FCNHead",
+        "SegformerHead": "intarsia.methods.segformer:SegformerHead",
+    },
+    "norm": {"Norm": "intarsia.layers.norm:Norm"},
+    "activation": {"Activation": "intarsia.layers.activation:Activation"},
+    "loss": {
+        "CrossEntropyLoss": "intarsia.losses.cross_entropy:CrossEntropyLoss",
+    },
+    "sampler": {},
+    "dataset": {
+        "ADE20KDataset": "intarsia.data.datasets.ade20k:ADE20KDataset",
+        "BaseSegDataset": "intarsia.data.datasets.folder:FolderDataset",
+        "CityscapesDataset": "intarsia.data.datasets.cityscapes:CityscapesDataset",
+        "ConcatDataset": "intarsia.data.datasets.wrappers:ConcatDataset",
+        "FolderDataset": "intarsia.data.datasets.folder:FolderDataset",
+        "PascalVOCDataset": "intarsia.data.datasets.pascal_voc:PascalVOCDataset",
+        "RepeatDataset": "intarsia.data.datasets.wrappers:RepeatDataset",
+    },
+    "transform": {
+        "Pad": "intarsia.data.transforms.geometry:Pad",
+        "PhotoMetricDistortion": "intarsia.data.transforms.colour:PhotoMetricDistortion",
+        "RandomChoiceResize": "intarsia.data.transforms.geometry:RandomChoiceResize",
+        "RandomCrop": "intarsia.data.transforms.geometry:RandomCrop",
+        "RandomFlip": "intarsia.data.transforms.geometry:RandomFlip",
+        "RandomResize": "intarsia.data.transforms.geometry:RandomResize",
+        "Resize": "intarsia.data.transforms.geometry:Resize",
+        "ResizeShortestEdge": "intarsia.data.transforms.geometry:ResizeShortestEdge",
+        "ResizeToMultiple": "intarsia.data.transforms.geometry:ResizeToMultiple",
+    },
+    "metric": {"IoUMetric": "intarsia.metrics.iou:IoUMetric"},
+    "optimizer": {
+        "Adam": "torch.optim:Adam",
+        "AdamW": "torch.optim:AdamW",
+        "SGD": "torch.optim:SGD",
+    },
+}
+"""kind -> name -> "module:attribute"."""
+
+NOT_YET: dict[str, tuple[str, ...]] = {
+    "model": ("CascadeEncoderDecoder", "DepthEstimator", "MultimodalEncoderDecoder"),
+    "backbone": (
+        "BEiT", "BiSeNetV1", "BiSeNetV2", "CGNet", "CLIPTextEncoder", "ConvNeXt", "DDRNet", "ERFNet", "HRNet", "ICNet",
+        "MAE", "MSCAN", "MobileNetV2", "MobileNetV3", "PCPVT", "PIDNet", "PoolFormer", "ResNeSt", "STDCContextPathNet",
+        "STDCNet", "SVT", "SwinTransformer", "TIMMBackbone", "UNet", "VPD", "VisionTransformer",
+    ),
+    "neck": ("FPN", "Feature2Pyramid", "ICNeck", "JPU", "MLANeck", "MultiLevelNeck"),
+    "head": (
+        "ANNHead", "APCHead", "ASPPHead", "CCHead", "DAHead", "DDRHead", "DMHead", "DNLHead", "DPTHead",
+        "DepthwiseSeparableASPPHead", "EMAHead", "EncHead", "FPNHead", "GCHead", "ISAHead", "IterativeDecodeHead",
+        "KernelUpdateHead", "KernelUpdator", "LRASPPHead", "LightHamHead", "Mask2FormerHead", "MaskFormerHead", "NLHead",
+        "OCRHead", "PIDHead", "PSAHead", "PSPHead", "PointHead", "SETRMLAHead", "SETRUPHead", "STDCHead",
+        "SegmenterMaskTransformerHead", "SideAdapterCLIPHead", "UPerHead", "VPDDepthHead",
+    ),
+    "loss": (
+        "BoundaryLoss", "DiceLoss", "FocalLoss", "HuasdorffDisstanceLoss", "KLDivLoss", "LovaszLoss", "OhemCrossEntropy",
+        "SiLogLoss", "TverskyLoss",
+    ),
+    "sampler": ("OHEMPixelSampler",),
+    "dataset": (
+        "BDD100KDataset", "BaseCDDataset", "COCOStuffDataset", "ChaseDB1Dataset", "ClassBalancedDataset", "DRIVEDataset",
+        "DSDLSegDataset", "DarkZurichDataset", "DecathlonDataset", "HRFDataset", "ISPRSDataset", "LEVIRCDDataset",
+        "LIPDataset", "LoveDADataset", "MapillaryDataset_v1", "MapillaryDataset_v2", "MultiImageMixDataset", "NYUDataset",
+        "NightDrivingDataset", "PascalContextDataset", "PascalContextDataset59", "PotsdamDataset", "REFUGEDataset",
+        "STAREDataset", "SynapseDataset", "iSAIDDataset",
+    ),
+    "transform": (
+        "AdjustGamma", "Albu", "BioMedical3DPad", "BioMedical3DRandomCrop", "BioMedical3DRandomFlip",
+        "BioMedicalGaussianBlur", "BioMedicalGaussianNoise", "BioMedicalRandomGamma", "CLAHE", "ConcatCDInput",
+        "GenerateEdge", "LoadBiomedicalAnnotation", "LoadBiomedicalData", "LoadBiomedicalImageFromFile",
+        "LoadDepthAnnotation", "LoadMultipleRSImageFromFile", "LoadSingleRSImageFromFile", "RGB2Gray", "RandomCutOut",
+        "RandomDepthMix", "RandomMosaic", "RandomRotFlip", "RandomRotate", "Rerange", "SegRescale",
+    ),
+    "metric": ("CityscapesMetric", "DepthMetric"),
+}  # fmt: skip
+"""Parts of MMSegmentation 1.2.2 that have no implementation here yet: known by name, so that a message can say so."""
+
+_registered: dict[tuple[str, str], Any] = {}
+
+
+class UnknownPart(ValueError):
+    """A name that is in no table. `suggestions` holds the nearest ones."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        self.kind, self.name = kind, name
+        self.not_yet = _bare(name) in NOT_YET.get(kind, ())
+        self.suggestions = [] if self.not_yet else difflib.get_close_matches(_bare(name), names(kind), n=3, cutoff=0.6)
+        if self.not_yet:
+            message = f"the {kind} {name!r} of MMSegmentation is not part of Intarsia yet"
+        else:
+            message = f"unknown {kind} {name!r}"
+            if self.suggestions:
+                message += f"; did you mean {' or '.join(map(repr, self.suggestions))}?"
+            message += f" Your own {kind} can be named by its import path: type='mypackage.module:{_bare(name) or 'Name'}'."
+        super().__init__(message)
+
+
+def _bare(name: str) -> str:
+    for scope in SCOPES:
+        if name.startswith(scope):
+            return name[len(scope) :]
+    return name
+
+
+def kinds() -> tuple[str, ...]:
+    """All kinds of parts."""
+    return tuple(TABLE)
+
+
+def names(kind: str) -> list[str]:
+    """All names of a kind, the user's own included, sorted."""
+    own = {name for k, name in _registered if k == kind}
+    return sorted({*TABLE.get(kind, {}), *own, *_entry_points().get(kind, {})})
+
+
+def register(kind: str, name: str | None = None) -> Callable[[T], T]:
+    """Decorator that adds a user's own class or function to the catalogue.
+
+    Raises ValueError if the name is taken by something else.
+    """
+
+    def add(part: T) -> T:
+        key = (kind, name or part.__name__)
+        taken = _registered.get(key) or TABLE.get(kind, {}).get(key[1])
+        if taken is not None and taken is not part:
+            raise ValueError(f"{kind} {key[1]!r} is already {taken!r}; register yours under another name")
+        _registered[key] = part
+        return part
+
+    return add
+
+
+def locate(kind: str, name: str) -> str:
+    """The "module:attribute" of a part, without importing it. Raises UnknownPart."""
+    bare = _bare(name)
+    own = _registered.get((kind, bare))
+    if own is not None:
+        return f"{own.__module__}:{own.__qualname__}"
+    if ":" in name:
+        return name
+    found = TABLE.get(kind, {}).get(bare) or _entry_points().get(kind, {}).get(bare)
+    if found is None:
+        raise UnknownPart(kind, name)
+    return found
+
+
+def resolve(kind: str, name: str) -> Any:
+    """The class or function of a part; imports its module. Raises UnknownPart, or ImportError naming the module."""
+    own = _registered.get((kind, _bare(name)))
+    if own is not None:
+        return own
+    module_name, _, attribute = locate(kind, name).partition(":")
+    part: Any = importlib.import_module(module_name)
+    for step in attribute.split("."):
+        if not hasattr(part, step):
+            raise UnknownPart(kind, name)
+        part = getattr(part, step)
+    return part
+
+
+@cache
+def _entry_points() -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for point in importlib.metadata.entry_points(group="intarsia.parts"):
+        kind, _, name = point.name.partition(".")
+        found.setdefault(kind, {})[name] = point.value
+    return found

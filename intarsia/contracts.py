@@ -1,0 +1,240 @@
+"""The nouns that all parts share, and the protocols between them.
+
+Shape letters used here and in every file that handles tensors:
+
+    N  images in a batch        K  classes, or channels of the logits
+    C  channels (bands)         H, W  height and width; h, w  the same at a head's own stride
+
+This module imports no torch: a data description, a report or a command-line help never needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+IGNORE_INDEX = 255
+"""The class index of a pixel that counts for nothing: no loss, no score. Labels wider than 8 bits keep it too."""
+
+Size = tuple[int, int]
+"""Height and width in pixels, in this order everywhere inside the package."""
+
+
+# --- What data is -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image on its way from file to batch. A transform returns a new one and never writes into the old.
+
+    image: (H, W, C), any dtype, any number of bands; colour images are RGB.
+    label: (H, W) class indices, ``ignore_index`` where nothing is said, or None when there is no ground truth.
+    maps: further (H, W) or (H, W, C) arrays that must move with the image: edges, depth.
+    """
+
+    image: npt.NDArray[Any]
+    label: npt.NDArray[np.integer[Any]] | None = None
+    maps: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    meta: SampleMeta = field(default_factory=lambda: SampleMeta())
+
+
+@dataclass(frozen=True, slots=True)
+class SampleMeta:
+    """Where a sample came from and how to undo what was done to its geometry.
+
+    original_size: of the image as read. ``valid`` is the part of the present image that is not padding.
+    flips: directions applied, in order; undone in reverse.
+    """
+
+    name: str = ""
+    image_path: str = ""
+    label_path: str = ""
+    original_size: Size = (0, 0)
+    valid: Size | None = None
+    flips: tuple[Literal["horizontal", "vertical"], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What the loader hands to a task.
+
+    images: (N, C, H, W) in their stored dtype; images smaller than the batch are padded at the right and bottom.
+    labels: (N, H, W) integers, or None. Under the "original size" policy of evaluation, a tuple of (H_i, W_i) instead.
+    sizes: for each image the (h, w) of its unpadded part.
+    maps: further named maps, (N, ...) each.
+    """
+
+    images: Tensor
+    labels: Tensor | tuple[Tensor, ...] | None
+    sizes: tuple[Size, ...]
+    metas: tuple[SampleMeta, ...]
+    maps: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch with every tensor on `device`."""
+        labels = self.labels
+        if isinstance(labels, tuple):
+            labels = tuple(label.to(device, non_blocking=True) for label in labels)
+        elif labels is not None:
+            labels = labels.to(device, non_blocking=True)
+        return Batch(
+            images=self.images.to(device, non_blocking=True),
+            labels=labels,
+            sizes=self.sizes,
+            metas=self.metas,
+            maps={name: value.to(device, non_blocking=True) for name, value in self.maps.items()},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSpec:
+    """One level of what a backbone gives: its channels, and its stride with respect to the input."""
+
+    channels: int
+    stride: int
+
+
+@dataclass(frozen=True, slots=True)
+class LossTerm:
+    """One named part of the training objective. A weight of 0 marks a quantity that is logged but not trained on.
+
+    value: scalar tensor, not yet weighted.
+    """
+
+    name: str
+    value: Tensor
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClassScore:
+    """Scores of one class in fractions of 1; nan where the class appears neither in truth nor in prediction."""
+
+    name: str
+    values: Mapping[str, float]
+    pixels: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What an evaluation found.
+
+    summary: metric name -> mean over the classes that are present ("mIoU", "aAcc", "mAcc" ...), fractions of 1.
+    absent: names of the classes without a single labelled pixel in this data.
+    """
+
+    summary: Mapping[str, float]
+    classes: tuple[ClassScore, ...]
+    absent: tuple[str, ...]
+    images: int
+    losses: Mapping[str, float] = field(default_factory=dict)
+
+
+# --- What the parts promise each other ----------------------------------------------------------------------------
+
+
+class Backbone(Protocol):
+    """images (N, C, H, W) -> one feature map per entry of `features`."""
+
+    features: tuple[FeatureSpec, ...]
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, ...]: ...
+
+
+class Neck(Protocol):
+    """Feature maps -> feature maps. `features` describes what comes out."""
+
+    features: tuple[FeatureSpec, ...]
+
+    def __call__(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]: ...
+
+
+class Head(Protocol):
+    """Feature maps -> logits (N, K, h, w) at the head's own stride. Owns no loss, no sampler, no accuracy.
+
+    in_index and in_channels say which levels it reads and what it expects there; assembly checks them.
+    """
+
+    in_index: int | tuple[int, ...]
+    in_channels: int | tuple[int, ...]
+    num_classes: int
+    align_corners: bool
+
+    def __call__(self, features: Sequence[Tensor]) -> Tensor: ...
+
+
+class Loss(Protocol):
+    """logits (N, K, H, W) in float32 and target (N, H, W) of class indices -> scalar."""
+
+    def __call__(self, logits: Tensor, target: Tensor) -> Tensor: ...
+
+
+class Model(Protocol):
+    """images (N, C, H, W), already normalised -> logits (N, K, h, w). One meaning, one return type."""
+
+    def __call__(self, images: Tensor) -> Tensor: ...
+
+    def training_outputs(self, images: Tensor) -> dict[str, Tensor]:
+        """Logits of every head by its name: "decode", and "aux" or "aux_0", "aux_1" ..., in the order of the losses."""
+        ...
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """Samples by index, with the names of what is in them. Labels are class indices: the label table is applied."""
+
+    classes: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    ignore_index: int
+
+    def __len__(self) -> int: ...
+
+    def load(self, index: int) -> Sample: ...
+
+
+class Transform(Protocol):
+    """A pure function of a sample and a random generator. Touches no global random state."""
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample: ...
+
+
+class Metric(Protocol):
+    """A running score whose memory does not grow with the number of images."""
+
+    def update(self, prediction: Tensor, label: Tensor) -> None:
+        """Count one image: both (H, W) class indices."""
+        ...
+
+    def state(self) -> Tensor:
+        """All counts in one tensor, so that processes can be summed with a single all-reduce."""
+        ...
+
+    def load_state(self, state: Tensor) -> None: ...
+
+    def report(self) -> Report: ...
+
+
+class Runtime(Protocol):
+    """Processes, devices and precision. `engine/runtime.py` is the one implementation."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    def setup(self, module: nn.Module, *optimizers: torch.optim.Optimizer) -> Any: ...
+
+    def backward(self, loss: Tensor) -> None: ...
+
+    def all_reduce_sum(self, value: Tensor) -> Tensor: ...
+
+
+PathLike = str | Path

@@ -1,0 +1,1 @@
+"""Pure functions of a sample and a random generator."""

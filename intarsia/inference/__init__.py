@@ -1,0 +1,1 @@
+"""From an image to a label map at its own size."""

@@ -1,0 +1,1 @@
+"""Running scores whose memory does not grow with the number of images."""

@@ -1,0 +1,1 @@
+"""Assembly of parts into networks: images to logits."""

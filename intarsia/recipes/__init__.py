@@ -1,0 +1,1 @@
+"""The published recipes by name."""

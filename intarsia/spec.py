@@ -1,0 +1,206 @@
+"""RunSpec: the frozen, typed description of one run.
+
+`config/lower.py` makes it out of a resolved config, `config/check.py` proves it buildable, `config/build.py` turns its
+components into objects. Everything in it is plain data; no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a value was written. Printed as ``file:line``; a command-line override has line 0."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A part to be built: a name of the catalogue and the arguments of its constructor.
+
+    args: plain values, tuples, nested Components, and tuples or dicts of them.
+    path: where it stands in the config ("model.decode_head"), for messages.
+    """
+
+    kind: str
+    type: str
+    args: Mapping[str, Any] = field(default_factory=dict)
+    path: str = ""
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PreprocessSpec:
+    """From stored pixels to network input: channel order, (x - mean) / std, padding.
+
+    size / size_divisor: what a batch is padded to; at most one of them. Padding is added after normalising.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    pad_value: float = 0.0
+    label_pad_value: int = 255
+    train_size: tuple[int, int] | None = None
+    train_size_divisor: int | None = None
+    eval_size: tuple[int, int] | None = None
+    eval_size_divisor: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeadLossSpec:
+    """The losses of one head, which OpenMMLab writes inside the head.
+
+    head: key of Model.training_outputs ("decode", "aux", "aux_0" ...).
+    losses: components of kind "loss", in order; `weights` beside them; `names` for the log ("loss_ce").
+    sampler: component of kind "sampler" that weighs pixels (OHEM), or None.
+    """
+
+    head: str
+    losses: tuple[Component, ...]
+    weights: tuple[float, ...]
+    names: tuple[str, ...]
+    ignore_index: int = 255
+    align_corners: bool = False
+    sampler: Component | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentedInference:
+    """Test-time augmentation: every scale with every flip, probabilities averaged."""
+
+    scales: tuple[float, ...] = (1.0,)
+    flips: tuple[str | None, ...] = (None,)
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceSpec:
+    """How an image becomes a label map.
+
+    num_classes: classes the user sees. `threshold` is set exactly when the model has one logit (sigmoid).
+    """
+
+    mode: Literal["whole", "slide", "slide_flip"] = "whole"
+    crop_size: tuple[int, int] | None = None
+    stride: tuple[int, int] | None = None
+    num_classes: int = 0
+    align_corners: bool = False
+    threshold: float | None = None
+    augmented: AugmentedInference | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DataSpec:
+    """One stream of samples: a dataset, what is done to each sample, and how samples are put together.
+
+    dataset: component of kind "dataset"; wrappers (concat, repeat) hold their parts in `args`.
+    transforms: components of kind "transform", loading and packing left out (they are the dataset's and the loader's).
+    label_size: "original" keeps ground truth at the size of its file, as evaluation must.
+    """
+
+    dataset: Component
+    transforms: tuple[Component, ...]
+    batch_size: int
+    workers: int = 2
+    shuffle: bool = False
+    label_size: Literal["input", "original"] = "input"
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """A length of training with its unit: "80k steps", "100 epochs", "30m"."""
+
+    value: float
+    unit: Literal["steps", "epochs", "seconds"]
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleSpec:
+    """One stretch of the learning-rate (or momentum) schedule, [begin, end) in steps or epochs."""
+
+    type: str
+    begin: int = 0
+    end: int | None = None
+    by_epoch: bool = False
+    parameter: Literal["lr", "momentum"] = "lr"
+    args: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class OptimSpec:
+    """The optimizer and everything around a step.
+
+    paramwise: the rules of `paramwise_cfg`, untouched; `constructor` says who reads them.
+    clip: arguments of gradient clipping (max_norm, norm_type) or None.
+    """
+
+    optimizer: Component
+    schedules: tuple[ScheduleSpec, ...] = ()
+    paramwise: Mapping[str, Any] = field(default_factory=dict)
+    constructor: str = "DefaultOptimWrapperConstructor"
+    clip: Mapping[str, float] | None = None
+    accumulate: int = 1
+    precision: Literal["32-true", "16-mixed", "bf16-mixed", "64-true"] = "32-true"
+    loss_scale: float | Literal["dynamic"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSpec:
+    """When the run is saved and what is kept."""
+
+    every: Duration
+    keep: int = 2
+    best_metric: str | None = "mIoU"
+    best_mode: Literal["max", "min"] = "max"
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeSpec:
+    """Where the run happens."""
+
+    devices: int = 1
+    synchronise_batch_norm: bool = False
+    deterministic: bool = False
+    cudnn_benchmark: bool = True
+    backend: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """Everything about one run.
+
+    A config without training keys (a weights file, a model fragment) has `train` and `optim` None.
+    notes: what lowering wants the user to know ("SyncBN becomes BN in a single process"), printed at the start.
+    source: the resolved config as plain values; written into run folders and weights files.
+    """
+
+    model: Component
+    preprocess: PreprocessSpec
+    losses: tuple[HeadLossSpec, ...]
+    inference: InferenceSpec
+    task: str = "SemanticSegmentation"
+    train: DataSpec | None = None
+    val: DataSpec | None = None
+    test: DataSpec | None = None
+    metric: Component | None = None
+    optim: OptimSpec | None = None
+    duration: Duration | None = None
+    evaluate_every: Duration | None = None
+    log_every: int = 50
+    checkpoint: CheckpointSpec | None = None
+    runtime: RuntimeSpec = field(default_factory=RuntimeSpec)
+    seed: int = 0
+    load_from: str | None = None
+    pretrained: tuple[tuple[str, str], ...] = ()
+    imports: tuple[str, ...] = ()
+    observers: tuple[Component, ...] = ()
+    notes: tuple[str, ...] = ()
+    source: Mapping[str, Any] = field(default_factory=dict)
