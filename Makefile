@@ -1,0 +1,57 @@
+# Two commands do everything on a machine with Python and make:
+#   make demo   installs into .venv, draws a small data set, trains on it, evaluates, predicts; pictures in demo/
+#   make test   the same environment, then ruff, mypy --strict and pytest
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+# Two test processes, one thread each: on a small machine more threads only wait for one another.
+TESTENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.PHONY: help install demo test lint types unit slow golden docs bench clean
+
+help:            ## what can be made
+	@grep -hE '^[a-z]+: .*##|^[a-z]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+
+install: $(STAMP)  ## the virtual environment with Intarsia and the tools to develop it
+
+$(STAMP): pyproject.toml
+	@echo "== creating $(VENV) with $$($(PYTHON) --version) and installing (about 3 minutes the first time)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Intarsia needs Python 3.10 or newer, found %d.%d" % sys.version_info[:2])'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@touch $@
+
+demo: $(STAMP)   ## train on drawn street scenes and show the result (3 minutes on 2 cores)
+	$(BIN)/intarsia demo --out demo
+
+test: lint types unit slow  ## ruff, mypy, pytest: what CI runs
+
+lint: $(STAMP)   ## style
+	@echo "== ruff"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(STAMP)  ## strict types
+	@echo "== mypy --strict"
+	@$(BIN)/mypy
+
+unit: $(STAMP)   ## quick tests, on two processes
+	@echo "== pytest"
+	@$(TESTENV) $(BIN)/python -m pytest -n 2 -q -m "not slow"
+
+slow: $(STAMP)   ## slow tests: whole command lines, trainings
+	@echo "== pytest, the slow group"
+	@$(TESTENV) $(BIN)/python -m pytest -n 2 -q -m slow
+
+golden: $(STAMP)  ## table of agreement with the reference numbers
+	@$(TESTENV) $(BIN)/python -m tests.golden.table
+
+docs: $(STAMP)   ## write the generated pages of docs/ again
+	@$(BIN)/python -m intarsia.config.vocabulary docs/vocabulary.md
+
+bench: $(STAMP)  ## all measurements of benchmarks/, minutes each
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:           ## remove the environment and everything made
+	rm -rf $(VENV) demo runs .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,88 @@
+"""Documentation is executed: every ``console`` and ``python`` block of README.md and docs/*.md, top to bottom.
+
+One page is one scratch folder, so that a later block can use what an earlier one made. In a ``console`` block the lines
+that start with ``$`` are commands. An HTML comment right before a block changes how the test treats it:
+
+    <!-- test: replace "600 steps" with "4 steps" -->   run it shorter than a reader would
+    <!-- test: skip, needs a GPU -->                    do not run it; the reason is obligatory
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+BLOCK = re.compile(r"(?P<notes>(?:<!-- test: [^\n]* -->\n)*)```(?P<language>console|python)\n(?P<body>.*?)```", re.DOTALL)
+NOTE = re.compile(r"<!-- test: (.*?) -->")
+REPLACE = re.compile(r'replace "([^"]+)" with "([^"]*)"')
+
+
+@dataclass(frozen=True)
+class Block:
+    language: str
+    body: str
+    line: int
+
+    def commands(self) -> list[str]:
+        if self.language == "python":
+            return [self.body]
+        joined = re.sub(r"\\\n\s*>?\s*", "", self.body)  # continued lines
+        return [line[2:] for line in joined.splitlines() if line.startswith("$ ")]
+
+
+def blocks(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    found = []
+    for match in BLOCK.finditer(text):
+        body, skipped = match["body"], False
+        for note in NOTE.findall(match["notes"]):
+            if note.startswith("skip"):
+                assert len(note) > len("skip, "), f"{page}: say why the block is skipped"
+                skipped = True
+            elif replacement := REPLACE.fullmatch(note):
+                assert replacement[1] in body, f"{page}: {replacement[1]!r} does not occur in the block"
+                body = body.replace(replacement[1], replacement[2])
+            else:
+                raise AssertionError(f"{page}: test note not understood: {note!r}")
+        if not skipped:
+            found.append(Block(match["language"], body, text[: match.start()].count("\n") + 1))
+    return found
+
+
+def runnable() -> list[Path]:
+    return [page for page in PAGES if blocks(page)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", runnable(), ids=lambda page: page.name)
+def test_page_runs(page: Path, tmp_path: Path) -> None:
+    bin_folder = Path(sys.executable).parent
+    environment = os.environ | {
+        "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}",
+        "INTARSIA_REPOSITORY": str(REPOSITORY),
+        "COLUMNS": "120",
+    }
+    for block in blocks(page):
+        for command in block.commands():
+            arguments = [sys.executable, "-c", command] if block.language == "python" else ["bash", "-euc", command]
+            done = subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+            assert done.returncode == 0, (
+                f"{page.name}:{block.line}: {command.strip()}\nexit {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+            )
+
+
+LINK = re.compile(r"\[[^\]]*\]\((?!https?://|mailto:|#)([^)#\s]+)(?:#[^)]*)?\)")
+
+
+@pytest.mark.parametrize("page", [*PAGES, REPOSITORY / "CONTRIBUTING.md", REPOSITORY / "CHANGELOG.md"], ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in LINK.findall(page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}, which does not exist"

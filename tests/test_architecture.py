@@ -1,0 +1,131 @@
+"""The import rules of docs/design.md section 2, read from the source text: who may import whom."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "intarsia"
+
+# room -> rooms it may import besides itself and the ground floor. A room is a folder of intarsia/, or a single file.
+GROUND = {"contracts", "spec", "catalog"}
+MAY_IMPORT = {
+    "contracts": set(),
+    "spec": set(),
+    "catalog": set(),
+    "layers": set(),
+    "losses": set(),
+    "backbones": {"layers"},
+    "methods": {"layers", "losses"},
+    "models": {"layers"},
+    "tasks": {"models", "losses", "layers"},
+    "data": set(),
+    "metrics": set(),
+    "visual": set(),
+    "weights": set(),
+    "recipes": set(),
+    "inference": {"visual", "data", "tasks"},
+    "engine": {"tasks", "data", "metrics", "inference", "weights", "visual"},
+    "config": {"recipes", "tasks", "data", "models", "metrics", "losses", "layers"},
+    "export": {"tasks", "inference", "weights"},
+    "api": {"config", "inference", "weights", "recipes"},
+    "cli": {
+        "api", "config", "recipes", "tasks", "data", "metrics", "inference", "engine", "weights", "visual", "export",
+    },
+    "__init__": {"api", "inference"},
+}  # fmt: skip
+
+# What loads no torch, directly or through others of this list; a data description or a help text must not wait for it.
+TORCH_FREE = ("contracts", "spec", "catalog", "config", "recipes", "cli", "api", "visual", "__init__")
+HEAVY = {"torch", "lightning_fabric", "timm", "transformers", "onnx", "onnxruntime", "openvino", "rasterio", "wandb"}
+
+
+def files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return parts[0]
+
+
+def imports(path: Path, *, at_import_time: bool = False) -> list[tuple[str, int]]:
+    """(module, line) of every import; with `at_import_time`, only those that run when the module is imported."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found: list[tuple[str, int]] = []
+
+    def visit(node: ast.AST) -> None:
+        if at_import_time and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            return
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            if not at_import_time:
+                for child in node.body:
+                    visit(child)
+            for child in node.orelse:
+                visit(child)
+            return
+        if isinstance(node, ast.Import):
+            found.extend((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute in this project"
+            if node.module == "intarsia":
+                found.extend((f"intarsia.{alias.name}", node.lineno) for alias in node.names)
+            else:
+                found.append((node.module or "", node.lineno))
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(tree)
+    return found
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_rooms_import_only_what_they_may(path: Path) -> None:
+    here = room(path)
+    assert here in MAY_IMPORT, f"{path}: new room {here!r}; say in docs/design.md and here whom it may import"
+    allowed = MAY_IMPORT[here] | GROUND | {here, "__version__"}
+    if here in GROUND:
+        allowed = {here}
+    for module, line in imports(path):
+        if module.startswith("intarsia."):
+            target = module.split(".")[1]
+            assert target in allowed, f"{path}:{line}: {here} may not import {target}"
+
+
+def test_no_method_imports_another() -> None:
+    for path in (PACKAGE / "methods").glob("*.py"):
+        for module, line in imports(path):
+            assert not module.startswith("intarsia.methods"), f"{path}:{line}: a method stands alone"
+
+
+def test_one_file_imports_fabric() -> None:
+    users = {path.relative_to(PACKAGE).as_posix() for path in files() if _uses(path, "lightning_fabric")}
+    assert users <= {"engine/runtime.py"}
+
+
+def _uses(path: Path, package: str) -> bool:
+    return any(module.split(".")[0] == package for module, _ in imports(path))
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_light_rooms_load_nothing_heavy(path: Path) -> None:
+    if room(path) not in TORCH_FREE:
+        return
+    for module, line in imports(path, at_import_time=True):
+        assert module.split(".")[0] not in HEAVY, f"{path}:{line}: {module} must be imported where it is used"
+
+
+def test_everything_imports_only_the_declared() -> None:
+    """Every third-party package imported anywhere is a dependency or an extra of pyproject.toml."""
+    declared = {
+        "torch", "lightning_fabric", "numpy", "cv2", "PIL", "safetensors", "yaml", "rich", "typer", "click", "matplotlib",
+        "timm", "transformers", "onnx", "onnxruntime", "openvino", "rasterio", "tensorboard", "wandb",
+    }  # fmt: skip
+    for path in files():
+        for module, line in imports(path):
+            top = module.split(".")[0]
+            known = top in sys.stdlib_module_names or top in declared or top == "intarsia"
+            assert known, f"{path}:{line}: {top} is not declared in pyproject.toml"
