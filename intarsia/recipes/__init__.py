@@ -1,1 +1,94 @@
-"""The published recipes by name."""
+"""Recipes by name: the published ones, exactly, and short names for a user's own data.
+
+``get("fcn_r50-d8_4xb2-80k_cityscapes-512x1024")`` gives a complete config in the configuration language;
+``for_data("segformer_mit-b0", ...)`` completes a recipe with what is known of a user's folder. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from functools import cache
+
+from intarsia.recipes import fast_scnn, fcn, segformer
+from intarsia.recipes.own_data import default_crop, own_config
+from intarsia.recipes.published import Config, Family, Published, compose, separate
+
+__all__ = ["UnknownRecipe", "default_crop", "for_data", "get", "names", "published", "short_names"]
+
+FAMILIES: tuple[Family, ...] = (fast_scnn.FAMILY, fcn.FAMILY, segformer.FAMILY)
+
+
+class UnknownRecipe(ValueError):  # noqa: N818  (a name for the message, like catalog.UnknownPart)
+    """A name that no recipe has."""
+
+    def __init__(self, name: str) -> None:
+        near = difflib.get_close_matches(name, [*short_names(), *names()], n=3, cutoff=0.5)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        super().__init__(f"unknown recipe {name!r}.{hint} `intarsia config list` shows all of them.")
+
+
+@cache
+def _table() -> dict[str, tuple[Family, Published]]:
+    return {recipe.name: (family, recipe) for family in FAMILIES for rows in family.rows for recipe in rows}
+
+
+def names() -> list[str]:
+    """All published recipes, sorted."""
+    return sorted(_table())
+
+
+def short_names() -> list[str]:
+    """The recipes for a user's own data, in order of their size within a family."""
+    return [name for family in FAMILIES for name in family.own]
+
+
+def published(name: str) -> Published:
+    """What a published recipe's name says. Raises UnknownRecipe."""
+    if name not in _table():
+        raise UnknownRecipe(name)
+    return _table()[name][1]
+
+
+def get(name: str) -> Config:
+    """A published recipe as plain values of the configuration language. Raises UnknownRecipe."""
+    recipe = published(name)
+    return separate(compose(_table()[name][0], recipe))
+
+
+def for_data(
+    name: str,
+    *,
+    num_classes: int,
+    ignore_index: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    image_size: tuple[int, int],
+    crop: tuple[int, int],
+    batch: int,
+    steps: int,
+    workers: int,
+    data: Mapping[str, Config],
+) -> Config:
+    """A short-named recipe completed for a user's own data; `own_data.own_config` says what each argument is.
+
+    Raises UnknownRecipe.
+    """
+    for family in FAMILIES:
+        if name in family.own:
+            config = own_config(
+                family.own[name],
+                learning_rate=family.learning_rate,
+                num_classes=num_classes,
+                ignore_index=ignore_index,
+                mean=mean,
+                std=std,
+                image_size=image_size,
+                crop=crop,
+                batch=batch,
+                steps=steps,
+                workers=workers,
+                data=data,
+            )
+            return separate(config)
+    raise UnknownRecipe(name)

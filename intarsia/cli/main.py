@@ -1,0 +1,117 @@
+"""The command ``intarsia``: the list of its commands, and how errors look.
+
+Nothing here or in the modules of the commands imports torch, numpy or rich before a command runs: ``intarsia --help`` must be
+instant. Errors of the user are one message and exit code 2; an interruption is 130; anything else is a bug, exit code 1.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from intarsia.cli import config, data, demo, doctor, evaluate, predict, train
+from intarsia.cli.arguments import prepare
+
+USER_ERROR, BUG, INTERRUPTED = 2, 1, 130
+
+
+class _Program(TyperGroup):
+    """Turns exceptions of a command into one message and an exit code; with --debug it lets them through."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, ValueError, OSError, ImportError, MemoryError, RuntimeError) as error:
+            if ctx.params.get("debug"):
+                raise
+            message, code = explain(error)
+            _print_error(message)
+            raise typer.Exit(code) from error
+
+
+def explain(error: BaseException) -> tuple[str, int]:
+    """The message for an exception and the exit code. ValueError carries its own text; the rest gets one here."""
+    if isinstance(error, KeyboardInterrupt):
+        return str(error) or "interrupted", INTERRUPTED
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        where = f" for {error.filename}" if error.filename else ""
+        return f"no space left on the disk{where}; free some, or choose another place with --out", USER_ERROR
+    if isinstance(error, OSError) and error.strerror:
+        return ": ".join(str(part) for part in (error.filename, error.strerror) if part), USER_ERROR
+    if isinstance(error, ValueError):
+        return str(error), USER_ERROR
+    if isinstance(error, ImportError):
+        return f"{error}; `intarsia doctor` shows what is installed and how to get what is missing", USER_ERROR
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return f"out of memory ({error}); use a smaller --batch or --crop", USER_ERROR
+    return (
+        f"{type(error).__name__}: {error}\nThis should not happen. Run it again with --debug, and report what it prints "
+        "together with `intarsia doctor --report`",
+        BUG,
+    )
+
+
+def _print_error(message: str) -> None:
+    from rich.text import Text
+
+    from intarsia.cli.terminal import err
+
+    err().print(Text("error: ", style="bold red") + Text(message, style="not bold default"))
+
+
+app = typer.Typer(
+    name="intarsia",
+    cls=_Program,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Semantic segmentation: train, evaluate and use models. Reads MMSegmentation's configs and checkpoints.",
+    epilog="First steps:  [bold]intarsia demo[/]   or, with your own images and masks:  "
+    "[bold]intarsia data check DIR[/]   [bold]intarsia train segformer_mit-b0 --data DIR --out RUN[/]",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from intarsia import __version__
+
+        typer.echo(f"intarsia {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None: ...
+
+
+_WORK, _LOOK = "Train and use", "Look and check"
+app.command("train", rich_help_panel=_WORK, epilog=train.EXAMPLES, no_args_is_help=True)(train.train)
+app.command("eval", rich_help_panel=_WORK, epilog=evaluate.EXAMPLES, no_args_is_help=True)(evaluate.evaluate)
+app.command("predict", rich_help_panel=_WORK, epilog=predict.EXAMPLES, no_args_is_help=True)(predict.predict)
+app.command("demo", rich_help_panel=_WORK)(demo.demo)
+app.add_typer(config.app, name="config", rich_help_panel=_LOOK)
+app.add_typer(data.app, name="data", rich_help_panel=_LOOK)
+app.command("doctor", rich_help_panel=_LOOK)(doctor.doctor)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command line; gives the exit code."""
+    try:
+        app(args=prepare(sys.argv[1:] if words is None else words), prog_name="intarsia")
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

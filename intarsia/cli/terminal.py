@@ -1,0 +1,48 @@
+"""Where words go: results to standard output, progress and errors to standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+def out() -> Console:
+    """Results: what a user would pipe into a file."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True)
+
+
+def err() -> Console:
+    """Progress and errors."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(text: str, style: str = "") -> None:
+    """A line of running commentary on standard error, printed as it is: brackets mean nothing."""
+    err().print(text, style=style or None, markup=False)
+
+
+def warn(text: str) -> None:
+    """A line that should not be missed."""
+    say(f"note: {text}", style="yellow")
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> Table:
+    """A table whose first `left` columns are text and the others numbers."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    built = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, name in enumerate(columns):
+        built.add_column(name, justify="left" if number < left else "right", overflow="fold")
+    for row in rows:
+        built.add_row(*(Text(cell) for cell in row))
+    return built

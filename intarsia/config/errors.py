@@ -1,0 +1,38 @@
+"""What the configuration language says when something is wrong: every problem, with the place it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from intarsia.spec import Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong in a config.
+
+    path: where it stands in the resolved tree ("model.decode_head.channels"); empty when a line of a file is meant.
+    message: what was expected and what was found. hint: what to do about it.
+    """
+
+    path: str
+    message: str
+    origin: Origin | None = None
+    hint: str = ""
+
+    def __str__(self) -> str:
+        where = [str(self.origin)] if self.origin else []
+        text = ": ".join([*where, *([self.path] if self.path else []), self.message])
+        return f"{text}. {self.hint}" if self.hint else text
+
+
+class ConfigError(ValueError):
+    """A config that cannot be used. Carries all problems that were found, and prints one per line."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)

@@ -1,0 +1,255 @@
+"""The general data set: a folder of images beside a folder of label files, paired by name.
+
+Every benchmark is one of these with its own folders, suffixes and label table.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import PurePath
+
+from intarsia.contracts import IGNORE_INDEX, Sample, SampleMeta
+from intarsia.data.files import Bands, read_image, read_label
+from intarsia.data.labels import LabelTable, distinct_palette, label_values, ranges
+
+
+class FolderDataset:
+    """Samples from image and label files. Satisfies `contracts.Dataset`.
+
+    root: folder to which all other paths are relative.
+    images, labels: folders below `root`, listed with everything beneath them. `labels=None`: there is no ground truth.
+    image_suffix: what the names of images end in, one or several; may be more than a file extension.
+    label_suffix: what replaces the image suffix in the name of the label.
+    split_file: text file below `root` that chooses images, one a line: name without suffix, or path below `images`
+        with or without it. Its order is kept; without it, images are sorted by path.
+    classes: names; `palette`: an RGB colour each, distinct colours by default.
+    label_table: what file values mean. By default they are class indices, and `ignore_index` is ignored; with
+        `reduce_zero_label`, 0 is ignored too and classes count from 1.
+    bands: see `data.files.read_image`.
+    pairs: explicit (image, label or None) paths below `root`; nothing is listed then.
+
+    Raises ValueError if a folder is missing, nothing is found, images lack their label, or the table does not fit.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        images: str = "",
+        labels: str | None = "",
+        image_suffix: str | Sequence[str] = ".jpg",
+        label_suffix: str = ".png",
+        split_file: str | None = None,
+        classes: Sequence[str],
+        palette: Sequence[Sequence[int]] | None = None,
+        label_table: LabelTable | None = None,
+        ignore_index: int = IGNORE_INDEX,
+        reduce_zero_label: bool = False,
+        bands: Bands = "colour",
+        pairs: Sequence[tuple[str, str | None]] | None = None,
+    ) -> None:
+        self.root = os.path.expanduser(root)
+        self.classes = tuple(classes)
+        self.palette = _checked_palette(palette, len(self.classes))
+        self.label_table = _checked_table(label_table, len(self.classes), ignore_index, reduce_zero_label)
+        self.ignore_index = self.label_table.ignore_index
+        self.bands = bands
+        if bands not in ("colour", "stored"):
+            raise ValueError(f"bands must be 'colour' or 'stored', not {bands!r}")
+        suffixes = (image_suffix,) if isinstance(image_suffix, str) else tuple(image_suffix)
+        self._suffixes = tuple(sorted(suffixes, key=len, reverse=True))
+        if pairs is not None:
+            self._image_root = self._label_root = self.root
+            self._pairs = self._given(pairs)
+        else:
+            self._image_root = _folder(self.root, images, "image")
+            self._label_root = "" if labels is None else _folder(self.root, labels, "label")
+            self._pairs = self._listed(label_suffix, split_file)
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    @property
+    def pairs(self) -> Iterator[tuple[str, str | None]]:
+        """Paths of image and label, in the order of the indices."""
+        return (self.paths(index) for index in range(len(self)))
+
+    def paths(self, index: int) -> tuple[str, str | None]:
+        """Path of the image and of its label, None where there is no ground truth."""
+        image, label = self._pairs[index]
+        return (
+            os.path.join(self._image_root, image),
+            None if label is None else os.path.join(self._label_root, label),
+        )
+
+    def name(self, index: int) -> str:
+        """The image's path below its folder, without suffix, "/" between folders."""
+        return PurePath(_without_suffix(self._pairs[index][0], self._suffixes)).as_posix()
+
+    def load(self, index: int) -> Sample:
+        """Image and label of one index.
+
+        Raises ValueError naming the file if it cannot be read, its values are not in the label table, or image and
+        label differ in size.
+        """
+        image_path, label_path = self.paths(index)
+        image = read_image(image_path, bands=self.bands)
+        size = (image.shape[0], image.shape[1])
+        label = None
+        if label_path is not None:
+            stored = read_label(label_path, colours=self.label_table.values is None)
+            label = self.label_table.apply(stored, file=label_path)
+            if label.shape != size:
+                raise ValueError(
+                    f"{label_path}: the label has {label.shape[0]} x {label.shape[1]} pixels (height x width), "
+                    f"its image {image_path} has {size[0]} x {size[1]}; they must agree"
+                    f"{_rotation_hint(label.shape, size)}"
+                )
+        meta = SampleMeta(name=self.name(index), image_path=image_path, label_path=label_path or "", original_size=size)
+        return Sample(image=image, label=label, meta=meta)
+
+    def _given(self, pairs: Sequence[tuple[str, str | None]]) -> list[tuple[str, str | None]]:
+        if not pairs:
+            raise ValueError(f"{self.root}: the list of (image, label) pairs is empty")
+        files = [name for pair in pairs for name in pair if name is not None]
+        missing = [name for name in files if not os.path.isfile(os.path.join(self.root, name))]
+        if missing:
+            raise ValueError(f"{self.root}: {len(missing)} of the files listed do not exist: {_some(missing)}")
+        return [(image, label) for image, label in pairs]
+
+    def _listed(self, label_suffix: str, split_file: str | None) -> list[tuple[str, str | None]]:
+        names = sorted(_walk(self._image_root))
+        shared = self._label_root == self._image_root
+        images = [
+            name
+            for name in names
+            if name.endswith(self._suffixes)
+            and not (shared and name.endswith(label_suffix) and label_suffix not in self._suffixes)
+        ]
+        if not images:
+            patterns = " or ".join(f"**/*{suffix}" for suffix in self._suffixes)
+            raise ValueError(f"{self._image_root}: no images: nothing matches {patterns}. {_what_is_there(names)}")
+        if split_file is not None:
+            images = self._chosen(images, os.path.join(self.root, split_file))
+        if not self._label_root:
+            return [(image, None) for image in images]
+        there = set(names if shared else _walk(self._label_root))
+        pairs = [(image, _without_suffix(image, self._suffixes) + label_suffix) for image in images]
+        missing = [label for _, label in pairs if label not in there]
+        if missing:
+            raise ValueError(
+                f"{len(missing)} of {len(images)} images in {self._image_root} have no label. "
+                f"Not found in {self._label_root}: {_some(missing)}. {_what_is_there(there)} "
+                f"Check label_suffix ({label_suffix!r}), or give labels=None if there is no ground truth."
+            )
+        return [(image, label) for image, label in pairs]
+
+    def _chosen(self, images: list[str], split_path: str) -> list[str]:
+        try:
+            with open(split_path, encoding="utf-8") as file:
+                lines = [(number, line.strip()) for number, line in enumerate(file, 1)]
+        except OSError as error:
+            raise ValueError(f"{split_path}: the split file cannot be read: {error.strerror}") from None
+        wanted = [(number, os.path.normpath(line)) for number, line in lines if line]
+        if not wanted:
+            raise ValueError(f"{split_path}: the split file lists no images")
+        by_name = {_without_suffix(image, self._suffixes): image for image in images} | {name: name for name in images}
+        missing = [f"{line} (line {number})" for number, line in wanted if line not in by_name]
+        if missing:
+            raise ValueError(
+                f"{split_path}: {len(missing)} of {len(wanted)} lines name no image in {self._image_root} "
+                f"with suffix {' or '.join(self._suffixes)}: {_some(missing)}. Images there look like {images[0]!r}."
+            )
+        return [by_name[line] for _, line in wanted]
+
+
+def _checked_palette(palette: Sequence[Sequence[int]] | None, count: int) -> tuple[tuple[int, int, int], ...]:
+    if count == 0:
+        raise ValueError("a data set needs `classes`: the names of its classes, in the order of their indices")
+    if palette is None:
+        return distinct_palette(count)
+    if len(palette) != count:
+        raise ValueError(f"{len(palette)} palette colours for {count} classes: give one (R, G, B) each")
+    colours = []
+    for colour in palette:
+        if len(colour) != 3 or not all(0 <= part <= 255 for part in colour):
+            raise ValueError(f"palette: {colour!r} is not a colour (R, G, B) with parts from 0 to 255")
+        colours.append((int(colour[0]), int(colour[1]), int(colour[2])))
+    return tuple(colours)
+
+
+def _checked_table(table: LabelTable | None, count: int, ignore_index: int, reduce_zero_label: bool) -> LabelTable:
+    if table is None:
+        make = LabelTable.reduce_zero if reduce_zero_label else LabelTable.identity
+        table = make(count, ignore_index)
+    elif reduce_zero_label:
+        raise ValueError("give either label_table or reduce_zero_label: the table says already what 0 means")
+    values = label_values(count)
+    if table.ignore_index == IGNORE_INDEX < values:
+        raise ValueError(
+            f"{count} classes take the indices 0-{values - 1}, and {IGNORE_INDEX} among them means 'ignore'; "
+            "choose another ignore_index, for example 65535"
+        )
+    wrong = sorted(target for target in table.targets() if target >= values and target != table.ignore_index)
+    if wrong:
+        raise ValueError(
+            f"the label table maps to {ranges(wrong)}, but {count} classes have the indices 0-{values - 1} "
+            f"and {table.ignore_index} to ignore"
+        )
+    return table
+
+
+def _folder(root: str, below: str, what: str) -> str:
+    path = os.path.normpath(os.path.join(root, below))
+    if os.path.isdir(path):
+        return path
+    parent = path
+    while parent and not os.path.isdir(parent) and os.path.dirname(parent) != parent:
+        parent = os.path.dirname(parent)
+    parent = parent or "."
+    beside = sorted(entry.name for entry in os.scandir(parent) if entry.is_dir() and not entry.name.startswith("."))
+    there = f"{parent} holds the folders {_some(beside)}" if beside else f"{parent} holds no folders"
+    raise ValueError(f"{path}: the {what} folder does not exist; {there}")
+
+
+def _walk(root: str, prefix: str = "") -> Iterator[str]:
+    """All files below a folder, relative to it. Links to folders are followed; hidden entries are passed over."""
+    folders = []
+    with os.scandir(root) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                folders.append(entry.name)
+            else:
+                yield prefix + entry.name
+    for name in folders:
+        yield from _walk(os.path.join(root, name), os.path.join(prefix, name, ""))
+
+
+def _without_suffix(name: str, suffixes: Sequence[str]) -> str:
+    for suffix in suffixes:
+        if name.endswith(suffix):
+            return name[: len(name) - len(suffix)]
+    return os.path.splitext(name)[0]
+
+
+def _what_is_there(names: Sequence[str] | set[str]) -> str:
+    endings = Counter(os.path.splitext(name)[1] or "no extension" for name in names)
+    if not endings:
+        return "The folder is empty."
+    counts = ", ".join(f"{count} x {ending}" for ending, count in endings.most_common(5))
+    return f"Files there: {counts}, for example {min(names)!r}."
+
+
+def _some(names: Sequence[str], limit: int = 5) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def _rotation_hint(label: Sequence[int], image: Sequence[int]) -> str:
+    if tuple(label) == (image[1], image[0]) and label[0] != label[1]:
+        return " (they are each other's transpose: the image may carry an EXIF orientation that its label ignores)"
+    return ""

@@ -1,0 +1,273 @@
+"""The label table: from what a label file stores to class indices, explicitly and once.
+
+Whatever a data set does with its labels (a shifted background, ids of another numbering, masks of 0 and 255, colours)
+is a `LabelTable`. It is applied where the file is read; everything after it sees class indices only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from intarsia.contracts import IGNORE_INDEX
+
+Colour = tuple[int, int, int]
+Labels = npt.NDArray[np.integer[Any]]
+_EXACT = 1 << 24  # integers up to here are exact in float32
+
+
+def label_values(num_classes: int) -> int:
+    """How many class indices labels may hold: 0 .. n - 1.
+
+    A data set with a single class is a foreground with an unnamed background, so its labels are 0 and 1.
+    """
+    return max(num_classes, 2)
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """What the values of a label file mean.
+
+    values: file value -> class index or `ignore_index`.
+    colours: (R, G, B) -> class index or `ignore_index`, for files that store colours. May be given beside `values`.
+    ignore_index: the index of pixels that count for nothing.
+    outside: what becomes of a value that the table does not list: an error that names it, ignored, or kept as it is.
+
+    Raises ValueError if the table is empty or holds something else than integers and colours.
+    """
+
+    values: Mapping[int, int] | None
+    colours: Mapping[Colour, int] | None = None
+    ignore_index: int = IGNORE_INDEX
+    outside: Literal["error", "ignore", "keep"] = "error"
+    _by_value: _Lookup | None = field(init=False, repr=False, compare=False, default=None)
+    _by_colour: _Lookup | None = field(init=False, repr=False, compare=False, default=None)
+
+    def __post_init__(self) -> None:
+        if not self.values and not self.colours:
+            raise ValueError("a label table needs `values` (file value -> class) or `colours` ((R, G, B) -> class)")
+        if self.outside not in ("error", "ignore", "keep"):
+            raise ValueError(f"outside must be 'error', 'ignore' or 'keep', not {self.outside!r}")
+        if self.ignore_index < 0:
+            raise ValueError(f"ignore_index must not be negative, got {self.ignore_index}: labels are unsigned")
+        for target in self.targets():
+            if target < 0:
+                raise ValueError(f"label table: class index {target} is negative; use {self.ignore_index} to ignore")
+        if self.values:
+            object.__setattr__(self, "values", dict(self.values))
+            object.__setattr__(self, "_by_value", _Lookup.of(self.values, self.ignore_index))
+        if self.colours:
+            packed = {_pack(colour): target for colour, target in self.colours.items()}
+            object.__setattr__(self, "colours", {_unpack(code): target for code, target in packed.items()})
+            object.__setattr__(self, "_by_colour", _Lookup.of(packed, self.ignore_index))
+
+    @classmethod
+    def identity(cls, num_classes: int, ignore_index: int = IGNORE_INDEX) -> LabelTable:
+        """File values are class indices already; `ignore_index` stays ignored."""
+        table = {value: value for value in range(label_values(num_classes))}
+        return cls({ignore_index: ignore_index, **table}, ignore_index=ignore_index)
+
+    @classmethod
+    def reduce_zero(cls, num_classes: int, ignore_index: int = IGNORE_INDEX) -> LabelTable:
+        """File value 0 means "nothing said" and classes count from 1 (ADE20K); 255 stays ignored."""
+        table = {value + 1: value for value in range(num_classes)}
+        return cls({IGNORE_INDEX: ignore_index, 0: ignore_index, **table}, ignore_index=ignore_index)
+
+    def targets(self) -> frozenset[int]:
+        """Everything the table maps to: class indices, and `ignore_index` if something is ignored."""
+        return frozenset({*(self.values or {}).values(), *(self.colours or {}).values()})
+
+    def select(self, classes: Sequence[int]) -> LabelTable:
+        """The table for a choice of classes: `classes[i]` becomes i, every other class is ignored."""
+        new = {old: index for index, old in enumerate(classes)}
+
+        def renumbered(table: Mapping[Any, int] | None) -> dict[Any, int] | None:
+            return {key: new.get(target, self.ignore_index) for key, target in table.items()} if table else None
+
+        return LabelTable(renumbered(self.values), renumbered(self.colours), self.ignore_index, self.outside)
+
+    def apply(self, array: npt.NDArray[Any], *, file: str) -> Labels:
+        """Class indices (H, W) of a label file's content: (H, W) integers, or (H, W, 3) colours.
+
+        The result is uint8 where its values fit and wider where not. A grey picture that is stored as colours is read
+        as grey, and the other way round, when the table asks for it. `file` is named in errors.
+
+        Raises ValueError for values outside the table (unless `outside` allows them) and for content that is no label.
+        """
+        if array.dtype.kind == "b":
+            array = array.view(np.uint8)
+        if array.dtype.kind not in "iu" or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
+            raise ValueError(
+                f"{file}: a label must be (H, W) integers or (H, W, 3) colours, "
+                f"found shape {array.shape} of {array.dtype}"
+            )
+        coloured = array.ndim == 3
+        if coloured and array.dtype != np.uint8:
+            raise ValueError(f"{file}: colour labels must have 8 bits a channel, found {array.dtype}")
+        if coloured and self._by_colour is None:
+            array, coloured = self._as_grey(array, file), False
+        elif not coloured and self._by_value is None:
+            array, coloured = np.repeat(array[:, :, None], 3, axis=2), True
+        codes = _pack_image(array) if coloured else array
+        lookup = self._by_colour if coloured else self._by_value
+        assert lookup is not None
+        mapped, unknown = lookup.apply(codes, keep=self.outside == "keep" and not coloured)
+        if unknown is not None and (self.outside == "error" or (coloured and self.outside == "keep")):
+            raise ValueError(self._unknown(codes, lookup, coloured, file))
+        return mapped
+
+    def _as_grey(self, array: npt.NDArray[Any], file: str) -> npt.NDArray[Any]:
+        grey = array[:, :, 0]
+        if not (np.array_equal(grey, array[:, :, 1]) and np.array_equal(grey, array[:, :, 2])):
+            raise ValueError(
+                f"{file}: holds colours, but the label table lists single values. "
+                "Give the table `colours`: (R, G, B) -> class index; `intarsia data check` proposes one."
+            )
+        return np.ascontiguousarray(grey)
+
+    def _unknown(self, codes: Labels, lookup: _Lookup, coloured: bool, file: str) -> str:
+        found, counts = np.unique(codes[~lookup.knows(codes)], return_counts=True)
+        order = np.argsort(-counts, kind="stable")[:8]
+        shown = ", ".join(f"{_unpack(int(found[i])) if coloured else found[i]} ({counts[i]} pixels)" for i in order)
+        more = f" and {len(found) - len(order)} more" if len(found) > len(order) else ""
+        what = "colours" if coloured else "values"
+        hint = ""
+        if not coloured and lookup.keys[0] == 0 and found.tolist() == [_run_length(lookup.keys)]:
+            hint = " If 0 stands for 'nothing' and classes count from 1, use reduce_zero_label=True."
+        return (
+            f"{file}: label {what} that are not in the table: {shown}{more}. The table lists {self.describe()}. "
+            f"Fix the file or add the {what} to the table (as a class, or as {self.ignore_index} to ignore them); "
+            f"`intarsia data check` proposes a complete table.{hint}"
+        )
+
+    def describe(self) -> str:
+        """The file values of the table in short: "0-18, 255" or "4 colours"."""
+        parts = []
+        if self.values:
+            parts.append(ranges(self.values))
+        if self.colours:
+            parts.append(f"{len(self.colours)} colours")
+        return " and ".join(parts)
+
+
+@dataclass(frozen=True, eq=False)
+class _Lookup:
+    """Sorted keys with their targets, and the same as a direct table for 8-bit input."""
+
+    keys: npt.NDArray[np.int64]
+    targets: Labels
+    ignore_index: int
+    direct: Labels
+    known: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, table: Mapping[int, int], ignore_index: int) -> _Lookup:
+        for key, target in table.items():
+            if not isinstance(key, (int, np.integer)) or not isinstance(target, (int, np.integer)):
+                raise ValueError(f"label table: {key!r}: {target!r} is not a pair of integers")
+        keys = np.array(sorted(table), dtype=np.int64)
+        dtype = np.min_scalar_type(max(ignore_index, *table.values()))
+        targets = np.array([table[int(key)] for key in keys], dtype=dtype)
+        direct = np.full(256, ignore_index, dtype=dtype)
+        known = np.zeros(256, dtype=bool)
+        small = (keys >= 0) & (keys < 256)
+        direct[keys[small]] = targets[small]
+        known[keys[small]] = True
+        return cls(keys, targets, ignore_index, direct, known)
+
+    def knows(self, codes: Labels) -> npt.NDArray[np.bool_]:
+        position = np.searchsorted(self.keys, codes).clip(max=len(self.keys) - 1)
+        return np.asarray(self.keys[position] == codes)
+
+    def apply(self, codes: Labels, *, keep: bool) -> tuple[Labels, bool | None]:
+        """The mapped codes, and True if some are unknown (None if all are known)."""
+        if codes.size == 0:
+            return codes.astype(self.targets.dtype), None
+        if codes.dtype == np.uint8:
+            present = np.flatnonzero(_histogram(codes))
+            unknown = present[~self.known[present]]
+            direct = self.direct
+            if keep and unknown.size:
+                direct = direct.copy()
+                direct[unknown] = unknown
+            if direct.dtype != np.uint8:
+                return direct[codes], True if unknown.size else None
+            if np.array_equal(direct[present], present):
+                return codes, True if unknown.size else None
+            return np.asarray(cv2.LUT(codes, direct)), True if unknown.size else None
+        position = np.searchsorted(self.keys, codes).clip(max=len(self.keys) - 1)
+        mapped = self.targets[position]
+        hit = self.keys[position] == codes
+        if bool(hit.all()):
+            return mapped, None
+        if keep:
+            kept = np.where(hit, mapped.astype(np.int64), codes.astype(np.int64))
+            return kept.astype(np.min_scalar_type(int(kept.max()))) if kept.min() >= 0 else kept, True
+        return np.where(hit, mapped, self.targets.dtype.type(self.ignore_index)), True
+
+
+def value_counts(label: Labels) -> dict[int, int]:
+    """The distinct values of a label, ascending, with their pixel counts. Quick for 8 bits: 1 ms a million pixels."""
+    if label.dtype == np.uint8 and 0 < label.size <= _EXACT:
+        counts = _histogram(label)
+        return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
+    values, numbers = np.unique(label, return_counts=True)
+    return {int(value): int(number) for value, number in zip(values, numbers, strict=True)}
+
+
+def ranges(values: Iterable[int]) -> str:
+    """Integers in words: {0, 1, 2, 255} -> "0-2, 255"."""
+    runs: list[list[int]] = []
+    for value in sorted(values):
+        if runs and value == runs[-1][1] + 1:
+            runs[-1][1] = value
+        else:
+            runs.append([value, value])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+
+def distinct_palette(count: int) -> tuple[Colour, ...]:
+    """Colours for classes that have none of their own: the colour map of the Pascal VOC development kit.
+
+    The bits of the index are dealt to the high bits of red, green and blue, so that near indices get far colours.
+    """
+    colours = []
+    for index in range(count):
+        red = green = blue = 0
+        for bit in range(8):
+            red |= (index >> (3 * bit) & 1) << (7 - bit)
+            green |= (index >> (3 * bit + 1) & 1) << (7 - bit)
+            blue |= (index >> (3 * bit + 2) & 1) << (7 - bit)
+        colours.append((red, green, blue))
+    return tuple(colours)
+
+
+def _histogram(codes: Labels) -> npt.NDArray[Any]:
+    # Counts are float32: beyond `_EXACT` they stop growing but never fall back to zero, so that presence stays exact.
+    return cv2.calcHist([np.ascontiguousarray(codes)], [0], None, [256], [0, 256]).ravel()
+
+
+def _run_length(keys: npt.NDArray[np.int64]) -> int:
+    """The first integer that is missing in 0, 1, 2 ..."""
+    gaps = np.flatnonzero(keys != np.arange(len(keys)))
+    return int(gaps[0]) if gaps.size else len(keys)
+
+
+def _pack(colour: Sequence[int]) -> int:
+    if len(colour) != 3 or not all(isinstance(part, (int, np.integer)) and 0 <= part <= 255 for part in colour):
+        raise ValueError(f"label table: {colour!r} is not a colour (R, G, B) with parts from 0 to 255")
+    return int(colour[0]) << 16 | int(colour[1]) << 8 | int(colour[2])
+
+
+def _unpack(code: int) -> Colour:
+    return code >> 16 & 255, code >> 8 & 255, code & 255
+
+
+def _pack_image(array: npt.NDArray[Any]) -> Labels:
+    wide = array.astype(np.int32)
+    return wide[:, :, 0] << 16 | wide[:, :, 1] << 8 | wide[:, :, 2]

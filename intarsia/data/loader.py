@@ -1,0 +1,266 @@
+"""From samples to batches, in worker processes or without.
+
+What a batch holds depends on the seed and the step alone (`data/order.py`), never on who loaded it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from intarsia.contracts import IGNORE_INDEX, Batch, Sample, Size
+from intarsia.data.order import Order, sample_rng
+from intarsia.data.pipeline import Pipeline
+
+_EVALUATION_SEED = 0
+_SPLITTABLE = (np.uint8, np.uint16, np.int16, np.int32, np.float32, np.float64)
+
+
+def collate(
+    samples: Sequence[Sample],
+    *,
+    ignore_index: int = IGNORE_INDEX,
+    label_size: Literal["input", "original"] = "input",
+) -> Batch:
+    """One batch of the samples, padded at the right and bottom to the largest of them.
+
+    Images keep their type and are padded with zeros, labels with `ignore_index`; `Batch.sizes` says what was there
+    before. Padding that a transform put in belongs to the image: its numbers matter to the network. Labels of 8 bits stay
+    so, wider ones become int64. With label_size="original", labels come as a tuple at their own sizes.
+
+    Raises ValueError if bands or types differ, or if only some of the samples have labels or a map.
+    """
+    if not samples:
+        raise ValueError("cannot make a batch of no samples")
+    _check_alike(samples)
+    sizes = tuple((sample.image.shape[0], sample.image.shape[1]) for sample in samples)
+    size = (max(height for height, _ in sizes), max(width for _, width in sizes))
+    labels = [sample.label for sample in samples if sample.label is not None]
+    return Batch(
+        images=_stack([sample.image for sample in samples], size, 0),
+        labels=_labels(labels, size, ignore_index, label_size) if labels else None,
+        sizes=sizes,
+        metas=tuple(sample.meta for sample in samples),
+        maps={name: _stack([sample.maps[name] for sample in samples], size, 0) for name in samples[0].maps},
+    )
+
+
+def train_loader(
+    pipeline: Pipeline,
+    *,
+    batch_size: int,
+    seed: int,
+    workers: int,
+    start_step: int = 0,
+    shuffle: bool = True,
+    rank: int = 0,
+    world_size: int = 1,
+) -> Iterator[Batch]:
+    """Batches without end, beginning with the one of `start_step`.
+
+    batch_size: samples per process. Step s takes the positions from s * batch_size * world_size on, `batch_size` of
+    them for each rank in turn. The batches are the same for every number of workers.
+
+    Raises ValueError with the message of the worker if a sample cannot be loaded.
+    """
+    _check_partition(batch_size, workers, rank, world_size)
+    order = Order(len(pipeline), seed=seed, shuffle=shuffle)
+    source = _TrainBatches(pipeline, order, batch_size, rank, world_size)
+    return _iterate(source, lambda: itertools.count(start_step), workers)
+
+
+def eval_loader(
+    pipeline: Pipeline, *, batch_size: int, workers: int, rank: int = 0, world_size: int = 1
+) -> Iterator[Batch]:
+    """Every image exactly once: image i on rank i % world_size, in order. The last batch may be smaller.
+
+    Raises ValueError with the message of the worker if a sample cannot be loaded.
+    """
+    _check_partition(batch_size, workers, rank, world_size)
+    source = _EvaluationBatches(pipeline, batch_size, rank, world_size)
+    return _iterate(source, lambda: iter(range(len(source))), workers)
+
+
+# --- Which samples make a batch -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _TrainBatches(TorchDataset["Batch | _Failure"]):
+    pipeline: Pipeline
+    order: Order
+    batch_size: int
+    rank: int
+    world_size: int
+
+    def __getitem__(self, step: int) -> Batch | _Failure:
+        first = (step * self.world_size + self.rank) * self.batch_size
+        return _guarded(lambda: self._load(range(first, first + self.batch_size)))
+
+    def _load(self, positions: range) -> Batch:
+        samples = [
+            self.pipeline.get(self.order.index(position), sample_rng(self.order.seed, position))
+            for position in positions
+        ]
+        return _collated(self.pipeline, samples)
+
+
+@dataclass(frozen=True)
+class _EvaluationBatches(TorchDataset["Batch | _Failure"]):
+    pipeline: Pipeline
+    batch_size: int
+    rank: int
+    world_size: int
+
+    def __len__(self) -> int:
+        own = len(range(self.rank, len(self.pipeline), self.world_size))
+        return -(-own // self.batch_size)
+
+    def __getitem__(self, number: int) -> Batch | _Failure:
+        own = range(self.rank, len(self.pipeline), self.world_size)
+        return _guarded(lambda: self._load(own[number * self.batch_size : (number + 1) * self.batch_size]))
+
+    def _load(self, indices: range) -> Batch:
+        samples = [self.pipeline.get(index, sample_rng(_EVALUATION_SEED, index)) for index in indices]
+        return _collated(self.pipeline, samples)
+
+
+def _collated(pipeline: Pipeline, samples: Sequence[Sample]) -> Batch:
+    return collate(samples, ignore_index=pipeline.dataset.ignore_index, label_size=pipeline.label_size)
+
+
+# --- Workers ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """A ValueError on its way out of a worker: the message for the user, the traceback for --debug."""
+
+    message: str
+    trace: str
+
+
+class _WorkerTraceback(Exception):
+    def __str__(self) -> str:
+        return f"in a data worker\n\n{self.args[0]}"
+
+
+def _guarded(load: Callable[[], Batch]) -> Batch | _Failure:
+    try:
+        return load()
+    except ValueError as error:
+        return _Failure(str(error), traceback.format_exc())
+
+
+def _iterate(
+    source: TorchDataset[Batch | _Failure], numbers: Callable[[], Iterator[int]], workers: int
+) -> Iterator[Batch]:
+    loader = DataLoader(
+        source,
+        batch_size=None,  # `source` makes whole batches
+        sampler=_Numbers(numbers),
+        num_workers=workers,
+        worker_init_fn=_start_worker if workers else None,
+        collate_fn=_unchanged,
+    )
+    for item in loader:
+        if isinstance(item, _Failure):
+            raise ValueError(item.message) from _WorkerTraceback(item.trace)
+        yield item
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """What DataLoader calls a sampler."""
+
+    numbers: Callable[[], Iterator[int]]
+
+    def __iter__(self) -> Iterator[int]:
+        return self.numbers()
+
+
+def _unchanged(batch: Any) -> Any:
+    return batch
+
+
+def _start_worker(number: int) -> None:
+    # One core per worker, and Ctrl-C is for the main process, which saves before it ends the workers.
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _check_partition(batch_size: int, workers: int, rank: int, world_size: int) -> None:
+    if batch_size < 1:
+        raise ValueError(f"the batch size must be at least 1, got {batch_size}")
+    if workers < 0:
+        raise ValueError(f"the number of workers must be 0 (load in this process) or more, got {workers}")
+    if not 0 <= rank < world_size:
+        raise ValueError(f"the rank must be from 0 to {world_size - 1}, got {rank}")
+
+
+# --- Putting arrays together --------------------------------------------------------------------------------------
+
+
+def _check_alike(samples: Sequence[Sample]) -> None:
+    first = samples[0]
+    for sample in samples[1:]:
+        for what, a, b, fix in (
+            ("bands", first.image.shape[2], sample.image.shape[2], "bands='colour' gives every image three of 8 bits"),
+            ("type", first.image.dtype, sample.image.dtype, "bands='colour' gives every image three bands of 8 bits"),
+            ("labels", first.label is not None, sample.label is not None, "all or none must have them"),
+            ("maps", sorted(first.maps), sorted(sample.maps), "all must have the same"),
+        ):
+            if a != b:
+                raise ValueError(
+                    f"images of one batch differ in {what}: {_name(first)} has {a}, {_name(sample)} has {b}; {fix}"
+                )
+
+
+def _labels(
+    labels: Sequence[npt.NDArray[Any]], size: Size, ignore_index: int, policy: str
+) -> Tensor | tuple[Tensor, ...]:
+    wide = ignore_index > 255 or any(label.dtype != np.uint8 for label in labels)
+    arrays = [label.astype(np.int64) if wide else label for label in labels]
+    if policy == "original":
+        return tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
+    return _stack(arrays, size, ignore_index)
+
+
+def _stack(arrays: Sequence[npt.NDArray[Any]], size: Size, fill: int) -> Tensor:
+    """(H, W) arrays to (N, H, W), (H, W, C) arrays to (N, C, H, W), padded with `fill`."""
+    first = arrays[0]
+    bands = first.shape[2:]
+    out = np.empty((len(arrays), *bands, *size), dtype=_torch_type(first.dtype))
+    for target, array in zip(out, arrays, strict=True):
+        height, width = array.shape[:2]
+        if (height, width) != size:
+            target[...] = fill
+        if bands and array.dtype.type in _SPLITTABLE and bands[0] <= 4:
+            # OpenCV takes bands apart several times faster than NumPy copies a transposed view.
+            for plane, band in zip(target, cv2.split(np.ascontiguousarray(array)), strict=True):
+                plane[:height, :width] = band
+        else:
+            target[..., :height, :width] = array.transpose(2, 0, 1) if bands else array
+    return torch.from_numpy(out)
+
+
+def _torch_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The type itself, or the next wider one where torch calculates with none of that width: uint16 to int32 ..."""
+    wider: Mapping[str, type[np.generic]] = {"u2": np.int32, "u4": np.int64, "u8": np.int64}
+    return np.dtype(wider.get(dtype.str[1:], dtype.newbyteorder("=")))
+
+
+def _name(sample: Sample) -> str:
+    return sample.meta.image_path or sample.meta.name or "a sample without a name"

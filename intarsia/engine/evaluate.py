@@ -1,0 +1,110 @@
+"""The evaluation loop: one pass gives the scores and the validation loss, and keeps nothing but counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from intarsia.contracts import Batch, Metric, Report, SampleMeta, Size
+from intarsia.data.loader import eval_loader
+from intarsia.data.pipeline import Pipeline
+from intarsia.engine.runtime import FabricRuntime
+from intarsia.inference.predictor import Predictor
+
+OnPrediction = Callable[[SampleMeta, Tensor], None]
+"""Called with each image's meta and its label map (H, W) at original size, on the device."""
+
+
+class Validated(Protocol):
+    """What the validation loss needs of a task."""
+
+    training: bool
+    ignore_index: int
+
+    def train(self, mode: bool) -> object: ...
+
+    def loss_on(self, logits: Tensor, labels: Tensor) -> Tensor: ...
+
+
+def evaluate(
+    predictor: Predictor,
+    pipeline: Pipeline,
+    metric: Metric,
+    *,
+    batch_size: int = 1,
+    workers: int = 0,
+    runtime: FabricRuntime | None = None,
+    progress: Callable[[int], None] | None = None,
+    on_prediction: OnPrediction | None = None,
+    task: Validated | None = None,
+) -> Report:
+    """Score every image of `pipeline` exactly once, over all processes.
+
+    metric: is emptied first. progress: called with the number of images after every batch, in this process.
+    task: gives the validation loss, Report.losses["loss"]: that of the decode head on the labels at the network's input
+    size, a mean over images. It is left in the mode (training or not) in which it came. None leaves the loss out.
+    Raises ValueError for an empty data set or images without labels.
+    """
+    runtime = runtime or FabricRuntime(accelerator=predictor.device.type)
+    metric.load_state(torch.zeros_like(metric.state()))
+    loss = torch.zeros(2, dtype=torch.float64)  # sum over images, images
+    was_training = task is not None and task.training
+    batches = eval_loader(
+        pipeline, batch_size=batch_size, workers=workers, rank=runtime.rank, world_size=runtime.world_size
+    )
+    try:
+        for batch in batches:
+            labels = _labels_of(batch, predictor.device)
+            with torch.inference_mode(), runtime.autocast():
+                outputs = predictor.outputs(batch)
+                maps = predictor.label_maps(outputs, batch)
+                if task is not None:
+                    target = labels_at_input(labels, batch.sizes, outputs.network, task.ignore_index)
+                    value = task.loss_on(outputs.logits.float(), target)
+                    loss += torch.tensor([float(value) * len(labels), len(labels)], dtype=torch.float64)
+            for meta, label_map, label in zip(batch.metas, maps, labels):
+                metric.update(label_map, label)
+                if on_prediction is not None:
+                    on_prediction(meta, label_map)
+            if progress is not None:
+                progress(len(labels))
+    finally:
+        if task is not None:
+            task.train(was_training)
+    metric.load_state(runtime.all_reduce_sum(metric.state()))
+    loss = runtime.all_reduce_sum(loss)
+    report = metric.report()
+    if task is None or not loss[1]:
+        return report
+    return Report(
+        summary=report.summary,
+        classes=report.classes,
+        absent=report.absent,
+        images=report.images,
+        losses={"loss": float(loss[0] / loss[1])},
+    )
+
+
+def labels_at_input(labels: Sequence[Tensor], sizes: Sequence[Size], network: Size, ignore_index: int) -> Tensor:
+    """Labels (H_i, W_i) -> (N, H, W) at the network's input: nearest pixels, `ignore_index` where the input is padded.
+
+    sizes: (h, w) of the part of each input that is image.
+    """
+    target = torch.full((len(labels), *network), ignore_index, dtype=torch.int64, device=labels[0].device)
+    for i, (label, (h, w)) in enumerate(zip(labels, sizes)):
+        rows, columns = (
+            torch.arange(to, device=label.device).mul_(size).div_(to, rounding_mode="floor")
+            for size, to in zip(label.shape, (h, w))
+        )
+        target[i, :h, :w] = label.to(torch.int64)[rows[:, None], columns]
+    return target
+
+
+def _labels_of(batch: Batch, device: torch.device) -> list[Tensor]:
+    if batch.labels is None:
+        names = ", ".join(meta.name or meta.image_path for meta in batch.metas[:3])
+        raise ValueError(f"evaluation needs labels, but there are none for: {names}")
+    return [label.to(device, non_blocking=True) for label in batch.labels]

@@ -1,0 +1,218 @@
+"""One run as built objects and numbers, and the folder that it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from intarsia.contracts import Batch, LossTerm, Metric, Report
+from intarsia.data.pipeline import Pipeline
+from intarsia.engine import facts
+from intarsia.engine.runtime import FabricRuntime
+from intarsia.inference.predictor import Predictor
+from intarsia.spec import OptimSpec
+from intarsia.weights.atomic import write_whole
+from intarsia.weights.file import WeightsMeta
+
+
+class Trainable(Protocol):
+    """What training needs of a task: `tasks.semantic.SemanticSegmentation` is one. An nn.Module."""
+
+    model: nn.Module
+    training: bool
+    ignore_index: int
+
+    def training_terms(self, batch: Batch) -> list[LossTerm]: ...
+
+    def loss_on(self, logits: Tensor, labels: Tensor) -> Tensor: ...
+
+    def train(self, mode: bool = True) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What an evaluation during training needs. every: steps between two; one more is made at the end."""
+
+    pipeline: Pipeline
+    predictor: Predictor
+    metric: Metric
+    every: int
+    batch: int = 1
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything about one training, built. The engine knows no configs.
+
+    steps: optimizer steps in total. batch: images per optimizer step, over all processes and accumulated parts.
+    optimizer_class: for an optimizer of the user's own; None takes torch's by the name in `optim`.
+    save_every, log_every: steps. keep: checkpoints kept. best_metric: name in Report.summary, or "loss".
+    workers: data-loading processes per training process.
+    meta: what the weights file will say; scores and step are filled in. config_text: written to config.py.
+    data: facts about the data for run.json. notes: said at the start. command: the command line.
+    resume: go on from the newest checkpoint in `out`.
+    """
+
+    task: Any
+    pipeline: Pipeline
+    optim: OptimSpec
+    steps: int
+    batch: int
+    out: Path
+    validation: Validation | None = None
+    optimizer_class: type[Optimizer] | None = None
+    save_every: int = 1000
+    log_every: int = 50
+    keep: int = 2
+    best_metric: str | None = "mIoU"
+    best_mode: Literal["max", "min"] = "max"
+    workers: int = 2
+    shuffle: bool = True
+    seed: int = 0
+    runtime: FabricRuntime = field(default_factory=FabricRuntime)
+    resume: bool = False
+    meta: WeightsMeta = field(default_factory=WeightsMeta)
+    config_text: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    command: Sequence[str] = field(default_factory=lambda: tuple(sys.argv))
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "save_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, found {getattr(self, name)}")
+
+    @property
+    def parts(self) -> int:
+        """Batches whose gradients are added up before an optimizer step."""
+        return self.optim.accumulate
+
+    @property
+    def batch_per_part(self) -> int:
+        """Images that one process sees at once. Raises ValueError where the total batch cannot be shared out evenly."""
+        shares = self.runtime.world_size * self.parts
+        if self.batch % shares:
+            raise ValueError(
+                f"a total batch of {self.batch} cannot be shared by {self.runtime.world_size} processes and {self.parts} "
+                f"accumulated parts; the next that can are {self.batch // shares * shares or shares} "
+                f"and {(self.batch // shares + 1) * shares}"
+            )
+        return self.batch // shares
+
+    @property
+    def epoch_length(self) -> int:
+        """Optimizer steps in which every image is seen once, rounded up."""
+        return -(-len(self.pipeline) // self.batch)
+
+    @cached_property
+    def folder(self) -> RunFolder:
+        """The files of this run."""
+        return RunFolder(self.out)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best evaluation so far: the value of the run's metric, and the step whose weights reached it."""
+
+    metric: str
+    value: float
+    step: int
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a training ended. report: of the weights in `weights`; None without validation or after an interruption.
+
+    finished: False if it was told to stop; it can then be resumed.
+    """
+
+    folder: Path
+    weights: Path | None
+    step: int
+    finished: bool
+    best: Best | None
+    report: Report | None
+
+
+class RunFolder:
+    """Names of the files of a run, and run.json."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.run_json = self.path / "run.json"
+        self.config = self.path / "config.py"
+        self.metrics = self.path / "metrics.jsonl"
+        self.curve = self.path / "curve.png"
+        self.weights = self.path / "weights.safetensors"
+        self.checkpoints = self.path / "checkpoints"
+        self.eval_json = self.path / "eval.json"
+
+    def read(self) -> dict[str, Any]:
+        """run.json. Raises ValueError where there is none."""
+        if not self.run_json.is_file():
+            raise ValueError(f"{self.path} holds no run: there is no {self.run_json.name} in it")
+        content: dict[str, Any] = json.loads(self.run_json.read_text(encoding="utf-8"))
+        return content
+
+    def update(self, **values: Any) -> None:
+        """Change top-level entries of run.json."""
+        before = self.read() if self.run_json.is_file() else {}
+        text = json.dumps({**before, **values}, indent=2, ensure_ascii=False, default=str) + "\n"
+        write_whole(self.run_json, lambda file: file.write(text.encode()))
+
+    def begin(self, run: Run) -> None:
+        """Prepare the folder for a new run, or for going on with the one in it.
+
+        Raises ValueError if a new run would overwrite the work of another.
+        """
+        if not run.resume:
+            taken = [p for p in (self.weights, *self.checkpoints.glob("step_*.pt")) if p.exists()]
+            if taken:
+                raise ValueError(
+                    f"{self.path} already holds a run ({taken[0].relative_to(self.path)}); "
+                    f"go on with it by 'intarsia train --resume {self.path}', or choose another --out"
+                )
+            for leftover in (self.metrics, self.run_json):
+                leftover.unlink(missing_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
+            if run.config_text:
+                self.config.write_text(run.config_text, encoding="utf-8")
+        self.update(status="running", **_description(run))
+
+
+def _description(run: Run) -> dict[str, Any]:
+    started = {} if run.resume else {"started": now(), "command": list(run.command)}
+    return {
+        **started,
+        "steps": run.steps,
+        "batch": run.batch,
+        "batch_per_process": run.batch_per_part,
+        "accumulate": run.parts,
+        "processes": run.runtime.world_size,
+        "precision": run.runtime.precision,
+        "device": str(run.runtime.device),
+        "epochs": round(run.steps * run.batch / len(run.pipeline), 3),
+        "seed": run.seed,
+        "parameters": sum(p.numel() for p in run.task.parameters()),
+        "data": dict(run.data),
+        "versions": facts.versions(),
+        "git": facts.git_state(),
+        "hardware": facts.hardware(),
+        "notes": list(run.notes),
+        "config": run.meta.config,
+    }
+
+
+def now() -> str:
+    """The time as in "2026-01-31T12:00:00+00:00"."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,106 @@
+"""What a model says about one image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from intarsia.contracts import PathLike
+from intarsia.visual.files import save_label, save_picture
+from intarsia.visual.legend import Entry, with_legend
+from intarsia.visual.overlay import blend, enlarged
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Prediction:
+    """The label map of one image at the image's own size, with everything needed to show and save it.
+
+    label: (H, W) class indices, uint8 up to 256 classes and uint16 beyond. classes, palette: name and colour per index.
+    image: (H, W, 3) uint8 RGB, for overlays, or None. name: of the image, without suffix; may contain folders.
+    probabilities: (K, H, W) float32, summing to 1 over the classes, if asked for.
+    confidence: (H, W) float32, the probability of the label, if asked for.
+
+    Raises ValueError, saying what was expected and found, if the parts do not fit together.
+    """
+
+    label: npt.NDArray[np.uint8 | np.uint16]
+    classes: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    image: npt.NDArray[np.uint8] | None = None
+    name: str = "image"
+    probabilities: npt.NDArray[np.float32] | None = None
+    confidence: npt.NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        count, dtype = len(self.classes), np.uint8 if len(self.classes) <= 256 else np.uint16
+        if self.label.ndim != 2 or self.label.dtype != dtype or self.label.size == 0:
+            raise ValueError(f"label: expected (H, W) {dtype.__name__} for {count} classes, found {_described(self.label)}")
+        if int(self.label.max()) >= count:
+            raise ValueError(f"label: expected class indices below {count}, found {self.label.max()}")
+        if len(self.palette) != count:
+            raise ValueError(f"palette: expected one colour for each of {count} classes, found {len(self.palette)}")
+        if any(len(colour) != 3 or not all(0 <= value <= 255 for value in colour) for colour in self.palette):
+            raise ValueError("palette: expected (red, green, blue) in 0..255 for every class")
+        height, width = self.label.shape
+        for field, array, shape, kind in (
+            ("image", self.image, (height, width, 3), np.uint8),
+            ("probabilities", self.probabilities, (count, height, width), np.float32),
+            ("confidence", self.confidence, (height, width), np.float32),
+        ):
+            if array is not None and (array.shape != shape or array.dtype != kind):
+                raise ValueError(f"{field}: expected {shape} {kind.__name__}, found {_described(array)}")
+
+    def __repr__(self) -> str:
+        height, width = self.label.shape
+        shares = sorted(((share, name) for name, share in self.areas().items() if share), reverse=True)
+        parts = [f"{name} {share:.1%}" for share, name in shares[:3]]
+        if len(shares) > 3:
+            parts.append(f"{len(shares) - 3} more")
+        extras = [name for name in ("probabilities", "confidence") if getattr(self, name) is not None]
+        with_extras = f", with {' and '.join(extras)}" if extras else ""
+        return f"<Prediction {self.name!r}: {width} x {height} pixels{with_extras}: {', '.join(parts)}>"
+
+    def areas(self) -> dict[str, float]:
+        """The share of the image that each class covers, in fractions of 1; classes that do not appear have 0."""
+        counts = np.bincount(self.label.ravel(), minlength=len(self.classes))
+        shares: dict[str, float] = {}
+        for name, count in zip(self.classes, counts, strict=True):
+            shares[name] = shares.get(name, 0.0) + int(count) / self.label.size
+        return shares
+
+    def overlay(self, opacity: float = 0.5, legend: bool = True) -> npt.NDArray[np.uint8]:
+        """The image under its class colours, with contours: (H, W, 3) uint8 RGB.
+
+        opacity: 0 shows the image alone, 1 the colours alone; without an image the colours stand alone. With `legend`,
+        the classes present are listed to the right with their share, and small images are enlarged so that the text is
+        legible.
+        """
+        image, label = self.image, self.label
+        if legend:
+            image, label = enlarged(image, label)
+        picture = blend(image, label, self.palette, opacity=opacity)
+        if not legend:
+            return picture
+        counts = np.bincount(self.label.ravel(), minlength=len(self.classes)) / self.label.size
+        order = np.argsort(-counts, kind="stable")
+        entries = [Entry(self.classes[k], self.palette[k], f"{counts[k]:.1%}") for k in order if counts[k] > 0]
+        return with_legend(picture, entries)
+
+    def save(self, path: PathLike) -> Path:
+        """Write the label map as PNG whose values are class indices: with a palette, or 16-bit grey beyond 256 classes.
+
+        Missing folders are made. Returns the path. Raises ValueError for a suffix other than .png.
+        """
+        return save_label(path, self.label, self.palette)
+
+    def save_overlay(self, path: PathLike, opacity: float = 0.5, legend: bool = True) -> Path:
+        """Write the overlay; the suffix (.jpg, .png, .webp) decides the format. Returns the path."""
+        return save_picture(path, self.overlay(opacity, legend))
+
+
+def _described(array: npt.NDArray[Any]) -> str:
+    return f"{array.shape} {array.dtype}"

@@ -1,0 +1,60 @@
+"""Activation functions, chosen by value: `Activation("ReLU")()` is the layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
+
+from torch import nn
+
+_IN_PLACE: dict[str, Callable[..., nn.Module]] = {
+    "ReLU": nn.ReLU,
+    "ReLU6": nn.ReLU6,
+    "LeakyReLU": nn.LeakyReLU,
+    "RReLU": nn.RReLU,
+    "ELU": nn.ELU,
+    "SiLU": nn.SiLU,
+    "Swish": nn.SiLU,
+    "HSwish": nn.Hardswish,
+    "HSigmoid": nn.Hardsigmoid,
+}
+_OUT_OF_PLACE: dict[str, Callable[..., nn.Module]] = {
+    "GELU": nn.GELU,
+    "PReLU": nn.PReLU,
+    "Sigmoid": nn.Sigmoid,
+    "Tanh": nn.Tanh,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """A kind of activation with its settings; calling it builds the layer.
+
+    inplace: overwrite the input, where the kind can; saves one feature map per activation in training.
+    negative_slope: of LeakyReLU.
+
+    Raises ValueError for an unknown kind, or for a slope given to another one.
+    """
+
+    kind: str
+    _: KW_ONLY
+    inplace: bool = True
+    negative_slope: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in _IN_PLACE and self.kind not in _OUT_OF_PLACE:
+            raise ValueError(f"unknown activation {self.kind!r}; known are {', '.join((*_IN_PLACE, *_OUT_OF_PLACE))}")
+        if self.negative_slope is not None and self.kind != "LeakyReLU":
+            raise ValueError(f"negative_slope belongs to LeakyReLU, not to {self.kind}")
+
+    def __call__(self) -> nn.Module:
+        """A new layer."""
+        if self.kind in _OUT_OF_PLACE:
+            return _OUT_OF_PLACE[self.kind]()
+        if self.negative_slope is not None:
+            return nn.LeakyReLU(self.negative_slope, inplace=self.inplace)
+        return _IN_PLACE[self.kind](inplace=self.inplace)
+
+
+RELU = Activation("ReLU")
+GELU = Activation("GELU")

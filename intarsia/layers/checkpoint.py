@@ -1,0 +1,45 @@
+"""Activation checkpointing: memory for time, without a trace in the numbers.
+
+Of a checkpointed block only the input is kept; the block runs a second time in the backward pass. Batch norms must
+not count that batch twice: their running statistics stand still in the second run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+import torch.utils.checkpoint
+from torch import Tensor, nn
+
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+def run_block(block: nn.Module, *inputs: Any, checkpoint: bool) -> Tensor:
+    """`block(*inputs)`, recomputed in the backward pass if `checkpoint` and gradients are wanted."""
+    if not (checkpoint and torch.is_grad_enabled()):
+        output: Tensor = block(*inputs)
+        return output
+
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), _frozen_statistics(block)
+
+    # A compiled graph recomputes without repeating side effects, and cannot trace the context managers.
+    context_fn: dict[str, Callable[[], Any]] = {} if torch.compiler.is_compiling() else {"context_fn": contexts}
+    recomputed: Tensor = torch.utils.checkpoint.checkpoint(block, *inputs, use_reentrant=False, **context_fn)
+    return recomputed
+
+
+@contextmanager
+def _frozen_statistics(block: nn.Module) -> Iterator[None]:
+    """Batch norms in training mode normalise by the batch as before, but leave their running statistics alone."""
+    norms = [m for m in block.modules() if isinstance(m, _BATCH_NORMS) and m.training and m.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True

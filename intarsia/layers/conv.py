@@ -1,0 +1,133 @@
+"""Convolutions as the field builds them: with a norm and an activation behind.
+
+Shape letters: N images, C channels, H, W height and width; h, w the same behind the convolution's stride.
+
+Child names (`conv`, `bn`, `activate`; `depthwise_conv`, `pointwise_conv`) are those of OpenMMLab's published weights.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from intarsia.layers.activation import RELU, Activation
+from intarsia.layers.norm import Norm
+
+
+class ConvNormAct(nn.Module):
+    """Convolution, norm, activation, in this order; norm and activation may be None.
+
+    The norm is kept under its own name (`bn`, `gn`, `ln`, `in`). `bias` None means: a bias exactly where no norm
+    follows that would cancel it.
+
+    Initialised after He et al. (arXiv:1502.01852), fan_out, for the slope of the activation.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        *,
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool | None = None,
+        norm: Norm | None = None,
+        activation: Activation | None = RELU,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+            bias=norm is None if bias is None else bias,
+        )
+        self.norm_name = norm.name if norm else None
+        if norm:
+            self.add_module(norm.name, norm(out_channels))
+        self.activate = activation() if activation else None
+        initialise_conv(self.conv, negative_slope=activation.negative_slope if activation else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C', h, w)."""
+        return self.norm_act(self.conv(x))
+
+    def norm_act(self, x: Tensor) -> Tensor:
+        """What follows the convolution, for callers that compute the convolution in parts."""
+        if self.norm_name is not None:
+            x = getattr(self, self.norm_name)(x)
+        if self.activate is not None:
+            x = self.activate(x)
+        return x
+
+
+class DepthwiseSeparableConv(nn.Module):
+    """A convolution within each channel, then a 1 x 1 convolution across them (MobileNet, arXiv:1704.04861).
+
+    depthwise_activation: what stands between the two; the papers differ in whether anything does.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        dilation: int = 1,
+        norm: Norm | None = None,
+        activation: Activation | None = RELU,
+        depthwise_activation: Activation | None = RELU,
+    ) -> None:
+        super().__init__()
+        self.depthwise_conv = ConvNormAct(
+            in_channels,
+            in_channels,
+            kernel_size,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=in_channels,
+            norm=norm,
+            activation=depthwise_activation,
+        )
+        self.pointwise_conv = ConvNormAct(in_channels, out_channels, 1, norm=norm, activation=activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C', h, w)."""
+        x = self.depthwise_conv(x)  # (N, C, h, w)
+        out: Tensor = self.pointwise_conv(x)  # (N, C', h, w)
+        return out
+
+
+def conv1x1(in_channels: int, out_channels: int, *, stride: int = 1) -> nn.Conv2d:
+    """1 x 1 convolution without bias."""
+    return nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=False)
+
+
+def conv3x3(in_channels: int, out_channels: int, *, stride: int = 1, dilation: int = 1, groups: int = 1) -> nn.Conv2d:
+    """3 x 3 convolution without bias that keeps the size at stride 1."""
+    return nn.Conv2d(
+        in_channels,
+        out_channels,
+        kernel_size=3,
+        stride=stride,
+        padding=dilation,
+        dilation=dilation,
+        groups=groups,
+        bias=False,
+    )
+
+
+def initialise_conv(conv: nn.Conv2d, *, negative_slope: float | None = None) -> None:
+    """Kaiming-normal weights by fan_out, for a (leaky) rectifier behind; bias 0."""
+    slope = negative_slope or 0.0
+    nn.init.kaiming_normal_(conv.weight, a=slope, mode="fan_out", nonlinearity="leaky_relu" if slope else "relu")
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)

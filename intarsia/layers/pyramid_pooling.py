@@ -1,0 +1,36 @@
+"""Pyramid pooling (PSPNet, arXiv:1612.01105, section 3.2): the image's context at several grids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from intarsia.layers.activation import RELU, Activation
+from intarsia.layers.conv import ConvNormAct
+from intarsia.layers.levels import resize
+from intarsia.layers.norm import Norm
+
+
+class PyramidPooling(nn.Module):
+    """The map averaged over grids of `pool_scales` x `pool_scales` cells, each projected and resized back."""
+
+    def __init__(
+        self,
+        pool_scales: Sequence[int],
+        in_channels: int,
+        channels: int,
+        *,
+        norm: Norm | None = None,
+        activation: Activation = RELU,
+        align_corners: bool = False,
+    ) -> None:
+        super().__init__()
+        self.align_corners = align_corners
+        for i, cells in enumerate(pool_scales):
+            project = ConvNormAct(in_channels, channels, 1, norm=norm, activation=activation)
+            self.add_module(str(i), nn.Sequential(nn.AdaptiveAvgPool2d(cells), project))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(N, C, h, w) -> one (N, channels, h, w) per scale."""
+        return [resize(branch(x), x.shape[2:], align_corners=self.align_corners) for branch in self.children()]

@@ -1,0 +1,111 @@
+"""Cross entropy over classes (softmax), or over each class on its own (sigmoid).
+
+Shape letters: N images, K classes, H, W height and width.
+
+The denominators are those that published results were trained with:
+
+    avg_non_ignore=False   all pixels, ignored ones included: a half-ignored image pulls half as hard
+    avg_non_ignore=True    pixels that are not ignored
+    with class weights     the same, every labelled pixel counted with the weight of its class, an ignored one (if it is
+                           counted at all) with 1; so weights of one are no weights
+
+The sigmoid form averages over all N * K * H * W decisions, or K for each pixel that is not ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from intarsia.losses.reduction import full_precision, mean_over
+
+
+class CrossEntropyLoss(nn.Module):
+    """Logits (N, K, H, W) and class indices (N, H, W) -> scalar.
+
+    With `use_sigmoid` every class is a yes-or-no question of its own; a single logit (K = 1) asks for the class 1 among
+    labels 0 and 1.
+
+    Args:
+        use_sigmoid: the sigmoid form instead of softmax.
+        class_weight: one weight per class. In the softmax form a pixel counts by its class; in the sigmoid form the
+            weight goes to the positive answers.
+        ignore_index: label of pixels that contribute nothing.
+        avg_non_ignore: what "mean" divides by; see the head of this file.
+        label_smoothing: share of the target that is spread evenly over all classes (over yes and no under sigmoid).
+        reduction: "mean" or "sum" over pixels.
+
+    A batch without a single labelled pixel gives 0, never a nan. Half-precision logits are lifted to float32.
+    """
+
+    class_weight: Tensor | None
+
+    def __init__(
+        self,
+        *,
+        use_sigmoid: bool = False,
+        class_weight: Sequence[float] | None = None,
+        ignore_index: int = 255,
+        avg_non_ignore: bool = False,
+        label_smoothing: float = 0.0,
+        reduction: Literal["mean", "sum"] = "mean",
+    ) -> None:
+        super().__init__()
+        if not 0.0 <= label_smoothing < 1.0:
+            raise ValueError(f"label_smoothing must lie in [0, 1); got {label_smoothing}")
+        if reduction not in ("mean", "sum"):
+            raise ValueError(f"reduction must be 'mean' or 'sum', since a loss is one number; got {reduction!r}")
+        self.use_sigmoid = use_sigmoid
+        self.ignore_index = ignore_index
+        self.avg_non_ignore = avg_non_ignore
+        self.label_smoothing = label_smoothing
+        self.reduction = reduction
+        # Not part of the weights file: a setting of the run, not something learned.
+        weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)
+        self.register_buffer("class_weight", weight, persistent=False)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Logits (N, K, H, W), target (N, H, W) of class indices -> scalar."""
+        if self.class_weight is not None and len(self.class_weight) != logits.shape[1]:
+            raise ValueError(f"class_weight has {len(self.class_weight)} entries for {logits.shape[1]} logits")
+        logits = full_precision(logits)
+        return self._sigmoid_form(logits, target) if self.use_sigmoid else self._softmax_form(logits, target)
+
+    def _softmax_form(self, logits: Tensor, target: Tensor) -> Tensor:
+        weight = None if self.class_weight is None else self.class_weight.to(logits.dtype)
+        loss = F.cross_entropy(
+            logits,
+            target,
+            weight=weight,
+            ignore_index=self.ignore_index,
+            label_smoothing=self.label_smoothing,
+            reduction="sum",
+        )
+        return loss if self.reduction == "sum" else mean_over(loss, self._weighted_pixels(target, weight))
+
+    def _weighted_pixels(self, target: Tensor, weight: Tensor | None) -> Tensor:
+        """What the softmax form divides by: the pixels that count, each with the weight of its class."""
+        labelled = target != self.ignore_index  # (N, H, W)
+        pixels = labelled if weight is None else weight[target.where(labelled, 0)] * labelled
+        return pixels.sum() if self.avg_non_ignore else pixels.sum() + (~labelled).sum()
+
+    def _sigmoid_form(self, logits: Tensor, target: Tensor) -> Tensor:
+        labelled = (target != self.ignore_index).unsqueeze(1)  # (N, 1, H, W)
+        answers = self._answers(target, num_classes=logits.shape[1]).to(logits.dtype)  # (N, K, H, W)
+        if self.label_smoothing:
+            answers = answers * (1 - self.label_smoothing) + self.label_smoothing / 2
+        positive = None if self.class_weight is None else self.class_weight.to(logits.dtype).view(-1, 1, 1)
+        loss = F.binary_cross_entropy_with_logits(
+            logits, answers, weight=labelled.to(logits.dtype), pos_weight=positive, reduction="sum"
+        )
+        pixels = labelled.sum() if self.avg_non_ignore else target.numel()
+        return loss if self.reduction == "sum" else mean_over(loss, pixels * logits.shape[1])
+
+    def _answers(self, target: Tensor, *, num_classes: int) -> Tensor:
+        """(N, H, W) class indices -> (N, K, H, W) yes or no; no to everything at ignored pixels."""
+        classes = torch.arange(num_classes, device=target.device) if num_classes > 1 else target.new_ones(1)
+        return target.unsqueeze(1) == classes.view(-1, 1, 1)

@@ -1,0 +1,47 @@
+"""A report as JSON and CSV. Fractions of 1; what is not a number is null in JSON and empty in CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from intarsia.contracts import Report
+
+
+def report_as_dict(report: Report) -> dict[str, Any]:
+    """The content of eval.json: means by name, "classes" by name, "absent", "images" and, if measured, "loss"."""
+    summary = {name: _number(value) for name, value in report.summary.items()}
+    return {
+        **({"mIoU": summary["mIoU"]} if "mIoU" in summary else {}),
+        **summary,
+        "classes": {c.name: {name: _number(value) for name, value in c.values.items()} for c in report.classes},
+        "absent": list(report.absent),
+        "images": report.images,
+        **({"losses": {name: _number(value) for name, value in report.losses.items()}} if report.losses else {}),
+    }
+
+
+def write_report(report: Report, folder: Path) -> None:
+    """Write eval.json and eval.csv into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "eval.json").write_text(json.dumps(report_as_dict(report), indent=2, ensure_ascii=False) + "\n")
+    (folder / "eval.csv").write_text(_as_csv(report))
+
+
+def _as_csv(report: Report) -> str:
+    scores = list(report.classes[0].values) if report.classes else []
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["class", *scores, "pixels"])
+    for entry in report.classes:
+        table.writerow([entry.name, *(_number(entry.values[score]) for score in scores), entry.pixels])
+    table.writerow(["mean", *(_number(report.summary.get(f"m{score}", math.nan)) for score in scores), ""])
+    return text.getvalue()
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None

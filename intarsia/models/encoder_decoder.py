@@ -1,0 +1,69 @@
+"""The assembly of nearly every segmentation network: a trunk, perhaps a neck, a head, and auxiliary heads.
+
+Shape letters: N images, C channels, K classes, H, W height and width of the input, h, w of a head's logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from torch import Tensor, nn
+
+from intarsia.contracts import Backbone, FeatureSpec, Head, Neck
+from intarsia.models.assembly import check_head
+
+
+class EncoderDecoder(nn.Module):
+    """Backbone, optional neck, decode head, and any number of auxiliary heads that only training looks at.
+
+    Children are named as in published weights: `backbone`, `neck`, `decode_head`, `auxiliary_head` (one head), or
+    `auxiliary_head.0`, `auxiliary_head.1` ... (a list of heads).
+
+    Raises ValueError if a head expects other channels than the level that it reads has.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        decode_head: Head,
+        neck: Neck | None = None,
+        auxiliary_head: Head | Sequence[Head] | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.neck = neck
+        self.decode_head = decode_head
+        several = isinstance(auxiliary_head, Sequence)
+        self.auxiliary_head = nn.ModuleList(cast("Sequence[nn.Module]", auxiliary_head)) if several else auxiliary_head
+
+        source, features = ("backbone", backbone.features) if neck is None else ("neck", neck.features)
+        self.features: tuple[FeatureSpec, ...] = features
+        giver = f"{source} {type(backbone if neck is None else neck).__name__}"
+        check_head("decode_head", decode_head, giver, features)
+        for name, head in self._auxiliary_heads():
+            check_head(f"auxiliary_head ({name})", head, giver, features)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images (N, C, H, W) -> logits (N, K, h, w) of the decode head, at its own stride."""
+        return self.decode_head(self._levels(images))
+
+    def training_outputs(self, images: Tensor) -> dict[str, Tensor]:
+        """Normalised images (N, C, H, W) -> logits of every head: "decode", then "aux", or "aux_0", "aux_1" ..."""
+        levels = self._levels(images)
+        outputs = {"decode": self.decode_head(levels)}
+        for name, head in self._auxiliary_heads():
+            outputs[name] = head(levels)
+        return outputs
+
+    def _levels(self, images: Tensor) -> tuple[Tensor, ...]:
+        levels = self.backbone(images)
+        return levels if self.neck is None else self.neck(levels)
+
+    def _auxiliary_heads(self) -> list[tuple[str, Head]]:
+        if self.auxiliary_head is None:
+            return []
+        if isinstance(self.auxiliary_head, nn.ModuleList):
+            return [(f"aux_{i}", cast("Head", head)) for i, head in enumerate(self.auxiliary_head)]
+        return [("aux", cast("Head", self.auxiliary_head))]

@@ -1,0 +1,92 @@
+"""From stored pixels to network input, on the device: channel order, normalisation, padding.
+
+Shape letters: N images, C channels, H, W height and width of the batch; H', W' the same after padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from intarsia.contracts import Size
+from intarsia.spec import PreprocessSpec
+
+
+class Preprocess(nn.Module):
+    """Normalises a batch and pads it to the size that the network wants.
+
+    Images come as they are stored, any dtype, RGB, smaller ones padded with anything at the right and bottom. Each
+    becomes (x - mean) / std; everything outside its own size becomes `pad_value`, which is meant after normalising.
+
+    Raises ValueError if `spec` asks for both a size and a divisor, or if mean and std differ in length.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, spec: PreprocessSpec) -> None:
+        super().__init__()
+        for mode, size, divisor in (
+            ("train", spec.train_size, spec.train_size_divisor),
+            ("eval", spec.eval_size, spec.eval_size_divisor),
+        ):
+            if size is not None and divisor is not None:
+                raise ValueError(
+                    f"{mode} images can be padded to size={size} or to multiples of {divisor}, not to both"
+                )
+        if len(spec.mean) != len(spec.std):
+            raise ValueError(f"mean and std need one value per channel each; got {len(spec.mean)} and {len(spec.std)}")
+        self.spec = spec
+        # Not part of the weights file's tensors: the file's metadata holds the whole preprocessing.
+        self.register_buffer("mean", torch.tensor(spec.mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(spec.std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor, sizes: Sequence[Size], *, train: bool) -> Tensor:
+        """Images (N, C, H, W) of unpadded `sizes` -> network input (N, C, H', W') in float32.
+
+        float64 images, or buffers moved to float64, give float64.
+
+        Raises ValueError if the images have another number of channels than mean and std.
+        """
+        if images.shape[1] != len(self.mean):
+            raise ValueError(
+                f"mean and std of the preprocessing have {len(self.mean)} values, but the images have "
+                f"{images.shape[1]} channels"
+            )
+        x = images.flip(1) if self.spec.channel_order == "bgr" else images
+        x = (x.to(torch.promote_types(x.dtype, self.mean.dtype)) - self.mean) / self.std  # (N, C, H, W)
+        return self._pad(x, sizes, self.padded_size(images.shape[-2:], train=train), self.spec.pad_value)
+
+    def labels(self, labels: Tensor, sizes: Sequence[Size], *, train: bool) -> Tensor:
+        """Labels (N, H, W) of any integer dtype -> (N, H', W') in int64, padded like the images."""
+        padded = self.padded_size(labels.shape[-2:], train=train)
+        return self._pad(labels.long(), sizes, padded, self.spec.label_pad_value)
+
+    def padded_size(self, size: Sequence[int], *, train: bool) -> Size:
+        """What a batch of this height and width is padded to; never smaller than it is."""
+        height, width = size
+        spec = self.spec
+        target, divisor = (
+            (spec.train_size, spec.train_size_divisor) if train else (spec.eval_size, spec.eval_size_divisor)
+        )
+        if target is not None:
+            return max(height, target[0]), max(width, target[1])
+        if divisor is not None:
+            return -(-height // divisor) * divisor, -(-width // divisor) * divisor
+        return height, width
+
+    @staticmethod
+    def _pad(x: Tensor, sizes: Sequence[Size], padded: Size, value: float) -> Tensor:
+        """(..., H, W) -> (..., *padded), `value` outside of each sample's size."""
+        height, width = x.shape[-2:]
+        x = F.pad(x, (0, padded[1] - width, 0, padded[0] - height), value=value)
+        for sample, size in zip(x, sizes, strict=True):
+            # Equal sizes, the usual case, need no writing.
+            if size[0] < height:
+                sample[..., size[0] :, :] = value
+            if size[1] < width:
+                sample[..., size[1] :] = value
+        return x

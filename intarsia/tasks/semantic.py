@@ -1,0 +1,119 @@
+"""Semantic segmentation as a task: a network with its preprocessing and the losses of its heads.
+
+Shape letters: N images, K classes, H, W height and width of the (padded) batch, h, w of a head's logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from intarsia.contracts import Batch, Loss, LossTerm, Model, Size
+from intarsia.layers.levels import resize
+from intarsia.losses.reduction import full_precision, mean_over
+from intarsia.tasks.preprocess import Preprocess
+
+
+class PixelSampler(Protocol):
+    """Chooses the pixels that a head learns from."""
+
+    def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Logits (N, K, H, W), target (N, H, W) -> the target with every other pixel set to the ignored index."""
+        ...
+
+
+@dataclass(frozen=True)
+class HeadLoss:
+    """What one head is trained on.
+
+    head: key of `Model.training_outputs`.
+    losses: (name in the log, loss, weight) each.
+    align_corners: how this head's logits are resized to the labels.
+    sampler: reduces the target before the losses see it; the logged accuracy always sees all of it.
+    """
+
+    head: str
+    losses: Sequence[tuple[str, Loss, float]]
+    ignore_index: int
+    align_corners: bool
+    sampler: PixelSampler | None = None
+
+
+class SemanticSegmentation(nn.Module):
+    """Children `model` and `preprocess`; the state dict is the model's, under `model.`.
+
+    losses: one entry per head that is trained; the first is the one whose loss counts in validation.
+    num_classes: classes that a label can have. ignore_index: what evaluation leaves out.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        preprocess: Preprocess,
+        losses: Sequence[HeadLoss],
+        num_classes: int,
+        ignore_index: int,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.preprocess = preprocess
+        self.losses = tuple(losses)
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+        # Losses with tensors of their own (class weights) follow the task to its device.
+        self.criteria = nn.ModuleList(
+            loss for head in self.losses for _, loss, _ in head.losses if isinstance(loss, nn.Module)
+        )
+
+    def training_terms(self, batch: Batch) -> list[LossTerm]:
+        """The terms of the training objective by name, for each head in turn.
+
+        "decode.loss_ce" and whatever else the head is trained on, then "decode.acc_seg", its pixel accuracy in percent,
+        with weight 0.
+
+        Raises ValueError if the batch has no labels of its images' size.
+        """
+        if not isinstance(batch.labels, Tensor):
+            found = "none" if batch.labels is None else "labels of their own sizes"
+            raise ValueError(f"training needs labels of the images' size; this batch has {found}")
+        images = self.preprocess(batch.images, batch.sizes, train=True)  # (N, C, H, W)
+        labels = self.preprocess.labels(batch.labels, batch.sizes, train=True)  # (N, H, W)
+        outputs = self.model.training_outputs(images)
+        return [term for head in self.losses for term in self._terms(head, outputs[head.head], labels)]
+
+    def logits(self, images: Tensor, sizes: Sequence[Size]) -> Tensor:
+        """Stored images (N, C, H, W) of unpadded `sizes` -> the decode head's logits (N, K, h, w)."""
+        return self.model(self.preprocess(images, sizes, train=False))
+
+    def loss_on(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The weighted losses of the first head, summed, on logits (N, K, h, w) and labels (N, H, W); a scalar."""
+        terms = self._terms(self.losses[0], logits, labels.long())
+        return sum((term.value * term.weight for term in terms), start=logits.new_zeros((), dtype=torch.float32))
+
+    @staticmethod
+    def _terms(head: HeadLoss, logits: Tensor, labels: Tensor) -> list[LossTerm]:
+        # Interpolation and losses stay out of autocast: in half precision they would cost accuracy, not time.
+        with torch.autocast(logits.device.type, enabled=False):
+            logits = resize(full_precision(logits), labels.shape[-2:], align_corners=head.align_corners)  # (N, K, H, W)
+            target = labels if head.sampler is None else head.sampler(logits, labels)
+            terms = [
+                LossTerm(f"{head.head}.{name}", loss(logits, target), weight) for name, loss, weight in head.losses
+            ]
+            accuracy = pixel_accuracy(logits.detach(), labels, ignore_index=head.ignore_index)
+        return [*terms, LossTerm(f"{head.head}.acc_seg", accuracy, 0.0)]
+
+
+def pixel_accuracy(logits: Tensor, labels: Tensor, *, ignore_index: int) -> Tensor:
+    """Percentage of pixels of labels (N, H, W) whose class has the largest of the logits (N, K, H, W), as float32.
+
+    A single logit says class 1 where it is positive. Ignored pixels do not count; without any other, the answer is 0.
+    """
+    predicted = logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(dim=1)  # (N, H, W)
+    labelled = labels != ignore_index
+    correct = ((predicted == labels) & labelled).sum().float()
+    return 100.0 * mean_over(correct, labelled.sum())

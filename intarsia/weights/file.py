@@ -1,0 +1,211 @@
+"""The weights file: tensors as safetensors, and beside them everything that using them needs.
+
+safetensors keeps strings only as metadata, so one key, "intarsia", holds a JSON object: a `WeightsMeta`. Reading it
+costs a few kilobytes and imports no torch. Files of other origin (``.pth``) are read without running code from them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from intarsia.weights.atomic import write_whole
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+KEY = "intarsia"
+SUFFIX = ".safetensors"
+SHOWN = 8
+"""Names listed in a message before "and n more"."""
+
+_CLASSIFIERS = ("conv_seg", "cls", "pred", "classif")
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsMeta:
+    """What a weights file says about itself.
+
+    config: the resolved configuration as plain values; model and preprocessing are built from it.
+    labels: how the classes were written in the label files, as the data description says it.
+    scores: of the evaluation of exactly these weights, fractions of 1. step: optimizer steps they were trained for.
+    """
+
+    config: Mapping[str, Any] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    palette: tuple[tuple[int, int, int], ...] = ()
+    ignore_index: int = 255
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    version: str = ""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    step: int | None = None
+
+    def to_json(self) -> str:
+        """One line of JSON; scores that are not a number are left out."""
+        values = asdict(self)
+        values["scores"] = {name: score for name, score in self.scores.items() if math.isfinite(score)}
+        return json.dumps(values, ensure_ascii=False, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> WeightsMeta:
+        """The inverse of `to_json`. Keys of a later version are passed over."""
+        values = {name: value for name, value in json.loads(text).items() if name in {f.name for f in fields(cls)}}
+        values["classes"] = tuple(values.get("classes", ()))
+        values["palette"] = tuple((int(r), int(g), int(b)) for r, g, b in values.get("palette", ()))
+        return cls(**values)
+
+
+def save_weights(path: Path, state: Mapping[str, Tensor], meta: WeightsMeta) -> None:
+    """Write tensors and description as one file, whole or not at all.
+
+    Raises DiskFull, and ValueError for a path that does not end in .safetensors.
+    """
+    from safetensors.torch import save
+
+    path = Path(path)
+    if path.suffix != SUFFIX:
+        raise ValueError(f"a weights file ends in {SUFFIX}, found {path.name!r}")
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+    data = save(tensors, metadata={"format": "pt", KEY: meta.to_json()})
+    write_whole(path, lambda file: file.write(data))
+
+
+def read_meta(path: Path | str) -> WeightsMeta:
+    """The description inside a weights file, without loading a tensor. Raises ValueError where there is none."""
+    metadata = _header(Path(path)).get("__metadata__", {})
+    if KEY not in metadata:
+        raise ValueError(
+            f"{path} holds tensors but no description of the model: it was not written by Intarsia. "
+            "Name the model beside it: a recipe or a config file, with --weights for these tensors"
+        )
+    return WeightsMeta.from_json(metadata[KEY])
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """The JSON object at the front of a safetensors file, checked against the file's size."""
+    _must_exist(path)
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        front = file.read(8)
+        length = struct.unpack("<Q", front)[0] if len(front) == 8 else 0
+        if not 0 < length <= size - 8:
+            raise ValueError(f"{path} is no safetensors file, or the beginning of one ({size} bytes)")
+        try:
+            header = json.loads(file.read(length))
+        except ValueError as error:
+            raise ValueError(f"{path} is no safetensors file: its header is not JSON ({error})") from error
+    needed = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
+    if size < 8 + length + needed:
+        raise ValueError(f"{path} is incomplete: {size} bytes of {8 + length + needed}; copy or download it again")
+    return dict(header)
+
+
+def load_state(path: Path | str) -> dict[str, Tensor]:
+    """All tensors of a file by name, on the CPU.
+
+    Understands .safetensors, and checkpoints written by torch.save (.pth, .pt), which are read without running code:
+    their "state_dict" (or "model") entry, or the file itself if it is a plain dict of tensors.
+    """
+    path = Path(path)
+    _must_exist(path)
+    if path.suffix == SUFFIX:
+        from safetensors.torch import load_file
+
+        _header(path)
+        return load_file(path)
+    from intarsia.weights.foreign import read_foreign
+
+    return read_foreign(path).state
+
+
+def _must_exist(path: Path) -> None:
+    if not path.is_file():
+        what = "is a folder, not a weights file" if path.is_dir() else "does not exist"
+        raise ValueError(f"{path} {what}")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What became of every tensor. mismatched: (name, shape in the file, shape in the model)."""
+
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    mismatched: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether file and model have exactly the same tensors."""
+        return not (self.missing or self.unexpected or self.mismatched)
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.loaded)} tensors loaded"]
+        for title, names in (
+            ("missing in the file, left as they were", self.missing),
+            ("in the file but not in the model", self.unexpected),
+            ("of another shape", [f"{name}: file {list(f)}, model {list(m)}" for name, f, m in self.mismatched]),
+        ):
+            if names:
+                lines.append(f"{len(names)} {title}:\n" + _listed(names))
+        counts = self.class_counts()
+        if counts is not None:
+            lines.append(f"the file was trained for {counts[0]} classes, the model has {counts[1]}")
+        return "\n".join(lines)
+
+    def class_counts(self) -> tuple[int, int] | None:
+        """Numbers of classes in file and model, where a classifier's shape says that they differ."""
+        for name, found, expected in self.mismatched:
+            is_classifier = any(part in name.rsplit(".", 2)[-2] for part in _CLASSIFIERS if "." in name)
+            if is_classifier and found[1:] == expected[1:] and found and expected:
+                return found[0], expected[0]
+        return None
+
+
+class WeightsMismatch(ValueError):
+    """File and model do not fit. `report` says how."""
+
+    def __init__(self, message: str, report: LoadReport) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+def apply_state(module: nn.Module, state: Mapping[str, Tensor], *, allow_partial: bool = False) -> LoadReport:
+    """Copy tensors into a module by name.
+
+    allow_partial: take what fits and leave the rest as it is; the report says what that was.
+    Raises WeightsMismatch if not everything fits, or if, even so, nothing does. The module is then unchanged.
+    """
+    own = module.state_dict()
+    mismatched = tuple(
+        (name, tuple(value.shape), tuple(own[name].shape))
+        for name, value in state.items()
+        if name in own and own[name].shape != value.shape
+    )
+    wrong = {name for name, _, _ in mismatched}
+    fitting = {name: value for name, value in state.items() if name in own and name not in wrong}
+    report = LoadReport(
+        loaded=tuple(fitting),
+        # Checkpoints of old versions of torch lack this counter; it has no effect on the numbers.
+        missing=tuple(name for name in own if name not in state and not name.endswith("num_batches_tracked")),
+        unexpected=tuple(name for name in state if name not in own),
+        mismatched=mismatched,
+    )
+    if not fitting:
+        raise WeightsMismatch(f"not one tensor of the file fits the model\n{report}", report)
+    if not report.complete and not allow_partial:
+        hint = "Load what fits with allow_partial=True (the command line does so when fine-tuning with --weights)"
+        raise WeightsMismatch(f"the weights do not fit the model: {report}\n{hint}", report)
+    module.load_state_dict(fitting, strict=False)
+    return report
+
+
+def _listed(names: Sequence[str]) -> str:
+    lines = [f"  {name}" for name in names[:SHOWN]]
+    if len(names) > SHOWN:
+        lines.append(f"  and {len(names) - SHOWN} more")
+    return "\n".join(lines)

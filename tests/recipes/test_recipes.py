@@ -1,0 +1,147 @@
+"""Recipes by name against the resolved configs of MMSegmentation 1.2.2, and the recipes for own data."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from intarsia import recipes
+
+SCRATCH = {
+    "checkpoint",
+    "crop_size",
+    "data_preprocessor",
+    "data_root",
+    "dataset_aug",
+    "dataset_train",
+    "dataset_type",
+    "img_ratios",
+    "img_scale",
+    "norm_cfg",
+    "optimizer",
+    "test_pipeline",
+    "train_pipeline",
+    "tta_pipeline",
+}
+"""Top-level names that MMSegmentation's files use only to build other values; `tta_pipeline` is compared anyway."""
+
+
+@pytest.fixture(scope="module")
+def resolved(shared: Path) -> dict[str, dict[str, Any]]:
+    with gzip.open(shared / "facts" / "mmseg_configs.json.gz") as file:
+        configs: dict[str, dict[str, Any]] = json.load(file)
+    families = ("fcn", "segformer", "fastscnn")
+    return {name.split("/")[1]: value for name, value in configs.items() if name.split("/")[0] in families}
+
+
+def plain(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def test_the_names_are_the_published_ones(resolved: dict[str, dict[str, Any]]) -> None:
+    assert recipes.names() == sorted(resolved)
+    assert len(recipes.names()) == 59
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_recipe_equals_the_resolved_config(name: str, resolved: dict[str, dict[str, Any]]) -> None:
+    kept = (set(resolved[name]) - SCRATCH) | ({"tta_pipeline"} & set(resolved[name]))
+    assert plain(recipes.get(name)) == {key: resolved[name][key] for key in kept}
+
+
+def test_values_are_not_shared_between_calls() -> None:
+    name = recipes.names()[0]
+    recipes.get(name)["model"]["backbone"]["norm_cfg"]["type"] = "LN"
+    recipes.get(name)["env_cfg"]["mp_cfg"]["mp_start_method"] = "spawn"
+    assert recipes.get(name)["model"]["backbone"]["norm_cfg"]["type"] == "SyncBN"
+    assert recipes.get(name)["env_cfg"]["mp_cfg"]["mp_start_method"] == "fork"
+
+
+def test_published_name_states_the_total_batch() -> None:
+    recipe = recipes.published("segformer_mit-b2_8xb2-160k_ade20k-512x512")
+    assert (recipe.devices, recipe.batch, recipe.steps) == (8, 2, 160_000)
+
+
+def test_unknown_name_offers_the_nearest() -> None:
+    with pytest.raises(recipes.UnknownRecipe, match=r"segformer_mit-b0.*config list"):
+        recipes.get("segformer_mitb0")
+
+
+def own(name: str, **changes: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "num_classes": 7,
+        "ignore_index": 255,
+        "mean": (120.0, 110.0, 100.0),
+        "std": (60.0, 60.0, 60.0),
+        "image_size": (360, 480),
+        "crop": (352, 480),
+        "batch": 8,
+        "steps": 400,
+        "workers": 2,
+        "data": {split: {"type": "FolderDataset", "root": split} for split in ("train", "val")},
+    }
+    return recipes.for_data(name, **{**values, **changes})
+
+
+@pytest.mark.parametrize("name", recipes.short_names())
+def test_own_data_fills_every_head(name: str) -> None:
+    config = own(name, ignore_index=7)
+    model = config["model"]
+    auxiliary = model.get("auxiliary_head", [])
+    for head in [model["decode_head"], *(auxiliary if isinstance(auxiliary, list) else [auxiliary])]:
+        assert (head["num_classes"], head["ignore_index"]) == (7, 7)
+        assert "SyncBN" not in json.dumps(head)
+    assert model["data_preprocessor"]["size"] == (352, 480)
+    assert model["data_preprocessor"]["seg_pad_val"] == 7
+    assert "pretrained" not in json.dumps(config).lower()
+
+
+def test_own_data_with_one_foreground_is_one_sigmoid() -> None:
+    for name in recipes.short_names():
+        model = own(name, num_classes=1)["model"]
+        assert model["decode_head"]["num_classes"] == 1
+        assert model["decode_head"]["threshold"] == 0.5
+        assert model["decode_head"]["loss_decode"]["use_sigmoid"] is True
+
+
+def test_own_data_with_other_bands() -> None:
+    for name in recipes.short_names():
+        config = own(name, mean=(1.0,) * 5, std=(2.0,) * 5)
+        assert config["model"]["backbone"]["in_channels"] == 5
+        kinds = [step["type"] for step in config["train_dataloader"]["dataset"]["pipeline"]]
+        assert "PhotoMetricDistortion" not in kinds
+
+
+def test_own_data_schedule_fits_the_steps() -> None:
+    for steps in (1, 7, 300, 80_000):
+        warm_up, decay = own("fcn_r18", steps=steps)["param_scheduler"]
+        assert 0 < warm_up["end"] == decay["begin"]
+        assert decay["end"] == steps
+
+
+def test_own_data_without_validation_has_no_validation_loop() -> None:
+    config = own("fcn_r18", data={"train": {"type": "FolderDataset", "root": "r"}})
+    assert not [key for key in config if key.startswith(("val", "test"))]
+    assert "val_interval" not in config["train_cfg"]
+
+
+@pytest.mark.parametrize(
+    ("size", "crop"),
+    [((360, 480), (352, 480)), ((2000, 3000), (512, 512)), ((40, 100), (64, 96)), ((160, 240), (160, 224))],
+)
+def test_default_crop(size: tuple[int, int], crop: tuple[int, int]) -> None:
+    assert recipes.default_crop(size) == crop
+
+
+def test_importing_recipes_loads_no_torch() -> None:
+    code = (
+        "import sys, intarsia.recipes as r; r.get(r.names()[0]); print('torch' in sys.modules, 'numpy' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["False", "False"]
