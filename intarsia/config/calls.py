@@ -104,7 +104,7 @@ def _enumerate(call: Call) -> ListValue:
 
 
 def _zip(call: Call) -> ListValue:
-    rows = list(zip(*call.arguments, **call.keywords))
+    rows = list(zip(*call.arguments, **call.keywords))  # noqa: B905 - `strict` is the caller's to say
     check_length(sum(map(len, rows)))
     sources = [item_origins(items, at) for items, at in zip(call.arguments, call.places, strict=True)]
     places = list(zip(*sources, strict=False))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,14 +18,11 @@ from intarsia.config.errors import ConfigError, Problem
 from intarsia.config.limits import Budget, RefusedError, check, check_text
 from intarsia.config.operators import UNARY, binary, compare, item_origins, render
 from intarsia.config.source import Reference, Source
+from intarsia.config.targets import TRUST, WORDS, Place, assign, kind_of
 from intarsia.config.values import DictValue, ListValue, TupleValue
 from intarsia.spec import Origin
 
-Place = tuple[Any, Origin]
-"""A value and where it was written."""
-
-TRUST = "Configs are data; use --trust-config to run the file as Python"
-
+_INTERNAL = re.compile(r"\b(Dict|List|Tuple)Value\b")
 _ERRORS = (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError)
 
 
@@ -62,7 +60,7 @@ class Evaluator:
 
     def refusal(self, node: ast.expr | ast.stmt) -> ConfigError:
         """The problem of syntax that the language does not have."""
-        what = _WORDS.get(type(node), type(node).__name__)
+        what = WORDS.get(type(node), type(node).__name__)
         return self.error(node, f"`{what}` is not part of the configuration language", TRUST)
 
     def guard(self, node: ast.expr | ast.stmt, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -74,7 +72,7 @@ class Evaluator:
         except KeyError as error:
             raise self.error(node, f"there is no {error.args[0]!r}") from None
         except _ERRORS as error:
-            raise self.error(node, str(error)) from None
+            raise self.error(node, _INTERNAL.sub(lambda found: found[1].lower(), str(error))) from None
 
     # --- Expressions ----------------------------------------------------------------------------------------------
 
@@ -97,7 +95,7 @@ class Evaluator:
         return placed(self, node)
 
     def _constant(self, node: ast.Constant) -> Any:
-        value = node.value
+        value: Any = node.value
         kind = type(value)
         if kind is str:
             return self._text(node, value) if self.source.references and self.source.mark in value else value
@@ -116,7 +114,7 @@ class Evaluator:
             if len(parts) == 1:
                 return found
             if isinstance(found, (dict, list, tuple)):
-                raise self.error(node, f"a {_kind(found)} cannot be put into a string")
+                raise self.error(node, f"{kind_of(found)} cannot be put into a string")
             made += str(found)
         return self.guard(node, check, made)
 
@@ -138,7 +136,7 @@ class Evaluator:
         raise self.error(node, f"the name `{name}` is not defined in this file", hint)
 
     def _attribute(self, node: ast.Attribute) -> Place:
-        value, origin = self.place(node.value)
+        value = self.evaluate(node.value)
         if not isinstance(value, DictValue) or node.attr.startswith("__"):
             raise self.error(node, f"the attribute `{node.attr}` is not part of the configuration language", TRUST)
         return self.guard(node, value.__getitem__, node.attr), value.origins[node.attr]
@@ -212,11 +210,15 @@ class Evaluator:
         items: list[Any] = []
         origins: list[Origin] = []
         for node in nodes:
-            places = self.iterate(node.value) if isinstance(node, ast.Starred) else (self.place(node),)
-            for item, origin in places:
+            if isinstance(node, ast.Starred):
+                for item, origin in self.iterate(node.value):
+                    items.append(item)
+                    origins.append(origin)
+                    self.guard(node, check, items)
+            else:
+                item, origin = self.place(node)
                 items.append(item)
                 origins.append(origin)
-            self.guard(node, check, items)
         return items, origins
 
     def _list(self, node: ast.List) -> ListValue:
@@ -244,7 +246,7 @@ class Evaluator:
     def _unpack(self, target: DictValue, node: ast.expr) -> None:
         value = self.evaluate(node)
         if not isinstance(value, DictValue):
-            raise self.error(node, f"`**` takes a dict, found a {_kind(value)}")
+            raise self.error(node, f"`**` takes a dict, found {kind_of(value)}")
         self.guard(node, self.budget.spend, len(value))
         for key, item in value.items():
             target.put(key, item, value.origins[key])
@@ -265,48 +267,13 @@ class Evaluator:
                     return
                 yield item, origin
 
-    def assign(self, target: ast.expr, value: Any, origin: Origin) -> None:
-        """Bind a target: a name, an entry of a container, or several of them at once."""
-        if isinstance(target, ast.Name):
-            if target.id.startswith(("__", self.source.mark)) or target.id == "_base_":
-                raise self.error(target, f"`{target.id}` cannot be set here", "`_base_` is set once, at the top level")
-            self.scopes[-1][target.id] = (value, origin)
-        elif isinstance(target, (ast.Tuple, ast.List)):
-            self._assign_several(target, value, origin)
-        elif isinstance(target, ast.Subscript):
-            container = self.evaluate(target.value)
-            self.guard(target, set_item, container, self.key(target.slice), value, origin)
-        elif isinstance(target, ast.Attribute):
-            container = self.evaluate(target.value)
-            if not isinstance(container, DictValue) or target.attr.startswith("__"):
-                raise self.error(target, f"the attribute `{target.attr}` cannot be set", TRUST)
-            container.put(target.attr, value, origin)
-        else:
-            raise self.refusal(target)
-
-    def _assign_several(self, target: ast.Tuple | ast.List, value: Any, origin: Origin) -> None:
-        items = self.guard(target, list, value)
-        places = list(zip(items, item_origins(value, origin), strict=True))
-        stars = [index for index, node in enumerate(target.elts) if isinstance(node, ast.Starred)]
-        nodes = list(target.elts)
-        if stars:
-            after = len(nodes) - stars[0] - 1
-            taken = places[stars[0] : len(places) - after]
-            rest = ListValue([item for item, _ in taken], [at for _, at in taken])
-            places[stars[0] : len(places) - after] = [(rest, origin)]
-            nodes[stars[0]] = nodes[stars[0]].value  # type: ignore[attr-defined]
-        if len(places) != len(nodes):
-            raise self.error(target, f"{len(items)} values cannot be assigned to {len(nodes)} names")
-        for node, place in zip(nodes, places, strict=True):
-            self.assign(node, *place)
-
     def _comprehend(self, generators: list[ast.comprehension], emit: Callable[[], None]) -> None:
         """Run `emit` for every combination of the loops, innermost last."""
         loop, *inner = generators
         if loop.is_async:
             raise self.error(loop.target, "`async` is not part of the configuration language", TRUST)
         for item, origin in self.iterate(loop.iter):
-            self.assign(loop.target, item, origin)
+            assign(self, loop.target, item, origin)
             if all(self.evaluate(test) for test in loop.ifs):
                 if inner:
                     self._comprehend(inner, emit)
@@ -354,48 +321,30 @@ class Evaluator:
         if isinstance(function, ast.Attribute):
             target = self.evaluate(function.value)
             if function.attr not in METHODS.get(type(target), ()):
-                what = f"the method `{function.attr}` of a {_kind(target)}"
+                what = f"the method `{function.attr}` of {kind_of(target)}"
                 raise self.error(node, f"{what} is not part of the configuration language", TRUST)
             return self.guard(node, call_method, target, function.attr, self._arguments(node))
         raise self.error(node, "calling a value is not part of the configuration language", TRUST)
 
     def _arguments(self, node: ast.Call) -> Call:
-        keywords = DictValue()
         arguments, places = self._items(node.args) if node.args else ([], [])
+        keywords: dict[str, Any] = {}
+        origins: dict[str, Origin] = {}
         for keyword in node.keywords:
-            before = len(keywords)
+            given: dict[Any, Place]
             if keyword.arg is None:
-                given = DictValue()
-                self._unpack(given, keyword.value)
-                keywords = DictValue({**keywords, **given}, {**keywords.origins, **given.origins})
-                complete = len(keywords) == before + len(given) and all(isinstance(key, str) for key in given)
+                unpacked = DictValue()
+                self._unpack(unpacked, keyword.value)
+                given = {name: (value, unpacked.origins[name]) for name, value in unpacked.items()}
             else:
-                keywords.put(keyword.arg, *self.place(keyword.value))
-                complete = len(keywords) == before + 1
-            if not complete:
-                name = f"`{keyword.arg}`" if keyword.arg else "one of `**`"
-                raise self.error(keyword.value, f"the keyword {name} is given twice, or is not a string")
-        return Call(arguments, places, dict(keywords), keywords.origins, self.origins[node.lineno], self.budget)
-
-
-def set_item(container: Any, key: Any, value: Any, origin: Origin) -> None:
-    """``container[key] = value`` for a dict or a list, origins included."""
-    if isinstance(container, DictValue):
-        container.put(key, value, origin)
-    elif isinstance(container, ListValue):
-        container[key] = value
-        container.origins[key] = item_origins(value, origin) if isinstance(key, slice) else origin  # type: ignore[call-overload]
-    else:
-        raise TypeError(f"items of a {_kind(container)} cannot be set")
-    check(container)
-
-
-def _kind(value: Any) -> str:
-    """The name of a value's type, as a user knows it."""
-    for kind in (dict, list, tuple):
-        if isinstance(value, kind):
-            return kind.__name__
-    return type(value).__name__
+                given = {keyword.arg: self.place(keyword.value)}
+            for name, place in given.items():
+                if name in keywords:
+                    raise self.error(keyword.value, f"the keyword `{name}` is given twice")
+                if not isinstance(name, str) or name.startswith("__"):
+                    raise self.error(keyword.value, f"`{name}` cannot be a keyword")
+                keywords[name], origins[name] = place
+        return Call(arguments, places, keywords, origins, self.origins[node.lineno], self.budget)
 
 
 _END = object()
@@ -426,30 +375,3 @@ _PLACES: dict[type, Callable[[Evaluator, Any], Place]] = {
     ast.Subscript: Evaluator._subscript,
 }
 """Syntax that leads to a value written elsewhere."""
-
-_WORDS: dict[type, str] = {
-    ast.Assert: "assert",
-    ast.AsyncFor: "async",
-    ast.AsyncFunctionDef: "async",
-    ast.AsyncWith: "async",
-    ast.Await: "await",
-    ast.Break: "break",
-    ast.ClassDef: "class",
-    ast.Continue: "continue",
-    ast.FunctionDef: "def",
-    ast.Global: "global",
-    ast.Import: "import",
-    ast.ImportFrom: "import",
-    ast.Lambda: "lambda",
-    ast.Match: "match",
-    ast.NamedExpr: ":=",
-    ast.Nonlocal: "nonlocal",
-    ast.Raise: "raise",
-    ast.Return: "return",
-    ast.Starred: "*",
-    ast.Try: "try",
-    ast.While: "while",
-    ast.With: "with",
-    ast.Yield: "yield",
-    ast.YieldFrom: "yield",
-}

@@ -1,7 +1,7 @@
 """Reading a section of a config through its table, so that nothing in it can be overlooked.
 
 `Context` collects what lowering finds: problems, notes, and which key became what. `Fields` is one dict of the config
-under its path; opening it reports every key that the vocabulary does not know, refuses, or expects to be of another type.
+under its path; opening it reports every key that is unknown, refused, or of another type than the vocabulary expects.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from intarsia.config.errors import Problem
+from intarsia.config.fate import Area, Fate
 from intarsia.config.signatures import accepts
-from intarsia.config.vocabulary import AREAS, Area, Fate
+from intarsia.config.vocabulary import AREAS
 from intarsia.spec import Origin
 
 if TYPE_CHECKING:
@@ -45,17 +46,12 @@ class Context:
     seen: dict[str, Seen] = field(default_factory=dict)
 
     def origin(self, path: str) -> Origin | None:
-        """Where a path was written; of a key that is missing, where its parent was."""
-        while path:
-            found = self.config.origin(path)
-            if found is not None:
-                return found
-            path = path.rpartition(".")[0]
-        return None
+        """Where a path was written, or the nearest one above it."""
+        return self.config.origin(path)
 
-    def problem(self, path: str, message: str, hint: str = "") -> None:
-        """Report something wrong at a path."""
-        self.problems.append(Problem(path, message, self.origin(path), hint))
+    def problem(self, path: str, message: str, hint: str = "", *, written: str | None = None) -> None:
+        """Report something wrong at a path. written: the path whose line is named instead of that one's."""
+        self.problems.append(Problem(path, message, self.origin(path if written is None else written), hint))
 
     def note(self, text: str) -> None:
         """Tell the user something, once."""
@@ -144,7 +140,7 @@ class Fields:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """ "Did you mean ...?", or which names there are."""
+    """A question whether one of the nearest names was meant, or else which names there are."""
     known = [item for item in names if not item.startswith("_")]
     found = difflib.get_close_matches(name, known, n=2, cutoff=0.6)
     if found:

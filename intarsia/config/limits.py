@@ -7,7 +7,7 @@ from typing import Any
 from intarsia.config.values import MAX_BITS, measure
 
 MAX_STEPS = 500_000
-MAX_FILES = 200
+STEPS_PER_FILE = 1_000
 MAX_SOURCE = 1_000_000
 MAX_TEXT = 1_000_000
 MAX_ITEMS = 100_000
@@ -27,11 +27,10 @@ class RefusedError(Exception):
 class Budget:
     """The steps that are left for reading one config with all its bases."""
 
-    __slots__ = ("files", "steps")
+    __slots__ = ("steps",)
 
     def __init__(self) -> None:
         self.steps = MAX_STEPS
-        self.files = MAX_FILES
 
     def spend(self, steps: int) -> None:
         """Take steps off; RefusedError when none are left."""

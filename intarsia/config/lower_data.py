@@ -1,4 +1,4 @@
-"""A dataloader -> DataSpec: the data set with its wrappers, the transforms of its pipeline, and how batches are made."""
+"""A dataloader -> DataSpec: the data set with its wrappers, the transforms of its pipeline, how batches are made."""
 
 from __future__ import annotations
 
@@ -6,26 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from intarsia.config.fate import Fate, bare
 from intarsia.config.fields import Context, Fields, nearest
-from intarsia.config.lower_parts import arguments, component
-from intarsia.config.vocabulary import (
-    AREAS,
-    FAMILIES,
-    FOLDERS,
-    GEOMETRY,
-    LABEL_LOADERS,
-    PREFIXES,
-    Fate,
-    argument_name,
-    bare,
-)
+from intarsia.config.lower_parts import arguments, component, see
+from intarsia.config.names import FAMILIES, FOLDERS, GEOMETRY, LABEL_LOADERS, PREFIXES, argument_name
 from intarsia.spec import AugmentedInference, Component, DataSpec
 
 WRAPPERS = ("RepeatDataset", "ConcatDataset", "ClassBalancedDataset", "MultiImageMixDataset")
 SAMPLERS = ("InfiniteSampler", "DefaultSampler")
 STORED_BANDS = {"color": "colour", "unchanged": "stored"}
 DECODERS = ("cv2", "pillow", "turbojpeg")
-FLIPS = ("horizontal", "vertical")
+PLUMBING = ("LoadImageFromFile", "LoadAnnotations", "PackSegInputs")
 
 
 @dataclass
@@ -79,8 +70,9 @@ def _stream(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
 
 
 def _wrapper(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
-    fields = Fields(context, path, values, "dataset wrapper")
+    fields = Fields(context, path, values, "wrapper of data sets")
     name = fields.get("type")
+    see(context, "dataset", name, "type", fields.at("type"))
     if bare(name) == "ConcatDataset":
         context.opened(fields.at("datasets"))
         parts = fields.require("datasets", [], present=values)
@@ -154,6 +146,7 @@ def _leaf(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
     name = fields.get("type", "")
     if "type" not in values:
         context.problem(path, "'type' is missing", "Write dict(type='BaseSegDataset', ...)")
+    see(context, "dataset", name, "type", fields.at("type"))
     args: dict[str, Any] = {}
     for key in ("data_root", "img_suffix", "seg_map_suffix", "ann_file", "ignore_index", "reduce_zero_label"):
         if fields.get(key) not in (None, ""):
@@ -168,11 +161,10 @@ def _leaf(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
         args["label_table"] = _label_table(fields.child("label_table", "label_table"))
     args |= pipeline.arguments
     args |= arguments(context, "dataset", name, fields.others(), path)
-    if bare(name) in FOLDERS:
-        if context.ignore_index not in (None, 255):
-            args.setdefault("ignore_index", context.ignore_index)
-        if pipeline.loads is None:
-            args["labels"] = None
+    if bare(name) in FOLDERS and context.ignore_index not in (None, 255):
+        args.setdefault("ignore_index", context.ignore_index)
+    if "pipeline" in fields and pipeline.loads is None:
+        args["labels"] = None
     _agree(context, bare(name), fields, pipeline)
     dataset = Component("dataset", name, args, path, context.origin(path))
     return _Stream(dataset, pipeline.transforms, pipeline.label_size)
@@ -240,7 +232,7 @@ def _pipeline(context: Context, steps: Sequence[Mapping[str, Any]], path: str) -
     for index, step in enumerate(steps):
         at = f"{path}.{index}"
         name = bare(step["type"]) if isinstance(step.get("type"), str) else ""
-        if name in ("LoadImageFromFile", "LoadAnnotations", "PackSegInputs"):
+        if name in PLUMBING:
             fields = Fields(context, at, step, name)
             if name == "LoadImageFromFile":
                 found.arguments |= _bands(context, fields)
@@ -287,7 +279,9 @@ def _bands(context: Context, fields: Fields) -> dict[str, Any]:
 # --- Test-time augmentation ---------------------------------------------------------------------------------------
 
 
-def lower_augmented(context: Context, steps: Sequence[Mapping[str, Any]], model: Mapping[str, Any]) -> AugmentedInference:
+def lower_augmented(
+    context: Context, steps: Sequence[Mapping[str, Any]], model: Mapping[str, Any]
+) -> AugmentedInference:
     """tta_pipeline and tta_model: the scales and flips over which probabilities are averaged."""
     fields = Fields(context, "tta_model", model, "tta_model")
     if bare(fields.get("type", "SegTTAModel")) != "SegTTAModel":
@@ -318,20 +312,14 @@ def lower_augmented(context: Context, steps: Sequence[Mapping[str, Any]], model:
 def _pipeline_step(context: Context, step: Mapping[str, Any], path: str) -> None:
     """A step that every augmented copy shares with the test pipeline."""
     name = bare(str(step.get("type")))
-    area = name if name in AREAS else "transform"
-    context.saw(path, "tta_pipeline", name, Fate("no effect", "as in the test pipeline"))
-    if area == name:
-        Fields(context, path, step, area)
+    if name in PLUMBING:
+        Fields(context, path, step, name)
+    else:
+        context.saw(path, "tta_pipeline", name, Fate("no effect", "as in the test pipeline"))
 
 
 def _scale(context: Context, step: Mapping[str, Any], path: str) -> list[float]:
-    table = {
-        "type": Fate("lowered", "inference.augmented.scales"),
-        "scale_factor": Fate("lowered", "inference.augmented.scales", "float"),
-        "keep_ratio": Fate("refused", "an augmented copy keeps its proportions", unless=(True,)),
-        "scale": Fate("refused", "copies are scaled by factors of the image's size (scale_factor)"),
-    }
-    fields = Fields(context, path, step, "TestTimeAug: Resize", table=table)
+    fields = Fields(context, path, step, "TestTimeAug: Resize")
     factor = fields.get("scale_factor", 1.0)
     if factor <= 0:
         context.problem(fields.at("scale_factor"), f"expected a factor above 0, found {factor}")
@@ -339,13 +327,8 @@ def _scale(context: Context, step: Mapping[str, Any], path: str) -> list[float]:
 
 
 def _flip(context: Context, step: Mapping[str, Any], path: str) -> list[str | None]:
-    table = {
-        "type": Fate("lowered", "inference.augmented.flips"),
-        "prob": Fate("lowered", "inference.augmented.flips (0: as it is, 1: flipped)", "float"),
-        "direction": Fate("lowered", "inference.augmented.flips", "Literal['horizontal', 'vertical']"),
-    }
-    fields = Fields(context, path, step, "TestTimeAug: RandomFlip", table=table)
+    fields = Fields(context, path, step, "TestTimeAug: RandomFlip")
     chance = fields.get("prob", 0.0)
     if chance not in (0, 1):
         context.problem(fields.at("prob"), f"expected 0 (as it is) or 1 (flipped), found {chance}")
-    return [fields.get("direction", FLIPS[0]) if chance == 1 else None]
+    return [fields.get("direction", "horizontal") if chance == 1 else None]

@@ -6,15 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from intarsia.config.fate import bare
 from intarsia.config.fields import Context, Fields
 from intarsia.config.lower_parts import SKIPPED, argument, arguments, component
-from intarsia.config.vocabulary import (
-    DEFAULT_THRESHOLD,
-    LOSS_NAMES,
-    OWN_LOSS,
-    SEVERAL_LOGITS_PER_QUERY,
-    bare,
-)
+from intarsia.config.names import DEFAULT_THRESHOLD, LOSS_NAMES, OWN_LOSS, SEVERAL_LOGITS_PER_QUERY
 from intarsia.spec import Component, HeadLossSpec, InferenceSpec, PreprocessSpec
 
 TASKS = {"DepthEstimator": "DepthEstimation"}
@@ -204,7 +199,9 @@ def _loss(context: Context, values: Mapping[str, Any], path: str) -> tuple[Compo
     label = fields.get("loss_name", default)
     weight = float(fields.get("loss_weight", 1.0))
     if "loss" not in label:
-        context.note(f"{fields.at('loss_name')} is {label!r}: without 'loss' in its name it is logged but not trained on")
+        context.note(
+            f"{fields.at('loss_name')} is {label!r}: without 'loss' in its name it is logged but not trained on"
+        )
         weight = 0.0
     return part, weight, label
 

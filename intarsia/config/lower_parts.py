@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from intarsia.config.fate import Fate, bare
 from intarsia.config.fields import Context, Fields, nearest, shown
-from intarsia.config.vocabulary import NORMS, Fate, argument_name, bare, kind_of
+from intarsia.config.names import NORMS, argument_name, kind_of
 from intarsia.spec import Component
 
 SKIPPED = {"type", "_scope_"}

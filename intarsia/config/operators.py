@@ -46,7 +46,9 @@ def located(value: Any, origin: Origin) -> Any:
 
 def item_origins(value: Any, origin: Origin) -> list[Origin]:
     """The origin of every item of a sequence; `origin` where it keeps none."""
-    return list(value.origins) if isinstance(value, (ListValue, TupleValue)) else [origin] * len(value)
+    if isinstance(value, (ListValue, TupleValue)):
+        return list(value.origins)
+    return [origin] * len(value)
 
 
 def binary(kind: type[ast.operator], left: Any, right: Any, origins: tuple[Origin, Origin], budget: Budget) -> Any:
@@ -156,9 +158,12 @@ def check_width(specification: str) -> str:
     return specification
 
 
+_CONVERSIONS: dict[str, Callable[[Any], str]] = {"r": repr, "s": str, "a": ascii}
+
+
 def render(value: Any, specification: str, conversion: str | None, budget: Budget) -> str:
     """One replacement field of an f-string or of `str.format`. conversion: "r", "s", "a" or None."""
     budget.charge_printing(value)
     if conversion is not None:
-        value = {"r": repr, "s": str, "a": ascii}[conversion](value)
+        value = _CONVERSIONS[conversion](value)
     return str(check(format(value, check_width(specification))))

@@ -232,7 +232,8 @@ def _of_function(item: ast.FunctionDef, aliases: Mapping[str, ast.expr], skip: i
     given = item.args
     positional = [*given.posonlyargs, *given.args]
     defaults: list[ast.expr | None] = [None] * (len(positional) - len(given.defaults)) + list(given.defaults)
-    pairs = [*zip(positional, defaults, strict=True)][skip:] + [*zip(given.kwonlyargs, given.kw_defaults, strict=True)]
+    keyword_only = zip(given.kwonlyargs, given.kw_defaults, strict=True)
+    pairs = [*list(zip(positional, defaults, strict=True))[skip:], *keyword_only]
     parameters = tuple(
         Parameter(
             argument.arg,
@@ -249,7 +250,7 @@ def _written(annotation: ast.expr, aliases: Mapping[str, ast.expr]) -> str:
     """The text of an annotation, with the names that its module defines for types put in."""
 
     class Resolve(ast.NodeTransformer):
-        def visit_Name(self, node: ast.Name) -> ast.AST:  # noqa: N802  (the name that ast calls)
+        def visit_Name(self, node: ast.Name) -> ast.AST:
             return aliases.get(node.id, node) if node.id[:1].isupper() or node.id[:1] == "_" else node
 
     return ast.unparse(Resolve().visit(ast.parse(ast.unparse(annotation), mode="eval").body))

@@ -7,9 +7,9 @@ name that occurs nowhere else in the file, on the same line, and the evaluator g
 from __future__ import annotations
 
 import ast
-import os
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 from intarsia.config.errors import ConfigError, Problem
@@ -67,8 +67,8 @@ _REFERENCE = re.compile(
 )
 
 
-def open_source(file: str) -> Source:
-    """Read and decode a file and mark its references. Nothing is parsed yet.
+def read_text(file: str) -> str:
+    """The text of a file, its lines ended as on Unix.
 
     Raises:
         ConfigError: it cannot be read, is too large, or is not UTF-8.
@@ -82,7 +82,7 @@ def open_source(file: str) -> Source:
     if len(data) > MAX_SOURCE:
         raise ConfigError([Problem("", f"the file is larger than {MAX_SOURCE:,} bytes, which no config is", origin)])
     try:
-        return make_source(file, data.decode("utf-8-sig"))
+        return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         message = f"the file is not UTF-8: byte 0x{data[error.start]:02x} at position {error.start}"
@@ -90,8 +90,7 @@ def open_source(file: str) -> Source:
 
 
 def make_source(file: str, text: str) -> Source:
-    """A source of a text: its references marked."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    """A source of a text: its references marked, nothing parsed yet."""
     mark = "_reference"
     while mark in text:
         mark += "_"
@@ -108,26 +107,23 @@ def make_source(file: str, text: str) -> Source:
     return Source(file, marked, lines, mark, tuple(references), origins)
 
 
-_PARSED: dict[str, tuple[tuple[int, int, str], Source]] = {}
+@lru_cache(maxsize=64)
+def _parsed(file: str, text: str) -> Source:
+    return parse_python(make_source(file, text))
 
 
 def load_python(file: str) -> Source:
-    """A Python file, parsed. Files that have not changed are parsed once per process; the tree is never written to.
+    """A Python file, parsed. A text that was parsed before is not parsed again: its tree is never written to.
 
     Raises:
-        ConfigError: as `open_source`, or the file's syntax is wrong.
+        ConfigError: the file cannot be read, or its syntax is wrong.
     """
-    path = os.path.abspath(file)
-    try:
-        status = os.stat(path)
-    except OSError:
-        return parse_python(open_source(file))
-    state = (status.st_mtime_ns, status.st_size, file)
-    known = _PARSED.get(path)
-    if known is None or known[0] != state:
-        known = (state, parse_python(open_source(file)))
-        _PARSED[path] = known
-    return known[1]
+    return _parsed(file, read_text(file))
+
+
+def forget() -> None:
+    """Drop the syntax trees that are kept, so that the next reading parses every file anew."""
+    _parsed.cache_clear()
 
 
 def parse_python(source: Source) -> Source:

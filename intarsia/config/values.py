@@ -19,8 +19,6 @@ MAX_BITS = 4096
 MAX_CHARACTERS = 4_000_000
 DELETE = "_delete_"
 
-_INTEGERS = range(-(1 << MAX_BITS) + 1, 1 << MAX_BITS)
-
 
 class DictValue(dict[Any, Any]):
     """A dict with the origin of every entry in `origins`."""
@@ -74,7 +72,6 @@ class TupleValue(tuple[Any, ...]):
 
 
 _SCALARS = {str, int, float, bool, type(None)}
-_KEYS = _SCALARS
 _CONTAINERS = {dict, list, tuple, DictValue, ListValue, TupleValue}
 
 
@@ -92,11 +89,11 @@ def annotate(value: Any, origin: Origin) -> Any:
 def plain(value: Any) -> Any:
     """The same tree as ordinary dicts, lists and tuples, sharing nothing with `value`."""
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: item if type(item) in _SCALARS else plain(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [plain(item) for item in value]
+        return [item if type(item) in _SCALARS else plain(item) for item in value]
     if isinstance(value, tuple):
-        return tuple([plain(item) for item in value])
+        return tuple([item if type(item) in _SCALARS else plain(item) for item in value])
     return value
 
 
@@ -141,35 +138,33 @@ def verify(tree: DictValue, origin: Origin) -> bool:
     Raises:
         ConfigError: sets, ranges, objects, keys that are not scalars, enormous integers or enormous trees.
     """
-    marked, characters = False, 0
-    for name, value in tree.items():
-        try:
-            measure(value)
-        except OverflowError as error:
-            raise ConfigError([Problem(str(name), str(error), tree.origins.get(name, origin))]) from None
-    stack: list[Any] = [tree]
-    while stack:
-        container = stack.pop()
-        if isinstance(container, dict):
-            marked = marked or DELETE in container
-            items: Iterable[Any] = container.values()
-            sound = all(type(key) in _KEYS for key in container)
-        else:
-            items, sound = container, True
-        for item in items:
-            kind = type(item)
-            if kind in _CONTAINERS:
-                stack.append(item)
-            elif kind is str:
-                characters += len(item)
-            elif kind not in _SCALARS or (kind is int and item not in _INTEGERS):
-                sound = False
-        if not sound:
-            raise ConfigError(_unsound(tree, origin))
-    if characters > MAX_CHARACTERS:
-        message = f"the strings of this config have more than {MAX_CHARACTERS:,} characters"
-        raise ConfigError([Problem("", message, origin)])
-    return marked
+    marked, nodes, characters = False, 0, 0
+    level: list[Any] = [tree]
+    for _ in range(MAX_DEPTH):
+        below: list[Any] = []
+        for container in level:
+            nodes += len(container)
+            items: Iterable[Any] = container
+            if isinstance(container, dict):
+                marked = marked or DELETE in container
+                items = container.values()
+                if not _SCALARS.issuperset(map(type, container)):
+                    raise ConfigError(_unsound(tree, origin))
+            for item in items:
+                kind = type(item)
+                if kind is str:
+                    characters += len(item)
+                elif kind in _CONTAINERS:
+                    below.append(item)
+                elif kind not in _SCALARS or (kind is int and item.bit_length() > MAX_BITS):
+                    raise ConfigError(_unsound(tree, origin))
+            if nodes > MAX_NODES or characters > MAX_CHARACTERS:
+                message = f"the config has more than {MAX_NODES:,} values or {MAX_CHARACTERS:,} characters"
+                raise ConfigError([Problem("", message, origin)])
+        if not below:
+            return marked
+        level = below
+    raise ConfigError([Problem("", f"the config is nested deeper than {MAX_DEPTH} levels, or contains itself", origin)])
 
 
 def _unsound(tree: DictValue, origin: Origin) -> Iterator[Problem]:
@@ -178,9 +173,9 @@ def _unsound(tree: DictValue, origin: Origin) -> Iterator[Problem]:
         kind = type(item)
         if isinstance(item, dict):
             for key in item:
-                if type(key) not in _KEYS:
+                if type(key) not in _SCALARS:
                     yield Problem(path, f"a key must be a string or a number, found {key!r}", where)
-        elif kind is int and item not in _INTEGERS:
+        elif kind is int and item.bit_length() > MAX_BITS:
             yield Problem(path, f"an integer of more than {MAX_BITS} bits", where)
         elif kind not in _SCALARS and kind not in _CONTAINERS:
             yield Problem(path, f"a value of type {kind.__name__} is not a config value", where, _advice(item))

@@ -1,15 +1,16 @@
 """The data description: which files belong together and what the values in label files mean, as one short YAML file.
 
-It is what `intarsia data check` proposes and what `intarsia train --data FILE` takes. `description_yaml.py` reads and
-writes the file; here is its meaning.
+It is what `intarsia data check` proposes and what `intarsia train --data FILE` takes. `description_read.py` and
+`description_write.py` know the file; here is its meaning.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from intarsia.contracts import IGNORE_INDEX
@@ -28,9 +29,10 @@ LabelValue = int | Colour
 class DescriptionError(ValueError):
     """A mistake in a description. `path`: the keys that lead to it, from which the reader finds the line."""
 
-    def __init__(self, path: Sequence[object], message: str) -> None:
+    def __init__(self, path: Sequence[object], message: str, line: int | None = None) -> None:
         super().__init__(f"{'.'.join(str(key) for key in path)}: {message}" if path else message)
         self.path = tuple(path)
+        self.line = line
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +111,13 @@ class DataDescription:
         Raises:
             ValueError: naming file, line and key of what is wrong, and the nearest valid name.
         """
-        from intarsia.data.description_yaml import read_description
+        from intarsia.data.description_read import read_description
 
         return read_description(Path(path))
 
     def write(self, path: str | Path) -> None:
         """Write the description with comments that explain it; `read` gives an equal one back."""
-        from intarsia.data.description_yaml import write_description
+        from intarsia.data.description_write import write_description
 
         write_description(self, Path(path))
 
@@ -129,7 +131,7 @@ class DataDescription:
     @property
     def colours(self) -> tuple[Colour, ...]:
         """A colour for each class: the palette, or distinct colours."""
-        return self.palette if self.palette is not None else distinct_palette(self.num_classes)
+        return self.palette if self.palette is not None else default_colours(self.classes)
 
     def class_index(self, name: str) -> int:
         """The index in label maps of a class name, "background" or "ignore"."""
@@ -138,6 +140,28 @@ class DataDescription:
         if self.num_classes == 1:
             return 0 if name == BACKGROUND else 1
         return self.classes.index(name)
+
+    def name_of(self, value: LabelValue) -> str | None:
+        """The class of a file value, "background" or "ignore"; None for a value outside the table.
+
+        Grey pixels of colour files and numbers stand for each other, as `LabelTable` takes them.
+        """
+        table = self._by_value
+        if value in table:
+            return table[value]
+        if isinstance(value, int):
+            other: LabelValue = (value, value, value)
+            convertible = all(not isinstance(known, int) for known in table)
+        else:
+            other, convertible = value[0], len(set(value)) == 1 and all(isinstance(known, int) for known in table)
+        return table.get(other) if convertible else None
+
+    @cached_property
+    def _by_value(self) -> Mapping[LabelValue, str]:
+        if self.labels is not None:
+            return self.labels
+        names = self.classes if self.num_classes > 1 else (BACKGROUND, self.classes[0])
+        return {**dict(enumerate(names)), self.ignore_index: IGNORE}
 
     def label_table(self) -> LabelTable:
         """What file values mean, as it is applied to label files."""
@@ -151,26 +175,27 @@ class DataDescription:
         """The files of a split, with those that lack a counterpart.
 
         Raises:
-            ValueError: there is no such split, a folder or list is missing, or a listed name has no image.
+            ValueError: there is no such split, or a folder or list is missing.
         """
         if split not in self.splits:
             raise ValueError(f"the data has no {split!r} split; it has {', '.join(self.splits)}")
         rule = self.splits[split]
         base = rule.of if isinstance(rule, ShareSplit) else split
-        listing = self._undivided(base)
+        listing = list_rule(self.root, self.splits[base])
         remaining: Sequence[Pair] = listing.pairs
         for name, share in self.splits.items():
             if isinstance(share, ShareSplit) and share.of == base:
                 taken, remaining = take_share(remaining, share.fraction, f"{share.seed}:{name}")
                 if name == split:
                     return Listing(tuple(taken))
-        return Listing(tuple(remaining), listing.unlabelled, listing.unused, listing.twins)
+        return replace(listing, pairs=tuple(remaining))
 
     def pairs(self, split: str) -> tuple[Pair, ...]:
         """Image and label of every sample of a split.
 
         Raises:
-            ValueError: as `listing`; also if images lack labels (unless the split says ``missing: skip``) or nothing pairs.
+            ValueError: as `listing`; also if images lack labels (unless the split says ``missing: skip``), or if
+                nothing pairs.
         """
         listing = self.listing(split)
         rule = self.splits[split]
@@ -179,6 +204,11 @@ class DataDescription:
                 f"{len(listing.unlabelled)} images of the {split} split have no label: {_some(listing.unlabelled)} "
                 f"(looked in {self.root / (rule.source.labels or '')} for *{' or *'.join(rule.source.label_suffix)}). "
                 "Add the labels, or write `missing: skip` in the split to train without these images."
+            )
+        if listing.lost and isinstance(rule, FolderSplit) and rule.missing == "error":
+            raise ValueError(
+                f"{self.root / (rule.names or '')}: {len(listing.lost)} names have no image with a label in "
+                f"{self.root / rule.source.images}: {_some(listing.lost)}. Correct the list, or write `missing: skip`."
             )
         if not listing.pairs:
             raise ValueError(f"the {split} split is empty: no image in {self.root} has a label by its rule")
@@ -202,32 +232,6 @@ class DataDescription:
             label_table=self.label_table(),
             bands=self.bands,
         )
-
-    def _undivided(self, split: str) -> Listing:
-        rule = self.splits[split]
-        assert not isinstance(rule, ShareSplit)
-        if isinstance(rule, PairSplit):
-            return Listing(tuple(Pair(str(Path(image).with_suffix("")), image, label) for image, label in rule.pairs))
-        listing = list_pairs(self.root, rule.source)
-        if rule.exclude:
-            dropped = set(rule.exclude)
-            kept = [pair for pair in listing.pairs if not dropped & {pair.name, pair.image}]
-            without = tuple(path for path in listing.unlabelled if path not in dropped)
-            listing = Listing(tuple(kept), without, listing.unused, listing.twins)
-        return listing if rule.names is None else self._selected(listing, rule)
-
-    def _selected(self, listing: Listing, rule: FolderSplit) -> Listing:
-        assert rule.names is not None
-        names = read_names(self.root / rule.names)
-        index = NameIndex(listing.pairs)
-        found = [(name, index.find(name)) for name in names]
-        lost = [name for name, pair in found if pair is None]
-        if lost and rule.missing == "error":
-            raise ValueError(
-                f"{self.root / rule.names}: {len(lost)} of {len(names)} names have no image with a label in "
-                f"{self.root / rule.source.images}: {_some(lost)}. Correct the list, or write `missing: skip`."
-            )
-        return Listing(tuple(dict.fromkeys(pair for _, pair in found if pair is not None)))
 
     # --- Checks ---
 
@@ -291,6 +295,37 @@ class DataDescription:
             target = self.splits.get(rule.of)
             if target is None or isinstance(target, ShareSplit):
                 raise DescriptionError(("splits", name, "of"), f"{rule.of!r} is no split with files of its own")
+
+
+def list_rule(root: Path, rule: Split) -> Listing:
+    """The files of a split's own rule, before shares are taken out of it.
+
+    Raises:
+        ValueError: a folder or list is missing.
+    """
+    assert not isinstance(rule, ShareSplit)
+    if isinstance(rule, PairSplit):
+        named = (Pair(PurePosixPath(image).with_suffix("").as_posix(), image, label) for image, label in rule.pairs)
+        return Listing(tuple(named))
+    listing = list_pairs(root, rule.source)
+    if rule.exclude:
+        dropped = set(rule.exclude)
+        kept = tuple(pair for pair in listing.pairs if not dropped & {pair.name, pair.image})
+        listing = replace(
+            listing, pairs=kept, unlabelled=tuple(path for path in listing.unlabelled if path not in dropped)
+        )
+    if rule.names is None:
+        return listing
+    index = NameIndex(listing.pairs)
+    found = {name: index.find(name) for name in read_names(root / rule.names)}
+    chosen = dict.fromkeys(pair for pair in found.values() if pair is not None)
+    return Listing(tuple(chosen), lost=tuple(name for name, pair in found.items() if pair is None))
+
+
+def default_colours(classes: Sequence[str]) -> tuple[Colour, ...]:
+    """Distinct colours; black only for a background."""
+    first = 0 if classes[0] == BACKGROUND else 1
+    return distinct_palette(len(classes) + first)[first:]
 
 
 def show_value(value: LabelValue) -> str:

@@ -67,7 +67,8 @@ def read_label(path: str | Path, *, colours: bool = False) -> npt.NDArray[Any]:
         array = _read_array(data, path, "stored")
         return array[:, :, 0] if array.shape[2] == 1 else array
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data)) as file:
+            image: Image.Image = file
             if image.mode in ("P", "PA") and colours:
                 image = image.convert("RGB")
             elif image.mode in ("LA", "PA"):

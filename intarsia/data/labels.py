@@ -116,10 +116,15 @@ class LabelTable:
         codes = _pack_image(array) if coloured else array
         lookup = self._by_colour if coloured else self._by_value
         assert lookup is not None
-        mapped, unknown = lookup.apply(codes, keep=self.outside == "keep" and not coloured)
-        if unknown is not None and (self.outside == "error" or (coloured and self.outside == "keep")):
-            raise ValueError(self._unknown(codes, lookup, coloured, file))
-        return mapped
+        mapped, unknown = lookup.apply(codes)
+        if unknown is None:
+            return mapped
+        if self.outside == "ignore":
+            mapped[unknown] = self.ignore_index
+            return mapped
+        if self.outside == "error" or coloured:
+            raise ValueError(self._complaint(codes[unknown], lookup, coloured, file))
+        return _narrowed(np.where(unknown, codes.astype(np.int64), mapped))
 
     def _as_grey(self, array: npt.NDArray[Any], file: str) -> npt.NDArray[Any]:
         grey = array[:, :, 0]
@@ -130,8 +135,8 @@ class LabelTable:
             )
         return np.ascontiguousarray(grey)
 
-    def _unknown(self, codes: Labels, lookup: _Lookup, coloured: bool, file: str) -> str:
-        found, counts = np.unique(codes[~lookup.knows(codes)], return_counts=True)
+    def _complaint(self, unknown: Labels, lookup: _Lookup, coloured: bool, file: str) -> str:
+        found, counts = np.unique(unknown, return_counts=True)
         order = np.argsort(-counts, kind="stable")[:8]
         shown = ", ".join(f"{_unpack(int(found[i])) if coloured else found[i]} ({counts[i]} pixels)" for i in order)
         more = f" and {len(found) - len(order)} more" if len(found) > len(order) else ""
@@ -157,58 +162,38 @@ class LabelTable:
 
 @dataclass(frozen=True, eq=False)
 class _Lookup:
-    """Sorted keys with their targets, and the same as a direct table for 8-bit input."""
+    """Sorted keys with their targets; and for 8-bit input a direct table, in which `stranger` marks unlisted values."""
 
     keys: npt.NDArray[np.int64]
     targets: Labels
-    ignore_index: int
     direct: Labels
-    known: npt.NDArray[np.bool_]
+    stranger: int
 
     @classmethod
     def of(cls, table: Mapping[int, int], ignore_index: int) -> _Lookup:
         for key, target in table.items():
             if not isinstance(key, (int, np.integer)) or not isinstance(target, (int, np.integer)):
                 raise ValueError(f"label table: {key!r}: {target!r} is not a pair of integers")
+        used = {ignore_index, *table.values()}
+        stranger = next(value for value in range(len(used) + 1) if value not in used)
         keys = np.array(sorted(table), dtype=np.int64)
-        dtype = np.min_scalar_type(max(ignore_index, *table.values()))
-        targets = np.array([table[int(key)] for key in keys], dtype=dtype)
-        direct = np.full(256, ignore_index, dtype=dtype)
-        known = np.zeros(256, dtype=bool)
+        targets = np.array([table[int(key)] for key in keys], dtype=np.min_scalar_type(max(used)))
+        direct = np.full(256, stranger, dtype=np.min_scalar_type(max(stranger, *used)))
         small = (keys >= 0) & (keys < 256)
         direct[keys[small]] = targets[small]
-        known[keys[small]] = True
-        return cls(keys, targets, ignore_index, direct, known)
+        return cls(keys, targets, direct, stranger)
 
-    def knows(self, codes: Labels) -> npt.NDArray[np.bool_]:
-        position = np.searchsorted(self.keys, codes).clip(max=len(self.keys) - 1)
-        return np.asarray(self.keys[position] == codes)
-
-    def apply(self, codes: Labels, *, keep: bool) -> tuple[Labels, bool | None]:
-        """The mapped codes, and True if some are unknown (None if all are known)."""
-        if codes.size == 0:
-            return codes.astype(self.targets.dtype), None
-        if codes.dtype == np.uint8:
-            present = np.flatnonzero(_histogram(codes))
-            unknown = present[~self.known[present]]
-            direct = self.direct
-            if keep and unknown.size:
-                direct = direct.copy()
-                direct[unknown] = unknown
-            if direct.dtype != np.uint8:
-                return direct[codes], True if unknown.size else None
-            if np.array_equal(direct[present], present):
-                return codes, True if unknown.size else None
-            return np.asarray(cv2.LUT(codes, direct)), True if unknown.size else None
-        position = np.searchsorted(self.keys, codes).clip(max=len(self.keys) - 1)
-        mapped = self.targets[position]
-        hit = self.keys[position] == codes
-        if bool(hit.all()):
-            return mapped, None
-        if keep:
-            kept = np.where(hit, mapped.astype(np.int64), codes.astype(np.int64))
-            return kept.astype(np.min_scalar_type(int(kept.max()))) if kept.min() >= 0 else kept, True
-        return np.where(hit, mapped, self.targets.dtype.type(self.ignore_index)), True
+    def apply(self, codes: Labels) -> tuple[Labels, npt.NDArray[np.bool_] | None]:
+        """The mapped codes as a new array, and where they are meaningless because unlisted (None: nowhere)."""
+        if codes.dtype == np.uint8 and codes.size:
+            mapped = np.asarray(cv2.LUT(codes, self.direct)) if self.direct.dtype == np.uint8 else self.direct[codes]
+            unknown = mapped == self.stranger
+            mapped = mapped.astype(self.targets.dtype, copy=False)
+        else:
+            position = np.searchsorted(self.keys, codes).clip(max=len(self.keys) - 1)
+            mapped = self.targets[position]
+            unknown = self.keys[position] != codes
+        return mapped, unknown if unknown.any() else None
 
 
 def value_counts(label: Labels) -> dict[int, int]:
@@ -250,6 +235,10 @@ def distinct_palette(count: int) -> tuple[Colour, ...]:
 def _histogram(codes: Labels) -> npt.NDArray[Any]:
     # Counts are float32: beyond `_EXACT` they stop growing but never fall back to zero, so that presence stays exact.
     return cv2.calcHist([np.ascontiguousarray(codes)], [0], None, [256], [0, 256]).ravel()
+
+
+def _narrowed(label: npt.NDArray[np.int64]) -> Labels:
+    return label if label.min() < 0 else label.astype(np.min_scalar_type(int(label.max())))
 
 
 def _run_length(keys: npt.NDArray[np.int64]) -> int:

@@ -37,8 +37,8 @@ def collate(
     """One batch of the samples, padded at the right and bottom to the largest of them.
 
     Images keep their type and are padded with zeros, labels with `ignore_index`; `Batch.sizes` says what was there
-    before. Padding that a transform put in belongs to the image: its numbers matter to the network. Labels of 8 bits stay
-    so, wider ones become int64. With label_size="original", labels come as a tuple at their own sizes.
+    before. Padding that a transform put in belongs to the image: its numbers matter to the network. Labels of 8 bits
+    stay so, wider ones become int64. With label_size="original", labels come as a tuple at their own sizes.
 
     Raises ValueError if bands or types differ, or if only some of the samples have labels or a map.
     """
@@ -151,7 +151,7 @@ class _Failure:
     trace: str
 
 
-class _WorkerTraceback(Exception):
+class _WorkerError(Exception):
     def __str__(self) -> str:
         return f"in a data worker\n\n{self.args[0]}"
 
@@ -176,7 +176,7 @@ def _iterate(
     )
     for item in loader:
         if isinstance(item, _Failure):
-            raise ValueError(item.message) from _WorkerTraceback(item.trace)
+            raise ValueError(item.message) from _WorkerError(item.trace)
         yield item
 
 

@@ -1,7 +1,7 @@
 """Which sample comes at which position, and with which random stream: pure functions of the seed.
 
-A position counts samples since the first step of a run, over all epochs and processes. Nothing here has a history, so that
-a run resumed at any step, or split over any number of workers and processes, sees what it would have seen anyway.
+A position counts samples since the first step of a run, over all epochs and processes. Nothing here has a history, so
+that a run resumed at any step, or split over any number of workers and processes, sees what it would have seen anyway.
 """
 
 from __future__ import annotations

@@ -46,19 +46,31 @@ class Source:
     label_prefix: str = ""
     recursive: bool = True
 
+    def __str__(self) -> str:
+        images = _pattern(self.images, self.image_prefix, self.image_suffix)
+        if self.labels is None:
+            return f"{images} without labels"
+        return f"{images} with {_pattern(self.labels, self.label_prefix, self.label_suffix)}"
+
+
+def _pattern(folder: str, prefix: str, suffixes: Sequence[str]) -> str:
+    ending = "" if suffixes == IMAGE_SUFFIXES else " or ".join(f"*{suffix}" for suffix in suffixes)
+    return PurePosixPath(folder, f"{prefix}{ending or '*'}").as_posix()
+
 
 @dataclass(frozen=True, slots=True)
 class Listing:
     """What a source finds. Every path is relative to the root, every tuple sorted.
 
     unlabelled: images without a label file. unused: label files without an image.
-    twins: images that differ from a used one in their extension only.
+    twins: images that differ from a used one in their extension only. lost: listed names without an image and label.
     """
 
     pairs: tuple[Pair, ...]
     unlabelled: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     twins: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
 
 
 def list_pairs(root: Path, source: Source) -> Listing:

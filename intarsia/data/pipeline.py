@@ -17,9 +17,9 @@ from intarsia.data.transforms.resize import Resizing
 class Pipeline:
     """Samples of `dataset`, transformed and checked.
 
-    transforms: applied in order. A resizing transform right before a crop is done together with it, with the same result.
-    label_size: "input": the label goes through the transforms with the image. "original": it keeps the size of its file,
-        as evaluation must have it, and only the image is transformed.
+    transforms: applied in order. A resizing transform right before a crop is done together with it, with equal result.
+    label_size: "input": the label goes through the transforms with the image. "original": it keeps the size of its
+        file, as evaluation must have it, and only the image is transformed.
     """
 
     def __init__(
@@ -67,17 +67,18 @@ class Pipeline:
         return sample
 
     def _check_values(self, sample: Sample, last: str) -> None:
-        label = sample.label
+        label, ignore = sample.label, self.dataset.ignore_index
         count = label_values(len(self.dataset.classes))
-        if label is None or not label.size or (int(label.max()) < count and int(label.min()) >= 0):
+        if label is None or not label.size:
             return
-        ignore = self.dataset.ignore_index
+        if label.dtype == np.uint8 and ignore == 255 and int((label + np.uint8(1)).max()) <= count:
+            return  # the usual case, in one pass: 255 wraps around to 0
         wrong = [value for value in value_counts(label) if not 0 <= value < count and value != ignore]
         if wrong:
             raise ValueError(
                 f"{sample.meta.label_path or _name(sample)}: after {last}, the label holds {ranges(wrong)}, but "
                 f"{len(self.dataset.classes)} classes have the indices 0-{count - 1}, and {ignore} is ignored. "
-                "Correct the label table of the data set, or the class list; `intarsia data check` shows what the files hold"
+                "Correct the data set's label table or class list; `intarsia data check` shows what the files hold"
             )
 
 

@@ -55,9 +55,10 @@ class MetricsFile:
         lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
         return [entry for line in lines if (entry := _parsed(line)) is not None]
 
-    def rewind(self, step: int) -> None:
-        """Drop every line after `step`, as if the run had just got there."""
-        kept = "".join(json.dumps(e, ensure_ascii=False) + "\n" for e in self.read() if e["step"] <= step)
+    def rewind(self, step: int, evaluated_at: int) -> None:
+        """Drop every line after `step`, and every evaluation after `evaluated_at`, as if the run had just got there."""
+        lines = [e for e in self.read() if e["step"] <= (evaluated_at if _is_evaluation(e) else step)]
+        kept = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         write_whole(self.path, lambda file: file.write(kept.encode()))
 
 
@@ -90,7 +91,12 @@ class TrainingLog:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._progress.stop()
+        self.close_bar()
+
+    def close_bar(self) -> None:
+        """No more progress: what is said from now on comes after the bar."""
+        if self._progress.live.is_started:
+            self._progress.stop()
 
     # --- during a step ----------------------------------------------------------------------------------------------
 
@@ -267,6 +273,10 @@ def _clock_face(seconds: float) -> str:
 def _rounded(value: float) -> float | None:
     """Nine digits tell every float32 apart."""
     return float(f"{value:.9g}") if math.isfinite(value) else None
+
+
+def _is_evaluation(line: Mapping[str, Any]) -> bool:
+    return any(name.startswith("val/") for name in line)
 
 
 def _parsed(line: str) -> dict[str, Any] | None:

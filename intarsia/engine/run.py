@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -25,17 +25,22 @@ from intarsia.weights.file import WeightsMeta
 
 
 class Trainable(Protocol):
-    """What training needs of a task: `tasks.semantic.SemanticSegmentation` is one. An nn.Module."""
+    """What training needs of a task, an nn.Module whose child `model` is the network; `SemanticSegmentation` is one."""
 
-    model: nn.Module
     training: bool
     ignore_index: int
 
-    def training_terms(self, batch: Batch) -> list[LossTerm]: ...
+    def training_terms(self, batch: Batch) -> list[LossTerm]:
+        """The terms of the objective; those of weight 0 are only logged."""
+        ...
 
-    def loss_on(self, logits: Tensor, labels: Tensor) -> Tensor: ...
+    def loss_on(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The validation loss: a scalar from logits (N, K, h, w) and labels (N, H, W)."""
+        ...
 
-    def train(self, mode: bool = True) -> Any: ...
+    def train(self, mode: bool = True) -> Any:
+        """As nn.Module.train."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class Run:
     resume: go on from the newest checkpoint in `out`.
     """
 
-    task: Any
+    task: Trainable
     pipeline: Pipeline
     optim: OptimSpec
     steps: int
@@ -91,6 +96,16 @@ class Run:
         for name in ("steps", "batch", "save_every", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, found {getattr(self, name)}")
+
+    @property
+    def module(self) -> nn.Module:
+        """The task as the module it is."""
+        return cast(nn.Module, self.task)
+
+    @property
+    def network(self) -> nn.Module:
+        """The network inside the task: what is optimised and ends up in the weights file."""
+        return self.module.get_submodule("model")
 
     @property
     def parts(self) -> int:
@@ -170,18 +185,18 @@ class RunFolder:
         text = json.dumps({**before, **values}, indent=2, ensure_ascii=False, default=str) + "\n"
         write_whole(self.run_json, lambda file: file.write(text.encode()))
 
-    def begin(self, run: Run) -> None:
-        """Prepare the folder for a new run, or for going on with the one in it.
+    def check_free(self) -> None:
+        """Raise ValueError if a new run would overwrite the work of another."""
+        taken = [p for p in (self.weights, *self.checkpoints.glob("step_*.pt")) if p.exists()]
+        if taken:
+            raise ValueError(
+                f"{self.path} already holds a run ({taken[0].relative_to(self.path)}); "
+                f"go on with it by 'intarsia train --resume {self.path}', or choose another --out"
+            )
 
-        Raises ValueError if a new run would overwrite the work of another.
-        """
+    def begin(self, run: Run) -> None:
+        """Prepare the folder for a new run, or for going on with the one in it."""
         if not run.resume:
-            taken = [p for p in (self.weights, *self.checkpoints.glob("step_*.pt")) if p.exists()]
-            if taken:
-                raise ValueError(
-                    f"{self.path} already holds a run ({taken[0].relative_to(self.path)}); "
-                    f"go on with it by 'intarsia train --resume {self.path}', or choose another --out"
-                )
             for leftover in (self.metrics, self.run_json):
                 leftover.unlink(missing_ok=True)
             self.path.mkdir(parents=True, exist_ok=True)
@@ -203,7 +218,7 @@ def _description(run: Run) -> dict[str, Any]:
         "device": str(run.runtime.device),
         "epochs": round(run.steps * run.batch / len(run.pipeline), 3),
         "seed": run.seed,
-        "parameters": sum(p.numel() for p in run.task.parameters()),
+        "parameters": sum(p.numel() for p in run.module.parameters()),
         "data": dict(run.data),
         "versions": facts.versions(),
         "git": facts.git_state(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, cast
 
@@ -123,11 +123,12 @@ class FabricRuntime:
         """Add the gradients of `loss`, scaled where the precision asks for it."""
         self._fabric.backward(loss)
 
-    def clip_gradients(self, module: nn.Module, optimizer: Optimizer, max_norm: float, norm_type: float = 2.0) -> Tensor:
-        """Shorten the gradient of all parameters to `max_norm`; gives the norm it had. Undoes the loss scale first."""
+    def clip_gradients(self, optimizer: Optimizer, *, max_norm: float, norm_type: float = 2.0) -> Tensor:
+        """Shorten the gradient over all of the optimizer's parameters to `max_norm`; gives the norm it had."""
         inner = getattr(optimizer, "optimizer", optimizer)
         self._fabric.strategy.precision.unscale_gradients(inner)
-        return nn.utils.clip_grad_norm_(module.parameters(), max_norm, norm_type)
+        parameters = [parameter for group in inner.param_groups for parameter in group["params"]]
+        return nn.utils.clip_grad_norm_(parameters, max_norm, norm_type)
 
     def all_reduce_sum(self, value: Tensor) -> Tensor:
         """The sum over all processes, in each of them. With one process, `value` itself."""
@@ -213,8 +214,3 @@ def _strategy(name: str, backend: str | None) -> Any:
         raise ValueError(f"unknown strategy {name!r}; known: {', '.join(start)}")
     return DDPStrategy(start_method=start[name], process_group_backend=backend)
 
-
-def mean_over_processes(runtime: FabricRuntime, values: Sequence[float]) -> list[float]:
-    """The mean of each number over all processes."""
-    summed = runtime.all_reduce_sum(torch.tensor(values, dtype=torch.float32))
-    return [float(value) / runtime.world_size for value in summed]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from intarsia.contracts import PathLike
 from intarsia.visual.files import save_label, save_picture
-from intarsia.visual.legend import Entry, with_legend
+from intarsia.visual.legend import Entry, share_text, with_legend
 from intarsia.visual.overlay import blend, enlarged
 
 
@@ -38,7 +38,9 @@ class Prediction:
     def __post_init__(self) -> None:
         count, dtype = len(self.classes), np.uint8 if len(self.classes) <= 256 else np.uint16
         if self.label.ndim != 2 or self.label.dtype != dtype or self.label.size == 0:
-            raise ValueError(f"label: expected (H, W) {dtype.__name__} for {count} classes, found {_described(self.label)}")
+            raise ValueError(
+                f"label: expected (H, W) {dtype.__name__} for {count} classes, found {_described(self.label)}"
+            )
         if int(self.label.max()) >= count:
             raise ValueError(f"label: expected class indices below {count}, found {self.label.max()}")
         if len(self.palette) != count:
@@ -79,15 +81,12 @@ class Prediction:
         the classes present are listed to the right with their share, and small images are enlarged so that the text is
         legible.
         """
-        image, label = self.image, self.label
-        if legend:
-            image, label = enlarged(image, label)
-        picture = blend(image, label, self.palette, opacity=opacity)
         if not legend:
-            return picture
+            return blend(self.image, self.label, self.palette, opacity=opacity)
+        picture = blend(*enlarged(self.image, self.label), self.palette, opacity=opacity)
         counts = np.bincount(self.label.ravel(), minlength=len(self.classes)) / self.label.size
         order = np.argsort(-counts, kind="stable")
-        entries = [Entry(self.classes[k], self.palette[k], f"{counts[k]:.1%}") for k in order if counts[k] > 0]
+        entries = [Entry(self.classes[k], self.palette[k], share_text(counts[k])) for k in order if counts[k] > 0]
         return with_legend(picture, entries)
 
     def save(self, path: PathLike) -> Path:

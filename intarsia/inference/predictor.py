@@ -31,17 +31,20 @@ class Segmenter(Protocol):
 
     @property
     def preprocess(self) -> Callable[..., Tensor]:
-        """images (N, C, H, W) as stored, sizes of their valid parts, train=False -> the network's input."""
+        """Images (N, C, H, W) as stored, sizes of their valid parts, train=False -> the network's input."""
 
     @property
     def model(self) -> Callable[[Tensor], Tensor]:
         """The network's input -> logits (N, K, h, w)."""
 
-    def eval(self) -> Any: ...
+    def eval(self) -> Any:
+        """Switch to evaluation."""
 
-    def to(self, device: torch.device) -> Any: ...
+    def to(self, device: torch.device) -> Any:
+        """Move everything to a device."""
 
-    def parameters(self) -> Iterator[Tensor]: ...
+    def parameters(self) -> Iterator[Tensor]:
+        """All parameters; the first one's device is the task's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ class Predictor:
     # --- batches: evaluation ---------------------------------------------------------------------------------------
 
     def predict_batch(self, batch: Batch) -> list[Tensor]:
-        """Label maps (H_i, W_i) at each image's original size, uint8 up to 256 classes and int32 beyond, on the device."""
+        """Label maps (H_i, W_i) at the images' original sizes, uint8 up to 256 classes, else int32, on the device."""
         return self.label_maps(self.outputs(batch), batch)
 
     @torch.inference_mode()
@@ -101,27 +104,26 @@ class Predictor:
         batch = batch.to(self.device)
         images = self.task.preprocess(batch.images, batch.sizes, train=False)
         logits = self.task.model(images)
-        check_threshold(logits.shape[1], self.inference.threshold)
-        if logits.shape[1] not in (1, len(self.classes)):
-            raise ValueError(
-                f"expected one logit for each of {len(self.classes)} classes, found {logits.shape[1]}; "
-                "class names and model do not belong together"
-            )
-        finite = logits.isfinite().flatten(1).all(dim=1).tolist()
-        for meta, is_finite in zip(batch.metas, finite, strict=True):
-            if not is_finite:
-                message = f"{meta.name or 'image'}: the network gave values that are not finite; its labels mean nothing"
-                warnings.warn(message, RuntimeWarning, stacklevel=2)  # shown once for each name by Python's own filter
+        self._check_channels(logits.shape[1])
+        _warn_of_non_finite(logits, batch.metas)
         return Outputs(logits, (images.shape[2], images.shape[3]))
 
     @torch.inference_mode()
     def label_maps(self, outputs: Outputs, batch: Batch) -> list[Tensor]:
         """The label map of each image from the network's outputs."""
-        options = {"align_corners": self.inference.align_corners, "threshold": self.inference.threshold}
+        align_corners, threshold = self.inference.align_corners, self.inference.threshold
         return [
-            restore(logits, geometry, **options).label
+            restore(logits, geometry, align_corners=align_corners, threshold=threshold).label
             for logits, geometry in zip(outputs.logits, geometries(batch, outputs.network), strict=True)
         ]
+
+    def _check_channels(self, found: int) -> None:
+        check_threshold(found, self.inference.threshold)
+        if found not in (1, len(self.classes)):
+            raise ValueError(
+                f"expected one logit for each of {len(self.classes)} classes, found {found}; "
+                "class names and model do not belong together"
+            )
 
     # --- images: predict -------------------------------------------------------------------------------------------
 
@@ -204,8 +206,6 @@ class _Options:
 class Predictions(Iterator[Prediction]):
     """The predictions of a stream of images, made as they are asked for.
 
-    failures: (image, reason) of those that could not be used so far. skipped: suffix -> files passed over in folders.
-    total: how many images there are, None if that is not known beforehand.
     Raises ValueError at the end if there were images and not one could be used.
     """
 
@@ -214,14 +214,17 @@ class Predictions(Iterator[Prediction]):
 
     @property
     def failures(self) -> list[Failure]:
+        """Images that could not be used so far, with the reason."""
         return self._stream.failures
 
     @property
     def skipped(self) -> Mapping[str, int]:
+        """How many files of which suffix were passed over in folders."""
         return self._stream.skipped
 
     @property
     def total(self) -> int | None:
+        """How many images there are, None if that is not known beforehand."""
         return self._stream.total
 
     def __next__(self) -> Prediction:
@@ -245,6 +248,14 @@ def geometries(batch: Batch, network: Size) -> list[Geometry]:
     ]
 
 
+def _warn_of_non_finite(logits: Tensor, metas: Sequence[SampleMeta]) -> None:
+    """One warning for each such image: Python's own filter shows the same text only once."""
+    for meta, is_finite in zip(metas, logits.isfinite().flatten(1).all(dim=1).tolist(), strict=True):
+        if not is_finite:
+            name = meta.name or "image"
+            warnings.warn(f"{name}: the network gave nan or infinity; its labels mean nothing there", stacklevel=3)
+
+
 def _label_values(
     classes: Sequence[str], palette: Sequence[Sequence[int]], threshold: float | None
 ) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]:
@@ -253,9 +264,13 @@ def _label_values(
     if threshold is not None and len(names) == 1:
         names, colours = ("background", *names), ((0, 0, 0), *colours)
     if not names or len(names) != len(colours):
-        raise ValueError(f"expected a name and a colour for every class, found {len(classes)} names, {len(palette)} colours")
+        raise ValueError(
+            f"expected a name and a colour for every class, found {len(classes)} names, {len(palette)} colours"
+        )
     if threshold is not None and len(names) != 2:
-        raise ValueError(f"a model with one logit tells two classes apart, found {len(names)} names: {', '.join(names)}")
+        raise ValueError(
+            f"a model with one logit tells two classes apart, found {len(names)} names: {', '.join(names)}"
+        )
     return names, colours
 
 

@@ -11,8 +11,8 @@ channels at a time with a running maximum, which needs a few H x W maps whatever
 
 Two facts make "the same bits" true, and the tests hold both:
 
-* A channel's interpolation does not depend on its neighbours, as long as torch picks the same kernel. It picks by shape:
-  exactly three channels are a case of their own, and outputs with H + W <= 128 are vectorised across channels.
+* A channel's interpolation does not depend on its neighbours, as long as torch picks the same kernel. It picks by
+  shape: exactly three channels are a case of their own, and outputs with H + W <= 128 are vectorised across channels.
   `_groups` and `_plan` never change the choice.
 * A class whose logits are everywhere below those of another class cannot win anywhere after interpolation, which only
   mixes neighbours. Such classes, most of 150 on an ordinary image, are never resized (`contenders`).
@@ -69,7 +69,7 @@ class Geometry:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """label: (H, W), uint8 up to 256 classes and int32 beyond. confidence: (H, W), probability of the label, or None."""
+    """label: (H, W), uint8 up to 256 classes, int32 beyond. confidence: (H, W), the label's probability, or None."""
 
     label: Tensor
     confidence: Tensor | None = None
@@ -97,7 +97,9 @@ def restore(
         certainty = torch.where(foreground, probability, 1 - probability) if confidence else None
         return Restored(foreground.to(torch.uint8), certainty)
     channels = list(range(logits.shape[0])) if confidence else _plan(logits, geometry, budget=budget)
-    return _running_argmax(logits, geometry, channels, align_corners=align_corners, confidence=confidence, budget=budget)
+    return _running_argmax(
+        logits, geometry, channels, align_corners=align_corners, confidence=confidence, budget=budget
+    )
 
 
 def restore_probabilities(
@@ -122,7 +124,9 @@ def restore_probabilities(
 def check_threshold(channels: int, threshold: float | None) -> None:
     """Raises ValueError unless one logit comes with a threshold and several come without."""
     if channels == 1 and threshold is None:
-        raise ValueError("the model has one logit: expected a threshold for its sigmoid, found None; set it in the config")
+        raise ValueError(
+            "the model has one logit: expected a threshold for its sigmoid, found None; set it in the config"
+        )
     if channels > 1 and threshold is not None:
         raise ValueError(
             f"threshold {threshold} was given for a model with {channels} logits; expected one logit, "
@@ -133,8 +137,8 @@ def check_threshold(channels: int, threshold: float | None) -> None:
 def contenders(logits: Tensor, *, budget: int = BUDGET) -> list[int]:
     """Channels of (K, h, w) that may win somewhere after upsampling; never empty.
 
-    Two bilinear resizes, the first of them enlarging, make a pixel out of cells that lie within 3 x 3 of each other. A
-    channel is out if, in every such window, its maximum lies below the minimum of another channel by more than rounding.
+    Two bilinear resizes, the first of them enlarging, make a pixel out of cells that lie within 3 x 3 of each other.
+    A channel is out if, in every such window, its maximum is below another's minimum by more than rounding.
     """
     count, height, width = logits.shape
     step = max(1, budget // (4 * height * width))
@@ -147,7 +151,9 @@ def contenders(logits: Tensor, *, budget: int = BUDGET) -> list[int]:
     margin = 64 * torch.finfo(dtype).eps * logits.abs().amax().to(dtype)
     kept = []
     for part in parts:
-        beaten = (_window_maximum(part.to(dtype)) < floor - margin).flatten(1).all(dim=1)  # a nan compares false, so its channel stays
+        beaten = (
+            (_window_maximum(part.to(dtype)) < floor - margin).flatten(1).all(dim=1)
+        )  # a nan compares false, so its channel stays
         kept.append(~beaten)
     channels: list[int] = torch.cat(kept).nonzero().flatten().tolist()
     return channels

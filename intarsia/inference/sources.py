@@ -59,7 +59,7 @@ class FoundImages:
 def find_images(inputs: PathLike | Sequence[PathLike]) -> FoundImages:
     """The image files that files, folders (searched recursively) and globs stand for.
 
-    A file is taken whatever its suffix; folders and globs give the suffixes of `IMAGE_SUFFIXES`. Hidden files are left out.
+    A file is taken whatever its suffix; folders and globs give the suffixes of `IMAGE_SUFFIXES`, and no hidden files.
 
     Raises ValueError naming the input that does not exist or holds no image, and what was looked for.
     """
@@ -91,7 +91,9 @@ def _expanded(given: PathLike, skipped: Counter[str]) -> dict[Path, Path]:
     images = {file: file.relative_to(root) for file in candidates if file.suffix.lower() in IMAGE_SUFFIXES}
     if not images:
         beside = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in others.most_common(5))
-        raise ValueError(f"{given}: no image; looked for {' '.join(IMAGE_SUFFIXES)}, found {beside or 'no file at all'}")
+        raise ValueError(
+            f"{given}: no image; looked for {' '.join(IMAGE_SUFFIXES)}, found {beside or 'no file at all'}"
+        )
     skipped.update(others)
     return images
 
@@ -161,7 +163,9 @@ def _checked(array: npt.NDArray[Any], bands: Bands) -> npt.NDArray[Any]:
         raise ValueError(f"expected 1, 3 or 4 channels (grey, RGB, RGBA) in (H, W, C), found {array.shape}{hint}")
     if array.dtype != np.uint8:
         hint = "multiply by 255 if it is in [0, 1], and" if array.dtype.kind == "f" else "scale it to 0..255 and"
-        raise ValueError(f"expected a uint8 image, found {array.dtype} up to {array.max()}; {hint} use .astype('uint8')")
+        raise ValueError(
+            f"expected a uint8 image, found {array.dtype} up to {array.max()}; {hint} use .astype('uint8')"
+        )
     return np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array[:, :, :3]
 
 

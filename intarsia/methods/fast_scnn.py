@@ -52,7 +52,7 @@ class LearningToDownsample(nn.Module):
     ) -> None:
         super().__init__()
         first, second = dw_channels
-        self.conv = ConvNormAct(in_channels, first, 3, stride=2, norm=norm, activation=activation)
+        self.conv = ConvNormAct(in_channels, first, 3, stride=2, padding=1, norm=norm, activation=activation)
         self.dsconv1 = DepthwiseSeparableConv(
             first, second, 3, stride=2, padding=1, norm=norm, activation=activation, depthwise_activation=dw_activation
         )

@@ -36,7 +36,7 @@ def font_size(height: int, width: int) -> int:
 
 
 def with_legend(picture: Picture, entries: Sequence[Entry]) -> Picture:
-    """The picture with the entries in columns at its right, (H', W', 3); H' exceeds H only where one line does not fit."""
+    """The picture with the entries in columns at its right, (H', W', 3); H' exceeds H only if one line does not fit."""
     height, width = picture.shape[:2]
     size = font_size(height, width)
     line, gap = line_height(size), size

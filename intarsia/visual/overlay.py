@@ -77,8 +77,8 @@ def blend(
 ) -> Picture:
     """Image (H, W, 3) under the colours of `label` (H, W), with darker contours between classes.
 
-    opacity: share of the colours. Without an image the colours stand alone. Raises ValueError for an opacity outside 0..1
-    or sizes that differ.
+    opacity: share of the colours. Without an image the colours stand alone. Raises ValueError for an opacity outside
+    0..1 or sizes that differ.
     """
     if not 0 <= opacity <= 1:
         raise ValueError(f"opacity: expected a number from 0 to 1, found {opacity}")

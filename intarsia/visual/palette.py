@@ -21,14 +21,14 @@ FIRST = (
     (117, 112, 179),
     (153, 204, 51),
 )  # fmt: skip
-"""Seven of them: Okabe and Ito, "Color Universal Design" (2008), told apart with any of the common colour deficiencies."""
+"""The first seven: Okabe and Ito, "Color Universal Design" (2008), made for all common colour deficiencies."""
 
 
 def distinct_colours(count: int) -> tuple[Colour, ...]:
     """`count` colours, all different; a longer palette begins with the shorter one.
 
-    The first ten are for colour-blind readers too. The others are chosen greedily, each as far as possible from all before
-    it and from black and white, by distance in CIE Lab.
+    The first ten are for colour-blind readers too. The others are chosen greedily, each as far as possible from all
+    before it and from black and white, by distance in CIE Lab.
     """
     if count < 0:
         raise ValueError(f"expected a number of classes, found {count}")

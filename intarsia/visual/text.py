@@ -24,13 +24,14 @@ def _bundled(size: int) -> Font:
 def _wide_coverage(size: int) -> Font:
     """DejaVu Sans, which is inside matplotlib and covers most alphabets; found without importing matplotlib."""
     found = importlib.util.find_spec("matplotlib")
-    assert found is not None and found.origin is not None, "matplotlib is a dependency"
-    return ImageFont.truetype(str(Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
+    assert found is not None, "matplotlib is a dependency"
+    folder = Path(found.origin or "").parent / "mpl-data" / "fonts" / "ttf"
+    return ImageFont.truetype(str(folder / "DejaVuSans.ttf"), size)
 
 
 def font_for(text: str, size: int) -> Font:
     """A font of this size in pixels that has the letters of `text`."""
-    return _bundled(size) if all(ord(letter) < 0x180 for letter in text) else _wide_coverage(size)
+    return _bundled(size) if all(ord(letter) < 0x180 or letter == "…" for letter in text) else _wide_coverage(size)
 
 
 def text_width(text: str, size: int) -> int:
@@ -44,7 +45,13 @@ def line_height(size: int) -> int:
 
 
 def draw_text(
-    draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, *, colour: tuple[int, int, int] = INK, anchor: str = "lm"
+    draw: ImageDraw.ImageDraw,
+    at: tuple[int, int],
+    text: str,
+    size: int,
+    *,
+    colour: tuple[int, int, int] = INK,
+    anchor: str = "lm",
 ) -> None:
     """One line; `at` is its left middle ("lm"), right middle ("rm") or centre ("mm")."""
     draw.text(at, text, font=font_for(text, size), fill=colour, anchor=anchor)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,7 +28,9 @@ def at_once(logits: Tensor, geometry: Geometry, align_corners: bool) -> Tensor:
     for flip in reversed(geometry.flips):
         logits = logits.flip(3 if flip == "horizontal" else 2)
     if logits.shape[2:] != geometry.original:
-        logits = F.interpolate(logits.contiguous(), size=geometry.original, mode="bilinear", align_corners=align_corners)
+        logits = F.interpolate(
+            logits.contiguous(), size=geometry.original, mode="bilinear", align_corners=align_corners
+        )
     return logits[0]
 
 
@@ -59,7 +63,9 @@ sides = st.integers(1, 90)
 def test_the_same_bits_for_any_geometry(
     channels, head, network, valid, original, flips, align_corners, budget, kind, seed
 ):
-    geometry = Geometry(network, tuple(max(1, int(v * n)) for v, n in zip(valid, network, strict=True)), original, flips)
+    geometry = Geometry(
+        network, tuple(max(1, int(v * n)) for v, n in zip(valid, network, strict=True)), original, flips
+    )
     logits = smooth(channels, *head, seed=seed) if kind == "smooth" else noise(channels, *head, seed=seed)
     if kind == "ties":
         logits = logits.round()
@@ -135,7 +141,9 @@ def test_confidence_and_probabilities_agree_with_softmax(channels):
     assert torch.equal(found.label.long(), at_once(logits, geometry, True).argmax(dim=0))
 
 
-@pytest.mark.parametrize(("channels", "threshold", "message"), [(1, None, "one logit"), (4, 0.5, "remove the threshold")])
+@pytest.mark.parametrize(
+    ("channels", "threshold", "message"), [(1, None, "one logit"), (4, 0.5, "remove the threshold")]
+)
 def test_threshold_and_logits_must_fit(channels, threshold, message):
     geometry = Geometry((4, 4), (4, 4), (4, 4))
     for function in (restore, restore_probabilities):
@@ -154,8 +162,6 @@ def test_impossible_geometry_is_refused():
 @pytest.mark.parametrize("make", ["noise", "smooth"])
 def test_peak_memory_does_not_grow_with_the_classes(make, tmp_path):
     """12 million pixels: all of 40 channels would be 1.9 GB, and 150 take no more than 40."""
-    import subprocess
-
     script = tmp_path / "peak.py"
     script.write_text(
         "import sys, torch, resource\n"
@@ -169,6 +175,6 @@ def test_peak_memory_does_not_grow_with_the_classes(make, tmp_path):
         "restore(logits, Geometry((256, 344), (256, 342), (3000, 4000)), align_corners=False)\n"
         "print(peak() - before)\n"
     )
-    folder = str(__import__("pathlib").Path(__file__).parent)
+    folder = str(Path(__file__).parent)
     out = subprocess.run([sys.executable, str(script), folder], capture_output=True, text=True, check=True).stdout
     assert float(out) < 200, f"{out} MB beyond the logits"

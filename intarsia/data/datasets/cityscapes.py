@@ -1,7 +1,7 @@
 """Cityscapes: 19 classes of street scenes, 2048 x 1024 (Cordts et al., 2016, arXiv:1604.01685).
 
-Labels are the "trainIds" files, whose values are class indices and 255. `leftImg8bit/SPLIT/CITY/*_leftImg8bit.png` beside
-`gtFine/SPLIT/CITY/*_gtFine_labelTrainIds.png`.
+Images are `leftImg8bit/SPLIT/CITY/*_leftImg8bit.png`, labels `gtFine/SPLIT/CITY/*_gtFine_labelTrainIds.png`, whose
+values are class indices and 255.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Pascal VOC 2012: 20 kinds of objects and the background (Everingham et al., 2010, doi:10.1007/s11263-009-0275-4).
 
 Label files are palette pictures whose indices are class indices, 255 along the borders. The augmented training set
-(Hariharan et al., 2011, doi:10.1109/ICCV.2011.6126343) is `labels="SegmentationClassAug"` with its own split file, joined
-to the original one by `ConcatDataset`.
+(Hariharan et al., 2011, doi:10.1109/ICCV.2011.6126343) is `labels="SegmentationClassAug"` with its own split file,
+joined to the original one by `ConcatDataset`.
 """
 
 from __future__ import annotations

@@ -71,7 +71,8 @@ class PhotoMetricDistortion:
 def scale_table(factor: float, offset: float) -> Table:
     """The table value -> value * factor + offset: in float32, limited to 0..255 and rounded down."""
     values = np.arange(256, dtype=np.float32) * np.float32(factor) + np.float32(offset)
-    return np.clip(values, 0, 255).astype(np.uint8)
+    table: Table = np.clip(values, 0, 255).astype(np.uint8)
+    return table
 
 
 def saturated(image: npt.NDArray[Any], factor: float) -> npt.NDArray[Any]:
@@ -86,9 +87,8 @@ def hue_turned(image: npt.NDArray[Any], steps: int) -> npt.NDArray[Any]:
 
 def _through_hsv(image: npt.NDArray[Any], *, band: int, table: Table) -> npt.NDArray[Any]:
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
-    tables = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
-    tables[:, band] = table
-    return np.asarray(cv2.cvtColor(cv2.LUT(hsv, tables[None]), cv2.COLOR_HSV2RGB))
+    cv2.insertChannel(cv2.LUT(cv2.extractChannel(hsv, band), table), hsv, band)
+    return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB))
 
 
 def _mapped(image: npt.NDArray[Any], tables: list[Table]) -> npt.NDArray[Any]:

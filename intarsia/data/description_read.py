@@ -1,12 +1,11 @@
-"""The data description as a YAML file: read with the line of every mistake, written to be read by people."""
+"""Reads a data description from YAML and tells the line of every mistake."""
 
 from __future__ import annotations
 
 import difflib
 import os
 import re
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -33,7 +32,9 @@ _FOLDER_KEYS = (
     *("recursive", "list", "exclude", "missing"),
 )
 _SHARE_KEYS = ("share", "of", "seed")
-_WIDTH = 100
+_BOOLEAN = "tag:yaml.org,2002:bool"
+_RANGE = re.compile(r"(\d+)\s*-\s*(\d+)")
+_MOST_VALUES = 65536
 
 
 class _Located(dict[Any, Any]):
@@ -42,9 +43,6 @@ class _Located(dict[Any, Any]):
     def __init__(self) -> None:
         super().__init__()
         self.lines: dict[Any, int] = {}
-
-
-# --- Reading ------------------------------------------------------------------------------------------------------
 
 
 def read_description(path: Path) -> DataDescription:
@@ -69,7 +67,7 @@ def read_description(path: Path) -> DataDescription:
         top = tree
         return _description(top, path.parent)
     except DescriptionError as error:
-        raise ValueError(f"{path}:{_line_of(top, error.path)}: {error}") from None
+        raise ValueError(f"{path}:{error.line or _line_of(top, error.path)}: {error}") from None
 
 
 def _construct(node: yaml.Node, path: tuple[object, ...]) -> Any:
@@ -84,10 +82,12 @@ def _construct(node: yaml.Node, path: tuple[object, ...]) -> Any:
             line = key_node.start_mark.line + 1
             if key in result:
                 first = result.lines[key]
-                raise DescriptionError((*path, key), f"given twice, in lines {first} and {line}")
+                raise DescriptionError((*path, key), f"given twice, in lines {first} and {line}", line=line)
             result[key] = _construct(value_node, (*path, key))
             result.lines[key] = line
         return result
+    if node.tag == _BOOLEAN and node.value.lower() not in ("true", "false"):
+        return node.value  # the words yes, no, on and off are truth values in YAML 1.1, but here they may be classes
     return yaml.SafeLoader("").construct_object(node, deep=True)
 
 
@@ -137,11 +137,24 @@ def _labels(value: Any) -> dict[LabelValue, str]:
     result: dict[LabelValue, str] = {}
     for key, name in _mapping(value, ("labels",)).items():
         path = ("labels", key)
-        parsed = key if isinstance(key, int) and not isinstance(key, bool) else _colour(key, path)
-        if parsed in result:
-            raise DescriptionError(path, "this value is listed twice")
-        result[parsed] = _text(name, path)
+        for parsed in _file_values(key, path):
+            if parsed in result:
+                raise DescriptionError(path, f"the value {show_value(parsed)} is listed twice")
+            result[parsed] = _text(name, path)
     return result
+
+
+def _file_values(key: Any, path: tuple[object, ...]) -> Iterable[LabelValue]:
+    """The file values of one key: a number, a range ``12-254``, or a colour."""
+    if isinstance(key, int) and not isinstance(key, bool):
+        return (key,)
+    match = _RANGE.fullmatch(key) if isinstance(key, str) else None
+    if match is None:
+        return (_colour(key, path),)
+    first, last = int(match.group(1)), int(match.group(2))
+    if not first <= last < _MOST_VALUES:
+        raise DescriptionError(path, f"expected a range of rising values below {_MOST_VALUES}")
+    return range(first, last + 1)
 
 
 def _palette(value: Any) -> tuple[Colour, ...]:
@@ -240,10 +253,10 @@ def _numbers(value: Any, path: tuple[object, ...]) -> tuple[float, ...] | None:
 def _colour(value: Any, path: tuple[object, ...]) -> Colour:
     if isinstance(value, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", value):
         return int(value[1:3], 16), int(value[3:5], 16), int(value[5:7], 16)
-    if isinstance(value, (list, tuple)) and len(value) == 3:
-        if all(isinstance(part, int) and not isinstance(part, bool) and 0 <= part <= 255 for part in value):
-            return int(value[0]), int(value[1]), int(value[2])
-    what = "a file value: a whole number, or " if path[0] == "labels" else ""
+    parts = value if isinstance(value, (list, tuple)) and len(value) == 3 else ("",)
+    if all(isinstance(part, int) and not isinstance(part, bool) and 0 <= part <= 255 for part in parts):
+        return int(parts[0]), int(parts[1]), int(parts[2])
+    what = "a file value: a whole number, a range such as 12-254, or " if path[0] == "labels" else ""
     raise DescriptionError(path, f'expected {what}a colour such as "#c08000" or [192, 128, 0], found {value!r}')
 
 
@@ -260,142 +273,3 @@ def _kind(value: Any) -> str:
         type(None): "nothing",
     }
     return kinds.get(type(value), repr(value))
-
-
-# --- Writing ------------------------------------------------------------------------------------------------------
-
-_HEAD = """\
-Data description of Intarsia: which files belong together and what the values in the label files mean.
-Check it with `intarsia data check THIS_FILE`, train with `intarsia train RECIPE --data THIS_FILE --out RUN`."""
-_ONE_CLASS = """\
-One class is one foreground: the model has one output, and what is not the class is "background".
-For a model with two outputs write `classes: [background, {name}]` and leave `labels` as it is."""
-_TWO_CLASSES = """\
-Two classes, two outputs. For a model with one output (a foreground) write `classes: [{name}]`, give the palette one
-colour, and leave `labels` as it is: "background" then means what is left."""
-_LABELS = """\
-What is stored in the label files -> class name, or ignore: such pixels count neither in training nor in scores.
-A value that is not listed here stops with an error (write `outside: ignore` to ignore those instead)."""
-
-
-def write_description(description: DataDescription, path: Path) -> None:
-    """See `DataDescription.write`."""
-    folder = Path(os.path.abspath(path)).parent
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(render(description, folder), encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"cannot write the data description {path}: {error.strerror or error}") from error
-
-
-def render(description: DataDescription, folder: Path) -> str:
-    """The text of a description file that will lie in `folder`."""
-    names = description.classes
-    lines = [*_comment(_HEAD), *(line for note in description.notes for line in _comment(note))]
-    lines += [f"root: {_quoted(_root_text(description.root, folder))}", ""]
-    if len(names) == 1:
-        lines += _comment(_ONE_CLASS.format(name=names[0]))
-    elif len(names) == 2 and names[0] == "background":
-        lines += _comment(_TWO_CLASSES.format(name=names[1]))
-    lines += _flow("classes", [_quoted(name) for name in names])
-    if description.palette is not None:
-        lines += _flow("palette", [f"[{r}, {g}, {b}]" for r, g, b in description.palette])
-    if description.labels is not None:
-        lines += ["", *_comment(_LABELS), "labels:"]
-        for value, name in description.labels.items():
-            note = description.label_notes.get(value)
-            key = str(value) if isinstance(value, int) else f'"{show_value(value)}"'
-            lines.append(f"  {key}: {_quoted(name)}" + (f"  # {note}" if note else ""))
-    if description.outside != "error":
-        lines.append(f"outside: {description.outside}")
-    lines += [f"ignore_index: {description.ignore_index}", "", *_image_lines(description), "", "splits:"]
-    for split, rule in description.splits.items():
-        lines += _split_lines(split, rule)
-    return "\n".join(lines) + "\n"
-
-
-def _image_lines(description: DataDescription) -> list[str]:
-    lines = ["image:"]
-    if description.bands == "colour":
-        lines.append("  bands: colour  # as 8-bit RGB, whatever the file holds: alpha dropped, grey repeated")
-    else:
-        lines.append("  bands: stored  # every band of the file in its own type")
-    lines.append(f"  channels: {description.channels}")
-    for key, numbers in (("mean", description.mean), ("std", description.std)):
-        if numbers is not None:
-            lines.append(f"  {key}: [{', '.join(repr(float(number)) for number in numbers)}]")
-    return lines
-
-
-def _split_lines(split: str, rule: Split) -> list[str]:
-    if isinstance(rule, ShareSplit):
-        return [
-            *(
-                f"  {line}"
-                for line in _comment("Each file falls to a side by a hash of its name: new files move no old one.")
-            ),
-            f"  {split}: {{share: {rule.fraction!r}, of: {rule.of}, seed: {rule.seed}}}",
-        ]
-    if isinstance(rule, PairSplit):
-        rows = [
-            f"      - [{_quoted(image)}, {'null' if label is None else _quoted(label)}]" for image, label in rule.pairs
-        ]
-        return [f"  {split}:", "    pairs:", *rows]
-    source = rule.source
-    entries: dict[str, str] = {"images": _quoted(source.images)}
-    if source.labels is not None:
-        entries["labels"] = _quoted(source.labels)
-    for key, text in (("image_prefix", source.image_prefix), ("label_prefix", source.label_prefix)):
-        if text:
-            entries[key] = _quoted(text)
-    for key, suffixes in (("image_suffix", source.image_suffix), ("label_suffix", source.label_suffix)):
-        if suffixes != IMAGE_SUFFIXES and (key == "image_suffix" or source.labels is not None):
-            listed = [_quoted(suffix) for suffix in suffixes]
-            entries[key] = listed[0] if len(listed) == 1 else f"[{', '.join(listed)}]"
-    if not source.recursive:
-        entries["recursive"] = "false"
-    if rule.names is not None:
-        entries["list"] = _quoted(rule.names)
-    if rule.exclude:
-        entries["exclude"] = f"[{', '.join(_quoted(name) for name in rule.exclude)}]"
-    if rule.missing != "error":
-        entries["missing"] = rule.missing
-    return [f"  {split}:", *(f"    {key}: {value}" for key, value in entries.items())]
-
-
-def _root_text(root: Path, folder: Path) -> str:
-    """Relative where one folder contains the other, so that both can be moved together; absolute otherwise."""
-    root = Path(os.path.abspath(root))
-    if root == folder or root in folder.parents or folder in root.parents:
-        return Path(os.path.relpath(root, folder)).as_posix()
-    return root.as_posix()
-
-
-def _flow(key: str, entries: Sequence[str]) -> list[str]:
-    """``key: [a, b]``, wrapped between entries."""
-    lines, line = [], f"{key}: ["
-    for index, entry in enumerate(entries):
-        text = entry + ("]" if index == len(entries) - 1 else ", ")
-        if len(line) + len(text) > _WIDTH:
-            lines.append(line.rstrip())
-            line = "  "
-        line += text
-    return [*lines, line]
-
-
-def _comment(text: str) -> list[str]:
-    return [f"# {line}".rstrip() for part in text.splitlines() for line in (textwrap.wrap(part, 116) or [""])]
-
-
-def _quoted(text: str) -> str:
-    """Text as YAML reads it back, quoted only where it must be. Works in flow lists as well."""
-    plain = re.fullmatch(r"[A-Za-z_./][\w ./*+-]*", text) is not None and text == text.strip()
-    if plain and yaml.safe_load(text) == text:
-        return text
-    return '"' + "".join(_escaped(letter) for letter in text) + '"'
-
-
-def _escaped(letter: str) -> str:
-    if letter in '"\\':
-        return "\\" + letter
-    return letter if letter.isprintable() else f"\\U{ord(letter):08x}"

@@ -1,0 +1,135 @@
+"""The public Python API: `intarsia.load`, `intarsia.predict`, `intarsia.read_config`, `intarsia.list_models`.
+
+Importing this module loads no torch; the functions do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from intarsia.contracts import PathLike
+from intarsia.spec import Component, RunSpec
+
+if TYPE_CHECKING:
+    import torch
+
+    from intarsia.config.reader import Config
+    from intarsia.inference.predictor import Predictor
+    from intarsia.tasks.semantic import SemanticSegmentation
+
+RUN_WEIGHTS = "weights.safetensors"
+"""The name of the weights file in the folder of a run."""
+
+
+def load(weights: PathLike, *, device: torch.device | str | None = None) -> Predictor:
+    """The model of a weights file, ready to predict.
+
+    weights: a .safetensors file that Intarsia wrote, or the folder of a run; it holds everything that is needed.
+    device: by default a GPU if there is one.
+
+    Raises ValueError if the file is missing, damaged, not one of ours, or does not fit its own description.
+    """
+    from intarsia.config.build import build_task
+    from intarsia.config.lower import lower
+    from intarsia.config.reader import Config
+    from intarsia.visual.palette import distinct_colours
+    from intarsia.weights.file import apply_state, load_state, read_meta
+
+    path = _weights_file(weights)
+    meta = read_meta(path)
+    missing = [name for name in ("config", "classes") if not getattr(meta, name)]
+    if missing:
+        raise ValueError(
+            f"{path} does not say its {' and '.join(missing)}: it holds tensors to start a training from, not a model to "
+            "predict with. Name the model, `intarsia train RECIPE --weights FILE`, and predict with what that leaves"
+        )
+    spec = lower(Config.from_values(meta.config, file=str(path)))
+    task = build_task(spec)
+    apply_state(task.model, load_state(path))
+    palette = meta.palette or distinct_colours(len(meta.classes))
+    return predictor_for(spec, task, classes=meta.classes, palette=palette, device=device or _best_device())
+
+
+def predict(weights: PathLike, image: Any, *, device: torch.device | str | None = None) -> Any:
+    """Load a model and predict once: `load(weights, device=device).predict(image)`. For more, keep the loaded model."""
+    return load(weights, device=device).predict(image)
+
+
+def read_config(path: PathLike) -> Config:
+    """A config file with all that it inherits from: `.values`, and `.origin(path)` for where each was written.
+
+    Nothing in the file is run. Raises ValueError with file and line for whatever is wrong.
+    """
+    from intarsia.config.reader import read_file
+
+    return read_file(path)
+
+
+def list_models() -> list[str]:
+    """The names of all recipes: first those for one's own data, then the published ones with their settings."""
+    from intarsia import recipes
+
+    return list(dict.fromkeys([*recipes.short_names(), *recipes.names()]))
+
+
+def predictor_for(
+    spec: RunSpec,
+    task: SemanticSegmentation,
+    *,
+    classes: Sequence[str],
+    palette: Sequence[Sequence[int]],
+    device: torch.device | str | None = None,
+) -> Predictor:
+    """A predictor for a task built from `spec`, with the transforms of its test (or validation) pipeline.
+
+    device: by default where the task is.
+    """
+    from intarsia.config.build import build
+    from intarsia.inference.predictor import Predictor
+
+    data = spec.test or spec.val
+    return Predictor(
+        task,
+        inference=spec.inference,
+        transforms=[build(transform) for transform in data.transforms] if data is not None else [],
+        classes=classes,
+        palette=palette,
+        device=device,
+        bands="stored" if data is not None and "stored" in _bands(data.dataset) else "colour",
+    )
+
+
+def _weights_file(weights: PathLike) -> Path:
+    path = Path(weights).expanduser()
+    if path.is_dir():
+        if not (path / RUN_WEIGHTS).is_file():
+            raise ValueError(
+                f"{path} holds no {RUN_WEIGHTS}; expected a weights file or the folder of a run that got that far"
+            )
+        return path / RUN_WEIGHTS
+    if path.is_file() and path.suffix != ".safetensors":
+        raise ValueError(
+            f"{path} is not a weights file of Intarsia (.safetensors): it does not say which model its tensors belong to. "
+            "Start from them with `intarsia train RECIPE --weights FILE`"
+        )
+    return path
+
+
+def _bands(dataset: Component) -> Iterator[Literal["colour", "stored"]]:
+    """How the files of a data set, and of those it wraps, are read."""
+    if "bands" in dataset.args:
+        yield dataset.args["bands"]
+    for value in dataset.args.values():
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, Component):
+                yield from _bands(part)
+
+
+def _best_device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -1,0 +1,115 @@
+"""From components to objects: the only place where a part of a config becomes something that runs.
+
+Arguments are built before the part that takes them. What a constructor refuses is reported as a ConfigError with the
+place in the config. Torch is imported by the functions here, never by this module.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+from intarsia import catalog
+from intarsia.config.errors import ConfigError, Problem
+from intarsia.config.signatures import signature_of
+from intarsia.spec import Component, DataSpec, HeadLossSpec, RunSpec
+
+if TYPE_CHECKING:
+    from intarsia.contracts import Dataset, Metric
+    from intarsia.data.pipeline import Pipeline
+    from intarsia.tasks.semantic import HeadLoss, SemanticSegmentation
+
+
+def build(component: Component) -> Any:
+    """The object that a component describes, its parts first.
+
+    Raises ConfigError naming the component's path: it is unknown, or its constructor refuses its arguments.
+    """
+    args = {name: _built(value) for name, value in component.args.items()}
+    try:
+        return catalog.resolve(component.kind, component.type)(**args)
+    except Exception as error:  # whatever a constructor raises, also a user's own, is about what the config says
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        message = f"{component.type} cannot be built: {kind}{error}"
+        raise ConfigError([Problem(component.path, message, component.origin)]) from error
+
+
+def _built(value: Any) -> Any:
+    if isinstance(value, Component):
+        return build(value)
+    if isinstance(value, Mapping):
+        return {key: _built(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(map(_built, value))
+    return value
+
+
+def import_parts(spec: RunSpec) -> None:
+    """Import the user's own modules (`custom_imports`), so that the parts they register are known.
+
+    Raises ConfigError naming the module that cannot be imported.
+    """
+    for module in spec.imports:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            message = f"the module {module!r} cannot be imported: {error}"
+            raise ConfigError([Problem("custom_imports", message, None, "Is its folder on PYTHONPATH?")]) from error
+
+
+def build_task(spec: RunSpec) -> SemanticSegmentation:
+    """The network with its preprocessing and the losses of its heads."""
+    from intarsia.tasks.preprocess import Preprocess
+    from intarsia.tasks.semantic import SemanticSegmentation
+
+    import_parts(spec)
+    return SemanticSegmentation(
+        build(spec.model),
+        preprocess=Preprocess(spec.preprocess),
+        losses=[_head_loss(head) for head in spec.losses],
+        num_classes=spec.inference.num_classes,
+        ignore_index=spec.losses[0].ignore_index if spec.losses else 255,
+    )
+
+
+def _head_loss(spec: HeadLossSpec) -> HeadLoss:
+    from intarsia.tasks.semantic import HeadLoss
+
+    losses = [build(_with(loss, ignore_index=spec.ignore_index)) for loss in spec.losses]
+    return HeadLoss(
+        head=spec.head,
+        losses=list(zip(spec.names, losses, spec.weights, strict=True)),
+        ignore_index=spec.ignore_index,
+        align_corners=spec.align_corners,
+        sampler=None if spec.sampler is None else build(_with(spec.sampler, ignore_index=spec.ignore_index)),
+    )
+
+
+def _with(component: Component, **known: Any) -> Component:
+    """The component with what the run knows, where its constructor takes it and the config does not say it."""
+    signature = signature_of(catalog.locate(component.kind, component.type))
+    names = () if signature is None else signature.names
+    extra = {name: value for name, value in known.items() if name in names}
+    return replace(component, args={**extra, **component.args})
+
+
+def build_dataset(spec: DataSpec) -> Dataset:
+    """The data set of a stream, its files listed."""
+    return cast("Dataset", build(spec.dataset))
+
+
+def build_pipeline(spec: DataSpec) -> Pipeline:
+    """The data set of a stream with what is done to each sample."""
+    from intarsia.data.pipeline import Pipeline
+
+    transforms = [build(transform) for transform in spec.transforms]
+    return Pipeline(build_dataset(spec), transforms, label_size=spec.label_size)
+
+
+def build_metric(spec: RunSpec, classes: Sequence[str]) -> Metric:
+    """A fresh metric over the classes of the data. Without one in the config, it is IoUMetric."""
+    ignore_index = spec.losses[0].ignore_index if spec.losses else 255
+    metric = spec.metric or Component("metric", "IoUMetric", {"ignore_index": ignore_index})
+    return cast("Metric", build(_with(metric, num_classes=len(classes), classes=tuple(classes))))

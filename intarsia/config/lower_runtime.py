@@ -1,0 +1,152 @@
+"""Everything around the training itself: hooks, environment, seed, logging, imports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from intarsia.config.fate import Fate, bare
+from intarsia.config.fields import Context, Fields, nearest
+from intarsia.config.names import HOOKS, VISUALISERS
+from intarsia.spec import CheckpointSpec, Component, Duration, RuntimeSpec
+
+OWN_PACKAGES = ("mmcls", "mmcv", "mmdet", "mmengine", "mmpretrain", "mmseg")
+LOWER_IS_BETTER = frozenset({"abs_rel", "rmse", "rmse_log", "silog", "sq_rel", "log10"})
+KEEP_ALL = 1_000_000
+"""How many checkpoints are kept where a config says "all of them"."""
+
+LOG_EVERY = 50
+
+
+class Hooks:
+    """`default_hooks` and `custom_hooks`: each is a field, has no effect, or is refused by its type."""
+
+    def __init__(self, context: Context, unit: Literal["steps", "epochs"], metric: Component | None) -> None:
+        self.context, self.unit, self.metric = context, unit, metric
+        self.checkpoint: CheckpointSpec | None = None
+        self.log_every = LOG_EVERY
+
+    def default(self, hooks: Mapping[str, Any]) -> None:
+        """Hooks by name; None takes a default hook away."""
+        self.context.opened("default_hooks")
+        for name, values in hooks.items():
+            path = f"default_hooks.{name}"
+            if values is None:
+                self.context.saw(path, "hooks", str(name), Fate("no effect", "None takes a hook away"))
+            elif not isinstance(values, Mapping):
+                self.context.problem(path, f"expected a hook, dict(type=...), found {values!r}")
+            else:
+                self._one(values, path)
+
+    def custom(self, hooks: Sequence[Mapping[str, Any]]) -> None:
+        """A list of hooks."""
+        self.context.opened("custom_hooks")
+        for index, values in enumerate(hooks):
+            self._one(values, f"custom_hooks.{index}")
+
+    def _one(self, values: Mapping[str, Any], path: str) -> None:
+        written = values.get("type")
+        name = bare(written) if isinstance(written, str) else ""
+        fate = HOOKS.get(name)
+        self.context.saw(path, "hooks", name, fate or Fate("refused", "code cannot be hung into the loop by a config"))
+        if name == "CheckpointHook":
+            self.checkpoint = self._checkpoint(Fields(self.context, path, values, name))
+        elif name == "LoggerHook":
+            self.log_every = Fields(self.context, path, values, name).get("interval", 10)
+            if self.log_every < 1:
+                self.context.problem(f"{path}.interval", f"expected 1 or more, found {self.log_every}")
+        elif name == "SegVisualizationHook":
+            Fields(self.context, path, values, name)
+        elif fate is None:
+            message = "'type' is missing" if written is None else f"unknown hook {written!r}"
+            known = [hook for hook, what in HOOKS.items() if what.outcome != "refused"]
+            reason = "" if nearest(name, HOOKS).startswith("Did") else "Hooks of one's own are not supported. "
+            self.context.problem(path, message, reason + nearest(name, HOOKS if not reason else known))
+        elif fate.outcome == "refused":
+            self.context.problem(path, f"the hook {name!r} is not supported: {fate.text}", "Remove it")
+
+    def _checkpoint(self, fields: Fields) -> CheckpointSpec | None:
+        interval = fields.get("interval", -1)
+        unit: Literal["steps", "epochs"] = "epochs" if fields.get("by_epoch", True) else "steps"
+        keep = fields.get("max_keep_ckpts", 1)
+        best = self._best(fields)
+        if keep == 0 or keep < -1:
+            self.context.problem(fields.at("max_keep_ckpts"), f"expected -1 (all) or 1 and more, found {keep}")
+        if unit != self.unit and "interval" in fields:
+            self.context.note(f"{fields.path} counts {unit} while train_cfg counts {self.unit}")
+        if interval == 0 or interval < -1:
+            self.context.problem(fields.at("interval"), f"expected -1 (never) or 1 and more, found {interval}")
+        if interval < 1:
+            return None
+        default = "less" if best in LOWER_IS_BETTER else "greater"
+        return CheckpointSpec(
+            every=Duration(interval, unit),
+            best_metric=best,
+            best_mode="min" if self._rule(fields, default) == "less" else "max",
+            **({} if "max_keep_ckpts" not in fields else {"keep": KEEP_ALL if keep == -1 else keep}),
+        )
+
+    def _rule(self, fields: Fields, default: str) -> str:
+        given = fields.get("rule") or default
+        return given if isinstance(given, str) else str(given[0])
+
+    def _best(self, fields: Fields) -> str | None:
+        """Name of the metric whose best checkpoint is kept; "auto" is the first that the evaluation gives."""
+        given = fields.get("save_best")
+        if isinstance(given, list | tuple):
+            if len(given) > 1:
+                self.context.note(f"{fields.at('save_best')}: only the best by {given[0]!r} is kept")
+            given = given[0] if given else None
+        if given == "auto":
+            metrics = () if self.metric is None else self.metric.args.get("metrics", ("mIoU",))
+            given = metrics[0] if metrics else None
+        return None if given is None else str(given).rpartition("/")[2]
+
+
+# --- Environment --------------------------------------------------------------------------------------------------
+
+
+def lower_environment(context: Context, top: Fields) -> tuple[RuntimeSpec, int]:
+    """`env_cfg`, `randomness` and `sync_bn`: where the run happens, and its seed."""
+    environment = top.child("env_cfg", "env_cfg")
+    environment.child("mp_cfg", "env_cfg.mp_cfg")
+    backend = environment.child("dist_cfg", "env_cfg.dist_cfg").get("backend", "nccl")
+    randomness = top.child("randomness", "randomness")
+    if context.synchronise or top.get("sync_bn"):
+        context.note("SyncBN: batch norm is synchronised between processes; in a single one it is ordinary batch norm")
+    seed = randomness.get("seed")
+    if seed is not None and seed < 0:
+        context.problem(randomness.at("seed"), f"expected 0 or more, found {seed}")
+    runtime = RuntimeSpec(
+        synchronise_batch_norm=context.synchronise or bool(top.get("sync_bn")),
+        deterministic=randomness.get("deterministic", False),
+        cudnn_benchmark=environment.get("cudnn_benchmark", "env_cfg" not in top),
+        backend=None if backend == "nccl" else backend,
+    )
+    return runtime, 0 if seed is None else seed
+
+
+def lower_visualizer(context: Context, top: Fields) -> None:
+    """`visualizer`: pictures are drawn on request; logging services are refused by name."""
+    fields = top.child("visualizer", "visualizer")
+    context.opened(fields.at("vis_backends"))
+    for index, backend in enumerate(fields.get("vis_backends") or []):
+        path = f"{fields.at('vis_backends')}.{index}"
+        name = bare(str(backend.get("type")))
+        fate = VISUALISERS.get(name, Fate("refused", "unknown logging service; metrics.jsonl has every value"))
+        context.saw(path, "visualizer.vis_backends", name, fate)
+        if fate.outcome == "refused":
+            context.problem(path, f"{name!r} is not supported: {fate.text}", "Remove it")
+
+
+def lower_imports(top: Fields) -> tuple[str, ...]:
+    """`custom_imports`: the user's own modules. OpenMMLab's packages are not needed; the catalogue has their parts."""
+    given = top.child("custom_imports", "custom_imports").get("imports", [])
+    modules = [given] if isinstance(given, str) else given
+    return tuple(module for module in modules if module.split(".")[0] not in OWN_PACKAGES)
+
+
+def lower_scaling(context: Context, top: Fields) -> None:
+    """`auto_scale_lr`: learning rates are never changed behind the user's back."""
+    if top.child("auto_scale_lr", "auto_scale_lr").get("enable"):
+        context.note("auto_scale_lr: the learning rate is not scaled with the batch size; it stays as written")

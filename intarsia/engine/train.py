@@ -1,0 +1,138 @@
+"""THE training loop. There is one, and this is all of it; what surrounds it is in session.py."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from intarsia.contracts import Batch, LossTerm
+from intarsia.data.loader import train_loader
+from intarsia.engine.optim import optimizer_for, set_learning_rates
+from intarsia.engine.run import Run, TrainingResult
+from intarsia.engine.runtime import TrainingStep
+from intarsia.engine.schedule import LearningRate
+from intarsia.engine.session import Session
+
+
+def train(run: Run) -> TrainingResult:
+    """Train, evaluate and save as `run` says; leave everything in its folder.
+
+    Data order, augmentation, dropout and learning rate are functions of the step, so that a run that was stopped and
+    resumed ends in the same weights as one that was not. Ctrl-C finishes the step, saves, and says how to go on.
+
+    Raises NonFiniteLoss when the loss is nan or infinite, DiskFull when a checkpoint has no room, CheckpointError when
+    there is none to resume from that is whole.
+    """
+    run.runtime.launch()
+    rate = LearningRate(run.optim.schedules, run.epoch_length)
+
+    with Session(run) as session:
+        session.restore()
+        session.evaluate_if_due()
+        batches = load(run, session.step)
+        for step in range(session.step, run.steps):
+            lr = set_learning_rates(session.optimizer, rate, step)
+            terms, norm = one_step(run, step, session.model, session.optimizer, batches, session.log.waiting)
+            session.step = step + 1
+
+            session.log.step(session.step, terms, lr, norm)
+            session.evaluate_if_due()
+            session.save_if_due()
+            if session.stopping:
+                break
+        return session.finish()
+
+
+def one_step(
+    run: Run,
+    step: int,
+    model: TrainingStep,
+    optimizer: Optimizer,
+    batches: Iterator[Batch],
+    waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> tuple[list[LossTerm], Tensor | None]:
+    """One optimizer step on the next batch, which may come in several parts whose gradients are averaged.
+
+    Gives the loss terms, as means over the parts, and the norm of the gradient if it is clipped.
+    """
+    parts: list[list[LossTerm]] = []
+    for part in range(run.parts):
+        with waiting():
+            batch = next(batches).to(run.runtime.device)
+        seed_torch(run.seed, step * run.parts + part, run.runtime.rank)
+        with model.gradients_later(part < run.parts - 1):
+            terms = model(batch)
+            loss = torch.stack([term.weight * term.value for term in terms if term.weight]).sum()
+            run.runtime.backward(loss / run.parts)
+        parts.append([LossTerm(term.name, term.value.detach(), term.weight) for term in terms])
+
+    clip = run.optim.clip
+    norm = run.runtime.clip_gradients(optimizer, **clip) if clip else None
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return mean_terms(parts), norm
+
+
+def load(run: Run, step: int) -> Iterator[Batch]:
+    """The run's batches from optimizer step `step` on; nothing before it is read."""
+    return train_loader(
+        run.pipeline,
+        batch_size=run.batch_per_part,
+        seed=run.seed,
+        workers=run.workers,
+        start_step=step * run.parts,
+        shuffle=run.shuffle,
+        rank=run.runtime.rank,
+        world_size=run.runtime.world_size,
+    )
+
+
+def seed_torch(seed: int, part: int, rank: int) -> None:
+    """Make dropout and the like a function of the run's seed, the number of the part and the process, and nothing else.
+
+    Comes after the batch was loaded: a data loader draws from the same generator when it starts.
+    """
+    torch.manual_seed(int(np.random.SeedSequence((seed, part, rank)).generate_state(1, np.uint64)[0]))
+
+
+def mean_terms(parts: list[list[LossTerm]]) -> list[LossTerm]:
+    """The same terms with their values averaged over the parts."""
+    if len(parts) == 1:
+        return parts[0]
+    return [
+        LossTerm(same[0].name, torch.stack([term.value for term in same]).mean(), same[0].weight)
+        for same in zip(*parts, strict=True)
+    ]
+
+
+def measure_step_time(run: Run, *, warm_up: int = 3, steps: int = 20, seconds: float = 5.0) -> float:
+    """Seconds per optimizer step, waiting for data included, measured on a copy of the task: `run` is left as it is.
+
+    Takes the mean of up to `steps` steps, or of as many as fit into `seconds`, after `warm_up` ones. With it, a duration
+    in time becomes a number of steps before the training starts, and schedules stay functions of the step.
+    """
+    run.runtime.launch()
+    task = run.runtime.place(copy.deepcopy(run.module))
+    task.train()
+    plain = optimizer_for(task.get_submodule("model"), run.optim, optimizer_class=run.optimizer_class)
+    model, (optimizer,) = run.runtime.setup(task, plain)
+    batches = load(run, 0)
+    done, began = 0, time.perf_counter()
+    for step in range(warm_up + steps):
+        if step == warm_up:
+            done, began = 0, time.perf_counter()
+        terms, _ = one_step(run, step, model, optimizer, batches)
+        float(terms[0].value)  # waits for the device
+        done += 1
+        if step > warm_up and time.perf_counter() - began > seconds and run.runtime.world_size == 1:
+            break
+    measured = torch.tensor((time.perf_counter() - began) / done)
+    return float(run.runtime.all_reduce_sum(measured)) / run.runtime.world_size
+

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SGD, Pictures, tiny_run, tiny_task
+from torch import nn
+
+from intarsia.engine.checkpoint import load_checkpoint
+from intarsia.engine.evaluate import evaluate
+from intarsia.engine.runtime import FabricRuntime
+from intarsia.engine.train import train
+
+
+def test_one_process_on_the_cpu_needs_no_launcher() -> None:
+    runtime = FabricRuntime(accelerator="cpu")
+    assert (runtime.rank, runtime.world_size, runtime.device) == (0, 1, torch.device("cpu"))
+    value = torch.tensor([1, 2])
+    assert runtime.all_reduce_sum(value) is value
+    assert runtime.broadcast("x") == "x"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"precision": "8-bit"}, "unknown precision '8-bit'; known: 32-true"),
+        ({"devices": 0}, "at least one device"),
+        ({"accelerator": "cpu", "devices": 2, "strategy": "horovod"}, "unknown strategy"),
+    ],
+)
+def test_runtimes_that_make_no_sense(arguments: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        FabricRuntime(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has what the message says is missing")
+def test_missing_devices_are_counted() -> None:
+    with pytest.raises(ValueError, match="1 CUDA devices wanted, this machine has 0"):
+        FabricRuntime(accelerator="cuda")
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
+def test_other_precisions_train(out: Path, precision: str) -> None:
+    runtime = FabricRuntime(accelerator="cpu", precision=precision)  # type: ignore[arg-type]
+    run = tiny_run(out, runtime=runtime)
+    assert train(run).finished
+    expected = torch.float64 if precision == "64-true" else torch.float32
+    assert load_checkpoint(out / "checkpoints/step_00000020.pt")["task"]["model.backbone.weight"].dtype == expected
+
+
+def without_batch_norm() -> nn.Module:
+    task = tiny_task()
+    task.model.norm = nn.Identity()
+    task.model.dropout = nn.Identity()
+    # The mean over processes of a square is not the square of the mean: keep the term that is a mean.
+    terms = task.training_terms
+    task.training_terms = lambda batch: terms(batch)[::2]  # type: ignore[method-assign]
+    return task
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_two_processes_train_as_one(tmp_path: Path, parts: int) -> None:
+    """Also the evaluation: 5 images over 2 processes, each counted once."""
+    optim = replace(SGD, accumulate=parts)
+
+    def job(runtime: FabricRuntime) -> None:
+        run = tiny_run(tmp_path / str(runtime.world_size), runtime=runtime, task=without_batch_norm(), optim=optim)
+        train(run)
+
+    FabricRuntime(accelerator="cpu", devices=2, strategy="ddp_fork").spawn(job)
+    job(FabricRuntime(accelerator="cpu"))
+    a, b = (load_checkpoint(tmp_path / n / "checkpoints/step_00000020.pt")["task"] for n in "12")
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=1e-4, atol=1e-6)
+    one, two = (json.loads((tmp_path / n / "eval.json").read_text()) for n in "12")
+    assert two["images"] == one["images"] == 5
+    assert two["mIoU"] == pytest.approx(one["mIoU"], abs=2e-3)
+    described = json.loads((tmp_path / "2/run.json").read_text())
+    assert (described["processes"], described["batch"], described["batch_per_process"]) == (2, 4, 4 // 2 // parts)
+    logged = [[json.loads(line) for line in (tmp_path / n / "metrics.jsonl").read_text().splitlines()] for n in "12"]
+    assert len(logged[0]) == len(logged[1])
+    for x, y in zip(*logged, strict=True):
+        assert x["step"] == y["step"]
+        assert x.get("loss", 0.0) == pytest.approx(y.get("loss", 0.0), rel=1e-3)
+
+
+def test_sharded_evaluation_counts_every_image_once(tmp_path: Path) -> None:
+    def job(runtime: FabricRuntime) -> None:
+        validation = tiny_run(tmp_path, task=tiny_task()).validation
+        assert validation is not None
+        report = evaluate(validation.predictor, validation.pipeline, validation.metric, batch_size=2, runtime=runtime)
+        if runtime.rank == 0:
+            path = tmp_path / f"{runtime.world_size}.json"
+            path.write_text(json.dumps([report.summary, [c.pixels for c in report.classes], report.images]))
+
+    FabricRuntime(accelerator="cpu", devices=2, strategy="ddp_fork").spawn(job)
+    job(FabricRuntime(accelerator="cpu"))
+    assert (tmp_path / "1.json").read_text() == (tmp_path / "2.json").read_text()
+
+
+def test_an_error_in_the_folder_stops_all_processes(tmp_path: Path) -> None:
+    train(tiny_run(tmp_path / "taken", validate=False))
+
+    def job(runtime: FabricRuntime) -> None:
+        train(tiny_run(tmp_path / "taken", runtime=runtime, validate=False, pictures=Pictures(8)))
+
+    with pytest.raises(Exception, match="already holds a run"):
+        FabricRuntime(accelerator="cpu", devices=2, strategy="ddp_fork").spawn(job)

@@ -1,0 +1,314 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import SGD, Pictures, TinyTask, tiny_run, tiny_task
+from torch import nn
+
+from intarsia.data.pipeline import Pipeline
+from intarsia.engine.checkpoint import Checkpoints, load_checkpoint
+from intarsia.engine.log import TIMING, NonFiniteLoss
+from intarsia.engine.optim import optimizer_for
+from intarsia.engine.run import Run, RunFolder
+from intarsia.engine.train import load, measure_step_time, one_step, train
+from intarsia.weights.atomic import DiskFull
+from intarsia.weights.file import WeightsMeta, load_state, read_meta
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    """metrics.jsonl without what depends on the machine."""
+    content = (folder / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in TIMING} for line in content]
+
+
+def same(a: Any, b: Any) -> bool:
+    """Bit for bit the same tensors and numbers."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    return a == b
+
+
+def interrupt_at(run: Run, step: int, number: signal.Signals = signal.SIGINT) -> None:
+    """Send the process a signal in the middle of the given step."""
+    task: TinyTask = run.task
+    before = task.training_terms
+    count = 0
+
+    def training_terms(batch: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == step:
+            os.kill(os.getpid(), number)
+        return before(batch)
+
+    task.training_terms = training_terms  # type: ignore[method-assign]
+
+
+def test_a_run_leaves_everything_in_its_folder(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    meta = WeightsMeta(classes=("dark", "bright", "unseen"), config={"model": {"type": "Tiny"}})
+    result = train(tiny_run(out, meta=meta, config_text="model = dict()\n", data={"images": 12}))
+
+    assert result.finished
+    assert result.step == 20
+    assert {path.name for path in out.iterdir()} == {
+        "run.json", "config.py", "metrics.jsonl", "curve.png", "weights.safetensors", "checkpoints", "eval.json", "eval.csv",
+    }  # fmt: skip
+    assert [path.name for path in sorted((out / "checkpoints").iterdir())] == ["step_00000015.pt", "step_00000020.pt"]
+
+    run = json.loads((out / "run.json").read_text())
+    assert run["status"] == "finished"
+    assert run["steps"] == 20
+    assert run["epochs"] == pytest.approx(20 * 4 / 12, abs=1e-3)
+    assert run["best"]["metric"] == "mIoU"
+    assert run["weights"] == f"best mIoU, step {run['best']['step']}"
+    assert {"versions", "git", "hardware", "command", "data", "seed", "config"} <= run.keys()
+
+    logged = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in logged if "loss" in line] == [4, 8, 12, 16, 20]
+    assert [line["step"] for line in logged if "val/mIoU" in line] == [8, 16, 20]
+    first = logged[0]
+    assert first["loss"] == pytest.approx(first["decode.loss_ce"] + first["aux.loss_ce"], rel=1e-6)
+    assert {"decode.acc_seg", "lr", "images_per_second", "data_wait"} <= first.keys()
+    assert first["lr"] == pytest.approx(0.0999 * (1 - 3 / 19) ** 0.9 + 1e-4)
+    validation = next(line for line in logged if "val/mIoU" in line)
+    assert {"val/mIoU", "val/aAcc", "val/loss"} <= validation.keys()
+
+    scores = json.loads((out / "eval.json").read_text())
+    assert scores["classes"]["unseen"]["Acc"] is None
+    assert scores["absent"] == ["unseen"]
+    assert scores["images"] == 5
+    assert (out / "eval.csv").read_text().splitlines()[0] == "class,IoU,Acc,pixels"
+
+    inside = read_meta(out / "weights.safetensors")
+    assert inside.classes == meta.classes
+    assert inside.step == run["best"]["step"]
+    assert inside.scores["mIoU"] == pytest.approx(scores["mIoU"])
+    assert set(load_state(out / "weights.safetensors")) == set(tiny_task().model.state_dict())
+
+    said = capsys.readouterr().out
+    assert "step 4/20" in said
+    assert "not in the labels" in said
+    assert "nan" not in said
+    assert str(out / "weights.safetensors") in said.splitlines()[-1]
+
+
+def test_it_learns(out: Path) -> None:
+    result = train(tiny_run(out, steps=60, pictures=Pictures(24)))
+    logged = [line for line in lines(out) if "loss" in line]
+    assert logged[-1]["loss"] < 0.8 * logged[0]["loss"]
+    assert result.best is not None
+    assert result.report is not None
+    assert result.report.summary["aAcc"] > 0.8
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("stop", "evaluate_every"), [(10, 8), (11, 11)])
+def test_resuming_ends_in_the_same_bits(tmp_path: Path, workers: int, stop: int, evaluate_every: int) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(tiny_run(whole, workers=workers, evaluate_every=evaluate_every))
+
+    first = tiny_run(parts, workers=workers, evaluate_every=evaluate_every)
+    interrupt_at(first, stop)
+    halted = train(first)
+    assert (halted.finished, halted.step) == (False, stop)
+    assert json.loads((parts / "run.json").read_text())["status"] == "interrupted"
+    resumed = tiny_run(parts, workers=2 - workers, evaluate_every=evaluate_every, resume=True, task=tiny_task())
+    assert train(resumed).finished
+
+    name = "checkpoints/step_00000020.pt"
+    a, b = load_checkpoint(whole / name), load_checkpoint(parts / name)
+    assert same(a["task"], b["task"])
+    assert same(a["optimizer"], b["optimizer"])
+    assert same(a, b)
+    assert lines(whole) == lines(parts)
+    assert same(load_state(whole / "weights.safetensors"), load_state(parts / "weights.safetensors"))
+
+
+def test_a_run_cut_short_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    """As after kill -9: nothing is written at the end, metrics.jsonl is ahead of the checkpoint and its last line torn."""
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    train(tiny_run(whole))
+    run = tiny_run(cut)
+    run.task.poison_at = 14  # stops at the log line of step 16, with checkpoints of 5 and 10
+    with pytest.raises(NonFiniteLoss):
+        train(run)
+    with open(cut / "metrics.jsonl", "a") as file:
+        file.write('{"step": 12, "los')
+    train(tiny_run(cut, resume=True))
+    assert lines(cut) == lines(whole)
+    assert same(
+        load_checkpoint(whole / "checkpoints/step_00000020.pt"), load_checkpoint(cut / "checkpoints/step_00000020.pt")
+    )
+
+
+def test_resuming_before_the_first_checkpoint_begins_again(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(tiny_run(out, resume=True, validate=False)).finished
+    assert "beginning at step 0" in capsys.readouterr().out
+
+
+def test_resuming_a_finished_run_changes_nothing(out: Path) -> None:
+    train(tiny_run(out))
+    before = lines(out)
+    assert train(tiny_run(out, resume=True)).finished
+    assert lines(out) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_says_how_to_go_on(
+    out: Path, capsys: pytest.CaptureFixture[str], number: signal.Signals
+) -> None:
+    before = signal.getsignal(number)
+    run = tiny_run(out)
+    interrupt_at(run, 7, number)
+    result = train(run)
+    assert (result.finished, result.step) == (False, 7)
+    assert (out / "checkpoints/step_00000007.pt").exists()
+    assert f"intarsia train --resume {out}" in capsys.readouterr().out
+    assert signal.getsignal(number) is before
+
+
+def test_a_signal_during_an_evaluation_leaves_it_for_later(tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(tiny_run(whole))
+    run = tiny_run(parts)
+    assert run.validation is not None
+    metric = run.validation.metric
+    update = metric.update
+
+    def signalled(*images: Any) -> None:
+        metric.update = update  # type: ignore[method-assign]
+        os.kill(os.getpid(), signal.SIGTERM)
+        update(*images)
+
+    metric.update = signalled  # type: ignore[method-assign]
+    assert train(run).step == 8
+    assert not [line for line in lines(parts) if "val/mIoU" in line]
+    train(tiny_run(parts, resume=True))
+    assert lines(whole) == lines(parts)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(out: Path) -> None:
+    run = tiny_run(out, log_every=8)
+    run.task.poison_at = 7
+    with pytest.raises(NonFiniteLoss, match=r"not finite at step 7: decode.loss_ce = nan") as caught:
+        train(run)
+    assert "step_00000005.pt, is intact" in str(caught.value)
+    assert caught.value.step == 7
+    assert caught.value.terms == ("decode.loss_ce", "aux.loss_ce")
+    assert Checkpoints(out / "checkpoints").steps() == [5]
+    assert all(torch.isfinite(v).all() for v in load_checkpoint(out / "checkpoints/step_00000005.pt")["task"].values())
+    assert json.loads((out / "run.json").read_text())["status"] == "failed"
+
+
+def test_a_quantity_that_is_only_logged_may_be_anything(out: Path) -> None:
+    run = tiny_run(out, validate=False)
+    before = run.task.training_terms
+    run.task.training_terms = lambda batch: [  # type: ignore[method-assign]
+        replace(term, value=term.value * torch.nan) if term.weight == 0 else term for term in before(batch)
+    ]
+    assert train(run).finished
+    assert lines(out)[0]["decode.acc_seg"] is None
+
+
+def test_a_full_disk_leaves_the_earlier_checkpoint(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.fsync
+
+    def full(handle: int) -> None:
+        if len(Checkpoints(out / "checkpoints").steps()) == 1 and any((out / "checkpoints").glob(".*.part")):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskFull, match="no room on the disk for .*step_00000010.pt.* are intact"):
+        train(tiny_run(out))
+    assert Checkpoints(out / "checkpoints").steps() == [5]
+    monkeypatch.undo()
+    assert train(tiny_run(out, resume=True)).finished
+
+
+def test_another_run_is_not_overwritten(out: Path) -> None:
+    train(tiny_run(out, validate=False))
+    with pytest.raises(ValueError, match="already holds a run.*--resume"):
+        train(tiny_run(out, validate=False))
+
+
+def test_a_resumed_run_keeps_its_seed(out: Path) -> None:
+    train(tiny_run(out, validate=False))
+    with pytest.raises(ValueError, match="written with seed 0, this run has 1"):
+        train(tiny_run(out, validate=False, resume=True, seed=1, steps=30))
+
+
+def test_accumulated_parts_equal_the_whole_batch(out: Path) -> None:
+    class Plain(TinyTask):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model.norm = nn.Identity()  # batch statistics do depend on the parts
+            self.model.dropout = nn.Identity()
+
+    def gradients(parts: int) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        task = Plain().double()
+        frozen = replace(SGD, accumulate=parts, optimizer=replace(SGD.optimizer, args={"lr": 1.0}))
+        run = tiny_run(out, task=task, optim=frozen, batch=12, validate=False)
+        before = [p.detach().clone() for p in task.parameters()]
+        model, (optimizer,) = run.runtime.setup(task, optimizer_for(task.model, frozen))
+        # The square of a mean is not the mean of squares: look at the term that is a mean.
+        terms = task.training_terms
+        task.training_terms = lambda batch: terms(batch)[:1]  # type: ignore[method-assign]
+        one_step(run, 0, model, optimizer, load(run, 0))
+        return [b - p.detach() for b, p in zip(before, task.parameters(), strict=True)]
+
+    whole, parts = gradients(1), gradients(3)
+    for a, b in zip(whole, parts, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused(out: Path) -> None:
+    run = tiny_run(out, optim=replace(SGD, accumulate=3), batch=8)
+    with pytest.raises(ValueError, match="total batch of 8.*the next that can are 6 and 9"):
+        train(run)
+
+
+def test_best_weights_in_either_direction(out: Path) -> None:
+    result = train(tiny_run(out, best_metric="loss", best_mode="min"))
+    losses = {line["step"]: line["val/loss"] for line in lines(out) if "val/loss" in line}
+    assert result.best is not None
+    assert result.best.step == min(losses, key=losses.__getitem__)
+    assert read_meta(out / "weights.safetensors").step == result.best.step
+
+
+def test_clipping_logs_the_norm(out: Path) -> None:
+    train(tiny_run(out, optim=replace(SGD, clip={"max_norm": 1e-3, "norm_type": 2}), validate=False))
+    norms = [line["gradient_norm"] for line in lines(out)]
+    assert all(norm > 1e-3 for norm in norms)
+    still = tiny_task().state_dict()["model.decode_head.weight"]
+    moved = load_checkpoint(out / "checkpoints/step_00000020.pt")["task"]["model.decode_head.weight"]
+    assert (moved - still).norm() < 0.1
+
+
+def test_measuring_a_step_changes_nothing(tmp_path: Path) -> None:
+    measured, plain = tiny_run(tmp_path / "a"), tiny_run(tmp_path / "b")
+    seconds = measure_step_time(measured, steps=4)
+    assert 0 < seconds < 1
+    train(measured)
+    train(plain)
+    assert lines(tmp_path / "a") == lines(tmp_path / "b")
+
+
+def test_a_broken_sample_names_its_file(out: Path) -> None:
+    run = replace(tiny_run(out, validate=False), pipeline=Pipeline(Pictures(broken=3), ()))
+    with pytest.raises(ValueError, match="picture3.png: cannot be read"):
+        train(run)
+    assert "picture3.png" in RunFolder(out).read()["error"]

@@ -1,0 +1,55 @@
+"""Builds parts and tasks from the `model` section of a resolved MMSegmentation config, the way a run does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from intarsia import catalog
+from intarsia.config.build import build, build_task
+from intarsia.config.lower import lower
+from intarsia.config.reader import Config
+from intarsia.spec import Component, PreprocessSpec, RunSpec
+from intarsia.tasks.semantic import SemanticSegmentation
+
+NORMALISED = PreprocessSpec(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+"""For inputs that stand for images after preprocessing."""
+
+
+def described(model: Mapping[str, Any]) -> RunSpec:
+    return lower(Config.from_values({"model": model}, file="reference"))
+
+
+def known(model: Mapping[str, Any]) -> bool:
+    """Whether every part of the network, and its losses, exist here."""
+    try:
+        spec = described(model)
+        for component in components([spec.model, [head.losses for head in spec.losses]]):
+            catalog.locate(component.kind, component.type)
+    except ValueError:
+        return False
+    return True
+
+
+def components(value: Any) -> Iterator[Component]:
+    """Every component within plain values."""
+    if isinstance(value, Component):
+        yield value
+        value = value.args
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from components(item)
+
+
+def backbone(model: Mapping[str, Any]) -> Any:
+    """The trunk alone; the heads may be unknown."""
+    return build(described(model).model.args["backbone"])
+
+
+def task(model: Mapping[str, Any], preprocess: PreprocessSpec | None = NORMALISED) -> SemanticSegmentation:
+    """The task; with `preprocess` None, the preprocessing that the config describes."""
+    spec = described(model)
+    return build_task(spec if preprocess is None else replace(spec, preprocess=preprocess))

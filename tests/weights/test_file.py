@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from intarsia.weights.atomic import DiskFull, write_whole
+from intarsia.weights.file import (
+    WeightsMeta,
+    WeightsMismatch,
+    apply_state,
+    load_state,
+    read_meta,
+    save_weights,
+)
+
+META = WeightsMeta(
+    config={"model": {"type": "EncoderDecoder", "depth": 18, "scale": [1, 2.5, None]}},
+    classes=("Straße", "sky"),
+    palette=((1, 2, 3), (255, 0, 9)),
+    ignore_index=254,
+    labels={"values": {"0": "sky", "255": "ignore"}},
+    version="0.1.0",
+    scores={"mIoU": 0.5, "aAcc": float("nan")},
+    step=200,
+)
+
+
+class Model(nn.Module):
+    def __init__(self, num_classes: int = 2, width: int = 4) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Conv2d(3, width, 3), nn.BatchNorm2d(width))
+        self.decode_head = nn.ModuleDict({"conv_seg": nn.Conv2d(width, num_classes, 1)})
+
+
+def test_everything_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    state = Model().state_dict()
+    state["shared"] = state["backbone.0.weight"].expand(4, 3, 3, 3).transpose(2, 3)  # not contiguous, shared memory
+    save_weights(path, state, META)
+    meta, loaded = read_meta(path), load_state(path)
+    assert meta.scores == {"mIoU": 0.5}
+    for name in ("config", "classes", "palette", "ignore_index", "labels", "version", "step"):
+        assert getattr(meta, name) == getattr(META, name), name
+    assert loaded.keys() == state.keys()
+    assert all(torch.equal(loaded[name], state[name]) for name in state)
+    assert [p.name for p in tmp_path.iterdir()] == ["weights.safetensors"]
+
+
+def test_reading_the_description_loads_no_torch(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_weights(path, Model().state_dict(), META)
+    code = (
+        "import sys; from intarsia.weights.file import read_meta; "
+        f"print(read_meta({str(path)!r}).step, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["200", "False"]
+
+
+def test_files_that_are_no_weights(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(ValueError, match=r"a\.safetensors does not exist"):
+        read_meta(path)
+    with pytest.raises(ValueError, match="is a folder"):
+        load_state(tmp_path)
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match="is no safetensors file"):
+        read_meta(path)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 100)
+    with pytest.raises(ValueError, match="is no safetensors file"):
+        load_state(path)
+    save_file({"a": torch.zeros(3)}, path)
+    with pytest.raises(ValueError, match="not written by Intarsia"):
+        read_meta(path)
+    save_weights(path, {"a": torch.zeros(300)}, META)
+    path.write_bytes(path.read_bytes()[:-100])
+    for read in (read_meta, load_state):
+        with pytest.raises(ValueError, match="is incomplete"):
+            read(path)
+    with pytest.raises(ValueError, match=r"ends in \.safetensors, found 'a\.pth'"):
+        save_weights(tmp_path / "a.pth", {}, META)
+
+
+def test_a_later_version_may_say_more() -> None:
+    assert WeightsMeta.from_json('{"step": 3, "mood": "good"}') == WeightsMeta(step=3)
+
+
+def test_applying_what_fits() -> None:
+    source, target = Model(), Model()
+    report = apply_state(target, source.state_dict())
+    assert report.complete
+    assert torch.equal(target.backbone[0].weight, source.backbone[0].weight)
+
+
+def test_old_checkpoints_without_batch_counters() -> None:
+    state = {k: v for k, v in Model().state_dict().items() if not k.endswith("num_batches_tracked")}
+    assert apply_state(Model(), state).complete
+
+
+def test_another_number_of_classes_is_said() -> None:
+    target = Model(num_classes=7)
+    before = {k: v.clone() for k, v in target.state_dict().items()}
+    with pytest.raises(WeightsMismatch, match="the file was trained for 2 classes, the model has 7") as caught:
+        apply_state(target, Model().state_dict())
+    assert "decode_head.conv_seg.weight: file [2, 4, 1, 1], model [7, 4, 1, 1]" in str(caught.value)
+    assert all(torch.equal(v, before[k]) for k, v in target.state_dict().items())
+
+    source = Model()
+    report = apply_state(target, source.state_dict(), allow_partial=True)
+    assert [name for name, _, _ in report.mismatched] == ["decode_head.conv_seg.weight", "decode_head.conv_seg.bias"]
+    assert "backbone.0.weight" in report.loaded
+    assert torch.equal(target.backbone[0].weight, source.backbone[0].weight)
+    assert torch.equal(target.decode_head["conv_seg"].weight, before["decode_head.conv_seg.weight"])
+
+
+def test_messages_are_grouped_and_short() -> None:
+    state = Model().state_dict()
+    state.pop("backbone.0.bias")
+    state |= {f"auxiliary_head.{i}.weight": torch.zeros(1) for i in range(500)}
+    with pytest.raises(WeightsMismatch) as caught:
+        apply_state(Model(), state)
+    message = str(caught.value)
+    assert "1 missing in the file, left as they were:\n  backbone.0.bias" in message
+    assert "500 in the file but not in the model:\n  auxiliary_head.0.weight" in message
+    assert "and 492 more" in message
+    assert len(message.splitlines()) < 20
+    assert caught.value.report.missing == ("backbone.0.bias",)
+
+
+def test_weights_of_something_else() -> None:
+    with pytest.raises(WeightsMismatch, match="not one tensor of the file fits"):
+        apply_state(Model(), {"a": torch.zeros(1)}, allow_partial=True)
+
+
+def test_a_width_that_differs_is_no_class_count() -> None:
+    with pytest.raises(WeightsMismatch) as caught:
+        apply_state(Model(), Model(width=8).state_dict())
+    assert "classes" not in str(caught.value)
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    write_whole(path, lambda file: file.write(b"old"))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskFull, match="no room on the disk for .*file: 0 MB written"):
+        write_whole(path, lambda file: file.write(b"new"))
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full device")
+def test_a_disk_that_fills_up_in_the_middle_of_torch_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """/dev/full refuses every byte, with torch's archive writer holding the file."""
+    import builtins
+
+    real = builtins.open
+    monkeypatch.setattr(
+        builtins, "open", lambda name, mode="r", **o: real("/dev/full" if str(name).endswith(".part") else name, mode, **o)
+    )
+    with pytest.raises(DiskFull):
+        write_whole(tmp_path / "file", lambda file: torch.save({"a": torch.zeros(1_000_000)}, file))
+    assert not (tmp_path / "file").exists()
+
+
+def test_a_crash_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def crash(file: object) -> None:
+        file.write(b"ne")  # type: ignore[attr-defined]
+        raise RuntimeError("power")
+
+    with pytest.raises(RuntimeError, match="power"):
+        write_whole(path, crash)
+    assert path.read_bytes() == b"old"
