@@ -2,8 +2,8 @@
 
     python benchmarks/config_read.py [FILE ...] [--repeat 100]
 
-"cold" parses every file anew; "warm" is what a second read in the same process costs, bases and all; "dumped" is the same
-config as one resolved file, read cold. The first figure includes importing the reader, in a fresh process. Best of the
+"cold" parses every file anew; "warm" is what a second read in the same process costs, bases and all; "dumped" is the
+same config as one resolved file, read cold; "first" includes importing the reader, in a fresh process. Best of the
 repetitions, in milliseconds: on a busy machine the others measure the neighbours.
 """
 
@@ -46,7 +46,9 @@ def first_read(file: Path) -> float:
         "print((time.perf_counter() - start) * 1000)\n"
         "assert 'torch' not in sys.modules, 'reading a config imported torch'\n"
     )
-    runs = [subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True) for _ in range(3)]
+    runs = [
+        subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True) for _ in range(3)
+    ]
     return min(float(run.stdout) for run in runs)
 
 

@@ -4,7 +4,7 @@
 
 Each pipeline runs beside a plain formulation of the same work (decode, map labels, resize everything, crop by
 np.unique, distort in floating point, transpose), taking turns in one process, so that the ratio holds although the
-machine's speed varies; times are of the processor, not of the clock. Both give bit-equal results, which is checked. Files are drawn here; nothing is downloaded.
+machine's speed varies; times are the processor's. Both give bit-equal results, which is checked. Files are drawn here.
 """
 
 from __future__ import annotations

@@ -42,12 +42,12 @@ def load(weights: PathLike, *, device: torch.device | str | None = None) -> Pred
     missing = [name for name in ("config", "classes") if not getattr(meta, name)]
     if missing:
         raise ValueError(
-            f"{path} does not say its {' and '.join(missing)}: it holds tensors to start a training from, not a model to "
-            "predict with. Name the model, `intarsia train RECIPE --weights FILE`, and predict with what that leaves"
+            f"{path} does not say its {' and '.join(missing)}: it holds tensors to start a training from, not a model "
+            "to predict with. Train with `intarsia train RECIPE --weights FILE`, and predict with what that leaves"
         )
     spec = lower(Config.from_values(meta.config, file=str(path)))
     task = build_task(spec)
-    apply_state(task.model, load_state(path))
+    apply_state(task.get_submodule("model"), load_state(path))
     palette = meta.palette or distinct_colours(len(meta.classes))
     return predictor_for(spec, task, classes=meta.classes, palette=palette, device=device or _best_device())
 
@@ -111,8 +111,8 @@ def _weights_file(weights: PathLike) -> Path:
         return path / RUN_WEIGHTS
     if path.is_file() and path.suffix != ".safetensors":
         raise ValueError(
-            f"{path} is not a weights file of Intarsia (.safetensors): it does not say which model its tensors belong to. "
-            "Start from them with `intarsia train RECIPE --weights FILE`"
+            f"{path} is not a weights file of Intarsia (.safetensors): it does not say which model its tensors belong "
+            "to. Start from them with `intarsia train RECIPE --weights FILE`"
         )
     return path
 

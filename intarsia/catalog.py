@@ -57,6 +57,7 @@ TABLE: dict[str, dict[str, str]] = {
         "BaseSegDataset": "intarsia.data.datasets.folder:FolderDataset",
         "CityscapesDataset": "intarsia.data.datasets.cityscapes:CityscapesDataset",
         "ConcatDataset": "intarsia.data.datasets.wrappers:ConcatDataset",
+        "DescribedDataset": "intarsia.data.datasets.described:DescribedDataset",
         "FolderDataset": "intarsia.data.datasets.folder:FolderDataset",
         "PascalVOCDataset": "intarsia.data.datasets.pascal_voc:PascalVOCDataset",
         "RepeatDataset": "intarsia.data.datasets.wrappers:RepeatDataset",

@@ -35,9 +35,10 @@ configuration language knows. Made by `scripts/vocabulary.py` from the tables th
 configs through; change those, not this file.
 
 A key is lowered (the table names the field of `RunSpec`, or the argument of a part), or it has no effect here (with the
-reason), or it is refused (with the reason, and an error that names file and line), except for the values called legal. A key
-that is in no table is an error that names the nearest one. "configs" counts the published configs with that key; a
-dash means that none has it. `_scope_`, the registry of a part, is legal wherever a `type` is, and has no effect.
+reason), or it is refused (with the reason, and an error that names file and line), except for the values called
+legal. A key that is in no table is an error that names the nearest one. "configs" counts the published configs with
+that key; a dash means that none has it. `_scope_`, the registry of a part, is legal wherever a `type` is, and has no
+effect.
 """
 
 

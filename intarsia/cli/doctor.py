@@ -13,12 +13,14 @@ from typing import Annotated
 
 import typer
 
-_REQUIREMENT = re.compile(r"(?P<name>[\w.\-]+)\s*(?:>=\s*(?P<least>[\d.]+))?[^;]*(?:;.*extra\s*==\s*['\"](?P<extra>\w+))?")
+_REQUIREMENT = re.compile(
+    r"(?P<name>[\w.\-]+)\s*(?:>=\s*(?P<least>[\d.]+))?[^;]*(?:;.*extra\s*==\s*['\"](?P<extra>\w+))?"
+)
 
 
 @dataclass(frozen=True)
 class Package:
-    """A dependency: what is wanted and what is there. `extra` is the name of the optional group, "" for required ones."""
+    """A dependency: what is wanted and what is there. `extra`: name of the optional group, "" for required ones."""
 
     name: str
     least: str
@@ -64,7 +66,9 @@ def doctor(
         typer.echo("```")
         lines = [*machine, *_devices(), *((p.name, p.found or "missing") for p in listed)]
         typer.echo("\n".join(f"{name}: {value}" for name, value in lines))
-        typer.echo("```\nAbove: what `intarsia doctor --report` prints. Below: the command, what it printed with --debug, ")
+        typer.echo(
+            "```\nAbove: what `intarsia doctor --report` prints. Below: the command, what it printed with --debug, "
+        )
         typer.echo("what you expected; and `intarsia data check DIR` if it is about your data.")
     else:
         console = out()

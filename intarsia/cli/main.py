@@ -1,7 +1,8 @@
 """The command ``intarsia``: the list of its commands, and how errors look.
 
-Nothing here or in the modules of the commands imports torch, numpy or rich before a command runs: ``intarsia --help`` must be
-instant. Errors of the user are one message and exit code 2; an interruption is 130; anything else is a bug, exit code 1.
+Nothing here or in the modules of the commands imports torch, numpy or rich before a command runs: ``intarsia --help``
+must be instant. Errors of the user are one message and exit code 2; an interruption is 130; anything else is a bug,
+exit code 1.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ class _Program(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except typer.Exit:  # a RuntimeError to Python
+            raise
         except (KeyboardInterrupt, ValueError, OSError, ImportError, MemoryError, RuntimeError) as error:
             if ctx.params.get("debug"):
                 raise
@@ -50,8 +53,8 @@ def explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
         return f"out of memory ({error}); use a smaller --batch or --crop", USER_ERROR
     return (
-        f"{type(error).__name__}: {error}\nThis should not happen. Run it again with --debug, and report what it prints "
-        "together with `intarsia doctor --report`",
+        f"{type(error).__name__}: {error}\n"
+        "This should not happen. Run it again with --debug, and report what it prints with `intarsia doctor --report`",
         BUG,
     )
 

@@ -43,6 +43,8 @@ class Call:
 
 def make_dict(call: Call) -> DictValue:
     """``dict(mapping_or_pairs, name=value, ...)``."""
+    if not call.arguments:
+        return DictValue(call.keywords, call.origins)
     made = DictValue()
     _dict_update(made, call)
     return made
@@ -301,6 +303,8 @@ def _str_format(target: str, call: Call) -> str:
                 raise RefusedError("a format specification inside a format specification", "Use an f-string")
             name = field or str(automatic)
             automatic += not field
+            if automatic and field.isdigit():
+                raise ValueError("format fields are either all numbered or all empty")
             value = call.arguments[int(name)] if name.isdigit() else call.keywords[name]
             made += render(value, specification or "", conversion, call.budget)
         check_text(len(made))

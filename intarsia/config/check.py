@@ -21,6 +21,7 @@ from intarsia.config.fields import nearest, shown
 from intarsia.config.lower import lower_all
 from intarsia.config.names import user_key
 from intarsia.config.signatures import Parameter, Signature, accepts, registered_in, signature_of
+from intarsia.config.vocabulary import AREAS
 from intarsia.spec import Component, RunSpec
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ PROVIDED = {"metric": ("num_classes", "classes")}
 
 
 def check(config: Config, *, shapes: bool = False) -> list[Problem]:
-    """Everything that is wrong with a config, in the order of the file's tree; empty when it can be built.
+    """Everything that is wrong with a config, by file and line; empty when it can be built.
 
     shapes: also build the network without memory and compare channels; imports torch.
     """
@@ -74,12 +75,16 @@ def _inside(value: Any) -> Iterator[Component]:
 
 
 def _once(problems: list[Problem]) -> list[Problem]:
-    """Without repetitions: one line of a file may be used in several places."""
+    """By file and line, without repetitions: one line of a file may be used in several places."""
     found: dict[Any, Problem] = {}
     for problem in problems:
         place: Any = (problem.origin, problem.path.rpartition(".")[2]) if problem.origin else problem.path
         found.setdefault((place, problem.message), problem)
-    return list(found.values())
+    return sorted(found.values(), key=_line)
+
+
+def _line(problem: Problem) -> tuple[str, int]:
+    return (problem.origin.file, problem.origin.line) if problem.origin else ("", 0)
 
 
 @dataclass
@@ -138,7 +143,7 @@ class _Checker:
 
     def _unknown(self, component: Component, argument: str, value: Any, signature: Signature) -> None:
         name = bare(component.type)
-        keys = [user_key(component.kind, known) for known in signature.names]
+        keys = [*(user_key(component.kind, known) for known in signature.names), *AREAS.get(component.kind, ())]
         if argument in ("training", "inference") and isinstance(value, Mapping):
             for key in value:
                 places = (component.path, f"{component.path}.train_cfg", "model.train_cfg", "model.test_cfg")

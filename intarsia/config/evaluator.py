@@ -331,20 +331,23 @@ class Evaluator:
         keywords: dict[str, Any] = {}
         origins: dict[str, Origin] = {}
         for keyword in node.keywords:
-            given: dict[Any, Place]
-            if keyword.arg is None:
-                unpacked = DictValue()
-                self._unpack(unpacked, keyword.value)
-                given = {name: (value, unpacked.origins[name]) for name, value in unpacked.items()}
-            else:
-                given = {keyword.arg: self.place(keyword.value)}
-            for name, place in given.items():
-                if name in keywords:
-                    raise self.error(keyword.value, f"the keyword `{name}` is given twice")
-                if not isinstance(name, str) or name.startswith("__"):
-                    raise self.error(keyword.value, f"`{name}` cannot be a keyword")
-                keywords[name], origins[name] = place
+            if keyword.arg is not None:
+                self._check_keyword(keyword, keyword.arg, keywords)
+                keywords[keyword.arg], origins[keyword.arg] = self.place(keyword.value)
+                continue
+            given = DictValue()
+            self._unpack(given, keyword.value)
+            for name in given:
+                self._check_keyword(keyword, name, keywords)
+            keywords.update(given)
+            origins.update(given.origins)
         return Call(arguments, places, keywords, origins, self.origins[node.lineno], self.budget)
+
+    def _check_keyword(self, node: ast.keyword, name: Any, known: dict[str, Any]) -> None:
+        if name in known:
+            raise self.error(node.value, f"the keyword `{name}` is given twice")
+        if not isinstance(name, str) or name.startswith("__"):
+            raise self.error(node.value, f"`{name}` cannot be a keyword")
 
 
 _END = object()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 from intarsia.catalog import SCOPES
@@ -41,6 +42,7 @@ def refused(reason: str, *unless: Any) -> Fate:
     return Fate("refused", reason, unless=unless)
 
 
+@cache
 def bare(name: str) -> str:
     """A part's name without the prefix of its OpenMMLab registry."""
     return next((name[len(scope) :] for scope in SCOPES if name.startswith(scope)), name)

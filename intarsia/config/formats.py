@@ -152,7 +152,7 @@ class _YamlTree:
             self.known[id(node)] = entries
             self._fill(entries, node)
             return entries
-        bare = node.style is None and len(self.source.split(node.value)) == 1 and self.source.mark in node.value
+        bare = not node.style and self.source.mark in node.value and len(self.source.split(node.value)) == 1
         value = ast.Name(node.value, ast.Load(), **at) if bare else self._scalar(node, at)
         self.known[id(node)] = value
         return value

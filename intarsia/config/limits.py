@@ -6,9 +6,10 @@ from typing import Any
 
 from intarsia.config.values import MAX_BITS, measure
 
-MAX_STEPS = 500_000
+MAX_STEPS = 300_000
 STEPS_PER_FILE = 1_000
 MAX_SOURCE = 1_000_000
+MAX_BRACES = 20_000
 MAX_TEXT = 1_000_000
 MAX_ITEMS = 100_000
 MAX_KEYS = 20_000

@@ -116,10 +116,11 @@ def _leftovers(context: Context, top: Fields) -> dict[str, str]:
     """Names that no one reads: variables of the file, unless they look like a misspelt key -> that key."""
     resembling: dict[str, str] = {}
     for key in top.others():
-        near = difflib.get_close_matches(str(key), TOP, n=1, cutoff=SIMILAR)
         if key in OLD:
             _old(context, top, key)
-        elif near and key not in LEFTOVERS:
+        elif key in LEFTOVERS:
+            context.saw(key, "top level", key, VARIABLE)
+        elif near := difflib.get_close_matches(str(key), TOP, n=1, cutoff=SIMILAR):
             context.saw(str(key), "top level", str(key), MISSPELT)
             context.note(f"{context.origin(str(key)) or 'config'}: nothing reads {key!r}; did you mean {near[0]!r}?")
             resembling.setdefault(near[0], str(key))

@@ -163,7 +163,7 @@ def _leaf(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
     args |= arguments(context, "dataset", name, fields.others(), path)
     if bare(name) in FOLDERS and context.ignore_index not in (None, 255):
         args.setdefault("ignore_index", context.ignore_index)
-    if "pipeline" in fields and pipeline.loads is None:
+    if "pipeline" in fields and pipeline.loads is None and bare(name) in (*FOLDERS, *FAMILIES):
         args["labels"] = None
     _agree(context, bare(name), fields, pipeline)
     dataset = Component("dataset", name, args, path, context.origin(path))

@@ -79,8 +79,8 @@ def _layer(context: Context, kind: str, name: str, values: Mapping[str, Any], pa
     context.saw(f"{path}.type", f"{kind} {area}", "type", Fate("lowered", "argument `kind`"))
     for key, item in values.items():
         if key not in SKIPPED:
-            args[key] = argument(context, key, item, f"{path}.{key}")
-            see(context, kind, area, key, f"{path}.{key}")
+            args[str(key)] = argument(context, str(key), item, f"{path}.{key}")
+            see(context, kind, area, str(key), f"{path}.{key}")
     return Component(kind, area, args, path, context.origin(path))
 
 

@@ -56,7 +56,10 @@ class Config:
             ConfigError: a value is not plain.
         """
         origin = Origin(file, 0)
-        return cls(file, _settle(annotate(dict(values), origin), origin))
+        try:
+            return cls(file, _settle(annotate(dict(values), origin), origin))
+        except RecursionError:
+            raise ConfigError([Problem("", "the values are nested too deeply", origin)]) from None
 
     @cached_property
     def values(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Literal
 
 from intarsia.config.errors import ConfigError, Problem
-from intarsia.config.limits import MAX_SOURCE
+from intarsia.config.limits import MAX_BRACES, MAX_SOURCE
 from intarsia.spec import Origin
 
 
@@ -90,7 +90,9 @@ def read_text(file: str) -> str:
 
 
 def make_source(file: str, text: str) -> Source:
-    """A source of a text: its references marked, nothing parsed yet."""
+    """A source of a text: its references marked, nothing parsed yet. ConfigError when parsing would take very long."""
+    if text.count("{") > MAX_BRACES:  # Python 3.11 needs quadratic time for the fields of an f-string
+        raise ConfigError([Problem("", f"the file has more than {MAX_BRACES:,} opening braces", Origin(file, 0))])
     mark = "_reference"
     while mark in text:
         mark += "_"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import traceback
 import types
 from collections.abc import Callable
@@ -49,7 +50,8 @@ def execute(
             mark = f"{source.mark}{index}_"
             names[mark] = _spaced(resolve(reference, True))
             given.add(mark)
-        tree = ast.fix_missing_locations(_References(source, resolve).visit(ast.Module(list(body), [])))
+        module = ast.Module(copy.deepcopy(body), [])  # the parsed file is kept for later readings
+        tree = ast.fix_missing_locations(_References(source, resolve).visit(module))
         exec(compile(tree, source.file, "exec"), names)
     except RefusedError as error:
         raise ConfigError([Problem("", error.message, Origin(source.file, 0), error.hint)]) from None

@@ -401,7 +401,7 @@ LEFTOVERS = frozenset({
     "checkpoint_file", "class_weight", "classes", "conv_kernel_size", "crop_size", "custom_keys", "data_root",
     "dataset_aug", "dataset_train", "dataset_type", "depths", "embed_multi", "ham_norm_cfg", "img_norm_cfg",
     "img_prefix", "img_ratios", "img_scale", "iters", "metainfo", "norm_cfg", "num_classes", "num_stages",
-    "palette", "pretrained", "stable_diffusion_cfg", "test_pipeline", "train_ann", "total_iters", "train_pipeline", "used_labels",
-    "val_ann", "val_pipeline", "vis_backends",
+    "palette", "pretrained", "stable_diffusion_cfg", "test_pipeline", "total_iters", "train_ann", "train_pipeline",
+    "used_labels", "val_ann", "val_pipeline", "vis_backends",
 })  # fmt: skip
 """Names of variables that published configs leave at the top level: no misspelt keys, whatever they resemble."""

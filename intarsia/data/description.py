@@ -77,7 +77,7 @@ class DataDescription:
         "background" stands for the rest: index 0 is the background, 1 the class, and a model has one output.
     outside: what becomes of file values that `labels` does not list.
     bands, channels: see `files.read_image`. mean, std: of the training images, per channel, in stored units.
-    notes, label_notes: comments for the file; no part of the meaning.
+    notes: comments for the head of the file; no part of the meaning.
 
     Raises DescriptionError (a ValueError) when the parts contradict each other.
     """
@@ -94,7 +94,6 @@ class DataDescription:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     notes: tuple[str, ...] = field(default=(), compare=False)
-    label_notes: Mapping[LabelValue, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         self._check_classes()
@@ -142,7 +141,7 @@ class DataDescription:
         return self.classes.index(name)
 
     def name_of(self, value: LabelValue) -> str | None:
-        """The class of a file value, "background" or "ignore"; None for a value outside the table.
+        """The class of a file value, "background" or "ignore"; None for a value that the table refuses.
 
         Grey pixels of colour files and numbers stand for each other, as `LabelTable` takes them.
         """
@@ -154,7 +153,8 @@ class DataDescription:
             convertible = all(not isinstance(known, int) for known in table)
         else:
             other, convertible = value[0], len(set(value)) == 1 and all(isinstance(known, int) for known in table)
-        return table.get(other) if convertible else None
+        otherwise = IGNORE if self.outside == "ignore" else None
+        return table.get(other, otherwise) if convertible else otherwise
 
     @cached_property
     def _by_value(self) -> Mapping[LabelValue, str]:

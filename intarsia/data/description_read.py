@@ -253,15 +253,18 @@ def _numbers(value: Any, path: tuple[object, ...]) -> tuple[float, ...] | None:
 def _colour(value: Any, path: tuple[object, ...]) -> Colour:
     if isinstance(value, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", value):
         return int(value[1:3], 16), int(value[3:5], 16), int(value[5:7], 16)
-    parts = value if isinstance(value, (list, tuple)) and len(value) == 3 else ("",)
-    if all(isinstance(part, int) and not isinstance(part, bool) and 0 <= part <= 255 for part in parts):
-        return int(parts[0]), int(parts[1]), int(parts[2])
+    if isinstance(value, (list, tuple)) and len(value) == 3 and all(_is_level(part) for part in value):
+        return int(value[0]), int(value[1]), int(value[2])
     what = "a file value: a whole number, a range such as 12-254, or " if path[0] == "labels" else ""
     raise DescriptionError(path, f'expected {what}a colour such as "#c08000" or [192, 128, 0], found {value!r}')
 
 
+def _is_level(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 255
+
+
 def _colour_text(value: object) -> str | None:
-    return show_value(value) if isinstance(value, tuple) and len(value) == 3 else None  # type: ignore[arg-type]
+    return show_value(value) if isinstance(value, tuple) and len(value) == 3 else None
 
 
 def _kind(value: Any) -> str:

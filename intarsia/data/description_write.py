@@ -44,15 +44,15 @@ def render(description: DataDescription, folder: Path) -> str:
     lines = [*_comment(_HEAD), *(line for note in description.notes for line in _comment(note))]
     lines += [f"root: {_quoted(_root_text(description.root, folder))}", ""]
     if len(names) == 1:
-        lines += _comment(_ONE_CLASS.format(name=names[0]))
+        lines += _comment(_ONE_CLASS.format(name=_quoted(names[0])))
     elif len(names) == 2 and names[0] == "background":
-        lines += _comment(_TWO_CLASSES.format(name=names[1]))
+        lines += _comment(_TWO_CLASSES.format(name=_quoted(names[1])))
     lines += _flow("classes", [_quoted(name) for name in names])
     if description.palette is not None:
         lines += _flow("palette", [f"[{r}, {g}, {b}]" for r, g, b in description.palette])
     if description.labels is not None:
         lines += ["", *_comment(_LABELS), "labels:"]
-        lines += _label_lines(description.labels, description.label_notes)
+        lines += _label_lines(description.labels)
     if description.outside != "error":
         lines.append(f"outside: {description.outside}")
     lines += [f"ignore_index: {description.ignore_index}", "", *_image_lines(description), "", "splits:"]
@@ -61,28 +61,24 @@ def render(description: DataDescription, folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _label_lines(labels: Mapping[LabelValue, str], notes: Mapping[LabelValue, str]) -> list[str]:
-    """A line for each value; neighbours of one name without notes are joined to a range."""
-    lines: list[str] = []
-    entries = list(labels.items())
-    position = 0
-    while position < len(entries):
-        value, name = entries[position]
-        end = position + 1
-        if isinstance(value, int) and value not in notes:
-            while (
-                end < len(entries) and entries[end] == (value + end - position, name) and entries[end][0] not in notes
-            ):
-                end += 1
-        if isinstance(value, int):
-            key = str(value) if end - position < 3 else f"{value}-{value + end - position - 1}"
+def _label_lines(labels: Mapping[LabelValue, str]) -> list[str]:
+    """A line for each value; three and more consecutive values of one name make a range."""
+    runs: list[list[LabelValue]] = []
+    for value, name in labels.items():
+        last = runs[-1][-1] if runs else None
+        if isinstance(value, int) and isinstance(last, int) and value == last + 1 and labels[last] == name:
+            runs[-1].append(value)
         else:
-            key = f'"{show_value(value)}"'
-        end = end if "-" in key else position + 1
-        note = notes.get(value)
-        lines.append(f"  {key}: {_quoted(name)}" + (f"  # {note}" if note else ""))
-        position = end
+            runs.append([value])
+    lines = []
+    for run in runs:
+        keys = [f"{run[0]}-{run[-1]}"] if len(run) >= 3 else [_label_key(value) for value in run]
+        lines += [f"  {key}: {_quoted(labels[run[0]])}" for key in keys]
     return lines
+
+
+def _label_key(value: LabelValue) -> str:
+    return str(value) if isinstance(value, int) else f'"{show_value(value)}"'
 
 
 def _image_lines(description: DataDescription) -> list[str]:
@@ -155,6 +151,7 @@ def _flow(key: str, entries: Sequence[str]) -> list[str]:
 
 
 def _comment(text: str) -> list[str]:
+    text = "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
     return [f"# {line}".rstrip() for part in text.splitlines() for line in (textwrap.wrap(part, 116) or [""])]
 
 

@@ -155,7 +155,7 @@ def _read_array(data: bytes, path: str | Path, bands: Bands) -> npt.NDArray[Any]
     if bands != "stored":
         raise ValueError(f"{path}: an array file has no colours of its own; read it with bands='stored'")
     try:
-        array = np.load(io.BytesIO(data), allow_pickle=False)
+        array: npt.NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise ValueError(f"{path}: cannot be read as a NumPy array: {error}") from None
     if array.ndim not in (2, 3):

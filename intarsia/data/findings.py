@@ -11,7 +11,7 @@ from intarsia.contracts import Size
 from intarsia.data.description import DataDescription, LabelValue, show_value
 from intarsia.data.layouts import Alternative
 
-_MOST_ROWS = 100
+_MOST_ROWS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,23 +173,21 @@ class Findings:
 
     def _value_lines(self) -> list[str]:
         """The table of values, a column for each split."""
+        if not self.values:
+            return []
         names = [split.name for split in self.splits]
         rows = [["value", "class", *(f"{name} pixels" for name in names), *(f"{name} images" for name in names)]]
-        most = sorted(self.values, key=lambda row: -sum(row.shares.values()))[:_MOST_ROWS]
-        shown = [row for row in self.values if row in most]
-        for row in shown:
-            shares = [f"{row.shares.get(name, 0.0):.3%}" for name in names]
-            images = [str(row.images.get(name, 0)) for name in names]
-            rows.append(
-                [show_value(row.value), row.name if row.name is not None else "(not in the table)", *shares, *images]
-            )
-        if len(rows) == 1:
-            return []
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        return [
-            "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        ]
+        by_share = sorted(self.values, key=lambda row: -sum(row.shares.values()))
+        kept = {row.value for row in by_share[:_MOST_ROWS]}
+        for row in (row for row in self.values if row.value in kept):
+            name = row.name if row.name is not None else "(not in the table)"
+            shares = [f"{row.shares.get(split, 0.0):.3%}" for split in names]
+            rows.append([show_value(row.value), name, *shares, *(str(row.images.get(split, 0)) for split in names)])
+        widths = [max(len(cells[column]) for cells in rows) for column in range(len(rows[0]))]
+        padded = ([cell.ljust(width) for cell, width in zip(cells, widths, strict=True)] for cells in rows)
+        hidden = len(self.values) - len(kept)
+        more = [f"  ... and {hidden} rarer values"] if hidden else []
+        return ["  " + "  ".join(cells).rstrip() for cells in padded] + more
 
 
 def _image_lines(images: ImageFindings) -> list[str]:

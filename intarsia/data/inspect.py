@@ -114,56 +114,70 @@ class _Reader:
 
 
 def _of_folder(path: Path, layout: Layout, reader: _Reader) -> Findings:
-    rules = {split: FolderSplit(files.source, files.names) for split, files in layout.splits.items()}
-    listings = _without_others({split: list_rule(path, rule) for split, rule in rules.items()})
-    splits: dict[str, Split] = {
-        split: replace(rule, missing="skip") if listings[split].unlabelled or listings[split].lost else rule
-        for split, rule in rules.items()
-    }
+    splits, listings = _rules(path, layout)
     measured = reader.measure(listings, None)
     everything = [entry for entries in measured.values() for entry in entries]
     facts = _image_findings(everything)
-    palette = _common_palette(everything)
-    source = layout.splits["train"].source
+    words = f"{layout.pairs} pairs, {layout.splits['train'].source}"
     notes = list(layout.notes)
-    words = f"{layout.pairs} pairs, {source}"
     try:
-        legend = find_legend(
-            path,
-            set(count_values(everything)),
-            [entry.pair for entry in everything],
-            size=facts.sizes[0][0] if facts is not None and len(facts.sizes) == 1 else None,
-            palette=palette,
-        )
-        table = propose_table(everything, legend, source, palette)
+        table = _table(path, layout, everything, facts)
     except ValueError as error:
         problems = (Finding("no labels", str(error)), *diagnose(None, measured, listings, facts)[0])
         return _findings(path, words, None, measured, listings, layout, problems, (), notes)
-    bands, channels = _bands(everything)
-    ignore_index = IGNORE_INDEX if len(table.classes) < IGNORE_INDEX else 65535
     if "val" not in splits and len(measured["train"]) > 1:
-        splits = {**splits, "val": _share(measured["train"], table, ignore_index)}
-        notes.append(
-            "there is no validation split: about a fifth of the images is taken out by a hash of the file names"
-        )
+        splits = {**splits, "val": _share(measured["train"], table)}
+        notes.append("there is no validation split: about a fifth of the images is taken out by a hash of their names")
+    if sum(map(len, measured.values())) < sum(len(listing.pairs) for listing in listings.values()):
+        notes.append("not all files were looked at: the others may hold values that `labels` does not list")
+    notes += table.notes
+    bands, channels = _bands(everything)
     description = DataDescription(
         root=Path(os.path.abspath(path)),
         classes=table.classes,
         splits={split: splits[split] for split in ("train", "val", "test") if split in splits},
         labels=table.labels,
         palette=table.palette,
-        ignore_index=ignore_index,
+        ignore_index=_ignore_index(table),
         outside=table.outside,
         bands=bands,
         channels=channels,
-        notes=(*notes, *table.notes),
-        label_notes=table.label_notes,
+        notes=tuple(notes),
     )
     listings = _divided(description, listings)
     measured = _by_listing(listings, measured)
     description = _with_statistics(description, measured)
     problems, warnings = diagnose(description, measured, listings, facts, table, layout.alternatives)
-    return _findings(path, words, description, measured, listings, layout, problems, warnings, [*notes, *table.notes])
+    return _findings(path, words, description, measured, listings, layout, problems, warnings, notes)
+
+
+def _rules(path: Path, layout: Layout) -> tuple[dict[str, Split], dict[str, Listing]]:
+    """The splits as they will be described, and their files."""
+    splits: dict[str, Split] = {}
+    listings: dict[str, Listing] = {}
+    for split, files in layout.splits.items():
+        rule = FolderSplit(files.source, files.names)
+        listings[split] = list_rule(path, rule)
+        incomplete = listings[split].unlabelled or listings[split].lost
+        splits[split] = replace(rule, missing="skip") if incomplete else rule
+    return splits, _without_others(listings)
+
+
+def _table(path: Path, layout: Layout, measured: Sequence[Measured], facts: ImageFindings | None) -> TableProposal:
+    """The proposed table, with names from a legend if there is one.
+
+    Raises:
+        ValueError: no label could be read.
+    """
+    palette = _common_palette(measured)
+    size = facts.sizes[0][0] if facts is not None and len(facts.sizes) == 1 else None
+    pairs = [entry.pair for entry in measured]
+    legend = find_legend(path, set(count_values(measured)), pairs, size=size, palette=palette)
+    return propose_table(measured, legend, layout.splits["train"].source, palette)
+
+
+def _ignore_index(table: TableProposal) -> int:
+    return IGNORE_INDEX if len(table.classes) < IGNORE_INDEX else 65535
 
 
 def _without_others(listings: Mapping[str, Listing]) -> dict[str, Listing]:
@@ -179,8 +193,9 @@ def _without_others(listings: Mapping[str, Listing]) -> dict[str, Listing]:
     }
 
 
-def _share(measured: Sequence[Measured], table: TableProposal, ignore_index: int) -> ShareSplit:
+def _share(measured: Sequence[Measured], table: TableProposal) -> ShareSplit:
     indices = {name: index for index, name in enumerate(table.classes)}
+    ignore_index = _ignore_index(table)
     classes_of = {value: indices.get(name, ignore_index) for value, name in table.labels.items()}
     return choose_share(measured, classes_of, ignore_index)
 
@@ -263,9 +278,9 @@ def _image_findings(measured: Sequence[Measured]) -> ImageFindings | None:
         median=by_area[len(by_area) // 2],
         largest=by_area[-1],
         sizes=tuple(sorted(sizes.items(), key=lambda item: (-item[1], item[0]))),
-        modes=Counter(image.mode for image in images),
-        channels=Counter(image.channels for image in images),
-        dtypes=Counter(image.dtype for image in images),
+        modes=dict(Counter(image.mode for image in images)),
+        channels=dict(Counter(image.channels for image in images)),
+        dtypes=dict(Counter(image.dtype for image in images)),
     )
 
 
@@ -276,7 +291,8 @@ def _label_findings(measured: Sequence[Measured]) -> LabelFindings | None:
     coloured = any(isinstance(value, tuple) for label in labels for value in label.values)
     with_palette = any(label.palette is not None for label in labels)
     kind = "colours" if coloured else "numbers with a palette" if with_palette else "numbers"
-    return LabelFindings(kind, Counter(label.mode for label in labels), Counter(label.dtype for label in labels))
+    modes, dtypes = Counter(label.mode for label in labels), Counter(label.dtype for label in labels)
+    return LabelFindings(kind, dict(modes), dict(dtypes))
 
 
 def _value_rows(

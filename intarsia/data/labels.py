@@ -186,13 +186,15 @@ class _Lookup:
     def apply(self, codes: Labels) -> tuple[Labels, npt.NDArray[np.bool_] | None]:
         """The mapped codes as a new array, and where they are meaningless because unlisted (None: nowhere)."""
         if codes.dtype == np.uint8 and codes.size:
-            mapped = np.asarray(cv2.LUT(codes, self.direct)) if self.direct.dtype == np.uint8 else self.direct[codes]
-            unknown = mapped == self.stranger
-            mapped = mapped.astype(self.targets.dtype, copy=False)
+            looked: npt.NDArray[Any] = (
+                cv2.LUT(codes, self.direct) if self.direct.dtype == np.uint8 else self.direct[codes]
+            )
+            unknown = np.asarray(looked == self.stranger)
+            mapped: Labels = looked.astype(self.targets.dtype, copy=False)
         else:
             position = np.searchsorted(self.keys, codes).clip(max=len(self.keys) - 1)
             mapped = self.targets[position]
-            unknown = self.keys[position] != codes
+            unknown = np.asarray(self.keys[position] != codes)
         return mapped, unknown if unknown.any() else None
 
 

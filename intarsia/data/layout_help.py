@@ -40,7 +40,8 @@ def explain_nothing(root: Path, images: Sequence[str], others: Sequence[str], la
             *_hints(images, others),
             "What would be found, for example:",
             _EXAMPLE,
-            "Anything else can be described in a file: see `intarsia data check --help`.",
+            "Anything else can be described in a file, given instead of the folder: classes: [a, b], and",
+            "splits: {train: {images: FOLDER, labels: FOLDER, image_suffix: .jpg, label_suffix: _x.png}, val: ...}.",
         ]
     )
 

@@ -119,13 +119,14 @@ def find_layout(root: Path, *, labels: str | None = None) -> Layout:
     others = [path for path in paths if PurePosixPath(path).suffix.lower() not in IMAGE_SUFFIXES]
     groups = group_files(images)
     candidates = _candidates(root, groups)
+    eligible = candidates
     if labels is not None:
         wanted = PurePosixPath(labels).as_posix()
-        candidates = [entry for entry in candidates if f"{entry.labels.shown()}/".startswith(f"{wanted}/")]
-    if not candidates:
+        eligible = [entry for entry in candidates if f"{entry.labels.shown()}/".startswith(f"{wanted}/")]
+    if not eligible:
         raise LayoutError(explain_nothing(root, images, others, labels))
-    most = max(entry.count for entry in candidates)
-    viable = sorted((entry for entry in candidates if 2 * entry.count >= most), key=lambda entry: entry.order)
+    most = max(entry.count for entry in eligible)
+    viable = sorted((entry for entry in eligible if 2 * entry.count >= most), key=lambda entry: entry.order)
     chosen = viable[0]
     splits, notes = _splits(root, chosen, groups, others)
     skipped = Counter(PurePosixPath(path).suffix.lower() or PurePosixPath(path).name for path in others)
@@ -166,11 +167,11 @@ def _across(root: Path, images: Group, labels: Group) -> list[_Candidate]:
             continue
         pair = at_separators(pair, cores)
         (own, _), (role, rank) = _affix_role(pair[0]), _affix_role(pair[1])
-        if role == "image" or own in ("label", "instance"):
-            continue
+        if (role == "image" and labels.role == "none") or (own in ("label", "instance") and images.role == "none"):
+            continue  # where folders say nothing, what file names say must not contradict
         if pair != (Affixes(), Affixes()) and role == own == "none" and len(cores) < 3:
             continue  # one or two names that begin alike may do so by chance
-        if role == "none":
+        if role in ("none", "image"):
             role, rank = labels.role, labels.rank
         if role == images.role == "none" and not _is_label_of(root, images, labels):
             continue

@@ -203,7 +203,7 @@ def _colour(parts: Sequence[str]) -> Colour | None:
 def _fitted(legend: Legend, values: Set[LabelValue]) -> Legend | None:
     """The legend if it names every value. 255, black, and 0 where it counts from 1 may lack a name: ignored then."""
     if legend.palette and all(isinstance(value, int) for value in values):
-        by_number = dict(enumerate(legend.names.values()))
+        by_number: dict[LabelValue, str] = dict(enumerate(legend.names.values()))
         legend = Legend(by_number, legend.source, legend.palette)
     missing = values - set(legend.names)
     if len(legend.names) == 2 and values == {0, 255} and set(legend.names) == {0, 1}:

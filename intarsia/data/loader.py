@@ -174,7 +174,19 @@ def _iterate(
         worker_init_fn=_start_worker if workers else None,
         collate_fn=_unchanged,
     )
-    for item in loader:
+    batches = iter(loader)
+    while True:
+        try:
+            item = next(batches)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise ValueError(
+                "the system ended a data worker, most likely for lack of memory or of shared memory (/dev/shm); "
+                f"use fewer than {workers} workers or a smaller batch, or give the container more (docker --shm-size)"
+            ) from error
         if isinstance(item, _Failure):
             raise ValueError(item.message) from _WorkerError(item.trace)
         yield item

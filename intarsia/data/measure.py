@@ -22,9 +22,11 @@ from intarsia.data.labels import Colour
 from intarsia.data.pairs import Pair
 
 MOST_COLOURS = 256
+MOST_NUMBERS = 65536
 """Distinct values of one label file that are told apart; a file with more is no label picture."""
 
 _MOMENT_PIXELS = 2**18
+_HIGH = 200
 _COLOUR_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 
@@ -54,6 +56,7 @@ class ImageFacts:
 class LabelFacts:
     """One label file. values: pixels of each value; `many`: there were too many to tell apart, the rarest are left out.
 
+    inner: pixels of each value whose right and lower neighbours have the same, counted where labels may be blurred.
     palette: colours of a palette file, by index. grey: a colour file whose three channels agree, read as one.
     """
 
@@ -62,6 +65,7 @@ class LabelFacts:
     dtype: str
     values: dict[LabelValue, int]
     many: bool = False
+    inner: dict[int, int] = field(default_factory=dict)
     palette: tuple[Colour, ...] | None = None
     grey: bool = False
 
@@ -141,7 +145,7 @@ def _image(path: Path, bands: Bands | None) -> tuple[npt.NDArray[Any], ImageFact
     chosen: Bands = bands or ("colour" if mode in _COLOUR_MODES else "stored")
     pixels = read_image(path, bands=chosen)
     mode = mode or f"{pixels.dtype} x {pixels.shape[2]}"
-    digest = hashlib.blake2b(np.ascontiguousarray(pixels), digest_size=16)
+    digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16)
     digest.update(str(pixels.shape).encode())
     size = (pixels.shape[0], pixels.shape[1])
     facts = ImageFacts(mode, size, pixels.shape[2], str(pixels.dtype), chosen, digest.digest(), alpha)
@@ -216,17 +220,20 @@ def _codes(array: npt.NDArray[Any], facts: LabelFacts) -> tuple[npt.NDArray[np.i
         wide = array.astype(np.int32)
         array = wide[:, :, 0] << 16 | wide[:, :, 1] << 8 | wide[:, :, 2]
     if array.dtype.kind == "b":
-        array = array.view(np.uint8)
+        array = array.astype(np.uint8)  # not a view: Pillow's True is the byte 255
     found, counts = _distinct(array)
     colours = facts.mode in ("RGB", "RGBA", "CMYK", "YCbCr") and not facts.grey
     values: list[LabelValue] = [_unpacked(int(code)) if colours else int(code) for code in found]
-    if len(found) > MOST_COLOURS:
+    most = MOST_COLOURS if colours else MOST_NUMBERS
+    if len(found) > most:
         facts.many = True
-        common = np.argsort(-counts, kind="stable")[:MOST_COLOURS]
+        common = np.argsort(-counts, kind="stable")[:most]
         facts.values = {values[index]: int(counts[index]) for index in sorted(common)}
         return None, []
     facts.values = {value: int(count) for value, count in zip(values, counts, strict=True)}
     if array.dtype == np.uint8:
+        if len(found) >= 4 and found[-1] >= _HIGH:
+            facts.inner = _inner(array)
         position = np.zeros(256, dtype=np.intp)
         position[found] = np.arange(len(found))
         return position[array], values
@@ -250,6 +257,14 @@ def _distinct(array: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArr
     pieces.update(zip((int(value) for value in others), (int(count) for count in counts), strict=True))
     found = np.array(sorted(pieces), dtype=np.int64)
     return found, np.array([pieces[int(value)] for value in found], dtype=np.int64)
+
+
+def _inner(array: npt.NDArray[np.uint8]) -> dict[int, int]:
+    """Pixels inside flat areas by value: the greys of a blurred edge have hardly any."""
+    corner = array[:-1, :-1]
+    flat = corner[(corner == array[1:, :-1]) & (corner == array[:-1, 1:])]
+    counts = np.bincount(flat, minlength=256)
+    return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
 
 
 def _unpacked(code: int) -> Colour:
@@ -280,6 +295,15 @@ def count_values(measured: Iterable[Measured]) -> Counter[LabelValue]:
     for entry in measured:
         if entry.label is not None:
             total.update(entry.label.values)
+    return total
+
+
+def count_inner(measured: Iterable[Measured]) -> Counter[int]:
+    """Pixels inside flat areas of every number."""
+    total: Counter[int] = Counter()
+    for entry in measured:
+        if entry.label is not None:
+            total.update(entry.label.inner)
     return total
 
 

@@ -224,7 +224,7 @@ class NameIndex:
         text = line.strip()
         for candidate in (text, *text.replace(",", " ").replace(";", " ").split()[:1]):
             path = PurePosixPath(candidate.replace("\\", "/").lstrip("/"))
-            for alias in (path.as_posix(), path.with_suffix("").as_posix(), path.name, path.stem):
+            for alias in (path.as_posix(), (path.parent / path.stem).as_posix(), path.name, path.stem):
                 position = self._table.get(alias)
                 if position is not None:
                     return self.pairs[position]

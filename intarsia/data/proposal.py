@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -16,7 +16,7 @@ from intarsia.data.description import BACKGROUND, IGNORE, LabelValue, ShareSplit
 from intarsia.data.folders import role_of, split_of
 from intarsia.data.labels import Colour, ranges
 from intarsia.data.legends import Legend
-from intarsia.data.measure import Measured, count_values
+from intarsia.data.measure import Measured, count_inner, count_values
 from intarsia.data.pairs import Source, take_share
 
 FOREGROUND = "foreground"
@@ -65,7 +65,6 @@ class TableProposal:
     palette: tuple[Colour, ...] | None = None
     outside: Literal["error", "ignore"] = "error"
     notes: tuple[str, ...] = ()
-    label_notes: Mapping[LabelValue, str] = field(default_factory=dict)
     blurred: bool = False
     main: tuple[LabelValue, ...] = ()
 
@@ -86,7 +85,7 @@ def propose_table(
         return _from_legend(legend, counts)
     numbers = {value: count for value, count in counts.items() if isinstance(value, int)}
     if len(numbers) == len(counts):
-        proposal = _blurred_mask(numbers, name) or _from_numbers(numbers, name, source)
+        proposal = _blurred_mask(numbers, count_inner(measured), name) or _from_numbers(numbers, name, source)
     else:
         many = any(entry.label is not None and entry.label.many for entry in measured)
         proposal = _blurred_colours(counts) if many or len(counts) > _MOST_CLASSES else _from_colours(counts, name)
@@ -110,7 +109,8 @@ def _from_legend(legend: Legend, counts: Counter[LabelValue]) -> TableProposal:
 
 def _from_numbers(counts: Mapping[int, int], name: str, source: Source | None) -> TableProposal:
     values = sorted(counts)
-    others = [value for value in values if value not in (255, 65535)]
+    marks = [value for value in (255, 65535) if value in counts and not {value - 1, value + 1} & set(values)]
+    others = [value for value in values if value not in marks]
     if len(values) <= 2:
         return _two_values(values, name)
     ignored = [value for value in values if value not in others]
@@ -165,14 +165,21 @@ def _from_colours(counts: Counter[LabelValue], name: str) -> TableProposal:
     return TableProposal(tuple(names.values()), names, tuple(palette), notes=tuple(notes))
 
 
-def _blurred_mask(counts: Mapping[int, int], name: str) -> TableProposal | None:
-    """Masks of two values with a haze of greys between: written as JPEG, or resized with interpolation."""
+def _blurred_mask(counts: Mapping[int, int], inner: Mapping[int, int], name: str) -> TableProposal | None:
+    """Masks of two values with a haze of greys between: written as JPEG, or resized with interpolation.
+
+    Either many greys that hug both ends, or greys without flat areas of their own between ends that have them.
+    """
     total = sum(counts.values())
-    ends = sum(count for value, count in counts.items() if value <= 16 or value >= 239)
     haze = [value for value in counts if 0 < value < 255]
-    if not (max(counts) <= 255 and len(haze) >= 4 and max(haze) >= 200 and min(haze) <= 55 and ends >= 0.8 * total):
+    if max(counts) > 255 or len(haze) < 2 or max(haze) < 128:
         return None
-    if min(counts.get(0, 0), counts.get(255, 0)) == 0 and len(haze) < 8:
+    near = sum(count for value, count in counts.items() if value <= 16 or value >= 239)
+    hugging = len(haze) >= 8 and max(haze) >= 200 and min(haze) <= 55 and near >= 0.8 * total
+    ends, ends_inner = (sum(table.get(value, 0) for value in (0, 255)) for table in (counts, inner))
+    haze_inner = sum(inner.get(value, 0) for value in haze)
+    thin = haze_inner < 0.35 * (total - ends) and ends_inner > 0.5 * ends and ends >= 0.4 * total
+    if not (hugging or (thin and min(counts.get(0, 0), counts.get(255, 0)) > 0)):
         return None
     labels: dict[LabelValue, str] = {value: BACKGROUND if value < 128 else name for value in range(256)}
     notes = [

@@ -1,7 +1,7 @@
 """Checkpoints: everything a run needs to go on as if it had never stopped.
 
-A checkpoint is one file, ``step_00000200.pt``: a dict of plain numbers, strings and tensors, written whole or not at all
-and readable with ``torch.load(weights_only=True)``. Damage is found by the checksums inside the archive.
+A checkpoint is one file, ``step_00000200.pt``: a dict of plain numbers, strings and tensors, written whole or not at
+all, readable with ``torch.load(weights_only=True)``. Damage is found by the checksums inside the archive.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Checkpoints:
     def save(self, step: int, state: Mapping[str, Any]) -> Path:
         """Write the checkpoint of `step`, then remove those that are no longer kept.
 
-        Raises DiskFull if there is no room; the earlier checkpoints are then intact.
+        Raises DiskFullError if there is no room; the earlier checkpoints are then intact.
         """
         path = self.path(step)
         content = {"format": FORMAT, "step": step, **state}
@@ -87,7 +87,7 @@ class Checkpoints:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read one checkpoint onto the CPU. Raises CheckpointError for one that is damaged, cut short or of a later format."""
+    """Read a checkpoint onto the CPU. Raises CheckpointError if it is damaged, cut short or of a later format."""
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()

@@ -27,7 +27,9 @@ def parse_duration(text: str) -> Duration:
     """
     found = _PATTERN.fullmatch(text)
     if found is None:
-        raise ValueError(f"{text!r} is no duration; write for example '200 steps', '80k steps', '20 epochs', '30m' or '6h'")
+        raise ValueError(
+            f"{text!r} is no duration; write for example '200 steps', '80k steps', '20 epochs', '30m' or '6h'"
+        )
     number, multiple, unit = found[1], found[2] or "", found[3]
     value = float(number.replace("_", "").replace(",", "")) * _MULTIPLES[multiple]
     if not unit:
@@ -44,7 +46,9 @@ def parse_duration(text: str) -> Duration:
         return Duration(value, "epochs")
     if name in _SECONDS:
         return Duration(value * _SECONDS[name], "seconds")
-    raise ValueError(f"unknown unit {unit!r} in the duration {text!r}; known units: steps, epochs, s, m (minutes), h, d")
+    raise ValueError(
+        f"unknown unit {unit!r} in the duration {text!r}; known units: steps, epochs, s, m (minutes), h, d"
+    )
 
 
 def format_duration(duration: Duration) -> str:
@@ -68,7 +72,9 @@ def to_steps(duration: Duration, *, images: int, batch: int, seconds_per_step: f
     if duration.unit == "epochs":
         return max(1, math.ceil(duration.value * images / batch))
     if seconds_per_step is None:
-        raise ValueError(f"a duration in time ({format_duration(duration)}) needs the time of a step, which was not measured")
+        raise ValueError(
+            f"a duration in time ({format_duration(duration)}) needs the time of a step, which was not measured"
+        )
     return max(1, int(duration.value / seconds_per_step))
 
 

@@ -24,9 +24,13 @@ class Validated(Protocol):
     training: bool
     ignore_index: int
 
-    def train(self, mode: bool) -> object: ...
+    def train(self, mode: bool) -> object:
+        """As nn.Module.train."""
+        ...
 
-    def loss_on(self, logits: Tensor, labels: Tensor) -> Tensor: ...
+    def loss_on(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """A scalar from logits (N, K, h, w) and labels (N, H, W)."""
+        ...
 
 
 def evaluate(
@@ -65,7 +69,7 @@ def evaluate(
                     target = labels_at_input(labels, batch.sizes, outputs.network, task.ignore_index)
                     value = task.loss_on(outputs.logits.float(), target)
                     loss += torch.tensor([float(value) * len(labels), len(labels)], dtype=torch.float64)
-            for meta, label_map, label in zip(batch.metas, maps, labels):
+            for meta, label_map, label in zip(batch.metas, maps, labels, strict=True):
                 metric.update(label_map, label)
                 if on_prediction is not None:
                     on_prediction(meta, label_map)
@@ -94,10 +98,10 @@ def labels_at_input(labels: Sequence[Tensor], sizes: Sequence[Size], network: Si
     sizes: (h, w) of the part of each input that is image.
     """
     target = torch.full((len(labels), *network), ignore_index, dtype=torch.int64, device=labels[0].device)
-    for i, (label, (h, w)) in enumerate(zip(labels, sizes)):
+    for i, (label, (h, w)) in enumerate(zip(labels, sizes, strict=True)):
         rows, columns = (
             torch.arange(to, device=label.device).mul_(size).div_(to, rounding_mode="floor")
-            for size, to in zip(label.shape, (h, w))
+            for size, to in zip(label.shape, (h, w), strict=True)
         )
         target[i, :h, :w] = label.to(torch.int64)[rows[:, None], columns]
     return target

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -26,12 +26,12 @@ TIMING = ("images_per_second", "data_wait")
 """Names in metrics.jsonl that depend on the machine; everything else is the same when a run is repeated."""
 
 
-class NonFiniteLoss(ValueError):
+class NonFiniteLossError(ValueError):
     """A loss term became nan or infinite. `step` counts from 1, as in the log; `terms` are the names."""
 
-    def __init__(self, step: int, terms: Sequence[str], values: Sequence[float], safe: str) -> None:
+    def __init__(self, step: int, terms: Mapping[str, float], safe: str) -> None:
         self.step, self.terms = step, tuple(terms)
-        found = ", ".join(f"{name} = {value}" for name, value in zip(terms, values))
+        found = ", ".join(f"{name} = {value}" for name, value in terms.items())
         super().__init__(
             f"the loss is not finite at step {step}: {found}. Training stopped; {safe}. "
             "What helps: a lower learning rate, a longer warm-up, clipped gradients, bf16-mixed in place of 16-mixed"
@@ -90,7 +90,9 @@ class TrainingLog:
         self._clock.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close_bar()
 
     def close_bar(self) -> None:
@@ -124,8 +126,9 @@ class TrainingLog:
 
     def _write(self, done: int, lr: float) -> None:
         means = self.reduced(done).double().mean(dim=0).tolist()
-        shown = dict(zip(self._names, (value * (w or 1.0) for value, w in zip(means, self._weights))))
-        loss = sum(value * weight for value, weight in zip(means, self._weights))
+        weighted = list(zip(self._names, means, self._weights, strict=True))
+        shown = {name: mean * (weight or 1.0) for name, mean, weight in weighted}
+        loss = sum(mean * weight for _, mean, weight in weighted if weight)
         rate, wait = self._clock.lap(self._images)
         values = {"loss": loss, **shown, "lr": lr, "images_per_second": rate, "data_wait": wait}
         self._rows, self._checked = [], 0
@@ -139,7 +142,7 @@ class TrainingLog:
             self.console.print(f"step {done}/{self._steps}  {speed}  remaining {remaining}  {said}  lr {lr:.3g}")
 
     def reduced(self, done: int) -> Tensor:
-        """Rows not yet written, (steps, terms), as means over all processes. Raises NonFiniteLoss.
+        """Rows not yet written, (steps, terms), as means over all processes. Raises NonFiniteLossError.
 
         The one place where the losses are waited for: called when they are written, and before anything is saved.
         """
@@ -152,7 +155,8 @@ class TrainingLog:
             row = int(bad.any(dim=1).nonzero()[0])
             which = bad[row].nonzero().flatten().tolist()
             step = done - len(rows) + row + 1
-            raise NonFiniteLoss(step, [self._names[i] for i in which], [float(rows[row, i]) for i in which], self.safe)
+            terms = {self._names[i]: float(rows[row, i]) for i in which}
+            raise NonFiniteLossError(step, terms, self.safe)
         self._rows = list(rows)
         return rows
 
@@ -186,19 +190,13 @@ class TrainingLog:
         self.console.print("  ".join(f"{name} {value:.4f}" for name, value in values.items()))
 
     @contextmanager
-    def evaluating(self, images: int) -> Iterator[_Advance]:
+    def evaluating(self, images: int) -> Iterator[Callable[[int], None]]:
         """A second bar while an evaluation runs; gives the function that moves it by a number of images."""
         bar = self._progress.add_task("evaluating", total=images, first=0, rate="", said="")
         try:
             yield lambda count: self._progress.advance(bar, count)
         finally:
             self._progress.remove_task(bar)
-
-
-class _Advance:
-    """Type of the function that `evaluating` gives."""
-
-    def __call__(self, images: int) -> None: ...
 
 
 class _Clock:

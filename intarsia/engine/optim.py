@@ -27,8 +27,8 @@ RULES = (
 )  # fmt: skip
 """Everything `paramwise` may say.
 
-custom_keys: part of a parameter's name -> {"lr_mult", "decay_mult"}. Of the keys that occur in the name the longest wins,
-the first in the alphabet among equally long ones; a parameter with a custom key takes no other rule.
+custom_keys: part of a parameter's name -> {"lr_mult", "decay_mult"}. Of the keys that occur in the name, the longest
+wins, and the first in the alphabet among equally long ones; a parameter with a custom key takes no other rule.
 norm_decay_mult: weights and biases of norm layers. bias_lr_mult, bias_decay_mult: biases of all other layers.
 dwconv_decay_mult: depthwise convolutions. flat_decay_mult: every other parameter with one dimension.
 bypass_duplicate: accepted and always true: a parameter with two names counts under the first.
@@ -154,7 +154,9 @@ def _by_name(name: str) -> type[Optimizer]:
     kind = getattr(torch.optim, name, None)
     if isinstance(kind, type) and issubclass(kind, Optimizer) and kind is not Optimizer:
         return kind
-    known = [n for n, c in vars(torch.optim).items() if isinstance(c, type) and issubclass(c, Optimizer) and n[0].isupper()]
+    known = [
+        n for n, c in vars(torch.optim).items() if isinstance(c, type) and issubclass(c, Optimizer) and n[0].isupper()
+    ]
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
     raise ValueError(f"torch has no optimizer {name!r}; {hint}")

@@ -118,8 +118,8 @@ class Run:
         shares = self.runtime.world_size * self.parts
         if self.batch % shares:
             raise ValueError(
-                f"a total batch of {self.batch} cannot be shared by {self.runtime.world_size} processes and {self.parts} "
-                f"accumulated parts; the next that can are {self.batch // shares * shares or shares} "
+                f"a total batch of {self.batch} cannot be shared by {self.runtime.world_size} processes and "
+                f"{self.parts} accumulated parts; the next that can are {self.batch // shares * shares or shares} "
                 f"and {(self.batch // shares + 1) * shares}"
             )
         return self.batch // shares

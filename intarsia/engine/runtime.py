@@ -95,16 +95,18 @@ class FabricRuntime:
 
     @property
     def fuses_optimizers(self) -> bool:
-        """Whether an optimizer may do its step in one fused kernel; with gradient scaling it may not be clipped then."""
+        """Whether an optimizer may do its step in one kernel: gradients could not be clipped with a loss scale then."""
         return self.device.type == "cuda" and self.precision != "16-mixed"
 
     def place(self, module: nn.Module) -> nn.Module:
         """The module on this process's device, its precision and its batch norm set up. Optimizers come after this."""
         if self.synchronise_batch_norm and self.world_size > 1:
             if self.device.type == "cpu":
-                warnings.warn("torch synchronises batch norm on accelerators only; each process uses its own", stacklevel=2)
+                warnings.warn(
+                    "torch synchronises batch norm on accelerators only; each process uses its own", stacklevel=2
+                )
             else:
-                module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+                module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
         module = self._fabric.strategy.precision.convert_module(module)
         return module.to(self.device)
 
@@ -163,6 +165,7 @@ class TrainingStep:
         self._fabric = fabric
 
     def __call__(self, batch: Batch) -> list[LossTerm]:
+        """The loss terms of a batch, ready for `backward`."""
         with self._fabric.autocast():
             terms: list[LossTerm] = self._module(_Sealed(batch)).content
         return terms
@@ -201,16 +204,16 @@ def _accelerator(wanted: str, devices: int) -> str:
         raise ValueError(f"a run needs at least one device, found devices={devices}")
     if wanted == "cuda" and found < devices:
         raise ValueError(
-            f"{devices} CUDA devices wanted, this machine has {found}" + ("; accelerator='cpu' runs without" if not found else "")
+            f"{devices} CUDA devices wanted, this machine has {found}"
+            + ("; accelerator='cpu' runs without" if not found else "")
         )
     return wanted
 
 
 def _strategy(name: str, backend: str | None) -> Any:
-    from lightning_fabric.strategies import DDPStrategy
+    from lightning_fabric.strategies.ddp import DDPStrategy
 
     start: dict[str, Any] = {"ddp": "popen", "ddp_spawn": "spawn", "ddp_fork": "fork"}
     if name not in start:
         raise ValueError(f"unknown strategy {name!r}; known: {', '.join(start)}")
     return DDPStrategy(start_method=start[name], process_group_backend=backend)
-

@@ -1,9 +1,9 @@
 """Learning rates as pure functions of the step.
 
-A schedule is a chain of stretches, each active in its own range [begin, end) of steps or epochs. Every type here changes
-the rate by an affine map: going from the stretch's time t0 to t turns a rate r into ``a * r + b``, with a and b in closed
-form. So stretches follow one another, each starting from the rate that the one before left, and no state is kept: a
-resumed run asks for step 100,000 directly.
+A schedule is a chain of stretches, each active in its own range [begin, end) of steps or epochs. Every type here
+changes the rate by an affine map: going from the stretch's time t0 to t turns a rate r into ``a * r + b``, with a and b
+in closed form. So stretches follow one another, each starting from the rate that the one before left, and no state is
+kept: a resumed run asks for step 100,000 directly.
 
 Types, arguments, defaults and the meaning of `begin` and `end` are those of OpenMMLab's schedulers, in particular: the
 last step of a range has reached the end of the curve, milestones and periods count from `begin`, and after `end` the
@@ -12,6 +12,7 @@ rate stays where it is. Numbers agree with ``facts/schedules.json`` to the round
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -104,7 +105,7 @@ def _one_cycle(s: Stretch, t0: int, t: int) -> Affine:
         turns = [(0.0, first), (rise, peak), (2 * rise, first), (total - 1.0, last)]
     else:
         turns = [(0.0, first), (rise, peak), (total - 1.0, last)]
-    for (left, low), (right, high) in zip(turns, turns[1:]):
+    for (left, low), (right, high) in itertools.pairwise(turns):
         if t <= right or right == turns[-1][0]:
             share = (t - left) / (right - left) if right > left else 1.0
             if s.args.get("anneal_strategy", "cos") == "cos":
@@ -145,7 +146,7 @@ class LearningRate:
         edges = sorted({0, *(e for s in self._stretches for e in (s.begin, s.end))})
         self._ranges = [
             (start, stop, [s for s in self._stretches if s.begin <= start < s.end])
-            for start, stop in zip(edges, [*edges[1:], FOREVER])
+            for start, stop in zip(edges, [*edges[1:], FOREVER], strict=True)
         ]
         self._walked: dict[tuple[float, int], list[float]] = {}
 
@@ -204,7 +205,9 @@ def _checked(spec: ScheduleSpec) -> Curve:
     if spec.end is not None and spec.end <= spec.begin:
         raise ValueError(f"{where} is empty: its end must lie after its begin")
     if spec.type == "LinearLR" and spec.end is not None and spec.end - spec.begin < 2:
-        raise ValueError(f"{where} is too short to get from its start_factor to its end_factor; it needs 2 steps or more")
+        raise ValueError(
+            f"{where} is too short to get from its start_factor to its end_factor; it needs 2 steps or more"
+        )
     needed = _NEEDED.get(spec.type)
     if needed is not None and needed not in spec.args:
         raise ValueError(f"{where} needs {needed}")
@@ -221,7 +224,7 @@ def learning_rates(
 def rescale(schedules: Sequence[ScheduleSpec], old_total: int, new_total: int) -> tuple[ScheduleSpec, ...]:
     """The same curves for a run of another length: every begin, end, milestone and period in proportion.
 
-    A stretch that would become shorter than two steps (a warm-up of 1,500 of 160,000 steps in a run of 100) is left out.
+    A stretch that would become shorter than two steps (a warm-up of 1,500 of 160,000 steps in 100) is left out.
     """
     if old_total == new_total:
         return tuple(schedules)

@@ -60,7 +60,9 @@ class Session:
         self._stack.enter_context(self.stop)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stack.__exit__(kind, error, trace)
         if error is not None and self._writes and self.run.folder.run_json.exists():
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
@@ -116,11 +118,14 @@ class Session:
         if validation is None or self._evaluated_at == self.step or (self.step % validation.every and not last):
             return
         self.log.reduced(self.step)
-        with self.log.paused(), self.log.evaluating(-(-len(validation.pipeline) // self.run.runtime.world_size)) as advance:
+        with (
+            self.log.paused(),
+            self.log.evaluating(-(-len(validation.pipeline) // self.run.runtime.world_size)) as advance,
+        ):
 
             def progress(images: int) -> None:
                 if self.stop.asked and self.run.runtime.world_size == 1:
-                    raise _StopNow
+                    raise _StoppedError
                 advance(images)
 
             try:
@@ -134,7 +139,7 @@ class Session:
                     progress=progress,
                     task=self.run.task,
                 )
-            except _StopNow:
+            except _StoppedError:
                 self.task.train()
                 return
             self.task.train()
@@ -146,7 +151,9 @@ class Session:
         scores = {**report.summary, **report.losses}
         name, mode = self.run.best_metric, self.run.best_mode
         if name is not None and name not in scores:
-            self.log.say(f"warning: no metric is called {name!r} (there are: {', '.join(scores)}); keeping the latest weights")
+            self.log.say(
+                f"warning: no metric is called {name!r} (there are: {', '.join(scores)}); keeping the latest weights"
+            )
             name = None
         if name is not None:
             value, before = scores[name], math.nan if self.best is None else self.best.value
@@ -172,7 +179,7 @@ class Session:
                 self.save()
 
     def save(self) -> None:
-        """Write a checkpoint of this moment. The losses so far must be finite; so a checkpoint is always a sound one."""
+        """Write a checkpoint of this moment. The losses so far must be finite, so that every checkpoint is sound."""
         state = {
             "task": self.task.state_dict(),
             "optimizer": self._plain_optimizer.state_dict(),
@@ -210,9 +217,11 @@ class Session:
             score = f" ({self.best.metric} {self.best.value:.4f} at step {self.best.step})" if self.best else ""
             self.log.say(f"done: {folder.weights}{score}; curve.png, metrics.jsonl and the rest are in {folder.path}")
         else:
-            self.log.say(f"stopped at step {self.step} of {run.steps}; go on with: intarsia train --resume {folder.path}")
+            self.log.say(
+                f"stopped at step {self.step} of {run.steps}; go on with: intarsia train --resume {folder.path}"
+            )
         return TrainingResult(folder.path, weights, self.step, finished, self.best, self.report)
 
 
-class _StopNow(Exception):
+class _StoppedError(Exception):
     """Leaves an evaluation that the user does not want to wait for."""

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from intarsia.contracts import Batch, LossTerm
@@ -27,8 +27,8 @@ def train(run: Run) -> TrainingResult:
     Data order, augmentation, dropout and learning rate are functions of the step, so that a run that was stopped and
     resumed ends in the same weights as one that was not. Ctrl-C finishes the step, saves, and says how to go on.
 
-    Raises NonFiniteLoss when the loss is nan or infinite, DiskFull when a checkpoint has no room, CheckpointError when
-    there is none to resume from that is whole.
+    Raises NonFiniteLossError when the loss is nan or infinite, DiskFullError when a checkpoint has no room,
+    CheckpointError when there are some to resume from but none is whole.
     """
     run.runtime.launch()
     rate = LearningRate(run.optim.schedules, run.epoch_length)
@@ -115,8 +115,8 @@ def mean_terms(parts: list[list[LossTerm]]) -> list[LossTerm]:
 def measure_step_time(run: Run, *, warm_up: int = 3, steps: int = 20, seconds: float = 5.0) -> float:
     """Seconds per optimizer step, waiting for data included, measured on a copy of the task: `run` is left as it is.
 
-    Takes the mean of up to `steps` steps, or of as many as fit into `seconds`, after `warm_up` ones. With it, a duration
-    in time becomes a number of steps before the training starts, and schedules stay functions of the step.
+    Takes the mean of up to `steps` steps, or of as many as fit into `seconds`, after `warm_up` ones. With it, a
+    duration in time becomes a number of steps before the training starts; schedules stay functions of the step.
     """
     run.runtime.launch()
     task = run.runtime.place(copy.deepcopy(run.module))
@@ -135,4 +135,3 @@ def measure_step_time(run: Run, *, warm_up: int = 3, steps: int = 20, seconds: f
             break
     measured = torch.tensor((time.perf_counter() - began) / done)
     return float(run.runtime.all_reduce_sum(measured)) / run.runtime.world_size
-

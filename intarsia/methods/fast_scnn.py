@@ -4,8 +4,8 @@ Paper: Poudel, Liwicki, Cipolla, Fast-SCNN: Fast Semantic Segmentation Network, 
 Original code: none published; https://github.com/Tramac/Fast-SCNN-pytorch is what most others started from.
 
 Deviations, shared with OpenMMLab's published weights: a 3 x 3 convolution, not 1 x 1, closes the global feature
-extractor; its bottlenecks clip activations at 6; two auxiliary heads look at the fine and at the coarse path in
-training.
+extractor; its bottlenecks have plain ReLU where MobileNetV2's clip at 6; two auxiliary heads look at the fine and at
+the coarse path in training.
 
 Published scores, single scale (flipped and multi-scale), mIoU:
     Cityscapes 512x1024, 160k steps, batch 32    70.96 (72.65)
@@ -100,6 +100,7 @@ class GlobalFeatureExtractor(nn.Module):
                         stride=stride if i == 0 else 1,
                         expand_ratio=EXPAND_RATIO,
                         norm=norm,
+                        activation=activation,
                     )
                     for i in range(BLOCKS_PER_STAGE)
                 )
@@ -168,7 +169,7 @@ class FastSCNN(nn.Module):
         fusion_out_channels: channels behind the fusion.
         out_indices: which of the three levels are returned.
         norm: behind every convolution.
-        activation: of everything but the inverted residuals, which have ReLU6.
+        activation: of every convolution that has one.
         dw_activation: between the two halves of the shared separable convolutions; the paper has none.
         align_corners: how maps are resized.
         checkpoint_activations: recompute each part in the backward pass instead of keeping its activations.

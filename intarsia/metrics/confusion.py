@@ -12,7 +12,7 @@ CHUNK = 1 << 22
 def confusion_matrix(prediction: Tensor, label: Tensor, num_classes: int, ignore_index: int) -> Tensor:
     """Count pixels: (K, K) int64 on the device of `prediction`, rows are true classes, columns predicted ones.
 
-    prediction, label: integers of one shape, any number of dimensions. Pixels whose label is `ignore_index` count nowhere.
+    prediction, label: integers of one shape, any number of dimensions. Pixels labelled `ignore_index` count nowhere.
     Raises ValueError for a label or a prediction that is no class.
     """
     if prediction.shape != label.shape:
@@ -32,10 +32,10 @@ def confusion_matrix(prediction: Tensor, label: Tensor, num_classes: int, ignore
         counts += torch.bincount(rows.mul_(K + 1).add_(columns), minlength=counts.numel())
     table = counts.view(K + 2, K + 1)
     outside = torch.stack([table[K + 1].sum(), table[:K, K].sum()]).tolist()
-    for count, what, values in zip(outside, ("label", "prediction"), (label, prediction)):
+    for count, what, values in zip(outside, ("label", "prediction"), (label, prediction), strict=True):
         if count:
             raise ValueError(
-                f"{count} pixels of the {what} are no class: expected 0 to {K - 1} (or {ignore_index} to ignore a pixel "
-                f"of the label), found values up to {int(values.to(torch.int64).max())}"
+                f"{count} pixels of the {what} are no class: expected 0 to {K - 1} (or {ignore_index} to ignore a "
+                f"pixel of the label), found values up to {int(values.to(torch.int64).max())}"
             )
     return table[:K, :K].clone()

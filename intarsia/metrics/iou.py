@@ -100,7 +100,7 @@ class IoUMetric:
                 ClassScore(name, {score: float(table[score][i]) for score in self.scores}, labelled[i])
                 for i, name in enumerate(self.classes)
             ),
-            absent=tuple(name for name, count in zip(self.classes, labelled) if count == 0),
+            absent=tuple(name for name, count in zip(self.classes, labelled, strict=True) if count == 0),
             images=self.images,
         )
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from functools import cache
 
 from intarsia.recipes import fast_scnn, fcn, segformer
-from intarsia.recipes.own_data import default_crop, own_config
+from intarsia.recipes.own_data import default_crop, fit_heads, own_config
 from intarsia.recipes.published import Config, Family, Published, compose, separate
 
-__all__ = ["UnknownRecipe", "default_crop", "for_data", "get", "names", "published", "short_names"]
+__all__ = ["UnknownRecipe", "default_crop", "fit_heads", "for_data", "get", "names", "published", "short_names"]
 
 FAMILIES: tuple[Family, ...] = (fast_scnn.FAMILY, fcn.FAMILY, segformer.FAMILY)
 
@@ -63,6 +63,7 @@ def for_data(
     ignore_index: int,
     mean: tuple[float, ...],
     std: tuple[float, ...],
+    stored_bands: bool,
     image_size: tuple[int, int],
     crop: tuple[int, int],
     batch: int,
@@ -83,6 +84,7 @@ def for_data(
                 ignore_index=ignore_index,
                 mean=mean,
                 std=std,
+                stored_bands=stored_bands,
                 image_size=image_size,
                 crop=crop,
                 batch=batch,

@@ -28,6 +28,7 @@ def own_config(
     ignore_index: int,
     mean: tuple[float, ...],
     std: tuple[float, ...],
+    stored_bands: bool,
     image_size: tuple[int, int],
     crop: tuple[int, int],
     batch: int,
@@ -39,17 +40,21 @@ def own_config(
 
     parts: (number of logits, bands) -> backbone and heads.
     num_classes: 1 stands for one foreground on a background: one logit, trained with sigmoid cross entropy.
+    stored_bands: images are taken as they are stored, not as 8-bit RGB.
     image_size, crop: (height, width), of a typical image and of what is trained on.
     data: split -> dataset values without their pipelines; "train", and "val" or "test" or both.
     """
-    evaluation = {split: _test_loader(values, workers) for split, values in data.items() if split != "train"}
+    load = {"type": "LoadImageFromFile", **({"color_type": "unchanged"} if stored_bands else {})}
+    model = {"type": "EncoderDecoder", **parts(num_classes, len(mean)), "train_cfg": {}, "test_cfg": {"mode": "whole"}}
+    model["data_preprocessor"] = preprocessor(crop, mean=mean, std=std, ignore_index=ignore_index)
+    train = _train_pipeline(load, image_size, crop, ignore_index, colour=not stored_bands)
     config: Config = {
-        "model": _model(parts(num_classes, len(mean)), num_classes, ignore_index),
+        "model": fit_heads(model, num_classes, ignore_index),
         "train_dataloader": {
             "batch_size": batch,
             "num_workers": workers,
             "sampler": {"type": "InfiniteSampler", "shuffle": True},
-            "dataset": {**data["train"], "pipeline": _train_pipeline(image_size, crop, ignore_index, bands=len(mean))},
+            "dataset": {**data["train"], "pipeline": train},
         },
         "optim_wrapper": {
             "type": "OptimWrapper",
@@ -59,61 +64,78 @@ def own_config(
         "param_scheduler": _schedule(steps),
         **loops(steps, every=max(steps // 5, 1), log_every=min(max(steps // 40, 1), 50)),
     }
-    config["model"]["data_preprocessor"] = preprocessor(crop, mean=mean, std=std, ignore_index=ignore_index)
-    for split, loader in evaluation.items():
-        config[f"{split}_dataloader"] = loader
-        config[f"{split}_evaluator"] = {"type": "IoUMetric", "iou_metrics": ["mIoU"]}
+    config["default_hooks"]["checkpoint"]["save_best"] = "mIoU"
     for split in ("val", "test"):
-        if split not in evaluation:
+        if split in data:
+            config[f"{split}_dataloader"] = _test_loader(load, data[split], workers)
+            config[f"{split}_evaluator"] = {"type": "IoUMetric", "iou_metrics": ["mIoU"]}
+        else:
             del config[f"{split}_cfg"]
-    if "val" not in evaluation:
-        del config["train_cfg"]["val_interval"]
+    if "val" not in data:
+        del config["train_cfg"]["val_interval"], config["default_hooks"]["checkpoint"]["save_best"]
     return config
 
 
-def _model(parts: Config, num_classes: int, ignore_index: int) -> Config:
-    heads = [parts["decode_head"]]
-    auxiliary = parts.get("auxiliary_head", [])
-    heads += auxiliary if isinstance(auxiliary, list) else [auxiliary]
-    for head in heads:
-        head["ignore_index"] = ignore_index
-        if num_classes == 1:
-            head["loss_decode"]["use_sigmoid"] = True
+def fit_heads(model: Config, num_classes: int, ignore_index: int) -> Config:
+    """The same model for other classes: every head gets their number, the ignored index, and a loss that suits.
+
+    One class is one logit with a sigmoid and a threshold at one half. Weights per class are dropped when their number
+    no longer fits.
+    """
+    changed = dict(model)
+    for key in ("decode_head", "auxiliary_head"):
+        if key in model:
+            several = isinstance(model[key], list | tuple)
+            heads = [_fit_head(head, num_classes, ignore_index) for head in (model[key] if several else [model[key]])]
+            changed[key] = heads if several else heads[0]
     if num_classes == 1:
-        parts["decode_head"]["threshold"] = 0.5
-    return {"type": "EncoderDecoder", **parts, "train_cfg": {}, "test_cfg": {"mode": "whole"}}
+        last = changed["decode_head"][-1] if isinstance(changed["decode_head"], list) else changed["decode_head"]
+        last["threshold"] = 0.5
+    return changed
+
+
+def _fit_head(head: Config, num_classes: int, ignore_index: int) -> Config:
+    fitted = {key: value for key, value in head.items() if key not in ("out_channels", "threshold")}
+    fitted |= {"num_classes": num_classes, "ignore_index": ignore_index}
+    given = head.get("loss_decode", {"type": "CrossEntropyLoss"})
+    losses = [dict(loss) for loss in (given if isinstance(given, list | tuple) else [given])]
+    for loss in losses:
+        if len(loss.get("class_weight") or [0] * num_classes) != num_classes:
+            del loss["class_weight"]
+        if num_classes == 1 and loss.get("type") == "CrossEntropyLoss":
+            loss["use_sigmoid"] = True
+    fitted["loss_decode"] = losses if isinstance(given, list | tuple) else losses[0]
+    return fitted
 
 
 def _train_pipeline(
-    image_size: tuple[int, int], crop: tuple[int, int], ignore_index: int, *, bands: int
+    load: Config, image_size: tuple[int, int], crop: tuple[int, int], ignore_index: int, *, colour: bool
 ) -> list[Config]:
     height, width = image_size
-    colour = [{"type": "PhotoMetricDistortion"}] if bands == 3 else []
     return [
-        {"type": "LoadImageFromFile"},
+        load,
         {"type": "LoadAnnotations"},
         {"type": "RandomResize", "scale": (width, height), "ratio_range": (0.5, 2.0), "keep_ratio": True},
         {"type": "RandomCrop", "crop_size": crop, "cat_max_ratio": 0.75, "ignore_index": ignore_index},
         {"type": "RandomFlip", "prob": 0.5},
-        *colour,
+        *([{"type": "PhotoMetricDistortion"}] if colour else []),
         {"type": "PackSegInputs"},
     ]
 
 
-def _test_loader(dataset: Config, workers: int) -> Config:
-    pipeline = [{"type": "LoadImageFromFile"}, {"type": "LoadAnnotations"}, {"type": "PackSegInputs"}]
+def _test_loader(load: Config, dataset: Config, workers: int) -> Config:
     return {
         "batch_size": 1,
         "num_workers": workers,
         "sampler": {"type": "DefaultSampler", "shuffle": False},
-        "dataset": {**dataset, "pipeline": pipeline},
+        "dataset": {**dataset, "pipeline": [load, {"type": "LoadAnnotations"}, {"type": "PackSegInputs"}]},
     }
 
 
 def _schedule(steps: int) -> list[Config]:
-    """A linear warm-up over the first twentieth, then linear decay to nothing."""
-    warm_up = min(max(steps // 20, 1), 1500)
-    return [
-        {"type": "LinearLR", "start_factor": 0.01, "by_epoch": False, "begin": 0, "end": warm_up},
-        {"type": "PolyLR", "eta_min": 0.0, "power": 0.9, "begin": warm_up, "end": steps, "by_epoch": False},
-    ]
+    """A linear warm-up over the first twentieth, then polynomial decay to nothing."""
+    warm_up = min(max(steps // 20, 2), 1500)
+    decay = {"type": "PolyLR", "eta_min": 0.0, "power": 0.9, "begin": warm_up, "end": steps, "by_epoch": False}
+    if warm_up >= steps:
+        return [{**decay, "begin": 0}]
+    return [{"type": "LinearLR", "start_factor": 0.01, "by_epoch": False, "begin": 0, "end": warm_up}, decay]

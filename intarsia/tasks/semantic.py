@@ -113,7 +113,8 @@ def pixel_accuracy(logits: Tensor, labels: Tensor, *, ignore_index: int) -> Tens
 
     A single logit says class 1 where it is positive. Ignored pixels do not count; without any other, the answer is 0.
     """
-    predicted = logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(dim=1)  # (N, H, W)
+    # max() finds the first of the largest like argmax(), and is several times faster on a processor.
+    predicted = logits[:, 0] > 0 if logits.shape[1] == 1 else logits.max(dim=1).indices  # (N, H, W)
     labelled = labels != ignore_index
     correct = ((predicted == labels) & labelled).sum().float()
     return 100.0 * mean_over(correct, labelled.sum())

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from intarsia.visual.overlay import Picture
 from intarsia.visual.text import FAINT, PAPER, draw_text, line_height, shortened, text_width
 
-LONGEST = 26
+LONGEST = 16
 """Names are cut beyond this many times the font's size."""
 
 
@@ -78,7 +78,7 @@ def _swatch(size: int) -> int:
 def _block_width(entries: Sequence[Entry], size: int) -> int:
     names = max(text_width(shortened(entry.name, size, LONGEST * size), size) for entry in entries)
     notes = max(text_width(entry.note, size) for entry in entries)
-    return _swatch(size) + size // 2 + names + (notes + size if notes > 1 else 0)
+    return _swatch(size) + size // 2 + names + (notes + size if notes else 0)
 
 
 def _draw_entry(draw: ImageDraw.ImageDraw, entry: Entry, x: int, middle: int, size: int, width: int) -> None:

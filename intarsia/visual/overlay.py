@@ -77,8 +77,8 @@ def blend(
 ) -> Picture:
     """Image (H, W, 3) under the colours of `label` (H, W), with darker contours between classes.
 
-    opacity: share of the colours. Without an image the colours stand alone. Raises ValueError for an opacity outside
-    0..1 or sizes that differ.
+    opacity: share of the colours. Without an image the colours stand alone. Black, the usual colour of a background,
+    is see-through at any opacity below 1. Raises ValueError for an opacity outside 0..1 or sizes that differ.
     """
     if not 0 <= opacity <= 1:
         raise ValueError(f"opacity: expected a number from 0 to 1, found {opacity}")
@@ -89,6 +89,8 @@ def blend(
         raise ValueError(f"expected image and label of one size, found image {image.shape} and label {label.shape}")
     else:
         picture = _picture(cv2.addWeighted(image, 1 - opacity, colours, opacity, 0))
+        if opacity < 1:
+            picture = np.where(colours.any(axis=2, keepdims=True), picture, image)
     if outline:
         line = contours(label)
         picture[line] = (picture[line] * CONTOUR).astype(np.uint8)

@@ -23,32 +23,30 @@ FIRST = (
 )  # fmt: skip
 """The first seven: Okabe and Ito, "Color Universal Design" (2008), made for all common colour deficiencies."""
 
+MOST = 2048
+"""Classes that can be told apart at all."""
+
 
 def distinct_colours(count: int) -> tuple[Colour, ...]:
     """`count` colours, all different; a longer palette begins with the shorter one.
 
     The first ten are for colour-blind readers too. The others are chosen greedily, each as far as possible from all
-    before it and from black and white, by distance in CIE Lab.
+    before it and from black and white, by distance in CIE Lab. Raises ValueError for more than `MOST`.
     """
-    if count < 0:
-        raise ValueError(f"expected a number of classes, found {count}")
+    if not 0 <= count <= MOST:
+        raise ValueError(f"expected a number of classes from 0 to {MOST}, found {count}; give the palette yourself")
     if count <= len(FIRST):
         return FIRST[:count]
     return _farthest(1 << (count - 1).bit_length())[:count]
 
 
-def foreground_palette(count: int) -> tuple[Colour, ...]:
-    """Black for class 0, a background, and distinct colours for the others."""
-    return ((0, 0, 0), *distinct_colours(count - 1))
-
-
 @cache
 def _farthest(count: int) -> tuple[Colour, ...]:
-    levels = 8 if count <= 256 else 2 * round(count ** (1 / 3)) + 2
-    steps = np.linspace(0, 255, levels).round().astype(np.int64)
+    steps = np.arange(0, 256, 15, dtype=np.int64)
     grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
     lab = _lab(grid)
-    grid, lab = grid[(lab[:, 0] > 25) & (lab[:, 0] < 93)], lab[(lab[:, 0] > 25) & (lab[:, 0] < 93)]
+    neither_dark_nor_pale = (lab[:, 0] > 25) & (lab[:, 0] < 93)
+    grid, lab = grid[neither_dark_nor_pale], lab[neither_dark_nor_pale]
     chosen: list[Colour] = list(FIRST)
     apart = np.full(len(grid), np.inf)
     for seen in _lab(np.array([*FIRST, (0, 0, 0), (255, 255, 255)])):

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import IO
 
 
-class DiskFull(ValueError):
+class DiskFullError(ValueError):
     """No room for a file. What was there before is intact."""
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let `write` fill a file beside `path`, bring it to the disk, and only then give it the name `path`.
 
-    A crash at any moment leaves the old file or the new one. Raises DiskFull, naming file and room, when there is none.
+    A crash at any moment leaves the old file or the new one. Raises DiskFullError, naming the file, if it has no room.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -34,7 +34,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         os.replace(aside, path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(
+            raise DiskFullError(
                 f"no room on the disk for {path}: {guarded.written / 1e6:.0f} MB written, "
                 f"{shutil.disk_usage(path.parent).free / 1e6:.0f} MB free. Files saved before it are intact"
             ) from error

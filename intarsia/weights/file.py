@@ -63,7 +63,7 @@ class WeightsMeta:
 def save_weights(path: Path, state: Mapping[str, Tensor], meta: WeightsMeta) -> None:
     """Write tensors and description as one file, whole or not at all.
 
-    Raises DiskFull, and ValueError for a path that does not end in .safetensors.
+    Raises DiskFullError, and ValueError for a path that does not end in .safetensors.
     """
     from safetensors.torch import save
 
@@ -166,7 +166,7 @@ class LoadReport:
         return None
 
 
-class WeightsMismatch(ValueError):
+class WeightsMismatchError(ValueError):
     """File and model do not fit. `report` says how."""
 
     def __init__(self, message: str, report: LoadReport) -> None:
@@ -178,7 +178,7 @@ def apply_state(module: nn.Module, state: Mapping[str, Tensor], *, allow_partial
     """Copy tensors into a module by name.
 
     allow_partial: take what fits and leave the rest as it is; the report says what that was.
-    Raises WeightsMismatch if not everything fits, or if, even so, nothing does. The module is then unchanged.
+    Raises WeightsMismatchError if not everything fits, or if, even so, nothing does. The module is then unchanged.
     """
     own = module.state_dict()
     mismatched = tuple(
@@ -196,10 +196,10 @@ def apply_state(module: nn.Module, state: Mapping[str, Tensor], *, allow_partial
         mismatched=mismatched,
     )
     if not fitting:
-        raise WeightsMismatch(f"not one tensor of the file fits the model\n{report}", report)
+        raise WeightsMismatchError(f"not one tensor of the file fits the model\n{report}", report)
     if not report.complete and not allow_partial:
         hint = "Load what fits with allow_partial=True (the command line does so when fine-tuning with --weights)"
-        raise WeightsMismatch(f"the weights do not fit the model: {report}\n{hint}", report)
+        raise WeightsMismatchError(f"the weights do not fit the model: {report}\n{hint}", report)
     module.load_state_dict(fitting, strict=False)
     return report
 

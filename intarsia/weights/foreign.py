@@ -1,8 +1,9 @@
 """Reading checkpoints that others wrote with torch.save, without running code from them.
 
 A pickle is a program that may call any function of any importable module. OpenMMLab's checkpoints need very little of
-that: tensors, ordered dicts, numpy numbers. Beside those they hold objects of the trainer (HistoryBuffer ...), which are
-replaced by inert placeholders: their class is never imported, their constructor never called, their state forgotten.
+that: tensors, ordered dicts, numpy numbers. Beside those they hold objects of the trainer (HistoryBuffer ...), which
+are replaced by inert placeholders: their class is never imported, their constructor never called, their state
+forgotten.
 Nothing outside `_allowed` is ever looked up.
 """
 
@@ -41,11 +42,21 @@ def read_foreign(path: Path | str) -> ForeignCheckpoint:
         raise ValueError(f"{path} does not exist")
     try:
         content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_RESTRICTED)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except (
+        RuntimeError,
+        EOFError,
+        pickle.UnpicklingError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path} is no checkpoint of torch.save, or a damaged one: {reason}") from error
     if not isinstance(content, Mapping):
-        raise ValueError(f"{path} holds a {type(content).__name__}; expected a dict of tensors or one with 'state_dict'")
+        raise ValueError(
+            f"{path} holds a {type(content).__name__}; expected a dict of tensors or one with 'state_dict'"
+        )
     key = next((key for key in _STATE_KEYS if isinstance(content.get(key), Mapping)), None)
     entries: Mapping[Any, Any] = content if key is None else content[key]
     state = {str(name): value for name, value in entries.items() if isinstance(value, Tensor)}

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import pickle
+import signal
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -148,6 +151,17 @@ class DropRow:
 
 
 @dataclass(frozen=True)
+class Vanish:
+    def __call__(self, sample, rng):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_the_system_ends_is_explained(folder):
+    with pytest.raises(ValueError, match=r"ended a data worker.*fewer than 1 workers"):
+        list(eval_loader(Pipeline(dataset(folder), [Vanish()]), batch_size=1, workers=1))
+
+
+@dataclass(frozen=True)
 class Fail:
     def __call__(self, sample, rng):
         raise ValueError("too dark")
@@ -260,3 +274,11 @@ def test_samples_that_do_not_go_together(other, message):
 def test_impossible_loaders_are_refused_at_once(pipeline, changes, message):
     with pytest.raises(ValueError, match=message):
         train_loader(pipeline, **{"batch_size": 1, "seed": 0, "workers": 0, **changes})
+
+
+def test_pipelines_travel_to_workers_that_do_not_fork(pipeline):
+    copy = pickle.loads(pickle.dumps(pipeline))
+    assert_same(
+        take(train_loader(pipeline, batch_size=2, seed=0, workers=0), 2),
+        take(train_loader(copy, batch_size=2, seed=0, workers=0), 2),
+    )

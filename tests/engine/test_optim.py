@@ -34,22 +34,28 @@ def settings(rules: dict[str, object], module: nn.Module | None = None) -> dict[
         ({}, {}),
         (
             {"norm_decay_mult": 0.0},
-            {n: (1, 0) for n in ("backbone.2.weight", "backbone.2.bias", "layer_norm.weight", "layer_norm.bias")},
+            dict.fromkeys(("backbone.2.weight", "backbone.2.bias", "layer_norm.weight", "layer_norm.bias"), (1, 0)),
         ),
         (
             {"bias_lr_mult": 2.0, "bias_decay_mult": 0.0},
-            {n: (2, 0) for n in ("backbone.0.bias", "backbone.1.bias", "head.bias")},
+            dict.fromkeys(("backbone.0.bias", "backbone.1.bias", "head.bias"), (2, 0)),
         ),
-        ({"dwconv_decay_mult": 0.0}, {n: (1, 0) for n in ("backbone.1.weight", "backbone.1.bias")}),
+        ({"dwconv_decay_mult": 0.0}, dict.fromkeys(("backbone.1.weight", "backbone.1.bias"), (1, 0))),
         (
             {"flat_decay_mult": 0.0},
-            {
-                n: (1, 0)
-                for n in (
-                    "scale", "backbone.0.bias", "backbone.1.bias", "backbone.2.weight", "backbone.2.bias",
-                    "layer_norm.weight", "layer_norm.bias", "head.bias",
-                )  # fmt: skip
-            },
+            dict.fromkeys(
+                (
+                    "scale",
+                    "backbone.0.bias",
+                    "backbone.1.bias",
+                    "backbone.2.weight",
+                    "backbone.2.bias",
+                    "layer_norm.weight",
+                    "layer_norm.bias",
+                    "head.bias",
+                ),
+                (1, 0),
+            ),
         ),
         ({"custom_keys": {"head": {"lr_mult": 10.0}}}, {"head.weight": (10, 0.1), "head.bias": (10, 0.1)}),
         # A custom key shuts out the other rules; the longest one wins, whatever the order in the file.
@@ -61,17 +67,24 @@ def settings(rules: dict[str, object], module: nn.Module | None = None) -> dict[
             {
                 **{f"backbone.{i}.{p}": (0.5, 0.1) for i in (0, 1) for p in ("weight", "bias")},
                 **{f"backbone.2.{p}": (1, 0.05) for p in ("weight", "bias")},
-                "layer_norm.weight": (1, 0), "layer_norm.bias": (9, 0.1), "head.bias": (9, 0.1),
+                "layer_norm.weight": (1, 0),
+                "layer_norm.bias": (9, 0.1),
+                "head.bias": (9, 0.1),
             },
         ),
         # Of equally long keys the first in the alphabet.
         (
             {"custom_keys": {"eight": {"lr_mult": 3}, "ad.we": {"lr_mult": 7}}},
-            {"backbone.0.weight": (3, 0.1), "backbone.1.weight": (3, 0.1), "backbone.2.weight": (3, 0.1),
-             "layer_norm.weight": (3, 0.1), "head.weight": (7, 0.1)},
+            {
+                "backbone.0.weight": (3, 0.1),
+                "backbone.1.weight": (3, 0.1),
+                "backbone.2.weight": (3, 0.1),
+                "layer_norm.weight": (3, 0.1),
+                "head.weight": (7, 0.1),
+            },
         ),
     ],
-)  # fmt: skip
+)
 def test_rules(rules: dict[str, object], expected: dict[str, tuple[float, float]]) -> None:
     found = settings(rules)
     assert set(found) == {name for name, _ in Parts().named_parameters()}
@@ -99,7 +112,7 @@ def test_equal_settings_share_a_group() -> None:
 
 
 def test_wrong_rules_are_named() -> None:
-    with pytest.raises(ValueError, match="unknown rule 'norm_decay_mul'.*did you mean 'norm_decay_mult'"):
+    with pytest.raises(ValueError, match=r"unknown rule 'norm_decay_mul'.*did you mean 'norm_decay_mult'"):
         settings({"norm_decay_mul": 0.0})
     with pytest.warns(UserWarning, match="'wd_mult' of the custom key 'head' has no effect"):
         found = settings({"custom_keys": {"head": {"wd_mult": 0.0}}})

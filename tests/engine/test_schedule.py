@@ -87,8 +87,14 @@ def test_epochs_hold_their_rate_until_they_end() -> None:
 @pytest.mark.parametrize(
     ("spec", "reference"),
     [
-        (ScheduleSpec("StepLR", args={"step_size": 7, "gamma": 0.3}), lambda o: torch.optim.lr_scheduler.StepLR(o, 7, 0.3)),
-        (ScheduleSpec("ExponentialLR", args={"gamma": 0.97}), lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.97)),
+        (
+            ScheduleSpec("StepLR", args={"step_size": 7, "gamma": 0.3}),
+            lambda o: torch.optim.lr_scheduler.StepLR(o, 7, 0.3),
+        ),
+        (
+            ScheduleSpec("ExponentialLR", args={"gamma": 0.97}),
+            lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.97),
+        ),
         (
             ScheduleSpec("CosineAnnealingLR", args={"T_max": 40, "eta_min": 0.01}),
             lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 40, 0.01),

@@ -15,11 +15,11 @@ from torch import nn
 
 from intarsia.data.pipeline import Pipeline
 from intarsia.engine.checkpoint import Checkpoints, load_checkpoint
-from intarsia.engine.log import TIMING, NonFiniteLoss
+from intarsia.engine.log import TIMING, NonFiniteLossError
 from intarsia.engine.optim import optimizer_for
 from intarsia.engine.run import Run, RunFolder
 from intarsia.engine.train import load, measure_step_time, one_step, train
-from intarsia.weights.atomic import DiskFull
+from intarsia.weights.atomic import DiskFullError
 from intarsia.weights.file import WeightsMeta, load_state, read_meta
 
 
@@ -63,7 +63,8 @@ def test_a_run_leaves_everything_in_its_folder(out: Path, capsys: pytest.Capture
     assert result.finished
     assert result.step == 20
     assert {path.name for path in out.iterdir()} == {
-        "run.json", "config.py", "metrics.jsonl", "curve.png", "weights.safetensors", "checkpoints", "eval.json", "eval.csv",
+        "run.json", "config.py", "metrics.jsonl", "curve.png", "weights.safetensors", "checkpoints", "eval.json",
+        "eval.csv",
     }  # fmt: skip
     assert [path.name for path in sorted((out / "checkpoints").iterdir())] == ["step_00000015.pt", "step_00000020.pt"]
 
@@ -137,12 +138,12 @@ def test_resuming_ends_in_the_same_bits(tmp_path: Path, workers: int, stop: int,
 
 
 def test_a_run_cut_short_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
-    """As after kill -9: nothing is written at the end, metrics.jsonl is ahead of the checkpoint and its last line torn."""
+    """As after kill -9: nothing written at the end, metrics.jsonl ahead of the checkpoint, its last line torn."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     train(tiny_run(whole))
     run = tiny_run(cut)
     run.task.poison_at = 14  # stops at the log line of step 16, with checkpoints of 5 and 10
-    with pytest.raises(NonFiniteLoss):
+    with pytest.raises(NonFiniteLossError):
         train(run)
     with open(cut / "metrics.jsonl", "a") as file:
         file.write('{"step": 12, "los')
@@ -202,7 +203,7 @@ def test_a_signal_during_an_evaluation_leaves_it_for_later(tmp_path: Path) -> No
 def test_a_loss_that_is_not_finite_stops_the_run(out: Path) -> None:
     run = tiny_run(out, log_every=8)
     run.task.poison_at = 7
-    with pytest.raises(NonFiniteLoss, match=r"not finite at step 7: decode.loss_ce = nan") as caught:
+    with pytest.raises(NonFiniteLossError, match=r"not finite at step 7: decode.loss_ce = nan") as caught:
         train(run)
     assert "step_00000005.pt, is intact" in str(caught.value)
     assert caught.value.step == 7
@@ -231,7 +232,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(out: Path, monkeypatch: pytes
         real(handle)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(DiskFull, match="no room on the disk for .*step_00000010.pt.* are intact"):
+    with pytest.raises(DiskFullError, match=r"no room on the disk for .*step_00000010.pt.* are intact"):
         train(tiny_run(out))
     assert Checkpoints(out / "checkpoints").steps() == [5]
     monkeypatch.undo()
@@ -240,7 +241,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(out: Path, monkeypatch: pytes
 
 def test_another_run_is_not_overwritten(out: Path) -> None:
     train(tiny_run(out, validate=False))
-    with pytest.raises(ValueError, match="already holds a run.*--resume"):
+    with pytest.raises(ValueError, match=r"already holds a run.*--resume"):
         train(tiny_run(out, validate=False))
 
 
@@ -277,7 +278,7 @@ def test_accumulated_parts_equal_the_whole_batch(out: Path) -> None:
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(out: Path) -> None:
     run = tiny_run(out, optim=replace(SGD, accumulate=3), batch=8)
-    with pytest.raises(ValueError, match="total batch of 8.*the next that can are 6 and 9"):
+    with pytest.raises(ValueError, match=r"total batch of 8.*the next that can are 6 and 9"):
         train(run)
 
 
@@ -309,6 +310,6 @@ def test_measuring_a_step_changes_nothing(tmp_path: Path) -> None:
 
 def test_a_broken_sample_names_its_file(out: Path) -> None:
     run = replace(tiny_run(out, validate=False), pipeline=Pipeline(Pictures(broken=3), ()))
-    with pytest.raises(ValueError, match="picture3.png: cannot be read"):
+    with pytest.raises(ValueError, match=r"picture3.png: cannot be read"):
         train(run)
     assert "picture3.png" in RunFolder(out).read()["error"]

@@ -84,8 +84,12 @@ def test_against_counting_pixel_by_pixel(case: tuple[int, list[list[tuple[int, i
         fp = sum(matrix[t][c] for t in range(K)) - tp
         fn = sum(matrix[c]) - tp
         score = {entry.name: entry for entry in metric.report().classes}[f"class {c}"]
-        assert score.values["IoU"] == (pytest.approx(tp / (tp + fp + fn)) if tp + fp + fn else pytest.approx(math.nan, nan_ok=True))
-        assert score.values["Acc"] == (pytest.approx(tp / (tp + fn)) if tp + fn else pytest.approx(math.nan, nan_ok=True))
+        assert score.values["IoU"] == (
+            pytest.approx(tp / (tp + fp + fn)) if tp + fp + fn else pytest.approx(math.nan, nan_ok=True)
+        )
+        assert score.values["Acc"] == (
+            pytest.approx(tp / (tp + fn)) if tp + fn else pytest.approx(math.nan, nan_ok=True)
+        )
         assert score.pixels == tp + fn
 
 
@@ -93,7 +97,9 @@ def test_against_counting_pixel_by_pixel(case: tuple[int, list[list[tuple[int, i
 @settings(max_examples=25)
 def test_order_and_grouping_do_not_matter(seed: int, order: list[int], cut: int) -> None:
     rng = np.random.default_rng(seed)
-    pairs = [(torch.from_numpy(rng.integers(0, 4, (5, 7))), torch.from_numpy(rng.integers(0, 4, (5, 7)))) for _ in order]
+    pairs = [
+        (torch.from_numpy(rng.integers(0, 4, (5, 7))), torch.from_numpy(rng.integers(0, 4, (5, 7)))) for _ in order
+    ]
     whole, first, second = (IoUMetric(num_classes=4, metrics=EVERYTHING) for _ in range(3))
     for pair in pairs:
         whole.update(*pair)

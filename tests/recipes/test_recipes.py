@@ -79,6 +79,7 @@ def own(name: str, **changes: Any) -> dict[str, Any]:
         "ignore_index": 255,
         "mean": (120.0, 110.0, 100.0),
         "std": (60.0, 60.0, 60.0),
+        "stored_bands": False,
         "image_size": (360, 480),
         "crop": (352, 480),
         "batch": 8,
@@ -112,17 +113,17 @@ def test_own_data_with_one_foreground_is_one_sigmoid() -> None:
 
 def test_own_data_with_other_bands() -> None:
     for name in recipes.short_names():
-        config = own(name, mean=(1.0,) * 5, std=(2.0,) * 5)
+        config = own(name, mean=(1.0,) * 5, std=(2.0,) * 5, stored_bands=True)
         assert config["model"]["backbone"]["in_channels"] == 5
         kinds = [step["type"] for step in config["train_dataloader"]["dataset"]["pipeline"]]
         assert "PhotoMetricDistortion" not in kinds
 
 
 def test_own_data_schedule_fits_the_steps() -> None:
-    for steps in (1, 7, 300, 80_000):
+    assert [s["type"] for s in own("fcn_r18", steps=1)["param_scheduler"]] == ["PolyLR"]
+    for steps in (3, 7, 300, 80_000):
         warm_up, decay = own("fcn_r18", steps=steps)["param_scheduler"]
-        assert 0 < warm_up["end"] == decay["begin"]
-        assert decay["end"] == steps
+        assert 0 < warm_up["end"] == decay["begin"] < decay["end"] == steps
 
 
 def test_own_data_without_validation_has_no_validation_loop() -> None:
@@ -145,3 +146,16 @@ def test_importing_recipes_loads_no_torch() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == ["False", "False"]
+
+
+def test_fit_heads_drops_class_weights_of_another_number() -> None:
+    loss = {"type": "CrossEntropyLoss", "class_weight": [1.0, 2.0, 3.0]}
+    model = {"decode_head": {"num_classes": 3, "out_channels": 3, "loss_decode": [loss, {"type": "DiceLoss"}]}}
+    head = recipes.fit_heads(model, 5, 9)["decode_head"]
+    assert head == {
+        "num_classes": 5,
+        "ignore_index": 9,
+        "loss_decode": [{"type": "CrossEntropyLoss"}, {"type": "DiceLoss"}],
+    }
+    assert recipes.fit_heads(model, 3, 9)["decode_head"]["loss_decode"][0] == loss
+    assert model["decode_head"]["out_channels"] == 3

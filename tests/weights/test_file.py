@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from intarsia.weights.atomic import DiskFull, write_whole
+from intarsia.weights.atomic import DiskFullError, write_whole
 from intarsia.weights.file import (
     WeightsMeta,
-    WeightsMismatch,
+    WeightsMismatchError,
     apply_state,
     load_state,
     read_meta,
@@ -109,7 +109,7 @@ def test_old_checkpoints_without_batch_counters() -> None:
 def test_another_number_of_classes_is_said() -> None:
     target = Model(num_classes=7)
     before = {k: v.clone() for k, v in target.state_dict().items()}
-    with pytest.raises(WeightsMismatch, match="the file was trained for 2 classes, the model has 7") as caught:
+    with pytest.raises(WeightsMismatchError, match="the file was trained for 2 classes, the model has 7") as caught:
         apply_state(target, Model().state_dict())
     assert "decode_head.conv_seg.weight: file [2, 4, 1, 1], model [7, 4, 1, 1]" in str(caught.value)
     assert all(torch.equal(v, before[k]) for k, v in target.state_dict().items())
@@ -126,7 +126,7 @@ def test_messages_are_grouped_and_short() -> None:
     state = Model().state_dict()
     state.pop("backbone.0.bias")
     state |= {f"auxiliary_head.{i}.weight": torch.zeros(1) for i in range(500)}
-    with pytest.raises(WeightsMismatch) as caught:
+    with pytest.raises(WeightsMismatchError) as caught:
         apply_state(Model(), state)
     message = str(caught.value)
     assert "1 missing in the file, left as they were:\n  backbone.0.bias" in message
@@ -137,12 +137,12 @@ def test_messages_are_grouped_and_short() -> None:
 
 
 def test_weights_of_something_else() -> None:
-    with pytest.raises(WeightsMismatch, match="not one tensor of the file fits"):
+    with pytest.raises(WeightsMismatchError, match="not one tensor of the file fits"):
         apply_state(Model(), {"a": torch.zeros(1)}, allow_partial=True)
 
 
 def test_a_width_that_differs_is_no_class_count() -> None:
-    with pytest.raises(WeightsMismatch) as caught:
+    with pytest.raises(WeightsMismatchError) as caught:
         apply_state(Model(), Model(width=8).state_dict())
     assert "classes" not in str(caught.value)
 
@@ -155,7 +155,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(DiskFull, match="no room on the disk for .*file: 0 MB written"):
+    with pytest.raises(DiskFullError, match=r"no room on the disk for .*file: 0 MB written"):
         write_whole(path, lambda file: file.write(b"new"))
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
@@ -168,9 +168,11 @@ def test_a_disk_that_fills_up_in_the_middle_of_torch_save(tmp_path: Path, monkey
 
     real = builtins.open
     monkeypatch.setattr(
-        builtins, "open", lambda name, mode="r", **o: real("/dev/full" if str(name).endswith(".part") else name, mode, **o)
+        builtins,
+        "open",
+        lambda name, mode="r", **o: real("/dev/full" if str(name).endswith(".part") else name, mode, **o),
     )
-    with pytest.raises(DiskFull):
+    with pytest.raises(DiskFullError):
         write_whole(tmp_path / "file", lambda file: torch.save({"a": torch.zeros(1_000_000)}, file))
     assert not (tmp_path / "file").exists()
 

@@ -1,7 +1,8 @@
 """A canvas on which picture and truth are painted together, at four times the final size.
 
-Every stroke sets colour and class at the same pixels. `develop` then shrinks both: the picture by averaging, which smooths
-its edges, the truth by counting, so that each pixel gets the class that covers it, or none where no class covers enough.
+Every stroke sets colour and class at the same pixels. `develop` then shrinks both: the picture by averaging, which
+smooths its edges, the truth by counting, so that each pixel gets the class that covers it, or none where no class
+covers enough.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def paint_lamp(view: View, weather: Weather, across: float, scale: float, rng: n
     height, arm = rng.uniform(4.6, 5.6), -math.copysign(rng.uniform(0.5, 0.9), across)
     view.canvas.shadow((x, y), (0.4 * unit, 0.12 * unit), 0.4)
     top = y - height * unit
-    width = 0.17 * unit
+    width = 0.25 * unit
     view.canvas.line([(x, y), (x, top), (x + arm * unit, top - 0.15 * unit)], width, metal, POLE)
     view.canvas.box(x - width, y - 0.6 * unit, x + width, y, metal, POLE)
     bulb: Colour = (255, 232, 168) if weather.glow > 0.2 else weather.on((216, 214, 204), scale)
@@ -79,9 +79,9 @@ def paint_sign(view: View, weather: Weather, across: float, scale: float, rng: n
     """A round, triangular or square traffic sign, or a hanging board, on its pole."""
     unit = view.metre * scale
     x, y = view.ground(across, scale)
-    height, size = rng.uniform(2.3, 3.0), rng.uniform(0.42, 0.58) * unit
+    height, size = rng.uniform(2.3, 3.0), rng.uniform(0.48, 0.66) * unit
     view.canvas.shadow((x, y), (0.3 * unit, 0.1 * unit), 0.35)
-    view.canvas.line([(x, y), (x, y - height * unit)], 0.15 * unit, weather.on((150, 154, 158), scale), POLE)
+    view.canvas.line([(x, y), (x, y - height * unit)], 0.2 * unit, weather.on((150, 154, 158), scale), POLE)
     y -= height * unit
     white, red, blue = (weather.on(c, scale) for c in ((240, 240, 236), (206, 42, 46), (40, 92, 176)))
     kind = rng.integers(4)

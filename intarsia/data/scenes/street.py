@@ -44,7 +44,7 @@ def _cast(view: View, rng: np.random.Generator) -> list[tuple[float, float, Pain
 
     def place(paint: Painter, count: int, nearest: float, across: Callable[[], float]) -> None:
         for _ in range(count):
-            things.append((1 / rng.uniform(1 / nearest, 3.4), across(), paint))
+            things.append((1 / rng.uniform(1 / nearest, 2.5), across(), paint))
 
     def side() -> float:
         return float(rng.choice((-1, 1)))

@@ -35,7 +35,7 @@ class RandomCrop:
 
     crop_size: (height, width), or one number for both.
     cat_max_ratio: with less than 1, a place is drawn again, up to ten times, until the window shows at least two
-        classes and none covers this share of the labelled pixels; the tenth draw after that is taken as it is.
+        classes and none covers this share of its labelled pixels; the last draw is taken as it is.
     ignore_index: the label value that counts as no class.
     """
 

@@ -294,7 +294,8 @@ def nearest_window(array: Array, size: Size, corner: tuple[int, int], window: Si
 
 def _nearest(old: int, new: int, start: int, length: int) -> npt.NDArray[np.intp]:
     step = 1.0 / (new / old)
-    return np.minimum(np.floor(np.arange(start, start + length) * step), old - 1).astype(np.intp)
+    floors = np.floor(np.arange(start, start + length) * step)
+    return np.asarray(np.minimum(floors, old - 1), dtype=np.intp)
 
 
 def _rounded(value: float) -> int:

@@ -1,0 +1,198 @@
+"""From a checked config to the built objects that the engine runs on: the one place where all rooms meet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from intarsia import __version__, catalog
+from intarsia.api import predictor_for
+from intarsia.config.build import build_metric, build_pipeline, build_task
+from intarsia.config.check import check
+from intarsia.config.dump import dump
+from intarsia.config.errors import ConfigError
+from intarsia.config.lower import lower
+from intarsia.config.reader import Config
+from intarsia.engine.duration import to_steps
+from intarsia.engine.run import Run, Validation
+from intarsia.engine.runtime import FabricRuntime
+from intarsia.spec import CheckpointSpec, DataSpec, Duration, RunSpec, RuntimeSpec
+from intarsia.weights.file import WeightsMeta, apply_state, load_state
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from intarsia.data.pipeline import Pipeline
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run happens and what it starts from; all that is not in its config.
+
+    device: "auto", "cpu", "cuda" or "mps". weights: file to start from, or None.
+    """
+
+    out: Path
+    devices: int = 1
+    device: str = "auto"
+    resume: bool = False
+    weights: Path | None = None
+
+
+def checked(config: Config) -> RunSpec:
+    """The run that a config describes. Raises ConfigError with every problem at once."""
+    problems = check(config, shapes=True)
+    if problems:
+        raise ConfigError(problems)
+    return lower(config)
+
+
+def make_runtime(spec: RunSpec, place: Place) -> FabricRuntime:
+    """Processes, devices and precision for a run."""
+    return FabricRuntime(
+        devices=place.devices,
+        accelerator=place.device,
+        precision=spec.optim.precision if spec.optim is not None else "32-true",
+        loss_scale=spec.optim.loss_scale if spec.optim is not None else None,
+        synchronise_batch_norm=spec.runtime.synchronise_batch_norm,
+        backend=spec.runtime.backend,
+    )
+
+
+def assemble(config: Config, spec: RunSpec, place: Place, runtime: FabricRuntime, *, notes: Sequence[str] = ()) -> Run:
+    """Build everything that a training needs.
+
+    Raises ValueError if the config lacks a part of a training, data are missing, or data and model do not fit.
+    """
+    if spec.train is None or spec.optim is None or spec.duration is None:
+        raise ValueError(
+            f"{config.file} describes no training: it needs train_dataloader, optim_wrapper and train_cfg. "
+            "With --data DIR a recipe supplies them"
+        )
+    _prepare_torch(spec.runtime, spec.seed)
+    pipeline = build_pipeline(spec.train)
+    check_classes(spec, pipeline.dataset.classes)
+    task = build_task(spec)
+    said = [] if place.resume else initial_weights(task, spec, place.weights)
+    batch = spec.train.batch_size * place.devices * spec.optim.accumulate
+    images = len(pipeline)
+
+    def steps(duration: Duration) -> int:
+        return to_steps(duration, images=images, batch=batch)
+
+    total = steps(spec.duration)
+    saving = spec.checkpoint or CheckpointSpec(every=Duration(max(total // 10, 1), "steps"))
+    every = steps(spec.evaluate_every) if spec.evaluate_every is not None else total
+    return Run(
+        task=task,
+        pipeline=pipeline,
+        optim=spec.optim,
+        optimizer_class=catalog.resolve("optimizer", spec.optim.optimizer.type),
+        steps=total,
+        batch=batch,
+        out=place.out,
+        validation=None if spec.val is None else _validation(spec, spec.val, task, min(every, total), runtime),
+        save_every=min(steps(saving.every), total),
+        log_every=min(spec.log_every, total),
+        keep=saving.keep,
+        best_metric=saving.best_metric,
+        best_mode=saving.best_mode,
+        workers=spec.train.workers,
+        shuffle=spec.train.shuffle,
+        seed=spec.seed,
+        runtime=runtime,
+        resume=place.resume,
+        meta=describe(spec, pipeline),
+        config_text=dump(spec.source, header=f"Written by intarsia {__version__}: the whole config of this run."),
+        data={"train_images": images, "classes": list(pipeline.dataset.classes)},
+        notes=(*notes, *spec.notes, *said),
+    )
+
+
+def _validation(spec: RunSpec, data: DataSpec, task: Any, every: int, runtime: FabricRuntime) -> Validation:
+    pipeline = evaluation_pipeline(data)
+    check_classes(spec, pipeline.dataset.classes)
+    predictor = predictor_for(
+        spec, task, classes=pipeline.dataset.classes, palette=pipeline.dataset.palette, device=runtime.device
+    )
+    return Validation(
+        pipeline,
+        predictor,
+        build_metric(spec, pipeline.dataset.classes),
+        every=every,
+        batch=data.batch_size,
+        workers=data.workers,
+    )
+
+
+def evaluation_pipeline(data: DataSpec) -> Pipeline:
+    """The pipeline of an evaluation. Where nothing moves the image, the label is at its original size anyhow."""
+    return build_pipeline(data if data.transforms else replace(data, label_size="original"))
+
+
+def check_classes(spec: RunSpec, classes: Sequence[str]) -> None:
+    """Raise ValueError if the data have other classes than the model has outputs."""
+    found = spec.inference.num_classes
+    one_logit = spec.inference.threshold is not None and {found, len(classes)} <= {1, 2}
+    if found and found != len(classes) and not one_logit:
+        raise ValueError(
+            f"the data have {len(classes)} classes ({', '.join(classes[:8])}{', ...' if len(classes) > 8 else ''}), "
+            f"the model has {found} outputs; fix: --set model.decode_head.num_classes={len(classes)}, the same for "
+            "auxiliary heads, or --data, which fits the model to the data"
+        )
+
+
+def describe(spec: RunSpec, pipeline: Pipeline) -> WeightsMeta:
+    """What the weights file of a run will say about itself."""
+    return WeightsMeta(
+        config=spec.source,
+        classes=tuple(pipeline.dataset.classes),
+        palette=tuple(pipeline.dataset.palette),
+        ignore_index=pipeline.dataset.ignore_index,
+        labels=_label_words(spec.train),
+        version=__version__,
+    )
+
+
+def _label_words(data: DataSpec | None) -> dict[str, str]:
+    """File value -> class name, where a data description says it."""
+    from intarsia.data.description import DataDescription, show_value
+
+    if data is None or data.dataset.type != "DescribedDataset":
+        return {}
+    labels = DataDescription.read(data.dataset.args["file"]).labels or {}
+    return {show_value(value): name for value, name in labels.items()}
+
+
+def initial_weights(task: Any, spec: RunSpec, weights: Path | None) -> list[str]:
+    """Put the given weights into a new task; what was done, in words.
+
+    Raises ValueError for a file that is missing, damaged, or fits nowhere.
+    """
+    source = weights or (Path(spec.load_from) if spec.load_from else None)
+    if source is not None:
+        report = apply_state(task.model, load_state(source), allow_partial=True)
+        return [f"weights of {source}: {report}"]
+    said = []
+    for part, address in spec.pretrained:
+        if Path(address).is_file():
+            module: nn.Module = task.model.get_submodule(part)
+            state = {name.removeprefix(f"{part}."): value for name, value in load_state(address).items()}
+            said.append(f"{part}: weights of {address}: {apply_state(module, state, allow_partial=True)}")
+        else:
+            said.append(
+                f"{part}: starts from random weights, not from {address}, which is no local file; "
+                "give pretrained ones with --weights FILE"
+            )
+    return said
+
+
+def _prepare_torch(runtime: RuntimeSpec, seed: int) -> None:
+    """Random weights are a function of the seed; the switches of cuDNN are as the config says."""
+    torch.manual_seed(seed)
+    torch.backends.cudnn.benchmark = runtime.cudnn_benchmark and not runtime.deterministic
+    torch.use_deterministic_algorithms(runtime.deterministic)

@@ -1,0 +1,75 @@
+"""``intarsia demo``: the main job from beginning to end, on data that it paints, through the ordinary commands."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RECIPE = "segformer_mit-b0"
+TRAINING = ("--for", "600 steps", "--batch", "8", "--seed", "1")
+GOAL = 0.80
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for everything.")] = Path("demo"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier demo in the folder.")] = False,
+) -> None:
+    """Paint a small data set of street scenes, then check it, train, evaluate and predict: about two minutes."""
+    from intarsia.cli.terminal import progress, say
+    from intarsia.data.scenes import write_scenes
+
+    began = time.monotonic()
+    _make_room(out, overwrite)
+    with progress("painting street scenes") as bar:
+        description = write_scenes(out / "data", progress=bar)
+    description.write(out / "data.yaml")
+    say(f"painted street scenes: {out / 'data'}; what their labels mean: {out / 'data.yaml'}")
+
+    data, run = str(out / "data.yaml"), str(out / "run")
+    _command("data", "check", data)
+    _command("data", "show", data, "--out", str(out / "data.png"))
+    _command("train", RECIPE, "--data", data, "--out", run, *TRAINING)
+    _command("eval", run, "--out", str(out / "evaluation"))
+    _command("predict", run, str(out / "data" / "images" / "val"), "-o", str(out / "predictions"))
+
+    score = json.loads((out / "evaluation" / "eval.json").read_text())["mIoU"]
+    say(f"\nmIoU {score:.3f} on scenes it was not trained on, {time.monotonic() - began:.0f} s in all. Look at:")
+    for name, what in (
+        ("data.png", "the data set at a glance"),
+        ("evaluation/pictures", "image, truth, prediction and errors side by side"),
+        ("run/curve.png", "how the training went"),
+        ("evaluation/eval.json", "scores by class; the same as eval.csv"),
+        ("run/weights.safetensors", "the model: all that predict needs"),
+        ("predictions", "label maps and overlays"),
+    ):
+        say(f"  {out / name!s:32}  {what}")
+    say("Now your own images: intarsia data check DIR")
+
+
+def _make_room(out: Path, overwrite: bool) -> None:
+    """Take an earlier demo away, and nothing else."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / "data.yaml").is_file() or not (out / "data" / "images" / "train").is_dir():
+        raise ValueError(f"--out {out} holds other things than a demo; choose another folder")
+    if not overwrite:
+        raise ValueError(f"{out} holds an earlier demo; replace it with --overwrite, or choose another --out")
+    for name in ("data", "run", "evaluation", "predictions"):
+        shutil.rmtree(out / name, ignore_errors=True)
+
+
+def _command(*words: str) -> None:
+    """Print a command and run it, as if it had been typed."""
+    from intarsia.cli.main import main
+    from intarsia.cli.terminal import say
+
+    say(f"\n$ intarsia {shlex.join(words)}", style="bold cyan")
+    code = main(words)
+    if code != 0:
+        raise typer.Exit(code)

@@ -1,0 +1,100 @@
+"""``intarsia eval``: scores of a model on labelled images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from intarsia.cli import options
+
+if TYPE_CHECKING:
+    from intarsia.cli.model import OpenModel
+    from intarsia.cli.pictures import Worst
+    from intarsia.contracts import Report
+    from intarsia.data.pipeline import Pipeline
+    from intarsia.inference.predictor import Predictor
+
+EXAMPLES = """
+[bold]The validation data of a run[/]:      intarsia eval runs/first
+
+[bold]Other data with the same classes[/]:  intarsia eval runs/first --data DIR --split test --out scores
+
+[bold]A checkpoint of MMSegmentation[/]:    intarsia eval epoch_1.pth --config my_config.py --out scores
+"""
+
+
+def evaluate(
+    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS|RUN", help="A weights file, or the folder of a run.")],
+    data: options.Data = None,
+    split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "val",
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", "-o", help="Folder for eval.json, eval.csv and pictures; by default beside the weights."),
+    ] = None,
+    config: options.ConfigBeside = None,
+    pictures: Annotated[int, typer.Option("--pictures", min=0, help="How many of the worst images to paint.")] = 6,
+    workers: options.Workers = None,
+    device: options.Device = "auto",
+) -> None:
+    """Evaluate a model: a table by class, eval.json, eval.csv, and pictures of the worst images."""
+    if split not in ("train", "val", "test"):
+        raise ValueError(f"--split is train, val or test, found {split!r}")
+    from intarsia.cli.model import labelled_images, open_model
+    from intarsia.cli.pictures import Worst, paint
+    from intarsia.cli.terminal import out as results
+    from intarsia.cli.terminal import say
+    from intarsia.config.build import build_metric
+    from intarsia.engine.log import report_table
+    from intarsia.metrics.report import write_report
+
+    model = open_model(weights, config=config, device=device)
+    pipeline = labelled_images(model, data, split)
+    _compare_classes(model, pipeline)
+    folder = out or _default_folder(model, data, split)
+    dataset = pipeline.dataset
+    predictor = model.predictor(dataset.classes, dataset.palette)
+    metric = Worst(build_metric(model.spec, dataset.classes), dataset.ignore_index, pictures)
+    report = _score(model, predictor, pipeline, metric, min(2, len(pipeline)) if workers is None else workers)
+    write_report(report, folder)
+    for share, index, label in metric.kept:
+        name = dataset.load(index).meta.name.replace("/", "_")
+        file = folder / "pictures" / f"worst_{share:.3f}_{name}.jpg"
+        paint(pipeline, index, label, predictor.classes, predictor.palette, file)
+    results().print(report_table(report, f"{split}, {report.images} images"))
+    results().print("  ".join(f"{name} {value:.4f}" for name, value in {**report.summary, **report.losses}.items()))
+    say(f"eval.json and eval.csv: {folder}; pictures of the worst images: {folder / 'pictures'}")
+
+
+def _score(model: OpenModel, predictor: Predictor, pipeline: Pipeline, metric: Worst, workers: int) -> Report:
+    from intarsia.cli.terminal import progress
+    from intarsia.engine.evaluate import evaluate as run_evaluation
+
+    done = 0
+    with progress("evaluating") as bar:
+
+        def count(images: int) -> None:
+            nonlocal done
+            done += images
+            bar(done, len(pipeline))
+
+        return run_evaluation(predictor, pipeline, metric, workers=workers, progress=count, task=model.task)
+
+
+def _default_folder(model: OpenModel, data: Path | None, split: str) -> Path:
+    """Beside the weights; scores on other data or splits do not overwrite those of the run."""
+    beside = model.file.parent
+    return beside if data is None and split == "val" else beside / f"eval_{split}"
+
+
+def _compare_classes(model: OpenModel, pipeline: Pipeline) -> None:
+    """Refuse data with another number of classes; say so where only the names differ."""
+    from intarsia.cli.assemble import check_classes
+    from intarsia.cli.terminal import warn
+
+    found, known = tuple(pipeline.dataset.classes), tuple(model.meta.classes)
+    check_classes(model.spec, found)
+    if known and len(known) == len(found) and known != found:
+        pairs = ", ".join(f"{a} = {b}" for a, b in zip(known, found, strict=True) if a != b)
+        warn(f"the weights and the data name their classes differently; they are taken in order: {pairs}")

@@ -1,0 +1,341 @@
+"""``intarsia train``: from a recipe and a folder, or from a config, to a run's folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from intarsia.cli import options
+
+if TYPE_CHECKING:
+    from intarsia.cli.adjust import Wishes
+    from intarsia.cli.assemble import Place
+    from intarsia.config.reader import Config
+    from intarsia.data.description import DataDescription
+    from intarsia.data.findings import Findings
+    from intarsia.engine.run import Run, TrainingResult
+    from intarsia.engine.runtime import FabricRuntime
+
+EXAMPLES = """
+[bold]Your own images and masks, no config[/]:
+intarsia train segformer_mit-b0 --data DIR --out runs/first --for "2000 steps"
+
+[bold]A config of MMSegmentation, as it is[/]:
+intarsia train my_config.py --out runs/second --set train_dataloader.batch_size=4
+
+[bold]A published recipe on your own data[/]:
+intarsia train segformer_mit-b2_8xb2-160k_ade20k-512x512 --data DIR --out runs/third --for "20k steps" --batch 8
+
+[bold]After Ctrl-C, or a crash[/]:
+intarsia train --resume runs/first
+
+All recipes: [bold]intarsia config list[/]
+"""
+SMALLEST_RUN, LARGEST_RUN, EPOCHS = 500, 20_000, 60
+"""Steps of a training on one's own data when --for is not given: so many epochs, between these bounds."""
+BATCH = 8
+PICTURES = 6
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a training is asked for, beside what goes into its config."""
+
+    name: str
+    data: Path | None
+    wishes: Wishes
+    settings: tuple[str, ...]
+    trust: bool
+    overwrite: bool
+
+
+def train(
+    recipe: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(metavar="RECIPE|CONFIG", help="A recipe (see: intarsia config list) or a config file."),
+    ] = None,
+    data: options.Data = None,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", "-o", metavar="RUN", help="Folder of the run."),
+    ] = None,
+    duration: options.For = None,
+    eval_every: options.EvalEvery = None,
+    save_every: options.SaveEvery = None,
+    batch: options.Batch = None,
+    crop: options.Crop = None,
+    workers: options.Workers = None,
+    seed: options.Seed = None,
+    weights: options.Weights = None,
+    resume: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--resume", metavar="RUN", help="Go on with an interrupted run; takes no recipe and no --out."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is in the folder.")] = False,
+    devices: options.Devices = 1,
+    device: options.Device = "auto",
+    precision: options.Precision = None,
+    settings: options.Set = None,
+    trust: options.Trust = False,
+) -> None:
+    """Train a model: a recipe on your own data, or a config file."""
+    from intarsia.cli.adjust import Wishes
+
+    wishes = Wishes(batch, crop, workers, seed, precision, duration, eval_every, save_every)
+    if resume is not None:
+        if recipe is not None or data is not None or out is not None or settings or wishes != Wishes():
+            raise ValueError(
+                "--resume RUN goes on with the run as it was begun; of other options it takes only --device"
+            )
+        _resume(resume, device)
+        return
+    if recipe is None or out is None:
+        missing = "a recipe or a config file" if recipe is None else "--out RUN, the folder for the run"
+        raise ValueError(
+            f"{missing} is missing; for example: intarsia train segformer_mit-b0 --data DIR --out runs/first"
+        )
+    request = Request(recipe, data, wishes, tuple(settings or ()), trust, overwrite)
+    _begin(request, out, devices, device, weights)
+
+
+# --- A new run ----------------------------------------------------------------------------------------------------
+
+
+def _begin(request: Request, out: Path, devices: int, device: str, weights: Path | None) -> None:
+    """Data, config, objects, training. With several devices every process comes here; the first one writes."""
+    if weights is not None and not weights.is_file():
+        raise ValueError(f"--weights {weights} does not exist")
+    if _is_first_process():
+        _make_room(out, overwrite=request.overwrite)
+    data = None if request.data is None else _prepare_data(request.data, (out / "data.yaml").resolve())
+    config = _config(request, data, devices)
+
+    from intarsia.cli.assemble import Place, checked, make_runtime
+
+    place = Place(out, devices, device, weights=weights)
+    runtime = make_runtime(checked(config), place)
+    runtime.launch()
+    config = _with_length(config, request.wishes, place, runtime)
+    _run(config, place, runtime, notes=_notes(request, config, devices))
+
+
+def _make_room(out: Path, *, overwrite: bool) -> None:
+    """Refuse a folder with a run in it, or take the run away."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise ValueError(f"--out {out} is a file; give the name of a folder")
+    taken = [out / name for name in ("weights.safetensors", "checkpoints", "run.json") if (out / name).exists()]
+    if taken and not overwrite:
+        raise ValueError(
+            f"{out} already holds a run ({taken[0].name}); go on with it by: intarsia train --resume {out}; "
+            "replace it with --overwrite; or choose another --out"
+        )
+    if overwrite:
+        for name in (
+            "weights.safetensors",
+            "run.json",
+            "metrics.jsonl",
+            "data.yaml",
+            "eval.json",
+            "eval.csv",
+            "curve.png",
+        ):
+            (out / name).unlink(missing_ok=True)
+        for name in ("checkpoints", "pictures"):
+            shutil.rmtree(out / name, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Data:
+    """The user's data: description, its file in the run's folder, and the size (height, width) of a typical image."""
+
+    description: DataDescription
+    file: Path
+    image_size: tuple[int, int]
+
+
+def _prepare_data(given: Path, file: Path) -> _Data:
+    """Let the doctor look at the data, and keep what it concludes in the run's folder."""
+    from intarsia.cli.source import typical_size, usable_data
+    from intarsia.data.description import DataDescription
+
+    if _is_first_process():
+        description, findings = usable_data(given)
+        _tell(findings)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        description.write(file)
+    else:
+        _wait_for(file)
+        description = DataDescription.read(file)
+    return _Data(description, file, typical_size(description))
+
+
+def _config(request: Request, data: _Data | None, devices: int) -> Config:
+    from intarsia import recipes
+    from intarsia.cli.adjust import settings_for, with_data
+    from intarsia.cli.source import find_config
+
+    if request.name in recipes.short_names() and data is not None:
+        config = _own_config(request.name, data)
+    elif request.name in recipes.short_names():
+        raise ValueError(f"the recipe {request.name} is for your own data: add --data DIR (images and masks)")
+    else:
+        config = find_config(request.name, trust=request.trust)
+        if data is not None:
+            config = with_data(config, data.description, data.file)
+    config = config.override(settings_for(config, request.wishes, devices=devices))
+    return config.override(request.settings)
+
+
+def _own_config(name: str, data: _Data) -> Config:
+    from intarsia import recipes
+    from intarsia.cli.adjust import dataset_values
+    from intarsia.config.reader import Config
+
+    description = data.description
+    if "train" not in description.splits:
+        raise ValueError(f"{data.file} has no train split; it has {', '.join(description.splits)}")
+    images = len(description.pairs("train"))
+    batch = min(BATCH, max(2, images))
+    values = recipes.for_data(
+        name,
+        num_classes=description.num_classes,
+        ignore_index=description.ignore_index,
+        mean=description.mean or (128.0,) * description.channels,
+        std=description.std or (64.0,) * description.channels,
+        stored_bands=description.bands == "stored",
+        image_size=data.image_size,
+        crop=recipes.default_crop(data.image_size),
+        batch=batch,
+        steps=min(max(EPOCHS * images // batch, SMALLEST_RUN), LARGEST_RUN),
+        workers=min(4, os.cpu_count() or 1),
+        data={
+            split: dataset_values(data.file, split) for split in ("train", "val", "test") if split in description.splits
+        },
+    )
+    return Config.from_values(values, file=f"recipe {name}")
+
+
+def _with_length(config: Config, wishes: Wishes, place: Place, runtime: FabricRuntime) -> Config:
+    """The config with --for, --eval-every and --save-every in it; times are measured on the real thing."""
+    from intarsia.cli.adjust import Pace, length_settings
+    from intarsia.cli.assemble import assemble, checked
+    from intarsia.engine.train import measure_step_time
+
+    @cache
+    def trial() -> Run:
+        return assemble(config, checked(config), place, runtime)
+
+    @cache
+    def seconds_per_step() -> float:
+        _say("measuring the time of a step ...")
+        return measure_step_time(trial())
+
+    loader, wrapper = config.values.get("train_dataloader") or {}, config.values.get("optim_wrapper") or {}
+    batch = loader.get("batch_size", 1) * place.devices * wrapper.get("accumulative_counts", 1)
+    pace = Pace(lambda: len(trial().pipeline), seconds_per_step)
+    return config.override(length_settings(config, wishes, pace, batch=batch))
+
+
+def _run(config: Config, place: Place, runtime: FabricRuntime, *, notes: Sequence[str] = ()) -> None:
+    from intarsia.cli.assemble import assemble, checked
+    from intarsia.engine.train import train as run_training
+
+    run = assemble(config, checked(config), place, runtime, notes=notes)
+    _announce(run)
+    result = run_training(run)
+    if runtime.rank != 0:
+        return
+    if not result.finished:
+        raise KeyboardInterrupt(f"interrupted at step {result.step}; go on with: intarsia train --resume {place.out}")
+    _say_where_things_are(run, result)
+
+
+def _resume(out: Path, device: str) -> None:
+    """Go on with the run in a folder, from its own config."""
+    from intarsia.cli.assemble import Place, checked, make_runtime
+    from intarsia.cli.source import find_config
+    from intarsia.engine.run import RunFolder
+
+    if not out.is_dir():
+        raise ValueError(f"--resume {out}: there is no such folder")
+    state = RunFolder(out).read()
+    if state.get("status") == "finished":
+        _say(f"{out} is finished: {state.get('step')} steps. Weights: {out / 'weights.safetensors'}")
+        return
+    config = find_config(str(out))
+    place = Place(out, devices=int(state.get("processes", 1)), device=device, resume=True)
+    runtime = make_runtime(checked(config), place)
+    runtime.launch()
+    _run(config, place, runtime)
+
+
+# --- What is said -------------------------------------------------------------------------------------------------
+
+
+def _tell(findings: Findings) -> None:
+    """The data in a few lines, before a training."""
+    lines = findings.lines()
+    for line in lines:
+        if not line.startswith("  ") or ": " in line.split("(")[0]:
+            _say(line)
+
+
+def _notes(request: Request, config: Config, devices: int) -> list[str]:
+    """What the user should know about the numbers of a published recipe."""
+    from intarsia import recipes
+
+    if request.name not in recipes.names():
+        return []
+    recipe = recipes.published(request.name)
+    total, published = config.values["train_dataloader"]["batch_size"] * devices, recipe.devices * recipe.batch
+    if total == published:
+        return []
+    return [
+        f"{request.name} was published with {published} images per step ({recipe.devices} devices x {recipe.batch}); "
+        f"here they are {total}. --batch {published} restores it, or scale the learning rate"
+    ]
+
+
+def _announce(run: Run) -> None:
+    length = f"{run.steps} steps of {run.batch} images, {run.steps * run.batch / len(run.pipeline):.1f} epochs"
+    where = f"{run.runtime.device}, {run.runtime.precision}"
+    _say(f"training on {len(run.pipeline)} images: {length}, on {where}; out: {run.out}")
+
+
+def _say_where_things_are(run: Run, result: TrainingResult) -> None:
+    from intarsia.cli.pictures import paint_examples
+
+    if run.validation is not None and result.weights is not None:
+        paint_examples(run.validation, result.weights, run.out / "pictures", PICTURES)
+        _say(f"pictures of {PICTURES} validation images: {run.out / 'pictures'}")
+    _say(f"next: intarsia predict {run.out} IMAGES -o OUT    intarsia eval {run.out}")
+
+
+def _say(text: str) -> None:
+    from intarsia.cli.terminal import say
+
+    if _is_first_process():
+        say(text)
+
+
+def _is_first_process() -> bool:
+    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+
+
+def _wait_for(file: Path, seconds: float = 600.0) -> None:
+    """Until the first process has written a file."""
+    until = time.monotonic() + seconds
+    while not file.is_file():
+        if time.monotonic() > until:
+            raise ValueError(f"the first process did not write {file} within {seconds:.0f} s")
+        time.sleep(0.2)

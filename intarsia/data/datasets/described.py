@@ -1,0 +1,22 @@
+"""A data set as a description file says it: what a run on a user's own data writes into its config."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from intarsia.data.datasets.folder import FolderDataset
+from intarsia.data.description import DataDescription
+
+
+def DescribedDataset(*, file: str, split: str, bands: Literal["colour", "stored"] = "colour") -> FolderDataset:  # noqa: N802
+    """The samples of one split of a data description.
+
+    file: the description (YAML). split: "train", "val" or "test". bands: how images are read; the description says it
+    too, and both must agree, since a config is also read where its data are not at hand.
+
+    Raises ValueError if the file is missing or wrong, has no such split, or reads images in another way.
+    """
+    description = DataDescription.read(file)
+    if description.bands != bands:
+        raise ValueError(f"{file} reads images as {description.bands!r}, the config as {bands!r}")
+    return description.dataset(split)

@@ -1,0 +1,88 @@
+"""Words of the shell, and the command's shape: what loads, what help says, how errors look."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+
+import pytest
+
+from intarsia.cli.arguments import prepare
+from intarsia.cli.main import explain, main
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["train", "x", "--debug"], ["--debug", "train", "x"]),
+        (["--debug", "train"], ["--debug", "train"]),
+        (["show", "--set", "a.b=1", "c=2", "f.py"], ["show", "--set", "a.b=1", "--set", "c=2", "f.py"]),
+        (["show", "--cfg-options", "a=1", "b.0.c=2"], ["show", "--cfg-options", "a=1", "--cfg-options", "b.0.c=2"]),
+        (["show", "--set", "a=1", "--json", "b=2"], ["show", "--set", "a=1", "--json", "b=2"]),
+        (["predict", "w", "--", "--debug"], ["predict", "w", "--", "--debug"]),
+    ],
+)
+def test_prepare(words: list[str], expected: list[str]) -> None:
+    assert prepare(words) == expected
+
+
+def test_help_loads_neither_torch_nor_numpy() -> None:
+    code = (
+        "import sys\nfrom intarsia.cli.main import main\nassert main(['--help']) == 0\n"
+        "print(sorted({'torch', 'numpy', 'cv2', 'PIL', 'matplotlib', 'lightning_fabric', 'yaml'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("words", [["config", "list"], ["config", "show", "fcn_r50-d8_4xb2-40k_cityscapes-512x1024"]])
+def test_looking_at_configs_loads_no_torch(words: list[str]) -> None:
+    code = f"import sys\nfrom intarsia.cli.main import main\nassert main({words}) == 0\nprint('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "False"
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["eval"], ["predict"], ["demo"], ["config"], ["data"], ["doctor"]])
+def test_every_command_has_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command, "--help"]) == 0
+    assert "Usage: intarsia" in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    from intarsia import __version__
+
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"intarsia {__version__}\n"
+
+
+def test_exceptions_become_messages_and_codes() -> None:
+    assert explain(ValueError("what to do")) == ("what to do", 2)
+    assert explain(KeyboardInterrupt()) == ("interrupted", 130)
+    message, code = explain(OSError(errno.ENOSPC, "No space left on device", "runs/a"))
+    assert code == 2
+    assert "no space left on the disk for runs/a" in message
+    assert explain(FileNotFoundError(errno.ENOENT, "No such file or directory", "x.jpg")) == (
+        "x.jpg: No such file or directory",
+        2,
+    )
+    assert "smaller --batch" in explain(RuntimeError("CUDA out of memory. Tried to allocate"))[0]
+    message, code = explain(RuntimeError("boom"))
+    assert code == 1
+    assert "doctor --report" in message
+
+
+def test_debug_lets_the_exception_through() -> None:
+    with pytest.raises(ValueError, match="unknown recipe"):
+        main(["config", "show", "fcn_r5", "--debug"])
+
+
+def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "Everything required is there" in out
+    assert 'pip install "intarsia[timm]"' in out or "timm" in out
+    assert main(["doctor", "--report"]) == 0
+    report = capsys.readouterr().out
+    assert report.startswith("```")
+    assert "torch: " in report

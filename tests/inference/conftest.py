@@ -1,0 +1,76 @@
+"""Small stand-ins for real models: a task that predicts by the brightness of the red channel."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from intarsia.inference.predictor import Predictor
+from intarsia.spec import InferenceSpec
+
+CLASSES = ("dark", "middle", "bright")
+PALETTE = ((10, 20, 30), (0, 158, 115), (240, 228, 66))
+
+
+class Preprocess(nn.Module):
+    def __init__(self, divisor: int = 8) -> None:
+        super().__init__()
+        self.divisor = divisor
+
+    def forward(self, images: Tensor, sizes, *, train: bool) -> Tensor:
+        assert not train
+        if images.shape[1] != 3:
+            raise ValueError(f"the images have {images.shape[1]} channels, expected 3")
+        height, width = images.shape[2:]
+        return F.pad(images.float() / 255, (0, -width % self.divisor, 0, -height % self.divisor))
+
+
+class Thirds(nn.Module):
+    """Logits (N, 3, H / stride, W / stride), or one: how near the mean red of a cell is to 1/6, 1/2 and 5/6."""
+
+    def __init__(self, stride: int = 1, single: bool = False) -> None:
+        super().__init__()
+        self.stride, self.single = stride, single
+        self.centres = nn.Parameter(torch.tensor([1.0, 3.0, 5.0]) / 6)
+
+    def forward(self, images: Tensor) -> Tensor:
+        red = F.avg_pool2d(images[:, :1], self.stride)
+        if self.single:
+            return 10 * (red - 0.5)
+        return -10 * (red - self.centres.view(1, 3, 1, 1)).abs()
+
+
+class Task(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.preprocess = Preprocess()
+        self.model = model
+
+
+@pytest.fixture
+def make_predictor():
+    def make(*, stride=1, single=False, transforms=(), model=None, classes=None, **settings):
+        if single:
+            settings.setdefault("threshold", 0.5)
+        names = classes or (CLASSES[:2] if single else CLASSES)
+        return Predictor(
+            Task(model or Thirds(stride, single)),
+            inference=InferenceSpec(num_classes=len(names), **settings),
+            transforms=transforms,
+            classes=names,
+            palette=PALETTE[: len(names)],
+        )
+
+    return make
+
+
+@pytest.fixture
+def bands_image():
+    """(40, 60, 3): three vertical bands, dark, middle, bright."""
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[:, :, 0] = np.repeat([20, 128, 240], 20)
+    image[:, :, 1] = 77
+    return image

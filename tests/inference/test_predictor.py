@@ -1,0 +1,229 @@
+"""One image or many, from anything a user has, into Predictions."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from intarsia.contracts import Batch, Sample, SampleMeta
+from intarsia.data.transforms.resize import Resize
+from intarsia.inference.prediction import Prediction
+from intarsia.inference.predictor import Predictions, Predictor
+from intarsia.spec import InferenceSpec
+
+EXPECTED = np.repeat([0, 1, 2], 20)[None].repeat(40, axis=0)
+
+
+def test_one_image_in_every_form(make_predictor, bands_image, tmp_path):
+    predictor = make_predictor()
+    Image.fromarray(bands_image).save(tmp_path / "bands.png")
+    alpha = np.dstack([bands_image, np.zeros((40, 60), np.uint8)])
+    forms = {
+        "array": bands_image,
+        "view": np.ascontiguousarray(bands_image[:, ::-1])[:, ::-1],
+        "alpha": alpha,
+        "pil": Image.fromarray(bands_image),
+        "pil rgba": Image.fromarray(alpha),
+        "tensor": torch.from_numpy(bands_image).permute(2, 0, 1),
+        "path": tmp_path / "bands.png",
+        "string": str(tmp_path / "bands.png"),
+    }
+    for form, image in forms.items():
+        prediction = predictor.predict(image)
+        assert isinstance(prediction, Prediction), form
+        assert np.array_equal(prediction.label, EXPECTED), form
+        assert np.array_equal(prediction.image, bands_image), form
+    assert predictor.predict(tmp_path / "bands.png").name == "bands"
+    assert np.array_equal(predictor.predict(bands_image[:, :, 0]).label, EXPECTED)
+    assert np.array_equal(predictor.predict(Image.fromarray(bands_image[:, :, 0])).label, EXPECTED)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((4, 4, 3), np.float32), r"float32.*multiply by 255"),
+        (np.zeros((4, 4, 3), np.uint16), "uint16"),
+        (np.zeros((3, 40, 40), np.uint8), r"transpose\(1, 2, 0\)"),
+        (np.zeros((0, 4, 3), np.uint8), "with pixels in it"),
+        (np.zeros((4, 4, 7), np.uint8), "1, 3 or 4 channels"),
+        (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), r"predict\(list\(batch\)\)"),
+        ("absent.png", "absent.png"),
+    ],
+)
+def test_what_is_no_image_is_refused_with_the_fix(make_predictor, image, message):
+    with pytest.raises(ValueError, match=message):
+        make_predictor().predict(image)
+
+
+@pytest.mark.parametrize("stride", [1, 4])
+@pytest.mark.parametrize("scale", [None, (90, 90), (33, 33)])
+def test_labels_come_back_at_the_original_size(make_predictor, bands_image, stride, scale):
+    transforms = [] if scale is None else [Resize(scale=scale, keep_ratio=True)]
+    label = make_predictor(stride=stride, transforms=transforms).predict(bands_image).label
+    assert label.shape == (40, 60)
+    assert label.dtype == np.uint8
+    x = np.arange(60)  # cells on a border between bands, or with the padding, hold some of both
+    clear = (np.abs(x - 19.5) > 5) & (np.abs(x - 39.5) > 5) & (x < 52)
+    assert np.array_equal(label[:32, clear], EXPECTED[:32, clear])
+
+
+def test_a_flipping_transform_is_undone(make_predictor, bands_image):
+    def flip(sample: Sample, rng) -> Sample:
+        meta = SampleMeta(sample.meta.name, original_size=sample.meta.original_size, flips=("horizontal",))
+        return Sample(sample.image[:, ::-1], meta=meta)
+
+    assert np.array_equal(make_predictor(transforms=[flip]).predict(bands_image).label, EXPECTED)
+
+
+def test_one_logit_tells_two_classes_apart(make_predictor, bands_image):
+    predictor = make_predictor(single=True, threshold=0.9)
+    prediction = predictor.predict(bands_image, probabilities=True, confidence=True)
+    assert np.array_equal(prediction.label, EXPECTED == 2)
+    assert prediction.probabilities.shape == (2, 40, 60)
+    np.testing.assert_allclose(prediction.probabilities.sum(axis=0), 1, atol=1e-6)
+    taken = np.take_along_axis(prediction.probabilities, prediction.label[None].astype(int), 0)[0]
+    np.testing.assert_allclose(prediction.confidence, taken, atol=1e-6)
+    named = make_predictor(single=True, classes=("crack",))
+    assert named.classes == ("background", "crack")
+
+
+def test_probabilities_on_request(make_predictor, bands_image):
+    plain = make_predictor().predict(bands_image)
+    assert plain.probabilities is None
+    assert plain.confidence is None
+    full = make_predictor(stride=2).predict(bands_image, probabilities=True, confidence=True)
+    assert full.probabilities.dtype == full.confidence.dtype == np.float32
+    np.testing.assert_allclose(full.probabilities.max(axis=0), full.confidence, atol=1e-6)
+
+
+def test_batches_of_different_sizes(make_predictor, bands_image):
+    """Evaluation's way: several padded images at once, each back at its own size."""
+    images = torch.zeros(2, 3, 40, 64, dtype=torch.uint8)
+    images[0, :, :, :60] = torch.from_numpy(bands_image).permute(2, 0, 1)
+    images[1, 0, :16, :24] = 240
+    metas = (SampleMeta("a", original_size=(40, 60)), SampleMeta("b", original_size=(33, 47)))
+    first, second = make_predictor().predict_batch(Batch(images, None, ((40, 60), (16, 24)), metas))
+    assert np.array_equal(first.numpy(), EXPECTED)
+    assert second.shape == (33, 47)
+    assert (second == 2).all()
+
+
+def test_streams_are_lazy_and_in_order(make_predictor, bands_image):
+    drawn = []
+
+    def frames():
+        for index in range(20):
+            drawn.append(index)
+            frame = bands_image.copy()
+            frame[0, 0, 0] = 20 if index % 2 else 240
+            yield frame
+
+    predictions = make_predictor().predict(frames())
+    assert isinstance(predictions, Predictions)
+    assert drawn == []
+    first = next(predictions)
+    assert first.label[0, 0] == 2
+    assert len(drawn) <= 3
+    rest = list(predictions)
+    assert [prediction.label[0, 0] for prediction in rest] == [0, 2] * 9 + [0]
+    assert [p.name for p in (first, *rest)] == [f"image_{index:05d}" for index in range(20)]
+    assert predictions.total is None
+
+
+def test_abandoned_streams_leave_no_thread(make_predictor, bands_image):
+    predictions = make_predictor().predict([bands_image] * 50)
+    next(predictions)
+    predictions.close()
+    del predictions
+    for thread in threading.enumerate():
+        if thread.name.startswith("intarsia-decode"):
+            thread.join(timeout=5)
+            assert not thread.is_alive()
+
+
+def test_broken_images_do_not_stop_a_folder(make_predictor, bands_image, tmp_path):
+    for name in ("a2.png", "a10.png", "deep/er/a1.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(bands_image).save(tmp_path / name)
+    whole = (tmp_path / "a2.png").read_bytes()
+    (tmp_path / "a3.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "a4.jpg").write_bytes(b"")
+    (tmp_path / "notes.txt").write_text("not an image")
+    predictions = make_predictor().predict(tmp_path)
+    assert predictions.total == 5
+    assert [prediction.name for prediction in predictions] == ["a2", "a10", "deep/er/a1"]
+    assert [path for path, _ in predictions.failures] == [str(tmp_path / "a3.png"), str(tmp_path / "a4.jpg")]
+    assert all(reason and str(tmp_path) not in reason for _, reason in predictions.failures)
+    assert predictions.skipped == {".txt": 1}
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only" / "x.png").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"not one of 1 images could be used.*x\.png"):
+        list(make_predictor().predict(tmp_path / "only"))
+
+
+def test_images_that_do_not_fit_the_model_are_set_aside(make_predictor, bands_image):
+    predictor = make_predictor()
+    predictor.bands = "stored"
+    predictions = predictor.predict([bands_image, bands_image[:, :, :1], bands_image])
+    assert len(list(predictions)) == 2
+    assert predictions.failures == [("image_00001", "the images have 1 channels, expected 3")]
+
+
+def test_concurrent_calls_do_not_disturb_one_another(make_predictor):
+    predictor = make_predictor(stride=2)
+    images = [np.full((24 + index % 5, 30 + index % 7, 3), 13 * index % 256, np.uint8) for index in range(40)]
+    alone = [predictor.predict(image).label for image in images]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda image: predictor.predict(image).label, images))
+    assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
+
+
+def test_a_task_in_training_is_put_to_evaluation(make_predictor, bands_image):
+    predictor = make_predictor()
+    predictor.task.train()
+    assert np.array_equal(predictor.predict(bands_image).label, EXPECTED)
+    assert not predictor.task.training
+
+
+class _Broken(nn.Module):
+    def forward(self, images):
+        return torch.full((images.shape[0], 3, *images.shape[2:]), torch.nan)
+
+
+def test_values_that_are_not_finite_are_said_once_by_name(make_predictor, bands_image, tmp_path):
+    Image.fromarray(bands_image).save(tmp_path / "photo.png")
+    predictor = make_predictor(model=_Broken())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            predictor.predict(tmp_path / "photo.png")
+    assert [str(entry.message) for entry in caught] == [
+        "photo: the network gave nan or infinity; its labels mean nothing there"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"classes": ("a", "b")}, "one logit for each of 2 classes, found 3"),
+        ({"threshold": 0.5, "classes": ("a", "b")}, "remove the threshold"),
+    ],
+)
+def test_classes_and_logits_must_fit(make_predictor, bands_image, settings, message):
+    with pytest.raises(ValueError, match=message):
+        make_predictor(**settings).predict(bands_image)
+
+
+def test_sliding_windows_are_refused(make_predictor):
+    task = make_predictor().task
+    with pytest.raises(ValueError, match=r"found 'slide'.*test_cfg\.mode"):
+        Predictor(task, inference=InferenceSpec(mode="slide"), classes=("a",), palette=((0, 0, 0),))
+    with pytest.raises(ValueError, match="2 names, 1 colours"):
+        Predictor(task, inference=InferenceSpec(), classes=("a", "b"), palette=((0, 0, 0),))
