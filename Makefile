@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 # Two test processes, one thread each: on a small machine more threads only wait for one another.
 TESTENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help install demo test lint types unit slow golden docs bench clean
+.PHONY: help install demo test lint types unit slow docs bench clean
 
 help:            ## what can be made
 	@grep -hE '^[a-z]+: .*##|^[a-z]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -44,11 +44,8 @@ slow: $(STAMP)   ## slow tests: whole command lines, trainings
 	@echo "== pytest, the slow group"
 	@$(TESTENV) $(BIN)/python -m pytest -n 2 -q -m slow
 
-golden: $(STAMP)  ## table of agreement with the reference numbers
-	@$(TESTENV) $(BIN)/python -m tests.golden.table
-
 docs: $(STAMP)   ## write the generated pages of docs/ again
-	@$(BIN)/python -m intarsia.config.vocabulary docs/vocabulary.md
+	@$(BIN)/python scripts/vocabulary.py
 
 bench: $(STAMP)  ## all measurements of benchmarks/, minutes each
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -70,6 +70,7 @@ TABLE: dict[str, dict[str, str]] = {
         "RandomCrop": "intarsia.data.transforms.geometry:RandomCrop",
         "RandomFlip": "intarsia.data.transforms.geometry:RandomFlip",
         "RandomResize": "intarsia.data.transforms.resize:RandomResize",
+        "RandomScale": "intarsia.data.transforms.scale:RandomScale",
         "Resize": "intarsia.data.transforms.resize:Resize",
         "ResizeShortestEdge": "intarsia.data.transforms.resize:ResizeShortestEdge",
         "ResizeToMultiple": "intarsia.data.transforms.resize:ResizeToMultiple",

@@ -76,12 +76,14 @@ def paint(
     save_picture(file, picture)
 
 
-def paint_examples(validation: Validation, weights: Path, folder: Path, count: int) -> None:
-    """The first images of the validation data, under the weights of a finished training."""
+def paint_examples(validation: Validation, weights: Path, folder: Path, most: int) -> int:
+    """The first images of the validation data, under the weights of a finished training; how many."""
     predictor = validation.predictor
     apply_state(predictor.task.model, load_state(weights))  # type: ignore[arg-type]
-    for index in range(min(count, len(validation.pipeline))):
+    count = min(most, len(validation.pipeline))
+    for index in range(count):
         paint_one(predictor, validation.pipeline, index, folder)
+    return count
 
 
 def paint_one(predictor: Predictor, pipeline: Pipeline, index: int, folder: Path) -> None:

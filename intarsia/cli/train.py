@@ -113,10 +113,11 @@ def _begin(request: Request, out: Path, devices: int, device: str, weights: Path
     """Data, config, objects, training. With several devices every process comes here; the first one writes."""
     if weights is not None and not weights.is_file():
         raise ValueError(f"--weights {weights} does not exist")
+    base = _base(request)
     if _is_first_process():
         _make_room(out, overwrite=request.overwrite)
     data = None if request.data is None else _prepare_data(request.data, (out / "data.yaml").resolve())
-    config = _config(request, data, devices)
+    config = _config(request, base, data, devices)
 
     from intarsia.cli.assemble import Place, checked, make_runtime
 
@@ -179,19 +180,27 @@ def _prepare_data(given: Path, file: Path) -> _Data:
     return _Data(description, file, typical_size(description))
 
 
-def _config(request: Request, data: _Data | None, devices: int) -> Config:
+def _base(request: Request) -> Config | None:
+    """The config that is named; None for a recipe that becomes one through the data."""
     from intarsia import recipes
-    from intarsia.cli.adjust import settings_for, with_data
     from intarsia.cli.source import find_config
 
-    if request.name in recipes.short_names() and data is not None:
-        config = _own_config(request.name, data)
-    elif request.name in recipes.short_names():
+    if request.name not in recipes.short_names():
+        return find_config(request.name, trust=request.trust)
+    if request.data is None:
         raise ValueError(f"the recipe {request.name} is for your own data: add --data DIR (images and masks)")
+    return None
+
+
+def _config(request: Request, base: Config | None, data: _Data | None, devices: int) -> Config:
+    """The config of the run, but for its length."""
+    from intarsia.cli.adjust import settings_for, with_data
+
+    if data is None:
+        assert base is not None
+        config = base
     else:
-        config = find_config(request.name, trust=request.trust)
-        if data is not None:
-            config = with_data(config, data.description, data.file)
+        config = _own_config(request.name, data) if base is None else with_data(base, data.description, data.file)
     config = config.override(settings_for(config, request.wishes, devices=devices))
     return config.override(request.settings)
 
@@ -213,7 +222,6 @@ def _own_config(name: str, data: _Data) -> Config:
         mean=description.mean or (128.0,) * description.channels,
         std=description.std or (64.0,) * description.channels,
         stored_bands=description.bands == "stored",
-        image_size=data.image_size,
         crop=recipes.default_crop(data.image_size),
         batch=batch,
         steps=min(max(EPOCHS * images // batch, SMALLEST_RUN), LARGEST_RUN),
@@ -316,8 +324,8 @@ def _say_where_things_are(run: Run, result: TrainingResult) -> None:
     from intarsia.cli.pictures import paint_examples
 
     if run.validation is not None and result.weights is not None:
-        paint_examples(run.validation, result.weights, run.out / "pictures", PICTURES)
-        _say(f"pictures of {PICTURES} validation images: {run.out / 'pictures'}")
+        count = paint_examples(run.validation, result.weights, run.out / "pictures", PICTURES)
+        _say(f"pictures of {count} validation images: {run.out / 'pictures'}")
     _say(f"next: intarsia predict {run.out} IMAGES -o OUT    intarsia eval {run.out}")
 
 

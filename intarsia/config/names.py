@@ -125,8 +125,8 @@ PREFIXES = {"img_path": "images", "seg_map_path": "labels", "img_path2": "images
 
 GEOMETRY = frozenset({
     "BioMedical3DPad", "BioMedical3DRandomCrop", "BioMedical3DRandomFlip", "Pad", "RandomChoiceResize", "RandomCrop",
-    "RandomFlip", "RandomMosaic", "RandomResize", "RandomRotFlip", "RandomRotate", "Resize", "ResizeShortestEdge",
-    "ResizeToMultiple", "SegRescale",
+    "RandomFlip", "RandomMosaic", "RandomResize", "RandomRotFlip", "RandomRotate", "RandomScale", "Resize",
+    "ResizeShortestEdge", "ResizeToMultiple", "SegRescale",
 })  # fmt: skip
 """Transforms that move pixels: labels loaded after one of them keep the size of their file."""
 

@@ -100,7 +100,7 @@ class LabelTable:
         Raises ValueError for values outside the table (unless `outside` allows them) and for content that is no label.
         """
         if array.dtype.kind == "b":
-            array = array.view(np.uint8)
+            array = array.astype(np.uint8)  # not view(): Pillow stores True as the byte 255
         if array.dtype.kind not in "iu" or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
             raise ValueError(
                 f"{file}: a label must be (H, W) integers or (H, W, 3) colours, "

@@ -207,10 +207,12 @@ def _unchanged(batch: Any) -> Any:
 
 
 def _start_worker(number: int) -> None:
-    # One core per worker, and Ctrl-C is for the main process, which saves before it ends the workers.
+    # One core per worker. Signals to stop, which shells and schedulers send to every process, are for the main process:
+    # it saves and then ends the workers; should it die, they notice and end by themselves.
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _check_partition(batch_size: int, workers: int, rank: int, world_size: int) -> None:

@@ -29,7 +29,6 @@ def own_config(
     mean: tuple[float, ...],
     std: tuple[float, ...],
     stored_bands: bool,
-    image_size: tuple[int, int],
     crop: tuple[int, int],
     batch: int,
     steps: int,
@@ -41,13 +40,13 @@ def own_config(
     parts: (number of logits, bands) -> backbone and heads.
     num_classes: 1 stands for one foreground on a background: one logit, trained with sigmoid cross entropy.
     stored_bands: images are taken as they are stored, not as 8-bit RGB.
-    image_size, crop: (height, width), of a typical image and of what is trained on.
+    crop: (height, width) of what is trained on.
     data: split -> dataset values without their pipelines; "train", and "val" or "test" or both.
     """
     load = {"type": "LoadImageFromFile", **({"color_type": "unchanged"} if stored_bands else {})}
     model = {"type": "EncoderDecoder", **parts(num_classes, len(mean)), "train_cfg": {}, "test_cfg": {"mode": "whole"}}
     model["data_preprocessor"] = preprocessor(crop, mean=mean, std=std, ignore_index=ignore_index)
-    train = _train_pipeline(load, image_size, crop, ignore_index, colour=not stored_bands)
+    train = _train_pipeline(load, crop, ignore_index, colour=not stored_bands)
     config: Config = {
         "model": fit_heads(model, num_classes, ignore_index),
         "train_dataloader": {
@@ -108,14 +107,11 @@ def _fit_head(head: Config, num_classes: int, ignore_index: int) -> Config:
     return fitted
 
 
-def _train_pipeline(
-    load: Config, image_size: tuple[int, int], crop: tuple[int, int], ignore_index: int, *, colour: bool
-) -> list[Config]:
-    height, width = image_size
+def _train_pipeline(load: Config, crop: tuple[int, int], ignore_index: int, *, colour: bool) -> list[Config]:
     return [
         load,
         {"type": "LoadAnnotations"},
-        {"type": "RandomResize", "scale": (width, height), "ratio_range": (0.5, 2.0), "keep_ratio": True},
+        {"type": "RandomScale", "ratio_range": (0.5, 2.0)},
         {"type": "RandomCrop", "crop_size": crop, "cat_max_ratio": 0.75, "ignore_index": ignore_index},
         {"type": "RandomFlip", "prob": 0.5},
         *([{"type": "PhotoMetricDistortion"}] if colour else []),

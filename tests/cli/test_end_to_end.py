@@ -191,15 +191,16 @@ def missing_folder(folder: Path, run: Path) -> list[str]:
 def no_pairs(folder: Path, run: Path) -> list[str]:
     binary(folder / "data")
     for mask in (folder / "data" / "masks").iterdir():
-        mask.rename(mask.with_name(f"other_{mask.name}"))
-    return ["train", "fast_scnn", "--data", str(folder / "data"), "--out", str(folder / "run")]
+        mask.rename(mask.with_name(f"scan{ord(mask.stem)}x.png"))
+    words = ["train", "fast_scnn", "--data", str(folder / "data"), "--out", str(folder / "run"), "--for", "1 step"]
+    return [*words, *FAST]
 
 
 def empty_split(folder: Path, run: Path) -> list[str]:
     binary(folder / "data")
     (folder / "none.txt").write_text("")
     text = "root: data\nclasses: [a]\nlabels: {0: background, 255: a}\nsplits:\n"
-    splits = "  train: {images: images, labels: masks, names: ../none.txt}\n"
+    splits = "  train: {images: images, labels: masks, list: ../none.txt}\n"
     (folder / "data.yaml").write_text(text + splits)
     return ["train", "fast_scnn", "--data", str(folder / "data.yaml"), "--out", str(folder / "run")]
 
@@ -266,9 +267,9 @@ def no_data(folder: Path, run: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("case", "said"),
     [
-        (missing_folder, ["nothing", "does not exist"]),
+        (missing_folder, ["no folder", "nothing"]),
         (no_pairs, ["images", "masks"]),
-        (empty_split, ["train", "empty"]),
+        (empty_split, ["train", "no image with a label"]),
         (label_out_of_range, ["7", "0.png"]),
         (broken_image, ["3.png", "cannot be read"]),
         (unknown_recipe, ["fast_scnn", "config list"]),

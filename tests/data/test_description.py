@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
@@ -264,10 +264,10 @@ def descriptions(draw: st.DrawFn) -> DataDescription:
     labels = draw(st.dictionaries(values, targets, max_size=12))
     labels[draw(values)] = classes[0]
     words = st.text("abz_-./ ", min_size=1, max_size=8).filter(lambda text: text.strip(". /") == text)
+    folder = words.filter(lambda text: PurePosixPath(text).as_posix() == text)
     suffixes = st.lists(words, min_size=1, max_size=2).map(tuple)
-    source = Source(
-        draw(words), draw(st.none() | words), draw(suffixes), draw(suffixes), draw(words), "", draw(st.booleans())
-    )
+    folders = draw(folder), draw(st.none() | folder)
+    source = Source(*folders, draw(suffixes), draw(suffixes), draw(words), "", draw(st.booleans()))
     if source.labels is None:
         source = Source(source.images, None, source.image_suffix, image_prefix=source.image_prefix)
     train = FolderSplit(source, draw(st.none() | words), draw(suffixes), draw(st.sampled_from(["error", "skip"])))

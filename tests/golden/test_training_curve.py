@@ -38,8 +38,8 @@ def read(path: Path, size: list[int], *, label: bool) -> torch.Tensor:
 
 def test_every_loss_of_every_step(recipe: dict[str, Any], realdata: Path) -> None:
     task = building.task({**recipe["model"], "data_preprocessor": recipe["preprocessor"]}, preprocess=None)
-    filling.fill(task.model)
-    without_randomness(task.double().train())
+    filling.fill(task.double().model)  # in this order: weights filled in single precision would be rounded
+    without_randomness(task.train())
     images = [read(realdata / name, recipe["resize"], label=False) for name in recipe["images"]]
     labels = [read(realdata / name, recipe["resize"], label=True) for name in recipe["labels"]]
     optimizer = torch.optim.SGD(task.parameters(), lr=0.0, momentum=0.9, weight_decay=4e-5)

@@ -80,7 +80,6 @@ def own(name: str, **changes: Any) -> dict[str, Any]:
         "mean": (120.0, 110.0, 100.0),
         "std": (60.0, 60.0, 60.0),
         "stored_bands": False,
-        "image_size": (360, 480),
         "crop": (352, 480),
         "batch": 8,
         "steps": 400,
