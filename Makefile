@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 demo: $(STAMP)   ## train on drawn street scenes and show the result (3 minutes on 2 cores)
-	$(BIN)/intarsia demo --out demo
+	$(BIN)/intarsia demo --out demo --overwrite
 
 test: lint types unit slow  ## ruff, mypy, pytest: what CI runs
 

@@ -138,7 +138,9 @@ class UnknownPart(ValueError):
             message = f"unknown {kind} {name!r}"
             if self.suggestions:
                 message += f"; did you mean {' or '.join(map(repr, self.suggestions))}?"
-            message += f" Your own {kind} can be named by its import path: type='mypackage.module:{_bare(name) or 'Name'}'."
+            message += (
+                f" Your own {kind} can be named by its import path: type='mypackage.module:{_bare(name) or 'Name'}'."
+            )
         super().__init__(message)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from intarsia import catalog
 from intarsia.config.fate import Fate
 from intarsia.config.lower import VARIABLE, lower_all
-from intarsia.config.names import HOOKS, VISUALISERS, argument_name
+from intarsia.config.names import HOOKS, VISUALISERS
 from intarsia.config.reader import Config
 from intarsia.config.vocabulary import AREAS
 
@@ -129,20 +129,21 @@ def parts(counts: Counts) -> Iterator[str]:
         for name in counts.parts(kind):
             found = counts.keys[f"{kind} {name}"]
             here = name in catalog.TABLE.get(kind, {})
-            args = sorted(key for key in found if key != "type")
-            rows.append(
-                (f"`{name}`", "yes" if here else "not yet", str(max(found.values())), _arguments(kind, args, found))
-            )
+            fates = {key: counts.fates[f"{kind} {name}", key] for key in sorted(found) if key != "type"}
+            rows.append((f"`{name}`", "yes" if here else "not yet", str(max(found.values())), _arguments(fates, found)))
         if rows:
             yield from (f"### {kind}", "")
             yield from table(rows, kind, "in Intarsia", "configs", "arguments")
 
 
-def _arguments(kind: str, keys: list[str], found: Counter[str]) -> str:
+def _arguments(fates: Mapping[str, Fate], found: Counter[str]) -> str:
     written = []
-    for key in keys:
-        target = argument_name(kind, key)
-        written.append(f"`{key}` ({found[key]})" if target == key else f"`{key}` → `{target}` ({found[key]})")
+    for key, fate in fates.items():
+        target = fate.text.removeprefix("argument ").removeprefix("arguments ")
+        if fate.outcome == "lowered":
+            written.append(f"`{key}` ({found[key]})" if target == f"`{key}`" else f"`{key}` → {target} ({found[key]})")
+        else:
+            written.append(f"`{key}` ({found[key]}, {said(fate)})")
     return ", ".join(written) or "none"
 
 

@@ -26,7 +26,6 @@ import math
 from collections.abc import Sequence
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 
 from intarsia.contracts import FeatureSpec
@@ -203,7 +202,8 @@ class MixVisionTransformer(nn.Module):
             norm=norm,
             activation=activation,
         )
-        drop_path_rates = iter(torch.linspace(0, drop_path_rate, sum(num_layers)).tolist())
+        last = max(sum(num_layers) - 1, 1)
+        drop_path_rates = iter([drop_path_rate * i / last for i in range(sum(num_layers))])
         self.layers = nn.ModuleList()
         levels: list[FeatureSpec] = []
         stride = 1

@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
-RECIPE = "segformer_mit-b0"
-TRAINING = ("--for", "600 steps", "--batch", "8", "--seed", "1")
+RECIPE = "small_r18"
+TRAINING = ("--for", "900 steps", "--batch", "4", "--workers", "1", "--seed", "1")
 GOAL = 0.80
 
 

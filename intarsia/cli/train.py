@@ -171,7 +171,7 @@ def _prepare_data(given: Path, file: Path) -> _Data:
 
     if _is_first_process():
         description, findings = usable_data(given)
-        _tell(findings)
+        _tell(description, findings)
         file.parent.mkdir(parents=True, exist_ok=True)
         description.write(file)
     else:
@@ -290,12 +290,15 @@ def _resume(out: Path, device: str) -> None:
 # --- What is said -------------------------------------------------------------------------------------------------
 
 
-def _tell(findings: Findings) -> None:
-    """The data in a few lines, before a training."""
-    lines = findings.lines()
-    for line in lines:
-        if not line.startswith("  ") or ": " in line.split("(")[0]:
-            _say(line)
+def _tell(description: DataDescription, findings: Findings) -> None:
+    """The data in a few lines, before a training; the whole is what `intarsia data check` prints."""
+    splits = ", ".join(f"{split.name} {split.pairs}" for split in findings.splits)
+    classes = ", ".join(description.classes[:12]) + (", ..." if description.num_classes > 12 else "")
+    _say(f"data: {splits} images; {description.num_classes} classes: {classes}")
+    for finding in findings.warnings:
+        _say(f"warning: {finding.text}" + (f" ({finding.advice})" if finding.advice else ""))
+    for note in findings.notes:
+        _say(f"note: {note}")
 
 
 def _notes(request: Request, config: Config, devices: int) -> list[str]:

@@ -7,7 +7,8 @@ from typing import Any
 
 from intarsia.config.fate import Fate, bare
 from intarsia.config.fields import Context, Fields, nearest, shown
-from intarsia.config.names import NORMS, argument_name, kind_of
+from intarsia.config.names import CHILDREN, NORMS, WITHOUT_EFFECT, argument_name, kind_of
+from intarsia.config.vocabulary import AREAS
 from intarsia.spec import Component
 
 SKIPPED = {"type", "_scope_"}
@@ -39,11 +40,35 @@ def arguments(context: Context, kind: str, name: str, values: Mapping[str, Any],
             weights(context, key, item, at, part=path.removeprefix("model."))
         elif key == "conv_cfg" and item is None:
             context.saw(at, f"{kind} {bare(name)}", key, Fate("no effect", "None is an ordinary convolution"))
+        elif (bare(name), key) in WITHOUT_EFFECT:
+            context.saw(at, f"{kind} {bare(name)}", key, WITHOUT_EFFECT[bare(name), key])
+        elif (bare(name), key) == ("HRNet", "extra") and isinstance(item, Mapping):
+            args |= _stages(context, item, at)
         else:
             if target in args:
                 context.problem(at, f"{key!r} says the same as another key here", f"Both are {target!r}; keep one")
             see(context, kind, name, str(key), at)
+            known = len(context.pretrained)
             args[target] = argument(context, str(key), item, at)
+            child = CHILDREN.get((bare(name), key), str(key))
+            place, moved = at.removeprefix("model."), f"{path.removeprefix('model.')}.{child}"
+            context.pretrained[known:] = [(moved + part[len(place) :], of) for part, of in context.pretrained[known:]]
+    return args
+
+
+def _stages(context: Context, values: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """HRNet's `extra`, a dict for each stage, as arguments with an entry for each stage."""
+    context.saw(path, "backbone HRNet", "extra", Fate("lowered", "arguments `channels`, `num_blocks`, `num_modules`"))
+    extra = Fields(context, path, values, "HRNet: extra")
+    args: dict[str, Any] = {"channels": (), "num_blocks": (), "num_modules": ()}
+    for number, name in enumerate((name for name in AREAS["HRNet: extra"] if name in extra), start=1):
+        stage = Fields(context, extra.at(name), extra.get(name), "HRNet: a stage of extra")
+        block = "BOTTLENECK" if number == 1 else "BASIC"
+        if stage.get("block", block) != block:
+            context.problem(stage.at("block"), f"expected {block!r} in {name}, found {stage.get('block')!r}")
+        for key, argument in zip(("num_channels", "num_blocks", "num_modules"), args, strict=True):
+            value = stage.require(key, None, present=extra.get(name))
+            args[argument] += (tuple(value) if isinstance(value, list | tuple) else value,)
     return args
 
 

@@ -115,6 +115,14 @@ LOSS_NAMES = {
 }
 """Loss -> its name in the log; the others are "loss_" and their name in small letters ("loss_dice")."""
 
+WITHOUT_EFFECT: dict[tuple[str, str], Fate] = {
+    ("BiSeNetV1", "align_corners"): nothing("the context is enlarged by its nearest neighbours"),
+}
+"""(Part, key) -> why the key changes nothing, though published configs write it."""
+
+CHILDREN: dict[tuple[str, str], str] = {("BiSeNetV1", "backbone_cfg"): "context_path.backbone"}
+"""(Part, key) -> the module inside the part that the key describes, where that does not have the key for a name."""
+
 DEFAULT_THRESHOLD = 0.3
 """Of a single logit's probability, where the config says nothing."""
 
@@ -167,6 +175,7 @@ FAMILIES: dict[str, tuple[int, bool]] = {
 _SUFFIXES = (("norm_cfg", "norm"), ("act_cfg", "activation"), ("conv_cfg", "conv"))
 _RENAMED = {
     "any": {"with_cp": "checkpoint_activations"},
+    "backbone": {"backbone_cfg": "backbone"},
     "norm": {"type": "kind"},
     "activation": {"type": "kind"},
     "metric": {"iou_metrics": "metrics"},

@@ -118,6 +118,16 @@ AREAS: dict[str, Area] = {
         "loss_dice": to("argument `training`", _DICT),
         "kernel_generate_head": to("argument `kernel_generate_head`; its losses to losses", _DICT),
     },
+    "HRNet: extra": {
+        f"stage{number}": to("arguments `channels`, `num_blocks`, `num_modules`", _DICT) for number in range(1, 5)
+    },
+    "HRNet: a stage of extra": {
+        "num_channels": to("argument `channels`", "Sequence[int]"),
+        "num_blocks": to("argument `num_blocks`", "Sequence[int]"),
+        "num_modules": to("argument `num_modules`", "int"),
+        "num_branches": nothing("num_channels has one entry for each"),
+        "block": to("must be 'BOTTLENECK' in the first stage and 'BASIC' in the others, as they are built", "str"),
+    },
     "loss": _SCOPE
     | {
         "type": to("what it is"),

@@ -66,7 +66,7 @@ def one_step(
     for part in range(run.parts):
         with waiting():
             batch = next(batches).to(run.runtime.device)
-        seed_torch(run.seed, step * run.parts + part, run.runtime.rank)
+        seed_torch(run.runtime.device, run.seed, step * run.parts + part, run.runtime.rank)
         with model.gradients_later(part < run.parts - 1):
             terms = model(batch)
             loss = torch.stack([term.weight * term.value for term in terms if term.weight]).sum()
@@ -94,12 +94,15 @@ def load(run: Run, step: int) -> Iterator[Batch]:
     )
 
 
-def seed_torch(seed: int, part: int, rank: int) -> None:
+def seed_torch(device: torch.device, seed: int, part: int, rank: int) -> None:
     """Make dropout and the like a function of the run's seed, the number of the part and the process, and nothing else.
 
     Comes after the batch was loaded: a data loader draws from the same generator when it starts.
     """
-    torch.manual_seed(int(np.random.SeedSequence((seed, part, rank)).generate_state(1, np.uint64)[0]))
+    number = int(np.random.SeedSequence((seed, part, rank)).generate_state(1, np.uint64)[0])
+    torch.default_generator.manual_seed(number)  # torch.manual_seed asks every kind of device, for milliseconds
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(number)
 
 
 def mean_terms(parts: list[list[LossTerm]]) -> list[LossTerm]:

@@ -12,34 +12,33 @@ from typing import Any
 
 import torch
 import torch.utils.checkpoint
-from torch import Tensor, nn
+from torch import nn
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
-def run_block(block: nn.Module, *inputs: Any, checkpoint: bool) -> Tensor:
+def run_block(block: nn.Module, *inputs: Any, checkpoint: bool) -> Any:
     """`block(*inputs)`, recomputed in the backward pass if `checkpoint` and gradients are wanted."""
     if not (checkpoint and torch.is_grad_enabled()):
-        output: Tensor = block(*inputs)
-        return output
+        return block(*inputs)
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         return nullcontext(), _frozen_statistics(block)
 
     # A compiled graph recomputes without repeating side effects, and cannot trace the context managers.
     context_fn: dict[str, Callable[[], Any]] = {} if torch.compiler.is_compiling() else {"context_fn": contexts}
-    recomputed: Tensor = torch.utils.checkpoint.checkpoint(block, *inputs, use_reentrant=False, **context_fn)
-    return recomputed
+    return torch.utils.checkpoint.checkpoint(block, *inputs, use_reentrant=False, **context_fn)
 
 
 @contextmanager
 def _frozen_statistics(block: nn.Module) -> Iterator[None]:
     """Batch norms in training mode normalise by the batch as before, but leave their running statistics alone."""
     norms = [m for m in block.modules() if isinstance(m, _BATCH_NORMS) and m.training and m.track_running_stats]
+    settings = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, (momentum, batches) in zip(norms, settings, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, batches

@@ -70,6 +70,7 @@ class DepthwiseSeparableConv(nn.Module):
     """A convolution within each channel, then a 1 x 1 convolution across them (MobileNet, arXiv:1704.04861).
 
     depthwise_activation: what stands between the two; the papers differ in whether anything does.
+    pointwise_norm: whether the norm follows the second convolution too; without it, that convolution has a bias.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class DepthwiseSeparableConv(nn.Module):
         norm: Norm | None = None,
         activation: Activation | None = RELU,
         depthwise_activation: Activation | None = RELU,
+        pointwise_norm: bool = True,
     ) -> None:
         super().__init__()
         self.depthwise_conv = ConvNormAct(
@@ -97,7 +99,9 @@ class DepthwiseSeparableConv(nn.Module):
             norm=norm,
             activation=depthwise_activation,
         )
-        self.pointwise_conv = ConvNormAct(in_channels, out_channels, 1, norm=norm, activation=activation)
+        self.pointwise_conv = ConvNormAct(
+            in_channels, out_channels, 1, norm=norm if pointwise_norm else None, activation=activation
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C', h, w)."""

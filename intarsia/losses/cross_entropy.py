@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.losses.reduction import full_precision, mean_over
+from intarsia.losses.targets import one_per_class
 
 
 class CrossEntropyLoss(nn.Module):
@@ -68,44 +69,44 @@ class CrossEntropyLoss(nn.Module):
         weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)
         self.register_buffer("class_weight", weight, persistent=False)
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Logits (N, K, H, W), target (N, H, W) of class indices -> scalar."""
+    def forward(self, logits: Tensor, target: Tensor, *, weight: Tensor | None = None) -> Tensor:
+        """Logits (N, K, H, W), target (N, H, W) of class indices -> scalar.
+
+        weight: (N, H, W), multiplies what each pixel adds to the sum; a mean divides by the same as without it.
+        """
         if self.class_weight is not None and len(self.class_weight) != logits.shape[1]:
             raise ValueError(f"class_weight has {len(self.class_weight)} entries for {logits.shape[1]} logits")
         logits = full_precision(logits)
-        return self._sigmoid_form(logits, target) if self.use_sigmoid else self._softmax_form(logits, target)
+        form = self._sigmoid_form if self.use_sigmoid else self._softmax_form
+        return form(logits, target, weight)
 
-    def _softmax_form(self, logits: Tensor, target: Tensor) -> Tensor:
-        weight = None if self.class_weight is None else self.class_weight.to(logits.dtype)
+    def _softmax_form(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+        class_weight = None if self.class_weight is None else self.class_weight.to(logits.dtype)
         loss = F.cross_entropy(
             logits,
             target,
-            weight=weight,
+            weight=class_weight,
             ignore_index=self.ignore_index,
             label_smoothing=self.label_smoothing,
-            reduction="sum",
+            reduction="sum" if weight is None else "none",
         )
-        return loss if self.reduction == "sum" else mean_over(loss, self._weighted_pixels(target, weight))
+        if weight is not None:
+            loss = (loss * weight).sum()
+        return loss if self.reduction == "sum" else mean_over(loss, self._weighted_pixels(target, class_weight))
 
-    def _weighted_pixels(self, target: Tensor, weight: Tensor | None) -> Tensor:
+    def _weighted_pixels(self, target: Tensor, class_weight: Tensor | None) -> Tensor:
         """What the softmax form divides by: the pixels that count, each with the weight of its class."""
         labelled = target != self.ignore_index  # (N, H, W)
-        pixels = labelled if weight is None else weight[target.where(labelled, 0)] * labelled
+        pixels = labelled if class_weight is None else class_weight[target.where(labelled, 0)] * labelled
         return pixels.sum() if self.avg_non_ignore else pixels.sum() + (~labelled).sum()
 
-    def _sigmoid_form(self, logits: Tensor, target: Tensor) -> Tensor:
+    def _sigmoid_form(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
         labelled = (target != self.ignore_index).unsqueeze(1)  # (N, 1, H, W)
-        answers = self._answers(target, num_classes=logits.shape[1]).to(logits.dtype)  # (N, K, H, W)
+        counted = labelled.to(logits.dtype) if weight is None else labelled * weight.unsqueeze(1)  # (N, 1, H, W)
+        answers = one_per_class(target, logits.shape[1]).to(logits.dtype)  # (N, K, H, W)
         if self.label_smoothing:
             answers = answers * (1 - self.label_smoothing) + self.label_smoothing / 2
         positive = None if self.class_weight is None else self.class_weight.to(logits.dtype).view(-1, 1, 1)
-        loss = F.binary_cross_entropy_with_logits(
-            logits, answers, weight=labelled.to(logits.dtype), pos_weight=positive, reduction="sum"
-        )
+        loss = F.binary_cross_entropy_with_logits(logits, answers, weight=counted, pos_weight=positive, reduction="sum")
         pixels = labelled.sum() if self.avg_non_ignore else target.numel()
         return loss if self.reduction == "sum" else mean_over(loss, pixels * logits.shape[1])
-
-    def _answers(self, target: Tensor, *, num_classes: int) -> Tensor:
-        """(N, H, W) class indices -> (N, K, H, W) yes or no; no to everything at ignored pixels."""
-        classes = torch.arange(num_classes, device=target.device) if num_classes > 1 else target.new_ones(1)
-        return target.unsqueeze(1) == classes.view(-1, 1, 1)

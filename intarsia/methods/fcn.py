@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from intarsia.layers.activation import RELU, Activation
 from intarsia.layers.classifier import channel_dropout, pixel_classifier
 from intarsia.layers.conv import ConvNormAct
-from intarsia.layers.levels import concat_levels, paired_levels
+from intarsia.layers.levels import one_or_several_levels, read_levels
 from intarsia.layers.norm import Norm
 
 
@@ -71,18 +71,9 @@ class FCNHead(nn.Module):
         align_corners: bool = False,
     ) -> None:
         super().__init__()
-        self.in_index: int | tuple[int, ...]
-        self.in_channels: int | tuple[int, ...]
-        if input_transform == "resize_concat":
-            self.in_index, self.in_channels = paired_levels("FCNHead", in_index, in_channels)
-            width = sum(self.in_channels)
-        elif isinstance(in_index, int) and isinstance(in_channels, int):
-            self.in_index, self.in_channels, width = in_index, in_channels, in_channels
-        else:
-            raise ValueError(
-                f"FCNHead reads one level unless input_transform is 'resize_concat'; "
-                f"got in_index={in_index}, in_channels={in_channels}, input_transform={input_transform!r}"
-            )
+        self.in_index, self.in_channels, width = one_or_several_levels(
+            "FCNHead", in_index, in_channels, input_transform
+        )
         if num_convs == 0 and channels != width:
             raise ValueError(f"FCNHead without convolutions cannot turn {width} channels into channels={channels}")
         self.num_classes = num_classes
@@ -114,10 +105,7 @@ class FCNHead(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Feature maps -> logits (N, K, h, w) at the size of the (first) level read."""
-        if isinstance(self.in_index, tuple):
-            x = concat_levels([features[i] for i in self.in_index], align_corners=self.align_corners)
-        else:
-            x = features[self.in_index]  # (N, C, h, w)
+        x = read_levels(features, self.in_index, align_corners=self.align_corners)  # (N, C, h, w)
         out = self.convs(x)  # (N, channels, h, w)
         if self.conv_cat is not None:
             out = self.conv_cat(torch.cat([x, out], dim=1))  # (N, channels, h, w)

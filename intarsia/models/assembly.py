@@ -1,10 +1,38 @@
-"""Checks made when parts are put together, before a wrong shape can surface somewhere inside a convolution."""
+"""What assemblies share: the naming of heads, and checks made when parts are put together, before a wrong shape can
+surface somewhere inside a convolution.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
-from intarsia.contracts import FeatureSpec, Head
+from torch import nn
+
+from intarsia.contracts import Backbone, FeatureSpec, Head, Neck
+
+
+def source_of_levels(backbone: Backbone, neck: Neck | None) -> tuple[str, tuple[FeatureSpec, ...]]:
+    """Who gives the levels that heads read, for messages, and what they are."""
+    if neck is None:
+        return f"backbone {type(backbone).__name__}", backbone.features
+    return f"neck {type(neck).__name__}", neck.features
+
+
+def as_module(heads: Head | Sequence[Head] | None) -> nn.Module | None:
+    """The child that published weights know: one head under its own name, several numbered below it."""
+    if isinstance(heads, Sequence):
+        return nn.ModuleList(cast("Sequence[nn.Module]", heads))
+    return cast("nn.Module | None", heads)
+
+
+def named(name: str, heads: nn.Module | None) -> list[tuple[str, Head]]:
+    """Heads by the names of their outputs: `name` for one head, `name_0`, `name_1` ... for several."""
+    if heads is None:
+        return []
+    if isinstance(heads, nn.ModuleList):
+        return [(f"{name}_{i}", cast("Head", head)) for i, head in enumerate(heads)]
+    return [(name, cast("Head", heads))]
 
 
 def check_head(name: str, head: Head, giver: str, features: Sequence[FeatureSpec]) -> None:

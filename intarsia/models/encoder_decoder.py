@@ -6,12 +6,11 @@ Shape letters: N images, C channels, K classes, H, W height and width of the inp
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 from torch import Tensor, nn
 
-from intarsia.contracts import Backbone, FeatureSpec, Head, Neck
-from intarsia.models.assembly import check_head
+from intarsia.contracts import Backbone, Head, Neck
+from intarsia.models.assembly import as_module, check_head, named, source_of_levels
 
 
 class EncoderDecoder(nn.Module):
@@ -35,15 +34,11 @@ class EncoderDecoder(nn.Module):
         self.backbone = backbone
         self.neck = neck
         self.decode_head = decode_head
-        several = isinstance(auxiliary_head, Sequence)
-        self.auxiliary_head = nn.ModuleList(cast("Sequence[nn.Module]", auxiliary_head)) if several else auxiliary_head
-
-        source, features = ("backbone", backbone.features) if neck is None else ("neck", neck.features)
-        self.features: tuple[FeatureSpec, ...] = features
-        giver = f"{source} {type(backbone if neck is None else neck).__name__}"
-        check_head("decode_head", decode_head, giver, features)
-        for name, head in self._auxiliary_heads():
-            check_head(f"auxiliary_head ({name})", head, giver, features)
+        self.auxiliary_head = as_module(auxiliary_head)
+        giver, self.features = source_of_levels(backbone, neck)
+        check_head("decode_head", decode_head, giver, self.features)
+        for name, head in named("aux", self.auxiliary_head):
+            check_head(f"auxiliary_head ({name})", head, giver, self.features)
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (N, C, H, W) -> logits (N, K, h, w) of the decode head, at its own stride."""
@@ -53,17 +48,10 @@ class EncoderDecoder(nn.Module):
         """Normalised images (N, C, H, W) -> logits of every head: "decode", then "aux", or "aux_0", "aux_1" ..."""
         levels = self._levels(images)
         outputs = {"decode": self.decode_head(levels)}
-        for name, head in self._auxiliary_heads():
+        for name, head in named("aux", self.auxiliary_head):
             outputs[name] = head(levels)
         return outputs
 
     def _levels(self, images: Tensor) -> tuple[Tensor, ...]:
         levels = self.backbone(images)
         return levels if self.neck is None else self.neck(levels)
-
-    def _auxiliary_heads(self) -> list[tuple[str, Head]]:
-        if self.auxiliary_head is None:
-            return []
-        if isinstance(self.auxiliary_head, nn.ModuleList):
-            return [(f"aux_{i}", cast("Head", head)) for i, head in enumerate(self.auxiliary_head)]
-        return [("aux", cast("Head", self.auxiliary_head))]

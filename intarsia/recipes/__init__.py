@@ -10,13 +10,13 @@ import difflib
 from collections.abc import Mapping
 from functools import cache
 
-from intarsia.recipes import fast_scnn, fcn, segformer
+from intarsia.recipes import fast_scnn, fcn, segformer, small
 from intarsia.recipes.own_data import default_crop, fit_heads, own_config
 from intarsia.recipes.published import Config, Family, Published, compose, separate
 
 __all__ = ["UnknownRecipe", "default_crop", "fit_heads", "for_data", "get", "names", "published", "short_names"]
 
-FAMILIES: tuple[Family, ...] = (fast_scnn.FAMILY, fcn.FAMILY, segformer.FAMILY)
+FAMILIES: tuple[Family, ...] = (small.FAMILY, fast_scnn.FAMILY, fcn.FAMILY, segformer.FAMILY)
 
 
 class UnknownRecipe(ValueError):  # noqa: N818  (a name for the message, like catalog.UnknownPart)
@@ -53,7 +53,8 @@ def published(name: str) -> Published:
 def get(name: str) -> Config:
     """A published recipe as plain values of the configuration language. Raises UnknownRecipe."""
     recipe = published(name)
-    return separate(compose(_table()[name][0], recipe))
+    config: Config = separate(compose(_table()[name][0], recipe))
+    return config
 
 
 def for_data(
@@ -90,5 +91,6 @@ def for_data(
                 workers=workers,
                 data=data,
             )
-            return separate(config)
+            completed: Config = separate(config)
+            return completed
     raise UnknownRecipe(name)

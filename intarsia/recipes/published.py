@@ -178,19 +178,20 @@ class Rows:
 class Family:
     """One method's recipes.
 
-    published: (name's fields) -> (model, optim_wrapper, param_scheduler).
+    rows: its published names; published: (name's fields) -> (model, optim_wrapper, param_scheduler).
     own: short name -> (number of logits, bands) -> backbone and heads, for a user's own data.
     learning_rate: AdamW's, for training from random weights on little data.
     """
 
-    rows: tuple[Rows, ...]
-    published: Callable[[Published], tuple[Config, Config, list[Config]]]
+    rows: tuple[Rows, ...] = ()
+    published: Callable[[Published], tuple[Config, Config, list[Config]]] | None = None
     own: dict[str, Callable[[int, int], Config]] = field(default_factory=dict)
     learning_rate: float = 1e-3
 
 
 def compose(family: Family, recipe: Published) -> Config:
     """The complete config of a published recipe; parts of it may share values, see `separate`."""
+    assert family.published is not None
     model, optim_wrapper, param_scheduler = family.published(recipe)
     config = {
         "default_scope": "mmseg",

@@ -5,9 +5,10 @@ Shape letters: N images, K classes, H, W height and width of the (padded) batch,
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,18 @@ class PixelSampler(Protocol):
     """Chooses the pixels that a head learns from."""
 
     def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Logits (N, K, H, W), target (N, H, W) -> the target with every other pixel set to the ignored index."""
+        """Logits (N, K, H, W), target (N, H, W) -> the weight of each pixel (N, H, W): 1 for the chosen, 0 for others.
+
+        What a loss divides by stays what it is without the weights.
+        """
+        ...
+
+
+class PixelwiseLoss(Protocol):
+    """A loss that is a sum over pixels, so that each of them can have a weight."""
+
+    def __call__(self, logits: Tensor, target: Tensor, *, weight: Tensor) -> Tensor:
+        """Logits (N, K, H, W), target (N, H, W), weight (N, H, W) -> scalar."""
         ...
 
 
@@ -33,7 +45,9 @@ class HeadLoss:
     head: key of `Model.training_outputs`.
     losses: (name in the log, loss, weight) each.
     align_corners: how this head's logits are resized to the labels.
-    sampler: reduces the target before the losses see it; the logged accuracy always sees all of it.
+    sampler: chooses pixels for the losses; the logged accuracy always sees all of them.
+
+    Raises ValueError for a sampler beside a loss that does not take a weight for each pixel.
     """
 
     head: str
@@ -42,11 +56,21 @@ class HeadLoss:
     align_corners: bool
     sampler: PixelSampler | None = None
 
+    def __post_init__(self) -> None:
+        for name, loss, _ in self.losses if self.sampler is not None else ():
+            function = loss.forward if isinstance(loss, nn.Module) else loss
+            if "weight" not in inspect.signature(function).parameters:
+                raise ValueError(
+                    f"the head {self.head} has a sampler of pixels, but its loss {name} ({type(loss).__name__}) is not "
+                    f"a sum over pixels and takes no weights for them; leave one of the two out"
+                )
+
 
 class SemanticSegmentation(nn.Module):
     """Children `model` and `preprocess`; the state dict is the model's, under `model.`.
 
-    losses: one entry per head that is trained; the first is the one whose loss counts in validation.
+    losses: one entry per head that is trained. In validation counts the loss of the last decode head, whose logits are
+        the model's; without one, that of the first head.
     num_classes: classes that a label can have. ignore_index: what evaluation leaves out.
     """
 
@@ -91,8 +115,9 @@ class SemanticSegmentation(nn.Module):
         return self.model(self.preprocess(images, sizes, train=False))
 
     def loss_on(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The weighted losses of the first head, summed, on logits (N, K, h, w) and labels (N, H, W); a scalar."""
-        terms = self._terms(self.losses[0], logits, labels.long())
+        """The weighted losses of the final head, summed, on logits (N, K, h, w) and labels (N, H, W); a scalar."""
+        decode = [head for head in self.losses if head.head.startswith("decode")]
+        terms = self._terms(decode[-1] if decode else self.losses[0], logits, labels.long())
         return sum((term.value * term.weight for term in terms), start=logits.new_zeros((), dtype=torch.float32))
 
     @staticmethod
@@ -100,10 +125,14 @@ class SemanticSegmentation(nn.Module):
         # Interpolation and losses stay out of autocast: in half precision they would cost accuracy, not time.
         with torch.autocast(logits.device.type, enabled=False):
             logits = resize(full_precision(logits), labels.shape[-2:], align_corners=head.align_corners)  # (N, K, H, W)
-            target = labels if head.sampler is None else head.sampler(logits, labels)
-            terms = [
-                LossTerm(f"{head.head}.{name}", loss(logits, target), weight) for name, loss, weight in head.losses
-            ]
+            terms = []
+            chosen = None if head.sampler is None else head.sampler(logits, labels)  # (N, H, W)
+            for name, loss, weight in head.losses:
+                if chosen is None:
+                    value = loss(logits, labels)
+                else:
+                    value = cast("PixelwiseLoss", loss)(logits, labels, weight=chosen)
+                terms.append(LossTerm(f"{head.head}.{name}", value, weight))
             accuracy = pixel_accuracy(logits.detach(), labels, ignore_index=head.ignore_index)
         return [*terms, LossTerm(f"{head.head}.acc_seg", accuracy, 0.0)]
 

@@ -20,7 +20,9 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
-BLOCK = re.compile(r"(?P<notes>(?:<!-- test: [^\n]* -->\n)*)```(?P<language>console|python)\n(?P<body>.*?)```", re.DOTALL)
+BLOCK = re.compile(
+    r"(?P<notes>(?:<!-- test: [^\n]* -->\n)*)```(?P<language>console|python)\n(?P<body>.*?)```", re.DOTALL
+)
 NOTE = re.compile(r"<!-- test: (.*?) -->")
 REPLACE = re.compile(r'replace "([^"]+)" with "([^"]*)"')
 
@@ -75,14 +77,18 @@ def test_page_runs(page: Path, tmp_path: Path) -> None:
             arguments = [sys.executable, "-c", command] if block.language == "python" else ["bash", "-euc", command]
             done = subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
             assert done.returncode == 0, (
-                f"{page.name}:{block.line}: {command.strip()}\nexit {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+                f"{page.name}:{block.line}: {command.strip()}\nexit {done.returncode}\n"
+                f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
             )
 
 
 LINK = re.compile(r"\[[^\]]*\]\((?!https?://|mailto:|#)([^)#\s]+)(?:#[^)]*)?\)")
 
 
-@pytest.mark.parametrize("page", [*PAGES, REPOSITORY / "CONTRIBUTING.md", REPOSITORY / "CHANGELOG.md"], ids=lambda page: page.name)
+OTHERS = [REPOSITORY / "CONTRIBUTING.md", REPOSITORY / "CHANGELOG.md"]
+
+
+@pytest.mark.parametrize("page", [*PAGES, *OTHERS], ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in LINK.findall(page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name} links to {target}, which does not exist"

@@ -38,7 +38,9 @@ def check_digest(name: str, found: Tensor, record: Mapping[str, Any], tolerance:
     samples = flat[filling.positions(name, flat.size, len(record["values"]))]
     scale = np.abs(record["values"]).max()
     np.testing.assert_allclose(samples, record["values"], rtol=0, atol=tolerance * scale, err_msg=name)
-    np.testing.assert_allclose([flat.mean(), flat.std()], [record["mean"], record["std"]], rtol=0, atol=tolerance * scale)
+    np.testing.assert_allclose(
+        [flat.mean(), flat.std()], [record["mean"], record["std"]], rtol=0, atol=tolerance * scale
+    )
 
 
 def check_state(module: nn.Module, names: Iterable[str], shapes: Mapping[str, list[Any]]) -> None:

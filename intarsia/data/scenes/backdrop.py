@@ -121,7 +121,7 @@ def paint_far_end(view: View, weather: Weather, rng: np.random.Generator) -> Non
             for column in np.arange(x - half + 7, x + half - 7, 15):
                 if canvas.truth[int(row), int(np.clip(column, 0, canvas.width - 1))] == BUILDING:
                     canvas.box(column, row, column + 6, row + 8, mix(wall, (30, 36, 48), 0.4))
-    for x in np.arange(-20, canvas.width + 20, 22):
+    for x in range(-20, canvas.width + 20, 22):
         leaf = weather.on(pick(rng, (78, 112, 66), (94, 122, 72)), 0.15)
         centre = (x + rng.normal(0, 8), horizon + rng.uniform(-6, 4))
         canvas.ellipse(centre, (rng.uniform(14, 26), rng.uniform(10, 24)), leaf, VEGETATION)

@@ -14,16 +14,21 @@ from intarsia.data.scenes.view import CLASSES, METRE, PAVEMENT, ROAD, WEATHERS, 
 HEIGHT, WIDTH = 160, 240
 IGNORE_INDEX = 255
 
+FARTHEST = 2.6
+"""The smallest thing is so many times smaller than at the lower edge of the picture."""
+DISTANCE = 0.75
+"""Between things, in metres to the side; four of these count as much as one step of the inverse scale."""
+
 Painter = Callable[[View, Weather, float, float, np.random.Generator], None]
 
 
 def draw(number: int, seed: int = 0) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Picture (160, 240, 3) RGB and truth (160, 240) of a scene, with 255 along outlines; a function of its numbers."""
+    """Picture (160, 240, 3) RGB and truth (160, 240), 255 along outlines: a function of the two numbers."""
     rng = np.random.default_rng((seed, number))
     canvas = Canvas(HEIGHT, WIDTH)
     vanishing = (rng.uniform(0.36, 0.64) * canvas.width, rng.uniform(0.40, 0.50) * canvas.height)
     metre = METRE * FACTOR * rng.uniform(0.9, 1.1)
-    view = View(canvas, vanishing, rng.uniform(2.7, 3.4), rng.uniform(1.9, 2.6), metre)
+    view = View(canvas, vanishing, rng.uniform(2.3, 2.9), rng.uniform(1.9, 2.5), metre)
     weather = WEATHERS[number % len(WEATHERS)]
     backdrop.paint_sky(view, weather, rng)
     backdrop.paint_far_end(view, weather, rng)
@@ -39,24 +44,26 @@ def draw(number: int, seed: int = 0) -> tuple[npt.NDArray[np.uint8], npt.NDArray
 
 
 def _cast(view: View, rng: np.random.Generator) -> list[tuple[float, float, Painter]]:
-    """Who and what is in the street: (scale, metres across, painter), unsorted."""
+    """Who and what is in the street: (scale, metres across, painter), unsorted, at some distance from each other."""
     things: list[tuple[float, float, Painter]] = []
 
     def place(paint: Painter, count: int, nearest: float, across: Callable[[], float]) -> None:
         for _ in range(count):
-            things.append((1 / rng.uniform(1 / nearest, 2.5), across(), paint))
+            for _ in range(8):
+                scale, x = 1 / rng.uniform(1 / nearest, FARTHEST), across()
+                if all(abs(1 / scale - 1 / s) * 4 + abs(x - other) > DISTANCE for s, other, _ in things):
+                    things.append((scale, x, paint))
+                    break
 
     def side() -> float:
         return float(rng.choice((-1, 1)))
 
     kerb, road = view.road + 0.35, view.road
-    place(figures.paint_tree, int(rng.integers(1, 4)), 0.8, lambda: side() * (kerb + rng.uniform(0.2, 0.5)))
+    place(figures.paint_car, int(rng.integers(1, 4)), 0.8, lambda: side() * road * rng.uniform(0.44, 0.6))
     place(figures.paint_lamp, int(rng.integers(2, 4)), 0.9, lambda: side() * kerb)
-    place(figures.paint_sign, int(rng.integers(2, 4)), 0.95, lambda: side() * (kerb + rng.uniform(0, 0.2)))
-    place(figures.paint_car, int(rng.integers(1, 4)), 0.85, lambda: side() * road * rng.uniform(0.42, 0.6))
-    place(
-        figures.paint_person, int(rng.integers(2, 5)), 0.95, lambda: side() * rng.uniform(road + 0.7, view.wall - 0.4)
-    )
+    place(figures.paint_person, int(rng.integers(2, 5)), 0.9, lambda: side() * rng.uniform(road + 0.7, view.wall - 0.4))
+    place(figures.paint_sign, int(rng.integers(1, 4)), 0.9, lambda: side() * (kerb + rng.uniform(0, 0.2)))
+    place(figures.paint_tree, int(rng.integers(1, 4)), 0.7, lambda: side() * (kerb + rng.uniform(0.2, 0.5)))
     if rng.random() < 0.3:
         place(figures.paint_person, 1, 0.8, lambda: rng.uniform(-0.8, 0.8) * road)
     return things
@@ -76,8 +83,8 @@ def _finish(
         puddle = np.where(ground, np.clip(noise(rng, HEIGHT, WIDTH, 17)[..., None], 0, 1) * 0.5, 0)
         light += puddle * (np.asarray(weather.bottom, np.float32) - light)
         for _ in range(70):
-            x, y, length = rng.integers(WIDTH), rng.integers(HEIGHT - 12), rng.integers(4, 12)
-            light[y : y + length, x] += 22
+            column, top, length = rng.integers(WIDTH), rng.integers(HEIGHT - 12), rng.integers(4, 12)
+            light[top : top + length, column] += 22
     y, x = np.ogrid[-1 : 1 : HEIGHT * 1j, -1 : 1 : WIDTH * 1j]
     uneven = 1 + 0.12 * (x * rng.uniform(-1, 1) + y * rng.uniform(-1, 1)) - 0.10 * (x**2 + y**2)
     light *= uneven[..., None] * rng.uniform(0.92, 1.1)

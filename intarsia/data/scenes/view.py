@@ -22,7 +22,7 @@ PALETTE = (
     (244, 130, 38),
 )
 
-METRE = 34.0
+METRE = 41.0
 """Pixels of the final picture per metre at its lower edge, where scale is 1."""
 
 

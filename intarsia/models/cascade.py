@@ -1,0 +1,83 @@
+"""The assembly of networks that refine their own prediction: a trunk and a row of heads, each reading the one before.
+
+Shape letters: N images, C channels, K classes, H, W height and width of the input, h, w of a head's logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+from torch import Tensor, nn
+
+from intarsia.contracts import Backbone, Head, Neck
+from intarsia.models.assembly import as_module, check_head, named, source_of_levels
+
+
+class RefiningHead(Protocol):
+    """Feature maps and the logits of the head before -> better ones."""
+
+    def __call__(self, features: Sequence[Tensor], guess: Tensor) -> Tensor:
+        """Feature maps, guess (N, K, h, w) -> logits (N, K, h', w')."""
+        ...
+
+
+class CascadeEncoderDecoder(nn.Module):
+    """Backbone, optional neck, decode heads in a row, and auxiliary heads that only training looks at.
+
+    The first head reads feature maps; every other one gets the logits of the head before as well (`RefiningHead`).
+    Gradients flow through them. Each head runs once in a training step, so that its batch norms see a batch once.
+
+    Children are named as in published weights: `backbone`, `neck`, `decode_head.0`, `decode_head.1` ...,
+    `auxiliary_head` (one head), or `auxiliary_head.0`, `auxiliary_head.1` ... (a list of heads).
+
+    Raises ValueError if there is no second head, or if a head expects other channels than the level that it reads has.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        decode_head: Sequence[Head],
+        neck: Neck | None = None,
+        auxiliary_head: Head | Sequence[Head] | None = None,
+    ) -> None:
+        super().__init__()
+        if len(decode_head) < 2:
+            raise ValueError(
+                f"CascadeEncoderDecoder needs two decode heads or more; got {len(decode_head)}. "
+                f"EncoderDecoder is the network with one."
+            )
+        self.backbone = backbone
+        self.neck = neck
+        self.decode_head = nn.ModuleList(cast("Sequence[nn.Module]", decode_head))
+        self.auxiliary_head = as_module(auxiliary_head)
+        giver, self.features = source_of_levels(backbone, neck)
+        for i, head in enumerate(decode_head):
+            check_head(f"decode_head.{i}", head, giver, self.features)
+        for name, head in named("aux", self.auxiliary_head):
+            check_head(f"auxiliary_head ({name})", head, giver, self.features)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images (N, C, H, W) -> logits (N, K, h, w) of the last decode head, at its own stride."""
+        return self._cascade(self._levels(images))[-1]
+
+    def training_outputs(self, images: Tensor) -> dict[str, Tensor]:
+        """Normalised images (N, C, H, W) -> logits of every head: "decode_0", "decode_1" ..., then those of `aux`."""
+        levels = self._levels(images)
+        outputs = {f"decode_{i}": logits for i, logits in enumerate(self._cascade(levels))}
+        for name, head in named("aux", self.auxiliary_head):
+            outputs[name] = head(levels)
+        return outputs
+
+    def _levels(self, images: Tensor) -> tuple[Tensor, ...]:
+        levels = self.backbone(images)
+        return levels if self.neck is None else self.neck(levels)
+
+    def _cascade(self, levels: Sequence[Tensor]) -> list[Tensor]:
+        """The logits of every decode head in turn."""
+        first, *others = self.decode_head
+        logits = [cast("Head", first)(levels)]
+        for head in others:
+            logits.append(cast("RefiningHead", head)(levels, logits[-1]))
+        return logits

@@ -1,0 +1,80 @@
+"""Assembly: names of children, outputs of heads, and what is refused before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from intarsia.backbones.resnet import ResNet
+from intarsia.contracts import FeatureSpec
+from intarsia.methods.fcn import FCNHead
+from intarsia.models.encoder_decoder import EncoderDecoder
+
+
+def backbone() -> ResNet:
+    return ResNet(18, base_channels=4, stem_channels=4)
+
+
+def head(in_channels: int = 32, in_index: int = -1) -> FCNHead:
+    return FCNHead(
+        in_channels=in_channels, channels=4, num_classes=3, in_index=in_index, num_convs=1, concat_input=False
+    )
+
+
+class Halving(nn.Module):
+    """A neck that keeps one level, at half its channels."""
+
+    features = (FeatureSpec(16, 32),)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(32, 16, 1)
+
+    def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        return (self.conv(features[-1]),)
+
+
+def test_outputs_by_name() -> None:
+    images = torch.randn(2, 3, 64, 96)
+    alone = EncoderDecoder(backbone=backbone(), decode_head=head()).eval()
+    assert list(alone.training_outputs(images)) == ["decode"]
+    one = EncoderDecoder(backbone=backbone(), decode_head=head(), auxiliary_head=head(16, 2)).eval()
+    outputs = one.training_outputs(images)
+    assert {name: tuple(x.shape) for name, x in outputs.items()} == {"decode": (2, 3, 2, 3), "aux": (2, 3, 4, 6)}
+    assert one(images).equal(outputs["decode"])
+    several = EncoderDecoder(backbone=backbone(), decode_head=head(), auxiliary_head=[head(16, 2), head(8, 1)])
+    assert list(several.training_outputs(images)) == ["decode", "aux_0", "aux_1"]
+
+
+def test_names_of_children() -> None:
+    one = EncoderDecoder(backbone=backbone(), neck=Halving(), decode_head=head(16, 0), auxiliary_head=head(16, 0))
+    assert [name for name, _ in one.named_children()] == ["backbone", "neck", "decode_head", "auxiliary_head"]
+    assert "auxiliary_head.conv_seg.weight" in one.state_dict()
+    several = EncoderDecoder(backbone=backbone(), decode_head=head(), auxiliary_head=[head(16, 2)])
+    assert "auxiliary_head.0.conv_seg.weight" in several.state_dict()
+
+
+def test_heads_see_what_the_neck_gives() -> None:
+    model = EncoderDecoder(backbone=backbone(), neck=Halving(), decode_head=head(16, 0))
+    assert model.features == (FeatureSpec(16, 32),)
+    assert model(torch.randn(1, 3, 64, 64)).shape == (1, 3, 2, 2)
+    with pytest.raises(ValueError, match="neck Halving gives 16 channels there"):
+        EncoderDecoder(backbone=backbone(), neck=Halving(), decode_head=head(32, 0))
+
+
+def test_wrong_channels_name_both_sides_and_the_fix() -> None:
+    with pytest.raises(ValueError) as error:
+        EncoderDecoder(backbone=backbone(), decode_head=head(64))
+    for part in ("decode_head FCNHead expects in_channels=64 at level -1", "backbone ResNet gives 32 channels there",
+                 "2: 16 channels at stride 16", "Set in_channels=32"):  # fmt: skip
+        assert part in str(error.value)
+
+
+def test_missing_levels_and_wrong_auxiliary_heads_are_named() -> None:
+    with pytest.raises(ValueError, match=r"reads level 4 \(in_index\), but backbone ResNet gives 4 levels"):
+        EncoderDecoder(backbone=backbone(), decode_head=head(32, 4))
+    with pytest.raises(ValueError, match=r"auxiliary_head \(aux_1\) FCNHead expects in_channels=99"):
+        EncoderDecoder(backbone=backbone(), decode_head=head(), auxiliary_head=[head(16, 2), head(99, 1)])
