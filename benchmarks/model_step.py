@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=2 python benchmarks/model_step.py [--repeat 2]
 
 Next to SegFormer stand two variants of it, for the ratios: attention written out with its (L, S) matrix instead of
-scaled_dot_product_attention, and the head that concatenates all levels before it fuses them. Peak memory is the resident
-set of the process, less what it was before the first step.
+scaled_dot_product_attention, and the head that concatenates all levels before it fuses them. Peak memory is the
+resident set of the process, less what it was before the first step.
 """
 
 from __future__ import annotations

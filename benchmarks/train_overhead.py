@@ -4,8 +4,8 @@
 
 The bare loop is what one would write by hand: forward, loss, backward, clip, step, learning rate; no log, no seeds.
 Both take single steps in turns, in one process, and the median of each counts; on a CPU it is processor time, in one
-thread, so that other work on the machine disturbs neither side. A small --size shows the overhead in itself, a usual one
-its share. The loop's fixed costs (folder, checkpoint, curve) are not part of a step and are left out.
+thread, so that other work on the machine disturbs neither side. A small --size shows the overhead in itself, a usual
+one its share. The loop's fixed costs (folder, checkpoint, curve) are not part of a step and are left out.
 """
 
 from __future__ import annotations

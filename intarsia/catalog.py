@@ -27,31 +27,43 @@ SCOPES = ("mmseg.", "mmdet.", "mmpretrain.", "mmcls.", "mmengine.", "mmcv.")
 
 TABLE: dict[str, dict[str, str]] = {
     "model": {
+        "CascadeEncoderDecoder": "intarsia.models.cascade:CascadeEncoderDecoder",
         "EncoderDecoder": "intarsia.models.encoder_decoder:EncoderDecoder",
     },
     "task": {
         "SemanticSegmentation": "intarsia.tasks.semantic:SemanticSegmentation",
     },
     "backbone": {
+        "BiSeNetV1": "intarsia.methods.bisenetv1:BiSeNetV1",
+        "BiSeNetV2": "intarsia.methods.bisenetv2:BiSeNetV2",
         "FastSCNN": "intarsia.methods.fast_scnn:FastSCNN",
+        "HRNet": "intarsia.backbones.hrnet:HRNet",
         "MixVisionTransformer": "intarsia.backbones.mit:MixVisionTransformer",
         "ResNeXt": "intarsia.backbones.resnet:ResNeXt",
         "ResNet": "intarsia.backbones.resnet:ResNet",
         "ResNetV1c": "intarsia.backbones.resnet:ResNetV1c",
         "ResNetV1d": "intarsia.backbones.resnet:ResNetV1d",
+        "SwinTransformer": "intarsia.backbones.swin:SwinTransformer",
     },
     "neck": {},
     "head": {
+        "ASPPHead": "intarsia.methods.deeplabv3:ASPPHead",
+        "DepthwiseSeparableASPPHead": "intarsia.methods.deeplabv3plus:DepthwiseSeparableASPPHead",
         "DepthwiseSeparableFCNHead": "intarsia.methods.fast_scnn:DepthwiseSeparableFCNHead",
         "FCNHead": "intarsia.methods.fcn:FCNHead",
+        "OCRHead": "intarsia.methods.ocrnet:OCRHead",
+        "PSPHead": "intarsia.methods.pspnet:PSPHead",
         "SegformerHead": "intarsia.methods.segformer:SegformerHead",
+        "UPerHead": "intarsia.methods.upernet:UPerHead",
     },
     "norm": {"Norm": "intarsia.layers.norm:Norm"},
     "activation": {"Activation": "intarsia.layers.activation:Activation"},
     "loss": {
         "CrossEntropyLoss": "intarsia.losses.cross_entropy:CrossEntropyLoss",
     },
-    "sampler": {},
+    "sampler": {
+        "OHEMPixelSampler": "intarsia.losses.ohem:OHEMPixelSampler",
+    },
     "dataset": {
         "ADE20KDataset": "intarsia.data.datasets.ade20k:ADE20KDataset",
         "BaseSegDataset": "intarsia.data.datasets.folder:FolderDataset",
@@ -85,25 +97,24 @@ TABLE: dict[str, dict[str, str]] = {
 """kind -> name -> "module:attribute"."""
 
 NOT_YET: dict[str, tuple[str, ...]] = {
-    "model": ("CascadeEncoderDecoder", "DepthEstimator", "MultimodalEncoderDecoder"),
+    "model": ("DepthEstimator", "MultimodalEncoderDecoder"),
     "backbone": (
-        "BEiT", "BiSeNetV1", "BiSeNetV2", "CGNet", "CLIPTextEncoder", "ConvNeXt", "DDRNet", "ERFNet", "HRNet", "ICNet",
-        "MAE", "MSCAN", "MobileNetV2", "MobileNetV3", "PCPVT", "PIDNet", "PoolFormer", "ResNeSt", "STDCContextPathNet",
-        "STDCNet", "SVT", "SwinTransformer", "TIMMBackbone", "UNet", "VPD", "VisionTransformer",
+        "BEiT", "CGNet", "CLIPTextEncoder", "ConvNeXt", "DDRNet", "ERFNet", "ICNet", "MAE", "MSCAN", "MobileNetV2",
+        "MobileNetV3", "PCPVT", "PIDNet", "PoolFormer", "ResNeSt", "STDCContextPathNet", "STDCNet", "SVT",
+        "TIMMBackbone", "UNet", "VPD", "VisionTransformer",
     ),
     "neck": ("FPN", "Feature2Pyramid", "ICNeck", "JPU", "MLANeck", "MultiLevelNeck"),
     "head": (
-        "ANNHead", "APCHead", "ASPPHead", "CCHead", "DAHead", "DDRHead", "DMHead", "DNLHead", "DPTHead",
-        "DepthwiseSeparableASPPHead", "EMAHead", "EncHead", "FPNHead", "GCHead", "ISAHead", "IterativeDecodeHead",
-        "KernelUpdateHead", "KernelUpdator", "LRASPPHead", "LightHamHead", "Mask2FormerHead", "MaskFormerHead", "NLHead",
-        "OCRHead", "PIDHead", "PSAHead", "PSPHead", "PointHead", "SETRMLAHead", "SETRUPHead", "STDCHead",
-        "SegmenterMaskTransformerHead", "SideAdapterCLIPHead", "UPerHead", "VPDDepthHead",
+        "ANNHead", "APCHead", "CCHead", "DAHead", "DDRHead", "DMHead", "DNLHead", "DPTHead", "EMAHead", "EncHead",
+        "FPNHead", "GCHead", "ISAHead", "IterativeDecodeHead", "KernelUpdateHead", "KernelUpdator", "LRASPPHead",
+        "LightHamHead", "Mask2FormerHead", "MaskFormerHead", "NLHead", "PIDHead", "PSAHead", "PointHead", "SETRMLAHead",
+        "SETRUPHead", "STDCHead", "SegmenterMaskTransformerHead", "SideAdapterCLIPHead", "VPDDepthHead",
     ),
     "loss": (
         "BoundaryLoss", "DiceLoss", "FocalLoss", "HuasdorffDisstanceLoss", "KLDivLoss", "LovaszLoss", "OhemCrossEntropy",
         "SiLogLoss", "TverskyLoss",
     ),
-    "sampler": ("OHEMPixelSampler",),
+    "sampler": (),
     "dataset": (
         "BDD100KDataset", "BaseCDDataset", "COCOStuffDataset", "ChaseDB1Dataset", "ClassBalancedDataset", "DRIVEDataset",
         "DSDLSegDataset", "DarkZurichDataset", "DecathlonDataset", "HRFDataset", "ISPRSDataset", "LEVIRCDDataset",

@@ -25,6 +25,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -136,7 +137,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor, height: int, width: int) -> Tensor:
         """(N, L, C) -> (N, L, C)."""
         x = x + self.drop_path(self.attn(self.norm1(x), height, width))
-        return x + self.drop_path(self.ffn(self.norm2(x), height, width))
+        out: Tensor = x + self.drop_path(self.ffn(self.norm2(x), height, width))
+        return out
 
 
 class MixVisionTransformer(nn.Module):
@@ -230,9 +232,10 @@ class MixVisionTransformer(nn.Module):
         """(N, C, H, W) -> for each of `out_indices` (N, channels, H / stride, W / stride), rounded up."""
         x = images
         outputs: list[Tensor] = []
-        for stage, (embed, blocks, norm) in enumerate(self.layers):
+        for stage, parts in enumerate(self.layers):
+            embed, blocks, norm = cast("nn.ModuleList", parts)
             x, height, width = embed(x)  # (N, L, C)
-            for block in blocks:
+            for block in cast("nn.ModuleList", blocks):
                 x = run_block(block, x, height, width, checkpoint=self.checkpoint_activations)
             x = to_map(norm(x), height, width)  # (N, C, h, w)
             if stage in self.out_indices:
@@ -247,7 +250,8 @@ def to_tokens(x: Tensor) -> Tensor:
 
 def to_map(x: Tensor, height: int, width: int) -> Tensor:
     """(N, L, C) -> (N, C, h, w)."""
-    return x.unflatten(1, (height, width)).permute(0, 3, 1, 2)
+    grid: Tensor = x.unflatten(1, (height, width))  # (N, h, w, C)
+    return grid.permute(0, 3, 1, 2)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -48,8 +48,12 @@ def check(file: File, settings: options.Set = None, trust: options.Trust = False
     """Check a config against the parts it names, and print all problems at once."""
     from intarsia.cli.source import find_config
     from intarsia.config.check import check as find_problems
+    from intarsia.config.lower import lower_all
 
-    problems = find_problems(find_config(file, settings=settings or (), trust=trust), shapes=True)
+    config = find_config(file, settings=settings or (), trust=trust)
+    problems = find_problems(config, shapes=True)
+    for note in lower_all(config).notes:
+        typer.echo(f"note: {note}")
     for problem in problems:
         typer.echo(str(problem))
     if problems:

@@ -8,6 +8,7 @@ exit code 1.
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -29,6 +30,9 @@ class _Program(TyperGroup):
             return super().invoke(ctx)
         except typer.Exit:  # a RuntimeError to Python
             raise
+        except BrokenPipeError:  # `intarsia ... | head`: the reader has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
         except (KeyboardInterrupt, ValueError, OSError, ImportError, MemoryError, RuntimeError) as error:
             if ctx.params.get("debug"):
                 raise

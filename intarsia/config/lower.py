@@ -38,6 +38,7 @@ class Lowered:
     spec: RunSpec | None
     problems: tuple[Problem, ...]
     seen: Mapping[str, Seen]
+    notes: tuple[str, ...]
 
 
 def lower(config: Config) -> RunSpec:
@@ -59,7 +60,7 @@ def lower_all(config: Config) -> Lowered:
     elif "model" not in config.values:
         _missing(context, "model", "every run needs one", resembling)
     spec = None if model is None else _run(context, top, model, resembling)
-    return Lowered(spec, tuple(context.problems), context.seen)
+    return Lowered(spec, tuple(context.problems), context.seen, tuple(context.notes))
 
 
 def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping[str, str]) -> RunSpec:

@@ -46,9 +46,8 @@ class MultiheadAttention(nn.Module):
         )
         q = F.linear(query, q_weight, q_bias)  # (N, L, C)
         k, v = F.linear(memory, kv_weight, kv_bias).chunk(2, dim=-1)  # (N, S, C) each
-        out = F.scaled_dot_product_attention(
-            *(x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (q, k, v)),  # (N, M, L or S, D) each
-            dropout_p=self.dropout if self.training else 0.0,
-        )  # (N, M, L, D)
+        q, k, v = (x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (q, k, v))  # (N, M, L or S, D) each
+        dropout = self.dropout if self.training else 0.0
+        out = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)  # (N, M, L, D)
         joined: Tensor = self.out_proj(out.transpose(1, 2).flatten(2))  # (N, L, C)
         return joined

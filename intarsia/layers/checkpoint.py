@@ -6,7 +6,7 @@ not count that batch twice: their running statistics stand still in the second r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -25,9 +25,10 @@ def run_block(block: nn.Module, *inputs: Any, checkpoint: bool) -> Any:
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         return nullcontext(), _frozen_statistics(block)
 
-    # A compiled graph recomputes without repeating side effects, and cannot trace the context managers.
-    context_fn: dict[str, Callable[[], Any]] = {} if torch.compiler.is_compiling() else {"context_fn": contexts}
-    return torch.utils.checkpoint.checkpoint(block, *inputs, use_reentrant=False, **context_fn)
+    if torch.compiler.is_compiling():
+        # A compiled graph recomputes without repeating side effects, and cannot trace the context managers.
+        return torch.utils.checkpoint.checkpoint(block, *inputs, use_reentrant=False)
+    return torch.utils.checkpoint.checkpoint(block, *inputs, use_reentrant=False, context_fn=contexts)
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def one_or_several_levels(
     if input_transform == "resize_concat":
         indices, channels = paired_levels(head, in_index, in_channels)
         return indices, channels, sum(channels)
-    if isinstance(in_index, int) and isinstance(in_channels, int):
+    if input_transform is None and isinstance(in_index, int) and isinstance(in_channels, int):
         return in_index, in_channels, in_channels
     raise ValueError(
         f"{head} reads one level unless input_transform is 'resize_concat'; "

@@ -1,4 +1,4 @@
-"""The ResNet family beyond what the reference figures cover: sizes of the literature, variants, freezing, initialisation."""
+"""The ResNet family beyond what the reference figures cover: published sizes, variants, freezing, initialisation."""
 
 from __future__ import annotations
 

@@ -179,12 +179,12 @@ BROKEN = {
         [("model.backbone.type", "ResNetV1e", "unknown backbone 'ResNetV1e'", "")],
     ),
     "part that does not exist yet": (
-        ("type='ResNetV1c'", "type='SwinTransformer'"),
+        ("type='ResNetV1c'", "type='VPD'"),
         [
             (
                 "model.backbone.type",
-                "SwinTransformer",
-                "the backbone 'SwinTransformer' of MMSegmentation is not part of Intarsia yet",
+                "VPD",
+                "the backbone 'VPD' of MMSegmentation is not part of Intarsia yet",
                 "",
             )
         ],

@@ -1,4 +1,4 @@
-"""What every trunk, head and network of the catalogue owes. A new one inherits all of it by one line in a table below."""
+"""What every trunk, head and network of the catalogue owes. A new one inherits it all by one line in a table below."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ BACKBONES: dict[str, dict[str, Any]] = {
     "MixVisionTransformer": {"embed_dims": 8, "num_layers": (1, 1, 1, 1), "num_heads": (1, 2, 3, 4)},
     "ResNeXt": {"depth": 50, "base_channels": 16, "base_width": 2, "groups": 4, "stem_channels": 16},
     "ResNet": {"depth": 18, "base_channels": 8, "stem_channels": 8},
-    "ResNetV1c": {"depth": 50, "base_channels": 4, "stem_channels": 8, "strides": (1, 2, 1, 1), "dilations": (1, 1, 2, 4),
-                  "contract_dilation": True},
-    "ResNetV1d": {"depth": 18, "base_channels": 8, "stem_channels": 8, "strides": (1, 2, 2, 1), "dilations": (1, 1, 1, 2)},
+    "ResNetV1c": {"depth": 50, "base_channels": 4, "stem_channels": 8, "strides": (1, 2, 1, 1),
+                  "dilations": (1, 1, 2, 4), "contract_dilation": True},
+    "ResNetV1d": {"depth": 18, "base_channels": 8, "stem_channels": 8, "strides": (1, 2, 2, 1),
+                  "dilations": (1, 1, 1, 2)},
 }  # fmt: skip
 HEADS: dict[str, dict[str, Any]] = {
     "DepthwiseSeparableFCNHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "norm": BN},

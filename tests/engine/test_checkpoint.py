@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny_run
+from standins import tiny_run
 
 from intarsia.engine.checkpoint import CheckpointError, Checkpoints, load_checkpoint
 from intarsia.engine.train import train

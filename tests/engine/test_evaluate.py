@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import CLASSES, PALETTE, Pictures, tiny_run, tiny_task
+from standins import CLASSES, PALETTE, Pictures, tiny_run, tiny_task
 from torch import Tensor
 
 from intarsia.contracts import Sample

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SGD, Pictures, tiny_run, tiny_task
+from standins import SGD, Pictures, tiny_run, tiny_task
 from torch import nn
 
 from intarsia.engine.checkpoint import load_checkpoint

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import SGD, Pictures, TinyTask, tiny_run, tiny_task
+from standins import SGD, Pictures, TinyTask, tiny_run, tiny_task
 from torch import nn
 
 from intarsia.data.pipeline import Pipeline

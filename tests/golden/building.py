@@ -13,10 +13,6 @@ from intarsia.config.reader import Config
 from intarsia.spec import Component, PreprocessSpec, RunSpec
 from intarsia.tasks.semantic import SemanticSegmentation
 
-NORMALISED = PreprocessSpec(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-"""For inputs that stand for images after preprocessing."""
-
-
 def described(model: Mapping[str, Any]) -> RunSpec:
     return lower(Config.from_values({"model": model}, file="reference"))
 
@@ -25,7 +21,7 @@ def known(model: Mapping[str, Any]) -> bool:
     """Whether every part of the network, and its losses, exist here."""
     try:
         spec = described(model)
-        for component in components([spec.model, [head.losses for head in spec.losses]]):
+        for component in components([spec.model, [(head.losses, head.sampler) for head in spec.losses]]):
             catalog.locate(component.kind, component.type)
     except ValueError:
         return False
@@ -49,7 +45,8 @@ def backbone(model: Mapping[str, Any]) -> Any:
     return build(described(model).model.args["backbone"])
 
 
-def task(model: Mapping[str, Any], preprocess: PreprocessSpec | None = NORMALISED) -> SemanticSegmentation:
-    """The task; with `preprocess` None, the preprocessing that the config describes."""
+def task(model: Mapping[str, Any], *, preprocessed: bool = True) -> SemanticSegmentation:
+    """The task. preprocessed: its inputs stand for images after preprocessing, so that nothing is left to be done."""
     spec = described(model)
-    return build_task(spec if preprocess is None else replace(spec, preprocess=preprocess))
+    bands = model["backbone"].get("in_channels", 3)
+    return build_task(replace(spec, preprocess=PreprocessSpec((0.0,) * bands, (1.0,) * bands)) if preprocessed else spec)

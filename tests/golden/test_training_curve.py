@@ -1,10 +1,10 @@
-"""The first steps of a real network on real images, against the original's curve (`golden/training.json`).
+"""The first step of a real network on real images, against the original's curve (`golden/training.json`).
 
 The record says that every dropout was off, and its decode head agrees to 1e-8 at the first step: images, normalisation,
 trunk, fusion, loss and accuracy are exact. Its auxiliary heads do not agree, at that very step, although the same heads
 do in `test_golden_models.py`. Their config leaves `dropout_ratio` at its default of 0.1, and the differences are of the
-size that such dropout makes; so it looks as if it was left on there. Its seed is not recorded. From the second
-step on the weights have learned from those heads, hence only closeness can be asked for.
+size that such dropout makes; so it looks as if it was left on there, with a seed that is not recorded. From the second
+step on the weights have learned from those heads; `tests/engine/test_golden_training.py` names that as expected to fail.
 """
 
 from __future__ import annotations
@@ -22,11 +22,8 @@ import pytest
 import torch
 from torch import nn
 
-from intarsia.contracts import Batch, LossTerm
+from intarsia.contracts import Batch
 from intarsia.tasks.semantic import SemanticSegmentation
-
-CLOSE = 0.08  # relative; dropout in the auxiliary heads alone moves single losses of this training by up to 0.05
-
 
 @pytest.fixture(scope="module")
 def recipe(shared: Path) -> dict[str, Any]:
@@ -34,7 +31,7 @@ def recipe(shared: Path) -> dict[str, Any]:
 
 
 def prepared(recipe: dict[str, Any]) -> SemanticSegmentation:
-    task = building.task({**recipe["model"], "data_preprocessor": recipe["preprocessor"]}, preprocess=None)
+    task = building.task({**recipe["model"], "data_preprocessor": recipe["preprocessor"]}, preprocessed=False)
     filling.fill(task.double().model)  # in this order: weights filled in single precision would be rounded
     for module in task.modules():
         if isinstance(module, nn.Dropout2d):
@@ -56,28 +53,9 @@ def batches(recipe: dict[str, Any], root: Path) -> list[Batch]:
     ]
 
 
-def total(terms: list[LossTerm]) -> torch.Tensor:
-    return torch.stack([term.value * term.weight for term in terms if term.weight]).sum()
-
-
 def test_decode_head_is_exact_at_the_first_step(recipe: dict[str, Any], realdata: Path) -> None:
     with torch.no_grad():
         terms = {term.name: term.value.item() for term in prepared(recipe).training_terms(batches(recipe, realdata)[0])}
     expected = recipe["curve"][0]
     np.testing.assert_allclose(terms["decode.loss_ce"], expected["decode.loss_ce"], rtol=comparing.DOUBLE)
     np.testing.assert_allclose(terms["decode.acc_seg"], expected["decode.acc_seg"], rtol=comparing.SINGLE)
-
-
-def test_losses_stay_close_to_the_curve(recipe: dict[str, Any], realdata: Path) -> None:
-    task = prepared(recipe).float()
-    optimizer = torch.optim.SGD(task.parameters(), lr=0.0, momentum=0.9, weight_decay=4e-5)
-    for batch, expected in zip(batches(recipe, realdata), recipe["curve"], strict=True):
-        terms = task.training_terms(batch)
-        for term in terms:
-            if term.weight:
-                np.testing.assert_allclose(term.value.item(), expected[term.name], rtol=CLOSE, err_msg=term.name)
-        optimizer.zero_grad()
-        total(terms).backward()
-        nn.utils.clip_grad_norm_(task.parameters(), max_norm=5.0)
-        optimizer.param_groups[0]["lr"] = expected["lr"][0]
-        optimizer.step()

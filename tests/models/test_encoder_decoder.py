@@ -66,7 +66,7 @@ def test_heads_see_what_the_neck_gives() -> None:
 
 
 def test_wrong_channels_name_both_sides_and_the_fix() -> None:
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match="in_channels") as error:
         EncoderDecoder(backbone=backbone(), decode_head=head(64))
     for part in ("decode_head FCNHead expects in_channels=64 at level -1", "backbone ResNet gives 32 channels there",
                  "2: 16 channels at stride 16", "Set in_channels=32"):  # fmt: skip

@@ -50,7 +50,8 @@ def make_batch(dtype: torch.dtype = torch.uint8) -> Batch:
 def test_terms_by_name_and_weight() -> None:
     terms = make_task().training_terms(make_batch())
     assert [(term.name, term.weight) for term in terms] == [
-        ("decode.loss_ce", 1.0), ("decode.loss_bce", 0.5), ("decode.acc_seg", 0.0), ("aux.loss_ce", 0.4), ("aux.acc_seg", 0.0)
+        ("decode.loss_ce", 1.0), ("decode.loss_bce", 0.5), ("decode.acc_seg", 0.0),
+        ("aux.loss_ce", 0.4), ("aux.acc_seg", 0.0),
     ]  # fmt: skip
     assert all(term.value.shape == () and term.value.dtype == torch.float32 for term in terms)
     assert not any(term.value.requires_grad for term in terms if term.name.endswith("acc_seg"))

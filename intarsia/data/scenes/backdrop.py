@@ -180,10 +180,11 @@ def facade(
             _window(texture, column * _CELL, top, inset, frame, arched, weather, rng)
     _ground_floor(texture, attic + (floors - 1) * _CELL, columns, wall, weather, rng)
     shape = _gable(texture, gable, wall, rng)
-    lit = (texture > 300).any(axis=2, keepdims=True)
-    tinted = texture * np.asarray(weather.tint, np.float32)
-    tinted += (np.asarray(weather.haze, np.float32) - tinted) * weather.fog * (1 - min(scale, 1.0)) ** 2
-    return np.clip(np.where(lit, texture - _SHINE, tinted), 0, 255).astype(np.uint8), shape
+    share = weather.fog * (1 - min(scale, 1.0)) ** 2
+    lit = texture[..., 0] > 300
+    tinted = texture * (np.asarray(weather.tint, np.float32) * (1 - share)) + np.asarray(weather.haze, np.float32) * share
+    tinted[lit] = texture[lit] - _SHINE
+    return np.clip(tinted, 0, 255).astype(np.uint8), shape
 
 
 def _gable(texture: npt.NDArray[np.float32], kind: str, wall: Colour, rng: np.random.Generator) -> Mask:

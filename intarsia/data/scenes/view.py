@@ -93,5 +93,6 @@ WEATHERS = (
 def pick(rng: np.random.Generator, *choices: Colour) -> Colour:
     """One of some colours, slightly varied."""
     base = choices[int(rng.integers(len(choices)))]
-    red, green, blue = (float(np.clip(value + rng.normal(0, 9), 0, 255)) for value in base)
+    varied = zip(base, rng.normal(0, 9, 3).tolist(), strict=True)
+    red, green, blue = (min(max(value + change, 0.0), 255.0) for value, change in varied)
     return (red, green, blue)
