@@ -11,25 +11,26 @@ from typing import Annotated
 
 import typer
 
+TRAIN, VAL = 112, 24
+"""Scenes to train on, and to be judged by."""
 RECIPE = "small_r18"
 TRAINING = ("--for", "900 steps", "--batch", "4", "--workers", "1", "--seed", "1")
-GOAL = 0.80
 
 
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for everything.")] = Path("demo"),
+    only_data: Annotated[bool, typer.Option("--only-data", help="Paint the scenes into the folder, and stop.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier demo in the folder.")] = False,
 ) -> None:
     """Paint a small data set of street scenes, then check it, train, evaluate and predict: about two minutes."""
-    from intarsia.cli.terminal import progress, say
-    from intarsia.data.scenes import write_scenes
+    from intarsia.cli.terminal import say
 
     began = time.monotonic()
     _make_room(out, overwrite)
-    with progress("painting street scenes") as bar:
-        description = write_scenes(out / "data", progress=bar)
-    description.write(out / "data.yaml")
-    say(f"painted street scenes: {out / 'data'}; what their labels mean: {out / 'data.yaml'}")
+    _paint(out if only_data else out / "data", out / "data.yaml")
+    if only_data:
+        say(f"next: intarsia data check {out}")
+        return
 
     data, run = str(out / "data.yaml"), str(out / "run")
     _command("data", "check", data)
@@ -52,15 +53,28 @@ def demo(
     say("Now your own images: intarsia data check DIR")
 
 
+def _paint(folder: Path, description_file: Path) -> None:
+    from intarsia.cli.terminal import progress, say
+    from intarsia.data.scenes import write_scenes
+
+    with progress("painting street scenes") as bar:
+        description = write_scenes(folder, train=TRAIN, val=VAL, progress=bar)
+    description.write(description_file)
+    say(f"painted {TRAIN + VAL} street scenes: {folder}; what their labels mean: {description_file}")
+
+
 def _make_room(out: Path, overwrite: bool) -> None:
     """Take an earlier demo away, and nothing else."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out} is a file; give the name of a folder")
+    if not out.exists() or not any(out.iterdir()):
         return
-    if not (out / "data.yaml").is_file() or not (out / "data" / "images" / "train").is_dir():
+    scenes = [folder / "images" / "train" / "street_000.jpg" for folder in (out, out / "data")]
+    if not any(scene.is_file() for scene in scenes):
         raise ValueError(f"--out {out} holds other things than a demo; choose another folder")
     if not overwrite:
         raise ValueError(f"{out} holds an earlier demo; replace it with --overwrite, or choose another --out")
-    for name in ("data", "run", "evaluation", "predictions"):
+    for name in ("data", "images", "labels", "run", "evaluation", "predictions"):
         shutil.rmtree(out / name, ignore_errors=True)
 
 

@@ -106,7 +106,7 @@ class FabricRuntime:
                     "torch synchronises batch norm on accelerators only; each process uses its own", stacklevel=2
                 )
             else:
-                module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
+                module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
         module = self._fabric.strategy.precision.convert_module(module)
         return module.to(self.device)
 

@@ -134,7 +134,7 @@ def measure_step_time(run: Run, *, warm_up: int = 3, steps: int = 20, seconds: f
         terms, _ = one_step(run, step, model, optimizer, batches)
         float(terms[0].value)  # waits for the device
         done += 1
-        if step > warm_up and time.perf_counter() - began > seconds and run.runtime.world_size == 1:
+        if step >= warm_up and time.perf_counter() - began > seconds and run.runtime.world_size == 1:
             break
     measured = torch.tensor((time.perf_counter() - began) / done)
     return float(run.runtime.all_reduce_sum(measured)) / run.runtime.world_size

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from intarsia.layers.activation import RELU, Activation
 from intarsia.layers.classifier import channel_dropout, pixel_classifier
 from intarsia.layers.conv import ConvNormAct
-from intarsia.layers.levels import one_or_several_levels, read_levels
+from intarsia.layers.levels import one_or_several_levels, read_levels, resize
 from intarsia.layers.norm import Norm
 
 
@@ -110,9 +110,10 @@ class OCRHead(nn.Module):
         self.bottleneck = ConvNormAct(width, channels, 3, padding=1, norm=norm, activation=activation)
 
     def forward(self, features: Sequence[Tensor], guess: Tensor) -> Tensor:
-        """Feature maps and the logits (N, K, h, w) of the head before -> logits (N, K, h, w)."""
+        """Feature maps and the logits of the head before, of any size -> logits (N, K, h, w)."""
         x = read_levels(features, self.in_index, align_corners=self.align_corners)
         pixels = self.bottleneck(x)  # (N, channels, h, w)
+        guess = resize(guess, pixels.shape[2:], align_corners=self.align_corners)  # the head before may be coarser
         x = self.object_context_block(pixels, object_regions(pixels, guess))  # (N, channels, h, w)
         logits: Tensor = self.conv_seg(self.dropout(x))  # (N, K, h, w)
         return logits

@@ -332,3 +332,40 @@ def test_a_label_that_changed_after_the_check(run: Path, tmp_path: Path, capsys:
     message = capsys.readouterr().err
     assert "street_001.png" in message
     assert "99" in message
+
+
+def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The whole demo, with less of everything."""
+    from intarsia.cli import demo
+
+    monkeypatch.setattr(demo, "TRAIN", 4)
+    monkeypatch.setattr(demo, "VAL", 2)
+    monkeypatch.setattr(demo, "TRAINING", ("--for", "2 steps", *FAST))
+    out = tmp_path / "demo"
+    assert main(["demo", "--out", str(out)]) == 0
+    said = capsys.readouterr().err
+    assert [line.split()[2] for line in said.splitlines() if line.startswith("$ intarsia")] == [
+        "data", "data", "train", "eval", "predict",
+    ]  # fmt: skip
+    assert "mIoU" in said
+    for name in ("data.yaml", "data.png", "run/weights.safetensors", "run/curve.png", "evaluation/eval.json"):
+        assert (out / name).is_file()
+    assert len(list((out / "evaluation" / "pictures").iterdir())) == 2
+    assert len(list((out / "predictions").iterdir())) == 4
+    assert main(["demo", "--out", str(out)]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert main(["demo", "--out", str(tmp_path), "--overwrite"]) == 2
+    assert "other things" in capsys.readouterr().err
+
+
+def test_demo_data_alone_needs_no_description(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from intarsia.cli import demo
+
+    monkeypatch.setattr(demo, "TRAIN", 4)
+    monkeypatch.setattr(demo, "VAL", 2)
+    assert main(["demo", "--only-data", "--out", str(tmp_path / "scenes")]) == 0
+    assert main(["data", "check", str(tmp_path / "scenes")]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in CLASSES)

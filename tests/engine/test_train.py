@@ -18,7 +18,7 @@ from intarsia.engine.checkpoint import Checkpoints, load_checkpoint
 from intarsia.engine.log import TIMING, NonFiniteLossError
 from intarsia.engine.optim import optimizer_for
 from intarsia.engine.run import Run, RunFolder
-from intarsia.engine.train import load, measure_step_time, one_step, train
+from intarsia.engine.train import load, measure_step_time, one_step, seed_torch, train
 from intarsia.weights.atomic import DiskFullError
 from intarsia.weights.file import WeightsMeta, load_state, read_meta
 
@@ -112,6 +112,31 @@ def test_it_learns(out: Path) -> None:
     assert result.best is not None
     assert result.report is not None
     assert result.report.summary["aAcc"] > 0.8
+
+
+def test_the_loop_is_the_one_that_one_would_write_by_hand(out: Path) -> None:
+    """Forward, backward, clip, step, with the rate and the seed of the step."""
+    run = tiny_run(
+        out, optim=replace(SGD, clip={"max_norm": 0.5, "norm_type": 2}), validate=False, pictures=Pictures(8)
+    )
+    train(run)
+
+    task = tiny_task()
+    task.train()
+    optimizer = torch.optim.SGD(task.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+    batches = load(run, 0)
+    for step in range(20):
+        batch = next(batches)
+        seed_torch(torch.device("cpu"), run.seed, step, 0)
+        optimizer.param_groups[0]["lr"] = (0.1 - 1e-4) * (1 - step / 19) ** 0.9 + 1e-4
+        loss, auxiliary, _ = task.training_terms(batch)
+        (loss.value + 0.4 * auxiliary.value).backward()
+        torch.nn.utils.clip_grad_norm_(task.parameters(), 0.5)
+        optimizer.step()
+        optimizer.zero_grad()
+    found = load_checkpoint(out / "checkpoints/step_00000020.pt")["task"]
+    for name, value in task.state_dict().items():
+        torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

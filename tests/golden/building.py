@@ -13,6 +13,7 @@ from intarsia.config.reader import Config
 from intarsia.spec import Component, PreprocessSpec, RunSpec
 from intarsia.tasks.semantic import SemanticSegmentation
 
+
 def described(model: Mapping[str, Any]) -> RunSpec:
     return lower(Config.from_values({"model": model}, file="reference"))
 
@@ -48,5 +49,7 @@ def backbone(model: Mapping[str, Any]) -> Any:
 def task(model: Mapping[str, Any], *, preprocessed: bool = True) -> SemanticSegmentation:
     """The task. preprocessed: its inputs stand for images after preprocessing, so that nothing is left to be done."""
     spec = described(model)
-    bands = model["backbone"].get("in_channels", 3)
-    return build_task(replace(spec, preprocess=PreprocessSpec((0.0,) * bands, (1.0,) * bands)) if preprocessed else spec)
+    if preprocessed:
+        bands = model["backbone"].get("in_channels", 3)
+        spec = replace(spec, preprocess=PreprocessSpec((0.0,) * bands, (1.0,) * bands))
+    return build_task(spec)

@@ -3,8 +3,8 @@
 The record says that every dropout was off, and its decode head agrees to 1e-8 at the first step: images, normalisation,
 trunk, fusion, loss and accuracy are exact. Its auxiliary heads do not agree, at that very step, although the same heads
 do in `test_golden_models.py`. Their config leaves `dropout_ratio` at its default of 0.1, and the differences are of the
-size that such dropout makes; so it looks as if it was left on there, with a seed that is not recorded. From the second
-step on the weights have learned from those heads; `tests/engine/test_golden_training.py` names that as expected to fail.
+size that such dropout makes; so it looks as if it was left on there, with a seed that is not recorded (dozens were
+tried). From the second step on the weights have learned from those heads, so nothing after it can be compared.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from torch import nn
 
 from intarsia.contracts import Batch
 from intarsia.tasks.semantic import SemanticSegmentation
+
 
 @pytest.fixture(scope="module")
 def recipe(shared: Path) -> dict[str, Any]:

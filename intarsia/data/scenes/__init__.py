@@ -27,14 +27,15 @@ VOID_COLOUR = (255, 255, 255)
 def write_scenes(
     folder: Path, *, train: int = 64, val: int = 16, seed: int = 0, progress: Callable[[int, int], None] | None = None
 ) -> DataDescription:
-    """Write ``images/SPLIT/NAME.jpg`` and ``labels/SPLIT/NAME.png`` (index values with a palette); what they mean.
+    """Write ``images/SPLIT/NAME.jpg``, ``labels/SPLIT/NAME.png`` (index values with a palette) and ``classes.txt``.
 
-    progress: called with (scenes done, scenes in total).
+    Returns the description of it all. progress: called with (scenes done, scenes in total).
     """
     names = [("train", number) for number in range(train)] + [("val", number) for number in range(train, train + val)]
     for split in ("train", "val"):
         for kind in ("images", "labels"):
             (folder / kind / split).mkdir(parents=True, exist_ok=True)
+    (folder / "classes.txt").write_text("\n".join(CLASSES) + "\n", encoding="utf-8")
 
     def write(item: tuple[str, int]) -> None:
         split, number = item

@@ -182,7 +182,9 @@ def facade(
     shape = _gable(texture, gable, wall, rng)
     share = weather.fog * (1 - min(scale, 1.0)) ** 2
     lit = texture[..., 0] > 300
-    tinted = texture * (np.asarray(weather.tint, np.float32) * (1 - share)) + np.asarray(weather.haze, np.float32) * share
+    tinted = (
+        texture * (np.asarray(weather.tint, np.float32) * (1 - share)) + np.asarray(weather.haze, np.float32) * share
+    )
     tinted[lit] = texture[lit] - _SHINE
     return np.clip(tinted, 0, 255).astype(np.uint8), shape
 

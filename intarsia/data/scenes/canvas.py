@@ -22,7 +22,7 @@ Mask = npt.NDArray[np.bool_]
 FACTOR = 4
 """Canvas pixels along one side of a final pixel."""
 
-VOID_BELOW = 0.7
+VOID_BELOW = 0.8
 """A pixel is ignored when no class covers at least this share of it: the outlines of things."""
 
 

@@ -33,8 +33,8 @@ def paint_tree(view: View, weather: Weather, across: float, scale: float, rng: n
     x, y = view.ground(across, scale)
     height, spread = rng.uniform(3.4, 5.2), rng.uniform(1.0, 1.7)
     view.canvas.shadow((x, y), (spread * unit, 0.35 * unit), 0.35)
-    bark = weather.on(pick(rng, (94, 72, 56), (110, 96, 84)), scale)
-    view.canvas.line([(x, y), (x + rng.normal(0, 0.1) * unit, y - 0.7 * height * unit)], 0.24 * unit, bark, VEGETATION)
+    bark = weather.on(pick(rng, (112, 76, 46), (126, 92, 64)), scale)
+    view.canvas.line([(x, y), (x + rng.normal(0, 0.1) * unit, y - 0.7 * height * unit)], 0.34 * unit, bark, VEGETATION)
     kind = rng.random()
     leaf = pick(rng, *(_LEAVES if kind < 0.7 else _AUTUMN if kind < 0.87 else _BLOSSOM))
     for number in range(34):
@@ -81,7 +81,7 @@ def paint_sign(view: View, weather: Weather, across: float, scale: float, rng: n
     x, y = view.ground(across, scale)
     height, size = rng.uniform(2.3, 3.0), rng.uniform(0.48, 0.66) * unit
     view.canvas.shadow((x, y), (0.3 * unit, 0.1 * unit), 0.35)
-    view.canvas.line([(x, y), (x, y - height * unit)], 0.2 * unit, weather.on((150, 154, 158), scale), POLE)
+    view.canvas.line([(x, y), (x, y - height * unit)], 0.22 * unit, weather.on((150, 154, 158), scale), POLE)
     y -= height * unit
     white, red, blue = (weather.on(c, scale) for c in ((240, 240, 236), (206, 42, 46), (40, 92, 176)))
     kind = rng.integers(4)
@@ -145,7 +145,7 @@ def paint_car(view: View, weather: Weather, across: float, scale: float, rng: np
 
 def paint_person(view: View, weather: Weather, across: float, scale: float, rng: np.random.Generator) -> None:
     """Someone walking: legs, coat, arms, head, now and then a hat, a bag, or in the rain an umbrella."""
-    unit = view.metre * scale * rng.uniform(0.92, 1.08)
+    unit = view.metre * scale * rng.uniform(1.02, 1.2)
     x, y = view.ground(across, scale)
     canvas = view.canvas
 
@@ -158,16 +158,16 @@ def paint_person(view: View, weather: Weather, across: float, scale: float, rng:
     stride, swing = rng.uniform(0.06, 0.26), rng.uniform(-0.12, 0.12)
     canvas.shadow((x, y), (0.5 * unit, 0.12 * unit), 0.45)
     for side in (-1, 1):
-        canvas.line([at(side * 0.09, 0.85), at(side * stride, 0.04)], 0.2 * unit, legs, PEDESTRIAN)
+        canvas.line([at(side * 0.1, 0.85), at(side * stride, 0.04)], 0.24 * unit, legs, PEDESTRIAN)
         canvas.ellipse(at(side * stride + 0.05, 0.04), (0.12 * unit, 0.06 * unit), legs, PEDESTRIAN)
     hem = rng.uniform(0.6, 0.86)
-    canvas.polygon([at(-0.23, 1.42), at(0.23, 1.42), at(0.29, hem), at(-0.29, hem)], coat, PEDESTRIAN)
-    canvas.ellipse(at(0, 1.42), (0.23 * unit, 0.1 * unit), coat, PEDESTRIAN)
+    canvas.polygon([at(-0.26, 1.42), at(0.26, 1.42), at(0.34, hem), at(-0.34, hem)], coat, PEDESTRIAN)
+    canvas.ellipse(at(0, 1.42), (0.26 * unit, 0.1 * unit), coat, PEDESTRIAN)
     for side in (-1, 1):
-        canvas.line([at(side * 0.24, 1.38), at(side * 0.33 + swing, 0.86)], 0.14 * unit, coat, PEDESTRIAN)
-    canvas.ellipse(at(0, 1.63), (0.14 * unit, 0.17 * unit), skin, PEDESTRIAN)
+        canvas.line([at(side * 0.27, 1.38), at(side * 0.37 + swing, 0.86)], 0.16 * unit, coat, PEDESTRIAN)
+    canvas.ellipse(at(0, 1.63), (0.16 * unit, 0.19 * unit), skin, PEDESTRIAN)
     hair = weather.on(pick(rng, (52, 38, 30), (150, 110, 60), (30, 28, 30), (170, 166, 160), (180, 60, 60)), scale)
-    canvas.ellipse(at(0, 1.71), (0.15 * unit, 0.1 * unit), hair, PEDESTRIAN)
+    canvas.ellipse(at(0, 1.72), (0.17 * unit, 0.11 * unit), hair, PEDESTRIAN)
     if rng.random() < 0.35:
         bag = weather.on(pick(rng, *_PAINTS), scale)
         canvas.box(*at(0.26, 0.92), *at(0.46, 0.66), bag, PEDESTRIAN)
