@@ -111,16 +111,16 @@ NOT_YET: dict[str, tuple[str, ...]] = {
         "SETRUPHead", "STDCHead", "SegmenterMaskTransformerHead", "SideAdapterCLIPHead", "VPDDepthHead",
     ),
     "loss": (
-        "BoundaryLoss", "DiceLoss", "FocalLoss", "HuasdorffDisstanceLoss", "KLDivLoss", "LovaszLoss", "OhemCrossEntropy",
-        "SiLogLoss", "TverskyLoss",
+        "BoundaryLoss", "DiceLoss", "FocalLoss", "HuasdorffDisstanceLoss", "KLDivLoss", "LovaszLoss",
+        "OhemCrossEntropy", "SiLogLoss", "TverskyLoss",
     ),
     "sampler": (),
     "dataset": (
-        "BDD100KDataset", "BaseCDDataset", "COCOStuffDataset", "ChaseDB1Dataset", "ClassBalancedDataset", "DRIVEDataset",
-        "DSDLSegDataset", "DarkZurichDataset", "DecathlonDataset", "HRFDataset", "ISPRSDataset", "LEVIRCDDataset",
-        "LIPDataset", "LoveDADataset", "MapillaryDataset_v1", "MapillaryDataset_v2", "MultiImageMixDataset", "NYUDataset",
-        "NightDrivingDataset", "PascalContextDataset", "PascalContextDataset59", "PotsdamDataset", "REFUGEDataset",
-        "STAREDataset", "SynapseDataset", "iSAIDDataset",
+        "BDD100KDataset", "BaseCDDataset", "COCOStuffDataset", "ChaseDB1Dataset", "ClassBalancedDataset",
+        "DRIVEDataset", "DSDLSegDataset", "DarkZurichDataset", "DecathlonDataset", "HRFDataset", "ISPRSDataset",
+        "LEVIRCDDataset", "LIPDataset", "LoveDADataset", "MapillaryDataset_v1", "MapillaryDataset_v2",
+        "MultiImageMixDataset", "NYUDataset", "NightDrivingDataset", "PascalContextDataset", "PascalContextDataset59",
+        "PotsdamDataset", "REFUGEDataset", "STAREDataset", "SynapseDataset", "iSAIDDataset",
     ),
     "transform": (
         "AdjustGamma", "Albu", "BioMedical3DPad", "BioMedical3DRandomCrop", "BioMedical3DRandomFlip",
@@ -136,7 +136,7 @@ NOT_YET: dict[str, tuple[str, ...]] = {
 _registered: dict[tuple[str, str], Any] = {}
 
 
-class UnknownPart(ValueError):
+class UnknownPartError(ValueError):
     """A name that is in no table. `suggestions` holds the nearest ones."""
 
     def __init__(self, kind: str, name: str) -> None:
@@ -191,7 +191,7 @@ def register(kind: str, name: str | None = None) -> Callable[[T], T]:
 
 
 def locate(kind: str, name: str) -> str:
-    """The "module:attribute" of a part, without importing it. Raises UnknownPart."""
+    """The "module:attribute" of a part, without importing it. Raises UnknownPartError."""
     bare = _bare(name)
     own = _registered.get((kind, bare))
     if own is not None:
@@ -200,12 +200,12 @@ def locate(kind: str, name: str) -> str:
         return name
     found = TABLE.get(kind, {}).get(bare) or _entry_points().get(kind, {}).get(bare)
     if found is None:
-        raise UnknownPart(kind, name)
+        raise UnknownPartError(kind, name)
     return found
 
 
 def resolve(kind: str, name: str) -> Any:
-    """The class or function of a part; imports its module. Raises UnknownPart, or ImportError naming the module."""
+    """The class or function of a part; imports its module. Raises UnknownPartError, or ImportError with its name."""
     own = _registered.get((kind, _bare(name)))
     if own is not None:
         return own
@@ -213,7 +213,7 @@ def resolve(kind: str, name: str) -> Any:
     part: Any = importlib.import_module(module_name)
     for step in attribute.split("."):
         if not hasattr(part, step):
-            raise UnknownPart(kind, name)
+            raise UnknownPartError(kind, name)
         part = getattr(part, step)
     return part
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
 IGNORE_INDEX = 255
 """The class index of a pixel that counts for nothing: no loss, no score. Labels wider than 8 bits keep it too."""
@@ -198,7 +198,9 @@ class Dataset(Protocol):
 
     def __len__(self) -> int: ...
 
-    def load(self, index: int) -> Sample: ...
+    def load(self, index: int) -> Sample:
+        """Image and label of one index, as they are in their files."""
+        ...
 
 
 class Transform(Protocol):
@@ -218,23 +220,13 @@ class Metric(Protocol):
         """All counts in one tensor, so that processes can be summed with a single all-reduce."""
         ...
 
-    def load_state(self, state: Tensor) -> None: ...
+    def load_state(self, state: Tensor) -> None:
+        """Go on from counts that `state` gave."""
+        ...
 
-    def report(self) -> Report: ...
-
-
-class Runtime(Protocol):
-    """Processes, devices and precision. `engine/runtime.py` is the one implementation."""
-
-    rank: int
-    world_size: int
-    device: torch.device
-
-    def setup(self, module: nn.Module, *optimizers: torch.optim.Optimizer) -> Any: ...
-
-    def backward(self, loss: Tensor) -> None: ...
-
-    def all_reduce_sum(self, value: Tensor) -> Tensor: ...
+    def report(self) -> Report:
+        """The scores of what was counted so far."""
+        ...
 
 
 PathLike = str | Path

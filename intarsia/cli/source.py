@@ -47,7 +47,7 @@ def _find(name: str, trust: bool) -> Config:
             f"the recipe {name} becomes a config through your data: intarsia train {name} --data DIR --out RUN; "
             "then RUN/config.py is that config"
         )
-    raise recipes.UnknownRecipe(name)
+    raise recipes.UnknownRecipeError(name)
 
 
 def inspect_data(path: Path) -> Findings:

@@ -109,7 +109,7 @@ class _Checker:
             return
         try:
             location = self._location(component)
-        except catalog.UnknownPart as error:
+        except catalog.UnknownPartError as error:
             self._report(component, f"{component.path}.type", str(error))
             return
         signature = signature_of(location)

@@ -126,7 +126,7 @@ AREAS: dict[str, Area] = {
         "num_blocks": to("argument `num_blocks`", "Sequence[int]"),
         "num_modules": to("argument `num_modules`", "int"),
         "num_branches": nothing("num_channels has one entry for each"),
-        "block": to("must be 'BOTTLENECK' in the first stage and 'BASIC' in the others, as they are built", "str"),
+        "block": to("nothing: it is 'BOTTLENECK' in the first stage and 'BASIC' in the others, or refused", "str"),
     },
     "loss": _SCOPE
     | {

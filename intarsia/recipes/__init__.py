@@ -14,12 +14,12 @@ from intarsia.recipes import fast_scnn, fcn, segformer, small
 from intarsia.recipes.own_data import default_crop, fit_heads, own_config
 from intarsia.recipes.published import Config, Family, Published, compose, separate
 
-__all__ = ["UnknownRecipe", "default_crop", "fit_heads", "for_data", "get", "names", "published", "short_names"]
+__all__ = ["UnknownRecipeError", "default_crop", "fit_heads", "for_data", "get", "names", "published", "short_names"]
 
 FAMILIES: tuple[Family, ...] = (small.FAMILY, fast_scnn.FAMILY, fcn.FAMILY, segformer.FAMILY)
 
 
-class UnknownRecipe(ValueError):  # noqa: N818  (a name for the message, like catalog.UnknownPart)
+class UnknownRecipeError(ValueError):
     """A name that no recipe has."""
 
     def __init__(self, name: str) -> None:
@@ -44,14 +44,14 @@ def short_names() -> list[str]:
 
 
 def published(name: str) -> Published:
-    """What a published recipe's name says. Raises UnknownRecipe."""
+    """What a published recipe's name says. Raises UnknownRecipeError."""
     if name not in _table():
-        raise UnknownRecipe(name)
+        raise UnknownRecipeError(name)
     return _table()[name][1]
 
 
 def get(name: str) -> Config:
-    """A published recipe as plain values of the configuration language. Raises UnknownRecipe."""
+    """A published recipe as plain values of the configuration language. Raises UnknownRecipeError."""
     recipe = published(name)
     config: Config = separate(compose(_table()[name][0], recipe))
     return config
@@ -73,7 +73,7 @@ def for_data(
 ) -> Config:
     """A short-named recipe completed for a user's own data; `own_data.own_config` says what each argument is.
 
-    Raises UnknownRecipe.
+    Raises UnknownRecipeError.
     """
     for family in FAMILIES:
         if name in family.own:
@@ -93,4 +93,4 @@ def for_data(
             )
             completed: Config = separate(config)
             return completed
-    raise UnknownRecipe(name)
+    raise UnknownRecipeError(name)

@@ -54,6 +54,10 @@ HEADS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 REFINING = ("OCRHead",)
 """Heads that also read the logits of the head before, at the size of the first level."""
+WITHOUT_GRADIENT = {
+    ("BiSeNetV2", "semantic.stage4_CEBlock.gap.1.bias"): "a shift, between two batch norms of which the second undoes it",
+}
+"""Parameters that the method itself leaves without a gradient in training, and why."""
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "CascadeEncoderDecoder": lambda: CascadeEncoderDecoder(
         backbone=part("backbone", "ResNet", BACKBONES["ResNet"]),
@@ -162,7 +166,7 @@ def test_every_parameter_gets_a_gradient(case: Case) -> None:
     for name, parameter in module.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
-        assert parameter.grad.abs().max() > 0, name
+        assert parameter.grad.abs().max() > (-1 if (case.name, name) in WITHOUT_GRADIENT else 0), name
 
 
 @every_part

@@ -19,6 +19,13 @@ import comparing
 FIGURES = Path(__file__).with_name("figures.json")
 NETWORKS = {
     "fcn_r18": "fcn__fcn_r18-d8_4xb2-80k_cityscapes-769x769",
+    "pspnet_r18b": "pspnet__pspnet_r18b-d8_4xb2-80k_cityscapes-769x769",
+    "deeplabv3_r18b": "deeplabv3__deeplabv3_r18b-d8_4xb2-80k_cityscapes-769x769",
+    "deeplabv3plus_r18": "deeplabv3plus__deeplabv3plus_r18-d8_4xb4-80k_isaid-896x896",
+    "upernet_swin-t": "swin__swin-tiny-patch4-window7_upernet_1xb8-20k_levir-256x256",
+    "ocrnet_hr18": "ocrnet__ocrnet_hr18_4xb4-160k_ade20k-512x512",
+    "bisenetv1_r18": "bisenetv1__bisenetv1_r18-d32-in1k-pre_4xb4-160k_cityscapes-1024x1024",
+    "bisenetv2": "bisenetv2__bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024",
     "segformer_mit-b0": "segformer__segformer_mit-b0_8xb2-160k_ade20k-512x512",
     "fast_scnn": "fastscnn__fast_scnn_8xb4-160k_cityscapes-512x1024",
 }

@@ -69,7 +69,7 @@ def test_published_name_states_the_total_batch() -> None:
 
 
 def test_unknown_name_offers_the_nearest() -> None:
-    with pytest.raises(recipes.UnknownRecipe, match=r"segformer_mit-b0.*config list"):
+    with pytest.raises(recipes.UnknownRecipeError, match=r"segformer_mit-b0.*config list"):
         recipes.get("segformer_mitb0")
 
 
