@@ -31,10 +31,10 @@ def load(weights: PathLike, *, device: torch.device | str | None = None) -> Pred
 
     Raises ValueError if the file is missing, damaged, not one of ours, or does not fit its own description.
     """
+    from intarsia.colours import distinct_colours
     from intarsia.config.build import build_task
     from intarsia.config.lower import lower
     from intarsia.config.reader import Config
-    from intarsia.visual.palette import distinct_colours
     from intarsia.weights.file import apply_state, load_state, read_meta
 
     path = _weights_file(weights)

@@ -11,11 +11,12 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "intarsia"
 
 # room -> rooms it may import besides itself and the ground floor. A room is a folder of intarsia/, or a single file.
-GROUND = {"contracts", "spec", "catalog"}
+GROUND = {"contracts", "spec", "catalog", "colours"}
 MAY_IMPORT = {
     "contracts": set(),
     "spec": set(),
     "catalog": set(),
+    "colours": set(),
     "layers": set(),
     "losses": set(),
     "backbones": {"layers"},

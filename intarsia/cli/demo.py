@@ -14,7 +14,7 @@ import typer
 TRAIN, VAL = 112, 24
 """Scenes to train on, and to be judged by."""
 RECIPE = "small_r18"
-TRAINING = ("--for", "900 steps", "--batch", "4", "--workers", "1", "--seed", "1")
+TRAINING = ("--for", "1000 steps", "--batch", "4", "--workers", "1", "--seed", "1", "--eval-every", "500 steps")
 
 
 def demo(

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from intarsia.api import predictor_for
 from intarsia.cli.assemble import checked, evaluation_pipeline
 from intarsia.cli.source import find_config, inspect_data
+from intarsia.colours import distinct_colours
 from intarsia.config.build import build_task
 from intarsia.config.reader import Config
 from intarsia.data.description import DataDescription, LabelValue, ShareSplit
 from intarsia.spec import Component, RunSpec
-from intarsia.visual.palette import distinct_colours
 from intarsia.weights.file import SUFFIX, WeightsMeta, apply_state, load_state, read_meta
 
 if TYPE_CHECKING:

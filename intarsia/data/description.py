@@ -13,10 +13,11 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from intarsia.colours import distinct_colours
 from intarsia.contracts import IGNORE_INDEX
 from intarsia.data.datasets.folder import FolderDataset
 from intarsia.data.files import Bands
-from intarsia.data.labels import Colour, LabelTable, distinct_palette, label_values
+from intarsia.data.labels import Colour, LabelTable, label_values
 from intarsia.data.pairs import Listing, NameIndex, Pair, Source, list_pairs, read_names, take_share
 
 IGNORE = "ignore"
@@ -324,8 +325,8 @@ def list_rule(root: Path, rule: Split) -> Listing:
 
 def default_colours(classes: Sequence[str]) -> tuple[Colour, ...]:
     """Distinct colours; black only for a background."""
-    first = 0 if classes[0] == BACKGROUND else 1
-    return distinct_palette(len(classes) + first)[first:]
+    black: tuple[Colour, ...] = ((0, 0, 0),) if classes[0] == BACKGROUND else ()
+    return black + distinct_colours(len(classes) - len(black))
 
 
 def show_value(value: LabelValue) -> str:

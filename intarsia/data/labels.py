@@ -218,22 +218,6 @@ def ranges(values: Iterable[int]) -> str:
     return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
-def distinct_palette(count: int) -> tuple[Colour, ...]:
-    """Colours for classes that have none of their own: the colour map of the Pascal VOC development kit.
-
-    The bits of the index are dealt to the high bits of red, green and blue, so that near indices get far colours.
-    """
-    colours = []
-    for index in range(count):
-        red = green = blue = 0
-        for bit in range(8):
-            red |= (index >> (3 * bit) & 1) << (7 - bit)
-            green |= (index >> (3 * bit + 1) & 1) << (7 - bit)
-            blue |= (index >> (3 * bit + 2) & 1) << (7 - bit)
-        colours.append((red, green, blue))
-    return tuple(colours)
-
-
 def _histogram(codes: Labels) -> npt.NDArray[Any]:
     # Counts are float32: beyond `_EXACT` they stop growing but never fall back to zero, so that presence stays exact.
     return cv2.calcHist([np.ascontiguousarray(codes)], [0], None, [256], [0, 256]).ravel()

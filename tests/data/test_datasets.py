@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from intarsia.colours import distinct_colours
 from intarsia.contracts import Dataset
 from intarsia.data.datasets.ade20k import ADE20KDataset
 from intarsia.data.datasets.cityscapes import CITYSCAPES, CityscapesDataset
 from intarsia.data.datasets.folder import FolderDataset
 from intarsia.data.datasets.pascal_voc import PASCAL_VOC, PascalVOCDataset
 from intarsia.data.datasets.wrappers import ConcatDataset, RepeatDataset
-from intarsia.data.labels import LabelTable, distinct_palette
+from intarsia.data.labels import LabelTable
 
 
 def write(path, size=(4, 6), value=0):
@@ -42,7 +43,7 @@ def test_pairs_are_found_below_nested_folders_and_sorted(tree):
     assert (sample.label == 1).all()
     assert sample.meta.original_size == (4, 6)
     assert sample.meta.image_path.endswith("one_leftImg8bit.png")
-    assert found.palette == distinct_palette(2)
+    assert found.palette == distinct_colours(2)
 
 
 @pytest.mark.parametrize("line", ["b/two", "b/two_leftImg8bit.png", "./b/two"])

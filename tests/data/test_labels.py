@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intarsia.data.labels import LabelTable, distinct_palette, ranges, value_counts
+from intarsia.data.labels import LabelTable, ranges, value_counts
 
 TYPES = st.sampled_from([np.uint8, np.uint16, np.int32, np.int64])
 
@@ -165,10 +165,3 @@ def test_value_counts(values, dtype):
     counts = value_counts(np.array([values], dtype))
     assert counts == {value: values.count(value) for value in sorted(set(values))}
     assert list(counts) == sorted(counts)
-
-
-def test_distinct_palette_is_the_voc_colour_map():
-    palette = distinct_palette(256)
-    assert palette[:4] == ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0))
-    assert palette[20] == (0, 64, 128)
-    assert len(set(palette)) == 256

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
+from intarsia.colours import distinct_colours
 from intarsia.data.files import read_label
 from intarsia.inference.prediction import Prediction
-from intarsia.visual.palette import distinct_colours
 
 CLASSES = ("road", "car", "sky")
 PALETTE = ((128, 64, 128), (0, 0, 142), (70, 130, 180))

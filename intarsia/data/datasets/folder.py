@@ -10,9 +10,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
+from intarsia.colours import distinct_colours
 from intarsia.contracts import IGNORE_INDEX, Sample, SampleMeta
 from intarsia.data.files import Bands, read_image, read_label
-from intarsia.data.labels import LabelTable, distinct_palette, label_values, ranges
+from intarsia.data.labels import LabelTable, label_values, ranges
 
 
 class FolderDataset:
@@ -169,7 +170,7 @@ def _checked_palette(palette: Sequence[Sequence[int]] | None, count: int) -> tup
     if count == 0:
         raise ValueError("a data set needs `classes`: the names of its classes, in the order of their indices")
     if palette is None:
-        return distinct_palette(count)
+        return distinct_colours(count)
     if len(palette) != count:
         raise ValueError(f"{len(palette)} palette colours for {count} classes: give one (R, G, B) each")
     colours = []

@@ -61,7 +61,7 @@ def _cast(view: View, rng: np.random.Generator) -> list[tuple[float, float, Pain
     kerb, road = view.road + 0.35, view.road
     place(figures.paint_car, int(rng.integers(1, 4)), 0.8, lambda: side() * road * rng.uniform(0.44, 0.6))
     place(figures.paint_lamp, int(rng.integers(2, 4)), 0.9, lambda: side() * kerb)
-    place(figures.paint_person, int(rng.integers(2, 5)), 0.9, lambda: side() * rng.uniform(road + 0.7, view.wall - 0.4))
+    place(figures.paint_person, int(rng.integers(3, 7)), 0.9, lambda: side() * rng.uniform(road + 0.7, view.wall - 0.4))
     place(figures.paint_sign, int(rng.integers(1, 4)), 0.9, lambda: side() * (kerb + rng.uniform(0, 0.2)))
     place(figures.paint_tree, int(rng.integers(1, 4)), 0.7, lambda: side() * (kerb + rng.uniform(0.2, 0.5)))
     if rng.random() < 0.3:

@@ -1,0 +1,77 @@
+"""Focal loss: cross entropy of each class on its own, turned down where the answer is already right.
+
+Lin et al., Focal Loss for Dense Object Detection, arXiv:1708.02002, section 3.
+
+Shape letters: N images, K classes, H, W height and width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from intarsia.losses.reduction import full_precision
+from intarsia.losses.targets import one_per_class
+
+
+class FocalLoss(nn.Module):
+    """Logits (N, K, H, W) and class indices (N, H, W) -> scalar.
+
+    With q the probability of the right answer, a decision costs -alpha (1 - q)**gamma log q if the answer is yes, and
+    -(1 - alpha) (1 - q)**gamma log q if it is no. A single logit (K = 1) asks for the class 1 among labels 0 and 1.
+
+    Args:
+        use_sigmoid: each class on its own, the only form there is.
+        gamma: how fast right answers stop to count; 0 is cross entropy.
+        alpha: weight of yes against no, one number or one for each class.
+        class_weight: one weight per class for both answers.
+        ignore_index: label of pixels that contribute nothing.
+        reduction: "mean" over all N * K * H * W decisions, those at ignored pixels included, or "sum".
+
+    Raises ValueError for `use_sigmoid=False`.
+    """
+
+    alpha: Tensor
+    class_weight: Tensor | None
+
+    def __init__(
+        self,
+        *,
+        use_sigmoid: bool = True,
+        gamma: float = 2.0,
+        alpha: float | Sequence[float] = 0.5,
+        class_weight: Sequence[float] | None = None,
+        ignore_index: int = 255,
+        reduction: Literal["mean", "sum"] = "mean",
+    ) -> None:
+        super().__init__()
+        if not use_sigmoid:
+            raise ValueError("FocalLoss is defined for the sigmoid of each class; use_sigmoid must be True")
+        self.gamma = gamma
+        self.ignore_index = ignore_index
+        self.reduction = reduction
+        # Not part of the weights file: settings of the run, not something learned.
+        self.register_buffer("alpha", torch.tensor(alpha, dtype=torch.float32).view(-1, 1, 1), persistent=False)
+        weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32).view(-1, 1, 1)
+        self.register_buffer("class_weight", weight, persistent=False)
+
+    def forward(self, logits: Tensor, target: Tensor, *, weight: Tensor | None = None) -> Tensor:
+        """Logits (N, K, H, W), target (N, H, W) of class indices -> scalar.
+
+        weight: (N, H, W), multiplies what each pixel adds to the sum; a mean divides by the same as without it.
+        """
+        logits = full_precision(logits)
+        wanted = one_per_class(target, logits.shape[1])  # (N, K, H, W)
+        cost = F.binary_cross_entropy_with_logits(logits, wanted.to(logits.dtype), reduction="none")
+        wrong = torch.where(wanted, -logits, logits).sigmoid()  # (N, K, H, W), 1 - q
+        alpha = self.alpha.to(logits.dtype)
+        cost = cost * wrong.pow(self.gamma) * torch.where(wanted, alpha, 1 - alpha)
+        if self.class_weight is not None:
+            cost = cost * self.class_weight.to(logits.dtype)
+        counted = target != self.ignore_index if weight is None else (target != self.ignore_index) * weight
+        cost = cost * counted.unsqueeze(1)  # (N, K, H, W)
+        return cost.sum() if self.reduction == "sum" else cost.mean()

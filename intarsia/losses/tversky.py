@@ -1,0 +1,80 @@
+"""Tversky loss: Dice with a price for what is predicted too much and another for what is missed.
+
+Salehi, Erdogmus, Gholipour, Tversky loss function for image segmentation using 3D fully convolutional deep networks,
+arXiv:1706.05721, equation 3.
+
+Shape letters: N images, K classes, H, W height and width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from intarsia.losses.reduction import full_precision
+from intarsia.losses.targets import one_per_class
+
+
+class TverskyLoss(nn.Module):
+    """Logits (N, K, H, W) and class indices (N, H, W) -> scalar.
+
+    Of each image and each class, with softmax probabilities p and truth t in {0, 1} at the pixels that are labelled,
+    TP = sum(p t), FP = sum(p (1 - t)), FN = sum((1 - p) t):
+
+        1 - (TP + smooth) / (TP + alpha FP + beta FN + smooth)
+
+    averaged over images and classes.
+
+    Args:
+        alpha: price of false positives.
+        beta: price of false negatives; alpha + beta = 1, and 0.5 each is Dice.
+        smooth: keeps images without the class from dividing by 0.
+        class_weight: one factor per class; the average still divides by K.
+        ignore_index: label of pixels that contribute nothing. A class of this index is left out of the sum.
+
+    Raises ValueError unless alpha + beta = 1.
+    """
+
+    class_weight: Tensor | None
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 0.3,
+        beta: float = 0.7,
+        smooth: float = 1.0,
+        class_weight: Sequence[float] | None = None,
+        ignore_index: int = 255,
+    ) -> None:
+        super().__init__()
+        if abs(alpha + beta - 1.0) > 1e-6:
+            raise ValueError(f"alpha and beta of TverskyLoss add up to 1; got {alpha} and {beta}")
+        self.alpha = alpha
+        self.beta = beta
+        self.smooth = smooth
+        self.ignore_index = ignore_index
+        # Not part of the weights file: a setting of the run, not something learned.
+        weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)
+        self.register_buffer("class_weight", weight, persistent=False)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Logits (N, K, H, W), target (N, H, W) of class indices -> scalar.
+
+        Raises ValueError for a single logit, which has no softmax.
+        """
+        num_classes = logits.shape[1]
+        if num_classes == 1:
+            raise ValueError("TverskyLoss needs one logit per class; this head has a single one")
+        labelled = (target != self.ignore_index).unsqueeze(1)  # (N, 1, H, W)
+        predicted = full_precision(logits).softmax(dim=1) * labelled  # (N, K, H, W)
+        wanted = (one_per_class(target, num_classes) & labelled).to(predicted.dtype)
+        both = (predicted * wanted).sum(dim=(2, 3))  # (N, K)
+        too_much = predicted.sum(dim=(2, 3)) - both
+        missed = wanted.sum(dim=(2, 3)) - both
+        loss = 1 - (both + self.smooth) / (both + self.alpha * too_much + self.beta * missed + self.smooth)
+        if self.class_weight is not None:
+            loss = loss * self.class_weight.to(loss.dtype)
+        counted = [k for k in range(num_classes) if k != self.ignore_index]
+        return loss[:, counted].mean(dim=0).sum() / num_classes
