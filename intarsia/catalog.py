@@ -60,6 +60,10 @@ TABLE: dict[str, dict[str, str]] = {
     "activation": {"Activation": "intarsia.layers.activation:Activation"},
     "loss": {
         "CrossEntropyLoss": "intarsia.losses.cross_entropy:CrossEntropyLoss",
+        "DiceLoss": "intarsia.losses.dice:DiceLoss",
+        "FocalLoss": "intarsia.losses.focal:FocalLoss",
+        "LovaszLoss": "intarsia.losses.lovasz:LovaszLoss",
+        "TverskyLoss": "intarsia.losses.tversky:TverskyLoss",
     },
     "sampler": {
         "OHEMPixelSampler": "intarsia.losses.ohem:OHEMPixelSampler",
@@ -110,10 +114,7 @@ NOT_YET: dict[str, tuple[str, ...]] = {
         "LightHamHead", "Mask2FormerHead", "MaskFormerHead", "NLHead", "PIDHead", "PSAHead", "PointHead", "SETRMLAHead",
         "SETRUPHead", "STDCHead", "SegmenterMaskTransformerHead", "SideAdapterCLIPHead", "VPDDepthHead",
     ),
-    "loss": (
-        "BoundaryLoss", "DiceLoss", "FocalLoss", "HuasdorffDisstanceLoss", "KLDivLoss", "LovaszLoss",
-        "OhemCrossEntropy", "SiLogLoss", "TverskyLoss",
-    ),
+    "loss": ("BoundaryLoss", "HuasdorffDisstanceLoss", "KLDivLoss", "OhemCrossEntropy", "SiLogLoss"),
     "sampler": (),
     "dataset": (
         "BDD100KDataset", "BaseCDDataset", "COCOStuffDataset", "ChaseDB1Dataset", "ClassBalancedDataset",

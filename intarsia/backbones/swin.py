@@ -257,7 +257,8 @@ class SwinTransformer(nn.Module):
         attention = partial(
             WindowAttention, window_size=window_size, qkv_bias=qkv_bias, qk_scale=qk_scale, dropout=attn_drop_rate
         )
-        drop_path_rates = iter(torch.linspace(0, drop_path_rate, sum(depths)).tolist())
+        last = max(sum(depths) - 1, 1)
+        drop_path_rates = iter([drop_path_rate * i / last for i in range(sum(depths))])
         levels = [FeatureSpec(embed_dims * 2**stage, patch_size * 2**stage) for stage in range(len(depths))]
         self.stages = nn.ModuleList()
         for stage, (depth, heads) in enumerate(zip(depths, num_heads, strict=True)):

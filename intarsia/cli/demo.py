@@ -14,7 +14,10 @@ import typer
 TRAIN, VAL = 112, 24
 """Scenes to train on, and to be judged by."""
 RECIPE = "small_r18"
-TRAINING = ("--for", "1000 steps", "--batch", "4", "--workers", "1", "--seed", "1", "--eval-every", "500 steps")
+TRAINING = (
+    *("--for", "600 steps", "--batch", "4", "--workers", "1", "--seed", "1", "--eval-every", "300 steps"),
+    *("--set", "train_dataloader.dataset.pipeline.2.ratio_range=(0.75,1.5)"),
+)
 
 
 def demo(

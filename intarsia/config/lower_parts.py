@@ -50,9 +50,12 @@ def arguments(context: Context, kind: str, name: str, values: Mapping[str, Any],
             see(context, kind, name, str(key), at)
             known = len(context.pretrained)
             args[target] = argument(context, str(key), item, at)
-            child = CHILDREN.get((bare(name), key), str(key))
-            place, moved = at.removeprefix("model."), f"{path.removeprefix('model.')}.{child}"
-            context.pretrained[known:] = [(moved + part[len(place) :], of) for part, of in context.pretrained[known:]]
+            if (bare(name), key) in CHILDREN:
+                place, moved = f"{path}.{key}", f"{path}.{CHILDREN[bare(name), key]}"
+                context.pretrained[known:] = [
+                    (f"model.{part}".replace(place, moved, 1).removeprefix("model."), source)
+                    for part, source in context.pretrained[known:]
+                ]
     return args
 
 

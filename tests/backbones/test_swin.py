@@ -1,4 +1,4 @@
-"""Swin beyond what the reference figures cover: sizes of the paper, windows one by one, merging, freezing, positions."""
+"""Swin beyond what the reference figures cover: sizes of the paper, attention token by token, merging, freezing."""
 
 from __future__ import annotations
 

@@ -248,6 +248,49 @@ def test_sliding_windows() -> None:
     assert (spec.inference.mode, spec.inference.crop_size, spec.inference.stride) == ("slide", (64, 32), (21, 21))
 
 
+def test_heads_of_a_cascade_have_numbers() -> None:
+    given = model(type="CascadeEncoderDecoder", num_stages=2, decode_head=[head(), head(align_corners=True)])
+    spec = lower(config(model=given))
+    assert [loss.head for loss in spec.losses] == ["decode_0", "decode_1"]
+    assert [part.path for part in spec.model.args["decode_head"]] == ["model.decode_head.0", "model.decode_head.1"]
+    assert "num_stages" not in spec.model.args
+    assert spec.inference.align_corners
+
+
+def hrnet(**stage: Any) -> dict[str, Any]:
+    first = {"num_modules": 1, "num_branches": 1, "block": "BOTTLENECK", "num_blocks": [2], "num_channels": [64]}
+    second = {"num_modules": 3, "num_branches": 2, "block": "BASIC", "num_blocks": [4, 4], "num_channels": [18, 36]}
+    return {"type": "HRNet", "extra": {"stage1": first, "stage2": second | stage}}
+
+
+def test_stages_of_hrnet_become_arguments() -> None:
+    part = lower(config(model=model(backbone=hrnet()))).model.args["backbone"]
+    assert part.args == {"channels": ((64,), (18, 36)), "num_blocks": ((2,), (4, 4)), "num_modules": (1, 3)}
+
+
+@pytest.mark.parametrize(
+    ("stage", "key", "message"),
+    [
+        ({"block": "BOTTLENECK"}, "stage2.block", "expected 'BASIC' in stage2, found 'BOTTLENECK'"),
+        ({"num_chanels": [1]}, "stage2.num_chanels", "unknown key 'num_chanels'"),
+        ({"num_modules": "3"}, "stage2.num_modules", "expected int, found '3' (str)"),
+    ],
+)
+def test_mistakes_in_stages_of_hrnet_are_named(stage: dict[str, Any], key: str, message: str) -> None:
+    [(path, found)] = problems(config(model=model(backbone=hrnet(**stage))))
+    assert path == f"model.backbone.extra.{key}"
+    assert message in found
+
+
+def test_trunk_inside_a_trunk() -> None:
+    inner = {"type": "ResNet", "depth": 18, "init_cfg": {"type": "Pretrained", "checkpoint": "r18.pth"}}
+    spec = lower(config(model=model(backbone={"type": "BiSeNetV1", "backbone_cfg": inner, "align_corners": False})))
+    args = spec.model.args["backbone"].args
+    assert list(args) == ["backbone"]
+    assert (args["backbone"].kind, args["backbone"].type) == ("backbone", "ResNet")
+    assert spec.pretrained == (("backbone.context_path.backbone", "r18.pth"),)
+
+
 def test_point_refinement_stays_with_the_last_head() -> None:
     given = model(
         type="CascadeEncoderDecoder",

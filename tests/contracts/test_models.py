@@ -55,7 +55,10 @@ HEADS: dict[str, dict[str, Any]] = {
 REFINING = ("OCRHead",)
 """Heads that also read the logits of the head before, at the size of the first level."""
 WITHOUT_GRADIENT = {
-    ("BiSeNetV2", "semantic.stage4_CEBlock.gap.1.bias"): "a shift, between two batch norms of which the second undoes it",
+    (
+        "BiSeNetV2",
+        "semantic.stage4_CEBlock.gap.1.bias",
+    ): "a shift, between two batch norms of which the second undoes it",
 }
 """Parameters that the method itself leaves without a gradient in training, and why."""
 MODELS: dict[str, Callable[[], nn.Module]] = {

@@ -11,8 +11,14 @@ import comparing
 import pytest
 
 FIGURES: dict[str, Any] = json.loads(Path(__file__).with_name("figures.json").read_text())
+LARGE = 20_000_000
+"""Networks with more parameters take half a minute each."""
 
 
-@pytest.mark.parametrize("name", FIGURES)
+def by_size(name: str) -> Any:
+    return pytest.param(name, marks=[pytest.mark.slow] if FIGURES[name]["params"] > LARGE else [])
+
+
+@pytest.mark.parametrize("name", map(by_size, FIGURES))
 def test_network_matches_its_figures(name: str) -> None:
     comparing.check_record(building.task(FIGURES[name]["model"]), FIGURES[name])

@@ -23,7 +23,7 @@ FACTOR = 4
 """Canvas pixels along one side of a final pixel."""
 
 VOID_BELOW = 0.8
-"""A pixel is ignored when no class covers at least this share of it: the outlines of things."""
+"""A pixel is ignored when no class covers at least this share of it, or a neighbour is of another class."""
 
 
 class Canvas:
@@ -102,7 +102,10 @@ class Canvas:
                 for label in range(num_classes)
             ]
         )
-        truth = np.where(cover.max(axis=0) >= VOID_BELOW, cover.argmax(axis=0), ignore_index).astype(np.uint8)
+        truth = cover.argmax(axis=0).astype(np.uint8)
+        around = np.ones((3, 3), np.uint8)
+        border = cv2.dilate(truth, around) != cv2.erode(truth, around)  # some neighbour belongs to another class
+        truth[border | (cover.max(axis=0) < VOID_BELOW)] = ignore_index
         return np.asarray(picture, np.uint8), truth
 
 

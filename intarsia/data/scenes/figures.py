@@ -21,6 +21,8 @@ _PAINTS: tuple[Colour, ...] = (
     (130, 176, 196),
     (214, 118, 62),
 )
+_COATS: tuple[Colour, ...] = ((206, 48, 44), (232, 118, 40), (240, 186, 52), (178, 40, 92))
+_METAL: Colour = (52, 84, 86)
 _LEAVES: tuple[Colour, ...] = ((70, 120, 58), (96, 142, 66), (122, 150, 70), (58, 100, 66))
 _AUTUMN: tuple[Colour, ...] = ((206, 134, 52), (178, 84, 48), (216, 172, 76))
 _BLOSSOM: tuple[Colour, ...] = ((236, 178, 196), (246, 214, 222))
@@ -36,7 +38,7 @@ def paint_tree(view: View, weather: Weather, across: float, scale: float, rng: n
     bark = weather.on(pick(rng, (112, 76, 46), (126, 92, 64)), scale)
     view.canvas.line([(x, y), (x + rng.normal(0, 0.1) * unit, y - 0.7 * height * unit)], 0.34 * unit, bark, VEGETATION)
     kind = rng.random()
-    leaf = pick(rng, *(_LEAVES if kind < 0.7 else _AUTUMN if kind < 0.87 else _BLOSSOM))
+    leaf = pick(rng, *(_LEAVES if kind < 0.85 else _AUTUMN if kind < 0.95 else _BLOSSOM))
     for number in range(34):
         angle, radius = rng.uniform(0, 2 * math.pi), math.sqrt(rng.random()) * spread
         bx, by = radius * math.cos(angle), radius * math.sin(angle) * 0.95
@@ -64,11 +66,11 @@ def paint_lamp(view: View, weather: Weather, across: float, scale: float, rng: n
     """A street lamp whose arm reaches over the road, lit in the dark."""
     unit = view.metre * scale
     x, y = view.ground(across, scale)
-    metal = weather.on(pick(rng, (74, 80, 82), (120, 124, 126), (58, 78, 70)), scale)
+    metal = weather.on(pick(rng, _METAL), scale)
     height, arm = rng.uniform(4.6, 5.6), -math.copysign(rng.uniform(0.5, 0.9), across)
     view.canvas.shadow((x, y), (0.4 * unit, 0.12 * unit), 0.4)
     top = y - height * unit
-    width = 0.25 * unit
+    width = 0.32 * unit
     view.canvas.line([(x, y), (x, top), (x + arm * unit, top - 0.15 * unit)], width, metal, POLE)
     view.canvas.box(x - width, y - 0.6 * unit, x + width, y, metal, POLE)
     bulb: Colour = (255, 232, 168) if weather.glow > 0.2 else weather.on((216, 214, 204), scale)
@@ -81,7 +83,7 @@ def paint_sign(view: View, weather: Weather, across: float, scale: float, rng: n
     x, y = view.ground(across, scale)
     height, size = rng.uniform(2.3, 3.0), rng.uniform(0.48, 0.66) * unit
     view.canvas.shadow((x, y), (0.3 * unit, 0.1 * unit), 0.35)
-    view.canvas.line([(x, y), (x, y - height * unit)], 0.22 * unit, weather.on((150, 154, 158), scale), POLE)
+    view.canvas.line([(x, y), (x, y - height * unit)], 0.28 * unit, weather.on(_METAL, scale), POLE)
     y -= height * unit
     white, red, blue = (weather.on(c, scale) for c in ((240, 240, 236), (206, 42, 46), (40, 92, 176)))
     kind = rng.integers(4)
@@ -145,14 +147,14 @@ def paint_car(view: View, weather: Weather, across: float, scale: float, rng: np
 
 def paint_person(view: View, weather: Weather, across: float, scale: float, rng: np.random.Generator) -> None:
     """Someone walking: legs, coat, arms, head, now and then a hat, a bag, or in the rain an umbrella."""
-    unit = view.metre * scale * rng.uniform(1.02, 1.2)
+    unit = view.metre * scale * rng.uniform(1.1, 1.3)
     x, y = view.ground(across, scale)
     canvas = view.canvas
 
     def at(right: float, up: float) -> tuple[float, float]:
         return x + right * unit, y - up * unit
 
-    coat = weather.on(pick(rng, *_PAINTS), scale)
+    coat = weather.on(pick(rng, *_COATS), scale)
     legs = weather.on(pick(rng, (44, 52, 78), (62, 58, 56), (136, 118, 92), (34, 34, 38)), scale)
     skin = weather.on(pick(rng, *_SKIN), scale)
     stride, swing = rng.uniform(0.06, 0.26), rng.uniform(-0.12, 0.12)
