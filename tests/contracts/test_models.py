@@ -58,7 +58,7 @@ WITHOUT_GRADIENT = {
     (
         "BiSeNetV2",
         "semantic.stage4_CEBlock.gap.1.bias",
-    ): "a shift, between two batch norms of which the second undoes it",
+    ): "a shift between two batch norms, undone by the second",
 }
 """Parameters that the method itself leaves without a gradient in training, and why."""
 MODELS: dict[str, Callable[[], nn.Module]] = {
