@@ -174,7 +174,8 @@ class SwinBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, h, w, C) -> (N, h, w, C)."""
         x = x + self.drop_path(self.dropout(self.attn(self.norm1(x))))
-        return x + self.drop_path(self.ffn(self.norm2(x)))
+        out: Tensor = x + self.drop_path(self.ffn(self.norm2(x)))
+        return out
 
 
 class Stage(nn.Module):
@@ -330,7 +331,7 @@ def _learned_positions(tokens: int, channels: int) -> nn.Parameter:
 def _positions_for(positions: Tensor, height: int, width: int) -> Tensor:
     """Positions (1, tokens of a square, C) for a map of this size: (1, h, w, C)."""
     side = math.isqrt(positions.shape[1])
-    grid = positions.unflatten(1, (side, side))  # (1, side, side, C)
+    grid: Tensor = positions.unflatten(1, (side, side))  # (1, side, side, C)
     if (height, width) == (side, side):
         return grid
     resized = F.interpolate(grid.permute(0, 3, 1, 2), size=(height, width), mode="bicubic", align_corners=False)
@@ -359,7 +360,7 @@ def _shift_mask(height: int, width: int, side: int, shift: int, like: Tensor) ->
     region = 3 * regions(height)[:, None] + regions(width)[None, :]  # (h, w)
     region = region.unflatten(1, (-1, side)).unflatten(0, (-1, side)).transpose(1, 2)
     region = region.flatten(2, 3).flatten(0, 1)  # (G, L)
-    apart = region[:, :, None] != region[:, None, :]  # (G, L, L)
+    apart: Tensor = region[:, :, None] != region[:, None, :]  # (G, L, L)
     return apart.to(like.dtype) * MASKED
 
 

@@ -65,7 +65,8 @@ class AttentionRefinement(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, out_channels, h, w)."""
         x = self.conv_layer(x)
-        return x * self.atten_conv_layer(x)
+        out: Tensor = x * self.atten_conv_layer(x)
+        return out
 
 
 class ContextPath(nn.Module):

@@ -5,7 +5,7 @@ Paper: Yu et al., BiSeNet V2: Bilateral Network with Guided Aggregation for Real
 Original code: none published; https://github.com/CoinCheung/BiSeNet is what others started from.
 
 Deviations, shared with OpenMMLab's published weights: none in the computation. Training has four auxiliary FCN heads on
-the stages of the semantic branch, the booster of section 4.3.
+the stages of the semantic branch, the paper's booster.
 
 Published scores, single scale (flipped and multi-scale), mIoU:
     Cityscapes 1024x1024, 160k steps    batch 16 73.21 (75.74), with OHEM 73.57 (75.80)    batch 32 75.76 (77.79)
