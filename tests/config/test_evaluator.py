@@ -165,7 +165,6 @@ def compound(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
         "str",
         "bool",
         "int",
-        "reversed",
         "any",
     ]
     return st.one_of(
@@ -179,6 +178,7 @@ def compound(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
         st.tuples(inner, inner).map(lambda parts: f"{parts[0]}[{parts[1]}:]"),
         inner.map(lambda item: f"f'{{{item}}}'" if "'" not in item else item),
         inner.map(lambda item: f"(-{item})"),
+        inner.map(lambda item: f"list(reversed({item}))"),  # bare, Python's text of it holds an address
     )
 
 

@@ -19,6 +19,6 @@ def by_size(name: str) -> Any:
     return pytest.param(name, marks=[pytest.mark.slow] if FIGURES[name]["params"] > LARGE else [])
 
 
-@pytest.mark.parametrize("name", map(by_size, FIGURES))
+@pytest.mark.parametrize("name", [by_size(name) for name in FIGURES])
 def test_network_matches_its_figures(name: str) -> None:
     comparing.check_record(building.task(FIGURES[name]["model"]), FIGURES[name])

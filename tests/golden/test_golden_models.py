@@ -65,7 +65,7 @@ def by_size(name: str) -> Any:
     return pytest.param(name, marks=[pytest.mark.slow] if records()[name]["params"] > LARGE else [])
 
 
-@pytest.mark.parametrize("name", map(by_size, whole_networks()))
+@pytest.mark.parametrize("name", [by_size(name) for name in whole_networks()])
 def test_network_matches_the_reference(name: str) -> None:
     record = records()[name]
     comparing.check_record(building.task(model_config(record)), record)
