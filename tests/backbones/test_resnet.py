@@ -136,7 +136,7 @@ def test_names_of_the_stems() -> None:
     assert {"gn1.weight", "layer1.0.gn2.bias"} <= set(grouped)
 
 
-@pytest.mark.parametrize(("deep_stem", "stages"), itertools.product([False, True], [-1, 0, 2]))
+@pytest.mark.parametrize(("deep_stem", "stages"), list(itertools.product([False, True], [-1, 0, 2])))
 def test_frozen_stages_stay_as_they_are(deep_stem: bool, stages: int) -> None:
     model = ResNet(18, deep_stem=deep_stem, frozen_stages=stages, **SMALL).train()
     before = {name: entry.clone() for name, entry in model.state_dict().items()}

@@ -237,7 +237,7 @@ def test_checkpointing_changes_no_number(name: str) -> None:
         assert a.equal(b), key
 
 
-@pytest.mark.parametrize(("name", "missing"), itertools.product(sorted(set(BACKBONES) - {"HRNet"}), [(), (9,)]))
+@pytest.mark.parametrize(("name", "missing"), list(itertools.product(sorted(set(BACKBONES) - {"HRNet"}), [(), (9,)])))
 def test_levels_that_do_not_exist_are_refused(name: str, missing: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="out_indices must name"):
         part("backbone", name, {**BACKBONES[name], "out_indices": missing})
