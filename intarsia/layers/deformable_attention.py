@@ -1,0 +1,77 @@
+"""Multi-scale deformable attention in plain PyTorch.
+
+Zhu et al., Deformable DETR, arXiv:2010.04159, section 4.1, equation 3. Instead of comparing a query with every
+position, the query itself says where to look (a few points around its place on every level) and how much each counts.
+
+Shape letters: N images, L queries, S positions of all levels together, C channels, M heads, D = C / M, V levels,
+    P points.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from intarsia.contracts import Size
+
+
+class DeformableAttention(nn.Module):
+    """num_levels, num_points: levels that are looked at, and points on each of them per head.
+
+    Offsets start as a star: head m looks in the direction 2 pi m / M, point p at distance p + 1; all weigh the same.
+    """
+
+    def __init__(self, channels: int, num_heads: int, *, num_levels: int, num_points: int) -> None:
+        super().__init__()
+        if channels % num_heads:
+            raise ValueError(f"{channels} channels cannot be divided among {num_heads} attention heads")
+        self.num_heads = num_heads
+        self.num_levels = num_levels
+        self.num_points = num_points
+        self.sampling_offsets = nn.Linear(channels, num_heads * num_levels * num_points * 2)
+        self.attention_weights = nn.Linear(channels, num_heads * num_levels * num_points)
+        self.value_proj = nn.Linear(channels, channels)
+        self.output_proj = nn.Linear(channels, channels)
+        self._initialise()
+
+    def forward(self, query: Tensor, memory: Tensor, places: Tensor, sizes: Sequence[Size]) -> Tensor:
+        """Queries (N, L, C), the levels' features (N, S, C), places (L, 2) of the queries as (x, y) in 0..1, and the
+        levels' (height, width) -> (N, L, C).
+        """
+        points = (self.num_heads, self.num_levels, self.num_points)
+        value = self.value_proj(memory).unflatten(-1, (self.num_heads, -1))  # (N, S, M, D)
+        offsets = self.sampling_offsets(query).unflatten(-1, (*points, 2))  # (N, L, M, V, P, 2)
+        weights = self.attention_weights(query).unflatten(-1, (self.num_heads, -1)).softmax(-1)  # (N, L, M, V * P)
+        weights = weights.unflatten(-1, points[1:])  # (N, L, M, V, P)
+        total = value.new_zeros(())
+        for level, (height, width) in enumerate(sizes):
+            extent = places.new_tensor([width, height])
+            where = places[:, None, None] + offsets[:, :, :, level] / extent  # (N, L, M, P, 2) in 0..1
+            grid = (2 * where - 1).transpose(1, 2).flatten(0, 1)  # (N * M, L, P, 2) in -1..1
+            start = sum(h * w for h, w in sizes[:level])
+            plane = value[:, start : start + height * width].permute(0, 2, 3, 1).flatten(0, 1)  # (N * M, D, h * w)
+            sampled = F.grid_sample(plane.unflatten(-1, (height, width)), grid, align_corners=False)  # (N * M, D, L, P)
+            share = weights[:, :, :, level].transpose(1, 2).flatten(0, 1).unsqueeze(1)  # (N * M, 1, L, P)
+            total = total + (sampled * share).sum(-1)  # (N * M, D, L)
+        heads = total.unflatten(0, (-1, self.num_heads)).flatten(1, 2).transpose(1, 2)  # (N, L, C)
+        out: Tensor = self.output_proj(heads)
+        return out
+
+    def _initialise(self) -> None:
+        angles = torch.arange(self.num_heads) * (2 * math.pi / self.num_heads)
+        star = torch.stack([angles.cos(), angles.sin()], -1)  # (M, 2)
+        star = star / star.abs().max(-1, keepdim=True).values
+        distance = torch.arange(1, self.num_points + 1)[:, None]
+        bias = star[:, None, None] * distance  # (M, 1, P, 2)
+        with torch.no_grad():
+            self.sampling_offsets.weight.zero_()
+            self.sampling_offsets.bias.copy_(bias.expand(-1, self.num_levels, -1, -1).flatten())
+            self.attention_weights.weight.zero_()
+            self.attention_weights.bias.zero_()
+        for linear in (self.value_proj, self.output_proj):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)

@@ -1,0 +1,234 @@
+"""Mask2Former: queries that each find one mask, by looking only where they last saw it.
+
+Paper: Cheng, Misra, Schwing, Kirillov, Girdhar, Masked-attention Mask Transformer for Universal Image Segmentation,
+    CVPR 2022, arXiv:2112.01527. Pixel decoder: Zhu et al., Deformable DETR, arXiv:2010.04159.
+Original code: https://github.com/facebookresearch/Mask2Former (PyTorch, with a compiled kernel).
+Deviations: the deformable attention is plain PyTorch (`layers/deformable_attention.py`).
+
+Published scores (MMSegmentation, single scale): Cityscapes 83.65 (Swin-L, 90k), ADE20K 56.01 (Swin-L, 640 x 640, 160k).
+
+Shape letters: N images, C channels of the decoder, Q queries, K classes, h_i, w_i height and width of level i, finest
+    first, S_i = h_i * w_i its positions, M heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from intarsia.contracts import Size
+from intarsia.layers.activation import RELU
+from intarsia.layers.conv import ConvNormAct
+from intarsia.layers.cross_attention import Attention
+from intarsia.layers.deformable_attention import DeformableAttention
+from intarsia.layers.feed_forward import FeedForward
+from intarsia.layers.levels import resize
+from intarsia.layers.norm import Norm
+from intarsia.layers.positions import sine_positions
+
+NUM_SCALES = 3
+"""Levels that the encoder mixes and the queries look at in turn; the finest level only makes the masks sharp."""
+
+
+class EncoderLayer(nn.Module):
+    """Every position of three levels looks at a few places of all three."""
+
+    def __init__(self, channels: int, *, num_heads: int, num_points: int, hidden: int) -> None:
+        super().__init__()
+        self.self_attn = DeformableAttention(channels, num_heads, num_levels=NUM_SCALES, num_points=num_points)
+        self.ffn = FeedForward(channels, hidden, activation=RELU)
+        self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(2))
+
+    def forward(self, x: Tensor, positions: Tensor, places: Tensor, sizes: Sequence[Size]) -> Tensor:
+        """(N, S, C) with the positions (S, C) and places (S, 2) of its pixels -> (N, S, C)."""
+        x = self.norms[0](x + self.self_attn(x + positions, x, places, sizes))
+        out: Tensor = self.norms[1](x + self.ffn(x))
+        return out
+
+
+class Encoder(nn.Module):
+    """The layers, under the name of published weights."""
+
+    def __init__(self, layers: Sequence[EncoderLayer]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+
+class PixelDecoder(nn.Module):
+    """A deformable encoder over the three coarse levels, and a feature pyramid step to the finest (section 3.2.1)."""
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        channels: int,
+        *,
+        num_layers: int,
+        num_heads: int,
+        num_points: int,
+        hidden: int,
+    ) -> None:
+        super().__init__()
+        norm = Norm("GN", num_groups=32)
+        finest, *coarse = in_channels
+        self.input_convs = nn.ModuleList(
+            ConvNormAct(width, channels, 1, bias=True, norm=norm, activation=None) for width in reversed(coarse)
+        )
+        self.encoder = Encoder(
+            [
+                EncoderLayer(channels, num_heads=num_heads, num_points=num_points, hidden=hidden)
+                for _ in range(num_layers)
+            ]
+        )
+        self.level_encoding = nn.Embedding(NUM_SCALES, channels)
+        self.lateral_convs = nn.ModuleList([ConvNormAct(finest, channels, 1, norm=norm, activation=None)])
+        self.output_convs = nn.ModuleList([ConvNormAct(channels, channels, 3, padding=1, norm=norm)])
+        self.mask_feature = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Four levels, finest first -> mask features (N, C, h_0, w_0), and the three mixed levels, coarsest first."""
+        finest, *coarse = features
+        maps = [conv(x) for conv, x in zip(self.input_convs, reversed(coarse), strict=True)]  # coarsest first
+        sizes = [(x.shape[2], x.shape[3]) for x in maps]
+        positions = torch.cat(
+            [
+                sine_positions(*size, maps[0].shape[1], like=maps[0]) + self.level_encoding.weight[i]
+                for i, size in enumerate(sizes)
+            ]
+        )  # (S, C)
+        places = torch.cat([_centres(*size, like=maps[0]) for size in sizes])  # (S, 2)
+        x = torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1)  # (N, S, C)
+        for layer in self.encoder.layers:
+            x = layer(x, positions, places, sizes)
+        mixed = [
+            level.transpose(1, 2).unflatten(2, size)
+            for level, size in zip(x.split([h * w for h, w in sizes], dim=1), sizes, strict=True)
+        ]
+        fine = self.lateral_convs[0](finest) + resize(mixed[-1], finest.shape[2:])
+        return self.mask_feature(self.output_convs[0](fine)), mixed
+
+
+class DecoderLayer(nn.Module):
+    """Masked cross-attention, then self-attention, then the perceptron (figure 2, right)."""
+
+    def __init__(self, channels: int, *, num_heads: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.self_attn = Attention(channels, num_heads, dropout=dropout)
+        self.cross_attn = Attention(channels, num_heads, dropout=dropout)
+        self.ffn = FeedForward(channels, hidden, activation=RELU, dropout=dropout)
+        self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(3))
+
+    def forward(self, query: Tensor, place: Tensor, memory: Tensor, positions: Tensor, visible: Tensor) -> Tensor:
+        """Queries (N, Q, C) with their learned places (Q, C), one level (N, S_i, C) with positions (S_i, C), and what
+        each query may see (N, 1, Q, S_i) -> (N, Q, C).
+        """
+        seen = self.cross_attn(query + place, memory + positions, memory, mask=visible)
+        query = self.norms[0](query + seen)
+        query = self.norms[1](query + self.self_attn(query + place, query + place, query))
+        out: Tensor = self.norms[2](query + self.ffn(query))
+        return out
+
+
+class Decoder(nn.Module):
+    """The layers and the norm behind them, under the names of published weights."""
+
+    def __init__(self, layers: Sequence[DecoderLayer], channels: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.post_norm = nn.LayerNorm(channels)
+
+
+class Mask2FormerHead(nn.Module):
+    """Pixel decoder, transformer decoder, and for every query a class and a mask.
+
+    in_channels, in_index: four levels, finest first. channels: of pixel decoder and queries.
+    num_queries: masks looked for. num_layers: of the decoder, which goes through the three coarse levels in turn.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: Sequence[int],
+        num_classes: int,
+        in_index: Sequence[int] = (0, 1, 2, 3),
+        channels: int = 256,
+        num_queries: int = 100,
+        num_heads: int = 8,
+        num_layers: int = 9,
+        hidden: int = 2048,
+        dropout: float = 0.0,
+        encoder_layers: int = 6,
+        encoder_hidden: int = 1024,
+        encoder_points: int = 4,
+        align_corners: bool = False,
+    ) -> None:
+        super().__init__()
+        self.in_channels = tuple(in_channels)
+        self.in_index = tuple(in_index)
+        self.num_classes = num_classes
+        self.align_corners = align_corners
+        self.pixel_decoder = PixelDecoder(
+            in_channels,
+            channels,
+            num_layers=encoder_layers,
+            num_heads=num_heads,
+            num_points=encoder_points,
+            hidden=encoder_hidden,
+        )
+        self.transformer_decoder = Decoder(
+            [DecoderLayer(channels, num_heads=num_heads, hidden=hidden, dropout=dropout) for _ in range(num_layers)],
+            channels,
+        )
+        self.query_embed = nn.Embedding(num_queries, channels)
+        self.query_feat = nn.Embedding(num_queries, channels)
+        self.level_embed = nn.Embedding(NUM_SCALES, channels)
+        self.cls_embed = nn.Linear(channels, num_classes + 1)
+        self.mask_embed = nn.Sequential(
+            nn.Linear(channels, channels),
+            nn.ReLU(inplace=True),
+            nn.Linear(channels, channels),
+            nn.ReLU(inplace=True),
+            nn.Linear(channels, channels),
+        )
+
+    def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Feature maps -> for the learned queries and after every layer: class logits (N, Q, K + 1), the last class
+        meaning "nothing", and mask logits (N, Q, h_0, w_0).
+        """
+        pixels, levels = self.pixel_decoder([features[i] for i in self.in_index])
+        memories, positions = [], []
+        for level, x in enumerate(levels):
+            memories.append(x.flatten(2).transpose(1, 2) + self.level_embed.weight[level])  # (N, S_i, C)
+            positions.append(sine_positions(x.shape[2], x.shape[3], x.shape[1], like=x))  # (S_i, C)
+        query = self.query_feat.weight.expand(pixels.shape[0], -1, -1)  # (N, Q, C)
+        classes, masks = [], []
+        for i, layer in enumerate(self.transformer_decoder.layers):
+            scores, mask = self._read(query, pixels)
+            classes.append(scores)
+            masks.append(mask)
+            level = i % NUM_SCALES
+            visible = _visible(mask, levels[level].shape[2:])
+            query = layer(query, self.query_embed.weight, memories[level], positions[level], visible)
+        scores, mask = self._read(query, pixels)
+        return [*classes, scores], [*masks, mask]
+
+    def _read(self, query: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Class logits (N, Q, K + 1) and mask logits (N, Q, h_0, w_0) of queries as they are now."""
+        query = self.transformer_decoder.post_norm(query)
+        mask = torch.einsum("nqc,nchw->nqhw", self.mask_embed(query), pixels)
+        return self.cls_embed(query), mask
+
+
+def _visible(mask: Tensor, size: Sequence[int]) -> Tensor:
+    """(N, 1, Q, S_i): where a query may look: its mask of the layer before, or everywhere if that is empty."""
+    inside = resize(mask.detach(), size).sigmoid().flatten(2) >= 0.5  # (N, Q, S_i)
+    inside = inside | ~inside.any(dim=-1, keepdim=True)
+    return inside.unsqueeze(1)
+
+
+def _centres(height: int, width: int, *, like: Tensor) -> Tensor:
+    """(height * width, 2): pixel centres as (x, y) in 0..1; in float32, as published weights were trained with them."""
+    y = (torch.arange(height, device=like.device, dtype=torch.float32) + 0.5) / height
+    x = (torch.arange(width, device=like.device, dtype=torch.float32) + 0.5) / width
+    return torch.stack([x.expand(height, -1), y[:, None].expand(-1, width)], dim=-1).flatten(0, 1).to(like.dtype)

@@ -1,0 +1,141 @@
+"""MaskFormer: segmentation as a set of masks, each with a class.
+
+Paper: Cheng, Schwing, Kirillov, Per-Pixel Classification is Not All You Need for Semantic Segmentation, NeurIPS 2021,
+    arXiv:2107.06278. Decoder: Carion et al., DETR, arXiv:2005.12872.
+Original code: https://github.com/facebookresearch/MaskFormer (PyTorch).
+Deviations: none.
+
+Published scores (MMSegmentation, ADE20K 512 x 512, 160k, single scale): R50 42.20, Swin-S 49.36.
+
+Shape letters: N images, C channels of the decoder, Q queries, K classes, h_i, w_i height and width of level i, finest
+    first, S positions of the coarsest level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from intarsia.layers.activation import RELU
+from intarsia.layers.conv import ConvNormAct
+from intarsia.layers.cross_attention import Attention
+from intarsia.layers.feed_forward import FeedForward
+from intarsia.layers.norm import Norm
+from intarsia.layers.positions import sine_positions
+
+
+class PixelDecoder(nn.Module):
+    """A feature pyramid: coarse levels are enlarged and added to finer ones (section 4.3, "MaskFormer")."""
+
+    def __init__(self, in_channels: Sequence[int], channels: int) -> None:
+        super().__init__()
+        norm = Norm("GN", num_groups=32)
+        *fine, coarsest = in_channels
+        self.lateral_convs = nn.ModuleList(
+            ConvNormAct(width, channels, 1, norm=norm, activation=None) for width in fine
+        )
+        self.output_convs = nn.ModuleList(ConvNormAct(channels, channels, 3, padding=1, norm=norm) for _ in fine)
+        self.last_feat_conv = ConvNormAct(coarsest, channels, 3, padding=1, norm=norm)
+        self.mask_feature = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Levels, finest first -> mask features (N, C, h_0, w_0)."""
+        *fine, coarsest = features
+        x = self.last_feat_conv(coarsest)
+        for level, lateral, output in zip(
+            reversed(fine), reversed(self.lateral_convs), reversed(self.output_convs), strict=True
+        ):
+            x = output(lateral(level) + F.interpolate(x, size=level.shape[2:], mode="nearest"))
+        mask_features: Tensor = self.mask_feature(x)
+        return mask_features
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention of the queries, attention to the image, perceptron; a norm behind each (DETR, figure 10)."""
+
+    def __init__(self, channels: int, *, num_heads: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.self_attn = Attention(channels, num_heads, dropout=dropout)
+        self.cross_attn = Attention(channels, num_heads, dropout=dropout)
+        self.ffn = FeedForward(channels, hidden, activation=RELU, dropout=dropout)
+        self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(3))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, query: Tensor, place: Tensor, memory: Tensor, positions: Tensor) -> Tensor:
+        """Queries (N, Q, C) with learned places (Q, C), image (N, S, C) with its positions (S, C) -> (N, Q, C)."""
+        query = self.norms[0](query + self.dropout(self.self_attn(query + place, query + place, query)))
+        query = self.norms[1](query + self.dropout(self.cross_attn(query + place, memory + positions, memory)))
+        out: Tensor = self.norms[2](query + self.ffn(query))
+        return out
+
+
+class Decoder(nn.Module):
+    """The layers and the norm behind them, under the names of published weights."""
+
+    def __init__(self, layers: Sequence[DecoderLayer], channels: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.post_norm = nn.LayerNorm(channels)
+
+
+class MaskFormerHead(nn.Module):
+    """Pixel decoder, transformer decoder on the coarsest level, and for every query a class and a mask.
+
+    in_channels, in_index: levels, finest first. channels: of pixel decoder and queries. num_queries: masks looked for.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: Sequence[int],
+        num_classes: int,
+        in_index: Sequence[int] = (0, 1, 2, 3),
+        channels: int = 256,
+        num_queries: int = 100,
+        num_heads: int = 8,
+        num_layers: int = 6,
+        hidden: int = 2048,
+        dropout: float = 0.1,
+        align_corners: bool = False,
+    ) -> None:
+        super().__init__()
+        self.in_channels = tuple(in_channels)
+        self.in_index = tuple(in_index)
+        self.num_classes = num_classes
+        self.align_corners = align_corners
+        self.pixel_decoder = PixelDecoder(in_channels, channels)
+        self.transformer_decoder = Decoder(
+            [DecoderLayer(channels, num_heads=num_heads, hidden=hidden, dropout=dropout) for _ in range(num_layers)],
+            channels,
+        )
+        self.decoder_input_proj = nn.Conv2d(in_channels[-1], channels, 1)
+        self.query_embed = nn.Embedding(num_queries, channels)
+        self.cls_embed = nn.Linear(channels, num_classes + 1)
+        self.mask_embed = nn.Sequential(
+            nn.Linear(channels, channels),
+            nn.ReLU(inplace=True),
+            nn.Linear(channels, channels),
+            nn.ReLU(inplace=True),
+            nn.Linear(channels, channels),
+        )
+
+    def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Feature maps -> after every layer: class logits (N, Q, K + 1), the last class meaning "nothing", and mask
+        logits (N, Q, h_0, w_0).
+        """
+        levels = [features[i] for i in self.in_index]
+        pixels = self.pixel_decoder(levels)
+        coarsest = self.decoder_input_proj(levels[-1])
+        positions = sine_positions(coarsest.shape[2], coarsest.shape[3], coarsest.shape[1], like=coarsest)  # (S, C)
+        memory = coarsest.flatten(2).transpose(1, 2)  # (N, S, C)
+        query = memory.new_zeros(()).expand(memory.shape[0], *self.query_embed.weight.shape)  # (N, Q, C)
+        classes, masks = [], []
+        for layer in self.transformer_decoder.layers:
+            query = layer(query, self.query_embed.weight, memory, positions)
+            read = self.transformer_decoder.post_norm(query)
+            classes.append(self.cls_embed(read))
+            masks.append(torch.einsum("nqc,nchw->nqhw", self.mask_embed(read), pixels))
+        return classes, masks
