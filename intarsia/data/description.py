@@ -248,7 +248,11 @@ class DataDescription:
                 raise DescriptionError(("classes", index), f"{name!r} is listed twice")
             seen.add(name)
         if self.palette is not None and len(self.palette) != self.num_classes:
-            raise DescriptionError(("palette",), f"{len(self.palette)} colours for {self.num_classes} classes")
+            raise DescriptionError(
+                ("palette",),
+                f"{len(self.palette)} colours for {self.num_classes} classes; give one for each, in the order of "
+                "`classes`, or leave `palette` out",
+            )
         if 0 <= self.ignore_index < label_values(self.num_classes) or self.ignore_index < 0:
             raise DescriptionError(
                 ("ignore_index",),
