@@ -104,6 +104,17 @@ class FeatureSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class PointLogits:
+    """Logits at some places of each image instead of all of them.
+
+    logits: (N, K, P) at P places an image. points: (N, P, 2), their (x, y) in 0..1 of the image's width and height.
+    """
+
+    logits: Tensor
+    points: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class LossTerm:
     """One named part of the training objective. A weight of 0 marks a quantity that is logged but not trained on.
 
@@ -172,6 +183,18 @@ class Head(Protocol):
     def __call__(self, features: Sequence[Tensor]) -> Tensor: ...
 
 
+@runtime_checkable
+class StagedHead(Protocol):
+    """A head that training looks at in other places than inference: at several stages, or at some points only."""
+
+    def training_outputs(self, features: Sequence[Tensor], *before: Tensor) -> dict[str, Tensor | PointLogits]:
+        """Feature maps (and the logits of the head before, in a cascade) -> what is trained, by the stage's name.
+
+        The name "" stands for the head itself.
+        """
+        ...
+
+
 class Loss(Protocol):
     """logits (N, K, H, W) in float32 and target (N, H, W) of class indices -> scalar."""
 
@@ -183,8 +206,11 @@ class Model(Protocol):
 
     def __call__(self, images: Tensor) -> Tensor: ...
 
-    def training_outputs(self, images: Tensor) -> dict[str, Tensor]:
-        """Logits of every head by its name: "decode", and "aux" or "aux_0", "aux_1" ..., in the order of the losses."""
+    def training_outputs(self, images: Tensor) -> dict[str, Tensor | PointLogits]:
+        """Logits of every head by its name, in the order of the losses: "decode", and "aux" or "aux_0", "aux_1" ...
+
+        A head with stages (`StagedHead`) has one entry for each: "decode.s0", "decode.s1" ...
+        """
         ...
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from torch import nn
+from torch import Tensor, nn
 
-from intarsia.contracts import Backbone, FeatureSpec, Head, Neck
+from intarsia.contracts import Backbone, FeatureSpec, Head, Neck, PointLogits, StagedHead
 
 
 def source_of_levels(backbone: Backbone, neck: Neck | None) -> tuple[str, tuple[FeatureSpec, ...]]:
@@ -33,6 +33,16 @@ def named(name: str, heads: nn.Module | None) -> list[tuple[str, Head]]:
     if isinstance(heads, nn.ModuleList):
         return [(f"{name}_{i}", cast("Head", head)) for i, head in enumerate(heads)]
     return [(name, cast("Head", heads))]
+
+
+def training_outputs(
+    name: str, head: Head | StagedHead, features: Sequence[Tensor], *before: Tensor
+) -> dict[str, Tensor | PointLogits]:
+    """What training looks at in a head: its logits under its name, or those of its stages below it."""
+    if isinstance(head, StagedHead):
+        stages = head.training_outputs(features, *before)
+        return {f"{name}.{stage}" if stage else name: output for stage, output in stages.items()}
+    return {name: head(features, *before)}
 
 
 def check_head(name: str, head: Head, giver: str, features: Sequence[FeatureSpec]) -> None:

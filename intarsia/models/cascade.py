@@ -10,8 +10,8 @@ from typing import Protocol, cast
 
 from torch import Tensor, nn
 
-from intarsia.contracts import Backbone, Head, Neck
-from intarsia.models.assembly import as_module, check_head, named, source_of_levels
+from intarsia.contracts import Backbone, Head, Neck, PointLogits
+from intarsia.models.assembly import as_module, check_head, named, source_of_levels, training_outputs
 
 
 class RefiningHead(Protocol):
@@ -26,7 +26,8 @@ class CascadeEncoderDecoder(nn.Module):
     """Backbone, optional neck, decode heads in a row, and auxiliary heads that only training looks at.
 
     The first head reads feature maps; every other one gets the logits of the head before as well (`RefiningHead`).
-    Gradients flow through them. Each head runs once in a training step, so that its batch norms see a batch once.
+    Gradients flow through them. Each head runs once in a training step, so that its batch norms see a batch once. Only
+    the last may be one that training sees otherwise (`StagedHead`).
 
     Children are named as in published weights: `backbone`, `neck`, `decode_head.0`, `decode_head.1` ...,
     `auxiliary_head` (one head), or `auxiliary_head.0`, `auxiliary_head.1` ... (a list of heads).
@@ -60,24 +61,26 @@ class CascadeEncoderDecoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (N, C, H, W) -> logits (N, K, h, w) of the last decode head, at its own stride."""
-        return self._cascade(self._levels(images))[-1]
+        levels = self._levels(images)
+        first, *others = self.decode_head
+        logits = cast("Head", first)(levels)
+        for head in others:
+            logits = cast("RefiningHead", head)(levels, logits)
+        return logits
 
-    def training_outputs(self, images: Tensor) -> dict[str, Tensor]:
+    def training_outputs(self, images: Tensor) -> dict[str, Tensor | PointLogits]:
         """Normalised images (N, C, H, W) -> logits of every head: "decode_0", "decode_1" ..., then those of `aux`."""
         levels = self._levels(images)
-        outputs = {f"decode_{i}": logits for i, logits in enumerate(self._cascade(levels))}
+        outputs: dict[str, Tensor | PointLogits] = {}
+        before: tuple[Tensor, ...] = ()
+        for name, head in named("decode", self.decode_head):
+            outputs |= training_outputs(name, head, levels, *before)
+            logits = outputs.get(name)
+            before = (logits,) if isinstance(logits, Tensor) else ()
         for name, head in named("aux", self.auxiliary_head):
-            outputs[name] = head(levels)
+            outputs |= training_outputs(name, head, levels)
         return outputs
 
     def _levels(self, images: Tensor) -> tuple[Tensor, ...]:
         levels = self.backbone(images)
         return levels if self.neck is None else self.neck(levels)
-
-    def _cascade(self, levels: Sequence[Tensor]) -> list[Tensor]:
-        """The logits of every decode head in turn."""
-        first, *others = self.decode_head
-        logits = [cast("Head", first)(levels)]
-        for head in others:
-            logits.append(cast("RefiningHead", head)(levels, logits[-1]))
-        return logits

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from intarsia.contracts import Backbone, Head, Neck
-from intarsia.models.assembly import as_module, check_head, named, source_of_levels
+from intarsia.contracts import Backbone, Head, Neck, PointLogits
+from intarsia.models.assembly import as_module, check_head, named, source_of_levels, training_outputs
 
 
 class EncoderDecoder(nn.Module):
@@ -44,12 +44,12 @@ class EncoderDecoder(nn.Module):
         """Normalised images (N, C, H, W) -> logits (N, K, h, w) of the decode head, at its own stride."""
         return self.decode_head(self._levels(images))
 
-    def training_outputs(self, images: Tensor) -> dict[str, Tensor]:
+    def training_outputs(self, images: Tensor) -> dict[str, Tensor | PointLogits]:
         """Normalised images (N, C, H, W) -> logits of every head: "decode", then "aux", or "aux_0", "aux_1" ..."""
         levels = self._levels(images)
-        outputs = {"decode": self.decode_head(levels)}
-        for name, head in named("aux", self.auxiliary_head):
-            outputs[name] = head(levels)
+        outputs: dict[str, Tensor | PointLogits] = {}
+        for name, head in [("decode", self.decode_head), *named("aux", self.auxiliary_head)]:
+            outputs |= training_outputs(name, head, levels)
         return outputs
 
     def _levels(self, images: Tensor) -> tuple[Tensor, ...]:

@@ -13,7 +13,7 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from intarsia.contracts import Batch, Loss, LossTerm, Model, Size
+from intarsia.contracts import Batch, Loss, LossTerm, Model, PointLogits, Size
 from intarsia.layers.levels import resize
 from intarsia.losses.reduction import full_precision, mean_over
 from intarsia.tasks.preprocess import Preprocess
@@ -98,7 +98,8 @@ class SemanticSegmentation(nn.Module):
         """The terms of the training objective by name, for each head in turn.
 
         "decode.loss_ce" and whatever else the head is trained on, then "decode.acc_seg", its pixel accuracy in percent,
-        with weight 0.
+        with weight 0. A head with stages has these for each, "decode.loss_ce.s0" ...; one that is trained at some
+        points only calls them "pointloss_ce" and "acc_point".
 
         Raises ValueError if the batch has no labels of its images' size.
         """
@@ -108,7 +109,13 @@ class SemanticSegmentation(nn.Module):
         images = self.preprocess(batch.images, batch.sizes, train=True)  # (N, C, H, W)
         labels = self.preprocess.labels(batch.labels, batch.sizes, train=True)  # (N, H, W)
         outputs = self.model.training_outputs(images)
-        return [term for head in self.losses for term in self._terms(head, outputs[head.head], labels)]
+        return [
+            term
+            for head in self.losses
+            for name, output in outputs.items()
+            if name == head.head or name.startswith(f"{head.head}.")
+            for term in self._terms(head, output, labels, stage=name.removeprefix(head.head))
+        ]
 
     def logits(self, images: Tensor, sizes: Sequence[Size]) -> Tensor:
         """Stored images (N, C, H, W) of unpadded `sizes` -> the decode head's logits (N, K, h, w)."""
@@ -121,10 +128,17 @@ class SemanticSegmentation(nn.Module):
         return sum((term.value * term.weight for term in terms), start=logits.new_zeros((), dtype=torch.float32))
 
     @staticmethod
-    def _terms(head: HeadLoss, logits: Tensor, labels: Tensor) -> list[LossTerm]:
+    def _terms(head: HeadLoss, output: Tensor | PointLogits, labels: Tensor, stage: str = "") -> list[LossTerm]:
         # Interpolation and losses stay out of autocast: in half precision they would cost accuracy, not time.
-        with torch.autocast(logits.device.type, enabled=False):
-            logits = resize(full_precision(logits), labels.shape[-2:], align_corners=head.align_corners)  # (N, K, H, W)
+        with torch.autocast(labels.device.type, enabled=False):
+            if isinstance(output, PointLogits):
+                logits = full_precision(output.logits).unsqueeze(3)  # (N, K, P, 1)
+                labels = labels_at(output.points, labels).unsqueeze(2)  # (N, P, 1)
+                prefix, accuracy_name = "point", "acc_point"
+            else:
+                size = labels.shape[-2:]
+                logits = resize(full_precision(output), size, align_corners=head.align_corners)  # (N, K, H, W)
+                prefix, accuracy_name = "", "acc_seg"
             terms = []
             chosen = None if head.sampler is None else head.sampler(logits, labels)  # (N, H, W)
             for name, loss, weight in head.losses:
@@ -132,9 +146,17 @@ class SemanticSegmentation(nn.Module):
                     value = loss(logits, labels)
                 else:
                     value = cast("PixelwiseLoss", loss)(logits, labels, weight=chosen)
-                terms.append(LossTerm(f"{head.head}.{name}", value, weight))
+                terms.append(LossTerm(f"{head.head}.{prefix}{name}{stage}", value, weight))
             accuracy = pixel_accuracy(logits.detach(), labels, ignore_index=head.ignore_index)
-        return [*terms, LossTerm(f"{head.head}.acc_seg", accuracy, 0.0)]
+        return [*terms, LossTerm(f"{head.head}.{accuracy_name}{stage}", accuracy, 0.0)]
+
+
+def labels_at(points: Tensor, labels: Tensor) -> Tensor:
+    """Points (N, P, 2), as (x, y) in 0..1, and labels (N, H, W) -> the labels (N, P) of the pixels that they lie in."""
+    height, width = labels.shape[1:]
+    x = (points[..., 0] * width).long().clamp(0, width - 1)  # (N, P)
+    y = (points[..., 1] * height).long().clamp(0, height - 1)
+    return labels.flatten(1).gather(1, y * width + x)
 
 
 def pixel_accuracy(logits: Tensor, labels: Tensor, *, ignore_index: int) -> Tensor:
