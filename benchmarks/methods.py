@@ -149,10 +149,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.measure:
         measure(*options.measure, options.repeat, options.batch, options.device)
         return
-    threads = os.environ.get("OMP_NUM_THREADS", "1")
-    print(
-        f"{options.batch} x 512 x 512, {options.device}, {platform.processor() or platform.machine()}, {threads} threads"
-    )
+    machine = f"{platform.processor() or platform.machine()}, {os.environ.get('OMP_NUM_THREADS', '1')} threads"
+    print(f"{options.batch} x 512 x 512, {options.device}, {machine}")
     print(f"load of the machine before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     print(f"{'':34} {'forward':>9} {'training':>9} {'memory':>9}   times the plain way")
     common = ["--repeat", str(options.repeat), "--batch", str(options.batch), "--device", options.device]
