@@ -1,16 +1,38 @@
 """Online hard example mining, pixel by pixel: only the pixels that are predicted worst are learnt from.
 
 Shrivastava, Gupta, Girshick, Training Region-based Object Detectors with Online Hard Example Mining, arXiv:1604.03540,
-applied to pixels as segmentation does it since FRRN (arXiv:1611.08323).
+applied to pixels as segmentation does it since FRRN (arXiv:1611.08323). It comes in two forms:
 
-Shape letters: N images, K classes, H, W height and width.
+    OHEMPixelSampler    beside any loss that is a sum over pixels, whose mean is still over all of them
+    OhemCrossEntropy    a cross entropy that is a mean over the hard pixels, as HRNet, DDRNet and PIDNet are trained
+
+Shape letters: N images, K classes, H, W height and width, P labelled pixels.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from intarsia.losses.reduction import full_precision
+
+
+@torch.no_grad()
+def below_threshold(surprise: Tensor, thresh: float, kept: int) -> Tensor:
+    """Minus the log-probability of each pixel's class (P,) -> whether that probability is below the threshold (P,).
+
+    The threshold is `thresh`, or, where fewer than `kept` pixels lie below that, as high as it takes for so many. Of
+    pixels fewer than that, the best is left out unless `thresh` takes it.
+    """
+    count = len(surprise)
+    if count == 0:
+        return surprise > 0
+    probability = (-surprise).exp()
+    lowest = probability.kthvalue(min(kept, count - 1) + 1).values
+    return probability < lowest.clamp(min=thresh)
 
 
 class OHEMPixelSampler:
@@ -54,13 +76,65 @@ class OHEMPixelSampler:
 
     def _hard(self, surprise: Tensor, kept: int) -> Tensor:
         """Minus the log-probability of each labelled pixel (P,) -> whether it is chosen (P,)."""
-        count = len(surprise)
         if self.thresh is None:
             hard = torch.zeros_like(surprise, dtype=torch.bool)
-            hard[surprise.topk(min(kept, count)).indices] = True
+            hard[surprise.topk(min(kept, len(surprise))).indices] = True
             return hard
-        if count == 0:
-            return surprise > 0
-        probability = (-surprise).exp()
-        lowest = probability.kthvalue(min(kept, count - 1) + 1).values
-        return probability < lowest.clamp(min=self.thresh)
+        return below_threshold(surprise, self.thresh, kept)
+
+
+class OhemCrossEntropy(nn.Module):
+    """Logits (N, K, H, W) and class indices (N, H, W) -> scalar: the mean cross entropy of the hard pixels.
+
+    A pixel is hard if the softmax probability of its own class is below `thres`. Where fewer than `min_kept` pixels of
+    the batch are, the threshold rises until that many lie below it.
+
+    Args:
+        thres: probability in [0, 1].
+        min_kept: pixels of a batch, not of an image; at least 1.
+        class_weight: one weight per class, multiplies what a hard pixel adds. Neither which pixels are hard nor what
+            the mean divides by, their number, depends on it.
+        ignore_index: label of pixels that are never hard.
+
+    A batch without a hard pixel gives 0. Half-precision logits are lifted to float32.
+    """
+
+    class_weight: Tensor | None
+
+    def __init__(
+        self,
+        *,
+        thres: float = 0.7,
+        min_kept: int = 100_000,
+        class_weight: Sequence[float] | None = None,
+        ignore_index: int = 255,
+    ) -> None:
+        super().__init__()
+        if not 0.0 <= thres <= 1.0:
+            raise ValueError(f"thres of OhemCrossEntropy is a probability in [0, 1]; got {thres}")
+        if min_kept < 1:
+            raise ValueError(f"min_kept of OhemCrossEntropy counts pixels of a batch, at least 1; got {min_kept}")
+        self.thres = thres
+        self.min_kept = min_kept
+        self.ignore_index = ignore_index
+        # Not part of the weights file: a setting of the run, not something learned.
+        weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)
+        self.register_buffer("class_weight", weight, persistent=False)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Logits (N, K, H, W), target (N, H, W) of class indices -> scalar.
+
+        Raises ValueError for a single logit, which has no softmax, and for class weights of another number.
+        """
+        classes = logits.shape[1]
+        if classes == 1:
+            raise ValueError("OhemCrossEntropy needs one logit per class; this head has a single one")
+        if self.class_weight is not None and len(self.class_weight) != classes:
+            raise ValueError(f"class_weight has {len(self.class_weight)} entries for {classes} logits")
+        labelled = target != self.ignore_index  # (N, H, W)
+        loss = F.cross_entropy(full_precision(logits), target, ignore_index=self.ignore_index, reduction="none")
+        loss, own = loss[labelled], target[labelled]  # (P,) each
+        hard = below_threshold(loss, self.thres, self.min_kept)  # (P,)
+        if self.class_weight is not None:
+            loss = loss * self.class_weight.to(loss.dtype)[own]
+        return loss[hard].sum() / hard.sum().clamp(min=1)

@@ -4,8 +4,8 @@ Paper: Chen et al., Rethinking Atrous Convolution for Semantic Image Segmentatio
     section 3.2 belongs to the trunk (`backbones/resnet.py`).
 Original code: https://github.com/tensorflow/models/tree/master/research/deeplab (TensorFlow).
 
-Deviations, shared with OpenMMLab's published weights: a 3 x 3 convolution, not 1 x 1, fuses the branches; training has
-an auxiliary FCN head on the third stage.
+Deviations, shared with OpenMMLab's published weights: a 3 x 3 convolution, not 1 x 1, fuses the branches (`project` has
+both, as torchvision's weights); training has an auxiliary FCN head on the third stage.
 
 Published scores, single scale (flipped and multi-scale), mIoU:
     Cityscapes 512x1024, 80k steps          R-18  76.70 (78.27)    R-50  79.32 (80.57)    R-101  80.20 (81.21)
@@ -37,6 +37,7 @@ class ASPPHead(nn.Module):
         num_classes: number of logits.
         in_index: the level read.
         dilations: one branch each, of 3 x 3 convolutions; 1 stands for a 1 x 1 convolution.
+        project: a 1 x 1 convolution brings the branches together before the 3 x 3 one.
         dropout_ratio: of channels, before the classifier.
         norm: behind each convolution. The branch that sees the whole image leaves a batch norm nothing but the batch
             to average over, so that training needs two images or more.
@@ -52,6 +53,7 @@ class ASPPHead(nn.Module):
         num_classes: int,
         in_index: int = -1,
         dilations: Sequence[int] = (1, 6, 12, 18),
+        project: bool = False,
         dropout_ratio: float = 0.1,
         norm: Norm | None = None,
         activation: Activation = RELU,
@@ -77,14 +79,22 @@ class ASPPHead(nn.Module):
             )
             for dilation in dilations
         )
+        width = (1 + len(dilations)) * channels
+        self.project = ConvNormAct(width, channels, 1, norm=norm, activation=activation) if project else None
         self.bottleneck = ConvNormAct(
-            (1 + len(dilations)) * channels, channels, 3, padding=1, norm=norm, activation=activation
+            channels if project else width, channels, 3, padding=1, norm=norm, activation=activation
         )
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Feature maps -> logits (N, K, h, w)."""
+        logits: Tensor = self.conv_seg(self.dropout(self.fused(features)))  # (N, K, h, w)
+        return logits
+
+    def fused(self, features: Sequence[Tensor]) -> Tensor:
+        """Feature maps -> what is classified: the level with its context (N, channels, h, w)."""
         x = features[self.in_index]  # (N, C, h, w)
         x = aspp(x, self.image_pool, self.aspp_modules, align_corners=self.align_corners)
-        x = self.bottleneck(x)  # (N, channels, h, w)
-        logits: Tensor = self.conv_seg(self.dropout(x))  # (N, K, h, w)
-        return logits
+        if self.project is not None:
+            x = self.project(x)  # (N, channels, h, w)
+        out: Tensor = self.bottleneck(x)  # (N, channels, h, w)
+        return out

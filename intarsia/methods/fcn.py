@@ -105,9 +105,13 @@ class FCNHead(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Feature maps -> logits (N, K, h, w) at the size of the (first) level read."""
+        logits: Tensor = self.conv_seg(self.dropout(self.fused(features)))  # (N, K, h, w)
+        return logits
+
+    def fused(self, features: Sequence[Tensor]) -> Tensor:
+        """Feature maps -> what is classified: the level behind the convolutions (N, channels, h, w)."""
         x = read_levels(features, self.in_index, align_corners=self.align_corners)  # (N, C, h, w)
-        out = self.convs(x)  # (N, channels, h, w)
+        out: Tensor = self.convs(x)  # (N, channels, h, w)
         if self.conv_cat is not None:
             out = self.conv_cat(torch.cat([x, out], dim=1))  # (N, channels, h, w)
-        logits: Tensor = self.conv_seg(self.dropout(out))  # (N, K, h, w)
-        return logits
+        return out

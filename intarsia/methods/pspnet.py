@@ -73,8 +73,12 @@ class PSPHead(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Feature maps -> logits (N, K, h, w)."""
+        logits: Tensor = self.conv_seg(self.dropout(self.fused(features)))  # (N, K, h, w)
+        return logits
+
+    def fused(self, features: Sequence[Tensor]) -> Tensor:
+        """Feature maps -> what is classified: the level with its context (N, channels, h, w)."""
         x = features[self.in_index]  # (N, C, h, w)
         x = torch.cat([x, *self.psp_modules(x)], dim=1)  # (N, C + scales * channels, h, w)
-        x = self.bottleneck(x)  # (N, channels, h, w)
-        logits: Tensor = self.conv_seg(self.dropout(x))  # (N, K, h, w)
-        return logits
+        out: Tensor = self.bottleneck(x)  # (N, channels, h, w)
+        return out

@@ -1,4 +1,4 @@
-"""Hard pixels, chosen in plain Python one after the other."""
+"""Hard pixels, chosen in plain Python one after the other, and the loss of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from intarsia.losses.cross_entropy import CrossEntropyLoss
-from intarsia.losses.ohem import OHEMPixelSampler
+from intarsia.losses.ohem import OhemCrossEntropy, OHEMPixelSampler
 
 IGNORED = 255
 
@@ -81,3 +81,82 @@ def test_what_cannot_work_is_refused() -> None:
         OHEMPixelSampler(min_kept=0)
     with pytest.raises(ValueError, match="one logit per class"):
         OHEMPixelSampler()(torch.zeros(1, 1, 2, 2), torch.zeros(1, 2, 2, dtype=torch.long))
+
+
+# --- The loss of hard pixels --------------------------------------------------------------------------------------
+
+CLASS_WEIGHT = [1.0, 2.0, 0.5]
+
+
+def slow_loss(logits: Tensor, target: Tensor, thres: float, min_kept: int, class_weight: list[float]) -> float:
+    """Sort all labelled pixels by the probability of their class, keep those below the threshold, take their mean."""
+    pixels = []
+    for n, y, x in torch.cartesian_prod(*map(torch.arange, target.shape)).tolist():
+        own = int(target[n, y, x])
+        if own != IGNORED:
+            scores = [math.exp(float(score)) for score in logits[n, :, y, x]]
+            pixels.append((scores[own] / sum(scores), class_weight[own]))
+    pixels.sort()
+    if not pixels:
+        return 0.0
+    threshold = max(thres, pixels[min(min_kept, len(pixels) - 1)][0])
+    hard = [-weight * math.log(probability) for probability, weight in pixels if probability < threshold]
+    return sum(hard) / len(hard) if hard else 0.0
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    ignored=st.sampled_from([0.0, 0.3, 0.97, 1.0]),
+    thres=st.sampled_from([0.0, 0.2, 0.7, 1.0]),
+    min_kept=st.integers(1, 30),
+    weighted=st.booleans(),
+)
+def test_loss_of_hard_pixels(seed: int, ignored: float, thres: float, min_kept: int, weighted: bool) -> None:
+    logits, target = example(seed, ignored)
+    weight = CLASS_WEIGHT if weighted else None
+    loss = OhemCrossEntropy(thres=thres, min_kept=min_kept, class_weight=weight)(logits, target)
+    assert loss.dtype == torch.float64
+    expected = slow_loss(logits, target, thres, min_kept, weight or [1.0] * 3)
+    assert loss.item() == pytest.approx(expected, rel=1e-10)
+
+
+def test_only_hard_pixels_have_a_gradient_and_the_choice_has_none() -> None:
+    logits, target = example(5, 0.3)
+    logits.requires_grad_()
+    OhemCrossEntropy(thres=0.3, min_kept=4, class_weight=CLASS_WEIGHT)(logits, target).backward()
+    assert logits.grad is not None
+    places = {tuple(place) for place in logits.grad.abs().sum(dim=1).nonzero().tolist()}
+    # The sampler counts pixels of an image: four of the batch are two of each of its images.
+    chosen = {tuple(place) for place in OHEMPixelSampler(thresh=0.3, min_kept=2)(logits, target).nonzero().tolist()}
+    assert places == chosen
+    assert 4 <= len(chosen) < (target != IGNORED).sum()
+    for n, y, x in chosen:
+        own = int(target[n, y, x])
+        step = torch.zeros(3, dtype=torch.float64)
+        step[own] = 1
+        expected = (logits.detach()[n, :, y, x].softmax(dim=0) - step) * CLASS_WEIGHT[own] / len(chosen)
+        torch.testing.assert_close(logits.grad[n, :, y, x], expected)
+
+
+def test_half_precision_is_lifted() -> None:
+    logits, target = example(6, 0.3)
+    half = logits.to(torch.bfloat16)
+    loss = OhemCrossEntropy(thres=0.9, min_kept=1)
+    assert loss(half, target).dtype == torch.float32
+    torch.testing.assert_close(loss(half, target), loss(half.float(), target))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"), [({"thres": 1.5}, "probability"), ({"min_kept": 0}, "pixels of a batch, at least 1")]
+)
+def test_loss_refuses_what_cannot_work(arguments: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        OhemCrossEntropy(**arguments)  # type: ignore[arg-type]
+
+
+def test_loss_needs_a_logit_for_each_class() -> None:
+    with pytest.raises(ValueError, match="one logit per class"):
+        OhemCrossEntropy()(torch.zeros(1, 1, 2, 2), torch.zeros(1, 2, 2, dtype=torch.long))
+    with pytest.raises(ValueError, match="class_weight has 3 entries for 2 logits"):
+        OhemCrossEntropy(class_weight=CLASS_WEIGHT)(torch.zeros(1, 2, 2, 2), torch.zeros(1, 2, 2, dtype=torch.long))
