@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 # Two test processes, one thread each: on a small machine more threads only wait for one another.
 TESTENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help install demo test lint types unit slow docs bench clean
+.PHONY: help install demo test lint types unit slow golden docs bench clean
 
 help:            ## what can be made
 	@grep -hE '^[a-z]+: .*##|^[a-z]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -43,6 +43,9 @@ unit: $(STAMP)   ## quick tests, on two processes
 slow: $(STAMP)   ## slow tests: whole command lines, trainings
 	@echo "== pytest, the slow group"
 	@$(TESTENV) $(BIN)/python -m pytest -n 2 -q -m slow
+
+golden: $(STAMP)  ## every network beside the reference's numbers, as a table; ONLY=pspnet for some of them
+	@$(TESTENV) $(BIN)/python tests/golden/table.py --only "$(ONLY)"
 
 docs: $(STAMP)   ## write the generated pages of docs/ again
 	@$(BIN)/python scripts/vocabulary.py

@@ -23,10 +23,10 @@ from torch import Tensor, nn
 
 from intarsia.contracts import Batch, SampleMeta
 from intarsia.engine.log import TrainingLog
-from intarsia.engine.optim import optimizer_for, set_learning_rates
+from intarsia.engine.optim import optimizer_for, set_schedule
 from intarsia.engine.run import Run
 from intarsia.engine.runtime import FabricRuntime
-from intarsia.engine.schedule import LearningRate
+from intarsia.engine.schedule import Schedule
 from intarsia.engine.train import one_step
 from intarsia.layers.norm import Norm
 from intarsia.losses.cross_entropy import CrossEntropyLoss
@@ -67,11 +67,11 @@ def endless(batch: Batch) -> Iterator[Batch]:
 def bare_loop(task: nn.Module, batch: Batch, device: torch.device) -> Callable[[int], None]:
     """Steps of the loop that one would write by hand."""
     optimizer = optimizer_for(task.get_submodule("model"), OPTIM)
-    rate = LearningRate(OPTIM.schedules)
+    schedule = Schedule.of(OPTIM.schedules)
 
     def steps(count: int) -> None:
         for step in range(count):
-            set_learning_rates(optimizer, rate, step)
+            set_schedule(optimizer, schedule, step)
             terms = task.training_terms(batch.to(device))  # type: ignore[operator]
             loss: Tensor = sum(term.value * term.weight for term in terms if term.weight)
             loss.backward()
@@ -94,7 +94,7 @@ def our_loop(task: nn.Module, batch: Batch, folder: Path, runtime: FabricRuntime
         runtime=runtime,
     )
     model, (optimizer,) = runtime.setup(task, optimizer_for(task.get_submodule("model"), OPTIM))
-    rate = LearningRate(OPTIM.schedules, run.epoch_length)
+    schedule = run.schedule
     log = TrainingLog(folder / "m.jsonl", runtime=runtime, steps=10**6, start=0, images_per_step=run.batch, every=50)
     log.console.quiet = True
     batches, done = endless(batch), 0
@@ -102,7 +102,7 @@ def our_loop(task: nn.Module, batch: Batch, folder: Path, runtime: FabricRuntime
     def steps(count: int) -> None:
         nonlocal done
         for step in range(count):
-            lr = set_learning_rates(optimizer, rate, step)
+            lr = set_schedule(optimizer, schedule, step)
             terms, norm = one_step(run, step, model, optimizer, batches, log.waiting)
             done += 1
             log.step(done, terms, lr, norm)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from intarsia.contracts import PathLike
+from intarsia.contracts import PathLike, Task
 from intarsia.spec import Component, RunSpec
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from intarsia.config.reader import Config
     from intarsia.inference.predictor import Predictor
-    from intarsia.tasks.semantic import SemanticSegmentation
 
 RUN_WEIGHTS = "weights.safetensors"
 """The name of the weights file in the folder of a run."""
@@ -76,15 +75,16 @@ def list_models() -> list[str]:
 
 def predictor_for(
     spec: RunSpec,
-    task: SemanticSegmentation,
+    task: Task,
     *,
     classes: Sequence[str],
     palette: Sequence[Sequence[int]],
     device: torch.device | str | None = None,
+    augment: bool = False,
 ) -> Predictor:
     """A predictor for a task built from `spec`, with the transforms of its test (or validation) pipeline.
 
-    device: by default where the task is.
+    device: by default where the task is. augment: average over the views that `spec` names, or the usual ones.
     """
     from intarsia.config.build import build
     from intarsia.inference.predictor import Predictor
@@ -93,6 +93,7 @@ def predictor_for(
     return Predictor(
         task,
         inference=spec.inference,
+        augment=augment,
         transforms=[build(transform) for transform in data.transforms] if data is not None else [],
         classes=classes,
         palette=palette,

@@ -4,7 +4,7 @@
 ``resolve`` imports that one module and returns the class. A name may also be
 
 * an alias that OpenMMLab's configs use: ``mmseg.FCNHead``, ``mmdet.DiceLoss``, ``mmpretrain.ConvNeXt``;
-* an import path of the user's own: ``mypackage.heads:MyHead``;
+* an import path of the user's own: ``mypackage.heads:MyHead`` (``consent.py`` says which may be named);
 * a name the user registered with ``@register("head")``, or declared as an entry point of the group ``intarsia.parts``
   under the name ``kind.Name``.
 
@@ -20,6 +20,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, TypeVar
 
+from intarsia import consent
+
 T = TypeVar("T", bound=Callable[..., Any])
 
 SCOPES = ("mmseg.", "mmdet.", "mmpretrain.", "mmcls.", "mmengine.", "mmcv.")
@@ -29,8 +31,10 @@ TABLE: dict[str, dict[str, str]] = {
     "model": {
         "CascadeEncoderDecoder": "intarsia.models.cascade:CascadeEncoderDecoder",
         "EncoderDecoder": "intarsia.models.encoder_decoder:EncoderDecoder",
+        "MaskClassifier": "intarsia.models.mask_classifier:MaskClassifier",
     },
     "task": {
+        "MaskClassification": "intarsia.tasks.mask_classification:MaskClassification",
         "SemanticSegmentation": "intarsia.tasks.semantic:SemanticSegmentation",
     },
     "backbone": {
@@ -45,16 +49,31 @@ TABLE: dict[str, dict[str, str]] = {
         "ResNetV1d": "intarsia.backbones.resnet:ResNetV1d",
         "SwinTransformer": "intarsia.backbones.swin:SwinTransformer",
     },
-    "neck": {},
+    "neck": {
+        "FPN": "intarsia.necks.fpn:FPN",
+    },
     "head": {
         "ASPPHead": "intarsia.methods.deeplabv3:ASPPHead",
         "DepthwiseSeparableASPPHead": "intarsia.methods.deeplabv3plus:DepthwiseSeparableASPPHead",
         "DepthwiseSeparableFCNHead": "intarsia.methods.fast_scnn:DepthwiseSeparableFCNHead",
         "FCNHead": "intarsia.methods.fcn:FCNHead",
+        "FPNHead": "intarsia.methods.semantic_fpn:FPNHead",
+        "IterativeDecodeHead": "intarsia.methods.knet:IterativeDecodeHead",
+        "Mask2FormerHead": "intarsia.methods.mask2former:Mask2FormerHead",
+        "MaskFormerHead": "intarsia.methods.maskformer:MaskFormerHead",
         "OCRHead": "intarsia.methods.ocrnet:OCRHead",
         "PSPHead": "intarsia.methods.pspnet:PSPHead",
+        "PointHead": "intarsia.methods.point_rend:PointHead",
         "SegformerHead": "intarsia.methods.segformer:SegformerHead",
         "UPerHead": "intarsia.methods.upernet:UPerHead",
+    },
+    "observer": {
+        "TensorBoard": "intarsia.engine.observe:TensorBoard",
+        "WandB": "intarsia.engine.observe:WandB",
+    },
+    "head_part": {
+        "KernelUpdateHead": "intarsia.methods.knet:KernelUpdateHead",
+        "KernelUpdator": "intarsia.methods.knet:KernelUpdator",
     },
     "norm": {"Norm": "intarsia.layers.norm:Norm"},
     "activation": {"Activation": "intarsia.layers.activation:Activation"},
@@ -63,7 +82,11 @@ TABLE: dict[str, dict[str, str]] = {
         "DiceLoss": "intarsia.losses.dice:DiceLoss",
         "FocalLoss": "intarsia.losses.focal:FocalLoss",
         "LovaszLoss": "intarsia.losses.lovasz:LovaszLoss",
+        "OhemCrossEntropy": "intarsia.losses.ohem:OhemCrossEntropy",
         "TverskyLoss": "intarsia.losses.tversky:TverskyLoss",
+    },
+    "objective": {
+        "SetCriterion": "intarsia.losses.set_criterion:SetCriterion",
     },
     "sampler": {
         "OHEMPixelSampler": "intarsia.losses.ohem:OHEMPixelSampler",
@@ -93,9 +116,26 @@ TABLE: dict[str, dict[str, str]] = {
     },
     "metric": {"IoUMetric": "intarsia.metrics.iou:IoUMetric"},
     "optimizer": {
+        "ASGD": "torch.optim:ASGD",
+        "Adadelta": "torch.optim:Adadelta",
+        "Adafactor": "torch.optim:Adafactor",
+        "Adagrad": "torch.optim:Adagrad",
         "Adam": "torch.optim:Adam",
         "AdamW": "torch.optim:AdamW",
+        "Adamax": "torch.optim:Adamax",
+        "Muon": "torch.optim:Muon",
+        "NAdam": "torch.optim:NAdam",
+        "RAdam": "torch.optim:RAdam",
+        "RMSprop": "torch.optim:RMSprop",
+        "Rprop": "torch.optim:Rprop",
         "SGD": "torch.optim:SGD",
+    },
+    "constructor": {
+        "DefaultOptimWrapperConstructor": "intarsia.engine.groups:by_rules",
+        "DefaultOptimizerConstructor": "intarsia.engine.groups:by_rules",
+        "ForceDefaultOptimWrapperConstructor": "intarsia.engine.groups:by_forced_rules",
+        "LayerDecayOptimizerConstructor": "intarsia.engine.groups:by_depth",
+        "LearningRateDecayOptimizerConstructor": "intarsia.engine.groups:by_depth",
     },
 }
 """kind -> name -> "module:attribute"."""
@@ -107,14 +147,14 @@ NOT_YET: dict[str, tuple[str, ...]] = {
         "MobileNetV3", "PCPVT", "PIDNet", "PoolFormer", "ResNeSt", "STDCContextPathNet", "STDCNet", "SVT",
         "TIMMBackbone", "UNet", "VPD", "VisionTransformer",
     ),
-    "neck": ("FPN", "Feature2Pyramid", "ICNeck", "JPU", "MLANeck", "MultiLevelNeck"),
+    "neck": ("Feature2Pyramid", "ICNeck", "JPU", "MLANeck", "MultiLevelNeck"),
     "head": (
         "ANNHead", "APCHead", "CCHead", "DAHead", "DDRHead", "DMHead", "DNLHead", "DPTHead", "EMAHead", "EncHead",
-        "FPNHead", "GCHead", "ISAHead", "IterativeDecodeHead", "KernelUpdateHead", "KernelUpdator", "LRASPPHead",
-        "LightHamHead", "Mask2FormerHead", "MaskFormerHead", "NLHead", "PIDHead", "PSAHead", "PointHead", "SETRMLAHead",
+        "GCHead", "ISAHead", "LRASPPHead",
+        "LightHamHead", "NLHead", "PIDHead", "PSAHead", "SETRMLAHead",
         "SETRUPHead", "STDCHead", "SegmenterMaskTransformerHead", "SideAdapterCLIPHead", "VPDDepthHead",
     ),
-    "loss": ("BoundaryLoss", "HuasdorffDisstanceLoss", "KLDivLoss", "OhemCrossEntropy", "SiLogLoss"),
+    "loss": ("BoundaryLoss", "HuasdorffDisstanceLoss", "KLDivLoss", "SiLogLoss"),
     "sampler": (),
     "dataset": (
         "BDD100KDataset", "BaseCDDataset", "COCOStuffDataset", "ChaseDB1Dataset", "ClassBalancedDataset",
@@ -134,18 +174,28 @@ NOT_YET: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Parts of MMSegmentation 1.2.2 that have no implementation here yet: known by name, so that a message can say so."""
 
+REFUSED: dict[str, dict[str, str]] = {
+    "optimizer": {
+        "LBFGS": "it evaluates the loss several times per step, which is no step of stochastic training",
+        "SparseAdam": "it takes sparse gradients only, and no layer here gives those",
+    },
+}
+"""Names that mean something elsewhere and cannot be used here: kind -> name -> why."""
+
 _registered: dict[tuple[str, str], Any] = {}
 
 
 class UnknownPartError(ValueError):
-    """A name that is in no table. `suggestions` holds the nearest ones."""
+    """A name that is in no table. `suggestions` holds the nearest ones; `why` says more than that."""
 
-    def __init__(self, kind: str, name: str) -> None:
+    def __init__(self, kind: str, name: str, why: str = "") -> None:
         self.kind, self.name = kind, name
         self.not_yet = _bare(name) in NOT_YET.get(kind, ())
         self.suggestions = [] if self.not_yet else difflib.get_close_matches(_bare(name), names(kind), n=3, cutoff=0.6)
         if self.not_yet:
             message = f"the {kind} {name!r} of MMSegmentation is not part of Intarsia yet"
+        elif why or _bare(name) in REFUSED.get(kind, {}):
+            message = f"the {kind} {name!r} cannot be used: {why or REFUSED[kind][_bare(name)]}"
         else:
             message = f"unknown {kind} {name!r}"
             if self.suggestions:
@@ -206,16 +256,25 @@ def locate(kind: str, name: str) -> str:
 
 
 def resolve(kind: str, name: str) -> Any:
-    """The class or function of a part; imports its module. Raises UnknownPartError, or ImportError with its name."""
+    """The class or function of a part; imports its module.
+
+    Raises UnknownPartError, ConsentError for an import path to code that is not the user's, ImportError with its name.
+    """
     own = _registered.get((kind, _bare(name)))
     if own is not None:
         return own
     module_name, _, attribute = locate(kind, name).partition(":")
+    foreign = ":" in name
+    if foreign:
+        consent.require(module_name)
+        consent.look_here()
     part: Any = importlib.import_module(module_name)
     for step in attribute.split("."):
         if not hasattr(part, step):
-            raise UnknownPartError(kind, name)
+            raise UnknownPartError(kind, name, f"{module_name} has no {attribute!r} in the version that is installed")
         part = getattr(part, step)
+    if foreign:
+        consent.require_own(part, module_name, attribute)
     return part
 
 

@@ -10,10 +10,10 @@ This module imports no torch: a data description, a report or a command-line hel
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -114,6 +114,18 @@ class PointLogits:
     points: Tensor
 
 
+class Queries(NamedTuple):
+    """A set of masks with a class for each: what a mask classifier says instead of a class for each pixel.
+
+    classes: (N, Q, K + 1) logits of Q queries; the last class is "nothing". masks: (N, Q, h, w) logits.
+
+    A named tuple and no dataclass: torch.export and torch.compile take tuples apart by themselves.
+    """
+
+    classes: Tensor
+    masks: Tensor
+
+
 @dataclass(frozen=True, slots=True)
 class LossTerm:
     """One named part of the training objective. A weight of 0 marks a quantity that is logged but not trained on.
@@ -183,6 +195,19 @@ class Head(Protocol):
     def __call__(self, features: Sequence[Tensor]) -> Tensor: ...
 
 
+class QueryHead(Protocol):
+    """Feature maps -> what the queries have found after each layer of the head; the last is the answer.
+
+    in_index, in_channels, num_classes: as those of `Head`. Owns no loss, no matching, no random points.
+    """
+
+    in_index: int | tuple[int, ...]
+    in_channels: int | tuple[int, ...]
+    num_classes: int
+
+    def __call__(self, features: Sequence[Tensor]) -> tuple[Queries, ...]: ...
+
+
 @runtime_checkable
 class StagedHead(Protocol):
     """A head that training looks at in other places than inference: at several stages, or at some points only."""
@@ -212,6 +237,67 @@ class Model(Protocol):
         A head with stages (`StagedHead`) has one entry for each: "decode.s0", "decode.s1" ...
         """
         ...
+
+
+class QueryModel(Protocol):
+    """images (N, C, H, W), already normalised -> (N, K, H, W), how much of each class is in each pixel.
+
+    Unlike those of a `Model`, they have the images' size: between a mask and the classes of its pixels lies a sigmoid,
+    so that enlarging behind it is not the same as before.
+    """
+
+    def __call__(self, images: Tensor) -> Tensor: ...
+
+    def queries(self, images: Tensor) -> tuple[Queries, ...]:
+        """What training looks at: the queries after each layer of the head."""
+        ...
+
+
+class Task(Protocol):
+    """A network with its preprocessing and the objective it is trained on: an nn.Module, whose methods it has.
+
+    num_classes: classes that a label can have. ignore_index: what evaluation leaves out.
+    """
+
+    num_classes: int
+    ignore_index: int
+    training: bool
+
+    @property
+    def model(self) -> Callable[[Tensor], Tensor]:
+        """The network: its input -> (N, K, h, w), the larger the likelier. A child of this name."""
+        ...
+
+    @property
+    def preprocess(self) -> Callable[..., Tensor]:
+        """Stored images (N, C, H, W), their unpadded sizes, train=... -> the network's input. A child of this name."""
+        ...
+
+    def training_terms(self, batch: Batch) -> list[LossTerm]:
+        """The terms of the training objective by name; those of weight 0 are only logged."""
+        ...
+
+    def logits(self, images: Tensor, sizes: Sequence[Size]) -> Tensor:
+        """Stored images (N, C, H, W) of unpadded `sizes` -> what the network says of them (N, K, h, w)."""
+        ...
+
+    def loss_on(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The validation loss: a scalar from what the network says (N, K, h, w) and labels (N, H, W)."""
+        ...
+
+    def compile_training(self) -> None:
+        """Let torch.compile make what `training_terms` computes of the network faster."""
+        ...
+
+    def train(self, mode: bool = True) -> Any: ...
+
+    def eval(self) -> Any: ...
+
+    def to(self, device: torch.device | torch.dtype) -> Any: ...
+
+    def parameters(self) -> Iterator[Any]: ...
+
+    def get_submodule(self, target: str) -> Any: ...
 
 
 @runtime_checkable
@@ -252,6 +338,20 @@ class Metric(Protocol):
 
     def report(self) -> Report:
         """The scores of what was counted so far."""
+        ...
+
+
+@runtime_checkable
+class ConfidenceMetric(Protocol):
+    """A metric that may also look at how sure the network was of its labels, which costs time to find out."""
+
+    @property
+    def needs_confidence(self) -> bool:
+        """Whether it does."""
+        ...
+
+    def update(self, prediction: Tensor, label: Tensor, confidence: Tensor | None = None) -> None:
+        """Count one image; confidence (H, W) is the probability of each predicted class."""
         ...
 
 

@@ -60,7 +60,8 @@ class HeadLossSpec:
     """The losses of one head, which OpenMMLab writes inside the head.
 
     head: key of Model.training_outputs ("decode", "aux", "aux_0" ...).
-    losses: components of kind "loss", in order; `weights` beside them; `names` for the log ("loss_ce").
+    losses: components of kind "loss", in order; `weights` beside them; `names` for the log ("loss_ce"). None for a head
+    that the run's objective trains.
     sampler: component of kind "sampler" that weighs pixels (OHEM), or None.
     """
 
@@ -85,12 +86,15 @@ class AugmentedInference:
 class InferenceSpec:
     """How an image becomes a label map.
 
+    crop_size, stride: (height, width) of the windows of the sliding modes and from one to the next. "slide_flip" shows
+    each window mirrored, too. blend: how overlapping windows are weighed; published scores average them.
     num_classes: classes the user sees. `threshold` is set exactly when the model has one logit (sigmoid).
     """
 
     mode: Literal["whole", "slide", "slide_flip"] = "whole"
     crop_size: tuple[int, int] | None = None
     stride: tuple[int, int] | None = None
+    blend: Literal["average", "gaussian", "linear"] = "average"
     num_classes: int = 0
     align_corners: bool = False
     threshold: float | None = None
@@ -124,12 +128,16 @@ class Duration:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleSpec:
-    """One stretch of the learning-rate (or momentum) schedule, [begin, end) in steps or epochs."""
+    """One stretch of the learning-rate (or momentum) schedule, [begin, end) in steps or epochs.
+
+    every_step: given in epochs, it moves with every step all the same.
+    """
 
     type: str
     begin: int = 0
     end: int | None = None
     by_epoch: bool = False
+    every_step: bool = False
     parameter: Literal["lr", "momentum"] = "lr"
     args: Mapping[str, Any] = field(default_factory=dict)
 
@@ -139,7 +147,10 @@ class OptimSpec:
     """The optimizer and everything around a step.
 
     paramwise: the rules of `paramwise_cfg`, untouched; `constructor` says who reads them.
-    clip: arguments of gradient clipping (max_norm, norm_type) or None.
+    clip: arguments of gradient clipping, by norm (max_norm, norm_type) or by value (clip_value), or None.
+    accumulate: batches whose gradients make one optimizer step.
+    iterations_per_step: how many of the iterations that durations and schedules count are one optimizer step.
+    loss_scale: a fixed factor, "dynamic", or the arguments of torch's GradScaler; for "16-mixed".
     """
 
     optimizer: Component
@@ -148,8 +159,9 @@ class OptimSpec:
     constructor: str = "DefaultOptimWrapperConstructor"
     clip: Mapping[str, float] | None = None
     accumulate: int = 1
+    iterations_per_step: int = 1
     precision: Literal["32-true", "16-mixed", "bf16-mixed", "64-true"] = "32-true"
-    loss_scale: float | Literal["dynamic"] | None = None
+    loss_scale: float | Literal["dynamic"] | Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +175,43 @@ class CheckpointSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class EmaSpec:
+    """Averaged weights: average = (1 - momentum) * average + momentum * weights, from step `begin` on."""
+
+    momentum: float = 0.0002
+    begin: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyStopSpec:
+    """End the training when the best metric has not risen (or fallen) by min_delta for `patience` evaluations."""
+
+    patience: int
+    min_delta: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CareSpec:
+    """What a long run is given beyond what MMSegmentation's configs can say; section `intarsia` of a config.
+
+    freeze: patterns of modules or parameters that are not trained. keep_every: checkpoints at multiples of it stay
+    beside the last ones. fit_images: training images that are evaluated whenever the validation images are, to show
+    overfitting. pictures: validation images painted at every evaluation. hang_after: seconds without progress after
+    which every process prints where it stands; 0 never. nonfinite_steps: steps in a row whose loss is not finite that
+    are skipped before the run stops. total_batch: images per optimizer step over all processes; how many batches are
+    accumulated follows from it. None: as many as `OptimSpec.accumulate` says.
+    """
+
+    freeze: tuple[str, ...] = ()
+    keep_every: Duration | None = None
+    fit_images: int = 0
+    pictures: int = 0
+    hang_after: float = 1800.0
+    nonfinite_steps: int = 20
+    total_batch: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RuntimeSpec:
     """Where the run happens."""
 
@@ -171,6 +220,7 @@ class RuntimeSpec:
     deterministic: bool = False
     cudnn_benchmark: bool = True
     backend: str | None = None
+    compile: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +228,9 @@ class RunSpec:
     """Everything about one run.
 
     A config without training keys (a weights file, a model fragment) has `train` and `optim` None.
+    task: name in the catalogue. objective: component of kind "objective" that a task of queries trains on, instead of
+    losses of its head; None for all others.
+    written_for: images per step that the learning rate is meant for, where the config or its name says it.
     notes: what lowering wants the user to know ("SyncBN becomes BN in a single process"), printed at the start.
     source: the resolved config as plain values; written into run folders and weights files.
     """
@@ -187,6 +240,7 @@ class RunSpec:
     losses: tuple[HeadLossSpec, ...]
     inference: InferenceSpec
     task: str = "SemanticSegmentation"
+    objective: Component | None = None
     train: DataSpec | None = None
     val: DataSpec | None = None
     test: DataSpec | None = None
@@ -196,8 +250,12 @@ class RunSpec:
     evaluate_every: Duration | None = None
     log_every: int = 50
     checkpoint: CheckpointSpec | None = None
+    ema: EmaSpec | None = None
+    early_stop: EarlyStopSpec | None = None
+    care: CareSpec = field(default_factory=CareSpec)
     runtime: RuntimeSpec = field(default_factory=RuntimeSpec)
     seed: int = 0
+    written_for: int | None = None
     load_from: str | None = None
     pretrained: tuple[tuple[str, str], ...] = ()
     imports: tuple[str, ...] = ()

@@ -24,8 +24,8 @@ from intarsia.config.vocabulary import AREAS
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "vocabulary.md"
 KINDS = (
-    "model", "backbone", "neck", "head", "norm", "activation", "loss", "sampler", "dataset", "transform", "metric",
-    "optimizer",
+    "model", "backbone", "neck", "head", "head_part", "norm", "activation", "loss", "sampler", "dataset", "transform",
+    "metric", "optimizer",
 )  # fmt: skip
 OUTCOMES = {"lowered": "", "no effect": "no effect: ", "refused": "refused: "}
 HEAD = """# The vocabulary of configs

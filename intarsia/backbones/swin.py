@@ -41,6 +41,25 @@ MASKED = -100.0
 """Added to the attention between tokens that only the cyclic shift made neighbours; the original's value."""
 
 
+def _in_wholes(length: int, side: int) -> tuple[int, int]:
+    """How many pieces of `side` cover `length`, and how much padding the last one needs.
+
+    In this form, rather than with a remainder, torch.export sees through padded sizes when they may change.
+    """
+    pieces = (length + side - 1) // side
+    return pieces, pieces * side - length
+
+
+def _cut(x: Tensor, height: int, width: int) -> Tensor:
+    """The upper left part (N, height, width, C) of a padded map."""
+    if not torch.compiler.is_compiling():
+        return x[:, :height, :width]
+    # A copy instead of a view, which lies in memory in one way with padding and in another without: torch.export would
+    # keep to the one that it sees.
+    x = x.index_select(1, torch.arange(height, device=x.device))
+    return x.index_select(2, torch.arange(width, device=x.device))
+
+
 class PatchEmbed(nn.Module):
     """Non-overlapping patches, each projected to a token. Images are padded to whole patches."""
 
@@ -52,8 +71,8 @@ class PatchEmbed(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, bands, H, W) -> (N, h, w, C)."""
-        height, width = images.shape[2:]
-        images = F.pad(images, (0, -width % self.patch_size, 0, -height % self.patch_size))
+        (_, below), (_, right) = (_in_wholes(length, self.patch_size) for length in images.shape[2:])
+        images = F.pad(images, (0, right, 0, below))
         x: Tensor = self.projection(images).permute(0, 2, 3, 1)  # (N, h, w, C)
         return x if self.norm is None else self.norm(x)
 
@@ -69,9 +88,9 @@ class PatchMerging(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, h, w, C) -> (N, h / 2, w / 2, 2 C), odd sides padded with zeros."""
-        height, width = x.shape[1:3]
-        x = F.pad(x, (0, 0, 0, width % 2, 0, height % 2))
-        x = x.unflatten(2, (-1, 2)).unflatten(1, (-1, 2))  # (N, h / 2, 2, w / 2, 2, C)
+        (rows, below), (columns, right) = (_in_wholes(length, 2) for length in x.shape[1:3])
+        x = F.pad(x, (0, 0, 0, right, 0, below))
+        x = x.unflatten(2, (columns, 2)).unflatten(1, (rows, 2))  # (N, h / 2, 2, w / 2, 2, C)
         x = x.permute(0, 1, 3, 5, 2, 4).flatten(3)  # (N, h / 2, w / 2, 4 C), channel by channel
         out: Tensor = self.reduction(self.norm(x))
         return out
@@ -133,12 +152,12 @@ class ShiftedWindows(nn.Module):
         """(N, h, w, C) -> (N, h, w, C)."""
         height, width = x.shape[1:3]
         side, shift = self.window_size, self.shift
-        x = F.pad(x, (0, 0, 0, -width % side, 0, -height % side))
+        (rows, below), (columns, right) = (_in_wholes(length, side) for length in (height, width))
+        x = F.pad(x, (0, 0, 0, right, 0, below))
         mask = None
         if shift:
             x = x.roll((-shift, -shift), dims=(1, 2))
             mask = _shift_mask(x.shape[1], x.shape[2], side, shift, x)
-        rows, columns = x.shape[1] // side, x.shape[2] // side
         x = x.unflatten(2, (columns, side)).unflatten(1, (rows, side))  # (N, rows, S, columns, S, C)
         x = x.transpose(2, 3).flatten(3, 4).flatten(1, 2)  # (N, G, L, C)
         x = self.w_msa(x, mask)  # (N, G, L, C)
@@ -146,7 +165,7 @@ class ShiftedWindows(nn.Module):
         x = x.flatten(3, 4).flatten(1, 2)  # (N, padded h, padded w, C)
         if shift:
             x = x.roll((shift, shift), dims=(1, 2))
-        return x[:, :height, :width]
+        return _cut(x, height, width)
 
 
 class SwinBlock(nn.Module):

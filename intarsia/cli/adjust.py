@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from intarsia import recipes
+from intarsia.config.lower_runtime import published_batch
 from intarsia.config.reader import Config
+from intarsia.engine.batch import SharedBatch, share
 from intarsia.engine.duration import format_duration, parse_duration, to_steps
 from intarsia.spec import Duration
 
@@ -40,6 +42,25 @@ class Wishes:
     duration: str | None = None
     evaluate_every: str | None = None
     save_every: str | None = None
+    accumulate: int | None = None
+    compiled: bool = False
+    care: Care = field(default_factory=lambda: Care())
+    batch_per_device: int | None = None
+
+
+@dataclass(frozen=True)
+class Care:
+    """The options for long runs; None: as the config says."""
+
+    ema: float | None = None
+    patience: int | None = None
+    freeze: tuple[str, ...] = ()
+    fit_images: int | None = None
+    pictures: int | None = None
+    keep_every: str | None = None
+    hang_after: str | None = None
+    tensorboard: bool = False
+    wandb: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,13 +85,7 @@ def settings_for(config: Config, wishes: Wishes, *, devices: int) -> list[str]:
     settings: list[str] = []
     if wishes.seed is not None:
         settings.append(f"randomness.seed={wishes.seed}")
-    if wishes.batch is not None:
-        shares = devices * (values.get("optim_wrapper") or {}).get("accumulative_counts", 1)
-        if wishes.batch < 1 or wishes.batch % shares:
-            raise ValueError(
-                f"--batch {wishes.batch} is the total of all {shares} parts of a step: give a multiple of {shares}"
-            )
-        settings.append(f"train_dataloader.batch_size={wishes.batch // shares}")
+    settings += _batch(config, wishes, devices)
     if wishes.workers is not None:
         present = [key for key in LOADERS if values.get(key)]
         settings += [f"{key}.num_workers={wishes.workers}" for key in present]
@@ -79,7 +94,87 @@ def settings_for(config: Config, wishes: Wishes, *, devices: int) -> list[str]:
         settings += _crop(values, wishes.crop)
     if wishes.precision is not None:
         settings += _precision(values, wishes.precision)
-    return settings
+    if wishes.compiled:
+        settings.append("compile=True")
+    return [*settings, *_care(values, wishes.care)]
+
+
+def images_per_step(values: Mapping[str, Any], devices: int) -> int:
+    """Images of an optimizer step over all devices, as a config has it."""
+    total: int | None = (values.get("intarsia") or {}).get("total_batch")
+    return total or devices * _batch_size(values) * iterations_per_step(values)
+
+
+def iterations_per_step(values: Mapping[str, Any]) -> int:
+    """How many of the iterations that a config counts make up an optimizer step."""
+    counts: int = (values.get("optim_wrapper") or {}).get("accumulative_counts", 1)
+    return counts
+
+
+def _batch_size(values: Mapping[str, Any]) -> int:
+    size: int = (values.get("train_dataloader") or {}).get("batch_size", 1)
+    return size
+
+
+def _batch(config: Config, wishes: Wishes, devices: int) -> Iterator[str]:
+    """The total batch, and how it is shared out. Lengths and schedules are those of optimizer steps, as before."""
+    values, total = config.values, wishes.batch
+    if wishes.batch_per_device is not None and wishes.accumulate is not None:
+        raise ValueError("--batch-per-device and --accumulate both say how many parts a step has: give one of them")
+    if wishes.batch_per_device is not None:
+        written = (values.get("intarsia") or {}).get("total_batch")
+        meant = (values.get("auto_scale_lr") or {}).get("base_batch_size") or published_batch(config.file)
+        total = total or written or meant or images_per_step(values, devices)
+        shared = share(total, processes=devices, images=wishes.batch_per_device)
+    elif wishes.accumulate is not None and total is None:
+        shared = SharedBatch(devices, _batch_size(values), wishes.accumulate)
+    elif total is not None:
+        parts = wishes.accumulate or iterations_per_step(values)
+        if total % (devices * parts):
+            raise ValueError(
+                f"--batch {total} is the total of all {devices * parts} parts of a step: give a multiple of "
+                f"{devices * parts}"
+            )
+        shared = SharedBatch(devices, total // (devices * parts), parts)
+    else:
+        return
+    yield f"train_dataloader.batch_size={shared.images}"
+    if shared.parts > 1 or images_per_step(values, devices) != devices * _batch_size(values):
+        yield f"intarsia.total_batch={shared.total}"
+
+
+def _care(values: Mapping[str, Any], care: Care) -> Iterator[str]:
+    hooks = [dict(hook) for hook in values.get("custom_hooks") or []]
+    wanted: dict[str, dict[str, Any]] = {}
+    if care.ema is not None:
+        wanted["EMAHook"] = {"momentum": care.ema}
+    if care.patience is not None:
+        wanted["EarlyStoppingHook"] = {"patience": care.patience, "min_delta": 0.0}
+    if wanted:
+        kept = [hook for hook in hooks if str(hook.get("type")).rpartition(".")[2] not in wanted]
+        yield f"custom_hooks={[*kept, *({'type': name, **options} for name, options in wanted.items())]!r}"
+    own: dict[str, Any] = {
+        "freeze": list(care.freeze) or None,
+        "fit_images": care.fit_images,
+        "pictures": care.pictures,
+    }
+    if care.hang_after is not None:
+        own["hang_after"] = _seconds("--hang-after", care.hang_after)
+    yield from (f"intarsia.{key}={value!r}" for key, value in own.items() if value is not None)
+    services = {"TensorboardVisBackend": care.tensorboard, "WandbVisBackend": care.wandb}
+    if any(services.values()):
+        visualizer = dict(values.get("visualizer") or {"type": "SegLocalVisualizer"})
+        present = list(visualizer.get("vis_backends") or [])
+        missing = set(services) - {str(backend.get("type")).rpartition(".")[2] for backend in present}
+        added = [{"type": name} for name, asked in services.items() if asked and name in missing]
+        yield f"visualizer={ ({**visualizer, 'vis_backends': [*present, *added]})!r}"
+
+
+def _seconds(option: str, text: str) -> float:
+    duration = parse_duration(text)
+    if duration.unit != "seconds":
+        raise ValueError(f"{option} is a time, like '30m' or '2h'; found {text!r}")
+    return duration.value
 
 
 def _crop(values: Mapping[str, Any], crop: tuple[int, int]) -> Iterator[str]:
@@ -136,7 +231,7 @@ def length_settings(config: Config, wishes: Wishes, pace: Pace, *, batch: int) -
     def count(option: str, text: str) -> int:
         duration = parse_duration(text)
         if not epochs:
-            return pace.steps(duration, batch)
+            return pace.steps(duration, batch) * iterations_per_step(values)
         if duration.unit != "epochs" or duration.value != int(duration.value):
             raise ValueError(
                 f"this config counts epochs, so {option} must be whole epochs too (found {format_duration(duration)}); "
@@ -154,6 +249,8 @@ def length_settings(config: Config, wishes: Wishes, pace: Pace, *, batch: int) -
         settings += [f"{_CHECKPOINT}.interval={interval}", f"{_CHECKPOINT}.by_epoch={epochs}"]
         if not _hook(values, "checkpoint"):
             settings.append(f"{_CHECKPOINT}.type=CheckpointHook")
+    if wishes.care.keep_every is not None:
+        settings.append(f"intarsia.keep_every={count('--keep-every', wishes.care.keep_every)}")
     return settings
 
 

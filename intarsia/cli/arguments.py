@@ -8,11 +8,22 @@ from collections.abc import Sequence
 SETTERS = ("--set", "--cfg-options")
 _SETTING = re.compile(r"[A-Za-z_][\w.\-\[\]]*=")
 
+WITH_NUMBERS = {
+    "--slide": (re.compile(r"\d+(x\d+)?"), 2),
+    "--augment": (re.compile(r"\d*\.?\d+"), None),
+    "--tta": (re.compile(r"\d*\.?\d+"), None),
+}
+"""Options that take any number of numbers, or at most so many: `--slide`, `--slide 512`, `--slide 512 341`."""
+
 
 def prepare(words: Sequence[str]) -> list[str]:
-    """`--debug` moved to the front, where the program's own options are, and `--set a=1 b=2` repeated per value."""
+    """`--debug` moved to the front, where the program's own options are, and `--set a=1 b=2` repeated per value.
+
+    The numbers behind an option of `WITH_NUMBERS` become one value, "512,341", or "auto" where there are none.
+    """
     prepared: list[str] = []
     setter: str | None = None
+    words = _with_numbers(words)
     for position, word in enumerate(words):
         if word == "--":
             return [*(["--debug"] if "--debug" in words[:position] else []), *prepared, *words[position:]]
@@ -27,3 +38,22 @@ def prepare(words: Sequence[str]) -> list[str]:
             setter = None
         prepared.append(word)
     return [*(["--debug"] if "--debug" in words else []), *prepared]
+
+
+def _with_numbers(words: Sequence[str]) -> list[str]:
+    joined: list[str] = []
+    position = 0
+    while position < len(words):
+        word = words[position]
+        if word == "--":
+            return [*joined, *words[position:]]
+        position += 1
+        joined.append(word)
+        if word in WITH_NUMBERS:
+            pattern, most = WITH_NUMBERS[word]
+            numbers: list[str] = []
+            while position < len(words) and len(numbers) != most and pattern.fullmatch(words[position]):
+                numbers.append(words[position])
+                position += 1
+            joined[-1] = f"{word}={','.join(numbers) or 'auto'}"
+    return joined

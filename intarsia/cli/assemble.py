@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,22 +12,25 @@ import torch
 
 from intarsia import __version__, catalog
 from intarsia.api import predictor_for
-from intarsia.config.build import build_metric, build_pipeline, build_task
+from intarsia.cli.source import find_weights
+from intarsia.config.build import build, build_metric, build_pipeline, build_task
 from intarsia.config.check import check
 from intarsia.config.dump import dump
 from intarsia.config.errors import ConfigError
 from intarsia.config.lower import lower
 from intarsia.config.reader import Config
+from intarsia.data.datasets.wrappers import SubsetDataset
+from intarsia.data.pipeline import Pipeline
+from intarsia.engine.batch import SharedBatch, remark, share
 from intarsia.engine.duration import to_steps
+from intarsia.engine.pictures import TrainingPictures
 from intarsia.engine.run import Run, Validation
 from intarsia.engine.runtime import FabricRuntime
-from intarsia.spec import CheckpointSpec, DataSpec, Duration, RunSpec, RuntimeSpec
+from intarsia.spec import CheckpointSpec, DataSpec, Duration, OptimSpec, RunSpec, RuntimeSpec
 from intarsia.weights.file import WeightsMeta, apply_state, load_state
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from intarsia.data.pipeline import Pipeline
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Place:
     """Where a run happens and what it starts from; all that is not in its config.
 
     device: "auto", "cpu", "cuda" or "mps". weights: file to start from, or None.
+    allow_partial: whether the model may have parts that the weights do not fit.
     """
 
     out: Path
@@ -41,6 +46,7 @@ class Place:
     device: str = "auto"
     resume: bool = False
     weights: Path | None = None
+    allow_partial: bool = False
 
 
 def checked(config: Config) -> RunSpec:
@@ -63,7 +69,7 @@ def make_runtime(spec: RunSpec, place: Place) -> FabricRuntime:
     )
 
 
-def assemble(config: Config, spec: RunSpec, place: Place, runtime: FabricRuntime, *, notes: Sequence[str] = ()) -> Run:
+def assemble(config: Config, spec: RunSpec, place: Place, runtime: FabricRuntime) -> Run:
     """Build everything that a training needs.
 
     Raises ValueError if the config lacks a part of a training, data are missing, or data and model do not fit.
@@ -77,28 +83,40 @@ def assemble(config: Config, spec: RunSpec, place: Place, runtime: FabricRuntime
     pipeline = build_pipeline(spec.train)
     check_classes(spec, pipeline.dataset.classes)
     task = build_task(spec)
-    said = [] if place.resume else initial_weights(task, spec, place.weights)
-    batch = spec.train.batch_size * place.devices * spec.optim.accumulate
-    images = len(pipeline)
+    said = [] if place.resume else initial_weights(task, spec, place)
+    batch = share_batch(spec.train, spec.optim, spec.care.total_batch, place.devices)
+    images, iterations = len(pipeline), spec.optim.iterations_per_step
 
     def steps(duration: Duration) -> int:
-        return to_steps(duration, images=images, batch=batch)
+        found = to_steps(duration, images=images, batch=batch.total)
+        return math.ceil(found / iterations) if duration.unit == "steps" else found
 
     total = steps(spec.duration)
     saving = spec.checkpoint or CheckpointSpec(every=Duration(max(total // 10, 1), "steps"))
     every = steps(spec.evaluate_every) if spec.evaluate_every is not None else total
+    validation = None if spec.val is None else _validation(spec, spec.val, task, min(every, total), runtime)
+    observers = [build(observer) for observer in spec.observers]
+    if spec.care.pictures and validation is not None:
+        observers.append(TrainingPictures(validation, spec.care.pictures))
     return Run(
         task=task,
         pipeline=pipeline,
-        optim=spec.optim,
+        optim=replace(spec.optim, accumulate=batch.parts),
         optimizer_class=catalog.resolve("optimizer", spec.optim.optimizer.type),
         steps=total,
-        batch=batch,
+        batch=batch.total,
         out=place.out,
-        validation=None if spec.val is None else _validation(spec, spec.val, task, min(every, total), runtime),
+        validation=validation,
+        fit=None if validation is None else _fit(spec, pipeline, validation),
+        ema=spec.ema,
+        early_stop=spec.early_stop,
+        care=spec.care,
+        compile=spec.runtime.compile,
+        observers=observers,
         save_every=min(steps(saving.every), total),
-        log_every=min(spec.log_every, total),
+        log_every=min(steps(Duration(spec.log_every, "steps")), total),
         keep=saving.keep,
+        keep_every=None if spec.care.keep_every is None else steps(spec.care.keep_every),
         best_metric=saving.best_metric,
         best_mode=saving.best_mode,
         workers=spec.train.workers,
@@ -109,8 +127,18 @@ def assemble(config: Config, spec: RunSpec, place: Place, runtime: FabricRuntime
         meta=describe(spec, pipeline),
         config_text=dump(spec.source, header=f"Written by intarsia {__version__}: the whole config of this run."),
         data={"train_images": images, "classes": list(pipeline.dataset.classes)},
-        notes=(*notes, *spec.notes, *said),
+        notes=(remark(batch, spec.written_for), *spec.notes, *said),
     )
+
+
+def share_batch(data: DataSpec, optim: OptimSpec, total: int | None, processes: int) -> SharedBatch:
+    """How the images of an optimizer step are shared out. total: None where the config counts parts instead.
+
+    Raises ValueError for a total that cannot be shared out evenly.
+    """
+    if total is None:
+        return SharedBatch(processes, data.batch_size, optim.accumulate)
+    return share(total, processes=processes, images=data.batch_size)
 
 
 def _validation(spec: RunSpec, data: DataSpec, task: Any, every: int, runtime: FabricRuntime) -> Validation:
@@ -126,6 +154,19 @@ def _validation(spec: RunSpec, data: DataSpec, task: Any, every: int, runtime: F
         every=every,
         batch=data.batch_size,
         workers=data.workers,
+    )
+
+
+def _fit(spec: RunSpec, training: Pipeline, validation: Validation) -> Validation | None:
+    """Training images, evenly spread, seen as validation images are: without augmentation, at their own size."""
+    if not spec.care.fit_images:
+        return None
+    chosen = SubsetDataset(training.dataset, most=spec.care.fit_images)
+    like = validation.pipeline
+    return replace(
+        validation,
+        pipeline=Pipeline(chosen, like.transforms, label_size=like.label_size),
+        metric=build_metric(spec, training.dataset.classes),
     )
 
 
@@ -168,15 +209,18 @@ def _label_words(data: DataSpec | None) -> dict[str, str]:
     return {show_value(value): name for value, name in labels.items()}
 
 
-def initial_weights(task: Any, spec: RunSpec, weights: Path | None) -> list[str]:
-    """Put the given weights into a new task; what was done, in words.
+def initial_weights(task: Any, spec: RunSpec, place: Place) -> list[str]:
+    """Put the given weights into a new task, or else those of its parts that the config names; in words, what was done.
 
-    Raises ValueError for a file that is missing, damaged, or fits nowhere.
+    Parts take what fits: their files are of trunks that end in a classifier of images.
+
+    Raises ValueError for a file that is missing, damaged, or does not fit.
     """
-    source = weights or (Path(spec.load_from) if spec.load_from else None)
+    source = place.weights or (Path(spec.load_from) if spec.load_from else None)
     if source is not None:
-        report = apply_state(task.model, load_state(source), allow_partial=True)
-        return [f"weights of {source}: {report}"]
+        state, notes = find_weights(source).state()
+        report = apply_state(task.model, state, allow_partial=place.allow_partial)
+        return [f"weights of {source}: {'; '.join([*notes, str(report)])}"]
     said = []
     for part, address in spec.pretrained:
         if Path(address).is_file():
@@ -186,7 +230,7 @@ def initial_weights(task: Any, spec: RunSpec, weights: Path | None) -> list[str]
         else:
             said.append(
                 f"{part}: starts from random weights, not from {address}, which is no local file; "
-                "give pretrained ones with --weights FILE"
+                "give pretrained ones with --weights FILE --allow-partial"
             )
     return said
 

@@ -63,10 +63,10 @@ def show(
     count: Annotated[int, typer.Option("--count", min=1, max=200, help="How many samples.")] = 12,
 ) -> None:
     """Paint a contact sheet: samples with their labels over them, and a legend."""
-    from intarsia.cli.pictures import as_picture
     from intarsia.cli.source import inspect_data
     from intarsia.cli.terminal import say
     from intarsia.data.description import DataDescription
+    from intarsia.engine.pictures import as_picture
     from intarsia.visual.files import save_picture
     from intarsia.visual.grid import Tile, contact_sheet
 

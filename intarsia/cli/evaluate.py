@@ -35,26 +35,37 @@ def evaluate(
     ] = None,
     config: options.ConfigBeside = None,
     pictures: Annotated[int, typer.Option("--pictures", min=0, help="How many of the worst images to paint.")] = 6,
+    slide: options.Slide = None,
+    blend: options.Blend = "average",
+    augment: options.Augment = None,
     workers: options.Workers = None,
     device: options.Device = "auto",
+    precision: Annotated[
+        str, typer.Option("--precision", help="32, or 64: slower, and the same on every machine.")
+    ] = "32",
 ) -> None:
     """Evaluate a model: a table by class, eval.json, eval.csv, and pictures of the worst images."""
     if split not in ("train", "val", "test"):
         raise ValueError(f"--split is train, val or test, found {split!r}")
     from intarsia.cli.model import labelled_images, open_model
-    from intarsia.cli.pictures import Worst, paint
+    from intarsia.cli.pictures import Worst
     from intarsia.cli.terminal import out as results
     from intarsia.cli.terminal import say
+    from intarsia.cli.views import with_views
     from intarsia.config.build import build_metric
     from intarsia.engine.log import report_table
+    from intarsia.engine.pictures import paint
     from intarsia.metrics.report import write_report
 
-    model = open_model(weights, config=config, device=device)
+    model = open_model(weights, config=config, device=device, precision=precision)
+    for note in model.notes:
+        say(f"note: {note}")
     pipeline = labelled_images(model, data, split)
     _compare_classes(model, pipeline)
     folder = out or _default_folder(model, data, split)
     dataset = pipeline.dataset
-    predictor = model.predictor(dataset.classes, dataset.palette)
+    model = with_views(model, slide=slide, blend=blend, augment=augment)
+    predictor = model.predictor(dataset.classes, dataset.palette, augment=augment is not None)
     metric = Worst(build_metric(model.spec, dataset.classes), dataset.ignore_index, pictures)
     report = _score(model, predictor, pipeline, metric, min(2, len(pipeline)) if workers is None else workers)
     write_report(report, folder)

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from intarsia.cli import config, data, demo, doctor, evaluate, predict, train
+from intarsia.cli import config, data, demo, doctor, evaluate, plot, predict, train, weights
 from intarsia.cli.arguments import prepare
 
 USER_ERROR, BUG, INTERRUPTED = 2, 1, 130
@@ -108,6 +108,8 @@ app.command("predict", rich_help_panel=_WORK, epilog=predict.EXAMPLES, no_args_i
 app.command("demo", rich_help_panel=_WORK)(demo.demo)
 app.add_typer(config.app, name="config", rich_help_panel=_LOOK)
 app.add_typer(data.app, name="data", rich_help_panel=_LOOK)
+app.command("plot", rich_help_panel=_LOOK, epilog=plot.EXAMPLES, no_args_is_help=True)(plot.plot)
+app.add_typer(weights.app, name="weights", rich_help_panel=_LOOK)
 app.command("doctor", rich_help_panel=_LOOK)(doctor.doctor)
 
 

@@ -3,94 +3,84 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import torch
 
 from intarsia.api import predictor_for
 from intarsia.cli.assemble import checked, evaluation_pipeline
-from intarsia.cli.source import find_config, inspect_data
+from intarsia.cli.source import config_of, find_weights, inspect_data
 from intarsia.colours import distinct_colours
 from intarsia.config.build import build_task
 from intarsia.config.reader import Config
+from intarsia.contracts import Task
 from intarsia.data.description import DataDescription, LabelValue, ShareSplit
 from intarsia.spec import Component, RunSpec
-from intarsia.weights.file import SUFFIX, WeightsMeta, apply_state, load_state, read_meta
+from intarsia.weights.file import AUXILIARY, LoadReport, WeightsMeta, apply_state
 
 if TYPE_CHECKING:
     from intarsia.data.pipeline import Pipeline
     from intarsia.inference.predictor import Predictor
-    from intarsia.tasks.semantic import SemanticSegmentation
 
 
 @dataclass(frozen=True)
 class OpenModel:
-    """A network with its weights. meta: what its file says about classes and labels; empty where it says nothing."""
+    """A network with its weights.
+
+    config: what it was built from. meta: what its file says about classes and labels; empty where it says nothing.
+    report: what became of every tensor. notes: what the user should know about names and parts.
+    """
 
     file: Path
+    config: Config
     spec: RunSpec
     meta: WeightsMeta
-    task: SemanticSegmentation
+    task: Task
     device: str
+    report: LoadReport
+    notes: tuple[str, ...]
 
-    def predictor(self, classes: Sequence[str] = (), palette: Sequence[Sequence[int]] = ()) -> Predictor:
+    def predictor(
+        self, classes: Sequence[str] = (), palette: Sequence[Sequence[int]] = (), *, augment: bool = False
+    ) -> Predictor:
         """A predictor whose label values have these names; by default those of the weights file."""
         outputs = max(self.spec.inference.num_classes, 1)
         names = tuple(classes or self.meta.classes) or tuple(f"class {index}" for index in range(outputs))
         colours = palette or (self.meta.palette if names == self.meta.classes else ()) or distinct_colours(len(names))
-        return predictor_for(self.spec, self.task, classes=names, palette=colours, device=self.device)
+        return predictor_for(
+            self.spec, self.task, classes=names, palette=colours, device=self.device, augment=augment
+        )
 
 
-def open_model(weights: Path, *, config: str | None, device: str) -> OpenModel:
+def open_model(weights: Path, *, config: str | None, device: str, precision: str = "32") -> OpenModel:
     """Read and build a model.
+
+    config: file or recipe of the model; by default what the weights' own file says. precision: "32" or "64".
 
     Raises ValueError if there are no weights, if nothing says which model they belong to, or if they do not fit it.
     """
-    file = _weights_file(weights)
-    if config is not None:
-        meta, resolved = _foreign_meta(file), find_config(config)
-    elif file.suffix == SUFFIX:
-        meta = read_meta(file)
-        resolved = Config.from_values(meta.config, file=str(file))
-    else:
-        raise ValueError(f"{file} does not say which model its tensors belong to; name it: --config FILE (or a recipe)")
+    if precision not in ("32", "64"):
+        raise ValueError(f"--precision is 32 or 64 here, found {precision!r}")
+    source = find_weights(weights)
+    resolved = config_of(source, config)
     spec = checked(resolved)
     task = build_task(spec)
-    apply_state(task.model, load_state(file))  # type: ignore[arg-type]
-    return OpenModel(file, spec, meta, task, _device(device))
-
-
-def _weights_file(weights: Path) -> Path:
-    if weights.is_dir():
-        file = weights / "weights.safetensors"
-        if not file.is_file():
-            hint = (
-                f"; go on training with: intarsia train --resume {weights}" if (weights / "run.json").exists() else ""
-            )
-            raise ValueError(f"{weights} is a folder without weights.safetensors: no run has got that far there{hint}")
-        return file
-    if not weights.is_file():
-        raise ValueError(f"{weights} does not exist; expected a weights file or the folder of a run")
-    return weights
-
-
-def _foreign_meta(file: Path) -> WeightsMeta:
-    """Class names and colours that OpenMMLab's checkpoints carry."""
-    if file.suffix == SUFFIX:
-        return WeightsMeta()
-    from intarsia.weights.foreign import read_foreign
-
-    meta = read_foreign(file).meta
-    described: Mapping[str, Any] = meta.get("dataset_meta") or meta
-    classes = tuple(described.get("classes") or described.get("CLASSES") or ())
-    palette = described.get("palette") or described.get("PALETTE") or ()
-    return WeightsMeta(classes=classes, palette=tuple((int(r), int(g), int(b)) for r, g, b in palette))
+    state, notes = source.state()
+    report = apply_state(task.model, state, optional=AUXILIARY)  # type: ignore[arg-type]
+    if not report.complete:
+        notes.append(f"only training needs auxiliary heads, so that it does not matter here: {report}")
+    chosen = _device(device)
+    if precision == "64":
+        if chosen == "mps":
+            raise ValueError("--precision 64 is nothing that Apple's GPUs have: add --device cpu")
+        task.to(torch.float64)
+    return OpenModel(source.path, resolved, spec, source.meta, task, chosen, report, tuple(notes))
 
 
 def _device(wanted: str) -> str:
-    import torch
-
     if wanted not in ("auto", "cpu", "cuda", "mps"):
         raise ValueError(f"--device is auto, cpu, cuda or mps, found {wanted!r}")
     if wanted == "cuda" and not torch.cuda.is_available():

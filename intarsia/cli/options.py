@@ -7,7 +7,8 @@ from typing import Annotated, Optional
 
 import typer
 
-_DATA, _LENGTH, _MACHINE, _MORE = "Data", "Length", "Machine", "More"
+_INFERENCE = "Views of an image"
+_DATA, _LENGTH, _CARE, _MACHINE, _MORE = "Data", "Length", "What a long run is given", "Machine", "More"
 
 # typer reads these annotations when the program starts, on Python 3.10 too: hence Optional.
 Data = Annotated[
@@ -21,6 +22,15 @@ Crop = Annotated[
 Batch = Annotated[
     Optional[int],  # noqa: UP045
     typer.Option("--batch", min=1, help="Images per step, in TOTAL over all devices.", rich_help_panel=_DATA),
+]
+BatchPerDevice = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(
+        "--batch-per-device",
+        min=1,
+        help="Images that a device sees at once; the rest of the total batch is accumulated.",
+        rich_help_panel=_MACHINE,
+    ),
 ]
 Workers = Annotated[
     Optional[int],  # noqa: UP045
@@ -43,6 +53,91 @@ SaveEvery = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--save-every", metavar="DURATION", help="Time between checkpoints.", rich_help_panel=_LENGTH),
 ]
+Ema = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(
+        "--ema",
+        metavar="MOMENTUM",
+        help="Average the weights over the steps, and evaluate and keep the average; 0.0002 or 0.001 are usual.",
+        rich_help_panel=_CARE,
+    ),
+]
+Patience = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(
+        "--patience", min=1, help="Stop after so many evaluations without a better score.", rich_help_panel=_CARE
+    ),
+]
+Freeze = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--freeze",
+        metavar="PATTERN",
+        help="Do not train these modules or parameters: 'backbone', 'backbone.layer[12]', '*.bias'.",
+        rich_help_panel=_CARE,
+    ),
+]
+FitImages = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(
+        "--fit-images",
+        min=1,
+        help="Evaluate so many training images beside the validation images, to see overfitting.",
+        rich_help_panel=_CARE,
+    ),
+]
+Pictures = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(
+        "--pictures", min=1, help="Paint so many validation images at every evaluation.", rich_help_panel=_CARE
+    ),
+]
+KeepEvery = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--keep-every",
+        metavar="DURATION",
+        help="Keep the checkpoints at multiples of this, beside the last ones.",
+        rich_help_panel=_CARE,
+    ),
+]
+HangAfter = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--hang-after",
+        metavar="TIME",
+        help="Time without progress after which every process prints where it stands; by default '30m'.",
+        rich_help_panel=_CARE,
+    ),
+]
+TensorBoard = Annotated[
+    bool, typer.Option("--tensorboard", help="Log for TensorBoard, into RUN/tensorboard.", rich_help_panel=_CARE)
+]
+WandB = Annotated[
+    bool,
+    typer.Option("--wandb", help="Log to Weights & Biases (WANDB_MODE=offline works).", rich_help_panel=_CARE),
+]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Let torch.compile make the network faster.", rich_help_panel=_MACHINE)
+]
+Accumulate = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(
+        "--accumulate",
+        min=1,
+        help="Compute each step in so many parts, for a total batch that does not fit in memory.",
+        rich_help_panel=_MACHINE,
+    ),
+]
+Find = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--find",
+        metavar="lr|batch",
+        help="Do not train: sweep the learning rate, or find the largest batch that fits, and say what was found.",
+        rich_help_panel=_MORE,
+    ),
+]
 Seed = Annotated[
     Optional[int],  # noqa: UP045
     typer.Option("--seed", min=0, help="Decides weights, order and augmentation.", rich_help_panel=_MORE),
@@ -50,7 +145,18 @@ Seed = Annotated[
 Weights = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option(
-        "--weights", help="Start from these weights (.safetensors, .pth); takes what fits.", rich_help_panel=_MORE
+        "--weights",
+        "--load-from",
+        help="Start from these weights (.safetensors, .pth, anyone's). All must fit, unless --allow-partial.",
+        rich_help_panel=_MORE,
+    ),
+]
+AllowPartial = Annotated[
+    bool,
+    typer.Option(
+        "--allow-partial",
+        help="Take of the weights what fits, as for another number of classes, and say what was not taken.",
+        rich_help_panel=_MORE,
     ),
 ]
 Devices = Annotated[int, typer.Option("--devices", min=1, help="GPUs or processes.", rich_help_panel=_MACHINE)]
@@ -71,7 +177,38 @@ Set = Annotated[
 ]
 Trust = Annotated[
     bool,
-    typer.Option("--trust-config", help="Run a Python config as Python instead of reading it.", rich_help_panel=_MORE),
+    typer.Option(
+        "--trust-config",
+        help="Run a Python config as Python instead of reading it, and let it name code of any package.",
+        rich_help_panel=_MORE,
+    ),
+]
+Slide = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--slide",
+        metavar="[CROP [STRIDE]]",
+        help="Look through sliding windows: 512 341, or 512x1024 341x683 (height x width); else as the config says.",
+        rich_help_panel=_INFERENCE,
+    ),
+]
+Blend = Annotated[
+    str,
+    typer.Option(
+        "--blend",
+        help="How overlapping windows are weighed: average, or gaussian or linear, which hide seams.",
+        rich_help_panel=_INFERENCE,
+    ),
+]
+Augment = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--augment",
+        "--tta",
+        metavar="[SCALE ...]",
+        help="Average over scales and mirror images of each image: the config's, or these: 0.75 1 1.25.",
+        rich_help_panel=_INFERENCE,
+    ),
 ]
 ConfigBeside = Annotated[
     Optional[str],  # noqa: UP045

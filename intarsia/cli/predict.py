@@ -28,6 +28,9 @@ def predict(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")],
     overlay: Annotated[bool, typer.Option("--overlay/--no-overlay", help="Also write NAME_overlay.jpg.")] = True,
+    slide: options.Slide = None,
+    blend: options.Blend = "average",
+    augment: options.Augment = None,
     config: options.ConfigBeside = None,
     device: options.Device = "auto",
 ) -> None:
@@ -40,8 +43,13 @@ def predict(
 
     from intarsia.cli.model import open_model
     from intarsia.cli.terminal import progress, say, warn
+    from intarsia.cli.views import with_views
 
-    predictions = open_model(weights, config=config, device=device).predictor().predict(images)
+    model = open_model(weights, config=config, device=device)
+    for note in model.notes:
+        say(f"note: {note}")
+    model = with_views(model, slide=slide, blend=blend, augment=augment)
+    predictions = model.predictor(augment=augment is not None).predict(images)
     total, written = len(images.files), 0
     with progress("predicting") as bar:
         try:

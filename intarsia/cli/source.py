@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from intarsia import recipes
-from intarsia.config.reader import Config, read_file
+from intarsia import consent, recipes
+from intarsia.config.reader import Config, read_file, read_text
 
 if TYPE_CHECKING:
     from intarsia.data.description import DataDescription
     from intarsia.data.findings import Findings
+    from intarsia.weights.about import About
 
 CONFIG_SUFFIXES = (".py", ".yaml", ".yml", ".json")
 
@@ -21,6 +22,8 @@ def find_config(name: str, *, settings: Iterable[str] = (), trust: bool = False)
 
     Raises ValueError naming what was looked for, or every problem of the file.
     """
+    if trust:
+        consent.trust("*")
     return _find(name, trust).override(settings)
 
 
@@ -48,6 +51,45 @@ def _find(name: str, trust: bool) -> Config:
             "then RUN/config.py is that config"
         )
     raise recipes.UnknownRecipeError(name)
+
+
+def find_weights(weights: Path) -> About:
+    """What there is under a name: a run's folder, a file of weights of any origin, a folder of the Hugging Face Hub."""
+    from intarsia.weights.about import about
+
+    if weights.is_dir() and not (weights / "config.json").is_file():
+        file = weights / "weights.safetensors"
+        if not file.is_file():
+            hint = (
+                f"; go on training with: intarsia train --resume {weights}" if (weights / "run.json").exists() else ""
+            )
+            raise ValueError(f"{weights} is a folder without weights.safetensors: no run has got that far there{hint}")
+        return about(file)
+    if not weights.exists():
+        raise ValueError(f"{weights} does not exist; expected a weights file or the folder of a run")
+    return about(weights)
+
+
+def config_of(source: About, config: str | None) -> Config:
+    """The config of the model: the one that is named, or what the file says.
+
+    Raises ValueError if neither is there, or what the file says is of MMSegmentation 0.x.
+    """
+    if config is not None:
+        return find_config(config)
+    if source.meta.config:
+        return Config.from_values(source.meta.config, file=str(source.path))
+    if source.config_text is None:
+        raise ValueError(
+            f"{source.path} does not say which model its tensors belong to; name it: --config FILE (or a recipe)"
+        )
+    found = read_text(source.config_text, file=f"{source.path}, its config")
+    if "data" in found.values and "test_dataloader" not in found.values:
+        raise ValueError(
+            f"{source.path} carries a config of MMSegmentation 0.x; name the model's config of 1.x: --config FILE "
+            "(or a recipe, see: intarsia config list)"
+        )
+    return found
 
 
 def inspect_data(path: Path) -> Findings:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -55,6 +54,8 @@ class Request:
     settings: tuple[str, ...]
     trust: bool
     overwrite: bool
+    weights: Path | None
+    allow_partial: bool
 
 
 def train(
@@ -75,6 +76,17 @@ def train(
     workers: options.Workers = None,
     seed: options.Seed = None,
     weights: options.Weights = None,
+    allow_partial: options.AllowPartial = False,
+    ema: options.Ema = None,
+    patience: options.Patience = None,
+    freeze: options.Freeze = None,
+    fit_images: options.FitImages = None,
+    pictures: options.Pictures = None,
+    keep_every: options.KeepEvery = None,
+    hang_after: options.HangAfter = None,
+    tensorboard: options.TensorBoard = False,
+    wandb: options.WandB = False,
+    find: options.Find = None,
     resume: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--resume", metavar="RUN", help="Go on with an interrupted run; takes no recipe and no --out."),
@@ -83,13 +95,30 @@ def train(
     devices: options.Devices = 1,
     device: options.Device = "auto",
     precision: options.Precision = None,
+    accumulate: options.Accumulate = None,
+    batch_per_device: options.BatchPerDevice = None,
+    compiled: options.Compile = False,
     settings: options.Set = None,
     trust: options.Trust = False,
 ) -> None:
     """Train a model: a recipe on your own data, or a config file."""
-    from intarsia.cli.adjust import Wishes
+    from intarsia.cli.adjust import Care, Wishes
 
-    wishes = Wishes(batch, crop, workers, seed, precision, duration, eval_every, save_every)
+    care = Care(ema, patience, tuple(freeze or ()), fit_images, pictures, keep_every, hang_after, tensorboard, wandb)
+    wishes = Wishes(
+        batch=batch,
+        crop=crop,
+        workers=workers,
+        seed=seed,
+        precision=precision,
+        duration=duration,
+        evaluate_every=eval_every,
+        save_every=save_every,
+        accumulate=accumulate,
+        compiled=compiled,
+        care=care,
+        batch_per_device=batch_per_device,
+    )
     if resume is not None:
         if recipe is not None or data is not None or out is not None or settings or wishes != Wishes():
             raise ValueError(
@@ -102,17 +131,19 @@ def train(
         raise ValueError(
             f"{missing} is missing; for example: intarsia train segformer_mit-b0 --data DIR --out runs/first"
         )
-    request = Request(recipe, data, wishes, tuple(settings or ()), trust, overwrite)
-    _begin(request, out, devices, device, weights)
+    request = Request(recipe, data, wishes, tuple(settings or ()), trust, overwrite, weights, allow_partial)
+    _begin(request, out, devices, device, find)
 
 
 # --- A new run ----------------------------------------------------------------------------------------------------
 
 
-def _begin(request: Request, out: Path, devices: int, device: str, weights: Path | None) -> None:
+def _begin(request: Request, out: Path, devices: int, device: str, find: str | None) -> None:
     """Data, config, objects, training. With several devices every process comes here; the first one writes."""
-    if weights is not None and not weights.is_file():
-        raise ValueError(f"--weights {weights} does not exist")
+    if find not in (None, "lr", "batch"):
+        raise ValueError(f"--find is lr or batch, found {find!r}")
+    if request.weights is not None and not request.weights.exists():
+        raise ValueError(f"--weights {request.weights} does not exist")
     base = _base(request)
     if _is_first_process():
         _make_room(out, overwrite=request.overwrite)
@@ -121,11 +152,16 @@ def _begin(request: Request, out: Path, devices: int, device: str, weights: Path
 
     from intarsia.cli.assemble import Place, checked, make_runtime
 
-    place = Place(out, devices, device, weights=weights)
+    place = Place(out, devices, device, weights=request.weights, allow_partial=request.allow_partial)
     runtime = make_runtime(checked(config), place)
     runtime.launch()
+    if find is not None:
+        from intarsia.cli.find import find_batch, find_rate
+
+        (find_rate if find == "lr" else find_batch)(config, place, runtime)
+        return
     config = _with_length(config, request.wishes, place, runtime)
-    _run(config, place, runtime, notes=_notes(request, config, devices))
+    _run(config, place, runtime)
 
 
 def _make_room(out: Path, *, overwrite: bool) -> None:
@@ -235,7 +271,7 @@ def _own_config(name: str, data: _Data) -> Config:
 
 def _with_length(config: Config, wishes: Wishes, place: Place, runtime: FabricRuntime) -> Config:
     """The config with --for, --eval-every and --save-every in it; times are measured on the real thing."""
-    from intarsia.cli.adjust import Pace, length_settings
+    from intarsia.cli.adjust import Pace, images_per_step, length_settings
     from intarsia.cli.assemble import assemble, checked
     from intarsia.engine.train import measure_step_time
 
@@ -248,17 +284,16 @@ def _with_length(config: Config, wishes: Wishes, place: Place, runtime: FabricRu
         _say("measuring the time of a step ...")
         return measure_step_time(trial())
 
-    loader, wrapper = config.values.get("train_dataloader") or {}, config.values.get("optim_wrapper") or {}
-    batch = loader.get("batch_size", 1) * place.devices * wrapper.get("accumulative_counts", 1)
+    batch = images_per_step(config.values, place.devices)
     pace = Pace(lambda: len(trial().pipeline), seconds_per_step)
     return config.override(length_settings(config, wishes, pace, batch=batch))
 
 
-def _run(config: Config, place: Place, runtime: FabricRuntime, *, notes: Sequence[str] = ()) -> None:
+def _run(config: Config, place: Place, runtime: FabricRuntime) -> None:
     from intarsia.cli.assemble import assemble, checked
     from intarsia.engine.train import train as run_training
 
-    run = assemble(config, checked(config), place, runtime, notes=notes)
+    run = assemble(config, checked(config), place, runtime)
     _announce(run)
     result = run_training(run)
     if runtime.rank != 0:
@@ -299,22 +334,6 @@ def _tell(description: DataDescription, findings: Findings) -> None:
         _say(f"warning: {finding.text}" + (f" ({finding.advice})" if finding.advice else ""))
     for note in findings.notes:
         _say(f"note: {note}")
-
-
-def _notes(request: Request, config: Config, devices: int) -> list[str]:
-    """What the user should know about the numbers of a published recipe."""
-    from intarsia import recipes
-
-    if request.name not in recipes.names():
-        return []
-    recipe = recipes.published(request.name)
-    total, published = config.values["train_dataloader"]["batch_size"] * devices, recipe.devices * recipe.batch
-    if total == published:
-        return []
-    return [
-        f"{request.name} was published with {published} images per step ({recipe.devices} devices x {recipe.batch}); "
-        f"here they are {total}. --batch {published} restores it, or scale the learning rate"
-    ]
 
 
 def _announce(run: Run) -> None:

@@ -11,15 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from intarsia import catalog
+from intarsia import catalog, consent
 from intarsia.config.errors import ConfigError, Problem
 from intarsia.config.signatures import signature_of
 from intarsia.spec import Component, DataSpec, HeadLossSpec, RunSpec
 
 if TYPE_CHECKING:
-    from intarsia.contracts import Dataset, Metric
+    from intarsia.contracts import Dataset, Metric, Task
     from intarsia.data.pipeline import Pipeline
-    from intarsia.tasks.semantic import HeadLoss, SemanticSegmentation
+    from intarsia.tasks.semantic import HeadLoss
 
 
 def build(component: Component) -> Any:
@@ -53,25 +53,33 @@ def import_parts(spec: RunSpec) -> None:
     """
     for module in spec.imports:
         try:
+            consent.require(module)
+            consent.look_here()
             importlib.import_module(module)
+        except consent.ConsentError as error:
+            raise ConfigError([Problem("custom_imports", str(error))]) from error
         except ImportError as error:
             message = f"the module {module!r} cannot be imported: {error}"
             raise ConfigError([Problem("custom_imports", message, None, "Is its folder on PYTHONPATH?")]) from error
 
 
-def build_task(spec: RunSpec) -> SemanticSegmentation:
-    """The network with its preprocessing and the losses of its heads."""
+def build_task(spec: RunSpec) -> Task:
+    """The network with its preprocessing and what it is trained on: losses of its heads, or one objective."""
     from intarsia.tasks.preprocess import Preprocess
-    from intarsia.tasks.semantic import SemanticSegmentation
 
     import_parts(spec)
-    return SemanticSegmentation(
+    if spec.objective is None:
+        trained = {"losses": [_head_loss(head) for head in spec.losses]}
+    else:
+        trained = {"objective": build(spec.objective)}
+    task: Task = catalog.resolve("task", spec.task)(
         build(spec.model),
         preprocess=Preprocess(spec.preprocess),
-        losses=[_head_loss(head) for head in spec.losses],
         num_classes=spec.inference.num_classes,
         ignore_index=spec.losses[0].ignore_index if spec.losses else 255,
+        **trained,
     )
+    return task
 
 
 def _head_loss(spec: HeadLossSpec) -> HeadLoss:

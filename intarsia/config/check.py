@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from intarsia import catalog
+from intarsia import catalog, consent
 from intarsia.config.contradictions import contradictions
 from intarsia.config.errors import Problem
 from intarsia.config.fate import bare
@@ -53,12 +53,12 @@ def check(config: Config, *, shapes: bool = False) -> list[Problem]:
 
 def components(spec: RunSpec) -> Iterator[Component]:
     """Every component of a run, a part before its own parts."""
-    roots: list[Any] = [spec.model]
+    roots: list[Any] = [spec.model, spec.objective]
     for loss in spec.losses:
         roots += [*loss.losses, loss.sampler]
     for stream in (spec.train, spec.val, spec.test):
         roots += [] if stream is None else [stream.dataset, *stream.transforms]
-    roots += [spec.metric, None if spec.optim is None else spec.optim.optimizer]
+    roots += [spec.metric, None if spec.optim is None else spec.optim.optimizer, *spec.observers]
     yield from _inside(roots)
 
 
@@ -109,7 +109,9 @@ class _Checker:
             return
         try:
             location = self._location(component)
-        except catalog.UnknownPartError as error:
+            if ":" in component.type:
+                consent.require(location.partition(":")[0])
+        except (catalog.UnknownPartError, consent.ConsentError) as error:
             self._report(component, f"{component.path}.type", str(error))
             return
         signature = signature_of(location)
@@ -146,7 +148,7 @@ class _Checker:
         keys = [*(user_key(component.kind, known) for known in signature.names), *AREAS.get(component.kind, ())]
         if argument in ("training", "inference") and isinstance(value, Mapping):
             for key in value:
-                places = (component.path, f"{component.path}.train_cfg", "model.train_cfg", "model.test_cfg")
+                places = (component.path, f"{component.path}.train_cfg", f"{component.path}.test_cfg")
                 path = self._first(*(f"{place}.{key}" for place in places))
                 self._report(component, path, f"{name} has no use for {key!r}", nearest(str(key), keys))
             return
@@ -154,9 +156,11 @@ class _Checker:
         self._report(component, self._path(component, argument), f"{name} has no argument {key!r}", nearest(key, keys))
 
     def _path(self, component: Component, argument: str) -> str:
-        """The user's path of an argument."""
+        """The user's path of an argument. The last head has some from the model's own sections."""
         key = user_key(component.kind, argument)
-        return self._first(f"{component.path}.{key}", f"{component.path}.{argument}")
+        sections = ("model.train_cfg", "model.test_cfg") if component.kind == "head" else ()
+        places = (f"{component.path}.{key}", *(f"{section}.{argument}" for section in (component.path, *sections)))
+        return self._first(*places)
 
     def _first(self, *paths: str) -> str:
         return next((path for path in paths if _there(self.config.values, path)), paths[0])

@@ -38,9 +38,13 @@ def _windows(spec: RunSpec, origin: Place) -> Iterator[Problem]:
 
 
 def _heads(spec: RunSpec) -> Iterator[Component]:
+    """Every head, or the head inside it that classifies."""
     for key in ("decode_head", "auxiliary_head"):
         part = spec.model.args.get(key)
-        yield from (item for item in (part if isinstance(part, tuple) else (part,)) if isinstance(item, Component))
+        for head in part if isinstance(part, tuple) else (part,):
+            if isinstance(head, Component):
+                inner = head.args.get("kernel_generate_head")
+                yield inner if isinstance(inner, Component) else head
 
 
 def _classes(spec: RunSpec, origin: Place) -> Iterator[Problem]:
@@ -67,14 +71,9 @@ def _classes(spec: RunSpec, origin: Place) -> Iterator[Problem]:
     known = [(leaf, number) for leaf, number in counts.values() if number is not None]
     if known and not any(number == count or (count == 1 and number == 2) for _, number in known):
         dataset, number = known[0]
-        path = _classes_path(last)
+        path = f"{last.path}.num_classes"
         message = f"the heads predict {count} classes, but {dataset.type} at {dataset.path} has {number}"
         yield Problem(path, message, origin(path), f"Set num_classes={number} in every head")
-
-
-def _classes_path(head: Component) -> str:
-    nested = f"{head.path}.kernel_generate_head.num_classes"
-    return nested if isinstance(head.args.get("kernel_generate_head"), Component) else f"{head.path}.num_classes"
 
 
 def _leaves(dataset: Component) -> Iterator[Component]:

@@ -16,7 +16,14 @@ from intarsia.config.fate import Fate
 from intarsia.config.fields import Context, Fields, Seen
 from intarsia.config.lower_data import lower_augmented, lower_data
 from intarsia.config.lower_model import LoweredModel, lower_model
-from intarsia.config.lower_runtime import Hooks, lower_environment, lower_imports, lower_scaling, lower_visualizer
+from intarsia.config.lower_runtime import (
+    Hooks,
+    lower_care,
+    lower_environment,
+    lower_imports,
+    lower_scaling,
+    lower_visualizer,
+)
 from intarsia.config.lower_training import lower_loop, lower_metric, lower_optim, lower_train_cfg
 from intarsia.config.vocabulary import AREAS, DATALOADERS, LEFTOVERS, OLD
 from intarsia.spec import Component, RunSpec
@@ -80,8 +87,8 @@ def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping
     hooks = Hooks(context, unit, metric)
     hooks.default(top.get("default_hooks") or {})
     hooks.custom(top.get("custom_hooks") or [])
-    lower_visualizer(context, top)
-    lower_scaling(context, top)
+    services = lower_visualizer(context, top)
+    written_for = lower_scaling(context, top)
     imports = lower_imports(top)
     runtime, seed = lower_environment(context, top)
     train, val, test = (streams.get(key) for key in DATALOADERS)
@@ -91,6 +98,7 @@ def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping
         losses=model.losses,
         inference=replace(model.inference, augmented=_augmented(context, top)),
         task=model.task,
+        objective=model.objective,
         train=train,
         val=val,
         test=test,
@@ -100,11 +108,16 @@ def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping
         evaluate_every=evaluate_every if val is not None else None,
         log_every=hooks.log_every,
         checkpoint=hooks.checkpoint,
+        ema=hooks.ema,
+        early_stop=hooks.early_stop,
+        care=lower_care(top, unit),
         runtime=runtime,
         seed=seed,
+        written_for=written_for,
         load_from=top.get("load_from"),
         pretrained=tuple(context.pretrained),
         imports=imports,
+        observers=(*hooks.observers, *services),
         notes=tuple(context.notes),
         source=context.config.values,
     )

@@ -9,7 +9,8 @@ from typing import Any
 from intarsia.config.fate import bare
 from intarsia.config.fields import Context, Fields
 from intarsia.config.lower_parts import SKIPPED, argument, arguments, component
-from intarsia.config.names import DEFAULT_THRESHOLD, LOSS_NAMES, OWN_LOSS, SEVERAL_LOGITS_PER_QUERY
+from intarsia.config.lower_queries import is_query_head, lower_query_head
+from intarsia.config.names import DEFAULT_THRESHOLD, LOSS_NAMES, OWN_LOSS
 from intarsia.spec import Component, HeadLossSpec, InferenceSpec, PreprocessSpec
 
 TASKS = {"DepthEstimator": "DepthEstimation"}
@@ -26,6 +27,7 @@ class LoweredModel:
     preprocess: PreprocessSpec
     inference: InferenceSpec
     task: str
+    objective: Component | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ def lower_model(context: Context, values: Mapping[str, Any], preprocessor: Mappi
     name = fields.require("type", "", present=values)
     training = fields.child("train_cfg", "model.train_cfg")
     inference = fields.child("test_cfg", "model.test_cfg")
+    if is_query_head(fields.get("decode_head")):
+        return _mask_classifier(context, fields, training, inference, preprocessor)
     decode = _heads(context, fields, "decode_head", "decode", _for_last_head(training, inference))
     auxiliary = _heads(context, fields, "auxiliary_head", "aux", {})
     args = arguments(context, "model", name, fields.others(), fields.path)
@@ -66,23 +70,53 @@ def lower_model(context: Context, values: Mapping[str, Any], preprocessor: Mappi
     )
 
 
+def _mask_classifier(
+    context: Context, fields: Fields, training: Fields, inference: Fields, preprocessor: Mapping[str, Any] | None
+) -> LoweredModel:
+    """A model whose head classifies masks: its upsampling and its objective are others than those of pixels."""
+    name, path = fields.get("type", "EncoderDecoder"), fields.at("decode_head")
+    head = lower_query_head(context, fields.get("decode_head"), path)
+    kind = bare(head.component.type)
+    if bare(name) not in ("EncoderDecoder", "MaskClassifier"):
+        context.problem(fields.at("type"), f"{kind} is a head of an EncoderDecoder, not of {name!r}")
+    if fields.get("auxiliary_head") is not None:
+        context.problem(fields.at("auxiliary_head"), f"there are no auxiliary heads beside {kind}", "Leave it out")
+    for key in _for_last_head(training, inference):
+        at = (training if key in training else inference).at(key)
+        context.problem(at, f"{kind} has no use for {key!r} here", f"What it has is in {path}.train_cfg")
+    args = arguments(context, "model", "MaskClassifier", fields.others(), fields.path)
+    if fields.get("pretrained") is not None:
+        context.pretrained.append(("backbone", fields.get("pretrained")))
+    context.ignore_index = head.ignore_index
+    # Names no loss, since the objective is one of all queries; says what labels and inference must know of the head.
+    labels = HeadLossSpec("decode", (), (), (), head.ignore_index, head.align_corners)
+    args["decode_head"] = head.component
+    return LoweredModel(
+        model=Component("model", "MaskClassifier", args, "model", context.origin("model")),
+        losses=(labels,),
+        preprocess=_preprocess(context, fields, preprocessor),
+        inference=_inference(inference, [_Head(head.component, labels, head.num_classes, None)]),
+        task="MaskClassification",
+        objective=head.objective,
+    )
+
+
 # --- Heads --------------------------------------------------------------------------------------------------------
 
 
-def _for_last_head(training: Fields, inference: Fields) -> dict[str, dict[str, Any]]:
-    """What the model's train_cfg and test_cfg say about its last head."""
+def _for_last_head(training: Fields, inference: Fields) -> dict[str, Any]:
+    """The arguments of the last head that stand in the model's train_cfg and test_cfg."""
     points = ("num_points", "oversample_ratio", "importance_sample_ratio")
     refinement = ("scale_factor", "subdivision_steps", "subdivision_num_points")
-    found = {
-        "training": {key: training.get(key) for key in points if key in training},
-        "inference": {key: inference.get(key) for key in refinement if key in inference},
+    return {
+        key: section.get(key)
+        for section, keys in ((training, points), (inference, refinement))
+        for key in keys
+        if key in section
     }
-    return {key: value for key, value in found.items() if value}
 
 
-def _heads(
-    context: Context, fields: Fields, key: str, name: str, extra: Mapping[str, Mapping[str, Any]]
-) -> tuple[_Head, ...]:
+def _heads(context: Context, fields: Fields, key: str, name: str, extra: Mapping[str, Any]) -> tuple[_Head, ...]:
     value = fields.get(key)
     if value is None:
         return ()
@@ -96,13 +130,13 @@ def _heads(
     )
 
 
-def _head(
-    context: Context, values: Mapping[str, Any], path: str, name: str, extra: Mapping[str, Mapping[str, Any]]
-) -> _Head:
+def _head(context: Context, values: Mapping[str, Any], path: str, name: str, extra: Mapping[str, Any]) -> _Head:
+    if is_query_head(values):
+        context.problem(f"{path}.type", f"{bare(values['type'])} is the one decode_head of its model, or none of it")
     fields = Fields(context, path, values, "head", others=True)
     own = {key: value for key, value in fields.others().items() if key not in SKIPPED}
     part = component(context, "head", {"type": values.get("type"), **own}, path)
-    args = dict(part.args)
+    args = {**part.args, **extra}
     inner = None
     if "kernel_generate_head" in fields:
         at = fields.at("kernel_generate_head")
@@ -113,8 +147,8 @@ def _head(
     if "align_corners" in fields:
         args["align_corners"] = fields.get("align_corners")
     for key, settings in _settings(context, fields).items():
-        if settings or key in extra:
-            args[key] = {**settings, **extra.get(key, {})}
+        if settings:
+            args[key] = settings
     num_classes, threshold = _classes(context, fields, bare(part.type), args)
     losses = _losses(context, fields, bare(part.type), name)
     if inner is not None and not losses.losses:
@@ -127,10 +161,9 @@ def _head(
 def _settings(context: Context, fields: Fields) -> dict[str, dict[str, Any]]:
     """What belongs to the training or inference of a head that is not one prediction per pixel."""
     found: dict[str, dict[str, Any]] = {"training": {}, "inference": {}}
-    for key in ("loss_se_decode", "loss_cls", "loss_mask", "loss_dice"):
-        if key in fields:
-            loss, weight, _ = _loss(context, fields.get(key), fields.at(key))
-            found["training"][key] = {"loss": loss, "weight": weight}
+    if "loss_se_decode" in fields:
+        loss, weight, _ = _loss(context, fields.get("loss_se_decode"), fields.at("loss_se_decode"))
+        found["training"]["loss_se_decode"] = {"loss": loss, "weight": weight}
     for key, section in (("train_cfg", "training"), ("test_cfg", "inference")):
         if fields.get(key):
             found[section] |= argument(context, key, fields.get(key), fields.at(key))
@@ -143,10 +176,6 @@ def _classes(context: Context, fields: Fields, name: str, args: dict[str, Any]) 
     out_channels = fields.get("out_channels")
     if "num_classes" in fields:
         args["num_classes"] = num_classes
-    if name in SEVERAL_LOGITS_PER_QUERY:
-        if out_channels is not None:
-            args["out_channels"] = out_channels
-        return num_classes, None
     if out_channels is not None:
         if out_channels != num_classes and not (out_channels == 1 and num_classes == 2):
             context.problem(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from intarsia.config.fate import Fate, bare
+from intarsia.config.fate import Fate, bare, to
 from intarsia.config.fields import Context, Fields, nearest, shown
 from intarsia.config.names import CHILDREN, NORMS, WITHOUT_EFFECT, argument_name, kind_of
 from intarsia.config.vocabulary import AREAS
@@ -41,9 +41,11 @@ def arguments(context: Context, kind: str, name: str, values: Mapping[str, Any],
         elif key == "conv_cfg" and item is None:
             context.saw(at, f"{kind} {bare(name)}", key, Fate("no effect", "None is an ordinary convolution"))
         elif (bare(name), key) in WITHOUT_EFFECT:
-            context.saw(at, f"{kind} {bare(name)}", key, WITHOUT_EFFECT[bare(name), key])
+            Fields(context, path, {key: item}, f"{kind} {bare(name)}", table={key: WITHOUT_EFFECT[bare(name), key]})
         elif (bare(name), key) == ("HRNet", "extra") and isinstance(item, Mapping):
             args |= _stages(context, item, at)
+        elif (bare(name), key) == ("KernelUpdateHead", "feat_transform_cfg"):
+            args["feat_transform"] = _feat_transform(context, item, at)
         else:
             if target in args:
                 context.problem(at, f"{key!r} says the same as another key here", f"Both are {target!r}; keep one")
@@ -73,6 +75,17 @@ def _stages(context: Context, values: Mapping[str, Any], path: str) -> dict[str,
             value = stage.require(key, None, present=extra.get(name))
             args[argument] += (tuple(value) if isinstance(value, list | tuple) else value,)
     return args
+
+
+def _feat_transform(context: Context, values: Any, path: str) -> bool:
+    """K-Net's layer before each round: a dict or None, as a switch, since there is one such layer."""
+    context.saw(path, "head_part KernelUpdateHead", "feat_transform_cfg", to("argument `feat_transform`"))
+    if isinstance(values, Mapping):
+        fields = Fields(context, path, values, "KernelUpdateHead: feat_transform_cfg")
+        fields.require("act_cfg", None, present=values)
+    elif values is not None:
+        context.problem(path, f"expected dict | None, found {shown(values)}")
+    return values is not None
 
 
 def see(context: Context, kind: str, name: str, key: str, path: str) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from intarsia.config.fate import bare
-from intarsia.config.fields import Context, Fields, nearest
+from intarsia import catalog
+from intarsia.config.fate import bare, to
+from intarsia.config.fields import Context, Fields, nearest, shown
 from intarsia.config.lower_parts import component, see
-from intarsia.config.names import CONSTRUCTORS, LOOPS, SCHEDULES, SCHEDULES_NEED
+from intarsia.config.names import LOOPS
 from intarsia.config.vocabulary import AREAS
+from intarsia.config.vocabulary_training import PARAMWISE, SCHEDULES, SCHEDULES_NEED, SCHEDULES_REFUSED, WRAPPERS
 from intarsia.spec import Component, Duration, OptimSpec, ScheduleSpec
 
-WRAPPERS = ("OptimWrapper", "AmpOptimWrapper")
 HALF: dict[str | None, Literal["16-mixed", "bf16-mixed"]] = {
     None: "16-mixed",
     "float16": "16-mixed",
@@ -25,32 +27,44 @@ HALF: dict[str | None, Literal["16-mixed", "bf16-mixed"]] = {
 def lower_optim(context: Context, values: Mapping[str, Any], schedules: Any, duration: Duration | None) -> OptimSpec:
     """`optim_wrapper` and `param_scheduler`."""
     fields = Fields(context, "optim_wrapper", values, "optim_wrapper")
-    wrapper = bare(fields.get("type", WRAPPERS[0]))
+    wrapper = bare(fields.get("type", "OptimWrapper"))
     if wrapper not in WRAPPERS:
         context.problem(fields.at("type"), f"unknown optimizer wrapper {wrapper!r}", nearest(wrapper, WRAPPERS))
+    elif WRAPPERS[wrapper].outcome == "refused":
+        context.problem(fields.at("type"), f"{wrapper!r} is not supported: {WRAPPERS[wrapper].text}")
     optimizer = fields.require("optimizer", {"type": "SGD"}, present=values)
-    constructor = fields.get("constructor") or CONSTRUCTORS[0]
-    if bare(constructor) not in CONSTRUCTORS:
-        hint = nearest(constructor, CONSTRUCTORS)
-        context.problem(fields.at("constructor"), f"unknown constructor {constructor!r} of parameter groups", hint)
     half = wrapper == "AmpOptimWrapper"
     for key in ("loss_scale", "dtype"):
         if key in fields and not half:
             context.problem(fields.at(key), f"{key!r} needs type='AmpOptimWrapper', found {wrapper!r}")
-    accumulate = fields.get("accumulative_counts", 1)
-    if accumulate < 1:
-        context.problem(fields.at("accumulative_counts"), f"expected 1 or more, found {accumulate}")
     precision = HALF[fields.get("dtype")] if half else "32-true"
+    constructor = _constructor(fields)
+    accumulate = _accumulate(fields, duration)
     return OptimSpec(
         optimizer=component(context, "optimizer", optimizer, fields.at("optimizer")),
         schedules=_schedules(context, schedules, duration),
-        paramwise=dict(fields.get("paramwise_cfg") or {}),
-        constructor=bare(constructor),
+        paramwise=_paramwise(fields, constructor),
+        constructor=constructor,
         clip=_clip(fields),
         accumulate=accumulate,
+        iterations_per_step=accumulate,
         precision=precision,
-        loss_scale=fields.get("loss_scale", "dynamic") if precision == "16-mixed" else None,
+        loss_scale=_loss_scale(fields) if precision == "16-mixed" else None,
     )
+
+
+def _accumulate(fields: Fields, duration: Duration | None) -> int:
+    """Batches per optimizer step. OpenMMLab counts batches: a run of 160,000 is one of 80,000 steps of two."""
+    found: int = fields.get("accumulative_counts", 1)
+    if found < 1:
+        fields.context.problem(fields.at("accumulative_counts"), f"expected 1 or more, found {found}")
+        return 1
+    if found > 1 and duration is not None and duration.unit == "steps":
+        fields.context.note(
+            f"accumulative_counts={found}: the config counts batches, so its {duration.value:,g} iterations are "
+            f"{math.ceil(duration.value / found):,} optimizer steps"
+        )
+    return found
 
 
 def _clip(fields: Fields) -> Mapping[str, float] | None:
@@ -58,9 +72,76 @@ def _clip(fields: Fields) -> Mapping[str, float] | None:
     if not given:
         return None
     clip = Fields(fields.context, fields.at("clip_grad"), given, "clip_grad")
-    limit = clip.require("max_norm", 1.0, present=given)
-    settings = {key: clip.get(key) for key in ("norm_type", "error_if_nonfinite") if key in clip}
-    return {"max_norm": limit, **settings, **({"norm_type": float("inf")} if clip.get("norm_type") == "inf" else {})}
+    by_value = clip.get("type", "norm") == "value"
+    for key in ("max_norm", "norm_type") if by_value else ("clip_value",):
+        if key in clip:
+            fitting = "norm" if by_value else "value"
+            clip.context.problem(clip.at(key), f"{key!r} belongs to clipping by {fitting}", f"Write type='{fitting}'")
+    if by_value:
+        return {"clip_value": clip.require("clip_value", 1.0, present=given)}
+    settings = {"max_norm": clip.require("max_norm", 1.0, present=given)}
+    return settings | ({"norm_type": float(clip.get("norm_type"))} if "norm_type" in clip else {})
+
+
+def _loss_scale(fields: Fields) -> float | Literal["dynamic"] | Mapping[str, Any]:
+    given: float | Literal["dynamic"] | Mapping[str, Any] = fields.get("loss_scale", "dynamic")
+    if not isinstance(given, Mapping):
+        return given
+    scale = Fields(fields.context, fields.at("loss_scale"), given, "loss_scale")
+    for key, test, wanted in _SCALES:
+        if key in scale and not test(scale.get(key)):
+            scale.context.problem(scale.at(key), f"expected {wanted}, found {scale.get(key)}")
+    return {key: scale.get(key) for key in given if key in scale}
+
+
+_SCALES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
+    ("init_scale", lambda x: x > 0, "a number above 0"),
+    ("growth_factor", lambda x: x > 1, "a factor above 1"),
+    ("backoff_factor", lambda x: 0 < x < 1, "a factor between 0 and 1"),
+    ("growth_interval", lambda x: x > 0, "1 or more steps"),
+)
+
+
+# --- Parameter groups ---------------------------------------------------------------------------------------------
+
+
+def _constructor(fields: Fields) -> str:
+    """Who reads `paramwise_cfg`. What the user's own modules register is not known before they are imported."""
+    name: str = bare(fields.get("constructor") or next(iter(PARAMWISE)))
+    known = catalog.names("constructor")
+    own = ":" in name or bool(fields.context.config.values.get("custom_imports"))
+    if name not in known and not own:
+        message = f"unknown constructor {name!r} of parameter groups"
+        fields.context.problem(fields.at("constructor"), message, nearest(name, known))
+    return name
+
+
+def _paramwise(fields: Fields, constructor: str) -> Mapping[str, Any]:
+    """The rules of `paramwise_cfg`, without those that have no effect."""
+    given = fields.get("paramwise_cfg") or {}
+    area = PARAMWISE.get(constructor)
+    if area is None:
+        return dict(given)
+    rules = Fields(fields.context, fields.at("paramwise_cfg"), given, area)
+    lowered = {key: rules.get(key) for key in given if key in rules}
+    if area == PARAMWISE["LayerDecayOptimizerConstructor"]:
+        rules.require("num_layers", None, present=given)
+        if not {"decay_rate", "layer_decay_rate"} & set(given):
+            rules.require("decay_rate", None, present=given)
+    if lowered.get("custom_keys"):
+        rules.context.opened(rules.at("custom_keys"))
+        lowered["custom_keys"] = {key: _custom(rules, key, own) for key, own in lowered["custom_keys"].items()}
+    return lowered
+
+
+def _custom(rules: Fields, key: str, given: Any) -> Mapping[str, Any]:
+    path = f"{rules.at('custom_keys')}.{key}"
+    if not isinstance(given, Mapping):
+        rules.context.problem(path, f"expected dict(lr_mult=..., decay_mult=...), found {shown(given)}")
+        return {}
+    rules.context.saw(path, "paramwise_cfg.custom_keys", "(part of a parameter's name)", to("optim.paramwise"))
+    own = Fields(rules.context, path, given, "paramwise_cfg.custom_keys")
+    return {name: tuple(v) if isinstance(v := own.get(name), list) else v for name in given if name in own}
 
 
 # --- Schedules ----------------------------------------------------------------------------------------------------
@@ -77,37 +158,42 @@ def _schedules(context: Context, given: Any, duration: Duration | None) -> tuple
 
 def _schedule(context: Context, values: Mapping[str, Any], path: str, duration: Duration | None) -> ScheduleSpec:
     written = values.get("type")
-    name, parameter = _schedule_type(written)
+    name = bare(written) if isinstance(written, str) else ""
     own = SCHEDULES.get(name, {})
     fields = Fields(context, path, values, "param_scheduler", table={**AREAS["param_scheduler"], **own}, others=not own)
     fields.require("type", "", present=values)
-    if not own and isinstance(written, str):
-        momenta = [key.removesuffix("LR") + "Momentum" for key in SCHEDULES if key.endswith("LR")]
-        hint = nearest(written, [*SCHEDULES, *momenta])
-        context.problem(f"{path}.type", f"unknown schedule {written!r}", hint)
+    if name in SCHEDULES_REFUSED:
+        context.problem(f"{path}.type", f"{written!r} is not supported: {SCHEDULES_REFUSED[name]}")
+    elif not own and isinstance(written, str):
+        context.problem(f"{path}.type", f"unknown schedule {written!r}", nearest(written, SCHEDULES))
     needed = SCHEDULES_NEED.get(name)
     if needed is not None and needed not in values:
         context.problem(path, f"{needed!r} is missing", f"{written} needs it")
     begin, end, by_epoch = fields.get("begin", 0), fields.get("end"), fields.get("by_epoch", True)
     if begin < 0 or (end is not None and end <= begin):
         context.problem(path, f"a schedule must begin at 0 or later and end after it begins, found [{begin}, {end})")
+    every_step = fields.get("convert_to_iter_based", False)
+    if every_step and not by_epoch:
+        message = "'convert_to_iter_based' turns epochs into steps, but by_epoch is False"
+        context.problem(fields.at("convert_to_iter_based"), message, "Remove it; begin and end are steps already")
     _compare_with_run(context, path, end, by_epoch, duration)
+    curve, moved = _curve(name)
     return ScheduleSpec(
-        type=name,
+        type=curve,
         begin=begin,
         end=end,
         by_epoch=by_epoch,
-        parameter=parameter,
+        every_step=every_step and by_epoch,
+        parameter=moved,
         args={key: tuple(v) if isinstance(v := fields.get(key), list) else v for key in own if key in fields},
     )
 
 
-def _schedule_type(written: Any) -> tuple[str, Literal["lr", "momentum"]]:
-    """The table's name for a schedule, and what it moves: "PolyMomentum" is PolyLR of the momentum."""
-    name = bare(written) if isinstance(written, str) else ""
-    if name.endswith("Momentum"):
-        return name.removesuffix("Momentum") + "LR", "momentum"
-    return name, "lr"
+def _curve(name: str) -> tuple[str, Literal["lr", "momentum"]]:
+    """The curve of a schedule, and what it moves: "PolyMomentum" is PolyLR of the momentum."""
+    if not name.endswith("Momentum"):
+        return name, "lr"
+    return name if name == "OneCycleMomentum" else f"{name.removesuffix('Momentum')}LR", "momentum"
 
 
 def _compare_with_run(context: Context, path: str, end: int | None, by_epoch: bool, duration: Duration | None) -> None:

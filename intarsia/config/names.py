@@ -1,10 +1,10 @@
-"""What the configuration language knows beside its keys: hooks, schedules, benchmarks, other spellings."""
+"""What the configuration language knows beside its keys: hooks, benchmarks, other spellings."""
 
 from __future__ import annotations
 
-from intarsia.config.fate import Area, Fate, nothing, refused, to
+from intarsia.config.fate import Fate, nothing, refused, to
 
-# --- Hooks, loops, schedules --------------------------------------------------------------------------------------
+# --- Hooks, loops -------------------------------------------------------------------------------------------------
 
 HOOKS: dict[str, Fate] = {
     "CheckpointHook": to("checkpoint"),
@@ -15,67 +15,22 @@ HOOKS: dict[str, Fate] = {
     "ParamSchedulerHook": nothing("the learning rate is a function of the step"),
     "DistSamplerSeedHook": nothing("the order of samples is a function of the seed"),
     "EmptyCacheHook": nothing("changes no result; the allocator gives memory back when it must"),
-    "EMAHook": refused("averaged weights are not supported yet"),
-    "EarlyStoppingHook": refused("stopping early is not supported yet; the best weights are kept by save_best"),
+    "EMAHook": to("ema"),
+    "EarlyStoppingHook": to("early_stop"),
     "SyncBuffersHook": refused("averaging of buffers is not supported yet; use SyncBN"),
     "ProfilerHook": refused("profiling is not supported yet"),
     "PrepareTTAHook": refused("augmentation at test time is chosen when evaluating"),
 }
-"""Hook -> what becomes of it. Every other hook is refused: code cannot be hung into the loop by a config."""
+"""Hook of MMEngine -> what becomes of it. A hook of one's own is an observer (`intarsia.engine.observe`)."""
 
 VISUALISERS: dict[str, Fate] = {
     "LocalVisBackend": nothing("metrics.jsonl and curve.png are always written"),
-    "TensorboardVisBackend": refused("logging to TensorBoard is not supported yet; metrics.jsonl has every value"),
-    "WandbVisBackend": refused("logging to Weights & Biases is not supported yet; metrics.jsonl has every value"),
+    "TensorboardVisBackend": to("observers: every value as a scalar"),
+    "WandbVisBackend": to("observers: every value as a metric"),
     "MLflowVisBackend": refused("logging to MLflow is not supported; metrics.jsonl has every value"),
 }
 
 LOOPS = {"IterBasedTrainLoop": "steps", "EpochBasedTrainLoop": "epochs"}
-
-SCHEDULES: dict[str, Area] = {
-    "PolyLR": {"power": to("", "float"), "eta_min": to("", "float")},
-    "PolyLRRatio": {"power": to("", "float"), "eta_min": to("", "float"), "eta_min_ratio": to("", "float | None")},
-    "LinearLR": {"start_factor": to("", "float"), "end_factor": to("", "float")},
-    "ConstantLR": {"factor": to("", "float")},
-    "MultiStepLR": {"milestones": to("", "list[int]"), "gamma": to("", "float")},
-    "StepLR": {"step_size": to("", "int"), "gamma": to("", "float")},
-    "ExponentialLR": {"gamma": to("", "float")},
-    "CosineAnnealingLR": {
-        "T_max": to("", "int | None"),
-        "eta_min": to("", "float | None"),
-        "eta_min_ratio": to("", "float | None"),
-    },
-    "CosineRestartLR": {
-        "periods": to("", "list[int]"),
-        "restart_weights": to("", "list[float]"),
-        "eta_min": to("", "float | None"),
-        "eta_min_ratio": to("", "float | None"),
-    },
-    "OneCycleLR": {
-        "eta_max": to("", "float"),
-        "total_steps": to("", "int | None"),
-        "pct_start": to("", "float"),
-        "anneal_strategy": to("", "Literal['cos', 'linear']"),
-        "div_factor": to("", "float"),
-        "final_div_factor": to("", "float"),
-        "three_phase": to("", "bool"),
-    },
-}
-"""Schedule -> its own arguments, kept in optim.schedules.args. Each exists for the momentum too ("PolyMomentum")."""
-
-SCHEDULES_NEED = {
-    "MultiStepLR": "milestones",
-    "StepLR": "step_size",
-    "ExponentialLR": "gamma",
-    "CosineRestartLR": "periods",
-    "OneCycleLR": "eta_max",
-}
-
-CONSTRUCTORS = (
-    "DefaultOptimWrapperConstructor", "DefaultOptimizerConstructor", "ForceDefaultOptimWrapperConstructor",
-    "LayerDecayOptimizerConstructor", "LearningRateDecayOptimizerConstructor",
-)  # fmt: skip
-"""Who may read `paramwise_cfg`."""
 
 # --- Models -------------------------------------------------------------------------------------------------------
 
@@ -85,8 +40,8 @@ KINDS = {
     "image_encoder": "backbone",
     "text_encoder": "backbone",
     "neck": "neck",
-    "kernel_update_head": "head",
-    "kernel_updator_cfg": "head",
+    "kernel_update_head": "head_part",
+    "kernel_updator_cfg": "head_part",
     "norm": "norm",
     "norm_cfg": "norm",
     "activation": "activation",
@@ -97,10 +52,7 @@ KINDS = {
 NORMS = {"BN2d": "BN", "MMSyncBN": "SyncBN", "IN2d": "IN"}
 """Other names of norm layers."""
 
-SEVERAL_LOGITS_PER_QUERY = frozenset({"MaskFormerHead", "Mask2FormerHead"})
-"""Heads that classify masks: `out_channels` is a width there, and their losses are not per pixel."""
-
-OWN_LOSS = SEVERAL_LOGITS_PER_QUERY | {"VPDDepthHead"}
+OWN_LOSS = frozenset({"VPDDepthHead"})
 """Heads without a cross entropy by default."""
 
 OWN_LABELS = frozenset({"STDCHead"})
@@ -117,8 +69,12 @@ LOSS_NAMES = {
 
 WITHOUT_EFFECT: dict[tuple[str, str], Fate] = {
     ("BiSeNetV1", "align_corners"): nothing("the context is enlarged by its nearest neighbours"),
+    ("KernelUpdateHead", "conv_kernel_size"): refused("kernels have one pixel, as those that they start from", 1),
+    ("KernelUpdateHead", "num_classes"): nothing("there are as many kernels as kernel_generate_head has classes"),
+    ("KernelUpdateHead", "num_ffn_fcs"): refused("the perceptron has two layers", 2),
+    ("KernelUpdateHead", "with_ffn"): refused("the perceptron is part of every round", True),
 }
-"""(Part, key) -> why the key changes nothing, though published configs write it."""
+"""(Part, key) -> why the key changes nothing, though published configs write it; it may be refused but for a value."""
 
 CHILDREN: dict[tuple[str, str], str] = {("BiSeNetV1", "backbone_cfg"): "context_path.backbone"}
 """(Part, key) -> the module inside the part that the key describes, where that does not have the key for a name."""
@@ -176,6 +132,8 @@ _SUFFIXES = (("norm_cfg", "norm"), ("act_cfg", "activation"), ("conv_cfg", "conv
 _RENAMED = {
     "any": {"with_cp": "checkpoint_activations"},
     "backbone": {"backbone_cfg": "backbone"},
+    "head_part": {"kernel_updator_cfg": "kernel_updator"},
+    "loss": {"ignore_label": "ignore_index"},
     "norm": {"type": "kind"},
     "activation": {"type": "kind"},
     "metric": {"iou_metrics": "metrics"},

@@ -26,7 +26,7 @@ from intarsia.config.formats import load
 from intarsia.config.limits import STEPS_PER_FILE, Budget, RefusedError
 from intarsia.config.merge import is_literal, merge, override, without_marks, word
 from intarsia.config.paths import locate, split_path
-from intarsia.config.source import Reference, Source, make_source
+from intarsia.config.source import Reference, Source, make_source, parse_python
 from intarsia.config.statements import run
 from intarsia.config.trusted import execute
 from intarsia.config.values import DictValue, annotate, clone, plain, verify
@@ -116,9 +116,20 @@ def read_file(path: str | os.PathLike[str], *, trust: bool = False) -> Config:
         ConfigError: with file, line and the line's text for whatever is wrong.
     """
     file = os.fspath(path)
-    reading = _Reading(trust)
+    return _read(_Reading(trust), file, None)
+
+
+def read_text(text: str, *, file: str) -> Config:
+    """Read a config from a text in Python syntax: a checkpoint carries that of its training, already resolved.
+
+    file: what messages call the place. Raises ConfigError, as `read_file`.
+    """
+    return _read(_Reading(trust=False), file, parse_python(make_source(file, text)))
+
+
+def _read(reading: _Reading, file: str, source: Source | None) -> Config:
     try:
-        tree = _settle(reading.read(file, ()), Origin(file, 0))
+        tree = _settle(reading.read(file, (), source), Origin(file, 0))
     except RecursionError:
         raise ConfigError([Problem("", "the config is nested too deeply", Origin(reading.current, 0))]) from None
     except RefusedError as error:
@@ -135,11 +146,14 @@ class _Reading:
         self.files: list[str] = []
         self.current = ""
 
-    def read(self, file: str, chain: tuple[str, ...]) -> DictValue:
-        """The values of a file merged over those of its bases. chain: the files that led here, outermost first."""
+    def read(self, file: str, chain: tuple[str, ...], source: Source | None = None) -> DictValue:
+        """The values of a file merged over those of its bases.
+
+        chain: the files that led here, outermost first. source: its text, where it is not to be loaded.
+        """
         self.current = file
         self.budget.spend(STEPS_PER_FILE)
-        source = load(file)
+        source = source or load(file)
         bases, body = _split_bases(source)
         base = DictValue()
         if bases is not None:

@@ -76,12 +76,14 @@ def _mismatches(
     if not isinstance(indices, list | tuple) or not isinstance(channels, list | tuple):
         return
     part, name = giver
+    inner = head.args.get("kernel_generate_head")
+    place = inner.path if isinstance(inner, Component) else head.path
     for index, expected in zip(indices, channels, strict=False):
         if not -len(features) <= index < len(features):
-            path = f"{head.path}.in_index"
+            path = f"{place}.in_index"
             message = f"{path} is {index} but the {part} {name} gives {len(features)} levels"
             yield Problem(path, message, origin(path), f"Levels count from 0 to {len(features) - 1}")
         elif features[index].channels != expected:
-            path, given = f"{head.path}.in_channels", features[index].channels
+            path, given = f"{place}.in_channels", features[index].channels
             message = f"{path} is {expected} but {part} level {index % len(features)} of {name} gives {given} channels"
             yield Problem(path, message, origin(path), f"Set it to {given}, or read another level with in_index")

@@ -16,31 +16,24 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from intarsia.config.optimizers import OPTIMIZERS
 from intarsia.spec import Component
 
 PACKAGE = Path(__file__).resolve().parents[1]
-
-OPTIMIZERS = """
-def SGD(lr: float, momentum: float = 0.0, dampening: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False,
-        maximize: bool = False, foreach: bool | None = None, fused: bool | None = None): ...
-def Adam(lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-08, weight_decay: float = 0.0,
-         amsgrad: bool = False, maximize: bool = False, foreach: bool | None = None, capturable: bool = False,
-         fused: bool | None = None): ...
-def AdamW(lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-08, weight_decay: float = 0.01,
-          amsgrad: bool = False, maximize: bool = False, foreach: bool | None = None, capturable: bool = False,
-          fused: bool | None = None): ...
-"""
-"""The arguments of torch.optim's classes, without the parameters to optimise: reading torch's own files is slow."""
 
 PARTS = {
     "Activation": "activation",
     "Backbone": "backbone",
     "Dataset": "dataset",
     "Head": "head",
+    "KernelGenerateHead": "head",
+    "KernelUpdateHead": "head_part",
+    "KernelUpdator": "head_part",
     "LabelTable": "label_table",
     "Loss": "loss",
     "Neck": "neck",
     "Norm": "norm",
+    "QueryHead": "head",
     "Transform": "transform",
 }
 """Annotations that stand for a component -> its kind."""

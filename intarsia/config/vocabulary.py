@@ -8,6 +8,8 @@ parts (backbones, heads, transforms ...) are not listed here: their constructors
 from __future__ import annotations
 
 from intarsia.config.fate import Area, nothing, refused, to
+from intarsia.config.vocabulary_queries import QUERY_AREAS
+from intarsia.config.vocabulary_training import TRAINING_AREAS
 
 _SCOPE = {"_scope_": nothing("one table holds the parts of all registries")}
 _LOCAL = "only local files are read"
@@ -41,17 +43,27 @@ AREAS: dict[str, Area] = {
         "resume": refused("a run is resumed with `intarsia train --resume RUN`", False),
         "custom_imports": to("imports", _OPTIONAL),
         "auto_scale_lr": to("a note", _OPTIONAL),
-        "visualizer": to("nothing, or a refusal of its logging services", _OPTIONAL),
+        "visualizer": to("observers: its logging services", _OPTIONAL),
         "sync_bn": to("runtime.synchronise_batch_norm", "str | None"),
         "model_wrapper_cfg": nothing("the runtime wraps the model for several processes"),
         "find_unused_parameters": nothing("says how processes exchange gradients; the runtime sees to it"),
-        "compile": refused("compilation is not supported yet", False, None),
+        "compile": to("runtime.compile", "bool | dict | None"),
+        "intarsia": to("care: what MMSegmentation has no key for", _DICT),
         "work_dir": nothing("the folder of a run is given by --out"),
         "experiment_name": nothing("a run is named by its folder"),
         "launcher": nothing("the runtime finds its processes itself (torchrun, SLURM)"),
         "default_scope": nothing("one table holds the parts of all registries"),
         "log_level": nothing("the command line decides what is printed"),
         "log_processor": nothing("every logged value is the mean since the last one"),
+    },
+    "intarsia": {
+        "freeze": to("care.freeze", "str | Sequence[str]"),
+        "keep_every": to("care.keep_every, in the unit of train_cfg", "int | None"),
+        "fit_images": to("care.fit_images", "int"),
+        "pictures": to("care.pictures", "int"),
+        "hang_after": to("care.hang_after, in seconds", "float"),
+        "nonfinite_steps": to("care.nonfinite_steps", "int"),
+        "total_batch": to("care.total_batch: images per optimizer step; accumulation follows from it", "int | None"),
     },
     "data_preprocessor": _SCOPE
     | {
@@ -81,23 +93,23 @@ AREAS: dict[str, Area] = {
         "auxiliary_head": to("model argument `auxiliary_head`; its losses to losses", "dict | list[dict] | None"),
         "pretrained": to("pretrained", "str | None"),
         "init_cfg": refused("weights of a whole model are named by load_from", None),
-        "train_cfg": to("argument `training` of the last decode head", _OPTIONAL),
-        "test_cfg": to("inference", _OPTIONAL),
+        "train_cfg": to("arguments of the last decode head", _OPTIONAL),
+        "test_cfg": to("inference; arguments of the last decode head", _OPTIONAL),
         "num_stages": nothing("the list of decode heads has its length"),
     },
     "model.train_cfg": {
         "sampler": refused("the sampler of pixels belongs to the head", None),
-        "num_points": to("argument `training` of the last decode head", "int"),
-        "oversample_ratio": to("argument `training` of the last decode head", "float"),
-        "importance_sample_ratio": to("argument `training` of the last decode head", "float"),
+        "num_points": to("argument of the last decode head", "int"),
+        "oversample_ratio": to("argument of the last decode head", "float"),
+        "importance_sample_ratio": to("argument of the last decode head", "float"),
     },
     "model.test_cfg": {
         "mode": to("inference.mode", "Literal['whole', 'slide', 'slide_flip']"),
         "crop_size": to("inference.crop_size", "int | tuple[int, int] | None"),
         "stride": to("inference.stride", "int | tuple[int, int] | None"),
-        "scale_factor": to("argument `inference` of the last decode head", "float"),
-        "subdivision_steps": to("argument `inference` of the last decode head", "int"),
-        "subdivision_num_points": to("argument `inference` of the last decode head", "int"),
+        "scale_factor": to("argument of the last decode head", "int"),
+        "subdivision_steps": to("argument of the last decode head", "int"),
+        "subdivision_num_points": to("argument of the last decode head", "int"),
     },
     "head": _SCOPE
     | {
@@ -113,9 +125,6 @@ AREAS: dict[str, Area] = {
         "train_cfg": to("argument `training`", _OPTIONAL),
         "test_cfg": to("argument `inference`", _OPTIONAL),
         "loss_se_decode": to("argument `training`", _DICT),
-        "loss_cls": to("argument `training`", _DICT),
-        "loss_mask": to("argument `training`", _DICT),
-        "loss_dice": to("argument `training`", _DICT),
         "kernel_generate_head": to("argument `kernel_generate_head`; its losses to losses", _DICT),
     },
     "HRNet: extra": {
@@ -127,6 +136,12 @@ AREAS: dict[str, Area] = {
         "num_modules": to("argument `num_modules`", "int"),
         "num_branches": nothing("num_channels has one entry for each"),
         "block": to("nothing: it is 'BOTTLENECK' in the first stage and 'BASIC' in the others, or refused", "str"),
+    },
+    "KernelUpdateHead: feat_transform_cfg": {
+        "act_cfg": to("nothing: it is None, since no activation follows, or refused", "None"),
+        "conv_cfg": refused("the layer is an ordinary convolution", None, {"type": "Conv2d"}),
+        "kernel_size": refused("pixels are transformed one by one", 1),
+        "norm_cfg": refused("no norm follows", None),
     },
     "loss": _SCOPE
     | {
@@ -140,6 +155,7 @@ AREAS: dict[str, Area] = {
         "prefix": to("pretrained, after a #", "str | None"),
         "map_location": nothing("weights are read on the CPU"),
     },
+    **QUERY_AREAS,
     # --- data
     "dataloader": {
         "batch_size": to("batch_size (per process)", "int"),
@@ -273,32 +289,7 @@ AREAS: dict[str, Area] = {
         "prefix": nothing("names in reports are fixed"),
     },
     # --- training
-    "optim_wrapper": {
-        "type": _TYPE,
-        "optimizer": to("optim.optimizer", _DICT),
-        "clip_grad": to("optim.clip", _OPTIONAL),
-        "accumulative_counts": to("optim.accumulate", "int"),
-        "paramwise_cfg": to("optim.paramwise", _OPTIONAL),
-        "constructor": to("optim.constructor", "str | None"),
-        "loss_scale": to("optim.loss_scale", "float | Literal['dynamic']"),
-        "dtype": to("optim.precision", "Literal['float16', 'bfloat16'] | None"),
-        "use_fsdp": refused("the runtime shards the model", False),
-    },
-    "clip_grad": {
-        "max_norm": to("optim.clip", "float"),
-        "norm_type": to("optim.clip", "float | Literal['inf']"),
-        "error_if_nonfinite": to("optim.clip", "bool"),
-        "type": refused("gradients are clipped by their norm", "norm"),
-    },
-    "param_scheduler": {
-        "type": to("optim.schedules.type, optim.schedules.parameter", "str"),
-        "begin": to("optim.schedules.begin", "int"),
-        "end": to("optim.schedules.end", "int | None"),
-        "by_epoch": to("optim.schedules.by_epoch", "bool"),
-        "convert_to_iter_based": refused("write `begin` and `end` in steps, with by_epoch=False", False),
-        "verbose": nothing("learning rates are logged"),
-        "last_step": nothing("the schedule is a function of the step"),
-    },
+    **TRAINING_AREAS,
     "train_cfg": {
         "type": _TYPE,
         "by_epoch": to("duration.unit", "bool"),
@@ -311,6 +302,27 @@ AREAS: dict[str, Area] = {
     "val_cfg, test_cfg": {
         "type": _TYPE,
         "fp16": refused("evaluation has the precision of the run (--precision)", False),
+    },
+    "EMAHook": {
+        "type": _TYPE,
+        "ema_type": refused("there is one kind of average, weighted exponentially", "ExponentialMovingAverage"),
+        "momentum": to("ema.momentum: the share of the new weights", "float"),
+        "begin_iter": to("ema.begin", "int"),
+        "begin_epoch": refused("the average begins at a step: begin_iter", 0),
+        "update_buffers": refused("statistics of norms are averages already; they are copied", False),
+        "strict_load": nothing("weights are always loaded strictly"),
+        "priority": nothing("the loop has one order"),
+    },
+    "EarlyStoppingHook": {
+        "type": _TYPE,
+        "monitor": to("checkpoint.best_metric", "str"),
+        "rule": to("checkpoint.best_mode", "Literal['greater', 'less'] | None"),
+        "min_delta": to("early_stop.min_delta", "float"),
+        "patience": to("early_stop.patience, in evaluations", "int"),
+        "strict": nothing("a metric that does not exist is always told"),
+        "check_finite": nothing("a score that is not finite is never better"),
+        "stopping_threshold": refused("the run ends when the metric does not improve, not when it is good", None),
+        "priority": nothing("the loop has one order"),
     },
     "CheckpointHook": {
         "type": _TYPE,
@@ -385,7 +397,7 @@ AREAS: dict[str, Area] = {
     },
     "auto_scale_lr": {
         "enable": to("a note: the learning rate stays as written", "bool"),
-        "base_batch_size": nothing("says which batch size the learning rate was written for"),
+        "base_batch_size": to("written_for: images per step that the learning rate is meant for", "int"),
     },
 }
 """Section -> key -> what becomes of it."""

@@ -37,13 +37,14 @@ class Restored:
 
 
 class Checkpoints:
-    """The checkpoints of one run: the last `keep` of them stay."""
+    """The checkpoints of one run: the last `keep` of them stay, and those of every step that `every` divides."""
 
-    def __init__(self, folder: Path, *, keep: int = 2) -> None:
+    def __init__(self, folder: Path, *, keep: int = 2, every: int | None = None) -> None:
         if keep < 1:
             raise ValueError(f"a run keeps at least one checkpoint, found keep={keep}")
         self.folder = folder
         self.keep = keep
+        self.every = every
 
     def path(self, step: int) -> Path:
         """The file of a step."""
@@ -65,7 +66,8 @@ class Checkpoints:
         write_whole(path, lambda file: torch.save(content, file))
         earlier = [s for s in self.steps() if s <= step]  # later ones are damaged, or the run would have begun there
         for old in earlier[: -self.keep]:
-            self.path(old).unlink(missing_ok=True)
+            if self.every is None or old % self.every:
+                self.path(old).unlink(missing_ok=True)
         for leftover in self.folder.glob(".step_*.part"):
             leftover.unlink(missing_ok=True)
         return path

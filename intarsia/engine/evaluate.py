@@ -8,11 +8,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from intarsia.contracts import Batch, Metric, Report, SampleMeta, Size
+from intarsia.contracts import Batch, ConfidenceMetric, Metric, Report, SampleMeta, Size
 from intarsia.data.loader import eval_loader
 from intarsia.data.pipeline import Pipeline
 from intarsia.engine.runtime import FabricRuntime
-from intarsia.inference.predictor import Predictor
+from intarsia.inference.augment import without_resizing
+from intarsia.inference.predictor import Observe, Predictor
+from intarsia.inference.restore import Wanted
+from intarsia.inference.windows import Window
 
 OnPrediction = Callable[[SampleMeta, Tensor], None]
 """Called with each image's meta and its label map (H, W) at original size, on the device."""
@@ -47,32 +50,39 @@ def evaluate(
 ) -> Report:
     """Score every image of `pipeline` exactly once, over all processes.
 
-    metric: is emptied first. progress: called with the number of images after every batch, in this process.
+    metric: is emptied first; a `ConfidenceMetric` is told the confidences if it needs them. progress: called with the
+    number of images after every batch, in this process.
     task: gives the validation loss, Report.losses["loss"]: that of the decode head on the labels at the network's input
-    size, a mean over images. It is left in the mode (training or not) in which it came. None leaves the loss out.
+    size, a mean over images, or over sliding windows. It is left in the mode (training or not) in which it came. None
+    leaves the loss out, and so does a predictor that augments, since no view has the input that labels belong to.
+
     Raises ValueError for an empty data set or images without labels.
     """
     runtime = runtime or FabricRuntime(accelerator=predictor.device.type)
     metric.load_state(torch.zeros_like(metric.state()))
-    loss = torch.zeros(2, dtype=torch.float64)  # sum over images, images
+    wanted = Wanted(confidence=isinstance(metric, ConfidenceMetric) and metric.needs_confidence)
+    loss = torch.zeros(2, dtype=torch.float64)  # sum over images (or windows), their number
     was_training = task is not None and task.training
+    if predictor.augmented is not None:  # views are made of images that nothing has resized
+        transforms = without_resizing(pipeline.transforms)
+        pipeline = Pipeline(pipeline.dataset, transforms, label_size="original")
     batches = eval_loader(
         pipeline, batch_size=batch_size, workers=workers, rank=runtime.rank, world_size=runtime.world_size
     )
     try:
         for batch in batches:
             labels = _labels_of(batch, predictor.device)
+            observe = None if task is None else _loss_into(loss, task, labels, batch.sizes)
             with torch.inference_mode(), runtime.autocast():
-                outputs = predictor.outputs(batch)
-                maps = predictor.label_maps(outputs, batch)
-                if task is not None:
-                    target = labels_at_input(labels, batch.sizes, outputs.network, task.ignore_index)
-                    value = task.loss_on(outputs.logits.float(), target)
-                    loss += torch.tensor([float(value) * len(labels), len(labels)], dtype=torch.float64)
-            for meta, label_map, label in zip(batch.metas, maps, labels, strict=True):
-                metric.update(label_map, label)
+                found = predictor.restore_batch(batch, wanted, observe=observe)
+            for meta, restored, label in zip(batch.metas, found, labels, strict=True):
+                if restored.confidence is None:
+                    metric.update(restored.label, label)
+                else:
+                    assert isinstance(metric, ConfidenceMetric)
+                    metric.update(restored.label, label, restored.confidence)
                 if on_prediction is not None:
-                    on_prediction(meta, label_map)
+                    on_prediction(meta, restored.label)
             if progress is not None:
                 progress(len(labels))
     finally:
@@ -90,6 +100,22 @@ def evaluate(
         images=report.images,
         losses={"loss": float(loss[0] / loss[1])},
     )
+
+
+def _loss_into(total: Tensor, task: Validated, labels: Sequence[Tensor], sizes: Sequence[Size]) -> Observe:
+    """An observer of the network that adds (loss x windows, windows) to `total`."""
+
+    def observe(logits: Tensor, windows: Sequence[Window], network: Size) -> None:
+        target = torch.cat(
+            [
+                window.cut(labels_at_input([labels[window.image]], [sizes[window.image]], network, task.ignore_index))
+                for window in windows
+            ]
+        )  # (n, height, width)
+        value = task.loss_on(logits.float(), target)
+        total.add_(torch.tensor([float(value) * len(windows), len(windows)], dtype=torch.float64))
+
+    return observe
 
 
 def labels_at_input(labels: Sequence[Tensor], sizes: Sequence[Size], network: Size, ignore_index: int) -> Tensor:

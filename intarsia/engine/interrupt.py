@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish to stop at the next good moment."""
+"""Ctrl-C, and the signals of a machine that is about to go away, as a wish to stop at the next good moment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch
 
 from intarsia.engine.runtime import FabricRuntime
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+"""SIGUSR1 is what SLURM is usually asked to send before a job's time is over (`#SBATCH --signal=USR1@120`)."""
 AGREE_EVERY = 10
 """Steps between two questions to the other processes whether one of them was told to stop."""
 

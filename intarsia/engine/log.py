@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,19 +23,28 @@ from intarsia.contracts import LossTerm, Report
 from intarsia.engine.runtime import FabricRuntime
 from intarsia.weights.atomic import write_whole
 
+NORM = "gradient_norm"
 TIMING = ("images_per_second", "data_wait")
 """Names in metrics.jsonl that depend on the machine; everything else is the same when a run is repeated."""
 
 
 class NonFiniteLossError(ValueError):
-    """A loss term became nan or infinite. `step` counts from 1, as in the log; `terms` are the names."""
+    """The loss stays nan or infinite. step: the first such one, counted from 1 as in the log. terms: their names."""
 
-    def __init__(self, step: int, terms: Mapping[str, float], safe: str) -> None:
-        self.step, self.terms = step, tuple(terms)
-        found = ", ".join(f"{name} = {value}" for name, value in terms.items())
-        super().__init__(
-            f"the loss is not finite at step {step}: {found}. Training stopped; {safe}. "
-            "What helps: a lower learning rate, a longer warm-up, clipped gradients, bf16-mixed in place of 16-mixed"
+    def __init__(self, step: int, terms: Mapping[str, float], count: int, safe: str) -> None:
+        self.step, self.terms, self._count, self._safe = step, tuple(terms), count, safe
+        self._found = ", ".join(f"{name} = {value}" for name, value in terms.items())
+        super().__init__(self._text(""))
+
+    def explain(self, cause: str) -> None:
+        """Say more: what computing the step again has shown."""
+        self.args = (self._text(f" {cause[0].upper()}{cause[1:]}."),)
+
+    def _text(self, cause: str) -> str:
+        return (
+            f"the loss is not finite at step {self.step}: {self._found}. {self._count} steps in a row were left out, "
+            f"then training stopped; {self._safe}.{cause} What helps: a lower learning rate, a longer warm-up, clipped "
+            "gradients, bf16-mixed in place of 16-mixed"
         )
 
 
@@ -62,14 +72,34 @@ class MetricsFile:
         write_whole(self.path, lambda file: file.write(kept.encode()))
 
 
+@dataclass
+class _Streak:
+    """Steps in a row whose loss is not finite, and the terms of the first."""
+
+    first: int = 0
+    terms: dict[str, float] = field(default_factory=dict)
+    count: int = 0
+
+
 class TrainingLog:
     """The log of one run. Collects loss terms without waiting for the device, and looks at them every `every` steps.
 
-    images_per_step: over all processes. Only rank 0 writes; all ranks must call the same methods.
+    images_per_step: over all processes. patience: steps in a row whose loss is not finite, until that is an error;
+    they count for no mean. tell: gets every line that is written. Only rank 0 writes; all ranks must call the same
+    methods.
     """
 
     def __init__(
-        self, path: Path, *, runtime: FabricRuntime, steps: int, start: int, images_per_step: int, every: int
+        self,
+        path: Path,
+        *,
+        runtime: FabricRuntime,
+        steps: int,
+        start: int,
+        images_per_step: int,
+        every: int,
+        patience: int = 1,
+        tell: Callable[[int, Mapping[str, float]], None] | None = None,
     ) -> None:
         self.file = MetricsFile(path)
         self.console = Console(quiet=runtime.rank != 0, highlight=False, soft_wrap=True)
@@ -79,6 +109,9 @@ class TrainingLog:
         self._weights: tuple[float, ...] = ()
         self._rows: list[Tensor] = []
         self._checked = 0
+        self._bad: list[bool] = []
+        self._streak = _Streak()
+        self._patience, self._tell = patience, tell
         self._clock = _Clock()
         self._progress = _progress(self.console)
         self._bar = self._progress.add_task("", total=steps, completed=start, first=start, rate="", said="")
@@ -111,7 +144,7 @@ class TrainingLog:
 
     def step(self, done: int, terms: Sequence[LossTerm], lr: float, gradient_norm: Tensor | None) -> None:
         """Note the loss terms of the step that makes it `done` steps; every so often, write and show their means."""
-        names = [term.name for term in terms] + (["gradient_norm"] if gradient_norm is not None else [])
+        names = [term.name for term in terms] + ([NORM] if gradient_norm is not None else [])
         if not self._names:
             self._names = tuple(names)
             self._weights = (*(term.weight for term in terms), *(0.0 for _ in names[len(terms) :]))
@@ -125,21 +158,32 @@ class TrainingLog:
             self._write(done, lr)
 
     def _write(self, done: int, lr: float) -> None:
-        means = self.reduced(done).double().mean(dim=0).tolist()
+        rows = self.reduced(done).double()
+        skipped = sum(self._bad)
+        means = rows[~torch.tensor(self._bad)].mean(dim=0).tolist()
         weighted = list(zip(self._names, means, self._weights, strict=True))
         shown = {name: mean * (weight or 1.0) for name, mean, weight in weighted}
         loss = sum(mean * weight for _, mean, weight in weighted if weight)
         rate, wait = self._clock.lap(self._images)
         values = {"loss": loss, **shown, "lr": lr, "images_per_second": rate, "data_wait": wait}
-        self._rows, self._checked = [], 0
-        if self._runtime.rank == 0:
-            self.file.append(done, values)
+        if skipped:
+            values["skipped_steps"] = skipped
+        self._rows, self._bad, self._checked = [], [], 0
+        self._append(done, values)
         said = "  ".join(f"{name} {value:.4g}" for name, value in {"loss": loss, **shown}.items())
         speed = f"{rate:.1f} img/s  data wait {wait:.0%}"
         self._progress.update(self._bar, rate=speed, said=f"{said}  lr {lr:.3g}")
         if not self.console.is_terminal:
             remaining = _clock_face((self._steps - done) * self._images / rate) if rate else "?"
             self.console.print(f"step {done}/{self._steps}  {speed}  remaining {remaining}  {said}  lr {lr:.3g}")
+        if skipped:
+            self.say(f"warning: {skipped} steps before step {done} were left out: their loss was not finite")
+
+    def _append(self, done: int, values: Mapping[str, float]) -> None:
+        if self._runtime.rank == 0:
+            self.file.append(done, values)
+            if self._tell is not None:
+                self._tell(done, values)
 
     def reduced(self, done: int) -> Tensor:
         """Rows not yet written, (steps, terms), as means over all processes. Raises NonFiniteLossError.
@@ -149,25 +193,38 @@ class TrainingLog:
         if not self._rows:
             return torch.zeros(0, len(self._names))
         rows = self._runtime.all_reduce_sum(torch.stack(self._rows)).div(self._runtime.world_size).cpu()
-        trained = torch.tensor([weight != 0 for weight in self._weights])
-        bad = ~rows.isfinite() & trained
-        if bad.any():
-            row = int(bad.any(dim=1).nonzero()[0])
-            which = bad[row].nonzero().flatten().tolist()
-            step = done - len(rows) + row + 1
-            terms = {self._names[i]: float(rows[row, i]) for i in which}
-            raise NonFiniteLossError(step, terms, self.safe)
-        self._rows = list(rows)
+        counts = torch.tensor([w != 0 or name == NORM for name, w in zip(self._names, self._weights, strict=True)])
+        bad = ~rows.isfinite() & counts
+        for row in range(self._checked, len(rows)):
+            self._bad.append(bool(bad[row].any()))
+            if not self._bad[-1]:
+                self._streak = _Streak()
+                continue
+            if not self._streak.count:
+                which = bad[row].nonzero().flatten().tolist()
+                terms = {self._names[i]: float(rows[row, i]) for i in which}
+                self._streak = _Streak(done - len(rows) + row + 1, terms)
+            self._streak.count += 1
+            if self._streak.count >= self._patience:
+                raise NonFiniteLossError(self._streak.first, self._streak.terms, self._streak.count, self.safe)
+        self._rows, self._checked = list(rows), len(rows)
         return rows
 
     def state(self, done: int) -> dict[str, Any]:
         """What a checkpoint keeps: the rows that are not written yet."""
-        return {"names": list(self._names), "weights": list(self._weights), "rows": self.reduced(done)}
+        return {
+            "names": list(self._names),
+            "weights": list(self._weights),
+            "rows": self.reduced(done),
+            "bad": list(self._bad),
+            "streak": asdict(self._streak),
+        }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave."""
         self._names, self._weights = tuple(state["names"]), tuple(state["weights"])
-        self._rows = list(state["rows"])
+        self._rows, self._bad, self._checked = list(state["rows"]), list(state["bad"]), len(state["rows"])
+        self._streak = _Streak(**state["streak"])
 
     # --- between steps ----------------------------------------------------------------------------------------------
 
@@ -181,12 +238,12 @@ class TrainingLog:
         with self._clock.paused():
             yield
 
-    def evaluation(self, done: int, report: Report) -> None:
-        """Write and show what an evaluation found."""
-        values = {f"val/{name}": value for name, value in {**report.summary, **report.losses}.items()}
-        if self._runtime.rank == 0:
-            self.file.append(done, values)
-        self.console.print(report_table(report, f"step {done}, {report.images} images"))
+    def evaluation(self, done: int, report: Report, *, prefix: str = "val") -> None:
+        """Write and show what an evaluation found; a table only for that of the validation images."""
+        values = {f"{prefix}/{name}": value for name, value in {**report.summary, **report.losses}.items()}
+        self._append(done, values)
+        if prefix == "val":
+            self.console.print(report_table(report, f"step {done}, {report.images} images"))
         self.console.print("  ".join(f"{name} {value:.4f}" for name, value in values.items()))
 
     @contextmanager
@@ -274,7 +331,7 @@ def _rounded(value: float) -> float | None:
 
 
 def _is_evaluation(line: Mapping[str, Any]) -> bool:
-    return any(name.startswith("val/") for name in line)
+    return any(name.startswith(("val/", "fit/")) for name in line)
 
 
 def _parsed(line: str) -> dict[str, Any] | None:

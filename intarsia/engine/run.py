@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cached_property
@@ -15,11 +15,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from intarsia.contracts import Batch, LossTerm, Metric, Report
+from intarsia.data.loader import train_loader
 from intarsia.data.pipeline import Pipeline
 from intarsia.engine import facts
+from intarsia.engine.observe import Observer
 from intarsia.engine.runtime import FabricRuntime
+from intarsia.engine.schedule import Schedule
 from intarsia.inference.predictor import Predictor
-from intarsia.spec import OptimSpec
+from intarsia.spec import CareSpec, EarlyStopSpec, EmaSpec, OptimSpec
 from intarsia.weights.atomic import write_whole
 from intarsia.weights.file import WeightsMeta
 
@@ -36,6 +39,10 @@ class Trainable(Protocol):
 
     def loss_on(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The validation loss: a scalar from logits (N, K, h, w) and labels (N, H, W)."""
+        ...
+
+    def compile_training(self) -> None:
+        """Let torch.compile make what `training_terms` computes of the network faster."""
         ...
 
     def train(self, mode: bool = True) -> Any:
@@ -61,8 +68,12 @@ class Run:
 
     steps: optimizer steps in total. batch: images per optimizer step, over all processes and accumulated parts.
     optimizer_class: for an optimizer of the user's own; None takes torch's by the name in `optim`.
-    save_every, log_every: steps. keep: checkpoints kept. best_metric: name in Report.summary, or "loss".
+    save_every, log_every: steps. keep: checkpoints kept, beside those at multiples of `keep_every` steps.
+    best_metric: name in Report.summary, or "loss".
     workers: data-loading processes per training process.
+    ema: averaged weights, which are then the ones evaluated and kept. early_stop, care: see their classes.
+    fit: some training images, evaluated whenever the validation images are. compile: the network, by torch.compile.
+    observers: told of everything, in the first process.
     meta: what the weights file will say; scores and step are filled in. config_text: written to config.py.
     data: facts about the data for run.json. notes: said at the start. command: the command line.
     resume: go on from the newest checkpoint in `out`.
@@ -79,10 +90,17 @@ class Run:
     save_every: int = 1000
     log_every: int = 50
     keep: int = 2
+    keep_every: int | None = None
     best_metric: str | None = "mIoU"
     best_mode: Literal["max", "min"] = "max"
     workers: int = 2
     shuffle: bool = True
+    ema: EmaSpec | None = None
+    early_stop: EarlyStopSpec | None = None
+    care: CareSpec = field(default_factory=CareSpec)
+    fit: Validation | None = None
+    compile: bool = False
+    observers: Sequence[Observer] = ()
     seed: int = 0
     runtime: FabricRuntime = field(default_factory=FabricRuntime)
     resume: bool = False
@@ -124,10 +142,28 @@ class Run:
             )
         return self.batch // shares
 
+    def batches(self, step: int) -> Iterator[Batch]:
+        """The batches of this process from optimizer step `step` on, one for each part; nothing before is read."""
+        return train_loader(
+            self.pipeline,
+            batch_size=self.batch_per_part,
+            seed=self.seed,
+            workers=self.workers,
+            start_step=step * self.parts,
+            shuffle=self.shuffle,
+            rank=self.runtime.rank,
+            world_size=self.runtime.world_size,
+        )
+
     @property
     def epoch_length(self) -> int:
         """Optimizer steps in which every image is seen once, rounded up."""
         return -(-len(self.pipeline) // self.batch)
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """Learning rate and momentum of each step."""
+        return Schedule.of(self.optim.schedules, self.epoch_length, iterations_per_step=self.optim.iterations_per_step)
 
     @cached_property
     def folder(self) -> RunFolder:
@@ -202,6 +238,8 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             if run.config_text:
                 self.config.write_text(run.config_text, encoding="utf-8")
+        for leftover in self.path.rglob(".*.part"):  # of a process that was killed while it wrote
+            leftover.unlink(missing_ok=True)
         self.update(status="running", **_description(run))
 
 

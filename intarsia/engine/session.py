@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
-from intarsia.contracts import Report
+from torch import Tensor
+
+from intarsia.contracts import LossTerm, Report
 from intarsia.engine.checkpoint import Checkpoints
+from intarsia.engine.ema import Ema
 from intarsia.engine.evaluate import evaluate
+from intarsia.engine.guard import Guard, find_culprit
 from intarsia.engine.interrupt import StopRequest
-from intarsia.engine.log import TrainingLog
-from intarsia.engine.optim import optimizer_for
-from intarsia.engine.run import Best, Run, TrainingResult, now
+from intarsia.engine.log import NonFiniteLossError, TrainingLog
+from intarsia.engine.observe import Observer
+from intarsia.engine.prepare import prepare
+from intarsia.engine.run import Best, Run, TrainingResult, Validation, now
+from intarsia.engine.shard import gathered, load_module, load_optimizer
+from intarsia.engine.unused import FirstGradients, listed
+from intarsia.engine.watchdog import Watchdog
 from intarsia.metrics.report import write_report
 from intarsia.visual.curves import save_curves
 from intarsia.weights.file import save_weights
@@ -36,15 +45,44 @@ class Session:
         self._saved_at = -1
         self._stack = ExitStack()
         self.stopping = False
-        self.task = run.runtime.place(run.module)
-        self.task.train()
-        self._plain_optimizer = optimizer_for(
-            run.network, run.optim, optimizer_class=run.optimizer_class, fused=run.runtime.fuses_optimizers
-        )
-        self.model, (self.optimizer,) = run.runtime.setup(self.task, self._plain_optimizer)
-        self.checkpoints = Checkpoints(run.folder.checkpoints, keep=run.keep)
+        self.ended_early = False
+        self._stale = 0
+        ready = prepare(run, run.module)
+        self.task, self.model, self.optimizer, self.frozen = ready.task, ready.model, ready.optimizer, ready.frozen
+        self._plain_optimizer = ready.plain
+        self._notes = self._about_parameters(ready.idle)
+        self.guard = Guard(run.network, self.optimizer, run.runtime)
+        self.ema = None if run.ema is None else Ema(run.network, run.ema)
+        if run.compile:
+            run.task.compile_training()
+        # Several processes know already, from their rehearsal.
+        self._gradients = FirstGradients(run.network) if run.runtime.world_size == 1 else None
+        self.checkpoints = Checkpoints(run.folder.checkpoints, keep=run.keep, every=run.keep_every)
+        self.watchdog = Watchdog(run.care.hang_after, rank=run.runtime.rank)
         self.stop = StopRequest(run.runtime)
         self.log: TrainingLog
+
+    def _to_training(self) -> None:
+        self.task.train()
+        self.frozen.hold()
+
+    def _about_parameters(self, idle: tuple[str, ...]) -> list[str]:
+        """What the user should know before the first step."""
+        run, said = self.run, []
+        if run.care.freeze:
+            said.append(f"frozen: {self.frozen.parameters:,} parameters ({', '.join(run.care.freeze)})")
+        if idle:
+            said.append(f"warning: no gradient reaches {listed(idle)}; they are not trained")
+        return said
+
+    @property
+    def waiting(self) -> Callable[[], AbstractContextManager[None]]:
+        """Time spent inside counts as waiting for data."""
+        return self.log.waiting
+
+    @property
+    def _observers(self) -> Sequence[Observer]:
+        return self.run.observers if self._writes else ()
 
     @property
     def _writes(self) -> bool:
@@ -58,6 +96,7 @@ class Session:
             self.run.folder.begin(self.run)
         self.run.runtime.barrier()
         self._stack.enter_context(self.stop)
+        self._stack.enter_context(self.watchdog)
         return self
 
     def __exit__(
@@ -65,9 +104,13 @@ class Session:
     ) -> None:
         self._stack.__exit__(kind, error, trace)
         if error is not None and self._writes and self.run.folder.run_json.exists():
-            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            status: Literal["interrupted", "failed"] = (
+                "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            )
             with suppress(ValueError, OSError):  # a full disk, say, must not hide what happened
                 self.run.folder.update(status=status, ended=now(), error=str(error))
+            for observer in self._observers:
+                observer.end(self.step, status)
 
     def restore(self) -> None:
         """Go on from the newest checkpoint that is whole, if the run is a resumed one; begin the log."""
@@ -82,9 +125,11 @@ class Session:
             start=self.step,
             images_per_step=run.batch,
             every=run.log_every,
+            patience=run.care.nonfinite_steps,
+            tell=self._tell,
         )
         self.log = self._stack.enter_context(log)
-        for note in self.run.notes:
+        for note in (*self.run.notes, *self._notes):
             self.log.say(note)
         if found is not None:
             for note in found.notes:
@@ -96,6 +141,38 @@ class Session:
             self.log.say(f"no checkpoint in {self.checkpoints.folder} yet: beginning at step 0")
         if self._writes:
             self.log.file.rewind(self.step, self._evaluated_at)
+        for observer in self._observers:
+            observer.begin(run, self.step)
+
+    def _tell(self, step: int, values: Mapping[str, float]) -> None:
+        for observer in self._observers:
+            observer.values(step, values)
+
+    def took(self, step: int, terms: Sequence[LossTerm], lr: float, gradient_norm: Tensor | None) -> None:
+        """Number `step` was done: averages, log, and after the first one which parameters it left out."""
+        self.step = step + 1
+        self.watchdog.alive(f"training, after step {self.step}")
+        if self.ema is not None:
+            self.ema.update(self.step)
+        if self._gradients is not None:
+            missing = self._gradients.missing()
+            if missing:
+                self.log.say(f"warning: no gradient reached {listed(missing)}; they are not trained")
+            self._gradients = None
+        with self._explained():
+            self.log.step(self.step, terms, lr, gradient_norm)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Adds to the error of a loss that stays infinite or nan what computing that step again shows."""
+        try:
+            yield
+        except NonFiniteLossError as error:
+            step = error.step - 1
+            batches = self.run.batches(step)
+            again = [next(batches).to(self.run.runtime.device) for _ in range(self.run.parts)]
+            error.explain(str(find_culprit(self.task, self.model, again)))
+            raise
 
     def _take(self, state: dict[str, Any]) -> None:
         for name in ("seed", "batch"):
@@ -104,12 +181,16 @@ class Session:
                     f"the checkpoint was written with {name} {state[name]}, this run has {getattr(self.run, name)}; "
                     "a resumed run keeps both, or it would see other data"
                 )
-        self.task.load_state_dict(state["task"])
-        self._plain_optimizer.load_state_dict(state["optimizer"])
+        load_module(self.task, state["task"])
+        if self.ema is not None:
+            if not state["ema"]:
+                raise ValueError("the checkpoint has no averaged weights; the run was begun without an EMAHook")
+            self.ema.load_state(state["ema"])
+        load_optimizer(self._plain_optimizer, state["optimizer"])
         self.run.runtime.load_precision_state(state["precision"])
         self.best = Best(**state["best"]) if state["best"] else None
         self.step, self._evaluated_at = state["step"], state["evaluated_at"]
-        self._saved_at = self.step
+        self._saved_at, self._stale = self.step, state["stale"]
 
     def evaluate_if_due(self) -> None:
         """Evaluate if the step says so and it was not done yet; the weights file is written if they are the best."""
@@ -117,35 +198,52 @@ class Session:
         last = self.step == self.run.steps
         if validation is None or self._evaluated_at == self.step or (self.step % validation.every and not last):
             return
-        self.log.reduced(self.step)
-        with (
-            self.log.paused(),
-            self.log.evaluating(-(-len(validation.pipeline) // self.run.runtime.world_size)) as advance,
-        ):
-
-            def progress(images: int) -> None:
-                if self.stop.asked and self.run.runtime.world_size == 1:
-                    raise _StoppedError
-                advance(images)
-
+        with self._explained():
+            self.log.reduced(self.step)
+        with self._as_evaluated():
+            self.run.runtime.agree_on_statistics(self.run.network)
             try:
-                self.report = evaluate(
-                    validation.predictor,
-                    validation.pipeline,
-                    validation.metric,
-                    batch_size=validation.batch,
-                    workers=validation.workers,
-                    runtime=self.run.runtime,
-                    progress=progress,
-                    task=self.run.task,
-                )
+                self.report = self._evaluate(validation)
+                fit = None if self.run.fit is None else self._evaluate(self.run.fit)
             except _StoppedError:
-                self.task.train()
+                self._to_training()
                 return
-            self.task.train()
+            self._to_training()
             self.log.evaluation(self.step, self.report)
+            if fit is not None:
+                self.log.evaluation(self.step, fit, prefix="fit")
             self._evaluated_at = self.step
             self._keep_if_best(self.report)
+            for observer in self._observers:
+                observer.evaluated(self.run, self.step, self.report)
+            self._to_training()
+
+    @contextmanager
+    def _as_evaluated(self) -> Iterator[None]:
+        """Inside, the network is the one that is evaluated and kept: averaged if it is, and whole in every process."""
+        with nullcontext() if self.ema is None else self.ema.applied(), self.model.whole():
+            yield
+
+    def _evaluate(self, validation: Validation) -> Report:
+        """One evaluation. Raises _StoppedError if the user wants to stop."""
+        with self.log.paused(), self.log.evaluating(-(-len(validation.pipeline) // self.run.runtime.world_size)) as bar:
+
+            def progress(images: int) -> None:
+                self.watchdog.alive(f"evaluating after step {self.step}")
+                if self.stop.asked and self.run.runtime.world_size == 1:
+                    raise _StoppedError
+                bar(images)
+
+            return evaluate(
+                validation.predictor,
+                validation.pipeline,
+                validation.metric,
+                batch_size=validation.batch,
+                workers=validation.workers,
+                runtime=self.run.runtime,
+                progress=progress,
+                task=self.run.task,
+            )
 
     def _keep_if_best(self, report: Report) -> None:
         scores = {**report.summary, **report.losses}
@@ -157,13 +255,27 @@ class Session:
             name = None
         if name is not None:
             value, before = scores[name], math.nan if self.best is None else self.best.value
-            better = value > before if mode == "max" else value < before
-            if not better and not math.isnan(before):
+            gain = value - before if mode == "max" else before - value
+            self._count_stale(gain)
+            if not gain > 0 and not math.isnan(before):
                 return
             self.best = Best(name, value, self.step)
         self._write_weights(scores)
         if self._writes:
             write_report(report, self.run.folder.path)
+
+    def _count_stale(self, gain: float) -> None:
+        """Evaluations in a row without a gain worth speaking of. gain: over the best so far, nan for the first."""
+        rule = self.run.early_stop
+        if rule is None:
+            return
+        self._stale = 0 if math.isnan(gain) or gain > rule.min_delta else self._stale + 1
+        if self._stale >= rule.patience and self.step < self.run.steps:
+            self.ended_early = True
+            self.log.say(
+                f"stopping early: {self.run.best_metric} has not improved by {rule.min_delta:g} in {self._stale} "
+                "evaluations"
+            )
 
     def _write_weights(self, scores: dict[str, float]) -> None:
         if self._writes:
@@ -172,10 +284,10 @@ class Session:
 
     def save_if_due(self) -> None:
         """Save a checkpoint if the step says so, or the user wants to stop: then `stopping` is set."""
-        self.stopping = self.stop.agreed(self.step) and self.step < self.run.steps
+        self.stopping = self.ended_early or (self.stop.agreed(self.step) and self.step < self.run.steps)
         due = self.step % self.run.save_every == 0 or self.step == self.run.steps or self.stopping
         if due and self._saved_at != self.step:
-            with self.log.paused():
+            with self.log.paused(), self._explained():
                 self.save()
 
     def save(self) -> None:
@@ -187,13 +299,18 @@ class Session:
             "log": self.log.state(self.step),
             "best": asdict(self.best) if self.best else None,
             "evaluated_at": self._evaluated_at,
+            "ema": {} if self.ema is None else self.ema.state(),
+            "stale": self._stale,
             "seed": self.run.seed,
             "batch": self.run.batch,
         }
         path = self.checkpoints.path(self.step)
+        state = gathered(state, keep=self._writes)
         if self._writes:
             self.checkpoints.save(self.step, state)
             self.run.folder.update(step=self.step, best=state["best"])
+        for observer in self._observers:
+            observer.saved(self.step, path)
         self.run.runtime.barrier()
         self._saved_at = self.step
         self.log.safe = f"the last checkpoint, {path}, is intact"
@@ -202,17 +319,22 @@ class Session:
         """Leave the folder complete, and say where things are."""
         run, folder = self.run, self.run.folder
         self.log.close_bar()
-        finished = self.step == run.steps and (run.validation is None or self._evaluated_at == self.step)
+        finished = (self.step == run.steps or self.ended_early) and (
+            run.validation is None or self._evaluated_at == self.step
+        )
         if finished and run.validation is None:
-            self._write_weights({})
+            with self._as_evaluated():
+                self._write_weights({})
         weights = folder.weights if folder.weights.exists() else None
         if self._writes:
             which = "final" if self.best is None else f"best {self.best.metric}, step {self.best.step}"
             best = asdict(self.best) if self.best else None
-            status = "finished" if finished else "interrupted"
+            status: Literal["finished", "interrupted"] = "finished" if finished else "interrupted"
             folder.update(status=status, ended=now(), step=self.step, best=best, weights=which if weights else None)
             if folder.metrics.exists():
                 save_curves(folder.curve, self.log.file.read())
+            for observer in self._observers:
+                observer.end(self.step, status)
         if finished:
             score = f" ({self.best.metric} {self.best.value:.4f} at step {self.best.step})" if self.best else ""
             self.log.say(f"done: {folder.weights}{score}; curve.png, metrics.jsonl and the rest are in {folder.path}")

@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from intarsia.contracts import Batch, LossTerm
-from intarsia.data.loader import train_loader
-from intarsia.engine.optim import optimizer_for, set_learning_rates
+from intarsia.engine.guard import Guard
+from intarsia.engine.optim import set_schedule
+from intarsia.engine.prepare import prepare
 from intarsia.engine.run import Run, TrainingResult
 from intarsia.engine.runtime import TrainingStep
-from intarsia.engine.schedule import LearningRate
 from intarsia.engine.session import Session
 
 
@@ -27,22 +27,21 @@ def train(run: Run) -> TrainingResult:
     Data order, augmentation, dropout and learning rate are functions of the step, so that a run that was stopped and
     resumed ends in the same weights as one that was not. Ctrl-C finishes the step, saves, and says how to go on.
 
-    Raises NonFiniteLossError when the loss is nan or infinite, DiskFullError when a checkpoint has no room,
+    Raises NonFiniteLossError when the loss stays nan or infinite, DiskFullError when a checkpoint has no room,
     CheckpointError when there are some to resume from but none is whole.
     """
     run.runtime.launch()
-    rate = LearningRate(run.optim.schedules, run.epoch_length)
+    schedule = run.schedule
 
     with Session(run) as session:
         session.restore()
         session.evaluate_if_due()
-        batches = load(run, session.step)
+        batches = run.batches(session.step)
         for step in range(session.step, run.steps):
-            lr = set_learning_rates(session.optimizer, rate, step)
-            terms, norm = one_step(run, step, session.model, session.optimizer, batches, session.log.waiting)
-            session.step = step + 1
+            lr = set_schedule(session.optimizer, schedule, step)
+            terms, norm = one_step(run, step, session.model, session.optimizer, batches, session.guard, session.waiting)
+            session.took(step, terms, lr, norm)
 
-            session.log.step(session.step, terms, lr, norm)
             session.evaluate_if_due()
             session.save_if_due()
             if session.stopping:
@@ -56,13 +55,17 @@ def one_step(
     model: TrainingStep,
     optimizer: Optimizer,
     batches: Iterator[Batch],
+    guard: Guard,
     waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> tuple[list[LossTerm], Tensor | None]:
     """One optimizer step on the next batch, which may come in several parts whose gradients are averaged.
 
+    A step whose losses or gradients are not finite is left out by the guard.
     Gives the loss terms, as means over the parts, and the norm of the gradient if it is clipped.
     """
     parts: list[list[LossTerm]] = []
+    finite = torch.ones((), dtype=torch.bool, device=run.runtime.device)
+    guard.begin()
     for part in range(run.parts):
         with waiting():
             batch = next(batches).to(run.runtime.device)
@@ -70,28 +73,15 @@ def one_step(
         with model.gradients_later(part < run.parts - 1):
             terms = model(batch)
             loss = torch.stack([term.weight * term.value for term in terms if term.weight]).sum()
+            finite = finite & loss.detach().isfinite()
             run.runtime.backward(loss / run.parts)
         parts.append([LossTerm(term.name, term.value.detach(), term.weight) for term in terms])
 
     clip = run.optim.clip
     norm = run.runtime.clip_gradients(optimizer, **clip) if clip else None
-    optimizer.step()
+    guard.step(finite if norm is None else finite & norm.isfinite())
     optimizer.zero_grad(set_to_none=True)
     return mean_terms(parts), norm
-
-
-def load(run: Run, step: int) -> Iterator[Batch]:
-    """The run's batches from optimizer step `step` on; nothing before it is read."""
-    return train_loader(
-        run.pipeline,
-        batch_size=run.batch_per_part,
-        seed=run.seed,
-        workers=run.workers,
-        start_step=step * run.parts,
-        shuffle=run.shuffle,
-        rank=run.runtime.rank,
-        world_size=run.runtime.world_size,
-    )
 
 
 def seed_torch(device: torch.device, seed: int, part: int, rank: int) -> None:
@@ -122,16 +112,14 @@ def measure_step_time(run: Run, *, warm_up: int = 3, steps: int = 20, seconds: f
     duration in time becomes a number of steps before the training starts; schedules stay functions of the step.
     """
     run.runtime.launch()
-    task = run.runtime.place(copy.deepcopy(run.module))
-    task.train()
-    plain = optimizer_for(task.get_submodule("model"), run.optim, optimizer_class=run.optimizer_class)
-    model, (optimizer,) = run.runtime.setup(task, plain)
-    batches = load(run, 0)
+    ready = prepare(run, copy.deepcopy(run.module))
+    guard = Guard(ready.network, ready.optimizer, run.runtime)
+    batches = run.batches(0)
     done, began = 0, time.perf_counter()
     for step in range(warm_up + steps):
         if step == warm_up:
             done, began = 0, time.perf_counter()
-        terms, _ = one_step(run, step, model, optimizer, batches)
+        terms, _ = one_step(run, step, ready.model, ready.optimizer, batches, guard)
         float(terms[0].value)  # waits for the device
         done += 1
         if step >= warm_up and time.perf_counter() - began > seconds and run.runtime.world_size == 1:

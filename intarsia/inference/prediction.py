@@ -14,6 +14,8 @@ from intarsia.visual.files import save_label, save_picture
 from intarsia.visual.legend import Entry, share_text, with_legend
 from intarsia.visual.overlay import blend, enlarged
 
+_REAL: tuple[type[np.generic], ...] = (np.float32, np.float16)
+
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Prediction:
@@ -21,8 +23,10 @@ class Prediction:
 
     label: (H, W) class indices, uint8 up to 256 classes and uint16 beyond. classes, palette: name and colour per index.
     image: (H, W, 3) uint8 RGB, for overlays, or None. name: of the image, without suffix; may contain folders.
-    probabilities: (K, H, W) float32, summing to 1 over the classes, if asked for.
-    confidence: (H, W) float32, the probability of the label, if asked for.
+    If asked for, in float32 or float16:
+    probabilities: (K, H, W), summing to 1 over the classes. confidence: (H, W), the probability of the label.
+    entropy: (H, W), of the probabilities, from 0 (certain) to log(K), in nats.
+    logits: (K, H, W), or (1, H, W) of a model with one logit.
 
     Raises ValueError, saying what was expected and found, if the parts do not fit together.
     """
@@ -32,8 +36,10 @@ class Prediction:
     palette: tuple[tuple[int, int, int], ...]
     image: npt.NDArray[np.uint8] | None = None
     name: str = "image"
-    probabilities: npt.NDArray[np.float32] | None = None
-    confidence: npt.NDArray[np.float32] | None = None
+    probabilities: npt.NDArray[np.float32 | np.float16] | None = None
+    confidence: npt.NDArray[np.float32 | np.float16] | None = None
+    entropy: npt.NDArray[np.float32 | np.float16] | None = None
+    logits: npt.NDArray[np.float32 | np.float16] | None = None
 
     def __post_init__(self) -> None:
         count, dtype = len(self.classes), np.uint8 if len(self.classes) <= 256 else np.uint16
@@ -48,13 +54,17 @@ class Prediction:
         if any(len(colour) != 3 or not all(0 <= value <= 255 for value in colour) for colour in self.palette):
             raise ValueError("palette: expected (red, green, blue) in 0..255 for every class")
         height, width = self.label.shape
-        for field, array, shape, kind in (
-            ("image", self.image, (height, width, 3), np.uint8),
-            ("probabilities", self.probabilities, (count, height, width), np.float32),
-            ("confidence", self.confidence, (height, width), np.float32),
+        channels = 1 if self.logits is not None and count == 2 and len(self.logits) == 1 else count
+        for field, array, shape, kinds in (
+            ("image", self.image, (height, width, 3), (np.uint8,)),
+            ("probabilities", self.probabilities, (count, height, width), _REAL),
+            ("confidence", self.confidence, (height, width), _REAL),
+            ("entropy", self.entropy, (height, width), _REAL),
+            ("logits", self.logits, (channels, height, width), _REAL),
         ):
-            if array is not None and (array.shape != shape or array.dtype != kind):
-                raise ValueError(f"{field}: expected {shape} {kind.__name__}, found {_described(array)}")
+            if array is not None and (array.shape != shape or array.dtype not in kinds):
+                names = " or ".join(kind.__name__ for kind in kinds)
+                raise ValueError(f"{field}: expected {shape} {names}, found {_described(array)}")
 
     def __repr__(self) -> str:
         height, width = self.label.shape
@@ -62,8 +72,8 @@ class Prediction:
         parts = [f"{name} {share:.1%}" for share, name in shares[:3]]
         if len(shares) > 3:
             parts.append(f"{len(shares) - 3} more")
-        extras = [name for name in ("probabilities", "confidence") if getattr(self, name) is not None]
-        with_extras = f", with {' and '.join(extras)}" if extras else ""
+        extras = [name for name in ("probabilities", "confidence", "entropy", "logits") if getattr(self, name) is not None]
+        with_extras = f", with {', '.join(extras)}" if extras else ""
         return f"<Prediction {self.name!r}: {width} x {height} pixels{with_extras}: {', '.join(parts)}>"
 
     def areas(self) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, overload
 
@@ -18,10 +18,16 @@ from torch import Tensor
 from intarsia.contracts import Batch, PathLike, Sample, SampleMeta, Size, Transform
 from intarsia.data.files import Bands
 from intarsia.data.loader import collate
+from intarsia.inference.augment import USUAL, check_augmented, views_of, without_resizing
 from intarsia.inference.prediction import Prediction
-from intarsia.inference.restore import Geometry, check_threshold, restore, restore_probabilities
+from intarsia.inference.restore import Geometry, Restored, Wanted, at_original, check_threshold, restore
 from intarsia.inference.sources import Failure, FoundImages, ImageLike, ImageStream, as_array
+from intarsia.inference.strips import Grid, Picture, Resized
+from intarsia.inference.windows import Feed, Mosaic, Window, check_windows, default_batch, windows_of
 from intarsia.spec import InferenceSpec
+
+Observe = Callable[[Tensor, Sequence[Window], Size], None]
+"""Told of each pass through the network: logits (n, K, h, w), what of which image they show, the whole input's size."""
 
 
 class Segmenter(Protocol):
@@ -47,23 +53,18 @@ class Segmenter(Protocol):
         """All parameters; the first one's device is the task's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outputs:
-    """What the network gave for a batch. logits: (N, K, h, w). network: the size of its input, padding included."""
-
-    logits: Tensor
-    network: Size
-
-
 class Predictor:
     """Turns images into label maps at their own size. Holds no state that a call changes: threads may share it.
 
+    inference: whole images or sliding windows. augment: average over its augmented views, or over the usual six scales
+    with their mirror images if it names none; without it, they are not looked at.
     transforms: of the test pipeline, applied to single images as evaluation applies them to a data set.
     classes, palette: names and colours of the label values. A model with one logit has two label values; where only its
     foreground is named, the other is called "background".
     bands: "colour" reads every image as RGB; "stored" takes files and arrays as they are.
+    batch_windows: how many sliding windows go through the network together; None lets the memory decide.
 
-    Raises ValueError for an inference mode other than "whole".
+    Raises ValueError for windows or views that make no sense.
     """
 
     def __init__(
@@ -71,50 +72,111 @@ class Predictor:
         task: Segmenter,
         *,
         inference: InferenceSpec,
+        augment: bool = False,
         transforms: Sequence[Transform] = (),
         classes: Sequence[str],
         palette: Sequence[Sequence[int]],
         device: torch.device | str | None = None,
         bands: Bands = "colour",
+        batch_windows: int | None = None,
     ) -> None:
         if inference.mode != "whole":
-            raise ValueError(
-                f"inference mode: expected 'whole', found {inference.mode!r}; sliding windows are not supported yet. "
-                "Set model.test_cfg.mode='whole' to predict whole images"
-            )
+            check_windows(inference.crop_size, inference.stride)
+        self.augmented = (inference.augmented or USUAL) if augment else None
+        if self.augmented is not None:
+            check_augmented(self.augmented)
+        if batch_windows is not None and batch_windows < 1:
+            raise ValueError(f"batch_windows: expected at least 1, found {batch_windows}")
         self.inference = inference
-        self.transforms = tuple(transforms)
+        self.transforms = tuple(transforms if self.augmented is None else without_resizing(transforms))
         self.bands = bands
         self.classes, self.palette = _label_values(classes, palette, inference.threshold)
         self.device = torch.device(device) if device is not None else _device_of(task)
+        self.batch_windows = batch_windows
         task.to(self.device)
         self.task = task
 
     # --- batches: evaluation ---------------------------------------------------------------------------------------
 
-    def predict_batch(self, batch: Batch) -> list[Tensor]:
-        """Label maps (H_i, W_i) at the images' original sizes, uint8 up to 256 classes, else int32, on the device."""
-        return self.label_maps(self.outputs(batch), batch)
+    @torch.inference_mode()
+    def predict_batch(self, batch: Batch, *, observe: Observe | None = None) -> list[Tensor]:
+        """Label maps (H_i, W_i) at the images' original sizes, uint8 up to 256 classes, else int32, on the device.
+
+        Images of one size go through the network together; no image depends on what else is in the batch. With
+        augmentation, the images are expected as `self.transforms` leave them: not resized.
+
+        observe: is told of each pass through the network; of none with augmentation, whose views are no input that
+        labels could be compared with.
+        """
+        return [restored.label for restored in self.restore_batch(batch, Wanted(), observe=observe)]
 
     @torch.inference_mode()
-    def outputs(self, batch: Batch) -> Outputs:
-        """The network's logits, on their own stride; for those who also want a loss on them."""
+    def restore_batch(self, batch: Batch, wanted: Wanted, *, observe: Observe | None = None) -> list[Restored]:
+        """As `predict_batch`, with what else is wanted, such as the confidence, at the images' original sizes."""
+        return [self._restored(views, wanted) for views in self._views(batch, observe)]
+
+    def _restored(self, views: Sequence[Picture], wanted: Wanted) -> Restored:
+        return restore(views, threshold=self.inference.threshold, wanted=wanted)
+
+    def _views(self, batch: Batch, observe: Observe | None = None) -> Iterator[list[Picture]]:
+        """For each image its pictures at the original size: one, or as many as it has augmented views."""
         if self.task.training:
             self.task.eval()
-        batch = batch.to(self.device)
-        images = self.task.preprocess(batch.images, batch.sizes, train=False)
-        logits = self.task.model(images)
-        self._check_channels(logits.shape[1])
-        _warn_of_non_finite(logits, batch.metas)
-        return Outputs(logits, (images.shape[2], images.shape[3]))
+        if self.augmented is None:
+            yield from ([picture] for picture in self._pictures(batch, observe))
+            return
+        together = self.inference.mode == "whole"  # windows are computed as strips need them: each view has its own
+        for image, size, meta in zip(batch.images, batch.sizes, batch.metas, strict=True):
+            height, width = meta.valid or size
+            pixels = image[:, :height, :width].permute(1, 2, 0).cpu().numpy()
+            views = views_of(pixels, replace(meta, valid=None), self.augmented, together=together)
+            yield [picture for view in views for picture in self._pictures(view, None)]
 
-    @torch.inference_mode()
-    def label_maps(self, outputs: Outputs, batch: Batch) -> list[Tensor]:
-        """The label map of each image from the network's outputs."""
-        align_corners, threshold = self.inference.align_corners, self.inference.threshold
+    def _pictures(self, batch: Batch, observe: Observe | None) -> list[Picture]:
+        """One picture for each image, at its original size."""
+        pictures: dict[int, Picture] = {}
+        for size in dict.fromkeys(batch.sizes):
+            members = [index for index, other in enumerate(batch.sizes) if other == size]
+            images = batch.images if len(members) == len(batch.sizes) else batch.images[members]
+            images = images[:, :, : size[0], : size[1]].to(self.device)
+            inputs = self.task.preprocess(images, (size,) * len(members), train=False)  # (n, C, H, W)
+            metas = [batch.metas[index] for index in members]
+            for index, meta, picture in zip(members, metas, self._at_input(inputs, members, metas, observe), strict=True):
+                geometry = Geometry(picture.size, meta.valid or size, meta.original_size, meta.flips)
+                pictures[index] = at_original(picture, geometry, align_corners=self.inference.align_corners)
+        return [pictures[index] for index in range(len(pictures))]
+
+    def _at_input(
+        self, inputs: Tensor, members: Sequence[int], metas: Sequence[SampleMeta], observe: Observe | None
+    ) -> list[Picture]:
+        """A picture of the network input's size for each of (n, C, H, W), which are the `members` of a batch."""
+        network = (inputs.shape[2], inputs.shape[3])
+        spec = self.inference
+
+        def forward(pixels: Tensor, windows: Sequence[Window]) -> Tensor:
+            logits = self.task.model(pixels)
+            self._check_channels(logits.shape[1])
+            _warn_of_non_finite(logits, [metas[window.image] for window in windows])
+            if observe is not None:
+                observe(logits, [replace(window, image=members[window.image]) for window in windows], network)
+            return logits
+
+        if spec.mode == "whole":
+            logits = forward(inputs, [Window(number, 0, 0, *network) for number in range(len(inputs))])
+            return [Resized(Grid(values), network, align_corners=spec.align_corners) for values in logits]
+        assert spec.crop_size is not None
+        assert spec.stride is not None
+        each = [
+            windows_of(network, spec.crop_size, spec.stride, image=number, both_ways=spec.mode == "slide_flip")
+            for number in range(len(inputs))
+        ]
+        for windows, meta in zip(each, metas, strict=True):
+            if meta.flips.count("vertical") % 2:  # strips of the upright image come from the bottom
+                windows.sort(key=lambda window: -window.top)
+        batch = self.batch_windows or default_batch(spec.crop_size, self.device)
+        feed = Feed(inputs, [window for windows in each for window in windows], forward, batch=batch)
         return [
-            restore(logits, geometry, align_corners=align_corners, threshold=threshold).label
-            for logits, geometry in zip(outputs.logits, geometries(batch, outputs.network), strict=True)
+            Mosaic(network, windows, feed, align_corners=spec.align_corners, blend=spec.blend) for windows in each
         ]
 
     def _check_channels(self, found: int) -> None:
@@ -134,14 +196,33 @@ class Predictor:
         *,
         probabilities: bool = False,
         confidence: bool = False,
+        entropy: bool = False,
+        logits: bool = False,
+        half: bool = False,
     ) -> Prediction: ...
 
     @overload
-    def predict(self, image: PathLike, *, probabilities: bool = False, confidence: bool = False) -> Any: ...
+    def predict(
+        self,
+        image: PathLike,
+        *,
+        probabilities: bool = False,
+        confidence: bool = False,
+        entropy: bool = False,
+        logits: bool = False,
+        half: bool = False,
+    ) -> Any: ...
 
     @overload
     def predict(
-        self, image: FoundImages | Iterable[ImageLike], *, probabilities: bool = False, confidence: bool = False
+        self,
+        image: FoundImages | Iterable[ImageLike],
+        *,
+        probabilities: bool = False,
+        confidence: bool = False,
+        entropy: bool = False,
+        logits: bool = False,
+        half: bool = False,
     ) -> Predictions: ...
 
     def predict(
@@ -150,57 +231,48 @@ class Predictor:
         *,
         probabilities: bool = False,
         confidence: bool = False,
+        entropy: bool = False,
+        logits: bool = False,
+        half: bool = False,
     ) -> Prediction | Predictions:
         """One image gives a Prediction; many give an iterator of them that decodes ahead and holds none back.
 
         image: a file, an array (H, W, 3), (H, W) or (H, W, 4), a PIL image or a tensor (C, H, W), all uint8 RGB; or a
-        folder, a glob, or any iterable of images. probabilities, confidence: also fill these fields.
+        folder, a glob, or any iterable of images. probabilities, confidence, entropy, logits: also fill these fields,
+        in float32 or, with `half`, in float16.
 
         Raises ValueError for an image that cannot be read or does not fit the model. In a stream such images are set
         aside in `Predictions.failures` instead.
         """
-        options = _Options(probabilities, confidence)
+        wanted = Wanted(probabilities, confidence, entropy, logits, torch.float16 if half else torch.float32)
         if isinstance(image, str | Path):
             if Path(image).expanduser().is_dir() or (glob.has_magic(str(image)) and not Path(image).exists()):
-                return Predictions(self, ImageStream(image, bands=self.bands), options)
+                return Predictions(self, ImageStream(image, bands=self.bands), wanted)
             image = Path(image).expanduser()
-            return self._predict_one(Path(image).stem, as_array(image, bands=self.bands), options)
+            return self._predict_one(Path(image).stem, as_array(image, bands=self.bands), wanted)
         if isinstance(image, np.ndarray | Image.Image | Tensor):
-            return self._predict_one("image", as_array(image, bands=self.bands), options)
-        return Predictions(self, ImageStream(image, bands=self.bands), options)
+            return self._predict_one("image", as_array(image, bands=self.bands), wanted)
+        return Predictions(self, ImageStream(image, bands=self.bands), wanted)
 
     @torch.inference_mode()
-    def _predict_one(self, name: str, image: npt.NDArray[Any], options: _Options) -> Prediction:
+    def _predict_one(self, name: str, image: npt.NDArray[Any], wanted: Wanted) -> Prediction:
         sample = Sample(image, meta=SampleMeta(name=name, original_size=(image.shape[0], image.shape[1])))
         rng = np.random.default_rng(0)  # pipelines of the test phase draw nothing; those that do repeat themselves
         for transform in self.transforms:
             sample = transform(sample, rng)
-        batch = collate([sample])
-        outputs = self.outputs(batch)
-        (geometry,) = geometries(batch, outputs.network)
-        logits, threshold = outputs.logits[0], self.inference.threshold
-        align_corners = self.inference.align_corners
-        restored = restore(
-            logits, geometry, align_corners=align_corners, threshold=threshold, confidence=options.confidence
-        )
-        shares = None
-        if options.probabilities:
-            shares = restore_probabilities(logits, geometry, align_corners=align_corners, threshold=threshold)
+        (views,) = self._views(collate([sample]))
+        restored = self._restored(views, wanted)
         return Prediction(
             label=restored.label.cpu().numpy().astype(np.uint8 if len(self.classes) <= 256 else np.uint16),
             classes=self.classes,
             palette=self.palette,
             image=image if image.dtype == np.uint8 and image.shape[2] == 3 else None,
             name=name,
-            probabilities=None if shares is None else shares.float().cpu().numpy(),
-            confidence=None if restored.confidence is None else restored.confidence.float().cpu().numpy(),
+            probabilities=_array(restored.probabilities),
+            confidence=_array(restored.confidence),
+            entropy=_array(restored.entropy),
+            logits=_array(restored.logits),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Options:
-    probabilities: bool
-    confidence: bool
 
 
 class Predictions(Iterator[Prediction]):
@@ -209,8 +281,8 @@ class Predictions(Iterator[Prediction]):
     Raises ValueError at the end if there were images and not one could be used.
     """
 
-    def __init__(self, predictor: Predictor, stream: ImageStream, options: _Options) -> None:
-        self._predictor, self._stream, self._options = predictor, stream, options
+    def __init__(self, predictor: Predictor, stream: ImageStream, wanted: Wanted) -> None:
+        self._predictor, self._stream, self._wanted = predictor, stream, wanted
 
     @property
     def failures(self) -> list[Failure]:
@@ -231,7 +303,7 @@ class Predictions(Iterator[Prediction]):
         while True:
             name, image = next(self._stream)
             try:
-                return self._predictor._predict_one(name, image, self._options)
+                return self._predictor._predict_one(name, image, self._wanted)
             except ValueError as error:
                 self._stream.reject(name, error)
 
@@ -240,12 +312,8 @@ class Predictions(Iterator[Prediction]):
         self._stream.close()
 
 
-def geometries(batch: Batch, network: Size) -> list[Geometry]:
-    """How each image of a batch became the network's input."""
-    return [
-        Geometry(network, meta.valid or size, meta.original_size, meta.flips)
-        for meta, size in zip(batch.metas, batch.sizes, strict=True)
-    ]
+def _array(values: Tensor | None) -> npt.NDArray[Any] | None:
+    return None if values is None else values.cpu().numpy()
 
 
 def _warn_of_non_finite(logits: Tensor, metas: Sequence[SampleMeta]) -> None:

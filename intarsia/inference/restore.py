@@ -2,20 +2,18 @@
 
 The sequence is that of published scores, and it has two resizes:
 
-    logits (K, h, w)  ->  resize to the network's input, padding included
+    logits (K, h, w)  ->  resize to the network's input, padding included (or to a window, and the mean of the windows)
                       ->  cut the padding off, undo the flips
                       ->  resize to the original size  ->  argmax, or sigmoid > threshold for a single logit
 
-Done at once, the last step holds K x H x W numbers: 7 GB for 150 classes at 3000 x 4000. Here it is done for a few
-channels at a time with a running maximum, which needs a few H x W maps whatever K is and gives the same bits.
+With test-time augmentation each view goes this way up to the original size; what is compared is the mean over the views
+of their probabilities (softmax, or sigmoid for a single logit).
 
-Two facts make "the same bits" true, and the tests hold both:
+Done at once, the last step holds K x H x W numbers: 7 GB for 150 classes at 3000 x 4000. Here it is done for a few rows at
+a time (`inference/strips.py`), with the same bits.
 
-* A channel's interpolation does not depend on its neighbours, as long as torch picks the same kernel. It picks by
-  shape: exactly three channels are a case of their own, and outputs with H + W <= 128 are vectorised across channels.
-  `_groups` and `_plan` never change the choice.
-* A class whose logits are everywhere below those of another class cannot win anywhere after interpolation, which only
-  mixes neighbours. Such classes, most of 150 on an ordinary image, are never resized (`contenders`).
+A class whose logits are everywhere below those of another class cannot win after interpolation, which only mixes
+neighbours. Such classes, most of 150 in a strip of an ordinary image, are never resized (`contenders`).
 
 Shape letters: K channels of the logits; h, w at the head's stride; H, W of the original image.
 """
@@ -23,24 +21,32 @@ Shape letters: K channels of the logits; h, w at the head's stride; H, W of the 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from intarsia.contracts import Size
+from intarsia.inference.strips import Cut, Grid, Picture, Resized
 
-BUDGET = 64 * 2**20
-"""Bytes of resized logits held at a time, where one channel is not larger than that by itself."""
+BUDGET = 8 * 2**20
+"""Bytes of one strip on a processor, where a single row is not larger: what stays in its cache."""
 
-SMALL_OUTPUT = 128
-"""Up to this H + W, torch interpolates vectors of channels, and the last bit depends on a channel's place in them."""
+DEVICE_BUDGET = 64 * 2**20
+"""Bytes of one strip on an accelerator, which wants much work at a time."""
 
-VECTOR = 16
-"""Channels of one such vector at most (512 bits of float32): groups of this many keep every channel in its place."""
+LANES = 32
+"""Numbers that torch's exp and sigmoid take at once, or a divisor of it. What is left over at the end of a strip is
+computed by other instructions, which may give another last bit: so strips with probabilities hold a multiple of this."""
+
+MOST_ROUNDED = 64 * 2**20
+"""Bytes of a strip that is not made higher for that. Only images of odd widths in the thousands come near."""
+
+LIKELY = 8
+"""Classes that a strip of an ordinary image may show; decides how high a strip is cut before they are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,56 +74,82 @@ class Geometry:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is made besides the label map. dtype: of all of it."""
+
+    probabilities: bool = False
+    confidence: bool = False
+    entropy: bool = False
+    logits: bool = False
+    dtype: torch.dtype = torch.float32
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the label map is enough."""
+        return not (self.probabilities or self.confidence or self.entropy or self.logits)
+
+
+@dataclass(frozen=True, slots=True)
 class Restored:
-    """label: (H, W), uint8 up to 256 classes, int32 beyond. confidence: (H, W), the label's probability, or None."""
+    """One image at its original size; what was not wanted is None.
+
+    label: (H, W), uint8 up to 256 classes, int32 beyond. probabilities: (K, H, W), or (2, H, W) for a single logit.
+    confidence: (H, W), the label's probability. entropy: (H, W) of the probabilities, in nats. logits: (K, H, W).
+    """
 
     label: Tensor
+    probabilities: Tensor | None = None
     confidence: Tensor | None = None
+    entropy: Tensor | None = None
+    logits: Tensor | None = None
+
+
+def at_original(source: Picture, geometry: Geometry, *, align_corners: bool) -> Picture:
+    """A picture at the size of the network's input -> without padding, unflipped, at the image's original size."""
+    assert source.size == geometry.network
+    part = Cut(source, geometry.valid, geometry.flips)
+    return Resized(part, geometry.original, align_corners=align_corners)
 
 
 def restore(
-    logits: Tensor,
-    geometry: Geometry,
-    *,
-    align_corners: bool,
-    threshold: float | None = None,
-    confidence: bool = False,
-    budget: int = BUDGET,
+    views: Sequence[Picture], *, threshold: float | None = None, wanted: Wanted | None = None, budget: int | None = None
 ) -> Restored:
-    """The label map of one image, identical to resizing everything and taking the argmax (ties: the lower index).
+    """The label map of one image, identical to doing everything at once (ties: the lower index).
 
-    logits: (K, h, w). threshold: exactly when K is 1; the label is then 1 where sigmoid(logit) exceeds it, else 0.
-    Where logits are not finite the label is undefined. Raises ValueError if threshold and K do not fit together.
+    views: pictures at the original size: one, or several whose probabilities are averaged.
+    threshold: exactly when there is one logit; the label is then 1 where its probability exceeds it, else 0.
+    budget: bytes of one strip.
+
+    Where logits are not finite the label is undefined. Raises ValueError if threshold and channels do not fit together,
+    or if logits are wanted of several views.
     """
-    check_threshold(logits.shape[0], threshold)
-    if threshold is not None:
-        ((_, values),) = _resized(logits, geometry, [0], align_corners=align_corners, budget=budget)
-        probability = values[0].sigmoid()
-        foreground = probability > threshold
-        certainty = torch.where(foreground, probability, 1 - probability) if confidence else None
-        return Restored(foreground.to(torch.uint8), certainty)
-    channels = list(range(logits.shape[0])) if confidence else _plan(logits, geometry, budget=budget)
-    return _running_argmax(
-        logits, geometry, channels, align_corners=align_corners, confidence=confidence, budget=budget
-    )
-
-
-def restore_probabilities(
-    logits: Tensor, geometry: Geometry, *, align_corners: bool, threshold: float | None = None, budget: int = BUDGET
-) -> Tensor:
-    """Probabilities (K, H, W) at the original size: softmax, or (1 - p, p) for a single logit. Memory grows with K."""
-    count = logits.shape[0]
-    check_threshold(count, threshold)
-    dtype = _precision(logits)
-    result = torch.empty((count, *geometry.original), dtype=dtype, device=logits.device)
-    for group, values in _resized(logits, geometry, range(count), align_corners=align_corners, budget=budget):
-        result[group[0] : group[-1] + 1] = values
-    if threshold is not None:
-        foreground = result.sigmoid_()
-        return torch.cat([1 - foreground, foreground])
-    result -= result.amax(dim=0)
-    result.exp_()
-    result /= result.sum(dim=0)
+    wanted = wanted or Wanted()
+    like = views[0].like
+    check_threshold(like.shape[0], threshold)
+    if wanted.logits and len(views) > 1:
+        raise ValueError(
+            f"logits of {len(views)} views: test-time augmentation averages probabilities, there are no logits of the "
+            "average; ask for probabilities, or leave the augmentation out"
+        )
+    if budget is None:
+        budget = BUDGET if like.device.type == "cpu" else DEVICE_BUDGET
+    result = _empty(views[0], wanted)
+    if len(views) == 1 and wanted.nothing and like.shape[0] > 3:
+        _label_contenders(views[0], result.label, budget)
+        return result
+    soft = len(views) > 1 or threshold is not None or not wanted.nothing
+    for start, stop in _strips(0, views[0].size[0], views, like.shape[0], budget, lanes=LANES if soft else 1):
+        logits, shares = _values(views, start, stop, soft=soft)
+        if threshold is not None:
+            assert shares is not None
+            label = (shares[0] > threshold).to(torch.uint8)
+            shares = None if wanted.nothing else torch.cat([1 - shares, shares])
+        else:
+            # max() finds the first of the largest like argmax(), and is several times faster on a processor.
+            best = shares if logits is None else logits
+            assert best is not None
+            label = best.max(dim=0).indices
+        _write(result, start, stop, label, logits, shares)
     return result
 
 
@@ -134,112 +166,117 @@ def check_threshold(channels: int, threshold: float | None) -> None:
         )
 
 
-def contenders(logits: Tensor, *, budget: int = BUDGET) -> list[int]:
-    """Channels of (K, h, w) that may win somewhere after upsampling; never empty.
+# --- Strips -------------------------------------------------------------------------------------------------------
 
-    Two bilinear resizes, the first of them enlarging, make a pixel out of cells that lie within 3 x 3 of each other.
-    A channel is out if, in every such window, its maximum is below another's minimum by more than rounding.
+
+def _strips(
+    start: int, stop: int, views: Sequence[Picture], channels: int, budget: int, *, lanes: int = 1
+) -> Iterator[tuple[int, int]]:
+    """Runs of rows whose values, in the largest picture on their way, take `budget` bytes; at least one row.
+
+    Where `lanes` are given, more, so that the values of one channel are a multiple of it.
     """
-    count, height, width = logits.shape
-    step = max(1, budget // (4 * height * width))
-    parts = [logits[start : start + step] for start in range(0, count, step)]
-    dtype = _precision(logits)
-    floor = torch.full((), -torch.inf, dtype=dtype, device=logits.device)  # (h', w'): what the best is at least
-    for part in parts:
-        lowest = -_window_maximum(-part.to(dtype))
-        floor = torch.maximum(floor, lowest.amax(dim=0))
-    margin = 64 * torch.finfo(dtype).eps * logits.abs().amax().to(dtype)
-    kept = []
-    for part in parts:
-        beaten = (
-            (_window_maximum(part.to(dtype)) < floor - margin).flatten(1).all(dim=1)
-        )  # a nan compares false, so its channel stays
-        kept.append(~beaten)
-    channels: list[int] = torch.cat(kept).nonzero().flatten().tolist()
+    height, width = views[0].size
+    row = max(view.area for view in views) / height * channels * views[0].like.element_size()
+    step = max(1, int(budget / row))
+    multiple = lanes // math.gcd(width, lanes)
+    rounded = -(-step // multiple) * multiple
+    if rounded * row <= MOST_ROUNDED:
+        step = rounded
+    for begin in range(start, stop, step):
+        yield begin, min(begin + step, stop)
+
+
+def _values(views: Sequence[Picture], start: int, stop: int, *, soft: bool) -> tuple[Tensor | None, Tensor | None]:
+    """Logits of a strip where there is one view, and its probabilities if `soft`: (K, R, W)."""
+    if len(views) == 1:
+        logits = views[0].rows(start, stop)
+        return logits, _probabilities(logits) if soft else None
+    total = _probabilities(views[0].rows(start, stop))
+    for view in views[1:]:
+        total += _probabilities(view.rows(start, stop))
+    return None, total.div_(len(views))
+
+
+def _probabilities(logits: Tensor) -> Tensor:
+    return logits.sigmoid() if logits.shape[0] == 1 else logits.softmax(dim=0)
+
+
+def _empty(picture: Picture, wanted: Wanted) -> Restored:
+    count, size, like = picture.like.shape[0], picture.size, picture.like
+
+    def maps(*shape: int) -> Tensor:
+        return like.new_empty((*shape, *size), dtype=wanted.dtype)
+
+    return Restored(
+        label=like.new_empty(size, dtype=torch.uint8 if count <= 256 else torch.int32),
+        probabilities=maps(max(count, 2)) if wanted.probabilities else None,
+        confidence=maps() if wanted.confidence else None,
+        entropy=maps() if wanted.entropy else None,
+        logits=maps(count) if wanted.logits else None,
+    )
+
+
+def _write(
+    result: Restored, start: int, stop: int, label: Tensor, logits: Tensor | None, shares: Tensor | None
+) -> None:
+    result.label[start:stop] = label
+    if result.logits is not None and logits is not None:
+        result.logits[:, start:stop] = logits
+    if shares is None:
+        return
+    if result.probabilities is not None:
+        result.probabilities[:, start:stop] = shares
+    if result.confidence is not None:
+        result.confidence[start:stop] = shares.gather(0, label[None].long())[0]
+    if result.entropy is not None:
+        result.entropy[start:stop] = torch.special.entr(shares).sum(dim=0)
+
+
+# --- Classes that cannot win --------------------------------------------------------------------------------------
+
+
+def _label_contenders(picture: Picture, label: Tensor, budget: int) -> None:
+    """Fill the label map, strip by strip with the classes that may win there."""
+    count = picture.like.shape[0]
+    for start, stop in _strips(0, picture.size[0], [picture], min(count, LIKELY), budget):
+        channels = _channels_of(picture, start, stop)
+        if channels is not None and len(channels) == 1:
+            label[start:stop] = channels[0]
+            continue
+        number = count if channels is None else len(channels)
+        names = None if channels is None else torch.tensor(channels, dtype=label.dtype, device=label.device)
+        for begin, end in _strips(start, stop, [picture], number, budget):
+            index = picture.rows(begin, end, channels).max(dim=0).indices
+            label[begin:end] = index if names is None else names[index]
+
+
+def _channels_of(picture: Picture, start: int, stop: int) -> list[int] | None:
+    """The classes that may win in these rows; None for all of them, where nothing less can be said."""
+    while isinstance(picture, Resized | Cut):
+        if isinstance(picture.source, Grid) and picture.size[1] < picture.source.size[1]:
+            return None  # cells are skipped, so that pixels made of distant ones become neighbours
+        start, stop = picture.needs(start, stop)
+        picture = picture.source
+    return contenders(picture.rows(start, stop)) if isinstance(picture, Grid) else None
+
+
+def contenders(logits: Tensor) -> list[int]:
+    """Channels of (K, n, w) that may win somewhere after upsampling; never empty.
+
+    Two bilinear resizes, the first of them enlarging, make a pixel out of three neighbouring cells of the width at most.
+    A channel is out if, over all n rows, its maximum of every three is below another's minimum by more than rounding.
+    """
+    margin = 64 * torch.finfo(logits.dtype).eps * logits.abs().amax()
+    highest, lowest = logits.amax(dim=1), logits.amin(dim=1)  # (K, w)
+    floor = _of_three(lowest, torch.minimum).amax(dim=0)  # (w - 2): what the best is at least
+    beaten = (_of_three(highest, torch.maximum) < floor - margin).all(dim=1)
+    channels: list[int] = (~beaten).nonzero().flatten().tolist()  # a nan compares false, so its channel stays
     return channels
 
 
-def _window_maximum(values: Tensor) -> Tensor:
-    """Maxima over all 3 x 3 windows of (c, h, w), or over what there is of an axis shorter than that."""
-    for axis in (1, 2):
-        size = values.shape[axis]
-        reach = min(3, size)
-        shifted = [values.narrow(axis, start, size - reach + 1) for start in range(reach)]
-        values = functools.reduce(torch.maximum, shifted)
-    return values
-
-
-def _plan(logits: Tensor, geometry: Geometry, *, budget: int) -> list[int]:
-    """The channels to resize: all, where leaving some out would change the kernel or a downsampling skips cells."""
-    count, height, width = logits.shape
-    shrinks = geometry.network[0] < height or geometry.network[1] < width
-    if count <= 3 or shrinks or sum(geometry.original) <= SMALL_OUTPUT:
-        return list(range(count))
-    return contenders(logits, budget=budget)
-
-
-def _running_argmax(
-    logits: Tensor, geometry: Geometry, channels: Sequence[int], *, align_corners: bool, confidence: bool, budget: int
-) -> Restored:
-    size, device = geometry.original, logits.device
-    best = torch.full(size, -torch.inf, dtype=_precision(logits), device=device)
-    label = torch.full(size, channels[0], dtype=torch.uint8 if logits.shape[0] <= 256 else torch.int32, device=device)
-    total = torch.zeros_like(best) if confidence else None  # sum of exp(logit - best)
-    better = torch.empty(size, dtype=torch.bool, device=device)
-    for group, values in _resized(logits, geometry, channels, align_corners=align_corners, budget=budget):
-        for channel, value in zip(group, values, strict=True):
-            torch.gt(value, best, out=better)
-            if total is not None:
-                highest = torch.maximum(best, value)
-                total.mul_((best - highest).exp_()).add_((value - highest).exp_())
-                best = highest
-            else:
-                torch.maximum(best, value, out=best)
-            label.masked_fill_(better, channel)
-    return Restored(label, None if total is None else total.reciprocal_())
-
-
-def _resized(
-    logits: Tensor, geometry: Geometry, channels: Sequence[int], *, align_corners: bool, budget: int
-) -> Iterator[tuple[Sequence[int], Tensor]]:
-    """Groups of channels, each with its values (c, H, W) at the original size."""
-    small = sum(geometry.original) <= SMALL_OUTPUT
-    if sum(geometry.network) <= SMALL_OUTPUT:  # a few KB a channel: at once, so that every channel keeps its place
-        logits = _resize(logits, geometry.network, align_corners=align_corners)
-    bytes_each = logits.element_size() * max(_area(geometry.network), _area(geometry.original))
-    for group in _groups(channels, VECTOR if small else max(1, budget // bytes_each), whole=logits.shape[0]):
-        part = logits[group[0] : group[-1] + 1] if group[-1] - group[0] == len(group) - 1 else logits[list(group)]
-        part = _resize(part, geometry.network, align_corners=align_corners)
-        part = part[:, : geometry.valid[0], : geometry.valid[1]]
-        for flip in reversed(geometry.flips):
-            part = part.flip(2 if flip == "horizontal" else 1)
-        yield group, _resize(part, geometry.original, align_corners=align_corners)
-
-
-def _groups(channels: Sequence[int], width: int, *, whole: int) -> Iterator[Sequence[int]]:
-    """Runs of at most `width` channels (3 of 3 stay together), never 3 of more: three are interpolated differently."""
-    if whole == 3:
-        yield channels
-        return
-    start = 0
-    while start < len(channels):
-        taken = min(width, len(channels) - start)
-        taken = 2 if taken == 3 else taken
-        yield channels[start : start + taken]
-        start += taken
-
-
-def _resize(values: Tensor, size: Size, *, align_corners: bool) -> Tensor:
-    """(c, h, w) -> (c, *size) in at least float32; the same tensor where the size is right already."""
-    values = values.to(_precision(values))
-    if values.shape[1:] == size:
-        return values
-    return F.interpolate(values[None].contiguous(), size=size, mode="bilinear", align_corners=align_corners)[0]
-
-
-def _precision(values: Tensor) -> torch.dtype:
-    return torch.float64 if values.dtype == torch.float64 else torch.float32
-
-
-def _area(size: Size) -> int:
-    return size[0] * size[1]
+def _of_three(values: Tensor, choose: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """The chosen of each three neighbours in the rows of (K, w), or of what there is in shorter ones."""
+    width = values.shape[1]
+    reach = min(3, width)
+    return functools.reduce(choose, [values[:, start : start + width - reach + 1] for start in range(reach)])

@@ -34,3 +34,10 @@ class Attention(nn.Module):
         )
         joined: Tensor = attention.out_proj(out.transpose(1, 2).flatten(2))
         return joined
+
+
+def initialise_matrices(module: nn.Module) -> None:
+    """Every weight of two dimensions or more by both of its fans (Glorot, Bengio, 2010), as transformers start."""
+    for parameter in module.parameters():
+        if parameter.dim() > 1:
+            nn.init.xavier_uniform_(parameter)

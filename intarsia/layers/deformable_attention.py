@@ -49,7 +49,7 @@ class DeformableAttention(nn.Module):
         weights = weights.unflatten(-1, points[1:])  # (N, L, M, V, P)
         total = value.new_zeros(())
         for level, (height, width) in enumerate(sizes):
-            extent = places.new_tensor([width, height])
+            extent = torch.stack([places.new_full((), width), places.new_full((), height)])  # sizes stay dynamic
             where = places[:, None, None] + offsets[:, :, :, level] / extent  # (N, L, M, P, 2) in 0..1
             grid = (2 * where - 1).transpose(1, 2).flatten(0, 1)  # (N * M, L, P, 2) in -1..1
             start = sum(h * w for h, w in sizes[:level])

@@ -76,7 +76,26 @@ class Norm:
             return LayerNorm2d(channels, eps=eps, affine=affine)
         if self.kind == "IN":
             return nn.InstanceNorm2d(channels, eps=eps, momentum=momentum, affine=affine)
-        return nn.BatchNorm2d(channels, eps=eps, momentum=momentum, affine=affine)
+        return BatchNorm2d(channels, eps=eps, momentum=momentum, affine=affine)
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch norm that says what to do where there is nothing to average over.
+
+    Several methods pool the image to a single pixel and normalise that. Of one image, each channel then has one value,
+    which has no variance; torch's own message is about that value, not about the batch.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H, W). Raises ValueError in training if N, H and W are all 1."""
+        n, _, h, w = x.shape
+        if self.training and n == 1 and h == 1 and w == 1:  # not n == h == w == 1, which would tie their symbols
+            raise ValueError(
+                f"this network needs two images or more per process in training: a batch norm of {self.num_features} channels "
+                f"sees one value per channel in a batch of one image, whose map is one pixel. Use a "
+                f"batch_size of 2 or more, SyncBN on several accelerators, or norm_cfg=dict(type='GN', num_groups=...)"
+            )
+        return super().forward(x)
 
 
 class LayerNorm2d(nn.Module):

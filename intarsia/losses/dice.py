@@ -59,15 +59,19 @@ class DiceLoss(nn.Module):
         wanted = one_per_class(target, num_classes).to(predicted.dtype)  # (N, K, H, W)
         counted = [k for k in range(num_classes) if k != self.ignore_index]
         predicted, wanted = predicted[:, counted].flatten(1), wanted[:, counted].flatten(1)  # (N, K * H * W)
-        overlap = 2 * (predicted * wanted).sum(dim=1)  # (N,)
+        overlap = (predicted * wanted).sum(dim=1)  # (N,)
         if self.naive_dice:
-            dice = (overlap + self.eps) / (predicted.sum(dim=1) + wanted.sum(dim=1) + self.eps)
+            loss = naive_dice_cost(overlap, predicted.sum(dim=1), wanted.sum(dim=1), eps=self.eps)  # (N,)
         else:
-            dice = overlap / (predicted.square().sum(dim=1) + self.eps + wanted.sum(dim=1) + self.eps)
-        loss = 1 - dice  # (N,)
+            loss = 1 - 2 * overlap / (predicted.square().sum(dim=1) + self.eps + wanted.sum(dim=1) + self.eps)  # (N,)
         return loss.sum() if self.reduction == "sum" else loss.mean()
 
     def _probabilities(self, logits: Tensor) -> Tensor:
         if not self.activate:
             return logits
         return logits.sigmoid() if self.use_sigmoid or logits.shape[1] == 1 else logits.softmax(dim=1)
+
+
+def naive_dice_cost(overlap: Tensor, predicted: Tensor, wanted: Tensor, *, eps: float) -> Tensor:
+    """The second form, of the sums of p t, of p, and of t; all of one shape, or of shapes that broadcast."""
+    return 1 - (2 * overlap + eps) / (predicted + wanted + eps)

@@ -66,12 +66,16 @@ class FocalLoss(nn.Module):
         """
         logits = full_precision(logits)
         wanted = one_per_class(target, logits.shape[1])  # (N, K, H, W)
-        cost = F.binary_cross_entropy_with_logits(logits, wanted.to(logits.dtype), reduction="none")
-        wrong = torch.where(wanted, -logits, logits).sigmoid()  # (N, K, H, W), 1 - q
-        alpha = self.alpha.to(logits.dtype)
-        cost = cost * wrong.pow(self.gamma) * torch.where(wanted, alpha, 1 - alpha)
+        cost = focal_cost(logits, wanted, gamma=self.gamma, alpha=self.alpha.to(logits.dtype))
         if self.class_weight is not None:
             cost = cost * self.class_weight.to(logits.dtype)
         counted = target != self.ignore_index if weight is None else (target != self.ignore_index) * weight
         cost = cost * counted.unsqueeze(1)  # (N, K, H, W)
         return cost.sum() if self.reduction == "sum" else cost.mean()
+
+
+def focal_cost(logits: Tensor, wanted: Tensor, *, gamma: float, alpha: Tensor) -> Tensor:
+    """What each decision costs: logits of any shape, wanted answers of the same shape (bool) -> the same shape."""
+    cost = F.binary_cross_entropy_with_logits(logits, wanted.to(logits.dtype), reduction="none")
+    wrong = torch.where(wanted, -logits, logits).sigmoid()  # 1 - q
+    return cost * wrong.pow(gamma) * torch.where(wanted, alpha, 1 - alpha)

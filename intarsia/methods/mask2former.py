@@ -7,27 +7,29 @@ Deviations: the deformable attention is plain PyTorch (`layers/deformable_attent
 
 Published scores (MMSegmentation, single scale): Cityscapes 83.65 (Swin-L, 90k), ADE20K 56.01 (Swin-L, 640 x 640, 160k).
 
-Shape letters: N images, C channels of the decoder, Q queries, K classes, h_i, w_i height and width of level i, finest
-    first, S_i = h_i * w_i its positions, M heads.
+Shape letters: N images, C channels of the decoder, E of the masks, Q queries, K classes, h_i, w_i height and width of
+    level i, finest first, S_i = h_i * w_i its positions, S those of the three coarse levels, M heads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from intarsia.contracts import Size
+from intarsia.contracts import Queries, Size
 from intarsia.layers.activation import RELU
-from intarsia.layers.conv import ConvNormAct
-from intarsia.layers.cross_attention import Attention
+from intarsia.layers.conv import ConvNormAct, initialise_by_fan_in
+from intarsia.layers.cross_attention import Attention, initialise_matrices
 from intarsia.layers.deformable_attention import DeformableAttention
 from intarsia.layers.feed_forward import FeedForward
-from intarsia.layers.levels import resize
+from intarsia.layers.levels import paired_levels, resize
 from intarsia.layers.norm import Norm
 from intarsia.layers.positions import sine_positions
 
+GROUP_NORM = Norm("GN", num_groups=32)
 NUM_SCALES = 3
 """Levels that the encoder mixes and the queries look at in turn; the finest level only makes the masks sharp."""
 
@@ -63,14 +65,15 @@ class PixelDecoder(nn.Module):
         self,
         in_channels: Sequence[int],
         channels: int,
+        mask_channels: int,
         *,
         num_layers: int,
         num_heads: int,
         num_points: int,
         hidden: int,
+        norm: Norm,
     ) -> None:
         super().__init__()
-        norm = Norm("GN", num_groups=32)
         finest, *coarse = in_channels
         self.input_convs = nn.ModuleList(
             ConvNormAct(width, channels, 1, bias=True, norm=norm, activation=None) for width in reversed(coarse)
@@ -84,10 +87,11 @@ class PixelDecoder(nn.Module):
         self.level_encoding = nn.Embedding(NUM_SCALES, channels)
         self.lateral_convs = nn.ModuleList([ConvNormAct(finest, channels, 1, norm=norm, activation=None)])
         self.output_convs = nn.ModuleList([ConvNormAct(channels, channels, 3, padding=1, norm=norm)])
-        self.mask_feature = nn.Conv2d(channels, channels, 1)
+        self.mask_feature = nn.Conv2d(channels, mask_channels, 1)
+        self._initialise()
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Four levels, finest first -> mask features (N, C, h_0, w_0), and the three mixed levels, coarsest first."""
+        """Four levels, finest first -> mask features (N, E, h_0, w_0), and the three mixed levels, coarsest first."""
         finest, *coarse = features
         maps = [conv(x) for conv, x in zip(self.input_convs, reversed(coarse), strict=True)]  # coarsest first
         sizes = [(x.shape[2], x.shape[3]) for x in maps]
@@ -108,6 +112,14 @@ class PixelDecoder(nn.Module):
         fine = self.lateral_convs[0](finest) + resize(mixed[-1], finest.shape[2:])
         return self.mask_feature(self.output_convs[0](fine)), mixed
 
+    def _initialise(self) -> None:
+        for conv in self.modules():
+            if isinstance(conv, nn.Conv2d):
+                initialise_by_fan_in(conv)
+        initialise_matrices(self.input_convs)
+        for layer in cast("Iterable[EncoderLayer]", self.encoder.layers):
+            initialise_matrices(layer.ffn)
+
 
 class DecoderLayer(nn.Module):
     """Masked cross-attention, then self-attention, then the perceptron (figure 2, right)."""
@@ -118,14 +130,15 @@ class DecoderLayer(nn.Module):
         self.cross_attn = Attention(channels, num_heads, dropout=dropout)
         self.ffn = FeedForward(channels, hidden, activation=RELU, dropout=dropout)
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(3))
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, query: Tensor, place: Tensor, memory: Tensor, positions: Tensor, visible: Tensor) -> Tensor:
         """Queries (N, Q, C) with their learned places (Q, C), one level (N, S_i, C) with positions (S_i, C), and what
         each query may see (N, 1, Q, S_i) -> (N, Q, C).
         """
         seen = self.cross_attn(query + place, memory + positions, memory, mask=visible)
-        query = self.norms[0](query + seen)
-        query = self.norms[1](query + self.self_attn(query + place, query + place, query))
+        query = self.norms[0](query + self.dropout(seen))
+        query = self.norms[1](query + self.dropout(self.self_attn(query + place, query + place, query)))
         out: Tensor = self.norms[2](query + self.ffn(query))
         return out
 
@@ -142,8 +155,13 @@ class Decoder(nn.Module):
 class Mask2FormerHead(nn.Module):
     """Pixel decoder, transformer decoder, and for every query a class and a mask.
 
-    in_channels, in_index: four levels, finest first. channels: of pixel decoder and queries.
-    num_queries: masks looked for. num_layers: of the decoder, which goes through the three coarse levels in turn.
+    in_channels, in_index: four levels, finest first. channels: of pixel decoder and queries. mask_channels: of the
+    space in which a query and the pixels of its mask meet. num_queries: masks looked for.
+    num_heads, num_layers, hidden, dropout: of the transformer decoder, whose layers take the three coarse levels in
+    turn. encoder_layers, encoder_heads, encoder_points, encoder_hidden: of the pixel decoder's deformable encoder.
+    norm: of the pixel decoder.
+
+    Weights start as the original code draws them: convolutions by their fan-in, matrices of the transformers by both.
     """
 
     def __init__(
@@ -153,28 +171,32 @@ class Mask2FormerHead(nn.Module):
         num_classes: int,
         in_index: Sequence[int] = (0, 1, 2, 3),
         channels: int = 256,
+        mask_channels: int = 256,
         num_queries: int = 100,
         num_heads: int = 8,
         num_layers: int = 9,
         hidden: int = 2048,
         dropout: float = 0.0,
         encoder_layers: int = 6,
-        encoder_hidden: int = 1024,
+        encoder_heads: int = 8,
         encoder_points: int = 4,
-        align_corners: bool = False,
+        encoder_hidden: int = 1024,
+        norm: Norm = GROUP_NORM,
     ) -> None:
         super().__init__()
-        self.in_channels = tuple(in_channels)
-        self.in_index = tuple(in_index)
+        self.in_index, self.in_channels = paired_levels("Mask2FormerHead", in_index, in_channels)
+        if len(self.in_index) != NUM_SCALES + 1:
+            raise ValueError(f"Mask2FormerHead reads {NUM_SCALES + 1} levels; got in_index={in_index}")
         self.num_classes = num_classes
-        self.align_corners = align_corners
         self.pixel_decoder = PixelDecoder(
             in_channels,
             channels,
+            mask_channels,
             num_layers=encoder_layers,
-            num_heads=num_heads,
+            num_heads=encoder_heads,
             num_points=encoder_points,
             hidden=encoder_hidden,
+            norm=norm,
         )
         self.transformer_decoder = Decoder(
             [DecoderLayer(channels, num_heads=num_heads, hidden=hidden, dropout=dropout) for _ in range(num_layers)],
@@ -189,12 +211,13 @@ class Mask2FormerHead(nn.Module):
             nn.ReLU(inplace=True),
             nn.Linear(channels, channels),
             nn.ReLU(inplace=True),
-            nn.Linear(channels, channels),
+            nn.Linear(channels, mask_channels),
         )
+        initialise_matrices(self.transformer_decoder)
 
-    def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Feature maps -> for the learned queries and after every layer: class logits (N, Q, K + 1), the last class
-        meaning "nothing", and mask logits (N, Q, h_0, w_0).
+    def forward(self, features: Sequence[Tensor]) -> tuple[Queries, ...]:
+        """Feature maps -> class logits (N, Q, K + 1) and mask logits (N, Q, h_0, w_0), first of the learned queries
+        and then after every layer.
         """
         pixels, levels = self.pixel_decoder([features[i] for i in self.in_index])
         memories, positions = [], []
@@ -202,22 +225,19 @@ class Mask2FormerHead(nn.Module):
             memories.append(x.flatten(2).transpose(1, 2) + self.level_embed.weight[level])  # (N, S_i, C)
             positions.append(sine_positions(x.shape[2], x.shape[3], x.shape[1], like=x))  # (S_i, C)
         query = self.query_feat.weight.expand(pixels.shape[0], -1, -1)  # (N, Q, C)
-        classes, masks = [], []
+        found = [self._read(query, pixels)]
         for i, layer in enumerate(self.transformer_decoder.layers):
-            scores, mask = self._read(query, pixels)
-            classes.append(scores)
-            masks.append(mask)
             level = i % NUM_SCALES
-            visible = _visible(mask, levels[level].shape[2:])
+            visible = _visible(found[-1].masks, levels[level].shape[2:])
             query = layer(query, self.query_embed.weight, memories[level], positions[level], visible)
-        scores, mask = self._read(query, pixels)
-        return [*classes, scores], [*masks, mask]
+            found.append(self._read(query, pixels))
+        return tuple(found)
 
-    def _read(self, query: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Class logits (N, Q, K + 1) and mask logits (N, Q, h_0, w_0) of queries as they are now."""
+    def _read(self, query: Tensor, pixels: Tensor) -> Queries:
+        """What queries (N, Q, C), as they are now, say of the pixels (N, E, h_0, w_0)."""
         query = self.transformer_decoder.post_norm(query)
-        mask = torch.einsum("nqc,nchw->nqhw", self.mask_embed(query), pixels)
-        return self.cls_embed(query), mask
+        masks = torch.einsum("nqe,nehw->nqhw", self.mask_embed(query), pixels)
+        return Queries(self.cls_embed(query), masks)
 
 
 def _visible(mask: Tensor, size: Sequence[int]) -> Tensor:

@@ -5,9 +5,10 @@ Paper: Xie et al., SegFormer: Simple and Efficient Design for Semantic Segmentat
 Original code: https://github.com/NVlabs/SegFormer
 
 Deviations, shared with OpenMMLab's published weights: each level's projection has its own norm and activation,
-where the paper's is linear. And one of ours that moves no number: the fusing 1 x 1 convolution is applied to each
-level before it is resized. Resizing treats channels alike and the convolution treats pixels alike, so the order
-does not matter, but the large concatenation of all levels at the finest size is never made.
+where the paper's is linear (`linear_projection`, as in the weights of Hugging Face). And one of ours that moves no
+number: the fusing 1 x 1 convolution is applied to each level before it is resized. Resizing treats channels alike and
+the convolution treats pixels alike, so the order does not matter, but the large concatenation of all levels at the
+finest size is never made.
 
 Published scores, single scale (flipped and multi-scale), mIoU:
     ADE20K 512x512, 160k steps        B0 37.41 (38.34)  B1 40.97 (42.54)  B2 45.58 (47.03)
@@ -43,6 +44,7 @@ class SegformerHead(nn.Module):
         dropout_ratio: of channels, before the classifier.
         norm: behind each convolution.
         activation: behind each norm.
+        linear_projection: no norm and no activation behind the levels' projections, only behind their fusion.
         align_corners: how levels are resized here, and logits by those who consume them.
 
     Raises ValueError if `in_index` and `in_channels` differ in length.
@@ -58,6 +60,7 @@ class SegformerHead(nn.Module):
         dropout_ratio: float = 0.1,
         norm: Norm | None = None,
         activation: Activation = RELU,
+        linear_projection: bool = False,
         align_corners: bool = False,
     ) -> None:
         super().__init__()
@@ -67,8 +70,9 @@ class SegformerHead(nn.Module):
         self.align_corners = align_corners
         self.conv_seg = pixel_classifier(channels, num_classes)
         self.dropout = channel_dropout(dropout_ratio)
+        level_norm, level_activation = (None, None) if linear_projection else (norm, activation)
         self.convs = nn.ModuleList(
-            ConvNormAct(width, channels, 1, norm=norm, activation=activation) for width in self.in_channels
+            ConvNormAct(width, channels, 1, norm=level_norm, activation=level_activation) for width in self.in_channels
         )
         self.fusion_conv = ConvNormAct(channels * len(self.in_channels), channels, 1, norm=norm, activation=activation)
 

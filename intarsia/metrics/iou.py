@@ -6,35 +6,56 @@ With true positives TP, false positives FP and false negatives FN of a class:
     Dice  2 TP / (2 TP + FP + FN)     Fscore  (1 + b^2) P R / (b^2 P + R)     aAcc  correct pixels / labelled pixels
 
 A ratio with nothing below the line is nan: the class is not there to be scored. Means are over the classes that are.
+
+Beyond these there are, each in a file of its own: the IoU near contours (boundary.py), the distribution over images
+(per_image.py), intervals of the mIoU (bootstrap.py), the calibration error (calibration.py), and agreement.py.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from intarsia.contracts import IGNORE_INDEX, ClassScore, Report
+from intarsia.metrics.agreement import class_groups, cohens_kappa, frequency_weighted_iou, group_iou
+from intarsia.metrics.bootstrap import ImageBootstrap
+from intarsia.metrics.boundary import BoundaryCounter
+from intarsia.metrics.calibration import Calibration
 from intarsia.metrics.confusion import confusion_matrix
+from intarsia.metrics.per_image import ImageScores
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "mIoU": ("IoU", "Acc"),
     "mDice": ("Dice", "Acc"),
     "mFscore": ("Fscore", "Precision", "Recall"),
+    "mBoundaryIoU": ("BoundaryIoU",),
+    "fwIoU": (),
+    "kappa": (),
+    "imageIoU": (),
+    "interval": (),
+    "ECE": (),
 }
-"""What each entry of `metrics` asks for."""
+"""What each entry of `metrics` asks for: scores of every class, with their mean; or one number, or a few."""
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""Of the distribution over images: "imageIoU_q05" to "imageIoU_q95"."""
 
 
 class IoUMetric:
     """A running confusion matrix and the scores that follow from it. Memory does not grow with the images.
 
     num_classes: K; 1 means one foreground: labels and predictions are 0 and 1, and the background is scored beside it.
-    classes: names, K of them. metrics: any of "mIoU", "mDice", "mFscore". beta: weight of the recall in the F-score.
+    classes: names, K of them. metrics: any of `FAMILIES`. beta: weight of the recall in the F-score.
     nan_to_num: value that stands for a class that is not there, in the means too; None leaves it out.
+    groups: name -> classes that are scored as if they were one, "IoU(name)" in the summary.
 
     With two classes, or one foreground, the summary also holds "IoU(name)" of the foreground.
+
+    boundary, distribution, bootstrap, calibration: the counters of "mBoundaryIoU", "imageIoU", "interval" and "ECE",
+    None where they were not asked for.
     """
 
     def __init__(
@@ -46,6 +67,7 @@ class IoUMetric:
         metrics: Sequence[str] = ("mIoU",),
         beta: float = 1.0,
         nan_to_num: float | None = None,
+        groups: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         names = tuple(classes) if classes is not None else tuple(f"class {i}" for i in range(num_classes))
         if len(names) != num_classes:
@@ -57,33 +79,73 @@ class IoUMetric:
                 raise ValueError(f"unknown metric {name!r}; known: {', '.join(FAMILIES)}")
         self.classes = names
         self.ignore_index = ignore_index
+        self.metrics = tuple(metrics)
+        self.groups = class_groups(groups or {}, names)
         self.scores = tuple(dict.fromkeys(score for name in metrics for score in FAMILIES[name]))
         self.beta = beta
         self.nan_to_num = nan_to_num
         self.images = 0
         self.matrix = torch.zeros(len(names), len(names), dtype=torch.int64)
+        count = len(names)
+        self.boundary = BoundaryCounter(count, ignore_index=ignore_index) if "mBoundaryIoU" in metrics else None
+        self.distribution = ImageScores(count, ignore_index=ignore_index) if "imageIoU" in metrics else None
+        self.bootstrap = ImageBootstrap(count, ignore_index=ignore_index) if "interval" in metrics else None
+        self.calibration = Calibration(ignore_index=ignore_index) if "ECE" in metrics else None
 
-    def update(self, prediction: Tensor, label: Tensor) -> None:
-        """Count one image: prediction and label (H, W) class indices. The counts live on the prediction's device."""
+    @property
+    def needs_confidence(self) -> bool:
+        """Whether `update` must be told how sure the network was."""
+        return self.calibration is not None
+
+    def update(self, prediction: Tensor, label: Tensor, confidence: Tensor | None = None) -> None:
+        """Count one image: prediction and label (H, W) class indices. The counts live on the prediction's device.
+
+        confidence: (H, W), the probability of each predicted class. Raises ValueError if it is needed and missing.
+        """
         found = confusion_matrix(prediction, label, len(self.classes), self.ignore_index)
         self.matrix = self.matrix.to(found.device).add_(found)
         self.images += 1
+        if self.boundary is not None:
+            self.boundary.update(prediction, label)
+        if self.distribution is not None:
+            self.distribution.add(found)
+        if self.bootstrap is not None:
+            self.bootstrap.add(found)
+        if self.calibration is not None:
+            if confidence is None:
+                raise ValueError('the metric "ECE" needs the confidence of every pixel beside its label')
+            self.calibration.update(prediction, label, confidence)
 
     def state(self) -> Tensor:
-        """(1 + K * K) int64: the number of images, then the confusion matrix. States of several processes add up."""
-        images = torch.tensor([self.images], dtype=torch.int64, device=self.matrix.device)
-        return torch.cat([images, self.matrix.flatten()])
+        """(1 + K * K + ...) int64: the number of images, the confusion matrix, and what the other counters hold.
+
+        States of several processes add up.
+        """
+        device = self.matrix.device
+        images = torch.tensor([self.images], dtype=torch.int64, device=device)
+        return torch.cat([images, self.matrix.flatten(), *(part.state().to(device) for part in self._counters())])
 
     def load_state(self, state: Tensor) -> None:
         """Go on from what `state` gave."""
-        self.images = int(state[0])
-        self.matrix = state[1:].view_as(self.matrix).clone()
+        counters = self._counters()
+        sizes = [1, self.matrix.numel(), *(part.state().numel() for part in counters)]
+        images, matrix, *others = state.split(sizes)
+        self.images = int(images)
+        self.matrix = matrix.view_as(self.matrix).clone()
+        for part, values in zip(counters, others, strict=True):
+            part.load_state(values)
+
+    def _counters(self) -> list[BoundaryCounter | ImageScores | ImageBootstrap | Calibration]:
+        parts = (self.boundary, self.distribution, self.bootstrap, self.calibration)
+        return [part for part in parts if part is not None]
 
     def report(self) -> Report:
         """All scores of what was counted so far. Raises ValueError if no image was."""
         if self.images == 0:
             raise ValueError("nothing to report: no image was evaluated")
         table = class_scores(self.matrix, beta=self.beta)
+        if self.boundary is not None:
+            table["BoundaryIoU"] = self.boundary.scores()
         if self.nan_to_num is not None:
             table = {name: values.nan_to_num(nan=self.nan_to_num) for name, values in table.items()}
         matrix = self.matrix.cpu()
@@ -94,6 +156,7 @@ class IoUMetric:
             summary[f"m{score}"] = float(table[score].nanmean())
         if len(self.classes) == 2:
             summary[f"IoU({self.classes[1]})"] = float(table["IoU"][1])
+        summary |= self._numbers(matrix)
         return Report(
             summary=summary,
             classes=tuple(
@@ -103,6 +166,22 @@ class IoUMetric:
             absent=tuple(name for name, count in zip(self.classes, labelled, strict=True) if count == 0),
             images=self.images,
         )
+
+    def _numbers(self, matrix: Tensor) -> dict[str, float]:
+        """The scores that no class has."""
+        numbers: dict[str, float] = {}
+        if "fwIoU" in self.metrics:
+            numbers["fwIoU"] = frequency_weighted_iou(matrix)
+        if "kappa" in self.metrics:
+            numbers["kappa"] = cohens_kappa(matrix)
+        if self.distribution is not None:
+            numbers["imageIoU"] = self.distribution.mean()
+            numbers |= {f"imageIoU_q{100 * q:02.0f}": self.distribution.quantile(q) for q in QUANTILES}
+        if self.bootstrap is not None:
+            numbers["mIoU_low"], numbers["mIoU_high"] = self.bootstrap.interval()
+        if self.calibration is not None:
+            numbers["ECE"] = self.calibration.reliability().error
+        return numbers | {f"IoU({name})": group_iou(matrix, members) for name, members in self.groups.items()}
 
 
 def class_scores(matrix: Tensor, *, beta: float = 1.0) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from intarsia.contracts import Backbone, FeatureSpec, Head, Neck, PointLogits, StagedHead
+from intarsia.contracts import Backbone, FeatureSpec, Head, Neck, PointLogits, QueryHead, StagedHead
 
 
 def source_of_levels(backbone: Backbone, neck: Neck | None) -> tuple[str, tuple[FeatureSpec, ...]]:
@@ -45,7 +45,7 @@ def training_outputs(
     return {name: head(features, *before)}
 
 
-def check_head(name: str, head: Head, giver: str, features: Sequence[FeatureSpec]) -> None:
+def check_head(name: str, head: Head | QueryHead, giver: str, features: Sequence[FeatureSpec]) -> None:
     """Raises ValueError, naming both sides, unless every level that `head` reads exists with the channels it expects.
 
     name: what the head is called in the config. giver: who gives `features`, for the message.

@@ -12,6 +12,7 @@ from intarsia.recipes.published import Config, loops, preprocessor
 
 LARGEST_CROP = 512
 SMALLEST_CROP = 64
+MASK_CLASSIFIERS = ("MaskFormerHead", "Mask2FormerHead")
 
 
 def default_crop(image_size: tuple[int, int]) -> tuple[int, int]:
@@ -80,6 +81,8 @@ def fit_heads(model: Config, num_classes: int, ignore_index: int) -> Config:
 
     One class is one logit with a sigmoid and a threshold at one half. Weights per class are dropped when their number
     no longer fits.
+
+    Raises ValueError for one class in a head that classifies masks: it has no single logit.
     """
     changed = dict(model)
     for key in ("decode_head", "auxiliary_head"):
@@ -94,6 +97,8 @@ def fit_heads(model: Config, num_classes: int, ignore_index: int) -> Config:
 
 
 def _fit_head(head: Config, num_classes: int, ignore_index: int) -> Config:
+    if str(head.get("type")).rpartition(".")[2] in MASK_CLASSIFIERS:
+        return _fit_mask_classifier(head, num_classes, ignore_index)
     fitted = {key: value for key, value in head.items() if key not in ("out_channels", "threshold")}
     fitted |= {"num_classes": num_classes, "ignore_index": ignore_index}
     given = head.get("loss_decode", {"type": "CrossEntropyLoss"})
@@ -104,6 +109,20 @@ def _fit_head(head: Config, num_classes: int, ignore_index: int) -> Config:
         if num_classes == 1 and loss.get("type") == "CrossEntropyLoss":
             loss["use_sigmoid"] = True
     fitted["loss_decode"] = losses if isinstance(given, list | tuple) else losses[0]
+    return fitted
+
+
+def _fit_mask_classifier(head: Config, num_classes: int, ignore_index: int) -> Config:
+    """Its classes are weighed in loss_cls, with one more weight for masks of nothing; out_channels is a width."""
+    if num_classes == 1:
+        raise ValueError(
+            f"{head['type']} tells several classes apart, and the data have one; make the background a class of its "
+            "own in the data description (classes: [background, ...])"
+        )
+    fitted = {**head, "num_classes": num_classes, "ignore_index": ignore_index}
+    weights = head.get("loss_cls", {}).get("class_weight")
+    if weights and len(weights) != num_classes + 1:
+        fitted["loss_cls"] = {**head["loss_cls"], "class_weight": [1.0] * num_classes + [weights[-1]]}
     return fitted
 
 

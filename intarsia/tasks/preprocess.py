@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from intarsia.contracts import Size
+from intarsia.contracts import Batch, Size
 from intarsia.spec import PreprocessSpec
 
 
@@ -59,6 +59,17 @@ class Preprocess(nn.Module):
         x = images.flip(1) if self.spec.channel_order == "bgr" else images
         x = (x.to(torch.promote_types(x.dtype, self.mean.dtype)) - self.mean) / self.std  # (N, C, H, W)
         return self._pad(x, sizes, self.padded_size(images.shape[-2:], train=train), self.spec.pad_value)
+
+    def training_inputs(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Network input (N, C, H', W') and labels (N, H', W') of a batch, padded alike.
+
+        Raises ValueError if the batch has no labels of its images' size.
+        """
+        if not isinstance(batch.labels, Tensor):
+            found = "none" if batch.labels is None else "labels of their own sizes"
+            raise ValueError(f"training needs labels of the images' size; this batch has {found}")
+        images = self(batch.images, batch.sizes, train=True)
+        return images, self.labels(batch.labels, batch.sizes, train=True)
 
     def labels(self, labels: Tensor, sizes: Sequence[Size], *, train: bool) -> Tensor:
         """Labels (N, H, W) of any integer dtype -> (N, H', W') in int64, padded like the images."""

@@ -103,11 +103,7 @@ class SemanticSegmentation(nn.Module):
 
         Raises ValueError if the batch has no labels of its images' size.
         """
-        if not isinstance(batch.labels, Tensor):
-            found = "none" if batch.labels is None else "labels of their own sizes"
-            raise ValueError(f"training needs labels of the images' size; this batch has {found}")
-        images = self.preprocess(batch.images, batch.sizes, train=True)  # (N, C, H, W)
-        labels = self.preprocess.labels(batch.labels, batch.sizes, train=True)  # (N, H, W)
+        images, labels = self.preprocess.training_inputs(batch)  # (N, C, H, W), (N, H, W)
         outputs = self.model.training_outputs(images)
         return [
             term
@@ -120,6 +116,10 @@ class SemanticSegmentation(nn.Module):
     def logits(self, images: Tensor, sizes: Sequence[Size]) -> Tensor:
         """Stored images (N, C, H, W) of unpadded `sizes` -> the decode head's logits (N, K, h, w)."""
         return self.model(self.preprocess(images, sizes, train=False))
+
+    def compile_training(self) -> None:
+        """Let torch.compile make what `training_terms` computes of the network faster."""
+        self.model.training_outputs = torch.compile(self.model.training_outputs)  # type: ignore[method-assign]
 
     def loss_on(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The weighted losses of the final head, summed, on logits (N, K, h, w) and labels (N, H, W); a scalar."""

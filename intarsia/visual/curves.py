@@ -48,7 +48,7 @@ def _draw(figure: Figure, records: Records, title: str) -> None:
     scores = figure.add_subplot(grid[:, 1])
     rate.sharex(loss)
     for axes, name in ((loss, "Loss"), (rate, "Learning rate"), (scores, "Validation")):
-        _style(axes, name)
+        style(axes, name)
     loss.tick_params(labelbottom=False)
     rate.set_xlabel("step", color=FAINT, fontsize=9)
     scores.set_xlabel("step", color=FAINT, fontsize=9)
@@ -63,7 +63,8 @@ def _draw(figure: Figure, records: Records, title: str) -> None:
         figure.suptitle(title, x=0.012, ha="left", color=INK, fontsize=12)
 
 
-def _style(axes: Axes, title: str) -> None:
+def style(axes: Axes, title: str) -> None:
+    """The look of all plots: a title at the left, a faint grid, whole steps."""
     from matplotlib.ticker import MaxNLocator
 
     axes.set_title(title, loc="left", color=INK, fontsize=10.5, pad=8)
@@ -96,7 +97,7 @@ def _names(records: Records) -> list[str]:
 
 
 def _draw_losses(axes: Axes, records: Records) -> None:
-    terms = [name for name in _names(records) if "loss" in name and not name.startswith("val/")]
+    terms = [name for name in _names(records) if "loss" in name and not name.startswith(("val/", "fit/"))]
     if len(terms) == 2 and "loss" in terms:
         terms = ["loss"]  # a single term is the whole
     drawn = []
@@ -147,6 +148,12 @@ def _draw_scores(axes: Axes, records: Records) -> None:
         axes.plot(
             steps, 100 * values, color=colour, linewidth=2.0 if strong else 1.2, alpha=1.0 if strong else 0.75,
             marker="o", markersize=4.5 if strong else 3, label=name.removeprefix("val/"), zorder=3 if strong else 2,
+        )  # fmt: skip
+    steps, values = series(records, main.replace("val/", "fit/"))
+    if len(values):
+        axes.plot(
+            steps, 100 * values, color=COLOURS[0], linewidth=1.2, linestyle=":", marker="o", markersize=3,
+            label=f"{main.removeprefix('val/')} on training images",
         )  # fmt: skip
     steps, values = series(records, main)
     if len(values):

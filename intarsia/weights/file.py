@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 KEY = "intarsia"
 SUFFIX = ".safetensors"
 SHOWN = 8
-"""Names listed in a message before "and n more"."""
+"""Lines for names in a message."""
 
 _CLASSIFIERS = ("conv_seg", "cls", "pred", "classif")
 
@@ -77,7 +77,7 @@ def save_weights(path: Path, state: Mapping[str, Tensor], meta: WeightsMeta) -> 
 
 def read_meta(path: Path | str) -> WeightsMeta:
     """The description inside a weights file, without loading a tensor. Raises ValueError where there is none."""
-    metadata = _header(Path(path)).get("__metadata__", {})
+    metadata = read_header(Path(path)).get("__metadata__", {})
     if KEY not in metadata:
         raise ValueError(
             f"{path} holds tensors but no description of the model: it was not written by Intarsia. "
@@ -86,9 +86,9 @@ def read_meta(path: Path | str) -> WeightsMeta:
     return WeightsMeta.from_json(metadata[KEY])
 
 
-def _header(path: Path) -> dict[str, Any]:
+def read_header(path: Path) -> dict[str, Any]:
     """The JSON object at the front of a safetensors file, checked against the file's size."""
-    _must_exist(path)
+    must_exist(path)
     size = path.stat().st_size
     with open(path, "rb") as file:
         front = file.read(8)
@@ -106,24 +106,39 @@ def _header(path: Path) -> dict[str, Any]:
 
 
 def load_state(path: Path | str) -> dict[str, Tensor]:
-    """All tensors of a file by name, on the CPU.
+    """All tensors of a file under our names, on the CPU: see `read_state`."""
+    return read_state(path)[0]
+
+
+def read_state(path: Path | str) -> tuple[dict[str, Tensor], list[str]]:
+    """All tensors of a file under our names, on the CPU, and what was done to the names, in words.
 
     Understands .safetensors, and checkpoints written by torch.save (.pth, .pt), which are read without running code:
-    their "state_dict" (or "model") entry, or the file itself if it is a plain dict of tensors.
+    their "state_dict" (or "model") entry, or the file itself if it is a plain dict of tensors. Names of
+    MMSegmentation's past and of other libraries become today's; names that nobody knows stay as they are.
     """
     path = Path(path)
-    _must_exist(path)
+    must_exist(path)
     if path.suffix == SUFFIX:
         from safetensors.torch import load_file
 
-        _header(path)
-        return load_file(path)
-    from intarsia.weights.foreign import read_foreign
+        if KEY in read_header(path).get("__metadata__", {}):
+            return load_file(path), []
+        state = load_file(path)
+    else:
+        from intarsia.weights.foreign import read_foreign
 
-    return read_foreign(path).state
+        state = read_foreign(path).state
+    from intarsia.weights.maps import recognise, translated
+    from intarsia.weights.names_of_old import with_present_names
+
+    state, notes = with_present_names(state)
+    found = recognise(state)
+    return translated(state), [*notes, *([f"names of {found.name} were translated"] if found else [])]
 
 
-def _must_exist(path: Path) -> None:
+def must_exist(path: Path) -> None:
+    """Raises ValueError unless this is a file."""
     if not path.is_file():
         what = "is a folder, not a weights file" if path.is_dir() else "does not exist"
         raise ValueError(f"{path} {what}")
@@ -145,17 +160,29 @@ class LoadReport:
 
     def __str__(self) -> str:
         lines = [f"{len(self.loaded)} tensors loaded"]
+        changed = {name: f": file {list(found)}, model {list(own)}" for name, found, own in self.mismatched}
         for title, names in (
             ("missing in the file, left as they were", self.missing),
             ("in the file but not in the model", self.unexpected),
-            ("of another shape", [f"{name}: file {list(f)}, model {list(m)}" for name, f, m in self.mismatched]),
+            ("of another shape", tuple(changed)),
         ):
             if names:
-                lines.append(f"{len(names)} {title}:\n" + _listed(names))
+                lines.append(f"{len(names)} {title}:")
+                lines += [f"  {line}" for line in grouped(names, changed)]
         counts = self.class_counts()
         if counts is not None:
             lines.append(f"the file was trained for {counts[0]} classes, the model has {counts[1]}")
         return "\n".join(lines)
+
+    def without(self, prefixes: Sequence[str]) -> LoadReport:
+        """The same report, silent about names that begin with one of these."""
+        skipped = tuple(prefixes)
+        return LoadReport(
+            self.loaded,
+            tuple(name for name in self.missing if not name.startswith(skipped)),
+            tuple(name for name in self.unexpected if not name.startswith(skipped)),
+            tuple(entry for entry in self.mismatched if not entry[0].startswith(skipped)),
+        )
 
     def class_counts(self) -> tuple[int, int] | None:
         """Numbers of classes in file and model, where a classifier's shape says that they differ."""
@@ -174,10 +201,21 @@ class WeightsMismatchError(ValueError):
         self.report = report
 
 
-def apply_state(module: nn.Module, state: Mapping[str, Tensor], *, allow_partial: bool = False) -> LoadReport:
+AUXILIARY = ("auxiliary_head.",)
+"""Parts that only training needs: a file may lack them, or have them in vain, when a model is opened to be used."""
+
+
+def apply_state(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    *,
+    allow_partial: bool = False,
+    optional: Sequence[str] = (),
+) -> LoadReport:
     """Copy tensors into a module by name.
 
     allow_partial: take what fits and leave the rest as it is; the report says what that was.
+    optional: beginnings of names that may be missing, unexpected or of another shape all the same, such as `AUXILIARY`.
     Raises WeightsMismatchError if not everything fits, or if, even so, nothing does. The module is then unchanged.
     """
     own = module.state_dict()
@@ -197,15 +235,44 @@ def apply_state(module: nn.Module, state: Mapping[str, Tensor], *, allow_partial
     )
     if not fitting:
         raise WeightsMismatchError(f"not one tensor of the file fits the model\n{report}", report)
-    if not report.complete and not allow_partial:
-        hint = "Load what fits with allow_partial=True (the command line does so when fine-tuning with --weights)"
+    if not allow_partial and not report.without(optional).complete:
+        hint = "To load what fits and start the rest afresh: --allow-partial (in Python: allow_partial=True)"
         raise WeightsMismatchError(f"the weights do not fit the model: {report}\n{hint}", report)
     module.load_state_dict(fitting, strict=False)
     return report
 
 
-def _listed(names: Sequence[str]) -> str:
-    lines = [f"  {name}" for name in names[:SHOWN]]
-    if len(names) > SHOWN:
-        lines.append(f"  and {len(names) - SHOWN} more")
-    return "\n".join(lines)
+def grouped(names: Sequence[str], suffixes: Mapping[str, str] | None = None, lines: int = SHOWN) -> list[str]:
+    """Names in few lines: those of one part together, as "decode_head.convs.*  12 tensors", the largest parts opened.
+
+    suffixes: what is written behind a name that stands alone.
+    """
+    groups = {"": list(names)}
+    while True:
+        opened: dict[str, dict[str, list[str]]] = {}
+        for prefix, members in groups.items():
+            if len(members) > 1:
+                opened[prefix] = _parts(prefix, members)
+        fitting = [prefix for prefix, parts in opened.items() if len(groups) - 1 + len(parts) <= lines or not prefix]
+        if not fitting:
+            break
+        largest = max(fitting, key=lambda prefix: len(groups[prefix]))
+        groups = {
+            name: members
+            for prefix, before in groups.items()
+            for name, members in (opened[prefix].items() if prefix == largest else [(prefix, before)])
+        }
+    shown = [
+        f"{prefix}*  {len(members)} tensors" if len(members) > 1 else members[0] + (suffixes or {}).get(members[0], "")
+        for prefix, members in groups.items()
+    ]
+    return shown if len(shown) <= lines else [*shown[:lines], f"and {len(shown) - lines} more"]
+
+
+def _parts(prefix: str, names: Sequence[str]) -> dict[str, list[str]]:
+    """Names that begin with a prefix, by the longer prefixes that the next component makes; whole names alone."""
+    parts: dict[str, list[str]] = {}
+    for name in names:
+        head, dot, _ = name[len(prefix) :].partition(".")
+        parts.setdefault(prefix + head + dot, []).append(name)
+    return parts

@@ -1,179 +1,190 @@
-"""Reading checkpoints that others wrote with torch.save, without running code from them.
+"""Checkpoints that others wrote with torch.save: which tensors are the model's, and what else the file says.
 
-A pickle is a program that may call any function of any importable module. OpenMMLab's checkpoints need very little of
-that: tensors, ordered dicts, numpy numbers. Beside those they hold objects of the trainer (HistoryBuffer ...), which
-are replaced by inert placeholders: their class is never imported, their constructor never called, their state
-forgotten.
-Nothing outside `_allowed` is ever looked up.
+Nothing of a file is run, and no class of it is imported: see `pickled.py`. What MMSegmentation, mmcls and mmpretrain
+write is known here: `state_dict` and `meta`, the latter of two generations (`CLASSES` and `config`, or `dataset_meta`
+and `cfg`), and the trainer's message hub.
 """
 
 from __future__ import annotations
 
-import collections
-import pickle
-from collections.abc import Callable, Mapping
+import struct
+import tarfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import IO, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
+
+from intarsia.weights.numpy_values import Array
+from intarsia.weights.pickled import Opaque, RefusedPickleError
+from intarsia.weights.torch_files import TensorInfo, TorchFile, open_torch_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _STATE_KEYS = ("state_dict", "model_state_dict", "model")
+_WRAPPERS = ("module.", "_orig_mod.")
+"""What DistributedDataParallel and torch.compile put before every name."""
+
+DEPTH, VALUES = 30, 200_000
+"""Of the plain values that are taken out of a file; deeper and beyond is no description but an attack on memory."""
+
+
+class ForeignFileError(ValueError):
+    """A file that is no checkpoint, is damaged, or is refused."""
+
+
+@dataclass(frozen=True)
+class ForeignCheckpoint:
+    """A checkpoint whose tensors are still in the file.
+
+    tensors: shapes and types by name. meta: what the file says of itself, in plain values. entries: everything that is
+    in the file, by its first names. left_out: classes of objects that were not rebuilt.
+    """
+
+    file: TorchFile
+    tensors: Mapping[str, TensorInfo]
+    meta: Mapping[str, Any]
+    entries: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.file.path
+
+    @property
+    def config_text(self) -> str | None:
+        """The config of the training, as text."""
+        text = self.meta.get("cfg", self.meta.get("config"))
+        return text if isinstance(text, str) and text.strip() else None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; empty if the file does not say them."""
+        return tuple(map(str, self._described("classes", "CLASSES")))
+
+    @property
+    def palette(self) -> tuple[tuple[int, int, int], ...]:
+        """A colour for each class; empty if the file says none."""
+        colours = self._described("palette", "PALETTE")
+        return tuple((int(r), int(g), int(b)) for r, g, b in colours) if len(colours) == len(self.classes) else ()
+
+    def _described(self, key: str, old: str) -> list[Any]:
+        described = self.meta.get("dataset_meta")
+        found = (described if isinstance(described, Mapping) else self.meta).get(key, self.meta.get(old))
+        return found if isinstance(found, list) else []
+
+    @property
+    def step(self) -> int | None:
+        """Optimizer steps of the training."""
+        step = self.meta.get("iter")
+        return step if type(step) is int else None
+
+    def load(self) -> dict[str, Tensor]:
+        """The tensors by name, on the CPU."""
+        try:
+            return self.file.load(self.tensors)
+        except ValueError as error:
+            raise _explained(self.path, error) from error
+
+
+def open_foreign(path: Path | str) -> ForeignCheckpoint:
+    """Open a checkpoint of torch.save, of any version of torch, without reading its tensors.
+
+    Raises ForeignFileError for a file that is none, is damaged, is refused, or holds no tensors by name.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ForeignFileError(f"{path} does not exist")
+    try:
+        file = open_torch_file(path)
+    except (ValueError, LookupError, TypeError, struct.error, tarfile.TarError, MemoryError) as error:
+        raise _explained(path, error) from error
+    content = file.value
+    if not isinstance(content, Mapping):
+        what = f"a whole object of the class {content.kind}" if isinstance(content, Opaque) else type(content).__name__
+        raise ForeignFileError(
+            f"{path} holds {what}; expected a dict of tensors or one with 'state_dict'. Where it was made, save the "
+            "tensors: torch.save(model.state_dict(), FILE)"
+        )
+    key = next((key for key in _STATE_KEYS if isinstance(content.get(key), Mapping)), None)
+    tensors = {str(name): value for name, value in _entries(content if key is None else content[key])}
+    if not tensors:
+        entries = ", ".join(str(name) for name in list(content)[:10])
+        raise ForeignFileError(f"{path} holds no tensors by name; its entries are: {entries}")
+    return ForeignCheckpoint(
+        file,
+        _unwrapped(tensors),
+        {} if key is None else _description(content),
+        tuple(str(name) for name in content),
+        tuple(map(str, file.left_out)),
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class ForeignCheckpoint:
+class ForeignWeights:
     """state: tensors by name. meta: what else the file says in plain values (iterations, classes, palette ...)."""
 
     state: dict[str, Tensor]
     meta: Mapping[str, Any]
 
 
-def read_foreign(path: Path | str) -> ForeignCheckpoint:
-    """Read a checkpoint of torch.save, both the archive format and the one before torch 1.6.
+def read_foreign(path: Path | str) -> ForeignWeights:
+    """Tensors and description of a checkpoint. Raises ForeignFileError, as `open_foreign`."""
+    checkpoint = open_foreign(path)
+    return ForeignWeights(checkpoint.load(), checkpoint.meta)
 
-    Raises ValueError for a file that is none, is damaged, or holds no tensors.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"{path} does not exist")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_RESTRICTED)
-    except (
-        RuntimeError,
-        EOFError,
-        pickle.UnpicklingError,
-        AttributeError,
-        LookupError,
-        TypeError,
-        ValueError,
-    ) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path} is no checkpoint of torch.save, or a damaged one: {reason}") from error
-    if not isinstance(content, Mapping):
-        raise ValueError(
-            f"{path} holds a {type(content).__name__}; expected a dict of tensors or one with 'state_dict'"
+
+def _explained(path: Path, error: BaseException) -> ForeignFileError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if isinstance(error, RefusedPickleError):
+        return ForeignFileError(
+            f"{path} is refused: {reason}. Nothing of it was run, but torch.load would run it: do not open the file "
+            "by other means unless you trust who made it. If that was you, save the tensors alone: "
+            "torch.save(model.state_dict(), FILE)"
         )
-    key = next((key for key in _STATE_KEYS if isinstance(content.get(key), Mapping)), None)
-    entries: Mapping[Any, Any] = content if key is None else content[key]
-    state = {str(name): value for name, value in entries.items() if isinstance(value, Tensor)}
-    if not state:
-        raise ValueError(f"{path} holds no tensors by name; its entries are: {', '.join(map(str, list(content)[:10]))}")
-    if all(name.startswith("module.") for name in state):  # written from inside DistributedDataParallel
-        state = {name.removeprefix("module."): value for name, value in state.items()}
-    meta = {} if key is None else {str(k): plain for k, v in content.items() if k == "meta" and (plain := _plain(v))}
-    return ForeignCheckpoint(state, dict(meta.get("meta", {})))
+    return ForeignFileError(f"{path} is no checkpoint of torch.save, or a damaged one: {reason}")
 
 
-def _plain(value: Any) -> Any:
-    """The value with everything that is no plain data left out."""
-    if isinstance(value, (str, int, float, bool)) or value is None:
+def _entries(values: Mapping[Any, Any]) -> Iterator[tuple[Any, TensorInfo]]:
+    return ((name, value) for name, value in values.items() if isinstance(value, TensorInfo))
+
+
+def _unwrapped(tensors: dict[str, TensorInfo]) -> dict[str, TensorInfo]:
+    for prefix in _WRAPPERS * 2:  # either may be around the other
+        if all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
+    return tensors
+
+
+def _description(content: Mapping[Any, Any]) -> dict[str, Any]:
+    """`meta`, and of the trainer's message hub the best score so far."""
+    budget = [VALUES]
+    meta = _plain(content.get("meta"), DEPTH, budget)
+    found: dict[str, Any] = meta if isinstance(meta, dict) else {}
+    hub = content.get("message_hub")
+    info = hub.get("runtime_info") if isinstance(hub, Mapping) else found.get("hook_msgs")
+    if isinstance(info, Mapping) and "best_score" in info:
+        found.setdefault("best_score", _plain(info["best_score"], DEPTH, budget))
+    return found
+
+
+def _plain(value: Any, depth: int, budget: list[int]) -> Any:
+    """The value with everything that is no plain data left out. budget: how many values may still be taken."""
+    budget[0] -= 1
+    if budget[0] < 0 or depth < 0:
+        return None
+    if isinstance(value, (str, int, float, bool)):
         return value
-    if isinstance(value, np.generic):
-        return value.item()
+    if isinstance(value, Array) and isinstance(value.value, np.ndarray) and value.value.size <= budget[0]:
+        budget[0] -= value.value.size
+        return value.value.tolist()
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items() if not isinstance(v, Placeholder)}
+        items = ((str(key), _plain(item, depth - 1, budget), item) for key, item in list(value.items())[: budget[0]])
+        return {key: plain for key, plain, item in items if plain is not None or item is None}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value if not isinstance(item, Placeholder)]
+        taken = ((_plain(item, depth - 1, budget), item) for item in value[: budget[0]])
+        return [plain for plain, item in taken if plain is not None or item is None]
     return None
-
-
-class Placeholder:
-    """Stands for an object of a class that is not let in. Takes whatever a pickle gives it and forgets it."""
-
-    __slots__ = ()
-
-    def __new__(cls, *args: object, **kwargs: object) -> Placeholder:
-        """Build one, whatever the arguments."""
-        return object.__new__(cls)
-
-    def __init__(self, *args: object, **kwargs: object) -> None: ...
-
-    def __call__(self, *args: object, **kwargs: object) -> Placeholder:
-        """A placeholder for what the call would have given."""
-        return self
-
-    def __setstate__(self, state: object) -> None: ...
-
-    def __setitem__(self, key: object, value: object) -> None: ...
-
-    def append(self, item: object) -> None:
-        """Forget the item."""
-
-    def extend(self, items: object) -> None:
-        """Forget the items."""
-
-
-class _Call:
-    """A function as a thing that can be called and not be changed: a pickle may try to set attributes on it."""
-
-    __slots__ = ("__function",)
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.__function = function
-
-    def __call__(self, *args: Any) -> Any:
-        return self.__function(*args)
-
-    def __setstate__(self, state: object) -> None:
-        raise pickle.UnpicklingError("the file tries to change a function")
-
-
-def _numpy_scalar(dtype: Any, data: Any = None) -> Any:
-    """A numpy number from its dtype and bytes."""
-    if not isinstance(dtype, np.dtype) or dtype.hasobject or not isinstance(data, (bytes, str)):
-        return Placeholder()
-    raw = data.encode("latin1") if isinstance(data, str) else data
-    return np.frombuffer(raw, dtype=dtype, count=1)[0]
-
-
-def _numpy_dtype(name: Any, *_: Any) -> Any:
-    return np.dtype(name) if isinstance(name, str) and "O" not in name else Placeholder()
-
-
-def _encode(text: Any, encoding: Any = "latin1") -> Any:
-    """How protocol 2 writes bytes: codecs.encode(text, "latin1"); other codecs are not needed."""
-    return text.encode("latin1") if isinstance(text, str) and encoding in ("latin1", "latin-1") else Placeholder()
-
-
-def _allowed() -> dict[tuple[str, str], Any]:
-    from torch import _utils
-
-    functions: dict[tuple[str, str], Callable[..., Any]] = {("_codecs", "encode"): _encode}
-    for name in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter"):
-        functions["torch._utils", name] = getattr(_utils, name)
-    for module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray"):
-        functions[module, "scalar"] = _numpy_scalar
-        functions[module, "dtype"] = _numpy_dtype
-    table: dict[tuple[str, str], Any] = {key: _Call(function) for key, function in functions.items()}
-    table["collections", "OrderedDict"] = collections.OrderedDict
-    table["torch", "Size"] = torch.Size
-    table["torch", "device"] = torch.device
-    for builtins in ("builtins", "__builtin__"):
-        for kind in (set, frozenset, list, dict, tuple, int, float, bool, complex, bytearray, slice):
-            table[builtins, kind.__name__] = kind
-    for name, value in vars(torch).items():
-        if isinstance(value, torch.dtype):
-            table["torch", name] = value
-    return table
-
-
-class _Unpickler(pickle.Unpickler):
-    """Finds what `_allowed` lists, and a fresh placeholder class for everything else."""
-
-    _table = _allowed()
-
-    def find_class(self, module: str, name: str) -> Any:
-        found = self._table.get((module, name))
-        return found if found is not None else type(name.rsplit(".", 1)[-1], (Placeholder,), {"__slots__": ()})
-
-
-def _load(file: IO[bytes], **options: Any) -> Any:
-    return _Unpickler(file, **options).load()
-
-
-_RESTRICTED = SimpleNamespace(Unpickler=_Unpickler, load=_load, __name__="intarsia.weights.foreign")
-"""What torch.load takes for the pickle module."""

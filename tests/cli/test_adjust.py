@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from intarsia import recipes
-from intarsia.cli.adjust import Pace, Wishes, length_settings, settings_for, with_data
+from intarsia.cli.adjust import Pace, Wishes, images_per_step, length_settings, settings_for, with_data
 from intarsia.config.check import check
 from intarsia.config.reader import Config
 from intarsia.data.description import DataDescription, FolderSplit, ShareSplit
@@ -25,7 +25,7 @@ def config(name: str = SEGFORMER) -> Config:
 def applied(wishes: Wishes, *, devices: int = 1, base: Config | None = None) -> dict[str, Any]:
     start = base or config()
     changed = start.override(settings_for(start, wishes, devices=devices))
-    batch = changed.values["train_dataloader"]["batch_size"] * devices
+    batch = images_per_step(changed.values, devices)
     return changed.override(length_settings(changed, wishes, PACE, batch=batch)).values
 
 
@@ -37,6 +37,64 @@ def test_batch_is_the_total() -> None:
     assert applied(Wishes(batch=12), devices=4)["train_dataloader"]["batch_size"] == 3
     with pytest.raises(ValueError, match="multiple of 4"):
         applied(Wishes(batch=10), devices=4)
+
+
+def shared(values: dict[str, Any]) -> tuple[int, int | None]:
+    """Images per device and part, and in total where parts are accumulated."""
+    return values["train_dataloader"]["batch_size"], values.get("intarsia", {}).get("total_batch")
+
+
+@pytest.mark.parametrize(
+    ("wishes", "devices", "expected"),
+    [
+        (Wishes(batch=12), 4, (3, None)),
+        (Wishes(batch=16, accumulate=4), 2, (2, 16)),
+        (Wishes(accumulate=4), 2, (2, 16)),
+        (Wishes(accumulate=1), 2, (2, None)),
+        # The name of the recipe, "8xb2", says what the total must be.
+        (Wishes(batch_per_device=2), 1, (2, 16)),
+        (Wishes(batch_per_device=4), 2, (4, 16)),
+        (Wishes(batch_per_device=4), 4, (4, None)),
+        (Wishes(batch=24, batch_per_device=4), 2, (4, 24)),
+    ],
+)
+def test_total_batch_is_shared_out(wishes: Wishes, devices: int, expected: tuple[int, int | None]) -> None:
+    values = applied(wishes, devices=devices)
+    assert shared(values) == expected
+    assert images_per_step(values, devices) == (expected[1] or expected[0] * devices)
+    assert "accumulative_counts" not in values["optim_wrapper"]
+    assert not check(Config.from_values(values, file="x"))
+
+
+def test_batches_that_cannot_be_shared_out() -> None:
+    for wishes, devices, said in (
+        (Wishes(batch_per_device=3), 1, "total batch of 16 is no multiple of 1 process x 3 images; .* 15 and 18"),
+        (Wishes(batch=10, accumulate=4), 1, "multiple of 4"),
+        (Wishes(accumulate=4, batch_per_device=2), 1, "give one of them"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            applied(wishes, devices=devices)
+
+
+def test_another_batch_replaces_a_written_total() -> None:
+    written = config().override(["intarsia.total_batch=16"])
+    assert shared(applied(Wishes(), base=written)) == (2, 16)
+    assert shared(applied(Wishes(batch=8), base=written)) == (8, 8)
+    other = written.override(["intarsia.total_batch=4"])
+    assert shared(applied(Wishes(batch_per_device=1), base=other)) == (1, 4)
+    assert shared(applied(Wishes(batch_per_device=1), base=written)) == (1, 16)
+
+
+def test_configs_that_count_batches_keep_their_length_in_steps() -> None:
+    """OpenMMLab counts every accumulated batch as an iteration; --for counts optimizer steps."""
+    counting = config().override(["optim_wrapper.accumulative_counts=4"])
+    values = applied(Wishes(duration="100 steps", evaluate_every="1 epochs"), base=counting)
+    assert values["train_cfg"]["max_iters"] == 400
+    assert values["train_cfg"]["val_interval"] == 52  # 100 images, 8 per step: 13 steps
+    assert values["param_scheduler"][-1]["end"] == 400
+    both = applied(Wishes(batch=16), base=counting)
+    assert shared(both) == (4, 16)
+    assert both["optim_wrapper"]["accumulative_counts"] == 4
 
 
 def test_crop_seed_workers() -> None:

@@ -21,6 +21,11 @@ from intarsia.cli.main import explain, main
         (["show", "--cfg-options", "a=1", "b.0.c=2"], ["show", "--cfg-options", "a=1", "--cfg-options", "b.0.c=2"]),
         (["show", "--set", "a=1", "--json", "b=2"], ["show", "--set", "a=1", "--json", "b=2"]),
         (["predict", "w", "--", "--debug"], ["predict", "w", "--", "--debug"]),
+        (["eval", "w", "--slide", "--out", "x"], ["eval", "w", "--slide=auto", "--out", "x"]),
+        (["eval", "w", "--slide", "512", "341", "7"], ["eval", "w", "--slide=512,341", "7"]),
+        (["predict", "--slide", "512x1024", "w", "9"], ["predict", "--slide=512x1024", "w", "9"]),
+        (["eval", "w", "--tta", "0.5", "1", ".75", "--augment"], ["eval", "w", "--tta=0.5,1,.75", "--augment=auto"]),
+        (["predict", "w", "--", "--slide", "5"], ["predict", "w", "--", "--slide", "5"]),
     ],
 )
 def test_prepare(words: list[str], expected: list[str]) -> None:

@@ -114,7 +114,8 @@ SECTIONS = (
 )
 EXISTING = (
     "fcn/fcn_r18-d8_", "fcn/fcn_r50-d8_", "fcn/fcn_r101-d8_", "segformer/", "fastscnn/", "pspnet/", "deeplabv3/",
-    "deeplabv3plus/", "upernet/", "swin/", "hrnet/", "ocrnet/", "bisenetv1/", "bisenetv2/",
+    "deeplabv3plus/", "upernet/", "swin/", "hrnet/", "ocrnet/", "bisenetv1/", "bisenetv2/", "point_rend/",
+    "sem_fpn/", "knet/", "mask2former/", "maskformer/",
 )  # fmt: skip
 DATA_THAT_EXISTS = re.compile(r"cityscapes-\d+x\d+$|ade20k|voc12")
 
@@ -134,7 +135,7 @@ def test_published_configs_lack_exactly_the_parts_that_do_not_exist_yet(publishe
     for name in published:
         if name.startswith(EXISTING) and DATA_THAT_EXISTS.search(name):
             assert name in clean, name
-    assert len(clean) >= 218
+    assert len(clean) >= 250
     assert time.perf_counter() - start < 60
 
 
@@ -153,6 +154,9 @@ def test_published_configs_lack_exactly_the_parts_that_do_not_exist_yet(publishe
         "ocrnet/ocrnet_hr18s_4xb4-20k_voc12aug-512x512",
         "bisenetv1/bisenetv1_r50-d32_4xb4-160k_cityscapes-1024x1024",
         "bisenetv2/bisenetv2_fcn_4xb4-ohem-160k_cityscapes-1024x1024",
+        "knet/knet-s3_r50-d8_upernet_8xb2-adamw-80k_ade20k-512x512",
+        "point_rend/pointrend_r101_4xb2-80k_cityscapes-512x1024",
+        "sem_fpn/fpn_r50_4xb4-160k_ade20k-512x512",
     ],
 )
 def test_parts_of_published_configs_fit_together(published: dict[str, Any], name: str) -> None:
@@ -177,6 +181,17 @@ BROKEN = {
         [
             ("model.decode_head.chanels", "chanels", "FCNHead has no argument 'chanels'", "Did you mean 'channels'"),
             ("model.decode_head", "decode_head", "FCNHead needs 'channels', which is missing", "It expects int"),
+        ],
+    ),
+    "setting of another head": (
+        ("test_cfg=dict(mode='whole')", "test_cfg=dict(mode='whole', subdivision_steps=2)"),
+        [
+            (
+                "model.test_cfg.subdivision_steps",
+                "subdivision_steps",
+                "FCNHead has no argument 'subdivision_steps'",
+                "",
+            )
         ],
     ),
     "typo in a renamed argument": (
@@ -444,6 +459,54 @@ def test_parts_that_do_not_fit(tmp_path: Path, right: str, wrong: str, path: str
     problems = found(tmp_path, text, shapes=True)
     assert problems[0][0] == path
     assert problems[0][2].startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "path", "message"),
+    [
+        (
+            "kernel_generate_head.in_channels",
+            1024,
+            "model.decode_head.kernel_generate_head.in_channels",
+            "model.decode_head.kernel_generate_head.in_channels is 1024 but backbone level 3 of ResNetV1c gives 2048",
+        ),
+        (
+            "kernel_generate_head.num_classes",
+            19,
+            "model.auxiliary_head.num_classes",
+            "num_classes is 150, but model.decode_head.kernel_generate_head has 19",
+        ),
+        ("num_stages", 2, "model.decode_head", "IterativeDecodeHead cannot be built: IterativeDecodeHead needs one"),
+        (
+            "kernel_update_head.1.in_channels",
+            256,
+            "model.decode_head.kernel_update_head.1",
+            "KernelUpdateHead cannot be built: kernels are applied to a map of in_channels=256",
+        ),
+        (
+            "kernel_update_head.1.kernel_updator_cfg.feat_channels",
+            "256",
+            "model.decode_head.kernel_update_head.1.kernel_updator_cfg.feat_channels",
+            "expected int, found '256' (str)",
+        ),
+        (
+            "kernel_update_head.1.kernel_updator_cfg",
+            "KernelUpdator",
+            "model.decode_head.kernel_update_head.1.kernel_updator_cfg",
+            "expected KernelUpdator, found 'KernelUpdator' (str)",
+        ),
+    ],
+)
+def test_heads_inside_heads(published: dict[str, Any], key: str, value: Any, path: str, message: str) -> None:
+    values = {"model": deepcopy(published["knet/knet-s3_r50-d8_fcn_8xb2-adamw-80k_ade20k-512x512"]["model"])}
+    *way, last = key.split(".")
+    inner: Any = values["model"]["decode_head"]
+    for step in way:
+        inner = inner[int(step)] if step.isdigit() else inner[step]
+    inner[last] = value
+    first, *_ = check(Config.from_values(values, file="changed.py"), shapes=True)
+    assert first.path == path
+    assert first.message.startswith(message)
 
 
 def test_first_stage_problems_are_not_repeated_by_the_second(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from intarsia.config.lower import lower, lower_all
 from intarsia.config.names import FAMILIES, argument_name, user_key
 from intarsia.config.reader import Config, read_file
 from intarsia.config.vocabulary import AREAS
-from intarsia.spec import AugmentedInference, Component, Duration, ScheduleSpec
+from intarsia.spec import AugmentedInference, CareSpec, Component, Duration, EarlyStopSpec, EmaSpec, ScheduleSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -282,6 +282,78 @@ def test_mistakes_in_stages_of_hrnet_are_named(stage: dict[str, Any], key: str, 
     assert message in found
 
 
+def knet(**update: Any) -> dict[str, Any]:
+    """A K-Net head, with something else in its only round."""
+    updator = {"type": "KernelUpdator", "in_channels": 64, "norm_cfg": {"type": "LN"}}
+    first = {
+        "type": "mmseg.KernelUpdateHead",
+        "num_classes": 3,
+        "in_channels": 64,
+        "conv_kernel_size": 1,
+        "num_ffn_fcs": 2,
+        "with_ffn": True,
+        "ffn_act_cfg": {"type": "GELU"},
+        "feat_transform_cfg": {"conv_cfg": {"type": "Conv2d"}, "act_cfg": None},
+        "kernel_updator_cfg": updator,
+    }
+    inner = head(out_channels=1, num_classes=2, threshold=0.4, ignore_index=7, align_corners=True)
+    return {
+        "type": "IterativeDecodeHead",
+        "num_stages": 1,
+        "kernel_generate_head": inner,
+        "kernel_update_head": [first | update],
+    }
+
+
+def test_rounds_of_knet() -> None:
+    spec = lower(config(model=model(decode_head=knet())))
+    args = spec.model.args["decode_head"].args
+    assert set(args) == {"num_stages", "kernel_generate_head", "kernel_update_head"}
+    assert "loss_decode" not in args["kernel_generate_head"].args
+    [update] = args["kernel_update_head"]
+    assert (update.kind, update.path) == ("head_part", "model.decode_head.kernel_update_head.0")
+    assert set(update.args) == {"in_channels", "ffn_activation", "feat_transform", "kernel_updator"}
+    assert update.args["feat_transform"] is True
+    assert update.args["ffn_activation"].args == {"kind": "GELU"}
+    assert (update.args["kernel_updator"].kind, update.args["kernel_updator"].args["in_channels"]) == ("head_part", 64)
+    # Losses, classes and what inference needs are those of the head that generates the kernels.
+    [loss] = spec.losses
+    assert (loss.head, loss.names, loss.ignore_index, loss.align_corners) == ("decode", ("loss_ce",), 7, True)
+    assert (spec.inference.num_classes, spec.inference.threshold, spec.inference.align_corners) == (2, 0.4, True)
+
+
+def test_rounds_of_knet_may_read_the_map_as_it_is() -> None:
+    spec = lower(config(model=model(decode_head=knet(feat_transform_cfg=None))))
+    assert spec.model.args["decode_head"].args["kernel_update_head"][0].args["feat_transform"] is False
+
+
+@pytest.mark.parametrize(
+    ("update", "key", "message"),
+    [
+        ({"conv_kernel_size": 3}, "conv_kernel_size", "'conv_kernel_size' is not supported: kernels have one pixel"),
+        ({"num_ffn_fcs": 3}, "num_ffn_fcs", "'num_ffn_fcs' is not supported: the perceptron has two layers"),
+        ({"with_ffn": False}, "with_ffn", "'with_ffn' is not supported: the perceptron is part of every round"),
+        ({"feat_transform_cfg": 3}, "feat_transform_cfg", "expected dict | None, found 3 (int)"),
+        ({"feat_transform_cfg": {}}, "feat_transform_cfg", "'act_cfg' is missing"),
+        (
+            {"feat_transform_cfg": {"act_cfg": {"type": "ReLU"}}},
+            "feat_transform_cfg.act_cfg",
+            "expected None, found {'type': 'ReLU'} (dict)",
+        ),
+        (
+            {"feat_transform_cfg": {"act_cfg": None, "norm_cfg": {"type": "BN"}}},
+            "feat_transform_cfg.norm_cfg",
+            "'norm_cfg' is not supported: no norm follows",
+        ),
+        ({"feat_transform_cfg": {"act_cfg": None, "pading": 1}}, "feat_transform_cfg.pading", "unknown key 'pading'"),
+    ],
+)
+def test_rounds_of_knet_that_are_not_supported(update: dict[str, Any], key: str, message: str) -> None:
+    [(path, found)] = problems(config(model=model(decode_head=knet(**update))))
+    assert path == f"model.decode_head.kernel_update_head.0.{key}"
+    assert found.startswith(message)
+
+
 def test_trunk_inside_a_trunk() -> None:
     inner = {"type": "ResNet", "depth": 18, "init_cfg": {"type": "Pretrained", "checkpoint": "r18.pth"}}
     spec = lower(config(model=model(backbone={"type": "BiSeNetV1", "backbone_cfg": inner, "align_corners": False})))
@@ -299,9 +371,8 @@ def test_point_refinement_stays_with_the_last_head() -> None:
         test_cfg={"mode": "whole", "subdivision_steps": 2},
     )
     first, last = lower(config(model=given)).model.args["decode_head"]
-    assert "training" not in first.args
-    assert last.args["training"] == {"num_points": 2048}
-    assert last.args["inference"] == {"subdivision_steps": 2}
+    assert not {"num_points", "subdivision_steps"} & set(first.args)
+    assert (last.args["num_points"], last.args["subdivision_steps"]) == (2048, 2)
 
 
 # --- Data ---------------------------------------------------------------------------------------------------------
@@ -430,7 +501,7 @@ def test_half_precision_clipping_and_accumulation() -> None:
         "clip_grad": {"max_norm": 0.01, "norm_type": 2},
         "accumulative_counts": 2,
         "paramwise_cfg": {"custom_keys": {"head": {"lr_mult": 10.0}}},
-        "constructor": "LearningRateDecayOptimizerConstructor",
+        "constructor": "mmengine.DefaultOptimWrapperConstructor",
     }
     optim = lower(training(optim_wrapper=wrapper)).optim
     assert optim is not None
@@ -438,7 +509,7 @@ def test_half_precision_clipping_and_accumulation() -> None:
     assert (optim.precision, optim.loss_scale, optim.accumulate) == ("16-mixed", "dynamic", 2)
     assert optim.clip == {"max_norm": 0.01, "norm_type": 2}
     assert optim.paramwise == {"custom_keys": {"head": {"lr_mult": 10.0}}}
-    assert optim.constructor == "LearningRateDecayOptimizerConstructor"
+    assert optim.constructor == "DefaultOptimWrapperConstructor"
     optim = lower(training(optim_wrapper=wrapper | {"dtype": "bfloat16"})).optim
     assert optim is not None
     assert (optim.precision, optim.loss_scale) == ("bf16-mixed", None)
@@ -498,8 +569,7 @@ def test_hooks() -> None:
 @pytest.mark.parametrize(
     ("hook", "reason"),
     [
-        ({"type": "EMAHook", "momentum": 0.01}, "averaged weights are not supported yet"),
-        ({"type": "EarlyStoppingHook", "monitor": "mIoU"}, "stopping early"),
+        ({"type": "SyncBuffersHook"}, "averaging of buffers"),
         ({"type": "ChekpointHook"}, "unknown hook 'ChekpointHook'"),
         ({"type": "MyHook"}, "unknown hook 'MyHook'"),
         ({}, "'type' is missing"),
@@ -509,6 +579,52 @@ def test_hooks_that_are_refused_by_name(hook: dict[str, Any], reason: str) -> No
     [(path, message)] = problems(training(custom_hooks=[hook]))
     assert path == "custom_hooks.0"
     assert reason in message
+
+
+def test_hooks_that_set_something() -> None:
+    hooks = [
+        {"type": "EMAHook", "momentum": 0.001, "begin_iter": 100},
+        {"type": "EarlyStoppingHook", "patience": 4, "min_delta": 0.5},
+        {"type": "mypackage.hooks:Diary", "file": "diary.txt"},
+    ]
+    spec = lower(training(custom_hooks=hooks))
+    assert spec.ema == EmaSpec(momentum=0.001, begin=100)
+    assert spec.early_stop == EarlyStopSpec(patience=4, min_delta=0.005)  # MMEngine's is in percent
+    (diary,) = spec.observers
+    assert (diary.kind, diary.type, diary.args) == ("observer", "mypackage.hooks:Diary", {"file": "diary.txt"})
+
+
+@pytest.mark.parametrize(
+    ("hook", "path", "reason"),
+    [
+        ({"type": "EMAHook", "momentum": 1.5}, "custom_hooks.0.momentum", "between 0 and 1"),
+        ({"type": "EMAHook", "ema_type": "StochasticWeightAverage"}, "custom_hooks.0.ema_type", "one kind of average"),
+        ({"type": "EarlyStoppingHook", "patience": 0}, "custom_hooks.0.patience", "1 or more"),
+        ({"type": "EarlyStoppingHook", "monitor": "loss"}, "custom_hooks.0.monitor", "kept by 'mIoU'"),
+    ],
+)
+def test_hooks_with_values_that_cannot_be(hook: dict[str, Any], path: str, reason: str) -> None:
+    saving = {"checkpoint": {"type": "CheckpointHook", "interval": 10, "by_epoch": False, "save_best": "mIoU"}}
+    [(found, message)] = problems(training(custom_hooks=[hook], default_hooks=saving))
+    assert found == path
+    assert reason in message
+
+
+def test_what_a_long_run_is_given() -> None:
+    own = {"freeze": "backbone", "fit_images": 8, "pictures": 3, "hang_after": 60, "keep_every": 5000}
+    spec = lower(training(intarsia=own, compile=True))
+    assert spec.care == CareSpec(("backbone",), Duration(5000, "steps"), 8, 3, 60.0)
+    assert spec.runtime.compile
+    [(path, message)] = problems(training(intarsia={"freese": "backbone"}))
+    assert path == "intarsia.freese"
+    assert "unknown key 'freese'" in message
+
+
+def test_logging_services_become_observers() -> None:
+    backends = [{"type": "LocalVisBackend"}, {"type": "TensorboardVisBackend"},
+                {"type": "WandbVisBackend", "init_kwargs": {"project": "streets"}}]  # fmt: skip
+    spec = lower(training(visualizer={"type": "SegLocalVisualizer", "vis_backends": backends}))
+    assert [(o.type, dict(o.args)) for o in spec.observers] == [("TensorBoard", {}), ("WandB", {"project": "streets"})]
 
 
 def test_environment_and_seed() -> None:
@@ -564,8 +680,7 @@ def test_configs_of_the_old_generation_are_recognised(old: str) -> None:
     ("section", "value", "path"),
     [
         ("resume", True, "resume"),
-        ("compile", True, "compile"),
-        ("visualizer", {"vis_backends": [{"type": "WandbVisBackend"}]}, "visualizer.vis_backends.0"),
+        ("visualizer", {"vis_backends": [{"type": "MLflowVisBackend"}]}, "visualizer.vis_backends.0"),
         ("env_cfg", {"cudnn_benchmrk": True}, "env_cfg.cudnn_benchmrk"),
         ("randomness", {"seed": "zero"}, "randomness.seed"),
         ("test_evaluator", {"type": "IoUMetric", "format_only": True}, "test_evaluator.format_only"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,3 +133,16 @@ def tiny_run(out: Path, *, validate: bool = True, **changes: object) -> Run:
         "command": ("intarsia", "train"),
     }
     return Run(**{**settings, **changes})  # type: ignore[arg-type]
+
+
+def stop_after(run: Run, calls: int) -> None:
+    """Ask for the end of the run during the given call of its task, as a machine does that is about to go away."""
+    before = run.task.training_terms
+
+    def training_terms(batch: Batch) -> list[LossTerm]:
+        terms = before(batch)
+        if run.task.calls == calls:  # type: ignore[attr-defined]
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return terms
+
+    run.task.training_terms = training_terms  # type: ignore[method-assign]

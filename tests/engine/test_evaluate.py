@@ -12,10 +12,11 @@ from torch import Tensor
 
 from intarsia.contracts import Sample
 from intarsia.data.pipeline import Pipeline
+from intarsia.data.transforms.resize import Resize
 from intarsia.engine.evaluate import evaluate, labels_at_input
 from intarsia.inference.predictor import Predictor
 from intarsia.metrics.iou import IoUMetric
-from intarsia.spec import InferenceSpec
+from intarsia.spec import AugmentedInference, InferenceSpec
 
 
 def predictor_of(task: torch.nn.Module) -> Predictor:
@@ -69,6 +70,55 @@ def test_the_mode_of_the_task_is_left_as_it_was(mode: bool) -> None:
             task=task,
         )  # fmt: skip
     assert task.training is mode
+
+
+@pytest.mark.parametrize(("batch_size", "batch_windows"), [(1, 1), (3, 4)])
+def test_sliding_windows_have_scores_and_a_loss(batch_size: int, batch_windows: int) -> None:
+    """The loss is the mean over windows, each of which is one input with its part of the label."""
+    task = tiny_task()
+    pictures = Pictures(3, size=(14, 20))
+    inference = InferenceSpec(mode="slide", crop_size=(8, 9), stride=(6, 6), num_classes=3)
+    predictor = Predictor(
+        task, inference=inference, classes=CLASSES, palette=PALETTE, batch_windows=batch_windows,  # type: ignore[arg-type]
+    )  # fmt: skip
+    pipeline = Pipeline(pictures, (), label_size="original")
+    report = evaluate(predictor, pipeline, IoUMetric(num_classes=3), batch_size=batch_size, task=task)
+
+    task.eval()
+    by_hand, losses = IoUMetric(num_classes=3), []
+    for i in range(3):
+        sample = pictures.load(i)
+        assert sample.label is not None
+        label = torch.from_numpy(sample.label)
+        by_hand.update(torch.from_numpy(predictor.predict(sample.image).label), label)
+        for top in (0, 6):
+            for left in (0, 6, 11):
+                part = sample.image[top : top + 8, left : left + 9].transpose(2, 0, 1).copy()
+                with torch.no_grad():
+                    logits = task.model(task.preprocess(torch.from_numpy(part)[None], (), train=False))
+                losses.append(float(task.loss_on(logits, label[None, top : top + 8, left : left + 9].long())))
+    assert report.summary == by_hand.report().summary
+    assert report.losses["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+def test_augmented_views_are_made_of_images_that_nothing_has_resized() -> None:
+    task = tiny_task()
+    inference = InferenceSpec(num_classes=3, augmented=AugmentedInference((0.5, 1.0), (None, "horizontal")))
+    transforms = [Resize(scale=(64, 64))]
+    predictor = Predictor(
+        task, inference=inference, augment=True, transforms=transforms, classes=CLASSES, palette=PALETTE,  # type: ignore[arg-type]
+    )  # fmt: skip
+    pictures = Pictures(3, size=(24, 32))
+    metric = IoUMetric(num_classes=3)
+    pipeline = Pipeline(pictures, transforms, label_size="original")
+    report = evaluate(predictor, pipeline, metric, batch_size=2, task=task)
+    assert report.losses == {}
+    by_hand = IoUMetric(num_classes=3)
+    for i in range(3):
+        sample = pictures.load(i)
+        assert sample.label is not None
+        by_hand.update(torch.from_numpy(predictor.predict(sample.image).label), torch.from_numpy(sample.label))
+    assert report.summary == by_hand.report().summary
 
 
 def test_without_a_task_there_is_no_loss() -> None:

@@ -1,141 +1,99 @@
 from __future__ import annotations
 
-import gzip
-import json
-from pathlib import Path
+import inspect
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from intarsia.engine.optim import build_groups, optimizer_for, parameter_settings
-from intarsia.spec import Component, OptimSpec
+from intarsia import catalog
+from intarsia.engine.groups import Parameter, by_rules
+from intarsia.engine.optim import build_groups, optimizer_for, set_schedule
+from intarsia.engine.schedule import Schedule
+from intarsia.spec import Component, OptimSpec, ScheduleSpec
 
 
 class Parts(nn.Module):
-    """One layer for every rule."""
-
     def __init__(self) -> None:
         super().__init__()
-        self.backbone = nn.Sequential(nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3, groups=4), nn.BatchNorm2d(4))
-        self.layer_norm = nn.LayerNorm(4)
-        self.scale = nn.Parameter(torch.ones(4))
+        self.backbone = nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4))
         self.head = nn.Linear(4, 2)
 
 
-def settings(rules: dict[str, object], module: nn.Module | None = None) -> dict[str, tuple[float, float]]:
-    found = parameter_settings(module or Parts(), rules, 1.0, 0.1)
-    return {name: (s["lr"], s["weight_decay"]) for name, _, s in found}
-
-
-@pytest.mark.parametrize(
-    ("rules", "expected"),
-    [
-        ({}, {}),
-        (
-            {"norm_decay_mult": 0.0},
-            dict.fromkeys(("backbone.2.weight", "backbone.2.bias", "layer_norm.weight", "layer_norm.bias"), (1, 0)),
-        ),
-        (
-            {"bias_lr_mult": 2.0, "bias_decay_mult": 0.0},
-            dict.fromkeys(("backbone.0.bias", "backbone.1.bias", "head.bias"), (2, 0)),
-        ),
-        ({"dwconv_decay_mult": 0.0}, dict.fromkeys(("backbone.1.weight", "backbone.1.bias"), (1, 0))),
-        (
-            {"flat_decay_mult": 0.0},
-            dict.fromkeys(
-                (
-                    "scale",
-                    "backbone.0.bias",
-                    "backbone.1.bias",
-                    "backbone.2.weight",
-                    "backbone.2.bias",
-                    "layer_norm.weight",
-                    "layer_norm.bias",
-                    "head.bias",
-                ),
-                (1, 0),
-            ),
-        ),
-        ({"custom_keys": {"head": {"lr_mult": 10.0}}}, {"head.weight": (10, 0.1), "head.bias": (10, 0.1)}),
-        # A custom key shuts out the other rules; the longest one wins, whatever the order in the file.
-        (
-            {
-                "custom_keys": {"backbone": {"lr_mult": 0.5}, "backbone.2": {"decay_mult": 0.5}, "b": {"lr_mult": 9}},
-                "norm_decay_mult": 0.0,
-            },
-            {
-                **{f"backbone.{i}.{p}": (0.5, 0.1) for i in (0, 1) for p in ("weight", "bias")},
-                **{f"backbone.2.{p}": (1, 0.05) for p in ("weight", "bias")},
-                "layer_norm.weight": (1, 0),
-                "layer_norm.bias": (9, 0.1),
-                "head.bias": (9, 0.1),
-            },
-        ),
-        # Of equally long keys the first in the alphabet.
-        (
-            {"custom_keys": {"eight": {"lr_mult": 3}, "ad.we": {"lr_mult": 7}}},
-            {
-                "backbone.0.weight": (3, 0.1),
-                "backbone.1.weight": (3, 0.1),
-                "backbone.2.weight": (3, 0.1),
-                "layer_norm.weight": (3, 0.1),
-                "head.weight": (7, 0.1),
-            },
-        ),
-    ],
-)
-def test_rules(rules: dict[str, object], expected: dict[str, tuple[float, float]]) -> None:
-    found = settings(rules)
-    assert set(found) == {name for name, _ in Parts().named_parameters()}
-    for name, pair in found.items():
-        assert pair == pytest.approx(expected.get(name, (1.0, 0.1))), name
-
-
-def test_frozen_and_shared_parameters() -> None:
-    module = Parts()
-    module.backbone.requires_grad_(False)
-    module.again = module.head
-    assert set(settings({}, module)) == {"layer_norm.weight", "layer_norm.bias", "scale", "head.weight", "head.bias"}
-    module.requires_grad_(False)
-    with pytest.raises(ValueError, match="no parameter to train"):
-        build_groups(module, {}, 1.0, None)
+def spec(name: str, *, schedules: tuple[ScheduleSpec, ...] = (), **args: object) -> OptimSpec:
+    return OptimSpec(Component("optimizer", name, args), schedules)
 
 
 def test_equal_settings_share_a_group() -> None:
-    groups = build_groups(Parts(), {"custom_keys": {"head": {"lr_mult": 10.0}}, "norm_decay_mult": 0.0}, 0.1, 0.01)
+    rules = {"custom_keys": {"head": {"lr_mult": 10.0}}, "norm_decay_mult": 0.0}
+    groups = build_groups(Parts(), by_rules, rules, 0.1, 0.01)
     assert [(len(g["params"]), g["lr"], g["initial_lr"], g["weight_decay"]) for g in groups] == [
-        (1 + 4, 0.1, 0.1, 0.01),
-        (4, 0.1, 0.1, 0.0),
+        (2, 0.1, 0.1, 0.01),
+        (2, 0.1, 0.1, 0.0),
         (2, 1.0, 1.0, 0.01),
     ]
+    frozen = Parts().requires_grad_(False)
+    with pytest.raises(ValueError, match="no parameter to train"):
+        build_groups(frozen, by_rules, {}, 1.0, None)
 
 
-def test_wrong_rules_are_named() -> None:
-    with pytest.raises(ValueError, match=r"unknown rule 'norm_decay_mul'.*did you mean 'norm_decay_mult'"):
-        settings({"norm_decay_mul": 0.0})
-    with pytest.warns(UserWarning, match="'wd_mult' of the custom key 'head' has no effect"):
-        found = settings({"custom_keys": {"head": {"wd_mult": 0.0}}})
-    assert found["head.weight"] == (1.0, 0.1)
+# --- Optimizers ---------------------------------------------------------------------------------------------------
 
 
-def spec(name: str, **args: object) -> OptimSpec:
-    return OptimSpec(Component("optimizer", name, args))
+@pytest.mark.parametrize("name", sorted(set(catalog.names("optimizer")) - {"Muon"}))
+def test_every_optimizer_learns_a_line(name: str) -> None:
+    torch.manual_seed(0)
+    line = nn.Linear(3, 1)
+    x = torch.randn(64, 3)
+    y = x @ torch.tensor([[1.0], [-2.0], [0.5]]) + 0.3
+    rate = {"Adadelta": 5.0, "Adagrad": 0.5, "ASGD": 0.1, "SGD": 0.1}.get(name, 0.05)
+    optimizer = optimizer_for(line, spec(name, lr=rate))
+    assert type(optimizer) is getattr(torch.optim, name)
+    losses = []
+    for _ in range(300):
+        loss = (line(x) - y).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.02 * losses[0]
 
 
-def test_optimizers_by_name() -> None:
-    optimizer = optimizer_for(Parts(), spec("AdamW", lr=0.1, weight_decay=0.01, betas=(0.9, 0.99)))
-    assert type(optimizer) is torch.optim.AdamW
+def test_options_pass_through() -> None:
+    args = {"lr": 0.1, "weight_decay": 0.01, "betas": (0.9, 0.99), "foreach": False}
+    optimizer = optimizer_for(Parts(), spec("AdamW", **args))
     assert optimizer.param_groups[0]["betas"] == (0.9, 0.99)
-    assert type(optimizer_for(Parts(), spec("RAdam", lr=0.1))) is torch.optim.RAdam
-    for wrong, said in (
-        (spec("AdamWW", lr=0.1), "no optimizer 'AdamWW'; did you mean 'AdamW'"),
+    assert optimizer.param_groups[0]["foreach"] is False
+    assert optimizer_for(Parts(), spec("SGD", lr=0.1, fused=True)).defaults["fused"] is True
+    assert optimizer_for(Parts(), spec("SGD", lr=0.1), fused=True).defaults["fused"] is True
+    assert optimizer_for(Parts(), spec("SGD", lr=0.1, foreach=True), fused=True).defaults["fused"] is None
+    assert "fused" not in optimizer_for(Parts(), spec("RAdam", lr=0.1), fused=True).defaults
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (spec("AdamWW", lr=0.1), "unknown optimizer 'AdamWW'; did you mean 'AdamW'"),
+        (spec("LBFGS", lr=0.1), "'LBFGS' cannot be used: it evaluates the loss several times"),
+        (spec("SparseAdam", lr=0.1), "'SparseAdam' cannot be used: it takes sparse gradients"),
         (spec("SGD"), "needs a learning rate"),
         (spec("SGD", lr=0.1, beta=1), "SGD takes no beta; it takes: params, lr, momentum"),
-        (OptimSpec(Component("optimizer", "SGD", {"lr": 0.1}), constructor="MyConstructor"), "'MyConstructor' is not"),
-    ):
-        with pytest.raises(ValueError, match=said):
-            optimizer_for(Parts(), wrong)
+        (OptimSpec(Component("optimizer", "SGD", {"lr": 0.1}), constructor="MyRules"), "unknown constructor 'MyRules'"),
+    ],
+)
+def test_optimizers_that_make_no_sense(wrong: OptimSpec, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        optimizer_for(Parts(), wrong)
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon")
+def test_muon_trains_matrices_and_says_what_it_does_not() -> None:
+    with pytest.raises(ValueError, match=r"5 of the 6 parameters .* first is backbone.0.weight, of shape \(4, 4, 3"):
+        optimizer_for(Parts(), spec("Muon", lr=0.1))
+    matrices = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 2, bias=False))
+    assert type(optimizer_for(matrices, spec("Muon", lr=0.1))) is torch.optim.Muon
 
 
 def test_own_optimizer_class() -> None:
@@ -144,38 +102,57 @@ def test_own_optimizer_class() -> None:
     assert type(optimizer_for(Parts(), spec("Own", lr=0.1), optimizer_class=Own)) is Own
 
 
-@pytest.mark.parametrize("name", ["segformer/segformer_mit-b0_8xb1-160k_cityscapes-1024x1024"])
-def test_groups_of_the_original(shared: Path, name: str) -> None:
-    """Parameter for parameter, for the models that exist."""
-    facts = json.loads(gzip.decompress((shared / "facts/param_groups.json.gz").read_bytes()))[name]
-    config = json.loads(gzip.decompress((shared / "facts/mmseg_configs.json.gz").read_bytes()))[name]["optim_wrapper"]
-    model = segformer_b0()
-    optimizer = config["optimizer"]
-    found = {
-        n: [s["lr"], s["weight_decay"]]
-        for n, _, s in parameter_settings(model, config["paramwise_cfg"], optimizer["lr"], optimizer["weight_decay"])
-    }
-    assert found == facts
+def only_heads(parameters: Any, rules: Any, lr: float, weight_decay: float | None) -> list[dict[str, float]]:
+    """A constructor of the user's own."""
+    return [{"lr": lr if parameter.name.startswith(rules["part"]) else 0.0} for parameter in parameters]
 
 
-def segformer_b0() -> nn.Module:
-    from intarsia.backbones.mit import MixVisionTransformer
-    from intarsia.layers.norm import Norm
-    from intarsia.methods.segformer import SegformerHead
-    from intarsia.models.encoder_decoder import EncoderDecoder
-
-    backbone = MixVisionTransformer(
-        embed_dims=32,
-        num_stages=4,
-        num_layers=(2, 2, 2, 2),
-        num_heads=(1, 2, 5, 8),
-        patch_sizes=(7, 3, 3, 3),
-        sr_ratios=(8, 4, 2, 1),
-        out_indices=(0, 1, 2, 3),
-        mlp_ratio=4,
-        qkv_bias=True,
+def test_own_constructor_by_its_import_path() -> None:
+    own = OptimSpec(
+        Component("optimizer", "SGD", {"lr": 0.1}), paramwise={"part": "head"}, constructor=f"{__name__}:only_heads"
     )
-    head = SegformerHead(
-        in_channels=(32, 64, 160, 256), in_index=(0, 1, 2, 3), channels=256, num_classes=19, norm=Norm("BN")
+    assert [(len(g["params"]), g["lr"]) for g in optimizer_for(Parts(), own).param_groups] == [(4, 0.0), (2, 0.1)]
+    assert list(inspect.signature(only_heads).parameters) == list(inspect.signature(by_rules).parameters)
+    assert only_heads([Parameter("head.bias", (2,))], {"part": "head"}, 1.0, None) == [{"lr": 1.0}]
+
+
+# --- Schedules on optimizers --------------------------------------------------------------------------------------
+
+HALVED = ScheduleSpec("ConstantLR", 0, 5, args={"factor": 0.5})
+HALVED_MOMENTUM = ScheduleSpec("ConstantLR", 0, 5, args={"factor": 0.5}, parameter="momentum")
+
+
+def momenta(name: str, **args: object) -> Iterator[float]:
+    optimizer = optimizer_for(Parts(), spec(name, lr=0.1, schedules=(HALVED_MOMENTUM,), **args))
+    schedule = Schedule.of([HALVED, HALVED_MOMENTUM])
+    for step in (0, 4, 0):
+        assert set_schedule(optimizer, schedule, step) == pytest.approx(0.1 if step == 4 else 0.05)
+        group = optimizer.param_groups[0]
+        assert group["betas"][1:] == (0.99,) if "betas" in group else True
+        yield group["momentum"] if "momentum" in group else group["betas"][0]
+
+
+def test_momentum_is_scheduled_whatever_it_is_called() -> None:
+    assert list(momenta("SGD", momentum=0.8)) == pytest.approx([0.4, 0.8, 0.4])
+    assert list(momenta("AdamW", betas=(0.9, 0.99))) == pytest.approx([0.45, 0.9, 0.45])
+    with pytest.raises(ValueError, match="the optimizer Adagrad has neither momentum nor betas"):
+        next(momenta("Adagrad"))
+
+
+def test_momentum_is_left_alone_otherwise() -> None:
+    optimizer = optimizer_for(Parts(), spec("SGD", lr=0.1, momentum=0.8))
+    set_schedule(optimizer, Schedule.of([HALVED]), 0)
+    assert (optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["momentum"]) == (0.05, 0.8)
+
+
+def test_scheduled_momentum_goes_on_from_a_saved_state() -> None:
+    """The state dict holds what the momentum was at first, not only what it is now."""
+    plan, schedule = (
+        spec("AdamW", lr=0.1, betas=(0.9, 0.99), schedules=(HALVED_MOMENTUM,)),
+        Schedule.of([HALVED_MOMENTUM]),
     )
-    return EncoderDecoder(backbone=backbone, decode_head=head)
+    first, second = optimizer_for(Parts(), plan), optimizer_for(Parts(), plan)
+    set_schedule(first, schedule, 0)
+    second.load_state_dict(first.state_dict())
+    set_schedule(second, schedule, 5)
+    assert second.param_groups[0]["betas"] == pytest.approx((0.9, 0.99))

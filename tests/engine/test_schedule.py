@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intarsia.engine.schedule import LearningRate, learning_rates, rescale
+from intarsia.engine.curves import CURVES
+from intarsia.engine.schedule import Course, Schedule
 from intarsia.spec import ScheduleSpec
 
 
@@ -25,10 +27,14 @@ def test_all_schedules_of_the_original(shared: Path) -> None:
     configs = json.loads(gzip.decompress((shared / "facts/mmseg_configs.json.gz").read_bytes()))
     assert len(facts) == 38
     for name, fact in facts.items():
-        rate = LearningRate([spec(entry) for entry in configs[name]["param_scheduler"]])
+        rate = Course([spec(entry) for entry in configs[name]["param_scheduler"]])
         for step, rates in fact["lr"].items():
             found = [rate(fact["base_lr"] * multiple, int(step)) for multiple in (1, 10)]
             assert found == pytest.approx(rates, rel=1e-11, abs=0), f"{name} at step {step}"
+
+
+def value(schedules: list[ScheduleSpec], base: float, step: int) -> float:
+    return Course(schedules)(base, step)
 
 
 def recursive(schedules: list[ScheduleSpec], base_lr: float, steps: int) -> list[float]:
@@ -70,7 +76,7 @@ def test_closed_forms_equal_the_recursion_even_where_stretches_overlap(
         ScheduleSpec("PolyLR", begin, begin + length, args={"eta_min": eta, "power": power}),
         ScheduleSpec("MultiStepLR", 5, None, args={"milestones": milestones, "gamma": 0.5}),
     ]
-    rate = LearningRate(schedules)
+    rate = Course(schedules)
     expected = recursive(schedules, 0.01, 80)
     # In any order of asking: the rate is a function of the step.
     found = {step: rate(0.01, step) for step in reversed(range(80))}
@@ -78,10 +84,10 @@ def test_closed_forms_equal_the_recursion_even_where_stretches_overlap(
 
 
 def test_epochs_hold_their_rate_until_they_end() -> None:
-    rate = LearningRate([ScheduleSpec("MultiStepLR", by_epoch=True, args={"milestones": (2,)})], epoch_length=10)
+    rate = Course([ScheduleSpec("MultiStepLR", by_epoch=True, args={"milestones": (2,)})], epoch_length=10)
     assert [rate(1.0, step) for step in (0, 19, 20, 35)] == pytest.approx([1, 1, 0.1, 0.1])
     with pytest.raises(ValueError, match="length of an epoch"):
-        LearningRate([ScheduleSpec("PolyLR", 0, 10, by_epoch=True)])
+        Course([ScheduleSpec("PolyLR", 0, 10, by_epoch=True)])
 
 
 @pytest.mark.parametrize(
@@ -120,16 +126,16 @@ def test_other_curves_agree_with_torch(spec: ScheduleSpec, reference: object) ->
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
     scheduler = reference(optimizer)  # type: ignore[operator]
     for step in range(40):
-        assert learning_rates([spec], 0.5, step) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9), step
+        assert value([spec], 0.5, step) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9), step
         optimizer.step()
         scheduler.step()
 
 
 def test_constant_and_open_ended() -> None:
     constant = ScheduleSpec("ConstantLR", 0, 5, args={"factor": 0.1})
-    assert [learning_rates([constant], 1.0, s) for s in range(6)] == pytest.approx([0.1, 0.1, 0.1, 0.1, 1, 1])
-    assert learning_rates([], 0.3, 10**6) == 0.3
-    assert math.isclose(learning_rates([ScheduleSpec("PolyLR", 0, None)], 1.0, 1000), 1.0, rel_tol=1e-5)
+    assert [value([constant], 1.0, s) for s in range(6)] == pytest.approx([0.1, 0.1, 0.1, 0.1, 1, 1])
+    assert value([], 0.3, 10**6) == 0.3
+    assert math.isclose(value([ScheduleSpec("PolyLR", 0, None)], 1.0, 1000), 1.0, rel_tol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -139,28 +145,130 @@ def test_constant_and_open_ended() -> None:
         (ScheduleSpec("PolyLR", 10, 10), "is empty"),
         (ScheduleSpec("LinearLR", 0, 1), "2 steps or more"),
         (ScheduleSpec("MultiStepLR"), "needs milestones"),
-        (ScheduleSpec("PolyLR", 0, 9, parameter="momentum"), "schedules the momentum"),
+        (ScheduleSpec("CosineRestartLR"), "needs periods"),
+        (ScheduleSpec("CosineRestartLR", args={"periods": (3, 4)}), "has 2 periods, but 1 restart_weights"),
     ],
 )
 def test_schedules_that_make_no_sense(schedule: ScheduleSpec, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        LearningRate([schedule])
+        Course([schedule])
 
 
-def test_rescaling_keeps_the_shape() -> None:
-    schedules = (
-        ScheduleSpec("LinearLR", 0, 1500, args={"start_factor": 1e-6}),
-        ScheduleSpec("PolyLR", 1500, 160_000, args={"power": 1.0}),
+# --- Momentum -----------------------------------------------------------------------------------------------------
+
+ARGS = {
+    "CosineRestartLR": {"periods": (4, 9), "restart_weights": (1.0, 0.5), "eta_min": 0.1},
+    "ExponentialLR": {"gamma": 0.9},
+    "MultiStepLR": {"milestones": (3, 5)},
+    "OneCycleLR": {"eta_max": 0.7},
+    "PolyLR": {"eta_min": 0.2, "power": 0.9},
+    "StepLR": {"step_size": 3},
+}
+
+
+@pytest.mark.parametrize("curve", sorted(set(CURVES) - {"OneCycleMomentum"}))
+def test_every_curve_moves_momenta_as_it_moves_rates(curve: str) -> None:
+    rates = ScheduleSpec(curve, 1, 12, args=ARGS.get(curve, {}))
+    momenta = replace(rates, parameter="momentum")
+    both = Schedule.of([momenta, rates])
+    assert both.momentum is not None
+    for step in range(14):
+        assert both.lr(0.9, step) == both.momentum(0.9, step) == value([rates], 0.9, step)
+    assert len({both.lr(0.9, step) for step in range(14)}) > 1
+    only_momentum = Schedule.of([momenta])
+    assert only_momentum.lr(0.1, 7) == 0.1
+    assert Schedule.of([rates]).momentum is None
+
+
+def test_chained_momenta() -> None:
+    """Up from a third, held, down a cosine to a floor, held."""
+    chain = [
+        ScheduleSpec("LinearLR", 0, 5, args={"start_factor": 0.5, "end_factor": 1.0}, parameter="momentum"),
+        ScheduleSpec("CosineAnnealingLR", 8, 13, args={"T_max": 4, "eta_min": 0.5}, parameter="momentum"),
+    ]
+    cosine = [0.5 + 0.4 * (1 + math.cos(math.pi * t / 4)) / 2 for t in range(5)]
+    expected = [0.45, 0.5625, 0.675, 0.7875, 0.9, 0.9, 0.9, 0.9, *cosine, 0.5, 0.5]
+    course = Course(chain)
+    assert [course(0.9, step) for step in range(15)] == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("three_phase", [False, True])
+@pytest.mark.parametrize("anneal_strategy", ["cos", "linear"])
+def test_one_cycle_moves_rate_and_momentum_against_each_other(three_phase: bool, anneal_strategy: str) -> None:
+    shape = {"three_phase": three_phase, "anneal_strategy": anneal_strategy, "pct_start": 0.4}
+    schedule = Schedule.of(
+        [
+            ScheduleSpec("OneCycleLR", 0, 50, args={"eta_max": 0.7, **shape}),
+            ScheduleSpec(
+                "OneCycleMomentum", 0, 50, args={"max_momentum": 0.9, "base_momentum": 0.8, **shape},
+                parameter="momentum",
+            ),
+        ]
+    )  # fmt: skip
+    assert schedule.momentum is not None
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5, momentum=0.3)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 0.7, total_steps=50, base_momentum=0.8, max_momentum=0.9, **shape
     )
-    shorter = rescale(schedules, 160_000, 16_000)
-    assert [(s.begin, s.end) for s in shorter] == [(0, 150), (150, 16_000)]
-    long, short = LearningRate(schedules), LearningRate(shorter)
-    assert short(1.0, 8000) == pytest.approx(long(1.0, 80_000), abs=1e-3)
-    assert short(1.0, 15_999) == pytest.approx(0, abs=1e-9)
-    # A warm-up of less than two steps is none.
-    tiny = rescale(schedules, 160_000, 100)
-    assert [s.type for s in tiny] == ["PolyLR"]
-    assert LearningRate(tiny)(1.0, 0) == 1.0
-    assert rescale(schedules, 160_000, 160_000) == schedules
-    stepped = rescale([ScheduleSpec("MultiStepLR", 1000, 80_000, args={"milestones": [60_000, 72_000]})], 80_000, 8000)
-    assert stepped[0].args["milestones"] == (6000, 7200)
+    for step in range(50):
+        group = optimizer.param_groups[0]
+        assert schedule.lr(0.5, step) == pytest.approx(group["lr"], rel=1e-9), step
+        assert schedule.momentum(0.3, step) == pytest.approx(group["momentum"], rel=1e-9), step
+        optimizer.step()
+        if step < 49:
+            scheduler.step()
+
+
+# --- Restarts, epochs, iterations ---------------------------------------------------------------------------------
+
+
+def test_restarts_begin_at_their_weights() -> None:
+    restart = ScheduleSpec("CosineRestartLR", args={"periods": (4, 2, 3), "restart_weights": (1, 0.5, 2.0)})
+    found = [value([restart], 0.8, step) for step in range(12)]
+    falling = [math.cos(math.pi * t / (2 * 4)) ** 2 for t in range(4)]
+    expected = [0.8 * f for f in falling] + [0.4, 0.2] + [1.6, 1.6 * 0.75, 1.6 * 0.25]
+    assert found == pytest.approx([*expected, *expected[-1:] * 3], rel=1e-12)
+
+
+def test_equal_restarts_agree_with_torch() -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 7, eta_min=0.01)
+    restart = ScheduleSpec("CosineRestartLR", args={"periods": (7,) * 4, "restart_weights": (1,) * 4, "eta_min": 0.01})
+    for step in range(28):
+        assert value([restart], 0.5, step) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9), step
+        optimizer.step()
+        scheduler.step()
+
+
+LENGTH = 6
+EPOCHS = [
+    ScheduleSpec("LinearLR", 0, 2, by_epoch=True, every_step=True, args={"start_factor": 0.1}),
+    ScheduleSpec("MultiStepLR", 2, 9, by_epoch=True, every_step=True, args={"milestones": (1, 2), "gamma": 0.5}),
+    ScheduleSpec("CosineAnnealingLR", 5, 9, by_epoch=True, every_step=True, args={"T_max": 4, "eta_min": 1e-3}),
+]
+STEPS = [
+    ScheduleSpec("LinearLR", 0, 12, args={"start_factor": 0.1}),
+    ScheduleSpec("MultiStepLR", 12, 54, args={"milestones": (6, 12), "gamma": 0.5}),
+    ScheduleSpec("CosineAnnealingLR", 30, 54, args={"T_max": 24, "eta_min": 1e-3}),
+]
+
+
+def test_epochs_can_be_followed_step_by_step() -> None:
+    epochs, steps = Course(EPOCHS, LENGTH), Course(STEPS)
+    for step in range(60):
+        assert epochs(0.3, step) == steps(0.3, step)
+    assert len({epochs(0.3, step) for step in range(12)}) == 12
+    with pytest.raises(ValueError, match="length of an epoch"):
+        Course(EPOCHS)
+
+
+@given(parts=st.integers(1, 5), step=st.integers(0, 40))
+def test_an_optimizer_step_takes_the_rate_of_its_last_iteration(parts: int, step: int) -> None:
+    """As where gradients are added up over `parts` iterations, and the schedule moves with every one of them."""
+    assert Course(STEPS, iterations_per_step=parts)(0.3, step) == Course(STEPS)(0.3, (step + 1) * parts - 1)
+
+
+def test_epochs_do_not_depend_on_iterations_per_step() -> None:
+    held = [ScheduleSpec("PolyLR", 0, 4, by_epoch=True, args={"power": 1.0})]
+    for step in range(30):
+        assert Course(held, LENGTH, iterations_per_step=3)(1.0, step) == Course(held, LENGTH)(1.0, step)

@@ -15,10 +15,12 @@ from torch import nn
 
 from intarsia.data.pipeline import Pipeline
 from intarsia.engine.checkpoint import Checkpoints, load_checkpoint
+from intarsia.engine.guard import Guard
 from intarsia.engine.log import TIMING, NonFiniteLossError
 from intarsia.engine.optim import optimizer_for
 from intarsia.engine.run import Run, RunFolder
-from intarsia.engine.train import load, measure_step_time, one_step, seed_torch, train
+from intarsia.engine.train import measure_step_time, one_step, seed_torch, train
+from intarsia.spec import CareSpec
 from intarsia.weights.atomic import DiskFullError
 from intarsia.weights.file import WeightsMeta, load_state, read_meta
 
@@ -124,7 +126,7 @@ def test_the_loop_is_the_one_that_one_would_write_by_hand(out: Path) -> None:
     task = tiny_task()
     task.train()
     optimizer = torch.optim.SGD(task.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
-    batches = load(run, 0)
+    batches = run.batches(0)
     for step in range(20):
         batch = next(batches)
         seed_torch(torch.device("cpu"), run.seed, step, 0)
@@ -166,7 +168,7 @@ def test_a_run_cut_short_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     """As after kill -9: nothing written at the end, metrics.jsonl ahead of the checkpoint, its last line torn."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     train(tiny_run(whole))
-    run = tiny_run(cut)
+    run = tiny_run(cut, care=CareSpec(nonfinite_steps=1))
     run.task.poison_at = 14  # stops at the log line of step 16, with checkpoints of 5 and 10
     with pytest.raises(NonFiniteLossError):
         train(run)
@@ -226,7 +228,7 @@ def test_a_signal_during_an_evaluation_leaves_it_for_later(tmp_path: Path) -> No
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(out: Path) -> None:
-    run = tiny_run(out, log_every=8)
+    run = tiny_run(out, log_every=8, care=CareSpec(nonfinite_steps=1))
     run.task.poison_at = 7
     with pytest.raises(NonFiniteLossError, match=r"not finite at step 7: decode.loss_ce = nan") as caught:
         train(run)
@@ -293,7 +295,7 @@ def test_accumulated_parts_equal_the_whole_batch(out: Path) -> None:
         # The square of a mean is not the mean of squares: look at the term that is a mean.
         terms = task.training_terms
         task.training_terms = lambda batch: terms(batch)[:1]  # type: ignore[method-assign]
-        one_step(run, 0, model, optimizer, load(run, 0))
+        one_step(run, 0, model, optimizer, run.batches(0), Guard(run.network, optimizer, run.runtime))
         return [b - p.detach() for b, p in zip(before, task.parameters(), strict=True)]
 
     whole, parts = gradients(1), gradients(3)

@@ -10,8 +10,8 @@ from intarsia import catalog
 from intarsia.config.build import build, build_task
 from intarsia.config.lower import lower
 from intarsia.config.reader import Config
+from intarsia.contracts import Task
 from intarsia.spec import Component, PreprocessSpec, RunSpec
-from intarsia.tasks.semantic import SemanticSegmentation
 
 
 def described(model: Mapping[str, Any]) -> RunSpec:
@@ -22,7 +22,8 @@ def known(model: Mapping[str, Any]) -> bool:
     """Whether every part of the network, and its losses, exist here."""
     try:
         spec = described(model)
-        for component in components([spec.model, [(head.losses, head.sampler) for head in spec.losses]]):
+        losses = [(head.losses, head.sampler) for head in spec.losses]
+        for component in components([spec.model, spec.objective, losses]):
             catalog.locate(component.kind, component.type)
     except ValueError:
         return False
@@ -46,7 +47,7 @@ def backbone(model: Mapping[str, Any]) -> Any:
     return build(described(model).model.args["backbone"])
 
 
-def task(model: Mapping[str, Any], *, preprocessed: bool = True) -> SemanticSegmentation:
+def task(model: Mapping[str, Any], *, preprocessed: bool = True) -> Task:
     """The task. preprocessed: its inputs stand for images after preprocessing, so that nothing is left to be done."""
     spec = described(model)
     if preprocessed:

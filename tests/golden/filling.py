@@ -44,12 +44,17 @@ def images(n: int, c: int, h: int, w: int) -> Tensor:
     return torch.from_numpy(stream("image").standard_normal((n, c, h, w)))
 
 
-def labels(n: int, h: int, w: int, num_classes: int) -> Tensor:
-    """(n, h, w) blocks of 8 x 8 pixels, about one in ten ignored (255)."""
-    random = stream("label")
-    blocks = random.integers(0, num_classes, (n, -(-h // 8), -(-w // 8)))
+def labels(n: int, h: int, w: int, num_classes: int, *, name: str = "label", cell: int = 8) -> Tensor:
+    """(n, h, w) blocks of cell x cell pixels, about one in ten ignored (255)."""
+    random = stream(name)
+    blocks = random.integers(0, num_classes, (n, -(-h // cell), -(-w // cell)))
     blocks[random.random(blocks.shape) < 0.1] = 255
-    return torch.from_numpy(np.kron(blocks, np.ones((8, 8), dtype=np.int64))[:, :h, :w].astype(np.int64))
+    return torch.from_numpy(np.kron(blocks, np.ones((cell, cell), dtype=np.int64))[:, :h, :w].astype(np.int64))
+
+
+def edges(n: int, h: int, w: int) -> Tensor:
+    """(n, h, w) where an edge is, for methods that learn edges."""
+    return labels(n, h, w, 2, name="edge", cell=4) == 1
 
 
 def positions(name: str, size: int, count: int) -> npt.NDArray[np.int64]:

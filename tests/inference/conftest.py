@@ -52,7 +52,12 @@ class Task(nn.Module):
 
 @pytest.fixture
 def make_predictor():
-    def make(*, stride=1, single=False, transforms=(), model=None, classes=None, **settings):
+    def make(
+        *, stride=1, single=False, transforms=(), model=None, classes=None, augment=False, batch_windows=None,
+        windows=None, **settings,
+    ):  # fmt: skip
+        if windows is not None:
+            settings |= {"mode": "slide", "crop_size": windows[0], "stride": windows[1]} | settings
         if single:
             settings.setdefault("threshold", 0.5)
         names = classes or (CLASSES[:2] if single else CLASSES)
@@ -60,6 +65,8 @@ def make_predictor():
             Task(model or Thirds(stride, single)),
             inference=InferenceSpec(num_classes=len(names), **settings),
             transforms=transforms,
+            augment=augment,
+            batch_windows=batch_windows,
             classes=names,
             palette=PALETTE[: len(names)],
         )

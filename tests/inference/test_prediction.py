@@ -41,7 +41,9 @@ def test_areas_and_text():
         ({"palette": PALETTE[:2]}, "one colour for each of 3 classes, found 2"),
         ({"palette": ((0, 0, 256), *PALETTE[1:])}, r"in 0\.\.255"),
         ({"image": np.zeros((2, 5, 3), np.uint8)}, r"image: expected \(2, 4, 3\) uint8"),
-        ({"confidence": np.zeros((2, 4))}, r"confidence: expected \(2, 4\) float32, found \(2, 4\) float64"),
+        ({"confidence": np.zeros((2, 4))}, r"confidence: expected \(2, 4\) float32 or float16, found"),
+        ({"entropy": np.zeros((4, 2), np.float16)}, r"entropy: expected \(2, 4\)"),
+        ({"logits": np.zeros((1, 2, 4), np.float32)}, r"logits: expected \(3, 2, 4\)"),
         ({"probabilities": np.zeros((2, 2, 4), np.float32)}, r"probabilities: expected \(3, 2, 4\)"),
     ],
 )

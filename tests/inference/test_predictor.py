@@ -13,6 +13,7 @@ from PIL import Image
 from torch import nn
 
 from intarsia.contracts import Batch, Sample, SampleMeta
+from intarsia.data.loader import collate
 from intarsia.data.transforms.resize import Resize
 from intarsia.inference.prediction import Prediction
 from intarsia.inference.predictor import Predictions, Predictor
@@ -221,9 +222,60 @@ def test_classes_and_logits_must_fit(make_predictor, bands_image, settings, mess
         make_predictor(**settings).predict(bands_image)
 
 
-def test_sliding_windows_are_refused(make_predictor):
-    task = make_predictor().task
-    with pytest.raises(ValueError, match=r"found 'slide'.*test_cfg\.mode"):
-        Predictor(task, inference=InferenceSpec(mode="slide"), classes=("a",), palette=((0, 0, 0),))
+def test_settings_that_make_no_sense(make_predictor):
+    with pytest.raises(ValueError, match="found no crop_size and stride; set model.test_cfg"):
+        make_predictor(mode="slide")
+    with pytest.raises(ValueError, match="batch_windows: expected at least 1, found 0"):
+        make_predictor(batch_windows=0)
     with pytest.raises(ValueError, match="2 names, 1 colours"):
-        Predictor(task, inference=InferenceSpec(), classes=("a", "b"), palette=((0, 0, 0),))
+        Predictor(make_predictor().task, inference=InferenceSpec(), classes=("a", "b"), palette=((0, 0, 0),))
+
+
+@pytest.mark.parametrize("mode", ["slide", "slide_flip"])
+@pytest.mark.parametrize("scale", [None, (90, 90), (33, 33)])
+def test_windows_change_nothing_for_a_model_that_looks_at_single_pixels(make_predictor, bands_image, mode, scale):
+    transforms = [] if scale is None else [Resize(scale=scale, keep_ratio=True)]
+    windows = {"mode": mode, "windows": ((16, 24), (11, 16))}
+    for blend in ("average", "gaussian"):
+        found = make_predictor(transforms=transforms, blend=blend, **windows).predict(bands_image, probabilities=True)
+        whole = make_predictor(transforms=transforms).predict(bands_image, probabilities=True)
+        np.testing.assert_allclose(found.probabilities, whole.probabilities, atol=1e-5)
+        assert (found.label != whole.label).mean() < 0.002  # ties
+
+
+@pytest.mark.parametrize("mode", ["whole", "slide"])
+def test_no_image_depends_on_what_else_is_in_its_batch(make_predictor, mode):
+    """Images of other sizes would pad it, and padding is seen by its neighbours."""
+
+    class Wide(nn.Module):
+        def forward(self, images):
+            red = torch.nn.functional.avg_pool2d(images[:, :1], 9, 1, 4)
+            return torch.cat([red, 0.5 - red, red.mean(dim=(2, 3), keepdim=True) - red], dim=1)
+
+    generator = np.random.default_rng(0)
+    sizes = [(40, 64), (24, 30), (40, 64), (56, 20)]
+    images = [generator.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
+    predictor = make_predictor(model=Wide(), mode=mode, windows=((32, 32), (20, 20)), batch_windows=3)
+    samples = [Sample(image, meta=SampleMeta(original_size=image.shape[:2])) for image in images]
+    together = predictor.predict_batch(collate(samples))
+    alone = [predictor.predict_batch(collate([sample]))[0] for sample in samples]
+    assert all(torch.equal(a, b) for a, b in zip(together, alone, strict=True))
+    seen = []
+    predictor.predict_batch(collate(samples), observe=lambda logits, windows, network: seen.append((windows, network)))
+    assert sorted({window.image for windows, _ in seen for window in windows}) == [0, 1, 2, 3]
+    networks = {window.image: network for windows, network in seen for window in windows}
+    assert networks == {0: (40, 64), 1: (24, 32), 2: (40, 64), 3: (56, 24)}
+
+
+def test_everything_that_can_be_asked_for(make_predictor, bands_image):
+    found = make_predictor(stride=2).predict(
+        bands_image, probabilities=True, confidence=True, entropy=True, logits=True, half=True
+    )
+    for values in (found.probabilities, found.confidence, found.entropy, found.logits):
+        assert values.dtype == np.float16
+    assert np.array_equal(found.logits.argmax(axis=0), found.label)
+    exact = make_predictor(stride=2).predict(bands_image, entropy=True, probabilities=True)
+    expected = -(exact.probabilities * np.log(exact.probabilities)).sum(axis=0)
+    np.testing.assert_allclose(exact.entropy, expected, atol=1e-5)
+    assert "with entropy" not in repr(make_predictor().predict(bands_image))
+    assert "with probabilities, entropy:" in repr(exact)

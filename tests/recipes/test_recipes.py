@@ -158,3 +158,13 @@ def test_fit_heads_drops_class_weights_of_another_number() -> None:
     }
     assert recipes.fit_heads(model, 3, 9)["decode_head"]["loss_decode"][0] == loss
     assert model["decode_head"]["out_channels"] == 3
+
+
+def test_fit_heads_keeps_the_weight_of_masks_of_nothing() -> None:
+    weights = {"class_weight": [1, 1, 1, 0.1]}
+    head = {"type": "Mask2FormerHead", "num_classes": 3, "out_channels": 256, "loss_cls": weights}
+    fitted = recipes.fit_heads({"decode_head": head}, 5, 9)["decode_head"]
+    assert fitted == {**head, "num_classes": 5, "ignore_index": 9, "loss_cls": {"class_weight": [1.0] * 5 + [0.1]}}
+    assert recipes.fit_heads({"decode_head": fitted}, 5, 9)["decode_head"] == fitted
+    with pytest.raises(ValueError, match="make the background a class of its own"):
+        recipes.fit_heads({"decode_head": head}, 1, 9)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from intarsia.visual.comparison import save_comparison
 from intarsia.visual.curves import save_curves, series, smoothed
 
 RUN = [
@@ -59,3 +60,14 @@ def test_smoothing_stays_within_the_values(values):
     assert smooth.max() <= array.max() + 1e-9
     if len(values) < 30:
         np.testing.assert_allclose(smooth, array, atol=1e-9)
+
+
+def test_runs_compared_have_a_colour_each(tmp_path):
+    other = [
+        {**record, "loss": 2.0} if "loss" in record else {"step": record["step"], "val/mIoU": 0.3} for record in RUN
+    ]
+    path = save_comparison(tmp_path / "both.png", {"first": RUN, "second": other, "without scores": RUN[::2]})
+    picture = np.array(Image.open(path).convert("RGB")).reshape(-1, 3)
+    for colour in [(0, 114, 178), (230, 159, 0), (0, 158, 115)]:
+        assert int((picture == colour).all(axis=1).sum()) > 100
+    assert save_comparison(path, {"empty": []}).exists()

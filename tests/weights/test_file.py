@@ -8,13 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from intarsia.weights.atomic import DiskFullError, write_whole
 from intarsia.weights.file import (
+    AUXILIARY,
     WeightsMeta,
     WeightsMismatchError,
     apply_state,
+    grouped,
     load_state,
     read_meta,
     save_weights,
@@ -126,14 +130,49 @@ def test_messages_are_grouped_and_short() -> None:
     state = Model().state_dict()
     state.pop("backbone.0.bias")
     state |= {f"auxiliary_head.{i}.weight": torch.zeros(1) for i in range(500)}
+    state |= {f"neck.convs.{i}.conv.{kind}": torch.zeros(1) for i in range(2) for kind in ("weight", "bias")}
     with pytest.raises(WeightsMismatchError) as caught:
         apply_state(Model(), state)
     message = str(caught.value)
     assert "1 missing in the file, left as they were:\n  backbone.0.bias" in message
-    assert "500 in the file but not in the model:\n  auxiliary_head.0.weight" in message
-    assert "and 492 more" in message
+    assert (
+        "504 in the file but not in the model:\n  auxiliary_head.*  500 tensors\n"
+        "  neck.convs.0.conv.weight\n  neck.convs.0.conv.bias\n" in message
+    )
     assert len(message.splitlines()) < 20
     assert caught.value.report.missing == ("backbone.0.bias",)
+
+
+@given(st.sets(st.lists(st.sampled_from("abcd"), min_size=1, max_size=4).map(".".join), min_size=1), st.integers(1, 12))
+def test_groups_count_every_name_once(names: set[str], most: int) -> None:
+    lines = grouped(sorted(names), lines=most)
+    count = sum(int(line.split()[1]) if "*" in line else int(line.split()[1]) if " " in line else 1 for line in lines)
+    assert len(lines) <= most + 1
+    if not lines[-1].startswith("and "):
+        assert count == len(names)
+
+
+def test_groups_open_the_largest_part() -> None:
+    names = [f"backbone.layer{i}.{j}.weight" for i in (1, 2) for j in range(3)] + ["head.weight", "head.bias"]
+    assert grouped(names, lines=3) == [
+        "backbone.layer1.*  3 tensors",
+        "backbone.layer2.*  3 tensors",
+        "head.*  2 tensors",
+    ]
+    assert grouped(["a.b"], {"a.b": ": file [2], model [3]"}) == ["a.b: file [2], model [3]"]
+
+
+def test_parts_that_only_training_needs() -> None:
+    state = Model().state_dict()
+    model = nn.ModuleDict({**dict(Model().named_children()), "auxiliary_head": nn.Linear(2, 2)})
+    with pytest.raises(WeightsMismatchError, match="auxiliary_head"):
+        apply_state(model, state)
+    report = apply_state(model, state, optional=AUXILIARY)
+    assert report.missing == ("auxiliary_head.weight", "auxiliary_head.bias")
+    extra = state | {"auxiliary_head.conv.weight": torch.zeros(1)}
+    assert apply_state(Model(), extra, optional=AUXILIARY).unexpected == ("auxiliary_head.conv.weight",)
+    with pytest.raises(WeightsMismatchError, match="conv_seg"):
+        apply_state(model, {name: value for name, value in state.items() if "head" not in name}, optional=AUXILIARY)
 
 
 def test_weights_of_something_else() -> None:

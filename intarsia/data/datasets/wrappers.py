@@ -65,6 +65,27 @@ class RepeatDataset:
         return self.dataset.load(index % len(self.dataset))
 
 
+class SubsetDataset:
+    """At most `most` samples of a data set, evenly spread over it."""
+
+    def __init__(self, dataset: Dataset, *, most: int) -> None:
+        if most < 1:
+            raise ValueError(f"SubsetDataset: most must be at least 1, got {most}")
+        count = min(most, len(dataset))
+        self.dataset = dataset
+        self.indices = tuple(len(dataset) * i // count for i in range(count))
+        self.classes = tuple(dataset.classes)
+        self.palette = tuple(dataset.palette)
+        self.ignore_index = dataset.ignore_index
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def load(self, index: int) -> Sample:
+        """The sample at `index`, counted over those chosen."""
+        return self.dataset.load(self.indices[index])
+
+
 def _listed(classes: Sequence[str]) -> str:
     shown = ", ".join(classes[:6])
     return f"{len(classes)} ({shown}{', ...' if len(classes) > 6 else ''})"

@@ -1,0 +1,170 @@
+"""``intarsia weights``: look into files of weights, and make our file of anyone's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+if TYPE_CHECKING:
+    from intarsia.cli.model import OpenModel
+    from intarsia.spec import Component
+    from intarsia.weights.about import About, Sketch
+    from intarsia.weights.file import WeightsMeta
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Show what is in a file of weights, and convert others' files. No code in a file is ever run.",
+)
+EXAMPLES = """
+[bold]A checkpoint that carries its config[/]:  intarsia weights convert iter_80000.pth -o model.safetensors
+
+[bold]One that does not[/]:  intarsia weights convert old.pth --config my_config.py -o model.safetensors
+
+Then:  intarsia eval model.safetensors --data DIR    intarsia predict model.safetensors IMAGES -o OUT
+"""
+
+File = Annotated[
+    Path,
+    typer.Argument(metavar="FILE|RUN", help="Weights of any origin: .safetensors, .pth, a folder of the HF Hub."),
+]
+
+
+@app.command("show", no_args_is_help=True)
+def show(
+    file: File,
+    names: Annotated[int, typer.Option("--names", min=0, help="How many tensors to list.")] = 8,
+) -> None:
+    """Print what a file says about itself: origin, classes, scores, tensors. Builds no model and reads no tensor."""
+    from intarsia.cli.source import find_weights
+    from intarsia.cli.terminal import out, table
+
+    found = find_weights(file)
+    console = out()
+    console.print(table("", ("file", str(found.path)), _facts(found), left=2))
+    console.print(table("", ("part", "tensors", "values", "types"), _parts(found.tensors)))
+    if names:
+        first = list(found.tensors.items())[:names]
+        rows = [(name, "x".join(map(str, one.shape)) or "scalar", one.dtype) for name, one in first]
+        console.print(table("", ("first tensors", "shape", "type"), rows))
+
+
+def _facts(found: About) -> Iterator[tuple[str, str]]:
+    meta = found.meta
+    yield "written by", found.origin
+    if meta.config:
+        yield "model", _model_name(meta.config)
+    elif found.config_text:
+        yield "model", f"a config of {len(found.config_text.splitlines())} lines; intarsia weights convert reads it"
+    else:
+        yield "model", "not said; name it with --config FILE"
+    yield "classes", f"{len(meta.classes)}: {', '.join(meta.classes)}" if meta.classes else "not said"
+    if meta.step is not None:
+        yield "step", str(meta.step)
+    if meta.scores:
+        yield "scores", "  ".join(f"{name} {value:.4f}" for name, value in meta.scores.items())
+    yield from found.details.items()
+    if len(found.entries) > 1 and any(not _is_tensor_name(entry, found) for entry in found.entries):
+        yield "entries", ", ".join(found.entries)
+    if found.left_out:
+        yield "not rebuilt", ", ".join(found.left_out)
+
+
+def _is_tensor_name(entry: str, found: About) -> bool:
+    return entry in found.tensors or entry.removeprefix("module.") in found.tensors
+
+
+def _model_name(config: Mapping[str, object]) -> str:
+    """The types of the model's main parts."""
+    model = config.get("model")
+    parts = [model.get(key) for key in ("backbone", "neck", "decode_head")] if isinstance(model, Mapping) else []
+    heads = [part[-1] if isinstance(part, (list, tuple)) else part for part in parts if part]
+    return " + ".join(str(head["type"]) for head in heads if isinstance(head, Mapping)) or "a config"
+
+
+def _parts(tensors: Mapping[str, Sketch]) -> Iterator[tuple[str, str, str, str]]:
+    """One line for each top-level part, and one for all."""
+    parts: dict[str, list[Sketch]] = {}
+    for name, one in tensors.items():
+        parts.setdefault(name.partition(".")[0], []).append(one)
+    if len(parts) > 20:
+        parts = {}
+    for name, sketches in [*parts.items(), ("all", list(tensors.values()))]:
+        types = ", ".join(sorted({one.dtype for one in sketches}))
+        yield name, str(len(sketches)), f"{sum(one.count for one in sketches):,}", types
+
+
+@app.command("convert", no_args_is_help=True, epilog=EXAMPLES)
+def convert(
+    file: File,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write; ends in .safetensors.")],
+    config: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--config", help="Config or recipe of the model, where the file does not say it."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+) -> None:
+    """Make our weights file: tensors, config, classes and colours in one. It needs nothing else to be used."""
+    from intarsia.cli.model import open_model
+    from intarsia.cli.terminal import say, warn
+    from intarsia.weights.file import SUFFIX, save_weights
+
+    if out.suffix != SUFFIX:
+        raise ValueError(f"--out {out}: a weights file ends in {SUFFIX}")
+    if out.exists() and not overwrite:
+        raise ValueError(f"--out {out} exists already; replace it with --overwrite, or choose another name")
+    model = open_model(file, config=config, device="cpu")
+    for note in model.notes:
+        say(f"note: {note}")
+    meta = _meta(model)
+    if not model.meta.classes:
+        warn(f"{file} does not name its classes; they are called {', '.join(meta.classes[:3])} ...")
+    own = model.task.model.state_dict()  # type: ignore[attr-defined]
+    state = {name: own[name] for name in model.report.loaded}
+    save_weights(out, state, meta)
+    say(f"{len(state)} tensors, {len(meta.classes)} classes: {out}")
+    say(f"next: intarsia eval {out} --data DIR    intarsia predict {out} IMAGES -o OUT")
+
+
+def _meta(model: OpenModel) -> WeightsMeta:
+    """What the file says, completed from the config's data sets."""
+    from intarsia import __version__
+    from intarsia.weights.file import WeightsMeta
+
+    stream = model.spec.val or model.spec.test or model.spec.train
+    dataset = None if stream is None else stream.dataset
+    args = {} if dataset is None else dataset.args
+    numbered = tuple(f"class {index}" for index in range(max(model.spec.inference.num_classes, 1)))
+    classes = model.meta.classes or tuple(args.get("classes") or ()) or numbered
+    ignore_index = args.get("ignore_index", model.meta.ignore_index)
+    return WeightsMeta(
+        config=model.spec.source,
+        classes=classes,
+        palette=model.meta.palette or tuple(args.get("palette") or ()),
+        ignore_index=ignore_index,
+        labels=model.meta.labels or ({} if dataset is None else _label_words(dataset, classes, ignore_index)),
+        version=__version__,
+        scores=model.meta.scores,
+        step=model.meta.step,
+    )
+
+
+def _label_words(dataset: Component, classes: Sequence[str], ignore_index: int) -> dict[str, str]:
+    """File value -> class name, so that other label files are read as those of the training were.
+
+    Empty where the data set has a table of its own, which the config holds.
+    """
+    from intarsia.config.fate import bare
+    from intarsia.config.names import FAMILIES, FOLDERS
+    from intarsia.data.description import BACKGROUND, IGNORE
+
+    name = bare(dataset.type)
+    if dataset.args.get("label_table") is not None or name not in (*FOLDERS, *FAMILIES):
+        return {}
+    if len(classes) == 1:
+        return {"0": BACKGROUND, "1": classes[0], str(ignore_index): IGNORE}
+    shifted = dataset.args.get("reduce_zero_label", FAMILIES.get(name, (0, False))[1])
+    words = {str(index + bool(shifted)): one for index, one in enumerate(classes)}
+    return words | {str(ignore_index): IGNORE} | ({"0": IGNORE} if shifted else {})

@@ -1,0 +1,118 @@
+"""Steps whose loss is not finite: not taken, without waiting for the device to find out; and who was to blame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from intarsia.contracts import Batch
+from intarsia.engine.runtime import FabricRuntime, TrainingStep
+
+
+class Guard:
+    """Takes a step only if its losses and gradients are finite: otherwise weights and statistics stay as they were.
+
+    The decision is made on the device. A fused optimizer takes it there ("found_inf"), so that nothing waits; for
+    others on an accelerator it costs one synchronisation a step. Under "16-mixed" the loss scaler decides.
+    """
+
+    def __init__(self, network: nn.Module, optimizer: Optimizer, runtime: FabricRuntime) -> None:
+        self._runtime = runtime
+        self._optimizer = optimizer
+        self._inner = cast(Any, getattr(optimizer, "optimizer", optimizer))
+        self._fused = bool(self._inner.defaults.get("fused"))
+        self._statistics = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
+        self._before = [buffer.clone() for buffer in self._statistics]
+
+    def begin(self) -> None:
+        """Before the forward pass: remember the statistics that it will change."""
+        if self._statistics:
+            torch._foreach_copy_(self._before, self._statistics)
+
+    def step(self, finite: Tensor) -> None:
+        """Let the optimizer do its step if the scalar `finite` is true in every process."""
+        finite = self._runtime.all_true(finite)
+        self._keep_statistics(finite)
+        if self._runtime.scales_loss:
+            self._optimizer.step()
+        elif self._fused:
+            self._inner.found_inf = (~finite).float()
+            self._inner.grad_scale = None
+            self._optimizer.step()
+        elif bool(finite):
+            self._optimizer.step()
+
+    def _keep_statistics(self, finite: Tensor) -> None:
+        if finite.device.type != "cpu":
+            for now, before in zip(self._statistics, self._before, strict=True):
+                torch.where(finite, now, before, out=now)
+        elif self._statistics and not finite:
+            torch._foreach_copy_(self._statistics, self._before)
+
+
+@dataclass(frozen=True)
+class Culprit:
+    """What was found by computing a step again. module: the first whose output is not finite, or None.
+
+    images: names of the images that the step was computed on; those that are not finite themselves come alone.
+    """
+
+    module: str | None
+    images: tuple[str, ...]
+
+    def __str__(self) -> str:
+        where = (
+            "computed again, it is finite"
+            if self.module is None
+            else f"the first output that is not finite is that of {self.module}"
+        )
+        return f"{where}; the images were {', '.join(self.images)}"
+
+
+def find_culprit(task: nn.Module, model: TrainingStep, batches: Sequence[Batch]) -> Culprit:
+    """Compute the losses of a step again, watching every module. The task is left as it was."""
+    names = tuple(meta.name or meta.image_path for batch in batches for meta in batch.metas)
+    broken = tuple(
+        meta.name or meta.image_path
+        for batch in batches
+        for meta, image in zip(batch.metas, batch.images, strict=True)
+        if not image.isfinite().all()
+    )
+    if broken:
+        return Culprit("the image file itself", broken)
+    buffers = [(buffer, buffer.clone()) for buffer in task.buffers()]
+    with _first_bad_module(task) as found, torch.no_grad():
+        for batch in batches:
+            terms = model(batch)
+            bad = [term.name for term in terms if not term.value.isfinite()]
+            if bad and not found:
+                found.append(f"the loss {bad[0]}")
+        for buffer, before in buffers:
+            buffer.copy_(before)
+    return Culprit(found[0] if found else None, names)
+
+
+@contextmanager
+def _first_bad_module(task: nn.Module) -> Iterator[list[str]]:
+    found: list[str] = []
+
+    def watch(name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            tensors = output if isinstance(output, list | tuple) else (output,)
+            if not found and any(isinstance(x, Tensor) and not x.isfinite().all() for x in tensors):
+                found.append(f"{name} ({type(module).__name__})")
+
+        return hook
+
+    handles = [module.register_forward_hook(watch(name)) for name, module in task.named_modules() if name]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()

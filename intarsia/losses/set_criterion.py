@@ -1,0 +1,207 @@
+"""The objective of mask classifiers: every true mask is given to one query, and all other queries should say "nothing".
+
+MaskFormer, arXiv:2107.06278, section 3.2, compares masks at every pixel, by focal loss. Mask2Former, arXiv:2112.01527,
+section 3.3, compares them at some thousand points, by cross entropy. Both add the Dice loss of each mask.
+
+Deviation: the random points at which predicted and true masks are matched are drawn once for each image and serve all
+layers; the original draws for each layer anew. Each layer's points are distributed as before, so that neither loss nor
+gradient changes on average.
+
+Shape letters: L layers, N images, Q queries, K classes, M pairs of a true mask and its query, T true masks of an image,
+P points, H, W height and width of labels, h, w of predicted masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from intarsia.contracts import Queries
+from intarsia.layers.levels import resize
+from intarsia.layers.points import sample_at, uncertain_points
+from intarsia.losses.dice import naive_dice_cost
+from intarsia.losses.focal import focal_cost
+from intarsia.losses.matching import (
+    TrueMasks,
+    at_size,
+    cheapest_pairs,
+    class_costs,
+    dice_costs,
+    mask_costs,
+    true_masks,
+)
+from intarsia.losses.reduction import full_precision, mean_over, mean_over_processes
+
+NOTHING = 0.1
+"""Weight of queries that should find nothing: most of them, which would drown out the others (DETR, section 3.1)."""
+
+
+class SetCriterion(nn.Module):
+    """Queries of every layer and labels (N, H, W) -> three losses of each layer: "loss_cls", "loss_mask", "loss_dice".
+
+    Every layer is matched by itself. What a pair costs there is what its losses are, except that the class costs minus
+    its probability; the factors are of their own.
+
+        loss_cls     cross entropy over K + 1 classes of all queries, divided by the weights of their classes
+        loss_mask    of each pair, the mean over its places; summed, divided by the number of pairs
+        loss_dice    the same of 1 - (2 sum(p t) + eps) / (sum(p) + sum(t) + eps)
+
+    The number of pairs is its mean over all processes, at least 1. A batch without a labelled pixel has no pairs: its
+    mask losses are 0, and its queries learn to say "nothing".
+
+    Args:
+        num_classes: K.
+        class_weight: K + 1 weights, the last for "nothing"; by default 1, and 0.1 for "nothing".
+        loss_weights, match_weights: factors of class, mask and Dice in the objective and in the matching.
+        mask_loss: at each place of a mask, "cross_entropy" or "focal" with `focal_alpha` and `focal_gamma`.
+        dice_eps: keeps empty masks from dividing by 0.
+        num_points: places where masks are compared; None takes all pixels: of the prediction for the matching, of the
+            labels for the losses. Points of the matching are random, the same for all masks of an image.
+        oversample_ratio, importance_ratio: how points of the losses are drawn, see `uncertain_points`.
+        ignore_index: label of pixels that are in no mask.
+
+    Raises ValueError for another number of class weights, or a focal loss at points: it needs answers of yes and no,
+    and between pixels a truth is in between.
+    """
+
+    class_weight: Tensor
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        class_weight: Sequence[float] | None = None,
+        loss_weights: tuple[float, float, float] = (2.0, 5.0, 5.0),
+        match_weights: tuple[float, float, float] = (2.0, 5.0, 5.0),
+        mask_loss: Literal["cross_entropy", "focal"] = "cross_entropy",
+        focal_alpha: float = 0.25,
+        focal_gamma: float = 2.0,
+        dice_eps: float = 1.0,
+        num_points: int | None = 12544,
+        oversample_ratio: float = 3.0,
+        importance_ratio: float = 0.75,
+        ignore_index: int = 255,
+    ) -> None:
+        super().__init__()
+        weights = (*[1.0] * num_classes, NOTHING) if class_weight is None else tuple(class_weight)
+        if len(weights) != num_classes + 1:
+            raise ValueError(
+                f"class_weight needs {num_classes + 1} entries, one for each of {num_classes} classes and one for "
+                f'"nothing"; got {len(weights)}'
+            )
+        if mask_loss == "focal" and num_points is not None:
+            raise ValueError("the focal loss compares whole masks: set num_points to None, or mask_loss to another")
+        self.num_classes = num_classes
+        self.weights = dict(zip(("loss_cls", "loss_mask", "loss_dice"), loss_weights, strict=True))
+        self.match_weights = match_weights
+        self.mask_loss = mask_loss
+        self.focal_alpha = focal_alpha
+        self.focal_gamma = focal_gamma
+        self.dice_eps = dice_eps
+        self.num_points = num_points
+        self.oversample_ratio = oversample_ratio
+        self.importance_ratio = importance_ratio
+        self.ignore_index = ignore_index
+        # Not part of the weights file: a setting of the run, not something learned.
+        self.register_buffer("class_weight", torch.tensor(weights, dtype=torch.float32), persistent=False)
+
+    def forward(self, layers: Sequence[Queries], labels: Tensor) -> list[dict[str, Tensor]]:
+        """The queries after each layer and labels (N, H, W) of class indices -> the losses of each layer, scalars."""
+        layers = [Queries(full_precision(layer.classes), full_precision(layer.masks)) for layer in layers]
+        truth = [true_masks(image, ignore_index=self.ignore_index) for image in labels]
+        pairs = self._match(layers, truth)  # for each image (L, 2, min(Q, T))
+        count = mean_over_processes(layers[0].masks.new_tensor(sum(image.shape[2] for image in pairs))).clamp(min=1)
+        losses = []
+        for i, layer in enumerate(layers):
+            chosen = [image[i] for image in pairs]  # for each image (2, min(Q, T))
+            mask, dice = self._mask_losses(layer.masks, truth, chosen)
+            losses.append(
+                {
+                    "loss_cls": self._class_loss(layer.classes, truth, chosen),
+                    "loss_mask": mask.sum() / count,
+                    "loss_dice": dice.sum() / count,
+                }
+            )
+        return losses
+
+    @torch.no_grad()
+    def _match(self, layers: Sequence[Queries], truth: Sequence[TrueMasks]) -> list[Tensor]:
+        """For each image and layer, queries and the true masks that they take: (L, 2, min(Q, T))."""
+        for_class, for_mask, for_dice = self.match_weights
+        costs = []
+        for n, image in enumerate(truth):
+            classes = torch.stack([layer.classes[n] for layer in layers])  # (L, Q, K + 1)
+            masks = torch.stack([layer.masks[n] for layer in layers])  # (L, Q, h, w)
+            if self.num_points is None:
+                predicted, wanted = masks.flatten(2), at_size(image.masks, masks.shape[2:]).flatten(1)
+            else:
+                points = torch.rand(1, self.num_points, 2, device=masks.device)  # (1, P, 2)
+                predicted = sample_at(masks.flatten(0, 1).unsqueeze(0), points).view(*masks.shape[:2], -1)
+                wanted = sample_at(image.masks.unsqueeze(0).float(), points).squeeze(0)
+            wanted = wanted.to(predicted.dtype)  # (T, places)
+            costs.append(
+                for_class * class_costs(classes, image.classes)
+                + for_mask * mask_costs(*self._both_costs(predicted), wanted)
+                + for_dice * dice_costs(predicted, wanted, eps=self.dice_eps)
+            )  # (L, Q, T)
+        return cheapest_pairs(costs)
+
+    def _class_loss(self, logits: Tensor, truth: Sequence[TrueMasks], pairs: Sequence[Tensor]) -> Tensor:
+        """Logits (N, Q, K + 1): the class of its mask for a query that has one, "nothing" for the others."""
+        target = torch.full(logits.shape[:2], self.num_classes, device=logits.device)  # (N, Q)
+        for row, image, (queries, masks) in zip(target, truth, pairs, strict=True):
+            row[queries] = image.classes[masks]
+        weight = self.class_weight.to(logits.dtype)
+        loss = F.cross_entropy(logits.flatten(0, 1), target.flatten(), weight=weight, reduction="sum")
+        return mean_over(loss, weight[target].sum())
+
+    def _mask_losses(
+        self, logits: Tensor, truth: Sequence[TrueMasks], pairs: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (N, Q, h, w) -> the mask loss and the Dice loss of each pair, (M,) and (M,)."""
+        masks = torch.cat([image[queries] for image, (queries, _) in zip(logits, pairs, strict=True)])  # (M, h, w)
+        if not len(masks):
+            nothing = masks.sum(dim=(1, 2))  # (0,), which keeps the masks in the graph
+            return nothing, nothing
+        wanted = torch.cat([image.masks[chosen] for image, (_, chosen) in zip(truth, pairs, strict=True)])  # (M, H, W)
+        if self.num_points is None:
+            predicted = resize(masks.unsqueeze(1), wanted.shape[1:]).flatten(1)  # (M, H * W)
+            answers = wanted.flatten(1).to(predicted.dtype)
+        else:
+            points = self._points(masks)  # (M, P, 2)
+            predicted = sample_at(masks.unsqueeze(1), points).squeeze(1)  # (M, P)
+            answers = sample_at(wanted.unsqueeze(1).float(), points).squeeze(1).to(predicted.dtype)
+        inside = predicted.sigmoid()
+        dice = naive_dice_cost(
+            (inside * answers).sum(dim=1), inside.sum(dim=1), answers.sum(dim=1), eps=self.dice_eps
+        )  # (M,)
+        return self._cost(predicted, answers).mean(dim=1), dice
+
+    def _points(self, masks: Tensor) -> Tensor:
+        """Masks (M, h, w) -> points (M, P, 2) of each, mostly near the edges that are predicted."""
+        assert self.num_points is not None
+        return uncertain_points(
+            masks.detach().unsqueeze(1),
+            lambda logits: -logits.squeeze(1).abs(),
+            self.num_points,
+            self.oversample_ratio,
+            self.importance_ratio,
+        )
+
+    def _both_costs(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits -> what each place costs if it belongs to the mask, and if not."""
+        if self.mask_loss == "focal":
+            return self._cost(logits, torch.ones_like(logits)), self._cost(logits, torch.zeros_like(logits))
+        if_inside = -F.logsigmoid(logits)
+        return if_inside, if_inside + logits  # of a cross entropy, half the work
+
+    def _cost(self, logits: Tensor, answers: Tensor) -> Tensor:
+        """Logits and answers in 0..1 of one shape -> what each place costs."""
+        if self.mask_loss == "focal":
+            alpha = logits.new_tensor(self.focal_alpha)
+            return focal_cost(logits, answers > 0.5, gamma=self.focal_gamma, alpha=alpha)
+        return F.binary_cross_entropy_with_logits(logits, answers, reduction="none")

@@ -1,0 +1,1 @@
+"""What stands between a trunk and its heads, one file per neck."""

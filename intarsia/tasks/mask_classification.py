@@ -1,0 +1,92 @@
+"""Semantic segmentation by a set of masks: a network of queries with its preprocessing and its objective.
+
+Shape letters: N images, K classes, H, W height and width of the (padded) batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from intarsia.contracts import Batch, LossTerm, Queries, QueryModel, Size
+from intarsia.layers.levels import resize
+from intarsia.losses.reduction import full_precision, mean_over
+from intarsia.tasks.preprocess import Preprocess
+
+
+class SetObjective(Protocol):
+    """What the queries of all layers are trained on. weights: of its losses by name."""
+
+    weights: Mapping[str, float]
+
+    def __call__(self, layers: Sequence[Queries], labels: Tensor) -> Sequence[Mapping[str, Tensor]]:
+        """The queries after each layer, labels (N, H, W) -> the losses of each layer by name, scalars."""
+        ...
+
+
+class MaskClassification(nn.Module):
+    """Children `model` and `preprocess`; the state dict is the model's, under `model.`.
+
+    num_classes: classes that a label can have. ignore_index: what evaluation leaves out.
+    """
+
+    def __init__(
+        self,
+        model: QueryModel,
+        *,
+        preprocess: Preprocess,
+        objective: SetObjective,
+        num_classes: int,
+        ignore_index: int,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.preprocess = preprocess
+        self.objective = objective  # a child where it is a module: class weights follow the task to its device
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+
+    def training_terms(self, batch: Batch) -> list[LossTerm]:
+        """The terms of the training objective by name: "decode.loss_cls", "decode.loss_mask" and "decode.loss_dice".
+
+        Those of the layers before the last follow as "decode.d0.loss_cls" ...
+
+        Raises ValueError if the batch has no labels of its images' size.
+        """
+        images, labels = self.preprocess.training_inputs(batch)  # (N, C, H, W), (N, H, W)
+        layers = self.model.queries(images)
+        # Matching and losses stay out of autocast: in half precision they would cost accuracy, not time.
+        with torch.autocast(labels.device.type, enabled=False):
+            *before, last = self.objective(layers, labels)
+        named = [("decode", last), *((f"decode.d{i}", losses) for i, losses in enumerate(before))]
+        weights = self.objective.weights
+        return [
+            LossTerm(f"{layer}.{name}", value, weights[name])
+            for layer, losses in named
+            for name, value in losses.items()
+        ]
+
+    def logits(self, images: Tensor, sizes: Sequence[Size]) -> Tensor:
+        """Stored images (N, C, H, W) of unpadded `sizes` -> how much of each class is in each pixel (N, K, H', W')."""
+        return self.model(self.preprocess(images, sizes, train=False))
+
+    def compile_training(self) -> None:
+        """Let torch.compile make what `training_terms` computes of the network faster."""
+        self.model.queries = torch.compile(self.model.queries)  # type: ignore[method-assign]
+
+    def loss_on(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """What `logits` gave (N, K, H', W') and labels (N, H, W) -> minus the mean log of the true class's share.
+
+        The objective of the training is about queries, which evaluation does not keep. A class's share of a pixel is
+        its part of what all classes have there. A scalar; 0 without a labelled pixel.
+        """
+        amounts = resize(full_precision(logits), labels.shape[-2:])  # (N, K, H, W)
+        labels = labels.long()
+        labelled = labels != self.ignore_index  # (N, H, W)
+        own = amounts.gather(1, labels.where(labelled, 0).unsqueeze(1)).squeeze(1)  # (N, H, W)
+        least = torch.finfo(torch.float32).tiny
+        loss = amounts.sum(dim=1).clamp(min=least).log() - own.clamp(min=least).log()
+        return mean_over(loss.where(labelled, 0.0).sum(), labelled.sum())

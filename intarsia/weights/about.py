@@ -1,0 +1,139 @@
+"""What a file of weights says about itself, whoever wrote it; learned without torch and without reading a tensor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from intarsia.weights.file import KEY, SUFFIX, WeightsMeta, must_exist, read_header, read_state
+from intarsia.weights.foreign import ForeignCheckpoint, open_foreign
+from intarsia.weights.maps import recognise
+from intarsia.weights.maps.folder import TENSORS, describe_folder, is_folder
+from intarsia.weights.maps.torchvision import describe_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from intarsia.weights.maps.description import Description
+
+_SAFETENSORS_DTYPES = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
+    "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
+}  # fmt: skip
+
+_DETAILS = (
+    "mmengine_version", "mmseg_version", "mmcv_version", "experiment_name", "time", "seed", "epoch", "best_score",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """A tensor without its numbers."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        """The number of elements."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class About:
+    """origin: who wrote the file, in words. tensors: under the names in the file.
+
+    meta: as far as the file says it; its config is empty where `config_text` has it, or nothing does.
+    details: versions, date, seed, by name. entries: what else is in the file. left_out: classes of objects in it that
+    were not rebuilt. notes: what was assumed about it, in words.
+    """
+
+    path: Path
+    origin: str
+    tensors: Mapping[str, Sketch]
+    meta: WeightsMeta
+    config_text: str | None = None
+    details: Mapping[str, str] = field(default_factory=dict)
+    entries: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def described(self) -> bool:
+        """Whether the file says which model it belongs to."""
+        return bool(self.meta.config or self.config_text)
+
+    def state(self) -> tuple[dict[str, Tensor], list[str]]:
+        """The tensors under our names, and what was done to the names: `file.read_state`."""
+        state, notes = read_state(self.path)
+        return state, [*self.notes, *notes]
+
+
+def about(path: Path | str) -> About:
+    """Look into a file, or a folder of the Hugging Face Hub.
+
+    Raises ValueError if it is missing, damaged, refused, or holds no tensors.
+    """
+    path = Path(path)
+    if path.is_dir() and is_folder(path):
+        file = next((path / name for name in TENSORS if (path / name).is_file()), None)
+        if file is None:
+            raise ValueError(f"{path} holds a config.json but neither {' nor '.join(TENSORS)}")
+        return _with(_file(file), "transformers (Hugging Face)", describe_folder(path))
+    found = _file(path)
+    library = recognise(found.tensors)
+    if library is None or found.described:
+        return found
+    if "classifier.4.weight" in found.tensors and library.name.endswith("of torchvision"):
+        return _with(found, library.name, describe_file(found.tensors))
+    return replace(found, origin=f"{found.origin}; tensors of {library.name}")
+
+
+def _with(found: About, origin: str, description: Description) -> About:
+    """What another library's file lacks and is known from elsewhere."""
+    meta = WeightsMeta(config=description.config, classes=description.classes)
+    return replace(found, origin=origin, meta=meta, notes=description.notes)
+
+
+def _file(path: Path) -> About:
+    must_exist(path)
+    return _safetensors(path) if path.suffix == SUFFIX else _checkpoint(open_foreign(path))
+
+
+def _safetensors(path: Path) -> About:
+    header = read_header(path)
+    described = header.pop("__metadata__", {})
+    tensors = {
+        name: Sketch(_SAFETENSORS_DTYPES.get(entry["dtype"], entry["dtype"]), tuple(entry["shape"]))
+        for name, entry in header.items()
+    }
+    if KEY not in described:
+        return About(path, "tensors alone, written by another program", tensors, WeightsMeta(), details=described)
+    meta = WeightsMeta.from_json(described[KEY])
+    return About(path, f"Intarsia {meta.version}".strip(), tensors, meta)
+
+
+def _checkpoint(found: ForeignCheckpoint) -> About:
+    meta = WeightsMeta(classes=found.classes, palette=found.palette, step=found.step)
+    return About(
+        found.path,
+        _writer(found.meta),
+        {name: Sketch(info.dtype, info.shape) for name, info in found.tensors.items()},
+        meta,
+        found.config_text,
+        {name: str(found.meta[name]) for name in _DETAILS if name in found.meta},
+        found.entries,
+        found.left_out,
+    )
+
+
+def _writer(meta: Mapping[str, Any]) -> str:
+    if "mmengine_version" in meta:
+        return f"MMEngine {meta['mmengine_version']}, the trainer of MMSegmentation 1.x"
+    for key, name in (("mmseg_version", "MMSegmentation"), ("mmcls_version", "MMClassification")):
+        if key in meta:
+            return f"{name} {meta[key]}".partition("+")[0]
+    return "torch.save"

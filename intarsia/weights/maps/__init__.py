@@ -1,0 +1,44 @@
+"""Key maps: from the tensor names of other libraries to ours. One file per library, as tables; none is imported.
+
+`recognise` says from a file's tensor names which library and which model wrote it; the `Map` it gives turns the tensors
+into ours. Names of OpenMMLab are ours already and need no map.
+
+    rules.py                 the language of the tables, and what is done by them
+    rearrange.py             where another library keeps the same numbers in another order
+    torchvision.py           FCN, DeepLabV3, ResNet
+    timm.py                  ResNet with a deep stem, Swin Transformer
+    transformers.py          SegFormer, UPerNet, Mask2Former, MaskFormer, and their trunks ResNet, Swin, MiT
+    transformers_config.py   our config of such a model, from its config.json
+    folder.py                a folder of the Hugging Face Hub: its model, preprocessing, classes and tensors
+    description.py           what the last two give
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from intarsia.weights.maps.rules import Map
+from intarsia.weights.maps.timm import MAPS as TIMM
+from intarsia.weights.maps.torchvision import MAPS as TORCHVISION
+from intarsia.weights.maps.transformers import MAPS as TRANSFORMERS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MAPS: tuple[Map, ...] = (*TRANSFORMERS, *TORCHVISION, *TIMM)
+
+
+def recognise(names: Iterable[str]) -> Map | None:
+    """The map for a file with these tensor names; None if they are ours already, or no one's we know."""
+    names = tuple(names)
+    return next((found for found in MAPS if found.fits(names)), None)
+
+
+def translated(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of any origin under our names. What a map does not know keeps its name, so that loading will list it."""
+    found = recognise(state)
+    if found is None:
+        return dict(state)
+    converted, unknown = found.convert(state)
+    return converted | {name: state[name] for name in unknown}

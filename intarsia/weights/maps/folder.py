@@ -1,0 +1,88 @@
+"""A folder as the Hugging Face Hub has it: config.json, perhaps preprocessor_config.json, and the tensors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from intarsia.weights.maps.description import IMAGENET, Description, Values, describe, normalising
+from intarsia.weights.maps.transformers_config import class_names, model_section
+
+CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
+TENSORS = ("model.safetensors", "pytorch_model.bin")
+
+_RESCALE = 1 / 255
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_MASK_MODELS = ("mask2former", "maskformer")
+_ENDLESS = 1_000_000
+"""Pixels; a longest side where none is set."""
+
+
+def is_folder(path: Path) -> bool:
+    """Whether this is such a folder, to go by its files."""
+    return (path / CONFIG).is_file()
+
+
+def describe_folder(path: Path) -> Description:
+    """The model of a folder; its tensors are in one of TENSORS.
+
+    Raises ValueError if a file is missing or damaged, or the model is not one we have.
+    """
+    config = _json(path / CONFIG)
+    model = model_section(config)
+    classes = class_names(config)
+    if not (path / PROCESSOR).is_file():
+        note = f"there is no {PROCESSOR}: mean and deviation are taken to be ImageNet's, images are not resized"
+        return describe(model, normalising(*IMAGENET), resizing=[], classes=classes, notes=[note])
+    processor = _json(path / PROCESSOR)
+    return describe(
+        model,
+        _normalising(processor),
+        resizing=_resizing(processor, whole=config["model_type"] not in _MASK_MODELS),
+        classes=classes,
+        notes=[],
+        reduce_labels=bool(_either(processor, "do_reduce_labels", "reduce_labels")),
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds a {type(values).__name__}; expected an object")
+    return values
+
+
+def _either(values: Mapping[str, Any], key: str, old: str) -> Any:
+    """A setting under its present name or that of earlier versions."""
+    return values.get(key, values.get(old))
+
+
+def _normalising(processor: Mapping[str, Any]) -> Values:
+    """They scale to 0..1 first and then normalise; here both are one step."""
+    divisor = _either(processor, "size_divisor", "size_divisibility") or 0
+    factor = (processor.get("rescale_factor") or _RESCALE) if processor.get("do_rescale", True) else 1.0
+    mean, std = processor.get("image_mean") or _IMAGENET[0], processor.get("image_std") or _IMAGENET[1]
+    if not processor.get("do_normalize", True):
+        mean, std = (0.0,) * len(mean), (1.0,) * len(std)
+    mean, std = ([round(value / factor, 9) for value in values] for values in (mean, std))
+    return normalising(mean, std, size_divisor=divisor)
+
+
+def _resizing(processor: Mapping[str, Any], *, whole: bool) -> list[Values]:
+    """whole: a size that is one number is that of both sides, not of the shorter one."""
+    size = processor.get("size")
+    if not processor.get("do_resize", True) or size is None:
+        return []
+    if isinstance(size, int):
+        size = {"height": size, "width": size} if whole else {"shortest_edge": size}
+    if "height" in size:
+        return [{"type": "Resize", "scale": (size["width"], size["height"]), "keep_ratio": False}]
+    longest = size.get("longest_edge") or processor.get("max_size") or _ENDLESS
+    return [{"type": "ResizeShortestEdge", "scale": size["shortest_edge"], "max_size": longest}]

@@ -1,0 +1,136 @@
+"""Tensor names that MMSegmentation's world used before, and what they are called today.
+
+Most names never changed: of the 626 published checkpoints, those of 2020 have the names of 2024. What did change:
+
+    1.0.0rc2 to rc4    MaskFormer's and Mask2Former's transformer layers were generic ones: numbered attentions, whose
+                       order is that in which they run, and a numbered feed-forward network
+    0.x                averaged weights (EMA) lay beside the others, under names of their own, with "_" for "."
+    authors' forks     Swin Transformer and SegFormer published checkpoints from their own copies of 0.x, with the names
+                       of their papers' code for the trunk (and, SegFormer, the head)
+
+Files of trunks alone have today's names but for the "backbone." before them. With the names of their papers' code they
+are other libraries' files: see `maps/`, in whose language these tables are written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from intarsia.weights.maps.rearrange import as_convolution, reversed_groups
+from intarsia.weights.maps.rules import Map, rules
+from intarsia.weights.maps.timm import MAPS as TRUNKS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# --- MaskFormer and Mask2Former of the release candidates ---------------------------------------------------------
+
+_DECODER = "decode_head.transformer_decoder.layers.{layer}."
+_ENCODER = "decode_head.pixel_decoder.encoder.layers.{layer}."
+_FEED_FORWARD = {"ffns.0.*": "ffn.*"}
+
+_MASKFORMER_RC = Map(
+    "MaskFormer of MMSegmentation 1.0.0rc2 to rc4",
+    (f"{_DECODER}attentions.0.attn.in_proj_weight", "decode_head.decoder_input_proj.weight"),
+    rules(_DECODER, _DECODER, {"attentions.0.*": "self_attn.*", "attentions.1.*": "cross_attn.*", **_FEED_FORWARD}),
+)
+_MASK2FORMER_RC = Map(
+    "Mask2Former of MMSegmentation 1.0.0rc2 to rc4",
+    (f"{_DECODER}attentions.0.attn.in_proj_weight", "decode_head.query_feat.weight"),
+    (
+        *rules(
+            _DECODER, _DECODER, {"attentions.0.*": "cross_attn.*", "attentions.1.*": "self_attn.*", **_FEED_FORWARD}
+        ),
+        *rules(_ENCODER, _ENCODER, {"attentions.0.*": "self_attn.*", **_FEED_FORWARD}),
+    ),
+)
+
+# --- The authors' forks -------------------------------------------------------------------------------------------
+
+_SWIN_TRUNK = next(found for found in TRUNKS if found.name == "Swin Transformer of its original code")
+
+_SWIN = Map(
+    "Swin Transformer's own segmentation code",
+    tuple(f"backbone.{pattern}" for pattern in _SWIN_TRUNK.signature),
+    tuple(rule.within("backbone.", "") for rule in _SWIN_TRUNK.rules),
+    unused=("backbone.layers.{stage}.blocks.{block}.(attn_mask|attn.relative_position_index)",),
+)
+
+_MIT_BLOCK = {
+    "norm{i}.*": "norm{i}.*",
+    ("attn.q.*", "attn.kv.*"): "attn.attn.in_proj_*",
+    "attn.proj.*": "attn.attn.out_proj.*",
+    "attn.sr.*": "attn.sr.*",
+    "attn.norm.*": "attn.norm.*",
+    "mlp.fc1.weight": ("ffn.layers.0.weight", as_convolution),
+    "mlp.fc1.bias": "ffn.layers.0.bias",
+    "mlp.dwconv.dwconv.*": "ffn.layers.1.*",
+    "mlp.fc2.weight": ("ffn.layers.4.weight", as_convolution),
+    "mlp.fc2.bias": "ffn.layers.4.bias",
+}
+
+
+def _mit(prefix: str) -> Map:
+    return Map(
+        "SegFormer's own code" if prefix else "Mix Transformer of SegFormer's own code",
+        (f"{prefix}block1.0.attn.q.weight", f"{prefix}patch_embed1.proj.weight"),
+        (
+            *rules(f"{prefix}block{{stage}}.{{block}}.", "backbone.layers.{stage-1}.1.{block}.", _MIT_BLOCK),
+            *rules(
+                f"{prefix}patch_embed{{stage}}.",
+                "backbone.layers.{stage-1}.0.",
+                {"proj.*": "projection.*", "norm.*": "norm.*"},
+            ),
+            *rules(f"{prefix}norm{{stage}}.", "backbone.layers.{stage-1}.2.", {"*": "*"}),
+            *rules(
+                "decode_head.",
+                "decode_head.",
+                {
+                    "linear_c{level}.proj.weight": ("convs.{level-1}.conv.weight", as_convolution),
+                    "linear_c{level}.proj.bias": "convs.{level-1}.conv.bias",
+                    "linear_fuse.conv.weight": ("fusion_conv.conv.weight", reversed_groups),
+                    "linear_fuse.bn.*": "fusion_conv.bn.*",
+                    "linear_pred.*": "conv_seg.*",
+                },
+            ),
+        ),
+        # The fork's head inherited a classifier that it never used, and trunks bring one for ImageNet.
+        unused=("decode_head.conv_seg.*", "head.*"),
+    )
+
+
+# --- Trunks alone -------------------------------------------------------------------------------------------------
+
+_TRUNK_SIGNATURES = {
+    "ResNet with a deep stem": ("stem.0.weight", "layer4.0.conv1.weight"),
+    "HRNet": ("transition1.0.0.weight", "stage4.0.branches.0.0.conv1.weight"),
+    "Swin Transformer": ("patch_embed.projection.weight", "stages.0.blocks.0.attn.w_msa.qkv.weight"),
+    "Mix Transformer": ("layers.0.0.projection.weight", "layers.0.1.0.attn.attn.in_proj_weight"),
+}
+"""What MMSegmentation starts trainings from: files of the trunk, whose names lack the word before them."""
+
+_TRUNKS = tuple(
+    Map(f"the trunk alone ({name})", signature, rules("", "backbone.", {"*": "*"}))
+    for name, signature in _TRUNK_SIGNATURES.items()
+)
+
+MAPS = (_MASKFORMER_RC, _MASK2FORMER_RC, _SWIN, _mit("backbone."), _mit(""), *_TRUNKS)
+
+_AVERAGED = "ema_"
+
+
+def with_present_names(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """A state dict of MMSegmentation's world under today's names, and notes on what was renamed or left out."""
+    notes = []
+    plain = {name.replace(".", "_") for name in state}
+    averaged = {name for name in state if name.startswith(_AVERAGED) and name.removeprefix(_AVERAGED) in plain}
+    if averaged:
+        notes.append(f"{len(averaged)} averaged weights of a hook of MMSegmentation 0.x (ema_...) are left out")
+    kept = {name: value for name, value in state.items() if name not in averaged}
+    found = next((candidate for candidate in MAPS if candidate.fits(kept)), None)
+    if found is None:
+        return kept, notes
+    converted, unknown = found.convert(kept)
+    notes.append(f"names of {found.name} were brought up to date")
+    return {name: kept[name] for name in unknown} | converted, notes

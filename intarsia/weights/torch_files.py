@@ -1,0 +1,345 @@
+"""The files of torch.save, opened without torch and without running code from them.
+
+Three formats are in the world, and all three are a pickle with the numbers beside it:
+
+    archive    since torch 1.6: a zip with NAME/data.pkl and the storages as NAME/data/KEY
+    stream     before: pickles one after the other, then the storages
+    tar        before torch 0.2: the storages, the tensors' shapes, and the pickle as members of a tar file
+
+Opening reads the pickle only. Tensors are descriptions (`TensorInfo`) until `TorchFile.load` reads those that are
+wanted: of a checkpoint in training that is less than half, as the rest belongs to the optimizer.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import tarfile
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from intarsia.weights import numpy_values, python_values
+from intarsia.weights.pickled import (
+    Calls,
+    DamagedPickleError,
+    Name,
+    RefusedPickleError,
+    Stream,
+    Unpickled,
+    read_pickle,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MAGIC = 0x1950A86A20F9469CFC6C
+"""The first thing in a stream."""
+
+REPEATS, SMALL = 16, 2**20
+"""A tensor may show its storage's elements so often, or have so many of them; more would be an attack on memory."""
+
+DTYPES = {
+    "DoubleStorage": "float64",
+    "FloatStorage": "float32",
+    "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16",
+    "LongStorage": "int64",
+    "IntStorage": "int32",
+    "ShortStorage": "int16",
+    "CharStorage": "int8",
+    "ByteStorage": "uint8",
+    "BoolStorage": "bool",
+    "ComplexDoubleStorage": "complex128",
+    "ComplexFloatStorage": "complex64",
+    "UntypedStorage": "uint8",
+}
+ITEM_SIZES = {
+    "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1,
+    "bool": 1, "complex128": 16, "complex64": 8, "uint16": 2, "uint32": 4, "uint64": 8, "float8_e4m3fn": 1,
+    "float8_e5m2": 1,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """A run of numbers in the file. size: in bytes, from byte `start` of what the file has under `key`."""
+
+    key: str
+    dtype: str
+    size: int
+    start: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """A tensor that has not been read: `shape` with `strides`, in elements, over a storage from `offset` on."""
+
+    storage: Storage
+    dtype: str
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int
+
+    def __post_init__(self) -> None:
+        numbers = (*self.shape, *self.strides, self.offset)
+        if any(type(number) is not int or number < 0 for number in numbers) or len(self.shape) != len(self.strides):
+            raise DamagedPickleError(f"a tensor has the shape {self.shape} and the strides {self.strides}")
+        held = self.storage.size // ITEM_SIZES[self.dtype]
+        last = self.offset + sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True))
+        if self.count and last >= held:
+            raise DamagedPickleError(f"a tensor reaches to element {last} of a storage with {held}")
+        if self.count > max(REPEATS * held, SMALL):
+            raise RefusedPickleError(f"a storage of {held} elements is made a tensor of {self.count:,}")
+
+    @property
+    def count(self) -> int:
+        """The number of elements."""
+        count = 1
+        for size in self.shape:
+            count *= size
+        return count
+
+
+@dataclass
+class TorchFile:
+    """An open file. value: what was saved, tensors as TensorInfo. left_out: classes of objects that were not rebuilt.
+
+    places: key -> (position, bytes) of each storage in the file.
+    """
+
+    path: Path
+    value: Any
+    left_out: tuple[Name, ...]
+    places: Mapping[str, tuple[int, int]]
+    _read: dict[Storage, Tensor] = field(default_factory=dict)
+
+    def load(self, infos: Mapping[str, TensorInfo]) -> dict[str, Tensor]:
+        """The tensors themselves, on the CPU. Tensors that share a storage in the file share it here too.
+
+        Raises DamagedPickleError if the file lacks one, RefusedPickleError if they claim more than the file holds.
+        """
+        storages = {info.storage for info in infos.values()}
+        if sum(storage.size for storage in storages) > self.path.stat().st_size:
+            raise RefusedPickleError("its tensors claim more bytes than the file has")
+        with self.path.open("rb") as file:
+            return {name: self._tensor(info, file) for name, info in infos.items()}
+
+    def _tensor(self, info: TensorInfo, file: Any) -> Tensor:
+        import torch
+
+        dtype = getattr(torch, info.dtype)
+        if not info.count:
+            return torch.empty(info.shape, dtype=dtype)
+        raw = self._read.get(info.storage)
+        if raw is None:
+            raw = self._read[info.storage] = self._bytes(info.storage, file)
+        return raw.view(dtype).as_strided(info.shape, info.strides, info.offset)
+
+    def _bytes(self, storage: Storage, file: Any) -> Tensor:
+        import torch
+
+        position, size = self.places.get(storage.key, (0, -1))
+        if storage.start + storage.size > size:
+            raise DamagedPickleError(f"the storage {storage.key!r} has {max(size, 0)} bytes of {storage.size}")
+        raw = torch.empty(storage.size, dtype=torch.uint8)
+        file.seek(position + storage.start)
+        if file.readinto(memoryview(raw.numpy())) != storage.size:
+            raise DamagedPickleError("it is cut short")
+        return raw
+
+
+def open_torch_file(path: Path) -> TorchFile:
+    """Read the pickle of a file of torch.save.
+
+    Raises RefusedPickleError and DamagedPickleError, without the file's name.
+    """
+    with path.open("rb") as file:
+        start = file.read(4)
+        if start[:2] == b"PK":
+            return _open_archive(path)
+        if not start:
+            raise DamagedPickleError("it is empty")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            return _open_tar(path, mapped) if tarfile.is_tarfile(path) else _open_stream(path, mapped)
+
+
+# --- The three formats --------------------------------------------------------------------------------------------
+
+
+def _open_archive(path: Path) -> TorchFile:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {info.filename: info for info in archive.infolist()}
+            root = next((name.removesuffix("data.pkl") for name in members if name.endswith("/data.pkl")), None)
+            if root is None:
+                raise DamagedPickleError("it is a zip archive, but not one of torch.save: it has no data.pkl")
+            if f"{root}constants.pkl" in members:
+                raise RefusedPickleError("it is a program (TorchScript), not a file of tensors")
+            _place(path, members[f"{root}data.pkl"])
+            if f"{root}byteorder" in members and archive.read(f"{root}byteorder") != b"little":
+                raise DamagedPickleError("its numbers are written in big-endian order; save it on another machine")
+            with archive.open(f"{root}data.pkl") as stream:
+                found = _unpickle(stream, _storage_of_archive)
+        places = {
+            name.removeprefix(f"{root}data/"): _place(path, info)
+            for name, info in members.items()
+            if name.startswith(f"{root}data/")
+        }
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError) as error:
+        raise DamagedPickleError(str(error)) from error
+    return TorchFile(path, found.value, found.left_out, places)
+
+
+def _place(path: Path, info: zipfile.ZipInfo) -> tuple[int, int]:
+    """Where a member's bytes are. torch never compresses; the header in front of them has two lengths of its own."""
+    if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
+        raise RefusedPickleError("its members are compressed or encrypted, which torch.save never does")
+    with path.open("rb") as file:
+        file.seek(info.header_offset + 26)
+        name, extra = struct.unpack("<HH", file.read(4))
+    return info.header_offset + 30 + name + extra, info.file_size
+
+
+def _storage_of_archive(reference: Any) -> Storage:
+    """("storage", class, key, device, elements)."""
+    kind, cls, key, _, count = reference
+    if kind != "storage":
+        raise DamagedPickleError(f"it refers to a {kind!r} outside of it")
+    return _storage(cls, key, count)
+
+
+def _storage(cls: Any, key: Any, count: Any, start: int = 0, whole: int | None = None) -> Storage:
+    """start, whole: of a view, the first element and the number of elements that it is a view of."""
+    dtype = DTYPES.get(cls.name) if isinstance(cls, Name) and cls.module.partition(".")[0] == "torch" else None
+    if dtype is None:
+        raise DamagedPickleError(f"a storage is of the unknown type {cls}")
+    numbers = (count, start, count if whole is None else whole)
+    if not isinstance(key, str) or any(type(number) is not int or number < 0 for number in numbers):
+        raise DamagedPickleError("a storage has no key or size")
+    if start + count > numbers[2]:
+        raise DamagedPickleError(f"a view reaches to element {start + count} of a storage with {numbers[2]}")
+    return Storage(key, dtype, count * ITEM_SIZES[dtype], start * ITEM_SIZES[dtype])
+
+
+def _open_stream(path: Path, mapped: mmap.mmap) -> TorchFile:
+    if read_pickle(mapped, calls={}).value != MAGIC:
+        raise DamagedPickleError("it does not begin as a file of torch.save does")
+    _version, system = read_pickle(mapped, calls={}).value, read_pickle(mapped, calls={}).value
+    if not isinstance(system, dict) or not system.get("little_endian", True):
+        raise DamagedPickleError("its numbers are written in big-endian order; save it on another machine")
+    sizes: dict[str, int] = {}
+
+    def refer(reference: Any) -> Any:
+        """("storage", class, key, device, elements, None or (key, first element, elements) of a view)."""
+        if reference[0] != "storage":
+            return None  # ("module", class, its source): of models pickled whole
+        _, cls, key, _, count, view = reference
+        sizes[str(key)] = _storage(cls, key, count).size
+        if view is None:
+            return _storage(cls, key, count)
+        return _storage(cls, key, view[2], start=view[1], whole=count)
+
+    found = _unpickle(mapped, refer)
+    places: dict[str, tuple[int, int]] = {}
+    for key in read_pickle(mapped, calls={}).value:
+        if key not in sizes:
+            raise DamagedPickleError(f"it holds a storage {key!r} that nothing refers to")
+        places[key] = mapped.tell() + 8, sizes[key]  # in front stands the number of elements
+        mapped.seek(min(sum(places[key]), mapped.size()))
+    return TorchFile(path, found.value, found.left_out, places)
+
+
+def _open_tar(path: Path, mapped: mmap.mmap) -> TorchFile:
+    with tarfile.open(path, "r:") as archive:
+        starts = {member.name: member.offset_data for member in archive.getmembers() if member.isreg()}
+    if not {"storages", "tensors", "pickle"} <= starts.keys():
+        raise DamagedPickleError("it is a tar file, but not one of torch.save; unpack it first")
+    places, storages = _tar_storages(mapped, starts["storages"])
+    tensors: dict[int, TensorInfo] = {}
+    mapped.seek(starts["tensors"])
+    for _ in range(read_pickle(mapped, calls={}).value):
+        key, storage, _class = read_pickle(mapped, calls={}).value
+        (dimensions,) = struct.unpack("<i4x", mapped.read(8))
+        shape = struct.unpack(f"<{dimensions}q", mapped.read(8 * dimensions))
+        strides = struct.unpack(f"<{dimensions}q", mapped.read(8 * dimensions))
+        (offset,) = struct.unpack("<q", mapped.read(8))
+        tensors[key] = TensorInfo(storages[storage], storages[storage].dtype, shape, strides, offset)
+    mapped.seek(starts["pickle"])
+
+    def refer(reference: Any) -> Any:
+        """The number of a tensor or storage; or (class, its source ...) of models pickled whole."""
+        return None if isinstance(reference, tuple) else tensors.get(int(reference)) or storages[int(reference)]
+
+    found = _unpickle(mapped, refer)
+    return TorchFile(path, found.value, found.left_out, places)
+
+
+def _tar_storages(mapped: mmap.mmap, start: int) -> tuple[dict[str, tuple[int, int]], dict[int, Storage]]:
+    mapped.seek(start)
+    places: dict[str, tuple[int, int]] = {}
+    storages: dict[int, Storage] = {}
+    for _ in range(read_pickle(mapped, calls={}).value):
+        key, _device, cls = read_pickle(mapped, calls={}).value
+        (count,) = struct.unpack("<q", mapped.read(8))
+        storages[key] = _storage(cls, str(key), count)
+        places[str(key)] = mapped.tell(), storages[key].size
+        mapped.seek(min(sum(places[str(key)]), mapped.size()))
+    for key, root, first, count in read_pickle(mapped, calls={}).value:
+        whole = storages[root]
+        size = ITEM_SIZES[whole.dtype]
+        storages[key] = Storage(whole.key, whole.dtype, count * size, first * size)
+    return places, storages
+
+
+# --- What torch's pickles call ------------------------------------------------------------------------------------
+
+
+def _unpickle(stream: Stream, persistent: Callable[[Any], Any]) -> Unpickled:
+    return read_pickle(stream, calls=_CALLS, persistent=persistent)  # type: ignore[arg-type]
+
+
+def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_hooks_and_flags: Any) -> TensorInfo:
+    """Whether it wants gradients, and its hooks, are of no interest."""
+    return _tensor_of(storage, offset, shape, strides, None)
+
+
+def _tensor_of_dtype(storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> TensorInfo:
+    """For types that have no storage class of their own; the dtype comes third behind the strides."""
+    return _tensor_of(storage, offset, shape, strides, rest[2])
+
+
+def _tensor_of(storage: Any, offset: Any, shape: Any, strides: Any, dtype: Any) -> TensorInfo:
+    if not isinstance(storage, Storage) or not isinstance(shape, (tuple, list)):
+        raise DamagedPickleError(f"a tensor is made of a {type(storage).__name__}")
+    name = storage.dtype if dtype is None else getattr(dtype, "name", "")
+    if name not in ITEM_SIZES:
+        raise DamagedPickleError(f"a tensor is of the unknown type {dtype}")
+    return TensorInfo(storage, name, tuple(shape), tuple(strides), offset)
+
+
+def _parameter(data: Any, *_: Any) -> Any:
+    return data
+
+
+def _tensor_with_attributes(function: Any, _class: Any, arguments: Any, *_state: Any) -> Any:
+    """A tensor with Python attributes: how it is made without them, and then the attributes."""
+    known = _CALLS.get((function.module, function.name)) if isinstance(function, Name) else None
+    if known is None or known is _tensor_with_attributes:
+        raise RefusedPickleError(f"a tensor is to be made by {function}")
+    return known(*arguments)
+
+
+_CALLS: Calls = {
+    **python_values.CALLS,
+    **numpy_values.CALLS,
+    ("torch._utils", "_rebuild_tensor"): _tensor,
+    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+    ("torch._utils", "_rebuild_tensor_v3"): _tensor_of_dtype,
+    ("torch._utils", "_rebuild_parameter"): _parameter,
+    ("torch._utils", "_rebuild_parameter_with_state"): _parameter,
+    ("torch._tensor", "_rebuild_from_type_v2"): _tensor_with_attributes,
+    ("torch", "Size"): lambda sizes=(): tuple(sizes),
+}

@@ -1,0 +1,136 @@
+"""A part of the catalogue made ready for the contracts: how it is built, written in a config, and fed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from intarsia import catalog
+from intarsia.config.names import user_key
+from intarsia.contracts import FeatureSpec, PointLogits
+from intarsia.layers.activation import Activation
+from intarsia.layers.norm import Norm
+
+Tables = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""kind -> name -> arguments of the constructor."""
+
+LEVELS = tuple(FeatureSpec(8 * (i + 1), 4 * 2**i) for i in range(4))
+"""What necks and heads are fed with; those of the MixVisionTransformer in the tables."""
+TRUNK = "MixVisionTransformer"
+CLASSES = 5
+
+
+class Use:
+    """A part among the arguments of another: its line in the tables, with some arguments changed."""
+
+    def __init__(self, kind: str, name: str, **changes: Any) -> None:
+        self.kind, self.name, self.changes = kind, name, changes
+
+    def arguments(self, tables: Tables) -> dict[str, Any]:
+        return {**tables[self.kind][self.name], **self.changes}
+
+
+def build(kind: str, name: str, arguments: Any, tables: Tables) -> Any:
+    """The part, by its constructor."""
+
+    def built(value: Any) -> Any:
+        if isinstance(value, Use):
+            return build(value.kind, value.name, value.arguments(tables), tables)
+        return [built(item) for item in value] if isinstance(value, list) else value
+
+    return catalog.resolve(kind, name)(**{key: built(value) for key, value in arguments.items()})
+
+
+def written(kind: str, name: str, arguments: Any, tables: Tables) -> dict[str, Any]:
+    """The part as MMSegmentation's configs write it: `dict(type=..., norm_cfg=dict(type="BN"))`."""
+
+    def as_config(value: Any) -> Any:
+        if isinstance(value, Use):
+            return written(value.kind, value.name, value.arguments(tables), tables)
+        if isinstance(value, Norm | Activation):
+            settings = {part.name: getattr(value, part.name) for part in fields(value) if part.name != "kind"}
+            return {"type": value.kind, **{key: item for key, item in settings.items() if item is not None}}
+        return [as_config(item) for item in value] if isinstance(value, list | tuple) else value
+
+    return {"type": name, **{user_key(kind, key): as_config(value) for key, value in arguments.items()}}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A part by kind and name. It reads feature maps (a neck, a head) or an image.
+
+    refining: a head that also reads the logits of the head before, at the size of the first level.
+    config: the part in a config, where that does not follow from the arguments of its constructor.
+    """
+
+    kind: str
+    name: str
+    tables: Tables = field(repr=False)
+    refining: bool = False
+    config: Mapping[str, Any] | None = None
+
+    def build(self) -> nn.Module:
+        """The part with every parameter moved off its initial value: a scale of 0 would hide what lies behind it."""
+        torch.manual_seed(0)
+        module: nn.Module = build(self.kind, self.name, self.tables[self.kind][self.name], self.tables)
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.add_(0.02 * torch.randn_like(parameter))
+        return module
+
+    @property
+    def reads_levels(self) -> bool:
+        return self.kind in ("neck", "head")
+
+    def inputs(self, size: tuple[int, int], batch: int = 2, dtype: torch.dtype = torch.float32) -> tuple[Any, ...]:
+        """What the part is called with for images of this size."""
+        generator = torch.Generator().manual_seed(1)
+
+        def noise(channels: int, stride: int) -> Tensor:
+            sides = [-(-side // stride) for side in size]
+            return torch.randn(batch, channels, *sides, generator=generator).to(dtype)
+
+        if not self.reads_levels:
+            return (noise(3, 1),)
+        levels = [noise(level.channels, level.stride) for level in LEVELS]
+        return (levels, noise(CLASSES, LEVELS[0].stride)) if self.refining else (levels,)
+
+    def dynamic(self, *dimensions: int) -> tuple[Any, ...]:
+        """For torch.export: these dimensions of every input may change."""
+        shape = dict.fromkeys(dimensions, torch.export.Dim.DYNAMIC)
+        levels: tuple[Any, ...] = ([shape] * len(LEVELS),) if self.reads_levels else (shape,)
+        return (*levels, shape) if self.refining else levels
+
+    def model_config(self) -> tuple[dict[str, Any], str]:
+        """The `model` section of a config with the part in it, and the name of the module where it ends up."""
+        own = self.config or written(self.kind, self.name, self.tables[self.kind][self.name], self.tables)
+        if self.kind == "model":
+            return dict(own), ""
+        trunk = written("backbone", TRUNK, self.tables["backbone"][TRUNK], self.tables)
+        if self.kind == "head":
+            heads = [_fcn_head(LEVELS, index=0), own] if self.refining else own
+            name = "CascadeEncoderDecoder" if self.refining else "EncoderDecoder"
+            place = "decode_head.1" if self.refining else "decode_head"
+            return {"type": name, "backbone": trunk, "decode_head": heads}, place
+        last = _fcn_head(self.build().features)  # type: ignore[arg-type]
+        parts = {"backbone": own} if self.kind == "backbone" else {"backbone": trunk, "neck": own}
+        return {"type": "EncoderDecoder", **parts, "decode_head": last}, self.kind
+
+
+def _fcn_head(features: Sequence[FeatureSpec], index: int = -1) -> dict[str, Any]:
+    width = features[index].channels
+    return {"type": "FCNHead", "in_channels": width, "in_index": index, "channels": 8, "num_classes": CLASSES}
+
+
+def tensors(output: Any) -> list[Tensor]:
+    """All tensors of an output that were computed from the input, in order."""
+    if isinstance(output, Tensor):
+        return [output]
+    if isinstance(output, PointLogits):
+        return [output.logits]
+    items = output.values() if isinstance(output, Mapping) else output
+    return [tensor for item in items for tensor in tensors(item)]

@@ -1,0 +1,239 @@
+"""What every trunk, neck, head and network of the catalogue promises, a function each. They raise if it is not so."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import io
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, cast
+
+import torch
+from cases import Case, tensors
+from torch import Tensor, nn
+
+from intarsia import catalog
+from intarsia.config.build import build_task
+from intarsia.config.check import check
+from intarsia.config.lower import lower
+from intarsia.config.reader import Config
+from intarsia.contracts import Size
+
+SIZE = (64, 96)
+ODD = (65, 97)
+"""Odd, not square, and no multiple of any stride."""
+
+
+def assert_same(found: Any, expected: Any) -> None:
+    """Up to rounding, which grows with the largest number that was summed."""
+    for a, b in zip(tensors(found), tensors(expected), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5 * b.abs().max().item())
+
+
+def training_call(module: nn.Module) -> Callable[..., Any]:
+    """What training calls: it may look at all heads of a network, all stages of a head, at points, at queries."""
+    for name in ("training_outputs", "queries"):
+        if hasattr(module, name):
+            return cast("Callable[..., Any]", getattr(module, name))
+    return module
+
+
+def trained(module: nn.Module, inputs: tuple[Any, ...]) -> list[Tensor]:
+    """What training gets from that call."""
+    return tensors(training_call(module)(*inputs))
+
+
+def without_gradient(module: nn.Module) -> list[str]:
+    """Parameters that no gradient reached, or one of nothing but rounding."""
+    found = {name: 0.0 if p.grad is None else p.grad.abs().max().item() for name, p in module.named_parameters()}
+    return [name for name, largest in found.items() if largest <= 1e-12 * max(found.values())]
+
+
+def assert_finite(what: str, values: Iterable[Tensor]) -> None:
+    if not all(value.isfinite().all() for value in values):
+        raise AssertionError(f"{what} are not all finite")
+
+
+# --- Construction -------------------------------------------------------------------------------------------------
+
+
+def has_an_explicit_constructor(case: Case) -> None:
+    parameters = inspect.signature(catalog.resolve(case.kind, case.name)).parameters.values()
+    variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    assert all(parameter.kind not in variadic for parameter in parameters)
+    assert all(parameter.annotation is not inspect.Parameter.empty for parameter in parameters)
+
+
+def is_built_from_a_config(case: Case) -> None:
+    """The config has no problems, and gives the same part as the constructor."""
+    model, place = case.model_config()
+    config = Config.from_values({"model": model}, file="minimal")
+    assert check(config, shapes=True) == []
+    part = build_task(lower(config)).model.get_submodule(place)  # type: ignore[attr-defined]
+    found, expected = ({k: v.shape for k, v in m.state_dict().items()} for m in (part, case.build()))
+    assert list(found.items()) == list(expected.items())
+
+
+# --- Outputs ------------------------------------------------------------------------------------------------------
+
+
+def gives_what_it_says(case: Case) -> None:
+    """Levels of the channels and strides in `features`; logits of `num_classes`; queries of one class more."""
+    module: Any = case.build().eval()
+    for size in (SIZE, ODD):
+        with torch.no_grad():
+            outputs = module(*case.inputs(size))
+        assert_finite("outputs", tensors(outputs))
+        if case.kind in ("backbone", "neck"):
+            sizes = [[-(-side // level.stride) for side in size] for level in module.features]
+            expected = [(2, level.channels, *sides) for level, sides in zip(module.features, sizes, strict=True)]
+            assert [tuple(output.shape) for output in outputs] == expected
+            continue
+        head = module.decode_head if case.kind == "model" else module
+        head = head[-1] if isinstance(head, nn.ModuleList) else head
+        if isinstance(outputs, Tensor):
+            assert outputs.shape[:2] == (2, head.num_classes)
+            continue
+        for classes, masks in outputs:
+            assert classes.shape == (2, masks.shape[1], head.num_classes + 1)
+
+
+def gives_every_parameter_a_gradient(case: Case) -> None:
+    module = case.build().train().double()  # so that a gradient of 0 is told from a small one
+    outputs = trained(module, case.inputs(SIZE, dtype=torch.float64))
+    torch.stack([(output * torch.randn_like(output)).sum() for output in outputs]).sum().backward()
+    assert_finite("gradients", (p.grad for p in module.parameters() if p.grad is not None))
+    if names := without_gradient(module):
+        raise AssertionError(f"without a gradient: {', '.join(names)}")
+
+
+def trains_on_a_batch_of_one(case: Case) -> None:
+    module = case.build().train()
+    outputs = trained(module, case.inputs(SIZE, batch=1))
+    torch.stack([output.square().mean() for output in outputs]).sum().backward()
+    assert_finite("outputs", outputs)
+    assert_finite("gradients", (p.grad for p in module.parameters() if p.grad is not None))
+
+
+# --- Compilers ----------------------------------------------------------------------------------------------------
+
+
+def is_captured_as_one_graph(case: Case) -> None:
+    """By torch.compile, without a break; the graph is then run as it is."""
+    module = case.build().eval()
+    inputs = case.inputs(ODD)
+    with torch.no_grad():
+        assert_same(compiled(module, "eager")(*inputs), module(*inputs))
+
+
+def is_captured_as_one_graph_in_training(case: Case) -> None:
+    module, inputs = case.build().train(), case.inputs(SIZE)
+    results = []
+    for call in (training_call(module), compiled(training_call(module), "eager")):
+        torch.manual_seed(0)
+        results.append(tensors(call(*inputs)))
+    assert_same(results[1], results[0])
+
+
+def is_compiled_to_the_same(case: Case) -> None:
+    """With code generated for it: outputs and gradients."""
+    module, inputs = case.build().eval(), case.inputs(ODD)
+    found = []
+    for call in (module, compiled(module, "inductor")):
+        module.zero_grad()
+        outputs = tensors(call(*inputs))
+        torch.stack([output.square().mean() for output in outputs]).sum().backward()
+        found.append([*outputs, *(p.grad for p in module.parameters() if p.grad is not None)])
+    assert_same(found[1], found[0])
+
+
+def compiled(call: Callable[..., Any], backend: str) -> Callable[..., Any]:
+    torch.compiler.reset()
+    return torch.compile(call, fullgraph=True, backend=backend, dynamic=False)
+
+
+def is_exported_for_any_batch(case: Case) -> None:
+    exported(case, (0,), SIZE, [(SIZE, 3), (SIZE, 1)])
+
+
+def is_exported_for_any_size(case: Case) -> None:
+    """Any that leaves two cells of the coarsest grid on each side: torch.export takes a 1 for something special."""
+    exported(case, (0, 2, 3), (128, 160), [((65, 97), 3), ((160, 96), 1), ((159, 230), 2)])
+
+
+def exported(case: Case, dynamic: tuple[int, ...], size: Size, others: Sequence[tuple[Size, int]]) -> None:
+    """Exported with inputs for images of `size`, whose `dynamic` dimensions may change; tried with other sizes and
+    batches.
+    """
+    module = case.build().eval()
+    program = torch.export.export(module, case.inputs(size), dynamic_shapes=case.dynamic(*dynamic)).module()
+    for size, batch in others:
+        inputs = case.inputs(size, batch)
+        with torch.no_grad():
+            assert_same(program(*inputs), module(*inputs))
+
+
+# --- State and precision ------------------------------------------------------------------------------------------
+
+
+def keeps_its_state_in_a_file(case: Case) -> None:
+    module = case.build().train()
+    trained(module, case.inputs(SIZE))  # running statistics away from their start
+    file = io.BytesIO()
+    torch.save(module.state_dict(), file)
+    file.seek(0)
+    other = case.build()
+    other.load_state_dict(torch.load(file, weights_only=True))
+    inputs = case.inputs(ODD)
+    with torch.no_grad():
+        for a, b in zip(tensors(other.eval()(*inputs)), tensors(module.eval()(*inputs)), strict=True):
+            assert a.equal(b)
+
+
+def is_finite_in_bfloat16(case: Case) -> None:
+    finite_under_autocast(case, torch.bfloat16)
+
+
+def is_finite_in_float16(case: Case) -> None:
+    finite_under_autocast(case, torch.float16)
+
+
+def finite_under_autocast(case: Case, dtype: torch.dtype) -> None:
+    module = case.build().train()
+    with torch.autocast("cpu", dtype=dtype):
+        outputs = trained(module, case.inputs(SIZE))
+    torch.stack([output.float().square().mean() for output in outputs]).sum().backward()
+    assert_finite("outputs", outputs)
+    assert_finite("gradients", (p.grad for p in module.parameters() if p.grad is not None))
+
+
+def computes_the_same_when_checkpointed(case: Case) -> None:
+    """Outputs, gradients, and what batch norms remember."""
+    plain: Any = case.build().train()
+    saving = copy.deepcopy(plain)
+    saving.checkpoint_activations = True
+    (images,) = case.inputs(SIZE)
+    for module in (plain, saving):
+        torch.manual_seed(0)
+        torch.stack([output.square().mean() for output in module(images)]).sum().backward()
+    for (key, a), b in zip(plain.named_parameters(), saving.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, msg=lambda text, key=key: f"{key}: {text}")
+    for (key, a), b in zip(plain.named_buffers(), saving.buffers(), strict=True):
+        assert a.equal(b), key
+
+
+EVERY_PART = (
+    has_an_explicit_constructor,
+    is_built_from_a_config,
+    gives_what_it_says,
+    gives_every_parameter_a_gradient,
+    trains_on_a_batch_of_one,
+    is_captured_as_one_graph,
+    is_captured_as_one_graph_in_training,
+    is_exported_for_any_batch,
+    is_exported_for_any_size,
+    keeps_its_state_in_a_file,
+    is_finite_in_bfloat16,
+    is_finite_in_float16,
+)
+EVERY_TRUNK = (computes_the_same_when_checkpointed,)
