@@ -112,8 +112,8 @@ def _weights_file(weights: PathLike) -> Path:
         return path / RUN_WEIGHTS
     if path.is_file() and path.suffix != ".safetensors":
         raise ValueError(
-            f"{path} is not a weights file of Intarsia (.safetensors): it does not say which model its tensors belong "
-            "to. Start from them with `intarsia train RECIPE --weights FILE`"
+            f"{path} is not a weights file of Intarsia (.safetensors). Make one of it: `intarsia weights convert FILE "
+            "-o OUT.safetensors`, with --config where the file does not say which model its tensors belong to"
         )
     return path
 

@@ -220,6 +220,7 @@ class RuntimeSpec:
     deterministic: bool = False
     cudnn_benchmark: bool = True
     backend: str | None = None
+    strategy: Literal["ddp", "fsdp"] = "ddp"
     compile: bool = False
 
 

@@ -142,7 +142,7 @@ def test_what_is_wrong_with_a_weights_file_is_said(weights, tmp_path):
         intarsia.load(foreign)
     checkpoint = tmp_path / "checkpoint.pth"
     torch.save({"state_dict": {}}, checkpoint)
-    with pytest.raises(ValueError, match=r"not a weights file of Intarsia.*--weights"):
+    with pytest.raises(ValueError, match=r"not a weights file of Intarsia.*intarsia weights convert"):
         intarsia.load(checkpoint)
     bare = tmp_path / "bare.safetensors"
     save_weights(bare, load_state(weights), WeightsMeta(config=CONFIG))

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("32", "16", "bf16")
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+WRAPPERS = {"ddp": "MMDistributedDataParallel", "fsdp": "MMFullyShardedDataParallel"}
+"""What configs call a strategy."""
 _COUNTS = ("begin", "end", "T_max", "step_size", "total_iters", "milestones")
 """Arguments of schedules that count steps or epochs."""
 _SHORTEST = {"LinearLR": 1, "ConstantLR": 1}
@@ -46,6 +48,7 @@ class Wishes:
     compiled: bool = False
     care: Care = field(default_factory=lambda: Care())
     batch_per_device: int | None = None
+    strategy: str | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,10 @@ def settings_for(config: Config, wishes: Wishes, *, devices: int) -> list[str]:
         settings += _precision(values, wishes.precision)
     if wishes.compiled:
         settings.append("compile=True")
+    if wishes.strategy is not None:
+        if wishes.strategy not in WRAPPERS:
+            raise ValueError(f"--strategy is {' or '.join(WRAPPERS)}, found {wishes.strategy!r}")
+        settings.append(f"model_wrapper_cfg={ {'type': WRAPPERS[wishes.strategy]}!r}")
     return [*settings, *_care(values, wishes.care)]
 
 

@@ -66,6 +66,7 @@ def make_runtime(spec: RunSpec, place: Place) -> FabricRuntime:
         loss_scale=spec.optim.loss_scale if spec.optim is not None else None,
         synchronise_batch_norm=spec.runtime.synchronise_batch_norm,
         backend=spec.runtime.backend,
+        strategy=spec.runtime.strategy,
     )
 
 

@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from intarsia.cli.pictures import Worst
     from intarsia.contracts import Report
     from intarsia.data.pipeline import Pipeline
+    from intarsia.engine.evaluate import OnPrediction
     from intarsia.inference.predictor import Predictor
 
 EXAMPLES = """
 [bold]The validation data of a run[/]:      intarsia eval runs/first
 
 [bold]Other data with the same classes[/]:  intarsia eval runs/first --data DIR --split test --out scores
+
+[bold]A report to look at, one HTML file[/]:  intarsia eval runs/first --report scores
 
 [bold]A checkpoint of MMSegmentation[/]:    intarsia eval epoch_1.pth --config my_config.py --out scores
 """
@@ -35,6 +38,27 @@ def evaluate(
     ] = None,
     config: options.ConfigBeside = None,
     pictures: Annotated[int, typer.Option("--pictures", min=0, help="How many of the worst images to paint.")] = 6,
+    page: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--report", metavar="DIR", help="Also write report.html there, one page with everything on it."),
+    ] = None,
+    metrics: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--metrics",
+            metavar="NAME,...",
+            help="Scores instead of the config's: mIoU, mDice, mFscore, mBoundaryIoU, fwIoU, kappa, imageIoU, "
+            "interval, ECE.",
+        ),
+    ] = None,
+    group: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--group", metavar="NAME=CLASS,...", help="Also score these classes as if they were one."),
+    ] = None,
+    roi: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--roi", metavar="MASK|DIR", help="Count only pixels inside a mask, or a mask for each image."),
+    ] = None,
     slide: options.Slide = None,
     blend: options.Blend = "average",
     augment: options.Augment = None,
@@ -49,36 +73,56 @@ def evaluate(
         raise ValueError(f"--split is train, val or test, found {split!r}")
     from intarsia.cli.model import labelled_images, open_model
     from intarsia.cli.pictures import Worst
+    from intarsia.cli.report import gallery_for, write_page
+    from intarsia.cli.scoring import with_scores, within
     from intarsia.cli.terminal import out as results
     from intarsia.cli.terminal import say
     from intarsia.cli.views import with_views
     from intarsia.config.build import build_metric
     from intarsia.engine.log import report_table
-    from intarsia.engine.pictures import paint
     from intarsia.metrics.report import write_report
 
     model = open_model(weights, config=config, device=device, precision=precision)
     for note in model.notes:
         say(f"note: {note}")
-    pipeline = labelled_images(model, data, split)
+    pipeline = within(labelled_images(model, data, split), roi)
     _compare_classes(model, pipeline)
     folder = out or _default_folder(model, data, split)
     dataset = pipeline.dataset
-    model = with_views(model, slide=slide, blend=blend, augment=augment)
+    model = with_scores(with_views(model, slide=slide, blend=blend, augment=augment), metrics=metrics, groups=group)
     predictor = model.predictor(dataset.classes, dataset.palette, augment=augment is not None)
-    metric = Worst(build_metric(model.spec, dataset.classes), dataset.ignore_index, pictures)
-    report = _score(model, predictor, pipeline, metric, min(2, len(pipeline)) if workers is None else workers)
+    gallery = None if page is None else gallery_for(model.spec, dataset.classes, pictures)
+    metric = Worst(gallery or build_metric(model.spec, dataset.classes), dataset.ignore_index, pictures)
+    seen = None if gallery is None else gallery.named
+    report = _score(model, predictor, pipeline, metric, min(2, len(pipeline)) if workers is None else workers, seen)
     write_report(report, folder)
-    for share, index, label in metric.kept:
-        name = dataset.load(index).meta.name.replace("/", "_")
-        file = folder / "pictures" / f"worst_{share:.3f}_{name}.jpg"
-        paint(pipeline, index, label, predictor.classes, predictor.palette, file)
+    _paint(metric, pipeline, predictor, folder)
     results().print(report_table(report, f"{split}, {report.images} images"))
     results().print("  ".join(f"{name} {value:.4f}" for name, value in {**report.summary, **report.losses}.items()))
     say(f"eval.json and eval.csv: {folder}; pictures of the worst images: {folder / 'pictures'}")
+    if page is not None and gallery is not None:
+        facts = {"split": split, "from": "the config of the run" if data is None else str(data)}
+        facts |= {} if roi is None else {"inside": str(roi)}
+        say(f"report: {write_page(page, gallery, report, pipeline, model, predictor, facts)}")
 
 
-def _score(model: OpenModel, predictor: Predictor, pipeline: Pipeline, metric: Worst, workers: int) -> Report:
+def _paint(metric: Worst, pipeline: Pipeline, predictor: Predictor, folder: Path) -> None:
+    from intarsia.engine.pictures import paint
+
+    for share, index, label in metric.kept:
+        name = pipeline.dataset.load(index).meta.name.replace("/", "_")
+        file = folder / "pictures" / f"worst_{share:.3f}_{name}.jpg"
+        paint(pipeline, index, label, predictor.classes, predictor.palette, file)
+
+
+def _score(
+    model: OpenModel,
+    predictor: Predictor,
+    pipeline: Pipeline,
+    metric: Worst,
+    workers: int,
+    on_prediction: OnPrediction | None,
+) -> Report:
     from intarsia.cli.terminal import progress
     from intarsia.engine.evaluate import evaluate as run_evaluation
 
@@ -90,7 +134,15 @@ def _score(model: OpenModel, predictor: Predictor, pipeline: Pipeline, metric: W
             done += images
             bar(done, len(pipeline))
 
-        return run_evaluation(predictor, pipeline, metric, workers=workers, progress=count, task=model.task)
+        return run_evaluation(
+            predictor,
+            pipeline,
+            metric,
+            workers=workers,
+            progress=count,
+            on_prediction=on_prediction,
+            task=model.task,
+        )
 
 
 def _default_folder(model: OpenModel, data: Path | None, split: str) -> Path:

@@ -159,7 +159,24 @@ AllowPartial = Annotated[
         rich_help_panel=_MORE,
     ),
 ]
-Devices = Annotated[int, typer.Option("--devices", min=1, help="GPUs or processes.", rich_help_panel=_MACHINE)]
+Devices = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(
+        "--devices",
+        min=1,
+        help="GPUs or processes on this machine; not needed under torchrun or SLURM.",
+        rich_help_panel=_MACHINE,
+    ),
+]
+Strategy = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--strategy",
+        metavar="ddp|fsdp",
+        help="What several processes hold: each the whole network, or slices of one that is too large.",
+        rich_help_panel=_MACHINE,
+    ),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.", rich_help_panel=_MACHINE)]
 Precision = Annotated[
     Optional[str],  # noqa: UP045

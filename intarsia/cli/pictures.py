@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from intarsia.contracts import Metric, Report
+from intarsia.contracts import ConfidenceMetric, Metric, Report
 from intarsia.engine.pictures import paint_one
 from intarsia.weights.file import apply_state, load_state
 
@@ -33,9 +33,17 @@ class Worst:
     kept: list[tuple[float, int, Map]] = field(default_factory=list)
     _seen: int = 0
 
-    def update(self, prediction: Tensor, label: Tensor) -> None:
+    @property
+    def needs_confidence(self) -> bool:
+        """The metric's."""
+        return isinstance(self.metric, ConfidenceMetric) and self.metric.needs_confidence
+
+    def update(self, prediction: Tensor, label: Tensor, confidence: Tensor | None = None) -> None:
         """Count one image, and keep it if it is among the worst."""
-        self.metric.update(prediction, label)
+        if isinstance(self.metric, ConfidenceMetric):
+            self.metric.update(prediction, label, confidence)
+        else:
+            self.metric.update(prediction, label)
         valid = label != self.ignore_index
         share = float((prediction == label)[valid].float().mean()) if bool(valid.any()) else 1.0
         self.kept.append((share, self._seen, prediction.cpu().numpy()))

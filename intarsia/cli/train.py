@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from intarsia.cli import options
+from intarsia.engine.processes import is_first, launch_of, process_count
 
 if TYPE_CHECKING:
     from intarsia.cli.adjust import Wishes
@@ -32,6 +32,9 @@ intarsia train my_config.py --out runs/second --set train_dataloader.batch_size=
 
 [bold]A published recipe on your own data[/]:
 intarsia train segformer_mit-b2_8xb2-160k_ade20k-512x512 --data DIR --out runs/third --for "20k steps" --batch 8
+
+[bold]On 4 GPUs of this machine; on those of several, see docs/several-machines.md[/]:
+intarsia train segformer_mit-b0 --data DIR --out runs/fourth --devices 4
 
 [bold]After Ctrl-C, or a crash[/]:
 intarsia train --resume runs/first
@@ -92,7 +95,8 @@ def train(
         typer.Option("--resume", metavar="RUN", help="Go on with an interrupted run; takes no recipe and no --out."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is in the folder.")] = False,
-    devices: options.Devices = 1,
+    devices: options.Devices = None,
+    strategy: options.Strategy = None,
     device: options.Device = "auto",
     precision: options.Precision = None,
     accumulate: options.Accumulate = None,
@@ -118,13 +122,16 @@ def train(
         compiled=compiled,
         care=care,
         batch_per_device=batch_per_device,
+        strategy=strategy,
     )
     if resume is not None:
-        if recipe is not None or data is not None or out is not None or settings or wishes != Wishes():
+        others = wishes != Wishes(batch_per_device=batch_per_device)
+        if recipe is not None or data is not None or out is not None or settings or others:
             raise ValueError(
-                "--resume RUN goes on with the run as it was begun; of other options it takes only --device"
+                "--resume RUN goes on with the run as it was begun; of other options it takes only --device, --devices "
+                "and --batch-per-device"
             )
-        _resume(resume, device)
+        _resume(resume, device, devices, batch_per_device)
         return
     if recipe is None or out is None:
         missing = "a recipe or a config file" if recipe is None else "--out RUN, the folder for the run"
@@ -132,7 +139,7 @@ def train(
             f"{missing} is missing; for example: intarsia train segformer_mit-b0 --data DIR --out runs/first"
         )
     request = Request(recipe, data, wishes, tuple(settings or ()), trust, overwrite, weights, allow_partial)
-    _begin(request, out, devices, device, find)
+    _begin(request, out, process_count(devices), device, find)
 
 
 # --- A new run ----------------------------------------------------------------------------------------------------
@@ -145,9 +152,14 @@ def _begin(request: Request, out: Path, devices: int, device: str, find: str | N
     if request.weights is not None and not request.weights.exists():
         raise ValueError(f"--weights {request.weights} does not exist")
     base = _base(request)
-    if _is_first_process():
+    file = (out / "data.yaml").resolve()
+    if is_first():
         _make_room(out, overwrite=request.overwrite)
-    data = None if request.data is None else _prepare_data(request.data, (out / "data.yaml").resolve())
+        if request.data is not None:
+            _prepare_data(request.data, file)
+    if launch_of() is not None:
+        _meet(devices, device)
+    data = None if request.data is None else _Data.read(file)
     config = _config(request, base, data, devices)
 
     from intarsia.cli.assemble import Place, checked, make_runtime
@@ -199,21 +211,36 @@ class _Data:
     file: Path
     image_size: tuple[int, int]
 
+    @classmethod
+    def read(cls, file: Path) -> _Data:
+        """What the first process has prepared."""
+        from intarsia.cli.source import typical_size
+        from intarsia.data.description import DataDescription
 
-def _prepare_data(given: Path, file: Path) -> _Data:
-    """Let the doctor look at the data, and keep what it concludes in the run's folder."""
-    from intarsia.cli.source import typical_size, usable_data
-    from intarsia.data.description import DataDescription
-
-    if _is_first_process():
-        description, findings = usable_data(given)
-        _tell(description, findings)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        description.write(file)
-    else:
-        _wait_for(file)
         description = DataDescription.read(file)
-    return _Data(description, file, typical_size(description))
+        return cls(description, file, typical_size(description))
+
+
+def _prepare_data(given: Path, file: Path) -> None:
+    """Let the doctor look at the data, and keep what it concludes in the run's folder."""
+    from intarsia.cli.source import usable_data
+
+    description, findings = usable_data(given)
+    _tell(description, findings)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    description.write(file)
+
+
+def _meet(processes: int, device: str) -> None:
+    """Processes that were started together wait until the first one has prepared what the others read.
+
+    Where the first one starts the others itself, it does so after that.
+    """
+    from intarsia.engine.runtime import FabricRuntime
+
+    meeting = FabricRuntime(devices=processes, accelerator=device)
+    meeting.launch()
+    meeting.barrier()
 
 
 def _base(request: Request) -> Config | None:
@@ -303,10 +330,12 @@ def _run(config: Config, place: Place, runtime: FabricRuntime) -> None:
     _say_where_things_are(run, result)
 
 
-def _resume(out: Path, device: str) -> None:
-    """Go on with the run in a folder, from its own config."""
+def _resume(out: Path, device: str, devices: int | None, batch_per_device: int | None) -> None:
+    """Go on with the run in a folder, from its own config; perhaps in another number of processes."""
+    from intarsia.cli.adjust import images_per_step
     from intarsia.cli.assemble import Place, checked, make_runtime
     from intarsia.cli.source import find_config
+    from intarsia.engine.batch import SharedBatch, reshare
     from intarsia.engine.run import RunFolder
 
     if not out.is_dir():
@@ -316,7 +345,15 @@ def _resume(out: Path, device: str) -> None:
         _say(f"{out} is finished: {state.get('step')} steps. Weights: {out / 'weights.safetensors'}")
         return
     config = find_config(str(out))
-    place = Place(out, devices=int(state.get("processes", 1)), device=device, resume=True)
+    before = SharedBatch(*(int(state[name]) for name in ("processes", "batch_per_process", "accumulate")))
+    if devices is None and launch_of() is None:
+        devices = before.processes
+    synchronised = checked(config).runtime.synchronise_batch_norm
+    now = reshare(before, process_count(devices), images=batch_per_device, synchronised=synchronised)
+    as_written = (config.values["train_dataloader"]["batch_size"], images_per_step(config.values, now.processes))
+    if as_written != (now.images, now.total):
+        config = config.override([f"train_dataloader.batch_size={now.images}", f"intarsia.total_batch={now.total}"])
+    place = Place(out, devices=now.processes, device=device, resume=True)
     runtime = make_runtime(checked(config), place)
     runtime.launch()
     _run(config, place, runtime)
@@ -354,18 +391,5 @@ def _say_where_things_are(run: Run, result: TrainingResult) -> None:
 def _say(text: str) -> None:
     from intarsia.cli.terminal import say
 
-    if _is_first_process():
+    if is_first():
         say(text)
-
-
-def _is_first_process() -> bool:
-    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
-
-
-def _wait_for(file: Path, seconds: float = 600.0) -> None:
-    """Until the first process has written a file."""
-    until = time.monotonic() + seconds
-    while not file.is_file():
-        if time.monotonic() > until:
-            raise ValueError(f"the first process did not write {file} within {seconds:.0f} s")
-        time.sleep(0.2)

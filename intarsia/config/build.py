@@ -117,7 +117,11 @@ def build_pipeline(spec: DataSpec) -> Pipeline:
 
 
 def build_metric(spec: RunSpec, classes: Sequence[str]) -> Metric:
-    """A fresh metric over the classes of the data. Without one in the config, it is IoUMetric."""
+    """A fresh metric over the classes of the data."""
+    return cast("Metric", build(_with(metric_of(spec), num_classes=len(classes), classes=tuple(classes))))
+
+
+def metric_of(spec: RunSpec) -> Component:
+    """The config's metric. Without one, it is IoUMetric."""
     ignore_index = spec.losses[0].ignore_index if spec.losses else 255
-    metric = spec.metric or Component("metric", "IoUMetric", {"ignore_index": ignore_index})
-    return cast("Metric", build(_with(metric, num_classes=len(classes), classes=tuple(classes))))
+    return spec.metric or Component("metric", "IoUMetric", {"ignore_index": ignore_index})

@@ -15,7 +15,7 @@ from intarsia.config.names import HOOKS, VISUALISERS
 from intarsia.spec import CareSpec, CheckpointSpec, Component, Duration, EarlyStopSpec, EmaSpec, RuntimeSpec
 
 OWN_PACKAGES = ("mmcls", "mmcv", "mmdet", "mmengine", "mmpretrain", "mmseg")
-LOWER_IS_BETTER = frozenset({"abs_rel", "rmse", "rmse_log", "silog", "sq_rel", "log10"})
+LOWER_IS_BETTER = frozenset({"abs_rel", "rmse", "rmse_log", "silog", "sq_rel", "log10", "ECE"})
 KEEP_ALL = 1_000_000
 """How many checkpoints are kept where a config says "all of them"."""
 
@@ -188,9 +188,32 @@ def lower_environment(context: Context, top: Fields) -> tuple[RuntimeSpec, int]:
         deterministic=randomness.get("deterministic", False),
         cudnn_benchmark=environment.get("cudnn_benchmark", "env_cfg" not in top),
         backend=None if backend == "nccl" else backend,
+        strategy=_strategy(context, top.get("model_wrapper_cfg")),
         compile=_compiles(context, top.get("compile")),
     )
     return runtime, 0 if seed is None else seed
+
+
+WRAPPERS: dict[str, Literal["ddp", "fsdp"]] = {
+    "MMDistributedDataParallel": "ddp",
+    "MMSeparateDistributedDataParallel": "ddp",
+    "MMFullyShardedDataParallel": "fsdp",
+}
+"""MMEngine's wrapper of a model for several processes -> who keeps which parameters."""
+
+
+def _strategy(context: Context, wrapper: Mapping[str, Any] | None) -> Literal["ddp", "fsdp"]:
+    """`model_wrapper_cfg`: its type; how gradients are exchanged is the runtime's business."""
+    if wrapper is None:
+        return "ddp"
+    context.opened("model_wrapper_cfg")
+    name = bare(str(wrapper.get("type")))
+    if name not in WRAPPERS:
+        context.problem("model_wrapper_cfg.type", f"unknown wrapper {name!r}", nearest(name, WRAPPERS))
+        return "ddp"
+    if set(wrapper) - {"type"}:
+        context.note("model_wrapper_cfg: the runtime decides how processes exchange gradients; options are not read")
+    return WRAPPERS[name]
 
 
 def _compiles(context: Context, given: bool | Mapping[str, Any] | None) -> bool:

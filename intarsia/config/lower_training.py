@@ -255,6 +255,8 @@ def lower_metric(context: Context, value: Mapping[str, Any] | Sequence[Mapping[s
     args: dict[str, Any] = {}
     if "iou_metrics" in fields:
         args["metrics"] = tuple(fields.get("iou_metrics"))
+    if "groups" in fields:
+        args["groups"] = {group: tuple(members) for group, members in fields.get("groups").items()}
     args |= {key: fields.get(key) for key in ("ignore_index", "nan_to_num", "beta") if key in fields}
     if "ignore_index" not in args and context.ignore_index not in (None, 255):
         args["ignore_index"] = context.ignore_index

@@ -45,7 +45,7 @@ AREAS: dict[str, Area] = {
         "auto_scale_lr": to("a note", _OPTIONAL),
         "visualizer": to("observers: its logging services", _OPTIONAL),
         "sync_bn": to("runtime.synchronise_batch_norm", "str | None"),
-        "model_wrapper_cfg": nothing("the runtime wraps the model for several processes"),
+        "model_wrapper_cfg": to("runtime.strategy", _OPTIONAL),
         "find_unused_parameters": nothing("says how processes exchange gradients; the runtime sees to it"),
         "compile": to("runtime.compile", "bool | dict | None"),
         "intarsia": to("care: what MMSegmentation has no key for", _DICT),
@@ -278,7 +278,12 @@ AREAS: dict[str, Area] = {
     "IoUMetric": _SCOPE
     | {
         "type": _TYPE,
-        "iou_metrics": to("metric argument `metrics`", "Sequence[Literal['mIoU', 'mDice', 'mFscore']]"),
+        "iou_metrics": to(
+            "metric argument `metrics`",
+            "Sequence[Literal['mIoU', 'mDice', 'mFscore', 'mBoundaryIoU', 'fwIoU', 'kappa', 'imageIoU', 'interval', "
+            "'ECE']]",
+        ),
+        "groups": to("metric argument `groups`", "dict[str, list[str]]"),
         "ignore_index": to("metric argument `ignore_index`", "int"),
         "nan_to_num": to("metric argument `nan_to_num`", "float | None"),
         "beta": to("metric argument `beta`", "float"),

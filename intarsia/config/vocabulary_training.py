@@ -93,9 +93,7 @@ PARAMWISE = {
 WRAPPERS = {
     "OptimWrapper": to("optim"),
     "AmpOptimWrapper": to("optim, in half precision"),
-    "ApexOptimWrapper": refused(
-        "apex is no longer developed; type='AmpOptimWrapper' is half precision too"
-    ),
+    "ApexOptimWrapper": refused("apex is no longer developed; type='AmpOptimWrapper' is half precision too"),
     "DeepSpeedOptimWrapper": refused("DeepSpeed is not used; type='AmpOptimWrapper' is half precision"),
     "OptimWrapperDict": refused("one optimizer trains the whole network; custom_keys give its parts other rates"),
 }

@@ -211,8 +211,9 @@ def _start_worker(number: int) -> None:
     # it saves and then ends the workers; should it die, they notice and end by themselves.
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _check_partition(batch_size: int, workers: int, rank: int, world_size: int) -> None:

@@ -36,8 +36,8 @@ def share(total: int, *, processes: int, images: int) -> SharedBatch:
     """
     at_once = processes * images
     parts, rest = divmod(total, at_once)
-    if rest or not parts:
-        totals = [parts * at_once, (parts + 1) * at_once] if parts else [at_once]
+    if rest or parts < 1:
+        totals = [parts * at_once, (parts + 1) * at_once] if parts > 0 else [at_once]
         held = f"{_count(processes, 'process', 'processes')} x {_count(images, 'image', 'images')}"
         raise ValueError(
             f"a total batch of {total} is no multiple of {held}; the nearest that "
@@ -45,6 +45,28 @@ def share(total: int, *, processes: int, images: int) -> SharedBatch:
             "number of images (--batch-per-device)"
         )
     return SharedBatch(processes, images, parts)
+
+
+def reshare(before: SharedBatch, processes: int, *, images: int | None = None, synchronised: bool) -> SharedBatch:
+    """The same total batch in another number of processes, for a run that goes on there.
+
+    images: that a process sees at once, if the user says so. Otherwise as many as make a batch norm see what it has
+    seen: those of one process, or those of all processes if norms are synchronised. Where that is no whole number, the
+    accumulated parts stay as many as they were.
+
+    Raises ValueError if the total cannot be shared by so many processes.
+    """
+    if images is not None:
+        return share(before.total, processes=processes, images=images)
+    at_once = before.processes * before.images
+    wanted = at_once // processes if synchronised and at_once % processes == 0 else before.images
+    for size in (wanted, before.total // (processes * before.parts)):
+        if size and before.total % (processes * size) == 0:
+            return SharedBatch(processes, size, before.total // (processes * size))
+    raise ValueError(
+        f"the run has {before.total} images per step, which {processes} processes cannot share evenly; "
+        f"it was last in {_count(before.processes, 'process', 'processes')}"
+    )
 
 
 def remark(batch: SharedBatch, written_for: int | None) -> str:

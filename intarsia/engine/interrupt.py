@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -16,14 +17,22 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1
 AGREE_EVERY = 10
 """Steps between two questions to the other processes whether one of them was told to stop."""
 
+ECHO = 2.0
+"""Seconds in which another signal is taken for the same one."""
+
 
 class StopRequest:
-    """Set by the first signal; a second Ctrl-C interrupts at once, as usual. Use it as a context."""
+    """Set by the first signal; a second Ctrl-C interrupts at once, as usual. Use it as a context.
+
+    A launcher passes on a signal that its processes may have received as well, and schedulers repeat themselves: only a
+    Ctrl-C that comes a while after the first signal is impatience.
+    """
 
     def __init__(self, runtime: FabricRuntime) -> None:
         self._runtime = runtime
         self._before: dict[signal.Signals, Any] = {}
         self.asked = False
+        self._asked_at = 0.0
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():  # Python lets nobody else handle signals
@@ -38,8 +47,10 @@ class StopRequest:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
+            if number == signal.SIGINT and time.monotonic() - self._asked_at > ECHO:
+                raise KeyboardInterrupt
+            return
+        self.asked, self._asked_at = True, time.monotonic()
         if self._runtime.rank == 0:
             print("\nStopping after this step; once more to stop at once, without saving.", flush=True)
 

@@ -114,6 +114,8 @@ class Run:
         for name in ("steps", "batch", "save_every", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, found {getattr(self, name)}")
+        if self.compile and self.runtime.shards:
+            raise ValueError("a network that is compiled cannot be sharded: leave out --compile, or use --strategy ddp")
 
     @property
     def module(self) -> nn.Module:

@@ -278,12 +278,17 @@ class TrainingStep:
             yield
             return
         sharded = task.get_submodule("model")
-        with copy.filled(sharded) as complete:
-            task.model = complete
-            try:
-                yield
-            finally:
-                task.model = sharded
+        task.model = copy.fill(sharded)
+        try:
+            yield
+        finally:
+            task.model = sharded
+            copy.empty()
+
+    def release(self) -> None:
+        """Leave the task with a network that is whole, for whoever uses it next. Every process must call it."""
+        if self._step.copy is not None:
+            self._step.task.model = self._step.copy.fill(self._step.task.get_submodule("model"))
 
 
 class _Sealed:

@@ -325,6 +325,7 @@ class Session:
         if finished and run.validation is None:
             with self._as_evaluated():
                 self._write_weights({})
+        self.model.release()
         weights = folder.weights if folder.weights.exists() else None
         if self._writes:
             which = "final" if self.best is None else f"best {self.best.metric}, step {self.best.step}"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -136,20 +135,19 @@ class WholeCopy:
         self.network = copy.deepcopy(network).requires_grad_(False)
         for mine, theirs in zip(self.network.modules(), network.modules(), strict=True):
             mine._buffers = theirs._buffers
-        for parameter in self.network.parameters():
-            parameter.data = parameter.data.new_empty(0)
+        self.empty()
 
-    @contextmanager
-    def filled(self, network: nn.Module) -> Iterator[nn.Module]:
+    def fill(self, network: nn.Module) -> nn.Module:
         """The copy, with the parameters of the sharded network. Every process must call it."""
         theirs = dict(network.named_parameters())
         for name, mine in self.network.named_parameters():
             mine.data = whole(theirs[name].data)
-        try:
-            yield self.network
-        finally:
-            for mine in self.network.parameters():
-                mine.data = mine.data.new_empty(0)
+        return self.network
+
+    def empty(self) -> None:
+        """Let go of the parameters."""
+        for mine in self.network.parameters():
+            mine.data = mine.data.new_empty(0)
 
 
 def _is_sharded(tensor: Tensor) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -20,17 +22,15 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
         """(N, C, H, W) -> (N, C, H, W); every process must call it."""
         if not self.training:
             return super().forward(input)
-        from torch.distributed.nn import functional as collective
-
         axes = (0, 2, 3)
         shape = (1, -1, 1, 1)
         values = input.float() if input.dtype in (torch.bfloat16, torch.float16) else input
         count = torch.tensor(float(values.numel() // values.shape[1]), dtype=torch.float64, device=values.device)
         torch.distributed.all_reduce(count)
         total = count.to(values.dtype)
-        mean = collective.all_reduce(values.sum(axes)) / total  # (C)
+        mean = _over_processes(values.sum(axes)) / total  # (C)
         centred = values - mean.view(shape)
-        variance = collective.all_reduce(centred.square().sum(axes)) / total  # (C)
+        variance = _over_processes(centred.square().sum(axes)) / total  # (C)
         self._remember(mean.detach(), variance.detach() * total / (total - 1))
         out = centred * torch.rsqrt(variance + self.eps).view(shape)
         if self.weight is not None:
@@ -45,6 +45,27 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
         share = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean, share)
         self.running_var.lerp_(variance, share)
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum is used by the losses of all processes, so that its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor) -> Tensor:
+        total = own.clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(total)
+        return total
+
+
+def _over_processes(own: Tensor) -> Tensor:
+    total: Tensor = _SumOverProcesses.apply(own)
+    return total
 
 
 def synchronise(module: nn.Module, device: torch.device) -> nn.Module:

@@ -7,14 +7,14 @@ pipeline's own resizing is left out, the rest of it stays.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
 from intarsia.contracts import Batch, Sample, SampleMeta, Transform
 from intarsia.data.loader import collate
-from intarsia.data.transforms.geometry import flipped
+from intarsia.data.transforms.geometry import Direction, flipped
 from intarsia.data.transforms.resize import Resize, Resizing
 from intarsia.spec import AugmentedInference
 
@@ -50,6 +50,6 @@ def views_of(
     rng = np.random.default_rng(0)  # which Resize takes and does not use
     for scale in augmented.scales:
         resized = Resize(scale_factor=scale, keep_ratio=True)(Sample(image, meta=meta), rng)
-        views = [resized if flip is None else flipped(resized, flip) for flip in augmented.flips]
+        views = [resized if flip is None else flipped(resized, cast("Direction", flip)) for flip in augmented.flips]
         for batch in [views] if together else [[view] for view in views]:
             yield collate(batch)

@@ -72,7 +72,9 @@ class Prediction:
         parts = [f"{name} {share:.1%}" for share, name in shares[:3]]
         if len(shares) > 3:
             parts.append(f"{len(shares) - 3} more")
-        extras = [name for name in ("probabilities", "confidence", "entropy", "logits") if getattr(self, name) is not None]
+        extras = [
+            name for name in ("probabilities", "confidence", "entropy", "logits") if getattr(self, name) is not None
+        ]
         with_extras = f", with {', '.join(extras)}" if extras else ""
         return f"<Prediction {self.name!r}: {width} x {height} pixels{with_extras}: {', '.join(parts)}>"
 

@@ -141,7 +141,8 @@ class Predictor:
             images = images[:, :, : size[0], : size[1]].to(self.device)
             inputs = self.task.preprocess(images, (size,) * len(members), train=False)  # (n, C, H, W)
             metas = [batch.metas[index] for index in members]
-            for index, meta, picture in zip(members, metas, self._at_input(inputs, members, metas, observe), strict=True):
+            found = self._at_input(inputs, members, metas, observe)
+            for index, meta, picture in zip(members, metas, found, strict=True):
                 geometry = Geometry(picture.size, meta.valid or size, meta.original_size, meta.flips)
                 pictures[index] = at_original(picture, geometry, align_corners=self.inference.align_corners)
         return [pictures[index] for index in range(len(pictures))]
@@ -174,10 +175,8 @@ class Predictor:
             if meta.flips.count("vertical") % 2:  # strips of the upright image come from the bottom
                 windows.sort(key=lambda window: -window.top)
         batch = self.batch_windows or default_batch(spec.crop_size, self.device)
-        feed = Feed(inputs, [window for windows in each for window in windows], forward, batch=batch)
-        return [
-            Mosaic(network, windows, feed, align_corners=spec.align_corners, blend=spec.blend) for windows in each
-        ]
+        feed = Feed(inputs.unbind(), [window for windows in each for window in windows], forward, batch=batch)
+        return [Mosaic(network, windows, feed, align_corners=spec.align_corners, blend=spec.blend) for windows in each]
 
     def _check_channels(self, found: int) -> None:
         check_threshold(found, self.inference.threshold)

@@ -9,8 +9,8 @@ The sequence is that of published scores, and it has two resizes:
 With test-time augmentation each view goes this way up to the original size; what is compared is the mean over the views
 of their probabilities (softmax, or sigmoid for a single logit).
 
-Done at once, the last step holds K x H x W numbers: 7 GB for 150 classes at 3000 x 4000. Here it is done for a few rows at
-a time (`inference/strips.py`), with the same bits.
+Done at once, the last step holds K x H x W numbers: 7 GB for 150 classes at 3000 x 4000. Here it is done for a few rows
+at a time (`inference/strips.py`), with the same bits.
 
 A class whose logits are everywhere below those of another class cannot win after interpolation, which only mixes
 neighbours. Such classes, most of 150 in a strip of an ordinary image, are never resized (`contenders`).
@@ -39,8 +39,8 @@ DEVICE_BUDGET = 64 * 2**20
 """Bytes of one strip on an accelerator, which wants much work at a time."""
 
 LANES = 32
-"""Numbers that torch's exp and sigmoid take at once, or a divisor of it. What is left over at the end of a strip is
-computed by other instructions, which may give another last bit: so strips with probabilities hold a multiple of this."""
+"""A multiple of how many numbers torch's exp takes at once. What is left over at the end of a strip is computed by
+other instructions, which may give another last bit: so strips with probabilities hold a multiple of this."""
 
 MOST_ROUNDED = 64 * 2**20
 """Bytes of a strip that is not made higher for that. Only images of odd widths in the thousands come near."""
@@ -264,8 +264,8 @@ def _channels_of(picture: Picture, start: int, stop: int) -> list[int] | None:
 def contenders(logits: Tensor) -> list[int]:
     """Channels of (K, n, w) that may win somewhere after upsampling; never empty.
 
-    Two bilinear resizes, the first of them enlarging, make a pixel out of three neighbouring cells of the width at most.
-    A channel is out if, over all n rows, its maximum of every three is below another's minimum by more than rounding.
+    Two bilinear resizes, the first of them enlarging, make a pixel out of three neighbouring columns at most. A channel
+    is out if, over all n rows, its maximum of every three is below another's minimum by more than rounding.
     """
     margin = 64 * torch.finfo(logits.dtype).eps * logits.abs().amax()
     highest, lowest = logits.amax(dim=1), logits.amin(dim=1)  # (K, w)

@@ -7,9 +7,10 @@ A picture is a chain of these, from what the network gave to what the image need
     Cut       the top left part of another picture, mirrored or not
     Mosaic    the mean of overlapping windows (`inference/windows.py`)
 
-"To the last bit" means the values of torch.nn.functional.interpolate on the whole picture. Torch cannot interpolate a
-strip: the position of a row in its source is computed in floating point from its number, and another origin gives
-another rounding. So `Resized` does what torch's kernel does, in two steps, along the width and then along the height:
+"To the last bit" means the values of torch.nn.functional.interpolate on the whole, contiguous picture. Torch cannot
+interpolate a strip: the position of a row in its source is computed in floating point from its number, and another
+origin gives another rounding. So `Resized` does what torch's kernel does, in two steps, along the width and then along
+the height:
 
 * along the width every row is by itself, and torch does it;
 * along the height a row is `fma(upper, weight, lower * weight)` of two source rows, which is one `addcmul`; the weights
@@ -17,9 +18,10 @@ another rounding. So `Resized` does what torch's kernel does, in two steps, alon
 
 This is also faster than the kernel by far: rows are stretched once and not once for each row made of them.
 
-Torch has another kernel that interpolates vectors of channels, with other roundings. Outputs with H + W <= 128 go there;
-they are small, and done at once by torch. Two kinds of input go there, too, and do not here: three channels alone, if
-torch has only one thread (they get the values that two threads give), and a single cell (it is spread out as it is).
+Torch has another kernel that interpolates vectors of channels, with other roundings. Outputs with H + W <= 128 go
+there; they are small, and done at once by torch. Three kinds of input go there, too, and do not here: channels that lie
+side by side in memory (here they give what contiguous ones give), three channels alone if torch has only one thread
+(here they give what two threads give), and a single cell (here it is spread out as it is).
 
 Shape letters: K channels of a picture, c of them asked for; h, w and H, W height and width.
 """
@@ -49,7 +51,7 @@ VECTOR = 16
 
 
 class Picture(Protocol):
-    """Logits of one image by rows. Rows must be asked for in one direction, up or down; some may be asked for again."""
+    """Logits of one image by rows. They are asked for in one direction, up or down, and by overlapping strips."""
 
     @property
     def size(self) -> Size:
@@ -67,7 +69,7 @@ class Picture(Protocol):
         ...
 
     def rows(self, start: int, stop: int, channels: Sequence[int] | None = None) -> Tensor:
-        """(c, stop - start, W) of the given channels (of all, if None), in float32 or float64; not to be written into."""
+        """(c, stop - start, W) of the given channels, or of all, in float32 or float64; not to be written into."""
         ...
 
 
@@ -154,7 +156,7 @@ class Resized:
         return _mix(stretched, taps, start, stop, base)
 
     def _stretch(self, start: int, stop: int, channels: Sequence[int] | None) -> Tensor:
-        """Rows of the source at the new width. The last ones are kept: the next strip begins with one or two of them."""
+        """Rows of the source at the new width. The last are kept, since the next strip may begin with them."""
         kept, begin = None, start
         if self._stretched is not None:
             base, of, rows = self._stretched
@@ -162,12 +164,10 @@ class Resized:
                 kept, begin = rows[:, start - base :], base + rows.shape[1]
         rows = self.source.rows(begin, stop, channels)  # (c, n, w)
         if rows.shape[2] != self.size[1]:
-            flat = rows.reshape(1, -1, rows.shape[2])
-            flat = F.interpolate(flat, size=self.size[1], mode="linear", align_corners=self._align_corners)
-            rows = flat.view(*rows.shape[:2], self.size[1])
+            rows = _widened(rows, self.size[1], self._align_corners)
         if kept is not None:
             rows = torch.cat((kept, rows), dim=1)
-        tail = min(2, rows.shape[1])
+        tail = min(3, rows.shape[1])  # two that both strips are made of, one for `SLACK`
         self._stretched = (stop - tail, channels, rows[:, -tail:])
         return rows
 
@@ -181,6 +181,16 @@ class Resized:
             values = self.source.rows(0, height, range(start, start + taken))[None].contiguous()
             yield F.interpolate(values, size=self.size, mode="bilinear", align_corners=self._align_corners)[0]
             start += taken
+
+
+def _widened(rows: Tensor, width: int, align_corners: bool) -> Tensor:
+    """(c, n, w) -> (c, n, width), each row by itself."""
+    count, height, before = rows.shape
+    if rows.device.type == "cpu":
+        flat = rows.reshape(1, -1, before)
+        return F.interpolate(flat, size=width, mode="linear", align_corners=align_corners).view(count, height, width)
+    # CUDA's kernel for lines has no more threads than places of the width; that for pictures does all rows together.
+    return F.interpolate(rows[None], size=(height, width), mode="bilinear", align_corners=align_corners)[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +209,8 @@ def _mix(rows: Tensor, taps: _Taps, start: int, stop: int, base: int) -> Tensor:
     """Source rows (c, n, W), of which the first is number `base` -> rows start to stop of the result."""
     first, last = taps.first[start:stop], rows.shape[1] - 1
     lower, upper = taps.lower[start:stop], taps.upper[start:stop]
-    if first[-1] - first[0] >= len(first):  # hardly any two rows have the same source
+    # Rows of the same source are made together, unless there are hardly any, or many small steps are what takes time.
+    if first[-1] - first[0] >= len(first) or rows.device.type != "cpu":
         lows = torch.tensor(first, device=rows.device) - base
         result = rows.index_select(1, (lows + 1).clamp_max(last)).mul_(upper)
         return result.addcmul_(rows.index_select(1, lows), lower)

@@ -63,7 +63,7 @@ def starts(length: int, crop: int, stride: int) -> list[int]:
 
 
 def windows_of(size: Size, crop: Size, stride: Size, *, image: int = 0, both_ways: bool = False) -> list[Window]:
-    """The windows of a network input of this size, row by row; with `both_ways`, each is followed by its mirror image."""
+    """The windows of an input of this size, row by row; with `both_ways`, each is followed by its mirror image."""
     height, width = min(crop[0], size[0]), min(crop[1], size[1])
     return [
         Window(image, top, left, height, width, mirrored)
@@ -75,7 +75,7 @@ def windows_of(size: Size, crop: Size, stride: Size, *, image: int = 0, both_way
 
 def check_windows(crop: Size | None, stride: Size | None) -> None:
     """Raises ValueError unless windows of this size and stride exist and leave no pixel out."""
-    where = "set model.test_cfg.crop_size and model.test_cfg.stride, or use --slide CROP,STRIDE"
+    where = "set model.test_cfg.crop_size and model.test_cfg.stride, or use --slide 512 341"
     if crop is None or stride is None:
         missing = " and ".join(name for name, value in (("crop_size", crop), ("stride", stride)) if value is None)
         raise ValueError(f"sliding windows: expected a crop_size and a stride, found no {missing}; {where}")
@@ -98,8 +98,8 @@ def default_batch(crop: Size, device: torch.device) -> int:
 class Feed:
     """The logits of windows, computed in batches in the order of the windows, each handed out once.
 
-    images: network inputs (C, H, W), of any sizes. windows: in the order in which they will be taken, more or less: what
-    is computed stays here until it is. Windows of one batch are of one size.
+    images: network inputs (C, H, W), of any sizes. windows: in the order in which they will be taken, more or less:
+    what is computed stays here until it is. Windows of one batch are of one size.
     """
 
     def __init__(self, images: Sequence[Tensor], windows: Sequence[Window], forward: Forward, *, batch: int) -> None:
@@ -120,6 +120,7 @@ class Feed:
         return logits
 
     def _compute(self) -> None:
+        assert self._waiting, "each window is taken once"
         shape = self._waiting[-1].height, self._waiting[-1].width
         together: list[Window] = []
         while self._waiting and len(together) < self._batch:

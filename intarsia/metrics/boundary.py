@@ -63,7 +63,7 @@ class BoundaryCounter:
 
     def scores(self) -> Tensor:
         """The boundary IoU of each class, (K,) float64 on the CPU; nan where a class is not there."""
-        truth, predicted, both = self.counts.cpu().to(torch.float64)
+        truth, predicted, both = self.counts.cpu().to(torch.float64).unbind()
         return both / (truth + predicted - both)
 
 
@@ -102,8 +102,11 @@ def near_boundary(label: Tensor, reach: int) -> Tensor:
 
 
 def _any_within(changes: Tensor, reach: int) -> Tensor:
-    """Whether a change is within reach: (m, n) from changes (m, n + 1) between neighbours and at the ends of lines."""
+    """Whether a change is within reach: (m, n) from changes (m, n + 1), those between neighbours and at both ends."""
     count = changes.shape[1] - 1
-    totals = torch.nn.functional.pad(changes.cumsum(dim=1, dtype=torch.int32), (1, 0))  # (m, n + 2)
-    place = torch.arange(count, device=changes.device)
-    return totals[:, (place + reach + 1).clamp_max(count + 1)] != totals[:, (place - reach + 1).clamp_min(0)]
+    within = torch.ones_like(changes[:, 1:])
+    inner = count - 2 * reach  # pixels from which neither end is within reach
+    if inner > 0:
+        totals = changes.cumsum(dim=1, dtype=torch.int32)
+        torch.ne(totals[:, 2 * reach : count], totals[:, :inner], out=within[:, reach : count - reach])
+    return within

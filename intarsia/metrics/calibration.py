@@ -61,13 +61,13 @@ class Calibration:
         flat = [values.to(prediction.device).reshape(-1) for values in (prediction, label, confidence)]
         for start in range(0, prediction.numel(), CHUNK):
             predicted, truth, sure = (values[start : start + CHUNK] for values in flat)
-            valid = truth != self.ignore_index
-            right = (predicted == truth)[valid]
-            share = sure[valid].to(torch.float64).nan_to_num(nan=0.0)
+            share = sure.to(torch.float64).nan_to_num(nan=0.0)
             place = share.mul(bins).to(torch.int64).clamp_(0, bins - 1)
-            found[0] += torch.bincount(place, minlength=bins)
-            found[1] += torch.bincount(place[right], minlength=bins)
-            found[2].index_add_(0, place, share.mul_(_UNIT).round_().to(torch.int64))
+            place.mul_(2).add_(predicted == truth).masked_fill_(truth == self.ignore_index, 2 * bins)
+            pixels = torch.bincount(place, minlength=2 * bins + 1)[:-1].view(bins, 2)  # wrong, right
+            sums = share.new_zeros(2 * bins + 1).index_add_(0, place, share.mul_(_UNIT).round_())  # whole: exact
+            sums = sums[:-1].view(bins, 2).sum(dim=1)
+            found += torch.stack([pixels.sum(dim=1), pixels[:, 1], sums.to(torch.int64)])
         self.counts = self.counts.to(found.device).add_(found)
 
     def state(self) -> Tensor:

@@ -81,7 +81,7 @@ def read_meta(path: Path | str) -> WeightsMeta:
     if KEY not in metadata:
         raise ValueError(
             f"{path} holds tensors but no description of the model: it was not written by Intarsia. "
-            "Name the model beside it: a recipe or a config file, with --weights for these tensors"
+            "Add one: intarsia weights convert FILE --config CONFIG -o OUT.safetensors"
         )
     return WeightsMeta.from_json(metadata[KEY])
 

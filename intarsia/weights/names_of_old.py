@@ -1,6 +1,7 @@
 """Tensor names that MMSegmentation's world used before, and what they are called today.
 
-Most names never changed: of the 626 published checkpoints, those of 2020 have the names of 2024. What did change:
+Most names never changed: the 626 checkpoints that MMSegmentation 1.2.2 lists, the oldest of 2020, load there without
+being renamed. What did change:
 
     1.0.0rc2 to rc4    MaskFormer's and Mask2Former's transformer layers were generic ones: numbered attentions, whose
                        order is that in which they run, and a numbered feed-forward network
@@ -18,7 +19,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from intarsia.weights.maps.rearrange import as_convolution, reversed_groups
-from intarsia.weights.maps.rules import Map, rules
+from intarsia.weights.maps.rules import Map, Names, rules
 from intarsia.weights.maps.timm import MAPS as TRUNKS
 
 if TYPE_CHECKING:
@@ -28,22 +29,25 @@ if TYPE_CHECKING:
 
 _DECODER = "decode_head.transformer_decoder.layers.{layer}."
 _ENCODER = "decode_head.pixel_decoder.encoder.layers.{layer}."
-_FEED_FORWARD = {"ffns.0.*": "ffn.*"}
 
-_MASKFORMER_RC = Map(
-    "MaskFormer of MMSegmentation 1.0.0rc2 to rc4",
-    (f"{_DECODER}attentions.0.attn.in_proj_weight", "decode_head.decoder_input_proj.weight"),
-    rules(_DECODER, _DECODER, {"attentions.0.*": "self_attn.*", "attentions.1.*": "cross_attn.*", **_FEED_FORWARD}),
-)
+_ATTENTIONS = f"{_DECODER}attentions.0.attn.in_proj_weight"
+
 _MASK2FORMER_RC = Map(
     "Mask2Former of MMSegmentation 1.0.0rc2 to rc4",
-    (f"{_DECODER}attentions.0.attn.in_proj_weight", "decode_head.query_feat.weight"),
+    (_ATTENTIONS, "decode_head.query_feat.weight"),
     (
         *rules(
-            _DECODER, _DECODER, {"attentions.0.*": "cross_attn.*", "attentions.1.*": "self_attn.*", **_FEED_FORWARD}
+            _DECODER,
+            _DECODER,
+            {"attentions.0.*": "cross_attn.*", "attentions.1.*": "self_attn.*", "ffns.0.*": "ffn.*"},
         ),
-        *rules(_ENCODER, _ENCODER, {"attentions.0.*": "self_attn.*", **_FEED_FORWARD}),
+        *rules(_ENCODER, _ENCODER, {"attentions.0.*": "self_attn.*", "ffns.0.*": "ffn.*"}),
     ),
+)
+_MASKFORMER_RC = Map(
+    "MaskFormer of MMSegmentation 1.0.0rc2 to rc4",
+    (_ATTENTIONS, "decode_head.query_embed.weight"),
+    rules(_DECODER, _DECODER, {"attentions.0.*": "self_attn.*", "attentions.1.*": "cross_attn.*", "ffns.0.*": "ffn.*"}),
 )
 
 # --- The authors' forks -------------------------------------------------------------------------------------------
@@ -57,7 +61,7 @@ _SWIN = Map(
     unused=("backbone.layers.{stage}.blocks.{block}.(attn_mask|attn.relative_position_index)",),
 )
 
-_MIT_BLOCK = {
+_MIT_BLOCK: Names = {
     "norm{i}.*": "norm{i}.*",
     ("attn.q.*", "attn.kv.*"): "attn.attn.in_proj_*",
     "attn.proj.*": "attn.attn.out_proj.*",
@@ -72,6 +76,10 @@ _MIT_BLOCK = {
 
 
 def _mit(prefix: str) -> Map:
+    """SegFormer's trunk, and its head, which is ours with `linear_projection`.
+
+    Norms of patches add 1e-5 to the variance there, and 1e-6 here, as everywhere in OpenMMLab's conversion of it.
+    """
     return Map(
         "SegFormer's own code" if prefix else "Mix Transformer of SegFormer's own code",
         (f"{prefix}block1.0.attn.q.weight", f"{prefix}patch_embed1.proj.weight"),
@@ -115,7 +123,7 @@ _TRUNKS = tuple(
     for name, signature in _TRUNK_SIGNATURES.items()
 )
 
-MAPS = (_MASKFORMER_RC, _MASK2FORMER_RC, _SWIN, _mit("backbone."), _mit(""), *_TRUNKS)
+MAPS = (_MASK2FORMER_RC, _MASKFORMER_RC, _SWIN, _mit("backbone."), _mit(""), *_TRUNKS)
 
 _AVERAGED = "ema_"
 

@@ -146,7 +146,7 @@ class TorchFile:
             raise DamagedPickleError(f"the storage {storage.key!r} has {max(size, 0)} bytes of {storage.size}")
         raw = torch.empty(storage.size, dtype=torch.uint8)
         file.seek(position + storage.start)
-        if file.readinto(memoryview(raw.numpy())) != storage.size:
+        if file.readinto(raw.numpy()) != storage.size:
             raise DamagedPickleError("it is cut short")
         return raw
 
@@ -298,7 +298,7 @@ def _tar_storages(mapped: mmap.mmap, start: int) -> tuple[dict[str, tuple[int, i
 
 
 def _unpickle(stream: Stream, persistent: Callable[[Any], Any]) -> Unpickled:
-    return read_pickle(stream, calls=_CALLS, persistent=persistent)  # type: ignore[arg-type]
+    return read_pickle(stream, calls=_CALLS, persistent=persistent)
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_hooks_and_flags: Any) -> TensorInfo:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from intarsia.cli.main import main
@@ -250,7 +251,7 @@ def no_weights(folder: Path, run: Path) -> list[str]:
 
 
 def foreign_weights(folder: Path, run: Path) -> list[str]:
-    (folder / "model.pth").write_bytes(b"x")
+    torch.save({"conv.weight": torch.zeros(1)}, folder / "model.pth")
     return ["predict", str(folder / "model.pth"), str(run / "curve.png"), "-o", str(folder / "o")]
 
 

@@ -17,7 +17,11 @@ class Opened:
 
 
 def inference_of(
-    before: InferenceSpec, slide: str | None = None, blend: str = "average", augment: str | None = None, train: Any = None
+    before: InferenceSpec,
+    slide: str | None = None,
+    blend: str = "average",
+    augment: str | None = None,
+    train: Any = None,
 ) -> InferenceSpec:
     preprocess = PreprocessSpec((0.0,), (1.0,), train_size=train)
     spec = RunSpec(model=Component("model", "EncoderDecoder"), preprocess=preprocess, losses=(), inference=before)

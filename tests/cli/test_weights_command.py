@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from intarsia.cli.main import main
+from intarsia.cli.model import open_model
 from intarsia.data.scenes import CLASSES, write_scenes
 from intarsia.weights.file import load_state, read_meta
 
@@ -125,6 +126,47 @@ def test_a_checkpoint_is_used_as_it_is(run: Path, data: Path, tmp_path: Path) ->
     ]
     assert main([*words, "--pictures", "0"]) == 0
     assert scores(tmp_path / "scores") == scores(run)
+
+
+def test_evaluation_in_64_bits(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["eval", str(run), "--out", str(tmp_path / "scores"), "--device", "cpu", "--pictures", "0", "--precision"]
+    assert main([*words, "64"]) == 0
+    assert scores(tmp_path / "scores")["mIoU"] == pytest.approx(scores(run)["mIoU"], abs=1e-3)
+    assert main([*words, "16"]) == 2
+    assert "--precision is 32 or 64" in capsys.readouterr().err
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    images, sizes = torch.tensor(pixels).permute(2, 0, 1)[None], [(64, 96)]
+    with torch.no_grad():
+        single, double = (
+            open_model(run, config=None, device="cpu", precision=precision).task.eval().logits(images, sizes)  # type: ignore[attr-defined]
+            for precision in ("32", "64")
+        )
+    assert (single.dtype, double.dtype) == (torch.float32, torch.float64)
+    assert 0 < (single - double).abs().max() < 1e-4
+
+
+def test_a_folder_of_the_hub(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    config = transformers.SegformerConfig(
+        hidden_sizes=[8, 16, 16, 32], depths=[1, 1, 1, 1], num_attention_heads=[1, 2, 2, 4], decoder_hidden_size=16,
+        id2label={0: "sea", 1: "land", 2: "cloud"}, label2id={"sea": 0, "land": 1, "cloud": 2},
+    )  # fmt: skip
+    torch.manual_seed(0)
+    theirs = transformers.SegformerForSemanticSegmentation(config).eval()
+    theirs.save_pretrained(tmp_path / "hub")
+    out, photo = tmp_path / "model.safetensors", tmp_path / "photo.png"
+    assert main(["weights", "convert", str(tmp_path / "hub"), "-o", str(out)]) == 0
+    assert read_meta(out).classes == ("sea", "land", "cloud")
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    Image.fromarray(pixels).save(photo)
+    assert main(["predict", str(out), str(photo), "-o", str(tmp_path / "o"), "--device", "cpu"]) == 0
+    images = (torch.tensor(pixels) - torch.tensor([123.675, 116.28, 103.53])) / torch.tensor([58.395, 57.12, 57.375])
+    with torch.no_grad():
+        logits = theirs(images.permute(2, 0, 1)[None]).logits
+    expected = torch.nn.functional.interpolate(logits, (64, 96), mode="bilinear").argmax(1)[0].numpy()
+    found = np.asarray(Image.open(tmp_path / "o" / "photo.png"))
+    assert len(np.unique(expected)) > 1
+    assert (found != expected).mean() < 0.001
 
 
 def test_configs_in_checkpoints_are_data(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -168,7 +168,7 @@ def test_users_own_modules_are_imported_for_building(tmp_path: Path, monkeypatch
         "@register('head', 'ThinHead')\ndef thin(in_channels, num_classes, in_index=-1, ignored=0):\n"
         "    return FCNHead(in_channels=in_channels, channels=2, num_classes=num_classes, in_index=in_index)\n"
     )
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     values = small().values
     values["model"]["decode_head"] = {"type": "ThinHead", "in_channels": 512, "in_index": 3, "num_classes": 3}
     values["custom_imports"] = {"imports": "own_part_of_test_build"}

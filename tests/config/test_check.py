@@ -296,12 +296,12 @@ BROKEN = {
         ],
     ),
     "unsupported hook": (
-        ("default_hooks = dict(", "default_hooks = dict(\n    ema=dict(type='EMAHook'),"),
+        ("default_hooks = dict(", "default_hooks = dict(\n    sync=dict(type='SyncBuffersHook'),"),
         [
             (
-                "default_hooks.ema",
-                "EMAHook",
-                "the hook 'EMAHook' is not supported: averaged weights are not supported yet",
+                "default_hooks.sync",
+                "SyncBuffersHook",
+                "the hook 'SyncBuffersHook' is not supported: averaging of buffers is not supported yet; use SyncBN",
                 "Remove it",
             )
         ],
@@ -530,6 +530,7 @@ raise RuntimeError("checking must not import this")
 def test_registered_parts_are_checked_without_importing_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tmp_path.joinpath("own_heads_of_test.py").write_text(OWN)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     text = VALID.replace(
         "    auxiliary_head=dict(\n        type='FCNHead'", "    auxiliary_head=dict(\n        type='OwnHead'"
     )

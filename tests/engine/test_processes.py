@@ -102,8 +102,11 @@ def test_sharded_training_is_the_same_training(tmp_path: Path, clip: dict[str, f
         settings = {"task": task, "optim": optim, "ema": EmaSpec(momentum=0.2), "batch": 8, "evaluate_every": 20}
         run = tiny_run(tmp_path / ("fsdp" if runtime.shards else "ddp"), runtime=runtime, **settings)
         train(run)
-        held = own_part(run.network.get_parameter("layers.1.0.weight"))
-        assert len(held) == ([3, 2][runtime.rank] if runtime.shards else 5)
+        other = runtime.place(deep_task())
+        runtime.shared_out(other, {"layers.1"})
+        for name, slices in (("model.layers.1.0.weight", [3, 2]), ("model.decode_head.bias", [2, 1])):
+            held = own_part(other.get_parameter(name))
+            assert len(held) == (slices[runtime.rank] if runtime.shards else sum(slices))
 
     in_two_processes(job)
     in_two_processes(job, strategy="fsdp")

@@ -223,7 +223,7 @@ def test_classes_and_logits_must_fit(make_predictor, bands_image, settings, mess
 
 
 def test_settings_that_make_no_sense(make_predictor):
-    with pytest.raises(ValueError, match="found no crop_size and stride; set model.test_cfg"):
+    with pytest.raises(ValueError, match=r"found no crop_size and stride; set model\.test_cfg"):
         make_predictor(mode="slide")
     with pytest.raises(ValueError, match="batch_windows: expected at least 1, found 0"):
         make_predictor(batch_windows=0)

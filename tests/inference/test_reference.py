@@ -153,7 +153,7 @@ def test_label_maps_of_a_trained_checkpoint(trained, realdata):
     ],
 )
 def test_areas_of_a_trained_checkpoint(name, settings, trained, realdata):
-    """Pixels of each class in agreement, in truth and in prediction, over the 21 images, as the original counted them."""
+    """Pixels of each class in agreement, in prediction and in truth, over the 21 images, as the original counted."""
     recorded = json.loads((trained[0] / "scores.json").read_text())[name]["areas_intersect_union_pred_label"]
     intersection, _, predicted, labelled = np.array(recorded).astype(int)
     found = np.zeros((3, 11), int)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -32,9 +37,7 @@ def plain(image: Tensor, crop, stride, align_corners: bool, both_ways: bool = Fa
             for mirrored in (False, True) if both_ways else (False,):
                 logits = network(window.flip(3).contiguous() if mirrored else window)
                 if logits.shape[2:] != window.shape[2:]:
-                    logits = F.interpolate(
-                        logits, size=window.shape[2:], mode="bilinear", align_corners=align_corners
-                    )
+                    logits = F.interpolate(logits, size=window.shape[2:], mode="bilinear", align_corners=align_corners)
                 total[:, top:bottom, left:right] += (logits.flip(3) if mirrored else logits)[0]
                 count[top:bottom, left:right] += 1
     return total / count
@@ -107,7 +110,7 @@ def test_windows_cover_everything_and_stay_inside(length, crop, data):
     assert begins == sorted(set(begins))
     size = min(crop, length)
     assert begins[-1] + size == length
-    assert all(after - before <= size for before, after in zip(begins, begins[1:], strict=False))
+    assert all(after - before <= size for before, after in itertools.pairwise(begins))
     assert all(begin == index * stride for index, begin in enumerate(begins[:-1]))
 
 
@@ -192,3 +195,27 @@ def test_small_windows_go_together_on_a_processor():
     assert default_batch((1024, 1024), cpu) == default_batch((512, 512), cpu) == 1
     assert default_batch((256, 256), cpu) == 4
     assert default_batch((16, 16), cpu) == 32
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
+def test_peak_memory_is_that_of_a_few_rows_of_windows(tmp_path):
+    """150 classes at 1024 x 1024 are 630 MB; one row of windows, at the stride of the head, is 7 MB."""
+    script = tmp_path / "peak.py"
+    script.write_text(
+        "import resource, torch\n"
+        "from intarsia.inference.restore import Geometry, at_original, restore\n"
+        "from intarsia.inference.windows import Feed, Mosaic, windows_of\n"
+        "def run(side):\n"
+        "    size = (side, side)\n"
+        "    windows = windows_of(size, (512, 512), (341, 341))\n"
+        "    forward = lambda pixels, windows: torch.randn(len(windows), 150, 64, 64)\n"
+        "    feed = Feed([torch.zeros(3, *size)], windows, forward, batch=1)\n"
+        "    source = Mosaic(size, windows, feed, align_corners=False)\n"
+        "    restore([at_original(source, Geometry(size, size, size), align_corners=False)])\n"
+        "run(520)\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "run(1024)\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)\n"
+    )
+    result = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, cwd=Path.cwd())
+    assert float(result.stdout) < 80, f"{result.stdout} MB beyond a small image"
