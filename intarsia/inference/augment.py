@@ -44,12 +44,11 @@ def without_resizing(transforms: Sequence[Transform]) -> list[Transform]:
 
 
 def views_of(
-    image: npt.NDArray[np.generic], meta: SampleMeta, augmented: AugmentedInference, *, together: bool
+    image: npt.NDArray[np.generic], meta: SampleMeta, scale: float, flips: Sequence[str | None], *, together: bool
 ) -> Iterator[Batch]:
-    """Every scale of an image (H, W, C) with every flip, in this order, in batches of one scale or one by one."""
+    """An image (H, W, C) at one scale with every flip, in one batch or one by one."""
     rng = np.random.default_rng(0)  # which Resize takes and does not use
-    for scale in augmented.scales:
-        resized = Resize(scale_factor=scale, keep_ratio=True)(Sample(image, meta=meta), rng)
-        views = [resized if flip is None else flipped(resized, cast("Direction", flip)) for flip in augmented.flips]
-        for batch in [views] if together else [[view] for view in views]:
-            yield collate(batch)
+    resized = Resize(scale_factor=scale, keep_ratio=True)(Sample(image, meta=meta), rng)
+    views = [resized if flip is None else flipped(resized, cast("Direction", flip)) for flip in flips]
+    for batch in [views] if together else [[view] for view in views]:
+        yield collate(batch)

@@ -24,7 +24,7 @@ from intarsia.inference.restore import Geometry, Restored, Wanted, at_original, 
 from intarsia.inference.sources import Failure, FoundImages, ImageLike, ImageStream, as_array
 from intarsia.inference.strips import Grid, Picture, Resized
 from intarsia.inference.windows import Feed, Mosaic, Window, check_windows, default_batch, windows_of
-from intarsia.spec import InferenceSpec
+from intarsia.spec import AugmentedInference, InferenceSpec
 
 Observe = Callable[[Tensor, Sequence[Window], Size], None]
 """Told of each pass through the network: logits (n, K, h, w), what of which image they show, the whole input's size."""
@@ -125,12 +125,22 @@ class Predictor:
         if self.augmented is None:
             yield from ([picture] for picture in self._pictures(batch, observe))
             return
-        together = self.inference.mode == "whole"  # windows are computed as strips need them: each view has its own
         for image, size, meta in zip(batch.images, batch.sizes, batch.metas, strict=True):
             height, width = meta.valid or size
             pixels = image[:, :height, :width].permute(1, 2, 0).cpu().numpy()
-            views = views_of(pixels, replace(meta, valid=None), self.augmented, together=together)
-            yield [picture for view in views for picture in self._pictures(view, None)]
+            yield self._augmented_views(pixels, replace(meta, valid=None), self.augmented)
+
+    def _augmented_views(
+        self, image: npt.NDArray[Any], meta: SampleMeta, augmented: AugmentedInference
+    ) -> list[Picture]:
+        """A picture for every scale with every flip, in this order, which is that of their sum."""
+        # Windows are computed as strips need them, which each view does for itself. A processor gains by no batch.
+        together = self.inference.mode == "whole" and self.device.type != "cpu"
+        pictures: dict[float, list[Picture]] = {}
+        for scale in sorted(augmented.scales, reverse=True):  # the largest needs most memory: while nothing is held
+            views = views_of(image, meta, scale, augmented.flips, together=together)
+            pictures[scale] = [picture for view in views for picture in self._pictures(view, None)]
+        return [picture for scale in augmented.scales for picture in pictures[scale]]
 
     def _pictures(self, batch: Batch, observe: Observe | None) -> list[Picture]:
         """One picture for each image, at its original size."""

@@ -138,8 +138,10 @@ def restore(
         _label_contenders(views[0], result.label, budget)
         return result
     soft = len(views) > 1 or threshold is not None or not wanted.nothing
-    for start, stop in _strips(0, views[0].size[0], views, like.shape[0], budget, lanes=LANES if soft else 1):
-        logits, shares = _values(views, start, stop, soft=soft)
+    height, width = views[0].size
+    multiple = LANES // math.gcd(width, LANES) if soft else 1
+    for start, stop in _strips(0, height, width * like.shape[0] * like.element_size(), budget, multiple=multiple):
+        logits, shares = _values(views, start, stop, budget, soft=soft)
         if threshold is not None:
             assert shares is not None
             label = (shares[0] > threshold).to(torch.uint8)
@@ -169,17 +171,12 @@ def check_threshold(channels: int, threshold: float | None) -> None:
 # --- Strips -------------------------------------------------------------------------------------------------------
 
 
-def _strips(
-    start: int, stop: int, views: Sequence[Picture], channels: int, budget: int, *, lanes: int = 1
-) -> Iterator[tuple[int, int]]:
-    """Runs of rows whose values, in the largest picture on their way, take `budget` bytes; at least one row.
+def _strips(start: int, stop: int, row: float, budget: int, *, multiple: int = 1) -> Iterator[tuple[int, int]]:
+    """Runs of rows, of `row` bytes each, that take `budget` bytes together; at least one row.
 
-    Where `lanes` are given, more, so that the values of one channel are a multiple of it.
+    With `multiple`, runs of at least a multiple of so many rows, unless that takes too much.
     """
-    height, width = views[0].size
-    row = max(view.area for view in views) / height * channels * views[0].like.element_size()
     step = max(1, int(budget / row))
-    multiple = lanes // math.gcd(width, lanes)
     rounded = -(-step // multiple) * multiple
     if rounded * row <= MOST_ROUNDED:
         step = rounded
@@ -187,14 +184,31 @@ def _strips(
         yield begin, min(begin + step, stop)
 
 
-def _values(views: Sequence[Picture], start: int, stop: int, *, soft: bool) -> tuple[Tensor | None, Tensor | None]:
+def _rows(
+    picture: Picture, start: int, stop: int, budget: int, channels: Sequence[int] | None = None
+) -> Iterator[tuple[int, int, Tensor]]:
+    """Rows of a picture, as many at a time as keep the largest picture on their way within the budget."""
+    like = picture.like
+    count = like.shape[0] if channels is None else len(channels)
+    for begin, end in _strips(start, stop, picture.area / picture.size[0] * count * like.element_size(), budget):
+        yield begin, end, picture.rows(begin, end, channels)
+
+
+def _values(
+    views: Sequence[Picture], start: int, stop: int, budget: int, *, soft: bool
+) -> tuple[Tensor | None, Tensor | None]:
     """Logits of a strip where there is one view, and its probabilities if `soft`: (K, R, W)."""
+
+    def logits_of(view: Picture) -> Tensor:
+        parts = [values for _, _, values in _rows(view, start, stop, budget)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
     if len(views) == 1:
-        logits = views[0].rows(start, stop)
+        logits = logits_of(views[0])
         return logits, _probabilities(logits) if soft else None
-    total = _probabilities(views[0].rows(start, stop))
+    total = _probabilities(logits_of(views[0]))
     for view in views[1:]:
-        total += _probabilities(view.rows(start, stop))
+        total += _probabilities(logits_of(view))
     return None, total.div_(len(views))
 
 
@@ -238,16 +252,16 @@ def _write(
 
 def _label_contenders(picture: Picture, label: Tensor, budget: int) -> None:
     """Fill the label map, strip by strip with the classes that may win there."""
-    count = picture.like.shape[0]
-    for start, stop in _strips(0, picture.size[0], [picture], min(count, LIKELY), budget):
+    like, (height, width) = picture.like, picture.size
+    row = width * min(like.shape[0], LIKELY) * like.element_size()
+    for start, stop in _strips(0, height, row, budget):
         channels = _channels_of(picture, start, stop)
         if channels is not None and len(channels) == 1:
             label[start:stop] = channels[0]
             continue
-        number = count if channels is None else len(channels)
         names = None if channels is None else torch.tensor(channels, dtype=label.dtype, device=label.device)
-        for begin, end in _strips(start, stop, [picture], number, budget):
-            index = picture.rows(begin, end, channels).max(dim=0).indices
+        for begin, end, values in _rows(picture, start, stop, budget, channels):
+            index = values.max(dim=0).indices
             label[begin:end] = index if names is None else names[index]
 
 

@@ -20,7 +20,7 @@ from intarsia.engine.ema import Ema
 from intarsia.engine.freeze import Frozen
 from intarsia.engine.guard import Guard
 from intarsia.engine.log import NonFiniteLossError
-from intarsia.engine.observe import Observer, TensorBoard
+from intarsia.engine.observe import Observer, TensorBoard, WandB
 from intarsia.engine.pictures import TrainingPictures
 from intarsia.engine.run import Run
 from intarsia.engine.runtime import FabricRuntime
@@ -296,6 +296,18 @@ def test_tensorboard_gets_every_value(out: Path) -> None:
     assert {"loss", "lr", "val/mIoU", "decode.loss_ce"} <= set(events.Tags()["scalars"])
     logged = [line["loss"] for line in metrics(out) if "loss" in line]
     assert [event.value for event in events.Scalars("loss")] == pytest.approx(logged, rel=1e-6)
+
+
+@pytest.mark.slow
+def test_weights_and_biases_without_network(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    train(tiny_run(out, observers=[WandB(project="tests")]))
+    (folder,) = (out / "wandb").glob("offline-run-*")
+    name = (out / "wandb_id.txt").read_text().strip()
+    assert folder.name.endswith(name)
+    assert b"decode.loss_ce" in (folder / f"run-{name}.wandb").read_bytes()
 
 
 def test_pictures_of_the_same_images_at_every_evaluation(out: Path) -> None:

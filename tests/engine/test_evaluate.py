@@ -163,3 +163,29 @@ def test_memory_does_not_grow_with_the_images(tmp_path: Path) -> None:
 
     tensors(1)
     assert abs(tensors(30) - tensors(3)) <= 1
+
+
+def test_a_metric_that_needs_confidences_is_told_them() -> None:
+    task = tiny_task()
+    metric = IoUMetric(num_classes=3, classes=CLASSES, metrics=("mIoU", "ECE"))
+    report = evaluate(predictor_of(task), Pipeline(Pictures(3), (), label_size="original"), metric, batch_size=2)
+    held: list[tuple[float, bool]] = []
+    for i in range(3):
+        sample = Pictures(3).load(i)
+        assert sample.label is not None
+        image = torch.from_numpy(sample.image).permute(2, 0, 1)[None]
+        with torch.no_grad():
+            shares, labels = task.model(task.preprocess(image, (), train=False)).softmax(1).max(1)
+        for share, found, truth in zip(
+            shares.flatten().tolist(), labels.flatten().tolist(), sample.label.flat, strict=True
+        ):
+            if truth != 255:
+                held.append((share, found == truth))
+    error = 0.0
+    for low in range(15):
+        bin = [entry for entry in held if min(int(entry[0] * 15), 14) == low]
+        if bin:
+            error += abs(np.mean([s for s, _ in bin]) - np.mean([right for _, right in bin])) * len(bin) / len(held)
+    assert report.summary["ECE"] == pytest.approx(error, abs=1e-5)
+    plain = evaluate(predictor_of(task), Pipeline(Pictures(3), (), label_size="original"), IoUMetric(num_classes=3))
+    assert report.summary["mIoU"] == plain.summary["mIoU"]

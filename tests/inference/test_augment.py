@@ -102,12 +102,13 @@ def test_one_logit_is_averaged_behind_its_sigmoid(make_predictor):
 
 
 def test_flips_of_one_scale_go_through_the_network_together():
-    batches = list(views_of(photo(20, 30), SampleMeta("x", original_size=(20, 30)), VIEWS, together=True))
-    assert [tuple(batch.images.shape) for batch in batches] == [(4, 3, 10, 15), (4, 3, 20, 30), (4, 3, 26, 39)]
-    assert [meta.flips for meta in batches[0].metas] == [(), ("horizontal",), ("vertical",), ("horizontal", "vertical")]
-    assert torch.equal(batches[0].images[1], batches[0].images[0].flip(2))
-    single = list(views_of(photo(20, 30), SampleMeta("x", original_size=(20, 30)), VIEWS, together=False))
-    assert len(single) == 12
+    meta = SampleMeta("x", original_size=(20, 30))
+    for scale, size in ((0.5, (10, 15)), (1.0, (20, 30)), (1.3, (26, 39))):
+        (batch,) = views_of(photo(20, 30), meta, scale, VIEWS.flips, together=True)
+        assert batch.sizes == (size,) * 4
+        assert [meta.flips for meta in batch.metas] == [(), ("horizontal",), ("vertical",), ("horizontal", "vertical")]
+        assert torch.equal(batch.images[1], batch.images[0].flip(2))
+        assert len(list(views_of(photo(20, 30), meta, scale, VIEWS.flips, together=False))) == 4
 
 
 @pytest.mark.parametrize(

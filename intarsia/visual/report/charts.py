@@ -81,7 +81,8 @@ def scatter(dots: Iterable[Dot], *, x: str, y: str, curves: bool = False) -> str
     drawn = [_grid([(value / 5, percent(value / 5, 0)) for value in range(6)]), _axis_below(f"{x}, %", f"{y}, %")]
     if curves:
         for score in (0.2, 0.4, 0.6, 0.8):
-            points = [(p, score * p / (2 * p - score)) for p in np.linspace(score / (2 - score), 1, 40)]
+            half = score / 2  # recall = half * p / (p - half), from where it is 1
+            points = [(half + p, half * (half + p) / p) for p in np.geomspace(half**2 / (1 - half), 1 - half, 40)]
             path = " ".join(f"{_x(p)},{_y(r)}" for p, r in points)
             drawn.append(f'<polyline class="curve" points="{path}"/>')
             label_at = (_x(1) - 4, _y(points[-1][1]) - 4)
