@@ -87,7 +87,7 @@ def evaluate(
         say(f"note: {note}")
     pipeline = within(labelled_images(model, data, split), roi)
     _compare_classes(model, pipeline)
-    folder = out or _default_folder(model, data, split)
+    folder = out or _default_folder(model, split, usual=not any((data, roi, metrics, slide, augment)))
     dataset = pipeline.dataset
     model = with_scores(with_views(model, slide=slide, blend=blend, augment=augment), metrics=metrics, groups=group)
     predictor = model.predictor(dataset.classes, dataset.palette, augment=augment is not None)
@@ -145,10 +145,10 @@ def _score(
         )
 
 
-def _default_folder(model: OpenModel, data: Path | None, split: str) -> Path:
-    """Beside the weights; scores on other data or splits do not overwrite those of the run."""
+def _default_folder(model: OpenModel, split: str, *, usual: bool) -> Path:
+    """Beside the weights; scores of other data, or found in another way, do not overwrite those of the run."""
     beside = model.file.parent
-    return beside if data is None and split == "val" else beside / f"eval_{split}"
+    return beside if usual and split == "val" else beside / f"eval_{split}"
 
 
 def _compare_classes(model: OpenModel, pipeline: Pipeline) -> None:

@@ -84,8 +84,6 @@ def find_culprit(task: nn.Module, model: TrainingStep, batches: Sequence[Batch])
         for meta, image in zip(batch.metas, batch.images, strict=True)
         if not image.isfinite().all()
     )
-    if broken:
-        return Culprit("the image file itself", broken)
     buffers = [(buffer, buffer.clone()) for buffer in task.buffers()]
     with _first_bad_module(task) as found, torch.no_grad():
         for batch in batches:
@@ -95,6 +93,8 @@ def find_culprit(task: nn.Module, model: TrainingStep, batches: Sequence[Batch])
                 found.append(f"the loss {bad[0]}")
         for buffer, before in buffers:
             buffer.copy_(before)
+    if broken:  # after the forward passes, in which processes may wait for each other
+        return Culprit("the image file itself", broken)
     return Culprit(found[0] if found else None, names)
 
 

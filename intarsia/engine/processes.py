@@ -85,6 +85,21 @@ def process_count(devices: int | None, environment: Mapping[str, str] = os.envir
     return launch.total
 
 
+def is_echo(error: BaseException) -> bool:
+    """Whether an error only says that another process is no longer there, and hence that the cause is said there."""
+    text = str(error)
+    return isinstance(error, RuntimeError) and any(sign in text for sign in _GONE)
+
+
+_GONE = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "NCCL communicator was aborted",
+    "remote process exited",
+)
+"""What gloo and NCCL say then."""
+
+
 def is_first(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether this process is the one that writes files and talks to the user."""
     launch = launch_of(environment)

@@ -21,6 +21,7 @@ from intarsia.engine.interrupt import StopRequest
 from intarsia.engine.log import NonFiniteLossError, TrainingLog
 from intarsia.engine.observe import Observer
 from intarsia.engine.prepare import prepare
+from intarsia.engine.processes import is_echo
 from intarsia.engine.run import Best, Run, TrainingResult, Validation, now
 from intarsia.engine.shard import gathered, load_module, load_optimizer
 from intarsia.engine.unused import FirstGradients, listed
@@ -103,12 +104,13 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.__exit__(kind, error, trace)
-        if error is not None and self._writes and self.run.folder.run_json.exists():
+        if error is not None and self.run.folder.run_json.exists():
             status: Literal["interrupted", "failed"] = (
                 "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             )
-            with suppress(ValueError, OSError):  # a full disk, say, must not hide what happened
-                self.run.folder.update(status=status, ended=now(), error=str(error))
+            if not is_echo(error):  # the process in which it happened writes it, whichever that is
+                with suppress(ValueError, OSError):  # a full disk, say, must not hide what happened
+                    self.run.folder.update(status=status, ended=now(), error=str(error))
             for observer in self._observers:
                 observer.end(self.step, status)
 

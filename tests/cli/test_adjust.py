@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from intarsia import recipes
-from intarsia.cli.adjust import Pace, Wishes, images_per_step, length_settings, settings_for, with_data
+from intarsia.cli.adjust import Care, Pace, Wishes, images_per_step, length_settings, settings_for, with_data
 from intarsia.config.check import check
+from intarsia.config.lower import lower
 from intarsia.config.reader import Config
 from intarsia.data.description import DataDescription, FolderSplit, ShareSplit
 from intarsia.data.pairs import Source
+from intarsia.spec import CareSpec, Duration, EarlyStopSpec, EmaSpec
 
 SEGFORMER = "segformer_mit-b0_8xb2-160k_ade20k-512x512"
 PACE = Pace(images=lambda: 100, seconds_per_step=lambda: 0.5)
@@ -187,3 +189,27 @@ def test_with_data_without_validation() -> None:
     assert not check(changed)
     with pytest.raises(ValueError, match="no train split"):
         with_data(config(), description(splits={"test": splits["train"]}), Path("d.yaml"))
+
+
+def test_what_a_long_run_is_given_goes_into_the_config() -> None:
+    care = Care(
+        ema=0.001, patience=3, freeze=("backbone",), fit_images=5, pictures=2, keep_every="40 steps", hang_after="2h",
+        tensorboard=True, wandb=True,
+    )  # fmt: skip
+    wishes = Wishes(compiled=True, care=care)
+    start = config()
+    changed = start.override(settings_for(start, wishes, devices=1))
+    pace = Pace(lambda: 10, lambda: 1.0)
+    spec = lower(changed.override(length_settings(changed, wishes, pace, batch=2)))
+    assert spec.ema == EmaSpec(momentum=0.001)
+    assert spec.early_stop == EarlyStopSpec(patience=3)
+    assert spec.care == CareSpec(("backbone",), Duration(40, "steps"), 5, 2, 7200.0)
+    assert spec.runtime.compile
+    assert [observer.type for observer in spec.observers] == ["TensorBoard", "WandB"]
+    again = lower(changed.override(settings_for(changed, wishes, devices=1)))
+    assert [observer.type for observer in again.observers] == ["TensorBoard", "WandB"]
+
+
+def test_hang_after_is_a_time() -> None:
+    with pytest.raises(ValueError, match="--hang-after is a time"):
+        settings_for(config(), Wishes(care=Care(hang_after="20 steps")), devices=1)
