@@ -50,9 +50,7 @@ class OpenModel:
         outputs = max(self.spec.inference.num_classes, 1)
         names = tuple(classes or self.meta.classes) or tuple(f"class {index}" for index in range(outputs))
         colours = palette or (self.meta.palette if names == self.meta.classes else ()) or distinct_colours(len(names))
-        return predictor_for(
-            self.spec, self.task, classes=names, palette=colours, device=self.device, augment=augment
-        )
+        return predictor_for(self.spec, self.task, classes=names, palette=colours, device=self.device, augment=augment)
 
 
 def open_model(weights: Path, *, config: str | None, device: str, precision: str = "32") -> OpenModel:

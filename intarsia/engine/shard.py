@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -67,13 +67,13 @@ def shard(root: nn.Module, network: nn.Module, blocks: Collection[str], device: 
 
 def own_part(tensor: Tensor) -> Tensor:
     """The slice that this process has of a sharded tensor, sharing its memory; any other tensor itself."""
-    part: Tensor = tensor.detach().to_local() if _is_sharded(tensor) else tensor  # type: ignore[operator]
+    part: Tensor = cast(Any, tensor.detach()).to_local() if _is_sharded(tensor) else tensor
     return part
 
 
 def whole(tensor: Tensor) -> Tensor:
     """A sharded tensor put together; any other itself. Every process must call it."""
-    full: Tensor = tensor.detach().full_tensor() if _is_sharded(tensor) else tensor  # type: ignore[operator]
+    full: Tensor = cast(Any, tensor.detach()).full_tensor() if _is_sharded(tensor) else tensor
     return full
 
 

@@ -160,8 +160,11 @@ class Resized:
         kept, begin = None, start
         if self._stretched is not None:
             base, of, rows = self._stretched
-            if of == channels and base <= start < base + rows.shape[1] < stop:
-                kept, begin = rows[:, start - base :], base + rows.shape[1]
+            end = base + rows.shape[1]
+            if of == channels and base <= start < end:
+                if stop <= end:
+                    return rows[:, start - base : stop - base]
+                kept, begin = rows[:, start - base :], end
         rows = self.source.rows(begin, stop, channels)  # (c, n, w)
         if rows.shape[2] != self.size[1]:
             rows = _widened(rows, self.size[1], self._align_corners)

@@ -91,9 +91,9 @@ class BatchNorm2d(nn.BatchNorm2d):
         n, _, h, w = x.shape
         if self.training and n == 1 and h == 1 and w == 1:  # not n == h == w == 1, which would tie their symbols
             raise ValueError(
-                f"this network needs two images or more per process in training: a batch norm of {self.num_features} channels "
-                f"sees one value per channel in a batch of one image, whose map is one pixel. Use a "
-                f"batch_size of 2 or more, SyncBN on several accelerators, or norm_cfg=dict(type='GN', num_groups=...)"
+                f"this network needs two images or more per process in training: a batch norm of {self.num_features} "
+                f"channels sees one value per channel in a batch of one image, whose map is one pixel. Use a "
+                f"batch_size of 2 or more, SyncBN over several processes, or norm_cfg=dict(type='GN', num_groups=...)"
             )
         return super().forward(x)
 

@@ -57,8 +57,9 @@ class Calibration:
     def update(self, prediction: Tensor, label: Tensor, confidence: Tensor) -> None:
         """Count one image: (H, W) class indices, and the probability of each predicted class; nan counts as 0."""
         bins = self.counts.shape[1]
-        found = torch.zeros(3, bins, dtype=torch.int64, device=prediction.device)
-        flat = [values.to(prediction.device).reshape(-1) for values in (prediction, label, confidence)]
+        device = torch.device("cpu") if prediction.device.type == "mps" else prediction.device  # MPS has no float64
+        found = torch.zeros(3, bins, dtype=torch.int64, device=device)
+        flat = [values.to(device).reshape(-1) for values in (prediction, label, confidence)]
         for start in range(0, prediction.numel(), CHUNK):
             predicted, truth, sure = (values[start : start + CHUNK] for values in flat)
             share = sure.to(torch.float64).nan_to_num(nan=0.0)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -95,49 +95,50 @@ def test_two_processes_are_as_one(
     assert len(list((out / "pictures").iterdir())) == 5
 
 
+def logged(run: Path) -> int:
+    """The last step in a run's log, 0 before the first."""
+    file = run / "metrics.jsonl"
+    lines = file.read_text().splitlines() if file.exists() else []
+    return json.loads(lines[-1])["step"] if lines else 0
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < until, log.read_text()
+        time.sleep(0.1)
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the processes of torchrun as Linux shows them")
 def test_a_signal_to_one_process_stops_all_and_one_process_goes_on(data: Path, tmp_path: Path) -> None:
     """SIGUSR1, as SLURM sends it before the time is over; the second process gets it, the first one saves."""
     out, log = tmp_path / "run", tmp_path / "log"
-    torchrun = start([*TORCHRUN, "-m", "intarsia", *words(data, out, "--for", "5000 steps")], log)
+    settings = ["--for", "5000 steps", "--set", "default_hooks.logger.interval=2"]
+    torchrun = start([*TORCHRUN, "-m", "intarsia", *words(data, out, *settings)], log)
     try:
-        until = time.monotonic() + 120
-        while not (out / "metrics.jsonl").exists() and torchrun.poll() is None and time.monotonic() < until:
-            time.sleep(0.1)
+        wait_until(lambda: logged(out) > 0, torchrun, log)
         children = Path(f"/proc/{torchrun.pid}/task/{torchrun.pid}/children").read_text().split()
         assert len(children) == 2, log.read_text()
         os.kill(int(children[1]), signal.SIGUSR1)
         assert torchrun.wait(60) != 0  # nobody shall take this for a finished training
     finally:
         torchrun.kill()
-    said = log.read_text()
     described = json.loads((out / "run.json").read_text())
     (checkpoint,) = (out / "checkpoints").iterdir()
-    stopped = described["step"]
-    assert described["status"] == "interrupted"
-    assert f"stopped at step {stopped} of 5000; go on with: intarsia train --resume {out}" in said
-    assert load_checkpoint(checkpoint)["step"] == stopped
+    stopped = load_checkpoint(checkpoint)["step"]
+    assert (described["status"], described["step"]) == ("interrupted", stopped)
+    assert f"stopped at step {stopped} of 5000; go on with: intarsia train --resume {out}" in log.read_text()
 
-    again = start([*INTARSIA, "train", "--resume", str(out), "--devices", "1", "--device", "cpu"], tmp_path / "again")
+    log = tmp_path / "again"
+    alone = start([*INTARSIA, "train", "--resume", str(out), "--devices", "1", "--device", "cpu"], log)
     try:
-        until = time.monotonic() + 120
-        while time.monotonic() < until and again.poll() is None:
-            if "step " + str(stopped // 50 * 50 + 50) in (tmp_path / "again").read_text():
-                break
-            time.sleep(0.1)
-        again.send_signal(signal.SIGTERM)
-        assert again.wait(60) == 130
+        wait_until(lambda: logged(out) > stopped, alone, log)
+        alone.send_signal(signal.SIGTERM)
+        assert alone.wait(60) == 130
     finally:
-        again.kill()
-    said = (tmp_path / "again").read_text()
+        alone.kill()
     described = json.loads((out / "run.json").read_text())
-    assert f"resumed at step {stopped} of 5000" in said
+    assert f"resumed at step {stopped} of 5000" in log.read_text()
     assert (described["processes"], described["batch_per_process"], described["accumulate"]) == (1, 2, 2)
     assert described["step"] > stopped
-
-
-def test_what_cannot_be_is_said_once_and_clearly(data: Path, tmp_path: Path) -> None:
-    command = [*INTARSIA, *words(data, tmp_path / "run", "--devices", "2", "--strategy", "fsdp", "--compile")]
-    said = done(command, tmp_path / "log", code=2)
-    assert "a network that is compiled cannot be sharded" in said
-    assert "should not happen" not in said

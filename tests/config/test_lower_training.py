@@ -11,7 +11,7 @@ from intarsia.config.check import check
 from intarsia.config.fields import Context
 from intarsia.config.lower import lower_all
 from intarsia.config.lower_runtime import published_batch
-from intarsia.config.lower_training import lower_optim
+from intarsia.config.lower_training import lower_metric, lower_optim
 from intarsia.config.reader import Config
 from intarsia.config.vocabulary_training import PARAMWISE, SCHEDULES
 from intarsia.engine.curves import CURVES
@@ -254,3 +254,18 @@ def test_total_batch() -> None:
 
     assert total(16) == (16, [])
     assert total(0)[1] == total("16")[1] == ["intarsia.total_batch"]
+
+
+# --- Evaluation ---------------------------------------------------------------------------------------------------
+
+
+def test_scores_and_groups_of_the_metric() -> None:
+    values = {"type": "IoUMetric", "iou_metrics": ["mBoundaryIoU", "ECE"], "groups": {"flat": ["road", "pavement"]}}
+    context = Context(Config.from_values({"val_evaluator": values}, file="test.py"))
+    found = lower_metric(context, values, "val_evaluator")
+    assert found.args == {"metrics": ("mBoundaryIoU", "ECE"), "groups": {"flat": ("road", "pavement")}}
+    assert context.problems == []
+    lower_metric(
+        context, {"type": "IoUMetric", "iou_metrics": ["mBoundary"], "groups": {"flat": "road"}}, "val_evaluator"
+    )
+    assert [problem.path for problem in context.problems] == ["val_evaluator.iou_metrics", "val_evaluator.groups"]

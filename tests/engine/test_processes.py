@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from contextlib import redirect_stderr
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed.fsdp  # once, for all processes that are forked
 from hypothesis import given
 from hypothesis import strategies as st
 from standins import SGD, Network, Pictures, TinyTask, stop_after, tiny_run
@@ -23,9 +25,11 @@ from intarsia.contracts import Sample
 from intarsia.data.loader import eval_loader, train_loader
 from intarsia.data.order import Order
 from intarsia.data.pipeline import Pipeline
+from intarsia.engine.batch import SharedBatch, reshare
 from intarsia.engine.checkpoint import load_checkpoint
 from intarsia.engine.evaluate import evaluate
-from intarsia.engine.processes import Launch, is_first, launch_of, process_count
+from intarsia.engine.interrupt import StopRequest
+from intarsia.engine.processes import Launch, is_echo, is_first, launch_of, process_count
 from intarsia.engine.runtime import FabricRuntime
 from intarsia.engine.shard import blocks_of, own_part
 from intarsia.engine.sync_norm import SynchronisedBatchNorm, synchronise
@@ -121,11 +125,11 @@ def test_sharded_training_is_the_same_training(tmp_path: Path, clip: dict[str, f
 
 
 def test_a_sharded_run_goes_on_sharded_or_not(tmp_path: Path) -> None:
-    """Bit-identical in as many processes; in a single one the sums differ in their last digits, and nothing else."""
+    """Bit-identical in as many processes, also with other workers; in one, sums differ in their last digits."""
 
     def job(runtime: FabricRuntime, name: str, *, stopped: bool = False, resume: bool = False) -> None:
         settings = {"ema": EmaSpec(momentum=0.2), "validate": False, "save_every": 20, "resume": resume}
-        run = tiny_run(tmp_path / name, runtime=runtime, task=deep_task(), **settings)
+        run = tiny_run(tmp_path / name, runtime=runtime, task=deep_task(), workers=int(resume), **settings)
         if stopped and runtime.rank == 1:
             stop_after(run, 7)  # which the others hear of at step 10
         assert train(run).finished is not stopped
@@ -156,6 +160,9 @@ def test_blocks_are_neither_too_large_nor_too_small() -> None:
 def test_what_sharding_cannot_do_is_refused() -> None:
     with pytest.raises(ValueError, match="use bf16"):
         FabricRuntime(accelerator="cpu", devices=2, strategy="fsdp", precision="16-mixed")
+    sharding = FabricRuntime(accelerator="cpu", devices=2, strategy="fsdp")
+    with pytest.raises(ValueError, match="a network that is compiled cannot be sharded"):
+        tiny_run(Path("unused"), runtime=sharding, validate=False, compile=True)
 
 
 # --- Statistics ---------------------------------------------------------------------------------------------------
@@ -258,6 +265,27 @@ def test_a_run_goes_on_in_another_number_of_processes(tmp_path: Path, before: in
         assert_alike(parts[part], whole[part], 1e-5)
 
 
+@pytest.mark.parametrize(
+    ("synchronised", "processes", "expected"),
+    [
+        (True, 1, SharedBatch(1, 8, 2)),  # 2 x 4 images at once, as before
+        (False, 1, SharedBatch(1, 4, 4)),  # 4 images at once, as before
+        (True, 4, SharedBatch(4, 2, 2)),
+        (False, 4, SharedBatch(4, 4, 1)),
+        (False, 8, SharedBatch(8, 1, 2)),
+    ],
+)
+def test_batch_norms_see_what_they_have_seen(synchronised: bool, processes: int, expected: SharedBatch) -> None:
+    """A total batch of 16 images, until now in 2 processes x 4 images x 2 parts."""
+    assert reshare(SharedBatch(2, 4, 2), processes, synchronised=synchronised) == expected
+
+
+def test_a_total_batch_that_cannot_be_shared() -> None:
+    assert reshare(SharedBatch(2, 4, 2), 1, images=2, synchronised=True) == SharedBatch(1, 2, 8)
+    with pytest.raises(ValueError, match="16 images per step, which 3 processes cannot share evenly"):
+        reshare(SharedBatch(2, 4, 2), 3, synchronised=False)
+
+
 # --- Signals and silence ------------------------------------------------------------------------------------------
 
 
@@ -344,3 +372,22 @@ def test_launches_that_cannot_be() -> None:
         launch_of({name: value for name, value in SLURM.items() if name != "SLURM_NTASKS_PER_NODE"})
     with pytest.raises(ValueError, match="as many as the others"):
         launch_of({**TORCHRUN, "LOCAL_WORLD_SIZE": "4"})
+
+
+def test_only_a_late_second_interruption_is_impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchrun passes on the Ctrl-C that its processes have received from the terminal as well."""
+    with StopRequest(FabricRuntime(accelerator="cpu")) as stop:
+        for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+            signal.raise_signal(number)
+        assert stop.agreed(1)
+        now = time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: now + 5)
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_an_error_elsewhere_is_told_from_one_here() -> None:
+    assert is_echo(RuntimeError("[pair.cc:561] Connection closed by peer [127.0.0.1]:20105."))
+    assert not is_echo(RuntimeError("shape mismatch"))
+    assert not is_echo(ValueError("picture3.png: Connection closed by peer"))

@@ -102,6 +102,23 @@ def test_the_same_bits_as_one_window_at_a_time(
     assert max(passes) <= batch
 
 
+@pytest.mark.parametrize("original", [(66, 60), (110, 60), (3000, 20)])
+@pytest.mark.parametrize("flips", [(), ("vertical",)])
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_windows_that_begin_or_end_anywhere_within_single_rows(original, flips, align_corners):
+    """One row at a time, much enlarged: no window is given up before the last row that needs it."""
+    image = torch.randn(3, 66, 60)
+    reference = plain(image, (33, 60), (1, 60), align_corners)
+    reference = reference.flip(1) if flips else reference
+    if original != (66, 60):
+        reference = F.interpolate(
+            reference[None].contiguous(), size=original, mode="bilinear", align_corners=align_corners
+        )[0]
+    source, _ = mosaic(image, (33, 60), (1, 60), align_corners, upwards=bool(flips))
+    view = at_original(source, Geometry((66, 60), (66, 60), original, flips), align_corners=align_corners)
+    assert torch.equal(restore([view], wanted=Wanted(logits=True), budget=1).logits, reference)
+
+
 @given(st.integers(1, 3000), st.integers(1, 1100), st.data())
 def test_windows_cover_everything_and_stay_inside(length, crop, data):
     stride = data.draw(st.integers(1, crop))

@@ -30,12 +30,29 @@ from intarsia.layers.pyramid_pooling import PyramidPooling
 )
 def test_norms_are_torchs(norm: Norm, layer: type[nn.Module], name: str) -> None:
     built = norm(8)
-    assert type(built) is layer
+    assert isinstance(built, layer)
     assert norm.name == name
     assert built.eps == (norm.eps or 1e-5)
     if norm.kind in ("BN", "SyncBN"):
         assert built.momentum == (norm.momentum or 0.1)
     assert bool(list(built.parameters())) is (norm.kind != "IN")
+
+
+def test_batch_norm_computes_what_torchs_does() -> None:
+    ours, torchs = Norm("BN", eps=1e-3, momentum=0.01)(5), nn.BatchNorm2d(5, eps=1e-3, momentum=0.01)
+    x = torch.randn(2, 5, 3, 4)
+    assert ours(x).equal(torchs(x))
+    assert ours.running_var.equal(torchs.running_var)
+    assert ours.eval()(x).equal(torchs.eval()(x))
+
+
+def test_batch_norm_of_a_single_value_says_what_to_do() -> None:
+    norm, pixel = BN(5), torch.randn(1, 5, 1, 1)
+    with pytest.raises(ValueError, match="needs two images or more per process in training"):
+        norm(pixel)
+    for fine in (pixel.expand(2, 5, 1, 1), pixel.expand(1, 5, 1, 2), pixel.expand(1, 5, 2, 1)):
+        assert norm(fine).isfinite().all()
+    assert norm.eval()(pixel).isfinite().all()
 
 
 def test_frozen_norm_has_parameters_without_gradients() -> None:
