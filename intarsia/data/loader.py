@@ -5,11 +5,14 @@ What a batch holds depends on the seed and the step alone (`data/order.py`), nev
 
 from __future__ import annotations
 
+import atexit
 import itertools
+import multiprocessing
 import signal
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import cv2
@@ -175,6 +178,8 @@ def _iterate(
         collate_fn=_unchanged,
     )
     batches = iter(loader)
+    if workers:
+        _end_workers_at_exit()
     while True:
         try:
             item = next(batches)
@@ -204,6 +209,18 @@ class _Numbers:
 
 def _unchanged(batch: Any) -> Any:
     return batch
+
+
+@cache
+def _end_workers_at_exit() -> None:
+    """Python ends its helpers by SIGTERM and then waits for them; those that ignore it would be waited for forever."""
+
+    def end() -> None:
+        for child in multiprocessing.active_children():
+            if child.daemon:
+                child.kill()
+
+    atexit.register(end)
 
 
 def _start_worker(number: int) -> None:

@@ -4,6 +4,8 @@ import itertools
 import os
 import pickle
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -282,3 +284,25 @@ def test_pipelines_travel_to_workers_that_do_not_fork(pipeline):
         take(train_loader(pipeline, batch_size=2, seed=0, workers=0), 2),
         take(train_loader(copy, batch_size=2, seed=0, workers=0), 2),
     )
+
+
+def test_a_program_ends_though_its_workers_wait_for_work():
+    """They ignore SIGTERM, by which Python would end them; the generator is alive until the very end."""
+    program = """
+import numpy as np
+from intarsia.contracts import Sample
+from intarsia.data.loader import train_loader
+from intarsia.data.pipeline import Pipeline
+
+class Grey:
+    classes, palette, ignore_index = ("a",), ((0, 0, 0),), 255
+    def __len__(self): return 8
+    def load(self, index): return Sample(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8))
+
+batches = train_loader(Pipeline(Grey(), ()), batch_size=2, seed=0, workers=2)
+print(next(batches).images.shape[0])
+import sys
+sys.keep_alive = batches
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
