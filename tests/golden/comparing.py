@@ -166,13 +166,13 @@ def stage_of(outputs: Mapping[str, Any], stage: str) -> Tensor | None:
 def compare_digest(
     column: Column, name: str, found: Tensor | None, record: Mapping[str, Any], tolerance: float = DOUBLE
 ) -> Iterator[Finding]:
-    """Shape, mean, deviation and sampled values of a tensor; errors are relative to the largest sample."""
+    """Shape, mean, deviation and sampled values of a tensor; errors are relative to the largest sample of the record."""
     if found is None or list(found.shape) != record["shape"]:
         shape = "nothing" if found is None else list(found.shape)
         yield unequal(column, name, f"expected the shape {record['shape']}, found {shape}")
         return
     flat = found.detach().double().flatten().numpy()
-    scale = np.abs(record["values"]).max()
+    scale = record.get("scale") or np.abs(record["values"]).max()
     samples = flat[filling.positions(name, flat.size, len(record["values"]))]
     pairs = {"values": (samples, record["values"]), "mean": (flat.mean(), record["mean"])}
     for kind, (values, expected) in {**pairs, "deviation": (flat.std(), record["std"])}.items():

@@ -61,7 +61,9 @@ def figures_of(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def short(digest: dict[str, Any]) -> dict[str, Any]:
-    return {**digest, "values": digest["values"][:SAMPLES]}
+    """The first samples; the scale that errors are relative to remains that of all."""
+    scale = max(map(abs, digest["values"]))
+    return {**digest, "values": digest["values"][:SAMPLES], "scale": scale}
 
 
 def text(value: Any, depth: int = 3, indent: str = "") -> str:
