@@ -166,7 +166,7 @@ def stage_of(outputs: Mapping[str, Any], stage: str) -> Tensor | None:
 def compare_digest(
     column: Column, name: str, found: Tensor | None, record: Mapping[str, Any], tolerance: float = DOUBLE
 ) -> Iterator[Finding]:
-    """Shape, mean, deviation and sampled values of a tensor; errors are relative to the largest sample of the record."""
+    """Shape, mean, deviation and sampled values of a tensor; errors are relative to the record's largest sample."""
     if found is None or list(found.shape) != record["shape"]:
         shape = "nothing" if found is None else list(found.shape)
         yield unequal(column, name, f"expected the shape {record['shape']}, found {shape}")
