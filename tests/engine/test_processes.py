@@ -239,9 +239,9 @@ def test_a_total_batch_has_the_same_images_however_it_is_shared(
 # --- Another number of processes ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (2, 2)])
 def test_a_run_goes_on_in_another_number_of_processes(tmp_path: Path, before: int, after: int) -> None:
-    """The same images in the same order; the sums of their gradients differ in the last digits."""
+    """The same images in the same order; in another number, the sums of gradients differ in their last digits."""
 
     def job(runtime: FabricRuntime, name: str, *, stopped: bool = False, resume: bool = False) -> None:
         task = deep_task()
@@ -257,12 +257,12 @@ def test_a_run_goes_on_in_another_number_of_processes(tmp_path: Path, before: in
         else:
             in_two_processes(lambda runtime: job(runtime, name, **how), synchronise_batch_norm=True)
 
-    start(1, "whole")
+    start(after, "whole")
     start(before, "parts", stopped=True)
     start(after, "parts", resume=True)
     whole, parts = states(tmp_path / "whole"), states(tmp_path / "parts")
     for part in ("task", "optimizer"):
-        assert_alike(parts[part], whole[part], 1e-5)
+        assert_alike(parts[part], whole[part], 0.0 if before == after else 1e-5)
 
 
 @pytest.mark.parametrize(
