@@ -2,16 +2,19 @@
 
     python benchmarks/train_overhead.py [--size H W] [--batch N] [--steps N]
 
-The bare loop is what one would write by hand: forward, loss, backward, clip, step, learning rate; no log, no seeds.
-Both take single steps in turns, in one process, and the median of each counts; on a CPU it is processor time, in one
-thread, so that other work on the machine disturbs neither side. A small --size shows the overhead in itself, a usual
-one its share. The loop's fixed costs (folder, checkpoint, curve) are not part of a step and are left out.
+The bare loop is what one would write by hand: forward, loss, backward, clip, step, learning rate; no log, no seeds, no
+guard against losses that are not finite. The loops take single steps in turns, in one process, and the median of the
+differences between neighbours counts; on a CPU it is processor time, in one thread, so that other work on the machine
+disturbs neither side. "twin" is the bare loop once more, for the noise; "deterministic" is Intarsia's with that option.
+A small --size shows the overhead in itself, a usual one its share. What a run costs once (folder, checkpoint, curve) is
+not part of a step and is left out.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import os
 import statistics
 import tempfile
 import time
@@ -22,8 +25,10 @@ import torch
 from torch import Tensor, nn
 
 from intarsia.contracts import Batch, SampleMeta
+from intarsia.engine.guard import Guard
 from intarsia.engine.log import TrainingLog
 from intarsia.engine.optim import optimizer_for, set_schedule
+from intarsia.engine.prepare import prepare
 from intarsia.engine.run import Run
 from intarsia.engine.runtime import FabricRuntime
 from intarsia.engine.schedule import Schedule
@@ -93,7 +98,8 @@ def our_loop(task: nn.Module, batch: Batch, folder: Path, runtime: FabricRuntime
         out=folder,
         runtime=runtime,
     )
-    model, (optimizer,) = runtime.setup(task, optimizer_for(task.get_submodule("model"), OPTIM))
+    ready = prepare(run, task)
+    model, optimizer, guard = ready.model, ready.optimizer, Guard(ready.network, ready.optimizer, runtime)
     schedule = run.schedule
     log = TrainingLog(folder / "m.jsonl", runtime=runtime, steps=10**6, start=0, images_per_step=run.batch, every=50)
     log.console.quiet = True
@@ -103,21 +109,33 @@ def our_loop(task: nn.Module, batch: Batch, folder: Path, runtime: FabricRuntime
         nonlocal done
         for step in range(count):
             lr = set_schedule(optimizer, schedule, step)
-            terms, norm = one_step(run, step, model, optimizer, batches, log.waiting)
+            terms, norm = one_step(run, step, model, optimizer, batches, guard, log.waiting)
             done += 1
             log.step(done, terms, lr, norm)
 
     return steps
 
 
-def seconds(step: Callable[[int], None], device: torch.device) -> float:
+def deterministic(steps: Callable[[int], None]) -> Callable[[int], None]:
+    """The same steps with operations that give the same bits every time."""
+
+    def switched(count: int) -> None:
+        torch.use_deterministic_algorithms(True)
+        steps(count)
+        torch.use_deterministic_algorithms(False)
+
+    return switched
+
+
+def seconds(steps: Callable[[int], None], device: torch.device) -> float:
+    """Of one step."""
     if device.type == "cpu":
         began = time.process_time()
-        step(1)
+        steps(1)
         return time.process_time() - began
     torch.cuda.synchronize()
     began = time.perf_counter()
-    step(1)
+    steps(1)
     torch.cuda.synchronize()
     return time.perf_counter() - began
 
@@ -129,6 +147,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
     height, width = options.size
     batch = Batch(
@@ -139,16 +158,25 @@ def main() -> None:
     )
     runtime = FabricRuntime()
     task = runtime.place(build_task()).train()
-    bare = bare_loop(copy.deepcopy(task), batch, runtime.device)
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
-        ours = our_loop(task, batch, Path(folder), runtime)
-        for loop in (bare, ours):
+        loops = {
+            "bare loop": bare_loop(copy.deepcopy(task), batch, runtime.device),
+            "twin": bare_loop(copy.deepcopy(task), batch, runtime.device),
+            "Intarsia": our_loop(copy.deepcopy(task), batch, Path(folder), runtime),
+            "deterministic": deterministic(our_loop(task, batch, Path(folder), runtime)),
+        }
+        for loop in loops.values():
             loop(3)
-        times = [(seconds(bare, runtime.device), seconds(ours, runtime.device)) for _ in range(options.steps)]
-    by_hand, in_engine = (statistics.median(side) for side in zip(*times, strict=True))
-    print(f"Fast-SCNN, {options.batch} x {height} x {width}, {runtime.device}, torch {torch.__version__}")
-    print(f"bare loop  {1000 * by_hand:9.3f} ms a step")
-    print(f"Intarsia   {1000 * in_engine:9.3f} ms a step   {100 * (in_engine / by_hand - 1):+.2f} %")
+        times = [{name: seconds(loop, runtime.device) for name, loop in loops.items()} for _ in range(options.steps)]
+    bare = statistics.median(row["bare loop"] for row in times)
+    print(
+        f"Fast-SCNN, {options.batch} x {height} x {width}, {runtime.device}, torch {torch.__version__}; load {load:.1f}"
+    )
+    for name in loops:
+        own = statistics.median(row[name] for row in times)
+        more = statistics.median(row[name] - row["bare loop"] for row in times)
+        print(f"{name:13} {1000 * own:9.3f} ms a step  {1000 * more:+8.3f} ms  {100 * more / bare:+6.2f} %")
 
 
 if __name__ == "__main__":

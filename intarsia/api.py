@@ -26,9 +26,10 @@ def load(weights: PathLike, *, device: torch.device | str | None = None) -> Pred
     """The model of a weights file, ready to predict.
 
     weights: a .safetensors file that Intarsia wrote, or the folder of a run; it holds everything that is needed.
-    device: by default a GPU if there is one.
+    device: by default a GPU if there is one. Threads may share the predictor.
 
-    Raises ValueError if the file is missing, damaged, not one of ours, or does not fit its own description.
+    Raises ValueError if the file is missing, damaged, not one of ours, or does not fit its own description, or if there
+    is no such device.
     """
     from intarsia.colours import distinct_colours
     from intarsia.config.build import build_task
@@ -36,6 +37,7 @@ def load(weights: PathLike, *, device: torch.device | str | None = None) -> Pred
     from intarsia.config.reader import Config
     from intarsia.weights.file import apply_state, load_state, read_meta
 
+    chosen = _checked_device(device)
     path = _weights_file(weights)
     meta = read_meta(path)
     missing = [name for name in ("config", "classes") if not getattr(meta, name)]
@@ -48,7 +50,7 @@ def load(weights: PathLike, *, device: torch.device | str | None = None) -> Pred
     task = build_task(spec)
     apply_state(task.get_submodule("model"), load_state(path))
     palette = meta.palette or distinct_colours(len(meta.classes))
-    return predictor_for(spec, task, classes=meta.classes, palette=palette, device=device or _best_device())
+    return predictor_for(spec, task, classes=meta.classes, palette=palette, device=chosen)
 
 
 def predict(weights: PathLike, image: Any, *, device: torch.device | str | None = None) -> Any:
@@ -126,6 +128,22 @@ def _bands(dataset: Component) -> Iterator[Literal["colour", "stored"]]:
         for part in value if isinstance(value, tuple) else (value,):
             if isinstance(part, Component):
                 yield from _bands(part)
+
+
+def _checked_device(device: torch.device | str | None) -> torch.device:
+    import torch
+
+    if device is None:
+        return torch.device(_best_device())
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # so torch says that it was built without
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"device={str(device)!r}: torch cannot use it ({reason}); `intarsia doctor` shows those of this machine"
+        ) from None
+    return chosen
 
 
 def _best_device() -> str:

@@ -121,6 +121,12 @@ def test_prediction_and_evaluation_share_their_numbers(weights, image):
     assert np.array_equal(maps[1].numpy(), predictor.predict(image).label)
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta!"])
+def test_a_device_that_is_not_there(weights, device):
+    with pytest.raises(ValueError, match=rf"device='{device}': torch cannot use it .*intarsia doctor"):
+        intarsia.load(weights, device=device)
+
+
 def test_the_palette_may_be_missing(weights, image, tmp_path):
     from intarsia.weights.file import load_state
 

@@ -49,6 +49,7 @@ class Wishes:
     care: Care = field(default_factory=lambda: Care())
     batch_per_device: int | None = None
     strategy: str | None = None
+    deterministic: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,10 @@ def settings_for(config: Config, wishes: Wishes, *, devices: int) -> list[str]:
     if wishes.seed is not None:
         settings.append(f"randomness.seed={wishes.seed}")
     settings += _batch(config, wishes, devices)
+    if wishes.deterministic:
+        settings.append("randomness.deterministic=True")
     if wishes.workers is not None:
-        present = [key for key in LOADERS if values.get(key)]
-        settings += [f"{key}.num_workers={wishes.workers}" for key in present]
-        settings += [f"{key}.persistent_workers=False" for key in present if "persistent_workers" in values[key]]
+        settings += worker_settings(values, wishes.workers)
     if wishes.crop is not None:
         settings += _crop(values, wishes.crop)
     if wishes.precision is not None:
@@ -104,6 +105,15 @@ def settings_for(config: Config, wishes: Wishes, *, devices: int) -> list[str]:
             raise ValueError(f"--strategy is {' or '.join(WRAPPERS)}, found {wishes.strategy!r}")
         settings.append(f"model_wrapper_cfg={ {'type': WRAPPERS[wishes.strategy]}!r}")
     return [*settings, *_care(values, wishes.care)]
+
+
+def worker_settings(values: Mapping[str, Any], workers: int) -> Iterator[str]:
+    """As many processes load the data of training and of every evaluation."""
+    for key in LOADERS:
+        if values.get(key):
+            yield f"{key}.num_workers={workers}"
+            if "persistent_workers" in values[key]:
+                yield f"{key}.persistent_workers=False"
 
 
 def images_per_step(values: Mapping[str, Any], devices: int) -> int:

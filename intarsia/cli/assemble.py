@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,9 @@ from intarsia.data.datasets.wrappers import SubsetDataset
 from intarsia.data.pipeline import Pipeline
 from intarsia.engine.batch import SharedBatch, remark, share
 from intarsia.engine.duration import to_steps
+from intarsia.engine.facts import fingerprint
 from intarsia.engine.pictures import TrainingPictures
-from intarsia.engine.run import Run, Validation
+from intarsia.engine.run import Run, RunFolder, Validation
 from intarsia.engine.runtime import FabricRuntime
 from intarsia.spec import CheckpointSpec, DataSpec, Duration, OptimSpec, RunSpec, RuntimeSpec
 from intarsia.weights.file import WeightsMeta, apply_state, load_state
@@ -85,6 +87,8 @@ def assemble(config: Config, spec: RunSpec, place: Place, runtime: FabricRuntime
     check_classes(spec, pipeline.dataset.classes)
     task = build_task(spec)
     said = [] if place.resume else initial_weights(task, spec, place)
+    data = about_data(pipeline) if runtime.rank == 0 else {}
+    said += data_changes(place, data)
     batch = share_batch(spec.train, spec.optim, spec.care.total_batch, place.devices)
     images, iterations = len(pipeline), spec.optim.iterations_per_step
 
@@ -127,9 +131,28 @@ def assemble(config: Config, spec: RunSpec, place: Place, runtime: FabricRuntime
         resume=place.resume,
         meta=describe(spec, pipeline),
         config_text=dump(spec.source, header=f"Written by intarsia {__version__}: the whole config of this run."),
-        data={"train_images": images, "classes": list(pipeline.dataset.classes)},
+        data=data,
         notes=(remark(batch, spec.written_for), *spec.notes, *said),
     )
+
+
+def about_data(pipeline: Pipeline) -> dict[str, Any]:
+    """What run.json says about the training data."""
+    dataset = pipeline.dataset
+    return {"train_images": len(dataset), "classes": list(dataset.classes), "fingerprint": fingerprint(dataset)}
+
+
+def data_changes(place: Place, data: Mapping[str, Any]) -> list[str]:
+    """What the user of a resumed run should know: whether its training images are no longer those it was begun with."""
+    if not place.resume or not data:
+        return []
+    before = RunFolder(place.out).read().get("data", {}).get("fingerprint", data["fingerprint"])
+    if before == data["fingerprint"]:
+        return []
+    return [
+        f"warning: the training data have changed since the run was begun (fingerprint {before}, now "
+        f"{data['fingerprint']}); it goes on with what is there now, which is not what it would have seen"
+    ]
 
 
 def share_batch(data: DataSpec, optim: OptimSpec, total: int | None, processes: int) -> SharedBatch:
@@ -241,3 +264,5 @@ def _prepare_torch(runtime: RuntimeSpec, seed: int) -> None:
     torch.manual_seed(seed)
     torch.backends.cudnn.benchmark = runtime.cudnn_benchmark and not runtime.deterministic
     torch.use_deterministic_algorithms(runtime.deterministic)
+    if runtime.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, torch refuses products of matrices

@@ -25,11 +25,24 @@ EXAMPLES = """
 [bold]A report to look at, one HTML file[/]:  intarsia eval runs/first --report scores
 
 [bold]A checkpoint of MMSegmentation[/]:    intarsia eval epoch_1.pth --config my_config.py --out scores
+
+[bold]Label maps in files, without a model[/]:  intarsia eval --predictions labels --data DIR
 """
 
 
 def evaluate(
-    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS|RUN", help="A weights file, or the folder of a run.")],
+    weights: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Argument(metavar="WEIGHTS|RUN", help="A weights file, or the folder of a run.", show_default=False),
+    ] = None,
+    predictions: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            "--predictions",
+            metavar="DIR",
+            help="Score the label maps (PNG, class indices) of this folder instead, with --data or --config.",
+        ),
+    ] = None,
     data: options.Data = None,
     split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "val",
     out: Annotated[
@@ -62,25 +75,45 @@ def evaluate(
     slide: options.Slide = None,
     blend: options.Blend = "average",
     augment: options.Augment = None,
+    batch: Annotated[
+        int, typer.Option("--batch", min=1, help="Images of one size that go through the network together.")
+    ] = 1,
     workers: options.Workers = None,
     device: options.Device = "auto",
     precision: Annotated[
         str, typer.Option("--precision", help="32, or 64: slower, and the same on every machine.")
     ] = "32",
 ) -> None:
-    """Evaluate a model: a table by class, eval.json, eval.csv, and pictures of the worst images."""
+    """Evaluate a model, or label maps in files: a table by class, eval.json, eval.csv, pictures of the worst images."""
     if split not in ("train", "val", "test"):
         raise ValueError(f"--split is train, val or test, found {split!r}")
+    if predictions is not None:
+        if weights is not None or page is not None or slide is not None or augment is not None:
+            raise ValueError("--predictions scores files, no model: leave out WEIGHTS, --report, --slide and --augment")
+        from intarsia.cli.score import score
+
+        score(
+            predictions,
+            data=data,
+            config=config,
+            split=split,
+            out=out or predictions,
+            pictures=pictures,
+            metrics=metrics,
+            groups=group,
+            roi=roi,
+        )
+        return
+    if weights is None:
+        raise ValueError("what is to be scored? Expected WEIGHTS (a file, or a run's folder) or --predictions DIR")
     from intarsia.cli.model import labelled_images, open_model
     from intarsia.cli.pictures import Worst
     from intarsia.cli.report import gallery_for, write_page
+    from intarsia.cli.score import show
     from intarsia.cli.scoring import with_scores, within
-    from intarsia.cli.terminal import out as results
     from intarsia.cli.terminal import say
     from intarsia.cli.views import with_views
     from intarsia.config.build import build_metric
-    from intarsia.engine.log import report_table
-    from intarsia.metrics.report import write_report
 
     model = open_model(weights, config=config, device=device, precision=precision)
     for note in model.notes:
@@ -93,26 +126,14 @@ def evaluate(
     predictor = model.predictor(dataset.classes, dataset.palette, augment=augment is not None)
     gallery = None if page is None else gallery_for(model.spec, dataset.classes, pictures)
     metric = Worst(gallery or build_metric(model.spec, dataset.classes), dataset.ignore_index, pictures)
+    workers = min(2, len(pipeline)) if workers is None else workers
     seen = None if gallery is None else gallery.named
-    report = _score(model, predictor, pipeline, metric, min(2, len(pipeline)) if workers is None else workers, seen)
-    write_report(report, folder)
-    _paint(metric, pipeline, predictor, folder)
-    results().print(report_table(report, f"{split}, {report.images} images"))
-    results().print("  ".join(f"{name} {value:.4f}" for name, value in {**report.summary, **report.losses}.items()))
-    say(f"eval.json and eval.csv: {folder}; pictures of the worst images: {folder / 'pictures'}")
+    report = _score(model, predictor, pipeline, metric, batch=batch, workers=workers, on_prediction=seen)
+    show(report, metric, pipeline, predictor.classes, predictor.palette, folder=folder, split=split)
     if page is not None and gallery is not None:
         facts = {"split": split, "from": "the config of the run" if data is None else str(data)}
         facts |= {} if roi is None else {"inside": str(roi)}
         say(f"report: {write_page(page, gallery, report, pipeline, model, predictor, facts)}")
-
-
-def _paint(metric: Worst, pipeline: Pipeline, predictor: Predictor, folder: Path) -> None:
-    from intarsia.engine.pictures import paint
-
-    for share, index, label in metric.kept:
-        name = pipeline.dataset.load(index).meta.name.replace("/", "_")
-        file = folder / "pictures" / f"worst_{share:.3f}_{name}.jpg"
-        paint(pipeline, index, label, predictor.classes, predictor.palette, file)
 
 
 def _score(
@@ -120,6 +141,8 @@ def _score(
     predictor: Predictor,
     pipeline: Pipeline,
     metric: Worst,
+    *,
+    batch: int,
     workers: int,
     on_prediction: OnPrediction | None,
 ) -> Report:
@@ -138,6 +161,7 @@ def _score(
             predictor,
             pipeline,
             metric,
+            batch_size=batch,
             workers=workers,
             progress=count,
             on_prediction=on_prediction,

@@ -119,20 +119,29 @@ def labelled_images(model: OpenModel, data: Path | None, split: str) -> Pipeline
 
 def describe_data(model: OpenModel, data: Path, split: str) -> DataDescription:
     """The description of given data. Labels of a folder are read as the model's training read them."""
+    description = given_data(data, split)
+    if model.meta.labels and not data.is_file():
+        description = dataclasses.replace(
+            description,
+            classes=model.meta.classes,
+            labels={parse_value(value): name for value, name in model.meta.labels.items()},
+            palette=model.meta.palette,
+            ignore_index=model.meta.ignore_index,
+        )
+    return description
+
+
+def given_data(data: Path, split: str) -> DataDescription:
+    """What a description file says of its data, or the doctor of a folder: all of it, where nothing was set aside.
+
+    Raises ValueError if there is no such split.
+    """
     if data.is_file():
         description = DataDescription.read(data)
     else:
         description = inspect_data(data).proposal()
-        if isinstance(description.splits.get("val"), ShareSplit):  # nothing was set aside: all of it is meant
+        if isinstance(description.splits.get("val"), ShareSplit):
             description = dataclasses.replace(description, splits={split: description.splits["train"]})
-        if model.meta.labels:
-            description = dataclasses.replace(
-                description,
-                classes=model.meta.classes,
-                labels={parse_value(value): name for value, name in model.meta.labels.items()},
-                palette=model.meta.palette,
-                ignore_index=model.meta.ignore_index,
-            )
     if split not in description.splits:
         raise ValueError(f"{data} has no {split} split; it has {', '.join(description.splits)} (choose with --split)")
     return description

@@ -8,6 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 _INFERENCE = "Views of an image"
+_RASTERS = "Rasters (-o NAME.tif)"
 _DATA, _LENGTH, _CARE, _MACHINE, _MORE = "Data", "Length", "What a long run is given", "Machine", "More"
 
 # typer reads these annotations when the program starts, on Python 3.10 too: hence Optional.
@@ -142,6 +143,14 @@ Seed = Annotated[
     Optional[int],  # noqa: UP045
     typer.Option("--seed", min=0, help="Decides weights, order and augmentation.", rich_help_panel=_MORE),
 ]
+Deterministic = Annotated[
+    bool,
+    typer.Option(
+        "--deterministic",
+        help="Only operations that give the same bits every time; costs speed, and on GPUs some have no such form.",
+        rich_help_panel=_MORE,
+    ),
+]
 Weights = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option(
@@ -232,4 +241,60 @@ ConfigBeside = Annotated[
     typer.Option(
         "--config", help="Config or recipe of the model, for weights that do not say it (.pth).", rich_help_panel=_MORE
     ),
+]
+Window = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--window",
+        metavar="PIXELS",
+        help="What the network sees at a time: 512, or 512x1024 (height x width); by default as in training.",
+        rich_help_panel=_RASTERS,
+    ),
+]
+Overlap = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(
+        "--overlap",
+        min=0,
+        help="Pixels that neighbouring windows share; by default about a quarter of a window.",
+        rich_help_panel=_RASTERS,
+    ),
+]
+Bands = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--bands", metavar="3,2,1", help="Which bands the model takes, counted from 1.", rich_help_panel=_RASTERS
+    ),
+]
+Scale = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--scale",
+        metavar="MIN,MAX",
+        help="Values that become 0 and 255, for all bands or a pair for each; or 'training': 16 bits as in training.",
+        rich_help_panel=_RASTERS,
+    ),
+]
+NoData = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(
+        "--nodata",
+        metavar="VALUE",
+        help="Pixels whose bands all have this value are no data, besides what the file says.",
+        rich_help_panel=_RASTERS,
+    ),
+]
+MinArea = Annotated[
+    int,
+    typer.Option("--min-area", min=0, help="Pixels of the smallest polygon that is written.", rich_help_panel=_RASTERS),
+]
+Simplify = Annotated[
+    float,
+    typer.Option(
+        "--simplify", min=0, help="Pixels by which outlines of polygons may be off; 0: exact.", rich_help_panel=_RASTERS
+    ),
+]
+Restart = Annotated[
+    bool,
+    typer.Option("--restart", help="Begin anew instead of going on with an interrupted run.", rich_help_panel=_RASTERS),
 ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from intarsia import catalog
 from intarsia.config.build import metric_of
+from intarsia.spec import Component
 
 if TYPE_CHECKING:
     from intarsia.cli.model import OpenModel
@@ -16,15 +17,22 @@ if TYPE_CHECKING:
 
 
 def with_scores(model: OpenModel, *, metrics: str | None, groups: Sequence[str] | None) -> OpenModel:
-    """The model with other scores than its config asks for.
+    """The model with other scores than its config asks for. As `chosen_scores`."""
+    if metrics is None and not groups:
+        return model
+    metric = chosen_scores(metric_of(model.spec), metrics=metrics, groups=groups)
+    return dataclasses.replace(model, spec=dataclasses.replace(model.spec, metric=metric))
+
+
+def chosen_scores(metric: Component, *, metrics: str | None, groups: Sequence[str] | None) -> Component:
+    """The metric of a config with other scores.
 
     metrics: names, with commas between them, instead of the config's. groups: each "NAME=CLASS,CLASS".
 
     Raises ValueError for a group without a class, or if the metric of the config is one that has neither.
     """
     if metrics is None and not groups:
-        return model
-    metric = metric_of(model.spec)
+        return metric
     if catalog.locate("metric", metric.type) != "intarsia.metrics.iou:IoUMetric":
         raise ValueError(f"--metrics and --group choose scores of IoUMetric, but the config's metric is {metric.type}")
     args: dict[str, Any] = dict(metric.args)
@@ -32,8 +40,7 @@ def with_scores(model: OpenModel, *, metrics: str | None, groups: Sequence[str] 
         args["metrics"] = tuple(name.strip() for name in metrics.split(",") if name.strip())
     if groups:
         args["groups"] = {**args.get("groups", {}), **dict(map(_group, groups))}
-    metric = dataclasses.replace(metric, args=args)
-    return dataclasses.replace(model, spec=dataclasses.replace(model.spec, metric=metric))
+    return dataclasses.replace(metric, args=args)
 
 
 def _group(written: str) -> tuple[str, tuple[str, ...]]:

@@ -102,6 +102,7 @@ def train(
     accumulate: options.Accumulate = None,
     batch_per_device: options.BatchPerDevice = None,
     compiled: options.Compile = False,
+    deterministic: options.Deterministic = False,
     settings: options.Set = None,
     trust: options.Trust = False,
 ) -> None:
@@ -123,15 +124,16 @@ def train(
         care=care,
         batch_per_device=batch_per_device,
         strategy=strategy,
+        deterministic=deterministic,
     )
     if resume is not None:
-        others = wishes != Wishes(batch_per_device=batch_per_device)
+        others = wishes != Wishes(batch_per_device=batch_per_device, workers=workers)
         if recipe is not None or data is not None or out is not None or settings or others:
             raise ValueError(
-                "--resume RUN goes on with the run as it was begun; of other options it takes only --device, --devices "
-                "and --batch-per-device"
+                "--resume RUN goes on with the run as it was begun; of other options it takes only --device, "
+                "--devices, --batch-per-device and --workers"
             )
-        _resume(resume, device, devices, batch_per_device)
+        _resume(resume, device, devices, batch_per_device, workers)
         return
     if recipe is None or out is None:
         missing = "a recipe or a config file" if recipe is None else "--out RUN, the folder for the run"
@@ -189,15 +191,8 @@ def _make_room(out: Path, *, overwrite: bool) -> None:
             "replace it with --overwrite; or choose another --out"
         )
     if overwrite:
-        for name in (
-            "weights.safetensors",
-            "run.json",
-            "metrics.jsonl",
-            "data.yaml",
-            "eval.json",
-            "eval.csv",
-            "curve.png",
-        ):
+        files = ("run.json", "metrics.jsonl", "data.yaml", "eval.json", "eval.csv", "curve.png")
+        for name in ("weights.safetensors", *files):
             (out / name).unlink(missing_ok=True)
         for name in ("checkpoints", "pictures"):
             shutil.rmtree(out / name, ignore_errors=True)
@@ -330,9 +325,9 @@ def _run(config: Config, place: Place, runtime: FabricRuntime) -> None:
     _say_where_things_are(run, result)
 
 
-def _resume(out: Path, device: str, devices: int | None, batch_per_device: int | None) -> None:
+def _resume(out: Path, device: str, devices: int | None, batch_per_device: int | None, workers: int | None) -> None:
     """Go on with the run in a folder, from its own config; perhaps in another number of processes."""
-    from intarsia.cli.adjust import images_per_step
+    from intarsia.cli.adjust import images_per_step, worker_settings
     from intarsia.cli.assemble import Place, checked, make_runtime
     from intarsia.cli.source import find_config
     from intarsia.engine.batch import SharedBatch, reshare
@@ -353,6 +348,8 @@ def _resume(out: Path, device: str, devices: int | None, batch_per_device: int |
     as_written = (config.values["train_dataloader"]["batch_size"], images_per_step(config.values, now.processes))
     if as_written != (now.images, now.total):
         config = config.override([f"train_dataloader.batch_size={now.images}", f"intarsia.total_batch={now.total}"])
+    if workers is not None:
+        config = config.override(worker_settings(config.values, workers))
     place = Place(out, devices=now.processes, device=device, resume=True)
     runtime = make_runtime(checked(config), place)
     runtime.launch()

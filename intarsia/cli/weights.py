@@ -144,14 +144,14 @@ def _meta(model: OpenModel) -> WeightsMeta:
         classes=classes,
         palette=model.meta.palette or tuple(args.get("palette") or ()),
         ignore_index=ignore_index,
-        labels=model.meta.labels or ({} if dataset is None else _label_words(dataset, classes, ignore_index)),
+        labels=model.meta.labels or ({} if dataset is None else label_words(dataset, classes, ignore_index)),
         version=__version__,
         scores=model.meta.scores,
         step=model.meta.step,
     )
 
 
-def _label_words(dataset: Component, classes: Sequence[str], ignore_index: int) -> dict[str, str]:
+def label_words(dataset: Component, classes: Sequence[str], ignore_index: int) -> dict[str, str]:
     """File value -> class name, so that other label files are read as those of the training were.
 
     Empty where the data set has a table of its own, which the config holds.

@@ -15,7 +15,7 @@ from intarsia.config.names import HOOKS, VISUALISERS
 from intarsia.spec import CareSpec, CheckpointSpec, Component, Duration, EarlyStopSpec, EmaSpec, RuntimeSpec
 
 OWN_PACKAGES = ("mmcls", "mmcv", "mmdet", "mmengine", "mmpretrain", "mmseg")
-LOWER_IS_BETTER = frozenset({"abs_rel", "rmse", "rmse_log", "silog", "sq_rel", "log10", "ECE"})
+LOWER_IS_BETTER = frozenset({"abs_rel", "rmse", "rmse_log", "silog", "sq_rel", "log10", "ECE", "loss"})
 KEEP_ALL = 1_000_000
 """How many checkpoints are kept where a config says "all of them"."""
 
@@ -129,7 +129,7 @@ class Hooks:
                 f"{watched!r} is watched, but the best weights are kept by {best!r}",
                 "Let default_hooks.checkpoint.save_best name the same metric",
             )
-        return EarlyStopSpec(patience, float(delta) / 100)  # the original counts percent
+        return EarlyStopSpec(patience, float(delta) / (1 if best in LOWER_IS_BETTER else 100))  # percent of an IoU
 
     def _rule(self, fields: Fields, default: str) -> str:
         given = fields.get("rule") or default

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,11 +50,28 @@ class Guard:
             self._optimizer.step()
 
     def _keep_statistics(self, finite: Tensor) -> None:
+        if not self._statistics:
+            return
         if finite.device.type != "cpu":
-            for now, before in zip(self._statistics, self._before, strict=True):
-                torch.where(finite, now, before, out=now)
-        elif self._statistics and not finite:
+            put_back(self._statistics, self._before, ~finite)
+        elif not finite:
             torch._foreach_copy_(self._statistics, self._before)
+
+
+def put_back(now: Sequence[Tensor], before: Sequence[Tensor], wanted: Tensor) -> None:
+    """Give floating point tensors the bits of others of the same shapes if the scalar `wanted` is true.
+
+    Three kernels for all of them, and nothing waits for the device: now + (before - now) * wanted, on their bits read
+    as integers, whose overflow wraps around; of floating point numbers, nan * 0 would be nan.
+    """
+    bits = [tensor.view(_INTEGERS[tensor.element_size()]) for tensor in now]
+    change = torch._foreach_sub([tensor.view(_INTEGERS[tensor.element_size()]) for tensor in before], bits)
+    torch._foreach_mul_(change, wanted.to(bits[0].dtype))
+    torch._foreach_add_(bits, change)
+
+
+_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Integers of as many bytes."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +79,16 @@ class Culprit:
     """What was found by computing a step again. module: the first whose output is not finite, or None.
 
     images: names of the images that the step was computed on; those that are not finite themselves come alone.
+    before: how many modules had given something finite by then; the process with the fewest has the cause.
     """
 
     module: str | None
     images: tuple[str, ...]
+    before: float = math.inf
 
     def __str__(self) -> str:
         where = (
-            "computed again, it is finite"
+            "computed again, every output is finite"
             if self.module is None
             else f"the first output that is not finite is that of {self.module}"
         )
@@ -76,7 +96,10 @@ class Culprit:
 
 
 def find_culprit(task: nn.Module, model: TrainingStep, batches: Sequence[Batch]) -> Culprit:
-    """Compute the losses of a step again, watching every module. The task is left as it was."""
+    """Compute the losses of a step again, watching every module. The task is left as it was.
+
+    Every process must call it: in their forward passes they may wait for each other.
+    """
     names = tuple(meta.name or meta.image_path for batch in batches for meta in batch.metas)
     broken = tuple(
         meta.name or meta.image_path
@@ -85,34 +108,33 @@ def find_culprit(task: nn.Module, model: TrainingStep, batches: Sequence[Batch])
         if not image.isfinite().all()
     )
     buffers = [(buffer, buffer.clone()) for buffer in task.buffers()]
-    with _first_bad_module(task) as found, torch.no_grad():
+    with _watched(task) as outputs, torch.no_grad():
         for batch in batches:
-            terms = model(batch)
-            bad = [term.name for term in terms if not term.value.isfinite()]
-            if bad and not found:
-                found.append(f"the loss {bad[0]}")
+            outputs += [(f"the loss {term.name}", not term.value.isfinite()) for term in model(batch)]
         for buffer, before in buffers:
             buffer.copy_(before)
-    if broken:  # after the forward passes, in which processes may wait for each other
-        return Culprit("the image file itself", broken)
-    return Culprit(found[0] if found else None, names)
+    if broken:
+        return Culprit("the image file itself", broken, -1)
+    first = next((number for number, (_, bad) in enumerate(outputs) if bad), None)
+    return Culprit(None, names) if first is None else Culprit(outputs[first][0], names, first)
 
 
 @contextmanager
-def _first_bad_module(task: nn.Module) -> Iterator[list[str]]:
-    found: list[str] = []
+def _watched(task: nn.Module) -> Iterator[list[tuple[str, bool]]]:
+    """Inside, the list gets every module that has given an output, and whether that is not finite, in order."""
+    outputs: list[tuple[str, bool]] = []
 
     def watch(name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             tensors = output if isinstance(output, list | tuple) else (output,)
-            if not found and any(isinstance(x, Tensor) and not x.isfinite().all() for x in tensors):
-                found.append(f"{name} ({type(module).__name__})")
+            bad = any(isinstance(x, Tensor) and not x.isfinite().all() for x in tensors)
+            outputs.append((f"{name} ({type(module).__name__})", bad))
 
         return hook
 
     handles = [module.register_forward_hook(watch(name)) for name, module in task.named_modules() if name]
     try:
-        yield found
+        yield outputs
     finally:
         for handle in handles:
             handle.remove()

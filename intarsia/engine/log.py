@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
-from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
 from intarsia.contracts import LossTerm, Report
 from intarsia.engine.runtime import FabricRuntime
+from intarsia.engine.score_table import report_table
 from intarsia.weights.atomic import write_whole
 
 NORM = "gradient_norm"
@@ -142,15 +142,14 @@ class TrainingLog:
         yield
         self._clock.waited += time.perf_counter() - began
 
-    def step(self, done: int, terms: Sequence[LossTerm], lr: float, gradient_norm: Tensor | None) -> None:
+    def step(self, done: int, terms: Sequence[LossTerm], lr: float, gradient_norm: Tensor) -> None:
         """Note the loss terms of the step that makes it `done` steps; every so often, write and show their means."""
-        names = [term.name for term in terms] + ([NORM] if gradient_norm is not None else [])
+        names = (*(term.name for term in terms), NORM)
         if not self._names:
-            self._names = tuple(names)
-            self._weights = (*(term.weight for term in terms), *(0.0 for _ in names[len(terms) :]))
-        elif self._names != tuple(names):
-            raise ValueError(f"the task's loss terms changed at step {done}: from {self._names} to {tuple(names)}")
-        values = [term.value for term in terms] + ([gradient_norm] if gradient_norm is not None else [])
+            self._names, self._weights = names, (*(term.weight for term in terms), 0.0)
+        elif self._names != names:
+            raise ValueError(f"the task's loss terms changed at step {done}: from {self._names} to {names}")
+        values = [*(term.value for term in terms), gradient_norm]
         self._rows.append(torch.stack([value.detach().reshape(()).float() for value in values]))
         self._clock.steps += 1
         self._progress.update(self._bar, completed=done)
@@ -177,7 +176,8 @@ class TrainingLog:
             remaining = _clock_face((self._steps - done) * self._images / rate) if rate else "?"
             self.console.print(f"step {done}/{self._steps}  {speed}  remaining {remaining}  {said}  lr {lr:.3g}")
         if skipped:
-            self.say(f"warning: {skipped} steps before step {done} were left out: their loss was not finite")
+            steps = "step" if skipped == 1 else "steps"
+            self.say(f"warning: {skipped} {steps} up to step {done} left out: loss or gradient not finite")
 
     def _append(self, done: int, values: Mapping[str, float]) -> None:
         if self._runtime.rank == 0:
@@ -203,6 +203,8 @@ class TrainingLog:
             if not self._streak.count:
                 which = bad[row].nonzero().flatten().tolist()
                 terms = {self._names[i]: float(rows[row, i]) for i in which}
+                if len(terms) > 1:
+                    terms.pop(NORM, None)  # follows from the loss
                 self._streak = _Streak(done - len(rows) + row + 1, terms)
             self._streak.count += 1
             if self._streak.count >= self._patience:
@@ -303,21 +305,6 @@ def _progress(console: Console) -> Progress:
         console=console,
         transient=False,
     )
-
-
-def report_table(report: Report, title: str = "") -> Table:
-    """The scores of every class in percent. A class without labelled pixels is marked so, never shown as nan."""
-    scores = list(report.classes[0].values) if report.classes else []
-    table = Table(title=title or None, title_justify="left")
-    table.add_column("class")
-    for score in scores:
-        table.add_column(score, justify="right")
-    table.add_column("pixels", justify="right")
-    for entry in report.classes:
-        cells = [f"{100 * entry.values[s]:.2f}" if math.isfinite(entry.values[s]) else "-" for s in scores]
-        note = "not in the labels" if entry.name in report.absent else f"{entry.pixels:,}"
-        table.add_row(Text(entry.name), *cells, note)
-    return table
 
 
 def _clock_face(seconds: float) -> str:

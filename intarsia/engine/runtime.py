@@ -80,8 +80,8 @@ class FabricRuntime:
         environment = _environment(launch)
         plugins: list[Any] = []
         options: dict[str, Any] = {}
-        if precision == "16-mixed" and self.accelerator == "cuda" and loss_scale not in (None, "dynamic"):
-            plugins = [MixedPrecision("16-mixed", "cuda", scaler_for(loss_scale, "cuda"))]
+        if precision == "16-mixed":  # told, Fabric would compute in bfloat16 on processors
+            plugins = [MixedPrecision("16-mixed", self.accelerator, scaler_for(loss_scale, self.accelerator))]
         else:
             options["precision"] = precision
         if count > 1:
@@ -159,7 +159,12 @@ class FabricRuntime:
         return step
 
     def setup(self, module: nn.Module, *optimizers: Optimizer) -> tuple[TrainingStep, list[Optimizer]]:
-        """A task, placed and shared out, and its optimizers, ready for steps in every process."""
+        """A task, placed and shared out, and its optimizers, ready for steps in every process.
+
+        Raises ValueError for a fused optimizer beside a loss scaler: gradients could not be looked at before its step.
+        """
+        if self.scales_loss and any(optimizer.defaults.get("fused") for optimizer in optimizers):
+            raise ValueError("an optimizer with fused=True hides its gradients from the loss scaler: use bf16, or 32")
         step = module if isinstance(module, _Forward) else _Forward(module, None)
         together = self.world_size > 1 and not self.shards
         parallel = self._fabric.strategy.setup_module(step) if together else step
@@ -181,21 +186,23 @@ class FabricRuntime:
         max_norm: float | None = None,
         norm_type: float = 2.0,
         clip_value: float | None = None,
-    ) -> Tensor | None:
+    ) -> Tensor:
         """Limit the gradients of the optimizer's parameters: their norm, over all of them, or each value on its own.
 
-        Gives the norm they had, or None if values are limited.
+        Gives the norm they had, a scalar; with neither limit it is only measured.
         """
         inner = getattr(optimizer, "optimizer", optimizer)
         self._fabric.strategy.precision.unscale_gradients(inner)
         parameters = [parameter for group in inner.param_groups for parameter in group["params"]]
+        if max_norm is not None:
+            return whole(nn.utils.clip_grad_norm_(parameters, max_norm, norm_type))
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        norms = torch._foreach_norm(gradients, norm_type)
+        norm = whole(torch.linalg.vector_norm(torch.stack(norms), norm_type))
         if clip_value is not None:
-            for parameter in parameters:
-                if parameter.grad is not None:
-                    own_part(parameter.grad).clamp_(-clip_value, clip_value)
-            return None
-        assert max_norm is not None
-        return whole(nn.utils.clip_grad_norm_(parameters, max_norm, norm_type))
+            for gradient in gradients:
+                own_part(gradient).clamp_(-clip_value, clip_value)
+        return norm
 
     def all_reduce_sum(self, value: Tensor) -> Tensor:
         """The sum over all processes, in each of them. With one process, `value` itself."""
@@ -226,6 +233,14 @@ class FabricRuntime:
     def broadcast(self, value: Any) -> Any:
         """What rank 0 has, in every process."""
         return self._fabric.broadcast(value) if self.world_size > 1 else value
+
+    def all_gather(self, value: Any) -> list[Any]:
+        """What every process has, in each of them. Anything that can be pickled."""
+        if self.world_size == 1:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        torch.distributed.all_gather_object(values, value)
+        return values
 
     def barrier(self) -> None:
         """Wait for all processes."""

@@ -150,7 +150,7 @@ class Session:
         for observer in self._observers:
             observer.values(step, values)
 
-    def took(self, step: int, terms: Sequence[LossTerm], lr: float, gradient_norm: Tensor | None) -> None:
+    def took(self, step: int, terms: Sequence[LossTerm], lr: float, gradient_norm: Tensor) -> None:
         """Number `step` was done: averages, log, and after the first one which parameters it left out."""
         self.step = step + 1
         self.watchdog.alive(f"training, after step {self.step}")
@@ -173,7 +173,8 @@ class Session:
             step = error.step - 1
             batches = self.run.batches(step)
             again = [next(batches).to(self.run.runtime.device) for _ in range(self.run.parts)]
-            error.explain(str(find_culprit(self.task, self.model, again)))
+            culprits = self.run.runtime.all_gather(find_culprit(self.task, self.model, again))
+            error.explain(str(min(culprits, key=lambda culprit: culprit.before)))
             raise
 
     def _take(self, state: dict[str, Any]) -> None:
@@ -293,7 +294,7 @@ class Session:
                 self.save()
 
     def save(self) -> None:
-        """Write a checkpoint of this moment. The losses so far must be finite, so that every checkpoint is sound."""
+        """Write a checkpoint of this moment. Raises NonFiniteLossError where that is due: it comes before the file."""
         state = {
             "task": self.task.state_dict(),
             "optimizer": self._plain_optimizer.state_dict(),

@@ -12,18 +12,18 @@ OURS = ("torch", "intarsia")
 
 
 class SynchronisedBatchNorm(nn.BatchNorm2d):
-    """nn.BatchNorm2d whose mean and variance are those of all processes together, gradients included.
+    """A batch norm whose mean and variance are those of all processes together, gradients included; of any dimensions.
 
     For processors; torch has nn.SyncBatchNorm for accelerators only. Two sums travel: that of the values, then that of
     the squared distances from the common mean, which loses no digits where the mean is far from 0.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, H, W); every process must call it."""
+        """(N, C, ...) -> (N, C, ...); every process must call it."""
         if not self.training:
             return super().forward(input)
-        axes = (0, 2, 3)
-        shape = (1, -1, 1, 1)
+        axes = (0, *range(2, input.dim()))
+        shape = (1, -1, *(1 for _ in axes[1:]))
         values = input.float() if input.dtype in (torch.bfloat16, torch.float16) else input
         count = torch.tensor(float(values.numel() // values.shape[1]), dtype=torch.float64, device=values.device)
         torch.distributed.all_reduce(count)
@@ -36,6 +36,9 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
         if self.weight is not None:
             out = out * self.weight.view(shape) + self.bias.view(shape)
         return out.to(input.dtype)
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Whatever the norm that this one replaces has taken."""
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
@@ -85,7 +88,7 @@ def synchronise(module: nn.Module, device: torch.device) -> nn.Module:
 
 
 def _replaced(module: nn.Module) -> nn.Module:
-    if isinstance(module, nn.BatchNorm2d):
+    if isinstance(module, nn.modules.batchnorm._BatchNorm):
         norm = SynchronisedBatchNorm(
             module.num_features, module.eps, module.momentum, module.affine, module.track_running_stats
         )

@@ -57,11 +57,11 @@ def one_step(
     batches: Iterator[Batch],
     guard: Guard,
     waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
-) -> tuple[list[LossTerm], Tensor | None]:
+) -> tuple[list[LossTerm], Tensor]:
     """One optimizer step on the next batch, which may come in several parts whose gradients are averaged.
 
     A step whose losses or gradients are not finite is left out by the guard.
-    Gives the loss terms, as means over the parts, and the norm of the gradient if it is clipped.
+    Gives the loss terms, as means over the parts, and the norm that the gradient had before it was clipped.
     """
     parts: list[list[LossTerm]] = []
     finite = torch.ones((), dtype=torch.bool, device=run.runtime.device)
@@ -77,9 +77,8 @@ def one_step(
             run.runtime.backward(loss / run.parts)
         parts.append([LossTerm(term.name, term.value.detach(), term.weight) for term in terms])
 
-    clip = run.optim.clip
-    norm = run.runtime.clip_gradients(optimizer, **clip) if clip else None
-    guard.step(finite if norm is None else finite & norm.isfinite())
+    norm = run.runtime.clip_gradients(optimizer, **run.optim.clip or {})
+    guard.step(finite & norm.isfinite())
     optimizer.zero_grad(set_to_none=True)
     return mean_terms(parts), norm
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from intarsia.contracts import PathLike
 from intarsia.visual.files import save_label, save_picture
 from intarsia.visual.legend import Entry, share_text, with_legend
-from intarsia.visual.overlay import blend, enlarged
+from intarsia.visual.overlay import HATCHED, blend, coloured, enlarged
 
 _REAL: tuple[type[np.generic], ...] = (np.float32, np.float16)
 
@@ -80,37 +80,89 @@ class Prediction:
 
     def areas(self) -> dict[str, float]:
         """The share of the image that each class covers, in fractions of 1; classes that do not appear have 0."""
-        counts = np.bincount(self.label.ravel(), minlength=len(self.classes))
         shares: dict[str, float] = {}
-        for name, count in zip(self.classes, counts, strict=True):
-            shares[name] = shares.get(name, 0.0) + int(count) / self.label.size
+        for name, count in zip(self.classes, self.pixels().tolist(), strict=True):
+            shares[name] = shares.get(name, 0.0) + count / self.label.size
         return shares
 
-    def overlay(self, opacity: float = 0.5, legend: bool = True) -> npt.NDArray[np.uint8]:
-        """The image under its class colours, with contours: (H, W, 3) uint8 RGB.
+    def pixels(self, *, unsure: float | None = None) -> npt.NDArray[np.int64]:
+        """How many pixels each class has, (K,); those that are unsure at a threshold belong to none."""
+        label = self.label.ravel() if unsure is None else self.label[~self.unsure(unsure)]
+        return np.bincount(label, minlength=len(self.classes)).astype(np.int64)
+
+    def unsure(self, threshold: float) -> npt.NDArray[np.bool_]:
+        """Where the confidence is below a threshold, (H, W). A confidence that is no number is below any.
+
+        Raises ValueError if the prediction was made without confidence, or for a threshold outside 0..1.
+        """
+        if self.confidence is None:
+            raise ValueError("unsure pixels are found by the confidence: predict with confidence=True")
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"unsure: expected a confidence from 0 to 1, found {threshold}")
+        return np.asarray(~(self.confidence >= threshold))
+
+    def label_with_unsure(self, threshold: float) -> npt.NDArray[np.uint8 | np.uint16]:
+        """The label map (H, W) in which unsure pixels are 255, or 65535 where labels have 16 bits.
+
+        Raises ValueError as `unsure` does, and for 256 or 65536 classes, the last of which has this value.
+        """
+        value = np.iinfo(self.label.dtype).max
+        if len(self.classes) > value:
+            raise ValueError(f"unsure pixels are written as {value}, which is the class {self.classes[value]!r} here")
+        return np.where(self.unsure(threshold), self.label.dtype.type(value), self.label)
+
+    def coloured(self, *, unsure: float | None = None) -> npt.NDArray[np.uint8]:
+        """Every pixel in the colour of its class, unsure ones hatched: (H, W, 3) uint8 RGB."""
+        mask = None if unsure is None else self.unsure(unsure)
+        return coloured(self.label, self.palette, ignore_index=None, unsure=mask)
+
+    def overlay(
+        self, opacity: float = 0.5, legend: bool = True, *, contours: bool = True, unsure: float | None = None
+    ) -> npt.NDArray[np.uint8]:
+        """The image under its class colours: (H, W, 3) uint8 RGB.
 
         opacity: 0 shows the image alone, 1 the colours alone; without an image the colours stand alone. With `legend`,
         the classes present are listed to the right with their share, and small images are enlarged so that the text is
-        legible.
+        legible. contours: darker lines between classes. unsure: pixels of less confidence than this are hatched.
         """
-        if not legend:
-            return blend(self.image, self.label, self.palette, opacity=opacity)
-        picture = blend(*enlarged(self.image, self.label), self.palette, opacity=opacity)
-        counts = np.bincount(self.label.ravel(), minlength=len(self.classes)) / self.label.size
-        order = np.argsort(-counts, kind="stable")
-        entries = [Entry(self.classes[k], self.palette[k], share_text(counts[k])) for k in order if counts[k] > 0]
-        return with_legend(picture, entries)
+        mask = None if unsure is None else self.unsure(unsure)
+        image, label = self.image, self.label
+        if legend:
+            image, label = enlarged(image, label)
+            if mask is not None:
+                _, mask = enlarged(None, mask)
+        picture = blend(image, label, self.palette, opacity=opacity, ignore_index=None, outline=contours, unsure=mask)
+        return with_legend(picture, self._legend(unsure)) if legend else picture
 
-    def save(self, path: PathLike) -> Path:
+    def _legend(self, unsure: float | None) -> list[Entry]:
+        """The classes that appear, the largest first, and what is unsure."""
+        shares = self.pixels(unsure=unsure) / self.label.size
+        order = np.argsort(-shares, kind="stable")
+        entries = [Entry(self.classes[k], self.palette[k], share_text(shares[k])) for k in order if shares[k] > 0]
+        if unsure is not None:
+            rest = share_text(float(self.unsure(unsure).mean()))
+            entries.append(Entry(f"unsure (< {unsure:g})", HATCHED, rest, hatched=True))
+        return entries
+
+    def save(self, path: PathLike, *, unsure: float | None = None) -> Path:
         """Write the label map as PNG whose values are class indices: with a palette, or 16-bit grey beyond 256 classes.
 
+        unsure: pixels of less confidence than this are written as 255, or 65535 where labels have 16 bits.
         Missing folders are made. Returns the path. Raises ValueError for a suffix other than .png.
         """
-        return save_label(path, self.label, self.palette)
+        return save_label(path, self.label if unsure is None else self.label_with_unsure(unsure), self.palette)
 
-    def save_overlay(self, path: PathLike, opacity: float = 0.5, legend: bool = True) -> Path:
+    def save_overlay(
+        self,
+        path: PathLike,
+        opacity: float = 0.5,
+        legend: bool = True,
+        *,
+        contours: bool = True,
+        unsure: float | None = None,
+    ) -> Path:
         """Write the overlay; the suffix (.jpg, .png, .webp) decides the format. Returns the path."""
-        return save_picture(path, self.overlay(opacity, legend))
+        return save_picture(path, self.overlay(opacity, legend, contours=contours, unsure=unsure))
 
 
 def _described(array: npt.NDArray[Any]) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import glob
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -20,14 +20,31 @@ from intarsia.data.files import Bands
 from intarsia.data.loader import collate
 from intarsia.inference.augment import USUAL, check_augmented, views_of, without_resizing
 from intarsia.inference.prediction import Prediction
-from intarsia.inference.restore import Geometry, Restored, Wanted, at_original, check_threshold, restore
-from intarsia.inference.sources import Failure, FoundImages, ImageLike, ImageStream, as_array
+from intarsia.inference.restore import Geometry, Place, Restored, Wanted, at_original, check_threshold, restore
+from intarsia.inference.sources import Failure, FoundImages, ImageLike, ImageStream, as_array, means_many
 from intarsia.inference.strips import Grid, Picture, Resized
 from intarsia.inference.windows import Feed, Mosaic, Window, check_windows, default_batch, windows_of
 from intarsia.spec import AugmentedInference, InferenceSpec
 
+if TYPE_CHECKING:
+    from typing import Unpack  # of Python 3.11
+
 Observe = Callable[[Tensor, Sequence[Window], Size], None]
 """Told of each pass through the network: logits (n, K, h, w), what of which image they show, the whole input's size."""
+
+_SWITCHING = threading.Lock()
+"""Held while a task is put to evaluation: one that is half way there would still change its running statistics."""
+
+
+class Extras(TypedDict, total=False):
+    """What `Predictor.predict` gives besides labels, on request."""
+
+    probabilities: bool
+    confidence: bool
+    entropy: bool
+    logits: bool
+    half: bool
+    place: Place | None
 
 
 class Segmenter(Protocol):
@@ -54,7 +71,10 @@ class Segmenter(Protocol):
 
 
 class Predictor:
-    """Turns images into label maps at their own size. Holds no state that a call changes: threads may share it.
+    """Turns images into label maps at their own size.
+
+    Threads may share it: no call changes its state, and what a call computes does not depend on other calls. Only
+    training the same task meanwhile would disturb it.
 
     inference: whole images or sliding windows. augment: average over its augmented views, or over the usual six scales
     with their mirror images if it names none; without it, they are not looked at.
@@ -115,13 +135,28 @@ class Predictor:
         """As `predict_batch`, with what else is wanted, such as the confidence, at the images' original sizes."""
         return [self._restored(views, wanted) for views in self._views(batch, observe)]
 
+    @torch.inference_mode()
+    def pictures(self, samples: Sequence[Sample]) -> list[list[Picture]]:
+        """For each image, before the transforms, its pictures at its own size: one, or one for each augmented view.
+
+        For who puts images together to a larger one; `restore` makes a label map of them.
+        """
+        rng = np.random.default_rng(0)  # pipelines of the test phase draw nothing; those that do repeat themselves
+        transformed = []
+        for sample in samples:
+            for transform in self.transforms:
+                sample = transform(sample, rng)
+            transformed.append(sample)
+        return list(self._views(collate(transformed)))
+
     def _restored(self, views: Sequence[Picture], wanted: Wanted) -> Restored:
         return restore(views, threshold=self.inference.threshold, wanted=wanted)
 
     def _views(self, batch: Batch, observe: Observe | None = None) -> Iterator[list[Picture]]:
         """For each image its pictures at the original size: one, or as many as it has augmented views."""
-        if self.task.training:
-            self.task.eval()
+        with _SWITCHING:
+            if self.task.training:
+                self.task.eval()
         if self.augmented is None:
             yield from ([picture] for picture in self._pictures(batch, observe))
             return
@@ -200,39 +235,14 @@ class Predictor:
 
     @overload
     def predict(  # type: ignore[overload-overlap]
-        self,
-        image: npt.NDArray[Any] | Image.Image | Tensor,
-        *,
-        probabilities: bool = False,
-        confidence: bool = False,
-        entropy: bool = False,
-        logits: bool = False,
-        half: bool = False,
+        self, image: npt.NDArray[Any] | Image.Image | Tensor, **extras: Unpack[Extras]
     ) -> Prediction: ...
 
     @overload
-    def predict(
-        self,
-        image: PathLike,
-        *,
-        probabilities: bool = False,
-        confidence: bool = False,
-        entropy: bool = False,
-        logits: bool = False,
-        half: bool = False,
-    ) -> Any: ...
+    def predict(self, image: PathLike, **extras: Unpack[Extras]) -> Any: ...
 
     @overload
-    def predict(
-        self,
-        image: FoundImages | Iterable[ImageLike],
-        *,
-        probabilities: bool = False,
-        confidence: bool = False,
-        entropy: bool = False,
-        logits: bool = False,
-        half: bool = False,
-    ) -> Predictions: ...
+    def predict(self, image: FoundImages | Iterable[ImageLike], **extras: Unpack[Extras]) -> Predictions: ...
 
     def predict(
         self,
@@ -243,33 +253,33 @@ class Predictor:
         entropy: bool = False,
         logits: bool = False,
         half: bool = False,
+        place: Place | None = None,
     ) -> Prediction | Predictions:
         """One image gives a Prediction; many give an iterator of them that decodes ahead and holds none back.
 
-        image: a file, an array (H, W, 3), (H, W) or (H, W, 4), a PIL image or a tensor (C, H, W), all uint8 RGB; or a
-        folder, a glob, or any iterable of images. probabilities, confidence, entropy, logits: also fill these fields,
-        in float32 or, with `half`, in float16.
+        image: a file, an array (H, W, C) or (H, W), a PIL image or a tensor (C, H, W); or a folder, a glob, or any
+        iterable of images. Arrays for a model that was trained on colours are uint8: grey, RGB or RGBA. A model trained
+        with `bands: stored` takes the numbers and bands that it was trained on.
+        probabilities, confidence, entropy, logits: also fill these fields, in float32 or, with `half`, in float16.
+        place: gives the tensor for such a field of an image, by its name and shape, if it should not be in memory:
+        `inference.scratch.Scratch` keeps them in files.
 
         Raises ValueError for an image that cannot be read or does not fit the model. In a stream such images are set
         aside in `Predictions.failures` instead.
         """
-        wanted = Wanted(probabilities, confidence, entropy, logits, torch.float16 if half else torch.float32)
+        wanted = Wanted(probabilities, confidence, entropy, logits, torch.float16 if half else torch.float32, place)
         if isinstance(image, str | Path):
-            if Path(image).expanduser().is_dir() or (glob.has_magic(str(image)) and not Path(image).exists()):
-                return Predictions(self, ImageStream(image, bands=self.bands), wanted)
-            image = Path(image).expanduser()
-            return self._predict_one(Path(image).stem, as_array(image, bands=self.bands), wanted)
-        if isinstance(image, np.ndarray | Image.Image | Tensor):
+            if not means_many(image):
+                file = Path(image).expanduser()
+                return self._predict_one(file.stem, as_array(file, bands=self.bands), wanted)
+        elif isinstance(image, np.ndarray | Image.Image | Tensor):
             return self._predict_one("image", as_array(image, bands=self.bands), wanted)
         return Predictions(self, ImageStream(image, bands=self.bands), wanted)
 
     @torch.inference_mode()
     def _predict_one(self, name: str, image: npt.NDArray[Any], wanted: Wanted) -> Prediction:
-        sample = Sample(image, meta=SampleMeta(name=name, original_size=(image.shape[0], image.shape[1])))
-        rng = np.random.default_rng(0)  # pipelines of the test phase draw nothing; those that do repeat themselves
-        for transform in self.transforms:
-            sample = transform(sample, rng)
-        (views,) = self._views(collate([sample]))
+        meta = SampleMeta(name=name, original_size=(image.shape[0], image.shape[1]))
+        (views,) = self.pictures([Sample(image, meta=meta)])
         restored = self._restored(views, wanted)
         return Prediction(
             label=restored.label.cpu().numpy().astype(np.uint8 if len(self.classes) <= 256 else np.uint16),
@@ -285,7 +295,7 @@ class Predictor:
 
 
 class Predictions(Iterator[Prediction]):
-    """The predictions of a stream of images, made as they are asked for.
+    """The predictions of a stream of images, made as they are asked for, by one thread or by several.
 
     Raises ValueError at the end if there were images and not one could be used.
     """
@@ -315,6 +325,9 @@ class Predictions(Iterator[Prediction]):
                 return self._predictor._predict_one(name, image, self._wanted)
             except ValueError as error:
                 self._stream.reject(name, error)
+            except torch.cuda.OutOfMemoryError:
+                size = f"{image.shape[1]} x {image.shape[0]} pixels"
+                self._stream.reject(name, ValueError(f"{size} at once need more memory than the GPU has; use --slide"))
 
     def close(self) -> None:
         """Stop decoding ahead."""

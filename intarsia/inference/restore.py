@@ -73,15 +73,23 @@ class Geometry:
             )
 
 
+Place = Callable[[str, Sequence[int]], Tensor | None]
+"""Name of a field of `Restored`, its shape -> a tensor of this shape to put it into, or None for one in memory."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is made besides the label map. dtype: of all of it."""
+    """What is made besides the label map. dtype: of all of it, but for what has a place of its own.
+
+    place: gives the tensor for a field of this shape, in a file say, of any real type and device; or None.
+    """
 
     probabilities: bool = False
     confidence: bool = False
     entropy: bool = False
     logits: bool = False
     dtype: torch.dtype = torch.float32
+    place: Place | None = None
 
     @property
     def nothing(self) -> bool:
@@ -219,15 +227,17 @@ def _probabilities(logits: Tensor) -> Tensor:
 def _empty(picture: Picture, wanted: Wanted) -> Restored:
     count, size, like = picture.like.shape[0], picture.size, picture.like
 
-    def maps(*shape: int) -> Tensor:
-        return like.new_empty((*shape, *size), dtype=wanted.dtype)
+    def maps(field: str, *channels: int) -> Tensor:
+        shape = (*channels, *size)
+        placed = None if wanted.place is None else wanted.place(field, shape)
+        return like.new_empty(shape, dtype=wanted.dtype) if placed is None else placed
 
     return Restored(
         label=like.new_empty(size, dtype=torch.uint8 if count <= 256 else torch.int32),
-        probabilities=maps(max(count, 2)) if wanted.probabilities else None,
-        confidence=maps() if wanted.confidence else None,
-        entropy=maps() if wanted.entropy else None,
-        logits=maps(count) if wanted.logits else None,
+        probabilities=maps("probabilities", max(count, 2)) if wanted.probabilities else None,
+        confidence=maps("confidence") if wanted.confidence else None,
+        entropy=maps("entropy") if wanted.entropy else None,
+        logits=maps("logits", count) if wanted.logits else None,
     )
 
 

@@ -1,21 +1,23 @@
 """Images from wherever a user has them: files, folders, globs, arrays, PIL images, tensors, and streams of these.
 
 A stream decodes ahead in threads and keeps the order. An image that cannot be read is set aside by name, and the stream
-goes on.
+goes on. Several threads may take from one stream: each image goes to one of them.
 """
 
 from __future__ import annotations
 
+import functools
 import glob
 import itertools
 import os
 import re
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -73,11 +75,17 @@ def find_images(inputs: PathLike | Sequence[PathLike]) -> FoundImages:
     return FoundImages(tuple(_named(found)), dict(skipped))
 
 
+def means_many(given: PathLike) -> bool:
+    """Whether a path stands for the images of a folder or of a pattern, and not for one."""
+    path = Path(given).expanduser()
+    return os.path.isdir(path) or (glob.has_magic(str(given)) and not os.path.exists(path))
+
+
 def _expanded(given: PathLike, skipped: Counter[str]) -> dict[Path, Path]:
     path = Path(given).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):
         root, candidates = path, _walk(path)
-    elif path.exists():
+    elif os.path.exists(path):
         return {path: Path(path.name)}
     elif glob.has_magic(str(path)):
         root = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
@@ -100,10 +108,14 @@ def _expanded(given: PathLike, skipped: Counter[str]) -> dict[Path, Path]:
 
 def _walk(root: Path) -> list[Path]:
     found = []
-    for folder, folders, files in os.walk(root):
+    for folder, folders, files in os.walk(root, onerror=_refuse_folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(folder, name) for name in files if not name.startswith(".")]
     return sorted(found, key=natural_order)
+
+
+def _refuse_folder(error: OSError) -> NoReturn:
+    raise ValueError(f"{error.filename}: the folder cannot be read: {error.strerror}") from None
 
 
 def natural_order(path: PathLike) -> list[tuple[int, int, str]]:
@@ -125,48 +137,90 @@ def _named(found: Mapping[Path, Path]) -> Iterator[ImageFile]:
         yield ImageFile(path, unique.as_posix())
 
 
+# --- Anything to an array -----------------------------------------------------------------------------------------
+
+
 def as_array(image: ImageLike, *, bands: Bands = "colour") -> npt.NDArray[Any]:
     """The image (H, W, C): under "colour" uint8 RGB, with grey repeated and alpha dropped; under "stored" as it is.
 
     Raises ValueError saying what was expected, what was found and how to convert it.
     """
     if isinstance(image, str | Path):
-        return read_image(image, bands=bands)
+        is_array = Path(image).suffix.lower() == ".npy"
+        array = read_image(image, bands="stored" if is_array else bands)
+        try:
+            return _checked(array, bands)
+        except ValueError as error:
+            raise ValueError(f"{image}: {error}") from None
     if isinstance(image, Image.Image):
-        image = ImageOps.exif_transpose(image) if bands == "colour" else image
-        is_wide = image.mode.startswith(("I", "F"))
-        return _checked(np.asarray(image if is_wide or bands == "stored" else image.convert("RGB")), bands)
-    if not isinstance(image, np.ndarray):
-        if not hasattr(image, "detach"):
-            raise ValueError(
-                f"expected a path, an array, a PIL image or a tensor as image, found {type(image).__name__}"
-            )
-        if image.ndim not in (2, 3):
-            raise ValueError(
-                f"expected a tensor (C, H, W) or (H, W), found shape {tuple(image.shape)}"
-                + ("; pass the images of a batch one by one: predict(list(batch))" if image.ndim == 4 else "")
-            )
-        image = image.detach().cpu().numpy()
-        image = np.moveaxis(image, 0, 2) if image.ndim == 3 else image
-    return _checked(image, bands)
+        return _checked(_array_of_pil(image, bands), bands)
+    if isinstance(image, np.ndarray):
+        return _checked(image, bands)
+    if hasattr(image, "detach"):
+        return _checked(_array_of_tensor(image), bands)
+    raise ValueError(f"expected a path, an array, a PIL image or a tensor as image, found {type(image).__name__}")
+
+
+def _array_of_pil(image: Image.Image, bands: Bands) -> npt.NDArray[Any]:
+    """A PIL image as its file would be read. Its pixels may still have to be, and Pillow raises what it trips over."""
+    try:
+        if bands == "colour":
+            image = ImageOps.exif_transpose(image)
+            return np.asarray(image if image.mode.startswith(("I", "F")) else image.convert("RGB"))
+        if image.mode in ("P", "PA"):
+            return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+        return np.asarray(image.convert("L") if image.mode == "1" else image)
+    except Exception as error:
+        raise ValueError(f"the PIL image of mode {image.mode} cannot be read: {error}") from None
+
+
+def _array_of_tensor(image: Tensor) -> npt.NDArray[Any]:
+    if image.ndim not in (2, 3):
+        raise ValueError(
+            f"expected a tensor (C, H, W) or (H, W), found shape {tuple(image.shape)}"
+            + ("; pass the images of a batch one by one: predict(list(batch))" if image.ndim == 4 else "")
+        )
+    try:
+        array: npt.NDArray[Any] = image.detach().cpu().numpy()
+    except TypeError:
+        raise ValueError(f"expected a tensor of a type that NumPy has, found {image.dtype}; use .float()") from None
+    return np.moveaxis(array, 0, 2) if array.ndim == 3 else array
 
 
 def _checked(array: npt.NDArray[Any], bands: Bands) -> npt.NDArray[Any]:
     array = array[:, :, None] if array.ndim == 2 else array
     if array.ndim != 3 or array.size == 0:
         raise ValueError(f"expected an image array (H, W, C) or (H, W) with pixels in it, found shape {array.shape}")
+    if array.dtype.kind not in "buif":
+        raise ValueError(f"expected an image of integers or real numbers, found {array.dtype}")
     if bands == "stored":
-        return array
+        return _finite(array)
     if array.shape[2] not in (1, 3, 4):
         swapped = array.shape[0] in (1, 3, 4)
         hint = "; channels come last in arrays: array.transpose(1, 2, 0)" if swapped else ""
         raise ValueError(f"expected 1, 3 or 4 channels (grey, RGB, RGBA) in (H, W, C), found {array.shape}{hint}")
     if array.dtype != np.uint8:
-        hint = "multiply by 255 if it is in [0, 1], and" if array.dtype.kind == "f" else "scale it to 0..255 and"
+        hint = "multiply by 255 if it is in [0, 1], and" if array.dtype.kind in "bf" else "scale it to 0..255 and"
         raise ValueError(
             f"expected a uint8 image, found {array.dtype} up to {array.max()}; {hint} use .astype('uint8')"
         )
     return np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array[:, :, :3]
+
+
+def _finite(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Numbers as networks calculate with them. One that is not finite would spread through the whole of it."""
+    if array.dtype.kind == "b":
+        return array.astype(np.uint8)
+    if array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():
+        bad = array.size - int(finite.sum())
+        raise ValueError(
+            f"expected finite numbers, found {bad} of {array.size} that are nan or infinite; "
+            "fill them with what training saw there, such as numpy.nan_to_num(image)"
+        )
+    return array.astype(np.float32 if array.dtype.kind == "f" else array.dtype.newbyteorder("="), copy=False)
+
+
+# --- Streams ------------------------------------------------------------------------------------------------------
 
 
 class ImageStream(Iterator[tuple[str, npt.NDArray[Any]]]):
@@ -181,7 +235,7 @@ class ImageStream(Iterator[tuple[str, npt.NDArray[Any]]]):
         self.skipped: Mapping[str, int] = {}
         self.total: int | None = None
         self.used = 0
-        self._bands = bands
+        self._turn = threading.Lock()
         if isinstance(images, str | Path):
             images = find_images(images)
         elif isinstance(images, Sequence) and images and all(isinstance(image, str | Path) for image in images):
@@ -192,39 +246,44 @@ class ImageStream(Iterator[tuple[str, npt.NDArray[Any]]]):
         else:
             self.total = len(images) if isinstance(images, Sequence) else None
             named = _numbered(images)
-        self._results = ahead(named, self._decode)
-
-    def _decode(self, named: tuple[str, ImageLike]) -> tuple[str, str, npt.NDArray[Any] | ValueError]:
-        name, image = named
-        shown = str(image) if isinstance(image, str | Path) else name
-        try:
-            return name, shown, as_array(image, bands=self._bands)
-        except ValueError as error:
-            return name, shown, error
+        self._results = ahead(named, functools.partial(_read, bands))  # no method: it would keep the stream alive
 
     def __next__(self) -> tuple[str, npt.NDArray[Any]]:
-        for name, shown, result in self._results:
-            if isinstance(result, ValueError):
-                self._note(shown, result)
-            else:
-                self.used += 1
-                return name, result
-        if self.failures and not self.used:
-            name, reason = self.failures[0]
-            raise ValueError(f"not one of {len(self.failures)} images could be used; the first: {name}: {reason}")
-        raise StopIteration
+        with self._turn:
+            for name, shown, result in self._results:
+                if isinstance(result, ValueError):
+                    self._note(shown, result)
+                else:
+                    self.used += 1
+                    return name, result
+            if self.failures and not self.used:
+                name, reason = self.failures[0]
+                raise ValueError(f"not one of {len(self.failures)} images could be used; the first: {name}: {reason}")
+            raise StopIteration
 
     def reject(self, name: str, reason: ValueError) -> None:
         """Set aside an image that was handed out but could not be worked on."""
-        self.used -= 1
-        self._note(name, reason)
+        with self._turn:
+            self.used -= 1
+            self._note(name, reason)
 
     def _note(self, name: str, reason: ValueError) -> None:
         self.failures.append((name, str(reason).removeprefix(f"{name}: ")))
 
     def close(self) -> None:
-        """Stop decoding ahead."""
-        self._results.close()
+        """Stop decoding ahead. Nothing comes after that."""
+        with self._turn:
+            self._results.close()
+
+
+def _read(bands: Bands, named: tuple[str, ImageLike]) -> tuple[str, str, npt.NDArray[Any] | ValueError]:
+    """Name of the image, name for messages, and what it is or why it cannot be used."""
+    name, image = named
+    shown = str(image) if isinstance(image, str | Path) else name
+    try:
+        return name, shown, as_array(image, bands=bands)
+    except ValueError as error:
+        return name, shown, error
 
 
 def _numbered(images: Iterable[ImageLike]) -> Iterator[tuple[str, ImageLike]]:

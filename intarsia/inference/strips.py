@@ -4,7 +4,7 @@ A picture is a chain of these, from what the network gave to what the image need
 
     Grid      logits as a head gives them, a few dozen cells wide
     Resized   another picture, enlarged or reduced bilinearly
-    Cut       the top left part of another picture, mirrored or not
+    Cut       a part of another picture, mirrored or not
     Mosaic    the mean of overlapping windows (`inference/windows.py`)
 
 "To the last bit" means the values of torch.nn.functional.interpolate on the whole, contiguous picture. Torch cannot
@@ -89,10 +89,15 @@ class Grid:
 
 
 class Cut:
-    """The top left part of a picture. flips: then mirrored "horizontal"ly, "vertical"ly or both ways."""
+    """A part of a picture, by default at its top left. flips: then mirrored "horizontal"ly, "vertical"ly or both ways.
 
-    def __init__(self, source: Picture, size: Size, flips: Sequence[str] = ()) -> None:
-        self.source, self.size = source, size
+    origin: the row and column of the source that the part begins with.
+    """
+
+    def __init__(
+        self, source: Picture, size: Size, flips: Sequence[str] = (), *, origin: tuple[int, int] = (0, 0)
+    ) -> None:
+        self.source, self.size, self.origin = source, size, origin
         self.area = source.area * size[0] // source.size[0]
         self._axes = [axis for axis, name in ((1, "vertical"), (2, "horizontal")) if flips.count(name) % 2]
 
@@ -103,11 +108,13 @@ class Cut:
 
     def needs(self, start: int, stop: int) -> tuple[int, int]:
         """The rows of the source that these rows are made of."""
-        return (self.size[0] - stop, self.size[0] - start) if 1 in self._axes else (start, stop)
+        top = self.origin[0]
+        return (top + self.size[0] - stop, top + self.size[0] - start) if 1 in self._axes else (top + start, top + stop)
 
     def rows(self, start: int, stop: int, channels: Sequence[int] | None = None) -> Tensor:
         """See `Picture`."""
-        part = self.source.rows(*self.needs(start, stop), channels)[:, :, : self.size[1]]
+        left = self.origin[1]
+        part = self.source.rows(*self.needs(start, stop), channels)[:, :, left : left + self.size[1]]
         return part.flip(self._axes) if self._axes else part
 
 

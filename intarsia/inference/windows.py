@@ -147,10 +147,10 @@ class Mosaic:
         self._first = first = windows[0]
         self._open: dict[Window, Picture] = {}
         self._like: Tensor | None = None
-        self._weights = None if blend == "average" else (_ramp(first.height, blend), _ramp(first.width, blend))
+        self._weights = None if blend == "average" else (ramp(first.height, blend), ramp(first.width, blend))
         self._total = (
-            _covered(size[0], {window.top for window in windows}, _ramp(first.height, blend)),
-            _covered(size[1], {window.left for window in windows}, _ramp(first.width, blend))
+            _covered(size[0], {window.top for window in windows}, ramp(first.height, blend)),
+            _covered(size[1], {window.left for window in windows}, ramp(first.width, blend))
             * len({window.mirrored for window in windows}),
         )
 
@@ -186,7 +186,7 @@ class Mosaic:
         return Cut(picture, size, ("horizontal",)) if window.mirrored else picture
 
 
-def _ramp(length: int, blend: Blend) -> Tensor:
+def ramp(length: int, blend: Blend) -> Tensor:
     """Weights along one side of a window: 1, or less towards the ends but never 0."""
     position = (torch.arange(length, dtype=torch.float64) + 0.5) / length * 2 - 1  # -1 .. 1
     if blend == "gaussian":

@@ -1,10 +1,12 @@
-"""Pictures on the disk: written whole or not at all, with folders made as needed."""
+"""Pictures and arrays on the disk: written whole or not at all, with folders made as needed."""
 
 from __future__ import annotations
 
 import io
+import itertools
 import os
-import threading
+import platform
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,13 @@ import numpy.typing as npt
 from PIL import Image
 
 from intarsia.contracts import PathLike
+from intarsia.visual.overlay import HATCHED
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+
+_MACHINE = re.sub(r"[^A-Za-z0-9]+", "_", platform.node()) or "here"
+_SERIAL = itertools.count()
+_ASIDE = re.compile(rf"\.intarsia-{_MACHINE}-(\d+)-\d+\.part")
 
 
 def save_picture(path: PathLike, picture: npt.NDArray[np.uint8]) -> Path:
@@ -29,10 +36,7 @@ def save_picture(path: PathLike, picture: npt.NDArray[np.uint8]) -> Path:
         raise ValueError(
             f"{path}: expected a picture's suffix, {', '.join(PICTURE_SUFFIXES)}, found {suffix or 'none'!r}"
         )
-    options: dict[str, Any] = {"compress_level": 6} if suffix == ".png" else {"quality": 92}
-    if suffix in (".jpg", ".jpeg"):
-        options["subsampling"] = 0  # thin contours and text keep their colour
-    return _write(path, Image.fromarray(picture), **options)
+    return write_encoded(path, picture_bytes(picture, suffix))
 
 
 def save_label(path: PathLike, label: npt.NDArray[np.integer[Any]], palette: Sequence[Sequence[int]]) -> Path:
@@ -48,27 +52,84 @@ def save_label(path: PathLike, label: npt.NDArray[np.integer[Any]], palette: Seq
         raise ValueError(
             f"{path}: label maps are written as .png, which keeps every value; found {path.suffix or 'no suffix'!r}"
         )
+    return write_encoded(path, label_bytes(label, palette))
+
+
+# --- Encoding -----------------------------------------------------------------------------------------------------
+
+
+def picture_bytes(picture: npt.NDArray[np.uint8], suffix: str) -> bytes:
+    """A picture (H, W, 3) RGB in the format of a suffix such as ".jpg"."""
+    options: dict[str, Any] = {"compress_level": 6} if suffix == ".png" else {"quality": 92}
+    if suffix in (".jpg", ".jpeg"):
+        options["subsampling"] = 0  # thin contours and text keep their colour
+    return _encoded(Image.fromarray(picture), suffix, **options)
+
+
+def label_bytes(label: npt.NDArray[np.integer[Any]], palette: Sequence[Sequence[int]]) -> bytes:
+    """Class indices (H, W) as PNG, as `save_label` writes them; 255 without a class of this index is shown grey."""
     if len(palette) > 256:
-        return _write(path, Image.fromarray(label.astype(np.uint16)))
+        return grey_bytes(label.astype(np.uint16))
+    values = [int(value) for colour in palette for value in colour]
+    if len(palette) < 256 and label.max() == 255:
+        # The file has as many bits as its palette needs, so that larger values want a whole one.
+        values += [0] * (3 * 255 - len(values)) + list(HATCHED)
     image = Image.fromarray(label.astype(np.uint8), mode="P")
-    image.putpalette([int(value) for colour in palette for value in colour])
-    return _write(path, image)
+    image.putpalette(values)
+    return _encoded(image, ".png")
 
 
-def _write(path: Path, image: Image.Image, **options: Any) -> Path:
+def grey_bytes(values: npt.NDArray[np.uint8 | np.uint16], *, compress_level: int = 6) -> bytes:
+    """Numbers (H, W) as grey PNG of 8 or 16 bits, whatever reads it. Level 1 suits numbers that are mostly noise."""
+    return _encoded(Image.fromarray(values), ".png", compress_level=compress_level)
+
+
+def _encoded(image: Image.Image, suffix: str, **options: Any) -> bytes:
     encoded = io.BytesIO()
-    image.save(encoded, format=Image.registered_extensions()[path.suffix.lower()], **options)
-    return write_encoded(path, encoded.getvalue())
+    image.save(encoded, format=Image.registered_extensions()[suffix], **options)
+    return encoded.getvalue()
+
+
+# --- Writing ------------------------------------------------------------------------------------------------------
 
 
 def write_encoded(path: PathLike, data: bytes) -> Path:
     """Write a file aside, then rename it: a reader never sees half of it, and a full disk leaves none."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+    aside = path.with_name(aside_name())
     try:
         aside.write_bytes(data)
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
     return path
+
+
+def aside_name() -> str:
+    """A name for a file until it is whole, never given twice. Says which process of which machine writes."""
+    return f".intarsia-{_MACHINE}-{os.getpid()}-{next(_SERIAL)}.part"
+
+
+def sweep(folder: Path) -> int:
+    """Remove from a folder, and those below it, what killed processes of this machine had begun. Gives their number."""
+    count = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            match = _ASIDE.match(name)
+            if match and not _alive(int(match[1])):
+                Path(place, name).unlink(missing_ok=True)
+                count += 1
+    return count
+
+
+def _alive(process: int) -> bool:
+    if process == os.getpid() or os.name != "posix":
+        return True  # elsewhere a signal of 0 is no harmless question
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from intarsia.visual.overlay import Picture
+from intarsia.visual.overlay import Picture, hatching
 from intarsia.visual.text import FAINT, PAPER, draw_text, line_height, shortened, text_width
 
 LONGEST = 16
@@ -18,11 +18,12 @@ LONGEST = 16
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One class of a legend. note: what is said about it, such as its share."""
+    """One class of a legend. note: what is said about it, such as its share. hatched: as pixels without a class are."""
 
     name: str
     colour: tuple[int, int, int]
     note: str = ""
+    hatched: bool = False
 
 
 def share_text(share: float) -> str:
@@ -47,11 +48,10 @@ def with_legend(picture: Picture, entries: Sequence[Entry]) -> Picture:
     widths = [_block_width(block, size) for block in blocks]
     canvas = Image.new("RGB", (width + sum(widths) + gap * (len(blocks) + 1), max(height, rows * line)), PAPER)
     canvas.paste(Image.fromarray(picture), (0, 0))
-    draw = ImageDraw.Draw(canvas)
     x = width + gap
     for block, block_width in zip(blocks, widths, strict=True):
         for row, entry in enumerate(block):
-            _draw_entry(draw, entry, x, gap // 2 + row * line + line // 2, size, block_width)
+            _draw_entry(canvas, entry, x, gap // 2 + row * line + line // 2, size, block_width)
         x += block_width + gap
     return np.array(canvas)
 
@@ -64,10 +64,9 @@ def legend_beneath(entries: Sequence[Entry], width: int, size: int) -> Picture:
     rows = -(-len(entries) // columns)
     columns = -(-len(entries) // max(1, rows))
     canvas = Image.new("RGB", (width, max(1, rows * line)), PAPER)
-    draw = ImageDraw.Draw(canvas)
     for index, entry in enumerate(entries):
         row, column = divmod(index, columns)
-        _draw_entry(draw, entry, column * cell, row * line + line // 2, size, cell - gap)
+        _draw_entry(canvas, entry, column * cell, row * line + line // 2, size, cell - gap)
     return np.array(canvas)
 
 
@@ -81,11 +80,15 @@ def _block_width(entries: Sequence[Entry], size: int) -> int:
     return _swatch(size) + size // 2 + names + (notes + size if notes else 0)
 
 
-def _draw_entry(draw: ImageDraw.ImageDraw, entry: Entry, x: int, middle: int, size: int, width: int) -> None:
+def _draw_entry(canvas: Image.Image, entry: Entry, x: int, middle: int, size: int, width: int) -> None:
+    draw = ImageDraw.Draw(canvas)
     side = _swatch(size)
     top = middle - side // 2
     outline = tuple(round(value * 0.6) for value in entry.colour)
-    draw.rectangle((x, top, x + side - 1, top + side - 1), fill=entry.colour, outline=outline)
+    if entry.hatched:
+        canvas.paste(Image.fromarray(hatching(side, side)), (x, top))
+    fill = None if entry.hatched else entry.colour
+    draw.rectangle((x, top, x + side - 1, top + side - 1), fill=fill, outline=outline)
     name = shortened(entry.name, size, LONGEST * size)
     draw_text(draw, (x + side + size // 2, middle), name, size)
     if entry.note:

@@ -100,10 +100,10 @@ def test_configs_that_count_batches_keep_their_length_in_steps() -> None:
 
 
 def test_crop_seed_workers() -> None:
-    values = applied(Wishes(crop=(64, 96), seed=7, workers=0))
+    values = applied(Wishes(crop=(64, 96), seed=7, workers=0, deterministic=True))
     assert values["model"]["data_preprocessor"]["size"] == (64, 96)
     assert values["train_dataloader"]["dataset"]["pipeline"][3]["crop_size"] == (64, 96)
-    assert values["randomness"] == {"seed": 7}
+    assert values["randomness"] == {"seed": 7, "deterministic": True}
     assert [values[f"{s}_dataloader"]["num_workers"] for s in ("train", "val", "test")] == [0, 0, 0]
     assert not check(Config.from_values(values, file="x"))
 

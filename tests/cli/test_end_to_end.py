@@ -139,8 +139,16 @@ def test_interrupted_and_resumed(
         patched.setattr(Session, "evaluate_if_due", interrupting)
         assert main(["train", str(run / "config.py"), "--out", str(out), "--device", "cpu"]) == 130
     assert f"intarsia train --resume {out}" in capsys.readouterr().err
-    assert main(["train", "--resume", str(out), "--device", "cpu"]) == 0
-    assert json.loads((out / "run.json").read_text())["status"] == "finished"
+    described = json.loads((out / "run.json").read_text())
+    described["data"]["fingerprint"] = "0" * 16  # as if an image had been added
+    (out / "run.json").write_text(json.dumps(described))
+    assert main(["train", "--resume", str(out), "--device", "cpu", "--workers", "1"]) == 0
+    assert "the training data have changed since the run was begun" in " ".join(capsys.readouterr().out.split())
+    described = json.loads((out / "run.json").read_text())
+    first = json.loads((run / "run.json").read_text())
+    assert described["status"] == "finished"
+    assert described["data"] == first["data"]
+    assert [what["config"]["train_dataloader"]["num_workers"] for what in (first, described)] == [0, 1]
     assert json.loads((out / "eval.json").read_text()) == json.loads((run / "eval.json").read_text())
     assert main(["train", "--resume", str(out)]) == 0
     assert "is finished" in capsys.readouterr().err

@@ -567,6 +567,24 @@ def test_hooks() -> None:
 
 
 @pytest.mark.parametrize(
+    ("saving", "expected"),
+    [
+        ({"save_best": "loss"}, ("loss", "min")),
+        ({"save_best": "val/mIoU"}, ("mIoU", "max")),
+        ({"save_best": "mIoU", "rule": "less"}, ("mIoU", "min")),
+    ],
+)
+def test_the_best_by_any_metric_in_either_direction(saving: dict[str, str], expected: tuple[str, str]) -> None:
+    hook = {"type": "CheckpointHook", "interval": 5, "by_epoch": False, **saving}
+    early = {"type": "EarlyStoppingHook", "min_delta": 0.5}
+    spec = lower(training(default_hooks={"checkpoint": hook}, custom_hooks=[early], **validation()))
+    assert spec.checkpoint is not None
+    assert (spec.checkpoint.best_metric, spec.checkpoint.best_mode) == expected
+    assert spec.early_stop is not None
+    assert spec.early_stop.min_delta == (0.5 if expected[0] == "loss" else 0.005)  # of scores it is in percent
+
+
+@pytest.mark.parametrize(
     ("hook", "reason"),
     [
         ({"type": "SyncBuffersHook"}, "averaging of buffers"),

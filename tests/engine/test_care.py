@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from intarsia.data.pipeline import Pipeline
 from intarsia.engine.checkpoint import load_checkpoint
 from intarsia.engine.ema import Ema
 from intarsia.engine.freeze import Frozen
-from intarsia.engine.guard import Guard
+from intarsia.engine.guard import Guard, put_back
 from intarsia.engine.log import NonFiniteLossError
 from intarsia.engine.observe import Observer, TensorBoard, WandB
 from intarsia.engine.pictures import TrainingPictures
@@ -133,6 +134,55 @@ def test_the_guard_decides_without_the_optimizer_noticing(fused: bool) -> None:
         moved = [not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)]
         assert moved == [factor == 1.0] * 2
     assert {float(state["step"]) for state in optimizer.state.values()} == {2.0}
+
+
+def test_a_gradient_that_is_not_finite_is_left_out_though_its_loss_is(out: Path) -> None:
+    """The slope of a square root at 0, with nothing that limits gradients."""
+
+    class Steep(TinyTask):
+        def training_terms(self, batch: Batch) -> list[LossTerm]:
+            first, *others = super().training_terms(batch)
+            zero = self.model.decode_head.bias.square().sum() * 0.0
+            return [replace(first, value=first.value + zero.sqrt() if self.calls == 6 else first.value), *others]
+
+    torch.manual_seed(0)
+    run = tiny_run(out, task=Steep(), validate=False)
+    assert train(run).finished
+    assert all(value.isfinite().all() for value in run.network.state_dict().values())
+    assert [line["step"] for line in metrics(out) if "skipped_steps" in line] == [8]
+    assert all(math.isfinite(line["gradient_norm"]) for line in metrics(out))
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_statistics_are_put_back_to_the_bit(dtype: torch.dtype, wanted: bool) -> None:
+    """As on an accelerator, where nothing asks whether it is needed; also where one of the two is not finite."""
+    special = [math.nan, math.inf, -math.inf, -0.0, 1e-30, 3.0]
+    before = [torch.tensor(special, dtype=dtype), torch.randn(2, 3).to(dtype)]
+    now = [torch.tensor(special[::-1], dtype=dtype), torch.randn(2, 3).to(dtype)]
+    kept = [tensor.clone() for tensor in (before if wanted else now)]
+    put_back(now, before, torch.tensor(wanted))
+    integers = {2: torch.int16, 4: torch.int32, 8: torch.int64}[dtype.itemsize]
+    for found, expected in zip(now, kept, strict=True):
+        assert found.view(integers).equal(expected.view(integers))
+
+
+def test_the_process_with_the_cause_is_the_one_that_is_quoted(tmp_path: Path) -> None:
+    """The network of the second process gives nan, and through synchronised norms so do all; the first one reports."""
+
+    def job(runtime: FabricRuntime) -> None:
+        torch.manual_seed(0)
+        task = PoisonedModel(7) if runtime.rank == 1 else TinyTask()
+        care = CareSpec(nonfinite_steps=5)
+        run = tiny_run(tmp_path / "run", runtime=runtime, task=task, validate=False, log_every=8, care=care)
+        with pytest.raises(NonFiniteLossError) as caught:
+            train(run)
+        (tmp_path / f"{runtime.rank}.txt").write_text(str(caught.value))
+
+    FabricRuntime(accelerator="cpu", devices=2, start="fork", synchronise_batch_norm=True).spawn(job)
+    said = [(tmp_path / f"{rank}.txt").read_text() for rank in (0, 1)]
+    assert said[0] == said[1]
+    assert "that of model.backbone (Conv2d); the images were picture" in said[0]
 
 
 # --- Averages -----------------------------------------------------------------------------------------------------
@@ -307,7 +357,10 @@ def test_weights_and_biases_without_network(out: Path, monkeypatch: pytest.Monke
     (folder,) = (out / "wandb").glob("offline-run-*")
     name = (out / "wandb_id.txt").read_text().strip()
     assert folder.name.endswith(name)
-    assert b"decode.loss_ce" in (folder / f"run-{name}.wandb").read_bytes()
+    until = time.monotonic() + 60  # another process of wandb writes the file
+    while b"decode.loss_ce" not in (folder / f"run-{name}.wandb").read_bytes():
+        assert time.monotonic() < until
+        time.sleep(0.2)
 
 
 def test_pictures_of_the_same_images_at_every_evaluation(out: Path) -> None:

@@ -18,12 +18,12 @@ from intarsia.engine.train import train
 GRADIENTS = torch.tensor([3.0, -4.0, 0.5])
 
 
-def limited(**clip: Any) -> tuple[list[float], float | None]:
+def limited(**clip: Any) -> tuple[list[float], float]:
     """What clipping makes of the gradients, and the norm that it reports."""
     parameter = nn.Parameter(torch.zeros(3))
     parameter.grad = GRADIENTS.clone()
     norm = FabricRuntime(accelerator="cpu").clip_gradients(torch.optim.SGD([parameter], lr=0.1), **clip)
-    return parameter.grad.tolist(), None if norm is None else norm.item()
+    return parameter.grad.tolist(), norm.item()
 
 
 @pytest.mark.parametrize(("norm_type", "norm"), [(2.0, math.sqrt(25.25)), (1.0, 7.5), (math.inf, 4.0)])
@@ -35,7 +35,15 @@ def test_by_any_norm(norm_type: float, norm: float) -> None:
 
 
 def test_by_value() -> None:
-    assert limited(clip_value=1.0) == ([1.0, -1.0, 0.5], None)
+    found, reported = limited(clip_value=1.0)
+    assert found == [1.0, -1.0, 0.5]
+    assert reported == pytest.approx(math.sqrt(25.25))
+
+
+def test_without_a_limit_the_norm_is_only_measured() -> None:
+    found, reported = limited()
+    assert found == GRADIENTS.tolist()
+    assert reported == pytest.approx(math.sqrt(25.25))
 
 
 def test_training_with_limited_values_moves_no_weight_further(tmp_path: Path) -> None:

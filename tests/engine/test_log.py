@@ -8,8 +8,9 @@ import torch
 from rich.console import Console
 
 from intarsia.contracts import ClassScore, LossTerm, Report
-from intarsia.engine.log import MetricsFile, TrainingLog, report_table
+from intarsia.engine.log import MetricsFile, TrainingLog
 from intarsia.engine.runtime import FabricRuntime
+from intarsia.engine.score_table import report_table
 
 
 def new_log(path: Path, **changes: int) -> TrainingLog:
@@ -38,9 +39,9 @@ def test_lines_are_means_of_weighted_terms(tmp_path: Path) -> None:
 
 def test_terms_that_change_are_an_error(tmp_path: Path) -> None:
     with new_log(tmp_path / "m") as log:
-        log.step(1, [LossTerm("a", torch.tensor(1.0))], 0.1, None)
+        log.step(1, [LossTerm("a", torch.tensor(1.0))], 0.1, torch.tensor(1.0))
         with pytest.raises(ValueError, match="loss terms changed at step 2"):
-            log.step(2, [LossTerm("b", torch.tensor(1.0))], 0.1, None)
+            log.step(2, [LossTerm("b", torch.tensor(1.0))], 0.1, torch.tensor(1.0))
 
 
 def test_rewinding(tmp_path: Path) -> None:
@@ -86,7 +87,7 @@ def test_a_terminal_gets_a_bar(
     monkeypatch.setenv("COLUMNS", "200")
     with new_log(tmp_path / "m") as log:
         for step in range(1, 11):
-            log.step(step, [LossTerm("decode.loss_ce", torch.tensor(0.75))], 0.1, None)
+            log.step(step, [LossTerm("decode.loss_ce", torch.tensor(0.75))], 0.1, torch.tensor(1.0))
         with log.evaluating(4) as advance:
             advance(2)
         log.say("done [here]")

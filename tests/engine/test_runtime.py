@@ -1,19 +1,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from standins import SGD, Pictures, tiny_run, tiny_task
+import torch.nn.functional as F
+from standins import SGD, Pictures, TinyTask, stop_after, tiny_run, tiny_task
 from torch import nn
 
+from intarsia.contracts import Batch, LossTerm
+from intarsia.data.loader import eval_loader
 from intarsia.engine.checkpoint import load_checkpoint
 from intarsia.engine.evaluate import evaluate
+from intarsia.engine.run import Run
 from intarsia.engine.runtime import FabricRuntime
 from intarsia.engine.sync_norm import synchronise
 from intarsia.engine.train import train
+from intarsia.inference.restore import Wanted
 
 
 def test_one_process_on_the_cpu_needs_no_launcher() -> None:
@@ -50,6 +57,76 @@ def test_other_precisions_train(out: Path, precision: str) -> None:
     assert train(run).finished
     expected = torch.float64 if precision == "64-true" else torch.float32
     assert load_checkpoint(out / "checkpoints/step_00000020.pt")["task"]["model.backbone.weight"].dtype == expected
+
+
+class Overflowing(TinyTask):
+    """Its loss is too large for 16 bits in one step: the gradient overflows, the loss itself does not."""
+
+    def training_terms(self, batch: Batch) -> list[LossTerm]:
+        first, *others = super().training_terms(batch)
+        assert first.value.dtype == torch.float32
+        return [replace(first, value=first.value * (1e35 if self.calls == 6 else 1.0)), *others]
+
+
+def test_sixteen_bits_scale_the_loss_and_go_on_with_the_scale(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a processor too: nothing is silently computed in bfloat16. The step that overflows is left out and counted."""
+
+    def run(name: str, *, calls: int = 0, **changes: object) -> Run:
+        runtime = FabricRuntime(accelerator="cpu", precision="16-mixed", loss_scale={"init_scale": 1024.0})
+        torch.manual_seed(0)
+        task = Overflowing()
+        task.calls = calls
+        return tiny_run(tmp_path / name, task=task, runtime=runtime, validate=False, **changes)
+
+    seen: set[torch.dtype] = set()
+    whole, parts = run("whole"), run("parts")
+    whole.network.decode_head.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
+    train(whole)
+    assert seen == {torch.float16}
+    assert "1 step up to step 8 left out" in capsys.readouterr().out
+    stop_after(parts, 10)
+    assert not train(parts).finished
+    assert train(run("parts", calls=10, resume=True)).finished
+    a, b = (load_checkpoint(tmp_path / name / "checkpoints/step_00000020.pt") for name in ("whole", "parts"))
+    assert a["precision"]["scale"] == b["precision"]["scale"] == 512.0
+    assert all(a["task"][name].equal(b["task"][name]) for name in a["task"])
+    assert json.loads((tmp_path / "whole/run.json").read_text())["precision"] == "16-mixed"
+
+
+def test_fused_optimizers_and_loss_scaling_exclude_each_other() -> None:
+    runtime = FabricRuntime(accelerator="cpu", precision="16-mixed")
+    task = tiny_task()
+    with pytest.raises(ValueError, match="fused=True"):
+        runtime.setup(task, torch.optim.AdamW(task.parameters(), fused=True))
+    runtime.setup(task, torch.optim.AdamW(task.parameters()))
+
+
+def test_evaluation_enlarges_logits_and_takes_the_softmax_in_single_precision(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, torch.dtype]] = []
+
+    def noted(name: str, function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        def called(values: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
+            seen.append((name, values.dtype))
+            return function(values, *arguments, **options)
+
+        return called
+
+    monkeypatch.setattr(F, "interpolate", noted("bilinear", F.interpolate))
+    monkeypatch.setattr(torch.Tensor, "softmax", noted("softmax", torch.Tensor.softmax))
+    runtime = FabricRuntime(accelerator="cpu", precision="bf16-mixed")
+    run = tiny_run(out, runtime=runtime)
+    assert run.validation is not None
+    forward = run.network.forward
+    monkeypatch.setattr(run.network, "forward", lambda images: F.avg_pool2d(forward(images), 2))
+    batch = next(iter(eval_loader(run.validation.pipeline, batch_size=2, workers=0, rank=0, world_size=1)))
+    with torch.inference_mode(), runtime.autocast():
+        assert run.network(torch.zeros(1, 3, 8, 8)).dtype == torch.bfloat16
+        run.validation.predictor.restore_batch(batch, Wanted(probabilities=True))
+    assert set(seen) == {("bilinear", torch.float32), ("softmax", torch.float32)}
 
 
 def without_batch_norm() -> nn.Module:
@@ -104,11 +181,14 @@ def test_two_processes_with_synchronised_norms_train_as_one(tmp_path: Path) -> N
         torch.testing.assert_close(a[name], b[name], rtol=1e-6, atol=1e-6)
 
 
-def test_a_synchronised_norm_is_the_norm_of_the_whole_batch(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "size"), [(nn.BatchNorm2d, (4, 6)), (nn.BatchNorm1d, ())])
+def test_a_synchronised_norm_is_the_norm_of_the_whole_batch(
+    kind: type[nn.Module], size: tuple[int, ...], tmp_path: Path
+) -> None:
     """Output, running statistics and every gradient, far from zero where digits are lost easily."""
     generator = torch.Generator().manual_seed(0)
-    whole = 1000 + torch.randn(5, 3, 4, 6, generator=generator, dtype=torch.float64)
-    scale = torch.randn(5, 3, 4, 6, generator=generator, dtype=torch.float64)
+    whole = 1000 + torch.randn(5, 3, *size, generator=generator, dtype=torch.float64)
+    scale = torch.randn(5, 3, *size, generator=generator, dtype=torch.float64)
 
     def through(norm: nn.Module, images: torch.Tensor, factor: torch.Tensor) -> list[torch.Tensor]:
         images = images.clone().requires_grad_(True)
@@ -118,20 +198,22 @@ def test_a_synchronised_norm_is_the_norm_of_the_whole_batch(tmp_path: Path) -> N
 
     def job(runtime: FabricRuntime) -> None:
         part = slice(0, 2) if runtime.rank == 0 else slice(2, 5)  # processes may have different numbers of pixels
-        norm = synchronise(nn.BatchNorm2d(3).double(), torch.device("cpu"))
+        norm = synchronise(kind(3).double(), torch.device("cpu"))
         found = through(norm, whole[part], scale[part])
         torch.save(found, tmp_path / f"{runtime.rank}.pt")
 
     FabricRuntime(accelerator="cpu", devices=2, start="fork").spawn(job)
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
-    expected = through(nn.BatchNorm2d(3).double(), whole, scale)
+    expected = through(kind(3).double(), whole, scale)
     joined = [torch.cat([first[0], second[0]]), torch.cat([first[1], second[1]]), first[2] + second[2],
               first[3] + second[3], first[4], second[5]]  # fmt: skip
     for found, wanted in zip(joined, expected, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
 
 
-def test_parameters_without_gradient_do_not_stop_two_processes(tmp_path: Path) -> None:
+def test_parameters_without_gradient_do_not_stop_two_processes(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     def job(runtime: FabricRuntime) -> None:
         task = without_batch_norm()
         task.model.spare = nn.Linear(2, 2)
@@ -139,6 +221,7 @@ def test_parameters_without_gradient_do_not_stop_two_processes(tmp_path: Path) -
 
     FabricRuntime(accelerator="cpu", devices=2, start="fork").spawn(job)
     assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "finished"
+    assert "no gradient reaches spare.weight, spare.bias; they are not trained" in capfd.readouterr().out
 
 
 def test_sharded_evaluation_counts_every_image_once(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from intarsia.engine.log import TIMING, NonFiniteLossError
 from intarsia.engine.optim import optimizer_for
 from intarsia.engine.run import Run, RunFolder
 from intarsia.engine.train import measure_step_time, one_step, seed_torch, train
-from intarsia.spec import CareSpec
+from intarsia.spec import CareSpec, EmaSpec
 from intarsia.weights.atomic import DiskFullError
 from intarsia.weights.file import WeightsMeta, load_state, read_meta
 
@@ -144,21 +144,24 @@ def test_the_loop_is_the_one_that_one_would_write_by_hand(out: Path) -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(("stop", "evaluate_every"), [(10, 8), (11, 11)])
 def test_resuming_ends_in_the_same_bits(tmp_path: Path, workers: int, stop: int, evaluate_every: int) -> None:
+    """Weights, optimizer, averages and logs; with flips, dropout and batch norm, and another number of workers."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    train(tiny_run(whole, workers=workers, evaluate_every=evaluate_every))
+    settings = {"evaluate_every": evaluate_every, "ema": EmaSpec(momentum=0.1)}
+    train(tiny_run(whole, workers=workers, **settings))
 
-    first = tiny_run(parts, workers=workers, evaluate_every=evaluate_every)
+    first = tiny_run(parts, workers=workers, **settings)
     interrupt_at(first, stop)
     halted = train(first)
     assert (halted.finished, halted.step) == (False, stop)
     assert json.loads((parts / "run.json").read_text())["status"] == "interrupted"
-    resumed = tiny_run(parts, workers=2 - workers, evaluate_every=evaluate_every, resume=True, task=tiny_task())
+    resumed = tiny_run(parts, workers=2 - workers, resume=True, task=tiny_task(), **settings)
     assert train(resumed).finished
 
     name = "checkpoints/step_00000020.pt"
     a, b = load_checkpoint(whole / name), load_checkpoint(parts / name)
-    assert same(a["task"], b["task"])
-    assert same(a["optimizer"], b["optimizer"])
+    for part in ("task", "optimizer", "ema"):
+        assert a[part]
+        assert same(a[part], b[part])
     assert same(a, b)
     assert lines(whole) == lines(parts)
     assert same(load_state(whole / "weights.safetensors"), load_state(parts / "weights.safetensors"))
@@ -193,7 +196,7 @@ def test_resuming_a_finished_run_changes_nothing(out: Path) -> None:
     assert lines(out) == before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_saves_and_says_how_to_go_on(
     out: Path, capsys: pytest.CaptureFixture[str], number: signal.Signals
 ) -> None:

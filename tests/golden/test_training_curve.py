@@ -7,10 +7,17 @@ so that setting every written ratio to 0 would miss them. Their losses are 2.315
 are computed without dropout; with it they are 2.318 and 2.435 on average, with a deviation of 0.021.
 
 With the random state of that run the curve could be followed, but it is not recorded. Its masks are neither those of
-the torch seeds 0 to 19,999, nor those of the seeds 0, 1 and 42 after up to 10,000 other draws, nor those that common
-seeds leave after such a network has been built and initialised. Excluded as causes: alignment of corners, denominator
-of the mean, running statistics, epsilons of the norms, activations, scaled logits, weights filled under other names.
-From the second step on the weights have learned from those heads, so nothing after it can be compared.
+the torch seeds 0 to 19,999, nor those of 24 common seeds (0 to 10, 42, 100, 1234 ...) after any number of other draws
+up to 40 million, which is more than building and initialising such a network takes. Excluded as causes: alignment of
+corners, denominator of the mean, running statistics, epsilons of the norms, activations, scaled logits, weights filled
+under other names.
+From the second step on the weights have learned from those heads, so nothing after it can be compared to the digit.
+With dropout in those heads the record is one draw of many: its 270 final weights and statistics lie 1.25 standard
+deviations from the mean of six runs of ours with other seeds (root mean square), each of these 1.3 to 1.7 from the mean
+of the other five.
+
+So the recipe is run whole by the engine's loop, and beside it by a plain one that shares nothing with engine, losses
+and preprocessing but the network.
 """
 
 from __future__ import annotations
@@ -26,9 +33,18 @@ import filling
 import numpy as np
 import pytest
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from intarsia.contracts import Batch
+from intarsia.config.fields import Context
+from intarsia.config.lower_training import lower_optim
+from intarsia.config.reader import Config
+from intarsia.contracts import Batch, Sample, SampleMeta
+from intarsia.data.pipeline import Pipeline
+from intarsia.engine.run import Run
+from intarsia.engine.runtime import FabricRuntime
+from intarsia.engine.train import train
+from intarsia.spec import Duration
 from intarsia.tasks.semantic import SemanticSegmentation
 
 
@@ -66,3 +82,83 @@ def test_decode_head_is_exact_at_the_first_step(recipe: dict[str, Any], realdata
     expected = recipe["curve"][0]
     np.testing.assert_allclose(terms["decode.loss_ce"], expected["decode.loss_ce"], rtol=comparing.DOUBLE)
     np.testing.assert_allclose(terms["decode.acc_seg"], expected["decode.acc_seg"], rtol=comparing.SINGLE)
+
+
+class Listed:
+    """The images and labels of the record, in its order."""
+
+    def __init__(self, recipe: dict[str, Any], root: Path) -> None:
+        pairs = {}
+        for step, batch in zip(recipe["curve"], batches(recipe, root), strict=True):
+            assert isinstance(batch.labels, Tensor)
+            pairs.update(zip(step["samples"], zip(batch.images, batch.labels, strict=True), strict=True))
+        self.pairs = [pairs[index] for index in sorted(pairs)]
+        self.classes = tuple(f"class {index}" for index in range(recipe["model"]["decode_head"]["num_classes"]))
+        self.palette = ((0, 0, 0),) * len(self.classes)
+        self.ignore_index = recipe["model"]["decode_head"]["ignore_index"]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def load(self, index: int) -> Sample:
+        image, label = self.pairs[index]
+        size = (label.shape[0], label.shape[1])
+        return Sample(image.permute(1, 2, 0).numpy(), label.numpy(), meta=SampleMeta(str(index), original_size=size))
+
+
+def plain_loop(recipe: dict[str, Any], root: Path) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
+    """The same recipe in a dozen lines of PyTorch: its loss terms at each step, and what is learned."""
+    network = prepared(recipe).model
+    mean, std = (torch.tensor(recipe["preprocessor"][key]).double()[:, None, None] for key in ("mean", "std"))
+    settings = {key: value for key, value in recipe["optim_wrapper"]["optimizer"].items() if key != "type"}
+    optimizer = torch.optim.SGD(network.parameters(), **settings)
+    curve = []
+    for step, batch in zip(recipe["curve"], batches(recipe, root), strict=True):
+        optimizer.param_groups[0]["lr"] = step["lr"][0]
+        outputs = network.training_outputs((batch.images - mean) / std)  # type: ignore[operator]
+        losses = {
+            f"{head}.loss_ce": F.cross_entropy(
+                F.interpolate(logits, batch.labels.shape[1:], mode="bilinear"), batch.labels.long(), ignore_index=11
+            )
+            for head, logits in outputs.items()
+        }
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), recipe["optim_wrapper"]["clip_grad"]["max_norm"])
+        optimizer.step()
+        curve.append({name: value.item() for name, value in losses.items()})
+    return curve, network.state_dict()
+
+
+@pytest.mark.slow
+def test_the_loop_trains_as_a_plain_one(recipe: dict[str, Any], realdata: Path, tmp_path: Path) -> None:
+    """Twelve steps: momentum, weight decay, clipping, the falling rate, running statistics, three heads."""
+    context = Context(Config.from_values(recipe, file="training.json"))
+    optim = lower_optim(context, recipe["optim_wrapper"], recipe["param_scheduler"], Duration(recipe["steps"], "steps"))
+    task = prepared(recipe)
+    train(
+        Run(
+            task=task,
+            pipeline=Pipeline(Listed(recipe, realdata), ()),
+            optim=optim,
+            steps=recipe["steps"],
+            batch=recipe["batch"],
+            shuffle=False,
+            workers=0,
+            log_every=1,
+            out=tmp_path / "run",
+            runtime=FabricRuntime(accelerator="cpu"),
+        )
+    )
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    logged = [line for line in lines if "decode.loss_ce" in line]
+    expected, learned = plain_loop(recipe, realdata)
+    assert len(logged) == recipe["steps"]
+    for line, terms, step in zip(logged, expected, recipe["curve"], strict=True):
+        np.testing.assert_allclose(line["lr"], step["lr"][0], rtol=comparing.DOUBLE)
+        for name, value in terms.items():
+            np.testing.assert_allclose(line[name], value, rtol=comparing.DOUBLE, err_msg=name)
+    for name, value in task.model.state_dict().items():
+        torch.testing.assert_close(
+            value, learned[name], rtol=1e-10, atol=1e-10, msg=lambda text, name=name: f"{name}: {text}"
+        )

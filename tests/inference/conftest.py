@@ -81,3 +81,59 @@ def bands_image():
     image[:, :, 0] = np.repeat([20, 128, 240], 20)
     image[:, :, 1] = 77
     return image
+
+
+def _config(bands: int, stored: bool) -> dict[str, object]:
+    """A small network for images of so many bands, read as they are stored or as colours."""
+    norm = {"type": "BN", "requires_grad": True}
+    load = {"type": "LoadImageFromFile", **({"color_type": "unchanged"} if stored else {})}
+    model = {
+        "type": "EncoderDecoder",
+        "data_preprocessor": {"type": "SegDataPreProcessor", "mean": [100.0] * bands, "std": [60.0] * bands},
+        "backbone": {
+            "type": "MixVisionTransformer", "in_channels": bands, "embed_dims": 8, "num_stages": 4,
+            "num_layers": [1, 1, 1, 1], "num_heads": [1, 2, 2, 2], "patch_sizes": [7, 3, 3, 3],
+            "sr_ratios": [8, 4, 2, 1], "out_indices": [0, 1, 2, 3], "mlp_ratio": 2, "qkv_bias": True,
+        },
+        "decode_head": {
+            "type": "SegformerHead", "in_channels": [8, 16, 16, 16], "in_index": [0, 1, 2, 3], "channels": 16,
+            "dropout_ratio": 0.1, "num_classes": len(CLASSES), "norm_cfg": norm, "align_corners": False,
+            "loss_decode": {"type": "CrossEntropyLoss", "use_sigmoid": False, "loss_weight": 1.0},
+        },
+        "train_cfg": {},
+        "test_cfg": {"mode": "whole"},
+    }  # fmt: skip
+    return {
+        "model": model,
+        "test_dataloader": {
+            "batch_size": 1,
+            "dataset": {
+                "type": "BaseSegDataset",
+                "data_root": "nowhere",
+                "data_prefix": {"img_path": "images", "seg_map_path": "labels"},
+                "metainfo": {"classes": list(CLASSES), "palette": [list(colour) for colour in PALETTE]},
+                "pipeline": [load, {"type": "LoadAnnotations"}, {"type": "PackSegInputs"}],
+            },
+        },
+        "test_cfg": {"type": "TestLoop"},
+        "test_evaluator": {"type": "IoUMetric", "iou_metrics": ["mIoU"]},
+    }
+
+
+@pytest.fixture(scope="session")
+def make_weights(tmp_path_factory):
+    """A weights file as training leaves it, of a small network with random weights."""
+    from intarsia.config.build import build_task
+    from intarsia.config.lower import lower
+    from intarsia.config.reader import Config
+    from intarsia.weights.file import WeightsMeta, save_weights
+
+    def make(*, bands: int = 3, stored: bool = False):
+        config = _config(bands, stored)
+        torch.manual_seed(0)
+        task = build_task(lower(Config.from_values(config, file="test")))
+        path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
+        save_weights(path, task.model.state_dict(), WeightsMeta(config=config, classes=CLASSES, palette=PALETTE))
+        return path
+
+    return make

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from intarsia.backbones.resnet import ResNet
 from intarsia.contracts import Batch
+from intarsia.layers.levels import resize
 from intarsia.layers.norm import BN
 from intarsia.losses.cross_entropy import CrossEntropyLoss
 from intarsia.methods.fcn import FCNHead
@@ -108,6 +110,25 @@ def test_losses_are_in_single_precision_under_autocast() -> None:
     assert all(term.value.dtype == torch.float32 and term.value.isfinite() for term in terms)
     torch.stack([term.value * term.weight for term in terms]).sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in task.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_logits_are_enlarged_in_single_precision(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In 16 bits, every value between two logits would be rounded to one of the few near them."""
+    enlarged: list[torch.dtype] = []
+    produced: list[torch.dtype] = []
+
+    def noted(logits: Tensor, *arguments: Any, **options: Any) -> Tensor:
+        enlarged.append(logits.dtype)
+        return resize(logits, *arguments, **options)
+
+    monkeypatch.setattr("intarsia.tasks.semantic.resize", noted)
+    task = make_task().train()
+    task.model.decode_head.register_forward_hook(lambda module, inputs, output: produced.append(output.dtype))
+    with torch.autocast("cpu", dtype=dtype):
+        task.training_terms(make_batch())
+    assert produced == [dtype]
+    assert enlarged == [torch.float32] * 2
 
 
 def test_a_batch_without_a_single_label_trains_nothing_and_breaks_nothing() -> None:

@@ -309,7 +309,7 @@ def test_text_and_numbers() -> None:
     assert number(1234567) == "1\u202f234\u202f567"
 
 
-# --- In a browser, or at least its language -----------------------------------------------------------------------
+# --- The script; test_report_browser.py looks at the whole page ----------------------------------------------------
 
 STAND_IN = """
 const el = (text, value) => ({ textContent: text, dataset: value === undefined ? {} : { value }, childNodes: [text] });
@@ -341,30 +341,3 @@ def test_the_script_sorts(tmp_path: Path) -> None:
     done = subprocess.run(["node", str(tmp_path / "sort.js")], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["c b10 a b9 descending", "a b10 c b9 ascending", "c b10 b9 a descending"]
-
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-
-
-@pytest.mark.skipif(BROWSER is None, reason="no headless browser: chromium or google-chrome is not installed")
-def test_in_a_browser(tmp_path: Path) -> None:
-    assert BROWSER is not None
-    file = save_report(tmp_path / "report.html", content(classes=6, names=NASTY))
-    shot = tmp_path / "page.png"
-    words = [
-        BROWSER,
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--window-size=1280,4000",
-        f"--user-data-dir={tmp_path}",
-    ]
-    tree = subprocess.run(
-        [*words, "--dump-dom", file.as_uri()], capture_output=True, text=True, timeout=120, check=True
-    )
-    assert 'data-script="ran"' in tree.stdout
-    assert "<button" in tree.stdout
-    subprocess.run([*words, f"--screenshot={shot}", file.as_uri()], capture_output=True, timeout=120, check=True)
-    seen = np.asarray(Image.open(shot).convert("RGB"))
-    assert seen.shape[1] == 1280
-    assert seen[:3000].std() > 10

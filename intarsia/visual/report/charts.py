@@ -38,10 +38,11 @@ def histogram(values: Sequence[float], *, bins: int = 20, unit: str = "images") 
             said = f"{percent(low, 0)} to {percent(high, 0)} %: {number(count)} {text(unit)}"
             drawn.append(_bar(low, high, 0, count / top, "bar-of", said))
     if len(finite):
-        for kind, value in (("median", float(np.median(finite))), ("mean", float(finite.mean()))):
+        marks = {"median": float(np.median(finite)), "mean": float(finite.mean())}
+        for kind, value in marks.items():
             x = _x(value)
             drawn.append(f'<line class="mark {kind}" x1="{x}" x2="{x}" y1="{_y(0)}" y2="{_y(1)}"/>')
-            drawn.append(_beside_line(value, f"{kind} {percent(value)} %", kind))
+            drawn.append(_beside_lines(marks.values(), f"{kind} {percent(value)} %", kind))
     return _svg(drawn, "Histogram of the mIoU of single images")
 
 
@@ -147,11 +148,12 @@ def _bar(left: float, right: float, bottom: float, top: float, kind: str, said: 
     return f'<rect class="{kind}" x="{x}" y="{y}" width="{width}" height="{height}"><title>{said}</title></rect>'
 
 
-def _beside_line(x: float, said: str, kind: str) -> str:
-    """Words at the upper end of a vertical line; those of the mean stand below those of the median."""
-    side, offset = ("end", -6) if x > 0.5 else ("start", 6)
+def _beside_lines(lines: Iterable[float], said: str, kind: str) -> str:
+    """Words beside the upper ends of vertical lines; those of the mean stand below those of the median."""
+    first, *_, last = sorted(lines)
+    side, x = ("end", _x(first) - 6) if first > 0.5 else ("start", _x(last) + 6)
     below = 10 if kind == "median" else 26
-    return f'<text class="{kind} {side}" x="{_x(x) + offset}" y="{_y(1) + below}">{said}</text>'
+    return f'<text class="{kind} {side}" x="{x}" y="{_y(1) + below}">{said}</text>'
 
 
 def _nice(most: int) -> int:

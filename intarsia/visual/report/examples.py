@@ -63,6 +63,6 @@ def confidence_key() -> str:
     ramp = confidence_picture(np.linspace(0, 1, STEPS)[None, :])[0]
     stops = ",".join(colour(rgb) for rgb in ramp)
     return (
-        '<p class="key">confidence 0 %<i style="background:linear-gradient(90deg,' + stops + ')"></i>100 %; '
-        "errors in red, ignored pixels hatched</p>"
+        '<p class="key"><span class="ramp">confidence 0 %<i style="background:linear-gradient(90deg,'
+        f'{stops})"></i>100 %;</span> errors in red, ignored pixels hatched</p>'
     )

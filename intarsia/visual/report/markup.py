@@ -63,15 +63,23 @@ def bar(value: float, note: str = "") -> str:
     return cell(percent(value) + note, value, kind="bar" if style else "", style=style)
 
 
-def table(columns: Sequence[str], rows: Iterable[str], *, kind: str = "sortable", caption: str = "") -> str:
-    """A table in a box that scrolls. columns: HTML; rows: of `cell`s, without their tr."""
-    head = "".join(f'<th scope="col">{column}</th>' for column in columns)
+def table(columns: Sequence[str], rows: Iterable[str], *, kind: str = "sortable", left: int = 1) -> str:
+    """A table in a box that scrolls. columns: HTML; rows: of `cell`s, without their tr. left: columns of words."""
+    head = "".join(f'<th scope="col"{_words(number < left)}>{column}</th>' for number, column in enumerate(columns))
     body = "\n".join(f"<tr>{row}</tr>" for row in rows)
-    said = f"<caption>{caption}</caption>" if caption else ""
     return (
-        f'<div class="scroll" tabindex="0"><table class="{kind}">{said}<thead><tr>{head}</tr></thead>\n'
+        f'<div class="scroll" tabindex="0"><table class="{kind}"><thead><tr>{head}</tr></thead>\n'
         f"<tbody>{body}</tbody></table></div>"
     )
+
+
+def _words(is_text: bool) -> str:
+    return ' class="words"' if is_text else ""
+
+
+def level(share: float) -> str:
+    """A thin bar, as long as a fraction of 1."""
+    return f'<i class="level" style="--share:{100 * min(max(share, 0.0), 1.0):.2f}%"></i>'
 
 
 def section(identity: str, title: str, *parts: str) -> str:

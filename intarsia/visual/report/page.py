@@ -20,7 +20,7 @@ from intarsia.visual.files import write_encoded
 from intarsia.visual.report.charts import Dot, histogram, pixel_shares, reliability, scatter
 from intarsia.visual.report.content import ReportContent
 from intarsia.visual.report.examples import confidence_key, example_list
-from intarsia.visual.report.markup import interval, number, percent, section, text
+from intarsia.visual.report.markup import interval, level, number, percent, section, text
 from intarsia.visual.report.tables import (
     class_table,
     confusion_table,
@@ -46,6 +46,9 @@ NAMES = {
     "loss": "validation loss",
 }
 """Scores of the summary that are shown on top, and what they are called there. Group scores follow them."""
+
+SHARES = frozenset(NAMES) - {"loss", "ECE"}
+"""Those of them of which more is better and 1 is all: they have a bar."""
 
 
 def save_report(path: PathLike, content: ReportContent) -> Path:
@@ -97,8 +100,8 @@ def _sections(content: ReportContent) -> Mapping[str, tuple[str, str]]:
         "confusion": ("Confusion", _confusion(content)),
         "images": ("Images", _images(content)),
         "calibration": ("Calibration", _calibration(content)),
-        "worst": ("Worst", _examples(content, "worst")),
-        "best": ("Best", _examples(content, "best")),
+        "worst": ("Worst images", _examples(content, "worst")),
+        "best": ("Best images", _examples(content, "best")),
         "facts": ("Facts", fact_list(content.facts) if content.facts else ""),
     }
     return {key: (title, section(key, title, html)) for key, (title, html) in found.items() if html}
@@ -114,9 +117,10 @@ def _tiles(content: ReportContent) -> str:
         note = "" if name in ("kappa", "loss") else "<small>%</small>"
         if name == "mIoU" and content.interval is not None:
             low, high = content.interval
-            note += f'<span class="note">95 % interval {interval(low, high)}</span>'
+            note += f'<span class="note">95 % interval <span>{interval(low, high)}</span></span>'
         main = ' class="main"' if name == "mIoU" else ""
-        tiles.append(f"<div{main}><dt>{text(label)}</dt><dd>{figure}{note}</dd></div>")
+        bar = level(value) if name in SHARES or name.startswith("IoU(") else ""
+        tiles.append(f"<div{main}><dt>{text(label)}</dt><dd>{figure}{note}</dd>{bar}</div>")
     return f'<dl class="tiles">{"".join(tiles)}</dl>'
 
 

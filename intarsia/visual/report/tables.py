@@ -106,14 +106,14 @@ def confusion_table(content: ReportContent) -> str:
         if count:
             share, of_all = count / int(labelled[truth]), count / total
             rows.append(
-                cell(swatch(content.palette[truth]) + text(content.classes[truth]))
-                + cell(swatch(content.palette[predicted]) + text(content.classes[predicted]))
+                cell(swatch(content.palette[truth]) + text(content.classes[truth]), kind="words")
+                + cell(swatch(content.palette[predicted]) + text(content.classes[predicted]), kind="words")
                 + cell(number(count), count)
                 + cell(percent(share), share)
                 + cell(percent(of_all, 2), of_all)
             )
     columns = ["truth", "predicted", "pixels", "% of the true class", "% of all pixels"]
-    return table(columns, rows) if rows else "<p>No pixel is wrong.</p>"
+    return table(columns, rows, left=2) if rows else "<p>No pixel is wrong.</p>"
 
 
 # --- Images and facts ---------------------------------------------------------------------------------------------
@@ -127,7 +127,7 @@ def quantile_table(values: Sequence[float]) -> str:
     shares = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
     names = ("lowest", "5 %", "25 %", "median", "75 %", "95 %", "highest")
     cells = [cell(percent(float(value))) for value in np.quantile(finite, shares)]
-    return table(["mean", *names], [cell(percent(float(finite.mean()))) + "".join(cells)], kind="plain")
+    return table(["mean", *names], [cell(percent(float(finite.mean()))) + "".join(cells)], kind="plain", left=0)
 
 
 def image_table(images: Sequence[ImageEntry]) -> str:

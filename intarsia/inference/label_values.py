@@ -1,0 +1,137 @@
+"""What label files hold instead of class indices: values of a benchmark's server, or those of the training's files.
+
+    indices      class indices
+    source       the values or colours that the training's label files had
+    cityscapes   ids of the Cityscapes labels (road 7, sidewalk 8 ... bicycle 33), as its server wants them
+    ade20k       1 .. 150, as the server of the scene parsing challenge wants them
+    loveda       0 .. 6, as its server wants them, although its label files count from 1
+
+Classes are told by their names, so that a model that knows them in another order, or only some of them, is right too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from intarsia.data.datasets import ade20k, cityscapes
+from intarsia.data.labels import Colour, LabelTable
+from intarsia.visual.files import grey_bytes, picture_bytes
+
+FORMATS: Mapping[str, str] = {
+    "indices": "class indices",
+    "source": "the values of the training's label files",
+    "cityscapes": "Cityscapes label ids",
+    "ade20k": "class index + 1",
+    "loveda": "class index",
+}
+"""Name -> what label files hold."""
+
+_CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+_LOVEDA = ("background", "building", "road", "water", "barren", "forest", "agricultural")
+
+# Name -> the value of each class, and the value that says nothing about a pixel.
+_SERVERS: Mapping[str, tuple[Mapping[str, int], int | None]] = {
+    "cityscapes": (dict(zip(cityscapes.CLASSES, _CITYSCAPES_IDS, strict=True)), 0),
+    "ade20k": ({name: index + 1 for index, name in enumerate(ade20k.CLASSES)}, 0),
+    "loveda": ({name: index for index, name in enumerate(_LOVEDA)}, None),
+}
+
+
+@dataclass(frozen=True)
+class FileValues:
+    """The value, or the colour, of each class in label files, and that of a pixel about which nothing is said.
+
+    table: (K,) or (K, 3). unsure: None where the format has no such value.
+    """
+
+    table: npt.NDArray[np.integer[Any]]
+    unsure: int | Colour | None
+
+    def applied(self, label: npt.NDArray[Any], unsure: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[Any]:
+        """Class indices (H, W) -> values (H, W), uint8 or uint16, or colours (H, W, 3)."""
+        values: npt.NDArray[Any] = self.table[label]
+        if unsure is not None:
+            assert self.unsure is not None, "the format was made for predictions that have unsure pixels"
+            values[unsure] = self.unsure
+        return values
+
+    def encoded(self, label: npt.NDArray[Any], unsure: npt.NDArray[np.bool_] | None = None) -> bytes:
+        """The values as PNG: grey of 8 or 16 bits, so that every reader finds the same numbers, or RGB."""
+        values = self.applied(label, unsure)
+        return picture_bytes(values, ".png") if values.ndim == 3 else grey_bytes(values)
+
+
+def server_values(name: str, classes: Sequence[str], *, with_unsure: bool = False) -> FileValues:
+    """The values that a benchmark's server wants.
+
+    Raises ValueError if the model's classes are not those of the benchmark, or `with_unsure` if it has no such value.
+    """
+    values, unsure = _SERVERS[name]
+    known = {_plain(one): value for one, value in values.items()}
+    if with_unsure and unsure is None:
+        raise ValueError(f"--format {name} has no value for unsure pixels: leave out --unsure")
+    if len(classes) == len(values) and classes[0] == "class 0":  # weights that do not name their classes
+        return FileValues(_table(list(values.values())), unsure)
+    foreign = [one for one in classes if _plain(one) not in known]
+    if foreign:
+        raise ValueError(
+            f"--format {name} has no class {', '.join(map(repr, foreign[:3]))}{' ...' * (len(foreign) > 3)}; its "
+            f"{len(values)} classes are {', '.join(one.strip() for one in list(values)[:5])} ... "
+            "The values of your own label files are --format source"
+        )
+    return FileValues(_table([known[_plain(one)] for one in classes]), unsure)
+
+
+def source_values(table: LabelTable, classes: Sequence[str], *, with_unsure: bool = False) -> FileValues:
+    """The values that label files had, by the table that read them; of several for one class, the smallest.
+
+    Raises ValueError if no value stands for a class, or `with_unsure` if none is left for such pixels.
+    """
+    inverse, ignored = _inverse(table.values or {}, table.ignore_index)
+    if any(index not in inverse for index in range(len(classes))) and table.colours:
+        return _source_colours(table, classes, with_unsure=with_unsure)
+    missing = [name for index, name in enumerate(classes) if index not in inverse]
+    if missing:
+        raise ValueError(f"--format source: no value of the label files stands for {', '.join(missing[:5])}")
+    used = {inverse[index] for index in range(len(classes))}
+    largest = 255 if max(used) <= 255 else 65535
+    unsure = ignored if ignored is not None else largest if largest not in used else None
+    if with_unsure and unsure is None:
+        raise ValueError(f"--format source: the label files have no value for unsure pixels, and {largest} is a class")
+    return FileValues(_table([inverse[index] for index in range(len(classes))], also=unsure), unsure)
+
+
+def _source_colours(table: LabelTable, classes: Sequence[str], *, with_unsure: bool) -> FileValues:
+    inverse, ignored = _inverse(table.colours or {}, table.ignore_index)
+    missing = [name for index, name in enumerate(classes) if index not in inverse]
+    if missing:
+        raise ValueError(f"--format source: no colour of the label files stands for {', '.join(missing[:5])}")
+    if with_unsure and ignored is None:
+        raise ValueError("--format source: no colour of the label files says that nothing is known; leave out --unsure")
+    return FileValues(np.array([inverse[index] for index in range(len(classes))], np.uint8), ignored)
+
+
+def _inverse(table: Mapping[Any, int], ignore_index: int) -> tuple[dict[int, Any], Any]:
+    """Class index -> its smallest key, and the largest key that is ignored, which is 255 wherever that is one."""
+    inverse: dict[int, Any] = {}
+    for key, index in sorted(table.items(), reverse=True):
+        inverse[index] = key
+    ignored = [key for key, index in table.items() if index == ignore_index]
+    inverse.pop(ignore_index, None)
+    return inverse, max(ignored, default=None)
+
+
+def _table(values: Sequence[int], *, also: int | None = None) -> npt.NDArray[np.integer[Any]]:
+    largest = max(*values, also or 0, 0)
+    if largest > 65535 or min(values) < 0:
+        raise ValueError(f"--format source: label files of 16 bits hold 0 to 65535, not {min(values)} or {largest}")
+    return np.array(values, np.uint8 if largest <= 255 else np.uint16)
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace("_", " ").replace("-", " ")
