@@ -45,9 +45,7 @@ class Preprocess(nn.Module):
         self.register_buffer("std", torch.tensor(spec.std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor, sizes: Sequence[Size], *, train: bool) -> Tensor:
-        """Images (N, C, H, W) of unpadded `sizes` -> network input (N, C, H', W') in float32.
-
-        float64 images, or buffers moved to float64, give float64.
+        """Images (N, C, H, W) of unpadded `sizes` -> network input (N, C, H', W') in float32, or what the task is in.
 
         Raises ValueError if the images have another number of channels than mean and std.
         """
@@ -57,7 +55,7 @@ class Preprocess(nn.Module):
                 f"{images.shape[1]} channels"
             )
         x = images.flip(1) if self.spec.channel_order == "bgr" else images
-        x = (x.to(torch.promote_types(x.dtype, self.mean.dtype)) - self.mean) / self.std  # (N, C, H, W)
+        x = (x.to(self.mean.dtype) - self.mean) / self.std  # (N, C, H, W)
         return self._pad(x, sizes, self.padded_size(images.shape[-2:], train=train), self.spec.pad_value)
 
     def training_inputs(self, batch: Batch) -> tuple[Tensor, Tensor]:

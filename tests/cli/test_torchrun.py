@@ -103,7 +103,7 @@ def logged(run: Path) -> int:
 
 
 def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + 120
+    until = time.monotonic() + 300
     while not condition():
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < until, log.read_text()

@@ -53,7 +53,7 @@ class Finding:
 def compare(task: Task, record: Mapping[str, Any]) -> list[Finding]:
     """Everything that a record says, about a task that was built from the record's config."""
     tolerance = DOUBLE if record.get("dtype", "float64") == "float64" else SINGLE_THROUGHOUT
-    model = task.model.double()
+    model = task.double().model
     findings = [*compare_state(model, record.get("state")), compare_size(model, record["params"])]
     prepare(model)
     images = filling.images(*record["input"])

@@ -78,7 +78,7 @@ def test_images_already_in_their_final_form_are_not_written_into() -> None:
 
 def test_dtypes() -> None:
     module = Preprocess(PreprocessSpec((0.5,), (2.0,)))
-    for given_dtype in (torch.uint8, torch.int32, torch.float16, torch.float32):
+    for given_dtype in (torch.uint8, torch.int32, torch.float16, torch.float32, torch.float64):
         assert module(torch.ones(1, 1, 2, 2, dtype=given_dtype), [(2, 2)], train=False).dtype == torch.float32
     assert module.double()(torch.ones(1, 1, 2, 2), [(2, 2)], train=False).dtype == torch.float64
     assert module.state_dict() == {}
