@@ -8,6 +8,9 @@ and to the photo's size in one piece, argmax, then writing of the same files by 
 Random weights let hardly a class be left out early: on trained networks the ratio is better. "network" is the network
 alone with its input. Each way runs in a process of its own; memory is the peak of its resident set, less what it was
 when the network was there.
+
+A pixel in some millions may differ: this network's logits lie side by side in memory, for which torch has another kernel
+with other roundings; Intarsia gives what contiguous logits give (inference/strips.py), to the last pixel.
 """
 
 from __future__ import annotations
