@@ -43,15 +43,15 @@ pytestmark = pytest.mark.skipif(not STATM.exists(), reason="reads the memory of 
 
 @dataclass
 class Watch:
-    """Memory while images are worked on, looked at every `step` of them."""
+    """Memory while images are worked on, looked at after `step` of them at least."""
 
-    step: int = 10
+    step: int = 8
     done: list[int] = field(default_factory=list)
     process: list[int] = field(default_factory=list)
     python: list[int] = field(default_factory=list)
 
     def look(self, done: int) -> None:
-        if done % self.step == 0 and (not self.done or done > self.done[-1]):
+        if not self.done or done >= self.done[-1] + self.step:
             gc.collect()
             self.done.append(done)
             self.process.append(int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))

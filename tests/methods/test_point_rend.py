@@ -200,7 +200,7 @@ def test_losses_are_taken_at_the_points() -> None:
         HeadLoss(f"decode_{i}", [("loss_ce", CrossEntropyLoss(), 1.0)], ignore_index=255, align_corners=False)
         for i in range(2)
     ]
-    preprocess = Preprocess(PreprocessSpec((0.0,) * 3, (1.0,) * 3))
+    preprocess = Preprocess(PreprocessSpec((0.0,) * 3, (1.0,) * 3)).double()
     model = cascade().train()
     task = SemanticSegmentation(model, preprocess=preprocess, losses=losses, num_classes=3, ignore_index=255)
     images, labels = torch.randn(2, 3, 64, 96, dtype=torch.float64), torch.randint(0, 3, (2, 64, 96))
