@@ -1,6 +1,6 @@
 # Two commands do everything on a machine with Python and make:
 #   make demo   installs into .venv, draws a small data set, trains on it, evaluates, predicts; pictures in demo/
-#   make test   the same environment, then ruff, mypy --strict and pytest
+#   make test   the same environment, then ruff, mypy --strict and pytest; `make slow` runs the slow tests
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -25,7 +25,7 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)   ## train on drawn street scenes and show the result (3 minutes on 2 cores)
 	$(BIN)/intarsia demo --out demo --overwrite
 
-test: lint types unit slow  ## ruff, mypy, pytest: what CI runs
+test: lint types unit  ## ruff, mypy, pytest; CI runs the slow tests too
 
 lint: $(STAMP)   ## style
 	@echo "== ruff"

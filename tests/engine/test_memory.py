@@ -2,7 +2,7 @@
 
 A few hundred tiny images are enough to see a slope: what stays of each is a label map at least, of 33 KB here, and the
 limit is a sixth of that, or 55 MB over 10,000 images. Python's own allocations are counted exactly, and their limit is
-300 bytes an image (the scores of each image are kept); tensors show in the memory of the process, which is a rougher measure.
+300 bytes an image, since the scores of each are kept; tensors show in the memory of the process, a rougher measure.
 """
 
 from __future__ import annotations
