@@ -9,8 +9,8 @@ Random weights let hardly a class be left out early: on trained networks the rat
 alone with its input. Each way runs in a process of its own; memory is the peak of its resident set, less what it was
 when the network was there.
 
-A pixel in some millions may differ: this network's logits lie side by side in memory, for which torch has another kernel
-with other roundings; Intarsia gives what contiguous logits give (inference/strips.py), to the last pixel.
+A pixel in some millions may differ: this network's logits lie side by side in memory, for which torch has another
+kernel with other roundings; Intarsia gives what contiguous logits give (inference/strips.py), to the last pixel.
 """
 
 from __future__ import annotations
