@@ -5,19 +5,13 @@ from __future__ import annotations
 import atexit
 import logging
 import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, cast
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning_fabric.plugins.precision import MixedPrecision
-from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
@@ -26,6 +20,30 @@ from intarsia.contracts import Batch, LossTerm
 from intarsia.engine.processes import Launch, launch_of, process_count
 from intarsia.engine.shard import WholeCopy, blocks_of, own_part, shard, whole
 from intarsia.engine.sync_norm import synchronise
+
+
+@contextmanager
+def _hidden(package: str) -> Iterator[None]:
+    """Inside, a package that nobody has imported yet is as if it were not installed."""
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = None  # type: ignore[assignment]  # which import takes for "there is none"
+    try:
+        yield
+    finally:
+        del sys.modules[package]
+
+
+# Fabric imports all of torchmetrics to read its version, which imports torchvision and transformers: many seconds.
+with _hidden("torchmetrics"):
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+    from lightning_fabric.plugins.precision import MixedPrecision
+    from lightning_fabric.strategies.ddp import DDPStrategy
 
 Precision = Literal["32-true", "16-mixed", "bf16-mixed", "64-true"]
 Strategy = Literal["ddp", "fsdp"]

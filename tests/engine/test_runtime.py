@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +23,17 @@ from intarsia.engine.runtime import FabricRuntime
 from intarsia.engine.sync_norm import synchronise
 from intarsia.engine.train import train
 from intarsia.inference.restore import Wanted
+
+
+def test_nothing_is_imported_for_the_sake_of_its_version() -> None:
+    """Fabric would import torchmetrics, where it is installed, with everything that torchmetrics knows how to use."""
+    import torchmetrics
+
+    names = "{'torchmetrics', 'transformers', 'torchvision'}"
+    code = f"import sys, intarsia.engine.runtime; print(*{names} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == []
+    assert torchmetrics.__version__  # it is there, and can be imported all the same
 
 
 def test_one_process_on_the_cpu_needs_no_launcher() -> None:
