@@ -21,7 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from intarsia.losses.reduction import full_precision, mean_over
+from intarsia.layers.precision import full_precision
+from intarsia.losses.reduction import mean_over
 from intarsia.losses.targets import one_per_class
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from intarsia.losses.reduction import full_precision
+from intarsia.layers.precision import full_precision
 from intarsia.losses.targets import one_per_class
 
 

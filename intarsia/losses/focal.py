@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from intarsia.losses.reduction import full_precision
+from intarsia.layers.precision import full_precision
 from intarsia.losses.targets import one_per_class
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from intarsia.losses.reduction import full_precision
+from intarsia.layers.precision import full_precision
 
 
 class LovaszLoss(nn.Module):

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from intarsia.losses.reduction import full_precision
+from intarsia.layers.precision import full_precision
 
 
 @torch.no_grad()

@@ -21,8 +21,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.contracts import Queries
+from intarsia.layers.distributed import mean_over_processes
 from intarsia.layers.levels import resize
 from intarsia.layers.points import sample_at, uncertain_points
+from intarsia.layers.precision import full_precision
 from intarsia.losses.dice import naive_dice_cost
 from intarsia.losses.focal import focal_cost
 from intarsia.losses.matching import (
@@ -34,7 +36,7 @@ from intarsia.losses.matching import (
     mask_costs,
     true_masks,
 )
-from intarsia.losses.reduction import full_precision, mean_over, mean_over_processes
+from intarsia.losses.reduction import mean_over
 
 NOTHING = 0.1
 """Weight of queries that should find nothing: most of them, which would drown out the others (DETR, section 3.1)."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from intarsia.losses.reduction import full_precision
+from intarsia.layers.precision import full_precision
 from intarsia.losses.targets import one_per_class
 
 

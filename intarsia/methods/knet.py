@@ -34,7 +34,7 @@ from intarsia.layers.conv import ConvNormAct
 from intarsia.layers.cross_attention import Attention, initialise_matrices
 from intarsia.layers.feed_forward import FeedForward
 from intarsia.layers.norm import Norm
-from intarsia.losses.reduction import full_precision
+from intarsia.layers.precision import full_precision
 
 LN = Norm("LN")
 

@@ -31,7 +31,7 @@ from intarsia.contracts import PointLogits
 from intarsia.layers.activation import RELU, Activation
 from intarsia.layers.levels import paired_levels, resize
 from intarsia.layers.points import sample_at, uncertain_points
-from intarsia.losses.reduction import full_precision
+from intarsia.layers.precision import full_precision
 
 
 def uncertainty(logits: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from intarsia.contracts import Batch, LossTerm, Queries, QueryModel, Size
 from intarsia.layers.levels import resize
-from intarsia.losses.reduction import full_precision, mean_over
+from intarsia.layers.precision import full_precision
+from intarsia.losses.reduction import mean_over
 from intarsia.tasks.preprocess import Preprocess
 
 
