@@ -1,6 +1,6 @@
 """RunSpec: the frozen, typed description of one run.
 
-`config/lower.py` makes it out of a resolved config, `config/check.py` proves it buildable, `config/build.py` turns its
+`config/lowering/` makes it out of a resolved config, `config/checking/` proves it buildable, `config/build.py` turns its
 components into objects. Everything in it is plain data; no torch.
 """
 
