@@ -1,7 +1,7 @@
 """Which image belongs to which label file: a rule for folders, lists of names, and shares taken by a hash.
 
-Layouts are found once (`data/doctor/layouts.py`) and then written down as the rules of this file (`data/description/model.py`), so
-that the listing which the doctor checked and the listing which training uses are one piece of code.
+Layouts are found once (`data/doctor/layouts.py`) and then written down as the rules of this file (`model.py`), so that
+the listing which the doctor checked and the listing which training uses are one piece of code.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The optimizer of a run, and what it is told before each step.
 
-Every optimizer of torch works by its name, but for those that need more than a gradient per step. `param_groups.py` says
-which parameter gets which settings; parameters with equal ones share a group, so that fused and foreach optimizers see
-few of them.
+Every optimizer of torch works by its name, but for those that need more than a gradient per step. `param_groups.py`
+says which parameter gets which settings; parameters with equal ones share a group, so that fused and foreach optimizers
+see few of them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Learning rate and momentum as pure functions of the step.
 
 A schedule is a chain of stretches, each active in its own range [begin, end) of steps or epochs, each along one of the
-curves of `schedule_curves.py`. They follow one another, each starting from the value that the one before left, and no state is
-kept: a resumed run asks for step 100,000 directly.
+curves of `schedule_curves.py`. They follow one another, each starting from the value that the one before left, and no
+state is kept: a resumed run asks for step 100,000 directly.
 
 The meaning of `begin` and `end` is that of OpenMMLab's schedulers, in particular: the last step of a range has reached
 the end of the curve, milestones and periods count from `begin`, and after `end` the value stays where it is. Numbers
