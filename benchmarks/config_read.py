@@ -19,9 +19,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from intarsia.config import source
 from intarsia.config.dump import dump
-from intarsia.config.reader import read_file
+from intarsia.config.language import source
+from intarsia.config.language.reader import read_file
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
@@ -41,7 +41,7 @@ def first_read(file: Path) -> float:
     """Milliseconds from importing the reader to the values, in a process of its own that must not load torch."""
     program = (
         "import sys, time; start = time.perf_counter()\n"
-        "from intarsia.config.reader import read_file\n"
+        "from intarsia.config.language.reader import read_file\n"
         f"read_file({str(file)!r}).values\n"
         "print((time.perf_counter() - start) * 1000)\n"
         "assert 'torch' not in sys.modules, 'reading a config imported torch'\n"

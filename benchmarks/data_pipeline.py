@@ -25,8 +25,8 @@ from PIL import Image
 from intarsia.data.datasets.folder import FolderDataset
 from intarsia.data.labels import LabelTable
 from intarsia.data.loader import collate
-from intarsia.data.order import sample_rng
 from intarsia.data.pipeline import Pipeline
+from intarsia.data.sampling import sample_rng
 from intarsia.data.transforms.colour import PhotoMetricDistortion
 from intarsia.data.transforms.geometry import RandomCrop, RandomFlip
 from intarsia.data.transforms.resize import RandomResize, fit

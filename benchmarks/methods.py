@@ -62,8 +62,8 @@ def count_attention() -> list[None]:
 
 def task_of(name: str):
     from intarsia.config.build import build_task
-    from intarsia.config.lower import lower
-    from intarsia.config.reader import Config
+    from intarsia.config.language.reader import Config
+    from intarsia.config.lowering.lower import lower
 
     model = json.loads(FIGURES.read_text())[name]["model"]
     bands = model["backbone"].get("in_channels", 3)

@@ -10,7 +10,7 @@ alone with its input. Each way runs in a process of its own; memory is the peak 
 when the network was there.
 
 A pixel in some millions may differ: this network's logits lie side by side in memory, for which torch has another
-kernel with other roundings; Intarsia gives what contiguous logits give (inference/strips.py), to the last pixel.
+kernel with other roundings; Intarsia gives what contiguous logits give (inference/logits/lazy.py), to the last pixel.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def paint(folder: Path, count: int) -> None:
     import cv2
     import numpy as np
 
-    from intarsia.data.scenes import draw
+    from intarsia.demo import draw
 
     folder.mkdir()
     noise = np.random.default_rng(0).normal(0, 6, (HEIGHT, WIDTH, 3))
@@ -48,15 +48,15 @@ def paint(folder: Path, count: int) -> None:
 
 def work_of(way: str, task, folder: Path, out: Path, kinds: frozenset[str]) -> Callable[[], None]:
     """What is timed; everything is imported before."""
-    from intarsia.cli.predict_images import predict_images
     from intarsia.colours import distinct_colours
-    from intarsia.data.files import read_image
+    from intarsia.data.image_io import read_image
     from intarsia.data.transforms.resize import Resize
-    from intarsia.inference.outputs import Outputs
+    from intarsia.inference.inputs.images import find_images
+    from intarsia.inference.outputs.writer import Outputs
     from intarsia.inference.prediction import Prediction
     from intarsia.inference.predictor import Predictor
-    from intarsia.inference.sources import find_images
     from intarsia.spec import InferenceSpec
+    from intarsia.workflows.predict_images import predict_images
 
     classes, palette = tuple(map(str, range(task.num_classes))), distinct_colours(task.num_classes)
     files, outputs = sorted(folder.iterdir()), Outputs(out, kinds)

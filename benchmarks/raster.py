@@ -73,8 +73,8 @@ def predictor():
 def measure(scene: Path, blend: str) -> dict[str, float]:
     import numpy as np
 
-    from intarsia.inference.raster_source import Scene
-    from intarsia.inference.rasters import RasterSettings, predict_scene
+    from intarsia.inference.raster.predict import RasterSettings, predict_scene
+    from intarsia.inference.raster.source import Scene
 
     found = predictor()
     found.predict(np.zeros((WINDOW, WINDOW, 3), np.uint8))

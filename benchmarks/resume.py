@@ -31,7 +31,7 @@ IMAGES = 20_000
 
 def lines(run: Path) -> list[dict[str, Any]]:
     """The log of a run so far, without its evaluations."""
-    from intarsia.engine.log import MetricsFile
+    from intarsia.engine.training.log import MetricsFile
 
     return [line for line in MetricsFile(run / "metrics.jsonl").read() if "loss" in line]
 
@@ -55,7 +55,7 @@ def seconds_until(run: Path, step: int, words: Sequence[str]) -> float:
 
 
 def from_the_command_line(folder: Path) -> None:
-    from intarsia.data.scenes import write_scenes
+    from intarsia.demo import write_scenes
 
     (folder / "scenes").mkdir()
     write_scenes(folder / "scenes", train=64, val=4).write(folder / "scenes" / "data.yaml")
@@ -78,8 +78,8 @@ def at_steps(steps: Sequence[int], folder: Path) -> None:
     import torch
     from standins import Pictures, tiny_run
 
-    from intarsia.engine.checkpoint import load_checkpoint
-    from intarsia.engine.train import train
+    from intarsia.engine.training.checkpoint import load_checkpoint
+    from intarsia.engine.training.loop import train
 
     start = folder / "start"
     data = Pictures(IMAGES, size=(8, 8))
@@ -116,7 +116,7 @@ def large_checkpoint(folder: Path) -> None:
     import torch
 
     from intarsia.backbones.resnet import ResNetV1c
-    from intarsia.engine.checkpoint import Checkpoints
+    from intarsia.engine.training.checkpoint import Checkpoints
 
     network = ResNetV1c(50)
     state = {

@@ -25,14 +25,14 @@ import torch
 from torch import Tensor, nn
 
 from intarsia.contracts import Batch, SampleMeta
-from intarsia.engine.guard import Guard
-from intarsia.engine.log import TrainingLog
-from intarsia.engine.optim import optimizer_for, set_schedule
-from intarsia.engine.prepare import prepare
-from intarsia.engine.run import Run
-from intarsia.engine.runtime import FabricRuntime
-from intarsia.engine.schedule import Schedule
-from intarsia.engine.train import one_step
+from intarsia.distributed.runtime import FabricRuntime
+from intarsia.engine.optim.optimizers import optimizer_for, set_schedule
+from intarsia.engine.optim.schedules import Schedule
+from intarsia.engine.training.log import TrainingLog
+from intarsia.engine.training.loop import one_step
+from intarsia.engine.training.nonfinite import Guard
+from intarsia.engine.training.run import Run
+from intarsia.engine.training.setup import prepare
 from intarsia.layers.norm import Norm
 from intarsia.losses.cross_entropy import CrossEntropyLoss
 from intarsia.methods.fast_scnn import DepthwiseSeparableFCNHead, FastSCNN

@@ -15,7 +15,7 @@ from intarsia.spec import Component, RunSpec
 if TYPE_CHECKING:
     import torch
 
-    from intarsia.config.reader import Config
+    from intarsia.config.language.reader import Config
     from intarsia.inference.predictor import Predictor
 
 RUN_WEIGHTS = "weights.safetensors"
@@ -33,8 +33,8 @@ def load(weights: PathLike, *, device: torch.device | str | None = None) -> Pred
     """
     from intarsia.colours import distinct_colours
     from intarsia.config.build import build_task
-    from intarsia.config.lower import lower
-    from intarsia.config.reader import Config
+    from intarsia.config.language.reader import Config
+    from intarsia.config.lowering.lower import lower
     from intarsia.weights.file import apply_state, load_state, read_meta
 
     chosen = _checked_device(device)
@@ -63,7 +63,7 @@ def read_config(path: PathLike) -> Config:
 
     Nothing in the file is run. Raises ValueError with file and line for whatever is wrong.
     """
-    from intarsia.config.reader import read_file
+    from intarsia.config.language.reader import read_file
 
     return read_file(path)
 

@@ -68,8 +68,8 @@ TABLE: dict[str, dict[str, str]] = {
         "UPerHead": "intarsia.methods.upernet:UPerHead",
     },
     "observer": {
-        "TensorBoard": "intarsia.engine.observe:TensorBoard",
-        "WandB": "intarsia.engine.observe:WandB",
+        "TensorBoard": "intarsia.engine.callbacks.base:TensorBoard",
+        "WandB": "intarsia.engine.callbacks.base:WandB",
     },
     "head_part": {
         "KernelUpdateHead": "intarsia.methods.knet:KernelUpdateHead",
@@ -131,11 +131,11 @@ TABLE: dict[str, dict[str, str]] = {
         "SGD": "torch.optim:SGD",
     },
     "constructor": {
-        "DefaultOptimWrapperConstructor": "intarsia.engine.groups:by_rules",
-        "DefaultOptimizerConstructor": "intarsia.engine.groups:by_rules",
-        "ForceDefaultOptimWrapperConstructor": "intarsia.engine.groups:by_forced_rules",
-        "LayerDecayOptimizerConstructor": "intarsia.engine.groups:by_depth",
-        "LearningRateDecayOptimizerConstructor": "intarsia.engine.groups:by_depth",
+        "DefaultOptimWrapperConstructor": "intarsia.engine.optim.param_groups:by_rules",
+        "DefaultOptimizerConstructor": "intarsia.engine.optim.param_groups:by_rules",
+        "ForceDefaultOptimWrapperConstructor": "intarsia.engine.optim.param_groups:by_forced_rules",
+        "LayerDecayOptimizerConstructor": "intarsia.engine.optim.param_groups:by_depth",
+        "LearningRateDecayOptimizerConstructor": "intarsia.engine.optim.param_groups:by_depth",
     },
 }
 """kind -> name -> "module:attribute"."""

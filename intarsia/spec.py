@@ -1,7 +1,7 @@
 """RunSpec: the frozen, typed description of one run.
 
-`config/lower.py` makes it out of a resolved config, `config/check.py` proves it buildable, `config/build.py` turns its
-components into objects. Everything in it is plain data; no torch.
+`config/lowering/` makes it out of a resolved config, `config/checking/` proves it buildable, `config/build.py` turns
+its components into objects. Everything in it is plain data; no torch.
 """
 
 from __future__ import annotations

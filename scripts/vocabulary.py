@@ -2,7 +2,7 @@
 
     python scripts/vocabulary.py SHARED/facts/mmseg_configs.json.gz
 
-The answers are those of `intarsia.config.lower`, asked about each config in turn.
+The answers are those of `intarsia.config.lowering.lower`, asked about each config in turn.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from intarsia import catalog
-from intarsia.config.fate import Fate
-from intarsia.config.lower import VARIABLE, lower_all
-from intarsia.config.names import HOOKS, VISUALISERS
-from intarsia.config.reader import Config
-from intarsia.config.vocabulary import AREAS
+from intarsia.config.language.reader import Config
+from intarsia.config.lowering.lower import VARIABLE, lower_all
+from intarsia.config.lowering.names import HOOKS, VISUALISERS
+from intarsia.config.schema.fates import Fate
+from intarsia.config.schema.vocabulary import AREAS
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "vocabulary.md"
 KINDS = (
@@ -31,7 +31,7 @@ OUTCOMES = {"lowered": "", "no effect": "no effect: ", "refused": "refused: "}
 HEAD = """# The vocabulary of configs
 
 What becomes of every key in the {count} published configs of MMSegmentation 1.2.2, and of the other keys that the
-configuration language knows. Made by `scripts/vocabulary.py` from the tables that `intarsia/config/lower.py` reads
+configuration language knows. Made by `scripts/vocabulary.py` from the tables that `intarsia/config/lowering/` reads
 configs through; change those, not this file.
 
 A key is lowered (the table names the field of `RunSpec`, or the argument of a part), or it has no effect here (with the

@@ -79,8 +79,8 @@ CONFIG = {
 def weights(tmp_path_factory):
     """A weights file as training leaves it, of a small network with random weights."""
     from intarsia.config.build import build_task
-    from intarsia.config.lower import lower
-    from intarsia.config.reader import Config
+    from intarsia.config.language.reader import Config
+    from intarsia.config.lowering.lower import lower
 
     torch.manual_seed(0)
     task = build_task(lower(Config.from_values(CONFIG, file="test")))

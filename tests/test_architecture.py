@@ -11,13 +11,16 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "intarsia"
 
 # room -> rooms it may import besides itself and the ground floor. A room is a folder of intarsia/, or a single file.
-GROUND = {"contracts", "spec", "catalog", "consent", "colours"}
+GROUND = {"contracts", "spec", "catalog", "consent", "colours", "terminal"}
 MAY_IMPORT = {
     "contracts": set(),
     "spec": set(),
     "catalog": {"consent"},
     "consent": set(),
     "colours": set(),
+    "terminal": set(),
+    "io": set(),
+    "distributed": set(),
     "layers": set(),
     "losses": {"layers"},
     "backbones": {"layers"},
@@ -25,18 +28,25 @@ MAY_IMPORT = {
     "methods": {"layers", "losses"},
     "models": {"layers"},
     "tasks": {"models", "losses", "layers"},
-    "data": set(),
+    "data": {"io"},
     "metrics": set(),
-    "visual": set(),
-    "weights": set(),
+    "visual": {"io"},
+    "weights": {"io"},
     "recipes": set(),
-    "inference": {"visual", "data", "tasks"},
-    "engine": {"tasks", "data", "metrics", "inference", "weights", "visual"},
-    "config": {"recipes", "tasks", "data", "models", "metrics", "losses", "layers"},
+    "demo": {"data", "io"},
+    "inference": {"visual", "data", "tasks", "io"},
+    "evaluation": {"distributed", "data", "metrics", "inference", "visual", "io"},
+    "engine": {"distributed", "tasks", "data", "metrics", "inference", "evaluation", "weights", "visual", "io"},
+    "config": {"recipes", "tasks", "data", "models", "metrics", "losses", "layers", "io"},
     "export": {"tasks", "inference", "weights"},
     "api": {"config", "inference", "weights", "recipes", "tasks", "visual"},
+    "workflows": {
+        "api", "config", "recipes", "tasks", "data", "metrics", "inference", "evaluation", "distributed", "engine",
+        "weights", "visual", "export", "io",
+    },
     "cli": {
-        "api", "config", "recipes", "tasks", "data", "metrics", "inference", "engine", "weights", "visual", "export",
+        "api", "workflows", "config", "recipes", "data", "inference", "evaluation", "distributed", "engine", "weights",
+        "visual", "export", "demo", "io",
     },
     "__init__": {"api", "inference"},
     "__main__": {"cli"},
@@ -45,9 +55,10 @@ MAY_IMPORT = {
 # What a user waits for before anything is computed: these modules, and all that they import, load nothing heavy.
 LIGHT = (
     "intarsia", "intarsia.api", "intarsia.contracts", "intarsia.spec", "intarsia.catalog", "intarsia.recipes",
-    "intarsia.cli.main", "intarsia.config.reader", "intarsia.config.merge", "intarsia.config.dump",
-    "intarsia.config.lower", "intarsia.config.check", "intarsia.config.build",
-    "intarsia.data.description", "intarsia.data.inspect", "intarsia.visual.overlay", "intarsia.visual.panes",
+    "intarsia.cli.main", "intarsia.config.language.reader", "intarsia.config.language.merge", "intarsia.config.dump",
+    "intarsia.config.lowering.lower", "intarsia.config.checking.check", "intarsia.config.build",
+    "intarsia.data.description.model", "intarsia.data.doctor.examine", "intarsia.visual.overlay",
+    "intarsia.visual.panes",
 )  # fmt: skip
 HEAVY = {"torch", "lightning_fabric", "timm", "transformers", "onnx", "onnxruntime", "openvino", "rasterio", "wandb"}
 
@@ -112,7 +123,7 @@ def test_no_method_imports_another() -> None:
 
 def test_one_file_imports_fabric() -> None:
     users = {path.relative_to(PACKAGE).as_posix() for path in files() if _uses(path, "lightning_fabric")}
-    assert users <= {"engine/runtime.py"}
+    assert users <= {"distributed/runtime.py"}
 
 
 def _uses(path: Path, package: str) -> bool:

@@ -8,9 +8,9 @@ import pytest
 
 from intarsia import catalog, consent
 from intarsia.config.build import build, import_parts
-from intarsia.config.check import check
+from intarsia.config.checking.check import check
 from intarsia.config.errors import ConfigError
-from intarsia.config.reader import Config
+from intarsia.config.language.reader import Config
 from intarsia.spec import Component, InferenceSpec, PreprocessSpec, RunSpec
 
 ATTACKS = [

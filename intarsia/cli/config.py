@@ -11,7 +11,7 @@ import typer
 from intarsia.cli import options
 
 if TYPE_CHECKING:
-    from intarsia.config.reader import Config
+    from intarsia.config.language.reader import Config
 
 app = typer.Typer(no_args_is_help=True, help="Show, check, compare and write configs. No config is ever executed.")
 
@@ -31,7 +31,7 @@ def show(
     trust: options.Trust = False,
 ) -> None:
     """Print the resolved config: inheritance, variables and overrides applied."""
-    from intarsia.cli.source import find_config
+    from intarsia.workflows.names import find_config
 
     config = find_config(file, settings=settings or (), trust=trust)
     if as_json:
@@ -46,9 +46,9 @@ def show(
 @app.command("check")
 def check(file: File, settings: options.Set = None, trust: options.Trust = False) -> None:
     """Check a config against the parts it names, and print all problems at once."""
-    from intarsia.cli.source import find_config
-    from intarsia.config.check import check as find_problems
-    from intarsia.config.lower import lower_all
+    from intarsia.config.checking.check import check as find_problems
+    from intarsia.config.lowering.lower import lower_all
+    from intarsia.workflows.names import find_config
 
     config = find_config(file, settings=settings or (), trust=trust)
     problems = find_problems(config, shapes=True)
@@ -68,8 +68,8 @@ def diff(
     b: Annotated[str, typer.Argument(metavar="B", help="What to compare it with.")],
 ) -> None:
     """Print every value that differs between two resolved configs, with both origins."""
-    from intarsia.cli.source import find_config
     from intarsia.config.diff import diff as differences
+    from intarsia.workflows.names import find_config
 
     found = differences(find_config(a), find_config(b))
     for difference in found:
@@ -89,7 +89,7 @@ def dump(
     trust: options.Trust = False,
 ) -> None:
     """Write the resolved config as one file that reads to the same values."""
-    from intarsia.cli.source import find_config
+    from intarsia.workflows.names import find_config
 
     text = _text(find_config(file, settings=settings or (), trust=trust))
     if out is None:

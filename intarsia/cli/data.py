@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 if TYPE_CHECKING:
-    from intarsia.data.description import DataDescription
+    from intarsia.data.description.model import DataDescription
 
 app = typer.Typer(no_args_is_help=True, help="Look at data before training on them.")
 
@@ -29,8 +29,8 @@ def check(
 
     Exit code 2 if training on them would fail.
     """
-    from intarsia.cli.source import inspect_data
-    from intarsia.cli.terminal import say
+    from intarsia.terminal import say
+    from intarsia.workflows.names import inspect_data
 
     findings = inspect_data(place)
     if as_json:
@@ -63,12 +63,12 @@ def show(
     count: Annotated[int, typer.Option("--count", min=1, max=200, help="How many samples.")] = 12,
 ) -> None:
     """Paint a contact sheet: samples with their labels over them, and a legend."""
-    from intarsia.cli.source import inspect_data
-    from intarsia.cli.terminal import say
-    from intarsia.data.description import DataDescription
-    from intarsia.engine.pictures import as_picture
+    from intarsia.data.description.model import DataDescription
+    from intarsia.engine.callbacks.sample_images import as_picture
+    from intarsia.terminal import say
+    from intarsia.visual.contact_sheet import Tile, contact_sheet
     from intarsia.visual.files import save_picture
-    from intarsia.visual.grid import Tile, contact_sheet
+    from intarsia.workflows.names import inspect_data
 
     description = DataDescription.read(place) if place.is_file() else inspect_data(place).proposal()
     dataset = description.dataset(split)

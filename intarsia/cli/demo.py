@@ -26,7 +26,7 @@ def demo(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier demo in the folder.")] = False,
 ) -> None:
     """Paint a small data set of street scenes, then check it, train, evaluate and predict: about two minutes."""
-    from intarsia.cli.terminal import say
+    from intarsia.terminal import say
 
     began = time.monotonic()
     _make_room(out, overwrite)
@@ -57,8 +57,8 @@ def demo(
 
 
 def _paint(folder: Path, description_file: Path) -> None:
-    from intarsia.cli.terminal import progress, say
-    from intarsia.data.scenes import write_scenes
+    from intarsia.demo import write_scenes
+    from intarsia.terminal import progress, say
 
     with progress("painting street scenes") as bar:
         description = write_scenes(folder, train=TRAIN, val=VAL, progress=bar)
@@ -84,7 +84,7 @@ def _make_room(out: Path, overwrite: bool) -> None:
 def _command(*words: str) -> None:
     """Print a command and run it, as if it had been typed."""
     from intarsia.cli.main import main
-    from intarsia.cli.terminal import say
+    from intarsia.terminal import say
 
     say(f"\n$ intarsia {shlex.join(words)}", style="bold cyan")
     code = main(words)

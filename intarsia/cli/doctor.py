@@ -57,7 +57,7 @@ def doctor(
     report: Annotated[bool, typer.Option("--report", help="Print plain text to paste into a bug report.")] = False,
 ) -> None:
     """Show versions, devices and optional parts, and say how to get what is missing."""
-    from intarsia.cli.terminal import out, table
+    from intarsia.terminal import out, table
 
     listed, machine = packages(), _machine()
     required, optional = [p for p in listed if not p.extra], [p for p in listed if p.extra]

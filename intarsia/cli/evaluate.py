@@ -10,12 +10,12 @@ import typer
 from intarsia.cli import options
 
 if TYPE_CHECKING:
-    from intarsia.cli.model import OpenModel
-    from intarsia.cli.pictures import Worst
     from intarsia.contracts import Report
     from intarsia.data.pipeline import Pipeline
-    from intarsia.engine.evaluate import OnPrediction
+    from intarsia.evaluation.evaluate import OnPrediction
     from intarsia.inference.predictor import Predictor
+    from intarsia.workflows.example_pictures import Worst
+    from intarsia.workflows.trained_model import OpenModel
 
 EXAMPLES = """
 [bold]The validation data of a run[/]:      intarsia eval runs/first
@@ -90,7 +90,7 @@ def evaluate(
     if predictions is not None:
         if weights is not None or page is not None or slide is not None or augment is not None:
             raise ValueError("--predictions scores files, no model: leave out WEIGHTS, --report, --slide and --augment")
-        from intarsia.cli.score import score
+        from intarsia.workflows.score_label_maps import score
 
         score(
             predictions,
@@ -106,14 +106,14 @@ def evaluate(
         return
     if weights is None:
         raise ValueError("what is to be scored? Expected WEIGHTS (a file, or a run's folder) or --predictions DIR")
-    from intarsia.cli.model import labelled_images, open_model
-    from intarsia.cli.pictures import Worst
-    from intarsia.cli.report import gallery_for, write_page
-    from intarsia.cli.score import show
-    from intarsia.cli.scoring import with_scores, within
-    from intarsia.cli.terminal import say
-    from intarsia.cli.views import with_views
     from intarsia.config.build import build_metric
+    from intarsia.terminal import say
+    from intarsia.workflows.evaluation_report import gallery_for, write_page
+    from intarsia.workflows.example_pictures import Worst
+    from intarsia.workflows.score_label_maps import show
+    from intarsia.workflows.scores import with_scores, within
+    from intarsia.workflows.trained_model import labelled_images, open_model
+    from intarsia.workflows.views import with_views
 
     model = open_model(weights, config=config, device=device, precision=precision)
     for note in model.notes:
@@ -146,8 +146,8 @@ def _score(
     workers: int,
     on_prediction: OnPrediction | None,
 ) -> Report:
-    from intarsia.cli.terminal import progress
-    from intarsia.engine.evaluate import evaluate as run_evaluation
+    from intarsia.evaluation.evaluate import evaluate as run_evaluation
+    from intarsia.terminal import progress
 
     done = 0
     with progress("evaluating") as bar:
@@ -177,8 +177,8 @@ def _default_folder(model: OpenModel, split: str, *, usual: bool) -> Path:
 
 def _compare_classes(model: OpenModel, pipeline: Pipeline) -> None:
     """Refuse data with another number of classes; say so where only the names differ."""
-    from intarsia.cli.assemble import check_classes
-    from intarsia.cli.terminal import warn
+    from intarsia.terminal import warn
+    from intarsia.workflows.assemble import check_classes
 
     found, known = tuple(pipeline.dataset.classes), tuple(model.meta.classes)
     check_classes(model.spec, found)

@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from intarsia.cli import config, data, demo, doctor, evaluate, plot, predict, train, weights
 from intarsia.cli.arguments import prepare
-from intarsia.engine.processes import is_echo
+from intarsia.distributed.launchers import is_echo
 
 USER_ERROR, BUG, INTERRUPTED = 2, 1, 130
 
@@ -69,7 +69,7 @@ def explain(error: BaseException) -> tuple[str, int]:
 def _print_error(message: str) -> None:
     from rich.text import Text
 
-    from intarsia.cli.terminal import err
+    from intarsia.terminal import err
 
     err().print(Text("error: ", style="bold red") + Text(message, style="not bold default"))
 

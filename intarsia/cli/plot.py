@@ -22,9 +22,9 @@ def plot(
     """Compare training runs: a table of what they reached, and their curves in one picture."""
     if out.suffix.lower() != ".png":
         raise ValueError(f"--out {out} must end in .png")
-    from intarsia.cli.terminal import out as results
-    from intarsia.cli.terminal import say, table
-    from intarsia.engine.log import MetricsFile
+    from intarsia.engine.training.log import MetricsFile
+    from intarsia.terminal import out as results
+    from intarsia.terminal import say, table
     from intarsia.visual.comparison import save_comparison
 
     logs: dict[str, list[dict[str, Any]]] = {}

@@ -131,9 +131,9 @@ def predict(
     device: options.Device = "auto",
 ) -> None:
     """Predict label maps for images. An image that cannot be used is named, and the others are done all the same."""
-    from intarsia.cli.predict_inputs import kinds_of, sort_inputs
-    from intarsia.inference.label_values import FORMATS
-    from intarsia.inference.outputs import Look
+    from intarsia.inference.outputs.label_values import FORMATS
+    from intarsia.inference.outputs.writer import Look
+    from intarsia.workflows.predict_inputs import kinds_of, sort_inputs
 
     if file_format not in FORMATS:
         raise ValueError(f"--format is {', '.join(FORMATS)}, found {file_format!r}")
@@ -156,9 +156,9 @@ def predict(
             }
         )  # fmt: skip
 
-        from intarsia.cli.model import open_model
-        from intarsia.cli.terminal import say
-        from intarsia.cli.views import with_views
+        from intarsia.terminal import say
+        from intarsia.workflows.trained_model import open_model
+        from intarsia.workflows.views import with_views
 
         model = open_model(weights, config=config, device=device)
         for note in model.notes:
@@ -167,16 +167,18 @@ def predict(
         model = with_views(model, slide=slide, blend=inside, augment=augment)
         predictor = model.predictor(augment=augment is not None)
         if task.kind == "video":
-            from intarsia.cli.predict_video import predict_video
+            from intarsia.workflows.predict_video import predict_video
 
             chosen = None if save is None else kinds
-            predict_video(
+            whole = predict_video(
                 model, predictor, task.source, Path(out),
                 kinds=chosen, look=look, unsure=unsure, every=every, start=start, stop=stop,
             )  # fmt: skip
+            if not whole:
+                raise typer.Exit(1)
             return
         if task.kind == "raster":
-            from intarsia.cli.predict_raster import predict_raster
+            from intarsia.workflows.predict_raster import predict_raster
 
             predict_raster(
                 model, predictor, Path(task.source), Path(out),
@@ -185,8 +187,8 @@ def predict(
             )  # fmt: skip
             return
 
-        from intarsia.cli.predict_images import file_values, predict_images, predict_one
-        from intarsia.inference.outputs import Outputs
+        from intarsia.inference.outputs.writer import Outputs
+        from intarsia.workflows.predict_images import file_values, predict_images, predict_one
 
         values = file_values(model, file_format, predictor.classes, with_unsure=unsure is not None)
         outputs = Outputs(Path(out), kinds, look, unsure, values)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 if TYPE_CHECKING:
-    from intarsia.cli.model import OpenModel
     from intarsia.spec import Component
     from intarsia.weights.about import About, Sketch
     from intarsia.weights.file import WeightsMeta
+    from intarsia.workflows.trained_model import OpenModel
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,8 +38,8 @@ def show(
     names: Annotated[int, typer.Option("--names", min=0, help="How many tensors to list.")] = 8,
 ) -> None:
     """Print what a file says about itself: origin, classes, scores, tensors. Builds no model and reads no tensor."""
-    from intarsia.cli.source import find_weights
-    from intarsia.cli.terminal import out, table
+    from intarsia.terminal import out, table
+    from intarsia.workflows.names import find_weights
 
     found = find_weights(file)
     console = out()
@@ -107,9 +107,9 @@ def convert(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
 ) -> None:
     """Make our weights file: tensors, config, classes and colours in one. It needs nothing else to be used."""
-    from intarsia.cli.model import open_model
-    from intarsia.cli.terminal import say, warn
+    from intarsia.terminal import say, warn
     from intarsia.weights.file import SUFFIX, save_weights
+    from intarsia.workflows.trained_model import open_model
 
     if out.suffix != SUFFIX:
         raise ValueError(f"--out {out}: a weights file ends in {SUFFIX}")
@@ -156,9 +156,9 @@ def label_words(dataset: Component, classes: Sequence[str], ignore_index: int) -
 
     Empty where the data set has a table of its own, which the config holds.
     """
-    from intarsia.config.fate import bare
-    from intarsia.config.names import FAMILIES, FOLDERS
-    from intarsia.data.description import BACKGROUND, IGNORE
+    from intarsia.config.lowering.names import FAMILIES, FOLDERS
+    from intarsia.config.schema.fates import bare
+    from intarsia.data.description.model import BACKGROUND, IGNORE
 
     name = bare(dataset.type)
     if dataset.args.get("label_table") is not None or name not in (*FOLDERS, *FAMILIES):

@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from intarsia import catalog, consent
+from intarsia.config.checking.signatures import signature_of
 from intarsia.config.errors import ConfigError, Problem
-from intarsia.config.signatures import signature_of
 from intarsia.spec import Component, DataSpec, HeadLossSpec, RunSpec
 
 if TYPE_CHECKING:

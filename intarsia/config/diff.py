@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from intarsia.config.paths import join_path
+from intarsia.config.language.paths import join_path
 from intarsia.spec import Origin
 
 if TYPE_CHECKING:
-    from intarsia.config.reader import Config
+    from intarsia.config.language.reader import Config
 
 
 class Missing(Enum):

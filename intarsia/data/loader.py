@@ -1,6 +1,6 @@
 """From samples to batches, in worker processes or without.
 
-What a batch holds depends on the seed and the step alone (`data/order.py`), never on who loaded it.
+What a batch holds depends on the seed and the step alone (`data/sampling.py`), never on who loaded it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from intarsia.contracts import IGNORE_INDEX, Batch, Sample, Size
-from intarsia.data.order import Order, sample_rng
 from intarsia.data.pipeline import Pipeline
+from intarsia.data.sampling import Order, sample_rng
 
 _EVALUATION_SEED = 0
 _SPLITTABLE = (np.uint8, np.uint16, np.int16, np.int32, np.float32, np.float64)

@@ -16,14 +16,22 @@ from PIL import Image
 from torch import Tensor
 
 from intarsia.contracts import Batch, PathLike, Sample, SampleMeta, Size, Transform
-from intarsia.data.files import Bands
+from intarsia.data.image_io import Bands
 from intarsia.data.loader import collate
-from intarsia.inference.augment import USUAL, check_augmented, views_of, without_resizing
+from intarsia.inference.inputs.images import Failure, FoundImages, ImageLike, ImageStream, as_array, means_many
+from intarsia.inference.logits.lazy import Grid, Picture, Resized
+from intarsia.inference.logits.postprocess import (
+    Geometry,
+    Place,
+    Restored,
+    Wanted,
+    at_original,
+    check_threshold,
+    restore,
+)
+from intarsia.inference.logits.sliding import Feed, Mosaic, Window, check_windows, default_batch, windows_of
 from intarsia.inference.prediction import Prediction
-from intarsia.inference.restore import Geometry, Place, Restored, Wanted, at_original, check_threshold, restore
-from intarsia.inference.sources import Failure, FoundImages, ImageLike, ImageStream, as_array, means_many
-from intarsia.inference.strips import Grid, Picture, Resized
-from intarsia.inference.windows import Feed, Mosaic, Window, check_windows, default_batch, windows_of
+from intarsia.inference.tta import USUAL, check_augmented, views_of, without_resizing
 from intarsia.spec import AugmentedInference, InferenceSpec
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from intarsia.weights.atomic import write_whole
+from intarsia.io.whole_files import write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -129,8 +129,8 @@ def read_state(path: Path | str) -> tuple[dict[str, Tensor], list[str]]:
         from intarsia.weights.foreign import read_foreign
 
         state = read_foreign(path).state
+    from intarsia.weights.legacy_names import with_present_names
     from intarsia.weights.maps import recognise, translated
-    from intarsia.weights.names_of_old import with_present_names
 
     state, notes = with_present_names(state)
     found = recognise(state)

@@ -1,8 +1,8 @@
 """Checkpoints that others wrote with torch.save: which tensors are the model's, and what else the file says.
 
-Nothing of a file is run, and no class of it is imported: see `pickled.py`. What MMSegmentation, mmcls and mmpretrain
-write is known here: `state_dict` and `meta`, the latter of two generations (`CLASSES` and `config`, or `dataset_meta`
-and `cfg`), and the trainer's message hub.
+Nothing of a file is run, and no class of it is imported: see `safe_pickle.py`. What MMSegmentation, mmcls and
+mmpretrain write is known here: `state_dict` and `meta`, the latter of two generations (`CLASSES` and `config`, or
+`dataset_meta` and `cfg`), and the trainer's message hub.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from intarsia.weights.numpy_values import Array
-from intarsia.weights.pickled import Opaque, RefusedPickleError
+from intarsia.weights.safe_pickle import Opaque, RefusedPickleError
 from intarsia.weights.torch_files import TensorInfo, TorchFile, open_torch_file
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from intarsia.weights.pickled import Calls, Name, Opaque, Rebuilt
+from intarsia.weights.safe_pickle import Calls, Name, Opaque, Rebuilt
 
 _PLAIN = re.compile(r"[<>|=]?[biufc]\d{1,2}")
 """Types of numbers by their codes. Records, texts and objects are left out."""

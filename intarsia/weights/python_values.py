@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from intarsia.weights.pickled import Calls, DamagedPickleError, Name, Opaque, put
+from intarsia.weights.safe_pickle import Calls, DamagedPickleError, Name, Opaque, put
 
 
 def _mapping(pairs: Any = ()) -> dict[Any, Any]:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from intarsia.weights import numpy_values, python_values
-from intarsia.weights.pickled import (
+from intarsia.weights.safe_pickle import (
     Calls,
     DamagedPickleError,
     Name,

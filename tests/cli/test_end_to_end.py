@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from intarsia.cli.main import main
-from intarsia.data.scenes import CLASSES, write_scenes
+from intarsia.demo import CLASSES, write_scenes
 
 FAST = ["--batch", "2", "--crop", "64", "64", "--workers", "0", "--device", "cpu"]
 
@@ -126,7 +126,7 @@ def test_predict_does_all_it_can(run: Path, data: Path, tmp_path: Path, capsys: 
 def test_interrupted_and_resumed(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from intarsia.engine.session import Session
+    from intarsia.engine.training.session import Session
 
     out = tmp_path / "run"
     original = Session.evaluate_if_due

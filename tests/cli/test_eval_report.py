@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 
 from intarsia.cli.main import main
-from intarsia.cli.report import WIDEST, Gallery, reduced
 from intarsia.contracts import Report, SampleMeta
-from intarsia.data.scenes import write_scenes
+from intarsia.demo import write_scenes
 from intarsia.metrics.iou import IoUMetric
+from intarsia.workflows.evaluation_report import WIDEST, Gallery, reduced
 
 EVERYWHERE = ["--device", "cpu", "--workers", "0"]
 

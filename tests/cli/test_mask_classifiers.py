@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from intarsia.cli.main import main
-from intarsia.data.scenes import CLASSES, write_scenes
+from intarsia.demo import CLASSES, write_scenes
 
 CONFIG = """\
 positions = dict(num_feats=8, normalize=True)

@@ -48,8 +48,8 @@ CONFIG: dict[str, Any] = {
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network with random weights, far enough from its start that it says different things of pixels."""
     from intarsia.config.build import build_task
-    from intarsia.config.lower import lower
-    from intarsia.config.reader import Config
+    from intarsia.config.language.reader import Config
+    from intarsia.config.lowering.lower import lower
 
     torch.manual_seed(3)
     task = build_task(lower(Config.from_values(CONFIG, file="test")))

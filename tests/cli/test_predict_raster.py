@@ -21,9 +21,9 @@ from rasterio.transform import from_origin
 
 import intarsia
 from intarsia.cli.main import main
-from intarsia.cli.predict_raster import _default_overlap
 from intarsia.spec import InferenceSpec
 from intarsia.weights.file import WeightsMeta, save_weights
+from intarsia.workflows.predict_raster import _default_overlap
 
 CLASSES = ("field", "forest", "water")
 PALETTE = ((240, 228, 66), (0, 158, 115), (0, 114, 178))
@@ -54,8 +54,8 @@ CONFIG: dict[str, Any] = {
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network with random weights, far enough from its start that it says different things of pixels."""
     from intarsia.config.build import build_task
-    from intarsia.config.lower import lower
-    from intarsia.config.reader import Config
+    from intarsia.config.language.reader import Config
+    from intarsia.config.lowering.lower import lower
 
     torch.manual_seed(3)
     task = build_task(lower(Config.from_values(CONFIG, file="test")))
@@ -186,7 +186,7 @@ def test_killed_and_gone_on_with(weights: Path, tmp_path: Path, capsys: pytest.C
 def test_other_weights_do_not_go_on(
     weights: Path, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from intarsia.inference.raster_parts import Parts
+    from intarsia.inference.raster.resume import Parts
 
     out, put = tmp_path / "out.tif", Parts.put
 

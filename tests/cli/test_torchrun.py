@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from intarsia.data.scenes import write_scenes
-from intarsia.engine.checkpoint import load_checkpoint
+from intarsia.demo import write_scenes
+from intarsia.engine.training.checkpoint import load_checkpoint
 from intarsia.weights.file import load_state
 
 pytestmark = pytest.mark.slow

@@ -20,12 +20,12 @@ from PIL import Image
 from torch import Tensor
 
 from intarsia.cli.main import main
-from intarsia.cli.model import OpenModel, labelled_images, open_model
 from intarsia.config.build import build_metric
 from intarsia.data.loader import collate
-from intarsia.engine.evaluate import evaluate
+from intarsia.evaluation.evaluate import evaluate
 from intarsia.metrics.iou import IoUMetric
 from intarsia.weights.file import read_meta
+from intarsia.workflows.trained_model import OpenModel, labelled_images, open_model
 
 CLASSES = 11
 CHECKPOINT, CONFIG = "golden/trained/fast_scnn_camvid_iter_700.pth", "golden/trained/fast_scnn_camvid.py"

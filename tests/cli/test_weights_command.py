@@ -18,9 +18,9 @@ from PIL import Image
 from torch import Tensor
 
 from intarsia.cli.main import main
-from intarsia.cli.model import open_model
-from intarsia.data.scenes import CLASSES, write_scenes
+from intarsia.demo import CLASSES, write_scenes
 from intarsia.weights.file import load_state, read_meta
+from intarsia.workflows.trained_model import open_model
 
 FAST = ["--batch", "2", "--crop", "64", "64", "--workers", "0", "--device", "cpu"]
 

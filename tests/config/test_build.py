@@ -12,8 +12,8 @@ from PIL import Image
 
 from intarsia.config.build import build, build_dataset, build_metric, build_pipeline, build_task
 from intarsia.config.errors import ConfigError
-from intarsia.config.lower import lower
-from intarsia.config.reader import Config
+from intarsia.config.language.reader import Config
+from intarsia.config.lowering.lower import lower
 from intarsia.spec import Component, Origin
 
 

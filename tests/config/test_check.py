@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from intarsia import catalog
-from intarsia.config.check import check
+from intarsia.config.checking.check import check
 from intarsia.config.errors import ConfigError
-from intarsia.config.lower import lower
-from intarsia.config.reader import Config, read_file
+from intarsia.config.language.reader import Config, read_file
+from intarsia.config.lowering.lower import lower
 
 VALID = """\
 norm_cfg = dict(type='BN', requires_grad=True)
@@ -167,7 +167,8 @@ def test_first_stage_imports_no_torch(tmp_path: Path) -> None:
     file = tmp_path / "config.py"
     file.write_text(VALID)
     code = (
-        "import sys; from intarsia.config.check import check; from intarsia.config.reader import read_file; "
+        "import sys; from intarsia.config.checking.check import check; "
+        "from intarsia.config.language.reader import read_file; "
         f"assert check(read_file({str(file)!r})) == []; assert not {{'torch', 'cv2', 'numpy'}} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from intarsia.config.diff import MISSING, Difference, diff
-from intarsia.config.reader import Config, read_file
+from intarsia.config.language.reader import Config, read_file
 from intarsia.spec import Origin
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from intarsia.config.dump import WIDTH, dump
 from intarsia.config.errors import ConfigError
-from intarsia.config.reader import read_file
+from intarsia.config.language.reader import read_file
 
 
 def back(folder: Path, values: dict[str, Any], header: str | None = None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from intarsia.config.errors import ConfigError
-from intarsia.config.reader import read_file
+from intarsia.config.language.reader import read_file
 
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from intarsia.config.errors import ConfigError, Problem
-from intarsia.config.reader import Config, read_file
+from intarsia.config.language.reader import Config, read_file
 from intarsia.spec import Origin
 
 

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from intarsia.config.errors import ConfigError
-from intarsia.config.merge import merge, without_marks
-from intarsia.config.paths import locate, split_path
-from intarsia.config.reader import Config, read_file
-from intarsia.config.values import annotate, plain
+from intarsia.config.language.merge import merge, without_marks
+from intarsia.config.language.paths import locate, split_path
+from intarsia.config.language.reader import Config, read_file
+from intarsia.config.language.values import annotate, plain
 from intarsia.spec import Origin
 
 CHILD = Origin("child.py", 1)

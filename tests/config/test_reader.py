@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from intarsia.config.errors import ConfigError
-from intarsia.config.reader import read_file
+from intarsia.config.language.reader import read_file
 from intarsia.spec import Origin
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -236,7 +236,8 @@ def test_example_configs_read(file: Path) -> None:
 def test_reading_needs_no_torch() -> None:
     file = next((REPOSITORY / "configs").glob("*.py"))
     program = (
-        "import sys\nfrom intarsia.config.reader import read_file\nimport intarsia.config.dump, intarsia.config.diff\n"
+        "import sys\nfrom intarsia.config.language.reader import read_file\n"
+        "import intarsia.config.dump, intarsia.config.diff\n"
         f"read_file({str(file)!r}).values\n"
         "print(sorted({'torch', 'numpy', 'cv2', 'yaml'} & set(sys.modules)))"
     )

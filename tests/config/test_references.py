@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from intarsia.config.errors import ConfigError
-from intarsia.config.reader import read_file
+from intarsia.config.language.reader import read_file
 
 Write = Callable[[str, str], Path]
 

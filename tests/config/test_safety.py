@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from intarsia.config.errors import ConfigError, Problem
-from intarsia.config.limits import MAX_STEPS
-from intarsia.config.reader import read_file
+from intarsia.config.language.limits import MAX_STEPS
+from intarsia.config.language.reader import read_file
 
 
 def read(folder: Path, text: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from intarsia import catalog
-from intarsia.config.signatures import accepts, registered_in, signature_of, source_file
+from intarsia.config.checking.signatures import accepts, registered_in, signature_of, source_file
 from intarsia.spec import Component
 
 NORM = Component("norm", "Norm")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from intarsia import catalog
-from intarsia.config.names import user_key
+from intarsia.config.lowering.names import user_key
 from intarsia.contracts import FeatureSpec, PointLogits
 from intarsia.layers.activation import Activation
 from intarsia.layers.norm import Norm

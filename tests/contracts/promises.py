@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from intarsia import catalog
 from intarsia.config.build import build_task
-from intarsia.config.check import check
-from intarsia.config.lower import lower
-from intarsia.config.reader import Config
+from intarsia.config.checking.check import check
+from intarsia.config.language.reader import Config
+from intarsia.config.lowering.lower import lower
 from intarsia.contracts import Size
 
 SIZE = (64, 96)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from intarsia import catalog
-from intarsia.config.signatures import signature_of
+from intarsia.config.checking.signatures import signature_of
 from intarsia.contracts import Dataset, Sample
 
 ENTRIES = [(kind, name) for kind in catalog.kinds() for name in catalog.names(kind)]

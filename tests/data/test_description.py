@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from intarsia.data.description import DataDescription, FolderSplit, PairSplit, ShareSplit, show_value
-from intarsia.data.pairs import Source
+from intarsia.data.description.model import DataDescription, FolderSplit, PairSplit, ShareSplit, show_value
+from intarsia.data.description.pairing import Source
 
 NAMES = st.text(min_size=1, max_size=12).filter(lambda text: text.strip() and text not in ("ignore", "background"))
 COLOURS = st.tuples(*[st.integers(0, 255)] * 3)

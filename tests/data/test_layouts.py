@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from intarsia.data.affixes import Affixes, joined, propose
-from intarsia.data.folders import role_of, split_of
-from intarsia.data.layouts import Layout, LayoutError, find_layout
-from intarsia.data.pairs import IMAGE_SUFFIXES, NameIndex, Pair, Source, list_pairs, take_share
+from intarsia.data.description.pairing import IMAGE_SUFFIXES, NameIndex, Pair, Source, list_pairs, take_share
+from intarsia.data.doctor.affixes import Affixes, joined, propose
+from intarsia.data.doctor.folders import role_of, split_of
+from intarsia.data.doctor.layouts import Layout, LayoutError, find_layout
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (8, 10, 3), dtype=np.uint8)
 MASK = np.tile(np.array([0, 1], np.uint8), (8, 5))

@@ -12,8 +12,8 @@ import pytest
 from intarsia.data.datasets.folder import FolderDataset
 from intarsia.data.labels import LabelTable
 from intarsia.data.loader import collate
-from intarsia.data.order import sample_rng
 from intarsia.data.pipeline import Pipeline
+from intarsia.data.sampling import sample_rng
 from intarsia.data.transforms.resize import Resize, ResizeShortestEdge
 
 CASES = ("ade20k", "ade20k_mask2former", "ade20k_san", "loveda", "potsdam", "cityscapes")

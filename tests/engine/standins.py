@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from intarsia.contracts import Batch, LossTerm, Sample, SampleMeta
 from intarsia.data.pipeline import Pipeline
 from intarsia.data.transforms.geometry import RandomFlip
-from intarsia.engine.run import Run, Validation
-from intarsia.engine.runtime import FabricRuntime
+from intarsia.distributed.runtime import FabricRuntime
+from intarsia.engine.training.run import Run, Validation
 from intarsia.inference.predictor import Predictor
 from intarsia.metrics.iou import IoUMetric
 from intarsia.spec import Component, InferenceSpec, OptimSpec, ScheduleSpec

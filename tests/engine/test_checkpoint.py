@@ -6,8 +6,8 @@ import pytest
 import torch
 from standins import tiny_run
 
-from intarsia.engine.checkpoint import CheckpointError, Checkpoints, load_checkpoint
-from intarsia.engine.train import train
+from intarsia.engine.training.checkpoint import CheckpointError, Checkpoints, load_checkpoint
+from intarsia.engine.training.loop import train
 
 
 def state(value: float) -> dict[str, object]:

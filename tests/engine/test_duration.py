@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intarsia.engine.duration import format_duration, parse_duration, to_steps
+from intarsia.engine.optim.duration import format_duration, parse_duration, to_steps
 from intarsia.spec import Duration
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from intarsia.contracts import Sample
 from intarsia.data.pipeline import Pipeline
 from intarsia.data.transforms.resize import Resize
-from intarsia.engine.evaluate import evaluate, labels_at_input
+from intarsia.evaluation.evaluate import evaluate, labels_at_input
 from intarsia.inference.predictor import Predictor
 from intarsia.metrics.iou import IoUMetric
 from intarsia.spec import AugmentedInference, InferenceSpec

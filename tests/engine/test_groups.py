@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from intarsia.engine.groups import (
+from intarsia.engine.optim.param_groups import (
     MULTIPLES,
     Parameter,
     by_depth,

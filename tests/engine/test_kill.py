@@ -16,10 +16,10 @@ import pytest
 from standins import tiny_run
 from test_train import lines, same
 
-from intarsia.data import order
-from intarsia.data.order import Order
-from intarsia.engine.checkpoint import Checkpoints, load_checkpoint
-from intarsia.engine.train import train
+from intarsia.data import sampling
+from intarsia.data.sampling import Order
+from intarsia.engine.training.checkpoint import Checkpoints, load_checkpoint
+from intarsia.engine.training.loop import train
 from intarsia.spec import EmaSpec
 from intarsia.weights.file import load_state, read_meta
 
@@ -84,7 +84,7 @@ def test_twenty_kills_end_in_the_same_weights_as_none(tmp_path: Path) -> None:
 
 def test_the_hundred_thousandth_step_is_found_without_the_ones_before_it() -> None:
     """The order of samples is computed, not replayed: one permutation for each epoch touched."""
-    permutations = order._permutation
+    permutations = sampling._permutation
     permutations.cache_clear()
     samples = Order(1000, seed=3, shuffle=True)
     assert len({samples.index(position) for position in range(400_000, 400_016)}) == 16

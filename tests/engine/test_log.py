@@ -8,9 +8,9 @@ import torch
 from rich.console import Console
 
 from intarsia.contracts import ClassScore, LossTerm, Report
-from intarsia.engine.log import MetricsFile, TrainingLog
-from intarsia.engine.runtime import FabricRuntime
-from intarsia.engine.score_table import report_table
+from intarsia.distributed.runtime import FabricRuntime
+from intarsia.engine.training.log import MetricsFile, TrainingLog
+from intarsia.evaluation.score_table import report_table
 
 
 def new_log(path: Path, **changes: int) -> TrainingLog:

@@ -22,17 +22,17 @@ from PIL import Image
 from standins import CLASSES, PALETTE, tiny_task
 from torch import Tensor
 
-from intarsia.cli import predict_images as command
 from intarsia.contracts import SampleMeta
 from intarsia.data.datasets.folder import FolderDataset
 from intarsia.data.datasets.wrappers import RepeatDataset
 from intarsia.data.pipeline import Pipeline
-from intarsia.engine.evaluate import evaluate
-from intarsia.inference.outputs import Outputs
+from intarsia.evaluation.evaluate import evaluate
+from intarsia.inference.inputs.images import FoundImages, ImageFile
+from intarsia.inference.outputs.writer import Outputs
 from intarsia.inference.predictor import Predictor
-from intarsia.inference.sources import FoundImages, ImageFile
 from intarsia.metrics.iou import IoUMetric
 from intarsia.spec import InferenceSpec
+from intarsia.workflows import predict_images as command
 
 SIZE = (160, 208)
 FILES, IMAGES = 24, 360

@@ -23,17 +23,17 @@ from torch import Tensor, nn
 
 from intarsia.contracts import Sample
 from intarsia.data.loader import eval_loader, train_loader
-from intarsia.data.order import Order
 from intarsia.data.pipeline import Pipeline
-from intarsia.engine.batch import SharedBatch, reshare
-from intarsia.engine.checkpoint import load_checkpoint
-from intarsia.engine.evaluate import evaluate
-from intarsia.engine.interrupt import StopRequest
-from intarsia.engine.processes import Launch, is_echo, is_first, launch_of, process_count
-from intarsia.engine.runtime import FabricRuntime
-from intarsia.engine.shard import blocks_of, own_part
-from intarsia.engine.sync_norm import SynchronisedBatchNorm, synchronise
-from intarsia.engine.train import train
+from intarsia.data.sampling import Order
+from intarsia.distributed.fsdp import blocks_of, own_part
+from intarsia.distributed.launchers import Launch, is_echo, is_first, launch_of, process_count
+from intarsia.distributed.runtime import FabricRuntime
+from intarsia.distributed.sync_batch_norm import SynchronisedBatchNorm, synchronise
+from intarsia.engine.optim.batch_plan import SharedBatch, reshare
+from intarsia.engine.training.checkpoint import load_checkpoint
+from intarsia.engine.training.loop import train
+from intarsia.engine.training.signals import StopRequest
+from intarsia.evaluation.evaluate import evaluate
 from intarsia.layers.norm import Norm
 from intarsia.spec import CareSpec, Component, EmaSpec
 from intarsia.weights.file import load_state

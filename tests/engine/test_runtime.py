@@ -16,13 +16,13 @@ from torch import nn
 
 from intarsia.contracts import Batch, LossTerm
 from intarsia.data.loader import eval_loader
-from intarsia.engine.checkpoint import load_checkpoint
-from intarsia.engine.evaluate import evaluate
-from intarsia.engine.run import Run
-from intarsia.engine.runtime import FabricRuntime
-from intarsia.engine.sync_norm import synchronise
-from intarsia.engine.train import train
-from intarsia.inference.restore import Wanted
+from intarsia.distributed.runtime import FabricRuntime
+from intarsia.distributed.sync_batch_norm import synchronise
+from intarsia.engine.training.checkpoint import load_checkpoint
+from intarsia.engine.training.loop import train
+from intarsia.engine.training.run import Run
+from intarsia.evaluation.evaluate import evaluate
+from intarsia.inference.logits.postprocess import Wanted
 
 
 def test_nothing_is_imported_for_the_sake_of_its_version() -> None:
@@ -30,7 +30,7 @@ def test_nothing_is_imported_for_the_sake_of_its_version() -> None:
     import torchmetrics
 
     names = "{'torchmetrics', 'transformers', 'torchvision'}"
-    code = f"import sys, intarsia.engine.runtime; print(*{names} & set(sys.modules))"
+    code = f"import sys, intarsia.distributed.runtime; print(*{names} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.split() == []
     assert torchmetrics.__version__  # it is there, and can be imported all the same

@@ -14,14 +14,14 @@ from standins import SGD, Pictures, TinyTask, tiny_run, tiny_task
 from torch import nn
 
 from intarsia.data.pipeline import Pipeline
-from intarsia.engine.checkpoint import Checkpoints, load_checkpoint
-from intarsia.engine.guard import Guard
-from intarsia.engine.log import TIMING, NonFiniteLossError
-from intarsia.engine.optim import optimizer_for
-from intarsia.engine.run import Run, RunFolder
-from intarsia.engine.train import measure_step_time, one_step, seed_torch, train
+from intarsia.engine.optim.optimizers import optimizer_for
+from intarsia.engine.training.checkpoint import Checkpoints, load_checkpoint
+from intarsia.engine.training.log import TIMING, NonFiniteLossError
+from intarsia.engine.training.loop import measure_step_time, one_step, seed_torch, train
+from intarsia.engine.training.nonfinite import Guard
+from intarsia.engine.training.run import Run, RunFolder
+from intarsia.io.whole_files import DiskFullError
 from intarsia.spec import CareSpec, EmaSpec
-from intarsia.weights.atomic import DiskFullError
 from intarsia.weights.file import WeightsMeta, load_state, read_meta
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from intarsia import catalog
 from intarsia.config.build import build, build_task
-from intarsia.config.lower import lower
-from intarsia.config.reader import Config
+from intarsia.config.language.reader import Config
+from intarsia.config.lowering.lower import lower
 from intarsia.contracts import Task
 from intarsia.spec import Component, PreprocessSpec, RunSpec
 

@@ -18,10 +18,10 @@ import torch
 
 from intarsia import catalog
 from intarsia.config.build import build_task
-from intarsia.config.fields import Context
-from intarsia.config.lower_training import lower_optim
-from intarsia.config.reader import Config
-from intarsia.engine.groups import Parameter, trained_parameters
+from intarsia.config.language.reader import Config
+from intarsia.config.lowering.fields import Context
+from intarsia.config.lowering.training import lower_optim
+from intarsia.engine.optim.param_groups import Parameter, trained_parameters
 from intarsia.spec import OptimSpec
 
 FACTS = references.SHARED / "facts"

@@ -37,14 +37,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from intarsia.config.fields import Context
-from intarsia.config.lower_training import lower_optim
-from intarsia.config.reader import Config
+from intarsia.config.language.reader import Config
+from intarsia.config.lowering.fields import Context
+from intarsia.config.lowering.training import lower_optim
 from intarsia.contracts import Batch, LossTerm, Sample, SampleMeta
 from intarsia.data.pipeline import Pipeline
-from intarsia.engine.run import Run
-from intarsia.engine.runtime import FabricRuntime
-from intarsia.engine.train import train
+from intarsia.distributed.runtime import FabricRuntime
+from intarsia.engine.training.loop import train
+from intarsia.engine.training.run import Run
 from intarsia.spec import Duration
 from intarsia.tasks.semantic import SemanticSegmentation
 

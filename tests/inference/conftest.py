@@ -124,8 +124,8 @@ def _config(bands: int, stored: bool) -> dict[str, object]:
 def make_weights(tmp_path_factory):
     """A weights file as training leaves it, of a small network with random weights."""
     from intarsia.config.build import build_task
-    from intarsia.config.lower import lower
-    from intarsia.config.reader import Config
+    from intarsia.config.language.reader import Config
+    from intarsia.config.lowering.lower import lower
     from intarsia.weights.file import WeightsMeta, save_weights
 
     def make(*, bands: int = 3, stored: bool = False):

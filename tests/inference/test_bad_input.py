@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 
 from intarsia.cli.main import main
-from intarsia.inference import sources
-from intarsia.inference.sources import as_array, find_images
+from intarsia.inference.inputs import images
+from intarsia.inference.inputs.images import as_array, find_images
 
 WHOLE = ("a.png", "m.jpg", "z.png")
 """What is good, at the beginning, in the middle and at the end."""
@@ -129,7 +129,7 @@ def test_each_alone_is_refused_by_name(make_predictor, tmp_path):
 
 MEASURE = """
 import resource, sys
-from intarsia.inference.sources import as_array
+from intarsia.inference.inputs.images import as_array
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in sys.argv[1:]:
     for bands in ("colour", "stored"):
@@ -368,8 +368,8 @@ def test_reading_stops_where_the_stream_is_closed(make_predictor, tmp_path, monk
     for index in range(20):
         Image.fromarray(picture()).save(tmp_path / f"{index}.png")
     seen = []
-    monkeypatch.setattr(sources, "read_image", lambda path, *, bands: seen.append(path) or picture())
+    monkeypatch.setattr(images, "read_image", lambda path, *, bands: seen.append(path) or picture())
     predictions = make_predictor().predict(tmp_path)
     next(predictions)
     predictions.close()
-    assert len(seen) <= 1 + sources.AHEAD
+    assert len(seen) <= 1 + images.AHEAD

@@ -20,16 +20,16 @@ from PIL import Image
 
 from intarsia.colours import distinct_colours
 from intarsia.data.datasets import ade20k, cityscapes
-from intarsia.data.files import read_label
+from intarsia.data.image_io import read_label
 from intarsia.data.labels import LabelTable
-from intarsia.inference import scratch as scratch_module
-from intarsia.inference.areas import AreaTable
-from intarsia.inference.label_values import server_values, source_values
-from intarsia.inference.outputs import KINDS, Look, Outputs, OutputWriter, check_kinds
+from intarsia.inference.logits import scratch as scratch_module
+from intarsia.inference.logits.lazy import Grid, Resized
+from intarsia.inference.logits.postprocess import Wanted, restore
+from intarsia.inference.logits.scratch import Scratch
+from intarsia.inference.outputs.areas import AreaTable
+from intarsia.inference.outputs.label_values import server_values, source_values
+from intarsia.inference.outputs.writer import KINDS, Look, Outputs, OutputWriter, check_kinds
 from intarsia.inference.prediction import Prediction
-from intarsia.inference.restore import Wanted, restore
-from intarsia.inference.scratch import Scratch
-from intarsia.inference.strips import Grid, Resized
 from intarsia.visual.files import aside_name, sweep
 
 CLASSES = ("road", "car", "sky")

@@ -17,7 +17,7 @@ from rasterio.crs import CRS
 from rasterio.features import rasterize
 from rasterio.transform import from_origin
 
-from intarsia.inference.polygons import (
+from intarsia.inference.outputs.polygons import (
     Ground,
     Labels,
     areas,
@@ -204,7 +204,7 @@ def test_coco_file_decodes_to_the_label_map(
 
 
 def test_a_raster_is_read_as_an_array_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("intarsia.inference.polygons.AT_ONCE", 512)
+    monkeypatch.setattr("intarsia.inference.outputs.polygons.AT_ONCE", 512)
     label = np.random.default_rng(1).integers(0, 3, (600, 1100)).astype(np.uint8)
     label = np.kron(label[::20, ::20], np.ones((20, 20), np.uint8))
     with rasterio.open(

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
 from intarsia.colours import distinct_colours
-from intarsia.data.files import read_label
+from intarsia.data.image_io import read_label
 from intarsia.inference.prediction import Prediction
 
 CLASSES = ("road", "car", "sky")

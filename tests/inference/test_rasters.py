@@ -17,11 +17,11 @@ from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 from torch import Tensor, nn
 
+from intarsia.inference.logits.sliding import ramp
 from intarsia.inference.predictor import Predictor
-from intarsia.inference.raster_source import Area, Scale, Scene, parse_bands, quiet
-from intarsia.inference.raster_windows import Side, Tiling
-from intarsia.inference.rasters import RasterSettings, predict_scene
-from intarsia.inference.windows import ramp
+from intarsia.inference.raster.predict import RasterSettings, predict_scene
+from intarsia.inference.raster.source import Area, Scale, Scene, parse_bands, quiet
+from intarsia.inference.raster.windows import Side, Tiling
 from intarsia.spec import AugmentedInference, InferenceSpec
 
 CLASSES = ("soil", "crop", "weed", "road")
@@ -503,13 +503,13 @@ import resource, sys
 sys.path.insert(0, sys.argv[1])
 import test_rasters as here
 from pathlib import Path
-from intarsia.inference import raster_source, rasters
+from intarsia.inference.raster import source
 
-raster_source.CACHE = 8 * 2**20
+source.CACHE = 8 * 2**20
 folder, height = Path(sys.argv[2]), int(sys.argv[3])
 scene = here.write_scene(folder / f"{height}.tif", here.np.full((3, height, 1024), 9, "uint8"), tiled=True)
 settings = here.RasterSettings((256, 256), 32, sys.argv[4], frozenset({"probs"}))
-with raster_source.quiet():
+with source.quiet():
     here.run(here.make_predictor(batch=1), scene, folder / "out.tif", settings, memory=16 * 2**20)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from intarsia.contracts import Batch, SampleMeta
+from intarsia.inference.logits.postprocess import Wanted, restore
 from intarsia.inference.predictor import Predictor
-from intarsia.inference.restore import Wanted, restore
 from intarsia.spec import AugmentedInference
 
 NAMES = [
@@ -42,8 +42,8 @@ def fill(shared):
 def network(shared, fill):
     """FCN-R18-D8 with the reference weights, float64."""
     from intarsia.config.build import build_task
-    from intarsia.config.lower import lower
-    from intarsia.config.reader import Config
+    from intarsia.config.language.reader import Config
+    from intarsia.config.lowering.lower import lower
 
     with gzip.open(shared / "facts" / "mmseg_configs.json.gz") as file:
         config = json.load(file)["fcn/fcn_r18-d8_4xb2-80k_cityscapes-769x769"]
@@ -112,8 +112,8 @@ def test_logits_at_the_size_of_the_input(name, shared, fill, network):
 def trained(shared):
     """Folder, description and task of the checkpoint that MMSegmentation trained."""
     from intarsia.config.build import build_task
-    from intarsia.config.lower import lower
-    from intarsia.config.reader import read_file
+    from intarsia.config.language.reader import read_file
+    from intarsia.config.lowering.lower import lower
     from intarsia.weights.file import apply_state, load_state
 
     folder = shared / "golden" / "trained"

@@ -13,10 +13,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from intarsia.evaluation.files import report_as_dict, write_report
 from intarsia.metrics import confusion
 from intarsia.metrics.confusion import confusion_matrix
 from intarsia.metrics.iou import IoUMetric, class_scores
-from intarsia.metrics.report import report_as_dict, write_report
 
 EVERYTHING = ("mIoU", "mDice", "mFscore")
 

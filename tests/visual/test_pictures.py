@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from intarsia.colours import distinct_colours
-from intarsia.visual.grid import Tile, contact_sheet
+from intarsia.visual.contact_sheet import Tile, contact_sheet
 from intarsia.visual.legend import Entry, legend_beneath, share_text, with_legend
 from intarsia.visual.overlay import blend, coloured, contours, enlarged, hatching, void_mask
 from intarsia.visual.panes import WRONG, errors, panes

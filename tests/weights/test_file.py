@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from intarsia.weights.atomic import DiskFullError, write_whole
+from intarsia.io.whole_files import DiskFullError, write_whole
 from intarsia.weights.file import (
     AUXILIARY,
     WeightsMeta,

@@ -12,9 +12,9 @@ import torch
 
 from intarsia.backbones.resnet import ResNet, ResNeXt
 from intarsia.config.build import build_task
-from intarsia.config.check import check
-from intarsia.config.lower import lower
-from intarsia.config.reader import Config
+from intarsia.config.checking.check import check
+from intarsia.config.language.reader import Config
+from intarsia.config.lowering.lower import lower
 from intarsia.layers.levels import resize
 from intarsia.weights.about import about
 from intarsia.weights.file import apply_state

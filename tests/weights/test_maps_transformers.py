@@ -20,9 +20,9 @@ from intarsia.backbones.resnet import ResNet
 from intarsia.backbones.swin import SwinTransformer
 from intarsia.cli.main import main
 from intarsia.config.build import build_task
-from intarsia.config.check import check
-from intarsia.config.lower import lower
-from intarsia.config.reader import Config
+from intarsia.config.checking.check import check
+from intarsia.config.language.reader import Config
+from intarsia.config.lowering.lower import lower
 from intarsia.layers.norm import Norm
 from intarsia.weights.about import about
 from intarsia.weights.file import apply_state

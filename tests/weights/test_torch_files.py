@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from intarsia.weights.pickled import DamagedPickleError, RefusedPickleError
+from intarsia.weights.safe_pickle import DamagedPickleError, RefusedPickleError
 from intarsia.weights.torch_files import TensorInfo, open_torch_file
 
 DTYPES = (

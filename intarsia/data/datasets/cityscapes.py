@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from intarsia.contracts import IGNORE_INDEX
 from intarsia.data.datasets.family import Family
 from intarsia.data.datasets.folder import FolderDataset
-from intarsia.data.files import Bands
+from intarsia.data.image_io import Bands
 from intarsia.data.labels import LabelTable
 
 CLASSES = (

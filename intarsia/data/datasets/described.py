@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from intarsia.data.datasets.folder import FolderDataset
-from intarsia.data.description import DataDescription
+from intarsia.data.description.model import DataDescription
 
 
 def DescribedDataset(*, file: str, split: str, bands: Literal["colour", "stored"] = "colour") -> FolderDataset:  # noqa: N802

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from intarsia.data.datasets.folder import FolderDataset
-from intarsia.data.files import Bands
+from intarsia.data.image_io import Bands
 from intarsia.data.labels import Colour, LabelTable
 
 

@@ -12,7 +12,7 @@ from pathlib import PurePath
 
 from intarsia.colours import distinct_colours
 from intarsia.contracts import IGNORE_INDEX, Sample, SampleMeta
-from intarsia.data.files import Bands, read_image, read_label
+from intarsia.data.image_io import Bands, read_image, read_label
 from intarsia.data.labels import LabelTable, label_values, ranges
 
 

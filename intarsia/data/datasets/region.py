@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from intarsia.contracts import Dataset, Sample
-from intarsia.data.files import IMAGE_SUFFIXES, read_label
+from intarsia.data.image_io import IMAGE_SUFFIXES, read_label
 
 
 class RegionDataset:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from intarsia.catalog import register
 from intarsia.contracts import Report, Sample, SampleMeta
-from intarsia.engine.observe import Observer
-from intarsia.engine.run import Run
+from intarsia.engine.callbacks.base import Observer
+from intarsia.engine.training.run import Run
 
 
 @register("head")

@@ -1,0 +1,1 @@
+"""A config against the constructors that it names, before anything is built."""

@@ -1,0 +1,199 @@
+"""The whole tree against the constructors' signatures, before anything is built.
+
+First stage, without torch: lowering's own problems, unknown parts, unknown and missing arguments, values of the wrong
+type, values that contradict each other. Second stage, on request: trunk, neck and heads are built without memory (on
+torch's meta device) and compared where they meet.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from intarsia import catalog, consent
+from intarsia.config.checking.contradictions import contradictions
+from intarsia.config.checking.signatures import Parameter, Signature, accepts, registered_in, signature_of
+from intarsia.config.errors import Problem
+from intarsia.config.lowering.fields import nearest, shown
+from intarsia.config.lowering.lower import lower_all
+from intarsia.config.lowering.names import user_key
+from intarsia.config.schema.fates import bare
+from intarsia.config.schema.vocabulary import AREAS
+from intarsia.spec import Component, RunSpec
+
+if TYPE_CHECKING:
+    from intarsia.config.language.reader import Config
+
+PROVIDED = {"metric": ("num_classes", "classes")}
+"""Arguments that building adds: kind -> names."""
+
+
+def check(config: Config, *, shapes: bool = False) -> list[Problem]:
+    """Everything that is wrong with a config, by file and line; empty when it can be built.
+
+    shapes: also build the network without memory and compare channels; imports torch.
+    """
+    lowered = lower_all(config)
+    problems = list(lowered.problems)
+    if lowered.spec is not None:
+        checker = _Checker(config, lowered.spec)
+        for component in components(lowered.spec):
+            checker.component(component)
+        problems += checker.problems
+        problems += contradictions(lowered.spec, config.origin)
+        if shapes:
+            from intarsia.config.checking.shapes import shape_problems
+
+            problems += shape_problems(lowered.spec, checker.wrong, config.origin)
+    return _once(problems)
+
+
+def components(spec: RunSpec) -> Iterator[Component]:
+    """Every component of a run, a part before its own parts."""
+    roots: list[Any] = [spec.model, spec.objective]
+    for loss in spec.losses:
+        roots += [*loss.losses, loss.sampler]
+    for stream in (spec.train, spec.val, spec.test):
+        roots += [] if stream is None else [stream.dataset, *stream.transforms]
+    roots += [spec.metric, None if spec.optim is None else spec.optim.optimizer, *spec.observers]
+    yield from _inside(roots)
+
+
+def _inside(value: Any) -> Iterator[Component]:
+    if isinstance(value, Component):
+        yield value
+        yield from _inside(value.args)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _inside(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _inside(item)
+
+
+def _once(problems: list[Problem]) -> list[Problem]:
+    """By file and line, without repetitions: one line of a file may be used in several places."""
+    found: dict[Any, Problem] = {}
+    for problem in problems:
+        place: Any = (problem.origin, problem.path.rpartition(".")[2]) if problem.origin else problem.path
+        found.setdefault((place, problem.message), problem)
+    return sorted(found.values(), key=_line)
+
+
+def _line(problem: Problem) -> tuple[str, int]:
+    return (problem.origin.file, problem.origin.line) if problem.origin else ("", 0)
+
+
+@dataclass
+class _Checker:
+    """Components against signatures. wrong: paths of the components that have a problem of their own."""
+
+    config: Config
+    spec: RunSpec
+    problems: list[Problem] = field(default_factory=list)
+    wrong: set[str] = field(default_factory=set)
+
+    @cached_property
+    def registered(self) -> Mapping[tuple[str, str], str]:
+        """What the user's own modules will register when they are imported."""
+        found = [part for module in self.spec.imports for part in registered_in(module)]
+        return {(kind, name): location for kind, name, location in found}
+
+    def component(self, component: Component) -> None:
+        """Report what is wrong with one component; not with the parts inside it."""
+        if not component.type:
+            self.wrong.add(component.path)  # lowering has reported it
+            return
+        try:
+            location = self._location(component)
+            if ":" in component.type:
+                consent.require(location.partition(":")[0])
+        except (catalog.UnknownPartError, consent.ConsentError) as error:
+            self._report(component, f"{component.path}.type", str(error))
+            return
+        signature = signature_of(location)
+        if signature is not None:
+            self._arguments(component, signature)
+
+    def _location(self, component: Component) -> str:
+        own = self.registered.get((component.kind, bare(component.type)))
+        return own or catalog.locate(component.kind, component.type)
+
+    def _arguments(self, component: Component, signature: Signature) -> None:
+        name = bare(component.type)
+        for argument, value in component.args.items():
+            if argument in signature.names:
+                self._value(component, argument, value, signature[argument])
+            elif not signature.open:
+                self._unknown(component, argument, value, signature)
+        for parameter in signature.parameters:
+            provided = PROVIDED.get(component.kind, ())
+            if parameter.required and parameter.name not in component.args and parameter.name not in provided:
+                key = user_key(component.kind, parameter.name)
+                expected = f"It expects {parameter.annotation}" if parameter.annotation else ""
+                self._report(component, component.path, f"{name} needs {key!r}, which is missing", expected)
+
+    def _value(self, component: Component, argument: str, value: Any, parameter: Parameter) -> None:
+        if accepts(value, parameter.annotation):
+            return
+        found = f"a {value.kind}" if isinstance(value, Component) else shown(value)
+        message = f"expected {parameter.annotation}, found {found}"
+        self._report(component, self._path(component, argument), message, _advice(value, parameter.annotation))
+
+    def _unknown(self, component: Component, argument: str, value: Any, signature: Signature) -> None:
+        name = bare(component.type)
+        keys = [*(user_key(component.kind, known) for known in signature.names), *AREAS.get(component.kind, ())]
+        if argument in ("training", "inference") and isinstance(value, Mapping):
+            for key in value:
+                places = (component.path, f"{component.path}.train_cfg", f"{component.path}.test_cfg")
+                path = self._first(*(f"{place}.{key}" for place in places))
+                self._report(component, path, f"{name} has no use for {key!r}", nearest(str(key), keys))
+            return
+        key = user_key(component.kind, argument)
+        self._report(component, self._path(component, argument), f"{name} has no argument {key!r}", nearest(key, keys))
+
+    def _path(self, component: Component, argument: str) -> str:
+        """The user's path of an argument. The last head has some from the model's own sections."""
+        key = user_key(component.kind, argument)
+        sections = ("model.train_cfg", "model.test_cfg") if component.kind == "head" else ()
+        places = (f"{component.path}.{key}", *(f"{section}.{argument}" for section in (component.path, *sections)))
+        return self._first(*places)
+
+    def _first(self, *paths: str) -> str:
+        return next((path for path in paths if _there(self.config.values, path)), paths[0])
+
+    def _report(self, component: Component, path: str, message: str, hint: str = "") -> None:
+        self.wrong.add(component.path)
+        self.problems.append(Problem(path, message, self.config.origin(path), hint))
+
+
+def _there(values: Any, path: str) -> bool:
+    for step in path.split("."):
+        if isinstance(values, Mapping) and step in values:
+            values = values[step]
+        elif isinstance(values, list | tuple) and step.isdigit() and int(step) < len(values):
+            values = values[int(step)]
+        else:
+            return False
+    return True
+
+
+def _advice(value: Any, annotation: str) -> str:
+    """The nearest of the words that an annotation allows, or how a part is written."""
+    if isinstance(value, str):
+        words = [
+            item.value
+            for node in ast.walk(ast.parse(annotation, mode="eval"))
+            if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == "Literal"
+            for item in ast.walk(node.slice)
+            if isinstance(item, ast.Constant) and isinstance(item.value, str)
+        ]
+        near = nearest(value, words) if words else ""
+        if near.startswith("Did"):
+            return near
+    if any(part in annotation for part in ("Norm", "Activation")) and not isinstance(value, Component):
+        return "Write dict(type='Name', ...)"
+    return ""

@@ -1,0 +1,1 @@
+"""The configuration language: from files to plain values that know where they were written."""

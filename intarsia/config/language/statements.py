@@ -1,0 +1,105 @@
+"""Statements of the configuration language: assignments, `if`, `for`, `del`, and calls for their effect."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from typing import Any, Literal
+
+from intarsia.config.language.calls import extend
+from intarsia.config.language.evaluator import Evaluator
+from intarsia.config.language.limits import check_length
+from intarsia.config.language.operators import binary, item_origins
+from intarsia.config.language.targets import assign, delete
+from intarsia.config.language.values import DictValue, ListValue
+
+Exit = Literal["break", "continue"] | None
+"""How a block ended: None when it ran through."""
+
+
+def run(evaluator: Evaluator, body: list[ast.stmt], *, in_loop: bool = False) -> Exit:
+    """Carry out statements in order.
+
+    Raises:
+        ConfigError: a statement is not part of the language, or what it computes fails.
+    """
+    for statement in body:
+        evaluator.guard(statement, evaluator.budget.spend, 1)
+        handler = STATEMENTS.get(type(statement))
+        if handler is not None:
+            handler(evaluator, statement)
+        elif isinstance(statement, (ast.If, ast.For)):
+            ended = _if(evaluator, statement, in_loop) if isinstance(statement, ast.If) else _for(evaluator, statement)
+            if ended:
+                return ended
+        elif isinstance(statement, (ast.Break, ast.Continue)) and in_loop:
+            return "break" if isinstance(statement, ast.Break) else "continue"
+        else:
+            raise evaluator.refusal(statement)
+    return None
+
+
+def _if(evaluator: Evaluator, statement: ast.If, in_loop: bool) -> Exit:
+    return run(evaluator, statement.body if evaluator.evaluate(statement.test) else statement.orelse, in_loop=in_loop)
+
+
+def _for(evaluator: Evaluator, statement: ast.For) -> Exit:
+    for item, origin in evaluator.iterate(statement.iter):
+        assign(evaluator, statement.target, item, origin)
+        if run(evaluator, statement.body, in_loop=True) == "break":
+            return None
+    return run(evaluator, statement.orelse)
+
+
+def _assign(evaluator: Evaluator, statement: ast.Assign) -> None:
+    value, origin = evaluator.place(statement.value)
+    for target in statement.targets:
+        assign(evaluator, target, value, origin)
+
+
+def _annotated(evaluator: Evaluator, statement: ast.AnnAssign) -> None:
+    if statement.value is not None:
+        assign(evaluator, statement.target, *evaluator.place(statement.value))
+
+
+def _augmented(evaluator: Evaluator, statement: ast.AugAssign) -> None:
+    """``target += value``. Lists and dicts grow in place, as in Python, so that every name for them sees it."""
+    left, left_origin = evaluator.place(statement.target)
+    right, right_origin = evaluator.place(statement.value)
+    if isinstance(left, ListValue) and isinstance(statement.op, ast.Add):
+        evaluator.guard(statement, _grow, evaluator, left, right, right_origin)
+    elif isinstance(left, DictValue) and isinstance(statement.op, ast.BitOr) and isinstance(right, DictValue):
+        for key, value in right.items():
+            left.put(key, value, right.origins[key])
+    else:
+        origins = (left_origin, right_origin)
+        left = evaluator.guard(statement, binary, type(statement.op), left, right, origins, evaluator.budget)
+        assign(evaluator, statement.target, left, evaluator.origins[statement.lineno])
+
+
+def _grow(evaluator: Evaluator, target: ListValue, items: Any, origin: Any) -> None:
+    evaluator.budget.spend(check_length(len(items)))
+    extend(target, list(items), item_origins(items, origin))
+
+
+def _delete(evaluator: Evaluator, statement: ast.Delete) -> None:
+    for target in statement.targets:
+        delete(evaluator, target)
+
+
+def _expression(evaluator: Evaluator, statement: ast.Expr) -> None:
+    evaluator.evaluate(statement.value)
+
+
+def _pass(evaluator: Evaluator, statement: ast.Pass) -> None:
+    """Nothing."""
+
+
+STATEMENTS: dict[type, Callable[[Evaluator, Any], None]] = {
+    ast.AnnAssign: _annotated,
+    ast.Assign: _assign,
+    ast.AugAssign: _augmented,
+    ast.Delete: _delete,
+    ast.Expr: _expression,
+    ast.Pass: _pass,
+}

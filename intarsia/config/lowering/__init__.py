@@ -1,0 +1,1 @@
+"""From a resolved config to a RunSpec, by the tables of `schema`."""

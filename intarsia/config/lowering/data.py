@@ -1,0 +1,334 @@
+"""A dataloader -> DataSpec: the data set with its wrappers, the transforms of its pipeline, how batches are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from intarsia.config.lowering.fields import Context, Fields, nearest
+from intarsia.config.lowering.names import FAMILIES, FOLDERS, GEOMETRY, LABEL_LOADERS, PREFIXES, argument_name
+from intarsia.config.lowering.parts import arguments, component, see
+from intarsia.config.schema.fates import Fate, bare
+from intarsia.spec import AugmentedInference, Component, DataSpec
+
+WRAPPERS = ("RepeatDataset", "ConcatDataset", "ClassBalancedDataset", "MultiImageMixDataset")
+SAMPLERS = ("InfiniteSampler", "DefaultSampler")
+STORED_BANDS = {"color": "colour", "unchanged": "stored"}
+DECODERS = ("cv2", "pillow", "turbojpeg")
+PLUMBING = ("LoadImageFromFile", "LoadAnnotations", "PackSegInputs")
+
+
+@dataclass
+class _Pipeline:
+    """What a pipeline says. reduce_zero_label: by LoadAnnotations; loads: the path of what loads the labels."""
+
+    transforms: tuple[Component, ...] = ()
+    label_size: Literal["input", "original"] = "input"
+    arguments: dict[str, Any] = field(default_factory=dict)
+    reduce_zero_label: bool | None = None
+    loads: str | None = None
+
+
+@dataclass(frozen=True)
+class _Stream:
+    dataset: Component
+    transforms: tuple[Component, ...]
+    label_size: Literal["input", "original"]
+
+
+def lower_data(context: Context, values: Mapping[str, Any], path: str) -> DataSpec:
+    """One of train_dataloader, val_dataloader, test_dataloader."""
+    fields = Fields(context, path, values, "dataloader")
+    stream = _stream(context, fields.require("dataset", {"type": ""}, present=values), fields.at("dataset"))
+    for key, least in (("batch_size", 1), ("num_workers", 0)):
+        if fields.get(key, least) < least:
+            context.problem(fields.at(key), f"expected {least} or more, found {fields.get(key)}")
+    sampler = fields.child("sampler", "sampler")
+    if sampler.get("type", SAMPLERS[0]) not in SAMPLERS:
+        name = sampler.get("type")
+        context.problem(sampler.at("type"), f"unknown sampler {name!r}", nearest(name, SAMPLERS))
+    return DataSpec(
+        dataset=stream.dataset,
+        transforms=stream.transforms,
+        batch_size=fields.get("batch_size", 1),
+        workers=fields.get("num_workers", 0),
+        shuffle=sampler.get("shuffle", path == "train_dataloader"),
+        label_size=stream.label_size,
+    )
+
+
+# --- Data sets ----------------------------------------------------------------------------------------------------
+
+
+def _stream(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
+    name = values.get("type")
+    if isinstance(name, str) and bare(name) in WRAPPERS:
+        return _wrapper(context, values, path)
+    several = [key for key in ("ann_file", "data_prefix") if _is_several(values.get(key))]
+    return _split(context, values, path, several) if several else _leaf(context, values, path)
+
+
+def _wrapper(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
+    fields = Fields(context, path, values, "wrapper of data sets")
+    name = fields.get("type")
+    see(context, "dataset", name, "type", fields.at("type"))
+    if bare(name) == "ConcatDataset":
+        context.opened(fields.at("datasets"))
+        parts = fields.require("datasets", [], present=values)
+        streams = [_stream(context, part, f"{fields.at('datasets')}.{index}") for index, part in enumerate(parts)]
+        return _concatenated(context, name, streams, path)
+    inner = _stream(context, fields.require("dataset", {"type": ""}, present=values), fields.at("dataset"))
+    own = {key: fields.get(key) for key in ("times", "oversample_thr") if key in fields}
+    outer = _pipeline(context, fields.get("pipeline", []), fields.at("pipeline"))
+    part = Component("dataset", name, {"dataset": inner.dataset, **own}, path, context.origin(path))
+    return replace(inner, dataset=part, transforms=(*inner.transforms, *outer.transforms))
+
+
+def _concatenated(context: Context, name: str, streams: Sequence[_Stream], path: str) -> _Stream:
+    if not streams:
+        context.problem(path, "a ConcatDataset needs at least one data set")
+        return _Stream(Component("dataset", name, {"datasets": ()}, path, context.origin(path)), (), "input")
+    first = streams[0]
+    for index, other in enumerate(streams[1:], 1):
+        if _without_places(other.transforms) != _without_places(first.transforms) or (
+            other.label_size != first.label_size
+        ):
+            context.problem(
+                f"{path}.datasets.{index}.pipeline",
+                "the parts of a ConcatDataset have different pipelines, which is not supported",
+                "Give every part the pipeline of the first one",
+            )
+    datasets = tuple(stream.dataset for stream in streams)
+    return replace(first, dataset=Component("dataset", name, {"datasets": datasets}, path, context.origin(path)))
+
+
+def _without_places(value: Any) -> Any:
+    """A tree of components reduced to what they are, for comparison."""
+    if isinstance(value, Component):
+        return (value.kind, value.type, _without_places(dict(value.args)))
+    if isinstance(value, Mapping):
+        return {key: _without_places(item) for key, item in value.items()}
+    return tuple(map(_without_places, value)) if isinstance(value, list | tuple) else value
+
+
+def _is_several(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(isinstance(item, list | tuple) for item in value.values())
+    return isinstance(value, list | tuple)
+
+
+def _split(context: Context, values: Mapping[str, Any], path: str, keys: Sequence[str]) -> _Stream:
+    """A data set whose split files or folders are lists: one data set for each entry, concatenated."""
+    prefixes = values.get("data_prefix")
+    lists = {key: values[key] for key in keys if key == "ann_file"}
+    if "data_prefix" in keys and isinstance(prefixes, Mapping):
+        lists |= {f"data_prefix.{k}": item for k, item in prefixes.items() if isinstance(item, list | tuple)}
+    counts = {key: len(item) for key, item in lists.items()}
+    if len(set(counts.values())) != 1 or not all(counts.values()):
+        given = ", ".join(f"{key} has {count}" for key, count in counts.items())
+        context.problem(path, f"lists of one data set must be equally long and not empty: {given}")
+        return _leaf(context, {k: v for k, v in values.items() if k not in keys}, path)
+    streams = []
+    for index in range(next(iter(counts.values()))):
+        part = dict(values)
+        if "ann_file" in lists:
+            part["ann_file"] = lists["ann_file"][index]
+        if isinstance(prefixes, Mapping):
+            part["data_prefix"] = {k: lists.get(f"data_prefix.{k}", {index: v})[index] for k, v in prefixes.items()}
+        streams.append(_leaf(context, part, path))
+    return _concatenated(context, "ConcatDataset", streams, path)
+
+
+def _leaf(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
+    fields = Fields(context, path, values, "dataset", others=True)
+    pipeline = _pipeline(context, fields.get("pipeline", []), fields.at("pipeline"))
+    name = fields.get("type", "")
+    if "type" not in values:
+        context.problem(path, "'type' is missing", "Write dict(type='BaseSegDataset', ...)")
+    see(context, "dataset", name, "type", fields.at("type"))
+    args: dict[str, Any] = {}
+    for key in ("data_root", "img_suffix", "seg_map_suffix", "ann_file", "ignore_index", "reduce_zero_label"):
+        if fields.get(key) not in (None, ""):
+            value = fields.get(key)
+            args[argument_name("dataset", key)] = tuple(value) if isinstance(value, list) else value
+    args |= _folders(context, fields)
+    metainfo = fields.child("metainfo", "metainfo")
+    for key in ("classes", "palette"):
+        if metainfo.get(key) is not None:
+            args[key] = tuple(tuple(item) if isinstance(item, list) else item for item in metainfo.get(key))
+    if fields.get("label_table") is not None:
+        args["label_table"] = _label_table(fields.child("label_table", "label_table"))
+    args |= pipeline.arguments
+    args |= arguments(context, "dataset", name, fields.others(), path)
+    if bare(name) in FOLDERS and context.ignore_index not in (None, 255):
+        args.setdefault("ignore_index", context.ignore_index)
+    if "pipeline" in fields and pipeline.loads is None and bare(name) in (*FOLDERS, *FAMILIES):
+        args["labels"] = None
+    _agree(context, bare(name), fields, pipeline)
+    dataset = Component("dataset", name, args, path, context.origin(path))
+    return _Stream(dataset, pipeline.transforms, pipeline.label_size)
+
+
+def _folders(context: Context, fields: Fields) -> dict[str, Any]:
+    """Arguments from data_prefix. A name that is not OpenMMLab's stays, for the signature to judge."""
+    folders = fields.get("data_prefix", {})
+    context.opened(fields.at("data_prefix"))
+    found = {}
+    for key, value in folders.items():
+        at, target = f"{fields.at('data_prefix')}.{key}", PREFIXES.get(key)
+        context.saw(at, "dataset.data_prefix", key, Fate("lowered", f"dataset argument `{target or key}`"))
+        if target is None:
+            context.problem(at, f"unknown key {key!r}", nearest(str(key), PREFIXES))
+        elif value is not None and not isinstance(value, str):
+            context.problem(at, f"expected str, found {value!r} ({type(value).__name__})")
+        elif value is not None:
+            found[target] = value
+    return found
+
+
+def _label_table(fields: Fields) -> Component:
+    """File values, or colours, and what they mean: a mapping, or pairs of value and class where keys must be plain."""
+    args: dict[str, Any] = {key: fields.get(key) for key in ("ignore_index", "outside") if key in fields}
+    for key in ("values", "colours"):
+        given = fields.get(key)
+        if given is None:
+            continue
+        pairs = given.items() if isinstance(given, Mapping) else given
+        try:
+            args[key] = {_file_value(value): int(target) for value, target in pairs}
+        except (TypeError, ValueError):
+            example = "[[0, 0], [128, 1]]" if key == "values" else "[[[128, 64, 128], 0], ...]"
+            fields.context.problem(fields.at(key), f"expected pairs of file value and class, such as {example}")
+    return Component("label_table", "LabelTable", args, fields.path, fields.context.origin(fields.path))
+
+
+def _file_value(value: Any) -> int | tuple[int, ...]:
+    return tuple(map(int, value)) if isinstance(value, list | tuple) else int(value)
+
+
+def _agree(context: Context, name: str, fields: Fields, pipeline: _Pipeline) -> None:
+    """The data set and LoadAnnotations must say the same about file value 0."""
+    default = FAMILIES.get(name, (0, False))[1] if name in FAMILIES or name in FOLDERS else None
+    own = fields.get("reduce_zero_label", default)
+    said = pipeline.reduce_zero_label
+    if said is not None and own is not None and said != own:
+        by = "" if "reduce_zero_label" in fields else " by default"
+        context.problem(
+            f"{pipeline.loads}.reduce_zero_label",
+            f"LoadAnnotations says reduce_zero_label={said}, but {name or 'the data set'} has {own}{by}",
+            "Say it once, in the data set",
+        )
+
+
+# --- Pipelines ----------------------------------------------------------------------------------------------------
+
+
+def _pipeline(context: Context, steps: Sequence[Mapping[str, Any]], path: str) -> _Pipeline:
+    """A pipeline without loading and packing. Labels loaded after the geometry changed keep the size of their file."""
+    found = _Pipeline()
+    context.opened(path)
+    moved = False
+    for index, step in enumerate(steps):
+        at = f"{path}.{index}"
+        name = bare(step["type"]) if isinstance(step.get("type"), str) else ""
+        if name in PLUMBING:
+            fields = Fields(context, at, step, name)
+            if name == "LoadImageFromFile":
+                found.arguments |= _bands(context, fields)
+            elif name == "LoadAnnotations":
+                found.reduce_zero_label = fields.get("reduce_zero_label")
+        elif name == "TestTimeAug":
+            context.problem(at, "TestTimeAug belongs to tta_pipeline", "Move it there")
+        else:
+            fields = Fields(context, at, step, "transform", others=True)
+            found.transforms += (component(context, "transform", fields.others(), at),)
+        if name in LABEL_LOADERS:
+            found.loads = at
+            found.label_size = "original" if moved else "input"
+        elif name in GEOMETRY and found.loads is not None and found.label_size == "original":
+            context.problem(
+                at,
+                f"{name} after {found.loads.rpartition('.')[2]}. LoadAnnotations would move the labels, but not as the "
+                "images were moved before",
+                "Load the labels before all of them (training) or after all of them (evaluation)",
+            )
+        moved = moved or name in GEOMETRY
+    return found
+
+
+def _bands(context: Context, fields: Fields) -> dict[str, Any]:
+    """The data set's argument `bands`, from how the images are to be decoded."""
+    colour, decoder = fields.get("color_type", "color"), fields.get("imdecode_backend") or "cv2"
+    if colour not in STORED_BANDS:
+        context.problem(
+            fields.at("color_type"),
+            f"expected 'color' or 'unchanged', found {colour!r}",
+            "Grey images are read as three equal bands ('color') or as the one they have ('unchanged')",
+        )
+    if decoder not in (*DECODERS, "tifffile"):
+        context.problem(
+            fields.at("imdecode_backend"), f"unknown decoder {decoder!r}", nearest(decoder, (*DECODERS, "tifffile"))
+        )
+    stored = decoder == "tifffile" or STORED_BANDS.get(colour) == "stored"
+    if decoder in DECODERS[1:]:
+        context.note(f"{fields.at('imdecode_backend')}: images are read by OpenCV, not by {decoder}")
+    return {"bands": "stored"} if stored else {}
+
+
+# --- Test-time augmentation ---------------------------------------------------------------------------------------
+
+
+def lower_augmented(
+    context: Context, steps: Sequence[Mapping[str, Any]], model: Mapping[str, Any]
+) -> AugmentedInference:
+    """tta_pipeline and tta_model: the scales and flips over which probabilities are averaged."""
+    fields = Fields(context, "tta_model", model, "tta_model")
+    if bare(fields.get("type", "SegTTAModel")) != "SegTTAModel":
+        context.problem(fields.at("type"), f"expected 'SegTTAModel', found {fields.get('type')!r}")
+    context.opened("tta_pipeline")
+    scales: list[float] = []
+    flips: list[str | None] = []
+    for index, step in enumerate(steps):
+        at = f"tta_pipeline.{index}"
+        if bare(str(step.get("type"))) != "TestTimeAug":
+            _pipeline_step(context, step, at)
+            continue
+        augmentation = Fields(context, at, step, "TestTimeAug")
+        context.opened(augmentation.at("transforms"))
+        for row, alternatives in enumerate(augmentation.get("transforms", [])):
+            for column, alternative in enumerate(alternatives):
+                where = f"{augmentation.at('transforms')}.{row}.{column}"
+                name = bare(str(alternative.get("type")))
+                if name == "Resize":
+                    scales += _scale(context, alternative, where)
+                elif name == "RandomFlip":
+                    flips += _flip(context, alternative, where)
+                else:
+                    _pipeline_step(context, alternative, where)
+    return AugmentedInference(tuple(scales) or (1.0,), tuple(dict.fromkeys(flips)) or (None,))
+
+
+def _pipeline_step(context: Context, step: Mapping[str, Any], path: str) -> None:
+    """A step that every augmented copy shares with the test pipeline."""
+    name = bare(str(step.get("type")))
+    if name in PLUMBING:
+        Fields(context, path, step, name)
+    else:
+        context.saw(path, "tta_pipeline", name, Fate("no effect", "as in the test pipeline"))
+
+
+def _scale(context: Context, step: Mapping[str, Any], path: str) -> list[float]:
+    fields = Fields(context, path, step, "TestTimeAug: Resize")
+    factor = fields.get("scale_factor", 1.0)
+    if factor <= 0:
+        context.problem(fields.at("scale_factor"), f"expected a factor above 0, found {factor}")
+    return [float(factor)]
+
+
+def _flip(context: Context, step: Mapping[str, Any], path: str) -> list[str | None]:
+    fields = Fields(context, path, step, "TestTimeAug: RandomFlip")
+    chance = fields.get("prob", 0.0)
+    if chance not in (0, 1):
+        context.problem(fields.at("prob"), f"expected 0 (as it is) or 1 (flipped), found {chance}")
+    return [fields.get("direction", "horizontal") if chance == 1 else None]

@@ -1,0 +1,198 @@
+"""From a resolved config to a RunSpec.
+
+Every key of the config language is either lowered into a field of the RunSpec, known to have no effect here, or refused
+by name with the reason; `vocabulary` says which. Everything that is wrong is reported at once. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from intarsia.config.errors import ConfigError, Problem
+from intarsia.config.lowering.data import lower_augmented, lower_data
+from intarsia.config.lowering.fields import Context, Fields, Seen
+from intarsia.config.lowering.model import LoweredModel, lower_model
+from intarsia.config.lowering.runtime import (
+    Hooks,
+    lower_care,
+    lower_environment,
+    lower_imports,
+    lower_scaling,
+    lower_visualizer,
+)
+from intarsia.config.lowering.training import lower_loop, lower_metric, lower_optim, lower_train_cfg
+from intarsia.config.schema.fates import Fate
+from intarsia.config.schema.vocabulary import AREAS, DATALOADERS, LEFTOVERS, OLD
+from intarsia.spec import Component, RunSpec
+
+if TYPE_CHECKING:
+    from intarsia.config.language.reader import Config
+
+TOP = AREAS["top level"]
+VARIABLE = Fate("no effect", "a variable of the file: where it is used, its value is there already")
+MISSPELT = Fate("no effect", "a variable of the file; the user is told which key its name resembles")
+SIMILAR = 0.85
+"""difflib's ratio from which a name counts as a misspelt key: `trian_cfg`, `models`."""
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """All that lowering finds. spec: None where there is no model to speak of; usable only without problems."""
+
+    spec: RunSpec | None
+    problems: tuple[Problem, ...]
+    seen: Mapping[str, Seen]
+    notes: tuple[str, ...]
+
+
+def lower(config: Config) -> RunSpec:
+    """The run that a config describes. Raises ConfigError with every problem."""
+    found = lower_all(config)
+    if found.problems or found.spec is None:
+        raise ConfigError(found.problems)
+    return found.spec
+
+
+def lower_all(config: Config) -> Lowered:
+    """As `lower`, with the problems beside whatever could be read in spite of them."""
+    context = Context(config)
+    top = Fields(context, "", config.values, "top level", others=True)
+    resembling = _leftovers(context, top)
+    model = None
+    if top.get("model") is not None:
+        model = lower_model(context, top.get("model"), top.get("data_preprocessor"))
+    elif "model" not in config.values:
+        _missing(context, "model", "every run needs one", resembling)
+    spec = None if model is None else _run(context, top, model, resembling)
+    return Lowered(spec, tuple(context.problems), context.seen, tuple(context.notes))
+
+
+def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping[str, str]) -> RunSpec:
+    streams = {key: lower_data(context, top.get(key), key) for key in DATALOADERS if top.get(key) is not None}
+    metric = _metric(context, top)
+    duration, evaluate_every = None, None
+    if top.get("train_cfg") is not None:
+        duration, evaluate_every = lower_train_cfg(context, top.get("train_cfg"))
+    for key, loop in (("val_cfg", "ValLoop"), ("test_cfg", "TestLoop")):
+        if top.get(key) is not None:
+            lower_loop(context, top.get(key), key, loop)
+    optim = None
+    if top.get("optim_wrapper") is not None:
+        optim = lower_optim(context, top.get("optim_wrapper"), top.get("param_scheduler"), duration)
+    _complete(context, top, resembling)
+    unit: Literal["steps", "epochs"] = "epochs" if duration is not None and duration.unit == "epochs" else "steps"
+    hooks = Hooks(context, unit, metric)
+    hooks.default(top.get("default_hooks") or {})
+    hooks.custom(top.get("custom_hooks") or [])
+    services = lower_visualizer(context, top)
+    written_for = lower_scaling(context, top)
+    imports = lower_imports(top)
+    runtime, seed = lower_environment(context, top)
+    train, val, test = (streams.get(key) for key in DATALOADERS)
+    return RunSpec(
+        model=model.model,
+        preprocess=model.preprocess,
+        losses=model.losses,
+        inference=replace(model.inference, augmented=_augmented(context, top)),
+        task=model.task,
+        objective=model.objective,
+        train=train,
+        val=val,
+        test=test,
+        metric=metric,
+        optim=optim,
+        duration=duration,
+        evaluate_every=evaluate_every if val is not None else None,
+        log_every=hooks.log_every,
+        checkpoint=hooks.checkpoint,
+        ema=hooks.ema,
+        early_stop=hooks.early_stop,
+        care=lower_care(top, unit),
+        runtime=runtime,
+        seed=seed,
+        written_for=written_for,
+        load_from=top.get("load_from"),
+        pretrained=tuple(context.pretrained),
+        imports=imports,
+        observers=(*hooks.observers, *services),
+        notes=tuple(context.notes),
+        source=context.config.values,
+    )
+
+
+# --- The top level ------------------------------------------------------------------------------------------------
+
+
+def _leftovers(context: Context, top: Fields) -> dict[str, str]:
+    """Names that no one reads: variables of the file, unless they look like a misspelt key -> that key."""
+    resembling: dict[str, str] = {}
+    for key in top.others():
+        if key in OLD:
+            _old(context, top, key)
+        elif key in LEFTOVERS:
+            context.saw(key, "top level", key, VARIABLE)
+        elif near := difflib.get_close_matches(str(key), TOP, n=1, cutoff=SIMILAR):
+            context.saw(str(key), "top level", str(key), MISSPELT)
+            context.note(f"{context.origin(str(key)) or 'config'}: nothing reads {key!r}; did you mean {near[0]!r}?")
+            resembling.setdefault(near[0], str(key))
+        else:
+            context.saw(str(key), "top level", str(key), VARIABLE)
+    return resembling
+
+
+def _old(context: Context, top: Fields, key: str) -> None:
+    """A key of MMSegmentation 0.x: a leftover beside its successor, an error in its place."""
+    new = OLD[key]
+    if new in top:
+        context.saw(key, "top level", key, Fate("no effect", f"of MMSegmentation 0.x; {new!r} is read instead"))
+        if key == "fp16" and top.get(new, {}).get("type") != "AmpOptimWrapper":
+            context.note(f"{key} is of MMSegmentation 0.x and has no effect; half precision is type='AmpOptimWrapper'")
+    else:
+        context.saw(key, "top level", key, Fate("refused", f"of MMSegmentation 0.x; write {new!r}"))
+        if isinstance(top.others()[key], Mapping):
+            context.problem(key, f"{key!r} is of MMSegmentation 0.x", f"Write {new!r} as in MMSegmentation 1.x")
+
+
+def _missing(context: Context, key: str, reason: str, resembling: Mapping[str, str], written: str = "") -> None:
+    near = resembling.get(key)
+    hint = f"Did you mean {key!r} where {near!r} stands?" if near else f"It sets {TOP[key].text}"
+    context.problem(key, f"{key!r} is missing: {reason}", hint, written=near or written)
+
+
+def _complete(context: Context, top: Fields, resembling: Mapping[str, str]) -> None:
+    """Training needs data, length and optimizer; evaluation needs data and metric."""
+    training = ("train_dataloader", "train_cfg", "optim_wrapper")
+    there = [key for key in training if top.get(key) is not None]
+    values = context.config.values
+    for key in training:
+        if there and key not in values:
+            _missing(context, key, f"there is {there[0]!r}", resembling, there[0])
+    for split in ("val", "test"):
+        loader, evaluator = f"{split}_dataloader", f"{split}_evaluator"
+        if top.get(loader) is not None and evaluator not in values:
+            _missing(context, evaluator, f"there is {loader!r}", resembling, loader)
+
+
+def _metric(context: Context, top: Fields) -> Component | None:
+    """One metric: of val_evaluator, else of test_evaluator."""
+    found = {
+        key: lower_metric(context, top.get(key), key)
+        for key in ("val_evaluator", "test_evaluator")
+        if top.get(key) is not None
+    }
+    if len(found) == 2:
+        val, test = found.values()
+        if (val.type, val.args) != (test.type, test.args):
+            context.note("test_evaluator differs from val_evaluator; evaluation uses val_evaluator")
+    return next(iter(found.values()), None)
+
+
+def _augmented(context: Context, top: Fields) -> Any:
+    if top.get("tta_pipeline") is None:
+        if top.get("tta_model") is not None:
+            lower_augmented(context, [], top.get("tta_model"))
+        return None
+    return lower_augmented(context, top.get("tta_pipeline"), top.get("tta_model") or {})

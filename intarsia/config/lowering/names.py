@@ -1,0 +1,176 @@
+"""What the configuration language knows beside its keys: hooks, benchmarks, other spellings."""
+
+from __future__ import annotations
+
+from intarsia.config.schema.fates import Fate, nothing, refused, to
+
+# --- Hooks, loops -------------------------------------------------------------------------------------------------
+
+HOOKS: dict[str, Fate] = {
+    "CheckpointHook": to("checkpoint"),
+    "LoggerHook": to("log_every"),
+    "SegVisualizationHook": to("nothing, or a refusal to draw"),
+    "IterTimerHook": nothing("the loop always takes its time"),
+    "RuntimeInfoHook": nothing("the loop always logs step, loss and learning rate"),
+    "ParamSchedulerHook": nothing("the learning rate is a function of the step"),
+    "DistSamplerSeedHook": nothing("the order of samples is a function of the seed"),
+    "EmptyCacheHook": nothing("changes no result; the allocator gives memory back when it must"),
+    "EMAHook": to("ema"),
+    "EarlyStoppingHook": to("early_stop"),
+    "SyncBuffersHook": refused("averaging of buffers is not supported yet; use SyncBN"),
+    "ProfilerHook": refused("profiling is not supported yet"),
+    "PrepareTTAHook": refused("augmentation at test time is chosen when evaluating"),
+}
+"""Hook of MMEngine -> what becomes of it. A hook of one's own is an observer (`intarsia.engine.callbacks.base`)."""
+
+VISUALISERS: dict[str, Fate] = {
+    "LocalVisBackend": nothing("metrics.jsonl and curve.png are always written"),
+    "TensorboardVisBackend": to("observers: every value as a scalar"),
+    "WandbVisBackend": to("observers: every value as a metric"),
+    "MLflowVisBackend": refused("logging to MLflow is not supported; metrics.jsonl has every value"),
+}
+
+LOOPS = {"IterBasedTrainLoop": "steps", "EpochBasedTrainLoop": "epochs"}
+
+# --- Models -------------------------------------------------------------------------------------------------------
+
+KINDS = {
+    "backbone": "backbone",
+    "backbone_cfg": "backbone",
+    "image_encoder": "backbone",
+    "text_encoder": "backbone",
+    "neck": "neck",
+    "kernel_update_head": "head_part",
+    "kernel_updator_cfg": "head_part",
+    "norm": "norm",
+    "norm_cfg": "norm",
+    "activation": "activation",
+    "act_cfg": "activation",
+}
+"""Key of a model -> kind of the part that stands there. Other dicts stay plain arguments, whether they have a type."""
+
+NORMS = {"BN2d": "BN", "MMSyncBN": "SyncBN", "IN2d": "IN"}
+"""Other names of norm layers."""
+
+OWN_LOSS = frozenset({"VPDDepthHead"})
+"""Heads without a cross entropy by default."""
+
+OWN_LABELS = frozenset({"STDCHead"})
+"""Heads that learn something else than the classes, such as edges."""
+
+LOSS_NAMES = {
+    "CrossEntropyLoss": "loss_ce",
+    "HuasdorffDisstanceLoss": "loss_huasdorff",
+    "KLDivLoss": "loss_kld",
+    "OhemCrossEntropy": "loss_ohem",
+    "SiLogLoss": "loss_silog",
+}
+"""Loss -> its name in the log; the others are "loss_" and their name in small letters ("loss_dice")."""
+
+WITHOUT_EFFECT: dict[tuple[str, str], Fate] = {
+    ("BiSeNetV1", "align_corners"): nothing("the context is enlarged by its nearest neighbours"),
+    ("KernelUpdateHead", "conv_kernel_size"): refused("kernels have one pixel, as those that they start from", 1),
+    ("KernelUpdateHead", "num_classes"): nothing("there are as many kernels as kernel_generate_head has classes"),
+    ("KernelUpdateHead", "num_ffn_fcs"): refused("the perceptron has two layers", 2),
+    ("KernelUpdateHead", "with_ffn"): refused("the perceptron is part of every round", True),
+}
+"""(Part, key) -> why the key changes nothing, though published configs write it; it may be refused but for a value."""
+
+CHILDREN: dict[tuple[str, str], str] = {("BiSeNetV1", "backbone_cfg"): "context_path.backbone"}
+"""(Part, key) -> the module inside the part that the key describes, where that does not have the key for a name."""
+
+DEFAULT_THRESHOLD = 0.3
+"""Of a single logit's probability, where the config says nothing."""
+
+# --- Data ---------------------------------------------------------------------------------------------------------
+
+PREFIXES = {"img_path": "images", "seg_map_path": "labels", "img_path2": "images2", "depth_map_path": "depths"}
+"""Key of data_prefix -> argument of the data set."""
+
+GEOMETRY = frozenset({
+    "BioMedical3DPad", "BioMedical3DRandomCrop", "BioMedical3DRandomFlip", "Pad", "RandomChoiceResize", "RandomCrop",
+    "RandomFlip", "RandomMosaic", "RandomResize", "RandomRotFlip", "RandomRotate", "RandomScale", "Resize",
+    "ResizeShortestEdge", "ResizeToMultiple", "SegRescale",
+})  # fmt: skip
+"""Transforms that move pixels: labels loaded after one of them keep the size of their file."""
+
+LABEL_LOADERS = frozenset({"LoadAnnotations", "LoadBiomedicalAnnotation", "LoadBiomedicalData", "LoadDepthAnnotation"})
+
+FOLDERS = frozenset({"BaseSegDataset", "FolderDataset"})
+"""The general data set, whose classes are the user's."""
+
+FAMILIES: dict[str, tuple[int, bool]] = {
+    "ADE20KDataset": (150, True),
+    "BDD100KDataset": (19, False),
+    "COCOStuffDataset": (171, False),
+    "ChaseDB1Dataset": (2, False),
+    "CityscapesDataset": (19, False),
+    "DRIVEDataset": (2, False),
+    "DarkZurichDataset": (19, False),
+    "HRFDataset": (2, False),
+    "ISPRSDataset": (6, True),
+    "LEVIRCDDataset": (2, False),
+    "LIPDataset": (20, False),
+    "LoveDADataset": (7, True),
+    "MapillaryDataset_v1": (66, False),
+    "MapillaryDataset_v2": (124, False),
+    "NightDrivingDataset": (19, False),
+    "PascalContextDataset": (60, False),
+    "PascalContextDataset59": (59, True),
+    "PascalVOCDataset": (21, False),
+    "PotsdamDataset": (6, True),
+    "REFUGEDataset": (3, False),
+    "STAREDataset": (2, False),
+    "SynapseDataset": (9, False),
+    "iSAIDDataset": (16, False),
+}
+"""Benchmark -> number of classes, and whether file value 0 stands for "nothing" unless the config says otherwise."""
+
+# --- From our arguments back to the keys that users write ---------------------------------------------------------
+
+_SUFFIXES = (("norm_cfg", "norm"), ("act_cfg", "activation"), ("conv_cfg", "conv"))
+_RENAMED = {
+    "any": {"with_cp": "checkpoint_activations"},
+    "backbone": {"backbone_cfg": "backbone"},
+    "head_part": {"kernel_updator_cfg": "kernel_updator"},
+    "loss": {"ignore_label": "ignore_index"},
+    "norm": {"type": "kind"},
+    "activation": {"type": "kind"},
+    "metric": {"iou_metrics": "metrics"},
+    "dataset": {
+        "data_root": "root",
+        "img_suffix": "image_suffix",
+        "seg_map_suffix": "label_suffix",
+        "ann_file": "split_file",
+        "metainfo.classes": "classes",
+        "metainfo.palette": "palette",
+        **{f"data_prefix.{key}": argument for key, argument in PREFIXES.items()},
+    },
+}
+
+
+def argument_name(kind: str, key: str) -> str:
+    """The constructor's name for a key of a config: `norm_cfg` is `norm`, `data_root` of a data set is `root`."""
+    for old, new in _SUFFIXES:
+        if key == old or key.endswith(f"_{old}"):
+            return key[: -len(old)] + new
+    return _RENAMED.get(kind, {}).get(key) or _RENAMED["any"].get(key, key)
+
+
+def user_key(kind: str, argument: str) -> str:
+    """The key, or dotted path, under which a config has an argument: the inverse of `argument_name`."""
+    for key, name in {**_RENAMED["any"], **_RENAMED.get(kind, {})}.items():
+        if name == argument:
+            return key
+    for old, new in _SUFFIXES:
+        if argument == new or argument.endswith(f"_{new}"):
+            return argument[: -len(new)] + old
+    return argument
+
+
+def kind_of(key: str) -> str | None:
+    """The kind of part that stands under a key of a model, if any."""
+    for old, kind in (("norm_cfg", "norm"), ("act_cfg", "activation")):
+        if key.endswith(f"_{old}"):
+            return kind
+    return KINDS.get(key)

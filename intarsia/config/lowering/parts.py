@@ -1,0 +1,156 @@
+"""Parts of a model: dicts with a `type` become Components, their arguments get the constructors' names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from intarsia.config.lowering.fields import Context, Fields, nearest, shown
+from intarsia.config.lowering.names import CHILDREN, NORMS, WITHOUT_EFFECT, argument_name, kind_of
+from intarsia.config.schema.fates import Fate, bare, to
+from intarsia.config.schema.vocabulary import AREAS
+from intarsia.spec import Component
+
+SKIPPED = {"type", "_scope_"}
+WEIGHTS = ("init_cfg", "pretrained")
+PRETRAINED = "Pretrained"
+
+
+def component(context: Context, kind: str, values: Mapping[str, Any], path: str) -> Component:
+    """The part that stands at `path`. A `type` that is missing or no name is reported."""
+    name = values.get("type")
+    context.opened(path)
+    if not isinstance(name, str):
+        message = "'type' is missing" if name is None else f"expected the name of a {kind}, found {shown(name)}"
+        context.problem(path if name is None else f"{path}.type", message, "Write dict(type='Name', ...)")
+        name = ""
+    if kind in ("norm", "activation"):
+        return _layer(context, kind, name, values, path)
+    see(context, kind, name, "type", f"{path}.type")
+    given = {key: item for key, item in values.items() if key not in SKIPPED}
+    return Component(kind, name, arguments(context, kind, name, given, path), path, context.origin(path))
+
+
+def arguments(context: Context, kind: str, name: str, values: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The arguments of a part under its constructor's names. First weights are moved out of them."""
+    args: dict[str, Any] = {}
+    for key, item in values.items():
+        at, target = f"{path}.{key}", argument_name(kind, str(key))
+        if key in WEIGHTS:
+            weights(context, key, item, at, part=path.removeprefix("model."))
+        elif key == "conv_cfg" and item is None:
+            context.saw(at, f"{kind} {bare(name)}", key, Fate("no effect", "None is an ordinary convolution"))
+        elif (bare(name), key) in WITHOUT_EFFECT:
+            Fields(context, path, {key: item}, f"{kind} {bare(name)}", table={key: WITHOUT_EFFECT[bare(name), key]})
+        elif (bare(name), key) == ("HRNet", "extra") and isinstance(item, Mapping):
+            args |= _stages(context, item, at)
+        elif (bare(name), key) == ("KernelUpdateHead", "feat_transform_cfg"):
+            args["feat_transform"] = _feat_transform(context, item, at)
+        else:
+            if target in args:
+                context.problem(at, f"{key!r} says the same as another key here", f"Both are {target!r}; keep one")
+            see(context, kind, name, str(key), at)
+            known = len(context.pretrained)
+            args[target] = argument(context, str(key), item, at)
+            if (bare(name), key) in CHILDREN:
+                place, moved = f"{path}.{key}", f"{path}.{CHILDREN[bare(name), key]}"
+                context.pretrained[known:] = [
+                    (f"model.{part}".replace(place, moved, 1).removeprefix("model."), source)
+                    for part, source in context.pretrained[known:]
+                ]
+    return args
+
+
+def _stages(context: Context, values: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """HRNet's `extra`, a dict for each stage, as arguments with an entry for each stage."""
+    context.saw(path, "backbone HRNet", "extra", Fate("lowered", "arguments `channels`, `num_blocks`, `num_modules`"))
+    extra = Fields(context, path, values, "HRNet: extra")
+    args: dict[str, Any] = {"channels": (), "num_blocks": (), "num_modules": ()}
+    for number, name in enumerate((name for name in AREAS["HRNet: extra"] if name in extra), start=1):
+        stage = Fields(context, extra.at(name), extra.get(name), "HRNet: a stage of extra")
+        block = "BOTTLENECK" if number == 1 else "BASIC"
+        if stage.get("block", block) != block:
+            context.problem(stage.at("block"), f"expected {block!r} in {name}, found {stage.get('block')!r}")
+        for key, argument in zip(("num_channels", "num_blocks", "num_modules"), args, strict=True):
+            value = stage.require(key, None, present=extra.get(name))
+            args[argument] += (tuple(value) if isinstance(value, list | tuple) else value,)
+    return args
+
+
+def _feat_transform(context: Context, values: Any, path: str) -> bool:
+    """K-Net's layer before each round: a dict or None, as a switch, since there is one such layer."""
+    context.saw(path, "head_part KernelUpdateHead", "feat_transform_cfg", to("argument `feat_transform`"))
+    if isinstance(values, Mapping):
+        fields = Fields(context, path, values, "KernelUpdateHead: feat_transform_cfg")
+        fields.require("act_cfg", None, present=values)
+    elif values is not None:
+        context.problem(path, f"expected dict | None, found {shown(values)}")
+    return values is not None
+
+
+def see(context: Context, kind: str, name: str, key: str, path: str) -> None:
+    """Remember that a key is the argument of a part."""
+    text = "its name in the catalogue" if key == "type" else f"argument `{argument_name(kind, key)}`"
+    context.saw(path, f"{kind} {bare(name)}", key, Fate("lowered", text))
+
+
+def argument(context: Context, key: str, value: Any, path: str) -> Any:
+    """An argument of a part, with the parts inside it: lists become tuples, nested dicts keep their keys."""
+    kind = kind_of(key)
+    if kind is not None and isinstance(value, Mapping):
+        return component(context, kind, value, path)
+    if isinstance(value, Mapping):
+        return {
+            argument_name("", str(k)): argument(context, str(k), item, f"{path}.{k}")
+            for k, item in value.items()
+            if not (k == "init_cfg" and item is None)
+        }
+    if isinstance(value, list | tuple):
+        return tuple([argument(context, key, item, f"{path}.{index}") for index, item in enumerate(value)])
+    return value
+
+
+def _layer(context: Context, kind: str, name: str, values: Mapping[str, Any], path: str) -> Component:
+    """A norm or activation: `type` is an argument of the factory that builds it."""
+    known = NORMS.get(name, name)
+    if known == "SyncBN":
+        context.synchronise = True
+    args: dict[str, Any] = {"kind": known}
+    area = "Norm" if kind == "norm" else "Activation"
+    context.saw(f"{path}.type", f"{kind} {area}", "type", Fate("lowered", "argument `kind`"))
+    for key, item in values.items():
+        if key not in SKIPPED:
+            args[str(key)] = argument(context, str(key), item, f"{path}.{key}")
+            see(context, kind, area, str(key), f"{path}.{key}")
+    return Component(kind, area, args, path, context.origin(path))
+
+
+def weights(context: Context, key: str, value: Any, path: str, part: str) -> None:
+    """`init_cfg` or `pretrained` of a part: where its first weights come from."""
+    area = f"any part ({key})"
+    context.saw(path, area, key, Fate("lowered", "pretrained"))
+    if value is None:
+        return
+    if key == "pretrained":
+        if isinstance(value, str):
+            context.pretrained.append((part, value))
+        else:
+            context.problem(path, f"expected str | None, found {shown(value)}")
+        return
+    if not isinstance(value, Mapping):
+        several = "a list of initialisers" if isinstance(value, list | tuple) else shown(value)
+        context.problem(path, f"expected dict(type='Pretrained', checkpoint=...), found {several}", _INITIALISERS)
+        return
+    if value.get("type") != PRETRAINED:
+        hint = nearest(value["type"], [PRETRAINED]) if isinstance(value.get("type"), str) else ""
+        hint = hint if hint.startswith("Did") else _INITIALISERS
+        context.problem(path, f"init_cfg of type {value.get('type')!r} is not supported", hint)
+        return
+    fields = Fields(context, path, value, "init_cfg")
+    source = fields.require("checkpoint", None, present=value)
+    prefix = fields.get("prefix")
+    if source is not None:
+        context.pretrained.append((part, f"{source}#{prefix}" if prefix else source))
+
+
+_INITIALISERS = "Parts initialise themselves as their papers say; only type='Pretrained' can be chosen"

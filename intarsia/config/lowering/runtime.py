@@ -1,0 +1,274 @@
+"""Everything around the training itself: hooks, environment, seed, logging, imports."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any, Literal
+
+from intarsia import catalog
+from intarsia.config.lowering.fields import Context, Fields, nearest
+from intarsia.config.lowering.names import HOOKS, VISUALISERS
+from intarsia.config.lowering.parts import component
+from intarsia.config.schema.fates import Fate, bare, to
+from intarsia.spec import CareSpec, CheckpointSpec, Component, Duration, EarlyStopSpec, EmaSpec, RuntimeSpec
+
+OWN_PACKAGES = ("mmcls", "mmcv", "mmdet", "mmengine", "mmpretrain", "mmseg")
+LOWER_IS_BETTER = frozenset({"abs_rel", "rmse", "rmse_log", "silog", "sq_rel", "log10", "ECE", "loss"})
+KEEP_ALL = 1_000_000
+"""How many checkpoints are kept where a config says "all of them"."""
+
+LOG_EVERY = 50
+OWN_HOOK = (
+    "Your own hook is an observer (intarsia.engine.callbacks.base), named by its import path 'package.module:Name'. "
+)
+
+
+class Hooks:
+    """`default_hooks` and `custom_hooks`: each is a field, an observer, has no effect, or is refused by its type."""
+
+    def __init__(self, context: Context, unit: Literal["steps", "epochs"], metric: Component | None) -> None:
+        self.context, self.unit, self.metric = context, unit, metric
+        self.checkpoint: CheckpointSpec | None = None
+        self.log_every = LOG_EVERY
+        self.ema: EmaSpec | None = None
+        self.early_stop: EarlyStopSpec | None = None
+        self.observers: list[Component] = []
+
+    def default(self, hooks: Mapping[str, Any]) -> None:
+        """Hooks by name; None takes a default hook away."""
+        self.context.opened("default_hooks")
+        for name, values in hooks.items():
+            path = f"default_hooks.{name}"
+            if values is None:
+                self.context.saw(path, "hooks", str(name), Fate("no effect", "None takes a hook away"))
+            elif not isinstance(values, Mapping):
+                self.context.problem(path, f"expected a hook, dict(type=...), found {values!r}")
+            else:
+                self._one(values, path)
+
+    def custom(self, hooks: Sequence[Mapping[str, Any]]) -> None:
+        """A list of hooks."""
+        self.context.opened("custom_hooks")
+        for index, values in enumerate(hooks):
+            self._one(values, f"custom_hooks.{index}")
+
+    def _one(self, values: Mapping[str, Any], path: str) -> None:
+        written = values.get("type")
+        name = bare(written) if isinstance(written, str) else ""
+        fate = HOOKS.get(name)
+        if fate is None and isinstance(written, str) and self._is_observer(written):
+            self.context.saw(path, "hooks", name, to("observers"), whole=False)
+            self.observers.append(component(self.context, "observer", values, path))
+            return
+        self.context.saw(path, "hooks", name, fate or Fate("refused", "no hook has this name"))
+        if name == "CheckpointHook":
+            self.checkpoint = self._checkpoint(Fields(self.context, path, values, name))
+        elif name == "LoggerHook":
+            self.log_every = Fields(self.context, path, values, name).get("interval", 10)
+            if self.log_every < 1:
+                self.context.problem(f"{path}.interval", f"expected 1 or more, found {self.log_every}")
+        elif name == "EMAHook":
+            self.ema = self._ema(Fields(self.context, path, values, name))
+        elif name == "EarlyStoppingHook":
+            self.early_stop = self._early_stop(Fields(self.context, path, values, name))
+        elif name == "SegVisualizationHook":
+            Fields(self.context, path, values, name)
+        elif fate is None:
+            message = "'type' is missing" if written is None else f"unknown hook {written!r}"
+            known = [hook for hook, what in HOOKS.items() if what.outcome != "refused"]
+            reason = "" if nearest(name, HOOKS).startswith("Did") else OWN_HOOK
+            self.context.problem(path, message, reason + nearest(name, HOOKS if not reason else known))
+        elif fate.outcome == "refused":
+            self.context.problem(path, f"the hook {name!r} is not supported: {fate.text}", "Remove it")
+
+    def _is_observer(self, name: str) -> bool:
+        """Whether a hook is one of the user's own. What his modules register is looked at by `check`."""
+        return (
+            ":" in name or name in catalog.names("observer") or bool(self.context.config.values.get("custom_imports"))
+        )
+
+    def _checkpoint(self, fields: Fields) -> CheckpointSpec | None:
+        interval = fields.get("interval", -1)
+        unit: Literal["steps", "epochs"] = "epochs" if fields.get("by_epoch", True) else "steps"
+        keep = fields.get("max_keep_ckpts", 1)
+        best = self._best(fields)
+        if keep == 0 or keep < -1:
+            self.context.problem(fields.at("max_keep_ckpts"), f"expected -1 (all) or 1 and more, found {keep}")
+        if unit != self.unit and "interval" in fields:
+            self.context.note(f"{fields.path} counts {unit} while train_cfg counts {self.unit}")
+        if interval == 0 or interval < -1:
+            self.context.problem(fields.at("interval"), f"expected -1 (never) or 1 and more, found {interval}")
+        if interval < 1:
+            return None
+        default = "less" if best in LOWER_IS_BETTER else "greater"
+        return CheckpointSpec(
+            every=Duration(interval, unit),
+            best_metric=best,
+            best_mode="min" if self._rule(fields, default) == "less" else "max",
+            **({} if "max_keep_ckpts" not in fields else {"keep": KEEP_ALL if keep == -1 else keep}),
+        )
+
+    def _ema(self, fields: Fields) -> EmaSpec:
+        momentum, begin = fields.get("momentum", EmaSpec().momentum), fields.get("begin_iter", 0)
+        if not 0 < momentum < 1:
+            self.context.problem(fields.at("momentum"), f"expected a share between 0 and 1, found {momentum}")
+        if begin < 0:
+            self.context.problem(fields.at("begin_iter"), f"expected 0 or more, found {begin}")
+        return EmaSpec(float(momentum), begin)
+
+    def _early_stop(self, fields: Fields) -> EarlyStopSpec:
+        """Stopping looks at the metric whose best weights are kept: two would contradict each other."""
+        patience, delta = fields.get("patience", 5), fields.get("min_delta", 0.1)
+        if patience < 1:
+            self.context.problem(fields.at("patience"), f"expected 1 or more evaluations, found {patience}")
+        watched = fields.get("monitor")
+        best = None if self.checkpoint is None else self.checkpoint.best_metric
+        if watched is not None and best is not None and watched.rpartition("/")[2] != best:
+            self.context.problem(
+                fields.at("monitor"),
+                f"{watched!r} is watched, but the best weights are kept by {best!r}",
+                "Let default_hooks.checkpoint.save_best name the same metric",
+            )
+        return EarlyStopSpec(patience, float(delta) / (1 if best in LOWER_IS_BETTER else 100))  # percent of an IoU
+
+    def _rule(self, fields: Fields, default: str) -> str:
+        given = fields.get("rule") or default
+        return given if isinstance(given, str) else str(given[0])
+
+    def _best(self, fields: Fields) -> str | None:
+        """Name of the metric whose best checkpoint is kept; "auto" is the first that the evaluation gives."""
+        given = fields.get("save_best")
+        if isinstance(given, list | tuple):
+            if len(given) > 1:
+                self.context.note(f"{fields.at('save_best')}: only the best by {given[0]!r} is kept")
+            given = given[0] if given else None
+        if given == "auto":
+            metrics = () if self.metric is None else self.metric.args.get("metrics", ("mIoU",))
+            given = metrics[0] if metrics else None
+        return None if given is None else str(given).rpartition("/")[2]
+
+
+def lower_care(top: Fields, unit: Literal["steps", "epochs"]) -> CareSpec:
+    """Section `intarsia`: what a long run is given beyond what MMSegmentation's configs can say."""
+    fields = top.child("intarsia", "intarsia")
+    for key in ("keep_every", "fit_images", "pictures", "hang_after", "nonfinite_steps", "total_batch"):
+        value, least = fields.get(key), 1 if key in ("keep_every", "nonfinite_steps", "total_batch") else 0
+        if value is not None and value < least:
+            fields.context.problem(fields.at(key), f"expected {least} or more, found {value}")
+    freeze = fields.get("freeze", ())
+    keep = fields.get("keep_every")
+    default = CareSpec()
+    return CareSpec(
+        freeze=(freeze,) if isinstance(freeze, str) else tuple(freeze),
+        keep_every=None if keep is None else Duration(keep, unit),
+        fit_images=fields.get("fit_images", default.fit_images),
+        pictures=fields.get("pictures", default.pictures),
+        hang_after=float(fields.get("hang_after", default.hang_after)),
+        nonfinite_steps=fields.get("nonfinite_steps", default.nonfinite_steps),
+        total_batch=fields.get("total_batch"),
+    )
+
+
+# --- Environment --------------------------------------------------------------------------------------------------
+
+
+def lower_environment(context: Context, top: Fields) -> tuple[RuntimeSpec, int]:
+    """`env_cfg`, `randomness` and `sync_bn`: where the run happens, and its seed."""
+    environment = top.child("env_cfg", "env_cfg")
+    environment.child("mp_cfg", "env_cfg.mp_cfg")
+    backend = environment.child("dist_cfg", "env_cfg.dist_cfg").get("backend", "nccl")
+    randomness = top.child("randomness", "randomness")
+    if context.synchronise or top.get("sync_bn"):
+        context.note("SyncBN: batch norm is synchronised between processes; in a single one it is ordinary batch norm")
+    seed = randomness.get("seed")
+    if seed is not None and seed < 0:
+        context.problem(randomness.at("seed"), f"expected 0 or more, found {seed}")
+    runtime = RuntimeSpec(
+        synchronise_batch_norm=context.synchronise or bool(top.get("sync_bn")),
+        deterministic=randomness.get("deterministic", False),
+        cudnn_benchmark=environment.get("cudnn_benchmark", "env_cfg" not in top),
+        backend=None if backend == "nccl" else backend,
+        strategy=_strategy(context, top.get("model_wrapper_cfg")),
+        compile=_compiles(context, top.get("compile")),
+    )
+    return runtime, 0 if seed is None else seed
+
+
+WRAPPERS: dict[str, Literal["ddp", "fsdp"]] = {
+    "MMDistributedDataParallel": "ddp",
+    "MMSeparateDistributedDataParallel": "ddp",
+    "MMFullyShardedDataParallel": "fsdp",
+}
+"""MMEngine's wrapper of a model for several processes -> who keeps which parameters."""
+
+
+def _strategy(context: Context, wrapper: Mapping[str, Any] | None) -> Literal["ddp", "fsdp"]:
+    """`model_wrapper_cfg`: its type; how gradients are exchanged is the runtime's business."""
+    if wrapper is None:
+        return "ddp"
+    context.opened("model_wrapper_cfg")
+    name = bare(str(wrapper.get("type")))
+    if name not in WRAPPERS:
+        context.problem("model_wrapper_cfg.type", f"unknown wrapper {name!r}", nearest(name, WRAPPERS))
+        return "ddp"
+    if set(wrapper) - {"type"}:
+        context.note("model_wrapper_cfg: the runtime decides how processes exchange gradients; options are not read")
+    return WRAPPERS[name]
+
+
+def _compiles(context: Context, given: bool | Mapping[str, Any] | None) -> bool:
+    if isinstance(given, Mapping):
+        context.opened("compile")
+        if set(given) - {"disable"}:
+            context.note("compile: the network is compiled with torch.compile's defaults; the options are not read")
+        return not given.get("disable", False)
+    return bool(given)
+
+
+SERVICES = {"TensorboardVisBackend": "TensorBoard", "WandbVisBackend": "WandB"}
+"""Logging service in MMEngine's words -> its observer."""
+
+
+def lower_visualizer(context: Context, top: Fields) -> tuple[Component, ...]:
+    """`visualizer`: pictures are drawn on request; logging services become observers."""
+    observers = []
+    fields = top.child("visualizer", "visualizer")
+    context.opened(fields.at("vis_backends"))
+    for index, backend in enumerate(fields.get("vis_backends") or []):
+        path = f"{fields.at('vis_backends')}.{index}"
+        name = bare(str(backend.get("type")))
+        fate = VISUALISERS.get(name, Fate("refused", "unknown logging service; metrics.jsonl has every value"))
+        context.saw(path, "visualizer.vis_backends", name, fate)
+        if fate.outcome == "refused":
+            context.problem(path, f"{name!r} is not supported: {fate.text}", "Remove it")
+        elif name in SERVICES:
+            options = {key: value for key, value in backend.items() if key not in ("type", "save_dir")}
+            options |= options.pop("init_kwargs", None) or {}
+            observers.append(Component("observer", SERVICES[name], options, path, context.origin(path)))
+    return tuple(observers)
+
+
+def lower_imports(top: Fields) -> tuple[str, ...]:
+    """`custom_imports`: the user's own modules. OpenMMLab's packages are not needed; the catalogue has their parts."""
+    given = top.child("custom_imports", "custom_imports").get("imports", [])
+    modules = [given] if isinstance(given, str) else given
+    return tuple(module for module in modules if module.split(".")[0] not in OWN_PACKAGES)
+
+
+def lower_scaling(context: Context, top: Fields) -> int | None:
+    """The batch in total that the learning rate is meant for, from `auto_scale_lr` or from the name of the config.
+
+    Learning rates are never changed behind the user's back.
+    """
+    scaling = top.child("auto_scale_lr", "auto_scale_lr")
+    if scaling.get("enable"):
+        context.note("auto_scale_lr: the learning rate is not scaled with the batch size; it stays as written")
+    return scaling.get("base_batch_size") or published_batch(context.config.file)
+
+
+def published_batch(file: str) -> int | None:
+    """What a published config's name says of its batch in total: "4xb2" is 4 devices with 2 images each."""
+    found = re.search(r"_(\d+)xb(\d+)(?=[-_.]|$)", PurePath(file).name)
+    return int(found[1]) * int(found[2]) if found else None

@@ -1,0 +1,1 @@
+"""Every key that a config may have, and what becomes of it, as tables."""

@@ -1,0 +1,151 @@
+"""The vocabulary of optimisation: optimizer wrapper, parameter groups, clipping, loss scale, schedules."""
+
+from __future__ import annotations
+
+from intarsia.config.schema.fates import Area, nothing, refused, to
+
+_TYPE = to("what it is", "str")
+_MULTIPLE = "float | None"
+
+_RULES: Area = {
+    "custom_keys": to("optim.paramwise", "dict | None"),
+    "norm_decay_mult": to("optim.paramwise: of norms", _MULTIPLE),
+    "bias_lr_mult": to("optim.paramwise: of biases, but for those of norms", _MULTIPLE),
+    "bias_decay_mult": to("optim.paramwise: of biases", _MULTIPLE),
+    "dwconv_decay_mult": to("optim.paramwise: of depthwise convolutions", _MULTIPLE),
+    "flat_decay_mult": to("optim.paramwise: of what has one dimension", _MULTIPLE),
+    "dcn_offset_lr_mult": to("optim.paramwise: of the offsets of deformable convolutions", _MULTIPLE),
+    "bypass_duplicate": nothing("a parameter with two names always counts once, under the first"),
+}
+
+TRAINING_AREAS: dict[str, Area] = {
+    "optim_wrapper": {
+        "type": _TYPE,
+        "optimizer": to("optim.optimizer", "dict"),
+        "clip_grad": to("optim.clip", "dict | None"),
+        "accumulative_counts": to("optim.accumulate, optim.iterations_per_step", "int"),
+        "paramwise_cfg": to("optim.paramwise", "dict | None"),
+        "constructor": to("optim.constructor", "str | None"),
+        "loss_scale": to("optim.loss_scale", "float | Literal['dynamic'] | dict"),
+        "dtype": to("optim.precision", "Literal['float16', 'bfloat16'] | None"),
+        "use_fsdp": refused("the runtime shards the model", False),
+    },
+    "paramwise_cfg": _RULES,
+    "paramwise_cfg (forced)": {**_RULES, "force_default_settings": to("optim.paramwise", "bool")},
+    "paramwise_cfg (layer decay)": {
+        "num_layers": to("optim.paramwise", "int"),
+        "decay_rate": to("optim.paramwise", "float"),
+        "layer_decay_rate": to("optim.paramwise: decay_rate", "float"),
+        "decay_type": to("optim.paramwise", "Literal['layer_wise', 'stage_wise']"),
+    },
+    "paramwise_cfg.custom_keys": {
+        "lr_mult": to("optim.paramwise", "float"),
+        "decay_mult": to("optim.paramwise", "float"),
+        "lr": to("optim.paramwise: in place of the product with lr_mult", "float"),
+        "weight_decay": to("optim.paramwise: in place of the product with decay_mult", "float"),
+        "betas": to("optim.paramwise", "tuple[float, float]"),
+        "eps": to("optim.paramwise", "float"),
+        "momentum": to("optim.paramwise", "float"),
+        "nesterov": to("optim.paramwise", "bool"),
+        "dampening": to("optim.paramwise", "float"),
+        "amsgrad": to("optim.paramwise", "bool"),
+        "alpha": to("optim.paramwise", "float"),
+        "rho": to("optim.paramwise", "float"),
+        "wd_mult": nothing("decay_mult is meant, but the original does not read it; the published DNLNet has no other"),
+        "requires_grad": refused("parameters are frozen by intarsia.freeze", True),
+    },
+    "clip_grad": {
+        "type": to("optim.clip", "Literal['norm', 'value']"),
+        "max_norm": to("optim.clip", "float"),
+        "norm_type": to("optim.clip", "float | Literal['inf']"),
+        "clip_value": to("optim.clip", "float"),
+        "error_if_nonfinite": nothing("a step whose gradients are not finite is left out; many in a row end the run"),
+        "foreach": nothing("torch takes the fastest way itself"),
+    },
+    "loss_scale": {
+        "init_scale": to("optim.loss_scale", "float"),
+        "growth_factor": to("optim.loss_scale", "float"),
+        "backoff_factor": to("optim.loss_scale", "float"),
+        "growth_interval": to("optim.loss_scale", "int"),
+        "enabled": refused("type='OptimWrapper' trains in single precision", True),
+    },
+    "param_scheduler": {
+        "type": to("optim.schedules.type, optim.schedules.parameter", "str"),
+        "begin": to("optim.schedules.begin", "int"),
+        "end": to("optim.schedules.end", "int | None"),
+        "by_epoch": to("optim.schedules.by_epoch", "bool"),
+        "convert_to_iter_based": to("optim.schedules.every_step", "bool"),
+        "verbose": nothing("learning rates are logged"),
+        "last_step": nothing("the schedule is a function of the step"),
+    },
+}
+"""Section -> key -> what becomes of it."""
+
+PARAMWISE = {
+    "DefaultOptimWrapperConstructor": "paramwise_cfg",
+    "DefaultOptimizerConstructor": "paramwise_cfg",
+    "ForceDefaultOptimWrapperConstructor": "paramwise_cfg (forced)",
+    "LayerDecayOptimizerConstructor": "paramwise_cfg (layer decay)",
+    "LearningRateDecayOptimizerConstructor": "paramwise_cfg (layer decay)",
+}
+"""Constructor of parameter groups -> the section of its rules. Those of one's own read what they like."""
+
+WRAPPERS = {
+    "OptimWrapper": to("optim"),
+    "AmpOptimWrapper": to("optim, in half precision"),
+    "ApexOptimWrapper": refused("apex is no longer developed; type='AmpOptimWrapper' is half precision too"),
+    "DeepSpeedOptimWrapper": refused("DeepSpeed is not used; type='AmpOptimWrapper' is half precision"),
+    "OptimWrapperDict": refused("one optimizer trains the whole network; custom_keys give its parts other rates"),
+}
+"""Optimizer wrapper -> what becomes of it."""
+
+_SCHEDULES: dict[str, Area] = {
+    "PolyLR": {"power": to("", "float"), "eta_min": to("", "float")},
+    "PolyLRRatio": {"power": to("", "float"), "eta_min": to("", "float"), "eta_min_ratio": to("", "float | None")},
+    "LinearLR": {"start_factor": to("", "float"), "end_factor": to("", "float")},
+    "ConstantLR": {"factor": to("", "float")},
+    "MultiStepLR": {"milestones": to("", "list[int]"), "gamma": to("", "float")},
+    "StepLR": {"step_size": to("", "int"), "gamma": to("", "float")},
+    "ExponentialLR": {"gamma": to("", "float")},
+    "CosineAnnealingLR": {
+        "T_max": to("", "int | None"),
+        "eta_min": to("", "float | None"),
+        "eta_min_ratio": to("", "float | None"),
+    },
+    "CosineRestartLR": {
+        "periods": to("", "list[int]"),
+        "restart_weights": to("", "list[float]"),
+        "eta_min": to("", "float | None"),
+        "eta_min_ratio": to("", "float | None"),
+    },
+}
+_CYCLE: Area = {
+    "total_steps": to("", "int | None"),
+    "pct_start": to("", "float"),
+    "anneal_strategy": to("", "Literal['cos', 'linear']"),
+    "three_phase": to("", "bool"),
+}
+
+SCHEDULES: dict[str, Area] = {
+    **_SCHEDULES,
+    **{f"{name[:-2]}Momentum": area for name, area in _SCHEDULES.items() if name.endswith("LR")},
+    "OneCycleLR": {
+        **_CYCLE,
+        "eta_max": to("", "float"),
+        "div_factor": to("", "float"),
+        "final_div_factor": to("", "float"),
+    },
+    "OneCycleMomentum": {**_CYCLE, "base_momentum": to("", "float"), "max_momentum": to("", "float")},
+}
+"""Schedule -> its own arguments, kept in optim.schedules.args."""
+
+_NEED = {"MultiStep": "milestones", "Step": "step_size", "Exponential": "gamma", "CosineRestart": "periods"}
+
+SCHEDULES_NEED = {f"{curve}{moved}": key for curve, key in _NEED.items() for moved in ("LR", "Momentum")} | {
+    "OneCycleLR": "eta_max"
+}
+"""Schedule -> the argument that it cannot do without."""
+
+_PLATEAU = "it follows a metric; here rates are functions of the step, so that a run can be resumed exactly"
+SCHEDULES_REFUSED = {"ReduceOnPlateauLR": _PLATEAU, "ReduceOnPlateauMomentum": _PLATEAU}
+"""Schedule -> why there is none."""

@@ -1,0 +1,342 @@
+"""The data description: which files belong together and what the values in label files mean, as one short YAML file.
+
+It is what `intarsia data check` proposes and what `intarsia train --data FILE` takes. `read.py` and
+`write.py` know the file; here is its meaning.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from intarsia.colours import distinct_colours
+from intarsia.contracts import IGNORE_INDEX
+from intarsia.data.datasets.folder import FolderDataset
+from intarsia.data.description.pairing import Listing, NameIndex, Pair, Source, list_pairs, read_names, take_share
+from intarsia.data.image_io import Bands
+from intarsia.data.labels import Colour, LabelTable, label_values
+
+IGNORE = "ignore"
+BACKGROUND = "background"
+
+LabelValue = int | Colour
+"""What a label file stores: a number, or a colour (R, G, B)."""
+
+
+class DescriptionError(ValueError):
+    """A mistake in a description. `path`: the keys that lead to it, from which the reader finds the line."""
+
+    def __init__(self, path: Sequence[object], message: str, line: int | None = None) -> None:
+        super().__init__(f"{'.'.join(str(key) for key in path)}: {message}" if path else message)
+        self.path = tuple(path)
+        self.line = line
+
+
+@dataclass(frozen=True, slots=True)
+class FolderSplit:
+    """Files found by a rule.
+
+    names: text file, relative to the root, that lists the images of this split. exclude: names or image paths left out.
+    missing: "error" if an image lacks its label or a listed name its image, "skip" to leave those out.
+    """
+
+    source: Source
+    names: str | None = None
+    exclude: tuple[str, ...] = ()
+    missing: Literal["error", "skip"] = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class PairSplit:
+    """Files named one by one, relative to the root: (image, label or None)."""
+
+    pairs: tuple[tuple[str, str | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShareSplit:
+    """A fraction taken out of another split: each file by a hash of the seed and its name, so it stays where it is."""
+
+    fraction: float
+    of: str = "train"
+    seed: int = 0
+
+
+Split = FolderSplit | PairSplit | ShareSplit
+
+
+@dataclass(frozen=True)
+class DataDescription:
+    """Everything about a data set that training needs to know.
+
+    root: folder to which all paths are relative. classes: names, in the order of their indices.
+    labels: file value -> class name or "ignore"; None: values are class indices already. With a single class,
+        "background" stands for the rest: index 0 is the background, 1 the class, and a model has one output.
+    outside: what becomes of file values that `labels` does not list.
+    bands, channels: see `files.read_image`. mean, std: of the training images, per channel, in stored units.
+    notes: comments for the head of the file; no part of the meaning.
+
+    Raises DescriptionError (a ValueError) when the parts contradict each other.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    splits: Mapping[str, Split]
+    labels: Mapping[LabelValue, str] | None = None
+    palette: tuple[Colour, ...] | None = None
+    ignore_index: int = IGNORE_INDEX
+    outside: Literal["error", "ignore"] = "error"
+    bands: Bands = "colour"
+    channels: int = 3
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    notes: tuple[str, ...] = field(default=(), compare=False)
+
+    def __post_init__(self) -> None:
+        self._check_classes()
+        self._check_labels()
+        self._check_image()
+        self._check_splits()
+
+    # --- Reading and writing ---
+
+    @classmethod
+    def read(cls, path: str | Path) -> DataDescription:
+        """Read a description file.
+
+        Raises:
+            ValueError: naming file, line and key of what is wrong, and the nearest valid name.
+        """
+        from intarsia.data.description.read import read_description
+
+        return read_description(Path(path))
+
+    def write(self, path: str | Path) -> None:
+        """Write the description with comments that explain it; `read` gives an equal one back."""
+        from intarsia.data.description.write import write_description
+
+        write_description(self, Path(path))
+
+    # --- Meaning ---
+
+    @property
+    def num_classes(self) -> int:
+        """The number of named classes, which is the number of outputs of a model; 1 means one foreground."""
+        return len(self.classes)
+
+    @property
+    def colours(self) -> tuple[Colour, ...]:
+        """A colour for each class: the palette, or distinct colours."""
+        return self.palette if self.palette is not None else default_colours(self.classes)
+
+    def class_index(self, name: str) -> int:
+        """The index in label maps of a class name, "background" or "ignore"."""
+        if name == IGNORE:
+            return self.ignore_index
+        if self.num_classes == 1:
+            return 0 if name == BACKGROUND else 1
+        return self.classes.index(name)
+
+    def name_of(self, value: LabelValue) -> str | None:
+        """The class of a file value, "background" or "ignore"; None for a value that the table refuses.
+
+        Grey pixels of colour files and numbers stand for each other, as `LabelTable` takes them.
+        """
+        table = self._by_value
+        if value in table:
+            return table[value]
+        if isinstance(value, int):
+            other: LabelValue = (value, value, value)
+            convertible = all(not isinstance(known, int) for known in table)
+        else:
+            other, convertible = value[0], len(set(value)) == 1 and all(isinstance(known, int) for known in table)
+        otherwise = IGNORE if self.outside == "ignore" else None
+        return table.get(other, otherwise) if convertible else otherwise
+
+    @cached_property
+    def _by_value(self) -> Mapping[LabelValue, str]:
+        if self.labels is not None:
+            return self.labels
+        names = self.classes if self.num_classes > 1 else (BACKGROUND, self.classes[0])
+        return {**dict(enumerate(names)), self.ignore_index: IGNORE}
+
+    def label_table(self) -> LabelTable:
+        """What file values mean, as it is applied to label files."""
+        if self.labels is None:
+            return LabelTable.identity(self.num_classes, self.ignore_index)
+        values = {value: self.class_index(name) for value, name in self.labels.items() if isinstance(value, int)}
+        colours = {value: self.class_index(name) for value, name in self.labels.items() if not isinstance(value, int)}
+        return LabelTable(values or None, colours or None, self.ignore_index, self.outside)
+
+    def listing(self, split: str) -> Listing:
+        """The files of a split, with those that lack a counterpart.
+
+        Raises:
+            ValueError: there is no such split, or a folder or list is missing.
+        """
+        if split not in self.splits:
+            raise ValueError(f"the data has no {split!r} split; it has {', '.join(self.splits)}")
+        rule = self.splits[split]
+        base = rule.of if isinstance(rule, ShareSplit) else split
+        listing = list_rule(self.root, self.splits[base])
+        remaining: Sequence[Pair] = listing.pairs
+        for name, share in self.splits.items():
+            if isinstance(share, ShareSplit) and share.of == base:
+                taken, remaining = take_share(remaining, share.fraction, f"{share.seed}:{name}")
+                if name == split:
+                    return Listing(tuple(taken))
+        return replace(listing, pairs=tuple(remaining))
+
+    def pairs(self, split: str) -> tuple[Pair, ...]:
+        """Image and label of every sample of a split.
+
+        Raises:
+            ValueError: as `listing`; also if images lack labels (unless the split says ``missing: skip``), or if
+                nothing pairs.
+        """
+        listing = self.listing(split)
+        rule = self.splits[split]
+        if listing.unlabelled and isinstance(rule, FolderSplit) and rule.missing == "error":
+            raise ValueError(
+                f"{len(listing.unlabelled)} images of the {split} split have no label: {_some(listing.unlabelled)} "
+                f"(looked in {self.root / (rule.source.labels or '')} for *{' or *'.join(rule.source.label_suffix)}). "
+                "Add the labels, or write `missing: skip` in the split to train without these images."
+            )
+        if listing.lost and isinstance(rule, FolderSplit) and rule.missing == "error":
+            raise ValueError(
+                f"{self.root / (rule.names or '')}: {len(listing.lost)} names have no image with a label in "
+                f"{self.root / rule.source.images}: {_some(listing.lost)}. Correct the list, or write `missing: skip`."
+            )
+        if not listing.pairs:
+            raise ValueError(f"the {split} split is empty: no image in {self.root} has a label by its rule")
+        return listing.pairs
+
+    def dataset(self, split: str) -> FolderDataset:
+        """The samples of a split, labels as class indices.
+
+        Raises:
+            ValueError: as `pairs`.
+        """
+        rule = self.splits.get(split)
+        rule = self.splits[rule.of] if isinstance(rule, ShareSplit) else rule
+        suffixes = rule.source.image_suffix if isinstance(rule, FolderSplit) else ()
+        return FolderDataset(
+            root=str(self.root),
+            pairs=[(pair.image, pair.label) for pair in self.pairs(split)],
+            image_suffix=suffixes,
+            classes=self.classes,
+            palette=self.colours,
+            label_table=self.label_table(),
+            bands=self.bands,
+        )
+
+    # --- Checks ---
+
+    def _check_classes(self) -> None:
+        if not self.classes:
+            raise DescriptionError(("classes",), "at least one class is needed")
+        seen: set[str] = set()
+        for index, name in enumerate(self.classes):
+            if not name.strip() or name == IGNORE or (name == BACKGROUND and self.num_classes == 1):
+                hint = " (with one class, the background is what is left)" if name == BACKGROUND else ""
+                raise DescriptionError(("classes", index), f"{name!r} cannot be the name of a class{hint}")
+            if name in seen:
+                raise DescriptionError(("classes", index), f"{name!r} is listed twice")
+            seen.add(name)
+        if self.palette is not None and len(self.palette) != self.num_classes:
+            raise DescriptionError(
+                ("palette",),
+                f"{len(self.palette)} colours for {self.num_classes} classes; give one for each, in the order of "
+                "`classes`, or leave `palette` out",
+            )
+        if 0 <= self.ignore_index < label_values(self.num_classes) or self.ignore_index < 0:
+            raise DescriptionError(
+                ("ignore_index",),
+                f"{self.ignore_index} must be none of the class indices 0-{label_values(self.num_classes) - 1} "
+                "and not negative; 255 is usual, 65535 with more than 254 classes",
+            )
+
+    def _check_labels(self) -> None:
+        if self.outside not in ("error", "ignore"):
+            raise DescriptionError(("outside",), f"expected error or ignore, found {self.outside!r}")
+        if self.labels is None:
+            return
+        if not self.labels:
+            raise DescriptionError(("labels",), "at least one file value is needed")
+        allowed = [*self.classes, IGNORE, *([BACKGROUND] if self.num_classes == 1 else [])]
+        for value, name in self.labels.items():
+            if name not in allowed:
+                near = difflib.get_close_matches(name, allowed, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise DescriptionError(
+                    ("labels", show_value(value)), f"{name!r} is no class of {_some(self.classes)}, nor ignore{hint}"
+                )
+        if set(self.labels.values()) <= {IGNORE}:
+            raise DescriptionError(("labels",), "every value is ignored; nothing would be learned")
+
+    def _check_image(self) -> None:
+        if self.bands not in ("colour", "stored"):
+            raise DescriptionError(("image", "bands"), f"expected colour or stored, found {self.bands!r}")
+        if self.channels < 1 or (self.bands == "colour" and self.channels != 3):
+            raise DescriptionError(("image", "channels"), f"{self.channels}: colour images have 3, others at least 1")
+        for key, numbers in (("mean", self.mean), ("std", self.std)):
+            if numbers is not None and len(numbers) != self.channels:
+                raise DescriptionError(("image", key), f"{len(numbers)} numbers for {self.channels} channels")
+        if self.std is not None and min(self.std) <= 0:
+            raise DescriptionError(("image", "std"), "must be greater than 0, since pixels are divided by it")
+
+    def _check_splits(self) -> None:
+        if "train" not in self.splits and "val" not in self.splits and "test" not in self.splits:
+            raise DescriptionError(("splits",), "expected at least one of train, val, test")
+        for name, rule in self.splits.items():
+            if not isinstance(rule, ShareSplit):
+                continue
+            if not 0 < rule.fraction < 1:
+                raise DescriptionError(("splits", name, "share"), f"{rule.fraction} is not between 0 and 1")
+            target = self.splits.get(rule.of)
+            if target is None or isinstance(target, ShareSplit):
+                raise DescriptionError(("splits", name, "of"), f"{rule.of!r} is no split with files of its own")
+
+
+def list_rule(root: Path, rule: Split) -> Listing:
+    """The files of a split's own rule, before shares are taken out of it.
+
+    Raises:
+        ValueError: a folder or list is missing.
+    """
+    assert not isinstance(rule, ShareSplit)
+    if isinstance(rule, PairSplit):
+        named = (Pair(PurePosixPath(image).with_suffix("").as_posix(), image, label) for image, label in rule.pairs)
+        return Listing(tuple(named))
+    listing = list_pairs(root, rule.source)
+    if rule.exclude:
+        dropped = set(rule.exclude)
+        kept = tuple(pair for pair in listing.pairs if not dropped & {pair.name, pair.image})
+        listing = replace(
+            listing, pairs=kept, unlabelled=tuple(path for path in listing.unlabelled if path not in dropped)
+        )
+    if rule.names is None:
+        return listing
+    index = NameIndex(listing.pairs)
+    found = {name: index.find(name) for name in read_names(root / rule.names)}
+    chosen = dict.fromkeys(pair for pair in found.values() if pair is not None)
+    return Listing(tuple(chosen), lost=tuple(name for name, pair in found.items() if pair is None))
+
+
+def default_colours(classes: Sequence[str]) -> tuple[Colour, ...]:
+    """Distinct colours; black only for a background."""
+    black: tuple[Colour, ...] = ((0, 0, 0),) if classes[0] == BACKGROUND else ()
+    return black + distinct_colours(len(classes) - len(black))
+
+
+def show_value(value: LabelValue) -> str:
+    """A file value as it is written: 11, or "#c08000"."""
+    return str(value) if isinstance(value, int) else "#{:02x}{:02x}{:02x}".format(*value)
+
+
+def _some(names: Sequence[str], limit: int = 5) -> str:
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")

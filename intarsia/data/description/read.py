@@ -1,0 +1,278 @@
+"""Reads a data description from YAML and tells the line of every mistake."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from intarsia.data.description.model import (
+    DataDescription,
+    DescriptionError,
+    FolderSplit,
+    LabelValue,
+    PairSplit,
+    ShareSplit,
+    Split,
+    show_value,
+)
+from intarsia.data.description.pairing import Source
+from intarsia.data.image_io import IMAGE_SUFFIXES
+from intarsia.data.labels import Colour
+
+_KEYS = ("root", "classes", "palette", "labels", "outside", "ignore_index", "image", "splits")
+_IMAGE_KEYS = ("bands", "channels", "mean", "std")
+_FOLDER_KEYS = (
+    *("images", "labels", "image_prefix", "label_prefix", "image_suffix", "label_suffix"),
+    *("recursive", "list", "exclude", "missing"),
+)
+_SHARE_KEYS = ("share", "of", "seed")
+_BOOLEAN = "tag:yaml.org,2002:bool"
+_RANGE = re.compile(r"(\d+)\s*-\s*(\d+)")
+_MOST_VALUES = 65536
+
+
+class _Located(dict[Any, Any]):
+    """A mapping that knows the line of each of its keys."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: dict[Any, int] = {}
+
+
+def read_description(path: Path) -> DataDescription:
+    """See `DataDescription.read`."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot read the data description {path}: {error}") from None
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark is not None else str(path)
+        raise ValueError(f"{where}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
+    top = _Located()
+    try:
+        if node is None:
+            raise DescriptionError((), f"the file is empty; expected {', '.join(_KEYS)}")
+        tree = _construct(node, ())
+        if not isinstance(tree, _Located):
+            raise DescriptionError((), f"expected the keys {', '.join(_KEYS)}, found {_kind(tree)}")
+        top = tree
+        return _description(top, path.parent)
+    except DescriptionError as error:
+        raise ValueError(f"{path}:{error.line or _line_of(top, error.path)}: {error}") from None
+
+
+def _construct(node: yaml.Node, path: tuple[object, ...]) -> Any:
+    """The plain value of a node; mappings remember lines, keys given twice are refused."""
+    if isinstance(node, yaml.SequenceNode):
+        return [_construct(child, (*path, index)) for index, child in enumerate(node.value)]
+    if isinstance(node, yaml.MappingNode):
+        result = _Located()
+        for key_node, value_node in node.value:
+            key = _construct(key_node, path)
+            key = tuple(key) if isinstance(key, list) else key
+            line = key_node.start_mark.line + 1
+            if key in result:
+                first = result.lines[key]
+                raise DescriptionError((*path, key), f"given twice, in lines {first} and {line}", line=line)
+            result[key] = _construct(value_node, (*path, key))
+            result.lines[key] = line
+        return result
+    if node.tag == _BOOLEAN and node.value.lower() not in ("true", "false"):
+        return node.value  # the words yes, no, on and off are truth values in YAML 1.1, but here they may be classes
+    return yaml.SafeLoader("").construct_object(node, deep=True)
+
+
+def _line_of(top: _Located, path: Sequence[object]) -> int:
+    """The line of the innermost key on the way that the file has."""
+    line, here = 1, top
+    for key in path:
+        match = next((own for own in here if own == key or str(own) == key or _colour_text(own) == key), None)
+        if match is None:
+            break
+        line = here.lines[match]
+        if not isinstance(here[match], _Located):
+            break
+        here = here[match]
+    return line
+
+
+def _description(top: _Located, folder: Path) -> DataDescription:
+    _known(top, _KEYS, ())
+    for key in ("classes", "splits"):
+        if key not in top:
+            raise DescriptionError((), f"the key {key!r} is missing")
+    image = _mapping(top.get("image", _Located()), ("image",))
+    _known(image, _IMAGE_KEYS, ("image",))
+    root = Path(os.path.expanduser(_text(top.get("root", "."), ("root",))))
+    splits = _mapping(top["splits"], ("splits",))
+    _known(splits, ("train", "val", "test"), ("splits",))
+    classes = _texts(top["classes"], ("classes",))
+    bands = _text(image.get("bands", "colour"), ("image", "bands"))
+    outside = _text(top.get("outside", "error"), ("outside",))
+    return DataDescription(
+        root=Path(os.path.normpath(folder / root)),
+        classes=classes,
+        splits={name: _split(_mapping(rule, ("splits", name)), ("splits", name)) for name, rule in splits.items()},
+        labels=_labels(top["labels"]) if top.get("labels") is not None else None,
+        palette=_palette(top["palette"]) if top.get("palette") is not None else None,
+        ignore_index=_integer(top.get("ignore_index", 255), ("ignore_index",)),
+        outside=outside,  # type: ignore[arg-type]  # any other word is refused by the description itself
+        bands=bands,  # type: ignore[arg-type]  # likewise
+        channels=_integer(image.get("channels", 3), ("image", "channels")),
+        mean=_numbers(image.get("mean"), ("image", "mean")),
+        std=_numbers(image.get("std"), ("image", "std")),
+    )
+
+
+def _labels(value: Any) -> dict[LabelValue, str]:
+    result: dict[LabelValue, str] = {}
+    for key, name in _mapping(value, ("labels",)).items():
+        path = ("labels", key)
+        for parsed in _file_values(key, path):
+            if parsed in result:
+                raise DescriptionError(path, f"the value {show_value(parsed)} is listed twice")
+            result[parsed] = _text(name, path)
+    return result
+
+
+def _file_values(key: Any, path: tuple[object, ...]) -> Iterable[LabelValue]:
+    """The file values of one key: a number, a range ``12-254``, or a colour."""
+    if isinstance(key, int) and not isinstance(key, bool):
+        return (key,)
+    match = _RANGE.fullmatch(key) if isinstance(key, str) else None
+    if match is None:
+        return (_colour(key, path),)
+    first, last = int(match.group(1)), int(match.group(2))
+    if not first <= last < _MOST_VALUES:
+        raise DescriptionError(path, f"expected a range of rising values below {_MOST_VALUES}")
+    return range(first, last + 1)
+
+
+def _palette(value: Any) -> tuple[Colour, ...]:
+    if not isinstance(value, list):
+        raise DescriptionError(("palette",), f"expected a list of colours, found {_kind(value)}")
+    return tuple(_colour(entry, ("palette", index)) for index, entry in enumerate(value))
+
+
+def _split(rule: _Located, path: tuple[str, ...]) -> Split:
+    if "pairs" in rule:
+        _known(rule, ("pairs",), path)
+        return PairSplit(_file_pairs(rule["pairs"], (*path, "pairs")))
+    if "share" in rule:
+        _known(rule, _SHARE_KEYS, path)
+        (fraction,) = _numbers([rule["share"]], (*path, "share")) or (0.0,)
+        of = _text(rule.get("of", "train"), (*path, "of"))
+        return ShareSplit(fraction, of, _integer(rule.get("seed", 0), (*path, "seed")))
+    _known(rule, _FOLDER_KEYS, path)
+    if "images" not in rule:
+        raise DescriptionError(path, "expected images and labels (folders), or share, or pairs")
+    missing = _text(rule.get("missing", "error"), (*path, "missing"))
+    if missing not in ("error", "skip"):
+        raise DescriptionError((*path, "missing"), f"expected error or skip, found {missing!r}")
+    recursive = rule.get("recursive", True)
+    if not isinstance(recursive, bool):
+        raise DescriptionError((*path, "recursive"), f"expected true or false, found {recursive!r}")
+    source = Source(
+        images=_folder(rule["images"], (*path, "images")),
+        labels=None if rule.get("labels") is None else _folder(rule["labels"], (*path, "labels")),
+        image_suffix=_texts(rule.get("image_suffix", list(IMAGE_SUFFIXES)), (*path, "image_suffix")),
+        label_suffix=_texts(rule.get("label_suffix", list(IMAGE_SUFFIXES)), (*path, "label_suffix")),
+        image_prefix=_text(rule.get("image_prefix", ""), (*path, "image_prefix")),
+        label_prefix=_text(rule.get("label_prefix", ""), (*path, "label_prefix")),
+        recursive=recursive,
+    )
+    names = None if rule.get("list") is None else _text(rule["list"], (*path, "list"))
+    return FolderSplit(source, names, _texts(rule.get("exclude", []), (*path, "exclude")), missing)  # type: ignore[arg-type]
+
+
+def _file_pairs(value: Any, path: tuple[object, ...]) -> tuple[tuple[str, str | None], ...]:
+    entries = value if isinstance(value, list) else []
+    if not entries or not all(isinstance(entry, list) and len(entry) == 2 for entry in entries):
+        raise DescriptionError(path, "expected a list of [image, label] pairs of paths")
+    return tuple((_text(image, path), None if label is None else _text(label, path)) for image, label in entries)
+
+
+def _known(found: _Located, keys: Sequence[str], path: tuple[object, ...]) -> None:
+    for key in found:
+        if key not in keys:
+            near = difflib.get_close_matches(str(key), keys, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(keys)}"
+            raise DescriptionError((*path, key), f"unknown key; {hint}")
+
+
+def _mapping(value: Any, path: tuple[object, ...]) -> _Located:
+    if not isinstance(value, _Located):
+        raise DescriptionError(path, f"expected keys with values, found {_kind(value)}")
+    return value
+
+
+def _text(value: Any, path: tuple[object, ...]) -> str:
+    if isinstance(value, str):
+        return value
+    hint = f'; write it in quotes: "{str(value).lower()}"' if isinstance(value, (bool, int, float)) else ""
+    raise DescriptionError(path, f"expected text, found {_kind(value)}{hint}")
+
+
+def _texts(value: Any, path: tuple[object, ...]) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (value,)
+    if not isinstance(value, list):
+        raise DescriptionError(path, f"expected text or a list of texts, found {_kind(value)}")
+    return tuple(_text(entry, (*path, index)) for index, entry in enumerate(value))
+
+
+def _folder(value: Any, path: tuple[object, ...]) -> str:
+    text = _text(value, path)
+    return PurePosixPath(text.replace("\\", "/")).as_posix()
+
+
+def _integer(value: Any, path: tuple[object, ...]) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise DescriptionError(path, f"expected a whole number, found {value!r}")
+    return value
+
+
+def _numbers(value: Any, path: tuple[object, ...]) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    entries = value if isinstance(value, list) else [value]
+    if not all(isinstance(entry, (int, float)) and not isinstance(entry, bool) for entry in entries):
+        raise DescriptionError(path, f"expected numbers, found {value!r}")
+    return tuple(float(entry) for entry in entries)
+
+
+def _colour(value: Any, path: tuple[object, ...]) -> Colour:
+    if isinstance(value, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", value):
+        return int(value[1:3], 16), int(value[3:5], 16), int(value[5:7], 16)
+    if isinstance(value, (list, tuple)) and len(value) == 3 and all(_is_level(part) for part in value):
+        return int(value[0]), int(value[1]), int(value[2])
+    what = "a file value: a whole number, a range such as 12-254, or " if path[0] == "labels" else ""
+    raise DescriptionError(path, f'expected {what}a colour such as "#c08000" or [192, 128, 0], found {value!r}')
+
+
+def _is_level(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 255
+
+
+def _colour_text(value: object) -> str | None:
+    return show_value(value) if isinstance(value, tuple) and len(value) == 3 else None
+
+
+def _kind(value: Any) -> str:
+    kinds = {
+        dict: "a mapping",
+        _Located: "a mapping",
+        list: "a list",
+        str: f"the text {value!r}",
+        type(None): "nothing",
+    }
+    return kinds.get(type(value), repr(value))

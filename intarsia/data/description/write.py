@@ -1,0 +1,169 @@
+"""Writes a data description as YAML that is made to be read and edited by people."""
+
+from __future__ import annotations
+
+import os
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from intarsia.data.description.model import DataDescription, LabelValue, PairSplit, ShareSplit, Split, show_value
+from intarsia.data.image_io import IMAGE_SUFFIXES
+
+_WIDTH = 100
+_HEAD = """\
+Data description of Intarsia: which files belong together and what the values in the label files mean.
+Check it with `intarsia data check THIS_FILE`, train with `intarsia train RECIPE --data THIS_FILE --out RUN`."""
+_ONE_CLASS = """\
+One class is one foreground: the model has one output, and what is not the class is "background".
+For a model with two outputs write `classes: [background, {name}]` and leave `labels` as it is."""
+_TWO_CLASSES = """\
+Two classes, two outputs. For a model with one output, a foreground, write `classes: [{name}]`, leave one colour
+in `palette` and everything in `labels`: "background" then means what is left."""
+_LABELS = """\
+What is stored in the label files -> class name, or ignore: such pixels count neither in training nor in scores.
+A value that is not listed here stops with an error (write `outside: ignore` to ignore those instead)."""
+
+
+def write_description(description: DataDescription, path: Path) -> None:
+    """See `DataDescription.write`."""
+    folder = Path(os.path.abspath(path)).parent
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(render(description, folder), encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"cannot write the data description {path}: {error.strerror or error}") from error
+
+
+def render(description: DataDescription, folder: Path) -> str:
+    """The text of a description file that will lie in `folder`."""
+    names = description.classes
+    lines = [*_comment(_HEAD), *(line for note in description.notes for line in _comment(note))]
+    lines += [f"root: {_quoted(_root_text(description.root, folder))}", ""]
+    if len(names) == 1:
+        lines += _comment(_ONE_CLASS.format(name=_quoted(names[0])))
+    elif len(names) == 2 and names[0] == "background":
+        lines += _comment(_TWO_CLASSES.format(name=_quoted(names[1])))
+    lines += _flow("classes", [_quoted(name) for name in names])
+    if description.palette is not None:
+        lines += _flow("palette", [f"[{r}, {g}, {b}]" for r, g, b in description.palette])
+    if description.labels is not None:
+        lines += ["", *_comment(_LABELS), "labels:"]
+        lines += _label_lines(description.labels)
+    if description.outside != "error":
+        lines.append(f"outside: {description.outside}")
+    lines += [f"ignore_index: {description.ignore_index}", "", *_image_lines(description), "", "splits:"]
+    for split, rule in description.splits.items():
+        lines += _split_lines(split, rule)
+    return "\n".join(lines) + "\n"
+
+
+def _label_lines(labels: Mapping[LabelValue, str]) -> list[str]:
+    """A line for each value; three and more consecutive values of one name make a range."""
+    runs: list[list[LabelValue]] = []
+    for value, name in labels.items():
+        last = runs[-1][-1] if runs else None
+        if isinstance(value, int) and isinstance(last, int) and value == last + 1 and labels[last] == name:
+            runs[-1].append(value)
+        else:
+            runs.append([value])
+    lines = []
+    for run in runs:
+        keys = [f"{run[0]}-{run[-1]}"] if len(run) >= 3 else [_label_key(value) for value in run]
+        lines += [f"  {key}: {_quoted(labels[run[0]])}" for key in keys]
+    return lines
+
+
+def _label_key(value: LabelValue) -> str:
+    return str(value) if isinstance(value, int) else f'"{show_value(value)}"'
+
+
+def _image_lines(description: DataDescription) -> list[str]:
+    lines = ["image:"]
+    if description.bands == "colour":
+        lines.append("  bands: colour  # as 8-bit RGB, whatever the file holds: alpha dropped, grey repeated")
+    else:
+        lines.append("  bands: stored  # every band of the file in its own type")
+    lines.append(f"  channels: {description.channels}")
+    for key, numbers in (("mean", description.mean), ("std", description.std)):
+        if numbers is not None:
+            lines.append(f"  {key}: [{', '.join(repr(float(number)) for number in numbers)}]")
+    return lines
+
+
+def _split_lines(split: str, rule: Split) -> list[str]:
+    if isinstance(rule, ShareSplit):
+        return [
+            *(
+                f"  {line}"
+                for line in _comment("Each file falls to a side by a hash of its name: new files move no old one.")
+            ),
+            f"  {split}: {{share: {rule.fraction!r}, of: {rule.of}, seed: {rule.seed}}}",
+        ]
+    if isinstance(rule, PairSplit):
+        rows = [
+            f"      - [{_quoted(image)}, {'null' if label is None else _quoted(label)}]" for image, label in rule.pairs
+        ]
+        return [f"  {split}:", "    pairs:", *rows]
+    source = rule.source
+    entries: dict[str, str] = {"images": _quoted(source.images)}
+    if source.labels is not None:
+        entries["labels"] = _quoted(source.labels)
+    for key, text in (("image_prefix", source.image_prefix), ("label_prefix", source.label_prefix)):
+        if text:
+            entries[key] = _quoted(text)
+    for key, suffixes in (("image_suffix", source.image_suffix), ("label_suffix", source.label_suffix)):
+        if suffixes != IMAGE_SUFFIXES and (key == "image_suffix" or source.labels is not None):
+            listed = [_quoted(suffix) for suffix in suffixes]
+            entries[key] = listed[0] if len(listed) == 1 else f"[{', '.join(listed)}]"
+    if not source.recursive:
+        entries["recursive"] = "false"
+    if rule.names is not None:
+        entries["list"] = _quoted(rule.names)
+    if rule.exclude:
+        entries["exclude"] = f"[{', '.join(_quoted(name) for name in rule.exclude)}]"
+    if rule.missing != "error":
+        entries["missing"] = rule.missing
+    return [f"  {split}:", *(f"    {key}: {value}" for key, value in entries.items())]
+
+
+def _root_text(root: Path, folder: Path) -> str:
+    """Relative where one folder contains the other, so that both can be moved together; absolute otherwise."""
+    root = Path(os.path.abspath(root))
+    if root == folder or root in folder.parents or folder in root.parents:
+        return Path(os.path.relpath(root, folder)).as_posix()
+    return root.as_posix()
+
+
+def _flow(key: str, entries: Sequence[str]) -> list[str]:
+    """``key: [a, b]``, wrapped between entries."""
+    lines, line = [], f"{key}: ["
+    for index, entry in enumerate(entries):
+        text = entry + ("]" if index == len(entries) - 1 else ", ")
+        if len(line) + len(text) > _WIDTH:
+            lines.append(line.rstrip())
+            line = "  "
+        line += text
+    return [*lines, line]
+
+
+def _comment(text: str) -> list[str]:
+    text = "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
+    return [f"# {line}".rstrip() for part in text.splitlines() for line in (textwrap.wrap(part, 116) or [""])]
+
+
+def _quoted(text: str) -> str:
+    """Text as YAML reads it back, quoted only where it must be. Works in flow lists as well."""
+    plain = re.fullmatch(r"[A-Za-z_./][\w ./*+-]*", text) is not None and text == text.strip()
+    if plain and yaml.safe_load(text) == text:
+        return text
+    return '"' + "".join(_escaped(letter) for letter in text) + '"'
+
+
+def _escaped(letter: str) -> str:
+    if letter in '"\\':
+        return "\\" + letter
+    return letter if letter.isprintable() else f"\\U{ord(letter):08x}"

@@ -1,0 +1,216 @@
+"""What the data doctor found, as plain data: tables and sentences that a command line prints or a program reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from intarsia.contracts import Size
+from intarsia.data.description.model import DataDescription, LabelValue, show_value
+from intarsia.data.doctor.layouts import Alternative
+
+_MOST_ROWS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something to know. kind: a short fixed name for programs; files: all that it concerns, relative to the root."""
+
+    kind: str
+    text: str
+    advice: str = ""
+    files: tuple[str, ...] = ()
+
+    def lines(self, limit: int = 5) -> list[str]:
+        """For people: what, which files (at most `limit`), what to do."""
+        result = [self.text]
+        if self.files:
+            result += [f"  {name}" for name in self.files[:limit]]
+            if len(self.files) > limit:
+                result.append(f"  ... and {len(self.files) - limit} more")
+        return [*result, f"  -> {self.advice}"] if self.advice else result
+
+
+@dataclass(frozen=True, slots=True)
+class SplitFindings:
+    """One split. inspected: how many of its pairs were looked at. valid: share of pixels that are not ignored."""
+
+    name: str
+    pairs: int
+    inspected: int
+    unlabelled: int
+    unused: int
+    valid: float
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFindings:
+    """All images. sizes: (height, width) with counts, the most frequent first; modes, channels, dtypes with counts."""
+
+    smallest: Size
+    median: Size
+    largest: Size
+    sizes: tuple[tuple[Size, int], ...]
+    modes: Mapping[str, int]
+    channels: Mapping[int, int]
+    dtypes: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFindings:
+    """All label files. kind: "numbers", "colours" or "numbers with a palette"."""
+
+    kind: str
+    modes: Mapping[str, int]
+    dtypes: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ValueRow:
+    """One file value. name: its class, "ignore", or None outside the table; pixels and images by split."""
+
+    value: LabelValue
+    name: str | None
+    pixels: Mapping[str, int]
+    shares: Mapping[str, float]
+    images: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that was found in a folder or for a description.
+
+    problems: training would fail or learn nothing. warnings: worth a look. notes: decisions taken in the proposal.
+    layout: in words; None for a description file. alternatives: other label folders that would pair.
+    skipped: files that are no images, by extension.
+    """
+
+    path: Path
+    root: Path
+    layout: str | None
+    splits: tuple[SplitFindings, ...]
+    images: ImageFindings | None
+    labels: LabelFindings | None
+    values: tuple[ValueRow, ...]
+    problems: tuple[Finding, ...]
+    warnings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+    alternatives: tuple[Alternative, ...] = ()
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    description: DataDescription | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether training would start."""
+        return not self.problems
+
+    def proposal(self) -> DataDescription:
+        """A complete description: of a folder, what was concluded; of a description file, itself with mean and std.
+
+        Raises:
+            ValueError: no label could be read, so there is nothing to conclude from.
+        """
+        if self.description is None:
+            reasons = "; ".join(finding.text for finding in self.problems)
+            raise ValueError(f"no description can be proposed for {self.path}: {reasons}")
+        return self.description
+
+    def lines(self, *, files: int = 5) -> list[str]:
+        """The whole report as text, one line each; `files`: how many names a finding lists."""
+        result = [f"{self.path}" + (f": {self.layout}" if self.layout else "")]
+        for split in self.splits:
+            looked = "" if split.inspected == split.pairs else f", {split.inspected} looked at"
+            result.append(
+                f"  {split.name}: {split.pairs} pairs{looked}, {split.valid:.1%} of the pixels labelled ({split.rule})"
+            )
+        if self.images is not None:
+            result += _image_lines(self.images)
+        if self.labels is not None:
+            result.append(f"labels: {self.labels.kind}; {_counts(self.labels.modes)}")
+        if self.mean is not None and self.std is not None:
+            result.append(f"mean {_numbers(self.mean)}, std {_numbers(self.std)} (training images, labelled pixels)")
+        result += self._value_lines()
+        for title, findings in (("problem", self.problems), ("warning", self.warnings)):
+            for finding in findings:
+                first, *rest = finding.lines(files)
+                result += [f"{title}: {first}", *rest]
+        result += [f"note: {note}" for note in self.notes]
+        others = {entry.labels: entry for entry in reversed(self.alternatives)}
+        result += [
+            f"other labels: {entry.labels} would pair {entry.pairs} images"
+            + (f" ({entry.role}s)" if entry.role in ("instance", "prediction") else "")
+            for entry in list(others.values())[:-6:-1]
+        ]
+        if self.skipped:
+            result.append(f"no images, passed over: {_counts(self.skipped)}")
+        return result
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON-ready values."""
+        result: dict[str, Any] = {
+            "path": str(self.path),
+            "root": str(self.root),
+            "ok": self.ok,
+            "layout": self.layout,
+            "splits": [asdict(split) for split in self.splits],
+            "images": None if self.images is None else asdict(self.images),
+            "labels": None if self.labels is None else asdict(self.labels),
+            "values": [{**asdict(row), "value": show_value(row.value)} for row in self.values],
+            "problems": [asdict(finding) for finding in self.problems],
+            "warnings": [asdict(finding) for finding in self.warnings],
+            "notes": list(self.notes),
+            "alternatives": [asdict(entry) for entry in self.alternatives],
+            "skipped": dict(self.skipped),
+            "mean": self.mean,
+            "std": self.std,
+        }
+        return result
+
+    def _value_lines(self) -> list[str]:
+        """The table of values, a column for each split."""
+        if not self.values:
+            return []
+        names = [split.name for split in self.splits]
+        rows = [["value", "class", *(f"{name} pixels" for name in names), *(f"{name} images" for name in names)]]
+        by_share = sorted(self.values, key=lambda row: -sum(row.shares.values()))
+        kept = {row.value for row in by_share[:_MOST_ROWS]}
+        for row in (row for row in self.values if row.value in kept):
+            name = row.name if row.name is not None else "(not in the table)"
+            shares = [f"{row.shares.get(split, 0.0):.3%}" for split in names]
+            rows.append([show_value(row.value), name, *shares, *(str(row.images.get(split, 0)) for split in names)])
+        widths = [max(len(cells[column]) for cells in rows) for column in range(len(rows[0]))]
+        padded = ([cell.ljust(width) for cell, width in zip(cells, widths, strict=True)] for cells in rows)
+        hidden = len(self.values) - len(kept)
+        more = [f"  ... and {hidden} rarer values"] if hidden else []
+        return ["  " + "  ".join(cells).rstrip() for cells in padded] + more
+
+
+def _image_lines(images: ImageFindings) -> list[str]:
+    size, count = images.sizes[0]
+    total = sum(images.modes.values())
+    if len(images.sizes) == 1:
+        sizes = f"all {show_size(size)}"
+    else:
+        sizes = (
+            f"{show_size(images.smallest)} to {show_size(images.largest)}, median {show_size(images.median)}, "
+            f"most often {show_size(size)} ({count} of {total})"
+        )
+    return [f"images (width x height): {sizes}; {_counts(images.modes)}"]
+
+
+def show_size(size: Size) -> str:
+    """Width x height, as people and image viewers say it."""
+    return f"{size[1]} x {size[0]}"
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return "[" + ", ".join(f"{value:g}" for value in values) + "]"

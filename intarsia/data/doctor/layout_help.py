@@ -1,0 +1,73 @@
+"""What to say about a folder in which no image has a label."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from intarsia.data.doctor.folders import group_files
+from intarsia.data.image_io import IMAGE_SUFFIXES
+
+_EXAMPLE = """    DIR/images/a.jpg  DIR/masks/a.png                       (a share is then taken out for validation)
+    DIR/images/train/a.jpg  DIR/masks/train/a.png  DIR/images/val/b.jpg  DIR/masks/val/b.png
+    DIR/train/a.png  DIR/trainannot/a.png  DIR/val/b.png  DIR/valannot/b.png
+    DIR/a.jpg  DIR/a_mask.png"""
+
+
+def explain_nothing(root: Path, images: Sequence[str], others: Sequence[str], labels: str | None) -> str:
+    """What was looked for, what is there, and what would work."""
+    if not images and not others:
+        return f"the folder {root} is empty. Expected images with their label files, for example\n{_EXAMPLE}"
+    folders: dict[str, Counter[str]] = defaultdict(Counter)
+    for path in [*images, *others]:
+        pure = PurePosixPath(path)
+        folders[pure.parent.as_posix()][pure.suffix.lower() or "no extension"] += 1
+    rows = [
+        f"    {folder}: " + ", ".join(f"{count} x {ext}" for ext, count in kinds.most_common(4))
+        for folder, kinds in sorted(folders.items(), key=lambda item: -sum(item[1].values()))
+    ]
+    more = [f"    ... and {len(rows) - 12} more folders"] if len(rows) > 12 else []
+    wanted = f" whose label folder is {labels!r}" if labels is not None else ""
+    return "\n".join(
+        [
+            f"no image in {root} has a label file{wanted}.",
+            "Looked for image files whose names, but for a common prefix, suffix or extension, equal those of label "
+            f"files in a folder beside them or in the same one; extensions {' '.join(IMAGE_SUFFIXES)}.",
+            "Found:",
+            *rows[:12],
+            *more,
+            *_hints(images, others),
+            "What would be found, for example:",
+            _EXAMPLE,
+            "Anything else can be described in a file, given instead of the folder: classes: [a, b], and",
+            "splits: {train: {images: FOLDER, labels: FOLDER, image_suffix: .jpg, label_suffix: _x.png}, val: ...}.",
+        ]
+    )
+
+
+def _hints(images: Sequence[str], others: Sequence[str]) -> list[str]:
+    hints = []
+    kinds = Counter(PurePosixPath(path).suffix.lower() for path in others)
+    told = {
+        ".json": "JSON polygons",
+        ".xml": "XML boxes",
+        ".mat": "MATLAB files",
+        ".yaml": "YAML polygons",
+        ".gz": "NIfTI volumes",
+    }
+    for extension, what in told.items():
+        if kinds[extension] >= max(1, len(images) // 2):
+            hints.append(
+                f"Hint: {kinds[extension]} {extension} files may be {what}; convert them to label images first."
+            )
+    groups = [group for group in group_files(images) if group.count > 1]
+    for one in groups:
+        for two in groups:
+            if one.template < two.template and one.count == two.count:
+                first, second = (next(iter(group.files.values()))[0] for group in (one, two))
+                hints.append(
+                    f"Hint: {one.shown()} and {two.shown()} hold {one.count} images each, but their names share "
+                    f"nothing ({first[1]}{first[2]}, {second[1]}{second[2]}); rename them alike."
+                )
+    return hints[:3]

@@ -1,0 +1,269 @@
+"""From the values that label files hold to a proposal of classes, a label table and a validation share.
+
+Every decision that a person might have taken otherwise is said in `notes`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import Literal
+
+from intarsia.data.description.model import BACKGROUND, IGNORE, LabelValue, ShareSplit, default_colours, show_value
+from intarsia.data.description.pairing import Source, take_share
+from intarsia.data.doctor.affixes import words
+from intarsia.data.doctor.folders import role_of, split_of
+from intarsia.data.doctor.legends import Legend
+from intarsia.data.doctor.measure import Measured, count_inner, count_values
+from intarsia.data.labels import Colour, ranges
+
+FOREGROUND = "foreground"
+SHARE = 0.2
+
+_SEEDS = 20
+_MOST_CLASSES = 64
+_MAIN_SHARE = 0.005
+_EMPTY_WORDS = (
+    "dir",
+    "dirs",
+    "folder",
+    "file",
+    "files",
+    "data",
+    "raw",
+    "png",
+    "pngs",
+    "jpg",
+    "tif",
+    "set",
+    "final",
+    "new",
+)
+_COLOUR_NAMES: dict[Colour, str] = {
+    (0, 0, 0): BACKGROUND,
+    (255, 0, 0): "red",
+    (0, 255, 0): "green",
+    (0, 0, 255): "blue",
+    (255, 255, 0): "yellow",
+    (255, 0, 255): "magenta",
+    (0, 255, 255): "cyan",
+    (255, 255, 255): "white",
+}
+
+
+@dataclass(frozen=True)
+class TableProposal:
+    """What label values might mean. blurred: in-between values show that the labels were interpolated or are JPEGs.
+
+    main: the values that carry nearly all pixels of blurred labels.
+    """
+
+    classes: tuple[str, ...]
+    labels: Mapping[LabelValue, str]
+    palette: tuple[Colour, ...] | None = None
+    outside: Literal["error", "ignore"] = "error"
+    notes: tuple[str, ...] = ()
+    blurred: bool = False
+    main: tuple[LabelValue, ...] = ()
+
+
+def propose_table(
+    measured: Sequence[Measured], legend: Legend | None, source: Source | None, palette: Sequence[Colour] | None
+) -> TableProposal:
+    """The table for the values found. legend: names, if any were found. source: its folder may name a foreground.
+
+    Raises:
+        ValueError: no label could be read.
+    """
+    counts = count_values(measured)
+    if not counts:
+        raise ValueError("no label could be read, so there is nothing to propose")
+    name = _foreground_name(source)
+    if legend is not None:
+        return _from_legend(legend, counts)
+    numbers = {value: count for value, count in counts.items() if isinstance(value, int)}
+    if len(numbers) == len(counts):
+        proposal = _blurred_mask(numbers, count_inner(measured), name) or _from_numbers(numbers, name, source)
+    else:
+        many = any(entry.label is not None and entry.label.many for entry in measured)
+        proposal = _blurred_colours(counts) if many or len(counts) > _MOST_CLASSES else _from_colours(counts, name)
+    return _with_palette(proposal, palette)
+
+
+# --- Kinds of labels ----------------------------------------------------------------------------------------------
+
+
+def _from_legend(legend: Legend, counts: Counter[LabelValue]) -> TableProposal:
+    classes = tuple(dict.fromkeys(name for name in legend.names.values() if name != IGNORE))
+    notes = [f"the names of the classes come from {legend.source}"]
+    ignored = [value for value, name in legend.names.items() if name == IGNORE and counts[value]]
+    if ignored:
+        notes.append(f"{_listed(ignored)} is ignored, by the same source")
+    known = {name: legend.palette[name] for name in classes if name in legend.palette}
+    palette = tuple(known[name] for name in classes) if len(known) == len(classes) else default_colours(classes)
+    ordered = sorted(legend.names.items(), key=lambda item: item[0] if isinstance(item[0], tuple) else (-1, item[0], 0))
+    return TableProposal(classes, dict(ordered), palette, notes=tuple(notes))
+
+
+def _from_numbers(counts: Mapping[int, int], name: str, source: Source | None) -> TableProposal:
+    values = sorted(counts)
+    marks = [value for value in (255, 65535) if value in counts and not {value - 1, value + 1} & set(values)]
+    others = [value for value in values if value not in marks]
+    if len(values) <= 2:
+        return _two_values(values, name)
+    ignored = [value for value in values if value not in others]
+    notes = []
+    if ignored and _is_grey_coded(values):
+        notes.append(f"the values {ranges(values)} are evenly spaced greys, so {ignored[0]} is taken for a class")
+        others, ignored = values, []
+    if len(others) == 2:
+        notes.append(
+            f"{ignored[0]} is ignored: {others[0]} and {others[1]} make two classes already, so it is a border"
+        )
+        labels = {**_two_values(others, name).labels, ignored[0]: IGNORE}
+        return TableProposal((BACKGROUND, name), labels, notes=tuple(notes))
+    if ignored:
+        notes.append(f"{ranges(ignored)} is ignored: beside {len(others)} other values it marks what nobody labelled")
+    names: dict[LabelValue, str] = {value: f"class_{value}" for value in others}
+    gaps = sorted(set(range(max(others) + 1)) - set(others)) if max(others) < 1024 else []
+    if gaps:
+        which = f"the values {ranges(gaps)}" if len(gaps) <= 20 else f"{len(gaps)} values below {max(others)}"
+        notes.append(
+            f"{which} do not occur: class indices have no gaps, the names keep the file values; "
+            "list the missing ones too if other data has them"
+        )
+    notes.append(
+        "the classes have no names of their own: put a classes.txt beside the data (a name a line, counting from 0), "
+        "or edit `classes` and `labels` alike; if a value means nothing (0 or the last one often does), write ignore"
+    )
+    return TableProposal(tuple(names.values()), {**names, **dict.fromkeys(ignored, IGNORE)}, notes=tuple(notes))
+
+
+def _two_values(values: Sequence[int], name: str) -> TableProposal:
+    """A mask: the lower value is the background. {0, 255} has no room for "ignore"."""
+    low, high = (values[0], values[1]) if len(values) == 2 else (0, values[0] or 1)
+    notes = []
+    if high == 255:
+        notes.append("255 is the second class, not ignore: the labels hold two values only")
+    notes.append(f"two values: background and {name}; rename `{name}`, or exchange the two lines of `labels`")
+    return TableProposal((BACKGROUND, name), {low: BACKGROUND, high: name}, notes=tuple(notes))
+
+
+def _from_colours(counts: Counter[LabelValue], name: str) -> TableProposal:
+    values = sorted(counts, key=lambda value: value if isinstance(value, tuple) else (-1, value, 0))
+    if len(values) == 2:
+        names = dict(zip(values, (BACKGROUND, name), strict=True))
+    else:
+        names = {
+            value: (_COLOUR_NAMES.get(value, f"class_{number}") if isinstance(value, tuple) else f"class_{value}")
+            for number, value in enumerate(values)
+        }
+    palette = [value if isinstance(value, tuple) else (value, value, value) for value in values]
+    notes = ["the labels are colours; each becomes a class: rename them, or write ignore for what means nothing"]
+    return TableProposal(tuple(names.values()), names, tuple(palette), notes=tuple(notes))
+
+
+def _blurred_mask(counts: Mapping[int, int], inner: Mapping[int, int], name: str) -> TableProposal | None:
+    """Masks of two values with a haze of greys between: written as JPEG, or resized with interpolation.
+
+    Either many greys that hug both ends, or greys without flat areas of their own between ends that have them.
+    """
+    total = sum(counts.values())
+    haze = [value for value in counts if 0 < value < 255]
+    if max(counts) > 255 or len(haze) < 2 or max(haze) < 128:
+        return None
+    near = sum(count for value, count in counts.items() if value <= 16 or value >= 239)
+    hugging = len(haze) >= 8 and max(haze) >= 200 and min(haze) <= 55 and near >= 0.8 * total
+    ends, ends_inner = (sum(table.get(value, 0) for value in (0, 255)) for table in (counts, inner))
+    haze_inner = sum(inner.get(value, 0) for value in haze)
+    thin = haze_inner < 0.35 * (total - ends) and ends_inner > 0.5 * ends and ends >= 0.4 * total
+    if not (hugging or (thin and min(counts.get(0, 0), counts.get(255, 0)) > 0)):
+        return None
+    labels: dict[LabelValue, str] = {value: BACKGROUND if value < 128 else name for value in range(256)}
+    notes = [
+        f"the masks hold {len(counts)} greys between 0 and 255, as JPEG or a resize with interpolation leaves them: "
+        "below 128 becomes background, the rest foreground"
+    ]
+    return TableProposal((BACKGROUND, name), labels, notes=tuple(notes), blurred=True, main=(0, 255))
+
+
+def _blurred_colours(counts: Counter[LabelValue]) -> TableProposal:
+    """Too many colours: those with a share worth mentioning become classes, all others are ignored."""
+    total = sum(counts.values())
+    main = [value for value, count in counts.most_common(_MOST_CLASSES) if count >= _MAIN_SHARE * total]
+    plain = _from_colours(
+        Counter({value: counts[value] for value in main or [counts.most_common(1)[0][0]]}), FOREGROUND
+    )
+    notes = [
+        f"the label files hold more than {_MOST_CLASSES} colours, as JPEG or a resize with interpolation leaves them: "
+        f"{len(main)} become classes, all others are ignored"
+    ]
+    return TableProposal(
+        plain.classes, plain.labels, plain.palette, "ignore", (*notes, *plain.notes), blurred=True, main=tuple(main)
+    )
+
+
+def _is_grey_coded(values: Sequence[int]) -> bool:
+    """Whether few values divide 0 to 255 evenly: 0, 128, 255 or 0, 85, 170, 255."""
+    if not 3 <= len(values) <= 9:
+        return False
+    step = 255 / (len(values) - 1)
+    return all(abs(value - index * step) <= 2 for index, value in enumerate(values))
+
+
+def _with_palette(proposal: TableProposal, palette: Sequence[Colour] | None) -> TableProposal:
+    """Colours for the classes: of the label files' own palette where they differ, else distinct ones."""
+    if proposal.palette is not None:
+        return proposal
+    colours = default_colours(proposal.classes)
+    first = {name: value for value, name in reversed(list(proposal.labels.items()))}
+    values = [first[name] for name in proposal.classes]
+    if palette is not None:
+        own = [palette[value] for value in values if isinstance(value, int) and value < len(palette)]
+        if len(set(own)) == len(proposal.classes):
+            colours = tuple(own)
+    return replace(proposal, palette=colours)
+
+
+def _foreground_name(source: Source | None) -> str:
+    """What the label folder or suffix says besides "mask" and "train": "crack_masks" -> crack."""
+    if source is None or source.labels is None:
+        return FOREGROUND
+    last = PurePosixPath(source.labels).name if source.labels not in (".", "*") else ""
+    for text in (PurePosixPath(source.label_suffix[0]).stem if "_" in source.label_suffix[0] else "", last):
+        left = [word for word in words(text) if role_of(word)[0] == "none" and split_of(word) is None]
+        left = [word for word in left if word not in _EMPTY_WORDS]
+        if 1 <= len(left) <= 2 and all(len(word) >= 3 for word in left) and len(words(text)) > len(left):
+            return "_".join(left)
+    return FOREGROUND
+
+
+def _listed(values: Iterable[LabelValue]) -> str:
+    return ", ".join(show_value(value) for value in values)
+
+
+# --- Validation share ---------------------------------------------------------------------------------------------
+
+
+def choose_share(measured: Sequence[Measured], classes_of: Mapping[LabelValue, int], ignore_index: int) -> ShareSplit:
+    """A share for validation whose seed leaves the fewest classes out on either side and is nearest to a fifth.
+
+    Small sets need the choice: a hash alone may take one image of thirty or miss a rare class.
+    """
+    present = {
+        entry.pair.name: {classes_of.get(value, ignore_index) for value in (entry.label.values if entry.label else ())}
+        for entry in measured
+    }
+    everything = set().union(*present.values()) - {ignore_index}
+    pairs = [entry.pair for entry in measured]
+    target = max(1, round(SHARE * len(pairs)))
+    costs = []
+    for seed in range(_SEEDS):
+        taken, remaining = take_share(pairs, SHARE, f"{seed}:val")
+        absent = sum(
+            len(everything - set().union(*(present[pair.name] for pair in side))) for side in (taken, remaining)
+        )
+        costs.append((absent, abs(len(taken) - target), seed))
+    return ShareSplit(SHARE, "train", min(costs)[2])

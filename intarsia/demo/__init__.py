@@ -1,0 +1,69 @@
+"""A small data set of painted street scenes, for the demo and for tests: a function of a seed, down to the pixel.
+
+Nine classes, eight kinds of weather. Houses, cars and clothes come in all colours, so that colour alone tells little;
+outlines are ignored, as careful annotators leave them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+from PIL import Image
+
+from intarsia.data.description.model import DataDescription, FolderSplit
+from intarsia.data.description.pairing import Source
+from intarsia.demo.street import IGNORE_INDEX, draw
+from intarsia.demo.view import CLASSES, PALETTE
+
+__all__ = ["CLASSES", "IGNORE_INDEX", "PALETTE", "draw", "write_scenes"]
+
+VOID_COLOUR = (255, 255, 255)
+
+
+def write_scenes(
+    folder: Path, *, train: int = 64, val: int = 16, seed: int = 0, progress: Callable[[int, int], None] | None = None
+) -> DataDescription:
+    """Write ``images/SPLIT/NAME.jpg``, ``labels/SPLIT/NAME.png`` (index values with a palette) and ``classes.txt``.
+
+    Returns the description of it all. progress: called with (scenes done, scenes in total).
+    """
+    names = [("train", number) for number in range(train)] + [("val", number) for number in range(train, train + val)]
+    for split in ("train", "val"):
+        for kind in ("images", "labels"):
+            (folder / kind / split).mkdir(parents=True, exist_ok=True)
+    (folder / "classes.txt").write_text("\n".join(CLASSES) + "\n", encoding="utf-8")
+
+    def write(item: tuple[str, int]) -> None:
+        split, number = item
+        picture, truth = draw(number, seed)
+        image = folder / "images" / split / f"street_{number:03d}.jpg"
+        cv2.imwrite(str(image), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95])
+        label = Image.fromarray(truth).convert("P")
+        label.putpalette(_full_palette())
+        label.save(folder / "labels" / split / f"street_{number:03d}.png")
+
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        for done, _ in enumerate(pool.map(write, names), 1):
+            if progress is not None:
+                progress(done, len(names))
+    return DataDescription(
+        root=folder,
+        classes=CLASSES,
+        splits={
+            split: FolderSplit(Source(f"images/{split}", f"labels/{split}", (".jpg",), (".png",)))
+            for split in ("train", "val")
+        },
+        labels={**dict(enumerate(CLASSES)), IGNORE_INDEX: "ignore"},
+        palette=PALETTE,
+        ignore_index=IGNORE_INDEX,
+    )
+
+
+def _full_palette() -> bytes:
+    """Colours of all 256 values of a PNG: the classes', then grey, and white for what is ignored."""
+    colours = [*PALETTE, *[(128, 128, 128)] * (255 - len(PALETTE)), VOID_COLOUR]
+    return bytes(value for colour in colours for value in colour)

@@ -1,0 +1,1 @@
+"""What wants to know how a training goes, without being part of it."""

@@ -1,0 +1,78 @@
+"""Pictures for people: image, truth, prediction and errors side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from intarsia.contracts import Report
+from intarsia.data.pipeline import Pipeline
+from intarsia.engine.callbacks.base import Observer
+from intarsia.inference.predictor import Predictor
+from intarsia.visual.files import save_picture
+from intarsia.visual.panes import panes
+
+if TYPE_CHECKING:
+    from intarsia.engine.training.run import Run, Validation
+
+Map = npt.NDArray[np.integer[Any]]
+
+
+class TrainingPictures(Observer):
+    """Paints the same few validation images at every evaluation, under pictures/training/IMAGE/step_N.jpg.
+
+    count: of images, evenly spread over the validation data, so that they do not all show one place.
+    """
+
+    def __init__(self, validation: Validation, count: int) -> None:
+        self._validation = validation
+        images = len(validation.pipeline)
+        count = min(count, images)
+        self._indices = [images * i // count for i in range(count)]
+
+    def evaluated(self, run: Run, step: int, report: Report) -> None:
+        """One picture of each image."""
+        validation = self._validation
+        folder = run.folder.path / "pictures" / "training"
+        for index in self._indices:
+            paint_one(validation.predictor, validation.pipeline, index, folder, name=f"{{name}}/step_{step:08d}")
+
+
+def paint(
+    pipeline: Pipeline, index: int, prediction: Map, classes: Sequence[str], palette: Sequence[Any], file: Path
+) -> None:
+    """One image of a data set with its truth and a label map, as a picture in a file."""
+    sample = pipeline.dataset.load(index)
+    picture = panes(
+        as_picture(sample.image),
+        sample.label,
+        prediction,
+        classes=classes,
+        palette=[(int(r), int(g), int(b)) for r, g, b in palette],
+        title=sample.meta.name,
+        ignore_index=pipeline.dataset.ignore_index,
+    )
+    save_picture(file, picture)
+
+
+def paint_one(predictor: Predictor, pipeline: Pipeline, index: int, folder: Path, *, name: str = "{name}") -> None:
+    """Predict one image of a data set and paint it. name: of the file, where {name} is the image's."""
+    sample = pipeline.dataset.load(index)
+    prediction = predictor.predict(sample.image)
+    image_name = sample.meta.name.replace("/", "_") or f"{index:05d}"
+    file = folder / f"{name.format(name=image_name)}.jpg"
+    paint(pipeline, index, prediction.label, predictor.classes, predictor.palette, file)
+
+
+def as_picture(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Any image (H, W, C) as 8-bit RGB for looking at: its first three bands, stretched where they are not 8-bit."""
+    bands = image[..., :3] if image.shape[2] >= 3 else np.repeat(image[..., :1], 3, axis=2)
+    if bands.dtype == np.uint8:
+        return np.ascontiguousarray(bands)
+    low, high = np.percentile(bands, (2, 98))
+    stretched = (bands.astype(np.float32) - low) / max(float(high - low), 1e-6)
+    return np.asarray(np.clip(stretched, 0, 1) * 255, np.uint8)

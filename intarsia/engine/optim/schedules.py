@@ -1,0 +1,137 @@
+"""Learning rate and momentum as pure functions of the step.
+
+A schedule is a chain of stretches, each active in its own range [begin, end) of steps or epochs, each along one of the
+curves of `schedule_curves.py`. They follow one another, each starting from the value that the one before left, and no
+state is kept: a resumed run asks for step 100,000 directly.
+
+The meaning of `begin` and `end` is that of OpenMMLab's schedulers, in particular: the last step of a range has reached
+the end of the curve, milestones and periods count from `begin`, and after `end` the value stays where it is. Numbers
+agree with ``facts/schedules.json`` to the rounding of its step-by-step recursion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from intarsia.engine.optim.schedule_curves import CURVES, NEEDED, Curve, Stretch, in_steps
+from intarsia.spec import ScheduleSpec
+
+FOREVER = 10**9
+"""The end of a stretch that has none; OpenMMLab's number, because open-ended curves are stretched over it."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What the optimizer is told before each step. momentum: None where it stays as the optimizer was given it."""
+
+    lr: Course
+    momentum: Course | None = None
+
+    @classmethod
+    def of(
+        cls, schedules: Sequence[ScheduleSpec], epoch_length: int | None = None, *, iterations_per_step: int = 1
+    ) -> Schedule:
+        """The schedule of a run; the arguments are those of `Course`. Raises ValueError for what makes no sense."""
+
+        def course(parameter: Literal["lr", "momentum"]) -> Course:
+            own = [spec for spec in schedules if spec.parameter == parameter]
+            return Course(own, epoch_length, iterations_per_step=iterations_per_step)
+
+        moved = any(spec.parameter == "momentum" for spec in schedules)
+        return cls(course("lr"), course("momentum") if moved else None)
+
+
+class Course:
+    """The learning rate, or the momentum, of a parameter group at a step: ``course(base, step)``.
+
+    Where stretches overlap, each acts on what the other left, iteration by iteration; such a range is walked once and
+    remembered.
+
+    epoch_length: steps of one epoch, needed by stretches that count epochs. iterations_per_step: how many of the
+    iterations that the other stretches count make up an optimizer step; the step takes the value of its last one.
+    """
+
+    def __init__(
+        self, schedules: Sequence[ScheduleSpec], epoch_length: int | None = None, *, iterations_per_step: int = 1
+    ) -> None:
+        epoch = None if epoch_length is None else epoch_length * iterations_per_step
+        stretches = [_Placed(spec, epoch) for spec in schedules]
+        edges = sorted({0, *(e for s in stretches for e in (s.begin, s.end))})
+        self._ranges = [
+            (start, stop, [s for s in stretches if s.begin <= start < s.end])
+            for start, stop in zip(edges, [*edges[1:], FOREVER], strict=True)
+        ]
+        self._walked: dict[tuple[float, int], list[float]] = {}
+        self._iterations = iterations_per_step
+
+    def __call__(self, base: float, step: int) -> float:
+        """The value that step `step` (the first is 0) uses for a group whose own value is `base`."""
+        last = (step + 1) * self._iterations - 1
+        value = base
+        for start, stop, active in self._ranges:
+            if last < start:
+                break
+            if len(active) == 1:
+                value = active[0].move(value, base, start - 1, min(last, stop - 1))
+            elif active:
+                value = self._walk(value, base, start, min(last, stop - 1), active)
+        return value
+
+    def _walk(self, value: float, base: float, start: int, last: int, active: Sequence[_Placed]) -> float:
+        values = self._walked.setdefault((base, start), [value])
+        for iteration in range(start + len(values) - 1, last + 1):
+            value = values[-1]
+            for stretch in active:
+                value = stretch.move(value, base, iteration - 1, iteration)
+            values.append(value)
+        return values[last - start + 1]
+
+
+class _Placed:
+    """A stretch on the axis of iterations."""
+
+    def __init__(self, spec: ScheduleSpec, epoch: int | None) -> None:
+        self.curve = _checked(spec)
+        self.unit = 1
+        if spec.by_epoch:
+            if epoch is None:
+                raise ValueError(f"{spec.type} counts epochs (by_epoch=True), but the length of an epoch is not known")
+            if spec.every_step:
+                end = None if spec.end is None else spec.end * epoch
+                spec = replace(spec, begin=spec.begin * epoch, end=end, args=in_steps(spec.args, epoch))
+            else:
+                self.unit = epoch
+        self.args = spec.args
+        self.first = spec.begin
+        self.length = (FOREVER if spec.end is None else spec.end) - spec.begin
+        self.begin = spec.begin * self.unit
+        self.end = FOREVER if spec.end is None else min(FOREVER, spec.end * self.unit)
+
+    def move(self, value: float, base: float, since: int, iteration: int) -> float:
+        """The value at an iteration, if it was `value` at the iteration `since`."""
+        t0, t = (max(-1, at // self.unit - self.first) for at in (since, iteration))
+        a, b = self.curve(Stretch(self.length, base, self.args), t0, t)
+        return a * value + b
+
+
+def _checked(spec: ScheduleSpec) -> Curve:
+    curve = CURVES.get(spec.type)
+    if curve is None:
+        raise ValueError(f"unknown schedule {spec.type!r}; known: {', '.join(sorted(CURVES))}")
+    where = f"{spec.type}(begin={spec.begin}, end={spec.end})"
+    if spec.end is not None and spec.end <= spec.begin:
+        raise ValueError(f"{where} is empty: its end must lie after its begin")
+    short = spec.end is not None and spec.end - spec.begin < 2
+    if spec.type == "LinearLR" and short and not (spec.by_epoch and spec.every_step):
+        raise ValueError(
+            f"{where} is too short to get from its start_factor to its end_factor; it needs 2 steps or more"
+        )
+    needed = NEEDED.get(spec.type)
+    if needed is not None and needed not in spec.args:
+        raise ValueError(f"{where} needs {needed}")
+    weights = len(spec.args.get("restart_weights", (1.0,)))
+    if spec.type == "CosineRestartLR" and len(spec.args["periods"]) != weights:
+        raise ValueError(f"{where} has {len(spec.args['periods'])} periods, but {weights} restart_weights")
+    return curve

@@ -1,0 +1,69 @@
+"""A running average of the weights, which is what gets evaluated and kept (Polyak averaging)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from intarsia.distributed.fsdp import own_part, sliced_like
+from intarsia.spec import EmaSpec
+
+
+class Ema:
+    """average = (1 - momentum) * average + momentum * weights, after every step from `begin` on.
+
+    Until then, and in the first step after it, the average is the weights themselves. Statistics of batch norms and
+    other buffers are copied, not averaged: they are running averages already.
+    """
+
+    def __init__(self, network: nn.Module, spec: EmaSpec) -> None:
+        self.spec = spec
+        self._weights = list(network.parameters())
+        self._buffers = list(network.buffers())
+        self._copies = [buffer.detach().clone() for buffer in self._buffers]
+        whole = [weight.detach().clone() for weight in self._weights]
+        self._averages = [own_part(average) for average in whole]
+        names = [name for name, _ in (*network.named_parameters(), *network.named_buffers())]
+        self._named = dict(zip(names, (*whole, *self._copies), strict=True))
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the weights after `step` steps."""
+        weights = [own_part(weight) for weight in self._weights]
+        if step <= self.spec.begin + 1:
+            torch._foreach_copy_(self._averages, weights)
+        else:
+            torch._foreach_lerp_(self._averages, weights, self.spec.momentum)
+        for copy, buffer in zip(self._copies, self._buffers, strict=True):
+            copy.copy_(buffer)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Inside, the network has the averages for weights."""
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
+
+    @torch.no_grad()
+    def _exchange(self) -> None:
+        """Swap contents, not tensors: optimizers, DDP and compiled graphs hold on to the tensors."""
+        weights = [own_part(weight) for weight in self._weights]
+        for mine, yours in zip((*self._averages, *self._copies), (*weights, *self._buffers), strict=True):
+            held = mine.clone()
+            mine.copy_(yours)
+            yours.copy_(held)
+
+    def state(self) -> dict[str, Tensor]:
+        """The averages under the names of the network's state; slices, if the network has slices of its weights."""
+        return dict(self._named)
+
+    @torch.no_grad()
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `state` gave."""
+        for name, average in self._named.items():
+            average.copy_(sliced_like(average, state[name]))

@@ -1,0 +1,273 @@
+"""One run as built objects and numbers, and the folder that it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from intarsia.contracts import Batch, LossTerm, Metric, Report
+from intarsia.data.loader import train_loader
+from intarsia.data.pipeline import Pipeline
+from intarsia.distributed.runtime import FabricRuntime
+from intarsia.engine.callbacks.base import Observer
+from intarsia.engine.optim.schedules import Schedule
+from intarsia.engine.training import environment
+from intarsia.inference.predictor import Predictor
+from intarsia.io.whole_files import write_whole
+from intarsia.spec import CareSpec, EarlyStopSpec, EmaSpec, OptimSpec
+from intarsia.weights.file import WeightsMeta
+
+
+class Trainable(Protocol):
+    """What training needs of a task, an nn.Module whose child `model` is the network; `SemanticSegmentation` is one."""
+
+    training: bool
+    ignore_index: int
+
+    def training_terms(self, batch: Batch) -> list[LossTerm]:
+        """The terms of the objective; those of weight 0 are only logged."""
+        ...
+
+    def loss_on(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The validation loss: a scalar from logits (N, K, h, w) and labels (N, H, W)."""
+        ...
+
+    def compile_training(self) -> None:
+        """Let torch.compile make what `training_terms` computes of the network faster."""
+        ...
+
+    def train(self, mode: bool = True) -> Any:
+        """As nn.Module.train."""
+        ...
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What an evaluation during training needs. every: steps between two; one more is made at the end."""
+
+    pipeline: Pipeline
+    predictor: Predictor
+    metric: Metric
+    every: int
+    batch: int = 1
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything about one training, built. The engine knows no configs.
+
+    steps: optimizer steps in total. batch: images per optimizer step, over all processes and accumulated parts.
+    optimizer_class: for an optimizer of the user's own; None takes torch's by the name in `optim`.
+    save_every, log_every: steps. keep: checkpoints kept, beside those at multiples of `keep_every` steps.
+    best_metric: name in Report.summary, or "loss".
+    workers: data-loading processes per training process.
+    ema: averaged weights, which are then the ones evaluated and kept. early_stop, care: see their classes.
+    fit: some training images, evaluated whenever the validation images are. compile: the network, by torch.compile.
+    observers: told of everything, in the first process.
+    meta: what the weights file will say; scores and step are filled in. config_text: written to config.py.
+    data: facts about the data for run.json. notes: said at the start. command: the command line.
+    resume: go on from the newest checkpoint in `out`.
+    """
+
+    task: Trainable
+    pipeline: Pipeline
+    optim: OptimSpec
+    steps: int
+    batch: int
+    out: Path
+    validation: Validation | None = None
+    optimizer_class: type[Optimizer] | None = None
+    save_every: int = 1000
+    log_every: int = 50
+    keep: int = 2
+    keep_every: int | None = None
+    best_metric: str | None = "mIoU"
+    best_mode: Literal["max", "min"] = "max"
+    workers: int = 2
+    shuffle: bool = True
+    ema: EmaSpec | None = None
+    early_stop: EarlyStopSpec | None = None
+    care: CareSpec = field(default_factory=CareSpec)
+    fit: Validation | None = None
+    compile: bool = False
+    observers: Sequence[Observer] = ()
+    seed: int = 0
+    runtime: FabricRuntime = field(default_factory=FabricRuntime)
+    resume: bool = False
+    meta: WeightsMeta = field(default_factory=WeightsMeta)
+    config_text: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    command: Sequence[str] = field(default_factory=lambda: tuple(sys.argv))
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "save_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, found {getattr(self, name)}")
+        if self.compile and self.runtime.shards:
+            raise ValueError("a network that is compiled cannot be sharded: leave out --compile, or use --strategy ddp")
+
+    @property
+    def module(self) -> nn.Module:
+        """The task as the module it is."""
+        return cast(nn.Module, self.task)
+
+    @property
+    def network(self) -> nn.Module:
+        """The network inside the task: what is optimised and ends up in the weights file."""
+        return self.module.get_submodule("model")
+
+    @property
+    def parts(self) -> int:
+        """Batches whose gradients are added up before an optimizer step."""
+        return self.optim.accumulate
+
+    @property
+    def batch_per_part(self) -> int:
+        """Images that one process sees at once. Raises ValueError where the total batch cannot be shared out evenly."""
+        shares = self.runtime.world_size * self.parts
+        if self.batch % shares:
+            raise ValueError(
+                f"a total batch of {self.batch} cannot be shared by {self.runtime.world_size} processes and "
+                f"{self.parts} accumulated parts; the next that can are {self.batch // shares * shares or shares} "
+                f"and {(self.batch // shares + 1) * shares}"
+            )
+        return self.batch // shares
+
+    def batches(self, step: int) -> Iterator[Batch]:
+        """The batches of this process from optimizer step `step` on, one for each part; nothing before is read."""
+        return train_loader(
+            self.pipeline,
+            batch_size=self.batch_per_part,
+            seed=self.seed,
+            workers=self.workers,
+            start_step=step * self.parts,
+            shuffle=self.shuffle,
+            rank=self.runtime.rank,
+            world_size=self.runtime.world_size,
+        )
+
+    @property
+    def epoch_length(self) -> int:
+        """Optimizer steps in which every image is seen once, rounded up."""
+        return -(-len(self.pipeline) // self.batch)
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """Learning rate and momentum of each step."""
+        return Schedule.of(self.optim.schedules, self.epoch_length, iterations_per_step=self.optim.iterations_per_step)
+
+    @cached_property
+    def folder(self) -> RunFolder:
+        """The files of this run."""
+        return RunFolder(self.out)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best evaluation so far: the value of the run's metric, and the step whose weights reached it."""
+
+    metric: str
+    value: float
+    step: int
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a training ended. report: of the weights in `weights`; None without validation or after an interruption.
+
+    finished: False if it was told to stop; it can then be resumed.
+    """
+
+    folder: Path
+    weights: Path | None
+    step: int
+    finished: bool
+    best: Best | None
+    report: Report | None
+
+
+class RunFolder:
+    """Names of the files of a run, and run.json."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.run_json = self.path / "run.json"
+        self.config = self.path / "config.py"
+        self.metrics = self.path / "metrics.jsonl"
+        self.curve = self.path / "curve.png"
+        self.weights = self.path / "weights.safetensors"
+        self.checkpoints = self.path / "checkpoints"
+        self.eval_json = self.path / "eval.json"
+
+    def read(self) -> dict[str, Any]:
+        """run.json. Raises ValueError where there is none."""
+        if not self.run_json.is_file():
+            raise ValueError(f"{self.path} holds no run: there is no {self.run_json.name} in it")
+        content: dict[str, Any] = json.loads(self.run_json.read_text(encoding="utf-8"))
+        return content
+
+    def update(self, **values: Any) -> None:
+        """Change top-level entries of run.json."""
+        before = self.read() if self.run_json.is_file() else {}
+        text = json.dumps({**before, **values}, indent=2, ensure_ascii=False, default=str) + "\n"
+        write_whole(self.run_json, lambda file: file.write(text.encode()))
+
+    def check_free(self) -> None:
+        """Raise ValueError if a new run would overwrite the work of another."""
+        taken = [p for p in (self.weights, *self.checkpoints.glob("step_*.pt")) if p.exists()]
+        if taken:
+            raise ValueError(
+                f"{self.path} already holds a run ({taken[0].relative_to(self.path)}); "
+                f"go on with it by 'intarsia train --resume {self.path}', or choose another --out"
+            )
+
+    def begin(self, run: Run) -> None:
+        """Prepare the folder for a new run, or for going on with the one in it."""
+        if not run.resume:
+            for leftover in (self.metrics, self.run_json):
+                leftover.unlink(missing_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
+            if run.config_text:
+                self.config.write_text(run.config_text, encoding="utf-8")
+        for leftover in self.path.rglob(".*.part"):  # of a process that was killed while it wrote
+            leftover.unlink(missing_ok=True)
+        self.update(status="running", **_description(run))
+
+
+def _description(run: Run) -> dict[str, Any]:
+    started = {} if run.resume else {"started": now(), "command": list(run.command)}
+    return {
+        **started,
+        "steps": run.steps,
+        "batch": run.batch,
+        "batch_per_process": run.batch_per_part,
+        "accumulate": run.parts,
+        "processes": run.runtime.world_size,
+        "precision": run.runtime.precision,
+        "device": str(run.runtime.device),
+        "epochs": round(run.steps * run.batch / len(run.pipeline), 3),
+        "seed": run.seed,
+        "parameters": sum(p.numel() for p in run.module.parameters()),
+        "data": dict(run.data),
+        "versions": environment.versions(),
+        "git": environment.git_state(),
+        "hardware": environment.hardware(),
+        "notes": list(run.notes),
+        "config": run.meta.config,
+    }
+
+
+def now() -> str:
+    """The time as in "2026-01-31T12:00:00+00:00"."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,353 @@
+"""What surrounds the steps of a training: setting up, restoring, evaluating, saving, ending well."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import asdict
+from types import TracebackType
+from typing import Any, Literal
+
+from torch import Tensor
+
+from intarsia.contracts import LossTerm, Report
+from intarsia.distributed.fsdp import gathered, load_module, load_optimizer
+from intarsia.distributed.launchers import is_echo
+from intarsia.engine.callbacks.base import Observer
+from intarsia.engine.training.checkpoint import Checkpoints
+from intarsia.engine.training.ema import Ema
+from intarsia.engine.training.log import NonFiniteLossError, TrainingLog
+from intarsia.engine.training.nonfinite import Guard, find_culprit
+from intarsia.engine.training.run import Best, Run, TrainingResult, Validation, now
+from intarsia.engine.training.setup import prepare
+from intarsia.engine.training.signals import StopRequest
+from intarsia.engine.training.unused_parameters import FirstGradients, listed
+from intarsia.engine.training.watchdog import Watchdog
+from intarsia.evaluation.evaluate import evaluate
+from intarsia.evaluation.files import write_report
+from intarsia.visual.curves import save_curves
+from intarsia.weights.file import save_weights
+
+
+class Session:
+    """One training in progress. `step` counts the optimizer steps that are done.
+
+    Every process has one and calls the same methods; rank 0 writes the files.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.step = 0
+        self.best: Best | None = None
+        self.report: Report | None = None
+        self._evaluated_at = 0
+        self._saved_at = -1
+        self._stack = ExitStack()
+        self.stopping = False
+        self.ended_early = False
+        self._stale = 0
+        ready = prepare(run, run.module)
+        self.task, self.model, self.optimizer, self.frozen = ready.task, ready.model, ready.optimizer, ready.frozen
+        self._plain_optimizer = ready.plain
+        self._notes = self._about_parameters(ready.idle)
+        self.guard = Guard(run.network, self.optimizer, run.runtime)
+        self.ema = None if run.ema is None else Ema(run.network, run.ema)
+        if run.compile:
+            run.task.compile_training()
+        # Several processes know already, from their rehearsal.
+        self._gradients = FirstGradients(run.network) if run.runtime.world_size == 1 else None
+        self.checkpoints = Checkpoints(run.folder.checkpoints, keep=run.keep, every=run.keep_every)
+        self.watchdog = Watchdog(run.care.hang_after, rank=run.runtime.rank)
+        self.stop = StopRequest(run.runtime)
+        self.log: TrainingLog
+
+    def _to_training(self) -> None:
+        self.task.train()
+        self.frozen.hold()
+
+    def _about_parameters(self, idle: tuple[str, ...]) -> list[str]:
+        """What the user should know before the first step."""
+        run, said = self.run, []
+        if run.care.freeze:
+            said.append(f"frozen: {self.frozen.parameters:,} parameters ({', '.join(run.care.freeze)})")
+        if idle:
+            said.append(f"warning: no gradient reaches {listed(idle)}; they are not trained")
+        return said
+
+    @property
+    def waiting(self) -> Callable[[], AbstractContextManager[None]]:
+        """Time spent inside counts as waiting for data."""
+        return self.log.waiting
+
+    @property
+    def _observers(self) -> Sequence[Observer]:
+        return self.run.observers if self._writes else ()
+
+    @property
+    def _writes(self) -> bool:
+        return self.run.runtime.rank == 0
+
+    def __enter__(self) -> Session:
+        if not self.run.resume:
+            self.run.folder.check_free()
+        self.run.runtime.barrier()  # every process has looked before one writes
+        if self._writes:
+            self.run.folder.begin(self.run)
+        self.run.runtime.barrier()
+        self._stack.enter_context(self.stop)
+        self._stack.enter_context(self.watchdog)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+        if error is not None and self.run.folder.run_json.exists():
+            status: Literal["interrupted", "failed"] = (
+                "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            )
+            if not is_echo(error):  # the process in which it happened writes it, whichever that is
+                with suppress(ValueError, OSError):  # a full disk, say, must not hide what happened
+                    self.run.folder.update(status=status, ended=now(), error=str(error))
+            for observer in self._observers:
+                observer.end(self.step, status)
+
+    def restore(self) -> None:
+        """Go on from the newest checkpoint that is whole, if the run is a resumed one; begin the log."""
+        found = self.checkpoints.restore() if self.run.resume else None
+        if found is not None:
+            self._take(found.state)
+        run = self.run
+        log = TrainingLog(
+            run.folder.metrics,
+            runtime=run.runtime,
+            steps=run.steps,
+            start=self.step,
+            images_per_step=run.batch,
+            every=run.log_every,
+            patience=run.care.nonfinite_steps,
+            tell=self._tell,
+        )
+        self.log = self._stack.enter_context(log)
+        for note in (*self.run.notes, *self._notes):
+            self.log.say(note)
+        if found is not None:
+            for note in found.notes:
+                self.log.say(f"warning: {note}; the one before it is used")
+            self.log.load_state(found.state["log"])
+            self.log.safe = f"the last checkpoint, {found.path}, is intact"
+            self.log.say(f"resumed at step {self.step} of {self.run.steps} from {found.path}")
+        elif self.run.resume:
+            self.log.say(f"no checkpoint in {self.checkpoints.folder} yet: beginning at step 0")
+        if self._writes:
+            self.log.file.rewind(self.step, self._evaluated_at)
+        for observer in self._observers:
+            observer.begin(run, self.step)
+
+    def _tell(self, step: int, values: Mapping[str, float]) -> None:
+        for observer in self._observers:
+            observer.values(step, values)
+
+    def took(self, step: int, terms: Sequence[LossTerm], lr: float, gradient_norm: Tensor) -> None:
+        """Number `step` was done: averages, log, and after the first one which parameters it left out."""
+        self.step = step + 1
+        self.watchdog.alive(f"training, after step {self.step}")
+        if self.ema is not None:
+            self.ema.update(self.step)
+        if self._gradients is not None:
+            missing = self._gradients.missing()
+            if missing:
+                self.log.say(f"warning: no gradient reached {listed(missing)}; they are not trained")
+            self._gradients = None
+        with self._explained():
+            self.log.step(self.step, terms, lr, gradient_norm)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Adds to the error of a loss that stays infinite or nan what computing that step again shows."""
+        try:
+            yield
+        except NonFiniteLossError as error:
+            step = error.step - 1
+            batches = self.run.batches(step)
+            again = [next(batches).to(self.run.runtime.device) for _ in range(self.run.parts)]
+            culprits = self.run.runtime.all_gather(find_culprit(self.task, self.model, again))
+            error.explain(str(min(culprits, key=lambda culprit: culprit.before)))
+            raise
+
+    def _take(self, state: dict[str, Any]) -> None:
+        for name in ("seed", "batch"):
+            if state[name] != getattr(self.run, name):
+                raise ValueError(
+                    f"the checkpoint was written with {name} {state[name]}, this run has {getattr(self.run, name)}; "
+                    "a resumed run keeps both, or it would see other data"
+                )
+        load_module(self.task, state["task"])
+        if self.ema is not None:
+            if not state["ema"]:
+                raise ValueError("the checkpoint has no averaged weights; the run was begun without an EMAHook")
+            self.ema.load_state(state["ema"])
+        load_optimizer(self._plain_optimizer, state["optimizer"])
+        self.run.runtime.load_precision_state(state["precision"])
+        self.best = Best(**state["best"]) if state["best"] else None
+        self.step, self._evaluated_at = state["step"], state["evaluated_at"]
+        self._saved_at, self._stale = self.step, state["stale"]
+
+    def evaluate_if_due(self) -> None:
+        """Evaluate if the step says so and it was not done yet; the weights file is written if they are the best."""
+        validation = self.run.validation
+        last = self.step == self.run.steps
+        if validation is None or self._evaluated_at == self.step or (self.step % validation.every and not last):
+            return
+        with self._explained():
+            self.log.reduced(self.step)
+        with self._as_evaluated():
+            self.run.runtime.agree_on_statistics(self.run.network)
+            try:
+                self.report = self._evaluate(validation)
+                fit = None if self.run.fit is None else self._evaluate(self.run.fit)
+            except _StoppedError:
+                self._to_training()
+                return
+            self._to_training()
+            self.log.evaluation(self.step, self.report)
+            if fit is not None:
+                self.log.evaluation(self.step, fit, prefix="fit")
+            self._evaluated_at = self.step
+            self._keep_if_best(self.report)
+            for observer in self._observers:
+                observer.evaluated(self.run, self.step, self.report)
+            self._to_training()
+
+    @contextmanager
+    def _as_evaluated(self) -> Iterator[None]:
+        """Inside, the network is the one that is evaluated and kept: averaged if it is, and whole in every process."""
+        with nullcontext() if self.ema is None else self.ema.applied(), self.model.whole():
+            yield
+
+    def _evaluate(self, validation: Validation) -> Report:
+        """One evaluation. Raises _StoppedError if the user wants to stop."""
+        with self.log.paused(), self.log.evaluating(-(-len(validation.pipeline) // self.run.runtime.world_size)) as bar:
+
+            def progress(images: int) -> None:
+                self.watchdog.alive(f"evaluating after step {self.step}")
+                if self.stop.asked and self.run.runtime.world_size == 1:
+                    raise _StoppedError
+                bar(images)
+
+            return evaluate(
+                validation.predictor,
+                validation.pipeline,
+                validation.metric,
+                batch_size=validation.batch,
+                workers=validation.workers,
+                runtime=self.run.runtime,
+                progress=progress,
+                task=self.run.task,
+            )
+
+    def _keep_if_best(self, report: Report) -> None:
+        scores = {**report.summary, **report.losses}
+        name, mode = self.run.best_metric, self.run.best_mode
+        if name is not None and name not in scores:
+            self.log.say(
+                f"warning: no metric is called {name!r} (there are: {', '.join(scores)}); keeping the latest weights"
+            )
+            name = None
+        if name is not None:
+            value, before = scores[name], math.nan if self.best is None else self.best.value
+            gain = value - before if mode == "max" else before - value
+            self._count_stale(gain)
+            if not gain > 0 and not math.isnan(before):
+                return
+            self.best = Best(name, value, self.step)
+        self._write_weights(scores)
+        if self._writes:
+            write_report(report, self.run.folder.path)
+
+    def _count_stale(self, gain: float) -> None:
+        """Evaluations in a row without a gain worth speaking of. gain: over the best so far, nan for the first."""
+        rule = self.run.early_stop
+        if rule is None:
+            return
+        self._stale = 0 if math.isnan(gain) or gain > rule.min_delta else self._stale + 1
+        if self._stale >= rule.patience and self.step < self.run.steps:
+            self.ended_early = True
+            self.log.say(
+                f"stopping early: {self.run.best_metric} has not improved by {rule.min_delta:g} in {self._stale} "
+                "evaluations"
+            )
+
+    def _write_weights(self, scores: dict[str, float]) -> None:
+        if self._writes:
+            meta = dataclasses.replace(self.run.meta, scores=scores, step=self.step)
+            save_weights(self.run.folder.weights, self.run.network.state_dict(), meta)
+
+    def save_if_due(self) -> None:
+        """Save a checkpoint if the step says so, or the user wants to stop: then `stopping` is set."""
+        self.stopping = self.ended_early or (self.stop.agreed(self.step) and self.step < self.run.steps)
+        due = self.step % self.run.save_every == 0 or self.step == self.run.steps or self.stopping
+        if due and self._saved_at != self.step:
+            with self.log.paused(), self._explained():
+                self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint of this moment. Raises NonFiniteLossError where that is due: it comes before the file."""
+        state = {
+            "task": self.task.state_dict(),
+            "optimizer": self._plain_optimizer.state_dict(),
+            "precision": self.run.runtime.precision_state(),
+            "log": self.log.state(self.step),
+            "best": asdict(self.best) if self.best else None,
+            "evaluated_at": self._evaluated_at,
+            "ema": {} if self.ema is None else self.ema.state(),
+            "stale": self._stale,
+            "seed": self.run.seed,
+            "batch": self.run.batch,
+        }
+        path = self.checkpoints.path(self.step)
+        state = gathered(state, keep=self._writes)
+        if self._writes:
+            self.checkpoints.save(self.step, state)
+            self.run.folder.update(step=self.step, best=state["best"])
+        for observer in self._observers:
+            observer.saved(self.step, path)
+        self.run.runtime.barrier()
+        self._saved_at = self.step
+        self.log.safe = f"the last checkpoint, {path}, is intact"
+
+    def finish(self) -> TrainingResult:
+        """Leave the folder complete, and say where things are."""
+        run, folder = self.run, self.run.folder
+        self.log.close_bar()
+        finished = (self.step == run.steps or self.ended_early) and (
+            run.validation is None or self._evaluated_at == self.step
+        )
+        if finished and run.validation is None:
+            with self._as_evaluated():
+                self._write_weights({})
+        self.model.release()
+        weights = folder.weights if folder.weights.exists() else None
+        if self._writes:
+            which = "final" if self.best is None else f"best {self.best.metric}, step {self.best.step}"
+            best = asdict(self.best) if self.best else None
+            status: Literal["finished", "interrupted"] = "finished" if finished else "interrupted"
+            folder.update(status=status, ended=now(), step=self.step, best=best, weights=which if weights else None)
+            if folder.metrics.exists():
+                save_curves(folder.curve, self.log.file.read())
+            for observer in self._observers:
+                observer.end(self.step, status)
+        if finished:
+            score = f" ({self.best.metric} {self.best.value:.4f} at step {self.best.step})" if self.best else ""
+            self.log.say(f"done: {folder.weights}{score}; curve.png, metrics.jsonl and the rest are in {folder.path}")
+        else:
+            self.log.say(
+                f"stopped at step {self.step} of {run.steps}; go on with: intarsia train --resume {folder.path}"
+            )
+        return TrainingResult(folder.path, weights, self.step, finished, self.best, self.report)
+
+
+class _StoppedError(Exception):
+    """Leaves an evaluation that the user does not want to wait for."""

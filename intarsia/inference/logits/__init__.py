@@ -1,0 +1,1 @@
+"""Logits that are never whole in memory: resized, windowed, averaged, turned into labels."""

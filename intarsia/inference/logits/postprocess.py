@@ -1,0 +1,306 @@
+"""The way back: from logits at a head's stride to a label map at the image's own size, in bounded memory.
+
+The sequence is that of published scores, and it has two resizes:
+
+    logits (K, h, w)  ->  resize to the network's input, padding included (or to a window, and the mean of the windows)
+                      ->  cut the padding off, undo the flips
+                      ->  resize to the original size  ->  argmax, or sigmoid > threshold for a single logit
+
+With test-time augmentation each view goes this way up to the original size; what is compared is the mean over the views
+of their probabilities (softmax, or sigmoid for a single logit).
+
+Done at once, the last step holds K x H x W numbers: 7 GB for 150 classes at 3000 x 4000. Here it is done for a few rows
+at a time (`lazy.py`), with the same bits.
+
+A class whose logits are everywhere below those of another class cannot win after interpolation, which only mixes
+neighbours. Such classes, most of 150 in a strip of an ordinary image, are never resized (`contenders`).
+
+Shape letters: K channels of the logits; h, w at the head's stride; H, W of the original image.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from intarsia.contracts import Size
+from intarsia.inference.logits.lazy import Cut, Grid, Picture, Resized
+
+BUDGET = 8 * 2**20
+"""Bytes of one strip on a processor, where a single row is not larger: what stays in its cache."""
+
+DEVICE_BUDGET = 64 * 2**20
+"""Bytes of one strip on an accelerator, which wants much work at a time."""
+
+LANES = 32
+"""A multiple of how many numbers torch's exp takes at once. What is left over at the end of a strip is computed by
+other instructions, which may give another last bit: so strips with probabilities hold a multiple of this."""
+
+MOST_ROUNDED = 64 * 2**20
+"""Bytes of a strip that is not made higher for that. Only images of odd widths in the thousands come near."""
+
+LIKELY = 8
+"""Classes that a strip of an ordinary image may show; decides how high a strip is cut before they are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """What happened to an image on its way into the network, in order: resized, flipped, padded.
+
+    network: size of the network's input, padding included. valid: the top left part of it that is image.
+    flips: applied in this order, undone in reverse. original: size of the image as read.
+    """
+
+    network: Size
+    valid: Size
+    original: Size
+    flips: tuple[Literal["horizontal", "vertical"], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, size in (("network", self.network), ("valid", self.valid), ("original", self.original)):
+            if min(size) < 1:
+                raise ValueError(f"{name} size: expected at least 1 x 1 pixels, found {size[0]} x {size[1]}")
+        if self.valid[0] > self.network[0] or self.valid[1] > self.network[1]:
+            raise ValueError(
+                f"valid part: expected at most the network's input {self.network[0]} x {self.network[1]}, "
+                f"found {self.valid[0]} x {self.valid[1]}"
+            )
+
+
+Place = Callable[[str, Sequence[int]], Tensor | None]
+"""Name of a field of `Restored`, its shape -> a tensor of this shape to put it into, or None for one in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is made besides the label map. dtype: of all of it, but for what has a place of its own.
+
+    place: gives the tensor for a field of this shape, in a file say, of any real type and device; or None.
+    """
+
+    probabilities: bool = False
+    confidence: bool = False
+    entropy: bool = False
+    logits: bool = False
+    dtype: torch.dtype = torch.float32
+    place: Place | None = None
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the label map is enough."""
+        return not (self.probabilities or self.confidence or self.entropy or self.logits)
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """One image at its original size; what was not wanted is None.
+
+    label: (H, W), uint8 up to 256 classes, int32 beyond. probabilities: (K, H, W), or (2, H, W) for a single logit.
+    confidence: (H, W), the label's probability. entropy: (H, W) of the probabilities, in nats. logits: (K, H, W).
+    """
+
+    label: Tensor
+    probabilities: Tensor | None = None
+    confidence: Tensor | None = None
+    entropy: Tensor | None = None
+    logits: Tensor | None = None
+
+
+def at_original(source: Picture, geometry: Geometry, *, align_corners: bool) -> Picture:
+    """A picture at the size of the network's input -> without padding, unflipped, at the image's original size."""
+    assert source.size == geometry.network
+    part = Cut(source, geometry.valid, geometry.flips)
+    return Resized(part, geometry.original, align_corners=align_corners)
+
+
+def restore(
+    views: Sequence[Picture], *, threshold: float | None = None, wanted: Wanted | None = None, budget: int | None = None
+) -> Restored:
+    """The label map of one image, identical to doing everything at once (ties: the lower index).
+
+    views: pictures at the original size: one, or several whose probabilities are averaged.
+    threshold: exactly when there is one logit; the label is then 1 where its probability exceeds it, else 0.
+    budget: bytes of one strip.
+
+    Where logits are not finite the label is undefined. Raises ValueError if threshold and channels do not fit together,
+    or if logits are wanted of several views.
+    """
+    wanted = wanted or Wanted()
+    like = views[0].like
+    check_threshold(like.shape[0], threshold)
+    if wanted.logits and len(views) > 1:
+        raise ValueError(
+            f"logits of {len(views)} views: test-time augmentation averages probabilities, there are no logits of the "
+            "average; ask for probabilities, or leave the augmentation out"
+        )
+    if budget is None:
+        budget = BUDGET if like.device.type == "cpu" else DEVICE_BUDGET
+    result = _empty(views[0], wanted)
+    if len(views) == 1 and wanted.nothing and like.shape[0] > 3:
+        _label_contenders(views[0], result.label, budget)
+        return result
+    soft = len(views) > 1 or threshold is not None or not wanted.nothing
+    height, width = views[0].size
+    multiple = LANES // math.gcd(width, LANES) if soft else 1
+    for start, stop in _strips(0, height, width * like.shape[0] * like.element_size(), budget, multiple=multiple):
+        logits, shares = _values(views, start, stop, budget, soft=soft)
+        if threshold is not None:
+            assert shares is not None
+            label = (shares[0] > threshold).to(torch.uint8)
+            shares = None if wanted.nothing else torch.cat([1 - shares, shares])
+        else:
+            # max() finds the first of the largest like argmax(), and is several times faster on a processor.
+            best = shares if logits is None else logits
+            assert best is not None
+            label = best.max(dim=0).indices
+        _write(result, start, stop, label, logits, shares)
+    return result
+
+
+def check_threshold(channels: int, threshold: float | None) -> None:
+    """Raises ValueError unless one logit comes with a threshold and several come without."""
+    if channels == 1 and threshold is None:
+        raise ValueError(
+            "the model has one logit: expected a threshold for its sigmoid, found None; set it in the config"
+        )
+    if channels > 1 and threshold is not None:
+        raise ValueError(
+            f"threshold {threshold} was given for a model with {channels} logits; expected one logit, "
+            "since several are compared with each other: remove the threshold"
+        )
+
+
+# --- Strips -------------------------------------------------------------------------------------------------------
+
+
+def _strips(start: int, stop: int, row: float, budget: int, *, multiple: int = 1) -> Iterator[tuple[int, int]]:
+    """Runs of rows, of `row` bytes each, that take `budget` bytes together; at least one row.
+
+    With `multiple`, runs of at least a multiple of so many rows, unless that takes too much.
+    """
+    step = max(1, int(budget / row))
+    rounded = -(-step // multiple) * multiple
+    if rounded * row <= MOST_ROUNDED:
+        step = rounded
+    for begin in range(start, stop, step):
+        yield begin, min(begin + step, stop)
+
+
+def _rows(
+    picture: Picture, start: int, stop: int, budget: int, channels: Sequence[int] | None = None
+) -> Iterator[tuple[int, int, Tensor]]:
+    """Rows of a picture, as many at a time as keep the largest picture on their way within the budget."""
+    like = picture.like
+    count = like.shape[0] if channels is None else len(channels)
+    for begin, end in _strips(start, stop, picture.area / picture.size[0] * count * like.element_size(), budget):
+        yield begin, end, picture.rows(begin, end, channels)
+
+
+def _values(
+    views: Sequence[Picture], start: int, stop: int, budget: int, *, soft: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """Logits of a strip where there is one view, and its probabilities if `soft`: (K, R, W)."""
+
+    def logits_of(view: Picture) -> Tensor:
+        parts = [values for _, _, values in _rows(view, start, stop, budget)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    if len(views) == 1:
+        logits = logits_of(views[0])
+        return logits, _probabilities(logits) if soft else None
+    total = _probabilities(logits_of(views[0]))
+    for view in views[1:]:
+        total += _probabilities(logits_of(view))
+    return None, total.div_(len(views))
+
+
+def _probabilities(logits: Tensor) -> Tensor:
+    return logits.sigmoid() if logits.shape[0] == 1 else logits.softmax(dim=0)
+
+
+def _empty(picture: Picture, wanted: Wanted) -> Restored:
+    count, size, like = picture.like.shape[0], picture.size, picture.like
+
+    def maps(field: str, *channels: int) -> Tensor:
+        shape = (*channels, *size)
+        placed = None if wanted.place is None else wanted.place(field, shape)
+        return like.new_empty(shape, dtype=wanted.dtype) if placed is None else placed
+
+    return Restored(
+        label=like.new_empty(size, dtype=torch.uint8 if count <= 256 else torch.int32),
+        probabilities=maps("probabilities", max(count, 2)) if wanted.probabilities else None,
+        confidence=maps("confidence") if wanted.confidence else None,
+        entropy=maps("entropy") if wanted.entropy else None,
+        logits=maps("logits", count) if wanted.logits else None,
+    )
+
+
+def _write(
+    result: Restored, start: int, stop: int, label: Tensor, logits: Tensor | None, shares: Tensor | None
+) -> None:
+    result.label[start:stop] = label
+    if result.logits is not None and logits is not None:
+        result.logits[:, start:stop] = logits
+    if shares is None:
+        return
+    if result.probabilities is not None:
+        result.probabilities[:, start:stop] = shares
+    if result.confidence is not None:
+        result.confidence[start:stop] = shares.gather(0, label[None].long())[0]
+    if result.entropy is not None:
+        result.entropy[start:stop] = torch.special.entr(shares).sum(dim=0)
+
+
+# --- Classes that cannot win --------------------------------------------------------------------------------------
+
+
+def _label_contenders(picture: Picture, label: Tensor, budget: int) -> None:
+    """Fill the label map, strip by strip with the classes that may win there."""
+    like, (height, width) = picture.like, picture.size
+    row = width * min(like.shape[0], LIKELY) * like.element_size()
+    for start, stop in _strips(0, height, row, budget):
+        channels = _channels_of(picture, start, stop)
+        if channels is not None and len(channels) == 1:
+            label[start:stop] = channels[0]
+            continue
+        names = None if channels is None else torch.tensor(channels, dtype=label.dtype, device=label.device)
+        for begin, end, values in _rows(picture, start, stop, budget, channels):
+            index = values.max(dim=0).indices
+            label[begin:end] = index if names is None else names[index]
+
+
+def _channels_of(picture: Picture, start: int, stop: int) -> list[int] | None:
+    """The classes that may win in these rows; None for all of them, where nothing less can be said."""
+    while isinstance(picture, Resized | Cut):
+        if isinstance(picture.source, Grid) and picture.size[1] < picture.source.size[1]:
+            return None  # cells are skipped, so that pixels made of distant ones become neighbours
+        start, stop = picture.needs(start, stop)
+        picture = picture.source
+    return contenders(picture.rows(start, stop)) if isinstance(picture, Grid) else None
+
+
+def contenders(logits: Tensor) -> list[int]:
+    """Channels of (K, n, w) that may win somewhere after upsampling; never empty.
+
+    Two bilinear resizes, the first of them enlarging, make a pixel out of three neighbouring columns at most. A channel
+    is out if, over all n rows, its maximum of every three is below another's minimum by more than rounding.
+    """
+    margin = 64 * torch.finfo(logits.dtype).eps * logits.abs().amax()
+    highest, lowest = logits.amax(dim=1), logits.amin(dim=1)  # (K, w)
+    floor = _of_three(lowest, torch.minimum).amax(dim=0)  # (w - 2): what the best is at least
+    beaten = (_of_three(highest, torch.maximum) < floor - margin).all(dim=1)
+    channels: list[int] = (~beaten).nonzero().flatten().tolist()  # a nan compares false, so its channel stays
+    return channels
+
+
+def _of_three(values: Tensor, choose: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """The chosen of each three neighbours in the rows of (K, w), or of what there is in shorter ones."""
+    width = values.shape[1]
+    reach = min(3, width)
+    return functools.reduce(choose, [values[:, start : start + width - reach + 1] for start in range(reach)])

@@ -1,0 +1,202 @@
+"""Sliding windows: where they lie, their logits in batches, and their mean as a picture that is made strip by strip.
+
+Windows go over the network's input row by row. The last ones of a row and of a column are shifted back so that they end
+with the image; an image smaller than a window is one window of its own size. The logits of each window are resized to
+the window, and where windows overlap the mean counts. A window's logits are computed when a strip first needs them and
+forgotten when the strips have passed, so that only the windows of one or two rows are ever held, at the head's stride.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from intarsia.contracts import Size
+from intarsia.inference.logits.lazy import Cut, Grid, Picture, Resized
+
+Blend = Literal["average", "gaussian", "linear"]
+"""How overlapping windows are weighed: all alike, or less towards their borders, which hides seams."""
+
+PIXELS_AT_ONCE = 512 * 512
+"""Network input on a processor, where larger batches cost memory and win nothing."""
+
+BYTES_PER_PIXEL = 4096
+"""What a network may need on an accelerator for one pixel of its input: several times what most do."""
+
+LARGEST_BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A part of one network input. image: which of a batch. mirrored: shown to the network left to right."""
+
+    image: int
+    top: int
+    left: int
+    height: int
+    width: int
+    mirrored: bool = False
+
+    @property
+    def bottom(self) -> int:
+        """The row below the last one."""
+        return self.top + self.height
+
+    def cut(self, pixels: Tensor) -> Tensor:
+        """The window of (..., H, W), as the network sees it: (..., height, width)."""
+        part = pixels[..., self.top : self.bottom, self.left : self.left + self.width]
+        return part.flip(-1) if self.mirrored else part
+
+
+Forward = Callable[[Tensor, Sequence[Window]], Tensor]
+"""Network input (n, C, height, width) and the windows it shows -> logits (n, K, h, w)."""
+
+
+def starts(length: int, crop: int, stride: int) -> list[int]:
+    """Where windows begin along one side: every `stride`, the last one shifted back inside."""
+    count = max(length - crop + stride - 1, 0) // stride + 1
+    return [max(min(index * stride + crop, length) - crop, 0) for index in range(count)]
+
+
+def windows_of(size: Size, crop: Size, stride: Size, *, image: int = 0, both_ways: bool = False) -> list[Window]:
+    """The windows of an input of this size, row by row; with `both_ways`, each is followed by its mirror image."""
+    height, width = min(crop[0], size[0]), min(crop[1], size[1])
+    return [
+        Window(image, top, left, height, width, mirrored)
+        for top in starts(size[0], crop[0], stride[0])
+        for left in starts(size[1], crop[1], stride[1])
+        for mirrored in ((False, True) if both_ways else (False,))
+    ]
+
+
+def check_windows(crop: Size | None, stride: Size | None) -> None:
+    """Raises ValueError unless windows of this size and stride exist and leave no pixel out."""
+    where = "set model.test_cfg.crop_size and model.test_cfg.stride, or use --slide 512 341"
+    if crop is None or stride is None:
+        missing = " and ".join(name for name, value in (("crop_size", crop), ("stride", stride)) if value is None)
+        raise ValueError(f"sliding windows: expected a crop_size and a stride, found no {missing}; {where}")
+    if min(*crop, *stride) < 1 or stride[0] > crop[0] or stride[1] > crop[1]:
+        raise ValueError(
+            f"sliding windows: expected a stride between 1 and the window's {crop[0]} x {crop[1]} pixels, found "
+            f"{stride[0]} x {stride[1]}; {where}"
+        )
+
+
+def default_batch(crop: Size, device: torch.device) -> int:
+    """How many windows go through the network together: on a GPU as many as half of its free memory surely holds."""
+    pixels = crop[0] * crop[1]
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return max(1, min(LARGEST_BATCH, free // 2 // (BYTES_PER_PIXEL * pixels)))
+    return max(1, min(LARGEST_BATCH, PIXELS_AT_ONCE // pixels))
+
+
+class Feed:
+    """The logits of windows, computed in batches in the order of the windows, each handed out once.
+
+    images: network inputs (C, H, W), of any sizes. windows: in the order in which they will be taken, more or less:
+    what is computed stays here until it is. Windows of one batch are of one size.
+    """
+
+    def __init__(self, images: Sequence[Tensor], windows: Sequence[Window], forward: Forward, *, batch: int) -> None:
+        self._images, self._forward, self._batch = images, forward, batch
+        self._waiting = list(reversed(windows))
+        self._ready: dict[Window, Tensor] = {}
+
+    def take(self, window: Window) -> Tensor:
+        """Logits (K, h, w) of a window."""
+        while window not in self._ready:
+            self._compute()
+        return self._ready.pop(window)
+
+    def look(self, window: Window) -> Tensor:
+        """The same, without taking it."""
+        logits = self.take(window)
+        self._ready[window] = logits
+        return logits
+
+    def _compute(self) -> None:
+        assert self._waiting, "each window is taken once"
+        shape = self._waiting[-1].height, self._waiting[-1].width
+        together: list[Window] = []
+        while self._waiting and len(together) < self._batch:
+            if (self._waiting[-1].height, self._waiting[-1].width) != shape:
+                break
+            together.append(self._waiting.pop())
+        inputs = torch.stack([window.cut(self._images[window.image]) for window in together])  # (n, C, height, width)
+        for window, logits in zip(together, self._forward(inputs, together), strict=True):
+            self._ready[window] = logits.clone() if len(together) > 1 else logits  # so that each is freed by itself
+
+
+class Mosaic:
+    """The mean of overlapping windows, as a picture at the size of the network's input.
+
+    windows: of this picture only, in the order in which rows will be asked for; their logits come from `feed`.
+    """
+
+    def __init__(
+        self, size: Size, windows: Sequence[Window], feed: Feed, *, align_corners: bool, blend: Blend = "average"
+    ) -> None:
+        self.size, self.area = size, size[0] * size[1]
+        self._feed, self._align_corners = feed, align_corners
+        self._windows = sorted(windows, key=lambda window: (window.top, window.left, window.mirrored))
+        self._first = first = windows[0]
+        self._open: dict[Window, Picture] = {}
+        self._like: Tensor | None = None
+        self._weights = None if blend == "average" else (ramp(first.height, blend), ramp(first.width, blend))
+        self._total = (
+            _covered(size[0], {window.top for window in windows}, ramp(first.height, blend)),
+            _covered(size[1], {window.left for window in windows}, ramp(first.width, blend))
+            * len({window.mirrored for window in windows}),
+        )
+
+    @property
+    def like(self) -> Tensor:
+        """See `Picture`."""
+        if self._like is None:
+            self._like = Grid(self._feed.look(self._first)).like
+        return self._like
+
+    def rows(self, start: int, stop: int, channels: Sequence[int] | None = None) -> Tensor:
+        """See `Picture`."""
+        like = self.like
+        inside = [window for window in self._windows if window.top < stop and start < window.bottom]
+        self._open = {window: picture for window, picture in self._open.items() if window in inside}
+        count = like.shape[0] if channels is None else len(channels)
+        total = like.new_zeros((count, stop - start, self.size[1]))
+        for window in inside:
+            if window not in self._open:
+                self._open[window] = self._picture(window)
+            top, bottom = max(start, window.top), min(stop, window.bottom)
+            part = self._open[window].rows(top - window.top, bottom - window.top, channels)
+            if self._weights is not None:
+                down, across = (weights.to(like) for weights in self._weights)
+                part = part * (down[top - window.top : bottom - window.top, None] * across)
+            total[:, top - start : bottom - start, window.left : window.left + window.width] += part
+        down, across = (weights.to(like) for weights in self._total)
+        return total.div_(down[start:stop, None] * across)
+
+    def _picture(self, window: Window) -> Picture:
+        size = window.height, window.width
+        picture = Resized(Grid(self._feed.take(window)), size, align_corners=self._align_corners)
+        return Cut(picture, size, ("horizontal",)) if window.mirrored else picture
+
+
+def ramp(length: int, blend: Blend) -> Tensor:
+    """Weights along one side of a window: 1, or less towards the ends but never 0."""
+    position = (torch.arange(length, dtype=torch.float64) + 0.5) / length * 2 - 1  # -1 .. 1
+    if blend == "gaussian":
+        return torch.exp(-0.5 * (position / 0.25) ** 2)  # an eighth of the side as standard deviation
+    return 1 - position.abs() if blend == "linear" else torch.ones_like(position)
+
+
+def _covered(length: int, begins: set[int], weights: Tensor) -> Tensor:
+    """The sum of all windows' weights at each place along one side."""
+    total = torch.zeros(length, dtype=weights.dtype)
+    for begin in begins:
+        total[begin : begin + len(weights)] += weights
+    return total

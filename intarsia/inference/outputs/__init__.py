@@ -1,0 +1,1 @@
+"""What prediction leaves behind."""

@@ -1,0 +1,272 @@
+"""What prediction leaves behind: which files, what is in them, and a writer that works beside the network.
+
+Every kind of output is one file per image, written aside and renamed when it is whole. A file that exists is finished.
+
+    label       NAME.png             class indices, 8 bits with a palette, 16-bit grey beyond 256 classes
+    color       NAME_color.png       RGB, each pixel in the colour of its class
+    overlay     NAME_overlay.jpg     the image under these colours, with contours and legend
+    probs       NAME_probs.npy       float16 (K, H, W), of each class, summing to 1
+    confidence  NAME_confidence.png  16-bit grey (H, W): 0 .. 65535 is 0 .. 1, the probability of the label
+    entropy     NAME_entropy.png     16-bit grey (H, W): 0 .. 65535 is 0 .. log K nats, certain .. all classes alike
+    logits      NAME_logits.npy      float32 (K, H, W), before softmax or sigmoid; (1, H, W) of a model with one logit
+    polygons    NAME.geojson         connected regions with class, name and area, in pixels, y downwards; needs rasterio
+    rle         NAME_rle.json        COCO annotations: a mask of run lengths for each class
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from intarsia.inference.outputs.label_values import FileValues
+from intarsia.inference.outputs.polygons import Labels, polygons, write_coco, write_geojson
+from intarsia.inference.prediction import Prediction
+from intarsia.visual.files import grey_bytes, label_bytes, picture_bytes, write_encoded
+
+KINDS: Mapping[str, str] = {
+    "label": ".png",
+    "color": "_color.png",
+    "overlay": "_overlay.jpg",
+    "probs": "_probs.npy",
+    "confidence": "_confidence.png",
+    "entropy": "_entropy.png",
+    "logits": "_logits.npy",
+    "polygons": ".geojson",
+    "rle": "_rle.json",
+}
+"""Kind -> what its file's name ends in."""
+
+FIELDS = {"probs": "probabilities", "logits": "logits"}
+"""Kind whose file is nothing but an array -> the field of a `Prediction` that it is."""
+
+OUTLINES = ("polygons", "rle")
+"""Kinds that `intarsia.inference.outputs.polygons` writes by itself."""
+
+FULL = 65535
+"""The value of 16 bits that stands for 1."""
+
+
+class Fields(TypedDict):
+    """Fields of a `Prediction` that are not always filled."""
+
+    probabilities: bool
+    confidence: bool
+    entropy: bool
+    logits: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How overlays look. opacity: share of the colours, 0..1. contours: between classes. legend: at the right.
+
+    Raises ValueError for an opacity outside 0..1.
+    """
+
+    opacity: float = 0.5
+    contours: bool = True
+    legend: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.opacity <= 1:
+            raise ValueError(f"opacity: expected a number from 0 to 1, found {self.opacity:g}")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The files of each image, by kind.
+
+    kinds: of `KINDS`. unsure: pixels of less confidence are 255 (65535 in 16 bits) in label files and hatched in
+    pictures. values: what label files hold instead of class indices; their names then leave out the folders, as
+    benchmark servers want it.
+    """
+
+    folder: Path
+    kinds: frozenset[str]
+    look: Look = field(default_factory=Look)
+    unsure: float | None = None
+    values: FileValues | None = None
+
+    def __post_init__(self) -> None:
+        check_kinds(self.kinds)
+
+    @property
+    def fields(self) -> Fields:
+        """What the predictor is asked for besides the label map, as arguments of `Predictor.predict`."""
+        return fields_of(self.kinds, self.unsure)
+
+    def files(self, name: str) -> dict[str, Path]:
+        """Kind -> file of the image of this name."""
+        if self.values is not None:
+            name = Path(name).name
+        return {kind: self.folder / f"{name}{ending}" for kind, ending in KINDS.items() if kind in self.kinds}
+
+    def finished(self, name: str) -> bool:
+        """Whether all files of an image are there, and none is empty, as a crash of the machine may leave it."""
+        return all(file.is_file() and file.stat().st_size > 0 for file in self.files(name).values())
+
+    def write(self, prediction: Prediction, ready: Mapping[str, Path] | None = None) -> None:
+        """Write all files of one image. Raises OSError if one cannot be written; those before it stay.
+
+        ready: field of the prediction -> file that holds it already, whole, and only needs its name (`Scratch`).
+        """
+        ready = ready or {}
+        try:
+            for kind, file in self.files(prediction.name).items():
+                aside = ready.get(FIELDS.get(kind, ""))
+                if aside is not None:
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(aside, file)
+                elif kind in OUTLINES:
+                    self._write_outlines(prediction, kind, file)
+                else:
+                    write_encoded(file, self.encoded(prediction, kind))
+        finally:
+            for aside in ready.values():
+                aside.unlink(missing_ok=True)
+
+    def encoded(self, prediction: Prediction, kind: str) -> bytes:
+        """The content of one file, of a kind outside `OUTLINES`."""
+        if kind == "label":
+            return self._label(prediction)
+        if kind == "color":
+            return picture_bytes(prediction.coloured(unsure=self.unsure), ".png")
+        if kind == "overlay":
+            look = self.look
+            picture = prediction.overlay(look.opacity, look.legend, contours=look.contours, unsure=self.unsure)
+            return picture_bytes(picture, ".jpg")
+        if kind == "confidence":
+            assert prediction.confidence is not None
+            return _sixteen_bits(prediction.confidence)
+        if kind == "entropy":
+            assert prediction.entropy is not None
+            return _sixteen_bits(prediction.entropy / math.log(max(2, len(prediction.classes))))
+        array, dtype = (prediction.probabilities, np.float16) if kind == "probs" else (prediction.logits, np.float32)
+        assert array is not None
+        return _npy(array.astype(dtype, copy=False))
+
+    def _label(self, prediction: Prediction) -> bytes:
+        if self.values is not None:
+            mask = None if self.unsure is None else prediction.unsure(self.unsure)
+            return self.values.encoded(prediction.label, mask)
+        return label_bytes(self._indices(prediction), prediction.palette)
+
+    def _indices(self, prediction: Prediction) -> npt.NDArray[np.uint8 | np.uint16]:
+        return prediction.label if self.unsure is None else prediction.label_with_unsure(self.unsure)
+
+    def _write_outlines(self, prediction: Prediction, kind: str, file: Path) -> None:
+        """Regions of the classes, by class index; what is unsure has none."""
+        labels, classes = Labels(self._indices(prediction)), prediction.classes
+        nothing = None if self.unsure is None else int(np.iinfo(prediction.label.dtype).max)
+        if kind == "polygons":
+            shapes = polygons(labels, nothing=nothing)
+            write_geojson(file, shapes, classes=classes, palette=prediction.palette, ground=None)
+        else:
+            write_coco(file, labels, classes=classes, image=prediction.name, nothing=nothing)
+
+
+def check_kinds(kinds: Sequence[str] | frozenset[str]) -> frozenset[str]:
+    """The kinds. Raises ValueError for one that is not known, and if there is none."""
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown or not kinds:
+        raise ValueError(f"--save takes {', '.join(KINDS)}, found {', '.join(map(repr, unknown)) or 'none'}")
+    return frozenset(kinds)
+
+
+def fields_of(kinds: frozenset[str], unsure: float | None) -> Fields:
+    """What must be predicted for these kinds and this threshold."""
+    return {
+        "probabilities": "probs" in kinds,
+        "confidence": "confidence" in kinds or unsure is not None,
+        "entropy": "entropy" in kinds,
+        "logits": "logits" in kinds,
+    }
+
+
+def _sixteen_bits(shares: npt.NDArray[Any]) -> bytes:
+    """Shares of 1 (H, W) as 16-bit grey PNG. What is no number, of a network that gave none, is 0."""
+    scaled = np.rint(np.nan_to_num(shares.astype(np.float32)).clip(0, 1) * FULL)
+    return grey_bytes(scaled.astype(np.uint16), compress_level=1)
+
+
+def _npy(array: npt.NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+class OutputWriter:
+    """Runs jobs that write files in a thread of its own, in order, while the caller goes on with the network.
+
+    At most `ahead` jobs wait; `put` waits for room, so that memory stays bounded. A job that fails with an OSError
+    (disk full, no permission) or a ValueError is noted in `failures` by its name, and the others are done all the same.
+    Any other error is a bug: it is raised by the next `put` or by `close`.
+
+    threads: more than one finish their jobs in any order.
+    """
+
+    def __init__(self, *, threads: int = 1, ahead: int = 2) -> None:
+        self.failures: list[tuple[str, str]] = []
+        self.done = 0
+        self._jobs: queue.Queue[tuple[str, Callable[[], object]] | None] = queue.Queue(maxsize=ahead)
+        self._lock = threading.Lock()
+        self._bug: BaseException | None = None
+        self._threads = [
+            threading.Thread(target=self._work, name="intarsia-write", daemon=True) for _ in range(max(1, threads))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def put(self, name: str, write: Callable[[], object]) -> None:
+        """Have `write` called, soon. name: of the image, for `failures`."""
+        self._raise_bug()
+        self._jobs.put((name, write))
+
+    def close(self) -> None:
+        """Wait until everything that was put is written."""
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
+        self._raise_bug()
+
+    def __enter__(self) -> OutputWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Also after an interruption, what was put is written: it is done already but for that."""
+        self.close()
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            name, write = job
+            try:
+                write()
+            except (OSError, ValueError) as error:
+                with self._lock:
+                    self.failures.append((name, _reason(error)))
+            except BaseException as error:
+                self._bug = error
+            else:
+                with self._lock:
+                    self.done += 1
+
+    def _raise_bug(self) -> None:
+        if self._bug is not None:
+            bug, self._bug = self._bug, None
+            raise bug
+
+
+def _reason(error: OSError | ValueError) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be written: {error.strerror}"
+    return str(error)

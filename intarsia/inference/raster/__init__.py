@@ -1,0 +1,1 @@
+"""Scenes of any size, window by window."""

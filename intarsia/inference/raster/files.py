@@ -1,0 +1,151 @@
+"""GeoTIFF files of what was predicted for a scene: tiled, compressed, where the scene lies, with colours and names.
+
+    label        NAME.tif             class indices, 8 bits up to 255 classes and 16 beyond; nodata is 255 or 65535
+    confidence   NAME_confidence.tif  float32, the probability of the label, 0..1; nodata is nan in this and the others
+    entropy      NAME_entropy.tif     float32, of the probabilities, 0 .. log K nats
+    probs        NAME_probs.tif       float32, one band for each class, which sum to 1
+    logits       NAME_logits.tif      float32, one band for each class, or one of a model with one logit
+
+Names of classes are in the tag CLASS_NAMES (a JSON list) of the label file, and as category names in NAME.tif.aux.xml,
+where QGIS and GDAL look for them; bands of the others are described by them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+import numpy as np
+import numpy.typing as npt
+
+from intarsia.contracts import Size
+from intarsia.inference.raster.resume import Parts
+from intarsia.inference.raster.source import raster_library
+from intarsia.inference.raster.windows import BLOCK, Panel, Side
+
+LAYERS: Mapping[str, str] = {
+    "label": ".tif",
+    "confidence": "_confidence.tif",
+    "entropy": "_entropy.tif",
+    "probs": "_probs.tif",
+    "logits": "_logits.tif",
+}
+"""Kind -> what its file's name ends in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One file. dtype: of its values. fill: where there is no data. bands: one, or one for each of these names."""
+
+    kind: str
+    dtype: type[np.generic]
+    fill: float
+    bands: tuple[str, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Of one pixel."""
+        return np.dtype(self.dtype).itemsize * len(self.bands)
+
+    def blank(self, height: int, width: int) -> npt.NDArray[Any]:
+        """(bands, height, width) without data."""
+        return np.full((len(self.bands), height, width), self.fill, self.dtype)
+
+    def file(self, label: Path) -> Path:
+        """Its file beside that of the labels."""
+        return label.with_name(label.stem + LAYERS[self.kind].removesuffix(".tif") + label.suffix)
+
+
+def layers_of(kinds: Iterable[str], classes: Sequence[str], *, single_logit: bool) -> list[Layer]:
+    """The layers of these kinds; labels always are one."""
+    label: type[np.generic] = np.uint8 if len(classes) <= 255 else np.uint16
+    bands = {
+        "label": ("label",),
+        "confidence": ("confidence",),
+        "entropy": ("entropy",),
+        "probs": tuple(classes),
+        "logits": (classes[-1],) if single_logit else tuple(classes),
+    }
+    wanted = {"label", *kinds}
+    return [
+        Layer(kind, label, np.iinfo(label).max, names)  # type: ignore[type-var]
+        if kind == "label"
+        else Layer(kind, np.float32, float("nan"), names)
+        for kind, names in bands.items()
+        if kind in wanted
+    ]
+
+
+def write_layer(
+    path: Path,
+    layer: Layer,
+    parts: Parts,
+    *,
+    panels: Sequence[Panel],
+    down: Side,
+    size: Size,
+    place: Mapping[str, Any],
+    classes: Sequence[str],
+    palette: Sequence[Sequence[int]],
+) -> None:
+    """Put the file of a layer together from the finished strips. Each of its blocks is written once.
+
+    Raises ValueError if it cannot be written: no room, no permission.
+    """
+    floating = layer.kind != "label"
+    profile = {
+        "driver": "GTiff", "height": size[0], "width": size[1], "count": len(layer.bands), "dtype": layer.dtype,
+        "nodata": layer.fill, "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "interleave": "band",
+        "compress": "deflate", "predictor": 3 if floating else 1, "zlevel": 6, "BIGTIFF": "IF_SAFER",
+        "num_threads": "all_cpus", **place,
+    }  # fmt: skip
+    window = raster_library("windows").Window
+    try:
+        with raster_library().open(path, "w", **profile) as target:
+            _describe(target, layer, classes, palette)
+            for number, panel in enumerate(panels):
+                for top, values in _blocks(layer, parts, number, panel, down):
+                    target.write(values, window=window(panel.left, top, values.shape[2], values.shape[1]))
+    except (raster_library("errors").RasterioError, OSError) as error:
+        raise ValueError(f"{path} cannot be written: {error}. The finished strips beside it are kept") from None
+
+
+def _blocks(
+    layer: Layer, parts: Parts, number: int, panel: Panel, down: Side
+) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    """Rows of blocks of a panel (bands, at most BLOCK, W), each with its first row."""
+    width = panel.right - panel.left
+    waiting, top = layer.blank(0, width), 0
+    for row in range(len(down.firsts)):
+        first, last = down.final(row)
+        strip = parts.get(number, row, layer.kind)
+        values = layer.blank(last - first, width) if strip is None else strip
+        waiting = np.concatenate([waiting, values], axis=1)
+        whole = waiting.shape[1] // BLOCK * BLOCK
+        for start in range(0, whole, BLOCK):
+            yield top + start, waiting[:, start : start + BLOCK]
+        waiting, top = waiting[:, whole:], top + whole
+    if waiting.shape[1]:
+        yield top, waiting
+
+
+def _describe(target: Any, layer: Layer, classes: Sequence[str], palette: Sequence[Sequence[int]]) -> None:
+    for number, name in enumerate(layer.bands, 1):
+        target.set_band_description(number, name)
+    target.update_tags(TIFFTAG_SOFTWARE="Intarsia", CLASS_NAMES=json.dumps(list(classes), ensure_ascii=False))
+    if layer.kind == "label":
+        colours = {value: (*map(int, colour), 255) for value, colour in enumerate(palette)}
+        target.write_colormap(1, {**colours, int(layer.fill): (0, 0, 0, 0)})
+
+
+def category_names(classes: Sequence[str]) -> bytes:
+    """The content of an .aux.xml file that names the values of a label file's band."""
+    names = "".join(f"      <Category>{escape(name)}</Category>\n" for name in classes)
+    return (
+        '<PAMDataset>\n  <PAMRasterBand band="1">\n    <CategoryNames>\n'
+        f"{names}    </CategoryNames>\n  </PAMRasterBand>\n</PAMDataset>\n"
+    ).encode()

@@ -1,0 +1,317 @@
+"""Prediction for scenes of any size, in a memory that does not grow with them.
+
+A scene is worked through in panels of columns, a panel in strips from top to bottom: one strip for each row of
+windows, of the rows about which the windows below have nothing to say (`windows.py`). Each window is
+an image to the predictor, with the test pipeline, padding and augmented views of any other image. Finished strips are
+kept (`resume.py`) until all are there and files are put together (`files.py`).
+
+The windows of one row go through the network in batches, no batch holds windows of two rows, and windows without data
+are left out. So a run that was interrupted computes the very same batches when it goes on, and leaves the same files.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from intarsia.contracts import Sample, SampleMeta, Size
+from intarsia.inference.inputs.images import ahead
+from intarsia.inference.logits.lazy import Cut, Grid, Picture, Resized
+from intarsia.inference.logits.postprocess import Restored, Wanted, restore
+from intarsia.inference.logits.sliding import Window, default_batch
+from intarsia.inference.predictor import Predictor
+from intarsia.inference.raster.files import LAYERS, Layer, category_names, layers_of, write_layer
+from intarsia.inference.raster.resume import Parts
+from intarsia.inference.raster.source import Area, Scene, quiet
+from intarsia.inference.raster.windows import Blended, Panel, Tiling
+from intarsia.visual.files import write_encoded
+
+MEMORY = 384 * 2**20
+"""Bytes that the logits and the results of a strip over a panel may take; decides how wide panels are."""
+
+BLEND_BUDGET = 16 * 2**20
+"""Bytes of the rows that a processor blends at once: many, since each is made of all windows over a panel's width."""
+
+Views = list[Picture]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RasterSettings:
+    """How a scene is looked at, and what is kept.
+
+    window: (height, width) of what the network sees at a time. overlap: of neighbouring windows, in pixels. seams:
+    "crop", "average", "gaussian" or "linear". kinds: of `raster_files.LAYERS`, beside the labels. unsure: pixels of
+    less confidence get the value of those without data.
+    """
+
+    window: Size
+    overlap: int
+    seams: str = "crop"
+    kinds: frozenset[str] = frozenset()
+    unsure: float | None = None
+
+    @property
+    def described(self) -> dict[str, str]:
+        """What must not change while a run is interrupted."""
+        return {
+            "window": "x".join(map(str, self.window)),
+            "overlap": str(self.overlap),
+            "blend": self.seams,
+            "save": ",".join(sorted({"label", *self.kinds})),
+            "unsure": str(self.unsure),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RasterDone:
+    """files: by kind. windows: of the whole scene, of which an earlier run did `resumed`. seen: by the network, now."""
+
+    files: Mapping[str, Path]
+    windows: int
+    resumed: int
+    seen: int
+
+
+def predict_scene(
+    predictor: Predictor,
+    scene: Scene,
+    out: Path,
+    settings: RasterSettings,
+    *,
+    described: Mapping[str, str],
+    restart: bool = False,
+    memory: int = MEMORY,
+    progress: Progress = lambda done, total: None,
+    derive: Callable[[Path], None] = lambda label: None,
+) -> RasterDone:
+    """Write the label map of a scene to `out`, and other layers beside it, each when it is complete.
+
+    An interrupted run leaves ``OUT.parts``, from which the next one goes on. described: what else the values depend on,
+    such as the weights, by name. restart: begin anew. progress: is told of windows that are done, and of how many.
+    derive: is called with the finished label file before it gets its name: what is made of it is there when it appears.
+
+    Raises ValueError if `out` is no .tif, if the settings make no sense or do not fit the model, and if strips of
+    another run are in the way.
+    """
+    if out.suffix.lower() not in (".tif", ".tiff"):
+        raise ValueError(f"{out}: the label map of a raster is a GeoTIFF: give it a name that ends in .tif")
+    unknown = settings.kinds - set(LAYERS)
+    if unknown:
+        raise ValueError(f"of a raster, {', '.join(LAYERS)} can be saved, not {', '.join(sorted(unknown))}")
+    classes, palette = predictor.classes, predictor.palette
+    if len(classes) > 65535:
+        raise ValueError(f"label files of 16 bits hold at most 65535 classes, the model has {len(classes)}")
+    tiling = Tiling.of(scene.size, settings.window, settings.overlap, settings.seams)
+    layers = layers_of(settings.kinds, classes, single_logit=predictor.inference.threshold is not None)
+    begun = None if restart else Parts.described(out)
+    batch = predictor.batch_windows or int((begun or {}).get("batch", 0))  # a GPU's free memory decides anew each time
+    with quiet():
+        strips = _Strips(predictor, scene, tiling, layers, settings.unsure, batch)
+        panels = tiling.panels(memory // strips.bytes_per_column())
+        everything = {
+            **described,
+            **scene.described,
+            **settings.described,
+            "panels": ",".join(str(panel.left) for panel in panels),
+            "batch": str(strips.batch),
+            "device": predictor.device.type,
+        }
+        parts = Parts(out, everything, restart=restart)
+        done = _predict_parts(strips, panels, parts, progress)
+        asides: dict[str, Path] = {}
+        for layer in layers:
+            asides[layer.kind] = aside = parts.folder / layer.file(out).name
+            write_layer(
+                aside, layer, parts, panels=panels, down=tiling.down, size=scene.size, place=scene.place,
+                classes=classes, palette=palette,
+            )  # fmt: skip
+        derive(asides["label"])
+    write_encoded(out.with_name(f"{out.name}.aux.xml"), category_names(classes))
+    for layer in reversed(layers):  # the labels last: where they are, everything is
+        os.replace(asides[layer.kind], layer.file(out))
+    parts.remove()
+    return RasterDone({layer.kind: layer.file(out) for layer in layers}, *done)
+
+
+def _predict_parts(strips: _Strips, panels: Sequence[Panel], parts: Parts, progress: Progress) -> tuple[int, int, int]:
+    """Compute the strips that are not there yet. Gives the numbers of `RasterDone`."""
+    rows = range(len(strips.tiling.down.firsts))
+    total = sum(len(panel.windows) for panel in panels) * len(rows)
+    finished = resumed = 0
+    for number, panel in enumerate(panels):
+        strips.begin()
+        for row in rows:
+            if parts.has(number, row):
+                resumed += len(panel.windows)
+            else:
+                parts.put(number, row, strips.compute(panel, row, lambda count: progress(finished + count, total)))  # noqa: B023
+            finished += len(panel.windows)
+            progress(finished, total)
+    return total, resumed, strips.seen
+
+
+class _Strips:
+    """Computes strips, one after the other from the top of a panel; any number of them may be left out.
+
+    batch: windows that go through the network together, 0 for as many as suit the device. seen: by it, so far.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        scene: Scene,
+        tiling: Tiling,
+        layers: Sequence[Layer],
+        unsure: float | None,
+        batch: int,
+    ) -> None:
+        self.tiling, self.seen = tiling, 0
+        self._predictor = _looking_once(predictor, (tiling.down.window, tiling.across.window))
+        self._scene, self._layers, self._unsure = scene, layers, unsure
+        kinds = {layer.kind for layer in layers}
+        self._wanted = Wanted(
+            probabilities="probs" in kinds,
+            confidence="confidence" in kinds or unsure is not None,
+            entropy="entropy" in kinds,
+            logits="logits" in kinds,
+        )
+        self._shape: Size = (tiling.down.window, tiling.across.window)
+        self.batch = batch or default_batch(self._shape, predictor.device)
+        self._open: dict[int, list[tuple[Window, Views]]] = {}
+
+    def bytes_per_column(self) -> int:
+        """What a column of a panel takes, about: of the results, and where windows are blended, of their logits."""
+        down, across = self.tiling.down, self.tiling.across
+        rows = max(stop - start for start, stop in map(down.final, range(len(down.firsts))))
+        results = (sum(layer.bytes for layer in self._layers) + self._scene.bytes) * rows
+        if self.tiling.seams == "crop":
+            return results
+        blank = np.zeros((*self._shape, len(self._scene.bands)), np.uint8)
+        with torch.inference_mode():
+            (views,) = self._predictor.pictures([_sample(blank, "blank")])
+        step = across.firsts[1] - across.firsts[0] if len(across.firsts) > 1 else across.length
+        held = 1 + max(len(down.meeting(*down.final(row))) for row in range(len(down.firsts)))
+        return results + held * sum(map(_held, views)) // step
+
+    def begin(self) -> None:
+        """The next strip is of another panel."""
+        self._open.clear()
+
+    @torch.inference_mode()
+    def compute(self, panel: Panel, row: int, progress: Callable[[int], None]) -> dict[str, npt.NDArray[Any]]:
+        """The layers (bands, n, W) of a strip; none if there is no data in it. progress: windows done so far."""
+        top, bottom = self.tiling.down.final(row)
+        valid = self._scene.valid(Area(top, panel.left, bottom - top, panel.right - panel.left))
+        if not valid.any():
+            return {}
+        strip = {layer.kind: layer.blank(bottom - top, panel.right - panel.left) for layer in self._layers}
+        is_cropped, threshold = self.tiling.seams == "crop", self._predictor.inference.threshold
+        regions = self._cropped if is_cropped else self._blended
+        budget = None if is_cropped or self._predictor.device.type != "cpu" else BLEND_BUDGET
+        for left, views in regions(panel, row, progress):
+            self._paste(strip, left, restore(views, threshold=threshold, wanted=self._wanted, budget=budget))
+        for layer in self._layers:
+            strip[layer.kind][:, ~valid] = layer.fill
+        return strip
+
+    def _paste(self, strip: Mapping[str, npt.NDArray[Any]], left: int, found: Restored) -> None:
+        arrays = {
+            "label": found.label, "confidence": found.confidence, "entropy": found.entropy,
+            "probs": found.probabilities, "logits": found.logits,
+        }  # fmt: skip
+        width = found.label.shape[1]
+        for layer in self._layers:
+            values = arrays[layer.kind]
+            assert values is not None
+            target = strip[layer.kind][:, :, left : left + width]
+            target[...] = values.cpu().numpy()
+            if layer.kind == "label" and self._unsure is not None:
+                assert found.confidence is not None
+                target[0, ~(found.confidence.cpu().numpy() >= self._unsure)] = layer.fill
+
+    def _cropped(self, panel: Panel, row: int, progress: Callable[[int], None]) -> Iterator[tuple[int, Views]]:
+        """The middle of each window of a row, with the column of the panel that it begins at."""
+        top, bottom = self.tiling.down.counts[row]
+        for column, window, views in self._windows(panel, row, progress):
+            begin, end = self.tiling.across.counts[column]
+            left, right = max(begin, panel.left), min(end, panel.right)
+            size, origin = (bottom - top, right - left), (top - window.top, left - window.left)
+            yield left - panel.left, [Cut(view, size, origin=origin) for view in views]
+
+    def _blended(self, panel: Panel, row: int, progress: Callable[[int], None]) -> Iterator[tuple[int, Views]]:
+        """All of a strip at once, from the windows of this row and of those above that reach into it."""
+        top, bottom = self.tiling.down.final(row)
+        rows = [index for index in self.tiling.down.meeting(top, bottom) if index <= row]
+        self._open = {index: windows for index, windows in self._open.items() if index in rows}
+        for index in rows:
+            if index not in self._open:
+                self._open[index] = [(window, views) for _, window, views in self._windows(panel, index, progress)]
+        windows = [pair for index in rows for pair in self._open[index]]
+        number = len(windows[0][1])
+        yield (
+            0,
+            [
+                Blended(self.tiling, panel, top, bottom, [(window, views[view]) for window, views in windows])
+                for view in range(number)
+            ],
+        )
+
+    def _windows(self, panel: Panel, row: int, progress: Callable[[int], None]) -> Iterator[tuple[int, Window, Views]]:
+        """The windows of a row that have data, each with its column and pictures; read while the network works."""
+        done = 0
+        batches = [panel.windows[start : start + self.batch] for start in range(0, len(panel.windows), self.batch)]
+        for read in ahead(batches, lambda columns: self._read(row, columns), count=1):
+            with_data = [(column, window, sample) for column, window, sample in read if sample is not None]
+            if with_data:
+                pictures = self._predictor.pictures([sample for _, _, sample in with_data])
+                for (column, window, _), views in zip(with_data, pictures, strict=True):
+                    yield column, window, views
+            self.seen += len(with_data)
+            done += len(read)
+            progress(done)
+
+    def _read(self, row: int, columns: Sequence[int]) -> list[tuple[int, Window, Sample | None]]:
+        top, (height, width) = self.tiling.down.firsts[row], self._shape
+        found: list[tuple[int, Window, Sample | None]] = []
+        for column in columns:
+            left = self.tiling.across.firsts[column]
+            image = self._scene.read(Area(top, left, height, width))
+            sample = None if image is None else _sample(image, f"{self._scene.path.name}, window at {left}, {top}")
+            found.append((column, Window(0, top, left, height, width), sample))
+        return found
+
+
+def _looking_once(predictor: Predictor, window: Size) -> Predictor:
+    """The same predictor, which need not look through windows of its own if those of the scene are not larger."""
+    spec = predictor.inference
+    crop = spec.crop_size
+    if spec.mode != "slide" or crop is None or predictor.augmented is not None:
+        return predictor
+    if window[0] > crop[0] or window[1] > crop[1]:
+        return predictor
+    once = copy.copy(predictor)
+    once.inference = replace(spec, mode="whole")
+    return once
+
+
+def _sample(image: npt.NDArray[Any], name: str) -> Sample:
+    return Sample(image, meta=SampleMeta(name=name, original_size=(image.shape[0], image.shape[1])))
+
+
+def _held(view: Picture) -> int:
+    """Bytes of the logits that a picture is made from; where it cannot tell, as if they had its own size."""
+    picture = view
+    while isinstance(picture, Resized | Cut):
+        picture = picture.source
+    if isinstance(picture, Grid):
+        return picture.values.numel() * picture.values.element_size()
+    return view.like.shape[0] * view.area * view.like.element_size()

@@ -1,0 +1,386 @@
+"""What the command line asks for, as changes to a config, so that the config in a run's folder says all of it.
+
+Every function gives settings for `Config.override`. No torch: the length of the data and the time of a step come from
+the caller, who is asked for them only where a unit needs them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from intarsia import recipes
+from intarsia.config.language.reader import Config
+from intarsia.config.lowering.runtime import published_batch
+from intarsia.engine.optim.batch_plan import SharedBatch, share
+from intarsia.engine.optim.duration import format_duration, parse_duration, to_steps
+from intarsia.spec import Duration
+
+if TYPE_CHECKING:
+    from intarsia.data.description.model import DataDescription
+
+PRECISIONS = ("32", "16", "bf16")
+LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+WRAPPERS = {"ddp": "MMDistributedDataParallel", "fsdp": "MMFullyShardedDataParallel"}
+"""What configs call a strategy."""
+_COUNTS = ("begin", "end", "T_max", "step_size", "total_iters", "milestones")
+"""Arguments of schedules that count steps or epochs."""
+_SHORTEST = {"LinearLR": 1, "ConstantLR": 1}
+"""Schedules that need more than so many steps; a shorter one is left out when a training is shortened."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """The options of ``intarsia train`` that change a config; None: as the config says."""
+
+    batch: int | None = None
+    crop: tuple[int, int] | None = None
+    workers: int | None = None
+    seed: int | None = None
+    precision: str | None = None
+    duration: str | None = None
+    evaluate_every: str | None = None
+    save_every: str | None = None
+    accumulate: int | None = None
+    compiled: bool = False
+    care: Care = field(default_factory=lambda: Care())
+    batch_per_device: int | None = None
+    strategy: str | None = None
+    deterministic: bool = False
+
+
+@dataclass(frozen=True)
+class Care:
+    """The options for long runs; None: as the config says."""
+
+    ema: float | None = None
+    patience: int | None = None
+    freeze: tuple[str, ...] = ()
+    fit_images: int | None = None
+    pictures: int | None = None
+    keep_every: str | None = None
+    hang_after: str | None = None
+    tensorboard: bool = False
+    wandb: bool = False
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How many images there are and how long a step takes; functions, since finding out costs time."""
+
+    images: Callable[[], int]
+    seconds_per_step: Callable[[], float]
+
+    def steps(self, duration: Duration, batch: int) -> int:
+        """The duration in optimizer steps."""
+        if duration.unit == "steps":
+            return to_steps(duration, images=1, batch=batch)
+        if duration.unit == "epochs":
+            return to_steps(duration, images=self.images(), batch=batch)
+        return to_steps(duration, images=1, batch=batch, seconds_per_step=self.seconds_per_step())
+
+
+def settings_for(config: Config, wishes: Wishes, *, devices: int) -> list[str]:
+    """All that does not concern the length of the training. Raises ValueError for what cannot be."""
+    values = config.values
+    settings: list[str] = []
+    if wishes.seed is not None:
+        settings.append(f"randomness.seed={wishes.seed}")
+    settings += _batch(config, wishes, devices)
+    if wishes.deterministic:
+        settings.append("randomness.deterministic=True")
+    if wishes.workers is not None:
+        settings += worker_settings(values, wishes.workers)
+    if wishes.crop is not None:
+        settings += _crop(values, wishes.crop)
+    if wishes.precision is not None:
+        settings += _precision(values, wishes.precision)
+    if wishes.compiled:
+        settings.append("compile=True")
+    if wishes.strategy is not None:
+        if wishes.strategy not in WRAPPERS:
+            raise ValueError(f"--strategy is {' or '.join(WRAPPERS)}, found {wishes.strategy!r}")
+        settings.append(f"model_wrapper_cfg={ {'type': WRAPPERS[wishes.strategy]}!r}")
+    return [*settings, *_care(values, wishes.care)]
+
+
+def worker_settings(values: Mapping[str, Any], workers: int) -> Iterator[str]:
+    """As many processes load the data of training and of every evaluation."""
+    for key in LOADERS:
+        if values.get(key):
+            yield f"{key}.num_workers={workers}"
+            if "persistent_workers" in values[key]:
+                yield f"{key}.persistent_workers=False"
+
+
+def images_per_step(values: Mapping[str, Any], devices: int) -> int:
+    """Images of an optimizer step over all devices, as a config has it."""
+    total: int | None = (values.get("intarsia") or {}).get("total_batch")
+    return total or devices * _batch_size(values) * iterations_per_step(values)
+
+
+def iterations_per_step(values: Mapping[str, Any]) -> int:
+    """How many of the iterations that a config counts make up an optimizer step."""
+    counts: int = (values.get("optim_wrapper") or {}).get("accumulative_counts", 1)
+    return counts
+
+
+def _batch_size(values: Mapping[str, Any]) -> int:
+    size: int = (values.get("train_dataloader") or {}).get("batch_size", 1)
+    return size
+
+
+def _batch(config: Config, wishes: Wishes, devices: int) -> Iterator[str]:
+    """The total batch, and how it is shared out. Lengths and schedules are those of optimizer steps, as before."""
+    values, total = config.values, wishes.batch
+    if wishes.batch_per_device is not None and wishes.accumulate is not None:
+        raise ValueError("--batch-per-device and --accumulate both say how many parts a step has: give one of them")
+    if wishes.batch_per_device is not None:
+        written = (values.get("intarsia") or {}).get("total_batch")
+        meant = (values.get("auto_scale_lr") or {}).get("base_batch_size") or published_batch(config.file)
+        total = total or written or meant or images_per_step(values, devices)
+        shared = share(total, processes=devices, images=wishes.batch_per_device)
+    elif wishes.accumulate is not None and total is None:
+        shared = SharedBatch(devices, _batch_size(values), wishes.accumulate)
+    elif total is not None:
+        parts = wishes.accumulate or iterations_per_step(values)
+        if total % (devices * parts):
+            raise ValueError(
+                f"--batch {total} is the total of all {devices * parts} parts of a step: give a multiple of "
+                f"{devices * parts}"
+            )
+        shared = SharedBatch(devices, total // (devices * parts), parts)
+    else:
+        return
+    yield f"train_dataloader.batch_size={shared.images}"
+    if shared.parts > 1 or images_per_step(values, devices) != devices * _batch_size(values):
+        yield f"intarsia.total_batch={shared.total}"
+
+
+def _care(values: Mapping[str, Any], care: Care) -> Iterator[str]:
+    hooks = [dict(hook) for hook in values.get("custom_hooks") or []]
+    wanted: dict[str, dict[str, Any]] = {}
+    if care.ema is not None:
+        wanted["EMAHook"] = {"momentum": care.ema}
+    if care.patience is not None:
+        wanted["EarlyStoppingHook"] = {"patience": care.patience, "min_delta": 0.0}
+    if wanted:
+        kept = [hook for hook in hooks if str(hook.get("type")).rpartition(".")[2] not in wanted]
+        yield f"custom_hooks={[*kept, *({'type': name, **options} for name, options in wanted.items())]!r}"
+    own: dict[str, Any] = {
+        "freeze": list(care.freeze) or None,
+        "fit_images": care.fit_images,
+        "pictures": care.pictures,
+    }
+    if care.hang_after is not None:
+        own["hang_after"] = _seconds("--hang-after", care.hang_after)
+    yield from (f"intarsia.{key}={value!r}" for key, value in own.items() if value is not None)
+    services = {"TensorboardVisBackend": care.tensorboard, "WandbVisBackend": care.wandb}
+    if any(services.values()):
+        visualizer = dict(values.get("visualizer") or {"type": "SegLocalVisualizer"})
+        present = list(visualizer.get("vis_backends") or [])
+        missing = set(services) - {str(backend.get("type")).rpartition(".")[2] for backend in present}
+        added = [{"type": name} for name, asked in services.items() if asked and name in missing]
+        yield f"visualizer={ ({**visualizer, 'vis_backends': [*present, *added]})!r}"
+
+
+def _seconds(option: str, text: str) -> float:
+    duration = parse_duration(text)
+    if duration.unit != "seconds":
+        raise ValueError(f"{option} is a time, like '30m' or '2h'; found {text!r}")
+    return duration.value
+
+
+def _crop(values: Mapping[str, Any], crop: tuple[int, int]) -> Iterator[str]:
+    if min(crop) < 32:
+        raise ValueError(f"--crop {crop[0]} {crop[1]} is smaller than 32 pixels, which the coarsest features need")
+    inside = (values.get("model") or {}).get("data_preprocessor") is not None
+    yield f"{'model.' if inside else ''}data_preprocessor.size={crop}"
+    for path, step in _steps_of(values.get("train_dataloader") or {}, "train_dataloader"):
+        if step.get("type") == "RandomCrop":
+            yield f"{path}.crop_size={crop}"
+        elif step.get("type") == "Pad" and "size" in step:
+            yield f"{path}.size={crop}"
+
+
+def _steps_of(value: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(path, step) of every pipeline step below a value."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if key == "pipeline":
+                yield from ((f"{path}.pipeline.{index}", step) for index, step in enumerate(item))
+            else:
+                yield from _steps_of(item, f"{path}.{key}")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _steps_of(item, f"{path}.{index}")
+
+
+def _precision(values: Mapping[str, Any], precision: str) -> Iterator[str]:
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown --precision {precision!r}; known: {', '.join(PRECISIONS)}")
+    wrapper = values.get("optim_wrapper") or {}
+    yield f"optim_wrapper.type={'OptimWrapper' if precision == '32' else 'AmpOptimWrapper'}"
+    if precision == "bf16":
+        yield "optim_wrapper.dtype=bfloat16"
+    if "loss_scale" in wrapper and precision != "16":
+        yield "optim_wrapper.loss_scale-"
+    if "dtype" in wrapper and precision != "bf16":
+        yield "optim_wrapper.dtype-"
+
+
+# --- Length -------------------------------------------------------------------------------------------------------
+
+
+def length_settings(config: Config, wishes: Wishes, pace: Pace, *, batch: int) -> list[str]:
+    """`--for` with all schedules and intervals rescaled, `--eval-every`, `--save-every`.
+
+    batch: images per step in total. Raises ValueError for a duration that cannot be read, or a unit that does not suit.
+    """
+    values = config.values
+    loop = values.get("train_cfg") or {}
+    epochs = "max_epochs" in loop
+    key = "max_epochs" if epochs else "max_iters"
+
+    def count(option: str, text: str) -> int:
+        duration = parse_duration(text)
+        if not epochs:
+            return pace.steps(duration, batch) * iterations_per_step(values)
+        if duration.unit != "epochs" or duration.value != int(duration.value):
+            raise ValueError(
+                f"this config counts epochs, so {option} must be whole epochs too (found {format_duration(duration)}); "
+                "or give it train_cfg.type=IterBasedTrainLoop"
+            )
+        return int(duration.value)
+
+    settings: list[str] = []
+    if wishes.duration is not None:
+        settings += _rescaled(values, key, count("--for", wishes.duration))
+    if wishes.evaluate_every is not None:
+        settings.append(f"train_cfg.val_interval={count('--eval-every', wishes.evaluate_every)}")
+    if wishes.save_every is not None:
+        interval = count("--save-every", wishes.save_every)
+        settings += [f"{_CHECKPOINT}.interval={interval}", f"{_CHECKPOINT}.by_epoch={epochs}"]
+        if not _hook(values, "checkpoint"):
+            settings.append(f"{_CHECKPOINT}.type=CheckpointHook")
+    if wishes.care.keep_every is not None:
+        settings.append(f"intarsia.keep_every={count('--keep-every', wishes.care.keep_every)}")
+    return settings
+
+
+_CHECKPOINT = "default_hooks.checkpoint"
+
+
+def _hook(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = (values.get("default_hooks") or {}).get(name) or {}
+    return found
+
+
+def _rescaled(values: Mapping[str, Any], key: str, new: int) -> Iterator[str]:
+    """A training of `new` steps or epochs, with schedules, evaluations and checkpoints at the same fractions of it."""
+    loop = values["train_cfg"]
+    factor = new / loop[key]
+    yield f"train_cfg.{key}={new}"
+    if "val_interval" in loop:
+        yield f"train_cfg.val_interval={_scaled(loop['val_interval'], factor)}"
+    interval = _hook(values, "checkpoint").get("interval", -1)
+    if interval > 0:
+        yield f"{_CHECKPOINT}.interval={_scaled(interval, factor)}"
+    log_every = _hook(values, "logger").get("interval")
+    if log_every is not None and key == "max_iters":
+        yield f"default_hooks.logger.interval={min(log_every, max(1, new // 40))}"
+    schedules = values.get("param_scheduler")
+    if schedules:
+        several = isinstance(schedules, list | tuple)
+        scaled = [_scaled_schedule(schedule, factor) for schedule in (schedules if several else [schedules])]
+        yield f"param_scheduler={[schedule for schedule in scaled if _is_long_enough(schedule)]!r}"
+
+
+def _is_long_enough(schedule: Mapping[str, Any]) -> bool:
+    end = schedule.get("end")
+    return end is None or end - schedule.get("begin", 0) > _SHORTEST.get(schedule["type"], 0)
+
+
+def _scaled(count: int, factor: float) -> int:
+    return max(1, round(count * factor))
+
+
+def _scaled_schedule(schedule: Mapping[str, Any], factor: float) -> dict[str, Any]:
+    scaled = dict(schedule)
+    for name in _COUNTS:
+        value = schedule.get(name)
+        if isinstance(value, list | tuple):
+            scaled[name] = [_scaled(number, factor) for number in value]
+        elif isinstance(value, int) and value > 0:
+            scaled[name] = _scaled(value, factor)
+    return scaled
+
+
+# --- The user's own data in a given config ------------------------------------------------------------------------
+
+
+def with_data(config: Config, description: DataDescription, file: Path) -> Config:
+    """The same training on other data: data sets replaced, heads fitted to the classes, everything else as it was.
+
+    Raises ValueError if the description has no training images.
+    """
+    splits = tuple(description.splits)
+    if "train" not in splits:
+        raise ValueError(f"{file} has no train split; it has {', '.join(splits)}")
+    values = copy.deepcopy(config.values)
+    values["model"] = recipes.fit_heads(values["model"], description.num_classes, description.ignore_index)
+    chosen = {"train": "train", "val": "val", "test": "test" if "test" in splits else "val"}
+    for role, split in chosen.items():
+        loader = values.get(f"{role}_dataloader")
+        if not loader:
+            continue
+        if split in splits:
+            loader["dataset"] = dataset_values(
+                file, split, pipeline=_cleaned(_pipeline_of(loader["dataset"]), description)
+            )
+        else:
+            for name in (f"{role}_dataloader", f"{role}_evaluator", f"{role}_cfg"):
+                values.pop(name, None)
+    if "val_dataloader" not in values and "train_cfg" in values:
+        values["train_cfg"].pop("val_interval", None)
+    changed = [name for name in config.values if name not in values]
+    settings = [f"{name}-" for name in changed]
+    settings += [f"{name}={value!r}" for name, value in values.items() if value != config.values[name]]
+    return config.override(settings)
+
+
+def dataset_values(file: Path, split: str, *, pipeline: list[Any] | None = None) -> dict[str, Any]:
+    """A split of a data description, as a config writes it."""
+    values: dict[str, Any] = {"type": "DescribedDataset", "file": str(file), "split": split}
+    return values if pipeline is None else {**values, "pipeline": pipeline}
+
+
+def _pipeline_of(dataset: Mapping[str, Any]) -> list[Any]:
+    """The pipeline of a data set, or of the first one inside a wrapper."""
+    if "dataset" in dataset:
+        return _pipeline_of(dataset["dataset"])
+    if dataset.get("datasets"):
+        return _pipeline_of(dataset["datasets"][0])
+    return list(dataset.get("pipeline", ()))
+
+
+def _cleaned(pipeline: list[Any], description: DataDescription) -> list[Any]:
+    """Without what the description now says: how labels are read, which index is ignored."""
+    load: dict[str, Any] = {"type": "LoadImageFromFile"}
+    if description.bands == "stored":
+        load["color_type"] = "unchanged"
+    cleaned: list[Any] = []
+    for step in pipeline:
+        name = str(step.get("type")).rpartition(".")[2]
+        if name == "LoadImageFromFile":
+            cleaned.append(load)
+        elif name == "LoadAnnotations":
+            cleaned.append({"type": "LoadAnnotations"})
+        elif name == "RandomCrop":
+            cleaned.append({**step, "ignore_index": description.ignore_index})
+        else:
+            cleaned.append(step)
+    return cleaned

@@ -1,0 +1,268 @@
+"""From a checked config to the built objects that the engine runs on: the one place where all rooms meet."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from intarsia import __version__, catalog
+from intarsia.api import predictor_for
+from intarsia.config.build import build, build_metric, build_pipeline, build_task
+from intarsia.config.checking.check import check
+from intarsia.config.dump import dump
+from intarsia.config.errors import ConfigError
+from intarsia.config.language.reader import Config
+from intarsia.config.lowering.lower import lower
+from intarsia.data.datasets.wrappers import SubsetDataset
+from intarsia.data.pipeline import Pipeline
+from intarsia.distributed.runtime import FabricRuntime
+from intarsia.engine.callbacks.sample_images import TrainingPictures
+from intarsia.engine.optim.batch_plan import SharedBatch, remark, share
+from intarsia.engine.optim.duration import to_steps
+from intarsia.engine.training.environment import fingerprint
+from intarsia.engine.training.run import Run, RunFolder, Validation
+from intarsia.spec import CheckpointSpec, DataSpec, Duration, OptimSpec, RunSpec, RuntimeSpec
+from intarsia.weights.file import WeightsMeta, apply_state, load_state
+from intarsia.workflows.names import find_weights
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run happens and what it starts from; all that is not in its config.
+
+    device: "auto", "cpu", "cuda" or "mps". weights: file to start from, or None.
+    allow_partial: whether the model may have parts that the weights do not fit.
+    """
+
+    out: Path
+    devices: int = 1
+    device: str = "auto"
+    resume: bool = False
+    weights: Path | None = None
+    allow_partial: bool = False
+
+
+def checked(config: Config) -> RunSpec:
+    """The run that a config describes. Raises ConfigError with every problem at once."""
+    problems = check(config, shapes=True)
+    if problems:
+        raise ConfigError(problems)
+    return lower(config)
+
+
+def make_runtime(spec: RunSpec, place: Place) -> FabricRuntime:
+    """Processes, devices and precision for a run."""
+    return FabricRuntime(
+        devices=place.devices,
+        accelerator=place.device,
+        precision=spec.optim.precision if spec.optim is not None else "32-true",
+        loss_scale=spec.optim.loss_scale if spec.optim is not None else None,
+        synchronise_batch_norm=spec.runtime.synchronise_batch_norm,
+        backend=spec.runtime.backend,
+        strategy=spec.runtime.strategy,
+    )
+
+
+def assemble(config: Config, spec: RunSpec, place: Place, runtime: FabricRuntime) -> Run:
+    """Build everything that a training needs.
+
+    Raises ValueError if the config lacks a part of a training, data are missing, or data and model do not fit.
+    """
+    if spec.train is None or spec.optim is None or spec.duration is None:
+        raise ValueError(
+            f"{config.file} describes no training: it needs train_dataloader, optim_wrapper and train_cfg. "
+            "With --data DIR a recipe supplies them"
+        )
+    _prepare_torch(spec.runtime, spec.seed)
+    pipeline = build_pipeline(spec.train)
+    check_classes(spec, pipeline.dataset.classes)
+    task = build_task(spec)
+    said = [] if place.resume else initial_weights(task, spec, place)
+    data = about_data(pipeline) if runtime.rank == 0 else {}
+    said += data_changes(place, data)
+    batch = share_batch(spec.train, spec.optim, spec.care.total_batch, place.devices)
+    images, iterations = len(pipeline), spec.optim.iterations_per_step
+
+    def steps(duration: Duration) -> int:
+        found = to_steps(duration, images=images, batch=batch.total)
+        return math.ceil(found / iterations) if duration.unit == "steps" else found
+
+    total = steps(spec.duration)
+    saving = spec.checkpoint or CheckpointSpec(every=Duration(max(total // 10, 1), "steps"))
+    every = steps(spec.evaluate_every) if spec.evaluate_every is not None else total
+    validation = None if spec.val is None else _validation(spec, spec.val, task, min(every, total), runtime)
+    observers = [build(observer) for observer in spec.observers]
+    if spec.care.pictures and validation is not None:
+        observers.append(TrainingPictures(validation, spec.care.pictures))
+    return Run(
+        task=task,
+        pipeline=pipeline,
+        optim=replace(spec.optim, accumulate=batch.parts),
+        optimizer_class=catalog.resolve("optimizer", spec.optim.optimizer.type),
+        steps=total,
+        batch=batch.total,
+        out=place.out,
+        validation=validation,
+        fit=None if validation is None else _fit(spec, pipeline, validation),
+        ema=spec.ema,
+        early_stop=spec.early_stop,
+        care=spec.care,
+        compile=spec.runtime.compile,
+        observers=observers,
+        save_every=min(steps(saving.every), total),
+        log_every=min(steps(Duration(spec.log_every, "steps")), total),
+        keep=saving.keep,
+        keep_every=None if spec.care.keep_every is None else steps(spec.care.keep_every),
+        best_metric=saving.best_metric,
+        best_mode=saving.best_mode,
+        workers=spec.train.workers,
+        shuffle=spec.train.shuffle,
+        seed=spec.seed,
+        runtime=runtime,
+        resume=place.resume,
+        meta=describe(spec, pipeline),
+        config_text=dump(spec.source, header=f"Written by intarsia {__version__}: the whole config of this run."),
+        data=data,
+        notes=(remark(batch, spec.written_for), *spec.notes, *said),
+    )
+
+
+def about_data(pipeline: Pipeline) -> dict[str, Any]:
+    """What run.json says about the training data."""
+    dataset = pipeline.dataset
+    return {"train_images": len(dataset), "classes": list(dataset.classes), "fingerprint": fingerprint(dataset)}
+
+
+def data_changes(place: Place, data: Mapping[str, Any]) -> list[str]:
+    """What the user of a resumed run should know: whether its training images are no longer those it was begun with."""
+    if not place.resume or not data:
+        return []
+    before = RunFolder(place.out).read().get("data", {}).get("fingerprint", data["fingerprint"])
+    if before == data["fingerprint"]:
+        return []
+    return [
+        f"warning: the training data have changed since the run was begun (fingerprint {before}, now "
+        f"{data['fingerprint']}); it goes on with what is there now, which is not what it would have seen"
+    ]
+
+
+def share_batch(data: DataSpec, optim: OptimSpec, total: int | None, processes: int) -> SharedBatch:
+    """How the images of an optimizer step are shared out. total: None where the config counts parts instead.
+
+    Raises ValueError for a total that cannot be shared out evenly.
+    """
+    if total is None:
+        return SharedBatch(processes, data.batch_size, optim.accumulate)
+    return share(total, processes=processes, images=data.batch_size)
+
+
+def _validation(spec: RunSpec, data: DataSpec, task: Any, every: int, runtime: FabricRuntime) -> Validation:
+    pipeline = evaluation_pipeline(data)
+    check_classes(spec, pipeline.dataset.classes)
+    predictor = predictor_for(
+        spec, task, classes=pipeline.dataset.classes, palette=pipeline.dataset.palette, device=runtime.device
+    )
+    return Validation(
+        pipeline,
+        predictor,
+        build_metric(spec, pipeline.dataset.classes),
+        every=every,
+        batch=data.batch_size,
+        workers=data.workers,
+    )
+
+
+def _fit(spec: RunSpec, training: Pipeline, validation: Validation) -> Validation | None:
+    """Training images, evenly spread, seen as validation images are: without augmentation, at their own size."""
+    if not spec.care.fit_images:
+        return None
+    chosen = SubsetDataset(training.dataset, most=spec.care.fit_images)
+    like = validation.pipeline
+    return replace(
+        validation,
+        pipeline=Pipeline(chosen, like.transforms, label_size=like.label_size),
+        metric=build_metric(spec, training.dataset.classes),
+    )
+
+
+def evaluation_pipeline(data: DataSpec) -> Pipeline:
+    """The pipeline of an evaluation. Where nothing moves the image, the label is at its original size anyhow."""
+    return build_pipeline(data if data.transforms else replace(data, label_size="original"))
+
+
+def check_classes(spec: RunSpec, classes: Sequence[str]) -> None:
+    """Raise ValueError if the data have other classes than the model has outputs."""
+    found = spec.inference.num_classes
+    one_logit = spec.inference.threshold is not None and {found, len(classes)} <= {1, 2}
+    if found and found != len(classes) and not one_logit:
+        raise ValueError(
+            f"the data have {len(classes)} classes ({', '.join(classes[:8])}{', ...' if len(classes) > 8 else ''}), "
+            f"the model has {found} outputs; fix: --set model.decode_head.num_classes={len(classes)}, the same for "
+            "auxiliary heads, or --data, which fits the model to the data"
+        )
+
+
+def describe(spec: RunSpec, pipeline: Pipeline) -> WeightsMeta:
+    """What the weights file of a run will say about itself."""
+    return WeightsMeta(
+        config=spec.source,
+        classes=tuple(pipeline.dataset.classes),
+        palette=tuple(pipeline.dataset.palette),
+        ignore_index=pipeline.dataset.ignore_index,
+        labels=_label_words(spec.train),
+        version=__version__,
+    )
+
+
+def _label_words(data: DataSpec | None) -> dict[str, str]:
+    """File value -> class name, where a data description says it."""
+    from intarsia.data.description.model import DataDescription, show_value
+
+    if data is None or data.dataset.type != "DescribedDataset":
+        return {}
+    labels = DataDescription.read(data.dataset.args["file"]).labels or {}
+    return {show_value(value): name for value, name in labels.items()}
+
+
+def initial_weights(task: Any, spec: RunSpec, place: Place) -> list[str]:
+    """Put the given weights into a new task, or else those of its parts that the config names; in words, what was done.
+
+    Parts take what fits: their files are of trunks that end in a classifier of images.
+
+    Raises ValueError for a file that is missing, damaged, or does not fit.
+    """
+    source = place.weights or (Path(spec.load_from) if spec.load_from else None)
+    if source is not None:
+        state, notes = find_weights(source).state()
+        report = apply_state(task.model, state, allow_partial=place.allow_partial)
+        return [f"weights of {source}: {'; '.join([*notes, str(report)])}"]
+    said = []
+    for part, address in spec.pretrained:
+        if Path(address).is_file():
+            module: nn.Module = task.model.get_submodule(part)
+            state = {name.removeprefix(f"{part}."): value for name, value in load_state(address).items()}
+            said.append(f"{part}: weights of {address}: {apply_state(module, state, allow_partial=True)}")
+        else:
+            said.append(
+                f"{part}: starts from random weights, not from {address}, which is no local file; "
+                "give pretrained ones with --weights FILE --allow-partial"
+            )
+    return said
+
+
+def _prepare_torch(runtime: RuntimeSpec, seed: int) -> None:
+    """Random weights are a function of the seed; the switches of cuDNN are as the config says."""
+    torch.manual_seed(seed)
+    torch.backends.cudnn.benchmark = runtime.cudnn_benchmark and not runtime.deterministic
+    torch.use_deterministic_algorithms(runtime.deterministic)
+    if runtime.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, torch refuses products of matrices

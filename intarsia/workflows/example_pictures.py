@@ -1,0 +1,73 @@
+"""Pictures for people: image, truth, prediction and errors side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from intarsia.contracts import ConfidenceMetric, Metric, Report
+from intarsia.engine.callbacks.sample_images import paint_one
+from intarsia.weights.file import apply_state, load_state
+
+if TYPE_CHECKING:
+    from intarsia.engine.training.run import Validation
+
+Map = npt.NDArray[np.integer[Any]]
+
+
+@dataclass
+class Worst:
+    """A metric that also keeps the `count` images whose share of right pixels is lowest. For one pass in one process.
+
+    kept: (share, number of the image in its data set, label map).
+    """
+
+    metric: Metric
+    ignore_index: int
+    count: int
+    kept: list[tuple[float, int, Map]] = field(default_factory=list)
+    _seen: int = 0
+
+    @property
+    def needs_confidence(self) -> bool:
+        """The metric's."""
+        return isinstance(self.metric, ConfidenceMetric) and self.metric.needs_confidence
+
+    def update(self, prediction: Tensor, label: Tensor, confidence: Tensor | None = None) -> None:
+        """Count one image, and keep it if it is among the worst."""
+        if isinstance(self.metric, ConfidenceMetric):
+            self.metric.update(prediction, label, confidence)
+        else:
+            self.metric.update(prediction, label)
+        valid = label != self.ignore_index
+        share = float((prediction == label)[valid].float().mean()) if bool(valid.any()) else 1.0
+        self.kept.append((share, self._seen, prediction.cpu().numpy()))
+        self.kept = sorted(self.kept, key=lambda entry: entry[:2])[: self.count]
+        self._seen += 1
+
+    def state(self) -> Tensor:
+        """The metric's."""
+        return self.metric.state()
+
+    def load_state(self, state: Tensor) -> None:
+        """The metric's; what was kept stays."""
+        self.metric.load_state(state)
+
+    def report(self) -> Report:
+        """The metric's."""
+        return self.metric.report()
+
+
+def paint_examples(validation: Validation, weights: Path, folder: Path, most: int) -> int:
+    """The first images of the validation data, under the weights of a finished training; how many."""
+    predictor = validation.predictor
+    apply_state(predictor.task.model, load_state(weights))  # type: ignore[arg-type]
+    count = min(most, len(validation.pipeline))
+    for index in range(count):
+        paint_one(predictor, validation.pipeline, index, folder)
+    return count

@@ -1,0 +1,134 @@
+"""Finding what a user names: a config, a recipe, a run, a weights file, data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from intarsia import consent, recipes
+from intarsia.config.language.reader import Config, read_file, read_text
+
+if TYPE_CHECKING:
+    from intarsia.data.description.model import DataDescription
+    from intarsia.data.doctor.findings import Findings
+    from intarsia.weights.about import About
+
+CONFIG_SUFFIXES = (".py", ".yaml", ".yml", ".json")
+
+
+def find_config(name: str, *, settings: Iterable[str] = (), trust: bool = False) -> Config:
+    """The config that a file, a published recipe, a run's folder or a weights file holds, with overrides applied.
+
+    Raises ValueError naming what was looked for, or every problem of the file.
+    """
+    if trust:
+        consent.trust("*")
+    return _find(name, trust).override(settings)
+
+
+def _find(name: str, trust: bool) -> Config:
+    path = Path(name)
+    if name in recipes.names():
+        return Config.from_values(recipes.get(name), file=f"recipe {name}")
+    if path.is_dir():
+        if not (path / "config.py").is_file():
+            raise ValueError(
+                f"{path} is a folder without config.py; expected a config file, a recipe or a run's folder"
+            )
+        return read_file(path / "config.py")
+    if path.suffix == ".safetensors" and path.exists():
+        from intarsia.weights.file import read_meta
+
+        return Config.from_values(read_meta(path).config, file=name)
+    if path.suffix in CONFIG_SUFFIXES or path.is_file():
+        if not path.is_file():
+            raise ValueError(f"the config file {name} does not exist (in {Path.cwd()})")
+        return read_file(name, trust=trust)
+    if name in recipes.short_names():
+        raise ValueError(
+            f"the recipe {name} becomes a config through your data: intarsia train {name} --data DIR --out RUN; "
+            "then RUN/config.py is that config"
+        )
+    raise recipes.UnknownRecipeError(name)
+
+
+def find_weights(weights: Path) -> About:
+    """What there is under a name: a run's folder, a file of weights of any origin, a folder of the Hugging Face Hub."""
+    from intarsia.weights.about import about
+
+    if weights.is_dir() and not (weights / "config.json").is_file():
+        file = weights / "weights.safetensors"
+        if not file.is_file():
+            hint = (
+                f"; go on training with: intarsia train --resume {weights}" if (weights / "run.json").exists() else ""
+            )
+            raise ValueError(f"{weights} is a folder without weights.safetensors: no run has got that far there{hint}")
+        return about(file)
+    if not weights.exists():
+        raise ValueError(f"{weights} does not exist; expected a weights file or the folder of a run")
+    return about(weights)
+
+
+def config_of(source: About, config: str | None) -> Config:
+    """The config of the model: the one that is named, or what the file says.
+
+    Raises ValueError if neither is there, or what the file says is of MMSegmentation 0.x.
+    """
+    if config is not None:
+        return find_config(config)
+    if source.meta.config:
+        return Config.from_values(source.meta.config, file=str(source.path))
+    if source.config_text is None:
+        raise ValueError(
+            f"{source.path} does not say which model its tensors belong to; name it: --config FILE (or a recipe)"
+        )
+    found = read_text(source.config_text, file=f"{source.path}, its config")
+    if "data" in found.values and "test_dataloader" not in found.values:
+        raise ValueError(
+            f"{source.path} carries a config of MMSegmentation 0.x; name the model's config of 1.x: --config FILE "
+            "(or a recipe, see: intarsia config list)"
+        )
+    return found
+
+
+def inspect_data(path: Path) -> Findings:
+    """What the data doctor finds in a folder or for a description file, with a progress bar.
+
+    Raises ValueError if there is nothing to look at.
+    """
+    from intarsia.data.doctor.examine import inspect
+    from intarsia.terminal import progress
+
+    with progress("reading images and labels") as bar:
+        return inspect(path, progress=bar)
+
+
+def usable_data(path: Path) -> tuple[DataDescription, Findings]:
+    """The description of data that training can use.
+
+    Raises ValueError with every problem and the files concerned if it could not.
+    """
+    findings = inspect_data(path)
+    if findings.problems:
+        lines = [line for problem in findings.problems for line in problem.lines(10)]
+        raise ValueError("\n".join([f"{path} cannot be trained on:", *lines, f"see: intarsia data check {path}"]))
+    return findings.proposal(), findings
+
+
+def typical_size(description: DataDescription, most: int = 200) -> tuple[int, int]:
+    """Median (height, width) of the training images, from the files' headers; of at most `most` of them."""
+    from PIL import Image
+
+    pairs = description.pairs("train")
+    sizes = []
+    for pair in pairs[:: max(1, len(pairs) // most)]:
+        try:
+            with Image.open(description.root / pair.image) as image:
+                sizes.append((image.height, image.width))
+        except OSError:
+            continue  # a format that Pillow does not know (.npy); the doctor has read the file
+    middle = len(sizes) // 2
+    if not sizes:
+        return 512, 512
+    return sorted(h for h, _ in sizes)[middle], sorted(w for _, w in sizes)[middle]

@@ -1,0 +1,269 @@
+"""Videos and cameras for ``intarsia predict``: frames in, an overlay video or label maps out."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from intarsia.inference.outputs.writer import Fields, Look, Outputs, OutputWriter, fields_of
+from intarsia.inference.video import CODECS, VIDEO_SUFFIXES, Frame, Frames, VideoWriter, codec_of
+from intarsia.terminal import err, say, warn
+from intarsia.visual.legend import Entry, with_legend
+from intarsia.visual.overlay import HATCHED
+from intarsia.visual.text import PAPER
+
+if TYPE_CHECKING:
+    from intarsia.inference.prediction import Prediction
+    from intarsia.inference.predictor import Predictor
+    from intarsia.workflows.trained_model import OpenModel
+
+Picture = npt.NDArray[np.uint8]
+Advance = Callable[[int], None]
+
+MOVING = ("overlay", "color")
+"""Kinds of output that are a picture of each frame: one video; of the others there is a file for each frame."""
+
+
+def predict_video(
+    model: OpenModel,
+    predictor: Predictor,
+    source: str,
+    out: Path,
+    *,
+    kinds: frozenset[str] | None,
+    look: Look,
+    unsure: float | None,
+    every: int = 1,
+    start: float = 0.0,
+    stop: float | None = None,
+) -> bool:
+    """Predict the frames of a video file, or of a camera ("camera:0") until Ctrl-C.
+
+    out: a video file, for one of `MOVING`; or a folder, for NAME_overlay.mp4, NAME_color.mp4, and for all other kinds
+    files named by the frame, NAME_000012.png. kinds: of `outputs.KINDS`; None stands for overlay in a file, for label
+    and overlay in a folder. look: with a legend, videos become wider by a list of all classes, which stays the same.
+    every, start, stop: as those of `Frames`.
+
+    What a broken file gives is kept, the rest is named. Gives whether all frames were there. After Ctrl-C everything
+    written so far plays, and KeyboardInterrupt is raised but for a camera, which has no other end.
+
+    Raises ValueError for what cannot be read or written.
+    """
+    _keep_input(source, out)
+    plan = _plan(source, out, kinds, look, unsure)
+    frames = Frames(source, start=start, stop=stop, every=every)
+    try:
+        began = time.monotonic()
+        with _told_to_stop() as told:
+            _run(predictor, frames, plan, told)
+        return _conclude(frames, plan, time.monotonic() - began, told=told.is_set())
+    finally:
+        frames.close()
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is written. videos: kind -> file. files: of single frames, or None."""
+
+    videos: Mapping[str, Path]
+    files: Outputs | None
+    look: Look
+    unsure: float | None
+
+    @property
+    def fields(self) -> Fields:
+        """What the predictor is asked for besides the label map."""
+        return fields_of(frozenset() if self.files is None else self.files.kinds, self.unsure)
+
+    @property
+    def places(self) -> str:
+        """Where to find it, in words."""
+        places = [str(path) for path in self.videos.values()]
+        return ", ".join(places if self.files is None else [*places, f"{self.files.folder} (a file for each frame)"])
+
+
+def _plan(source: str, out: Path, kinds: frozenset[str] | None, look: Look, unsure: float | None) -> _Plan:
+    if out.suffix.lower() in VIDEO_SUFFIXES and not out.is_dir():
+        chosen = kinds or frozenset({"overlay"})
+        if len(chosen) > 1 or not chosen & set(MOVING):
+            raise ValueError(
+                f"{out}: one video shows one of {' and '.join(MOVING)}, found --save {','.join(sorted(chosen))}; "
+                "give a folder for several videos, and for a file of each frame"
+            )
+        codec_of(out)  # says which can be written
+        return _Plan({next(iter(chosen)): out}, None, look, unsure)
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out} is a file; give a folder, or a video: NAME{', NAME'.join(CODECS)}")
+    chosen = kinds or frozenset({"label", "overlay"})
+    name, suffix = _name_and_suffix(source)
+    videos = {kind: out / f"{name}_{kind}{suffix}" for kind in MOVING if kind in chosen}
+    single = chosen - set(MOVING)
+    return _Plan(videos, Outputs(out, single, look, unsure) if single else None, look, unsure)
+
+
+def _name_and_suffix(source: str) -> tuple[str, str]:
+    """What outputs in a folder are called, and what kind of video they are: that of the input if it can be written."""
+    suffix = Path(source).suffix.lower()
+    return Path(source.replace(":", "")).stem, suffix if suffix in CODECS else ".mp4"
+
+
+def _keep_input(source: str, out: Path) -> None:
+    if out.is_file() and Path(source).is_file() and out.samefile(source):
+        raise ValueError(f"--out {out} is the input itself; give another name")
+
+
+# --- The run ------------------------------------------------------------------------------------------------------
+
+
+def _run(predictor: Predictor, frames: Frames, plan: _Plan, told: threading.Event) -> None:
+    """All frames through the network, while others are decoded, painted and written."""
+    with ExitStack() as stack:
+        painters = [
+            _Painter(kind, plan, frames, stack.enter_context(VideoWriter(path, rate=frames.rate)))
+            for kind, path in plan.videos.items()
+        ]
+        advance = stack.enter_context(_progress(frames))
+        writer = stack.enter_context(OutputWriter())  # the first to end: videos are closed when all is in them
+
+        def write(frame: Frame, prediction: Prediction) -> None:
+            for painter in painters:
+                painter.write(frame, prediction)
+            if plan.files is not None:
+                plan.files.write(prediction)
+
+        for frame in frames:
+            prediction = predictor.predict(frame.image, **plan.fields)
+            prediction = replace(prediction, name=f"{frames.name}_{frame.index:06d}")
+            writer.put(prediction.name, lambda f=frame, p=prediction: write(f, p))  # type: ignore[misc]
+            advance(frames.given)
+            if writer.failures or told.is_set():
+                break
+        writer.close()
+        if writer.failures:
+            name, reason = writer.failures[0]
+            raise ValueError(f"{name}: {reason}")
+
+
+class _Painter:
+    """Writes one kind of picture of each frame into a video.
+
+    A camera's frames come as they come: each fills the time since the one before, so that the video plays in real time.
+    """
+
+    def __init__(self, kind: str, plan: _Plan, frames: Frames, video: VideoWriter) -> None:
+        self._kind, self._look, self._unsure, self._video = kind, plan.look, plan.unsure, video
+        self._live = frames.live
+        self._legend: Picture | None = None
+
+    def write(self, frame: Frame, prediction: Prediction) -> None:
+        """Add a frame."""
+        due = int(frame.time * self._video.rate + 0.5) + 1
+        copies = max(0, due - self._video.written) if self._live else 1
+        if copies:
+            self._video.write(self._painted(prediction), copies=copies)
+
+    def _painted(self, prediction: Prediction) -> Picture:
+        look = self._look
+        if self._kind == "color":
+            picture = prediction.coloured(unsure=self._unsure)
+        else:
+            picture = prediction.overlay(look.opacity, False, contours=look.contours, unsure=self._unsure)
+        if not look.legend:
+            return picture
+        if self._legend is None:
+            self._legend = _legend(prediction, self._unsure)
+        height = len(self._legend)  # more than that of the frame if one line of text is
+        canvas = np.full((height, picture.shape[1] + self._legend.shape[1], 3), PAPER, np.uint8)
+        canvas[: len(picture), : picture.shape[1]] = picture
+        canvas[:, picture.shape[1] :] = self._legend
+        return canvas
+
+
+def _legend(prediction: Prediction, unsure: float | None) -> Picture:
+    """All classes in their order, to stand at the right of frames of this size."""
+    entries = [Entry(name, colour) for name, colour in zip(prediction.classes, prediction.palette, strict=True)]
+    if unsure is not None:
+        entries.append(Entry(f"unsure (< {unsure:g})", HATCHED, hatched=True))
+    height, width = prediction.label.shape
+    return with_legend(np.zeros((height, width, 3), np.uint8), entries)[:, width:]
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[threading.Event]:
+    """Set by the first Ctrl-C, or SIGTERM, to stop after the present frame; another Ctrl-C interrupts as usual."""
+    told = threading.Event()
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        if told.is_set():
+            raise KeyboardInterrupt
+        told.set()
+
+    in_main = threading.current_thread() is threading.main_thread()  # Python lets nobody else handle signals
+    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM) if in_main}
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# --- What is said -------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _progress(frames: Frames) -> Iterator[Advance]:
+    """A bar with the rate on standard error; gives the function that takes the number of frames done."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    rate = TextColumn("{task.fields[rate]}")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), rate)
+    console, began = err(), time.monotonic()
+    title = "recording (Ctrl-C ends it)" if frames.live else "predicting"
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=frames.total, rate="")
+        yield lambda done: bar.update(task, completed=done, rate=_rate(frames, done, time.monotonic() - began))
+
+
+def _rate(frames: Frames, done: int, seconds: float) -> str:
+    """Frames per second, and how much faster than they are shown."""
+    rate = done / max(seconds, 1e-9)
+    return f"{rate:.1f} frames/s" + ("" if frames.live else f", {rate / frames.rate:.2g} x real time")
+
+
+def _conclude(frames: Frames, plan: _Plan, seconds: float, *, told: bool) -> bool:
+    """Say what became of the frames. Gives whether all were there."""
+    if not frames.given:
+        raise ValueError(f"{frames.source}: not one frame " + ("arrived" if frames.live else "could be decoded"))
+    count = f"{frames.given:,} frames" if frames.given > 1 else "1 frame"
+    say(f"{count} in {seconds:.1f} s ({_rate(frames, frames.given, seconds)}): {plan.places}")
+    if frames.rounded and not told:
+        warn(f"{frames.source} announces {frames.rounded} frames more than it holds, as files with sound do")
+    if frames.lost:
+        many = f"{len(frames.lost):,} of {frames.announced:,} frames could not be decoded"
+        say(f"failed: {frames.source}: {many}: {_ranges(frames.lost)}", style="red")
+        return False
+    if told and not frames.live:
+        raise KeyboardInterrupt(f"stopped after {count}; what is written is whole up to there")
+    return True
+
+
+def _ranges(numbers: tuple[int, ...], most: int = 8) -> str:
+    """Ascending numbers in words: "3, 8-19, 40"."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    words = [str(first) if first == last else f"{first}-{last}" for first, last in found[:most]]
+    return ", ".join(words) + (f" and {len(found) - most} more" if len(found) > most else "")

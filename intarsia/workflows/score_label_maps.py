@@ -1,0 +1,93 @@
+"""Scoring of label maps in files, and how the scores of any evaluation are shown and written."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from intarsia.config.build import build_metric, metric_of
+from intarsia.contracts import ConfidenceMetric, Metric, Report
+from intarsia.data.pipeline import Pipeline
+from intarsia.engine.callbacks.sample_images import paint
+from intarsia.evaluation.files import write_report
+from intarsia.evaluation.label_maps import score_files
+from intarsia.evaluation.score_table import report_table
+from intarsia.metrics.iou import IoUMetric
+from intarsia.spec import Component
+from intarsia.terminal import out as results
+from intarsia.terminal import progress, say
+from intarsia.workflows.assemble import checked, evaluation_pipeline
+from intarsia.workflows.example_pictures import Worst
+from intarsia.workflows.names import find_config
+from intarsia.workflows.scores import chosen_scores, within
+from intarsia.workflows.trained_model import given_data
+
+
+def score(
+    predictions: Path,
+    *,
+    data: Path | None,
+    config: str | None,
+    split: str,
+    out: Path,
+    pictures: int,
+    metrics: str | None,
+    groups: Sequence[str] | None,
+    roi: Path | None,
+) -> None:
+    """Compare label maps in a folder with labels: those of given data, or of a config's split.
+
+    Raises ValueError if neither is named, the metric needs more than label maps, or they do not fit the labels.
+    """
+    pipeline, metric = _labels_and_metric(data, config, split, metrics, groups)
+    if isinstance(metric, ConfidenceMetric) and metric.needs_confidence:
+        raise ValueError("ECE needs the network's confidence, which label maps do not hold; leave it out of --metrics")
+    pipeline = within(pipeline, roi)
+    dataset = pipeline.dataset
+    worst = Worst(metric, dataset.ignore_index, pictures)
+    with progress("scoring") as bar:
+        report = score_files(dataset, predictions, worst, progress=lambda done: bar(done, len(dataset)))
+    classes, palette = tuple(dataset.classes), tuple(dataset.palette)
+    if len(classes) == 1:
+        classes, palette = ("background", *classes), ((0, 0, 0), *palette)
+    show(report, worst, pipeline, classes, palette, folder=out, split=split)
+
+
+def _labels_and_metric(
+    data: Path | None, config: str | None, split: str, metrics: str | None, groups: Sequence[str] | None
+) -> tuple[Pipeline, Metric]:
+    if data is not None:
+        dataset = given_data(data, split).dataset(split)
+        args = {"ignore_index": dataset.ignore_index, "num_classes": len(dataset.classes), "classes": dataset.classes}
+        chosen = chosen_scores(Component("metric", "IoUMetric", args), metrics=metrics, groups=groups)
+        return Pipeline(dataset, (), label_size="original"), IoUMetric(**chosen.args)
+    if config is None:
+        raise ValueError("label maps are compared with labels: name those by --data DIR|FILE, or --config FILE|RUN")
+    spec = checked(find_config(config))
+    stream = {"train": spec.train, "val": spec.val, "test": spec.test}[split]
+    if stream is None:
+        raise ValueError(f"{config} has no {split} data; choose with --split, or give others with --data DIR|FILE")
+    pipeline = evaluation_pipeline(stream)
+    spec = dataclasses.replace(spec, metric=chosen_scores(metric_of(spec), metrics=metrics, groups=groups))
+    return pipeline, build_metric(spec, pipeline.dataset.classes)
+
+
+def show(
+    report: Report,
+    worst: Worst,
+    pipeline: Pipeline,
+    classes: Sequence[str],
+    palette: Sequence[Sequence[int]],
+    *,
+    folder: Path,
+    split: str,
+) -> None:
+    """Print the table; write eval.json, eval.csv and pictures of the worst images into a folder."""
+    write_report(report, folder)
+    for share, index, label in worst.kept:
+        name = pipeline.dataset.load(index).meta.name.replace("/", "_")
+        paint(pipeline, index, label, classes, palette, folder / "pictures" / f"worst_{share:.3f}_{name}.jpg")
+    results().print(report_table(report, f"{split}, {report.images} images"))
+    results().print("  ".join(f"{name} {value:.4f}" for name, value in {**report.summary, **report.losses}.items()))
+    say(f"eval.json and eval.csv: {folder}; pictures of the worst images: {folder / 'pictures'}")

@@ -1,0 +1,63 @@
+"""What an evaluation counts, by the options of the command line: which scores, of which groups, where in the image."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from intarsia import catalog
+from intarsia.config.build import metric_of
+from intarsia.spec import Component
+
+if TYPE_CHECKING:
+    from intarsia.data.pipeline import Pipeline
+    from intarsia.workflows.trained_model import OpenModel
+
+
+def with_scores(model: OpenModel, *, metrics: str | None, groups: Sequence[str] | None) -> OpenModel:
+    """The model with other scores than its config asks for. As `chosen_scores`."""
+    if metrics is None and not groups:
+        return model
+    metric = chosen_scores(metric_of(model.spec), metrics=metrics, groups=groups)
+    return dataclasses.replace(model, spec=dataclasses.replace(model.spec, metric=metric))
+
+
+def chosen_scores(metric: Component, *, metrics: str | None, groups: Sequence[str] | None) -> Component:
+    """The metric of a config with other scores.
+
+    metrics: names, with commas between them, instead of the config's. groups: each "NAME=CLASS,CLASS".
+
+    Raises ValueError for a group without a class, or if the metric of the config is one that has neither.
+    """
+    if metrics is None and not groups:
+        return metric
+    if catalog.locate("metric", metric.type) != "intarsia.metrics.iou:IoUMetric":
+        raise ValueError(f"--metrics and --group choose scores of IoUMetric, but the config's metric is {metric.type}")
+    args: dict[str, Any] = dict(metric.args)
+    if metrics is not None:
+        args["metrics"] = tuple(name.strip() for name in metrics.split(",") if name.strip())
+    if groups:
+        args["groups"] = {**args.get("groups", {}), **dict(map(_group, groups))}
+    return dataclasses.replace(metric, args=args)
+
+
+def _group(written: str) -> tuple[str, tuple[str, ...]]:
+    name, _, members = written.partition("=")
+    classes = tuple(member.strip() for member in members.split(",") if member.strip())
+    if not name or not classes:
+        raise ValueError(f"--group takes NAME=CLASS,CLASS, found {written!r}")
+    return name, classes
+
+
+def within(pipeline: Pipeline, masks: Path | None) -> Pipeline:
+    """The pipeline with labels that count inside masks only: a file, or a folder of them; None leaves it as it is."""
+    if masks is None:
+        return pipeline
+    from intarsia.data.datasets.region import RegionDataset
+    from intarsia.data.pipeline import Pipeline
+
+    return Pipeline(
+        RegionDataset(pipeline.dataset, masks=str(masks)), pipeline.transforms, label_size=pipeline.label_size
+    )

@@ -1,0 +1,310 @@
+"""Training: from a recipe and a folder, or from a config, to a run's folder; and going on with a run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from intarsia.distributed.launchers import is_first, launch_of, process_count
+from intarsia.terminal import say
+from intarsia.workflows.adjust import Wishes
+
+if TYPE_CHECKING:
+    from intarsia.config.language.reader import Config
+    from intarsia.data.description.model import DataDescription
+    from intarsia.data.doctor.findings import Findings
+    from intarsia.distributed.runtime import FabricRuntime
+    from intarsia.engine.training.run import Run, TrainingResult
+    from intarsia.workflows.assemble import Place
+
+SMALLEST_RUN, LARGEST_RUN, EPOCHS = 500, 20_000, 60
+"""Steps of a training on one's own data when --for is not given: so many epochs, between these bounds."""
+BATCH = 8
+PICTURES = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRequest:
+    """What a training is asked for.
+
+    name: a recipe or a config file. out: the run's folder. data: a folder of images and masks, or a description.
+    wishes: what goes into the config. settings: overrides by dotted path. trust: run a .py config as Python.
+    overwrite: replace a run that is in the folder. weights: to start from. devices: number of processes.
+    find: "lr" or "batch" tries that out instead of training.
+    """
+
+    name: str
+    out: Path
+    data: Path | None = None
+    wishes: Wishes = field(default_factory=Wishes)
+    settings: tuple[str, ...] = ()
+    trust: bool = False
+    overwrite: bool = False
+    weights: Path | None = None
+    allow_partial: bool = False
+    devices: int | None = None
+    device: str = "auto"
+    find: str | None = None
+
+
+# --- A new run ----------------------------------------------------------------------------------------------------
+
+
+def start_training(request: TrainingRequest) -> TrainingResult | None:
+    """Data, config, objects, training. With several devices every process comes here; the first one writes.
+
+    Gives None after a trial (`find`). Raises ValueError for what cannot be trained, with every problem found.
+    """
+    out, device, find = request.out, request.device, request.find
+    devices = process_count(request.devices)
+    if find not in (None, "lr", "batch"):
+        raise ValueError(f"--find is lr or batch, found {find!r}")
+    if request.weights is not None and not request.weights.exists():
+        raise ValueError(f"--weights {request.weights} does not exist")
+    base = _base(request)
+    file = (out / "data.yaml").resolve()
+    if is_first():
+        _make_room(out, overwrite=request.overwrite)
+        if request.data is not None:
+            _prepare_data(request.data, file)
+    if launch_of() is not None:
+        _meet(devices, device)
+    data = None if request.data is None else _Data.read(file)
+    config = _config(request, base, data, devices)
+
+    from intarsia.workflows.assemble import Place, checked, make_runtime
+
+    place = Place(out, devices, device, weights=request.weights, allow_partial=request.allow_partial)
+    runtime = make_runtime(checked(config), place)
+    runtime.launch()
+    if find is not None:
+        from intarsia.workflows.find import find_batch, find_rate
+
+        (find_rate if find == "lr" else find_batch)(config, place, runtime)
+        return None
+    config = _with_length(config, request.wishes, place, runtime)
+    return _run(config, place, runtime)
+
+
+def _make_room(out: Path, *, overwrite: bool) -> None:
+    """Refuse a folder with a run in it, or take the run away."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise ValueError(f"--out {out} is a file; give the name of a folder")
+    taken = [out / name for name in ("weights.safetensors", "checkpoints", "run.json") if (out / name).exists()]
+    if taken and not overwrite:
+        raise ValueError(
+            f"{out} already holds a run ({taken[0].name}); go on with it by: intarsia train --resume {out}; "
+            "replace it with --overwrite; or choose another --out"
+        )
+    if overwrite:
+        files = ("run.json", "metrics.jsonl", "data.yaml", "eval.json", "eval.csv", "curve.png")
+        for name in ("weights.safetensors", *files):
+            (out / name).unlink(missing_ok=True)
+        for name in ("checkpoints", "pictures"):
+            shutil.rmtree(out / name, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Data:
+    """The user's data: description, its file in the run's folder, and the size (height, width) of a typical image."""
+
+    description: DataDescription
+    file: Path
+    image_size: tuple[int, int]
+
+    @classmethod
+    def read(cls, file: Path) -> _Data:
+        """What the first process has prepared."""
+        from intarsia.data.description.model import DataDescription
+        from intarsia.workflows.names import typical_size
+
+        description = DataDescription.read(file)
+        return cls(description, file, typical_size(description))
+
+
+def _prepare_data(given: Path, file: Path) -> None:
+    """Let the doctor look at the data, and keep what it concludes in the run's folder."""
+    from intarsia.workflows.names import usable_data
+
+    description, findings = usable_data(given)
+    _tell(description, findings)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    description.write(file)
+
+
+def _meet(processes: int, device: str) -> None:
+    """Processes that were started together wait until the first one has prepared what the others read.
+
+    Where the first one starts the others itself, it does so after that.
+    """
+    from intarsia.distributed.runtime import FabricRuntime
+
+    meeting = FabricRuntime(devices=processes, accelerator=device)
+    meeting.launch()
+    meeting.barrier()
+
+
+def _base(request: TrainingRequest) -> Config | None:
+    """The config that is named; None for a recipe that becomes one through the data."""
+    from intarsia import recipes
+    from intarsia.workflows.names import find_config
+
+    if request.name not in recipes.short_names():
+        return find_config(request.name, trust=request.trust)
+    if request.data is None:
+        raise ValueError(f"the recipe {request.name} is for your own data: add --data DIR (images and masks)")
+    return None
+
+
+def _config(request: TrainingRequest, base: Config | None, data: _Data | None, devices: int) -> Config:
+    """The config of the run, but for its length."""
+    from intarsia.workflows.adjust import settings_for, with_data
+
+    if data is None:
+        assert base is not None
+        config = base
+    else:
+        config = _own_config(request.name, data) if base is None else with_data(base, data.description, data.file)
+    config = config.override(settings_for(config, request.wishes, devices=devices))
+    return config.override(request.settings)
+
+
+def _own_config(name: str, data: _Data) -> Config:
+    from intarsia import recipes
+    from intarsia.config.language.reader import Config
+    from intarsia.workflows.adjust import dataset_values
+
+    description = data.description
+    if "train" not in description.splits:
+        raise ValueError(f"{data.file} has no train split; it has {', '.join(description.splits)}")
+    images = len(description.pairs("train"))
+    batch = min(BATCH, max(2, images))
+    values = recipes.for_data(
+        name,
+        num_classes=description.num_classes,
+        ignore_index=description.ignore_index,
+        mean=description.mean or (128.0,) * description.channels,
+        std=description.std or (64.0,) * description.channels,
+        stored_bands=description.bands == "stored",
+        crop=recipes.default_crop(data.image_size),
+        batch=batch,
+        steps=min(max(EPOCHS * images // batch, SMALLEST_RUN), LARGEST_RUN),
+        workers=min(4, os.cpu_count() or 1),
+        data={
+            split: dataset_values(data.file, split) for split in ("train", "val", "test") if split in description.splits
+        },
+    )
+    return Config.from_values(values, file=f"recipe {name}")
+
+
+def _with_length(config: Config, wishes: Wishes, place: Place, runtime: FabricRuntime) -> Config:
+    """The config with --for, --eval-every and --save-every in it; times are measured on the real thing."""
+    from intarsia.engine.training.loop import measure_step_time
+    from intarsia.workflows.adjust import Pace, images_per_step, length_settings
+    from intarsia.workflows.assemble import assemble, checked
+
+    @cache
+    def trial() -> Run:
+        return assemble(config, checked(config), place, runtime)
+
+    @cache
+    def seconds_per_step() -> float:
+        _say("measuring the time of a step ...")
+        return measure_step_time(trial())
+
+    batch = images_per_step(config.values, place.devices)
+    pace = Pace(lambda: len(trial().pipeline), seconds_per_step)
+    return config.override(length_settings(config, wishes, pace, batch=batch))
+
+
+def _run(config: Config, place: Place, runtime: FabricRuntime) -> TrainingResult:
+    from intarsia.engine.training.loop import train as run_training
+    from intarsia.workflows.assemble import assemble, checked
+
+    run = assemble(config, checked(config), place, runtime)
+    _announce(run)
+    result = run_training(run)
+    if runtime.rank != 0:
+        return result
+    if not result.finished:
+        raise KeyboardInterrupt(f"interrupted at step {result.step}; go on with: intarsia train --resume {place.out}")
+    _say_where_things_are(run, result)
+    return result
+
+
+def resume_training(
+    out: Path,
+    *,
+    device: str = "auto",
+    devices: int | None = None,
+    batch_per_device: int | None = None,
+    workers: int | None = None,
+) -> TrainingResult | None:
+    """Go on with the run in a folder, from its own config; perhaps in another number of processes."""
+    from intarsia.engine.optim.batch_plan import SharedBatch, reshare
+    from intarsia.engine.training.run import RunFolder
+    from intarsia.workflows.adjust import images_per_step, worker_settings
+    from intarsia.workflows.assemble import Place, checked, make_runtime
+    from intarsia.workflows.names import find_config
+
+    if not out.is_dir():
+        raise ValueError(f"--resume {out}: there is no such folder")
+    state = RunFolder(out).read()
+    if state.get("status") == "finished":
+        _say(f"{out} is finished: {state.get('step')} steps. Weights: {out / 'weights.safetensors'}")
+        return None
+    config = find_config(str(out))
+    before = SharedBatch(*(int(state[name]) for name in ("processes", "batch_per_process", "accumulate")))
+    if devices is None and launch_of() is None:
+        devices = before.processes
+    synchronised = checked(config).runtime.synchronise_batch_norm
+    now = reshare(before, process_count(devices), images=batch_per_device, synchronised=synchronised)
+    as_written = (config.values["train_dataloader"]["batch_size"], images_per_step(config.values, now.processes))
+    if as_written != (now.images, now.total):
+        config = config.override([f"train_dataloader.batch_size={now.images}", f"intarsia.total_batch={now.total}"])
+    if workers is not None:
+        config = config.override(worker_settings(config.values, workers))
+    place = Place(out, devices=now.processes, device=device, resume=True)
+    runtime = make_runtime(checked(config), place)
+    runtime.launch()
+    return _run(config, place, runtime)
+
+
+# --- What is said -------------------------------------------------------------------------------------------------
+
+
+def _tell(description: DataDescription, findings: Findings) -> None:
+    """The data in a few lines, before a training; the whole is what `intarsia data check` prints."""
+    splits = ", ".join(f"{split.name} {split.pairs}" for split in findings.splits)
+    classes = ", ".join(description.classes[:12]) + (", ..." if description.num_classes > 12 else "")
+    _say(f"data: {splits} images; {description.num_classes} classes: {classes}")
+    for finding in findings.warnings:
+        _say(f"warning: {finding.text}" + (f" ({finding.advice})" if finding.advice else ""))
+    for note in findings.notes:
+        _say(f"note: {note}")
+
+
+def _announce(run: Run) -> None:
+    length = f"{run.steps} steps of {run.batch} images, {run.steps * run.batch / len(run.pipeline):.1f} epochs"
+    where = f"{run.runtime.device}, {run.runtime.precision}"
+    _say(f"training on {len(run.pipeline)} images: {length}, on {where}; out: {run.out}")
+
+
+def _say_where_things_are(run: Run, result: TrainingResult) -> None:
+    from intarsia.workflows.example_pictures import paint_examples
+
+    if run.validation is not None and result.weights is not None:
+        count = paint_examples(run.validation, result.weights, run.out / "pictures", PICTURES)
+        _say(f"pictures of {count} validation images: {run.out / 'pictures'}")
+    _say(f"next: intarsia predict {run.out} IMAGES -o OUT    intarsia eval {run.out}")
+
+
+def _say(text: str) -> None:
+    if is_first():
+        say(text)

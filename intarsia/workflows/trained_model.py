@@ -1,0 +1,163 @@
+"""Opening a trained model: a run's folder, a weights file, or foreign weights with a config beside them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from intarsia.api import predictor_for
+from intarsia.colours import distinct_colours
+from intarsia.config.build import build_task
+from intarsia.config.language.reader import Config
+from intarsia.contracts import Task
+from intarsia.data.description.model import DataDescription, LabelValue, ShareSplit
+from intarsia.spec import Component, RunSpec
+from intarsia.weights.file import AUXILIARY, LoadReport, WeightsMeta, apply_state
+from intarsia.workflows.assemble import checked, evaluation_pipeline
+from intarsia.workflows.names import config_of, find_weights, inspect_data
+
+if TYPE_CHECKING:
+    from intarsia.data.pipeline import Pipeline
+    from intarsia.inference.predictor import Predictor
+
+
+@dataclass(frozen=True)
+class OpenModel:
+    """A network with its weights.
+
+    config: what it was built from. meta: what its file says about classes and labels; empty where it says nothing.
+    report: what became of every tensor. notes: what the user should know about names and parts.
+    """
+
+    file: Path
+    config: Config
+    spec: RunSpec
+    meta: WeightsMeta
+    task: Task
+    device: str
+    report: LoadReport
+    notes: tuple[str, ...]
+
+    def predictor(
+        self, classes: Sequence[str] = (), palette: Sequence[Sequence[int]] = (), *, augment: bool = False
+    ) -> Predictor:
+        """A predictor whose label values have these names; by default those of the weights file."""
+        outputs = max(self.spec.inference.num_classes, 1)
+        names = tuple(classes or self.meta.classes) or tuple(f"class {index}" for index in range(outputs))
+        colours = palette or (self.meta.palette if names == self.meta.classes else ()) or distinct_colours(len(names))
+        return predictor_for(self.spec, self.task, classes=names, palette=colours, device=self.device, augment=augment)
+
+
+def open_model(weights: Path, *, config: str | None, device: str, precision: str = "32") -> OpenModel:
+    """Read and build a model.
+
+    config: file or recipe of the model; by default what the weights' own file says. precision: "32" or "64".
+
+    Raises ValueError if there are no weights, if nothing says which model they belong to, or if they do not fit it.
+    """
+    if precision not in ("32", "64"):
+        raise ValueError(f"--precision is 32 or 64 here, found {precision!r}")
+    source = find_weights(weights)
+    resolved = config_of(source, config)
+    spec = checked(resolved)
+    task = build_task(spec)
+    state, notes = source.state()
+    report = apply_state(task.model, state, optional=AUXILIARY)  # type: ignore[arg-type]
+    if not report.complete:
+        notes.append(f"only training needs auxiliary heads, so that it does not matter here: {report}")
+    chosen = _device(device)
+    if precision == "64":
+        if chosen == "mps":
+            raise ValueError("--precision 64 is nothing that Apple's GPUs have: add --device cpu")
+        task.to(torch.float64)
+    return OpenModel(source.path, resolved, spec, source.meta, task, chosen, report, tuple(notes))
+
+
+def _device(wanted: str) -> str:
+    if wanted not in ("auto", "cpu", "cuda", "mps"):
+        raise ValueError(f"--device is auto, cpu, cuda or mps, found {wanted!r}")
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            "--device cuda: this machine has no CUDA device that torch can use; `intarsia doctor` shows them"
+        )
+    if wanted != "auto":
+        return wanted
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+# --- Labelled images for it ---------------------------------------------------------------------------------------
+
+
+def labelled_images(model: OpenModel, data: Path | None, split: str) -> Pipeline:
+    """The images of a split: of the given data, or of those the model was trained with.
+
+    Raises ValueError if there is no such split, or the data cannot be read.
+    """
+    pattern = model.spec.val or model.spec.test
+    transforms = pattern.transforms if pattern is not None else ()
+    if data is None:
+        stream = {"train": model.spec.train, "val": model.spec.val, "test": model.spec.test}[split]
+        if stream is None:
+            raise ValueError(f"the config of {model.file} has no {split} data; give some with --data DIR|FILE")
+        stream = dataclasses.replace(
+            stream, dataset=_relocated(stream.dataset, model.file.parent), transforms=transforms
+        )
+        if split == "train":
+            stream = dataclasses.replace(stream, label_size="original")
+        return evaluation_pipeline(stream)
+    description = describe_data(model, data, split)
+    from intarsia.config.build import build
+    from intarsia.data.pipeline import Pipeline
+
+    return Pipeline(description.dataset(split), [build(t) for t in transforms], label_size="original")
+
+
+def describe_data(model: OpenModel, data: Path, split: str) -> DataDescription:
+    """The description of given data. Labels of a folder are read as the model's training read them."""
+    description = given_data(data, split)
+    if model.meta.labels and not data.is_file():
+        description = dataclasses.replace(
+            description,
+            classes=model.meta.classes,
+            labels={parse_value(value): name for value, name in model.meta.labels.items()},
+            palette=model.meta.palette,
+            ignore_index=model.meta.ignore_index,
+        )
+    return description
+
+
+def given_data(data: Path, split: str) -> DataDescription:
+    """What a description file says of its data, or the doctor of a folder: all of it, where nothing was set aside.
+
+    Raises ValueError if there is no such split.
+    """
+    if data.is_file():
+        description = DataDescription.read(data)
+    else:
+        description = inspect_data(data).proposal()
+        if isinstance(description.splits.get("val"), ShareSplit):
+            description = dataclasses.replace(description, splits={split: description.splits["train"]})
+    if split not in description.splits:
+        raise ValueError(f"{data} has no {split} split; it has {', '.join(description.splits)} (choose with --split)")
+    return description
+
+
+def parse_value(text: str) -> LabelValue:
+    """A file value from its text: "11", or "#c08000" for a colour."""
+    if text.startswith("#"):
+        red, green, blue = bytes.fromhex(text[1:])
+        return red, green, blue
+    return int(text)
+
+
+def _relocated(dataset: Component, folder: Path) -> Component:
+    """The data set with its description looked for beside the weights, if it is no longer where it was."""
+    moved = folder / "data.yaml"
+    if dataset.type != "DescribedDataset" or Path(dataset.args["file"]).is_file() or not moved.is_file():
+        return dataset
+    return dataclasses.replace(dataset, args={**dataset.args, "file": str(moved)})

@@ -1,0 +1,114 @@
+"""Rows of a picture have the bits of torch's interpolation of the whole picture, whatever is asked for in one go."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from intarsia.inference.logits.lazy import Cut, Grid, Picture, Resized
+
+
+def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def interpolated(values: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
+    """The whole picture at once. A fourth channel joins three alone, which torch treats apart in one thread only."""
+    count = values.shape[0]
+    if values.shape[1:] == size:
+        return values
+    if values.shape[1:] == (1, 1) and sum(size) > 128:  # torch adds up four shares of the one cell, and may miss a bit
+        return values.expand(count, *size)
+    if count == 3 and sum(size) > 128:
+        values = torch.cat((values, values[:1]))
+    resized = F.interpolate(values[None].contiguous(), size=size, mode="bilinear", align_corners=align_corners)
+    return resized[0, :count]
+
+
+def collected(picture: Picture, step: int, channels: list[int] | None = None) -> Tensor:
+    height = picture.size[0]
+    return torch.cat([picture.rows(row, min(row + step, height), channels) for row in range(0, height, step)], dim=1)
+
+
+sides = st.integers(1, 60) | st.integers(60, 260)
+sizes = st.tuples(sides, sides)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    channels=st.sampled_from([1, 2, 3, 4, 17, 19, 35]),
+    source=sizes,
+    target=sizes,
+    align_corners=st.booleans(),
+    dtype=st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16]),
+    step=st.sampled_from([1, 2, 3, 7, 30, 999]),
+    chosen=st.lists(st.integers(0, 34), min_size=1, max_size=5, unique=True) | st.none(),
+)
+def test_any_rows_of_any_resize(channels, source, target, align_corners, dtype, step, chosen):
+    values = noise(channels, *source, dtype=dtype)
+    some = None if chosen is None else sorted({index % channels for index in chosen})
+    reference = interpolated(values if dtype == torch.float64 else values.float(), target, align_corners)
+    picture = Resized(Grid(values), target, align_corners=align_corners)
+    found = collected(picture, step, some)
+    assert found.dtype == reference.dtype == picture.like.dtype
+    assert torch.equal(found, reference if some is None else reference[some])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    head=st.tuples(st.integers(1, 30), st.integers(1, 30)),
+    stride=st.sampled_from([None, 4, 8]),
+    network=sizes,
+    valid=st.tuples(st.floats(0.3, 1), st.floats(0.3, 1)),
+    original=sizes,
+    flips=st.lists(st.sampled_from(["horizontal", "vertical"]), max_size=3),
+    align_corners=st.booleans(),
+    step=st.sampled_from([1, 5, 23, 999]),
+)
+def test_any_rows_of_the_whole_way_back(head, stride, network, valid, original, flips, align_corners, step):
+    if stride is not None:
+        network = (head[0] * stride, head[1] * stride)
+    height, width = (max(1, int(share * side)) for share, side in zip(valid, network, strict=True))
+    values = noise(5, *head)
+    reference = interpolated(values, network, align_corners)[:, :height, :width]
+    for flip in flips:
+        reference = reference.flip(2 if flip == "horizontal" else 1)
+    reference = interpolated(reference, original, align_corners)
+    part = Cut(Resized(Grid(values), network, align_corners=align_corners), (height, width), flips)
+    assert torch.equal(collected(Resized(part, original, align_corners=align_corners), step), reference)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("source", [(1, 7), (7, 1), (1, 1), (128, 256)])
+def test_single_rows_and_columns_in_any_number_of_threads(source, threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for align_corners in (False, True):
+            for dtype in (torch.float32, torch.float64):
+                values = noise(19, *source, dtype=dtype)
+                picture = Resized(Grid(values), (333, 517), align_corners=align_corners)
+                assert torch.equal(collected(picture, 40), interpolated(values, (333, 517), align_corners))
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_only_the_rows_that_are_needed_are_read():
+    asked: list[tuple[int, int]] = []
+
+    class Watched(Grid):
+        def rows(self, start, stop, channels=None):
+            asked.append((start, stop))
+            return super().rows(start, stop, channels)
+
+    picture = Resized(Watched(noise(4, 100, 50)), (800, 400), align_corners=False)
+    assert picture.needs(0, 8) == (0, 2)
+    assert picture.needs(400, 416) == (49, 53)
+    assert picture.needs(799, 800) == (99, 100)
+    collected(picture, 16)
+    assert sum(stop - start for start, stop in asked) == 100, "each row is stretched once"
+    assert max(stop - start for start, stop in asked) <= 4

@@ -1,0 +1,238 @@
+"""Sliding windows against the obvious way: one window at a time into full-sized sums."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from intarsia.inference.logits.postprocess import Geometry, Wanted, at_original, restore
+from intarsia.inference.logits.sliding import Feed, Mosaic, check_windows, default_batch, starts, windows_of
+
+
+def network(pixels: Tensor, stride: int = 8) -> Tensor:
+    """(n, 3, H, W) -> (n, 5, about H / stride, about W / stride); every cell depends on its window's whole content."""
+    grid = F.adaptive_avg_pool2d(pixels, (max(1, -(-pixels.shape[2] // stride)), max(1, -(-pixels.shape[3] // stride))))
+    mean = pixels.mean(dim=(1, 2, 3), keepdim=True)
+    return torch.cat([grid, grid[:, :1] * grid[:, 1:2], grid[:, 2:3] - mean], dim=1)
+
+
+def plain(image: Tensor, crop, stride, align_corners: bool, both_ways: bool = False) -> Tensor:
+    """Logits (K, H, W) of an image (3, H, W) as the definition says it."""
+    height, width = image.shape[1:]
+    total, count = torch.zeros(5, height, width), torch.zeros(height, width)
+    for row in range(max(height - crop[0] + stride[0] - 1, 0) // stride[0] + 1):
+        for column in range(max(width - crop[1] + stride[1] - 1, 0) // stride[1] + 1):
+            bottom, right = min(row * stride[0] + crop[0], height), min(column * stride[1] + crop[1], width)
+            top, left = max(bottom - crop[0], 0), max(right - crop[1], 0)
+            window = image[None, :, top:bottom, left:right].contiguous()
+            for mirrored in (False, True) if both_ways else (False,):
+                logits = network(window.flip(3).contiguous() if mirrored else window)
+                if logits.shape[2:] != window.shape[2:]:
+                    logits = F.interpolate(logits, size=window.shape[2:], mode="bilinear", align_corners=align_corners)
+                total[:, top:bottom, left:right] += (logits.flip(3) if mirrored else logits)[0]
+                count[top:bottom, left:right] += 1
+    return total / count
+
+
+def mosaic(image: Tensor, crop, stride, align_corners: bool, *, batch: int = 1, upwards: bool = False, **options):
+    passes: list[int] = []
+
+    def forward(pixels, windows):
+        assert pixels.shape[0] == len(windows)
+        passes.append(len(windows))
+        return torch.cat([network(one[None]) for one in pixels])
+
+    size = tuple(image.shape[1:])
+    windows = windows_of(size, crop, stride, both_ways=options.pop("both_ways", False))
+    if upwards:
+        windows.sort(key=lambda window: -window.top)
+    feed = Feed([image], windows, forward, batch=batch)
+    return Mosaic(size, windows, feed, align_corners=align_corners, **options), passes
+
+
+sides = st.integers(60, 200)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    size=st.tuples(sides, sides),
+    crop=st.tuples(st.integers(65, 140), st.integers(65, 140)),
+    share=st.tuples(st.floats(0.2, 1), st.floats(0.2, 1)),
+    original=st.tuples(sides, sides) | st.none(),
+    flips=st.sampled_from([(), ("horizontal",), ("vertical",), ("horizontal", "vertical")]),
+    align_corners=st.booleans(),
+    both_ways=st.booleans(),
+    batch=st.sampled_from([1, 3, 100]),
+    budget=st.sampled_from([1, 5 * 4 * 200 * 9, None]),
+)
+def test_the_same_bits_as_one_window_at_a_time(
+    size, crop, share, original, flips, align_corners, both_ways, batch, budget
+):
+    stride = tuple(max(16, int(part * side)) for part, side in zip(share, crop, strict=True))
+    image = torch.randn(3, *size, generator=torch.Generator().manual_seed(1))
+    reference = plain(image, crop, stride, align_corners, both_ways)
+    geometry = Geometry(size, size, original or size, flips)
+    for flip in flips:
+        reference = reference.flip(2 if flip == "horizontal" else 1)
+    if geometry.original != size:
+        reference = F.interpolate(
+            reference[None].contiguous(), size=original, mode="bilinear", align_corners=align_corners
+        )[0]
+    source, passes = mosaic(
+        image, crop, stride, align_corners, batch=batch, upwards="vertical" in flips, both_ways=both_ways
+    )
+    view = at_original(source, geometry, align_corners=align_corners)
+    found = restore([view], wanted=Wanted(logits=True), budget=budget)
+    if both_ways:  # the mean of two is (a + b) / 2 there and part of one sum here
+        torch.testing.assert_close(found.logits, reference, rtol=1e-5, atol=1e-6)
+    else:
+        assert torch.equal(found.logits, reference)
+        assert torch.equal(found.label.long(), reference.argmax(dim=0))
+    count = len(starts(size[0], crop[0], stride[0])) * len(starts(size[1], crop[1], stride[1])) * (1 + both_ways)
+    assert sum(passes) == count, "every window goes through the network once"
+    assert max(passes) <= batch
+
+
+@pytest.mark.parametrize("original", [(66, 60), (110, 60), (3000, 20)])
+@pytest.mark.parametrize("flips", [(), ("vertical",)])
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_windows_that_begin_or_end_anywhere_within_single_rows(original, flips, align_corners):
+    """One row at a time, much enlarged: no window is given up before the last row that needs it."""
+    image = torch.randn(3, 66, 60)
+    reference = plain(image, (33, 60), (1, 60), align_corners)
+    reference = reference.flip(1) if flips else reference
+    if original != (66, 60):
+        reference = F.interpolate(
+            reference[None].contiguous(), size=original, mode="bilinear", align_corners=align_corners
+        )[0]
+    source, _ = mosaic(image, (33, 60), (1, 60), align_corners, upwards=bool(flips))
+    view = at_original(source, Geometry((66, 60), (66, 60), original, flips), align_corners=align_corners)
+    assert torch.equal(restore([view], wanted=Wanted(logits=True), budget=1).logits, reference)
+
+
+@given(st.integers(1, 3000), st.integers(1, 1100), st.data())
+def test_windows_cover_everything_and_stay_inside(length, crop, data):
+    stride = data.draw(st.integers(1, crop))
+    begins = starts(length, crop, stride)
+    assert begins[0] == 0
+    assert begins == sorted(set(begins))
+    size = min(crop, length)
+    assert begins[-1] + size == length
+    assert all(after - before <= size for before, after in itertools.pairwise(begins))
+    assert all(begin == index * stride for index, begin in enumerate(begins[:-1]))
+
+
+def test_only_the_windows_of_the_present_rows_are_held():
+    image = torch.randn(3, 640, 256)
+    source, passes = mosaic(image, (64, 64), (48, 48), False, batch=2)
+    seen = 0
+    for row in range(0, 640, 8):
+        source.rows(row, row + 8)
+        seen = max(seen, len(source._open) + len(source._feed._ready))
+    across = len(starts(256, 64, 48))
+    assert sum(passes) == across * len(starts(640, 64, 48))
+    assert seen <= 3 * across + 1
+    assert not source._feed._ready
+
+
+@pytest.mark.parametrize("blend", ["average", "gaussian", "linear"])
+def test_a_blend_changes_nothing_where_windows_agree(blend):
+    size, crop, stride = (150, 170), (64, 80), (40, 50)
+    windows = windows_of(size, crop, stride)
+
+    def forward(pixels, windows):
+        return torch.stack([torch.full((5, 8, 10), 3.0) for _ in windows])
+
+    source = Mosaic(size, windows, Feed([torch.zeros(3, *size)], windows, forward, batch=4), align_corners=False,
+                    blend=blend)  # fmt: skip
+    torch.testing.assert_close(source.rows(0, 150), torch.full((5, 150, 170), 3.0))
+
+
+@pytest.mark.parametrize("blend", ["gaussian", "linear"])
+def test_a_blend_leaves_no_seam(blend):
+    """Two windows that disagree: the mean jumps where the overlap begins, a blend goes over smoothly."""
+    size, windows = (64, 96), windows_of((64, 96), (64, 64), (32, 32))
+    levels = {0: 0.0, 32: 1.0}
+
+    def jump(kind):
+        def forward(pixels, windows):
+            return torch.stack([torch.full((2, 8, 8), levels[window.left]) for window in windows])
+
+        feed = Feed([torch.zeros(3, *size)], windows, forward, batch=1)
+        row = Mosaic(size, windows, feed, align_corners=False, blend=kind).rows(30, 31)[0, 0]
+        assert row[:32].max() == 0
+        torch.testing.assert_close(row[64:], torch.ones(32))
+        return row.diff().max().item()
+
+    assert jump("average") == pytest.approx(0.5)
+    assert jump(blend) < 0.15
+
+
+def test_windows_of_several_images_and_sizes_share_the_network():
+    images = [torch.randn(3, 100, 120), torch.randn(3, 50, 200), torch.randn(3, 90, 90)]
+    passes: list[tuple[int, ...]] = []
+
+    def forward(pixels, windows):
+        passes.append(tuple(pixels.shape))
+        return network(pixels)
+
+    each = [windows_of(tuple(image.shape[1:]), (80, 80), (60, 60), image=index) for index, image in enumerate(images)]
+    feed = Feed(images, [window for windows in each for window in windows], forward, batch=4)
+    for image, windows in zip(images, each, strict=True):
+        source = Mosaic(tuple(image.shape[1:]), windows, feed, align_corners=False)
+        torch.testing.assert_close(source.rows(0, image.shape[1]), plain(image, (80, 80), (60, 60), False))
+    assert passes == [(4, 3, 80, 80), (3, 3, 50, 80), (4, 3, 80, 80)]
+
+
+@pytest.mark.parametrize(
+    ("crop", "stride", "message"),
+    [
+        (None, (8, 8), "found no crop_size"),
+        (None, None, "no crop_size and stride"),
+        ((64, 64), (65, 10), "between 1 and the window's 64 x 64 pixels, found 65 x 10"),
+        ((64, 64), (0, 10), "found 0 x 10"),
+    ],
+)
+def test_windows_that_make_no_sense(crop, stride, message):
+    with pytest.raises(ValueError, match=message):
+        check_windows(crop, stride)
+
+
+def test_small_windows_go_together_on_a_processor():
+    cpu = torch.device("cpu")
+    assert default_batch((1024, 1024), cpu) == default_batch((512, 512), cpu) == 1
+    assert default_batch((256, 256), cpu) == 4
+    assert default_batch((16, 16), cpu) == 32
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
+def test_peak_memory_is_that_of_a_few_rows_of_windows(tmp_path):
+    """150 classes at 1024 x 1024 are 630 MB; one row of windows, at the stride of the head, is 7 MB."""
+    script = tmp_path / "peak.py"
+    script.write_text(
+        "import resource, torch\n"
+        "from intarsia.inference.logits.postprocess import Geometry, at_original, restore\n"
+        "from intarsia.inference.logits.sliding import Feed, Mosaic, windows_of\n"
+        "def run(side):\n"
+        "    size = (side, side)\n"
+        "    windows = windows_of(size, (512, 512), (341, 341))\n"
+        "    forward = lambda pixels, windows: torch.randn(len(windows), 150, 64, 64)\n"
+        "    feed = Feed([torch.zeros(3, *size)], windows, forward, batch=1)\n"
+        "    source = Mosaic(size, windows, feed, align_corners=False)\n"
+        "    restore([at_original(source, Geometry(size, size, size), align_corners=False)])\n"
+        "run(520)\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "run(1024)\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)\n"
+    )
+    result = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, cwd=Path.cwd())
+    assert float(result.stdout) < 80, f"{result.stdout} MB beyond a small image"
