@@ -12,6 +12,8 @@ Shape letters: N images, K sums, C channels, P pixels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.fx
 import torch.nn.functional as F
@@ -30,9 +32,13 @@ def without_autocast(x: Tensor) -> torch.autocast:
 
 
 def linear(layer: nn.Linear, x: Tensor) -> Tensor:
-    """`layer(x)` in full precision, whatever the layer's weights are in; to be called without autocast."""
-    bias = None if layer.bias is None else full_precision(layer.bias)
-    return F.linear(full_precision(x), full_precision(layer.weight), bias)
+    """`layer(x)` in full precision, whatever the layer's weights are in and whatever autocast says."""
+    return _linear(x, layer.weight, layer.bias)
+
+
+def layer_norm(layer: nn.LayerNorm, x: Tensor) -> Tensor:
+    """`layer(x)` in full precision, whatever the layer's weights are in and whatever autocast says."""
+    return _layer_norm(x, layer.normalized_shape, layer.weight, layer.bias, layer.eps)
 
 
 @torch.fx.wrap
@@ -40,3 +46,16 @@ def sums_over_pixels(weights: Tensor, pixels: Tensor) -> Tensor:
     """Weights (N, K, P) and pixels (N, C, P) -> weighted sums of pixels (N, K, C), in full precision."""
     with without_autocast(pixels):
         return full_precision(weights) @ full_precision(pixels).transpose(1, 2)
+
+
+@torch.fx.wrap
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    with without_autocast(x):
+        return F.linear(full_precision(x), full_precision(weight), None if bias is None else full_precision(bias))
+
+
+@torch.fx.wrap
+def _layer_norm(x: Tensor, shape: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+    weight, bias = (None if given is None else full_precision(given) for given in (weight, bias))
+    with without_autocast(x):
+        return F.layer_norm(full_precision(x), tuple(shape), weight, bias, eps)

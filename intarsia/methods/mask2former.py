@@ -17,9 +17,11 @@ from collections.abc import Iterable, Sequence
 from typing import cast
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from intarsia.contracts import Queries, Size
+from intarsia.layers import precision
 from intarsia.layers.activation import RELU
 from intarsia.layers.conv import ConvNormAct, initialise_by_fan_in
 from intarsia.layers.cross_attention import Attention, initialise_matrices
@@ -33,6 +35,10 @@ GROUP_NORM = Norm("GN", num_groups=32)
 NUM_SCALES = 3
 """Levels that the encoder mixes and the queries look at in turn; the finest level only makes the masks sharp."""
 
+# One step each for torch.fx, which makes no tensors of a size that depends on the input.
+torch.fx.wrap("sine_positions")
+torch.fx.wrap("_centres")
+
 
 class EncoderLayer(nn.Module):
     """Every position of three levels looks at a few places of all three."""
@@ -43,9 +49,9 @@ class EncoderLayer(nn.Module):
         self.ffn = FeedForward(channels, hidden, activation=RELU)
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(2))
 
-    def forward(self, x: Tensor, positions: Tensor, places: Tensor, sizes: Sequence[Size]) -> Tensor:
-        """(N, S, C) with the positions (S, C) and places (S, 2) of its pixels -> (N, S, C)."""
-        x = self.norms[0](x + self.self_attn(x + positions, x, places, sizes))
+    def forward(self, x: Tensor, positions: Tensor, centres: Tensor, sizes: Sequence[Size]) -> Tensor:
+        """(N, S, C) with the position vectors (S, C) and centres (S, 2) of its pixels -> (N, S, C)."""
+        x = self.norms[0](x + self.self_attn(x + positions, x, centres, sizes))
         out: Tensor = self.norms[1](x + self.ffn(x))
         return out
 
@@ -101,14 +107,12 @@ class PixelDecoder(nn.Module):
                 for i, size in enumerate(sizes)
             ]
         )  # (S, C)
-        places = torch.cat([_centres(*size, like=maps[0]) for size in sizes])  # (S, 2)
+        centres = torch.cat([_centres(*size, like=maps[0]) for size in sizes])  # (S, 2)
         x = torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1)  # (N, S, C)
         for layer in self.encoder.layers:
-            x = layer(x, positions, places, sizes)
-        mixed = [
-            level.transpose(1, 2).unflatten(2, size)
-            for level, size in zip(x.split([h * w for h, w in sizes], dim=1), sizes, strict=True)
-        ]
+            x = layer(x, positions, centres, sizes)
+        of_levels = x.split([h * w for h, w in sizes], dim=1)
+        mixed = [of_levels[i].transpose(1, 2).unflatten(2, size) for i, size in enumerate(sizes)]
         fine = self.lateral_convs[0](finest) + resize(mixed[-1], finest.shape[2:])
         return self.mask_feature(self.output_convs[0](fine)), mixed
 
@@ -242,13 +246,18 @@ class Mask2FormerHead(nn.Module):
 
 def _visible(mask: Tensor, size: Sequence[int]) -> Tensor:
     """(N, 1, Q, S_i): where a query may look: its mask of the layer before, or everywhere if that is empty."""
-    inside = resize(mask.detach(), size).sigmoid().flatten(2) >= 0.5  # (N, Q, S_i)
+    inside = resize(precision.full_precision(mask.detach()), size).sigmoid().flatten(2) >= 0.5  # (N, Q, S_i)
     inside = inside | ~inside.any(dim=-1, keepdim=True)
     return inside.unsqueeze(1)
 
 
 def _centres(height: int, width: int, *, like: Tensor) -> Tensor:
-    """(height * width, 2): pixel centres as (x, y) in 0..1; in float32, as published weights were trained with them."""
+    """(height * width, 2): pixel centres as (x, y) in 0..1.
+
+    Computed in float32, as published weights were trained with them, and never given in less: half precision cannot
+    tell the pixels of a large map apart.
+    """
     y = (torch.arange(height, device=like.device, dtype=torch.float32) + 0.5) / height
     x = (torch.arange(width, device=like.device, dtype=torch.float32) + 0.5) / width
-    return torch.stack([x.expand(height, -1), y[:, None].expand(-1, width)], dim=-1).flatten(0, 1).to(like.dtype)
+    centres = torch.stack([x.expand(height, -1), y[:, None].expand(-1, width)], dim=-1).flatten(0, 1)
+    return centres.to(torch.promote_types(like.dtype, torch.float32))

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -29,6 +30,8 @@ from intarsia.layers.norm import Norm
 from intarsia.layers.positions import sine_positions
 
 GROUP_NORM = Norm("GN", num_groups=32)
+
+torch.fx.wrap("sine_positions")  # for torch.fx one step: it makes no tensors of a size that depends on the input
 
 
 class PixelDecoder(nn.Module):
@@ -142,7 +145,8 @@ class MaskFormerHead(nn.Module):
         coarsest = self.decoder_input_proj(levels[-1])
         positions = sine_positions(coarsest.shape[2], coarsest.shape[3], coarsest.shape[1], like=coarsest)  # (S, C)
         memory = coarsest.flatten(2).transpose(1, 2)  # (N, S, C)
-        query = memory.new_zeros(()).expand(memory.shape[0], *self.query_embed.weight.shape)  # (N, Q, C)
+        queries = (self.query_embed.num_embeddings, self.query_embed.embedding_dim)
+        query = memory.new_zeros(()).expand(memory.shape[0], *queries)  # (N, Q, C)
         found = []
         for layer in self.transformer_decoder.layers:
             query = layer(query, self.query_embed.weight, memory, positions)

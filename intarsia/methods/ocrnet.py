@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from intarsia.layers import precision
 from intarsia.layers.activation import RELU, Activation
 from intarsia.layers.classifier import channel_dropout, pixel_classifier
 from intarsia.layers.conv import ConvNormAct
@@ -35,9 +36,9 @@ def object_regions(pixels: Tensor, guess: Tensor) -> Tensor:
     Pixels (N, C, h, w), weighted by the softmax over the image of each class's logits in `guess` (N, K, h, w)
     -> (N, C, K, 1).
     """
-    weights = guess.flatten(2).softmax(dim=2)  # (N, K, P)
-    regions = weights @ pixels.flatten(2).transpose(1, 2)  # (N, K, C)
-    return regions.transpose(1, 2).unsqueeze(3)
+    weights = precision.full_precision(guess).flatten(2).softmax(dim=2)  # (N, K, P)
+    regions = precision.sums_over_pixels(weights, pixels.flatten(2))  # (N, K, C)
+    return regions.transpose(1, 2).unsqueeze(3).to(pixels.dtype)
 
 
 class ObjectAttention(nn.Module):

@@ -25,13 +25,18 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from intarsia.contracts import PointLogits
+from intarsia.layers import precision
 from intarsia.layers.activation import RELU, Activation
 from intarsia.layers.levels import paired_levels, resize
 from intarsia.layers.points import sample_at, uncertain_points
-from intarsia.layers.precision import full_precision
+
+# One step each for torch.fx, which cannot follow questions about a size or a dtype.
+torch.fx.wrap("most_uncertain_pixels")
+torch.fx.wrap("sample_at")
 
 
 def uncertainty(logits: Tensor) -> Tensor:
@@ -48,13 +53,14 @@ def uncertainty(logits: Tensor) -> Tensor:
 def most_uncertain_pixels(logits: Tensor, num_points: int) -> tuple[Tensor, Tensor]:
     """The pixels of logits (N, K, H, W) that are least certain, all of them where there are fewer than `num_points`.
 
-    Returns their positions (N, P) in the flattened map, and their centres as points (N, P, 2).
+    Returns their positions (N, P) in the flattened map, and their centres as points (N, P, 2), in float32 or wider.
     """
     height, width = logits.shape[2:]
     doubts = uncertainty(logits).flatten(1)  # (N, H * W)
     index = doubts.topk(min(num_points, height * width), dim=1).indices  # (N, P)
-    x = ((index % width).to(logits.dtype) + 0.5) / width
-    y = (index.div(width, rounding_mode="floor").to(logits.dtype) + 0.5) / height
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    x = ((index % width).to(dtype) + 0.5) / width
+    y = (index.div(width, rounding_mode="floor").to(dtype) + 0.5) / height
     return index, torch.stack([x, y], dim=2)
 
 
@@ -136,7 +142,7 @@ class PointHead(nn.Module):
 
         H and W are h and w times `scale_factor` to the power of `subdivision_steps`.
         """
-        refined = full_precision(guess)
+        refined = precision.full_precision(guess)
         for _ in range(self.subdivision_steps):
             n, k, h, w = refined.shape
             refined = resize(refined, (h * self.scale_factor, w * self.scale_factor))  # (N, K, h, w), now larger
@@ -148,7 +154,7 @@ class PointHead(nn.Module):
     def training_outputs(self, features: Sequence[Tensor], guess: Tensor) -> dict[str, Tensor | PointLogits]:
         """Feature maps and the coarse logits (N, K, h, w) -> logits at random points (section 3.1, training)."""
         points = uncertain_points(
-            full_precision(guess),
+            precision.full_precision(guess),
             uncertainty,
             self.num_points,
             self.oversample_ratio,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from intarsia.contracts import Backbone, Neck, Queries, QueryHead
@@ -16,6 +17,8 @@ from intarsia.models.assembly import check_head, source_of_levels
 
 BUDGET = 64 * 2**20
 """Bytes of enlarged masks beyond which they are worked off in strips: 840 MB for 100 masks of 1024 x 2048."""
+
+torch.fx.wrap("class_maps")  # one step for torch.fx, which cannot follow questions about a size
 
 
 class MaskClassifier(nn.Module):

@@ -70,12 +70,12 @@ class FPN(nn.Module):
         strides = [4 * 2**i for i in range(len(in_channels))] if in_strides is None else list(in_strides)
         end = len(in_channels) if end_level == -1 else end_level
         _check_levels(len(in_channels), len(strides), start_level, end, num_outs, extendable=end_level == -1)
-        self.levels = slice(start_level, end)
+        self.levels = range(start_level, end)
         self.num_extra = num_outs - (end - start_level)
         self.extra_from: ExtraLevels | None = "on_input" if add_extra_convs is True else add_extra_convs or None
         self.relu_before_extra_convs = relu_before_extra_convs
         self.upsample_mode = upsample_mode
-        strides = strides[self.levels] + [strides[end - 1] * 2**i for i in range(1, self.num_extra + 1)]
+        strides = strides[start_level:end] + [strides[end - 1] * 2**i for i in range(1, self.num_extra + 1)]
         self.features = tuple(FeatureSpec(out_channels, stride) for stride in strides)
 
         def conv(width: int, kernel_size: int, *, stride: int = 1, norm: Norm | None = norm) -> ConvNormAct:
@@ -87,7 +87,7 @@ class FPN(nn.Module):
             return layer
 
         lateral_norm = None if no_norm_on_lateral else norm
-        self.lateral_convs = nn.ModuleList(conv(width, 1, norm=lateral_norm) for width in in_channels[self.levels])
+        self.lateral_convs = nn.ModuleList(conv(width, 1, norm=lateral_norm) for width in in_channels[start_level:end])
         self.fpn_convs = nn.ModuleList(conv(out_channels, 3) for _ in self.lateral_convs)
         for i in range(self.num_extra if self.extra_from else 0):
             first = i == 0 and self.extra_from == "on_input"
@@ -95,7 +95,7 @@ class FPN(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The trunk's levels (N, C_i, h_i, w_i) -> `num_outs` levels (N, out_channels, h_i, w_i)."""
-        inputs = features[self.levels]
+        inputs = [features[i] for i in self.levels]
         laterals = [conv(x) for conv, x in zip(self.lateral_convs, inputs, strict=True)]
         for i in reversed(range(len(laterals) - 1)):
             laterals[i] = laterals[i] + self._enlarge(laterals[i + 1], laterals[i])

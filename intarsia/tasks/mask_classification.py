@@ -15,6 +15,7 @@ from intarsia.contracts import Batch, LossTerm, Queries, QueryModel, Size
 from intarsia.layers.levels import resize
 from intarsia.layers.precision import full_precision
 from intarsia.losses.reduction import mean_over
+from intarsia.tasks.norm_errors import explained_norms
 from intarsia.tasks.preprocess import Preprocess
 
 
@@ -55,10 +56,11 @@ class MaskClassification(nn.Module):
 
         Those of the layers before the last follow as "decode.d0.loss_cls" ...
 
-        Raises ValueError if the batch has no labels of its images' size.
+        Raises ValueError if the batch has no labels of its images' size, or a norm a single value to average over.
         """
         images, labels = self.preprocess.training_inputs(batch)  # (N, C, H, W), (N, H, W)
-        layers = self.model.queries(images)
+        with explained_norms(self.model):
+            layers = self.model.queries(images)
         # Matching and losses stay out of autocast: in half precision they would cost accuracy, not time.
         with torch.autocast(labels.device.type, enabled=False):
             *before, last = self.objective(layers, labels)
@@ -72,7 +74,8 @@ class MaskClassification(nn.Module):
 
     def logits(self, images: Tensor, sizes: Sequence[Size]) -> Tensor:
         """Stored images (N, C, H, W) of unpadded `sizes` -> how much of each class is in each pixel (N, K, H', W')."""
-        return self.model(self.preprocess(images, sizes, train=False))
+        with explained_norms(self.model):
+            return self.model(self.preprocess(images, sizes, train=False))
 
     def compile_training(self) -> None:
         """Let torch.compile make what `training_terms` computes of the network faster."""

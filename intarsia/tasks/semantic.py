@@ -17,6 +17,7 @@ from intarsia.contracts import Batch, Loss, LossTerm, Model, PointLogits, Size
 from intarsia.layers.levels import resize
 from intarsia.layers.precision import full_precision
 from intarsia.losses.reduction import mean_over
+from intarsia.tasks.norm_errors import explained_norms
 from intarsia.tasks.preprocess import Preprocess
 
 
@@ -102,10 +103,11 @@ class SemanticSegmentation(nn.Module):
         with weight 0. A head with stages has these for each, "decode.loss_ce.s0" ...; one that is trained at some
         points only calls them "pointloss_ce" and "acc_point".
 
-        Raises ValueError if the batch has no labels of its images' size.
+        Raises ValueError if the batch has no labels of its images' size, or a norm a single value to average over.
         """
         images, labels = self.preprocess.training_inputs(batch)  # (N, C, H, W), (N, H, W)
-        outputs = self.model.training_outputs(images)
+        with explained_norms(self.model):
+            outputs = self.model.training_outputs(images)
         return [
             term
             for head in self.losses
@@ -116,7 +118,8 @@ class SemanticSegmentation(nn.Module):
 
     def logits(self, images: Tensor, sizes: Sequence[Size]) -> Tensor:
         """Stored images (N, C, H, W) of unpadded `sizes` -> the decode head's logits (N, K, h, w)."""
-        return self.model(self.preprocess(images, sizes, train=False))
+        with explained_norms(self.model):
+            return self.model(self.preprocess(images, sizes, train=False))
 
     def compile_training(self) -> None:
         """Let torch.compile make what `training_terms` computes of the network faster."""
