@@ -140,7 +140,7 @@ class DecoderLayer(nn.Module):
         """Queries (N, Q, C) with their learned places (Q, C), one level (N, S_i, C) with positions (S_i, C), and what
         each query may see (N, 1, Q, S_i) -> (N, Q, C).
         """
-        seen = self.cross_attn(query + place, memory + positions, memory, mask=visible)
+        seen = self.cross_attn(query + place, (memory + positions).to(memory.dtype), memory, mask=visible)
         query = self.norms[0](query + self.dropout(seen))
         query = self.norms[1](query + self.dropout(self.self_attn(query + place, query + place, query)))
         out: Tensor = self.norms[2](query + self.ffn(query))

@@ -73,7 +73,8 @@ class DecoderLayer(nn.Module):
     def forward(self, query: Tensor, place: Tensor, memory: Tensor, positions: Tensor) -> Tensor:
         """Queries (N, Q, C) with learned places (Q, C), image (N, S, C) with its positions (S, C) -> (N, Q, C)."""
         query = self.norms[0](query + self.dropout(self.self_attn(query + place, query + place, query)))
-        query = self.norms[1](query + self.dropout(self.cross_attn(query + place, memory + positions, memory)))
+        seen = self.cross_attn(query + place, (memory + positions).to(memory.dtype), memory)
+        query = self.norms[1](query + self.dropout(seen))
         out: Tensor = self.norms[2](query + self.ffn(query))
         return out
 
