@@ -68,7 +68,8 @@ class DeformableAttention(nn.Module):
             sampled = F.grid_sample(plane.unflatten(-1, (height, width)), grid, align_corners=False)  # (N * M, D, L, P)
             of_level = weights[:, :, :, level].transpose(1, 2).flatten(0, 1).unsqueeze(1)  # (N * M, 1, L, P)
             total = total + (sampled * of_level).sum(-1)  # (N * M, D, L)
-        return total.unflatten(0, (-1, self.num_heads)).flatten(1, 2).transpose(1, 2)
+        heads: Tensor = total.unflatten(0, (-1, self.num_heads)).flatten(1, 2).transpose(1, 2)
+        return heads
 
     def _initialise(self) -> None:
         angles = torch.arange(self.num_heads) * (2 * math.pi / self.num_heads)

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.layers.precision import full_precision, without_autocast
-from intarsia.losses.targets import about_unknown, classes_of, on_known_labels, unknown_labels
+from intarsia.losses.targets import asking_is_free, classes_of, on_known_labels, refuse, unknown_labels
 
 
 @torch.no_grad()
@@ -74,8 +74,8 @@ class OHEMPixelSampler:
         if logits.shape[1] == 1:
             raise ValueError("OHEMPixelSampler needs one logit per class; this head has a single one")
         unknown = unknown_labels(target, classes_of(logits), ignore_index=self.ignore_index)  # (N, H, W)
-        if target.device.type == "cpu" and unknown.any():
-            raise ValueError(about_unknown(target[unknown], classes_of(logits), ignore_index=self.ignore_index))
+        if asking_is_free(target):
+            refuse(unknown, target, classes_of(logits), ignore_index=self.ignore_index)
         target = target.masked_fill(unknown, self.ignore_index)
         with without_autocast(logits):
             nll = F.cross_entropy(

@@ -237,7 +237,7 @@ class IterativeDecodeHead(nn.Module):
         *_, logits = self._rounds(features)
         return logits
 
-    def training_outputs(self, features: Sequence[Tensor], *before: Tensor) -> dict[str, Tensor | PointLogits]:
+    def training_outputs(self, features: Sequence[Tensor], *previous_logits: Tensor) -> dict[str, Tensor | PointLogits]:
         """Feature maps -> the first logits "s0" and those of each round, "s1", "s2" ...; (N, K, h, w) each."""
         return {f"s{i}": logits for i, logits in enumerate(self._rounds(features))}
 

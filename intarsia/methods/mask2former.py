@@ -20,10 +20,10 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
-from intarsia.contracts import Queries, Size
+from intarsia.contracts import MaskPredictions, Size
 from intarsia.layers import precision
 from intarsia.layers.activation import RELU
-from intarsia.layers.conv import ConvNormAct, initialise_by_fan_in
+from intarsia.layers.conv import ConvNormAct, init_caffe2_xavier_
 from intarsia.layers.cross_attention import Attention, initialise_matrices
 from intarsia.layers.deformable_attention import DeformableAttention
 from intarsia.layers.feed_forward import FeedForward
@@ -119,7 +119,7 @@ class PixelDecoder(nn.Module):
     def _initialise(self) -> None:
         for conv in self.modules():
             if isinstance(conv, nn.Conv2d):
-                initialise_by_fan_in(conv)
+                init_caffe2_xavier_(conv)
         initialise_matrices(self.input_convs)
         for layer in cast("Iterable[EncoderLayer]", self.encoder.layers):
             initialise_matrices(layer.ffn)
@@ -136,13 +136,19 @@ class DecoderLayer(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(3))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, query: Tensor, place: Tensor, memory: Tensor, positions: Tensor, visible: Tensor) -> Tensor:
-        """Queries (N, Q, C) with their learned places (Q, C), one level (N, S_i, C) with positions (S_i, C), and what
-        each query may see (N, 1, Q, S_i) -> (N, Q, C).
+    def forward(
+        self, query: Tensor, query_positions: Tensor, memory: Tensor, positions: Tensor, attention_mask: Tensor
+    ) -> Tensor:
+        """Queries (N, Q, C) with their learned positions (Q, C), one level (N, S_i, C) with positions (S_i, C), and
+        what each query may see (N, 1, Q, S_i) -> (N, Q, C).
         """
-        seen = self.cross_attn(query + place, (memory + positions).to(memory.dtype), memory, mask=visible)
+        seen = self.cross_attn(
+            query + query_positions, (memory + positions).to(memory.dtype), memory, mask=attention_mask
+        )
         query = self.norms[0](query + self.dropout(seen))
-        query = self.norms[1](query + self.dropout(self.self_attn(query + place, query + place, query)))
+        query = self.norms[1](
+            query + self.dropout(self.self_attn(query + query_positions, query + query_positions, query))
+        )
         out: Tensor = self.norms[2](query + self.ffn(query))
         return out
 
@@ -219,7 +225,7 @@ class Mask2FormerHead(nn.Module):
         )
         initialise_matrices(self.transformer_decoder)
 
-    def forward(self, features: Sequence[Tensor]) -> tuple[Queries, ...]:
+    def forward(self, features: Sequence[Tensor]) -> tuple[MaskPredictions, ...]:
         """Feature maps -> class logits (N, Q, K + 1) and mask logits (N, Q, h_0, w_0), first of the learned queries
         and then after every layer.
         """
@@ -229,22 +235,22 @@ class Mask2FormerHead(nn.Module):
             memories.append(x.flatten(2).transpose(1, 2) + self.level_embed.weight[level])  # (N, S_i, C)
             positions.append(sine_positions(x.shape[2], x.shape[3], x.shape[1], like=x))  # (S_i, C)
         query = self.query_feat.weight.expand(pixels.shape[0], -1, -1)  # (N, Q, C)
-        found = [self._read(query, pixels)]
+        found = [self._predict(query, pixels)]
         for i, layer in enumerate(self.transformer_decoder.layers):
             level = i % NUM_SCALES
-            visible = _visible(found[-1].masks, levels[level].shape[2:])
-            query = layer(query, self.query_embed.weight, memories[level], positions[level], visible)
-            found.append(self._read(query, pixels))
+            attention_mask = _attention_mask(found[-1].mask_logits, levels[level].shape[2:])
+            query = layer(query, self.query_embed.weight, memories[level], positions[level], attention_mask)
+            found.append(self._predict(query, pixels))
         return tuple(found)
 
-    def _read(self, query: Tensor, pixels: Tensor) -> Queries:
+    def _predict(self, query: Tensor, pixels: Tensor) -> MaskPredictions:
         """What queries (N, Q, C), as they are now, say of the pixels (N, E, h_0, w_0)."""
         query = self.transformer_decoder.post_norm(query)
         masks = torch.einsum("nqe,nehw->nqhw", self.mask_embed(query), pixels)
-        return Queries(self.cls_embed(query), masks)
+        return MaskPredictions(self.cls_embed(query), masks)
 
 
-def _visible(mask: Tensor, size: Sequence[int]) -> Tensor:
+def _attention_mask(mask: Tensor, size: Sequence[int]) -> Tensor:
     """(N, 1, Q, S_i): where a query may look: its mask of the layer before, or everywhere if that is empty."""
     inside = resize(precision.full_precision(mask.detach()), size).sigmoid().flatten(2) >= 0.5  # (N, Q, S_i)
     inside = inside | ~inside.any(dim=-1, keepdim=True)

@@ -20,9 +20,9 @@ import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from intarsia.contracts import Queries
+from intarsia.contracts import MaskPredictions
 from intarsia.layers.activation import RELU
-from intarsia.layers.conv import ConvNormAct, initialise_by_fan_in
+from intarsia.layers.conv import ConvNormAct, init_caffe2_xavier_
 from intarsia.layers.cross_attention import Attention, initialise_matrices
 from intarsia.layers.feed_forward import FeedForward
 from intarsia.layers.levels import paired_levels
@@ -70,10 +70,12 @@ class DecoderLayer(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(3))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, query: Tensor, place: Tensor, memory: Tensor, positions: Tensor) -> Tensor:
-        """Queries (N, Q, C) with learned places (Q, C), image (N, S, C) with its positions (S, C) -> (N, Q, C)."""
-        query = self.norms[0](query + self.dropout(self.self_attn(query + place, query + place, query)))
-        seen = self.cross_attn(query + place, (memory + positions).to(memory.dtype), memory)
+    def forward(self, query: Tensor, query_positions: Tensor, memory: Tensor, positions: Tensor) -> Tensor:
+        """Queries (N, Q, C) with learned positions (Q, C), image (N, S, C) with its positions (S, C) -> (N, Q, C)."""
+        query = self.norms[0](
+            query + self.dropout(self.self_attn(query + query_positions, query + query_positions, query))
+        )
+        seen = self.cross_attn(query + query_positions, (memory + positions).to(memory.dtype), memory)
         query = self.norms[1](query + self.dropout(seen))
         out: Tensor = self.norms[2](query + self.ffn(query))
         return out
@@ -136,10 +138,10 @@ class MaskFormerHead(nn.Module):
         )
         for conv in (*self.pixel_decoder.modules(), self.decoder_input_proj):
             if isinstance(conv, nn.Conv2d):
-                initialise_by_fan_in(conv)
+                init_caffe2_xavier_(conv)
         initialise_matrices(self.transformer_decoder)
 
-    def forward(self, features: Sequence[Tensor]) -> tuple[Queries, ...]:
+    def forward(self, features: Sequence[Tensor]) -> tuple[MaskPredictions, ...]:
         """Feature maps -> after every layer, class logits (N, Q, K + 1) and mask logits (N, Q, h_0, w_0)."""
         levels = [features[i] for i in self.in_index]
         pixels = self.pixel_decoder(levels)  # (N, E, h_0, w_0)
@@ -153,5 +155,5 @@ class MaskFormerHead(nn.Module):
             query = layer(query, self.query_embed.weight, memory, positions)
             read = self.transformer_decoder.post_norm(query)
             masks = torch.einsum("nqe,nehw->nqhw", self.mask_embed(read), pixels)
-            found.append(Queries(self.cls_embed(read), masks))
+            found.append(MaskPredictions(self.cls_embed(read), masks))
         return tuple(found)

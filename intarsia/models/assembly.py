@@ -9,7 +9,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from intarsia.contracts import Backbone, FeatureSpec, Head, Neck, PointLogits, QueryHead, StagedHead
+from intarsia.contracts import Backbone, FeatureSpec, Head, MaskClassificationHead, Neck, PointLogits, StagedHead
 
 
 def source_of_levels(backbone: Backbone, neck: Neck | None) -> tuple[str, tuple[FeatureSpec, ...]]:
@@ -36,31 +36,31 @@ def named(name: str, heads: nn.Module | None) -> list[tuple[str, Head]]:
 
 
 def training_outputs(
-    name: str, head: Head | StagedHead, features: Sequence[Tensor], *before: Tensor
+    name: str, head: Head | StagedHead, features: Sequence[Tensor], *previous_logits: Tensor
 ) -> dict[str, Tensor | PointLogits]:
     """What training looks at in a head: its logits under its name, or those of its stages below it."""
     if isinstance(head, StagedHead):
-        stages = head.training_outputs(features, *before)
+        stages = head.training_outputs(features, *previous_logits)
         return {f"{name}.{stage}" if stage else name: output for stage, output in stages.items()}
-    return {name: head(features, *before)}
+    return {name: head(features, *previous_logits)}
 
 
-def check_head(name: str, head: Head | QueryHead, giver: str, features: Sequence[FeatureSpec]) -> None:
+def check_head(name: str, head: Head | MaskClassificationHead, source: str, features: Sequence[FeatureSpec]) -> None:
     """Raises ValueError, naming both sides, unless every level that `head` reads exists with the channels it expects.
 
-    name: what the head is called in the config. giver: who gives `features`, for the message.
+    name: what the head is called in the config. source: who gives `features`, for the message.
     """
     indices = head.in_index if isinstance(head.in_index, tuple) else (head.in_index,)
     expected = head.in_channels if isinstance(head.in_channels, tuple) else (head.in_channels,)
     for index, channels in zip(indices, expected, strict=True):
         if not -len(features) <= index < len(features):
             raise ValueError(
-                f"{name} {type(head).__name__} reads level {index} (in_index), but {giver} gives {len(features)} "
+                f"{name} {type(head).__name__} reads level {index} (in_index), but {source} gives {len(features)} "
                 f"levels: {_table(features)}"
             )
         if features[index].channels != channels:
             raise ValueError(
-                f"{name} {type(head).__name__} expects in_channels={channels} at level {index}, but {giver} gives "
+                f"{name} {type(head).__name__} expects in_channels={channels} at level {index}, but {source} gives "
                 f"{features[index].channels} channels there; its levels are {_table(features)}. "
                 f"Set in_channels={features[index].channels}, or in_index to the level you mean."
             )

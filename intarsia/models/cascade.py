@@ -17,8 +17,8 @@ from intarsia.models.assembly import as_module, check_head, named, source_of_lev
 class RefiningHead(Protocol):
     """Feature maps and the logits of the head before -> better ones."""
 
-    def __call__(self, features: Sequence[Tensor], guess: Tensor) -> Tensor:
-        """Feature maps, guess (N, K, h, w) -> logits (N, K, h', w')."""
+    def __call__(self, features: Sequence[Tensor], coarse_logits: Tensor) -> Tensor:
+        """Feature maps, coarse_logits (N, K, h, w) -> logits (N, K, h', w')."""
         ...
 
 
@@ -53,11 +53,11 @@ class CascadeEncoderDecoder(nn.Module):
         self.neck = neck
         self.decode_head = nn.ModuleList(cast("Sequence[nn.Module]", decode_head))
         self.auxiliary_head = as_module(auxiliary_head)
-        giver, self.features = source_of_levels(backbone, neck)
+        source, self.features = source_of_levels(backbone, neck)
         for i, head in enumerate(decode_head):
-            check_head(f"decode_head.{i}", head, giver, self.features)
+            check_head(f"decode_head.{i}", head, source, self.features)
         for name, head in named("aux", self.auxiliary_head):
-            check_head(f"auxiliary_head ({name})", head, giver, self.features)
+            check_head(f"auxiliary_head ({name})", head, source, self.features)
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (N, C, H, W) -> logits (N, K, h, w) of the last decode head, at its own stride."""
@@ -72,11 +72,11 @@ class CascadeEncoderDecoder(nn.Module):
         """Normalised images (N, C, H, W) -> logits of every head: "decode_0", "decode_1" ..., then those of `aux`."""
         levels = self._levels(images)
         outputs: dict[str, Tensor | PointLogits] = {}
-        before: tuple[Tensor, ...] = ()
+        previous: tuple[Tensor, ...] = ()
         for name, head in named("decode", self.decode_head):
-            outputs |= training_outputs(name, head, levels, *before)
+            outputs |= training_outputs(name, head, levels, *previous)
             logits = outputs.get(name)
-            before = (logits,) if isinstance(logits, Tensor) else ()
+            previous = (logits,) if isinstance(logits, Tensor) else ()
         for name, head in named("aux", self.auxiliary_head):
             outputs |= training_outputs(name, head, levels)
         return outputs

@@ -35,10 +35,10 @@ class EncoderDecoder(nn.Module):
         self.neck = neck
         self.decode_head = decode_head
         self.auxiliary_head = as_module(auxiliary_head)
-        giver, self.features = source_of_levels(backbone, neck)
-        check_head("decode_head", decode_head, giver, self.features)
+        source, self.features = source_of_levels(backbone, neck)
+        check_head("decode_head", decode_head, source, self.features)
         for name, head in named("aux", self.auxiliary_head):
-            check_head(f"auxiliary_head ({name})", head, giver, self.features)
+            check_head(f"auxiliary_head ({name})", head, source, self.features)
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (N, C, H, W) -> logits (N, K, h, w) of the decode head, at its own stride."""

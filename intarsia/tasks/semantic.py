@@ -17,6 +17,8 @@ from intarsia.contracts import Batch, Loss, LossTerm, Model, PointLogits, Size
 from intarsia.layers.levels import resize
 from intarsia.layers.precision import full_precision
 from intarsia.losses.reduction import mean_over
+from intarsia.losses.targets import asking_is_free
+from intarsia.tasks.labels import label_problem
 from intarsia.tasks.norm_errors import explained_norms
 from intarsia.tasks.preprocess import Preprocess
 
@@ -103,9 +105,12 @@ class SemanticSegmentation(nn.Module):
         with weight 0. A head with stages has these for each, "decode.loss_ce.s0" ...; one that is trained at some
         points only calls them "pointloss_ce" and "acc_point".
 
-        Raises ValueError if the batch has no labels of its images' size, or a norm a single value to average over.
+        Raises ValueError if the batch has no labels of its images' size, or a norm a single value to average over; on
+        the processor also for labels that are no class, which on an accelerator make the losses nan.
         """
         images, labels = self.preprocess.training_inputs(batch)  # (N, C, H, W), (N, H, W)
+        if asking_is_free(labels) and (problem := self.label_problem(batch)):
+            raise ValueError(problem)
         with explained_norms(self.model):
             outputs = self.model.training_outputs(images)
         return [
@@ -116,6 +121,10 @@ class SemanticSegmentation(nn.Module):
             for term in self._terms(head, output, labels, stage=name.removeprefix(head.head))
         ]
 
+    def label_problem(self, batch: Batch) -> str:
+        """What is wrong with the labels of a batch, by the name of the image, or ""; waits for the device."""
+        return label_problem(batch, self.preprocess, num_classes=self.num_classes, ignore_index=self.ignore_index)
+
     def logits(self, images: Tensor, sizes: Sequence[Size]) -> Tensor:
         """Stored images (N, C, H, W) of unpadded `sizes` -> the decode head's logits (N, K, h, w)."""
         with explained_norms(self.model):
@@ -125,7 +134,7 @@ class SemanticSegmentation(nn.Module):
         """Let torch.compile make what `training_terms` computes of the network faster."""
         self.model.training_outputs = torch.compile(self.model.training_outputs)  # type: ignore[method-assign]
 
-    def loss_on(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def validation_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The weighted losses of the final head, summed, on logits (N, K, h, w) and labels (N, H, W); a scalar."""
         decode = [head for head in self.losses if head.head.startswith("decode")]
         terms = self._terms(decode[-1] if decode else self.losses[0], logits, labels.long())

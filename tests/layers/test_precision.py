@@ -16,7 +16,7 @@ from intarsia.layers.norm import Norm
 from intarsia.layers.positions import sine_positions
 from intarsia.methods.fcn import FCNHead
 from intarsia.methods.knet import IterativeDecodeHead, KernelUpdateHead, KernelUpdator
-from intarsia.methods.mask2former import PixelDecoder, _centres, _visible
+from intarsia.methods.mask2former import PixelDecoder, _attention_mask, _centres
 from intarsia.methods.ocrnet import object_regions
 from intarsia.methods.point_rend import most_uncertain_pixels
 
@@ -125,7 +125,7 @@ def test_pixels_are_found_again_by_their_points(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", HALF)
 def test_where_a_query_looks_is_decided_in_float32(dtype: torch.dtype) -> None:
     masks = (0.05 * torch.randn(1, 4, 64, 512)).to(dtype)
-    assert _visible(masks, (16, 128)).equal(_visible(masks.float(), (16, 128)))
+    assert _attention_mask(masks, (16, 128)).equal(_attention_mask(masks.float(), (16, 128)))
 
 
 # --- Sums over pixels ---------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.backbones.resnet import ResNet
-from intarsia.contracts import Batch
+from intarsia.contracts import Batch, SampleMeta
 from intarsia.layers.levels import resize
 from intarsia.layers.norm import BN
 from intarsia.losses.cross_entropy import CrossEntropyLoss
@@ -47,6 +48,24 @@ def make_batch(dtype: torch.dtype = torch.uint8) -> Batch:
     labels = torch.randint(0, 4, (2, 60, 90), generator=random)
     labels[:, :5] = 255
     return Batch(images, labels.to(dtype), ((60, 90), (50, 70)), ())
+
+
+def test_a_label_that_is_no_class_names_its_image() -> None:
+    batch = make_batch()
+    batch.labels[1, 20, 30] = 9
+    batch = replace(batch, metas=(SampleMeta(name="first.png"), SampleMeta(name="second.png")))
+    task = make_task()
+    with pytest.raises(ValueError, match=r"the labels of second\.png have the value 9, but there are 4 classes, 0 to 3"):
+        task.training_terms(batch)
+    assert "second.png" in task.label_problem(batch)
+    assert make_task().label_problem(make_batch()) == ""
+
+
+def test_padding_that_is_no_class_is_found() -> None:
+    task = make_task()
+    task.ignore_index = 0
+    with pytest.raises(ValueError, match=r"the value 255, but there are 4 classes.*0 is ignored.*padding"):
+        task.training_terms(make_batch())
 
 
 def test_terms_by_name_and_weight() -> None:
@@ -100,7 +119,7 @@ def test_validation_loss_is_that_of_the_decode_head() -> None:
     up = F.interpolate(logits, size=(60, 90), mode="bilinear")
     (_, weighted, a), (_, sigmoid, b) = task.losses[0].losses
     expected = a * weighted(up, labels.long()) + b * sigmoid(up, labels.long())
-    torch.testing.assert_close(task.loss_on(logits, labels), expected)
+    torch.testing.assert_close(task.validation_loss(logits, labels), expected)
 
 
 def test_losses_are_in_single_precision_under_autocast() -> None:
