@@ -252,9 +252,13 @@ def lower_visualizer(context: Context, top: Fields) -> tuple[Component, ...]:
 
 def lower_imports(top: Fields) -> tuple[str, ...]:
     """`custom_imports`: the user's own modules. OpenMMLab's packages are not needed; the catalogue has their parts."""
-    given = top.child("custom_imports", "custom_imports").get("imports", [])
-    modules = [given] if isinstance(given, str) else given
-    return tuple(module for module in modules if module.split(".")[0] not in OWN_PACKAGES)
+    context = top.context
+    top.child("custom_imports", "custom_imports")
+    modules = [module for module in context.imported if module not in context.read_as_data]
+    dropped = [module for module in modules if module.split(".")[0] in OWN_PACKAGES]
+    if dropped:
+        context.note(f"custom_imports: not imported, as OpenMMLab's packages are not needed: {', '.join(dropped)}")
+    return tuple(module for module in modules if module not in dropped)
 
 
 def lower_scaling(context: Context, top: Fields) -> int | None:
