@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from intarsia.inference.raster.source import raster_library
-from intarsia.visual.files import aside_name, write_encoded
+from intarsia.io.whole_files import aside_name, write_bytes
 
 Ring = npt.NDArray[np.float64]
 """(n, 2) corners x, y; the last is not the first again."""
@@ -295,7 +295,7 @@ def write_coco(
         "annotations": annotations,
         "categories": [{"id": index, "name": name} for index, name in enumerate(classes)],
     }
-    write_encoded(path, json.dumps(document, ensure_ascii=False).encode())
+    write_bytes(path, json.dumps(document, ensure_ascii=False).encode())
     return len(annotations)
 
 
@@ -391,4 +391,4 @@ def write_areas(path: Path, found: Sequence[ClassArea]) -> None:
     for area in found:
         metres = "" if area.square_metres is None else f"{area.square_metres:.3f}"
         lines.writerow([area.value, area.name, area.pixels, f"{area.share:.8f}", metres])
-    write_encoded(path, text.getvalue().encode())
+    write_bytes(path, text.getvalue().encode())

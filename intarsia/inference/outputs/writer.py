@@ -31,7 +31,8 @@ import numpy.typing as npt
 from intarsia.inference.outputs.label_values import FileValues
 from intarsia.inference.outputs.polygons import Labels, polygons, write_coco, write_geojson
 from intarsia.inference.prediction import Prediction
-from intarsia.visual.files import grey_bytes, label_bytes, picture_bytes, write_encoded
+from intarsia.io.whole_files import write_bytes
+from intarsia.visual.files import grey_bytes, label_bytes, picture_bytes
 
 KINDS: Mapping[str, str] = {
     "label": ".png",
@@ -129,7 +130,7 @@ class Outputs:
                 elif kind in OUTLINES:
                     self._write_outlines(prediction, kind, file)
                 else:
-                    write_encoded(file, self.encoded(prediction, kind))
+                    write_bytes(file, self.encoded(prediction, kind))
         finally:
             for aside in ready.values():
                 aside.unlink(missing_ok=True)
