@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from intarsia.io.whole_files import write_bytes
+from intarsia.io.whole_files import write_bytes, write_text
 
 _RUN = "run.json"
 
@@ -45,7 +45,7 @@ class Parts:
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         if before is None:
-            write_bytes(self.folder / _RUN, json.dumps(dict(described), indent=1).encode())
+            write_text(self.folder / _RUN, json.dumps(dict(described), indent=1))
 
     @staticmethod
     def described(out: Path) -> dict[str, str] | None:
