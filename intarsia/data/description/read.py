@@ -51,7 +51,7 @@ def read_description(path: Path) -> DataDescription:
     try:
         text = read_text(path)
     except ValueError as error:
-        raise ValueError(f"cannot read the data description {path}: {error}") from None
+        raise ValueError(f"cannot read the data description {error}") from None
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
