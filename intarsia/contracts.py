@@ -174,9 +174,16 @@ class Backbone(Protocol):
 
 
 class Neck(Protocol):
-    """Feature maps -> feature maps. `features` describes what comes out."""
+    """Feature maps -> feature maps.
 
-    features: tuple[FeatureSpec, ...]
+    in_channels: of each level that it is given; assembly checks them.
+    """
+
+    in_channels: tuple[int, ...]
+
+    def connect(self, features: tuple[FeatureSpec, ...]) -> tuple[FeatureSpec, ...]:
+        """The levels that it is given -> those that it gives. Raises ValueError for levels that it cannot take."""
+        ...
 
     def __call__(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]: ...
 
@@ -184,7 +191,8 @@ class Neck(Protocol):
 class Head(Protocol):
     """Feature maps -> logits (N, K, h, w) at the head's own stride. Owns no loss, no sampler, no accuracy.
 
-    in_index and in_channels say which levels it reads and what it expects there; assembly checks them.
+    in_index and in_channels say which levels it reads and what it expects there; assembly checks them, and
+    `feature_strides` where a head has such an attribute: their strides, as far as multiples of the first.
     """
 
     in_index: int | tuple[int, ...]
@@ -227,7 +235,11 @@ class Loss(Protocol):
 
 
 class Model(Protocol):
-    """images (N, C, H, W), already normalised -> logits (N, K, h, w). One meaning, one return type."""
+    """images (N, C, H, W), already normalised -> logits (N, K, h, w). One meaning, one return type.
+
+    A model may state `output_names`, those of `training_outputs` without their stages; losses are then compared with
+    them before the first step.
+    """
 
     def __call__(self, images: Tensor) -> Tensor: ...
 

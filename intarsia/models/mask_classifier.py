@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from intarsia.contracts import Backbone, MaskClassificationHead, MaskPredictions, Neck
 from intarsia.layers.levels import resize
-from intarsia.models.assembly import check_head, source_of_levels
+from intarsia.models.assembly import check_reader, connected
 
 BUDGET = 64 * 2**20
 """Bytes of enlarged masks beyond which they are worked off in strips: 840 MB for 100 masks of 1024 x 2048."""
@@ -26,7 +26,7 @@ class MaskClassifier(nn.Module):
 
     Children are named as in published weights: `backbone`, `neck`, `decode_head`.
 
-    Raises ValueError if the head expects other channels than the levels that it reads have.
+    Raises ValueError if neck or head expect other levels than they are given.
     """
 
     def __init__(self, *, backbone: Backbone, decode_head: MaskClassificationHead, neck: Neck | None = None) -> None:
@@ -34,8 +34,8 @@ class MaskClassifier(nn.Module):
         self.backbone = backbone
         self.neck = neck
         self.decode_head = decode_head
-        source, self.features = source_of_levels(backbone, neck)
-        check_head("decode_head", decode_head, source, self.features)
+        source, self.features = connected(backbone, neck)
+        check_reader("decode_head", decode_head, source, self.features)
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (N, C, H, W) -> (N, K, H, W), how much of each class is in each pixel, in 0..Q.

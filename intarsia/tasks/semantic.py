@@ -18,6 +18,7 @@ from intarsia.layers.levels import resize
 from intarsia.layers.precision import full_precision
 from intarsia.losses.reduction import mean_over
 from intarsia.losses.targets import asking_is_free
+from intarsia.models.assembly import claims, unclaimed
 from intarsia.tasks.labels import label_problem
 from intarsia.tasks.norm_errors import explained_norms
 from intarsia.tasks.preprocess import Preprocess
@@ -76,6 +77,9 @@ class SemanticSegmentation(nn.Module):
     losses: one entry per head that is trained. In validation counts the loss of the last decode head, whose logits are
         the model's; without one, that of the first head.
     num_classes: classes that a label can have. ignore_index: what evaluation leaves out.
+
+    Raises ValueError, naming both sides, for losses of an output that the model does not have, and for an output that
+    has no losses.
     """
 
     def __init__(
@@ -93,6 +97,9 @@ class SemanticSegmentation(nn.Module):
         self.losses = tuple(losses)
         self.num_classes = num_classes
         self.ignore_index = ignore_index
+        outputs = getattr(model, "output_names", None)  # those of a model of one's own show in the first step
+        if outputs is not None:
+            self._check_claims(outputs)
         # Losses with tensors of their own (class weights) follow the task to its device.
         self.criteria = nn.ModuleList(
             loss for head in self.losses for _, loss, _ in head.losses if isinstance(loss, nn.Module)
@@ -113,13 +120,18 @@ class SemanticSegmentation(nn.Module):
             raise ValueError(problem)
         with explained_norms(self.model):
             outputs = self.model.training_outputs(images)
+        self._check_claims(tuple(outputs))
         return [
             term
             for head in self.losses
             for name, output in outputs.items()
-            if name == head.head or name.startswith(f"{head.head}.")
+            if claims(head.head, name)
             for term in self._terms(head, output, labels, stage=name.removeprefix(head.head))
         ]
+
+    def _check_claims(self, outputs: Sequence[str]) -> None:
+        for problem in unclaimed(outputs, [head.head for head in self.losses]):
+            raise ValueError(f"{type(self.model).__name__}: {problem}. Every head has its losses, under its name")
 
     def label_problem(self, batch: Batch) -> str:
         """What is wrong with the labels of a batch, by the name of the image, or ""; waits for the device."""

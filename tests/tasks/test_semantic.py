@@ -55,7 +55,7 @@ def test_a_label_that_is_no_class_names_its_image() -> None:
     batch.labels[1, 20, 30] = 9
     batch = replace(batch, metas=(SampleMeta(name="first.png"), SampleMeta(name="second.png")))
     task = make_task()
-    with pytest.raises(ValueError, match=r"the labels of second\.png have the value 9, but there are 4 classes, 0 to 3"):
+    with pytest.raises(ValueError, match=r"the labels of second\.png have the value 9, but there are 4 classes"):
         task.training_terms(batch)
     assert "second.png" in task.label_problem(batch)
     assert make_task().label_problem(make_batch()) == ""
@@ -66,6 +66,42 @@ def test_padding_that_is_no_class_is_found() -> None:
     task.ignore_index = 0
     with pytest.raises(ValueError, match=r"the value 255, but there are 4 classes.*0 is ignored.*padding"):
         task.training_terms(make_batch())
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(("decode",), r"EncoderDecoder: no loss is for the output 'aux' .*; there are losses for decode\."),
+     (("decode", "aux_0"), "there are losses for 'aux_0', but the network has no such output; it has decode, aux"),
+     (("decodes", "aux"), "there are losses for 'decodes', but"), ((), "no loss is for the output 'decode'")],
+)  # fmt: skip
+def test_losses_and_outputs_claim_each_other(names: tuple[str, ...], message: str) -> None:
+    model = make_task().model
+    losses = [HeadLoss(name, [("loss_ce", CrossEntropyLoss(), 1.0)], 255, False) for name in names]
+    with pytest.raises(ValueError, match=message):
+        SemanticSegmentation(model, preprocess=Preprocess(SPEC), losses=losses, num_classes=4, ignore_index=255)
+
+
+def test_a_model_of_ones_own_is_asked_in_the_first_step() -> None:
+    """It need not say beforehand what its outputs are called; stages belong to their head."""
+
+    class Own(nn.Module):
+        def __init__(self, inner: nn.Module, names: tuple[str, ...]) -> None:
+            super().__init__()
+            self.inner, self.names = inner, names
+
+        def training_outputs(self, images: Tensor) -> dict[str, Tensor]:
+            return dict.fromkeys(self.names, self.inner(images))
+
+    losses = [HeadLoss("main", [("loss_ce", CrossEntropyLoss(), 1.0)], 255, False)]
+    options = {"preprocess": Preprocess(SPEC), "losses": losses, "num_classes": 4, "ignore_index": 255}
+    inner = make_task().model
+    good = SemanticSegmentation(Own(inner, ("main", "main.s1")), **options)
+    assert [term.name for term in good.training_terms(make_batch())] == [
+        "main.loss_ce", "main.acc_seg", "main.loss_ce.s1", "main.acc_seg.s1",
+    ]  # fmt: skip
+    for names in (("main", "maintenance"), ("other",)):
+        with pytest.raises(ValueError, match="Own: "):
+            SemanticSegmentation(Own(inner, names), **options).training_terms(make_batch())
 
 
 def test_terms_by_name_and_weight() -> None:
