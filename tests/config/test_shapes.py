@@ -62,7 +62,7 @@ def test_strides_of_a_dilated_backbone_reach_the_head() -> None:
          "model.neck.in_channels is 64 but backbone level 3 of ResNet gives 32 channels"),
         ("neck", {"in_channels": [4, 8, 16], "num_outs": 3}, "model.neck.in_channels",
          "model.neck.in_channels has 3 entries but the backbone ResNet gives 4 levels"),
-        ("neck", {"in_strides": [4, 8, 8, 8]}, "model.neck", r"FPN expects in_strides=(4, 8, 8, 8), but the backbone's"),
+        ("neck", {"in_strides": [4, 8, 8, 8]}, "model.neck", "FPN expects in_strides=(4, 8, 8, 8), but the"),
         ("neck", {"out_channels": 6}, "model.decode_head.in_channels",
          "model.decode_head.in_channels is 8 but neck level 0 of FPN gives 6 channels"),
         ("decode_head", {"feature_strides": [4, 8, 16, 64]}, "model.decode_head.feature_strides",

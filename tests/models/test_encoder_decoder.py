@@ -94,7 +94,7 @@ def test_a_neck_that_states_nothing_is_refused() -> None:
 
 
 def test_a_list_of_decode_heads_is_a_cascade() -> None:
-    with pytest.raises(ValueError, match="has one decode_head; got a list of 1. CascadeEncoderDecoder"):
+    with pytest.raises(ValueError, match=r"has one decode_head; got a list of 1\. CascadeEncoderDecoder"):
         EncoderDecoder(backbone=backbone(), decode_head=[head()])  # type: ignore[arg-type]
 
 
@@ -117,11 +117,9 @@ def test_strides_are_those_of_the_backbone_behind_a_neck() -> None:
 
 @pytest.mark.parametrize("wrong", [(4, 8, 16, 64), (4, 8, 8, 8), (4, 4, 8, 16)])
 def test_strides_that_a_head_does_not_get_are_refused(wrong: Sequence[int]) -> None:
-    message = (
-        rf"decode_head FPNHead expects feature_strides=\[{', '.join(map(str, wrong))}\], but neck FPN gives strides"
-    )
-    with pytest.raises(ValueError, match=message) as caught:
+    with pytest.raises(ValueError, match="but neck FPN gives strides") as caught:
         pyramid((1, 2, 2, 2), wrong)
+    assert f"decode_head FPNHead expects feature_strides={list(wrong)}" in str(caught.value)
     assert "Set feature_strides=[4, 8, 16, 32]" in str(caught.value)
 
 

@@ -52,9 +52,7 @@ def test_it_says_what_it_makes_of_the_levels_that_it_is_given() -> None:
     later = neck(num_outs=4, start_level=1, in_strides=(4, 8, 8, 8))
     assert later.connect(dilated) == (*(FeatureSpec(6, 8),) * 3, FeatureSpec(6, 16))
     assert len(later(levels())) == 4
-    with pytest.raises(
-        ValueError, match=r"in_strides=\(4, 8, 8, 8\), but the backbone's levels have strides \(4, 8, 16, 32\)"
-    ):
+    with pytest.raises(ValueError, match=r"in_strides=\(4, 8, 8, 8\), but .* have strides \(4, 8, 16, 32\)"):
         later.connect(given)
 
 
