@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from intarsia.losses.class_weights import as_buffer, in_precision_of
 from intarsia.losses.targets import on_known_labels, one_hot_targets
 
 
@@ -55,10 +56,9 @@ class FocalLoss(nn.Module):
         self.gamma = gamma
         self.ignore_index = ignore_index
         self.reduction = reduction
-        # Not part of the weights file: settings of the run, not something learned.
-        self.register_buffer("alpha", torch.tensor(alpha, dtype=torch.float32).view(-1, 1, 1), persistent=False)
-        weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32).view(-1, 1, 1)
-        self.register_buffer("class_weight", weight, persistent=False)
+        self._alpha, self._class_weight = alpha, class_weight
+        self.register_buffer("alpha", as_buffer(alpha), persistent=False)
+        self.register_buffer("class_weight", as_buffer(class_weight), persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor, *, weight: Tensor | None = None) -> Tensor:
         """Logits (N, K, H, W), target (N, H, W) of class indices -> scalar.
@@ -78,9 +78,10 @@ class FocalLoss(nn.Module):
 
     def _loss(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
         wanted = one_hot_targets(target, logits.shape[1])  # (N, K, H, W)
-        cost = focal_cost(logits, wanted, gamma=self.gamma, alpha=self.alpha.to(logits.dtype))
-        if self.class_weight is not None:
-            cost = cost * self.class_weight.to(logits.dtype)
+        alpha = in_precision_of(logits, self.alpha, self._alpha).view(-1, 1, 1)
+        cost = focal_cost(logits, wanted, gamma=self.gamma, alpha=alpha)
+        if self.class_weight is not None and self._class_weight is not None:
+            cost = cost * in_precision_of(logits, self.class_weight, self._class_weight).view(-1, 1, 1)
         counted = target != self.ignore_index if weight is None else (target != self.ignore_index) * weight
         cost = cost * counted.unsqueeze(1)  # (N, K, H, W)
         return cost.sum() if self.reduction == "sum" else cost.mean()

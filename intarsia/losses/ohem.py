@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.layers.precision import full_precision, without_autocast
+from intarsia.losses.class_weights import as_buffer, in_precision_of
 from intarsia.losses.targets import asking_is_free, classes_of, on_known_labels, refuse, unknown_labels
 
 
@@ -128,9 +129,8 @@ class OhemCrossEntropy(nn.Module):
         self.thres = thres
         self.min_kept = min_kept
         self.ignore_index = ignore_index
-        # Not part of the weights file: a setting of the run, not something learned.
-        weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)
-        self.register_buffer("class_weight", weight, persistent=False)
+        self._class_weight = class_weight
+        self.register_buffer("class_weight", as_buffer(class_weight), persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Logits (N, K, H, W), target (N, H, W) of class indices -> scalar.
@@ -149,6 +149,7 @@ class OhemCrossEntropy(nn.Module):
         labelled = target != self.ignore_index  # (N, H, W)
         loss = F.cross_entropy(logits, target, ignore_index=self.ignore_index, reduction="none")  # (N, H, W)
         hard = below_threshold(loss, labelled, self.thres, self.min_kept)  # (N, H, W)
-        if self.class_weight is not None:
-            loss = loss * self.class_weight.to(loss.dtype)[target.where(labelled, 0)]
+        if self.class_weight is not None and self._class_weight is not None:
+            weight = in_precision_of(loss, self.class_weight, self._class_weight)
+            loss = loss * weight[target.where(labelled, 0)]
         return loss.where(hard, 0.0).sum() / hard.sum().clamp(min=1)

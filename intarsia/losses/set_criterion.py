@@ -25,6 +25,7 @@ from intarsia.layers.distributed import mean_over_processes
 from intarsia.layers.levels import resize
 from intarsia.layers.points import sample_at, uncertain_points
 from intarsia.layers.precision import full_precision, without_autocast
+from intarsia.losses.class_weights import as_buffer, in_precision_of
 from intarsia.losses.dice import naive_dice_cost
 from intarsia.losses.focal import focal_cost
 from intarsia.losses.matching import (
@@ -109,8 +110,8 @@ class SetCriterion(nn.Module):
         self.oversample_ratio = oversample_ratio
         self.importance_ratio = importance_ratio
         self.ignore_index = ignore_index
-        # Not part of the weights file: a setting of the run, not something learned.
-        self.register_buffer("class_weight", torch.tensor(weights, dtype=torch.float32), persistent=False)
+        self._class_weight = weights
+        self.register_buffer("class_weight", as_buffer(weights), persistent=False)
 
     def forward(self, layers: Sequence[MaskPredictions], labels: Tensor) -> list[dict[str, Tensor]]:
         """The queries after each layer and labels (N, H, W) of class indices -> the losses of each layer, scalars.
@@ -171,7 +172,7 @@ class SetCriterion(nn.Module):
         target = torch.full(logits.shape[:2], self.num_classes, device=logits.device)  # (N, Q)
         for row, image, (queries, masks) in zip(target, truth, pairs, strict=True):
             row[queries] = image.classes[masks]
-        weight = self.class_weight.to(logits.dtype)
+        weight = in_precision_of(logits, self.class_weight, self._class_weight)
         loss = F.cross_entropy(logits.flatten(0, 1), target.flatten(), weight=weight, reduction="sum")
         return mean_over(loss, weight[target].sum())
 

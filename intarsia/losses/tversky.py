@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from intarsia.losses.class_weights import as_buffer, in_precision_of
 from intarsia.losses.targets import on_known_labels, one_hot_targets
 
 
@@ -54,9 +55,8 @@ class TverskyLoss(nn.Module):
         self.beta = beta
         self.smooth = smooth
         self.ignore_index = ignore_index
-        # Not part of the weights file: a setting of the run, not something learned.
-        weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)
-        self.register_buffer("class_weight", weight, persistent=False)
+        self._class_weight = class_weight
+        self.register_buffer("class_weight", as_buffer(class_weight), persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Logits (N, K, H, W), target (N, H, W) of class indices -> scalar.
@@ -81,7 +81,7 @@ class TverskyLoss(nn.Module):
         fn = wanted.sum(dim=(2, 3)) - tp
         smooth = max(self.smooth, torch.finfo(tp.dtype).tiny)  # nothing of nothing costs nothing, also without
         loss = 1 - (tp + smooth) / (tp + self.alpha * fp + self.beta * fn + smooth)
-        if self.class_weight is not None:
-            loss = loss * self.class_weight.to(loss.dtype)
+        if self.class_weight is not None and self._class_weight is not None:
+            loss = loss * in_precision_of(loss, self.class_weight, self._class_weight)
         counted = [k for k in range(num_classes) if k != self.ignore_index]
         return loss[:, counted].mean(dim=0).sum() / num_classes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from intarsia import catalog
 from intarsia.config.checking.signatures import is_registered
@@ -275,7 +275,7 @@ def _pipeline(context: Context, steps: Sequence[Mapping[str, Any]], path: str) -
             context.problem(at, "TestTimeAug belongs to tta_pipeline", "Move it there")
         else:
             fields = Fields(context, at, step, "transform", others=True)
-            found.transforms += (component(context, "transform", fields.others(), at),)
+            found.transforms += (_in_rgb(component(context, "transform", fields.others(), at), found.arguments),)
         if name in LABEL_LOADERS:
             found.loads = at
             found.label_size = "original" if moved else "input"
@@ -288,6 +288,15 @@ def _pipeline(context: Context, steps: Sequence[Mapping[str, Any]], path: str) -
             )
         moved = moved or name in GEOMETRY
     return found
+
+
+def _in_rgb(transform: Component, dataset: Mapping[str, Any]) -> Component:
+    """A colour to pad with, which OpenMMLab writes as B, G, R, in the order that colour images have here."""
+    values = transform.args.get("pad_val")
+    colour = values.get("img") if isinstance(values, Mapping) else None
+    if bare(transform.type) != "Pad" or not isinstance(colour, tuple) or len(colour) != 3 or dataset.get("bands"):
+        return transform
+    return replace(transform, args={**transform.args, "pad_val": {**cast("Any", values), "img": colour[::-1]}})
 
 
 def _bands(context: Context, fields: Fields) -> dict[str, Any]:
