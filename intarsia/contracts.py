@@ -268,6 +268,8 @@ class MaskClassificationModel(Protocol):
 class Task(Protocol):
     """A network with its preprocessing and the objective it is trained on: an nn.Module, whose methods it has.
 
+    The one protocol of engine, evaluation, inference and export; each of them uses a part of it.
+
     num_classes: classes that a label can have. ignore_index: what evaluation leaves out.
     """
 
@@ -294,11 +296,11 @@ class Task(Protocol):
         ...
 
     def logits(self, images: Tensor, sizes: Sequence[Size]) -> Tensor:
-        """Stored images (N, C, H, W) of unpadded `sizes` -> what the network says of them (N, K, h, w)."""
+        """Stored images (N, C, H, W) of unpadded `sizes` -> the network's scores of each class (N, K, h, w)."""
         ...
 
     def validation_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The validation loss: a scalar from what the network says (N, K, h, w) and labels (N, H, W)."""
+        """The validation loss: a scalar from what `logits` gives (N, K, h, w) and labels (N, H, W)."""
         ...
 
     def compile_training(self) -> None:
@@ -311,7 +313,7 @@ class Task(Protocol):
 
     def to(self, device: torch.device | torch.dtype) -> Any: ...
 
-    def parameters(self) -> Iterator[Any]: ...
+    def parameters(self) -> Iterator[Tensor]: ...
 
     def get_submodule(self, target: str) -> Any: ...
 

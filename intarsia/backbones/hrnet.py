@@ -77,7 +77,7 @@ class HRModule(nn.Module):
 
 
 class HRNet(nn.Module):
-    """The trunk: a stem of stride 4, a stage of bottlenecks, then stages of exchanging branches (figure 2).
+    """The backbone: a stem of stride 4, a stage of bottlenecks, then stages of exchanging branches (figure 2).
 
     Args:
         in_channels: bands of the image.

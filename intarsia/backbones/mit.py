@@ -1,4 +1,4 @@
-"""Mix Transformer (MiT), the trunk of SegFormer.
+"""Mix Transformer (MiT), the backbone of SegFormer.
 
 Paper: Xie et al., SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers, arXiv:2105.15203,
     sections 3.1 and A (table 6: B0 to B5).

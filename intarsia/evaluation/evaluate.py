@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from intarsia.contracts import Batch, ConfidenceMetric, Metric, Report, SampleMeta, Size
+from intarsia.contracts import Batch, ConfidenceMetric, Metric, Report, SampleMeta, Size, Task
 from intarsia.data.loader import eval_loader
 from intarsia.data.pipeline import Pipeline
 from intarsia.distributed.runtime import FabricRuntime
@@ -21,21 +20,6 @@ OnPrediction = Callable[[SampleMeta, Tensor], None]
 """Called with each image's meta and its label map (H, W) at original size, on the device."""
 
 
-class Validated(Protocol):
-    """What the validation loss needs of a task."""
-
-    training: bool
-    ignore_index: int
-
-    def train(self, mode: bool) -> object:
-        """As nn.Module.train."""
-        ...
-
-    def validation_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """A scalar from logits (N, K, h, w) and labels (N, H, W)."""
-        ...
-
-
 def evaluate(
     predictor: Predictor,
     pipeline: Pipeline,
@@ -46,7 +30,7 @@ def evaluate(
     runtime: FabricRuntime | None = None,
     progress: Callable[[int], None] | None = None,
     on_prediction: OnPrediction | None = None,
-    task: Validated | None = None,
+    task: Task | None = None,
 ) -> Report:
     """Score every image of `pipeline` exactly once, over all processes.
 
@@ -102,7 +86,7 @@ def evaluate(
     )
 
 
-def _loss_into(total: Tensor, task: Validated, labels: Sequence[Tensor], sizes: Sequence[Size]) -> Observe:
+def _loss_into(total: Tensor, task: Task, labels: Sequence[Tensor], sizes: Sequence[Size]) -> Observe:
     """An observer of the network that adds (loss x windows, windows) to `total`."""
 
     def observe(logits: Tensor, windows: Sequence[Window], network: Size) -> None:

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict, overload
+from typing import TYPE_CHECKING, Any, TypedDict, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from intarsia.contracts import Batch, PathLike, Sample, SampleMeta, Size, Transform
+from intarsia.contracts import Batch, PathLike, Sample, SampleMeta, Size, Task, Transform
 from intarsia.data.image_io import Bands
 from intarsia.data.loader import collate
 from intarsia.inference.inputs.images import Failure, FoundImages, ImageLike, ImageStream, as_array, means_many
@@ -55,29 +55,6 @@ class Extras(TypedDict, total=False):
     place: Place | None
 
 
-class Segmenter(Protocol):
-    """What the predictor needs of a task: `tasks.semantic.SemanticSegmentation` is one."""
-
-    training: bool
-
-    @property
-    def preprocess(self) -> Callable[..., Tensor]:
-        """Images (N, C, H, W) as stored, sizes of their valid parts, train=False -> the network's input."""
-
-    @property
-    def model(self) -> Callable[[Tensor], Tensor]:
-        """The network's input -> logits (N, K, h, w)."""
-
-    def eval(self) -> Any:
-        """Switch to evaluation."""
-
-    def to(self, device: torch.device) -> Any:
-        """Move everything to a device."""
-
-    def parameters(self) -> Iterator[Tensor]:
-        """All parameters; the first one's device is the task's."""
-
-
 class Predictor:
     """Turns images into label maps at their own size.
 
@@ -97,7 +74,7 @@ class Predictor:
 
     def __init__(
         self,
-        task: Segmenter,
+        task: Task,
         *,
         inference: InferenceSpec,
         augment: bool = False,
@@ -372,7 +349,7 @@ def _label_values(
     return names, colours
 
 
-def _device_of(task: Segmenter) -> torch.device:
+def _device_of(task: Task) -> torch.device:
     for parameter in task.parameters():
         return parameter.device
     return torch.device("cpu")

@@ -1,4 +1,4 @@
-"""What a head reads: one level of the trunk, or several brought to one size.
+"""What a head reads: one level of the backbone, or several brought to one size.
 
 Shape letters: N images, C channels, h, w height and width of a level.
 """

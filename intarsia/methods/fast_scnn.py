@@ -155,7 +155,7 @@ class FeatureFusion(nn.Module):
 
 
 class FastSCNN(nn.Module):
-    """The whole trunk. Its three levels are the fine path, the coarse path, and both fused.
+    """The whole backbone. Its three levels are the fine path, the coarse path, and both fused.
 
     Args:
         in_channels: bands of the image.

@@ -1,7 +1,7 @@
 """SegFormer: the all-MLP head over a hierarchical transformer.
 
 Paper: Xie et al., SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers, arXiv:2105.15203,
-    section 3.2. The trunk is `backbones/mit.py`.
+    section 3.2. The backbone is `backbones/mit.py`.
 Original code: https://github.com/NVlabs/SegFormer
 
 Deviations, shared with OpenMMLab's published weights: each level's projection has its own norm and activation,

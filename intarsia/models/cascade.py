@@ -1,4 +1,4 @@
-"""The assembly of networks that refine their own prediction: a trunk and a row of heads, each reading the one before.
+"""The assembly of networks that refine their own prediction: a backbone and heads in a row, each reading the last.
 
 Shape letters: N images, C channels, K classes, H, W height and width of the input, h, w of a head's logits.
 """

@@ -1,4 +1,4 @@
-"""The assembly of nearly every segmentation network: a trunk, perhaps a neck, a head, and auxiliary heads.
+"""The assembly of nearly every segmentation network: a backbone, perhaps a neck, a head, and auxiliary heads.
 
 Shape letters: N images, C channels, K classes, H, W height and width of the input, h, w of a head's logits.
 """

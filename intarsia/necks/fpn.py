@@ -1,10 +1,10 @@
-"""FPN: what the coarse levels of a trunk know, handed down to the fine ones.
+"""FPN: what the coarse levels of a backbone know, handed down to the fine ones.
 
 Paper: Lin et al., Feature Pyramid Networks for Object Detection, arXiv:1612.03144.
 Original code: https://github.com/facebookresearch/Detectron (Caffe2).
 
 Deviations, shared with OpenMMLab's published weights: none for the recipes of semantic segmentation. The options for
-levels coarser than the trunk's come from the detectors that this neck was made for (FPN, section 4.1, has the pooled
+levels coarser than the backbone's come from the detectors that this neck was made for (FPN, section 4.1, has the pooled
 ones; RetinaNet, arXiv:1708.02002, section 4, the convolved ones).
 
 Shape letters: N images, C channels, h_i, w_i height and width of level i, finest first.
@@ -30,16 +30,16 @@ class FPN(nn.Module):
     """1 x 1 convolutions across, sums from the coarsest level down, 3 x 3 convolutions out (figure 3).
 
     Args:
-        in_channels: channels of each level of the trunk.
+        in_channels: channels of each level of the backbone.
         out_channels: channels of every level that comes out.
-        num_outs: levels that come out. Those beyond the trunk's are each half as large as the one before.
+        num_outs: levels that come out. Those beyond the backbone's are each half as large as the one before.
         in_strides: strides of the backbone's levels, for those who want them compared with what they are.
         start_level: the first level read; those before it are left out.
         end_level: the level behind the last one read; -1 reads to the end. With any other value there are no levels
-            beyond the trunk's.
-        add_extra_convs: how levels beyond the trunk's are made. False takes every other pixel of the last output; a
-            place is where a 3 x 3 convolution of stride 2 starts from: the trunk's last level ("on_input"), that level
-            behind its 1 x 1 convolution and the sums ("on_lateral"), or the last output ("on_output"). True is
+            beyond the backbone's.
+        add_extra_convs: how levels beyond the backbone's are made. False takes every other pixel of the last output; a
+            place is where a 3 x 3 convolution of stride 2 starts from: the backbone's last level ("on_input"), that
+            level behind its 1 x 1 convolution and the sums ("on_lateral"), or the last output ("on_output"). True is
             "on_input".
         relu_before_extra_convs: rectify the levels that those convolutions read, except for the first.
         no_norm_on_lateral: leave out the norm of the 1 x 1 convolutions.
@@ -108,7 +108,7 @@ class FPN(nn.Module):
         return tuple(FeatureSpec(self.out_channels, stride) for stride in strides)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """The trunk's levels (N, C_i, h_i, w_i) -> `num_outs` levels (N, out_channels, h_i, w_i)."""
+        """The backbone's levels (N, C_i, h_i, w_i) -> `num_outs` levels (N, out_channels, h_i, w_i)."""
         inputs = [features[i] for i in self.levels]
         laterals = [conv(x) for conv, x in zip(self.lateral_convs, inputs, strict=True)]
         for i in reversed(range(len(laterals) - 1)):
@@ -121,7 +121,7 @@ class FPN(nn.Module):
         return F.interpolate(x, size=like.shape[2:], mode=self.upsample_mode, align_corners=align_corners)
 
     def _extra_levels(self, last_input: Tensor, last_lateral: Tensor, last_out: Tensor) -> list[Tensor]:
-        """The levels beyond the trunk's, each (N, out_channels, h_i, w_i) at half the size of the one before."""
+        """The levels beyond the backbone's, each (N, out_channels, h_i, w_i) at half the size of the one before."""
         levels: list[Tensor] = []
         if self.extra_from is None:
             for i in range(self.num_extra):

@@ -16,10 +16,10 @@ from intarsia.config.language.reader import Config
 from intarsia.config.lowering.lower import lower
 from intarsia.spec import HeadLossSpec
 
-TRUNK = {"type": "ResNet", "depth": 18, "base_channels": 4, "stem_channels": 4}
+BACKBONE = {"type": "ResNet", "depth": 18, "base_channels": 4, "stem_channels": 4}
 PYRAMID: dict[str, Any] = {
     "type": "EncoderDecoder",
-    "backbone": {**TRUNK, "strides": [1, 2, 2, 2], "dilations": [1, 1, 1, 1]},
+    "backbone": {**BACKBONE, "strides": [1, 2, 2, 2], "dilations": [1, 1, 1, 1]},
     "neck": {"type": "FPN", "in_channels": [4, 8, 16, 32], "out_channels": 8, "num_outs": 4},
     "decode_head": {
         "type": "FPNHead", "in_channels": [8, 8, 8, 8], "in_index": [0, 1, 2, 3], "channels": 4, "num_classes": 3,
@@ -80,7 +80,7 @@ def test_levels_that_are_not_given(section: str, changes: dict[str, Any], path: 
 @pytest.mark.parametrize("heads", [[FCN], FCN])
 def test_the_number_of_heads_fits_the_network(heads: Any) -> None:
     name = "EncoderDecoder" if isinstance(heads, list) else "CascadeEncoderDecoder"
-    model = {"type": name, "backbone": TRUNK, "decode_head": heads}
+    model = {"type": name, "backbone": BACKBONE, "decode_head": heads}
     problems = check(Config.from_values({"model": model}, file="heads.py"), shapes=True)
     assert problems
     assert any("decode_head" in problem.path or "model" in problem.path for problem in problems)
@@ -88,7 +88,7 @@ def test_the_number_of_heads_fits_the_network(heads: Any) -> None:
 
 def test_losses_that_are_for_no_output() -> None:
     """Of a network whose heads are called otherwise, or of a run that was put together by hand."""
-    model = {"type": "EncoderDecoder", "backbone": TRUNK, "decode_head": FCN,
+    model = {"type": "EncoderDecoder", "backbone": BACKBONE, "decode_head": FCN,
              "auxiliary_head": {**FCN, "in_channels": 16, "in_index": 2}}  # fmt: skip
     spec = lower(Config.from_values({"model": model}, file="heads.py"))
     assert shape_problems(spec, (), lambda path: None) == []

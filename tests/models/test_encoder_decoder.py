@@ -100,10 +100,10 @@ def test_a_list_of_decode_heads_is_a_cascade() -> None:
 
 def pyramid(strides: Sequence[int], feature_strides: Sequence[int]) -> EncoderDecoder:
     dilations = [1, *(2 if stride == 1 else 1 for stride in strides[1:])]
-    trunk = ResNet(18, base_channels=4, stem_channels=4, strides=strides, dilations=dilations)
+    backbone = ResNet(18, base_channels=4, stem_channels=4, strides=strides, dilations=dilations)
     neck = FPN(in_channels=(4, 8, 16, 32), out_channels=8, num_outs=4)
     fpn_head = FPNHead(in_channels=(8,) * 4, channels=4, num_classes=3, feature_strides=feature_strides)
-    return EncoderDecoder(backbone=trunk, neck=neck, decode_head=fpn_head)
+    return EncoderDecoder(backbone=backbone, neck=neck, decode_head=fpn_head)
 
 
 def test_strides_are_those_of_the_backbone_behind_a_neck() -> None:

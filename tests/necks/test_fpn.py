@@ -1,4 +1,4 @@
-"""FPN: its pyramid against sums written out, and the levels beyond the trunk's."""
+"""FPN: its pyramid against sums written out, and the levels beyond the backbone's."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from intarsia.tasks.preprocess import Preprocess
 from intarsia.tasks.semantic import HeadLoss, SemanticSegmentation
 
 
-class Trunk(nn.Module):
+class Backbone(nn.Module):
     features = (FeatureSpec(3, 1),)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -28,7 +28,7 @@ def task(norm: Norm) -> SemanticSegmentation:
     head = PSPHead(in_channels=3, channels=4, num_classes=2, norm=norm)
     preprocess = Preprocess(PreprocessSpec(mean=(0.0,) * 3, std=(1.0,) * 3))
     losses = [HeadLoss("decode", [("loss_ce", CrossEntropyLoss(), 1.0)], ignore_index=255, align_corners=False)]
-    model = EncoderDecoder(backbone=Trunk(), decode_head=head)
+    model = EncoderDecoder(backbone=Backbone(), decode_head=head)
     return SemanticSegmentation(model, preprocess=preprocess, losses=losses, num_classes=2, ignore_index=255)
 
 

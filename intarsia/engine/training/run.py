@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, cast
 
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
-from intarsia.contracts import Batch, LossTerm, Metric, Report
+from intarsia.contracts import Batch, Metric, Report, Task
 from intarsia.data.loader import train_loader
 from intarsia.data.pipeline import Pipeline
 from intarsia.distributed.runtime import FabricRuntime
@@ -25,29 +25,6 @@ from intarsia.inference.predictor import Predictor
 from intarsia.io.whole_files import sweep, write_text
 from intarsia.spec import CareSpec, EarlyStopSpec, EmaSpec, OptimSpec
 from intarsia.weights.file import WeightsMeta
-
-
-class Trainable(Protocol):
-    """What training needs of a task, an nn.Module whose child `model` is the network; `SemanticSegmentation` is one."""
-
-    training: bool
-    ignore_index: int
-
-    def training_terms(self, batch: Batch) -> list[LossTerm]:
-        """The terms of the objective; those of weight 0 are only logged."""
-        ...
-
-    def validation_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The validation loss: a scalar from logits (N, K, h, w) and labels (N, H, W)."""
-        ...
-
-    def compile_training(self) -> None:
-        """Let torch.compile make what `training_terms` computes of the network faster."""
-        ...
-
-    def train(self, mode: bool = True) -> Any:
-        """As nn.Module.train."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -79,7 +56,7 @@ class Run:
     resume: go on from the newest checkpoint in `out`.
     """
 
-    task: Trainable
+    task: Task
     pipeline: Pipeline
     optim: OptimSpec
     steps: int
