@@ -46,7 +46,7 @@ class Preprocess(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Preprocess:
         """What `to`, `double` and their like do; in float64 the values are those of `spec`, not rounded to float32."""
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if self.mean.dtype == torch.float64:
             self.mean = self.mean.new_tensor(self.spec.mean).view(-1, 1, 1)
             self.std = self.std.new_tensor(self.spec.std).view(-1, 1, 1)

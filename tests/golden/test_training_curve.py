@@ -1,7 +1,7 @@
-"""A short training of a real network on real images, step by step, beside the original's curve (`golden/training.json`).
+"""A real network trained on real images, step by step, beside the original's curve (`golden/training.json`).
 
-The record has no dropout, so that nothing in it is random. Rounding grows from step to step: `repeat_error` says how far
-two runs of the original itself lie apart, and only steps where that is far below the tolerance are compared.
+Without dropout nothing in the record is random. Rounding grows from step to step: `repeat_error` says how far two runs
+of the original itself lie apart, and the steps are compared as long as that is below 1e-9.
 """
 
 from __future__ import annotations
