@@ -2,9 +2,8 @@
 
 The table is drawn from MMSegmentation 1.2.2 (`init_cfg` and `init_weights` of its parts, MMCV's ConvModule,
 MMDetection's heads) and from the papers' own code. Where MMSegmentation leaves layers out by a slip, the papers' own
-code counts: the position biases of Swin, which start at 0 there, since nothing calls their initialiser; the projections
-of MiT's attention, which keep torch's start there; the last level of MaskFormer's pixel decoder, which its loop does
-not reach; the rounds of K-Net, which are in a list that its initialiser does not enter.
+code counts: the projections of MiT's attention, which keep torch's start there; the last level of MaskFormer's pixel
+decoder, which its loop does not reach; the rounds of K-Net, which are in a list that its initialiser does not enter.
 
 Recipes load weights into the trunk, so that for them this is about heads. Whoever trains from nothing starts here.
 """
