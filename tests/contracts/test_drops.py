@@ -55,8 +55,8 @@ PERCEPTRON = {"ffn.layers.0.2": 0.3, "ffn.layers.2": 0.3}
 
 DROPS: dict[str, dict[str, Drops]] = {
     "backbone": {
-        **{name: NOTHING for name in ("BiSeNetV1", "BiSeNetV2", "FastSCNN", "HRNet", "ResNeXt", "ResNet", "ResNetV1c",
-                                      "ResNetV1d")},
+        **dict.fromkeys(("BiSeNetV1", "BiSeNetV2", "FastSCNN", "HRNet", "ResNeXt", "ResNet", "ResNetV1c", "ResNetV1d"),
+                        NOTHING),
         "MixVisionTransformer": Drops(
             {f"layers.{stage}.1.{block}.{name}": rate
              for i, (stage, block) in enumerate([(0, 0), (0, 1), (1, 0), (2, 0), (2, 1), (3, 0)])
@@ -75,8 +75,8 @@ DROPS: dict[str, dict[str, Drops]] = {
     },
     "neck": {"FPN": NOTHING},
     "head": {
-        **{name: CLASSIFIER for name in ("ASPPHead", "DepthwiseSeparableASPPHead", "DepthwiseSeparableFCNHead",
-                                         "FCNHead", "FPNHead", "PSPHead", "PointHead", "SegformerHead", "UPerHead")},
+        **dict.fromkeys(("ASPPHead", "DepthwiseSeparableASPPHead", "DepthwiseSeparableFCNHead", "FCNHead", "FPNHead",
+                         "PSPHead", "PointHead", "SegformerHead", "UPerHead"), CLASSIFIER),
         "OCRHead": Drops({"dropout": 0.1}, attention=(0.0,)),
         "IterativeDecodeHead": Drops(
             {"kernel_generate_head.dropout": 0.1, **{f"kernel_update_head.0.{k}": v for k, v in PERCEPTRON.items()}},
@@ -193,7 +193,7 @@ def test_every_part_of_the_catalogue_has_a_line() -> None:
         assert sorted(table) == sorted(catalog.TABLE[kind]), f"say what every {kind} drops"
 
 
-# --- Heads ------------------------------------------------------------------------------------------------------------
+# --- Heads ----------------------------------------------------------------------------------------------------------
 
 PIXEL_HEADS = sorted(set(TABLES["head"]) - {"MaskFormerHead", "Mask2FormerHead", "IterativeDecodeHead"})
 
@@ -227,7 +227,7 @@ def test_heads_drop_whole_channels(points: bool) -> None:
     assert sorted(channels.unique().tolist()) == pytest.approx([0.0, 1 / 0.9])
 
 
-# --- Blocks of transformers -------------------------------------------------------------------------------------------
+# --- Blocks of transformers -----------------------------------------------------------------------------------------
 
 
 def mit_block() -> Block:
@@ -369,7 +369,7 @@ def test_mixed_perceptron_drops_behind_activation_and_behind_all() -> None:
     assert {name: rate_of(module) for name, module in dropping(layer).items()} == {"layers.3": 0.3, "layers.5": 0.3}
 
 
-# --- Masked attention ---------------------------------------------------------------------------------------------------
+# --- Masked attention -----------------------------------------------------------------------------------------------
 
 
 def test_a_query_sees_its_mask_or_everything_if_that_is_empty() -> None:

@@ -223,7 +223,7 @@ def test_position_biases_and_positions_are_drawn_at_any_size() -> None:
     assert not [said for table in tables if (said := TRUNCATED.misfit(trunk, table))]
 
 
-# --- The eye itself ---------------------------------------------------------------------------------------------------
+# --- The eye itself -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
