@@ -170,7 +170,7 @@ class _Finder(ast.NodeVisitor):
         if isinstance(node.value, ast.Call) and "super()" not in self.text(node):
             self.add("statement", *self.span(node), "pass")
             self.visit(node.value.func)
-            self.visit_arguments(node.value)
+            self.change_arguments(node.value)
         else:
             self.generic_visit(node)
 
@@ -248,9 +248,10 @@ class _Finder(ast.NodeVisitor):
         """Without the call; with arguments swapped; without an argument."""
         self.unwrap(node, _called(node))
         self.visit(node.func)
-        self.visit_arguments(node)
+        self.change_arguments(node)
 
-    def visit_arguments(self, node: ast.Call) -> None:
+    def change_arguments(self, node: ast.Call) -> None:
+        """Swaps the first two, leaves out each that has a keyword, and changes what is in them."""
         name = _called(node)
         first_two = node.args[:2]
         if len(first_two) == 2 and name not in NOT_SWAPPED and not any(isinstance(a, ast.Starred) for a in first_two):
