@@ -114,16 +114,16 @@ class PointLogits:
     points: Tensor
 
 
-class Queries(NamedTuple):
+class MaskPredictions(NamedTuple):
     """A set of masks with a class for each: what a mask classifier says instead of a class for each pixel.
 
-    classes: (N, Q, K + 1) logits of Q queries; the last class is "nothing". masks: (N, Q, h, w) logits.
+    class_logits: (N, Q, K + 1) of Q queries; the last class is "no object". mask_logits: (N, Q, h, w).
 
     A named tuple and no dataclass: torch.export and torch.compile take tuples apart by themselves.
     """
 
-    classes: Tensor
-    masks: Tensor
+    class_logits: Tensor
+    mask_logits: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +174,16 @@ class Backbone(Protocol):
 
 
 class Neck(Protocol):
-    """Feature maps -> feature maps. `features` describes what comes out."""
+    """Feature maps -> feature maps.
 
-    features: tuple[FeatureSpec, ...]
+    in_channels: of each level that it is given; assembly checks them.
+    """
+
+    in_channels: tuple[int, ...]
+
+    def connect(self, features: tuple[FeatureSpec, ...]) -> tuple[FeatureSpec, ...]:
+        """The levels that it is given -> those that it gives. Raises ValueError for levels that it cannot take."""
+        ...
 
     def __call__(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]: ...
 
@@ -184,7 +191,8 @@ class Neck(Protocol):
 class Head(Protocol):
     """Feature maps -> logits (N, K, h, w) at the head's own stride. Owns no loss, no sampler, no accuracy.
 
-    in_index and in_channels say which levels it reads and what it expects there; assembly checks them.
+    in_index and in_channels say which levels it reads and what it expects there; assembly checks them, and
+    `feature_strides` where a head has such an attribute: their strides, as far as multiples of the first.
     """
 
     in_index: int | tuple[int, ...]
@@ -195,8 +203,8 @@ class Head(Protocol):
     def __call__(self, features: Sequence[Tensor]) -> Tensor: ...
 
 
-class QueryHead(Protocol):
-    """Feature maps -> what the queries have found after each layer of the head; the last is the answer.
+class MaskClassificationHead(Protocol):
+    """Feature maps -> what the queries predict after each layer of the head; the last is the answer.
 
     in_index, in_channels, num_classes: as those of `Head`. Owns no loss, no matching, no random points.
     """
@@ -205,14 +213,14 @@ class QueryHead(Protocol):
     in_channels: int | tuple[int, ...]
     num_classes: int
 
-    def __call__(self, features: Sequence[Tensor]) -> tuple[Queries, ...]: ...
+    def __call__(self, features: Sequence[Tensor]) -> tuple[MaskPredictions, ...]: ...
 
 
 @runtime_checkable
 class StagedHead(Protocol):
     """A head that training looks at in other places than inference: at several stages, or at some points only."""
 
-    def training_outputs(self, features: Sequence[Tensor], *before: Tensor) -> dict[str, Tensor | PointLogits]:
+    def training_outputs(self, features: Sequence[Tensor], *previous_logits: Tensor) -> dict[str, Tensor | PointLogits]:
         """Feature maps (and the logits of the head before, in a cascade) -> what is trained, by the stage's name.
 
         The name "" stands for the head itself.
@@ -227,7 +235,11 @@ class Loss(Protocol):
 
 
 class Model(Protocol):
-    """images (N, C, H, W), already normalised -> logits (N, K, h, w). One meaning, one return type."""
+    """images (N, C, H, W), already normalised -> logits (N, K, h, w). One meaning, one return type.
+
+    A model may state `output_names`, those of `training_outputs` without their stages; losses are then compared with
+    them before the first step.
+    """
 
     def __call__(self, images: Tensor) -> Tensor: ...
 
@@ -239,7 +251,7 @@ class Model(Protocol):
         ...
 
 
-class QueryModel(Protocol):
+class MaskClassificationModel(Protocol):
     """images (N, C, H, W), already normalised -> (N, K, H, W), how much of each class is in each pixel.
 
     Unlike those of a `Model`, they have the images' size: between a mask and the classes of its pixels lies a sigmoid,
@@ -248,8 +260,8 @@ class QueryModel(Protocol):
 
     def __call__(self, images: Tensor) -> Tensor: ...
 
-    def queries(self, images: Tensor) -> tuple[Queries, ...]:
-        """What training looks at: the queries after each layer of the head."""
+    def queries(self, images: Tensor) -> tuple[MaskPredictions, ...]:
+        """What training looks at: the predictions after each layer of the head."""
         ...
 
 
@@ -277,11 +289,15 @@ class Task(Protocol):
         """The terms of the training objective by name; those of weight 0 are only logged."""
         ...
 
+    def label_problem(self, batch: Batch) -> str:
+        """What is wrong with the labels of a batch, or "". Asked when a loss is not finite, since it waits."""
+        ...
+
     def logits(self, images: Tensor, sizes: Sequence[Size]) -> Tensor:
         """Stored images (N, C, H, W) of unpadded `sizes` -> what the network says of them (N, K, h, w)."""
         ...
 
-    def loss_on(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def validation_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The validation loss: a scalar from what the network says (N, K, h, w) and labels (N, H, W)."""
         ...
 

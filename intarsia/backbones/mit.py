@@ -31,8 +31,8 @@ from torch import Tensor, nn
 
 from intarsia.contracts import FeatureSpec
 from intarsia.layers.activation import GELU, Activation
+from intarsia.layers.activation_checkpointing import run_block
 from intarsia.layers.attention import MultiheadAttention
-from intarsia.layers.checkpoint import run_block
 from intarsia.layers.drop_path import DropPath
 from intarsia.layers.norm import Norm
 

@@ -32,7 +32,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from intarsia.contracts import FeatureSpec
-from intarsia.layers.checkpoint import run_block
+from intarsia.layers.activation_checkpointing import run_block
 from intarsia.layers.conv import conv1x1, conv3x3, initialise_conv
 from intarsia.layers.norm import BN, Norm
 

@@ -25,12 +25,13 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.contracts import FeatureSpec
 from intarsia.layers.activation import GELU, Activation
-from intarsia.layers.checkpoint import run_block
+from intarsia.layers.activation_checkpointing import run_block
 from intarsia.layers.drop_path import DropPath
 from intarsia.layers.feed_forward import FeedForward
 from intarsia.layers.norm import Norm
@@ -39,6 +40,8 @@ LN = Norm("LN")
 
 MASKED = -100.0
 """Added to the attention between tokens that only the cyclic shift made neighbours; the original's value."""
+
+torch.fx.wrap("_shift_mask")  # for torch.fx one step: it makes no tensors of a size that depends on the input
 
 
 def _in_wholes(length: int, side: int) -> tuple[int, int]:
@@ -71,7 +74,8 @@ class PatchEmbed(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, bands, H, W) -> (N, h, w, C)."""
-        (_, below), (_, right) = (_in_wholes(length, self.patch_size) for length in images.shape[2:])
+        height, width = images.shape[2:]
+        (_, below), (_, right) = (_in_wholes(length, self.patch_size) for length in (height, width))
         images = F.pad(images, (0, right, 0, below))
         x: Tensor = self.projection(images).permute(0, 2, 3, 1)  # (N, h, w, C)
         return x if self.norm is None else self.norm(x)
@@ -87,7 +91,8 @@ class PatchMerging(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, h, w, C) -> (N, h / 2, w / 2, 2 C), odd sides padded with zeros."""
-        (rows, below), (columns, right) = (_in_wholes(length, 2) for length in x.shape[1:3])
+        height, width = x.shape[1:3]
+        (rows, below), (columns, right) = (_in_wholes(length, 2) for length in (height, width))
         x = F.pad(x, (0, 0, 0, right, 0, below))
         x = x.unflatten(2, (columns, 2)).unflatten(1, (rows, 2))  # (N, h / 2, 2, w / 2, 2, C)
         x = x.permute(0, 1, 3, 5, 2, 4).flatten(3)  # (N, h / 2, w / 2, 4 C), channel by channel

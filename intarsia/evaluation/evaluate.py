@@ -31,7 +31,7 @@ class Validated(Protocol):
         """As nn.Module.train."""
         ...
 
-    def loss_on(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def validation_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """A scalar from logits (N, K, h, w) and labels (N, H, W)."""
         ...
 
@@ -112,7 +112,7 @@ def _loss_into(total: Tensor, task: Validated, labels: Sequence[Tensor], sizes: 
                 for window in windows
             ]
         )  # (n, height, width)
-        value = task.loss_on(logits.float(), target)
+        value = task.validation_loss(logits.float(), target)
         total.add_(torch.tensor([float(value) * len(windows), len(windows)], dtype=torch.float64))
 
     return observe

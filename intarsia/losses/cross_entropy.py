@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from intarsia.losses.reduction import full_precision, mean_over
-from intarsia.losses.targets import one_per_class
+from intarsia.losses.reduction import mean_over
+from intarsia.losses.targets import on_known_labels, one_hot_targets
 
 
 class CrossEntropyLoss(nn.Module):
@@ -73,12 +73,19 @@ class CrossEntropyLoss(nn.Module):
         """Logits (N, K, H, W), target (N, H, W) of class indices -> scalar.
 
         weight: (N, H, W), multiplies what each pixel adds to the sum; a mean divides by the same as without it.
+
+        Raises ValueError for class weights of another number, for a single logit without `use_sigmoid`, whose softmax
+        is always 1, and for labels that are no class (`on_known_labels`).
         """
-        if self.class_weight is not None and len(self.class_weight) != logits.shape[1]:
-            raise ValueError(f"class_weight has {len(self.class_weight)} entries for {logits.shape[1]} logits")
-        logits = full_precision(logits)
+        num_logits = logits.shape[1]
+        if self.class_weight is not None and len(self.class_weight) != num_logits:
+            raise ValueError(f"class_weight has {len(self.class_weight)} entries for {num_logits} logits")
+        if num_logits == 1 and not self.use_sigmoid:
+            raise ValueError("the softmax of a single logit is always 1; set use_sigmoid=True, or give two logits")
         form = self._sigmoid_form if self.use_sigmoid else self._softmax_form
-        return form(logits, target, weight)
+        return on_known_labels(
+            lambda logits, target: form(logits, target, weight), logits, target, ignore_index=self.ignore_index
+        )
 
     def _softmax_form(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
         class_weight = None if self.class_weight is None else self.class_weight.to(logits.dtype)
@@ -103,7 +110,7 @@ class CrossEntropyLoss(nn.Module):
     def _sigmoid_form(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
         labelled = (target != self.ignore_index).unsqueeze(1)  # (N, 1, H, W)
         counted = labelled.to(logits.dtype) if weight is None else labelled * weight.unsqueeze(1)  # (N, 1, H, W)
-        answers = one_per_class(target, logits.shape[1]).to(logits.dtype)  # (N, K, H, W)
+        answers = one_hot_targets(target, logits.shape[1]).to(logits.dtype)  # (N, K, H, W)
         if self.label_smoothing:
             answers = answers * (1 - self.label_smoothing) + self.label_smoothing / 2
         positive = None if self.class_weight is None else self.class_weight.to(logits.dtype).view(-1, 1, 1)

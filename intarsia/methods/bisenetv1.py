@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from intarsia.contracts import Backbone, FeatureSpec
 from intarsia.layers.activation import RELU, Activation
-from intarsia.layers.checkpoint import run_block
+from intarsia.layers.activation_checkpointing import run_block
 from intarsia.layers.conv import ConvNormAct
 from intarsia.layers.norm import BN, Norm
 

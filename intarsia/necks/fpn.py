@@ -33,7 +33,7 @@ class FPN(nn.Module):
         in_channels: channels of each level of the trunk.
         out_channels: channels of every level that comes out.
         num_outs: levels that come out. Those beyond the trunk's are each half as large as the one before.
-        in_strides: strides of the trunk's levels, for what `features` says; 4, 8, 16 ... unless given.
+        in_strides: strides of the backbone's levels, for those who want them compared with what they are.
         start_level: the first level read; those before it are left out.
         end_level: the level behind the last one read; -1 reads to the end. With any other value there are no levels
             beyond the trunk's.
@@ -67,16 +67,16 @@ class FPN(nn.Module):
         upsample_mode: Literal["nearest", "bilinear"] = "nearest",
     ) -> None:
         super().__init__()
-        strides = [4 * 2**i for i in range(len(in_channels))] if in_strides is None else list(in_strides)
+        self.in_channels = tuple(in_channels)
+        self.in_strides = None if in_strides is None else tuple(in_strides)
+        self.out_channels = out_channels
         end = len(in_channels) if end_level == -1 else end_level
-        _check_levels(len(in_channels), len(strides), start_level, end, num_outs, extendable=end_level == -1)
-        self.levels = slice(start_level, end)
+        _check_levels(len(in_channels), self.in_strides, start_level, end, num_outs, extendable=end_level == -1)
+        self.levels = range(start_level, end)
         self.num_extra = num_outs - (end - start_level)
         self.extra_from: ExtraLevels | None = "on_input" if add_extra_convs is True else add_extra_convs or None
         self.relu_before_extra_convs = relu_before_extra_convs
         self.upsample_mode = upsample_mode
-        strides = strides[self.levels] + [strides[end - 1] * 2**i for i in range(1, self.num_extra + 1)]
-        self.features = tuple(FeatureSpec(out_channels, stride) for stride in strides)
 
         def conv(width: int, kernel_size: int, *, stride: int = 1, norm: Norm | None = norm) -> ConvNormAct:
             padding = kernel_size // 2
@@ -87,15 +87,29 @@ class FPN(nn.Module):
             return layer
 
         lateral_norm = None if no_norm_on_lateral else norm
-        self.lateral_convs = nn.ModuleList(conv(width, 1, norm=lateral_norm) for width in in_channels[self.levels])
+        self.lateral_convs = nn.ModuleList(conv(width, 1, norm=lateral_norm) for width in in_channels[start_level:end])
         self.fpn_convs = nn.ModuleList(conv(out_channels, 3) for _ in self.lateral_convs)
         for i in range(self.num_extra if self.extra_from else 0):
             first = i == 0 and self.extra_from == "on_input"
             self.fpn_convs.append(conv(in_channels[end - 1] if first else out_channels, 3, stride=2))
 
+    def connect(self, features: tuple[FeatureSpec, ...]) -> tuple[FeatureSpec, ...]:
+        """The backbone's levels -> `num_outs` levels: the strides of those that are read, doubled for each one beyond.
+
+        Raises ValueError if the backbone's strides are others than `in_strides`.
+        """
+        given = tuple(level.stride for level in features)
+        if self.in_strides not in (None, given):
+            raise ValueError(
+                f"FPN expects in_strides={self.in_strides}, but the backbone's levels have strides {given}"
+            )
+        strides = [given[i] for i in self.levels]
+        strides += [strides[-1] * 2**i for i in range(1, self.num_extra + 1)]
+        return tuple(FeatureSpec(self.out_channels, stride) for stride in strides)
+
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The trunk's levels (N, C_i, h_i, w_i) -> `num_outs` levels (N, out_channels, h_i, w_i)."""
-        inputs = features[self.levels]
+        inputs = [features[i] for i in self.levels]
         laterals = [conv(x) for conv, x in zip(self.lateral_convs, inputs, strict=True)]
         for i in reversed(range(len(laterals) - 1)):
             laterals[i] = laterals[i] + self._enlarge(laterals[i + 1], laterals[i])
@@ -120,9 +134,11 @@ class FPN(nn.Module):
         return levels
 
 
-def _check_levels(given: int, strides: int, start: int, end: int, num_outs: int, *, extendable: bool) -> None:
-    if strides != given:
-        raise ValueError(f"FPN reads {given} levels (in_channels), but in_strides has {strides} entries")
+def _check_levels(
+    given: int, strides: Sequence[int] | None, start: int, end: int, num_outs: int, *, extendable: bool
+) -> None:
+    if strides is not None and len(strides) != given:
+        raise ValueError(f"FPN reads {given} levels (in_channels), but in_strides has {len(strides)} entries")
     if not 0 <= start < end <= given:
         raise ValueError(
             f"FPN has {given} levels to read (in_channels), so that 0 <= start_level < end_level <= {given} must hold; "

@@ -71,11 +71,18 @@ class Preprocess(nn.Module):
 
         Raises ValueError if the batch has no labels of its images' size.
         """
+        labels = self.training_labels(batch)
+        return self(batch.images, batch.sizes, train=True), labels
+
+    def training_labels(self, batch: Batch) -> Tensor:
+        """Labels (N, H', W') of a batch, padded like its images.
+
+        Raises ValueError if the batch has no labels of its images' size.
+        """
         if not isinstance(batch.labels, Tensor):
             found = "none" if batch.labels is None else "labels of their own sizes"
             raise ValueError(f"training needs labels of the images' size; this batch has {found}")
-        images = self(batch.images, batch.sizes, train=True)
-        return images, self.labels(batch.labels, batch.sizes, train=True)
+        return self.labels(batch.labels, batch.sizes, train=True)
 
     def labels(self, labels: Tensor, sizes: Sequence[Size], *, train: bool) -> Tensor:
         """Labels (N, H, W) of any integer dtype -> (N, H', W') in int64, padded like the images."""

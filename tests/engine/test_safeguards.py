@@ -99,6 +99,14 @@ def test_after_too_many_in_a_row_the_run_says_where_it_began(out: Path) -> None:
         assert value.shape == saved[name].shape
 
 
+def test_labels_that_are_no_class_are_the_explanation(tmp_path: Path) -> None:
+    """On an accelerator they make the loss nan; what is wrong with them is asked when the run stops for it."""
+    task = PoisonedModel(0)
+    task.problem = "the labels of picture3 have the value 9"
+    with pytest.raises(NonFiniteLossError, match="The labels of picture3 have the value 9"):
+        train(tiny_run(tmp_path, task=task, validate=False, care=CareSpec(nonfinite_steps=2)))
+
+
 def test_a_streak_is_counted_across_log_lines_and_a_resumption(tmp_path: Path) -> None:
     care = CareSpec(nonfinite_steps=8)
     with pytest.raises(NonFiniteLossError) as caught:

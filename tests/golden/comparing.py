@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from intarsia.contracts import Batch, LossTerm, Queries, Task
+from intarsia.contracts import Batch, LossTerm, MaskPredictions, Task
 from intarsia.layers.levels import resize
 from intarsia.tasks.semantic import HeadLoss
 
@@ -149,7 +149,7 @@ def _as_recorded(output: Any) -> Any:
     """Lists of tensors, copied: what follows may write into them. Of queries, the classes of all layers come first."""
     if isinstance(output, Tensor):
         return output.clone()
-    layers = isinstance(output, tuple) and all(isinstance(item, Queries) for item in output)
+    layers = isinstance(output, tuple) and all(isinstance(item, MaskPredictions) for item in output)
     return [_as_recorded(item) for item in (zip(*output, strict=True) if layers else output)]
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from intarsia.contracts import Batch
+from intarsia.contracts import Batch, Task
 from intarsia.distributed.runtime import FabricRuntime, TrainingStep
 
 
@@ -79,14 +79,18 @@ class Culprit:
     """What was found by computing a step again. module: the first whose output is not finite, or None.
 
     images: names of the images that the step was computed on; those that are not finite themselves come alone.
+    labels: what is wrong with the labels, which says it all.
     before: how many modules had given something finite by then; the process with the fewest has the cause.
     """
 
     module: str | None
     images: tuple[str, ...]
     before: float = math.inf
+    labels: str = ""
 
     def __str__(self) -> str:
+        if self.labels:
+            return self.labels
         where = (
             "computed again, every output is finite"
             if self.module is None
@@ -107,6 +111,9 @@ def find_culprit(task: nn.Module, model: TrainingStep, batches: Sequence[Batch])
         for meta, image in zip(batch.metas, batch.images, strict=True)
         if not image.isfinite().all()
     )
+    problem = next(filter(None, (cast("Task", task).label_problem(batch) for batch in batches)), "")
+    if problem:
+        return Culprit(None, names, -1, problem)
     buffers = [(buffer, buffer.clone()) for buffer in task.buffers()]
     with _watched(task) as outputs, torch.no_grad():
         for batch in batches:

@@ -37,7 +37,7 @@ class Trainable(Protocol):
         """The terms of the objective; those of weight 0 are only logged."""
         ...
 
-    def loss_on(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def validation_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The validation loss: a scalar from logits (N, K, h, w) and labels (N, H, W)."""
         ...
 
