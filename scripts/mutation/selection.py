@@ -57,9 +57,11 @@ LOSSES = [group("losses"), group("tasks/test_semantic.py", "tasks/test_mask_clas
 TABLE: dict[str, list[Group]] = {
     "intarsia/layers/norm.py": [
         *SHARED_LAYERS,
-        group("engine/test_groups.py", "engine/test_safeguards.py", "config/test_build.py"),
+        group(
+            "engine/test_groups.py", "engine/test_safeguards.py", "config/test_build.py", "tasks/test_norm_errors.py"
+        ),
     ],
-    "intarsia/layers/checkpoint.py": [group(MODELS, k="checkpointed or captured"), group("layers")],
+    "intarsia/layers/activation_checkpointing.py": [group(MODELS, k="checkpointed or captured"), group("layers")],
     "intarsia/layers/aspp.py": [group("layers"), group(FIGURES, k="deeplabv3"), group(STARTS, DROPS, k="ASPP")],
     "intarsia/layers/attention.py": [*SHARED_LAYERS, *of_part("MixVisionTransformer", figure="segformer")],
     "intarsia/layers/inverted_residual.py": [group("layers"), *of_part("FastSCNN", figure="fast_scnn")],
@@ -68,6 +70,8 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/layers/conv.py": [*SHARED_LAYERS, group(FIGURES, k="fast_scnn or bisenetv2")],
     "intarsia/layers/points.py": [group("layers/test_points.py"), group("methods/test_point_rend.py"), *LOSSES],
     "intarsia/layers/": [*SHARED_LAYERS, group(MODELS, k="Mask2FormerHead or MaskFormerHead or IterativeDecodeHead")],
+    "intarsia/layers/precision.py": [*SHARED_LAYERS, *LOSSES],
+    "intarsia/layers/distributed.py": [group("losses"), group("engine/test_processes.py")],
     "intarsia/losses/": LOSSES,
     "intarsia/metrics/": [group("metrics"), group("evaluation", "engine/test_evaluate.py", "workflows/test_score.py")],
     "intarsia/necks/fpn.py": of_part("FPN", "necks", figure="semantic_fpn_small"),

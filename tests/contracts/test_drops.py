@@ -372,26 +372,42 @@ def test_mixed_perceptron_drops_behind_activation_and_behind_all() -> None:
 # --- Masked attention -----------------------------------------------------------------------------------------------
 
 
-def test_a_query_sees_its_mask_or_everything_if_that_is_empty() -> None:
-    logits = torch.tensor([[[[-9.0, 9.0], [-9.0, -9.0]], [[-9.0, -9.0], [-9.0, -9.0]], [[9.0, 9.0], [9.0, 0.0]]]])
-    visible = mask2former._visible(logits, (2, 2))  # (1, 1, 3, 4)
-    assert visible.shape == (1, 1, 3, 4)
-    assert visible[0, 0].tolist() == [[False, True, False, False], [True] * 4, [True] * 4]
-
-
-def test_every_layer_of_mask2former_looks_at_what_the_layer_before_found() -> None:
-    head: Any = built("head", "Mask2FormerHead").eval()
-    seen: list[Tensor] = []
+def masks_of_attention(head: Any, given: tuple[Any, ...]) -> tuple[list[Tensor], list[Tensor]]:
+    """What each layer of a Mask2Former may look at (N, 1, Q, S_i), and all that the head finds (N, Q, h, w)."""
+    masks: list[Tensor] = []
     for layer in head.transformer_decoder.layers:
-        layer.cross_attn.register_forward_hook(
-            lambda layer, inputs, keywords, output: seen.append(keywords["mask"]), with_kwargs=True
-        )
-        layer.self_attn.register_forward_hook(
-            lambda layer, inputs, keywords, output: seen.append(keywords.get("mask")), with_kwargs=True
-        )
-    given = inputs("head", "Mask2FormerHead")
-    found = head(*given)
-    levels = [level.shape[2:] for level in reversed(given[0][1:])]  # coarsest first
-    for i, (masked, free) in enumerate(zip(seen[::2], seen[1::2], strict=True)):
-        assert masked.equal(mask2former._visible(found[i].masks, levels[i % 3]))
-        assert free is None
+        layer.cross_attn.register_forward_hook(lambda *call: masks.append(call[2]["mask"]), with_kwargs=True)
+        layer.self_attn.register_forward_hook(lambda *call: _without_mask(call[2]), with_kwargs=True)
+    found = [predicted for _, predicted in head.eval()(*given)]
+    assert len(found) == len(masks) + 1
+    return masks, found
+
+
+def _without_mask(keywords: Mapping[str, Any]) -> None:
+    assert keywords.get("mask") is None, "queries see each other without a mask"
+
+
+def test_every_layer_of_mask2former_looks_where_the_layer_before_saw_its_mask() -> None:
+    head, given = built("head", "Mask2FormerHead"), inputs("head", "Mask2FormerHead")
+    masks, found = masks_of_attention(head, given)
+    sizes = [level.shape[2:] for level in reversed(given[0][1:])]  # coarsest first, in turn
+    partly = 0
+    for i, mask in enumerate(masks):
+        inside = F.interpolate(found[i], sizes[i % 3], mode="bilinear").flatten(2) >= 0  # (N, Q, S_i)
+        for seen, own in zip(mask.flatten(0, 2), inside.flatten(0, 1), strict=True):
+            assert seen.equal(own if own.any() else torch.ones_like(own))
+            partly += int(not own.all() and own.any().item())
+    assert partly > 10, "masks of every kind are needed to see anything"
+
+
+def test_a_query_without_a_mask_sees_everything() -> None:
+    """Nothing to look at would be nan."""
+    head: Any = built("head", "Mask2FormerHead")
+    with torch.no_grad():
+        head.pixel_decoder.mask_feature.weight.zero_()
+        head.pixel_decoder.mask_feature.bias.fill_(-1.0)
+        head.mask_embed[-1].weight.zero_()
+        head.mask_embed[-1].bias.fill_(1.0)
+    masks, found = masks_of_attention(head, inputs("head", "Mask2FormerHead"))
+    assert all((logits < 0).all() for logits in found)
+    assert all(mask.all() for mask in masks)
