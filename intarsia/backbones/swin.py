@@ -88,7 +88,6 @@ class PatchMerging(nn.Module):
         super().__init__()
         self.norm = norm(4 * channels)
         self.reduction = nn.Linear(4 * channels, 2 * channels, bias=False)
-        nn.init.trunc_normal_(self.reduction.weight, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, h, w, C) -> (N, h / 2, w / 2, 2 C), odd sides padded with zeros."""
@@ -117,11 +116,7 @@ class WindowAttention(nn.Module):
         self.register_buffer("relative_position_index", _relative_positions(window_size))
         self.qkv = nn.Linear(channels, 3 * channels, bias=qkv_bias)
         self.proj = nn.Linear(channels, channels)
-        for weight in (self.relative_position_bias_table, self.qkv.weight, self.proj.weight):
-            nn.init.trunc_normal_(weight, std=0.02)
-        for linear in (self.qkv, self.proj):
-            if linear.bias is not None:
-                nn.init.zeros_(linear.bias)
+        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Windows (N, G, L, C), and what is added to their attention, (G, L, L) or None -> (N, G, L, C)."""
@@ -239,7 +234,8 @@ class SwinTransformer(nn.Module):
         frozen_stages: the embedding (0) and this many stages keep their weights as loaded; -1 freezes nothing.
         checkpoint_activations: recompute each block in the backward pass instead of keeping its activations.
 
-    Projections start truncated-normal (0.02), norms as identity, as in the original.
+    Linear layers and positions start truncated-normal (0.02), biases at 0, norms as identity, as in the original; the
+    patches' convolution as torch's.
 
     Raises ValueError for arguments that contradict each other.
     """
@@ -307,6 +303,7 @@ class SwinTransformer(nn.Module):
         for stage in self.out_indices:
             self.add_module(f"norm{stage}", norm(levels[stage].channels))
         self.features = tuple(levels[stage] for stage in self.out_indices)
+        self.apply(_initialise)
         self._freeze()
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -344,6 +341,13 @@ class SwinTransformer(nn.Module):
             module.eval().requires_grad_(False)
         if self.absolute_pos_embed is not None:
             self.absolute_pos_embed.requires_grad_(False)
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 def _learned_positions(tokens: int, channels: int) -> nn.Parameter:

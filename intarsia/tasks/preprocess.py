@@ -5,7 +5,7 @@ Shape letters: N images, C channels, H, W height and width of the batch; H', W' 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -43,6 +43,14 @@ class Preprocess(nn.Module):
         # Not part of the weights file's tensors: the file's metadata holds the whole preprocessing.
         self.register_buffer("mean", torch.tensor(spec.mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Preprocess:
+        """What `to`, `double` and their like do; in float64 the values are those of `spec`, not rounded to float32."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.mean.dtype == torch.float64:
+            self.mean = self.mean.new_tensor(self.spec.mean).view(-1, 1, 1)
+            self.std = self.std.new_tensor(self.spec.std).view(-1, 1, 1)
+        return self
 
     def forward(self, images: Tensor, sizes: Sequence[Size], *, train: bool) -> Tensor:
         """Images (N, C, H, W) of unpadded `sizes` -> network input (N, C, H', W') in float32, or what the task is in.

@@ -160,6 +160,7 @@ def test_drop_path_keeps_the_expectation_and_drops_whole_samples() -> None:
     assert sorted(set(per_sample[:, 0].tolist())) == pytest.approx([0.0, 1 / 0.75])
     assert out.mean() == pytest.approx(1.0, abs=0.03)
     assert DropPath(0.25).eval()(x) is x
+    assert DropPath(0.0).train()(x) is x
     with pytest.raises(ValueError, match=r"\[0, 1\)"):
         DropPath(1.0)
 
