@@ -181,6 +181,8 @@ class _Devices(TorchFunctionMode):
             return pinned
         if func is torch.Tensor.cpu:
             return to_cpu(args[0])
+        if func is torch.Tensor.tolist:
+            return to_cpu(args[0]).tolist()
         if func is torch.Tensor.cuda:
             return self._sent(args[0], DEVICE, non_blocking=False)
         if func is torch.Tensor.to:
