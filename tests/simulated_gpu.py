@@ -6,6 +6,7 @@ torch makes it one, and whatever would make the processor wait for the device is
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -223,7 +224,9 @@ class _Devices(TorchFunctionMode):
     @staticmethod
     def _sent(tensor: torch.Tensor, device: torch.device, *, non_blocking: bool) -> torch.Tensor:
         if device.type == "cpu":
-            return to_cpu(tensor)
+            # torch.optim groups tensors by the device that its C++ sees, which is that of the numbers.
+            in_optimizer = "/torch/optim/" in sys._getframe(3).f_code.co_filename.replace("\\", "/")
+            return tensor if in_optimizer else to_cpu(tensor)
         if not isinstance(tensor, GpuTensor):
             _note_copy(tensor, non_blocking=non_blocking)
         return to_gpu(tensor)

@@ -156,7 +156,8 @@ class FabricRuntime:
         if self.synchronise_batch_norm and self.world_size > 1:
             module = synchronise(module, self.device)
         module = self._fabric.strategy.precision.convert_module(module)
-        return module.to(self.device)
+        there = all(tensor.device == self.device for tensor in (*module.parameters(), *module.buffers()))
+        return module if there else module.to(self.device)
 
     def shared_out(self, task: nn.Module, called: Collection[str]) -> nn.Module:
         """A placed task as `setup` takes it; with "fsdp" its parameters are slices now. Optimizers come after this.

@@ -78,6 +78,7 @@ def evaluate(
     wanted = Wanted(confidence=isinstance(metric, ConfidenceMetric) and metric.needs_confidence)
     losses, soundness = _Losses(), Soundness()
     was_training = task is not None and task.training
+    only_now = batches is None
     if batches is None:
         batches = evaluation_batches(predictor, pipeline, batch_size=batch_size, workers=workers, runtime=runtime)
     try:
@@ -97,6 +98,8 @@ def evaluate(
             if progress is not None:
                 progress(len(labels))
     finally:
+        if only_now:
+            batches.close()
         if task is not None:
             task.train(was_training)
     soundness.warn()
@@ -109,22 +112,24 @@ def evaluate(
 
 
 class _Losses:
-    """Losses of inputs to the network, images or windows; nothing waits for the device before `total`."""
+    """The sum of losses of inputs to the network, images or windows; nothing waits for the device before `total`."""
 
     def __init__(self) -> None:
-        self._values: list[Tensor] = []
-        self._counts: list[int] = []
+        self._sum: Tensor | None = None
+        self._count = 0
 
     def add(self, value: Tensor, count: int) -> None:
         """A scalar, the mean over so many inputs."""
-        self._values.append(value.detach().reshape(()).float())
-        self._counts.append(count)
+        value = value.detach().reshape(()).float()
+        value = value.cpu() if value.device.type == "mps" else value  # MPS has no float64
+        weighted = value.double() * count
+        self._sum = weighted if self._sum is None else self._sum + weighted
+        self._count += count
 
     def total(self) -> Tensor:
-        """(2,) float64 on the CPU: their sum, and the number of inputs."""
-        values = torch.stack(self._values).tolist() if self._values else []
-        sums = [value * count for value, count in zip(values, self._counts, strict=True)]
-        return torch.tensor([sum(sums), sum(self._counts)], dtype=torch.float64)
+        """(2,) float64 on the CPU: the sum, and the number of inputs."""
+        total = torch.zeros((), dtype=torch.float64) if self._sum is None else self._sum.cpu()
+        return torch.stack([total, torch.tensor(self._count, dtype=torch.float64)])
 
 
 def _loss_into(losses: _Losses, task: Task, labels: Sequence[Tensor], sizes: Sequence[Size]) -> Observe:

@@ -43,25 +43,37 @@ Observe = Callable[[Tensor, Sequence[Window], Size], None]
 class Soundness:
     """Whether the network gave nan or infinity, image by image; found out without waiting for the device.
 
-    `warn` waits for it, and says the names. Python's own filter shows the same text only once.
+    `warn` waits for it, and says the names; what is on the processor is said at once.
     """
 
     def __init__(self) -> None:
-        self._found: list[tuple[Sequence[SampleMeta], Tensor]] = []
+        self._names: list[str] = []
+        self._finite: list[Tensor] = []  # of the names, in order
 
     def note(self, logits: Tensor, metas: Sequence[SampleMeta]) -> None:
         """Logits (n, K, h, w), and the image that each of them shows."""
-        self._found.append((metas, logits.isfinite().flatten(1).all(dim=1)))
+        self._names += [meta.name or "image" for meta in metas]
+        self._finite.append(logits.isfinite().flatten(1).all(dim=1))
+        if logits.device.type == "cpu":
+            self.warn()
+        elif len(self._finite) == COMPACT:
+            self._finite = [torch.cat(self._finite)]
 
-    def warn(self, *, stacklevel: int = 2) -> None:
-        """One warning for each image whose labels mean nothing in some places; what was noted is forgotten."""
-        for metas, finite in self._found:
-            for meta, is_finite in zip(metas, finite.tolist(), strict=True):
-                if not is_finite:
-                    text = f"{meta.name or 'image'}: the network gave nan or infinity; its labels mean nothing there"
-                    warnings.warn(text, stacklevel=stacklevel + 1)
-        self._found.clear()
+    def warn(self) -> None:
+        """One warning for each image whose labels mean nothing in some places; what was noted is forgotten.
 
+        Python's own filter shows the same text only once.
+        """
+        finite = torch.cat(self._finite).tolist() if self._finite else []
+        for name, is_finite in zip(self._names, finite, strict=True):
+            if not is_finite:
+                text = f"{name}: the network gave nan or infinity; its labels mean nothing there"
+                warnings.warn(text, stacklevel=3)
+        self._names, self._finite = [], []
+
+
+COMPACT = 64
+"""Tensors on a device that become one, since each has a block of memory to itself."""
 
 _SWITCHING = threading.Lock()
 """Held while a task is put to evaluation: one that is half way there would still change its running statistics."""
@@ -144,7 +156,8 @@ class Predictor:
         self.classes, self.palette = _label_values(classes, palette, inference.threshold)
         self.device = torch.device(device) if device is not None else _device_of(task)
         self.batch_windows = batch_windows
-        task.to(self.device)
+        if _device_of(task) != self.device:
+            task.to(self.device)
         self.task = task
 
     # --- batches: evaluation ---------------------------------------------------------------------------------------

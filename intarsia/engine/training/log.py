@@ -158,7 +158,8 @@ class TrainingLog:
     def _write(self, done: int, lr: float) -> None:
         rows = self.reduced(done).double()
         skipped = sum(self._bad)
-        means = rows[~torch.tensor(self._bad)].mean(dim=0).tolist()
+        finite = [row for row, is_bad in zip(rows, self._bad, strict=True) if not is_bad]
+        means = torch.stack(finite).mean(dim=0).tolist() if finite else [math.nan] * len(self._names)
         weighted = list(zip(self._names, means, self._weights, strict=True))
         shown = {name: mean * (weight or 1.0) for name, mean, weight in weighted}
         loss = sum(mean * weight for _, mean, weight in weighted if weight)
