@@ -44,7 +44,7 @@ def refusal(folder: Path, text: str) -> str:
         ("import os\nx = os\n", "config.py:2: the module `os` is not a config value: `x = os`"),
         (
             "import os\nx = os.system('ls')",
-            "config.py:2: calling `os.system` is not part of the configuration language",
+            "config.py:2: calling `os.system` is not part",
         ),
         ("from os import system\nx = system('ls')", "config.py:2: calling `os.system` is not part"),
         ("from os import sep\nx = sep", "config.py:2: `os.sep` of Python's library is not a config value"),
