@@ -96,7 +96,11 @@ class Batch:
         labels = self.labels
         return Batch(
             images=change(self.images),
-            labels=tuple(map(change, labels)) if isinstance(labels, tuple) else None if labels is None else change(labels),
+            labels=tuple(map(change, labels))
+            if isinstance(labels, tuple)
+            else None
+            if labels is None
+            else change(labels),
             sizes=self.sizes,
             metas=self.metas,
             maps={name: change(value) for name, value in self.maps.items()},

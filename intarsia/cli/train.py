@@ -78,7 +78,9 @@ def train(
     from intarsia.workflows.adjust import Safeguards, Wishes
     from intarsia.workflows.train import TrainingRequest, resume_training, start_training
 
-    safeguards = Safeguards(ema, patience, tuple(freeze or ()), fit_images, pictures, keep_every, hang_after, tensorboard, wandb)
+    safeguards = Safeguards(
+        ema, patience, tuple(freeze or ()), fit_images, pictures, keep_every, hang_after, tensorboard, wandb
+    )
     wishes = Wishes(
         batch=batch,
         crop=crop,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import importlib
 import importlib.metadata
 import logging
 import subprocess
@@ -213,7 +214,7 @@ class FabricRuntime:
         return norm
 
     def update_loss_scale(self) -> None:
-        """After a step: make the loss scale smaller if gradients have overflowed, or larger after many that have not."""
+        """After a step: a smaller loss scale if gradients have overflowed, a larger one after many that have not."""
         if self._scaler is not None:
             self._scaler.update()
 
@@ -321,13 +322,12 @@ def _quiet_fabric() -> Iterator[None]:
 @cache
 def _import_fabric() -> None:
     """Fabric would import torchmetrics to read its version, and so torchvision and transformers: many seconds."""
-    from lightning_utilities.core import imports
-
+    imports: Any = importlib.import_module("lightning_utilities.core.imports")  # comes with Fabric, which asks it
     compare = imports.compare_version
 
-    def by_metadata(package: str, op: Callable[[Any, Any], bool], version: str, use_base_version: bool = False) -> bool:
+    def by_metadata(package: str, op: Callable[[Any, Any], bool], version: str, **options: Any) -> Any:
         if package != "torchmetrics":
-            return compare(package, op, version, use_base_version)
+            return compare(package, op, version, **options)
         try:
             return op(imports.Version(importlib.metadata.version(package)), imports.Version(version))
         except importlib.metadata.PackageNotFoundError:

@@ -16,7 +16,7 @@ from intarsia.distributed.fsdp import is_sharded, whole
 
 
 def module_state(module: nn.Module) -> Mapping[str, Any]:
-    """`module.state_dict()`; of a sharded module whole tensors, in the first process only. Every process must call it."""
+    """`module.state_dict()`; of a sharded module whole tensors, in the first process. Every process must call it."""
     if not any(map(is_sharded, module.parameters())):
         return module.state_dict()
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict

@@ -93,5 +93,6 @@ class TrainingForward(nn.Module):
         self.copy = copy
 
     def forward(self, sealed: _Sealed) -> tuple[tuple[Tensor, ...], _Sealed]:
+        """A batch -> values of the loss terms, and their names and weights."""
         terms: list[LossTerm] = self.task.training_terms(sealed.content)  # type: ignore[operator]
         return tuple(term.value for term in terms), _Sealed([(term.name, term.weight) for term in terms])

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 Observe = Callable[[Tensor, Sequence[Window], Size], None]
 """Told of each pass through the network: logits (n, K, h, w), what of which image they show, the whole input's size."""
 
+
 class Soundness:
     """Whether the network gave nan or infinity, image by image; found out without waiting for the device.
 
@@ -180,7 +181,7 @@ class Predictor:
     ) -> list[Restored]:
         """As `predict_batch`, with what else is wanted, such as the confidence, at the images' original sizes.
 
-        soundness: takes note of networks that give nan; its owner warns. None: warns, for which it waits for the device.
+        soundness: takes note of networks that give nan; its owner warns. None: warns, which waits for the device.
         """
         noted = Soundness() if soundness is None else soundness
         found = [self._restored(views, wanted) for views in self._views(batch, observe, noted)]

@@ -137,7 +137,9 @@ def _batch(config: Config, wishes: Wishes, devices: int) -> Iterator[str]:
     """The total batch, and how it is shared out. Lengths and schedules are those of optimizer steps, as before."""
     values, total = config.values, wishes.batch
     if wishes.batch_per_device is not None and wishes.accumulate is not None:
-        raise ValueError("--batch-per-device and --accumulate both say how many micro-batches a step has: give one of them")
+        raise ValueError(
+            "--batch-per-device and --accumulate both say how many micro-batches a step has: give one of them"
+        )
     if wishes.batch_per_device is not None:
         written = (values.get("intarsia") or {}).get("total_batch")
         meant = (values.get("auto_scale_lr") or {}).get("base_batch_size") or published_batch(config.file)

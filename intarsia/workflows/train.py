@@ -274,7 +274,9 @@ def resume_training(
     now = reshare(before, process_count(devices), micro_batch_size=batch_per_device, synchronised=synchronised)
     as_written = (config.values["train_dataloader"]["batch_size"], images_per_step(config.values, now.processes))
     if as_written != (now.micro_batch_size, now.total):
-        config = config.override([f"train_dataloader.batch_size={now.micro_batch_size}", f"intarsia.total_batch={now.total}"])
+        config = config.override(
+            [f"train_dataloader.batch_size={now.micro_batch_size}", f"intarsia.total_batch={now.total}"]
+        )
     if workers is not None:
         config = config.override(worker_settings(config.values, workers))
     options = RunOptions(out, devices=now.processes, device=device, resume=True)

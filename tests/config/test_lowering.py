@@ -13,7 +13,7 @@ from intarsia.config.language.reader import Config, read_file
 from intarsia.config.lowering.lower import lower, lower_all
 from intarsia.config.lowering.names import FAMILIES, argument_name, user_key
 from intarsia.config.schema.vocabulary import AREAS
-from intarsia.spec import AugmentedInference, SafeguardSpec, Component, Duration, EarlyStopSpec, EmaSpec, ScheduleSpec
+from intarsia.spec import AugmentedInference, Component, Duration, EarlyStopSpec, EmaSpec, SafeguardSpec, ScheduleSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 

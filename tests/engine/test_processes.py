@@ -26,7 +26,7 @@ from intarsia.data.loader import eval_loader, train_loader
 from intarsia.data.pipeline import Pipeline
 from intarsia.data.sampling import Order
 from intarsia.distributed.fsdp import blocks_of, own_part
-from intarsia.distributed.launchers import Launch, is_secondary_error, is_first, launch_of, process_count
+from intarsia.distributed.launchers import Launch, is_first, is_secondary_error, launch_of, process_count
 from intarsia.distributed.runtime import FabricRuntime
 from intarsia.distributed.sync_batch_norm import SynchronisedBatchNorm, synchronise
 from intarsia.engine.optim.batch_plan import SharedBatch, reshare
@@ -35,7 +35,7 @@ from intarsia.engine.training.loop import train
 from intarsia.engine.training.signals import StopRequest
 from intarsia.evaluation.evaluate import evaluate
 from intarsia.layers.norm import Norm
-from intarsia.spec import SafeguardSpec, Component, EmaSpec
+from intarsia.spec import Component, EmaSpec, SafeguardSpec
 from intarsia.weights.file import load_state
 
 
@@ -306,7 +306,9 @@ def test_when_one_process_hangs_all_print_where_they_are(tmp_path: Path) -> None
         slow = Order(12, seed=0, shuffle=True).index(10)
         pictures = Sleepy(slow=slow if runtime.rank == 1 else -1)
         safeguards = SafeguardSpec(hang_after=0.8)
-        run = tiny_run(tmp_path / "run", runtime=runtime, pictures=pictures, validate=False, steps=4, safeguards=safeguards)
+        run = tiny_run(
+            tmp_path / "run", runtime=runtime, pictures=pictures, validate=False, steps=4, safeguards=safeguards
+        )
         with open(tmp_path / f"{runtime.rank}.txt", "w") as file, redirect_stderr(file):
             train(run)
 

@@ -31,7 +31,7 @@ def test_nothing_is_imported_for_the_sake_of_its_version() -> None:
     import torchmetrics
 
     names = "{'torchmetrics', 'transformers', 'torchvision'}"
-    code = f"import sys\nfrom intarsia.distributed.runtime import FabricRuntime\nFabricRuntime(accelerator='cpu')\n"
+    code = "import sys\nfrom intarsia.distributed.runtime import FabricRuntime\nFabricRuntime(accelerator='cpu')\n"
     code += f"print(*{names} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.split() == []

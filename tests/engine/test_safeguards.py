@@ -18,19 +18,19 @@ from intarsia.contracts import Batch, LossTerm, Report
 from intarsia.data.pipeline import Pipeline
 from intarsia.distributed.runtime import FabricRuntime
 from intarsia.engine.callbacks.base import Observer
+from intarsia.engine.callbacks.sample_images import TrainingPictures
 from intarsia.engine.callbacks.tensorboard import TensorBoard
 from intarsia.engine.callbacks.wandb import WandB
-from intarsia.engine.callbacks.sample_images import TrainingPictures
 from intarsia.engine.optim.freezing import Frozen
 from intarsia.engine.training.checkpoint import load_checkpoint
 from intarsia.engine.training.ema import Ema
 from intarsia.engine.training.log import NonFiniteLossError
 from intarsia.engine.training.loop import train
-from intarsia.engine.training.trainer import Trainer, seed_torch
 from intarsia.engine.training.nonfinite import NonFiniteGuard, put_back
 from intarsia.engine.training.run import Run
+from intarsia.engine.training.trainer import Trainer, seed_torch
 from intarsia.engine.training.watchdog import Watchdog
-from intarsia.spec import SafeguardSpec, EarlyStopSpec, EmaSpec
+from intarsia.spec import EarlyStopSpec, EmaSpec, SafeguardSpec
 from intarsia.weights.file import load_state
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intarsia.engine.optim.schedule_curves import CURVES
-from intarsia.engine.optim.schedules import ValueSchedule, Schedule
+from intarsia.engine.optim.schedules import Schedule, ValueSchedule
 from intarsia.spec import ScheduleSpec
 
 
@@ -265,7 +265,9 @@ def test_epochs_can_be_followed_step_by_step() -> None:
 @given(parts=st.integers(1, 5), step=st.integers(0, 40))
 def test_an_optimizer_step_takes_the_rate_of_its_last_iteration(parts: int, step: int) -> None:
     """As where gradients are added up over `parts` iterations, and the schedule moves with every one of them."""
-    assert ValueSchedule(STEPS, iterations_per_step=parts)(0.3, step) == ValueSchedule(STEPS)(0.3, (step + 1) * parts - 1)
+    assert ValueSchedule(STEPS, iterations_per_step=parts)(0.3, step) == ValueSchedule(STEPS)(
+        0.3, (step + 1) * parts - 1
+    )
 
 
 def test_epochs_do_not_depend_on_iterations_per_step() -> None:

@@ -21,7 +21,7 @@ from intarsia.engine.training.run import Run, RunFolder
 from intarsia.engine.training.step_time import measure_step_time
 from intarsia.engine.training.trainer import Trainer, seed_torch
 from intarsia.io.whole_files import DiskFullError
-from intarsia.spec import SafeguardSpec, EmaSpec
+from intarsia.spec import EmaSpec, SafeguardSpec
 from intarsia.weights.file import WeightsMeta, load_state, read_meta
 
 

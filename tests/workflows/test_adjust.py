@@ -13,8 +13,16 @@ from intarsia.config.language.reader import Config
 from intarsia.config.lowering.lower import lower
 from intarsia.data.description.model import DataDescription, FolderSplit, ShareSplit
 from intarsia.data.description.pairing import Source
-from intarsia.spec import SafeguardSpec, Duration, EarlyStopSpec, EmaSpec
-from intarsia.workflows.adjust import Safeguards, Pace, Wishes, images_per_step, length_settings, settings_for, with_data
+from intarsia.spec import Duration, EarlyStopSpec, EmaSpec, SafeguardSpec
+from intarsia.workflows.adjust import (
+    Pace,
+    Safeguards,
+    Wishes,
+    images_per_step,
+    length_settings,
+    settings_for,
+    with_data,
+)
 
 SEGFORMER = "segformer_mit-b0_8xb2-160k_ade20k-512x512"
 PACE = Pace(images=lambda: 100, seconds_per_step=lambda: 0.5)

@@ -17,9 +17,9 @@ from intarsia.config.lowering.fields import Context, Fields, Seen
 from intarsia.config.lowering.model import LoweredModel, lower_model
 from intarsia.config.lowering.runtime import (
     Hooks,
-    lower_safeguards,
     lower_environment,
     lower_imports,
+    lower_safeguards,
     lower_scaling,
     lower_visualizer,
 )

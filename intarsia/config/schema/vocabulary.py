@@ -63,7 +63,9 @@ AREAS: dict[str, Area] = {
         "pictures": to("safeguards.pictures", "int"),
         "hang_after": to("safeguards.hang_after, in seconds", "float"),
         "nonfinite_steps": to("safeguards.nonfinite_steps", "int"),
-        "total_batch": to("safeguards.total_batch: images per optimizer step; accumulation follows from it", "int | None"),
+        "total_batch": to(
+            "safeguards.total_batch: images per optimizer step; accumulation follows from it", "int | None"
+        ),
     },
     "data_preprocessor": _SCOPE
     | {

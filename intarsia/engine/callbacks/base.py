@@ -4,12 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
+
+from torch import nn
 
 from intarsia.contracts import Report
+from intarsia.weights.file import WeightsMeta
 
-if TYPE_CHECKING:
-    from intarsia.engine.training.run import Run
+
+class ObservedRun(Protocol):
+    """What observers are promised of a run; what they get is the `intarsia.engine.training.run.Run` itself."""
+
+    @property
+    def out(self) -> Path:
+        """The run's folder."""
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in total."""
+
+    @property
+    def batch(self) -> int:
+        """Images of an optimizer step."""
+
+    @property
+    def network(self) -> nn.Module:
+        """What is trained."""
+
+    @property
+    def meta(self) -> WeightsMeta:
+        """What the weights file says: config, classes, palette ..."""
 
 
 class Observer:
@@ -20,13 +44,13 @@ class Observer:
     "mypackage.module:MyObserver", ...)]`.
     """
 
-    def begin(self, run: Run, step: int) -> None:
+    def begin(self, run: ObservedRun, step: int) -> None:
         """The run begins, or goes on, after `step` steps."""
 
     def values(self, step: int, values: Mapping[str, float]) -> None:
         """A line of metrics.jsonl: means of the loss terms, "lr", or the scores of an evaluation as "val/..."."""
 
-    def evaluated(self, run: Run, step: int, report: Report) -> None:
+    def evaluated(self, run: ObservedRun, step: int, report: Report) -> None:
         """An evaluation was made after `step` steps; the network is still the one that was evaluated."""
 
     def saved(self, step: int, path: Path) -> None:

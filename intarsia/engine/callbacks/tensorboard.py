@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from intarsia.engine.callbacks.base import Observer
-
-if TYPE_CHECKING:
-    from intarsia.engine.training.run import Run
+from intarsia.engine.callbacks.base import ObservedRun, Observer
 
 
 class TensorBoard(Observer):
@@ -27,9 +24,9 @@ class TensorBoard(Observer):
         self._folder = folder
         self._writer: Any = None
 
-    def begin(self, run: Run, step: int) -> None:
+    def begin(self, run: ObservedRun, step: int) -> None:
         """Events after `step` that an interrupted run left are hidden by the writer."""
-        folder = self._folder or str(run.folder.path / "tensorboard")
+        folder = self._folder or str(run.out / "tensorboard")
         self._writer = self._make(folder, purge_step=step + 1 if step else None)
 
     def values(self, step: int, values: Mapping[str, float]) -> None:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from intarsia.engine.callbacks.base import Observer
+from intarsia.engine.callbacks.base import ObservedRun, Observer
 from intarsia.io.whole_files import write_text
-
-if TYPE_CHECKING:
-    from intarsia.engine.training.run import Run
 
 
 class WandB(Observer):
@@ -36,20 +33,20 @@ class WandB(Observer):
             raise ValueError("logging for Weights & Biases needs wandb: pip install 'intarsia[log]'") from error
         if os.environ.get("WANDB_MODE", "online") == "online" and not wandb.api.api_key and not sys.stdin.isatty():
             raise ValueError(
-                "nobody is logged in at Weights & Biases on this machine: run 'wandb login' or set WANDB_API_KEY first, "
-                "or WANDB_MODE=offline to keep the log in the run's folder"
+                "nobody is logged in at Weights & Biases on this machine: run 'wandb login' or set WANDB_API_KEY "
+                "first, or WANDB_MODE=offline to keep the log in the run's folder"
             )
         self._wandb: Any = wandb
         self._options = {"project": project, "name": name, "entity": entity, "group": group, "tags": list(tags)}
         self._run: Any = None
 
-    def begin(self, run: Run, step: int) -> None:
+    def begin(self, run: ObservedRun, step: int) -> None:
         """A resumed run goes on in the same run of the service: its id is kept in the run's folder."""
-        identity = run.folder.path / "wandb_id.txt"
+        identity = run.out / "wandb_id.txt"
         known = identity.read_text(encoding="utf-8").strip() if identity.exists() and step else None
-        options = {**self._options, "name": self._options["name"] or run.folder.path.name}
+        options = {**self._options, "name": self._options["name"] or run.out.name}
         self._run = self._wandb.init(
-            dir=str(run.folder.path), config=dict(run.meta.config), id=known, resume="allow", **options
+            dir=str(run.out), config=dict(run.meta.config), id=known, resume="allow", **options
         )
         write_text(identity, f"{self._run.id}\n")
 

@@ -79,7 +79,7 @@ def _would_swap(run: Run, trials: Sequence[BatchTrial], size: int) -> bool:
     if run.runtime.device.type != "cpu" or not known:
         return False
     needed = (known[-1].memory or 0) * size / known[-1].images
-    return needed > SPARE * psutil.virtual_memory().available
+    return bool(needed > SPARE * psutil.virtual_memory().available)
 
 
 @contextmanager

@@ -73,7 +73,7 @@ class _Rising:
 
     def rate(self, step: int) -> float:
         """That of the group with the highest."""
-        return self.low * (self.high / self.low) ** (step / (self.steps - 1))
+        return float(self.low * (self.high / self.low) ** (step / (self.steps - 1)))
 
     def __call__(self, base: float, step: int) -> float:
         return base * self.rate(step) / self.largest

@@ -36,7 +36,7 @@ class Schedule:
     def of(
         cls, schedules: Sequence[ScheduleSpec], epoch_length: int | None = None, *, iterations_per_step: int = 1
     ) -> Schedule:
-        """The schedule of a run; the arguments are those of `ValueSchedule`. Raises ValueError for what makes no sense."""
+        """The schedule of a run; arguments as of `ValueSchedule`. Raises ValueError for what makes no sense."""
 
         def values(parameter: Literal["lr", "momentum"]) -> ValueSchedule:
             own = [spec for spec in schedules if spec.parameter == parameter]

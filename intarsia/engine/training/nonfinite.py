@@ -1,4 +1,4 @@
-"""Steps whose loss is not finite: left out, without waiting for the device to find out; and which module was the first."""
+"""Steps whose loss is not finite: left out, without waiting for the device; and which module was the first."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from intarsia.contracts import Report
 from intarsia.data.loader import BatchLoader
-from intarsia.distributed.state_dicts import gathered, load_module, load_optimizer, module_state
 from intarsia.distributed.launchers import is_secondary_error
+from intarsia.distributed.state_dicts import gathered, load_module, load_optimizer, module_state
 from intarsia.engine.callbacks.base import Observer
 from intarsia.engine.training.checkpoint import Checkpoints, report_from, report_values
 from intarsia.engine.training.early_stopping import EarlyStopping
@@ -56,7 +56,9 @@ class Session:
         self.watchdog = Watchdog(run.safeguards.hang_after, rank=run.runtime.rank)
         self.stop_request = StopRequest(run.runtime)
         self.early_stopping = (
-            None if run.early_stop is None else EarlyStopping(run.early_stop, metric=run.best_metric, mode=run.best_mode)
+            None
+            if run.early_stop is None
+            else EarlyStopping(run.early_stop, metric=run.best_metric, mode=run.best_mode)
         )
         self._loaders: dict[int, BatchLoader] = {}
         self.log: TrainingLog

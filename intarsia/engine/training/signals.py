@@ -14,9 +14,7 @@ import torch
 
 from intarsia.distributed.runtime import FabricRuntime
 
-SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGBREAK") if hasattr(signal, name)
-)
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGBREAK") if hasattr(signal, name))
 """SIGUSR1 is what SLURM is usually asked to send before a job's time is over (`#SBATCH --signal=USR1@120`); Windows has
 no such signal, but SIGBREAK."""
 AGREE_EVERY = 10
