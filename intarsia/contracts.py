@@ -80,18 +80,30 @@ class Batch:
     maps: Mapping[str, Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch with every tensor on `device`."""
+        """The same batch with every tensor on `device`. From pinned memory nothing waits for the copies."""
+        return self._with(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """The same batch in memory that a GPU copies from by itself; torch's loader asks for it by this name."""
+        return self._with(lambda tensor: tensor.pin_memory())
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All of them."""
+        labels = () if self.labels is None else self.labels if isinstance(self.labels, tuple) else (self.labels,)
+        return (self.images, *labels, *self.maps.values())
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> Batch:
         labels = self.labels
-        if isinstance(labels, tuple):
-            labels = tuple(label.to(device, non_blocking=True) for label in labels)
-        elif labels is not None:
-            labels = labels.to(device, non_blocking=True)
         return Batch(
-            images=self.images.to(device, non_blocking=True),
-            labels=labels,
+            images=change(self.images),
+            labels=tuple(map(change, labels))
+            if isinstance(labels, tuple)
+            else None
+            if labels is None
+            else change(labels),
             sizes=self.sizes,
             metas=self.metas,
-            maps={name: value.to(device, non_blocking=True) for name, value in self.maps.items()},
+            maps={name: change(value) for name, value in self.maps.items()},
         )
 
 

@@ -117,7 +117,9 @@ def tiny_run(out: Path, *, validate: bool = True, **changes: object) -> Run:
     if validate:
         validation = Validation(
             pipeline=Pipeline(Pictures(5), (), label_size="original"),
-            predictor=Predictor(task, inference=InferenceSpec(num_classes=3), classes=CLASSES, palette=PALETTE),
+            predictor=Predictor(
+                task, inference=InferenceSpec(num_classes=3), classes=CLASSES, palette=PALETTE, device=runtime.device
+            ),
             metric=IoUMetric(num_classes=3, classes=CLASSES),
             every=changes.pop("evaluate_every", 8),
             batch=2,

@@ -57,6 +57,8 @@ def lower_data(context: Context, values: Mapping[str, Any], path: str) -> DataSp
         transforms=stream.transforms,
         batch_size=fields.get("batch_size", 1),
         workers=fields.get("num_workers", 0),
+        persistent_workers=fields.get("persistent_workers", True),
+        pin_memory=fields.get("pin_memory", True),
         shuffle=sampler.get("shuffle", path == "train_dataloader"),
         label_size=stream.label_size,
     )
