@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from intarsia.spec import Origin
+
+FindOrigin = Callable[[str], Origin | None]
+"""Where a dotted path of a config was written."""
 
 
 @dataclass(frozen=True, slots=True)

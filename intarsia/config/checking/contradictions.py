@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from intarsia.config.errors import Problem
+from intarsia.config.errors import FindOrigin, Problem
 from intarsia.config.lowering.names import FAMILIES, OWN_LABELS
 from intarsia.config.schema.fates import bare
-from intarsia.spec import Component, Origin, RunSpec
-
-Place = Callable[[str], Origin | None]
+from intarsia.spec import Component, RunSpec
 
 
-def contradictions(spec: RunSpec, origin: Place) -> Iterator[Problem]:
+def contradictions(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:
     """Everything in a run that contradicts something else in it. origin: where a path was written."""
     yield from _windows(spec, origin)
     yield from _classes(spec, origin)
@@ -20,7 +18,7 @@ def contradictions(spec: RunSpec, origin: Place) -> Iterator[Problem]:
     yield from _bands(spec, origin)
 
 
-def _windows(spec: RunSpec, origin: Place) -> Iterator[Problem]:
+def _windows(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:
     """Sliding windows need a size and a step that leave no gaps."""
     path, inference = "model.test_cfg", spec.inference
     window, step = inference.crop_size, inference.stride
@@ -47,7 +45,7 @@ def _heads(spec: RunSpec) -> Iterator[Component]:
                 yield inner if isinstance(inner, Component) else head
 
 
-def _classes(spec: RunSpec, origin: Place) -> Iterator[Problem]:
+def _classes(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:
     """Heads agree on the number of classes, and with the data where its classes are known."""
     last = None
     for head in _heads(spec):
@@ -92,7 +90,7 @@ def _known_classes(dataset: Component) -> int | None:
     return FAMILIES[bare(dataset.type)][0] if bare(dataset.type) in FAMILIES else None
 
 
-def _single_logit(spec: RunSpec, origin: Place) -> Iterator[Problem]:
+def _single_logit(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:
     """The softmax of a single logit is always 1: nothing would be learned."""
     for head, losses in zip(_heads(spec), spec.losses, strict=False):
         for loss in losses.losses:
@@ -103,7 +101,7 @@ def _single_logit(spec: RunSpec, origin: Place) -> Iterator[Problem]:
                 yield Problem(loss.path, message, origin(loss.path), hint)
 
 
-def _bands(spec: RunSpec, origin: Place) -> Iterator[Problem]:
+def _bands(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:
     """The trunk takes as many bands as there are means."""
     backbone = spec.model.args.get("backbone")
     bands = backbone.args.get("in_channels", 3) if isinstance(backbone, Component) else None

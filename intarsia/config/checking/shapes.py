@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from intarsia.config.build import build, import_parts
-from intarsia.config.errors import ConfigError, Problem
+from intarsia.config.errors import ConfigError, FindOrigin, Problem
 from intarsia.config.schema.fates import bare
 from intarsia.contracts import FeatureSpec
-from intarsia.spec import Component, Origin, RunSpec
-
-Place = Callable[[str], Origin | None]
+from intarsia.spec import Component, RunSpec
 
 
-def shape_problems(spec: RunSpec, wrong: Collection[str], origin: Place) -> list[Problem]:
+def shape_problems(spec: RunSpec, wrong: Collection[str], origin: FindOrigin) -> list[Problem]:
     """Heads whose channels are not those of the level that they read, and parts that refuse their arguments.
 
     wrong: paths of components that have problems already; they, and what contains them, are left alone.
@@ -26,7 +24,7 @@ def shape_problems(spec: RunSpec, wrong: Collection[str], origin: Place) -> list
     return list(_problems(spec.model.args, wrong, origin))
 
 
-def _problems(args: Mapping[str, Any], wrong: Collection[str], origin: Place) -> Iterator[Problem]:
+def _problems(args: Mapping[str, Any], wrong: Collection[str], origin: FindOrigin) -> Iterator[Problem]:
     giver, features = ("", ""), None
     for key in ("backbone", "neck"):
         part = args.get(key)
@@ -67,7 +65,7 @@ def _try(part: Component, wrong: Collection[str]) -> tuple[Any, Sequence[Problem
 
 
 def _mismatches(
-    head: Component, built: Any, giver: tuple[str, str], features: Sequence[FeatureSpec], origin: Place
+    head: Component, built: Any, giver: tuple[str, str], features: Sequence[FeatureSpec], origin: FindOrigin
 ) -> Iterator[Problem]:
     """Level by level: what the head expects against what it is given."""
     indices, channels = getattr(built, "in_index", None), getattr(built, "in_channels", None)
