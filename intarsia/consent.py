@@ -3,8 +3,8 @@
 Named freely are the parts of the catalogue: its table, and what the person's own code or an installed package has put
 beside it (`@register`, entry points of the group "intarsia.parts"). An import path ("mypackage.heads:MyHead") and
 `custom_imports` need consent, also those into Intarsia itself. Only the person can give it, at the command line
-(`--trust mypackage`, `--trust-config`, INTARSIA_TRUST=mypackage) or in a program (`intarsia.trust`); no file can, and no
-folder in which a file lies. What is then named must be a class of the kind that its place asks for.
+(`--trust mypackage`, `--trust-config`, INTARSIA_TRUST=mypackage) or in a program (`intarsia.trust`); no file can, nor
+the folder that it lies in. What is then named must be a class of the kind that its place asks for.
 
 Imports no torch.
 """

@@ -52,6 +52,7 @@ def check(
 ) -> None:
     """Check a config against the parts it names, and print all problems at once."""
     from intarsia.config.checking.check import check as find_problems
+    from intarsia.config.errors import ConfigError
     from intarsia.config.lowering.lower import lower_all
     from intarsia.workflows.names import find_config
 
@@ -59,9 +60,8 @@ def check(
     problems = find_problems(config, shapes=True)
     for note in lower_all(config).notes:
         typer.echo(f"note: {note}")
-    for problem in problems:
-        typer.echo(str(problem))
     if problems:
+        typer.echo(str(ConfigError(problems)))
         typer.echo(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}", err=True)
         raise typer.Exit(2)
     typer.echo("no problems")

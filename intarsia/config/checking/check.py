@@ -8,7 +8,7 @@ torch's meta device) and compared where they meet.
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,7 @@ def check(config: Config, *, shapes: bool = False) -> list[Problem]:
     if lowered.spec is not None:
         asked = consent_problem(lowered.spec, config.origin)
         problems += [] if asked is None else [asked]
-        checker = _Checker(config, lowered.spec, asked is not None)
+        checker = _Checker(config, lowered.spec, asked is not None, {problem.path for problem in problems})
         for component in components(lowered.spec):
             checker.component(component)
         problems += checker.problems
@@ -72,11 +72,13 @@ class _Checker:
     """Components against signatures. wrong: paths of the components that have a problem of their own.
 
     asks: whether nobody has agreed to some of the config's code; it is not looked at, so what it registers is unknown.
+    reported: paths at which lowering has found something.
     """
 
     config: Config
     spec: RunSpec
     asks: bool = False
+    reported: Collection[str] = ()
     problems: list[Problem] = field(default_factory=list)
     wrong: set[str] = field(default_factory=set)
 
@@ -92,7 +94,9 @@ class _Checker:
     def component(self, component: Component) -> None:
         """Report what is wrong with one component; not with the parts inside it."""
         if not component.type:
-            self.wrong.add(component.path)  # lowering has reported it
+            self.wrong.add(component.path)
+            if not {component.path, f"{component.path}.type"} & set(self.reported):
+                self._report(component, f"{component.path}.type", f"the name of a {component.kind} is missing")
             return
         asked = catalog.module_to_trust(component.kind, component.type)
         if asked is not None and not consent.given(asked):

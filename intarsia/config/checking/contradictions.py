@@ -76,11 +76,11 @@ def _classes(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:
 
 def _leaves(dataset: Component) -> Iterator[Component]:
     inner = dataset.args.get("datasets") or dataset.args.get("dataset")
-    if inner is None:
+    parts = [part for part in (inner if isinstance(inner, tuple) else (inner,)) if isinstance(part, Component)]
+    if not parts:
         yield dataset
-    else:
-        for part in inner if isinstance(inner, tuple) else (inner,):
-            yield from _leaves(part)
+    for part in parts:
+        yield from _leaves(part)
 
 
 def _known_classes(dataset: Component) -> int | None:

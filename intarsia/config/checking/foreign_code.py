@@ -13,8 +13,9 @@ from typing import Any
 from intarsia import catalog, consent
 from intarsia.config.errors import ConfigError, FindOrigin, Problem
 from intarsia.spec import Component, Origin, RunSpec
+from intarsia.terminal import shortened
 
-LISTED = 20
+LISTED = 12
 """Places that a message lists."""
 
 
@@ -28,8 +29,8 @@ class ForeignName:
     origin: Origin | None = None
 
     def __str__(self) -> str:
-        where = f" ({self.origin})" if self.origin is not None else ""
-        return f"{self.path[: consent.LONGEST]}: {self.name[: consent.LONGEST]}{where}"
+        where = f" ({shortened(str(self.origin), 100)})" if self.origin is not None else ""
+        return f"{shortened(self.path, 100)}: {shortened(self.name, 100)}{where}"
 
 
 def components(spec: RunSpec) -> Iterator[Component]:
