@@ -94,7 +94,8 @@ def import_and_build(spec: RunSpec, attack: Attack) -> int:
 
 
 def is_attack(part: Any, attack: Attack) -> bool:
-    return attack.type in (part.type, part.args.get("kind"))
+    inner = attack.type["type"] if isinstance(attack.type, dict) and attack.type else attack.type
+    return inner in (part.type, part.args.get("kind"))
 
 
 def is_ignored(place: str, attack: Attack) -> bool:
