@@ -94,6 +94,7 @@ def dump(
     trust_config: options.TrustConfig = False,
 ) -> None:
     """Write the resolved config as one file that reads to the same values."""
+    from intarsia.io.whole_files import write_text
     from intarsia.workflows.names import find_config
 
     text = _text(find_config(file, settings=settings or (), trust=trust_config))
@@ -102,8 +103,7 @@ def dump(
         return
     if out.suffix != ".py":
         raise ValueError(f"--out {out}: a config is written in Python syntax, so its name must end in .py")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8")
+    write_text(out, text)
 
 
 @app.command("list")

@@ -52,8 +52,8 @@ def evaluate(
         typer.Option(
             "--metrics",
             metavar="NAME,...",
-            help="Scores instead of the config's: mIoU, mDice, mFscore, mBoundaryIoU, fwIoU, kappa, imageIoU, "
-            "interval, ECE.",
+            help="Scores instead of the config's: mIoU, mDice, mFscore, mFscore_mmseg, mBoundaryIoU, fwIoU, kappa, "
+            "imageIoU, interval, ECE.",
         ),
     ] = None,
     group: Annotated[
