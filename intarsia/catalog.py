@@ -187,7 +187,7 @@ REFUSED: dict[str, dict[str, str]] = {
 _OWN_PART = {
     "dataset": "A data set of your own needs no class: write type='BaseSegDataset' with metainfo=dict(classes=..., "
     "palette=...), or train with --data DIR.",
-    "": "Your own {kind} can be named by its import path: type='mypackage.module:{name}'.",
+    "": "Your own {kind} can be named by its import path: type='mypackage.module:{name}', with --trust mypackage.",
 }
 """How to get a part that is in no table."""
 
@@ -213,12 +213,8 @@ class UnknownPartError(ValueError):
             message = f"unknown {kind} {written}"
             if self.suggestions:
                 message += f"; did you mean {' or '.join(map(repr, self.suggestions))}?"
-<<<<<<< HEAD
-            own = f"type='mypackage.module:{bare[:_SHOWN] or 'Name'}' with --trust mypackage"
-            message += f" Your own {kind} can be named by its import path: {own}."
-=======
-            message += f" {_OWN_PART.get(kind, _OWN_PART['']).format(kind=kind, name=_bare(name) or 'Name')}"
->>>>>>> main
+            own = _OWN_PART.get(kind, _OWN_PART[""]).format(kind=kind, name=bare[:_SHOWN] or "Name")
+            message += f" {own}"
         super().__init__(message)
 
 

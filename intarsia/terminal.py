@@ -39,7 +39,7 @@ def err() -> Console:
 
 def say(text: str, style: str = "") -> None:
     """A line of running commentary on standard error, printed as it is: brackets mean nothing."""
-    err().print(text, style=style or None, markup=False)
+    err().print(shortened(text), style=style or None, markup=False)
 
 
 def warn(text: str) -> None:

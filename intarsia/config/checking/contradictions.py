@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-from collections.abc import Iterator
-
-from intarsia.config.errors import FindOrigin, Problem
-from intarsia.config.lowering.names import FAMILIES, OWN_LABELS
-from intarsia.config.schema.fates import bare
-from intarsia.spec import Component, RunSpec
-=======
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from intarsia.config.errors import Problem
+from intarsia.config.errors import FindOrigin, Problem
 from intarsia.config.lowering.names import FAMILIES, MASK_HEADS, OWN_LABELS, OWN_LOSS
 from intarsia.config.schema.fates import bare
-from intarsia.spec import Component, Origin, RunSpec
+from intarsia.spec import Component, RunSpec
 
 IGNORE_INDEX = 255
 """What labels of pixels that do not count are, where a config says nothing. (`contracts` would load numpy.)"""
-
-Place = Callable[[str], Origin | None]
->>>>>>> main
 
 
 def contradictions(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:
@@ -129,7 +118,7 @@ def _bands(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:
         yield Problem(path, message, origin(path), f"Set model.backbone.in_channels={len(spec.preprocess.mean)}")
 
 
-def _ignored_labels(spec: RunSpec, origin: Place) -> Iterator[Problem]:
+def _ignored_labels(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:
     """What padding writes into labels is what the losses ignore. In a run that trains; others pad no labels."""
     if spec.train is None:
         return
@@ -149,7 +138,7 @@ def _ignored_labels(spec: RunSpec, origin: Place) -> Iterator[Problem]:
                 yield Problem(path, message, origin(path) or origin(f"model.{head}.ignore_index"), hint)
 
 
-def _class_weights(spec: RunSpec, origin: Place) -> Iterator[Problem]:
+def _class_weights(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:
     """There is a weight for each class."""
     for head, losses in zip(_heads(spec), spec.losses, strict=False):
         count = head.args.get("num_classes")
@@ -172,7 +161,7 @@ PATHS = (
 ESCAPES = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v"}
 
 
-def _escaped_paths(value: Any, path: str, origin: Place) -> Iterator[Problem]:
+def _escaped_paths(value: Any, path: str, origin: FindOrigin) -> Iterator[Problem]:
     """A path of Windows typed between ordinary quotes, in which backslash and n are a line feed."""
     items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, tuple | list) else ()
     for key, item in items:

@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from intarsia import catalog, consent
 from intarsia.config.checking.optimizer_signatures import OPTIMIZERS
 from intarsia.spec import Component
 
@@ -125,8 +126,9 @@ def registered_in(module: str) -> Iterator[tuple[str, str, str]]:
 
 
 def is_registered(kind: str, name: str, modules: Iterable[str]) -> bool:
-    """Whether one of the modules registers a part of this name with ``@register``."""
-    found = (part for module in modules for part in registered_in(module))
+    """Whether one of the modules registers a part of this name with ``@register``; those alone that may be imported."""
+    agreed = (module for module in modules if consent.given(module) or catalog.is_declared(module))
+    found = (part for module in agreed for part in registered_in(module))
     return any((kind, name) == (registered, called) for registered, called, _ in found)
 
 
