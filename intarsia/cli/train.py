@@ -72,7 +72,8 @@ def train(
     compiled: options.Compile = False,
     deterministic: options.Deterministic = False,
     settings: options.Set = None,
-    trust: options.Trust = False,
+    trust: options.Trust = None,
+    trust_config: options.TrustConfig = False,
 ) -> None:
     """Train a model: a recipe on your own data, or a config file."""
     from intarsia.workflows.adjust import Safeguards, Wishes
@@ -118,7 +119,7 @@ def train(
         data=data,
         wishes=wishes,
         settings=tuple(settings or ()),
-        trust=trust,
+        trust=trust_config,
         overwrite=overwrite,
         weights=weights,
         allow_partial=allow_partial,

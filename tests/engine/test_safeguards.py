@@ -107,7 +107,7 @@ def test_labels_that_are_no_class_are_the_explanation(tmp_path: Path) -> None:
     task = PoisonedModel(0)
     task.problem = "the labels of picture3 have the value 9"
     with pytest.raises(NonFiniteLossError, match="The labels of picture3 have the value 9"):
-        train(tiny_run(tmp_path, task=task, validate=False, care=CareSpec(nonfinite_steps=2)))
+        train(tiny_run(tmp_path, task=task, validate=False, safeguards=SafeguardSpec(nonfinite_steps=2)))
 
 
 def test_a_streak_is_counted_across_log_lines_and_a_resumption(tmp_path: Path) -> None:

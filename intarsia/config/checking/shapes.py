@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from intarsia.config.build import build, import_parts
-from intarsia.config.errors import ConfigError, Problem
+from intarsia.config.errors import ConfigError, FindOrigin, Problem
 from intarsia.config.schema.fates import bare
 from intarsia.contracts import FeatureSpec
 from intarsia.models.assembly import mismatches, unclaimed
-from intarsia.spec import Component, Origin, RunSpec
-
-Place = Callable[[str], Origin | None]
+from intarsia.spec import Component, RunSpec
 
 
-def shape_problems(spec: RunSpec, wrong: Collection[str], origin: Place) -> list[Problem]:
+def shape_problems(spec: RunSpec, wrong: Collection[str], origin: FindOrigin) -> list[Problem]:
     """Necks and heads that are not given the levels that they expect, parts that refuse their arguments, and losses
     that are for no output of the network.
 
@@ -31,7 +29,9 @@ def shape_problems(spec: RunSpec, wrong: Collection[str], origin: Place) -> list
     return problems or list(_network(spec, wrong, origin, built))
 
 
-def _parts(args: Mapping[str, Any], wrong: Collection[str], origin: Place, built: dict[str, Any]) -> Iterator[Problem]:
+def _parts(
+    args: Mapping[str, Any], wrong: Collection[str], origin: FindOrigin, built: dict[str, Any]
+) -> Iterator[Problem]:
     """Problems of backbone, neck and heads; those that could be built are put into `built`, by their keys."""
     source: tuple[str, str] = ("", "")
     features: tuple[FeatureSpec, ...] | None = None
@@ -75,7 +75,7 @@ def _connected(
         return None, [Problem(part.path, str(error), part.origin)]
 
 
-def _network(spec: RunSpec, wrong: Collection[str], origin: Place, built: Mapping[str, Any]) -> Iterator[Problem]:
+def _network(spec: RunSpec, wrong: Collection[str], origin: FindOrigin, built: Mapping[str, Any]) -> Iterator[Problem]:
     """What the network as a whole refuses about its parts, and losses that do not meet its outputs."""
     parts = [part for value in built.values() for part in (value if isinstance(value, tuple) else (value,))]
     if wrong or None in parts:
@@ -110,7 +110,7 @@ def _try(part: Component, wrong: Collection[str]) -> tuple[Any, Sequence[Problem
 
 
 def _mismatches(
-    part: Component, built: Any, source: tuple[str, str], features: Sequence[FeatureSpec], origin: Place
+    part: Component, built: Any, source: tuple[str, str], features: Sequence[FeatureSpec], origin: FindOrigin
 ) -> Iterator[Problem]:
     """Level by level: what a neck or head expects against what it is given."""
     inner = part.args.get("kernel_generate_head")

@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 
 from intarsia import catalog
 from intarsia.config.checking.signatures import is_registered
-from intarsia.config.lowering.fields import Context, Fields, nearest
+from intarsia.config.lowering.fields import Context, Fields, nearest, shown
 from intarsia.config.lowering.names import FAMILIES, FOLDERS, GEOMETRY, LABEL_LOADERS, PREFIXES, argument_name
 from intarsia.config.lowering.own_datasets import OwnDataset, own_dataset
 from intarsia.config.lowering.parts import arguments, component, see
@@ -358,8 +358,11 @@ def _pipeline_step(context: Context, step: Mapping[str, Any], path: str) -> None
     name = bare(str(step.get("type")))
     if name in PLUMBING:
         Fields(context, path, step, name)
-    else:
-        context.saw(path, "tta_pipeline", name, Fate("no effect", "as in the test pipeline"))
+        return
+    known = {*catalog.names("transform"), *catalog.NOT_YET["transform"]}
+    if name not in known:
+        context.problem(f"{path}.type", f"unknown transform {shown(step.get('type'))}", nearest(name, known))
+    context.saw(path, "tta_pipeline", name, Fate("no effect", "as in the test pipeline"))
 
 
 def _scale(context: Context, step: Mapping[str, Any], path: str) -> list[float]:

@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from intarsia.contracts import Batch
+from intarsia.contracts import Batch, Task
 from intarsia.distributed.fsdp import own_part
 from intarsia.distributed.runtime import FabricRuntime
 from intarsia.distributed.training_step import TrainingStep
@@ -155,7 +155,7 @@ def find_culprit(task: nn.Module, model: TrainingStep, batches: Sequence[Batch])
         for meta, image in zip(batch.metas, batch.images, strict=True)
         if not image.isfinite().all()
     )
-    problem = next(filter(None, (cast("Task", task).label_problem(batch) for batch in batches)), "")
+    problem = next(filter(None, (cast(Task, task).label_problem(batch) for batch in batches)), "")
     if problem:
         return Culprit(None, names, -1, problem)
     buffers = [(buffer, buffer.clone()) for buffer in task.buffers()]
