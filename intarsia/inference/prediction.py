@@ -14,6 +14,9 @@ from intarsia.visual.files import save_label, save_picture
 from intarsia.visual.legend import Entry, share_text, with_legend
 from intarsia.visual.overlay import HATCHED, blend, coloured, enlarged
 
+MOST_CLASSES = 2**16
+"""Label maps have 16 bits at most, in arrays and in files."""
+
 _REAL: tuple[type[np.generic], ...] = (np.float32, np.float16)
 
 
@@ -43,6 +46,8 @@ class Prediction:
 
     def __post_init__(self) -> None:
         count, dtype = len(self.classes), np.uint8 if len(self.classes) <= 256 else np.uint16
+        if count > MOST_CLASSES:
+            raise ValueError(f"classes: expected at most {MOST_CLASSES:,}, found {count:,}")
         if self.label.ndim != 2 or self.label.dtype != dtype or self.label.size == 0:
             raise ValueError(
                 f"label: expected (H, W) {dtype.__name__} for {count} classes, found {_described(self.label)}"

@@ -50,7 +50,8 @@ def coloured(
     count = len(palette)
     table = np.zeros((count + 1, 3), np.uint8)
     table[:count] = palette
-    picture = table.take(np.minimum(label, count), axis=0)
+    last = label.dtype.type(min(count, np.iinfo(label.dtype).max))  # 256 classes fill 8 bits
+    picture = table.take(np.minimum(label, last), axis=0)
     void = void_mask(label, count, ignore_index=ignore_index)
     if unsure is not None:
         void |= unsure

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from intarsia.config.build import build
 from intarsia.data.labels import LabelTable
-from intarsia.inference.inputs.images import FoundImages, ImageFile
+from intarsia.inference.inputs.finding import FoundImages, ImageFile
 from intarsia.inference.logits.scratch import Scratch
 from intarsia.inference.outputs.areas import AreaTable
 from intarsia.inference.outputs.label_values import FileValues, server_values, source_values

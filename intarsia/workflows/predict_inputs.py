@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from intarsia.inference.inputs.images import FoundImages, ImageFile, find_images
+from intarsia.inference.inputs.finding import FoundImages, ImageFile, find_images
 from intarsia.inference.outputs.writer import KINDS, OUTLINES, check_kinds
 from intarsia.inference.raster.source import raster_library
 from intarsia.inference.video import is_video

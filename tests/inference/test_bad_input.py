@@ -18,7 +18,8 @@ from PIL import Image
 
 from intarsia.cli.main import main
 from intarsia.inference.inputs import images
-from intarsia.inference.inputs.images import as_array, find_images
+from intarsia.inference.inputs.arrays import as_array
+from intarsia.inference.inputs.finding import find_images
 
 WHOLE = ("a.png", "m.jpg", "z.png")
 """What is good, at the beginning, in the middle and at the end."""
@@ -129,7 +130,7 @@ def test_each_alone_is_refused_by_name(make_predictor, tmp_path):
 
 MEASURE = """
 import resource, sys
-from intarsia.inference.inputs.images import as_array
+from intarsia.inference.inputs.arrays import as_array
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in sys.argv[1:]:
     for bands in ("colour", "stored"):

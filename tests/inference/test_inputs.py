@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from intarsia.inference.inputs.images import ahead, find_images, natural_order
+from intarsia.inference.inputs.finding import find_images
+from intarsia.inference.inputs.images import ahead
+from intarsia.io.folders import natural_order
 
 
 def put(folder: Path, *names: str) -> None:

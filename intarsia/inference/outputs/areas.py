@@ -9,8 +9,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from intarsia.inference.inputs.images import natural_order
 from intarsia.inference.prediction import Prediction
+from intarsia.io.folders import natural_order
 from intarsia.io.whole_files import write_text
 
 SAVE_EVERY = 30.0
