@@ -36,16 +36,16 @@ class _Tally:
     """What was written so far; shared by the threads that write."""
 
     pixels: int = 0
-    unsure: int = 0
+    uncertain: int = 0
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
 
-    def add(self, prediction: Prediction, threshold: float | None) -> None:
-        unsure = 0 if threshold is None else int(prediction.unsure(threshold).sum())
+    def add(self, prediction: Prediction, min_confidence: float | None) -> None:
+        uncertain = 0 if min_confidence is None else int(prediction.uncertain(min_confidence).sum())
         with self._lock:
             self.pixels += prediction.label.size
-            self.unsure += unsure
+            self.uncertain += uncertain
 
 
 def predict_images(
@@ -59,7 +59,7 @@ def predict_images(
     _check_files(found.files, outputs)
     table = None
     if areas is not None:
-        table = AreaTable(areas, predictor.classes, unsure=outputs.unsure, resume=skip_existing)
+        table = AreaTable(areas, predictor.classes, min_confidence=outputs.min_confidence, resume=skip_existing)
     outputs.folder.mkdir(parents=True, exist_ok=True)
     sweep(outputs.folder)
     todo = tuple(
@@ -125,7 +125,7 @@ class _Folder:
     def _put(self, writer: OutputWriter, prediction: Prediction, ready: Mapping[str, Path]) -> None:
         def write() -> None:
             self.outputs.write(prediction, ready)
-            self.tally.add(prediction, self.outputs.unsure)
+            self.tally.add(prediction, self.outputs.min_confidence)
             if self.table is not None:
                 self.table.add(prediction)
 
@@ -139,8 +139,8 @@ def _summary(run: _Folder, total: int, skipped: int, seconds: float) -> None:
     before = f" ({skipped} were done before)" if skipped else ""
     where = ", ".join([str(outputs.folder / names[0]), *names[1:]])
     say(f"{run.written} of {total} images{before}{rate}: {where}")
-    if outputs.unsure is not None and run.tally.pixels:
-        say(f"unsure (confidence below {outputs.unsure:g}): {run.tally.unsure / run.tally.pixels:.1%} of the pixels")
+    if outputs.min_confidence is not None and run.tally.pixels:
+        say(f"uncertain (confidence below {outputs.min_confidence:g}): {run.tally.uncertain / run.tally.pixels:.1%} of the pixels")
     if run.table is not None and run.written:
         say(f"areas of the classes: {run.table.path}")
 
@@ -191,13 +191,13 @@ def predict_one(predictor: Predictor, image: ImageFile, outputs: Outputs, out: P
 # --- What label files hold ----------------------------------------------------------------------------------------
 
 
-def file_values(model: OpenModel, name: str, classes: Sequence[str], *, with_unsure: bool) -> FileValues | None:
+def file_values(model: OpenModel, name: str, classes: Sequence[str], *, with_uncertain: bool) -> FileValues | None:
     """What a format puts into label files; None for class indices. Raises ValueError if it does not suit the model."""
     if name == "indices":
         return None
     if name == "source":
-        return source_values(_label_table(model, classes), classes, with_unsure=with_unsure)
-    return server_values(name, classes, with_unsure=with_unsure)
+        return source_values(_label_table(model, classes), classes, with_uncertain=with_uncertain)
+    return server_values(name, classes, with_uncertain=with_uncertain)
 
 
 def _label_table(model: OpenModel, classes: Sequence[str]) -> LabelTable:

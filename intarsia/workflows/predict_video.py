@@ -43,7 +43,7 @@ def predict_video(
     *,
     kinds: frozenset[str] | None,
     look: Look,
-    unsure: float | None,
+    min_confidence: float | None,
     every: int = 1,
     start: float = 0.0,
     stop: float | None = None,
@@ -61,7 +61,7 @@ def predict_video(
     Raises ValueError for what cannot be read or written.
     """
     _keep_input(source, out)
-    plan = _plan(source, out, kinds, look, unsure)
+    plan = _plan(source, out, kinds, look, min_confidence)
     frames = Frames(source, start=start, stop=stop, every=every)
     try:
         began = time.monotonic()
@@ -79,12 +79,12 @@ class _Plan:
     videos: Mapping[str, Path]
     files: Outputs | None
     look: Look
-    unsure: float | None
+    min_confidence: float | None
 
     @property
     def fields(self) -> Fields:
         """What the predictor is asked for besides the label map."""
-        return fields_of(frozenset() if self.files is None else self.files.kinds, self.unsure)
+        return fields_of(frozenset() if self.files is None else self.files.kinds, self.min_confidence)
 
     @property
     def places(self) -> str:
@@ -93,7 +93,7 @@ class _Plan:
         return ", ".join(places if self.files is None else [*places, f"{self.files.folder} (a file for each frame)"])
 
 
-def _plan(source: str, out: Path, kinds: frozenset[str] | None, look: Look, unsure: float | None) -> _Plan:
+def _plan(source: str, out: Path, kinds: frozenset[str] | None, look: Look, min_confidence: float | None) -> _Plan:
     if out.suffix.lower() in VIDEO_SUFFIXES and not out.is_dir():
         chosen = kinds or frozenset({"overlay"})
         if len(chosen) > 1 or not chosen & set(MOVING):
@@ -102,14 +102,14 @@ def _plan(source: str, out: Path, kinds: frozenset[str] | None, look: Look, unsu
                 "give a folder for several videos, and for a file of each frame"
             )
         codec_of(out)  # says which can be written
-        return _Plan({next(iter(chosen)): out}, None, look, unsure)
+        return _Plan({next(iter(chosen)): out}, None, look, min_confidence)
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out} is a file; give a folder, or a video: NAME{', NAME'.join(CODECS)}")
     chosen = kinds or frozenset({"label", "overlay"})
     name, suffix = _name_and_suffix(source)
     videos = {kind: out / f"{name}_{kind}{suffix}" for kind in MOVING if kind in chosen}
     single = chosen - set(MOVING)
-    return _Plan(videos, Outputs(out, single, look, unsure) if single else None, look, unsure)
+    return _Plan(videos, Outputs(out, single, look, min_confidence) if single else None, look, min_confidence)
 
 
 def _name_and_suffix(source: str) -> tuple[str, str]:
@@ -159,7 +159,7 @@ class _Painter:
     """Writes one kind of picture of each frame into a video, at the frame's time."""
 
     def __init__(self, kind: str, plan: _Plan, video: VideoWriter) -> None:
-        self._kind, self._look, self._unsure, self._video = kind, plan.look, plan.unsure, video
+        self._kind, self._look, self._min_confidence, self._video = kind, plan.look, plan.min_confidence, video
         self._legend: Picture | None = None
 
     def write(self, frame: Frame, prediction: Prediction) -> None:
@@ -169,13 +169,13 @@ class _Painter:
     def _painted(self, prediction: Prediction) -> Picture:
         look = self._look
         if self._kind == "color":
-            picture = prediction.coloured(unsure=self._unsure)
+            picture = prediction.coloured(min_confidence=self._min_confidence)
         else:
-            picture = prediction.overlay(look.opacity, False, contours=look.contours, unsure=self._unsure)
+            picture = prediction.overlay(look.opacity, False, contours=look.contours, min_confidence=self._min_confidence)
         if not look.legend:
             return picture
         if self._legend is None:
-            self._legend = _legend(prediction, self._unsure)
+            self._legend = _legend(prediction, self._min_confidence)
         height = len(self._legend)  # more than that of the frame if one line of text is
         canvas = np.full((height, picture.shape[1] + self._legend.shape[1], 3), PAPER, np.uint8)
         canvas[: len(picture), : picture.shape[1]] = picture
@@ -183,11 +183,11 @@ class _Painter:
         return canvas
 
 
-def _legend(prediction: Prediction, unsure: float | None) -> Picture:
+def _legend(prediction: Prediction, min_confidence: float | None) -> Picture:
     """All classes in their order, to stand at the right of frames of this size."""
     entries = [Entry(name, colour) for name, colour in zip(prediction.classes, prediction.palette, strict=True)]
-    if unsure is not None:
-        entries.append(Entry(f"unsure (< {unsure:g})", HATCHED, hatched=True))
+    if min_confidence is not None:
+        entries.append(Entry(f"uncertain (< {min_confidence:g})", HATCHED, hatched=True))
     height, width = prediction.label.shape
     return with_legend(np.zeros((height, width, 3), np.uint8), entries)[:, width:]
 

@@ -90,7 +90,7 @@ def test_all_kinds_of_a_folder(weights: Path, photos: Path, tmp_path: Path, caps
     said = capsys.readouterr().err
     assert "4 of 4 images" in said
     assert "images/s" in said
-    assert "unsure (confidence below 0.5)" in said
+    assert "uncertain (confidence below 0.5)" in said
     endings = ["", "_color", "_confidence", "_entropy", "_overlay", "_probs", "_logits", "_rle"]
     assert len(files(out)) == 4 * 9 + 1
     assert {Path(name).stem for name in files(out) if "b/c" in name} == {f"c{ending}" for ending in endings}
@@ -103,7 +103,7 @@ def test_all_kinds_of_a_folder(weights: Path, photos: Path, tmp_path: Path, caps
     assert (confidence[~sure] <= 32768).all()
     rows = list(csv.DictReader((out / "areas.csv").read_text().splitlines()))
     assert [row["image"] for row in rows] == ["a_1", "a_2", "a_10", "b/c"]
-    assert int(rows[0]["unsure pixels"]) == (~sure).sum()
+    assert int(rows[0]["uncertain pixels"]) == (~sure).sum()
 
 
 def test_interrupted_and_gone_on_with(
@@ -222,7 +222,7 @@ def refused(weights: Path, photos: Path, out: Path) -> dict[str, tuple[list[str 
         "unknown kind": ([image, "-o", out, "--save", "mask"], "--save takes label"),
         "format": ([image, "-o", out, "--format", "coco"], "--format is indices"),
         "other classes": ([image, "-o", out, "--format", "loveda"], "loveda has no class 'sky', 'car'"),
-        "threshold": ([image, "-o", out, "--unsure", "60"], "--unsure is a confidence from 0 to 1"),
+        "threshold": ([image, "-o", out, "--unsure", "60"], "--min-confidence is a confidence from 0 to 1"),
         "opacity": ([image, "-o", out, "--opacity", "50"], "opacity"),
         "logits of views": ([image, "-o", out, "--save", "logits", "--augment"], "views are averaged"),
         "one file": ([photos, "-o", out / "a.png"], "4 images; give a folder"),

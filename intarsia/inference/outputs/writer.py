@@ -85,7 +85,7 @@ class Look:
 class Outputs:
     """The files of each image, by kind.
 
-    kinds: of `KINDS`. unsure: pixels of less confidence are 255 (65535 in 16 bits) in label files and hatched in
+    kinds: of `KINDS`. min_confidence: pixels of less confidence are 255 (65535 in 16 bits) in label files and hatched in
     pictures. values: what label files hold instead of class indices; their names then leave out the folders, as
     benchmark servers want it.
     """
@@ -93,7 +93,7 @@ class Outputs:
     folder: Path
     kinds: frozenset[str]
     look: Look = field(default_factory=Look)
-    unsure: float | None = None
+    min_confidence: float | None = None
     values: FileValues | None = None
 
     def __post_init__(self) -> None:
@@ -102,7 +102,7 @@ class Outputs:
     @property
     def fields(self) -> Fields:
         """What the predictor is asked for besides the label map, as arguments of `Predictor.predict`."""
-        return fields_of(self.kinds, self.unsure)
+        return fields_of(self.kinds, self.min_confidence)
 
     def files(self, name: str) -> dict[str, Path]:
         """Kind -> file of the image of this name."""
@@ -138,10 +138,10 @@ class Outputs:
         if kind == "label":
             return self._label(prediction)
         if kind == "color":
-            return picture_bytes(prediction.coloured(unsure=self.unsure), ".png")
+            return picture_bytes(prediction.coloured(min_confidence=self.min_confidence), ".png")
         if kind == "overlay":
             look = self.look
-            picture = prediction.overlay(look.opacity, look.legend, contours=look.contours, unsure=self.unsure)
+            picture = prediction.overlay(look.opacity, look.legend, contours=look.contours, min_confidence=self.min_confidence)
             return picture_bytes(picture, ".jpg")
         if kind == "confidence":
             assert prediction.confidence is not None
@@ -155,17 +155,17 @@ class Outputs:
 
     def _label(self, prediction: Prediction) -> bytes:
         if self.values is not None:
-            mask = None if self.unsure is None else prediction.unsure(self.unsure)
+            mask = None if self.min_confidence is None else prediction.uncertain(self.min_confidence)
             return self.values.encoded(prediction.label, mask)
         return label_bytes(self._indices(prediction), prediction.palette)
 
     def _indices(self, prediction: Prediction) -> npt.NDArray[np.uint8 | np.uint16]:
-        return prediction.label if self.unsure is None else prediction.label_with_unsure(self.unsure)
+        return prediction.label if self.min_confidence is None else prediction.label_with_uncertain(self.min_confidence)
 
     def _write_outlines(self, prediction: Prediction, kind: str, file: Path) -> None:
-        """Regions of the classes, by class index; what is unsure has none."""
+        """Regions of the classes, by class index; what is uncertain has none."""
         labels, classes = Labels(self._indices(prediction)), prediction.classes
-        nothing = None if self.unsure is None else int(np.iinfo(prediction.label.dtype).max)
+        nothing = None if self.min_confidence is None else int(np.iinfo(prediction.label.dtype).max)
         if kind == "polygons":
             shapes = polygons(labels, nothing=nothing)
             write_geojson(file, shapes, classes=classes, palette=prediction.palette, ground=None)
@@ -181,11 +181,11 @@ def check_kinds(kinds: Sequence[str] | frozenset[str]) -> frozenset[str]:
     return frozenset(kinds)
 
 
-def fields_of(kinds: frozenset[str], unsure: float | None) -> Fields:
+def fields_of(kinds: frozenset[str], min_confidence: float | None) -> Fields:
     """What must be predicted for these kinds and this threshold."""
     return {
         "probabilities": "probs" in kinds,
-        "confidence": "confidence" in kinds or unsure is not None,
+        "confidence": "confidence" in kinds or min_confidence is not None,
         "entropy": "entropy" in kinds,
         "logits": "logits" in kinds,
     }
