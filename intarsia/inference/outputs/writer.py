@@ -27,8 +27,9 @@ from typing import Any, TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from intarsia.inference.outputs.geojson import write_geojson
 from intarsia.inference.outputs.label_values import FileValues
-from intarsia.inference.outputs.polygons import Labels, polygons, write_coco, write_geojson
+from intarsia.inference.outputs.polygons import Labels, polygons, write_coco
 from intarsia.inference.prediction import Prediction
 from intarsia.io.whole_files import put_in_place, write_bytes
 from intarsia.visual.files import grey_bytes, label_bytes, picture_bytes
