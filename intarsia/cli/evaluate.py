@@ -67,6 +67,7 @@ def evaluate(
     slide: options.Slide = None,
     blend: options.Blend = "average",
     augment: options.Augment = None,
+    threshold: options.Threshold = None,
     batch: Annotated[
         int, typer.Option("--batch", min=1, help="Images of one size that go through the network together.")
     ] = 1,
@@ -114,6 +115,7 @@ def evaluate(
         slide=slide,
         blend=blend,
         augment=augment,
+        threshold=threshold,
         batch=batch,
         workers=workers,
         device=device,

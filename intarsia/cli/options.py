@@ -236,6 +236,15 @@ Augment = Annotated[
         rich_help_panel=_INFERENCE,
     ),
 ]
+Threshold = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(
+        "--threshold",
+        metavar="P",
+        help="Of a model with one logit: the probability above which a pixel is foreground; by default the model's.",
+        rich_help_panel=_INFERENCE,
+    ),
+]
 ConfigBeside = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(

@@ -107,14 +107,16 @@ class Prediction:
         return np.asarray(~(self.confidence >= min_confidence))
 
     def label_with_uncertain(self, min_confidence: float) -> npt.NDArray[np.uint8 | np.uint16]:
-        """The label map (H, W) in which uncertain pixels are 255, or 65535 where labels have 16 bits.
+        """The label map (H, W) in which uncertain pixels are 255 up to 255 classes, and 65535 in 16 bits beyond.
 
-        Raises ValueError as `uncertain` does, and for 256 or 65536 classes, the last of which has this value.
+        Raises ValueError as `uncertain` does, and for 65536 classes, the last of which has this value.
         """
-        value = np.iinfo(self.label.dtype).max
-        if len(self.classes) > value:
-            raise ValueError(f"uncertain pixels are written as {value}, which is the class {self.classes[value]!r} here")
-        return np.where(self.uncertain(min_confidence), self.label.dtype.type(value), self.label)
+        if len(self.classes) == MOST_CLASSES:
+            raise ValueError(f"uncertain pixels are written as 65535, which is the class {self.classes[-1]!r} here")
+        dtype: type[np.uint8 | np.uint16] = np.uint8 if len(self.classes) <= 255 else np.uint16
+        label: npt.NDArray[np.uint8 | np.uint16] = self.label.astype(dtype)  # a copy
+        label[self.uncertain(min_confidence)] = np.iinfo(dtype).max
+        return label
 
     def coloured(self, *, min_confidence: float | None = None) -> npt.NDArray[np.uint8]:
         """Every pixel in the colour of its class, uncertain ones hatched: (H, W, 3) uint8 RGB."""
@@ -128,7 +130,7 @@ class Prediction:
 
         opacity: 0 shows the image alone, 1 the colours alone; without an image the colours stand alone. With `legend`,
         the classes present are listed to the right with their share, and small images are enlarged so that the text is
-        legible. contours: darker lines between classes. min_confidence: pixels of less confidence than this are hatched.
+        legible. contours: darker lines between classes. min_confidence: pixels of less confidence are hatched.
         """
         mask = None if min_confidence is None else self.uncertain(min_confidence)
         image, label = self.image, self.label
@@ -136,7 +138,9 @@ class Prediction:
             image, label = enlarged(image, label)
             if mask is not None:
                 _, mask = enlarged(None, mask)
-        picture = blend(image, label, self.palette, opacity=opacity, ignore_index=None, outline=contours, uncertain=mask)
+        picture = blend(
+            image, label, self.palette, opacity=opacity, ignore_index=None, outline=contours, uncertain=mask
+        )
         return with_legend(picture, self._legend(min_confidence)) if legend else picture
 
     def _legend(self, min_confidence: float | None) -> list[Entry]:
@@ -152,10 +156,11 @@ class Prediction:
     def save(self, path: PathLike, *, min_confidence: float | None = None) -> Path:
         """Write the label map as PNG whose values are class indices: with a palette, or 16-bit grey beyond 256 classes.
 
-        min_confidence: pixels of less confidence than this are written as 255, or 65535 where labels have 16 bits.
+        min_confidence: pixels of less confidence than this are written as `label_with_uncertain` does.
         Missing folders are made. Returns the path. Raises ValueError for a suffix other than .png.
         """
-        return save_label(path, self.label if min_confidence is None else self.label_with_uncertain(min_confidence), self.palette)
+        label = self.label if min_confidence is None else self.label_with_uncertain(min_confidence)
+        return save_label(path, label, self.palette)
 
     def save_overlay(
         self,

@@ -92,7 +92,8 @@ def test_all_kinds_of_a_folder(weights: Path, photos: Path, tmp_path: Path, caps
     assert "images/s" in said
     assert "uncertain (confidence below 0.5)" in said
     endings = ["", "_color", "_confidence", "_entropy", "_overlay", "_probs", "_logits", "_rle"]
-    assert len(files(out)) == 4 * 9 + 1
+    assert len(files(out)) == 4 * 9 + 3
+    assert {"areas.csv", "annotations.json", "intarsia.json"} < set(files(out))
     assert {Path(name).stem for name in files(out) if "b/c" in name} == {f"c{ending}" for ending in endings}
     label, logits = np.array(Image.open(out / "a_1.png")), np.load(out / "a_1_logits.npy")
     confidence = np.array(Image.open(out / "a_1_confidence.png"))
@@ -126,7 +127,8 @@ def test_interrupted_and_gone_on_with(
     said = capsys.readouterr().err
     assert "2 of 4 images are written" in said
     assert "--skip-existing" in said
-    assert files(out) == sorted(["areas.csv", *(f"{n}{e}" for n in ("a_1", "a_2") for e in (".png", "_probs.npy"))])
+    both = [f"{name}{ending}" for name in ("a_1", "a_2") for ending in (".png", "_probs.npy")]
+    assert files(out) == sorted(["areas.csv", "intarsia.json", *both])
 
     (out / "a_1.png").write_bytes(b"")  # as a machine that lost its power may leave it
     assert predict(weights, photos, "-o", out, "--skip-existing", *words, out / "areas.csv") == 0
@@ -148,10 +150,9 @@ def test_an_image_that_cannot_be_read_or_written_is_named(
     said = capsys.readouterr().err
     assert "3 of 5 images" in said
     assert f"failed: {photos / 'broken.jpg'}" in said
-    assert f"failed: {photos / 'a_2.png'}: cannot be written: " in said
-    assert files(out) == sorted(
-        ["a_2.png", *(f"{n}{e}" for n in ("a_1", "a_10", "b/c") for e in (".png", "_probs.npy"))]
-    )
+    assert f"failed: {photos / 'a_2.png'}: probs {out / 'a_2_probs.npy'} is a folder" in said
+    others = [f"{name}{ending}" for name in ("a_1", "a_10", "b/c") for ending in (".png", "_probs.npy")]
+    assert files(out) == sorted(["a_2.png", "intarsia.json", *others])
     for name in ("a_1", "a_2", "a_10", "b/c"):
         (photos / f"{name}.png").unlink()
     assert predict(weights, photos, "-o", tmp_path / "none") == 1
@@ -163,7 +164,7 @@ def test_source_values(weights: Path, photos: Path, tmp_path: Path) -> None:
     out, indices = tmp_path / "source", tmp_path / "indices"
     assert predict(weights, photos, "-o", indices, "--unsure", "0.5", "--save", "label") == 0
     assert predict(weights, photos, "-o", out, "--unsure", "0.5", "--format", "source") == 0
-    assert files(out) == ["a_1.png", "a_10.png", "a_2.png", "c.png"]
+    assert files(out) == ["a_1.png", "a_10.png", "a_2.png", "c.png", "intarsia.json"]
     expected = np.array([*VALUES, 99])[np.minimum(np.array(Image.open(indices / "a_1.png")), 3)]
     with Image.open(out / "a_1.png") as image:
         assert image.mode == "L"
@@ -187,14 +188,14 @@ def test_in_a_pipe(
         assert capsysbinary.readouterr().out == (tmp_path / "label.png").read_bytes()
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(stored.getvalue())))
     assert predict(weights, "-", "-o", tmp_path / "out", "--save", "overlay") == 0
-    assert files(tmp_path / "out") == ["stdin_overlay.jpg"]
+    assert files(tmp_path / "out") == ["intarsia.json", "stdin_overlay.jpg"]
 
 
 def test_a_list_of_paths(weights: Path, photos: Path, tmp_path: Path) -> None:
     listed = tmp_path / "list.txt"
     listed.write_text(f"{photos / 'a_10.png'}\n\n{photos / 'b'}\n")
     assert predict(weights, f"@{listed}", "-o", tmp_path / "out", "--save", "label") == 0
-    assert files(tmp_path / "out") == ["a_10.png", "c.png"]
+    assert files(tmp_path / "out") == ["a_10.png", "c.png", "intarsia.json"]
 
 
 def test_overlays_as_asked_for(weights: Path, photos: Path, tmp_path: Path) -> None:
@@ -227,12 +228,12 @@ def refused(weights: Path, photos: Path, out: Path) -> dict[str, tuple[list[str 
         "logits of views": ([image, "-o", out, "--save", "logits", "--augment"], "views are averaged"),
         "one file": ([photos, "-o", out / "a.png"], "4 images; give a folder"),
         "two kinds": ([image, "-o", "-", "--save", "label,overlay"], "--save names 2 things"),
-        "wrong suffix": ([image, "-o", out / "a.png", "--save", "overlay"], "overlay is written as .jpg"),
-        "outlines in one file": ([image, "-o", "-", "--save", "polygons"], "written into a folder"),
+        "wrong suffix": ([image, "-o", out / "a.png", "--save", "probs"], "probs is written as .npy"),
+        "outlines in a pipe": ([image, "-o", "-", "--save", "polygons"], "not written to standard output"),
         "areas of one": ([image, "-o", "-", "--areas", out / "a.csv"], "--areas is for images"),
         "mixture": (["-", image, "-o", out], "standard input is one image"),
         "video to a pipe": (["film.mp4", "-o", "-"], "a video cannot be written to standard output"),
-        "no list": (["@missing.txt", "-o", out], "missing.txt cannot be read"),
+        "no list": (["@missing.txt", "-o", out], "missing.txt: cannot be read"),
         "two rasters": ([image, photos, "-o", out / "a.tif"], "is one raster"),
     }
 

@@ -78,7 +78,7 @@ def clip(path: Path, count: int = 20, rate: float = 10.0, size: tuple[int, int] 
 
 def predict(predictor: Predictor, source: Path | str, out: Path, **options: Any) -> bool:
     settings = {"kinds": None, "look": Look(legend=False), "min_confidence": None, **options}
-    return predict_video(None, predictor, str(source), out, **settings)  # type: ignore[arg-type]
+    return predict_video(predictor, str(source), out, **settings)  # type: ignore[arg-type]
 
 
 def frames_of(path: Path) -> list[np.ndarray]:

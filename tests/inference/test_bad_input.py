@@ -199,7 +199,7 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(ValueError, match="cannot list the folder .*locked: Permission denied"):
+    with pytest.raises(ValueError, match=r"cannot list the folder .*locked: Permission denied"):
         find_images(tmp_path)
 
 

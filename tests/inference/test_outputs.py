@@ -99,7 +99,7 @@ def test_what_is_no_number_has_no_confidence(found: Prediction, tmp_path: Path) 
     assert found.uncertain(0.0)[0, 0]
 
 
-@pytest.mark.parametrize(("count", "value"), [(3, 255), (17, 255), (255, 255), (300, 65535)])
+@pytest.mark.parametrize(("count", "value"), [(3, 255), (17, 255), (255, 255), (256, 65535), (300, 65535)])
 def test_uncertain_pixels_in_label_files(count: int, value: int, tmp_path: Path) -> None:
     """Also for few classes, where a file with a palette of four colours would have room for two bits."""
     dtype = np.uint8 if count <= 256 else np.uint16
@@ -115,8 +115,10 @@ def test_uncertain_pixels_in_label_files(count: int, value: int, tmp_path: Path)
 
 def test_uncertain_needs_a_value_and_a_confidence() -> None:
     label = np.zeros(SIZE, np.uint8)
-    full = Prediction(label, tuple(map(str, range(256))), distinct_colours(256), confidence=np.ones(SIZE, np.float32))
-    with pytest.raises(ValueError, match="255, which is the class '255'"):
+    ones = np.ones(SIZE, np.float32)
+    names = tuple(map(str, range(65536)))
+    full = Prediction(label.astype(np.uint16), names, ((0, 0, 0),) * 65536, confidence=ones)
+    with pytest.raises(ValueError, match="65535, which is the class '65535'"):
         full.label_with_uncertain(0.5)
     with pytest.raises(ValueError, match="confidence=True"):
         Prediction(label, CLASSES, PALETTE).uncertain(0.5)

@@ -147,8 +147,8 @@ def _read(bands: Bands, named: tuple[str, _Source]) -> _Read:
         array = as_array(image, bands=bands, page=page or 0)
     except ValueError as error:
         return _Read(name, shown, error)
-    whole = page is not None or not isinstance(image, str | Path)
-    return _Read(name, shown, array, 1 if whole else count_pages(Path(image)))
+    in_part = page is None and isinstance(image, str | Path)
+    return _Read(name, shown, array, count_pages(Path(shown)) if in_part else 1)
 
 
 def _number(images: Iterable[ImageLike]) -> int | None:

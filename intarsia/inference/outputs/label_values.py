@@ -69,7 +69,8 @@ class FileValues:
 def server_values(name: str, classes: Sequence[str], *, with_uncertain: bool = False) -> FileValues:
     """The values that a benchmark's server wants.
 
-    Raises ValueError if the model's classes are not those of the benchmark, or `with_uncertain` if it has no such value.
+    Raises ValueError if the model's classes are not those of the benchmark, or `with_uncertain` if it has no value for
+    such pixels.
     """
     values, uncertain = _SERVERS[name]
     known = {_plain(one): value for one, value in values.items()}
@@ -99,10 +100,12 @@ def source_values(table: LabelTable, classes: Sequence[str], *, with_uncertain: 
     if missing:
         raise ValueError(f"--format source: no value of the label files stands for {', '.join(missing[:5])}")
     used = {inverse[index] for index in range(len(classes))}
-    largest = 255 if max(used) <= 255 else 65535
+    largest = 255 if max(used) <= 255 and len(used) < 256 else 65535
     uncertain = ignored if ignored is not None else largest if largest not in used else None
     if with_uncertain and uncertain is None:
-        raise ValueError(f"--format source: the label files have no value for uncertain pixels, and {largest} is a class")
+        raise ValueError(
+            f"--format source: the label files have no value for uncertain pixels, and {largest} is a class"
+        )
     return FileValues(_table([inverse[index] for index in range(len(classes))], also=uncertain), uncertain)
 
 
@@ -112,7 +115,9 @@ def _source_colours(table: LabelTable, classes: Sequence[str], *, with_uncertain
     if missing:
         raise ValueError(f"--format source: no colour of the label files stands for {', '.join(missing[:5])}")
     if with_uncertain and ignored is None:
-        raise ValueError("--format source: no colour of the label files says that nothing is known; leave out --min-confidence")
+        raise ValueError(
+            "--format source: no colour of the label files says that nothing is known; leave out --min-confidence"
+        )
     return FileValues(np.array([inverse[index] for index in range(len(classes))], np.uint8), ignored)
 
 

@@ -19,6 +19,7 @@ import io
 import math
 import queue
 import threading
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,12 +28,13 @@ from typing import Any, TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from intarsia.inference.outputs.coco import CocoImage, write_coco
 from intarsia.inference.outputs.geojson import write_geojson
 from intarsia.inference.outputs.label_values import FileValues
-from intarsia.inference.outputs.polygons import Labels, polygons, write_coco
+from intarsia.inference.outputs.polygons import Labels, polygons
 from intarsia.inference.prediction import Prediction
 from intarsia.io.whole_files import put_in_place, write_bytes
-from intarsia.visual.files import grey_bytes, label_bytes, picture_bytes
+from intarsia.visual.files import fitting, grey_bytes, label_bytes, picture_bytes, too_large
 
 KINDS: Mapping[str, str] = {
     "label": ".png",
@@ -51,7 +53,7 @@ FIELDS = {"probs": "probabilities", "logits": "logits"}
 """Kind whose file is nothing but an array -> the field of a `Prediction` that it is."""
 
 OUTLINES = ("polygons", "rle")
-"""Kinds that `intarsia.inference.outputs.polygons` writes by itself."""
+"""Kinds that are made of the label map and write themselves: by-products, whatever fails in them."""
 
 FULL = 65535
 """The value of 16 bits that stands for 1."""
@@ -86,8 +88,8 @@ class Look:
 class Outputs:
     """The files of each image, by kind.
 
-    kinds: of `KINDS`. min_confidence: pixels of less confidence are 255 (65535 in 16 bits) in label files and hatched in
-    pictures. values: what label files hold instead of class indices; their names then leave out the folders, as
+    kinds: of `KINDS`. min_confidence: pixels of less confidence are 255 in label files (65535 in 16 bits) and hatched
+    in pictures. values: what label files hold instead of class indices; their names then leave out the folders, as
     benchmark servers want it.
     """
 
@@ -115,35 +117,58 @@ class Outputs:
         """Whether all files of an image are there, and none is empty, as a crash of the machine may leave it."""
         return all(file.is_file() and file.stat().st_size > 0 for file in self.files(name).values())
 
-    def write(self, prediction: Prediction, ready: Mapping[str, Path] | None = None) -> None:
-        """Write all files of one image. Raises OSError if one cannot be written; those before it stay.
+    def write(
+        self, prediction: Prediction, ready: Mapping[str, Path] | None = None, *, image: CocoImage | None = None
+    ) -> None:
+        """Write all files of one image, each whether or not another could be written.
 
         ready: field of the prediction -> file that holds it already, whole, and only needs its name (`Scratch`).
+        image: what annotations call it.
+
+        Raises ValueError naming the kinds that could not be written, and why.
         """
         ready = ready or {}
+        failed: dict[str, list[str]] = {}  # reason -> kinds
         try:
             for kind, file in self.files(prediction.name).items():
-                aside = ready.get(FIELDS.get(kind, ""))
-                if aside is not None:
-                    put_in_place(aside, file)
-                elif kind in OUTLINES:
-                    self._write_outlines(prediction, kind, file)
-                else:
-                    write_bytes(file, self.encoded(prediction, kind))
+                try:
+                    aside = ready.get(FIELDS.get(kind, ""))
+                    if aside is not None:
+                        put_in_place(aside, file)
+                    else:
+                        self.write_one(prediction, kind, file, image=image)
+                except (OSError, ValueError) as error:
+                    failed.setdefault(_reason(error), []).append(kind)
+                except Exception as error:
+                    if kind not in OUTLINES:
+                        raise
+                    failed.setdefault(f"cannot be made: {type(error).__name__}: {error}", []).append(kind)
         finally:
             for aside in ready.values():
                 aside.unlink(missing_ok=True)
+        if failed:
+            raise ValueError("; ".join(f"{', '.join(kinds)} {reason}" for reason, kinds in failed.items()))
 
-    def encoded(self, prediction: Prediction, kind: str) -> bytes:
-        """The content of one file, of a kind outside `OUTLINES`."""
+    def write_one(self, prediction: Prediction, kind: str, file: Path, *, image: CocoImage | None = None) -> None:
+        """Write one file, whose suffix says in which format, where there are several."""
+        if kind in OUTLINES:
+            self._write_outlines(prediction, kind, file, image or CocoImage(prediction.name))
+        else:
+            write_bytes(file, self.encoded(prediction, kind, suffix=file.suffix.lower()))
+
+    def encoded(self, prediction: Prediction, kind: str, *, suffix: str = ".jpg") -> bytes:
+        """The content of one file, of a kind outside `OUTLINES`. suffix: of the format of an overlay."""
+        least = self.min_confidence
         if kind == "label":
             return self._label(prediction)
         if kind == "color":
-            return picture_bytes(prediction.coloured(min_confidence=self.min_confidence), ".png")
+            return picture_bytes(prediction.coloured(min_confidence=least), ".png")
         if kind == "overlay":
             look = self.look
-            picture = prediction.overlay(look.opacity, look.legend, contours=look.contours, min_confidence=self.min_confidence)
-            return picture_bytes(picture, ".jpg")
+            picture = prediction.overlay(look.opacity, look.legend, contours=look.contours, min_confidence=least)
+            if fitting(picture, suffix) is not picture:
+                warnings.warn(f"{prediction.name}: {too_large(suffix)}", stacklevel=2)
+            return picture_bytes(picture, suffix)
         if kind == "confidence":
             assert prediction.confidence is not None
             return _sixteen_bits(prediction.confidence)
@@ -163,15 +188,15 @@ class Outputs:
     def _indices(self, prediction: Prediction) -> npt.NDArray[np.uint8 | np.uint16]:
         return prediction.label if self.min_confidence is None else prediction.label_with_uncertain(self.min_confidence)
 
-    def _write_outlines(self, prediction: Prediction, kind: str, file: Path) -> None:
+    def _write_outlines(self, prediction: Prediction, kind: str, file: Path, image: CocoImage) -> None:
         """Regions of the classes, by class index; what is uncertain has none."""
-        labels, classes = Labels(self._indices(prediction)), prediction.classes
-        nothing = None if self.min_confidence is None else int(np.iinfo(prediction.label.dtype).max)
+        indices, classes = self._indices(prediction), prediction.classes
+        nothing = None if self.min_confidence is None else int(np.iinfo(indices.dtype).max)
         if kind == "polygons":
-            shapes = polygons(labels, nothing=nothing)
+            shapes = polygons(Labels(indices), nothing=nothing)
             write_geojson(file, shapes, classes=classes, palette=prediction.palette, ground=None)
         else:
-            write_coco(file, labels, classes=classes, image=prediction.name, nothing=nothing)
+            write_coco(file, Labels(indices), classes=classes, image=image, nothing=nothing)
 
 
 def check_kinds(kinds: Sequence[str] | frozenset[str]) -> frozenset[str]:
