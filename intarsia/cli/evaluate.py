@@ -72,6 +72,7 @@ def evaluate(
         int, typer.Option("--batch", min=1, help="Images of one size that go through the network together.")
     ] = 1,
     workers: options.Workers = None,
+    font: options.FontFile = None,
     device: options.Device = "auto",
     precision: Annotated[
         str, typer.Option("--precision", help="32, or 64: slower, and the same on every machine.")
@@ -118,6 +119,7 @@ def evaluate(
         threshold=threshold,
         batch=batch,
         workers=workers,
+        font=font,
         device=device,
         precision=precision,
     )

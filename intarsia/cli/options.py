@@ -245,6 +245,15 @@ Threshold = Annotated[
         rich_help_panel=_INFERENCE,
     ),
 ]
+FontFile = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(
+        "--font",
+        metavar="FILE",
+        help="A font for names of classes in pictures; by default one that has their letters is looked for.",
+        rich_help_panel=_MORE,
+    ),
+]
 ConfigBeside = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(

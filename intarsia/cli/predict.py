@@ -112,6 +112,7 @@ def predict(
             rich_help_panel=_OVERLAYS,
         ),
     ] = None,
+    font: options.FontFile = None,
     every: Annotated[
         int, typer.Option("--every", metavar="N", min=1, help="Only every N-th frame.", rich_help_panel=_VIDEOS)
     ] = 1,
@@ -161,7 +162,8 @@ def predict(
         weights=weights, inputs=tuple(inputs), out=out, config=config, save=save, min_confidence=min_confidence,
         file_format=file_format, areas=areas, skip_existing=skip_existing, overwrite=overwrite, pages=pages,
         opacity=opacity, contours=contours, legend=legend, every=every, start=start, stop=stop, rate=rate, slide=slide,
-        blend=blend, augment=augment, threshold=threshold, raster=raster, device=device,
+        blend=blend, augment=augment, threshold=threshold, raster=raster, font=font,
+        device=device,
     )  # fmt: skip
     if not predict_inputs(request):
         raise typer.Exit(1)

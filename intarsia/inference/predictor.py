@@ -37,6 +37,7 @@ from intarsia.inference.network import at_least, network_errors, one_thread_afte
 from intarsia.inference.prediction import MOST_CLASSES, Prediction
 from intarsia.inference.tta import USUAL, check_augmented, views_of, without_resizing
 from intarsia.spec import AugmentedInference, InferenceSpec
+from intarsia.terminal import Notice
 
 if TYPE_CHECKING:
     from typing import Unpack  # of Python 3.11
@@ -367,7 +368,9 @@ def _warn_of_non_finite(logits: Tensor, metas: Sequence[SampleMeta]) -> None:
     for meta, is_finite in zip(metas, logits.isfinite().flatten(1).all(dim=1).tolist(), strict=True):
         if not is_finite:
             name = meta.name or "image"
-            warnings.warn(f"{name}: the network gave nan or infinity; its labels mean nothing there", stacklevel=3)
+            warnings.warn(
+                f"{name}: the network gave nan or infinity; its labels mean nothing there", Notice, stacklevel=3
+            )
 
 
 def _label_values(

@@ -17,6 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from intarsia.contracts import PathLike
 from intarsia.io.whole_files import write_bytes
+from intarsia.terminal import Notice
 from intarsia.visual.overlay import HATCHED
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -42,7 +43,7 @@ def save_picture(path: PathLike, picture: npt.NDArray[np.uint8]) -> Path:
             f"{path}: expected a picture's suffix, {', '.join(PICTURE_SUFFIXES)}, found {suffix or 'none'!r}"
         )
     if max(picture.shape) > LONGEST_SIDE.get(suffix, math.inf):
-        warnings.warn(f"{path}: {too_large(suffix)}", stacklevel=2)
+        warnings.warn(f"{path}: {too_large(suffix)}", Notice, stacklevel=2)
     return write_bytes(path, picture_bytes(picture, suffix))
 
 

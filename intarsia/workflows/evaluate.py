@@ -11,6 +11,7 @@ from intarsia.contracts import Report
 from intarsia.evaluation.evaluate import OnPrediction
 from intarsia.evaluation.evaluate import evaluate as run_evaluation
 from intarsia.terminal import progress, say, warn
+from intarsia.visual.fonts import use_font
 from intarsia.workflows.assemble import check_classes
 from intarsia.workflows.evaluation_report import gallery_for, write_page
 from intarsia.workflows.example_pictures import Worst
@@ -33,6 +34,7 @@ class EvaluationRequest:
     default beside the weights. pictures: how many of the worst images are painted. report: folder for report.html.
     metrics, groups: scores instead of the config's, and classes scored as one. roi: masks of the pixels that count.
     slide, blend, augment: windows and views, as the options of the command line have them. threshold: of one logit.
+    font: a file, for names of classes in pictures.
     """
 
     weights: Path
@@ -52,6 +54,7 @@ class EvaluationRequest:
     batch: int = 1
     workers: int | None = None
     device: str = "auto"
+    font: Path | None = None
     precision: str = "32"
 
 
@@ -60,6 +63,8 @@ def evaluate_model(request: EvaluationRequest) -> Report:
 
     Raises ValueError where the data do not fit the model, or nothing is labelled.
     """
+    if request.font is not None:
+        use_font(request.font)
     model = open_model(request.weights, config=request.config, device=request.device, precision=request.precision)
     for note in model.notes:
         say(f"note: {note}")

@@ -13,6 +13,7 @@ from intarsia.inference.outputs.label_values import FORMATS
 from intarsia.inference.outputs.manifest import Manifest
 from intarsia.inference.outputs.writer import Look, Outputs
 from intarsia.terminal import say
+from intarsia.visual.fonts import use_font
 from intarsia.workflows.predict_images import file_values, manifest_of, predict_images, predict_one
 from intarsia.workflows.predict_inputs import Given, kinds_of, sort_inputs
 from intarsia.workflows.predict_raster import predict_raster
@@ -61,7 +62,8 @@ class PredictRequest:
     skip_existing: go on with an earlier run. overwrite: in a folder with results of another model. pages: of files that
     hold several images. opacity, contours, legend: of overlays; legend None is the usual. every, start, stop: of the
     frames of a video. rate: frames per second of a video made of images. slide, blend, augment, threshold: windows,
-    views and the threshold of one logit, as the options of the command line have them.
+    views and the threshold of one logit, as the options of the command line have them. font: for names of classes in
+    pictures.
     """
 
     weights: Path
@@ -87,6 +89,7 @@ class PredictRequest:
     augment: str | None = None
     threshold: float | None = None
     raster: RasterOptions = RasterOptions()
+    font: Path | None = None
     device: str = "auto"
 
 
@@ -96,6 +99,8 @@ def predict(request: PredictRequest) -> bool:
     Raises ValueError where the request makes no sense, or nothing can be predicted.
     """
     _check(request)
+    if request.font is not None:
+        use_font(request.font)
     with sort_inputs(request.inputs, request.out, pages=_pages(request)) as given:
         kinds = kinds_of(request.save, given, request.file_format)
         _check_for(request, given, kinds)

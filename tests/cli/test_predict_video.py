@@ -311,7 +311,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     more = ["--legend", "--every", "5", "--start", "0.5", "--stop", "1.6", "--save", "label,overlay"]
     assert main(["predict", run, str(source), "-o", str(tmp_path / "c"), *more, *everywhere]) == 0
     names = [path.name for path in sorted((tmp_path / "c").iterdir())]
-    assert names == ["a_000005.png", "a_000010.png", "a_000015.png", "a_overlay.avi"]
+    assert names == ["a_000005.png", "a_000010.png", "a_000015.png", "a_overlay.avi", "intarsia.json"]
     assert Frames(str(tmp_path / "c" / "a_overlay.avi")).size[1] > 200
     source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
     capsys.readouterr()

@@ -31,6 +31,7 @@ from intarsia.inference.inputs.finding import (
     means_many,
     numbered,
 )
+from intarsia.terminal import Notice
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -102,7 +103,7 @@ class ImageStream(Iterator[tuple[str, npt.NDArray[Any]]]):
                     self._warn_of_pages(read)
                 return read.name, read.result
             if self._in_part > WARNINGS:
-                warnings.warn(f"{self._in_part - WARNINGS} more files hold several images", stacklevel=2)
+                warnings.warn(f"{self._in_part - WARNINGS} more files hold several images", Notice, stacklevel=2)
             if self.failures and not self.used:
                 name, reason = self.failures[0]
                 raise ValueError(f"not one of {len(self.failures)} images could be used; the first: {name}: {reason}")
@@ -133,6 +134,7 @@ def warn_of_pages(shown: str, count: int) -> None:
     warnings.warn(
         f"{shown} holds {count} pages or frames, of which the first was used; --pages all uses all, in Python "
         'predict(..., pages="all")',
+        Notice,
         stacklevel=3,
     )
 

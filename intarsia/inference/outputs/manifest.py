@@ -89,7 +89,7 @@ class ResultFinder:
 
     def is_result(self, file: Path) -> bool:
         """Whether a file was written by `intarsia predict`."""
-        if not self._is_claimed(os.path.dirname(os.path.abspath(file))):
+        if not self.is_claimed(file):
             return False
         if file.name.endswith(_ARRAYS):
             return True
@@ -98,6 +98,10 @@ class ResultFinder:
                 return MARK in stream.read(_HEAD)
         except OSError:
             return False
+
+    def is_claimed(self, file: Path) -> bool:
+        """Whether a file lies in or below a folder with a manifest."""
+        return self._is_claimed(os.path.dirname(os.path.abspath(file)))
 
     def _is_claimed(self, folder: str) -> bool:
         """Whether a folder, or one above it, holds a manifest."""

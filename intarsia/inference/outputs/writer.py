@@ -34,6 +34,7 @@ from intarsia.inference.outputs.label_values import FileValues
 from intarsia.inference.outputs.polygons import Labels, polygons
 from intarsia.inference.prediction import Prediction
 from intarsia.io.whole_files import put_in_place, write_bytes
+from intarsia.terminal import Notice
 from intarsia.visual.files import fitting, grey_bytes, label_bytes, picture_bytes, too_large
 
 KINDS: Mapping[str, str] = {
@@ -167,7 +168,7 @@ class Outputs:
             look = self.look
             picture = prediction.overlay(look.opacity, look.legend, contours=look.contours, min_confidence=least)
             if fitting(picture, suffix) is not picture:
-                warnings.warn(f"{prediction.name}: {too_large(suffix)}", stacklevel=2)
+                warnings.warn(f"{prediction.name}: {too_large(suffix)}", Notice, stacklevel=2)
             return picture_bytes(picture, suffix)
         if kind == "confidence":
             assert prediction.confidence is not None
