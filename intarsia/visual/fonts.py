@@ -99,6 +99,12 @@ def pieces(text: str, size: int) -> list[tuple[str, Font]]:
     return [(part, _sized(file, size, shaped)) for part, file in found]
 
 
+def files_for(texts: Iterable[str]) -> list[Path]:
+    """The font files that texts need besides DejaVu Sans, for whoever draws them with matplotlib, which has that."""
+    files = (file for text in texts if not text.isascii() for file in map(_font_of, text))
+    return [file for file in dict.fromkeys(files) if file != _dejavu()]
+
+
 def is_shaped(text: str) -> bool:
     """Whether the letters of a text are not simply set one beside the other."""
     return any(unicodedata.name(letter, "").startswith(_SHAPED) for letter in text)

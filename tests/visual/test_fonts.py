@@ -15,6 +15,8 @@ from PIL import Image, ImageDraw
 from intarsia.inference.prediction import Prediction
 from intarsia.terminal import Notice
 from intarsia.visual import fonts
+from intarsia.visual.comparison import save_comparison
+from intarsia.visual.curves import save_curves
 from intarsia.visual.text import draw_text, text_width
 
 CHINESE = "背景道路"
@@ -117,6 +119,19 @@ def test_a_legend_shows_the_names(font: Path) -> None:
     shown = [Prediction(label, names, palette).overlay() for names in (tuple(CHINESE), ("車",) * 4)]
     assert shown[0].shape == shown[1].shape
     assert not np.array_equal(*shown)
+
+
+def test_names_of_runs_are_drawn_too(font: Path, tmp_path: Path) -> None:
+    fonts.use_font(font)
+    records = [{"step": step, "loss": 1.0 / step, "val/mIoU": 0.1} for step in range(1, 4)]
+    shown = []
+    for name in ("路面", "車面"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            save_comparison(tmp_path / "runs.png", {name[0]: records})
+            save_curves(tmp_path / "curve.png", records, title=name[0])
+        shown.append([np.array(Image.open(tmp_path / f"{kind}.png")) for kind in ("runs", "curve")])
+    assert not any(np.array_equal(*pair) for pair in zip(*shown, strict=True))
 
 
 def test_what_is_no_font_is_refused(tmp_path: Path) -> None:
