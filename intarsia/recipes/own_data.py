@@ -79,8 +79,8 @@ def own_config(
 def fit_heads(model: Config, num_classes: int, ignore_index: int) -> Config:
     """The same model for other classes: every head gets their number, the ignored index, and a loss that suits.
 
-    What is padded is ignored, too. One class is one logit with a sigmoid and a threshold at one half. Weights per class are dropped when their number
-    no longer fits.
+    What is padded is ignored, too. One class is one logit with a sigmoid and a threshold at one half. Weights per class
+    are dropped when their number no longer fits.
 
     Raises ValueError for one class in a head that classifies masks: it has no single logit.
     """
