@@ -1,7 +1,7 @@
 """What a config leaves out means what it means in MMSegmentation 1.2.2: the defaults of its constructors.
 
-ResNeXt alone has others: 32 groups, the network of its paper, where the original's constructor has one group of width 4,
-which no published recipe uses. Arguments that are ours alone are here with what leaves everything as it was.
+ResNeXt alone has others: 32 groups, the network of its paper, where the original's constructor has one group of width
+4, which no published recipe uses. Arguments that are ours alone are here with what leaves everything as it was.
 """
 
 from __future__ import annotations
