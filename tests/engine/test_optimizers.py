@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -107,7 +108,8 @@ def only_heads(parameters: Any, rules: Any, lr: float, weight_decay: float | Non
     return [{"lr": lr if parameter.name.startswith(rules["part"]) else 0.0} for parameter in parameters]
 
 
-def test_own_constructor_by_its_import_path() -> None:
+def test_own_constructor_by_its_import_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parent)  # code of the folder in which one works needs no consent
     own = OptimSpec(
         Component("optimizer", "SGD", {"lr": 0.1}), paramwise={"part": "head"}, constructor=f"{__name__}:only_heads"
     )
