@@ -12,7 +12,7 @@ PYTHON_NEWEST ?= 3.13
 # Two test processes, one thread each: on a small machine more threads only wait for one another.
 TESTENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help install demo test lint types unit slow lowest newest golden docs bench clean
+.PHONY: help install demo test lint types unit slow lowest newest golden mutants docs bench clean
 
 help:            ## what can be made
 	@grep -hE '^[a-z]+: .*##|^[a-z]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -56,6 +56,9 @@ newest: $(STAMP) ## quick tests with the newest versions of everything, on the n
 
 golden: $(STAMP)  ## every network beside the reference's numbers, as a table; ONLY=pspnet for some of them
 	@$(TESTENV) $(BIN)/python tests/golden/table.py --only "$(ONLY)"
+
+mutants: $(STAMP)  ## break the source in three hundred small ways and see whether tests fail (about an hour)
+	@$(TESTENV) $(BIN)/python scripts/mutate.py --sample 300
 
 docs: $(STAMP)   ## write the generated pages of docs/ again
 	@$(BIN)/python scripts/vocabulary.py

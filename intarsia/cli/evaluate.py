@@ -72,6 +72,7 @@ def evaluate(
     ] = 1,
     workers: options.Workers = None,
     device: options.Device = "auto",
+    trust: options.Trust = None,
     precision: Annotated[
         str, typer.Option("--precision", help="32, or 64: slower, and the same on every machine.")
     ] = "32",

@@ -129,6 +129,7 @@ def predict(
     restart: options.Restart = False,
     config: options.ConfigBeside = None,
     device: options.Device = "auto",
+    trust: options.Trust = None,
 ) -> None:
     """Predict label maps for images. An image that cannot be used is named, and the others are done all the same."""
     from intarsia.inference.outputs.label_values import FORMATS
@@ -180,11 +181,13 @@ def predict(
         if task.kind == "raster":
             from intarsia.workflows.predict_raster import predict_raster
 
-            predict_raster(
+            whole = predict_raster(
                 model, predictor, Path(task.source), Path(out),
                 kinds=kinds, unsure=unsure, window=window, overlap=overlap, blend=blend or "crop", bands=bands,
                 scale=scale, nodata=nodata, min_area=min_area, simplify=simplify, restart=restart,
             )  # fmt: skip
+            if not whole:
+                raise typer.Exit(1)
             return
 
         from intarsia.inference.outputs.writer import Outputs

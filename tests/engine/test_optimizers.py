@@ -89,7 +89,6 @@ def test_optimizers_that_make_no_sense(wrong: OptimSpec, said: str) -> None:
         optimizer_for(Parts(), wrong)
 
 
-@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon")
 def test_muon_trains_matrices_and_says_what_it_does_not() -> None:
     with pytest.raises(ValueError, match=r"5 of the 6 parameters .* first is backbone.0.weight, of shape \(4, 4, 3"):
         optimizer_for(Parts(), spec("Muon", lr=0.1))
