@@ -118,8 +118,11 @@ app.command("doctor", rich_help_panel=_LOOK)(doctor.doctor)
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code."""
+    from intarsia.terminal import notices_shown
+
     try:
-        app(args=prepare(sys.argv[1:] if words is None else words), prog_name="intarsia", obj=main)
+        with notices_shown():
+            app(args=prepare(sys.argv[1:] if words is None else words), prog_name="intarsia", obj=main)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     return 0

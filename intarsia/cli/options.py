@@ -256,6 +256,24 @@ Augment = Annotated[
         rich_help_panel=_INFERENCE,
     ),
 ]
+Threshold = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(
+        "--threshold",
+        metavar="P",
+        help="Of a model with one logit: the probability above which a pixel is foreground; by default the model's.",
+        rich_help_panel=_INFERENCE,
+    ),
+]
+FontFile = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(
+        "--font",
+        metavar="FILE",
+        help="A font for names of classes in pictures; by default one that has their letters is looked for.",
+        rich_help_panel=_MORE,
+    ),
+]
 ConfigBeside = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(

@@ -18,7 +18,10 @@ from torch import Tensor
 from intarsia.contracts import Batch, PathLike, Sample, SampleMeta, Size, Task, Transform
 from intarsia.data.image_io import Bands
 from intarsia.data.loader import collate
-from intarsia.inference.inputs.images import Failure, FoundImages, ImageLike, ImageStream, as_array, means_many
+from intarsia.data.pages import count_pages
+from intarsia.inference.inputs.arrays import ImageLike, as_array
+from intarsia.inference.inputs.finding import Failure, FoundImages, Pages, means_many
+from intarsia.inference.inputs.images import ImageStream, warn_of_pages
 from intarsia.inference.logits.lazy import Grid, Picture, Resized
 from intarsia.inference.logits.postprocess import (
     Geometry,
@@ -30,9 +33,11 @@ from intarsia.inference.logits.postprocess import (
     restore,
 )
 from intarsia.inference.logits.sliding import Feed, Mosaic, Window, check_windows, default_batch, windows_of
-from intarsia.inference.prediction import Prediction
+from intarsia.inference.network import at_least, network_errors, one_thread_after_fork
+from intarsia.inference.prediction import MOST_CLASSES, Prediction
 from intarsia.inference.tta import USUAL, check_augmented, views_of, without_resizing
 from intarsia.spec import AugmentedInference, InferenceSpec
+from intarsia.terminal import Notice
 
 if TYPE_CHECKING:
     from typing import Unpack  # of Python 3.11
@@ -69,7 +74,7 @@ class Soundness:
         for name, is_finite in zip(self._names, finite, strict=True):
             if not is_finite:
                 text = f"{name}: the network gave nan or infinity; its labels mean nothing there"
-                warnings.warn(text, stacklevel=3)
+                warnings.warn(text, Notice, stacklevel=3)
         self._names, self._finite = [], []
 
 
@@ -89,6 +94,7 @@ class Extras(TypedDict, total=False):
     logits: bool
     half: bool
     place: Place | None
+    pages: Pages
 
 
 class Predictor:
@@ -137,6 +143,8 @@ class Predictor:
         if _device_of(task) != self.device:
             task.to(self.device)
         self.task = task
+        self._least_size: int = getattr(getattr(task.model, "backbone", None), "least_size", 1)
+        one_thread_after_fork()
 
     # --- batches: evaluation ---------------------------------------------------------------------------------------
 
@@ -187,6 +195,7 @@ class Predictor:
         self, batch: Batch, observe: Observe | None = None, soundness: Soundness | None = None
     ) -> Iterator[list[Picture]]:
         """For each image its pictures at the original size: one, or as many as it has augmented views."""
+        one_thread_after_fork()
         with _SWITCHING:
             if self.task.training:
                 self.task.eval()
@@ -218,6 +227,7 @@ class Predictor:
             images = batch.images if len(members) == len(batch.sizes) else batch.images[members]
             images = images.to(self.device, non_blocking=True)[:, :, : size[0], : size[1]]
             inputs = self.task.preprocess(images, (size,) * len(members), train=False)  # (n, C, H, W)
+            inputs = at_least(inputs, self._least_size)
             metas = [batch.metas[index] for index in members]
             found = self._at_input(inputs, members, metas, observe, soundness)
             for index, meta, picture in zip(members, metas, found, strict=True):
@@ -238,7 +248,8 @@ class Predictor:
         spec = self.inference
 
         def forward(pixels: Tensor, windows: Sequence[Window]) -> Tensor:
-            logits = self.task.model(pixels)
+            with network_errors([metas[window.image] for window in windows], pixels.shape[2:]):
+                logits = self.task.model(pixels)
             self._check_channels(logits.shape[1])
             noted = soundness or Soundness()
             noted.note(logits, [metas[window.image] for window in windows])
@@ -295,6 +306,7 @@ class Predictor:
         logits: bool = False,
         half: bool = False,
         place: Place | None = None,
+        pages: Pages = "first",
     ) -> Prediction | Predictions:
         """One image gives a Prediction; many give an iterator of them that decodes ahead and holds none back.
 
@@ -304,18 +316,23 @@ class Predictor:
         probabilities, confidence, entropy, logits: also fill these fields, in float32 or, with `half`, in float16.
         place: gives the tensor for such a field of an image, by its name and shape, if it should not be in memory:
         `inference.scratch.Scratch` keeps them in files.
+        pages: of files that hold several images (TIFF, GIF, WebP, PNG), the "first", with a warning, or "all", each as
+        an image; then one file gives an iterator, too.
 
         Raises ValueError for an image that cannot be read or does not fit the model. In a stream such images are set
         aside in `Predictions.failures` instead.
         """
         wanted = Wanted(probabilities, confidence, entropy, logits, torch.float16 if half else torch.float32, place)
         if isinstance(image, str | Path):
-            if not means_many(image):
+            if pages == "first" and not means_many(image):
                 file = Path(image).expanduser()
-                return self._predict_one(file.stem, as_array(file, bands=self.bands), wanted)
+                array = as_array(file, bands=self.bands)
+                if (count := count_pages(file)) > 1:
+                    warn_of_pages(str(file), count)
+                return self._predict_one(file.stem, array, wanted)
         elif isinstance(image, np.ndarray | Image.Image | Tensor):
             return self._predict_one("image", as_array(image, bands=self.bands), wanted)
-        return Predictions(self, ImageStream(image, bands=self.bands), wanted)
+        return Predictions(self, ImageStream(image, bands=self.bands, pages=pages), wanted)
 
     @torch.inference_mode()
     def _predict_one(self, name: str, image: npt.NDArray[Any], wanted: Wanted) -> Prediction:
@@ -384,6 +401,8 @@ def _array(values: Tensor | None) -> npt.NDArray[Any] | None:
 def _label_values(
     classes: Sequence[str], palette: Sequence[Sequence[int]], threshold: float | None
 ) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]:
+    if len(classes) > MOST_CLASSES:
+        raise ValueError(f"label maps have 16 bits: expected at most {MOST_CLASSES:,} classes, found {len(classes):,}")
     names = tuple(classes)
     colours = tuple((int(red), int(green), int(blue)) for red, green, blue in palette)
     if threshold is not None and len(names) == 1:

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from intarsia.contracts import Size
+from intarsia.inference.outputs.coco import CocoImage, write_coco
 from intarsia.inference.outputs.geojson import coordinates_in_words, write_geojson
 from intarsia.inference.outputs.ground import Ground
-from intarsia.inference.outputs.polygons import Labels, areas, polygons, write_areas, write_coco
+from intarsia.inference.outputs.polygons import Labels, areas, polygons, write_areas
 from intarsia.inference.raster.files import LAYERS
 from intarsia.inference.raster.predict import RasterSettings, predict_scene
 from intarsia.inference.raster.source import Scale, Scene, parse_bands, raster_library
+from intarsia.io.digest import file_hash
 from intarsia.terminal import err, say, warn
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ def predict_raster(
         unsure=unsure,
     )
     described = {
-        "weights": _hash(model.file),
+        "weights": f"{model.file.name} {file_hash(model.file)[:16]}",
         "model": hashlib.sha256(repr((model.spec, predictor.augmented)).encode()).hexdigest()[:16],
     }
     began = time.monotonic()
@@ -90,7 +92,7 @@ def predict_raster(
     ):
         done = predict_scene(
             predictor, source, out, settings, described=described, restart=restart, progress=progress,
-            derive=lambda label: failed.extend(_derive(label, out, predictor, kinds, min_area, simplify)),
+            derive=lambda label: failed.extend(_derive(label, scene.name, out, predictor, kinds, min_area, simplify)),
         )  # fmt: skip
     seconds = time.monotonic() - began
     if done.resumed:
@@ -135,20 +137,12 @@ def _default_overlap(window: Size, inference: InferenceSpec) -> int:
     return side - (step // 32 * 32 if step >= 96 else step)
 
 
-def _hash(file: Path) -> str:
-    found = hashlib.sha256()
-    with open(file, "rb") as data:
-        while chunk := data.read(2**20):
-            found.update(chunk)
-    return f"{file.name} {found.hexdigest()[:16]}"
-
-
 def _beside(out: Path, kind: str) -> Path:
     return out.with_name(out.stem + DERIVED[kind])
 
 
 def _derive(
-    label: Path, out: Path, predictor: Predictor, kinds: frozenset[str], min_area: int, simplify: float
+    label: Path, scene: str, out: Path, predictor: Predictor, kinds: frozenset[str], min_area: int, simplify: float
 ) -> list[str]:
     """What is made of the finished label map, which has not got its name yet. Gives the kinds that could not be."""
     with raster_library().open(label) as source:
@@ -160,7 +154,7 @@ def _derive(
             say(f"{path}: {count} polygons {coordinates_in_words(ground)}")
 
         def write_runs(path: Path) -> None:
-            write_coco(path, labels, classes=classes, image=out.name, nothing=nothing)
+            write_coco(path, labels, classes=classes, image=CocoImage(scene), nothing=nothing)
 
         def write_table(path: Path) -> None:
             found = areas(labels, classes=classes, ground=ground)

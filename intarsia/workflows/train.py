@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from intarsia.config.diff import differences
 from intarsia.distributed.launchers import is_first, launch_of, process_count
 from intarsia.terminal import say
-from intarsia.workflows.adjust import Wishes
+from intarsia.workflows.adjust import TrainingOptions
 
 if TYPE_CHECKING:
     from intarsia.config.language.reader import Config
@@ -37,7 +37,7 @@ class TrainingRequest:
     """What a training is asked for.
 
     name: a recipe or a config file. out: the run's folder. data: a folder of images and masks, or a description.
-    wishes: what goes into the config. settings: overrides by dotted path. trust: run a .py config as Python.
+    training: what goes into the config. settings: overrides by dotted path. trust: run a .py config as Python.
     overwrite: replace a run that is in the folder. weights: to start from. devices: number of processes.
     find: "lr" or "batch" tries that out instead of training.
     """
@@ -45,7 +45,7 @@ class TrainingRequest:
     name: str
     out: Path
     data: Path | None = None
-    wishes: Wishes = field(default_factory=Wishes)
+    training: TrainingOptions = field(default_factory=TrainingOptions)
     settings: tuple[str, ...] = ()
     trust: bool = False
     overwrite: bool = False
@@ -91,7 +91,7 @@ def start_training(request: TrainingRequest) -> TrainingResult | None:
 
         (find_rate if find == "lr" else find_batch)(config, options, runtime)
         return None
-    config = _with_length(config, request.wishes, options, runtime)
+    config = _with_length(config, request.training, options, runtime)
     return _run(config, options, runtime)
 
 
@@ -176,7 +176,7 @@ def _config(request: TrainingRequest, base: Config | None, data: _Data | None, d
         config = base
     else:
         config = _own_config(request.name, data) if base is None else with_data(base, data.description, data.file)
-    config = config.override(settings_for(config, request.wishes, devices=devices))
+    config = config.override(settings_for(config, request.training, devices=devices))
     return config.override(request.settings)
 
 
@@ -208,7 +208,7 @@ def _own_config(name: str, data: _Data) -> Config:
     return Config.from_values(values, file=f"recipe {name}")
 
 
-def _with_length(config: Config, wishes: Wishes, options: RunOptions, runtime: FabricRuntime) -> Config:
+def _with_length(config: Config, training: TrainingOptions, options: RunOptions, runtime: FabricRuntime) -> Config:
     """The config with --for, --eval-every and --save-every in it; times are measured on the real thing."""
     from intarsia.engine.training.step_time import measure_step_time
     from intarsia.workflows.adjust import Pace, images_per_step, length_settings
@@ -225,7 +225,7 @@ def _with_length(config: Config, wishes: Wishes, options: RunOptions, runtime: F
 
     batch = images_per_step(config.values, options.devices)
     pace = Pace(lambda: len(trial().pipeline), seconds_per_step)
-    return config.override(length_settings(config, wishes, pace, batch=batch))
+    return config.override(length_settings(config, training, pace, batch=batch))
 
 
 def _run(config: Config, options: RunOptions, runtime: FabricRuntime) -> TrainingResult:

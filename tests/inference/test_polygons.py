@@ -17,9 +17,10 @@ from rasterio.crs import CRS
 from rasterio.features import rasterize
 from rasterio.transform import from_origin
 
+from intarsia.inference.outputs.coco import CocoImage, rle, write_coco
 from intarsia.inference.outputs.geojson import write_geojson
 from intarsia.inference.outputs.ground import Ground
-from intarsia.inference.outputs.polygons import Labels, areas, polygons, rle, write_areas, write_coco
+from intarsia.inference.outputs.polygons import Labels, areas, polygons, write_areas
 
 CLASSES = ("soil", "crop", "weed")
 PALETTE = ((120, 80, 40), (0, 158, 115), (213, 94, 0))
@@ -178,7 +179,7 @@ def test_coco_file_decodes_to_the_label_map(
             for left in range(0, label.shape[1], step):
                 yield label[:, left : left + step]
 
-    write_coco(path, Narrow(label), classes=CLASSES, image="map.tif", nothing=NOTHING)
+    write_coco(path, Narrow(label), classes=CLASSES, image=CocoImage("map.tif"), nothing=NOTHING)
     document = json.loads(path.read_text())
     assert document["images"] == [{"id": 1, "file_name": "map.tif", "height": label.shape[0], "width": label.shape[1]}]
     decoded = np.full(label.shape, NOTHING, np.uint8)
@@ -205,7 +206,7 @@ def test_a_raster_is_read_as_an_array_is(tmp_path: Path, monkeypatch: pytest.Mon
         ground = Ground.of(source)
         assert areas(band, classes=CLASSES, ground=ground) == areas(Labels(label), classes=CLASSES, ground=ground)
         for name, labels in (("a.json", band), ("b.json", Labels(label))):
-            write_coco(tmp_path / name, labels, classes=CLASSES, image="map.tif", nothing=None)
+            write_coco(tmp_path / name, labels, classes=CLASSES, image=CocoImage("map.tif"), nothing=None)
         shapes = [polygon.rings for polygon in polygons(band, nothing=None)]
         again = [polygon.rings for polygon in polygons(Labels(label), nothing=None)]
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
@@ -219,7 +220,7 @@ def test_too_many_pixels_for_coco_are_refused(tmp_path: Path) -> None:
         shape = (70000, 70000)
 
     with pytest.raises(ValueError, match="70000 x 70000 pixels are more than"):
-        write_coco(tmp_path / "x.json", Labels(Huge()), classes=CLASSES, image="x.tif", nothing=None)
+        write_coco(tmp_path / "x.json", Labels(Huge()), classes=CLASSES, image=CocoImage("x.tif"), nothing=None)
 
 
 def test_without_rasterio_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
