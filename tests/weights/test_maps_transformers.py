@@ -145,8 +145,8 @@ def compare_queries(ours: Any, theirs: Any) -> None:
     images = mapping.images(*SIZE)
     with torch.no_grad():
         expected, found = theirs(images), ours.queries(images)[-1]
-    mapping.assert_same(found.classes, expected.class_queries_logits)
-    mapping.assert_same(found.masks, expected.masks_queries_logits)
+    mapping.assert_same(found.class_logits, expected.class_queries_logits)
+    mapping.assert_same(found.mask_logits, expected.masks_queries_logits)
 
 
 # --- Trunks of classifiers ----------------------------------------------------------------------------------------
