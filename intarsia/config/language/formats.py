@@ -100,6 +100,8 @@ def _load_yaml(source: Source) -> Source:
         tree = _YamlTree(source, loader).expression(root)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
+        if "nesting depth" in (error.problem or ""):  # libyaml looks ahead from 0.2.6 on, and stops by itself
+            raise _too_deep(source, mark.line + 1 if mark else 0) from None
         raise _fail(source, mark.line + 1 if mark else 0, f"not valid YAML ({error.problem})") from None
     except (yaml.YAMLError, ValueError) as error:
         if isinstance(error, ConfigError):
@@ -120,7 +122,11 @@ def _check_depth(source: Source, yaml: Any, events: Iterable[Any]) -> None:
     for event in events:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
-            raise _fail(source, event.start_mark.line + 1, f"the YAML is nested deeper than {MAX_DEPTH} levels")
+            raise _too_deep(source, event.start_mark.line + 1)
+
+
+def _too_deep(source: Source, line: int) -> ConfigError:
+    return _fail(source, line, f"the YAML is nested deeper than {MAX_DEPTH} levels")
 
 
 _PLAIN = ("tag:yaml.org,2002:seq", "tag:yaml.org,2002:map")

@@ -155,7 +155,7 @@ def _from_json(text: str, source: str) -> Legend | None:
     """A list of names, or a mapping of numbers to names in either direction, perhaps under "labels" or "classes"."""
     try:
         data = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if isinstance(data, dict):
         data = next((data[key] for key in ("labels", "classes") if isinstance(data.get(key), (dict, list))), data)
