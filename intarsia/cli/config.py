@@ -89,6 +89,7 @@ def dump(
     trust: options.Trust = False,
 ) -> None:
     """Write the resolved config as one file that reads to the same values."""
+    from intarsia.io.whole_files import write_text
     from intarsia.workflows.names import find_config
 
     text = _text(find_config(file, settings=settings or (), trust=trust))
@@ -97,8 +98,7 @@ def dump(
         return
     if out.suffix != ".py":
         raise ValueError(f"--out {out}: a config is written in Python syntax, so its name must end in .py")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8")
+    write_text(out, text)
 
 
 @app.command("list")

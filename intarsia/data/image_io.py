@@ -27,8 +27,13 @@ from intarsia.data.tiff import TiffHeader, read_header
 
 Bands = Literal["colour", "stored"]
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".npy")
-"""File endings that `read_image` decodes, in lower case. `.npy` holds (H, W) or (H, W, C) and is read as stored."""
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".npy"),
+    *(".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".avif"),
+    *(".jpe", ".jfif", ".apng"),
+)
+"""File endings that `read_image` decodes, in lower case: what is looked for in folders. Where several files could be
+meant, the earlier ending counts. `.npy` holds (H, W) or (H, W, C) and is read as stored."""
 
 _BY_OPENCV = (JPEG, PNG, *TIFF, b"BM", b"RIFF")
 _BY_PILLOW = ("GIF", "PPM", "JPEG2000", "AVIF")

@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from intarsia.contracts import Size
+from intarsia.io.whole_files import aside_name, put_in_place
 
 Picture = npt.NDArray[np.uint8]
 
@@ -255,7 +256,7 @@ class VideoWriter:
     def __init__(self, path: Path, *, rate: float) -> None:
         self.path, self.rate, self.written = path, rate, 0
         self._codec = codec_of(path)
-        self._aside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+        self._aside = path.with_name(aside_name(path.suffix))
         self._file: cv2.VideoWriter | None = None
         self._size: Size = (0, 0)
 
@@ -300,7 +301,7 @@ class VideoWriter:
         try:
             if kind is None or issubclass(kind, KeyboardInterrupt):
                 self._check()
-                os.replace(self._aside, self.path)
+                put_in_place(self._aside, self.path)
         finally:
             self._aside.unlink(missing_ok=True)
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from intarsia.contracts import PathLike
+from intarsia.io.whole_files import write_bytes
 from intarsia.visual.curves import COLOURS, FAINT, INK, Records, series, smoothed, style
-from intarsia.visual.files import write_encoded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +51,7 @@ def save_comparison(path: PathLike, runs: Mapping[str, Records], *, metric: str 
     figure.legend(loc="outside lower left", fontsize=8.5, frameon=False, labelcolor=INK, ncols=1)
     encoded = io.BytesIO()
     figure.savefig(encoded, format="png", metadata={"Software": None})
-    return write_encoded(path, encoded.getvalue())
+    return write_bytes(path, encoded.getvalue())
 
 
 def save_sweep(path: PathLike, rates: Sequence[float], losses: Sequence[float], suggestion: float) -> Path:
@@ -70,7 +70,7 @@ def save_sweep(path: PathLike, rates: Sequence[float], losses: Sequence[float], 
     axes.set_xlabel("learning rate", color=FAINT, fontsize=9)
     encoded = io.BytesIO()
     figure.savefig(encoded, format="png", metadata={"Software": None})
-    return write_encoded(path, encoded.getvalue())
+    return write_bytes(path, encoded.getvalue())
 
 
 def _keep_the_first_steps_from_flattening(axes: Axes) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from intarsia.contracts import PathLike
-from intarsia.visual.files import write_encoded
+from intarsia.io.whole_files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +39,7 @@ def save_curves(path: PathLike, records: Records, *, title: str = "") -> Path:
     _draw(figure, records, title)
     encoded = io.BytesIO()
     figure.savefig(encoded, format="png", metadata={"Software": None})
-    return write_encoded(path, encoded.getvalue())
+    return write_bytes(path, encoded.getvalue())
 
 
 def _draw(figure: Figure, records: Records, title: str) -> None:

@@ -1,12 +1,8 @@
-"""Pictures and arrays on the disk: written whole or not at all, with folders made as needed."""
+"""Pictures and arrays as files."""
 
 from __future__ import annotations
 
 import io
-import itertools
-import os
-import platform
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,13 +12,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from intarsia.contracts import PathLike
+from intarsia.io.whole_files import write_bytes
 from intarsia.visual.overlay import HATCHED
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-
-_MACHINE = re.sub(r"[^A-Za-z0-9]+", "_", platform.node()) or "here"
-_SERIAL = itertools.count()
-_ASIDE = re.compile(rf"\.intarsia-{_MACHINE}-(\d+)-\d+\.part")
 
 
 def save_picture(path: PathLike, picture: npt.NDArray[np.uint8]) -> Path:
@@ -36,7 +29,7 @@ def save_picture(path: PathLike, picture: npt.NDArray[np.uint8]) -> Path:
         raise ValueError(
             f"{path}: expected a picture's suffix, {', '.join(PICTURE_SUFFIXES)}, found {suffix or 'none'!r}"
         )
-    return write_encoded(path, picture_bytes(picture, suffix))
+    return write_bytes(path, picture_bytes(picture, suffix))
 
 
 def save_label(path: PathLike, label: npt.NDArray[np.integer[Any]], palette: Sequence[Sequence[int]]) -> Path:
@@ -52,7 +45,7 @@ def save_label(path: PathLike, label: npt.NDArray[np.integer[Any]], palette: Seq
         raise ValueError(
             f"{path}: label maps are written as .png, which keeps every value; found {path.suffix or 'no suffix'!r}"
         )
-    return write_encoded(path, label_bytes(label, palette))
+    return write_bytes(path, label_bytes(label, palette))
 
 
 # --- Encoding -----------------------------------------------------------------------------------------------------
@@ -88,48 +81,3 @@ def _encoded(image: Image.Image, suffix: str, **options: Any) -> bytes:
     encoded = io.BytesIO()
     image.save(encoded, format=Image.registered_extensions()[suffix], **options)
     return encoded.getvalue()
-
-
-# --- Writing ------------------------------------------------------------------------------------------------------
-
-
-def write_encoded(path: PathLike, data: bytes) -> Path:
-    """Write a file aside, then rename it: a reader never sees half of it, and a full disk leaves none."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(aside_name())
-    try:
-        aside.write_bytes(data)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
-    return path
-
-
-def aside_name() -> str:
-    """A name for a file until it is whole, never given twice. Says which process of which machine writes."""
-    return f".intarsia-{_MACHINE}-{os.getpid()}-{next(_SERIAL)}.part"
-
-
-def sweep(folder: Path) -> int:
-    """Remove from a folder, and those below it, what killed processes of this machine had begun. Gives their number."""
-    count = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            match = _ASIDE.match(name)
-            if match and not _alive(int(match[1])):
-                Path(place, name).unlink(missing_ok=True)
-                count += 1
-    return count
-
-
-def _alive(process: int) -> bool:
-    if process == os.getpid() or os.name != "posix":
-        return True  # elsewhere a signal of 0 is no harmless question
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -18,8 +18,8 @@ from intarsia.inference.logits.scratch import Scratch
 from intarsia.inference.outputs.areas import AreaTable
 from intarsia.inference.outputs.label_values import FileValues, server_values, source_values
 from intarsia.inference.outputs.writer import KINDS, Outputs, OutputWriter
+from intarsia.io.whole_files import sweep, write_bytes
 from intarsia.terminal import progress, say, warn
-from intarsia.visual.files import sweep, write_encoded
 from intarsia.workflows.label_words import label_words
 from intarsia.workflows.trained_model import OpenModel, parse_value
 
@@ -181,7 +181,7 @@ def predict_one(predictor: Predictor, image: ImageFile, outputs: Outputs, out: P
     prediction: Prediction = predictor.predict(image.path, **outputs.fields)
     data = outputs.encoded(prediction, kind)
     if out is not None:
-        write_encoded(out, data)
+        write_bytes(out, data)
         say(f"{image.path}: {out}")
         return
     sys.stdout.buffer.write(data)

@@ -14,6 +14,7 @@ from intarsia.inference.inputs.images import FoundImages, ImageFile, find_images
 from intarsia.inference.outputs.writer import KINDS, OUTLINES, check_kinds
 from intarsia.inference.raster.source import raster_library
 from intarsia.inference.video import is_video
+from intarsia.io.whole_files import write_bytes
 
 STANDARD = "-"
 """Standard input as an input, standard output as --out."""
@@ -143,6 +144,5 @@ def _from_standard_input(folder: Path) -> FoundImages:
     data = sys.stdin.buffer.read()
     if not data:
         raise ValueError("standard input is empty: pipe an image into it, as in  cat photo.jpg | intarsia predict ...")
-    file = folder / "stdin"
-    file.write_bytes(data)
+    file = write_bytes(folder / "stdin", data)
     return FoundImages((ImageFile(file, "stdin"),), {})

@@ -30,7 +30,7 @@ from intarsia.inference.outputs.areas import AreaTable
 from intarsia.inference.outputs.label_values import server_values, source_values
 from intarsia.inference.outputs.writer import KINDS, Look, Outputs, OutputWriter, check_kinds
 from intarsia.inference.prediction import Prediction
-from intarsia.visual.files import aside_name, sweep
+from intarsia.io.whole_files import aside_name, sweep
 
 CLASSES = ("road", "car", "sky")
 PALETTE = ((128, 64, 128), (0, 0, 142), (70, 130, 180))
@@ -274,7 +274,7 @@ def test_an_interruption_lets_the_writer_finish() -> None:
 
 def test_what_a_killed_process_began_is_swept_away(tmp_path: Path) -> None:
     code = (
-        "import os, sys\nfrom pathlib import Path\nfrom intarsia.visual.files import aside_name\n"
+        "import os, sys\nfrom pathlib import Path\nfrom intarsia.io.whole_files import aside_name\n"
         "Path(sys.argv[1], aside_name()).write_bytes(b'half')\nos.kill(os.getpid(), 9)"
     )
     inner = tmp_path / "inner"

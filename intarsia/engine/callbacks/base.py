@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from intarsia.contracts import Report
+from intarsia.io.whole_files import write_text
 
 if TYPE_CHECKING:
     from intarsia.engine.training.run import Run
@@ -100,7 +101,7 @@ class WandB(Observer):
         self._run = self._wandb.init(
             dir=str(run.folder.path), config=dict(run.meta.config), id=known, resume="allow", **options
         )
-        identity.write_text(f"{self._run.id}\n", encoding="utf-8")
+        write_text(identity, f"{self._run.id}\n")
 
     def values(self, step: int, values: Mapping[str, float]) -> None:
         """All of a line at its step."""

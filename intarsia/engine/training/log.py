@@ -21,7 +21,7 @@ from torch import Tensor
 from intarsia.contracts import LossTerm, Report
 from intarsia.distributed.runtime import FabricRuntime
 from intarsia.evaluation.score_table import report_table
-from intarsia.io.whole_files import write_whole
+from intarsia.io.whole_files import write_text
 
 NORM = "gradient_norm"
 TIMING = ("images_per_second", "data_wait")
@@ -69,7 +69,7 @@ class MetricsFile:
         """Drop every line after `step`, and every evaluation after `evaluated_at`, as if the run had just got there."""
         lines = [e for e in self.read() if e["step"] <= (evaluated_at if _is_evaluation(e) else step)]
         kept = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        write_whole(self.path, lambda file: file.write(kept.encode()))
+        write_text(self.path, kept)
 
 
 @dataclass

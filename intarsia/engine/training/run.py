@@ -22,7 +22,7 @@ from intarsia.engine.callbacks.base import Observer
 from intarsia.engine.optim.schedules import Schedule
 from intarsia.engine.training import environment
 from intarsia.inference.predictor import Predictor
-from intarsia.io.whole_files import write_whole
+from intarsia.io.whole_files import sweep, write_text
 from intarsia.spec import CareSpec, EarlyStopSpec, EmaSpec, OptimSpec
 from intarsia.weights.file import WeightsMeta
 
@@ -221,7 +221,7 @@ class RunFolder:
         """Change top-level entries of run.json."""
         before = self.read() if self.run_json.is_file() else {}
         text = json.dumps({**before, **values}, indent=2, ensure_ascii=False, default=str) + "\n"
-        write_whole(self.run_json, lambda file: file.write(text.encode()))
+        write_text(self.run_json, text)
 
     def check_free(self) -> None:
         """Raise ValueError if a new run would overwrite the work of another."""
@@ -239,9 +239,8 @@ class RunFolder:
                 leftover.unlink(missing_ok=True)
             self.path.mkdir(parents=True, exist_ok=True)
             if run.config_text:
-                self.config.write_text(run.config_text, encoding="utf-8")
-        for leftover in self.path.rglob(".*.part"):  # of a process that was killed while it wrote
-            leftover.unlink(missing_ok=True)
+                write_text(self.config, run.config_text)
+        sweep(self.path)
         self.update(status="running", **_description(run))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from intarsia.inference.inputs.images import natural_order
 from intarsia.inference.prediction import Prediction
-from intarsia.visual.files import write_encoded
+from intarsia.io.whole_files import write_text
 
 SAVE_EVERY = 30.0
 """Seconds between two states of the file: what a process that is killed may lose."""
@@ -66,7 +66,7 @@ class AreaTable:
         table = csv.writer(text, lineterminator="\n")
         table.writerow(self.columns)
         table.writerows(self._rows[name] for name in sorted(self._rows, key=natural_order))
-        write_encoded(self.path, text.getvalue().encode("utf-8"))
+        write_text(self.path, text.getvalue())
         self._saved = time.monotonic()
 
     def _read(self) -> None:

@@ -15,18 +15,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from intarsia.inference.raster.source import raster_library
-from intarsia.visual.files import aside_name, write_encoded
+from intarsia.io.whole_files import write_text, write_whole
 
 Ring = npt.NDArray[np.float64]
 """(n, 2) corners x, y; the last is not the first again."""
@@ -213,19 +212,17 @@ def write_geojson(
     The file appears when it is complete.
     """
     count = 0
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(aside_name())
-    try:
-        with open(aside, "w", encoding="utf-8") as file:
-            file.write('{"type": "FeatureCollection", "features": [')
-            for polygon in shapes:
-                file.write(",\n" if count else "\n")
-                json.dump(_feature(polygon, classes, palette, ground), file, ensure_ascii=False, allow_nan=False)
-                count += 1
-            file.write("\n]}\n")
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+
+    def write(file: IO[bytes]) -> None:
+        nonlocal count
+        file.write(b'{"type": "FeatureCollection", "features": [')
+        for polygon in shapes:
+            feature = json.dumps(_feature(polygon, classes, palette, ground), ensure_ascii=False, allow_nan=False)
+            file.write(f"{',' if count else ''}\n{feature}".encode())
+            count += 1
+        file.write(b"\n]}\n")
+
+    write_whole(path, write)
     return count
 
 
@@ -295,7 +292,7 @@ def write_coco(
         "annotations": annotations,
         "categories": [{"id": index, "name": name} for index, name in enumerate(classes)],
     }
-    write_encoded(path, json.dumps(document, ensure_ascii=False).encode())
+    write_text(path, json.dumps(document, ensure_ascii=False))
     return len(annotations)
 
 
@@ -391,4 +388,4 @@ def write_areas(path: Path, found: Sequence[ClassArea]) -> None:
     for area in found:
         metres = "" if area.square_metres is None else f"{area.square_metres:.3f}"
         lines.writerow([area.value, area.name, area.pixels, f"{area.share:.8f}", metres])
-    write_encoded(path, text.getvalue().encode())
+    write_text(path, text.getvalue())

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +30,8 @@ import numpy.typing as npt
 from intarsia.inference.outputs.label_values import FileValues
 from intarsia.inference.outputs.polygons import Labels, polygons, write_coco, write_geojson
 from intarsia.inference.prediction import Prediction
-from intarsia.visual.files import grey_bytes, label_bytes, picture_bytes, write_encoded
+from intarsia.io.whole_files import put_in_place, write_bytes
+from intarsia.visual.files import grey_bytes, label_bytes, picture_bytes
 
 KINDS: Mapping[str, str] = {
     "label": ".png",
@@ -124,12 +124,11 @@ class Outputs:
             for kind, file in self.files(prediction.name).items():
                 aside = ready.get(FIELDS.get(kind, ""))
                 if aside is not None:
-                    file.parent.mkdir(parents=True, exist_ok=True)
-                    os.replace(aside, file)
+                    put_in_place(aside, file)
                 elif kind in OUTLINES:
                     self._write_outlines(prediction, kind, file)
                 else:
-                    write_encoded(file, self.encoded(prediction, kind))
+                    write_bytes(file, self.encoded(prediction, kind))
         finally:
             for aside in ready.values():
                 aside.unlink(missing_ok=True)
