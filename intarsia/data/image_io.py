@@ -23,6 +23,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from intarsia.data.headers import JPEG, NUMPY, PNG, TIFF, check_size, checked
+from intarsia.data.pages import page_file
 from intarsia.data.tiff import TiffHeader, read_header
 
 Bands = Literal["colour", "stored"]
@@ -54,17 +55,18 @@ if "OPENCV_LOG_LEVEL" not in os.environ:
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
-def read_image(path: str | Path, *, bands: Bands = "colour") -> npt.NDArray[Any]:
+def read_image(path: str | Path, *, bands: Bands = "colour", page: int = 0) -> npt.NDArray[Any]:
     """The image (H, W, C) of a file.
 
     bands: "colour" gives (H, W, 3) uint8 RGB whatever the file holds: the EXIF orientation is applied, alpha dropped,
     grey repeated, 16 bits reduced to 8. "stored" gives what is in the file: any type, any number of bands, alpha
     included, unrotated; three and four bands are in the order RGB(A). Palettes are looked up either way.
+    page: of a file that holds several images (`data/pages.py`), counted from 0.
 
     Raises ValueError naming the file and the likely cause if it is missing, empty, cut off, damaged, too large to be
     read whole or not an image, and if "colour" is asked of numbers that are no colours.
     """
-    data = _read_whole(path)
+    data = _read_whole(path, page)
     if data.startswith(NUMPY):
         return _read_array(data, path, bands)
     if data.startswith(TIFF):
@@ -110,7 +112,7 @@ def read_label(path: str | Path, *, colours: bool = False) -> npt.NDArray[Any]:
 # --- Files to bytes -----------------------------------------------------------------------------------------------
 
 
-def _read_whole(path: str | Path) -> bytes:
+def _read_whole(path: str | Path, page: int = 0) -> bytes:
     """The content of a regular file, after a look at what its header promises."""
     try:
         mode = Path(path).stat().st_mode
@@ -126,7 +128,8 @@ def _read_whole(path: str | Path) -> bytes:
     if not data:
         raise ValueError(f"{path}: the file is empty (0 bytes); copy or download it again")
     try:
-        return checked(data)
+        whole = checked(data)
+        return checked(page_file(data, page)) if page else whole
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from intarsia.contracts import PathLike
 from intarsia.io.text import encodable
 
 _MACHINE = re.sub(r"[^A-Za-z0-9]+", "_", platform.node()) or "here"
@@ -33,7 +34,7 @@ class DiskFullError(ValueError):
     """No room for a file. What was there before is intact."""
 
 
-def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
+def write_whole(path: PathLike, write: Callable[[IO[bytes]], object]) -> Path:
     """Let `write` fill a file that takes the name `path` once it is on the disk. Folders are made. Gives `path`.
 
     A file that was there keeps its permissions, a symbolic link keeps pointing where it does, and a pipe or device is
@@ -41,6 +42,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
 
     Raises DiskFullError if there is no room, ValueError if `path` is a folder, OSError; each names `path`.
     """
+    path = Path(path)
     if _is_special(path):
         with open(path, "wb") as stream:
             write(stream)
@@ -55,12 +57,12 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
     return path
 
 
-def write_bytes(path: Path, data: bytes) -> Path:
+def write_bytes(path: PathLike, data: bytes) -> Path:
     """Write a file as `write_whole` does."""
     return write_whole(path, lambda file: file.write(data))
 
 
-def write_text(path: Path, text: str) -> Path:
+def write_text(path: PathLike, text: str) -> Path:
     """Write a file as `write_whole` does: UTF-8 on every machine, lines as `text` has them.
 
     Names of files that are no UTF-8 are written as `encodable` reads them.

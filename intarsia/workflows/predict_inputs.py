@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 from intarsia.inference.inputs.images import FoundImages, ImageFile, find_images
+from intarsia.inference.inputs.video import is_video
 from intarsia.inference.outputs.writer import KINDS, OUTLINES, check_kinds
 from intarsia.inference.raster.source import raster_library
-from intarsia.inference.video import is_video
 from intarsia.io.whole_files import write_bytes
 
 STANDARD = "-"

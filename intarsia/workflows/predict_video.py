@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from intarsia.inference.inputs.video import VIDEO_SUFFIXES, Frame, Frames
+from intarsia.inference.outputs.video import CODECS, VideoWriter, codec_of
 from intarsia.inference.outputs.writer import Fields, Look, Outputs, OutputWriter, fields_of
-from intarsia.inference.video import CODECS, VIDEO_SUFFIXES, Frame, Frames, VideoWriter, codec_of
 from intarsia.terminal import err, say, warn
 from intarsia.visual.legend import Entry, with_legend
 from intarsia.visual.overlay import HATCHED
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from intarsia.workflows.trained_model import OpenModel
 
 Picture = npt.NDArray[np.uint8]
-Advance = Callable[[int], None]
+Advance = Callable[[Frame], None]
 
 MOVING = ("overlay", "color")
 """Kinds of output that are a picture of each frame: one video; of the others there is a file for each frame."""
@@ -129,7 +130,7 @@ def _run(predictor: Predictor, frames: Frames, plan: _Plan, told: threading.Even
     """All frames through the network, while others are decoded, painted and written."""
     with ExitStack() as stack:
         painters = [
-            _Painter(kind, plan, frames, stack.enter_context(VideoWriter(path, rate=frames.rate)))
+            _Painter(kind, plan, stack.enter_context(VideoWriter(path, rate=frames.rate)))
             for kind, path in plan.videos.items()
         ]
         advance = stack.enter_context(_progress(frames))
@@ -145,7 +146,7 @@ def _run(predictor: Predictor, frames: Frames, plan: _Plan, told: threading.Even
             prediction = predictor.predict(frame.image, **plan.fields)
             prediction = replace(prediction, name=f"{frames.name}_{frame.index:06d}")
             writer.put(prediction.name, lambda f=frame, p=prediction: write(f, p))  # type: ignore[misc]
-            advance(frames.given)
+            advance(frame)
             if writer.failures or told.is_set():
                 break
         writer.close()
@@ -155,22 +156,15 @@ def _run(predictor: Predictor, frames: Frames, plan: _Plan, told: threading.Even
 
 
 class _Painter:
-    """Writes one kind of picture of each frame into a video.
+    """Writes one kind of picture of each frame into a video, at the frame's time."""
 
-    A camera's frames come as they come: each fills the time since the one before, so that the video plays in real time.
-    """
-
-    def __init__(self, kind: str, plan: _Plan, frames: Frames, video: VideoWriter) -> None:
+    def __init__(self, kind: str, plan: _Plan, video: VideoWriter) -> None:
         self._kind, self._look, self._unsure, self._video = kind, plan.look, plan.unsure, video
-        self._live = frames.live
         self._legend: Picture | None = None
 
     def write(self, frame: Frame, prediction: Prediction) -> None:
         """Add a frame."""
-        due = int(frame.time * self._video.rate + 0.5) + 1
-        copies = max(0, due - self._video.written) if self._live else 1
-        if copies:
-            self._video.write(self._painted(prediction), copies=copies)
+        self._video.write(self._painted(prediction), time=frame.time)
 
     def _painted(self, prediction: Prediction) -> Picture:
         look = self._look
@@ -222,22 +216,27 @@ def _told_to_stop() -> Iterator[threading.Event]:
 
 @contextmanager
 def _progress(frames: Frames) -> Iterator[Advance]:
-    """A bar with the rate on standard error; gives the function that takes the number of frames done."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    """A bar along the time of the video, on standard error; gives the function that takes the frame that was done."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    rate = TextColumn("{task.fields[rate]}")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), rate)
+    state = TextColumn("{task.fields[state]}")
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), state)
     console, began = err(), time.monotonic()
     title = "recording (Ctrl-C ends it)" if frames.live else "predicting"
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=frames.total, rate="")
-        yield lambda done: bar.update(task, completed=done, rate=_rate(frames, done, time.monotonic() - began))
+        task = bar.add_task(title, total=frames.duration, state="")
+
+        def advance(frame: Frame) -> None:
+            rate = _rate(frames, frames.given, frames.shown, time.monotonic() - began)
+            bar.update(task, completed=frames.shown, state=f"{frame.time:.1f} s, {rate}")
+
+        yield advance
 
 
-def _rate(frames: Frames, done: int, seconds: float) -> str:
-    """Frames per second, and how much faster than they are shown."""
-    rate = done / max(seconds, 1e-9)
-    return f"{rate:.1f} frames/s" + ("" if frames.live else f", {rate / frames.rate:.2g} x real time")
+def _rate(frames: Frames, done: int, shown: float, seconds: float) -> str:
+    """Frames per second, and how much faster than they are shown, which takes `shown` seconds."""
+    seconds = max(seconds, 1e-9)
+    return f"{done / seconds:.1f} frames/s" + ("" if frames.live else f", {shown / seconds:.2g} x real time")
 
 
 def _conclude(frames: Frames, plan: _Plan, seconds: float, *, told: bool) -> bool:
@@ -245,12 +244,17 @@ def _conclude(frames: Frames, plan: _Plan, seconds: float, *, told: bool) -> boo
     if not frames.given:
         raise ValueError(f"{frames.source}: not one frame " + ("arrived" if frames.live else "could be decoded"))
     count = f"{frames.given:,} frames" if frames.given > 1 else "1 frame"
-    say(f"{count} in {seconds:.1f} s ({_rate(frames, frames.given, seconds)}): {plan.places}")
+    say(f"{count} in {seconds:.1f} s ({_rate(frames, frames.given, frames.shown, seconds)}): {plan.places}")
     if frames.rounded and not told:
-        warn(f"{frames.source} announces {frames.rounded} frames more than it holds, as files with sound do")
+        warn(f"{frames.source} lists {frames.rounded} frames more than it holds, as files with sound do")
     if frames.lost:
-        many = f"{len(frames.lost):,} of {frames.announced:,} frames could not be decoded"
+        of = f" of {frames.announced:,}" if frames.announced else ""
+        many = f"{len(frames.lost):,}{of} frames could not be decoded"
         say(f"failed: {frames.source}: {many}: {_ranges(frames.lost)}", style="red")
+        return False
+    if frames.breaks_off is not None:
+        there, whole = frames.breaks_off
+        say(f"failed: {frames.source} breaks off at {there:.1f} of {whole:.1f} s", style="red")
         return False
     if told and not frames.live:
         raise KeyboardInterrupt(f"stopped after {count}; what is written is whole up to there")

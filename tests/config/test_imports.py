@@ -43,6 +43,7 @@ def read(folder: Path, text: str, **others: str) -> Config:
         ("import math", "math.ceil(7 / 2)", 4),
         ("import os", "os.environ.get('INTARSIA_NOT_SET', 'b')", "b"),
         ("import os", "os.getenv('INTARSIA_NOT_SET')", None),
+        ("import os", "os.getcwd()", os.getcwd()),
     ],
 )
 def test_what_an_imported_name_stands_for(statement: str, expression: str, expected: Any, tmp_path: Path) -> None:

@@ -143,6 +143,11 @@ def _copy(call: Call) -> Any:
     return clone(call.only(1, 1)[0])
 
 
+def _working_folder(call: Call) -> str:
+    call.only(0)
+    return os.getcwd()
+
+
 IMPORTED_FUNCTIONS: dict[str, Callable[[Call], Any]] = {
     "copy.copy": _copy,
     "copy.deepcopy": _copy,
@@ -150,6 +155,7 @@ IMPORTED_FUNCTIONS: dict[str, Callable[[Call], Any]] = {
     "math.floor": _of_number(math.floor),
     "math.sqrt": _of_number(math.sqrt),
     "os.environ.get": _environment,
+    "os.getcwd": _working_folder,
     "os.getenv": _environment,
     "os.path.basename": _of_texts(posixpath.basename),
     "os.path.dirname": _of_texts(posixpath.dirname),
