@@ -1,6 +1,6 @@
 """Lists of files: one name a line, or tables of images, labels and splits. The one reader of them.
 
-How a line means a file is not written in it: with or without folders and extension, with "\\" from Windows, with the
+How a line means a file is not written in it: with or without folders and extension, with backslashes, with the
 drive of another machine. A line is therefore looked up among the files that are there.
 """
 
@@ -21,16 +21,16 @@ Found = TypeVar("Found")
 _DELIMITERS = "\t,;|"
 _LOOKED_AT = 50
 _LONGEST_NAME = 4096
-_TITLES = frozenset(
-    ("image", "images", "img", "imgs", "image_id", "imageid", "img_id", "file", "files", "filename", "file_name")
-    + ("filepath", "file_path", "path", "paths", "image_path", "img_path", "name", "names", "id", "ids", "sample")
+_TITLES = (
+    *("image", "images", "img", "imgs", "image_id", "imageid", "img_id", "file", "files", "filename", "file_name"),
+    *("filepath", "file_path", "path", "paths", "image_path", "img_path", "name", "names", "id", "ids", "sample"),
 )
 """What the first line of a list may say instead of naming a file."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListTable:
-    """A list as a table, without empty lines and comments. numbers: of the lines, from 1. tabular: a CSV or TSV file."""
+    """A list as a table, without empty lines and comments. numbers: of the lines, from 1. tabular: of a CSV file."""
 
     rows: tuple[tuple[str, ...], ...]
     numbers: tuple[int, ...]
@@ -54,18 +54,31 @@ class ListTable:
         best = max(((self.hits(index, find), -index) for index in range(self.width)), default=(0, 0))
         return -best[1], best[0]
 
+    def rows_where(self, where: Where) -> ListTable | None:
+        """The rows with a text in a column, which the first row names; None if it does not."""
+        titles = [title.lower() for title in self.rows[0]] if self.rows else []
+        if where[0].lower() not in titles:
+            return None
+        column = self.column(titles.index(where[0].lower()))
+        kept = [i for i, text in enumerate(column) if i and text.lower() == where[1].lower()]
+        return ListTable(tuple(self.rows[i] for i in kept), tuple(self.numbers[i] for i in kept), self.tabular)
+
     def has_titles(self, index: int, find: Callable[[str], object]) -> bool:
-        """Whether the first row names the columns: nothing is found by its cell of this column, but by another row's."""
+        """Whether the first row names the columns: its cell of this column finds nothing, and that of another does."""
         cells = self.column(index)
         if len(cells) < 2 or find(cells[0]) is not None or not any(find(cell) is not None for cell in cells[1:]):
             return False
         return self.tabular or cells[0].lower() in _TITLES
 
 
-def read_tables(path: Path) -> list[ListTable]:
+Where = tuple[str, str]
+"""(title of a column, text) of the rows that are meant."""
+
+
+def read_tables(path: Path, where: Where | None = None) -> list[ListTable]:
     """The readings of a list: by what separates its cells, and with whole lines as names.
 
-    Raises ValueError naming the file if it is missing or no text.
+    Raises ValueError naming the file if it is missing or no text, or if no column has the title that `where` says.
     """
     text = read_text(path)
     numbered = [(number, line) for number, line in enumerate(lines_of(text), 1) if line and not line.startswith("#")]
@@ -76,18 +89,26 @@ def read_tables(path: Path) -> list[ListTable]:
         ListTable(tuple(tuple(cell.strip() for cell in _cells(line, mark)) for line in lines), numbers, tabular)
         for mark in _delimiters(lines, tabular)
     ]
-    return [*tables, ListTable(tuple((line,) for line in lines), numbers, tabular)]
+    if where is None:
+        return [*tables, ListTable(tuple((line,) for line in lines), numbers, tabular)]
+    chosen = [table.rows_where(where) for table in tables]
+    found = [table for table in chosen if table is not None]
+    if not found:
+        raise ValueError(f"{path}: no column is called {where[0]!r}; the first line is {lines[0] if lines else ''!r}")
+    return found
 
 
-def choose(path: Path, find: Callable[[str], Found | None]) -> tuple[list[Found], list[tuple[int, str]]]:
+def choose(
+    path: Path, find: Callable[[str], Found | None], where: Where | None = None
+) -> tuple[list[Found], list[tuple[int, str]]]:
     """What the lines of a list mean, in its order, by the reading that finds most; and (number, text) of the others.
 
     Raises ValueError naming the file if it cannot be read.
     """
-    tables = read_tables(path)
+    tables = read_tables(path, where)
     best = [(table, *table.best_column(find)) for table in tables]
     table, column, _ = max(best, key=lambda entry: entry[2])
-    start = 1 if table.has_titles(column, find) else 0
+    start = 1 if where is None and table.has_titles(column, find) else 0
     found: list[Found] = []
     lost: list[tuple[int, str]] = []
     for number, cell in list(zip(table.numbers, table.column(column), strict=True))[start:]:

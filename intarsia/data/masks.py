@@ -14,6 +14,9 @@ from intarsia.data.image_io import read_label
 
 Overlap = Literal["error", "last"]
 
+Layer = tuple[int, npt.NDArray[np.bool_]]
+"""The value of a mask, and where it is set (H, W)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Masks:
@@ -30,9 +33,6 @@ class Masks:
         if not self.files or any(value < 1 for value, _ in self.files):
             raise ValueError(f"masks need a file and a value from 1 on each, found {self.files!r}")
 
-    def __str__(self) -> str:
-        return " + ".join(file for _, file in self.files)
-
 
 def read_masks(root: Path, masks: Masks) -> npt.NDArray[Any]:
     """The merged label (H, W), uint8 where its values fit.
@@ -40,23 +40,52 @@ def read_masks(root: Path, masks: Masks) -> npt.NDArray[Any]:
     Raises ValueError naming the files if one cannot be read or is no mask of two values, if their sizes differ, or if
     they overlap and may not.
     """
-    merged: npt.NDArray[Any] | None = None
-    seen: list[tuple[int, str]] = []
+    layers = read_layers(root, masks)
+    if masks.overlap == "error":
+        _check_overlap(root, masks, layers)
+    return merge(layers)
+
+
+def read_layers(root: Path, masks: Masks) -> list[Layer]:
+    """The masks one by one. Raises ValueError as `read_masks` does, but for overlaps."""
+    layers: list[Layer] = []
     for value, file in masks.files:
         is_set = read_mask(root / file)
-        if merged is None:
-            merged = np.zeros(is_set.shape, np.min_scalar_type(max(number for number, _ in masks.files)))
-        if merged.shape != is_set.shape:
+        shape = layers[0][1].shape if layers else is_set.shape
+        if is_set.shape != shape:
             raise ValueError(
                 f"{root / file}: the mask has {is_set.shape[0]} x {is_set.shape[1]} pixels (height x width), "
-                f"{root / masks.files[0][1]} has {merged.shape[0]} x {merged.shape[1]}; masks of one image must agree"
+                f"{root / masks.files[0][1]} has {shape[0]} x {shape[1]}; the masks of an image must agree"
             )
-        if masks.overlap == "error":
-            _check_overlap(root, merged, is_set, (value, file), seen)
+        layers.append((value, is_set))
+    return layers
+
+
+def _check_overlap(root: Path, masks: Masks, layers: Sequence[Layer]) -> None:
+    for number, (value, is_set) in enumerate(layers):
+        for (known, other), (_, file) in zip(layers[:number], masks.files, strict=False):
+            if known != value and (count := int((is_set & other).sum())):
+                raise ValueError(
+                    f"{root / masks.files[number][1]}: {count} pixels are set in {file} too, and a pixel has one "
+                    "class. Correct the masks, or write `overlap: last` in the split of the description: then the "
+                    "later mask counts"
+                )
+
+
+def merge(layers: Sequence[Layer]) -> npt.NDArray[Any]:
+    """One label map (H, W) of one or more masks; the later counts where two are set."""
+    merged = np.zeros(layers[0][1].shape, np.min_scalar_type(max(value for value, _ in layers)))
+    for value, is_set in layers:
         merged[is_set] = value
-        seen.append((value, file))
-    assert merged is not None
     return merged
+
+
+def overlapping(layers: Sequence[Layer]) -> int:
+    """Pixels that are set in masks of different values."""
+    count = np.zeros(layers[0][1].shape, np.uint16)
+    for value in dict(layers):
+        count += np.any([is_set for known, is_set in layers if known == value], axis=0)
+    return int((count > 1).sum())
 
 
 def read_mask(path: Path) -> npt.NDArray[np.bool_]:
@@ -68,29 +97,8 @@ def read_mask(path: Path) -> npt.NDArray[np.bool_]:
     is_set = np.asarray(array != 0)
     values = array[is_set]
     if values.size and (values != values[0]).any():
-        count = len(np.unique(array))
-        raise ValueError(f"{path}: a mask of one class holds two values, 0 and another, found {count}")
-    return is_set
-
-
-def overlap_of(masks: Sequence[npt.NDArray[np.bool_]]) -> int:
-    """Pixels that are set in more than one mask."""
-    return int((np.sum([mask.astype(np.uint16) for mask in masks], axis=0) > 1).sum()) if masks else 0
-
-
-def _check_overlap(
-    root: Path,
-    merged: npt.NDArray[Any],
-    is_set: npt.NDArray[np.bool_],
-    own: tuple[int, str],
-    seen: Sequence[tuple[int, str]],
-) -> None:
-    value, file = own
-    both = is_set & (merged != 0) & (merged != value)
-    if both.any():
-        other = int(merged[both][0])
-        first = next(name for number, name in seen if number == other)
         raise ValueError(
-            f"{root / file}: {int(both.sum())} pixels are set in {first} too, and a pixel has one class. Correct the "
-            "masks, or write `overlap: last` in the split of the description: then the later mask counts"
+            f"{path}: a mask of one class holds two values, 0 and another, found {len(np.unique(array))}; save it as "
+            "PNG without smoothing"
         )
+    return is_set

@@ -7,6 +7,7 @@ the listing which the doctor checked and the listing which training uses are one
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -42,7 +43,11 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class MaskRule:
-    """Masks of one class: ``FOLDER/<prefix>NAME<suffix>``. suffix: with extension; without, any image's will do."""
+    """Masks of one class: ``FOLDER/<prefix>NAME<suffix>``.
+
+    suffix: with extension; without, that of any image will do. A "*" in it stands for digits, where each object of a
+    class has a mask of its own.
+    """
 
     class_name: str
     folder: str
@@ -51,11 +56,14 @@ class MaskRule:
 
     @classmethod
     def parse(cls, class_name: str, pattern: str) -> MaskRule:
-        """From ``masks/*_leaf.png``. Raises ValueError if the last part has not one "*"."""
+        """From ``masks/*_leaf.png`` or ``masks/*_leaf_*.png``. Raises ValueError if there is no "*" for the name."""
         path = PurePosixPath(pattern.replace("\\", "/"))
         prefix, star, suffix = path.name.partition("*")
-        if not star or "*" in suffix:
-            raise ValueError(f"expected a folder and a file name with one * for the image's name, found {pattern!r}")
+        if not star or suffix.count("*") > 1:
+            raise ValueError(
+                f"expected a folder and a file name with a * for the image's name, such as masks/*_leaf.png, and at "
+                f"most one more for a number, found {pattern!r}"
+            )
         return cls(class_name, path.parent.as_posix(), prefix, suffix)
 
     @property
@@ -203,13 +211,19 @@ def walk_files(folder: Path, *, recursive: bool = True) -> Iterator[tuple[str, s
 
 
 def strip_affixes(name: str, prefix: str, suffixes: Sequence[str]) -> str | None:
-    """The part of a file name between `prefix` and one of `suffixes`, or None. Extensions match in any case."""
+    """The part of a file name between `prefix` and one of `suffixes`, or None. Extensions match in any case.
+
+    A "*" in a suffix stands for digits.
+    """
     for suffix in suffixes:
         stem, dot, extension = suffix.rpartition(".")
         ending = dot + extension if dot else suffix
         if not name.lower().endswith(ending.lower()):
             continue
         rest = name[: len(name) - len(ending)]
+        if "*" in stem:
+            found = re.search(re.escape(stem).replace(r"\*", r"\d+") + "$", rest)
+            stem = found[0] if found is not None else stem
         if rest.endswith(stem) and rest.startswith(prefix) and len(rest) > len(prefix) + len(stem):
             return rest[len(prefix) : len(rest) - len(stem)]
     return None

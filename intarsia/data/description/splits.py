@@ -9,14 +9,15 @@ from typing import Literal
 
 from intarsia.data.description.pairing import Listing, NameIndex, Pair, Source, list_pairs, walk_files
 from intarsia.data.image_io import IMAGE_SUFFIXES
-from intarsia.data.lists import FileIndex, ListTable, choose, read_tables
+from intarsia.data.lists import FileIndex, ListTable, Where, choose, read_tables
 
 
 @dataclass(frozen=True, slots=True)
 class FolderSplit:
     """Files found by a rule.
 
-    names: text file, relative to the root, that lists the images of this split. exclude: names or image paths left out.
+    names: text file or table, relative to the root, that lists the images of this split. where: (title of a column,
+        text) of its rows that belong to it. exclude: names or image paths left out.
     missing: "error" if an image lacks its label or a listed name its image, "skip" to leave those out.
     """
 
@@ -24,9 +25,10 @@ class FolderSplit:
     names: str | None = None
     exclude: tuple[str, ...] = ()
     missing: Literal["error", "skip"] = "error"
+    where: Where | None = None
 
     def __str__(self) -> str:
-        return f"{self.source}, listed in {self.names}" if self.names else str(self.source)
+        return f"{self.source}, listed in {_shown(self.names, self.where)}" if self.names else str(self.source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +40,13 @@ class ListSplit:
     """
 
     file: str
-    where: tuple[str, str] | None = None
+    where: Where | None = None
     missing: Literal["error", "skip"] = "error"
 
     def __str__(self) -> str:
-        return f"image and label as listed in {self.file}" + ("" if self.where is None else f", {': '.join(self.where)}")
+        return f"image and label as listed in {_shown(self.file, self.where)}"
+            "" if self.where is None else f", {': '.join(self.where)}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,7 @@ def list_split(root: Path, rule: OwnSplit) -> Listing:
         )
     if rule.names is None:
         return listing
-    found, lost = choose(root / rule.names, NameIndex(listing.pairs).find)
+    found, lost = choose(root / rule.names, NameIndex(listing.pairs).find, rule.where)
     return Listing(tuple(dict.fromkeys(found)), lost=tuple(text for _, text in lost))
 
 
@@ -113,6 +117,13 @@ def missing_policy(rule: Split) -> Literal["error", "skip"]:
     if isinstance(rule, JoinedSplit):
         return "skip" if any(part.missing == "skip" for part in rule.parts) else "error"
     return rule.missing if isinstance(rule, FolderSplit | ListSplit) else "error"
+
+
+def list_file(rule: Split) -> str | None:
+    """The list that a split goes by, relative to the root; None without one, or with several."""
+    if isinstance(rule, FolderSplit):
+        return rule.names
+    return rule.file if isinstance(rule, ListSplit) else None
 
 
 def image_suffixes(rule: Split) -> tuple[str, ...]:
@@ -167,42 +178,28 @@ def index_files(root: Path) -> FileIndex:
     return FileIndex(path for path in found if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES)
 
 
-def list_rows(table: ListTable, where: tuple[str, str] | None) -> list[tuple[str, ...]]:
-    """The rows of a table that belong to a split.
-
-    Raises ValueError if there is no column of that title.
-    """
-    if where is None:
-        return list(table.rows)
-    titles = [title.lower() for title in table.rows[0]] if table.rows else []
-    if where[0].lower() not in titles:
-        raise ValueError(f"there is no column {where[0]!r}; the first line says {', '.join(titles)}")
-    column = titles.index(where[0].lower())
-    return [row for row in table.rows[1:] if len(row) > column and row[column].lower() == where[1].lower()]
-
-
 def _list_table(root: Path, rule: ListSplit) -> Listing:
     path = root / rule.file
     index = index_files(root)
-    for table in read_tables(path):
+    for table in read_tables(path, rule.where):
         columns = paired_columns(table, index)
         if columns is not None:
             break
     else:
         raise ValueError(f"{path}: no two columns name images and label files in {root}; expected lines image,label")
-    try:
-        rows = list_rows(table, rule.where)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
     pairs: list[Pair] = []
     lost: list[str] = []
-    for position, row in enumerate(rows):
+    for position, row in enumerate(table.rows):
         image, label = (index.find(row[column]) if len(row) > column else None for column in columns)
         if image is not None and label is not None:
             pairs.append(Pair(_bare(image), image, label))
         elif position or rule.where is not None or not table.has_titles(columns[0], index.find):
             lost.append(row[columns[0]] if len(row) > columns[0] else ", ".join(row))
     return Listing(tuple(dict.fromkeys(pairs)), lost=tuple(lost))
+
+
+def _shown(file: str, where: Where | None) -> str:
+    return file if where is None else f"{file} ({where[0]}: {where[1]})"
 
 
 def _bare(image: str) -> str:

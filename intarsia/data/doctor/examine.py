@@ -1,6 +1,6 @@
 """The data doctor: reads a whole data set, says what is in it and what is wrong with it, and proposes a description.
 
-``inspect(DIR)`` finds the layout and the label table itself; ``inspect(FILE)`` checks a data description.
+``examine(DIR)`` finds the layout and the label table itself; ``examine(FILE)`` checks a data description.
 """
 
 from __future__ import annotations
@@ -12,16 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from intarsia.contracts import IGNORE_INDEX
-from intarsia.data.description.model import (
-    IGNORE,
-    DataDescription,
-    FolderSplit,
-    PairSplit,
-    ShareSplit,
-    Split,
-    list_rule,
-)
+from intarsia.data.description.model import IGNORE, DataDescription
 from intarsia.data.description.pairing import Listing, Pair, hash_share
+from intarsia.data.description.splits import FolderSplit, PairSplit, ShareSplit, Split, list_split
 from intarsia.data.doctor.diagnosis import diagnose
 from intarsia.data.doctor.findings import Finding, Findings, ImageFindings, LabelFindings, SplitFindings, ValueRow
 from intarsia.data.doctor.layouts import Layout, find_layout
@@ -43,7 +36,7 @@ Progress = Callable[[int, int], None]
 """Called with (done, total) after each pair."""
 
 
-def inspect(
+def examine(
     path: str | Path,
     *,
     limit: int | None = None,
@@ -157,7 +150,7 @@ def _rules(path: Path, layout: Layout) -> tuple[dict[str, Split], dict[str, List
     listings: dict[str, Listing] = {}
     for split, files in layout.splits.items():
         rule = FolderSplit(files.source, files.names)
-        listings[split] = list_rule(path, rule)
+        listings[split] = list_split(path, rule)
         incomplete = listings[split].unlabelled or listings[split].lost
         splits[split] = replace(rule, missing="skip") if incomplete else rule
     return splits, _without_others(listings)

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Literal
 
-from intarsia.data.description.model import BACKGROUND, IGNORE, LabelValue, ShareSplit, default_colours, show_value
+from intarsia.data.description.model import BACKGROUND, IGNORE, LabelValue, default_colours, show_value
 from intarsia.data.description.pairing import Source, take_share
+from intarsia.data.description.splits import ShareSplit
 from intarsia.data.doctor.affixes import words
 from intarsia.data.doctor.folders import role_of, split_of
 from intarsia.data.doctor.legends import Legend
