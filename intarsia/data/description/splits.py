@@ -45,8 +45,6 @@ class ListSplit:
 
     def __str__(self) -> str:
         return f"image and label as listed in {_shown(self.file, self.where)}"
-            "" if self.where is None else f", {': '.join(self.where)}"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +115,13 @@ def missing_policy(rule: Split) -> Literal["error", "skip"]:
     if isinstance(rule, JoinedSplit):
         return "skip" if any(part.missing == "skip" for part in rule.parts) else "error"
     return rule.missing if isinstance(rule, FolderSplit | ListSplit) else "error"
+
+
+def skipping(rule: OwnSplit) -> OwnSplit:
+    """The same rule, which leaves out images without label."""
+    if isinstance(rule, JoinedSplit):
+        return JoinedSplit(tuple(replace(part, missing="skip") for part in rule.parts))
+    return replace(rule, missing="skip") if isinstance(rule, FolderSplit | ListSplit) else rule
 
 
 def list_file(rule: Split) -> str | None:
