@@ -7,7 +7,7 @@ recognised is still a guess, and told as one.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -107,26 +107,34 @@ def _by_file_names(values: Set[LabelValue], pairs: Sequence[Pair]) -> Legend | N
     why = "the names of its files"
     others = [value for value in range(34) if value not in _CITYSCAPES_IDS]
     city, ade, voc = cityscapes, ade20k, pascal_voc
-    families: Mapping[Callable[[str], object], tuple[Set[int], tuple[object, ...]]] = {
-        _ends("_gtFine_labelTrainIds"): (
+    known: tuple[tuple[Callable[[str], object], Set[int], Callable[[], Legend]], ...] = (
+        (
+            _ends("_gtFine_labelTrainIds"),
             {*range(19), 255},
-            ("Cityscapes", city.CLASSES, city.PALETTE, range(19), (255,)),
+            lambda: _known("Cityscapes", city.CLASSES, city.PALETTE, range(19), (255,), why),
         ),
-        _ends("_gtFine_labelIds"): (
+        (
+            _ends("_gtFine_labelIds"),
             set(range(34)),
-            ("Cityscapes", city.CLASSES, city.PALETTE, _CITYSCAPES_IDS, others),
+            lambda: _known("Cityscapes", city.CLASSES, city.PALETTE, _CITYSCAPES_IDS, others, why),
         ),
-        re.compile(r"ADE_(train|val)_\d+$").match: (
+        (
+            re.compile(r"ADE_(train|val)_\d+$").match,
             set(range(151)),
-            ("ADE20K", ade.CLASSES, ade.PALETTE, range(1, 151), (0,)),
+            lambda: _known("ADE20K", ade.CLASSES, ade.PALETTE, range(1, 151), (0,), why),
         ),
-        _VOC_NAMES.match: ({*range(21), 255}, ("Pascal VOC", voc.CLASSES, voc.PALETTE, range(21), (255,))),
-        _CAMVID_NAMES.match: (set(range(12)), ("CamVid", _CAMVID_CLASSES, _CAMVID_PALETTE, range(11), (11,))),
-    }
-    for is_named, (allowed, facts) in families.items():
-        if values <= allowed and all(is_named(stem) for stem in stems):
-            return _known(*facts, why)  # type: ignore[arg-type]
-    return None
+        (
+            _VOC_NAMES.match,
+            {*range(21), 255},
+            lambda: _known("Pascal VOC", voc.CLASSES, voc.PALETTE, range(21), (255,), why),
+        ),
+        (
+            _CAMVID_NAMES.match,
+            set(range(12)),
+            lambda: _known("CamVid", _CAMVID_CLASSES, _CAMVID_PALETTE, range(11), (11,), why),
+        ),
+    )
+    return next((make() for is_named, allowed, make in known if values <= allowed and all(map(is_named, stems))), None)
 
 
 def _ends(suffix: str) -> Callable[[str], bool]:

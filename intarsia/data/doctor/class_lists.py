@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from intarsia.data.description.model import IGNORE
 from intarsia.data.doctor.affixes import words
 from intarsia.data.doctor.class_names import cleaned, colour_of
 from intarsia.data.doctor.class_trees import NoClassListError, entries_of_text
@@ -127,7 +129,8 @@ def _checked(found: Sequence[ClassEntry], stems: frozenset[str]) -> tuple[ClassE
     files = sum(word.suffix.lower() in IMAGE_SUFFIXES or word.stem in stems for word in first_words)
     if 2 * files >= len(found):
         raise NoClassListError("it lists files, no classes", is_other=True)
-    entries = [ClassEntry(cleaned(entry.name), entry.number, entry.colour) for entry in found]
+    names = _short_names([entry.name for entry in found])
+    entries = [ClassEntry(names[entry.name], entry.number, entry.colour) for entry in found]
     if any(not entry.name or len(entry.name) > _LONGEST_NAME for entry in entries):
         raise NoClassListError(f"it holds empty names, or some of more than {_LONGEST_NAME} letters")
     for what in ("number", "colour"):
@@ -137,10 +140,21 @@ def _checked(found: Sequence[ClassEntry], stems: frozenset[str]) -> tuple[ClassE
             if value is not None and meanings.setdefault(value, entry.name) != entry.name:
                 both = f"{meanings[value]!r} and {entry.name!r}"
                 raise NoClassListError(f"{what} {value} stands for {both}")
-    bare = [entry.name for entry in entries if entry.number is None and entry.colour is None and entry.name != "ignore"]
+    bare = [entry.name for entry in entries if entry.number is None and entry.colour is None and entry.name != IGNORE]
     if len(set(bare)) < len(bare):
         raise NoClassListError("it lists a name twice")
     return tuple(dict.fromkeys(entries)) if not bare else tuple(entries)
+
+
+def _short_names(texts: Sequence[str]) -> dict[str, str]:
+    """The first synonym of each text; two of them where different texts share the first: "screen door"."""
+    short = {text: cleaned(text) for text in texts}
+    shared = Counter(short.values())
+    for text, name in short.items():
+        if shared[name] > 1 and name != IGNORE:
+            synonyms = [part.strip() for part in re.split(r"[,;]", text) if part.strip()]
+            short[text] = " ".join(synonyms[:2]) or name
+    return short
 
 
 # --- Text ---------------------------------------------------------------------------------------------------------

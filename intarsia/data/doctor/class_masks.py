@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from intarsia.data.description.model import BACKGROUND, IGNORE
+from intarsia.data.description.model import BACKGROUND, IGNORE, LabelValue
 from intarsia.data.description.pairing import MaskRule
 from intarsia.data.doctor.affixes import Affixes
 from intarsia.data.doctor.class_names import cleaned
@@ -43,10 +43,15 @@ class ClassMasks:
     obstacle: str = ""
 
     @property
-    def labels(self) -> dict[int, str]:
+    def values(self) -> dict[str, int]:
+        """The value of each class in merged labels."""
+        return {name: number for number, name in enumerate(self.classes, 1)}
+
+    @property
+    def labels(self) -> dict[LabelValue, str]:
         """The label table: 0 is what no mask covers, unless the background has a mask of its own."""
-        names = dict.fromkeys(self.classes)
-        return {0: IGNORE if BACKGROUND in names else BACKGROUND, **dict(enumerate(names, 1))}
+        nothing = IGNORE if BACKGROUND in self.classes else BACKGROUND
+        return {0: nothing, **{value: name for name, value in self.values.items()}}
 
 
 @dataclass(frozen=True, slots=True, order=True)

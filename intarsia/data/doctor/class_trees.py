@@ -127,7 +127,7 @@ def _of_fields(fields: Mapping[Any, Any], key: Any) -> Entry | None:
     """A class as a mapping of its own; `key` is its name or number."""
     name = next((fields[k] for k in _NAME_KEYS if isinstance(fields.get(k), str)), None)
     number = next((found for k in _NUMBER_KEYS if (found := _number(fields.get(k))) is not None), None)
-    colour = next((found for k in _COLOUR_KEYS if (found := _colour(fields.get(k))) is not None), None)
+    colour = next((shown for k in _COLOUR_KEYS if (shown := _colour(fields.get(k))) is not None), None)
     if number is None:
         number = _number(key)
     if name is None and isinstance(key, str) and _number(key) is None:

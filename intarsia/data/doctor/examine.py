@@ -120,7 +120,7 @@ class _Faults:
 
 def _of_folder(path: Path, layout: Layout, reader: _Reader) -> Findings:
     splits, listings = _rules(layout)
-    mask_values = {name: value for value, name in layout.masks.labels.items() if value} if layout.masks else {}
+    mask_values = layout.masks.values if layout.masks is not None else {}
     measured = reader.measure(listings, None, mask_values)
     everything = [entry for entries in measured.values() for entry in entries]
     words = f"{layout.pairs} pairs, {layout.splits['train']}"

@@ -74,8 +74,8 @@ def label_of_file(path: Path) -> tuple[npt.NDArray[Any], LabelFacts]:
             mode = image.mode
             flat = image.getpalette("RGB") if mode in ("P", "PA") else None
             nodata = _nodata(image, path)
-            if mode in ("RGBA", "LA", "PA") and image.getchannel("A").getextrema()[0] < _OPAQUE:
-                hidden = np.asarray(image.getchannel("A")) < _OPAQUE
+            if mode in ("RGBA", "LA", "PA") and (alpha := np.asarray(image.getchannel("A")) < _OPAQUE).any():
+                hidden = alpha
         if flat:
             palette = tuple((flat[i], flat[i + 1], flat[i + 2]) for i in range(0, len(flat) - 2, 3))
     if array.dtype.kind not in "biu":

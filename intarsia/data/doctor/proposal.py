@@ -180,7 +180,7 @@ def _two_values(values: Sequence[int], name: str) -> TableProposal:
 def _from_colours(counts: Counter[LabelValue], name: str) -> TableProposal:
     values = sorted(counts, key=lambda value: value if isinstance(value, tuple) else (-1, value, 0))
     if len(values) == 1:
-        values = sorted([*values, (255, 255, 255) if values[0] == (0, 0, 0) else (0, 0, 0)])  # type: ignore[type-var]
+        values = sorted([*values, (255, 255, 255) if values[0] == (0, 0, 0) else (0, 0, 0)])
     if len(values) == 2:
         names = dict(zip(values, (BACKGROUND, name), strict=True))
     else:

@@ -99,8 +99,8 @@ def _with_train(found: SplitRules) -> SplitRules:
     if found.rules and "train" not in found.rules:
         only = next(iter(found.rules))
         found.notes.append(f"there is no train folder; {found.rules[only]} ({only}) is taken for training")
-        for table in (found.rules, found.listings):
-            table["train"] = table.pop(only)  # type: ignore[attr-defined]
+        found.rules["train"] = found.rules.pop(only)
+        found.listings["train"] = found.listings.pop(only)
     return found
 
 

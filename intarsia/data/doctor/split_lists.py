@@ -47,8 +47,8 @@ def find_split_lists(
                 found.warnings.append(f"the list could not be read: {error}")
             continue
         if split is None:
-            for name, own, share in finder.by_column(path, tables):
-                best.setdefault(name, (share, len(path), path, own))
+            for name, chosen in finder.by_column(path, tables):
+                best.setdefault(name, (0.0, len(path), path, chosen))
             continue
         own, hits, lines = finder.rule_of(path, tables)
         if own is not None and 2 * hits >= lines:
@@ -98,21 +98,21 @@ class _Finder:
         found, lost = choose(self.root / path, self.names.find)
         return self._of_names(path, None, bool(lost)), len(found), len(found) + len(lost)
 
-    def by_column(self, path: str, tables: Sequence[ListTable]) -> list[tuple[str, OwnSplit, float]]:
-        """(split, rule, 0) of a table in which one column tells the split."""
+    def by_column(self, path: str, tables: Sequence[ListTable]) -> list[tuple[str, OwnSplit]]:
+        """(split, rule) of a table in which one column tells the split."""
         for table in tables:
             column, words = _split_column(table)
             if not words:
                 continue
             title = table.rows[0][column]
-            result: list[tuple[str, OwnSplit, float]] = []
+            result: list[tuple[str, OwnSplit]] = []
             for split, word in words.items():
                 where = (title, word)
                 chosen = table.rows_where(where)
                 rule, hits = self._of_rows(path, where, chosen) if chosen is not None else (None, 0)
                 if rule is not None and hits:
-                    result.append((split, rule, 0.0))
-            return result if any(split == "train" for split, _, _ in result) else []
+                    result.append((split, rule))
+            return result if any(split == "train" for split, _ in result) else []
         return []
 
     def _of_rows(self, path: str, where: Where, table: ListTable) -> tuple[OwnSplit | None, int]:

@@ -92,9 +92,8 @@ def _one_class(description: DataDescription, measured: BySplit) -> Iterable[Find
 
 def _photographs(measured: BySplit, table: TableProposal | None) -> Iterable[Finding]:
     """Label files with so many values that they must be pictures."""
-    files = [
-        e.pair.label for e in all_of(measured) if e.label is not None and e.label.many and e.pair.label is not None
-    ]
+    entries = [entry for entry in all_of(measured) if entry.label is not None and entry.label.many]
+    files = [entry.pair.label for entry in entries if entry.pair.label is not None]
     if table is not None and files:
         counts = count_values(all_of(measured))
         main = sum(counts[value] for value in table.main)
