@@ -215,9 +215,8 @@ def test_everything_imports_only_the_declared() -> None:
     """Every third-party package imported anywhere is a dependency or an extra of pyproject.toml."""
     declared = {
         "torch", "lightning_fabric", "numpy", "cv2", "PIL", "safetensors", "yaml", "rich", "typer", "click",
-        "matplotlib", "timm", "transformers", "onnx", "onnxruntime", "openvino", "rasterio", "av", "tensorboard",
-        "wandb",
-        "scipy",
+        "matplotlib", "timm", "transformers", "onnx", "onnxruntime", "openvino", "rasterio", "av", "shapely",
+        "tensorboard", "wandb", "scipy", "psutil",
     }  # fmt: skip
     for path in files():
         for module, line in imports(path):

@@ -67,11 +67,14 @@ def evaluate(
     slide: options.Slide = None,
     blend: options.Blend = "average",
     augment: options.Augment = None,
+    threshold: options.Threshold = None,
     batch: Annotated[
         int, typer.Option("--batch", min=1, help="Images of one size that go through the network together.")
     ] = 1,
     workers: options.Workers = None,
+    font: options.FontFile = None,
     device: options.Device = "auto",
+    trust: options.Trust = None,
     precision: Annotated[
         str, typer.Option("--precision", help="32, or 64: slower, and the same on every machine.")
     ] = "32",
@@ -114,8 +117,10 @@ def evaluate(
         slide=slide,
         blend=blend,
         augment=augment,
+        threshold=threshold,
         batch=batch,
         workers=workers,
+        font=font,
         device=device,
         precision=precision,
     )

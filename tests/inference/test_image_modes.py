@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageCms
 
 import intarsia
-from intarsia.inference.inputs.images import as_array
+from intarsia.inference.inputs.arrays import as_array
 
 PIXELS = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8), (9, 9), 0)
 RGB = Image.fromarray(PIXELS)

@@ -85,7 +85,9 @@ def blurred_colours(measured: Sequence[Measured], counts: Counter[LabelValue]) -
     near = sum(count for colour, count in colours.items() if _distance(colour, centres) <= _NOISE)
     largest = sum(count for colour, count in colours.items() if _distance(colour, centres[:1]) <= _NOISE)
     names = _colour_names(sorted(centres))
-    labels: dict[LabelValue, str] = {**names}
+    labels: dict[LabelValue, str] = {}
+    for colour, name in names.items():
+        labels[colour] = name
     problems = [objects] if objects is not None else []
     if objects is None and total - near > _HAZE * max(1, total - largest):
         text = (
