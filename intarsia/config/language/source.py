@@ -107,7 +107,7 @@ def make_source(file: str, text: str) -> Source:
         if default is not None:
             default = (default[:-1] if default[-1:] in ("'", '"') else default).rstrip(" \t")
         kinds: tuple[Literal["base", "file", "environment"], ...] = ("base", "file", "environment")
-        kind = next((kind for kind in kinds if found[kind] is not None), "environment")
+        kind = next((kind for kind in kinds if found[kind] is not None), kinds[-1])
         references.append(Reference(kind, found[kind] or found["with_default"], found[0], default))
         return f"{mark}{len(references) - 1}_"
 
