@@ -70,7 +70,7 @@ class Soundness:
 
         Python's own filter shows the same text only once.
         """
-        finite = torch.cat(self._finite).tolist() if self._finite else []
+        finite = torch.cat(self._finite).cpu().tolist() if self._finite else []
         for name, is_finite in zip(self._names, finite, strict=True):
             if not is_finite:
                 text = f"{name}: the network gave nan or infinity; its labels mean nothing there"
