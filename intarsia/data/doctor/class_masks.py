@@ -126,9 +126,7 @@ def _by_image(images: Group, labels: Sequence[Group], affixes: Affixes) -> _Foun
         for split, files in group.files.items():
             for below, stem, extension in files:
                 place = split if with_split else None
-                for key, token in _readings(number, names, place, below, stem):
-                    if group is images and token.prefix == token.suffix == token.folder == "":
-                        continue  # the image itself
+                for key, token in _readings(number, names, place, below, stem, is_image=group is images):
                     path = PurePosixPath(group.folder(split), below, stem + extension).as_posix()
                     found[key].setdefault(token, []).append(path)
     if any(group is images for group in labels):  # what is a mask of another image is no image
@@ -138,9 +136,12 @@ def _by_image(images: Group, labels: Sequence[Group], affixes: Affixes) -> _Foun
 
 
 def _readings(
-    number: int, names: Mapping[_Place, Set[str]], split: str | None, below: str, stem: str
+    number: int, names: Mapping[_Place, Set[str]], split: str | None, below: str, stem: str, *, is_image: bool
 ) -> Iterator[tuple[tuple[_Place, str], _Token]]:
-    """The image that a label file belongs to, with the longest name that fits, and what stands around it."""
+    """The image that a label file belongs to, with the longest name that fits, and what stands around it.
+
+    is_image: the file lies among the images, so it may be one itself, which is no reading of it.
+    """
     parts = PurePosixPath(below).parts
     places = [(below, "")]
     if parts:
@@ -150,7 +151,7 @@ def _readings(
         if not known:
             continue
         for core, prefix, suffix in _cuts(stem):
-            if core in known:
+            if core in known and (folder or prefix or suffix or not is_image):
                 yield ((split, place), core), _Token(number, folder, prefix, re.sub(r"\d+$", "*", suffix))
                 return
 

@@ -94,7 +94,7 @@ def find_layout(root: Path, *, labels: str | None = None) -> Layout:
     if labels is None:
         if chosen is not None and masks is None and not problems and not warnings:
             found.warnings += _rivals(chosen, others_of)
-        shown = [entry for entry in alternatives.values() if entry.role != "none"]
+        shown = [entry for entry in alternatives.values() if entry.role != "none" or warnings]
         told = {path for entry in shown for path in entry.label_paths()}
         found.warnings += left_over(images, used | found.told | told)
     return Layout(

@@ -106,6 +106,7 @@ def _with_train(found: SplitRules) -> SplitRules:
 
 def _source(chosen: Candidate, split: str | None, groups: Sequence[Group]) -> Source:
     own, other = chosen.affixes
+    shared = _cores(chosen.images, own) & _cores(chosen.labels, other)
     inside = [
         group
         for group in groups
@@ -118,12 +119,18 @@ def _source(chosen: Candidate, split: str | None, groups: Sequence[Group]) -> So
     return Source(
         images=chosen.images.folder(split),
         labels=chosen.labels.folder(split),
-        image_suffix=_suffixes(chosen.images, own, chosen.extensions and chosen.extensions[0], set(chosen.cores)),
-        label_suffix=_suffixes(chosen.labels, other, chosen.extensions and chosen.extensions[1], set(chosen.cores)),
+        image_suffix=_suffixes(chosen.images, own, chosen.extensions and chosen.extensions[0], shared),
+        label_suffix=_suffixes(chosen.labels, other, chosen.extensions and chosen.extensions[1], shared),
         image_prefix=own.prefix,
         label_prefix=other.prefix,
         recursive=not (inside and flat),
     )
+
+
+def _cores(group: Group, affixes: Affixes) -> set[str]:
+    """What is left of the names of a group's files without the affixes."""
+    found = {affixes.core(stem) for files in group.files.values() for _, stem, _ in files}
+    return {core for core in found if core is not None}
 
 
 def _suffixes(group: Group, affixes: Affixes, extension: str | None, cores: Set[str]) -> tuple[str, ...]:
