@@ -66,7 +66,15 @@ def blurred_numbers(measured: Sequence[Measured], counts: Mapping[int, int]) -> 
         if len(names) < 2:
             names = {0: BACKGROUND, 1: "foreground"}
     return TableProposal(
-        tuple(names.values()), names, None, "ignore", _NOISE, notes, (), problems, blurred=True, main=tuple(names)
+        tuple(names.values()),
+        names,
+        None,
+        "ignore",
+        _NOISE,
+        notes if is_apart else (),
+        problems=problems,
+        blurred=is_apart,
+        main=tuple(names),
     )
 
 
@@ -100,9 +108,13 @@ def blurred_colours(measured: Sequence[Measured], counts: Counter[LabelValue]) -
         )
         problems.append(Finding("blurred colours", text, advice))
     notes = (
-        f"the label files hold {len(colours)} colours, as JPEG or a resize with interpolation leaves them: "
-        f"{len(names)} become classes, those near them are joined, all others are ignored",
-        "the labels are colours; each becomes a class: rename them, or write ignore for what means nothing",
+        ()
+        if objects is not None
+        else (
+            f"the label files hold {len(colours)} colours, as JPEG or a resize with interpolation leaves them: "
+            f"{len(names)} become classes, those near them are joined, all others are ignored",
+            "the labels are colours; each becomes a class: rename them, or write ignore for what means nothing",
+        )
     )
     return TableProposal(
         tuple(names.values()),
@@ -112,7 +124,7 @@ def blurred_colours(measured: Sequence[Measured], counts: Counter[LabelValue]) -
         _NOISE,
         notes,
         problems=tuple(problems),
-        blurred=True,
+        blurred=objects is None,
         main=tuple(names),
     )
 

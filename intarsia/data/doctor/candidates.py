@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
@@ -49,8 +49,9 @@ class Candidate:
         return {path for entry in self.members or [self] for path in entry.images.paths(split)}
 
     def label_paths(self) -> set[str]:
-        """Files of the labels' folders."""
-        return {path for entry in self.members or [self] for path in entry.labels.paths()}
+        """Files of the labels' folders whose names have the labels' affixes."""
+        paths = {path for entry in self.members or [self] for path in entry.labels.paths()}
+        return {path for path in paths if self.affixes[1].core(PurePosixPath(path).stem) is not None}
 
     @property
     def side_names(self) -> tuple[str, str]:

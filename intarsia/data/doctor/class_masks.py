@@ -32,15 +32,17 @@ _SEPARATORS = "_-. "
 
 @dataclass(frozen=True, slots=True)
 class ClassMasks:
-    """What was found. images: how many have masks. classes: names, by the rules.
+    """What was found. images: the names of those that have masks. classes: names, by the rules.
 
-    rules: by split (None without splits). obstacle: why the masks are not merged, "" if they are.
+    rules: by split (None without splits). obstacle: why the masks are not merged, "" if they are. alike: because they
+    show the same, so that one of them will do.
     """
 
-    images: int
+    images: frozenset[str]
     classes: tuple[str, ...]
     rules: Mapping[str | None, tuple[MaskRule, ...]]
     obstacle: str = ""
+    alike: bool = False
 
     @property
     def values(self) -> dict[str, int]:
@@ -82,17 +84,19 @@ def find_class_masks(root: Path, images: Group, labels: Sequence[Group], affixes
         return None
     names = _class_names(labels, sorted({token for tokens in found.values() for token in tokens}))
     kept = [{token: files for token, files in tokens.items() if token in names} for tokens in found.values()]
-    obstacle = _look(root, [tokens for tokens in kept if sum(map(len, tokens.values())) > 1], names)
-    if obstacle is None or len(set(names.values())) > _MOST_CLASSES:
+    looked = _look(root, [tokens for tokens in kept if sum(map(len, tokens.values())) > 1], names)
+    if looked is None or len(set(names.values())) > _MOST_CLASSES:
         return None
+    with_masks = frozenset(core for _, core in found)
     if len(set(names.values())) < 2 or "" in names.values():
         obstacle = _numbered(kept)
-        return ClassMasks(len(found), (), {}, obstacle) if obstacle else None
+        return ClassMasks(with_masks, (), {}, obstacle) if obstacle else None
     rules: dict[str | None, tuple[MaskRule, ...]] = {}
     for split in dict.fromkeys(split for (split, _), _ in found):
         present = {token for ((own, _), _), tokens in found.items() if own == split for token in tokens}
         rules[split] = tuple(_rule(labels, split, token, names[token]) for token in sorted(names) if token in present)
-    return ClassMasks(len(found), tuple(dict.fromkeys(names[token] for token in sorted(names))), rules, obstacle)
+    ordered = tuple(dict.fromkeys(names[token] for token in sorted(names)))
+    return ClassMasks(with_masks, ordered, rules, looked, alike=bool(looked))
 
 
 def _numbered(images: Sequence[Mapping[_Token, Sequence[str]]]) -> str:
@@ -122,9 +126,7 @@ def _by_image(images: Group, labels: Sequence[Group], affixes: Affixes) -> _Foun
         for split, files in group.files.items():
             for below, stem, extension in files:
                 place = split if with_split else None
-                for key, token in _readings(number, names, place, below, stem):
-                    if group is images and token.prefix == token.suffix == token.folder == "":
-                        continue  # the image itself
+                for key, token in _readings(number, names, place, below, stem, is_image=group is images):
                     path = PurePosixPath(group.folder(split), below, stem + extension).as_posix()
                     found[key].setdefault(token, []).append(path)
     if any(group is images for group in labels):  # what is a mask of another image is no image
@@ -134,9 +136,12 @@ def _by_image(images: Group, labels: Sequence[Group], affixes: Affixes) -> _Foun
 
 
 def _readings(
-    number: int, names: Mapping[_Place, Set[str]], split: str | None, below: str, stem: str
+    number: int, names: Mapping[_Place, Set[str]], split: str | None, below: str, stem: str, *, is_image: bool
 ) -> Iterator[tuple[tuple[_Place, str], _Token]]:
-    """The image that a label file belongs to, with the longest name that fits, and what stands around it."""
+    """The image that a label file belongs to, with the longest name that fits, and what stands around it.
+
+    is_image: the file lies among the images, so it may be one itself, which is no reading of it.
+    """
     parts = PurePosixPath(below).parts
     places = [(below, "")]
     if parts:
@@ -146,7 +151,7 @@ def _readings(
         if not known:
             continue
         for core, prefix, suffix in _cuts(stem):
-            if core in known and (folder or prefix or suffix):
+            if core in known and (folder or prefix or suffix or not is_image):
                 yield ((split, place), core), _Token(number, folder, prefix, re.sub(r"\d+$", "*", suffix))
                 return
 
@@ -170,6 +175,7 @@ def _class_names(labels: Sequence[Group], tokens: Sequence[_Token]) -> dict[_Tok
     for token, found in words.items():
         left = [word for word in found if word not in shared]
         telling = [word for word in left if role_of(word)[0] != "label"]
+        telling = [word for word in telling if not word.isdecimal()] or telling
         if telling or not left:
             names[token] = cleaned("_".join(telling)) if not all(map(str.isdecimal, telling)) else ""
     return names

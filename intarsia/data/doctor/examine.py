@@ -19,6 +19,7 @@ from intarsia.data.doctor.benchmarks import known_numbering
 from intarsia.data.doctor.diagnosis import diagnose
 from intarsia.data.doctor.encodings import look_up_palettes, read_encoding
 from intarsia.data.doctor.findings import Finding, Findings
+from intarsia.data.doctor.foreign import recognise
 from intarsia.data.doctor.layouts import Layout, find_layout
 from intarsia.data.doctor.legends import find_legend
 from intarsia.data.doctor.measure import Measured, combine, mean_and_std, measure_all
@@ -59,6 +60,9 @@ def examine(
         raise ValueError(
             f"{path} is a data description; change its `labels:` folders instead of giving labels={labels!r}"
         )
+    foreign = recognise(path) if path.suffix.lower() in (".json", ".yaml", ".yml", ".txt", ".xml", ".csv") else None
+    if foreign is not None:
+        raise ValueError(f"{path} is no data description: it holds {foreign[0]}. {foreign[1]}; then give the folder")
     description = read_description(path)
     return _of_description(path, description, _Reader(description.root, workers, limit, progress))
 

@@ -11,7 +11,8 @@ from intarsia.contracts import Size
 from intarsia.data.description.model import DataDescription, LabelValue, show_value
 from intarsia.data.doctor.folders import Role
 
-_MOST_ROWS = 60
+_MOST_ROWS, _SOME_ROWS = 60, 20
+"""Up to so many values are all shown; of more, the most frequent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +189,7 @@ class Findings:
         names = [split.name for split in self.splits]
         rows = [["value", "class", *(f"{name} pixels" for name in names), *(f"{name} images" for name in names)]]
         by_share = sorted(self.values, key=lambda row: -sum(row.shares.values()))
-        kept = {row.value for row in by_share[:_MOST_ROWS]}
+        kept = {row.value for row in by_share[: _MOST_ROWS if len(by_share) <= _MOST_ROWS else _SOME_ROWS]}
         for row in (row for row in self.values if row.value in kept):
             name = row.name if row.name is not None else "(not in the table)"
             shares = [f"{row.shares.get(split, 0.0):.3%}" for split in names]

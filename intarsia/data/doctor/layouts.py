@@ -75,8 +75,8 @@ def find_layout(root: Path, *, labels: str | None = None) -> Layout:
         eligible = [entry for entry in candidates if f"{entry.labels.shown()}/".startswith(f"{wanted}/")]
     chosen = _best(eligible)
     masks, mask_images = _class_masks(root, chosen, groups) if labels is None else (None, None)
-    problems = _obstacle(masks) if masks is not None and masks.obstacle else []
-    masks = None if problems else masks
+    problems, warnings = ([], []) if masks is None else _obstacle(masks)
+    masks = None if problems or warnings else masks
     if masks is not None and mask_images is not None:
         found = by_masks(root, mask_images, chosen, masks)
     else:
@@ -87,12 +87,16 @@ def find_layout(root: Path, *, labels: str | None = None) -> Layout:
         apply_lists(root, found, others, images)
     if not found.rules:
         raise LayoutError(explain_nothing(root, images, others, labels))
-    alternatives = _alternatives(chosen, candidates) if chosen is not None and masks is None else {}
+    used = found.used
+    found.warnings = [*warnings, *found.warnings]
+    others_of = [entry for entry in candidates if not entry.label_paths() & (used | found.told) or labels is not None]
+    alternatives = _alternatives(chosen, others_of) if chosen is not None and masks is None else {}
     if labels is None:
-        if chosen is not None and masks is None and not problems:
-            found.warnings += _rivals(chosen, candidates)
-        told = {path for entry in alternatives.values() for path in entry.label_paths()}
-        found.warnings += left_over(images, found.used | found.told | told)
+        if chosen is not None and masks is None and not problems and not warnings:
+            found.warnings += _rivals(chosen, others_of)
+        shown = [entry for entry in alternatives.values() if entry.role != "none" or warnings]
+        told = {path for entry in shown for path in entry.label_paths()}
+        found.warnings += left_over(images, used | found.told | told)
     return Layout(
         root=root,
         splits=found.rules,
@@ -137,15 +141,23 @@ def _class_masks(
     return None, None
 
 
-def _obstacle(masks: ClassMasks) -> list[Finding]:
-    return [
+def _obstacle(masks: ClassMasks) -> tuple[list[Finding], list[Finding]]:
+    """(problems, warnings) of masks that are not merged."""
+    if not masks.obstacle:
+        return [], []
+    if masks.alike:
+        advice = "say in a description which to take (`--write data.yaml`)"
+        text = f"{len(masks.images)} images have several masks each; one is taken: {masks.obstacle}"
+        return [], [Finding("several label files", text, advice)]
+    problem = [
         Finding(
             "several label files",
-            f"{masks.images} images have several masks each, which cannot be merged into one label: {masks.obstacle}",
+            f"{len(masks.images)} images have several masks each, which cannot be merged: {masks.obstacle}",
             "say in a description which to take: `labels: FOLDER` with a `label_suffix`, or `labels: {CLASS: "
             "FOLDER/*_SUFFIX.png, ...}`, in which a second * stands for a number",
         )
     ]
+    return problem, []
 
 
 # --- What else there is -------------------------------------------------------------------------------------------

@@ -19,6 +19,8 @@ _VOC_BORDER = (224, 224, 192)
 _MOSTLY = 0.5
 _BLURRED = 0.995
 _TOLERANCES = (8, 16, 32, 48)
+_MOST_NEAR, _HALF_WAY = 0.8, 127
+"""If so much lies near the listed colours, thin areas and edges are in between, and count as the nearest."""
 _WAY_OUT = "write the values in `labels` (`--write data.yaml`)"
 
 
@@ -245,14 +247,13 @@ def _accepted_colours(table: Mapping[LabelValue, str], counts: Counter[LabelValu
     guesses: tuple[Finding, ...] = ()
     if not set(counts) & set(table):
         return f"none of its colours occurs in the labels, which hold {_listed(missing)}"
-    near = _near(table, counts, missing)
-    if near is not None:
-        tolerance, left = near
+    tolerance = _near(table, counts, missing)
+    if tolerance is not None:
         text = (
             f"the labels hold {len(missing)} colours besides those of the class list, as JPEG or smoothing leaves them"
         )
         guess = Finding("anti-aliased labels", f"{text}: near ones are joined, others ignored", "save labels as PNG")
-        return Legend(table, "", {}, (guess,), True, tolerance, "ignore" if left else "error")
+        return Legend(table, "", {}, (guess,), True, tolerance, "ignore")
     if _VOC_BORDER in missing:
         extra[_VOC_BORDER] = IGNORE
     if (0, 0, 0) in missing:
@@ -263,17 +264,19 @@ def _accepted_colours(table: Mapping[LabelValue, str], counts: Counter[LabelValu
     return Legend({**extra, **table}, "", {}, guesses, True)
 
 
-def _near(
-    table: Mapping[LabelValue, str], counts: Counter[LabelValue], missing: set[LabelValue]
-) -> tuple[int, bool] | None:
-    """(how far unlisted colours lie from listed ones, whether some lie farther), if nearly all lie near."""
+def _near(table: Mapping[LabelValue, str], counts: Counter[LabelValue], missing: set[LabelValue]) -> int | None:
+    """How far unlisted colours lie from listed ones, if nearly all lie near."""
     if len(missing) <= len(table):
         return None
     listed = [value for value in table if isinstance(value, tuple)]
     for tolerance in _TOLERANCES:
         far = [value for value in missing if nearest(value, listed, tolerance) is None]
         if sum(counts[value] for value in far) <= (1 - _BLURRED) * counts.total():
-            return tolerance, bool(far)
+            return tolerance
+    within = [value for value in missing if nearest(value, listed, _TOLERANCES[-1]) is not None]
+    listed_pixels = sum(counts[value] for value in listed)
+    if listed_pixels + sum(counts[value] for value in within) >= _MOST_NEAR * counts.total():
+        return _HALF_WAY
     return None
 
 

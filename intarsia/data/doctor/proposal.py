@@ -22,7 +22,7 @@ from intarsia.data.doctor.folders import role_of, split_of
 from intarsia.data.doctor.legend import Legend
 from intarsia.data.doctor.measure import Measured, count_inner
 from intarsia.data.doctor.table import COLOUR_NAMES, TableProposal
-from intarsia.data.labels import Colour, ranges
+from intarsia.data.labels import Colour, nearest, ranges
 
 FOREGROUND = "foreground"
 SHARE = 0.2
@@ -115,7 +115,7 @@ def _from_legend(legend: Legend, counts: Counter[LabelValue]) -> TableProposal:
         notes=tuple(notes),
         warnings=legend.guesses,
         blurred=bool(legend.tolerance),
-        main=tuple(value for value in legend.names if counts[value]),
+        main=tuple(value for value in counts if nearest(value, legend.names, legend.tolerance) is not None),
     )
 
 

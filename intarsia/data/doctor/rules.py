@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def by_masks(root: Path, images: Group, chosen: Candidate | None, masks: ClassMa
         source = Source(
             images=images.folder(split),
             labels=None,
-            image_suffix=_suffixes(images, affixes, None),
+            image_suffix=_suffixes(images, affixes, None, masks.images),
             image_prefix=affixes.prefix,
             masks=masks.rules[split],
         )
@@ -106,6 +106,7 @@ def _with_train(found: SplitRules) -> SplitRules:
 
 def _source(chosen: Candidate, split: str | None, groups: Sequence[Group]) -> Source:
     own, other = chosen.affixes
+    shared = _cores(chosen.images, own) & _cores(chosen.labels, other)
     inside = [
         group
         for group in groups
@@ -118,20 +119,26 @@ def _source(chosen: Candidate, split: str | None, groups: Sequence[Group]) -> So
     return Source(
         images=chosen.images.folder(split),
         labels=chosen.labels.folder(split),
-        image_suffix=_suffixes(chosen.images, own, chosen.extensions and chosen.extensions[0]),
-        label_suffix=_suffixes(chosen.labels, other, chosen.extensions and chosen.extensions[1]),
+        image_suffix=_suffixes(chosen.images, own, chosen.extensions and chosen.extensions[0], shared),
+        label_suffix=_suffixes(chosen.labels, other, chosen.extensions and chosen.extensions[1], shared),
         image_prefix=own.prefix,
         label_prefix=other.prefix,
         recursive=not (inside and flat),
     )
 
 
-def _suffixes(group: Group, affixes: Affixes, extension: str | None) -> tuple[str, ...]:
-    """What follows the name, with every extension that occurs, the most frequent first."""
+def _cores(group: Group, affixes: Affixes) -> set[str]:
+    """What is left of the names of a group's files without the affixes."""
+    found = {affixes.core(stem) for files in group.files.values() for _, stem, _ in files}
+    return {core for core in found if core is not None}
+
+
+def _suffixes(group: Group, affixes: Affixes, extension: str | None, cores: Set[str]) -> tuple[str, ...]:
+    """What follows the names of files that were joined, with every extension that occurs, the most frequent first."""
     if extension is not None:
         return (affixes.suffix + extension,)
     seen = Counter(
-        found.lower() for files in group.files.values() for _, stem, found in files if affixes.core(stem) is not None
+        found.lower() for files in group.files.values() for _, stem, found in files if affixes.core(stem) in cores
     )
     return tuple(affixes.suffix + found for found, _ in sorted(seen.items(), key=lambda item: (-item[1], item[0])))
 

@@ -156,6 +156,8 @@ def _blurred(measured: BySplit, table: TableProposal | None) -> Iterable[Finding
         for entry in all_of(measured)
         if entry.label is not None and entry.pair.label is not None and set(entry.label.values) - main
     ]
+    if not files:
+        return
     yield Finding(
         "anti-aliased labels",
         f"{many(len(files), 'label file')} with in-between values, from smoothing, interpolation or JPEG",
