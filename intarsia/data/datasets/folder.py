@@ -12,7 +12,8 @@ from pathlib import PurePath
 
 from intarsia.colours import distinct_colours
 from intarsia.contracts import IGNORE_INDEX, Sample, SampleMeta
-from intarsia.data.image_io import Bands, read_image, read_label
+from intarsia.data.bands import band_mode
+from intarsia.data.image_io import read_image, read_label
 from intarsia.data.labels import LabelTable, label_values, ranges
 
 
@@ -28,7 +29,7 @@ class FolderDataset:
     classes: names; `palette`: an RGB colour each, distinct colours by default.
     label_table: what file values mean. By default they are class indices, and `ignore_index` is ignored; with
         `reduce_zero_label`, 0 is ignored too and classes count from 1.
-    bands: see `data.files.read_image`.
+    bands: see `data.image_io.read_image`.
     pairs: explicit (image, label or None) paths below `root`; nothing is listed then.
 
     Raises ValueError if a folder is missing, nothing is found, images lack their label, or the table does not fit.
@@ -48,7 +49,7 @@ class FolderDataset:
         label_table: LabelTable | None = None,
         ignore_index: int = IGNORE_INDEX,
         reduce_zero_label: bool = False,
-        bands: Bands = "colour",
+        bands: str = "rgb",
         pairs: Sequence[tuple[str, str | None]] | None = None,
     ) -> None:
         self.root = os.path.expanduser(root)
@@ -56,9 +57,7 @@ class FolderDataset:
         self.palette = _checked_palette(palette, len(self.classes))
         self.label_table = _checked_table(label_table, len(self.classes), ignore_index, reduce_zero_label)
         self.ignore_index = self.label_table.ignore_index
-        self.bands = bands
-        if bands not in ("colour", "stored"):
-            raise ValueError(f"bands must be 'colour' or 'stored', not {bands!r}")
+        self.bands = band_mode(bands)
         suffixes = (image_suffix,) if isinstance(image_suffix, str) else tuple(image_suffix)
         self._suffixes = tuple(sorted(suffixes, key=len, reverse=True))
         if pairs is not None:

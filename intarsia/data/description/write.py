@@ -83,10 +83,10 @@ def _label_key(value: LabelValue) -> str:
 
 def _image_lines(description: DataDescription) -> list[str]:
     lines = ["image:"]
-    if description.bands == "colour":
-        lines.append("  bands: colour  # as 8-bit RGB, whatever the file holds: alpha dropped, grey repeated")
+    if description.bands == "rgb":
+        lines.append("  bands: rgb  # as 8-bit RGB, whatever the file holds: alpha dropped, grey repeated")
     else:
-        lines.append("  bands: stored  # every band of the file in its own type")
+        lines.append("  bands: raw  # every band of the file in its own type")
     lines.append(f"  channels: {description.channels}")
     for key, numbers in (("mean", description.mean), ("std", description.std)):
         if numbers is not None:

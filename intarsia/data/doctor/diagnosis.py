@@ -118,7 +118,7 @@ def _odd_images(measured: BySplit, images: ImageFindings | None) -> Iterable[Fin
         yield Finding(
             "alpha",
             f"{_many(len(alpha), 'image')} with an alpha channel that is not opaque everywhere; it is dropped",
-            "if it means something, write `image: {bands: stored, channels: 4}` in the description",
+            "if it means something, write `image: {bands: raw, channels: 4}` in the description",
             tuple(alpha),
         )
     kinds = {(entry.image.bands, entry.image.channels) for entry in found if entry.image is not None}

@@ -224,7 +224,7 @@ def _bands(measured: Sequence[Measured]) -> tuple[Bands, int]:
     if len(kinds) == 1:
         bands, channels = next(iter(kinds))
         return bands, channels
-    return "colour", 3
+    return "rgb", 3
 
 
 def _common_palette(measured: Sequence[Measured]) -> tuple[Colour, ...] | None:

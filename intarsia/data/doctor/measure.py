@@ -97,7 +97,7 @@ def measure_all(
 
 
 def measure(root: Path, pair: Pair, bands: Bands | None = None) -> Measured:
-    """Read both files whole. `bands` None: colour, unless the file holds more than 8 bits or other bands."""
+    """Read both files whole. `bands` None: rgb, unless the file holds more than 8 bits or other bands."""
     result = Measured(pair)
     image = label = None
     try:
@@ -142,7 +142,7 @@ def mean_and_std(moments: Moments | None) -> tuple[tuple[float, ...], tuple[floa
 
 def _image(path: Path, bands: Bands | None) -> tuple[npt.NDArray[Any], ImageFacts]:
     mode, alpha = _mode_of(path)
-    chosen: Bands = bands or ("colour" if mode in _COLOUR_MODES else "stored")
+    chosen: Bands = bands or ("rgb" if mode in _COLOUR_MODES else "raw")
     pixels = read_image(path, bands=chosen)
     mode = mode or f"{pixels.dtype} x {pixels.shape[2]}"
     digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16)
