@@ -182,6 +182,13 @@ REFUSED: dict[str, dict[str, str]] = {
 }
 """Names that mean something elsewhere and cannot be used here: kind -> name -> why."""
 
+_OWN_PART = {
+    "dataset": "A data set of your own needs no class: write type='BaseSegDataset' with metainfo=dict(classes=..., "
+    "palette=...), or train with --data DIR.",
+    "": "Your own {kind} can be named by its import path: type='mypackage.module:{name}'.",
+}
+"""How to get a part that is in no table."""
+
 _registered: dict[tuple[str, str], Any] = {}
 
 
@@ -200,9 +207,7 @@ class UnknownPartError(ValueError):
             message = f"unknown {kind} {name!r}"
             if self.suggestions:
                 message += f"; did you mean {' or '.join(map(repr, self.suggestions))}?"
-            message += (
-                f" Your own {kind} can be named by its import path: type='mypackage.module:{_bare(name) or 'Name'}'."
-            )
+            message += f" {_OWN_PART.get(kind, _OWN_PART['']).format(kind=kind, name=_bare(name) or 'Name')}"
         super().__init__(message)
 
 
@@ -222,6 +227,11 @@ def names(kind: str) -> list[str]:
     """All names of a kind, the user's own included, sorted."""
     own = {name for k, name in _registered if k == kind}
     return sorted({*TABLE.get(kind, {}), *own, *_entry_points().get(kind, {})})
+
+
+def is_known(kind: str, name: str) -> bool:
+    """Whether a name means a part of the catalogue, or one of MMSegmentation that is not here yet."""
+    return _bare(name) in names(kind) or _bare(name) in NOT_YET.get(kind, ())
 
 
 def register(kind: str, name: str | None = None) -> Callable[[T], T]:

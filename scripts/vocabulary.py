@@ -1,6 +1,6 @@
 """Writes docs/vocabulary.md: every key in MMSegmentation's 681 published configs, and what becomes of it.
 
-    python scripts/vocabulary.py SHARED/facts/mmseg_configs.json.gz
+    python scripts/vocabulary.py [SHARED/facts/mmseg_configs.json.gz]
 
 The answers are those of `intarsia.config.lowering.lower`, asked about each config in turn.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -22,7 +23,9 @@ from intarsia.config.lowering.names import HOOKS, VISUALISERS
 from intarsia.config.schema.fates import Fate
 from intarsia.config.schema.vocabulary import AREAS
 
-TARGET = Path(__file__).resolve().parents[1] / "docs" / "vocabulary.md"
+ROOT = Path(__file__).resolve().parents[1]
+TARGET = ROOT / "docs" / "vocabulary.md"
+SHARED = Path(os.environ.get("INTARSIA_SHARED", ROOT.parent / "shared"))
 KINDS = (
     "model", "backbone", "neck", "head", "head_part", "norm", "activation", "loss", "sampler", "dataset", "transform",
     "metric", "optimizer",
@@ -156,7 +159,8 @@ def render(configs: Mapping[str, Any]) -> str:
 
 def main() -> None:
     """Write the document."""
-    with gzip.open(sys.argv[1], "rt", encoding="utf-8") as file:
+    configs = Path(sys.argv[1]) if len(sys.argv) > 1 else SHARED / "facts" / "mmseg_configs.json.gz"
+    with gzip.open(configs, "rt", encoding="utf-8") as file:
         TARGET.write_text(render(json.load(file)), encoding="utf-8")
     print(f"wrote {TARGET}")
 

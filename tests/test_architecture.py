@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,40 @@ def test_rooms_import_only_what_they_may(path: Path) -> None:
         if module.startswith("intarsia."):
             target = module.split(".")[1]
             assert target in allowed, f"{path}:{line}: {here} may not import {target}"
+
+
+def test_no_circles_between_files() -> None:
+    """Whatever a file imports, at the top, inside a function or for its types alone, does not lead back to it."""
+    modules = {module_name(path): path for path in files()}
+    uses = {name: imported_modules(path, modules) for name, path in modules.items()}
+    found = []
+    for name in uses:
+        seen, open_ = set(), list(uses[name])
+        while open_:
+            module = open_.pop()
+            if module not in seen:
+                seen.add(module)
+                open_ += uses[module]
+        if name in seen:
+            found.append(name)
+    assert not found, f"these files import each other, perhaps through others: {', '.join(sorted(found))}"
+
+
+def module_name(path: Path) -> str:
+    parts = ("intarsia", *path.relative_to(PACKAGE).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported_modules(path: Path, modules: Collection[str]) -> set[str]:
+    """Modules of ours whose names or contents a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("intarsia"):
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= inner & set(modules)
+            if inner - set(modules):
+                found.add(node.module)
+    return found & set(modules)
 
 
 def test_no_method_imports_another() -> None:

@@ -6,6 +6,7 @@ import json
 import shlex
 import shutil
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -21,11 +22,13 @@ TRAINING = (
 
 
 def demo(
+    context: typer.Context,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for everything.")] = Path("demo"),
     only_data: Annotated[bool, typer.Option("--only-data", help="Paint the scenes into the folder, and stop.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier demo in the folder.")] = False,
 ) -> None:
     """Paint a small data set of street scenes, then check it, train, evaluate and predict: about two minutes."""
+    program: Callable[[Sequence[str]], int] = context.obj
     from intarsia.terminal import say
 
     began = time.monotonic()
@@ -36,11 +39,11 @@ def demo(
         return
 
     data, run = str(out / "data.yaml"), str(out / "run")
-    _command("data", "check", data)
-    _command("data", "show", data, "--out", str(out / "data.png"))
-    _command("train", RECIPE, "--data", data, "--out", run, *TRAINING)
-    _command("eval", run, "--out", str(out / "evaluation"))
-    _command("predict", run, str(out / "data" / "images" / "val"), "-o", str(out / "predictions"))
+    _command(program, "data", "check", data)
+    _command(program, "data", "show", data, "--out", str(out / "data.png"))
+    _command(program, "train", RECIPE, "--data", data, "--out", run, *TRAINING)
+    _command(program, "eval", run, "--out", str(out / "evaluation"))
+    _command(program, "predict", run, str(out / "data" / "images" / "val"), "-o", str(out / "predictions"))
 
     score = json.loads((out / "evaluation" / "eval.json").read_text())["mIoU"]
     say(f"\nmIoU {score:.3f} on scenes it was not trained on, {time.monotonic() - began:.0f} s in all. Look at:")
@@ -81,12 +84,11 @@ def _make_room(out: Path, overwrite: bool) -> None:
         shutil.rmtree(out / name, ignore_errors=True)
 
 
-def _command(*words: str) -> None:
+def _command(program: Callable[[Sequence[str]], int], *words: str) -> None:
     """Print a command and run it, as if it had been typed."""
-    from intarsia.cli.main import main
     from intarsia.terminal import say
 
     say(f"\n$ intarsia {shlex.join(words)}", style="bold cyan")
-    code = main(words)
+    code = program(words)
     if code != 0:
         raise typer.Exit(code)

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import Annotated, Optional
 
 import typer
 
 from intarsia.cli import options
-
-if TYPE_CHECKING:
-    from intarsia.contracts import Report
-    from intarsia.data.pipeline import Pipeline
-    from intarsia.evaluation.evaluate import OnPrediction
-    from intarsia.inference.predictor import Predictor
-    from intarsia.workflows.example_pictures import Worst
-    from intarsia.workflows.trained_model import OpenModel
 
 EXAMPLES = """
 [bold]The validation data of a run[/]:      intarsia eval runs/first
@@ -60,8 +52,8 @@ def evaluate(
         typer.Option(
             "--metrics",
             metavar="NAME,...",
-            help="Scores instead of the config's: mIoU, mDice, mFscore, mBoundaryIoU, fwIoU, kappa, imageIoU, "
-            "interval, ECE.",
+            help="Scores instead of the config's: mIoU, mDice, mFscore, mFscore_mmseg, mBoundaryIoU, fwIoU, kappa, "
+            "imageIoU, interval, ECE.",
         ),
     ] = None,
     group: Annotated[
@@ -106,82 +98,25 @@ def evaluate(
         return
     if weights is None:
         raise ValueError("what is to be scored? Expected WEIGHTS (a file, or a run's folder) or --predictions DIR")
-    from intarsia.config.build import build_metric
-    from intarsia.terminal import say
-    from intarsia.workflows.evaluation_report import gallery_for, write_page
-    from intarsia.workflows.example_pictures import Worst
-    from intarsia.workflows.score_label_maps import show
-    from intarsia.workflows.scores import with_scores, within
-    from intarsia.workflows.trained_model import labelled_images, open_model
-    from intarsia.workflows.views import with_views
+    from intarsia.workflows.evaluate import EvaluationRequest, evaluate_model
 
-    model = open_model(weights, config=config, device=device, precision=precision)
-    for note in model.notes:
-        say(f"note: {note}")
-    pipeline = within(labelled_images(model, data, split), roi)
-    _compare_classes(model, pipeline)
-    folder = out or _default_folder(model, split, usual=not any((data, roi, metrics, slide, augment)))
-    dataset = pipeline.dataset
-    model = with_scores(with_views(model, slide=slide, blend=blend, augment=augment), metrics=metrics, groups=group)
-    predictor = model.predictor(dataset.classes, dataset.palette, augment=augment is not None)
-    gallery = None if page is None else gallery_for(model.spec, dataset.classes, pictures)
-    metric = Worst(gallery or build_metric(model.spec, dataset.classes), dataset.ignore_index, pictures)
-    workers = min(2, len(pipeline)) if workers is None else workers
-    seen = None if gallery is None else gallery.named
-    report = _score(model, predictor, pipeline, metric, batch=batch, workers=workers, on_prediction=seen)
-    show(report, metric, pipeline, predictor.classes, predictor.palette, folder=folder, split=split)
-    if page is not None and gallery is not None:
-        facts = {"split": split, "from": "the config of the run" if data is None else str(data)}
-        facts |= {} if roi is None else {"inside": str(roi)}
-        say(f"report: {write_page(page, gallery, report, pipeline, model, predictor, facts)}")
-
-
-def _score(
-    model: OpenModel,
-    predictor: Predictor,
-    pipeline: Pipeline,
-    metric: Worst,
-    *,
-    batch: int,
-    workers: int,
-    on_prediction: OnPrediction | None,
-) -> Report:
-    from intarsia.evaluation.evaluate import evaluate as run_evaluation
-    from intarsia.terminal import progress
-
-    done = 0
-    with progress("evaluating") as bar:
-
-        def count(images: int) -> None:
-            nonlocal done
-            done += images
-            bar(done, len(pipeline))
-
-        return run_evaluation(
-            predictor,
-            pipeline,
-            metric,
-            batch_size=batch,
-            workers=workers,
-            progress=count,
-            on_prediction=on_prediction,
-            task=model.task,
-        )
-
-
-def _default_folder(model: OpenModel, split: str, *, usual: bool) -> Path:
-    """Beside the weights; scores of other data, or found in another way, do not overwrite those of the run."""
-    beside = model.file.parent
-    return beside if usual and split == "val" else beside / f"eval_{split}"
-
-
-def _compare_classes(model: OpenModel, pipeline: Pipeline) -> None:
-    """Refuse data with another number of classes; say so where only the names differ."""
-    from intarsia.terminal import warn
-    from intarsia.workflows.assemble import check_classes
-
-    found, known = tuple(pipeline.dataset.classes), tuple(model.meta.classes)
-    check_classes(model.spec, found)
-    if known and len(known) == len(found) and known != found:
-        pairs = ", ".join(f"{a} = {b}" for a, b in zip(known, found, strict=True) if a != b)
-        warn(f"the weights and the data name their classes differently; they are taken in order: {pairs}")
+    request = EvaluationRequest(
+        weights=weights,
+        config=config,
+        data=data,
+        split=split,
+        out=out,
+        pictures=pictures,
+        report=page,
+        metrics=metrics,
+        groups=tuple(group or ()),
+        roi=roi,
+        slide=slide,
+        blend=blend,
+        augment=augment,
+        batch=batch,
+        workers=workers,
+        device=device,
+        precision=precision,
+    )
+    evaluate_model(request)

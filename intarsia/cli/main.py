@@ -119,7 +119,7 @@ app.command("doctor", rich_help_panel=_LOOK)(doctor.doctor)
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code."""
     try:
-        app(args=prepare(sys.argv[1:] if words is None else words), prog_name="intarsia")
+        app(args=prepare(sys.argv[1:] if words is None else words), prog_name="intarsia", obj=main)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     return 0

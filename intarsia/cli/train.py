@@ -100,7 +100,8 @@ def train(
         if recipe is not None or data is not None or out is not None or settings or others:
             raise ValueError(
                 "--resume RUN goes on with the run as it was begun; of other options it takes only --device, "
-                "--devices, --batch-per-device and --workers"
+                "--devices, --batch-per-device and --workers. For another length, rate or config begin a new run from "
+                f"its weights: intarsia train {resume}/config.py --weights {resume}/weights.safetensors --out NEW"
             )
         resume_training(resume, device=device, devices=devices, batch_per_device=batch_per_device, workers=workers)
         return

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 if TYPE_CHECKING:
-    from intarsia.spec import Component
     from intarsia.weights.about import About, Sketch
-    from intarsia.weights.file import WeightsMeta
-    from intarsia.workflows.trained_model import OpenModel
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -107,64 +104,6 @@ def convert(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
 ) -> None:
     """Make our weights file: tensors, config, classes and colours in one. It needs nothing else to be used."""
-    from intarsia.terminal import say, warn
-    from intarsia.weights.file import SUFFIX, save_weights
-    from intarsia.workflows.trained_model import open_model
+    from intarsia.workflows.convert_weights import convert_weights
 
-    if out.suffix != SUFFIX:
-        raise ValueError(f"--out {out}: a weights file ends in {SUFFIX}")
-    if out.exists() and not overwrite:
-        raise ValueError(f"--out {out} exists already; replace it with --overwrite, or choose another name")
-    model = open_model(file, config=config, device="cpu")
-    for note in model.notes:
-        say(f"note: {note}")
-    meta = _meta(model)
-    if not model.meta.classes:
-        warn(f"{file} does not name its classes; they are called {', '.join(meta.classes[:3])} ...")
-    own = model.task.model.state_dict()  # type: ignore[attr-defined]
-    state = {name: own[name] for name in model.report.loaded}
-    save_weights(out, state, meta)
-    say(f"{len(state)} tensors, {len(meta.classes)} classes: {out}")
-    say(f"next: intarsia eval {out} --data DIR    intarsia predict {out} IMAGES -o OUT")
-
-
-def _meta(model: OpenModel) -> WeightsMeta:
-    """What the file says, completed from the config's data sets."""
-    from intarsia import __version__
-    from intarsia.weights.file import WeightsMeta
-
-    stream = model.spec.val or model.spec.test or model.spec.train
-    dataset = None if stream is None else stream.dataset
-    args = {} if dataset is None else dataset.args
-    numbered = tuple(f"class {index}" for index in range(max(model.spec.inference.num_classes, 1)))
-    classes = model.meta.classes or tuple(args.get("classes") or ()) or numbered
-    ignore_index = args.get("ignore_index", model.meta.ignore_index)
-    return WeightsMeta(
-        config=model.spec.source,
-        classes=classes,
-        palette=model.meta.palette or tuple(args.get("palette") or ()),
-        ignore_index=ignore_index,
-        labels=model.meta.labels or ({} if dataset is None else label_words(dataset, classes, ignore_index)),
-        version=__version__,
-        scores=model.meta.scores,
-        step=model.meta.step,
-    )
-
-
-def label_words(dataset: Component, classes: Sequence[str], ignore_index: int) -> dict[str, str]:
-    """File value -> class name, so that other label files are read as those of the training were.
-
-    Empty where the data set has a table of its own, which the config holds.
-    """
-    from intarsia.config.lowering.names import FAMILIES, FOLDERS
-    from intarsia.config.schema.fates import bare
-    from intarsia.data.description.model import BACKGROUND, IGNORE
-
-    name = bare(dataset.type)
-    if dataset.args.get("label_table") is not None or name not in (*FOLDERS, *FAMILIES):
-        return {}
-    if len(classes) == 1:
-        return {"0": BACKGROUND, "1": classes[0], str(ignore_index): IGNORE}
-    shifted = dataset.args.get("reduce_zero_label", FAMILIES.get(name, (0, False))[1])
-    words = {str(index + bool(shifted)): one for index, one in enumerate(classes)}
-    return words | {str(ignore_index): IGNORE} | ({"0": IGNORE} if shifted else {})
+    convert_weights(file, out, config=config, overwrite=overwrite)

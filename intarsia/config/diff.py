@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -55,9 +55,14 @@ def diff(a: Config, b: Config) -> list[Difference]:
     and transforms take either. True differs from 1.
     """
     return [
-        Difference(path, left, right, a.origin(path), b.origin(path))
-        for path, left, right in _differences("", a.values, b.values)
+        replace(found, left_origin=a.origin(found.path), right_origin=b.origin(found.path))
+        for found in differences(a.values, b.values)
     ]
+
+
+def differences(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[Difference]:
+    """As `diff`, of plain values, which do not know where they were written."""
+    return [Difference(*found) for found in _differences("", left, right)]
 
 
 def _differences(path: str, left: Any, right: Any) -> Iterator[tuple[str, Any, Any]]:

@@ -3,9 +3,14 @@
 With true positives TP, false positives FP and false negatives FN of a class:
 
     IoU  TP / (TP + FP + FN)     Acc = Recall  TP / (TP + FN)     Precision  TP / (TP + FP)
-    Dice  2 TP / (2 TP + FP + FN)     Fscore  (1 + b^2) P R / (b^2 P + R)     aAcc  correct pixels / labelled pixels
+    Dice  2 TP / (2 TP + FP + FN)     Fscore  (1 + b^2) TP / ((1 + b^2) TP + b^2 FN + FP)
+    aAcc  correct pixels / labelled pixels
 
 A ratio with nothing below the line is nan: the class is not there to be scored. Means are over the classes that are.
+The precision of a class that is labelled and never predicted is 0: leaving it out would reward a network for it.
+
+MMSegmentation computes the F-score as (1 + b^2) P R / (b^2 P + R), which has no value for a class that was never hit,
+or is not in the labels, so that its mean is over the classes that went well. It is there by the name "mFscore_mmseg".
 
 Beyond these there are, each in a file of its own: the IoU near contours (boundary.py), the distribution over images
 (per_image.py), intervals of the mIoU (bootstrap.py), the calibration error (calibration.py), and agreement.py.
@@ -31,6 +36,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "mIoU": ("IoU", "Acc"),
     "mDice": ("Dice", "Acc"),
     "mFscore": ("Fscore", "Precision", "Recall"),
+    "mFscore_mmseg": ("Fscore_mmseg", "Precision", "Recall"),
     "mBoundaryIoU": ("BoundaryIoU",),
     "fwIoU": (),
     "kappa": (),
@@ -191,11 +197,13 @@ def class_scores(matrix: Tensor, *, beta: float = 1.0) -> dict[str, Tensor]:
     labelled, predicted = counts.sum(dim=1), counts.sum(dim=0)
     precision, recall = hit / predicted, hit / labelled
     weight = beta**2
+    missed, wrong = labelled - hit, predicted - hit
     return {
         "IoU": hit / (labelled + predicted - hit),
         "Acc": recall,
         "Dice": 2 * hit / (labelled + predicted),
-        "Fscore": (1 + weight) * precision * recall / (weight * precision + recall),
-        "Precision": precision,
+        "Fscore": (1 + weight) * hit / ((1 + weight) * hit + weight * missed + wrong),
+        "Fscore_mmseg": (1 + weight) * precision * recall / (weight * precision + recall),
+        "Precision": torch.where((predicted == 0) & (labelled > 0), 0.0, precision),
         "Recall": recall,
     }

@@ -10,11 +10,21 @@ import difflib
 from collections.abc import Mapping
 from functools import cache
 
-from intarsia.recipes import fast_scnn, fcn, segformer, small
+from intarsia.recipes import base_files, fast_scnn, fcn, segformer, small
 from intarsia.recipes.own_data import default_crop, fit_heads, own_config
 from intarsia.recipes.published import Config, Family, Published, compose, separate
 
-__all__ = ["UnknownRecipeError", "default_crop", "fit_heads", "for_data", "get", "names", "published", "short_names"]
+__all__ = [
+    "UnknownRecipeError",
+    "base_file",
+    "default_crop",
+    "fit_heads",
+    "for_data",
+    "get",
+    "names",
+    "published",
+    "short_names",
+]
 
 FAMILIES: tuple[Family, ...] = (small.FAMILY, fast_scnn.FAMILY, fcn.FAMILY, segformer.FAMILY)
 
@@ -55,6 +65,16 @@ def get(name: str) -> Config:
     recipe = published(name)
     config: Config = separate(compose(_table()[name][0], recipe))
     return config
+
+
+def base_file(path: str) -> Config | None:
+    """What MMSegmentation's config at a path holds: "_base_/schedules/schedule_80k.py", or a whole recipe's file.
+
+    None where no recipe of ours is of that name.
+    """
+    values = base_files.base_file(path, [recipe for _, recipe in _table().values()], get)
+    separated: Config | None = separate(values)
+    return separated
 
 
 def for_data(

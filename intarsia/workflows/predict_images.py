@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from intarsia.cli.weights import label_words
 from intarsia.config.build import build
 from intarsia.data.labels import LabelTable
 from intarsia.inference.inputs.images import FoundImages, ImageFile
@@ -21,6 +20,7 @@ from intarsia.inference.outputs.label_values import FileValues, server_values, s
 from intarsia.inference.outputs.writer import KINDS, Outputs, OutputWriter
 from intarsia.terminal import progress, say, warn
 from intarsia.visual.files import sweep, write_encoded
+from intarsia.workflows.label_words import label_words
 from intarsia.workflows.trained_model import OpenModel, parse_value
 
 if TYPE_CHECKING:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from intarsia.config.diff import differences
 from intarsia.distributed.launchers import is_first, launch_of, process_count
 from intarsia.terminal import say
 from intarsia.workflows.adjust import Wishes
@@ -25,6 +28,8 @@ SMALLEST_RUN, LARGEST_RUN, EPOCHS = 500, 20_000, 60
 """Steps of a training on one's own data when --for is not given: so many epochs, between these bounds."""
 BATCH = 8
 PICTURES = 6
+SHOWN = 20
+"""How many edits of a config are listed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,8 +263,10 @@ def resume_training(
     state = RunFolder(out).read()
     if state.get("status") == "finished":
         _say(f"{out} is finished: {state.get('step')} steps. Weights: {out / 'weights.safetensors'}")
+        _say(f"To train longer: {LONGER.format(run=out)}")
         return None
     config = find_config(str(out))
+    _check_unedited(out, state, config)
     before = SharedBatch(*(int(state[name]) for name in ("processes", "batch_per_process", "accumulate")))
     if devices is None and launch_of() is None:
         devices = before.processes
@@ -274,6 +281,29 @@ def resume_training(
     runtime = make_runtime(checked(config), place)
     runtime.launch()
     return _run(config, place, runtime)
+
+
+LONGER = (
+    "the schedule has brought the learning rate down to its end, so that more of the same would change little; begin a "
+    "new run from these weights: intarsia train {run}/config.py --weights {run}/weights.safetensors --for '4000 steps' "
+    "--out NEW"
+)
+"""How to go on with a run that is finished, and why it is not resumed."""
+
+
+def _check_unedited(out: Path, state: Mapping[str, Any], config: Config) -> None:
+    """Refuse a config.py that is no longer what the run began with: a part of it could only be used by halves."""
+    begun, now = (json.loads(json.dumps(values, default=str)) for values in (state.get("config"), config.values))
+    if begun is None or begun == now:
+        return
+    found = [f"  {difference}" for difference in differences(begun, now)]
+    more = [f"  and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
+    lines = "\n".join([*found[:SHOWN], *more])
+    raise ValueError(
+        f"{out / 'config.py'} was edited since the run was begun (run.json holds what it began with):\n{lines}\n"
+        "A run goes on as it was begun. Undo the edit; or begin a new run with it, from these weights: intarsia train "
+        f"{out}/config.py --weights {out}/weights.safetensors --out NEW"
+    )
 
 
 # --- What is said -------------------------------------------------------------------------------------------------

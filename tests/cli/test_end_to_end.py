@@ -148,10 +148,41 @@ def test_interrupted_and_resumed(
     first = json.loads((run / "run.json").read_text())
     assert described["status"] == "finished"
     assert described["data"] == first["data"]
-    assert [what["config"]["train_dataloader"]["num_workers"] for what in (first, described)] == [0, 1]
+    assert described["config"] == first["config"]  # what the run was begun with
     assert json.loads((out / "eval.json").read_text()) == json.loads((run / "eval.json").read_text())
     assert main(["train", "--resume", str(out)]) == 0
-    assert "is finished" in capsys.readouterr().err
+    said = " ".join(capsys.readouterr().err.split())
+    assert "is finished" in said
+    assert f"intarsia train {out}/config.py --weights {out}/weights.safetensors --for" in said
+    assert main(["train", "--resume", str(out), "--for", "8 steps"]) == 2
+    assert "begin a new run from its weights" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "shown"),
+    [
+        ("lr=", "lr=1.5 + ", "optim_wrapper.optimizer.lr: "),
+        ("batch_size=", "batch_size=1 + ", "train_dataloader.batch_size: "),
+        ("power=", "power=2 + ", "param_scheduler"),
+    ],
+)
+def test_an_edited_config_is_refused(
+    before: str, after: str, shown: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Resuming would use some of an edit and not the rest: it says what differs, and the way out."""
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+    described = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps({**described, "status": "interrupted"}))
+    text = (out / "config.py").read_text()
+    assert before in text
+    (out / "config.py").write_text(text.replace(before, after))
+    assert main(["train", "--resume", str(out), "--device", "cpu"]) == 2
+    said = capsys.readouterr().err
+    assert "was edited since the run was begun" in said
+    assert shown in said
+    (out / "config.py").write_text("# a comment changes nothing\n" + text)
+    assert main(["train", "--resume", str(out), "--device", "cpu"]) == 0
 
 
 @pytest.mark.parametrize("layout", ["check and file", "folder"])

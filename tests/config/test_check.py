@@ -615,3 +615,33 @@ def test_every_misspelt_key_is_found(values: dict[str, Any], data: st.DataObject
     problems = check(Config.from_values(changed(values, keys, key=wrong), file="changed.py"))
     parent = ".".join(map(str, keys[:-1]))
     assert any(problem.path in (f"{parent}.{wrong}", parent) for problem in problems), problems
+
+
+# --- Relations between values -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (["model.decode_head.loss_decode=dict(type='CrossEntropyLoss', class_weight=[1.0, 2.0])"], "has 2 entries"),
+        (["model.decode_head.ignore_index=0"], "padding writes 255 into labels, but model.decode_head ignores 0"),
+        (["model.data_preprocessor.seg_pad_val=0"], "padding writes 0 into labels, but model.decode_head ignores 255"),
+        (["train_dataloader.dataset.data_root='D:\\data\\new'"], "in this path became control characters"),
+        (["load_from='C:\\runs\\best.pth'"], "in this path became control characters"),
+    ],
+)
+def test_values_that_contradict_each_other(settings: list[str], expected: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.py"
+    file.write_text(VALID)
+    assert check(read_file(file)) == []
+    found = check(read_file(file).override(settings))
+    assert any(expected in problem.message for problem in found), found
+    assert all(problem.origin is not None for problem in found)
+
+
+def test_other_labels_may_be_ignored_by_all(tmp_path: Path) -> None:
+    file = tmp_path / "config.py"
+    file.write_text(VALID)
+    heads = [f"model.{head}.ignore_index=7" for head in ("decode_head", "auxiliary_head")]
+    same = [*heads, "model.data_preprocessor.seg_pad_val=7"]
+    assert check(read_file(file).override(same)) == []

@@ -645,6 +645,20 @@ def test_logging_services_become_observers() -> None:
     assert [(o.type, dict(o.args)) for o in spec.observers] == [("TensorBoard", {}), ("WandB", {"project": "streets"})]
 
 
+def test_options_of_logging_services_hold_up_no_run() -> None:
+    own = {
+        "type": "WandbVisBackend",
+        "define_metric_cfg": {"mIoU": "max"},
+        "init_kwargs": {"project": "a", "notes": "b"},
+    }
+    others = [{"type": name} for name in ("MLflowVisBackend", "ClearMLVisBackend", "MyOwnBackend")]
+    spec = lower(training(visualizer={"type": "SegLocalVisualizer", "vis_backends": [own, *others]}))
+    assert [(o.type, dict(o.args)) for o in spec.observers] == [("WandB", {"project": "a"})]
+    said = "\n".join(spec.notes)
+    assert "not read: define_metric_cfg, notes" in said
+    assert all(name in said for name in ("MLflowVisBackend", "ClearMLVisBackend", "MyOwnBackend"))
+
+
 def test_environment_and_seed() -> None:
     environment = {
         "cudnn_benchmark": False,
@@ -698,7 +712,6 @@ def test_configs_of_the_old_generation_are_recognised(old: str) -> None:
     ("section", "value", "path"),
     [
         ("resume", True, "resume"),
-        ("visualizer", {"vis_backends": [{"type": "MLflowVisBackend"}]}, "visualizer.vis_backends.0"),
         ("env_cfg", {"cudnn_benchmrk": True}, "env_cfg.cudnn_benchmrk"),
         ("randomness", {"seed": "zero"}, "randomness.seed"),
         ("test_evaluator", {"type": "IoUMetric", "format_only": True}, "test_evaluator.format_only"),

@@ -317,7 +317,10 @@ def test_private_names_are_inherited_but_are_no_settings(write: Write) -> None:
             {"a.py": "_base_ = ['gone/x.py']\n", "leaf.py": "_base_ = 'a.py'\n"},
             "a.py:1: the base file `gone/x.py` does not exist (looked for gone/x.py), included by a.py <- leaf.py",
         ),
-        ({"leaf.py": "_base_ = ['mmdet::x.py']\n"}, "leaf.py:1: the base `mmdet::x.py` lies in another package"),
+        (
+            {"leaf.py": "_base_ = ['mmdet::x.py']\n"},
+            "leaf.py:1: the base `mmdet::x.py` was not found: the package 'mmdet' is not installed",
+        ),
         ({"leaf.py": "_base_ = 3\n"}, "leaf.py:1: `_base_` is a file name or a list of file names, found 3"),
         ({"leaf.py": "if True:\n    _base_ = 'a.py'\n"}, "leaf.py:2: `_base_` cannot be set here"),
         (

@@ -41,11 +41,18 @@ def refusal(folder: Path, text: str) -> str:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("import os\nx = os\n", "config.py:2: the module `os` is not a config value: `x = os`"),
         (
-            "x = 1\nimport os\n",
-            "config.py:2: `import` is not part of the configuration language: `import os`. Configs are",
+            "import os\nx = os.system('ls')",
+            "config.py:2: calling `os.system` is not part",
         ),
-        ("from os import path", "config.py:1: `import` is not part"),
+        ("from os import system\nx = system('ls')", "config.py:2: calling `os.system` is not part"),
+        ("from os import sep\nx = sep", "config.py:2: `os.sep` of Python's library is not a config value"),
+        ("from os import *", "config.py:1: what `from os import *` brings cannot be known"),
+        ("from .base import x", "config.py:1: a relative import is the form of inheritance"),
+        ("from mmseg.models import build\nx = build(1)", "config.py:2: calling `mmseg.models.build` is not part"),
+        ("with read_base():\n    x = 1", "config.py:1: `with` is not part"),
+        ("with read_base() as y:\n    from .base import *", "config.py:1: `with` is not part"),
         ("def f():\n    return 1\n", "config.py:1: `def` is not part"),
         ("class A: pass", "config.py:1: `class` is not part"),
         ("x = lambda: 1", "config.py:1: `lambda` is not part"),

@@ -224,7 +224,7 @@ def test_peak_memory_is_that_of_a_few_rows(kind, tmp_path):
         "import sys, resource\n"
         "sys.path.insert(0, sys.argv[1])\n"
         "import torch\n"
-        "from test_restore import noise, smooth, picture\n"
+        "from test_postprocess import noise, smooth, picture\n"
         "from intarsia.inference.logits.postprocess import Geometry, restore\n"
         "kind = sys.argv[2]\n"
         "logits = smooth(150, 64, 86) if kind == 'smooth' else noise(150 if kind == 'views' else 12, 64, 86)\n"

@@ -345,13 +345,15 @@ def test_names_in_the_report() -> None:
         metric.update(torch.where(torch.rand(12, 9) < 0.5, label, 0), label, torch.rand(12, 9))
     report = metric.report()
     assert set(report.summary) == {
-        "aAcc", "mIoU", "mAcc", "mDice", "mFscore", "mPrecision", "mRecall", "mBoundaryIoU", "fwIoU", "kappa",
-        "imageIoU", "imageIoU_q05", "imageIoU_q25", "imageIoU_q50", "imageIoU_q75", "imageIoU_q95", "mIoU_low",
+        "aAcc", "mIoU", "mAcc", "mDice", "mFscore", "mFscore_mmseg", "mPrecision", "mRecall", "mBoundaryIoU", "fwIoU",
+        "kappa", "imageIoU", "imageIoU_q05", "imageIoU_q25", "imageIoU_q50", "imageIoU_q75", "imageIoU_q95", "mIoU_low",
         "mIoU_high", "ECE", "IoU(both)",
     }  # fmt: skip
     assert all(0 <= value <= 1 for value in report.summary.values())
     assert report.summary["mIoU_low"] < report.summary["mIoU"] < report.summary["mIoU_high"]
-    assert set(report.classes[0].values) == {"IoU", "Acc", "Dice", "Fscore", "Precision", "Recall", "BoundaryIoU"}
+    assert set(report.classes[0].values) == {
+        "IoU", "Acc", "Dice", "Fscore", "Fscore_mmseg", "Precision", "Recall", "BoundaryIoU",
+    }  # fmt: skip
 
 
 def test_confidence_is_asked_for_only_where_it_is_needed() -> None:

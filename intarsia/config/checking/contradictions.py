@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from intarsia.config.errors import Problem
-from intarsia.config.lowering.names import FAMILIES, OWN_LABELS
+from intarsia.config.lowering.names import FAMILIES, MASK_HEADS, OWN_LABELS, OWN_LOSS
 from intarsia.config.schema.fates import bare
 from intarsia.spec import Component, Origin, RunSpec
+
+IGNORE_INDEX = 255
+"""What labels of pixels that do not count are, where a config says nothing. (`contracts` would load numpy.)"""
 
 Place = Callable[[str], Origin | None]
 
@@ -18,6 +22,9 @@ def contradictions(spec: RunSpec, origin: Place) -> Iterator[Problem]:
     yield from _classes(spec, origin)
     yield from _single_logit(spec, origin)
     yield from _bands(spec, origin)
+    yield from _ignored_labels(spec, origin)
+    yield from _class_weights(spec, origin)
+    yield from _escaped_paths(spec.source, "", origin)
 
 
 def _windows(spec: RunSpec, origin: Place) -> Iterator[Problem]:
@@ -111,3 +118,60 @@ def _bands(spec: RunSpec, origin: Place) -> Iterator[Problem]:
         path = "model.data_preprocessor.mean"
         message = f"mean has {len(spec.preprocess.mean)} entries, but the backbone takes {bands} bands"
         yield Problem(path, message, origin(path), f"Set model.backbone.in_channels={len(spec.preprocess.mean)}")
+
+
+def _ignored_labels(spec: RunSpec, origin: Place) -> Iterator[Problem]:
+    """What padding writes into labels is what the losses ignore. In a run that trains; others pad no labels."""
+    if spec.train is None:
+        return
+    written = {"model.data_preprocessor.seg_pad_val": spec.preprocess.label_pad_value}
+    for transform in spec.train.transforms:
+        if bare(transform.type) == "Pad":
+            value = transform.args.get("pad_val")
+            label = value.get("seg", IGNORE_INDEX) if isinstance(value, Mapping) else IGNORE_INDEX
+            written[f"{transform.path}.pad_val"] = label
+    depth = any(bare(head.type) in OWN_LOSS for head in _heads(spec))  # a depth of 0 is one that is not known
+    for losses in () if depth else spec.losses:
+        for path, value in written.items() if losses.losses else ():
+            if isinstance(value, int) and value != losses.ignore_index:
+                head = "decode_head" if losses.head == "decode" else "auxiliary_head"
+                message = f"padding writes {value} into labels, but model.{head} ignores {losses.ignore_index}"
+                hint = f"Let both be the same; {IGNORE_INDEX} is usual, and no class"
+                yield Problem(path, message, origin(path) or origin(f"model.{head}.ignore_index"), hint)
+
+
+def _class_weights(spec: RunSpec, origin: Place) -> Iterator[Problem]:
+    """There is a weight for each class."""
+    for head, losses in zip(_heads(spec), spec.losses, strict=False):
+        count = head.args.get("num_classes")
+        if bare(head.type) in MASK_HEADS:
+            continue  # their class "nothing" has a weight, too
+        for loss in losses.losses:
+            weights = loss.args.get("class_weight")
+            if isinstance(count, int) and isinstance(weights, tuple | list) and len(weights) != count:
+                path = f"{loss.path}.class_weight"
+                message = f"class_weight has {len(weights)} entries, but {head.path} predicts {count} classes"
+                yield Problem(path, message, origin(path), "Give one weight for each class, in their order")
+
+
+PATHS = (
+    "ann_file", "checkpoint", "class_weight", "data_root", "depth_map_path", "img_path", "img_path2", "load_from",
+    "pretrained", "seg_map_path", "work_dir",
+)  # fmt: skip
+"""Keys whose values, where they are strings, are paths."""
+
+ESCAPES = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v"}
+
+
+def _escaped_paths(value: Any, path: str, origin: Place) -> Iterator[Problem]:
+    """A path of Windows typed between ordinary quotes, in which backslash and n are a line feed."""
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, tuple | list) else ()
+    for key, item in items:
+        below = f"{path}.{key}" if path else str(key)
+        if key in PATHS and isinstance(item, str):
+            found = [ESCAPES[letter] for letter in item if letter in ESCAPES]
+            if found:
+                said = f"{' and '.join(dict.fromkeys(found))} in this path became control characters: {item!r}"
+                yield Problem(below, said, origin(below), "Write r'...', or / instead of the backslashes")
+        else:
+            yield from _escaped_paths(item, below, origin)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import importlib.machinery
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -118,6 +118,12 @@ def registered_in(module: str) -> Iterator[tuple[str, str, str]]:
             if isinstance(item, ast.ClassDef | ast.FunctionDef):
                 for kind, registered in _registrations(item):
                     yield kind, registered, f"{name}:{item.name}"
+
+
+def is_registered(kind: str, name: str, modules: Iterable[str]) -> bool:
+    """Whether one of the modules registers a part of this name with ``@register``."""
+    found = (part for module in modules for part in registered_in(module))
+    return any((kind, name) == (registered, called) for registered, called, _ in found)
 
 
 def _registrations(item: ast.ClassDef | ast.FunctionDef) -> Iterator[tuple[str, str]]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from intarsia.config.errors import ConfigError, Problem
 from intarsia.config.language.calls import FUNCTIONS, METHODS, Call, call_function, call_method
+from intarsia.config.language.imports import IMPORTED_FUNCTIONS, Imported, call_imported
 from intarsia.config.language.limits import Budget, RefusedError, check, check_text
 from intarsia.config.language.operators import UNARY, binary, compare, item_origins, render
 from intarsia.config.language.source import Reference, Source
@@ -34,13 +35,20 @@ class Evaluator:
     """
 
     def __init__(
-        self, source: Source, budget: Budget, names: dict[str, Any], resolve: Callable[[Reference, bool], Any]
+        self,
+        source: Source,
+        budget: Budget,
+        names: dict[str, Any],
+        resolve: Callable[[Reference, bool], Any],
+        read_base: Callable[[ast.ImportFrom], DictValue] | None = None,
     ) -> None:
         self.source = source
         self.budget = budget
         self.resolve = resolve
         self.origins = source.origins
         self.names = names
+        self.read_base = read_base
+        self.imports: dict[str, Imported] = {}
         self.variables: dict[str, Place] = {}
         self.scopes: list[dict[str, Place]] = [self.variables]
 
@@ -128,6 +136,8 @@ class Evaluator:
         if name.startswith(self.source.mark):
             reference = self.source.split(name)[0]
             return self.guard(node, self.resolve, reference, True), self.origins[node.lineno]
+        if name in self.imports:
+            return self.guard(node, self.imports[name].part), self.origins[node.lineno]
         if name.startswith("__"):
             raise self.error(node, f"`{name}` is not part of the configuration language", TRUST)
         if name in FUNCTIONS:
@@ -135,7 +145,19 @@ class Evaluator:
         hint = f"Write _base_.{name} for the value of the base config" if name in self.names.get("_base_", ()) else ""
         raise self.error(node, f"the name `{name}` is not defined in this file", hint)
 
+    def _imported(self, node: ast.expr) -> Imported | None:
+        """What an import statement brought, or something in it, if a name or a chain of attributes means that."""
+        if isinstance(node, ast.Attribute):
+            inside = self._imported(node.value)
+            return None if inside is None else inside.member(node.attr)
+        if not isinstance(node, ast.Name) or any(node.id in scope for scope in self.scopes):
+            return None
+        return self.imports.get(node.id)
+
     def _attribute(self, node: ast.Attribute) -> Place:
+        imported = self._imported(node)
+        if imported is not None:
+            return self.guard(node, imported.part), self.origins[node.lineno]
         value = self.evaluate(node.value)
         if not isinstance(value, DictValue) or node.attr.startswith("__"):
             raise self.error(node, f"the attribute `{node.attr}` is not part of the configuration language", TRUST)
@@ -313,6 +335,11 @@ class Evaluator:
 
     def _call(self, node: ast.Call) -> Any:
         function = node.func
+        imported = self._imported(function)
+        if imported is not None:
+            if imported.path not in IMPORTED_FUNCTIONS:
+                raise self.error(node, f"calling `{imported.path}` is not part of the configuration language", TRUST)
+            return self.guard(node, call_imported, imported.path, self._arguments(node))
         if isinstance(function, ast.Name):
             name = function.id
             if name not in FUNCTIONS or any(name in scope for scope in self.scopes):

@@ -23,8 +23,10 @@ from typing import Any
 from intarsia.config.errors import ConfigError, Problem
 from intarsia.config.language.evaluator import Evaluator
 from intarsia.config.language.formats import load
+from intarsia.config.language.imports import base_name, needs_no_python
 from intarsia.config.language.limits import STEPS_PER_FILE, Budget, RefusedError
 from intarsia.config.language.merge import is_literal, merge, override, without_marks, word
+from intarsia.config.language.packages import package_file, package_values
 from intarsia.config.language.paths import locate, split_path
 from intarsia.config.language.source import Reference, Source, make_source, parse_python
 from intarsia.config.language.statements import run
@@ -159,7 +161,8 @@ class _Reading:
         if bases is not None:
             base = self._read_bases(source, bases, (*chain, file))
             self.current = file
-        values = self._values(source, body, base if bases is not None else None)
+        values = self._values(source, body, base if bases is not None else None, (*chain, file))
+        self.current = file
         origin = Origin(file, 0)
         marked = verify(values, origin)
         self.files.append(file)
@@ -167,12 +170,20 @@ class _Reading:
             values = merge(values, base)
         return without_marks(values) if marked else values
 
-    def _values(self, source: Source, body: list[ast.stmt], base: DictValue | None) -> DictValue:
+    def _values(
+        self, source: Source, body: list[ast.stmt], base: DictValue | None, chain: tuple[str, ...]
+    ) -> DictValue:
+        def read_base(statement: ast.ImportFrom) -> DictValue:
+            return self._read_base(source.file, base_name(statement), source.origins[statement.lineno], chain)
+
         resolver = _Resolver(source, base, self.budget)
-        if self.trust and source.file.endswith(".py"):
-            return execute(source, body, base, resolver.resolve)
         names = {} if base is None else {BASE: base}
-        evaluator = Evaluator(source, self.budget, names, resolver.resolve)
+        evaluator = Evaluator(source, self.budget, names, resolver.resolve, read_base)
+        if self.trust and source.file.endswith(".py"):
+            run(evaluator, [statement for statement in body if needs_no_python(statement)])
+            parts = {name: imported.part() for name, imported in evaluator.imports.items()}
+            others = [statement for statement in body if not needs_no_python(statement)]
+            return execute(source, others, base, resolver.resolve, given=evaluator.values(), parts=parts)
         run(evaluator, body)
         return evaluator.values()
 
@@ -187,7 +198,7 @@ class _Reading:
                 message = f"`{BASE}` is a file name or a list of file names, found {name!r}"
                 raise evaluator.error(expression, message)
             where = _line_of(name, expression, source)
-            values = self.read(_base_file(source.file, name, where, chain), chain)
+            values = self._read_base(source.file, name, where, chain)
             for key, value in values.items():
                 if key in merged and not key.startswith("_"):
                     message = f"set by two base files, at {merged.origins[key]} and at {values.origins[key]}"
@@ -196,6 +207,14 @@ class _Reading:
         if problems:
             raise ConfigError(problems)
         return merged
+
+    def _read_base(self, file: str, name: str, where: Origin, chain: tuple[str, ...]) -> DictValue:
+        """The values of one base that `file` names. chain: the files read on the way, `file` last."""
+        path = package_file(name) if "::" in name else _base_file(file, name, where, chain)
+        if path is None:
+            self.current = name
+            return package_values(name, where)
+        return self.read(path, chain)
 
 
 def _split_bases(source: Source) -> tuple[ast.expr | None, list[ast.stmt]]:
@@ -216,9 +235,6 @@ def _line_of(name: str, expression: ast.expr, source: Source) -> Origin:
 
 def _base_file(file: str, name: str, where: Origin, chain: tuple[str, ...]) -> str:
     """The path of a base file, relative to the file that names it. chain: the files read on the way, `file` last."""
-    if "::" in name:
-        message = f"the base `{name}` lies in another package, which is not looked up"
-        raise ConfigError([Problem("", message, where, "Copy that file beside this one and name its path")])
     path = os.path.normpath(os.path.join(os.path.dirname(file), os.path.expanduser(name)))
     if not os.path.isfile(path):
         via = f", included by {' <- '.join(reversed(chain))}" if len(chain) > 1 else ""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import difflib
 from collections.abc import Callable
 from typing import Any, Literal
 
 from intarsia.config.language.calls import extend
 from intarsia.config.language.evaluator import Evaluator
+from intarsia.config.language.imports import imported_names, reads_bases
 from intarsia.config.language.limits import check_length
 from intarsia.config.language.operators import binary, item_origins
 from intarsia.config.language.targets import assign, delete
@@ -91,6 +93,30 @@ def _expression(evaluator: Evaluator, statement: ast.Expr) -> None:
     evaluator.evaluate(statement.value)
 
 
+def _import(evaluator: Evaluator, statement: ast.Import | ast.ImportFrom) -> None:
+    evaluator.guard(statement, lambda: evaluator.imports.update(imported_names(statement)))
+
+
+def _with(evaluator: Evaluator, statement: ast.With) -> None:
+    """``with read_base():``: the variables of the files that it names become variables of this one."""
+    if evaluator.read_base is None or not reads_bases(statement):
+        raise evaluator.refusal(statement)
+    for inner in statement.body:
+        if isinstance(inner, ast.ImportFrom):
+            _include(evaluator, inner, evaluator.read_base(inner))
+
+
+def _include(evaluator: Evaluator, statement: ast.ImportFrom, values: DictValue) -> None:
+    for alias in statement.names:
+        names = [name for name in values if not name.startswith("_")] if alias.name == "*" else [alias.name]
+        for name in names:
+            if name not in values:
+                near = difflib.get_close_matches(name, list(values), 1)
+                hint = f"The nearest name is `{near[0]}`" if near else ""
+                raise evaluator.error(statement, f"the base file sets no `{name}`", hint)
+            evaluator.variables[alias.asname or name] = (values[name], values.origins[name])
+
+
 def _pass(evaluator: Evaluator, statement: ast.Pass) -> None:
     """Nothing."""
 
@@ -101,5 +127,8 @@ STATEMENTS: dict[type, Callable[[Evaluator, Any], None]] = {
     ast.AugAssign: _augmented,
     ast.Delete: _delete,
     ast.Expr: _expression,
+    ast.Import: _import,
+    ast.ImportFrom: _import,
     ast.Pass: _pass,
+    ast.With: _with,
 }

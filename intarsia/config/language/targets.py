@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
-from intarsia.config.language.limits import check
+from intarsia.config.errors import ConfigError
+from intarsia.config.language.limits import Budget, check
 from intarsia.config.language.operators import item_origins
+from intarsia.config.language.source import Source
 from intarsia.config.language.values import DictValue, ListValue
 from intarsia.spec import Origin
-
-if TYPE_CHECKING:
-    from intarsia.config.language.evaluator import Evaluator
 
 Place = tuple[Any, Origin]
 """A value and where it was written."""
@@ -45,6 +45,35 @@ WORDS: dict[type, str] = {
     ast.YieldFrom: "yield",
 }
 """How a kind of syntax that is refused is written."""
+
+
+class Evaluator(Protocol):
+    """What binding a target needs of the evaluator of a file; `evaluator.Evaluator` is one."""
+
+    source: Source
+    budget: Budget
+    variables: dict[str, Place]
+    scopes: list[dict[str, Place]]
+
+    def evaluate(self, node: ast.expr) -> Any:
+        """The value of an expression."""
+        ...
+
+    def key(self, node: ast.expr) -> Any:
+        """The value of what stands in square brackets."""
+        ...
+
+    def guard(self, node: ast.expr | ast.stmt, function: Callable[..., Any], *arguments: Any) -> Any:
+        """``function(*arguments)``, with what goes wrong told at the line of `node`."""
+        ...
+
+    def error(self, node: ast.expr | ast.stmt, message: str, hint: str = "") -> ConfigError:
+        """A problem at a line, which is quoted."""
+        ...
+
+    def refusal(self, node: ast.expr | ast.stmt) -> ConfigError:
+        """The problem of syntax that the language does not have."""
+        ...
 
 
 def assign(evaluator: Evaluator, target: ast.expr, value: Any, origin: Origin) -> None:

@@ -6,7 +6,7 @@ import ast
 import copy
 import traceback
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from intarsia.config.errors import ConfigError, Problem
@@ -30,11 +30,17 @@ class Namespace(dict[str, Any]):
 
 
 def execute(
-    source: Source, body: list[ast.stmt], base: DictValue | None, resolve: Callable[[Reference, bool], Any]
+    source: Source,
+    body: list[ast.stmt],
+    base: DictValue | None,
+    resolve: Callable[[Reference, bool], Any],
+    given: DictValue,
+    parts: Mapping[str, str],
 ) -> DictValue:
     """Run a file and collect its variables; modules, functions and names starting with two underscores are left out.
 
-    base: what the file sees as `_base_`; what it changes there is changed in `base` too.
+    base: what the file sees as `_base_`; what it changes there is changed in `base` too. given: variables that it has
+    from the start, those of the bases of `read_base`. parts: names that stand for parts of OpenMMLab's packages.
     Every value has the line of its variable's last assignment as its origin.
 
     Raises:
@@ -44,12 +50,14 @@ def execute(
     names: dict[str, Any] = {"__file__": source.file, "__name__": "__config__"}
     if spaces is not None:
         names["_base_"] = spaces
-    given = set(names)
+    names |= parts
+    hidden = set(names)
+    names |= {str(name): _spaced(value) for name, value in given.items()}
     try:
         for index, reference in enumerate(source.references):
             mark = f"{source.mark}{index}_"
             names[mark] = _spaced(resolve(reference, True))
-            given.add(mark)
+            hidden.add(mark)
         module = ast.Module(copy.deepcopy(body), [])  # the parsed file is kept for later readings
         tree = ast.fix_missing_locations(_References(source, resolve).visit(module))
         exec(compile(tree, source.file, "exec"), names)
@@ -69,7 +77,7 @@ def execute(
         _take_changes(base, spaces, Origin(source.file, 0))
     values = DictValue()
     for name, value in names.items():
-        if name in given or name.startswith("__") or isinstance(value, (types.ModuleType, types.FunctionType)):
+        if name in hidden or name.startswith("__") or isinstance(value, (types.ModuleType, types.FunctionType)):
             continue
         origin = Origin(source.file, lines.get(name, 0))
         values.put(name, annotate(plain(value), origin), origin)

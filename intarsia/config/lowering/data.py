@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
+from intarsia import catalog
+from intarsia.config.checking.signatures import is_registered
 from intarsia.config.lowering.fields import Context, Fields, nearest
 from intarsia.config.lowering.names import FAMILIES, FOLDERS, GEOMETRY, LABEL_LOADERS, PREFIXES, argument_name
+from intarsia.config.lowering.own_datasets import OwnDataset, own_dataset
 from intarsia.config.lowering.parts import arguments, component, see
 from intarsia.config.schema.fates import Fate, bare
 from intarsia.spec import AugmentedInference, Component, DataSpec
@@ -144,19 +148,23 @@ def _leaf(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
     fields = Fields(context, path, values, "dataset", others=True)
     pipeline = _pipeline(context, fields.get("pipeline", []), fields.at("pipeline"))
     name = fields.get("type", "")
+    own = _own_class(context, name, fields)
     if "type" not in values:
         context.problem(path, "'type' is missing", "Write dict(type='BaseSegDataset', ...)")
     see(context, "dataset", name, "type", fields.at("type"))
+    if own is not None:
+        name = "BaseSegDataset"
     args: dict[str, Any] = {}
     for key in ("data_root", "img_suffix", "seg_map_suffix", "ann_file", "ignore_index", "reduce_zero_label"):
-        if fields.get(key) not in (None, ""):
-            value = fields.get(key)
+        value = fields.get(key, None if own is None else own.defaults.get(key))
+        if value not in (None, ""):
             args[argument_name("dataset", key)] = tuple(value) if isinstance(value, list) else value
     args |= _folders(context, fields)
     metainfo = fields.child("metainfo", "metainfo")
     for key in ("classes", "palette"):
-        if metainfo.get(key) is not None:
-            args[key] = tuple(tuple(item) if isinstance(item, list) else item for item in metainfo.get(key))
+        value = metainfo.get(key, None if own is None else own.metainfo.get(key))
+        if value is not None:
+            args[key] = tuple(tuple(item) if isinstance(item, list) else item for item in value)
     if fields.get("label_table") is not None:
         args["label_table"] = _label_table(fields.child("label_table", "label_table"))
     args |= pipeline.arguments
@@ -168,6 +176,31 @@ def _leaf(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
     _agree(context, bare(name), fields, pipeline)
     dataset = Component("dataset", name, args, path, context.origin(path))
     return _Stream(dataset, pipeline.transforms, pipeline.label_size)
+
+
+def _own_class(context: Context, name: str, fields: Fields) -> OwnDataset | None:
+    """What a data set class of the user's own says, where it adds nothing but names, colours and suffixes."""
+    imports = context.imported
+    if ":" in name or not name or catalog.is_known("dataset", name) or is_registered("dataset", bare(name), imports):
+        return None
+    found = own_dataset(bare(name), context.config.file, imports)
+    metainfo = fields.get("metainfo") or {}
+    if found is None and metainfo.get("classes"):
+        context.note(f"{fields.at('type')}: {name!r} is read as a BaseSegDataset with the classes of its metainfo")
+        return OwnDataset(Path(context.config.file), "", {})
+    if found is not None:
+        context.read_as_data.add(found.module)
+        said = (
+            f"{name!r} of {found.file} was read as data: a BaseSegDataset with {len(found.metainfo['classes'])} classes"
+        )
+        context.note(f"{fields.at('type')}: {said}")
+        if found.methods:
+            context.problem(
+                fields.at("type"),
+                f"{name!r} of {found.file} cannot be read as data: it has methods, {', '.join(found.methods)}",
+                "Write type='BaseSegDataset' with metainfo=dict(classes=...), or train with --data DIR",
+            )
+    return found
 
 
 def _folders(context: Context, fields: Fields) -> dict[str, Any]:

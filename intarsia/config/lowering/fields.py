@@ -35,7 +35,10 @@ class Seen:
 
 @dataclass
 class Context:
-    """One lowering. ignore_index: what the model's heads agree on, None before they are read."""
+    """One lowering. ignore_index: what the model's heads agree on, None before they are read.
+
+    read_as_data: modules of custom_imports that need not be imported, since what they hold was read as data.
+    """
 
     config: Config
     problems: list[Problem] = field(default_factory=list)
@@ -43,7 +46,16 @@ class Context:
     pretrained: list[tuple[str, str]] = field(default_factory=list)
     synchronise: bool = False
     ignore_index: int | None = None
+    read_as_data: set[str] = field(default_factory=set)
     seen: dict[str, Seen] = field(default_factory=dict)
+
+    @property
+    def imported(self) -> tuple[str, ...]:
+        """The modules that custom_imports names."""
+        section = self.config.values.get("custom_imports")
+        given = section.get("imports") if isinstance(section, Mapping) else None
+        modules = [given] if isinstance(given, str) else given if isinstance(given, list | tuple) else []
+        return tuple(module for module in modules if isinstance(module, str))
 
     def origin(self, path: str) -> Origin | None:
         """Where a path was written, or the nearest one above it."""

@@ -18,17 +18,25 @@ HOOKS: dict[str, Fate] = {
     "EMAHook": to("ema"),
     "EarlyStoppingHook": to("early_stop"),
     "SyncBuffersHook": refused("averaging of buffers is not supported yet; use SyncBN"),
-    "ProfilerHook": refused("profiling is not supported yet"),
-    "PrepareTTAHook": refused("augmentation at test time is chosen when evaluating"),
+    "ProfilerHook": nothing("changes no result; no profile is written"),
+    "MemoryProfilerHook": nothing("changes no result; doctor and log say how much memory there is"),
+    "PrepareTTAHook": nothing("augmentation at test time is chosen when evaluating: `intarsia eval --augment`"),
 }
 """Hook of MMEngine -> what becomes of it. A hook of one's own is an observer (`intarsia.engine.callbacks.base`)."""
+
+NOT_LOGGED_TO = "this service is not logged to; metrics.jsonl has every value"
 
 VISUALISERS: dict[str, Fate] = {
     "LocalVisBackend": nothing("metrics.jsonl and curve.png are always written"),
     "TensorboardVisBackend": to("observers: every value as a scalar"),
     "WandbVisBackend": to("observers: every value as a metric"),
-    "MLflowVisBackend": refused("logging to MLflow is not supported; metrics.jsonl has every value"),
+    "MLflowVisBackend": nothing(NOT_LOGGED_TO),
+    "ClearMLVisBackend": nothing(NOT_LOGGED_TO),
+    "NeptuneVisBackend": nothing(NOT_LOGGED_TO),
+    "AimVisBackend": nothing(NOT_LOGGED_TO),
+    "DVCLiveVisBackend": nothing(NOT_LOGGED_TO),
 }
+"""Logging service of MMEngine -> what becomes of it. None of them need hold up a run: metrics.jsonl has every value."""
 
 LOOPS = {"IterBasedTrainLoop": "steps", "EpochBasedTrainLoop": "epochs"}
 
@@ -54,6 +62,9 @@ NORMS = {"BN2d": "BN", "MMSyncBN": "SyncBN", "IN2d": "IN"}
 
 OWN_LOSS = frozenset({"VPDDepthHead"})
 """Heads without a cross entropy by default."""
+
+MASK_HEADS = frozenset({"Mask2FormerHead", "MaskFormerHead", "SideAdapterCLIPHead"})
+"""Heads that classify masks: they have one class more, for a mask that shows nothing."""
 
 OWN_LABELS = frozenset({"STDCHead"})
 """Heads that learn something else than the classes, such as edges."""

@@ -8,8 +8,9 @@ from pathlib import PurePath
 from typing import Any, Literal
 
 from intarsia import catalog
+from intarsia.config.checking.signatures import signature_of
 from intarsia.config.lowering.fields import Context, Fields, nearest
-from intarsia.config.lowering.names import HOOKS, VISUALISERS
+from intarsia.config.lowering.names import HOOKS, NOT_LOGGED_TO, VISUALISERS
 from intarsia.config.lowering.parts import component
 from intarsia.config.schema.fates import Fate, bare, to
 from intarsia.spec import CareSpec, CheckpointSpec, Component, Duration, EarlyStopSpec, EmaSpec, RuntimeSpec
@@ -239,22 +240,37 @@ def lower_visualizer(context: Context, top: Fields) -> tuple[Component, ...]:
     for index, backend in enumerate(fields.get("vis_backends") or []):
         path = f"{fields.at('vis_backends')}.{index}"
         name = bare(str(backend.get("type")))
-        fate = VISUALISERS.get(name, Fate("refused", "unknown logging service; metrics.jsonl has every value"))
+        fate = VISUALISERS.get(name, Fate("no effect", NOT_LOGGED_TO))
         context.saw(path, "visualizer.vis_backends", name, fate)
-        if fate.outcome == "refused":
-            context.problem(path, f"{name!r} is not supported: {fate.text}", "Remove it")
-        elif name in SERVICES:
-            options = {key: value for key, value in backend.items() if key not in ("type", "save_dir")}
-            options |= options.pop("init_kwargs", None) or {}
-            observers.append(Component("observer", SERVICES[name], options, path, context.origin(path)))
+        if name in SERVICES:
+            observers.append(_service(context, name, backend, path))
+        elif fate.text == NOT_LOGGED_TO:
+            context.note(f"{path}: {name}: {NOT_LOGGED_TO}")
     return tuple(observers)
+
+
+def _service(context: Context, name: str, backend: Mapping[str, Any], path: str) -> Component:
+    """The observer of a logging service. Options that say how MMEngine uses the service have no meaning here."""
+    observer = SERVICES[name]
+    signature = signature_of(catalog.locate("observer", observer))
+    known = set() if signature is None else set(signature.names)
+    options = {key: value for key, value in backend.items() if key not in ("type", "save_dir")}
+    options |= options.pop("init_kwargs", None) or {}
+    unread = sorted(str(key) for key in options if key not in known)
+    if unread:
+        context.note(f"{path}: {name} is logged to; of its options these are not read: {', '.join(unread)}")
+    return Component("observer", observer, {k: v for k, v in options.items() if k in known}, path, context.origin(path))
 
 
 def lower_imports(top: Fields) -> tuple[str, ...]:
     """`custom_imports`: the user's own modules. OpenMMLab's packages are not needed; the catalogue has their parts."""
-    given = top.child("custom_imports", "custom_imports").get("imports", [])
-    modules = [given] if isinstance(given, str) else given
-    return tuple(module for module in modules if module.split(".")[0] not in OWN_PACKAGES)
+    context = top.context
+    top.child("custom_imports", "custom_imports")
+    modules = [module for module in context.imported if module not in context.read_as_data]
+    dropped = [module for module in modules if module.split(".")[0] in OWN_PACKAGES]
+    if dropped:
+        context.note(f"custom_imports: not imported, as OpenMMLab's packages are not needed: {', '.join(dropped)}")
+    return tuple(module for module in modules if module not in dropped)
 
 
 def lower_scaling(context: Context, top: Fields) -> int | None:

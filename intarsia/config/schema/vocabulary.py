@@ -280,8 +280,8 @@ AREAS: dict[str, Area] = {
         "type": _TYPE,
         "iou_metrics": to(
             "metric argument `metrics`",
-            "Sequence[Literal['mIoU', 'mDice', 'mFscore', 'mBoundaryIoU', 'fwIoU', 'kappa', 'imageIoU', 'interval', "
-            "'ECE']]",
+            "Sequence[Literal['mIoU', 'mDice', 'mFscore', 'mFscore_mmseg', 'mBoundaryIoU', 'fwIoU', 'kappa', "
+            "'imageIoU', 'interval', 'ECE']]",
         ),
         "groups": to("metric argument `groups`", "dict[str, list[str]]"),
         "ignore_index": to("metric argument `ignore_index`", "int"),

@@ -246,7 +246,8 @@ class RunFolder:
 
 
 def _description(run: Run) -> dict[str, Any]:
-    started = {} if run.resume else {"started": now(), "command": list(run.command)}
+    begun = {"started": now(), "command": list(run.command), "config": run.meta.config}
+    started = {} if run.resume else begun  # a resumed run is the one that was begun, in however many processes
     return {
         **started,
         "steps": run.steps,
@@ -264,7 +265,6 @@ def _description(run: Run) -> dict[str, Any]:
         "git": environment.git_state(),
         "hardware": environment.hardware(),
         "notes": list(run.notes),
-        "config": run.meta.config,
     }
 
 

@@ -38,6 +38,7 @@ NAMES = {
     "aAcc": "pixel accuracy",
     "mAcc": "mean accuracy",
     "mFscore": "mean F-score",
+    "mFscore_mmseg": "mean F-score as MMSegmentation has it",
     "mBoundaryIoU": "boundary mIoU",
     "fwIoU": "frequency-weighted IoU",
     "kappa": "Cohen's kappa",

@@ -21,7 +21,14 @@ MOST_IMAGES = 1000
 FAINTEST = 0.0005
 """Cells with a smaller share of their row stay empty."""
 
-HEADINGS = {"IoU": "IoU", "BoundaryIoU": "boundary IoU", "Precision": "precision", "Recall": "recall", "Fscore": "F"}
+HEADINGS = {
+    "IoU": "IoU",
+    "BoundaryIoU": "boundary IoU",
+    "Precision": "precision",
+    "Recall": "recall",
+    "Fscore": "F",
+    "Fscore_mmseg": "F (MMSeg)",
+}
 """Columns of the table of classes, if the scores are there."""
 
 

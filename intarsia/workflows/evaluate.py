@@ -1,0 +1,127 @@
+"""Evaluation: a model's scores on labelled images, as a table, files, pictures and a page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from intarsia.config.build import build_metric
+from intarsia.contracts import Report
+from intarsia.evaluation.evaluate import OnPrediction
+from intarsia.evaluation.evaluate import evaluate as run_evaluation
+from intarsia.terminal import progress, say, warn
+from intarsia.workflows.assemble import check_classes
+from intarsia.workflows.evaluation_report import gallery_for, write_page
+from intarsia.workflows.example_pictures import Worst
+from intarsia.workflows.score_label_maps import show
+from intarsia.workflows.scores import with_scores, within
+from intarsia.workflows.trained_model import OpenModel, labelled_images, open_model
+from intarsia.workflows.views import with_views
+
+if TYPE_CHECKING:
+    from intarsia.data.pipeline import Pipeline
+    from intarsia.inference.predictor import Predictor
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRequest:
+    """What an evaluation is asked for.
+
+    weights: a file of any origin, or a run's folder. config: of the model, where the weights do not say it.
+    data: other labelled images than the config's; split: of them, train, val or test. out: folder for the scores, by
+    default beside the weights. pictures: how many of the worst images are painted. report: folder for report.html.
+    metrics, groups: scores instead of the config's, and classes scored as one. roi: masks of the pixels that count.
+    slide, blend, augment: windows and views, as the options of the command line have them.
+    """
+
+    weights: Path
+    config: str | None = None
+    data: Path | None = None
+    split: str = "val"
+    out: Path | None = None
+    pictures: int = 6
+    report: Path | None = None
+    metrics: str | None = None
+    groups: tuple[str, ...] = ()
+    roi: Path | None = None
+    slide: str | None = None
+    blend: str = "average"
+    augment: str | None = None
+    batch: int = 1
+    workers: int | None = None
+    device: str = "auto"
+    precision: str = "32"
+
+
+def evaluate_model(request: EvaluationRequest) -> Report:
+    """Evaluate, print the table, write eval.json, eval.csv and pictures; and the page where one is asked for.
+
+    Raises ValueError where the data do not fit the model, or nothing is labelled.
+    """
+    model = open_model(request.weights, config=request.config, device=request.device, precision=request.precision)
+    for note in model.notes:
+        say(f"note: {note}")
+    views = {"slide": request.slide, "augment": request.augment}
+    pipeline = within(labelled_images(model, request.data, request.split), request.roi)
+    _compare_classes(model, pipeline)
+    usual = not any((request.data, request.roi, request.metrics, *views.values()))
+    folder = request.out or _default_folder(model, request.split, usual=usual)
+    dataset = pipeline.dataset
+    model = with_scores(with_views(model, blend=request.blend, **views), metrics=request.metrics, groups=request.groups)
+    predictor = model.predictor(dataset.classes, dataset.palette, augment=request.augment is not None)
+    gallery = None if request.report is None else gallery_for(model.spec, dataset.classes, request.pictures)
+    metric = Worst(gallery or build_metric(model.spec, dataset.classes), dataset.ignore_index, request.pictures)
+    seen = None if gallery is None else gallery.named
+    report = _score(model, predictor, pipeline, metric, request, on_prediction=seen)
+    show(report, metric, pipeline, predictor.classes, predictor.palette, folder=folder, split=request.split)
+    if request.report is not None and gallery is not None:
+        origin = "the config of the run" if request.data is None else str(request.data)
+        facts = {"split": request.split, "from": origin}
+        facts |= {} if request.roi is None else {"inside": str(request.roi)}
+        say(f"report: {write_page(request.report, gallery, report, pipeline, model, predictor, facts)}")
+    return report
+
+
+def _score(
+    model: OpenModel,
+    predictor: Predictor,
+    pipeline: Pipeline,
+    metric: Worst,
+    request: EvaluationRequest,
+    *,
+    on_prediction: OnPrediction | None,
+) -> Report:
+    done = 0
+    with progress("evaluating") as bar:
+
+        def count(images: int) -> None:
+            nonlocal done
+            done += images
+            bar(done, len(pipeline))
+
+        return run_evaluation(
+            predictor,
+            pipeline,
+            metric,
+            batch_size=request.batch,
+            workers=min(2, len(pipeline)) if request.workers is None else request.workers,
+            progress=count,
+            on_prediction=on_prediction,
+            task=model.task,
+        )
+
+
+def _default_folder(model: OpenModel, split: str, *, usual: bool) -> Path:
+    """Beside the weights; scores of other data, or found in another way, do not overwrite those of the run."""
+    beside = model.file.parent
+    return beside if usual and split == "val" else beside / f"eval_{split}"
+
+
+def _compare_classes(model: OpenModel, pipeline: Pipeline) -> None:
+    """Refuse data with another number of classes; say so where only the names differ."""
+    found, known = tuple(pipeline.dataset.classes), tuple(model.meta.classes)
+    check_classes(model.spec, found)
+    if known and len(known) == len(found) and known != found:
+        pairs = ", ".join(f"{a} = {b}" for a, b in zip(known, found, strict=True) if a != b)
+        warn(f"the weights and the data name their classes differently; they are taken in order: {pairs}")
