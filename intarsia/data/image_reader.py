@@ -102,8 +102,10 @@ class ImageReader:
 
     @property
     def takes_any_number(self) -> bool:
-        """Whether numbers other than 8-bit colours can be seen: by a model of raw images, or since a scale says how."""
-        return self.bands == "raw" or self.scale is not None or self.spec.scale is not None
+        """Whether numbers other than 8-bit colours can be seen: by a model that was trained on such, or since a scale says how."""
+        spec = self.spec
+        is_wide = spec.values is not None and not spec.values.is_eight_bits
+        return self.bands == "raw" or self.scale is not None or spec.scale is not None or is_wide
 
     def read(self, path: str | Path) -> npt.NDArray[Any]:
         """The image (H, W, C) of a file. Raises ValueError naming the file if it is none, or not for this model."""

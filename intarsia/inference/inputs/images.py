@@ -17,23 +17,17 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
+from typing import Any, NoReturn, TypeVar
 
-import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
 
 from intarsia.contracts import PathLike
-from intarsia.data.image_io import IMAGE_SUFFIXES, Bands, read_image
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from intarsia.data.image_io import IMAGE_SUFFIXES
+from intarsia.data.image_reader import ImageReader
+from intarsia.inference.inputs.arrays import ImageLike, as_array
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-ImageLike: TypeAlias = "PathLike | npt.NDArray[Any] | Image.Image | Tensor"
-"""A file, an array (H, W, C) or (H, W), a PIL image, or a tensor (C, H, W). Colours are RGB."""
 
 Failure = tuple[str, str]
 """What could not be read, and why."""
@@ -137,89 +131,6 @@ def _named(found: Mapping[Path, Path]) -> Iterator[ImageFile]:
         yield ImageFile(path, unique.as_posix())
 
 
-# --- Anything to an array -----------------------------------------------------------------------------------------
-
-
-def as_array(image: ImageLike, *, bands: Bands = "colour") -> npt.NDArray[Any]:
-    """The image (H, W, C): under "colour" uint8 RGB, with grey repeated and alpha dropped; under "stored" as it is.
-
-    Raises ValueError saying what was expected, what was found and how to convert it.
-    """
-    if isinstance(image, str | Path):
-        is_array = Path(image).suffix.lower() == ".npy"
-        array = read_image(image, bands="stored" if is_array else bands)
-        try:
-            return _checked(array, bands)
-        except ValueError as error:
-            raise ValueError(f"{image}: {error}") from None
-    if isinstance(image, Image.Image):
-        return _checked(_array_of_pil(image, bands), bands)
-    if isinstance(image, np.ndarray):
-        return _checked(image, bands)
-    if hasattr(image, "detach"):
-        return _checked(_array_of_tensor(image), bands)
-    raise ValueError(f"expected a path, an array, a PIL image or a tensor as image, found {type(image).__name__}")
-
-
-def _array_of_pil(image: Image.Image, bands: Bands) -> npt.NDArray[Any]:
-    """A PIL image as its file would be read. Its pixels may still have to be, and Pillow raises what it trips over."""
-    try:
-        if bands == "colour":
-            image = ImageOps.exif_transpose(image)
-            return np.asarray(image if image.mode.startswith(("I", "F")) else image.convert("RGB"))
-        if image.mode in ("P", "PA"):
-            return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
-        return np.asarray(image.convert("L") if image.mode == "1" else image)
-    except Exception as error:
-        raise ValueError(f"the PIL image of mode {image.mode} cannot be read: {error}") from None
-
-
-def _array_of_tensor(image: Tensor) -> npt.NDArray[Any]:
-    if image.ndim not in (2, 3):
-        raise ValueError(
-            f"expected a tensor (C, H, W) or (H, W), found shape {tuple(image.shape)}"
-            + ("; pass the images of a batch one by one: predict(list(batch))" if image.ndim == 4 else "")
-        )
-    try:
-        array: npt.NDArray[Any] = image.detach().cpu().numpy()
-    except TypeError:
-        raise ValueError(f"expected a tensor of a type that NumPy has, found {image.dtype}; use .float()") from None
-    return np.moveaxis(array, 0, 2) if array.ndim == 3 else array
-
-
-def _checked(array: npt.NDArray[Any], bands: Bands) -> npt.NDArray[Any]:
-    array = array[:, :, None] if array.ndim == 2 else array
-    if array.ndim != 3 or array.size == 0:
-        raise ValueError(f"expected an image array (H, W, C) or (H, W) with pixels in it, found shape {array.shape}")
-    if array.dtype.kind not in "buif":
-        raise ValueError(f"expected an image of integers or real numbers, found {array.dtype}")
-    if bands == "stored":
-        return _finite(array)
-    if array.shape[2] not in (1, 3, 4):
-        swapped = array.shape[0] in (1, 3, 4)
-        hint = "; channels come last in arrays: array.transpose(1, 2, 0)" if swapped else ""
-        raise ValueError(f"expected 1, 3 or 4 channels (grey, RGB, RGBA) in (H, W, C), found {array.shape}{hint}")
-    if array.dtype != np.uint8:
-        hint = "multiply by 255 if it is in [0, 1], and" if array.dtype.kind in "bf" else "scale it to 0..255 and"
-        raise ValueError(
-            f"expected a uint8 image, found {array.dtype} up to {array.max()}; {hint} use .astype('uint8')"
-        )
-    return np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array[:, :, :3]
-
-
-def _finite(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Numbers as networks calculate with them. One that is not finite would spread through the whole of it."""
-    if array.dtype.kind == "b":
-        return array.astype(np.uint8)
-    if array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():
-        bad = array.size - int(finite.sum())
-        raise ValueError(
-            f"expected finite numbers, found {bad} of {array.size} that are nan or infinite; "
-            "fill them with what training saw there, such as numpy.nan_to_num(image)"
-        )
-    return array.astype(np.float32 if array.dtype.kind == "f" else array.dtype.newbyteorder("="), copy=False)
-
-
 # --- Streams ------------------------------------------------------------------------------------------------------
 
 
@@ -230,7 +141,9 @@ class ImageStream(Iterator[tuple[str, npt.NDArray[Any]]]):
     At its end it raises ValueError if there were images and not one could be used.
     """
 
-    def __init__(self, images: PathLike | FoundImages | Iterable[ImageLike], *, bands: Bands = "colour") -> None:
+    def __init__(
+        self, images: PathLike | FoundImages | Iterable[ImageLike], *, reader: ImageReader | None = None
+    ) -> None:
         self.failures: list[Failure] = []
         self.skipped: Mapping[str, int] = {}
         self.total: int | None = None
@@ -246,7 +159,7 @@ class ImageStream(Iterator[tuple[str, npt.NDArray[Any]]]):
         else:
             self.total = len(images) if isinstance(images, Sequence) else None
             named = _numbered(images)
-        self._results = ahead(named, functools.partial(_read, bands))  # no method: it would keep the stream alive
+        self._results = ahead(named, functools.partial(_read, reader or ImageReader()))  # no method: it would keep the stream alive
 
     def __next__(self) -> tuple[str, npt.NDArray[Any]]:
         with self._turn:
@@ -276,12 +189,12 @@ class ImageStream(Iterator[tuple[str, npt.NDArray[Any]]]):
             self._results.close()
 
 
-def _read(bands: Bands, named: tuple[str, ImageLike]) -> tuple[str, str, npt.NDArray[Any] | ValueError]:
+def _read(reader: ImageReader, named: tuple[str, ImageLike]) -> tuple[str, str, npt.NDArray[Any] | ValueError]:
     """Name of the image, name for messages, and what it is or why it cannot be used."""
     name, image = named
     shown = str(image) if isinstance(image, str | Path) else name
     try:
-        return name, shown, as_array(image, bands=bands)
+        return name, shown, as_array(image, reader)
     except ValueError as error:
         return name, shown, error
 
