@@ -67,6 +67,8 @@ def evaluate(
     slide: options.Slide = None,
     blend: options.Blend = "average",
     augment: options.Augment = None,
+    bands: options.Bands = None,
+    scale: options.Scale = None,
     batch: Annotated[
         int, typer.Option("--batch", min=1, help="Images of one size that go through the network together.")
     ] = 1,
@@ -114,6 +116,8 @@ def evaluate(
         slide=slide,
         blend=blend,
         augment=augment,
+        bands=bands,
+        scale=scale,
         batch=batch,
         workers=workers,
         device=device,

@@ -123,7 +123,9 @@ def predict(
     overlap: options.Overlap = None,
     bands: options.Bands = None,
     scale: options.Scale = None,
+    max_pixels: options.MaxPixels = None,
     nodata: options.NoData = None,
+    alpha: options.Alpha = "auto",
     min_area: options.MinArea = 0,
     simplify: options.Simplify = 0.0,
     restart: options.Restart = False,
@@ -150,17 +152,21 @@ def predict(
         )
         task.check_raster_options(
             {
-                "--window": window is not None, "--overlap": overlap is not None, "--bands": bands is not None,
-                "--scale": scale is not None, "--nodata": nodata is not None, "--min-area": min_area > 0,
+                "--window": window is not None, "--overlap": overlap is not None, "--alpha": alpha != "auto",
+                "--nodata": nodata is not None, "--min-area": min_area > 0,
                 "--simplify": simplify > 0, "--restart": restart, "--blend crop": blend == "crop",
             }
         )  # fmt: skip
 
+        from intarsia.data.bands import parse_bands
         from intarsia.terminal import say
         from intarsia.workflows.trained_model import open_model
         from intarsia.workflows.views import with_views
 
-        model = open_model(weights, config=config, device=device)
+        model = open_model(
+            weights, config=config, device=device, bands=parse_bands(bands) if bands else None, scale=scale,
+            max_pixels=max_pixels,
+        )  # fmt: skip
         for note in model.notes:
             say(f"note: {note}")
         inside = "average" if blend is None or task.kind == "raster" else blend
@@ -182,8 +188,8 @@ def predict(
 
             predict_raster(
                 model, predictor, Path(task.source), Path(out),
-                kinds=kinds, unsure=unsure, window=window, overlap=overlap, blend=blend or "crop", bands=bands,
-                scale=scale, nodata=nodata, min_area=min_area, simplify=simplify, restart=restart,
+                kinds=kinds, unsure=unsure, window=window, overlap=overlap, blend=blend or "crop",
+                nodata=nodata, alpha=alpha, min_area=min_area, simplify=simplify, restart=restart,
             )  # fmt: skip
             return
 

@@ -9,6 +9,7 @@ Shape letters: H, W height and width; B bands of a file; C channels that a model
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -170,6 +171,13 @@ def chosen_bands(numbers: Sequence[int], file: FileBands, channels: int) -> tupl
     return tuple(number - 1 for number in numbers)
 
 
+def parse_bands(text: str) -> tuple[int, ...]:
+    """From "3,2,1"; ValueError for anything else."""
+    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", text):
+        raise ValueError(f"--bands takes numbers of bands, counted from 1, such as 3,2,1; found {text!r}")
+    return tuple(map(int, text.split(",")))
+
+
 # --- Which numbers ------------------------------------------------------------------------------------------------
 
 
@@ -182,8 +190,9 @@ def brightness(samples: npt.NDArray[Any], file: FileBands) -> npt.NDArray[Any]:
         samples = samples.dtype.type(top) - samples
     if top >= 255:
         return samples
-    levels = np.rint(np.arange(256) * (255 / top)).clip(0, 255).astype(np.uint8)
-    return levels[samples]
+    levels: npt.NDArray[np.uint8] = np.rint(np.arange(256) * (255 / top)).clip(0, 255).astype(np.uint8)
+    stretched: npt.NDArray[np.uint8] = levels[samples]
+    return stretched
 
 
 def eight_bits(samples: npt.NDArray[Any], bits: int = 0) -> npt.NDArray[np.uint8]:

@@ -50,9 +50,11 @@ def file_bands(source: Any) -> FileBands:
 
 def _black_and_white(colours: Mapping[int, tuple[int, ...]]) -> bool | None:
     """Whether the white of two colours comes first; None if they are others: so GDAL describes files of one bit."""
-    found = [tuple(colours[index][:3]) for index in sorted(colours)]
+    if set(colours) != {0, 1}:
+        return None
+    first, second = colours[0][:3], colours[1][:3]
     black, white = (0, 0, 0), (255, 255, 255)
-    return {(black, white): False, (white, black): True}.get(tuple(found)) if set(colours) == {0, 1} else None
+    return {(black, white): False, (white, black): True}.get((first, second))  # type: ignore[arg-type]
 
 
 def palette(source: Any) -> npt.NDArray[np.uint8]:

@@ -208,8 +208,14 @@ def _with_end(data: bytes, path: str | Path) -> bytes:
     A decoder would fill them in. What is put behind the data tells: if every pixel was there, none of it is looked at.
     """
     start = data.removesuffix(b"\xff")
-    found = [_imdecode(start + fill + b"\xff\xd9", cv2.IMREAD_UNCHANGED) for fill in (b"", *_FILLS)]
-    if found[0] is None or not all(np.array_equal(found[0], other) for other in found[1:]):
+    try:  # by Pillow, which does not speak of what it finds
+        found = []
+        for fill in (b"", *_FILLS):
+            with Image.open(io.BytesIO(start + fill + b"\xff\xd9"), formats=["JPEG"]) as image:
+                found.append(np.array(image))
+    except Exception:  # Pillow raises what its readers trip over: OSError, SyntaxError, struct.error
+        raise cut_off(data) from None
+    if not all(np.array_equal(found[0], other) for other in found[1:]):
         raise cut_off(data)
     warnings.warn(f"{path}: the JPEG has no end marker; every pixel of it is there", stacklevel=2)
     return start + b"\xff\xd9"
@@ -257,18 +263,14 @@ def _renamed(file: FileBands, named: Sequence[tuple[int, str, str]]) -> FileBand
 # --- Bytes to samples ---------------------------------------------------------------------------------------------
 
 
-def _imdecode(data: bytes, flags: int) -> npt.NDArray[Any] | None:
-    return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-
-
 def _decoded(data: bytes, flags: int, path: str | Path) -> npt.NDArray[Any]:
     try:
-        image = _imdecode(data, flags)
+        image: npt.NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise ValueError(f"{path}: cannot be read as an image: {_cause(data, str(error).strip())}") from None
     if image is None:
         raise ValueError(f"{path}: cannot be read as an image: {_cause(data, 'the content is damaged')}")
-    return np.asarray(image)
+    return image
 
 
 def _rgb_order(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -371,7 +373,8 @@ def _read_tiff(data: bytes, path: str | Path, bands: Bands, max_pixels: int | No
         return _bright(samples[:, :, None], replace(file, bits=8))
     samples = _by_opencv(data, path, header)
     if samples is None:
-        found = _read_by_rasterio(data, path, f"a TIFF with {header.bands} bands of {header.bits} bits")
+        odd = "" if header.bits in (8, 16, 32, 64) else f" of {header.bits} bits"
+        found = _read_by_rasterio(data, path, f"a TIFF with {header.bands} bands{odd}")
         return replace(found, file=replace(found.file, orientation=file.orientation))
     if header.photometric == INDEXED:
         return DecodedImage(samples, replace(file, roles=_ROLES[samples.shape[2]], bits=8))

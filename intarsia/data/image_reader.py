@@ -9,7 +9,7 @@ Shape letters: H, W height and width; B bands of a file; C channels that the mod
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from intarsia.data.bands import (
     upright,
 )
 from intarsia.data.image_io import DecodedImage, decode_image
-from intarsia.data.value_range import COLOURS, Scale, ValueRange, suggested_scale
+from intarsia.data.value_range import COLOURS, Scale, ValueRange, extent, suggested_scale
 
 _HALF_OF_16_BITS = 2**15
 
@@ -138,8 +138,12 @@ class ImageReader:
 
     # --- Values ---
 
-    def check(self, samples: npt.NDArray[Any], bits: int = 0) -> None:
-        """Raises ValueError, with the way out, if stored samples (..., C) are not such as the model was trained on."""
+    def check(self, samples: npt.NDArray[Any], bits: int = 0, *, strict: bool = False) -> None:
+        """Raises ValueError, with the way out, if stored samples (..., C) are not such as the model was trained on.
+
+        strict: weights of colours that do not say it are taken to have been trained on 8 bits; else, as it was for images
+        before weights said it, more bits are taken with a warning.
+        """
         if samples.dtype.kind not in "iuf":
             raise ValueError(f"expected integers or floating-point numbers, found {samples.dtype}")
         if self.scale is not None:
@@ -149,12 +153,20 @@ class ImageReader:
                 self._check_colours(samples)
             return
         if self.bands == "rgb":
-            self._check_rgb(samples, bits)
+            self._check_rgb(samples, bits, strict)
         elif self.spec.values is not None:
             self._check_raw(samples, self.spec.values)
 
-    def _check_rgb(self, samples: npt.NDArray[Any], bits: int) -> None:
-        values = self.spec.values
+    def needs_values(self, dtype: np.dtype[Any]) -> bool:
+        """Whether `check` looks at the values of samples of this type, and not at the type alone."""
+        if self.scale is not None:
+            return False
+        return dtype != np.uint8 if self.bands == "rgb" else self.spec.values is not None
+
+    def _check_rgb(self, samples: npt.NDArray[Any], bits: int, strict: bool) -> None:
+        values = self.spec.values or (ValueRange("uint8", *COLOURS) if strict else None)
+        if values is None and self.spec.scale is not None:
+            return
         if values is None:
             self._check_colours(samples)
             if samples.dtype != np.uint8:
@@ -169,18 +181,18 @@ class ImageReader:
                 return  # what the network saw were colours from 0 to 255
             raise self._refused(values, samples)
         if values.is_eight_bits:
-            low, high = _extent(samples)
+            low, high = extent(samples)
             also = ", or --scale training for the upper 8 bits" if samples.dtype == np.uint16 else ""
             raise ValueError(
                 f"the model was trained on colours of 8 bits, this holds {samples.dtype} from {low:.6g} to {high:.6g}; "
-                f"say which values become 0 and 255: {suggested_scale(low, high, samples.dtype)}{also}"
+                f"say which values become 0 and 255: {suggested_scale(samples)}{also}"
             )
         if self.spec.scale is None:
             self._check_colours(samples)
         self._check_raw(samples, values, unit=65535 / (2**bits - 1) if bits and samples.dtype == np.uint16 else 1)
 
     def _check_raw(self, samples: npt.NDArray[Any], values: ValueRange, *, unit: float = 1) -> None:
-        low, high = _extent(samples)
+        low, high = extent(samples)
         narrower = samples.dtype == np.uint8 and not values.is_eight_bits and values.high > COLOURS[1]
         if narrower or (samples.dtype != values.dtype or not values.is_eight_bits) and not values.covers(
             low * unit, high * unit
@@ -188,10 +200,10 @@ class ImageReader:
             raise self._refused(values, samples)
 
     def _refused(self, values: ValueRange, samples: npt.NDArray[Any]) -> ValueError:
-        low, high = _extent(samples)
+        low, high = extent(samples)
         return ValueError(
             f"the model was trained on {values.words}, this holds {samples.dtype} from {low:.6g} to {high:.6g}; say "
-            f"which values are the ends of the training's range, {suggested_scale(low, high, samples.dtype)} for "
+            f"which values are the ends of the training's range, {suggested_scale(samples)} for "
             "example, or take them as they are with --scale none"
         )
 
@@ -218,12 +230,34 @@ class ImageReader:
         return scale.to_range(samples, self.spec.values.ends)
 
 
-def _extent(samples: npt.NDArray[Any]) -> tuple[float, float]:
-    """The smallest and the largest finite value; (0, 0) without one."""
-    if samples.dtype.kind == "f":
-        finite = samples[np.isfinite(samples)]
-        return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    return (float(samples.min()), float(samples.max())) if samples.size else (0.0, 0.0)
+MEASURED = 24
+"""Images of a training, evenly spread, that are looked at where nobody has measured all of them."""
+
+
+def spec_of(dataset: Any, channels: int) -> ImageSpec | None:
+    """What images a data set of files gives a model of so many channels, by some of them.
+
+    None for one that holds no files, and for data sets put together that read theirs in different ways.
+    """
+    parts = list(_file_datasets(dataset))
+    specs: set[ImageSpec] = {part.image_spec for part in parts}
+    if len(specs) != 1:
+        return None
+    spec = replace(specs.pop(), channels=channels)
+    if spec.values is not None:
+        return spec
+    paths = [image for part in parts for image, _ in part.pairs]
+    step = max(1, len(paths) // MEASURED)
+    return measured(paths[::step][:MEASURED], spec)
+
+
+def _file_datasets(dataset: Any) -> Iterator[Any]:
+    """The data sets of files among those that one is made of."""
+    if hasattr(dataset, "image_spec") and hasattr(dataset, "pairs"):
+        yield dataset
+        return
+    for part in getattr(dataset, "datasets", None) or [part for part in [getattr(dataset, "dataset", None)] if part]:
+        yield from _file_datasets(part)
 
 
 def measured(paths: Sequence[str | Path], spec: ImageSpec) -> ImageSpec:
@@ -237,16 +271,18 @@ def measured(paths: Sequence[str | Path], spec: ImageSpec) -> ImageSpec:
     for path in paths:
         try:
             decoded = decode_image(path)
-            samples = decoded.samples if spec.bands == "raw" else decoded.take(rgb_bands(decoded.file))
+            chosen = raw_bands(decoded.file, 0) if spec.bands == "raw" else rgb_bands(decoded.file)
+            samples = decoded.take(chosen)
         except ValueError:
             continue
         names.add(decoded.file.names)
         types.add(samples.dtype.name)
-        extents.append(_extent(samples))
+        extents.append(extent(samples))
     if len(types) != 1:  # mixed: nothing can be said that holds for all
         return spec
     (dtype,) = types
-    named = next(iter(names)) if len(names) == 1 and spec.bands == "raw" else ()
+    found = next(iter(names)) if len(names) == 1 and spec.bands == "raw" else ()
+    named = spec.names or (found if len(found) == spec.channels else ())
     if dtype == "uint8":
         return replace(spec, names=named, values=ValueRange(dtype, *COLOURS))
     return replace(spec, names=named, values=range_of(dtype, extents))

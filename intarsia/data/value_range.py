@@ -10,7 +10,7 @@ Shape letters: H, W height and width; C channels that a model takes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ _DIMMER, _BRIGHTER = 4, 2
 times more than that of the brightest. Twelve bits in sixteen are off by 16, eight in twelve by 16, ten in twelve by 4."""
 
 _DEPTHS = (8, 10, 12, 14, 16)
+_LOOKED_AT = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +44,10 @@ class ValueRange:
 
     def __post_init__(self) -> None:
         try:
-            kind = np.dtype(self.dtype).kind
+            is_number = np.dtype(self.dtype).kind in "uif"
         except TypeError:
-            kind = "?"
-        if kind not in "buif":
+            is_number = False
+        if not is_number:
             raise ValueError(f"type: expected a type of numbers such as uint8, uint16 or float32, found {self.dtype!r}")
         ends = (self.low, self.high, self.high if self.dimmest is None else self.dimmest)
         if not np.isfinite(ends).all() or self.low > self.high:
@@ -68,8 +69,9 @@ class ValueRange:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        values = asdict(self)
-        return {"type": values.pop("dtype"), **{name: value for name, value in values.items() if value is not None}}
+        numbers = {"low": self.low, "high": self.high, "dimmest": self.dimmest}
+        found = {name: number for name, number in numbers.items() if number is not None}
+        return {"type": self.dtype, **{name: int(x) if x == int(x) else x for name, x in found.items()}}
 
     @property
     def is_eight_bits(self) -> bool:
@@ -169,12 +171,25 @@ class Scale:
         return result + np.float32(ends[0]) if ends[0] else result
 
 
-def suggested_scale(low: float, high: float, dtype: np.dtype[Any]) -> str:
-    """The option that fits an image with values from low to high: whole powers of two, 0 to 1, or what was found."""
-    if dtype.kind in "iu" and low >= 0:
-        bits = next((bits for bits in _DEPTHS if high < 2**bits), 0)
-        if bits:
-            return f"--scale 0,{2**bits - 1} ({bits} bits)"
-    if dtype.kind == "f" and 0 <= low and high <= 1:
-        return "--scale 0,1"
-    return "--scale MIN,MAX" if low >= high else f"--scale {low:.6g},{high:.6g} (what it holds)"
+def suggested_scale(samples: npt.NDArray[Any]) -> str:
+    """Options that may fit an image with these values: whole powers of two, 0 to 1, or where most of them lie."""
+    low, high = extent(samples)
+    if low >= high:
+        return "--scale MIN,MAX"
+    options = []
+    if samples.dtype.kind in "iu" and low >= 0:
+        options += [f"--scale 0,{2**bits - 1} ({bits} bits)" for bits in _DEPTHS if 2**bits > high][:1]
+    elif low >= 0 and high <= 1:
+        options.append("--scale 0,1")
+    values = samples.ravel()[:: max(1, samples.size // _LOOKED_AT)]
+    most = np.percentile(values[np.isfinite(values)] if values.dtype.kind == "f" else values, [2, 98])
+    if most[0] < most[1]:
+        options.append(f"--scale {most[0]:.6g},{most[1]:.6g} (2 % and 98 % of its values)")
+    return " or ".join(options) or f"--scale {low:.6g},{high:.6g} (its ends)"
+
+
+def extent(samples: npt.NDArray[Any]) -> tuple[float, float]:
+    """The smallest and the largest finite value; (0, 0) without one."""
+    if samples.dtype.kind == "f":
+        samples = samples[np.isfinite(samples)]
+    return (float(samples.min()), float(samples.max())) if samples.size else (0.0, 0.0)

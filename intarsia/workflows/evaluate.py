@@ -17,6 +17,7 @@ from intarsia.workflows.example_pictures import Worst
 from intarsia.workflows.score_label_maps import show
 from intarsia.workflows.scores import with_scores, within
 from intarsia.workflows.trained_model import OpenModel, labelled_images, open_model
+from intarsia.data.bands import parse_bands
 from intarsia.workflows.views import with_views
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ class EvaluationRequest:
     data: other labelled images than the config's; split: of them, train, val or test. out: folder for the scores, by
     default beside the weights. pictures: how many of the worst images are painted. report: folder for report.html.
     metrics, groups: scores instead of the config's, and classes scored as one. roi: masks of the pixels that count.
-    slide, blend, augment: windows and views, as the options of the command line have them.
+    slide, blend, augment: windows and views, as the options of the command line have them. bands, scale: how images of
+    `data` are read that are not those of the training.
     """
 
     weights: Path
@@ -48,6 +50,8 @@ class EvaluationRequest:
     slide: str | None = None
     blend: str = "average"
     augment: str | None = None
+    bands: str | None = None
+    scale: str | None = None
     batch: int = 1
     workers: int | None = None
     device: str = "auto"
@@ -59,7 +63,12 @@ def evaluate_model(request: EvaluationRequest) -> Report:
 
     Raises ValueError where the data do not fit the model, or nothing is labelled.
     """
-    model = open_model(request.weights, config=request.config, device=request.device, precision=request.precision)
+    if request.data is None and (request.bands or request.scale):
+        raise ValueError("--bands and --scale are for images unlike those of the training: name these with --data")
+    model = open_model(
+        request.weights, config=request.config, device=request.device, precision=request.precision,
+        bands=parse_bands(request.bands) if request.bands else None, scale=request.scale,
+    )  # fmt: skip
     for note in model.notes:
         say(f"note: {note}")
     views = {"slide": request.slide, "augment": request.augment}

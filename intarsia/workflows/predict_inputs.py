@@ -12,7 +12,7 @@ from typing import Literal
 
 from intarsia.inference.inputs.images import FoundImages, ImageFile, find_images
 from intarsia.inference.outputs.writer import KINDS, OUTLINES, check_kinds
-from intarsia.inference.raster.source import raster_library
+from intarsia.data.gdal import raster_library
 from intarsia.inference.video import is_video
 
 STANDARD = "-"

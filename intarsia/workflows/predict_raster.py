@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast, get_args
 
 from intarsia.contracts import Size
+from intarsia.data.gdal import raster_library, without_place
 from intarsia.inference.outputs.polygons import Ground, Labels, areas, polygons, write_areas, write_coco, write_geojson
 from intarsia.inference.raster.files import LAYERS
 from intarsia.inference.raster.predict import RasterSettings, predict_scene
-from intarsia.inference.raster.source import Scale, Scene, parse_bands, raster_library
+from intarsia.inference.raster.source import Alpha, Scene
 from intarsia.terminal import err, say, warn
 
 if TYPE_CHECKING:
@@ -41,9 +42,8 @@ def predict_raster(
     window: str | None = None,
     overlap: int | None = None,
     blend: str = "crop",
-    bands: str | None = None,
-    scale: str | None = None,
     nodata: float | None = None,
+    alpha: str = "auto",
     min_area: int = 0,
     simplify: float = 0.0,
     restart: bool = False,
@@ -52,8 +52,8 @@ def predict_raster(
 
     kinds: of `KINDS`; colours are part of the label file, so that "color" and "overlay" add nothing. window: "512" or
     "512x1024", by default what the model was trained or is evaluated with. overlap: pixels that neighbours share.
-    blend: "crop", "average", "gaussian" or "linear". bands: "3,2,1". scale: "MIN,MAX", pairs for each, or "training".
-    nodata: a value that marks missing pixels. min_area: pixels of the smallest polygon. simplify: pixels by which
+    blend: "crop", "average", "gaussian" or "linear". nodata: a value that marks missing pixels. alpha: "mask" or "band",
+    what a band is that the file calls so; "auto" looks at it. Bands and values are read by the model's reader. min_area: pixels of the smallest polygon. simplify: pixels by which
     outlines may be off. restart: begin anew in place of going on with an interrupted run.
 
     Raises ValueError for what cannot be done.
@@ -73,14 +73,7 @@ def predict_raster(
     }
     began = time.monotonic()
     with (
-        Scene(
-            scene,
-            channels=len(model.spec.preprocess.mean),
-            expects=predictor.bands,
-            bands=parse_bands(bands) if bands else None,
-            scale=Scale.parse(scale) if scale else None,
-            nodata=nodata,
-        ) as source,
+        Scene(scene, predictor.reader, nodata=nodata, alpha=_alpha(alpha)) as source,
         _progress() as progress,
     ):
         done = predict_scene(
@@ -107,6 +100,12 @@ def _check(scene: Path, out: Path, kinds: frozenset[str], unsure: float | None) 
     if out.exists() and scene.exists() and out.samefile(scene):
         raise ValueError(f"--out {out} is the input itself; give another name")
     raster_library()
+
+
+def _alpha(word: str) -> Alpha:
+    if word not in get_args(Alpha):
+        raise ValueError(f"--alpha is {', '.join(get_args(Alpha))}, found {word!r}")
+    return cast("Alpha", word)
 
 
 def _window(text: str | None, model: OpenModel, inference: InferenceSpec) -> Size:
@@ -146,7 +145,7 @@ def _derive(
 ) -> None:
     """What is made of the finished label map, which has not got its name yet."""
     classes, palette = predictor.classes, predictor.palette
-    with raster_library().open(label) as source:
+    with without_place(), raster_library().open(label) as source:
         ground, labels, nothing = Ground.of(source), Labels(source), int(source.nodata)
         if "polygons" in kinds:
             shapes = polygons(labels, nothing=nothing, min_area=min_area, simplify=simplify)

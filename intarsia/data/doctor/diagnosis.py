@@ -30,7 +30,7 @@ def diagnose(
 ) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
     """(problems, warnings). Without a description, only what can be told of files. `table`: how it was concluded."""
     problems = [*_unreadable(measured), *_sizes_differ(measured)]
-    warnings = [*_left_over(listings), *_leaks(measured), *_odd_images(measured, images)]
+    warnings = [*_left_over(listings), *_leaks(measured), *_odd_images(description, measured, images)]
     if description is not None:
         problems += [*_empty(listings), *_outside(description, measured), *_one_class(description, measured)]
         problems += _photographs(measured, table)
@@ -111,7 +111,9 @@ def _leaks(measured: BySplit) -> Iterable[Finding]:
         )
 
 
-def _odd_images(measured: BySplit, images: ImageFindings | None) -> Iterable[Finding]:
+def _odd_images(
+    description: DataDescription | None, measured: BySplit, images: ImageFindings | None
+) -> Iterable[Finding]:
     found = [entry for entry in _all(measured) if entry.image is not None]
     alpha = [entry.pair.image for entry in found if entry.image is not None and entry.image.alpha]
     if alpha:
@@ -120,6 +122,14 @@ def _odd_images(measured: BySplit, images: ImageFindings | None) -> Iterable[Fin
             f"{_many(len(alpha), 'image')} with an alpha channel that is not opaque everywhere; it is dropped",
             "if it means something, write `image: {bands: raw, channels: 4}` in the description",
             tuple(alpha),
+        )
+    orders = {entry.image.names for entry in found if entry.image is not None and entry.image.bands == "raw"}
+    if len(orders) > 1 and not (description is not None and any(description.names)):
+        yield Finding(
+            "bands",
+            "files that name their bands differently: "
+            + "; ".join(", ".join(name or "unnamed" for name in order) for order in sorted(orders)[:4]),
+            "bands are taken in the order of each file; where names can be trusted, write `image: {names: [...]}`",
         )
     kinds = {(entry.image.bands, entry.image.channels) for entry in found if entry.image is not None}
     if len(kinds) > 1 and images is not None:

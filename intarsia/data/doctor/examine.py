@@ -27,6 +27,7 @@ from intarsia.data.doctor.findings import Finding, Findings, ImageFindings, Labe
 from intarsia.data.doctor.layouts import Layout, find_layout
 from intarsia.data.doctor.legends import find_legend
 from intarsia.data.doctor.measure import (
+    ImageFacts,
     Measured,
     combine,
     count_images,
@@ -36,7 +37,8 @@ from intarsia.data.doctor.measure import (
     unify,
 )
 from intarsia.data.doctor.proposal import TableProposal, choose_share, propose_table
-from intarsia.data.image_io import Bands
+from intarsia.data.bands import GREY, Bands
+from intarsia.data.image_reader import ImageReader, range_of
 from intarsia.data.labels import Colour
 
 Progress = Callable[[int, int], None]
@@ -83,7 +85,7 @@ class _Reader:
     limit: int | None
     progress: Progress | None
 
-    def measure(self, listings: Mapping[str, Listing], bands: Bands | None) -> dict[str, list[Measured]]:
+    def measure(self, listings: Mapping[str, Listing], reader: ImageReader | None) -> dict[str, list[Measured]]:
         chosen = {split: self._some(listing.pairs) for split, listing in listings.items()}
         everything = [pair for pairs in chosen.values() for pair in pairs]
         done = 0
@@ -94,7 +96,7 @@ class _Reader:
             if self.progress is not None:
                 self.progress(done, len(everything))
 
-        measured = measure_all(self.root, everything, workers=self.workers, done=count, bands=bands)
+        measured = measure_all(self.root, everything, workers=self.workers, done=count, reader=reader)
         unify(measured)
         by_split, start = {}, 0
         for split, pairs in chosen.items():
@@ -238,9 +240,11 @@ def _common_palette(measured: Sequence[Measured]) -> tuple[Colour, ...] | None:
 
 def _of_description(path: Path, description: DataDescription, reader: _Reader) -> Findings:
     listings = {split: description.listing(split) for split in description.splits}
-    measured = reader.measure(listings, description.bands)
+    measured = reader.measure(listings, description.reader())
     everything = [entry for entries in measured.values() for entry in entries]
     completed = _with_statistics(description, measured)
+    if description.values is not None:
+        completed = replace(completed, values=description.values)
     if description.mean is not None and description.std is not None:
         completed = replace(completed, mean=description.mean, std=description.std)
     problems, warnings = diagnose(completed, measured, listings, _image_findings(everything))
@@ -253,10 +257,15 @@ def _of_description(path: Path, description: DataDescription, reader: _Reader) -
 def _with_statistics(description: DataDescription, measured: Mapping[str, Sequence[Measured]]) -> DataDescription:
     """Mean and standard deviation over the pixels of the training images that are not ignored."""
     wanted = (description.bands, description.channels)
-    moments = [
-        sums
+    entries = [
+        entry
         for entry in measured.get("train") or next(iter(measured.values()), [])
         if entry.image is not None and (entry.image.bands, entry.image.channels) == wanted
+    ]
+    description = _with_values(description, [entry.image for entry in entries if entry.image is not None])
+    moments = [
+        sums
+        for entry in entries
         for value, sums in entry.moments.items()
         if value is None or description.name_of(value) != IGNORE
     ]
@@ -265,6 +274,19 @@ def _with_statistics(description: DataDescription, measured: Mapping[str, Sequen
         return description
     mean, std = ([float(f"{number:.6g}") for number in numbers] for numbers in found)
     return replace(description, mean=tuple(mean), std=tuple(number or 1.0 for number in std))
+
+
+def _with_values(description: DataDescription, images: Sequence[ImageFacts]) -> DataDescription:
+    """Type and range of what the training images store, and of raw ones the names of their bands, where all agree."""
+    types, names = {image.dtype for image in images}, Counter(image.names for image in images)
+    if description.bands == "raw" and len({frozenset(found) for found in names}) == 1 and not description.names:
+        usual = names.most_common(1)[0][0]
+        alike = len(names) == 1 or all(usual)  # in another order they are found by name, if each has one
+        if alike and any(usual) and usual != (GREY,) and len(usual) == description.channels:
+            description = replace(description, names=usual)
+    if len(types) != 1:
+        return description
+    return replace(description, values=range_of(next(iter(types)), [(image.low, image.high) for image in images]))
 
 
 def _image_findings(measured: Sequence[Measured]) -> ImageFindings | None:

@@ -18,8 +18,11 @@ from PIL import Image
 from intarsia.contracts import Size
 from intarsia.data.description.model import LabelValue
 from intarsia.data.description.pairing import Pair
-from intarsia.data.image_io import Bands, read_image, read_label
+from intarsia.data.bands import Bands
+from intarsia.data.image_io import decode_image, read_label
+from intarsia.data.image_reader import ImageReader
 from intarsia.data.labels import Colour
+from intarsia.data.value_range import extent
 
 MOST_COLOURS = 256
 MOST_NUMBERS = 65536
@@ -41,7 +44,10 @@ class Moments:
 
 @dataclass(slots=True)
 class ImageFacts:
-    """One image file. mode: Pillow's, or its type and bands. digest: of the pixels. alpha: not opaque everywhere."""
+    """One image file. mode: Pillow's, or its type and bands. digest: of the pixels. alpha: not opaque everywhere.
+
+    dtype, low, high: of what is stored in it. names: of its bands, "" where it does not say them.
+    """
 
     mode: str
     size: Size
@@ -50,6 +56,9 @@ class ImageFacts:
     bands: Bands
     digest: bytes
     alpha: bool = False
+    low: float = 0.0
+    high: float = 255.0
+    names: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -85,23 +94,23 @@ class Measured:
 
 
 def measure_all(
-    root: Path, pairs: Sequence[Pair], *, workers: int, done: Callable[[], None], bands: Bands | None = None
+    root: Path, pairs: Sequence[Pair], *, workers: int, done: Callable[[], None], reader: ImageReader | None = None
 ) -> list[Measured]:
     """Measure every pair in threads; decoding leaves Python's lock. `done` is called after each, in this thread."""
     result = []
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        for measured in pool.map(lambda pair: measure(root, pair, bands), pairs):
+        for measured in pool.map(lambda pair: measure(root, pair, reader), pairs):
             result.append(measured)
             done()
     return result
 
 
-def measure(root: Path, pair: Pair, bands: Bands | None = None) -> Measured:
-    """Read both files whole. `bands` None: rgb, unless the file holds more than 8 bits or other bands."""
+def measure(root: Path, pair: Pair, reader: ImageReader | None = None) -> Measured:
+    """Read both files whole. `reader` None: as rgb, unless the file holds more than 8 bits or other bands."""
     result = Measured(pair)
     image = label = None
     try:
-        image, result.image = _image(root / pair.image, bands)
+        image, result.image = _image(root / pair.image, reader)
     except ValueError as error:
         result.errors[pair.image] = str(error)
     codes: npt.NDArray[np.intp] | None = None
@@ -140,15 +149,24 @@ def mean_and_std(moments: Moments | None) -> tuple[tuple[float, ...], tuple[floa
 # --- Images -------------------------------------------------------------------------------------------------------
 
 
-def _image(path: Path, bands: Bands | None) -> tuple[npt.NDArray[Any], ImageFacts]:
+def _image(path: Path, reader: ImageReader | None) -> tuple[npt.NDArray[Any], ImageFacts]:
     mode, alpha = _mode_of(path)
-    chosen: Bands = bands or ("rgb" if mode in _COLOUR_MODES else "raw")
-    pixels = read_image(path, bands=chosen)
-    mode = mode or f"{pixels.dtype} x {pixels.shape[2]}"
+    decoded = decode_image(path)
+    stored = decoded.samples
+    if reader is not None:
+        chosen, pixels = reader.bands, reader.convert(decoded)
+    elif mode in _COLOUR_MODES and stored.dtype == np.uint8:
+        chosen, pixels = "rgb", decoded.rgb()
+    else:  # also of what Pillow opens as colours of 8 bits although there are 16
+        chosen, pixels = "raw", stored
+    mode = mode if stored.dtype == np.uint8 and mode else f"{stored.dtype} x {stored.shape[2]}"
     digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16)
     digest.update(str(pixels.shape).encode())
-    size = (pixels.shape[0], pixels.shape[1])
-    facts = ImageFacts(mode, size, pixels.shape[2], str(pixels.dtype), chosen, digest.digest(), alpha)
+    low, high = (0.0, 255.0) if stored.dtype == np.uint8 else extent(stored)
+    facts = ImageFacts(
+        mode, (pixels.shape[0], pixels.shape[1]), pixels.shape[2], str(stored.dtype), chosen, digest.digest(), alpha,
+        low, high, decoded.file.names,
+    )  # fmt: skip
     return pixels, facts
 
 

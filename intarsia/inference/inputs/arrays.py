@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -11,7 +12,7 @@ from PIL import Image, ImageOps
 
 from intarsia.contracts import PathLike
 from intarsia.data.bands import ALPHA, GREY, RGB, FileBands
-from intarsia.data.image_io import DecodedImage, read_image
+from intarsia.data.image_io import DecodedImage, decode_image, read_image
 from intarsia.data.image_reader import ImageReader
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def as_array(image: ImageLike, reader: ImageReader | None = None) -> npt.NDArray
     reader = reader or ImageReader()
     if isinstance(image, str | Path):
         if Path(image).suffix.lower() != ".npy":
-            return reader.read(image) if reader.bands == "rgb" else _finite_of(image, reader)
+            return reader.read(image) if reader.bands == "rgb" else _raw(image, reader)
         try:
             return _checked(read_image(image, bands="raw"), reader)
         except ValueError as error:
@@ -48,10 +49,11 @@ def as_array(image: ImageLike, reader: ImageReader | None = None) -> npt.NDArray
     raise ValueError(f"expected a path, an array, a PIL image or a tensor as image, found {type(image).__name__}")
 
 
-def _finite_of(path: PathLike, reader: ImageReader) -> npt.NDArray[Any]:
-    array = reader.read(path)
+def _raw(path: PathLike, reader: ImageReader) -> npt.NDArray[Any]:
+    """A file as it is stored, if its numbers are finite."""
+    decoded = decode_image(path, max_pixels=reader.max_pixels)
     try:
-        return _finite(array)
+        return reader.convert(replace(decoded, samples=_finite(decoded.samples)))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

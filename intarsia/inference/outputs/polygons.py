@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from intarsia.inference.raster.source import raster_library
+from intarsia.data.gdal import raster_library
 from intarsia.visual.files import aside_name, write_encoded
 
 Ring = npt.NDArray[np.float64]

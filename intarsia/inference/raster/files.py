@@ -23,8 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from intarsia.contracts import Size
+from intarsia.data.gdal import raster_library
 from intarsia.inference.raster.resume import Parts
-from intarsia.inference.raster.source import raster_library
 from intarsia.inference.raster.windows import BLOCK, Panel, Side
 
 LAYERS: Mapping[str, str] = {

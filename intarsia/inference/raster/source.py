@@ -228,7 +228,8 @@ class Scene:
             return mask > 0
         # A pixel is missing if all bands say so, whichever of them the network reads.
         masks: npt.NDArray[np.uint8] = self._source.read_masks(window=window)
-        return masks.any(axis=0)
+        valid: npt.NDArray[np.bool_] = np.asarray(masks.any(axis=0))
+        return valid
 
     # --- What is looked at before anything is computed ---
 
@@ -240,14 +241,17 @@ class Scene:
                 yield Area(top, left, min(SAMPLE, height - top), min(SAMPLE, width - left))
 
     def _check_values(self) -> None:
+        nothing = np.zeros((1, len(self._bands)), self._type)
+        if not self._reader.needs_values(self._type):
+            return self._reader.check(nothing, strict=True)
         found = []
         for area in self._sample_areas():
             samples = self._samples(area)
             found.append(samples[self._mask(area) & self._meaningful(samples)])
         values = np.concatenate(found)  # (n, C)
-        if not len(values):
-            values = np.zeros((1, len(self._bands)), self._type)
-        self._reader.check(values, self._stored.bits if self._stored.bits > 8 else 0)
+        self._reader.check(
+            values if len(values) else nothing, self._stored.bits if self._stored.bits > 8 else 0, strict=True
+        )
 
 
 def _spread(length: int) -> list[int]:
@@ -291,13 +295,6 @@ def _orientation(location: str) -> int:
         return orientation_of(path.read_bytes())
     header = peek_header(path)
     return 1 if header is None else header.file.orientation
-
-
-def parse_bands(text: str) -> tuple[int, ...]:
-    """From "3,2,1"; ValueError for anything else."""
-    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", text):
-        raise ValueError(f"--bands takes numbers of bands, counted from 1, such as 3,2,1; found {text!r}")
-    return tuple(map(int, text.split(",")))
 
 
 def _window(area: Area) -> Any:
