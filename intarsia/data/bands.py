@@ -205,10 +205,10 @@ def eight_bits(samples: npt.NDArray[Any], bits: int = 0) -> npt.NDArray[np.uint8
 def looked_up(
     samples: npt.NDArray[Any], file: FileBands, table: npt.NDArray[np.uint8]
 ) -> tuple[npt.NDArray[Any], FileBands]:
-    """Indices (H, W, B) in the first band -> colours from a table (n, 3) or (n, 4), and what the bands now are."""
+    """Indices (H, W, B) in the first band -> colours from a table (n, 1), (n, 3) or (n, 4), and what the bands now are."""
     colours = table[samples[:, :, 0].clip(0, len(table) - 1)]
     rest = samples[:, :, 1:]
-    roles = ((*RGB, ALPHA)[: table.shape[1]]) + file.roles[1:]
+    roles = ((GREY,) if table.shape[1] == 1 else (*RGB, ALPHA)[: table.shape[1]]) + file.roles[1:]
     found = np.concatenate([colours, rest.astype(np.uint8)], axis=2) if rest.shape[2] else colours
     return found, replace(file, roles=roles, descriptions=(), bits=8, inverted=False)
 

@@ -58,12 +58,18 @@ def _black_and_white(colours: Mapping[int, tuple[int, ...]]) -> bool | None:
 
 
 def palette(source: Any) -> npt.NDArray[np.uint8]:
-    """The colours (n, 3), or (n, 4) with alpha, of a dataset whose first band holds indices, for each of its type."""
+    """The colours (n, 3), or (n, 4) with alpha, of a dataset whose first band holds indices, for each of its type.
+
+    A BMP has no other greys than those of a palette: (n, 1).
+    """
     colours = source.colormap(1)
     table = np.zeros((2 ** (8 * min(np.dtype(source.dtypes[0]).itemsize, 2)), 4), np.uint8)
     for value, colour in colours.items():
         table[value] = colour
-    return table if (table[list(colours), 3] < 255).any() else table[:, :3]
+    given = table[list(colours)]
+    if source.driver == "BMP" and (given[:, :3] == given[:, :1]).all():
+        return table[:, :1]
+    return table if (given[:, 3] < 255).any() else table[:, :3]
 
 
 def word(member: Any) -> str:

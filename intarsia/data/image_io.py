@@ -8,14 +8,11 @@ decided by `data/bands.py`.
 
 from __future__ import annotations
 
-import html
 import io
 import math
 import os
-import re
 import stat
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,7 +40,8 @@ from intarsia.data.bands import (
 from intarsia.data.exif import orientation_of
 from intarsia.data.headers import JPEG, NUMPY, PNG, TIFF, check_size, checked, cut_off, lacks_end
 from intarsia.data.jpeg2000 import JPEG2000, is_jpeg2000, jpeg2000_bits
-from intarsia.data.tiff import CMYK, INDEXED, YCBCR, TiffHeader, read_header, role_of
+from intarsia.data.sidecar import read_sidecar
+from intarsia.data.tiff import CMYK, INDEXED, YCBCR, TiffHeader, read_header
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".npy")
 """File endings that `read_image` decodes, in lower case. `.npy` holds (H, W) or (H, W, C) and is read as stored."""
@@ -66,10 +64,6 @@ _ROLES = {1: (GREY,), 2: (GREY, ALPHA), 3: RGB, 4: (*RGB, ALPHA)}
 
 _FILLS = (b"\x55" * 256, b"\xaa" * 256)
 """What is put behind a JPEG without end: if any of it becomes pixels, some were missing."""
-
-_SIDECAR_BAND = re.compile(r'<PAMRasterBand band="(\d{1,5})"[^<>]*>(.*?)</PAMRasterBand>', re.DOTALL)
-_SIDECAR_FIELD = re.compile(r"<(ColorInterp|Description)>([^<]*)</")
-_LONGEST_SIDECAR = 2**20
 
 if "OPENCV_LOG_LEVEL" not in os.environ:
     # What it would say of damaged files, naming none, is said by the errors of this module.
@@ -136,15 +130,17 @@ def decode_image(path: str | Path, *, bands: Bands = "raw", max_pixels: int | No
             raise ValueError(f"{path}: an array file has no colours of its own; read it with bands='raw'")
         array = _read_array(data, path)
         return DecodedImage(array, FileBands(("",) * array.shape[2]))
-    named = _sidecar_names(path)
-    bands = "raw" if named else bands  # a name is that of a band as it is stored
+    named = read_sidecar(path)
+    bands = bands if named is None else "raw"  # a name is that of a band as it is stored
     if data.startswith(TIFF):
         decoded = _read_tiff(data, path, bands, max_pixels)
     elif data.startswith(_BY_OPENCV):
         decoded = _read_by_opencv(data, path, bands)
     else:
         decoded = _read_by_pillow(data, path, max_pixels)
-    return replace(decoded, file=_renamed(decoded.file, named)) if named else decoded
+    if named is None:
+        return decoded
+    return DecodedImage(*named.applied(decoded.samples, decoded.file, is_tiff=data.startswith(TIFF)))
 
 
 def read_label(path: str | Path, *, colours: bool = False) -> npt.NDArray[Any]:
@@ -232,32 +228,6 @@ def _cause(data: bytes, otherwise: str) -> str:
     if not data.startswith((*_BY_OPENCV, *JPEG2000, b"GIF8")):
         return f"its first bytes {data[:8]!r} belong to no image format that is known here"
     return otherwise
-
-
-def _sidecar_names(path: str | Path) -> list[tuple[int, str, str]]:
-    """From NAME.SUFFIX.aux.xml, where GDAL writes what a format has no place for: band, ColorInterp or Description."""
-    try:
-        with open(f"{path}.aux.xml", "rb") as sidecar:
-            text = sidecar.read(_LONGEST_SIDECAR).decode("utf-8", "replace")
-    except OSError:
-        return []
-    return [
-        (int(number) - 1, name, value.strip())
-        for number, content in _SIDECAR_BAND.findall(text)
-        for name, value in _SIDECAR_FIELD.findall(content)
-    ]
-
-
-def _renamed(file: FileBands, named: Sequence[tuple[int, str, str]]) -> FileBands:
-    roles, descriptions = list(file.roles), list(file.descriptions)
-    for band, name, value in named:
-        if not 0 <= band < len(roles):
-            continue
-        if name == "Description":
-            descriptions[band] = html.unescape(value)
-        elif role_of(value) != PALETTE:  # of which the colours are there already
-            roles[band] = role_of(value)
-    return replace(file, roles=tuple(roles), descriptions=tuple(descriptions))
 
 
 # --- Bytes to samples ---------------------------------------------------------------------------------------------
@@ -394,7 +364,7 @@ def _by_opencv(data: bytes, path: str | Path, header: TiffHeader) -> npt.NDArray
     """The samples (H, W, B); None where OpenCV leaves out some, mixes four of 8 bits, or knows no such numbers."""
     if header.bits not in (1, 8, 10, 12, 14, 16, 32, 64) and header.photometric != INDEXED:
         return None
-    if header.bits > 8 and header.photometric == INDEXED:
+    if header.bits > 8 and header.photometric in (INDEXED, CMYK):
         return None
     if header.bands > 4 or (header.bands == 4 and header.bits <= 8) or (header.bits == 1 and header.bands > 1):
         return None

@@ -24,7 +24,7 @@ from intarsia.data.headers import check_content, check_size, cut_off, damaged
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIP_OFFSETS, _ORIENTATION, _BANDS, _ROWS_PER_STRIP, _STRIP_COUNTS, _PLANAR = 273, 274, 277, 278, 279, 284
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS, _EXTRA, _FORMAT = 322, 323, 324, 325, 338, 339
-_GDAL_METADATA = 42112
+_COLOUR_MAP, _GDAL_METADATA = 320, 42112
 _PLACED = {33550, 33922, 34264, 50844}
 """Pixel scale, tie points, transformation, rational polynomials: each places the image on Earth."""
 
@@ -112,8 +112,12 @@ def _header(tags: _Tags, order: str) -> TiffHeader:
     bits, kind = tags.first(_BITS, 1), _KINDS.get(tags.first(_FORMAT, 1), "unsigned")
     orientation = tags.first(_ORIENTATION, 1)
     roles, descriptions = _named(tags, photometric, min(bands, 2**16))
+    is_inverted = photometric == WHITE_IS_ZERO
     patches = [(tags.places[_ORIENTATION], 1)] if 2 <= orientation <= 8 else []
-    if photometric == WHITE_IS_ZERO:
+    if roles[:1] == (PALETTE,) and photometric != INDEXED and {_COLOUR_MAP, _PHOTOMETRIC} <= set(tags.places):
+        photometric = INDEXED  # of which GDAL was told when the file was there already
+        patches.append((tags.places[_PHOTOMETRIC], INDEXED))
+    elif is_inverted:
         patches.append((tags.places[_PHOTOMETRIC], BLACK_IS_ZERO))
     return TiffHeader(
         width=tags.first(_WIDTH, 0),
@@ -126,7 +130,7 @@ def _header(tags: _Tags, order: str) -> TiffHeader:
             roles,
             descriptions,
             bits=bits if kind == "unsigned" and photometric != INDEXED else 0,
-            inverted=photometric == WHITE_IS_ZERO,
+            inverted=is_inverted and photometric != INDEXED,
             space=_SPACES.get(photometric, ""),
             orientation=orientation if 1 <= orientation <= 8 else 1,
         ),

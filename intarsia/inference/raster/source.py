@@ -171,7 +171,8 @@ class Scene:
             pixels = self._source.read([band + 1 for band in bands], window=_window(area))
         except raster_library("errors").RasterioError as error:
             raise ValueError(f"{self.location}: rows from {area.top}, columns from {area.left}: {error}") from None
-        return np.ascontiguousarray(np.moveaxis(pixels, 0, 2))
+        samples = np.ascontiguousarray(np.moveaxis(pixels, 0, 2))
+        return samples.astype(np.float32) if samples.dtype.kind == "f" else samples
 
     def _meaningful(self, samples: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         """(H, W): where the values of (H, W, C) themselves mean something."""
@@ -183,7 +184,8 @@ class Scene:
         return valid
 
     def _type_of(self, bands: tuple[int, ...]) -> np.dtype[Any]:
-        return np.result_type(*{self._source.dtypes[band] for band in bands})
+        found = np.result_type(*{self._source.dtypes[band] for band in bands})
+        return np.dtype(np.float32) if found.kind == "f" else found
 
     # --- What is no data ---
 
