@@ -36,8 +36,8 @@ def load(
     weights: a .safetensors file that Intarsia wrote, or the folder of a run; it holds everything that is needed.
     device: by default a GPU if there is one. Threads may share the predictor.
     bands: which bands of an image the model takes, counted from 1, where files do not say it.
-    scale: what becomes of values that are not those of the training: "MIN,MAX" for those that become the ends of its range
-    (0 and 255 for colours), or a pair for each band; "training": the upper 8 of 16 bits; "none": as they are.
+    scale: what becomes of values that are not those of the training: "MIN,MAX" for those that become the ends of its
+    range (0 and 255 for colours), or a pair for each band; "training": the upper 8 of 16 bits; "none": as they are.
     max_pixels: of the largest image that is read, by default 2**28.
 
     Raises ValueError if the file is missing, damaged, not one of ours, or does not fit its own description, or if there
@@ -133,8 +133,8 @@ def reader_for(
 
     Raises ValueError for bands, a scale or a description that makes no sense.
     """
-    from intarsia.data.image_reader import ImageReader, ImageSpec
     from intarsia.data.bands import band_mode
+    from intarsia.data.image_reader import ImageReader, ImageSpec
     from intarsia.data.value_range import Scale
 
     data = spec.test or spec.val or spec.train

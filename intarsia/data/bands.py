@@ -205,7 +205,9 @@ def eight_bits(samples: npt.NDArray[Any], bits: int = 0) -> npt.NDArray[np.uint8
 def looked_up(
     samples: npt.NDArray[Any], file: FileBands, table: npt.NDArray[np.uint8]
 ) -> tuple[npt.NDArray[Any], FileBands]:
-    """Indices (H, W, B) in the first band -> colours from a table (n, 1), (n, 3) or (n, 4), and what the bands now are."""
+    """Indices (H, W, B) in the first band -> colours from a table (n, 1), (n, 3) or (n, 4), and what the bands now
+    are.
+    """
     colours = table[samples[:, :, 0].clip(0, len(table) - 1)]
     rest = samples[:, :, 1:]
     roles = ((GREY,) if table.shape[1] == 1 else (*RGB, ALPHA)[: table.shape[1]]) + file.roles[1:]

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from intarsia.data.bands import GREY, PALETTE, FileBands
 from intarsia.data.tiff import role_of
 
+
 def raster_library(part: str = "") -> Any:
     """Rasterio, or a module of it. Raises ValueError naming the extra if it is not installed."""
     try:

@@ -2,8 +2,8 @@
 
 Images are decoded by OpenCV, as published results had it; labels by Pillow, which keeps palette indices as they are
 stored. Files are checked for being whole and of a sane size first (`data/headers.py`), since decoders differ in how
-silently they fill in what is missing. They differ in what they make of bands, white and orientation, too: all of that is
-decided by `data/bands.py`.
+silently they fill in what is missing. They differ in what they make of bands, white and orientation, too: all of that
+is decided by `data/bands.py`.
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ if "OPENCV_LOG_LEVEL" not in os.environ:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodedImage:
-    """samples: (H, W, B) as they are stored, but that more is brighter and palettes are looked up. file: what they are."""
+    """samples: (H, W, B) as they are stored, but that more is brighter and palettes are looked up. file: what they
+    are.
+    """
 
     samples: npt.NDArray[Any]
     file: FileBands
@@ -234,8 +236,9 @@ def _cause(data: bytes, otherwise: str) -> str:
 
 
 def _decoded(data: bytes, flags: int, path: str | Path) -> npt.NDArray[Any]:
+    image: npt.NDArray[Any] | None
     try:
-        image: npt.NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise ValueError(f"{path}: cannot be read as an image: {_cause(data, str(error).strip())}") from None
     if image is None:
@@ -271,7 +274,7 @@ def _read_by_pillow(data: bytes, path: str | Path, max_pixels: int | None) -> De
     """The formats for which OpenCV is not asked."""
     Image.init()
     bits = jpeg2000_bits(data) if is_jpeg2000(data) else ()
-    if max(bits, default=8) > 8 and len(bits) > 1 or len(bits) > 4:  # Pillow has no mode for these
+    if (max(bits, default=8) > 8 and len(bits) > 1) or len(bits) > 4:  # Pillow has no mode for these
         return _read_by_rasterio(data, path, f"a JPEG 2000 file with {len(bits)} bands of {max(bits)} bits")
     try:
         with Image.open(io.BytesIO(data), formats=[name for name in _BY_PILLOW if name in Image.OPEN]) as file:
@@ -338,9 +341,7 @@ def _read_tiff(data: bytes, path: str | Path, bands: Bands, max_pixels: int | No
     if header.bits == 8 and (header.photometric == YCBCR or (header.photometric == CMYK and bands == "rgb")):
         return DecodedImage(_decoded(data, cv2.IMREAD_COLOR_RGB, path), replace(file, roles=RGB, space=""))
     if header.bits in (2, 4) and header.bands == 1 and header.photometric != INDEXED:
-        with Image.open(io.BytesIO(data)) as grey:
-            samples = np.array(grey)
-        return _bright(samples[:, :, None], replace(file, bits=8))
+        return _bright(_few_bits(data, path), replace(file, bits=8))
     samples = _by_opencv(data, path, header)
     if samples is None:
         odd = "" if header.bits in (8, 16, 32, 64) else f" of {header.bits} bits"
@@ -353,6 +354,15 @@ def _read_tiff(data: bytes, path: str | Path, bands: Bands, max_pixels: int | No
     if header.bits in (10, 12, 14):
         samples = samples >> (16 - header.bits)  # OpenCV puts them into the upper bits
     return _bright(samples, file)
+
+
+def _few_bits(data: bytes, path: str | Path) -> npt.NDArray[np.uint8]:
+    """(H, W, 1): greys of 2 or 4 bits, which Pillow stretches to 8."""
+    try:
+        with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
+            return np.array(image.convert("L"))[:, :, None]
+    except Exception as error:  # Pillow raises what its readers trip over: OSError, SyntaxError, struct.error, KeyError
+        raise ValueError(f"{path}: cannot be read as an image: {_cause(data, str(error))}") from None
 
 
 def _bright(samples: npt.NDArray[Any], file: FileBands) -> DecodedImage:

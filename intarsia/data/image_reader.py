@@ -39,8 +39,8 @@ class ImageSpec:
     """What images a model was trained on; weights carry it.
 
     bands: how files were read. channels: of the network. names: of the channels of "raw" images, "" where their files
-    did not say it; empty if unknown. values: what they held; None if unknown, as of weights of before. scale: what stored
-    values of colours became 0 and 255, if their files were not read as they are.
+    did not say it; empty if unknown. values: what they held; None if unknown, as of weights of before. scale: what
+    stored values of colours became 0 and 255, if their files were not read as they are.
     """
 
     bands: Bands = "rgb"
@@ -56,10 +56,11 @@ class ImageSpec:
         if not values:
             return found
         try:
+            mode = band_mode(values.get("bands", bands))
             return cls(
-                bands=band_mode(values.get("bands", bands)),
+                bands=mode,
                 channels=channels,
-                names=tuple(map(str, values.get("names", ()))),
+                names=tuple(map(str, values.get("names", ()))) if mode == "raw" else (),
                 values=ValueRange.from_json(values["values"]) if values.get("values") else None,
                 scale=Scale.of([float(number) for number in values["scale"]]) if values.get("scale") else None,
             )
@@ -80,7 +81,8 @@ class ImageSpec:
 class ImageReader:
     """Reads images as a model expects them.
 
-    spec: what it was trained on. chosen: which bands of a file it takes, counted from 1, where the file does not say it.
+    spec: what it was trained on. chosen: which bands of a file it takes, counted from 1, where the file does not say
+    it.
     scale: what becomes of values that are not those of the training. max_pixels: see `image_io.read_image`.
 
     Raises ValueError for a scale that does not fit the number of channels.
@@ -102,7 +104,9 @@ class ImageReader:
 
     @property
     def takes_any_number(self) -> bool:
-        """Whether numbers other than 8-bit colours can be seen: by a model that was trained on such, or since a scale says how."""
+        """Whether numbers other than 8-bit colours can be seen: by a model that was trained on such, or since a scale
+        says how.
+        """
         spec = self.spec
         is_wide = spec.values is not None and not spec.values.is_eight_bits
         return self.bands == "raw" or self.scale is not None or spec.scale is not None or is_wide
@@ -117,7 +121,9 @@ class ImageReader:
             raise ValueError(f"{path}: {error}") from None
 
     def convert(self, decoded: DecodedImage) -> npt.NDArray[Any]:
-        """The image (H, W, C) of what a decoder gave. Raises ValueError, naming no file, if it is not for this model."""
+        """The image (H, W, C) of what a decoder gave. Raises ValueError, naming no file, if it is not for this
+        model.
+        """
         chosen = self.select(decoded.file)
         whole = tuple(range(decoded.samples.shape[2]))
         samples = decoded.samples if chosen == whole else decoded.take(chosen)
@@ -141,8 +147,8 @@ class ImageReader:
     def check(self, samples: npt.NDArray[Any], bits: int = 0, *, strict: bool = False) -> None:
         """Raises ValueError, with the way out, if stored samples (..., C) are not such as the model was trained on.
 
-        strict: weights of colours that do not say it are taken to have been trained on 8 bits; else, as it was for images
-        before weights said it, more bits are taken with a warning.
+        strict: weights of colours that do not say it are taken to have been trained on 8 bits; else, as it was for
+        images before weights said it, more bits are taken with a warning.
         """
         if samples.dtype.kind not in "iuf":
             raise ValueError(f"expected integers or floating-point numbers, found {samples.dtype}")
@@ -194,8 +200,8 @@ class ImageReader:
     def _check_raw(self, samples: npt.NDArray[Any], values: ValueRange, *, unit: float = 1) -> None:
         low, high = extent(samples)
         narrower = samples.dtype == np.uint8 and not values.is_eight_bits and values.high > COLOURS[1]
-        if narrower or (samples.dtype != values.dtype or not values.is_eight_bits) and not values.covers(
-            low * unit, high * unit
+        if narrower or (
+            (samples.dtype != values.dtype or not values.is_eight_bits) and not values.covers(low * unit, high * unit)
         ):
             raise self._refused(values, samples)
 

@@ -44,7 +44,12 @@ class Sidecar:
         file = replace(file, descriptions=descriptions)
         if not is_tiff:
             return samples, file
-        if self.roles.get(0) == PALETTE and self.table is not None and samples.dtype == np.uint8 and file.bits in (0, 8):
+        if (
+            self.roles.get(0) == PALETTE
+            and self.table is not None
+            and samples.dtype == np.uint8
+            and file.bits in (0, 8)
+        ):
             return looked_up(samples, replace(file, roles=(PALETTE, *file.roles[1:])), self.table)
         words = (self.roles.get(band, old) for band, old in enumerate(file.roles))
         return samples, replace(

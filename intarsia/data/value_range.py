@@ -21,7 +21,8 @@ COLOURS = (0.0, 255.0)
 
 _DIMMER, _BRIGHTER = 4, 2
 """How many times less the largest value of an image may be than that of the dimmest image of the training, and how many
-times more than that of the brightest. Twelve bits in sixteen are off by 16, eight in twelve by 16, ten in twelve by 4."""
+times more than that of the brightest. Twelve bits in sixteen are off by 16, eight in twelve by 16, ten in twelve by
+4."""
 
 _DEPTHS = (8, 10, 12, 14, 16)
 _LOOKED_AT = 2**20
@@ -109,7 +110,8 @@ class ValueRange:
 class Scale:
     """What becomes of stored values that are not those of the training.
 
-    low, high: these become the ends of the training's range, linearly; one number each for all channels, or one for each.
+    low, high: these become the ends of the training's range, linearly; one number each for all channels, or one for
+    each.
     kind: "linear"; "training": the upper 8 of 16 bits, as a training on colours takes them; "none": as they are.
     """
 

@@ -33,8 +33,8 @@ class WeightsMeta:
 
     config: the resolved configuration as plain values; model and preprocessing are built from it.
     labels: how the classes were written in the label files, as the data description says it.
-    image: what the training's images were, `data.image_reader.ImageSpec` as plain values: bands by name, type and range of
-    their numbers. Empty where nothing is known, as in files of before.
+    image: what the training's images were, `data.image_reader.ImageSpec` as plain values: bands by name, type and
+    range of their numbers. Empty where nothing is known, as in files of before.
     scores: of the evaluation of exactly these weights, fractions of 1. step: optimizer steps they were trained for.
     """
 

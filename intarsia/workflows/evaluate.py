@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from intarsia.config.build import build_metric
 from intarsia.contracts import Report
+from intarsia.data.bands import parse_bands
 from intarsia.evaluation.evaluate import OnPrediction
 from intarsia.evaluation.evaluate import evaluate as run_evaluation
 from intarsia.terminal import progress, say, warn
@@ -17,7 +18,6 @@ from intarsia.workflows.example_pictures import Worst
 from intarsia.workflows.score_label_maps import show
 from intarsia.workflows.scores import with_scores, within
 from intarsia.workflows.trained_model import OpenModel, labelled_images, open_model
-from intarsia.data.bands import parse_bands
 from intarsia.workflows.views import with_views
 
 if TYPE_CHECKING:

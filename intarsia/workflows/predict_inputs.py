@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from intarsia.data.gdal import raster_library
 from intarsia.inference.inputs.images import FoundImages, ImageFile, find_images
 from intarsia.inference.outputs.writer import KINDS, OUTLINES, check_kinds
-from intarsia.data.gdal import raster_library
 from intarsia.inference.video import is_video
 
 STANDARD = "-"

@@ -52,8 +52,9 @@ def predict_raster(
 
     kinds: of `KINDS`; colours are part of the label file, so that "color" and "overlay" add nothing. window: "512" or
     "512x1024", by default what the model was trained or is evaluated with. overlap: pixels that neighbours share.
-    blend: "crop", "average", "gaussian" or "linear". nodata: a value that marks missing pixels. alpha: "mask" or "band",
-    what a band is that the file calls so; "auto" looks at it. Bands and values are read by the model's reader. min_area: pixels of the smallest polygon. simplify: pixels by which
+    blend: "crop", "average", "gaussian" or "linear". nodata: a value that marks missing pixels. alpha: "mask" or
+    "band", what a band is that the file calls so; "auto" looks at it.
+    min_area: pixels of the smallest polygon. simplify: pixels by which
     outlines may be off. restart: begin anew in place of going on with an interrupted run.
 
     Raises ValueError for what cannot be done.

@@ -32,7 +32,8 @@ class OpenModel:
     """A network with its weights.
 
     config: what it was built from. meta: what its file says about classes and labels; empty where it says nothing.
-    reader: of images as it expects them. report: what became of every tensor. notes: what the user should know about names and parts.
+    reader: of images as it expects them. report: what became of every tensor. notes: what the user should know about
+    names and parts.
     """
 
     file: Path

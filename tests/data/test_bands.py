@@ -83,9 +83,19 @@ def test_bands_of_a_raw_model(roles, channels, names, expected):
 @pytest.mark.parametrize(
     ("roles", "channels", "names", "message"),
     [
-        (("red", "green", "blue", "alpha"), 5, (), r"takes 5 bands, the file has 4 \(1 red, 2 green.*--bands 1,2,3,4,5"),
-        (("red", "green", "blue"), 3, ("nir", "red", "green"), "trained on the bands nir, red, green, the file has 1 red"),
-        (("red", "green", "blue", "alpha"), 4, STORED[:3] + ("nir",), "trained on the bands blue, green, red, nir"),
+        (
+            ("red", "green", "blue", "alpha"),
+            5,
+            (),
+            r"takes 5 bands, the file has 4 \(1 red, 2 green.*--bands 1,2,3,4,5",
+        ),
+        (
+            ("red", "green", "blue"),
+            3,
+            ("nir", "red", "green"),
+            "trained on the bands nir, red, green, the file has 1 red",
+        ),
+        (("red", "green", "blue", "alpha"), 4, (*STORED[:3], "nir"), "trained on the bands blue, green, red, nir"),
     ],
 )
 def test_bands_that_are_not_those_of_the_training(roles, channels, names, message):

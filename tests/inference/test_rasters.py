@@ -22,8 +22,8 @@ from intarsia.data.image_reader import ImageReader, ImageSpec
 from intarsia.data.value_range import Scale
 from intarsia.inference.logits.sliding import ramp
 from intarsia.inference.predictor import Predictor
-from intarsia.inference.raster.predict import RasterSettings, predict_scene
 from intarsia.inference.raster.georeference import Area
+from intarsia.inference.raster.predict import RasterSettings, predict_scene
 from intarsia.inference.raster.source import Scene, quiet
 from intarsia.inference.raster.windows import Side, Tiling
 from intarsia.spec import AugmentedInference, InferenceSpec
@@ -89,7 +89,9 @@ def run(predictor: Predictor, scene: Path, out: Path, settings: RasterSettings, 
         return predict_scene(predictor, source, out, settings, described={"weights": "these"}, **more)
 
 
-def open_scene(path: Path, *, channels=3, bands="rgb", chosen=None, scale=None, names=(), values=None, **options) -> Scene:
+def open_scene(
+    path: Path, *, channels=3, bands="rgb", chosen=None, scale=None, names=(), values=None, **options
+) -> Scene:
     reader = ImageReader(ImageSpec(bands, channels, names, values), chosen, scale)
     return Scene(path, reader, **options)
 
@@ -383,9 +385,7 @@ def test_a_palette_gives_its_colours(tmp_path: Path) -> None:
 def test_sixteen_bits_need_a_scale_for_a_model_of_eight(tmp_path: Path) -> None:
     image = (picture(40, 40).astype(np.uint16) * 40) + 200
     path = write_scene(tmp_path / "scene.tif", image)
-    with pytest.raises(
-        ValueError, match=r"trained on colours of 8 bits, this holds uint16.*--scale \d+.*training"
-    ):
+    with pytest.raises(ValueError, match=r"trained on colours of 8 bits, this holds uint16.*--scale \d+.*training"):
         open_scene(path)
     inside = image[:, 2:7, 3:7].astype(np.float64)
     scaled = window_of(path, scale=Scale.parse("200,5200"))

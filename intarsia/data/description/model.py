@@ -79,9 +79,9 @@ class DataDescription:
     labels: file value -> class name or "ignore"; None: values are class indices already. With a single class,
         "background" stands for the rest: index 0 is the background, 1 the class, and a model has one output.
     outside: what becomes of file values that `labels` does not list.
-    bands, channels: see `image_io.read_image`. names: of the channels of raw images, "" for one without. scale: values that
-        become 0 and 255 where images of more than 8 bits are read as rgb. mean, std: of the training images, per channel,
-        in the units that the network sees. values: type and range of what is stored in them.
+    bands, channels: see `image_io.read_image`. names: of the channels of raw images, "" for one without. scale: values
+        that become 0 and 255 where images of more than 8 bits are read as rgb. mean, std: of the training images, per
+        channel, in the units that the network sees. values: type and range of what is stored in them.
     notes: comments for the head of the file; no part of the meaning.
 
     Raises DescriptionError (a ValueError) when the parts contradict each other.

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from intarsia.contracts import IGNORE_INDEX
+from intarsia.data.bands import GREY, Bands
 from intarsia.data.description.model import (
     IGNORE,
     DataDescription,
@@ -37,7 +38,6 @@ from intarsia.data.doctor.measure import (
     unify,
 )
 from intarsia.data.doctor.proposal import TableProposal, choose_share, propose_table
-from intarsia.data.bands import GREY, Bands
 from intarsia.data.image_reader import ImageReader, range_of
 from intarsia.data.labels import Colour
 

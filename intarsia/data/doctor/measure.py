@@ -16,9 +16,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from intarsia.contracts import Size
+from intarsia.data.bands import Bands
 from intarsia.data.description.model import LabelValue
 from intarsia.data.description.pairing import Pair
-from intarsia.data.bands import Bands
 from intarsia.data.image_io import decode_image, read_label
 from intarsia.data.image_reader import ImageReader
 from intarsia.data.labels import Colour

@@ -159,7 +159,9 @@ class ImageStream(Iterator[tuple[str, npt.NDArray[Any]]]):
         else:
             self.total = len(images) if isinstance(images, Sequence) else None
             named = _numbered(images)
-        self._results = ahead(named, functools.partial(_read, reader or ImageReader()))  # no method: it would keep the stream alive
+        self._results = ahead(
+            named, functools.partial(_read, reader or ImageReader())
+        )  # no method: it would keep the stream alive
 
     def __next__(self) -> tuple[str, npt.NDArray[Any]]:
         with self._turn:

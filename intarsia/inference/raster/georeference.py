@@ -107,7 +107,9 @@ def is_local(location: str) -> bool:
 
 
 def is_placed(path: Path) -> bool:
-    """Whether a TIFF lies somewhere on Earth, by its tags or a world file beside it; rasterio is not needed for that."""
+    """Whether a TIFF lies somewhere on Earth, by its tags or a world file beside it; rasterio is not needed for
+    that.
+    """
     if path.suffix.lower() not in (".tif", ".tiff"):
         return False
     header = peek_header(path)

@@ -29,8 +29,8 @@ from intarsia.inference.logits.postprocess import Restored, Wanted, restore
 from intarsia.inference.logits.sliding import Window, default_batch
 from intarsia.inference.predictor import Predictor
 from intarsia.inference.raster.files import LAYERS, Layer, category_names, layers_of, write_layer
-from intarsia.inference.raster.resume import Parts
 from intarsia.inference.raster.georeference import Area
+from intarsia.inference.raster.resume import Parts
 from intarsia.inference.raster.source import Scene, quiet
 from intarsia.inference.raster.windows import Blended, Panel, Tiling
 from intarsia.visual.files import write_encoded

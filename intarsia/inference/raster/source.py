@@ -244,10 +244,8 @@ class Scene:
 
     def _check_values(self) -> None:
         nothing = np.zeros((1, len(self._bands)), self._type)
-        if not self._reader.needs_values(self._type):
-            return self._reader.check(nothing, strict=True)
-        found = []
-        for area in self._sample_areas():
+        found = [nothing[:0]]
+        for area in self._sample_areas() if self._reader.needs_values(self._type) else ():
             samples = self._samples(area)
             found.append(samples[self._mask(area) & self._meaningful(samples)])
         values = np.concatenate(found)  # (n, C)
