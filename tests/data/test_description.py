@@ -155,7 +155,7 @@ class TestContradictions:
             ({"palette": ((0, 0, 0),)}, "1 colours for 2 classes"),
             ({"ignore_index": 1}, "must be none of the class indices"),
             ({"bands": "grey"}, "expected rgb or raw"),
-            ({"channels": 4}, "colour images have 3"),
+            ({"channels": 4}, "rgb images have 3"),
             ({"mean": (1.0,)}, "1 numbers for 3 channels"),
             ({"std": (1.0, 0.0, 1.0)}, "greater than 0"),
             ({"splits": {}}, "at least one of train, val, test"),
