@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 # Two test processes, one thread each: on a small machine more threads only wait for one another.
 TESTENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help install demo test lint types unit slow golden docs bench clean
+.PHONY: help install demo test lint types unit slow golden mutants docs bench clean
 
 help:            ## what can be made
 	@grep -hE '^[a-z]+: .*##|^[a-z]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -46,6 +46,9 @@ slow: $(STAMP)   ## slow tests: whole command lines, trainings
 
 golden: $(STAMP)  ## every network beside the reference's numbers, as a table; ONLY=pspnet for some of them
 	@$(TESTENV) $(BIN)/python tests/golden/table.py --only "$(ONLY)"
+
+mutants: $(STAMP)  ## break the source in three hundred small ways and see whether tests fail (about an hour)
+	@$(TESTENV) $(BIN)/python scripts/mutate.py --sample 300
 
 docs: $(STAMP)   ## write the generated pages of docs/ again
 	@$(BIN)/python scripts/vocabulary.py

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+
+
+MOST_LETTERS = 10_000
+"""Of one message. Nobody reads more, and a file may hold names of any length."""
+
+
+def shortened(text: str, most: int = MOST_LETTERS) -> str:
+    """A text whose middle is left out where it is longer than `most` letters."""
+    if len(text) <= most:
+        return text
+    half = max((most - 30) // 2, 1)
+    return f"{text[:half]} ... ({len(text) - 2 * half:,} letters) ... {text[-half:]}"
 
 
 def out() -> Console:
@@ -27,7 +40,7 @@ def err() -> Console:
 
 def say(text: str, style: str = "") -> None:
     """A line of running commentary on standard error, printed as it is: brackets mean nothing."""
-    err().print(text, style=style or None, markup=False)
+    err().print(shortened(text), style=style or None, markup=False)
 
 
 def warn(text: str) -> None:
@@ -47,6 +60,27 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, 
     for row in rows:
         built.add_row(*(Text(cell) for cell in row))
     return built
+
+
+class Notice(UserWarning):
+    """What a user should know of a result, and no error: a warning in Python, a line of commentary in a command."""
+
+
+@contextmanager
+def notices_shown() -> Iterator[None]:
+    """Within, notices are printed as `warn` prints, whatever Python's filters for warnings say."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", Notice)
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, Notice):
+                warn(str(message))
+            else:
+                usual(message, category, *where, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 @contextmanager

@@ -61,7 +61,18 @@ LIGHT = (
     "intarsia.data.description.model", "intarsia.data.doctor.examine", "intarsia.visual.overlay",
     "intarsia.visual.panes",
 )  # fmt: skip
-HEAVY = {"torch", "lightning_fabric", "timm", "transformers", "onnx", "onnxruntime", "openvino", "rasterio", "wandb"}
+HEAVY = {
+    "torch",
+    "lightning_fabric",
+    "timm",
+    "transformers",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "rasterio",
+    "av",
+    "wandb",
+}
 
 
 def files() -> list[Path]:
@@ -204,8 +215,8 @@ def test_everything_imports_only_the_declared() -> None:
     """Every third-party package imported anywhere is a dependency or an extra of pyproject.toml."""
     declared = {
         "torch", "lightning_fabric", "numpy", "cv2", "PIL", "safetensors", "yaml", "rich", "typer", "click",
-        "matplotlib", "timm", "transformers", "onnx", "onnxruntime", "openvino", "rasterio", "tensorboard", "wandb",
-        "scipy",
+        "matplotlib", "timm", "transformers", "onnx", "onnxruntime", "openvino", "rasterio", "av", "shapely",
+        "tensorboard", "wandb", "scipy", "psutil",
     }  # fmt: skip
     for path in files():
         for module, line in imports(path):

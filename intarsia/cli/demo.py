@@ -45,7 +45,7 @@ def demo(
     _command(program, "eval", run, "--out", str(out / "evaluation"))
     _command(program, "predict", run, str(out / "data" / "images" / "val"), "-o", str(out / "predictions"))
 
-    score = json.loads((out / "evaluation" / "eval.json").read_text())["mIoU"]
+    score = json.loads((out / "evaluation" / "eval.json").read_text(encoding="utf-8"))["mIoU"]
     say(f"\nmIoU {score:.3f} on scenes it was not trained on, {time.monotonic() - began:.0f} s in all. Look at:")
     for name, what in (
         ("data.png", "the data set at a glance"),

@@ -69,11 +69,14 @@ def evaluate(
     augment: options.Augment = None,
     bands: options.Bands = None,
     scale: options.Scale = None,
+    threshold: options.Threshold = None,
     batch: Annotated[
         int, typer.Option("--batch", min=1, help="Images of one size that go through the network together.")
     ] = 1,
     workers: options.Workers = None,
+    font: options.FontFile = None,
     device: options.Device = "auto",
+    trust: options.Trust = None,
     precision: Annotated[
         str, typer.Option("--precision", help="32, or 64: slower, and the same on every machine.")
     ] = "32",
@@ -118,8 +121,10 @@ def evaluate(
         augment=augment,
         bands=bands,
         scale=scale,
+        threshold=threshold,
         batch=batch,
         workers=workers,
+        font=font,
         device=device,
         precision=precision,
     )

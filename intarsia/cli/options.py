@@ -202,11 +202,31 @@ Set = Annotated[
         rich_help_panel=_MORE,
     ),
 ]
+
+
+def _trust(packages: Optional[list[str]]) -> None:  # noqa: UP045
+    """What the person agrees to holds for this command and the processes that it starts."""
+    from intarsia import consent
+
+    for names in packages or ():
+        consent.trust(names)
+
+
 Trust = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--trust",
+        metavar="PACKAGE",
+        help="Agree to run code of this package or module, which the config or the weights name: your own parts.",
+        callback=_trust,
+        rich_help_panel=_MORE,
+    ),
+]
+TrustConfig = Annotated[
     bool,
     typer.Option(
         "--trust-config",
-        help="Run a Python config as Python instead of reading it, and let it name code of any package.",
+        help="Run a Python config as Python instead of reading it, and agree to code of any package.",
         rich_help_panel=_MORE,
     ),
 ]
@@ -235,6 +255,24 @@ Augment = Annotated[
         metavar="[SCALE ...]",
         help="Average over scales and mirror images of each image: the config's, or these: 0.75 1 1.25.",
         rich_help_panel=_INFERENCE,
+    ),
+]
+Threshold = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(
+        "--threshold",
+        metavar="P",
+        help="Of a model with one logit: the probability above which a pixel is foreground; by default the model's.",
+        rich_help_panel=_INFERENCE,
+    ),
+]
+FontFile = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(
+        "--font",
+        metavar="FILE",
+        help="A font for names of classes in pictures; by default one that has their letters is looked for.",
+        rich_help_panel=_MORE,
     ),
 ]
 ConfigBeside = Annotated[

@@ -72,13 +72,16 @@ def train(
     compiled: options.Compile = False,
     deterministic: options.Deterministic = False,
     settings: options.Set = None,
-    trust: options.Trust = False,
+    trust: options.Trust = None,
+    trust_config: options.TrustConfig = False,
 ) -> None:
     """Train a model: a recipe on your own data, or a config file."""
-    from intarsia.workflows.adjust import Care, Wishes
+    from intarsia.workflows.adjust import Safeguards, Wishes
     from intarsia.workflows.train import TrainingRequest, resume_training, start_training
 
-    care = Care(ema, patience, tuple(freeze or ()), fit_images, pictures, keep_every, hang_after, tensorboard, wandb)
+    safeguards = Safeguards(
+        ema, patience, tuple(freeze or ()), fit_images, pictures, keep_every, hang_after, tensorboard, wandb
+    )
     wishes = Wishes(
         batch=batch,
         crop=crop,
@@ -90,7 +93,7 @@ def train(
         save_every=save_every,
         accumulate=accumulate,
         compiled=compiled,
-        care=care,
+        safeguards=safeguards,
         batch_per_device=batch_per_device,
         strategy=strategy,
         deterministic=deterministic,
@@ -116,7 +119,7 @@ def train(
         data=data,
         wishes=wishes,
         settings=tuple(settings or ()),
-        trust=trust,
+        trust=trust_config,
         overwrite=overwrite,
         weights=weights,
         allow_partial=allow_partial,

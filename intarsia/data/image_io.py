@@ -40,11 +40,18 @@ from intarsia.data.bands import (
 from intarsia.data.exif import orientation_of
 from intarsia.data.headers import JPEG, NUMPY, PNG, TIFF, check_size, checked, cut_off, lacks_end
 from intarsia.data.jpeg2000 import JPEG2000, is_jpeg2000, jpeg2000_bits
+from intarsia.data.pages import page_file
 from intarsia.data.sidecar import read_sidecar
 from intarsia.data.tiff import CMYK, INDEXED, YCBCR, TiffHeader, read_header
+from intarsia.terminal import Notice
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".npy")
-"""File endings that `read_image` decodes, in lower case. `.npy` holds (H, W) or (H, W, C) and is read as stored."""
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".npy"),
+    *(".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".avif"),
+    *(".jpe", ".jfif", ".apng"),
+)
+"""File endings that `read_image` decodes, in lower case: what is looked for in folders. Where several files could be
+meant, the earlier ending counts. `.npy` holds (H, W) or (H, W, C) and is read as stored."""
 
 _BY_OPENCV = (JPEG, PNG, *TIFF, b"BM", b"RIFF")
 _BY_PILLOW = ("GIF", "PPM", "JPEG2000", "AVIF")
@@ -97,20 +104,23 @@ class DecodedImage:
         return self.samples[:, :, list(chosen)]
 
 
-def read_image(path: str | Path, *, bands: Bands = "rgb", max_pixels: int | None = None) -> npt.NDArray[Any]:
+def read_image(
+    path: str | Path, *, bands: Bands = "rgb", max_pixels: int | None = None, page: int = 0
+) -> npt.NDArray[Any]:
     """The image (H, W, C) of a file.
 
     bands: "rgb" gives (H, W, 3) uint8 RGB whatever the file holds: the bands that it calls red, green and blue, turned
     as EXIF or TIFF say, alpha dropped, grey repeated, more than 8 bits reduced to the upper 8. "raw" gives what is in
     the file: any type, every band in the order of the file, alpha included, unrotated; fewer than 8 bits are stretched
     to 8. Palettes are looked up and a white of 0 is inverted either way.
-    max_pixels: of the largest image that is read, by default `headers.MAX_PIXELS`.
+    max_pixels: of the largest image that is read, by default `headers.MAX_PIXELS`. page: of a file that holds several
+    images (`data/pages.py`), counted from 0.
 
     Raises ValueError naming the file and the likely cause if it is missing, empty, cut off, damaged, too large to be
     read whole or not an image, and if "rgb" is asked of numbers or bands that are no colours.
     """
     mode = band_mode(bands)
-    decoded = decode_image(path, bands=mode, max_pixels=max_pixels)
+    decoded = decode_image(path, bands=mode, max_pixels=max_pixels, page=page)
     if mode == "raw":
         return decoded.samples
     try:
@@ -119,14 +129,16 @@ def read_image(path: str | Path, *, bands: Bands = "rgb", max_pixels: int | None
         raise ValueError(f"{path}: {error}") from None
 
 
-def decode_image(path: str | Path, *, bands: Bands = "raw", max_pixels: int | None = None) -> DecodedImage:
+def decode_image(
+    path: str | Path, *, bands: Bands = "raw", max_pixels: int | None = None, page: int = 0
+) -> DecodedImage:
     """The samples of a file with what they are.
 
     bands: "rgb" leaves out what a model of colours does not look at, which is faster.
 
     Raises ValueError as `read_image` does, and for an array file if colours are asked of it.
     """
-    data = _read_whole(path, max_pixels)
+    data = _read_whole(path, max_pixels, page)
     if data.startswith(NUMPY):
         if bands == "rgb":
             raise ValueError(f"{path}: an array file has no colours of its own; read it with bands='raw'")
@@ -178,7 +190,7 @@ def read_label(path: str | Path, *, colours: bool = False) -> npt.NDArray[Any]:
 # --- Files to bytes -----------------------------------------------------------------------------------------------
 
 
-def _read_whole(path: str | Path, max_pixels: int | None = None) -> bytes:
+def _read_whole(path: str | Path, max_pixels: int | None = None, page: int = 0) -> bytes:
     """The content of a regular file, after a look at what its header promises."""
     try:
         mode = Path(path).stat().st_mode
@@ -194,8 +206,10 @@ def _read_whole(path: str | Path, max_pixels: int | None = None) -> bytes:
     if not data:
         raise ValueError(f"{path}: the file is empty (0 bytes); copy or download it again")
     try:
-        data = checked(data, max_pixels=max_pixels)
-        return _with_end(data, path) if data.startswith(JPEG) and lacks_end(data) else data
+        whole = checked(data, max_pixels=max_pixels)
+        if page:
+            return checked(page_file(data, page, max_pixels=max_pixels), max_pixels=max_pixels)
+        return _with_end(whole, path) if whole.startswith(JPEG) and lacks_end(whole) else whole
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -215,7 +229,7 @@ def _with_end(data: bytes, path: str | Path) -> bytes:
         raise cut_off(data) from None
     if not all(np.array_equal(found[0], other) for other in found[1:]):
         raise cut_off(data)
-    warnings.warn(f"{path}: the JPEG has no end marker; every pixel of it is there", stacklevel=2)
+    warnings.warn(f"{path}: the JPEG has no end marker; every pixel of it is there", Notice, stacklevel=2)
     return start + b"\xff\xd9"
 
 

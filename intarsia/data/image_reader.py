@@ -30,6 +30,7 @@ from intarsia.data.bands import (
 )
 from intarsia.data.image_io import DecodedImage, decode_image
 from intarsia.data.value_range import COLOURS, Scale, ValueRange, extent, suggested_scale
+from intarsia.terminal import Notice
 
 _HALF_OF_16_BITS = 2**15
 
@@ -111,10 +112,10 @@ class ImageReader:
         is_wide = spec.values is not None and not spec.values.is_eight_bits
         return self.bands == "raw" or self.scale is not None or spec.scale is not None or is_wide
 
-    def read(self, path: str | Path) -> npt.NDArray[Any]:
+    def read(self, path: str | Path, *, page: int = 0) -> npt.NDArray[Any]:
         """The image (H, W, C) of a file. Raises ValueError naming the file if it is none, or not for this model."""
         is_plain = self.chosen is None and not self.takes_any_number
-        decoded = decode_image(path, bands="rgb" if is_plain else "raw", max_pixels=self.max_pixels)
+        decoded = decode_image(path, bands="rgb" if is_plain else "raw", max_pixels=self.max_pixels, page=page)
         try:
             return self.convert(decoded)
         except ValueError as error:
@@ -179,6 +180,7 @@ class ImageReader:
                 warnings.warn(
                     f"the weights do not say what numbers their images held; of {samples.dtype} the upper 8 bits are "
                     "taken, which is dark where an image does not use them all: say it with --scale MIN,MAX",
+                    Notice,
                     stacklevel=4,
                 )
             return

@@ -6,6 +6,7 @@ outlines are ignored, as careful annotators leave them.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from intarsia.data.description.model import DataDescription, FolderSplit
 from intarsia.data.description.pairing import Source
 from intarsia.demo.street import IGNORE_INDEX, draw
 from intarsia.demo.view import CLASSES, PALETTE
+from intarsia.io.whole_files import write_bytes, write_text
 
 __all__ = ["CLASSES", "IGNORE_INDEX", "PALETTE", "draw", "write_scenes"]
 
@@ -32,19 +34,19 @@ def write_scenes(
     Returns the description of it all. progress: called with (scenes done, scenes in total).
     """
     names = [("train", number) for number in range(train)] + [("val", number) for number in range(train, train + val)]
-    for split in ("train", "val"):
-        for kind in ("images", "labels"):
-            (folder / kind / split).mkdir(parents=True, exist_ok=True)
-    (folder / "classes.txt").write_text("\n".join(CLASSES) + "\n", encoding="utf-8")
+    write_text(folder / "classes.txt", "\n".join(CLASSES) + "\n")
 
     def write(item: tuple[str, int]) -> None:
         split, number = item
         picture, truth = draw(number, seed)
-        image = folder / "images" / split / f"street_{number:03d}.jpg"
-        cv2.imwrite(str(image), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95])
+        bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+        _, photo = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])
+        write_bytes(folder / "images" / split / f"street_{number:03d}.jpg", photo.tobytes())
         label = Image.fromarray(truth).convert("P")
         label.putpalette(_full_palette())
-        label.save(folder / "labels" / split / f"street_{number:03d}.png")
+        encoded = io.BytesIO()
+        label.save(encoded, "PNG")
+        write_bytes(folder / "labels" / split / f"street_{number:03d}.png", encoded.getvalue())
 
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         for done, _ in enumerate(pool.map(write, names), 1):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from intarsia.contracts import Report
+from intarsia.io.whole_files import write_text
 
 
 def report_as_dict(report: Report) -> dict[str, Any]:
@@ -27,9 +28,8 @@ def report_as_dict(report: Report) -> dict[str, Any]:
 
 def write_report(report: Report, folder: Path) -> None:
     """Write eval.json and eval.csv into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "eval.json").write_text(json.dumps(report_as_dict(report), indent=2, ensure_ascii=False) + "\n")
-    (folder / "eval.csv").write_text(_as_csv(report))
+    write_text(folder / "eval.json", json.dumps(report_as_dict(report), indent=2, ensure_ascii=False) + "\n")
+    write_text(folder / "eval.csv", _as_csv(report))
 
 
 def _as_csv(report: Report) -> str:

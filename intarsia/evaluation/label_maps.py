@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePath
@@ -17,6 +16,7 @@ from intarsia.contracts import Dataset, Metric, Report, Sample, SampleMeta
 from intarsia.data.image_io import read_label
 from intarsia.data.labels import label_values, ranges, value_counts
 from intarsia.inference.inputs.images import ahead
+from intarsia.io.folders import walk_files
 
 SHOWN = 10
 """Problems that an error shows; of the others it gives the number."""
@@ -76,11 +76,8 @@ def label_files(folder: Path) -> dict[str, Path]:
     """
     if not folder.is_dir():
         raise ValueError(f"{folder}: there is no such folder; expected one with a label map (PNG) for each image")
-    found = {}
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for file in (Path(place, name) for name in names if name.lower().endswith(".png")):
-            found[file.relative_to(folder).with_suffix("").as_posix()] = file
+    pngs = (path for path in walk_files(folder) if path.lower().endswith(".png"))
+    found = {path[: -len(".png")]: folder / path for path in pngs}
     if not found:
         raise ValueError(f"{folder}: there is no .png in it; expected a label map for each image, named like it")
     return found
@@ -126,8 +123,8 @@ def _read(file: Path, sample: Sample, classes: int) -> Tensor:
     last = label_values(classes) - 1
     wrong = [value for value in value_counts(found) if not 0 <= value <= last]
     if wrong:
-        unsure = "; pixels that were left unsure have no class" if wrong in ([255], [65535]) else ""
-        raise ValueError(f"{file} holds {ranges(wrong)}; expected class indices, 0 to {last}{unsure}")
+        hint = "; pixels that were left uncertain have no class" if wrong in ([255], [65535]) else ""
+        raise ValueError(f"{file} holds {ranges(wrong)}; expected class indices, 0 to {last}{hint}")
     return _tensor(found)
 
 

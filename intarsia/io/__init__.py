@@ -1,1 +1,1 @@
-"""Files that are whole or not there, and walks through folders."""
+"""Files that are whole or not there, text of any encoding, and the one walk through folders."""

@@ -1,47 +1,169 @@
-"""Files that are either written whole or not at all."""
+"""Files that are either written whole or not at all: the only place where a file gets its name.
+
+What is begun lies beside its goal under a name of its own (`aside_name`), is brought to the disk, and is renamed. A
+crash at any moment leaves the old file or the new one; what a killed process had begun is removed by `sweep`.
+"""
 
 from __future__ import annotations
 
 import errno
+import itertools
 import os
+import platform
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+from intarsia.contracts import PathLike
+from intarsia.io.text import encodable
+
+_MACHINE = re.sub(r"[^A-Za-z0-9]+", "_", platform.node()) or "here"
+_SERIAL = itertools.count()
+_ASIDE = re.compile(rf"\.intarsia-{_MACHINE}-(\d+)-\d+\.part(\.\w+)?")
+_NO_ROOM = {
+    errno.ENOSPC: "no room on the disk for",
+    errno.EDQUOT: "no room within your quota for",
+    errno.EFBIG: "files of this disk may not be as large as",
+}
 
 
 class DiskFullError(ValueError):
     """No room for a file. What was there before is intact."""
 
 
-def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Let `write` fill a file beside `path`, bring it to the disk, and only then give it the name `path`.
+def write_whole(path: PathLike, write: Callable[[IO[bytes]], object]) -> Path:
+    """Let `write` fill a file that takes the name `path` once it is on the disk. Folders are made. Gives `path`.
 
-    A crash at any moment leaves the old file or the new one. Raises DiskFullError, naming the file, if it has no room.
+    A file that was there keeps its permissions, a symbolic link keeps pointing where it does, and a pipe or device is
+    written into.
+
+    Raises DiskFullError if there is no room, ValueError if `path` is a folder, OSError; each names `path`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(aside, "wb") as file:
-            guarded = _Patient(file)
+    path = Path(path)
+    if _is_special(path):
+        with open(path, "wb") as stream:
+            write(stream)
+        return path
+    with whole_file(path) as aside, open(aside, "wb") as file:
+        guarded = _Patient(file)
+        try:
+            write(guarded)  # type: ignore[arg-type]
+        finally:
+            if guarded.error is not None:
+                raise guarded.error
+    return path
+
+
+def write_bytes(path: PathLike, data: bytes) -> Path:
+    """Write a file as `write_whole` does."""
+    return write_whole(path, lambda file: file.write(data))
+
+
+def write_text(path: PathLike, text: str) -> Path:
+    """Write a file as `write_whole` does: UTF-8 on every machine, lines as `text` has them.
+
+    Names of files that are no UTF-8 are written as `encodable` reads them.
+    """
+    return write_bytes(path, encodable(text).encode("utf-8"))
+
+
+@contextmanager
+def whole_file(path: Path, *, keep_on: tuple[type[BaseException], ...] = ()) -> Iterator[Path]:
+    """The path of a file to be filled by the block, for libraries that open files by themselves; then as `write_whole`.
+
+    It ends in the suffix of `path`. It is removed if the block raises, unless with an exception of `keep_on`: then it
+    takes its name all the same.
+    """
+    with _errors_about(path):
+        goal = _goal(path)
+        goal.parent.mkdir(parents=True, exist_ok=True)
+        aside = goal.with_name(aside_name(goal.suffix))
+        try:
             try:
-                write(guarded)  # type: ignore[arg-type]
-            finally:
-                if guarded.error is not None:
-                    raise guarded.error
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
+                yield aside
+            except keep_on:
+                if aside.exists():
+                    put_in_place(aside, goal)
+                raise
+            put_in_place(aside, goal)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+def put_in_place(finished: Path, path: Path) -> Path:
+    """Bring a finished file to the disk and give it the name `path` in the same file system, as `write_whole` does."""
+    with _errors_about(path):
+        goal = _goal(path)
+        goal.parent.mkdir(parents=True, exist_ok=True)
+        if goal.exists():
+            shutil.copymode(goal, finished)
+        _sync(finished)
+        os.replace(finished, goal)
+        _sync_folder(goal.parent)
+    return path
+
+
+# --- Leftovers ----------------------------------------------------------------------------------------------------
+
+
+def aside_name(suffix: str = "") -> str:
+    """A name for a file until it is whole, never given twice. Says which process of which machine writes."""
+    return f".intarsia-{_MACHINE}-{os.getpid()}-{next(_SERIAL)}.part{suffix}"
+
+
+def sweep(folder: Path) -> int:
+    """Remove from a folder, and those below it, what killed processes of this machine had begun. Gives their number."""
+    count = 0
+    for here, _, names in os.walk(folder):
+        for name in names:
+            match = _ASIDE.fullmatch(name)
+            if match and not _is_alive(int(match[1])):
+                Path(here, name).unlink(missing_ok=True)
+                count += 1
+    return count
+
+
+def _is_alive(process: int) -> bool:
+    if process == os.getpid() or os.name != "posix":
+        return True  # elsewhere a signal of 0 is no harmless question
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+# --- Names and errors ---------------------------------------------------------------------------------------------
+
+
+def _goal(path: Path) -> Path:
+    """Where the file really lies. Raises ValueError for a folder."""
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give the name of a file")
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def _is_special(path: Path) -> bool:
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+@contextmanager
+def _errors_about(path: Path) -> Iterator[None]:
+    """Errors of the file aside are told of the one that was wanted."""
+    try:
+        yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(
-                f"no room on the disk for {path}: {guarded.written / 1e6:.0f} MB written, "
-                f"{shutil.disk_usage(path.parent).free / 1e6:.0f} MB free. Files saved before it are intact"
-            ) from error
-        raise
-    finally:
-        aside.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+        if error.errno in _NO_ROOM:
+            free = f", {shutil.disk_usage(path.parent).free / 1e6:.0f} MB free" if path.parent.is_dir() else ""
+            raise DiskFullError(f"{_NO_ROOM[error.errno]} {path}{free}. Files saved before it are intact") from error
+        if error.errno is None or not Path(str(error.filename or "")).name.startswith(".intarsia-"):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 class _Patient:
@@ -50,20 +172,22 @@ class _Patient:
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self.error: OSError | None = None
-        self.written = 0
 
     def write(self, data: bytes) -> int:
-        size = memoryview(data).nbytes
         if self.error is None:
             try:
                 self._file.write(data)
-                self.written += size
             except OSError as error:
                 self.error = error
-        return size
+        return memoryview(data).nbytes
 
     def flush(self) -> None:
-        """Nothing to do: `write_whole` flushes at the end."""
+        """Nothing to do: what is written is brought to the disk at the end."""
+
+
+def _sync(file: Path) -> None:
+    with open(file, "r+b") as handle:
+        os.fsync(handle.fileno())
 
 
 def _sync_folder(folder: Path) -> None:
@@ -72,5 +196,8 @@ def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:  # some network file systems have no such thing
+        if error.errno != errno.EINVAL:
+            raise
     finally:
         os.close(handle)

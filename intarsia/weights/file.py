@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from intarsia.io.whole_files import write_whole
+from intarsia.io.whole_files import write_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -75,7 +75,7 @@ def save_weights(path: Path, state: Mapping[str, Tensor], meta: WeightsMeta) -> 
         raise ValueError(f"a weights file ends in {SUFFIX}, found {path.name!r}")
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
     data = save(tensors, metadata={"format": "pt", KEY: meta.to_json()})
-    write_whole(path, lambda file: file.write(data))
+    write_bytes(path, data)
 
 
 def read_meta(path: Path | str) -> WeightsMeta:

@@ -46,14 +46,14 @@ class Wishes:
     save_every: str | None = None
     accumulate: int | None = None
     compiled: bool = False
-    care: Care = field(default_factory=lambda: Care())
+    safeguards: Safeguards = field(default_factory=lambda: Safeguards())
     batch_per_device: int | None = None
     strategy: str | None = None
     deterministic: bool = False
 
 
 @dataclass(frozen=True)
-class Care:
+class Safeguards:
     """The options for long runs; None: as the config says."""
 
     ema: float | None = None
@@ -104,7 +104,7 @@ def settings_for(config: Config, wishes: Wishes, *, devices: int) -> list[str]:
         if wishes.strategy not in WRAPPERS:
             raise ValueError(f"--strategy is {' or '.join(WRAPPERS)}, found {wishes.strategy!r}")
         settings.append(f"model_wrapper_cfg={ {'type': WRAPPERS[wishes.strategy]}!r}")
-    return [*settings, *_care(values, wishes.care)]
+    return [*settings, *_safeguards(values, wishes.safeguards)]
 
 
 def worker_settings(values: Mapping[str, Any], workers: int) -> Iterator[str]:
@@ -112,7 +112,7 @@ def worker_settings(values: Mapping[str, Any], workers: int) -> Iterator[str]:
     for key in LOADERS:
         if values.get(key):
             yield f"{key}.num_workers={workers}"
-            if "persistent_workers" in values[key]:
+            if not workers and "persistent_workers" in values[key]:
                 yield f"{key}.persistent_workers=False"
 
 
@@ -137,48 +137,50 @@ def _batch(config: Config, wishes: Wishes, devices: int) -> Iterator[str]:
     """The total batch, and how it is shared out. Lengths and schedules are those of optimizer steps, as before."""
     values, total = config.values, wishes.batch
     if wishes.batch_per_device is not None and wishes.accumulate is not None:
-        raise ValueError("--batch-per-device and --accumulate both say how many parts a step has: give one of them")
+        raise ValueError(
+            "--batch-per-device and --accumulate both say how many micro-batches a step has: give one of them"
+        )
     if wishes.batch_per_device is not None:
         written = (values.get("intarsia") or {}).get("total_batch")
         meant = (values.get("auto_scale_lr") or {}).get("base_batch_size") or published_batch(config.file)
         total = total or written or meant or images_per_step(values, devices)
-        shared = share(total, processes=devices, images=wishes.batch_per_device)
+        shared = share(total, processes=devices, micro_batch_size=wishes.batch_per_device)
     elif wishes.accumulate is not None and total is None:
         shared = SharedBatch(devices, _batch_size(values), wishes.accumulate)
     elif total is not None:
-        parts = wishes.accumulate or iterations_per_step(values)
-        if total % (devices * parts):
+        steps = wishes.accumulate or iterations_per_step(values)
+        if total % (devices * steps):
             raise ValueError(
-                f"--batch {total} is the total of all {devices * parts} parts of a step: give a multiple of "
-                f"{devices * parts}"
+                f"--batch {total} is the total of all {devices * steps} micro-batches of a step: give a multiple of "
+                f"{devices * steps}"
             )
-        shared = SharedBatch(devices, total // (devices * parts), parts)
+        shared = SharedBatch(devices, total // (devices * steps), steps)
     else:
         return
-    yield f"train_dataloader.batch_size={shared.images}"
-    if shared.parts > 1 or images_per_step(values, devices) != devices * _batch_size(values):
+    yield f"train_dataloader.batch_size={shared.micro_batch_size}"
+    if shared.accumulation_steps > 1 or images_per_step(values, devices) != devices * _batch_size(values):
         yield f"intarsia.total_batch={shared.total}"
 
 
-def _care(values: Mapping[str, Any], care: Care) -> Iterator[str]:
+def _safeguards(values: Mapping[str, Any], asked: Safeguards) -> Iterator[str]:
     hooks = [dict(hook) for hook in values.get("custom_hooks") or []]
     wanted: dict[str, dict[str, Any]] = {}
-    if care.ema is not None:
-        wanted["EMAHook"] = {"momentum": care.ema}
-    if care.patience is not None:
-        wanted["EarlyStoppingHook"] = {"patience": care.patience, "min_delta": 0.0}
+    if asked.ema is not None:
+        wanted["EMAHook"] = {"momentum": asked.ema}
+    if asked.patience is not None:
+        wanted["EarlyStoppingHook"] = {"patience": asked.patience, "min_delta": 0.0}
     if wanted:
         kept = [hook for hook in hooks if str(hook.get("type")).rpartition(".")[2] not in wanted]
         yield f"custom_hooks={[*kept, *({'type': name, **options} for name, options in wanted.items())]!r}"
     own: dict[str, Any] = {
-        "freeze": list(care.freeze) or None,
-        "fit_images": care.fit_images,
-        "pictures": care.pictures,
+        "freeze": list(asked.freeze) or None,
+        "fit_images": asked.fit_images,
+        "pictures": asked.pictures,
     }
-    if care.hang_after is not None:
-        own["hang_after"] = _seconds("--hang-after", care.hang_after)
+    if asked.hang_after is not None:
+        own["hang_after"] = _seconds("--hang-after", asked.hang_after)
     yield from (f"intarsia.{key}={value!r}" for key, value in own.items() if value is not None)
-    services = {"TensorboardVisBackend": care.tensorboard, "WandbVisBackend": care.wandb}
+    services = {"TensorboardVisBackend": asked.tensorboard, "WandbVisBackend": asked.wandb}
     if any(services.values()):
         visualizer = dict(values.get("visualizer") or {"type": "SegLocalVisualizer"})
         present = list(visualizer.get("vis_backends") or [])
@@ -266,8 +268,8 @@ def length_settings(config: Config, wishes: Wishes, pace: Pace, *, batch: int) -
         settings += [f"{_CHECKPOINT}.interval={interval}", f"{_CHECKPOINT}.by_epoch={epochs}"]
         if not _hook(values, "checkpoint"):
             settings.append(f"{_CHECKPOINT}.type=CheckpointHook")
-    if wishes.care.keep_every is not None:
-        settings.append(f"intarsia.keep_every={count('--keep-every', wishes.care.keep_every)}")
+    if wishes.safeguards.keep_every is not None:
+        settings.append(f"intarsia.keep_every={count('--keep-every', wishes.safeguards.keep_every)}")
     return settings
 
 

@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, cast, get_args
 
 from intarsia.contracts import Size
 from intarsia.data.gdal import raster_library, without_place
-from intarsia.inference.outputs.polygons import Ground, Labels, areas, polygons, write_areas, write_coco, write_geojson
+from intarsia.inference.outputs.coco import CocoImage, write_coco
+from intarsia.inference.outputs.geojson import coordinates_in_words, write_geojson
+from intarsia.inference.outputs.ground import Ground
+from intarsia.inference.outputs.polygons import Labels, areas, polygons, write_areas
 from intarsia.inference.raster.files import LAYERS
 from intarsia.inference.raster.predict import RasterSettings, predict_scene
 from intarsia.inference.raster.source import Alpha, Scene
+from intarsia.io.digest import file_hash
 from intarsia.terminal import err, say, warn
 
 if TYPE_CHECKING:
@@ -47,8 +51,10 @@ def predict_raster(
     min_area: int = 0,
     simplify: float = 0.0,
     restart: bool = False,
-) -> None:
+) -> bool:
     """Predict the label map of a scene into the GeoTIFF `out`, and what else is wanted into files beside it.
+
+    Gives whether all of them could be made: polygons, say, that fail are named, and leave the label map alone.
 
     kinds: of `KINDS`; colours are part of the label file, so that "color" and "overlay" add nothing. window: "512" or
     "512x1024", by default what the model was trained or is evaluated with. overlap: pixels that neighbours share.
@@ -69,17 +75,18 @@ def predict_raster(
         unsure=unsure,
     )
     described = {
-        "weights": _hash(model.file),
+        "weights": f"{model.file.name} {file_hash(model.file)[:16]}",
         "model": hashlib.sha256(repr((model.spec, predictor.augmented)).encode()).hexdigest()[:16],
     }
     began = time.monotonic()
+    failed: list[str] = []
     with (
         Scene(scene, predictor.reader, nodata=nodata, alpha=_alpha(alpha)) as source,
         _progress() as progress,
     ):
         done = predict_scene(
             predictor, source, out, settings, described=described, restart=restart, progress=progress,
-            derive=lambda label: _derive(label, out, predictor, kinds, min_area, simplify),
+            derive=lambda label: failed.extend(_derive(label, scene.name, out, predictor, kinds, min_area, simplify)),
         )  # fmt: skip
     seconds = time.monotonic() - began
     if done.resumed:
@@ -88,8 +95,9 @@ def predict_raster(
     empty = f", {skipped} without data" if skipped > 0 else ""
     rate = f"{done.seen / seconds:.1f} per second"
     say(f"{done.windows} windows{empty}; {done.seen} predicted in {seconds:.1f} s, {rate}")
-    files = [*done.files.values(), *(_beside(out, kind) for kind in DERIVED if kind in kinds)]
+    files = [*done.files.values(), *(_beside(out, kind) for kind in DERIVED if kind in kinds and kind not in failed)]
     say(", ".join(map(str, files)))
+    return not failed
 
 
 def _check(scene: Path, out: Path, kinds: frozenset[str], unsure: float | None) -> None:
@@ -129,38 +137,40 @@ def _default_overlap(window: Size, inference: InferenceSpec) -> int:
     return side - (step // 32 * 32 if step >= 96 else step)
 
 
-def _hash(file: Path) -> str:
-    found = hashlib.sha256()
-    with open(file, "rb") as data:
-        while chunk := data.read(2**20):
-            found.update(chunk)
-    return f"{file.name} {found.hexdigest()[:16]}"
-
-
 def _beside(out: Path, kind: str) -> Path:
     return out.with_name(out.stem + DERIVED[kind])
 
 
 def _derive(
-    label: Path, out: Path, predictor: Predictor, kinds: frozenset[str], min_area: int, simplify: float
-) -> None:
-    """What is made of the finished label map, which has not got its name yet."""
-    classes, palette = predictor.classes, predictor.palette
+    label: Path, scene: str, out: Path, predictor: Predictor, kinds: frozenset[str], min_area: int, simplify: float
+) -> list[str]:
+    """What is made of the finished label map, which has not got its name yet. Gives the kinds that could not be."""
     with without_place(), raster_library().open(label) as source:
         ground, labels, nothing = Ground.of(source), Labels(source), int(source.nodata)
-        if "polygons" in kinds:
+
+        def write_polygons(path: Path) -> None:
             shapes = polygons(labels, nothing=nothing, min_area=min_area, simplify=simplify)
-            path = _beside(out, "polygons")
-            count = write_geojson(path, shapes, classes=classes, palette=palette, ground=ground)
-            where = "in pixels: the raster says no place" if ground is None else "in longitude and latitude"
-            say(f"{path}: {count} polygons {where}")
-        if "rle" in kinds:
-            write_coco(_beside(out, "rle"), labels, classes=classes, image=out.name, nothing=nothing)
-        if "areas" in kinds:
+            count = write_geojson(path, shapes, classes=classes, palette=predictor.palette, ground=ground)
+            say(f"{path}: {count} polygons {coordinates_in_words(ground)}")
+
+        def write_runs(path: Path) -> None:
+            write_coco(path, labels, classes=classes, image=CocoImage(scene), nothing=nothing)
+
+        def write_table(path: Path) -> None:
             found = areas(labels, classes=classes, ground=ground)
             if found[0].square_metres is None:
                 warn("areas are in pixels only: the raster's coordinates say nothing about metres")
-            write_areas(_beside(out, "areas"), found)
+            write_areas(path, found)
+
+        classes, failed = predictor.classes, []
+        for kind, write in (("polygons", write_polygons), ("rle", write_runs), ("areas", write_table)):
+            if kind in kinds:
+                try:
+                    write(_beside(out, kind))
+                except (ValueError, OSError, RuntimeError) as error:
+                    say(f"failed: {_beside(out, kind)}: {error}", style="red")
+                    failed.append(kind)
+        return failed
 
 
 @contextmanager

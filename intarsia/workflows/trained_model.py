@@ -143,7 +143,7 @@ def describe_data(model: OpenModel, data: Path, split: str) -> DataDescription:
             description,
             classes=model.meta.classes,
             labels={parse_value(value): name for value, name in model.meta.labels.items()},
-            palette=model.meta.palette,
+            palette=model.meta.palette or None,
             ignore_index=model.meta.ignore_index,
         )
     return description

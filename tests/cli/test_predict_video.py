@@ -22,10 +22,11 @@ from torch import Tensor, nn
 
 from intarsia.cli.main import main
 from intarsia.demo import write_scenes
-from intarsia.inference import video
+from intarsia.inference.inputs import video
+from intarsia.inference.inputs.video import Frames
+from intarsia.inference.outputs.video import VideoWriter
 from intarsia.inference.outputs.writer import Look
 from intarsia.inference.predictor import Predictor
-from intarsia.inference.video import Frames, VideoWriter
 from intarsia.spec import InferenceSpec
 from intarsia.workflows import predict_video as room
 from intarsia.workflows.predict_video import predict_video
@@ -75,9 +76,9 @@ def clip(path: Path, count: int = 20, rate: float = 10.0, size: tuple[int, int] 
     return path
 
 
-def predict(predictor: Predictor, source: Path | str, out: Path, **options: Any) -> None:
-    settings = {"kinds": None, "look": Look(legend=False), "unsure": None, **options}
-    predict_video(None, predictor, str(source), out, **settings)  # type: ignore[arg-type]
+def predict(predictor: Predictor, source: Path | str, out: Path, **options: Any) -> bool:
+    settings = {"kinds": None, "look": Look(legend=False), "min_confidence": None, **options}
+    return predict_video(predictor, str(source), out, **settings)  # type: ignore[arg-type]
 
 
 def frames_of(path: Path) -> list[np.ndarray]:
@@ -109,12 +110,13 @@ def test_a_video_has_the_size_the_rate_and_the_length_of_its_source(
 ) -> None:
     source = clip(tmp_path / "walk.mp4", rate=12.5)
     out = tmp_path / f"out{suffix}"
-    predict(predictor, source, out, kinds=frozenset({"color"}))
+    assert predict(predictor, source, out, kinds=frozenset({"color"}))
     frames = Frames(str(out))
     assert frames.size == SIZE
-    assert frames.rate == pytest.approx(12.5, rel=1e-3)
+    assert frames.rate == pytest.approx(12.5, rel=1e-2)
     found = [frame.image for frame in frames]
-    assert len(found) == frames.total == 20
+    assert len(found) == 20
+    assert frames.duration == pytest.approx(1.6, abs=0.01)
     for index, picture in enumerate(found):
         bright, low = picture[4:20, (2 * index) % 40 + 5 : (2 * index) % 40 + 11], picture[-6:, 24:40]
         assert np.abs(bright.mean(axis=(0, 1)) - PALETTE[2]).max() < 25
@@ -128,12 +130,13 @@ def test_a_part_plays_at_its_own_speed(predictor: Predictor, tmp_path: Path) -> 
     predict(predictor, clip(tmp_path / "a.mp4"), tmp_path / "out", every=4, start=0.4, stop=1.6)
     names = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
     assert names == ["a_000004.png", "a_000008.png", "a_000012.png"]
-    assert Frames(str(tmp_path / "out" / "a_overlay.mp4")).rate == pytest.approx(2.5)
+    shown = list(Frames(str(tmp_path / "out" / "a_overlay.mp4")))
+    assert [frame.time for frame in shown] == pytest.approx([0.0, 0.4, 0.8], abs=1e-3)
 
 
 def test_other_kinds_are_files_of_each_frame(predictor: Predictor, tmp_path: Path) -> None:
     kinds = frozenset({"label", "color", "confidence", "probs"})
-    predict(predictor, clip(tmp_path / "a.mp4", count=3), tmp_path / "out", kinds=kinds, unsure=0.6)
+    predict(predictor, clip(tmp_path / "a.mp4", count=3), tmp_path / "out", kinds=kinds, min_confidence=0.6)
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"a_color.mp4", "a_000002.png", "a_000002_confidence.png", "a_000002_probs.npy"} <= names
     assert len(names) == 1 + 3 * 3
@@ -145,13 +148,14 @@ def test_other_kinds_are_files_of_each_frame(predictor: Predictor, tmp_path: Pat
 
 def test_the_legend_is_the_same_on_every_frame(predictor: Predictor, tmp_path: Path) -> None:
     source = clip(tmp_path / "a.mp4", size=(120, 160), count=6)
-    predict(predictor, source, tmp_path / "b.mp4", look=Look(legend=True), unsure=0.4)
+    predict(predictor, source, tmp_path / "b.mp4", look=Look(legend=True), min_confidence=0.4)
     found = frames_of(tmp_path / "b.mp4")
     assert len(found) == 6
     assert found[0].shape[0] == 120
     assert found[0].shape[1] > 200
     legends = np.stack([frame[:, 176:] for frame in found]).astype(int)  # a block of the codec away from the picture
-    assert np.abs(legends - legends[0]).max() < 40
+    assert np.abs(legends - legends[0]).mean() < 1  # what a codec leaves of the same picture
+    assert (np.abs(legends - legends[0]).max(axis=-1) > 40).mean() < 0.001
     assert legends[0].std() > 10
     for colour in PALETTE:
         assert (np.abs(legends[0] - colour).sum(axis=2) < 90).sum() > 30
@@ -177,7 +181,7 @@ def test_a_length_rounded_up_is_a_note(
 ) -> None:
     monkeypatch.setattr(video.Frames, "rounded", 2)
     predict(predictor, clip(tmp_path / "a.mp4"), tmp_path / "b.mp4")
-    assert "announces 2 frames more than it holds" in " ".join(capsys.readouterr().err.split())
+    assert "lists 2 frames more than it holds" in " ".join(capsys.readouterr().err.split())
 
 
 def test_what_cannot_be(predictor: Predictor, tmp_path: Path) -> None:
@@ -199,7 +203,7 @@ def test_what_cannot_be(predictor: Predictor, tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_ends_the_run(predictor: Predictor, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a_000001.png").mkdir()  # in the way of a label file
-    with pytest.raises(ValueError, match="a_000001: cannot be written: Is a directory"):
+    with pytest.raises(ValueError, match=r"a_000001: .*a_000001\.png is a folder"):
         predict(predictor, clip(tmp_path / "a.mp4", count=200), tmp_path / "out")
     assert predictor.task.calls < 50  # type: ignore[attr-defined]
     assert sorted(path.name for path in (tmp_path / "out").iterdir())[:2] == ["a_000000.png", "a_000001.png"]
@@ -254,8 +258,9 @@ def test_a_camera_is_recorded_in_real_time(
     predictor.task.model = lambda images: (time.sleep(0.15), slow(images))[1]  # type: ignore[method-assign, assignment]
     threading.Timer(1.6, os.kill, (os.getpid(), signal.SIGINT)).start()
     predict(predictor, "camera:0", tmp_path / "out", kinds=frozenset({"label", "overlay"}))
-    written = frames_of(tmp_path / "out" / "camera0_overlay.mp4")
-    assert 30 < len(written) < 60  # about 1.5 s at 30 frames per second
+    shown = list(Frames(str(tmp_path / "out" / "camera0_overlay.mp4")))
+    assert 1.0 < shown[-1].time < 2.0  # about 1.5 s, as it was
+    assert len(shown) == len(list((tmp_path / "out").glob("camera0_*.png")))
     assert 5 <= len(list((tmp_path / "out").glob("camera0_*.png"))) <= 12  # as many as the network could look at
     said = capsys.readouterr().err
     assert "frames/s" in said
@@ -306,7 +311,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     more = ["--legend", "--every", "5", "--start", "0.5", "--stop", "1.6", "--save", "label,overlay"]
     assert main(["predict", run, str(source), "-o", str(tmp_path / "c"), *more, *everywhere]) == 0
     names = [path.name for path in sorted((tmp_path / "c").iterdir())]
-    assert names == ["a_000005.png", "a_000010.png", "a_000015.png", "a_overlay.avi"]
+    assert names == ["a_000005.png", "a_000010.png", "a_000015.png", "a_overlay.avi", "intarsia.json"]
     assert Frames(str(tmp_path / "c" / "a_overlay.avi")).size[1] > 200
     source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
     capsys.readouterr()

@@ -13,7 +13,7 @@ from intarsia.config.language.reader import Config, read_file
 from intarsia.config.lowering.lower import lower, lower_all
 from intarsia.config.lowering.names import FAMILIES, argument_name, user_key
 from intarsia.config.schema.vocabulary import AREAS
-from intarsia.spec import AugmentedInference, CareSpec, Component, Duration, EarlyStopSpec, EmaSpec, ScheduleSpec
+from intarsia.spec import AugmentedInference, Component, Duration, EarlyStopSpec, EmaSpec, SafeguardSpec, ScheduleSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -631,7 +631,7 @@ def test_hooks_with_values_that_cannot_be(hook: dict[str, Any], path: str, reaso
 def test_what_a_long_run_is_given() -> None:
     own = {"freeze": "backbone", "fit_images": 8, "pictures": 3, "hang_after": 60, "keep_every": 5000}
     spec = lower(training(intarsia=own, compile=True))
-    assert spec.care == CareSpec(("backbone",), Duration(5000, "steps"), 8, 3, 60.0)
+    assert spec.safeguards == SafeguardSpec(("backbone",), Duration(5000, "steps"), 8, 3, 60.0)
     assert spec.runtime.compile
     [(path, message)] = problems(training(intarsia={"freese": "backbone"}))
     assert path == "intarsia.freese"

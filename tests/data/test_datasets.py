@@ -53,6 +53,24 @@ def test_a_split_file_chooses_by_stem_or_path_and_keeps_its_order(tree, line):
     assert [found.name(index) for index in range(len(found))] == ["three", "b/two"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
+def test_a_split_file_may_have_any_encoding_and_come_from_windows(tree, encoding):
+    write(tree / "img" / "größe_leftImg8bit.png")
+    write(tree / "gt" / "größe_gt.png")
+    (tree / "split.txt").write_bytes("größe\r\nb\\two\r\na/one_leftImg8bit.png\r\n".encode(encoding))
+    found = dataset(tree, split_file="split.txt")
+    assert [found.name(index) for index in range(len(found))] == ["größe", "b/two", "a/one"]
+
+
+def test_links_are_followed_and_a_loop_ends(tree):
+    (tree / "elsewhere").mkdir()
+    (tree / "img" / "b").rename(tree / "elsewhere" / "b")
+    (tree / "img" / "b").symlink_to(tree / "elsewhere" / "b")
+    (tree / "img" / "loop").symlink_to(tree / "img")
+    found = dataset(tree)
+    assert [found.name(index) for index in range(len(found))] == ["a/one", "b/two", "three"]
+
+
 def test_no_labels_at_all(tree):
     assert dataset(tree, labels=None).load(1).label is None
 
@@ -80,7 +98,7 @@ def test_explicit_pairs(tree):
         ({"images": "empty"}, r"empty: no images: nothing matches \*\*/\*_leftImg8bit\.png. The folder is empty"),
         ({"image_suffix": ".jpg"}, r"nothing matches \*\*/\*\.jpg\. Files there: 3 x \.png"),
         ({"label_suffix": ".png"}, r"3 of 3 images .* have no label.*a/one\.png.*3 x \.png.*label_suffix \('\.png'\)"),
-        ({"split_file": "no.txt"}, r"no\.txt: the split file cannot be read"),
+        ({"split_file": "no.txt"}, r"no\.txt: cannot be read: No such file"),
         ({"split_file": "none.txt"}, r"none\.txt: the split file lists no images"),
         ({"split_file": "wrong.txt"}, r"wrong\.txt: 1 of 2 lines .*b/tow \(line 2\)"),
         ({"pairs": []}, "is empty"),
@@ -128,7 +146,7 @@ def test_a_hundred_thousand_files_are_listed_quickly(tmp_path, monkeypatch):
 
     (tmp_path / "img").mkdir()
     (tmp_path / "gt").mkdir()
-    monkeypatch.setattr("intarsia.data.datasets.folder._walk", walk)
+    monkeypatch.setattr("intarsia.data.datasets.folder.walk_files", walk)
     start = time.process_time()
     assert len(FolderDataset(root=str(tmp_path), images="img", labels="gt", classes=("x", "y"))) == 100_000
     assert time.process_time() - start < 2

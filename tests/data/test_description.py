@@ -251,7 +251,7 @@ splits:
     def test_missing_and_binary_files(self, tmp_path: Path):
         with pytest.raises(ValueError, match=r"cannot read the data description .*nothing\.yaml"):
             DataDescription.read(tmp_path / "nothing.yaml")
-        (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x00\x81")
+        (tmp_path / "x.yaml").write_bytes(b"\x89PNG\x00\x81")
         with pytest.raises(ValueError, match="cannot read the data description"):
             DataDescription.read(tmp_path / "x.yaml")
 

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from intarsia.inference.inputs.images import ahead, find_images, natural_order
+from intarsia.inference.inputs.finding import find_images
+from intarsia.inference.inputs.images import ahead
+from intarsia.io.folders import natural_order
 
 
 def put(folder: Path, *names: str) -> None:
@@ -51,7 +53,10 @@ def test_names_never_collide(tmp_path):
     assert names(find_images([tmp_path / "a" / "1.png"])) == ["1"]
     assert names(find_images([tmp_path / "a", tmp_path / "b" / "2.png"])) == ["1", "2"]
     assert names(find_images([tmp_path / "a", tmp_path / "b"])) == ["a/1", "b/1.jpg", "b/1.png", "b/2"]
-    assert names(find_images([tmp_path / "a", tmp_path / "a" / "1.png"])) == ["1"]
+    twice = [tmp_path / "a", tmp_path / "a" / "1.png"]
+    assert names(find_images(twice)) == ["1", "1_2"]
+    assert names(find_images(twice, once=True)) == ["1"]
+    assert find_images(twice, once=True).repeated == 1
 
 
 @given(
@@ -66,7 +71,7 @@ def test_names_are_unique_whatever_is_listed(tmp_path_factory, entries):
     if not paths:
         return
     found = find_images(paths)
-    assert {file.path for file in found.files} == set(paths)
+    assert [file.path for file in found.files] == paths
     assert max(Counter(names(found)).values()) == 1
     assert not any(file.name.startswith(("/", "..")) for file in found.files)
 

@@ -343,6 +343,72 @@ def test_a_scene_without_any_data(tmp_path: Path) -> None:
         assert (read(tmp_path / "out.tif") == 255).all()
 
 
+def with_fourth_band(path: Path, band: np.ndarray) -> Path:
+    """Four bands of 8 bits, of which GDAL calls the last one alpha unless it is told otherwise."""
+    image = np.concatenate([picture(100, 200), band[None].astype(np.uint8)])
+    write_scene(path, image)
+    with rasterio.open(path) as source:
+        assert source.colorinterp[3] == ColorInterp.alpha
+    return path
+
+
+def test_near_infrared_is_not_taken_for_alpha(tmp_path: Path) -> None:
+    """Water is 0 in near infrared. Nothing becomes of that, unless the user says that the band is a mask."""
+    infrared = picture(100, 200, bands=1)[0]
+    infrared[:, :80] = 0
+    path = with_fourth_band(tmp_path / "rgbn.tif", infrared)
+    everywhere = Area(0, 0, 100, 200)
+    with (
+        pytest.warns(UserWarning, match=r"calls a band alpha in which 60% .*say --alpha mask"),
+        open_scene(path) as scene,
+    ):
+        assert scene.valid(everywhere).all()
+    with open_scene(path, alpha="band") as scene:
+        assert scene.valid(everywhere).all()
+    with open_scene(path, alpha="mask") as scene:
+        assert np.array_equal(scene.valid(everywhere), infrared > 0)
+
+
+@pytest.mark.parametrize("alpha", ["auto", "mask", "band"])
+@pytest.mark.parametrize("options", [{"channels": 4, "bands": "raw"}, {"chosen": (1, 2, 4)}, {"chosen": (4, 4, 4)}])
+def test_a_band_that_the_model_reads_is_no_mask(alpha: str, options: dict, tmp_path: Path) -> None:
+    clear_or_opaque = np.repeat([0, 255], 100)[None].repeat(100, axis=0)
+    path = with_fourth_band(tmp_path / "rgbn.tif", clear_or_opaque)
+    with open_scene(path, alpha=alpha, **options) as scene:
+        assert scene.valid(Area(0, 0, 100, 200)).all()
+        seen = scene.read(Area(0, 0, 100, 200))
+    assert np.array_equal(seen[:, :, -1], clear_or_opaque)
+
+
+def test_a_real_alpha_band_still_says_where_there_is_no_data(tmp_path: Path) -> None:
+    ramp_between = np.repeat([0, 90, 255], (100, 6, 94))[None].repeat(100, axis=0)  # feathered over six columns
+    path = with_fourth_band(tmp_path / "rgba.tif", ramp_between)
+    with open_scene(path) as scene:
+        assert np.array_equal(scene.valid(Area(0, 0, 100, 200)), ramp_between > 0)
+    with open_scene(path, channels=3, bands="raw") as scene:  # a raw model of as many bands as there are without it
+        assert np.array_equal(scene.valid(Area(0, 0, 100, 200)), ramp_between > 0)
+
+
+def test_grey_with_alpha_for_a_model_of_both(tmp_path: Path) -> None:
+    image = picture(30, 40, bands=2)
+    image[1, :, :20] = 0
+    path = write_scene(tmp_path / "two.tif", image, photometric="MINISBLACK", alpha="YES")
+    with open_scene(path, channels=2, bands="raw") as scene:
+        assert scene.valid(Area(0, 0, 30, 40)).all()
+        assert np.array_equal(scene.read(Area(0, 0, 30, 40)), image.transpose(1, 2, 0))
+
+
+def test_a_pixel_is_missing_if_all_bands_say_so_whichever_are_read(tmp_path: Path) -> None:
+    image = picture(30, 40, bands=4)
+    image[3, :, :20] = 0  # water in the band that is read
+    image[:, :5, :5] = 0  # and a corner without data
+    path = write_scene(tmp_path / "nodata.tif", image, nodata=0, photometric="MINISBLACK")
+    expected = np.ones((30, 40), np.bool_)
+    expected[:5, :5] = False
+    with open_scene(path, chosen=(4, 4, 4)) as scene:
+        assert np.array_equal(scene.valid(Area(0, 0, 30, 40)), expected)
+
+
 # --- Bands and types ----------------------------------------------------------------------------------------------
 
 

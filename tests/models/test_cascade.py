@@ -75,7 +75,7 @@ def test_validation_loss_is_the_last_heads() -> None:
     images, labels = torch.randn(2, 3, 64, 96), torch.randint(0, 3, (2, 64, 96))
     with torch.no_grad():
         terms = {term.name: term for term in task.training_terms(Batch(images, labels, ((64, 96),) * 2, ()))}
-        value = task.loss_on(task.logits(images, ((64, 96),) * 2), labels)
+        value = task.validation_loss(task.logits(images, ((64, 96),) * 2), labels)
     assert terms["decode_0.loss_ce"].weight == 0.4
     torch.testing.assert_close(value, terms["decode_2.loss_ce"].value)
 

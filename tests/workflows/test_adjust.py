@@ -13,8 +13,16 @@ from intarsia.config.language.reader import Config
 from intarsia.config.lowering.lower import lower
 from intarsia.data.description.model import DataDescription, FolderSplit, ShareSplit
 from intarsia.data.description.pairing import Source
-from intarsia.spec import CareSpec, Duration, EarlyStopSpec, EmaSpec
-from intarsia.workflows.adjust import Care, Pace, Wishes, images_per_step, length_settings, settings_for, with_data
+from intarsia.spec import Duration, EarlyStopSpec, EmaSpec, SafeguardSpec
+from intarsia.workflows.adjust import (
+    Pace,
+    Safeguards,
+    Wishes,
+    images_per_step,
+    length_settings,
+    settings_for,
+    with_data,
+)
 
 SEGFORMER = "segformer_mit-b0_8xb2-160k_ade20k-512x512"
 PACE = Pace(images=lambda: 100, seconds_per_step=lambda: 0.5)
@@ -192,18 +200,18 @@ def test_with_data_without_validation() -> None:
 
 
 def test_what_a_long_run_is_given_goes_into_the_config() -> None:
-    care = Care(
+    safeguards = Safeguards(
         ema=0.001, patience=3, freeze=("backbone",), fit_images=5, pictures=2, keep_every="40 steps", hang_after="2h",
         tensorboard=True, wandb=True,
     )  # fmt: skip
-    wishes = Wishes(compiled=True, care=care)
+    wishes = Wishes(compiled=True, safeguards=safeguards)
     start = config()
     changed = start.override(settings_for(start, wishes, devices=1))
     pace = Pace(lambda: 10, lambda: 1.0)
     spec = lower(changed.override(length_settings(changed, wishes, pace, batch=2)))
     assert spec.ema == EmaSpec(momentum=0.001)
     assert spec.early_stop == EarlyStopSpec(patience=3)
-    assert spec.care == CareSpec(("backbone",), Duration(40, "steps"), 5, 2, 7200.0)
+    assert spec.safeguards == SafeguardSpec(("backbone",), Duration(40, "steps"), 5, 2, 7200.0)
     assert spec.runtime.compile
     assert [observer.type for observer in spec.observers] == ["TensorBoard", "WandB"]
     again = lower(changed.override(settings_for(changed, wishes, devices=1)))
@@ -212,4 +220,4 @@ def test_what_a_long_run_is_given_goes_into_the_config() -> None:
 
 def test_hang_after_is_a_time() -> None:
     with pytest.raises(ValueError, match="--hang-after is a time"):
-        settings_for(config(), Wishes(care=Care(hang_after="20 steps")), devices=1)
+        settings_for(config(), Wishes(safeguards=Safeguards(hang_after="20 steps")), devices=1)

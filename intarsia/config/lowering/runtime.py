@@ -13,7 +13,7 @@ from intarsia.config.lowering.fields import Context, Fields, nearest
 from intarsia.config.lowering.names import HOOKS, NOT_LOGGED_TO, VISUALISERS
 from intarsia.config.lowering.parts import component
 from intarsia.config.schema.fates import Fate, bare, to
-from intarsia.spec import CareSpec, CheckpointSpec, Component, Duration, EarlyStopSpec, EmaSpec, RuntimeSpec
+from intarsia.spec import CheckpointSpec, Component, Duration, EarlyStopSpec, EmaSpec, RuntimeSpec, SafeguardSpec
 
 OWN_PACKAGES = ("mmcls", "mmcv", "mmdet", "mmengine", "mmpretrain", "mmseg")
 LOWER_IS_BETTER = frozenset({"abs_rel", "rmse", "rmse_log", "silog", "sq_rel", "log10", "ECE", "loss"})
@@ -151,7 +151,7 @@ class Hooks:
         return None if given is None else str(given).rpartition("/")[2]
 
 
-def lower_care(top: Fields, unit: Literal["steps", "epochs"]) -> CareSpec:
+def lower_safeguards(top: Fields, unit: Literal["steps", "epochs"]) -> SafeguardSpec:
     """Section `intarsia`: what a long run is given beyond what MMSegmentation's configs can say."""
     fields = top.child("intarsia", "intarsia")
     for key in ("keep_every", "fit_images", "pictures", "hang_after", "nonfinite_steps", "total_batch"):
@@ -160,8 +160,8 @@ def lower_care(top: Fields, unit: Literal["steps", "epochs"]) -> CareSpec:
             fields.context.problem(fields.at(key), f"expected {least} or more, found {value}")
     freeze = fields.get("freeze", ())
     keep = fields.get("keep_every")
-    default = CareSpec()
-    return CareSpec(
+    default = SafeguardSpec()
+    return SafeguardSpec(
         freeze=(freeze,) if isinstance(freeze, str) else tuple(freeze),
         keep_every=None if keep is None else Duration(keep, unit),
         fit_images=fields.get("fit_images", default.fit_images),

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import copy
 import os
+import posixpath
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy.typing as npt
@@ -21,6 +22,8 @@ from intarsia.data.image_io import read_image, read_label
 from intarsia.data.image_reader import ImageReader, ImageSpec
 from intarsia.data.labels import LabelTable, label_values, ranges
 from intarsia.data.value_range import Scale
+from intarsia.io.folders import existing_above, folders_of, walk_files
+from intarsia.io.text import read_lines, same_name
 
 
 class FolderDataset:
@@ -150,7 +153,7 @@ class FolderDataset:
         return [(image, label) for image, label in pairs]
 
     def _listed(self, label_suffix: str, split_file: str | None) -> list[tuple[str, str | None]]:
-        names = sorted(_walk(self._image_root))
+        names = sorted(walk_files(self._image_root))
         shared = self._label_root == self._image_root
         images = [
             name
@@ -165,7 +168,7 @@ class FolderDataset:
             images = self._chosen(images, os.path.join(self.root, split_file))
         if not self._label_root:
             return [(image, None) for image in images]
-        there = set(names if shared else _walk(self._label_root))
+        there = set(names if shared else walk_files(self._label_root))
         pairs = [(image, _without_suffix(image, self._suffixes) + label_suffix) for image in images]
         missing = [label for _, label in pairs if label not in there]
         if missing:
@@ -177,22 +180,19 @@ class FolderDataset:
         return [(image, label) for image, label in pairs]
 
     def _chosen(self, images: list[str], split_path: str) -> list[str]:
-        try:
-            with open(split_path, encoding="utf-8") as file:
-                lines = [(number, line.strip()) for number, line in enumerate(file, 1)]
-        except OSError as error:
-            raise ValueError(f"{split_path}: the split file cannot be read: {error.strerror}") from None
-        wanted = [(number, os.path.normpath(line)) for number, line in lines if line]
+        wanted = [(number, line) for number, line in enumerate(read_lines(Path(split_path)), 1) if line]
         if not wanted:
             raise ValueError(f"{split_path}: the split file lists no images")
-        by_name = {_without_suffix(image, self._suffixes): image for image in images} | {name: name for name in images}
-        missing = [f"{line} (line {number})" for number, line in wanted if line not in by_name]
+        by_name = {same_name(_without_suffix(image, self._suffixes)): image for image in images}
+        by_name |= {same_name(image): image for image in images}
+        found = [by_name.get(_listed_name(line)) for _, line in wanted]
+        missing = [f"{line} (line {number})" for (number, line), image in zip(wanted, found, strict=True) if not image]
         if missing:
             raise ValueError(
                 f"{split_path}: {len(missing)} of {len(wanted)} lines name no image in {self._image_root} "
                 f"with suffix {' or '.join(self._suffixes)}: {_some(missing)}. Images there look like {images[0]!r}."
             )
-        return [by_name[line] for _, line in wanted]
+        return [image for image in found if image]
 
 
 def _checked_palette(palette: Sequence[Sequence[int]] | None, count: int) -> tuple[tuple[int, int, int], ...]:
@@ -235,28 +235,15 @@ def _folder(root: str, below: str, what: str) -> str:
     path = os.path.normpath(os.path.join(root, below))
     if os.path.isdir(path):
         return path
-    parent = path
-    while parent and not os.path.isdir(parent) and os.path.dirname(parent) != parent:
-        parent = os.path.dirname(parent)
-    parent = parent or "."
-    beside = sorted(entry.name for entry in os.scandir(parent) if entry.is_dir() and not entry.name.startswith("."))
+    parent = existing_above(path)
+    beside = folders_of(parent)
     there = f"{parent} holds the folders {_some(beside)}" if beside else f"{parent} holds no folders"
     raise ValueError(f"{path}: the {what} folder does not exist; {there}")
 
 
-def _walk(root: str, prefix: str = "") -> Iterator[str]:
-    """All files below a folder, relative to it. Links to folders are followed; hidden entries are passed over."""
-    folders = []
-    with os.scandir(root) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                folders.append(entry.name)
-            else:
-                yield prefix + entry.name
-    for name in folders:
-        yield from _walk(os.path.join(root, name), os.path.join(prefix, name, ""))
+def _listed_name(line: str) -> str:
+    """What a line of a list is looked up by; lists from Windows have backslashes between folders."""
+    return same_name(posixpath.normpath(line.replace("\\", "/")))
 
 
 def _without_suffix(name: str, suffixes: Sequence[str]) -> str:

@@ -7,13 +7,14 @@ the listing which the doctor checked and the listing which training uses are one
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from intarsia.data.image_io import IMAGE_SUFFIXES
+from intarsia.io import folders
+from intarsia.io.text import read_lines, same_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,29 +103,10 @@ def list_pairs(root: Path, source: Source) -> Listing:
 
 
 def walk_files(folder: Path, *, recursive: bool = True) -> Iterator[tuple[str, str]]:
-    """(subfolder, file name) of every file below `folder`, in sorted order; hidden files and folders are left out.
-
-    Symbolic links to folders are followed, each folder once.
-
-    Raises:
-        ValueError: a folder does not exist or may not be listed.
-    """
-
-    def refuse(error: OSError) -> None:
-        raise ValueError(f"cannot list the folder {error.filename}: {error.strerror or error}") from error
-
-    seen: set[str] = set()
-    for here, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
-        real = os.path.realpath(here)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if recursive and not name.startswith((".", "__MACOSX")))
-        below = PurePosixPath(Path(here).relative_to(folder).as_posix()).as_posix()
-        for name in sorted(files):
-            if not name.startswith("."):
-                yield ("" if below == "." else below), name
+    """(subfolder, file name) of every file below `folder`, as `io.folders.walk_files` finds them."""
+    for path in folders.walk_files(folder, recursive=recursive):
+        below, _, name = path.rpartition("/")
+        yield below, name
 
 
 def strip_affixes(name: str, prefix: str, suffixes: Sequence[str]) -> str | None:
@@ -188,15 +170,14 @@ def _expand(root: Path, pattern: str) -> Iterator[tuple[Path, tuple[str, ...]]]:
             found = [
                 (inner, (*captured, inner.name))
                 for outer, captured in found
-                for inner in sorted(outer.iterdir())
-                if inner.is_dir() and not inner.name.startswith(".")
+                for inner in (outer / name for name in folders.folders_of(outer))
             ]
         elif "*" in pattern:
             found = [(outer / part, captured) for outer, captured in found if (outer / part).is_dir()]
         else:
             found = [(outer / part, captured) for outer, captured in found]
     if not found or not any(folder.is_dir() for folder, _ in found):
-        beside = sorted(entry.name for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
+        beside = folders.folders_of(root)
         there = f"it has {', '.join(beside[:8])}" if beside else "it has no folders"
         raise ValueError(f"there is no folder {pattern!r} in {root} ({there})")
     yield from found
@@ -215,9 +196,9 @@ class NameIndex:
     def __post_init__(self) -> None:
         for position, pair in enumerate(self.pairs):
             for alias in self._aliases(pair):
-                known = self._table.setdefault(alias, position)
+                known = self._table.setdefault(same_name(alias), position)
                 if known != position:
-                    self._table[alias] = None
+                    self._table[same_name(alias)] = None
 
     def find(self, line: str) -> Pair | None:
         """The pair named by `line`, or None where there is none or more than one."""
@@ -225,7 +206,7 @@ class NameIndex:
         for candidate in (text, *text.replace(",", " ").replace(";", " ").split()[:1]):
             path = PurePosixPath(candidate.replace("\\", "/").lstrip("/"))
             for alias in (path.as_posix(), (path.parent / path.stem).as_posix(), path.name, path.stem):
-                position = self._table.get(alias)
+                position = self._table.get(same_name(alias))
                 if position is not None:
                     return self.pairs[position]
         return None
@@ -243,13 +224,7 @@ def read_names(path: Path) -> list[str]:
     Raises:
         ValueError: the file is missing, unreadable, or not text.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a text file: {error}") from error
-    except OSError as error:
-        raise ValueError(f"cannot read the list {path}: {error.strerror or error}") from error
-    return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return [line for line in read_lines(path) if line and not line.startswith("#")]
 
 
 # --- Shares by hash -----------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from intarsia.data.description.pairing import Source
 from intarsia.data.image_io import IMAGE_SUFFIXES
 from intarsia.data.labels import Colour
 from intarsia.data.value_range import ValueRange
+from intarsia.io.text import read_text
 
 _KEYS = ("root", "classes", "palette", "labels", "outside", "ignore_index", "image", "splits")
 _IMAGE_KEYS = ("bands", "channels", "names", "scale", "mean", "std", "values")
@@ -50,9 +51,9 @@ class _Located(dict[Any, Any]):
 def read_description(path: Path) -> DataDescription:
     """See `DataDescription.read`."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read the data description {path}: {error}") from None
+        text = read_text(path)
+    except ValueError as error:
+        raise ValueError(f"cannot read the data description {error}") from None
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:

@@ -12,6 +12,7 @@ import yaml
 
 from intarsia.data.description.model import DataDescription, LabelValue, PairSplit, ShareSplit, Split, show_value
 from intarsia.data.image_io import IMAGE_SUFFIXES
+from intarsia.io.whole_files import write_text
 
 _WIDTH = 100
 _HEAD = """\
@@ -32,8 +33,7 @@ def write_description(description: DataDescription, path: Path) -> None:
     """See `DataDescription.write`."""
     folder = Path(os.path.abspath(path)).parent
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(render(description, folder), encoding="utf-8")
+        write_text(path, render(description, folder))
     except OSError as error:
         raise ValueError(f"cannot write the data description {path}: {error.strerror or error}") from error
 

@@ -24,18 +24,18 @@ ImageLike: TypeAlias = "PathLike | npt.NDArray[Any] | Image.Image | Tensor"
 _CHANNELS = {1: (GREY,), 3: RGB, 4: (*RGB, ALPHA)}
 
 
-def as_array(image: ImageLike, reader: ImageReader | None = None) -> npt.NDArray[Any]:
+def as_array(image: ImageLike, reader: ImageReader | None = None, *, page: int = 0) -> npt.NDArray[Any]:
     """The image (H, W, C) as a reader's model expects it: by default uint8 RGB, with grey repeated and alpha dropped.
 
     Arrays hold what a file of the same numbers would hold: they are in the model's order, or chosen from, and their
-    type and range are compared with those of the training.
+    type and range are compared with those of the training. page: of a file that holds several images, counted from 0.
 
     Raises ValueError saying what was expected, what was found and how to convert it.
     """
     reader = reader or ImageReader()
     if isinstance(image, str | Path):
         if Path(image).suffix.lower() != ".npy":
-            return reader.read(image) if reader.bands == "rgb" else _raw(image, reader)
+            return reader.read(image, page=page) if reader.bands == "rgb" else _raw(image, reader, page)
         try:
             return _checked(read_image(image, bands="raw"), reader)
         except ValueError as error:
@@ -49,9 +49,9 @@ def as_array(image: ImageLike, reader: ImageReader | None = None) -> npt.NDArray
     raise ValueError(f"expected a path, an array, a PIL image or a tensor as image, found {type(image).__name__}")
 
 
-def _raw(path: PathLike, reader: ImageReader) -> npt.NDArray[Any]:
+def _raw(path: PathLike, reader: ImageReader, page: int) -> npt.NDArray[Any]:
     """A file as it is stored, if its numbers are finite."""
-    decoded = decode_image(path, max_pixels=reader.max_pixels)
+    decoded = decode_image(path, max_pixels=reader.max_pixels, page=page)
     try:
         return reader.convert(replace(decoded, samples=_finite(decoded.samples)))
     except ValueError as error:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from intarsia.visual.files import aside_name
+from intarsia.io.whole_files import aside_name
 
 DTYPES = {"probabilities": np.float16, "logits": np.float32}
 """What is kept in a file, and as what type; 150 classes of 3000 x 4000 pixels take 3.6 GB in 16 bits."""

@@ -12,7 +12,6 @@ are left out. So a run that was interrupted computes the very same batches when 
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,7 +32,7 @@ from intarsia.inference.raster.georeference import Area
 from intarsia.inference.raster.resume import Parts
 from intarsia.inference.raster.source import Scene, quiet
 from intarsia.inference.raster.windows import Blended, Panel, Tiling
-from intarsia.visual.files import write_encoded
+from intarsia.io.whole_files import put_in_place, write_bytes
 
 MEMORY = 384 * 2**20
 """Bytes that the logits and the results of a strip over a panel may take; decides how wide panels are."""
@@ -136,9 +135,9 @@ def predict_scene(
                 classes=classes, palette=palette,
             )  # fmt: skip
         derive(asides["label"])
-    write_encoded(out.with_name(f"{out.name}.aux.xml"), category_names(classes))
+    write_bytes(out.with_name(f"{out.name}.aux.xml"), category_names(classes))
     for layer in reversed(layers):  # the labels last: where they are, everything is
-        os.replace(asides[layer.kind], layer.file(out))
+        put_in_place(asides[layer.kind], layer.file(out))
     parts.remove()
     return RasterDone({layer.kind: layer.file(out) for layer in layers}, *done)
 

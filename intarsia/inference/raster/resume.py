@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from intarsia.visual.files import write_encoded
+from intarsia.io.whole_files import write_bytes, write_text
 
 _RUN = "run.json"
 
@@ -45,7 +45,7 @@ class Parts:
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         if before is None:
-            write_encoded(self.folder / _RUN, json.dumps(dict(described), indent=1).encode())
+            write_text(self.folder / _RUN, json.dumps(dict(described), indent=1))
 
     @staticmethod
     def described(out: Path) -> dict[str, str] | None:
@@ -74,7 +74,7 @@ class Parts:
             for name, values in layers.items():
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                     np.lib.format.write_array(file, np.ascontiguousarray(values), allow_pickle=False)
-        write_encoded(self._file(panel, row), data.getvalue())
+        write_bytes(self._file(panel, row), data.getvalue())
 
     def get(self, panel: int, row: int, layer: str) -> npt.NDArray[Any] | None:
         """A layer of a finished strip, None where there is no data. Raises ValueError if the file is damaged."""

@@ -27,6 +27,7 @@ from intarsia.data.headers import JPEG, PNG
 from intarsia.data.image_reader import ImageReader
 from intarsia.data.tiff import peek_header
 from intarsia.inference.raster.georeference import Area, Turn, georeference, is_local
+from intarsia.terminal import Notice
 
 CACHE = 128 * 2**20
 """Bytes of decoded blocks that GDAL keeps. Its own choice is a twentieth of the machine's memory."""
@@ -204,6 +205,7 @@ class Scene:
             warnings.warn(
                 f"{self.location}: the file calls a band alpha in which {between:.0%} of the pixels are neither clear "
                 "nor opaque: it is taken for a band like others, and masks nothing; if it is a mask, say --alpha mask",
+                Notice,
                 stacklevel=2,
             )
             return "none"
@@ -279,6 +281,7 @@ def _opened(location: str) -> Any:
         warnings.warn(
             f"{location}: it holds {len(source.subdatasets)} rasters, of which the first is predicted; others by name: "
             f"{source.subdatasets[1]}",
+            Notice,
             stacklevel=3,
         )
     return source

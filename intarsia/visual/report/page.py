@@ -16,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 
 from intarsia.contracts import PathLike
-from intarsia.visual.files import write_encoded
+from intarsia.io.whole_files import write_text
 from intarsia.visual.report.charts import Dot, histogram, pixel_shares, reliability, scatter
 from intarsia.visual.report.content import ReportContent
 from intarsia.visual.report.examples import confidence_key, example_list
@@ -54,7 +54,7 @@ SHARES = frozenset(NAMES) - {"loss", "ECE"}
 
 def save_report(path: PathLike, content: ReportContent) -> Path:
     """Write the page. Returns its path."""
-    return write_encoded(path, report_page(content).encode("utf-8"))
+    return write_text(path, report_page(content))
 
 
 def report_page(content: ReportContent) -> str:
