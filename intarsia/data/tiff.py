@@ -24,7 +24,7 @@ from intarsia.data.headers import check_content, check_size, cut_off, damaged
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIP_OFFSETS, _ORIENTATION, _BANDS, _ROWS_PER_STRIP, _STRIP_COUNTS, _PLANAR = 273, 274, 277, 278, 279, 284
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS, _EXTRA, _FORMAT = 322, 323, 324, 325, 338, 339
-_COLOUR_MAP, _GDAL_METADATA = 320, 42112
+_SOFTWARE, _COLOUR_MAP, _GDAL_METADATA = 305, 320, 42112
 _PLACED = {33550, 33922, 34264, 50844}
 """Pixel scale, tie points, transformation, rational polynomials: each places the image on Earth."""
 
@@ -53,10 +53,12 @@ Content: TypeAlias = "bytes | mmap.mmap"
 
 @dataclass
 class _Tags:
-    """numbers: the values of tags that hold unsigned integers. text: GDAL's. places: byte and type of a tag's value."""
+    """numbers: the values of tags that hold unsigned integers. texts: of some. places: byte and type of a tag's
+    value.
+    """
 
     numbers: dict[int, npt.NDArray[np.unsignedinteger]] = field(default_factory=dict)
-    text: str = ""
+    texts: dict[int, str] = field(default_factory=dict)
     places: dict[int, tuple[int, str]] = field(default_factory=dict)
 
     def first(self, tag: int, otherwise: int) -> int:
@@ -67,8 +69,8 @@ class _Tags:
 class TiffHeader:
     """width, height: as stored. bits, kind: of a sample, in the first band. photometric: what the samples mean.
 
-    file: what the bands are. placed: whether the image lies somewhere on Earth. patches: at which byte of the file to
-    write what, for a decoder to leave orientation and black and white as they are stored.
+    file: what the bands are. placed: whether the image lies somewhere on Earth. software: that wrote it. patches: at
+    which byte of the file to write what, for a decoder to leave orientation and black and white as they are stored.
     """
 
     width: int
@@ -79,6 +81,7 @@ class TiffHeader:
     photometric: int
     file: FileBands
     placed: bool = False
+    software: str = ""
     patches: Mapping[int, bytes] = field(default_factory=dict)
 
 
@@ -135,6 +138,7 @@ def _header(tags: _Tags, order: str) -> TiffHeader:
             orientation=orientation if 1 <= orientation <= 8 else 1,
         ),
         placed=not _PLACED.isdisjoint(tags.places),
+        software=tags.texts.get(_SOFTWARE, ""),
         patches={place: np.array(value, order + kind).tobytes() for (place, kind), value in patches},
     )
 
@@ -149,7 +153,7 @@ def _named(tags: _Tags, photometric: int, bands: int) -> tuple[tuple[str, ...], 
     for band, meaning in enumerate(extra, bands - len(extra)):
         roles[band] = ALPHA if meaning in _ALPHAS else ""
     descriptions = [""] * bands
-    for name, sample, text in _ITEM.findall(tags.text):
+    for name, sample, text in _ITEM.findall(tags.texts.get(_GDAL_METADATA, "")):
         if int(sample) < bands:
             word = html.unescape(text).strip()
             if name == "DESCRIPTION":
@@ -192,8 +196,8 @@ def _directory(data: Content) -> _Tags:
             tags.places[tag] = position, _UNSIGNED.get(kind, "")
             if kind in _UNSIGNED and count:
                 tags.numbers[tag] = np.frombuffer(data[position : position + size], order + _UNSIGNED[kind], count)
-            elif tag == _GDAL_METADATA and kind == _TEXT and count <= _LONGEST_TEXT:
-                tags.text = data[position : position + size].decode("utf-8", "replace")
+            elif tag in (_SOFTWARE, _GDAL_METADATA) and kind == _TEXT and count <= _LONGEST_TEXT:
+                tags.texts[tag] = data[position : position + size].decode("utf-8", "replace").rstrip("\0")
     except (struct.error, OverflowError):
         raise cut_off(data) from None
     return tags
