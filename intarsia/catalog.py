@@ -4,7 +4,7 @@
 ``resolve`` imports that one module and returns the class. A name may also be
 
 * an alias that OpenMMLab's configs use: ``mmseg.FCNHead``, ``mmdet.DiceLoss``, ``mmpretrain.ConvNeXt``;
-* an import path of the user's own: ``mypackage.heads:MyHead`` (``consent.py`` says which may be named);
+* an import path of the user's own: ``mypackage.heads:MyHead``, where the person has agreed to it (``consent.py``);
 * a name the user registered with ``@register("head")``, or declared as an entry point of the group ``intarsia.parts``
   under the name ``kind.Name``.
 
@@ -16,8 +16,10 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.metadata
+import re
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 from intarsia import consent
@@ -68,8 +70,8 @@ TABLE: dict[str, dict[str, str]] = {
         "UPerHead": "intarsia.methods.upernet:UPerHead",
     },
     "observer": {
-        "TensorBoard": "intarsia.engine.callbacks.base:TensorBoard",
-        "WandB": "intarsia.engine.callbacks.base:WandB",
+        "TensorBoard": "intarsia.engine.callbacks.tensorboard:TensorBoard",
+        "WandB": "intarsia.engine.callbacks.wandb:WandB",
     },
     "head_part": {
         "KernelUpdateHead": "intarsia.methods.knet:KernelUpdateHead",
@@ -185,11 +187,14 @@ REFUSED: dict[str, dict[str, str]] = {
 _OWN_PART = {
     "dataset": "A data set of your own needs no class: write type='BaseSegDataset' with metainfo=dict(classes=..., "
     "palette=...), or train with --data DIR.",
-    "": "Your own {kind} can be named by its import path: type='mypackage.module:{name}'.",
+    "": "Your own {kind} can be named by its import path: type='mypackage.module:{name}', with --trust mypackage.",
 }
 """How to get a part that is in no table."""
 
 _registered: dict[tuple[str, str], Any] = {}
+_IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
+_SHOWN = 100
+"""Letters of an unknown name that a message repeats."""
 
 
 class UnknownPartError(ValueError):
@@ -197,17 +202,19 @@ class UnknownPartError(ValueError):
 
     def __init__(self, kind: str, name: str, why: str = "") -> None:
         self.kind, self.name = kind, name
-        self.not_yet = _bare(name) in NOT_YET.get(kind, ())
-        self.suggestions = [] if self.not_yet else difflib.get_close_matches(_bare(name), names(kind), n=3, cutoff=0.6)
+        written, bare = repr(name[:_SHOWN]), _bare(name)
+        self.not_yet = bare in NOT_YET.get(kind, ())
+        self.suggestions = [] if self.not_yet else difflib.get_close_matches(bare, names(kind), n=3, cutoff=0.6)
         if self.not_yet:
-            message = f"the {kind} {name!r} of MMSegmentation is not part of Intarsia yet"
-        elif why or _bare(name) in REFUSED.get(kind, {}):
-            message = f"the {kind} {name!r} cannot be used: {why or REFUSED[kind][_bare(name)]}"
+            message = f"the {kind} {written} of MMSegmentation is not part of Intarsia yet"
+        elif why or bare in REFUSED.get(kind, {}):
+            message = f"the {kind} {written} cannot be used: {why or REFUSED[kind][bare]}"
         else:
-            message = f"unknown {kind} {name!r}"
+            message = f"unknown {kind} {written}"
             if self.suggestions:
                 message += f"; did you mean {' or '.join(map(repr, self.suggestions))}?"
-            message += f" {_OWN_PART.get(kind, _OWN_PART['']).format(kind=kind, name=_bare(name) or 'Name')}"
+            own = _OWN_PART.get(kind, _OWN_PART[""]).format(kind=kind, name=bare[:_SHOWN] or "Name")
+            message += f" {own}"
         super().__init__(message)
 
 
@@ -237,12 +244,14 @@ def is_known(kind: str, name: str) -> bool:
 def register(kind: str, name: str | None = None) -> Callable[[T], T]:
     """Decorator that adds a user's own class or function to the catalogue.
 
-    Raises ValueError if the name is taken by something else.
+    Raises ValueError if there is no such kind, or the name is taken by something else.
     """
+    if kind not in TABLE:
+        raise ValueError(f"unknown kind of part {kind!r}; the kinds are {', '.join(TABLE)}")
 
     def add(part: T) -> T:
         key = (kind, name or part.__name__)
-        taken = _registered.get(key) or TABLE.get(kind, {}).get(key[1])
+        taken = _registered.get(key) or TABLE[kind].get(key[1])
         if taken is not None and taken is not part:
             raise ValueError(f"{kind} {key[1]!r} is already {taken!r}; register yours under another name")
         _registered[key] = part
@@ -258,6 +267,8 @@ def locate(kind: str, name: str) -> str:
     if own is not None:
         return f"{own.__module__}:{own.__qualname__}"
     if ":" in name:
+        if len(name) > consent.LONGEST or not _IMPORT_PATH.fullmatch(name):
+            raise UnknownPartError(kind, name, "an import path is 'package.module:Name'")
         return name
     found = TABLE.get(kind, {}).get(bare) or _entry_points().get(kind, {}).get(bare)
     if found is None:
@@ -265,33 +276,50 @@ def locate(kind: str, name: str) -> str:
     return found
 
 
+def module_to_trust(kind: str, name: str) -> str | None:
+    """The module that a name asks for by its import path; None for a name of the catalogue, and for no name at all."""
+    if ":" not in name or (kind, _bare(name)) in _registered or name in _entry_points().get(kind, {}).values():
+        return None
+    return name.partition(":")[0]
+
+
+def is_declared(module: str) -> bool:
+    """Whether an installed package declares a part in this very module, which may therefore be imported."""
+    return any(value.partition(":")[0] == module for parts in _entry_points().values() for value in parts.values())
+
+
 def resolve(kind: str, name: str) -> Any:
     """The class or function of a part; imports its module.
 
-    Raises UnknownPartError, ConsentError for an import path to code that is not the user's, ImportError with its name.
+    Raises UnknownPartError, ConsentError for an import path to code that nobody has agreed to run or that is no part
+    of this kind, ImportError with its name.
     """
     own = _registered.get((kind, _bare(name)))
     if own is not None:
         return own
     module_name, _, attribute = locate(kind, name).partition(":")
-    foreign = ":" in name
-    if foreign:
-        consent.require(module_name)
+    asked = module_to_trust(kind, name)
+    if asked is not None:
+        consent.require(asked)
         consent.look_here()
     part: Any = importlib.import_module(module_name)
     for step in attribute.split("."):
         if not hasattr(part, step):
             raise UnknownPartError(kind, name, f"{module_name} has no {attribute!r} in the version that is installed")
         part = getattr(part, step)
-    if foreign:
-        consent.require_own(part, module_name, attribute)
+    if asked is not None and not any(part is own for (of, _), own in _registered.items() if of == kind):
+        consent.require_part(kind, part, module_name, attribute)
     return part
 
 
 @cache
 def _entry_points() -> dict[str, dict[str, str]]:
+    """What installed packages declare. A package that merely lies in the folder of the command is not installed."""
     found: dict[str, dict[str, str]] = {}
+    here = Path.cwd().resolve()
     for point in importlib.metadata.entry_points(group="intarsia.parts"):
+        if point.dist is not None and Path(str(point.dist.locate_file(""))).resolve() == here:
+            continue
         kind, _, name = point.name.partition(".")
-        found.setdefault(kind, {})[name] = point.value
+        found.setdefault(kind, {})[name] = f"{point.module}:{point.attr}"
     return found

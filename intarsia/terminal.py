@@ -14,6 +14,18 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+MOST_LETTERS = 10_000
+"""Of one message. Nobody reads more, and a file may hold names of any length."""
+
+
+def shortened(text: str, most: int = MOST_LETTERS) -> str:
+    """A text whose middle is left out where it is longer than `most` letters."""
+    if len(text) <= most:
+        return text
+    half = max((most - 30) // 2, 1)
+    return f"{text[:half]} ... ({len(text) - 2 * half:,} letters) ... {text[-half:]}"
+
+
 def out() -> Console:
     """Results: what a user would pipe into a file."""
     from rich.console import Console
@@ -30,7 +42,7 @@ def err() -> Console:
 
 def say(text: str, style: str = "") -> None:
     """A line of running commentary on standard error, printed as it is: brackets mean nothing."""
-    err().print(text, style=style or None, markup=False)
+    err().print(shortened(text), style=style or None, markup=False)
 
 
 def warn(text: str) -> None:

@@ -216,8 +216,7 @@ def test_everything_imports_only_the_declared() -> None:
     declared = {
         "torch", "lightning_fabric", "numpy", "cv2", "PIL", "safetensors", "yaml", "rich", "typer", "click",
         "matplotlib", "timm", "transformers", "onnx", "onnxruntime", "openvino", "rasterio", "av", "shapely",
-        "tensorboard", "wandb",
-        "scipy",
+        "tensorboard", "wandb", "scipy", "psutil",
     }  # fmt: skip
     for path in files():
         for module, line in imports(path):

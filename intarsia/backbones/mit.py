@@ -1,4 +1,4 @@
-"""Mix Transformer (MiT), the trunk of SegFormer.
+"""Mix Transformer (MiT), the backbone of SegFormer.
 
 Paper: Xie et al., SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers, arXiv:2105.15203,
     sections 3.1 and A (table 6: B0 to B5).
@@ -31,8 +31,8 @@ from torch import Tensor, nn
 
 from intarsia.contracts import FeatureSpec
 from intarsia.layers.activation import GELU, Activation
+from intarsia.layers.activation_checkpointing import run_block
 from intarsia.layers.attention import MultiheadAttention
-from intarsia.layers.checkpoint import run_block
 from intarsia.layers.drop_path import DropPath
 from intarsia.layers.norm import Norm
 

@@ -28,12 +28,12 @@ def show(
         bool, typer.Option("--origins", help="Print one value a line, with the file and line it is from.")
     ] = False,
     settings: options.Set = None,
-    trust: options.Trust = False,
+    trust_config: options.TrustConfig = False,
 ) -> None:
     """Print the resolved config: inheritance, variables and overrides applied."""
     from intarsia.workflows.names import find_config
 
-    config = find_config(file, settings=settings or (), trust=trust)
+    config = find_config(file, settings=settings or (), trust=trust_config)
     if as_json:
         typer.echo(config.to_json())
     elif origins:
@@ -44,19 +44,25 @@ def show(
 
 
 @app.command("check")
-def check(file: File, settings: options.Set = None, trust: options.Trust = False) -> None:
+def check(
+    file: File,
+    settings: options.Set = None,
+    trust: options.Trust = None,
+    trust_config: options.TrustConfig = False,
+) -> None:
     """Check a config against the parts it names, and print all problems at once."""
     from intarsia.config.checking.check import check as find_problems
+    from intarsia.config.errors import ConfigError
     from intarsia.config.lowering.lower import lower_all
+    from intarsia.terminal import shortened
     from intarsia.workflows.names import find_config
 
-    config = find_config(file, settings=settings or (), trust=trust)
+    config = find_config(file, settings=settings or (), trust=trust_config)
     problems = find_problems(config, shapes=True)
     for note in lower_all(config).notes:
-        typer.echo(f"note: {note}")
-    for problem in problems:
-        typer.echo(str(problem))
+        typer.echo(f"note: {shortened(note)}")
     if problems:
+        typer.echo(str(ConfigError(problems)))
         typer.echo(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}", err=True)
         raise typer.Exit(2)
     typer.echo("no problems")
@@ -86,13 +92,13 @@ def dump(
         typer.Option("--out", "-o", help="File to write; by default standard output."),
     ] = None,
     settings: options.Set = None,
-    trust: options.Trust = False,
+    trust_config: options.TrustConfig = False,
 ) -> None:
     """Write the resolved config as one file that reads to the same values."""
     from intarsia.io.whole_files import write_text
     from intarsia.workflows.names import find_config
 
-    text = _text(find_config(file, settings=settings or (), trust=trust))
+    text = _text(find_config(file, settings=settings or (), trust=trust_config))
     if out is None:
         typer.echo(text, nl=False)
         return

@@ -74,6 +74,7 @@ def evaluate(
     workers: options.Workers = None,
     font: options.FontFile = None,
     device: options.Device = "auto",
+    trust: options.Trust = None,
     precision: Annotated[
         str, typer.Option("--precision", help="32, or 64: slower, and the same on every machine.")
     ] = "32",

@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from intarsia.cli import config, data, demo, doctor, evaluate, plot, predict, train, weights
 from intarsia.cli.arguments import prepare
-from intarsia.distributed.launchers import is_echo
+from intarsia.distributed.launchers import is_secondary_error
 
 USER_ERROR, BUG, INTERRUPTED = 2, 1, 130
 
@@ -57,7 +57,7 @@ def explain(error: BaseException) -> tuple[str, int]:
         return f"{error}; `intarsia doctor` shows what is installed and how to get what is missing", USER_ERROR
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
         return f"out of memory ({error}); use a smaller --batch or --crop", USER_ERROR
-    if is_echo(error):
+    if is_secondary_error(error):
         return "another process of this run has ended, and with it this one; it has said why", USER_ERROR
     return (
         f"{type(error).__name__}: {error}\n"
@@ -69,9 +69,9 @@ def explain(error: BaseException) -> tuple[str, int]:
 def _print_error(message: str) -> None:
     from rich.text import Text
 
-    from intarsia.terminal import err
+    from intarsia.terminal import err, shortened
 
-    err().print(Text("error: ", style="bold red") + Text(message, style="not bold default"))
+    err().print(Text("error: ", style="bold red") + Text(shortened(message), style="not bold default"))
 
 
 app = typer.Typer(

@@ -201,11 +201,31 @@ Set = Annotated[
         rich_help_panel=_MORE,
     ),
 ]
+
+
+def _trust(packages: Optional[list[str]]) -> None:  # noqa: UP045
+    """What the person agrees to holds for this command and the processes that it starts."""
+    from intarsia import consent
+
+    for names in packages or ():
+        consent.trust(names)
+
+
 Trust = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--trust",
+        metavar="PACKAGE",
+        help="Agree to run code of this package or module, which the config or the weights name: your own parts.",
+        callback=_trust,
+        rich_help_panel=_MORE,
+    ),
+]
+TrustConfig = Annotated[
     bool,
     typer.Option(
         "--trust-config",
-        help="Run a Python config as Python instead of reading it, and let it name code of any package.",
+        help="Run a Python config as Python instead of reading it, and agree to code of any package.",
         rich_help_panel=_MORE,
     ),
 ]

@@ -149,6 +149,7 @@ def predict(
     restart: options.Restart = False,
     config: options.ConfigBeside = None,
     device: options.Device = "auto",
+    trust: options.Trust = None,
 ) -> None:
     """Predict label maps for images. An image that cannot be used is named, and the others are done all the same."""
     from intarsia.workflows.predict import PredictRequest, RasterOptions

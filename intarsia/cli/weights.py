@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from intarsia.cli import options
+
 if TYPE_CHECKING:
     from intarsia.weights.about import About, Sketch
 
@@ -102,6 +104,7 @@ def convert(
         typer.Option("--config", help="Config or recipe of the model, where the file does not say it."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    trust: options.Trust = None,
 ) -> None:
     """Make our weights file: tensors, config, classes and colours in one. It needs nothing else to be used."""
     from intarsia.workflows.convert_weights import convert_weights

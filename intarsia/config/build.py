@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from intarsia import catalog, consent
+from intarsia.config.checking.foreign_code import require_consent
 from intarsia.config.checking.signatures import signature_of
 from intarsia.config.errors import ConfigError, Problem
 from intarsia.spec import Component, DataSpec, HeadLossSpec, RunSpec
@@ -49,18 +50,18 @@ def _built(value: Any) -> Any:
 def import_parts(spec: RunSpec) -> None:
     """Import the user's own modules (`custom_imports`), so that the parts they register are known.
 
-    Raises ConfigError naming the module that cannot be imported.
+    Raises ConfigError where the config names code that nobody has agreed to run, with every place that does, or a
+    module that cannot be imported.
     """
+    require_consent(spec)
     for module in spec.imports:
+        consent.look_here()
         try:
-            consent.require(module)
-            consent.look_here()
             importlib.import_module(module)
-        except consent.ConsentError as error:
-            raise ConfigError([Problem("custom_imports", str(error))]) from error
-        except ImportError as error:
-            message = f"the module {module!r} cannot be imported: {error}"
-            raise ConfigError([Problem("custom_imports", message, None, "Is its folder on PYTHONPATH?")]) from error
+        except Exception as error:  # whatever the user's own module raises, while it is imported
+            message = f"the module {module!r} cannot be imported: {type(error).__name__}: {error}"
+            hint = "Is its folder on PYTHONPATH?" if isinstance(error, ImportError) else ""
+            raise ConfigError([Problem("custom_imports", message, None, hint)]) from error
 
 
 def build_task(spec: RunSpec) -> Task:

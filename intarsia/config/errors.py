@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from intarsia.spec import Origin
+from intarsia.terminal import shortened
+
+LISTED, LETTERS, PATH_LETTERS = 200, 3_000, 300
+"""Problems that one error prints, and letters of each and of its path: a config may repeat one mistake without end."""
+
+FindOrigin = Callable[[str], Origin | None]
+"""Where a dotted path of a config was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +29,10 @@ class Problem:
     hint: str = ""
 
     def __str__(self) -> str:
-        where = [str(self.origin)] if self.origin else []
-        text = ": ".join([*where, *([self.path] if self.path else []), self.message])
-        return f"{text}. {self.hint}" if self.hint else text
+        where = [shortened(str(self.origin), PATH_LETTERS)] if self.origin else []
+        path = [shortened(self.path, PATH_LETTERS)] if self.path else []
+        text = ": ".join([*where, *path, shortened(self.message, LETTERS)])
+        return f"{text}. {shortened(self.hint, LETTERS)}" if self.hint else text
 
 
 class ConfigError(ValueError):
@@ -35,4 +43,6 @@ class ConfigError(ValueError):
         super().__init__(self.problems)
 
     def __str__(self) -> str:
-        return "\n".join(str(problem) for problem in self.problems)
+        lines = [str(problem) for problem in self.problems[:LISTED]]
+        more = len(self.problems) - len(lines)
+        return "\n".join([*lines, *([f"and {more:,} problems more"] if more else [])])

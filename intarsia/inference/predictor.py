@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict, overload
+from typing import TYPE_CHECKING, Any, TypedDict, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from intarsia.contracts import Batch, PathLike, Sample, SampleMeta, Size, Transform
+from intarsia.contracts import Batch, PathLike, Sample, SampleMeta, Size, Task, Transform
 from intarsia.data.image_io import Bands
 from intarsia.data.loader import collate
 from intarsia.data.pages import count_pages
@@ -45,6 +45,42 @@ if TYPE_CHECKING:
 Observe = Callable[[Tensor, Sequence[Window], Size], None]
 """Told of each pass through the network: logits (n, K, h, w), what of which image they show, the whole input's size."""
 
+
+class Soundness:
+    """Whether the network gave nan or infinity, image by image; found out without waiting for the device.
+
+    `warn` waits for it, and says the names; what is on the processor is said at once.
+    """
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._finite: list[Tensor] = []  # of the names, in order
+
+    def note(self, logits: Tensor, metas: Sequence[SampleMeta]) -> None:
+        """Logits (n, K, h, w), and the image that each of them shows."""
+        self._names += [meta.name or "image" for meta in metas]
+        self._finite.append(logits.isfinite().flatten(1).all(dim=1))
+        if logits.device.type == "cpu":
+            self.warn()
+        elif len(self._finite) == COMPACT:
+            self._finite = [torch.cat(self._finite)]
+
+    def warn(self) -> None:
+        """One warning for each image whose labels mean nothing in some places; what was noted is forgotten.
+
+        Python's own filter shows the same text only once.
+        """
+        finite = torch.cat(self._finite).cpu().tolist() if self._finite else []
+        for name, is_finite in zip(self._names, finite, strict=True):
+            if not is_finite:
+                text = f"{name}: the network gave nan or infinity; its labels mean nothing there"
+                warnings.warn(text, Notice, stacklevel=3)
+        self._names, self._finite = [], []
+
+
+COMPACT = 64
+"""Tensors on a device that become one, since each has a block of memory to itself."""
+
 _SWITCHING = threading.Lock()
 """Held while a task is put to evaluation: one that is half way there would still change its running statistics."""
 
@@ -59,29 +95,6 @@ class Extras(TypedDict, total=False):
     half: bool
     place: Place | None
     pages: Pages
-
-
-class Segmenter(Protocol):
-    """What the predictor needs of a task: `tasks.semantic.SemanticSegmentation` is one."""
-
-    training: bool
-
-    @property
-    def preprocess(self) -> Callable[..., Tensor]:
-        """Images (N, C, H, W) as stored, sizes of their valid parts, train=False -> the network's input."""
-
-    @property
-    def model(self) -> Callable[[Tensor], Tensor]:
-        """The network's input -> logits (N, K, h, w)."""
-
-    def eval(self) -> Any:
-        """Switch to evaluation."""
-
-    def to(self, device: torch.device) -> Any:
-        """Move everything to a device."""
-
-    def parameters(self) -> Iterator[Tensor]:
-        """All parameters; the first one's device is the task's."""
 
 
 class Predictor:
@@ -103,7 +116,7 @@ class Predictor:
 
     def __init__(
         self,
-        task: Segmenter,
+        task: Task,
         *,
         inference: InferenceSpec,
         augment: bool = False,
@@ -127,7 +140,8 @@ class Predictor:
         self.classes, self.palette = _label_values(classes, palette, inference.threshold)
         self.device = torch.device(device) if device is not None else _device_of(task)
         self.batch_windows = batch_windows
-        task.to(self.device)
+        if _device_of(task) != self.device:
+            task.to(self.device)
         self.task = task
         self._least_size: int = getattr(getattr(task.model, "backbone", None), "least_size", 1)
         one_thread_after_fork()
@@ -147,15 +161,24 @@ class Predictor:
         return [restored.label for restored in self.restore_batch(batch, Wanted(), observe=observe)]
 
     @torch.inference_mode()
-    def restore_batch(self, batch: Batch, wanted: Wanted, *, observe: Observe | None = None) -> list[Restored]:
-        """As `predict_batch`, with what else is wanted, such as the confidence, at the images' original sizes."""
-        return [self._restored(views, wanted) for views in self._views(batch, observe)]
+    def restore_batch(
+        self, batch: Batch, wanted: Wanted, *, observe: Observe | None = None, soundness: Soundness | None = None
+    ) -> list[Restored]:
+        """As `predict_batch`, with what else is wanted, such as the confidence, at the images' original sizes.
+
+        soundness: takes note of networks that give nan; its owner warns. None: warns, which waits for the device.
+        """
+        noted = Soundness() if soundness is None else soundness
+        found = [self._restored(views, wanted) for views in self._views(batch, observe, noted)]
+        if soundness is None:
+            noted.warn()
+        return found
 
     @torch.inference_mode()
-    def pictures(self, samples: Sequence[Sample]) -> list[list[Picture]]:
+    def pictures(self, samples: Sequence[Sample], *, soundness: Soundness | None = None) -> list[list[Picture]]:
         """For each image, before the transforms, its pictures at its own size: one, or one for each augmented view.
 
-        For who puts images together to a larger one; `restore` makes a label map of them.
+        For who puts images together to a larger one; `restore` makes a label map of them. soundness: as above.
         """
         rng = np.random.default_rng(0)  # pipelines of the test phase draw nothing; those that do repeat themselves
         transformed = []
@@ -163,27 +186,29 @@ class Predictor:
             for transform in self.transforms:
                 sample = transform(sample, rng)
             transformed.append(sample)
-        return list(self._views(collate(transformed)))
+        return list(self._views(collate(transformed), soundness=soundness))
 
     def _restored(self, views: Sequence[Picture], wanted: Wanted) -> Restored:
         return restore(views, threshold=self.inference.threshold, wanted=wanted)
 
-    def _views(self, batch: Batch, observe: Observe | None = None) -> Iterator[list[Picture]]:
+    def _views(
+        self, batch: Batch, observe: Observe | None = None, soundness: Soundness | None = None
+    ) -> Iterator[list[Picture]]:
         """For each image its pictures at the original size: one, or as many as it has augmented views."""
         one_thread_after_fork()
         with _SWITCHING:
             if self.task.training:
                 self.task.eval()
         if self.augmented is None:
-            yield from ([picture] for picture in self._pictures(batch, observe))
+            yield from ([picture] for picture in self._pictures(batch, observe, soundness))
             return
         for image, size, meta in zip(batch.images, batch.sizes, batch.metas, strict=True):
             height, width = meta.valid or size
             pixels = image[:, :height, :width].permute(1, 2, 0).cpu().numpy()
-            yield self._augmented_views(pixels, replace(meta, valid=None), self.augmented)
+            yield self._augmented_views(pixels, replace(meta, valid=None), self.augmented, soundness)
 
     def _augmented_views(
-        self, image: npt.NDArray[Any], meta: SampleMeta, augmented: AugmentedInference
+        self, image: npt.NDArray[Any], meta: SampleMeta, augmented: AugmentedInference, soundness: Soundness | None
     ) -> list[Picture]:
         """A picture for every scale with every flip, in this order, which is that of their sum."""
         # Windows are computed as strips need them, which each view does for itself. A processor gains by no batch.
@@ -191,27 +216,32 @@ class Predictor:
         pictures: dict[float, list[Picture]] = {}
         for scale in sorted(augmented.scales, reverse=True):  # the largest needs most memory: while nothing is held
             views = views_of(image, meta, scale, augmented.flips, together=together)
-            pictures[scale] = [picture for view in views for picture in self._pictures(view, None)]
+            pictures[scale] = [picture for view in views for picture in self._pictures(view, None, soundness)]
         return [picture for scale in augmented.scales for picture in pictures[scale]]
 
-    def _pictures(self, batch: Batch, observe: Observe | None) -> list[Picture]:
+    def _pictures(self, batch: Batch, observe: Observe | None, soundness: Soundness | None) -> list[Picture]:
         """One picture for each image, at its original size."""
         pictures: dict[int, Picture] = {}
         for size in dict.fromkeys(batch.sizes):
             members = [index for index, other in enumerate(batch.sizes) if other == size]
             images = batch.images if len(members) == len(batch.sizes) else batch.images[members]
-            images = images[:, :, : size[0], : size[1]].to(self.device)
+            images = images.to(self.device, non_blocking=True)[:, :, : size[0], : size[1]]
             inputs = self.task.preprocess(images, (size,) * len(members), train=False)  # (n, C, H, W)
             inputs = at_least(inputs, self._least_size)
             metas = [batch.metas[index] for index in members]
-            found = self._at_input(inputs, members, metas, observe)
+            found = self._at_input(inputs, members, metas, observe, soundness)
             for index, meta, picture in zip(members, metas, found, strict=True):
                 geometry = Geometry(picture.size, meta.valid or size, meta.original_size, meta.flips)
                 pictures[index] = at_original(picture, geometry, align_corners=self.inference.align_corners)
         return [pictures[index] for index in range(len(pictures))]
 
     def _at_input(
-        self, inputs: Tensor, members: Sequence[int], metas: Sequence[SampleMeta], observe: Observe | None
+        self,
+        inputs: Tensor,
+        members: Sequence[int],
+        metas: Sequence[SampleMeta],
+        observe: Observe | None,
+        soundness: Soundness | None,
     ) -> list[Picture]:
         """A picture of the network input's size for each of (n, C, H, W), which are the `members` of a batch."""
         network = (inputs.shape[2], inputs.shape[3])
@@ -221,7 +251,10 @@ class Predictor:
             with network_errors([metas[window.image] for window in windows], pixels.shape[2:]):
                 logits = self.task.model(pixels)
             self._check_channels(logits.shape[1])
-            _warn_of_non_finite(logits, [metas[window.image] for window in windows])
+            noted = soundness or Soundness()
+            noted.note(logits, [metas[window.image] for window in windows])
+            if soundness is None:
+                noted.warn()
             if observe is not None:
                 observe(logits, [replace(window, image=members[window.image]) for window in windows], network)
             return logits
@@ -304,8 +337,10 @@ class Predictor:
     @torch.inference_mode()
     def _predict_one(self, name: str, image: npt.NDArray[Any], wanted: Wanted) -> Prediction:
         meta = SampleMeta(name=name, original_size=(image.shape[0], image.shape[1]))
-        (views,) = self.pictures([Sample(image, meta=meta)])
+        soundness = Soundness()
+        (views,) = self.pictures([Sample(image, meta=meta)], soundness=soundness)
         restored = self._restored(views, wanted)
+        soundness.warn()
         return Prediction(
             label=restored.label.cpu().numpy().astype(np.uint8 if len(self.classes) <= 256 else np.uint16),
             classes=self.classes,
@@ -363,16 +398,6 @@ def _array(values: Tensor | None) -> npt.NDArray[Any] | None:
     return None if values is None else values.cpu().numpy()
 
 
-def _warn_of_non_finite(logits: Tensor, metas: Sequence[SampleMeta]) -> None:
-    """One warning for each such image: Python's own filter shows the same text only once."""
-    for meta, is_finite in zip(metas, logits.isfinite().flatten(1).all(dim=1).tolist(), strict=True):
-        if not is_finite:
-            name = meta.name or "image"
-            warnings.warn(
-                f"{name}: the network gave nan or infinity; its labels mean nothing there", Notice, stacklevel=3
-            )
-
-
 def _label_values(
     classes: Sequence[str], palette: Sequence[Sequence[int]], threshold: float | None
 ) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]:
@@ -393,7 +418,7 @@ def _label_values(
     return names, colours
 
 
-def _device_of(task: Segmenter) -> torch.device:
+def _device_of(task: Task) -> torch.device:
     for parameter in task.parameters():
         return parameter.device
     return torch.device("cpu")

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from PIL import Image
 from torch import Tensor
 
 from intarsia.cli.main import main
+from intarsia.data.description.write import write_description
 from intarsia.demo import CLASSES, write_scenes
-from intarsia.weights.file import load_state, read_meta
+from intarsia.weights.file import load_state, read_meta, save_weights
 from intarsia.workflows.trained_model import open_model
 
 FAST = ["--batch", "2", "--crop", "64", "64", "--workers", "0", "--device", "cpu"]
@@ -28,7 +30,7 @@ FAST = ["--batch", "2", "--crop", "64", "64", "--workers", "0", "--device", "cpu
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scenes")
-    write_scenes(folder, train=4, val=2).write(folder / "data.yaml")
+    write_description(write_scenes(folder, train=4, val=2), folder / "data.yaml")
     return folder
 
 
@@ -167,6 +169,29 @@ def test_a_folder_of_the_hub(tmp_path: Path) -> None:
     found = np.asarray(Image.open(tmp_path / "o" / "photo.png"))
     assert len(np.unique(expected)) > 1
     assert (found != expected).mean() < 0.001
+
+
+@pytest.mark.parametrize("absent", [("palette",), ("labels",), ("palette", "labels", "scores", "step", "version")])
+def test_what_a_file_may_lack_is_not_asked_for_later(
+    absent: tuple[str, ...], run: Path, data: Path, tmp_path: Path
+) -> None:
+    """Converted weights of other libraries have no colours, and no words for the values of label files."""
+    empty = {"palette": (), "labels": {}, "scores": {}, "step": None, "version": ""}
+    meta = replace(read_meta(run / "weights.safetensors"), **{name: empty[name] for name in absent})
+    bare, photos = tmp_path / "bare.safetensors", data / "images"
+    save_weights(bare, load_state(run / "weights.safetensors"), meta)
+    photo = next(photo for photo in sorted(photos.rglob("*")) if photo.is_file())
+    assert main(["weights", "show", str(bare)]) == 0
+    for given in (data, data / "data.yaml"):
+        words = ["eval", str(bare), "--data", str(given), "--out", str(tmp_path / "e"), "--device", "cpu"]
+        assert main([*words, "--report", str(tmp_path / "page")]) == 0
+    saved = "label,color,overlay,probs,confidence,entropy,polygons,rle"
+    words = ["predict", str(bare), str(photo), "--device", "cpu"]
+    assert main([*words, "-o", str(tmp_path / "o"), "--save", saved]) == 0
+    again = tmp_path / "again.safetensors"
+    assert main(["weights", "convert", str(bare), "-o", str(again)]) == 0
+    words = ["train", "fast_scnn", "--data", str(data / "data.yaml"), "--weights", str(again), "--for", "1 steps"]
+    assert main([*words, "--out", str(tmp_path / "more"), *FAST]) == 0
 
 
 def test_configs_in_checkpoints_are_data(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

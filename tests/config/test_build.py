@@ -14,6 +14,7 @@ from intarsia.config.build import build, build_dataset, build_metric, build_pipe
 from intarsia.config.errors import ConfigError
 from intarsia.config.language.reader import Config
 from intarsia.config.lowering.lower import lower
+from intarsia.consent import TRUST
 from intarsia.spec import Component, Origin
 
 
@@ -172,6 +173,10 @@ def test_users_own_modules_are_imported_for_building(tmp_path: Path, monkeypatch
     values = small().values
     values["model"]["decode_head"] = {"type": "ThinHead", "in_channels": 512, "in_index": 3, "num_classes": 3}
     values["custom_imports"] = {"imports": "own_part_of_test_build"}
+    monkeypatch.delenv(TRUST, raising=False)
+    with pytest.raises(ConfigError, match="--trust own_part_of_test_build"):
+        build_task(lower(Config.from_values(values, file="own.py")))
+    monkeypatch.setenv(TRUST, "own_part_of_test_build,no_module_of_this_name")
     task = build_task(lower(Config.from_values(values, file="own.py")))
     assert task.model.decode_head.conv_seg.out_channels == 3
     values["custom_imports"] = {"imports": ["no_module_of_this_name"]}

@@ -20,6 +20,7 @@ from intarsia.config.checking.check import check
 from intarsia.config.errors import ConfigError
 from intarsia.config.language.reader import Config, read_file
 from intarsia.config.lowering.lower import lower
+from intarsia.consent import TRUST
 
 VALID = """\
 norm_cfg = dict(type='BN', requires_grad=True)
@@ -532,6 +533,7 @@ def test_registered_parts_are_checked_without_importing_them(tmp_path: Path, mon
     tmp_path.joinpath("own_heads_of_test.py").write_text(OWN)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(TRUST, "own_heads_of_test,nothing_of_this_name")
     text = VALID.replace(
         "    auxiliary_head=dict(\n        type='FCNHead'", "    auxiliary_head=dict(\n        type='OwnHead'"
     )
@@ -541,9 +543,17 @@ def test_registered_parts_are_checked_without_importing_them(tmp_path: Path, mon
     [(path, _, _, hint)] = found(tmp_path, text + "custom_imports = dict(imports=['own_heads_of_test'])\n")
     assert path == "model.auxiliary_head.widht"
     assert hint == "Did you mean 'width'?"
+    monkeypatch.delenv(TRUST)
+    [(path, _, message, _)] = found(tmp_path, text + "custom_imports = dict(imports=['own_heads_of_test'])\n")
+    assert path == "custom_imports.imports"
+    assert "--trust own_heads_of_test" in message
+    monkeypatch.setenv(TRUST, "own_heads_of_test")
     text = text.replace("type='OwnHead'", "type='own_heads_of_test:OwnHead'")
     [(path, *_)] = found(tmp_path, text)
     assert path == "model.auxiliary_head.widht"
+    monkeypatch.delenv(TRUST)
+    [(path, *_)] = found(tmp_path, text)
+    assert path == "model.auxiliary_head.type"
 
 
 # --- Any single change --------------------------------------------------------------------------------------------

@@ -1,28 +1,29 @@
 """The whole tree against the constructors' signatures, before anything is built.
 
 First stage, without torch: lowering's own problems, unknown parts, unknown and missing arguments, values of the wrong
-type, values that contradict each other. Second stage, on request: trunk, neck and heads are built without memory (on
+type, values that contradict each other. Second stage, on request: backbone, neck and heads are built without memory (on
 torch's meta device) and compared where they meet.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from intarsia import catalog, consent
 from intarsia.config.checking.contradictions import contradictions
+from intarsia.config.checking.foreign_code import components, consent_problem
 from intarsia.config.checking.signatures import Parameter, Signature, accepts, registered_in, signature_of
 from intarsia.config.errors import Problem
-from intarsia.config.lowering.fields import nearest, shown
+from intarsia.config.lowering.fields import MOST_PROBLEMS, TooMuchError, nearest, shown
 from intarsia.config.lowering.lower import lower_all
 from intarsia.config.lowering.names import user_key
 from intarsia.config.schema.fates import bare
 from intarsia.config.schema.vocabulary import AREAS
-from intarsia.spec import Component, RunSpec
+from intarsia.spec import Component, Origin, RunSpec
 
 if TYPE_CHECKING:
     from intarsia.config.language.reader import Config
@@ -39,9 +40,14 @@ def check(config: Config, *, shapes: bool = False) -> list[Problem]:
     lowered = lower_all(config)
     problems = list(lowered.problems)
     if lowered.spec is not None:
-        checker = _Checker(config, lowered.spec)
-        for component in components(lowered.spec):
-            checker.component(component)
+        asked = consent_problem(lowered.spec, config.origin)
+        problems += [] if asked is None else [asked]
+        checker = _Checker(config, lowered.spec, asked is not None, {problem.path for problem in problems})
+        try:
+            for component in components(lowered.spec):
+                checker.component(component)
+        except TooMuchError as error:
+            checker.problems.append(Problem("", str(error), Origin(config.file, 0)))
         problems += checker.problems
         problems += contradictions(lowered.spec, config.origin)
         if shapes:
@@ -49,29 +55,6 @@ def check(config: Config, *, shapes: bool = False) -> list[Problem]:
 
             problems += shape_problems(lowered.spec, checker.wrong, config.origin)
     return _once(problems)
-
-
-def components(spec: RunSpec) -> Iterator[Component]:
-    """Every component of a run, a part before its own parts."""
-    roots: list[Any] = [spec.model, spec.objective]
-    for loss in spec.losses:
-        roots += [*loss.losses, loss.sampler]
-    for stream in (spec.train, spec.val, spec.test):
-        roots += [] if stream is None else [stream.dataset, *stream.transforms]
-    roots += [spec.metric, None if spec.optim is None else spec.optim.optimizer, *spec.observers]
-    yield from _inside(roots)
-
-
-def _inside(value: Any) -> Iterator[Component]:
-    if isinstance(value, Component):
-        yield value
-        yield from _inside(value.args)
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _inside(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _inside(item)
 
 
 def _once(problems: list[Problem]) -> list[Problem]:
@@ -89,30 +72,48 @@ def _line(problem: Problem) -> tuple[str, int]:
 
 @dataclass
 class _Checker:
-    """Components against signatures. wrong: paths of the components that have a problem of their own."""
+    """Components against signatures. wrong: paths of the components that have a problem of their own.
+
+    asks: whether nobody has agreed to some of the config's code; it is not looked at, so what it registers is unknown.
+    reported: paths at which lowering has found something.
+    """
 
     config: Config
     spec: RunSpec
+    asks: bool = False
+    reported: Collection[str] = ()
     problems: list[Problem] = field(default_factory=list)
     wrong: set[str] = field(default_factory=set)
 
     @cached_property
     def registered(self) -> Mapping[tuple[str, str], str]:
         """What the user's own modules will register when they are imported."""
-        found = [part for module in self.spec.imports for part in registered_in(module)]
+        agreed = [module for module in self.spec.imports if consent.given(module) or catalog.is_declared(module)]
+        if agreed:
+            consent.look_here()
+        found = [part for module in agreed for part in registered_in(module)]
         return {(kind, name): location for kind, name, location in found}
 
     def component(self, component: Component) -> None:
         """Report what is wrong with one component; not with the parts inside it."""
         if not component.type:
-            self.wrong.add(component.path)  # lowering has reported it
+            self.wrong.add(component.path)
+            if not {component.path, f"{component.path}.type"} & set(self.reported):
+                self._report(component, f"{component.path}.type", f"the name of a {component.kind} is missing")
             return
+        asked = catalog.module_to_trust(component.kind, component.type)
+        if asked is not None and not consent.given(asked):
+            self.wrong.add(component.path)  # the question about all such places has named it
+            return
+        if asked is not None:
+            consent.look_here()
         try:
             location = self._location(component)
-            if ":" in component.type:
-                consent.require(location.partition(":")[0])
-        except (catalog.UnknownPartError, consent.ConsentError) as error:
-            self._report(component, f"{component.path}.type", str(error))
+        except catalog.UnknownPartError as error:
+            if self.asks and self.spec.imports and not error.not_yet:
+                self.wrong.add(component.path)  # a module that was not looked at may register it
+            else:
+                self._report(component, f"{component.path}.type", str(error))
             return
         signature = signature_of(location)
         if signature is not None:
@@ -167,6 +168,8 @@ class _Checker:
 
     def _report(self, component: Component, path: str, message: str, hint: str = "") -> None:
         self.wrong.add(component.path)
+        if len(self.problems) >= MOST_PROBLEMS:
+            raise TooMuchError(f"more than {MOST_PROBLEMS:,} arguments are wrong; the rest was not looked at")
         self.problems.append(Problem(path, message, self.config.origin(path), hint))
 
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from intarsia.config.errors import Problem
+from intarsia.config.errors import FindOrigin, Problem
 from intarsia.config.lowering.names import FAMILIES, MASK_HEADS, OWN_LABELS, OWN_LOSS
 from intarsia.config.schema.fates import bare
-from intarsia.spec import Component, Origin, RunSpec
+from intarsia.spec import Component, RunSpec
 
 IGNORE_INDEX = 255
 """What labels of pixels that do not count are, where a config says nothing. (`contracts` would load numpy.)"""
 
-Place = Callable[[str], Origin | None]
 
-
-def contradictions(spec: RunSpec, origin: Place) -> Iterator[Problem]:
+def contradictions(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:
     """Everything in a run that contradicts something else in it. origin: where a path was written."""
     yield from _windows(spec, origin)
     yield from _classes(spec, origin)
@@ -27,7 +25,7 @@ def contradictions(spec: RunSpec, origin: Place) -> Iterator[Problem]:
     yield from _escaped_paths(spec.source, "", origin)
 
 
-def _windows(spec: RunSpec, origin: Place) -> Iterator[Problem]:
+def _windows(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:
     """Sliding windows need a size and a step that leave no gaps."""
     path, inference = "model.test_cfg", spec.inference
     window, step = inference.crop_size, inference.stride
@@ -54,7 +52,7 @@ def _heads(spec: RunSpec) -> Iterator[Component]:
                 yield inner if isinstance(inner, Component) else head
 
 
-def _classes(spec: RunSpec, origin: Place) -> Iterator[Problem]:
+def _classes(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:
     """Heads agree on the number of classes, and with the data where its classes are known."""
     last = None
     for head in _heads(spec):
@@ -85,11 +83,11 @@ def _classes(spec: RunSpec, origin: Place) -> Iterator[Problem]:
 
 def _leaves(dataset: Component) -> Iterator[Component]:
     inner = dataset.args.get("datasets") or dataset.args.get("dataset")
-    if inner is None:
+    parts = [part for part in (inner if isinstance(inner, tuple) else (inner,)) if isinstance(part, Component)]
+    if not parts:
         yield dataset
-    else:
-        for part in inner if isinstance(inner, tuple) else (inner,):
-            yield from _leaves(part)
+    for part in parts:
+        yield from _leaves(part)
 
 
 def _known_classes(dataset: Component) -> int | None:
@@ -99,7 +97,7 @@ def _known_classes(dataset: Component) -> int | None:
     return FAMILIES[bare(dataset.type)][0] if bare(dataset.type) in FAMILIES else None
 
 
-def _single_logit(spec: RunSpec, origin: Place) -> Iterator[Problem]:
+def _single_logit(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:
     """The softmax of a single logit is always 1: nothing would be learned."""
     for head, losses in zip(_heads(spec), spec.losses, strict=False):
         for loss in losses.losses:
@@ -110,8 +108,8 @@ def _single_logit(spec: RunSpec, origin: Place) -> Iterator[Problem]:
                 yield Problem(loss.path, message, origin(loss.path), hint)
 
 
-def _bands(spec: RunSpec, origin: Place) -> Iterator[Problem]:
-    """The trunk takes as many bands as there are means."""
+def _bands(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:
+    """The backbone takes as many bands as there are means."""
     backbone = spec.model.args.get("backbone")
     bands = backbone.args.get("in_channels", 3) if isinstance(backbone, Component) else None
     if isinstance(bands, int) and bands != len(spec.preprocess.mean):
@@ -120,7 +118,7 @@ def _bands(spec: RunSpec, origin: Place) -> Iterator[Problem]:
         yield Problem(path, message, origin(path), f"Set model.backbone.in_channels={len(spec.preprocess.mean)}")
 
 
-def _ignored_labels(spec: RunSpec, origin: Place) -> Iterator[Problem]:
+def _ignored_labels(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:
     """What padding writes into labels is what the losses ignore. In a run that trains; others pad no labels."""
     if spec.train is None:
         return
@@ -140,7 +138,7 @@ def _ignored_labels(spec: RunSpec, origin: Place) -> Iterator[Problem]:
                 yield Problem(path, message, origin(path) or origin(f"model.{head}.ignore_index"), hint)
 
 
-def _class_weights(spec: RunSpec, origin: Place) -> Iterator[Problem]:
+def _class_weights(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:
     """There is a weight for each class."""
     for head, losses in zip(_heads(spec), spec.losses, strict=False):
         count = head.args.get("num_classes")
@@ -163,7 +161,7 @@ PATHS = (
 ESCAPES = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v"}
 
 
-def _escaped_paths(value: Any, path: str, origin: Place) -> Iterator[Problem]:
+def _escaped_paths(value: Any, path: str, origin: FindOrigin) -> Iterator[Problem]:
     """A path of Windows typed between ordinary quotes, in which backslash and n are a line feed."""
     items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, tuple | list) else ()
     for key, item in items:

@@ -13,13 +13,18 @@ import importlib.util
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from intarsia import catalog, consent
 from intarsia.config.checking.optimizer_signatures import OPTIMIZERS
 from intarsia.spec import Component
 
-PACKAGE = Path(__file__).resolve().parents[1]
+PACKAGE = Path(__file__).resolve().parents[2]
+
+MOST_FILES = 2_000
+"""Files of a package that are looked through for what they register."""
 
 PARTS = {
     "Activation": "activation",
@@ -33,7 +38,7 @@ PARTS = {
     "Loss": "loss",
     "Neck": "neck",
     "Norm": "norm",
-    "QueryHead": "head",
+    "MaskClassificationHead": "head",
     "Transform": "transform",
 }
 """Annotations that stand for a component -> its kind."""
@@ -110,7 +115,7 @@ def registered_in(module: str) -> Iterator[tuple[str, str, str]]:
     file = source_file(module)
     if file is None:
         return
-    files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
+    files = sorted(islice(file.parent.rglob("*.py"), MOST_FILES)) if file.name == "__init__.py" else [file]
     for path in files:
         relative = path.relative_to(file.parent).with_suffix("").parts if file.name == "__init__.py" else ()
         name = ".".join((module, *(part for part in relative if part != "__init__")))
@@ -121,8 +126,9 @@ def registered_in(module: str) -> Iterator[tuple[str, str, str]]:
 
 
 def is_registered(kind: str, name: str, modules: Iterable[str]) -> bool:
-    """Whether one of the modules registers a part of this name with ``@register``."""
-    found = (part for module in modules for part in registered_in(module))
+    """Whether one of the modules registers a part of this name with ``@register``; those alone that may be imported."""
+    agreed = (module for module in modules if consent.given(module) or catalog.is_declared(module))
+    found = (part for module in agreed for part in registered_in(module))
     return any((kind, name) == (registered, called) for registered, called, _ in found)
 
 
@@ -146,7 +152,10 @@ class _Module:
 
 @cache
 def _module(file: Path, name: str = "") -> _Module:
-    tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
+    try:
+        tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
+    except (SyntaxError, ValueError, RecursionError):
+        tree = ast.Module([], [])  # importing it will say what is wrong
     aliases: dict[str, ast.expr] = {}
     for item in tree.body:
         if isinstance(item, ast.Assign) and len(item.targets) == 1 and isinstance(item.targets[0], ast.Name):

@@ -5,7 +5,7 @@ They are looked for in the package if it is installed, which is not imported for
 
 from __future__ import annotations
 
-import importlib.util
+from importlib.machinery import PathFinder
 from pathlib import Path, PurePosixPath
 
 from intarsia import recipes
@@ -23,7 +23,7 @@ def package_file(name: str) -> str | None:
     parts = PurePosixPath(inside).parts
     if not package.isidentifier() or not parts or ".." in parts or PurePosixPath(inside).is_absolute():
         return None
-    found = importlib.util.find_spec(package)
+    found = PathFinder.find_spec(package)  # other finders import what they look for, such as that of setuptools
     for root in (found.submodule_search_locations or ()) if found is not None else ():
         for folder in FOLDERS:
             file = Path(root, folder, inside)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from intarsia import catalog
 from intarsia.config.checking.signatures import is_registered
-from intarsia.config.lowering.fields import Context, Fields, nearest
+from intarsia.config.lowering.fields import Context, Fields, nearest, shown
 from intarsia.config.lowering.names import FAMILIES, FOLDERS, GEOMETRY, LABEL_LOADERS, PREFIXES, argument_name
 from intarsia.config.lowering.own_datasets import OwnDataset, own_dataset
 from intarsia.config.lowering.parts import arguments, component, see
@@ -57,6 +57,8 @@ def lower_data(context: Context, values: Mapping[str, Any], path: str) -> DataSp
         transforms=stream.transforms,
         batch_size=fields.get("batch_size", 1),
         workers=fields.get("num_workers", 0),
+        persistent_workers=fields.get("persistent_workers", True),
+        pin_memory=fields.get("pin_memory", True),
         shuffle=sampler.get("shuffle", path == "train_dataloader"),
         label_size=stream.label_size,
     )
@@ -145,6 +147,7 @@ def _split(context: Context, values: Mapping[str, Any], path: str, keys: Sequenc
 
 
 def _leaf(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
+    context.part()
     fields = Fields(context, path, values, "dataset", others=True)
     pipeline = _pipeline(context, fields.get("pipeline", []), fields.at("pipeline"))
     name = fields.get("type", "")
@@ -275,7 +278,7 @@ def _pipeline(context: Context, steps: Sequence[Mapping[str, Any]], path: str) -
             context.problem(at, "TestTimeAug belongs to tta_pipeline", "Move it there")
         else:
             fields = Fields(context, at, step, "transform", others=True)
-            found.transforms += (component(context, "transform", fields.others(), at),)
+            found.transforms += (_in_rgb(component(context, "transform", fields.others(), at), found.arguments),)
         if name in LABEL_LOADERS:
             found.loads = at
             found.label_size = "original" if moved else "input"
@@ -288,6 +291,15 @@ def _pipeline(context: Context, steps: Sequence[Mapping[str, Any]], path: str) -
             )
         moved = moved or name in GEOMETRY
     return found
+
+
+def _in_rgb(transform: Component, dataset: Mapping[str, Any]) -> Component:
+    """A colour to pad with, which OpenMMLab writes as B, G, R, in the order that colour images have here."""
+    values = transform.args.get("pad_val")
+    colour = values.get("img") if isinstance(values, Mapping) else None
+    if bare(transform.type) != "Pad" or not isinstance(colour, tuple) or len(colour) != 3 or dataset.get("bands"):
+        return transform
+    return replace(transform, args={**transform.args, "pad_val": {**cast("Any", values), "img": colour[::-1]}})
 
 
 def _bands(context: Context, fields: Fields) -> dict[str, Any]:
@@ -347,8 +359,11 @@ def _pipeline_step(context: Context, step: Mapping[str, Any], path: str) -> None
     name = bare(str(step.get("type")))
     if name in PLUMBING:
         Fields(context, path, step, name)
-    else:
-        context.saw(path, "tta_pipeline", name, Fate("no effect", "as in the test pipeline"))
+        return
+    known = {*catalog.names("transform"), *catalog.NOT_YET["transform"]}
+    if name not in known:
+        context.problem(f"{path}.type", f"unknown transform {shown(step.get('type'))}", nearest(name, known))
+    context.saw(path, "tta_pipeline", name, Fate("no effect", "as in the test pipeline"))
 
 
 def _scale(context: Context, step: Mapping[str, Any], path: str) -> list[float]:

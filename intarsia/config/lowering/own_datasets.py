@@ -68,7 +68,7 @@ def _candidates(config_file: str, imports: Sequence[str]) -> Iterator[tuple[str,
 
 def _class(file: Path, name: str) -> ast.ClassDef | None:
     try:
-        if file.stat().st_size > MOST_BYTES:
+        if not file.is_file() or file.stat().st_size > MOST_BYTES:
             return None
         text = file.read_text(encoding="utf-8")
         if f"class {name}" not in text:
