@@ -228,11 +228,12 @@ def describe(spec: RunSpec, pipeline: Pipeline) -> WeightsMeta:
 
 def _label_words(data: DataSpec | None) -> dict[str, str]:
     """File value -> class name, where a data description says it."""
-    from intarsia.data.description.model import DataDescription, show_value
+    from intarsia.data.description.model import show_value
+    from intarsia.data.description.read import read_description
 
     if data is None or data.dataset.type != "DescribedDataset":
         return {}
-    labels = DataDescription.read(data.dataset.args["file"]).labels or {}
+    labels = read_description(data.dataset.args["file"]).labels or {}
     return {show_value(value): name for value, name in labels.items()}
 
 

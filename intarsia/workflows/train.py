@@ -126,21 +126,22 @@ class _Data:
     @classmethod
     def read(cls, file: Path) -> _Data:
         """What the first process has prepared."""
-        from intarsia.data.description.model import DataDescription
+        from intarsia.data.description.read import read_description
         from intarsia.workflows.names import typical_size
 
-        description = DataDescription.read(file)
+        description = read_description(file)
         return cls(description, file, typical_size(description))
 
 
 def _prepare_data(given: Path, file: Path) -> None:
     """Let the doctor look at the data, and keep what it concludes in the run's folder."""
+    from intarsia.data.description.write import write_description
     from intarsia.workflows.names import usable_data
 
     description, findings = usable_data(given)
     _tell(description, findings)
     file.parent.mkdir(parents=True, exist_ok=True)
-    description.write(file)
+    write_description(description, file)
 
 
 def _meet(processes: int, device: str) -> None:

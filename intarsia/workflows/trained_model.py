@@ -15,7 +15,9 @@ from intarsia.colours import distinct_colours
 from intarsia.config.build import build_task
 from intarsia.config.language.reader import Config
 from intarsia.contracts import Task
-from intarsia.data.description.model import DataDescription, LabelValue, ShareSplit
+from intarsia.data.description.model import DataDescription, LabelValue
+from intarsia.data.description.read import read_description
+from intarsia.data.description.splits import ShareSplit
 from intarsia.spec import Component, RunSpec
 from intarsia.weights.file import AUXILIARY, LoadReport, WeightsMeta, apply_state
 from intarsia.workflows.assemble import checked, evaluation_pipeline
@@ -137,7 +139,7 @@ def given_data(data: Path, split: str) -> DataDescription:
     Raises ValueError if there is no such split.
     """
     if data.is_file():
-        description = DataDescription.read(data)
+        description = read_description(data)
     else:
         description = inspect_data(data).proposal()
         if isinstance(description.splits.get("val"), ShareSplit):

@@ -11,8 +11,9 @@ from intarsia import recipes
 from intarsia.config.checking.check import check
 from intarsia.config.language.reader import Config
 from intarsia.config.lowering.lower import lower
-from intarsia.data.description.model import DataDescription, FolderSplit, ShareSplit
+from intarsia.data.description.model import DataDescription
 from intarsia.data.description.pairing import Source
+from intarsia.data.description.splits import FolderSplit, ShareSplit
 from intarsia.spec import Duration, EarlyStopSpec, EmaSpec, SafeguardSpec
 from intarsia.workflows.adjust import (
     Pace,

@@ -13,6 +13,7 @@ from PIL import Image
 
 from intarsia.cli.main import main
 from intarsia.contracts import SampleMeta
+from intarsia.data.description.write import write_description
 from intarsia.demo import CLASSES, write_scenes
 from intarsia.evaluation.label_maps import file_of, label_files
 
@@ -22,7 +23,7 @@ NAMES = ("street_002", "street_003", "street_004")
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scenes")
-    write_scenes(folder, train=2, val=3).write(folder / "data.yaml")
+    write_description(write_scenes(folder, train=2, val=3), folder / "data.yaml")
     return folder / "data.yaml"
 
 

@@ -60,12 +60,16 @@ class Source:
 
 _REFERENCE = re.compile(
     r"""\{\{['"]?[ \t]*
-    (?:_base_\.(?P<base>\w+(?:\.\w+)*)
-      |(?P<file>fileDirname|fileBasenameNoExtension|fileBasename|fileExtname)
-      |\$(?P<environment>\w+)(?:[ \t]*:(?P<default>[^{}\n]*?))?)
-    [ \t]*['"]?\}\}""",
+    (?:(?:_base_\.(?P<base>\w+(?:\.\w+)*)
+         |(?P<file>fileDirname|fileBasenameNoExtension|fileBasename|fileExtname)
+         |\$(?P<environment>\w+)) [ \t]*['"]?
+      |\$(?P<with_default>\w+)[ \t]*:(?P<default>[^{}\n]*))
+    \}\}""",
     re.VERBOSE,
 )
+"""Takes time in proportion to the text, whatever that is: no two parts that repeat can match the same letters."""
+
+_MARK = "_reference"
 
 
 def read_text(file: str) -> str:
@@ -94,14 +98,17 @@ def make_source(file: str, text: str) -> Source:
     """A source of a text: its references marked, nothing parsed yet. ConfigError when parsing would take very long."""
     if text.count("{") > MAX_BRACES:  # Python 3.11 needs quadratic time for the fields of an f-string
         raise ConfigError([Problem("", f"the file has more than {MAX_BRACES:,} opening braces", Origin(file, 0))])
-    mark = "_reference"
-    while mark in text:
-        mark += "_"
+    # One underscore more than wherever the file says it itself.
+    mark = _MARK + "_" * max((len(run) + 1 for run in re.findall(f"{_MARK}(_*)", text)), default=0)
     references: list[Reference] = []
 
     def replace(found: re.Match[str]) -> str:
-        kind = found.lastgroup if found.lastgroup != "default" else "environment"
-        references.append(Reference(kind, found[str(kind)], found[0], found["default"]))  # type: ignore[arg-type]
+        default = found["default"]
+        if default is not None:
+            default = (default[:-1] if default[-1:] in ("'", '"') else default).rstrip(" \t")
+        kinds: tuple[Literal["base", "file", "environment"], ...] = ("base", "file", "environment")
+        kind = next((kind for kind in kinds if found[kind] is not None), kinds[-1])
+        references.append(Reference(kind, found[kind] or found["with_default"], found[0], default))
         return f"{mark}{len(references) - 1}_"
 
     lines = tuple(text.split("\n"))

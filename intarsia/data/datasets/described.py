@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from intarsia.data.datasets.folder import FolderDataset
-from intarsia.data.description.model import DataDescription
+from intarsia.data.description.read import read_description
 
 
 def DescribedDataset(*, file: str, split: str, bands: Literal["colour", "stored"] = "colour") -> FolderDataset:  # noqa: N802
@@ -16,7 +16,7 @@ def DescribedDataset(*, file: str, split: str, bands: Literal["colour", "stored"
 
     Raises ValueError if the file is missing or wrong, has no such split, or reads images in another way.
     """
-    description = DataDescription.read(file)
+    description = read_description(file)
     if description.bands != bands:
         raise ValueError(f"{file} reads images as {description.bands!r}, the config as {bands!r}")
     return description.dataset(split)
