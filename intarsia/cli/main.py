@@ -118,8 +118,9 @@ app.command("doctor", rich_help_panel=_LOOK)(doctor.doctor)
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code."""
-    from intarsia.terminal import notices_shown
+    from intarsia.terminal import notices_shown, take_any_letter
 
+    take_any_letter()
     try:
         with notices_shown():
             app(args=prepare(sys.argv[1:] if words is None else words), prog_name="intarsia", obj=main)

@@ -48,5 +48,5 @@ def one_thread_after_fork() -> None:
     process = os.getpid()
     if _process not in (0, process):
         torch.set_num_threads(1)
-        cv2.setNumThreads(1)
+        cv2.setNumThreads(0)  # of its numbers, the only one that does not wait for the threads to end
     _process = process

@@ -70,7 +70,7 @@ class Soundness:
 
         Python's own filter shows the same text only once.
         """
-        finite = torch.cat(self._finite).tolist() if self._finite else []
+        finite = torch.cat(self._finite).cpu().tolist() if self._finite else []
         for name, is_finite in zip(self._names, finite, strict=True):
             if not is_finite:
                 text = f"{name}: the network gave nan or infinity; its labels mean nothing there"
@@ -380,14 +380,14 @@ class Predictions(Iterator[Prediction]):
 
     def __next__(self) -> Prediction:
         while True:
-            name, image = next(self._stream)
+            read = self._stream.take()
             try:
-                return self._predictor._predict_one(name, image, self._wanted)
+                return self._predictor._predict_one(read.name, read.image, self._wanted)
             except ValueError as error:
-                self._stream.reject(name, error)
+                self._stream.reject(read, error)
             except torch.cuda.OutOfMemoryError:
-                size = f"{image.shape[1]} x {image.shape[0]} pixels"
-                self._stream.reject(name, ValueError(f"{size} at once need more memory than the GPU has; use --slide"))
+                size = f"{read.image.shape[1]} x {read.image.shape[0]} pixels"
+                self._stream.reject(read, ValueError(f"{size} at once need more memory than the GPU has; use --slide"))
 
     def close(self) -> None:
         """Stop decoding ahead."""

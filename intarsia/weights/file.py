@@ -97,7 +97,7 @@ def read_header(path: Path) -> dict[str, Any]:
             raise ValueError(f"{path} is no safetensors file, or the beginning of one ({size} bytes)")
         try:
             header = json.loads(file.read(length))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path} is no safetensors file: its header is not JSON ({error})") from error
     needed = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
     if size < 8 + length + needed:

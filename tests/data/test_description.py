@@ -246,6 +246,7 @@ splits:
             (HEAD + "splits:\n  train: {images: a, missing: no}\n", "DIR/data.yaml:3: splits.train.missing: expected"),
             (HEAD + "splits:\n  train: {images: a, recursive: 1}\n", "DIR/data.yaml:3: splits.train.recursive: expect"),
             ("classes: [a\nsplits: 3\n", "DIR/data.yaml:2: not valid YAML"),
+            ("classes: " + "[" * 3000 + "]" * 3000, "DIR/data.yaml: the YAML is nested too deeply"),
         ],
     )  # fmt: skip
     def test_mistakes_name_the_line(self, text: str, message: str, tmp_path: Path):

@@ -87,7 +87,8 @@ def rewritten(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], No
 
 
 def with_value(value: int) -> Callable[[Path], None]:
-    return rewritten(lambda label: np.where(label == 1, value, label).astype(np.uint16 if value > 255 else np.uint8))
+    stored = np.uint16 if value > 255 else np.uint8
+    return rewritten(lambda label: np.where(label == 1, stored(value), label))
 
 
 @pytest.mark.parametrize(

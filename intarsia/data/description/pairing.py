@@ -319,7 +319,7 @@ class NameIndex:
 
 def hash_share(name: str, salt: str) -> float:
     """A number in [0, 1) that depends on nothing but the two texts: adding files moves no other file."""
-    digest = hashlib.blake2b(f"{salt}:{name}".encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(f"{salt}:{name}".encode("utf-8", "surrogateescape"), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 
 

@@ -29,6 +29,7 @@ _SHARE_KEYS = ("share", "of", "seed")
 _BOOLEAN = "tag:yaml.org,2002:bool"
 _RANGE = re.compile(r"(\d+)\s*-\s*(\d+)")
 _MOST_VALUES = 65536
+_TOO_DEEP = "the YAML is nested too deeply for a data description"
 
 
 class _Located(dict[Any, Any]):
@@ -56,6 +57,8 @@ def read_description(path: str | Path) -> DataDescription:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark is not None else str(path)
         raise ValueError(f"{where}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
+    except RecursionError:
+        raise ValueError(f"{path}: {_TOO_DEEP}") from None
     top = _Located()
     try:
         if node is None:
@@ -67,6 +70,8 @@ def read_description(path: str | Path) -> DataDescription:
         return _description(top, path.parent)
     except DescriptionError as error:
         raise ValueError(f"{path}:{error.line or _line_of(top, error.path)}: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{path}: {_TOO_DEEP}") from None
 
 
 def _construct(node: yaml.Node, path: tuple[object, ...]) -> Any:

@@ -91,7 +91,7 @@ class ResultFinder:
         """Whether a file was written by `intarsia predict`."""
         if not self.is_claimed(file):
             return False
-        if file.name.endswith(_ARRAYS):
+        if file.name == MANIFEST or file.name.endswith(_ARRAYS):
             return True
         try:
             with open(file, "rb") as stream:

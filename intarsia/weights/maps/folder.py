@@ -52,7 +52,7 @@ def _json(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} does not exist")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds a {type(values).__name__}; expected an object")
