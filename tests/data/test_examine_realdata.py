@@ -173,7 +173,7 @@ def test_ade20k(realdata: Path, tmp_path: Path):
     assert proposal.num_classes == 150
     assert proposal.labels is not None
     assert (proposal.labels[0], proposal.labels[1], proposal.labels[150]) == ("ignore", "wall", "flag")
-    assert any("objectInfo150.txt" in note for note in found.notes)
+    assert any("the class list object" in note for note in found.notes)
     assert [entry.role for entry in found.alternatives] == ["prediction"]
 
 
