@@ -31,20 +31,20 @@ class KeyRule:
     """One kind of tensor.
 
     theirs: patterns of its parts, in the order in which they are stacked along the first axis; usually one.
-    ours: its name here. change: what else is done to its values.
+    ours: its name here. transform: what else is done to its values.
     """
 
     theirs: tuple[str, ...]
     ours: str
-    change: TensorTransform | None = None
+    transform: TensorTransform | None = None
 
     def within(self, theirs: str, ours: str) -> KeyRule:
         """The same rule inside a part that is called so."""
-        return KeyRule(tuple(theirs + pattern for pattern in self.theirs), ours + self.ours, self.change)
+        return KeyRule(tuple(theirs + pattern for pattern in self.theirs), ours + self.ours, self.transform)
 
 
 Names = Mapping[str | tuple[str, ...], str | tuple[str, TensorTransform]]
-"""How tables are written: their pattern, or several, -> our name, or that with a change."""
+"""How tables are written: their pattern, or several, -> our name, or that with a transform."""
 
 
 def rules(theirs: str, ours: str, names: Names) -> tuple[KeyRule, ...]:
@@ -52,8 +52,8 @@ def rules(theirs: str, ours: str, names: Names) -> tuple[KeyRule, ...]:
     found = []
     for pattern, target in names.items():
         patterns = (pattern,) if isinstance(pattern, str) else pattern
-        name, change = (target, None) if isinstance(target, str) else target
-        found.append(KeyRule(patterns, name, change).within(theirs, ours))
+        name, transform = (target, None) if isinstance(target, str) else target
+        found.append(KeyRule(patterns, name, transform).within(theirs, ours))
     return tuple(found)
 
 
@@ -102,8 +102,12 @@ class KeyMap:
 def _value(rule: KeyRule, tensors: Sequence[Tensor]) -> Tensor:
     import torch
 
-    value = tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
-    return value if rule.change is None else rule.change(value)
+    try:
+        value = tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
+        return value if rule.transform is None else rule.transform(value)
+    except (RuntimeError, IndexError) as error:
+        shapes = ", ".join(str(list(tensor.shape)) for tensor in tensors)
+        raise ValueError(f"{rule.ours} cannot be made of tensors of the shapes {shapes}: {error}") from error
 
 
 def _compile(pattern: str) -> re.Pattern[str]:

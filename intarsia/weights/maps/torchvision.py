@@ -121,13 +121,19 @@ def describe_file(state: Mapping[str, Shaped]) -> Description:
     if "aux_classifier.0.weight" in state:
         model["auxiliary_head"] = _fcn_head(state["aux_classifier.0.weight"].shape[0], 2, outputs, 0.5)
     published = outputs == len(_VOC)
-    note = f"its {outputs} classes are taken for those of Pascal VOC, as in all weights that torchvision publishes"
+    if published:
+        notes = [
+            f"its {outputs} classes are taken for those of Pascal VOC, as in all weights that torchvision publishes",
+            "images are resized so that their shorter side has 520 pixels, as for those weights; another size: --config",
+        ]
+    else:
+        notes = ["images are not resized: the file does not say for which size it was trained; another size: --config"]
     return describe(
         model,
         normalising(*IMAGENET),
-        resizing=[{"type": "ResizeShortestEdge", "scale": 520, "max_size": 1_000_000}],
+        resizing=[{"type": "ResizeShortestEdge", "scale": 520, "max_size": 1_000_000}] if published else [],
         classes=_VOC if published else [f"class {number}" for number in range(outputs)],
-        notes=[note] if published else [],
+        notes=notes,
     )
 
 
