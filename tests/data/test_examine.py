@@ -421,7 +421,9 @@ class TestLegends:
 
     def test_a_legend_that_does_not_fit_is_not_used(self, tmp_path: Path):
         (tmp_path / "classes.txt").write_text("sky\nroad\n")
-        assert examine(make(tmp_path, *[stripes(0, 1, 2)] * 5)).proposal().classes[0] == "class_0"
+        found = examine(make(tmp_path, *[stripes(0, 1, 2, 3)] * 5))
+        assert found.proposal().classes[0] == "class_0"
+        assert "it names 2 classes, the labels hold 0, 1, 2, 3" in one(found.warnings, "class list not used").text
 
     def test_two_names_for_a_mask_of_0_and_255(self, tmp_path: Path):
         (tmp_path / "classes.txt").write_text("ground\ncrack\n")
@@ -512,7 +514,7 @@ class TestReport:
         found = examine(tmp_path / "data.yaml")
         assert found.ok
         assert [row.name for row in found.values] == ["background", "crack", "ignore"]
-        assert [finding.kind for finding in found.warnings] == ["no validation split"]
+        assert [finding.kind for finding in found.warnings] == ["tiny images", "no validation split"]
         for index in range(6):
             save(tmp_path / f"masks/t{index}.png", stripes(0))
         assert one(examine(tmp_path / "data.yaml").problems, "nothing to learn")
