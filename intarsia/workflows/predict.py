@@ -11,6 +11,7 @@ from intarsia.data.bands import parse_bands
 from intarsia.inference.inputs.finding import Pages
 from intarsia.inference.outputs.label_values import FORMATS
 from intarsia.inference.outputs.manifest import Manifest
+from intarsia.inference.outputs.writer import KINDS as IMAGE_KINDS
 from intarsia.inference.outputs.writer import Look, Outputs
 from intarsia.terminal import say
 from intarsia.visual.fonts import use_font
@@ -158,7 +159,7 @@ def _predict_rasters(
 ) -> bool:
     folder = Path(request.out)
     job = dataclasses.replace(_raster_job(request, model, predictor, kinds), at_once=AT_ONCE)
-    outputs = Outputs(folder, kinds, Look(), request.min_confidence, None)
+    outputs = Outputs(folder, kinds & set(IMAGE_KINDS) | {"label"}, Look(), request.min_confidence, None)
     manifest = _manifest(request, model, predictor, outputs)
     manifest.claim(folder, overwrite=request.overwrite, resume=request.skip_existing)
     return predict_rasters(job, given.rasters, folder, skip_existing=request.skip_existing)

@@ -38,6 +38,15 @@ SAMPLE, SAMPLES = 256, 4
 MOST_BETWEEN = 0.1
 """Share of an alpha band's pixels that may be neither clear nor opaque; with more of them it is no mask."""
 
+REMOTE = {
+    "GDAL_HTTP_CONNECTTIMEOUT": 20,
+    "GDAL_HTTP_LOW_SPEED_TIME": 60,
+    "GDAL_HTTP_LOW_SPEED_LIMIT": 1,
+    "GDAL_HTTP_MAX_RETRY": 3,
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+}
+"""For rasters behind URLs: a server that does not answer is an error, and is not asked for other files beside them."""
+
 Alpha = Literal["auto", "mask", "band"]
 
 
@@ -63,7 +72,9 @@ class Scene:
     ) -> None:
         self.location, self._reader, self._nodata = str(location), reader, nodata
         self._lock = threading.Lock()
-        self._source = _opened(self.location)
+        self._remote = {} if is_local(self.location) else REMOTE
+        with raster_library().Env(**self._remote):
+            self._source = _opened(self.location)
         try:
             self._prepare(alpha)
         except ValueError as error:
@@ -169,7 +180,8 @@ class Scene:
 
     def _read(self, area: Area, bands: Any) -> npt.NDArray[Any]:
         try:
-            pixels = self._source.read([band + 1 for band in bands], window=_window(area))
+            with raster_library().Env(**self._remote):
+                pixels = self._source.read([band + 1 for band in bands], window=_window(area))
         except raster_library("errors").RasterioError as error:
             raise ValueError(f"{self.location}: rows from {area.top}, columns from {area.left}: {error}") from None
         samples = np.ascontiguousarray(np.moveaxis(pixels, 0, 2))
