@@ -18,7 +18,7 @@ from intarsia.spec import Component, InferenceSpec, PreprocessSpec, RunSpec
 
 PYTHONS_OWN = [
     "os:system", "subprocess:call", "subprocess:Popen", "builtins:eval", "builtins:exec", "shutil:rmtree",
-    "runpy:run_path", "pickle:loads", "importlib:import_module", "code:interact", "pygments.cmdline:main",
+    "runpy:run_path", "pickle:loads", "importlib:import_module", "code:interact", "pip._internal.cli.main:main",
     "distutils.spawn:spawn", "setuptools:setup", "ctypes:CDLL", "threading:Thread",
 ]  # fmt: skip
 INSTALLED = [

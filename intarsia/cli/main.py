@@ -69,9 +69,9 @@ def explain(error: BaseException) -> tuple[str, int]:
 def _print_error(message: str) -> None:
     from rich.text import Text
 
-    from intarsia.terminal import err, shortened
+    from intarsia.terminal import err, printable
 
-    err().print(Text("error: ", style="bold red") + Text(shortened(message), style="not bold default"))
+    err().print(Text("error: ", style="bold red") + Text(printable(message), style="not bold default"))
 
 
 app = typer.Typer(

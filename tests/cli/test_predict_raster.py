@@ -99,7 +99,7 @@ def test_everything_that_can_be_saved(
 ) -> None:
     out = tmp_path / "maps" / "labels.tif"
     kinds = "label,confidence,entropy,probs,logits,polygons,rle,areas"
-    assert predict(weights, scene, "-o", out, "--save", kinds, "--unsure", "0.4") == 0
+    assert predict(weights, scene, "-o", out, "--save", kinds, "--min-confidence", "0.4") == 0
     assert sorted(path.name for path in out.parent.iterdir()) == [
         "labels.geojson", "labels.tif", "labels.tif.aux.xml", "labels_areas.csv", "labels_confidence.tif",
         "labels_entropy.tif", "labels_logits.tif", "labels_probs.tif", "labels_rle.json",

@@ -345,7 +345,7 @@ class TestImages:
             save(tmp_path / f"images/{index}.png", image)
             save(tmp_path / f"masks/{index}.png", stripes(0, 1))
         proposal = examine(tmp_path).proposal()
-        assert (proposal.bands, proposal.channels) == ("stored", 1)
+        assert (proposal.bands, proposal.channels) == ("raw", 1)
         assert proposal.mean is not None
         assert 1900 < proposal.mean[0] < 2200
         assert proposal.dataset("train").load(0).image.dtype == np.uint16
@@ -357,14 +357,14 @@ class TestImages:
             np.save(tmp_path / f"images/{index}.npy", cube)
             save(tmp_path / f"masks/{index}.png", stripes(0, 1))
         proposal = examine(tmp_path).proposal()
-        assert (proposal.bands, proposal.channels) == ("stored", 7)
+        assert (proposal.bands, proposal.channels) == ("raw", 7)
         assert proposal.dataset("train").load(0).image.shape == (*SIZE, 7)
 
     def test_mixed_kinds_are_read_as_colours_and_told(self, tmp_path: Path):
         make(tmp_path, *[stripes(0, 1)] * 4)
         save(tmp_path / "images/t0.png", np.full(SIZE, 3000, np.uint16))
         found = examine(tmp_path)
-        assert found.proposal().bands == "colour"
+        assert found.proposal().bands == "rgb"
         assert one(found.warnings, "mixed images")
 
     def test_alpha_that_means_something(self, tmp_path: Path):
@@ -421,7 +421,9 @@ class TestLegends:
 
     def test_a_legend_that_does_not_fit_is_not_used(self, tmp_path: Path):
         (tmp_path / "classes.txt").write_text("sky\nroad\n")
-        assert examine(make(tmp_path, *[stripes(0, 1, 2)] * 5)).proposal().classes[0] == "class_0"
+        found = examine(make(tmp_path, *[stripes(0, 1, 2, 3)] * 5))
+        assert found.proposal().classes[0] == "class_0"
+        assert "it names 2 classes, the labels hold 0, 1, 2, 3" in one(found.warnings, "class list not used").text
 
     def test_two_names_for_a_mask_of_0_and_255(self, tmp_path: Path):
         (tmp_path / "classes.txt").write_text("ground\ncrack\n")
@@ -512,7 +514,7 @@ class TestReport:
         found = examine(tmp_path / "data.yaml")
         assert found.ok
         assert [row.name for row in found.values] == ["background", "crack", "ignore"]
-        assert [finding.kind for finding in found.warnings] == ["no validation split"]
+        assert [finding.kind for finding in found.warnings] == ["tiny images", "no validation split"]
         for index in range(6):
             save(tmp_path / f"masks/t{index}.png", stripes(0))
         assert one(examine(tmp_path / "data.yaml").problems, "nothing to learn")

@@ -17,7 +17,7 @@ from typing import Literal
 from intarsia.data.image_io import IMAGE_SUFFIXES
 from intarsia.data.lists import path_ends, spellings
 from intarsia.data.masks import Overlap
-from intarsia.io import folders
+from intarsia.io.folders import folders_of, walk_files
 from intarsia.io.text import same_name
 
 
@@ -203,13 +203,6 @@ def _without_twins(found: Iterable[tuple[tuple[str, ...], str]]) -> tuple[dict[t
     return first, twins
 
 
-def walk_files(folder: Path, *, recursive: bool = True) -> Iterator[tuple[str, str]]:
-    """(subfolder, file name) of every file below `folder`, as `io.folders.walk_files` finds them."""
-    for path in folders.walk_files(folder, recursive=recursive):
-        below, _, name = path.rpartition("/")
-        yield below, name
-
-
 def strip_affixes(name: str, prefix: str, suffixes: Sequence[str]) -> str | None:
     """The part of a file name between `prefix` and one of `suffixes`, or None. Extensions match in any case.
 
@@ -240,7 +233,8 @@ def _matching(root: Path, source: Source, side: Literal["images", "labels"]) -> 
     rival_folder = None if rival is None or "*" in pattern else _below(rival, pattern)
     share_folder = rival is not None and PurePosixPath(rival) == PurePosixPath(pattern)
     for folder, captured in _expand(root, pattern):
-        for below, name in walk_files(folder, recursive=source.recursive):
+        for path in walk_files(folder, recursive=source.recursive):
+            below, _, name = path.rpartition("/")
             if rival_folder is not None and (below == rival_folder or below.startswith(rival_folder + "/")):
                 continue
             core = strip_affixes(name, prefix, suffixes)
@@ -251,7 +245,7 @@ def _matching(root: Path, source: Source, side: Literal["images", "labels"]) -> 
                 if rival_core is not None and len(rival_core) < len(core):
                     continue
             key = (*captured, "/".join(part for part in (below, core) if part))
-            yield key, (folder / below / name).relative_to(root).as_posix()
+            yield key, (folder / path).relative_to(root).as_posix()
 
 
 def _below(inner: str | None, outer: str) -> str | None:
@@ -277,14 +271,14 @@ def _expand(root: Path, pattern: str) -> Iterator[tuple[Path, tuple[str, ...]]]:
             found = [
                 (inner, (*captured, inner.name))
                 for outer, captured in found
-                for inner in (outer / name for name in folders.folders_of(outer))
+                for inner in (outer / name for name in folders_of(outer))
             ]
         elif "*" in pattern:
             found = [(outer / part, captured) for outer, captured in found if (outer / part).is_dir()]
         else:
             found = [(outer / part, captured) for outer, captured in found]
     if not found or not any(folder.is_dir() for folder, _ in found):
-        beside = folders.folders_of(root)
+        beside = folders_of(root)
         there = f"it has {', '.join(beside[:8])}" if beside else "it has no folders"
         raise ValueError(f"there is no folder {pattern!r} in {root} ({there})")
     yield from found

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from intarsia.data.description.pairing import Listing, NameIndex, Pair, Source, list_pairs, walk_files
+from intarsia.data.description.pairing import Listing, NameIndex, Pair, Source, list_pairs
 from intarsia.data.image_io import IMAGE_SUFFIXES
 from intarsia.data.lists import FileIndex, ListTable, Where, choose, read_tables
+from intarsia.io.folders import walk_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +180,7 @@ def paired_columns(table: ListTable, find: FileIndex) -> tuple[int, int] | None:
 
 def index_files(root: Path) -> FileIndex:
     """All image files below the root, for looking up what a list names."""
-    found = (f"{below}/{name}" if below else name for below, name in walk_files(root))
-    return FileIndex(path for path in found if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES)
+    return FileIndex(path for path in walk_files(root) if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES)
 
 
 def _list_table(root: Path, rule: ListSplit) -> Listing:

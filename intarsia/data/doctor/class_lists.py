@@ -129,6 +129,8 @@ def _checked(found: Sequence[ClassEntry], stems: frozenset[str]) -> tuple[ClassE
     files = sum(word.suffix.lower() in IMAGE_SUFFIXES or word.stem in stems for word in first_words)
     if 2 * files >= len(found):
         raise NoClassListError("it lists files, no classes", is_other=True)
+    if any(not letter.isprintable() and letter != "\t" for entry in found for letter in entry.name):
+        raise NoClassListError("it holds letters that cannot be printed")
     names = _short_names([entry.name for entry in found])
     entries = [ClassEntry(names[entry.name], entry.number, entry.colour) for entry in found]
     if any(not entry.name or len(entry.name) > _LONGEST_NAME for entry in entries):

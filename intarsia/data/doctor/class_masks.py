@@ -177,7 +177,7 @@ def _class_names(labels: Sequence[Group], tokens: Sequence[_Token]) -> dict[_Tok
         telling = [word for word in left if role_of(word)[0] != "label"]
         telling = [word for word in telling if not word.isdecimal()] or telling
         if telling or not left:
-            names[token] = cleaned("_".join(telling)) if not all(map(str.isdecimal, telling)) else ""
+            names[token] = cleaned("_".join(dict.fromkeys(telling))) if not all(map(str.isdecimal, telling)) else ""
     return names
 
 

@@ -50,6 +50,10 @@ def explain_nothing(root: Path, images: Sequence[str], others: Sequence[str], la
 
 def _hints(root: Path, images: Sequence[str], others: Sequence[str]) -> list[str]:
     hints = [f"Hint: {sentence}." for sentence in foreign_annotations(root, others)]
+    kinds = Counter(PurePosixPath(path).suffix.lower() for path in others)
+    for suffix, what in ((".json", "JSON polygons"), (".xml", "XML polygons or boxes"), (".yaml", "YAML polygons")):
+        if not hints and kinds[suffix] >= max(1, len(images) // 2):
+            hints.append(f"Hint: {kinds[suffix]} {suffix} files may be {what}; convert them to label images first.")
     groups = group_files(images)
     hints += [*_masks_of_objects(groups), *_label_studio(images)]
     pairs = [(one, two) for one in groups for two in groups if one.template < two.template and one.count > 1]

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from intarsia.data.description.pairing import Listing, walk_files
+from intarsia.data.description.pairing import Listing
 from intarsia.data.description.splits import OwnSplit
 from intarsia.data.doctor.affixes import Affixes
 from intarsia.data.doctor.candidates import LABEL_TIERS, Candidate, find_candidates
@@ -24,6 +24,7 @@ from intarsia.data.doctor.layout_help import explain_nothing
 from intarsia.data.doctor.leftovers import by_extension, left_over
 from intarsia.data.doctor.rules import SplitRules, apply_lists, by_folders, by_masks, join_others
 from intarsia.data.image_io import IMAGE_SUFFIXES
+from intarsia.io.folders import walk_files
 
 
 class LayoutError(ValueError):
@@ -64,7 +65,7 @@ def find_layout(root: Path, *, labels: str | None = None) -> Layout:
     """
     if not root.is_dir():
         raise ValueError(f"there is no folder {root}" if not root.exists() else f"{root} is a file, not a folder")
-    paths = [f"{below}/{name}" if below else name for below, name in walk_files(root)]
+    paths = list(walk_files(root))
     images = [path for path in paths if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES]
     others = [path for path in paths if PurePosixPath(path).suffix.lower() not in IMAGE_SUFFIXES]
     groups = group_files(images)
