@@ -28,7 +28,6 @@ from mutation.operators import Mutant, compiles, mutants
 from mutation.running import ROOT, Result, Runner
 from mutation.selection import ROOMS
 
-
 KILLED = ("killed", "timeout")
 
 
