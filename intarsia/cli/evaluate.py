@@ -67,6 +67,8 @@ def evaluate(
     slide: options.Slide = None,
     blend: options.Blend = "average",
     augment: options.Augment = None,
+    bands: options.Bands = None,
+    scale: options.Scale = None,
     threshold: options.Threshold = None,
     batch: Annotated[
         int, typer.Option("--batch", min=1, help="Images of one size that go through the network together.")
@@ -117,6 +119,8 @@ def evaluate(
         slide=slide,
         blend=blend,
         augment=augment,
+        bands=bands,
+        scale=scale,
         threshold=threshold,
         batch=batch,
         workers=workers,

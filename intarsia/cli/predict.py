@@ -98,6 +98,14 @@ def predict(
             help="Of a TIFF with several pages, or an animated GIF, WebP or PNG: the first, or all, each as an image.",
         ),
     ] = "first",
+    geotiff: Annotated[
+        bool,
+        typer.Option(
+            "--geotiff/--no-geotiff",
+            help="Whether images of a folder that lie on Earth become GeoTIFFs that lie there, too, or PNGs.",
+            rich_help_panel=_OUTPUTS,
+        ),
+    ] = True,
     opacity: Annotated[
         float, typer.Option("--opacity", help="Share of the colours, 0 to 1.", rich_help_panel=_OVERLAYS)
     ] = 0.5,
@@ -143,7 +151,9 @@ def predict(
     overlap: options.Overlap = None,
     bands: options.Bands = None,
     scale: options.Scale = None,
+    max_pixels: options.MaxPixels = None,
     nodata: options.NoData = None,
+    alpha: options.Alpha = "auto",
     min_area: options.MinArea = 0,
     simplify: options.Simplify = 0.0,
     restart: options.Restart = False,
@@ -152,19 +162,20 @@ def predict(
     trust: options.Trust = None,
 ) -> None:
     """Predict label maps for images. An image that cannot be used is named, and the others are done all the same."""
-    from intarsia.workflows.predict import PredictRequest, RasterOptions
+    from intarsia.workflows.predict import PredictRequest
     from intarsia.workflows.predict import predict as predict_inputs
+    from intarsia.workflows.predict_raster import RasterOptions
 
     raster = RasterOptions(
-        window=window, overlap=overlap, bands=bands, scale=scale, nodata=nodata, min_area=min_area, simplify=simplify,
+        window=window, overlap=overlap, nodata=nodata, alpha=alpha, min_area=min_area, simplify=simplify,
         restart=restart,
     )  # fmt: skip
     request = PredictRequest(
         weights=weights, inputs=tuple(inputs), out=out, config=config, save=save, min_confidence=min_confidence,
         file_format=file_format, areas=areas, skip_existing=skip_existing, overwrite=overwrite, pages=pages,
-        opacity=opacity, contours=contours, legend=legend, every=every, start=start, stop=stop, rate=rate, slide=slide,
-        blend=blend, augment=augment, threshold=threshold, raster=raster, font=font,
-        device=device,
+        geotiff=geotiff, opacity=opacity, contours=contours, legend=legend, every=every, start=start, stop=stop,
+        rate=rate, slide=slide, blend=blend, augment=augment, threshold=threshold, bands=bands, scale=scale,
+        max_pixels=max_pixels, raster=raster, font=font, device=device,
     )  # fmt: skip
     if not predict_inputs(request):
         raise typer.Exit(1)

@@ -359,8 +359,8 @@ def _check_alike(samples: Sequence[Sample]) -> None:
     first = samples[0]
     for sample in samples[1:]:
         for what, a, b, fix in (
-            ("bands", first.image.shape[2], sample.image.shape[2], "bands='colour' gives every image three of 8 bits"),
-            ("type", first.image.dtype, sample.image.dtype, "bands='colour' gives every image three bands of 8 bits"),
+            ("bands", first.image.shape[2], sample.image.shape[2], "bands='rgb' gives every image three of 8 bits"),
+            ("type", first.image.dtype, sample.image.dtype, "bands='rgb' gives every image three bands of 8 bits"),
             ("labels", first.label is not None, sample.label is not None, "all or none must have them"),
             ("maps", sorted(first.maps), sorted(sample.maps), "all must have the same"),
         ):

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from intarsia.contracts import Batch, PathLike, Sample, SampleMeta, Size, Task, Transform
-from intarsia.data.image_io import Bands
+from intarsia.data.image_reader import ImageReader
 from intarsia.data.loader import collate
 from intarsia.data.pages import count_pages
 from intarsia.inference.inputs.arrays import ImageLike, as_array
@@ -108,7 +108,7 @@ class Predictor:
     transforms: of the test pipeline, applied to single images as evaluation applies them to a data set.
     classes, palette: names and colours of the label values. A model with one logit has two label values; where only its
     foreground is named, the other is called "background".
-    bands: "colour" reads every image as RGB; "stored" takes files and arrays as they are.
+    reader: what the model expects of an image's bands and values; by default 8-bit RGB.
     batch_windows: how many sliding windows go through the network together; None lets the memory decide.
 
     Raises ValueError for windows or views that make no sense.
@@ -124,7 +124,7 @@ class Predictor:
         classes: Sequence[str],
         palette: Sequence[Sequence[int]],
         device: torch.device | str | None = None,
-        bands: Bands = "colour",
+        reader: ImageReader | None = None,
         batch_windows: int | None = None,
     ) -> None:
         if inference.mode != "whole":
@@ -136,7 +136,7 @@ class Predictor:
             raise ValueError(f"batch_windows: expected at least 1, found {batch_windows}")
         self.inference = inference
         self.transforms = tuple(transforms if self.augmented is None else without_resizing(transforms))
-        self.bands = bands
+        self.reader = reader or ImageReader()
         self.classes, self.palette = _label_values(classes, palette, inference.threshold)
         self.device = torch.device(device) if device is not None else _device_of(task)
         self.batch_windows = batch_windows
@@ -312,7 +312,7 @@ class Predictor:
 
         image: a file, an array (H, W, C) or (H, W), a PIL image or a tensor (C, H, W); or a folder, a glob, or any
         iterable of images. Arrays for a model that was trained on colours are uint8: grey, RGB or RGBA. A model trained
-        with `bands: stored` takes the numbers and bands that it was trained on.
+        with `bands: raw` takes the numbers and bands that it was trained on.
         probabilities, confidence, entropy, logits: also fill these fields, in float32 or, with `half`, in float16.
         place: gives the tensor for such a field of an image, by its name and shape, if it should not be in memory:
         `inference.scratch.Scratch` keeps them in files.
@@ -326,13 +326,13 @@ class Predictor:
         if isinstance(image, str | Path):
             if pages == "first" and not means_many(image):
                 file = Path(image).expanduser()
-                array = as_array(file, bands=self.bands)
+                array = as_array(file, self.reader)
                 if (count := count_pages(file)) > 1:
                     warn_of_pages(str(file), count)
                 return self._predict_one(file.stem, array, wanted)
         elif isinstance(image, np.ndarray | Image.Image | Tensor):
-            return self._predict_one("image", as_array(image, bands=self.bands), wanted)
-        return Predictions(self, ImageStream(image, bands=self.bands, pages=pages), wanted)
+            return self._predict_one("image", as_array(image, self.reader), wanted)
+        return Predictions(self, ImageStream(image, reader=self.reader, pages=pages), wanted)
 
     @torch.inference_mode()
     def _predict_one(self, name: str, image: npt.NDArray[Any], wanted: Wanted) -> Prediction:

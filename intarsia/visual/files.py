@@ -25,6 +25,9 @@ PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 LONGEST_SIDE = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}
 """Pixels of a side at most: libjpeg's limit, which is a little below that of the format, and WebP's own."""
 
+SOFTWARE = "Intarsia"
+"""What TIFF files of ours have as the software that wrote them."""
+
 MARK = b"Software\0Intarsia"
 """What PNG and JPEG files of ours have in their beginning, as a text or a comment: who made them."""
 

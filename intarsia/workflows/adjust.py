@@ -374,7 +374,7 @@ def _pipeline_of(dataset: Mapping[str, Any]) -> list[Any]:
 def _cleaned(pipeline: list[Any], description: DataDescription) -> list[Any]:
     """Without what the description now says: how labels are read, which index is ignored."""
     load: dict[str, Any] = {"type": "LoadImageFromFile"}
-    if description.bands == "stored":
+    if description.bands == "raw":
         load["color_type"] = "unchanged"
     cleaned: list[Any] = []
     for step in pipeline:

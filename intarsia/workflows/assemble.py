@@ -20,6 +20,7 @@ from intarsia.config.errors import ConfigError
 from intarsia.config.language.reader import Config
 from intarsia.config.lowering.lower import lower
 from intarsia.data.datasets.wrappers import SubsetDataset
+from intarsia.data.image_reader import spec_of
 from intarsia.data.pipeline import Pipeline
 from intarsia.distributed.runtime import FabricRuntime
 from intarsia.engine.callbacks.sample_images import TrainingPictures
@@ -216,12 +217,14 @@ def check_classes(spec: RunSpec, classes: Sequence[str]) -> None:
 
 def describe(spec: RunSpec, pipeline: Pipeline) -> WeightsMeta:
     """What the weights file of a run will say about itself."""
+    images = spec_of(pipeline.dataset, len(spec.preprocess.mean))
     return WeightsMeta(
         config=spec.source,
         classes=tuple(pipeline.dataset.classes),
         palette=tuple(pipeline.dataset.palette),
         ignore_index=pipeline.dataset.ignore_index,
         labels=_label_words(spec.train),
+        image={} if images is None else images.to_json(),
         version=__version__,
     )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from intarsia.config.build import build_metric
 from intarsia.contracts import Report
+from intarsia.data.bands import parse_bands
 from intarsia.evaluation.evaluate import OnPrediction
 from intarsia.evaluation.evaluate import evaluate as run_evaluation
 from intarsia.terminal import progress, say, warn
@@ -34,7 +35,8 @@ class EvaluationRequest:
     default beside the weights. pictures: how many of the worst images are painted. report: folder for report.html.
     metrics, groups: scores instead of the config's, and classes scored as one. roi: masks of the pixels that count.
     slide, blend, augment: windows and views, as the options of the command line have them. threshold: of one logit.
-    font: a file, for names of classes in pictures.
+    bands, scale: how images of `data` are read that are not those of the training. font: a file, for names of classes
+    in pictures.
     """
 
     weights: Path
@@ -50,6 +52,8 @@ class EvaluationRequest:
     slide: str | None = None
     blend: str = "average"
     augment: str | None = None
+    bands: str | None = None
+    scale: str | None = None
     threshold: float | None = None
     batch: int = 1
     workers: int | None = None
@@ -65,7 +69,12 @@ def evaluate_model(request: EvaluationRequest) -> Report:
     """
     if request.font is not None:
         use_font(request.font)
-    model = open_model(request.weights, config=request.config, device=request.device, precision=request.precision)
+    if request.data is None and (request.bands or request.scale):
+        raise ValueError("--bands and --scale are for images unlike those of the training: name these with --data")
+    model = open_model(
+        request.weights, config=request.config, device=request.device, precision=request.precision,
+        bands=parse_bands(request.bands) if request.bands else None, scale=request.scale,
+    )  # fmt: skip
     for note in model.notes:
         say(f"note: {note}")
     views = {"slide": request.slide, "augment": request.augment}

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
+from intarsia.data.bands import parse_bands
 from intarsia.inference.inputs.finding import Pages
 from intarsia.inference.outputs.label_values import FORMATS
 from intarsia.inference.outputs.manifest import Manifest
+from intarsia.inference.outputs.writer import KINDS as IMAGE_KINDS
 from intarsia.inference.outputs.writer import Look, Outputs
 from intarsia.terminal import say
 from intarsia.visual.fonts import use_font
 from intarsia.workflows.predict_images import file_values, manifest_of, predict_images, predict_one
 from intarsia.workflows.predict_inputs import Given, kinds_of, sort_inputs
-from intarsia.workflows.predict_raster import predict_raster
+from intarsia.workflows.predict_raster import AT_ONCE, RasterJob, RasterOptions, predict_raster, predict_rasters
 from intarsia.workflows.predict_video import predict_frames, predict_video
 from intarsia.workflows.trained_model import open_model
 from intarsia.workflows.views import with_views
@@ -30,28 +31,6 @@ DEFAULT_RATE = 25.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class RasterOptions:
-    """What only rasters have: see `predict_raster`."""
-
-    window: str | None = None
-    overlap: int | None = None
-    bands: str | None = None
-    scale: str | None = None
-    nodata: float | None = None
-    min_area: int = 0
-    simplify: float = 0.0
-    restart: bool = False
-
-    @property
-    def given(self) -> Mapping[str, bool]:
-        """Option -> whether it was given."""
-        return {
-            f"--{field.name.replace('_', '-')}": getattr(self, field.name) != field.default
-            for field in dataclasses.fields(self)
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
 class PredictRequest:
     """What a prediction is asked for.
 
@@ -60,10 +39,11 @@ class PredictRequest:
     out: a folder, a file whose suffix says what it holds, or "-". save: kinds with commas; None for the usual.
     min_confidence: pixels of less confidence have no class. file_format: of `label_values.FORMATS`. areas: a CSV file.
     skip_existing: go on with an earlier run. overwrite: in a folder with results of another model. pages: of files that
-    hold several images. opacity, contours, legend: of overlays; legend None is the usual. every, start, stop: of the
-    frames of a video. rate: frames per second of a video made of images. slide, blend, augment, threshold: windows,
-    views and the threshold of one logit, as the options of the command line have them. font: for names of classes in
-    pictures.
+    hold several images. geotiff: images that lie on Earth become GeoTIFFs that lie there, too. opacity, contours,
+    legend: of overlays; legend None is the usual. every, start, stop: of the frames of a video. rate: frames per
+    second of a video made of images. slide, blend, augment, threshold: windows, views and the threshold of one logit,
+    as the options of the command line have them. bands, scale, max_pixels: how images are read that are not those of
+    the training. font: for names of classes in pictures.
     """
 
     weights: Path
@@ -77,6 +57,7 @@ class PredictRequest:
     skip_existing: bool = False
     overwrite: bool = False
     pages: str = "first"
+    geotiff: bool = True
     opacity: float = 0.5
     contours: bool = True
     legend: bool | None = None
@@ -88,7 +69,10 @@ class PredictRequest:
     blend: str | None = None
     augment: str | None = None
     threshold: float | None = None
-    raster: RasterOptions = RasterOptions()
+    bands: str | None = None
+    scale: str | None = None
+    max_pixels: int | None = None
+    raster: RasterOptions = field(default_factory=RasterOptions)
     font: Path | None = None
     device: str = "auto"
 
@@ -101,27 +85,31 @@ def predict(request: PredictRequest) -> bool:
     _check(request)
     if request.font is not None:
         use_font(request.font)
-    with sort_inputs(request.inputs, request.out, pages=_pages(request)) as given:
+    as_rasters = request.geotiff and request.file_format == "indices" and request.areas is None
+    with sort_inputs(request.inputs, request.out, pages=_pages(request), as_rasters=as_rasters) as given:
         kinds = kinds_of(request.save, given, request.file_format)
         _check_for(request, given, kinds)
-        model = open_model(request.weights, config=request.config, device=request.device)
+        model = open_model(
+            request.weights, config=request.config, device=request.device, scale=request.scale,
+            bands=parse_bands(request.bands) if request.bands else None, max_pixels=request.max_pixels,
+        )  # fmt: skip
         for note in model.notes:
             say(f"note: {note}")
-        inside = "average" if request.blend is None or given.kind == "raster" else request.blend
+        inside = "average" if request.blend is None or given.kind in ("raster", "rasters") else request.blend
         model = with_views(
             model, slide=request.slide, blend=inside, augment=request.augment, threshold=request.threshold
         )
         predictor = model.predictor(augment=request.augment is not None)
         if given.kind == "raster":
-            return predict_raster(
-                model, predictor, Path(given.source), Path(request.out), kinds=kinds, unsure=request.min_confidence,
-                blend=request.blend or "crop", **dataclasses.asdict(request.raster),
-            )  # fmt: skip
+            return predict_raster(_raster_job(request, model, predictor, kinds), given.source, Path(request.out))
+        rasters_whole = _predict_rasters(request, given, model, predictor, kinds) if given.rasters else True
+        if given.kind == "rasters":
+            return rasters_whole
         with_legend = given.kind not in ("video", "frames") if request.legend is None else request.legend
         look = Look(opacity=request.opacity, contours=request.contours, legend=with_legend)
         if given.kind in ("video", "frames"):
             return _predict_moving(request, given, model, predictor, kinds, look)
-        return _predict_images(request, given, model, predictor, kinds, look)
+        return _predict_images(request, given, model, predictor, kinds, look) and rasters_whole
 
 
 def _check(request: PredictRequest) -> None:
@@ -154,8 +142,27 @@ def _check_for(request: PredictRequest, given: Given, kinds: frozenset[str]) -> 
     given.check_raster_options({**request.raster.given, "--blend crop": request.blend == "crop"})
     if request.rate is not None and given.kind != "frames":
         raise ValueError("--fps is for a video of images: give --out its name, as in  -o overlay.mp4")
-    if request.pages == "all" and given.kind in ("video", "raster"):
-        raise ValueError(f"--pages is for images, and {given.source} is predicted as a {given.kind}")
+    if request.pages == "all" and given.kind in ("video", "raster", "rasters"):
+        what = given.source or given.rasters[0].location
+        raise ValueError(f"--pages is for images, and {what} is predicted as a {given.kind.removesuffix('s')}")
+
+
+def _raster_job(request: PredictRequest, model: OpenModel, predictor: Predictor, kinds: frozenset[str]) -> RasterJob:
+    return RasterJob(
+        model=model, predictor=predictor, kinds=kinds, min_confidence=request.min_confidence,
+        blend=request.blend or "crop", options=request.raster,
+    )  # fmt: skip
+
+
+def _predict_rasters(
+    request: PredictRequest, given: Given, model: OpenModel, predictor: Predictor, kinds: frozenset[str]
+) -> bool:
+    folder = Path(request.out)
+    job = dataclasses.replace(_raster_job(request, model, predictor, kinds), at_once=AT_ONCE)
+    outputs = Outputs(folder, kinds & set(IMAGE_KINDS) | {"label"}, Look(), request.min_confidence, None)
+    manifest = _manifest(request, model, predictor, outputs)
+    manifest.claim(folder, overwrite=request.overwrite, resume=request.skip_existing)
+    return predict_rasters(job, given.rasters, folder, skip_existing=request.skip_existing)
 
 
 def _predict_moving(

@@ -5,19 +5,23 @@ from __future__ import annotations
 import re
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from intarsia.inference.inputs.finding import FoundImages, ImageFile, Pages, find_images
+from intarsia.data.gdal import raster_library
+from intarsia.inference.inputs.finding import FoundImages, ImageFile, Pages, find_images, numbered
 from intarsia.inference.inputs.video import VIDEO_SUFFIXES, is_video
 from intarsia.inference.outputs.video import codec_of
 from intarsia.inference.outputs.writer import OUTLINES, check_kinds
-from intarsia.inference.raster.source import raster_library
+from intarsia.inference.raster.georeference import is_local, is_placed
 from intarsia.io.text import as_on_disk, decoded, lines_of, read_lines
 from intarsia.io.whole_files import write_bytes
+from intarsia.terminal import warn
+from intarsia.workflows.predict_raster import RasterSource
 
 STANDARD = "-"
 """Standard input as an input, standard output as --out."""
@@ -41,43 +45,48 @@ _SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,7}")
 """What looks like the ending of a file's name, and not like a version or a date."""
 
 _WHOLE: Mapping[str, str] = {
-    "video": "a video", "raster": "a raster", "one": "a single file", "frames": "a video of images",
+    "video": "a video", "raster": "a raster", "rasters": "rasters", "one": "a single file",
+    "frames": "a video of images",
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Given:
     """One job: "images" into a folder, "one" image into a file or standard output, "frames": images into a video file,
-    a "video", a "raster".
+    a "video", a "raster" into a GeoTIFF, "rasters" into a folder of them.
 
-    found: the images. source: the video or the raster. out: as it was given.
+    found: the images. source: the video or the raster. rasters: those among "images", or all. out: as it was given.
     """
 
-    kind: Literal["images", "one", "frames", "video", "raster"]
+    kind: Literal["images", "one", "frames", "video", "raster", "rasters"]
     out: str
     found: FoundImages | None = None
     source: str = ""
+    rasters: tuple[RasterSource, ...] = ()
 
     def check_options(self, given: Mapping[str, bool]) -> None:
         """Raises ValueError for an option that was given and is only there for images in a folder."""
         if self.kind == "images":
             return
         for option, is_given in given.items():
-            if is_given and not (self.kind == "one" and option == "--format"):
-                hint = "; --save areas makes a table beside it" if (option, self.kind) == ("--areas", "raster") else ""
+            if is_given and (self.kind, option) not in (("one", "--format"), ("rasters", "--skip-existing")):
+                of_raster = option == "--areas" and self.kind in ("raster", "rasters")
+                hint = "; --save areas makes a table beside it" if of_raster else ""
                 what = _WHOLE[self.kind]
                 raise ValueError(f"{option} is for images that are written into a folder, not for {what}{hint}")
 
     def check_raster_options(self, given: Mapping[str, bool]) -> None:
         """Raises ValueError for an option that was given and is only there for rasters."""
         for option, is_given in given.items():
-            if is_given and self.kind != "raster":
+            if is_given and self.kind != "raster" and not self.rasters:
                 raise ValueError(f"{option} is for rasters: give --out the name of a GeoTIFF, as in  -o labels.tif")
 
 
 @contextmanager
-def sort_inputs(inputs: Sequence[str], out: str, *, pages: Pages = "first") -> Iterator[Given]:
+def sort_inputs(inputs: Sequence[str], out: str, *, pages: Pages = "first", as_rasters: bool = True) -> Iterator[Given]:
     """What the words of a command line stand for; standard input is kept in a file for as long as this lasts.
+
+    as_rasters: images for a folder that lie somewhere on Earth are rasters.
 
     Raises ValueError for an input that does not exist, a mixture that is no job, or an `out` that does not fit.
     """
@@ -95,14 +104,60 @@ def sort_inputs(inputs: Sequence[str], out: str, *, pages: Pages = "first") -> I
         return
     if Path(out).suffix.lower() in _RASTERS and not Path(out).is_dir():
         if len(words) > 1 or STANDARD in words or Path(words[0]).is_dir():
-            raise ValueError(f"--out {out} is one raster, made of one; give a folder for several images")
-        if not Path(words[0]).is_file():
+            raise ValueError(f"--out {out} is one raster, made of one; give a folder for several:  -o {Path(out).stem}")
+        if _is_path(words[0]) and not Path(words[0]).is_file():
             raise ValueError(f"{words[0]}: no such file (in {Path.cwd()})")
         yield Given("raster", out, source=words[0])
         return
+    remote = [word for word in words if word != STANDARD and not _is_path(word)]
+    if remote:
+        yield _of_rasters(remote, [word for word in words if word not in remote], out, pages)
+        return
     with tempfile.TemporaryDirectory(prefix="intarsia-") as scratch:
         found = _from_standard_input(Path(scratch)) if special else find_images(words, pages=pages, once=True)
-        yield _of_images(found, out)
+        given = _of_images(found, out)
+        yield _with_rasters(given) if as_rasters and given.kind == "images" else given
+
+
+def _is_path(word: str) -> bool:
+    """Whether an input is one of this machine's own files, and not something that only GDAL can open."""
+    return is_local(word) or Path(word).exists()
+
+
+def _of_rasters(remote: Sequence[str], others: Sequence[str], out: str, pages: Pages) -> Given:
+    """Rasters behind URLs or in files that only GDAL knows, and other inputs beside them, into a folder."""
+    _check_folder(out)
+    taken: Counter[str] = Counter()
+    sources = [RasterSource(word, numbered(_stem(word), taken)) for word in remote]
+    if not others:
+        return Given("rasters", out, rasters=tuple(sources))
+    given = _with_rasters(Given("images", out, find_images(others, pages=pages, once=True)))
+    sources += [RasterSource(raster.location, numbered(raster.name, taken)) for raster in given.rasters]
+    return replace(given, rasters=tuple(sources))
+
+
+def _stem(location: str) -> str:
+    """A name for what is made of a raster behind a URL: the last part that names something."""
+    parts = [part.strip('"') for part in re.split(r"[/\\:]", location.partition("?")[0]) if part.strip('"')]
+    return re.sub(r"\.[A-Za-z0-9]{1,6}$", "", parts[-1]) if parts else "raster"
+
+
+def _with_rasters(given: Given) -> Given:
+    """The images that lie somewhere on Earth taken for rasters, if rasterio is there."""
+    found = given.found
+    assert found is not None
+    placed = [file for file in found.files if file.page is None and is_placed(file.path)]
+    if not placed:
+        return given
+    try:
+        raster_library()
+    except ValueError as error:
+        warn(f"{len(placed)} images lie somewhere on Earth, but become PNG files in pixels: {error}")
+        return given
+    rest = tuple(file for file in found.files if file not in placed)
+    rasters = tuple(RasterSource(str(file.path), file.name) for file in placed)
+    kind: Literal["images", "rasters"] = "images" if rest or found.failures else "rasters"
+    return replace(given, kind=kind, found=replace(found, files=rest), rasters=rasters)
 
 
 def _of_images(found: FoundImages, out: str) -> Given:
@@ -144,10 +199,10 @@ def kinds_of(save: str | None, given: Given, file_format: str) -> frozenset[str]
             return _checked_libraries(frozenset({kind}))
         if given.kind == "frames":
             return frozenset({"overlay"})
-        alone = file_format != "indices" or given.kind == "raster"
+        alone = file_format != "indices" or given.kind in ("raster", "rasters")
         return frozenset({"label"} if alone else {"label", "overlay"})
     words = [word.strip() for word in save.split(",") if word.strip()]
-    if given.kind == "raster" and words:
+    if given.kind in ("raster", "rasters") and words:
         return frozenset(words)  # rasters have some kinds of their own, and check them
     kinds = _checked_libraries(check_kinds(words))
     if given.kind != "one":

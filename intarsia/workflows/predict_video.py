@@ -84,7 +84,7 @@ def predict_frames(
 
     out, kinds, look: as those of `predict_video`. Raises ValueError if images differ in size, or not one can be used.
     """
-    frames = ImageFrames(found, rate=rate, bands=predictor.bands)
+    frames = ImageFrames(found, rate=rate, reader=predictor.reader)
     whole = _predict(predictor, frames, _plan(frames.source, out, kinds, look, min_confidence))
     for name, reason in frames.failures:
         say(f"failed: {name}: {reason}", style="red")

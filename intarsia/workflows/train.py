@@ -197,7 +197,7 @@ def _own_config(name: str, data: _Data) -> Config:
         ignore_index=description.ignore_index,
         mean=description.mean or (128.0,) * description.channels,
         std=description.std or (64.0,) * description.channels,
-        stored_bands=description.bands == "stored",
+        raw_bands=description.bands == "raw",
         crop=recipes.default_crop(data.image_size),
         batch=batch,
         steps=min(max(EPOCHS * images // batch, SMALLEST_RUN), LARGEST_RUN),

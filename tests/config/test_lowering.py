@@ -437,12 +437,12 @@ def test_concatenated_data_sets_share_one_pipeline() -> None:
 def test_bands_and_missing_labels_are_the_data_sets() -> None:
     pipeline = [{"type": "LoadImageFromFile", "color_type": "unchanged"}, {"type": "PackSegInputs"}]
     args = stream(pipeline=pipeline).dataset.args
-    assert args["bands"] == "stored"
+    assert args["bands"] == "raw"
     assert args["labels"] is None
     described = {"type": "DescribedDataset", "file": "data.yaml", "split": "test", "pipeline": pipeline}
     spec = lower(training(train_dataloader={"batch_size": 1, "dataset": described}))
     assert spec.train is not None
-    assert spec.train.dataset.args == {"bands": "stored", "file": "data.yaml", "split": "test"}
+    assert spec.train.dataset.args == {"bands": "raw", "file": "data.yaml", "split": "test"}
 
 
 def test_labels_loaded_after_resizing_keep_their_size() -> None:

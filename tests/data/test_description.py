@@ -157,8 +157,8 @@ class TestContradictions:
             ({"labels": {0: "ignore"}}, "every value is ignored"),
             ({"palette": ((0, 0, 0),)}, "1 colours for 2 classes"),
             ({"ignore_index": 1}, "must be none of the class indices"),
-            ({"bands": "grey"}, "expected colour or stored"),
-            ({"channels": 4}, "colour images have 3"),
+            ({"bands": "grey"}, "expected rgb or raw"),
+            ({"channels": 4}, "rgb images have 3"),
             ({"mean": (1.0,)}, "1 numbers for 3 channels"),
             ({"std": (1.0, 0.0, 1.0)}, "greater than 0"),
             ({"splits": {}}, "at least one of train, val, test"),
@@ -211,7 +211,7 @@ splits:
         assert description.labels == {
             0: "road", 2: "no", 3: "no", 4: "no", (255, 0, 255): "1", (1, 2, 3): "ignore",
         }  # fmt: skip
-        assert (description.outside, description.ignore_index, description.bands) == ("ignore", 254, "stored")
+        assert (description.outside, description.ignore_index, description.bands) == ("ignore", 254, "raw")
         assert (description.channels, description.mean, description.std) == (1, (7.0,), (2.5,))
         assert description.splits["train"] == FolderSplit(
             Source("x/y", "z", (".tif",), (".png", ".bmp"), image_prefix="i_", recursive=False)

@@ -345,7 +345,7 @@ class TestImages:
             save(tmp_path / f"images/{index}.png", image)
             save(tmp_path / f"masks/{index}.png", stripes(0, 1))
         proposal = examine(tmp_path).proposal()
-        assert (proposal.bands, proposal.channels) == ("stored", 1)
+        assert (proposal.bands, proposal.channels) == ("raw", 1)
         assert proposal.mean is not None
         assert 1900 < proposal.mean[0] < 2200
         assert proposal.dataset("train").load(0).image.dtype == np.uint16
@@ -357,14 +357,14 @@ class TestImages:
             np.save(tmp_path / f"images/{index}.npy", cube)
             save(tmp_path / f"masks/{index}.png", stripes(0, 1))
         proposal = examine(tmp_path).proposal()
-        assert (proposal.bands, proposal.channels) == ("stored", 7)
+        assert (proposal.bands, proposal.channels) == ("raw", 7)
         assert proposal.dataset("train").load(0).image.shape == (*SIZE, 7)
 
     def test_mixed_kinds_are_read_as_colours_and_told(self, tmp_path: Path):
         make(tmp_path, *[stripes(0, 1)] * 4)
         save(tmp_path / "images/t0.png", np.full(SIZE, 3000, np.uint16))
         found = examine(tmp_path)
-        assert found.proposal().bands == "colour"
+        assert found.proposal().bands == "rgb"
         assert one(found.warnings, "mixed images")
 
     def test_alpha_that_means_something(self, tmp_path: Path):

@@ -110,7 +110,7 @@ def test_nuclei(realdata: Path, tmp_path: Path):
     sizes = Counter(Image.open(path).size[::-1] for path in (root / "images").iterdir())
     assert dict(found.images.sizes) == sizes
     assert [(entry.labels, entry.role, entry.pairs) for entry in found.alternatives] == [("instances", "instance", 67)]
-    assert (proposal.bands, proposal.channels) == ("colour", 3)
+    assert (proposal.bands, proposal.channels) == ("rgb", 3)
     assert proposal.dataset("train").load(0).image.shape[2] == 3
 
 

@@ -130,12 +130,13 @@ def test_each_alone_is_refused_by_name(make_predictor, tmp_path):
 
 MEASURE = """
 import resource, sys
+from intarsia.data.image_reader import ImageReader, ImageSpec
 from intarsia.inference.inputs.arrays import as_array
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in sys.argv[1:]:
-    for bands in ("colour", "stored"):
+    for bands in ("rgb", "raw"):
         try:
-            as_array(path, bands=bands)
+            as_array(path, ImageReader(ImageSpec(bands, 0)))
         except ValueError:
             continue
         sys.exit(f"{path} was read")
@@ -369,7 +370,7 @@ def test_reading_stops_where_the_stream_is_closed(make_predictor, tmp_path, monk
     for index in range(20):
         Image.fromarray(picture()).save(tmp_path / f"{index}.png")
     seen = []
-    monkeypatch.setattr(images, "as_array", lambda path, **_: seen.append(path) or picture())
+    monkeypatch.setattr(images, "as_array", lambda path, reader, **_: seen.append(path) or picture())
     predictions = make_predictor().predict(tmp_path)
     next(predictions)
     predictions.close()

@@ -18,7 +18,7 @@ from intarsia.spec import AugmentedInference, Component, DataSpec
 
 WRAPPERS = ("RepeatDataset", "ConcatDataset", "ClassBalancedDataset", "MultiImageMixDataset")
 SAMPLERS = ("InfiniteSampler", "DefaultSampler")
-STORED_BANDS = {"color": "colour", "unchanged": "stored"}
+BANDS_OF_COLOR_TYPE = {"color": "rgb", "unchanged": "raw"}
 DECODERS = ("cv2", "pillow", "turbojpeg")
 PLUMBING = ("LoadImageFromFile", "LoadAnnotations", "PackSegInputs")
 
@@ -305,7 +305,7 @@ def _in_rgb(transform: Component, dataset: Mapping[str, Any]) -> Component:
 def _bands(context: Context, fields: Fields) -> dict[str, Any]:
     """The data set's argument `bands`, from how the images are to be decoded."""
     colour, decoder = fields.get("color_type", "color"), fields.get("imdecode_backend") or "cv2"
-    if colour not in STORED_BANDS:
+    if colour not in BANDS_OF_COLOR_TYPE:
         context.problem(
             fields.at("color_type"),
             f"expected 'color' or 'unchanged', found {colour!r}",
@@ -315,10 +315,10 @@ def _bands(context: Context, fields: Fields) -> dict[str, Any]:
         context.problem(
             fields.at("imdecode_backend"), f"unknown decoder {decoder!r}", nearest(decoder, (*DECODERS, "tifffile"))
         )
-    stored = decoder == "tifffile" or STORED_BANDS.get(colour) == "stored"
+    raw = decoder == "tifffile" or BANDS_OF_COLOR_TYPE.get(colour) == "raw"
     if decoder in DECODERS[1:]:
         context.note(f"{fields.at('imdecode_backend')}: images are read by OpenCV, not by {decoder}")
-    return {"bands": "stored"} if stored else {}
+    return {"bands": "raw"} if raw else {}
 
 
 # --- Test-time augmentation ---------------------------------------------------------------------------------------

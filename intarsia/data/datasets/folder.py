@@ -5,19 +5,26 @@ Every benchmark is one of these with its own folders, suffixes and label table.
 
 from __future__ import annotations
 
+import copy
 import os
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
+from typing import Any
+
+import numpy.typing as npt
 
 from intarsia.colours import distinct_colours
 from intarsia.contracts import IGNORE_INDEX, Sample, SampleMeta
-from intarsia.data.image_io import Bands, read_image, read_label
+from intarsia.data.bands import band_mode
+from intarsia.data.image_io import read_image, read_label
+from intarsia.data.image_reader import ImageReader, ImageSpec
 from intarsia.data.labels import LabelTable, label_values, ranges
 from intarsia.data.lists import choose, path_ends, spellings
 from intarsia.data.masks import Masks, read_masks
 from intarsia.data.pages import count_pages
+from intarsia.data.value_range import Scale
 from intarsia.io.folders import existing_above, folders_of, walk_files
 from intarsia.io.text import same_name
 from intarsia.terminal import Notice
@@ -35,7 +42,8 @@ class FolderDataset:
     classes: names; `palette`: an RGB colour each, distinct colours by default.
     label_table: what file values mean. By default they are class indices, and `ignore_index` is ignored; with
         `reduce_zero_label`, 0 is ignored too and classes count from 1.
-    bands: see `data.files.read_image`.
+    bands: see `data.image_io.read_image`. scale: for images of more than 8 bits, or of real numbers, that are read as
+        "rgb": the values that become 0 and 255, or a pair for each band; by default the upper 8 bits are taken.
     pairs: explicit (image, label or None) paths below `root`; nothing is listed then. A label may be several masks.
 
     Raises ValueError if a folder is missing, nothing is found, images lack their label, or the table does not fit.
@@ -55,7 +63,8 @@ class FolderDataset:
         label_table: LabelTable | None = None,
         ignore_index: int = IGNORE_INDEX,
         reduce_zero_label: bool = False,
-        bands: Bands = "colour",
+        bands: str = "rgb",
+        scale: Sequence[float] | None = None,
         pairs: Sequence[tuple[str, str | Masks | None]] | None = None,
     ) -> None:
         self.root = os.path.expanduser(root)
@@ -63,9 +72,13 @@ class FolderDataset:
         self.palette = _checked_palette(palette, len(self.classes))
         self.label_table = _checked_table(label_table, len(self.classes), ignore_index, reduce_zero_label)
         self.ignore_index = self.label_table.ignore_index
-        self.bands = bands
-        if bands not in ("colour", "stored"):
-            raise ValueError(f"bands must be 'colour' or 'stored', not {bands!r}")
+        self.bands = band_mode(bands)
+        if scale is not None and self.bands == "raw":
+            raise ValueError("scale is for bands='rgb': raw images are taken in the numbers that they have")
+        self._reader: ImageReader | None = None  # None: as the files are, whatever they hold
+        self._spec: ImageSpec | None = None
+        if scale is not None:
+            self._reader = ImageReader(ImageSpec(self.bands, scale=Scale.of(tuple(scale))))
         suffixes = (image_suffix,) if isinstance(image_suffix, str) else tuple(image_suffix)
         self._suffixes = tuple(sorted(suffixes, key=len, reverse=True))
         if pairs is not None:
@@ -102,7 +115,7 @@ class FolderDataset:
         label differ in size.
         """
         image_path, label_path = self.paths(index)
-        image = read_image(image_path, bands=self.bands)
+        image = self._image(image_path)
         size = (image.shape[0], image.shape[1])
         label = None
         if label_path is not None:
@@ -129,6 +142,22 @@ class FolderDataset:
             if count > 1:
                 text = f"{path} holds {count} pages or frames: of every file, only the first is used"
                 warnings.warn(text, Notice, stacklevel=3)
+
+    @property
+    def image_spec(self) -> ImageSpec:
+        """What images it holds, as far as it is known without looking at them."""
+        reader = self._reader or ImageReader(ImageSpec(self.bands))
+        return reader.spec if self._spec is None else self._spec
+
+    def with_images(self, spec: ImageSpec, reader: ImageReader | None) -> FolderDataset:
+        """The same data set, of whose images more is known. reader: of a model that they are shown to, or None."""
+        changed = copy.copy(self)
+        changed._spec, changed._reader = spec, reader
+        changed.bands = spec.bands if reader is None else reader.bands
+        return changed
+
+    def _image(self, path: str) -> npt.NDArray[Any]:
+        return read_image(path, bands=self.bands) if self._reader is None else self._reader.read(path)
 
     def _given(self, pairs: Sequence[tuple[str, str | Masks | None]]) -> list[tuple[str, str | Masks | None]]:
         if not pairs:

@@ -15,6 +15,7 @@ from typing import Literal
 
 from intarsia.colours import distinct_colours
 from intarsia.contracts import IGNORE_INDEX
+from intarsia.data.bands import Bands, band_mode
 from intarsia.data.datasets.folder import FolderDataset
 from intarsia.data.description.pairing import Listing, Pair, take_share
 from intarsia.data.description.splits import (
@@ -28,9 +29,10 @@ from intarsia.data.description.splits import (
     list_split,
     missing_policy,
 )
-from intarsia.data.image_io import Bands
+from intarsia.data.image_reader import ImageReader, ImageSpec
 from intarsia.data.labels import Colour, LabelTable, label_values, nearest
 from intarsia.data.masks import Masks
+from intarsia.data.value_range import Scale, ValueRange
 
 IGNORE = "ignore"
 BACKGROUND = "background"
@@ -59,7 +61,9 @@ class DataDescription:
         and what no mask covers is 0.
     outside: what becomes of file values that `labels` does not list.
     tolerance: file values that differ by so much from a listed one, in each channel, count as the nearest such.
-    bands, channels: see `files.read_image`. mean, std: of the training images, per channel, in stored units.
+    bands, channels: see `image_io.read_image`. names: of the channels of raw images, "" for one without. scale: values
+        that become 0 and 255 where images of more than 8 bits are read as rgb. mean, std: of the training images, per
+        channel, in the units that the network sees. values: type and range of what is stored in them.
     notes: comments for the head of the file; no part of the meaning.
 
     Raises DescriptionError (a ValueError) when the parts contradict each other.
@@ -73,8 +77,11 @@ class DataDescription:
     ignore_index: int = IGNORE_INDEX
     outside: Literal["error", "ignore"] = "error"
     tolerance: int = 0
-    bands: Bands = "colour"
+    bands: Bands = "rgb"
     channels: int = 3
+    names: tuple[str, ...] = ()
+    scale: tuple[float, ...] | None = None
+    values: ValueRange | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     notes: tuple[str, ...] = field(default=(), compare=False)
@@ -187,13 +194,26 @@ class DataDescription:
             raise ValueError(f"the {split} split is empty: no image in {self.root} has a label by its rule: {rule}")
         return listing.pairs
 
-    def dataset(self, split: str) -> FolderDataset:
+    @property
+    def image_spec(self) -> ImageSpec:
+        """What images a model takes that is trained on this data."""
+        scale = None if self.scale is None else Scale.of(self.scale)
+        return ImageSpec(self.bands, self.channels, self.names, self.values, scale)
+
+    def reader(self) -> ImageReader:
+        """What reads the images of the data itself: any values; as many bands as there are, unless they are named."""
+        named = any(self.names) or self.bands == "rgb"
+        return ImageReader(replace(self.image_spec, values=None, channels=self.channels if named else 0))
+
+    def dataset(self, split: str, *, reader: ImageReader | None = None) -> FolderDataset:
         """The samples of a split, labels as class indices.
+
+        reader: of the images, as the model expects them that they are shown to; by default as the description says.
 
         Raises:
             ValueError: as `pairs`.
         """
-        return FolderDataset(
+        dataset = FolderDataset(
             root=str(self.root),
             pairs=[(pair.image, self.label_of(pair)) for pair in self.pairs(split)],
             image_suffix=image_suffixes(self._own_rule(split)),
@@ -201,7 +221,11 @@ class DataDescription:
             palette=self.colours,
             label_table=self.label_table(),
             bands=self.bands,
+            scale=self.scale,
         )
+        if reader is None and (any(self.names) or self.scale is not None):
+            reader = self.reader()
+        return dataset.with_images(self.image_spec, reader)
 
     def label_of(self, pair: Pair) -> str | Masks | None:
         """The label of a pair: its file, or masks with the values of their classes."""
@@ -268,15 +292,31 @@ class DataDescription:
             raise DescriptionError(("labels",), "every value is ignored; nothing would be learned")
 
     def _check_image(self) -> None:
-        if self.bands not in ("colour", "stored"):
-            raise DescriptionError(("image", "bands"), f"expected colour or stored, found {self.bands!r}")
-        if self.channels < 1 or (self.bands == "colour" and self.channels != 3):
-            raise DescriptionError(("image", "channels"), f"{self.channels}: colour images have 3, others at least 1")
+        try:
+            object.__setattr__(self, "bands", band_mode(self.bands))
+        except ValueError:
+            raise DescriptionError(("image", "bands"), f"expected rgb or raw, found {self.bands!r}") from None
+        if self.channels < 1 or (self.bands == "rgb" and self.channels != 3):
+            raise DescriptionError(("image", "channels"), f"{self.channels}: rgb images have 3, others at least 1")
+        if self.names and len(self.names) != self.channels:
+            raise DescriptionError(("image", "names"), f"{len(self.names)} names for {self.channels} channels")
+        if self.scale is not None:
+            self._check_scale(self.scale)
         for key, numbers in (("mean", self.mean), ("std", self.std)):
             if numbers is not None and len(numbers) != self.channels:
                 raise DescriptionError(("image", key), f"{len(numbers)} numbers for {self.channels} channels")
         if self.std is not None and min(self.std) <= 0:
             raise DescriptionError(("image", "std"), "must be greater than 0, since pixels are divided by it")
+
+    def _check_scale(self, scale: tuple[float, ...]) -> None:
+        if self.bands == "raw":
+            raise DescriptionError(("image", "scale"), "is for `bands: rgb`; raw images are taken as they are")
+        try:
+            Scale.of(scale).check_channels(self.channels)
+        except ValueError:
+            raise DescriptionError(
+                ("image", "scale"), f"expected [MIN, MAX], each MIN below its MAX, or a pair a channel, found {scale}"
+            ) from None
 
     def _check_splits(self) -> None:
         if "train" not in self.splits and "val" not in self.splits and "test" not in self.splits:

@@ -16,10 +16,12 @@ from intarsia.data.description.pairing import MaskRule, Source
 from intarsia.data.description.splits import FolderSplit, JoinedSplit, ListSplit, PairSplit, ShareSplit, Split
 from intarsia.data.image_io import IMAGE_SUFFIXES
 from intarsia.data.labels import Colour
+from intarsia.data.value_range import ValueRange
 from intarsia.io.text import read_text
 
 _KEYS = ("root", "classes", "palette", "labels", "outside", "tolerance", "ignore_index", "image", "splits")
-_IMAGE_KEYS = ("bands", "channels", "mean", "std")
+_IMAGE_KEYS = ("bands", "channels", "names", "scale", "mean", "std", "values")
+_VALUE_KEYS = ("type", "low", "high", "dimmest")
 _FOLDER_KEYS = (
     *("images", "labels", "image_prefix", "label_prefix", "image_suffix", "label_suffix"),
     *("recursive", "list", "where", "exclude", "missing", "overlap"),
@@ -120,7 +122,7 @@ def _description(top: _Located, folder: Path) -> DataDescription:
     splits = _mapping(top["splits"], ("splits",))
     _known(splits, ("train", "val", "test"), ("splits",))
     classes = _texts(top["classes"], ("classes",))
-    bands = _text(image.get("bands", "colour"), ("image", "bands"))
+    bands = _text(image.get("bands", "rgb"), ("image", "bands"))
     outside = _text(top.get("outside", "error"), ("outside",))
     return DataDescription(
         root=Path(os.path.normpath(folder / root)),
@@ -133,9 +135,22 @@ def _description(top: _Located, folder: Path) -> DataDescription:
         tolerance=_integer(top.get("tolerance", 0), ("tolerance",)),
         bands=bands,  # type: ignore[arg-type]  # likewise
         channels=_integer(image.get("channels", 3), ("image", "channels")),
+        names=_texts(image.get("names", []), ("image", "names")),
+        scale=_numbers(image.get("scale"), ("image", "scale")),
+        values=_value_range(image["values"]) if image.get("values") is not None else None,
         mean=_numbers(image.get("mean"), ("image", "mean")),
         std=_numbers(image.get("std"), ("image", "std")),
     )
+
+
+def _value_range(value: Any) -> ValueRange:
+    path = ("image", "values")
+    found = _mapping(value, path)
+    _known(found, _VALUE_KEYS, path)
+    try:
+        return ValueRange.from_json(found)
+    except ValueError as error:
+        raise DescriptionError(path, str(error)) from None
 
 
 def _labels(value: Any) -> dict[LabelValue, str]:

@@ -97,14 +97,22 @@ def _label_key(value: LabelValue) -> str:
 
 def _image_lines(description: DataDescription) -> list[str]:
     lines = ["image:"]
-    if description.bands == "colour":
-        lines.append("  bands: colour  # as 8-bit RGB, whatever the file holds: alpha dropped, grey repeated")
+    if description.bands == "rgb":
+        lines.append("  bands: rgb  # as 8-bit RGB, whatever the file holds: alpha dropped, grey repeated")
     else:
-        lines.append("  bands: stored  # every band of the file in its own type")
+        lines.append("  bands: raw  # every band of the file in its own type")
     lines.append(f"  channels: {description.channels}")
+    if any(description.names):
+        named = ", ".join(_quoted(name) if name else '""' for name in description.names)
+        lines.append(f"  names: [{named}]  # of the channels; bands of files that say the same are found by them")
+    if description.scale is not None:
+        lines.append(f"  scale: [{', '.join(f'{number!r}' for number in description.scale)}]  # become 0 and 255")
     for key, numbers in (("mean", description.mean), ("std", description.std)):
         if numbers is not None:
             lines.append(f"  {key}: [{', '.join(repr(float(number)) for number in numbers)}]")
+    if description.values is not None:
+        pairs = ", ".join(f"{key}: {value}" for key, value in description.values.to_json().items())
+        lines.append(f"  values: {{{pairs}}}  # what the files hold; weights say it, and refuse images of others")
     return lines
 
 

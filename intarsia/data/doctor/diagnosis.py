@@ -22,7 +22,7 @@ def diagnose(
 ) -> tuple[list[Finding], list[Finding]]:
     """(problems, warnings). Without a description, only what can be told of files. `table`: how it was concluded."""
     problems, warnings = list(_unreadable(measured)), [*_left_over(listings), *_leaks(measured)]
-    found = [image_faults(measured)]
+    found = [image_faults(measured, description)]
     if description is not None:
         problems += _empty(listings)
         found.append(value_faults(description, measured, table, alternatives))

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from intarsia.contracts import IGNORE_INDEX
+from intarsia.data.bands import GREY, Bands
 from intarsia.data.description.model import IGNORE, DataDescription
 from intarsia.data.description.pairing import Listing, Pair, hash_share
 from intarsia.data.description.read import read_description
@@ -22,11 +24,11 @@ from intarsia.data.doctor.findings import Finding, Findings
 from intarsia.data.doctor.foreign import recognise
 from intarsia.data.doctor.layouts import Layout, find_layout
 from intarsia.data.doctor.legends import find_legend
-from intarsia.data.doctor.measure import Measured, combine, mean_and_std, measure_all
+from intarsia.data.doctor.measure import ImageFacts, Measured, combine, mean_and_std, measure_all
 from intarsia.data.doctor.proposal import choose_share, propose_table, table_of_masks
 from intarsia.data.doctor.summary import image_findings, label_findings, split_findings, value_rows
 from intarsia.data.doctor.table import TableProposal
-from intarsia.data.image_io import Bands
+from intarsia.data.image_reader import ImageReader, range_of
 from intarsia.data.labels import Colour
 
 Progress = Callable[[int, int], None]
@@ -77,7 +79,7 @@ class _Reader:
     progress: Progress | None
 
     def measure(
-        self, listings: Mapping[str, Listing], bands: Bands | None, mask_values: Mapping[str, int]
+        self, listings: Mapping[str, Listing], reader: ImageReader | None, mask_values: Mapping[str, int]
     ) -> dict[str, list[Measured]]:
         chosen = {split: self._some(listing.pairs) for split, listing in listings.items()}
         everything = [pair for pairs in chosen.values() for pair in pairs]
@@ -90,7 +92,7 @@ class _Reader:
                 self.progress(done, len(everything))
 
         measured = measure_all(
-            self.root, everything, workers=self.workers, done=count, bands=bands, mask_values=mask_values
+            self.root, everything, workers=self.workers, done=count, reader=reader, mask_values=mask_values
         )
         by_split, start = {}, 0
         for split, pairs in chosen.items():
@@ -241,7 +243,7 @@ def _bands(measured: Sequence[Measured]) -> tuple[Bands, int]:
     if len(kinds) == 1:
         bands, channels = next(iter(kinds))
         return bands, channels
-    return "colour", 3
+    return "rgb", 3
 
 
 def _common_palette(measured: Sequence[Measured]) -> tuple[Colour, ...] | None:
@@ -257,12 +259,14 @@ def _of_description(path: Path, description: DataDescription, reader: _Reader) -
     listings = {split: description.listing(split) for split in description.splits}
     named = {name for listing in listings.values() for pair in listing.pairs for name, _ in pair.masks}
     measured = reader.measure(
-        listings, description.bands, {name: description.mask_value(name) for name in sorted(named)}
+        listings, description.reader(), {name: description.mask_value(name) for name in sorted(named)}
     )
     everything = [entry for entries in measured.values() for entry in entries]
     if description.labels is not None and all(isinstance(value, tuple) for value in description.labels):
         look_up_palettes(everything)
     completed = _with_statistics(description, measured)
+    if description.values is not None:
+        completed = replace(completed, values=description.values)
     if description.mean is not None and description.std is not None:
         completed = replace(completed, mean=description.mean, std=description.std)
     faults = _Faults([], [])
@@ -276,10 +280,15 @@ def _of_description(path: Path, description: DataDescription, reader: _Reader) -
 def _with_statistics(description: DataDescription, measured: Mapping[str, Sequence[Measured]]) -> DataDescription:
     """Mean and standard deviation over the pixels of the training images that are not ignored."""
     wanted = (description.bands, description.channels)
-    moments = [
-        sums
+    entries = [
+        entry
         for entry in measured.get("train") or next(iter(measured.values()), [])
         if entry.image is not None and (entry.image.bands, entry.image.channels) == wanted
+    ]
+    description = _with_values(description, [entry.image for entry in entries if entry.image is not None])
+    moments = [
+        sums
+        for entry in entries
         for value, sums in entry.moments.items()
         if value is None or description.name_of(value) != IGNORE
     ]
@@ -288,6 +297,19 @@ def _with_statistics(description: DataDescription, measured: Mapping[str, Sequen
         return description
     mean, std = ([float(f"{number:.6g}") for number in numbers] for numbers in found)
     return replace(description, mean=tuple(mean), std=tuple(number or 1.0 for number in std))
+
+
+def _with_values(description: DataDescription, images: Sequence[ImageFacts]) -> DataDescription:
+    """Type and range of what the training images store, and of raw ones the names of their bands, where all agree."""
+    types, names = {image.dtype for image in images}, Counter(image.names for image in images)
+    if description.bands == "raw" and len({frozenset(found) for found in names}) == 1 and not description.names:
+        usual = names.most_common(1)[0][0]
+        alike = len(names) == 1 or all(usual)  # in another order they are found by name, if each has one
+        if alike and any(usual) and usual != (GREY,) and len(usual) == description.channels:
+            description = replace(description, names=usual)
+    if len(types) != 1:
+        return description
+    return replace(description, values=range_of(next(iter(types)), [(image.low, image.high) for image in images]))
 
 
 def _findings(

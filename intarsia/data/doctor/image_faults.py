@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from intarsia.data.description.model import DataDescription
 from intarsia.data.doctor.findings import Finding, many, show_size
 from intarsia.data.doctor.measure import BySplit, Measured, all_of
 
@@ -13,15 +14,16 @@ SMALLEST_SIDE = 32
 _CLEARLY = 0.9
 _UPRIGHT = (
     "save the images upright (ImageMagick: mogrify -auto-orient; or Pillow's ImageOps.exif_transpose), or write "
-    "`image: {bands: stored, channels: 3}` in the description, which leaves them as they are stored"
+    "`image: {bands: raw, channels: 3}` in the description, which leaves them as they are stored"
 )
 
 
-def image_faults(measured: BySplit) -> tuple[list[Finding], list[Finding]]:
-    """(problems, warnings)."""
+def image_faults(measured: BySplit, description: DataDescription | None = None) -> tuple[list[Finding], list[Finding]]:
+    """(problems, warnings). description: None if none could be made."""
     entries = all_of(measured)
     problems = list(_sizes_differ(entries))
     warnings = [*_turned(entries), *_alpha(entries), *_mixed(entries), *_tiny(entries)]
+    warnings += _band_names(entries, description)
     return problems, warnings
 
 
@@ -84,8 +86,20 @@ def _alpha(entries: list[Measured]) -> Iterable[Finding]:
         yield Finding(
             "alpha",
             f"{many(len(alpha), 'image')} with an alpha channel that is not opaque everywhere; it is dropped",
-            "if it means something, write `image: {bands: stored, channels: 4}` in the description",
+            "if it means something, write `image: {bands: raw, channels: 4}` in the description",
             tuple(alpha),
+        )
+
+
+def _band_names(entries: list[Measured], description: DataDescription | None) -> Iterable[Finding]:
+    """Raw images whose files name their bands in different ways."""
+    orders = {entry.image.names for entry in entries if entry.image is not None and entry.image.bands == "raw"}
+    if len(orders) > 1 and not (description is not None and any(description.names)):
+        yield Finding(
+            "bands",
+            "files that name their bands differently: "
+            + "; ".join(", ".join(name or "unnamed" for name in order) for order in sorted(orders)[:4]),
+            "bands are taken in the order of each file; where names can be trusted, write `image: {names: [...]}`",
         )
 
 

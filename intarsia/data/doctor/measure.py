@@ -18,10 +18,13 @@ import numpy.typing as npt
 from PIL import Image
 
 from intarsia.contracts import Size
+from intarsia.data.bands import Bands
 from intarsia.data.description.model import LabelValue
 from intarsia.data.description.pairing import Pair
 from intarsia.data.doctor.measure_labels import LabelFacts, label_of_file, label_of_masks, value_codes
-from intarsia.data.image_io import Bands, read_image
+from intarsia.data.image_io import decode_image
+from intarsia.data.image_reader import ImageReader
+from intarsia.data.value_range import extent
 
 _MOMENT_PIXELS = 2**18
 _ORIENTATION = 274
@@ -46,6 +49,7 @@ class ImageFacts:
 
     orientation: by EXIF, 1 is upright. stored_fits: where the image is turned by it without changing its size, how much
     of its brightness the label leaves unexplained when it is laid on the picture as it is read, and as it is stored.
+    dtype, low, high: of what is stored in it. names: of its bands, "" where it does not say them.
     """
 
     mode: str
@@ -57,6 +61,9 @@ class ImageFacts:
     alpha: bool = False
     orientation: int = 1
     fits: tuple[float, float] | None = None
+    low: float = 0.0
+    high: float = 255.0
+    names: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -79,30 +86,30 @@ def measure_all(
     *,
     workers: int,
     done: Callable[[], None],
-    bands: Bands | None = None,
+    reader: ImageReader | None = None,
     mask_values: Mapping[str, int] = MappingProxyType({}),
 ) -> list[Measured]:
     """Measure every pair in threads; decoding leaves Python's lock. `done` is called after each, in this thread."""
     result = []
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        for measured in pool.map(lambda pair: measure(root, pair, bands, mask_values), pairs):
+        for measured in pool.map(lambda pair: measure(root, pair, reader, mask_values), pairs):
             result.append(measured)
             done()
     return result
 
 
 def measure(
-    root: Path, pair: Pair, bands: Bands | None = None, mask_values: Mapping[str, int] = MappingProxyType({})
+    root: Path, pair: Pair, reader: ImageReader | None = None, mask_values: Mapping[str, int] = MappingProxyType({})
 ) -> Measured:
     """Read both files whole.
 
-    bands: None stands for colour, unless the file holds more than 8 bits or other bands. mask_values: of the classes,
+    reader: None stands for rgb, unless the file holds more than 8 bits or other bands. mask_values: of the classes,
     where each has a mask of its own.
     """
     result = Measured(pair)
     image = label = None
     try:
-        image, result.image = _image(root / pair.image, bands)
+        image, result.image = _image(root / pair.image, reader)
     except ValueError as error:
         result.errors[pair.image] = str(error)
     codes: npt.NDArray[np.intp] | None = None
@@ -145,16 +152,24 @@ def mean_and_std(moments: Moments | None) -> tuple[tuple[float, ...], tuple[floa
 # --- Images -------------------------------------------------------------------------------------------------------
 
 
-def _image(path: Path, bands: Bands | None) -> tuple[npt.NDArray[Any], ImageFacts]:
+def _image(path: Path, reader: ImageReader | None) -> tuple[npt.NDArray[Any], ImageFacts]:
     mode, alpha, orientation = _header(path)
-    chosen: Bands = bands or ("colour" if mode in _COLOUR_MODES else "stored")
-    pixels = read_image(path, bands=chosen)
-    mode = mode or f"{pixels.dtype} x {pixels.shape[2]}"
+    decoded = decode_image(path)
+    stored = decoded.samples
+    if reader is not None:
+        chosen, pixels = reader.bands, reader.convert(decoded)
+    elif mode in _COLOUR_MODES and stored.dtype == np.uint8:
+        chosen, pixels = "rgb", decoded.rgb()
+    else:  # also of what Pillow opens as colours of 8 bits although there are 16
+        chosen, pixels = "raw", stored
+    mode = mode if stored.dtype == np.uint8 and mode else f"{stored.dtype} x {stored.shape[2]}"
     digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16)
     digest.update(str(pixels.shape).encode())
-    size = (pixels.shape[0], pixels.shape[1])
-    orientation = orientation if chosen == "colour" else 1
-    facts = ImageFacts(mode, size, pixels.shape[2], str(pixels.dtype), chosen, digest.digest(), alpha, orientation)
+    low, high = (0.0, 255.0) if stored.dtype == np.uint8 else extent(stored)
+    facts = ImageFacts(
+        mode, (pixels.shape[0], pixels.shape[1]), pixels.shape[2], str(stored.dtype), chosen, digest.digest(), alpha,
+        orientation if chosen == "rgb" else 1, low=low, high=high, names=decoded.file.names,
+    )  # fmt: skip
     return pixels, facts
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from intarsia.data.image_io import Bands
+from intarsia.data.image_reader import ImageReader
 from intarsia.inference.inputs.finding import Failure, FoundImages
 from intarsia.inference.inputs.images import ImageStream
 from intarsia.inference.inputs.video import Frame
@@ -16,8 +16,8 @@ class ImageFrames(Iterator[Frame]):
     Has what `Frames` has of a video file, so that both can be predicted alike.
     """
 
-    def __init__(self, found: FoundImages, *, rate: float, bands: Bands = "colour") -> None:
-        self._stream = ImageStream(found, bands=bands)
+    def __init__(self, found: FoundImages, *, rate: float, reader: ImageReader | None = None) -> None:
+        self._stream = ImageStream(found, reader=reader)
         self.source = str(found.files[0].path.parent)
         self.name = found.files[0].path.parent.name
         self.rate, self.live = rate, False

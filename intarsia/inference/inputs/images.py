@@ -19,7 +19,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy.typing as npt
 
 from intarsia.contracts import PathLike
-from intarsia.data.image_io import Bands
+from intarsia.data.image_reader import ImageReader
 from intarsia.data.pages import count_pages
 from intarsia.inference.inputs.arrays import ImageLike, as_array
 from intarsia.inference.inputs.finding import (
@@ -76,7 +76,7 @@ class ImageStream(Iterator[tuple[str, npt.NDArray[Any]]]):
         self,
         images: PathLike | FoundImages | Iterable[ImageLike],
         *,
-        bands: Bands = "colour",
+        reader: ImageReader | None = None,
         pages: Pages = "first",
     ) -> None:
         self.failures: list[Failure] = []
@@ -96,7 +96,8 @@ class ImageStream(Iterator[tuple[str, npt.NDArray[Any]]]):
         else:
             self.total = _number(images)
             named = _in_turn(images, pages)
-        self._results = ahead(named, functools.partial(_read, bands))  # no method: it would keep the stream alive
+        reading = functools.partial(_read, reader or ImageReader())  # no method: it would keep the stream alive
+        self._results = ahead(named, reading)
 
     def __next__(self) -> tuple[str, npt.NDArray[Any]]:
         read = self.take()
@@ -150,14 +151,14 @@ def warn_of_pages(shown: str, count: int) -> None:
     )
 
 
-def _read(bands: Bands, named: tuple[str, _Source]) -> ReadImage:
+def _read(reader: ImageReader, named: tuple[str, _Source]) -> ReadImage:
     name, source = named
     image, page = (source.path, source.page) if isinstance(source, ImageFile) else (source, None)
     shown = str(image) if isinstance(image, str | Path) else name
     if isinstance(image, ValueError):
         return ReadImage(name, shown, image)
     try:
-        array = as_array(image, bands=bands, page=page or 0)
+        array = as_array(image, reader, page=page or 0)
     except ValueError as error:
         return ReadImage(name, shown, error)
     in_part = page is None and isinstance(image, str | Path)

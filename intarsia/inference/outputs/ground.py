@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from intarsia.inference.raster.source import raster_library
+from intarsia.data.gdal import raster_library
 
 Ring = npt.NDArray[np.float64]
 """(n, 2) corners x, y; the last is not the first again."""

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from intarsia.data.tiff import peek_header
 from intarsia.io.text import read_text
 from intarsia.io.whole_files import write_text
-from intarsia.visual.files import MARK
+from intarsia.visual.files import MARK, SOFTWARE
 
 MANIFEST = "intarsia.json"
 _LARGEST = 2**20
@@ -93,6 +94,9 @@ class ResultFinder:
             return False
         if file.name == MANIFEST or file.name.endswith(_ARRAYS):
             return True
+        if file.suffix.lower() in (".tif", ".tiff"):
+            header = peek_header(file)
+            return header is not None and header.software == SOFTWARE
         try:
             with open(file, "rb") as stream:
                 return MARK in stream.read(_HEAD)

@@ -23,8 +23,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from intarsia.data.gdal import raster_library
 from intarsia.inference.outputs.ground import LONGEST_EDGE, Ground, Ring, signed_area, through
-from intarsia.inference.raster.source import raster_library
 from intarsia.io.whole_files import write_text
 
 AT_ONCE = 16 * 2**20

@@ -65,8 +65,8 @@ def describe_folder(path: Path) -> Description:
     config = _json(path / CONFIG)
     if "model_type" not in config and "encoder_name" in config:
         raise ValueError(
-            f"{path} is of segmentation_models.pytorch, whose decoders are not part of Intarsia; its encoder can start a "
-            "training: --weights FILE --prefix encoder --allow-partial"
+            f"{path} is of segmentation_models.pytorch, whose decoders are not part of Intarsia; its encoder can start "
+            "a training: --weights FILE --prefix encoder --allow-partial"
         )
     try:
         return _described(path, config)
