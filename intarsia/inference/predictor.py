@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, overload
@@ -20,7 +20,7 @@ from intarsia.data.image_reader import ImageReader
 from intarsia.data.loader import collate
 from intarsia.data.pages import count_pages
 from intarsia.inference.inputs.arrays import ImageLike, as_array
-from intarsia.inference.inputs.finding import Failure, FoundImages, Pages, means_many
+from intarsia.inference.inputs.finding import FoundImages, Pages, means_many
 from intarsia.inference.inputs.images import ImageStream, warn_of_pages
 from intarsia.inference.logits.lazy import Grid, Picture, Resized
 from intarsia.inference.logits.postprocess import (
@@ -35,6 +35,7 @@ from intarsia.inference.logits.postprocess import (
 from intarsia.inference.logits.sliding import Feed, Mosaic, Window, check_windows, default_batch, windows_of
 from intarsia.inference.network import at_least, network_errors, one_thread_after_fork
 from intarsia.inference.prediction import MOST_CLASSES, Prediction
+from intarsia.inference.predictions import Predictions
 from intarsia.inference.tta import USUAL, check_augmented, views_of, without_resizing
 from intarsia.spec import AugmentedInference, InferenceSpec
 from intarsia.terminal import Notice
@@ -332,7 +333,11 @@ class Predictor:
                 return self._predict_one(file.stem, array, wanted)
         elif isinstance(image, np.ndarray | Image.Image | Tensor):
             return self._predict_one("image", as_array(image, self.reader), wanted)
-        return Predictions(self, ImageStream(image, reader=self.reader, pages=pages), wanted)
+
+        def predict_one(name: str, image: npt.NDArray[Any]) -> Prediction:
+            return self._predict_one(name, image, wanted)
+
+        return Predictions(ImageStream(image, reader=self.reader, pages=pages), predict_one)
 
     @torch.inference_mode()
     def _predict_one(self, name: str, image: npt.NDArray[Any], wanted: Wanted) -> Prediction:
@@ -352,46 +357,6 @@ class Predictor:
             entropy=_array(restored.entropy),
             logits=_array(restored.logits),
         )
-
-
-class Predictions(Iterator[Prediction]):
-    """The predictions of a stream of images, made as they are asked for, by one thread or by several.
-
-    Raises ValueError at the end if there were images and not one could be used.
-    """
-
-    def __init__(self, predictor: Predictor, stream: ImageStream, wanted: Wanted) -> None:
-        self._predictor, self._stream, self._wanted = predictor, stream, wanted
-
-    @property
-    def failures(self) -> list[Failure]:
-        """Images that could not be used so far, with the reason."""
-        return self._stream.failures
-
-    @property
-    def skipped(self) -> Mapping[str, int]:
-        """How many files of which suffix were passed over in folders."""
-        return self._stream.skipped
-
-    @property
-    def total(self) -> int | None:
-        """How many images there are, None if that is not known beforehand."""
-        return self._stream.total
-
-    def __next__(self) -> Prediction:
-        while True:
-            read = self._stream.take()
-            try:
-                return self._predictor._predict_one(read.name, read.image, self._wanted)
-            except ValueError as error:
-                self._stream.reject(read, error)
-            except torch.cuda.OutOfMemoryError:
-                size = f"{read.image.shape[1]} x {read.image.shape[0]} pixels"
-                self._stream.reject(read, ValueError(f"{size} at once need more memory than the GPU has; use --slide"))
-
-    def close(self) -> None:
-        """Stop decoding ahead."""
-        self._stream.close()
 
 
 def _array(values: Tensor | None) -> npt.NDArray[Any] | None:

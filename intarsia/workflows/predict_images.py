@@ -119,7 +119,7 @@ class _Folder:
         total = len(self.found.files)
         scratch = Scratch(self.outputs.folder)
         predictions = self.predictor.predict(self.found, **self.outputs.fields, place=scratch)
-        threads = max(1, min(4, (os.cpu_count() or 2) // 2))
+        threads = max(2, min(4, (os.cpu_count() or 2) // 2))  # one waits for the disk while another encodes
         writer = OutputWriter(threads=threads, ahead=threads + 1)
         try:
             with writer, progress("predicting") as bar:

@@ -222,7 +222,7 @@ def _settings(job: RasterJob, size: Size) -> RasterSettings:
         overlap=overlap,
         seams=job.blend,
         kinds=frozenset(job.kinds & set(LAYERS)),
-        unsure=job.min_confidence,
+        min_confidence=job.min_confidence,
     )
 
 

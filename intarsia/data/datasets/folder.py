@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
@@ -22,9 +23,11 @@ from intarsia.data.image_reader import ImageReader, ImageSpec
 from intarsia.data.labels import LabelTable, label_values, ranges
 from intarsia.data.lists import choose, path_ends, spellings
 from intarsia.data.masks import Masks, read_masks
+from intarsia.data.pages import count_pages
 from intarsia.data.value_range import Scale
 from intarsia.io.folders import existing_above, folders_of, walk_files
 from intarsia.io.text import same_name
+from intarsia.terminal import Notice
 
 
 class FolderDataset:
@@ -85,6 +88,7 @@ class FolderDataset:
             self._image_root = _folder(self.root, images, "image")
             self._label_root = "" if labels is None else _folder(self.root, labels, "label")
             self._pairs = self._listed(label_suffix, split_file)
+        self._warn_of_pages()
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -130,6 +134,14 @@ class FolderDataset:
                 )
         meta = SampleMeta(name=self.name(index), image_path=image_path, label_path=label_path or "", original_size=size)
         return Sample(image=image, label=label, meta=meta)
+
+    def _warn_of_pages(self) -> None:
+        """Files of several images are used in part; those of a data set are alike, so that one is looked at."""
+        for path in self.paths(0):
+            count = 1 if path is None else count_pages(Path(path))
+            if count > 1:
+                text = f"{path} holds {count} pages or frames: of every file, only the first is used"
+                warnings.warn(text, Notice, stacklevel=3)
 
     @property
     def image_spec(self) -> ImageSpec:

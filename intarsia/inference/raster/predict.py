@@ -49,15 +49,15 @@ class RasterSettings:
     """How a scene is looked at, and what is kept.
 
     window: (height, width) of what the network sees at a time. overlap: of neighbouring windows, in pixels. seams:
-    "crop", "average", "gaussian" or "linear". kinds: of `raster_files.LAYERS`, beside the labels. unsure: pixels of
-    less confidence get the value of those without data.
+    "crop", "average", "gaussian" or "linear". kinds: of `raster_files.LAYERS`, beside the labels. min_confidence:
+    pixels of less confidence get the value of those without data.
     """
 
     window: Size
     overlap: int
     seams: str = "crop"
     kinds: frozenset[str] = frozenset()
-    unsure: float | None = None
+    min_confidence: float | None = None
 
     @property
     def described(self) -> dict[str, str]:
@@ -67,7 +67,7 @@ class RasterSettings:
             "overlap": str(self.overlap),
             "blend": self.seams,
             "save": ",".join(sorted({"label", *self.kinds})),
-            "unsure": str(self.unsure),
+            "min_confidence": str(self.min_confidence),
         }
 
 
@@ -113,7 +113,7 @@ def predict_scene(
     begun = None if restart else Parts.described(out)
     batch = predictor.batch_windows or int((begun or {}).get("batch", 0))  # a GPU's free memory decides anew each time
     with quiet():
-        strips = _Strips(predictor, scene, tiling, layers, settings.unsure, batch)
+        strips = _Strips(predictor, scene, tiling, layers, settings.min_confidence, batch)
         panels = tiling.panels(memory // strips.bytes_per_column())
         everything = {
             **described,
@@ -169,16 +169,16 @@ class _Strips:
         scene: Scene,
         tiling: Tiling,
         layers: Sequence[Layer],
-        unsure: float | None,
+        min_confidence: float | None,
         batch: int,
     ) -> None:
         self.tiling, self.seen = tiling, 0
         self._predictor = _looking_once(predictor, (tiling.down.window, tiling.across.window))
-        self._scene, self._layers, self._unsure = scene, layers, unsure
+        self._scene, self._layers, self._min_confidence = scene, layers, min_confidence
         kinds = {layer.kind for layer in layers}
         self._wanted = Wanted(
             probabilities="probs" in kinds,
-            confidence="confidence" in kinds or unsure is not None,
+            confidence="confidence" in kinds or min_confidence is not None,
             entropy="entropy" in kinds,
             logits="logits" in kinds,
         )
@@ -232,9 +232,9 @@ class _Strips:
             assert values is not None
             target = strip[layer.kind][:, :, left : left + width]
             target[...] = values.cpu().numpy()
-            if layer.kind == "label" and self._unsure is not None:
+            if layer.kind == "label" and self._min_confidence is not None:
                 assert found.confidence is not None
-                target[0, ~(found.confidence.cpu().numpy() >= self._unsure)] = layer.fill
+                target[0, ~(found.confidence.cpu().numpy() >= self._min_confidence)] = layer.fill
 
     def _cropped(self, panel: Panel, row: int, progress: Callable[[int], None]) -> Iterator[tuple[int, Views]]:
         """The middle of each window of a row, with the column of the panel that it begins at."""
