@@ -72,6 +72,8 @@ def evaluate(
     ] = 1,
     workers: options.Workers = None,
     device: options.Device = "auto",
+    key: options.Key = None,
+    prefix: options.Prefix = None,
     trust: options.Trust = None,
     precision: Annotated[
         str, typer.Option("--precision", help="32, or 64: slower, and the same on every machine.")
@@ -104,6 +106,8 @@ def evaluate(
     request = EvaluationRequest(
         weights=weights,
         config=config,
+        key=key,
+        prefix=prefix,
         data=data,
         split=split,
         out=out,

@@ -129,6 +129,8 @@ def predict(
     restart: options.Restart = False,
     config: options.ConfigBeside = None,
     device: options.Device = "auto",
+    key: options.Key = None,
+    prefix: options.Prefix = None,
     trust: options.Trust = None,
 ) -> None:
     """Predict label maps for images. An image that cannot be used is named, and the others are done all the same."""
@@ -161,7 +163,7 @@ def predict(
         from intarsia.workflows.trained_model import open_model
         from intarsia.workflows.views import with_views
 
-        model = open_model(weights, config=config, device=device)
+        model = open_model(weights, config=config, device=device, key=key, prefix=prefix)
         for note in model.notes:
             say(f"note: {note}")
         inside = "average" if blend is None or task.kind == "raster" else blend

@@ -60,14 +60,16 @@ def read_header(path: Path) -> dict[str, Any]:
 
 def _end(path: Path, name: str, entry: Any) -> int:
     """Where the numbers of a tensor end. Raises ValueError for an entry that describes none."""
-    values = entry if isinstance(entry, dict) else {}
-    dtype, shape, offsets = values.get("dtype"), values.get("shape"), values.get("data_offsets")
+    values: dict[str, Any] = entry if isinstance(entry, dict) else {}
+    shape: Any
+    offsets: Any
+    shape, offsets = values.get("shape"), values.get("data_offsets")
     whole = isinstance(shape, list) and len(shape) <= DIMENSIONS and all(map(_is_size, shape))
     placed = isinstance(offsets, list) and len(offsets) == 2 and all(map(_is_size, offsets))
-    if not isinstance(dtype, str) or not whole or not placed or offsets[0] > offsets[1]:
-        shown = f"{printable(name, 100)!r}: {printable(repr(entry), 200)}"
-        raise ValueError(f"{path} is no safetensors file: its header has no type, shape and place for {shown}")
-    return int(offsets[1])
+    if isinstance(values.get("dtype"), str) and whole and placed and offsets[0] <= offsets[1]:
+        return int(offsets[1])
+    shown = f"{printable(name, 100)!r}: {printable(repr(entry), 200)}"
+    raise ValueError(f"{path} is no safetensors file: its header has no type, shape and place for {shown}")
 
 
 def _is_size(value: Any) -> bool:

@@ -32,6 +32,7 @@ class EvaluationRequest:
     data: other labelled images than the config's; split: of them, train, val or test. out: folder for the scores, by
     default beside the weights. pictures: how many of the worst images are painted. report: folder for report.html.
     metrics, groups: scores instead of the config's, and classes scored as one. roi: masks of the pixels that count.
+    key, prefix: where the network's tensors are in a checkpoint, and what their names begin with there.
     slide, blend, augment: windows and views, as the options of the command line have them.
     """
 
@@ -52,6 +53,8 @@ class EvaluationRequest:
     workers: int | None = None
     device: str = "auto"
     precision: str = "32"
+    key: str | None = None
+    prefix: str | None = None
 
 
 def evaluate_model(request: EvaluationRequest) -> Report:
@@ -59,7 +62,14 @@ def evaluate_model(request: EvaluationRequest) -> Report:
 
     Raises ValueError where the data do not fit the model, or nothing is labelled.
     """
-    model = open_model(request.weights, config=request.config, device=request.device, precision=request.precision)
+    model = open_model(
+        request.weights,
+        config=request.config,
+        device=request.device,
+        precision=request.precision,
+        key=request.key,
+        prefix=request.prefix,
+    )
     for note in model.notes:
         say(f"note: {note}")
     views = {"slide": request.slide, "augment": request.augment}

@@ -53,16 +53,25 @@ class OpenModel:
         return predictor_for(self.spec, self.task, classes=names, palette=colours, device=self.device, augment=augment)
 
 
-def open_model(weights: Path, *, config: str | None, device: str, precision: str = "32") -> OpenModel:
+def open_model(
+    weights: Path,
+    *,
+    config: str | None,
+    device: str,
+    precision: str = "32",
+    key: str | None = None,
+    prefix: str | None = None,
+) -> OpenModel:
     """Read and build a model.
 
     config: file or recipe of the model; by default what the weights' own file says. precision: "32" or "64".
+    key, prefix: where the network's tensors are in a checkpoint, and what their names begin with there.
 
     Raises ValueError if there are no weights, if nothing says which model they belong to, or if they do not fit it.
     """
     if precision not in ("32", "64"):
         raise ValueError(f"--precision is 32 or 64 here, found {precision!r}")
-    source = find_weights(weights)
+    source = find_weights(weights, key=key, prefix=prefix)
     resolved = config_of(source, config)
     spec = checked(resolved)
     task = build_task(spec)
