@@ -73,6 +73,7 @@ def predictor():
 def measure(scene: Path, blend: str) -> dict[str, float]:
     import numpy as np
 
+    from intarsia.data.image_reader import ImageReader
     from intarsia.inference.raster.predict import RasterSettings, predict_scene
     from intarsia.inference.raster.source import Scene
 
@@ -80,7 +81,7 @@ def measure(scene: Path, blend: str) -> dict[str, float]:
     found.predict(np.zeros((WINDOW, WINDOW, 3), np.uint8))
     before = peak()
     began = time.perf_counter()
-    with Scene(scene, channels=3) as source:
+    with Scene(scene, ImageReader()) as source:
         settings = RasterSettings((WINDOW, WINDOW), OVERLAP, blend)
         done = predict_scene(found, source, scene.with_name("out.tif"), settings, described={})
     return {"mb": (peak() - before) / 1e6, "before": before / 1e6, "s": time.perf_counter() - began, "n": done.windows}

@@ -5,9 +5,9 @@ Importing this module loads no torch; the functions do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from intarsia.contracts import PathLike, Task
 from intarsia.spec import Component, RunSpec
@@ -16,17 +16,29 @@ if TYPE_CHECKING:
     import torch
 
     from intarsia.config.language.reader import Config
+    from intarsia.data.image_reader import ImageReader
     from intarsia.inference.predictor import Predictor
 
 RUN_WEIGHTS = "weights.safetensors"
 """The name of the weights file in the folder of a run."""
 
 
-def load(weights: PathLike, *, device: torch.device | str | None = None) -> Predictor:
+def load(
+    weights: PathLike,
+    *,
+    device: torch.device | str | None = None,
+    bands: Sequence[int] | None = None,
+    scale: str | None = None,
+    max_pixels: int | None = None,
+) -> Predictor:
     """The model of a weights file, ready to predict.
 
     weights: a .safetensors file that Intarsia wrote, or the folder of a run; it holds everything that is needed.
     device: by default a GPU if there is one. Threads may share the predictor.
+    bands: which bands of an image the model takes, counted from 1, where files do not say it.
+    scale: what becomes of values that are not those of the training: "MIN,MAX" for those that become the ends of its
+    range (0 and 255 for colours), or a pair for each band; "training": the upper 8 of 16 bits; "none": as they are.
+    max_pixels: of the largest image that is read, by default 2**28.
 
     Raises ValueError if the file is missing, damaged, not one of ours, or does not fit its own description, or if there
     is no such device.
@@ -50,7 +62,8 @@ def load(weights: PathLike, *, device: torch.device | str | None = None) -> Pred
     task = build_task(spec)
     apply_state(task.get_submodule("model"), load_state(path))
     palette = meta.palette or distinct_colours(len(meta.classes))
-    return predictor_for(spec, task, classes=meta.classes, palette=palette, device=chosen)
+    reader = reader_for(spec, meta.image, bands=bands, scale=scale, max_pixels=max_pixels)
+    return predictor_for(spec, task, classes=meta.classes, palette=palette, device=chosen, reader=reader)
 
 
 def predict(weights: PathLike, image: Any, *, device: torch.device | str | None = None) -> Any:
@@ -83,10 +96,12 @@ def predictor_for(
     palette: Sequence[Sequence[int]],
     device: torch.device | str | None = None,
     augment: bool = False,
+    reader: ImageReader | None = None,
 ) -> Predictor:
     """A predictor for a task built from `spec`, with the transforms of its test (or validation) pipeline.
 
     device: by default where the task is. augment: average over the views that `spec` names, or the usual ones.
+    reader: of the images; by default as `spec` reads those of its data sets.
     """
     from intarsia.config.build import build
     from intarsia.inference.predictor import Predictor
@@ -100,7 +115,35 @@ def predictor_for(
         classes=classes,
         palette=palette,
         device=device,
-        bands="stored" if data is not None and "stored" in _bands(data.dataset) else "colour",
+        reader=reader or reader_for(spec),
+    )
+
+
+def reader_for(
+    spec: RunSpec,
+    image: Mapping[str, Any] | None = None,
+    *,
+    bands: Sequence[int] | None = None,
+    scale: str | None = None,
+    max_pixels: int | None = None,
+) -> ImageReader:
+    """What reads images for a model built from `spec`.
+
+    image: what its weights say about the images of their training (`WeightsMeta.image`). The others: see `load`.
+
+    Raises ValueError for bands, a scale or a description that makes no sense.
+    """
+    from intarsia.data.bands import band_mode
+    from intarsia.data.image_reader import ImageReader, ImageSpec
+    from intarsia.data.value_range import Scale
+
+    data = spec.test or spec.val or spec.train
+    words = set() if data is None else {band_mode(word) for word in _bands(data.dataset)}
+    images = ImageSpec.from_json(
+        image or {}, bands="raw" if "raw" in words else "rgb", channels=len(spec.preprocess.mean)
+    )
+    return ImageReader(
+        images, None if bands is None else tuple(bands), None if scale is None else Scale.parse(scale), max_pixels
     )
 
 
@@ -120,7 +163,7 @@ def _weights_file(weights: PathLike) -> Path:
     return path
 
 
-def _bands(dataset: Component) -> Iterator[Literal["colour", "stored"]]:
+def _bands(dataset: Component) -> Iterator[str]:
     """How the files of a data set, and of those it wraps, are read."""
     if "bands" in dataset.args:
         yield dataset.args["bands"]

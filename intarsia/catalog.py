@@ -70,8 +70,8 @@ TABLE: dict[str, dict[str, str]] = {
         "UPerHead": "intarsia.methods.upernet:UPerHead",
     },
     "observer": {
-        "TensorBoard": "intarsia.engine.callbacks.base:TensorBoard",
-        "WandB": "intarsia.engine.callbacks.base:WandB",
+        "TensorBoard": "intarsia.engine.callbacks.tensorboard:TensorBoard",
+        "WandB": "intarsia.engine.callbacks.wandb:WandB",
     },
     "head_part": {
         "KernelUpdateHead": "intarsia.methods.knet:KernelUpdateHead",

@@ -80,18 +80,30 @@ class Batch:
     maps: Mapping[str, Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch with every tensor on `device`."""
+        """The same batch with every tensor on `device`. From pinned memory nothing waits for the copies."""
+        return self._with(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """The same batch in memory that a GPU copies from by itself; torch's loader asks for it by this name."""
+        return self._with(lambda tensor: tensor.pin_memory())
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All of them."""
+        labels = () if self.labels is None else self.labels if isinstance(self.labels, tuple) else (self.labels,)
+        return (self.images, *labels, *self.maps.values())
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> Batch:
         labels = self.labels
-        if isinstance(labels, tuple):
-            labels = tuple(label.to(device, non_blocking=True) for label in labels)
-        elif labels is not None:
-            labels = labels.to(device, non_blocking=True)
         return Batch(
-            images=self.images.to(device, non_blocking=True),
-            labels=labels,
+            images=change(self.images),
+            labels=tuple(map(change, labels))
+            if isinstance(labels, tuple)
+            else None
+            if labels is None
+            else change(labels),
             sizes=self.sizes,
             metas=self.metas,
-            maps={name: value.to(device, non_blocking=True) for name, value in self.maps.items()},
+            maps={name: change(value) for name, value in self.maps.items()},
         )
 
 
@@ -114,16 +126,16 @@ class PointLogits:
     points: Tensor
 
 
-class Queries(NamedTuple):
+class MaskPredictions(NamedTuple):
     """A set of masks with a class for each: what a mask classifier says instead of a class for each pixel.
 
-    classes: (N, Q, K + 1) logits of Q queries; the last class is "nothing". masks: (N, Q, h, w) logits.
+    class_logits: (N, Q, K + 1) of Q queries; the last class is "no object". mask_logits: (N, Q, h, w).
 
     A named tuple and no dataclass: torch.export and torch.compile take tuples apart by themselves.
     """
 
-    classes: Tensor
-    masks: Tensor
+    class_logits: Tensor
+    mask_logits: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +178,11 @@ class Report:
 
 
 class Backbone(Protocol):
-    """images (N, C, H, W) -> one feature map per entry of `features`."""
+    """images (N, C, H, W) -> one feature map per entry of `features`.
+
+    A trunk that needs images of a certain size says so in an attribute `least_size`, the smallest side in pixels:
+    prediction and evaluation pad smaller ones to it.
+    """
 
     features: tuple[FeatureSpec, ...]
 
@@ -174,9 +190,16 @@ class Backbone(Protocol):
 
 
 class Neck(Protocol):
-    """Feature maps -> feature maps. `features` describes what comes out."""
+    """Feature maps -> feature maps.
 
-    features: tuple[FeatureSpec, ...]
+    in_channels: of each level that it is given; assembly checks them.
+    """
+
+    in_channels: tuple[int, ...]
+
+    def connect(self, features: tuple[FeatureSpec, ...]) -> tuple[FeatureSpec, ...]:
+        """The levels that it is given -> those that it gives. Raises ValueError for levels that it cannot take."""
+        ...
 
     def __call__(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]: ...
 
@@ -184,7 +207,8 @@ class Neck(Protocol):
 class Head(Protocol):
     """Feature maps -> logits (N, K, h, w) at the head's own stride. Owns no loss, no sampler, no accuracy.
 
-    in_index and in_channels say which levels it reads and what it expects there; assembly checks them.
+    in_index and in_channels say which levels it reads and what it expects there; assembly checks them, and
+    `feature_strides` where a head has such an attribute: their strides, as far as multiples of the first.
     """
 
     in_index: int | tuple[int, ...]
@@ -195,8 +219,8 @@ class Head(Protocol):
     def __call__(self, features: Sequence[Tensor]) -> Tensor: ...
 
 
-class QueryHead(Protocol):
-    """Feature maps -> what the queries have found after each layer of the head; the last is the answer.
+class MaskClassificationHead(Protocol):
+    """Feature maps -> what the queries predict after each layer of the head; the last is the answer.
 
     in_index, in_channels, num_classes: as those of `Head`. Owns no loss, no matching, no random points.
     """
@@ -205,14 +229,14 @@ class QueryHead(Protocol):
     in_channels: int | tuple[int, ...]
     num_classes: int
 
-    def __call__(self, features: Sequence[Tensor]) -> tuple[Queries, ...]: ...
+    def __call__(self, features: Sequence[Tensor]) -> tuple[MaskPredictions, ...]: ...
 
 
 @runtime_checkable
 class StagedHead(Protocol):
     """A head that training looks at in other places than inference: at several stages, or at some points only."""
 
-    def training_outputs(self, features: Sequence[Tensor], *before: Tensor) -> dict[str, Tensor | PointLogits]:
+    def training_outputs(self, features: Sequence[Tensor], *previous_logits: Tensor) -> dict[str, Tensor | PointLogits]:
         """Feature maps (and the logits of the head before, in a cascade) -> what is trained, by the stage's name.
 
         The name "" stands for the head itself.
@@ -227,7 +251,11 @@ class Loss(Protocol):
 
 
 class Model(Protocol):
-    """images (N, C, H, W), already normalised -> logits (N, K, h, w). One meaning, one return type."""
+    """images (N, C, H, W), already normalised -> logits (N, K, h, w). One meaning, one return type.
+
+    A model may state `output_names`, those of `training_outputs` without their stages; losses are then compared with
+    them before the first step.
+    """
 
     def __call__(self, images: Tensor) -> Tensor: ...
 
@@ -239,7 +267,7 @@ class Model(Protocol):
         ...
 
 
-class QueryModel(Protocol):
+class MaskClassificationModel(Protocol):
     """images (N, C, H, W), already normalised -> (N, K, H, W), how much of each class is in each pixel.
 
     Unlike those of a `Model`, they have the images' size: between a mask and the classes of its pixels lies a sigmoid,
@@ -248,13 +276,15 @@ class QueryModel(Protocol):
 
     def __call__(self, images: Tensor) -> Tensor: ...
 
-    def queries(self, images: Tensor) -> tuple[Queries, ...]:
-        """What training looks at: the queries after each layer of the head."""
+    def queries(self, images: Tensor) -> tuple[MaskPredictions, ...]:
+        """What training looks at: the predictions after each layer of the head."""
         ...
 
 
 class Task(Protocol):
     """A network with its preprocessing and the objective it is trained on: an nn.Module, whose methods it has.
+
+    The one protocol of engine, evaluation, inference and export; each of them uses a part of it.
 
     num_classes: classes that a label can have. ignore_index: what evaluation leaves out.
     """
@@ -277,12 +307,16 @@ class Task(Protocol):
         """The terms of the training objective by name; those of weight 0 are only logged."""
         ...
 
-    def logits(self, images: Tensor, sizes: Sequence[Size]) -> Tensor:
-        """Stored images (N, C, H, W) of unpadded `sizes` -> what the network says of them (N, K, h, w)."""
+    def label_problem(self, batch: Batch) -> str:
+        """What is wrong with the labels of a batch, or "". Asked when a loss is not finite, since it waits."""
         ...
 
-    def loss_on(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The validation loss: a scalar from what the network says (N, K, h, w) and labels (N, H, W)."""
+    def logits(self, images: Tensor, sizes: Sequence[Size]) -> Tensor:
+        """Stored images (N, C, H, W) of unpadded `sizes` -> the network's scores of each class (N, K, h, w)."""
+        ...
+
+    def validation_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The validation loss: a scalar from what `logits` gives (N, K, h, w) and labels (N, H, W)."""
         ...
 
     def compile_training(self) -> None:
@@ -295,7 +329,7 @@ class Task(Protocol):
 
     def to(self, device: torch.device | torch.dtype) -> Any: ...
 
-    def parameters(self) -> Iterator[Any]: ...
+    def parameters(self) -> Iterator[Tensor]: ...
 
     def get_submodule(self, target: str) -> Any: ...
 

@@ -108,12 +108,16 @@ class DataSpec:
     dataset: component of kind "dataset"; wrappers (concat, repeat) hold their parts in `args`.
     transforms: components of kind "transform", loading and packing left out (they are the dataset's and the loader's).
     label_size: "original" keeps ground truth at the size of its file, as evaluation must.
+    persistent_workers: workers of an evaluation live until the run ends. pin_memory: where there is a GPU, it copies
+    batches by itself.
     """
 
     dataset: Component
     transforms: tuple[Component, ...]
     batch_size: int
     workers: int = 2
+    persistent_workers: bool = True
+    pin_memory: bool = True
     shuffle: bool = False
     label_size: Literal["input", "original"] = "input"
 
@@ -184,14 +188,19 @@ class EmaSpec:
 
 @dataclass(frozen=True, slots=True)
 class EarlyStopSpec:
-    """End the training when the best metric has not risen (or fallen) by min_delta for `patience` evaluations."""
+    """End the training when a metric has not risen (or fallen) by min_delta for `patience` evaluations.
+
+    metric, mode: which, and what is better. None: the metric by which the best weights are kept, or else the mIoU.
+    """
 
     patience: int
     min_delta: float = 0.0
+    metric: str | None = None
+    mode: Literal["max", "min"] = "max"
 
 
 @dataclass(frozen=True, slots=True)
-class CareSpec:
+class SafeguardSpec:
     """What a long run is given beyond what MMSegmentation's configs can say; section `intarsia` of a config.
 
     freeze: patterns of modules or parameters that are not trained. keep_every: checkpoints at multiples of it stay
@@ -253,7 +262,7 @@ class RunSpec:
     checkpoint: CheckpointSpec | None = None
     ema: EmaSpec | None = None
     early_stop: EarlyStopSpec | None = None
-    care: CareSpec = field(default_factory=CareSpec)
+    safeguards: SafeguardSpec = field(default_factory=SafeguardSpec)
     runtime: RuntimeSpec = field(default_factory=RuntimeSpec)
     seed: int = 0
     written_for: int | None = None

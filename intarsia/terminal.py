@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,6 +66,34 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, 
     for row in rows:
         built.add_row(*(Text(printable(cell, MOST_IN_CELL)) for cell in row))
     return built
+
+
+def take_any_letter() -> None:
+    """Let standard output and error show what their encoding does not have as escapes, in place of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+class Notice(UserWarning):
+    """What a user should know of a result, and no error: a warning in Python, a line of commentary in a command."""
+
+
+@contextmanager
+def notices_shown() -> Iterator[None]:
+    """Within, notices are printed as `warn` prints, whatever Python's filters for warnings say."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", Notice)
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, Notice):
+                warn(str(message))
+            else:
+                usual(message, category, *where, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 @contextmanager

@@ -1,1 +1,1 @@
-"""Trunks that several methods use, one file per family."""
+"""Backbones that several methods use, one file per family."""

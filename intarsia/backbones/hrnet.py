@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from intarsia.backbones.resnet import EXPANSION, STEM_STRIDE, BasicBlock, Bottleneck
 from intarsia.contracts import FeatureSpec
-from intarsia.layers.checkpoint import run_block
+from intarsia.layers.activation_checkpointing import run_block
 from intarsia.layers.conv import conv1x1, conv3x3, initialise_conv
 from intarsia.layers.levels import resize
 from intarsia.layers.norm import BN, Norm
@@ -34,7 +34,7 @@ from intarsia.layers.norm import BN, Norm
 STEM_CHANNELS = 64
 
 
-class Exchange(nn.Module):
+class HRModule(nn.Module):
     """Residual blocks on each branch; then every branch receives the sum of all, each at its own size (figure 3)."""
 
     def __init__(self, channels: Sequence[int], num_blocks: Sequence[int], *, norm: Norm) -> None:
@@ -77,7 +77,7 @@ class Exchange(nn.Module):
 
 
 class HRNet(nn.Module):
-    """The trunk: a stem of stride 4, a stage of bottlenecks, then stages of exchanging branches (figure 2).
+    """The backbone: a stem of stride 4, a stage of bottlenecks, then stages of exchanging branches (figure 2).
 
     Args:
         in_channels: bands of the image.
@@ -123,7 +123,7 @@ class HRNet(nn.Module):
         before: Sequence[int] = (EXPANSION * width,)
         for stage in range(1, self.num_stages):
             self.add_module(f"transition{stage}", _transition(before, channels[stage], norm=norm))
-            exchanges = [Exchange(channels[stage], num_blocks[stage], norm=norm) for _ in range(num_modules[stage])]
+            exchanges = [HRModule(channels[stage], num_blocks[stage], norm=norm) for _ in range(num_modules[stage])]
             self.add_module(f"stage{stage + 1}", nn.ModuleList(exchanges))
             before = channels[stage]
         self.features = tuple(FeatureSpec(width, STEM_STRIDE * 2**i) for i, width in enumerate(before))

@@ -1,4 +1,4 @@
-"""Mix Transformer (MiT), the trunk of SegFormer.
+"""Mix Transformer (MiT), the backbone of SegFormer.
 
 Paper: Xie et al., SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers, arXiv:2105.15203,
     sections 3.1 and A (table 6: B0 to B5).
@@ -31,8 +31,8 @@ from torch import Tensor, nn
 
 from intarsia.contracts import FeatureSpec
 from intarsia.layers.activation import GELU, Activation
+from intarsia.layers.activation_checkpointing import run_block
 from intarsia.layers.attention import MultiheadAttention
-from intarsia.layers.checkpoint import run_block
 from intarsia.layers.drop_path import DropPath
 from intarsia.layers.norm import Norm
 
@@ -194,6 +194,7 @@ class MixVisionTransformer(nn.Module):
         super().__init__()
         _check(num_stages, out_indices, [num_layers, num_heads, patch_sizes, strides, sr_ratios])
         self.out_indices = tuple(out_indices)
+        self.least_size = _least_size(patch_sizes, strides, sr_ratios)
         self.checkpoint_activations = checkpoint_activations
         block = partial(
             Block,
@@ -260,6 +261,20 @@ def _initialise(module: nn.Module) -> None:
         nn.init.normal_(module.weight, std=math.sqrt(2.0 / fan_out))
         assert module.bias is not None
         nn.init.zeros_(module.bias)
+
+
+def _least_size(patch_sizes: Sequence[int], strides: Sequence[int], sr_ratios: Sequence[int]) -> int:
+    """The smallest side of an image of which every stage has a patch for keys and values."""
+    side = 1
+    while True:
+        size = side
+        for patch, stride, ratio in zip(patch_sizes, strides, sr_ratios, strict=True):
+            size = (size + 2 * (patch // 2) - patch) // stride + 1
+            if size < ratio:
+                break
+        else:
+            return side
+        side += 1
 
 
 def _check(num_stages: int, out_indices: Sequence[int], per_stage: Sequence[Sequence[int]]) -> None:

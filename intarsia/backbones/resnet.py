@@ -1,4 +1,4 @@
-"""ResNet and its relatives, as dilated trunks for dense prediction.
+"""ResNet and its relatives, as dilated backbones for dense prediction.
 
 Papers:
     ResNet    He et al., Deep Residual Learning for Image Recognition, arXiv:1512.03385
@@ -32,7 +32,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from intarsia.contracts import FeatureSpec
-from intarsia.layers.checkpoint import run_block
+from intarsia.layers.activation_checkpointing import run_block
 from intarsia.layers.conv import conv1x1, conv3x3, initialise_conv
 from intarsia.layers.norm import BN, Norm
 
@@ -120,7 +120,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """The family's trunk: a stem of stride 4, then stages of residual blocks that each double the channels.
+    """The family's backbone: a stem of stride 4, then stages of residual blocks that each double the channels.
 
     Args:
         depth: 18, 34, 50, 101 or 152 layers; from 50 on the blocks are bottlenecks.
@@ -282,7 +282,7 @@ def ResNetV1c(  # noqa: N802 (a name that configs use)
     checkpoint_activations: bool = False,
     zero_init_residual: bool = True,
 ) -> ResNet:
-    """A ResNet with a deep stem; the trunk of most published segmentation models. Arguments as in `ResNet`."""
+    """A ResNet with a deep stem; the backbone of most published segmentation models. Arguments as in `ResNet`."""
     return ResNet(
         depth, in_channels=in_channels, stem_channels=stem_channels, base_channels=base_channels,
         num_stages=num_stages, strides=strides, dilations=dilations, out_indices=out_indices, style=style,

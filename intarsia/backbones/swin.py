@@ -25,12 +25,13 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.contracts import FeatureSpec
 from intarsia.layers.activation import GELU, Activation
-from intarsia.layers.checkpoint import run_block
+from intarsia.layers.activation_checkpointing import run_block
 from intarsia.layers.drop_path import DropPath
 from intarsia.layers.feed_forward import FeedForward
 from intarsia.layers.norm import Norm
@@ -40,8 +41,10 @@ LN = Norm("LN")
 MASKED = -100.0
 """Added to the attention between tokens that only the cyclic shift made neighbours; the original's value."""
 
+torch.fx.wrap("_shift_mask")  # for torch.fx one step: it makes no tensors of a size that depends on the input
 
-def _in_wholes(length: int, side: int) -> tuple[int, int]:
+
+def _pieces_and_padding(length: int, side: int) -> tuple[int, int]:
     """How many pieces of `side` cover `length`, and how much padding the last one needs.
 
     In this form, rather than with a remainder, torch.export sees through padded sizes when they may change.
@@ -50,7 +53,7 @@ def _in_wholes(length: int, side: int) -> tuple[int, int]:
     return pieces, pieces * side - length
 
 
-def _cut(x: Tensor, height: int, width: int) -> Tensor:
+def _crop(x: Tensor, height: int, width: int) -> Tensor:
     """The upper left part (N, height, width, C) of a padded map."""
     if not torch.compiler.is_compiling():
         return x[:, :height, :width]
@@ -71,7 +74,8 @@ class PatchEmbed(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, bands, H, W) -> (N, h, w, C)."""
-        (_, below), (_, right) = (_in_wholes(length, self.patch_size) for length in images.shape[2:])
+        height, width = images.shape[2:]
+        (_, below), (_, right) = (_pieces_and_padding(length, self.patch_size) for length in (height, width))
         images = F.pad(images, (0, right, 0, below))
         x: Tensor = self.projection(images).permute(0, 2, 3, 1)  # (N, h, w, C)
         return x if self.norm is None else self.norm(x)
@@ -84,11 +88,11 @@ class PatchMerging(nn.Module):
         super().__init__()
         self.norm = norm(4 * channels)
         self.reduction = nn.Linear(4 * channels, 2 * channels, bias=False)
-        nn.init.trunc_normal_(self.reduction.weight, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, h, w, C) -> (N, h / 2, w / 2, 2 C), odd sides padded with zeros."""
-        (rows, below), (columns, right) = (_in_wholes(length, 2) for length in x.shape[1:3])
+        height, width = x.shape[1:3]
+        (rows, below), (columns, right) = (_pieces_and_padding(length, 2) for length in (height, width))
         x = F.pad(x, (0, 0, 0, right, 0, below))
         x = x.unflatten(2, (columns, 2)).unflatten(1, (rows, 2))  # (N, h / 2, 2, w / 2, 2, C)
         x = x.permute(0, 1, 3, 5, 2, 4).flatten(3)  # (N, h / 2, w / 2, 4 C), channel by channel
@@ -112,11 +116,7 @@ class WindowAttention(nn.Module):
         self.register_buffer("relative_position_index", _relative_positions(window_size))
         self.qkv = nn.Linear(channels, 3 * channels, bias=qkv_bias)
         self.proj = nn.Linear(channels, channels)
-        for weight in (self.relative_position_bias_table, self.qkv.weight, self.proj.weight):
-            nn.init.trunc_normal_(weight, std=0.02)
-        for linear in (self.qkv, self.proj):
-            if linear.bias is not None:
-                nn.init.zeros_(linear.bias)
+        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Windows (N, G, L, C), and what is added to their attention, (G, L, L) or None -> (N, G, L, C)."""
@@ -152,7 +152,7 @@ class ShiftedWindows(nn.Module):
         """(N, h, w, C) -> (N, h, w, C)."""
         height, width = x.shape[1:3]
         side, shift = self.window_size, self.shift
-        (rows, below), (columns, right) = (_in_wholes(length, side) for length in (height, width))
+        (rows, below), (columns, right) = (_pieces_and_padding(length, side) for length in (height, width))
         x = F.pad(x, (0, 0, 0, right, 0, below))
         mask = None
         if shift:
@@ -165,7 +165,7 @@ class ShiftedWindows(nn.Module):
         x = x.flatten(3, 4).flatten(1, 2)  # (N, padded h, padded w, C)
         if shift:
             x = x.roll((shift, shift), dims=(1, 2))
-        return _cut(x, height, width)
+        return _crop(x, height, width)
 
 
 class SwinBlock(nn.Module):
@@ -234,7 +234,8 @@ class SwinTransformer(nn.Module):
         frozen_stages: the embedding (0) and this many stages keep their weights as loaded; -1 freezes nothing.
         checkpoint_activations: recompute each block in the backward pass instead of keeping its activations.
 
-    Projections start truncated-normal (0.02), norms as identity, as in the original.
+    Linear layers and positions start truncated-normal (0.02), biases at 0, norms as identity, as in the original; the
+    patches' convolution as torch's.
 
     Raises ValueError for arguments that contradict each other.
     """
@@ -302,6 +303,7 @@ class SwinTransformer(nn.Module):
         for stage in self.out_indices:
             self.add_module(f"norm{stage}", norm(levels[stage].channels))
         self.features = tuple(levels[stage] for stage in self.out_indices)
+        self.apply(_initialise)
         self._freeze()
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -339,6 +341,13 @@ class SwinTransformer(nn.Module):
             module.eval().requires_grad_(False)
         if self.absolute_pos_embed is not None:
             self.absolute_pos_embed.requires_grad_(False)
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 def _learned_positions(tokens: int, channels: int) -> nn.Parameter:

@@ -67,10 +67,14 @@ def evaluate(
     slide: options.Slide = None,
     blend: options.Blend = "average",
     augment: options.Augment = None,
+    bands: options.Bands = None,
+    scale: options.Scale = None,
+    threshold: options.Threshold = None,
     batch: Annotated[
         int, typer.Option("--batch", min=1, help="Images of one size that go through the network together.")
     ] = 1,
     workers: options.Workers = None,
+    font: options.FontFile = None,
     device: options.Device = "auto",
     key: options.Key = None,
     prefix: options.Prefix = None,
@@ -119,8 +123,12 @@ def evaluate(
         slide=slide,
         blend=blend,
         augment=augment,
+        bands=bands,
+        scale=scale,
+        threshold=threshold,
         batch=batch,
         workers=workers,
+        font=font,
         device=device,
         precision=precision,
     )

@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from intarsia.cli import config, data, demo, doctor, evaluate, plot, predict, train, weights
 from intarsia.cli.arguments import prepare
-from intarsia.distributed.launchers import is_echo
+from intarsia.distributed.launchers import is_secondary_error
 
 USER_ERROR, BUG, INTERRUPTED = 2, 1, 130
 
@@ -57,7 +57,7 @@ def explain(error: BaseException) -> tuple[str, int]:
         return f"{error}; `intarsia doctor` shows what is installed and how to get what is missing", USER_ERROR
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
         return f"out of memory ({error}); use a smaller --batch or --crop", USER_ERROR
-    if is_echo(error):
+    if is_secondary_error(error):
         return "another process of this run has ended, and with it this one; it has said why", USER_ERROR
     return (
         f"{type(error).__name__}: {error}\n"
@@ -118,8 +118,12 @@ app.command("doctor", rich_help_panel=_LOOK)(doctor.doctor)
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code."""
+    from intarsia.terminal import notices_shown, take_any_letter
+
+    take_any_letter()
     try:
-        app(args=prepare(sys.argv[1:] if words is None else words), prog_name="intarsia", obj=main)
+        with notices_shown():
+            app(args=prepare(sys.argv[1:] if words is None else words), prog_name="intarsia", obj=main)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     return 0

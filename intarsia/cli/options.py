@@ -9,6 +9,7 @@ import typer
 
 _INFERENCE = "Views of an image"
 _RASTERS = "Rasters (-o NAME.tif)"
+_IMAGES = "Images unlike those of the training"
 _DATA, _LENGTH, _CARE, _MACHINE, _MORE = "Data", "Length", "What a long run is given", "Machine", "More"
 
 # typer reads these annotations when the program starts, on Python 3.10 too: hence Optional.
@@ -274,6 +275,24 @@ Augment = Annotated[
         rich_help_panel=_INFERENCE,
     ),
 ]
+Threshold = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(
+        "--threshold",
+        metavar="P",
+        help="Of a model with one logit: the probability above which a pixel is foreground; by default the model's.",
+        rich_help_panel=_INFERENCE,
+    ),
+]
+FontFile = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(
+        "--font",
+        metavar="FILE",
+        help="A font for names of classes in pictures; by default one that has their letters is looked for.",
+        rich_help_panel=_MORE,
+    ),
+]
 ConfigBeside = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
@@ -301,7 +320,7 @@ Overlap = Annotated[
 Bands = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
-        "--bands", metavar="3,2,1", help="Which bands the model takes, counted from 1.", rich_help_panel=_RASTERS
+        "--bands", metavar="3,2,1", help="Which bands the model takes, counted from 1.", rich_help_panel=_IMAGES
     ),
 ]
 Scale = Annotated[
@@ -309,7 +328,27 @@ Scale = Annotated[
     typer.Option(
         "--scale",
         metavar="MIN,MAX",
-        help="Values that become 0 and 255, for all bands or a pair for each; or 'training': 16 bits as in training.",
+        help="Values that become the ends of the training's range (of colours 0 and 255), for all bands or a pair for "
+        "each; or 'training': 16 bits as in training; or 'none': as they are.",
+        rich_help_panel=_IMAGES,
+    ),
+]
+MaxPixels = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(
+        "--max-pixels",
+        metavar="N",
+        min=1,
+        help="Pixels of the largest image that is read whole, by default 268,435,456.",
+        rich_help_panel=_IMAGES,
+    ),
+]
+Alpha = Annotated[
+    str,
+    typer.Option(
+        "--alpha",
+        metavar="mask|band",
+        help="Whether a fourth band that the file calls alpha says where there is no data; by default its values tell.",
         rich_help_panel=_RASTERS,
     ),
 ]

@@ -16,7 +16,7 @@ EXAMPLES = """
 
 [bold]A list, in a file[/]:           intarsia predict runs/first @list.txt -o labels --skip-existing
 
-[bold]How sure it is[/]:              intarsia predict runs/first photos -o out --save label,confidence --unsure 0.6
+[bold]How sure it is[/]:              intarsia predict runs/first photos -o out --save label --min-confidence 0.6
 
 [bold]For a benchmark's server[/]:    intarsia predict weights.safetensors leftImg8bit/test -o out --format cityscapes
 
@@ -52,9 +52,10 @@ def predict(
             rich_help_panel=_OUTPUTS,
         ),
     ] = None,
-    unsure: Annotated[
+    min_confidence: Annotated[
         Optional[float],  # noqa: UP045
         typer.Option(
+            "--min-confidence",
             "--unsure",
             metavar="P",
             help="Pixels of less confidence are 255 in label files and hatched in overlays.",
@@ -84,6 +85,27 @@ def predict(
             rich_help_panel=_OUTPUTS,
         ),
     ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Write into a folder with results of another model.", rich_help_panel=_OUTPUTS
+        ),
+    ] = False,
+    pages: Annotated[
+        str,
+        typer.Option(
+            "--pages",
+            help="Of a TIFF with several pages, or an animated GIF, WebP or PNG: the first, or all, each as an image.",
+        ),
+    ] = "first",
+    geotiff: Annotated[
+        bool,
+        typer.Option(
+            "--geotiff/--no-geotiff",
+            help="Whether images of a folder that lie on Earth become GeoTIFFs that lie there, too, or PNGs.",
+            rich_help_panel=_OUTPUTS,
+        ),
+    ] = True,
     opacity: Annotated[
         float, typer.Option("--opacity", help="Share of the colours, 0 to 1.", rich_help_panel=_OVERLAYS)
     ] = 0.5,
@@ -98,6 +120,7 @@ def predict(
             rich_help_panel=_OVERLAYS,
         ),
     ] = None,
+    font: options.FontFile = None,
     every: Annotated[
         int, typer.Option("--every", metavar="N", min=1, help="Only every N-th frame.", rich_help_panel=_VIDEOS)
     ] = 1,
@@ -107,6 +130,10 @@ def predict(
     stop: Annotated[
         Optional[float],  # noqa: UP045
         typer.Option("--stop", metavar="SECONDS", min=0, help="Where to end.", rich_help_panel=_VIDEOS),
+    ] = None,
+    rate: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option("--fps", metavar="N", help="Of a video made of images; by default 25.", rich_help_panel=_VIDEOS),
     ] = None,
     slide: options.Slide = None,
     blend: Annotated[
@@ -119,11 +146,14 @@ def predict(
         ),
     ] = None,
     augment: options.Augment = None,
+    threshold: options.Threshold = None,
     window: options.Window = None,
     overlap: options.Overlap = None,
     bands: options.Bands = None,
     scale: options.Scale = None,
+    max_pixels: options.MaxPixels = None,
     nodata: options.NoData = None,
+    alpha: options.Alpha = "auto",
     min_area: options.MinArea = 0,
     simplify: options.Simplify = 0.0,
     restart: options.Restart = False,
@@ -134,69 +164,21 @@ def predict(
     trust: options.Trust = None,
 ) -> None:
     """Predict label maps for images. An image that cannot be used is named, and the others are done all the same."""
-    from intarsia.inference.outputs.label_values import FORMATS
-    from intarsia.inference.outputs.writer import Look
-    from intarsia.workflows.predict_inputs import kinds_of, sort_inputs
+    from intarsia.workflows.predict import PredictRequest
+    from intarsia.workflows.predict import predict as predict_inputs
+    from intarsia.workflows.predict_raster import RasterOptions
 
-    if file_format not in FORMATS:
-        raise ValueError(f"--format is {', '.join(FORMATS)}, found {file_format!r}")
-    if unsure is not None and not 0 <= unsure <= 1:
-        raise ValueError(f"--unsure is a confidence from 0 to 1, found {unsure:g}")
-    with sort_inputs(inputs, out) as task:
-        with_legend = task.kind != "video" if legend is None else legend
-        look = Look(opacity=opacity, contours=contours, legend=with_legend)
-        kinds = kinds_of(save, task, file_format)
-        if "logits" in kinds and augment is not None:
-            raise ValueError("--save logits and --augment: views are averaged as probabilities, so that there are none")
-        task.check_options(
-            {"--format": file_format != "indices", "--areas": areas is not None, "--skip-existing": skip_existing}
-        )
-        task.check_raster_options(
-            {
-                "--window": window is not None, "--overlap": overlap is not None, "--bands": bands is not None,
-                "--scale": scale is not None, "--nodata": nodata is not None, "--min-area": min_area > 0,
-                "--simplify": simplify > 0, "--restart": restart, "--blend crop": blend == "crop",
-            }
-        )  # fmt: skip
-
-        from intarsia.terminal import say
-        from intarsia.workflows.trained_model import open_model
-        from intarsia.workflows.views import with_views
-
-        model = open_model(weights, config=config, device=device, key=key, prefix=prefix)
-        for note in model.notes:
-            say(f"note: {note}")
-        inside = "average" if blend is None or task.kind == "raster" else blend
-        model = with_views(model, slide=slide, blend=inside, augment=augment)
-        predictor = model.predictor(augment=augment is not None)
-        if task.kind == "video":
-            from intarsia.workflows.predict_video import predict_video
-
-            chosen = None if save is None else kinds
-            whole = predict_video(
-                model, predictor, task.source, Path(out),
-                kinds=chosen, look=look, unsure=unsure, every=every, start=start, stop=stop,
-            )  # fmt: skip
-            if not whole:
-                raise typer.Exit(1)
-            return
-        if task.kind == "raster":
-            from intarsia.workflows.predict_raster import predict_raster
-
-            predict_raster(
-                model, predictor, Path(task.source), Path(out),
-                kinds=kinds, unsure=unsure, window=window, overlap=overlap, blend=blend or "crop", bands=bands,
-                scale=scale, nodata=nodata, min_area=min_area, simplify=simplify, restart=restart,
-            )  # fmt: skip
-            return
-
-        from intarsia.inference.outputs.writer import Outputs
-        from intarsia.workflows.predict_images import file_values, predict_images, predict_one
-
-        values = file_values(model, file_format, predictor.classes, with_unsure=unsure is not None)
-        outputs = Outputs(Path(out), kinds, look, unsure, values)
-        assert task.found is not None
-        if task.kind == "one":
-            predict_one(predictor, task.found.files[0], outputs, None if out == "-" else Path(out))
-        elif not predict_images(predictor, task.found, outputs, areas=areas, skip_existing=skip_existing):
-            raise typer.Exit(1)
+    raster = RasterOptions(
+        window=window, overlap=overlap, nodata=nodata, alpha=alpha, min_area=min_area, simplify=simplify,
+        restart=restart,
+    )  # fmt: skip
+    request = PredictRequest(
+        weights=weights, inputs=tuple(inputs), out=out, config=config, key=key, prefix=prefix,
+        save=save, min_confidence=min_confidence,
+        file_format=file_format, areas=areas, skip_existing=skip_existing, overwrite=overwrite, pages=pages,
+        geotiff=geotiff, opacity=opacity, contours=contours, legend=legend, every=every, start=start, stop=stop,
+        rate=rate, slide=slide, blend=blend, augment=augment, threshold=threshold, bands=bands, scale=scale,
+        max_pixels=max_pixels, raster=raster, font=font, device=device,
+    )  # fmt: skip
+    if not predict_inputs(request):
+        raise typer.Exit(1)

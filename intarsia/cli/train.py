@@ -78,11 +78,13 @@ def train(
     trust_config: options.TrustConfig = False,
 ) -> None:
     """Train a model: a recipe on your own data, or a config file."""
-    from intarsia.workflows.adjust import Care, Wishes
+    from intarsia.workflows.adjust import Safeguards, TrainingOptions
     from intarsia.workflows.train import TrainingRequest, resume_training, start_training
 
-    care = Care(ema, patience, tuple(freeze or ()), fit_images, pictures, keep_every, hang_after, tensorboard, wandb)
-    wishes = Wishes(
+    safeguards = Safeguards(
+        ema, patience, tuple(freeze or ()), fit_images, pictures, keep_every, hang_after, tensorboard, wandb
+    )
+    training = TrainingOptions(
         batch=batch,
         crop=crop,
         workers=workers,
@@ -93,13 +95,13 @@ def train(
         save_every=save_every,
         accumulate=accumulate,
         compiled=compiled,
-        care=care,
+        safeguards=safeguards,
         batch_per_device=batch_per_device,
         strategy=strategy,
         deterministic=deterministic,
     )
     if resume is not None:
-        others = wishes != Wishes(batch_per_device=batch_per_device, workers=workers)
+        others = training != TrainingOptions(batch_per_device=batch_per_device, workers=workers)
         if recipe is not None or data is not None or out is not None or settings or others:
             raise ValueError(
                 "--resume RUN goes on with the run as it was begun; of other options it takes only --device, "
@@ -117,7 +119,7 @@ def train(
         name=recipe,
         out=out,
         data=data,
-        wishes=wishes,
+        training=training,
         settings=tuple(settings or ()),
         trust=trust_config,
         overwrite=overwrite,

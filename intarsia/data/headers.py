@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator, Sized
 
 MAX_PIXELS = 2**28
-"""Pixels of the largest image that is read whole, 16,384 x 16,384; a colour image of that size takes 805 MB."""
+"""Pixels of the largest image that is read whole, 16,384 x 16,384, unless the user allows more (`--max-pixels`)."""
 
 PNG, JPEG, NUMPY = b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"\x93NUMPY"
 TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
@@ -33,30 +34,33 @@ _JPEG_HUFFMAN_FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7}
 _JPEG_ARITHMETIC_FRAMES = {0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 
 
-def checked(data: bytes) -> bytes:
+def checked(data: bytes, *, max_pixels: int | None = None) -> bytes:
     """What of a PNG, JPEG, BMP or WebP file a decoder may be given: all of it, or of a PNG the chunks that make pixels.
 
-    Other files are given back as they are. Raises ValueError with the cause, which names no file.
+    max_pixels: of an image, in place of `MAX_PIXELS`. Other files are given back as they are; of a JPEG see also
+    `lacks_end`. Raises ValueError with the cause, which names no file.
     """
     if data.startswith(PNG):
-        return _checked_png(data)
+        return _checked_png(data, max_pixels)
     if data.startswith(JPEG):
-        _check_jpeg(data)
+        _check_jpeg(data, max_pixels)
     elif data.startswith(b"BM"):
-        _check_bmp(data)
+        _check_bmp(data, max_pixels)
     elif data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        _check_webp(data)
+        _check_webp(data, max_pixels)
     return data
 
 
-def check_size(width: int, height: int) -> None:
-    """Raises ValueError if a picture of this size has no pixels, or too many to be read whole."""
+def check_size(width: int, height: int, *, most: int | None = None, is_tiff: bool = False) -> None:
+    """Raises ValueError if a picture of this size has no pixels, or more than `most`, by default `MAX_PIXELS`."""
     if width < 1 or height < 1:
         raise damaged(f"the header says {width} x {height} pixels")
-    if width * height > MAX_PIXELS:
+    most = MAX_PIXELS if most is None else most
+    if width * height > most:
+        as_raster = "predict it" if is_tiff else "make it a GeoTIFF and predict that"
         raise ValueError(
-            f"its header says {width:,} x {height:,} pixels, more than the {MAX_PIXELS:,} that are read whole; cut it "
-            "into tiles, or make it a GeoTIFF, which `intarsia predict` reads window by window"
+            f"its header says {width:,} x {height:,} pixels, more than the {most:,} that are read whole: {as_raster} "
+            f"window by window, with  -o NAME.tif ; cut it into tiles; or allow it with --max-pixels {width * height}"
         )
 
 
@@ -66,7 +70,7 @@ def check_content(promised: int, found: int) -> None:
         raise damaged(f"the header promises {promised:,} bytes of pixels, and the content cannot hold them")
 
 
-def cut_off(data: bytes) -> ValueError:
+def cut_off(data: Sized) -> ValueError:
     """The error for a file that ends too early."""
     return ValueError(f"the file is cut off after {len(data)} bytes; copy or download it again")
 
@@ -76,7 +80,7 @@ def damaged(what: str) -> ValueError:
     return ValueError(f"cannot be read as an image: it is damaged ({what}); copy or download it again")
 
 
-def _checked_png(data: bytes) -> bytes:
+def _checked_png(data: bytes, max_pixels: int | None) -> bytes:
     """The chunks that make pixels. Profiles, texts and animations only give decoders something to stumble over."""
     view = memoryview(data)
     kept: list[memoryview] = [view[:8]]
@@ -100,22 +104,25 @@ def _checked_png(data: bytes) -> bytes:
             kept.append(view[position:end])
         coded += length if kind == b"IDAT" else 0
         position = end
-    _check_png_header(view[16:], coded)
+    _check_png_header(view[16:], coded, max_pixels)
     return data if sum(map(len, kept)) == len(data) else b"".join(kept)
 
 
-def _check_png_header(header: memoryview, coded: int) -> None:
+def _check_png_header(header: memoryview, coded: int, max_pixels: int | None) -> None:
     """The content of the first chunk against the number of coded bytes."""
     width, height, depth, colour, compression, filtering, interlace = struct.unpack_from(">IIBBBBB", header)
     if depth not in _PNG_DEPTHS.get(colour, ()) or compression or filtering or interlace > 1:
         raise damaged(f"the header says {depth} bits, colours {colour}, {compression}, {filtering}, {interlace}")
-    check_size(width, height)
+    check_size(width, height, most=max_pixels)
     check_content(height * -(-width * depth * _PNG_CHANNELS[colour] // 8), _DEFLATE * coded)
 
 
-def _check_jpeg(data: bytes) -> None:
-    """Walks the segments up to the first scan, past thumbnails, whose end markers look like the image's own."""
-    position, has_frame = 2, False
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker, first byte and end of the content of each segment up to the first scan, which is the last.
+
+    Raises ValueError if the file ends before, or a segment is too short to be one.
+    """
+    position = 2
     while True:
         position = data.find(b"\xff", position)
         if position < 0 or position + 4 > len(data):
@@ -124,27 +131,39 @@ def _check_jpeg(data: bytes) -> None:
         if marker in (0x00, 0xFF) or marker in _JPEG_ALONE:
             position += 1 if marker == 0xFF else 2
             continue
-        if marker == _JPEG_SCAN:
-            break
         length = int.from_bytes(data[position + 2 : position + 4], "big")
         if length < 2:
             raise damaged(f"a segment of {length} bytes at byte {position}")
-        if marker in _JPEG_HUFFMAN_FRAMES | _JPEG_ARITHMETIC_FRAMES:
-            if position + 9 > len(data):
-                raise cut_off(data)
-            height, width = struct.unpack_from(">HH", data, position + 5)
-            check_size(width, height)
-            if marker in _JPEG_HUFFMAN_FRAMES:  # each block of 8 x 8 takes a bit at least
-                check_content(width * height, 64 * 8 * len(data))
-            has_frame = True
+        yield marker, position + 4, position + 2 + length
+        if marker == _JPEG_SCAN:
+            return
         position += 2 + length
+
+
+def lacks_end(data: bytes) -> bool:
+    """Whether a JPEG has no end marker: it was cut off, unless its writer spares the marker."""
+    *_, (_, start, _) = jpeg_segments(data)
+    return data.rfind(_JPEG_END, start) < 0
+
+
+def _check_jpeg(data: bytes, max_pixels: int | None) -> None:
+    """Walks the segments up to the first scan, past thumbnails, whose end markers look like the image's own."""
+    has_frame = False
+    for marker, start, _ in jpeg_segments(data):
+        if marker not in _JPEG_HUFFMAN_FRAMES | _JPEG_ARITHMETIC_FRAMES:
+            continue
+        if start + 5 > len(data):
+            raise cut_off(data)
+        height, width = struct.unpack_from(">HH", data, start + 1)
+        check_size(width, height, most=max_pixels)
+        if marker in _JPEG_HUFFMAN_FRAMES:  # each block of 8 x 8 takes a bit at least
+            check_content(width * height, 64 * 8 * len(data))
+        has_frame = True
     if not has_frame:
         raise damaged("no frame header")
-    if data.rfind(_JPEG_END, position) < 0:
-        raise cut_off(data)
 
 
-def _check_bmp(data: bytes) -> None:
+def _check_bmp(data: bytes, max_pixels: int | None) -> None:
     if len(data) < 34:
         raise cut_off(data)
     pixels, header = struct.unpack_from("<II", data, 10)
@@ -153,14 +172,14 @@ def _check_bmp(data: bytes) -> None:
         compression = 0
     else:
         width, height, _, bits, compression = struct.unpack_from("<iiHHI", data, 18)
-    check_size(width, abs(height))
+    check_size(width, abs(height), most=max_pixels)
     if compression in (0, 3):
         rows = abs(height) * (-(-width * bits // 32) * 4)
         if pixels + rows - 3 > len(data):  # some writers spare the padding of the last row
             raise cut_off(data)
 
 
-def _check_webp(data: bytes) -> None:
+def _check_webp(data: bytes, max_pixels: int | None) -> None:
     (size,) = struct.unpack_from("<I", data, 4)
     if len(data) < 30 or 8 + size > len(data):
         raise cut_off(data)
@@ -174,4 +193,4 @@ def _check_webp(data: bytes) -> None:
         width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
     else:
         raise damaged(f"chunk {kind!r}")
-    check_size(width, height)
+    check_size(width, height, most=max_pixels)

@@ -2,31 +2,48 @@
 
 Images are decoded by OpenCV, as published results had it; labels by Pillow, which keeps palette indices as they are
 stored. Files are checked for being whole and of a sane size first (`data/headers.py`), since decoders differ in how
-silently they fill in what is missing.
+silently they fill in what is missing. They differ in what they make of bands, white and orientation, too: all of that
+is decided by `data/bands.py`.
 """
 
 from __future__ import annotations
 
-import functools
-import importlib
 import io
 import math
 import os
 import stat
 import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from intarsia.data.headers import JPEG, NUMPY, PNG, TIFF, check_size, checked
+from intarsia.data import gdal
+from intarsia.data.bands import (
+    ALPHA,
+    GREY,
+    PALETTE,
+    RGB,
+    Bands,
+    FileBands,
+    band_mode,
+    brightness,
+    eight_bits,
+    looked_up,
+    rgb_bands,
+    upright,
+)
+from intarsia.data.exif import orientation_of
+from intarsia.data.headers import JPEG, NUMPY, PNG, TIFF, check_size, checked, cut_off, lacks_end
+from intarsia.data.jpeg2000 import JPEG2000, is_jpeg2000, jpeg2000_bits
 from intarsia.data.pages import page_file
-from intarsia.data.tiff import TiffHeader, read_header
-
-Bands = Literal["colour", "stored"]
+from intarsia.data.sidecar import read_sidecar
+from intarsia.data.tiff import CMYK, INDEXED, YCBCR, TiffHeader, read_header
+from intarsia.terminal import Notice
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".npy"),
@@ -48,35 +65,96 @@ _FOREIGN = (
     (b"PK\x03\x04", "it is a zip archive (.npz is one, too): unpack it first"),
     (b"\x1f\x8b", "it is a gzip archive: unpack it first"),
 )
-_TIFF_GREY, _TIFF_RGB, _TIFF_PALETTE, _TIFF_LAB = 1, 2, 3, (8, 9, 10)
+
+_ROLES = {1: (GREY,), 2: (GREY, ALPHA), 3: RGB, 4: (*RGB, ALPHA)}
+"""What the bands of formats are that have no others."""
+
+_FILLS = (b"\x55" * 256, b"\xaa" * 256)
+"""What is put behind a JPEG without end: if any of it becomes pixels, some were missing."""
 
 if "OPENCV_LOG_LEVEL" not in os.environ:
     # What it would say of damaged files, naming none, is said by the errors of this module.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
-def read_image(path: str | Path, *, bands: Bands = "colour", page: int = 0) -> npt.NDArray[Any]:
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodedImage:
+    """samples: (H, W, B) as they are stored, but that more is brighter and palettes are looked up. file: what they
+    are.
+    """
+
+    samples: npt.NDArray[Any]
+    file: FileBands
+
+    def rgb(self) -> npt.NDArray[np.uint8]:
+        """(H, W, 3), as it is to be seen. Raises ValueError, naming no file, for numbers or bands without colours."""
+        chosen = rgb_bands(self.file)
+        if self.samples.dtype.kind != "u" or self.samples.dtype.itemsize > 2:
+            raise ValueError(
+                f"expected colours of 8 or 16 bits, found {self.samples.dtype} numbers; store it as 8-bit RGB, or use "
+                "a model that was trained with `bands: raw`"
+            )
+        samples = self.samples if chosen == (0, 1, 2) == tuple(range(self.samples.shape[2])) else self.take(chosen)
+        return np.ascontiguousarray(upright(eight_bits(samples, self.file.bits), self.file.orientation))
+
+    def take(self, chosen: tuple[int, ...]) -> npt.NDArray[Any]:
+        """The chosen bands (H, W, C), counted from 0."""
+        if len(set(chosen)) == 1:
+            return np.repeat(self.samples[:, :, chosen[0], None], len(chosen), axis=2)
+        return self.samples[:, :, list(chosen)]
+
+
+def read_image(
+    path: str | Path, *, bands: Bands = "rgb", max_pixels: int | None = None, page: int = 0
+) -> npt.NDArray[Any]:
     """The image (H, W, C) of a file.
 
-    bands: "colour" gives (H, W, 3) uint8 RGB whatever the file holds: the EXIF orientation is applied, alpha dropped,
-    grey repeated, 16 bits reduced to 8. "stored" gives what is in the file: any type, any number of bands, alpha
-    included, unrotated; three and four bands are in the order RGB(A). Palettes are looked up either way.
-    page: of a file that holds several images (`data/pages.py`), counted from 0.
+    bands: "rgb" gives (H, W, 3) uint8 RGB whatever the file holds: the bands that it calls red, green and blue, turned
+    as EXIF or TIFF say, alpha dropped, grey repeated, more than 8 bits reduced to the upper 8. "raw" gives what is in
+    the file: any type, every band in the order of the file, alpha included, unrotated; fewer than 8 bits are stretched
+    to 8. Palettes are looked up and a white of 0 is inverted either way.
+    max_pixels: of the largest image that is read, by default `headers.MAX_PIXELS`. page: of a file that holds several
+    images (`data/pages.py`), counted from 0.
 
     Raises ValueError naming the file and the likely cause if it is missing, empty, cut off, damaged, too large to be
-    read whole or not an image, and if "colour" is asked of numbers that are no colours.
+    read whole or not an image, and if "rgb" is asked of numbers or bands that are no colours.
     """
-    data = _read_whole(path, page)
+    mode = band_mode(bands)
+    decoded = decode_image(path, bands=mode, max_pixels=max_pixels, page=page)
+    if mode == "raw":
+        return decoded.samples
+    try:
+        return decoded.rgb()
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def decode_image(
+    path: str | Path, *, bands: Bands = "raw", max_pixels: int | None = None, page: int = 0
+) -> DecodedImage:
+    """The samples of a file with what they are.
+
+    bands: "rgb" leaves out what a model of colours does not look at, which is faster.
+
+    Raises ValueError as `read_image` does, and for an array file if colours are asked of it.
+    """
+    data = _read_whole(path, max_pixels, page)
     if data.startswith(NUMPY):
-        return _read_array(data, path, bands)
+        if bands == "rgb":
+            raise ValueError(f"{path}: an array file has no colours of its own; read it with bands='raw'")
+        array = _read_array(data, path)
+        return DecodedImage(array, FileBands(("",) * array.shape[2]))
+    named = read_sidecar(path)
+    bands = bands if named is None else "raw"  # a name is that of a band as it is stored
     if data.startswith(TIFF):
-        return _read_tiff(data, path, bands)
-    if not data.startswith(_BY_OPENCV):
-        return _read_by_pillow(data, path, bands)
-    if bands == "colour":
-        return _decoded(data, cv2.IMREAD_COLOR_RGB, path)
-    image = _rgb_order(_decoded(data, cv2.IMREAD_UNCHANGED, path))
-    return image[:, :, 2:] if _is_grey_with_alpha(data) and image.shape[2] == 4 else image
+        decoded = _read_tiff(data, path, bands, max_pixels)
+    elif data.startswith(_BY_OPENCV):
+        decoded = _read_by_opencv(data, path, bands)
+    else:
+        decoded = _read_by_pillow(data, path, max_pixels)
+    if named is None:
+        return decoded
+    return DecodedImage(*named.applied(decoded.samples, decoded.file, is_tiff=data.startswith(TIFF)))
 
 
 def read_label(path: str | Path, *, colours: bool = False) -> npt.NDArray[Any]:
@@ -89,7 +167,7 @@ def read_label(path: str | Path, *, colours: bool = False) -> npt.NDArray[Any]:
     """
     data = _read_whole(path)
     if data.startswith(NUMPY):
-        array = _read_array(data, path, "stored")
+        array = _read_array(data, path)
         return array[:, :, 0] if array.shape[2] == 1 else array
     if data.startswith(TIFF):
         _tiff_header(data, path)
@@ -112,7 +190,7 @@ def read_label(path: str | Path, *, colours: bool = False) -> npt.NDArray[Any]:
 # --- Files to bytes -----------------------------------------------------------------------------------------------
 
 
-def _read_whole(path: str | Path, page: int = 0) -> bytes:
+def _read_whole(path: str | Path, max_pixels: int | None = None, page: int = 0) -> bytes:
     """The content of a regular file, after a look at what its header promises."""
     try:
         mode = Path(path).stat().st_mode
@@ -128,10 +206,31 @@ def _read_whole(path: str | Path, page: int = 0) -> bytes:
     if not data:
         raise ValueError(f"{path}: the file is empty (0 bytes); copy or download it again")
     try:
-        whole = checked(data)
-        return checked(page_file(data, page)) if page else whole
+        whole = checked(data, max_pixels=max_pixels)
+        if page:
+            return checked(page_file(data, page, max_pixels=max_pixels), max_pixels=max_pixels)
+        return _with_end(whole, path) if whole.startswith(JPEG) and lacks_end(whole) else whole
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def _with_end(data: bytes, path: str | Path) -> bytes:
+    """A JPEG that lacks its end marker, as some cameras leave them, with it. Raises ValueError if pixels are missing.
+
+    A decoder would fill them in. What is put behind the data tells: if every pixel was there, none of it is looked at.
+    """
+    start = data.removesuffix(b"\xff")
+    try:  # by Pillow, which does not speak of what it finds
+        found = []
+        for fill in (b"", *_FILLS):
+            with Image.open(io.BytesIO(start + fill + b"\xff\xd9"), formats=["JPEG"]) as image:
+                found.append(np.array(image))
+    except Exception:  # Pillow raises what its readers trip over: OSError, SyntaxError, struct.error
+        raise cut_off(data) from None
+    if not all(np.array_equal(found[0], other) for other in found[1:]):
+        raise cut_off(data)
+    warnings.warn(f"{path}: the JPEG has no end marker; every pixel of it is there", Notice, stacklevel=2)
+    return start + b"\xff\xd9"
 
 
 def _cause(data: bytes, otherwise: str) -> str:
@@ -142,45 +241,59 @@ def _cause(data: bytes, otherwise: str) -> str:
     if data[4:8] == b"ftyp":
         brand = data[8:12].decode("ascii", "replace")
         return f"it is in the format {brand!r} (HEIF family), which may not be decoded here: convert it to JPEG or PNG"
-    if not data.startswith((*_BY_OPENCV, b"GIF8")):
+    if not data.startswith((*_BY_OPENCV, *JPEG2000, b"GIF8")):
         return f"its first bytes {data[:8]!r} belong to no image format that is known here"
     return otherwise
 
 
-# --- Bytes to arrays ----------------------------------------------------------------------------------------------
+# --- Bytes to samples ---------------------------------------------------------------------------------------------
 
 
 def _decoded(data: bytes, flags: int, path: str | Path) -> npt.NDArray[Any]:
+    image: npt.NDArray[Any] | None
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise ValueError(f"{path}: cannot be read as an image: {_cause(data, str(error).strip())}") from None
     if image is None:
         raise ValueError(f"{path}: cannot be read as an image: {_cause(data, 'the content is damaged')}")
-    return np.asarray(image)
-
-
-def _rgb_order(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    if image.ndim == 2:
-        return image[:, :, None]
-    if image.shape[2] == 3:
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-    if image.shape[2] == 4:
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA))
     return image
 
 
-def _is_grey_with_alpha(data: bytes) -> bool:
-    """Whether this is a PNG of colour type 4, whose grey OpenCV repeats."""
-    return data.startswith(PNG) and data[25] == 4
+def _rgb_order(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """OpenCV's (H, W) or (H, W, C), whose colours come from blue to red -> (H, W, C) from red to blue."""
+    if image.ndim == 2:
+        return image[:, :, None]
+    if image.shape[2] not in (3, 4):
+        return image
+    if image.dtype not in (np.uint8, np.uint16, np.float32):
+        return np.ascontiguousarray(image[:, :, [2, 1, 0, 3][: image.shape[2]]])
+    code = cv2.COLOR_BGR2RGB if image.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
+    return np.asarray(cv2.cvtColor(image, code))
 
 
-def _read_by_pillow(data: bytes, path: str | Path, bands: Bands) -> npt.NDArray[Any]:
+def _read_by_opencv(data: bytes, path: str | Path, bands: Bands) -> DecodedImage:
+    """JPEG, PNG, BMP and WebP; without the orientation, of which OpenCV's versions differ in what they understand."""
+    is_png = data.startswith(PNG)
+    if bands == "rgb" and not (is_png and data[24] == 16):
+        samples = _decoded(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION, path)
+    else:
+        samples = _rgb_order(_decoded(data, cv2.IMREAD_UNCHANGED, path))
+        if is_png and data[25] == 4 and samples.shape[2] == 4:  # grey with alpha, whose grey OpenCV repeats
+            samples = samples[:, :, 2:]
+    return DecodedImage(samples, FileBands(_ROLES[samples.shape[2]], orientation=orientation_of(data)))
+
+
+def _read_by_pillow(data: bytes, path: str | Path, max_pixels: int | None) -> DecodedImage:
     """The formats for which OpenCV is not asked."""
     Image.init()
+    bits = jpeg2000_bits(data) if is_jpeg2000(data) else ()
+    if (max(bits, default=8) > 8 and len(bits) > 1) or len(bits) > 4:  # Pillow has no mode for these
+        return _read_by_rasterio(data, path, f"a JPEG 2000 file with {len(bits)} bands of {max(bits)} bits")
     try:
         with Image.open(io.BytesIO(data), formats=[name for name in _BY_PILLOW if name in Image.OPEN]) as file:
-            check_size(*file.size)
+            check_size(*file.size, most=max_pixels)
+            orientation = file.getexif().get(274, 1)
             if file.mode in ("P", "PA"):
                 array = np.array(file.convert("RGBA" if file.has_transparency_data else "RGB"))
             else:
@@ -188,20 +301,16 @@ def _read_by_pillow(data: bytes, path: str | Path, bands: Bands) -> npt.NDArray[
     except Exception as error:  # Pillow raises what its readers trip over: OSError, SyntaxError, struct.error, KeyError
         raise ValueError(f"{path}: cannot be read as an image: {_cause(data, str(error))}") from None
     array = array[:, :, None] if array.ndim == 2 else array
-    if bands == "stored":
-        return array
-    array = _eight_bits(array)
-    return np.repeat(array[:, :, :1], 3, axis=2) if array.shape[2] < 3 else array[:, :, :3]
+    if array.dtype == np.int32:  # 16 bits of a format that has no more
+        array = array.astype(np.uint16)
+    depth = bits[0] if bits and array.dtype == np.uint16 else 0
+    file_bands = FileBands(
+        _ROLES[array.shape[2]], bits=depth, orientation=orientation if orientation in range(1, 9) else 1
+    )
+    return DecodedImage(array >> (16 - depth) if depth else array, file_bands)
 
 
-def _eight_bits(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The upper 8 of 16 bits, which some readers hold in 32."""
-    return array if array.dtype == np.uint8 else (array >> 8).astype(np.uint8)
-
-
-def _read_array(data: bytes, path: str | Path, bands: Bands) -> npt.NDArray[Any]:
-    if bands != "stored":
-        raise ValueError(f"{path}: an array file has no colours of its own; read it with bands='stored'")
+def _read_array(data: bytes, path: str | Path) -> npt.NDArray[Any]:
     try:
         array = _array_of(data)
     except (ValueError, EOFError, OSError) as error:
@@ -227,59 +336,80 @@ def _array_of(data: bytes) -> npt.NDArray[Any]:
 # --- TIFF ---------------------------------------------------------------------------------------------------------
 
 
-def _tiff_header(data: bytes, path: str | Path) -> TiffHeader:
+def _tiff_header(data: bytes, path: str | Path, max_pixels: int | None = None) -> TiffHeader:
     try:
-        return read_header(data)
+        return read_header(data, max_pixels=max_pixels)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _read_tiff(data: bytes, path: str | Path, bands: Bands) -> npt.NDArray[Any]:
-    header = _tiff_header(data, path)
-    if bands == "stored":
-        return _tiff_numbers(data, path, header)
-    _check_colours(header, path)
-    # OpenCV multiplies colours by a fourth band, which may be infrared; and rasters often do not say that they are RGB.
-    if header.photometric in (_TIFF_GREY, _TIFF_RGB) and header.bands > (3 if header.photometric == _TIFF_RGB else 2):
-        return _eight_bits(_tiff_numbers(data, path, header)[:, :, :3])
-    return _decoded(data, cv2.IMREAD_COLOR_RGB, path)
+def _read_tiff(data: bytes, path: str | Path, bands: Bands, max_pixels: int | None) -> DecodedImage:
+    """Every band as it is stored; which decoder can do that depends on what is stored."""
+    header = _tiff_header(data, path, max_pixels)
+    if header.patches:  # no decoder shall turn or invert anything by itself
+        patched = bytearray(data)
+        for place, value in header.patches.items():
+            patched[place : place + len(value)] = value
+        data = bytes(patched)
+    file = header.file
+    if header.bits == 8 and (header.photometric == YCBCR or (header.photometric == CMYK and bands == "rgb")):
+        return DecodedImage(_decoded(data, cv2.IMREAD_COLOR_RGB, path), replace(file, roles=RGB, space=""))
+    if header.bits in (2, 4) and header.bands == 1 and header.photometric != INDEXED:
+        return _bright(_few_bits(data, path), replace(file, bits=8))
+    samples = _by_opencv(data, path, header)
+    if samples is None:
+        odd = "" if header.bits in (8, 16, 32, 64) else f" of {header.bits} bits"
+        found = _read_by_rasterio(data, path, f"a TIFF with {header.bands} bands{odd}")
+        return replace(found, file=replace(found.file, orientation=file.orientation))
+    if header.photometric == INDEXED:
+        return DecodedImage(samples, replace(file, roles=_ROLES[samples.shape[2]], bits=8))
+    if header.bits == 1:
+        file = replace(file, bits=8)
+    if header.bits in (10, 12, 14):
+        samples = samples >> (16 - header.bits)  # OpenCV puts them into the upper bits
+    return _bright(samples, file)
 
 
-def _tiff_numbers(data: bytes, path: str | Path, header: TiffHeader) -> npt.NDArray[Any]:
-    """Every band as it is stored. Where OpenCV leaves out some, or mixes four of 8 bits, rasterio takes over."""
-    if header.bands <= 3 or (header.bands == 4 and header.bits > 8):
-        image = _rgb_order(_decoded(data, cv2.IMREAD_UNCHANGED, path))
-        if image.shape[2] == header.bands or header.photometric == _TIFF_PALETTE:
-            return image
+def _few_bits(data: bytes, path: str | Path) -> npt.NDArray[np.uint8]:
+    """(H, W, 1): greys of 2 or 4 bits, which Pillow stretches to 8."""
     try:
-        rasterio: Any = importlib.import_module("rasterio")
-    except ImportError:
+        with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
+            return np.array(image.convert("L"))[:, :, None]
+    except Exception as error:  # Pillow raises what its readers trip over: OSError, SyntaxError, struct.error, KeyError
+        raise ValueError(f"{path}: cannot be read as an image: {_cause(data, str(error))}") from None
+
+
+def _bright(samples: npt.NDArray[Any], file: FileBands) -> DecodedImage:
+    bits = max(file.bits, 8) if file.bits else 0
+    return DecodedImage(brightness(samples, file), replace(file, bits=bits, inverted=False))
+
+
+def _by_opencv(data: bytes, path: str | Path, header: TiffHeader) -> npt.NDArray[Any] | None:
+    """The samples (H, W, B); None where OpenCV leaves out some, mixes four of 8 bits, or knows no such numbers."""
+    if header.bits not in (1, 8, 10, 12, 14, 16, 32, 64) and header.photometric != INDEXED:
+        return None
+    if header.bits > 8 and header.photometric in (INDEXED, CMYK):
+        return None
+    if header.bands > 4 or (header.bands == 4 and header.bits <= 8) or (header.bits == 1 and header.bands > 1):
+        return None
+    samples = _rgb_order(_decoded(data, cv2.IMREAD_UNCHANGED, path))
+    return samples if samples.shape[2] == header.bands or header.photometric == INDEXED else None
+
+
+def _read_by_rasterio(data: bytes, path: str | Path, what: str) -> DecodedImage:
+    """All bands of what no other decoder here can do. Raises ValueError if rasterio is not installed."""
+    try:
+        rasterio = gdal.raster_library()
+    except ValueError:
         raise ValueError(
-            f'{path}: a TIFF with {header.bands} bands needs rasterio: pip install "intarsia[raster]"; or convert it '
-            "to .npy"
+            f'{path}: {what} needs rasterio: pip install "intarsia[raster]"; or convert it to .npy'
         ) from None
-    _expect_no_place(rasterio)
     try:
-        with rasterio.MemoryFile(data) as memory, memory.open(driver="GTiff") as source:
-            return np.ascontiguousarray(np.moveaxis(source.read(), 0, 2))
+        with gdal.without_place(), rasterio.MemoryFile(data) as memory, memory.open() as source:
+            file = gdal.file_bands(source)
+            samples = np.ascontiguousarray(np.moveaxis(source.read(), 0, 2))
+            if file.roles[0] == PALETTE:
+                return DecodedImage(*looked_up(samples, file, gdal.palette(source)))
     except rasterio.errors.RasterioError as error:
         raise ValueError(f"{path}: cannot be read as an image: {error}") from None
-
-
-def _check_colours(header: TiffHeader, path: str | Path) -> None:
-    """Raises ValueError if a TIFF holds numbers that are no colours, or colours that would come out as others."""
-    fix = "store it as 8-bit RGB, or use a model that was trained with `bands: stored`"
-    if header.kind != "unsigned" or header.bits > 16:
-        raise ValueError(
-            f"{path}: expected colours of 8 or 16 bits, found {header.kind} numbers of {header.bits}; {fix}"
-        )
-    if header.bands > 4:
-        raise ValueError(f"{path}: expected 1, 3 or 4 bands (grey, RGB, RGBA), found {header.bands}; {fix}")
-    if header.photometric in _TIFF_LAB:
-        raise ValueError(f"{path}: its colours are CIE L*a*b*; {fix}")
-
-
-@functools.cache
-def _expect_no_place(rasterio: Any) -> None:
-    """An image without a place on earth is nothing to be warned of."""
-    warnings.filterwarnings("ignore", category=rasterio.errors.NotGeoreferencedWarning)
+    return _bright(samples, file)

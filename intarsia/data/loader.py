@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import atexit
 import itertools
-import multiprocessing
+import os
+import re
 import signal
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal
 
 import cv2
@@ -25,7 +26,11 @@ from torch.utils.data import Dataset as TorchDataset
 
 from intarsia.contracts import IGNORE_INDEX, Batch, Sample, Size
 from intarsia.data.pipeline import Pipeline
+from intarsia.data.sample_errors import Failure
 from intarsia.data.sampling import Order, sample_rng
+
+Numbers = Callable[[], Iterable[int]]
+"""The numbers of the batches of a pass, from the first one on."""
 
 _EVALUATION_SEED = 0
 _SPLITTABLE = (np.uint8, np.uint16, np.int16, np.int32, np.float32, np.float64)
@@ -70,44 +75,55 @@ def train_loader(
     shuffle: bool = True,
     rank: int = 0,
     world_size: int = 1,
-) -> Iterator[Batch]:
+    pin_memory: bool = False,
+) -> BatchIterator:
     """Batches without end, beginning with the one of `start_step`.
 
     batch_size: samples per process. Step s takes the positions from s * batch_size * world_size on, `batch_size` of
-    them for each rank in turn. The batches are the same for every number of workers.
+    them for each rank in turn. The batches are the same for every number of workers. pin_memory: batches come in memory
+    that a GPU copies from by itself.
 
-    Raises ValueError with the message of the worker if a sample cannot be loaded.
+    An error of a sample comes as it was raised, from a worker too. Raises ValueError if the system has ended a worker.
     """
     _check_partition(batch_size, workers, rank, world_size)
     order = Order(len(pipeline), seed=seed, shuffle=shuffle)
     source = _TrainBatches(pipeline, order, batch_size, rank, world_size)
-    return _iterate(source, lambda: itertools.count(start_step), workers)
+    numbers = partial(itertools.count, start_step)
+    return iter(BatchLoader(source, numbers, workers=workers, pin_memory=pin_memory))
 
 
 def eval_loader(
-    pipeline: Pipeline, *, batch_size: int, workers: int, rank: int = 0, world_size: int = 1
-) -> Iterator[Batch]:
-    """Every image exactly once: image i on rank i % world_size, in order. The last batch may be smaller.
+    pipeline: Pipeline,
+    *,
+    batch_size: int,
+    workers: int,
+    rank: int = 0,
+    world_size: int = 1,
+    pin_memory: bool = False,
+    persistent_workers: bool = False,
+) -> BatchLoader:
+    """Every image exactly once in each pass: image i on rank i % world_size, in order. The last batch may be smaller.
 
-    Raises ValueError with the message of the worker if a sample cannot be loaded.
+    persistent_workers: live from the first pass until the loader is closed. Errors, pin_memory: as of `train_loader`.
     """
     _check_partition(batch_size, workers, rank, world_size)
     source = _EvaluationBatches(pipeline, batch_size, rank, world_size)
-    return _iterate(source, lambda: iter(range(len(source))), workers)
+    numbers = partial(range, len(source))
+    return BatchLoader(source, numbers, workers=workers, pin_memory=pin_memory, persistent_workers=persistent_workers)
 
 
 # --- Which samples make a batch -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class _TrainBatches(TorchDataset["Batch | _Failure"]):
+class _TrainBatches(TorchDataset["Batch | Failure"]):
     pipeline: Pipeline
     order: Order
     batch_size: int
     rank: int
     world_size: int
 
-    def __getitem__(self, step: int) -> Batch | _Failure:
+    def __getitem__(self, step: int) -> Batch | Failure:
         first = (step * self.world_size + self.rank) * self.batch_size
         return _guarded(lambda: self._load(range(first, first + self.batch_size)))
 
@@ -120,7 +136,7 @@ class _TrainBatches(TorchDataset["Batch | _Failure"]):
 
 
 @dataclass(frozen=True)
-class _EvaluationBatches(TorchDataset["Batch | _Failure"]):
+class _EvaluationBatches(TorchDataset["Batch | Failure"]):
     pipeline: Pipeline
     batch_size: int
     rank: int
@@ -130,7 +146,7 @@ class _EvaluationBatches(TorchDataset["Batch | _Failure"]):
         own = len(range(self.rank, len(self.pipeline), self.world_size))
         return -(-own // self.batch_size)
 
-    def __getitem__(self, number: int) -> Batch | _Failure:
+    def __getitem__(self, number: int) -> Batch | Failure:
         own = range(self.rank, len(self.pipeline), self.world_size)
         return _guarded(lambda: self._load(own[number * self.batch_size : (number + 1) * self.batch_size]))
 
@@ -146,81 +162,175 @@ def _collated(pipeline: Pipeline, samples: Sequence[Sample]) -> Batch:
 # --- Workers ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Failure:
-    """A ValueError on its way out of a worker: the message for the user, the traceback for --debug."""
-
-    message: str
-    trace: str
-
-
 class _WorkerError(Exception):
     def __str__(self) -> str:
         return f"in a data worker\n\n{self.args[0]}"
 
 
-def _guarded(load: Callable[[], Batch]) -> Batch | _Failure:
+def _guarded(load: Callable[[], Batch]) -> Batch | Failure:
     try:
         return load()
-    except ValueError as error:
-        return _Failure(str(error), traceback.format_exc())
+    except Exception as error:  # whatever a user's data set or transform raises; it goes on in the main process
+        return Failure.of(error)
 
 
-def _iterate(
-    source: TorchDataset[Batch | _Failure], numbers: Callable[[], Iterator[int]], workers: int
-) -> Iterator[Batch]:
-    loader = DataLoader(
-        source,
-        batch_size=None,  # `source` makes whole batches
-        sampler=_Numbers(numbers),
-        num_workers=workers,
-        worker_init_fn=_start_worker if workers else None,
-        collate_fn=_unchanged,
-    )
-    batches = iter(loader)
-    if workers:
-        _end_workers_at_exit()
-    while True:
+class BatchLoader(Iterable[Batch]):
+    """Batches by worker processes, or by this one (`workers` of 0). `close` ends the workers; so does a program's end.
+
+    source: gives whole batches by number. numbers: those of one pass, in order.
+    """
+
+    def __init__(
+        self,
+        source: TorchDataset[Batch | Failure],
+        numbers: Numbers,
+        *,
+        workers: int,
+        pin_memory: bool = False,
+        persistent_workers: bool = False,
+    ) -> None:
+        self._source, self._numbers, self._count = source, numbers, workers
+        self._pins = pin_memory and can_pin_memory()
+        self._keeps_workers = persistent_workers and workers > 0
+        self._loader: DataLoader[Any] | None = None
+        self._workers: _Workers | None = None
+
+    def __iter__(self) -> BatchIterator:
+        """A new pass; one that is still going on is ended."""
+        if not self._count:
+            return BatchIterator(self._without_workers(), None)
+        if self._workers is None or not self._keeps_workers:
+            self.close()
+            self._loader = self._make_loader()
+            self._workers = _Workers(iter(self._loader))
+        else:
+            assert self._loader is not None
+            iter(self._loader)  # the same workers begin again
+        workers = self._workers
+        if not self._keeps_workers:
+            self._workers = None  # the pass alone holds them, and ends them with itself
+        return BatchIterator(workers.batches, workers, keep_workers=self._keeps_workers)
+
+    def _without_workers(self) -> Iterator[Batch | Failure]:
+        for number in self._numbers():
+            item = self._source[number]
+            yield item.pin_memory() if self._pins and isinstance(item, Batch) else item
+
+    def _make_loader(self) -> DataLoader[Any]:
+        return DataLoader(
+            self._source,
+            batch_size=None,  # `source` makes whole batches
+            sampler=_Sampler(self._numbers),
+            num_workers=self._count,
+            worker_init_fn=_start_worker,
+            collate_fn=_unchanged,
+            pin_memory=self._pins,
+            persistent_workers=self._keeps_workers,
+        )
+
+    def close(self) -> None:
+        """End the workers."""
+        if self._workers is not None:
+            self._workers.close()
+        self._workers = self._loader = None
+
+
+def can_pin_memory() -> bool:
+    """Whether there is a GPU that could copy by itself."""
+    return torch.cuda.is_available()
+
+
+class BatchIterator(Iterator[Batch]):
+    """One pass over a `BatchLoader`. `close` ends the workers, if a program leaves it early.
+
+    keep_workers: they stay for another pass when this one is over.
+    """
+
+    def __init__(
+        self, batches: Iterator[Batch | Failure], workers: _Workers | None, *, keep_workers: bool = False
+    ) -> None:
+        self._batches, self._workers, self._keep_workers = batches, workers, keep_workers
+
+    def __next__(self) -> Batch:
         try:
-            item = next(batches)
+            item = next(self._batches)
         except StopIteration:
-            return
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+            if not self._keep_workers:
+                self.close()
+            raise
+        except RuntimeError as error:  # errors of samples come as a Failure
+            if not _WORKER_DIED.search(str(error)):
                 raise
+            self.close()
             raise ValueError(
-                "the system ended a data worker, most likely for lack of memory or of shared memory (/dev/shm); "
-                f"use fewer than {workers} workers or a smaller batch, or give the container more (docker --shm-size)"
+                "the system ended a data worker, most likely for lack of memory or of shared memory (/dev/shm); use "
+                "fewer workers (--workers) or a smaller batch, or give the container more (docker --shm-size)"
             ) from error
-        if isinstance(item, _Failure):
-            raise ValueError(item.message) from _WorkerError(item.trace)
-        yield item
+        if isinstance(item, Failure):
+            raise item.error() from _WorkerError(item.trace)
+        return item
+
+    def close(self) -> None:
+        """End the workers of this pass, and no other process."""
+        self._batches = iter(())
+        if self._workers is not None:
+            self._workers.close()
+
+
+_WORKER_DIED = re.compile(r"DataLoader worker \(pid.*\) (is killed by signal|exited unexpectedly)", re.DOTALL)
+"""What torch says when a worker is gone. Its errors about a worker's error begin with "Caught"."""
+
+
+class _Workers:
+    """The worker processes of torch's iterator, which end with this object, and at the latest with the program."""
+
+    def __init__(self, batches: Any) -> None:
+        self.batches = batches
+        self.close = weakref.finalize(self, _end_workers, batches, os.getpid())
+        self.close.atexit = False  # which would be too late
+        _OPEN.add(self)
+        _close_at_exit()
+
+
+def _end_workers(batches: Any, process: int) -> None:
+    if os.getpid() != process:  # a fork has not started them
+        return
+    batches._shutdown_workers()  # torch has no public word for it
+    for worker in batches._workers:
+        if worker.is_alive():  # it is in the midst of a sample, or has missed its call on a busy machine
+            worker.kill()  # SIGTERM is ignored, see below
+
+
+_OPEN: weakref.WeakSet[_Workers] = weakref.WeakSet()
+"""Those that may be alive."""
+
+
+@cache
+def _close_at_exit() -> None:
+    """Python ends its helpers by SIGTERM, which workers ignore, and waits for them; torch reports those that are gone.
+
+    So they are ended in an orderly way before both, which is what the order of registrations says.
+    """
+
+    def close() -> None:
+        for workers in list(_OPEN):
+            workers.close()
+
+    atexit.register(close)
 
 
 @dataclass(frozen=True)
-class _Numbers:
-    """What DataLoader calls a sampler."""
+class _Sampler:
+    """What DataLoader calls so."""
 
-    numbers: Callable[[], Iterator[int]]
+    numbers: Numbers
 
     def __iter__(self) -> Iterator[int]:
-        return self.numbers()
+        return iter(self.numbers())
 
 
 def _unchanged(batch: Any) -> Any:
     return batch
-
-
-@cache
-def _end_workers_at_exit() -> None:
-    """Python ends its helpers by SIGTERM and then waits for them; those that ignore it would be waited for forever."""
-
-    def end() -> None:
-        for child in multiprocessing.active_children():
-            if child.daemon:
-                child.kill()
-
-    atexit.register(end)
 
 
 def _start_worker(number: int) -> None:
@@ -228,7 +338,7 @@ def _start_worker(number: int) -> None:
     # it saves and then ends the workers; should it die, they notice and end by themselves.
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGBREAK"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
@@ -249,8 +359,8 @@ def _check_alike(samples: Sequence[Sample]) -> None:
     first = samples[0]
     for sample in samples[1:]:
         for what, a, b, fix in (
-            ("bands", first.image.shape[2], sample.image.shape[2], "bands='colour' gives every image three of 8 bits"),
-            ("type", first.image.dtype, sample.image.dtype, "bands='colour' gives every image three bands of 8 bits"),
+            ("bands", first.image.shape[2], sample.image.shape[2], "bands='rgb' gives every image three of 8 bits"),
+            ("type", first.image.dtype, sample.image.dtype, "bands='rgb' gives every image three bands of 8 bits"),
             ("labels", first.label is not None, sample.label is not None, "all or none must have them"),
             ("maps", sorted(first.maps), sorted(sample.maps), "all must have the same"),
         ):

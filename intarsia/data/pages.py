@@ -38,7 +38,7 @@ def count_pages(file: Path | bytes) -> int:
         return 1
 
 
-def page_file(data: bytes, page: int) -> bytes:
+def page_file(data: bytes, page: int, *, max_pixels: int | None = None) -> bytes:
     """One image of several, counted from 0, as a file of its own.
 
     A page of a TIFF is the same file with another beginning, so that whatever reads the first page reads it alike. A
@@ -57,7 +57,7 @@ def page_file(data: bytes, page: int) -> bytes:
     Image.init()
     try:
         with Image.open(io.BytesIO(data), formats=[name for name in _BY_PILLOW if name in Image.OPEN]) as image:
-            check_size(*image.size)
+            check_size(*image.size, most=max_pixels)
             image.seek(page)
             frame = image.convert("RGBA" if image.has_transparency_data else "RGB")
     except Exception as error:  # Pillow raises what its readers trip over: EOFError, OSError, SyntaxError, struct.error

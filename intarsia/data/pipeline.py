@@ -10,6 +10,7 @@ import numpy as np
 
 from intarsia.contracts import Dataset, Sample, Transform
 from intarsia.data.labels import label_values, ranges, value_counts
+from intarsia.data.sample_errors import with_text
 from intarsia.data.transforms.geometry import RandomCrop, ResizeThenCrop
 from intarsia.data.transforms.resize import Resizing
 
@@ -43,9 +44,15 @@ class Pipeline:
         """The sample at `index`, with everything random taken from `rng`.
 
         Raises ValueError naming the file, and the transform where one is to blame, if the sample cannot be read or
-        transformed, or if its label holds anything but class indices and the ignore index.
+        transformed, or if its label holds anything but class indices and the ignore index. Any other error of a data
+        set or a transform keeps its type, and says the same.
         """
-        sample = self.dataset.load(index)
+        try:
+            sample = self.dataset.load(index)
+        except ValueError:  # the data set's own word, which names the file
+            raise
+        except Exception as error:
+            raise with_text(error, f"sample {index}: {error} (loading, by {type(self.dataset).__name__})") from error
         label = sample.label
         if self.label_size == "original":
             sample = replace(sample, label=None)
@@ -54,8 +61,8 @@ class Pipeline:
             last = type(step).__name__
             try:
                 sample = step(sample, rng)
-            except ValueError as error:
-                raise ValueError(f"{_name(sample)}: {error} (transform {last})") from error
+            except Exception as error:
+                raise with_text(error, f"{_name(sample)}: {error} (transform {last})") from error
         if self.label_size == "original":
             sample = replace(sample, label=label)
         elif sample.label is not None and sample.label.shape != sample.image.shape[:2]:

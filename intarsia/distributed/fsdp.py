@@ -3,18 +3,17 @@
 Zhao et al., PyTorch FSDP: Experiences on Scaling Fully Sharded Data Parallel, arXiv:2304.11277, as
 `torch.distributed.fsdp.fully_shard` does it: of every parameter each process keeps a slice along the first axis. A
 block of the network puts its parameters together when it is called, and lets go of them again; forward and backward are
-what they are with DDP. A slice is a DTensor, which knows of the whole; only this file deals with them.
+what they are with DDP. A slice is a DTensor, which knows of the whole; state_dicts.py brings them to files and back.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 LARGEST, SMALLEST = 1 / 8, 1 / 100
 """Shares of the network's parameters: a larger block is divided further where it can be, a smaller one is none."""
@@ -50,15 +49,11 @@ def _count(module: nn.Module) -> int:
 def shard(root: nn.Module, network: nn.Module, blocks: Collection[str], device: torch.device) -> None:
     """Leave this process its slices of all parameters below `root`, whose call begins every step.
 
-    The default process group must exist. Raises ValueError if torch is too old.
+    The default process group must exist.
     """
-    try:
-        from torch.distributed.device_mesh import init_device_mesh
-        from torch.distributed.fsdp import fully_shard
-    except ImportError as error:
-        raise ValueError(
-            f"sharding needs torch 2.6 or newer, this is {torch.__version__}; use --strategy ddp"
-        ) from error
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     for name in blocks:
         fully_shard(network.get_submodule(name), mesh=mesh)
@@ -67,61 +62,14 @@ def shard(root: nn.Module, network: nn.Module, blocks: Collection[str], device: 
 
 def own_part(tensor: Tensor) -> Tensor:
     """The slice that this process has of a sharded tensor, sharing its memory; any other tensor itself."""
-    part: Tensor = cast(Any, tensor.detach()).to_local() if _is_sharded(tensor) else tensor
+    part: Tensor = cast(Any, tensor.detach()).to_local() if is_sharded(tensor) else tensor
     return part
 
 
 def whole(tensor: Tensor) -> Tensor:
     """A sharded tensor put together; any other itself. Every process must call it."""
-    full: Tensor = cast(Any, tensor.detach()).full_tensor() if _is_sharded(tensor) else tensor
+    full: Tensor = cast(Any, tensor.detach()).full_tensor() if is_sharded(tensor) else tensor
     return full
-
-
-def gathered(value: Any, *, keep: bool) -> Any:
-    """The same dicts, lists and plain values with every sharded tensor whole, on the CPU. Every process must call it.
-
-    keep: whether this process wants them; without it they become None, which saves memory.
-    """
-    if isinstance(value, Mapping):
-        return {key: gathered(item, keep=keep) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(gathered(item, keep=keep) for item in value)
-    if isinstance(value, Tensor) and _is_sharded(value):
-        full = whole(value)
-        return full.cpu() if keep else None
-    return value
-
-
-def sliced_like(tensor: Tensor, full: Tensor) -> Tensor:
-    """`full` as a tensor that can be copied into `tensor`: sharded if that is. Every process must call it."""
-    if not _is_sharded(tensor):
-        return full
-    from torch.distributed.tensor import distribute_tensor
-
-    mesh, placements = tensor.device_mesh, tensor.placements  # type: ignore[attr-defined]
-    return distribute_tensor(full.to(tensor.device), mesh, placements)
-
-
-def load_module(module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """`module.load_state_dict` with whole tensors, also into a sharded module."""
-    own = module.state_dict()
-    module.load_state_dict({name: sliced_like(own.get(name, full), full) for name, full in state.items()})
-
-
-def load_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-    """`optimizer.load_state_dict` with whole tensors, also for sharded parameters."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-
-    def fitting(number: int, value: Any) -> Any:
-        follows = isinstance(value, Tensor) and value.shape == parameters[number].shape
-        return sliced_like(parameters[number], value) if follows else value
-
-    entries = {
-        number: {name: fitting(number, value) for name, value in entry.items()}
-        for number, entry in state["state"].items()
-        if number < len(parameters)
-    }
-    optimizer.load_state_dict({**state, "state": entries})
 
 
 class WholeCopy:
@@ -150,5 +98,6 @@ class WholeCopy:
             mine.data = mine.data.new_empty(0)
 
 
-def _is_sharded(tensor: Tensor) -> bool:
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether this process has a slice of it only."""
     return hasattr(tensor, "full_tensor")

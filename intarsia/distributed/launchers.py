@@ -85,7 +85,7 @@ def process_count(devices: int | None, environment: Mapping[str, str] = os.envir
     return launch.total
 
 
-def is_echo(error: BaseException) -> bool:
+def is_secondary_error(error: BaseException) -> bool:
     """Whether an error only says that another process is no longer there, and hence that the cause is said there."""
     text = str(error)
     return isinstance(error, RuntimeError) and any(sign in text for sign in _GONE)

@@ -3,59 +3,37 @@
 from __future__ import annotations
 
 import atexit
+import importlib
+import importlib.metadata
 import logging
 import subprocess
-import sys
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Literal, cast
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from intarsia.contracts import Batch, LossTerm
 from intarsia.distributed.fsdp import WholeCopy, blocks_of, own_part, shard, whole
 from intarsia.distributed.launchers import Launch, launch_of, process_count
+from intarsia.distributed.loss_scale import LossScale, scaler_for
 from intarsia.distributed.sync_batch_norm import synchronise
+from intarsia.distributed.training_step import TrainingForward, TrainingStep
 
-
-@contextmanager
-def _hidden(package: str) -> Iterator[None]:
-    """Inside, a package that nobody has imported yet is as if it were not installed."""
-    if package in sys.modules:
-        yield
-        return
-    sys.modules[package] = None  # type: ignore[assignment]  # which import takes for "there is none"
-    try:
-        yield
-    finally:
-        del sys.modules[package]
-
-
-# Fabric imports all of torchmetrics to read its version, which imports torchvision and transformers: many seconds.
-with _hidden("torchmetrics"):
+if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
-    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-    from lightning_fabric.plugins.precision import MixedPrecision
-    from lightning_fabric.strategies.ddp import DDPStrategy
 
 Precision = Literal["32-true", "16-mixed", "bf16-mixed", "64-true"]
 Strategy = Literal["ddp", "fsdp"]
-LossScale = float | Literal["dynamic"] | Mapping[str, Any] | None
 PRECISIONS: tuple[Precision, ...] = ("32-true", "16-mixed", "bf16-mixed", "64-true")
 STRATEGIES: tuple[Strategy, ...] = ("ddp", "fsdp")
 PATIENCE = 10.0
 """Seconds that a first process, at its end, gives those it has started to end by themselves."""
-
-for _name in ("lightning_fabric", "lightning.fabric"):
-    logging.getLogger(_name).setLevel(logging.WARNING)  # "Using 16bit ...", "Initializing distributed: ..."
-warnings.filterwarnings("ignore", module="lightning_fabric")
 
 
 class FabricRuntime:
@@ -66,7 +44,8 @@ class FabricRuntime:
     whatever it is. loss_scale: for "16-mixed", a fixed factor, "dynamic", or the arguments of torch's GradScaler, which
     is dynamic. synchronise_batch_norm: batch statistics over all processes. backend: of torch.distributed; None
     chooses. strategy: "ddp" keeps the whole network in every process, "fsdp" slices of it.
-    start: how processes come about that nobody has started: "command" runs the command again, "fork" is for `spawn`.
+    start: how processes come about that nobody has started: "command" runs the command again; "fork", "spawn" and
+    "forkserver" are multiprocessing's ways, for `spawn`.
 
     `device` holds from `launch` on. Raises ValueError for what the machine or its launcher does not have.
     """
@@ -81,7 +60,7 @@ class FabricRuntime:
         synchronise_batch_norm: bool = False,
         backend: str | None = None,
         strategy: Strategy = "ddp",
-        start: Literal["command", "fork"] = "command",
+        start: Literal["command", "fork", "spawn", "forkserver"] = "command",
     ) -> None:
         if precision not in PRECISIONS:
             raise ValueError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
@@ -95,42 +74,58 @@ class FabricRuntime:
         self.shards = strategy == "fsdp" and count > 1
         if self.shards and precision == "16-mixed":
             raise ValueError("loss scaling does not work on slices of gradients: with --strategy fsdp use bf16, or 32")
+        with _quiet_fabric():
+            self._fabric = self._make_fabric(launch, here, count, loss_scale, backend, start)
+        self._launched = False
+        self._cpu_group: Any = None
+
+    def _make_fabric(
+        self, launch: Launch | None, here: int, count: int, loss_scale: LossScale, backend: str | None, start: str
+    ) -> Fabric:
+        from lightning_fabric import Fabric
+        from lightning_fabric.plugins.precision import MixedPrecision
+        from lightning_fabric.strategies.ddp import DDPStrategy
+
         environment = _environment(launch)
         plugins: list[Any] = []
         options: dict[str, Any] = {}
-        if precision == "16-mixed":  # told, Fabric would compute in bfloat16 on processors
+        if self.precision == "16-mixed":  # told, Fabric would compute in bfloat16 on processors
             plugins = [MixedPrecision("16-mixed", self.accelerator, scaler_for(loss_scale, self.accelerator))]
         else:
-            options["precision"] = precision
+            options["precision"] = self.precision
         if count > 1:
             options["strategy"] = DDPStrategy(
                 cluster_environment=environment,
                 process_group_backend=backend,
-                start_method="popen" if start == "command" else "fork",
+                start_method="popen" if start == "command" else cast(Any, start),
             )
             options["num_nodes"] = 1 if launch is None else launch.machines
         else:
             plugins.append(environment)
-        self._fabric = Fabric(accelerator=self.accelerator, devices=here, plugins=plugins, **options)
-        self._launched = False
+        return Fabric(accelerator=self.accelerator, devices=here, plugins=plugins, **options)
 
     def launch(self) -> None:
         """Start the processes, or join those that were started. Does nothing the second time."""
         if not self._launched:
-            self._fabric.launch()
-            self._launched = True
+            with _quiet_fabric():
+                self._fabric.launch()
             children: list[subprocess.Popen[bytes]] = getattr(self._fabric.strategy.launcher, "procs", [])
             if children:
                 atexit.register(_await, children)
+            self._joined()
+
+    def _joined(self) -> None:
+        """All processes are there. Numbers on the processor get a group of their own beside an accelerator's."""
+        self._launched = True
+        if self.world_size > 1 and self.device.type != "cpu":
+            self._cpu_group = torch.distributed.new_group(backend="gloo")
 
     def spawn(self, function: Callable[[FabricRuntime], Any]) -> Any:
-        """Run `function` in every process, which are forked for it; gives what rank 0 returns."""
+        """Run `function` in every process, which are started for it; gives what rank 0 returns.
 
-        def entered(_: Fabric) -> Any:
-            self._launched = True
-            return function(self)
-
-        return self._fabric.launch(entered)
+        It must be picklable, unless the processes are forked.
+        """
+        return self._fabric.launch(_Spawned(self, function))
 
     @property
     def rank(self) -> int:
@@ -149,20 +144,21 @@ class FabricRuntime:
 
     @property
     def fuses_optimizers(self) -> bool:
-        """Whether an optimizer may do its step in one kernel: gradients could not be clipped with a loss scale then."""
-        return self.device.type == "cuda" and self.precision != "16-mixed" and not self.shards
+        """Whether an optimizer may do its step in one kernel."""
+        return self.device.type == "cuda" and not self.shards
 
     @property
-    def scales_loss(self) -> bool:
-        """Whether a loss scaler watches over the gradients and leaves out steps in which they overflow."""
-        return getattr(self._fabric.strategy.precision, "scaler", None) is not None
+    def _scaler(self) -> torch.amp.GradScaler | None:
+        """What scales losses under "16-mixed"."""
+        return getattr(self._fabric.strategy.precision, "scaler", None)
 
     def place(self, module: nn.Module) -> nn.Module:
         """The module on this process's device, its precision and its batch norm set up. Optimizers come after this."""
         if self.synchronise_batch_norm and self.world_size > 1:
             module = synchronise(module, self.device)
         module = self._fabric.strategy.precision.convert_module(module)
-        return module.to(self.device)
+        there = all(tensor.device == self.device for tensor in (*module.parameters(), *module.buffers()))
+        return module if there else module.to(self.device)
 
     def shared_out(self, task: nn.Module, called: Collection[str]) -> nn.Module:
         """A placed task as `setup` takes it; with "fsdp" its parameters are slices now. Optimizers come after this.
@@ -170,24 +166,19 @@ class FabricRuntime:
         called: names of the modules in the network that a training step calls.
         """
         if not self.shards:
-            return _Forward(task, None)
+            return TrainingForward(task, None)
         network = task.get_submodule("model")
-        blocks, step = blocks_of(network, called), _Forward(task, WholeCopy(network))
+        blocks, step = blocks_of(network, called), TrainingForward(task, WholeCopy(network))
         shard(step, network, blocks, self.device)
         return step
 
-    def setup(self, module: nn.Module, *optimizers: Optimizer) -> tuple[TrainingStep, list[Optimizer]]:
-        """A task, placed and shared out, and its optimizers, ready for steps in every process.
-
-        Raises ValueError for a fused optimizer beside a loss scaler: gradients could not be looked at before its step.
-        """
-        if self.scales_loss and any(optimizer.defaults.get("fused") for optimizer in optimizers):
-            raise ValueError("an optimizer with fused=True hides its gradients from the loss scaler: use bf16, or 32")
-        step = module if isinstance(module, _Forward) else _Forward(module, None)
+    def setup(self, module: nn.Module) -> TrainingStep:
+        """A task, placed and shared out, ready for steps in every process."""
+        step = module if isinstance(module, TrainingForward) else TrainingForward(module, None)
         together = self.world_size > 1 and not self.shards
         parallel = self._fabric.strategy.setup_module(step) if together else step
-        wrapped = [cast(Optimizer, self._fabric.setup_optimizers(optimizer)) for optimizer in optimizers]
-        return TrainingStep(parallel, step, self), wrapped
+        agree = self.agree_on_statistics if self.shards else None
+        return TrainingStep(parallel, step, autocast=self.autocast, before_forward=agree)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The precision of the run for whatever is computed inside."""
@@ -209,9 +200,9 @@ class FabricRuntime:
 
         Gives the norm they had, a scalar; with neither limit it is only measured.
         """
-        inner = getattr(optimizer, "optimizer", optimizer)
-        self._fabric.strategy.precision.unscale_gradients(inner)
-        parameters = [parameter for group in inner.param_groups for parameter in group["params"]]
+        if self._scaler is not None:
+            self._scaler.unscale_(optimizer)
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         if max_norm is not None:
             return whole(nn.utils.clip_grad_norm_(parameters, max_norm, norm_type))
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -222,13 +213,21 @@ class FabricRuntime:
                 own_part(gradient).clamp_(-clip_value, clip_value)
         return norm
 
+    def update_loss_scale(self) -> None:
+        """After a step: a smaller loss scale if gradients have overflowed, a larger one after many that have not."""
+        if self._scaler is not None:
+            self._scaler.update()
+
     def all_reduce_sum(self, value: Tensor) -> Tensor:
-        """The sum over all processes, in each of them. With one process, `value` itself."""
+        """The sum over all processes, in each of them. With one process, `value` itself.
+
+        A tensor on the processor is summed there, so that nothing waits for the device.
+        """
         if self.world_size == 1:
             return value
-        total = value.detach().to(self.device, copy=True)
-        torch.distributed.all_reduce(total)
-        return total.to(value.device)
+        total = value.detach().clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(total, group=self._cpu_group if total.device.type == "cpu" else None)
+        return total
 
     def all_true(self, flag: Tensor) -> Tensor:
         """Whether a scalar flag is true in every process, as a scalar on its device. Nothing waits for the device."""
@@ -273,100 +272,17 @@ class FabricRuntime:
         self._fabric.strategy.precision.load_state_dict(state)
 
 
-class TrainingStep:
-    """Calls a task on a batch, under the precision of the run and through the exchange of gradients."""
+@dataclass(frozen=True)
+class _Spawned:
+    """What a process that was started for a function does; pickled for it."""
 
-    def __init__(self, parallel: nn.Module, step: _Forward, runtime: FabricRuntime) -> None:
-        self._parallel = parallel
-        self._step = step
-        self._runtime = runtime
+    runtime: FabricRuntime
+    function: Callable[[FabricRuntime], Any]
 
-    def __call__(self, batch: Batch) -> list[LossTerm]:
-        """The loss terms of a batch, ready for `backward`."""
-        if self._runtime.shards:  # DDP does it by itself
-            self._runtime.agree_on_statistics(self._step.task.get_submodule("model"))
-        with self._runtime.autocast():
-            values, sealed = self._parallel(_Sealed(batch))
-        return [LossTerm(name, value, weight) for value, (name, weight) in zip(values, sealed.content, strict=True)]
-
-    @contextmanager
-    def gradients_later(self, later: bool) -> Iterator[None]:
-        """Inside, gradients stay in this process: there are more parts of the same batch to come."""
-        if later and isinstance(self._parallel, DistributedDataParallel):
-            with self._parallel.no_sync():
-                yield
-        elif self._runtime.shards:
-            cast(Any, self._parallel).set_requires_gradient_sync(not later)
-            yield
-        else:
-            yield
-
-    @contextmanager
-    def whole(self) -> Iterator[None]:
-        """Inside, the task's network has all of its parameters in this process. Every process must enter it."""
-        task, copy = self._step.task, self._step.copy
-        if copy is None:
-            yield
-            return
-        sharded = task.get_submodule("model")
-        task.model = copy.fill(sharded)
-        try:
-            yield
-        finally:
-            task.model = sharded
-            copy.empty()
-
-    def release(self) -> None:
-        """Leave the task with a network that is whole, for whoever uses it next. Every process must call it."""
-        if self._step.copy is not None:
-            self._step.task.model = self._step.copy.fill(self._step.task.get_submodule("model"))
-
-
-class _Sealed:
-    """Carries what DDP, which takes containers apart and rebuilds them, must leave alone."""
-
-    def __init__(self, content: Any) -> None:
-        self.content = content
-
-
-class _Forward(nn.Module):
-    """The task's training method under the name that DDP and FSDP hook into; both must see its tensors.
-
-    copy: of the network, if that is going to be sharded.
-    """
-
-    def __init__(self, task: nn.Module, copy: WholeCopy | None) -> None:
-        super().__init__()
-        self.task = task
-        self.copy = copy
-
-    def forward(self, sealed: _Sealed) -> tuple[tuple[Tensor, ...], _Sealed]:
-        terms: list[LossTerm] = self.task.training_terms(sealed.content)  # type: ignore[operator]
-        return tuple(term.value for term in terms), _Sealed([(term.name, term.weight) for term in terms])
-
-
-class FixedScaler(torch.amp.GradScaler):
-    """Scales losses by one factor for the whole run; steps whose gradients overflow are left out all the same."""
-
-    def __init__(self, device: str, scale: float) -> None:
-        super().__init__(device, init_scale=scale)
-        self._fixed = scale
-
-    def update(self, new_scale: float | Tensor | None = None) -> None:
-        """Forget the overflow of this step, and keep the factor."""
-        super().update(self._fixed if new_scale is None else new_scale)
-
-
-def scaler_for(loss_scale: LossScale, device: str) -> torch.amp.GradScaler:
-    """The loss scaler that a config asks for. Raises ValueError for arguments that it does not take."""
-    if isinstance(loss_scale, Mapping):
-        try:
-            return torch.amp.GradScaler(device, **loss_scale)
-        except (TypeError, AssertionError) as error:
-            raise ValueError(f"loss_scale {dict(loss_scale)}: {error}") from error
-    if isinstance(loss_scale, (int, float)):
-        return FixedScaler(device, float(loss_scale))
-    return torch.amp.GradScaler(device)
+    def __call__(self, fabric: Fabric) -> Any:
+        self.runtime._fabric = fabric
+        self.runtime._joined()
+        return self.function(self.runtime)
 
 
 def _accelerator(wanted: str, devices: int, launch: Launch | None) -> str:
@@ -386,8 +302,50 @@ def _accelerator(wanted: str, devices: int, launch: Launch | None) -> str:
     return wanted
 
 
+@contextmanager
+def _quiet_fabric() -> Iterator[None]:
+    """Inside, Fabric does not tell what it does: "Using 16bit ...", "Initializing distributed: ..."."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning_fabric")
+        _import_fabric()
+        loggers = [logging.getLogger(name) for name in ("lightning_fabric", "lightning.fabric")]
+        levels = [logger.level for logger in loggers]
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+@cache
+def _import_fabric() -> None:
+    """Fabric would import torchmetrics to read its version, and so torchvision and transformers: many seconds."""
+    imports: Any = importlib.import_module("lightning_utilities.core.imports")  # comes with Fabric, which asks it
+    compare = imports.compare_version
+
+    def by_metadata(package: str, op: Callable[[Any, Any], bool], version: str, **options: Any) -> Any:
+        if package != "torchmetrics":
+            return compare(package, op, version, **options)
+        try:
+            return op(imports.Version(importlib.metadata.version(package)), imports.Version(version))
+        except importlib.metadata.PackageNotFoundError:
+            return False
+
+    imports.compare_version = by_metadata
+    try:
+        import lightning_fabric  # noqa: F401
+    finally:
+        imports.compare_version = compare
+
+
 def _environment(launch: Launch | None) -> ClusterEnvironment:
     """Fabric's name for what has started the processes; its own guess sees clusters where nothing was started."""
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+
     if launch is None:
         return LightningEnvironment()
     return TorchElasticEnvironment() if launch.by == "torchrun" else SLURMEnvironment()

@@ -19,7 +19,10 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, C, ...) -> (N, C, ...); every process must call it."""
+        """(N, C, ...) -> (N, C, ...); every process must call it.
+
+        Raises ValueError, as torch's norms do, if all processes together have one value per channel.
+        """
         if not self.training:
             return super().forward(input)
         axes = (0, *range(2, input.dim()))
@@ -27,6 +30,8 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
         values = input.float() if input.dtype in (torch.bfloat16, torch.float16) else input
         count = torch.tensor(float(values.numel() // values.shape[1]), dtype=torch.float64, device=values.device)
         torch.distributed.all_reduce(count)
+        if count <= 1:
+            raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.size()}")
         total = count.to(values.dtype)
         mean = _over_processes(values.sum(axes)) / total  # (C)
         centred = values - mean.view(shape)

@@ -3,37 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from intarsia.contracts import Batch, ConfidenceMetric, Metric, Report, SampleMeta, Size
-from intarsia.data.loader import eval_loader
+from intarsia.contracts import Batch, ConfidenceMetric, Metric, Report, SampleMeta, Size, Task
+from intarsia.data.loader import BatchLoader, eval_loader
 from intarsia.data.pipeline import Pipeline
 from intarsia.distributed.runtime import FabricRuntime
 from intarsia.inference.logits.postprocess import Wanted
 from intarsia.inference.logits.sliding import Window
-from intarsia.inference.predictor import Observe, Predictor
+from intarsia.inference.predictor import Observe, Predictor, Soundness
 from intarsia.inference.tta import without_resizing
 
 OnPrediction = Callable[[SampleMeta, Tensor], None]
 """Called with each image's meta and its label map (H, W) at original size, on the device."""
 
 
-class Validated(Protocol):
-    """What the validation loss needs of a task."""
+def evaluation_batches(
+    predictor: Predictor,
+    pipeline: Pipeline,
+    *,
+    batch_size: int = 1,
+    workers: int = 0,
+    runtime: FabricRuntime | None = None,
+    persistent_workers: bool = False,
+    pin_memory: bool = True,
+) -> BatchLoader:
+    """The images that `evaluate` scores in this process, as the predictor wants them.
 
-    training: bool
-    ignore_index: int
-
-    def train(self, mode: bool) -> object:
-        """As nn.Module.train."""
-        ...
-
-    def loss_on(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """A scalar from logits (N, K, h, w) and labels (N, H, W)."""
-        ...
+    persistent_workers: for several evaluations; the loader is to be closed. pin_memory: where there is a GPU, it copies
+    batches by itself.
+    """
+    if predictor.augmented is not None:  # views are made of images that nothing has resized
+        pipeline = Pipeline(pipeline.dataset, without_resizing(pipeline.transforms), label_size="original")
+    return eval_loader(
+        pipeline,
+        batch_size=batch_size,
+        workers=workers,
+        rank=0 if runtime is None else runtime.rank,
+        world_size=1 if runtime is None else runtime.world_size,
+        pin_memory=pin_memory and predictor.device.type == "cuda",
+        persistent_workers=persistent_workers,
+    )
 
 
 def evaluate(
@@ -43,13 +56,15 @@ def evaluate(
     *,
     batch_size: int = 1,
     workers: int = 0,
+    batches: BatchLoader | None = None,
     runtime: FabricRuntime | None = None,
     progress: Callable[[int], None] | None = None,
     on_prediction: OnPrediction | None = None,
-    task: Validated | None = None,
+    task: Task | None = None,
 ) -> Report:
-    """Score every image of `pipeline` exactly once, over all processes.
+    """Score every image of `pipeline` exactly once, over all processes. On an accelerator only its end waits for it.
 
+    batches: what `evaluation_batches` gave for `pipeline`, if it is evaluated several times.
     metric: is emptied first; a `ConfidenceMetric` is told the confidences if it needs them. progress: called with the
     number of images after every batch, in this process.
     task: gives the validation loss, Report.losses["loss"]: that of the decode head on the labels at the network's input
@@ -61,20 +76,17 @@ def evaluate(
     runtime = runtime or FabricRuntime(accelerator=predictor.device.type)
     metric.load_state(torch.zeros_like(metric.state()))
     wanted = Wanted(confidence=isinstance(metric, ConfidenceMetric) and metric.needs_confidence)
-    loss = torch.zeros(2, dtype=torch.float64)  # sum over images (or windows), their number
+    losses, soundness = _Losses(), Soundness()
     was_training = task is not None and task.training
-    if predictor.augmented is not None:  # views are made of images that nothing has resized
-        transforms = without_resizing(pipeline.transforms)
-        pipeline = Pipeline(pipeline.dataset, transforms, label_size="original")
-    batches = eval_loader(
-        pipeline, batch_size=batch_size, workers=workers, rank=runtime.rank, world_size=runtime.world_size
-    )
+    only_now = batches is None
+    if batches is None:
+        batches = evaluation_batches(predictor, pipeline, batch_size=batch_size, workers=workers, runtime=runtime)
     try:
         for batch in batches:
             labels = _labels_of(batch, predictor.device)
-            observe = None if task is None else _loss_into(loss, task, labels, batch.sizes)
+            observe = None if task is None else _loss_into(losses, task, labels, batch.sizes)
             with torch.inference_mode(), runtime.autocast():
-                found = predictor.restore_batch(batch, wanted, observe=observe)
+                found = predictor.restore_batch(batch, wanted, observe=observe, soundness=soundness)
             for meta, restored, label in zip(batch.metas, found, labels, strict=True):
                 if restored.confidence is None:
                     metric.update(restored.label, label)
@@ -86,24 +98,42 @@ def evaluate(
             if progress is not None:
                 progress(len(labels))
     finally:
+        if only_now:
+            batches.close()
         if task is not None:
             task.train(was_training)
+    soundness.warn()
     metric.load_state(runtime.all_reduce_sum(metric.state()))
-    loss = runtime.all_reduce_sum(loss)
+    loss = runtime.all_reduce_sum(losses.total())
     report = metric.report()
     if task is None or not loss[1]:
         return report
-    return Report(
-        summary=report.summary,
-        classes=report.classes,
-        absent=report.absent,
-        images=report.images,
-        losses={"loss": float(loss[0] / loss[1])},
-    )
+    return replace(report, losses={"loss": float(loss[0] / loss[1])})
 
 
-def _loss_into(total: Tensor, task: Validated, labels: Sequence[Tensor], sizes: Sequence[Size]) -> Observe:
-    """An observer of the network that adds (loss x windows, windows) to `total`."""
+class _Losses:
+    """The sum of losses of inputs to the network, images or windows; nothing waits for the device before `total`."""
+
+    def __init__(self) -> None:
+        self._sum: Tensor | None = None
+        self._count = 0
+
+    def add(self, value: Tensor, count: int) -> None:
+        """A scalar, the mean over so many inputs."""
+        value = value.detach().reshape(()).float()
+        value = value.cpu() if value.device.type == "mps" else value  # MPS has no float64
+        weighted = value.double() * count
+        self._sum = weighted if self._sum is None else self._sum + weighted
+        self._count += count
+
+    def total(self) -> Tensor:
+        """(2,) float64 on the CPU: the sum, and the number of inputs."""
+        total = torch.zeros((), dtype=torch.float64) if self._sum is None else self._sum.cpu()
+        return torch.stack([total, torch.tensor(self._count, dtype=torch.float64)])
+
+
+def _loss_into(losses: _Losses, task: Task, labels: Sequence[Tensor], sizes: Sequence[Size]) -> Observe:
+    """An observer of the network that adds the losses of what it gives."""
 
     def observe(logits: Tensor, windows: Sequence[Window], network: Size) -> None:
         target = torch.cat(
@@ -112,8 +142,7 @@ def _loss_into(total: Tensor, task: Validated, labels: Sequence[Tensor], sizes: 
                 for window in windows
             ]
         )  # (n, height, width)
-        value = task.loss_on(logits.float(), target)
-        total.add_(torch.tensor([float(value) * len(windows), len(windows)], dtype=torch.float64))
+        losses.add(task.validation_loss(logits.float(), target), len(windows))
 
     return observe
 

@@ -123,8 +123,8 @@ def _read(file: Path, sample: Sample, classes: int) -> Tensor:
     last = label_values(classes) - 1
     wrong = [value for value in value_counts(found) if not 0 <= value <= last]
     if wrong:
-        unsure = "; pixels that were left unsure have no class" if wrong in ([255], [65535]) else ""
-        raise ValueError(f"{file} holds {ranges(wrong)}; expected class indices, 0 to {last}{unsure}")
+        hint = "; pixels that were left uncertain have no class" if wrong in ([255], [65535]) else ""
+        raise ValueError(f"{file} holds {ranges(wrong)}; expected class indices, 0 to {last}{hint}")
     return _tensor(found)
 
 

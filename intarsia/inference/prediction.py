@@ -14,6 +14,9 @@ from intarsia.visual.files import save_label, save_picture
 from intarsia.visual.legend import Entry, share_text, with_legend
 from intarsia.visual.overlay import HATCHED, blend, coloured, enlarged
 
+MOST_CLASSES = 2**16
+"""Label maps have 16 bits at most, in arrays and in files."""
+
 _REAL: tuple[type[np.generic], ...] = (np.float32, np.float16)
 
 
@@ -43,6 +46,8 @@ class Prediction:
 
     def __post_init__(self) -> None:
         count, dtype = len(self.classes), np.uint8 if len(self.classes) <= 256 else np.uint16
+        if count > MOST_CLASSES:
+            raise ValueError(f"classes: expected at most {MOST_CLASSES:,}, found {count:,}")
         if self.label.ndim != 2 or self.label.dtype != dtype or self.label.size == 0:
             raise ValueError(
                 f"label: expected (H, W) {dtype.__name__} for {count} classes, found {_described(self.label)}"
@@ -85,72 +90,77 @@ class Prediction:
             shares[name] = shares.get(name, 0.0) + count / self.label.size
         return shares
 
-    def pixels(self, *, unsure: float | None = None) -> npt.NDArray[np.int64]:
-        """How many pixels each class has, (K,); those that are unsure at a threshold belong to none."""
-        label = self.label.ravel() if unsure is None else self.label[~self.unsure(unsure)]
+    def pixels(self, *, min_confidence: float | None = None) -> npt.NDArray[np.int64]:
+        """How many pixels each class has, (K,); those that are uncertain at a threshold belong to none."""
+        label = self.label.ravel() if min_confidence is None else self.label[~self.uncertain(min_confidence)]
         return np.bincount(label, minlength=len(self.classes)).astype(np.int64)
 
-    def unsure(self, threshold: float) -> npt.NDArray[np.bool_]:
+    def uncertain(self, min_confidence: float) -> npt.NDArray[np.bool_]:
         """Where the confidence is below a threshold, (H, W). A confidence that is no number is below any.
 
         Raises ValueError if the prediction was made without confidence, or for a threshold outside 0..1.
         """
         if self.confidence is None:
-            raise ValueError("unsure pixels are found by the confidence: predict with confidence=True")
-        if not 0 <= threshold <= 1:
-            raise ValueError(f"unsure: expected a confidence from 0 to 1, found {threshold}")
-        return np.asarray(~(self.confidence >= threshold))
+            raise ValueError("uncertain pixels are found by the confidence: predict with confidence=True")
+        if not 0 <= min_confidence <= 1:
+            raise ValueError(f"min_confidence: expected a confidence from 0 to 1, found {min_confidence}")
+        return np.asarray(~(self.confidence >= min_confidence))
 
-    def label_with_unsure(self, threshold: float) -> npt.NDArray[np.uint8 | np.uint16]:
-        """The label map (H, W) in which unsure pixels are 255, or 65535 where labels have 16 bits.
+    def label_with_uncertain(self, min_confidence: float) -> npt.NDArray[np.uint8 | np.uint16]:
+        """The label map (H, W) in which uncertain pixels are 255 up to 255 classes, and 65535 in 16 bits beyond.
 
-        Raises ValueError as `unsure` does, and for 256 or 65536 classes, the last of which has this value.
+        Raises ValueError as `uncertain` does, and for 65536 classes, the last of which has this value.
         """
-        value = np.iinfo(self.label.dtype).max
-        if len(self.classes) > value:
-            raise ValueError(f"unsure pixels are written as {value}, which is the class {self.classes[value]!r} here")
-        return np.where(self.unsure(threshold), self.label.dtype.type(value), self.label)
+        if len(self.classes) == MOST_CLASSES:
+            raise ValueError(f"uncertain pixels are written as 65535, which is the class {self.classes[-1]!r} here")
+        dtype: type[np.uint8 | np.uint16] = np.uint8 if len(self.classes) <= 255 else np.uint16
+        label: npt.NDArray[np.uint8 | np.uint16] = self.label.astype(dtype)  # a copy
+        label[self.uncertain(min_confidence)] = np.iinfo(dtype).max
+        return label
 
-    def coloured(self, *, unsure: float | None = None) -> npt.NDArray[np.uint8]:
-        """Every pixel in the colour of its class, unsure ones hatched: (H, W, 3) uint8 RGB."""
-        mask = None if unsure is None else self.unsure(unsure)
-        return coloured(self.label, self.palette, ignore_index=None, unsure=mask)
+    def coloured(self, *, min_confidence: float | None = None) -> npt.NDArray[np.uint8]:
+        """Every pixel in the colour of its class, uncertain ones hatched: (H, W, 3) uint8 RGB."""
+        mask = None if min_confidence is None else self.uncertain(min_confidence)
+        return coloured(self.label, self.palette, ignore_index=None, uncertain=mask)
 
     def overlay(
-        self, opacity: float = 0.5, legend: bool = True, *, contours: bool = True, unsure: float | None = None
+        self, opacity: float = 0.5, legend: bool = True, *, contours: bool = True, min_confidence: float | None = None
     ) -> npt.NDArray[np.uint8]:
         """The image under its class colours: (H, W, 3) uint8 RGB.
 
         opacity: 0 shows the image alone, 1 the colours alone; without an image the colours stand alone. With `legend`,
         the classes present are listed to the right with their share, and small images are enlarged so that the text is
-        legible. contours: darker lines between classes. unsure: pixels of less confidence than this are hatched.
+        legible. contours: darker lines between classes. min_confidence: pixels of less confidence are hatched.
         """
-        mask = None if unsure is None else self.unsure(unsure)
+        mask = None if min_confidence is None else self.uncertain(min_confidence)
         image, label = self.image, self.label
         if legend:
             image, label = enlarged(image, label)
             if mask is not None:
                 _, mask = enlarged(None, mask)
-        picture = blend(image, label, self.palette, opacity=opacity, ignore_index=None, outline=contours, unsure=mask)
-        return with_legend(picture, self._legend(unsure)) if legend else picture
+        picture = blend(
+            image, label, self.palette, opacity=opacity, ignore_index=None, outline=contours, uncertain=mask
+        )
+        return with_legend(picture, self._legend(min_confidence)) if legend else picture
 
-    def _legend(self, unsure: float | None) -> list[Entry]:
-        """The classes that appear, the largest first, and what is unsure."""
-        shares = self.pixels(unsure=unsure) / self.label.size
+    def _legend(self, min_confidence: float | None) -> list[Entry]:
+        """The classes that appear, the largest first, and what is uncertain."""
+        shares = self.pixels(min_confidence=min_confidence) / self.label.size
         order = np.argsort(-shares, kind="stable")
         entries = [Entry(self.classes[k], self.palette[k], share_text(shares[k])) for k in order if shares[k] > 0]
-        if unsure is not None:
-            rest = share_text(float(self.unsure(unsure).mean()))
-            entries.append(Entry(f"unsure (< {unsure:g})", HATCHED, rest, hatched=True))
+        if min_confidence is not None:
+            rest = share_text(float(self.uncertain(min_confidence).mean()))
+            entries.append(Entry(f"uncertain (< {min_confidence:g})", HATCHED, rest, hatched=True))
         return entries
 
-    def save(self, path: PathLike, *, unsure: float | None = None) -> Path:
+    def save(self, path: PathLike, *, min_confidence: float | None = None) -> Path:
         """Write the label map as PNG whose values are class indices: with a palette, or 16-bit grey beyond 256 classes.
 
-        unsure: pixels of less confidence than this are written as 255, or 65535 where labels have 16 bits.
+        min_confidence: pixels of less confidence than this are written as `label_with_uncertain` does.
         Missing folders are made. Returns the path. Raises ValueError for a suffix other than .png.
         """
-        return save_label(path, self.label if unsure is None else self.label_with_unsure(unsure), self.palette)
+        label = self.label if min_confidence is None else self.label_with_uncertain(min_confidence)
+        return save_label(path, label, self.palette)
 
     def save_overlay(
         self,
@@ -159,10 +169,10 @@ class Prediction:
         legend: bool = True,
         *,
         contours: bool = True,
-        unsure: float | None = None,
+        min_confidence: float | None = None,
     ) -> Path:
         """Write the overlay; the suffix (.jpg, .png, .webp) decides the format. Returns the path."""
-        return save_picture(path, self.overlay(opacity, legend, contours=contours, unsure=unsure))
+        return save_picture(path, self.overlay(opacity, legend, contours=contours, min_confidence=min_confidence))
 
 
 def _described(array: npt.NDArray[Any]) -> str:

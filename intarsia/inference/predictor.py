@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict, overload
+from typing import TYPE_CHECKING, Any, TypedDict, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from intarsia.contracts import Batch, PathLike, Sample, SampleMeta, Size, Transform
-from intarsia.data.image_io import Bands
+from intarsia.contracts import Batch, PathLike, Sample, SampleMeta, Size, Task, Transform
+from intarsia.data.image_reader import ImageReader
 from intarsia.data.loader import collate
-from intarsia.inference.inputs.images import Failure, FoundImages, ImageLike, ImageStream, as_array, means_many
+from intarsia.data.pages import count_pages
+from intarsia.inference.inputs.arrays import ImageLike, as_array
+from intarsia.inference.inputs.finding import Failure, FoundImages, Pages, means_many
+from intarsia.inference.inputs.images import ImageStream, warn_of_pages
 from intarsia.inference.logits.lazy import Grid, Picture, Resized
 from intarsia.inference.logits.postprocess import (
     Geometry,
@@ -30,15 +33,53 @@ from intarsia.inference.logits.postprocess import (
     restore,
 )
 from intarsia.inference.logits.sliding import Feed, Mosaic, Window, check_windows, default_batch, windows_of
-from intarsia.inference.prediction import Prediction
+from intarsia.inference.network import at_least, network_errors, one_thread_after_fork
+from intarsia.inference.prediction import MOST_CLASSES, Prediction
 from intarsia.inference.tta import USUAL, check_augmented, views_of, without_resizing
 from intarsia.spec import AugmentedInference, InferenceSpec
+from intarsia.terminal import Notice
 
 if TYPE_CHECKING:
     from typing import Unpack  # of Python 3.11
 
 Observe = Callable[[Tensor, Sequence[Window], Size], None]
 """Told of each pass through the network: logits (n, K, h, w), what of which image they show, the whole input's size."""
+
+
+class Soundness:
+    """Whether the network gave nan or infinity, image by image; found out without waiting for the device.
+
+    `warn` waits for it, and says the names; what is on the processor is said at once.
+    """
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._finite: list[Tensor] = []  # of the names, in order
+
+    def note(self, logits: Tensor, metas: Sequence[SampleMeta]) -> None:
+        """Logits (n, K, h, w), and the image that each of them shows."""
+        self._names += [meta.name or "image" for meta in metas]
+        self._finite.append(logits.isfinite().flatten(1).all(dim=1))
+        if logits.device.type == "cpu":
+            self.warn()
+        elif len(self._finite) == COMPACT:
+            self._finite = [torch.cat(self._finite)]
+
+    def warn(self) -> None:
+        """One warning for each image whose labels mean nothing in some places; what was noted is forgotten.
+
+        Python's own filter shows the same text only once.
+        """
+        finite = torch.cat(self._finite).cpu().tolist() if self._finite else []
+        for name, is_finite in zip(self._names, finite, strict=True):
+            if not is_finite:
+                text = f"{name}: the network gave nan or infinity; its labels mean nothing there"
+                warnings.warn(text, Notice, stacklevel=3)
+        self._names, self._finite = [], []
+
+
+COMPACT = 64
+"""Tensors on a device that become one, since each has a block of memory to itself."""
 
 _SWITCHING = threading.Lock()
 """Held while a task is put to evaluation: one that is half way there would still change its running statistics."""
@@ -53,29 +94,7 @@ class Extras(TypedDict, total=False):
     logits: bool
     half: bool
     place: Place | None
-
-
-class Segmenter(Protocol):
-    """What the predictor needs of a task: `tasks.semantic.SemanticSegmentation` is one."""
-
-    training: bool
-
-    @property
-    def preprocess(self) -> Callable[..., Tensor]:
-        """Images (N, C, H, W) as stored, sizes of their valid parts, train=False -> the network's input."""
-
-    @property
-    def model(self) -> Callable[[Tensor], Tensor]:
-        """The network's input -> logits (N, K, h, w)."""
-
-    def eval(self) -> Any:
-        """Switch to evaluation."""
-
-    def to(self, device: torch.device) -> Any:
-        """Move everything to a device."""
-
-    def parameters(self) -> Iterator[Tensor]:
-        """All parameters; the first one's device is the task's."""
+    pages: Pages
 
 
 class Predictor:
@@ -89,7 +108,7 @@ class Predictor:
     transforms: of the test pipeline, applied to single images as evaluation applies them to a data set.
     classes, palette: names and colours of the label values. A model with one logit has two label values; where only its
     foreground is named, the other is called "background".
-    bands: "colour" reads every image as RGB; "stored" takes files and arrays as they are.
+    reader: what the model expects of an image's bands and values; by default 8-bit RGB.
     batch_windows: how many sliding windows go through the network together; None lets the memory decide.
 
     Raises ValueError for windows or views that make no sense.
@@ -97,7 +116,7 @@ class Predictor:
 
     def __init__(
         self,
-        task: Segmenter,
+        task: Task,
         *,
         inference: InferenceSpec,
         augment: bool = False,
@@ -105,7 +124,7 @@ class Predictor:
         classes: Sequence[str],
         palette: Sequence[Sequence[int]],
         device: torch.device | str | None = None,
-        bands: Bands = "colour",
+        reader: ImageReader | None = None,
         batch_windows: int | None = None,
     ) -> None:
         if inference.mode != "whole":
@@ -117,12 +136,15 @@ class Predictor:
             raise ValueError(f"batch_windows: expected at least 1, found {batch_windows}")
         self.inference = inference
         self.transforms = tuple(transforms if self.augmented is None else without_resizing(transforms))
-        self.bands = bands
+        self.reader = reader or ImageReader()
         self.classes, self.palette = _label_values(classes, palette, inference.threshold)
         self.device = torch.device(device) if device is not None else _device_of(task)
         self.batch_windows = batch_windows
-        task.to(self.device)
+        if _device_of(task) != self.device:
+            task.to(self.device)
         self.task = task
+        self._least_size: int = getattr(getattr(task.model, "backbone", None), "least_size", 1)
+        one_thread_after_fork()
 
     # --- batches: evaluation ---------------------------------------------------------------------------------------
 
@@ -139,15 +161,24 @@ class Predictor:
         return [restored.label for restored in self.restore_batch(batch, Wanted(), observe=observe)]
 
     @torch.inference_mode()
-    def restore_batch(self, batch: Batch, wanted: Wanted, *, observe: Observe | None = None) -> list[Restored]:
-        """As `predict_batch`, with what else is wanted, such as the confidence, at the images' original sizes."""
-        return [self._restored(views, wanted) for views in self._views(batch, observe)]
+    def restore_batch(
+        self, batch: Batch, wanted: Wanted, *, observe: Observe | None = None, soundness: Soundness | None = None
+    ) -> list[Restored]:
+        """As `predict_batch`, with what else is wanted, such as the confidence, at the images' original sizes.
+
+        soundness: takes note of networks that give nan; its owner warns. None: warns, which waits for the device.
+        """
+        noted = Soundness() if soundness is None else soundness
+        found = [self._restored(views, wanted) for views in self._views(batch, observe, noted)]
+        if soundness is None:
+            noted.warn()
+        return found
 
     @torch.inference_mode()
-    def pictures(self, samples: Sequence[Sample]) -> list[list[Picture]]:
+    def pictures(self, samples: Sequence[Sample], *, soundness: Soundness | None = None) -> list[list[Picture]]:
         """For each image, before the transforms, its pictures at its own size: one, or one for each augmented view.
 
-        For who puts images together to a larger one; `restore` makes a label map of them.
+        For who puts images together to a larger one; `restore` makes a label map of them. soundness: as above.
         """
         rng = np.random.default_rng(0)  # pipelines of the test phase draw nothing; those that do repeat themselves
         transformed = []
@@ -155,26 +186,29 @@ class Predictor:
             for transform in self.transforms:
                 sample = transform(sample, rng)
             transformed.append(sample)
-        return list(self._views(collate(transformed)))
+        return list(self._views(collate(transformed), soundness=soundness))
 
     def _restored(self, views: Sequence[Picture], wanted: Wanted) -> Restored:
         return restore(views, threshold=self.inference.threshold, wanted=wanted)
 
-    def _views(self, batch: Batch, observe: Observe | None = None) -> Iterator[list[Picture]]:
+    def _views(
+        self, batch: Batch, observe: Observe | None = None, soundness: Soundness | None = None
+    ) -> Iterator[list[Picture]]:
         """For each image its pictures at the original size: one, or as many as it has augmented views."""
+        one_thread_after_fork()
         with _SWITCHING:
             if self.task.training:
                 self.task.eval()
         if self.augmented is None:
-            yield from ([picture] for picture in self._pictures(batch, observe))
+            yield from ([picture] for picture in self._pictures(batch, observe, soundness))
             return
         for image, size, meta in zip(batch.images, batch.sizes, batch.metas, strict=True):
             height, width = meta.valid or size
             pixels = image[:, :height, :width].permute(1, 2, 0).cpu().numpy()
-            yield self._augmented_views(pixels, replace(meta, valid=None), self.augmented)
+            yield self._augmented_views(pixels, replace(meta, valid=None), self.augmented, soundness)
 
     def _augmented_views(
-        self, image: npt.NDArray[Any], meta: SampleMeta, augmented: AugmentedInference
+        self, image: npt.NDArray[Any], meta: SampleMeta, augmented: AugmentedInference, soundness: Soundness | None
     ) -> list[Picture]:
         """A picture for every scale with every flip, in this order, which is that of their sum."""
         # Windows are computed as strips need them, which each view does for itself. A processor gains by no batch.
@@ -182,35 +216,45 @@ class Predictor:
         pictures: dict[float, list[Picture]] = {}
         for scale in sorted(augmented.scales, reverse=True):  # the largest needs most memory: while nothing is held
             views = views_of(image, meta, scale, augmented.flips, together=together)
-            pictures[scale] = [picture for view in views for picture in self._pictures(view, None)]
+            pictures[scale] = [picture for view in views for picture in self._pictures(view, None, soundness)]
         return [picture for scale in augmented.scales for picture in pictures[scale]]
 
-    def _pictures(self, batch: Batch, observe: Observe | None) -> list[Picture]:
+    def _pictures(self, batch: Batch, observe: Observe | None, soundness: Soundness | None) -> list[Picture]:
         """One picture for each image, at its original size."""
         pictures: dict[int, Picture] = {}
         for size in dict.fromkeys(batch.sizes):
             members = [index for index, other in enumerate(batch.sizes) if other == size]
             images = batch.images if len(members) == len(batch.sizes) else batch.images[members]
-            images = images[:, :, : size[0], : size[1]].to(self.device)
+            images = images.to(self.device, non_blocking=True)[:, :, : size[0], : size[1]]
             inputs = self.task.preprocess(images, (size,) * len(members), train=False)  # (n, C, H, W)
+            inputs = at_least(inputs, self._least_size)
             metas = [batch.metas[index] for index in members]
-            found = self._at_input(inputs, members, metas, observe)
+            found = self._at_input(inputs, members, metas, observe, soundness)
             for index, meta, picture in zip(members, metas, found, strict=True):
                 geometry = Geometry(picture.size, meta.valid or size, meta.original_size, meta.flips)
                 pictures[index] = at_original(picture, geometry, align_corners=self.inference.align_corners)
         return [pictures[index] for index in range(len(pictures))]
 
     def _at_input(
-        self, inputs: Tensor, members: Sequence[int], metas: Sequence[SampleMeta], observe: Observe | None
+        self,
+        inputs: Tensor,
+        members: Sequence[int],
+        metas: Sequence[SampleMeta],
+        observe: Observe | None,
+        soundness: Soundness | None,
     ) -> list[Picture]:
         """A picture of the network input's size for each of (n, C, H, W), which are the `members` of a batch."""
         network = (inputs.shape[2], inputs.shape[3])
         spec = self.inference
 
         def forward(pixels: Tensor, windows: Sequence[Window]) -> Tensor:
-            logits = self.task.model(pixels)
+            with network_errors([metas[window.image] for window in windows], pixels.shape[2:]):
+                logits = self.task.model(pixels)
             self._check_channels(logits.shape[1])
-            _warn_of_non_finite(logits, [metas[window.image] for window in windows])
+            noted = soundness or Soundness()
+            noted.note(logits, [metas[window.image] for window in windows])
+            if soundness is None:
+                noted.warn()
             if observe is not None:
                 observe(logits, [replace(window, image=members[window.image]) for window in windows], network)
             return logits
@@ -262,33 +306,41 @@ class Predictor:
         logits: bool = False,
         half: bool = False,
         place: Place | None = None,
+        pages: Pages = "first",
     ) -> Prediction | Predictions:
         """One image gives a Prediction; many give an iterator of them that decodes ahead and holds none back.
 
         image: a file, an array (H, W, C) or (H, W), a PIL image or a tensor (C, H, W); or a folder, a glob, or any
         iterable of images. Arrays for a model that was trained on colours are uint8: grey, RGB or RGBA. A model trained
-        with `bands: stored` takes the numbers and bands that it was trained on.
+        with `bands: raw` takes the numbers and bands that it was trained on.
         probabilities, confidence, entropy, logits: also fill these fields, in float32 or, with `half`, in float16.
         place: gives the tensor for such a field of an image, by its name and shape, if it should not be in memory:
         `inference.scratch.Scratch` keeps them in files.
+        pages: of files that hold several images (TIFF, GIF, WebP, PNG), the "first", with a warning, or "all", each as
+        an image; then one file gives an iterator, too.
 
         Raises ValueError for an image that cannot be read or does not fit the model. In a stream such images are set
         aside in `Predictions.failures` instead.
         """
         wanted = Wanted(probabilities, confidence, entropy, logits, torch.float16 if half else torch.float32, place)
         if isinstance(image, str | Path):
-            if not means_many(image):
+            if pages == "first" and not means_many(image):
                 file = Path(image).expanduser()
-                return self._predict_one(file.stem, as_array(file, bands=self.bands), wanted)
+                array = as_array(file, self.reader)
+                if (count := count_pages(file)) > 1:
+                    warn_of_pages(str(file), count)
+                return self._predict_one(file.stem, array, wanted)
         elif isinstance(image, np.ndarray | Image.Image | Tensor):
-            return self._predict_one("image", as_array(image, bands=self.bands), wanted)
-        return Predictions(self, ImageStream(image, bands=self.bands), wanted)
+            return self._predict_one("image", as_array(image, self.reader), wanted)
+        return Predictions(self, ImageStream(image, reader=self.reader, pages=pages), wanted)
 
     @torch.inference_mode()
     def _predict_one(self, name: str, image: npt.NDArray[Any], wanted: Wanted) -> Prediction:
         meta = SampleMeta(name=name, original_size=(image.shape[0], image.shape[1]))
-        (views,) = self.pictures([Sample(image, meta=meta)])
+        soundness = Soundness()
+        (views,) = self.pictures([Sample(image, meta=meta)], soundness=soundness)
         restored = self._restored(views, wanted)
+        soundness.warn()
         return Prediction(
             label=restored.label.cpu().numpy().astype(np.uint8 if len(self.classes) <= 256 else np.uint16),
             classes=self.classes,
@@ -328,14 +380,14 @@ class Predictions(Iterator[Prediction]):
 
     def __next__(self) -> Prediction:
         while True:
-            name, image = next(self._stream)
+            read = self._stream.take()
             try:
-                return self._predictor._predict_one(name, image, self._wanted)
+                return self._predictor._predict_one(read.name, read.image, self._wanted)
             except ValueError as error:
-                self._stream.reject(name, error)
+                self._stream.reject(read, error)
             except torch.cuda.OutOfMemoryError:
-                size = f"{image.shape[1]} x {image.shape[0]} pixels"
-                self._stream.reject(name, ValueError(f"{size} at once need more memory than the GPU has; use --slide"))
+                size = f"{read.image.shape[1]} x {read.image.shape[0]} pixels"
+                self._stream.reject(read, ValueError(f"{size} at once need more memory than the GPU has; use --slide"))
 
     def close(self) -> None:
         """Stop decoding ahead."""
@@ -346,17 +398,11 @@ def _array(values: Tensor | None) -> npt.NDArray[Any] | None:
     return None if values is None else values.cpu().numpy()
 
 
-def _warn_of_non_finite(logits: Tensor, metas: Sequence[SampleMeta]) -> None:
-    """One warning for each such image: Python's own filter shows the same text only once."""
-    for meta, is_finite in zip(metas, logits.isfinite().flatten(1).all(dim=1).tolist(), strict=True):
-        if not is_finite:
-            name = meta.name or "image"
-            warnings.warn(f"{name}: the network gave nan or infinity; its labels mean nothing there", stacklevel=3)
-
-
 def _label_values(
     classes: Sequence[str], palette: Sequence[Sequence[int]], threshold: float | None
 ) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]:
+    if len(classes) > MOST_CLASSES:
+        raise ValueError(f"label maps have 16 bits: expected at most {MOST_CLASSES:,} classes, found {len(classes):,}")
     names = tuple(classes)
     colours = tuple((int(red), int(green), int(blue)) for red, green, blue in palette)
     if threshold is not None and len(names) == 1:
@@ -372,7 +418,7 @@ def _label_values(
     return names, colours
 
 
-def _device_of(task: Segmenter) -> torch.device:
+def _device_of(task: Task) -> torch.device:
     for parameter in task.parameters():
         return parameter.device
     return torch.device("cpu")

@@ -43,7 +43,7 @@ def walk_files(folder: PathLike, *, recursive: bool = True) -> Iterator[str]:
         for entry in _entries(here):
             if not _is_folder(entry):
                 yield below + entry.name
-            elif recursive and entry.name not in PASSED_OVER:
+            elif recursive and not is_passed_over(entry.name):
                 path = os.path.join(here, entry.name)
                 identity = _identity(path)
                 if identity not in above:
@@ -97,3 +97,21 @@ def existing_above(path: PathLike) -> Path:
     while not found.is_dir() and found.parent != found:
         found = found.parent
     return found
+
+
+def is_passed_over(name: str) -> bool:
+    """Whether a folder of this name is left out."""
+    return name.startswith(".") or name in PASSED_OVER
+
+
+def loops(root: PathLike, below: PathLike) -> bool:
+    """Whether a path from a folder to one below it leads through a folder twice, by symbolic links."""
+    here = Path(root)
+    seen = {_identity(os.fspath(here))} if os.path.isdir(here) else set()
+    for part in Path(below).parts:
+        here /= part
+        identity = _identity(os.fspath(here))
+        if identity in seen:
+            return True
+        seen.add(identity)
+    return False

@@ -137,7 +137,7 @@ def initialise_conv(conv: nn.Conv2d, *, negative_slope: float | None = None) -> 
         nn.init.zeros_(conv.bias)
 
 
-def initialise_by_fan_in(conv: nn.Conv2d) -> None:
+def init_caffe2_xavier_(conv: nn.Conv2d) -> None:
     """Uniform weights of variance 1 / fan_in, so that a linear layer keeps the variance of its input; bias 0."""
     nn.init.kaiming_uniform_(conv.weight, a=1)
     if conv.bias is not None:

@@ -26,8 +26,8 @@ class Attention(nn.Module):
         weights = attention.in_proj_weight.chunk(3)
         biases = (None,) * 3 if attention.in_proj_bias is None else attention.in_proj_bias.chunk(3)
         q, k, v = (
-            F.linear(x, weight, bias).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
-            for x, weight, bias in zip((query, key, value), weights, biases, strict=True)
+            F.linear(x, weights[i], biases[i]).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
+            for i, x in enumerate((query, key, value))
         )  # (N, M, L or S, D) each
         out = F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, dropout_p=attention.dropout if self.training else 0.0

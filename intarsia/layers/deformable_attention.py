@@ -4,7 +4,10 @@ Zhu et al., Deformable DETR, arXiv:2010.04159, section 4.1, equation 3. Instead 
 position, the query itself says where to look (a few points around its place on every level) and how much each counts.
 
 Shape letters: N images, L queries, S positions of all levels together, C channels, M heads, D = C / M, V levels,
-    P points.
+    P points. Points are (x, y) in 0..1 of a level's width and height.
+
+Places and weights are in float32 whatever the network computes in: in bfloat16 a place on a map of 256 columns is off
+by up to half a column.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.contracts import Size
+from intarsia.layers import precision
+from intarsia.layers.precision import linear
 
 
 class DeformableAttention(nn.Module):
@@ -38,28 +43,33 @@ class DeformableAttention(nn.Module):
         self.output_proj = nn.Linear(channels, channels)
         self._initialise()
 
-    def forward(self, query: Tensor, memory: Tensor, places: Tensor, sizes: Sequence[Size]) -> Tensor:
-        """Queries (N, L, C), the levels' features (N, S, C), places (L, 2) of the queries as (x, y) in 0..1, and the
-        levels' (height, width) -> (N, L, C).
+    def forward(self, query: Tensor, memory: Tensor, reference_points: Tensor, sizes: Sequence[Size]) -> Tensor:
+        """Queries (N, L, C), the levels' features (N, S, C), the queries' own points (L, 2) in float32 or wider, and
+        the levels' (height, width) -> (N, L, C).
         """
-        points = (self.num_heads, self.num_levels, self.num_points)
         value = self.value_proj(memory).unflatten(-1, (self.num_heads, -1))  # (N, S, M, D)
-        offsets = self.sampling_offsets(query).unflatten(-1, (*points, 2))  # (N, L, M, V, P, 2)
-        weights = self.attention_weights(query).unflatten(-1, (self.num_heads, -1)).softmax(-1)  # (N, L, M, V * P)
-        weights = weights.unflatten(-1, points[1:])  # (N, L, M, V, P)
+        heads = self._gathered(query, precision.full_precision(value), reference_points, sizes)  # (N, L, C)
+        out: Tensor = self.output_proj(heads.to(value.dtype))
+        return out
+
+    def _gathered(self, query: Tensor, value: Tensor, reference_points: Tensor, sizes: Sequence[Size]) -> Tensor:
+        """Values (N, S, M, D) at the points that each query looks at, weighted and summed: (N, L, C)."""
+        points = (self.num_heads, self.num_levels, self.num_points)
+        offsets = linear(self.sampling_offsets, query).unflatten(-1, (*points, 2))  # (N, L, M, V, P, 2)
+        weights = linear(self.attention_weights, query).unflatten(-1, (self.num_heads, -1))  # (N, L, M, V * P)
+        weights = weights.softmax(-1).unflatten(-1, points[1:])  # (N, L, M, V, P)
         total = value.new_zeros(())
         for level, (height, width) in enumerate(sizes):
-            extent = torch.stack([places.new_full((), width), places.new_full((), height)])  # sizes stay dynamic
-            where = places[:, None, None] + offsets[:, :, :, level] / extent  # (N, L, M, P, 2) in 0..1
-            grid = (2 * where - 1).transpose(1, 2).flatten(0, 1)  # (N * M, L, P, 2) in -1..1
+            size = torch.stack([reference_points.new_full((), side) for side in (width, height)])  # stays dynamic
+            sampling_locations = reference_points[:, None, None] + offsets[:, :, :, level] / size  # (N, L, M, P, 2)
+            grid = (2 * sampling_locations - 1).transpose(1, 2).flatten(0, 1)  # (N * M, L, P, 2) in -1..1
             start = sum(h * w for h, w in sizes[:level])
             plane = value[:, start : start + height * width].permute(0, 2, 3, 1).flatten(0, 1)  # (N * M, D, h * w)
             sampled = F.grid_sample(plane.unflatten(-1, (height, width)), grid, align_corners=False)  # (N * M, D, L, P)
-            share = weights[:, :, :, level].transpose(1, 2).flatten(0, 1).unsqueeze(1)  # (N * M, 1, L, P)
-            total = total + (sampled * share).sum(-1)  # (N * M, D, L)
-        heads = total.unflatten(0, (-1, self.num_heads)).flatten(1, 2).transpose(1, 2)  # (N, L, C)
-        out: Tensor = self.output_proj(heads)
-        return out
+            of_level = weights[:, :, :, level].transpose(1, 2).flatten(0, 1).unsqueeze(1)  # (N * M, 1, L, P)
+            total = total + (sampled * of_level).sum(-1)  # (N * M, D, L)
+        heads: Tensor = total.unflatten(0, (-1, self.num_heads)).flatten(1, 2).transpose(1, 2)
+        return heads
 
     def _initialise(self) -> None:
         angles = torch.arange(self.num_heads) * (2 * math.pi / self.num_heads)
@@ -72,6 +82,6 @@ class DeformableAttention(nn.Module):
             self.sampling_offsets.bias.copy_(bias.expand(-1, self.num_levels, -1, -1).flatten())
             self.attention_weights.weight.zero_()
             self.attention_weights.bias.zero_()
-        for linear in (self.value_proj, self.output_proj):
-            nn.init.xavier_uniform_(linear.weight)
-            nn.init.zeros_(linear.bias)
+        for layer in (self.value_proj, self.output_proj):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)

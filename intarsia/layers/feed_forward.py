@@ -13,7 +13,8 @@ from intarsia.layers.activation import GELU, Activation
 class FeedForward(nn.Module):
     """Widens to `hidden` channels, activates, narrows again (Vaswani et al., arXiv:1706.03762, section 3.3).
 
-    dropout: behind either layer, in training. Weights start truncated-normal with deviation 0.02, biases at 0.
+    dropout: behind either layer, in training. The layers start as torch's do; a transformer that starts otherwise says
+    so itself.
     """
 
     def __init__(self, channels: int, hidden: int, *, activation: Activation = GELU, dropout: float = 0.0) -> None:
@@ -22,9 +23,6 @@ class FeedForward(nn.Module):
         self.layers = nn.Sequential(
             nn.Sequential(widen, activation(), nn.Dropout(dropout)), narrow, nn.Dropout(dropout)
         )
-        for linear in (widen, narrow):
-            nn.init.trunc_normal_(linear.weight, std=0.02)
-            nn.init.zeros_(linear.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, ..., C) -> (N, ..., C). The residual connection is the caller's."""

@@ -1,4 +1,4 @@
-"""What a head reads: one level of the trunk, or several brought to one size.
+"""What a head reads: one level of the backbone, or several brought to one size.
 
 Shape letters: N images, C channels, h, w height and width of a level.
 """
@@ -15,7 +15,8 @@ from torch import Tensor
 
 def resize(x: Tensor, size: Sequence[int], *, align_corners: bool = False) -> Tensor:
     """Bilinear resize (N, C, h, w) -> (N, C, *size)."""
-    return F.interpolate(x, size=list(size), mode="bilinear", align_corners=align_corners)
+    height, width = size  # taken apart so, torch.fx sees through a size that depends on the input
+    return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=align_corners)
 
 
 def concat_levels(levels: Sequence[Tensor], *, align_corners: bool = False) -> Tensor:

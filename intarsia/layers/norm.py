@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 NormKind = Literal["BN", "SyncBN", "GN", "LN", "IN", "LN2d"]
@@ -76,45 +74,21 @@ class Norm:
             return LayerNorm2d(channels, eps=eps, affine=affine)
         if self.kind == "IN":
             return nn.InstanceNorm2d(channels, eps=eps, momentum=momentum, affine=affine)
-        return BatchNorm2d(channels, eps=eps, momentum=momentum, affine=affine)
+        return nn.BatchNorm2d(channels, eps=eps, momentum=momentum, affine=affine)
 
 
-class BatchNorm2d(nn.BatchNorm2d):
-    """Batch norm that says what to do where there is nothing to average over.
+class LayerNorm2d(nn.LayerNorm):
+    """Layer norm over the channels of a feature map: every pixel on its own.
 
-    Several methods pool the image to a single pixel and normalise that. Of one image, each channel then has one value,
-    which has no variance; torch's own message is about that value, not about the batch.
+    One of torch's layer norms, so that whoever asks for them (weight decay of norms, precision, fusion) finds it.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, H, W). Raises ValueError in training if N, H and W are all 1."""
-        n, _, h, w = x.shape
-        if self.training and n == 1 and h == 1 and w == 1:  # not n == h == w == 1, which would tie their symbols
-            raise ValueError(
-                f"this network needs two images or more per process in training: a batch norm of {self.num_features} "
-                f"channels sees one value per channel in a batch of one image, whose map is one pixel. Use a "
-                f"batch_size of 2 or more, SyncBN over several processes, or norm_cfg=dict(type='GN', num_groups=...)"
-            )
-        return super().forward(x)
-
-
-class LayerNorm2d(nn.Module):
-    """Layer norm over the channels of a feature map: every pixel on its own."""
-
-    weight: nn.Parameter | None
-    bias: nn.Parameter | None
-
     def __init__(self, channels: int, *, eps: float = 1e-5, affine: bool = True) -> None:
-        super().__init__()
-        self.eps = eps
-        self.normalized_shape = (channels,)
-        self.weight = nn.Parameter(torch.ones(channels)) if affine else None
-        self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
+        super().__init__(channels, eps=eps, elementwise_affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
-        x = x.permute(0, 2, 3, 1)  # (N, H, W, C)
-        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps).permute(0, 3, 1, 2)
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # (N, H, W, C) inside
 
 
 BN = Norm("BN")

@@ -58,7 +58,7 @@ def uncertain_points(
 
     candidates = draw(int(num_points * oversample_ratio))  # (N, oversample_ratio * P, 2)
     kept = int(num_points * importance_ratio)
-    doubts = uncertainty(sample_at(maps, candidates))  # (N, oversample_ratio * P)
-    best = doubts.topk(kept, dim=1).indices  # (N, kept)
+    uncertainties = uncertainty(sample_at(maps, candidates))  # (N, oversample_ratio * P)
+    best = uncertainties.topk(kept, dim=1).indices  # (N, kept)
     chosen = candidates.gather(1, best.unsqueeze(2).expand(-1, -1, 2))  # (N, kept, 2)
     return torch.cat([chosen, draw(num_points - kept)], dim=1)

@@ -15,7 +15,8 @@ def sine_positions(height: int, width: int, channels: int, *, like: Tensor, temp
     """(height * width, channels): sines and cosines of y, then of x, at `channels` / 4 wavelengths each.
 
     Coordinates count pixels from 1 and are scaled so that the last is 2 pi. Computed in float32 whatever the dtype of
-    `like`, as published weights were trained with it; dtype and device of the result are those of `like`.
+    `like`, as published weights were trained with it; device and dtype of the result are those of `like`, except that
+    a `like` in half precision gets float32, which tells the pixels of a large map apart.
     """
     quarter = torch.arange(channels // 4, device=like.device, dtype=torch.float32)
     wavelength = temperature ** (2 * quarter / (channels // 2))
@@ -27,4 +28,4 @@ def sine_positions(height: int, width: int, channels: int, *, like: Tensor, temp
 
     y = axis(height)[:, None].expand(-1, width, -1)
     x = axis(width)[None].expand(height, -1, -1)
-    return torch.cat([y, x], dim=-1).flatten(0, 1).to(like.dtype)
+    return torch.cat([y, x], dim=-1).flatten(0, 1).to(torch.promote_types(like.dtype, torch.float32))

@@ -17,12 +17,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from intarsia.losses.reduction import full_precision, mean_over
-from intarsia.losses.targets import one_per_class
+from intarsia.losses.class_weights import as_buffer, in_precision_of
+from intarsia.losses.reduction import mean_over
+from intarsia.losses.targets import on_known_labels, one_hot_targets
 
 
 class CrossEntropyLoss(nn.Module):
@@ -65,23 +65,29 @@ class CrossEntropyLoss(nn.Module):
         self.avg_non_ignore = avg_non_ignore
         self.label_smoothing = label_smoothing
         self.reduction = reduction
-        # Not part of the weights file: a setting of the run, not something learned.
-        weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)
-        self.register_buffer("class_weight", weight, persistent=False)
+        self._class_weight = class_weight
+        self.register_buffer("class_weight", as_buffer(class_weight), persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor, *, weight: Tensor | None = None) -> Tensor:
         """Logits (N, K, H, W), target (N, H, W) of class indices -> scalar.
 
         weight: (N, H, W), multiplies what each pixel adds to the sum; a mean divides by the same as without it.
+
+        Raises ValueError for class weights of another number, for a single logit without `use_sigmoid`, whose softmax
+        is always 1, and for labels that are no class (`on_known_labels`).
         """
-        if self.class_weight is not None and len(self.class_weight) != logits.shape[1]:
-            raise ValueError(f"class_weight has {len(self.class_weight)} entries for {logits.shape[1]} logits")
-        logits = full_precision(logits)
+        num_logits = logits.shape[1]
+        if self.class_weight is not None and len(self.class_weight) != num_logits:
+            raise ValueError(f"class_weight has {len(self.class_weight)} entries for {num_logits} logits")
+        if num_logits == 1 and not self.use_sigmoid:
+            raise ValueError("the softmax of a single logit is always 1; set use_sigmoid=True, or give two logits")
         form = self._sigmoid_form if self.use_sigmoid else self._softmax_form
-        return form(logits, target, weight)
+        return on_known_labels(
+            lambda logits, target: form(logits, target, weight), logits, target, ignore_index=self.ignore_index
+        )
 
     def _softmax_form(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-        class_weight = None if self.class_weight is None else self.class_weight.to(logits.dtype)
+        class_weight = self._weights(logits)
         loss = F.cross_entropy(
             logits,
             target,
@@ -94,6 +100,12 @@ class CrossEntropyLoss(nn.Module):
             loss = (loss * weight).sum()
         return loss if self.reduction == "sum" else mean_over(loss, self._weighted_pixels(target, class_weight))
 
+    def _weights(self, like: Tensor) -> Tensor | None:
+        """The class weights (K,) in the precision of the logits, or None."""
+        if self.class_weight is None or self._class_weight is None:
+            return None
+        return in_precision_of(like, self.class_weight, self._class_weight)
+
     def _weighted_pixels(self, target: Tensor, class_weight: Tensor | None) -> Tensor:
         """What the softmax form divides by: the pixels that count, each with the weight of its class."""
         labelled = target != self.ignore_index  # (N, H, W)
@@ -103,10 +115,11 @@ class CrossEntropyLoss(nn.Module):
     def _sigmoid_form(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
         labelled = (target != self.ignore_index).unsqueeze(1)  # (N, 1, H, W)
         counted = labelled.to(logits.dtype) if weight is None else labelled * weight.unsqueeze(1)  # (N, 1, H, W)
-        answers = one_per_class(target, logits.shape[1]).to(logits.dtype)  # (N, K, H, W)
+        answers = one_hot_targets(target, logits.shape[1]).to(logits.dtype)  # (N, K, H, W)
         if self.label_smoothing:
             answers = answers * (1 - self.label_smoothing) + self.label_smoothing / 2
-        positive = None if self.class_weight is None else self.class_weight.to(logits.dtype).view(-1, 1, 1)
+        class_weight = self._weights(logits)
+        positive = None if class_weight is None else class_weight.view(-1, 1, 1)
         loss = F.binary_cross_entropy_with_logits(logits, answers, weight=counted, pos_weight=positive, reduction="sum")
         pixels = labelled.sum() if self.avg_non_ignore else target.numel()
         return loss if self.reduction == "sum" else mean_over(loss, pixels * logits.shape[1])

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
-from intarsia.losses.reduction import full_precision
-from intarsia.losses.targets import one_per_class
+from intarsia.losses.targets import on_known_labels, one_hot_targets
 
 
 class DiceLoss(nn.Module):
@@ -21,8 +21,7 @@ class DiceLoss(nn.Module):
         1 - 2 sum(p t) / (sum(p p) + eps + sum(t t) + eps)         or, naively,
         1 - (2 sum(p t) + eps) / (sum(p) + sum(t) + eps)
 
-    An ignored pixel is of no class, so that whatever is predicted there counts as too much; that is what published
-    models were trained with.
+    An ignored pixel is in none of the sums, and an image of nothing else costs nothing.
 
     Args:
         use_sigmoid: probabilities of each class on its own; softmax over the classes otherwise. A single logit (K = 1)
@@ -30,8 +29,13 @@ class DiceLoss(nn.Module):
         activate: False takes the logits for probabilities.
         naive_dice: the second form.
         eps: keeps images without the class from dividing by 0; in the second form they then cost nothing.
-        ignore_index: label of pixels of no class. A class of this index is left out of the sums.
+        ignore_index: label of pixels that are ignored; None for no label. A class of this index is left out of the
+            sums.
+        ignored: "left_out" as above, or "no_class", MMSegmentation's form: an ignored pixel is of no class, so that
+            whatever is predicted there counts as too much. Its published models were trained with that.
         reduction: "mean" or "sum" over images.
+
+    Raises ValueError for an unknown word in `ignored`.
     """
 
     def __init__(
@@ -42,29 +46,52 @@ class DiceLoss(nn.Module):
         naive_dice: bool = False,
         eps: float = 1e-3,
         ignore_index: int | None = 255,
+        ignored: Literal["left_out", "no_class"] = "left_out",
         reduction: Literal["mean", "sum"] = "mean",
     ) -> None:
         super().__init__()
+        if ignored not in ("left_out", "no_class"):
+            raise ValueError(f"ignored pixels of DiceLoss are 'left_out' or of 'no_class'; got {ignored!r}")
         self.use_sigmoid = use_sigmoid
         self.activate = activate
         self.naive_dice = naive_dice
         self.eps = eps
         self.ignore_index = ignore_index
+        self.ignored = ignored
         self.reduction = reduction
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Logits (N, K, H, W), target (N, H, W) of class indices -> scalar."""
-        num_classes = logits.shape[1]
-        predicted = self._probabilities(full_precision(logits))
-        wanted = one_per_class(target, num_classes).to(predicted.dtype)  # (N, K, H, W)
-        counted = [k for k in range(num_classes) if k != self.ignore_index]
-        predicted, wanted = predicted[:, counted].flatten(1), wanted[:, counted].flatten(1)  # (N, K * H * W)
+        """Logits (N, K, H, W), target (N, H, W) of class indices -> scalar.
+
+        Raises ValueError for labels that are no class (`on_known_labels`).
+        """
+        return on_known_labels(self._loss, logits, target, ignore_index=self.ignore_index)
+
+    def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        predicted = self._probabilities(logits)
+        wanted = one_hot_targets(target, logits.shape[1])  # (N, K, H, W)
+        labelled = None
+        if self.ignored == "left_out" and self.ignore_index is not None:
+            labelled = (target != self.ignore_index).unsqueeze(1)  # (N, 1, H, W)
+            predicted, wanted = predicted.where(labelled, 0.0), wanted & labelled
+        predicted, wanted = self._counted(predicted).flatten(1), self._counted(wanted).flatten(1)  # (N, K * H * W)
+        wanted = wanted.to(predicted.dtype)
         overlap = (predicted * wanted).sum(dim=1)  # (N,)
         if self.naive_dice:
             loss = naive_dice_cost(overlap, predicted.sum(dim=1), wanted.sum(dim=1), eps=self.eps)  # (N,)
         else:
-            loss = 1 - 2 * overlap / (predicted.square().sum(dim=1) + self.eps + wanted.sum(dim=1) + self.eps)  # (N,)
+            eps = max(self.eps, torch.finfo(overlap.dtype).tiny)
+            loss = 1 - 2 * overlap / (predicted.square().sum(dim=1) + eps + wanted.sum(dim=1) + eps)  # (N,)
+        if labelled is not None:
+            loss = loss * labelled.flatten(1).any(dim=1)
         return loss.sum() if self.reduction == "sum" else loss.mean()
+
+    def _counted(self, maps: Tensor) -> Tensor:
+        """Maps (N, K, H, W) of all classes without the ignored one. A single one stands for class 1, and stays."""
+        classes = maps.shape[1]
+        if self.ignore_index is None or classes == 1 or not 0 <= self.ignore_index < classes:
+            return maps
+        return torch.cat([maps[:, : self.ignore_index], maps[:, self.ignore_index + 1 :]], dim=1)
 
     def _probabilities(self, logits: Tensor) -> Tensor:
         if not self.activate:
@@ -73,5 +100,9 @@ class DiceLoss(nn.Module):
 
 
 def naive_dice_cost(overlap: Tensor, predicted: Tensor, wanted: Tensor, *, eps: float) -> Tensor:
-    """The second form, of the sums of p t, of p, and of t; all of one shape, or of shapes that broadcast."""
+    """The second form, of the sums of p t, of p, and of t; all of one shape, or of shapes that broadcast.
+
+    Of nothing and nothing it is 0, also for an eps of 0.
+    """
+    eps = max(eps, torch.finfo(overlap.dtype).tiny)
     return 1 - (2 * overlap + eps) / (predicted + wanted + eps)

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from intarsia.losses.reduction import full_precision
+from intarsia.losses.targets import is_on_cpu, on_known_labels
 
 
 class LovaszLoss(nn.Module):
@@ -31,6 +31,11 @@ class LovaszLoss(nn.Module):
             says.
 
     A batch without a single labelled pixel gives 0.
+
+    Nothing waits for an accelerator. There every class is computed, also those that are not present; on the processor,
+    where asking is free, they are left out.
+
+    Raises ValueError for `per_image` with a reduction of "none".
     """
 
     def __init__(
@@ -56,50 +61,54 @@ class LovaszLoss(nn.Module):
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Logits (N, K, H, W), target (N, H, W) of class indices -> scalar.
 
-        Raises ValueError if "binary" gets another number of logits than one, or class weights for other classes.
+        Raises ValueError if "binary" gets another number of logits than one, for class weights of another number, for
+        `classes` that there are not, and for labels that are no class (`on_known_labels`).
         """
         num_classes = logits.shape[1]
         if (self.loss_type == "binary") != (num_classes == 1):
             raise ValueError(f"LovaszLoss of type {self.loss_type!r} does not fit {num_classes} logits")
         if self.class_weight is not None and len(self.class_weight) != num_classes:
             raise ValueError(f"class_weight has {len(self.class_weight)} entries for {num_classes} logits")
+        if not isinstance(self.classes, str) and not all(0 <= k < num_classes for k in self.classes):
+            raise ValueError(f"classes of LovaszLoss are {list(self.classes)}, but the head has {num_classes} logits")
+        return on_known_labels(self._loss, logits, target, ignore_index=self.ignore_index)
+
+    def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
         of_pixels = self._hinge if self.loss_type == "binary" else self._softmax
-        logits = full_precision(logits)
         # All pixels of the batch are one image, (K, N, H, W), unless each image counts on its own.
         images = zip(logits, target, strict=True) if self.per_image else [(logits.transpose(0, 1), target)]
-        losses = torch.stack([of_pixels(*self._labelled(*image)) for image in images])
+        losses = torch.stack([of_pixels(logits.flatten(1), target.flatten()) for logits, target in images])
         return losses.sum() if self.reduction == "sum" else losses.mean()
 
-    def _labelled(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (K, ...) and target (...) of the same pixels -> (P, K) and (P,)."""
-        labelled = target != self.ignore_index
-        return logits[:, labelled].transpose(0, 1), target[labelled]
-
     def _softmax(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Logits (P, K), target (P,) -> the mean over classes."""
-        probabilities = logits.softmax(dim=1)  # (P, K)
-        losses = []
-        for k in range(logits.shape[1]) if isinstance(self.classes, str) else self.classes:
-            wanted = (target == k).to(probabilities.dtype)  # (P,)
-            if self.classes == "present" and not wanted.any():
+        """Logits (K, P), target (P,) -> the mean over classes."""
+        labelled = target != self.ignore_index  # (P,)
+        probabilities = logits.softmax(dim=0)  # (K, P)
+        total, count = probabilities[:, :0].sum(), logits.new_zeros(())  # the sum of nothing: 0, with a gradient
+        for k in range(len(logits)) if isinstance(self.classes, str) else self.classes:
+            wanted = (target == k) & labelled  # (P,)
+            counts = wanted.any() if self.classes == "present" else labelled.new_ones(())
+            if is_on_cpu(counts) and not counts:
                 continue
-            loss = lovasz_extension((wanted - probabilities[:, k]).abs(), wanted)
-            losses.append(loss if self.class_weight is None else loss * self.class_weight[k])
-        return torch.stack(losses).mean() if losses else logits.sum()  # the sum of nothing is 0, with a gradient
+            loss = lovasz_extension((wanted.to(logits.dtype) - probabilities[k]).abs(), wanted, labelled)
+            total = total + counts * (loss if self.class_weight is None else loss * self.class_weight[k])
+            count = count + counts
+        return total / count.clamp(min=1)
 
     def _hinge(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Logits (P, 1), target (P,) of 0 and 1 -> the loss of class 1."""
-        wanted = target.to(logits.dtype)
-        return lovasz_extension((1 - logits[:, 0] * (2 * wanted - 1)).relu(), wanted)
+        """Logits (1, P), target (P,) of 0 and 1 -> the loss of class 1."""
+        labelled = target != self.ignore_index  # (P,)
+        errors = (1 - logits[0] * (2 * target.to(logits.dtype) - 1)).relu()
+        return lovasz_extension(errors, (target == 1) & labelled, labelled)
 
 
-def lovasz_extension(errors: Tensor, wanted: Tensor) -> Tensor:
+def lovasz_extension(errors: Tensor, wanted: Tensor, labelled: Tensor) -> Tensor:
     """The Jaccard loss of a set of wrong pixels, extended to pixels that are wrong to a degree (equation 8).
 
-    Errors (P,) >= 0 and whether a pixel is of the class, (P,) of 0 and 1 -> scalar.
+    Errors (P,) >= 0, whether a pixel is of the class, and whether it is labelled at all, (P,) bool -> scalar.
     """
-    errors, order = errors.sort(descending=True)
-    wanted = wanted[order]
+    errors, order = errors.where(labelled, -1.0).sort(descending=True)  # those that are not labelled come last
+    errors, wanted = errors.clamp(min=0), wanted[order].to(errors.dtype)
     # How large the Jaccard loss is when the worst 1, 2, ... pixels are wrong, and what each of them adds to it.
     intersection = wanted.sum() - wanted.cumsum(0)
     union = wanted.sum() + (1 - wanted).cumsum(0)

@@ -20,18 +20,18 @@ from torch import Tensor
 from intarsia.losses.dice import naive_dice_cost
 
 
-class TrueMasks(NamedTuple):
+class TargetMasks(NamedTuple):
     """What is to be found in one image. classes: (T,). masks: (T, H, W) bool, without overlap."""
 
     classes: Tensor
     masks: Tensor
 
 
-def true_masks(labels: Tensor, *, ignore_index: int) -> TrueMasks:
+def masks_from_labels(labels: Tensor, *, ignore_index: int) -> TargetMasks:
     """Labels (H, W) -> one mask for each class that is there, by ascending class; ignored pixels are in none."""
     classes = labels.unique()
     classes = classes[classes != ignore_index]  # (T,)
-    return TrueMasks(classes, labels == classes.view(-1, 1, 1))
+    return TargetMasks(classes, labels == classes.view(-1, 1, 1))
 
 
 def class_costs(logits: Tensor, classes: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ def dice_costs(logits: Tensor, truth: Tensor, *, eps: float) -> Tensor:
     return naive_dice_cost(inside @ truth.T, inside.sum(dim=-1, keepdim=True), truth.sum(dim=-1), eps=eps)
 
 
-def cheapest_pairs(costs: Sequence[Tensor]) -> list[Tensor]:
+def hungarian_match(costs: Sequence[Tensor]) -> list[Tensor]:
     """Costs (L, Q, T_i) of some images -> for each image and layer, which query takes which mask, (L, 2, min(Q, T_i)).
 
     The pairs whose costs add up to the least: Kuhn, The Hungarian Method for the Assignment Problem, 1955, as scipy has

@@ -6,7 +6,9 @@ applied to pixels as segmentation does it since FRRN (arXiv:1611.08323). It come
     OHEMPixelSampler    beside any loss that is a sum over pixels, whose mean is still over all of them
     OhemCrossEntropy    a cross entropy that is a mean over the hard pixels, as HRNet, DDRNet and PIDNet are trained
 
-Shape letters: N images, K classes, H, W height and width, P labelled pixels.
+Nothing here waits for an accelerator: no shape depends on how many pixels are labelled, or hard.
+
+Shape letters: N images, K classes, H, W height and width.
 """
 
 from __future__ import annotations
@@ -17,22 +19,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from intarsia.losses.reduction import full_precision
+from intarsia.layers.precision import full_precision, without_autocast
+from intarsia.losses.class_weights import as_buffer, in_precision_of
+from intarsia.losses.targets import classes_of, is_on_cpu, on_known_labels, refuse_unknown_labels, unknown_labels
 
 
 @torch.no_grad()
-def below_threshold(surprise: Tensor, thresh: float, kept: int) -> Tensor:
-    """Minus the log-probability of each pixel's class (P,) -> whether that probability is below the threshold (P,).
+def below_threshold(nll: Tensor, labelled: Tensor, thresh: float, kept: int) -> Tensor:
+    """Minus the log-probability of each pixel's class, and whether the pixel is labelled, both of one shape -> whether
+    it is and that probability is below the threshold, of the same shape.
 
     The threshold is `thresh`, or, where fewer than `kept` pixels lie below that, as high as it takes for so many. Of
-    pixels fewer than that, the best is left out unless `thresh` takes it.
+    pixels fewer than that, the best is left out unless `thresh` takes it. What is not a number counts as below, so that
+    a diverging training shows in its loss.
     """
-    count = len(surprise)
-    if count == 0:
-        return surprise > 0
-    probability = (-surprise).exp()
-    lowest = probability.kthvalue(min(kept, count - 1) + 1).values
-    return probability < lowest.clamp(min=thresh)
+    probability = (-nll).exp()
+    lowest = probability.where(labelled, -1.0).max()  # -1 without any
+    if kept < probability.numel():
+        of_kept = probability.where(labelled, 2.0).flatten().kthvalue(kept + 1).values
+        lowest = torch.where(labelled.sum() > kept, of_kept, lowest)
+    return labelled & ~(probability >= lowest.clamp(min=thresh))
 
 
 class OHEMPixelSampler:
@@ -63,24 +69,30 @@ class OHEMPixelSampler:
     def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
         """Logits (N, K, H, W), target (N, H, W) of class indices -> weights (N, H, W) of the logits' type.
 
-        Raises ValueError for a single logit, which has no softmax.
+        Raises ValueError for a single logit, which has no softmax, and, on the processor, for labels that are no class;
+        on an accelerator such a pixel is not chosen, and the loss says nan (`on_known_labels`).
         """
         if logits.shape[1] == 1:
             raise ValueError("OHEMPixelSampler needs one logit per class; this head has a single one")
-        labelled = target != self.ignore_index  # (N, H, W)
-        surprise = F.cross_entropy(logits, target, ignore_index=self.ignore_index, reduction="none")[labelled]
-        hard = self._hard(surprise, self.min_kept * len(target))
-        weight = logits.new_zeros(target.shape)
-        weight[labelled] = hard.to(weight.dtype)
-        return weight
+        unknown = unknown_labels(target, classes_of(logits), ignore_index=self.ignore_index)  # (N, H, W)
+        if is_on_cpu(target):
+            refuse_unknown_labels(unknown, target, classes_of(logits), ignore_index=self.ignore_index)
+        target = target.masked_fill(unknown, self.ignore_index)
+        with without_autocast(logits):
+            nll = F.cross_entropy(
+                full_precision(logits), target, ignore_index=self.ignore_index, reduction="none"
+            )  # (N, H, W)
+            hard = self._hard(nll, target != self.ignore_index, self.min_kept * len(target))  # (N, H, W)
+        return hard.to(logits.dtype)
 
-    def _hard(self, surprise: Tensor, kept: int) -> Tensor:
-        """Minus the log-probability of each labelled pixel (P,) -> whether it is chosen (P,)."""
-        if self.thresh is None:
-            hard = torch.zeros_like(surprise, dtype=torch.bool)
-            hard[surprise.topk(min(kept, len(surprise))).indices] = True
-            return hard
-        return below_threshold(surprise, self.thresh, kept)
+    def _hard(self, nll: Tensor, labelled: Tensor, kept: int) -> Tensor:
+        """Minus the log-probability of each pixel, and whether it is labelled -> whether it is chosen."""
+        if self.thresh is not None:
+            return below_threshold(nll, labelled, self.thresh, kept)
+        worst = nll.where(labelled, -torch.inf).flatten().topk(min(kept, nll.numel())).indices
+        hard = torch.zeros_like(labelled.flatten())
+        hard[worst] = True
+        return hard.view_as(labelled) & labelled
 
 
 class OhemCrossEntropy(nn.Module):
@@ -117,24 +129,27 @@ class OhemCrossEntropy(nn.Module):
         self.thres = thres
         self.min_kept = min_kept
         self.ignore_index = ignore_index
-        # Not part of the weights file: a setting of the run, not something learned.
-        weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)
-        self.register_buffer("class_weight", weight, persistent=False)
+        self._class_weight = class_weight
+        self.register_buffer("class_weight", as_buffer(class_weight), persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Logits (N, K, H, W), target (N, H, W) of class indices -> scalar.
 
-        Raises ValueError for a single logit, which has no softmax, and for class weights of another number.
+        Raises ValueError for a single logit, which has no softmax, for class weights of another number, and for labels
+        that are no class (`on_known_labels`).
         """
         classes = logits.shape[1]
         if classes == 1:
             raise ValueError("OhemCrossEntropy needs one logit per class; this head has a single one")
         if self.class_weight is not None and len(self.class_weight) != classes:
             raise ValueError(f"class_weight has {len(self.class_weight)} entries for {classes} logits")
+        return on_known_labels(self._loss, logits, target, ignore_index=self.ignore_index)
+
+    def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
         labelled = target != self.ignore_index  # (N, H, W)
-        loss = F.cross_entropy(full_precision(logits), target, ignore_index=self.ignore_index, reduction="none")
-        loss, own = loss[labelled], target[labelled]  # (P,) each
-        hard = below_threshold(loss, self.thres, self.min_kept)  # (P,)
-        if self.class_weight is not None:
-            loss = loss * self.class_weight.to(loss.dtype)[own]
-        return loss[hard].sum() / hard.sum().clamp(min=1)
+        loss = F.cross_entropy(logits, target, ignore_index=self.ignore_index, reduction="none")  # (N, H, W)
+        hard = below_threshold(loss, labelled, self.thres, self.min_kept)  # (N, H, W)
+        if self.class_weight is not None and self._class_weight is not None:
+            weight = in_precision_of(loss, self.class_weight, self._class_weight)
+            loss = loss * weight[target.where(labelled, 0)]
+        return loss.where(hard, 0.0).sum() / hard.sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""The objective of mask classifiers: every true mask is given to one query, and all other queries should say "nothing".
+"""The objective of mask classifiers: every true mask is given to one query, all other queries should say "no object".
 
 MaskFormer, arXiv:2107.06278, section 3.2, compares masks at every pixel, by focal loss. Mask2Former, arXiv:2112.01527,
 section 3.3, compares them at some thousand points, by cross entropy. Both add the Dice loss of each mask.
@@ -20,28 +20,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from intarsia.contracts import Queries
+from intarsia.contracts import MaskPredictions
+from intarsia.layers.distributed import mean_over_processes
 from intarsia.layers.levels import resize
 from intarsia.layers.points import sample_at, uncertain_points
+from intarsia.layers.precision import full_precision, without_autocast
+from intarsia.losses.class_weights import as_buffer, in_precision_of
 from intarsia.losses.dice import naive_dice_cost
 from intarsia.losses.focal import focal_cost
 from intarsia.losses.matching import (
-    TrueMasks,
+    TargetMasks,
     at_size,
-    cheapest_pairs,
     class_costs,
     dice_costs,
+    hungarian_match,
     mask_costs,
-    true_masks,
+    masks_from_labels,
 )
-from intarsia.losses.reduction import full_precision, mean_over, mean_over_processes
+from intarsia.losses.reduction import mean_over
+from intarsia.losses.targets import refuse_unknown_labels, unknown_labels
 
-NOTHING = 0.1
-"""Weight of queries that should find nothing: most of them, which would drown out the others (DETR, section 3.1)."""
+NO_OBJECT_WEIGHT = 0.1
+"""Weight of queries that should find no object: most of them, which would drown out the others (DETR, section 3.1)."""
 
 
 class SetCriterion(nn.Module):
-    """Queries of every layer and labels (N, H, W) -> three losses of each layer: "loss_cls", "loss_mask", "loss_dice".
+    """The predictions of every layer and labels (N, H, W) -> of each layer "loss_cls", "loss_mask" and "loss_dice".
 
     Every layer is matched by itself. What a pair costs there is what its losses are, except that the class costs minus
     its probability; the factors are of their own.
@@ -51,11 +55,11 @@ class SetCriterion(nn.Module):
         loss_dice    the same of 1 - (2 sum(p t) + eps) / (sum(p) + sum(t) + eps)
 
     The number of pairs is its mean over all processes, at least 1. A batch without a labelled pixel has no pairs: its
-    mask losses are 0, and its queries learn to say "nothing".
+    mask losses are 0, and its queries learn to say "no object".
 
     Args:
         num_classes: K.
-        class_weight: K + 1 weights, the last for "nothing"; by default 1, and 0.1 for "nothing".
+        class_weight: K + 1 weights, the last for "no object"; by default 1, and 0.1 there.
         loss_weights, match_weights: factors of class, mask and Dice in the objective and in the matching.
         mask_loss: at each place of a mask, "cross_entropy" or "focal" with `focal_alpha` and `focal_gamma`.
         dice_eps: keeps empty masks from dividing by 0.
@@ -87,11 +91,11 @@ class SetCriterion(nn.Module):
         ignore_index: int = 255,
     ) -> None:
         super().__init__()
-        weights = (*[1.0] * num_classes, NOTHING) if class_weight is None else tuple(class_weight)
+        weights = (*[1.0] * num_classes, NO_OBJECT_WEIGHT) if class_weight is None else tuple(class_weight)
         if len(weights) != num_classes + 1:
             raise ValueError(
                 f"class_weight needs {num_classes + 1} entries, one for each of {num_classes} classes and one for "
-                f'"nothing"; got {len(weights)}'
+                f'"no object"; got {len(weights)}'
             )
         if mask_loss == "focal" and num_points is not None:
             raise ValueError("the focal loss compares whole masks: set num_points to None, or mask_loss to another")
@@ -106,22 +110,35 @@ class SetCriterion(nn.Module):
         self.oversample_ratio = oversample_ratio
         self.importance_ratio = importance_ratio
         self.ignore_index = ignore_index
-        # Not part of the weights file: a setting of the run, not something learned.
-        self.register_buffer("class_weight", torch.tensor(weights, dtype=torch.float32), persistent=False)
+        self._class_weight = weights
+        self.register_buffer("class_weight", as_buffer(weights), persistent=False)
 
-    def forward(self, layers: Sequence[Queries], labels: Tensor) -> list[dict[str, Tensor]]:
-        """The queries after each layer and labels (N, H, W) of class indices -> the losses of each layer, scalars."""
-        layers = [Queries(full_precision(layer.classes), full_precision(layer.masks)) for layer in layers]
-        truth = [true_masks(image, ignore_index=self.ignore_index) for image in labels]
+    def forward(self, layers: Sequence[MaskPredictions], labels: Tensor) -> list[dict[str, Tensor]]:
+        """The queries after each layer and labels (N, H, W) of class indices -> the losses of each layer, scalars.
+
+        Raises ValueError for labels that are no class; the matching waits for the device anyway.
+        """
+        with without_autocast(labels):
+            return self._losses(layers, labels)
+
+    def _losses(self, layers: Sequence[MaskPredictions], labels: Tensor) -> list[dict[str, Tensor]]:
+        layers = [
+            MaskPredictions(full_precision(layer.class_logits), full_precision(layer.mask_logits)) for layer in layers
+        ]
+        truth = [masks_from_labels(image, ignore_index=self.ignore_index) for image in labels]
+        found = torch.cat([image.classes for image in truth])
+        unknown = unknown_labels(found, self.num_classes, ignore_index=self.ignore_index)
+        refuse_unknown_labels(unknown, found, self.num_classes, ignore_index=self.ignore_index)
         pairs = self._match(layers, truth)  # for each image (L, 2, min(Q, T))
-        count = mean_over_processes(layers[0].masks.new_tensor(sum(image.shape[2] for image in pairs))).clamp(min=1)
+        own = layers[0].mask_logits.new_tensor(sum(image.shape[2] for image in pairs))
+        count = mean_over_processes(own).clamp(min=1)
         losses = []
         for i, layer in enumerate(layers):
             chosen = [image[i] for image in pairs]  # for each image (2, min(Q, T))
-            mask, dice = self._mask_losses(layer.masks, truth, chosen)
+            mask, dice = self._mask_losses(layer.mask_logits, truth, chosen)
             losses.append(
                 {
-                    "loss_cls": self._class_loss(layer.classes, truth, chosen),
+                    "loss_cls": self._class_loss(layer.class_logits, truth, chosen),
                     "loss_mask": mask.sum() / count,
                     "loss_dice": dice.sum() / count,
                 }
@@ -129,13 +146,13 @@ class SetCriterion(nn.Module):
         return losses
 
     @torch.no_grad()
-    def _match(self, layers: Sequence[Queries], truth: Sequence[TrueMasks]) -> list[Tensor]:
+    def _match(self, layers: Sequence[MaskPredictions], truth: Sequence[TargetMasks]) -> list[Tensor]:
         """For each image and layer, queries and the true masks that they take: (L, 2, min(Q, T))."""
         for_class, for_mask, for_dice = self.match_weights
         costs = []
         for n, image in enumerate(truth):
-            classes = torch.stack([layer.classes[n] for layer in layers])  # (L, Q, K + 1)
-            masks = torch.stack([layer.masks[n] for layer in layers])  # (L, Q, h, w)
+            classes = torch.stack([layer.class_logits[n] for layer in layers])  # (L, Q, K + 1)
+            masks = torch.stack([layer.mask_logits[n] for layer in layers])  # (L, Q, h, w)
             if self.num_points is None:
                 predicted, wanted = masks.flatten(2), at_size(image.masks, masks.shape[2:]).flatten(1)
             else:
@@ -148,19 +165,19 @@ class SetCriterion(nn.Module):
                 + for_mask * mask_costs(*self._both_costs(predicted), wanted)
                 + for_dice * dice_costs(predicted, wanted, eps=self.dice_eps)
             )  # (L, Q, T)
-        return cheapest_pairs(costs)
+        return hungarian_match(costs)
 
-    def _class_loss(self, logits: Tensor, truth: Sequence[TrueMasks], pairs: Sequence[Tensor]) -> Tensor:
-        """Logits (N, Q, K + 1): the class of its mask for a query that has one, "nothing" for the others."""
+    def _class_loss(self, logits: Tensor, truth: Sequence[TargetMasks], pairs: Sequence[Tensor]) -> Tensor:
+        """Logits (N, Q, K + 1): the class of its mask for a query that has one, "no object" for the others."""
         target = torch.full(logits.shape[:2], self.num_classes, device=logits.device)  # (N, Q)
         for row, image, (queries, masks) in zip(target, truth, pairs, strict=True):
             row[queries] = image.classes[masks]
-        weight = self.class_weight.to(logits.dtype)
+        weight = in_precision_of(logits, self.class_weight, self._class_weight)
         loss = F.cross_entropy(logits.flatten(0, 1), target.flatten(), weight=weight, reduction="sum")
         return mean_over(loss, weight[target].sum())
 
     def _mask_losses(
-        self, logits: Tensor, truth: Sequence[TrueMasks], pairs: Sequence[Tensor]
+        self, logits: Tensor, truth: Sequence[TargetMasks], pairs: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Logits (N, Q, h, w) -> the mask loss and the Dice loss of each pair, (M,) and (M,)."""
         masks = torch.cat([image[queries] for image, (queries, _) in zip(logits, pairs, strict=True)])  # (M, h, w)

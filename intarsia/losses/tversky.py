@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from intarsia.losses.reduction import full_precision
-from intarsia.losses.targets import one_per_class
+from intarsia.losses.class_weights import as_buffer, in_precision_of
+from intarsia.losses.targets import on_known_labels, one_hot_targets
 
 
 class TverskyLoss(nn.Module):
@@ -55,26 +55,33 @@ class TverskyLoss(nn.Module):
         self.beta = beta
         self.smooth = smooth
         self.ignore_index = ignore_index
-        # Not part of the weights file: a setting of the run, not something learned.
-        weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)
-        self.register_buffer("class_weight", weight, persistent=False)
+        self._class_weight = class_weight
+        self.register_buffer("class_weight", as_buffer(class_weight), persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Logits (N, K, H, W), target (N, H, W) of class indices -> scalar.
 
-        Raises ValueError for a single logit, which has no softmax.
+        Raises ValueError for a single logit, which has no softmax, for class weights of another number, and for labels
+        that are no class (`on_known_labels`).
         """
         num_classes = logits.shape[1]
         if num_classes == 1:
             raise ValueError("TverskyLoss needs one logit per class; this head has a single one")
+        if self.class_weight is not None and len(self.class_weight) != num_classes:
+            raise ValueError(f"class_weight has {len(self.class_weight)} entries for {num_classes} logits")
+        return on_known_labels(self._loss, logits, target, ignore_index=self.ignore_index)
+
+    def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        num_classes = logits.shape[1]
         labelled = (target != self.ignore_index).unsqueeze(1)  # (N, 1, H, W)
-        predicted = full_precision(logits).softmax(dim=1) * labelled  # (N, K, H, W)
-        wanted = (one_per_class(target, num_classes) & labelled).to(predicted.dtype)
-        both = (predicted * wanted).sum(dim=(2, 3))  # (N, K)
-        too_much = predicted.sum(dim=(2, 3)) - both
-        missed = wanted.sum(dim=(2, 3)) - both
-        loss = 1 - (both + self.smooth) / (both + self.alpha * too_much + self.beta * missed + self.smooth)
-        if self.class_weight is not None:
-            loss = loss * self.class_weight.to(loss.dtype)
+        predicted = logits.softmax(dim=1) * labelled  # (N, K, H, W)
+        wanted = (one_hot_targets(target, num_classes) & labelled).to(predicted.dtype)
+        tp = (predicted * wanted).sum(dim=(2, 3))  # (N, K)
+        fp = predicted.sum(dim=(2, 3)) - tp
+        fn = wanted.sum(dim=(2, 3)) - tp
+        smooth = max(self.smooth, torch.finfo(tp.dtype).tiny)  # nothing of nothing costs nothing, also without
+        loss = 1 - (tp + smooth) / (tp + self.alpha * fp + self.beta * fn + smooth)
+        if self.class_weight is not None and self._class_weight is not None:
+            loss = loss * in_precision_of(loss, self.class_weight, self._class_weight)
         counted = [k for k in range(num_classes) if k != self.ignore_index]
         return loss[:, counted].mean(dim=0).sum() / num_classes

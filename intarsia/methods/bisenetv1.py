@@ -7,7 +7,7 @@ Deviations, shared with OpenMMLab's published weights: the spatial path opens wi
 1 x 1, four layers where the paper has three; the context path refines its two coarse levels one after the other, each
 enlarged by its nearest neighbours and smoothed by a convolution; the fusion's attention is one 1 x 1 convolution.
 
-Published scores, single scale (flipped and multi-scale), mIoU, all on a trunk trained on ImageNet first:
+Published scores, single scale (flipped and multi-scale), mIoU, all on a backbone trained on ImageNet first:
     Cityscapes 1024x1024, 160k steps, batch 16    R-18 74.37 (76.91)    R-50 77.68 (79.57)
 
 Shape letters: N images, C channels, H, W height and width of the input, h, w of the present level.
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from intarsia.contracts import Backbone, FeatureSpec
 from intarsia.layers.activation import RELU, Activation
-from intarsia.layers.checkpoint import run_block
+from intarsia.layers.activation_checkpointing import run_block
 from intarsia.layers.conv import ConvNormAct
 from intarsia.layers.norm import BN, Norm
 
@@ -70,7 +70,7 @@ class AttentionRefinement(nn.Module):
 
 
 class ContextPath(nn.Module):
-    """A trunk of stride 32, its two coarsest levels refined and brought up, with the mean of the last on top."""
+    """A backbone of stride 32, its two coarsest levels refined and brought up, with the mean of the last on top."""
 
     def __init__(
         self, backbone: nn.Module, channels: tuple[int, int, int], *, norm: Norm, activation: Activation
@@ -118,16 +118,16 @@ class BiSeNetV1(nn.Module):
     """Both paths and their fusion. The three levels are the fusion (stride 8) and the context at strides 8 and 16.
 
     Args:
-        backbone: the trunk of the context path; its last three levels have strides 8, 16 and 32.
+        backbone: the backbone of the context path; its last three levels have strides 8, 16 and 32.
         in_channels: bands of the image.
         spatial_channels: of the four layers of the spatial path.
-        context_channels: of the trunk's levels at strides 8, 16 and 32; the context has the first of them.
+        context_channels: of the backbone's levels at strides 8, 16 and 32; the context has the first of them.
         out_channels: of the fusion; the last of the spatial path and the context together.
         out_indices: which of the three levels are returned.
         norm: behind every convolution.
         activation: of every convolution that has one.
         checkpoint_activations: recompute the spatial path and the fusion in the backward pass instead of keeping their
-            activations; the trunk has an argument of its own.
+            activations; the backbone has an argument of its own.
 
     Raises ValueError if channels or strides contradict each other.
     """
@@ -173,7 +173,7 @@ def _check_context(backbone: Backbone, context_channels: Sequence[int]) -> None:
     if found != expected:
         raise ValueError(
             f"the context path of BiSeNetV1 expects {_table(expected)} (context_channels) as the last levels of its "
-            f"trunk, but {type(backbone).__name__} gives {_table(found)}"
+            f"backbone, but {type(backbone).__name__} gives {_table(found)}"
         )
 
 

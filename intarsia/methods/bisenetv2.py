@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from intarsia.contracts import FeatureSpec
 from intarsia.layers.activation import RELU, Activation
-from intarsia.layers.checkpoint import run_block
+from intarsia.layers.activation_checkpointing import run_block
 from intarsia.layers.conv import ConvNormAct, DepthwiseSeparableConv
 from intarsia.layers.levels import resize
 from intarsia.layers.norm import BN, Norm

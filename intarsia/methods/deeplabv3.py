@@ -1,7 +1,7 @@
 """DeepLabV3: context from convolutions at several dilations side by side.
 
 Paper: Chen et al., Rethinking Atrous Convolution for Semantic Image Segmentation, arXiv:1706.05587. The multi-grid of
-    section 3.2 belongs to the trunk (`backbones/resnet.py`).
+    section 3.2 belongs to the backbone (`backbones/resnet.py`).
 Original code: https://github.com/tensorflow/models/tree/master/research/deeplab (TensorFlow).
 
 Deviations, shared with OpenMMLab's published weights: a 3 x 3 convolution, not 1 x 1, fuses the branches (`project` has

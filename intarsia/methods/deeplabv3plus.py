@@ -3,7 +3,7 @@
 Paper: Chen et al., Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation, arXiv:1802.02611.
 Original code: https://github.com/tensorflow/models/tree/master/research/deeplab (TensorFlow).
 
-Deviations, shared with OpenMMLab's published weights: the trunk is a dilated ResNet, not the paper's modified
+Deviations, shared with OpenMMLab's published weights: the backbone is a dilated ResNet, not the paper's modified
 Xception; a 3 x 3 convolution, not 1 x 1, fuses the branches; training has an auxiliary FCN head on the third stage.
 
 Published scores, single scale (flipped and multi-scale), mIoU:
@@ -38,7 +38,7 @@ class DepthwiseSeparableASPPHead(nn.Module):
         in_channels: channels of the coarse level.
         channels: channels of each branch and of the decoder.
         num_classes: number of logits.
-        c1_in_channels: channels of the fine level, which is the trunk's first; 0 leaves it out.
+        c1_in_channels: channels of the fine level, which is the backbone's first; 0 leaves it out.
         c1_channels: what the fine level is narrowed to before it joins.
         in_index: the coarse level.
         dilations: one branch each, of separable 3 x 3 convolutions; 1 stands for a plain 1 x 1 convolution.

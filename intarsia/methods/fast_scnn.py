@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from intarsia.contracts import FeatureSpec
 from intarsia.layers.activation import RELU, Activation
-from intarsia.layers.checkpoint import run_block
+from intarsia.layers.activation_checkpointing import run_block
 from intarsia.layers.classifier import channel_dropout, pixel_classifier
 from intarsia.layers.conv import ConvNormAct, DepthwiseSeparableConv
 from intarsia.layers.inverted_residual import InvertedResidual
@@ -155,7 +155,7 @@ class FeatureFusion(nn.Module):
 
 
 class FastSCNN(nn.Module):
-    """The whole trunk. Its three levels are the fine path, the coarse path, and both fused.
+    """The whole backbone. Its three levels are the fine path, the coarse path, and both fused.
 
     Args:
         in_channels: bands of the image.

@@ -1,12 +1,12 @@
-"""FCN: fully convolutional networks, here as the plain head on a dilated trunk.
+"""FCN: fully convolutional networks, here as the plain head on a dilated backbone.
 
 Paper: Long, Shelhamer, Darrell, Fully Convolutional Networks for Semantic Segmentation, arXiv:1411.4038.
 Original code: https://github.com/BVLC/caffe/wiki/Model-Zoo#fcn (Caffe).
 
-Deviations from the paper, as in all published weights that carry the name today: the trunk is a ResNet dilated to
+Deviations from the paper, as in all published weights that carry the name today: the backbone is a ResNet dilated to
 stride 8 instead of VGG with deconvolutions and skip connections; the head is a few 3 x 3 convolutions, whose result
 is concatenated with their input and fused once more. With `num_convs=1, concat_input=False` it is the auxiliary
-head of most other methods; with `dilation=6` on a trunk of stride 16 it is the "D6" variant.
+head of most other methods; with `dilation=6` on a backbone of stride 16 it is the "D6" variant.
 
 Published scores, single scale (flipped and multi-scale), mIoU:
     Cityscapes 512x1024, 80k steps     R-18  71.11 (72.91)    R-50  73.61 (74.24)    R-101  75.13 (75.94)

@@ -24,17 +24,18 @@ P = h * w pixels, G groups of D channels (C = G * D).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 from torch import Tensor, nn
 
 from intarsia.contracts import PointLogits
+from intarsia.layers import precision
 from intarsia.layers.activation import RELU, Activation
 from intarsia.layers.conv import ConvNormAct
 from intarsia.layers.cross_attention import Attention, initialise_matrices
 from intarsia.layers.feed_forward import FeedForward
 from intarsia.layers.norm import Norm
-from intarsia.losses.reduction import full_precision
+from intarsia.layers.precision import layer_norm, linear
 
 LN = Norm("LN")
 
@@ -79,30 +80,38 @@ class KernelUpdator(nn.Module):
         super().__init__()
         if norm.kind != "LN":
             raise ValueError(f"KernelUpdator normalises vectors, so that its norm is LN; got {norm.kind}")
+
+        def of_vectors(channels: int) -> nn.LayerNorm:
+            return cast("nn.LayerNorm", norm(channels))
+
         self.in_channels = in_channels
         self.out_channels = in_channels if out_channels is None else out_channels
         self.dynamic_layer = nn.Linear(in_channels, 2 * feat_channels)  # of what was gathered
         self.input_layer = nn.Linear(in_channels, 2 * feat_channels)  # of the kernel
         self.input_gate = nn.Linear(feat_channels, feat_channels)
         self.update_gate = nn.Linear(feat_channels, feat_channels)
-        self.norm_in = norm(feat_channels)
-        self.norm_out = norm(feat_channels)
-        self.input_norm_in = norm(feat_channels)
-        self.input_norm_out = norm(feat_channels)
+        self.norm_in = of_vectors(feat_channels)
+        self.norm_out = of_vectors(feat_channels)
+        self.input_norm_in = of_vectors(feat_channels)
+        self.input_norm_out = of_vectors(feat_channels)
         self.fc_layer = nn.Linear(feat_channels, self.out_channels)
-        self.fc_norm = norm(self.out_channels)
+        self.fc_norm = of_vectors(self.out_channels)
         self.activation = activation()
 
     def forward(self, kernels: Tensor, gathered: Tensor) -> Tensor:
-        """Kernels and what they gathered, both (..., D) -> (..., out_channels)."""
-        gathered_key, gathered = self.dynamic_layer(gathered).chunk(2, dim=-1)  # (..., feat_channels) each
-        kernel_key, kernel = self.input_layer(kernels).chunk(2, dim=-1)  # (..., feat_channels) each
+        """Kernels and what they gathered, both (..., D) -> (..., out_channels).
+
+        In float32 at least: what was gathered is a sum over pixels, and is multiplied before it is normalised.
+        """
+        gathered_key, gathered = linear(self.dynamic_layer, gathered).chunk(2, dim=-1)  # (..., feat_channels) each
+        kernel_key, kernel = linear(self.input_layer, kernels).chunk(2, dim=-1)  # (..., feat_channels) each
         match = gathered_key * kernel_key
-        gathered_gate = self.norm_in(self.update_gate(match)).sigmoid()
-        kernel_gate = self.input_norm_in(self.input_gate(match)).sigmoid()
-        mixed = gathered_gate * self.norm_out(gathered) + kernel_gate * self.input_norm_out(kernel)
-        out: Tensor = self.activation(self.fc_norm(self.fc_layer(mixed)))
-        return out
+        gathered_gate = layer_norm(self.norm_in, linear(self.update_gate, match)).sigmoid()
+        kernel_gate = layer_norm(self.input_norm_in, linear(self.input_gate, match)).sigmoid()
+        mixed = gathered_gate * layer_norm(self.norm_out, gathered)
+        mixed = mixed + kernel_gate * layer_norm(self.input_norm_out, kernel)
+        out: Tensor = self.activation(layer_norm(self.fc_norm, linear(self.fc_layer, mixed)))
+        return out.to(kernels.dtype)
 
 
 class KernelUpdateHead(nn.Module):
@@ -170,8 +179,8 @@ class KernelUpdateHead(nn.Module):
         if self.feat_transform is not None:
             x = self.feat_transform(x)  # (N, C, h, w)
         pixels = x.flatten(2)  # (N, C, P)
-        masks = full_precision(logits).softmax(dim=1).flatten(2)  # (N, K, P)
-        gathered = masks @ pixels.transpose(1, 2)  # (N, K, C), sums over pixels
+        masks = precision.full_precision(logits).softmax(dim=1).flatten(2)  # (N, K, P)
+        gathered = precision.sums_over_pixels(masks, pixels)  # (N, K, C)
         kernels = self._updated(kernels, gathered)
         kernels = self.attention_norm(kernels + self.attention(kernels, kernels, kernels))  # (N, K, C)
         kernels = self.ffn_norm(kernels + self.ffn(kernels))  # (N, K, C)
@@ -228,7 +237,7 @@ class IterativeDecodeHead(nn.Module):
         *_, logits = self._rounds(features)
         return logits
 
-    def training_outputs(self, features: Sequence[Tensor], *before: Tensor) -> dict[str, Tensor | PointLogits]:
+    def training_outputs(self, features: Sequence[Tensor], *previous_logits: Tensor) -> dict[str, Tensor | PointLogits]:
         """Feature maps -> the first logits "s0" and those of each round, "s1", "s2" ...; (N, K, h, w) each."""
         return {f"s{i}": logits for i, logits in enumerate(self._rounds(features))}
 

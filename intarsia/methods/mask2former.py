@@ -17,11 +17,13 @@ from collections.abc import Iterable, Sequence
 from typing import cast
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
-from intarsia.contracts import Queries, Size
+from intarsia.contracts import MaskPredictions, Size
+from intarsia.layers import precision
 from intarsia.layers.activation import RELU
-from intarsia.layers.conv import ConvNormAct, initialise_by_fan_in
+from intarsia.layers.conv import ConvNormAct, init_caffe2_xavier_
 from intarsia.layers.cross_attention import Attention, initialise_matrices
 from intarsia.layers.deformable_attention import DeformableAttention
 from intarsia.layers.feed_forward import FeedForward
@@ -33,6 +35,10 @@ GROUP_NORM = Norm("GN", num_groups=32)
 NUM_SCALES = 3
 """Levels that the encoder mixes and the queries look at in turn; the finest level only makes the masks sharp."""
 
+# One step each for torch.fx, which makes no tensors of a size that depends on the input.
+torch.fx.wrap("sine_positions")
+torch.fx.wrap("_centres")
+
 
 class EncoderLayer(nn.Module):
     """Every position of three levels looks at a few places of all three."""
@@ -43,9 +49,9 @@ class EncoderLayer(nn.Module):
         self.ffn = FeedForward(channels, hidden, activation=RELU)
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(2))
 
-    def forward(self, x: Tensor, positions: Tensor, places: Tensor, sizes: Sequence[Size]) -> Tensor:
-        """(N, S, C) with the positions (S, C) and places (S, 2) of its pixels -> (N, S, C)."""
-        x = self.norms[0](x + self.self_attn(x + positions, x, places, sizes))
+    def forward(self, x: Tensor, positions: Tensor, centres: Tensor, sizes: Sequence[Size]) -> Tensor:
+        """(N, S, C) with the position vectors (S, C) and centres (S, 2) of its pixels -> (N, S, C)."""
+        x = self.norms[0](x + self.self_attn(x + positions, x, centres, sizes))
         out: Tensor = self.norms[1](x + self.ffn(x))
         return out
 
@@ -101,21 +107,19 @@ class PixelDecoder(nn.Module):
                 for i, size in enumerate(sizes)
             ]
         )  # (S, C)
-        places = torch.cat([_centres(*size, like=maps[0]) for size in sizes])  # (S, 2)
+        centres = torch.cat([_centres(*size, like=maps[0]) for size in sizes])  # (S, 2)
         x = torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1)  # (N, S, C)
         for layer in self.encoder.layers:
-            x = layer(x, positions, places, sizes)
-        mixed = [
-            level.transpose(1, 2).unflatten(2, size)
-            for level, size in zip(x.split([h * w for h, w in sizes], dim=1), sizes, strict=True)
-        ]
+            x = layer(x, positions, centres, sizes)
+        of_levels = x.split([h * w for h, w in sizes], dim=1)
+        mixed = [of_levels[i].transpose(1, 2).unflatten(2, size) for i, size in enumerate(sizes)]
         fine = self.lateral_convs[0](finest) + resize(mixed[-1], finest.shape[2:])
         return self.mask_feature(self.output_convs[0](fine)), mixed
 
     def _initialise(self) -> None:
         for conv in self.modules():
             if isinstance(conv, nn.Conv2d):
-                initialise_by_fan_in(conv)
+                init_caffe2_xavier_(conv)
         initialise_matrices(self.input_convs)
         for layer in cast("Iterable[EncoderLayer]", self.encoder.layers):
             initialise_matrices(layer.ffn)
@@ -132,13 +136,19 @@ class DecoderLayer(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(3))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, query: Tensor, place: Tensor, memory: Tensor, positions: Tensor, visible: Tensor) -> Tensor:
-        """Queries (N, Q, C) with their learned places (Q, C), one level (N, S_i, C) with positions (S_i, C), and what
-        each query may see (N, 1, Q, S_i) -> (N, Q, C).
+    def forward(
+        self, query: Tensor, query_positions: Tensor, memory: Tensor, positions: Tensor, attention_mask: Tensor
+    ) -> Tensor:
+        """Queries (N, Q, C) with their learned positions (Q, C), one level (N, S_i, C) with positions (S_i, C), and
+        what each query may see (N, 1, Q, S_i) -> (N, Q, C).
         """
-        seen = self.cross_attn(query + place, memory + positions, memory, mask=visible)
+        seen = self.cross_attn(
+            query + query_positions, (memory + positions).to(memory.dtype), memory, mask=attention_mask
+        )
         query = self.norms[0](query + self.dropout(seen))
-        query = self.norms[1](query + self.dropout(self.self_attn(query + place, query + place, query)))
+        query = self.norms[1](
+            query + self.dropout(self.self_attn(query + query_positions, query + query_positions, query))
+        )
         out: Tensor = self.norms[2](query + self.ffn(query))
         return out
 
@@ -215,7 +225,7 @@ class Mask2FormerHead(nn.Module):
         )
         initialise_matrices(self.transformer_decoder)
 
-    def forward(self, features: Sequence[Tensor]) -> tuple[Queries, ...]:
+    def forward(self, features: Sequence[Tensor]) -> tuple[MaskPredictions, ...]:
         """Feature maps -> class logits (N, Q, K + 1) and mask logits (N, Q, h_0, w_0), first of the learned queries
         and then after every layer.
         """
@@ -225,30 +235,35 @@ class Mask2FormerHead(nn.Module):
             memories.append(x.flatten(2).transpose(1, 2) + self.level_embed.weight[level])  # (N, S_i, C)
             positions.append(sine_positions(x.shape[2], x.shape[3], x.shape[1], like=x))  # (S_i, C)
         query = self.query_feat.weight.expand(pixels.shape[0], -1, -1)  # (N, Q, C)
-        found = [self._read(query, pixels)]
+        found = [self._predict(query, pixels)]
         for i, layer in enumerate(self.transformer_decoder.layers):
             level = i % NUM_SCALES
-            visible = _visible(found[-1].masks, levels[level].shape[2:])
-            query = layer(query, self.query_embed.weight, memories[level], positions[level], visible)
-            found.append(self._read(query, pixels))
+            attention_mask = _attention_mask(found[-1].mask_logits, levels[level].shape[2:])
+            query = layer(query, self.query_embed.weight, memories[level], positions[level], attention_mask)
+            found.append(self._predict(query, pixels))
         return tuple(found)
 
-    def _read(self, query: Tensor, pixels: Tensor) -> Queries:
+    def _predict(self, query: Tensor, pixels: Tensor) -> MaskPredictions:
         """What queries (N, Q, C), as they are now, say of the pixels (N, E, h_0, w_0)."""
         query = self.transformer_decoder.post_norm(query)
         masks = torch.einsum("nqe,nehw->nqhw", self.mask_embed(query), pixels)
-        return Queries(self.cls_embed(query), masks)
+        return MaskPredictions(self.cls_embed(query), masks)
 
 
-def _visible(mask: Tensor, size: Sequence[int]) -> Tensor:
+def _attention_mask(mask: Tensor, size: Sequence[int]) -> Tensor:
     """(N, 1, Q, S_i): where a query may look: its mask of the layer before, or everywhere if that is empty."""
-    inside = resize(mask.detach(), size).sigmoid().flatten(2) >= 0.5  # (N, Q, S_i)
+    inside = resize(precision.full_precision(mask.detach()), size).sigmoid().flatten(2) >= 0.5  # (N, Q, S_i)
     inside = inside | ~inside.any(dim=-1, keepdim=True)
     return inside.unsqueeze(1)
 
 
 def _centres(height: int, width: int, *, like: Tensor) -> Tensor:
-    """(height * width, 2): pixel centres as (x, y) in 0..1; in float32, as published weights were trained with them."""
+    """(height * width, 2): pixel centres as (x, y) in 0..1.
+
+    Computed in float32, as published weights were trained with them, and never given in less: half precision cannot
+    tell the pixels of a large map apart.
+    """
     y = (torch.arange(height, device=like.device, dtype=torch.float32) + 0.5) / height
     x = (torch.arange(width, device=like.device, dtype=torch.float32) + 0.5) / width
-    return torch.stack([x.expand(height, -1), y[:, None].expand(-1, width)], dim=-1).flatten(0, 1).to(like.dtype)
+    centres = torch.stack([x.expand(height, -1), y[:, None].expand(-1, width)], dim=-1).flatten(0, 1)
+    return centres.to(torch.promote_types(like.dtype, torch.float32))

@@ -16,12 +16,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from intarsia.contracts import Queries
+from intarsia.contracts import MaskPredictions
 from intarsia.layers.activation import RELU
-from intarsia.layers.conv import ConvNormAct, initialise_by_fan_in
+from intarsia.layers.conv import ConvNormAct, init_caffe2_xavier_
 from intarsia.layers.cross_attention import Attention, initialise_matrices
 from intarsia.layers.feed_forward import FeedForward
 from intarsia.layers.levels import paired_levels
@@ -29,6 +30,8 @@ from intarsia.layers.norm import Norm
 from intarsia.layers.positions import sine_positions
 
 GROUP_NORM = Norm("GN", num_groups=32)
+
+torch.fx.wrap("sine_positions")  # for torch.fx one step: it makes no tensors of a size that depends on the input
 
 
 class PixelDecoder(nn.Module):
@@ -67,10 +70,13 @@ class DecoderLayer(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(3))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, query: Tensor, place: Tensor, memory: Tensor, positions: Tensor) -> Tensor:
-        """Queries (N, Q, C) with learned places (Q, C), image (N, S, C) with its positions (S, C) -> (N, Q, C)."""
-        query = self.norms[0](query + self.dropout(self.self_attn(query + place, query + place, query)))
-        query = self.norms[1](query + self.dropout(self.cross_attn(query + place, memory + positions, memory)))
+    def forward(self, query: Tensor, query_positions: Tensor, memory: Tensor, positions: Tensor) -> Tensor:
+        """Queries (N, Q, C) with learned positions (Q, C), image (N, S, C) with its positions (S, C) -> (N, Q, C)."""
+        query = self.norms[0](
+            query + self.dropout(self.self_attn(query + query_positions, query + query_positions, query))
+        )
+        seen = self.cross_attn(query + query_positions, (memory + positions).to(memory.dtype), memory)
+        query = self.norms[1](query + self.dropout(seen))
         out: Tensor = self.norms[2](query + self.ffn(query))
         return out
 
@@ -132,21 +138,22 @@ class MaskFormerHead(nn.Module):
         )
         for conv in (*self.pixel_decoder.modules(), self.decoder_input_proj):
             if isinstance(conv, nn.Conv2d):
-                initialise_by_fan_in(conv)
+                init_caffe2_xavier_(conv)
         initialise_matrices(self.transformer_decoder)
 
-    def forward(self, features: Sequence[Tensor]) -> tuple[Queries, ...]:
+    def forward(self, features: Sequence[Tensor]) -> tuple[MaskPredictions, ...]:
         """Feature maps -> after every layer, class logits (N, Q, K + 1) and mask logits (N, Q, h_0, w_0)."""
         levels = [features[i] for i in self.in_index]
         pixels = self.pixel_decoder(levels)  # (N, E, h_0, w_0)
         coarsest = self.decoder_input_proj(levels[-1])
         positions = sine_positions(coarsest.shape[2], coarsest.shape[3], coarsest.shape[1], like=coarsest)  # (S, C)
         memory = coarsest.flatten(2).transpose(1, 2)  # (N, S, C)
-        query = memory.new_zeros(()).expand(memory.shape[0], *self.query_embed.weight.shape)  # (N, Q, C)
+        queries = (self.query_embed.num_embeddings, self.query_embed.embedding_dim)
+        query = memory.new_zeros(()).expand(memory.shape[0], *queries)  # (N, Q, C)
         found = []
         for layer in self.transformer_decoder.layers:
             query = layer(query, self.query_embed.weight, memory, positions)
             read = self.transformer_decoder.post_norm(query)
             masks = torch.einsum("nqe,nehw->nqhw", self.mask_embed(read), pixels)
-            found.append(Queries(self.cls_embed(read), masks))
+            found.append(MaskPredictions(self.cls_embed(read), masks))
         return tuple(found)

@@ -1,10 +1,10 @@
-"""OCRNet: every pixel looks at the objects that a first guess found in the image.
+"""OCRNet: every pixel looks at the objects that a first coarse_logits found in the image.
 
 Paper: Yuan et al., Object-Contextual Representations for Semantic Segmentation, arXiv:1909.11065.
 Original code: https://github.com/openseg-group/openseg.pytorch, https://github.com/HRNet/HRNet-Semantic-Segmentation
 
 The head is the second of a cascade (`models/cascade.py`): the first, an FCN head with a loss of its own, makes the
-guess. Deviations from the paper, shared with OpenMMLab's published weights: none in the computation.
+coarse_logits. Deviations from the paper, shared with OpenMMLab's published weights: none in the computation.
 
 Published scores, single scale (flipped and multi-scale), mIoU:
     Cityscapes 512x1024, 160k steps    HR-W18 small 78.45 (79.97)    HR-W18 79.47 (80.91)    HR-W48 81.35 (82.70)
@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from intarsia.layers import precision
 from intarsia.layers.activation import RELU, Activation
 from intarsia.layers.classifier import channel_dropout, pixel_classifier
 from intarsia.layers.conv import ConvNormAct
@@ -29,15 +30,15 @@ from intarsia.layers.levels import one_or_several_levels, read_levels, resize
 from intarsia.layers.norm import Norm
 
 
-def object_regions(pixels: Tensor, guess: Tensor) -> Tensor:
+def object_regions(pixels: Tensor, coarse_logits: Tensor) -> Tensor:
     """What each class looks like in this image: a mean of its pixels (section 3.2, equation 2).
 
-    Pixels (N, C, h, w), weighted by the softmax over the image of each class's logits in `guess` (N, K, h, w)
+    Pixels (N, C, h, w), weighted by the softmax over the image of each class's logits in `coarse_logits` (N, K, h, w)
     -> (N, C, K, 1).
     """
-    weights = guess.flatten(2).softmax(dim=2)  # (N, K, P)
-    regions = weights @ pixels.flatten(2).transpose(1, 2)  # (N, K, C)
-    return regions.transpose(1, 2).unsqueeze(3)
+    weights = precision.full_precision(coarse_logits).flatten(2).softmax(dim=2)  # (N, K, P)
+    regions = precision.sums_over_pixels(weights, pixels.flatten(2))  # (N, K, C)
+    return regions.transpose(1, 2).unsqueeze(3).to(pixels.dtype)
 
 
 class ObjectAttention(nn.Module):
@@ -73,7 +74,7 @@ class OCRHead(nn.Module):
         in_channels: channels of the level read, or of each level under "resize_concat".
         channels: channels of the pixels' representation.
         ocr_channels: channels of the attention.
-        num_classes: number of logits, here and in the guess.
+        num_classes: number of logits, here and in the coarse_logits.
         in_index: the level read, or the levels under "resize_concat".
         input_transform: "resize_concat" brings several levels to the size of the first and concatenates them.
         dropout_ratio: of channels, before the classifier.
@@ -109,11 +110,13 @@ class OCRHead(nn.Module):
         self.object_context_block = ObjectAttention(channels, ocr_channels, norm=norm, activation=activation)
         self.bottleneck = ConvNormAct(width, channels, 3, padding=1, norm=norm, activation=activation)
 
-    def forward(self, features: Sequence[Tensor], guess: Tensor) -> Tensor:
+    def forward(self, features: Sequence[Tensor], coarse_logits: Tensor) -> Tensor:
         """Feature maps and the logits of the head before, of any size -> logits (N, K, h, w)."""
         x = read_levels(features, self.in_index, align_corners=self.align_corners)
         pixels = self.bottleneck(x)  # (N, channels, h, w)
-        guess = resize(guess, pixels.shape[2:], align_corners=self.align_corners)  # the head before may be coarser
-        x = self.object_context_block(pixels, object_regions(pixels, guess))  # (N, channels, h, w)
+        coarse_logits = resize(
+            coarse_logits, pixels.shape[2:], align_corners=self.align_corners
+        )  # the head before may be coarser
+        x = self.object_context_block(pixels, object_regions(pixels, coarse_logits))  # (N, channels, h, w)
         logits: Tensor = self.conv_seg(self.dropout(x))  # (N, K, h, w)
         return logits

@@ -25,13 +25,18 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from intarsia.contracts import PointLogits
+from intarsia.layers import precision
 from intarsia.layers.activation import RELU, Activation
 from intarsia.layers.levels import paired_levels, resize
 from intarsia.layers.points import sample_at, uncertain_points
-from intarsia.losses.reduction import full_precision
+
+# One step each for torch.fx, which cannot follow questions about a size or a dtype.
+torch.fx.wrap("most_uncertain_pixels")
+torch.fx.wrap("sample_at")
 
 
 def uncertainty(logits: Tensor) -> Tensor:
@@ -48,13 +53,14 @@ def uncertainty(logits: Tensor) -> Tensor:
 def most_uncertain_pixels(logits: Tensor, num_points: int) -> tuple[Tensor, Tensor]:
     """The pixels of logits (N, K, H, W) that are least certain, all of them where there are fewer than `num_points`.
 
-    Returns their positions (N, P) in the flattened map, and their centres as points (N, P, 2).
+    Returns their positions (N, P) in the flattened map, and their centres as points (N, P, 2), in float32 or wider.
     """
     height, width = logits.shape[2:]
-    doubts = uncertainty(logits).flatten(1)  # (N, H * W)
-    index = doubts.topk(min(num_points, height * width), dim=1).indices  # (N, P)
-    x = ((index % width).to(logits.dtype) + 0.5) / width
-    y = (index.div(width, rounding_mode="floor").to(logits.dtype) + 0.5) / height
+    uncertainties = uncertainty(logits).flatten(1)  # (N, H * W)
+    index = uncertainties.topk(min(num_points, height * width), dim=1).indices  # (N, P)
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    x = ((index % width).to(dtype) + 0.5) / width
+    y = (index.div(width, rounding_mode="floor").to(dtype) + 0.5) / height
     return index, torch.stack([x, y], dim=2)
 
 
@@ -66,7 +72,7 @@ class PointHead(nn.Module):
     Args:
         in_channels: channels of each level.
         channels: channels of the perceptron.
-        num_classes: number of logits, here and in the guess.
+        num_classes: number of logits, here and in the coarse_logits.
         in_index: the levels read.
         num_fcs: layers of the perceptron before the classifier.
         coarse_pred_each_layer: whether the coarse prediction enters every layer, or the first only.
@@ -131,34 +137,34 @@ class PointHead(nn.Module):
                 nn.init.zeros_(module.bias)
         self.dropout = nn.Dropout1d(dropout_ratio) if dropout_ratio > 0 else nn.Identity()
 
-    def forward(self, features: Sequence[Tensor], guess: Tensor) -> Tensor:
+    def forward(self, features: Sequence[Tensor], coarse_logits: Tensor) -> Tensor:
         """Feature maps and the coarse logits (N, K, h, w) -> refined logits (N, K, H, W) (section 3.1, inference).
 
         H and W are h and w times `scale_factor` to the power of `subdivision_steps`.
         """
-        refined = full_precision(guess)
+        refined = precision.full_precision(coarse_logits)
         for _ in range(self.subdivision_steps):
             n, k, h, w = refined.shape
             refined = resize(refined, (h * self.scale_factor, w * self.scale_factor))  # (N, K, h, w), now larger
             index, points = most_uncertain_pixels(refined, self.subdivision_num_points)  # (N, P), (N, P, 2)
-            logits = self.at_points(features, guess, points).to(refined.dtype)  # (N, K, P)
+            logits = self.at_points(features, coarse_logits, points).to(refined.dtype)  # (N, K, P)
             refined.view(n, k, -1).scatter_(2, index.unsqueeze(1).expand(-1, k, -1), logits)
         return refined
 
-    def training_outputs(self, features: Sequence[Tensor], guess: Tensor) -> dict[str, Tensor | PointLogits]:
+    def training_outputs(self, features: Sequence[Tensor], coarse_logits: Tensor) -> dict[str, Tensor | PointLogits]:
         """Feature maps and the coarse logits (N, K, h, w) -> logits at random points (section 3.1, training)."""
         points = uncertain_points(
-            full_precision(guess),
+            precision.full_precision(coarse_logits),
             uncertainty,
             self.num_points,
             self.oversample_ratio,
             self.importance_sample_ratio,
         )  # (N, P, 2)
-        return {"": PointLogits(self.at_points(features, guess, points), points)}
+        return {"": PointLogits(self.at_points(features, coarse_logits, points), points)}
 
-    def at_points(self, features: Sequence[Tensor], guess: Tensor, points: Tensor) -> Tensor:
+    def at_points(self, features: Sequence[Tensor], coarse_logits: Tensor, points: Tensor) -> Tensor:
         """Feature maps, the coarse logits (N, K, h, w) and points (N, P, 2) -> logits (N, K, P) there."""
-        coarse = sample_at(guess, points)  # (N, K, P)
+        coarse = sample_at(coarse_logits, points)  # (N, K, P)
         x = torch.cat([*(sample_at(features[i], points) for i in self.in_index), coarse], dim=1)  # (N, C + K, P)
         for layer in self.fcs:
             x = layer(x)  # (N, channels, P)

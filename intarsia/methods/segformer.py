@@ -1,7 +1,7 @@
 """SegFormer: the all-MLP head over a hierarchical transformer.
 
 Paper: Xie et al., SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers, arXiv:2105.15203,
-    section 3.2. The trunk is `backbones/mit.py`.
+    section 3.2. The backbone is `backbones/mit.py`.
 Original code: https://github.com/NVlabs/SegFormer
 
 Deviations, shared with OpenMMLab's published weights: each level's projection has its own norm and activation,
@@ -87,6 +87,6 @@ class SegformerHead(nn.Module):
         conv = self.fusion_conv.conv
         weights = conv.weight.split(self.channels, dim=1)
         x = F.conv2d(levels[0], weights[0], conv.bias)  # (N, channels, h, w)
-        for level, weight in zip(levels[1:], weights[1:], strict=True):
-            x = x + resize(F.conv2d(level, weight), x.shape[2:], align_corners=self.align_corners)
+        for i, level in enumerate(levels[1:], start=1):
+            x = x + resize(F.conv2d(level, weights[i]), x.shape[2:], align_corners=self.align_corners)
         return self.fusion_conv.norm_act(x)

@@ -33,7 +33,8 @@ class FPNHead(nn.Module):
         in_channels: channels of each level.
         channels: channels in the head.
         num_classes: number of logits.
-        feature_strides: strides of the levels read, finest first; each the first times a power of two.
+        feature_strides: strides of the levels read, finest first; each the first times a power of two. Assembly
+            compares them with what the levels have.
         in_index: the levels read, finest first.
         dropout_ratio: of channels, before the classifier.
         norm: behind each convolution.
@@ -73,6 +74,7 @@ class FPNHead(nn.Module):
                 width = channels
             return nn.Sequential(*layers)
 
+        self.feature_strides = tuple(feature_strides)
         doublings = _doublings(feature_strides, levels=len(self.in_channels))
         self.scale_heads = nn.ModuleList(
             scale_head(width, count) for width, count in zip(self.in_channels, doublings, strict=True)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from intarsia.contracts import IGNORE_INDEX, Size
-from intarsia.metrics.confusion import CHUNK
+from intarsia.metrics.confusion import CHUNK, count_values
 
 DILATION_RATIO = 0.02
 """Width of the band along a contour, as a share of the image's diagonal."""
@@ -45,13 +45,13 @@ class BoundaryCounter:
         """Count one image: both (H, W) class indices."""
         nothing = self.num_classes  # stands for ignored pixels, and for those far from every contour
         reach = band_width((label.shape[0], label.shape[1]), self.dilation_ratio)
-        label = label.to(prediction.device)
+        label = label.to(prediction.device, non_blocking=True)
         ignored = label == self.ignore_index
         first = _band(torch.where(ignored, nothing, label.to(torch.int32)), reach, nothing)
         second = _band(torch.where(ignored, nothing, prediction.to(torch.int32)), reach, nothing)
         both = torch.where(first == second, first, nothing)
-        found = torch.stack([torch.bincount(v.flatten(), minlength=nothing + 1) for v in (first, second, both)])
-        self.counts = self.counts.to(found.device).add_(found[:, :nothing])
+        found = torch.stack([count_values(v.flatten(), nothing + 1) for v in (first, second, both)])
+        self.counts = self.counts.to(found.device, non_blocking=True).add_(found[:, :nothing])
 
     def state(self) -> Tensor:
         """(3 * K,) int64; states of several processes add up."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from intarsia.contracts import IGNORE_INDEX
-from intarsia.metrics.confusion import CHUNK
+from intarsia.metrics.confusion import CHUNK, count_values
 
 BINS = 15
 """As in the paper."""
@@ -65,11 +65,11 @@ class Calibration:
             share = sure.to(torch.float64).nan_to_num(nan=0.0)
             place = share.mul(bins).to(torch.int64).clamp_(0, bins - 1)
             place.mul_(2).add_(predicted == truth).masked_fill_(truth == self.ignore_index, 2 * bins)
-            pixels = torch.bincount(place, minlength=2 * bins + 1)[:-1].view(bins, 2)  # wrong, right
+            pixels = count_values(place, 2 * bins + 1)[:-1].view(bins, 2)  # wrong, right
             sums = share.new_zeros(2 * bins + 1).index_add_(0, place, share.mul_(_UNIT).round_())  # whole: exact
             sums = sums[:-1].view(bins, 2).sum(dim=1)
             found += torch.stack([pixels.sum(dim=1), pixels[:, 1], sums.to(torch.int64)])
-        self.counts = self.counts.to(found.device).add_(found)
+        self.counts = self.counts.to(found.device, non_blocking=True).add_(found)
 
     def state(self) -> Tensor:
         """(3 * bins,) int64; states of several processes add up."""

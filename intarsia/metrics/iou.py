@@ -29,7 +29,7 @@ from intarsia.metrics.agreement import class_groups, cohens_kappa, frequency_wei
 from intarsia.metrics.bootstrap import ImageBootstrap
 from intarsia.metrics.boundary import BoundaryCounter
 from intarsia.metrics.calibration import Calibration
-from intarsia.metrics.confusion import confusion_matrix
+from intarsia.metrics.confusion import check_outside, outside, pixel_table
 from intarsia.metrics.per_image import ImageScores
 
 FAMILIES: dict[str, tuple[str, ...]] = {
@@ -48,6 +48,9 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Of the distribution over images: "imageIoU_q05" to "imageIoU_q95"."""
+
+TOGETHER = 64
+"""Images whose confusion matrices an accelerator keeps until they are brought to the processor, which waits for it."""
 
 
 class IoUMetric:
@@ -90,13 +93,20 @@ class IoUMetric:
         self.scores = tuple(dict.fromkeys(score for name in metrics for score in FAMILIES[name]))
         self.beta = beta
         self.nan_to_num = nan_to_num
-        self.images = 0
-        self.matrix = torch.zeros(len(names), len(names), dtype=torch.int64)
         count = len(names)
+        self.matrix = torch.zeros(count, count, dtype=torch.int64)
+        self._images = torch.zeros(1, dtype=torch.int64)
+        self._outside = torch.zeros(2, dtype=torch.int64)  # pixels of label and prediction that are no class
+        self._pending: list[Tensor] = []
         self.boundary = BoundaryCounter(count, ignore_index=ignore_index) if "mBoundaryIoU" in metrics else None
         self.distribution = ImageScores(count, ignore_index=ignore_index) if "imageIoU" in metrics else None
         self.bootstrap = ImageBootstrap(count, ignore_index=ignore_index) if "interval" in metrics else None
         self.calibration = Calibration(ignore_index=ignore_index) if "ECE" in metrics else None
+
+    @property
+    def images(self) -> int:
+        """How many were counted."""
+        return int(self._images)
 
     @property
     def needs_confidence(self) -> bool:
@@ -106,38 +116,58 @@ class IoUMetric:
     def update(self, prediction: Tensor, label: Tensor, confidence: Tensor | None = None) -> None:
         """Count one image: prediction and label (H, W) class indices. The counts live on the prediction's device.
 
-        confidence: (H, W), the probability of each predicted class. Raises ValueError if it is needed and missing.
+        confidence: (H, W), the probability of each predicted class. Raises ValueError if it is needed and missing, and
+        for a pixel that is no class; of an accelerator, which is not waited for, `report` says that.
         """
-        found = confusion_matrix(prediction, label, len(self.classes), self.ignore_index)
-        self.matrix = self.matrix.to(found.device).add_(found)
-        self.images += 1
+        table = pixel_table(prediction, label, len(self.classes), self.ignore_index)
+        found, wrong = table[:-2, :-1], outside(table)
+        if wrong.device.type == "cpu":
+            check_outside(wrong, len(self.classes), self.ignore_index, label=label, prediction=prediction)
+        self.matrix = self.matrix.to(found.device, non_blocking=True).add_(found)
+        self._outside = self._outside.to(wrong.device, non_blocking=True).add_(wrong)
+        self._images += 1
         if self.boundary is not None:
             self.boundary.update(prediction, label)
-        if self.distribution is not None:
-            self.distribution.add(found)
-        if self.bootstrap is not None:
-            self.bootstrap.add(found)
+        if self.distribution is not None or self.bootstrap is not None:
+            self._pending.append(found.clone())
+            if found.device.type == "cpu" or len(self._pending) == TOGETHER:
+                self._count_pending()
         if self.calibration is not None:
             if confidence is None:
                 raise ValueError('the metric "ECE" needs the confidence of every pixel beside its label')
             self.calibration.update(prediction, label, confidence)
 
+    def _count_pending(self) -> None:
+        """What looks at every image by itself does so on the processor."""
+        if not self._pending:
+            return
+        for matrix in torch.stack(self._pending).cpu():
+            if self.distribution is not None:
+                self.distribution.add(matrix)
+            if self.bootstrap is not None:
+                self.bootstrap.add(matrix)
+        self._pending.clear()
+
     def state(self) -> Tensor:
-        """(1 + K * K + ...) int64: the number of images, the confusion matrix, and what the other counters hold.
+        """(1 + K * K + ... + 2,) int64: the number of images, the confusion matrix, what the other counters hold, and
+        how many pixels of label and prediction were no class.
 
         States of several processes add up.
         """
+        self._count_pending()
         device = self.matrix.device
-        images = torch.tensor([self.images], dtype=torch.int64, device=device)
-        return torch.cat([images, self.matrix.flatten(), *(part.state().to(device) for part in self._counters())])
+        counted = (self._images, self.matrix.flatten(), *(part.state() for part in self._counters()), self._outside)
+        return torch.cat([values.to(device, non_blocking=True) for values in counted])
 
     def load_state(self, state: Tensor) -> None:
         """Go on from what `state` gave."""
+        self._pending.clear()
         counters = self._counters()
-        sizes = [1, self.matrix.numel(), *(part.state().numel() for part in counters)]
-        images, matrix, *others = state.split(sizes)
-        self.images = int(images)
+        sizes = [1, self.matrix.numel(), *(part.state().numel() for part in counters), 2]
+        images, matrix, *others, wrong = state.split(sizes)
+        self._images = images.cpu().clone()
         self.matrix = matrix.view_as(self.matrix).clone()
+        self._outside = wrong.clone()
         for part, values in zip(counters, others, strict=True):
             part.load_state(values)
 
@@ -146,9 +176,11 @@ class IoUMetric:
         return [part for part in parts if part is not None]
 
     def report(self) -> Report:
-        """All scores of what was counted so far. Raises ValueError if no image was."""
+        """All scores of what was counted so far. Raises ValueError if no image was, or if a pixel was no class."""
         if self.images == 0:
             raise ValueError("nothing to report: no image was evaluated")
+        check_outside(self._outside, len(self.classes), self.ignore_index)
+        self._count_pending()
         table = class_scores(self.matrix, beta=self.beta)
         if self.boundary is not None:
             table["BoundaryIoU"] = self.boundary.scores()

@@ -1,4 +1,4 @@
-"""The assembly of networks that refine their own prediction: a trunk and a row of heads, each reading the one before.
+"""The assembly of networks that refine their own prediction: a backbone and heads in a row, each reading the last.
 
 Shape letters: N images, C channels, K classes, H, W height and width of the input, h, w of a head's logits.
 """
@@ -11,14 +11,14 @@ from typing import Protocol, cast
 from torch import Tensor, nn
 
 from intarsia.contracts import Backbone, Head, Neck, PointLogits
-from intarsia.models.assembly import as_module, check_head, named, source_of_levels, training_outputs
+from intarsia.models.assembly import as_module, check_reader, connected, named, training_outputs
 
 
 class RefiningHead(Protocol):
     """Feature maps and the logits of the head before -> better ones."""
 
-    def __call__(self, features: Sequence[Tensor], guess: Tensor) -> Tensor:
-        """Feature maps, guess (N, K, h, w) -> logits (N, K, h', w')."""
+    def __call__(self, features: Sequence[Tensor], coarse_logits: Tensor) -> Tensor:
+        """Feature maps, coarse_logits (N, K, h, w) -> logits (N, K, h', w')."""
         ...
 
 
@@ -32,7 +32,9 @@ class CascadeEncoderDecoder(nn.Module):
     Children are named as in published weights: `backbone`, `neck`, `decode_head.0`, `decode_head.1` ...,
     `auxiliary_head` (one head), or `auxiliary_head.0`, `auxiliary_head.1` ... (a list of heads).
 
-    Raises ValueError if there is no second head, or if a head expects other channels than the level that it reads has.
+    output_names: of `training_outputs`, without their stages.
+
+    Raises ValueError if there is no second head, or if neck or head expect other levels than they are given.
     """
 
     def __init__(
@@ -44,20 +46,24 @@ class CascadeEncoderDecoder(nn.Module):
         auxiliary_head: Head | Sequence[Head] | None = None,
     ) -> None:
         super().__init__()
-        if len(decode_head) < 2:
+        count = len(decode_head) if isinstance(decode_head, Sequence) else 1
+        if count < 2:
             raise ValueError(
-                f"CascadeEncoderDecoder needs two decode heads or more; got {len(decode_head)}. "
+                f"CascadeEncoderDecoder needs a list of two decode heads or more; got {count}. "
                 f"EncoderDecoder is the network with one."
             )
         self.backbone = backbone
         self.neck = neck
         self.decode_head = nn.ModuleList(cast("Sequence[nn.Module]", decode_head))
         self.auxiliary_head = as_module(auxiliary_head)
-        giver, self.features = source_of_levels(backbone, neck)
+        source, self.features = connected(backbone, neck)
         for i, head in enumerate(decode_head):
-            check_head(f"decode_head.{i}", head, giver, self.features)
+            check_reader(f"decode_head.{i}", head, source, self.features)
         for name, head in named("aux", self.auxiliary_head):
-            check_head(f"auxiliary_head ({name})", head, giver, self.features)
+            check_reader(f"auxiliary_head ({name})", head, source, self.features)
+        self.output_names = tuple(
+            name for name, _ in (*named("decode", self.decode_head), *named("aux", self.auxiliary_head))
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (N, C, H, W) -> logits (N, K, h, w) of the last decode head, at its own stride."""
@@ -72,11 +78,11 @@ class CascadeEncoderDecoder(nn.Module):
         """Normalised images (N, C, H, W) -> logits of every head: "decode_0", "decode_1" ..., then those of `aux`."""
         levels = self._levels(images)
         outputs: dict[str, Tensor | PointLogits] = {}
-        before: tuple[Tensor, ...] = ()
+        previous: tuple[Tensor, ...] = ()
         for name, head in named("decode", self.decode_head):
-            outputs |= training_outputs(name, head, levels, *before)
+            outputs |= training_outputs(name, head, levels, *previous)
             logits = outputs.get(name)
-            before = (logits,) if isinstance(logits, Tensor) else ()
+            previous = (logits,) if isinstance(logits, Tensor) else ()
         for name, head in named("aux", self.auxiliary_head):
             outputs |= training_outputs(name, head, levels)
         return outputs

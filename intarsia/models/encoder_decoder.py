@@ -1,4 +1,4 @@
-"""The assembly of nearly every segmentation network: a trunk, perhaps a neck, a head, and auxiliary heads.
+"""The assembly of nearly every segmentation network: a backbone, perhaps a neck, a head, and auxiliary heads.
 
 Shape letters: N images, C channels, K classes, H, W height and width of the input, h, w of a head's logits.
 """
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from intarsia.contracts import Backbone, Head, Neck, PointLogits
-from intarsia.models.assembly import as_module, check_head, named, source_of_levels, training_outputs
+from intarsia.models.assembly import as_module, check_reader, connected, named, training_outputs
 
 
 class EncoderDecoder(nn.Module):
@@ -19,7 +19,9 @@ class EncoderDecoder(nn.Module):
     Children are named as in published weights: `backbone`, `neck`, `decode_head`, `auxiliary_head` (one head), or
     `auxiliary_head.0`, `auxiliary_head.1` ... (a list of heads).
 
-    Raises ValueError if a head expects other channels than the level that it reads has.
+    output_names: of `training_outputs`, without their stages.
+
+    Raises ValueError for a list of decode heads, or if neck or head expect other levels than they are given.
     """
 
     def __init__(
@@ -31,14 +33,20 @@ class EncoderDecoder(nn.Module):
         auxiliary_head: Head | Sequence[Head] | None = None,
     ) -> None:
         super().__init__()
+        if isinstance(decode_head, Sequence):
+            raise ValueError(
+                f"EncoderDecoder has one decode_head; got a list of {len(decode_head)}. "
+                f"CascadeEncoderDecoder is the network with several."
+            )
         self.backbone = backbone
         self.neck = neck
         self.decode_head = decode_head
         self.auxiliary_head = as_module(auxiliary_head)
-        giver, self.features = source_of_levels(backbone, neck)
-        check_head("decode_head", decode_head, giver, self.features)
+        source, self.features = connected(backbone, neck)
+        check_reader("decode_head", decode_head, source, self.features)
         for name, head in named("aux", self.auxiliary_head):
-            check_head(f"auxiliary_head ({name})", head, giver, self.features)
+            check_reader(f"auxiliary_head ({name})", head, source, self.features)
+        self.output_names = ("decode", *(name for name, _ in named("aux", self.auxiliary_head)))
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (N, C, H, W) -> logits (N, K, h, w) of the decode head, at its own stride."""

@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
-from intarsia.contracts import Backbone, Neck, Queries, QueryHead
+from intarsia.contracts import Backbone, MaskClassificationHead, MaskPredictions, Neck
 from intarsia.layers.levels import resize
-from intarsia.models.assembly import check_head, source_of_levels
+from intarsia.models.assembly import check_reader, connected
 
 BUDGET = 64 * 2**20
 """Bytes of enlarged masks beyond which they are worked off in strips: 840 MB for 100 masks of 1024 x 2048."""
+
+torch.fx.wrap("class_maps")  # one step for torch.fx, which cannot follow questions about a size
 
 
 class MaskClassifier(nn.Module):
@@ -23,38 +26,38 @@ class MaskClassifier(nn.Module):
 
     Children are named as in published weights: `backbone`, `neck`, `decode_head`.
 
-    Raises ValueError if the head expects other channels than the levels that it reads have.
+    Raises ValueError if neck or head expect other levels than they are given.
     """
 
-    def __init__(self, *, backbone: Backbone, decode_head: QueryHead, neck: Neck | None = None) -> None:
+    def __init__(self, *, backbone: Backbone, decode_head: MaskClassificationHead, neck: Neck | None = None) -> None:
         super().__init__()
         self.backbone = backbone
         self.neck = neck
         self.decode_head = decode_head
-        giver, self.features = source_of_levels(backbone, neck)
-        check_head("decode_head", decode_head, giver, self.features)
+        source, self.features = connected(backbone, neck)
+        check_reader("decode_head", decode_head, source, self.features)
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (N, C, H, W) -> (N, K, H, W), how much of each class is in each pixel, in 0..Q.
 
-        At the images' own size: `QueryModel` says why.
+        At the images' own size: `MaskClassificationModel` says why.
         """
         return class_maps(self.queries(images)[-1], images.shape[2:])
 
-    def queries(self, images: Tensor) -> tuple[Queries, ...]:
+    def queries(self, images: Tensor) -> tuple[MaskPredictions, ...]:
         """Normalised images (N, C, H, W) -> the queries after each layer of the head, the last being the answer."""
         levels = self.backbone(images)
         return self.decode_head(levels if self.neck is None else self.neck(levels))
 
 
-def class_maps(queries: Queries, size: Sequence[int]) -> Tensor:
+def class_maps(predictions: MaskPredictions, size: Sequence[int]) -> Tensor:
     """The masks, enlarged to `size`, summed by the probabilities of their classes -> (N, K, *size), at least float32.
 
-    MaskFormer, arXiv:2107.06278, section 3.4: the sum over q of p_q(class) m_q(pixel); what a query gives to "nothing"
-    is lost. Masks are enlarged before the sigmoid.
+    MaskFormer, arXiv:2107.06278, section 3.4: the sum over q of p_q(class) m_q(pixel); what a query gives to "no
+    object" is lost. Masks are enlarged before the sigmoid.
     """
-    with torch.autocast(queries.masks.device.type, enabled=False):
-        classes, masks = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in queries)
+    with torch.autocast(predictions.mask_logits.device.type, enabled=False):
+        classes, masks = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in predictions)
         shares = classes.softmax(dim=-1)[..., :-1].transpose(1, 2)  # (N, K, Q)
         if torch.compiler.is_compiling() or torch.is_grad_enabled():
             return _summed(shares, resize(masks, size))

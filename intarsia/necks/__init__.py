@@ -1,1 +1,1 @@
-"""What stands between a trunk and its heads, one file per neck."""
+"""What stands between a backbone and its heads, one file per neck."""

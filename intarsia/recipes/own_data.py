@@ -29,7 +29,7 @@ def own_config(
     ignore_index: int,
     mean: tuple[float, ...],
     std: tuple[float, ...],
-    stored_bands: bool,
+    raw_bands: bool,
     crop: tuple[int, int],
     batch: int,
     steps: int,
@@ -40,14 +40,14 @@ def own_config(
 
     parts: (number of logits, bands) -> backbone and heads.
     num_classes: 1 stands for one foreground on a background: one logit, trained with sigmoid cross entropy.
-    stored_bands: images are taken as they are stored, not as 8-bit RGB.
+    raw_bands: images are taken as they are stored, not as 8-bit RGB.
     crop: (height, width) of what is trained on.
     data: split -> dataset values without their pipelines; "train", and "val" or "test" or both.
     """
-    load = {"type": "LoadImageFromFile", **({"color_type": "unchanged"} if stored_bands else {})}
+    load = {"type": "LoadImageFromFile", **({"color_type": "unchanged"} if raw_bands else {})}
     model = {"type": "EncoderDecoder", **parts(num_classes, len(mean)), "train_cfg": {}, "test_cfg": {"mode": "whole"}}
     model["data_preprocessor"] = preprocessor(crop, mean=mean, std=std, ignore_index=ignore_index)
-    train = _train_pipeline(load, crop, ignore_index, colour=not stored_bands)
+    train = _train_pipeline(load, crop, ignore_index, colour=not raw_bands)
     config: Config = {
         "model": fit_heads(model, num_classes, ignore_index),
         "train_dataloader": {
@@ -79,8 +79,8 @@ def own_config(
 def fit_heads(model: Config, num_classes: int, ignore_index: int) -> Config:
     """The same model for other classes: every head gets their number, the ignored index, and a loss that suits.
 
-    One class is one logit with a sigmoid and a threshold at one half. Weights per class are dropped when their number
-    no longer fits.
+    What is padded is ignored, too. One class is one logit with a sigmoid and a threshold at one half. Weights per class
+    are dropped when their number no longer fits.
 
     Raises ValueError for one class in a head that classifies masks: it has no single logit.
     """
@@ -90,6 +90,8 @@ def fit_heads(model: Config, num_classes: int, ignore_index: int) -> Config:
             several = isinstance(model[key], list | tuple)
             heads = [_fit_head(head, num_classes, ignore_index) for head in (model[key] if several else [model[key]])]
             changed[key] = heads if several else heads[0]
+    if "data_preprocessor" in model:
+        changed["data_preprocessor"] = {**model["data_preprocessor"], "seg_pad_val": ignore_index}
     if num_classes == 1:
         last = changed["decode_head"][-1] if isinstance(changed["decode_head"], list) else changed["decode_head"]
         last["threshold"] = 0.5

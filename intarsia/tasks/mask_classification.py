@@ -5,15 +5,20 @@ Shape letters: N images, K classes, H, W height and width of the (padded) batch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from intarsia.contracts import Batch, LossTerm, Queries, QueryModel, Size
+from intarsia.contracts import Batch, LossTerm, MaskClassificationModel, MaskPredictions, Size
 from intarsia.layers.levels import resize
-from intarsia.losses.reduction import full_precision, mean_over
+from intarsia.layers.precision import full_precision
+from intarsia.losses.reduction import mean_over
+from intarsia.losses.targets import is_on_cpu, refuse_unknown_labels, unknown_labels
+from intarsia.tasks.labels import label_problem
+from intarsia.tasks.norm_errors import explained_norms
 from intarsia.tasks.preprocess import Preprocess
 
 
@@ -22,7 +27,7 @@ class SetObjective(Protocol):
 
     weights: Mapping[str, float]
 
-    def __call__(self, layers: Sequence[Queries], labels: Tensor) -> Sequence[Mapping[str, Tensor]]:
+    def __call__(self, layers: Sequence[MaskPredictions], labels: Tensor) -> Sequence[Mapping[str, Tensor]]:
         """The queries after each layer, labels (N, H, W) -> the losses of each layer by name, scalars."""
         ...
 
@@ -35,7 +40,7 @@ class MaskClassification(nn.Module):
 
     def __init__(
         self,
-        model: QueryModel,
+        model: MaskClassificationModel,
         *,
         preprocess: Preprocess,
         objective: SetObjective,
@@ -54,10 +59,14 @@ class MaskClassification(nn.Module):
 
         Those of the layers before the last follow as "decode.d0.loss_cls" ...
 
-        Raises ValueError if the batch has no labels of its images' size.
+        Raises ValueError if the batch has no labels of its images' size, or a norm a single value to average over; on
+        the processor also for labels that are no class, which on an accelerator make the losses nan.
         """
         images, labels = self.preprocess.training_inputs(batch)  # (N, C, H, W), (N, H, W)
-        layers = self.model.queries(images)
+        if is_on_cpu(labels) and (problem := self.label_problem(batch)):
+            raise ValueError(problem)
+        with explained_norms(self.model):
+            layers = self.model.queries(images)
         # Matching and losses stay out of autocast: in half precision they would cost accuracy, not time.
         with torch.autocast(labels.device.type, enabled=False):
             *before, last = self.objective(layers, labels)
@@ -69,24 +78,35 @@ class MaskClassification(nn.Module):
             for name, value in losses.items()
         ]
 
+    def label_problem(self, batch: Batch) -> str:
+        """What is wrong with the labels of a batch, by the name of the image, or ""; waits for the device."""
+        return label_problem(batch, self.preprocess, num_classes=self.num_classes, ignore_index=self.ignore_index)
+
     def logits(self, images: Tensor, sizes: Sequence[Size]) -> Tensor:
         """Stored images (N, C, H, W) of unpadded `sizes` -> how much of each class is in each pixel (N, K, H', W')."""
-        return self.model(self.preprocess(images, sizes, train=False))
+        with explained_norms(self.model):
+            return self.model(self.preprocess(images, sizes, train=False))
 
     def compile_training(self) -> None:
         """Let torch.compile make what `training_terms` computes of the network faster."""
         self.model.queries = torch.compile(self.model.queries)  # type: ignore[method-assign]
 
-    def loss_on(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def validation_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """What `logits` gave (N, K, H', W') and labels (N, H, W) -> minus the mean log of the true class's share.
 
         The objective of the training is about queries, which evaluation does not keep. A class's share of a pixel is
         its part of what all classes have there. A scalar; 0 without a labelled pixel.
+
+        Raises ValueError, on the processor, for labels that are no class; on an accelerator the loss is nan then.
         """
         amounts = resize(full_precision(logits), labels.shape[-2:])  # (N, K, H, W)
         labels = labels.long()
+        unknown = unknown_labels(labels, amounts.shape[1], ignore_index=self.ignore_index)
+        if is_on_cpu(labels):
+            refuse_unknown_labels(unknown, labels, amounts.shape[1], ignore_index=self.ignore_index)
+        labels = labels.masked_fill(unknown, self.ignore_index)
         labelled = labels != self.ignore_index  # (N, H, W)
         own = amounts.gather(1, labels.where(labelled, 0).unsqueeze(1)).squeeze(1)  # (N, H, W)
         least = torch.finfo(torch.float32).tiny
         loss = amounts.sum(dim=1).clamp(min=least).log() - own.clamp(min=least).log()
-        return mean_over(loss.where(labelled, 0.0).sum(), labelled.sum())
+        return mean_over(loss.where(labelled, 0.0).sum(), labelled.sum()).masked_fill(unknown.any(), math.nan)

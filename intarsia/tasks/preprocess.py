@@ -5,7 +5,7 @@ Shape letters: N images, C channels, H, W height and width of the batch; H', W' 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +44,14 @@ class Preprocess(nn.Module):
         self.register_buffer("mean", torch.tensor(spec.mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Preprocess:
+        """What `to`, `double` and their like do; in float64 the values are those of `spec`, not rounded to float32."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.mean.dtype == torch.float64:
+            self.mean = self.mean.new_tensor(self.spec.mean).view(-1, 1, 1)
+            self.std = self.std.new_tensor(self.spec.std).view(-1, 1, 1)
+        return self
+
     def forward(self, images: Tensor, sizes: Sequence[Size], *, train: bool) -> Tensor:
         """Images (N, C, H, W) of unpadded `sizes` -> network input (N, C, H', W') in float32, or what the task is in.
 
@@ -63,11 +71,18 @@ class Preprocess(nn.Module):
 
         Raises ValueError if the batch has no labels of its images' size.
         """
+        labels = self.training_labels(batch)
+        return self(batch.images, batch.sizes, train=True), labels
+
+    def training_labels(self, batch: Batch) -> Tensor:
+        """Labels (N, H', W') of a batch, padded like its images.
+
+        Raises ValueError if the batch has no labels of its images' size.
+        """
         if not isinstance(batch.labels, Tensor):
             found = "none" if batch.labels is None else "labels of their own sizes"
             raise ValueError(f"training needs labels of the images' size; this batch has {found}")
-        images = self(batch.images, batch.sizes, train=True)
-        return images, self.labels(batch.labels, batch.sizes, train=True)
+        return self.labels(batch.labels, batch.sizes, train=True)
 
     def labels(self, labels: Tensor, sizes: Sequence[Size], *, train: bool) -> Tensor:
         """Labels (N, H, W) of any integer dtype -> (N, H', W') in int64, padded like the images."""

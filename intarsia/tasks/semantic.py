@@ -15,7 +15,12 @@ from torch import Tensor, nn
 
 from intarsia.contracts import Batch, Loss, LossTerm, Model, PointLogits, Size
 from intarsia.layers.levels import resize
-from intarsia.losses.reduction import full_precision, mean_over
+from intarsia.layers.precision import full_precision
+from intarsia.losses.reduction import mean_over
+from intarsia.losses.targets import is_on_cpu
+from intarsia.models.assembly import claims, unclaimed
+from intarsia.tasks.labels import label_problem
+from intarsia.tasks.norm_errors import explained_norms
 from intarsia.tasks.preprocess import Preprocess
 
 
@@ -72,6 +77,9 @@ class SemanticSegmentation(nn.Module):
     losses: one entry per head that is trained. In validation counts the loss of the last decode head, whose logits are
         the model's; without one, that of the first head.
     num_classes: classes that a label can have. ignore_index: what evaluation leaves out.
+
+    Raises ValueError, naming both sides, for losses of an output that the model does not have, and for an output that
+    has no losses.
     """
 
     def __init__(
@@ -89,6 +97,9 @@ class SemanticSegmentation(nn.Module):
         self.losses = tuple(losses)
         self.num_classes = num_classes
         self.ignore_index = ignore_index
+        outputs = getattr(model, "output_names", None)  # those of a model of one's own show in the first step
+        if outputs is not None:
+            self._check_claims(outputs)
         # Losses with tensors of their own (class weights) follow the task to its device.
         self.criteria = nn.ModuleList(
             loss for head in self.losses for _, loss, _ in head.losses if isinstance(loss, nn.Module)
@@ -101,27 +112,41 @@ class SemanticSegmentation(nn.Module):
         with weight 0. A head with stages has these for each, "decode.loss_ce.s0" ...; one that is trained at some
         points only calls them "pointloss_ce" and "acc_point".
 
-        Raises ValueError if the batch has no labels of its images' size.
+        Raises ValueError if the batch has no labels of its images' size, or a norm a single value to average over; on
+        the processor also for labels that are no class, which on an accelerator make the losses nan.
         """
         images, labels = self.preprocess.training_inputs(batch)  # (N, C, H, W), (N, H, W)
-        outputs = self.model.training_outputs(images)
+        if is_on_cpu(labels) and (problem := self.label_problem(batch)):
+            raise ValueError(problem)
+        with explained_norms(self.model):
+            outputs = self.model.training_outputs(images)
+        self._check_claims(tuple(outputs))
         return [
             term
             for head in self.losses
             for name, output in outputs.items()
-            if name == head.head or name.startswith(f"{head.head}.")
+            if claims(head.head, name)
             for term in self._terms(head, output, labels, stage=name.removeprefix(head.head))
         ]
 
+    def _check_claims(self, outputs: Sequence[str]) -> None:
+        for problem in unclaimed(outputs, [head.head for head in self.losses]):
+            raise ValueError(f"{type(self.model).__name__}: {problem}. Every head has its losses, under its name")
+
+    def label_problem(self, batch: Batch) -> str:
+        """What is wrong with the labels of a batch, by the name of the image, or ""; waits for the device."""
+        return label_problem(batch, self.preprocess, num_classes=self.num_classes, ignore_index=self.ignore_index)
+
     def logits(self, images: Tensor, sizes: Sequence[Size]) -> Tensor:
         """Stored images (N, C, H, W) of unpadded `sizes` -> the decode head's logits (N, K, h, w)."""
-        return self.model(self.preprocess(images, sizes, train=False))
+        with explained_norms(self.model):
+            return self.model(self.preprocess(images, sizes, train=False))
 
     def compile_training(self) -> None:
         """Let torch.compile make what `training_terms` computes of the network faster."""
         self.model.training_outputs = torch.compile(self.model.training_outputs)  # type: ignore[method-assign]
 
-    def loss_on(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def validation_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The weighted losses of the final head, summed, on logits (N, K, h, w) and labels (N, H, W); a scalar."""
         decode = [head for head in self.losses if head.head.startswith("decode")]
         terms = self._terms(decode[-1] if decode else self.losses[0], logits, labels.long())

@@ -11,10 +11,11 @@ import numpy as np
 
 from intarsia.contracts import PathLike
 from intarsia.io.whole_files import write_bytes
-from intarsia.visual.curves import COLOURS, FAINT, INK, Records, series, smoothed, style
+from intarsia.visual.curves import COLOURS, FAINT, INK, Records, fonts_for, series, smoothed, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 ROW = 0.26
 """Inches that a run takes in the legend below."""
@@ -31,6 +32,14 @@ def save_comparison(path: PathLike, runs: Mapping[str, Records], *, metric: str 
 
     figure = Figure(figsize=(11, 4.4 + ROW * len(runs)), dpi=130, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
+    with fonts_for(list(runs)):
+        _draw(figure, runs, metric)
+    encoded = io.BytesIO()
+    figure.savefig(encoded, format="png", metadata={"Software": None})
+    return write_bytes(path, encoded.getvalue())
+
+
+def _draw(figure: Figure, runs: Mapping[str, Records], metric: str) -> None:
     loss, score = figure.subplots(1, 2)
     style(loss, "Training loss")
     style(score, f"Validation {metric}")
@@ -49,9 +58,6 @@ def save_comparison(path: PathLike, runs: Mapping[str, Records], *, metric: str 
     if metric != "loss":
         score.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
     figure.legend(loc="outside lower left", fontsize=8.5, frameon=False, labelcolor=INK, ncols=1)
-    encoded = io.BytesIO()
-    figure.savefig(encoded, format="png", metadata={"Software": None})
-    return write_bytes(path, encoded.getvalue())
 
 
 def save_sweep(path: PathLike, rates: Sequence[float], losses: Sequence[float], suggestion: float) -> Path:

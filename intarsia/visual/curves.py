@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from intarsia.contracts import PathLike
 from intarsia.io.whole_files import write_bytes
+from intarsia.visual.fonts import files_for
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,10 +38,28 @@ def save_curves(path: PathLike, records: Records, *, title: str = "") -> Path:
 
     figure = Figure(figsize=(11, 4.6), dpi=130, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
-    _draw(figure, records, title)
+    with fonts_for([title]):
+        _draw(figure, records, title)
     encoded = io.BytesIO()
     figure.savefig(encoded, format="png", metadata={"Software": None})
     return write_bytes(path, encoded.getvalue())
+
+
+@contextmanager
+def fonts_for(texts: Sequence[str]) -> Iterator[None]:
+    """Within, matplotlib takes letters that its own font does not have from others."""
+    files = files_for(texts)
+    if not files:
+        yield
+        return
+    import matplotlib
+    from matplotlib import font_manager
+
+    for file in files:
+        font_manager.fontManager.addfont(str(file))
+    names = [font_manager.FontProperties(fname=str(file)).get_name() for file in files]
+    with matplotlib.rc_context({"font.family": ["sans-serif", *names]}):
+        yield
 
 
 def _draw(figure: Figure, records: Records, title: str) -> None:

@@ -41,19 +41,20 @@ def coloured(
     palette: Sequence[Sequence[int]],
     *,
     ignore_index: int | None = IGNORE_INDEX,
-    unsure: Mask | None = None,
+    uncertain: Mask | None = None,
 ) -> Picture:
     """Each pixel in the colour of its class, (H, W, 3).
 
-    Ignored pixels, values without a class and pixels of `unsure` (H, W) are hatched grey.
+    Ignored pixels, values without a class and pixels of `uncertain` (H, W) are hatched grey.
     """
     count = len(palette)
     table = np.zeros((count + 1, 3), np.uint8)
     table[:count] = palette
-    picture = table.take(np.minimum(label, count), axis=0)
+    last = label.dtype.type(min(count, np.iinfo(label.dtype).max))  # 256 classes fill 8 bits
+    picture = table.take(np.minimum(label, last), axis=0)
     void = void_mask(label, count, ignore_index=ignore_index)
-    if unsure is not None:
-        void |= unsure
+    if uncertain is not None:
+        void |= uncertain
     if void.any():
         picture[void] = hatching(label.shape[0], label.shape[1])[void]
     return picture
@@ -91,17 +92,17 @@ def blend(
     opacity: float = 0.5,
     ignore_index: int | None = IGNORE_INDEX,
     outline: bool = True,
-    unsure: Mask | None = None,
+    uncertain: Mask | None = None,
 ) -> Picture:
     """Image (H, W, 3) under the colours of `label` (H, W), with darker contours between classes.
 
     opacity: share of the colours. Without an image the colours stand alone. Black, the usual colour of a background,
-    is see-through at any opacity below 1. unsure: (H, W), pixels that are hatched instead of coloured.
+    is see-through at any opacity below 1. uncertain: (H, W), pixels that are hatched instead of coloured.
     Raises ValueError for an opacity outside 0..1 or sizes that differ.
     """
     if not 0 <= opacity <= 1:
         raise ValueError(f"opacity: expected a number from 0 to 1, found {opacity}")
-    colours = coloured(label, palette, ignore_index=ignore_index, unsure=unsure)
+    colours = coloured(label, palette, ignore_index=ignore_index, uncertain=uncertain)
     if image is None:
         picture = colours
     elif image.shape != colours.shape:

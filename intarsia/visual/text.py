@@ -1,42 +1,16 @@
-"""Text on pictures: fonts that come with the dependencies, the same on every machine."""
+"""Text on pictures, in any script that a font is found for."""
 
 from __future__ import annotations
 
-import importlib.util
 import math
-from functools import cache
-from pathlib import Path
 
-from PIL import ImageDraw, ImageFont
+from PIL import ImageDraw
+
+from intarsia.visual.fonts import pieces
 
 INK = (33, 37, 41)
 FAINT = (116, 123, 130)
 PAPER = (255, 255, 255)
-Font = ImageFont.FreeTypeFont
-BASIC = ImageFont.Layout.BASIC
-"""Pillow's own layout of letters; the other is not there on every machine and places them differently."""
-
-
-@cache
-def _bundled(size: int) -> Font:
-    """Aileron, which is inside Pillow, as far as ASCII goes."""
-    font = ImageFont.load_default(size=size)
-    assert isinstance(font, ImageFont.FreeTypeFont), "Pillow's wheels have FreeType"
-    return font.font_variant(layout_engine=BASIC)
-
-
-@cache
-def _wide_coverage(size: int) -> Font:
-    """DejaVu Sans, which is inside matplotlib and covers most alphabets; found without importing matplotlib."""
-    found = importlib.util.find_spec("matplotlib")
-    assert found is not None, "matplotlib is a dependency"
-    folder = Path(found.origin or "").parent / "mpl-data" / "fonts" / "ttf"
-    return ImageFont.truetype(str(folder / "DejaVuSans.ttf"), size, layout_engine=BASIC)
-
-
-def font_for(text: str, size: int) -> Font:
-    """A font of this size in pixels that has the letters of `text`."""
-    return _bundled(size) if text.isascii() else _wide_coverage(size)
 
 
 def printable(text: str) -> str:
@@ -46,8 +20,7 @@ def printable(text: str) -> str:
 
 def text_width(text: str, size: int) -> int:
     """Pixels that a line takes."""
-    text = printable(text)
-    return math.ceil(font_for(text, size).getlength(text))
+    return math.ceil(sum(font.getlength(part) for part, font in pieces(printable(text), size)))
 
 
 def line_height(size: int) -> int:
@@ -65,8 +38,18 @@ def draw_text(
     anchor: str = "lm",
 ) -> None:
     """One line; `at` is its left middle ("lm"), right middle ("rm") or centre ("mm")."""
-    text = printable(text)
-    draw.text(at, text, font=font_for(text, size), fill=colour, anchor=anchor)
+    parts = pieces(printable(text), size)
+    if len(parts) == 1:
+        ((part, font),) = parts
+        draw.text(at, part, font=font, fill=colour, anchor=anchor)
+        return
+    widths = [font.getlength(part) for part, font in parts]
+    x = at[0] - {"l": 0.0, "m": sum(widths) / 2, "r": sum(widths)}[anchor[0]]
+    ascent, descent = parts[0][1].getmetrics()
+    baseline = at[1] + (ascent - descent) / 2  # where the middle of the first font puts it
+    for (part, font), width in zip(parts, widths, strict=True):
+        draw.text((x, baseline), part, font=font, fill=colour, anchor="ls")
+        x += width
 
 
 def shortened(text: str, size: int, room: int) -> str:

@@ -34,6 +34,8 @@ class WeightsMeta:
 
     config: the resolved configuration as plain values; model and preprocessing are built from it.
     labels: how the classes were written in the label files, as the data description says it.
+    image: what the training's images were, `data.image_reader.ImageSpec` as plain values: bands by name, type and
+    range of their numbers. Empty where nothing is known, as in files of before.
     scores: of the evaluation of exactly these weights, fractions of 1. step: optimizer steps they were trained for.
     """
 
@@ -42,6 +44,7 @@ class WeightsMeta:
     palette: tuple[tuple[int, int, int], ...] = ()
     ignore_index: int = 255
     labels: Mapping[str, Any] = field(default_factory=dict)
+    image: Mapping[str, Any] = field(default_factory=dict)
     version: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
     step: int | None = None
@@ -95,6 +98,7 @@ _EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "ignore_index": (_is_whole, "a whole number"),
     "labels": (lambda value: isinstance(value, dict), "an object"),
+    "image": (lambda value: isinstance(value, dict), "an object"),
     "version": (lambda value: isinstance(value, str), "a text"),
     "scores": (lambda value: isinstance(value, dict) and all(map(_is_number, value.values())), "an object of numbers"),
     "step": (lambda value: value is None or _is_whole(value), "a whole number"),

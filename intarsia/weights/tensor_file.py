@@ -61,9 +61,8 @@ def read_header(path: Path) -> dict[str, Any]:
 def _end(path: Path, name: str, entry: Any) -> int:
     """Where the numbers of a tensor end. Raises ValueError for an entry that describes none."""
     values: dict[str, Any] = entry if isinstance(entry, dict) else {}
-    shape: Any
-    offsets: Any
-    shape, offsets = values.get("shape"), values.get("data_offsets")
+    shape: Any = values.get("shape")
+    offsets: Any = values.get("data_offsets")
     whole = isinstance(shape, list) and len(shape) <= DIMENSIONS and all(map(_is_size, shape))
     placed = isinstance(offsets, list) and len(offsets) == 2 and all(map(_is_size, offsets))
     if isinstance(values.get("dtype"), str) and whole and placed and offsets[0] <= offsets[1]:

@@ -20,6 +20,7 @@ from intarsia.config.errors import ConfigError
 from intarsia.config.language.reader import Config
 from intarsia.config.lowering.lower import lower
 from intarsia.data.datasets.wrappers import SubsetDataset
+from intarsia.data.image_reader import spec_of
 from intarsia.data.pipeline import Pipeline
 from intarsia.distributed.runtime import FabricRuntime
 from intarsia.engine.callbacks.sample_images import TrainingPictures
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Place:
+class RunOptions:
     """Where a run happens and what it starts from; all that is not in its config.
 
     device: "auto", "cpu", "cuda" or "mps". weights: file to start from, or None.
@@ -62,11 +63,11 @@ def checked(config: Config) -> RunSpec:
     return lower(config)
 
 
-def make_runtime(spec: RunSpec, place: Place) -> FabricRuntime:
+def make_runtime(spec: RunSpec, options: RunOptions) -> FabricRuntime:
     """Processes, devices and precision for a run."""
     return FabricRuntime(
-        devices=place.devices,
-        accelerator=place.device,
+        devices=options.devices,
+        accelerator=options.device,
         precision=spec.optim.precision if spec.optim is not None else "32-true",
         loss_scale=spec.optim.loss_scale if spec.optim is not None else None,
         synchronise_batch_norm=spec.runtime.synchronise_batch_norm,
@@ -75,7 +76,7 @@ def make_runtime(spec: RunSpec, place: Place) -> FabricRuntime:
     )
 
 
-def assemble(config: Config, spec: RunSpec, place: Place, runtime: FabricRuntime) -> Run:
+def assemble(config: Config, spec: RunSpec, options: RunOptions, runtime: FabricRuntime) -> Run:
     """Build everything that a training needs.
 
     Raises ValueError if the config lacks a part of a training, data are missing, or data and model do not fit.
@@ -89,10 +90,10 @@ def assemble(config: Config, spec: RunSpec, place: Place, runtime: FabricRuntime
     pipeline = build_pipeline(spec.train)
     check_classes(spec, pipeline.dataset.classes)
     task = build_task(spec)
-    said = [] if place.resume else initial_weights(task, spec, place)
+    said = [] if options.resume else initial_weights(task, spec, options)
     data = about_data(pipeline) if runtime.rank == 0 else {}
-    said += data_changes(place, data)
-    batch = share_batch(spec.train, spec.optim, spec.care.total_batch, place.devices)
+    said += data_changes(options, data)
+    batch = share_batch(spec.train, spec.optim, spec.safeguards.total_batch, options.devices)
     images, iterations = len(pipeline), spec.optim.iterations_per_step
 
     def steps(duration: Duration) -> int:
@@ -104,34 +105,35 @@ def assemble(config: Config, spec: RunSpec, place: Place, runtime: FabricRuntime
     every = steps(spec.evaluate_every) if spec.evaluate_every is not None else total
     validation = None if spec.val is None else _validation(spec, spec.val, task, min(every, total), runtime)
     observers = [build(observer) for observer in spec.observers]
-    if spec.care.pictures and validation is not None:
-        observers.append(TrainingPictures(validation, spec.care.pictures))
+    if spec.safeguards.pictures and validation is not None:
+        observers.append(TrainingPictures(validation, spec.safeguards.pictures))
     return Run(
         task=task,
         pipeline=pipeline,
-        optim=replace(spec.optim, accumulate=batch.parts),
+        optim=replace(spec.optim, accumulate=batch.accumulation_steps),
         optimizer_class=catalog.resolve("optimizer", spec.optim.optimizer.type),
         steps=total,
         batch=batch.total,
-        out=place.out,
+        out=options.out,
         validation=validation,
         fit=None if validation is None else _fit(spec, pipeline, validation),
         ema=spec.ema,
         early_stop=spec.early_stop,
-        care=spec.care,
+        safeguards=spec.safeguards,
         compile=spec.runtime.compile,
         observers=observers,
         save_every=min(steps(saving.every), total),
         log_every=min(steps(Duration(spec.log_every, "steps")), total),
         keep=saving.keep,
-        keep_every=None if spec.care.keep_every is None else steps(spec.care.keep_every),
+        keep_every=None if spec.safeguards.keep_every is None else steps(spec.safeguards.keep_every),
         best_metric=saving.best_metric,
         best_mode=saving.best_mode,
         workers=spec.train.workers,
+        pin_memory=spec.train.pin_memory,
         shuffle=spec.train.shuffle,
         seed=spec.seed,
         runtime=runtime,
-        resume=place.resume,
+        resume=options.resume,
         meta=describe(spec, pipeline),
         config_text=dump(spec.source, header=f"Written by intarsia {__version__}: the whole config of this run."),
         data=data,
@@ -145,11 +147,11 @@ def about_data(pipeline: Pipeline) -> dict[str, Any]:
     return {"train_images": len(dataset), "classes": list(dataset.classes), "fingerprint": fingerprint(dataset)}
 
 
-def data_changes(place: Place, data: Mapping[str, Any]) -> list[str]:
+def data_changes(options: RunOptions, data: Mapping[str, Any]) -> list[str]:
     """What the user of a resumed run should know: whether its training images are no longer those it was begun with."""
-    if not place.resume or not data:
+    if not options.resume or not data:
         return []
-    before = RunFolder(place.out).read().get("data", {}).get("fingerprint", data["fingerprint"])
+    before = RunFolder(options.out).read().get("data", {}).get("fingerprint", data["fingerprint"])
     if before == data["fingerprint"]:
         return []
     return [
@@ -159,13 +161,13 @@ def data_changes(place: Place, data: Mapping[str, Any]) -> list[str]:
 
 
 def share_batch(data: DataSpec, optim: OptimSpec, total: int | None, processes: int) -> SharedBatch:
-    """How the images of an optimizer step are shared out. total: None where the config counts parts instead.
+    """How the images of an optimizer step are shared out. total: None where the config says how many are accumulated.
 
     Raises ValueError for a total that cannot be shared out evenly.
     """
     if total is None:
         return SharedBatch(processes, data.batch_size, optim.accumulate)
-    return share(total, processes=processes, images=data.batch_size)
+    return share(total, processes=processes, micro_batch_size=data.batch_size)
 
 
 def _validation(spec: RunSpec, data: DataSpec, task: Any, every: int, runtime: FabricRuntime) -> Validation:
@@ -181,14 +183,16 @@ def _validation(spec: RunSpec, data: DataSpec, task: Any, every: int, runtime: F
         every=every,
         batch=data.batch_size,
         workers=data.workers,
+        persistent_workers=data.persistent_workers,
+        pin_memory=data.pin_memory,
     )
 
 
 def _fit(spec: RunSpec, training: Pipeline, validation: Validation) -> Validation | None:
     """Training images, evenly spread, seen as validation images are: without augmentation, at their own size."""
-    if not spec.care.fit_images:
+    if not spec.safeguards.fit_images:
         return None
-    chosen = SubsetDataset(training.dataset, most=spec.care.fit_images)
+    chosen = SubsetDataset(training.dataset, most=spec.safeguards.fit_images)
     like = validation.pipeline
     return replace(
         validation,
@@ -216,37 +220,40 @@ def check_classes(spec: RunSpec, classes: Sequence[str]) -> None:
 
 def describe(spec: RunSpec, pipeline: Pipeline) -> WeightsMeta:
     """What the weights file of a run will say about itself."""
+    images = spec_of(pipeline.dataset, len(spec.preprocess.mean))
     return WeightsMeta(
         config=spec.source,
         classes=tuple(pipeline.dataset.classes),
         palette=tuple(pipeline.dataset.palette),
         ignore_index=pipeline.dataset.ignore_index,
         labels=_label_words(spec.train),
+        image={} if images is None else images.to_json(),
         version=__version__,
     )
 
 
 def _label_words(data: DataSpec | None) -> dict[str, str]:
     """File value -> class name, where a data description says it."""
-    from intarsia.data.description.model import DataDescription, show_value
+    from intarsia.data.description.model import show_value
+    from intarsia.data.description.read import read_description
 
     if data is None or data.dataset.type != "DescribedDataset":
         return {}
-    labels = DataDescription.read(data.dataset.args["file"]).labels or {}
+    labels = read_description(data.dataset.args["file"]).labels or {}
     return {show_value(value): name for value, name in labels.items()}
 
 
-def initial_weights(task: Any, spec: RunSpec, place: Place) -> list[str]:
+def initial_weights(task: Any, spec: RunSpec, options: RunOptions) -> list[str]:
     """Put the given weights into a new task, or else those of its parts that the config names; in words, what was done.
 
     Parts take what fits: their files are of trunks that end in a classifier of images.
 
     Raises ValueError for a file that is missing, damaged, or does not fit.
     """
-    source = place.weights or (Path(spec.load_from) if spec.load_from else None)
+    source = options.weights or (Path(spec.load_from) if spec.load_from else None)
     if source is not None:
-        state, notes = find_weights(source, key=place.key, prefix=place.prefix).state()
-        report = apply_state(task.model, state, allow_partial=place.allow_partial)
+        state, notes = find_weights(source, key=options.key, prefix=options.prefix).state()
+        report = apply_state(task.model, state, allow_partial=options.allow_partial)
         return [f"weights of {source}: {'; '.join([*notes, str(report)])}"]
     said = []
     for part, written in spec.pretrained:

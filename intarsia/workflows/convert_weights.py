@@ -58,6 +58,7 @@ def _meta(model: OpenModel) -> WeightsMeta:
         palette=model.meta.palette or tuple(args.get("palette") or ()),
         ignore_index=ignore_index,
         labels=model.meta.labels or ({} if dataset is None else label_words(dataset, classes, ignore_index)),
+        image=model.meta.image,
         version=__version__,
         scores=model.meta.scores,
         step=model.meta.step,

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from intarsia.config.build import build_metric
 from intarsia.contracts import Report
+from intarsia.data.bands import parse_bands
 from intarsia.evaluation.evaluate import OnPrediction
 from intarsia.evaluation.evaluate import evaluate as run_evaluation
 from intarsia.terminal import progress, say, warn
+from intarsia.visual.fonts import use_font
 from intarsia.workflows.assemble import check_classes
 from intarsia.workflows.evaluation_report import gallery_for, write_page
 from intarsia.workflows.example_pictures import Worst
@@ -33,7 +35,9 @@ class EvaluationRequest:
     default beside the weights. pictures: how many of the worst images are painted. report: folder for report.html.
     metrics, groups: scores instead of the config's, and classes scored as one. roi: masks of the pixels that count.
     key, prefix: where the network's tensors are in a checkpoint, and what their names begin with there.
-    slide, blend, augment: windows and views, as the options of the command line have them.
+    slide, blend, augment: windows and views, as the options of the command line have them. threshold: of one logit.
+    bands, scale: how images of `data` are read that are not those of the training. font: a file, for names of classes
+    in pictures.
     """
 
     weights: Path
@@ -49,9 +53,13 @@ class EvaluationRequest:
     slide: str | None = None
     blend: str = "average"
     augment: str | None = None
+    bands: str | None = None
+    scale: str | None = None
+    threshold: float | None = None
     batch: int = 1
     workers: int | None = None
     device: str = "auto"
+    font: Path | None = None
     precision: str = "32"
     key: str | None = None
     prefix: str | None = None
@@ -62,23 +70,25 @@ def evaluate_model(request: EvaluationRequest) -> Report:
 
     Raises ValueError where the data do not fit the model, or nothing is labelled.
     """
+    if request.font is not None:
+        use_font(request.font)
+    if request.data is None and (request.bands or request.scale):
+        raise ValueError("--bands and --scale are for images unlike those of the training: name these with --data")
     model = open_model(
-        request.weights,
-        config=request.config,
-        device=request.device,
-        precision=request.precision,
-        key=request.key,
-        prefix=request.prefix,
-    )
+        request.weights, config=request.config, device=request.device, precision=request.precision,
+        bands=parse_bands(request.bands) if request.bands else None, scale=request.scale,
+        key=request.key, prefix=request.prefix,
+    )  # fmt: skip
     for note in model.notes:
         say(f"note: {note}")
     views = {"slide": request.slide, "augment": request.augment}
     pipeline = within(labelled_images(model, request.data, request.split), request.roi)
     _compare_classes(model, pipeline)
-    usual = not any((request.data, request.roi, request.metrics, *views.values()))
+    usual = not any((request.data, request.roi, request.metrics, request.threshold, *views.values()))
     folder = request.out or _default_folder(model, request.split, usual=usual)
     dataset = pipeline.dataset
-    model = with_scores(with_views(model, blend=request.blend, **views), metrics=request.metrics, groups=request.groups)
+    model = with_views(model, blend=request.blend, threshold=request.threshold, **views)
+    model = with_scores(model, metrics=request.metrics, groups=request.groups)
     predictor = model.predictor(dataset.classes, dataset.palette, augment=request.augment is not None)
     gallery = None if request.report is None else gallery_for(model.spec, dataset.classes, request.pictures)
     metric = Worst(gallery or build_metric(model.spec, dataset.classes), dataset.ignore_index, request.pictures)

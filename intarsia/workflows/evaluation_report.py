@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ from intarsia.config.build import build_metric, metric_of
 from intarsia.contracts import ConfidenceMetric, Metric, Report, SampleMeta
 from intarsia.engine.callbacks.sample_images import as_picture
 from intarsia.engine.training import environment
+from intarsia.io.digest import file_hash
 from intarsia.metrics.confusion import confusion_matrix
 from intarsia.metrics.iou import FAMILIES, IoUMetric, class_scores
 from intarsia.metrics.per_image import image_iou
@@ -234,7 +234,7 @@ def _facts(
     found = {
         "Weights": {
             "file": str(model.file),
-            "SHA-256": _sha256(model.file),
+            "SHA-256": file_hash(model.file),
             "parameters": f"{parameters:,}",
             "network": _network(model.spec.model),
             **({"trained for": f"{model.meta.step:,} steps"} if model.meta.step is not None else {}),
@@ -290,11 +290,3 @@ def _run(file: Path) -> dict[str, str]:
     if isinstance(content.get("git"), dict):
         found["commit"] = str(content["git"].get("commit"))
     return found
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with open(file, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from intarsia.engine.optim.find import BatchTrial, sweep_learning_rate, try_batches
+from intarsia.engine.optim.batch_finder import BatchTrial, try_batches
+from intarsia.engine.optim.lr_finder import sweep_learning_rate
 from intarsia.terminal import out as results
 from intarsia.terminal import progress, say, table
 from intarsia.visual.comparison import save_sweep
-from intarsia.workflows.assemble import Place, assemble, checked
+from intarsia.workflows.assemble import RunOptions, assemble, checked
 
 if TYPE_CHECKING:
     from intarsia.config.language.reader import Config
@@ -17,21 +18,21 @@ if TYPE_CHECKING:
 STEPS = 100
 
 
-def find_rate(config: Config, place: Place, runtime: FabricRuntime) -> None:
+def find_rate(config: Config, options: RunOptions, runtime: FabricRuntime) -> None:
     """Sweep the learning rate, draw the losses, name the rate at which they fall fastest."""
-    run = assemble(config, checked(config), place, runtime)
+    run = assemble(config, checked(config), options, runtime)
     with progress("sweeping the learning rate") as bar:
         sweep = sweep_learning_rate(run, steps=STEPS, progress=lambda done: bar(done, STEPS))
-    picture = save_sweep(place.out / "learning_rate.png", sweep.rates, sweep.losses, sweep.suggestion)
+    picture = save_sweep(options.out / "learning_rate.png", sweep.rates, sweep.losses, sweep.suggestion)
     written = run.optim.optimizer.args.get("lr")
     said = "" if written is None else f"; the config has {written:g}"
     say(f"the loss falls fastest at a learning rate of {sweep.suggestion:.2g}{said}")
     say(f"losses: {picture}; to use it: --set optim_wrapper.optimizer.lr={sweep.suggestion:.2g}")
 
 
-def find_batch(config: Config, place: Place, runtime: FabricRuntime) -> None:
+def find_batch(config: Config, options: RunOptions, runtime: FabricRuntime) -> None:
     """Train a step with larger and larger batches; a table of time and memory, and the largest that fits."""
-    run = assemble(config, checked(config), place, runtime)
+    run = assemble(config, checked(config), options, runtime)
     say(f"trying batches on {runtime.device}; each takes two steps")
     trials = try_batches(run, on_trial=lambda trial: say(_line(trial)))
     fits = [trial for trial in trials if trial.seconds]

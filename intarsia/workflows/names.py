@@ -100,11 +100,11 @@ def inspect_data(path: Path) -> Findings:
 
     Raises ValueError if there is nothing to look at.
     """
-    from intarsia.data.doctor.examine import inspect
+    from intarsia.data.doctor.examine import examine
     from intarsia.terminal import progress
 
     with progress("reading images and labels") as bar:
-        return inspect(path, progress=bar)
+        return examine(path, progress=bar)
 
 
 def usable_data(path: Path) -> tuple[DataDescription, Findings]:

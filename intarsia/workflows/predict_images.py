@@ -6,19 +6,23 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from intarsia.config.build import build
 from intarsia.data.labels import LabelTable
-from intarsia.inference.inputs.images import FoundImages, ImageFile
+from intarsia.inference.inputs.finding import Failure, FoundImages, ImageFile
 from intarsia.inference.logits.scratch import Scratch
 from intarsia.inference.outputs.areas import AreaTable
+from intarsia.inference.outputs.coco import CocoImage, join_coco
 from intarsia.inference.outputs.label_values import FileValues, server_values, source_values
+from intarsia.inference.outputs.manifest import MANIFEST, Manifest, ResultFinder
 from intarsia.inference.outputs.writer import KINDS, Outputs, OutputWriter
-from intarsia.io.whole_files import sweep, write_bytes
+from intarsia.io.digest import file_hash
+from intarsia.io.folders import walk_files
+from intarsia.io.whole_files import sweep
 from intarsia.terminal import progress, say, warn
 from intarsia.workflows.label_words import label_words
 from intarsia.workflows.trained_model import OpenModel, parse_value
@@ -30,58 +34,73 @@ if TYPE_CHECKING:
 LISTED = 20
 """Failures that are named; of the rest the number is."""
 
+ANNOTATIONS = "annotations.json"
+"""In the folder of results: the COCO annotations of all images."""
+
 
 @dataclass
 class _Tally:
     """What was written so far; shared by the threads that write."""
 
     pixels: int = 0
-    unsure: int = 0
+    uncertain: int = 0
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
 
-    def add(self, prediction: Prediction, threshold: float | None) -> None:
-        unsure = 0 if threshold is None else int(prediction.unsure(threshold).sum())
+    def add(self, prediction: Prediction, min_confidence: float | None) -> None:
+        uncertain = 0 if min_confidence is None else int(prediction.uncertain(min_confidence).sum())
         with self._lock:
             self.pixels += prediction.label.size
-            self.unsure += unsure
+            self.uncertain += uncertain
 
 
 def predict_images(
-    predictor: Predictor, found: FoundImages, outputs: Outputs, *, areas: Path | None, skip_existing: bool
+    predictor: Predictor,
+    found: FoundImages,
+    outputs: Outputs,
+    *,
+    manifest: Manifest,
+    areas: Path | None,
+    skip_existing: bool,
+    overwrite: bool = False,
 ) -> bool:
     """Predict many images and say how it went; whether all could be used.
 
-    Decoding, the network and writing overlap. Raises ValueError before anything is done if two images would be written
-    into one file, or an image would be overwritten.
+    Decoding, the network and writing overlap. manifest: says which model this is; the folder keeps it. skip_existing:
+    go on where an earlier run was interrupted. overwrite: in a folder with results of another model.
+
+    Raises ValueError before anything is done if two images would be written into one file, an image would be
+    overwritten, or results of another model are in the way.
     """
     _check_files(found.files, outputs)
     table = None
     if areas is not None:
-        table = AreaTable(areas, predictor.classes, unsure=outputs.unsure, resume=skip_existing)
-    outputs.folder.mkdir(parents=True, exist_ok=True)
+        table = AreaTable(areas, predictor.classes, min_confidence=outputs.min_confidence, resume=skip_existing)
+    manifest.claim(outputs.folder, overwrite=overwrite, resume=skip_existing)
     sweep(outputs.folder)
     todo = tuple(
         file
         for file in found.files
         if not (skip_existing and outputs.finished(file.name) and (table is None or file.name in table))
     )
-    skipped = len(found.files) - len(todo)
-    if not todo:
-        say(f"all {len(found.files)} images were done before: {outputs.folder}")
-        return True
     run = _Folder(predictor, replace(found, files=todo), outputs, table)
-    began = time.monotonic()
-    try:
-        run.go()
-    except KeyboardInterrupt:
-        done = skipped + run.written
-        text = f"interrupted: {done} of {len(found.files)} images are written; --skip-existing goes on from there"
-        raise KeyboardInterrupt(text) from None
-    _summary(run, len(found.files), skipped, time.monotonic() - began)
-    for suffix, count in found.skipped.items():
-        warn(f"{count} files {suffix or 'without suffix'} are no images and were passed over")
+    run.coco = {file.name: CocoImage(_file_name(file), number) for number, file in enumerate(found.files, 1)}
+    total, skipped, began = len(found.files) + len(found.failures), len(found.files) - len(todo), time.monotonic()
+    if todo:
+        try:
+            run.go()
+        except KeyboardInterrupt:
+            done = skipped + run.written
+            text = f"interrupted: {done} of {total} images are written; --skip-existing goes on from there"
+            raise KeyboardInterrupt(text) from None
+        _summary(run, total, skipped, time.monotonic() - began)
+    else:
+        run.failures += found.failures
+        say(f"all {len(found.files)} images were done before: {outputs.folder}")
+    if "rle" in outputs.kinds:
+        run.by_product(outputs.folder / ANNOTATIONS, lambda: _join(outputs, found.files, predictor.classes))
+    _notes(found, outputs, overwrite=overwrite)
     return _failures(run.failures)
 
 
@@ -91,7 +110,8 @@ class _Folder:
     def __init__(self, predictor: Predictor, found: FoundImages, outputs: Outputs, table: AreaTable | None) -> None:
         self.predictor, self.found, self.outputs, self.table = predictor, found, outputs, table
         self.paths = {file.name: str(file.path) for file in found.files}
-        self.failures: list[tuple[str, str]] = []
+        self.coco: Mapping[str, CocoImage] = {}
+        self.failures: list[Failure] = []
         self.tally = _Tally()
         self.written = 0
 
@@ -120,16 +140,38 @@ class _Folder:
             self.written = writer.done
             self.failures = [*predictions.failures, *writer.failures]
             if self.table is not None and self.written:
-                self.table.save()
+                self.by_product(self.table.path, self.table.save)
 
     def _put(self, writer: OutputWriter, prediction: Prediction, ready: Mapping[str, Path]) -> None:
         def write() -> None:
-            self.outputs.write(prediction, ready)
-            self.tally.add(prediction, self.outputs.unsure)
-            if self.table is not None:
-                self.table.add(prediction)
+            try:
+                self.outputs.write(prediction, ready, image=self.coco[prediction.name])
+            finally:
+                self.tally.add(prediction, self.outputs.min_confidence)
+                if self.table is not None:
+                    self.table.add(prediction)
 
         writer.put(self.paths[prediction.name], write)
+
+    def by_product(self, file: Path, make: Callable[[], object]) -> None:
+        """Make a file of what is there already; if that fails, it fails by name."""
+        try:
+            make()
+        except (OSError, ValueError) as error:
+            self.failures.append((str(file), str(error)))
+
+
+def _file_name(image: ImageFile) -> str:
+    """What annotations call an image: its file, with the folders below the input."""
+    return (PurePosixPath(image.name).parent / image.path.name).as_posix()
+
+
+def _join(outputs: Outputs, files: Sequence[ImageFile], classes: Sequence[str]) -> None:
+    """All annotations in one file, of images that have some."""
+    single = (outputs.files(file.name)["rle"] for file in files)
+    path = outputs.folder / ANNOTATIONS
+    count = join_coco(path, [file for file in single if file.is_file()], classes=classes)
+    say(f"annotations of {count} images: {path}")
 
 
 def _summary(run: _Folder, total: int, skipped: int, seconds: float) -> None:
@@ -139,13 +181,31 @@ def _summary(run: _Folder, total: int, skipped: int, seconds: float) -> None:
     before = f" ({skipped} were done before)" if skipped else ""
     where = ", ".join([str(outputs.folder / names[0]), *names[1:]])
     say(f"{run.written} of {total} images{before}{rate}: {where}")
-    if outputs.unsure is not None and run.tally.pixels:
-        say(f"unsure (confidence below {outputs.unsure:g}): {run.tally.unsure / run.tally.pixels:.1%} of the pixels")
+    if outputs.min_confidence is not None and run.tally.pixels:
+        share = run.tally.uncertain / run.tally.pixels
+        say(f"uncertain (confidence below {outputs.min_confidence:g}): {share:.1%} of the pixels")
     if run.table is not None and run.written:
         say(f"areas of the classes: {run.table.path}")
 
 
-def _failures(failures: Sequence[tuple[str, str]]) -> bool:
+def _notes(found: FoundImages, outputs: Outputs, *, overwrite: bool) -> None:
+    """What was left out, and what lies in the folder besides."""
+    for suffix, count in found.skipped.items():
+        warn(f"{count} files {suffix or 'without suffix'} are no images and were passed over")
+    if found.results:
+        warn(f"{found.results} results of earlier predictions lie among the images and were passed over")
+    if found.repeated:
+        warn(f"{found.repeated} images were named more than once and done once")
+    if overwrite:
+        ours = {file for image in found.files for file in outputs.files(image.name).values()}
+        ours.add(outputs.folder / MANIFEST)
+        finder, paths = ResultFinder(), (outputs.folder / path for path in walk_files(outputs.folder))
+        others = sum(1 for path in paths if path not in ours and finder.is_result(path))
+        if others:
+            warn(f"{outputs.folder} holds {others} results of earlier runs besides, for other images or of other kinds")
+
+
+def _failures(failures: Sequence[Failure]) -> bool:
     for name, reason in failures[:LISTED]:
         say(f"failed: {name}: {reason}", style="red")
     if len(failures) > LISTED:
@@ -156,18 +216,19 @@ def _failures(failures: Sequence[tuple[str, str]]) -> bool:
 def _check_files(files: Sequence[ImageFile], outputs: Outputs) -> None:
     """Raises ValueError if one file stood for two things."""
     folders = {folder: Path(os.path.realpath(folder)) for folder in {file.path.parent for file in files}}
-    images = {folders[file.path.parent] / file.path.name for file in files}
+    images = {os.path.normcase(folders[file.path.parent] / file.path.name) for file in files}
     folder = Path(os.path.realpath(outputs.folder))
-    taken: dict[Path, str] = {}
+    taken: dict[str, str] = {}
     for file in files:
         for target in replace(outputs, folder=folder).files(file.name).values():
-            if target in images:
+            name = os.path.normcase(target)
+            if name in images:
                 raise ValueError(f"{target} would be overwritten, and it is one of the images: choose another --out")
-            if target in taken:
+            if name in taken:
                 raise ValueError(
-                    f"{taken[target]} and {file.path} would both be written as {target}; predict them into two folders"
+                    f"{taken[name]} and {file.path} would both be written as {target}; predict them into two folders"
                 )
-            taken[target] = str(file.path)
+            taken[name] = str(file.path)
 
 
 # --- One image ----------------------------------------------------------------------------------------------------
@@ -179,25 +240,42 @@ def predict_one(predictor: Predictor, image: ImageFile, outputs: Outputs, out: P
         raise ValueError(f"--out {out} is the image itself; give another name")
     (kind,) = outputs.kinds
     prediction: Prediction = predictor.predict(image.path, **outputs.fields)
-    data = outputs.encoded(prediction, kind)
     if out is not None:
-        write_bytes(out, data)
+        outputs.write_one(prediction, kind, out, image=CocoImage(image.path.name))
         say(f"{image.path}: {out}")
         return
-    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.write(outputs.encoded(prediction, kind))
     sys.stdout.buffer.flush()
+
+
+# --- What results depend on ---------------------------------------------------------------------------------------
+
+
+def manifest_of(model: OpenModel, predictor: Predictor, outputs: Outputs, file_format: str) -> Manifest:
+    """What says of results which model wrote them, and how."""
+    inference, look = predictor.inference, outputs.look
+    views = {name: value for name, value in asdict(inference).items() if name != "augmented"}
+    options = {
+        "min_confidence": str(outputs.min_confidence),
+        "format": file_format,
+        "inference": ", ".join(f"{name} {value}" for name, value in views.items()),
+        "augment": str(predictor.augmented),
+    }
+    if "overlay" in outputs.kinds:
+        options["overlay"] = f"opacity {look.opacity:g}, contours {look.contours}, legend {look.legend}"
+    return Manifest({"weights": model.file.name, "sha256": file_hash(model.file)}, options)
 
 
 # --- What label files hold ----------------------------------------------------------------------------------------
 
 
-def file_values(model: OpenModel, name: str, classes: Sequence[str], *, with_unsure: bool) -> FileValues | None:
+def file_values(model: OpenModel, name: str, classes: Sequence[str], *, with_uncertain: bool) -> FileValues | None:
     """What a format puts into label files; None for class indices. Raises ValueError if it does not suit the model."""
     if name == "indices":
         return None
     if name == "source":
-        return source_values(_label_table(model, classes), classes, with_unsure=with_unsure)
-    return server_values(name, classes, with_unsure=with_unsure)
+        return source_values(_label_table(model, classes), classes, with_uncertain=with_uncertain)
+    return server_values(name, classes, with_uncertain=with_uncertain)
 
 
 def _label_table(model: OpenModel, classes: Sequence[str]) -> LabelTable:

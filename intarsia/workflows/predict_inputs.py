@@ -1,61 +1,92 @@
-"""What ``intarsia predict`` was given: images, one image for one file, a video, a raster."""
+"""What ``intarsia predict`` was given, and where it goes: images, one image for one file, frames, a video, a raster."""
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from intarsia.inference.inputs.images import FoundImages, ImageFile, find_images
-from intarsia.inference.inputs.video import is_video
-from intarsia.inference.outputs.writer import KINDS, OUTLINES, check_kinds
-from intarsia.inference.raster.source import raster_library
+from intarsia.data.gdal import raster_library
+from intarsia.inference.inputs.finding import FoundImages, ImageFile, Pages, find_images, numbered
+from intarsia.inference.inputs.video import VIDEO_SUFFIXES, is_video
+from intarsia.inference.outputs.video import codec_of
+from intarsia.inference.outputs.writer import OUTLINES, check_kinds
+from intarsia.inference.raster.georeference import is_local, is_placed
+from intarsia.io.text import as_on_disk, decoded, lines_of, read_lines
 from intarsia.io.whole_files import write_bytes
+from intarsia.terminal import warn
+from intarsia.workflows.predict_raster import RasterSource
 
 STANDARD = "-"
 """Standard input as an input, standard output as --out."""
 
 _RASTERS = (".tif", ".tiff")
-_FILES = {".png": "label", ".jpg": "overlay", ".jpeg": "overlay", ".npy": "probs"}
-_WHOLE: Mapping[str, str] = {"video": "a video", "raster": "a raster", "one": "a single file"}
+
+_FILES: Mapping[str, str] = {
+    ".png": "label", ".jpg": "overlay", ".jpeg": "overlay", ".webp": "overlay", ".npy": "probs",
+    ".geojson": "polygons", ".json": "rle",
+}  # fmt: skip
+"""Suffix of a single file -> what it holds if nothing else is said."""
+
+_FORMATS: Mapping[str, tuple[str, ...]] = {
+    "label": (".png",), "color": (".png",), "overlay": (".jpg", ".jpeg", ".png", ".webp"), "probs": (".npy",),
+    "logits": (".npy",), "confidence": (".png",), "entropy": (".png",), "polygons": (".geojson", ".json"),
+    "rle": (".json",),
+}  # fmt: skip
+"""Kind -> suffixes of a single file of it."""
+
+_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,7}")
+"""What looks like the ending of a file's name, and not like a version or a date."""
+
+_WHOLE: Mapping[str, str] = {
+    "video": "a video", "raster": "a raster", "rasters": "rasters", "one": "a single file",
+    "frames": "a video of images",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Given:
-    """One job. kind: "images" into a folder, "one" image into a file or standard output, a "video", a "raster".
+    """One job: "images" into a folder, "one" image into a file or standard output, "frames": images into a video file,
+    a "video", a "raster" into a GeoTIFF, "rasters" into a folder of them.
 
-    found: the images. source: the video or the raster. out: as it was given.
+    found: the images. source: the video or the raster. rasters: those among "images", or all. out: as it was given.
     """
 
-    kind: Literal["images", "one", "video", "raster"]
+    kind: Literal["images", "one", "frames", "video", "raster", "rasters"]
     out: str
     found: FoundImages | None = None
     source: str = ""
+    rasters: tuple[RasterSource, ...] = ()
 
     def check_options(self, given: Mapping[str, bool]) -> None:
         """Raises ValueError for an option that was given and is only there for images in a folder."""
         if self.kind == "images":
             return
         for option, is_given in given.items():
-            if is_given and not (self.kind == "one" and option == "--format"):
-                hint = "; --save areas makes a table beside it" if (option, self.kind) == ("--areas", "raster") else ""
+            if is_given and (self.kind, option) not in (("one", "--format"), ("rasters", "--skip-existing")):
+                of_raster = option == "--areas" and self.kind in ("raster", "rasters")
+                hint = "; --save areas makes a table beside it" if of_raster else ""
                 what = _WHOLE[self.kind]
                 raise ValueError(f"{option} is for images that are written into a folder, not for {what}{hint}")
 
     def check_raster_options(self, given: Mapping[str, bool]) -> None:
         """Raises ValueError for an option that was given and is only there for rasters."""
         for option, is_given in given.items():
-            if is_given and self.kind != "raster":
+            if is_given and self.kind != "raster" and not self.rasters:
                 raise ValueError(f"{option} is for rasters: give --out the name of a GeoTIFF, as in  -o labels.tif")
 
 
 @contextmanager
-def sort_inputs(inputs: Sequence[str], out: str) -> Iterator[Given]:
+def sort_inputs(inputs: Sequence[str], out: str, *, pages: Pages = "first", as_rasters: bool = True) -> Iterator[Given]:
     """What the words of a command line stand for; standard input is kept in a file for as long as this lasts.
+
+    as_rasters: images for a folder that lie somewhere on Earth are rasters.
 
     Raises ValueError for an input that does not exist, a mixture that is no job, or an `out` that does not fit.
     """
@@ -67,23 +98,97 @@ def sort_inputs(inputs: Sequence[str], out: str) -> Iterator[Given]:
     if special and special[0] != STANDARD:
         if out == STANDARD:
             raise ValueError(f"{special[0]}: a video cannot be written to standard output; give a file or a folder")
+        if Path(out).suffix.lower() not in VIDEO_SUFFIXES:
+            _check_folder(out)
         yield Given("video", out, source=special[0])
         return
     if Path(out).suffix.lower() in _RASTERS and not Path(out).is_dir():
         if len(words) > 1 or STANDARD in words or Path(words[0]).is_dir():
-            raise ValueError(f"--out {out} is one raster, made of one; give a folder for several images")
-        if not Path(words[0]).is_file():
+            raise ValueError(f"--out {out} is one raster, made of one; give a folder for several:  -o {Path(out).stem}")
+        if _is_path(words[0]) and not Path(words[0]).is_file():
             raise ValueError(f"{words[0]}: no such file (in {Path.cwd()})")
         yield Given("raster", out, source=words[0])
         return
+    remote = [word for word in words if word != STANDARD and not _is_path(word)]
+    if remote:
+        yield _of_rasters(remote, [word for word in words if word not in remote], out, pages)
+        return
     with tempfile.TemporaryDirectory(prefix="intarsia-") as scratch:
-        found = _from_standard_input(Path(scratch)) if special else find_images(words)
-        if not _is_file(out):
-            yield Given("images", out, found)
-            return
+        found = _from_standard_input(Path(scratch)) if special else find_images(words, pages=pages, once=True)
+        given = _of_images(found, out)
+        yield _with_rasters(given) if as_rasters and given.kind == "images" else given
+
+
+def _is_path(word: str) -> bool:
+    """Whether an input is one of this machine's own files, and not something that only GDAL can open."""
+    return is_local(word) or Path(word).exists()
+
+
+def _of_rasters(remote: Sequence[str], others: Sequence[str], out: str, pages: Pages) -> Given:
+    """Rasters behind URLs or in files that only GDAL knows, and other inputs beside them, into a folder."""
+    _check_folder(out)
+    taken: Counter[str] = Counter()
+    sources = [RasterSource(word, numbered(_stem(word), taken)) for word in remote]
+    if not others:
+        return Given("rasters", out, rasters=tuple(sources))
+    given = _with_rasters(Given("images", out, find_images(others, pages=pages, once=True)))
+    sources += [RasterSource(raster.location, numbered(raster.name, taken)) for raster in given.rasters]
+    return replace(given, rasters=tuple(sources))
+
+
+def _stem(location: str) -> str:
+    """A name for what is made of a raster behind a URL: the last part that names something."""
+    parts = [part.strip('"') for part in re.split(r"[/\\:]", location.partition("?")[0]) if part.strip('"')]
+    return re.sub(r"\.[A-Za-z0-9]{1,6}$", "", parts[-1]) if parts else "raster"
+
+
+def _with_rasters(given: Given) -> Given:
+    """The images that lie somewhere on Earth taken for rasters, if rasterio is there."""
+    found = given.found
+    assert found is not None
+    placed = [file for file in found.files if file.page is None and is_placed(file.path)]
+    if not placed:
+        return given
+    try:
+        raster_library()
+    except ValueError as error:
+        warn(f"{len(placed)} images lie somewhere on Earth, but become PNG files in pixels: {error}")
+        return given
+    rest = tuple(file for file in found.files if file not in placed)
+    rasters = tuple(RasterSource(str(file.path), file.name) for file in placed)
+    kind: Literal["images", "rasters"] = "images" if rest or found.failures else "rasters"
+    return replace(given, kind=kind, found=replace(found, files=rest), rasters=rasters)
+
+
+def _of_images(found: FoundImages, out: str) -> Given:
+    path = Path(out)
+    suffix = path.suffix.lower()
+    if out == STANDARD or (suffix in _FILES and not _is_folder(out)):
         if len(found.files) > 1:
             raise ValueError(f"--out {out} is one file, and there are {len(found.files)} images; give a folder")
-        yield Given("one", out, found)
+        return Given("one", out, found)
+    if suffix in VIDEO_SUFFIXES and not _is_folder(out):
+        codec_of(path)
+        return Given("frames", out, found)
+    _check_folder(out)
+    return Given("images", out, found)
+
+
+def _is_folder(out: str) -> bool:
+    return out.endswith(("/", "\\")) or Path(out).is_dir()
+
+
+def _check_folder(out: str) -> None:
+    """Raises ValueError for a name that is no folder's."""
+    path = Path(out)
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"--out {out} is a file; give the name of a folder")
+    if _SUFFIX.fullmatch(path.suffix) and not _is_folder(out):
+        files = ", ".join(suffix for suffix in _FILES if suffix != ".jpeg")
+        raise ValueError(
+            f"--out {out}: nothing is written as {path.suffix} here; one image becomes a file with {files}, one raster "
+            f".tif, a video or a folder of images .mp4. For a folder of this name add a slash:  -o {out}/"
+        )
 
 
 def kinds_of(save: str | None, given: Given, file_format: str) -> frozenset[str]:
@@ -91,36 +196,32 @@ def kinds_of(save: str | None, given: Given, file_format: str) -> frozenset[str]
     if save is None:
         if given.kind == "one":
             kind = "label" if given.out == STANDARD else _FILES[Path(given.out).suffix.lower()]
-            return frozenset({kind})
-        alone = file_format != "indices" or given.kind == "raster"
+            return _checked_libraries(frozenset({kind}))
+        if given.kind == "frames":
+            return frozenset({"overlay"})
+        alone = file_format != "indices" or given.kind in ("raster", "rasters")
         return frozenset({"label"} if alone else {"label", "overlay"})
     words = [word.strip() for word in save.split(",") if word.strip()]
-    if given.kind == "raster" and words:
+    if given.kind in ("raster", "rasters") and words:
         return frozenset(words)  # rasters have some kinds of their own, and check them
-    kinds = check_kinds(words)
-    if "polygons" in kinds:
-        raster_library()  # says now if it is not there
+    kinds = _checked_libraries(check_kinds(words))
     if given.kind != "one":
         return kinds
     if len(kinds) > 1:
         raise ValueError(f"--out {given.out} is one file, and --save names {len(kinds)} things; give a folder")
-    if kinds & set(OUTLINES):
-        raise ValueError(f"--save {save} is written into a folder, not into one file: give one with --out")
-    suffix = Path(f"NAME{KINDS[next(iter(kinds))]}").suffix
-    found = Path(given.out).suffix.lower().replace(".jpeg", ".jpg")
-    if given.out != STANDARD and found != suffix:
-        raise ValueError(f"--out {given.out}: {next(iter(kinds))} is written as {suffix}")
+    (kind,) = kinds
+    if given.out == STANDARD:
+        if kind in OUTLINES:
+            raise ValueError(f"--save {save} is not written to standard output: give a file or a folder with --out")
+    elif Path(given.out).suffix.lower() not in _FORMATS[kind]:
+        raise ValueError(f"--out {given.out}: {kind} is written as {' or '.join(_FORMATS[kind])}")
     return kinds
 
 
-def _is_file(out: str) -> bool:
-    """Whether `out` is one file, by its name, and not a folder."""
-    path = Path(out)
-    if out == STANDARD:
-        return True
-    if path.exists() and not path.is_dir() and path.suffix.lower() not in _FILES:
-        raise ValueError(f"--out {out} is a file; give the name of a folder")
-    return not path.is_dir() and path.suffix.lower() in _FILES
+def _checked_libraries(kinds: frozenset[str]) -> frozenset[str]:
+    if "polygons" in kinds:
+        raster_library()  # says now if it is not there
+    return kinds
 
 
 def _listed(inputs: Sequence[str]) -> Iterator[str]:
@@ -130,14 +231,21 @@ def _listed(inputs: Sequence[str]) -> Iterator[str]:
             yield word
             continue
         try:
-            text = sys.stdin.read() if word == "@-" else Path(word[1:]).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is no text"
-            raise ValueError(f"{word}: the list {word[1:]} cannot be read: {reason}") from None
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
+            lines = lines_of(_standard_text()) if word == "@-" else read_lines(Path(word[1:]), pipe=True)
+        except ValueError as error:
+            raise ValueError(f"the list {error}") from None
+        lines = [line for line in lines if line]
         if not lines:
             raise ValueError(f"{word}: the list {word[1:]} is empty; it holds one path per line")
-        yield from lines
+        yield from (str(as_on_disk(Path(line).expanduser())) for line in lines)
+
+
+def _standard_text() -> str:
+    """Standard input as text, whatever encoding it has."""
+    try:
+        return decoded(sys.stdin.buffer.read())
+    except ValueError as error:
+        raise ValueError(f"of standard input cannot be read: {error}") from None
 
 
 def _from_standard_input(folder: Path) -> FoundImages:
@@ -145,4 +253,4 @@ def _from_standard_input(folder: Path) -> FoundImages:
     if not data:
         raise ValueError("standard input is empty: pipe an image into it, as in  cat photo.jpg | intarsia predict ...")
     file = write_bytes(folder / "stdin", data)
-    return FoundImages((ImageFile(file, "stdin"),), {})
+    return FoundImages((ImageFile(file, "stdin"),))

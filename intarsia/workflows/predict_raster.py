@@ -1,19 +1,27 @@
-"""Rasters for ``intarsia predict``: a scene of any size in, a GeoTIFF of labels out, with what is made of it."""
+"""Rasters for ``intarsia predict``: scenes of any size in, GeoTIFFs of labels out, with what is made of them."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast, get_args
 
 from intarsia.contracts import Size
-from intarsia.inference.outputs.polygons import Ground, Labels, areas, polygons, write_areas, write_coco, write_geojson
+from intarsia.data.gdal import raster_library, without_place
+from intarsia.inference.outputs.coco import CocoImage, write_coco
+from intarsia.inference.outputs.geojson import coordinates_in_words, write_geojson
+from intarsia.inference.outputs.ground import Ground
+from intarsia.inference.outputs.polygons import Labels, areas, polygons, write_areas
 from intarsia.inference.raster.files import LAYERS
-from intarsia.inference.raster.predict import RasterSettings, predict_scene
-from intarsia.inference.raster.source import Scale, Scene, parse_bands, raster_library
+from intarsia.inference.raster.georeference import is_local
+from intarsia.inference.raster.predict import RasterDone, RasterSettings, predict_scene
+from intarsia.inference.raster.source import Alpha, Scene
+from intarsia.io.digest import file_hash
 from intarsia.terminal import err, say, warn
 
 if TYPE_CHECKING:
@@ -29,64 +37,98 @@ KINDS = (*LAYERS, *DERIVED)
 
 DEFAULT_WINDOW = 512
 
+AT_ONCE = 2048 * 2048
+"""Pixels of a tile among many that is looked at in one piece, as an image of its size would be."""
 
-def predict_raster(
-    model: OpenModel,
-    predictor: Predictor,
-    scene: Path,
-    out: Path,
-    *,
-    kinds: frozenset[str],
-    unsure: float | None,
-    window: str | None = None,
-    overlap: int | None = None,
-    blend: str = "crop",
-    bands: str | None = None,
-    scale: str | None = None,
-    nodata: float | None = None,
-    min_area: int = 0,
-    simplify: float = 0.0,
-    restart: bool = False,
-) -> None:
+LISTED = 20
+"""Failures that are named; of the rest the number is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RasterOptions:
+    """What only rasters have.
+
+    window: "512" or "512x1024", by default what the model was trained or is evaluated with. overlap: pixels that
+    neighbours share. nodata: a value that marks missing pixels. alpha: whether a band that the file calls alpha is a
+    "mask" or a "band"; "auto" looks at it. min_area: pixels of the smallest polygon. simplify: pixels by which outlines
+    may be off. restart: begin anew in place of going on with an interrupted run.
+    """
+
+    window: str | None = None
+    overlap: int | None = None
+    nodata: float | None = None
+    alpha: str = "auto"
+    min_area: int = 0
+    simplify: float = 0.0
+    restart: bool = False
+
+    @property
+    def given(self) -> Mapping[str, bool]:
+        """Option -> whether it was given."""
+        return {
+            f"--{field.name.replace('_', '-')}": getattr(self, field.name) != field.default
+            for field in dataclasses.fields(self)
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class RasterJob:
+    """How rasters are predicted: by which model, what is kept of them.
+
+    kinds: of `KINDS`; colours are part of the label file, so that "color" and "overlay" add nothing. min_confidence:
+    pixels of less confidence have no class. blend: "crop", "average", "gaussian" or "linear".
+    at_once: pixels of a scene that is looked at in one piece where no window is given, as images are.
+    """
+
+    model: OpenModel
+    predictor: Predictor
+    kinds: frozenset[str]
+    min_confidence: float | None
+    blend: str
+    options: RasterOptions
+    at_once: int = 0
+
+    def __post_init__(self) -> None:
+        unknown = self.kinds - set(KINDS) - {"color", "overlay"}
+        if unknown:
+            raise ValueError(f"--save {','.join(sorted(unknown))}: of a raster, {', '.join(KINDS)} can be saved")
+        least = self.min_confidence
+        if least is not None and not 0 <= least <= 1:
+            raise ValueError(f"--min-confidence is a confidence from 0 to 1, found {least:g}")
+        if self.options.alpha not in get_args(Alpha):
+            raise ValueError(f"--alpha is {', '.join(get_args(Alpha))}, found {self.options.alpha!r}")
+        raster_library()
+
+    def files(self, out: Path) -> list[Path]:
+        """Everything that is written for a raster."""
+        layers = [kind for kind in LAYERS if kind in {"label", *self.kinds}]
+        names = [out.stem + LAYERS[kind].removesuffix(".tif") + out.suffix for kind in layers]
+        names += [out.stem + ending for kind, ending in DERIVED.items() if kind in self.kinds]
+        return [out.with_name(name) for name in names]
+
+    def is_done(self, out: Path) -> bool:
+        """Whether everything that is written for a raster is there."""
+        return all(file.exists() for file in self.files(out))
+
+
+@dataclass(frozen=True, slots=True)
+class RasterSource:
+    """location: a file, or what GDAL takes in place of one. name: of what is made of it, without suffix."""
+
+    location: str
+    name: str
+
+
+def predict_raster(job: RasterJob, location: str, out: Path) -> bool:
     """Predict the label map of a scene into the GeoTIFF `out`, and what else is wanted into files beside it.
 
-    kinds: of `KINDS`; colours are part of the label file, so that "color" and "overlay" add nothing. window: "512" or
-    "512x1024", by default what the model was trained or is evaluated with. overlap: pixels that neighbours share.
-    blend: "crop", "average", "gaussian" or "linear". bands: "3,2,1". scale: "MIN,MAX", pairs for each, or "training".
-    nodata: a value that marks missing pixels. min_area: pixels of the smallest polygon. simplify: pixels by which
-    outlines may be off. restart: begin anew in place of going on with an interrupted run.
+    Gives whether all of them could be made: polygons, say, that fail are named, and leave the label map alone.
 
     Raises ValueError for what cannot be done.
     """
-    _check(scene, out, kinds, unsure)
-    shape = _window(window, model, predictor.inference)
-    settings = RasterSettings(
-        window=shape,
-        overlap=_default_overlap(shape, predictor.inference) if overlap is None else overlap,
-        seams=blend,
-        kinds=frozenset(kinds & set(LAYERS)),
-        unsure=unsure,
-    )
-    described = {
-        "weights": _hash(model.file),
-        "model": hashlib.sha256(repr((model.spec, predictor.augmented)).encode()).hexdigest()[:16],
-    }
     began = time.monotonic()
-    with (
-        Scene(
-            scene,
-            channels=len(model.spec.preprocess.mean),
-            expects=predictor.bands,
-            bands=parse_bands(bands) if bands else None,
-            scale=Scale.parse(scale) if scale else None,
-            nodata=nodata,
-        ) as source,
-        _progress() as progress,
-    ):
-        done = predict_scene(
-            predictor, source, out, settings, described=described, restart=restart, progress=progress,
-            derive=lambda label: _derive(label, out, predictor, kinds, min_area, simplify),
-        )  # fmt: skip
+    with _progress() as progress:
+        done, failed = _predict(job, location, out, progress, talk=True)
     seconds = time.monotonic() - began
     if done.resumed:
         say(f"went on with an interrupted run: {done.resumed} of {done.windows} windows were done")
@@ -94,19 +136,94 @@ def predict_raster(
     empty = f", {skipped} without data" if skipped > 0 else ""
     rate = f"{done.seen / seconds:.1f} per second"
     say(f"{done.windows} windows{empty}; {done.seen} predicted in {seconds:.1f} s, {rate}")
-    files = [*done.files.values(), *(_beside(out, kind) for kind in DERIVED if kind in kinds)]
-    say(", ".join(map(str, files)))
+    made = [_beside(out, kind) for kind in DERIVED if kind in job.kinds and kind not in failed]
+    say(", ".join(map(str, [*done.files.values(), *made])))
+    return not failed
 
 
-def _check(scene: Path, out: Path, kinds: frozenset[str], unsure: float | None) -> None:
-    unknown = kinds - set(KINDS) - {"color", "overlay"}
-    if unknown:
-        raise ValueError(f"--save {','.join(sorted(unknown))}: of a raster, {', '.join(KINDS)} can be saved")
-    if unsure is not None and not 0 <= unsure <= 1:
-        raise ValueError(f"--unsure is a confidence from 0 to 1, found {unsure:g}")
-    if out.exists() and scene.exists() and out.samefile(scene):
+def predict_rasters(job: RasterJob, rasters: Sequence[RasterSource], folder: Path, *, skip_existing: bool) -> bool:
+    """Predict many rasters, each into a GeoTIFF of its name in a folder; whether all could be.
+
+    One that cannot be read or written is named at the end, and the others are done all the same.
+
+    Raises ValueError before anything is done if two would be written into one file, or one over itself.
+    """
+    outs = {raster: folder / f"{raster.name}.tif" for raster in rasters}
+    _check_outs(outs)
+    todo = [raster for raster in rasters if not (skip_existing and job.is_done(outs[raster]))]
+    if not todo:
+        say(f"all {len(rasters)} rasters were done before: {folder}")
+        return True
+    began, failures, incomplete = time.monotonic(), [], 0
+    with _progress("rasters") as progress:
+        for number, raster in enumerate(todo):
+            progress(number, len(todo))
+            try:
+                outs[raster].parent.mkdir(parents=True, exist_ok=True)
+                _, failed = _predict(job, raster.location, outs[raster], lambda done, total: None, talk=False)
+                incomplete += bool(failed)
+            except ValueError as error:
+                failures.append(f"{raster.location}: {str(error).removeprefix(f'{raster.location}: ')}")
+    seconds = time.monotonic() - began
+    before = f" ({len(rasters) - len(todo)} were done before)" if len(todo) < len(rasters) else ""
+    where = ", ".join(file.name for file in job.files(Path("NAME.tif")))
+    done = len(todo) - len(failures)
+    say(f"{done} of {len(rasters)} rasters{before}, {done / seconds:.1f} per second: {folder / where}")
+    for failure in failures[:LISTED]:
+        say(f"failed: {failure}", style="red")
+    if len(failures) > LISTED:
+        say(f"failed: {len(failures) - LISTED} more", style="red")
+    return not failures and not incomplete
+
+
+def _check_outs(outs: Mapping[RasterSource, Path]) -> None:
+    taken: dict[Path, str] = {}
+    for raster, out in outs.items():
+        _check_input(raster.location, out)
+        if out in taken:
+            raise ValueError(f"{taken[out]} and {raster.location} would both be written as {out}; use two folders")
+        taken[out] = raster.location
+
+
+def _check_input(location: str, out: Path) -> None:
+    if is_local(location) and out.exists() and Path(location).exists() and out.samefile(location):
         raise ValueError(f"--out {out} is the input itself; give another name")
-    raster_library()
+
+
+def _predict(
+    job: RasterJob, location: str, out: Path, progress: Callable[[int, int], None], *, talk: bool
+) -> tuple[RasterDone, list[str]]:
+    """What was done, and which of the derived kinds could not be made. talk: say what is in the files."""
+    _check_input(location, out)
+    predictor, options = job.predictor, job.options
+    described = {
+        "weights": f"{job.model.file.name} {file_hash(job.model.file)[:16]}",
+        "model": hashlib.sha256(repr((job.model.spec, predictor.augmented)).encode()).hexdigest()[:16],
+    }
+    failed: list[str] = []
+    with Scene(location, predictor.reader, nodata=options.nodata, alpha=cast("Alpha", options.alpha)) as scene:
+        done = predict_scene(
+            predictor, scene, out, _settings(job, scene.size),
+            described=described, restart=options.restart, progress=progress,
+            derive=lambda label: failed.extend(_derive(job, label, scene.name, out, talk=talk)),
+        )  # fmt: skip
+    return done, failed
+
+
+def _settings(job: RasterJob, size: Size) -> RasterSettings:
+    inference, options = job.predictor.inference, job.options
+    if options.window is None and size[0] * size[1] <= job.at_once:
+        window, overlap = size, 0
+    else:
+        window = _window(options.window, job.model, inference)
+        overlap = _default_overlap(window, inference) if options.overlap is None else options.overlap
+    return RasterSettings(
+        window=window,
+        overlap=overlap,
+        seams=job.blend,
+        kinds=frozenset(job.kinds & set(LAYERS)),
+        unsure=job.min_confidence,
+    )
 
 
 def _window(text: str | None, model: OpenModel, inference: InferenceSpec) -> Size:
@@ -129,48 +246,50 @@ def _default_overlap(window: Size, inference: InferenceSpec) -> int:
     return side - (step // 32 * 32 if step >= 96 else step)
 
 
-def _hash(file: Path) -> str:
-    found = hashlib.sha256()
-    with open(file, "rb") as data:
-        while chunk := data.read(2**20):
-            found.update(chunk)
-    return f"{file.name} {found.hexdigest()[:16]}"
-
-
 def _beside(out: Path, kind: str) -> Path:
     return out.with_name(out.stem + DERIVED[kind])
 
 
-def _derive(
-    label: Path, out: Path, predictor: Predictor, kinds: frozenset[str], min_area: int, simplify: float
-) -> None:
-    """What is made of the finished label map, which has not got its name yet."""
-    classes, palette = predictor.classes, predictor.palette
-    with raster_library().open(label) as source:
+def _derive(job: RasterJob, label: Path, scene: str, out: Path, *, talk: bool) -> list[str]:
+    """What is made of the finished label map, which has not got its name yet. Gives the kinds that could not be."""
+    with without_place(), raster_library().open(label) as source:
         ground, labels, nothing = Ground.of(source), Labels(source), int(source.nodata)
-        if "polygons" in kinds:
-            shapes = polygons(labels, nothing=nothing, min_area=min_area, simplify=simplify)
-            path = _beside(out, "polygons")
-            count = write_geojson(path, shapes, classes=classes, palette=palette, ground=ground)
-            where = "in pixels: the raster says no place" if ground is None else "in longitude and latitude"
-            say(f"{path}: {count} polygons {where}")
-        if "rle" in kinds:
-            write_coco(_beside(out, "rle"), labels, classes=classes, image=out.name, nothing=nothing)
-        if "areas" in kinds:
+
+        def write_polygons(path: Path) -> None:
+            options = job.options
+            shapes = polygons(labels, nothing=nothing, min_area=options.min_area, simplify=options.simplify)
+            count = write_geojson(path, shapes, classes=classes, palette=job.predictor.palette, ground=ground)
+            if talk:
+                say(f"{path}: {count} polygons {coordinates_in_words(ground)}")
+
+        def write_runs(path: Path) -> None:
+            write_coco(path, labels, classes=classes, image=CocoImage(scene), nothing=nothing)
+
+        def write_table(path: Path) -> None:
             found = areas(labels, classes=classes, ground=ground)
-            if found[0].square_metres is None:
+            if found[0].square_metres is None and talk:
                 warn("areas are in pixels only: the raster's coordinates say nothing about metres")
-            write_areas(_beside(out, "areas"), found)
+            write_areas(path, found)
+
+        classes, failed = job.predictor.classes, []
+        for kind, write in (("polygons", write_polygons), ("rle", write_runs), ("areas", write_table)):
+            if kind in job.kinds:
+                try:
+                    write(_beside(out, kind))
+                except (ValueError, OSError, RuntimeError) as error:
+                    say(f"failed: {_beside(out, kind)}: {error}", style="red")
+                    failed.append(kind)
+        return failed
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
+def _progress(unit: str = "windows") -> Iterator[Callable[[int, int], None]]:
     """A bar on standard error, with windows and their rate since the first that was not done before."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = err()
     columns = (
-        TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TextColumn("windows {task.fields[rate]}"),
+        TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TextColumn(unit + " {task.fields[rate]}"),
         TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:

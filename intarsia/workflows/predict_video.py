@@ -10,12 +10,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from intarsia.inference.inputs.finding import FoundImages
+from intarsia.inference.inputs.image_frames import ImageFrames
 from intarsia.inference.inputs.video import VIDEO_SUFFIXES, Frame, Frames
+from intarsia.inference.outputs.coco import CocoImage
 from intarsia.inference.outputs.video import CODECS, VideoWriter, codec_of
 from intarsia.inference.outputs.writer import Fields, Look, Outputs, OutputWriter, fields_of
 from intarsia.terminal import err, say, warn
@@ -26,7 +29,6 @@ from intarsia.visual.text import PAPER
 if TYPE_CHECKING:
     from intarsia.inference.prediction import Prediction
     from intarsia.inference.predictor import Predictor
-    from intarsia.workflows.trained_model import OpenModel
 
 Picture = npt.NDArray[np.uint8]
 Advance = Callable[[Frame], None]
@@ -36,24 +38,24 @@ MOVING = ("overlay", "color")
 
 
 def predict_video(
-    model: OpenModel,
     predictor: Predictor,
     source: str,
     out: Path,
     *,
     kinds: frozenset[str] | None,
     look: Look,
-    unsure: float | None,
+    min_confidence: float | None,
     every: int = 1,
     start: float = 0.0,
     stop: float | None = None,
+    claim: Callable[[Outputs], None] = lambda outputs: None,
 ) -> bool:
     """Predict the frames of a video file, or of a camera ("camera:0") until Ctrl-C.
 
     out: a video file, for one of `MOVING`; or a folder, for NAME_overlay.mp4, NAME_color.mp4, and for all other kinds
     files named by the frame, NAME_000012.png. kinds: of `outputs.KINDS`; None stands for overlay in a file, for label
     and overlay in a folder. look: with a legend, videos become wider by a list of all classes, which stays the same.
-    every, start, stop: as those of `Frames`.
+    every, start, stop: as those of `Frames`. claim: is called with the outputs of single frames before there are any.
 
     What a broken file gives is kept, the rest is named. Gives whether all frames were there. After Ctrl-C everything
     written so far plays, and KeyboardInterrupt is raised but for a camera, which has no other end.
@@ -61,8 +63,38 @@ def predict_video(
     Raises ValueError for what cannot be read or written.
     """
     _keep_input(source, out)
-    plan = _plan(source, out, kinds, look, unsure)
+    plan = _plan(source, out, kinds, look, min_confidence)
     frames = Frames(source, start=start, stop=stop, every=every)
+    if plan.files is not None:
+        claim(plan.files)
+    return _predict(predictor, frames, plan)
+
+
+def predict_frames(
+    predictor: Predictor,
+    found: FoundImages,
+    out: Path,
+    *,
+    kinds: frozenset[str] | None,
+    look: Look,
+    min_confidence: float | None,
+    rate: float,
+) -> bool:
+    """Predict images as the frames of one video, `rate` of them a second. Gives whether all could be used.
+
+    out, kinds, look: as those of `predict_video`. Raises ValueError if images differ in size, or not one can be used.
+    """
+    frames = ImageFrames(found, rate=rate, reader=predictor.reader)
+    whole = _predict(predictor, frames, _plan(frames.source, out, kinds, look, min_confidence))
+    for name, reason in frames.failures:
+        say(f"failed: {name}: {reason}", style="red")
+    return whole and not frames.failures
+
+
+FrameSource: TypeAlias = "Frames | ImageFrames"
+
+
+def _predict(predictor: Predictor, frames: FrameSource, plan: _Plan) -> bool:
     try:
         began = time.monotonic()
         with _told_to_stop() as told:
@@ -79,12 +111,12 @@ class _Plan:
     videos: Mapping[str, Path]
     files: Outputs | None
     look: Look
-    unsure: float | None
+    min_confidence: float | None
 
     @property
     def fields(self) -> Fields:
         """What the predictor is asked for besides the label map."""
-        return fields_of(frozenset() if self.files is None else self.files.kinds, self.unsure)
+        return fields_of(frozenset() if self.files is None else self.files.kinds, self.min_confidence)
 
     @property
     def places(self) -> str:
@@ -93,7 +125,7 @@ class _Plan:
         return ", ".join(places if self.files is None else [*places, f"{self.files.folder} (a file for each frame)"])
 
 
-def _plan(source: str, out: Path, kinds: frozenset[str] | None, look: Look, unsure: float | None) -> _Plan:
+def _plan(source: str, out: Path, kinds: frozenset[str] | None, look: Look, min_confidence: float | None) -> _Plan:
     if out.suffix.lower() in VIDEO_SUFFIXES and not out.is_dir():
         chosen = kinds or frozenset({"overlay"})
         if len(chosen) > 1 or not chosen & set(MOVING):
@@ -102,14 +134,14 @@ def _plan(source: str, out: Path, kinds: frozenset[str] | None, look: Look, unsu
                 "give a folder for several videos, and for a file of each frame"
             )
         codec_of(out)  # says which can be written
-        return _Plan({next(iter(chosen)): out}, None, look, unsure)
+        return _Plan({next(iter(chosen)): out}, None, look, min_confidence)
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out} is a file; give a folder, or a video: NAME{', NAME'.join(CODECS)}")
     chosen = kinds or frozenset({"label", "overlay"})
     name, suffix = _name_and_suffix(source)
     videos = {kind: out / f"{name}_{kind}{suffix}" for kind in MOVING if kind in chosen}
     single = chosen - set(MOVING)
-    return _Plan(videos, Outputs(out, single, look, unsure) if single else None, look, unsure)
+    return _Plan(videos, Outputs(out, single, look, min_confidence) if single else None, look, min_confidence)
 
 
 def _name_and_suffix(source: str) -> tuple[str, str]:
@@ -126,7 +158,7 @@ def _keep_input(source: str, out: Path) -> None:
 # --- The run ------------------------------------------------------------------------------------------------------
 
 
-def _run(predictor: Predictor, frames: Frames, plan: _Plan, told: threading.Event) -> None:
+def _run(predictor: Predictor, frames: FrameSource, plan: _Plan, told: threading.Event) -> None:
     """All frames through the network, while others are decoded, painted and written."""
     with ExitStack() as stack:
         painters = [
@@ -140,7 +172,7 @@ def _run(predictor: Predictor, frames: Frames, plan: _Plan, told: threading.Even
             for painter in painters:
                 painter.write(frame, prediction)
             if plan.files is not None:
-                plan.files.write(prediction)
+                plan.files.write(prediction, image=CocoImage(prediction.name, frame.index + 1))
 
         for frame in frames:
             prediction = predictor.predict(frame.image, **plan.fields)
@@ -159,7 +191,7 @@ class _Painter:
     """Writes one kind of picture of each frame into a video, at the frame's time."""
 
     def __init__(self, kind: str, plan: _Plan, video: VideoWriter) -> None:
-        self._kind, self._look, self._unsure, self._video = kind, plan.look, plan.unsure, video
+        self._kind, self._look, self._min_confidence, self._video = kind, plan.look, plan.min_confidence, video
         self._legend: Picture | None = None
 
     def write(self, frame: Frame, prediction: Prediction) -> None:
@@ -169,13 +201,15 @@ class _Painter:
     def _painted(self, prediction: Prediction) -> Picture:
         look = self._look
         if self._kind == "color":
-            picture = prediction.coloured(unsure=self._unsure)
+            picture = prediction.coloured(min_confidence=self._min_confidence)
         else:
-            picture = prediction.overlay(look.opacity, False, contours=look.contours, unsure=self._unsure)
+            picture = prediction.overlay(
+                look.opacity, False, contours=look.contours, min_confidence=self._min_confidence
+            )
         if not look.legend:
             return picture
         if self._legend is None:
-            self._legend = _legend(prediction, self._unsure)
+            self._legend = _legend(prediction, self._min_confidence)
         height = len(self._legend)  # more than that of the frame if one line of text is
         canvas = np.full((height, picture.shape[1] + self._legend.shape[1], 3), PAPER, np.uint8)
         canvas[: len(picture), : picture.shape[1]] = picture
@@ -183,11 +217,11 @@ class _Painter:
         return canvas
 
 
-def _legend(prediction: Prediction, unsure: float | None) -> Picture:
+def _legend(prediction: Prediction, min_confidence: float | None) -> Picture:
     """All classes in their order, to stand at the right of frames of this size."""
     entries = [Entry(name, colour) for name, colour in zip(prediction.classes, prediction.palette, strict=True)]
-    if unsure is not None:
-        entries.append(Entry(f"unsure (< {unsure:g})", HATCHED, hatched=True))
+    if min_confidence is not None:
+        entries.append(Entry(f"uncertain (< {min_confidence:g})", HATCHED, hatched=True))
     height, width = prediction.label.shape
     return with_legend(np.zeros((height, width, 3), np.uint8), entries)[:, width:]
 
@@ -215,7 +249,7 @@ def _told_to_stop() -> Iterator[threading.Event]:
 
 
 @contextmanager
-def _progress(frames: Frames) -> Iterator[Advance]:
+def _progress(frames: FrameSource) -> Iterator[Advance]:
     """A bar along the time of the video, on standard error; gives the function that takes the frame that was done."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -233,13 +267,13 @@ def _progress(frames: Frames) -> Iterator[Advance]:
         yield advance
 
 
-def _rate(frames: Frames, done: int, shown: float, seconds: float) -> str:
+def _rate(frames: FrameSource, done: int, shown: float, seconds: float) -> str:
     """Frames per second, and how much faster than they are shown, which takes `shown` seconds."""
     seconds = max(seconds, 1e-9)
     return f"{done / seconds:.1f} frames/s" + ("" if frames.live else f", {shown / seconds:.2g} x real time")
 
 
-def _conclude(frames: Frames, plan: _Plan, seconds: float, *, told: bool) -> bool:
+def _conclude(frames: FrameSource, plan: _Plan, seconds: float, *, told: bool) -> bool:
     """Say what became of the frames. Gives whether all were there."""
     if not frames.given:
         raise ValueError(f"{frames.source}: not one frame " + ("arrived" if frames.live else "could be decoded"))

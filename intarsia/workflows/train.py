@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from intarsia.config.diff import differences
 from intarsia.distributed.launchers import is_first, launch_of, process_count
 from intarsia.terminal import say
-from intarsia.workflows.adjust import Wishes
+from intarsia.workflows.adjust import TrainingOptions
 
 if TYPE_CHECKING:
     from intarsia.config.language.reader import Config
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from intarsia.data.doctor.findings import Findings
     from intarsia.distributed.runtime import FabricRuntime
     from intarsia.engine.training.run import Run, TrainingResult
-    from intarsia.workflows.assemble import Place
+    from intarsia.workflows.assemble import RunOptions
 
 SMALLEST_RUN, LARGEST_RUN, EPOCHS = 500, 20_000, 60
 """Steps of a training on one's own data when --for is not given: so many epochs, between these bounds."""
@@ -37,7 +37,7 @@ class TrainingRequest:
     """What a training is asked for.
 
     name: a recipe or a config file. out: the run's folder. data: a folder of images and masks, or a description.
-    wishes: what goes into the config. settings: overrides by dotted path. trust: run a .py config as Python.
+    training: what goes into the config. settings: overrides by dotted path. trust: run a .py config as Python.
     overwrite: replace a run that is in the folder. weights: to start from.
     key, prefix: where the network's tensors are in them, and what their names begin with there.
     devices: number of processes.
@@ -47,7 +47,7 @@ class TrainingRequest:
     name: str
     out: Path
     data: Path | None = None
-    wishes: Wishes = field(default_factory=Wishes)
+    training: TrainingOptions = field(default_factory=TrainingOptions)
     settings: tuple[str, ...] = ()
     trust: bool = False
     overwrite: bool = False
@@ -85,9 +85,9 @@ def start_training(request: TrainingRequest) -> TrainingResult | None:
     data = None if request.data is None else _Data.read(file)
     config = _config(request, base, data, devices)
 
-    from intarsia.workflows.assemble import Place, checked, make_runtime
+    from intarsia.workflows.assemble import RunOptions, checked, make_runtime
 
-    place = Place(
+    options = RunOptions(
         out,
         devices,
         device,
@@ -96,15 +96,15 @@ def start_training(request: TrainingRequest) -> TrainingResult | None:
         key=request.key,
         prefix=request.prefix,
     )
-    runtime = make_runtime(checked(config), place)
+    runtime = make_runtime(checked(config), options)
     runtime.launch()
     if find is not None:
         from intarsia.workflows.find import find_batch, find_rate
 
-        (find_rate if find == "lr" else find_batch)(config, place, runtime)
+        (find_rate if find == "lr" else find_batch)(config, options, runtime)
         return None
-    config = _with_length(config, request.wishes, place, runtime)
-    return _run(config, place, runtime)
+    config = _with_length(config, request.training, options, runtime)
+    return _run(config, options, runtime)
 
 
 def _make_room(out: Path, *, overwrite: bool) -> None:
@@ -138,21 +138,22 @@ class _Data:
     @classmethod
     def read(cls, file: Path) -> _Data:
         """What the first process has prepared."""
-        from intarsia.data.description.model import DataDescription
+        from intarsia.data.description.read import read_description
         from intarsia.workflows.names import typical_size
 
-        description = DataDescription.read(file)
+        description = read_description(file)
         return cls(description, file, typical_size(description))
 
 
 def _prepare_data(given: Path, file: Path) -> None:
     """Let the doctor look at the data, and keep what it concludes in the run's folder."""
+    from intarsia.data.description.write import write_description
     from intarsia.workflows.names import usable_data
 
     description, findings = usable_data(given)
     _tell(description, findings)
     file.parent.mkdir(parents=True, exist_ok=True)
-    description.write(file)
+    write_description(description, file)
 
 
 def _meet(processes: int, device: str) -> None:
@@ -188,7 +189,7 @@ def _config(request: TrainingRequest, base: Config | None, data: _Data | None, d
         config = base
     else:
         config = _own_config(request.name, data) if base is None else with_data(base, data.description, data.file)
-    config = config.override(settings_for(config, request.wishes, devices=devices))
+    config = config.override(settings_for(config, request.training, devices=devices))
     return config.override(request.settings)
 
 
@@ -208,7 +209,7 @@ def _own_config(name: str, data: _Data) -> Config:
         ignore_index=description.ignore_index,
         mean=description.mean or (128.0,) * description.channels,
         std=description.std or (64.0,) * description.channels,
-        stored_bands=description.bands == "stored",
+        raw_bands=description.bands == "raw",
         crop=recipes.default_crop(data.image_size),
         batch=batch,
         steps=min(max(EPOCHS * images // batch, SMALLEST_RUN), LARGEST_RUN),
@@ -220,37 +221,37 @@ def _own_config(name: str, data: _Data) -> Config:
     return Config.from_values(values, file=f"recipe {name}")
 
 
-def _with_length(config: Config, wishes: Wishes, place: Place, runtime: FabricRuntime) -> Config:
+def _with_length(config: Config, training: TrainingOptions, options: RunOptions, runtime: FabricRuntime) -> Config:
     """The config with --for, --eval-every and --save-every in it; times are measured on the real thing."""
-    from intarsia.engine.training.loop import measure_step_time
+    from intarsia.engine.training.step_time import measure_step_time
     from intarsia.workflows.adjust import Pace, images_per_step, length_settings
     from intarsia.workflows.assemble import assemble, checked
 
     @cache
     def trial() -> Run:
-        return assemble(config, checked(config), place, runtime)
+        return assemble(config, checked(config), options, runtime)
 
     @cache
     def seconds_per_step() -> float:
         _say("measuring the time of a step ...")
         return measure_step_time(trial())
 
-    batch = images_per_step(config.values, place.devices)
+    batch = images_per_step(config.values, options.devices)
     pace = Pace(lambda: len(trial().pipeline), seconds_per_step)
-    return config.override(length_settings(config, wishes, pace, batch=batch))
+    return config.override(length_settings(config, training, pace, batch=batch))
 
 
-def _run(config: Config, place: Place, runtime: FabricRuntime) -> TrainingResult:
+def _run(config: Config, options: RunOptions, runtime: FabricRuntime) -> TrainingResult:
     from intarsia.engine.training.loop import train as run_training
     from intarsia.workflows.assemble import assemble, checked
 
-    run = assemble(config, checked(config), place, runtime)
+    run = assemble(config, checked(config), options, runtime)
     _announce(run)
     result = run_training(run)
     if runtime.rank != 0:
         return result
     if not result.finished:
-        raise KeyboardInterrupt(f"interrupted at step {result.step}; go on with: intarsia train --resume {place.out}")
+        raise KeyboardInterrupt(f"interrupted at step {result.step}; go on with: intarsia train --resume {options.out}")
     _say_where_things_are(run, result)
     return result
 
@@ -267,7 +268,7 @@ def resume_training(
     from intarsia.engine.optim.batch_plan import SharedBatch, reshare
     from intarsia.engine.training.run import RunFolder
     from intarsia.workflows.adjust import images_per_step, worker_settings
-    from intarsia.workflows.assemble import Place, checked, make_runtime
+    from intarsia.workflows.assemble import RunOptions, checked, make_runtime
     from intarsia.workflows.names import find_config
 
     if not out.is_dir():
@@ -283,16 +284,18 @@ def resume_training(
     if devices is None and launch_of() is None:
         devices = before.processes
     synchronised = checked(config).runtime.synchronise_batch_norm
-    now = reshare(before, process_count(devices), images=batch_per_device, synchronised=synchronised)
+    now = reshare(before, process_count(devices), micro_batch_size=batch_per_device, synchronised=synchronised)
     as_written = (config.values["train_dataloader"]["batch_size"], images_per_step(config.values, now.processes))
-    if as_written != (now.images, now.total):
-        config = config.override([f"train_dataloader.batch_size={now.images}", f"intarsia.total_batch={now.total}"])
+    if as_written != (now.micro_batch_size, now.total):
+        config = config.override(
+            [f"train_dataloader.batch_size={now.micro_batch_size}", f"intarsia.total_batch={now.total}"]
+        )
     if workers is not None:
         config = config.override(worker_settings(config.values, workers))
-    place = Place(out, devices=now.processes, device=device, resume=True)
-    runtime = make_runtime(checked(config), place)
+    options = RunOptions(out, devices=now.processes, device=device, resume=True)
+    runtime = make_runtime(checked(config), options)
     runtime.launch()
-    return _run(config, place, runtime)
+    return _run(config, options, runtime)
 
 
 LONGER = (

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from intarsia.api import predictor_for
+from intarsia.api import predictor_for, reader_for
 from intarsia.colours import distinct_colours
 from intarsia.config.build import build_task
 from intarsia.config.language.reader import Config
 from intarsia.contracts import Task
-from intarsia.data.description.model import DataDescription, LabelValue, ShareSplit
+from intarsia.data.description.model import DataDescription, LabelValue
+from intarsia.data.description.read import read_description
+from intarsia.data.description.splits import ShareSplit
+from intarsia.data.image_reader import ImageReader
 from intarsia.spec import Component, RunSpec
 from intarsia.weights.file import AUXILIARY, LoadReport, WeightsMeta, apply_state
 from intarsia.workflows.assemble import checked, evaluation_pipeline
@@ -31,7 +34,8 @@ class OpenModel:
     """A network with its weights.
 
     config: what it was built from. meta: what its file says about classes and labels; empty where it says nothing.
-    report: what became of every tensor. notes: what the user should know about names and parts.
+    reader: of images as it expects them. report: what became of every tensor. notes: what the user should know about
+    names and parts.
     """
 
     file: Path
@@ -40,6 +44,7 @@ class OpenModel:
     meta: WeightsMeta
     task: Task
     device: str
+    reader: ImageReader
     report: LoadReport
     notes: tuple[str, ...]
 
@@ -50,7 +55,10 @@ class OpenModel:
         outputs = max(self.spec.inference.num_classes, 1)
         names = tuple(classes or self.meta.classes) or tuple(f"class {index}" for index in range(outputs))
         colours = palette or (self.meta.palette if names == self.meta.classes else ()) or distinct_colours(len(names))
-        return predictor_for(self.spec, self.task, classes=names, palette=colours, device=self.device, augment=augment)
+        return predictor_for(
+            self.spec, self.task,
+            classes=names, palette=colours, device=self.device, augment=augment, reader=self.reader,
+        )  # fmt: skip
 
 
 def open_model(
@@ -61,11 +69,15 @@ def open_model(
     precision: str = "32",
     key: str | None = None,
     prefix: str | None = None,
+    bands: Sequence[int] | None = None,
+    scale: str | None = None,
+    max_pixels: int | None = None,
 ) -> OpenModel:
     """Read and build a model.
 
     config: file or recipe of the model; by default what the weights' own file says. precision: "32" or "64".
     key, prefix: where the network's tensors are in a checkpoint, and what their names begin with there.
+    bands, scale, max_pixels: how images are read that are not those of the training, see `api.load`.
 
     Raises ValueError if there are no weights, if nothing says which model they belong to, or if they do not fit it.
     """
@@ -84,7 +96,8 @@ def open_model(
         if chosen == "mps":
             raise ValueError("--precision 64 is nothing that Apple's GPUs have: add --device cpu")
         task.to(torch.float64)
-    return OpenModel(source.path, resolved, spec, source.meta, task, chosen, report, tuple(notes))
+    reader = reader_for(spec, source.meta.image, bands=bands, scale=scale, max_pixels=max_pixels)
+    return OpenModel(source.path, resolved, spec, source.meta, task, chosen, reader, report, tuple(notes))
 
 
 def _device(wanted: str) -> str:
@@ -123,7 +136,8 @@ def labelled_images(model: OpenModel, data: Path | None, split: str) -> Pipeline
     from intarsia.config.build import build
     from intarsia.data.pipeline import Pipeline
 
-    return Pipeline(description.dataset(split), [build(t) for t in transforms], label_size="original")
+    dataset = description.dataset(split, reader=model.reader)
+    return Pipeline(dataset, [build(t) for t in transforms], label_size="original")
 
 
 def describe_data(model: OpenModel, data: Path, split: str) -> DataDescription:
@@ -146,7 +160,7 @@ def given_data(data: Path, split: str) -> DataDescription:
     Raises ValueError if there is no such split.
     """
     if data.is_file():
-        description = DataDescription.read(data)
+        description = read_description(data)
     else:
         description = inspect_data(data).proposal()
         if isinstance(description.splits.get("val"), ShareSplit):

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from intarsia.backbones.hrnet import Exchange, HRNet
+from intarsia.backbones.hrnet import HRModule, HRNet
 from intarsia.layers.norm import BN
 
 SMALL = {
@@ -25,7 +25,7 @@ def test_w18_has_the_papers_strides_and_channels() -> None:
 
 def test_every_branch_receives_all_others() -> None:
     torch.manual_seed(0)
-    exchange = Exchange((4, 6, 8), (1, 1, 1), norm=BN).double().eval()
+    exchange = HRModule((4, 6, 8), (1, 1, 1), norm=BN).double().eval()
     branches = [torch.randn(2, c, 9 if i == 0 else 5 if i == 1 else 3, 2 ** (4 - i)).double()
                 for i, c in enumerate((4, 6, 8))]  # fmt: skip
     inner = [blocks(x) for blocks, x in zip(exchange.branches, branches, strict=True)]

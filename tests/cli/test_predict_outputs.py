@@ -11,67 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from intarsia.cli.main import main
 from intarsia.inference.predictor import Predictor
-from intarsia.weights.file import WeightsMeta, save_weights
 
 CLASSES = ("sky", "road", "car")
-PALETTE = ((70, 130, 180), (128, 64, 128), (0, 0, 142))
 VALUES = (21, 7, 26)
-CONFIG: dict[str, Any] = {
-    "model": {
-        "type": "EncoderDecoder",
-        "data_preprocessor": {
-            "type": "SegDataPreProcessor", "mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375],
-            "bgr_to_rgb": True, "pad_val": 0, "seg_pad_val": 255,
-        },
-        "backbone": {
-            "type": "MixVisionTransformer", "in_channels": 3, "embed_dims": 8, "num_stages": 4,
-            "num_layers": [1, 1, 1, 1], "num_heads": [1, 2, 2, 2], "patch_sizes": [7, 3, 3, 3],
-            "sr_ratios": [8, 4, 2, 1], "out_indices": [0, 1, 2, 3], "mlp_ratio": 2, "qkv_bias": True,
-        },
-        "decode_head": {
-            "type": "SegformerHead", "in_channels": [8, 16, 16, 16], "in_index": [0, 1, 2, 3], "channels": 16,
-            "dropout_ratio": 0.1, "num_classes": 3, "norm_cfg": {"type": "BN", "requires_grad": True},
-            "align_corners": False, "loss_decode": {"type": "CrossEntropyLoss", "loss_weight": 1.0},
-        },
-        "train_cfg": {},
-        "test_cfg": {"mode": "whole"},
-    },
-}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small network with random weights, far enough from its start that it says different things of pixels."""
-    from intarsia.config.build import build_task
-    from intarsia.config.language.reader import Config
-    from intarsia.config.lowering.lower import lower
-
-    torch.manual_seed(3)
-    task = build_task(lower(Config.from_values(CONFIG, file="test")))
-    state = {
-        name: value * 6 if name.endswith("conv_seg.weight") else value
-        for name, value in task.model.state_dict().items()
-    }
-    labels = {str(value): name for value, name in zip(VALUES, CLASSES, strict=True)} | {"99": "ignore"}
-    path = tmp_path_factory.mktemp("run") / "weights.safetensors"
-    save_weights(path, state, WeightsMeta(config=CONFIG, classes=CLASSES, palette=PALETTE, labels=labels))
-    return path
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
-    (folder / "b").mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for name in ("a_1", "a_2", "a_10", "b/c"):
-        coarse = Image.fromarray(rng.integers(0, 256, (5, 6, 3), dtype=np.uint8))
-        coarse.resize((96, 80), Image.Resampling.BICUBIC).save(folder / f"{name}.png")
-    return folder
 
 
 def files(folder: Path) -> list[str]:
@@ -85,14 +31,15 @@ def predict(*words: str | Path) -> int:
 def test_all_kinds_of_a_folder(weights: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     kinds = "label,color,overlay,probs,confidence,entropy,logits,polygons,rle"
-    words = ["--save", kinds, "--unsure", "0.5", "--areas", out / "areas.csv"]
+    words = ["--save", kinds, "--min-confidence", "0.5", "--areas", out / "areas.csv"]
     assert predict(weights, photos, "-o", out, *words) == 0
     said = capsys.readouterr().err
     assert "4 of 4 images" in said
     assert "images/s" in said
-    assert "unsure (confidence below 0.5)" in said
+    assert "uncertain (confidence below 0.5)" in said
     endings = ["", "_color", "_confidence", "_entropy", "_overlay", "_probs", "_logits", "_rle"]
-    assert len(files(out)) == 4 * 9 + 1
+    assert len(files(out)) == 4 * 9 + 3
+    assert {"areas.csv", "annotations.json", "intarsia.json"} < set(files(out))
     assert {Path(name).stem for name in files(out) if "b/c" in name} == {f"c{ending}" for ending in endings}
     label, logits = np.array(Image.open(out / "a_1.png")), np.load(out / "a_1_logits.npy")
     confidence = np.array(Image.open(out / "a_1_confidence.png"))
@@ -103,7 +50,7 @@ def test_all_kinds_of_a_folder(weights: Path, photos: Path, tmp_path: Path, caps
     assert (confidence[~sure] <= 32768).all()
     rows = list(csv.DictReader((out / "areas.csv").read_text().splitlines()))
     assert [row["image"] for row in rows] == ["a_1", "a_2", "a_10", "b/c"]
-    assert int(rows[0]["unsure pixels"]) == (~sure).sum()
+    assert int(rows[0]["uncertain pixels"]) == (~sure).sum()
 
 
 def test_interrupted_and_gone_on_with(
@@ -126,7 +73,8 @@ def test_interrupted_and_gone_on_with(
     said = capsys.readouterr().err
     assert "2 of 4 images are written" in said
     assert "--skip-existing" in said
-    assert files(out) == sorted(["areas.csv", *(f"{n}{e}" for n in ("a_1", "a_2") for e in (".png", "_probs.npy"))])
+    both = [f"{name}{ending}" for name in ("a_1", "a_2") for ending in (".png", "_probs.npy")]
+    assert files(out) == sorted(["areas.csv", "intarsia.json", *both])
 
     (out / "a_1.png").write_bytes(b"")  # as a machine that lost its power may leave it
     assert predict(weights, photos, "-o", out, "--skip-existing", *words, out / "areas.csv") == 0
@@ -148,10 +96,9 @@ def test_an_image_that_cannot_be_read_or_written_is_named(
     said = capsys.readouterr().err
     assert "3 of 5 images" in said
     assert f"failed: {photos / 'broken.jpg'}" in said
-    assert f"failed: {photos / 'a_2.png'}: cannot be written: " in said
-    assert files(out) == sorted(
-        ["a_2.png", *(f"{n}{e}" for n in ("a_1", "a_10", "b/c") for e in (".png", "_probs.npy"))]
-    )
+    assert f"failed: {photos / 'a_2.png'}: probs {out / 'a_2_probs.npy'} is a folder" in said
+    others = [f"{name}{ending}" for name in ("a_1", "a_10", "b/c") for ending in (".png", "_probs.npy")]
+    assert files(out) == sorted(["a_2.png", "intarsia.json", *others])
     for name in ("a_1", "a_2", "a_10", "b/c"):
         (photos / f"{name}.png").unlink()
     assert predict(weights, photos, "-o", tmp_path / "none") == 1
@@ -161,9 +108,9 @@ def test_an_image_that_cannot_be_read_or_written_is_named(
 def test_source_values(weights: Path, photos: Path, tmp_path: Path) -> None:
     """Label files have the values of the training's, so that its data description reads them."""
     out, indices = tmp_path / "source", tmp_path / "indices"
-    assert predict(weights, photos, "-o", indices, "--unsure", "0.5", "--save", "label") == 0
-    assert predict(weights, photos, "-o", out, "--unsure", "0.5", "--format", "source") == 0
-    assert files(out) == ["a_1.png", "a_10.png", "a_2.png", "c.png"]
+    assert predict(weights, photos, "-o", indices, "--min-confidence", "0.5", "--save", "label") == 0
+    assert predict(weights, photos, "-o", out, "--min-confidence", "0.5", "--format", "source") == 0
+    assert files(out) == ["a_1.png", "a_10.png", "a_2.png", "c.png", "intarsia.json"]
     expected = np.array([*VALUES, 99])[np.minimum(np.array(Image.open(indices / "a_1.png")), 3)]
     with Image.open(out / "a_1.png") as image:
         assert image.mode == "L"
@@ -187,14 +134,14 @@ def test_in_a_pipe(
         assert capsysbinary.readouterr().out == (tmp_path / "label.png").read_bytes()
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(stored.getvalue())))
     assert predict(weights, "-", "-o", tmp_path / "out", "--save", "overlay") == 0
-    assert files(tmp_path / "out") == ["stdin_overlay.jpg"]
+    assert files(tmp_path / "out") == ["intarsia.json", "stdin_overlay.jpg"]
 
 
 def test_a_list_of_paths(weights: Path, photos: Path, tmp_path: Path) -> None:
     listed = tmp_path / "list.txt"
     listed.write_text(f"{photos / 'a_10.png'}\n\n{photos / 'b'}\n")
     assert predict(weights, f"@{listed}", "-o", tmp_path / "out", "--save", "label") == 0
-    assert files(tmp_path / "out") == ["a_10.png", "c.png"]
+    assert files(tmp_path / "out") == ["a_10.png", "c.png", "intarsia.json"]
 
 
 def test_overlays_as_asked_for(weights: Path, photos: Path, tmp_path: Path) -> None:
@@ -222,17 +169,17 @@ def refused(weights: Path, photos: Path, out: Path) -> dict[str, tuple[list[str 
         "unknown kind": ([image, "-o", out, "--save", "mask"], "--save takes label"),
         "format": ([image, "-o", out, "--format", "coco"], "--format is indices"),
         "other classes": ([image, "-o", out, "--format", "loveda"], "loveda has no class 'sky', 'car'"),
-        "threshold": ([image, "-o", out, "--unsure", "60"], "--unsure is a confidence from 0 to 1"),
+        "threshold": ([image, "-o", out, "--min-confidence", "60"], "--min-confidence is a confidence from 0 to 1"),
         "opacity": ([image, "-o", out, "--opacity", "50"], "opacity"),
         "logits of views": ([image, "-o", out, "--save", "logits", "--augment"], "views are averaged"),
         "one file": ([photos, "-o", out / "a.png"], "4 images; give a folder"),
         "two kinds": ([image, "-o", "-", "--save", "label,overlay"], "--save names 2 things"),
-        "wrong suffix": ([image, "-o", out / "a.png", "--save", "overlay"], "overlay is written as .jpg"),
-        "outlines in one file": ([image, "-o", "-", "--save", "polygons"], "written into a folder"),
+        "wrong suffix": ([image, "-o", out / "a.png", "--save", "probs"], "probs is written as .npy"),
+        "outlines in a pipe": ([image, "-o", "-", "--save", "polygons"], "not written to standard output"),
         "areas of one": ([image, "-o", "-", "--areas", out / "a.csv"], "--areas is for images"),
         "mixture": (["-", image, "-o", out], "standard input is one image"),
         "video to a pipe": (["film.mp4", "-o", "-"], "a video cannot be written to standard output"),
-        "no list": (["@missing.txt", "-o", out], "missing.txt cannot be read"),
+        "no list": (["@missing.txt", "-o", out], "missing.txt: cannot be read"),
         "two rasters": ([image, photos, "-o", out / "a.tif"], "is one raster"),
     }
 

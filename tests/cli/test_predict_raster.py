@@ -99,7 +99,7 @@ def test_everything_that_can_be_saved(
 ) -> None:
     out = tmp_path / "maps" / "labels.tif"
     kinds = "label,confidence,entropy,probs,logits,polygons,rle,areas"
-    assert predict(weights, scene, "-o", out, "--save", kinds, "--unsure", "0.4") == 0
+    assert predict(weights, scene, "-o", out, "--save", kinds, "--min-confidence", "0.4") == 0
     assert sorted(path.name for path in out.parent.iterdir()) == [
         "labels.geojson", "labels.tif", "labels.tif.aux.xml", "labels_areas.csv", "labels_confidence.tif",
         "labels_entropy.tif", "labels_logits.tif", "labels_probs.tif", "labels_rle.json",
@@ -132,7 +132,7 @@ def test_everything_that_can_be_saved(
         for row in csv.DictReader(file):
             pixels = (label == int(row["class"])).sum()
             assert int(row["pixels"]) == pixels
-            assert float(row["square_metres"]) == pixels * 0.25
+            assert float(row["square_metres"]) == pytest.approx(pixels * 0.25, rel=1e-3)  # UTM's scale
             assert CLASSES[int(row["class"])] == row["name"]
 
 
@@ -244,3 +244,38 @@ def test_overlap_is_that_of_the_models_windows_or_a_quarter() -> None:
     assert [_default_overlap((side, side), whole) for side in (512, 1024, 500, 64, 20)] == [128, 256, 148, 16, 5]
     assert _default_overlap((512, 512), slide) == 171
     assert _default_overlap((1024, 512), slide) == 128
+
+
+@pytest.mark.parametrize("kind", ["local", "disk"])
+def test_scenes_off_the_earth_keep_their_labels_and_coordinates(kind: str, weights: Path, tmp_path: Path) -> None:
+    """A building site's own system, and a satellite's full disk: neither has longitudes for all of its pixels."""
+    crs = {"local": 'LOCAL_CS["Site (m)",UNIT["metre",1]]', "disk": "+proj=geos +lon_0=0 +h=35785831 +ellps=WGS84"}[
+        kind
+    ]
+    step = {"local": 0.5, "disk": 174_000.0}[kind]
+    transform = from_origin(-32 * step, 32 * step, step, step)
+    profile = {"driver": "GTiff", "count": 3, "height": 64, "width": 64, "dtype": "uint8"}
+    with rasterio.open(tmp_path / "scene.tif", "w", crs=crs, transform=transform, **profile) as file:
+        file.write(np.random.default_rng(0).integers(1, 256, (3, 64, 64), dtype=np.uint8))
+    out = tmp_path / "labels.tif"
+    assert predict(weights, tmp_path / "scene.tif", "-o", out, "--save", "polygons,areas") == 0
+    document = json.loads((tmp_path / "labels.geojson").read_text("utf-8"))
+    assert "crs" in document
+    corners = np.concatenate([np.array(f["geometry"]["coordinates"][0]) for f in document["features"]])
+    assert (corners.min(), corners.max()) == (-32 * step, 32 * step)
+    assert out.is_file()
+
+
+def test_what_is_made_of_labels_may_fail_alone(
+    weights: Path, scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from intarsia.workflows import predict_raster as room
+
+    def fail(*words: object, **more: object) -> int:
+        raise ValueError("no shapes today")
+
+    monkeypatch.setattr(room, "write_geojson", fail)
+    assert predict(weights, scene, "-o", tmp_path / "labels.tif", "--save", "polygons,areas") == 1
+    assert (tmp_path / "labels.tif").is_file()
+    assert (tmp_path / "labels_areas.csv").is_file()
+    assert "labels.geojson: no shapes today" in " ".join(capsys.readouterr().err.split())

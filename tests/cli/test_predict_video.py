@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from intarsia.cli.main import main
+from intarsia.data.description.write import write_description
 from intarsia.demo import write_scenes
 from intarsia.inference.inputs import video
 from intarsia.inference.inputs.video import Frames
@@ -77,8 +78,8 @@ def clip(path: Path, count: int = 20, rate: float = 10.0, size: tuple[int, int] 
 
 
 def predict(predictor: Predictor, source: Path | str, out: Path, **options: Any) -> bool:
-    settings = {"kinds": None, "look": Look(legend=False), "unsure": None, **options}
-    return predict_video(None, predictor, str(source), out, **settings)  # type: ignore[arg-type]
+    settings = {"kinds": None, "look": Look(legend=False), "min_confidence": None, **options}
+    return predict_video(predictor, str(source), out, **settings)  # type: ignore[arg-type]
 
 
 def frames_of(path: Path) -> list[np.ndarray]:
@@ -136,7 +137,7 @@ def test_a_part_plays_at_its_own_speed(predictor: Predictor, tmp_path: Path) -> 
 
 def test_other_kinds_are_files_of_each_frame(predictor: Predictor, tmp_path: Path) -> None:
     kinds = frozenset({"label", "color", "confidence", "probs"})
-    predict(predictor, clip(tmp_path / "a.mp4", count=3), tmp_path / "out", kinds=kinds, unsure=0.6)
+    predict(predictor, clip(tmp_path / "a.mp4", count=3), tmp_path / "out", kinds=kinds, min_confidence=0.6)
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"a_color.mp4", "a_000002.png", "a_000002_confidence.png", "a_000002_probs.npy"} <= names
     assert len(names) == 1 + 3 * 3
@@ -148,7 +149,7 @@ def test_other_kinds_are_files_of_each_frame(predictor: Predictor, tmp_path: Pat
 
 def test_the_legend_is_the_same_on_every_frame(predictor: Predictor, tmp_path: Path) -> None:
     source = clip(tmp_path / "a.mp4", size=(120, 160), count=6)
-    predict(predictor, source, tmp_path / "b.mp4", look=Look(legend=True), unsure=0.4)
+    predict(predictor, source, tmp_path / "b.mp4", look=Look(legend=True), min_confidence=0.4)
     found = frames_of(tmp_path / "b.mp4")
     assert len(found) == 6
     assert found[0].shape[0] == 120
@@ -302,7 +303,7 @@ def test_memory_is_flat(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     everywhere = ["--device", "cpu"]
-    write_scenes(tmp_path / "data", train=2, val=1).write(tmp_path / "data" / "data.yaml")
+    write_description(write_scenes(tmp_path / "data", train=2, val=1), tmp_path / "data" / "data.yaml")
     words = ["train", "fast_scnn", "--data", str(tmp_path / "data" / "data.yaml"), "--out", str(tmp_path / "run")]
     assert main([*words, "--for", "2 steps", "--batch", "2", "--crop", "64", "64", "--workers", "0", *everywhere]) == 0
     run, source = str(tmp_path / "run"), clip(tmp_path / "a.avi", count=20, size=(120, 160))
@@ -311,7 +312,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     more = ["--legend", "--every", "5", "--start", "0.5", "--stop", "1.6", "--save", "label,overlay"]
     assert main(["predict", run, str(source), "-o", str(tmp_path / "c"), *more, *everywhere]) == 0
     names = [path.name for path in sorted((tmp_path / "c").iterdir())]
-    assert names == ["a_000005.png", "a_000010.png", "a_000015.png", "a_overlay.avi"]
+    assert names == ["a_000005.png", "a_000010.png", "a_000015.png", "a_overlay.avi", "intarsia.json"]
     assert Frames(str(tmp_path / "c" / "a_overlay.avi")).size[1] > 200
     source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
     capsys.readouterr()

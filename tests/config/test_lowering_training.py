@@ -250,7 +250,7 @@ def test_total_batch() -> None:
         values = {"model": {"type": "EncoderDecoder"}, "intarsia": {"total_batch": value}}
         found = lower_all(Config.from_values(values, file="x.py"))
         assert found.spec is not None
-        return found.spec.care.total_batch, [p.path for p in found.problems if p.path.startswith("intarsia")]
+        return found.spec.safeguards.total_batch, [p.path for p in found.problems if p.path.startswith("intarsia")]
 
     assert total(16) == (16, [])
     assert total(0)[1] == total("16")[1] == ["intarsia.total_batch"]

@@ -82,6 +82,11 @@ class Case:
                 parameter.add_(0.02 * torch.randn_like(parameter))
         return module
 
+    def features(self, module: Any) -> tuple[FeatureSpec, ...]:
+        """The levels that a trunk gives, or a neck makes of those that it is fed with."""
+        found: tuple[FeatureSpec, ...] = module.connect(LEVELS) if self.kind == "neck" else module.features
+        return found
+
     @property
     def reads_levels(self) -> bool:
         return self.kind in ("neck", "head")
@@ -116,7 +121,7 @@ class Case:
             name = "CascadeEncoderDecoder" if self.refining else "EncoderDecoder"
             place = "decode_head.1" if self.refining else "decode_head"
             return {"type": name, "backbone": trunk, "decode_head": heads}, place
-        last = _fcn_head(self.build().features)  # type: ignore[arg-type]
+        last = _fcn_head(self.features(self.build()))
         parts = {"backbone": own} if self.kind == "backbone" else {"backbone": trunk, "neck": own}
         return {"type": "EncoderDecoder", **parts, "decode_head": last}, self.kind
 

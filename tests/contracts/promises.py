@@ -78,15 +78,16 @@ def is_built_from_a_config(case: Case) -> None:
 
 
 def gives_what_it_says(case: Case) -> None:
-    """Levels of the channels and strides in `features`; logits of `num_classes`; queries of one class more."""
+    """Levels of the channels and strides that it states; logits of `num_classes`; queries of one class more."""
     module: Any = case.build().eval()
     for size in (SIZE, ODD):
         with torch.no_grad():
             outputs = module(*case.inputs(size))
         assert_finite("outputs", tensors(outputs))
         if case.kind in ("backbone", "neck"):
-            sizes = [[-(-side // level.stride) for side in size] for level in module.features]
-            expected = [(2, level.channels, *sides) for level, sides in zip(module.features, sizes, strict=True)]
+            features = case.features(module)
+            sizes = [[-(-side // level.stride) for side in size] for level in features]
+            expected = [(2, level.channels, *sides) for level, sides in zip(features, sizes, strict=True)]
             assert [tuple(output.shape) for output in outputs] == expected
             continue
         head = module.decode_head if case.kind == "model" else module

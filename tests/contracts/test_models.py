@@ -114,7 +114,7 @@ CONFIGS["MaskClassifier"] = {
 }
 """Parts that a config of MMSegmentation writes otherwise than by the arguments of the constructor."""
 
-ONE_VALUE = ("it normalises a map of one pixel, over the images of a batch", "needs two images or more per process")
+ONE_VALUE = ("it normalises a map of one pixel, over the images of a batch", "Expected more than 1 value per channel")
 UNDONE = "a shift before a linear layer with a batch norm behind it, which takes it out again"
 EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
     ("ASPPHead", "trains_on_a_batch_of_one"): ONE_VALUE,

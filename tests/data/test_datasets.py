@@ -109,7 +109,7 @@ def test_explicit_pairs(tree):
         ({"label_table": LabelTable({0: 0}), "reduce_zero_label": True}, "either label_table or reduce_zero_label"),
         ({"classes": []}, "needs `classes`"),
         ({"classes": [f"c{i}" for i in range(300)]}, "another ignore_index"),
-        ({"bands": "rgb"}, "bands"),
+        ({"bands": "grey"}, "bands"),
     ],
 )
 def test_what_cannot_work_is_refused_with_the_reason(tree, changes, message):

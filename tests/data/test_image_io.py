@@ -19,7 +19,7 @@ def test_colour_is_rgb(tmp_path):
     image = picture()
     Image.fromarray(image).save(tmp_path / "a.png")
     assert (read_image(tmp_path / "a.png") == image).all()
-    assert (read_image(tmp_path / "a.png", bands="stored") == image).all()
+    assert (read_image(tmp_path / "a.png", bands="raw") == image).all()
 
 
 def test_colour_equals_opencvs_own_reading(realdata):
@@ -32,7 +32,7 @@ def test_grey_is_repeated_or_kept(tmp_path):
     Image.fromarray(image).save(tmp_path / "a.png")
     assert (read_image(tmp_path / "a.png") == image[:, :, None]).all()
     assert read_image(tmp_path / "a.png").shape == (20, 30, 3)
-    stored = read_image(tmp_path / "a.png", bands="stored")
+    stored = read_image(tmp_path / "a.png", bands="raw")
     assert stored.shape == (20, 30, 1)
     assert (stored[:, :, 0] == image).all()
 
@@ -41,13 +41,13 @@ def test_alpha_is_dropped_or_kept(tmp_path):
     image = picture(bands=4)
     Image.fromarray(image).save(tmp_path / "a.png")
     assert (read_image(tmp_path / "a.png") == image[:, :, :3]).all()
-    assert (read_image(tmp_path / "a.png", bands="stored") == image).all()
+    assert (read_image(tmp_path / "a.png", bands="raw") == image).all()
 
 
 def test_sixteen_bits_are_kept_as_stored(tmp_path):
     image = picture(bands=1, dtype=np.uint16)
     Image.fromarray(image).save(tmp_path / "a.png")
-    stored = read_image(tmp_path / "a.png", bands="stored")
+    stored = read_image(tmp_path / "a.png", bands="raw")
     assert stored.dtype == np.uint16
     assert (stored[:, :, 0] == image).all()
     assert read_image(tmp_path / "a.png").dtype == np.uint8
@@ -59,7 +59,7 @@ def test_the_exif_orientation_turns_colour_images_only(tmp_path):
     exif[274] = 6
     image.save(tmp_path / "a.jpg", exif=exif)
     assert read_image(tmp_path / "a.jpg").shape == (30, 20, 3)
-    assert read_image(tmp_path / "a.jpg", bands="stored").shape == (20, 30, 3)
+    assert read_image(tmp_path / "a.jpg", bands="raw").shape == (20, 30, 3)
 
 
 def tiff(array):
@@ -83,20 +83,20 @@ def test_a_tiff_never_loses_bands_silently(tmp_path, monkeypatch):
     for bands in (4, 6):
         (tmp_path / "a.tif").write_bytes(tiff(picture(bands=bands)))
         with pytest.raises(ValueError, match=rf"a\.tif: a TIFF with {bands} bands needs rasterio.*intarsia\[raster\]"):
-            read_image(tmp_path / "a.tif", bands="stored")
+            read_image(tmp_path / "a.tif", bands="raw")
 
 
 def test_an_ordinary_tiff_is_read_as_stored(tmp_path):
     image = picture(dtype=np.uint16)
     cv2.imwrite(str(tmp_path / "a.tif"), image[:, :, ::-1])
-    assert (read_image(tmp_path / "a.tif", bands="stored") == image).all()
+    assert (read_image(tmp_path / "a.tif", bands="raw") == image).all()
 
 
 def test_arrays_hold_any_number_of_bands(tmp_path):
     image = picture(bands=12).astype(np.float32)
     np.save(tmp_path / "a.npy", image)
-    assert (read_image(tmp_path / "a.npy", bands="stored") == image).all()
-    with pytest.raises(ValueError, match="bands='stored'"):
+    assert (read_image(tmp_path / "a.npy", bands="raw") == image).all()
+    with pytest.raises(ValueError, match="bands='raw'"):
         read_image(tmp_path / "a.npy")
 
 

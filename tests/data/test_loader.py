@@ -159,7 +159,7 @@ class Vanish:
 
 
 def test_a_worker_that_the_system_ends_is_explained(folder):
-    with pytest.raises(ValueError, match=r"ended a data worker.*fewer than 1 workers"):
+    with pytest.raises(ValueError, match=r"ended a data worker.*fewer workers"):
         list(eval_loader(Pipeline(dataset(folder), [Vanish()]), batch_size=1, workers=1))
 
 

@@ -329,3 +329,17 @@ def test_pad_values_and_modes():
 def test_arguments_that_make_no_sense(make):
     with pytest.raises(ValueError, match=r"Resize|Crop|Flip|Pad|interpolation"):
         make()
+
+
+def test_a_colour_to_pad_with() -> None:
+    sample = Sample(np.zeros((2, 3, 3), np.uint8), np.zeros((2, 3), np.uint8))
+    done = Pad(size=(4, 3), pad_val={"img": (1, 2, 3)})(sample, np.random.default_rng(0))
+    assert done.image[2].tolist() == [[1, 2, 3]] * 4
+    assert done.image[:2, 3].tolist() == [[1, 2, 3]] * 2
+    assert not done.image[:2, :3].any()
+    assert done.label is not None
+    assert (done.label[2] == 255).all()
+    with pytest.raises(ValueError, match="pad_val has 2 numbers for images of 3 bands"):
+        Pad(size=(4, 3), pad_val={"img": (1, 2)})(sample, np.random.default_rng(0))
+    with pytest.raises(ValueError, match="pad_val of 'seg' is one label"):
+        Pad(size=(4, 3), pad_val={"seg": (1, 2)})

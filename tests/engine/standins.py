@@ -70,6 +70,7 @@ class TinyTask(nn.Module):
         super().__init__()
         self.model = Network(num_classes)
         self.poison_at: int | None = None
+        self.problem = ""
         self.calls = 0
 
     def preprocess(self, images: Tensor, sizes: object, *, train: bool) -> Tensor:
@@ -78,7 +79,7 @@ class TinyTask(nn.Module):
     def training_terms(self, batch: Batch) -> list[LossTerm]:
         logits = self.model(self.preprocess(batch.images, batch.sizes, train=True))
         assert isinstance(batch.labels, Tensor)
-        value = self.loss_on(logits, batch.labels)
+        value = self.validation_loss(logits, batch.labels)
         self.calls += 1
         if self.calls == self.poison_at:
             value = value * torch.nan
@@ -89,7 +90,10 @@ class TinyTask(nn.Module):
             LossTerm("decode.acc_seg", accuracy, 0.0),
         ]
 
-    def loss_on(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def label_problem(self, batch: Batch) -> str:
+        return self.problem
+
+    def validation_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         # As MMSegmentation by default: ignored pixels count in the denominator.
         return F.cross_entropy(logits, labels.long(), ignore_index=255, reduction="none").mean()
 
@@ -113,7 +117,9 @@ def tiny_run(out: Path, *, validate: bool = True, **changes: object) -> Run:
     if validate:
         validation = Validation(
             pipeline=Pipeline(Pictures(5), (), label_size="original"),
-            predictor=Predictor(task, inference=InferenceSpec(num_classes=3), classes=CLASSES, palette=PALETTE),
+            predictor=Predictor(
+                task, inference=InferenceSpec(num_classes=3), classes=CLASSES, palette=PALETTE, device=runtime.device
+            ),
             metric=IoUMetric(num_classes=3, classes=CLASSES),
             every=changes.pop("evaluate_every", 8),
             batch=2,

@@ -12,7 +12,8 @@ import torch
 from standins import SGD, tiny_run
 from torch import nn
 
-from intarsia.distributed.runtime import FabricRuntime, FixedScaler, scaler_for
+from intarsia.distributed.loss_scale import FixedScaler, scaler_for
+from intarsia.distributed.runtime import FabricRuntime
 from intarsia.engine.training.loop import train
 
 GRADIENTS = torch.tensor([3.0, -4.0, 0.5])

@@ -96,7 +96,7 @@ def test_sliding_windows_have_scores_and_a_loss(batch_size: int, batch_windows: 
                 part = sample.image[top : top + 8, left : left + 9].transpose(2, 0, 1).copy()
                 with torch.no_grad():
                     logits = task.model(task.preprocess(torch.from_numpy(part)[None], (), train=False))
-                losses.append(float(task.loss_on(logits, label[None, top : top + 8, left : left + 9].long())))
+                losses.append(float(task.validation_loss(logits, label[None, top : top + 8, left : left + 9].long())))
     assert report.summary == by_hand.report().summary
     assert report.losses["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from standins import tiny_run
 
-from intarsia.engine.optim.find import sweep_learning_rate, try_batches
+from intarsia.engine.optim.batch_finder import try_batches
+from intarsia.engine.optim.lr_finder import sweep_learning_rate
 
 
 def test_a_sweep_ends_when_the_loss_explodes_and_changes_nothing(out: Path) -> None:

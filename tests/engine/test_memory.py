@@ -27,7 +27,7 @@ from intarsia.data.datasets.folder import FolderDataset
 from intarsia.data.datasets.wrappers import RepeatDataset
 from intarsia.data.pipeline import Pipeline
 from intarsia.evaluation.evaluate import evaluate
-from intarsia.inference.inputs.images import FoundImages, ImageFile
+from intarsia.inference.inputs.finding import FoundImages, ImageFile
 from intarsia.inference.outputs.writer import Outputs
 from intarsia.inference.predictor import Predictor
 from intarsia.metrics.iou import IoUMetric

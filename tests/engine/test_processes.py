@@ -26,7 +26,7 @@ from intarsia.data.loader import eval_loader, train_loader
 from intarsia.data.pipeline import Pipeline
 from intarsia.data.sampling import Order
 from intarsia.distributed.fsdp import blocks_of, own_part
-from intarsia.distributed.launchers import Launch, is_echo, is_first, launch_of, process_count
+from intarsia.distributed.launchers import Launch, is_first, is_secondary_error, launch_of, process_count
 from intarsia.distributed.runtime import FabricRuntime
 from intarsia.distributed.sync_batch_norm import SynchronisedBatchNorm, synchronise
 from intarsia.engine.optim.batch_plan import SharedBatch, reshare
@@ -35,7 +35,7 @@ from intarsia.engine.training.loop import train
 from intarsia.engine.training.signals import StopRequest
 from intarsia.evaluation.evaluate import evaluate
 from intarsia.layers.norm import Norm
-from intarsia.spec import CareSpec, Component, EmaSpec
+from intarsia.spec import Component, EmaSpec, SafeguardSpec
 from intarsia.weights.file import load_state
 
 
@@ -281,9 +281,39 @@ def test_batch_norms_see_what_they_have_seen(synchronised: bool, processes: int,
 
 
 def test_a_total_batch_that_cannot_be_shared() -> None:
-    assert reshare(SharedBatch(2, 4, 2), 1, images=2, synchronised=True) == SharedBatch(1, 2, 8)
+    assert reshare(SharedBatch(2, 4, 2), 1, micro_batch_size=2, synchronised=True) == SharedBatch(1, 2, 8)
     with pytest.raises(ValueError, match="16 images per step, which 3 processes cannot share evenly"):
         reshare(SharedBatch(2, 4, 2), 3, synchronised=False)
+
+
+# --- How processes start ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TrainIn:
+    """A job that travels: what a process that is not forked is told."""
+
+    folder: Path
+    workers: int = 0
+
+    def __call__(self, runtime: FabricRuntime) -> tuple[int, bool]:
+        run = tiny_run(self.folder, runtime=runtime, task=plain_task(), workers=self.workers, steps=6)
+        return runtime.world_size, train(run).finished
+
+
+def plain_task() -> TinyTask:
+    torch.manual_seed(0)
+    return TinyTask()
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn", "forkserver"])
+def test_processes_may_start_in_any_way(start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With data workers of their own, which start as multiprocessing does by itself."""
+    here = Path(__file__).parent
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")]))
+    runtime = FabricRuntime(accelerator="cpu", devices=2, start=start)
+    assert runtime.spawn(TrainIn(tmp_path / "run", workers=1)) == (2, True)
+    assert json.loads((tmp_path / "run/run.json").read_text())["processes"] == 2
 
 
 # --- Signals and silence ------------------------------------------------------------------------------------------
@@ -305,8 +335,10 @@ def test_when_one_process_hangs_all_print_where_they_are(tmp_path: Path) -> None
     def job(runtime: FabricRuntime) -> None:
         slow = Order(12, seed=0, shuffle=True).index(10)
         pictures = Sleepy(slow=slow if runtime.rank == 1 else -1)
-        care = CareSpec(hang_after=0.8)
-        run = tiny_run(tmp_path / "run", runtime=runtime, pictures=pictures, validate=False, steps=4, care=care)
+        safeguards = SafeguardSpec(hang_after=0.8)
+        run = tiny_run(
+            tmp_path / "run", runtime=runtime, pictures=pictures, validate=False, steps=4, safeguards=safeguards
+        )
         with open(tmp_path / f"{runtime.rank}.txt", "w") as file, redirect_stderr(file):
             train(run)
 
@@ -316,7 +348,7 @@ def test_when_one_process_hangs_all_print_where_they_are(tmp_path: Path) -> None
         assert f"in process {rank} while training, after step 2" in said[rank]
     assert "in load" in said[1]
     assert "in load" not in said[0]
-    assert "in one_step" in said[0]
+    assert "in step" in said[0]
 
 
 # --- Who has started the processes --------------------------------------------------------------------------------
@@ -388,6 +420,6 @@ def test_only_a_late_second_interruption_is_impatience(monkeypatch: pytest.Monke
 
 
 def test_an_error_elsewhere_is_told_from_one_here() -> None:
-    assert is_echo(RuntimeError("[pair.cc:561] Connection closed by peer [127.0.0.1]:20105."))
-    assert not is_echo(RuntimeError("shape mismatch"))
-    assert not is_echo(ValueError("picture3.png: Connection closed by peer"))
+    assert is_secondary_error(RuntimeError("[pair.cc:561] Connection closed by peer [127.0.0.1]:20105."))
+    assert not is_secondary_error(RuntimeError("shape mismatch"))
+    assert not is_secondary_error(ValueError("picture3.png: Connection closed by peer"))

@@ -23,6 +23,7 @@ from intarsia.engine.training.loop import train
 from intarsia.engine.training.run import Run
 from intarsia.evaluation.evaluate import evaluate
 from intarsia.inference.logits.postprocess import Wanted
+from intarsia.spec import Component
 
 
 def test_nothing_is_imported_for_the_sake_of_its_version() -> None:
@@ -30,7 +31,8 @@ def test_nothing_is_imported_for_the_sake_of_its_version() -> None:
     import torchmetrics
 
     names = "{'torchmetrics', 'transformers', 'torchvision'}"
-    code = f"import sys, intarsia.distributed.runtime; print(*{names} & set(sys.modules))"
+    code = "import sys\nfrom intarsia.distributed.runtime import FabricRuntime\nFabricRuntime(accelerator='cpu')\n"
+    code += f"print(*{names} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.split() == []
     assert torchmetrics.__version__  # it is there, and can be imported all the same
@@ -108,12 +110,21 @@ def test_sixteen_bits_scale_the_loss_and_go_on_with_the_scale(
     assert json.loads((tmp_path / "whole/run.json").read_text())["precision"] == "16-mixed"
 
 
-def test_fused_optimizers_and_loss_scaling_exclude_each_other() -> None:
-    runtime = FabricRuntime(accelerator="cpu", precision="16-mixed")
-    task = tiny_task()
-    with pytest.raises(ValueError, match="fused=True"):
-        runtime.setup(task, torch.optim.AdamW(task.parameters(), fused=True))
-    runtime.setup(task, torch.optim.AdamW(task.parameters()))
+def test_a_fused_optimizer_may_have_a_loss_scale_and_a_limit(tmp_path: Path) -> None:
+    """Gradients are unscaled before they are looked at, and the kernel leaves out what overflows."""
+
+    def trained(name: str, fused: bool) -> dict[str, torch.Tensor]:
+        runtime = FabricRuntime(accelerator="cpu", precision="16-mixed", loss_scale={"init_scale": 1024.0})
+        torch.manual_seed(0)
+        optimizer = Component("optimizer", "AdamW", {"lr": 0.01, "fused": fused})
+        optim = replace(SGD, optimizer=optimizer, clip={"max_norm": 0.5})
+        run = tiny_run(tmp_path / name, task=Overflowing(), runtime=runtime, validate=False, optim=optim)
+        train(run)
+        return dict(run.network.state_dict())
+
+    fused, plain = trained("fused", True), trained("plain", False)
+    for name, value in plain.items():
+        torch.testing.assert_close(fused[name], value, rtol=1e-3, atol=1e-4)
 
 
 def test_evaluation_enlarges_logits_and_takes_the_softmax_in_single_precision(

@@ -17,17 +17,20 @@ from torch import Tensor, nn
 from intarsia.contracts import Batch, LossTerm, Report
 from intarsia.data.pipeline import Pipeline
 from intarsia.distributed.runtime import FabricRuntime
-from intarsia.engine.callbacks.base import Observer, TensorBoard, WandB
+from intarsia.engine.callbacks.base import Observer
 from intarsia.engine.callbacks.sample_images import TrainingPictures
+from intarsia.engine.callbacks.tensorboard import TensorBoard
+from intarsia.engine.callbacks.wandb import WandB
 from intarsia.engine.optim.freezing import Frozen
 from intarsia.engine.training.checkpoint import load_checkpoint
 from intarsia.engine.training.ema import Ema
 from intarsia.engine.training.log import NonFiniteLossError
-from intarsia.engine.training.loop import one_step, seed_torch, train
-from intarsia.engine.training.nonfinite import Guard, put_back
+from intarsia.engine.training.loop import train
+from intarsia.engine.training.nonfinite import NonFiniteGuard, put_back
 from intarsia.engine.training.run import Run
+from intarsia.engine.training.trainer import Trainer, seed_torch
 from intarsia.engine.training.watchdog import Watchdog
-from intarsia.spec import CareSpec, EarlyStopSpec, EmaSpec
+from intarsia.spec import EarlyStopSpec, EmaSpec, SafeguardSpec
 from intarsia.weights.file import load_state
 
 
@@ -84,7 +87,7 @@ def test_a_bad_step_is_left_out_and_nothing_of_it_remains(out: Path) -> None:
 
 
 def test_after_too_many_in_a_row_the_run_says_where_it_began(out: Path) -> None:
-    run = tiny_run(out, task=PoisonedModel(7), validate=False, log_every=8, care=CareSpec(nonfinite_steps=5))
+    run = tiny_run(out, task=PoisonedModel(7), validate=False, log_every=8, safeguards=SafeguardSpec(nonfinite_steps=5))
     with pytest.raises(NonFiniteLossError) as caught:
         train(run)
     text = str(caught.value)
@@ -99,10 +102,18 @@ def test_after_too_many_in_a_row_the_run_says_where_it_began(out: Path) -> None:
         assert value.shape == saved[name].shape
 
 
+def test_labels_that_are_no_class_are_the_explanation(tmp_path: Path) -> None:
+    """On an accelerator they make the loss nan; what is wrong with them is asked when the run stops for it."""
+    task = PoisonedModel(0)
+    task.problem = "the labels of picture3 have the value 9"
+    with pytest.raises(NonFiniteLossError, match="The labels of picture3 have the value 9"):
+        train(tiny_run(tmp_path, task=task, validate=False, safeguards=SafeguardSpec(nonfinite_steps=2)))
+
+
 def test_a_streak_is_counted_across_log_lines_and_a_resumption(tmp_path: Path) -> None:
-    care = CareSpec(nonfinite_steps=8)
+    safeguards = SafeguardSpec(nonfinite_steps=8)
     with pytest.raises(NonFiniteLossError) as caught:
-        train(tiny_run(tmp_path / "a", task=PoisonedModel(3), validate=False, log_every=2, care=care))
+        train(tiny_run(tmp_path / "a", task=PoisonedModel(3), validate=False, log_every=2, safeguards=safeguards))
     assert "8 steps in a row" in str(caught.value)
 
     class Interrupted(PoisonedModel):
@@ -113,10 +124,10 @@ def test_a_streak_is_counted_across_log_lines_and_a_resumption(tmp_path: Path) -
 
     out = tmp_path / "b"
     with pytest.raises(KeyboardInterrupt):
-        train(tiny_run(out, task=Interrupted(3), validate=False, log_every=2, care=care))
+        train(tiny_run(out, task=Interrupted(3), validate=False, log_every=2, safeguards=safeguards))
     task = PoisonedModel(0)
     with pytest.raises(NonFiniteLossError, match="8 steps in a row"):
-        train(tiny_run(out, task=task, validate=False, log_every=1, resume=True, care=care))
+        train(tiny_run(out, task=task, validate=False, log_every=1, resume=True, safeguards=safeguards))
     assert task.calls <= 6  # three of the eight were before the checkpoint of step 5; one call more for the culprit
 
 
@@ -124,7 +135,7 @@ def test_a_streak_is_counted_across_log_lines_and_a_resumption(tmp_path: Path) -
 def test_the_guard_decides_without_the_optimizer_noticing(fused: bool) -> None:
     model = nn.Linear(3, 2)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=fused)
-    guard = Guard(model, optimizer, FabricRuntime(accelerator="cpu"))
+    guard = NonFiniteGuard(model, optimizer, FabricRuntime(accelerator="cpu"))
     for factor in (1.0, torch.nan, 1.0):
         before = [p.detach().clone() for p in model.parameters()]
         (model(torch.ones(1, 3)).sum() * factor).backward()
@@ -173,8 +184,8 @@ def test_the_process_with_the_cause_is_the_one_that_is_quoted(tmp_path: Path) ->
     def job(runtime: FabricRuntime) -> None:
         torch.manual_seed(0)
         task = PoisonedModel(7) if runtime.rank == 1 else TinyTask()
-        care = CareSpec(nonfinite_steps=5)
-        run = tiny_run(tmp_path / "run", runtime=runtime, task=task, validate=False, log_every=8, care=care)
+        safeguards = SafeguardSpec(nonfinite_steps=5)
+        run = tiny_run(tmp_path / "run", runtime=runtime, task=task, validate=False, log_every=8, safeguards=safeguards)
         with pytest.raises(NonFiniteLossError) as caught:
             train(run)
         (tmp_path / f"{runtime.rank}.txt").write_text(str(caught.value))
@@ -269,7 +280,7 @@ def test_checkpoints_at_multiples_stay(out: Path) -> None:
 
 
 def test_frozen_parts_stay_to_the_bit(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = tiny_run(out, care=CareSpec(freeze=("backbone", "norm")))
+    run = tiny_run(out, safeguards=SafeguardSpec(freeze=("backbone", "norm")))
     before = {name: value.clone() for name, value in run.network.state_dict().items()}
     train(run)
     after = run.network.state_dict()
@@ -330,8 +341,8 @@ def test_observers_hear_everything_in_order(out: Path) -> None:
 
 def test_observers_hear_of_a_failure(out: Path) -> None:
     notebook = Notebook()
-    care = CareSpec(nonfinite_steps=1)
-    run = tiny_run(out, task=PoisonedModel(1), observers=[notebook], validate=False, care=care)
+    safeguards = SafeguardSpec(nonfinite_steps=1)
+    run = tiny_run(out, task=PoisonedModel(1), observers=[notebook], validate=False, safeguards=safeguards)
     with pytest.raises(NonFiniteLossError):
         train(run)
     assert notebook.events == [("begin", 0), ("end", 4, "failed")]
@@ -404,6 +415,5 @@ def test_a_step_of_several_parts_is_bad_as_a_whole() -> None:
     task.poison_at = 2
     run = tiny_run(Path("unused"), task=task, optim=replace(SGD, accumulate=3), batch=12, validate=False)
     before = [p.detach().clone() for p in task.parameters()]
-    model, (optimizer,) = run.runtime.setup(task, torch.optim.SGD(task.parameters(), lr=0.1))
-    one_step(run, 0, model, optimizer, run.batches(0), Guard(task.model, optimizer, run.runtime))
+    Trainer(run).step()
     assert all(torch.equal(a, b) for a, b in zip(before, task.parameters(), strict=True))

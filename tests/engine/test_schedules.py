@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intarsia.engine.optim.schedule_curves import CURVES
-from intarsia.engine.optim.schedules import Course, Schedule
+from intarsia.engine.optim.schedules import Schedule, ValueSchedule
 from intarsia.spec import ScheduleSpec
 
 
@@ -27,14 +27,14 @@ def test_all_schedules_of_the_original(shared: Path) -> None:
     configs = json.loads(gzip.decompress((shared / "facts/mmseg_configs.json.gz").read_bytes()))
     assert len(facts) == 38
     for name, fact in facts.items():
-        rate = Course([spec(entry) for entry in configs[name]["param_scheduler"]])
+        rate = ValueSchedule([spec(entry) for entry in configs[name]["param_scheduler"]])
         for step, rates in fact["lr"].items():
             found = [rate(fact["base_lr"] * multiple, int(step)) for multiple in (1, 10)]
             assert found == pytest.approx(rates, rel=1e-11, abs=0), f"{name} at step {step}"
 
 
 def value(schedules: list[ScheduleSpec], base: float, step: int) -> float:
-    return Course(schedules)(base, step)
+    return ValueSchedule(schedules)(base, step)
 
 
 def recursive(schedules: list[ScheduleSpec], base_lr: float, steps: int) -> list[float]:
@@ -76,7 +76,7 @@ def test_closed_forms_equal_the_recursion_even_where_stretches_overlap(
         ScheduleSpec("PolyLR", begin, begin + length, args={"eta_min": eta, "power": power}),
         ScheduleSpec("MultiStepLR", 5, None, args={"milestones": milestones, "gamma": 0.5}),
     ]
-    rate = Course(schedules)
+    rate = ValueSchedule(schedules)
     expected = recursive(schedules, 0.01, 80)
     # In any order of asking: the rate is a function of the step.
     found = {step: rate(0.01, step) for step in reversed(range(80))}
@@ -84,10 +84,10 @@ def test_closed_forms_equal_the_recursion_even_where_stretches_overlap(
 
 
 def test_epochs_hold_their_rate_until_they_end() -> None:
-    rate = Course([ScheduleSpec("MultiStepLR", by_epoch=True, args={"milestones": (2,)})], epoch_length=10)
+    rate = ValueSchedule([ScheduleSpec("MultiStepLR", by_epoch=True, args={"milestones": (2,)})], epoch_length=10)
     assert [rate(1.0, step) for step in (0, 19, 20, 35)] == pytest.approx([1, 1, 0.1, 0.1])
     with pytest.raises(ValueError, match="length of an epoch"):
-        Course([ScheduleSpec("PolyLR", 0, 10, by_epoch=True)])
+        ValueSchedule([ScheduleSpec("PolyLR", 0, 10, by_epoch=True)])
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_constant_and_open_ended() -> None:
 )
 def test_schedules_that_make_no_sense(schedule: ScheduleSpec, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        Course([schedule])
+        ValueSchedule([schedule])
 
 
 # --- Momentum -----------------------------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ def test_chained_momenta() -> None:
     ]
     cosine = [0.5 + 0.4 * (1 + math.cos(math.pi * t / 4)) / 2 for t in range(5)]
     expected = [0.45, 0.5625, 0.675, 0.7875, 0.9, 0.9, 0.9, 0.9, *cosine, 0.5, 0.5]
-    course = Course(chain)
+    course = ValueSchedule(chain)
     assert [course(0.9, step) for step in range(15)] == pytest.approx(expected, abs=1e-12)
 
 
@@ -254,21 +254,23 @@ STEPS = [
 
 
 def test_epochs_can_be_followed_step_by_step() -> None:
-    epochs, steps = Course(EPOCHS, LENGTH), Course(STEPS)
+    epochs, steps = ValueSchedule(EPOCHS, LENGTH), ValueSchedule(STEPS)
     for step in range(60):
         assert epochs(0.3, step) == steps(0.3, step)
     assert len({epochs(0.3, step) for step in range(12)}) == 12
     with pytest.raises(ValueError, match="length of an epoch"):
-        Course(EPOCHS)
+        ValueSchedule(EPOCHS)
 
 
 @given(parts=st.integers(1, 5), step=st.integers(0, 40))
 def test_an_optimizer_step_takes_the_rate_of_its_last_iteration(parts: int, step: int) -> None:
     """As where gradients are added up over `parts` iterations, and the schedule moves with every one of them."""
-    assert Course(STEPS, iterations_per_step=parts)(0.3, step) == Course(STEPS)(0.3, (step + 1) * parts - 1)
+    assert ValueSchedule(STEPS, iterations_per_step=parts)(0.3, step) == ValueSchedule(STEPS)(
+        0.3, (step + 1) * parts - 1
+    )
 
 
 def test_epochs_do_not_depend_on_iterations_per_step() -> None:
     held = [ScheduleSpec("PolyLR", 0, 4, by_epoch=True, args={"power": 1.0})]
     for step in range(30):
-        assert Course(held, LENGTH, iterations_per_step=3)(1.0, step) == Course(held, LENGTH)(1.0, step)
+        assert ValueSchedule(held, LENGTH, iterations_per_step=3)(1.0, step) == ValueSchedule(held, LENGTH)(1.0, step)

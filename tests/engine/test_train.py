@@ -14,14 +14,14 @@ from standins import SGD, Pictures, TinyTask, tiny_run, tiny_task
 from torch import nn
 
 from intarsia.data.pipeline import Pipeline
-from intarsia.engine.optim.optimizers import optimizer_for
 from intarsia.engine.training.checkpoint import Checkpoints, load_checkpoint
 from intarsia.engine.training.log import TIMING, NonFiniteLossError
-from intarsia.engine.training.loop import measure_step_time, one_step, seed_torch, train
-from intarsia.engine.training.nonfinite import Guard
+from intarsia.engine.training.loop import train
 from intarsia.engine.training.run import Run, RunFolder
+from intarsia.engine.training.step_time import measure_step_time
+from intarsia.engine.training.trainer import Trainer, seed_torch
 from intarsia.io.whole_files import DiskFullError
-from intarsia.spec import CareSpec, EmaSpec
+from intarsia.spec import EmaSpec, SafeguardSpec
 from intarsia.weights.file import WeightsMeta, load_state, read_meta
 
 
@@ -171,7 +171,7 @@ def test_a_run_cut_short_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     """As after kill -9: nothing written at the end, metrics.jsonl ahead of the checkpoint, its last line torn."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     train(tiny_run(whole))
-    run = tiny_run(cut, care=CareSpec(nonfinite_steps=1))
+    run = tiny_run(cut, safeguards=SafeguardSpec(nonfinite_steps=1))
     run.task.poison_at = 14  # stops at the log line of step 16, with checkpoints of 5 and 10
     with pytest.raises(NonFiniteLossError):
         train(run)
@@ -231,7 +231,7 @@ def test_a_signal_during_an_evaluation_leaves_it_for_later(tmp_path: Path) -> No
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(out: Path) -> None:
-    run = tiny_run(out, log_every=8, care=CareSpec(nonfinite_steps=1))
+    run = tiny_run(out, log_every=8, safeguards=SafeguardSpec(nonfinite_steps=1))
     run.task.poison_at = 7
     with pytest.raises(NonFiniteLossError, match=r"not finite at step 7: decode.loss_ce = nan") as caught:
         train(run)
@@ -294,11 +294,10 @@ def test_accumulated_parts_equal_the_whole_batch(out: Path) -> None:
         frozen = replace(SGD, accumulate=parts, optimizer=replace(SGD.optimizer, args={"lr": 1.0}))
         run = tiny_run(out, task=task, optim=frozen, batch=12, validate=False)
         before = [p.detach().clone() for p in task.parameters()]
-        model, (optimizer,) = run.runtime.setup(task, optimizer_for(task.model, frozen))
         # The square of a mean is not the mean of squares: look at the term that is a mean.
         terms = task.training_terms
         task.training_terms = lambda batch: terms(batch)[:1]  # type: ignore[method-assign]
-        one_step(run, 0, model, optimizer, run.batches(0), Guard(run.network, optimizer, run.runtime))
+        Trainer(run).step()
         return [b - p.detach() for b, p in zip(before, task.parameters(), strict=True)]
 
     whole, parts = gradients(1), gradients(3)

@@ -14,8 +14,16 @@ from intarsia.contracts import Task
 from intarsia.spec import Component, PreprocessSpec, RunSpec
 
 
-def described(model: Mapping[str, Any]) -> RunSpec:
-    return lower(Config.from_values({"model": model}, file="reference"))
+def described(model: Mapping[str, Any], *, as_the_original: bool = True) -> RunSpec:
+    """What a config says. as_the_original: the Dice loss counts ignored pixels, which is not the default here."""
+    spec = lower(Config.from_values({"model": model}, file="reference"))
+    if not as_the_original:
+        return spec
+    return replace(spec, losses=tuple(replace(head, losses=tuple(map(_counted, head.losses))) for head in spec.losses))
+
+
+def _counted(loss: Component) -> Component:
+    return replace(loss, args={**loss.args, "ignored": "no_class"}) if loss.type.endswith("DiceLoss") else loss
 
 
 def known(model: Mapping[str, Any]) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from intarsia.contracts import Batch, LossTerm, Queries, Task
+from intarsia.contracts import Batch, LossTerm, MaskPredictions, Task
 from intarsia.layers.levels import resize
 from intarsia.tasks.semantic import HeadLoss
 
@@ -58,14 +58,18 @@ def compare(task: Task, record: Mapping[str, Any]) -> list[Finding]:
     prepare(model)
     images = filling.images(*record["input"])
     logits, outputs = run(model, images, {stage.partition(":")[0] for stage in record["stages"]})
-    decode = [head for head in head_losses(task) if head.head.startswith("decode")]
-    logits = resize(logits, images.shape[2:], align_corners=bool(decode) and decode[-1].align_corners)
-    findings += compare_digest("logits", "logits", logits, record["logits"], tolerance)
+    findings += compare_digest("logits", "logits", at_size_of(images, logits, task), record["logits"], tolerance)
     for stage, digest in record["stages"].items():
         findings += compare_digest("stages", stage, stage_of(outputs, stage), digest, tolerance)
     if "losses" in record or "loss_names" in record:
         findings += compare_training(task, images, record, tolerance)
     return findings
+
+
+def at_size_of(images: Tensor, logits: Tensor, task: Task) -> Tensor:
+    """Logits of a model as a record has them, at the size of the images."""
+    decode = [head for head in head_losses(task) if head.head.startswith("decode")]
+    return resize(logits, images.shape[2:], align_corners=bool(decode) and decode[-1].align_corners)
 
 
 def head_losses(task: Task) -> tuple[HeadLoss, ...]:
@@ -145,7 +149,7 @@ def _as_recorded(output: Any) -> Any:
     """Lists of tensors, copied: what follows may write into them. Of queries, the classes of all layers come first."""
     if isinstance(output, Tensor):
         return output.clone()
-    layers = isinstance(output, tuple) and all(isinstance(item, Queries) for item in output)
+    layers = isinstance(output, tuple) and all(isinstance(item, MaskPredictions) for item in output)
     return [_as_recorded(item) for item in (zip(*output, strict=True) if layers else output)]
 
 
@@ -183,16 +187,27 @@ def compare_digest(
 # --- Training -----------------------------------------------------------------------------------------------------
 
 
-def compare_training(task: Task, images: Tensor, record: Mapping[str, Any], tolerance: float) -> Iterator[Finding]:
+def training_terms(task: Task, images: Tensor, record: Mapping[str, Any]) -> list[LossTerm]:
+    """The terms of one step, whose gradients the parameters then have. Random points are those of the seed 0."""
     n, _, h, w = images.shape
     labels = filling.labels(n, h, w, task.num_classes)
     if record.get("labels_without_ignored"):
         labels = labels.where(labels != task.ignore_index, 0)
+    torch.manual_seed(0)
     terms = task.training_terms(Batch(images, labels, ((h, w),) * n, (), {"edge": filling.edges(n, h, w)}))
     total = torch.stack([term.value * term.weight for term in terms if term.weight]).sum()
     total.backward()
+    return terms
+
+
+def training_losses(task: Task, images: Tensor, record: Mapping[str, Any]) -> dict[str, float]:
+    """The terms as a record has them: weighted, but accuracies as they are."""
+    return {term.name: term.value.item() * (term.weight or 1.0) for term in training_terms(task, images, record)}
+
+
+def compare_training(task: Task, images: Tensor, record: Mapping[str, Any], tolerance: float) -> Iterator[Finding]:
     if "losses" not in record:
-        yield from finite_training(task, terms, record["loss_names"])
+        yield from finite_training(task, training_terms(task, images, record), record["loss_names"])
         return
     # Through its target, which it keeps in float32, the original computes the sigmoid form in single precision, and
     # accuracies too. Its softmax form is double precision throughout.
@@ -200,12 +215,12 @@ def compare_training(task: Task, images: Tensor, record: Mapping[str, Any], tole
         getattr(loss, "use_sigmoid", False) for head in getattr(task, "losses", ()) for _, loss, _ in head.losses
     )
     tolerance = max(tolerance, SINGLE) if sigmoid else tolerance
-    yield names_of_terms([term.name for term in terms], list(record["losses"]))
-    for term in terms:
-        if (expected := record["losses"].get(term.name)) is not None:
-            value = term.value.item() * (term.weight or 1.0)
-            limit = max(tolerance, SINGLE) if term.name.partition(".s")[0].endswith("acc_seg") else tolerance
-            yield Finding("losses", term.name, relative(value, expected), limit, f"{value} instead of {expected}")
+    found = training_losses(task, images, record)
+    yield names_of_terms(list(found), list(record["losses"]))
+    for name, value in found.items():
+        if (expected := record["losses"].get(name)) is not None:
+            limit = max(tolerance, SINGLE) if name.partition(".s")[0].endswith("acc_seg") else tolerance
+            yield Finding("losses", name, relative(value, expected), limit, f"{value} instead of {expected}")
     for child, expected in record["grads"].items():
         yield from compare_gradients(task.model, child, expected, tolerance)
 

@@ -2,8 +2,10 @@
 
     python tests/golden/make_figures.py
 
-Each network is first compared with the whole record of the reference, so that only proven figures are kept. Networks
-whose parts do not exist yet, and those that differ, are named and left out; the exit code is then 1.
+Each network is first compared with the whole record of the reference, so that only proven figures are kept: the
+record's own, shortened, and those of a small form of the network where the whole one is too slow for every day
+(`small.py`). Networks whose parts do not exist yet, and those that differ, are named and left out, with their small
+forms; the exit code is then 1.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from typing import Any
 
 import building
 import comparing
+import recording
 import references
+import small
 
 FIGURES = Path(__file__).with_name("figures.json")
 NETWORKS = {
@@ -60,6 +64,13 @@ def figures_of(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def small_figures(name: str, whole: dict[str, Any]) -> dict[str, Any]:
+    """The figures of a small form of a network, from the proven ones of the whole."""
+    model = small.NETWORKS[name].model(whole["model"])
+    size = (small.INPUT[0], whole["input"][1], *small.INPUT[2:])
+    return {"source": small.NETWORKS[name].source, "model": model, **recording.record(model, size, SAMPLES)}
+
+
 def short(digest: dict[str, Any]) -> dict[str, Any]:
     """The first samples; the scale that errors are relative to remains that of all."""
     scale = max(map(abs, digest["values"]))
@@ -93,6 +104,9 @@ def main() -> int:
             figures[name] = result
         else:
             failures += 1
+    for name, network in small.NETWORKS.items():
+        if network.source in figures:
+            figures[name] = small_figures(name, figures[network.source])
     FIGURES.write_text(text(figures) + "\n")
     return 1 if failures else 0
 

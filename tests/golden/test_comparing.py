@@ -16,7 +16,7 @@ import references
 import torch
 from table import Row
 
-from intarsia.contracts import Queries
+from intarsia.contracts import MaskPredictions
 
 FIGURES: dict[str, Any] = json.loads(Path(__file__).with_name("figures.json").read_text())
 SMALLEST = FIGURES["fast_scnn"]
@@ -95,7 +95,7 @@ def test_random_points_leave_names_and_finite_values() -> None:
 
 def test_stages_by_the_names_of_records() -> None:
     x, y, z = (torch.full((2,), float(i)) for i in range(3))
-    layers = (Queries(x.clone(), y.clone()), Queries(y.clone(), z.clone()))
+    layers = (MaskPredictions(x.clone(), y.clone()), MaskPredictions(y.clone(), z.clone()))
     outputs = comparing.run(Spy(layers), torch.zeros(1), ["head"])[1]
     assert comparing.stage_of(outputs, "head:0.1").equal(y)
     assert comparing.stage_of(outputs, "head:1.0").equal(y)
@@ -107,7 +107,7 @@ def test_stages_by_the_names_of_records() -> None:
 class Spy(torch.nn.Module):
     """A network whose head gives what it is told, and writes into it afterwards."""
 
-    def __init__(self, output: tuple[Queries, ...]) -> None:
+    def __init__(self, output: tuple[MaskPredictions, ...]) -> None:
         super().__init__()
         self.head = torch.nn.Identity()
         self.output = output
@@ -115,7 +115,7 @@ class Spy(torch.nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         self.head(self.output)
         for layer in self.output:
-            layer.classes.mul_(7)
+            layer.class_logits.mul_(7)
         return images
 
 

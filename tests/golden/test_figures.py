@@ -9,16 +9,49 @@ from typing import Any
 import building
 import comparing
 import pytest
+import small
+
+from intarsia import catalog
 
 FIGURES: dict[str, Any] = json.loads(Path(__file__).with_name("figures.json").read_text())
 LARGE = 20_000_000
-"""Networks with more parameters take half a minute each."""
+"""Networks with more parameters take half a minute each; each has a small form."""
+WITHOUT_RECORD = {"backbone": {"ResNeXt", "ResNetV1d"}}
+"""Parts that no record of the reference has."""
+
+
+def quick(name: str) -> bool:
+    return bool(FIGURES[name]["params"] <= LARGE)
 
 
 def by_size(name: str) -> Any:
-    return pytest.param(name, marks=[pytest.mark.slow] if FIGURES[name]["params"] > LARGE else [])
+    return pytest.param(name, marks=[] if quick(name) else [pytest.mark.slow])
 
 
 @pytest.mark.parametrize("name", [by_size(name) for name in FIGURES])
 def test_network_matches_its_figures(name: str) -> None:
     assert not comparing.different(comparing.compare(building.task(FIGURES[name]["model"]), FIGURES[name]))
+
+
+def test_every_network_that_is_slow_has_a_small_form() -> None:
+    assert {name for name in FIGURES if not quick(name)} == {network.source for network in small.NETWORKS.values()}
+    assert set(small.NETWORKS) <= {name for name in FIGURES if quick(name)}
+
+
+@pytest.mark.parametrize("kind", ["model", "backbone", "neck", "head", "head_part"])
+def test_every_part_of_the_catalogue_has_a_quick_figure(kind: str) -> None:
+    specs = [building.described(FIGURES[name]["model"]) for name in FIGURES if quick(name)]
+    found = {part.type for spec in specs for part in building.components(spec.model) if part.kind == kind}
+    assert set(catalog.names(kind)) - {name.rpartition(".")[2] for name in found} == WITHOUT_RECORD.get(kind, set())
+
+
+def test_small_forms_change_only_what_is_there() -> None:
+    model = {"backbone": {"depth": 50}, "decode_head": [{"channels": 8}, {"channels": 4}]}
+    changed = small.Small("", {"*.channels": 2, "decode_head.1.channels": 3, "backbone.stem_channels": 4}).model(model)
+    assert changed == {
+        "backbone": {"depth": 50, "stem_channels": 4},
+        "decode_head": [{"channels": 2}, {"channels": 3}],
+    }
+    assert model["decode_head"][0]["channels"] == 8
+    with pytest.raises(KeyError, match="gone"):
+        small.Small("", {"*.gone": 2}).model(model)

@@ -128,12 +128,13 @@ def make_weights(tmp_path_factory):
     from intarsia.config.lowering.lower import lower
     from intarsia.weights.file import WeightsMeta, save_weights
 
-    def make(*, bands: int = 3, stored: bool = False):
+    def make(*, bands: int = 3, stored: bool = False, image=None):
         config = _config(bands, stored)
         torch.manual_seed(0)
         task = build_task(lower(Config.from_values(config, file="test")))
         path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
-        save_weights(path, task.model.state_dict(), WeightsMeta(config=config, classes=CLASSES, palette=PALETTE))
+        meta = WeightsMeta(config=config, classes=CLASSES, palette=PALETTE, image=image or {})
+        save_weights(path, task.model.state_dict(), meta)
         return path
 
     return make

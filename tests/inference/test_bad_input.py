@@ -18,7 +18,8 @@ from PIL import Image
 
 from intarsia.cli.main import main
 from intarsia.inference.inputs import images
-from intarsia.inference.inputs.images import as_array, find_images
+from intarsia.inference.inputs.arrays import as_array
+from intarsia.inference.inputs.finding import find_images
 
 WHOLE = ("a.png", "m.jpg", "z.png")
 """What is good, at the beginning, in the middle and at the end."""
@@ -129,12 +130,13 @@ def test_each_alone_is_refused_by_name(make_predictor, tmp_path):
 
 MEASURE = """
 import resource, sys
-from intarsia.inference.inputs.images import as_array
+from intarsia.data.image_reader import ImageReader, ImageSpec
+from intarsia.inference.inputs.arrays import as_array
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in sys.argv[1:]:
-    for bands in ("colour", "stored"):
+    for bands in ("rgb", "raw"):
         try:
-            as_array(path, bands=bands)
+            as_array(path, ImageReader(ImageSpec(bands, 0)))
         except ValueError:
             continue
         sys.exit(f"{path} was read")
@@ -198,7 +200,7 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(ValueError, match="locked: the folder cannot be read: Permission denied"):
+    with pytest.raises(ValueError, match=r"cannot list the folder .*locked: Permission denied"):
         find_images(tmp_path)
 
 
@@ -368,7 +370,7 @@ def test_reading_stops_where_the_stream_is_closed(make_predictor, tmp_path, monk
     for index in range(20):
         Image.fromarray(picture()).save(tmp_path / f"{index}.png")
     seen = []
-    monkeypatch.setattr(images, "read_image", lambda path, *, bands: seen.append(path) or picture())
+    monkeypatch.setattr(images, "as_array", lambda path, reader, **_: seen.append(path) or picture())
     predictions = make_predictor().predict(tmp_path)
     next(predictions)
     predictions.close()

@@ -96,45 +96,47 @@ def test_what_is_no_number_has_no_confidence(found: Prediction, tmp_path: Path) 
     found.confidence[0, 0] = np.nan
     Outputs(tmp_path, frozenset({"confidence"})).write(found)
     assert np.array(Image.open(tmp_path / "day" / "street_confidence.png"))[0, 0] == 0
-    assert found.unsure(0.0)[0, 0]
+    assert found.uncertain(0.0)[0, 0]
 
 
-@pytest.mark.parametrize(("count", "value"), [(3, 255), (17, 255), (255, 255), (300, 65535)])
-def test_unsure_pixels_in_label_files(count: int, value: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("count", "value"), [(3, 255), (17, 255), (255, 255), (256, 65535), (300, 65535)])
+def test_uncertain_pixels_in_label_files(count: int, value: int, tmp_path: Path) -> None:
     """Also for few classes, where a file with a palette of four colours would have room for two bits."""
     dtype = np.uint8 if count <= 256 else np.uint16
     label = (np.arange(2400).reshape(SIZE) % count).astype(dtype)
     confidence = np.random.default_rng(0).random(SIZE, dtype=np.float32)
     found = Prediction(label, tuple(map(str, range(count))), distinct_colours(count), confidence=confidence)
-    Outputs(tmp_path, frozenset({"label"}), unsure=0.6).write(found)
+    Outputs(tmp_path, frozenset({"label"}), min_confidence=0.6).write(found)
     expected = np.where(confidence < np.float32(0.6), value, label)
     for read in (lambda path: np.array(Image.open(path)), read_label):
         assert np.array_equal(read(tmp_path / "image.png"), expected)
-    assert int(found.pixels(unsure=0.6).sum()) == (confidence >= 0.6).sum()
+    assert int(found.pixels(min_confidence=0.6).sum()) == (confidence >= 0.6).sum()
 
 
-def test_unsure_needs_a_value_and_a_confidence() -> None:
+def test_uncertain_needs_a_value_and_a_confidence() -> None:
     label = np.zeros(SIZE, np.uint8)
-    full = Prediction(label, tuple(map(str, range(256))), distinct_colours(256), confidence=np.ones(SIZE, np.float32))
-    with pytest.raises(ValueError, match="255, which is the class '255'"):
-        full.label_with_unsure(0.5)
+    ones = np.ones(SIZE, np.float32)
+    names = tuple(map(str, range(65536)))
+    full = Prediction(label.astype(np.uint16), names, ((0, 0, 0),) * 65536, confidence=ones)
+    with pytest.raises(ValueError, match="65535, which is the class '65535'"):
+        full.label_with_uncertain(0.5)
     with pytest.raises(ValueError, match="confidence=True"):
-        Prediction(label, CLASSES, PALETTE).unsure(0.5)
+        Prediction(label, CLASSES, PALETTE).uncertain(0.5)
     with pytest.raises(ValueError, match=r"from 0 to 1, found 1\.5"):
-        full.unsure(1.5)
+        full.uncertain(1.5)
 
 
-def test_unsure_pixels_are_hatched_and_in_the_legend(found: Prediction) -> None:
+def test_uncertain_pixels_are_hatched_and_in_the_legend(found: Prediction) -> None:
     plain = found.overlay(1.0, legend=False, contours=False)
-    hatched = found.overlay(1.0, legend=False, contours=False, unsure=0.6)
-    mask = found.unsure(0.6)
+    hatched = found.overlay(1.0, legend=False, contours=False, min_confidence=0.6)
+    mask = found.uncertain(0.6)
     assert 0 < mask.sum() < mask.size
     assert np.array_equal(plain[~mask], hatched[~mask])
     greys = hatched[mask]
     assert (greys == greys[:, :1]).all()
     assert len(np.unique(greys)) == 2
-    assert np.array_equal(hatched, found.coloured(unsure=0.6))
-    assert not np.array_equal(found.overlay(unsure=0.6)[:, 480:], found.overlay()[:, 480:])
+    assert np.array_equal(hatched, found.coloured(min_confidence=0.6))
+    assert not np.array_equal(found.overlay(min_confidence=0.6)[:, 480:], found.overlay()[:, 480:])
 
 
 def test_the_class_255_of_many_is_coloured_like_the_others() -> None:
@@ -176,8 +178,8 @@ def test_loveda_counts_from_zero() -> None:
     """Its label files count from 1, its server does not (mmsegmentation issue 3279)."""
     names = ("background", "building", "road", "water", "barren", "forest", "agricultural")
     assert server_values("loveda", names).table.tolist() == list(range(7))
-    with pytest.raises(ValueError, match="no value for unsure"):
-        server_values("loveda", names, with_unsure=True)
+    with pytest.raises(ValueError, match="no value for uncertain"):
+        server_values("loveda", names, with_uncertain=True)
 
 
 def test_classes_of_another_benchmark_are_refused() -> None:
@@ -190,17 +192,17 @@ def test_classes_of_another_benchmark_are_refused() -> None:
 def test_source_values_are_the_inverse_of_the_table(data: st.DataObject, count: int) -> None:
     keys = data.draw(st.lists(st.integers(0, 4000), min_size=count, max_size=count + 5, unique=True))
     table = LabelTable({key: index % count for index, key in enumerate(keys)} | {5000: 255})
-    values = source_values(table, tuple(map(str, range(count))), with_unsure=True)
+    values = source_values(table, tuple(map(str, range(count))), with_uncertain=True)
     label = data.draw(st.lists(st.integers(0, count - 1), min_size=1, max_size=20))
-    unsure = np.array([data.draw(st.booleans()) for _ in label])[None]
+    uncertain = np.array([data.draw(st.booleans()) for _ in label])[None]
     array = np.array([label], np.uint8)
-    written = values.applied(array, unsure)
-    assert np.array_equal(table.apply(written, file="x"), np.where(unsure, 255, array))
+    written = values.applied(array, uncertain)
+    assert np.array_equal(table.apply(written, file="x"), np.where(uncertain, 255, array))
 
 
 def test_source_colours_and_what_has_no_inverse() -> None:
     table = LabelTable(None, {(0, 0, 0): 255, (192, 128, 0): 0, (0, 128, 192): 1})
-    values = source_values(table, ("a", "b"), with_unsure=True)
+    values = source_values(table, ("a", "b"), with_uncertain=True)
     written = values.applied(np.array([[0, 1, 1]], np.uint8), np.array([[False, False, True]]))
     assert written.tolist() == [[[192, 128, 0], [0, 128, 192], [0, 0, 0]]]
     with pytest.raises(ValueError, match="no value of the label files stands for c"):
@@ -208,7 +210,7 @@ def test_source_colours_and_what_has_no_inverse() -> None:
     masks = LabelTable({0: 0, 255: 1})
     assert source_values(masks, ("background", "crack")).table.tolist() == [0, 255]
     with pytest.raises(ValueError, match="255 is a class"):
-        source_values(masks, ("background", "crack"), with_unsure=True)
+        source_values(masks, ("background", "crack"), with_uncertain=True)
 
 
 # --- The writer ---------------------------------------------------------------------------------------------------
@@ -334,21 +336,21 @@ def test_an_array_that_nobody_took_is_removed(tmp_path: Path) -> None:
 
 def test_areas(found: Prediction, tmp_path: Path) -> None:
     path = tmp_path / "areas.csv"
-    table = AreaTable(path, CLASSES, unsure=0.6)
+    table = AreaTable(path, CLASSES, min_confidence=0.6)
     table.add(found)
     table.save()
     header, row = path.read_text().splitlines()
     assert header.split(",")[:5] == ["image", "width", "height", "road pixels", "road share"]
     cells = dict(zip(header.split(","), row.split(","), strict=True))
     assert (cells["image"], cells["width"], cells["height"]) == ("day/street", "60", "40")
-    assert sum(int(cells[f"{name} pixels"]) for name in (*CLASSES, "unsure")) == found.label.size
-    assert int(cells["unsure pixels"]) == found.unsure(0.6).sum()
-    assert sum(float(cells[f"{name} share"]) for name in (*CLASSES, "unsure")) == pytest.approx(1, abs=4e-6)
+    assert sum(int(cells[f"{name} pixels"]) for name in (*CLASSES, "uncertain")) == found.label.size
+    assert int(cells["uncertain pixels"]) == found.uncertain(0.6).sum()
+    assert sum(float(cells[f"{name} share"]) for name in (*CLASSES, "uncertain")) == pytest.approx(1, abs=4e-6)
 
-    again = AreaTable(path, CLASSES, unsure=0.6, resume=True)
+    again = AreaTable(path, CLASSES, min_confidence=0.6, resume=True)
     assert found.name in again
     again.save()
     assert path.read_text().splitlines() == [header, row]
     with pytest.raises(ValueError, match="other columns"):
-        AreaTable(path, CLASSES[:2], unsure=0.6, resume=True)
-    assert found.name not in AreaTable(path, CLASSES, unsure=0.6)
+        AreaTable(path, CLASSES[:2], min_confidence=0.6, resume=True)
+    assert found.name not in AreaTable(path, CLASSES, min_confidence=0.6)

@@ -17,16 +17,10 @@ from rasterio.crs import CRS
 from rasterio.features import rasterize
 from rasterio.transform import from_origin
 
-from intarsia.inference.outputs.polygons import (
-    Ground,
-    Labels,
-    areas,
-    polygons,
-    rle,
-    write_areas,
-    write_coco,
-    write_geojson,
-)
+from intarsia.inference.outputs.coco import CocoImage, rle, write_coco
+from intarsia.inference.outputs.geojson import write_geojson
+from intarsia.inference.outputs.ground import Ground
+from intarsia.inference.outputs.polygons import Labels, areas, polygons, write_areas
 
 CLASSES = ("soil", "crop", "weed")
 PALETTE = ((120, 80, 40), (0, 158, 115), (213, 94, 0))
@@ -116,7 +110,10 @@ def test_polygons_in_lonlat_fall_on_their_pixels(tmp_path: Path) -> None:
     ]
     assert np.array_equal(rasterize(back, out_shape=label.shape, transform=ground.transform, dtype="uint8"), label)
     for feature in document["features"]:
-        assert feature["properties"]["square_metres"] == feature["properties"]["pixels"] * 100
+        plane = (
+            feature["properties"]["pixels"] * 100
+        )  # the scale of UTM is 0.9996 to 1.0001 here, that of areas its square
+        assert feature["properties"]["square_metres"] == pytest.approx(plane, rel=1e-3)
 
 
 def test_long_edges_get_corners_where_the_projection_is_left(tmp_path: Path) -> None:
@@ -142,14 +139,6 @@ def test_areas_on_the_ellipsoid_do_not_grow_towards_the_pole(epsg: int) -> None:
     assert ground.square_metres(ring) == pytest.approx(expected, rel=1e-4)
 
 
-def test_feet_become_metres_and_degrees_askew_are_unknown() -> None:
-    feet = Ground(CRS.from_epsg(2222), from_origin(500000, 900000, 1, 1))
-    assert feet.of_rows(3) == pytest.approx([0.3048**2] * 3)
-    askew = Ground(CRS.from_epsg(4326), rasterio.Affine(0.1, 0.01, 8, 0.01, -0.1, 50))
-    assert askew.of_rows(3) is None
-    assert askew.square_metres(np.array([[0, 0], [1, 0], [1, 1]], float)) is None
-
-
 def test_areas_as_csv(tmp_path: Path) -> None:
     label = np.array([[0, 0, 1, NOTHING]], np.uint8)
     found = areas(Labels(label), classes=CLASSES, ground=Ground(CRS.from_epsg(32633), from_origin(4e5, 5e6, 2, 2)))
@@ -159,7 +148,7 @@ def test_areas_as_csv(tmp_path: Path) -> None:
     assert [row["name"] for row in rows] == list(CLASSES)
     assert [int(row["pixels"]) for row in rows] == [2, 1, 0]
     assert [float(row["share"]) for row in rows] == pytest.approx([2 / 3, 1 / 3, 0], abs=1e-8)
-    assert [float(row["square_metres"]) for row in rows] == [8, 4, 0]
+    assert [float(row["square_metres"]) for row in rows] == pytest.approx([8, 4, 0], rel=1e-3)
     nowhere = areas(Labels(label), classes=CLASSES, ground=None)
     write_areas(tmp_path / "areas.csv", nowhere)
     assert (tmp_path / "areas.csv").read_text().splitlines()[1] == "0,soil,2,0.66666667,"
@@ -190,7 +179,7 @@ def test_coco_file_decodes_to_the_label_map(
             for left in range(0, label.shape[1], step):
                 yield label[:, left : left + step]
 
-    write_coco(path, Narrow(label), classes=CLASSES, image="map.tif", nothing=NOTHING)
+    write_coco(path, Narrow(label), classes=CLASSES, image=CocoImage("map.tif"), nothing=NOTHING)
     document = json.loads(path.read_text())
     assert document["images"] == [{"id": 1, "file_name": "map.tif", "height": label.shape[0], "width": label.shape[1]}]
     decoded = np.full(label.shape, NOTHING, np.uint8)
@@ -217,7 +206,7 @@ def test_a_raster_is_read_as_an_array_is(tmp_path: Path, monkeypatch: pytest.Mon
         ground = Ground.of(source)
         assert areas(band, classes=CLASSES, ground=ground) == areas(Labels(label), classes=CLASSES, ground=ground)
         for name, labels in (("a.json", band), ("b.json", Labels(label))):
-            write_coco(tmp_path / name, labels, classes=CLASSES, image="map.tif", nothing=None)
+            write_coco(tmp_path / name, labels, classes=CLASSES, image=CocoImage("map.tif"), nothing=None)
         shapes = [polygon.rings for polygon in polygons(band, nothing=None)]
         again = [polygon.rings for polygon in polygons(Labels(label), nothing=None)]
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
@@ -231,7 +220,7 @@ def test_too_many_pixels_for_coco_are_refused(tmp_path: Path) -> None:
         shape = (70000, 70000)
 
     with pytest.raises(ValueError, match="70000 x 70000 pixels are more than"):
-        write_coco(tmp_path / "x.json", Labels(Huge()), classes=CLASSES, image="x.tif", nothing=None)
+        write_coco(tmp_path / "x.json", Labels(Huge()), classes=CLASSES, image=CocoImage("x.tif"), nothing=None)
 
 
 def test_without_rasterio_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

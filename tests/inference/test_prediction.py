@@ -14,6 +14,7 @@ from PIL import Image
 from intarsia.colours import distinct_colours
 from intarsia.data.image_io import read_label
 from intarsia.inference.prediction import Prediction
+from intarsia.io.whole_files import DiskFullError
 
 CLASSES = ("road", "car", "sky")
 PALETTE = ((128, 64, 128), (0, 0, 142), (70, 130, 180))
@@ -79,7 +80,7 @@ def test_files_are_whole_or_absent(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DiskFullError, match="no room on the disk"):
         prediction(np.ones((2, 2), np.uint8)).save(target)
     assert target.read_bytes() == before
     assert os.listdir(target.parent) == ["label.png"]

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import nn
 
 from intarsia.contracts import Batch, Sample, SampleMeta
+from intarsia.data.image_reader import ImageReader, ImageSpec
 from intarsia.data.loader import collate
 from intarsia.data.transforms.resize import Resize
 from intarsia.inference.prediction import Prediction
@@ -171,10 +172,12 @@ def test_broken_images_do_not_stop_a_folder(make_predictor, bands_image, tmp_pat
 
 def test_images_that_do_not_fit_the_model_are_set_aside(make_predictor, bands_image):
     predictor = make_predictor()
-    predictor.bands = "stored"
+    predictor.reader = ImageReader(ImageSpec("raw", 3))
     predictions = predictor.predict([bands_image, bands_image[:, :, :1], bands_image])
     assert len(list(predictions)) == 2
-    assert predictions.failures == [("image_00001", "the images have 1 channels, expected 3")]
+    (failure,) = predictions.failures
+    assert failure[0] == "image_00001"
+    assert "the model takes 3 bands, the file has 1 (1 unnamed)" in failure[1]
 
 
 def test_concurrent_calls_do_not_disturb_one_another(make_predictor):

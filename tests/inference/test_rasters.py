@@ -17,10 +17,14 @@ from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 from torch import Tensor, nn
 
+from intarsia.data.bands import parse_bands
+from intarsia.data.image_reader import ImageReader, ImageSpec
+from intarsia.data.value_range import Scale
 from intarsia.inference.logits.sliding import ramp
 from intarsia.inference.predictor import Predictor
+from intarsia.inference.raster.georeference import Area
 from intarsia.inference.raster.predict import RasterSettings, predict_scene
-from intarsia.inference.raster.source import Area, Scale, Scene, parse_bands, quiet
+from intarsia.inference.raster.source import Scene, quiet
 from intarsia.inference.raster.windows import Side, Tiling
 from intarsia.spec import AugmentedInference, InferenceSpec
 
@@ -56,14 +60,14 @@ class Task(nn.Module):
         return images.float()
 
 
-def make_predictor(*, outputs: int = 4, augment: bool = False, batch: int = 3, bands="colour", **spec) -> Predictor:
+def make_predictor(*, outputs: int = 4, augment: bool = False, batch: int = 3, **spec) -> Predictor:
     names = CLASSES[: max(outputs, 2)]
     if outputs == 1:
         spec["threshold"] = 0.5
     inference = InferenceSpec(num_classes=len(names), **spec)
     return Predictor(
         Task(outputs), inference=inference, classes=names, palette=PALETTE[: len(names)], augment=augment,
-        batch_windows=batch, bands=bands,
+        batch_windows=batch,
     )  # fmt: skip
 
 
@@ -81,8 +85,15 @@ def write_scene(path: Path, image: np.ndarray, **profile) -> Path:
 
 
 def run(predictor: Predictor, scene: Path, out: Path, settings: RasterSettings, *, options=None, **more):
-    with Scene(scene, channels=3, expects=predictor.bands, **(options or {})) as source:
+    with open_scene(scene, **(options or {})) as source:
         return predict_scene(predictor, source, out, settings, described={"weights": "these"}, **more)
+
+
+def open_scene(
+    path: Path, *, channels=3, bands="rgb", chosen=None, scale=None, names=(), values=None, **options
+) -> Scene:
+    reader = ImageReader(ImageSpec(bands, channels, names, values), chosen, scale)
+    return Scene(path, reader, **options)
 
 
 def read(path: Path) -> np.ndarray:
@@ -332,11 +343,77 @@ def test_a_scene_without_any_data(tmp_path: Path) -> None:
         assert (read(tmp_path / "out.tif") == 255).all()
 
 
+def with_fourth_band(path: Path, band: np.ndarray) -> Path:
+    """Four bands of 8 bits, of which GDAL calls the last one alpha unless it is told otherwise."""
+    image = np.concatenate([picture(100, 200), band[None].astype(np.uint8)])
+    write_scene(path, image)
+    with rasterio.open(path) as source:
+        assert source.colorinterp[3] == ColorInterp.alpha
+    return path
+
+
+def test_near_infrared_is_not_taken_for_alpha(tmp_path: Path) -> None:
+    """Water is 0 in near infrared. Nothing becomes of that, unless the user says that the band is a mask."""
+    infrared = picture(100, 200, bands=1)[0]
+    infrared[:, :80] = 0
+    path = with_fourth_band(tmp_path / "rgbn.tif", infrared)
+    everywhere = Area(0, 0, 100, 200)
+    with (
+        pytest.warns(UserWarning, match=r"calls a band alpha in which 60% .*say --alpha mask"),
+        open_scene(path) as scene,
+    ):
+        assert scene.valid(everywhere).all()
+    with open_scene(path, alpha="band") as scene:
+        assert scene.valid(everywhere).all()
+    with open_scene(path, alpha="mask") as scene:
+        assert np.array_equal(scene.valid(everywhere), infrared > 0)
+
+
+@pytest.mark.parametrize("alpha", ["auto", "mask", "band"])
+@pytest.mark.parametrize("options", [{"channels": 4, "bands": "raw"}, {"chosen": (1, 2, 4)}, {"chosen": (4, 4, 4)}])
+def test_a_band_that_the_model_reads_is_no_mask(alpha: str, options: dict, tmp_path: Path) -> None:
+    clear_or_opaque = np.repeat([0, 255], 100)[None].repeat(100, axis=0)
+    path = with_fourth_band(tmp_path / "rgbn.tif", clear_or_opaque)
+    with open_scene(path, alpha=alpha, **options) as scene:
+        assert scene.valid(Area(0, 0, 100, 200)).all()
+        seen = scene.read(Area(0, 0, 100, 200))
+    assert np.array_equal(seen[:, :, -1], clear_or_opaque)
+
+
+def test_a_real_alpha_band_still_says_where_there_is_no_data(tmp_path: Path) -> None:
+    ramp_between = np.repeat([0, 90, 255], (100, 6, 94))[None].repeat(100, axis=0)  # feathered over six columns
+    path = with_fourth_band(tmp_path / "rgba.tif", ramp_between)
+    with open_scene(path) as scene:
+        assert np.array_equal(scene.valid(Area(0, 0, 100, 200)), ramp_between > 0)
+    with open_scene(path, channels=3, bands="raw") as scene:  # a raw model of as many bands as there are without it
+        assert np.array_equal(scene.valid(Area(0, 0, 100, 200)), ramp_between > 0)
+
+
+def test_grey_with_alpha_for_a_model_of_both(tmp_path: Path) -> None:
+    image = picture(30, 40, bands=2)
+    image[1, :, :20] = 0
+    path = write_scene(tmp_path / "two.tif", image, photometric="MINISBLACK", alpha="YES")
+    with open_scene(path, channels=2, bands="raw") as scene:
+        assert scene.valid(Area(0, 0, 30, 40)).all()
+        assert np.array_equal(scene.read(Area(0, 0, 30, 40)), image.transpose(1, 2, 0))
+
+
+def test_a_pixel_is_missing_if_all_bands_say_so_whichever_are_read(tmp_path: Path) -> None:
+    image = picture(30, 40, bands=4)
+    image[3, :, :20] = 0  # water in the band that is read
+    image[:, :5, :5] = 0  # and a corner without data
+    path = write_scene(tmp_path / "nodata.tif", image, nodata=0, photometric="MINISBLACK")
+    expected = np.ones((30, 40), np.bool_)
+    expected[:5, :5] = False
+    with open_scene(path, chosen=(4, 4, 4)) as scene:
+        assert np.array_equal(scene.valid(Area(0, 0, 30, 40)), expected)
+
+
 # --- Bands and types ----------------------------------------------------------------------------------------------
 
 
 def window_of(path: Path, **options) -> np.ndarray:
-    with Scene(path, **{"channels": 3, **options}) as scene:
+    with open_scene(path, **options) as scene:
         found = scene.read(Area(2, 3, 5, 4))
     assert found is not None
     return found.transpose(2, 0, 1)
@@ -346,12 +423,12 @@ def test_bands_are_chosen_by_number_by_colour_or_all(tmp_path: Path) -> None:
     image = picture(20, 20, bands=4)
     inside = image[:, 2:7, 3:7]
     plain = write_scene(tmp_path / "plain.tif", image, photometric="MINISBLACK")
-    assert np.array_equal(window_of(plain, bands=(4, 1, 2)), inside[[3, 0, 1]])
-    assert np.array_equal(window_of(plain, channels=4, expects="stored"), inside)
-    with pytest.raises(ValueError, match=r"takes 3 bands, the scene has 4 \(1 gray.*--bands 1,2,3"):
-        Scene(plain, channels=3)
-    with pytest.raises(ValueError, match=r"expected 3 bands among 1\.\.4 for this model and scene, found 1,5,2"):
-        Scene(plain, channels=3, bands=(1, 5, 2))
+    assert np.array_equal(window_of(plain, chosen=(4, 1, 2)), inside[[3, 0, 1]])
+    assert np.array_equal(window_of(plain, channels=4, bands="raw"), inside)
+    with pytest.raises(ValueError, match=r"red, green and blue, found 4 bands \(1 unnamed.*--bands 1,2,3"):
+        open_scene(plain)
+    with pytest.raises(ValueError, match=r"expected 3 bands among 1\.\.4 for this model and file .*found 1,5,2"):
+        open_scene(plain, chosen=(1, 5, 2))
     with rasterio.open(plain, "r+") as target:
         target.colorinterp = [ColorInterp.blue, ColorInterp.green, ColorInterp.red, ColorInterp.undefined]
     assert np.array_equal(window_of(plain), inside[[2, 1, 0]])
@@ -374,10 +451,8 @@ def test_a_palette_gives_its_colours(tmp_path: Path) -> None:
 def test_sixteen_bits_need_a_scale_for_a_model_of_eight(tmp_path: Path) -> None:
     image = (picture(40, 40).astype(np.uint16) * 40) + 200
     path = write_scene(tmp_path / "scene.tif", image)
-    with pytest.raises(
-        ValueError, match=r"trained on colours of 8 bits, the scene holds uint16.*--scale \d+.*training"
-    ):
-        Scene(path, channels=3)
+    with pytest.raises(ValueError, match=r"trained on colours of 8 bits, this holds uint16.*--scale \d+.*training"):
+        open_scene(path)
     inside = image[:, 2:7, 3:7].astype(np.float64)
     scaled = window_of(path, scale=Scale.parse("200,5200"))
     assert scaled.dtype == np.uint8
@@ -386,23 +461,23 @@ def test_sixteen_bits_need_a_scale_for_a_model_of_eight(tmp_path: Path) -> None:
     assert np.array_equal(each[0], scaled[0])
     assert np.abs(each[1] - inside[1] / 257).max() <= 0.5001
     assert np.array_equal(window_of(path, scale=Scale.parse("training")), image[:, 2:7, 3:7] >> 8)
-    assert np.array_equal(window_of(path, expects="stored"), image[:, 2:7, 3:7])
+    assert np.array_equal(window_of(path, bands="raw"), image[:, 2:7, 3:7])
     for text, reason in (("5", "takes MIN,MAX"), ("5,x", "takes MIN,MAX"), ("9,3", "below its MAX")):
         with pytest.raises(ValueError, match=reason):
             Scale.parse(text)
     with pytest.raises(ValueError, match="one for each of 3 bands, found 2 pairs"):
-        Scene(path, channels=3, scale=Scale.parse("0,1,0,1"))
+        open_scene(path, scale=Scale.parse("0,1,0,1"))
     eight = write_scene(tmp_path / "eight.tif", picture(40, 40))
     with pytest.raises(ValueError, match="is for images of 16 bits, found uint8"):
-        Scene(eight, channels=3, scale=Scale.parse("training"))
+        open_scene(eight, scale=Scale.parse("training"))
 
 
 def test_files_that_are_no_rasters_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"nothing\.tif: cannot be read as a raster: no such file"):
-        Scene(tmp_path / "nothing.tif", channels=3)
+        open_scene(tmp_path / "nothing.tif")
     (tmp_path / "text.tif").write_text("no picture")
     with pytest.raises(ValueError, match=r"text\.tif: cannot be read as a raster"):
-        Scene(tmp_path / "text.tif", channels=3)
+        open_scene(tmp_path / "text.tif")
     whole = write_scene(tmp_path / "cut.tif", picture(600, 600), compress="deflate", tiled=True).read_bytes()
     (tmp_path / "cut.tif").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=r"cut\.tif"):
@@ -413,7 +488,7 @@ def test_files_that_are_no_rasters_are_named(tmp_path: Path) -> None:
 def test_without_rasterio_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, scene: Path) -> None:
     monkeypatch.setitem(sys.modules, "rasterio", None)
     with pytest.raises(ValueError, match=r"pip install \"intarsia\[raster\]\""):
-        Scene(scene, channels=3)
+        open_scene(scene)
 
 
 def test_names_and_kinds_that_cannot_be_written(scene: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from intarsia.engine.optim.param_groups import by_rules, trained_parameters
 from intarsia.layers.activation import Activation
 from intarsia.layers.attention import MultiheadAttention
 from intarsia.layers.classifier import channel_dropout, pixel_classifier
@@ -14,7 +15,7 @@ from intarsia.layers.conv import ConvNormAct, DepthwiseSeparableConv
 from intarsia.layers.drop_path import DropPath
 from intarsia.layers.inverted_residual import InvertedResidual
 from intarsia.layers.levels import concat_levels, paired_levels, resize
-from intarsia.layers.norm import BN, Norm
+from intarsia.layers.norm import BN, Norm, NormKind
 from intarsia.layers.pyramid_pooling import PyramidPooling
 
 
@@ -38,21 +39,23 @@ def test_norms_are_torchs(norm: Norm, layer: type[nn.Module], name: str) -> None
     assert bool(list(built.parameters())) is (norm.kind != "IN")
 
 
-def test_batch_norm_computes_what_torchs_does() -> None:
-    ours, torchs = Norm("BN", eps=1e-3, momentum=0.01)(5), nn.BatchNorm2d(5, eps=1e-3, momentum=0.01)
-    x = torch.randn(2, 5, 3, 4)
-    assert ours(x).equal(torchs(x))
-    assert ours.running_var.equal(torchs.running_var)
-    assert ours.eval()(x).equal(torchs.eval()(x))
+@pytest.mark.parametrize(
+    ("norm", "layer"),
+    [(BN, nn.BatchNorm2d), (Norm("SyncBN"), nn.BatchNorm2d), (Norm("GN", num_groups=2), nn.GroupNorm),
+     (Norm("LN"), nn.LayerNorm), (Norm("IN"), nn.InstanceNorm2d)],
+)  # fmt: skip
+def test_norms_are_no_subclasses(norm: Norm, layer: type[nn.Module]) -> None:
+    """Tools that fuse, quantise or trace networks know torch's classes only."""
+    assert type(norm(8)) is layer
 
 
-def test_batch_norm_of_a_single_value_says_what_to_do() -> None:
-    norm, pixel = BN(5), torch.randn(1, 5, 1, 1)
-    with pytest.raises(ValueError, match="needs two images or more per process in training"):
-        norm(pixel)
-    for fine in (pixel.expand(2, 5, 1, 1), pixel.expand(1, 5, 1, 2), pixel.expand(1, 5, 2, 1)):
-        assert norm(fine).isfinite().all()
-    assert norm.eval()(pixel).isfinite().all()
+@pytest.mark.parametrize("kind", ["BN", "SyncBN", "GN", "LN", "IN", "LN2d"])
+def test_weight_decay_finds_every_norm(kind: NormKind) -> None:
+    norm = Norm(kind, affine=True, num_groups=2 if kind == "GN" else None)
+    network = nn.Sequential(nn.Conv2d(3, 8, 1), norm(8), nn.RMSNorm(8))
+    parameters = [parameter for parameter, _ in trained_parameters(network)]
+    settings = by_rules(parameters, {"norm_decay_mult": 0.0}, 0.1, 0.5)
+    assert [value["weight_decay"] for value in settings] == [0.5, 0.5, 0.0, 0.0, 0.0]
 
 
 def test_frozen_norm_has_parameters_without_gradients() -> None:
@@ -65,6 +68,9 @@ def test_layer_norm_of_maps_is_layer_norm_of_pixels() -> None:
     nn.init.normal_(built.weight)
     expected = F.layer_norm(x.permute(0, 2, 3, 1), (6,), built.weight, built.bias, 1e-6).permute(0, 3, 1, 2)
     torch.testing.assert_close(built(x), expected)
+    assert isinstance(built, nn.LayerNorm)
+    assert list(built.state_dict()) == ["weight", "bias"]
+    assert list(Norm("LN2d", affine=False)(6).state_dict()) == []
 
 
 @pytest.mark.parametrize(
@@ -154,6 +160,7 @@ def test_drop_path_keeps_the_expectation_and_drops_whole_samples() -> None:
     assert sorted(set(per_sample[:, 0].tolist())) == pytest.approx([0.0, 1 / 0.75])
     assert out.mean() == pytest.approx(1.0, abs=0.03)
     assert DropPath(0.25).eval()(x) is x
+    assert DropPath(0.0).train()(x) is x
     with pytest.raises(ValueError, match=r"\[0, 1\)"):
         DropPath(1.0)
 

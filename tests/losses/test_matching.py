@@ -16,11 +16,11 @@ from hypothesis.extra import numpy as hnp
 from intarsia.losses.focal import focal_cost
 from intarsia.losses.matching import (
     at_size,
-    cheapest_pairs,
     class_costs,
     dice_costs,
+    hungarian_match,
     mask_costs,
-    true_masks,
+    masks_from_labels,
 )
 
 SIZES = hnp.array_shapes(min_dims=2, max_dims=2, max_side=7)
@@ -29,7 +29,7 @@ LABELS = hnp.arrays(np.int64, SIZES, elements=st.sampled_from([0, 1, 3, 4, 255])
 
 @given(LABELS)
 def test_masks_of_a_label_map_are_its_classes(labels: np.ndarray) -> None:
-    classes, masks = true_masks(torch.from_numpy(labels), ignore_index=255)
+    classes, masks = masks_from_labels(torch.from_numpy(labels), ignore_index=255)
     assert classes.tolist() == sorted(set(labels.flatten().tolist()) - {255})
     assert masks.shape == (len(classes), *labels.shape)
     for value, mask in zip(classes.tolist(), masks.numpy(), strict=True):
@@ -39,14 +39,14 @@ def test_masks_of_a_label_map_are_its_classes(labels: np.ndarray) -> None:
 
 @given(LABELS)
 def test_another_index_may_be_ignored(labels: np.ndarray) -> None:
-    classes, masks = true_masks(torch.from_numpy(labels), ignore_index=3)
+    classes, masks = masks_from_labels(torch.from_numpy(labels), ignore_index=3)
     assert 3 not in classes.tolist()
     np.testing.assert_array_equal(masks.any(0).numpy(), labels != 3)
 
 
 def test_smaller_masks_take_the_nearest_pixel() -> None:
     labels = torch.tensor([[0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 0, 1], [0, 0, 0, 1]])
-    small = at_size(true_masks(labels, ignore_index=255).masks, (2, 2))
+    small = at_size(masks_from_labels(labels, ignore_index=255).masks, (2, 2))
     assert small.tolist() == [[[1, 0], [1, 1]], [[0, 1], [0, 0]]]
 
 
@@ -72,7 +72,7 @@ def cheapest_by_trying(costs: np.ndarray) -> float:
     )
 )
 def test_pairs_are_the_cheapest_of_all(costs: list[np.ndarray]) -> None:
-    found = cheapest_pairs([torch.from_numpy(cost) for cost in costs])
+    found = hungarian_match([torch.from_numpy(cost) for cost in costs])
     for cost, pairs in zip(costs, found, strict=True):
         layers, queries, masks = cost.shape
         assert pairs.shape == (layers, 2, min(queries, masks))
@@ -85,7 +85,7 @@ def test_pairs_are_the_cheapest_of_all(costs: list[np.ndarray]) -> None:
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_costs_of_a_diverging_network_still_pair(bad: float) -> None:
-    (pairs,) = cheapest_pairs([torch.tensor([[[bad, 1.0], [0.0, bad], [2.0, 3.0]]])])
+    (pairs,) = hungarian_match([torch.tensor([[[bad, 1.0], [0.0, bad], [2.0, 3.0]]])])
     assert sorted(pairs[0, 1].tolist()) == [0, 1]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 import torch
@@ -48,31 +49,41 @@ cases = given(seed=st.integers(0, 10_000), ignored=st.sampled_from([0.0, 0.3, 1.
 
 @settings(max_examples=30, deadline=None)
 @cases
+@pytest.mark.parametrize("form", ["left_out", "no_class"])
 @pytest.mark.parametrize("naive", [False, True])
 @pytest.mark.parametrize("use_sigmoid", [False, True])
-def test_dice(naive: bool, use_sigmoid: bool, seed: int, ignored: float) -> None:
+def test_dice(form: Literal["left_out", "no_class"], naive: bool, use_sigmoid: bool, seed: int, ignored: float) -> None:
     logits, target = example(seed, ignored)
     eps, losses = 0.01, []
     for image in zip(logits, target, strict=True):
         overlap = predicted = wanted = 0.0
-        for scores, label in pixels(*image):
+        counted = [pixel for pixel in pixels(*image) if form == "no_class" or pixel[1] != IGNORED]
+        for scores, label in counted:
             for k, p in enumerate([sigmoid(score) for score in scores] if use_sigmoid else softmax(scores)):
                 overlap += 2 * p * (label == k)
                 predicted += p if naive else p * p
                 wanted += label == k
         losses.append(1 - ((overlap + eps) / (predicted + wanted + eps) if naive
-                           else overlap / (predicted + wanted + 2 * eps)))  # fmt: skip
-    loss = DiceLoss(use_sigmoid=use_sigmoid, naive_dice=naive, eps=eps)(logits, target)
-    assert loss.item() == pytest.approx(sum(losses) / 2)
+                           else overlap / (predicted + wanted + 2 * eps)) if counted else 0.0)  # fmt: skip
+    loss = DiceLoss(use_sigmoid=use_sigmoid, naive_dice=naive, eps=eps, ignored=form)(logits, target)
+    assert loss.item() == pytest.approx(sum(losses) / 2, abs=1e-12)
 
 
-def test_dice_leaves_out_the_class_that_is_ignored_and_knows_one_logit() -> None:
+@pytest.mark.parametrize("form", ["left_out", "no_class"])
+def test_dice_leaves_out_the_class_that_is_ignored(form: Literal["left_out", "no_class"]) -> None:
     logits, target = example(0, 0.0)
-    without = DiceLoss()(logits[:, :2], target)
-    torch.testing.assert_close(DiceLoss(ignore_index=2)(logits, target), without)
+    without = DiceLoss(ignored=form)(logits[:, :2], target.where(target < 2, IGNORED))
+    torch.testing.assert_close(DiceLoss(ignore_index=2, ignored=form)(logits, target), without)
+    with pytest.raises(ValueError, match="'left_out' or of 'no_class'; got 'counted'"):
+        DiceLoss(ignored="counted")  # type: ignore[arg-type]
+
+
+def test_dice_of_one_logit_is_that_of_class_1() -> None:
     single, binary = example(1, 0.0, classes=1)
     both = torch.cat([torch.full_like(single, -1e3), single], dim=1)
-    torch.testing.assert_close(DiceLoss(ignore_index=0)(both, binary), DiceLoss()(single, binary))
+    original = DiceLoss(ignore_index=0, ignored="no_class")
+    torch.testing.assert_close(original(both, binary), DiceLoss()(single, binary))
+    torch.testing.assert_close(original(single, binary), DiceLoss()(single, binary))
     torch.testing.assert_close(DiceLoss(activate=False)(single.sigmoid(), binary), DiceLoss()(single, binary))
 
 
@@ -83,14 +94,14 @@ def test_tversky(seed: int, ignored: float) -> None:
     weights, total = [1.0, 2.0, 0.5], 0.0
     for k in range(CLASSES):
         for image in zip(logits, target, strict=True):
-            both = too_much = missed = 0.0
+            tp = fp = fn = 0.0
             for scores, label in pixels(*image):
                 if label != IGNORED:
                     p = softmax(scores)[k]
-                    both += p * (label == k)
-                    too_much += p * (label != k)
-                    missed += (1 - p) * (label == k)
-            total += weights[k] * (1 - (both + 1) / (both + 0.4 * too_much + 0.6 * missed + 1)) / 2 / CLASSES
+                    tp += p * (label == k)
+                    fp += p * (label != k)
+                    fn += (1 - p) * (label == k)
+            total += weights[k] * (1 - (tp + 1) / (tp + 0.4 * fp + 0.6 * fn + 1)) / 2 / CLASSES
     loss = TverskyLoss(alpha=0.4, beta=0.6, class_weight=weights)(logits, target)
     assert loss.item() == pytest.approx(total)
     with pytest.raises(ValueError, match="add up to 1"):

@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from intarsia.contracts import Queries
-from intarsia.losses import reduction, set_criterion
-from intarsia.losses.matching import true_masks
+from intarsia.contracts import MaskPredictions
+from intarsia.layers import distributed
+from intarsia.losses import set_criterion
+from intarsia.losses.matching import masks_from_labels
 from intarsia.losses.set_criterion import SetCriterion
 
 K = 3
@@ -22,10 +23,12 @@ WHOLE = {"mask_loss": "focal", "num_points": None, "loss_weights": (1.0, 20.0, 1
 POINTS = {"num_points": 40}
 
 
-def queries(seed: int, *, images: int = 2, count: int = 4, layers: int = 2, **options: Any) -> tuple[Queries, ...]:
+def queries(
+    seed: int, *, images: int = 2, count: int = 4, layers: int = 2, **options: Any
+) -> tuple[MaskPredictions, ...]:
     random = torch.Generator().manual_seed(seed)
     return tuple(
-        Queries(
+        MaskPredictions(
             torch.randn(images, count, K + 1, generator=random, **options).requires_grad_(),
             (3 * torch.randn(images, count, 4, 6, generator=random, **options)).requires_grad_(),
         )
@@ -102,15 +105,15 @@ def assignments(queries: int, masks: int) -> Iterator[list[tuple[int, int]]]:
             yield list(zip(range(queries), kept, strict=True))
 
 
-def by_the_papers(layer: Queries, truth: Tensor, *, focal: bool, drawn: Any = None) -> dict[str, float]:
+def by_the_papers(layer: MaskPredictions, truth: Tensor, *, focal: bool, drawn: Any = None) -> dict[str, float]:
     """The three losses of one layer. drawn: the points of each image's matching, and of each pair's losses in turn."""
     weights = (1.0, 20.0, 1.0) if focal else (2.0, 5.0, 5.0)
     cost = focal_at if focal else cross_entropy_at
     class_total, class_weights, mask_total, dice_total, pairs_total = 0.0, 0.0, 0.0, 0.0, 0
     for n in range(len(truth)):
-        logits = layer.classes[n].detach().numpy()
+        logits = layer.class_logits[n].detach().numpy()
         probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-        predicted = layer.masks[n].detach().numpy()
+        predicted = layer.mask_logits[n].detach().numpy()
         label = truth[n].numpy()
         classes = [value for value in range(K) if (label == value).any()]
         wanted = [(label == value).astype(float) for value in classes]
@@ -166,11 +169,11 @@ def test_whole_masks_are_what_transformers_computes() -> None:
     criterion = theirs.MaskFormerLoss(num_labels=K, matcher=matcher, weight_dict={}, eos_coef=0.1).double()
     layers, truth = (
         queries(3, count=6, dtype=torch.float64),
-        [true_masks(image, ignore_index=255) for image in labels()],
+        [masks_from_labels(image, ignore_index=255) for image in labels()],
     )
     for layer, found in zip(layers, SetCriterion(num_classes=K, **WHOLE)(layers, labels()), strict=True):
         masks, classes = [image.masks.double() for image in truth], [image.classes for image in truth]
-        expected = criterion(layer.masks, layer.classes, masks, classes)
+        expected = criterion(layer.mask_logits, layer.class_logits, masks, classes)
         assert found["loss_cls"].item() == pytest.approx(expected["loss_cross_entropy"].item(), rel=1e-6)
         assert found["loss_mask"].item() == pytest.approx(expected["loss_mask"].item(), rel=1e-12)
         assert found["loss_dice"].item() == pytest.approx(expected["loss_dice"].item(), rel=1e-12)
@@ -227,8 +230,8 @@ class TestSetCriterion:
         for found, layer in zip(losses, layers, strict=True):
             assert found["loss_mask"] == found["loss_dice"] == 0
             assert 0 < found["loss_cls"] < 20
-            assert (layer.classes.grad[..., :K] > 0).all()  # every class but "nothing" is pushed down
-            assert (layer.masks.grad == 0).all()  # but there is a gradient, as several processes need it
+            assert (layer.class_logits.grad[..., :K] > 0).all()  # every class but "nothing" is pushed down
+            assert (layer.mask_logits.grad == 0).all()  # but there is a gradient, as several processes need it
 
     def test_one_image_without_labels_beside_another(self, options: dict[str, Any]) -> None:
         layers = queries(0)
@@ -237,9 +240,9 @@ class TestSetCriterion:
         losses = SetCriterion(num_classes=K, **options)(layers, truth)
         torch.stack([value for layer in losses for value in layer.values()]).sum().backward()
         for layer in layers:
-            assert layer.masks.grad.isfinite().all()
-            assert (layer.masks.grad[0] != 0).any()
-            assert (layer.masks.grad[1] == 0).all()
+            assert layer.mask_logits.grad.isfinite().all()
+            assert (layer.mask_logits.grad[0] != 0).any()
+            assert (layer.mask_logits.grad[1] == 0).all()
 
     def test_layers_are_matched_by_themselves(self, options: dict[str, Any]) -> None:
         torch.manual_seed(0)
@@ -247,7 +250,7 @@ class TestSetCriterion:
         masks = torch.stack([torch.where(right == value, 8.0, -8.0) for value in (0, 2)])[None, :, ::2, ::2]
         classes = torch.full((1, 2, K + 1), -8.0)
         classes[0, 0, 0] = classes[0, 1, 2] = 8.0
-        layers = [Queries(classes, masks), Queries(classes.flip(1), masks.flip(1))]
+        layers = [MaskPredictions(classes, masks), MaskPredictions(classes.flip(1), masks.flip(1))]
         for losses in SetCriterion(num_classes=K, **options)(layers, right[None]):
             assert losses["loss_cls"] < 1e-4  # any other pairs: 16
             assert losses["loss_mask"] < 1  # 8 or so
@@ -255,7 +258,7 @@ class TestSetCriterion:
 
     def test_half_precision_is_lifted(self, options: dict[str, Any]) -> None:
         """Such large logits as half precision can hold, not their sums and squares."""
-        layers = [Queries(*(40 * x.detach().half() for x in layer)) for layer in queries(0)]
+        layers = [MaskPredictions(*(40 * x.detach().half() for x in layer)) for layer in queries(0)]
         losses = SetCriterion(num_classes=K, **options)(layers, labels())
         for value in (value for layer in losses for value in layer.values()):
             assert value.dtype == torch.float32
@@ -284,7 +287,7 @@ class TestSetCriterion:
 
 
 def test_mean_over_one_process_is_the_number_itself() -> None:
-    assert reduction.mean_over_processes(torch.tensor(3.0)) == 3
+    assert distributed.mean_over_processes(torch.tensor(3.0)) == 3
 
 
 def test_class_weights_are_those_of_the_targets() -> None:

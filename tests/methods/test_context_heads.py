@@ -1,4 +1,4 @@
-"""Heads and two-path trunks beyond what the reference figures cover: optional parts, formulas, what is refused."""
+"""Heads and two-path backbones beyond what the reference figures cover: optional parts, formulas, what is refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from intarsia.methods.upernet import UPerHead
 from intarsia.models.encoder_decoder import EncoderDecoder
 
 
-def trunk() -> ResNet:
+def backbone() -> ResNet:
     return ResNet(18, base_channels=4, stem_channels=4)
 
 
@@ -63,16 +63,16 @@ def separable_head(c1_in_channels: int) -> DepthwiseSeparableASPPHead:
 
 def test_the_fine_level_may_be_left_out() -> None:
     images = torch.randn(2, 3, 64, 96)
-    with_fine = EncoderDecoder(backbone=trunk(), decode_head=separable_head(4)).eval()
+    with_fine = EncoderDecoder(backbone=backbone(), decode_head=separable_head(4)).eval()
     assert with_fine(images).shape == (2, 2, 16, 24)
-    without = EncoderDecoder(backbone=trunk(), decode_head=separable_head(0)).eval()
+    without = EncoderDecoder(backbone=backbone(), decode_head=separable_head(0)).eval()
     assert without(images).shape == (2, 2, 2, 3)
     assert not any("c1_bottleneck" in name for name in without.state_dict())
 
 
 def test_the_fine_level_is_checked_at_assembly() -> None:
     with pytest.raises(ValueError, match="expects in_channels=5 at level 0, but backbone ResNet gives 4 channels"):
-        EncoderDecoder(backbone=trunk(), decode_head=separable_head(5))
+        EncoderDecoder(backbone=backbone(), decode_head=separable_head(5))
 
 
 def test_separable_convolution_with_one_norm() -> None:
@@ -87,12 +87,12 @@ def test_separable_convolution_with_one_norm() -> None:
 
 def test_object_regions_one_by_one() -> None:
     torch.manual_seed(0)
-    pixels, guess = torch.randn(2, 4, 3, 5).double(), torch.randn(2, 3, 3, 5).double()
-    regions = object_regions(pixels, guess)
+    pixels, coarse_logits = torch.randn(2, 4, 3, 5).double(), torch.randn(2, 3, 3, 5).double()
+    regions = object_regions(pixels, coarse_logits)
     assert regions.shape == (2, 4, 3, 1)
     for n in range(2):
         for k in range(3):
-            share = guess[n, k].exp() / guess[n, k].exp().sum()  # (3, 5)
+            share = coarse_logits[n, k].exp() / coarse_logits[n, k].exp().sum()  # (3, 5)
             torch.testing.assert_close(regions[n, :, k, 0], (pixels[n] * share).sum(dim=(1, 2)))
 
 
@@ -109,9 +109,9 @@ def test_attention_to_regions_written_out() -> None:
 
 def test_a_coarser_guess_is_enlarged() -> None:
     head = OCRHead(in_channels=4, channels=4, ocr_channels=2, num_classes=3).eval()
-    features, guess = [torch.randn(1, 4, 8, 12)], torch.randn(1, 3, 4, 6)
-    large = nn.functional.interpolate(guess, size=(8, 12), mode="bilinear")
-    torch.testing.assert_close(head(features, guess), head(features, large))
+    features, coarse_logits = [torch.randn(1, 4, 8, 12)], torch.randn(1, 3, 4, 6)
+    large = nn.functional.interpolate(coarse_logits, size=(8, 12), mode="bilinear")
+    torch.testing.assert_close(head(features, coarse_logits), head(features, large))
 
 
 # --- BiSeNet ------------------------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ def test_a_coarser_guess_is_enlarged() -> None:
 
 def test_the_context_paths_trunk_must_fit() -> None:
     with pytest.raises(ValueError, match="128 channels at stride 8") as error:
-        BiSeNetV1(backbone=trunk())
+        BiSeNetV1(backbone=backbone())
     assert "but ResNet gives 8 channels at stride 8, 16 channels at stride 16" in str(error.value)
     dilated = ResNet(18, base_channels=4, stem_channels=4, strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4))
     with pytest.raises(ValueError, match="gives 8 channels at stride 8, 16 channels at stride 8"):
@@ -128,7 +128,7 @@ def test_the_context_paths_trunk_must_fit() -> None:
 
 def test_two_path_trunks_give_the_levels_asked_for() -> None:
     torch.manual_seed(0)
-    v1 = BiSeNetV1(backbone=trunk(), context_channels=(8, 16, 32), spatial_channels=(4, 4, 4, 8), out_channels=16)
+    v1 = BiSeNetV1(backbone=backbone(), context_channels=(8, 16, 32), spatial_channels=(4, 4, 4, 8), out_channels=16)
     v2 = BiSeNetV2(detail_channels=(4, 4, 8), semantic_channels=(4, 4, 4, 8), bga_channels=8)
     images = torch.randn(2, 3, 64, 96)
     for model in (v1.eval(), v2.eval()):

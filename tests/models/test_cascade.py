@@ -24,9 +24,9 @@ class Doubling(nn.Module):
 
     in_index, in_channels, num_classes, align_corners = -1, 32, 3, False
 
-    def forward(self, features: Sequence[Tensor], guess: Tensor) -> Tensor:
+    def forward(self, features: Sequence[Tensor], coarse_logits: Tensor) -> Tensor:
         assert features[-1].shape[1] == 32
-        return 2 * guess
+        return 2 * coarse_logits
 
 
 def first_head(in_channels: int = 16) -> FCNHead:
@@ -75,7 +75,7 @@ def test_validation_loss_is_the_last_heads() -> None:
     images, labels = torch.randn(2, 3, 64, 96), torch.randint(0, 3, (2, 64, 96))
     with torch.no_grad():
         terms = {term.name: term for term in task.training_terms(Batch(images, labels, ((64, 96),) * 2, ()))}
-        value = task.loss_on(task.logits(images, ((64, 96),) * 2), labels)
+        value = task.validation_loss(task.logits(images, ((64, 96),) * 2), labels)
     assert terms["decode_0.loss_ce"].weight == 0.4
     torch.testing.assert_close(value, terms["decode_2.loss_ce"].value)
 

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from intarsia.backbones.resnet import ResNet
 from intarsia.contracts import FeatureSpec
 from intarsia.methods.fcn import FCNHead
+from intarsia.methods.semantic_fpn import FPNHead
 from intarsia.models.encoder_decoder import EncoderDecoder
+from intarsia.necks.fpn import FPN
 
 
 def backbone() -> ResNet:
@@ -27,11 +29,13 @@ def head(in_channels: int = 32, in_index: int = -1) -> FCNHead:
 class Halving(nn.Module):
     """A neck that keeps one level, at half its channels."""
 
-    features = (FeatureSpec(16, 32),)
-
-    def __init__(self) -> None:
+    def __init__(self, in_channels: tuple[int, ...] = (4, 8, 16, 32)) -> None:
         super().__init__()
+        self.in_channels = in_channels
         self.conv = nn.Conv2d(32, 16, 1)
+
+    def connect(self, features: tuple[FeatureSpec, ...]) -> tuple[FeatureSpec, ...]:
+        return (FeatureSpec(16, features[-1].stride),)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
         return (self.conv(features[-1]),)
@@ -71,6 +75,52 @@ def test_wrong_channels_name_both_sides_and_the_fix() -> None:
     for part in ("decode_head FCNHead expects in_channels=64 at level -1", "backbone ResNet gives 32 channels there",
                  "2: 16 channels at stride 16", "Set in_channels=32"):  # fmt: skip
         assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("in_channels", "message"),
+    [((4, 8, 16, 64), "neck Halving expects in_channels=64 at level 3, but backbone ResNet gives 32 channels there"),
+     ((4, 8, 32), r"neck Halving expects 3 levels \(in_channels\), but is given 4 by backbone ResNet")],
+)  # fmt: skip
+def test_a_neck_is_checked_like_a_head(in_channels: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=f"{message}.*Set in_channels=.4, 8, 16, 32.") as caught:
+        EncoderDecoder(backbone=backbone(), neck=Halving(in_channels), decode_head=head(16, 0))
+    assert "3: 32 channels at stride 32" in str(caught.value)
+
+
+def test_a_neck_that_states_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="neck Identity must state in_channels and connect"):
+        EncoderDecoder(backbone=backbone(), neck=nn.Identity(), decode_head=head(16, 0))  # type: ignore[arg-type]
+
+
+def test_a_list_of_decode_heads_is_a_cascade() -> None:
+    with pytest.raises(ValueError, match=r"has one decode_head; got a list of 1\. CascadeEncoderDecoder"):
+        EncoderDecoder(backbone=backbone(), decode_head=[head()])  # type: ignore[arg-type]
+
+
+def pyramid(strides: Sequence[int], feature_strides: Sequence[int]) -> EncoderDecoder:
+    dilations = [1, *(2 if stride == 1 else 1 for stride in strides[1:])]
+    backbone = ResNet(18, base_channels=4, stem_channels=4, strides=strides, dilations=dilations)
+    neck = FPN(in_channels=(4, 8, 16, 32), out_channels=8, num_outs=4)
+    fpn_head = FPNHead(in_channels=(8,) * 4, channels=4, num_classes=3, feature_strides=feature_strides)
+    return EncoderDecoder(backbone=backbone, neck=neck, decode_head=fpn_head)
+
+
+def test_strides_are_those_of_the_backbone_behind_a_neck() -> None:
+    """A dilated one has the same stride several times."""
+    assert pyramid((1, 2, 2, 2), (4, 8, 16, 32)).features == tuple(FeatureSpec(8, s) for s in (4, 8, 16, 32))
+    dilated = pyramid((1, 2, 1, 1), (4, 8, 8, 8))
+    assert dilated.features == tuple(FeatureSpec(8, s) for s in (4, 8, 8, 8))
+    assert dilated.eval()(torch.randn(1, 3, 64, 64)).shape == (1, 3, 16, 16)
+    assert pyramid((1, 2, 2, 2), (1, 2, 4, 8)).features  # used as multiples of the first, and these are the same
+
+
+@pytest.mark.parametrize("wrong", [(4, 8, 16, 64), (4, 8, 8, 8), (4, 4, 8, 16)])
+def test_strides_that_a_head_does_not_get_are_refused(wrong: Sequence[int]) -> None:
+    with pytest.raises(ValueError, match="but neck FPN gives strides") as caught:
+        pyramid((1, 2, 2, 2), wrong)
+    assert f"decode_head FPNHead expects feature_strides={list(wrong)}" in str(caught.value)
+    assert "Set feature_strides=[4, 8, 16, 32]" in str(caught.value)
 
 
 def test_missing_levels_and_wrong_auxiliary_heads_are_named() -> None:

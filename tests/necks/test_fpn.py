@@ -1,4 +1,4 @@
-"""FPN: its pyramid against sums written out, and the levels beyond the trunk's."""
+"""FPN: its pyramid against sums written out, and the levels beyond the backbone's."""
 
 from __future__ import annotations
 
@@ -45,11 +45,15 @@ def test_coarse_levels_are_added_to_fine_ones() -> None:
         torch.testing.assert_close(outs[i], expected)
 
 
-def test_features_say_what_comes_out() -> None:
-    assert neck(num_outs=5).features == tuple(FeatureSpec(6, stride) for stride in (4, 8, 16, 32, 64))
-    dilated = neck(num_outs=3, start_level=1, in_strides=(4, 8, 8, 8))
-    assert dilated.features == (FeatureSpec(6, 8),) * 3
-    assert len(dilated(levels())) == 3
+def test_it_says_what_it_makes_of_the_levels_that_it_is_given() -> None:
+    given = tuple(FeatureSpec(4 * (i + 1), 4 * 2**i) for i in range(4))
+    assert neck(num_outs=5).connect(given) == tuple(FeatureSpec(6, stride) for stride in (4, 8, 16, 32, 64))
+    dilated = tuple(FeatureSpec(level.channels, stride) for level, stride in zip(given, (4, 8, 8, 8), strict=True))
+    later = neck(num_outs=4, start_level=1, in_strides=(4, 8, 8, 8))
+    assert later.connect(dilated) == (*(FeatureSpec(6, 8),) * 3, FeatureSpec(6, 16))
+    assert len(later(levels())) == 4
+    with pytest.raises(ValueError, match=r"in_strides=\(4, 8, 8, 8\), but .* have strides \(4, 8, 16, 32\)"):
+        later.connect(given)
 
 
 def test_levels_in_between_can_be_read_alone() -> None:

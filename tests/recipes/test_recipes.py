@@ -79,7 +79,7 @@ def own(name: str, **changes: Any) -> dict[str, Any]:
         "ignore_index": 255,
         "mean": (120.0, 110.0, 100.0),
         "std": (60.0, 60.0, 60.0),
-        "stored_bands": False,
+        "raw_bands": False,
         "crop": (352, 480),
         "batch": 8,
         "steps": 400,
@@ -112,7 +112,7 @@ def test_own_data_with_one_foreground_is_one_sigmoid() -> None:
 
 def test_own_data_with_other_bands() -> None:
     for name in recipes.short_names():
-        config = own(name, mean=(1.0,) * 5, std=(2.0,) * 5, stored_bands=True)
+        config = own(name, mean=(1.0,) * 5, std=(2.0,) * 5, raw_bands=True)
         assert config["model"]["backbone"]["in_channels"] == 5
         kinds = [step["type"] for step in config["train_dataloader"]["dataset"]["pipeline"]]
         assert "PhotoMetricDistortion" not in kinds

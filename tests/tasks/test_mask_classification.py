@@ -143,17 +143,17 @@ def test_validation_loss_is_minus_the_log_of_the_share_of_the_class() -> None:
         -math.log(amounts[n, labels[n, y, x], y, x] / amounts[n, :, y, x].sum())
         for n in range(2) for y in range(1, 5) for x in range(6)
     ]  # fmt: skip
-    found = make_task("MaskFormer").loss_on(amounts, labels.to(torch.uint8))
+    found = make_task("MaskFormer").validation_loss(amounts, labels.to(torch.uint8))
     assert found.item() == pytest.approx(sum(expected) / len(expected), rel=1e-5)
 
 
 def test_validation_loss_is_finite_whatever_is_predicted() -> None:
     task = make_task("MaskFormer")
     nothing = torch.zeros(1, 4, 5, 6)
-    assert task.loss_on(nothing, torch.zeros(1, 5, 6, dtype=torch.int64)) == 0  # all equal, none known better
-    assert task.loss_on(torch.rand(1, 4, 5, 6), torch.full((1, 5, 6), 255)) == 0
+    assert task.validation_loss(nothing, torch.zeros(1, 5, 6, dtype=torch.int64)) == 0  # all equal, none known better
+    assert task.validation_loss(torch.rand(1, 4, 5, 6), torch.full((1, 5, 6), 255)) == 0
     wrong = F.one_hot(torch.ones(1, 5, 6, dtype=torch.int64), 4).movedim(-1, 1).float()
-    assert 80 < task.loss_on(wrong, torch.zeros(1, 5, 6, dtype=torch.int64)) < 90
+    assert 80 < task.validation_loss(wrong, torch.zeros(1, 5, 6, dtype=torch.int64)) < 90
 
 
 def test_training_needs_labels() -> None:

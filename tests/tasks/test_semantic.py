@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.backbones.resnet import ResNet
-from intarsia.contracts import Batch
+from intarsia.contracts import Batch, SampleMeta
 from intarsia.layers.levels import resize
 from intarsia.layers.norm import BN
 from intarsia.losses.cross_entropy import CrossEntropyLoss
@@ -47,6 +48,60 @@ def make_batch(dtype: torch.dtype = torch.uint8) -> Batch:
     labels = torch.randint(0, 4, (2, 60, 90), generator=random)
     labels[:, :5] = 255
     return Batch(images, labels.to(dtype), ((60, 90), (50, 70)), ())
+
+
+def test_a_label_that_is_no_class_names_its_image() -> None:
+    batch = make_batch()
+    batch.labels[1, 20, 30] = 9
+    batch = replace(batch, metas=(SampleMeta(name="first.png"), SampleMeta(name="second.png")))
+    task = make_task()
+    with pytest.raises(ValueError, match=r"the labels of second\.png have the value 9, but there are 4 classes"):
+        task.training_terms(batch)
+    assert "second.png" in task.label_problem(batch)
+    assert make_task().label_problem(make_batch()) == ""
+
+
+def test_padding_that_is_no_class_is_found() -> None:
+    task = make_task()
+    task.ignore_index = 0
+    with pytest.raises(ValueError, match=r"the value 255, but there are 4 classes.*0 is ignored.*padding"):
+        task.training_terms(make_batch())
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(("decode",), r"EncoderDecoder: no loss is for the output 'aux' .*; there are losses for decode\."),
+     (("decode", "aux_0"), "there are losses for 'aux_0', but the network has no such output; it has decode, aux"),
+     (("decodes", "aux"), "there are losses for 'decodes', but"), ((), "no loss is for the output 'decode'")],
+)  # fmt: skip
+def test_losses_and_outputs_claim_each_other(names: tuple[str, ...], message: str) -> None:
+    model = make_task().model
+    losses = [HeadLoss(name, [("loss_ce", CrossEntropyLoss(), 1.0)], 255, False) for name in names]
+    with pytest.raises(ValueError, match=message):
+        SemanticSegmentation(model, preprocess=Preprocess(SPEC), losses=losses, num_classes=4, ignore_index=255)
+
+
+def test_a_model_of_ones_own_is_asked_in_the_first_step() -> None:
+    """It need not say beforehand what its outputs are called; stages belong to their head."""
+
+    class Own(nn.Module):
+        def __init__(self, inner: nn.Module, names: tuple[str, ...]) -> None:
+            super().__init__()
+            self.inner, self.names = inner, names
+
+        def training_outputs(self, images: Tensor) -> dict[str, Tensor]:
+            return dict.fromkeys(self.names, self.inner(images))
+
+    losses = [HeadLoss("main", [("loss_ce", CrossEntropyLoss(), 1.0)], 255, False)]
+    options = {"preprocess": Preprocess(SPEC), "losses": losses, "num_classes": 4, "ignore_index": 255}
+    inner = make_task().model
+    good = SemanticSegmentation(Own(inner, ("main", "main.s1")), **options)
+    assert [term.name for term in good.training_terms(make_batch())] == [
+        "main.loss_ce", "main.acc_seg", "main.loss_ce.s1", "main.acc_seg.s1",
+    ]  # fmt: skip
+    for names in (("main", "maintenance"), ("other",)):
+        with pytest.raises(ValueError, match="Own: "):
+            SemanticSegmentation(Own(inner, names), **options).training_terms(make_batch())
 
 
 def test_terms_by_name_and_weight() -> None:
@@ -100,7 +155,7 @@ def test_validation_loss_is_that_of_the_decode_head() -> None:
     up = F.interpolate(logits, size=(60, 90), mode="bilinear")
     (_, weighted, a), (_, sigmoid, b) = task.losses[0].losses
     expected = a * weighted(up, labels.long()) + b * sigmoid(up, labels.long())
-    torch.testing.assert_close(task.loss_on(logits, labels), expected)
+    torch.testing.assert_close(task.validation_loss(logits, labels), expected)
 
 
 def test_losses_are_in_single_precision_under_autocast() -> None:

@@ -1,7 +1,7 @@
 """The whole tree against the constructors' signatures, before anything is built.
 
 First stage, without torch: lowering's own problems, unknown parts, unknown and missing arguments, values of the wrong
-type, values that contradict each other. Second stage, on request: trunk, neck and heads are built without memory (on
+type, values that contradict each other. Second stage, on request: backbone, neck and heads are built without memory (on
 torch's meta device) and compared where they meet.
 """
 

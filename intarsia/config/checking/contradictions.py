@@ -109,7 +109,7 @@ def _single_logit(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:
 
 
 def _bands(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:
-    """The trunk takes as many bands as there are means."""
+    """The backbone takes as many bands as there are means."""
     backbone = spec.model.args.get("backbone")
     bands = backbone.args.get("in_channels", 3) if isinstance(backbone, Component) else None
     if isinstance(bands, int) and bands != len(spec.preprocess.mean):

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from intarsia.config.build import build, import_parts
 from intarsia.config.errors import ConfigError, FindOrigin, Problem
 from intarsia.config.schema.fates import bare
 from intarsia.contracts import FeatureSpec
+from intarsia.models.assembly import mismatches, unclaimed
 from intarsia.spec import Component, RunSpec
 
 
 def shape_problems(spec: RunSpec, wrong: Collection[str], origin: FindOrigin) -> list[Problem]:
-    """Heads whose channels are not those of the level that they read, and parts that refuse their arguments.
+    """Necks and heads that are not given the levels that they expect, parts that refuse their arguments, and losses
+    that are for no output of the network.
 
     wrong: paths of components that have problems already; they, and what contains them, are left alone.
     """
@@ -21,26 +24,68 @@ def shape_problems(spec: RunSpec, wrong: Collection[str], origin: FindOrigin) ->
         import_parts(spec)
     except ConfigError as error:
         return list(error.problems)
-    return list(_problems(spec.model.args, wrong, origin))
+    built: dict[str, Any] = {}
+    problems = list(_parts(spec.model.args, wrong, origin, built))
+    return problems or list(_network(spec, wrong, origin, built))
 
 
-def _problems(args: Mapping[str, Any], wrong: Collection[str], origin: FindOrigin) -> Iterator[Problem]:
-    giver, features = ("", ""), None
+def _parts(
+    args: Mapping[str, Any], wrong: Collection[str], origin: FindOrigin, built: dict[str, Any]
+) -> Iterator[Problem]:
+    """Problems of backbone, neck and heads; those that could be built are put into `built`, by their keys."""
+    source: tuple[str, str] = ("", "")
+    features: tuple[FeatureSpec, ...] | None = None
     for key in ("backbone", "neck"):
         part = args.get(key)
         if isinstance(part, Component):
-            built, problems = _try(part, wrong)
+            built[key], problems = _try(part, wrong)
             yield from problems
-            features = getattr(built, "features", None)
-            giver = (key, bare(part.type))
+            given, features = features, getattr(built[key], "features", None)
+            if key == "neck" and built[key] is not None and given is not None:
+                problems = list(_mismatches(part, built[key], source, given, origin))
+                yield from problems
+                if not problems:
+                    features, problems = _connected(part, built[key], given)
+                    yield from problems
+            source = (key, bare(part.type))
     for key in ("decode_head", "auxiliary_head"):
         heads = args.get(key)
+        found: list[Any] = []
         for head in heads if isinstance(heads, tuple) else (heads,):
             if isinstance(head, Component):
-                built, problems = _try(head, wrong)
+                module, problems = _try(head, wrong)
+                found.append(module)
                 yield from problems
-                if built is not None and features is not None:
-                    yield from _mismatches(head, built, giver, features, origin)
+                if module is not None and features is not None:
+                    yield from _mismatches(head, module, source, features, origin)
+        if found:
+            built[key] = tuple(found) if isinstance(heads, tuple) else found[0]
+
+
+def _connected(
+    part: Component, neck: Any, given: tuple[FeatureSpec, ...]
+) -> tuple[tuple[FeatureSpec, ...] | None, Sequence[Problem]]:
+    """The levels that a neck makes of those that it is given, or None and why it does not."""
+    if not hasattr(neck, "connect"):
+        message = f"{part.type} states no connect(features) -> features, as contracts.Neck has it"
+        return None, [Problem(part.path, message, part.origin)]
+    try:
+        return neck.connect(given), ()
+    except ValueError as error:
+        return None, [Problem(part.path, str(error), part.origin)]
+
+
+def _network(spec: RunSpec, wrong: Collection[str], origin: FindOrigin, built: Mapping[str, Any]) -> Iterator[Problem]:
+    """What the network as a whole refuses about its parts, and losses that do not meet its outputs."""
+    parts = [part for value in built.values() for part in (value if isinstance(value, tuple) else (value,))]
+    if wrong or None in parts:
+        return
+    model, problems = _try(replace(spec.model, args={**spec.model.args, **built}), wrong)
+    yield from problems
+    outputs = getattr(model, "output_names", None)
+    if outputs is not None and spec.objective is None:
+        for problem in unclaimed(outputs, [loss.head for loss in spec.losses]):
+            yield Problem(spec.model.path, f"{bare(spec.model.type)}: {problem}", origin(spec.model.path))
 
 
 def _try(part: Component, wrong: Collection[str]) -> tuple[Any, Sequence[Problem]]:
@@ -65,23 +110,23 @@ def _try(part: Component, wrong: Collection[str]) -> tuple[Any, Sequence[Problem
 
 
 def _mismatches(
-    head: Component, built: Any, giver: tuple[str, str], features: Sequence[FeatureSpec], origin: FindOrigin
+    part: Component, built: Any, source: tuple[str, str], features: Sequence[FeatureSpec], origin: FindOrigin
 ) -> Iterator[Problem]:
-    """Level by level: what the head expects against what it is given."""
-    indices, channels = getattr(built, "in_index", None), getattr(built, "in_channels", None)
-    if isinstance(indices, int) and isinstance(channels, int):
-        indices, channels = (indices,), (channels,)
-    if not isinstance(indices, list | tuple) or not isinstance(channels, list | tuple):
-        return
-    part, name = giver
-    inner = head.args.get("kernel_generate_head")
-    place = inner.path if isinstance(inner, Component) else head.path
-    for index, expected in zip(indices, channels, strict=False):
-        if not -len(features) <= index < len(features):
-            path = f"{place}.in_index"
-            message = f"{path} is {index} but the {part} {name} gives {len(features)} levels"
-            yield Problem(path, message, origin(path), f"Levels count from 0 to {len(features) - 1}")
-        elif features[index].channels != expected:
-            path, given = f"{place}.in_channels", features[index].channels
-            message = f"{path} is {expected} but {part} level {index % len(features)} of {name} gives {given} channels"
-            yield Problem(path, message, origin(path), f"Set it to {given}, or read another level with in_index")
+    """Level by level: what a neck or head expects against what it is given."""
+    inner = part.args.get("kernel_generate_head")
+    place = inner.path if isinstance(inner, Component) else part.path
+    key, name = source
+    for found in mismatches(built, features):
+        path = f"{place}.{found.argument}"
+        if found.argument == "in_index" and found.level is None:
+            message = f"{path} has {found.given} entries but {place}.in_channels has {found.expected}"
+        elif found.argument == "in_index":
+            message = f"{path} is {found.level} but the {key} {name} gives {found.given} levels"
+        elif found.argument == "feature_strides":
+            message = f"{path} is {list(found.expected)} but the {key} {name} gives strides {list(found.given)}"
+        elif found.level is None:
+            message = f"{path} has {found.expected} entries but the {key} {name} gives {found.given} levels"
+        else:
+            level = found.level % len(features)
+            message = f"{path} is {found.expected} but {key} level {level} of {name} gives {found.given} channels"
+        yield Problem(path, message, origin(path), found.fix.removesuffix("."))

@@ -38,7 +38,7 @@ PARTS = {
     "Loss": "loss",
     "Neck": "neck",
     "Norm": "norm",
-    "QueryHead": "head",
+    "MaskClassificationHead": "head",
     "Transform": "transform",
 }
 """Annotations that stand for a component -> its kind."""

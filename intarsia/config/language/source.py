@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
 from intarsia.config.errors import ConfigError, Problem
-from intarsia.config.language.limits import MAX_BRACES, MAX_SOURCE
+from intarsia.config.language.limits import MAX_BLOCKS, MAX_BRACES, MAX_SOURCE
 from intarsia.spec import Origin
 
 
@@ -149,4 +150,21 @@ def parse_python(source: Source) -> Source:
         raise ConfigError([Problem("", f"not valid Python syntax ({error})", Origin(source.file, 0))]) from None
     except (RecursionError, MemoryError):
         raise ConfigError([Problem("", "the syntax is nested too deeply", Origin(source.file, 0))]) from None
+    _check_blocks(source)
     return source
+
+
+_BLOCKS = (ast.If, ast.For)
+
+
+def _check_blocks(source: Source) -> None:
+    """Refuse blocks inside blocks beyond MAX_BLOCKS; every `elif` is one inside the `if` before it."""
+    block: Sequence[ast.stmt] = source.body
+    for _ in range(MAX_BLOCKS):
+        block = [inner for outer in block if isinstance(outer, _BLOCKS) for inner in outer.body + outer.orelse]
+        if not block:
+            return
+    for statement in block:
+        if isinstance(statement, _BLOCKS):
+            message = f"`if`, `elif` and `for` are nested deeper than {MAX_BLOCKS} levels"
+            raise ConfigError([Problem("", message, Origin(source.file, statement.lineno))])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from intarsia import catalog
 from intarsia.config.checking.signatures import is_registered
@@ -18,7 +18,7 @@ from intarsia.spec import AugmentedInference, Component, DataSpec
 
 WRAPPERS = ("RepeatDataset", "ConcatDataset", "ClassBalancedDataset", "MultiImageMixDataset")
 SAMPLERS = ("InfiniteSampler", "DefaultSampler")
-STORED_BANDS = {"color": "colour", "unchanged": "stored"}
+BANDS_OF_COLOR_TYPE = {"color": "rgb", "unchanged": "raw"}
 DECODERS = ("cv2", "pillow", "turbojpeg")
 PLUMBING = ("LoadImageFromFile", "LoadAnnotations", "PackSegInputs")
 
@@ -57,6 +57,8 @@ def lower_data(context: Context, values: Mapping[str, Any], path: str) -> DataSp
         transforms=stream.transforms,
         batch_size=fields.get("batch_size", 1),
         workers=fields.get("num_workers", 0),
+        persistent_workers=fields.get("persistent_workers", True),
+        pin_memory=fields.get("pin_memory", True),
         shuffle=sampler.get("shuffle", path == "train_dataloader"),
         label_size=stream.label_size,
     )
@@ -276,7 +278,7 @@ def _pipeline(context: Context, steps: Sequence[Mapping[str, Any]], path: str) -
             context.problem(at, "TestTimeAug belongs to tta_pipeline", "Move it there")
         else:
             fields = Fields(context, at, step, "transform", others=True)
-            found.transforms += (component(context, "transform", fields.others(), at),)
+            found.transforms += (_in_rgb(component(context, "transform", fields.others(), at), found.arguments),)
         if name in LABEL_LOADERS:
             found.loads = at
             found.label_size = "original" if moved else "input"
@@ -291,10 +293,19 @@ def _pipeline(context: Context, steps: Sequence[Mapping[str, Any]], path: str) -
     return found
 
 
+def _in_rgb(transform: Component, dataset: Mapping[str, Any]) -> Component:
+    """A colour to pad with, which OpenMMLab writes as B, G, R, in the order that colour images have here."""
+    values = transform.args.get("pad_val")
+    colour = values.get("img") if isinstance(values, Mapping) else None
+    if bare(transform.type) != "Pad" or not isinstance(colour, tuple) or len(colour) != 3 or dataset.get("bands"):
+        return transform
+    return replace(transform, args={**transform.args, "pad_val": {**cast("Any", values), "img": colour[::-1]}})
+
+
 def _bands(context: Context, fields: Fields) -> dict[str, Any]:
     """The data set's argument `bands`, from how the images are to be decoded."""
     colour, decoder = fields.get("color_type", "color"), fields.get("imdecode_backend") or "cv2"
-    if colour not in STORED_BANDS:
+    if colour not in BANDS_OF_COLOR_TYPE:
         context.problem(
             fields.at("color_type"),
             f"expected 'color' or 'unchanged', found {colour!r}",
@@ -304,10 +315,10 @@ def _bands(context: Context, fields: Fields) -> dict[str, Any]:
         context.problem(
             fields.at("imdecode_backend"), f"unknown decoder {decoder!r}", nearest(decoder, (*DECODERS, "tifffile"))
         )
-    stored = decoder == "tifffile" or STORED_BANDS.get(colour) == "stored"
+    raw = decoder == "tifffile" or BANDS_OF_COLOR_TYPE.get(colour) == "raw"
     if decoder in DECODERS[1:]:
         context.note(f"{fields.at('imdecode_backend')}: images are read by OpenCV, not by {decoder}")
-    return {"bands": "stored"} if stored else {}
+    return {"bands": "raw"} if raw else {}
 
 
 # --- Test-time augmentation ---------------------------------------------------------------------------------------

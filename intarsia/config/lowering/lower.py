@@ -17,9 +17,9 @@ from intarsia.config.lowering.fields import Context, Fields, Seen, TooMuchError
 from intarsia.config.lowering.model import LoweredModel, lower_model
 from intarsia.config.lowering.runtime import (
     Hooks,
-    lower_care,
     lower_environment,
     lower_imports,
+    lower_safeguards,
     lower_scaling,
     lower_visualizer,
 )
@@ -121,7 +121,7 @@ def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping
         checkpoint=hooks.checkpoint,
         ema=hooks.ema,
         early_stop=hooks.early_stop,
-        care=lower_care(top, unit),
+        safeguards=lower_safeguards(top, unit),
         runtime=runtime,
         seed=seed,
         written_for=written_for,

@@ -1,4 +1,4 @@
-"""The vocabulary of optimisation: optimizer wrapper, parameter groups, clipping, loss scale, schedules."""
+"""The vocabulary of training: loops, optimizer wrapper, parameter groups, clipping, loss scale, schedules."""
 
 from __future__ import annotations
 
@@ -19,6 +19,19 @@ _RULES: Area = {
 }
 
 TRAINING_AREAS: dict[str, Area] = {
+    "train_cfg": {
+        "type": _TYPE,
+        "by_epoch": to("duration.unit", "bool"),
+        "max_iters": to("duration", "int"),
+        "max_epochs": to("duration", "int"),
+        "val_interval": to("evaluate_every", "int"),
+        "val_begin": nothing("evaluation starts with the first interval; it changes no weights"),
+        "dynamic_intervals": refused("there is one interval of evaluation", None),
+    },
+    "val_cfg, test_cfg": {
+        "type": _TYPE,
+        "fp16": refused("evaluation has the precision of the run (--precision)", False),
+    },
     "optim_wrapper": {
         "type": _TYPE,
         "optimizer": to("optim.optimizer", "dict"),

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from intarsia.contracts import IGNORE_INDEX
 from intarsia.data.datasets.family import Family
 from intarsia.data.datasets.folder import FolderDataset
-from intarsia.data.image_io import Bands
 from intarsia.data.labels import LabelTable
 
 CLASSES = (
@@ -76,7 +75,7 @@ def ADE20KDataset(  # noqa: N802  (the name that configurations use for this dat
     label_table: LabelTable | None = None,
     ignore_index: int = IGNORE_INDEX,
     reduce_zero_label: bool | None = None,
-    bands: Bands = "colour",
+    bands: str = "rgb",
 ) -> FolderDataset:
     """One split of ADE20K, the training set by default.
 

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from intarsia.contracts import IGNORE_INDEX
 from intarsia.data.datasets.family import Family
 from intarsia.data.datasets.folder import FolderDataset
-from intarsia.data.image_io import Bands
 from intarsia.data.labels import LabelTable
 
 CLASSES = (
@@ -47,7 +46,7 @@ def CityscapesDataset(  # noqa: N802  (the name that configurations use for this
     label_table: LabelTable | None = None,
     ignore_index: int = IGNORE_INDEX,
     reduce_zero_label: bool | None = None,
-    bands: Bands = "colour",
+    bands: str = "rgb",
 ) -> FolderDataset:
     """One split of Cityscapes, the training set by default.
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
+from intarsia.data.bands import band_mode
 from intarsia.data.datasets.folder import FolderDataset
-from intarsia.data.description.model import DataDescription
+from intarsia.data.description.read import read_description
 
 
-def DescribedDataset(*, file: str, split: str, bands: Literal["colour", "stored"] = "colour") -> FolderDataset:  # noqa: N802
+def DescribedDataset(*, file: str, split: str, bands: str = "rgb") -> FolderDataset:  # noqa: N802
     """The samples of one split of a data description.
 
     file: the description (YAML). split: "train", "val" or "test". bands: how images are read; the description says it
@@ -16,7 +15,7 @@ def DescribedDataset(*, file: str, split: str, bands: Literal["colour", "stored"
 
     Raises ValueError if the file is missing or wrong, has no such split, or reads images in another way.
     """
-    description = DataDescription.read(file)
-    if description.bands != bands:
+    description = read_description(file)
+    if description.bands != band_mode(bands):
         raise ValueError(f"{file} reads images as {description.bands!r}, the config as {bands!r}")
     return description.dataset(split)

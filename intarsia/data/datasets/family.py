@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from intarsia.data.datasets.folder import FolderDataset
-from intarsia.data.image_io import Bands
 from intarsia.data.labels import Colour, LabelTable
 
 
@@ -35,7 +34,7 @@ class Family:
         label_table: LabelTable | None,
         ignore_index: int,
         reduce_zero_label: bool | None,
-        bands: Bands,
+        bands: str,
     ) -> FolderDataset:
         """The folder data set of this benchmark; None stands for what the benchmark says.
 

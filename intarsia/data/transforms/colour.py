@@ -49,7 +49,7 @@ class PhotoMetricDistortion:
             bands = image.shape[2] if image.ndim == 3 else 1
             raise ValueError(
                 f"PhotoMetricDistortion works on RGB images of 8 bits, found {bands} bands of {image.dtype}; "
-                "leave it out for this data, or read the images with bands='colour'"
+                "leave it out for this data, or read the images with bands='rgb'"
             )
         tables: list[Table] = []
         if rng.integers(2):

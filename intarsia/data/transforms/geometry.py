@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import cv2
 import numpy as np
@@ -173,8 +173,8 @@ class Pad:
     """Add pixels at the right and the bottom. An image that is large enough already is left as it is.
 
     size: (width, height) to reach, or `size_divisor`: multiples to reach, or `pad_to_square`: the longer side.
-    pad_val: value of the new pixels: one number for the image, or numbers for "img" and "seg". The label's is 255
-        unless it is said.
+    pad_val: value of the new pixels: one number for the image, or "img" and "seg". That of the image can be a number
+        for each band, in the order of the image's bands. The label's is 255 unless it is said.
     padding_mode: "constant", or how the image is continued: "edge", "reflect", "symmetric".
 
     Raises ValueError unless exactly one of the three ways to give a size is used.
@@ -183,7 +183,7 @@ class Pad:
     size: tuple[int, int] | None = None
     size_divisor: int | None = None
     pad_to_square: bool = False
-    pad_val: float | Mapping[str, float] = 0
+    pad_val: float | Mapping[str, float | Sequence[float]] = 0
     padding_mode: Literal["constant", "edge", "reflect", "symmetric"] = "constant"
 
     def __post_init__(self) -> None:
@@ -194,6 +194,8 @@ class Pad:
         values = self.pad_val if isinstance(self.pad_val, Mapping) else {"img": self.pad_val}
         if not set(values) <= {"img", "seg"}:
             raise ValueError(f"Pad: pad_val may say 'img' and 'seg', got {sorted(values)}")
+        if not isinstance(values.get("seg", 0), int | float):
+            raise ValueError(f"Pad: pad_val of 'seg' is one label, got {values['seg']!r}")
         object.__setattr__(self, "pad_val", {"img": 0, "seg": IGNORE_INDEX, **values})
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
@@ -201,11 +203,14 @@ class Pad:
         assert isinstance(self.pad_val, Mapping)
         height, width = sample.image.shape[:2]
         target = self._target(height, width)
+        value = self.pad_val["img"]
+        if isinstance(value, Sequence) and len(value) != sample.image.shape[2]:
+            raise ValueError(f"Pad: pad_val has {len(value)} numbers for images of {sample.image.shape[2]} bands")
         return padded(
             sample,
             (max(target[0], height), max(target[1], width)),
-            image_value=self.pad_val["img"],
-            label_value=int(self.pad_val["seg"]),
+            image_value=value,
+            label_value=int(cast("float", self.pad_val["seg"])),
             mode=self.padding_mode,
         )
 
@@ -237,18 +242,29 @@ def flipped(sample: Sample, direction: Direction) -> Sample:
 
 
 def padded(
-    sample: Sample, size: Size, *, image_value: float = 0, label_value: int = IGNORE_INDEX, mode: str = "constant"
+    sample: Sample,
+    size: Size,
+    *,
+    image_value: float | Sequence[float] = 0,
+    label_value: int = IGNORE_INDEX,
+    mode: str = "constant",
 ) -> Sample:
-    """The sample continued at the right and the bottom up to `size`. Maps are padded with zeros."""
+    """The sample continued at the right and the bottom up to `size`. Maps are padded with zeros.
+
+    image_value: of all bands, or one for each.
+    """
     height, width = sample.image.shape[:2]
     if size == (height, width):
         return sample
     bottom, right = size[0] - height, size[1] - width
 
-    def pad(array: Array, value: float) -> Array:
+    def pad(array: Array, value: float | Sequence[float]) -> Array:
         edges = [(0, bottom), (0, right), (0, 0)][: array.ndim]
         if mode == "constant":
-            return np.pad(array, edges, constant_values=array.dtype.type(value))
+            wider = np.empty((*size, *array.shape[2:]), array.dtype)
+            wider[:height, :width] = array
+            wider[height:] = wider[:height, width:] = np.asarray(value, array.dtype)
+            return wider
         return np.pad(array, edges, mode=mode)  # type: ignore[call-overload,no-any-return]
 
     label = sample.label

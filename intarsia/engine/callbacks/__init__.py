@@ -1,1 +1,1 @@
-"""What wants to know how a training goes, without being part of it."""
+"""What is told how a training goes, without being part of it."""

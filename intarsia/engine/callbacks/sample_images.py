@@ -11,13 +11,13 @@ import numpy.typing as npt
 
 from intarsia.contracts import Report
 from intarsia.data.pipeline import Pipeline
-from intarsia.engine.callbacks.base import Observer
+from intarsia.engine.callbacks.base import ObservedRun, Observer
 from intarsia.inference.predictor import Predictor
 from intarsia.visual.files import save_picture
 from intarsia.visual.panes import panes
 
 if TYPE_CHECKING:
-    from intarsia.engine.training.run import Run, Validation
+    from intarsia.engine.training.run import Validation
 
 Map = npt.NDArray[np.integer[Any]]
 
@@ -34,10 +34,10 @@ class TrainingPictures(Observer):
         count = min(count, images)
         self._indices = [images * i // count for i in range(count)]
 
-    def evaluated(self, run: Run, step: int, report: Report) -> None:
+    def evaluated(self, run: ObservedRun, step: int, report: Report) -> None:
         """One picture of each image."""
         validation = self._validation
-        folder = run.folder.path / "pictures" / "training"
+        folder = run.out / "pictures" / "training"
         for index in self._indices:
             paint_one(validation.predictor, validation.pipeline, index, folder, name=f"{{name}}/step_{step:08d}")
 

@@ -40,7 +40,7 @@ class Parameter:
 Constructor = Callable[[Sequence[Parameter], Rules, float, float | None], list[Settings]]
 """(parameters, rules, learning rate, weight decay of the optimizer, or None if it has none) -> settings of each."""
 
-_NORMS = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm)
+_NORMS = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 
 def trained_parameters(module: nn.Module) -> Iterator[tuple[Parameter, nn.Parameter]]:

@@ -11,7 +11,7 @@ agree with ``facts/schedules.json`` to the rounding of its step-by-step recursio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -24,27 +24,30 @@ FOREVER = 10**9
 
 @dataclass(frozen=True)
 class Schedule:
-    """What the optimizer is told before each step. momentum: None where it stays as the optimizer was given it."""
+    """What the optimizer is told before each step: (a group's own value, step) -> its value then.
 
-    lr: Course
-    momentum: Course | None = None
+    momentum: None where it stays as the optimizer was given it.
+    """
+
+    lr: Callable[[float, int], float]
+    momentum: Callable[[float, int], float] | None = None
 
     @classmethod
     def of(
         cls, schedules: Sequence[ScheduleSpec], epoch_length: int | None = None, *, iterations_per_step: int = 1
     ) -> Schedule:
-        """The schedule of a run; the arguments are those of `Course`. Raises ValueError for what makes no sense."""
+        """The schedule of a run; arguments as of `ValueSchedule`. Raises ValueError for what makes no sense."""
 
-        def course(parameter: Literal["lr", "momentum"]) -> Course:
+        def values(parameter: Literal["lr", "momentum"]) -> ValueSchedule:
             own = [spec for spec in schedules if spec.parameter == parameter]
-            return Course(own, epoch_length, iterations_per_step=iterations_per_step)
+            return ValueSchedule(own, epoch_length, iterations_per_step=iterations_per_step)
 
         moved = any(spec.parameter == "momentum" for spec in schedules)
-        return cls(course("lr"), course("momentum") if moved else None)
+        return cls(values("lr"), values("momentum") if moved else None)
 
 
-class Course:
-    """The learning rate, or the momentum, of a parameter group at a step: ``course(base, step)``.
+class ValueSchedule:
+    """The learning rate, or the momentum, of a parameter group at a step: ``schedule(base, step)``.
 
     Where stretches overlap, each acts on what the other left, iteration by iteration; such a range is walked once and
     remembered.

@@ -6,6 +6,7 @@ all, readable with ``torch.load(weights_only=True)``. Damage is found by the che
 
 from __future__ import annotations
 
+import math
 import pickle
 import re
 import zipfile
@@ -17,7 +18,8 @@ from typing import Any
 
 import torch
 
-from intarsia.io.whole_files import write_whole
+from intarsia.contracts import ClassScore, Report
+from intarsia.io.whole_files import sweep, write_whole
 
 FORMAT = 1
 _NAME = re.compile(r"step_(\d+)\.pt")
@@ -68,7 +70,8 @@ class Checkpoints:
         for old in earlier[: -self.keep]:
             if self.every is None or old % self.every:
                 self.path(old).unlink(missing_ok=True)
-        for leftover in self.folder.glob(".step_*.part"):
+        sweep(self.folder)
+        for leftover in self.folder.glob(".step_*.part"):  # of earlier versions
             leftover.unlink(missing_ok=True)
         return path
 
@@ -86,6 +89,41 @@ class Checkpoints:
         if notes:
             raise CheckpointError("no checkpoint is usable:\n" + "\n".join(f"  {note}" for note in notes))
         return None
+
+
+def report_values(report: Report | None) -> dict[str, Any] | None:
+    """A report as the plain values that a checkpoint may hold; `report_from` makes it again."""
+    if report is None:
+        return None
+    return {
+        "summary": _floats(report.summary),
+        "classes": [{"name": c.name, "values": _floats(c.values), "pixels": int(c.pixels)} for c in report.classes],
+        "absent": list(report.absent),
+        "images": int(report.images),
+        "losses": _floats(report.losses),
+    }
+
+
+def _floats(values: Mapping[str, float]) -> dict[str, float | None]:
+    """None for nan, so that equal checkpoints compare equal."""
+    return {name: None if math.isnan(value) else float(value) for name, value in values.items()}
+
+
+def report_from(values: Mapping[str, Any] | None) -> Report | None:
+    """The report that `report_values` took apart."""
+    if values is None:
+        return None
+
+    def numbers(held: Mapping[str, float | None]) -> dict[str, float]:
+        return {name: math.nan if value is None else value for name, value in held.items()}
+
+    return Report(
+        summary=numbers(values["summary"]),
+        classes=tuple(ClassScore(c["name"], numbers(c["values"]), c["pixels"]) for c in values["classes"]),
+        absent=tuple(values["absent"]),
+        images=values["images"],
+        losses=numbers(values["losses"]),
+    )
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

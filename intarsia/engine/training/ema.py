@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from intarsia.distributed.fsdp import own_part, sliced_like
+from intarsia.distributed.fsdp import own_part
+from intarsia.distributed.state_dicts import sliced_like
 from intarsia.spec import EmaSpec
 
 

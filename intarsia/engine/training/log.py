@@ -85,7 +85,7 @@ class TrainingLog:
     """The log of one run. Collects loss terms without waiting for the device, and looks at them every `every` steps.
 
     images_per_step: over all processes. patience: steps in a row whose loss is not finite, until that is an error;
-    they count for no mean. tell: gets every line that is written. Only rank 0 writes; all ranks must call the same
+    they count for no mean. on_line: gets every line that is written. Only rank 0 writes; all ranks must call the same
     methods.
     """
 
@@ -99,7 +99,7 @@ class TrainingLog:
         images_per_step: int,
         every: int,
         patience: int = 1,
-        tell: Callable[[int, Mapping[str, float]], None] | None = None,
+        on_line: Callable[[int, Mapping[str, float]], None] | None = None,
     ) -> None:
         self.file = MetricsFile(path)
         self.console = Console(quiet=runtime.rank != 0, highlight=False, soft_wrap=True)
@@ -107,11 +107,11 @@ class TrainingLog:
         self._steps, self._images, self._every = steps, images_per_step, every
         self._names: tuple[str, ...] = ()
         self._weights: tuple[float, ...] = ()
-        self._rows: list[Tensor] = []
-        self._checked = 0
-        self._bad: list[bool] = []
+        self._unread: list[Tensor] = []  # rows of steps, on the device
+        self._rows: list[Tensor] = []  # the ones before, on the CPU, as means over all processes
+        self._bad: list[bool] = []  # whether those are not finite
         self._streak = _Streak()
-        self._patience, self._tell = patience, tell
+        self._patience, self._on_line = patience, on_line
         self._clock = _Clock()
         self._progress = _progress(self.console)
         self._bar = self._progress.add_task("", total=steps, completed=start, first=start, rate="", said="")
@@ -135,23 +135,22 @@ class TrainingLog:
 
     # --- during a step ----------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Time spent inside counts as waiting for data."""
-        began = time.perf_counter()
-        yield
-        self._clock.waited += time.perf_counter() - began
+    def step(
+        self, done: int, terms: Sequence[LossTerm], lr: float, gradient_norm: Tensor, *, waited: float = 0.0
+    ) -> None:
+        """Note the loss terms of the step that makes it `done` steps; every so often, write and show their means.
 
-    def step(self, done: int, terms: Sequence[LossTerm], lr: float, gradient_norm: Tensor) -> None:
-        """Note the loss terms of the step that makes it `done` steps; every so often, write and show their means."""
+        waited: seconds that it waited for data.
+        """
         names = (*(term.name for term in terms), NORM)
         if not self._names:
             self._names, self._weights = names, (*(term.weight for term in terms), 0.0)
         elif self._names != names:
             raise ValueError(f"the task's loss terms changed at step {done}: from {self._names} to {names}")
         values = [*(term.value for term in terms), gradient_norm]
-        self._rows.append(torch.stack([value.detach().reshape(()).float() for value in values]))
+        self._unread.append(torch.stack([value.detach().reshape(()).float() for value in values]))
         self._clock.steps += 1
+        self._clock.waited += waited
         self._progress.update(self._bar, completed=done)
         if done % self._every == 0 or done == self._steps:
             self._write(done, lr)
@@ -159,7 +158,8 @@ class TrainingLog:
     def _write(self, done: int, lr: float) -> None:
         rows = self.reduced(done).double()
         skipped = sum(self._bad)
-        means = rows[~torch.tensor(self._bad)].mean(dim=0).tolist()
+        finite = [row for row, is_bad in zip(rows, self._bad, strict=True) if not is_bad]
+        means = torch.stack(finite).mean(dim=0).tolist() if finite else [math.nan] * len(self._names)
         weighted = list(zip(self._names, means, self._weights, strict=True))
         shown = {name: mean * (weight or 1.0) for name, mean, weight in weighted}
         loss = sum(mean * weight for _, mean, weight in weighted if weight)
@@ -167,7 +167,7 @@ class TrainingLog:
         values = {"loss": loss, **shown, "lr": lr, "images_per_second": rate, "data_wait": wait}
         if skipped:
             values["skipped_steps"] = skipped
-        self._rows, self._bad, self._checked = [], [], 0
+        self._rows, self._bad = [], []
         self._append(done, values)
         said = "  ".join(f"{name} {value:.4g}" for name, value in {"loss": loss, **shown}.items())
         speed = f"{rate:.1f} img/s  data wait {wait:.0%}"
@@ -182,35 +182,37 @@ class TrainingLog:
     def _append(self, done: int, values: Mapping[str, float]) -> None:
         if self._runtime.rank == 0:
             self.file.append(done, values)
-            if self._tell is not None:
-                self._tell(done, values)
+            if self._on_line is not None:
+                self._on_line(done, values)
 
     def reduced(self, done: int) -> Tensor:
-        """Rows not yet written, (steps, terms), as means over all processes. Raises NonFiniteLossError.
+        """Rows not yet written, (steps, terms) on the CPU, as means over all processes. Raises NonFiniteLossError.
 
         The one place where the losses are waited for: called when they are written, and before anything is saved.
         """
-        if not self._rows:
-            return torch.zeros(0, len(self._names))
-        rows = self._runtime.all_reduce_sum(torch.stack(self._rows)).div(self._runtime.world_size).cpu()
-        counts = torch.tensor([w != 0 or name == NORM for name, w in zip(self._names, self._weights, strict=True)])
-        bad = ~rows.isfinite() & counts
-        for row in range(self._checked, len(rows)):
-            self._bad.append(bool(bad[row].any()))
-            if not self._bad[-1]:
-                self._streak = _Streak()
-                continue
-            if not self._streak.count:
-                which = bad[row].nonzero().flatten().tolist()
-                terms = {self._names[i]: float(rows[row, i]) for i in which}
-                if len(terms) > 1:
-                    terms.pop(NORM, None)  # follows from the loss
-                self._streak = _Streak(done - len(rows) + row + 1, terms)
-            self._streak.count += 1
-            if self._streak.count >= self._patience:
-                raise NonFiniteLossError(self._streak.first, self._streak.terms, self._streak.count, self.safe)
-        self._rows, self._checked = list(rows), len(rows)
-        return rows
+        if self._unread:
+            rows = self._runtime.all_reduce_sum(torch.stack(self._unread)).div(self._runtime.world_size).cpu()
+            self._unread.clear()
+            self._rows.extend(rows)
+            for step, values in enumerate(rows.tolist(), start=done - len(rows) + 1):
+                self._check(step, values)
+        return torch.stack(self._rows) if self._rows else torch.zeros(0, len(self._names))
+
+    def _check(self, step: int, values: Sequence[float]) -> None:
+        """Note whether the terms of a step are finite. Raises NonFiniteLossError after too many that are not."""
+        named = zip(self._names, values, self._weights, strict=True)
+        terms = {name: x for name, x, weight in named if (weight or name == NORM) and not math.isfinite(x)}
+        self._bad.append(bool(terms))
+        if not terms:
+            self._streak = _Streak()
+            return
+        if not self._streak.count:
+            if len(terms) > 1:
+                terms.pop(NORM, None)  # follows from the loss
+            self._streak = _Streak(step, terms)
+        self._streak.count += 1
+        if self._streak.count >= self._patience:
+            raise NonFiniteLossError(self._streak.first, self._streak.terms, self._streak.count, self.safe)
 
     def state(self, done: int) -> dict[str, Any]:
         """What a checkpoint keeps: the rows that are not written yet."""
@@ -225,7 +227,7 @@ class TrainingLog:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave."""
         self._names, self._weights = tuple(state["names"]), tuple(state["weights"])
-        self._rows, self._bad, self._checked = list(state["rows"]), list(state["bad"]), len(state["rows"])
+        self._rows, self._bad = list(state["rows"].cpu()), list(state["bad"])
         self._streak = _Streak(**state["streak"])
 
     # --- between steps ----------------------------------------------------------------------------------------------

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, cast
 
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
-from intarsia.contracts import Batch, LossTerm, Metric, Report
-from intarsia.data.loader import train_loader
+from intarsia.contracts import Metric, Report, Task
+from intarsia.data.loader import BatchIterator, train_loader
 from intarsia.data.pipeline import Pipeline
 from intarsia.distributed.runtime import FabricRuntime
 from intarsia.engine.callbacks.base import Observer
@@ -23,36 +23,17 @@ from intarsia.engine.optim.schedules import Schedule
 from intarsia.engine.training import environment
 from intarsia.inference.predictor import Predictor
 from intarsia.io.whole_files import sweep, write_text
-from intarsia.spec import CareSpec, EarlyStopSpec, EmaSpec, OptimSpec
+from intarsia.spec import EarlyStopSpec, EmaSpec, OptimSpec, SafeguardSpec
 from intarsia.weights.file import WeightsMeta
-
-
-class Trainable(Protocol):
-    """What training needs of a task, an nn.Module whose child `model` is the network; `SemanticSegmentation` is one."""
-
-    training: bool
-    ignore_index: int
-
-    def training_terms(self, batch: Batch) -> list[LossTerm]:
-        """The terms of the objective; those of weight 0 are only logged."""
-        ...
-
-    def loss_on(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The validation loss: a scalar from logits (N, K, h, w) and labels (N, H, W)."""
-        ...
-
-    def compile_training(self) -> None:
-        """Let torch.compile make what `training_terms` computes of the network faster."""
-        ...
-
-    def train(self, mode: bool = True) -> Any:
-        """As nn.Module.train."""
-        ...
 
 
 @dataclass(frozen=True)
 class Validation:
-    """What an evaluation during training needs. every: steps between two; one more is made at the end."""
+    """What an evaluation during training needs. every: steps between two; one more is made at the end.
+
+    persistent_workers: data workers live from the first evaluation to the end of the run. pin_memory: where there is a
+    GPU, it copies batches by itself.
+    """
 
     pipeline: Pipeline
     predictor: Predictor
@@ -60,18 +41,20 @@ class Validation:
     every: int
     batch: int = 1
     workers: int = 0
+    persistent_workers: bool = True
+    pin_memory: bool = True
 
 
 @dataclass(frozen=True)
 class Run:
     """Everything about one training, built. The engine knows no configs.
 
-    steps: optimizer steps in total. batch: images per optimizer step, over all processes and accumulated parts.
+    steps: optimizer steps in total. batch: images per optimizer step, over all processes and micro-batches.
     optimizer_class: for an optimizer of the user's own; None takes torch's by the name in `optim`.
     save_every, log_every: steps. keep: checkpoints kept, beside those at multiples of `keep_every` steps.
     best_metric: name in Report.summary, or "loss".
-    workers: data-loading processes per training process.
-    ema: averaged weights, which are then the ones evaluated and kept. early_stop, care: see their classes.
+    workers: data-loading processes per training process. pin_memory: where there is a GPU, it copies batches by itself.
+    ema: averaged weights, which are then the ones evaluated and kept. early_stop, safeguards: see their classes.
     fit: some training images, evaluated whenever the validation images are. compile: the network, by torch.compile.
     observers: told of everything, in the first process.
     meta: what the weights file will say; scores and step are filled in. config_text: written to config.py.
@@ -79,7 +62,7 @@ class Run:
     resume: go on from the newest checkpoint in `out`.
     """
 
-    task: Trainable
+    task: Task
     pipeline: Pipeline
     optim: OptimSpec
     steps: int
@@ -94,10 +77,11 @@ class Run:
     best_metric: str | None = "mIoU"
     best_mode: Literal["max", "min"] = "max"
     workers: int = 2
+    pin_memory: bool = True
     shuffle: bool = True
     ema: EmaSpec | None = None
     early_stop: EarlyStopSpec | None = None
-    care: CareSpec = field(default_factory=CareSpec)
+    safeguards: SafeguardSpec = field(default_factory=SafeguardSpec)
     fit: Validation | None = None
     compile: bool = False
     observers: Sequence[Observer] = ()
@@ -128,33 +112,37 @@ class Run:
         return self.module.get_submodule("model")
 
     @property
-    def parts(self) -> int:
-        """Batches whose gradients are added up before an optimizer step."""
+    def accumulation_steps(self) -> int:
+        """Micro-batches whose gradients are added up before an optimizer step."""
         return self.optim.accumulate
 
     @property
-    def batch_per_part(self) -> int:
+    def micro_batch_size(self) -> int:
         """Images that one process sees at once. Raises ValueError where the total batch cannot be shared out evenly."""
-        shares = self.runtime.world_size * self.parts
+        shares = self.runtime.world_size * self.accumulation_steps
         if self.batch % shares:
             raise ValueError(
                 f"a total batch of {self.batch} cannot be shared by {self.runtime.world_size} processes and "
-                f"{self.parts} accumulated parts; the next that can are {self.batch // shares * shares or shares} "
-                f"and {(self.batch // shares + 1) * shares}"
+                f"{self.accumulation_steps} accumulation steps; the next that can are "
+                f"{self.batch // shares * shares or shares} and {(self.batch // shares + 1) * shares}"
             )
         return self.batch // shares
 
-    def batches(self, step: int) -> Iterator[Batch]:
-        """The batches of this process from optimizer step `step` on, one for each part; nothing before is read."""
+    def batches(self, step: int, *, workers: int | None = None) -> BatchIterator:
+        """The micro-batches of this process from optimizer step `step` on; nothing before is read.
+
+        workers: another number of them than the run's.
+        """
         return train_loader(
             self.pipeline,
-            batch_size=self.batch_per_part,
+            batch_size=self.micro_batch_size,
             seed=self.seed,
-            workers=self.workers,
-            start_step=step * self.parts,
+            workers=self.workers if workers is None else workers,
+            start_step=step * self.accumulation_steps,
             shuffle=self.shuffle,
             rank=self.runtime.rank,
             world_size=self.runtime.world_size,
+            pin_memory=self.pin_memory and self.runtime.device.type == "cuda",
         )
 
     @property
@@ -184,7 +172,7 @@ class Best:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How a training ended. report: of the weights in `weights`; None without validation or after an interruption.
+    """How a training ended. best, report: of the weights in `weights`; None without validation.
 
     finished: False if it was told to stop; it can then be resumed.
     """
@@ -251,8 +239,8 @@ def _description(run: Run) -> dict[str, Any]:
         **started,
         "steps": run.steps,
         "batch": run.batch,
-        "batch_per_process": run.batch_per_part,
-        "accumulate": run.parts,
+        "batch_per_process": run.micro_batch_size,
+        "accumulate": run.accumulation_steps,
         "processes": run.runtime.world_size,
         "precision": run.runtime.precision,
         "device": str(run.runtime.device),

@@ -1,85 +1,85 @@
-"""What surrounds the steps of a training: setting up, restoring, evaluating, saving, ending well."""
+"""What comes between the steps of a training: restoring, logging, evaluating, saving, ending well."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Literal
 
-from torch import Tensor
-
-from intarsia.contracts import LossTerm, Report
-from intarsia.distributed.fsdp import gathered, load_module, load_optimizer
-from intarsia.distributed.launchers import is_echo
+from intarsia.contracts import Report
+from intarsia.data.loader import BatchLoader
+from intarsia.distributed.launchers import is_secondary_error
+from intarsia.distributed.state_dicts import gathered, load_module, load_optimizer, module_state
 from intarsia.engine.callbacks.base import Observer
-from intarsia.engine.training.checkpoint import Checkpoints
+from intarsia.engine.training.checkpoint import Checkpoints, report_from, report_values
+from intarsia.engine.training.early_stopping import EarlyStopping
 from intarsia.engine.training.ema import Ema
 from intarsia.engine.training.log import NonFiniteLossError, TrainingLog
-from intarsia.engine.training.nonfinite import Guard, find_culprit
+from intarsia.engine.training.nonfinite import find_culprit
 from intarsia.engine.training.run import Best, Run, TrainingResult, Validation, now
-from intarsia.engine.training.setup import prepare
 from intarsia.engine.training.signals import StopRequest
+from intarsia.engine.training.trainer import StepResult, Trainer
 from intarsia.engine.training.unused_parameters import FirstGradients, listed
 from intarsia.engine.training.watchdog import Watchdog
-from intarsia.evaluation.evaluate import evaluate
+from intarsia.evaluation.evaluate import evaluate, evaluation_batches
 from intarsia.evaluation.files import write_report
 from intarsia.visual.curves import save_curves
 from intarsia.weights.file import save_weights
 
 
 class Session:
-    """One training in progress. `step` counts the optimizer steps that are done.
+    """One training in progress: its trainer, and what happens between the steps that it takes.
 
     Every process has one and calls the same methods; rank 0 writes the files.
     """
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.step = 0
+        self.trainer = Trainer(run)
         self.best: Best | None = None
-        self.report: Report | None = None
+        self.report: Report | None = None  # of the weights in the weights file
         self._evaluated_at = 0
         self._saved_at = -1
         self._stack = ExitStack()
         self.stopping = False
-        self.ended_early = False
-        self._stale = 0
-        ready = prepare(run, run.module)
-        self.task, self.model, self.optimizer, self.frozen = ready.task, ready.model, ready.optimizer, ready.frozen
-        self._plain_optimizer = ready.plain
-        self._notes = self._about_parameters(ready.idle)
-        self.guard = Guard(run.network, self.optimizer, run.runtime)
+        self._ended_early = False
         self.ema = None if run.ema is None else Ema(run.network, run.ema)
         if run.compile:
             run.task.compile_training()
         # Several processes know already, from their rehearsal.
         self._gradients = FirstGradients(run.network) if run.runtime.world_size == 1 else None
         self.checkpoints = Checkpoints(run.folder.checkpoints, keep=run.keep, every=run.keep_every)
-        self.watchdog = Watchdog(run.care.hang_after, rank=run.runtime.rank)
-        self.stop = StopRequest(run.runtime)
+        self.watchdog = Watchdog(run.safeguards.hang_after, rank=run.runtime.rank)
+        self.stop_request = StopRequest(run.runtime)
+        self.early_stopping = (
+            None
+            if run.early_stop is None
+            else EarlyStopping(run.early_stop, metric=run.best_metric, mode=run.best_mode)
+        )
+        self._loaders: dict[int, BatchLoader] = {}
         self.log: TrainingLog
 
-    def _to_training(self) -> None:
-        self.task.train()
-        self.frozen.hold()
-
-    def _about_parameters(self, idle: tuple[str, ...]) -> list[str]:
-        """What the user should know before the first step."""
-        run, said = self.run, []
-        if run.care.freeze:
-            said.append(f"frozen: {self.frozen.parameters:,} parameters ({', '.join(run.care.freeze)})")
-        if idle:
-            said.append(f"warning: no gradient reaches {listed(idle)}; they are not trained")
-        return said
-
     @property
-    def waiting(self) -> Callable[[], AbstractContextManager[None]]:
-        """Time spent inside counts as waiting for data."""
-        return self.log.waiting
+    def step(self) -> int:
+        """Optimizer steps that are done."""
+        return self.trainer.steps_done
+
+    def _to_training(self) -> None:
+        self.trainer.task.train()
+        self.trainer.frozen.hold()
+
+    def _notes_on_parameters(self) -> list[str]:
+        """What the user should know before the first step."""
+        patterns, notes = self.run.safeguards.freeze, []
+        if patterns:
+            notes.append(f"frozen: {self.trainer.frozen.parameters:,} parameters ({', '.join(patterns)})")
+        if self.trainer.without_gradient:
+            notes.append(f"warning: no gradient reaches {listed(self.trainer.without_gradient)}; they are not trained")
+        return notes
 
     @property
     def _observers(self) -> Sequence[Observer]:
@@ -96,9 +96,15 @@ class Session:
         if self._writes:
             self.run.folder.begin(self.run)
         self.run.runtime.barrier()
-        self._stack.enter_context(self.stop)
+        self._stack.enter_context(self.stop_request)
         self._stack.enter_context(self.watchdog)
+        self._stack.callback(self._end_workers)
         return self
+
+    def _end_workers(self) -> None:
+        self.trainer.close()
+        for loader in self._loaders.values():
+            loader.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -108,17 +114,19 @@ class Session:
             status: Literal["interrupted", "failed"] = (
                 "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             )
-            if not is_echo(error):  # the process in which it happened writes it, whichever that is
+            if not is_secondary_error(error):  # the process in which it happened writes it, whichever that is
                 with suppress(ValueError, OSError):  # a full disk, say, must not hide what happened
                     self.run.folder.update(status=status, ended=now(), error=str(error))
             for observer in self._observers:
                 observer.end(self.step, status)
 
+    # --- going on with a run ----------------------------------------------------------------------------------------
+
     def restore(self) -> None:
         """Go on from the newest checkpoint that is whole, if the run is a resumed one; begin the log."""
         found = self.checkpoints.restore() if self.run.resume else None
         if found is not None:
-            self._take(found.state)
+            self._load(found.state)
         run = self.run
         log = TrainingLog(
             run.folder.metrics,
@@ -127,11 +135,11 @@ class Session:
             start=self.step,
             images_per_step=run.batch,
             every=run.log_every,
-            patience=run.care.nonfinite_steps,
-            tell=self._tell,
+            patience=run.safeguards.nonfinite_steps,
+            on_line=self._tell_observers,
         )
         self.log = self._stack.enter_context(log)
-        for note in (*self.run.notes, *self._notes):
+        for note in (*self.run.notes, *self._notes_on_parameters()):
             self.log.say(note)
         if found is not None:
             for note in found.notes:
@@ -146,13 +154,71 @@ class Session:
         for observer in self._observers:
             observer.begin(run, self.step)
 
-    def _tell(self, step: int, values: Mapping[str, float]) -> None:
+    def _load(self, state: dict[str, Any]) -> None:
+        for name in ("seed", "batch"):
+            if state[name] != getattr(self.run, name):
+                raise ValueError(
+                    f"the checkpoint was written with {name} {state[name]}, this run has {getattr(self.run, name)}; "
+                    "a resumed run keeps both, or it would see other data"
+                )
+        load_module(self.trainer.task, state["task"])
+        if self.ema is not None:
+            if not state["ema"]:
+                raise ValueError("the checkpoint has no averaged weights; the run was begun without an EMAHook")
+            self.ema.load_state(state["ema"])
+        load_optimizer(self.trainer.optimizer, state["optimizer"])
+        self.run.runtime.load_precision_state(state["precision"])
+        self.best = Best(**state["best"]) if state["best"] else None
+        self.report = report_from(state.get("report"))
+        self.trainer.steps_done, self._evaluated_at = state["step"], state["evaluated_at"]
+        self._saved_at = self.step
+        if self.early_stopping is not None:
+            before = {"reference": self.best and self.best.value, "evaluations": state.get("stale", 0)}  # to 0.9
+            self.early_stopping.load_state(state.get("early_stopping") or before)
+
+    def save_if_due(self) -> None:
+        """Save a checkpoint if the step says so, or the user wants to stop: then `stopping` is set."""
+        asked = self.stop_request.agreed(self.step) and self.step < self.run.steps
+        self.stopping = self._ended_early or asked
+        due = self.step % self.run.save_every == 0 or self.step == self.run.steps or self.stopping
+        if due and self._saved_at != self.step:
+            with self.log.paused(), self._explained():
+                self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint of this moment. Raises NonFiniteLossError where that is due: it comes before the file."""
+        state = {
+            "task": module_state(self.trainer.task),
+            "optimizer": self.trainer.optimizer.state_dict(),
+            "precision": self.run.runtime.precision_state(),
+            "log": self.log.state(self.step),
+            "best": asdict(self.best) if self.best else None,
+            "report": report_values(self.report),
+            "evaluated_at": self._evaluated_at,
+            "ema": {} if self.ema is None else self.ema.state(),
+            "early_stopping": None if self.early_stopping is None else self.early_stopping.state(),
+            "seed": self.run.seed,
+            "batch": self.run.batch,
+        }
+        path = self.checkpoints.path(self.step)
+        state = gathered(state, keep=self._writes)
+        if self._writes:
+            self.checkpoints.save(self.step, state)
+            self.run.folder.update(step=self.step, best=state["best"])
+        for observer in self._observers:
+            observer.saved(self.step, path)
+        self.run.runtime.barrier()
+        self._saved_at = self.step
+        self.log.safe = f"the last checkpoint, {path}, is intact"
+
+    # --- after a step -----------------------------------------------------------------------------------------------
+
+    def _tell_observers(self, step: int, values: Mapping[str, float]) -> None:
         for observer in self._observers:
             observer.values(step, values)
 
-    def took(self, step: int, terms: Sequence[LossTerm], lr: float, gradient_norm: Tensor) -> None:
-        """Number `step` was done: averages, log, and after the first one which parameters it left out."""
-        self.step = step + 1
+    def after_step(self, result: StepResult) -> None:
+        """A step was done: averages, log, and after the first one which parameters it left out."""
         self.watchdog.alive(f"training, after step {self.step}")
         if self.ema is not None:
             self.ema.update(self.step)
@@ -162,7 +228,7 @@ class Session:
                 self.log.say(f"warning: no gradient reached {listed(missing)}; they are not trained")
             self._gradients = None
         with self._explained():
-            self.log.step(self.step, terms, lr, gradient_norm)
+            self.log.step(self.step, result.terms, result.lr, result.gradient_norm, waited=result.waited)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -170,30 +236,14 @@ class Session:
         try:
             yield
         except NonFiniteLossError as error:
-            step = error.step - 1
-            batches = self.run.batches(step)
-            again = [next(batches).to(self.run.runtime.device) for _ in range(self.run.parts)]
-            culprits = self.run.runtime.all_gather(find_culprit(self.task, self.model, again))
+            run = self.run
+            batches = run.batches(error.step - 1, workers=0)
+            again = [next(batches).to(run.runtime.device) for _ in range(run.accumulation_steps)]
+            culprits = run.runtime.all_gather(find_culprit(self.trainer.task, self.trainer.model, again))
             error.explain(str(min(culprits, key=lambda culprit: culprit.before)))
             raise
 
-    def _take(self, state: dict[str, Any]) -> None:
-        for name in ("seed", "batch"):
-            if state[name] != getattr(self.run, name):
-                raise ValueError(
-                    f"the checkpoint was written with {name} {state[name]}, this run has {getattr(self.run, name)}; "
-                    "a resumed run keeps both, or it would see other data"
-                )
-        load_module(self.task, state["task"])
-        if self.ema is not None:
-            if not state["ema"]:
-                raise ValueError("the checkpoint has no averaged weights; the run was begun without an EMAHook")
-            self.ema.load_state(state["ema"])
-        load_optimizer(self._plain_optimizer, state["optimizer"])
-        self.run.runtime.load_precision_state(state["precision"])
-        self.best = Best(**state["best"]) if state["best"] else None
-        self.step, self._evaluated_at = state["step"], state["evaluated_at"]
-        self._saved_at, self._stale = self.step, state["stale"]
+    # --- evaluating -------------------------------------------------------------------------------------------------
 
     def evaluate_if_due(self) -> None:
         """Evaluate if the step says so and it was not done yet; the weights file is written if they are the best."""
@@ -206,34 +256,46 @@ class Session:
         with self._as_evaluated():
             self.run.runtime.agree_on_statistics(self.run.network)
             try:
-                self.report = self._evaluate(validation)
+                report = self._evaluate(validation)
                 fit = None if self.run.fit is None else self._evaluate(self.run.fit)
             except _StoppedError:
                 self._to_training()
                 return
             self._to_training()
-            self.log.evaluation(self.step, self.report)
+            self.log.evaluation(self.step, report)
             if fit is not None:
                 self.log.evaluation(self.step, fit, prefix="fit")
             self._evaluated_at = self.step
-            self._keep_if_best(self.report)
+            self._keep_if_best(report)
+            self._stop_if_stale(report)
             for observer in self._observers:
-                observer.evaluated(self.run, self.step, self.report)
+                observer.evaluated(self.run, self.step, report)
             self._to_training()
 
     @contextmanager
     def _as_evaluated(self) -> Iterator[None]:
         """Inside, the network is the one that is evaluated and kept: averaged if it is, and whole in every process."""
-        with nullcontext() if self.ema is None else self.ema.applied(), self.model.whole():
+        with nullcontext() if self.ema is None else self.ema.applied(), self.trainer.model.whole():
             yield
 
     def _evaluate(self, validation: Validation) -> Report:
         """One evaluation. Raises _StoppedError if the user wants to stop."""
+        loader = self._loaders.get(id(validation))
+        if loader is None:
+            loader = self._loaders[id(validation)] = evaluation_batches(
+                validation.predictor,
+                validation.pipeline,
+                batch_size=validation.batch,
+                workers=validation.workers,
+                runtime=self.run.runtime,
+                persistent_workers=validation.persistent_workers,
+                pin_memory=validation.pin_memory,
+            )
         with self.log.paused(), self.log.evaluating(-(-len(validation.pipeline) // self.run.runtime.world_size)) as bar:
 
             def progress(images: int) -> None:
                 self.watchdog.alive(f"evaluating after step {self.step}")
-                if self.stop.asked and self.run.runtime.world_size == 1:
+                if self.stop_request.asked and self.run.runtime.world_size == 1:
                     raise _StoppedError
                 bar(images)
 
@@ -241,8 +303,7 @@ class Session:
                 validation.predictor,
                 validation.pipeline,
                 validation.metric,
-                batch_size=validation.batch,
-                workers=validation.workers,
+                batches=loader,
                 runtime=self.run.runtime,
                 progress=progress,
                 task=self.run.task,
@@ -259,76 +320,47 @@ class Session:
         if name is not None:
             value, before = scores[name], math.nan if self.best is None else self.best.value
             gain = value - before if mode == "max" else before - value
-            self._count_stale(gain)
             if not gain > 0 and not math.isnan(before):
                 return
             self.best = Best(name, value, self.step)
+        self.report = report
         self._write_weights(scores)
         if self._writes:
             write_report(report, self.run.folder.path)
 
-    def _count_stale(self, gain: float) -> None:
-        """Evaluations in a row without a gain worth speaking of. gain: over the best so far, nan for the first."""
-        rule = self.run.early_stop
+    def _stop_if_stale(self, report: Report) -> None:
+        """End the training early if its rule says so."""
+        scores = {**report.summary, **report.losses}
+        rule = self.early_stopping
         if rule is None:
             return
-        self._stale = 0 if math.isnan(gain) or gain > rule.min_delta else self._stale + 1
-        if self._stale >= rule.patience and self.step < self.run.steps:
-            self.ended_early = True
+        if rule.metric not in scores:
             self.log.say(
-                f"stopping early: {self.run.best_metric} has not improved by {rule.min_delta:g} in {self._stale} "
-                "evaluations"
+                f"warning: early stopping watches {rule.metric!r}, which the evaluation does not give (there are: "
+                f"{', '.join(scores)}); the training does not stop early"
             )
+        elif rule.update(scores) and self.step < self.run.steps:
+            self._ended_early = True
+            self.log.say(f"stopping early: {rule}")
 
     def _write_weights(self, scores: dict[str, float]) -> None:
         if self._writes:
             meta = dataclasses.replace(self.run.meta, scores=scores, step=self.step)
             save_weights(self.run.folder.weights, self.run.network.state_dict(), meta)
 
-    def save_if_due(self) -> None:
-        """Save a checkpoint if the step says so, or the user wants to stop: then `stopping` is set."""
-        self.stopping = self.ended_early or (self.stop.agreed(self.step) and self.step < self.run.steps)
-        due = self.step % self.run.save_every == 0 or self.step == self.run.steps or self.stopping
-        if due and self._saved_at != self.step:
-            with self.log.paused(), self._explained():
-                self.save()
-
-    def save(self) -> None:
-        """Write a checkpoint of this moment. Raises NonFiniteLossError where that is due: it comes before the file."""
-        state = {
-            "task": self.task.state_dict(),
-            "optimizer": self._plain_optimizer.state_dict(),
-            "precision": self.run.runtime.precision_state(),
-            "log": self.log.state(self.step),
-            "best": asdict(self.best) if self.best else None,
-            "evaluated_at": self._evaluated_at,
-            "ema": {} if self.ema is None else self.ema.state(),
-            "stale": self._stale,
-            "seed": self.run.seed,
-            "batch": self.run.batch,
-        }
-        path = self.checkpoints.path(self.step)
-        state = gathered(state, keep=self._writes)
-        if self._writes:
-            self.checkpoints.save(self.step, state)
-            self.run.folder.update(step=self.step, best=state["best"])
-        for observer in self._observers:
-            observer.saved(self.step, path)
-        self.run.runtime.barrier()
-        self._saved_at = self.step
-        self.log.safe = f"the last checkpoint, {path}, is intact"
+    # --- the end ----------------------------------------------------------------------------------------------------
 
     def finish(self) -> TrainingResult:
         """Leave the folder complete, and say where things are."""
         run, folder = self.run, self.run.folder
         self.log.close_bar()
-        finished = (self.step == run.steps or self.ended_early) and (
+        finished = (self.step == run.steps or self._ended_early) and (
             run.validation is None or self._evaluated_at == self.step
         )
         if finished and run.validation is None:
             with self._as_evaluated():
                 self._write_weights({})
-        self.model.release()
+        self.trainer.model.release()
         weights = folder.weights if folder.weights.exists() else None
         if self._writes:
             which = "final" if self.best is None else f"best {self.best.metric}, step {self.best.step}"

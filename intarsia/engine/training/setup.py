@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 from torch.optim import Optimizer
 
-from intarsia.distributed.runtime import TrainingStep
+from intarsia.distributed.training_step import TrainingStep
 from intarsia.engine.optim.freezing import Frozen
 from intarsia.engine.optim.optimizers import optimizer_for
 from intarsia.engine.training.run import Run
@@ -18,16 +18,15 @@ from intarsia.engine.training.unused_parameters import Rehearsal, rehearse
 class Prepared:
     """A task ready for training.
 
-    model: computes its losses. optimizer: takes its steps, under the run's precision; plain: the same one, for its
-    state. idle: parameters that no gradient reaches; a single process finds them out in its first step only.
+    model: computes its losses. without_gradient: names of the parameters that no gradient reaches; a single process
+    finds them out in its first step only.
     """
 
     task: nn.Module
     model: TrainingStep
     optimizer: Optimizer
-    plain: Optimizer
     frozen: Frozen
-    idle: tuple[str, ...]
+    without_gradient: tuple[str, ...]
 
     @property
     def network(self) -> nn.Module:
@@ -40,15 +39,14 @@ def prepare(run: Run, module: nn.Module) -> Prepared:
     runtime = run.runtime
     task = runtime.place(module)
     network = task.get_submodule("model")
-    frozen = Frozen(network, run.care.freeze)
+    frozen = Frozen(network, run.safeguards.freeze)
     task.train()
     frozen.hold()
     rehearsal = Rehearsal((), frozenset())
     if runtime.world_size > 1:
         rehearsal = rehearse(task, network, run.pipeline, runtime.device, runtime.autocast())
     step = runtime.shared_out(task, rehearsal.called)
-    plain = optimizer_for(network, run.optim, optimizer_class=run.optimizer_class, fused=runtime.fuses_optimizers)
-    for name in rehearsal.idle:  # the optimizer knows them, as it does in a single process; nobody waits for them
+    optimizer = optimizer_for(network, run.optim, optimizer_class=run.optimizer_class, fused=runtime.fuses_optimizers)
+    for name in rehearsal.without_gradient:  # the optimizer knows them, as it does in a single process; nobody waits
         network.get_parameter(name).requires_grad_(False)
-    model, (optimizer,) = runtime.setup(step, plain)
-    return Prepared(task, model, optimizer, plain, frozen, rehearsal.idle)
+    return Prepared(task, runtime.setup(step), optimizer, frozen, rehearsal.without_gradient)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -12,13 +14,16 @@ import torch
 
 from intarsia.distributed.runtime import FabricRuntime
 
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
-"""SIGUSR1 is what SLURM is usually asked to send before a job's time is over (`#SBATCH --signal=USR1@120`)."""
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGBREAK") if hasattr(signal, name))
+"""SIGUSR1 is what SLURM is usually asked to send before a job's time is over (`#SBATCH --signal=USR1@120`); Windows has
+no such signal, but SIGBREAK."""
 AGREE_EVERY = 10
 """Steps between two questions to the other processes whether one of them was told to stop."""
 
-ECHO = 2.0
+REPEATED_WITHIN = 2.0
 """Seconds in which another signal is taken for the same one."""
+
+SAID = b"\nStopping after this step; once more to stop at once, without saving.\n"
 
 
 class StopRequest:
@@ -47,12 +52,13 @@ class StopRequest:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
-            if number == signal.SIGINT and time.monotonic() - self._asked_at > ECHO:
+            if number == signal.SIGINT and time.monotonic() - self._asked_at > REPEATED_WITHIN:
                 raise KeyboardInterrupt
             return
         self.asked, self._asked_at = True, time.monotonic()
         if self._runtime.rank == 0:
-            print("\nStopping after this step; once more to stop at once, without saving.", flush=True)
+            with suppress(OSError):  # print is not for signal handlers: what it would interrupt may be a print
+                os.write(2, SAID)
 
     def agreed(self, step: int) -> bool:
         """Whether the run stops after `step` steps. All processes say the same, within `AGREE_EVERY` steps."""

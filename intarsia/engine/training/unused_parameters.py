@@ -38,9 +38,9 @@ class FirstGradients:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What a step before the first one shows. idle: parameters without gradient. called: modules that were called."""
+    """What a step before the first one shows: parameters without gradient, and the modules that were called."""
 
-    idle: tuple[str, ...]
+    without_gradient: tuple[str, ...]
     called: frozenset[str]
 
 
@@ -59,12 +59,12 @@ def rehearse(
     with _watched(network) as called, precision:
         terms = task.training_terms(batch)  # type: ignore[operator]
     torch.stack([term.weight * term.value for term in terms if term.weight]).sum().backward()
-    idle = first.missing()
+    without_gradient = first.missing()
     for parameter in network.parameters():
         parameter.grad = None
     for buffer, before in buffers:
         buffer.copy_(before)
-    return Rehearsal(idle, frozenset(called))
+    return Rehearsal(without_gradient, frozenset(called))
 
 
 @contextmanager

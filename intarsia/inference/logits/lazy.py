@@ -141,7 +141,8 @@ class Resized:
             return 0, height
         if height == self.size[0]:
             return start, stop
-        above, below = (_position(row, height, self.size[0], self._align_corners) for row in (start, stop - 1))
+        step, shift = _positions(height, self.size[0], self._align_corners)
+        above, below = (max(row * step + shift, 0.0) for row in (start, stop - 1))
         return max(0, math.floor(above - SLACK)), min(math.floor(below + SLACK) + 2, height)
 
     def rows(self, start: int, stop: int, channels: Sequence[int] | None = None) -> Tensor:
@@ -207,21 +208,22 @@ def _widened(rows: Tensor, width: int, align_corners: bool) -> Tensor:
 class _Taps:
     """Row i of the result is lower[i] * source[first[i]] + upper[i] * source[first[i] + 1], if there is such a row.
 
-    lower, upper: (H, 1).
+    first: (H,) integers. lower, upper: (H, 1). on_cpu: `first` once more; empty on an accelerator, which is not asked.
     """
 
-    first: Sequence[int]
+    first: Tensor
     lower: Tensor
     upper: Tensor
+    on_cpu: Sequence[int]
 
 
 def _mix(rows: Tensor, taps: _Taps, start: int, stop: int, base: int) -> Tensor:
     """Source rows (c, n, W), of which the first is number `base` -> rows start to stop of the result."""
-    first, last = taps.first[start:stop], rows.shape[1] - 1
+    first, last = taps.on_cpu[start:stop], rows.shape[1] - 1
     lower, upper = taps.lower[start:stop], taps.upper[start:stop]
     # Rows of the same source are made together, unless there are hardly any, or many small steps are what takes time.
-    if first[-1] - first[0] >= len(first) or rows.device.type != "cpu":
-        lows = torch.tensor(first, device=rows.device) - base
+    if not first or first[-1] - first[0] >= len(first):
+        lows = taps.first[start:stop] - base
         result = rows.index_select(1, (lows + 1).clamp_max(last)).mul_(upper)
         return result.addcmul_(rows.index_select(1, lows), lower)
     result = rows.new_empty(rows.shape[0], stop - start, rows.shape[2])
@@ -242,32 +244,33 @@ def _mix(rows: Tensor, taps: _Taps, start: int, stop: int, base: int) -> Tensor:
 @functools.lru_cache(maxsize=256)
 def _taps(size: int, target: int, align_corners: bool, dtype: torch.dtype, device: torch.device) -> _Taps:
     """The weights that torch uses on this device, read off a pattern in which every fourth row is 1."""
+    row = torch.arange(target, device=device)
     if size == 1 and align_corners:
         ones = torch.ones(target, 1, dtype=dtype, device=device)
-        return _Taps([0] * target, ones, torch.zeros_like(ones))
-    number = torch.arange(max(size, 2), device=device)
-    pattern = torch.zeros(1, 4, len(number), 1, dtype=dtype, device=device)
-    pattern[0, number % 4, number] = 1
-    width = max(1, SMALL_OUTPUT + 1 - target)
-    if size == 1:  # both weights fall on the one row; a second row, with the same step, parts them
-        read = F.interpolate(pattern, scale_factor=(target, width), mode="bilinear", align_corners=False)
+        first, lower, upper = torch.zeros_like(row), ones, torch.zeros_like(ones)
     else:
-        read = F.interpolate(pattern, size=(target, width), mode="bilinear", align_corners=align_corners)
-    read = read[0, :, :target, 0].cpu()  # (4, H)
-    seen = read > 0
-    phase = torch.where(seen[0] & seen[3], 3, seen.to(torch.uint8).argmax(dim=0))  # of the first source row, modulo 4
-    about = torch.tensor([_position(row, size, target, align_corners) - 0.5 for row in range(target)])
-    first = (about.sub(phase).div(4).round().long() * 4).add(phase)
-    row = torch.arange(target)
-    lower, upper = (read[index % 4, row, None].to(device) for index in (first, first + 1))
-    return _Taps(first.tolist(), lower, upper)
+        number = torch.arange(max(size, 2), device=device)
+        pattern = (number[None, :, None] % 4 == torch.arange(4, device=device)[:, None, None]).to(dtype)[None]
+        width = max(1, SMALL_OUTPUT + 1 - target)
+        if size == 1:  # both weights fall on the one row; a second row, with the same step, parts them
+            read = F.interpolate(pattern, scale_factor=(target, width), mode="bilinear", align_corners=False)
+        else:
+            read = F.interpolate(pattern, size=(target, width), mode="bilinear", align_corners=align_corners)
+        read = read[0, :, :target, 0]  # (4, H)
+        seen = read > 0
+        phase = torch.where(seen[0] & seen[3], 3, seen.to(torch.uint8).argmax(dim=0))  # of the first row, modulo 4
+        step, shift = _positions(size, target, align_corners)
+        about = row * step + (shift - 0.5)
+        first = (about.sub(phase).div(4).round().long() * 4).add(phase)
+        lower, upper = (read[index % 4, row, None] for index in (first, first + 1))
+    return _Taps(first, lower, upper, first.tolist() if device.type == "cpu" else ())
 
 
-def _position(row: int, size: int, target: int, align_corners: bool) -> float:
-    """Where a row of the result lies among those of the source, up to rounding."""
+def _positions(size: int, target: int, align_corners: bool) -> tuple[float, float]:
+    """(step, shift): row i of the result lies at i * step + shift among those of the source, up to rounding."""
     if align_corners:
-        return row * (size - 1) / (target - 1) if target > 1 else 0.0
-    return max((row + 0.5) * size / target - 0.5, 0.0)
+        return ((size - 1) / (target - 1) if target > 1 else 0.0), 0.0
+    return size / target, 0.5 * size / target - 0.5
 
 
 def precision(values: Tensor) -> torch.dtype:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -89,7 +90,7 @@ def check_windows(crop: Size | None, stride: Size | None) -> None:
 def default_batch(crop: Size, device: torch.device) -> int:
     """How many windows go through the network together: on a GPU as many as half of its free memory surely holds."""
     pixels = crop[0] * crop[1]
-    if device.type == "cuda":
+    if device.type == "cuda" and torch.cuda.is_available():
         free, _ = torch.cuda.mem_get_info(device)
         return max(1, min(LARGEST_BATCH, free // 2 // (BYTES_PER_PIXEL * pixels)))
     return max(1, min(LARGEST_BATCH, PIXELS_AT_ONCE // pixels))
@@ -144,15 +145,9 @@ class Mosaic:
         self.size, self.area = size, size[0] * size[1]
         self._feed, self._align_corners = feed, align_corners
         self._windows = sorted(windows, key=lambda window: (window.top, window.left, window.mirrored))
-        self._first = first = windows[0]
+        self._first, self._blend = windows[0], blend
         self._open: dict[Window, Picture] = {}
         self._like: Tensor | None = None
-        self._weights = None if blend == "average" else (ramp(first.height, blend), ramp(first.width, blend))
-        self._total = (
-            _covered(size[0], {window.top for window in windows}, ramp(first.height, blend)),
-            _covered(size[1], {window.left for window in windows}, ramp(first.width, blend))
-            * len({window.mirrored for window in windows}),
-        )
 
     @property
     def like(self) -> Tensor:
@@ -160,6 +155,22 @@ class Mosaic:
         if self._like is None:
             self._like = Grid(self._feed.look(self._first)).like
         return self._like
+
+    @cached_property
+    def _weights(self) -> tuple[Tensor, Tensor]:
+        """Of the rows and columns of one window, where its logits are."""
+        first, device = self._first, self.like.device
+        return ramp(first.height, self._blend, device=device), ramp(first.width, self._blend, device=device)
+
+    @cached_property
+    def _total(self) -> tuple[Tensor, Tensor]:
+        """The sums of all windows' weights at each row and column."""
+        down, across = self._weights
+        mirrored = len({window.mirrored for window in self._windows})
+        return (
+            _covered(self.size[0], {window.top for window in self._windows}, down).to(self.like),
+            (_covered(self.size[1], {window.left for window in self._windows}, across) * mirrored).to(self.like),
+        )
 
     def rows(self, start: int, stop: int, channels: Sequence[int] | None = None) -> Tensor:
         """See `Picture`."""
@@ -173,11 +184,11 @@ class Mosaic:
                 self._open[window] = self._picture(window)
             top, bottom = max(start, window.top), min(stop, window.bottom)
             part = self._open[window].rows(top - window.top, bottom - window.top, channels)
-            if self._weights is not None:
+            if self._blend != "average":
                 down, across = (weights.to(like) for weights in self._weights)
                 part = part * (down[top - window.top : bottom - window.top, None] * across)
             total[:, top - start : bottom - start, window.left : window.left + window.width] += part
-        down, across = (weights.to(like) for weights in self._total)
+        down, across = self._total
         return total.div_(down[start:stop, None] * across)
 
     def _picture(self, window: Window) -> Picture:
@@ -186,9 +197,10 @@ class Mosaic:
         return Cut(picture, size, ("horizontal",)) if window.mirrored else picture
 
 
-def ramp(length: int, blend: Blend) -> Tensor:
+def ramp(length: int, blend: Blend, *, device: torch.device | None = None) -> Tensor:
     """Weights along one side of a window: 1, or less towards the ends but never 0."""
-    position = (torch.arange(length, dtype=torch.float64) + 0.5) / length * 2 - 1  # -1 .. 1
+    exact = torch.float32 if device is not None and device.type == "mps" else torch.float64  # MPS has no float64
+    position = (torch.arange(length, dtype=exact, device=device) + 0.5) / length * 2 - 1  # -1 .. 1
     if blend == "gaussian":
         return torch.exp(-0.5 * (position / 0.25) ** 2)  # an eighth of the side as standard deviation
     return 1 - position.abs() if blend == "linear" else torch.ones_like(position)
@@ -196,7 +208,7 @@ def ramp(length: int, blend: Blend) -> Tensor:
 
 def _covered(length: int, begins: set[int], weights: Tensor) -> Tensor:
     """The sum of all windows' weights at each place along one side."""
-    total = torch.zeros(length, dtype=weights.dtype)
+    total = weights.new_zeros(length)
     for begin in begins:
         total[begin : begin + len(weights)] += weights
     return total

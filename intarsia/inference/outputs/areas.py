@@ -6,11 +6,12 @@ import csv
 import io
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from intarsia.inference.inputs.images import natural_order
 from intarsia.inference.prediction import Prediction
+from intarsia.io.folders import natural_order
 from intarsia.io.whole_files import write_text
 
 SAVE_EVERY = 30.0
@@ -21,19 +22,19 @@ class AreaTable:
     """A CSV file that is rewritten whole as it grows. Threads may share it.
 
     Columns: image, width, height, then for each class its pixels and its share of the image, in fractions of 1, and the
-    same of what is unsure at the threshold, whose pixels belong to no class. Rows are in the order of the names.
+    same of what is uncertain at the threshold, whose pixels belong to no class. Rows are in the order of the names.
 
     resume: keep the rows that the file has already. Raises ValueError if they have other columns.
     """
 
     def __init__(
-        self, path: Path, classes: Sequence[str], *, unsure: float | None = None, resume: bool = False
+        self, path: Path, classes: Sequence[str], *, min_confidence: float | None = None, resume: bool = False
     ) -> None:
         if path.is_dir():
             raise ValueError(f"--areas {path} is a folder; give the name of a file")
         self.path = path
-        self.unsure = unsure
-        things = [*_distinct(classes), *(["unsure"] if unsure is not None else [])]
+        self.min_confidence = min_confidence
+        things = [*_distinct(classes), *(["uncertain"] if min_confidence is not None else [])]
         self.columns = ["image", "width", "height", *(f"{t} {what}" for t in things for what in ("pixels", "share"))]
         self._rows: dict[str, list[str]] = {}
         self._lock = threading.Lock()
@@ -47,8 +48,8 @@ class AreaTable:
     def add(self, prediction: Prediction) -> None:
         """Add the row of an image, in place of an older one."""
         height, width = prediction.label.shape
-        counts = prediction.pixels(unsure=self.unsure).tolist()
-        if self.unsure is not None:
+        counts = prediction.pixels(min_confidence=self.min_confidence).tolist()
+        if self.min_confidence is not None:
             counts.append(prediction.label.size - sum(counts))
         cells = [text for count in counts for text in (str(count), f"{count / prediction.label.size:.6f}")]
         with self._lock:
@@ -82,4 +83,5 @@ class AreaTable:
 
 def _distinct(classes: Sequence[str]) -> list[str]:
     """The names, with their index where several classes have one name."""
-    return [name if classes.count(name) == 1 else f"{name} ({index})" for index, name in enumerate(classes)]
+    count = Counter(classes)
+    return [name if count[name] == 1 else f"{name} ({index})" for index, name in enumerate(classes)]

@@ -46,37 +46,38 @@ _SERVERS: Mapping[str, tuple[Mapping[str, int], int | None]] = {
 class FileValues:
     """The value, or the colour, of each class in label files, and that of a pixel about which nothing is said.
 
-    table: (K,) or (K, 3). unsure: None where the format has no such value.
+    table: (K,) or (K, 3). uncertain: None where the format has no such value.
     """
 
     table: npt.NDArray[np.integer[Any]]
-    unsure: int | Colour | None
+    uncertain: int | Colour | None
 
-    def applied(self, label: npt.NDArray[Any], unsure: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[Any]:
+    def applied(self, label: npt.NDArray[Any], uncertain: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[Any]:
         """Class indices (H, W) -> values (H, W), uint8 or uint16, or colours (H, W, 3)."""
         values: npt.NDArray[Any] = self.table[label]
-        if unsure is not None:
-            assert self.unsure is not None, "the format was made for predictions that have unsure pixels"
-            values[unsure] = self.unsure
+        if uncertain is not None:
+            assert self.uncertain is not None, "the format was made for predictions that have uncertain pixels"
+            values[uncertain] = self.uncertain
         return values
 
-    def encoded(self, label: npt.NDArray[Any], unsure: npt.NDArray[np.bool_] | None = None) -> bytes:
+    def encoded(self, label: npt.NDArray[Any], uncertain: npt.NDArray[np.bool_] | None = None) -> bytes:
         """The values as PNG: grey of 8 or 16 bits, so that every reader finds the same numbers, or RGB."""
-        values = self.applied(label, unsure)
+        values = self.applied(label, uncertain)
         return picture_bytes(values, ".png") if values.ndim == 3 else grey_bytes(values)
 
 
-def server_values(name: str, classes: Sequence[str], *, with_unsure: bool = False) -> FileValues:
+def server_values(name: str, classes: Sequence[str], *, with_uncertain: bool = False) -> FileValues:
     """The values that a benchmark's server wants.
 
-    Raises ValueError if the model's classes are not those of the benchmark, or `with_unsure` if it has no such value.
+    Raises ValueError if the model's classes are not those of the benchmark, or `with_uncertain` if it has no value for
+    such pixels.
     """
-    values, unsure = _SERVERS[name]
+    values, uncertain = _SERVERS[name]
     known = {_plain(one): value for one, value in values.items()}
-    if with_unsure and unsure is None:
-        raise ValueError(f"--format {name} has no value for unsure pixels: leave out --unsure")
+    if with_uncertain and uncertain is None:
+        raise ValueError(f"--format {name} has no value for uncertain pixels: leave out --min-confidence")
     if len(classes) == len(values) and classes[0] == "class 0":  # weights that do not name their classes
-        return FileValues(_table(list(values.values())), unsure)
+        return FileValues(_table(list(values.values())), uncertain)
     foreign = [one for one in classes if _plain(one) not in known]
     if foreign:
         raise ValueError(
@@ -84,35 +85,39 @@ def server_values(name: str, classes: Sequence[str], *, with_unsure: bool = Fals
             f"{len(values)} classes are {', '.join(one.strip() for one in list(values)[:5])} ... "
             "The values of your own label files are --format source"
         )
-    return FileValues(_table([known[_plain(one)] for one in classes]), unsure)
+    return FileValues(_table([known[_plain(one)] for one in classes]), uncertain)
 
 
-def source_values(table: LabelTable, classes: Sequence[str], *, with_unsure: bool = False) -> FileValues:
+def source_values(table: LabelTable, classes: Sequence[str], *, with_uncertain: bool = False) -> FileValues:
     """The values that label files had, by the table that read them; of several for one class, the smallest.
 
-    Raises ValueError if no value stands for a class, or `with_unsure` if none is left for such pixels.
+    Raises ValueError if no value stands for a class, or `with_uncertain` if none is left for such pixels.
     """
     inverse, ignored = _inverse(table.values or {}, table.ignore_index)
     if any(index not in inverse for index in range(len(classes))) and table.colours:
-        return _source_colours(table, classes, with_unsure=with_unsure)
+        return _source_colours(table, classes, with_uncertain=with_uncertain)
     missing = [name for index, name in enumerate(classes) if index not in inverse]
     if missing:
         raise ValueError(f"--format source: no value of the label files stands for {', '.join(missing[:5])}")
     used = {inverse[index] for index in range(len(classes))}
-    largest = 255 if max(used) <= 255 else 65535
-    unsure = ignored if ignored is not None else largest if largest not in used else None
-    if with_unsure and unsure is None:
-        raise ValueError(f"--format source: the label files have no value for unsure pixels, and {largest} is a class")
-    return FileValues(_table([inverse[index] for index in range(len(classes))], also=unsure), unsure)
+    largest = 255 if max(used) <= 255 and len(used) < 256 else 65535
+    uncertain = ignored if ignored is not None else largest if largest not in used else None
+    if with_uncertain and uncertain is None:
+        raise ValueError(
+            f"--format source: the label files have no value for uncertain pixels, and {largest} is a class"
+        )
+    return FileValues(_table([inverse[index] for index in range(len(classes))], also=uncertain), uncertain)
 
 
-def _source_colours(table: LabelTable, classes: Sequence[str], *, with_unsure: bool) -> FileValues:
+def _source_colours(table: LabelTable, classes: Sequence[str], *, with_uncertain: bool) -> FileValues:
     inverse, ignored = _inverse(table.colours or {}, table.ignore_index)
     missing = [name for index, name in enumerate(classes) if index not in inverse]
     if missing:
         raise ValueError(f"--format source: no colour of the label files stands for {', '.join(missing[:5])}")
-    if with_unsure and ignored is None:
-        raise ValueError("--format source: no colour of the label files says that nothing is known; leave out --unsure")
+    if with_uncertain and ignored is None:
+        raise ValueError(
+            "--format source: no colour of the label files says that nothing is known; leave out --min-confidence"
+        )
     return FileValues(np.array([inverse[index] for index in range(len(classes))], np.uint8), ignored)
 
 

@@ -19,6 +19,7 @@ import io
 import math
 import queue
 import threading
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,11 +28,14 @@ from typing import Any, TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from intarsia.inference.outputs.coco import CocoImage, write_coco
+from intarsia.inference.outputs.geojson import write_geojson
 from intarsia.inference.outputs.label_values import FileValues
-from intarsia.inference.outputs.polygons import Labels, polygons, write_coco, write_geojson
+from intarsia.inference.outputs.polygons import Labels, polygons
 from intarsia.inference.prediction import Prediction
 from intarsia.io.whole_files import put_in_place, write_bytes
-from intarsia.visual.files import grey_bytes, label_bytes, picture_bytes
+from intarsia.terminal import Notice
+from intarsia.visual.files import fitting, grey_bytes, label_bytes, picture_bytes, too_large
 
 KINDS: Mapping[str, str] = {
     "label": ".png",
@@ -50,7 +54,7 @@ FIELDS = {"probs": "probabilities", "logits": "logits"}
 """Kind whose file is nothing but an array -> the field of a `Prediction` that it is."""
 
 OUTLINES = ("polygons", "rle")
-"""Kinds that `intarsia.inference.outputs.polygons` writes by itself."""
+"""Kinds that are made of the label map and write themselves: by-products, whatever fails in them."""
 
 FULL = 65535
 """The value of 16 bits that stands for 1."""
@@ -85,15 +89,15 @@ class Look:
 class Outputs:
     """The files of each image, by kind.
 
-    kinds: of `KINDS`. unsure: pixels of less confidence are 255 (65535 in 16 bits) in label files and hatched in
-    pictures. values: what label files hold instead of class indices; their names then leave out the folders, as
+    kinds: of `KINDS`. min_confidence: pixels of less confidence are 255 in label files (65535 in 16 bits) and hatched
+    in pictures. values: what label files hold instead of class indices; their names then leave out the folders, as
     benchmark servers want it.
     """
 
     folder: Path
     kinds: frozenset[str]
     look: Look = field(default_factory=Look)
-    unsure: float | None = None
+    min_confidence: float | None = None
     values: FileValues | None = None
 
     def __post_init__(self) -> None:
@@ -102,7 +106,7 @@ class Outputs:
     @property
     def fields(self) -> Fields:
         """What the predictor is asked for besides the label map, as arguments of `Predictor.predict`."""
-        return fields_of(self.kinds, self.unsure)
+        return fields_of(self.kinds, self.min_confidence)
 
     def files(self, name: str) -> dict[str, Path]:
         """Kind -> file of the image of this name."""
@@ -114,35 +118,58 @@ class Outputs:
         """Whether all files of an image are there, and none is empty, as a crash of the machine may leave it."""
         return all(file.is_file() and file.stat().st_size > 0 for file in self.files(name).values())
 
-    def write(self, prediction: Prediction, ready: Mapping[str, Path] | None = None) -> None:
-        """Write all files of one image. Raises OSError if one cannot be written; those before it stay.
+    def write(
+        self, prediction: Prediction, ready: Mapping[str, Path] | None = None, *, image: CocoImage | None = None
+    ) -> None:
+        """Write all files of one image, each whether or not another could be written.
 
         ready: field of the prediction -> file that holds it already, whole, and only needs its name (`Scratch`).
+        image: what annotations call it.
+
+        Raises ValueError naming the kinds that could not be written, and why.
         """
         ready = ready or {}
+        failed: dict[str, list[str]] = {}  # reason -> kinds
         try:
             for kind, file in self.files(prediction.name).items():
-                aside = ready.get(FIELDS.get(kind, ""))
-                if aside is not None:
-                    put_in_place(aside, file)
-                elif kind in OUTLINES:
-                    self._write_outlines(prediction, kind, file)
-                else:
-                    write_bytes(file, self.encoded(prediction, kind))
+                try:
+                    aside = ready.get(FIELDS.get(kind, ""))
+                    if aside is not None:
+                        put_in_place(aside, file)
+                    else:
+                        self.write_one(prediction, kind, file, image=image)
+                except (OSError, ValueError) as error:
+                    failed.setdefault(_reason(error), []).append(kind)
+                except Exception as error:
+                    if kind not in OUTLINES:
+                        raise
+                    failed.setdefault(f"cannot be made: {type(error).__name__}: {error}", []).append(kind)
         finally:
             for aside in ready.values():
                 aside.unlink(missing_ok=True)
+        if failed:
+            raise ValueError("; ".join(f"{', '.join(kinds)} {reason}" for reason, kinds in failed.items()))
 
-    def encoded(self, prediction: Prediction, kind: str) -> bytes:
-        """The content of one file, of a kind outside `OUTLINES`."""
+    def write_one(self, prediction: Prediction, kind: str, file: Path, *, image: CocoImage | None = None) -> None:
+        """Write one file, whose suffix says in which format, where there are several."""
+        if kind in OUTLINES:
+            self._write_outlines(prediction, kind, file, image or CocoImage(prediction.name))
+        else:
+            write_bytes(file, self.encoded(prediction, kind, suffix=file.suffix.lower()))
+
+    def encoded(self, prediction: Prediction, kind: str, *, suffix: str = ".jpg") -> bytes:
+        """The content of one file, of a kind outside `OUTLINES`. suffix: of the format of an overlay."""
+        least = self.min_confidence
         if kind == "label":
             return self._label(prediction)
         if kind == "color":
-            return picture_bytes(prediction.coloured(unsure=self.unsure), ".png")
+            return picture_bytes(prediction.coloured(min_confidence=least), ".png")
         if kind == "overlay":
             look = self.look
-            picture = prediction.overlay(look.opacity, look.legend, contours=look.contours, unsure=self.unsure)
-            return picture_bytes(picture, ".jpg")
+            picture = prediction.overlay(look.opacity, look.legend, contours=look.contours, min_confidence=least)
+            if fitting(picture, suffix) is not picture:
+                warnings.warn(f"{prediction.name}: {too_large(suffix)}", Notice, stacklevel=2)
+            return picture_bytes(picture, suffix)
         if kind == "confidence":
             assert prediction.confidence is not None
             return _sixteen_bits(prediction.confidence)
@@ -155,22 +182,22 @@ class Outputs:
 
     def _label(self, prediction: Prediction) -> bytes:
         if self.values is not None:
-            mask = None if self.unsure is None else prediction.unsure(self.unsure)
+            mask = None if self.min_confidence is None else prediction.uncertain(self.min_confidence)
             return self.values.encoded(prediction.label, mask)
         return label_bytes(self._indices(prediction), prediction.palette)
 
     def _indices(self, prediction: Prediction) -> npt.NDArray[np.uint8 | np.uint16]:
-        return prediction.label if self.unsure is None else prediction.label_with_unsure(self.unsure)
+        return prediction.label if self.min_confidence is None else prediction.label_with_uncertain(self.min_confidence)
 
-    def _write_outlines(self, prediction: Prediction, kind: str, file: Path) -> None:
-        """Regions of the classes, by class index; what is unsure has none."""
-        labels, classes = Labels(self._indices(prediction)), prediction.classes
-        nothing = None if self.unsure is None else int(np.iinfo(prediction.label.dtype).max)
+    def _write_outlines(self, prediction: Prediction, kind: str, file: Path, image: CocoImage) -> None:
+        """Regions of the classes, by class index; what is uncertain has none."""
+        indices, classes = self._indices(prediction), prediction.classes
+        nothing = None if self.min_confidence is None else int(np.iinfo(indices.dtype).max)
         if kind == "polygons":
-            shapes = polygons(labels, nothing=nothing)
+            shapes = polygons(Labels(indices), nothing=nothing)
             write_geojson(file, shapes, classes=classes, palette=prediction.palette, ground=None)
         else:
-            write_coco(file, labels, classes=classes, image=prediction.name, nothing=nothing)
+            write_coco(file, Labels(indices), classes=classes, image=image, nothing=nothing)
 
 
 def check_kinds(kinds: Sequence[str] | frozenset[str]) -> frozenset[str]:
@@ -181,11 +208,11 @@ def check_kinds(kinds: Sequence[str] | frozenset[str]) -> frozenset[str]:
     return frozenset(kinds)
 
 
-def fields_of(kinds: frozenset[str], unsure: float | None) -> Fields:
+def fields_of(kinds: frozenset[str], min_confidence: float | None) -> Fields:
     """What must be predicted for these kinds and this threshold."""
     return {
         "probabilities": "probs" in kinds,
-        "confidence": "confidence" in kinds or unsure is not None,
+        "confidence": "confidence" in kinds or min_confidence is not None,
         "entropy": "entropy" in kinds,
         "logits": "logits" in kinds,
     }

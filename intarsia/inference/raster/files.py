@@ -23,9 +23,10 @@ import numpy as np
 import numpy.typing as npt
 
 from intarsia.contracts import Size
+from intarsia.data.gdal import raster_library
 from intarsia.inference.raster.resume import Parts
-from intarsia.inference.raster.source import raster_library
 from intarsia.inference.raster.windows import BLOCK, Panel, Side
+from intarsia.visual.files import SOFTWARE
 
 LAYERS: Mapping[str, str] = {
     "label": ".tif",
@@ -136,7 +137,7 @@ def _blocks(
 def _describe(target: Any, layer: Layer, classes: Sequence[str], palette: Sequence[Sequence[int]]) -> None:
     for number, name in enumerate(layer.bands, 1):
         target.set_band_description(number, name)
-    target.update_tags(TIFFTAG_SOFTWARE="Intarsia", CLASS_NAMES=json.dumps(list(classes), ensure_ascii=False))
+    target.update_tags(TIFFTAG_SOFTWARE=SOFTWARE, CLASS_NAMES=json.dumps(list(classes), ensure_ascii=False))
     if layer.kind == "label":
         colours = {value: (*map(int, colour), 255) for value, colour in enumerate(palette)}
         target.write_colormap(1, {**colours, int(layer.fill): (0, 0, 0, 0)})

@@ -28,8 +28,9 @@ from intarsia.inference.logits.postprocess import Restored, Wanted, restore
 from intarsia.inference.logits.sliding import Window, default_batch
 from intarsia.inference.predictor import Predictor
 from intarsia.inference.raster.files import LAYERS, Layer, category_names, layers_of, write_layer
+from intarsia.inference.raster.georeference import Area
 from intarsia.inference.raster.resume import Parts
-from intarsia.inference.raster.source import Area, Scene, quiet
+from intarsia.inference.raster.source import Scene, quiet
 from intarsia.inference.raster.windows import Blended, Panel, Tiling
 from intarsia.io.whole_files import put_in_place, write_bytes
 
@@ -194,7 +195,7 @@ class _Strips:
         results = (sum(layer.bytes for layer in self._layers) + self._scene.bytes) * rows
         if self.tiling.seams == "crop":
             return results
-        blank = np.zeros((*self._shape, len(self._scene.bands)), np.uint8)
+        blank = np.zeros((*self._shape, self._scene.channels), np.uint8)
         with torch.inference_mode():
             (views,) = self._predictor.pictures([_sample(blank, "blank")])
         step = across.firsts[1] - across.firsts[0] if len(across.firsts) > 1 else across.length
@@ -284,7 +285,7 @@ class _Strips:
         for column in columns:
             left = self.tiling.across.firsts[column]
             image = self._scene.read(Area(top, left, height, width))
-            sample = None if image is None else _sample(image, f"{self._scene.path.name}, window at {left}, {top}")
+            sample = None if image is None else _sample(image, f"{self._scene.name}, window at {left}, {top}")
             found.append((column, Window(0, top, left, height, width), sample))
         return found
 

@@ -1,18 +1,18 @@
 """Scenes: georeferenced images that are read window by window, as what a network expects.
 
 Rasterio (the extra ``intarsia[raster]``) does the reading: GeoTIFF, JPEG 2000, VRT, and whatever else its GDAL knows.
+What bands and values mean is decided by `data.image_reader`, as for images.
 
-Shape letters: C channels that the network takes; H, W height and width of a window.
+Shape letters: C channels that the network takes; B bands of the file; H, W height and width of an area.
 """
 
 from __future__ import annotations
 
-import importlib
 import re
 import threading
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,22 +20,34 @@ import numpy as np
 import numpy.typing as npt
 
 from intarsia.contracts import Size
+from intarsia.data.bands import PALETTE, FileBands, brightness, looked_up, upright
+from intarsia.data.exif import orientation_of
+from intarsia.data.gdal import file_bands, palette, raster_library, without_place, word
+from intarsia.data.headers import JPEG, PNG
+from intarsia.data.image_reader import ImageReader
+from intarsia.data.tiff import peek_header
+from intarsia.inference.raster.georeference import Area, Turn, georeference, is_local
+from intarsia.terminal import Notice
 
 CACHE = 128 * 2**20
 """Bytes of decoded blocks that GDAL keeps. Its own choice is a twentieth of the machine's memory."""
 
-SUGGESTION = 1024
-"""Side of the square in the middle of a scene whose values a message about scaling is taken from."""
+SAMPLE, SAMPLES = 256, 4
+"""What is looked at before anything is computed: so many squares in a row and a column, of so many pixels a side."""
 
-_COLOURS = ("red", "green", "blue")
+MOST_BETWEEN = 0.1
+"""Share of an alpha band's pixels that may be neither clear nor opaque; with more of them it is no mask."""
 
+REMOTE = {
+    "GDAL_HTTP_CONNECTTIMEOUT": 20,
+    "GDAL_HTTP_LOW_SPEED_TIME": 60,
+    "GDAL_HTTP_LOW_SPEED_LIMIT": 1,
+    "GDAL_HTTP_MAX_RETRY": 3,
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+}
+"""For rasters behind URLs: a server that does not answer is an error, and is not asked for other files beside them."""
 
-def raster_library(part: str = "") -> Any:
-    """Rasterio, or a module of it. Raises ValueError naming the extra if it is not installed."""
-    try:
-        return importlib.import_module(f"rasterio.{part}" if part else "rasterio")
-    except ImportError as error:
-        raise ValueError(f'rasters and polygons need rasterio: pip install "intarsia[raster]" ({error})') from None
+Alpha = Literal["auto", "mask", "band"]
 
 
 def quiet() -> Any:
@@ -43,88 +55,51 @@ def quiet() -> Any:
     return raster_library().Env(GDAL_CACHEMAX=CACHE)
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """From stored values to 0..255: linearly between low and high, clipped and rounded.
-
-    low, high: one number each for all channels, or one for each. "training" in place of them, `as_training`, drops the
-    lower eight of sixteen bits, which is what becomes of images of 16 bits when a model is trained on them.
-    """
-
-    low: tuple[float, ...] = ()
-    high: tuple[float, ...] = ()
-    as_training: bool = False
-
-    @classmethod
-    def parse(cls, text: str) -> Scale:
-        """From "MIN,MAX", "MIN,MAX,MIN,MAX,..." with a pair for each channel, or "training"; else ValueError."""
-        if text == "training":
-            return cls(as_training=True)
-        try:
-            numbers = [float(word) for word in text.split(",")]
-        except ValueError:
-            numbers = []
-        if not numbers or len(numbers) % 2 or not np.isfinite(numbers).all():
-            raise ValueError(f"--scale takes MIN,MAX, or a pair for each band, or 'training'; found {text!r}")
-        scale = cls(tuple(numbers[::2]), tuple(numbers[1::2]))
-        if any(low >= high for low, high in zip(scale.low, scale.high, strict=True)):
-            raise ValueError(f"--scale: each MIN must be below its MAX, found {text!r}")
-        return scale
-
-    def __call__(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-        """Stored values (C, H, W) -> 0..255."""
-        if self.as_training:
-            return (pixels >> 8).astype(np.uint8)
-        low, high = (np.array(values, np.float32).reshape(-1, 1, 1) for values in (self.low, self.high))
-        scaled = (pixels.astype(np.float32) - low) * (255 / (high - low))
-        with np.errstate(invalid="ignore"):  # nan is nodata, and replaced by who asks
-            scaled = np.nan_to_num(np.rint(np.clip(scaled, 0, 255)))
-        return scaled.astype(np.uint8)
-
-
-@dataclass(frozen=True, slots=True)
-class Area:
-    """A rectangle of a scene, in pixels."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-
 class Scene:
     """A raster of any size. Threads may share it; they wait for each other.
 
-    channels: how many the network takes. bands: which of the scene these are, counted from 1, in order; by default
-    its colours if `expects` is "colour", or all but an alpha band. scale: see `Scale`. nodata: a value that marks
-    pixels without data if all their bands have it, besides what the file says itself (nodata, masks, alpha, nan).
-    expects: "colour" for a network trained on 8-bit colours, "stored" for one that saw stored values.
+    location: a file, or what GDAL takes in place of one: a URL, s3://..., /vsi..., a subdataset.
+    reader: what the network expects of bands and values. nodata: a value that marks pixels without data if all their
+    bands have it, besides what the file says itself (nodata, masks, alpha, nan).
+    alpha: whether a band that the file calls alpha and the network does not read is a "mask", or just a "band"; "auto":
+    a mask, unless many of its pixels are neither clear nor opaque, as of near infrared that GDAL took for alpha.
 
-    Raises ValueError if the file cannot be read, or its bands or type do not fit the network.
+    Raises ValueError if the file cannot be read, or its bands, type or values do not fit the network.
     """
 
     def __init__(
-        self,
-        path: Path,
-        *,
-        channels: int,
-        expects: Literal["colour", "stored"] = "colour",
-        bands: Sequence[int] | None = None,
-        scale: Scale | None = None,
-        nodata: float | None = None,
+        self, location: str | Path, reader: ImageReader, *, nodata: float | None = None, alpha: Alpha = "auto"
     ) -> None:
-        self.path, self._nodata, self._scale = path, nodata, scale
+        self.location, self._reader, self._nodata = str(location), reader, nodata
         self._lock = threading.Lock()
-        self._source = _opened(path)
+        self._remote = {} if is_local(self.location) else REMOTE
+        with raster_library().Env(**self._remote):
+            self._source = _opened(self.location)
         try:
-            self.size: Size = (self._source.height, self._source.width)
-            self.bands = _bands(self._source, channels, expects, bands)
-            self._colours = self._colour_table(expects)
-            self._masked = any("all_valid" not in map(_word, flags) for flags in self._source.mask_flag_enums)
-            self._check_type(expects)
+            self._prepare(alpha)
+        except ValueError as error:
+            self._source.close()
+            raise ValueError(f"{self.location}: {str(error).removeprefix(f'{self.location}: ')}") from None
         except BaseException:
             self._source.close()
             raise
+
+    def _prepare(self, alpha: Alpha) -> None:
+        source, reader = self._source, self._reader
+        file = file_bands(source)
+        if reader.bands == "rgb":
+            file = replace(file, orientation=_orientation(self.location))
+        self._turn = Turn(file.orientation, (source.height, source.width))
+        self.size: Size = self._turn.size
+        self._table = palette(source) if file.roles[0] == PALETTE else None
+        self._stored = file
+        if self._table is not None:
+            _, file = looked_up(np.zeros((1, 1, len(file.roles)), np.uint8), file, self._table)
+        self._bands = reader.select(file)
+        self._type = np.dtype(np.uint8) if self._table is not None else self._type_of(self._bands)
+        self._has_nan = self._type.kind == "f"
+        self._mask_kind = self._kind_of_mask(file, alpha)
+        self._check_values()
 
     def __enter__(self) -> Scene:
         return self
@@ -134,174 +109,208 @@ class Scene:
             self._source.close()
 
     @property
+    def name(self) -> str:
+        """Of the file, for messages and results: the last part of its location."""
+        return re.split(r"[/\\:]", self.location.partition("?")[0].rstrip("/"))[-1] or "scene"
+
+    @property
+    def channels(self) -> int:
+        """How many the network sees."""
+        return len(self._bands)
+
+    @property
     def bytes(self) -> int:
         """Of one stored pixel with its mask."""
-        return len(self.bands) * self._type.itemsize + 1
+        return len(self._bands) * self._type.itemsize + 1
 
     @property
     def place(self) -> dict[str, Any]:
-        """Where the scene lies, in the words of rasterio's profiles: crs and transform, or ground control points."""
-        points, crs = self._source.gcps
-        if points and self._source.transform.is_identity:
-            return {"crs": crs, "gcps": points}
-        return {"crs": self._source.crs, "transform": self._source.transform}
+        """Where the scene lies, in the words of rasterio's profiles."""
+        return georeference(self._source, self._turn)
 
     @property
     def described(self) -> dict[str, str]:
         """What must not change while a run is interrupted."""
-        file = self.path.stat() if self.path.exists() else None
+        path = Path(self.location)
+        file = path.stat() if is_local(self.location) and path.exists() else None
+        stamp = f", {file.st_size} bytes, of {file.st_mtime_ns}" if file else ""
         return {
-            "scene": f"{self.path.name}, {file.st_size if file else '?'} bytes, of {file.st_mtime_ns if file else '?'}",
+            "scene": f"{self.name}{stamp}",
             "scene's size": "x".join(map(str, self.size)),
-            "bands": ",".join(map(str, self.bands)),
-            "scale": repr(self._scale),
+            "bands": ",".join(str(band + 1) for band in self._bands),
+            "scale": repr(self._reader.scale),
             "nodata": repr(self._nodata),
+            "mask": self._mask_kind,
         }
+
+    # --- Pixels ---
 
     def read(self, area: Area) -> npt.NDArray[Any] | None:
         """Pixels (H, W, C) as the network expects them, those without data 0; None if there are no others."""
+        stored = self._turn.stored(area)
         with self._lock:
-            valid = self._mask(area)
-            pixels = self._pixels(area) if valid.any() else None
-        if pixels is None:
+            valid = self._mask(stored)
+            samples = self._samples(stored) if valid.any() else None
+        if samples is None:
             return None
-        valid &= self._told(pixels)
+        valid &= self._meaningful(samples)
         if not valid.any():
             return None
-        if self._colours is not None:
-            pixels = self._colours[pixels[0]].transpose(2, 0, 1)
-        elif self._scale is not None:
-            pixels = self._scale(pixels)
-        image = np.ascontiguousarray(pixels.transpose(1, 2, 0))
+        image = self._reader.in_range(samples, max(self._stored.bits, 8) if self._stored.bits else 0)
+        if image is samples:
+            image = image.copy()
         image[~valid] = 0
-        return image
+        return np.ascontiguousarray(upright(image, self._turn.orientation))
 
     def valid(self, area: Area) -> npt.NDArray[np.bool_]:
         """(H, W): where there is data."""
+        stored = self._turn.stored(area)
         with self._lock:
-            valid = self._mask(area)
-            if (self._nodata is not None or self._is_float) and valid.any():
-                valid &= self._told(self._pixels(area))
+            valid = self._mask(stored)
+            if (self._nodata is not None or self._has_nan) and valid.any():
+                valid &= self._meaningful(self._samples(stored))
+        return upright(valid, self._turn.orientation)
+
+    def _samples(self, area: Area) -> npt.NDArray[Any]:
+        """The network's bands (H, W, C) of a stored area, as they are stored but for palettes and black and white."""
+        if self._table is not None:
+            samples, _ = looked_up(self._read(area, range(self._source.count)), self._stored, self._table)
+            return samples[:, :, list(self._bands)]
+        return brightness(self._read(area, self._bands), self._stored)
+
+    def _read(self, area: Area, bands: Any) -> npt.NDArray[Any]:
+        try:
+            with raster_library().Env(**self._remote):
+                pixels = self._source.read([band + 1 for band in bands], window=_window(area))
+        except raster_library("errors").RasterioError as error:
+            raise ValueError(f"{self.location}: rows from {area.top}, columns from {area.left}: {error}") from None
+        samples = np.ascontiguousarray(np.moveaxis(pixels, 0, 2))
+        return samples.astype(np.float32) if samples.dtype.kind == "f" else samples
+
+    def _meaningful(self, samples: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        """(H, W): where the values of (H, W, C) themselves mean something."""
+        valid: npt.NDArray[np.bool_] = np.ones(samples.shape[:2], np.bool_)
+        if self._has_nan:
+            valid &= np.isfinite(samples).all(axis=2)
+        if self._nodata is not None:
+            valid &= (samples != self._nodata).any(axis=2)
         return valid
+
+    def _type_of(self, bands: tuple[int, ...]) -> np.dtype[Any]:
+        found = np.result_type(*{self._source.dtypes[band] for band in bands})
+        return np.dtype(np.float32) if found.kind == "f" else found
+
+    # --- What is no data ---
+
+    def _kind_of_mask(self, file: FileBands, alpha: Alpha) -> str:
+        """Where the file says what is no data: "none", "alpha", "file" (a mask of its own) or "nodata" (values)."""
+        flags = {word(flag) for band in self._source.mask_flag_enums for flag in band}
+        if flags <= {"all_valid"}:
+            return "none"
+        if "alpha" not in flags:
+            return "file" if "per_dataset" in flags else "nodata"
+        # A palette's own alpha is one of the bands that were looked up; the file's comes after them.
+        beside = file.alpha_beside(self._bands)
+        if beside is None or alpha == "band":
+            return "none"
+        if alpha == "auto" and (between := self._between_clear_and_opaque()) > MOST_BETWEEN:
+            warnings.warn(
+                f"{self.location}: the file calls a band alpha in which {between:.0%} of the pixels are neither clear "
+                "nor opaque: it is taken for a band like others, and masks nothing; if it is a mask, say --alpha mask",
+                Notice,
+                stacklevel=2,
+            )
+            return "none"
+        return "alpha"
+
+    def _between_clear_and_opaque(self) -> float:
+        band = self._alpha_band()
+        opaque = np.iinfo(self._source.dtypes[band]).max if np.dtype(self._source.dtypes[band]).kind in "iu" else 1
+        values = np.concatenate([self._read(area, [band]).ravel() for area in self._sample_areas()])
+        return float(((values > 0) & (values < opaque)).mean())
+
+    def _alpha_band(self) -> int:
+        return [word(meaning) for meaning in self._source.colorinterp].index("alpha")
 
     def _mask(self, area: Area) -> npt.NDArray[np.bool_]:
-        if not self._masked:
+        """(H, W): where the file says that a stored area holds data."""
+        window = _window(area)
+        if self._mask_kind == "none":
             return np.ones((area.height, area.width), np.bool_)
-        mask: npt.NDArray[np.uint8] = self._source.dataset_mask(window=_window(area))
-        return mask > 0
-
-    def _pixels(self, area: Area) -> npt.NDArray[Any]:
-        try:
-            pixels: npt.NDArray[Any] = self._source.read(list(self.bands), window=_window(area))
-        except raster_library("errors").RasterioError as error:
-            raise ValueError(f"{self.path}: rows from {area.top}, columns from {area.left}: {error}") from None
-        return pixels
-
-    def _told(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-        """(H, W): where the values of (C, H, W) themselves mean something."""
-        valid: npt.NDArray[np.bool_] = np.ones(pixels.shape[1:], np.bool_)
-        if self._is_float:
-            valid &= np.isfinite(pixels).all(axis=0)
-        if self._nodata is not None:
-            valid &= (pixels != self._nodata).any(axis=0)
+        if self._mask_kind == "alpha":
+            return self._read(area, [self._alpha_band()])[:, :, 0] > 0
+        if self._mask_kind == "file":
+            mask: npt.NDArray[np.uint8] = self._source.read_masks(1, window=window)
+            return mask > 0
+        # A pixel is missing if all bands say so, whichever of them the network reads.
+        masks: npt.NDArray[np.uint8] = self._source.read_masks(window=window)
+        valid: npt.NDArray[np.bool_] = np.asarray(masks.any(axis=0))
         return valid
 
-    @property
-    def _type(self) -> np.dtype[Any]:
-        types = {self._source.dtypes[band - 1] for band in self.bands}
-        return np.result_type(*types)
+    # --- What is looked at before anything is computed ---
 
-    @property
-    def _is_float(self) -> bool:
-        return self._type.kind == "f"
+    def _sample_areas(self) -> Iterator[Area]:
+        """Squares all over the stored raster, or all of a small one."""
+        height, width = self._source.height, self._source.width
+        for top in _spread(height):
+            for left in _spread(width):
+                yield Area(top, left, min(SAMPLE, height - top), min(SAMPLE, width - left))
 
-    def _colour_table(self, expects: str) -> npt.NDArray[np.uint8] | None:
-        """(256, 3) if the scene holds numbers of colours and the network wants the colours."""
-        first = self._source.colorinterp[0]
-        if expects != "colour" or _word(first) != "palette" or set(self.bands) != {1}:
-            return None
-        table = np.zeros((256, 3), np.uint8)
-        for value, colour in self._source.colormap(1).items():
-            table[value] = colour[:3]
-        return table
-
-    def _check_type(self, expects: str) -> None:
-        found, scale = self._type, self._scale
-        if found.kind not in "iuf":
-            raise ValueError(f"{self.path}: expected integers or floating-point numbers, found {found}")
-        if scale is not None and scale.as_training and found != np.uint16:
-            raise ValueError(f"{self.path}: --scale training is for images of 16 bits, found {found}; give MIN,MAX")
-        if scale is not None and not scale.as_training and len(scale.low) not in (1, len(self.bands)):
-            raise ValueError(
-                f"--scale: expected one pair MIN,MAX or one for each of {len(self.bands)} bands, "
-                f"found {len(scale.low)} pairs"
-            )
-        if expects == "colour" and found != np.uint8 and scale is None:
-            raise ValueError(
-                f"{self.path}: the model was trained on colours of 8 bits, the scene holds {found}; say which values "
-                f"become 0 and 255: {self._suggested()}"
-                + (", or --scale training if it was trained on such images" if found == np.uint16 else "")
-            )
-
-    def _suggested(self) -> str:
-        height, width = (min(SUGGESTION, length) for length in self.size)
-        pixels = self._pixels(Area((self.size[0] - height) // 2, (self.size[1] - width) // 2, height, width))
-        pixels = pixels[:, self._told(pixels)]
-        if not pixels.size or pixels.min() == pixels.max():
-            return "--scale MIN,MAX"
-        low, high = np.percentile(pixels, [2, 98])
-        low, high = (low, high) if low < high else (pixels.min(), pixels.max())
-        return f"--scale {low:.6g},{high:.6g} (2 % and 98 % of its middle)"
+    def _check_values(self) -> None:
+        nothing = np.zeros((1, len(self._bands)), self._type)
+        found = [nothing[:0]]
+        for area in self._sample_areas() if self._reader.needs_values(self._type) else ():
+            samples = self._samples(area)
+            found.append(samples[self._mask(area) & self._meaningful(samples)])
+        values = np.concatenate(found)  # (n, C)
+        self._reader.check(
+            values if len(values) else nothing, self._stored.bits if self._stored.bits > 8 else 0, strict=True
+        )
 
 
-def _opened(path: Path) -> Any:
+def _spread(length: int) -> list[int]:
+    """Where sampled squares begin along one side."""
+    if length <= SAMPLE * SAMPLES:
+        return list(range(0, length, SAMPLE))
+    return [index * (length - SAMPLE) // (SAMPLES - 1) for index in range(SAMPLES)]
+
+
+def _opened(location: str) -> Any:
     rasterio, errors = raster_library(), raster_library("errors")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", errors.NotGeoreferencedWarning)
-            return rasterio.open(path)
+        with without_place():
+            source = rasterio.open(location)
     except errors.RasterioError as error:
-        reason = "no such file" if not path.exists() and "://" not in str(path) else str(error)
-        raise ValueError(f"{path}: cannot be read as a raster: {reason.removeprefix(f'{path}: ')}") from None
+        reason = "no such file" if is_local(location) and not Path(location).exists() else str(error)
+        raise ValueError(f"{location}: cannot be read as a raster: {reason.removeprefix(f'{location}: ')}") from None
+    if source.count == 0:
+        parts = source.subdatasets
+        source.close()
+        raise ValueError(
+            f"{location}: it holds {len(parts)} rasters and none by itself; name one of them: {', '.join(parts[:3])}"
+        )
+    if len(source.subdatasets) > 1:
+        warnings.warn(
+            f"{location}: it holds {len(source.subdatasets)} rasters, of which the first is predicted; others by name: "
+            f"{source.subdatasets[1]}",
+            Notice,
+            stacklevel=3,
+        )
+    return source
 
 
-def parse_bands(text: str) -> tuple[int, ...]:
-    """From "3,2,1"; ValueError for anything else."""
-    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", text):
-        raise ValueError(f"--bands takes numbers of bands, counted from 1, such as 3,2,1; found {text!r}")
-    return tuple(map(int, text.split(",")))
-
-
-def _bands(source: Any, channels: int, expects: str, chosen: Sequence[int] | None) -> tuple[int, ...]:
-    meanings = [_word(meaning) for meaning in source.colorinterp]
-    if chosen is not None:
-        missing = [band for band in chosen if not 1 <= band <= source.count]
-        if missing or len(chosen) != channels:
-            raise ValueError(
-                f"--bands: expected {channels} bands among 1..{source.count} for this model and scene, "
-                f"found {','.join(map(str, chosen))}"
-            )
-        return tuple(chosen)
-    data = [number for number, meaning in enumerate(meanings, 1) if meaning != "alpha"]
-    if expects == "colour" and channels == 3:
-        if all(meanings.count(colour) == 1 for colour in _COLOURS):
-            return tuple(meanings.index(colour) + 1 for colour in _COLOURS)
-        if len(data) == 1:
-            return (data[0],) * 3
-    if len(data) == channels:
-        return tuple(data)
-    names = (source.descriptions[number - 1] or meanings[number - 1] for number in data)
-    raise ValueError(
-        f"{source.name}: the model takes {channels} bands, the scene has {len(data)} "
-        f"({', '.join(f'{number} {name}' for number, name in zip(data, names, strict=True))}): choose them, in the "
-        f"order of the model's channels, with --bands {','.join(map(str, range(1, channels + 1)))} for example"
-    )
+def _orientation(location: str) -> int:
+    """How a local file of a format with orientations is to be turned."""
+    path = Path(location)
+    if not is_local(location) or not path.is_file():
+        return 1
+    with open(path, "rb") as file:
+        front = file.read(12)
+    if front.startswith((JPEG, PNG, b"RIFF")):
+        return orientation_of(path.read_bytes())
+    header = peek_header(path)
+    return 1 if header is None else header.file.orientation
 
 
 def _window(area: Area) -> Any:
     return raster_library("windows").Window(area.left, area.top, area.width, area.height)
-
-
-def _word(member: Any) -> str:
-    """The name of one of rasterio's enumerations."""
-    return str(member.name)

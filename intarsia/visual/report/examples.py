@@ -53,8 +53,8 @@ def _legend(example: Example, content: ReportContent) -> str:
 
 def confidence_picture(confidence: Values) -> Picture:
     """Confidences (H, W) in 0..1 as colours (H, W, 3): dark where the network is sure, bright where it is not."""
-    unsure = 1 - np.nan_to_num(confidence.astype(np.float32), nan=0.0).clip(0, 1)
-    coloured = cv2.applyColorMap((unsure * 255).round().astype(np.uint8), cv2.COLORMAP_CIVIDIS)
+    uncertainty = 1 - np.nan_to_num(confidence.astype(np.float32), nan=0.0).clip(0, 1)
+    coloured = cv2.applyColorMap((uncertainty * 255).round().astype(np.uint8), cv2.COLORMAP_CIVIDIS)
     return np.ascontiguousarray(coloured[..., ::-1]).astype(np.uint8)
 
 

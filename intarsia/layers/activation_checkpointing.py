@@ -14,7 +14,8 @@ import torch
 import torch.utils.checkpoint
 from torch import nn
 
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+_WITH_STATISTICS = nn.modules.batchnorm._NormBase
+"""What all batch and instance norms of torch are."""
 
 
 def run_block(block: nn.Module, *inputs: Any, checkpoint: bool) -> Any:
@@ -34,7 +35,7 @@ def run_block(block: nn.Module, *inputs: Any, checkpoint: bool) -> Any:
 @contextmanager
 def _frozen_statistics(block: nn.Module) -> Iterator[None]:
     """Batch norms in training mode normalise by the batch as before, but leave their running statistics alone."""
-    norms = [m for m in block.modules() if isinstance(m, _BATCH_NORMS) and m.training and m.track_running_stats]
+    norms = [m for m in block.modules() if isinstance(m, _WITH_STATISTICS) and m.training and m.track_running_stats]
     settings = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
         norm.momentum, norm.num_batches_tracked = 0.0, None

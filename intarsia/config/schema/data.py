@@ -1,0 +1,144 @@
+"""The vocabulary of data and their evaluation: loaders, data sets, pipelines, metrics."""
+
+from __future__ import annotations
+
+from intarsia.config.schema.fates import Area, nothing, refused, to
+from intarsia.config.schema.notation import DICT, FILES, OPTIONAL, SCOPE, TYPE
+
+DATA_AREAS: dict[str, Area] = {
+    "dataloader": {
+        "batch_size": to("batch_size (per process)", "int"),
+        "num_workers": to("workers", "int"),
+        "dataset": to("dataset, transforms", DICT),
+        "sampler": to("shuffle", OPTIONAL),
+        "persistent_workers": to("persistent_workers: those of evaluations live as long as the run", "bool"),
+        "pin_memory": to("pin_memory, where there is a GPU", "bool"),
+        "prefetch_factor": nothing("the loader decides how far it reads ahead"),
+        "timeout": nothing("a worker that dies is reported at once"),
+        "drop_last": nothing("every training batch is full; evaluation sees every image exactly once"),
+        "collate_fn": refused(
+            "one function makes batches", None, {"type": "default_collate"}, {"type": "pseudo_collate"}
+        ),
+        "batch_sampler": refused("the order of samples is a function of seed and step", None),
+        "worker_init_fn": refused("workers have no state: every sample has its own random stream", None),
+        "num_batch_per_epoch": refused("the length of training is given in train_cfg", None),
+    },
+    "sampler": SCOPE
+    | {
+        "type": TYPE,
+        "shuffle": to("shuffle", "bool"),
+        "seed": refused("the order of samples comes from randomness.seed", None),
+        "round_up": nothing("every image is seen exactly once in evaluation, every training batch is full"),
+    },
+    "dataset": SCOPE
+    | {
+        "type": TYPE,
+        "data_root": to("argument `root`", "str | None"),
+        "data_prefix": to("arguments `images`, `labels` ...", DICT),
+        "img_suffix": to("argument `image_suffix`", "str | Sequence[str]"),
+        "seg_map_suffix": to("argument `label_suffix`", "str"),
+        "ann_file": to("argument `split_file`", "str | list[str]"),
+        "metainfo": to("arguments `classes`, `palette`", OPTIONAL),
+        "ignore_index": to("argument `ignore_index`", "int"),
+        "reduce_zero_label": to("argument `reduce_zero_label`", "bool"),
+        "label_table": to("argument `label_table`", OPTIONAL),
+        "pipeline": to("transforms, label_size", "list[dict]"),
+        "backend_args": FILES,
+        "file_client_args": FILES,
+        "indices": refused("a part of the data is chosen by a list of names in ann_file", None),
+        "filter_cfg": refused("a part of the data is chosen by a list of names in ann_file", None),
+        "test_mode": nothing("ground truth is read where the pipeline loads it"),
+        "serialize_data": nothing("the list of files is small"),
+        "lazy_init": nothing("files are listed once, when the data set is built"),
+        "max_refetch": nothing("a file that cannot be read is an error that names it"),
+    },
+    "metainfo": {
+        "classes": to("argument `classes`", "Sequence[str]"),
+        "palette": to("argument `palette`", "Sequence[Sequence[int]] | None"),
+        "dataset_type": nothing("a name for people"),
+        "task_name": nothing("a name for people"),
+    },
+    "label_table": {
+        "values": to("argument `values`", "dict | list[tuple[int, int]] | None"),
+        "colours": to("argument `colours`", "dict | list[tuple[Any, int]] | None"),
+        "ignore_index": to("argument `ignore_index`", "int"),
+        "outside": to("argument `outside`", "str"),
+    },
+    "wrapper of data sets": SCOPE
+    | {
+        "type": TYPE,
+        "dataset": to("argument `dataset`", DICT),
+        "datasets": to("argument `datasets`", "list[dict]"),
+        "times": to("argument `times`", "int"),
+        "oversample_thr": to("argument `oversample_thr`", "float"),
+        "pipeline": to("transforms, after those of the data set inside", "list[dict]"),
+        "skip_type_keys": refused("a transform is left out by leaving it out of the pipeline", None),
+        "verify_meta": nothing("parts with other classes are an error"),
+        "ignore_keys": nothing("parts with other classes are an error"),
+        "lazy_init": nothing("files are listed once, when the data set is built"),
+    },
+    "LoadImageFromFile": SCOPE
+    | {
+        "type": nothing("images are read by the data set"),
+        "color_type": to("dataset argument `bands`", "str"),
+        "imdecode_backend": to("dataset argument `bands`", "str | None"),
+        "to_float32": nothing("images keep their stored type until they are normalised, in float32, on the device"),
+        "ignore_empty": refused("a file that cannot be read is an error that names it", False),
+        "backend_args": FILES,
+        "file_client_args": FILES,
+    },
+    "LoadAnnotations": SCOPE
+    | {
+        "type": to("label_size, by its place in the pipeline"),
+        "reduce_zero_label": to("must agree with the data set's", "bool | None"),
+        "imdecode_backend": nothing("label files are lossless, every decoder gives the same"),
+        "with_seg": refused("only label maps are loaded", True),
+        "with_bbox": refused("only label maps are loaded", False),
+        "with_label": refused("only label maps are loaded", False),
+        "with_keypoints": refused("only label maps are loaded", False),
+        "backend_args": FILES,
+        "file_client_args": FILES,
+    },
+    "PackSegInputs": SCOPE
+    | {
+        "type": nothing("batches are made by the loader"),
+        "meta_keys": nothing("the metadata of a sample are fixed"),
+    },
+    "transform": {
+        "clip_object_border": nothing("there are no boxes"),
+        "backend": refused("images are resized by OpenCV", "cv2"),
+    },
+    "TestTimeAug": SCOPE | {"type": TYPE, "transforms": to("inference.augmented", "list[list[dict]]")},
+    "TestTimeAug: Resize": SCOPE
+    | {
+        "type": TYPE,
+        "scale_factor": to("inference.augmented.scales", "float"),
+        "keep_ratio": refused("augmented copies keep their proportions", True),
+        "scale": refused("augmented copies are scaled by factors of the image's size (scale_factor)"),
+    },
+    "TestTimeAug: RandomFlip": SCOPE
+    | {
+        "type": TYPE,
+        "prob": to("inference.augmented.flips (0: as it is, 1: flipped)", "float"),
+        "direction": to("inference.augmented.flips", "Literal['horizontal', 'vertical']"),
+    },
+    "tta_model": SCOPE | {"type": TYPE},
+    "IoUMetric": SCOPE
+    | {
+        "type": TYPE,
+        "iou_metrics": to(
+            "metric argument `metrics`",
+            "Sequence[Literal['mIoU', 'mDice', 'mFscore', 'mFscore_mmseg', 'mBoundaryIoU', 'fwIoU', 'kappa', "
+            "'imageIoU', 'interval', 'ECE']]",
+        ),
+        "groups": to("metric argument `groups`", "dict[str, list[str]]"),
+        "ignore_index": to("metric argument `ignore_index`", "int"),
+        "nan_to_num": to("metric argument `nan_to_num`", "float | None"),
+        "beta": to("metric argument `beta`", "float"),
+        "output_dir": refused("label maps are written by `intarsia predict WEIGHTS IMAGES -o OUT`", None),
+        "format_only": refused("label maps are written by `intarsia predict WEIGHTS IMAGES -o OUT`", False),
+        "collect_device": nothing("counts are summed where they are"),
+        "collect_dir": nothing("counts are summed where they are"),
+        "prefix": nothing("names in reports are fixed"),
+    },
+}

@@ -1,0 +1,302 @@
+"""From any image to what a model expects: which bands, in which range, which way up.
+
+Files, arrays and windows of rasters all go through an `ImageReader`, so that one file means the same to training,
+evaluation, prediction of images and prediction of rasters.
+
+Shape letters: H, W height and width; B bands of a file; C channels that the model takes.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from intarsia.data.bands import (
+    RGB,
+    Bands,
+    FileBands,
+    band_mode,
+    chosen_bands,
+    eight_bits,
+    raw_bands,
+    rgb_bands,
+    upright,
+)
+from intarsia.data.image_io import DecodedImage, decode_image
+from intarsia.data.value_range import COLOURS, Scale, ValueRange, extent, suggested_scale
+from intarsia.terminal import Notice
+
+_HALF_OF_16_BITS = 2**15
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSpec:
+    """What images a model was trained on; weights carry it.
+
+    bands: how files were read. channels: of the network. names: of the channels of "raw" images, "" where their files
+    did not say it; empty if unknown. values: what they held; None if unknown, as of weights of before. scale: what
+    stored values of colours became 0 and 255, if their files were not read as they are.
+    """
+
+    bands: Bands = "rgb"
+    channels: int = 3
+    names: tuple[str, ...] = ()
+    values: ValueRange | None = None
+    scale: Scale | None = None
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], *, bands: Bands, channels: int) -> ImageSpec:
+        """What a weights file says, completed from its model's config. Raises ValueError for what makes no sense."""
+        found = cls(bands, channels)
+        if not values:
+            return found
+        try:
+            mode = band_mode(values.get("bands", bands))
+            return cls(
+                bands=mode,
+                channels=channels,
+                names=tuple(map(str, values.get("names", ()))) if mode == "raw" else (),
+                values=ValueRange.from_json(values["values"]) if values.get("values") else None,
+                scale=Scale.of([float(number) for number in values["scale"]]) if values.get("scale") else None,
+            )
+        except (AttributeError, TypeError) as error:
+            raise ValueError(f"the weights describe their images in an unknown way: {values!r} ({error})") from None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for the weights file."""
+        found: dict[str, Any] = {"bands": self.bands, "names": list(RGB) if self.bands == "rgb" else list(self.names)}
+        if self.values is not None:
+            found["values"] = self.values.to_json()
+        if self.scale is not None:
+            found["scale"] = list(self.scale.numbers)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class ImageReader:
+    """Reads images as a model expects them.
+
+    spec: what it was trained on. chosen: which bands of a file it takes, counted from 1, where the file does not say
+    it.
+    scale: what becomes of values that are not those of the training. max_pixels: see `image_io.read_image`.
+
+    Raises ValueError for a scale that does not fit the number of channels.
+    """
+
+    spec: ImageSpec = ImageSpec()
+    chosen: tuple[int, ...] | None = None
+    scale: Scale | None = None
+    max_pixels: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.scale is not None:
+            self.scale.check_channels(self.spec.channels)
+
+    @property
+    def bands(self) -> Bands:
+        """How files are read."""
+        return self.spec.bands
+
+    @property
+    def takes_any_number(self) -> bool:
+        """Whether numbers other than 8-bit colours can be seen: by a model that was trained on such, or since a scale
+        says how.
+        """
+        spec = self.spec
+        is_wide = spec.values is not None and not spec.values.is_eight_bits
+        return self.bands == "raw" or self.scale is not None or spec.scale is not None or is_wide
+
+    def read(self, path: str | Path, *, page: int = 0) -> npt.NDArray[Any]:
+        """The image (H, W, C) of a file. Raises ValueError naming the file if it is none, or not for this model."""
+        is_plain = self.chosen is None and not self.takes_any_number
+        decoded = decode_image(path, bands="rgb" if is_plain else "raw", max_pixels=self.max_pixels, page=page)
+        try:
+            return self.convert(decoded)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+
+    def convert(self, decoded: DecodedImage) -> npt.NDArray[Any]:
+        """The image (H, W, C) of what a decoder gave. Raises ValueError, naming no file, if it is not for this
+        model.
+        """
+        chosen = self.select(decoded.file)
+        whole = tuple(range(decoded.samples.shape[2]))
+        samples = decoded.samples if chosen == whole else decoded.take(chosen)
+        self.check(samples, decoded.file.bits)
+        image = self.in_range(samples, decoded.file.bits)
+        if self.bands == "rgb":
+            image = upright(image, decoded.file.orientation)
+        return np.ascontiguousarray(image)
+
+    def select(self, file: FileBands) -> tuple[int, ...]:
+        """The bands of a file, from 0, that the model's channels are. Raises ValueError if that cannot be said."""
+        spec = self.spec
+        if self.chosen is not None:
+            return chosen_bands(self.chosen, file, spec.channels)
+        if self.bands == "rgb":
+            return rgb_bands(file)
+        return raw_bands(file, spec.channels, spec.names)
+
+    # --- Values ---
+
+    def check(self, samples: npt.NDArray[Any], bits: int = 0, *, strict: bool = False) -> None:
+        """Raises ValueError, with the way out, if stored samples (..., C) are not such as the model was trained on.
+
+        strict: weights of colours that do not say it are taken to have been trained on 8 bits; else, as it was for
+        images before weights said it, more bits are taken with a warning.
+        """
+        if samples.dtype.kind not in "iuf":
+            raise ValueError(f"expected integers or floating-point numbers, found {samples.dtype}")
+        if self.scale is not None:
+            if self.scale.kind == "training" and samples.dtype != np.uint16 and self.spec.scale is None:
+                raise ValueError(f"--scale training is for images of 16 bits, found {samples.dtype}; give MIN,MAX")
+            if self.scale.kind == "none" and self.bands == "rgb":
+                self._check_colours(samples)
+            return
+        if self.bands == "rgb":
+            self._check_rgb(samples, bits, strict)
+        elif self.spec.values is not None:
+            self._check_raw(samples, self.spec.values)
+
+    def needs_values(self, dtype: np.dtype[Any]) -> bool:
+        """Whether `check` looks at the values of samples of this type, and not at the type alone."""
+        if self.scale is not None:
+            return False
+        return dtype != np.uint8 if self.bands == "rgb" else self.spec.values is not None
+
+    def _check_rgb(self, samples: npt.NDArray[Any], bits: int, strict: bool) -> None:
+        values = self.spec.values or (ValueRange("uint8", *COLOURS) if strict else None)
+        if values is None and self.spec.scale is not None:
+            return
+        if values is None:
+            self._check_colours(samples)
+            if samples.dtype != np.uint8:
+                warnings.warn(
+                    f"the weights do not say what numbers their images held; of {samples.dtype} the upper 8 bits are "
+                    "taken, which is dark where an image does not use them all: say it with --scale MIN,MAX",
+                    Notice,
+                    stacklevel=4,
+                )
+            return
+        if samples.dtype == np.uint8:
+            if values.is_eight_bits or self.spec.scale is not None or values.high >= _HALF_OF_16_BITS:
+                return  # what the network saw were colours from 0 to 255
+            raise self._refused(values, samples)
+        if values.is_eight_bits:
+            low, high = extent(samples)
+            also = ", or --scale training for the upper 8 bits" if samples.dtype == np.uint16 else ""
+            raise ValueError(
+                f"the model was trained on colours of 8 bits, this holds {samples.dtype} from {low:.6g} to {high:.6g}; "
+                f"say which values become 0 and 255: {suggested_scale(samples)}{also}"
+            )
+        if self.spec.scale is None:
+            self._check_colours(samples)
+        self._check_raw(samples, values, unit=65535 / (2**bits - 1) if bits and samples.dtype == np.uint16 else 1)
+
+    def _check_raw(self, samples: npt.NDArray[Any], values: ValueRange, *, unit: float = 1) -> None:
+        low, high = extent(samples)
+        narrower = samples.dtype == np.uint8 and not values.is_eight_bits and values.high > COLOURS[1]
+        if narrower or (
+            (samples.dtype != values.dtype or not values.is_eight_bits) and not values.covers(low * unit, high * unit)
+        ):
+            raise self._refused(values, samples)
+
+    def _refused(self, values: ValueRange, samples: npt.NDArray[Any]) -> ValueError:
+        low, high = extent(samples)
+        return ValueError(
+            f"the model was trained on {values.words}, this holds {samples.dtype} from {low:.6g} to {high:.6g}; say "
+            f"which values are the ends of the training's range, {suggested_scale(samples)} for "
+            "example, or take them as they are with --scale none"
+        )
+
+    @staticmethod
+    def _check_colours(samples: npt.NDArray[Any]) -> None:
+        if samples.dtype.kind != "u" or samples.dtype.itemsize > 2:
+            raise ValueError(
+                f"expected colours of 8 or 16 bits, found {samples.dtype} numbers; say which values become 0 and 255 "
+                "with --scale MIN,MAX, store them as 8-bit RGB, or use a model that was trained with `bands: raw`"
+            )
+
+    def in_range(self, samples: npt.NDArray[Any], bits: int = 0) -> npt.NDArray[Any]:
+        """Stored samples (..., C) that passed `check` -> those that the network was trained on."""
+        scale, own = self.scale, self.spec.scale
+        if own is not None and samples.dtype != np.uint8 and (scale is None or scale.kind == "training"):
+            scale = own
+        is_linear = scale is not None and scale.kind == "linear"
+        if self.bands == "rgb":
+            return scale.to_colours(samples) if scale is not None and is_linear else eight_bits(samples, bits)
+        if scale is None or scale.kind == "none":
+            return samples
+        if scale.kind == "training" or self.spec.values is None:
+            return scale.to_colours(samples) if is_linear else eight_bits(samples)
+        return scale.to_range(samples, self.spec.values.ends)
+
+
+MEASURED = 24
+"""Images of a training, evenly spread, that are looked at where nobody has measured all of them."""
+
+
+def spec_of(dataset: Any, channels: int) -> ImageSpec | None:
+    """What images a data set of files gives a model of so many channels, by some of them.
+
+    None for one that holds no files, and for data sets put together that read theirs in different ways.
+    """
+    parts = list(_file_datasets(dataset))
+    specs: set[ImageSpec] = {part.image_spec for part in parts}
+    if len(specs) != 1:
+        return None
+    spec = replace(specs.pop(), channels=channels)
+    if spec.values is not None:
+        return spec
+    paths = [image for part in parts for image, _ in part.pairs]
+    step = max(1, len(paths) // MEASURED)
+    return measured(paths[::step][:MEASURED], spec)
+
+
+def _file_datasets(dataset: Any) -> Iterator[Any]:
+    """The data sets of files among those that one is made of."""
+    if hasattr(dataset, "image_spec") and hasattr(dataset, "pairs"):
+        yield dataset
+        return
+    for part in getattr(dataset, "datasets", None) or [part for part in [getattr(dataset, "dataset", None)] if part]:
+        yield from _file_datasets(part)
+
+
+def measured(paths: Sequence[str | Path], spec: ImageSpec) -> ImageSpec:
+    """The same with the values, and of raw images the names, that some image files of a training hold.
+
+    Files that cannot be read count for nothing here: who trains on them is told so.
+    """
+    names: set[tuple[str, ...]] = set()
+    types: set[str] = set()
+    extents: list[tuple[float, float]] = []
+    for path in paths:
+        try:
+            decoded = decode_image(path)
+            chosen = raw_bands(decoded.file, 0) if spec.bands == "raw" else rgb_bands(decoded.file)
+            samples = decoded.take(chosen)
+        except ValueError:
+            continue
+        names.add(decoded.file.names)
+        types.add(samples.dtype.name)
+        extents.append(extent(samples))
+    if len(types) != 1:  # mixed: nothing can be said that holds for all
+        return spec
+    (dtype,) = types
+    found = next(iter(names)) if len(names) == 1 and spec.bands == "raw" else ()
+    named = spec.names or (found if len(found) == spec.channels else ())
+    if dtype == "uint8":
+        return replace(spec, names=named, values=ValueRange(dtype, *COLOURS))
+    return replace(spec, names=named, values=range_of(dtype, extents))
+
+
+def range_of(dtype: str, extents: Sequence[tuple[float, float]]) -> ValueRange:
+    """The range of some images of one type, from the smallest and the largest value of each."""
+    dimmest = min((high for low, high in extents if low < high), default=None)  # an empty image is not dim
+    return ValueRange(dtype, min(low for low, _ in extents), max(high for _, high in extents), dimmest)

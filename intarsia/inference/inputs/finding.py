@@ -1,0 +1,207 @@
+"""The images that files, folders, patterns and lists of these stand for, and the names of what is made of them.
+
+One rule for one path, a list of paths, and a stream of them: each entry stands for itself, in its place, as often as it
+is there; an entry that stands for nothing is set aside by name, unless it is the only one.
+"""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from intarsia.contracts import PathLike
+from intarsia.data.image_io import IMAGE_SUFFIXES
+from intarsia.data.pages import count_pages
+from intarsia.inference.outputs.manifest import ResultFinder
+from intarsia.io.folders import is_passed_over, loops, natural_order, walk_files
+from intarsia.io.text import as_on_disk
+
+Failure: TypeAlias = "tuple[str, str]"
+"""What could not be used, and why."""
+
+Pages = Literal["first", "all"]
+"""Of a file that holds several images: the first, or each as an image of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """A file and the name of what is made of it: folder below the input and stem, unique in its list ("day/0001").
+
+    page: of a file that holds several images, counted from 0; None for the first or only one.
+    """
+
+    path: Path
+    name: str
+    page: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundImages:
+    """files: in the order of the inputs, those of a folder or pattern in natural order.
+
+    skipped: how many files of each other suffix lay beside them. failures: inputs that stand for nothing, and why.
+    results: files that an earlier prediction has written beside them. repeated: files that were left out because they
+    had been named before.
+    """
+
+    files: tuple[ImageFile, ...]
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    failures: tuple[Failure, ...] = ()
+    results: int = 0
+    repeated: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A file and what it is called, relative to its input."""
+
+    path: Path
+    relative: Path
+
+
+def find_images(inputs: PathLike | Sequence[PathLike], *, pages: Pages = "first", once: bool = False) -> FoundImages:
+    """The image files that files, folders (searched recursively) and patterns stand for.
+
+    A file is taken whatever its suffix; folders and patterns give the suffixes of `IMAGE_SUFFIXES`, no hidden files,
+    and no results of an earlier prediction (files that `intarsia predict` has marked, in a folder with its manifest).
+    pages: see `Pages`. once: for results in files, leave out what was named before, and files that are named although
+    they are results themselves.
+
+    Raises ValueError naming the input that does not exist or holds no image, if there is no other.
+    """
+    listed = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    if not listed:
+        raise ValueError("expected at least one image file, folder or glob, found an empty list")
+    search = _Search(take_results=not once or len(listed) == 1)
+    entries: list[_Entry] = []
+    failures: list[Failure] = []
+    for given in listed:
+        try:
+            entries += search.expanded(given)
+        except ValueError as error:
+            if len(listed) == 1:
+                raise
+            failures.append((str(given), str(error).removeprefix(f"{given}: ")))
+    if not entries:
+        name, reason = (*failures, (str(listed[0]), "`intarsia predict` has written it"))[0]
+        raise ValueError(f"not one of {len(listed)} inputs is an image; the first: {name}: {reason}")
+    repeated = len(entries)
+    if once:
+        entries = list({os.path.abspath(entry.path): entry for entry in reversed(entries)}.values())[::-1]
+    repeated -= len(entries)
+    files = tuple(_paged(_named(entries), pages))
+    return FoundImages(files, dict(search.skipped), tuple(failures), search.results, repeated)
+
+
+def means_many(given: PathLike) -> bool:
+    """Whether a path stands for the images of a folder or of a pattern, and not for one."""
+    path = Path(given).expanduser()
+    return os.path.isdir(path) or (glob.has_magic(str(given)) and not os.path.exists(path))
+
+
+class _Search:
+    """Looks for images and counts what else it comes by. take_results: a file that is named is one, whatever it is."""
+
+    def __init__(self, *, take_results: bool) -> None:
+        self._take_results = take_results
+        self.skipped: Counter[str] = Counter()
+        self.results = 0
+        self._finder = ResultFinder()
+
+    def expanded(self, given: PathLike) -> list[_Entry]:
+        """The images of an input."""
+        path = Path(given).expanduser()
+        if not os.path.exists(path) and not glob.has_magic(str(path)):
+            path = as_on_disk(path)
+        if os.path.isdir(path):
+            root, found = path, sorted(walk_files(path), key=natural_order)
+        elif os.path.exists(path):
+            if not self._take_results and self._finder.is_result(path):
+                self.results += 1
+                return []
+            return [_Entry(path, Path(path.name))]
+        elif glob.has_magic(str(path)):
+            root = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
+            found = _matching(path, root)
+            if not found:
+                raise ValueError(f"{given}: the pattern matches no file (in {Path.cwd()})")
+        else:
+            raise ValueError(f"{given}: no such file or folder (in {Path.cwd()})")
+        return self._images(given, root, found)
+
+    def _images(self, given: PathLike, root: Path, found: Sequence[str]) -> list[_Entry]:
+        others: Counter[str] = Counter()
+        images, results = [], 0
+        for relative in found:
+            suffix = os.path.splitext(relative)[1].lower()
+            if suffix not in IMAGE_SUFFIXES:
+                others[suffix] += not self._finder.is_claimed(root / relative)  # results have such files, too
+            elif self._finder.is_result(root / relative):
+                results += 1
+            else:
+                images.append(_Entry(root / relative, Path(relative)))
+        if not images:
+            beside = [f"{count} {suffix or 'without suffix'}" for suffix, count in others.most_common(5)]
+            beside += [f"{results} that `intarsia predict` has written"] if results else []
+            raise ValueError(
+                f"{given}: no image; looked for {' '.join(IMAGE_SUFFIXES)}, "
+                f"found {', '.join(beside) or 'no file at all'}"
+            )
+        self.skipped.update(others)
+        self.results += results
+        return images
+
+
+def _matching(pattern: Path, root: Path) -> list[str]:
+    """The files that a pattern matches, relative to its fixed part: by the rules of `io.folders`."""
+    found = []
+    for match in glob.glob(str(pattern), recursive=True):
+        relative = Path(match).relative_to(root)
+        inside = [part for part in relative.parts[:-1] if is_passed_over(part)]
+        if not inside and os.path.isfile(match) and not loops(root, relative.parent):
+            found.append(relative.as_posix())
+    return sorted(set(found), key=natural_order)
+
+
+def _named(entries: Sequence[_Entry]) -> Iterator[ImageFile]:
+    """Unique names: relative to the inputs, or where that collides, to the folder that holds all; suffixes last."""
+    relative = {os.path.abspath(entry.path): entry.relative for entry in reversed(entries)}
+    names = {path: name.with_suffix("") for path, name in relative.items()}
+    if len(set(names.values())) < len(names):
+        common = os.path.commonpath([os.path.dirname(path) for path in names])
+        names = {path: Path(path).relative_to(common).with_suffix("") for path in names}
+    count = Counter(names.values())
+    taken: Counter[str] = Counter()
+    for entry in entries:
+        name = names[os.path.abspath(entry.path)]
+        unique = name if count[name] == 1 else name.with_name(entry.path.name)  # only the suffix tells a.jpg from a.png
+        yield ImageFile(entry.path, numbered(unique.as_posix(), taken))
+
+
+def numbered(name: str, taken: Counter[str]) -> str:
+    """The name, with a number if it was given out before: "a", "a_2", "a_3"."""
+    taken[name] += 1
+    while taken[name] > 1:
+        other = f"{name}_{taken[name]}"
+        if not taken[other]:
+            taken[other] += 1
+            return other
+        taken[name] += 1
+    return name
+
+
+def _paged(files: Iterator[ImageFile], pages: Pages) -> Iterator[ImageFile]:
+    for file in files:
+        count = count_pages(file.path) if pages == "all" else 1
+        if count == 1:
+            yield file
+            continue
+        digits = len(str(count))
+        for page in range(count):
+            yield replace(file, name=f"{file.name}_page{page + 1:0{digits}}", page=page)

@@ -1,0 +1,210 @@
+"""What ``intarsia predict`` does, as one function: a model, and what it is to look at."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, cast, get_args
+
+from intarsia.data.bands import parse_bands
+from intarsia.inference.inputs.finding import Pages
+from intarsia.inference.outputs.label_values import FORMATS
+from intarsia.inference.outputs.manifest import Manifest
+from intarsia.inference.outputs.writer import KINDS as IMAGE_KINDS
+from intarsia.inference.outputs.writer import Look, Outputs
+from intarsia.terminal import say
+from intarsia.visual.fonts import use_font
+from intarsia.workflows.predict_images import file_values, manifest_of, predict_images, predict_one
+from intarsia.workflows.predict_inputs import Given, kinds_of, sort_inputs
+from intarsia.workflows.predict_raster import AT_ONCE, RasterJob, RasterOptions, predict_raster, predict_rasters
+from intarsia.workflows.predict_video import predict_frames, predict_video
+from intarsia.workflows.trained_model import open_model
+from intarsia.workflows.views import with_views
+
+if TYPE_CHECKING:
+    from intarsia.inference.predictor import Predictor
+    from intarsia.workflows.trained_model import OpenModel
+
+DEFAULT_RATE = 25.0
+"""Frames per second of a video of images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictRequest:
+    """What a prediction is asked for.
+
+    weights: a file of any origin, or a run's folder. config: of the model, where the weights do not say it.
+    key, prefix: where the network's tensors are in a checkpoint, and what their names begin with there.
+    inputs: files, folders, patterns, lists (@FILE), "-" for standard input, one video, one camera, or one raster.
+    out: a folder, a file whose suffix says what it holds, or "-". save: kinds with commas; None for the usual.
+    min_confidence: pixels of less confidence have no class. file_format: of `label_values.FORMATS`. areas: a CSV file.
+    skip_existing: go on with an earlier run. overwrite: in a folder with results of another model. pages: of files that
+    hold several images. geotiff: images that lie on Earth become GeoTIFFs that lie there, too. opacity, contours,
+    legend: of overlays; legend None is the usual. every, start, stop: of the frames of a video. rate: frames per
+    second of a video made of images. slide, blend, augment, threshold: windows, views and the threshold of one logit,
+    as the options of the command line have them. bands, scale, max_pixels: how images are read that are not those of
+    the training. font: for names of classes in pictures.
+    """
+
+    weights: Path
+    inputs: tuple[str, ...]
+    out: str
+    config: str | None = None
+    key: str | None = None
+    prefix: str | None = None
+    save: str | None = None
+    min_confidence: float | None = None
+    file_format: str = "indices"
+    areas: Path | None = None
+    skip_existing: bool = False
+    overwrite: bool = False
+    pages: str = "first"
+    geotiff: bool = True
+    opacity: float = 0.5
+    contours: bool = True
+    legend: bool | None = None
+    every: int = 1
+    start: float = 0.0
+    stop: float | None = None
+    rate: float | None = None
+    slide: str | None = None
+    blend: str | None = None
+    augment: str | None = None
+    threshold: float | None = None
+    bands: str | None = None
+    scale: str | None = None
+    max_pixels: int | None = None
+    raster: RasterOptions = field(default_factory=RasterOptions)
+    font: Path | None = None
+    device: str = "auto"
+
+
+def predict(request: PredictRequest) -> bool:
+    """Predict, write, and say what was written; whether everything could be used.
+
+    Raises ValueError where the request makes no sense, or nothing can be predicted.
+    """
+    _check(request)
+    if request.font is not None:
+        use_font(request.font)
+    as_rasters = request.geotiff and request.file_format == "indices" and request.areas is None
+    with sort_inputs(request.inputs, request.out, pages=_pages(request), as_rasters=as_rasters) as given:
+        kinds = kinds_of(request.save, given, request.file_format)
+        _check_for(request, given, kinds)
+        model = open_model(
+            request.weights, config=request.config, device=request.device, scale=request.scale,
+            bands=parse_bands(request.bands) if request.bands else None, max_pixels=request.max_pixels,
+            key=request.key, prefix=request.prefix,
+        )  # fmt: skip
+        for note in model.notes:
+            say(f"note: {note}")
+        inside = "average" if request.blend is None or given.kind in ("raster", "rasters") else request.blend
+        model = with_views(
+            model, slide=request.slide, blend=inside, augment=request.augment, threshold=request.threshold
+        )
+        predictor = model.predictor(augment=request.augment is not None)
+        if given.kind == "raster":
+            return predict_raster(_raster_job(request, model, predictor, kinds), given.source, Path(request.out))
+        rasters_whole = _predict_rasters(request, given, model, predictor, kinds) if given.rasters else True
+        if given.kind == "rasters":
+            return rasters_whole
+        with_legend = given.kind not in ("video", "frames") if request.legend is None else request.legend
+        look = Look(opacity=request.opacity, contours=request.contours, legend=with_legend)
+        if given.kind in ("video", "frames"):
+            return _predict_moving(request, given, model, predictor, kinds, look)
+        return _predict_images(request, given, model, predictor, kinds, look) and rasters_whole
+
+
+def _check(request: PredictRequest) -> None:
+    """What makes no sense whatever the inputs are."""
+    if request.file_format not in FORMATS:
+        raise ValueError(f"--format is {', '.join(FORMATS)}, found {request.file_format!r}")
+    least = request.min_confidence
+    if least is not None and not 0 <= least <= 1:
+        raise ValueError(f"--min-confidence is a confidence from 0 to 1, found {least:g}")
+    if request.skip_existing and request.overwrite:
+        raise ValueError("--skip-existing keeps what is there and --overwrite replaces it: leave out one of them")
+
+
+def _pages(request: PredictRequest) -> Pages:
+    if request.pages not in get_args(Pages):
+        raise ValueError(f"--pages is {' or '.join(get_args(Pages))}, found {request.pages!r}")
+    return cast("Pages", request.pages)
+
+
+def _check_for(request: PredictRequest, given: Given, kinds: frozenset[str]) -> None:
+    """What makes no sense for these inputs."""
+    if "logits" in kinds and request.augment is not None:
+        raise ValueError("--save logits and --augment: views are averaged as probabilities, so that there are none")
+    given.check_options(
+        {
+            "--format": request.file_format != "indices", "--areas": request.areas is not None,
+            "--skip-existing": request.skip_existing,
+        }
+    )  # fmt: skip
+    given.check_raster_options({**request.raster.given, "--blend crop": request.blend == "crop"})
+    if request.rate is not None and given.kind != "frames":
+        raise ValueError("--fps is for a video of images: give --out its name, as in  -o overlay.mp4")
+    if request.pages == "all" and given.kind in ("video", "raster", "rasters"):
+        what = given.source or given.rasters[0].location
+        raise ValueError(f"--pages is for images, and {what} is predicted as a {given.kind.removesuffix('s')}")
+
+
+def _raster_job(request: PredictRequest, model: OpenModel, predictor: Predictor, kinds: frozenset[str]) -> RasterJob:
+    return RasterJob(
+        model=model, predictor=predictor, kinds=kinds, min_confidence=request.min_confidence,
+        blend=request.blend or "crop", options=request.raster,
+    )  # fmt: skip
+
+
+def _predict_rasters(
+    request: PredictRequest, given: Given, model: OpenModel, predictor: Predictor, kinds: frozenset[str]
+) -> bool:
+    folder = Path(request.out)
+    job = dataclasses.replace(_raster_job(request, model, predictor, kinds), at_once=AT_ONCE)
+    outputs = Outputs(folder, kinds & set(IMAGE_KINDS) | {"label"}, Look(), request.min_confidence, None)
+    manifest = _manifest(request, model, predictor, outputs)
+    manifest.claim(folder, overwrite=request.overwrite, resume=request.skip_existing)
+    return predict_rasters(job, given.rasters, folder, skip_existing=request.skip_existing)
+
+
+def _predict_moving(
+    request: PredictRequest, given: Given, model: OpenModel, predictor: Predictor, kinds: frozenset[str], look: Look
+) -> bool:
+    chosen = None if request.save is None else kinds
+    if given.found is not None:
+        return predict_frames(
+            predictor, given.found, Path(request.out), kinds=chosen, look=look,
+            min_confidence=request.min_confidence, rate=request.rate or DEFAULT_RATE,
+        )  # fmt: skip
+
+    def claim(outputs: Outputs) -> None:
+        _manifest(request, model, predictor, outputs).claim(outputs.folder, overwrite=request.overwrite)
+
+    return predict_video(
+        predictor, given.source, Path(request.out), kinds=chosen, look=look,
+        min_confidence=request.min_confidence, every=request.every, start=request.start, stop=request.stop,
+        claim=claim,
+    )  # fmt: skip
+
+
+def _predict_images(
+    request: PredictRequest, given: Given, model: OpenModel, predictor: Predictor, kinds: frozenset[str], look: Look
+) -> bool:
+    found = given.found
+    assert found is not None
+    least = request.min_confidence
+    values = file_values(model, request.file_format, predictor.classes, with_uncertain=least is not None)
+    outputs = Outputs(Path(request.out), kinds, look, least, values)
+    if given.kind == "one":
+        predict_one(predictor, found.files[0], outputs, None if request.out == "-" else Path(request.out))
+        return True
+    return predict_images(
+        predictor, found, outputs, manifest=_manifest(request, model, predictor, outputs), areas=request.areas,
+        skip_existing=request.skip_existing, overwrite=request.overwrite,
+    )  # fmt: skip
+
+
+def _manifest(request: PredictRequest, model: OpenModel, predictor: Predictor, outputs: Outputs) -> Manifest:
+    return manifest_of(model, predictor, outputs, request.file_format)

@@ -1,0 +1,142 @@
+"""Which tests look at which file: for each, the groups of tests that are run one after the other until one fails."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ROOMS = ("layers", "losses", "metrics", "necks", "backbones", "methods", "models", "tasks", "inference/logits",
+         "inference/tta.py", "inference/predictor.py", "engine/optim/schedules.py",
+         "engine/optim/schedule_curves.py")  # fmt: skip
+"""What is broken unless `--only` says something else."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Files of tests, and which tests of theirs, in pytest's words; all but the slow ones unless said."""
+
+    files: tuple[str, ...]
+    keyword: str | None = None
+
+    def arguments(self) -> list[str]:
+        """For pytest."""
+        return [*self.files, "-m", "not slow", *(("-k", self.keyword) if self.keyword else ())]
+
+
+def group(*files: str, k: str | None = None) -> Group:
+    """A group, by files below `tests/`."""
+    return Group(tuple(f"tests/{file}" for file in files), k)
+
+
+STARTS, DROPS, FIGURES, MODELS = (
+    "contracts/test_starts.py",
+    "contracts/test_drops.py",
+    "golden/test_figures.py",
+    "contracts/test_models.py",
+)
+
+
+def of_part(part: str, *own: str, figure: str = "", also: str = "") -> list[Group]:
+    """Tests of a part of the catalogue: its own files, its figures, and what all parts owe."""
+    words = f"{part} or {also}" if also else part
+    return [
+        group(STARTS, DROPS, k=words),
+        *([group(*own)] if own else []),
+        *([group(FIGURES, k=figure)] if figure else []),
+        group(MODELS, k=f"({part}) and not captured and not exported"),
+        group(MODELS, k=f"({part}) and (captured or exported)"),
+    ]
+
+
+SHARED_LAYERS = [
+    group("layers"),
+    group(STARTS, DROPS),
+    group(FIGURES, k="small"),
+]
+LOSSES = [group("losses"), group("tasks/test_semantic.py", "tasks/test_mask_classification.py")]
+
+TABLE: dict[str, list[Group]] = {
+    "intarsia/layers/norm.py": [
+        *SHARED_LAYERS,
+        group(
+            "engine/test_groups.py", "engine/test_safeguards.py", "config/test_build.py", "tasks/test_norm_errors.py"
+        ),
+    ],
+    "intarsia/layers/activation_checkpointing.py": [
+        group(MODELS, k="checkpointed or (captured and MixVision)"),
+        group("backbones"),
+    ],
+    "intarsia/layers/aspp.py": [group("layers"), group(FIGURES, k="deeplabv3"), group(STARTS, DROPS, k="ASPP")],
+    "intarsia/layers/attention.py": [*SHARED_LAYERS, *of_part("MixVisionTransformer", figure="segformer")],
+    "intarsia/layers/inverted_residual.py": [group("layers"), *of_part("FastSCNN", figure="fast_scnn")],
+    "intarsia/layers/pyramid_pooling.py": [group("layers"), *of_part("PSPHead", figure="upernet_small")],
+    "intarsia/layers/levels.py": [*SHARED_LAYERS, group("methods", "config/test_check.py"), group(FIGURES, k="hr18")],
+    "intarsia/layers/conv.py": [*SHARED_LAYERS, group(FIGURES, k="fast_scnn or bisenetv2")],
+    "intarsia/layers/points.py": [group("layers/test_points.py"), group("methods/test_point_rend.py"), *LOSSES],
+    "intarsia/layers/": [*SHARED_LAYERS, group(MODELS, k="Mask2FormerHead or MaskFormerHead or IterativeDecodeHead")],
+    "intarsia/layers/precision.py": [*SHARED_LAYERS, *LOSSES],
+    "intarsia/layers/distributed.py": [group("losses"), group("engine/test_processes.py")],
+    "intarsia/losses/": LOSSES,
+    "intarsia/metrics/": [group("metrics"), group("evaluation", "engine/test_evaluate.py", "workflows/test_score.py")],
+    "intarsia/necks/fpn.py": of_part("FPN", "necks", figure="semantic_fpn_small"),
+    "intarsia/backbones/hrnet.py": of_part("HRNet", "backbones/test_hrnet.py", figure="fcn_hr18"),
+    "intarsia/backbones/mit.py": of_part(
+        "MixVisionTransformer",
+        "backbones/test_mit.py",
+        figure="segformer",
+        also="mit or mixed or linearly or Efficient",
+    ),
+    "intarsia/backbones/resnet.py": of_part(
+        "ResNe", "backbones/test_resnet.py", figure="upernet_small or fcn_r18 or maskformer_small", also="shortcuts"
+    ),
+    "intarsia/backbones/swin.py": of_part(
+        "SwinTransformer", "backbones/test_swin.py", figure="swin_small", also="swin or linearly or position or only_in"
+    ),
+    "intarsia/methods/bisenetv1.py": of_part("BiSeNetV1", figure="bisenetv1"),
+    "intarsia/methods/bisenetv2.py": of_part("BiSeNetV2", figure="bisenetv2"),
+    "intarsia/methods/deeplabv3.py": of_part("ASPPHead", "methods/test_context_heads.py", figure="deeplabv3_r18b"),
+    "intarsia/methods/deeplabv3plus.py": of_part(
+        "DepthwiseSeparableASPPHead", "methods/test_context_heads.py", figure="deeplabv3plus"
+    ),
+    "intarsia/methods/fast_scnn.py": of_part(
+        "FastSCNN or DepthwiseSeparableFCNHead", "methods/test_heads.py", figure="fast_scnn"
+    ),
+    "intarsia/methods/fcn.py": of_part("FCNHead", "methods/test_heads.py", figure="fcn_r18 or fcn_hr18"),
+    "intarsia/methods/knet.py": of_part(
+        "IterativeDecodeHead or KernelUpd", "methods/test_knet.py", figure="knet_small"
+    ),
+    "intarsia/methods/mask2former.py": of_part(
+        "Mask2FormerHead", "models/test_mask_classifier.py", figure="mask2former_small", also="decoder or mask"
+    ),
+    "intarsia/methods/maskformer.py": of_part(
+        "MaskFormerHead", "models/test_mask_classifier.py", figure="maskformer_small", also="decoder"
+    ),
+    "intarsia/methods/ocrnet.py": of_part("OCRHead", "methods/test_context_heads.py", figure="ocrnet"),
+    "intarsia/methods/point_rend.py": of_part("PointHead", "methods/test_point_rend.py", figure="pointrend_small"),
+    "intarsia/methods/pspnet.py": of_part("PSPHead", "methods/test_context_heads.py", figure="pspnet"),
+    "intarsia/methods/segformer.py": of_part("SegformerHead", "methods/test_heads.py", figure="segformer"),
+    "intarsia/methods/semantic_fpn.py": of_part("FPNHead", "methods/test_semantic_fpn.py", figure="semantic_fpn_small"),
+    "intarsia/methods/upernet.py": of_part("UPerHead", "methods/test_context_heads.py", figure="upernet_small"),
+    "intarsia/models/": [
+        group("models"),
+        group(FIGURES, k="small"),
+        group(MODELS, k="EncoderDecoder or MaskClassifier"),
+        group("config/test_check.py"),
+    ],
+    "intarsia/tasks/": [group("tasks"), group(FIGURES, k="small"), group("losses"), group("config/test_build.py")],
+    "intarsia/inference/": [group("inference"), group("evaluation", "engine/test_evaluate.py")],
+    "intarsia/engine/optim/schedule": [group("engine/test_schedules.py"), group("engine/test_train.py")],
+    "intarsia/engine/optim/": [
+        group("engine/test_optimizers.py", "engine/test_groups.py", "engine/test_batch_plan.py"),
+        group("engine/test_duration.py", "engine/test_find.py", "engine/test_schedules.py"),
+        group("engine/test_train.py"),
+    ],
+}
+"""Beginning of a file's path -> groups; the longest beginning counts."""
+
+
+def groups_for(path: str) -> list[Group]:
+    """The groups of a file. Raises ValueError for one that the table says nothing about."""
+    fitting = [beginning for beginning in TABLE if path.startswith(beginning)]
+    if not fitting:
+        raise ValueError(f"no tests are listed for {path}; add a line to TABLE in scripts/mutation/selection.py")
+    return TABLE[max(fitting, key=len)]

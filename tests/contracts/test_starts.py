@@ -1,0 +1,255 @@
+"""Every part of the catalogue starts as published.
+
+The table is drawn from MMSegmentation 1.2.2 (`init_cfg` and `init_weights` of its parts, MMCV's ConvModule,
+MMDetection's heads) and from the papers' own code. Where MMSegmentation leaves layers out by a slip, the papers' own
+code counts: the projections of MiT's attention, which keep torch's start there; the last level of MaskFormer's pixel
+decoder, which its loop does not reach; the rounds of K-Net, which are in a list that its initialiser does not enter.
+
+Recipes load weights into the trunk, so that for them this is about heads. Whoever trains from nothing starts here.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from cases import Use, build
+from starts import (
+    CAFFE2,
+    CLASSIFIER,
+    EMBEDDING,
+    HE_PER_GROUP,
+    ONES,
+    TORCH,
+    TRUNCATED,
+    XAVIER,
+    ZEROS,
+    Start,
+    Starts,
+    exact,
+    normal,
+    star,
+)
+from test_models import BACKBONES, HEADS, TABLES
+from torch import nn
+
+from intarsia import catalog
+from intarsia.backbones.resnet import ResNet
+from intarsia.backbones.swin import SwinTransformer
+from intarsia.layers.activation import Activation
+from intarsia.layers.attention import MultiheadAttention
+from intarsia.layers.classifier import pixel_classifier
+from intarsia.layers.conv import ConvNormAct, DepthwiseSeparableConv
+from intarsia.layers.deformable_attention import DeformableAttention
+from intarsia.layers.norm import Norm
+
+BASIC = {r"layer\d\.\d+\.bn2\.weight": ZEROS}
+BOTTLENECK = {r"layer\d\.\d+\.bn3\.weight": ZEROS}
+"""The last norm of each block, so that it starts as its shortcut: zero_init_residual, which is on by default."""
+CLASSIFIED = {r"^conv_seg\.weight": CLASSIFIER}
+ATTENTION = {
+    r"attn\.in_proj_weight": XAVIER,
+    r"attn\.in_proj_bias": ZEROS,
+    r"attn\.out_proj\.weight": XAVIER,
+    r"attn\.out_proj\.bias": ZEROS,
+}
+"""Of decoders. The stacked projections are one matrix to Glorot."""
+ROUND = {**ATTENTION, r"feat_transform\.conv\.weight": XAVIER}
+WIDE_ROUND = {"in_channels": 32, "kernel_updator": Use("head_part", "KernelUpdator", in_channels=16, feat_channels=12)}
+LEVELS = {"in_channels": (24, 32, 40, 48), "channels": 64}
+
+STARTS: dict[str, dict[str, Starts]] = {
+    "backbone": {
+        "BiSeNetV1": Starts(special={rf"^context_path\.backbone\.{name}": start for name, start in BASIC.items()}),
+        "BiSeNetV2": Starts(wide={"detail_channels": (16, 16, 24), "semantic_channels": (16, 16, 16, 24),
+                                  "bga_channels": 24}),
+        "FastSCNN": Starts(),
+        "HRNet": Starts(wide={"channels": ((12,), (12, 16), (12, 16, 20), (12, 16, 20, 24))}),
+        "MixVisionTransformer": Starts(
+            HE_PER_GROUP, wide={"embed_dims": 16, "mlp_ratio": 2},
+            special={r"attn\.in_proj_weight": TRUNCATED, r"attn\.in_proj_bias": ZEROS,
+                     r"attn\.out_proj\.weight": TRUNCATED, r"attn\.out_proj\.bias": ZEROS}),
+        "ResNeXt": Starts(special=BOTTLENECK),
+        "ResNet": Starts(special=BASIC),
+        "ResNetV1c": Starts(special=BOTTLENECK, wide={"base_channels": 12, "stem_channels": 24}),
+        "ResNetV1d": Starts(special=BASIC, wide={"base_channels": 12, "stem_channels": 24}),
+        "SwinTransformer": Starts(
+            TORCH, TORCH, TRUNCATED, ZEROS,
+            special={r"relative_position_bias_table": TRUNCATED, r"^absolute_pos_embed": TRUNCATED},
+            wide={"embed_dims": 16, "num_heads": (4, 4, 4, 8), "window_size": 4, "use_abs_pos_embed": True,
+                  "pretrain_img_size": 32}),
+    },
+    "neck": {
+        "FPN": Starts(XAVIER, wide={"in_channels": (24, 32, 40, 48), "out_channels": 16}),
+    },
+    "head": {
+        "ASPPHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
+        "DepthwiseSeparableASPPHead": Starts(
+            special=CLASSIFIED, wide={"in_channels": 40, "channels": 20, "c1_in_channels": 24, "c1_channels": 16}),
+        "DepthwiseSeparableFCNHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
+        "FCNHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
+        "FPNHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
+        "IterativeDecodeHead": Starts(
+            linear=XAVIER, special={**ROUND, r"^kernel_generate_head\.conv_seg\.weight": CLASSIFIER},
+            wide={"kernel_generate_head": Use("head", "FCNHead", channels=32),
+                  "kernel_update_head": [Use("head_part", "KernelUpdateHead", **WIDE_ROUND)]}),
+        "Mask2FormerHead": Starts(
+            CAFFE2, wide={**LEVELS, "hidden": 48, "encoder_hidden": 40},
+            special={
+                **ATTENTION,
+                r"pixel_decoder\.input_convs\.\d\.conv\.weight": XAVIER,
+                r"ffn\.layers\.(0\.0|1)\.weight": XAVIER,
+                r"sampling_offsets\.weight": ZEROS,
+                r"sampling_offsets\.bias": star(heads=2, levels=3, points=2),
+                r"attention_weights\.(weight|bias)": ZEROS,
+                r"(value|output)_proj\.weight": XAVIER,
+                r"(value|output)_proj\.bias": ZEROS}),
+        "MaskFormerHead": Starts(
+            CAFFE2, special={**ATTENTION, r"ffn\.layers\.(0\.0|1)\.weight": XAVIER}, wide={**LEVELS, "hidden": 48}),
+        "OCRHead": Starts(special=CLASSIFIED, wide={"channels": 20, "ocr_channels": 12}),
+        "PSPHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
+        "PointHead": Starts(special={r"^fc_seg\.weight": CLASSIFIER}, wide={"channels": 20}),
+        "SegformerHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
+        "UPerHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
+    },
+    "head_part": {
+        "KernelUpdateHead": Starts(linear=XAVIER, special=ROUND, wide=WIDE_ROUND),
+        "KernelUpdator": Starts(wide={"in_channels": 16, "feat_channels": 12}),
+    },
+}  # fmt: skip
+CASES = [(kind, name) for kind, names in STARTS.items() for name in names]
+
+
+def started(kind: str, name: str, **more: Any) -> nn.Module:
+    torch.manual_seed(0)
+    part: nn.Module = build(kind, name, {**TABLES[kind][name], **STARTS[kind][name].wide, **more}, TABLES)
+    return part
+
+
+def assert_starts(part: nn.Module, starts: Starts) -> None:
+    if said := "\n".join(starts.misfits(part)):
+        raise AssertionError(said)
+
+
+@pytest.mark.parametrize(("kind", "name"), CASES, ids=lambda value: value)
+def test_starts_as_published(kind: str, name: str) -> None:
+    assert_starts(started(kind, name), STARTS[kind][name])
+
+
+def test_every_part_of_the_catalogue_has_a_line() -> None:
+    for kind, table in STARTS.items():
+        assert sorted(table) == sorted(catalog.TABLE[kind]), f"say how every {kind} starts"
+
+
+@pytest.mark.parametrize("name", sorted(TABLES["model"]))
+def test_assemblies_leave_their_parts_as_they_start(name: str) -> None:
+    parts: dict[str, Any] = {}
+    for child, value in TABLES["model"][name].items():
+        uses = value if isinstance(value, list) else [value]
+        made = [build(use.kind, use.name, use.arguments(TABLES), TABLES) for use in uses if isinstance(use, Use)]
+        parts[child] = made if isinstance(value, list) else made[0]
+    before = copy.deepcopy([part.state_dict() for made in parts.values() for part in _several(made)])
+    model = catalog.resolve("model", name)(**parts)
+    after = [part.state_dict() for made in parts.values() for part in _several(made)]
+    for old, new in zip(before, after, strict=True):
+        assert all(old[key].equal(value) for key, value in new.items())
+    assert sum(p.numel() for p in model.parameters()) == sum(
+        p.numel() for made in parts.values() for part in _several(made) for p in part.parameters()
+    )
+
+
+def _several(parts: Any) -> list[nn.Module]:
+    return parts if isinstance(parts, list) else [parts]
+
+
+# --- Arguments that change it, and layers that several parts share --------------------------------------------------
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_blocks_start_as_shortcuts_only_where_that_is_wanted(depth: int) -> None:
+    plain = ResNet(depth, base_channels=12, stem_channels=12, zero_init_residual=False)
+    assert_starts(plain, Starts())
+
+
+@pytest.mark.parametrize("name", ["MixVisionTransformer", "SwinTransformer"])
+def test_projections_without_biases(name: str) -> None:
+    table = STARTS["backbone"][name]
+    part = started("backbone", name, qkv_bias=False)
+    assert not [line for line in table.misfits(part) if "names no parameter" not in line]
+    assert not any(key.endswith(("qkv.bias", "in_proj_bias")) for key in part.state_dict())
+
+
+def test_the_shared_layers() -> None:
+    torch.manual_seed(0)
+    leaky = ConvNormAct(24, 48, 3, activation=Activation("LeakyReLU", negative_slope=0.5))
+    gained = Starts(normal((2 / 1.25 / (9 * 48)) ** 0.5))
+    assert_starts(leaky, gained)
+    for plain in (
+        ConvNormAct(24, 48, 3),
+        ConvNormAct(24, 48, (1, 5), groups=4, norm=Norm("GN", num_groups=4)),
+        DepthwiseSeparableConv(24, 48, 3, norm=Norm("BN"), pointwise_norm=False),
+    ):
+        assert_starts(plain, Starts())
+    assert_starts(pixel_classifier(48, 9), Starts(CLASSIFIER))
+    projections = {r"in_proj_weight": TRUNCATED, r"in_proj_bias": ZEROS}
+    attention = MultiheadAttention(48, 4)
+    assert_starts(attention, Starts(linear=TRUNCATED, linear_bias=ZEROS, special=projections))
+
+
+@pytest.mark.parametrize(("heads", "levels", "points"), [(8, 3, 4), (4, 1, 2), (3, 2, 5)])
+def test_offsets_start_as_a_star(heads: int, levels: int, points: int) -> None:
+    attention = DeformableAttention(24, heads, num_levels=levels, num_points=points)
+    assert not star(heads, levels, points).misfit(attention.sampling_offsets, attention.sampling_offsets.bias)
+
+
+@pytest.mark.parametrize(
+    "norm", [Norm("BN"), Norm("SyncBN"), Norm("GN", num_groups=2), Norm("LN"), Norm("LN2d"), Norm("IN", affine=True)]
+)
+def test_norms_start_as_identity(norm: Norm) -> None:
+    layer = norm(8)
+    assert [parameter.tolist() for parameter in layer.parameters()] == [[1.0] * 8, [0.0] * 8]
+    if norm.kind in ("BN", "SyncBN"):
+        assert layer.running_mean.tolist() == [0.0] * 8
+        assert layer.running_var.tolist() == [1.0] * 8
+
+
+def test_position_biases_and_positions_are_drawn_at_any_size() -> None:
+    torch.manual_seed(0)
+    trunk = SwinTransformer(embed_dims=8, depths=(1, 1), num_heads=(2, 4), strides=(4, 2), out_indices=(0, 1))
+    tables = [p for name, p in trunk.named_parameters() if name.endswith("relative_position_bias_table")]
+    assert [tuple(table.shape) for table in tables] == [(13 * 13, 2), (13 * 13, 4)]
+    assert not [said for table in tables if (said := TRUNCATED.misfit(trunk, table))]
+
+
+# --- The eye itself -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("start", "values", "message"),
+    [
+        (ZEROS, torch.full((4,), 1e-3), "expected"),
+        (ONES, torch.zeros(4), "expected"),
+        (TRUNCATED, 0.01 * torch.randn(16, 16), "expected the deviation 0.02"),
+        (EMBEDDING, 0.5 + torch.randn(16, 16), "expected the mean 0"),
+        (exact(2.0), torch.tensor([2.0, 1.0]), "found"),
+        (XAVIER, torch.randn(16, 16), "expected nothing beyond"),
+        (normal(1.0), torch.empty(40, 40).uniform_(-(3**0.5), 3**0.5), "expected a normal distribution"),
+        (XAVIER, torch.empty(40, 40).uniform_(-0.1, 0.1), "expected the deviation"),
+    ],
+)
+def test_another_start_is_seen(start: Start, values: torch.Tensor, message: str) -> None:
+    layer = nn.Linear(16, 16)
+    assert message in start.misfit(layer, values)
+
+
+def test_lines_that_name_nothing_and_parameters_without_a_line_are_seen() -> None:
+    assert list(Starts(special={"gone": ZEROS}).misfits(nn.ReLU())) == ["gone: names no parameter"]
+    assert list(Starts().misfits(nn.PReLU())) == ["weight: the table does not say how it starts"]
+    assert list(Starts().misfits(nn.Linear(3, 3))) == ["weight: 9 values are too few to judge"]
+
+
+def test_the_tables_have_the_same_parts() -> None:
+    assert set(STARTS["backbone"]) == set(BACKBONES)
+    assert set(STARTS["head"]) == set(HEADS)

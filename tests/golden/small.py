@@ -1,0 +1,105 @@
+"""Networks of a thousandth of the size, for the methods whose records take half a minute each.
+
+A small network is a record's config with some values changed. Its figures are our own, written by `make_figures.py` in
+the same run in which the whole record agrees: from then on they keep what was proven.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+INPUT = (2, 3, 64, 96)
+WIDTHS = [16, 32, 64, 128]
+"""Channels of a ResNet-18's levels with base_channels=16."""
+RESNET = {"backbone.depth": 18, "backbone.base_channels": 16, "backbone.stem_channels": 16}
+QUERIES = {
+    **RESNET,
+    "*.embed_dims": 32,
+    "*.num_heads": 4,
+    "*.num_feats": 16,
+    "*.num_groups": 8,
+    "*.feedforward_channels": 48,
+    "decode_head.in_channels": WIDTHS,
+    "decode_head.feat_channels": 32,
+    "decode_head.out_channels": 24,
+    "decode_head.num_classes": 9,
+    "decode_head.num_queries": 7,
+    "decode_head.loss_cls.class_weight": [1.0] * 9 + [0.1],
+}
+PYRAMID = {**RESNET, "neck.in_channels": WIDTHS, "neck.out_channels": 24, "*.num_classes": 9}
+
+
+@dataclass(frozen=True)
+class Small:
+    """source: the network of `make_figures.NETWORKS` that it is a smaller form of.
+
+    changes: values by their path in the `model` section; "*.key" stands for the key wherever it is.
+    """
+
+    source: str
+    changes: Mapping[str, Any]
+
+    def model(self, whole: Mapping[str, Any]) -> dict[str, Any]:
+        """The `model` section, from that of the whole network. Raises KeyError for a path that is not there."""
+        model: dict[str, Any] = copy.deepcopy(dict(whole))
+        for path, value in self.changes.items():
+            *parents, key = path.split(".")
+            places = list(_holders(model, key)) if parents == ["*"] else [_at(model, parents)]
+            if not places:
+                raise KeyError(path)
+            for place in places:
+                place[key] = value
+        return model
+
+
+def _at(value: Any, path: list[str]) -> Any:
+    for key in path:
+        value = value[int(key) if isinstance(value, list) else key]
+    return value
+
+
+def _holders(value: Any, key: str) -> Iterator[dict[str, Any]]:
+    """Every dict within that has the key."""
+    if isinstance(value, dict):
+        if key in value:
+            yield value
+        value = list(value.values())
+    for item in value if isinstance(value, list) else ():
+        yield from _holders(item, key)
+
+
+NETWORKS = {
+    "upernet_small": Small(
+        "upernet_r18",
+        {**RESNET, "*.num_classes": 9, "decode_head.in_channels": WIDTHS, "decode_head.channels": 24,
+         "auxiliary_head.in_channels": 64, "auxiliary_head.channels": 16}),
+    "swin_small": Small(
+        "upernet_swin-t",
+        {"*.num_classes": 9, "backbone.embed_dims": 12, "backbone.depths": [2, 1, 2, 1],
+         "backbone.num_heads": [1, 2, 3, 4], "backbone.window_size": 5,
+         "decode_head.in_channels": [12, 24, 48, 96], "decode_head.channels": 24,
+         "auxiliary_head.in_channels": 48, "auxiliary_head.channels": 16}),
+    "semantic_fpn_small": Small(
+        "semantic_fpn_r50", {**PYRAMID, "decode_head.in_channels": [24] * 4, "decode_head.channels": 20}),
+    "pointrend_small": Small(
+        "pointrend_r50",
+        {**PYRAMID, "decode_head.0.in_channels": [24] * 4, "decode_head.0.channels": 20,
+         "decode_head.1.in_channels": [24], "decode_head.1.channels": 20, "train_cfg.num_points": 64,
+         "test_cfg.subdivision_num_points": 96}),
+    "knet_small": Small(
+        "knet_r50_fcn",
+        {**RESNET, "*.num_classes": 9, "auxiliary_head.in_channels": 64, "auxiliary_head.channels": 16,
+         "decode_head.kernel_generate_head.in_channels": 128, "decode_head.kernel_generate_head.channels": 32,
+         "*.kernel_updator_cfg": {"type": "KernelUpdator", "in_channels": 16, "feat_channels": 16, "out_channels": 16,
+                                  "act_cfg": {"type": "ReLU", "inplace": True}, "norm_cfg": {"type": "LN"}},
+         "*.feedforward_channels": 48, "*.num_heads": 4,
+         **{f"decode_head.kernel_update_head.{i}.{side}_channels": 32 for i in range(3) for side in ("in", "out")}}),
+    "maskformer_small": Small("maskformer_r50", {**QUERIES, "decode_head.transformer_decoder.num_layers": 2}),
+    "mask2former_small": Small(
+        "mask2former_r50",
+        {**QUERIES, "decode_head.transformer_decoder.num_layers": 4, "decode_head.pixel_decoder.encoder.num_layers": 2,
+         "*.num_points": 3, "decode_head.train_cfg.num_points": 256}),
+}  # fmt: skip
