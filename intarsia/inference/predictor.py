@@ -16,8 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from intarsia.contracts import Batch, PathLike, Sample, SampleMeta, Size, Task, Transform
+from intarsia.data.collate import collate
 from intarsia.data.image_reader import ImageReader
-from intarsia.data.loader import collate
 from intarsia.data.pages import count_pages
 from intarsia.inference.inputs.arrays import ImageLike, as_array
 from intarsia.inference.inputs.finding import FoundImages, Pages, means_many

@@ -14,9 +14,10 @@ import torch
 from PIL import Image
 
 from intarsia.contracts import Sample, SampleMeta
+from intarsia.data.collate import collate
 from intarsia.data.datasets.folder import FolderDataset
 from intarsia.data.labels import LabelTable
-from intarsia.data.loader import collate, eval_loader, train_loader
+from intarsia.data.loader import eval_loader, train_loader
 from intarsia.data.pipeline import Pipeline
 from intarsia.data.transforms.colour import PhotoMetricDistortion
 from intarsia.data.transforms.geometry import Pad, RandomCrop, RandomFlip

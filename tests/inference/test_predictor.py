@@ -13,8 +13,8 @@ from PIL import Image
 from torch import nn
 
 from intarsia.contracts import Batch, Sample, SampleMeta
+from intarsia.data.collate import collate
 from intarsia.data.image_reader import ImageReader, ImageSpec
-from intarsia.data.loader import collate
 from intarsia.data.transforms.resize import Resize
 from intarsia.inference.prediction import Prediction
 from intarsia.inference.predictions import Predictions
