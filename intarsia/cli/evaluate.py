@@ -19,6 +19,8 @@ EXAMPLES = """
 [bold]A checkpoint of MMSegmentation[/]:    intarsia eval epoch_1.pth --config my_config.py --out scores
 
 [bold]Label maps in files, without a model[/]:  intarsia eval --predictions labels --data DIR
+
+[bold]A predicted raster[/]:                intarsia eval --predictions labels.tif --labels truth.tif
 """
 
 
@@ -31,9 +33,14 @@ def evaluate(
         Optional[Path],  # noqa: UP045
         typer.Option(
             "--predictions",
-            metavar="DIR",
-            help="Score the label maps (PNG, class indices) of this folder instead, with --data or --config.",
+            metavar="DIR|RASTER",
+            help="Score the label maps (PNG or TIFF, class indices) of this folder instead, with --data or --config; "
+            "or a raster, with --labels.",
         ),
+    ] = None,
+    labels: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--labels", metavar="RASTER", help="Labels for a raster of --predictions, on the same grid."),
     ] = None,
     data: options.Data = None,
     split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "val",
@@ -76,6 +83,8 @@ def evaluate(
     workers: options.Workers = None,
     font: options.FontFile = None,
     device: options.Device = "auto",
+    key: options.Key = None,
+    prefix: options.Prefix = None,
     trust: options.Trust = None,
     precision: Annotated[
         str, typer.Option("--precision", help="32, or 64: slower, and the same on every machine.")
@@ -91,16 +100,19 @@ def evaluate(
 
         score(
             predictions,
+            labels=labels,
             data=data,
             config=config,
             split=split,
-            out=out or predictions,
+            out=out or (predictions if predictions.is_dir() else predictions.with_name(f"{predictions.stem}_eval")),
             pictures=pictures,
             metrics=metrics,
             groups=group,
             roi=roi,
         )
         return
+    if labels is not None:
+        raise ValueError("--labels is for a predicted raster: name that with --predictions RASTER")
     if weights is None:
         raise ValueError("what is to be scored? Expected WEIGHTS (a file, or a run's folder) or --predictions DIR")
     from intarsia.workflows.evaluate import EvaluationRequest, evaluate_model
@@ -108,6 +120,8 @@ def evaluate(
     request = EvaluationRequest(
         weights=weights,
         config=config,
+        key=key,
+        prefix=prefix,
         data=data,
         split=split,
         out=out,

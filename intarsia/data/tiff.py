@@ -24,7 +24,7 @@ from intarsia.data.headers import check_content, check_size, cut_off, damaged
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIP_OFFSETS, _ORIENTATION, _BANDS, _ROWS_PER_STRIP, _STRIP_COUNTS, _PLANAR = 273, 274, 277, 278, 279, 284
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS, _EXTRA, _FORMAT = 322, 323, 324, 325, 338, 339
-_SOFTWARE, _COLOUR_MAP, _GDAL_METADATA = 305, 320, 42112
+_SOFTWARE, _COLOUR_MAP, _GDAL_METADATA, _GDAL_NODATA = 305, 320, 42112, 42113
 _PLACED = {33550, 33922, 34264, 50844}
 """Pixel scale, tie points, transformation, rational polynomials: each places the image on Earth."""
 
@@ -69,8 +69,9 @@ class _Tags:
 class TiffHeader:
     """width, height: as stored. bits, kind: of a sample, in the first band. photometric: what the samples mean.
 
-    file: what the bands are. placed: whether the image lies somewhere on Earth. software: that wrote it. patches: at
-    which byte of the file to write what, for a decoder to leave orientation and black and white as they are stored.
+    file: what the bands are. placed: whether the image lies somewhere on Earth. software: that wrote it. nodata: the
+    value of missing pixels, if there is one. patches: at which byte of the file to write what, for a decoder to leave
+    orientation and black and white as they are stored.
     """
 
     width: int
@@ -82,6 +83,7 @@ class TiffHeader:
     file: FileBands
     placed: bool = False
     software: str = ""
+    nodata: float | None = None
     patches: Mapping[int, bytes] = field(default_factory=dict)
 
 
@@ -139,6 +141,7 @@ def _header(tags: _Tags, order: str) -> TiffHeader:
         ),
         placed=not _PLACED.isdisjoint(tags.places),
         software=tags.texts.get(_SOFTWARE, ""),
+        nodata=_number(tags.texts.get(_GDAL_NODATA, "")),
         patches={place: np.array(value, order + kind).tobytes() for (place, kind), value in patches},
     )
 
@@ -161,6 +164,13 @@ def _named(tags: _Tags, photometric: int, bands: int) -> tuple[tuple[str, ...], 
             else:
                 roles[int(sample)] = role_of(word)
     return tuple(roles), tuple(descriptions)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def role_of(word: str) -> str:
@@ -196,7 +206,7 @@ def _directory(data: Content) -> _Tags:
             tags.places[tag] = position, _UNSIGNED.get(kind, "")
             if kind in _UNSIGNED and count:
                 tags.numbers[tag] = np.frombuffer(data[position : position + size], order + _UNSIGNED[kind], count)
-            elif tag in (_SOFTWARE, _GDAL_METADATA) and kind == _TEXT and count <= _LONGEST_TEXT:
+            elif tag in (_SOFTWARE, _GDAL_METADATA, _GDAL_NODATA) and kind == _TEXT and count <= _LONGEST_TEXT:
                 tags.texts[tag] = data[position : position + size].decode("utf-8", "replace").rstrip("\0")
     except (struct.error, OverflowError):
         raise cut_off(data) from None

@@ -98,6 +98,7 @@ _EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "ignore_index": (_is_whole, "a whole number"),
     "labels": (lambda value: isinstance(value, dict), "an object"),
+    "image": (lambda value: isinstance(value, dict), "an object"),
     "version": (lambda value: isinstance(value, str), "a text"),
     "scores": (lambda value: isinstance(value, dict) and all(map(_is_number, value.values())), "an object of numbers"),
     "step": (lambda value: value is None or _is_whole(value), "a whole number"),

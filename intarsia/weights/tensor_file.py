@@ -60,15 +60,15 @@ def read_header(path: Path) -> dict[str, Any]:
 
 def _end(path: Path, name: str, entry: Any) -> int:
     """Where the numbers of a tensor end. Raises ValueError for an entry that describes none."""
-    values = entry if isinstance(entry, dict) else {}
-    dtype, shape, offsets = values.get("dtype"), values.get("shape"), values.get("data_offsets")
+    values: dict[str, Any] = entry if isinstance(entry, dict) else {}
+    shape: Any = values.get("shape")
+    offsets: Any = values.get("data_offsets")
     whole = isinstance(shape, list) and len(shape) <= DIMENSIONS and all(map(_is_size, shape))
-    begin, end = offsets if isinstance(offsets, list) and len(offsets) == 2 else (-1, -1)
-    placed = _is_size(begin) and _is_size(end) and begin <= end
-    if not isinstance(dtype, str) or not whole or not placed:
-        shown = f"{printable(name, 100)!r}: {printable(repr(entry), 200)}"
-        raise ValueError(f"{path} is no safetensors file: its header has no type, shape and place for {shown}")
-    return int(end)
+    placed = isinstance(offsets, list) and len(offsets) == 2 and all(map(_is_size, offsets))
+    if isinstance(values.get("dtype"), str) and whole and placed and offsets[0] <= offsets[1]:
+        return int(offsets[1])
+    shown = f"{printable(name, 100)!r}: {printable(repr(entry), 200)}"
+    raise ValueError(f"{path} is no safetensors file: its header has no type, shape and place for {shown}")
 
 
 def _is_size(value: Any) -> bool:

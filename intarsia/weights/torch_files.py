@@ -195,7 +195,7 @@ def _open_stream(path: Path, mapped: mmap.mmap) -> TorchFile:
     def refer(reference: Any) -> Any:
         """("storage", class, key, device, elements, None or (key, first element, elements) of a view)."""
         if reference[0] != "storage":
-            return None  # ("module", class, its source): of models pickled whole
+            return _class_of(reference[1])  # ("module", class, its source): of models pickled whole
         _, cls, key, _, count, view = reference
         sizes[str(key)] = storage_of(cls, key, count).size
         if view is None:
@@ -210,6 +210,11 @@ def _open_stream(path: Path, mapped: mmap.mmap) -> TorchFile:
         places[key] = mapped.tell() + 8, sizes[key]  # in front stands the number of elements
         mapped.seek(min(sum(places[key]), mapped.size()))
     return TorchFile(path, found.value, found.left_out, places)
+
+
+def _class_of(name: Any) -> Name | None:
+    """The class of a part of a network that was pickled whole: its name, as every class is one."""
+    return name if isinstance(name, Name) else None
 
 
 def _open_tar(path: Path, mapped: mmap.mmap) -> TorchFile:
@@ -232,7 +237,9 @@ def _open_tar(path: Path, mapped: mmap.mmap) -> TorchFile:
 
     def refer(reference: Any) -> Any:
         """The number of a tensor or storage; or (class, its source ...) of models pickled whole."""
-        return None if isinstance(reference, tuple) else tensors.get(int(reference)) or storages[int(reference)]
+        if isinstance(reference, tuple):
+            return _class_of(reference[0])
+        return tensors.get(int(reference)) or storages[int(reference)]
 
     found = _unpickle(mapped, refer)
     return TorchFile(path, found.value, found.left_out, places)

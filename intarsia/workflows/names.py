@@ -53,8 +53,11 @@ def _find(name: str, trust: bool) -> Config:
     raise recipes.UnknownRecipeError(name)
 
 
-def find_weights(weights: Path) -> About:
-    """What there is under a name: a run's folder, a file of weights of any origin, a folder of the Hugging Face Hub."""
+def find_weights(weights: Path, *, key: str | None = None, prefix: str | None = None) -> About:
+    """What there is under a name: a run's folder, a file of weights of any origin, a folder of the Hugging Face Hub.
+
+    key, prefix: where the network's tensors are in a checkpoint, and what their names begin with there.
+    """
     from intarsia.weights.about import about
 
     if weights.is_dir() and not (weights / "config.json").is_file():
@@ -67,7 +70,7 @@ def find_weights(weights: Path) -> About:
         return about(file)
     if not weights.exists():
         raise ValueError(f"{weights} does not exist; expected a weights file or the folder of a run")
-    return about(weights)
+    return about(weights, key=key, prefix=prefix)
 
 
 def config_of(source: About, config: str | None) -> Config:

@@ -8,10 +8,13 @@ from pathlib import Path
 
 from intarsia.config.build import build_metric, metric_of
 from intarsia.contracts import ConfidenceMetric, Metric, Report
+from intarsia.data.description.model import DataDescription
+from intarsia.data.labels import LabelTable
 from intarsia.data.pipeline import Pipeline
 from intarsia.engine.callbacks.sample_images import paint
 from intarsia.evaluation.files import write_report
 from intarsia.evaluation.label_maps import score_files
+from intarsia.evaluation.label_rasters import raster_classes, score_raster
 from intarsia.evaluation.score_table import report_table
 from intarsia.metrics.iou import IoUMetric
 from intarsia.spec import Component
@@ -27,6 +30,7 @@ from intarsia.workflows.trained_model import given_data
 def score(
     predictions: Path,
     *,
+    labels: Path | None,
     data: Path | None,
     config: str | None,
     split: str,
@@ -36,10 +40,19 @@ def score(
     groups: Sequence[str] | None,
     roi: Path | None,
 ) -> None:
-    """Compare label maps in a folder with labels: those of given data, or of a config's split.
+    """Compare label maps in a folder with labels: those of given data, or of a config's split; or a raster with one.
+
+    labels: the raster of labels, for a predicted raster; what its values mean, `data` may say, a description.
 
     Raises ValueError if neither is named, the metric needs more than label maps, or they do not fit the labels.
     """
+    if labels is not None or (predictions.is_file() and predictions.suffix.lower() in (".tif", ".tiff", ".vrt")):
+        if labels is None:
+            raise ValueError(f"{predictions} is one raster: name that of the labels with --labels FILE.tif")
+        if roi is not None:
+            raise ValueError("--roi is for images; of a raster, make what does not count nodata in --labels")
+        _score_raster(predictions, labels, data=data, out=out, metrics=metrics, groups=groups)
+        return
     pipeline, metric = _labels_and_metric(data, config, split, metrics, groups)
     if isinstance(metric, ConfidenceMetric) and metric.needs_confidence:
         raise ValueError("ECE needs the network's confidence, which label maps do not hold; leave it out of --metrics")
@@ -52,6 +65,33 @@ def score(
     if len(classes) == 1:
         classes, palette = ("background", *classes), ((0, 0, 0), *palette)
     show(report, worst, pipeline, classes, palette, folder=out, split=split)
+
+
+def _score_raster(
+    prediction: Path, labels: Path, *, data: Path | None, out: Path, metrics: str | None, groups: Sequence[str] | None
+) -> None:
+    description = None if data is None else DataDescription.read(data)
+    classes = raster_classes(prediction) if description is None else description.classes
+    if not classes:
+        raise ValueError(
+            f"{prediction} does not name its classes (tag CLASS_NAMES): give a description with --data FILE"
+        )
+    table = LabelTable.identity(len(classes)) if description is None else description.label_table()
+    args = {"ignore_index": table.ignore_index, "num_classes": len(classes), "classes": classes}
+    chosen = chosen_scores(Component("metric", "IoUMetric", args), metrics=metrics, groups=groups)
+    of_images = sorted({"mBoundaryIoU", "imageIoU", "interval", "ECE"} & set(chosen.args.get("metrics", ())))
+    if of_images:
+        raise ValueError(f"--metrics {','.join(of_images)}: of images; a raster is compared strip by strip")
+    with progress("scoring") as bar:
+        found = score_raster(
+            prediction, labels, table, IoUMetric(**chosen.args), classes=len(classes), progress=bar
+        )  # fmt: skip
+    write_report(found.report, out)
+    results().print(report_table(found.report, prediction.name))
+    results().print("  ".join(f"{name} {value:.4f}" for name, value in found.report.summary.items()))
+    if found.unpredicted:
+        say(f"{found.unpredicted:,} labelled pixels have no prediction (no data, or left uncertain) and do not count")
+    say(f"eval.json and eval.csv: {out}")
 
 
 def _labels_and_metric(

@@ -38,7 +38,9 @@ class TrainingRequest:
 
     name: a recipe or a config file. out: the run's folder. data: a folder of images and masks, or a description.
     training: what goes into the config. settings: overrides by dotted path. trust: run a .py config as Python.
-    overwrite: replace a run that is in the folder. weights: to start from. devices: number of processes.
+    overwrite: replace a run that is in the folder. weights: to start from.
+    key, prefix: where the network's tensors are in them, and what their names begin with there.
+    devices: number of processes.
     find: "lr" or "batch" tries that out instead of training.
     """
 
@@ -51,6 +53,8 @@ class TrainingRequest:
     overwrite: bool = False
     weights: Path | None = None
     allow_partial: bool = False
+    key: str | None = None
+    prefix: str | None = None
     devices: int | None = None
     device: str = "auto"
     find: str | None = None
@@ -83,7 +87,15 @@ def start_training(request: TrainingRequest) -> TrainingResult | None:
 
     from intarsia.workflows.assemble import RunOptions, checked, make_runtime
 
-    options = RunOptions(out, devices, device, weights=request.weights, allow_partial=request.allow_partial)
+    options = RunOptions(
+        out,
+        devices,
+        device,
+        weights=request.weights,
+        allow_partial=request.allow_partial,
+        key=request.key,
+        prefix=request.prefix,
+    )
     runtime = make_runtime(checked(config), options)
     runtime.launch()
     if find is not None:

@@ -101,6 +101,7 @@ def test_own_optimizer_class() -> None:
     assert type(optimizer_for(Parts(), spec("Own", lr=0.1), optimizer_class=Own)) is Own
 
 
+@catalog.register("constructor")
 def only_heads(parameters: Any, rules: Any, lr: float, weight_decay: float | None) -> list[dict[str, float]]:
     """A constructor of the user's own."""
     return [{"lr": lr if parameter.name.startswith(rules["part"]) else 0.0} for parameter in parameters]

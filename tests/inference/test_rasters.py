@@ -256,6 +256,60 @@ def test_the_label_file_lies_where_the_scene_does_and_says_what_its_values_are(t
     ]  # fmt: skip
 
 
+class Constant(nn.Module):
+    """Logits (N, K, H, W) of which the last is the largest."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.arange(outputs) / outputs)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.bias.view(1, -1, 1, 1).expand(len(images), -1, *images.shape[2:])
+
+
+@pytest.mark.parametrize(
+    ("classes", "dtype"),
+    [(254, "uint8"), (255, "uint8"), (256, "uint16"), (257, "uint16"), (65535, "uint16"), (65536, "uint32")],
+)
+def test_every_class_and_no_data_have_a_number(classes: int, dtype: str, tmp_path: Path) -> None:
+    image = picture(6, 9)
+    image[:, :2] = 0
+    scene = write_scene(tmp_path / "scene.tif", image, nodata=0)
+    task = Task()
+    task.model = Constant(classes)
+    names = tuple(f"c{number}" for number in range(classes))
+    palette = tuple((number % 256, number // 256, 7) for number in range(classes))
+    predictor = Predictor(task, inference=InferenceSpec(num_classes=classes), classes=names, palette=palette)
+    assert (predictor.predict(image.transpose(1, 2, 0)).label == classes - 1).all()
+    run(predictor, scene, tmp_path / "out.tif", RasterSettings((16, 16), 0))
+    with rasterio.open(tmp_path / "out.tif") as labels:
+        assert labels.dtypes == (dtype,)
+        assert labels.nodata == np.iinfo(dtype).max
+        found = labels.read(1)
+        assert (found[:2] == labels.nodata).all()
+        assert (found[2:] == classes - 1).all()
+        assert json.loads(labels.tags()["CLASS_NAMES"])[-1] == names[-1]
+        if dtype != "uint32":
+            assert labels.colormap(1)[classes - 1][:3] == palette[-1]
+
+
+def test_more_classes_than_numbers_are_refused() -> None:
+    names = ["x"] * 65537
+    with pytest.raises(ValueError, match="at most 65,536 classes, found 65,537"):
+        Predictor(Task(), inference=InferenceSpec(num_classes=3), classes=names, palette=[(0, 0, 0)] * 65537)
+
+
+def test_files_of_more_than_four_gigabytes_are_bigtiff(tmp_path: Path) -> None:
+    """Which is decided when they are begun, by what they might hold."""
+    from intarsia.inference.raster.files import layers_of, profile_of
+
+    layer = layers_of(["probs"], [f"c{number}" for number in range(150)], single_logit=False)[1]
+    for size, first in (((3000, 3000), b"II+\0"), ((300, 300), b"II*\0")):
+        with rasterio.open(tmp_path / "a.tif", "w", **profile_of(layer, size, {}), SPARSE_OK=True):
+            pass
+        assert (tmp_path / "a.tif").read_bytes()[:4] == first
+
+
 def test_control_points_are_kept(tmp_path: Path) -> None:
     points = [
         GroundControlPoint(row, column, 13 + column / 1000, 50 - row / 1000) for row in (0, 80) for column in (0, 90)

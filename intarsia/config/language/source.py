@@ -106,9 +106,9 @@ def make_source(file: str, text: str) -> Source:
         default = found["default"]
         if default is not None:
             default = (default[:-1] if default[-1:] in ("'", '"') else default).rstrip(" \t")
-        kinds: tuple[Literal["base", "file", "environment"], ...] = ("base", "file", "environment")
-        kind = next((kind for kind in kinds if found[kind] is not None), kinds[-1])
-        references.append(Reference(kind, found[kind] or found["with_default"], found[0], default))
+        base, file_word, variable = found["base"], found["file"], found["environment"] or found["with_default"]
+        kind: Literal["base", "file", "environment"] = "base" if base else "file" if file_word else "environment"
+        references.append(Reference(kind, base or file_word or variable, found[0], default))
         return f"{mark}{len(references) - 1}_"
 
     lines = tuple(text.split("\n"))

@@ -33,6 +33,7 @@ from intarsia.data.image_reader import ImageReader, ImageSpec
 from intarsia.data.labels import Colour, LabelTable, label_values, nearest
 from intarsia.data.masks import Masks
 from intarsia.data.value_range import Scale, ValueRange
+from intarsia.terminal import printable
 
 IGNORE = "ignore"
 BACKGROUND = "background"
@@ -45,7 +46,8 @@ class DescriptionError(ValueError):
     """A mistake in a description. `path`: the keys that lead to it, from which the reader finds the line."""
 
     def __init__(self, path: Sequence[object], message: str, line: int | None = None) -> None:
-        super().__init__(f"{'.'.join(str(key) for key in path)}: {message}" if path else message)
+        where = printable(".".join(printable(str(key), 100) for key in path[:20]), 300)
+        super().__init__(f"{where}: {printable(message, 2_000)}" if path else printable(message, 2_000))
         self.path = tuple(path)
         self.line = line
 

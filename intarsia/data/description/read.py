@@ -28,9 +28,15 @@ _FOLDER_KEYS = (
 )
 _LIST_KEYS = ("list", "where", "missing")
 _SHARE_KEYS = ("share", "of", "seed")
-_BOOLEAN = "tag:yaml.org,2002:bool"
+_BOOLEAN, _TEXT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:str"
+_DATE, _MERGE = "tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:merge"
+_TAGS = frozenset(
+    {_BOOLEAN, _TEXT, _DATE, _MERGE, *(f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "null", "seq", "map"))}
+)
 _RANGE = re.compile(r"(\d+)\s*-\s*(\d+)")
 _MOST_VALUES = 65536
+_MOST_NODES, _MOST_BYTES, _LONGEST_NUMBER = 500_000, 8 * 2**20, 100
+"""Of one description: values, bytes, and characters of what is no text."""
 _TOO_DEEP = "the YAML is nested too deeply for a data description"
 
 
@@ -50,7 +56,7 @@ def read_description(path: str | Path) -> DataDescription:
     """
     path = Path(path)
     try:
-        text = read_text(path)
+        text = read_text(path, largest=_MOST_BYTES)
     except ValueError as error:
         raise ValueError(f"cannot read the data description {error}") from None
     try:
@@ -65,7 +71,7 @@ def read_description(path: str | Path) -> DataDescription:
     try:
         if node is None:
             raise DescriptionError((), f"the file is empty; expected {', '.join(_KEYS)}")
-        tree = _construct(node, ())
+        tree = _construct(node, (), [_MOST_NODES])
         if not isinstance(tree, _Located):
             raise DescriptionError((), f"expected the keys {', '.join(_KEYS)}, found {_kind(tree)}")
         top = tree
@@ -76,25 +82,64 @@ def read_description(path: str | Path) -> DataDescription:
         raise ValueError(f"{path}: {_TOO_DEEP}") from None
 
 
-def _construct(node: yaml.Node, path: tuple[object, ...]) -> Any:
-    """The plain value of a node; mappings remember lines, keys given twice are refused."""
+def _construct(node: yaml.Node, path: tuple[object, ...], budget: list[int]) -> Any:
+    """The plain value of a node; mappings remember lines, keys given twice are refused.
+
+    budget: how many values may still be made. An alias is a value again wherever it stands, and may stand in aliases.
+    """
+    budget[0] -= 1
+    line = node.start_mark.line + 1
+    if budget[0] < 0:
+        raise DescriptionError(
+            path, f"the file has more than {_MOST_NODES:,} values, aliases counted each time", line=line
+        )
+    if node.tag not in _TAGS:
+        raise DescriptionError(path, f"the YAML tag {node.tag[:100]!r} is not part of a data description", line=line)
     if isinstance(node, yaml.SequenceNode):
-        return [_construct(child, (*path, index)) for index, child in enumerate(node.value)]
+        return [_construct(child, (*path, index), budget) for index, child in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
         result = _Located()
         for key_node, value_node in node.value:
-            key = _construct(key_node, path)
-            key = tuple(key) if isinstance(key, list) else key
-            line = key_node.start_mark.line + 1
+            key, line = _key(key_node, path, budget), key_node.start_mark.line + 1
             if key in result:
                 first = result.lines[key]
                 raise DescriptionError((*path, key), f"given twice, in lines {first} and {line}", line=line)
-            result[key] = _construct(value_node, (*path, key))
+            result[key] = _construct(value_node, (*path, key), budget)
             result.lines[key] = line
         return result
+    return _scalar(node, path)
+
+
+def _key(node: yaml.Node, path: tuple[object, ...], budget: list[int]) -> Any:
+    """A key: a text, a number, or a colour as a list."""
+    line = node.start_mark.line + 1
+    if node.tag == _MERGE:
+        raise DescriptionError(path, "the merge key '<<' is not part of a data description; write the keys", line=line)
+    key = _construct(node, path, budget)
+    if isinstance(key, list) and not any(isinstance(part, (list, _Located)) for part in key):
+        key = tuple(key)
+    if isinstance(key, (list, _Located)):
+        raise DescriptionError(path, f"a key is a text, a number or a colour, found {_kind(key)}", line=line)
+    if isinstance(key, int) and abs(key) >= 2**32:
+        raise DescriptionError(
+            path, "a number that is a key has at most 32 bits, as the values of a file have", line=line
+        )
+    return key
+
+
+def _scalar(node: yaml.Node, path: tuple[object, ...]) -> Any:
+    """A text, number, truth value or nothing. What YAML would take for a date is a text here."""
+    if node.tag in (_TEXT, _DATE):
+        return node.value
     if node.tag == _BOOLEAN and node.value.lower() not in ("true", "false"):
         return node.value  # the words yes, no, on and off are truth values in YAML 1.1, but here they may be classes
-    return yaml.SafeLoader("").construct_object(node, deep=True)
+    line = node.start_mark.line + 1
+    if len(node.value) > _LONGEST_NUMBER:
+        raise DescriptionError(path, f"a number of more than {_LONGEST_NUMBER} characters", line=line)
+    try:
+        return yaml.SafeLoader("").construct_object(node, deep=True)
+    except (yaml.YAMLError, ValueError, ArithmeticError) as error:
+        raise DescriptionError(path, f"{node.value!r} is no value that can be read ({error})", line=line) from None
 
 
 def _line_of(top: _Located, path: Sequence[object]) -> int:

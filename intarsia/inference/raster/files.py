@@ -1,6 +1,7 @@
 """GeoTIFF files of what was predicted for a scene: tiled, compressed, where the scene lies, with colours and names.
 
-    label        NAME.tif             class indices, 8 bits up to 255 classes and 16 beyond; nodata is 255 or 65535
+    label        NAME.tif             class indices, 8 bits up to 255 classes, 16 up to 65535, 32 beyond; nodata is the
+                                      largest number of these bits
     confidence   NAME_confidence.tif  float32, the probability of the label, 0..1; nodata is nan in this and the others
     entropy      NAME_entropy.tif     float32, of the probabilities, 0 .. log K nats
     probs        NAME_probs.tif       float32, one band for each class, which sum to 1
@@ -38,6 +39,11 @@ LAYERS: Mapping[str, str] = {
 """Kind -> what its file's name ends in."""
 
 
+_LABEL_TYPES = (np.uint8, np.uint16, np.uint32)
+_WITH_COLOURS = (np.uint8, np.uint16)
+"""Types of which a TIFF may hold a table of colours."""
+
+
 @dataclass(frozen=True, slots=True)
 class Layer:
     """One file. dtype: of its values. fill: where there is no data. bands: one, or one for each of these names."""
@@ -63,7 +69,7 @@ class Layer:
 
 def layers_of(kinds: Iterable[str], classes: Sequence[str], *, single_logit: bool) -> list[Layer]:
     """The layers of these kinds; labels always are one."""
-    label: type[np.generic] = np.uint8 if len(classes) <= 255 else np.uint16
+    label: type[np.generic] = next(kind for kind in _LABEL_TYPES if len(classes) <= np.iinfo(kind).max)
     bands = {
         "label": ("label",),
         "confidence": ("confidence",),
@@ -97,22 +103,25 @@ def write_layer(
 
     Raises ValueError if it cannot be written: no room, no permission.
     """
-    floating = layer.kind != "label"
-    profile = {
-        "driver": "GTiff", "height": size[0], "width": size[1], "count": len(layer.bands), "dtype": layer.dtype,
-        "nodata": layer.fill, "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "interleave": "band",
-        "compress": "deflate", "predictor": 3 if floating else 1, "zlevel": 6, "BIGTIFF": "IF_SAFER",
-        "num_threads": "all_cpus", **place,
-    }  # fmt: skip
     window = raster_library("windows").Window
     try:
-        with without_place(), raster_library().open(path, "w", **profile) as target:
+        with without_place(), raster_library().open(path, "w", **profile_of(layer, size, place)) as target:
             _describe(target, layer, classes, palette)
             for number, panel in enumerate(panels):
                 for top, values in _blocks(layer, parts, number, panel, down):
                     target.write(values, window=window(panel.left, top, values.shape[2], values.shape[1]))
     except (raster_library("errors").RasterioError, OSError) as error:
         raise ValueError(f"{path} cannot be written: {error}. The finished strips beside it are kept") from None
+
+
+def profile_of(layer: Layer, size: Size, place: Mapping[str, Any]) -> dict[str, Any]:
+    """How the file of a layer is written, in the words of rasterio's profiles. BigTIFF where it might pass 4 GiB."""
+    return {
+        "driver": "GTiff", "height": size[0], "width": size[1], "count": len(layer.bands), "dtype": layer.dtype,
+        "nodata": layer.fill, "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "interleave": "band",
+        "compress": "deflate", "predictor": 1 if layer.kind == "label" else 3, "zlevel": 6, "BIGTIFF": "IF_SAFER",
+        "num_threads": "all_cpus", **place,
+    }  # fmt: skip
 
 
 def _blocks(
@@ -138,7 +147,7 @@ def _describe(target: Any, layer: Layer, classes: Sequence[str], palette: Sequen
     for number, name in enumerate(layer.bands, 1):
         target.set_band_description(number, name)
     target.update_tags(TIFFTAG_SOFTWARE=SOFTWARE, CLASS_NAMES=json.dumps(list(classes), ensure_ascii=False))
-    if layer.kind == "label":
+    if layer.kind == "label" and layer.dtype in _WITH_COLOURS:
         colours = {value: (*map(int, colour), 255) for value, colour in enumerate(palette)}
         target.write_colormap(1, {**colours, int(layer.fill): (0, 0, 0, 0)})
 

@@ -108,8 +108,6 @@ def predict_scene(
     if unknown:
         raise ValueError(f"of a raster, {', '.join(LAYERS)} can be saved, not {', '.join(sorted(unknown))}")
     classes, palette = predictor.classes, predictor.palette
-    if len(classes) > 65535:
-        raise ValueError(f"label files of 16 bits hold at most 65535 classes, the model has {len(classes)}")
     tiling = Tiling.of(scene.size, settings.window, settings.overlap, settings.seams)
     layers = layers_of(settings.kinds, classes, single_logit=predictor.inference.threshold is not None)
     begun = None if restart else Parts.described(out)

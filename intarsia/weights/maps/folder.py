@@ -65,16 +65,15 @@ def describe_folder(path: Path) -> Description:
     config = _json(path / CONFIG)
     if "model_type" not in config and "encoder_name" in config:
         raise ValueError(
-            f"{path} is of segmentation_models.pytorch, whose decoders are not part of Intarsia; its encoder can start "
+            f"{path} is of segmentation_models.pytorch, whose decoders are not part of Intarsia. Its encoder can start "
             "a training: --weights FILE --prefix encoder --allow-partial"
         )
     try:
         return _described(path, config)
     except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
         reason = f"{type(error).__name__}: {printable(str(error), 200)}"
-        raise ValueError(
-            f"{path} describes no model: a value of {CONFIG} or {PROCESSOR} is not usable ({reason})"
-        ) from error
+        message = f"{path} describes no model: a value of {CONFIG} or {PROCESSOR} cannot be used ({reason})"
+        raise ValueError(message) from error
 
 
 def _described(path: Path, config: Mapping[str, Any]) -> Description:

@@ -124,7 +124,7 @@ def describe_file(state: Mapping[str, Shaped]) -> Description:
     if published:
         notes = [
             f"its {outputs} classes are taken for those of Pascal VOC, as in all weights that torchvision publishes",
-            "images are resized so that their shorter side has 520 pixels, as for these weights; else give --config",
+            "images are resized to 520 pixels at their shorter side, as for those weights; another size: --config",
         ]
     else:
         notes = ["images are not resized: the file does not say for which size it was trained; another size: --config"]
