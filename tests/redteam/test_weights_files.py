@@ -131,10 +131,9 @@ def test_no_pickle_fills_the_memory(name: str, tmp_path: Path) -> None:
 def test_rows_without_columns(tmp_path: Path) -> None:
     """An array of a thousand million empty rows has no values, and would be a list of as many lists."""
     file = tmp_path / "a.pth"
-    torch.save(
-        {"state_dict": {"a": torch.zeros(1)}, "meta": {"x": np.zeros((10**9, 0)), "y": np.zeros((0, 10**9))}}, file
-    )
-    assert open_foreign(file).meta == {"y": []}
+    meta = {"x": np.zeros((10**9, 0)), "y": np.zeros((2, 0)), "z": np.arange(2)}
+    torch.save({"state_dict": {"a": torch.zeros(1)}, "meta": meta}, file)
+    assert open_foreign(file).meta == {"y": [[], []], "z": [0, 1]}
 
 
 def test_archives_that_unpack_to_more(tmp_path: Path) -> None:
