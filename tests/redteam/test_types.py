@@ -99,8 +99,8 @@ def is_attack(part: Any, attack: Attack) -> bool:
 
 
 def is_ignored(place: str, attack: Attack) -> bool:
-    """Whether nothing is looked up: None and an empty dict are no names, OpenMMLab's packages are never imported."""
-    if not attack.type or place in IGNORED:
+    """Whether nothing is looked up: a number or an empty dict is no name, OpenMMLab's packages are never imported."""
+    if isinstance(attack.type, (int, float)) or not attack.type or place in IGNORED:
         return True
     return place.startswith("custom_imports") and str(attack.type).startswith("mm")
 
