@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from intarsia import catalog
 from intarsia.config.checking.signatures import signature_of
-from intarsia.config.lowering.fields import Context, Fields, nearest
+from intarsia.config.lowering.fields import Context, Fields, nearest, shown
 from intarsia.config.lowering.names import HOOKS, NOT_LOGGED_TO, SCORES, VISUALISERS
 from intarsia.config.lowering.parts import component
 from intarsia.config.schema.fates import Fate, bare, to
@@ -266,7 +266,11 @@ def _service(context: Context, name: str, backend: Mapping[str, Any], path: str)
     signature = signature_of(catalog.locate("observer", observer))
     known = set() if signature is None else set(signature.names)
     options = {key: value for key, value in backend.items() if key not in ("type", "save_dir")}
-    options |= options.pop("init_kwargs", None) or {}
+    given = options.pop("init_kwargs", None) or {}
+    if isinstance(given, Mapping):
+        options |= given
+    else:
+        context.problem(f"{path}.init_kwargs", f"expected dict | None, found {shown(given)}")
     unread = sorted(str(key) for key in options if key not in known)
     if unread:
         context.note(f"{path}: {name} is logged to; of its options these are not read: {', '.join(unread)}")
