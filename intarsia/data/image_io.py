@@ -138,6 +138,16 @@ def decode_image(
 
     Raises ValueError as `read_image` does, and for an array file if colours are asked of it.
     """
+    try:
+        return _decode(path, bands, max_pixels, page)
+    except MemoryError:
+        raise ValueError(
+            f"{path}: its pixels do not fit into memory: make it a GeoTIFF, if it is none, and predict it window by "
+            "window, with  -o NAME.tif ; or cut it into tiles"
+        ) from None
+
+
+def _decode(path: str | Path, bands: Bands, max_pixels: int | None, page: int) -> DecodedImage:
     data = _read_whole(path, max_pixels, page)
     if data.startswith(NUMPY):
         if bands == "rgb":
@@ -254,6 +264,8 @@ def _decoded(data: bytes, flags: int, path: str | Path) -> npt.NDArray[Any]:
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
+        if error.code == cv2.Error.STS_NO_MEM:
+            raise MemoryError from None
         raise ValueError(f"{path}: cannot be read as an image: {_cause(data, str(error).strip())}") from None
     if image is None:
         raise ValueError(f"{path}: cannot be read as an image: {_cause(data, 'the content is damaged')}")
@@ -298,6 +310,8 @@ def _read_by_pillow(data: bytes, path: str | Path, max_pixels: int | None) -> De
                 array = np.array(file.convert("RGBA" if file.has_transparency_data else "RGB"))
             else:
                 array = np.array(file.convert("L") if file.mode == "1" else file)
+    except MemoryError:
+        raise
     except Exception as error:  # Pillow raises what its readers trip over: OSError, SyntaxError, struct.error, KeyError
         raise ValueError(f"{path}: cannot be read as an image: {_cause(data, str(error))}") from None
     array = array[:, :, None] if array.ndim == 2 else array
@@ -375,6 +389,8 @@ def _few_bits(data: bytes, path: str | Path) -> npt.NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
             return np.array(image.convert("L"))[:, :, None]
+    except MemoryError:
+        raise
     except Exception as error:  # Pillow raises what its readers trip over: OSError, SyntaxError, struct.error, KeyError
         raise ValueError(f"{path}: cannot be read as an image: {_cause(data, str(error))}") from None
 

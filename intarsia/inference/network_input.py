@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from intarsia.contracts import Size
-from intarsia.inference.logits.sliding import Window
+from intarsia.inference.logits.sliding import Window, cut_from
 from intarsia.tasks.preprocess import Preprocess
 
 
@@ -30,7 +30,7 @@ class NetworkInput:
     def of(cls, inputs: Tensor) -> NetworkInput:
         """Of images (n, C, H, W) that are normalised and padded already."""
         size = (inputs.shape[2], inputs.shape[3])
-        return cls(size, len(inputs), lambda: inputs, lambda window: window.cut(inputs[window.image]))
+        return cls(size, len(inputs), lambda: inputs, cut_from(inputs.unbind()))
 
 
 def by_windows(images: Tensor, preprocess: Preprocess) -> NetworkInput:
@@ -47,7 +47,9 @@ def by_windows(images: Tensor, preprocess: Preprocess) -> NetworkInput:
         pixels = F.pad(pixels, beyond, value=preprocess.spec.pad_value) if any(beyond) else pixels
         return pixels.flip(-1) if window.mirrored else pixels
 
-    return NetworkInput(size, len(images), lambda: preprocess(images, ((height, width),) * len(images), train=False), cut)
+    return NetworkInput(
+        size, len(images), lambda: preprocess(images, ((height, width),) * len(images), train=False), cut
+    )
 
 
 def can_be_cut(preprocess: object, size: Size, least_size: int) -> bool:

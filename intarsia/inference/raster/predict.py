@@ -23,15 +23,15 @@ import torch
 
 from intarsia.contracts import Sample, SampleMeta, Size
 from intarsia.inference.inputs.images import ahead
-from intarsia.inference.logits.lazy import Cut, Grid, Picture, Resized
-from intarsia.inference.logits.postprocess import Restored, Wanted, restore
+from intarsia.inference.logits.lazy import CropFlip, HeadLogits, LogitMap, Resized
+from intarsia.inference.logits.postprocess import Postprocessed, RequestedFields, postprocess
 from intarsia.inference.logits.sliding import Window, default_batch
 from intarsia.inference.predictor import Predictor
 from intarsia.inference.raster.files import LAYERS, Layer, category_names, layers_of, write_layer
 from intarsia.inference.raster.georeference import Area
 from intarsia.inference.raster.resume import Parts
 from intarsia.inference.raster.source import Scene, quiet
-from intarsia.inference.raster.windows import Blended, Panel, Tiling
+from intarsia.inference.raster.windows import BlendedWindows, Panel, Tiling
 from intarsia.io.whole_files import put_in_place, write_bytes
 
 MEMORY = 384 * 2**20
@@ -40,7 +40,7 @@ MEMORY = 384 * 2**20
 BLEND_BUDGET = 16 * 2**20
 """Bytes of the rows that a processor blends at once: many, since each is made of all windows over a panel's width."""
 
-Views = list[Picture]
+Views = list[LogitMap]
 Progress = Callable[[int, int], None]
 
 
@@ -176,7 +176,7 @@ class _Strips:
         self._predictor = _looking_once(predictor, (tiling.down.window, tiling.across.window))
         self._scene, self._layers, self._unsure = scene, layers, unsure
         kinds = {layer.kind for layer in layers}
-        self._wanted = Wanted(
+        self._wanted = RequestedFields(
             probabilities="probs" in kinds,
             confidence="confidence" in kinds or unsure is not None,
             entropy="entropy" in kinds,
@@ -195,7 +195,7 @@ class _Strips:
             return results
         blank = np.zeros((*self._shape, self._scene.channels), np.uint8)
         with torch.inference_mode():
-            (views,) = self._predictor.pictures([_sample(blank, "blank")])
+            (views,) = self._predictor.logit_maps([_sample(blank, "blank")])
         step = across.firsts[1] - across.firsts[0] if len(across.firsts) > 1 else across.length
         held = 1 + max(len(down.meeting(*down.final(row))) for row in range(len(down.firsts)))
         return results + held * sum(map(_held, views)) // step
@@ -216,12 +216,12 @@ class _Strips:
         regions = self._cropped if is_cropped else self._blended
         budget = None if is_cropped or self._predictor.device.type != "cpu" else BLEND_BUDGET
         for left, views in regions(panel, row, progress):
-            self._paste(strip, left, restore(views, threshold=threshold, wanted=self._wanted, budget=budget))
+            self._paste(strip, left, postprocess(views, threshold=threshold, wanted=self._wanted, budget=budget))
         for layer in self._layers:
             strip[layer.kind][:, ~valid] = layer.fill
         return strip
 
-    def _paste(self, strip: Mapping[str, npt.NDArray[Any]], left: int, found: Restored) -> None:
+    def _paste(self, strip: Mapping[str, npt.NDArray[Any]], left: int, found: Postprocessed) -> None:
         arrays = {
             "label": found.label, "confidence": found.confidence, "entropy": found.entropy,
             "probs": found.probabilities, "logits": found.logits,
@@ -243,7 +243,7 @@ class _Strips:
             begin, end = self.tiling.across.counts[column]
             left, right = max(begin, panel.left), min(end, panel.right)
             size, origin = (bottom - top, right - left), (top - window.top, left - window.left)
-            yield left - panel.left, [Cut(view, size, origin=origin) for view in views]
+            yield left - panel.left, [CropFlip(view, size, origin=origin) for view in views]
 
     def _blended(self, panel: Panel, row: int, progress: Callable[[int], None]) -> Iterator[tuple[int, Views]]:
         """All of a strip at once, from the windows of this row and of those above that reach into it."""
@@ -258,20 +258,20 @@ class _Strips:
         yield (
             0,
             [
-                Blended(self.tiling, panel, top, bottom, [(window, views[view]) for window, views in windows])
+                BlendedWindows(self.tiling, panel, top, bottom, [(window, views[view]) for window, views in windows])
                 for view in range(number)
             ],
         )
 
     def _windows(self, panel: Panel, row: int, progress: Callable[[int], None]) -> Iterator[tuple[int, Window, Views]]:
-        """The windows of a row that have data, each with its column and pictures; read while the network works."""
+        """The windows of a row that have data, each with its column and maps; read while the network works."""
         done = 0
         batches = [panel.windows[start : start + self.batch] for start in range(0, len(panel.windows), self.batch)]
         for read in ahead(batches, lambda columns: self._read(row, columns), count=1):
             with_data = [(column, window, sample) for column, window, sample in read if sample is not None]
             if with_data:
-                pictures = self._predictor.pictures([sample for _, _, sample in with_data])
-                for (column, window, _), views in zip(with_data, pictures, strict=True):
+                maps = self._predictor.logit_maps([sample for _, _, sample in with_data])
+                for (column, window, _), views in zip(with_data, maps, strict=True):
                     yield column, window, views
             self.seen += len(with_data)
             done += len(read)
@@ -305,11 +305,11 @@ def _sample(image: npt.NDArray[Any], name: str) -> Sample:
     return Sample(image, meta=SampleMeta(name=name, original_size=(image.shape[0], image.shape[1])))
 
 
-def _held(view: Picture) -> int:
-    """Bytes of the logits that a picture is made from; where it cannot tell, as if they had its own size."""
-    picture = view
-    while isinstance(picture, Resized | Cut):
-        picture = picture.source
-    if isinstance(picture, Grid):
-        return picture.values.numel() * picture.values.element_size()
+def _held(view: LogitMap) -> int:
+    """Bytes of the logits that a logit map is made from; where it cannot tell, as if they had its own size."""
+    logit_map = view
+    while isinstance(logit_map, Resized | CropFlip):
+        logit_map = logit_map.source
+    if isinstance(logit_map, HeadLogits):
+        return logit_map.values.numel() * logit_map.values.element_size()
     return view.like.shape[0] * view.area * view.like.element_size()

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from intarsia.contracts import Size
-from intarsia.inference.logits.lazy import Picture
+from intarsia.inference.logits.lazy import LogitMap
 from intarsia.inference.logits.sliding import Blend, Window, ramp, starts
 
 Seams = Literal["crop", "average", "gaussian", "linear"]
@@ -110,36 +110,36 @@ class Panel:
     windows: tuple[int, ...]
 
 
-class Blended:
-    """The weighted mean of overlapping windows over some rows of a panel: a `Picture`.
+class BlendedWindows:
+    """The weighted mean of overlapping windows over some rows of a panel: a `LogitMap`.
 
-    top, bottom: the rows. pictures: of one view of each window, in order.
+    top, bottom: the rows. maps: of one view of each window, in order.
     """
 
     def __init__(
-        self, tiling: Tiling, panel: Panel, top: int, bottom: int, pictures: Sequence[tuple[Window, Picture]]
+        self, tiling: Tiling, panel: Panel, top: int, bottom: int, maps: Sequence[tuple[Window, LogitMap]]
     ) -> None:
         self.size: Size = (bottom - top, panel.right - panel.left)
         self.area = self.size[0] * self.size[1]
-        self.like = pictures[0][1].like
-        self._panel, self._top, self._pictures = panel, top, pictures
+        self.like = maps[0][1].like
+        self._panel, self._top, self._maps = panel, top, maps
         assert tiling.seams != "crop"
         self._blend = tiling.seams
         self._down, self._across = (_Weights.of(side, tiling.seams, self.like) for side in (tiling.down, tiling.across))
 
     def rows(self, start: int, stop: int, channels: Sequence[int] | None = None) -> Tensor:
-        """See `Picture`."""
+        """See `LogitMap`."""
         top, bottom = self._top + start, self._top + stop
         left, right = self._panel.left, self._panel.right
         count = self.like.shape[0] if channels is None else len(channels)
         total = self.like.new_zeros((count, bottom - top, right - left))  # (K, n, W)
-        for window, picture in self._pictures:
+        for window, logit_map in self._maps:
             first, last = max(top, window.top), min(bottom, window.bottom)
             begin, end = max(left, window.left), min(right, window.left + window.width)
             if first >= last:
                 continue
             inside = slice(begin - window.left, end - window.left)
-            part = picture.rows(first - window.top, last - window.top, channels)[:, :, inside]
+            part = logit_map.rows(first - window.top, last - window.top, channels)[:, :, inside]
             if self._blend != "average":
                 weights = self._down.window[first - window.top : last - window.top, None] * self._across.window[inside]
                 part = part * weights
