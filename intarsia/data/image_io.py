@@ -54,6 +54,7 @@ IMAGE_SUFFIXES = (
 meant, the earlier ending counts. `.npy` holds (H, W) or (H, W, C) and is read as stored."""
 
 _BY_OPENCV = (JPEG, PNG, *TIFF, b"BM", b"RIFF")
+_PORTABLE = tuple(b"P%d" % number for number in range(1, 8))
 _BY_PILLOW = ("GIF", "PPM", "JPEG2000", "AVIF")
 """Formats that are read besides. Not all of Pillow's: one of them runs programs, one takes any bytes for its own."""
 
@@ -251,7 +252,7 @@ def _cause(data: bytes, otherwise: str) -> str:
     if data[4:8] == b"ftyp":
         brand = data[8:12].decode("ascii", "replace")
         return f"it is in the format {brand!r} (HEIF family), which may not be decoded here: convert it to JPEG or PNG"
-    if not data.startswith((*_BY_OPENCV, *JPEG2000, b"GIF8")):
+    if not data.startswith((*_BY_OPENCV, *JPEG2000, *_PORTABLE, b"GIF8")):
         return f"its first bytes {data[:8]!r} belong to no image format that is known here"
     return otherwise
 

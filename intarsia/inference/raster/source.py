@@ -53,7 +53,7 @@ REMOTE = {
 Alpha = Literal["auto", "mask", "band"]
 
 
-def quiet() -> Any:
+def gdal_environment() -> Any:
     """A context in which GDAL's cache is small and scenes without coordinates are no reason for a warning."""
     return raster_library().Env(GDAL_CACHEMAX=CACHE)
 
