@@ -192,8 +192,10 @@ def _plain(value: Any, depth: int, budget: list[int]) -> Any:
         return value
     if isinstance(value, Array) and isinstance(value.value, np.ndarray):
         entries = math.prod(max(side, 1) for side in value.value.shape)  # (n, 0) has no values, and makes n lists
+        if entries > budget[0]:
+            return None
         budget[0] -= entries
-        return value.value.tolist() if budget[0] >= 0 else None
+        return value.value.tolist()
     if isinstance(value, Mapping):
         some = islice(value.items(), budget[0])
         items = ((str(key), _plain(item, depth - 1, budget), item) for key, item in some)

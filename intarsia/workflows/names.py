@@ -129,7 +129,7 @@ def typical_size(description: DataDescription, most: int = 200) -> tuple[int, in
         try:
             with Image.open(description.root / pair.image) as image:
                 sizes.append((image.height, image.width))
-        except OSError:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
             continue  # a format that Pillow does not know (.npy); the doctor has read the file
     middle = len(sizes) // 2
     if not sizes:

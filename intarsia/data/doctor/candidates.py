@@ -6,6 +6,7 @@ every combination that joins files is a `Candidate`. Which one is used is decide
 
 from __future__ import annotations
 
+import struct
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,8 @@ from intarsia.data.doctor.folders import Group, Role, role_of
 LABEL_TIERS: dict[Role, int] = {"label": 0, "none": 1, "colour": 2, "instance": 3, "prediction": 4, "image": 5}
 IMAGE_ROLES: tuple[Role, ...] = ("image", "none", "colour")
 _MANY_GROUPS = 40
+_LOOKED_AT = 2_048
+"""Pixels of a side of a file that are looked at, to tell labels from images."""
 _LOSSY = (".jpg", ".jpeg", ".webp")
 
 _Template = tuple[str, ...]
@@ -207,11 +210,15 @@ def _variety(root: Path, group: Group) -> int:
     """Distinct colours in the first file; one-bit and palette files count as labels."""
     split, files = next(iter(group.files.items()))
     below, stem, extension = files[0]
+    path = root / group.folder(split) / below / f"{stem}{extension}"
+    if not path.is_file():  # a pipe or a device might never end
+        return 0
     try:
-        with Image.open(root / group.folder(split) / below / f"{stem}{extension}") as image:
+        with Image.open(path) as image:
             if image.mode in ("1", "P"):
                 return 0
-            pixels = np.asarray(image.convert("RGB"), dtype=np.int32)
-    except (OSError, SyntaxError, ValueError):
+            side = min(image.width, _LOOKED_AT), min(image.height, _LOOKED_AT)
+            pixels = np.asarray(image.crop((0, 0, *side)).convert("RGB"), dtype=np.int32)
+    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError):
         return 0
     return int(np.unique(pixels[:, :, 0] << 16 | pixels[:, :, 1] << 8 | pixels[:, :, 2]).size)

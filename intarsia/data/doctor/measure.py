@@ -153,8 +153,8 @@ def mean_and_std(moments: Moments | None) -> tuple[tuple[float, ...], tuple[floa
 
 
 def _image(path: Path, reader: ImageReader | None) -> tuple[npt.NDArray[Any], ImageFacts]:
+    decoded = decode_image(path)  # before anything else opens it: a pipe or a device is refused there
     mode, alpha, orientation = _header(path)
-    decoded = decode_image(path)
     stored = decoded.samples
     if reader is not None:
         chosen, pixels = reader.bands, reader.convert(decoded)
