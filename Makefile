@@ -5,10 +5,14 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# The oldest and the newest Python that are tried, the first with the lowest versions of everything, the second with the newest:
+# a version, or the path of an interpreter. `make test` is what lies between.
+PYTHON_LOWEST ?= 3.10
+PYTHON_NEWEST ?= 3.13
 # Two test processes, one thread each: on a small machine more threads only wait for one another.
 TESTENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help install demo test lint types unit slow golden mutants docs bench clean
+.PHONY: help install demo test lint types unit slow lowest newest golden mutants docs bench clean
 
 help:            ## what can be made
 	@grep -hE '^[a-z]+: .*##|^[a-z]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -44,6 +48,12 @@ slow: $(STAMP)   ## slow tests: whole command lines, trainings
 	@echo "== pytest, the slow group"
 	@$(TESTENV) $(BIN)/python -m pytest -n 2 -q -m slow
 
+lowest: $(STAMP) ## quick tests with the lowest versions that pyproject.toml states, on the oldest Python
+	@$(BIN)/python scripts/versions.py lowest $(PYTHON_LOWEST)
+
+newest: $(STAMP) ## quick tests with the newest versions of everything, on the newest Python
+	@$(BIN)/python scripts/versions.py newest $(PYTHON_NEWEST)
+
 golden: $(STAMP)  ## every network beside the reference's numbers, as a table; ONLY=pspnet for some of them
 	@$(TESTENV) $(BIN)/python tests/golden/table.py --only "$(ONLY)"
 
@@ -57,4 +67,4 @@ bench: $(STAMP)  ## all measurements of benchmarks/, minutes each
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 clean:           ## remove the environment and everything made
-	rm -rf $(VENV) demo runs .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-lowest .venv-newest demo runs .mypy_cache .ruff_cache .pytest_cache .hypothesis

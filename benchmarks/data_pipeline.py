@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from intarsia.data.collate import collate
 from intarsia.data.datasets.folder import FolderDataset
 from intarsia.data.labels import LabelTable
-from intarsia.data.loader import collate
 from intarsia.data.pipeline import Pipeline
 from intarsia.data.sampling import sample_rng
 from intarsia.data.transforms.colour import PhotoMetricDistortion

@@ -55,10 +55,11 @@ def seconds_until(run: Path, step: int, words: Sequence[str]) -> float:
 
 
 def from_the_command_line(folder: Path) -> None:
+    from intarsia.data.description.write import write_description
     from intarsia.demo import write_scenes
 
     (folder / "scenes").mkdir()
-    write_scenes(folder / "scenes", train=64, val=4).write(folder / "scenes" / "data.yaml")
+    write_description(write_scenes(folder / "scenes", train=64, val=4), folder / "scenes" / "data.yaml")
     run, size = folder / "run", ("256", "320")
     words = ["fast_scnn", "--data", str(folder / "scenes" / "data.yaml"), "--out", str(run), "--for", "2000 steps",
              "--batch", "4", "--crop", *size, "--workers", "1", "--set", "default_hooks.logger.interval=1"]  # fmt: skip

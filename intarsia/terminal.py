@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,13 +17,17 @@ if TYPE_CHECKING:
 MOST_LETTERS = 10_000
 """Of one message. Nobody reads more, and a file may hold names of any length."""
 
+MOST_IN_CELL = 2_000
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+"""Control characters, with which a name in a file could move the cursor or write over what was said."""
 
-def shortened(text: str, most: int = MOST_LETTERS) -> str:
-    """A text whose middle is left out where it is longer than `most` letters."""
-    if len(text) <= most:
-        return text
-    half = max((most - 30) // 2, 1)
-    return f"{text[:half]} ... ({len(text) - 2 * half:,} letters) ... {text[-half:]}"
+
+def printable(text: str, most: int = MOST_LETTERS) -> str:
+    """A text as a terminal may be given it: control characters spelt out, and the middle of a long one left out."""
+    if len(text) > most:
+        half = max((most - 30) // 2, 1)
+        text = f"{text[:half]} ... ({len(text) - 2 * half:,} letters) ... {text[-half:]}"
+    return text.translate(_CONTROL)
 
 
 def out() -> Console:
@@ -40,7 +46,7 @@ def err() -> Console:
 
 def say(text: str, style: str = "") -> None:
     """A line of running commentary on standard error, printed as it is: brackets mean nothing."""
-    err().print(shortened(text), style=style or None, markup=False)
+    err().print(printable(text), style=style or None, markup=False)
 
 
 def warn(text: str) -> None:
@@ -58,8 +64,15 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, 
     for number, name in enumerate(columns):
         built.add_column(name, justify="left" if number < left else "right", overflow="fold")
     for row in rows:
-        built.add_row(*(Text(cell) for cell in row))
+        built.add_row(*(Text(printable(cell, MOST_IN_CELL)) for cell in row))
     return built
+
+
+def take_any_letter() -> None:
+    """Let standard output and error show what their encoding does not have as escapes, in place of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 class Notice(UserWarning):

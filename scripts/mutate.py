@@ -28,6 +28,8 @@ from mutation.operators import Mutant, compiles, mutants
 from mutation.running import ROOT, Result, Runner
 from mutation.selection import ROOMS
 
+KILLED = ("killed", "timeout")
+
 
 def sources(only: Sequence[str]) -> dict[str, str]:
     """The files below the given paths, or below the usual rooms, and their text."""
@@ -57,12 +59,14 @@ def report(results: Sequence[Result], equivalent: int, out: Path | None) -> floa
         files[result.mutant.path].append(result)
     lines = []
     for path, of_file in sorted(files.items()):
-        killed = sum(result.outcome != "survived" for result in of_file)
+        killed = sum(result.outcome in KILLED for result in of_file)
         lines.append(f"{killed:4} of {len(of_file):4}  {path}")
-    survivors = [result.mutant for result in results if result.outcome == "survived" and result.mutant]
-    lines += ["", "survived:" if survivors else "none survived"]
-    lines += [f"  {mutant.path}:{mutant.line}  {mutant.name}" for mutant in sorted(survivors, key=lambda m: m.name)]
-    killed, timeouts = len(results) - len(survivors), sum(result.outcome == "timeout" for result in results)
+    for outcome in ("survived", "stopped", "no tests"):
+        named = [result.mutant for result in results if result.outcome == outcome and result.mutant]
+        lines += ["", f"{outcome}:" if named else f"none {outcome}"]
+        lines += [f"  {mutant.path}:{mutant.line}  {mutant.name}" for mutant in sorted(named, key=lambda m: m.name)]
+    killed = sum(result.outcome in KILLED for result in results)
+    timeouts = sum(result.outcome == "timeout" for result in results)
     share = killed / len(results) if results else 1.0
     lines += ["", f"{killed} of {len(results)} killed ({share:.1%}), {timeouts} of them by the limit of time; "
                   f"{equivalent} more change nothing (mutation/equivalent.py)"]  # fmt: skip

@@ -6,9 +6,19 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("INTARSIA_SHARED", REPOSITORY.parent / "shared"))
+
+
+@pytest.fixture(params=["cpu", "cuda", "mps"])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Each kind of device that this machine has; tests/simulated_gpu.py stands for a GPU where there is none."""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there[request.param]:
+        pytest.skip(f"this machine has no {request.param} device")
+    return torch.device(request.param, 0) if request.param == "cuda" else torch.device(request.param)
 
 
 @pytest.fixture(scope="session")

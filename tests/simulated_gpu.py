@@ -22,6 +22,7 @@ from intarsia.distributed.runtime import FabricRuntime
 
 aten = torch.ops.aten
 DEVICE = torch.device("cuda", 0)
+TORCH = Path(torch.__file__).parent
 PACKAGE = Path(__file__).resolve().parent.parent / "intarsia"
 
 READS = {
@@ -130,8 +131,8 @@ def _inner(value: Any) -> Any:
 def _note_copy(source: torch.Tensor, *, non_blocking: bool) -> None:
     if isinstance(source, GpuTensor):
         _WAITS.note("copy to the processor")
-    elif not (non_blocking and getattr(source, "pinned", False)):
-        _WAITS.note("copy from memory that is not pinned")
+    elif not non_blocking:
+        _WAITS.note("copy from the processor")
 
 
 def to_gpu(value: torch.Tensor) -> torch.Tensor:
@@ -196,7 +197,7 @@ class _Devices(TorchFunctionMode):
         if wanted.type == "cpu":
             return func(*tree_map(_inner, args), **kwargs)
         if func in (torch.tensor, torch.as_tensor):
-            _WAITS.note("copy from memory that is not pinned")
+            _WAITS.note("copy from the processor")
         result = func(*tree_map(_inner, args), **kwargs)
         return tree_map(lambda value: to_gpu(value) if isinstance(value, torch.Tensor) else value, result)
 
@@ -224,9 +225,9 @@ class _Devices(TorchFunctionMode):
     @staticmethod
     def _sent(tensor: torch.Tensor, device: torch.device, *, non_blocking: bool) -> torch.Tensor:
         if device.type == "cpu":
-            # torch.optim groups tensors by the device that its C++ sees, which is that of the numbers.
-            in_optimizer = "/torch/optim/" in sys._getframe(3).f_code.co_filename.replace("\\", "/")
-            return tensor if in_optimizer else to_cpu(tensor)
+            # torch groups tensors by the device that its C++ sees, which is that of the numbers.
+            by_torch = Path(sys._getframe(3).f_code.co_filename).is_relative_to(TORCH)
+            return tensor if by_torch else to_cpu(tensor)
         if not isinstance(tensor, GpuTensor):
             _note_copy(tensor, non_blocking=non_blocking)
         return to_gpu(tensor)

@@ -109,7 +109,7 @@ def test_prediction_and_evaluation_share_their_numbers(weights, image):
     """The label map that evaluation scores is the one that predict gives."""
     predictor = intarsia.load(weights, device="cpu")
     from intarsia.contracts import Sample
-    from intarsia.data.loader import collate
+    from intarsia.data.collate import collate
 
     sample = Sample(image, meta=SampleMeta(name="one", original_size=image.shape[:2]))
     for transform in predictor.transforms:

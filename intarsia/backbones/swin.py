@@ -44,7 +44,7 @@ MASKED = -100.0
 torch.fx.wrap("_shift_mask")  # for torch.fx one step: it makes no tensors of a size that depends on the input
 
 
-def _in_wholes(length: int, side: int) -> tuple[int, int]:
+def _pieces_and_padding(length: int, side: int) -> tuple[int, int]:
     """How many pieces of `side` cover `length`, and how much padding the last one needs.
 
     In this form, rather than with a remainder, torch.export sees through padded sizes when they may change.
@@ -53,7 +53,7 @@ def _in_wholes(length: int, side: int) -> tuple[int, int]:
     return pieces, pieces * side - length
 
 
-def _cut(x: Tensor, height: int, width: int) -> Tensor:
+def _crop(x: Tensor, height: int, width: int) -> Tensor:
     """The upper left part (N, height, width, C) of a padded map."""
     if not torch.compiler.is_compiling():
         return x[:, :height, :width]
@@ -75,7 +75,7 @@ class PatchEmbed(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(N, bands, H, W) -> (N, h, w, C)."""
         height, width = images.shape[2:]
-        (_, below), (_, right) = (_in_wholes(length, self.patch_size) for length in (height, width))
+        (_, below), (_, right) = (_pieces_and_padding(length, self.patch_size) for length in (height, width))
         images = F.pad(images, (0, right, 0, below))
         x: Tensor = self.projection(images).permute(0, 2, 3, 1)  # (N, h, w, C)
         return x if self.norm is None else self.norm(x)
@@ -92,7 +92,7 @@ class PatchMerging(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, h, w, C) -> (N, h / 2, w / 2, 2 C), odd sides padded with zeros."""
         height, width = x.shape[1:3]
-        (rows, below), (columns, right) = (_in_wholes(length, 2) for length in (height, width))
+        (rows, below), (columns, right) = (_pieces_and_padding(length, 2) for length in (height, width))
         x = F.pad(x, (0, 0, 0, right, 0, below))
         x = x.unflatten(2, (columns, 2)).unflatten(1, (rows, 2))  # (N, h / 2, 2, w / 2, 2, C)
         x = x.permute(0, 1, 3, 5, 2, 4).flatten(3)  # (N, h / 2, w / 2, 4 C), channel by channel
@@ -152,7 +152,7 @@ class ShiftedWindows(nn.Module):
         """(N, h, w, C) -> (N, h, w, C)."""
         height, width = x.shape[1:3]
         side, shift = self.window_size, self.shift
-        (rows, below), (columns, right) = (_in_wholes(length, side) for length in (height, width))
+        (rows, below), (columns, right) = (_pieces_and_padding(length, side) for length in (height, width))
         x = F.pad(x, (0, 0, 0, right, 0, below))
         mask = None
         if shift:
@@ -165,7 +165,7 @@ class ShiftedWindows(nn.Module):
         x = x.flatten(3, 4).flatten(1, 2)  # (N, padded h, padded w, C)
         if shift:
             x = x.roll((shift, shift), dims=(1, 2))
-        return _cut(x, height, width)
+        return _crop(x, height, width)
 
 
 class SwinBlock(nn.Module):

@@ -54,13 +54,13 @@ def check(
     from intarsia.config.checking.check import check as find_problems
     from intarsia.config.errors import ConfigError
     from intarsia.config.lowering.lower import lower_all
-    from intarsia.terminal import shortened
+    from intarsia.terminal import printable
     from intarsia.workflows.names import find_config
 
     config = find_config(file, settings=settings or (), trust=trust_config)
     problems = find_problems(config, shapes=True)
     for note in lower_all(config).notes:
-        typer.echo(f"note: {shortened(note)}")
+        typer.echo(f"note: {printable(note)}")
     if problems:
         typer.echo(str(ConfigError(problems)))
         typer.echo(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}", err=True)

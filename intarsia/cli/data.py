@@ -49,10 +49,12 @@ def check(
 
 
 def _write(description: DataDescription, file: Path) -> None:
+    from intarsia.data.description.write import write_description
+
     if file.suffix not in (".yaml", ".yml"):
         raise ValueError(f"--write {file}: a description is YAML, so its name must end in .yaml")
     file.parent.mkdir(parents=True, exist_ok=True)
-    description.write(file)
+    write_description(description, file)
 
 
 @app.command("show")
@@ -63,14 +65,14 @@ def show(
     count: Annotated[int, typer.Option("--count", min=1, max=200, help="How many samples.")] = 12,
 ) -> None:
     """Paint a contact sheet: samples with their labels over them, and a legend."""
-    from intarsia.data.description.model import DataDescription
+    from intarsia.data.description.read import read_description
     from intarsia.engine.callbacks.sample_images import as_picture
     from intarsia.terminal import say
     from intarsia.visual.contact_sheet import Tile, contact_sheet
     from intarsia.visual.files import save_picture
     from intarsia.workflows.names import inspect_data
 
-    description = DataDescription.read(place) if place.is_file() else inspect_data(place).proposal()
+    description = read_description(place) if place.is_file() else inspect_data(place).proposal()
     dataset = description.dataset(split)
     chosen = [index * len(dataset) // min(count, len(dataset)) for index in range(min(count, len(dataset)))]
     samples = [dataset.load(index) for index in chosen]

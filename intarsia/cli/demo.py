@@ -60,12 +60,13 @@ def demo(
 
 
 def _paint(folder: Path, description_file: Path) -> None:
+    from intarsia.data.description.write import write_description
     from intarsia.demo import write_scenes
     from intarsia.terminal import progress, say
 
     with progress("painting street scenes") as bar:
         description = write_scenes(folder, train=TRAIN, val=VAL, progress=bar)
-    description.write(description_file)
+    write_description(description, description_file)
     say(f"painted {TRAIN + VAL} street scenes: {folder}; what their labels mean: {description_file}")
 
 

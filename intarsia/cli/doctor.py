@@ -93,7 +93,8 @@ def _fix(package: Package) -> str:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", version.split("+")[0])[:3])
+    """Three numbers: 26.1 is 26.1.0."""
+    return tuple(int(number) for number in [*re.findall(r"\d+", version.split("+")[0]), "0", "0", "0"][:3])
 
 
 def _machine() -> list[tuple[str, str]]:

@@ -83,6 +83,8 @@ def evaluate(
     workers: options.Workers = None,
     font: options.FontFile = None,
     device: options.Device = "auto",
+    key: options.Key = None,
+    prefix: options.Prefix = None,
     trust: options.Trust = None,
     precision: Annotated[
         str, typer.Option("--precision", help="32, or 64: slower, and the same on every machine.")
@@ -118,6 +120,8 @@ def evaluate(
     request = EvaluationRequest(
         weights=weights,
         config=config,
+        key=key,
+        prefix=prefix,
         data=data,
         split=split,
         out=out,

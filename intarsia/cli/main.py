@@ -69,9 +69,9 @@ def explain(error: BaseException) -> tuple[str, int]:
 def _print_error(message: str) -> None:
     from rich.text import Text
 
-    from intarsia.terminal import err, shortened
+    from intarsia.terminal import err, printable
 
-    err().print(Text("error: ", style="bold red") + Text(shortened(message), style="not bold default"))
+    err().print(Text("error: ", style="bold red") + Text(printable(message), style="not bold default"))
 
 
 app = typer.Typer(
@@ -118,8 +118,9 @@ app.command("doctor", rich_help_panel=_LOOK)(doctor.doctor)
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code."""
-    from intarsia.terminal import notices_shown
+    from intarsia.terminal import notices_shown, take_any_letter
 
+    take_any_letter()
     try:
         with notices_shown():
             app(args=prepare(sys.argv[1:] if words is None else words), prog_name="intarsia", obj=main)

@@ -161,6 +161,24 @@ Weights = Annotated[
         rich_help_panel=_MORE,
     ),
 ]
+Key = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--key",
+        metavar="NAME",
+        help="Where a checkpoint has the network's tensors: model_ema, or state.model; by default it is guessed.",
+        rich_help_panel=_MORE,
+    ),
+]
+Prefix = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--prefix",
+        metavar="WORD",
+        help="What names of the network's tensors begin with in a checkpoint: model, or encoder; others are left out.",
+        rich_help_panel=_MORE,
+    ),
+]
 AllowPartial = Annotated[
     bool,
     typer.Option(

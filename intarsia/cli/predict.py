@@ -159,6 +159,8 @@ def predict(
     restart: options.Restart = False,
     config: options.ConfigBeside = None,
     device: options.Device = "auto",
+    key: options.Key = None,
+    prefix: options.Prefix = None,
     trust: options.Trust = None,
 ) -> None:
     """Predict label maps for images. An image that cannot be used is named, and the others are done all the same."""
@@ -171,7 +173,8 @@ def predict(
         restart=restart,
     )  # fmt: skip
     request = PredictRequest(
-        weights=weights, inputs=tuple(inputs), out=out, config=config, save=save, min_confidence=min_confidence,
+        weights=weights, inputs=tuple(inputs), out=out, config=config, key=key, prefix=prefix,
+        save=save, min_confidence=min_confidence,
         file_format=file_format, areas=areas, skip_existing=skip_existing, overwrite=overwrite, pages=pages,
         geotiff=geotiff, opacity=opacity, contours=contours, legend=legend, every=every, start=start, stop=stop,
         rate=rate, slide=slide, blend=blend, augment=augment, threshold=threshold, bands=bands, scale=scale,

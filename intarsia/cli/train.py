@@ -48,6 +48,8 @@ def train(
     seed: options.Seed = None,
     weights: options.Weights = None,
     allow_partial: options.AllowPartial = False,
+    key: options.Key = None,
+    prefix: options.Prefix = None,
     ema: options.Ema = None,
     patience: options.Patience = None,
     freeze: options.Freeze = None,
@@ -76,13 +78,13 @@ def train(
     trust_config: options.TrustConfig = False,
 ) -> None:
     """Train a model: a recipe on your own data, or a config file."""
-    from intarsia.workflows.adjust import Safeguards, Wishes
+    from intarsia.workflows.adjust import Safeguards, TrainingOptions
     from intarsia.workflows.train import TrainingRequest, resume_training, start_training
 
     safeguards = Safeguards(
         ema, patience, tuple(freeze or ()), fit_images, pictures, keep_every, hang_after, tensorboard, wandb
     )
-    wishes = Wishes(
+    training = TrainingOptions(
         batch=batch,
         crop=crop,
         workers=workers,
@@ -99,7 +101,7 @@ def train(
         deterministic=deterministic,
     )
     if resume is not None:
-        others = wishes != Wishes(batch_per_device=batch_per_device, workers=workers)
+        others = training != TrainingOptions(batch_per_device=batch_per_device, workers=workers)
         if recipe is not None or data is not None or out is not None or settings or others:
             raise ValueError(
                 "--resume RUN goes on with the run as it was begun; of other options it takes only --device, "
@@ -117,12 +119,14 @@ def train(
         name=recipe,
         out=out,
         data=data,
-        wishes=wishes,
+        training=training,
         settings=tuple(settings or ()),
         trust=trust_config,
         overwrite=overwrite,
         weights=weights,
         allow_partial=allow_partial,
+        key=key,
+        prefix=prefix,
         devices=devices,
         device=device,
         find=find,

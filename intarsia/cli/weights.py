@@ -35,12 +35,14 @@ File = Annotated[
 def show(
     file: File,
     names: Annotated[int, typer.Option("--names", min=0, help="How many tensors to list.")] = 8,
+    key: options.Key = None,
+    prefix: options.Prefix = None,
 ) -> None:
     """Print what a file says about itself: origin, classes, scores, tensors. Builds no model and reads no tensor."""
     from intarsia.terminal import out, table
     from intarsia.workflows.names import find_weights
 
-    found = find_weights(file)
+    found = find_weights(file, key=key, prefix=prefix)
     console = out()
     console.print(table("", ("file", str(found.path)), _facts(found), left=2))
     console.print(table("", ("part", "tensors", "values", "types"), _parts(found.tensors)))
@@ -67,6 +69,8 @@ def _facts(found: About) -> Iterator[tuple[str, str]]:
     yield from found.details.items()
     if len(found.entries) > 1 and any(not _is_tensor_name(entry, found) for entry in found.entries):
         yield "entries", ", ".join(found.entries)
+    for note in found.notes:
+        yield "note", note
     if found.left_out:
         yield "not rebuilt", ", ".join(found.left_out)
 
@@ -104,9 +108,11 @@ def convert(
         typer.Option("--config", help="Config or recipe of the model, where the file does not say it."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    key: options.Key = None,
+    prefix: options.Prefix = None,
     trust: options.Trust = None,
 ) -> None:
     """Make our weights file: tensors, config, classes and colours in one. It needs nothing else to be used."""
     from intarsia.workflows.convert_weights import convert_weights
 
-    convert_weights(file, out, config=config, overwrite=overwrite)
+    convert_weights(file, out, config=config, overwrite=overwrite, key=key, prefix=prefix)

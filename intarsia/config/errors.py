@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from intarsia.spec import Origin
-from intarsia.terminal import shortened
+from intarsia.terminal import printable
 
 LISTED, LETTERS, PATH_LETTERS = 200, 3_000, 300
 """Problems that one error prints, and letters of each and of its path: a config may repeat one mistake without end."""
@@ -29,10 +29,10 @@ class Problem:
     hint: str = ""
 
     def __str__(self) -> str:
-        where = [shortened(str(self.origin), PATH_LETTERS)] if self.origin else []
-        path = [shortened(self.path, PATH_LETTERS)] if self.path else []
-        text = ": ".join([*where, *path, shortened(self.message, LETTERS)])
-        return f"{text}. {shortened(self.hint, LETTERS)}" if self.hint else text
+        where = [printable(str(self.origin), PATH_LETTERS)] if self.origin else []
+        path = [printable(self.path, PATH_LETTERS)] if self.path else []
+        text = ": ".join([*where, *path, printable(self.message, LETTERS)])
+        return f"{text}. {printable(self.hint, LETTERS)}" if self.hint else text
 
 
 class ConfigError(ValueError):

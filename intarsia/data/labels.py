@@ -19,6 +19,7 @@ from intarsia.contracts import IGNORE_INDEX
 Colour = tuple[int, int, int]
 Labels = npt.NDArray[np.integer[Any]]
 _EXACT = 1 << 24  # integers up to here are exact in float32
+_AT_ONCE = 1 << 18  # comparisons of values with listed ones
 
 
 def label_values(num_classes: int) -> int:
@@ -37,6 +38,8 @@ class LabelTable:
     colours: (R, G, B) -> class index or `ignore_index`, for files that store colours. May be given beside `values`.
     ignore_index: the index of pixels that count for nothing.
     outside: what becomes of a value that the table does not list: an error that names it, ignored, or kept as it is.
+    tolerance: values that differ by at most so much from a listed one (colours: in each channel) count as the nearest
+        such, as the noise of JPEG needs it.
 
     Raises ValueError if the table is empty or holds something else than integers and colours.
     """
@@ -45,6 +48,7 @@ class LabelTable:
     colours: Mapping[Colour, int] | None = None
     ignore_index: int = IGNORE_INDEX
     outside: Literal["error", "ignore", "keep"] = "error"
+    tolerance: int = 0
     _by_value: _Lookup | None = field(init=False, repr=False, compare=False, default=None)
     _by_colour: _Lookup | None = field(init=False, repr=False, compare=False, default=None)
 
@@ -55,6 +59,8 @@ class LabelTable:
             raise ValueError(f"outside must be 'error', 'ignore' or 'keep', not {self.outside!r}")
         if self.ignore_index < 0:
             raise ValueError(f"ignore_index must not be negative, got {self.ignore_index}: labels are unsigned")
+        if not 0 <= self.tolerance <= 255:
+            raise ValueError(f"tolerance must be from 0 to 255, not {self.tolerance!r}")
         for target in self.targets():
             if target < 0:
                 raise ValueError(f"label table: class index {target} is negative; use {self.ignore_index} to ignore")
@@ -89,7 +95,8 @@ class LabelTable:
         def renumbered(table: Mapping[Any, int] | None) -> dict[Any, int] | None:
             return {key: new.get(target, self.ignore_index) for key, target in table.items()} if table else None
 
-        return LabelTable(renumbered(self.values), renumbered(self.colours), self.ignore_index, self.outside)
+        tables = renumbered(self.values), renumbered(self.colours)
+        return LabelTable(*tables, self.ignore_index, self.outside, self.tolerance)
 
     def apply(self, array: npt.NDArray[Any], *, file: str) -> Labels:
         """Class indices (H, W) of a label file's content: (H, W) integers, or (H, W, 3) colours.
@@ -117,6 +124,8 @@ class LabelTable:
         lookup = self._by_colour if coloured else self._by_value
         assert lookup is not None
         mapped, unknown = lookup.apply(codes)
+        if unknown is not None and self.tolerance:
+            unknown = lookup.apply_near(codes, mapped, unknown, self.tolerance, coloured)
         if unknown is None:
             return mapped
         if self.outside == "ignore":
@@ -197,6 +206,40 @@ class _Lookup:
             unknown = np.asarray(self.keys[position] != codes)
         return mapped, unknown if unknown.any() else None
 
+    def apply_near(
+        self,
+        codes: Labels,
+        mapped: Labels,
+        unknown: npt.NDArray[np.bool_],
+        tolerance: int,
+        coloured: bool,
+    ) -> npt.NDArray[np.bool_] | None:
+        """Fills in `mapped` where an unlisted code is near a listed one. Gives what remains unknown (None: nothing)."""
+        found, inverse = np.unique(codes[unknown], return_inverse=True)
+        targets = np.zeros(len(found), self.targets.dtype)
+        is_near = np.zeros(len(found), bool)
+        keys = _channels(self.keys) if coloured else self.keys[:, None]
+        step = max(1, _AT_ONCE // len(keys))  # a photograph for a label has a million colours
+        for start in range(0, len(found), step):
+            part = found[start : start + step].astype(np.int64)
+            apart = np.abs((_channels(part) if coloured else part[:, None])[:, None] - keys[None])
+            best = np.argmin(apart.max(2) * 1000 + apart.sum(2), axis=1)
+            is_near[start : start + step] = apart.max(2)[np.arange(len(part)), best] <= tolerance
+            targets[start : start + step] = self.targets[best]
+        inverse = inverse.reshape(-1)
+        mapped[unknown] = np.where(is_near[inverse], targets[inverse], mapped[unknown])
+        left = unknown.copy()
+        left[unknown] = ~is_near[inverse]
+        return left if left.any() else None
+
+
+def nearest(value: int | Colour, listed: Iterable[int | Colour], tolerance: int) -> int | Colour | None:
+    """The listed value that `LabelTable` takes an unlisted one for, or None if no one is near enough."""
+    same = [known for known in listed if isinstance(known, int) == isinstance(value, int)]
+    apart = {known: [abs(a - b) for a, b in zip(_parts(value), _parts(known), strict=True)] for known in same}
+    best = min(apart, key=lambda known: (max(apart[known]), sum(apart[known]), known), default=None)
+    return best if best is not None and max(apart[best]) <= tolerance else None
+
 
 def value_counts(label: Labels) -> dict[int, int]:
     """The distinct values of a label, ascending, with their pixel counts. Quick for 8 bits: 1 ms a million pixels."""
@@ -231,6 +274,15 @@ def _run_length(keys: npt.NDArray[np.int64]) -> int:
     """The first integer that is missing in 0, 1, 2 ..."""
     gaps = np.flatnonzero(keys != np.arange(len(keys)))
     return int(gaps[0]) if gaps.size else len(keys)
+
+
+def _parts(value: int | Colour) -> tuple[int, ...]:
+    return (value,) if isinstance(value, int) else value
+
+
+def _channels(codes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """(n,) packed colours as (n, 3)."""
+    return np.stack([codes >> 16 & 255, codes >> 8 & 255, codes & 255], axis=1)
 
 
 def _pack(colour: Sequence[int]) -> int:

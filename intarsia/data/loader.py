@@ -11,55 +11,26 @@ import os
 import re
 import signal
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any, Literal
+from typing import Any
 
 import cv2
-import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from intarsia.contracts import IGNORE_INDEX, Batch, Sample, Size
+from intarsia.contracts import Batch, Sample
+from intarsia.data.collate import collate
 from intarsia.data.pipeline import Pipeline
 from intarsia.data.sample_errors import Failure
 from intarsia.data.sampling import Order, sample_rng
 
+Numbers = Callable[[], Iterable[int]]
+"""The numbers of the batches of a pass, from the first one on."""
+
 _EVALUATION_SEED = 0
-_SPLITTABLE = (np.uint8, np.uint16, np.int16, np.int32, np.float32, np.float64)
-
-
-def collate(
-    samples: Sequence[Sample],
-    *,
-    ignore_index: int = IGNORE_INDEX,
-    label_size: Literal["input", "original"] = "input",
-) -> Batch:
-    """One batch of the samples, padded at the right and bottom to the largest of them.
-
-    Images keep their type and are padded with zeros, labels with `ignore_index`; `Batch.sizes` says what was there
-    before. Padding that a transform put in belongs to the image: its numbers matter to the network. Labels of 8 bits
-    stay so, wider ones become int64. With label_size="original", labels come as a tuple at their own sizes.
-
-    Raises ValueError if bands or types differ, or if only some of the samples have labels or a map.
-    """
-    if not samples:
-        raise ValueError("cannot make a batch of no samples")
-    _check_alike(samples)
-    sizes = tuple((sample.image.shape[0], sample.image.shape[1]) for sample in samples)
-    size = (max(height for height, _ in sizes), max(width for _, width in sizes))
-    labels = [sample.label for sample in samples if sample.label is not None]
-    return Batch(
-        images=_stack([sample.image for sample in samples], size, 0),
-        labels=_labels(labels, size, ignore_index, label_size) if labels else None,
-        sizes=sizes,
-        metas=tuple(sample.meta for sample in samples),
-        maps={name: _stack([sample.maps[name] for sample in samples], size, 0) for name in samples[0].maps},
-    )
 
 
 def train_loader(
@@ -85,7 +56,7 @@ def train_loader(
     _check_partition(batch_size, workers, rank, world_size)
     order = Order(len(pipeline), seed=seed, shuffle=shuffle)
     source = _TrainBatches(pipeline, order, batch_size, rank, world_size)
-    numbers = _Numbers(partial(itertools.count, start_step))
+    numbers = partial(itertools.count, start_step)
     return iter(BatchLoader(source, numbers, workers=workers, pin_memory=pin_memory))
 
 
@@ -105,7 +76,7 @@ def eval_loader(
     """
     _check_partition(batch_size, workers, rank, world_size)
     source = _EvaluationBatches(pipeline, batch_size, rank, world_size)
-    numbers = _Numbers(partial(range, len(source)))
+    numbers = partial(range, len(source))
     return BatchLoader(source, numbers, workers=workers, pin_memory=pin_memory, persistent_workers=persistent_workers)
 
 
@@ -180,38 +151,61 @@ class BatchLoader(Iterable[Batch]):
     def __init__(
         self,
         source: TorchDataset[Batch | Failure],
-        numbers: _Numbers,
+        numbers: Numbers,
         *,
         workers: int,
         pin_memory: bool = False,
         persistent_workers: bool = False,
     ) -> None:
-        self._loader = DataLoader(
-            source,
-            batch_size=None,  # `source` makes whole batches
-            sampler=numbers,
-            num_workers=workers,
-            worker_init_fn=_start_worker if workers else None,
-            collate_fn=_unchanged,
-            pin_memory=pin_memory,
-            persistent_workers=persistent_workers and workers > 0,
-        )
-        self._current: BatchIterator | None = None
+        self._source, self._numbers, self._count = source, numbers, workers
+        self._pins = pin_memory and can_pin_memory()
+        self._keeps_workers = persistent_workers and workers > 0
+        self._loader: DataLoader[Any] | None = None
+        self._workers: _Workers | None = None
 
     def __iter__(self) -> BatchIterator:
         """A new pass; one that is still going on is ended."""
-        keep = self._loader.persistent_workers
-        if self._current is not None and not keep:
-            self._current.close()
-        self._current = BatchIterator(iter(self._loader), workers=self._loader.num_workers, keep_workers=keep)
-        return self._current
+        if not self._count:
+            return BatchIterator(self._without_workers(), None)
+        if self._workers is None or not self._keeps_workers:
+            self.close()
+            self._loader = self._make_loader()
+            self._workers = _Workers(iter(self._loader))
+        else:
+            assert self._loader is not None
+            iter(self._loader)  # the same workers begin again
+        workers = self._workers
+        if not self._keeps_workers:
+            self._workers = None  # the pass alone holds them, and ends them with itself
+        return BatchIterator(workers.batches, workers, keep_workers=self._keeps_workers)
+
+    def _without_workers(self) -> Iterator[Batch | Failure]:
+        for number in self._numbers():
+            item = self._source[number]
+            yield item.pin_memory() if self._pins and isinstance(item, Batch) else item
+
+    def _make_loader(self) -> DataLoader[Any]:
+        return DataLoader(
+            self._source,
+            batch_size=None,  # `source` makes whole batches
+            sampler=_Sampler(self._numbers),
+            num_workers=self._count,
+            worker_init_fn=_start_worker,
+            collate_fn=_unchanged,
+            pin_memory=self._pins,
+            persistent_workers=self._keeps_workers,
+        )
 
     def close(self) -> None:
         """End the workers."""
-        if self._current is not None:
-            self._current.close()
-            self._current = None
-            self._loader._iterator = None
+        if self._workers is not None:
+            self._workers.close()
+        self._workers = self._loader = None
+
+
+def can_pin_memory() -> bool:
+    """Whether there is a GPU that could copy by itself."""
+    return torch.cuda.is_available()
 
 
 class BatchIterator(Iterator[Batch]):
@@ -220,17 +214,12 @@ class BatchIterator(Iterator[Batch]):
     keep_workers: they stay for another pass when this one is over.
     """
 
-    def __init__(self, batches: Iterator[Batch | Failure], *, workers: int, keep_workers: bool) -> None:
-        self._batches: Any = batches
-        self._workers, self._keep_workers = workers, keep_workers
-        self._process = os.getpid()
-        if workers:
-            _OPEN.add(self)
-            _close_at_exit()
+    def __init__(
+        self, batches: Iterator[Batch | Failure], workers: _Workers | None, *, keep_workers: bool = False
+    ) -> None:
+        self._batches, self._workers, self._keep_workers = batches, workers, keep_workers
 
     def __next__(self) -> Batch:
-        if self._batches is None:
-            raise StopIteration
         try:
             item = next(self._batches)
         except StopIteration:
@@ -242,31 +231,46 @@ class BatchIterator(Iterator[Batch]):
                 raise
             self.close()
             raise ValueError(
-                "the system ended a data worker, most likely for lack of memory or of shared memory (/dev/shm); "
-                f"use fewer than {self._workers} workers or a smaller batch, or give the container more "
-                "(docker --shm-size)"
+                "the system ended a data worker, most likely for lack of memory or of shared memory (/dev/shm); use "
+                "fewer workers (--workers) or a smaller batch, or give the container more (docker --shm-size)"
             ) from error
         if isinstance(item, Failure):
             raise item.error() from _WorkerError(item.trace)
-        return item  # type: ignore[no-any-return]
+        return item
 
     def close(self) -> None:
         """End the workers of this pass, and no other process."""
-        batches, self._batches = self._batches, None
-        _OPEN.discard(self)
-        if batches is None or not self._workers or os.getpid() != self._process:  # a fork has not started them
-            return
-        batches._shutdown_workers()  # torch has no public word for it
-        for worker in batches._workers:
-            if worker.is_alive():  # in the midst of a sample; it would be waited for
-                worker.kill()
+        self._batches = iter(())
+        if self._workers is not None:
+            self._workers.close()
 
 
 _WORKER_DIED = re.compile(r"DataLoader worker \(pid.*\) (is killed by signal|exited unexpectedly)", re.DOTALL)
 """What torch says when a worker is gone. Its errors about a worker's error begin with "Caught"."""
 
-_OPEN: weakref.WeakSet[BatchIterator] = weakref.WeakSet()
-"""Passes whose workers may be alive."""
+
+class _Workers:
+    """The worker processes of torch's iterator, which end with this object, and at the latest with the program."""
+
+    def __init__(self, batches: Any) -> None:
+        self.batches = batches
+        self.close = weakref.finalize(self, _end_workers, batches, os.getpid())
+        self.close.atexit = False  # which would be too late
+        _OPEN.add(self)
+        _close_at_exit()
+
+
+def _end_workers(batches: Any, process: int) -> None:
+    if os.getpid() != process:  # a fork has not started them
+        return
+    batches._shutdown_workers()  # torch has no public word for it
+    for worker in batches._workers:
+        if worker.is_alive():  # it is in the midst of a sample, or has missed its call on a busy machine
+            worker.kill()  # SIGTERM is ignored, see below
+
+
+_OPEN: weakref.WeakSet[_Workers] = weakref.WeakSet()
+"""Those that may be alive."""
 
 
 @cache
@@ -277,17 +281,17 @@ def _close_at_exit() -> None:
     """
 
     def close() -> None:
-        for batches in list(_OPEN):
-            batches.close()
+        for workers in list(_OPEN):
+            workers.close()
 
     atexit.register(close)
 
 
 @dataclass(frozen=True)
-class _Numbers:
-    """What DataLoader calls a sampler."""
+class _Sampler:
+    """What DataLoader calls so."""
 
-    numbers: Callable[[], Iterable[int]]
+    numbers: Numbers
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.numbers())
@@ -314,59 +318,3 @@ def _check_partition(batch_size: int, workers: int, rank: int, world_size: int) 
         raise ValueError(f"the number of workers must be 0 (load in this process) or more, got {workers}")
     if not 0 <= rank < world_size:
         raise ValueError(f"the rank must be from 0 to {world_size - 1}, got {rank}")
-
-
-# --- Putting arrays together --------------------------------------------------------------------------------------
-
-
-def _check_alike(samples: Sequence[Sample]) -> None:
-    first = samples[0]
-    for sample in samples[1:]:
-        for what, a, b, fix in (
-            ("bands", first.image.shape[2], sample.image.shape[2], "bands='rgb' gives every image three of 8 bits"),
-            ("type", first.image.dtype, sample.image.dtype, "bands='rgb' gives every image three bands of 8 bits"),
-            ("labels", first.label is not None, sample.label is not None, "all or none must have them"),
-            ("maps", sorted(first.maps), sorted(sample.maps), "all must have the same"),
-        ):
-            if a != b:
-                raise ValueError(
-                    f"images of one batch differ in {what}: {_name(first)} has {a}, {_name(sample)} has {b}; {fix}"
-                )
-
-
-def _labels(
-    labels: Sequence[npt.NDArray[Any]], size: Size, ignore_index: int, policy: str
-) -> Tensor | tuple[Tensor, ...]:
-    wide = ignore_index > 255 or any(label.dtype != np.uint8 for label in labels)
-    arrays = [label.astype(np.int64) if wide else label for label in labels]
-    if policy == "original":
-        return tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
-    return _stack(arrays, size, ignore_index)
-
-
-def _stack(arrays: Sequence[npt.NDArray[Any]], size: Size, fill: int) -> Tensor:
-    """(H, W) arrays to (N, H, W), (H, W, C) arrays to (N, C, H, W), padded with `fill`."""
-    first = arrays[0]
-    bands = first.shape[2:]
-    out = np.empty((len(arrays), *bands, *size), dtype=_torch_type(first.dtype))
-    for target, array in zip(out, arrays, strict=True):
-        height, width = array.shape[:2]
-        if (height, width) != size:
-            target[...] = fill
-        if bands and array.dtype.type in _SPLITTABLE and bands[0] <= 4:
-            # OpenCV takes bands apart several times faster than NumPy copies a transposed view.
-            for plane, band in zip(target, cv2.split(np.ascontiguousarray(array)), strict=True):
-                plane[:height, :width] = band
-        else:
-            target[..., :height, :width] = array.transpose(2, 0, 1) if bands else array
-    return torch.from_numpy(out)
-
-
-def _torch_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The type itself, or the next wider one where torch calculates with none of that width: uint16 to int32 ..."""
-    wider: Mapping[str, type[np.generic]] = {"u2": np.int32, "u4": np.int64, "u8": np.int64}
-    return np.dtype(wider.get(dtype.str[1:], dtype.newbyteorder("=")))
-
-
-def _name(sample: Sample) -> str:
-    return sample.meta.image_path or sample.meta.name or "a sample without a name"

@@ -105,6 +105,8 @@ def read_header(data: bytes, *, max_pixels: int | None = None) -> TiffHeader:
 
 def peek_header(path: Path) -> TiffHeader | None:
     """The same of a file of any size, of which only the directory is read; None if that cannot be read."""
+    if not path.is_file():  # a pipe would never be opened
+        return None
     try:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _header(_directory(data), order="<" if data[:2] == b"II" else ">")

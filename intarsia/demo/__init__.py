@@ -15,8 +15,9 @@ from pathlib import Path
 import cv2
 from PIL import Image
 
-from intarsia.data.description.model import DataDescription, FolderSplit
+from intarsia.data.description.model import DataDescription
 from intarsia.data.description.pairing import Source
+from intarsia.data.description.splits import FolderSplit
 from intarsia.demo.street import IGNORE_INDEX, draw
 from intarsia.demo.view import CLASSES, PALETTE
 from intarsia.io.whole_files import write_bytes, write_text

@@ -49,15 +49,11 @@ def _count(module: nn.Module) -> int:
 def shard(root: nn.Module, network: nn.Module, blocks: Collection[str], device: torch.device) -> None:
     """Leave this process its slices of all parameters below `root`, whose call begins every step.
 
-    The default process group must exist. Raises ValueError if torch is too old.
+    The default process group must exist.
     """
-    try:
-        from torch.distributed.device_mesh import init_device_mesh
-        from torch.distributed.fsdp import fully_shard
-    except ImportError as error:
-        raise ValueError(
-            f"sharding needs torch 2.6 or newer, this is {torch.__version__}; use --strategy ddp"
-        ) from error
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     for name in blocks:
         fully_shard(network.get_submodule(name), mesh=mesh)

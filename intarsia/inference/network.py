@@ -41,7 +41,7 @@ class Soundness:
 
         Python's own filter shows the same text only once.
         """
-        finite = torch.cat(self._finite).tolist() if self._finite else []
+        finite = torch.cat(self._finite).cpu().tolist() if self._finite else []
         for name, is_finite in zip(self._names, finite, strict=True):
             if not is_finite:
                 text = f"{name}: the network gave nan or infinity; its labels mean nothing there"
@@ -89,5 +89,5 @@ def one_thread_after_fork() -> None:
     process = os.getpid()
     if _process not in (0, process):
         torch.set_num_threads(1)
-        cv2.setNumThreads(1)
+        cv2.setNumThreads(0)  # of its numbers, the only one that does not wait for the threads to end
     _process = process

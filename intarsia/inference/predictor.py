@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, overload
@@ -16,12 +16,12 @@ from PIL import Image
 from torch import Tensor
 
 from intarsia.contracts import Batch, PathLike, Sample, SampleMeta, Size, Task, Transform
+from intarsia.data.collate import collate
 from intarsia.data.image_reader import ImageReader
-from intarsia.data.loader import collate
 from intarsia.data.pages import count_pages
 from intarsia.inference.class_names import label_values
 from intarsia.inference.inputs.arrays import ImageLike, as_array
-from intarsia.inference.inputs.finding import Failure, FoundImages, Pages, means_many
+from intarsia.inference.inputs.finding import FoundImages, Pages, means_many
 from intarsia.inference.inputs.images import ImageStream, warn_of_pages
 from intarsia.inference.logits.lazy import HeadLogits, LogitMap, Resized
 from intarsia.inference.logits.postprocess import (
@@ -38,6 +38,7 @@ from intarsia.inference.memory import LARGE, MemoryCheck, memory_errors
 from intarsia.inference.network import Soundness, at_least, network_errors, one_thread_after_fork
 from intarsia.inference.network_input import NetworkInput, by_windows, can_be_cut
 from intarsia.inference.prediction import Prediction
+from intarsia.inference.predictions import Predictions
 from intarsia.inference.tta import USUAL, check_augmented, views_of, without_resizing
 from intarsia.spec import AugmentedInference, InferenceSpec
 from intarsia.tasks.preprocess import Preprocess
@@ -325,7 +326,11 @@ class Predictor:
                 return self._predict_one(file.stem, array, wanted)
         elif isinstance(image, np.ndarray | Image.Image | Tensor):
             return self._predict_one("image", as_array(image, self.reader), wanted)
-        return Predictions(self, ImageStream(image, reader=self.reader, pages=pages), wanted)
+
+        def predict_one(name: str, image: npt.NDArray[Any]) -> Prediction:
+            return self._predict_one(name, image, wanted)
+
+        return Predictions(ImageStream(image, reader=self.reader, pages=pages), predict_one)
 
     @torch.inference_mode()
     def _predict_one(self, name: str, image: npt.NDArray[Any], wanted: RequestedFields) -> Prediction:
@@ -346,43 +351,6 @@ class Predictor:
             entropy=_array(found.entropy),
             logits=_array(found.logits),
         )
-
-
-class Predictions(Iterator[Prediction]):
-    """The predictions of a stream of images, made as they are asked for, by one thread or by several.
-
-    Raises ValueError at the end if there were images and not one could be used.
-    """
-
-    def __init__(self, predictor: Predictor, stream: ImageStream, wanted: RequestedFields) -> None:
-        self._predictor, self._stream, self._wanted = predictor, stream, wanted
-
-    @property
-    def failures(self) -> list[Failure]:
-        """Images that could not be used so far, with the reason."""
-        return self._stream.failures
-
-    @property
-    def skipped(self) -> Mapping[str, int]:
-        """How many files of which suffix were passed over in folders."""
-        return self._stream.skipped
-
-    @property
-    def total(self) -> int | None:
-        """How many images there are, None if that is not known beforehand."""
-        return self._stream.total
-
-    def __next__(self) -> Prediction:
-        while True:
-            name, image = next(self._stream)
-            try:
-                return self._predictor._predict_one(name, image, self._wanted)
-            except ValueError as error:
-                self._stream.reject(name, error)
-
-    def close(self) -> None:
-        """Stop decoding ahead."""
-        self._stream.close()
 
 
 def _array(values: Tensor | None) -> npt.NDArray[Any] | None:

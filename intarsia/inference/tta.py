@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from intarsia.contracts import Batch, Sample, SampleMeta, Transform
-from intarsia.data.loader import collate
+from intarsia.data.collate import collate
 from intarsia.data.transforms.geometry import Direction, flipped
 from intarsia.data.transforms.resize import Resize, Resizing
 from intarsia.spec import AugmentedInference

@@ -22,7 +22,7 @@ from intarsia.io.text import encodable
 
 _MACHINE = re.sub(r"[^A-Za-z0-9]+", "_", platform.node()) or "here"
 _SERIAL = itertools.count()
-_ASIDE = re.compile(rf"\.intarsia-{_MACHINE}-(\d+)-\d+\.part(\.\w+)?")
+_ASIDE = re.compile(rf"\.intarsia-{_MACHINE}-(\d{{1,9}})-\d+\.part(\.\w+)?")
 _NO_ROOM = {
     errno.ENOSPC: "no room on the disk for",
     errno.EDQUOT: "no room within your quota for",
@@ -116,26 +116,16 @@ def aside_name(suffix: str = "") -> str:
 
 def sweep(folder: Path) -> int:
     """Remove from a folder, and those below it, what killed processes of this machine had begun. Gives their number."""
+    import psutil
+
     count = 0
     for here, _, names in os.walk(folder):
         for name in names:
             match = _ASIDE.fullmatch(name)
-            if match and not _is_alive(int(match[1])):
+            if match and not psutil.pid_exists(int(match[1])):
                 Path(here, name).unlink(missing_ok=True)
                 count += 1
     return count
-
-
-def _is_alive(process: int) -> bool:
-    if process == os.getpid() or os.name != "posix":
-        return True  # elsewhere a signal of 0 is no harmless question
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
 
 
 # --- Names and errors ---------------------------------------------------------------------------------------------

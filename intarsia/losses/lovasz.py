@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from intarsia.losses.targets import asking_is_free, on_known_labels
+from intarsia.losses.targets import is_on_cpu, on_known_labels
 
 
 class LovaszLoss(nn.Module):
@@ -88,7 +88,7 @@ class LovaszLoss(nn.Module):
         for k in range(len(logits)) if isinstance(self.classes, str) else self.classes:
             wanted = (target == k) & labelled  # (P,)
             counts = wanted.any() if self.classes == "present" else labelled.new_ones(())
-            if asking_is_free(counts) and not counts:
+            if is_on_cpu(counts) and not counts:
                 continue
             loss = lovasz_extension((wanted.to(logits.dtype) - probabilities[k]).abs(), wanted, labelled)
             total = total + counts * (loss if self.class_weight is None else loss * self.class_weight[k])

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from intarsia.layers.precision import full_precision, without_autocast
 from intarsia.losses.class_weights import as_buffer, in_precision_of
-from intarsia.losses.targets import asking_is_free, classes_of, on_known_labels, refuse, unknown_labels
+from intarsia.losses.targets import classes_of, is_on_cpu, on_known_labels, refuse_unknown_labels, unknown_labels
 
 
 @torch.no_grad()
@@ -75,8 +75,8 @@ class OHEMPixelSampler:
         if logits.shape[1] == 1:
             raise ValueError("OHEMPixelSampler needs one logit per class; this head has a single one")
         unknown = unknown_labels(target, classes_of(logits), ignore_index=self.ignore_index)  # (N, H, W)
-        if asking_is_free(target):
-            refuse(unknown, target, classes_of(logits), ignore_index=self.ignore_index)
+        if is_on_cpu(target):
+            refuse_unknown_labels(unknown, target, classes_of(logits), ignore_index=self.ignore_index)
         target = target.masked_fill(unknown, self.ignore_index)
         with without_autocast(logits):
             nll = F.cross_entropy(

@@ -38,7 +38,7 @@ from intarsia.losses.matching import (
     masks_from_labels,
 )
 from intarsia.losses.reduction import mean_over
-from intarsia.losses.targets import refuse, unknown_labels
+from intarsia.losses.targets import refuse_unknown_labels, unknown_labels
 
 NO_OBJECT_WEIGHT = 0.1
 """Weight of queries that should find no object: most of them, which would drown out the others (DETR, section 3.1)."""
@@ -128,7 +128,7 @@ class SetCriterion(nn.Module):
         truth = [masks_from_labels(image, ignore_index=self.ignore_index) for image in labels]
         found = torch.cat([image.classes for image in truth])
         unknown = unknown_labels(found, self.num_classes, ignore_index=self.ignore_index)
-        refuse(unknown, found, self.num_classes, ignore_index=self.ignore_index)
+        refuse_unknown_labels(unknown, found, self.num_classes, ignore_index=self.ignore_index)
         pairs = self._match(layers, truth)  # for each image (L, 2, min(Q, T))
         own = layers[0].mask_logits.new_tensor(sum(image.shape[2] for image in pairs))
         count = mean_over_processes(own).clamp(min=1)

@@ -27,8 +27,8 @@ def on_known_labels(
     num_classes = classes_of(logits)
     unknown = unknown_labels(target, num_classes, ignore_index=ignore_index)
     with without_autocast(logits):
-        if asking_is_free(target):
-            refuse(unknown, target, num_classes, ignore_index=ignore_index)
+        if is_on_cpu(target):
+            refuse_unknown_labels(unknown, target, num_classes, ignore_index=ignore_index)
             return loss(full_precision(logits), target)
         known = target.masked_fill(unknown, -1 if ignore_index is None else ignore_index)
         return loss(full_precision(logits), known).masked_fill(unknown.any(), math.nan)
@@ -45,18 +45,20 @@ def unknown_labels(target: Tensor, num_classes: int, *, ignore_index: int | None
     return outside if ignore_index is None else outside & (target != ignore_index)
 
 
-def asking_is_free(x: Tensor) -> bool:
+def is_on_cpu(x: Tensor) -> bool:
     """Whether a question about the values of `x` is answered at once: on the processor, not on an accelerator."""
     return x.device.type == "cpu"
 
 
-def refuse(unknown: Tensor, labels: Tensor, num_classes: int, *, ignore_index: int | None) -> None:
+def refuse_unknown_labels(unknown: Tensor, labels: Tensor, num_classes: int, *, ignore_index: int | None) -> None:
     """Raises ValueError, naming the values, if any label is `unknown`, both of one shape. Waits for the device."""
     if unknown.any():
-        raise ValueError(complaint(labels[unknown], num_classes, ignore_index=ignore_index))
+        raise ValueError(unknown_labels_message(labels[unknown], num_classes, ignore_index=ignore_index))
 
 
-def complaint(labels: Tensor, num_classes: int, *, ignore_index: int | None, where: str = "the labels") -> str:
+def unknown_labels_message(
+    labels: Tensor, num_classes: int, *, ignore_index: int | None, where: str = "the labels"
+) -> str:
     """What to say of labels (P,) that are neither a class nor ignored. Waits for the device.
 
     where: whose labels they are, as the subject of a sentence.

@@ -51,7 +51,7 @@ class BoundaryCounter:
         second = _band(torch.where(ignored, nothing, prediction.to(torch.int32)), reach, nothing)
         both = torch.where(first == second, first, nothing)
         found = torch.stack([count_values(v.flatten(), nothing + 1) for v in (first, second, both)])
-        self.counts = self.counts.to(found.device).add_(found[:, :nothing])
+        self.counts = self.counts.to(found.device, non_blocking=True).add_(found[:, :nothing])
 
     def state(self) -> Tensor:
         """(3 * K,) int64; states of several processes add up."""

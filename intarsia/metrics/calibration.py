@@ -69,7 +69,7 @@ class Calibration:
             sums = share.new_zeros(2 * bins + 1).index_add_(0, place, share.mul_(_UNIT).round_())  # whole: exact
             sums = sums[:-1].view(bins, 2).sum(dim=1)
             found += torch.stack([pixels.sum(dim=1), pixels[:, 1], sums.to(torch.int64)])
-        self.counts = self.counts.to(found.device).add_(found)
+        self.counts = self.counts.to(found.device, non_blocking=True).add_(found)
 
     def state(self) -> Tensor:
         """(3 * bins,) int64; states of several processes add up."""

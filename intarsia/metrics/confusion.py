@@ -75,7 +75,7 @@ def check_outside(
 
     label, prediction: if they are still at hand, the message has their largest value.
     """
-    for count, what, values in zip(counts.tolist(), ("label", "prediction"), (label, prediction), strict=True):
+    for count, what, values in zip(counts.cpu().tolist(), ("label", "prediction"), (label, prediction), strict=True):
         if count:
             found = "" if values is None else f", found values up to {int(values.to(torch.int64).max())}"
             raise ValueError(

@@ -123,8 +123,8 @@ class IoUMetric:
         found, wrong = table[:-2, :-1], outside(table)
         if wrong.device.type == "cpu":
             check_outside(wrong, len(self.classes), self.ignore_index, label=label, prediction=prediction)
-        self.matrix = self.matrix.to(found.device).add_(found)
-        self._outside = self._outside.to(wrong.device).add_(wrong)
+        self.matrix = self.matrix.to(found.device, non_blocking=True).add_(found)
+        self._outside = self._outside.to(wrong.device, non_blocking=True).add_(wrong)
         self._images += 1
         if self.boundary is not None:
             self.boundary.update(prediction, label)

@@ -79,8 +79,8 @@ def own_config(
 def fit_heads(model: Config, num_classes: int, ignore_index: int) -> Config:
     """The same model for other classes: every head gets their number, the ignored index, and a loss that suits.
 
-    One class is one logit with a sigmoid and a threshold at one half. Weights per class are dropped when their number
-    no longer fits.
+    What is padded is ignored, too. One class is one logit with a sigmoid and a threshold at one half. Weights per class
+    are dropped when their number no longer fits.
 
     Raises ValueError for one class in a head that classifies masks: it has no single logit.
     """
@@ -90,6 +90,8 @@ def fit_heads(model: Config, num_classes: int, ignore_index: int) -> Config:
             several = isinstance(model[key], list | tuple)
             heads = [_fit_head(head, num_classes, ignore_index) for head in (model[key] if several else [model[key]])]
             changed[key] = heads if several else heads[0]
+    if "data_preprocessor" in model:
+        changed["data_preprocessor"] = {**model["data_preprocessor"], "seg_pad_val": ignore_index}
     if num_classes == 1:
         last = changed["decode_head"][-1] if isinstance(changed["decode_head"], list) else changed["decode_head"]
         last["threshold"] = 0.5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from intarsia.contracts import Batch
-from intarsia.losses.targets import complaint, unknown_labels
+from intarsia.losses.targets import unknown_labels, unknown_labels_message
 from intarsia.tasks.preprocess import Preprocess
 
 
@@ -25,4 +25,4 @@ def label_problem(batch: Batch, preprocess: Preprocess, *, num_classes: int, ign
     meta = batch.metas[image] if batch.metas else None
     name = "" if meta is None else meta.name or meta.label_path
     where = f"the labels of {name}" if name else "the labels"
-    return complaint(labels[image][unknown[image]], num_classes, ignore_index=ignore_index, where=where)
+    return unknown_labels_message(labels[image][unknown[image]], num_classes, ignore_index=ignore_index, where=where)

@@ -16,7 +16,7 @@ from intarsia.contracts import Batch, LossTerm, MaskClassificationModel, MaskPre
 from intarsia.layers.levels import resize
 from intarsia.layers.precision import full_precision
 from intarsia.losses.reduction import mean_over
-from intarsia.losses.targets import asking_is_free, refuse, unknown_labels
+from intarsia.losses.targets import is_on_cpu, refuse_unknown_labels, unknown_labels
 from intarsia.tasks.labels import label_problem
 from intarsia.tasks.norm_errors import explained_norms
 from intarsia.tasks.preprocess import Preprocess
@@ -63,7 +63,7 @@ class MaskClassification(nn.Module):
         the processor also for labels that are no class, which on an accelerator make the losses nan.
         """
         images, labels = self.preprocess.training_inputs(batch)  # (N, C, H, W), (N, H, W)
-        if asking_is_free(labels) and (problem := self.label_problem(batch)):
+        if is_on_cpu(labels) and (problem := self.label_problem(batch)):
             raise ValueError(problem)
         with explained_norms(self.model):
             layers = self.model.queries(images)
@@ -102,8 +102,8 @@ class MaskClassification(nn.Module):
         amounts = resize(full_precision(logits), labels.shape[-2:])  # (N, K, H, W)
         labels = labels.long()
         unknown = unknown_labels(labels, amounts.shape[1], ignore_index=self.ignore_index)
-        if asking_is_free(labels):
-            refuse(unknown, labels, amounts.shape[1], ignore_index=self.ignore_index)
+        if is_on_cpu(labels):
+            refuse_unknown_labels(unknown, labels, amounts.shape[1], ignore_index=self.ignore_index)
         labels = labels.masked_fill(unknown, self.ignore_index)
         labelled = labels != self.ignore_index  # (N, H, W)
         own = amounts.gather(1, labels.where(labelled, 0).unsqueeze(1)).squeeze(1)  # (N, H, W)

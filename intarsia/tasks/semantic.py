@@ -17,7 +17,7 @@ from intarsia.contracts import Batch, Loss, LossTerm, Model, PointLogits, Size
 from intarsia.layers.levels import resize
 from intarsia.layers.precision import full_precision
 from intarsia.losses.reduction import mean_over
-from intarsia.losses.targets import asking_is_free
+from intarsia.losses.targets import is_on_cpu
 from intarsia.models.assembly import claims, unclaimed
 from intarsia.tasks.labels import label_problem
 from intarsia.tasks.norm_errors import explained_norms
@@ -116,7 +116,7 @@ class SemanticSegmentation(nn.Module):
         the processor also for labels that are no class, which on an accelerator make the losses nan.
         """
         images, labels = self.preprocess.training_inputs(batch)  # (N, C, H, W), (N, H, W)
-        if asking_is_free(labels) and (problem := self.label_problem(batch)):
+        if is_on_cpu(labels) and (problem := self.label_problem(batch)):
             raise ValueError(problem)
         with explained_norms(self.model):
             outputs = self.model.training_outputs(images)

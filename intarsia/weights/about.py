@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from intarsia.weights.file import KEY, SUFFIX, WeightsMeta, must_exist, read_header, read_state
+from intarsia.weights.file import KEY, SUFFIX, WeightsMeta, read_state
 from intarsia.weights.foreign import ForeignCheckpoint, open_foreign
 from intarsia.weights.maps import recognise
-from intarsia.weights.maps.folder import TENSORS, describe_folder, is_folder
+from intarsia.weights.maps.folder import describe_folder, is_folder, tensor_files
 from intarsia.weights.maps.torchvision import describe_file
+from intarsia.weights.state_dicts import plain_names
+from intarsia.weights.tensor_file import must_exist, read_header
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,7 +50,8 @@ class About:
 
     meta: as far as the file says it; its config is empty where `config_text` has it, or nothing does.
     details: versions, date, seed, by name. entries: what else is in the file. left_out: classes of objects in it that
-    were not rebuilt. notes: what was assumed about it, in words.
+    were not rebuilt. notes: what was assumed about it, in words. others: further files with parts of the same set.
+    key, prefix: where the network's tensors are, if the person has said it.
     """
 
     path: Path
@@ -60,6 +63,9 @@ class About:
     entries: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    others: tuple[Path, ...] = ()
+    key: str | None = None
+    prefix: str | None = None
 
     @property
     def described(self) -> bool:
@@ -68,26 +74,30 @@ class About:
 
     def state(self) -> tuple[dict[str, Tensor], list[str]]:
         """The tensors under our names, and what was done to the names: `file.read_state`."""
-        state, notes = read_state(self.path)
-        return state, [*self.notes, *notes]
+        state, notes = read_state(self.path, *self.others, key=self.key, prefix=self.prefix)
+        return state, [*self.notes, *(note for note in notes if note not in self.notes)]
 
 
-def about(path: Path | str) -> About:
+def about(path: Path | str, *, key: str | None = None, prefix: str | None = None) -> About:
     """Look into a file, or a folder of the Hugging Face Hub.
+
+    key, prefix: where the network's tensors are in a checkpoint, as `state_dicts.choose` takes them.
 
     Raises ValueError if it is missing, damaged, refused, or holds no tensors.
     """
     path = Path(path)
     if path.is_dir() and is_folder(path):
-        file = next((path / name for name in TENSORS if (path / name).is_file()), None)
-        if file is None:
-            raise ValueError(f"{path} holds a config.json but neither {' nor '.join(TENSORS)}")
-        return _with(_file(file), "transformers (Hugging Face)", describe_folder(path))
-    found = _file(path)
+        first, *others = tensor_files(path)
+        parts = [_file(file, key, None if others else prefix) for file in (first, *others)]
+        tensors = {name: one for part in parts for name, one in part.tensors.items()}
+        whole = replace(parts[0], tensors=tensors, others=tuple(others), key=key, prefix=prefix)
+        return whole if whole.described else _with(whole, "transformers (Hugging Face)", describe_folder(path))
+    found = replace(_file(path, key, prefix), key=key, prefix=prefix)
     library = recognise(found.tensors)
     if library is None or found.described:
         return found
-    if "classifier.4.weight" in found.tensors and library.name.endswith("of torchvision"):
+    classifier = found.tensors.get("classifier.4.weight")
+    if classifier is not None and len(classifier.shape) == 4 and library.name.endswith("of torchvision"):
         return _with(found, library.name, describe_file(found.tensors))
     return replace(found, origin=f"{found.origin}; tensors of {library.name}")
 
@@ -95,15 +105,17 @@ def about(path: Path | str) -> About:
 def _with(found: About, origin: str, description: Description) -> About:
     """What another library's file lacks and is known from elsewhere."""
     meta = WeightsMeta(config=description.config, classes=description.classes)
-    return replace(found, origin=origin, meta=meta, notes=description.notes)
+    return replace(found, origin=origin, meta=meta, notes=(*found.notes, *description.notes))
 
 
-def _file(path: Path) -> About:
+def _file(path: Path, key: str | None, prefix: str | None) -> About:
     must_exist(path)
-    return _safetensors(path) if path.suffix == SUFFIX else _checkpoint(open_foreign(path))
+    if path.suffix == SUFFIX:
+        return _safetensors(path, prefix)
+    return _checkpoint(open_foreign(path, key=key, prefix=prefix))
 
 
-def _safetensors(path: Path) -> About:
+def _safetensors(path: Path, prefix: str | None) -> About:
     header = read_header(path)
     described = header.pop("__metadata__", {})
     tensors = {
@@ -111,7 +123,10 @@ def _safetensors(path: Path) -> About:
         for name, entry in header.items()
     }
     if KEY not in described:
-        return About(path, "tensors alone, written by another program", tensors, WeightsMeta(), details=described)
+        names, notes = plain_names(list(tensors), prefix=prefix)
+        tensors = {name: tensors[old] for name, old in names.items()}
+        origin = "tensors alone, written by another program"
+        return About(path, origin, tensors, WeightsMeta(), details=described, notes=tuple(notes))
     meta = WeightsMeta.from_json(described[KEY])
     return About(path, f"Intarsia {meta.version}".strip(), tensors, meta)
 
@@ -127,6 +142,7 @@ def _checkpoint(found: ForeignCheckpoint) -> About:
         {name: str(found.meta[name]) for name in _DETAILS if name in found.meta},
         found.entries,
         found.left_out,
+        found.notes,
     )
 
 

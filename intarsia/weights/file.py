@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from intarsia.io.whole_files import write_bytes
+from intarsia.terminal import printable
+from intarsia.weights.tensor_file import load_tensors, must_exist, read_header
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -56,11 +57,53 @@ class WeightsMeta:
 
     @classmethod
     def from_json(cls, text: str) -> WeightsMeta:
-        """The inverse of `to_json`. Keys of a later version are passed over."""
-        values = {name: value for name, value in json.loads(text).items() if name in {f.name for f in fields(cls)}}
+        """The inverse of `to_json`. Keys of a later version are passed over.
+
+        Raises ValueError for a text that is no JSON object, or says something of another type than is expected.
+        """
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"the description in the weights file is not JSON ({type(error).__name__})") from error
+        if not isinstance(found, dict):
+            raise ValueError(f"the description in the weights file is a {type(found).__name__}, expected an object")
+        values = {name: value for name, value in found.items() if name in {f.name for f in fields(cls)}}
+        for name, (fits, expected) in _EXPECTED.items():
+            if name in values and not fits(values[name]):
+                shown = printable(repr(values[name]), 100)
+                raise ValueError(f"the description in the weights file: {name} is {expected}, found {shown}")
         values["classes"] = tuple(values.get("classes", ()))
-        values["palette"] = tuple((int(r), int(g), int(b)) for r, g, b in values.get("palette", ()))
+        values["palette"] = tuple((r, g, b) for r, g, b in values.get("palette", ()))
         return cls(**values)
+
+
+def _is_colour(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(_is_whole(level) and level <= 255 for level in value)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**60
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+_EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "config": (lambda value: isinstance(value, dict), "an object"),
+    "classes": (lambda value: isinstance(value, list) and all(isinstance(n, str) for n in value), "a list of names"),
+    "palette": (
+        lambda value: isinstance(value, list) and all(map(_is_colour, value)),
+        "a list of colours, three whole numbers of 0 to 255 each",
+    ),
+    "ignore_index": (_is_whole, "a whole number"),
+    "labels": (lambda value: isinstance(value, dict), "an object"),
+    "image": (lambda value: isinstance(value, dict), "an object"),
+    "version": (lambda value: isinstance(value, str), "a text"),
+    "scores": (lambda value: isinstance(value, dict) and all(map(_is_number, value.values())), "an object of numbers"),
+    "step": (lambda value: value is None or _is_whole(value), "a whole number"),
+}
+"""Key of the description -> whether a value may be there, and what is expected in words."""
 
 
 def save_weights(path: Path, state: Mapping[str, Tensor], meta: WeightsMeta) -> None:
@@ -89,62 +132,51 @@ def read_meta(path: Path | str) -> WeightsMeta:
     return WeightsMeta.from_json(metadata[KEY])
 
 
-def read_header(path: Path) -> dict[str, Any]:
-    """The JSON object at the front of a safetensors file, checked against the file's size."""
-    must_exist(path)
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        front = file.read(8)
-        length = struct.unpack("<Q", front)[0] if len(front) == 8 else 0
-        if not 0 < length <= size - 8:
-            raise ValueError(f"{path} is no safetensors file, or the beginning of one ({size} bytes)")
-        try:
-            header = json.loads(file.read(length))
-        except ValueError as error:
-            raise ValueError(f"{path} is no safetensors file: its header is not JSON ({error})") from error
-    needed = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
-    if size < 8 + length + needed:
-        raise ValueError(f"{path} is incomplete: {size} bytes of {8 + length + needed}; copy or download it again")
-    return dict(header)
-
-
 def load_state(path: Path | str) -> dict[str, Tensor]:
     """All tensors of a file under our names, on the CPU: see `read_state`."""
     return read_state(path)[0]
 
 
-def read_state(path: Path | str) -> tuple[dict[str, Tensor], list[str]]:
+def read_state(
+    path: Path | str, *others: Path, key: str | None = None, prefix: str | None = None
+) -> tuple[dict[str, Tensor], list[str]]:
     """All tensors of a file under our names, on the CPU, and what was done to the names, in words.
 
-    Understands .safetensors, and checkpoints written by torch.save (.pth, .pt), which are read without running code:
-    their "state_dict" (or "model") entry, or the file itself if it is a plain dict of tensors. Names of
-    MMSegmentation's past and of other libraries become today's; names that nobody knows stay as they are.
+    Understands .safetensors, and checkpoints written by torch.save (.pth, .pt), which are read without running code.
+    Names of MMSegmentation's past and of other libraries become today's; names that nobody knows stay as they are.
+    others: further files with parts of the same set. key, prefix: where the network's tensors are in a checkpoint, as
+    `state_dicts.choose` takes them.
     """
-    path = Path(path)
-    must_exist(path)
-    if path.suffix == SUFFIX:
-        from safetensors.torch import load_file
-
-        if KEY in read_header(path).get("__metadata__", {}):
-            return load_file(path), []
-        state = load_file(path)
-    else:
-        from intarsia.weights.foreign import read_foreign
-
-        state = read_foreign(path).state
     from intarsia.weights.legacy_names import with_present_names
     from intarsia.weights.maps import recognise, translated
+    from intarsia.weights.state_dicts import plain_names
 
-    state, notes = with_present_names(state)
+    path = Path(path)
+    if not others and path.suffix == SUFFIX and KEY in read_header(path).get("__metadata__", {}):
+        if key is not None or prefix is not None:
+            raise ValueError(f"{path} was written by Intarsia: its tensors need neither a key nor a prefix")
+        return load_tensors(path), []
+    state: dict[str, Tensor] = {}
+    for file in (path, *others):
+        state |= _foreign_tensors(file, key, None if others else prefix)
+    notes: list[str] = []
+    if others or path.suffix == SUFFIX:
+        names, notes = plain_names(list(state), prefix=prefix)
+        state = {name: state[old] for name, old in names.items()}
+    state, renamed = with_present_names(state)
     found = recognise(state)
-    return translated(state), [*notes, *([f"names of {found.name} were translated"] if found else [])]
+    return translated(state), [*notes, *renamed, *([f"names of {found.name} were translated"] if found else [])]
 
 
-def must_exist(path: Path) -> None:
-    """Raises ValueError unless this is a file."""
-    if not path.is_file():
-        what = "is a folder, not a weights file" if path.is_dir() else "does not exist"
-        raise ValueError(f"{path} {what}")
+def _foreign_tensors(path: Path, key: str | None, prefix: str | None) -> dict[str, Tensor]:
+    must_exist(path)
+    if path.suffix == SUFFIX:
+        if key is not None:
+            raise ValueError(f"{path} holds one set of tensors: there is no key to choose; --prefix may be given")
+        return load_tensors(path)
+    from intarsia.weights.foreign import read_foreign
+
+    return read_foreign(path, key=key, prefix=prefix).state
 
 
 @dataclass(frozen=True, slots=True)

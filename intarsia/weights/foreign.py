@@ -7,25 +7,28 @@ mmpretrain write is known here: `state_dict` and `meta`, the latter of two gener
 
 from __future__ import annotations
 
+import math
 import struct
-import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from intarsia.terminal import printable
 from intarsia.weights.numpy_values import Array
-from intarsia.weights.safe_pickle import Opaque, RefusedPickleError
-from intarsia.weights.torch_files import TensorInfo, TorchFile, open_torch_file
+from intarsia.weights.safe_pickle import Opaque, RefusedPickleError, first_line
+from intarsia.weights.state_dicts import ChoiceError, choose
+from intarsia.weights.tensor_info import TensorInfo
+from intarsia.weights.torch_files import TorchFile, open_torch_file
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_STATE_KEYS = ("state_dict", "model_state_dict", "model")
-_WRAPPERS = ("module.", "_orig_mod.")
-"""What DistributedDataParallel and torch.compile put before every name."""
+LETTERS, ENTRIES = 200, 100
+"""Of a name that is repeated to the user, and how many of them."""
 
 DEPTH, VALUES = 30, 200_000
 """Of the plain values that are taken out of a file; deeper and beyond is no description but an attack on memory."""
@@ -40,7 +43,8 @@ class ForeignCheckpoint:
     """A checkpoint whose tensors are still in the file.
 
     tensors: shapes and types by name. meta: what the file says of itself, in plain values. entries: everything that is
-    in the file, by its first names. left_out: classes of objects that were not rebuilt.
+    in the file, by its first names. left_out: classes of objects that were not rebuilt. notes: which of several sets of
+    tensors was taken, and what was done to the names, where that is a guess.
     """
 
     file: TorchFile
@@ -48,6 +52,7 @@ class ForeignCheckpoint:
     meta: Mapping[str, Any]
     entries: tuple[str, ...]
     left_out: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -67,9 +72,10 @@ class ForeignCheckpoint:
 
     @property
     def palette(self) -> tuple[tuple[int, int, int], ...]:
-        """A colour for each class; empty if the file says none."""
+        """A colour for each class; empty if the file says none, or something else."""
         colours = self._described("palette", "PALETTE")
-        return tuple((int(r), int(g), int(b)) for r, g, b in colours) if len(colours) == len(self.classes) else ()
+        whole = len(colours) == len(self.classes) and all(map(_is_colour, colours))
+        return tuple((int(r), int(g), int(b)) for r, g, b in colours) if whole else ()
 
     def _described(self, key: str, old: str) -> list[Any]:
         described = self.meta.get("dataset_meta")
@@ -90,8 +96,16 @@ class ForeignCheckpoint:
             raise _explained(self.path, error) from error
 
 
-def open_foreign(path: Path | str) -> ForeignCheckpoint:
+def _is_colour(value: Any) -> bool:
+    """Three levels of 0 to 255. Files of trainers have them as integers, or as floats from an array."""
+    levels = value if isinstance(value, list) and len(value) == 3 else [-1]
+    return all(isinstance(level, (int, float)) and 0 <= level <= 255 for level in levels)
+
+
+def open_foreign(path: Path | str, *, key: str | None = None, prefix: str | None = None) -> ForeignCheckpoint:
     """Open a checkpoint of torch.save, of any version of torch, without reading its tensors.
+
+    key, prefix: where the network's tensors are, as `state_dicts.choose` takes them.
 
     Raises ForeignFileError for a file that is none, is damaged, is refused, or holds no tensors by name.
     """
@@ -100,27 +114,36 @@ def open_foreign(path: Path | str) -> ForeignCheckpoint:
         raise ForeignFileError(f"{path} does not exist")
     try:
         file = open_torch_file(path)
-    except (ValueError, LookupError, TypeError, struct.error, tarfile.TarError, MemoryError) as error:
+    except (ValueError, LookupError, TypeError, struct.error, OverflowError, MemoryError) as error:
         raise _explained(path, error) from error
     content = file.value
+    try:
+        chosen = choose(content, key=key, prefix=prefix)
+    except ChoiceError as error:
+        raise ForeignFileError(f"{path}: {error}") from error
+    if not chosen.tensors:
+        raise ForeignFileError(_without_tensors(path, content))
+    entries = content if isinstance(content, Mapping) else {}
+    return ForeignCheckpoint(
+        file,
+        chosen.tensors,
+        _description(entries) if chosen.key else {},
+        tuple(printable(str(name), LETTERS) for name in islice(entries, ENTRIES)),
+        tuple(printable(str(name), LETTERS) for name in file.left_out),
+        chosen.notes,
+    )
+
+
+def _without_tensors(path: Path, content: Any) -> str:
     if not isinstance(content, Mapping):
-        what = f"a whole object of the class {content.kind}" if isinstance(content, Opaque) else type(content).__name__
-        raise ForeignFileError(
+        kind = printable(str(content.kind), LETTERS) if isinstance(content, Opaque) else type(content).__name__
+        what = f"a whole object of the class {kind}" if isinstance(content, Opaque) else kind
+        return (
             f"{path} holds {what}; expected a dict of tensors or one with 'state_dict'. Where it was made, save the "
             "tensors: torch.save(model.state_dict(), FILE)"
         )
-    key = next((key for key in _STATE_KEYS if isinstance(content.get(key), Mapping)), None)
-    tensors = {str(name): value for name, value in _entries(content if key is None else content[key])}
-    if not tensors:
-        entries = ", ".join(str(name) for name in list(content)[:10])
-        raise ForeignFileError(f"{path} holds no tensors by name; its entries are: {entries}")
-    return ForeignCheckpoint(
-        file,
-        _unwrapped(tensors),
-        {} if key is None else _description(content),
-        tuple(str(name) for name in content),
-        tuple(map(str, file.left_out)),
-    )
+    entries = ", ".join(printable(str(name), LETTERS) for name in list(content)[:10])
+    return f"{path} holds no tensors by name; its entries are: {entries}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +154,14 @@ class ForeignWeights:
     meta: Mapping[str, Any]
 
 
-def read_foreign(path: Path | str) -> ForeignWeights:
+def read_foreign(path: Path | str, *, key: str | None = None, prefix: str | None = None) -> ForeignWeights:
     """Tensors and description of a checkpoint. Raises ForeignFileError, as `open_foreign`."""
-    checkpoint = open_foreign(path)
+    checkpoint = open_foreign(path, key=key, prefix=prefix)
     return ForeignWeights(checkpoint.load(), checkpoint.meta)
 
 
 def _explained(path: Path, error: BaseException) -> ForeignFileError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    reason = first_line(error)
     if isinstance(error, RefusedPickleError):
         return ForeignFileError(
             f"{path} is refused: {reason}. Nothing of it was run, but torch.load would run it: do not open the file "
@@ -146,17 +169,6 @@ def _explained(path: Path, error: BaseException) -> ForeignFileError:
             "torch.save(model.state_dict(), FILE)"
         )
     return ForeignFileError(f"{path} is no checkpoint of torch.save, or a damaged one: {reason}")
-
-
-def _entries(values: Mapping[Any, Any]) -> Iterator[tuple[Any, TensorInfo]]:
-    return ((name, value) for name, value in values.items() if isinstance(value, TensorInfo))
-
-
-def _unwrapped(tensors: dict[str, TensorInfo]) -> dict[str, TensorInfo]:
-    for prefix in _WRAPPERS * 2:  # either may be around the other
-        if all(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
-    return tensors
 
 
 def _description(content: Mapping[Any, Any]) -> dict[str, Any]:
@@ -178,11 +190,15 @@ def _plain(value: Any, depth: int, budget: list[int]) -> Any:
         return None
     if isinstance(value, (str, int, float, bool)):
         return value
-    if isinstance(value, Array) and isinstance(value.value, np.ndarray) and value.value.size <= budget[0]:
-        budget[0] -= value.value.size
+    if isinstance(value, Array) and isinstance(value.value, np.ndarray):
+        entries = math.prod(max(side, 1) for side in value.value.shape)  # (n, 0) has no values, and makes n lists
+        if entries > budget[0]:
+            return None
+        budget[0] -= entries
         return value.value.tolist()
     if isinstance(value, Mapping):
-        items = ((str(key), _plain(item, depth - 1, budget), item) for key, item in list(value.items())[: budget[0]])
+        some = islice(value.items(), budget[0])
+        items = ((str(key), _plain(item, depth - 1, budget), item) for key, item in some)
         return {key: plain for key, plain, item in items if plain is not None or item is None}
     if isinstance(value, (list, tuple)):
         taken = ((_plain(item, depth - 1, budget), item) for item in value[: budget[0]])

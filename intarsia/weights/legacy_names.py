@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from intarsia.weights.maps.rearrange import as_convolution, reversed_groups
-from intarsia.weights.maps.rules import Map, Names, rules
+from intarsia.weights.maps.rules import KeyMap, Names, rules
 from intarsia.weights.maps.timm import MAPS as TRUNKS
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _ENCODER = "decode_head.pixel_decoder.encoder.layers.{layer}."
 
 _ATTENTIONS = f"{_DECODER}attentions.0.attn.in_proj_weight"
 
-_MASK2FORMER_RC = Map(
+_MASK2FORMER_RC = KeyMap(
     "Mask2Former of MMSegmentation 1.0.0rc2 to rc4",
     (_ATTENTIONS, "decode_head.query_feat.weight"),
     (
@@ -44,7 +44,7 @@ _MASK2FORMER_RC = Map(
         *rules(_ENCODER, _ENCODER, {"attentions.0.*": "self_attn.*", "ffns.0.*": "ffn.*"}),
     ),
 )
-_MASKFORMER_RC = Map(
+_MASKFORMER_RC = KeyMap(
     "MaskFormer of MMSegmentation 1.0.0rc2 to rc4",
     (_ATTENTIONS, "decode_head.query_embed.weight"),
     rules(_DECODER, _DECODER, {"attentions.0.*": "self_attn.*", "attentions.1.*": "cross_attn.*", "ffns.0.*": "ffn.*"}),
@@ -54,7 +54,7 @@ _MASKFORMER_RC = Map(
 
 _SWIN_TRUNK = next(found for found in TRUNKS if found.name == "Swin Transformer of its original code")
 
-_SWIN = Map(
+_SWIN = KeyMap(
     "Swin Transformer's own segmentation code",
     tuple(f"backbone.{pattern}" for pattern in _SWIN_TRUNK.signature),
     tuple(rule.within("backbone.", "") for rule in _SWIN_TRUNK.rules),
@@ -75,12 +75,12 @@ _MIT_BLOCK: Names = {
 }
 
 
-def _mit(prefix: str) -> Map:
+def _mit(prefix: str) -> KeyMap:
     """SegFormer's trunk, and its head, which is ours with `linear_projection`.
 
     Norms of patches add 1e-5 to the variance there, and 1e-6 here, as everywhere in OpenMMLab's conversion of it.
     """
-    return Map(
+    return KeyMap(
         "SegFormer's own code" if prefix else "Mix Transformer of SegFormer's own code",
         (f"{prefix}block1.0.attn.q.weight", f"{prefix}patch_embed1.proj.weight"),
         (
@@ -119,7 +119,7 @@ _TRUNK_SIGNATURES = {
 """What MMSegmentation starts trainings from: files of the trunk, whose names lack the word before them."""
 
 _TRUNKS = tuple(
-    Map(f"the trunk alone ({name})", signature, rules("", "backbone.", {"*": "*"}))
+    KeyMap(f"the trunk alone ({name})", signature, rules("", "backbone.", {"*": "*"}))
     for name, signature in _TRUNK_SIGNATURES.items()
 )
 

@@ -18,11 +18,22 @@ from __future__ import annotations
 import pickletools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-OPERATIONS = 10_000_000
-"""Instructions before a pickle is taken for an attack on memory. A checkpoint of a long training has a million."""
+from intarsia.terminal import printable
+
+OPERATIONS = 4_000_000
+"""Instructions before a pickle is taken for an attack. A checkpoint of a long training has a million."""
+
+COPIED = 8_000_000
+"""Entries and words of 8 bytes that a pickle may have copied from one value into another, which it can do endlessly."""
+
+MEMO, KEY_BITS, LARGE_KEYS = 2**32, 60, 200
+"""Of numbers that name an entry of the memo, or are keys of a dict: many larger ones may all have one hash."""
+
+KINDS = 1_000
+"""Classes of objects that are remembered as left out."""
 
 
 class RefusedPickleError(ValueError):
@@ -44,11 +55,15 @@ class Name:
         return f"{self.module}.{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Opaque:
-    """Stands for an object that is not rebuilt, of this class or made by this function."""
+    """Stands for an object that is not rebuilt, of this class or made by this function.
+
+    state: what the pickle would have set on it, as far as that is plain; a network's tensors are there.
+    """
 
     kind: Name
+    state: Any = field(default=None, compare=False, repr=False)
 
 
 class Rebuilt:
@@ -91,8 +106,13 @@ def read_pickle(stream: Stream, *, calls: Calls, persistent: Callable[[Any], Any
     except (RefusedPickleError, DamagedPickleError):
         raise
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, UnicodeError) as error:
-        raise DamagedPickleError(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
+        raise DamagedPickleError(first_line(error)) from error
     return Unpickled(value, tuple(machine.left_out))
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in short: it may repeat what stands in the file."""
+    return printable(str(error).splitlines()[0], 300) if str(error) else type(error).__name__
 
 
 # --- What is let in, and what is refused --------------------------------------------------------------------------
@@ -120,7 +140,7 @@ def _check(name: Name) -> None:
     else:
         refused = (root in sys.stdlib_module_names or root in _PYTHON_2) and root not in _HARMLESS
     if refused:
-        raise RefusedPickleError(f"it asks for {name}")
+        raise RefusedPickleError(f"it asks for {printable(str(name), 200)}")
 
 
 _KEYS = (str, bytes, int, float, bool, type(None))
@@ -128,8 +148,17 @@ _KEYS = (str, bytes, int, float, bool, type(None))
 
 def put(target: dict[Any, Any], key: Any, value: Any) -> None:
     """An item of a dict. Other keys than plain values are dropped with it: to hash them would be to run into depths."""
+    if isinstance(key, int) and key.bit_length() > KEY_BITS and len(target) >= LARGE_KEYS:
+        raise RefusedPickleError(f"a dict has more than {LARGE_KEYS} keys of more than {KEY_BITS} bits")
     if isinstance(key, _KEYS):
         target[key] = value
+
+
+def cost(value: Any) -> int:
+    """What it takes to make a new value of others: its entries, or its words."""
+    if isinstance(value, (list, tuple, dict)):
+        return len(value)
+    return len(value) // 8 if isinstance(value, (bytes, str)) else 1
 
 
 # --- The machine --------------------------------------------------------------------------------------------------
@@ -145,6 +174,7 @@ class _Machine:
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
         self.left_out: dict[Name, None] = {}
+        self.copied = 0
 
     def run(self, stream: Stream) -> Any:
         for count, (name, argument) in enumerate(_instructions(stream)):
@@ -241,6 +271,8 @@ class _Machine:
     # --- memo ---
 
     def remember(self, index: int) -> None:
+        if not 0 <= index < MEMO:
+            raise DamagedPickleError("it numbers an entry of its memo as no pickle does")
         value = self.pop()
         self.stack.append(value)
         self.memo[index] = value
@@ -297,7 +329,10 @@ class _Machine:
             result: Any = Opaque(function)
         else:
             result = call(*arguments)
-        if isinstance(result, Opaque):
+            self.copied += cost(result)
+            if self.copied > COPIED:
+                raise RefusedPickleError(f"it copies more than {COPIED:,} values from one place to another")
+        if isinstance(result, Opaque) and len(self.left_out) < KINDS:
             self.left_out[result.kind] = None
         self.stack.append(result)
 
@@ -306,6 +341,8 @@ class _Machine:
         self.stack.append(target)
         if isinstance(target, Rebuilt):
             target.take_state(state)
+        elif isinstance(target, Opaque) and isinstance(state, dict):
+            target.state = state
 
     def persistent_object(self, _argument: object) -> None:
         if self.persistent is None:

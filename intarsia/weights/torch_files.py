@@ -13,14 +13,15 @@ wanted: of a checkpoint in training that is less than half, as the rest belongs 
 from __future__ import annotations
 
 import mmap
+import os
 import struct
-import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from intarsia.terminal import printable
 from intarsia.weights import numpy_values, python_values
 from intarsia.weights.safe_pickle import (
     Calls,
@@ -29,8 +30,10 @@ from intarsia.weights.safe_pickle import (
     RefusedPickleError,
     Stream,
     Unpickled,
+    put,
     read_pickle,
 )
+from intarsia.weights.tensor_info import DIMENSIONS, ITEM_SIZES, Storage, TensorInfo, storage_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,69 +41,11 @@ if TYPE_CHECKING:
 MAGIC = 0x1950A86A20F9469CFC6C
 """The first thing in a stream."""
 
-REPEATS, SMALL = 16, 2**20
-"""A tensor may show its storage's elements so often, or have so many of them; more would be an attack on memory."""
+DIRECTORY = 16 * 2**20
+"""Bytes of an archive's table of contents; a checkpoint of a thousand tensors has a hundred thousand."""
 
-DTYPES = {
-    "DoubleStorage": "float64",
-    "FloatStorage": "float32",
-    "HalfStorage": "float16",
-    "BFloat16Storage": "bfloat16",
-    "LongStorage": "int64",
-    "IntStorage": "int32",
-    "ShortStorage": "int16",
-    "CharStorage": "int8",
-    "ByteStorage": "uint8",
-    "BoolStorage": "bool",
-    "ComplexDoubleStorage": "complex128",
-    "ComplexFloatStorage": "complex64",
-    "UntypedStorage": "uint8",
-}
-ITEM_SIZES = {
-    "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1,
-    "bool": 1, "complex128": 16, "complex64": 8, "uint16": 2, "uint32": 4, "uint64": 8, "float8_e4m3fn": 1,
-    "float8_e5m2": 1,
-}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Storage:
-    """A run of numbers in the file. size: in bytes, from byte `start` of what the file has under `key`."""
-
-    key: str
-    dtype: str
-    size: int
-    start: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
-    """A tensor that has not been read: `shape` with `strides`, in elements, over a storage from `offset` on."""
-
-    storage: Storage
-    dtype: str
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    offset: int
-
-    def __post_init__(self) -> None:
-        numbers = (*self.shape, *self.strides, self.offset)
-        if any(type(number) is not int or number < 0 for number in numbers) or len(self.shape) != len(self.strides):
-            raise DamagedPickleError(f"a tensor has the shape {self.shape} and the strides {self.strides}")
-        held = self.storage.size // ITEM_SIZES[self.dtype]
-        last = self.offset + sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True))
-        if self.count and last >= held:
-            raise DamagedPickleError(f"a tensor reaches to element {last} of a storage with {held}")
-        if self.count > max(REPEATS * held, SMALL):
-            raise RefusedPickleError(f"a storage of {held} elements is made a tensor of {self.count:,}")
-
-    @property
-    def count(self) -> int:
-        """The number of elements."""
-        count = 1
-        for size in self.shape:
-            count *= size
-        return count
+MEMBERS = 1_000
+"""Of a tar file; torch.save wrote four."""
 
 
 @dataclass
@@ -130,13 +75,16 @@ class TorchFile:
     def _tensor(self, info: TensorInfo, file: Any) -> Tensor:
         import torch
 
-        dtype = getattr(torch, info.dtype)
+        dtype = getattr(torch, info.dtype, None)
+        if dtype is None:
+            raise DamagedPickleError(f"its numbers are of the type {info.dtype}, which this version of torch lacks")
         if not info.count:
             return torch.empty(info.shape, dtype=dtype)
         raw = self._read.get(info.storage)
         if raw is None:
             raw = self._read[info.storage] = self._bytes(info.storage, file)
-        return raw.view(dtype).as_strided(info.shape, info.strides, info.offset)
+        whole = raw.numel() - raw.numel() % ITEM_SIZES[info.dtype]
+        return raw[:whole].view(dtype).as_strided(info.shape, info.strides, info.offset)
 
     def _bytes(self, storage: Storage, file: Any) -> Tensor:
         import torch
@@ -163,13 +111,14 @@ def open_torch_file(path: Path) -> TorchFile:
         if not start:
             raise DamagedPickleError("it is empty")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            return _open_tar(path, mapped) if tarfile.is_tarfile(path) else _open_stream(path, mapped)
+            return _open_tar(path, mapped) if mapped[257:262] == b"ustar" else _open_stream(path, mapped)
 
 
 # --- The three formats --------------------------------------------------------------------------------------------
 
 
 def _open_archive(path: Path) -> TorchFile:
+    _check_directory(path)
     try:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename: info for info in archive.infolist()}
@@ -179,7 +128,8 @@ def _open_archive(path: Path) -> TorchFile:
             if f"{root}constants.pkl" in members:
                 raise RefusedPickleError("it is a program (TorchScript), not a file of tensors")
             _place(path, members[f"{root}data.pkl"])
-            if f"{root}byteorder" in members and archive.read(f"{root}byteorder") != b"little":
+            order = members.get(f"{root}byteorder")
+            if order is not None and _read(path, order, 16) != b"little":
                 raise DamagedPickleError("its numbers are written in big-endian order; save it on another machine")
             with archive.open(f"{root}data.pkl") as stream:
                 found = _unpickle(stream, _storage_of_archive)
@@ -191,6 +141,29 @@ def _open_archive(path: Path) -> TorchFile:
     except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError) as error:
         raise DamagedPickleError(str(error)) from error
     return TorchFile(path, found.value, found.left_out, places)
+
+
+def _check_directory(path: Path) -> None:
+    """Refuse an archive whose table of contents is enormous, before Python's reader makes objects of it."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 2**16 - 22, 0))
+        end = file.read()
+    at = end.rfind(b"PK\5\6")
+    length = struct.unpack("<I", end[at + 12 : at + 16])[0] if 0 <= at <= len(end) - 16 else 0
+    if length == 2**32 - 1:  # in archives of more than 4 GB, a record in front of it has the number
+        at = end.rfind(b"PK\6\6")
+        length = struct.unpack("<Q", end[at + 40 : at + 48])[0] if 0 <= at <= len(end) - 48 else 0
+    if length > DIRECTORY:
+        raise RefusedPickleError(f"its table of contents has {length:,} bytes, which no checkpoint has")
+
+
+def _read(path: Path, info: zipfile.ZipInfo, most: int) -> bytes:
+    """A short member, which is not compressed."""
+    position, size = _place(path, info)
+    with path.open("rb") as file:
+        file.seek(position)
+        return file.read(min(size, most))
 
 
 def _place(path: Path, info: zipfile.ZipInfo) -> tuple[int, int]:
@@ -207,21 +180,8 @@ def _storage_of_archive(reference: Any) -> Storage:
     """("storage", class, key, device, elements)."""
     kind, cls, key, _, count = reference
     if kind != "storage":
-        raise DamagedPickleError(f"it refers to a {kind!r} outside of it")
-    return _storage(cls, key, count)
-
-
-def _storage(cls: Any, key: Any, count: Any, start: int = 0, whole: int | None = None) -> Storage:
-    """start, whole: of a view, the first element and the number of elements that it is a view of."""
-    dtype = DTYPES.get(cls.name) if isinstance(cls, Name) and cls.module.partition(".")[0] == "torch" else None
-    if dtype is None:
-        raise DamagedPickleError(f"a storage is of the unknown type {cls}")
-    numbers = (count, start, count if whole is None else whole)
-    if not isinstance(key, str) or any(type(number) is not int or number < 0 for number in numbers):
-        raise DamagedPickleError("a storage has no key or size")
-    if start + count > numbers[2]:
-        raise DamagedPickleError(f"a view reaches to element {start + count} of a storage with {numbers[2]}")
-    return Storage(key, dtype, count * ITEM_SIZES[dtype], start * ITEM_SIZES[dtype])
+        raise DamagedPickleError(f"it refers to a {printable(repr(kind), 100)} outside of it")
+    return storage_of(cls, key, count)
 
 
 def _open_stream(path: Path, mapped: mmap.mmap) -> TorchFile:
@@ -235,12 +195,12 @@ def _open_stream(path: Path, mapped: mmap.mmap) -> TorchFile:
     def refer(reference: Any) -> Any:
         """("storage", class, key, device, elements, None or (key, first element, elements) of a view)."""
         if reference[0] != "storage":
-            return None  # ("module", class, its source): of models pickled whole
+            return _class_of(reference[1])  # ("module", class, its source): of models pickled whole
         _, cls, key, _, count, view = reference
-        sizes[str(key)] = _storage(cls, key, count).size
+        sizes[str(key)] = storage_of(cls, key, count).size
         if view is None:
-            return _storage(cls, key, count)
-        return _storage(cls, key, view[2], start=view[1], whole=count)
+            return storage_of(cls, key, count)
+        return storage_of(cls, key, view[2], start=view[1], whole=count)
 
     found = _unpickle(mapped, refer)
     places: dict[str, tuple[int, int]] = {}
@@ -252,45 +212,76 @@ def _open_stream(path: Path, mapped: mmap.mmap) -> TorchFile:
     return TorchFile(path, found.value, found.left_out, places)
 
 
+def _class_of(name: Any) -> Name | None:
+    """The class of a part of a network that was pickled whole: its name, as every class is one."""
+    return name if isinstance(name, Name) else None
+
+
 def _open_tar(path: Path, mapped: mmap.mmap) -> TorchFile:
-    with tarfile.open(path, "r:") as archive:
-        starts = {member.name: member.offset_data for member in archive.getmembers() if member.isreg()}
+    starts = _tar_members(mapped)
     if not {"storages", "tensors", "pickle"} <= starts.keys():
         raise DamagedPickleError("it is a tar file, but not one of torch.save; unpack it first")
     places, storages = _tar_storages(mapped, starts["storages"])
-    tensors: dict[int, TensorInfo] = {}
+    tensors: dict[Any, Any] = {}
     mapped.seek(starts["tensors"])
     for _ in range(read_pickle(mapped, calls={}).value):
         key, storage, _class = read_pickle(mapped, calls={}).value
         (dimensions,) = struct.unpack("<i4x", mapped.read(8))
+        if not 0 <= dimensions <= DIMENSIONS:
+            raise DamagedPickleError(f"a tensor has {dimensions} dimensions")
         shape = struct.unpack(f"<{dimensions}q", mapped.read(8 * dimensions))
         strides = struct.unpack(f"<{dimensions}q", mapped.read(8 * dimensions))
         (offset,) = struct.unpack("<q", mapped.read(8))
-        tensors[key] = TensorInfo(storages[storage], storages[storage].dtype, shape, strides, offset)
+        put(tensors, key, TensorInfo(storages[storage], storages[storage].dtype, shape, strides, offset))
     mapped.seek(starts["pickle"])
 
     def refer(reference: Any) -> Any:
         """The number of a tensor or storage; or (class, its source ...) of models pickled whole."""
-        return None if isinstance(reference, tuple) else tensors.get(int(reference)) or storages[int(reference)]
+        if isinstance(reference, tuple):
+            return _class_of(reference[0])
+        return tensors.get(int(reference)) or storages[int(reference)]
 
     found = _unpickle(mapped, refer)
     return TorchFile(path, found.value, found.left_out, places)
 
 
-def _tar_storages(mapped: mmap.mmap, start: int) -> tuple[dict[str, tuple[int, int]], dict[int, Storage]]:
+def _tar_members(mapped: mmap.mmap) -> dict[str, int]:
+    """Where the files of an archive begin, by name. Extensions of the format are passed over.
+
+    By hand, since Python's reader unpacks what is compressed and follows headers that say how long the next name is.
+    """
+    starts: dict[str, int] = {}
+    position = 0
+    for _ in range(MEMBERS):
+        header = mapped[position : position + 512]
+        if len(header) < 512 or not header.strip(b"\0"):
+            break
+        name, size = header[:100].rstrip(b"\0").decode("latin-1"), header[124:136].strip(b"\0 ")
+        if not size.isdigit() or size.strip(b"01234567"):
+            raise DamagedPickleError("it is a damaged tar file")
+        if header[156:157] in (b"0", b"\0"):
+            starts.setdefault(name, position + 512)
+        position += 512 + -(-int(size, 8) // 512) * 512
+    return starts
+
+
+def _tar_storages(mapped: mmap.mmap, start: int) -> tuple[dict[str, tuple[int, int]], dict[Any, Storage]]:
     mapped.seek(start)
     places: dict[str, tuple[int, int]] = {}
-    storages: dict[int, Storage] = {}
+    storages: dict[Any, Storage] = {}
     for _ in range(read_pickle(mapped, calls={}).value):
         key, _device, cls = read_pickle(mapped, calls={}).value
         (count,) = struct.unpack("<q", mapped.read(8))
-        storages[key] = _storage(cls, str(key), count)
-        places[str(key)] = mapped.tell(), storages[key].size
+        stored = storage_of(cls, str(key), count)
+        put(storages, key, stored)
+        places[str(key)] = mapped.tell(), stored.size
         mapped.seek(min(sum(places[str(key)]), mapped.size()))
     for key, root, first, count in read_pickle(mapped, calls={}).value:
         whole = storages[root]
         size = ITEM_SIZES[whole.dtype]
-        storages[key] = Storage(whole.key, whole.dtype, count * size, first * size)
+        if any(type(number) is not int or number < 0 for number in (first, count)):
+            raise DamagedPickleError("a view of a storage has no place or size")
+        put(storages, key, Storage(whole.key, whole.dtype, count * size, first * size))
     return places, storages
 
 
@@ -312,11 +303,11 @@ def _tensor_of_dtype(storage: Any, offset: Any, shape: Any, strides: Any, *rest:
 
 
 def _tensor_of(storage: Any, offset: Any, shape: Any, strides: Any, dtype: Any) -> TensorInfo:
-    if not isinstance(storage, Storage) or not isinstance(shape, (tuple, list)):
+    if not isinstance(storage, Storage) or not all(isinstance(sizes, (tuple, list)) for sizes in (shape, strides)):
         raise DamagedPickleError(f"a tensor is made of a {type(storage).__name__}")
     name = storage.dtype if dtype is None else getattr(dtype, "name", "")
     if name not in ITEM_SIZES:
-        raise DamagedPickleError(f"a tensor is of the unknown type {dtype}")
+        raise DamagedPickleError(f"a tensor is of the unknown type {printable(str(dtype), 100)}")
     return TensorInfo(storage, name, tuple(shape), tuple(strides), offset)
 
 

@@ -33,7 +33,7 @@ _SHORTEST = {"LinearLR": 1, "ConstantLR": 1}
 
 
 @dataclass(frozen=True)
-class Wishes:
+class TrainingOptions:
     """The options of ``intarsia train`` that change a config; None: as the config says."""
 
     batch: int | None = None
@@ -83,28 +83,28 @@ class Pace:
         return to_steps(duration, images=1, batch=batch, seconds_per_step=self.seconds_per_step())
 
 
-def settings_for(config: Config, wishes: Wishes, *, devices: int) -> list[str]:
+def settings_for(config: Config, options: TrainingOptions, *, devices: int) -> list[str]:
     """All that does not concern the length of the training. Raises ValueError for what cannot be."""
     values = config.values
     settings: list[str] = []
-    if wishes.seed is not None:
-        settings.append(f"randomness.seed={wishes.seed}")
-    settings += _batch(config, wishes, devices)
-    if wishes.deterministic:
+    if options.seed is not None:
+        settings.append(f"randomness.seed={options.seed}")
+    settings += _batch(config, options, devices)
+    if options.deterministic:
         settings.append("randomness.deterministic=True")
-    if wishes.workers is not None:
-        settings += worker_settings(values, wishes.workers)
-    if wishes.crop is not None:
-        settings += _crop(values, wishes.crop)
-    if wishes.precision is not None:
-        settings += _precision(values, wishes.precision)
-    if wishes.compiled:
+    if options.workers is not None:
+        settings += worker_settings(values, options.workers)
+    if options.crop is not None:
+        settings += _crop(values, options.crop)
+    if options.precision is not None:
+        settings += _precision(values, options.precision)
+    if options.compiled:
         settings.append("compile=True")
-    if wishes.strategy is not None:
-        if wishes.strategy not in WRAPPERS:
-            raise ValueError(f"--strategy is {' or '.join(WRAPPERS)}, found {wishes.strategy!r}")
-        settings.append(f"model_wrapper_cfg={ {'type': WRAPPERS[wishes.strategy]}!r}")
-    return [*settings, *_safeguards(values, wishes.safeguards)]
+    if options.strategy is not None:
+        if options.strategy not in WRAPPERS:
+            raise ValueError(f"--strategy is {' or '.join(WRAPPERS)}, found {options.strategy!r}")
+        settings.append(f"model_wrapper_cfg={ {'type': WRAPPERS[options.strategy]}!r}")
+    return [*settings, *_safeguards(values, options.safeguards)]
 
 
 def worker_settings(values: Mapping[str, Any], workers: int) -> Iterator[str]:
@@ -133,22 +133,22 @@ def _batch_size(values: Mapping[str, Any]) -> int:
     return size
 
 
-def _batch(config: Config, wishes: Wishes, devices: int) -> Iterator[str]:
+def _batch(config: Config, options: TrainingOptions, devices: int) -> Iterator[str]:
     """The total batch, and how it is shared out. Lengths and schedules are those of optimizer steps, as before."""
-    values, total = config.values, wishes.batch
-    if wishes.batch_per_device is not None and wishes.accumulate is not None:
+    values, total = config.values, options.batch
+    if options.batch_per_device is not None and options.accumulate is not None:
         raise ValueError(
             "--batch-per-device and --accumulate both say how many micro-batches a step has: give one of them"
         )
-    if wishes.batch_per_device is not None:
+    if options.batch_per_device is not None:
         written = (values.get("intarsia") or {}).get("total_batch")
         meant = (values.get("auto_scale_lr") or {}).get("base_batch_size") or published_batch(config.file)
         total = total or written or meant or images_per_step(values, devices)
-        shared = share(total, processes=devices, micro_batch_size=wishes.batch_per_device)
-    elif wishes.accumulate is not None and total is None:
-        shared = SharedBatch(devices, _batch_size(values), wishes.accumulate)
+        shared = share(total, processes=devices, micro_batch_size=options.batch_per_device)
+    elif options.accumulate is not None and total is None:
+        shared = SharedBatch(devices, _batch_size(values), options.accumulate)
     elif total is not None:
-        steps = wishes.accumulate or iterations_per_step(values)
+        steps = options.accumulate or iterations_per_step(values)
         if total % (devices * steps):
             raise ValueError(
                 f"--batch {total} is the total of all {devices * steps} micro-batches of a step: give a multiple of "
@@ -237,7 +237,7 @@ def _precision(values: Mapping[str, Any], precision: str) -> Iterator[str]:
 # --- Length -------------------------------------------------------------------------------------------------------
 
 
-def length_settings(config: Config, wishes: Wishes, pace: Pace, *, batch: int) -> list[str]:
+def length_settings(config: Config, options: TrainingOptions, pace: Pace, *, batch: int) -> list[str]:
     """`--for` with all schedules and intervals rescaled, `--eval-every`, `--save-every`.
 
     batch: images per step in total. Raises ValueError for a duration that cannot be read, or a unit that does not suit.
@@ -259,17 +259,17 @@ def length_settings(config: Config, wishes: Wishes, pace: Pace, *, batch: int) -
         return int(duration.value)
 
     settings: list[str] = []
-    if wishes.duration is not None:
-        settings += _rescaled(values, key, count("--for", wishes.duration))
-    if wishes.evaluate_every is not None:
-        settings.append(f"train_cfg.val_interval={count('--eval-every', wishes.evaluate_every)}")
-    if wishes.save_every is not None:
-        interval = count("--save-every", wishes.save_every)
+    if options.duration is not None:
+        settings += _rescaled(values, key, count("--for", options.duration))
+    if options.evaluate_every is not None:
+        settings.append(f"train_cfg.val_interval={count('--eval-every', options.evaluate_every)}")
+    if options.save_every is not None:
+        interval = count("--save-every", options.save_every)
         settings += [f"{_CHECKPOINT}.interval={interval}", f"{_CHECKPOINT}.by_epoch={epochs}"]
         if not _hook(values, "checkpoint"):
             settings.append(f"{_CHECKPOINT}.type=CheckpointHook")
-    if wishes.safeguards.keep_every is not None:
-        settings.append(f"intarsia.keep_every={count('--keep-every', wishes.safeguards.keep_every)}")
+    if options.safeguards.keep_every is not None:
+        settings.append(f"intarsia.keep_every={count('--keep-every', options.safeguards.keep_every)}")
     return settings
 
 
@@ -334,6 +334,8 @@ def with_data(config: Config, description: DataDescription, file: Path) -> Confi
         raise ValueError(f"{file} has no train split; it has {', '.join(splits)}")
     values = copy.deepcopy(config.values)
     values["model"] = recipes.fit_heads(values["model"], description.num_classes, description.ignore_index)
+    if isinstance(values.get("data_preprocessor"), dict):
+        values["data_preprocessor"]["seg_pad_val"] = description.ignore_index
     chosen = {"train": "train", "val": "val", "test": "test" if "test" in splits else "val"}
     for role, split in chosen.items():
         loader = values.get(f"{role}_dataloader")
@@ -383,6 +385,10 @@ def _cleaned(pipeline: list[Any], description: DataDescription) -> list[Any]:
             cleaned.append({"type": "LoadAnnotations"})
         elif name == "RandomCrop":
             cleaned.append({**step, "ignore_index": description.ignore_index})
+        elif name == "Pad":
+            given = step.get("pad_val", 0)
+            image = given.get("img", 0) if isinstance(given, Mapping) else given
+            cleaned.append({**step, "pad_val": {"img": image, "seg": description.ignore_index}})
         else:
             cleaned.append(step)
     return cleaned

@@ -29,7 +29,7 @@ from intarsia.engine.optim.duration import to_steps
 from intarsia.engine.training.environment import fingerprint
 from intarsia.engine.training.run import Run, RunFolder, Validation
 from intarsia.spec import CheckpointSpec, DataSpec, Duration, OptimSpec, RunSpec, RuntimeSpec
-from intarsia.weights.file import WeightsMeta, apply_state, load_state
+from intarsia.weights.file import WeightsMeta, apply_state, read_state
 from intarsia.workflows.names import find_weights
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class RunOptions:
 
     device: "auto", "cpu", "cuda" or "mps". weights: file to start from, or None.
     allow_partial: whether the model may have parts that the weights do not fit.
+    key, prefix: where the network's tensors are in the weights, and what their names begin with there.
     """
 
     out: Path
@@ -50,6 +51,8 @@ class RunOptions:
     resume: bool = False
     weights: Path | None = None
     allow_partial: bool = False
+    key: str | None = None
+    prefix: str | None = None
 
 
 def checked(config: Config) -> RunSpec:
@@ -231,11 +234,12 @@ def describe(spec: RunSpec, pipeline: Pipeline) -> WeightsMeta:
 
 def _label_words(data: DataSpec | None) -> dict[str, str]:
     """File value -> class name, where a data description says it."""
-    from intarsia.data.description.model import DataDescription, show_value
+    from intarsia.data.description.model import show_value
+    from intarsia.data.description.read import read_description
 
     if data is None or data.dataset.type != "DescribedDataset":
         return {}
-    labels = DataDescription.read(data.dataset.args["file"]).labels or {}
+    labels = read_description(data.dataset.args["file"]).labels or {}
     return {show_value(value): name for value, name in labels.items()}
 
 
@@ -248,14 +252,16 @@ def initial_weights(task: Any, spec: RunSpec, options: RunOptions) -> list[str]:
     """
     source = options.weights or (Path(spec.load_from) if spec.load_from else None)
     if source is not None:
-        state, notes = find_weights(source).state()
+        state, notes = find_weights(source, key=options.key, prefix=options.prefix).state()
         report = apply_state(task.model, state, allow_partial=options.allow_partial)
         return [f"weights of {source}: {'; '.join([*notes, str(report)])}"]
     said = []
-    for part, address in spec.pretrained:
+    for part, written in spec.pretrained:
+        address, marked, prefix = written.rpartition("#") if "#" in written else (written, "", "")
         if Path(address).is_file():
             module: nn.Module = task.model.get_submodule(part)
-            state = {name.removeprefix(f"{part}."): value for name, value in load_state(address).items()}
+            found, _ = read_state(address, prefix=prefix if marked else None)
+            state = {name.removeprefix(f"{part}."): value for name, value in found.items()}
             said.append(f"{part}: weights of {address}: {apply_state(module, state, allow_partial=True)}")
         else:
             said.append(

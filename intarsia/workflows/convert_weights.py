@@ -11,10 +11,19 @@ from intarsia.workflows.label_words import label_words
 from intarsia.workflows.trained_model import OpenModel, open_model
 
 
-def convert_weights(file: Path, out: Path, *, config: str | None = None, overwrite: bool = False) -> None:
+def convert_weights(
+    file: Path,
+    out: Path,
+    *,
+    config: str | None = None,
+    overwrite: bool = False,
+    key: str | None = None,
+    prefix: str | None = None,
+) -> None:
     """Write tensors, config, classes and colours of `file` into one weights file, and say what became of them.
 
     file: weights of any origin. out: ends in .safetensors. config: of the model, where the file does not say it.
+    key, prefix: where the network's tensors are in a checkpoint, and what their names begin with there.
 
     Raises ValueError where `out` is no such name or exists, or the file cannot be read or does not fit the model.
     """
@@ -22,7 +31,7 @@ def convert_weights(file: Path, out: Path, *, config: str | None = None, overwri
         raise ValueError(f"--out {out}: a weights file ends in {SUFFIX}")
     if out.exists() and not overwrite:
         raise ValueError(f"--out {out} exists already; replace it with --overwrite, or choose another name")
-    model = open_model(file, config=config, device="cpu")
+    model = open_model(file, config=config, device="cpu", key=key, prefix=prefix)
     for note in model.notes:
         say(f"note: {note}")
     meta = _meta(model)

@@ -34,6 +34,7 @@ class EvaluationRequest:
     data: other labelled images than the config's; split: of them, train, val or test. out: folder for the scores, by
     default beside the weights. pictures: how many of the worst images are painted. report: folder for report.html.
     metrics, groups: scores instead of the config's, and classes scored as one. roi: masks of the pixels that count.
+    key, prefix: where the network's tensors are in a checkpoint, and what their names begin with there.
     slide, blend, augment: windows and views, as the options of the command line have them. threshold: of one logit.
     bands, scale: how images of `data` are read that are not those of the training. font: a file, for names of classes
     in pictures.
@@ -60,6 +61,8 @@ class EvaluationRequest:
     device: str = "auto"
     font: Path | None = None
     precision: str = "32"
+    key: str | None = None
+    prefix: str | None = None
 
 
 def evaluate_model(request: EvaluationRequest) -> Report:
@@ -74,6 +77,7 @@ def evaluate_model(request: EvaluationRequest) -> Report:
     model = open_model(
         request.weights, config=request.config, device=request.device, precision=request.precision,
         bands=parse_bands(request.bands) if request.bands else None, scale=request.scale,
+        key=request.key, prefix=request.prefix,
     )  # fmt: skip
     for note in model.notes:
         say(f"note: {note}")

@@ -53,8 +53,11 @@ def _find(name: str, trust: bool) -> Config:
     raise recipes.UnknownRecipeError(name)
 
 
-def find_weights(weights: Path) -> About:
-    """What there is under a name: a run's folder, a file of weights of any origin, a folder of the Hugging Face Hub."""
+def find_weights(weights: Path, *, key: str | None = None, prefix: str | None = None) -> About:
+    """What there is under a name: a run's folder, a file of weights of any origin, a folder of the Hugging Face Hub.
+
+    key, prefix: where the network's tensors are in a checkpoint, and what their names begin with there.
+    """
     from intarsia.weights.about import about
 
     if weights.is_dir() and not (weights / "config.json").is_file():
@@ -67,7 +70,7 @@ def find_weights(weights: Path) -> About:
         return about(file)
     if not weights.exists():
         raise ValueError(f"{weights} does not exist; expected a weights file or the folder of a run")
-    return about(weights)
+    return about(weights, key=key, prefix=prefix)
 
 
 def config_of(source: About, config: str | None) -> Config:
@@ -97,11 +100,11 @@ def inspect_data(path: Path) -> Findings:
 
     Raises ValueError if there is nothing to look at.
     """
-    from intarsia.data.doctor.examine import inspect
+    from intarsia.data.doctor.examine import examine
     from intarsia.terminal import progress
 
     with progress("reading images and labels") as bar:
-        return inspect(path, progress=bar)
+        return examine(path, progress=bar)
 
 
 def usable_data(path: Path) -> tuple[DataDescription, Findings]:
@@ -126,7 +129,7 @@ def typical_size(description: DataDescription, most: int = 200) -> tuple[int, in
         try:
             with Image.open(description.root / pair.image) as image:
                 sizes.append((image.height, image.width))
-        except OSError:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
             continue  # a format that Pillow does not know (.npy); the doctor has read the file
     middle = len(sizes) // 2
     if not sizes:

@@ -35,6 +35,7 @@ class PredictRequest:
     """What a prediction is asked for.
 
     weights: a file of any origin, or a run's folder. config: of the model, where the weights do not say it.
+    key, prefix: where the network's tensors are in a checkpoint, and what their names begin with there.
     inputs: files, folders, patterns, lists (@FILE), "-" for standard input, one video, one camera, or one raster.
     out: a folder, a file whose suffix says what it holds, or "-". save: kinds with commas; None for the usual.
     min_confidence: pixels of less confidence have no class. file_format: of `label_values.FORMATS`. areas: a CSV file.
@@ -50,6 +51,8 @@ class PredictRequest:
     inputs: tuple[str, ...]
     out: str
     config: str | None = None
+    key: str | None = None
+    prefix: str | None = None
     save: str | None = None
     min_confidence: float | None = None
     file_format: str = "indices"
@@ -92,6 +95,7 @@ def predict(request: PredictRequest) -> bool:
         model = open_model(
             request.weights, config=request.config, device=request.device, scale=request.scale,
             bands=parse_bands(request.bands) if request.bands else None, max_pixels=request.max_pixels,
+            key=request.key, prefix=request.prefix,
         )  # fmt: skip
         for note in model.notes:
             say(f"note: {note}")

@@ -18,7 +18,7 @@ from intarsia.inference.logits.scratch import Scratch
 from intarsia.inference.outputs.areas import AreaTable
 from intarsia.inference.outputs.coco import CocoImage, join_coco
 from intarsia.inference.outputs.label_values import FileValues, server_values, source_values
-from intarsia.inference.outputs.manifest import Manifest, ResultFinder
+from intarsia.inference.outputs.manifest import MANIFEST, Manifest, ResultFinder
 from intarsia.inference.outputs.writer import KINDS, Outputs, OutputWriter
 from intarsia.io.digest import file_hash
 from intarsia.io.folders import walk_files
@@ -119,7 +119,7 @@ class _Folder:
         total = len(self.found.files)
         scratch = Scratch(self.outputs.folder)
         predictions = self.predictor.predict(self.found, **self.outputs.fields, place=scratch)
-        threads = max(1, min(4, (os.cpu_count() or 2) // 2))
+        threads = max(2, min(4, (os.cpu_count() or 2) // 2))  # one waits for the disk while another encodes
         writer = OutputWriter(threads=threads, ahead=threads + 1)
         try:
             with writer, progress("predicting") as bar:
@@ -198,6 +198,7 @@ def _notes(found: FoundImages, outputs: Outputs, *, overwrite: bool) -> None:
         warn(f"{found.repeated} images were named more than once and done once")
     if overwrite:
         ours = {file for image in found.files for file in outputs.files(image.name).values()}
+        ours.add(outputs.folder / MANIFEST)
         finder, paths = ResultFinder(), (outputs.folder / path for path in walk_files(outputs.folder))
         others = sum(1 for path in paths if path not in ours and finder.is_result(path))
         if others:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from intarsia.config.build import build_metric, metric_of
 from intarsia.contracts import ConfidenceMetric, Metric, Report
-from intarsia.data.description.model import DataDescription
+from intarsia.data.description.read import read_description
 from intarsia.data.labels import LabelTable
 from intarsia.data.pipeline import Pipeline
 from intarsia.engine.callbacks.sample_images import paint
@@ -70,7 +70,7 @@ def score(
 def _score_raster(
     prediction: Path, labels: Path, *, data: Path | None, out: Path, metrics: str | None, groups: Sequence[str] | None
 ) -> None:
-    description = None if data is None else DataDescription.read(data)
+    description = None if data is None else read_description(data)
     classes = raster_classes(prediction) if description is None else description.classes
     if not classes:
         raise ValueError(

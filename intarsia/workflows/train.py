@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from intarsia.config.diff import differences
 from intarsia.distributed.launchers import is_first, launch_of, process_count
 from intarsia.terminal import say
-from intarsia.workflows.adjust import Wishes
+from intarsia.workflows.adjust import TrainingOptions
 
 if TYPE_CHECKING:
     from intarsia.config.language.reader import Config
@@ -37,20 +37,24 @@ class TrainingRequest:
     """What a training is asked for.
 
     name: a recipe or a config file. out: the run's folder. data: a folder of images and masks, or a description.
-    wishes: what goes into the config. settings: overrides by dotted path. trust: run a .py config as Python.
-    overwrite: replace a run that is in the folder. weights: to start from. devices: number of processes.
+    training: what goes into the config. settings: overrides by dotted path. trust: run a .py config as Python.
+    overwrite: replace a run that is in the folder. weights: to start from.
+    key, prefix: where the network's tensors are in them, and what their names begin with there.
+    devices: number of processes.
     find: "lr" or "batch" tries that out instead of training.
     """
 
     name: str
     out: Path
     data: Path | None = None
-    wishes: Wishes = field(default_factory=Wishes)
+    training: TrainingOptions = field(default_factory=TrainingOptions)
     settings: tuple[str, ...] = ()
     trust: bool = False
     overwrite: bool = False
     weights: Path | None = None
     allow_partial: bool = False
+    key: str | None = None
+    prefix: str | None = None
     devices: int | None = None
     device: str = "auto"
     find: str | None = None
@@ -83,7 +87,15 @@ def start_training(request: TrainingRequest) -> TrainingResult | None:
 
     from intarsia.workflows.assemble import RunOptions, checked, make_runtime
 
-    options = RunOptions(out, devices, device, weights=request.weights, allow_partial=request.allow_partial)
+    options = RunOptions(
+        out,
+        devices,
+        device,
+        weights=request.weights,
+        allow_partial=request.allow_partial,
+        key=request.key,
+        prefix=request.prefix,
+    )
     runtime = make_runtime(checked(config), options)
     runtime.launch()
     if find is not None:
@@ -91,7 +103,7 @@ def start_training(request: TrainingRequest) -> TrainingResult | None:
 
         (find_rate if find == "lr" else find_batch)(config, options, runtime)
         return None
-    config = _with_length(config, request.wishes, options, runtime)
+    config = _with_length(config, request.training, options, runtime)
     return _run(config, options, runtime)
 
 
@@ -126,21 +138,22 @@ class _Data:
     @classmethod
     def read(cls, file: Path) -> _Data:
         """What the first process has prepared."""
-        from intarsia.data.description.model import DataDescription
+        from intarsia.data.description.read import read_description
         from intarsia.workflows.names import typical_size
 
-        description = DataDescription.read(file)
+        description = read_description(file)
         return cls(description, file, typical_size(description))
 
 
 def _prepare_data(given: Path, file: Path) -> None:
     """Let the doctor look at the data, and keep what it concludes in the run's folder."""
+    from intarsia.data.description.write import write_description
     from intarsia.workflows.names import usable_data
 
     description, findings = usable_data(given)
     _tell(description, findings)
     file.parent.mkdir(parents=True, exist_ok=True)
-    description.write(file)
+    write_description(description, file)
 
 
 def _meet(processes: int, device: str) -> None:
@@ -176,7 +189,7 @@ def _config(request: TrainingRequest, base: Config | None, data: _Data | None, d
         config = base
     else:
         config = _own_config(request.name, data) if base is None else with_data(base, data.description, data.file)
-    config = config.override(settings_for(config, request.wishes, devices=devices))
+    config = config.override(settings_for(config, request.training, devices=devices))
     return config.override(request.settings)
 
 
@@ -208,7 +221,7 @@ def _own_config(name: str, data: _Data) -> Config:
     return Config.from_values(values, file=f"recipe {name}")
 
 
-def _with_length(config: Config, wishes: Wishes, options: RunOptions, runtime: FabricRuntime) -> Config:
+def _with_length(config: Config, training: TrainingOptions, options: RunOptions, runtime: FabricRuntime) -> Config:
     """The config with --for, --eval-every and --save-every in it; times are measured on the real thing."""
     from intarsia.engine.training.step_time import measure_step_time
     from intarsia.workflows.adjust import Pace, images_per_step, length_settings
@@ -225,7 +238,7 @@ def _with_length(config: Config, wishes: Wishes, options: RunOptions, runtime: F
 
     batch = images_per_step(config.values, options.devices)
     pace = Pace(lambda: len(trial().pipeline), seconds_per_step)
-    return config.override(length_settings(config, wishes, pace, batch=batch))
+    return config.override(length_settings(config, training, pace, batch=batch))
 
 
 def _run(config: Config, options: RunOptions, runtime: FabricRuntime) -> TrainingResult:

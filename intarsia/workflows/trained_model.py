@@ -15,7 +15,9 @@ from intarsia.colours import distinct_colours
 from intarsia.config.build import build_task
 from intarsia.config.language.reader import Config
 from intarsia.contracts import Task
-from intarsia.data.description.model import DataDescription, LabelValue, ShareSplit
+from intarsia.data.description.model import DataDescription, LabelValue
+from intarsia.data.description.read import read_description
+from intarsia.data.description.splits import ShareSplit
 from intarsia.data.image_reader import ImageReader
 from intarsia.spec import Component, RunSpec
 from intarsia.weights.file import AUXILIARY, LoadReport, WeightsMeta, apply_state
@@ -65,6 +67,8 @@ def open_model(
     config: str | None,
     device: str,
     precision: str = "32",
+    key: str | None = None,
+    prefix: str | None = None,
     bands: Sequence[int] | None = None,
     scale: str | None = None,
     max_pixels: int | None = None,
@@ -72,13 +76,14 @@ def open_model(
     """Read and build a model.
 
     config: file or recipe of the model; by default what the weights' own file says. precision: "32" or "64".
+    key, prefix: where the network's tensors are in a checkpoint, and what their names begin with there.
     bands, scale, max_pixels: how images are read that are not those of the training, see `api.load`.
 
     Raises ValueError if there are no weights, if nothing says which model they belong to, or if they do not fit it.
     """
     if precision not in ("32", "64"):
         raise ValueError(f"--precision is 32 or 64 here, found {precision!r}")
-    source = find_weights(weights)
+    source = find_weights(weights, key=key, prefix=prefix)
     resolved = config_of(source, config)
     spec = checked(resolved)
     task = build_task(spec)
@@ -155,7 +160,7 @@ def given_data(data: Path, split: str) -> DataDescription:
     Raises ValueError if there is no such split.
     """
     if data.is_file():
-        description = DataDescription.read(data)
+        description = read_description(data)
     else:
         description = inspect_data(data).proposal()
         if isinstance(description.splits.get("val"), ShareSplit):

@@ -21,6 +21,8 @@ NOT_UNWRAPPED = {
 NOT_SWAPPED = {"isinstance", "issubclass", "getattr", "setattr", "hasattr", "max", "min", "zip", "field", "replace"}
 NOT_DROPPED = {"strict", "inplace", "encoding", "stacklevel", "copy", "non_blocking", "use_reentrant", "validate_args"}
 """Keyword arguments that guard against bugs elsewhere, or are about speed: without them the same comes out."""
+DEFAULTS = {"align_corners=False", "dim=None", "bias=True", "keepdim=False", "stride=1", "dilation=1", "groups=1"}
+"""Keyword arguments that say what torch does without them."""
 
 
 @dataclass(frozen=True)
@@ -262,7 +264,8 @@ class _Finder(ast.NodeVisitor):
                 after = self.text(two) + between + self.text(one)
                 self.add("arguments", self.span(one)[0], self.span(two)[1], after)
         for keyword in node.keywords:
-            if keyword.arg is not None and keyword.arg not in NOT_DROPPED and len(node.args) + len(node.keywords) > 1:
+            alone = len(node.args) + len(node.keywords) == 1
+            if not (alone or keyword.arg in {None, *NOT_DROPPED} or self.text(keyword) in DEFAULTS):
                 self.drop(node, keyword)
         if name not in ("isinstance", "issubclass", "TypeVar"):
             for argument in (*node.args, *node.keywords):

@@ -32,12 +32,15 @@ LEAST_SECONDS = 60.0
 SLACK = 5.0
 """How many times as long as without the fault the tests may take, in seconds of the processor."""
 
-Outcome = Literal["killed", "timeout", "survived", "no tests"]
+Outcome = Literal["killed", "timeout", "survived", "no tests", "stopped"]
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a mutant, after how many seconds; `first` is the test that failed, if one did."""
+    """What became of a mutant, after how many seconds; `first` is the test that failed, if one did.
+
+    "stopped": pytest itself ended, which says nothing about the fault.
+    """
 
     mutant: Mutant | None
     outcome: Outcome
@@ -168,9 +171,9 @@ def run_tests(copy: str, groups: list[list[str]], limit: float, keep_bytecode: b
                 outcome = "no tests"
                 break
             if code != pytest.ExitCode.OK:
-                outcome = "killed"
+                outcome = "stopped" if code == pytest.ExitCode.INTERNAL_ERROR else "killed"
                 break
-    lines = [line for line in output.getvalue().splitlines() if line.startswith(("FAILED", "ERROR", "E  "))]
+    lines = [line for line in output.getvalue().splitlines() if line.startswith(("FAILED", "ERROR", "E  ", "Exit"))]
     first = next((line for line in lines if line.startswith("FAILED")), lines[0] if lines else "")
     if outcome == "no tests":
         first = " ".join(group)

@@ -61,7 +61,10 @@ TABLE: dict[str, list[Group]] = {
             "engine/test_groups.py", "engine/test_safeguards.py", "config/test_build.py", "tasks/test_norm_errors.py"
         ),
     ],
-    "intarsia/layers/activation_checkpointing.py": [group(MODELS, k="checkpointed or captured"), group("layers")],
+    "intarsia/layers/activation_checkpointing.py": [
+        group(MODELS, k="checkpointed or (captured and MixVision)"),
+        group("backbones"),
+    ],
     "intarsia/layers/aspp.py": [group("layers"), group(FIGURES, k="deeplabv3"), group(STARTS, DROPS, k="ASPP")],
     "intarsia/layers/attention.py": [*SHARED_LAYERS, *of_part("MixVisionTransformer", figure="segformer")],
     "intarsia/layers/inverted_residual.py": [group("layers"), *of_part("FastSCNN", figure="fast_scnn")],

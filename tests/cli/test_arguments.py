@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from intarsia.cli.arguments import prepare
+from intarsia.cli.doctor import Package
 from intarsia.cli.main import explain, main
 
 
@@ -80,6 +81,22 @@ def test_exceptions_become_messages_and_codes() -> None:
 def test_debug_lets_the_exception_through() -> None:
     with pytest.raises(ValueError, match="unknown recipe"):
         main(["config", "show", "fcn_r5", "--debug"])
+
+
+@pytest.mark.parametrize(
+    ("least", "found", "problem"),
+    [
+        ("2.6", "2.5.1+cu124", "too old: needs 2.6"),
+        ("2.6", "2.6.0", None),
+        ("6.0", "6", None),
+        ("2.0", "1.26.4", "too old: needs 2.0"),
+        ("4.13", "5.0.0.93", None),
+        ("0.18", None, "missing"),
+        ("", "1", None),
+    ],
+)
+def test_doctor_compares_versions_as_numbers(least: str, found: str | None, problem: str | None) -> None:
+    assert Package("torch", least, "", found).problem == problem
 
 
 def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from intarsia.cli.main import main
+from intarsia.data.description.write import write_description
 from intarsia.demo import CLASSES, write_scenes
 
 FAST = ["--batch", "2", "--crop", "64", "64", "--workers", "0", "--device", "cpu"]
@@ -24,7 +25,7 @@ FAST = ["--batch", "2", "--crop", "64", "64", "--workers", "0", "--device", "cpu
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Scenes with a description beside them: data.yaml, images/, labels/."""
     folder = tmp_path_factory.mktemp("scenes")
-    write_scenes(folder, train=4, val=2).write(folder / "data.yaml")
+    write_description(write_scenes(folder, train=4, val=2), folder / "data.yaml")
     return folder
 
 
@@ -363,7 +364,7 @@ def test_a_full_disk(
 def test_a_label_that_changed_after_the_check(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The worker finds it, and names the file."""
     folder = tmp_path / "data"
-    write_scenes(folder, train=2, val=1).write(tmp_path / "data.yaml")
+    write_description(write_scenes(folder, train=2, val=1), tmp_path / "data.yaml")
     bad = folder / "labels" / "train" / "street_001.png"
     label = np.asarray(Image.open(bad)).copy()
     label[:, :] = 99

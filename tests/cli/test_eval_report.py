@@ -14,6 +14,7 @@ from PIL import Image
 
 from intarsia.cli.main import main
 from intarsia.contracts import Report, SampleMeta
+from intarsia.data.description.write import write_description
 from intarsia.demo import write_scenes
 from intarsia.metrics.iou import IoUMetric
 from intarsia.workflows.evaluation_report import WIDEST, Gallery, reduced
@@ -25,7 +26,7 @@ EVERYWHERE = ["--device", "cpu", "--workers", "0"]
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training of two steps on drawn scenes, with three images to evaluate."""
     folder = tmp_path_factory.mktemp("report")
-    write_scenes(folder / "data", train=2, val=3).write(folder / "data" / "data.yaml")
+    write_description(write_scenes(folder / "data", train=2, val=3), folder / "data" / "data.yaml")
     words = ["train", "fast_scnn", "--data", str(folder / "data" / "data.yaml"), "--out", str(folder / "run")]
     assert main([*words, "--for", "2 steps", "--batch", "2", "--crop", "64", "64", *EVERYWHERE]) == 0
     return folder / "run"

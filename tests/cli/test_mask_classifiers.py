@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from intarsia.cli.main import main
+from intarsia.data.description.write import write_description
 from intarsia.demo import CLASSES, write_scenes
 
 CONFIG = """\
@@ -53,7 +54,7 @@ default_hooks = dict(logger=dict(type='LoggerHook', interval=1), checkpoint=dict
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished training of three steps on scenes, whose classes are others than the config's 150."""
     folder = tmp_path_factory.mktemp("masks")
-    write_scenes(folder / "data", train=4, val=2).write(folder / "data" / "data.yaml")
+    write_description(write_scenes(folder / "data", train=4, val=2), folder / "data" / "data.yaml")
     (folder / "config.py").write_text(CONFIG)
     out = folder / "run"
     words = ["train", str(folder / "config.py"), "--data", str(folder / "data" / "data.yaml"), "--out", str(out)]

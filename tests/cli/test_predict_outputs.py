@@ -31,7 +31,7 @@ def predict(*words: str | Path) -> int:
 def test_all_kinds_of_a_folder(weights: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     kinds = "label,color,overlay,probs,confidence,entropy,logits,polygons,rle"
-    words = ["--save", kinds, "--unsure", "0.5", "--areas", out / "areas.csv"]
+    words = ["--save", kinds, "--min-confidence", "0.5", "--areas", out / "areas.csv"]
     assert predict(weights, photos, "-o", out, *words) == 0
     said = capsys.readouterr().err
     assert "4 of 4 images" in said
@@ -108,8 +108,8 @@ def test_an_image_that_cannot_be_read_or_written_is_named(
 def test_source_values(weights: Path, photos: Path, tmp_path: Path) -> None:
     """Label files have the values of the training's, so that its data description reads them."""
     out, indices = tmp_path / "source", tmp_path / "indices"
-    assert predict(weights, photos, "-o", indices, "--unsure", "0.5", "--save", "label") == 0
-    assert predict(weights, photos, "-o", out, "--unsure", "0.5", "--format", "source") == 0
+    assert predict(weights, photos, "-o", indices, "--min-confidence", "0.5", "--save", "label") == 0
+    assert predict(weights, photos, "-o", out, "--min-confidence", "0.5", "--format", "source") == 0
     assert files(out) == ["a_1.png", "a_10.png", "a_2.png", "c.png", "intarsia.json"]
     expected = np.array([*VALUES, 99])[np.minimum(np.array(Image.open(indices / "a_1.png")), 3)]
     with Image.open(out / "a_1.png") as image:
@@ -169,7 +169,7 @@ def refused(weights: Path, photos: Path, out: Path) -> dict[str, tuple[list[str 
         "unknown kind": ([image, "-o", out, "--save", "mask"], "--save takes label"),
         "format": ([image, "-o", out, "--format", "coco"], "--format is indices"),
         "other classes": ([image, "-o", out, "--format", "loveda"], "loveda has no class 'sky', 'car'"),
-        "threshold": ([image, "-o", out, "--unsure", "60"], "--min-confidence is a confidence from 0 to 1"),
+        "threshold": ([image, "-o", out, "--min-confidence", "60"], "--min-confidence is a confidence from 0 to 1"),
         "opacity": ([image, "-o", out, "--opacity", "50"], "opacity"),
         "logits of views": ([image, "-o", out, "--save", "logits", "--augment"], "views are averaged"),
         "one file": ([photos, "-o", out / "a.png"], "4 images; give a folder"),

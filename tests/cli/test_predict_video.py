@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from intarsia.cli.main import main
+from intarsia.data.description.write import write_description
 from intarsia.demo import write_scenes
 from intarsia.inference.inputs import video
 from intarsia.inference.inputs.video import Frames
@@ -302,7 +303,7 @@ def test_memory_is_flat(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     everywhere = ["--device", "cpu"]
-    write_scenes(tmp_path / "data", train=2, val=1).write(tmp_path / "data" / "data.yaml")
+    write_description(write_scenes(tmp_path / "data", train=2, val=1), tmp_path / "data" / "data.yaml")
     words = ["train", "fast_scnn", "--data", str(tmp_path / "data" / "data.yaml"), "--out", str(tmp_path / "run")]
     assert main([*words, "--for", "2 steps", "--batch", "2", "--crop", "64", "64", "--workers", "0", *everywhere]) == 0
     run, source = str(tmp_path / "run"), clip(tmp_path / "a.avi", count=20, size=(120, 160))

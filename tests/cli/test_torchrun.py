@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from intarsia.data.description.write import write_description
 from intarsia.demo import write_scenes
 from intarsia.engine.training.checkpoint import load_checkpoint
 from intarsia.weights.file import load_state
@@ -32,7 +33,7 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Numbers of images that two processes cannot share evenly."""
     folder = tmp_path_factory.mktemp("scenes")
-    write_scenes(folder, train=7, val=5).write(folder / "data.yaml")
+    write_description(write_scenes(folder, train=7, val=5), folder / "data.yaml")
     return folder / "data.yaml"
 
 

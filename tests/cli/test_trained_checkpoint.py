@@ -21,7 +21,7 @@ from torch import Tensor
 
 from intarsia.cli.main import main
 from intarsia.config.build import build_metric
-from intarsia.data.loader import collate
+from intarsia.data.collate import collate
 from intarsia.evaluation.evaluate import evaluate
 from intarsia.metrics.iou import IoUMetric
 from intarsia.weights.file import read_meta

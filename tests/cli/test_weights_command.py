@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from intarsia.cli.main import main
+from intarsia.data.description.write import write_description
 from intarsia.demo import CLASSES, write_scenes
 from intarsia.weights.file import load_state, read_meta, save_weights
 from intarsia.workflows.trained_model import open_model
@@ -29,7 +30,7 @@ FAST = ["--batch", "2", "--crop", "64", "64", "--workers", "0", "--device", "cpu
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scenes")
-    write_scenes(folder, train=4, val=2).write(folder / "data.yaml")
+    write_description(write_scenes(folder, train=4, val=2), folder / "data.yaml")
     return folder
 
 

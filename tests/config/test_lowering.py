@@ -605,7 +605,7 @@ def test_hooks_that_set_something() -> None:
         {"type": "EarlyStoppingHook", "patience": 4, "min_delta": 0.5},
         {"type": "mypackage.hooks:Diary", "file": "diary.txt"},
     ]
-    spec = lower(training(custom_hooks=hooks))
+    spec = lower(training(custom_hooks=hooks, **validation()))
     assert spec.ema == EmaSpec(momentum=0.001, begin=100)
     assert spec.early_stop == EarlyStopSpec(patience=4, min_delta=0.005)  # MMEngine's is in percent
     (diary,) = spec.observers
@@ -618,14 +618,38 @@ def test_hooks_that_set_something() -> None:
         ({"type": "EMAHook", "momentum": 1.5}, "custom_hooks.0.momentum", "between 0 and 1"),
         ({"type": "EMAHook", "ema_type": "StochasticWeightAverage"}, "custom_hooks.0.ema_type", "one kind of average"),
         ({"type": "EarlyStoppingHook", "patience": 0}, "custom_hooks.0.patience", "1 or more"),
-        ({"type": "EarlyStoppingHook", "monitor": "loss"}, "custom_hooks.0.monitor", "kept by 'mIoU'"),
+        ({"type": "EarlyStoppingHook", "monitor": "mIoU"}, "custom_hooks.0.monitor", "does not give it"),
     ],
 )
 def test_hooks_with_values_that_cannot_be(hook: dict[str, Any], path: str, reason: str) -> None:
     saving = {"checkpoint": {"type": "CheckpointHook", "interval": 10, "by_epoch": False, "save_best": "mIoU"}}
-    [(found, message)] = problems(training(custom_hooks=[hook], default_hooks=saving))
+    [(found, message)] = problems(training(custom_hooks=[hook], default_hooks=saving, **validation()))
     assert found == path
     assert reason in message
+
+
+@pytest.mark.parametrize(
+    ("hook", "expected"),
+    [
+        ({"monitor": "mDice"}, ("mDice", "max", 0.001)),
+        ({"monitor": "val/aAcc", "min_delta": 0.5}, ("aAcc", "max", 0.005)),
+        ({"monitor": "loss"}, ("loss", "min", 0.1)),
+        ({"monitor": "mDice", "rule": "less"}, ("mDice", "min", 0.001)),
+        ({}, (None, "max", 0.001)),
+    ],
+)
+def test_early_stopping_needs_no_best_weights(hook: dict[str, Any], expected: tuple[Any, ...]) -> None:
+    """The checkpoint hooks of published configs have no save_best, and stopping watches what it is told to."""
+    early = {"type": "EarlyStoppingHook", "patience": 1, **hook}
+    spec = lower(training(custom_hooks=[early], **validation()))
+    assert spec.early_stop is not None
+    assert (spec.early_stop.metric, spec.early_stop.mode, spec.early_stop.min_delta) == expected
+
+
+def test_early_stopping_needs_an_evaluation() -> None:
+    [(path, message)] = problems(training(custom_hooks=[{"type": "EarlyStoppingHook"}]))
+    assert path == "custom_hooks.0"
+    assert "nothing is evaluated" in message
 
 
 def test_what_a_long_run_is_given() -> None:

@@ -235,6 +235,22 @@ BOMBS = [
 ]
 
 
+def chain(branches: int) -> str:
+    return "if 0: x = 0\n" + "".join(f"elif {i} == {branches}: x = {i}\n" for i in range(1, branches + 1))
+
+
+@pytest.mark.parametrize(
+    "text", [chain(200), "y = 1\n" + chain(200), "for i in [1]:\n if 0: pass\n" + " elif 0: pass\n" * 199]
+)
+def test_blocks_in_blocks_have_a_limit_that_no_version_of_python_moves(tmp_path: Path, text: str) -> None:
+    line = text.count("\n")
+    assert refusal(tmp_path, text) == f"config.py:{line}: `if`, `elif` and `for` are nested deeper than 200 levels"
+
+
+def test_as_many_blocks_as_the_limit_allows(tmp_path: Path) -> None:
+    assert read(tmp_path, chain(199)) == {"x": 199}
+
+
 @pytest.mark.parametrize("bomb", BOMBS, ids=lambda text: text[:40])
 def test_bombs_are_stopped_quickly(tmp_path: Path, bomb: str) -> None:
     start = time.process_time()

@@ -14,6 +14,7 @@ from intarsia.data.datasets.folder import FolderDataset
 from intarsia.data.datasets.pascal_voc import PASCAL_VOC, PascalVOCDataset
 from intarsia.data.datasets.wrappers import ConcatDataset, RepeatDataset
 from intarsia.data.labels import LabelTable
+from intarsia.terminal import Notice
 
 
 def write(path, size=(4, 6), value=0):
@@ -69,6 +70,20 @@ def test_links_are_followed_and_a_loop_ends(tree):
     (tree / "img" / "loop").symlink_to(tree / "img")
     found = dataset(tree)
     assert [found.name(index) for index in range(len(found))] == ["a/one", "b/two", "three"]
+
+
+def test_files_of_several_images_are_said(tmp_path):
+    page = Image.new("L", (6, 4))
+    for folder in ("img", "gt"):
+        (tmp_path / folder).mkdir()
+        page.save(tmp_path / folder / "a.tif", save_all=True, append_images=[page, page])
+    with pytest.warns(Notice) as caught:
+        FolderDataset(
+            root=str(tmp_path), images="img", labels="gt", image_suffix=".tif", label_suffix=".tif", classes=("x", "y")
+        )
+    texts = [str(warning.message) for warning in caught]
+    assert len(texts) == 2
+    assert all("a.tif holds 3 pages or frames: of every file, only the first is used" in text for text in texts)
 
 
 def test_no_labels_at_all(tree):

@@ -10,8 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from intarsia.data.description.model import DataDescription, FolderSplit, PairSplit, ShareSplit, show_value
+from intarsia.data.description.model import DataDescription, show_value
 from intarsia.data.description.pairing import Source
+from intarsia.data.description.read import read_description
+from intarsia.data.description.splits import FolderSplit, PairSplit, ShareSplit
+from intarsia.data.description.write import write_description
 
 NAMES = st.text(min_size=1, max_size=12).filter(lambda text: text.strip() and text not in ("ignore", "background"))
 COLOURS = st.tuples(*[st.integers(0, 255)] * 3)
@@ -46,7 +49,7 @@ def describe(root: Path, **changes: object) -> DataDescription:
 
 def read(tmp_path: Path, text: str) -> DataDescription:
     (tmp_path / "data.yaml").write_text(text, encoding="utf-8")
-    return DataDescription.read(tmp_path / "data.yaml")
+    return read_description(tmp_path / "data.yaml")
 
 
 def error_of(tmp_path: Path, text: str) -> str:
@@ -243,6 +246,7 @@ splits:
             (HEAD + "splits:\n  train: {images: a, missing: no}\n", "DIR/data.yaml:3: splits.train.missing: expected"),
             (HEAD + "splits:\n  train: {images: a, recursive: 1}\n", "DIR/data.yaml:3: splits.train.recursive: expect"),
             ("classes: [a\nsplits: 3\n", "DIR/data.yaml:2: not valid YAML"),
+            ("classes: " + "[" * 3000 + "]" * 3000, "DIR/data.yaml: the YAML is nested too deeply"),
         ],
     )  # fmt: skip
     def test_mistakes_name_the_line(self, text: str, message: str, tmp_path: Path):
@@ -250,10 +254,10 @@ splits:
 
     def test_missing_and_binary_files(self, tmp_path: Path):
         with pytest.raises(ValueError, match=r"cannot read the data description .*nothing\.yaml"):
-            DataDescription.read(tmp_path / "nothing.yaml")
+            read_description(tmp_path / "nothing.yaml")
         (tmp_path / "x.yaml").write_bytes(b"\x89PNG\x00\x81")
         with pytest.raises(ValueError, match="cannot read the data description"):
-            DataDescription.read(tmp_path / "x.yaml")
+            read_description(tmp_path / "x.yaml")
 
 
 @st.composite
@@ -290,35 +294,37 @@ class TestWriting:
     @given(description=descriptions())
     def test_round_trip(self, description: DataDescription, tmp_path_factory: pytest.TempPathFactory):
         path = tmp_path_factory.mktemp("round") / "data.yaml"
-        description.write(path)
-        assert DataDescription.read(path) == description
+        write_description(description, path)
+        assert read_description(path) == description
 
     def test_root_is_relative_where_one_contains_the_other(self, folder: Path, tmp_path: Path):
-        describe(folder).write(folder / "data.yaml")
+        write_description(describe(folder), folder / "data.yaml")
         assert "root: .\n" in (folder / "data.yaml").read_text()
-        describe(folder / "images").write(folder / "deep/data.yaml")
+        write_description(describe(folder / "images"), folder / "deep/data.yaml")
         assert f"root: {(folder / 'images').as_posix()}\n" in (folder / "deep/data.yaml").read_text()
-        assert DataDescription.read(folder / "data.yaml") == describe(folder)
+        assert read_description(folder / "data.yaml") == describe(folder)
 
     def test_it_explains_itself(self, folder: Path):
-        describe(folder, classes=("background", "crack"), labels={0: "background", 1: "crack"}).write(folder / "d.yaml")
+        write_description(
+            describe(folder, classes=("background", "crack"), labels={0: "background", 1: "crack"}), folder / "d.yaml"
+        )
         text = (folder / "d.yaml").read_text()
         assert "write `classes: [crack]`" in text
-        describe(folder, classes=("crack",), labels={0: "background", 1: "crack"}).write(folder / "d.yaml")
+        write_description(describe(folder, classes=("crack",), labels={0: "background", 1: "crack"}), folder / "d.yaml")
         assert "`classes: [background, crack]`" in (folder / "d.yaml").read_text()
         assert all(len(line) <= 120 for line in text.splitlines())
 
     def test_ranges_keep_it_short(self, folder: Path):
         labels = {value: "a" if value < 128 else "b" for value in range(256)}
-        describe(folder, labels=labels, ignore_index=300).write(folder / "d.yaml")
+        write_description(describe(folder, labels=labels, ignore_index=300), folder / "d.yaml")
         text = (folder / "d.yaml").read_text()
         assert "  0-127: a\n  128-255: b\n" in text
-        assert DataDescription.read(folder / "d.yaml").labels == labels
+        assert read_description(folder / "d.yaml").labels == labels
 
     def test_a_place_that_cannot_be_written(self, folder: Path):
         (folder / "file").write_text("")
         with pytest.raises(ValueError, match="cannot write the data description"):
-            describe(folder).write(folder / "file/data.yaml")
+            write_description(describe(folder), folder / "file/data.yaml")
 
 
 def test_show_value():

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from intarsia.data.description.model import DataDescription, ShareSplit
-from intarsia.data.doctor.examine import inspect
+from intarsia.data.description.read import read_description
+from intarsia.data.description.splits import ShareSplit
+from intarsia.data.description.write import write_description
+from intarsia.data.doctor.examine import examine
 from intarsia.data.doctor.findings import Finding, Findings
 
 SIZE = (24, 32)
@@ -64,26 +66,26 @@ class TestTables:
     """What label values are concluded to mean."""
 
     def test_zero_and_255_are_two_classes(self, tmp_path: Path):
-        found = inspect(make(tmp_path, *[stripes(0, 255)] * 5))
+        found = examine(make(tmp_path, *[stripes(0, 255)] * 5))
         assert labels_of(found) == {0: "background", 255: "foreground"}
         assert any("255 is the second class, not ignore" in note for note in found.notes)
         assert found.ok
 
     def test_zero_one_255_ignores_255_and_says_why(self, tmp_path: Path):
-        found = inspect(make(tmp_path, *[stripes(0, 1, 255)] * 5))
+        found = examine(make(tmp_path, *[stripes(0, 1, 255)] * 5))
         assert labels_of(found) == {0: "background", 1: "foreground", 255: "ignore"}
         assert any(note.startswith("255 is ignored: 0 and 1 make two classes") for note in found.notes)
 
     def test_many_and_255(self, tmp_path: Path):
-        found = inspect(make(tmp_path, *[stripes(0, 1, 2, 255)] * 5))
+        found = examine(make(tmp_path, *[stripes(0, 1, 2, 255)] * 5))
         assert labels_of(found) == {0: "class_0", 1: "class_1", 2: "class_2", 255: "ignore"}
 
     def test_evenly_spaced_greys_are_classes(self, tmp_path: Path):
-        found = inspect(make(tmp_path, *[stripes(0, 128, 255)] * 5))
+        found = examine(make(tmp_path, *[stripes(0, 128, 255)] * 5))
         assert found.proposal().classes == ("class_0", "class_128", "class_255")
 
     def test_gaps_are_closed_and_told(self, tmp_path: Path):
-        found = inspect(make(tmp_path, *[stripes(0, 2, 7)] * 5))
+        found = examine(make(tmp_path, *[stripes(0, 2, 7)] * 5))
         proposal = found.proposal()
         assert proposal.classes == ("class_0", "class_2", "class_7")
         assert any("values 1, 3-6 do not occur" in note for note in found.notes)
@@ -94,14 +96,14 @@ class TestTables:
             save(tmp_path / f"images/{index}.png", picture(index))
             (tmp_path / "masks").mkdir(exist_ok=True)
             Image.fromarray(stripes(0, 255)).convert("1").save(tmp_path / f"masks/{index}.png")
-        found = inspect(tmp_path)
+        found = examine(tmp_path)
         assert found.labels is not None
         assert found.labels.modes == {"1": 5}
         assert labels_of(found) == {0: "background", 1: "foreground"}
         assert found.proposal().dataset("train").load(0).label.max() == 1
 
     def test_sixteen_bits(self, tmp_path: Path):
-        found = inspect(make(tmp_path, *[stripes(0, 300, 65535, 40000, dtype=np.uint16)] * 5))
+        found = examine(make(tmp_path, *[stripes(0, 300, 65535, 40000, dtype=np.uint16)] * 5))
         assert labels_of(found) == {0: "class_0", 300: "class_300", 40000: "class_40000", 65535: "ignore"}
         assert found.labels is not None
         assert found.labels.modes == {"I;16": 5}
@@ -109,7 +111,7 @@ class TestTables:
 
     def test_more_classes_than_eight_bits_hold(self, tmp_path: Path):
         label = np.arange(SIZE[0] * SIZE[1], dtype=np.uint16).reshape(SIZE)
-        proposal = inspect(make(tmp_path, label, label)).proposal()
+        proposal = examine(make(tmp_path, label, label)).proposal()
         assert (proposal.num_classes, proposal.ignore_index) == (768, 65535)
         np.testing.assert_array_equal(proposal.dataset("train").load(0).label, label)
 
@@ -121,7 +123,7 @@ class TestTables:
             label.putpalette([part for colour in colours for part in colour] + [0] * (768 - 9))
             (tmp_path / "masks").mkdir(exist_ok=True)
             label.save(tmp_path / f"masks/{index}.png")
-        found = inspect(tmp_path)
+        found = examine(tmp_path)
         assert found.labels is not None
         assert found.labels.kind == "numbers with a palette"
         assert found.proposal().palette == tuple(colours)
@@ -129,7 +131,7 @@ class TestTables:
     def test_colours(self, tmp_path: Path):
         lut = np.array([(0, 0, 0), (0, 255, 0), (200, 100, 50)], np.uint8)
         labels = [lut[stripes(0, 1, 2)]] * 4 + [lut[stripes(0)]]
-        found = inspect(make(tmp_path, *labels))
+        found = examine(make(tmp_path, *labels))
         proposal = found.proposal()
         assert labels_of(found) == {(0, 0, 0): "background", (0, 255, 0): "green", (200, 100, 50): "class_2"}
         assert proposal.palette == ((0, 0, 0), (0, 255, 0), (200, 100, 50))
@@ -139,7 +141,7 @@ class TestTables:
 
     def test_grey_stored_as_colours_is_numbers(self, tmp_path: Path):
         label = np.repeat(stripes(0, 3, 5)[:, :, None], 3, axis=2)
-        found = inspect(make(tmp_path, *[label] * 5))
+        found = examine(make(tmp_path, *[label] * 5))
         assert labels_of(found) == {0: "class_0", 3: "class_3", 5: "class_5"}
         assert found.proposal().dataset("train").load(0).label.max() == 2
 
@@ -147,7 +149,7 @@ class TestTables:
         for index in range(5):
             save(tmp_path / f"images/{index}.png", picture(index))
             save(tmp_path / f"crack_masks/{index}.png", stripes(0, 1))
-        assert inspect(tmp_path).proposal().classes == ("background", "crack")
+        assert examine(tmp_path).proposal().classes == ("background", "crack")
 
 
 class TestBlurredLabels:
@@ -159,7 +161,7 @@ class TestBlurredLabels:
         for index in range(5):
             save(tmp_path / f"images/{index}.png", picture(index, (48, 64)))
             save(tmp_path / f"masks/{index}.png", blurred)
-        found = inspect(tmp_path)
+        found = examine(tmp_path)
         table = labels_of(found)
         assert [table[value] for value in (0, 127, 128, 255)] == ["background"] * 2 + ["foreground"] * 2
         finding = one(found.warnings, "anti-aliased labels")
@@ -174,7 +176,7 @@ class TestBlurredLabels:
             save(tmp_path / f"images/{index}.jpg", picture(index))
             label = (rng.random(SIZE) > 0.8).astype(np.uint8) * 255
             save(tmp_path / f"masks/{index}.jpg", np.sort(label, axis=0), quality=80)
-        found = inspect(tmp_path)
+        found = examine(tmp_path)
         assert found.proposal().classes == ("background", "foreground")
         assert len(one(found.warnings, "JPEG labels").files) == 5
         assert one(found.warnings, "anti-aliased labels")
@@ -187,7 +189,7 @@ class TestBlurredLabels:
         for index in range(3):
             save(tmp_path / f"images/{index}.png", picture(index, (192, 256)))
             save(tmp_path / f"masks/{index}.png", blurred)
-        found = inspect(tmp_path)
+        found = examine(tmp_path)
         assert set(found.proposal().classes) == {"background", "red", "class_1"}
         assert found.proposal().outside == "ignore"
         assert one(found.warnings, "anti-aliased labels")
@@ -198,16 +200,16 @@ class TestBlurredLabels:
         for index in range(3):
             save(tmp_path / f"images/{index}.png", picture(index))
             save(tmp_path / f"masks/{index}.png", picture(100 + index))
-        finding = one(inspect(tmp_path).problems, "labels look like photographs")
+        finding = one(examine(tmp_path).problems, "labels look like photographs")
         assert len(finding.files) == 3
 
     def test_five_broad_greys_are_not_blur(self, tmp_path: Path):
-        found = inspect(make(tmp_path, *[stripes(0, 64, 128, 191, 255)] * 5))
+        found = examine(make(tmp_path, *[stripes(0, 64, 128, 191, 255)] * 5))
         assert found.proposal().num_classes == 5
 
     def test_class_numbers_with_255_are_not_blur(self, tmp_path: Path):
         values = [*range(0, 60, 3), 255]
-        found = inspect(make(tmp_path, *[stripes(*values[:11]), stripes(*values[10:])] * 3))
+        found = examine(make(tmp_path, *[stripes(*values[:11]), stripes(*values[10:])] * 3))
         assert "anti-aliased labels" not in {finding.kind for finding in found.warnings}
         assert found.proposal().num_classes == 20
 
@@ -219,7 +221,7 @@ class TestFaults:
         cut = (tmp_path / "images/t2.png").read_bytes()
         (tmp_path / "images/t2.png").write_bytes(cut[: len(cut) // 2])
         (tmp_path / "masks/t3.png").write_bytes(b"no image at all")
-        found = inspect(tmp_path)
+        found = examine(tmp_path)
         finding = one(found.problems, "unreadable")
         assert set(finding.files) == {"images/t1.png", "images/t2.png", "masks/t3.png"}
         assert not found.ok
@@ -235,14 +237,14 @@ class TestFaults:
             return original(self)
 
         monkeypatch.setattr(Path, "read_bytes", refuse)
-        finding = one(inspect(tmp_path).problems, "unreadable")
+        finding = one(examine(tmp_path).problems, "unreadable")
         assert finding.files == ("images/t2.png",)
         assert "Permission denied" in finding.text
 
     def test_sizes_that_differ(self, tmp_path: Path):
         make(tmp_path, *[stripes(0, 1)] * 5)
         save(tmp_path / "masks/t3.png", stripes(0, 1).T)
-        finding = one(inspect(tmp_path).problems, "size mismatch")
+        finding = one(examine(tmp_path).problems, "size mismatch")
         assert finding.files == ("images/t3.png: 32 x 24, its label 24 x 32",)
         assert "turned by 90 degrees" in finding.text
 
@@ -250,7 +252,7 @@ class TestFaults:
         make(tmp_path, *[stripes(0, 1)] * 6)
         (tmp_path / "masks/t3.png").unlink()
         save(tmp_path / "masks/other.png", stripes(0, 1))
-        found = inspect(tmp_path)
+        found = examine(tmp_path)
         assert one(found.warnings, "image without label").files == ("images/t3.png",)
         assert one(found.warnings, "label without image").files == ("masks/other.png",)
         assert found.ok
@@ -258,41 +260,41 @@ class TestFaults:
 
     def test_values_outside_the_table(self, tmp_path: Path):
         make(tmp_path, *[stripes(0, 1)] * 5)
-        inspect(tmp_path).proposal().write(tmp_path / "data.yaml")
+        write_description(examine(tmp_path).proposal(), tmp_path / "data.yaml")
         save(tmp_path / "masks/t3.png", stripes(0, 1, 9))
-        found = inspect(tmp_path / "data.yaml")
+        found = examine(tmp_path / "data.yaml")
         finding = one(found.problems, "values outside the table")
         assert finding.files == ("masks/t3.png: 9",)
         assert "9 (256 pixels)" in finding.text
         assert [row.name for row in found.values] == ["background", "foreground", None]
 
     def test_an_image_that_is_ignored_everywhere(self, tmp_path: Path):
-        found = inspect(make(tmp_path, *[stripes(0, 1, 2, 255)] * 4, stripes(255)))
+        found = examine(make(tmp_path, *[stripes(0, 1, 2, 255)] * 4, stripes(255)))
         assert one(found.warnings, "no valid pixel").files == ("masks/t4.png",)
 
     def test_classes_absent_from_a_split(self, tmp_path: Path):
-        found = inspect(make(tmp_path, *[stripes(0, 1, 2)] * 3, val=(stripes(0, 1, 3),)))
+        found = examine(make(tmp_path, *[stripes(0, 1, 2)] * 3, val=(stripes(0, 1, 3),)))
         assert "class_2" in one(found.warnings, "class absent from val").text
         assert "class_3" in one(found.warnings, "class absent from train").text
 
     def test_the_same_picture_in_train_and_val(self, tmp_path: Path):
         make(tmp_path, *[stripes(0, 1)] * 3, val=(stripes(0, 1), stripes(0, 1)))
         Image.open(tmp_path / "images/train/t1.png").save(tmp_path / "images/val/v1.png", compress_level=0)
-        finding = one(inspect(tmp_path).warnings, "leak")
+        finding = one(examine(tmp_path).warnings, "leak")
         assert finding.files == ("images/train/t1.png = images/val/v1.png",)
 
     def test_rare_classes(self, tmp_path: Path):
         label = stripes(0, 1)
         label[0, 0] = 2
-        finding = one(inspect(make(tmp_path, *[label] * 3)).warnings, "rare classes")
+        finding = one(examine(make(tmp_path, *[label] * 3)).warnings, "rare classes")
         assert "class_2 0.130%" in finding.text
 
     def test_black_masks_teach_nothing(self, tmp_path: Path):
-        found = inspect(make(tmp_path, *[stripes(0)] * 4))
+        found = examine(make(tmp_path, *[stripes(0)] * 4))
         assert "nothing but 'background'" in one(found.problems, "nothing to learn").text
 
     def test_one_pair_has_nothing_to_validate_on(self, tmp_path: Path):
-        found = inspect(make(tmp_path, stripes(0, 1)))
+        found = examine(make(tmp_path, stripes(0, 1)))
         assert one(found.warnings, "no validation split")
         assert found.ok
 
@@ -301,13 +303,13 @@ class TestFaults:
         for index, label in enumerate(labels):
             save(tmp_path / f"images/{index}.png", picture(index))
             save(tmp_path / f"instances/{index}.png", label)
-        assert one(inspect(tmp_path).warnings, "instance numbers")
+        assert one(examine(tmp_path).warnings, "instance numbers")
 
     def test_no_label_can_be_read(self, tmp_path: Path):
         make(tmp_path, *[stripes(0, 1)] * 3)
         for path in (tmp_path / "masks").iterdir():
             path.write_bytes(b"")
-        found = inspect(tmp_path)
+        found = examine(tmp_path)
         assert one(found.problems, "no labels")
         assert len(one(found.problems, "unreadable").files) == 3
         with pytest.raises(ValueError, match="no description can be proposed"):
@@ -315,15 +317,15 @@ class TestFaults:
 
     def test_nothing_there(self, tmp_path: Path):
         with pytest.raises(ValueError, match="is empty"):
-            inspect(tmp_path)
+            examine(tmp_path)
         with pytest.raises(ValueError, match="there is no folder and no data description"):
-            inspect(tmp_path / "nowhere")
+            examine(tmp_path / "nowhere")
 
 
 class TestImages:
     def test_statistics_are_of_labelled_training_pixels(self, tmp_path: Path):
         make(tmp_path, *[stripes(0, 1, 2, 255)] * 6, val=(stripes(0, 1),))
-        found = inspect(tmp_path)
+        found = examine(tmp_path)
         pixels = [picture(index)[stripes(0, 1, 2, 255) != 255] for index in range(6)]
         together = np.concatenate(pixels).astype(np.float64)
         np.testing.assert_allclose(found.mean, together.mean(0), rtol=1e-5)
@@ -333,7 +335,7 @@ class TestImages:
         image = picture(0, (1200, 900))
         save(tmp_path / "images/a.png", image)
         save(tmp_path / "masks/a.png", np.tile(np.array([0, 1], np.uint8), (1200, 450)))
-        found = inspect(tmp_path)
+        found = examine(tmp_path)
         np.testing.assert_allclose(found.mean, image.reshape(-1, 3).mean(0), rtol=0.01)
         assert [row.pixels["train"] for row in found.values] == [540_000, 540_000]
 
@@ -342,7 +344,7 @@ class TestImages:
             image = np.random.default_rng(index).integers(0, 4096, SIZE, dtype=np.uint16)
             save(tmp_path / f"images/{index}.png", image)
             save(tmp_path / f"masks/{index}.png", stripes(0, 1))
-        proposal = inspect(tmp_path).proposal()
+        proposal = examine(tmp_path).proposal()
         assert (proposal.bands, proposal.channels) == ("raw", 1)
         assert proposal.mean is not None
         assert 1900 < proposal.mean[0] < 2200
@@ -354,27 +356,27 @@ class TestImages:
             cube = np.random.default_rng(index).normal(index, 1, (*SIZE, 7)).astype(np.float32)
             np.save(tmp_path / f"images/{index}.npy", cube)
             save(tmp_path / f"masks/{index}.png", stripes(0, 1))
-        proposal = inspect(tmp_path).proposal()
+        proposal = examine(tmp_path).proposal()
         assert (proposal.bands, proposal.channels) == ("raw", 7)
         assert proposal.dataset("train").load(0).image.shape == (*SIZE, 7)
 
     def test_mixed_kinds_are_read_as_colours_and_told(self, tmp_path: Path):
         make(tmp_path, *[stripes(0, 1)] * 4)
         save(tmp_path / "images/t0.png", np.full(SIZE, 3000, np.uint16))
-        found = inspect(tmp_path)
+        found = examine(tmp_path)
         assert found.proposal().bands == "rgb"
         assert one(found.warnings, "mixed images")
 
     def test_alpha_that_means_something(self, tmp_path: Path):
         make(tmp_path, *[stripes(0, 1)] * 3)
         save(tmp_path / "images/t1.png", np.dstack([picture(1), stripes(0, 255)]))
-        assert one(inspect(tmp_path).warnings, "alpha").files == ("images/t1.png",)
+        assert one(examine(tmp_path).warnings, "alpha").files == ("images/t1.png",)
 
     def test_sizes(self, tmp_path: Path):
         for index, size in enumerate([(10, 20), (30, 40), (30, 40), (50, 60)]):
             save(tmp_path / f"images/{index}.png", picture(index, size))
             save(tmp_path / f"masks/{index}.png", np.resize(np.array([0, 1], np.uint8), size))
-        images = inspect(tmp_path).images
+        images = examine(tmp_path).images
         assert images is not None
         assert (images.smallest, images.median, images.largest) == ((10, 20), (30, 40), (50, 60))
         assert images.sizes[0] == ((30, 40), 2)
@@ -396,7 +398,7 @@ class TestLegends:
     )
     def test_names_of_numbers(self, name: str, text: str, tmp_path: Path):
         (tmp_path / name).write_text(text)
-        found = inspect(make(tmp_path, *[stripes(0, 1, 2)] * 5))
+        found = examine(make(tmp_path, *[stripes(0, 1, 2)] * 5))
         assert found.proposal().classes == ("sky", "road", "car")
         assert any(name in note for note in found.notes)
 
@@ -412,27 +414,29 @@ class TestLegends:
     def test_names_of_colours(self, name: str, text: str, tmp_path: Path):
         (tmp_path / name).write_text(text)
         lut = np.array([(10, 20, 30), (40, 50, 60), (0, 0, 0)], np.uint8)
-        found = inspect(make(tmp_path, *[lut[stripes(0, 1, 2)]] * 5))
+        found = examine(make(tmp_path, *[lut[stripes(0, 1, 2)]] * 5))
         assert found.proposal().classes == ("sky", "road")
         assert found.proposal().palette == ((10, 20, 30), (40, 50, 60))
         assert labels_of(found)[0, 0, 0] == "ignore"
 
     def test_a_legend_that_does_not_fit_is_not_used(self, tmp_path: Path):
         (tmp_path / "classes.txt").write_text("sky\nroad\n")
-        assert inspect(make(tmp_path, *[stripes(0, 1, 2)] * 5)).proposal().classes[0] == "class_0"
+        found = examine(make(tmp_path, *[stripes(0, 1, 2, 3)] * 5))
+        assert found.proposal().classes[0] == "class_0"
+        assert "it names 2 classes, the labels hold 0, 1, 2, 3" in one(found.warnings, "class list not used").text
 
     def test_two_names_for_a_mask_of_0_and_255(self, tmp_path: Path):
         (tmp_path / "classes.txt").write_text("ground\ncrack\n")
-        assert labels_of(inspect(make(tmp_path, *[stripes(0, 255)] * 5))) == {0: "ground", 255: "crack"}
+        assert labels_of(examine(make(tmp_path, *[stripes(0, 255)] * 5))) == {0: "ground", 255: "crack"}
 
     def test_counting_from_one_ignores_zero(self, tmp_path: Path):
         (tmp_path / "objectInfo150.txt").write_text("Idx\tRatio\tName\n1\t0.1\twall\n2\t0.1\tbuilding, edifice\n")
-        found = inspect(make(tmp_path, *[stripes(0, 1, 2)] * 5))
+        found = examine(make(tmp_path, *[stripes(0, 1, 2)] * 5))
         assert labels_of(found) == {0: "ignore", 1: "wall", 2: "building"}
 
     def test_colours_of_cityscapes(self, tmp_path: Path):
         lut = np.array([(0, 0, 0), (128, 64, 128), (70, 130, 180), (220, 20, 60)], np.uint8)
-        proposal = inspect(make(tmp_path, *[lut[stripes(0, 1, 2, 3)]] * 5)).proposal()
+        proposal = examine(make(tmp_path, *[lut[stripes(0, 1, 2, 3)]] * 5)).proposal()
         assert proposal.classes[0] == "road"
         assert proposal.labels is not None
         assert proposal.labels[0, 0, 0] == "ignore"
@@ -441,7 +445,7 @@ class TestLegends:
 
 class TestReport:
     def test_counts_by_split(self, tmp_path: Path):
-        found = inspect(make(tmp_path, stripes(0, 1), stripes(0), val=(stripes(0, 1, 1),)))
+        found = examine(make(tmp_path, stripes(0, 1), stripes(0), val=(stripes(0, 1, 1),)))
         assert [(split.name, split.pairs) for split in found.splits] == [("train", 2), ("val", 1)]
         zero, first = found.values
         assert (zero.pixels, first.pixels) == ({"train": 1152, "val": 256}, {"train": 384, "val": 512})
@@ -451,7 +455,7 @@ class TestReport:
     def test_json_and_text(self, tmp_path: Path):
         make(tmp_path, *[stripes(0, 1)] * 5)
         (tmp_path / "masks/t1.png").write_bytes(b"")
-        found = inspect(tmp_path)
+        found = examine(tmp_path)
         data = json.loads(json.dumps(found.to_dict()))
         assert data["ok"] is False
         assert data["problems"][0]["files"] == ["masks/t1.png"]
@@ -463,9 +467,9 @@ class TestReport:
     def test_progress_and_limit(self, tmp_path: Path):
         make(tmp_path, *[stripes(0, 1)] * 12)
         calls: list[tuple[int, int]] = []
-        inspect(tmp_path, progress=lambda done, total: calls.append((done, total)), workers=2)
+        examine(tmp_path, progress=lambda done, total: calls.append((done, total)), workers=2)
         assert calls == [(index, 12) for index in range(1, 13)]
-        first, again = (inspect(tmp_path, limit=4) for _ in range(2))
+        first, again = (examine(tmp_path, limit=4) for _ in range(2))
         assert sum(split.inspected for split in first.splits) == 4
         assert sum(split.pairs for split in first.splits) == 12
         assert first.to_dict() == again.to_dict()
@@ -473,24 +477,24 @@ class TestReport:
 
     def test_a_validation_share_has_every_class_and_stays(self, tmp_path: Path):
         labels = [stripes(0, 1)] * 16 + [stripes(0, 1, 2)] * 2
-        found = inspect(make(tmp_path, *labels))
+        found = examine(make(tmp_path, *labels))
         rule = found.proposal().splits["val"]
         assert isinstance(rule, ShareSplit)
         assert not [finding for finding in found.warnings if finding.kind.startswith("class absent")]
         assert 2 <= len(found.proposal().pairs("val")) <= 5
         before = {pair.name for pair in found.proposal().pairs("val")}
-        found.proposal().write(tmp_path / "data.yaml")
+        write_description(found.proposal(), tmp_path / "data.yaml")
         for index in range(20):
             save(tmp_path / f"images/new{index}.png", picture(500 + index))
             save(tmp_path / f"masks/new{index}.png", stripes(0, 1))
-        after = {pair.name for pair in DataDescription.read(tmp_path / "data.yaml").pairs("val")}
+        after = {pair.name for pair in read_description(tmp_path / "data.yaml").pairs("val")}
         assert {name for name in after if "new" not in name} == before
 
     def test_a_written_proposal_checks_clean(self, tmp_path: Path):
         make(tmp_path, *[stripes(0, 1, 2, 255)] * 6)
-        proposal = inspect(tmp_path).proposal()
-        proposal.write(tmp_path / "data.yaml")
-        again = inspect(tmp_path / "data.yaml")
+        proposal = examine(tmp_path).proposal()
+        write_description(proposal, tmp_path / "data.yaml")
+        again = examine(tmp_path / "data.yaml")
         assert again.ok
         assert again.proposal() == proposal
         assert again.description == proposal
@@ -499,28 +503,28 @@ class TestReport:
         make(tmp_path, *[stripes(0, 1)] * 6)
         text = "classes: [a, b]\nsplits:\n  train: {images: images, labels: masks}\n"
         (tmp_path / "data.yaml").write_text(text)
-        assert inspect(tmp_path / "data.yaml").proposal().mean is not None
+        assert examine(tmp_path / "data.yaml").proposal().mean is not None
         with pytest.raises(ValueError, match="is a data description"):
-            inspect(tmp_path / "data.yaml", labels="masks")
+            examine(tmp_path / "data.yaml", labels="masks")
 
     def test_one_foreground_is_checked_like_two_classes(self, tmp_path: Path):
         make(tmp_path, *[stripes(0, 1, 255)] * 6)
         text = "classes: [crack]\nlabels: {0: background, 1: crack, 255: ignore}\n"
         (tmp_path / "data.yaml").write_text(text + "splits:\n  train: {images: images, labels: masks}\n")
-        found = inspect(tmp_path / "data.yaml")
+        found = examine(tmp_path / "data.yaml")
         assert found.ok
         assert [row.name for row in found.values] == ["background", "crack", "ignore"]
-        assert [finding.kind for finding in found.warnings] == ["no validation split"]
+        assert [finding.kind for finding in found.warnings] == ["tiny images", "no validation split"]
         for index in range(6):
             save(tmp_path / f"masks/t{index}.png", stripes(0))
-        assert one(inspect(tmp_path / "data.yaml").problems, "nothing to learn")
+        assert one(examine(tmp_path / "data.yaml").problems, "nothing to learn")
 
     def test_images_of_other_splits_are_not_missing_labels(self, tmp_path: Path):
         """Labels know the splits, images do not."""
         for split, name in (("train", "a"), ("train", "b"), ("val", "c")):
             save(tmp_path / f"images/{name}.png", picture(ord(name)))
             save(tmp_path / f"labels/{split}/{name}.png", stripes(0, 1))
-        found = inspect(tmp_path)
+        found = examine(tmp_path)
         assert [(split.name, split.pairs) for split in found.splits] == [("train", 2), ("val", 1)]
         assert not [finding for finding in found.warnings if finding.kind == "image without label"]
         assert len(found.proposal().dataset("train")) == 2

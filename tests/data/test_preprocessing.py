@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 
+from intarsia.data.collate import collate
 from intarsia.data.datasets.folder import FolderDataset
 from intarsia.data.labels import LabelTable
-from intarsia.data.loader import collate
 from intarsia.data.pipeline import Pipeline
 from intarsia.data.sampling import sample_rng
 from intarsia.data.transforms.resize import Resize, ResizeShortestEdge

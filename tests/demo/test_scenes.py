@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from intarsia.data.description.model import DataDescription
+from intarsia.data.description.read import read_description
+from intarsia.data.description.write import write_description
 from intarsia.demo import CLASSES, IGNORE_INDEX, PALETTE, draw, write_scenes
 
 
@@ -43,8 +44,8 @@ def test_colour_alone_does_not_tell_the_class() -> None:
 
 def test_written_files_and_their_description(tmp_path: Path) -> None:
     described = write_scenes(tmp_path, train=2, val=1)
-    described.write(tmp_path / "data.yaml")
-    read = DataDescription.read(tmp_path / "data.yaml")
+    write_description(described, tmp_path / "data.yaml")
+    read = read_description(tmp_path / "data.yaml")
     assert (read.classes, read.palette, read.labels) == (CLASSES, PALETTE, described.labels)
     assert [len(read.pairs(split)) for split in ("train", "val")] == [2, 1]
     sample = read.dataset("val").load(0)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from intarsia import catalog
+from intarsia import catalog, consent
 from intarsia.engine.optim.optimizers import build_groups, optimizer_for, set_schedule
 from intarsia.engine.optim.param_groups import Parameter, by_rules
 from intarsia.engine.optim.schedules import Schedule
@@ -88,7 +88,6 @@ def test_optimizers_that_make_no_sense(wrong: OptimSpec, said: str) -> None:
         optimizer_for(Parts(), wrong)
 
 
-@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon")
 def test_muon_trains_matrices_and_says_what_it_does_not() -> None:
     with pytest.raises(ValueError, match=r"5 of the 6 parameters .* first is backbone.0.weight, of shape \(4, 4, 3"):
         optimizer_for(Parts(), spec("Muon", lr=0.1))
@@ -102,12 +101,14 @@ def test_own_optimizer_class() -> None:
     assert type(optimizer_for(Parts(), spec("Own", lr=0.1), optimizer_class=Own)) is Own
 
 
+@catalog.register("constructor")
 def only_heads(parameters: Any, rules: Any, lr: float, weight_decay: float | None) -> list[dict[str, float]]:
     """A constructor of the user's own."""
     return [{"lr": lr if parameter.name.startswith(rules["part"]) else 0.0} for parameter in parameters]
 
 
-def test_own_constructor_by_its_import_path() -> None:
+def test_own_constructor_by_its_import_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(consent.TRUST, __name__)
     own = OptimSpec(
         Component("optimizer", "SGD", {"lr": 0.1}), paramwise={"part": "head"}, constructor=f"{__name__}:only_heads"
     )

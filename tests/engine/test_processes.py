@@ -286,6 +286,36 @@ def test_a_total_batch_that_cannot_be_shared() -> None:
         reshare(SharedBatch(2, 4, 2), 3, synchronised=False)
 
 
+# --- How processes start ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TrainIn:
+    """A job that travels: what a process that is not forked is told."""
+
+    folder: Path
+    workers: int = 0
+
+    def __call__(self, runtime: FabricRuntime) -> tuple[int, bool]:
+        run = tiny_run(self.folder, runtime=runtime, task=plain_task(), workers=self.workers, steps=6)
+        return runtime.world_size, train(run).finished
+
+
+def plain_task() -> TinyTask:
+    torch.manual_seed(0)
+    return TinyTask()
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn", "forkserver"])
+def test_processes_may_start_in_any_way(start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With data workers of their own, which start as multiprocessing does by itself."""
+    here = Path(__file__).parent
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")]))
+    runtime = FabricRuntime(accelerator="cpu", devices=2, start=start)
+    assert runtime.spawn(TrainIn(tmp_path / "run", workers=1)) == (2, True)
+    assert json.loads((tmp_path / "run/run.json").read_text())["processes"] == 2
+
+
 # --- Signals and silence ------------------------------------------------------------------------------------------
 
 

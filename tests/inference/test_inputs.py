@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import unicodedata
+import warnings
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +16,7 @@ from PIL import Image
 from intarsia.inference.inputs.finding import find_images
 from intarsia.inference.inputs.images import ahead
 from intarsia.io.folders import natural_order
+from intarsia.terminal import Notice
 
 
 def put(folder: Path, *names: str) -> None:
@@ -113,3 +117,92 @@ def test_errors_of_work_reach_the_caller():
     assert next(results) == 1
     with pytest.raises(ZeroDivisionError):
         next(results)
+
+
+# --- One rule for one path, lists and streams ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def three(tmp_path):
+    for number, name in enumerate(("a", "b", "c")):
+        Image.new("RGB", (20, 10), (100 * number, 0, 0)).save(tmp_path / f"{name}.png")
+    return [tmp_path / f"{name}.png" for name in ("a", "b", "c")]
+
+
+@pytest.mark.parametrize("kind", [list, tuple, iter, lambda paths: (str(path) for path in paths)])
+def test_repetitions_stay_in_their_places_and_what_is_missing_is_set_aside(make_predictor, three, tmp_path, kind):
+    a, b, c = three
+    predictions = make_predictor().predict(kind([a, b, a, tmp_path / "gone.png", c, a]))
+    found = [(prediction.name, int(prediction.image[0, 0, 0])) for prediction in predictions]
+    assert found == [("a", 0), ("b", 100), ("a_2", 0), ("c", 200), ("a_3", 0)]
+    ((name, reason),) = predictions.failures
+    assert name == str(tmp_path / "gone.png")
+    assert reason.startswith("no such file")
+
+
+@pytest.mark.parametrize("kind", [list, iter])
+def test_folders_and_patterns_stand_for_their_images_in_lists_and_streams(make_predictor, three, tmp_path, kind):
+    (tmp_path / "inner").mkdir()
+    three[2].rename(tmp_path / "inner" / "c.png")
+    given = [tmp_path / "inner", f"{tmp_path}/*.png", np.zeros((10, 20, 3), np.uint8)]
+    predictions = make_predictor().predict(kind(given))
+    assert [prediction.name for prediction in predictions] == ["c", "a", "b", "image_00002"]
+
+
+def test_nothing_at_all_is_an_error(make_predictor, tmp_path):
+    gone = [tmp_path / "gone.png", tmp_path / "lost.png"]
+    with pytest.raises(ValueError, match=r"not one of 2 inputs is an image; the first: .*gone\.png: no such file"):
+        make_predictor().predict(gone)
+    with pytest.raises(ValueError, match=r"not one of 2 images could be used; the first: .*gone\.png: no such file"):
+        list(make_predictor().predict(iter(gone)))
+    with pytest.raises(ValueError, match=r"gone\.png: no such file"):
+        make_predictor().predict(gone[0])
+
+
+def test_links_are_followed_in_folders_and_patterns_and_loops_end(three, tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "linked").symlink_to(tmp_path / "inner")
+    (root / "loop").symlink_to(root)
+    (tmp_path / "inner").mkdir()
+    three[0].rename(tmp_path / "inner" / "a.png")
+    assert names(find_images(root)) == ["linked/a"]
+    assert names(find_images(f"{root}/**/*.png")) == ["linked/a"]
+
+
+def test_names_spelt_in_another_way_are_found(tmp_path):
+    put(tmp_path, unicodedata.normalize("NFD", "größe.png"))
+    assert names(find_images(tmp_path / "größe.png")) == [unicodedata.normalize("NFD", "größe")]
+
+
+# --- Files of several images --------------------------------------------------------------------------------------
+
+
+def test_pages_are_warned_of_or_all_given(make_predictor, tmp_path):
+    path = tmp_path / "stack.tif"
+    pages = [Image.new("RGB", (20, 10), (value, 0, 0)) for value in (0, 128, 255)]
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    predictor = make_predictor()
+    for images in ([path], iter([path]), tmp_path):
+        with pytest.warns(Notice, match=r"stack\.tif holds 3 pages or frames.*--pages all"):
+            found = list(predictor.predict(images))
+        assert [prediction.label.max() for prediction in found] == [0]
+    with pytest.warns(Notice, match="holds 3 pages"):
+        assert predictor.predict(path).label.max() == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for images in (path, [path], iter([path]), tmp_path):
+            found = list(predictor.predict(images, pages="all"))
+            assert [prediction.name for prediction in found] == ["stack_page1", "stack_page2", "stack_page3"]
+            assert [int(prediction.label[0, 0]) for prediction in found] == [0, 1, 2]
+
+
+def test_of_many_such_files_some_are_named(make_predictor, tmp_path):
+    for number in range(15):
+        page = Image.new("RGB", (4, 4))
+        page.save(tmp_path / f"{number}.tif", save_all=True, append_images=[page])
+    with pytest.warns(Notice) as caught:
+        assert len(list(make_predictor().predict(tmp_path))) == 15
+    texts = [str(warning.message) for warning in caught]
+    assert len(texts) == 11
+    assert texts[-1] == "5 more files hold several images"

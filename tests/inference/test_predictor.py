@@ -13,11 +13,12 @@ from PIL import Image
 from torch import nn
 
 from intarsia.contracts import Batch, Sample, SampleMeta
+from intarsia.data.collate import collate
 from intarsia.data.image_reader import ImageReader, ImageSpec
-from intarsia.data.loader import collate
 from intarsia.data.transforms.resize import Resize
 from intarsia.inference.prediction import Prediction
-from intarsia.inference.predictor import Predictions, Predictor
+from intarsia.inference.predictions import Predictions
+from intarsia.inference.predictor import Predictor
 from intarsia.spec import InferenceSpec
 
 EXPECTED = np.repeat([0, 1, 2], 20)[None].repeat(40, axis=0)

@@ -333,7 +333,7 @@ def test_control_points_are_kept(tmp_path: Path) -> None:
     assert [(p.row, p.col, p.x, p.y) for p in found] == [(p.row, p.col, p.x, p.y) for p in points]
 
 
-def test_unsure_pixels_have_no_class(scene: Path, tmp_path: Path) -> None:
+def test_uncertain_pixels_have_no_class(scene: Path, tmp_path: Path) -> None:
     predictor = make_predictor()
     whole = predictor.predict(read(scene).transpose(1, 2, 0), confidence=True)
     run(predictor, scene, tmp_path / "out.tif", RasterSettings((64, 64), 16, min_confidence=0.6))

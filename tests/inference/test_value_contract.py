@@ -12,7 +12,8 @@ import intarsia
 from intarsia.cli.main import main
 from intarsia.data.datasets.folder import FolderDataset
 from intarsia.data.datasets.wrappers import ConcatDataset, RepeatDataset
-from intarsia.data.description.model import DataDescription
+from intarsia.data.description.read import read_description
+from intarsia.data.description.write import write_description
 from intarsia.data.doctor.examine import inspect
 from intarsia.data.image_reader import ImageSpec, spec_of
 from intarsia.data.value_range import Scale, ValueRange
@@ -120,14 +121,14 @@ def test_the_doctor_measures_it_and_the_description_says_it(tmp_path):
     proposal = inspect(tmp_path).proposal()
     assert (proposal.bands, proposal.channels, proposal.names) == ("raw", 3, ("red", "green", "blue"))
     assert proposal.values == ValueRange("uint16", float(WIDE.min()), float(WIDE.max()), float(WIDE.max()))
-    proposal.write(tmp_path / "data.yaml")
-    again = DataDescription.read(tmp_path / "data.yaml")
+    write_description(proposal, tmp_path / "data.yaml")
+    again = read_description(tmp_path / "data.yaml")
     assert again == proposal
     assert spec_of(again.dataset("train"), 3) == again.image_spec
     text = (tmp_path / "data.yaml").read_text()
     old = text.replace("bands: raw", "bands: stored").replace("names: [red, green, blue]", "names: []")
     (tmp_path / "old.yaml").write_text("".join(line for line in old.splitlines(True) if "values:" not in line))
-    assert DataDescription.read(tmp_path / "old.yaml").bands == "raw"
+    assert read_description(tmp_path / "old.yaml").bands == "raw"
 
 
 def test_images_of_twelve_bits_may_be_trained_on_as_colours(tmp_path):
@@ -137,7 +138,7 @@ def test_images_of_twelve_bits_may_be_trained_on_as_colours(tmp_path):
         "root: .\nclasses: [a, b]\nimage: {bands: rgb, scale: [0, 4095]}\n"
         "splits: {train: {images: images, labels: labels}}\n"
     )
-    description = DataDescription.read(tmp_path / "data.yaml")
+    description = read_description(tmp_path / "data.yaml")
     sample = description.dataset("train").load(0)
     assert np.array_equal(sample.image, Scale.parse("0,4095").to_colours(WIDE))
     found = spec_of(description.dataset("train"), 3)
@@ -151,7 +152,7 @@ def test_images_of_twelve_bits_may_be_trained_on_as_colours(tmp_path):
             f"root: .\nclasses: [a, b]\nimage: {{{wrong}}}\nsplits: {{train: {{images: images, labels: labels}}}}\n"
         )
         with pytest.raises(ValueError, match=r"image\.scale"):
-            DataDescription.read(tmp_path / "data.yaml")
+            read_description(tmp_path / "data.yaml")
 
 
 def test_evaluation_reads_images_as_the_model_does(make_weights, tmp_path, capsys):

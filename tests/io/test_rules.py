@@ -80,3 +80,24 @@ def test_files_get_their_names_in_one_place(path: Path) -> None:
             assert name in ALLOWED.get(here, {}), (
                 f"{path}:{call.lineno}: {ast.unparse(call)[:100]}: files are written by intarsia.io.whole_files"
             )
+
+
+WALKS = {"walk", "scandir", "rglob", "iterdir", "glob", "iglob", "listdir"}
+
+# Room -> file -> why it looks into folders by itself. Only rooms in which users' images and labels are found.
+MAY_LOOK = {
+    "data/doctor/benchmarks.py": "one folder, for a palette of one row",
+    "inference/inputs/finding.py": "a pattern of the user's, whose matches follow the rules of io.folders",
+    "inference/raster/resume.py": "whether a folder is empty",
+}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_folders_are_walked_by_one_rule(path: Path) -> None:
+    here = path.relative_to(PACKAGE).as_posix()
+    if here.split("/")[0] not in ("data", "inference", "evaluation", "visual", "demo") or here in MAY_LOOK:
+        return
+    for call, owner, name in calls(path):
+        assert not owner or name not in WALKS, (
+            f"{path}:{call.lineno}: {ast.unparse(call)[:100]}: folders are walked by intarsia.io.folders"
+        )

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import pkgutil
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+import intarsia.layers
 from intarsia.engine.optim.param_groups import by_rules, trained_parameters
 from intarsia.layers.activation import Activation
 from intarsia.layers.attention import MultiheadAttention
@@ -195,3 +200,17 @@ def test_levels_must_pair_up() -> None:
     for indices, channels in [(0, [8]), ([0], 8), ([0, 1], [8])]:
         with pytest.raises(ValueError, match="H reads several levels"):
             paired_levels("H", indices, channels)
+
+
+def test_nothing_aligns_corners_unless_told() -> None:
+    """As in the recipes, which write `align_corners=True` where they mean it."""
+    seen = 0
+    for module in pkgutil.iter_modules(intarsia.layers.__path__, "intarsia.layers."):
+        for part in vars(importlib.import_module(module.name)).values():
+            if not callable(part) or not getattr(part, "__module__", "").startswith("intarsia."):
+                continue
+            parameters = inspect.signature(part).parameters
+            if "align_corners" in parameters:
+                assert parameters["align_corners"].default is False, part
+                seen += 1
+    assert seen >= 5

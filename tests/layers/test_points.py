@@ -121,3 +121,13 @@ def test_no_maps_have_no_points() -> None:
 def test_impossible_shares_are_refused(oversample: float, importance: float) -> None:
     with pytest.raises(ValueError, match="oversample_ratio must be at least 1 and importance_ratio lie in"):
         uncertain_points(torch.zeros(1, 1, 8, 8), doubt, 10, oversample, importance)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_borders_of_the_shares_are_possible(share: float) -> None:
+    """As many candidates as points: all that are kept are drawn."""
+    maps = torch.randn(1, 1, 8, 8)
+    points = uncertain_points(maps, doubt, 10, 1.0, share, torch.Generator().manual_seed(5))
+    drawn = torch.rand(1, 20, 2, generator=torch.Generator().manual_seed(5))
+    chosen = drawn[:, :10] if share else drawn[:, 10:]
+    assert {tuple(point) for point in points[0].tolist()} == {tuple(point) for point in chosen[0].tolist()}

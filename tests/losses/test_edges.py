@@ -83,8 +83,8 @@ def test_a_label_that_is_no_class_is_refused(name: str, value: str | int) -> Non
 @EVERY_LOSS
 def test_on_an_accelerator_nothing_waits_and_the_loss_is_no_number(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (targets, lovasz, ohem):
-        if hasattr(module, "asking_is_free"):
-            monkeypatch.setattr(module, "asking_is_free", lambda x: False)
+        if hasattr(module, "is_on_cpu"):
+            monkeypatch.setattr(module, "is_on_cpu", lambda x: False)
     logits, target = example(name)
     target[0, :3] = IGNORED
     loss = made(name)(logits, target)
@@ -94,8 +94,8 @@ def test_on_an_accelerator_nothing_waits_and_the_loss_is_no_number(name: str, mo
     torch.testing.assert_close(gradient(loss, logits), gradient(expected, logits))
 
     for module in (targets, lovasz, ohem):
-        if hasattr(module, "asking_is_free"):
-            monkeypatch.setattr(module, "asking_is_free", lambda x: False)
+        if hasattr(module, "is_on_cpu"):
+            monkeypatch.setattr(module, "is_on_cpu", lambda x: False)
     target[1, 2, 3] = 77
     broken = made(name)(logits, target)
     assert broken.isnan()

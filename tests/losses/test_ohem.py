@@ -59,10 +59,10 @@ def test_the_loss_of_hard_pixels_still_divides_by_all() -> None:
     logits, target = example(3, 0.3)
     weight = OHEMPixelSampler(thresh=0.5, min_kept=1)(logits, target)
     assert 0 < weight.sum() < (target != IGNORED).sum()
-    surprise = -logits.log_softmax(dim=1).gather(1, target.where(target != IGNORED, 0).unsqueeze(1)).squeeze(1)
+    nll = -logits.log_softmax(dim=1).gather(1, target.where(target != IGNORED, 0).unsqueeze(1)).squeeze(1)
     for avg_non_ignore, pixels in ((False, target.numel()), (True, int((target != IGNORED).sum()))):
         loss = CrossEntropyLoss(avg_non_ignore=avg_non_ignore)(logits, target, weight=weight)
-        assert loss.item() == pytest.approx((surprise * weight).sum().item() / pixels)
+        assert loss.item() == pytest.approx((nll * weight).sum().item() / pixels)
 
 
 @pytest.mark.parametrize("use_sigmoid", [False, True])

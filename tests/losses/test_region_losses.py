@@ -94,14 +94,14 @@ def test_tversky(seed: int, ignored: float) -> None:
     weights, total = [1.0, 2.0, 0.5], 0.0
     for k in range(CLASSES):
         for image in zip(logits, target, strict=True):
-            both = too_much = missed = 0.0
+            tp = fp = fn = 0.0
             for scores, label in pixels(*image):
                 if label != IGNORED:
                     p = softmax(scores)[k]
-                    both += p * (label == k)
-                    too_much += p * (label != k)
-                    missed += (1 - p) * (label == k)
-            total += weights[k] * (1 - (both + 1) / (both + 0.4 * too_much + 0.6 * missed + 1)) / 2 / CLASSES
+                    tp += p * (label == k)
+                    fp += p * (label != k)
+                    fn += (1 - p) * (label == k)
+            total += weights[k] * (1 - (tp + 1) / (tp + 0.4 * fp + 0.6 * fn + 1)) / 2 / CLASSES
     loss = TverskyLoss(alpha=0.4, beta=0.6, class_weight=weights)(logits, target)
     assert loss.item() == pytest.approx(total)
     with pytest.raises(ValueError, match="add up to 1"):

@@ -87,12 +87,12 @@ def test_separable_convolution_with_one_norm() -> None:
 
 def test_object_regions_one_by_one() -> None:
     torch.manual_seed(0)
-    pixels, guess = torch.randn(2, 4, 3, 5).double(), torch.randn(2, 3, 3, 5).double()
-    regions = object_regions(pixels, guess)
+    pixels, coarse_logits = torch.randn(2, 4, 3, 5).double(), torch.randn(2, 3, 3, 5).double()
+    regions = object_regions(pixels, coarse_logits)
     assert regions.shape == (2, 4, 3, 1)
     for n in range(2):
         for k in range(3):
-            share = guess[n, k].exp() / guess[n, k].exp().sum()  # (3, 5)
+            share = coarse_logits[n, k].exp() / coarse_logits[n, k].exp().sum()  # (3, 5)
             torch.testing.assert_close(regions[n, :, k, 0], (pixels[n] * share).sum(dim=(1, 2)))
 
 
@@ -109,9 +109,9 @@ def test_attention_to_regions_written_out() -> None:
 
 def test_a_coarser_guess_is_enlarged() -> None:
     head = OCRHead(in_channels=4, channels=4, ocr_channels=2, num_classes=3).eval()
-    features, guess = [torch.randn(1, 4, 8, 12)], torch.randn(1, 3, 4, 6)
-    large = nn.functional.interpolate(guess, size=(8, 12), mode="bilinear")
-    torch.testing.assert_close(head(features, guess), head(features, large))
+    features, coarse_logits = [torch.randn(1, 4, 8, 12)], torch.randn(1, 3, 4, 6)
+    large = nn.functional.interpolate(coarse_logits, size=(8, 12), mode="bilinear")
+    torch.testing.assert_close(head(features, coarse_logits), head(features, large))
 
 
 # --- BiSeNet ------------------------------------------------------------------------------------------------------

@@ -208,3 +208,15 @@ def test_files_of_a_report(tmp_path: Path) -> None:
     assert float(rows[0]["IoU"]) == 0.5
     assert rows[2] == {"class": "sea", "IoU": "", "Acc": "", "pixels": "0"}
     assert float(rows[3]["IoU"]) == pytest.approx(content["mIoU"])
+
+
+def test_names_that_configs_may_watch_are_those_of_reports() -> None:
+    from intarsia.config.lowering.names import SCORES
+    from intarsia.metrics.iou import FAMILIES
+
+    assert set(SCORES) == set(FAMILIES)
+    label = torch.tensor([[0, 1, 2, 1]], dtype=torch.uint8)
+    for metric, names in SCORES.items():
+        counter = IoUMetric(num_classes=3, metrics=(metric,))
+        counter.update(label, label, torch.full((1, 4), 0.9))
+        assert set(names) <= set(counter.report().summary), metric

@@ -24,9 +24,9 @@ class Doubling(nn.Module):
 
     in_index, in_channels, num_classes, align_corners = -1, 32, 3, False
 
-    def forward(self, features: Sequence[Tensor], guess: Tensor) -> Tensor:
+    def forward(self, features: Sequence[Tensor], coarse_logits: Tensor) -> Tensor:
         assert features[-1].shape[1] == 32
-        return 2 * guess
+        return 2 * coarse_logits
 
 
 def first_head(in_channels: int = 16) -> FCNHead:

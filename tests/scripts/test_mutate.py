@@ -123,6 +123,6 @@ def test_a_fault_is_taken_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_broken_start_is_killed_and_a_name_that_is_unused_survives(capsys: pytest.CaptureFixture[str]) -> None:
+def test_calls_that_are_left_out_are_killed(capsys: pytest.CaptureFixture[str]) -> None:
     assert mutate.main(["--only", "intarsia/metrics/confusion.py", "--match", "[call]", "--processes", "1"]) == 0
     assert "none survived" in capsys.readouterr().out

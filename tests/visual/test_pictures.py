@@ -53,7 +53,7 @@ def test_void_is_hatched_grey_and_never_a_class():
     assert picture[30, 3].tolist() == list(PALETTE[0])
     assert void_mask(label, 3).sum() == 20 * 60
     assert np.array_equal(void_mask(halves(), 3, ignore_index=1), halves() == 1)
-    wide = np.where(label == 255, 300, label).astype(np.int64)
+    wide = np.where(label == 255, 300, label.astype(np.int64))
     assert np.array_equal(coloured(wide, PALETTE, ignore_index=300), picture)
 
 

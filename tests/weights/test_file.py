@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,9 @@ def test_files_that_are_no_weights(tmp_path: Path) -> None:
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 100)
     with pytest.raises(ValueError, match="is no safetensors file"):
         load_state(path)
+    path.write_bytes(struct.pack("<Q", 200_000) + b"[" * 200_000)
+    with pytest.raises(ValueError, match=r"no safetensors file: its header is not JSON \(maximum recursion depth"):
+        read_meta(path)
     save_file({"a": torch.zeros(3)}, path)
     with pytest.raises(ValueError, match="not written by Intarsia"):
         read_meta(path)

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from intarsia.backbones.swin import PatchMerging, SwinTransformer
 from intarsia.layers.norm import Norm
 from intarsia.weights.maps import MAPS, rearrange, recognise, translated
-from intarsia.weights.maps.rules import Map, Rule, rules
+from intarsia.weights.maps.rules import KeyMap, KeyRule, rules
 
-TABLE = Map(
+TABLE = KeyMap(
     "test",
     signature=("trunk.{i}.q.weight", "(head|classifier).weight"),
     rules=(
         *rules("trunk.{i}.", "backbone.{i+1}.", {("q.*", "k.*"): "qk.*", "norm.weight": "norm.weight"}),
         *rules("(old.)?", "", {"head.weight": ("decode_head.weight", torch.neg), "head.bias": "decode_head.bias"}),
-        Rule(("head.bias",), "decode_head.copy"),
+        KeyRule(("head.bias",), "decode_head.copy"),
     ),
     unused=("{i}.counter",),
 )

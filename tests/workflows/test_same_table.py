@@ -25,7 +25,9 @@ from PIL import Image
 from intarsia.cli.main import main
 from intarsia.config.build import build_metric
 from intarsia.data.description.model import DataDescription
-from intarsia.data.doctor.examine import inspect
+from intarsia.data.description.read import read_description
+from intarsia.data.description.write import write_description
+from intarsia.data.doctor.examine import examine
 from intarsia.distributed.runtime import FabricRuntime
 from intarsia.evaluation.evaluate import evaluate
 from intarsia.evaluation.files import report_as_dict
@@ -106,11 +108,11 @@ def shrink(file: Path, out: Path) -> None:
 
 def described(folder: Path, file: Path) -> Path:
     """The description that the doctor proposes. Where there is nothing to validate on, all is."""
-    description = inspect(folder).proposal()
+    description = examine(folder).proposal()
     if "val" not in description.splits:
         splits = {**description.splits, "val": description.splits["train"]}
         description = dataclasses.replace(description, splits=splits)
-    description.write(file)
+    write_description(description, file)
     return file
 
 
@@ -137,7 +139,7 @@ def test_one_table(run: Path, tmp_path: Path) -> None:
         assert main([*words, *QUIET]) == 0
         assert table(tmp_path / batch / "eval.json") == expected
 
-    description = DataDescription.read(run / "data.yaml")
+    description = read_description(run / "data.yaml")
     images = [str(description.root / pair.image) for pair in description.pairs("val")]
     out = tmp_path / "labels"
     assert main(["predict", str(run), *images, "--out", str(out), "--device", "cpu"]) == 0
@@ -175,7 +177,7 @@ def test_training_in_two_processes(realdata: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "intarsia", *words, *UNDECIDED, "val_dataloader.batch_size=2"]
     subprocess.run(command, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300)
     expected = table(out / "eval.json")
-    images = len(DataDescription.read(out / "data.yaml").pairs("val"))
+    images = len(read_description(out / "data.yaml").pairs("val"))
     assert expected["images"] == images
     assert images % 2, "an odd number cannot be shared evenly"
     assert main(["eval", str(out), "--out", str(tmp_path / "alone"), "--pictures", "0", *QUIET]) == 0

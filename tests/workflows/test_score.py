@@ -13,6 +13,7 @@ from PIL import Image
 
 from intarsia.cli.main import main
 from intarsia.contracts import SampleMeta
+from intarsia.data.description.write import write_description
 from intarsia.demo import CLASSES, write_scenes
 from intarsia.evaluation.label_maps import file_of, label_files
 
@@ -22,7 +23,7 @@ NAMES = ("street_002", "street_003", "street_004")
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scenes")
-    write_scenes(folder, train=2, val=3).write(folder / "data.yaml")
+    write_description(write_scenes(folder, train=2, val=3), folder / "data.yaml")
     return folder / "data.yaml"
 
 
@@ -86,7 +87,8 @@ def rewritten(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], No
 
 
 def with_value(value: int) -> Callable[[Path], None]:
-    return rewritten(lambda label: np.where(label == 1, value, label).astype(np.uint16 if value > 255 else np.uint8))
+    stored = np.uint16 if value > 255 else np.uint8
+    return rewritten(lambda label: np.where(label == 1, stored(value), label))
 
 
 @pytest.mark.parametrize(

@@ -75,3 +75,23 @@ def test_views():
 def test_numbers_that_make_no_sense(options, message):
     with pytest.raises(ValueError, match=message):
         inference_of(WHOLE, **options)
+
+
+def test_the_threshold_of_one_logit_moves():
+    def moved(inference: InferenceSpec, threshold: float) -> float | None:
+        spec = RunSpec(
+            model=Component("model", "EncoderDecoder"), preprocess=PreprocessSpec((0.0,), (1.0,)), losses=(),
+            inference=inference,
+        )  # fmt: skip
+        opened: Any = Opened(spec)
+        return with_views(
+            opened, slide=None, blend="average", augment=None, threshold=threshold
+        ).spec.inference.threshold
+
+    single = InferenceSpec(num_classes=1, threshold=0.5)
+    assert moved(single, 0.3) == 0.3
+    for threshold in (0, 1, -0.1, 30):
+        with pytest.raises(ValueError, match="--threshold is a probability between 0 and 1"):
+            moved(single, threshold)
+    with pytest.raises(ValueError, match=r"for models with one logit; this one has 3.*--min-confidence"):
+        moved(WHOLE, 0.3)

@@ -18,12 +18,12 @@ from intarsia.config.checking.contradictions import contradictions
 from intarsia.config.checking.foreign_code import components, consent_problem
 from intarsia.config.checking.signatures import Parameter, Signature, accepts, registered_in, signature_of
 from intarsia.config.errors import Problem
-from intarsia.config.lowering.fields import nearest, shown
+from intarsia.config.lowering.fields import MOST_PROBLEMS, TooMuchError, nearest, shown
 from intarsia.config.lowering.lower import lower_all
 from intarsia.config.lowering.names import user_key
 from intarsia.config.schema.fates import bare
 from intarsia.config.schema.vocabulary import AREAS
-from intarsia.spec import Component, RunSpec
+from intarsia.spec import Component, Origin, RunSpec
 
 if TYPE_CHECKING:
     from intarsia.config.language.reader import Config
@@ -43,8 +43,11 @@ def check(config: Config, *, shapes: bool = False) -> list[Problem]:
         asked = consent_problem(lowered.spec, config.origin)
         problems += [] if asked is None else [asked]
         checker = _Checker(config, lowered.spec, asked is not None, {problem.path for problem in problems})
-        for component in components(lowered.spec):
-            checker.component(component)
+        try:
+            for component in components(lowered.spec):
+                checker.component(component)
+        except TooMuchError as error:
+            checker.problems.append(Problem("", str(error), Origin(config.file, 0)))
         problems += checker.problems
         problems += contradictions(lowered.spec, config.origin)
         if shapes:
@@ -165,6 +168,8 @@ class _Checker:
 
     def _report(self, component: Component, path: str, message: str, hint: str = "") -> None:
         self.wrong.add(component.path)
+        if len(self.problems) >= MOST_PROBLEMS:
+            raise TooMuchError(f"more than {MOST_PROBLEMS:,} arguments are wrong; the rest was not looked at")
         self.problems.append(Problem(path, message, self.config.origin(path), hint))
 
 

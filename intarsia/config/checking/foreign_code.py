@@ -13,7 +13,7 @@ from typing import Any
 from intarsia import catalog, consent
 from intarsia.config.errors import ConfigError, FindOrigin, Problem
 from intarsia.spec import Component, Origin, RunSpec
-from intarsia.terminal import shortened
+from intarsia.terminal import printable
 
 LISTED = 12
 """Places that a message lists."""
@@ -29,8 +29,8 @@ class ForeignName:
     origin: Origin | None = None
 
     def __str__(self) -> str:
-        where = f" ({shortened(str(self.origin), 100)})" if self.origin is not None else ""
-        return f"{shortened(self.path, 100)}: {shortened(self.name, 100)}{where}"
+        where = f" ({printable(str(self.origin), 100)})" if self.origin is not None else ""
+        return f"{printable(self.path, 100)}: {printable(self.name, 100)}{where}"
 
 
 def components(spec: RunSpec) -> Iterator[Component]:

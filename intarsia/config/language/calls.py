@@ -24,9 +24,9 @@ class Call:
     """The arguments of one call with their origins, where it stands, and what it may spend."""
 
     arguments: list[Any]
-    places: list[Origin]
+    argument_origins: list[Origin]
     keywords: dict[str, Any]
-    origins: dict[str, Origin]
+    keyword_origins: dict[str, Origin]
     origin: Origin
     budget: Budget
 
@@ -44,7 +44,7 @@ class Call:
 def make_dict(call: Call) -> DictValue:
     """``dict(mapping_or_pairs, name=value, ...)``."""
     if not call.arguments:
-        return DictValue(call.keywords, call.origins)
+        return DictValue(call.keywords, call.keyword_origins)
     made = DictValue()
     _dict_update(made, call)
     return made
@@ -101,16 +101,16 @@ def _sum(call: Call) -> Any:
 
 def _enumerate(call: Call) -> ListValue:
     pairs = list(enumerate(*call.arguments, **call.keywords))
-    origins = item_origins(call.arguments[0], call.places[0])
+    origins = item_origins(call.arguments[0], call.argument_origins[0])
     return ListValue([TupleValue(pair, (at, at)) for pair, at in zip(pairs, origins, strict=True)], origins)
 
 
 def _zip(call: Call) -> ListValue:
     rows = list(zip(*call.arguments, **call.keywords))  # noqa: B905 - `strict` is the caller's to say
     check_length(sum(map(len, rows)))
-    sources = [item_origins(items, at) for items, at in zip(call.arguments, call.places, strict=True)]
-    places = list(zip(*sources, strict=False))
-    return ListValue([TupleValue(row, at) for row, at in zip(rows, places, strict=True)], [call.origin] * len(rows))
+    sources = [item_origins(items, at) for items, at in zip(call.arguments, call.argument_origins, strict=True)]
+    origins = list(zip(*sources, strict=False))
+    return ListValue([TupleValue(row, at) for row, at in zip(rows, origins, strict=True)], [call.origin] * len(rows))
 
 
 def _reversed(call: Call) -> ListValue:
@@ -176,7 +176,7 @@ def _dict_update(target: DictValue, call: Call) -> None:
         for key, value, origin in pairs:
             target.put(key, value, origin)
     for name, value in call.keywords.items():
-        target.put(name, value, call.origins[name])
+        target.put(name, value, call.keyword_origins[name])
 
 
 def _is_pair(value: Any) -> bool:
@@ -197,7 +197,7 @@ def _dict_pop(target: DictValue, call: Call) -> Any:
 def _dict_setdefault(target: DictValue, call: Call) -> Any:
     key, *default = call.only(2, 1)
     if key not in target:
-        target.put(key, default[0] if default else None, call.places[-1])
+        target.put(key, default[0] if default else None, call.argument_origins[-1])
         check(target)
     return target[key]
 
@@ -225,7 +225,7 @@ def _dict_items(target: DictValue, call: Call) -> ListValue:
 
 def _list_append(target: ListValue, call: Call) -> None:
     check_length(len(target) + 1)
-    target.add(call.only(1, 1)[0], call.places[0])
+    target.add(call.only(1, 1)[0], call.argument_origins[0])
 
 
 def _list_extend(target: ListValue, call: Call) -> None:
@@ -244,7 +244,7 @@ def _list_insert(target: ListValue, call: Call) -> None:
     index, value = call.only(2, 2)
     check_length(len(target) + 1)
     target.insert(index, value)
-    target.origins.insert(index, call.places[1])
+    target.origins.insert(index, call.argument_origins[1])
 
 
 def _list_pop(target: ListValue, call: Call) -> Any:
@@ -362,6 +362,10 @@ def call_method(target: Any, name: str, call: Call) -> Any:
     """
     call.budget.spend(1 + len(target) // 8)
     call.budget.charge(*call.arguments)
-    result = METHODS[type(target)][name](target, call)
+    result = check(METHODS[type(target)][name](target, call))
     check(target)
-    return located(check(result), call.origin)
+    if isinstance(result, str):
+        call.budget.spend(len(result) // 64)
+    elif isinstance(result, (list, tuple)):
+        call.budget.spend(len(result))
+    return located(result, call.origin)

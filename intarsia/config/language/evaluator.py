@@ -19,8 +19,8 @@ from intarsia.config.language.imports import IMPORTED_FUNCTIONS, Imported, call_
 from intarsia.config.language.limits import Budget, RefusedError, check, check_text
 from intarsia.config.language.operators import UNARY, binary, compare, item_origins, render
 from intarsia.config.language.source import Reference, Source
-from intarsia.config.language.targets import TRUST, WORDS, Place, assign, kind_of
-from intarsia.config.language.values import DictValue, ListValue, TupleValue
+from intarsia.config.language.targets import TRUST, WORDS, ValueWithOrigin, assign, kind_of
+from intarsia.config.language.values import DictValue, ListValue, TupleValue, check_key
 from intarsia.spec import Origin
 
 _INTERNAL = re.compile(r"\b(Dict|List|Tuple)Value\b")
@@ -49,8 +49,8 @@ class Evaluator:
         self.names = names
         self.read_base = read_base
         self.imports: dict[str, Imported] = {}
-        self.variables: dict[str, Place] = {}
-        self.scopes: list[dict[str, Place]] = [self.variables]
+        self.variables: dict[str, ValueWithOrigin] = {}
+        self.scopes: list[dict[str, ValueWithOrigin]] = [self.variables]
 
     def values(self) -> DictValue:
         """The variables of the file, as a dict."""
@@ -86,21 +86,24 @@ class Evaluator:
 
     def evaluate(self, node: ast.expr) -> Any:
         """The value of an expression."""
-        return self.place(node)[0]
+        return self.evaluate_with_origin(node)[0]
 
-    def place(self, node: ast.expr) -> Place:
+    def evaluate_with_origin(self, node: ast.expr) -> ValueWithOrigin:
         """The value of an expression and where it was written."""
-        self.budget.steps -= 1
-        if self.budget.steps < 0:
-            self.guard(node, self.budget.spend, 0)
+        self._step(node)
         kind = type(node)
         handler = _VALUES.get(kind)
         if handler is not None:
             return handler(self, node), self.origins[node.lineno]
-        placed = _PLACES.get(kind)
-        if placed is None:
+        elsewhere = _VALUES_WITH_ORIGIN.get(kind)
+        if elsewhere is None:
             raise self.refusal(node)
-        return placed(self, node)
+        return elsewhere(self, node)
+
+    def _step(self, node: ast.expr) -> None:
+        self.budget.steps -= 1
+        if self.budget.steps < 0:
+            self.guard(node, self.budget.spend, 0)
 
     def _constant(self, node: ast.Constant) -> Any:
         value: Any = node.value
@@ -126,7 +129,7 @@ class Evaluator:
             made += str(found)
         return self.guard(node, check, made)
 
-    def _name(self, node: ast.Name) -> Place:
+    def _name(self, node: ast.Name) -> ValueWithOrigin:
         name = node.id
         for scope in reversed(self.scopes):
             if name in scope:
@@ -154,7 +157,7 @@ class Evaluator:
             return None
         return self.imports.get(node.id)
 
-    def _attribute(self, node: ast.Attribute) -> Place:
+    def _attribute(self, node: ast.Attribute) -> ValueWithOrigin:
         imported = self._imported(node)
         if imported is not None:
             return self.guard(node, imported.part), self.origins[node.lineno]
@@ -163,8 +166,8 @@ class Evaluator:
             raise self.error(node, f"the attribute `{node.attr}` is not part of the configuration language", TRUST)
         return self.guard(node, value.__getitem__, node.attr), value.origins[node.attr]
 
-    def _subscript(self, node: ast.Subscript) -> Place:
-        value, origin = self.place(node.value)
+    def _subscript(self, node: ast.Subscript) -> ValueWithOrigin:
+        value, origin = self.evaluate_with_origin(node.value)
         key = self.key(node.slice)
         found = self.guard(node, operator.getitem, value, key)
         if isinstance(key, slice):
@@ -186,23 +189,23 @@ class Evaluator:
             self.guard(node, self.budget.charge, key)
         return key
 
-    def _conditional(self, node: ast.IfExp) -> Place:
-        return self.place(node.body if self.evaluate(node.test) else node.orelse)
+    def _conditional(self, node: ast.IfExp) -> ValueWithOrigin:
+        return self.evaluate_with_origin(node.body if self.evaluate(node.test) else node.orelse)
 
-    def _boolean(self, node: ast.BoolOp) -> Place:
+    def _boolean(self, node: ast.BoolOp) -> ValueWithOrigin:
         stops = isinstance(node.op, ast.Or)
         for operand in node.values[:-1]:
-            place = self.place(operand)
-            if bool(place[0]) is stops:
-                return place
-        return self.place(node.values[-1])
+            found = self.evaluate_with_origin(operand)
+            if bool(found[0]) is stops:
+                return found
+        return self.evaluate_with_origin(node.values[-1])
 
     def _unary(self, node: ast.UnaryOp) -> Any:
         return self.guard(node, UNARY[type(node.op)], self.evaluate(node.operand))
 
     def _binary(self, node: ast.BinOp) -> Any:
-        left, left_origin = self.place(node.left)
-        right, right_origin = self.place(node.right)
+        left, left_origin = self.evaluate_with_origin(node.left)
+        right, right_origin = self.evaluate_with_origin(node.right)
         return self.guard(node, binary, type(node.op), left, right, (left_origin, right_origin), self.budget)
 
     def _compare(self, node: ast.Compare) -> bool:
@@ -238,7 +241,7 @@ class Evaluator:
                     origins.append(origin)
                     self.guard(node, check, items)
             else:
-                item, origin = self.place(node)
+                item, origin = self.evaluate_with_origin(node)
                 items.append(item)
                 origins.append(origin)
         return items, origins
@@ -251,8 +254,13 @@ class Evaluator:
 
     def _set(self, node: ast.Set) -> set[Any]:
         items = self._items(node.elts)[0]
+        return self._set_of(node, items)
+
+    def _set_of(self, node: ast.expr, items: list[Any]) -> set[Any]:
         self.guard(node, self.budget.charge, items)
-        made: set[Any] = self.guard(node, set, items)
+        for count, item in enumerate(items):
+            self.guard(node, check_key, item, count)
+        made: set[Any] = self.guard(node, check, set(items))
         return made
 
     def _dict(self, node: ast.Dict) -> DictValue:
@@ -261,7 +269,7 @@ class Evaluator:
             if key is None:
                 self._unpack(made, value)
             else:
-                self.guard(value, made.put, self.key(key), *self.place(value))
+                self.guard(value, made.put, self.key(key), *self.evaluate_with_origin(value))
         self.guard(node, check, made)
         return made
 
@@ -273,17 +281,19 @@ class Evaluator:
         for key, item in value.items():
             target.put(key, item, value.origins[key])
 
-    def iterate(self, node: ast.expr) -> Iterator[Place]:
+    def iterate(self, node: ast.expr) -> Iterator[ValueWithOrigin]:
         """The items of an expression with their origins. A list is followed while it changes, as in Python."""
-        value, origin = self.place(node)
+        value, origin = self.evaluate_with_origin(node)
         if isinstance(value, (ListValue, TupleValue)):
             index = 0
             while index < len(value):
+                self._step(node)
                 yield value[index], value.origins[index]
                 index += 1
         else:
             iterator = self.guard(node, iter, value)
             while True:
+                self._step(node)
                 item = self.guard(node, next, iterator, _END)
                 if item is _END:
                     return
@@ -310,20 +320,17 @@ class Evaluator:
         return made
 
     def _append(self, made: ListValue, node: ast.expr) -> None:
-        made.add(*self.place(node))
+        made.add(*self.evaluate_with_origin(node))
         self.guard(node, check, made)
 
     def _set_comprehension(self, node: ast.SetComp) -> set[Any]:
-        items = self._collect(node)
-        self.guard(node, self.budget.charge, items)
-        made: set[Any] = self.guard(node, set, items)
-        return made
+        return self._set_of(node, self._collect(node))
 
     def _dict_comprehension(self, node: ast.DictComp) -> DictValue:
         made = DictValue()
 
         def emit() -> None:
-            self.guard(node, made.put, self.key(node.key), *self.place(node.value))
+            self.guard(node, made.put, self.key(node.key), *self.evaluate_with_origin(node.value))
             self.guard(node, check, made)
 
         self.scopes.append({})
@@ -354,13 +361,13 @@ class Evaluator:
         raise self.error(node, "calling a value is not part of the configuration language", TRUST)
 
     def _arguments(self, node: ast.Call) -> Call:
-        arguments, places = self._items(node.args) if node.args else ([], [])
+        arguments, argument_origins = self._items(node.args) if node.args else ([], [])
         keywords: dict[str, Any] = {}
         origins: dict[str, Origin] = {}
         for keyword in node.keywords:
             if keyword.arg is not None:
                 self._check_keyword(keyword, keyword.arg, keywords)
-                keywords[keyword.arg], origins[keyword.arg] = self.place(keyword.value)
+                keywords[keyword.arg], origins[keyword.arg] = self.evaluate_with_origin(keyword.value)
                 continue
             given = DictValue()
             self._unpack(given, keyword.value)
@@ -368,7 +375,7 @@ class Evaluator:
                 self._check_keyword(keyword, name, keywords)
             keywords.update(given)
             origins.update(given.origins)
-        return Call(arguments, places, keywords, origins, self.origins[node.lineno], self.budget)
+        return Call(arguments, argument_origins, keywords, origins, self.origins[node.lineno], self.budget)
 
     def _check_keyword(self, node: ast.keyword, name: Any, known: dict[str, Any]) -> None:
         if name in known:
@@ -397,7 +404,7 @@ _VALUES: dict[type, Callable[[Evaluator, Any], Any]] = {
 }
 """Syntax that makes a value where it stands."""
 
-_PLACES: dict[type, Callable[[Evaluator, Any], Place]] = {
+_VALUES_WITH_ORIGIN: dict[type, Callable[[Evaluator, Any], ValueWithOrigin]] = {
     ast.Attribute: Evaluator._attribute,
     ast.BoolOp: Evaluator._boolean,
     ast.IfExp: Evaluator._conditional,

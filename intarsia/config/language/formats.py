@@ -17,6 +17,7 @@ from intarsia.config.language.source import Source, load_python, make_source, re
 from intarsia.config.language.values import MAX_DEPTH
 from intarsia.spec import Origin
 
+_TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 _JSON = {"true": True, "false": False, "null": None, "NaN": float("nan"), "Infinity": float("inf")}
 
 
@@ -100,8 +101,10 @@ def _load_yaml(source: Source) -> Source:
         tree = _YamlTree(source, loader).expression(root)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
+        if error.problem and "nesting" in error.problem:  # the limit of libyaml itself, since its version 0.2.5
+            raise _fail(source, mark.line + 1 if mark else 0, f"the YAML is {_TOO_DEEP}") from None
         raise _fail(source, mark.line + 1 if mark else 0, f"not valid YAML ({error.problem})") from None
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, ArithmeticError) as error:
         if isinstance(error, ConfigError):
             raise
         raise _fail(source, 0, f"not valid YAML ({error})") from None
@@ -120,9 +123,13 @@ def _check_depth(source: Source, yaml: Any, events: Iterable[Any]) -> None:
     for event in events:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
-            raise _fail(source, event.start_mark.line + 1, f"the YAML is nested deeper than {MAX_DEPTH} levels")
+            raise _fail(source, event.start_mark.line + 1, f"the YAML is {_TOO_DEEP}")
 
 
+MAX_SCALAR = 1_000
+"""Of what is no text: YAML 1.1 has numbers to the base of 60, which take long to read."""
+
+_TEXT = "tag:yaml.org,2002:str"
 _PLAIN = ("tag:yaml.org,2002:seq", "tag:yaml.org,2002:map")
 
 
@@ -158,6 +165,8 @@ class _YamlTree:
         return value
 
     def _scalar(self, node: Any, at: dict[str, Any]) -> ast.expr:
+        if len(node.value) > MAX_SCALAR and node.tag != _TEXT:
+            raise _fail(self.source, at["lineno"], f"a number of more than {MAX_SCALAR:,} characters")
         return ast.Constant(self.loader.construct_object(node), **at)
 
     def _fill(self, entries: ast.Dict, node: Any) -> None:

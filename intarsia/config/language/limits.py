@@ -14,6 +14,8 @@ MAX_TEXT = 1_000_000
 MAX_ITEMS = 100_000
 MAX_KEYS = 20_000
 MAX_WIDTH = 1_000
+MAX_BLOCKS = 200
+"""Levels of `if`, `elif` and `for`. Python has a limit of its own, which moves from version to version."""
 
 
 class RefusedError(Exception):

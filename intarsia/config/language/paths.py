@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+MOST_WAYS = 1_000
 _PART = re.compile(r"""(?:"([^"]*)"|'([^']*)'|([^."']*))(?:\.|$)""")
 
 
@@ -31,14 +32,20 @@ def split_path(path: str) -> list[str]:
 
 def locate(value: Any, parts: Sequence[str]) -> tuple[list[Any], int]:
     """The longest way into a tree that a path describes: its keys and indices, and how many parts they use up."""
+    return _locate(value, parts, 0, [MOST_WAYS])
+
+
+def _locate(value: Any, parts: Sequence[str], start: int, budget: list[int]) -> tuple[list[Any], int]:
+    """As `locate`, from part `start` on. budget: how many ways may still be tried, where keys with dots make many."""
     best: tuple[list[Any], int] = ([], 0)
-    for count in range(1, len(parts) + 1):
-        key = _entry(value, ".".join(parts[:count]))
-        if key is not None:
-            keys, used = locate(value[key], parts[count:])
+    for count in range(1, len(parts) - start + 1):
+        key = _entry(value, ".".join(parts[start : start + count]))
+        if key is not None and budget[0] > 0:
+            budget[0] -= 1
+            keys, used = _locate(value[key], parts, start + count, budget)
             if count + used > best[1]:
                 best = ([key, *keys], count + used)
-        if not isinstance(value, dict):
+        if not isinstance(value, dict) or best[1] == len(parts) - start:
             break
     return best
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
 from intarsia.config.errors import ConfigError, Problem
-from intarsia.config.language.limits import MAX_BRACES, MAX_SOURCE
+from intarsia.config.language.limits import MAX_BLOCKS, MAX_BRACES, MAX_SOURCE
 from intarsia.spec import Origin
 
 
@@ -59,12 +60,16 @@ class Source:
 
 _REFERENCE = re.compile(
     r"""\{\{['"]?[ \t]*
-    (?:_base_\.(?P<base>\w+(?:\.\w+)*)
-      |(?P<file>fileDirname|fileBasenameNoExtension|fileBasename|fileExtname)
-      |\$(?P<environment>\w+)(?:[ \t]*:(?P<default>[^{}\n]*?))?)
-    [ \t]*['"]?\}\}""",
+    (?:(?:_base_\.(?P<base>\w+(?:\.\w+)*)
+         |(?P<file>fileDirname|fileBasenameNoExtension|fileBasename|fileExtname)
+         |\$(?P<environment>\w+)) [ \t]*['"]?
+      |\$(?P<with_default>\w+)[ \t]*:(?P<default>[^{}\n]*))
+    \}\}""",
     re.VERBOSE,
 )
+"""Takes time in proportion to the text, whatever that is: no two parts that repeat can match the same letters."""
+
+_MARK = "_reference"
 
 
 def read_text(file: str) -> str:
@@ -93,14 +98,17 @@ def make_source(file: str, text: str) -> Source:
     """A source of a text: its references marked, nothing parsed yet. ConfigError when parsing would take very long."""
     if text.count("{") > MAX_BRACES:  # Python 3.11 needs quadratic time for the fields of an f-string
         raise ConfigError([Problem("", f"the file has more than {MAX_BRACES:,} opening braces", Origin(file, 0))])
-    mark = "_reference"
-    while mark in text:
-        mark += "_"
+    # One underscore more than wherever the file says it itself.
+    mark = _MARK + "_" * max((len(run) + 1 for run in re.findall(f"{_MARK}(_*)", text)), default=0)
     references: list[Reference] = []
 
     def replace(found: re.Match[str]) -> str:
-        kind = found.lastgroup if found.lastgroup != "default" else "environment"
-        references.append(Reference(kind, found[str(kind)], found[0], found["default"]))  # type: ignore[arg-type]
+        default = found["default"]
+        if default is not None:
+            default = (default[:-1] if default[-1:] in ("'", '"') else default).rstrip(" \t")
+        base, file_word, variable = found["base"], found["file"], found["environment"] or found["with_default"]
+        kind: Literal["base", "file", "environment"] = "base" if base else "file" if file_word else "environment"
+        references.append(Reference(kind, base or file_word or variable, found[0], default))
         return f"{mark}{len(references) - 1}_"
 
     lines = tuple(text.split("\n"))
@@ -142,4 +150,21 @@ def parse_python(source: Source) -> Source:
         raise ConfigError([Problem("", f"not valid Python syntax ({error})", Origin(source.file, 0))]) from None
     except (RecursionError, MemoryError):
         raise ConfigError([Problem("", "the syntax is nested too deeply", Origin(source.file, 0))]) from None
+    _check_blocks(source)
     return source
+
+
+_BLOCKS = (ast.If, ast.For)
+
+
+def _check_blocks(source: Source) -> None:
+    """Refuse blocks inside blocks beyond MAX_BLOCKS; every `elif` is one inside the `if` before it."""
+    block: Sequence[ast.stmt] = source.body
+    for _ in range(MAX_BLOCKS):
+        block = [inner for outer in block if isinstance(outer, _BLOCKS) for inner in outer.body + outer.orelse]
+        if not block:
+            return
+    for statement in block:
+        if isinstance(statement, _BLOCKS):
+            message = f"`if`, `elif` and `for` are nested deeper than {MAX_BLOCKS} levels"
+            raise ConfigError([Problem("", message, Origin(source.file, statement.lineno))])

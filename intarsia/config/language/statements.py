@@ -10,7 +10,7 @@ from typing import Any, Literal
 from intarsia.config.language.calls import extend
 from intarsia.config.language.evaluator import Evaluator
 from intarsia.config.language.imports import imported_names, reads_bases
-from intarsia.config.language.limits import check_length
+from intarsia.config.language.limits import check, check_length
 from intarsia.config.language.operators import binary, item_origins
 from intarsia.config.language.targets import assign, delete
 from intarsia.config.language.values import DictValue, ListValue
@@ -54,25 +54,27 @@ def _for(evaluator: Evaluator, statement: ast.For) -> Exit:
 
 
 def _assign(evaluator: Evaluator, statement: ast.Assign) -> None:
-    value, origin = evaluator.place(statement.value)
+    value, origin = evaluator.evaluate_with_origin(statement.value)
     for target in statement.targets:
         assign(evaluator, target, value, origin)
 
 
 def _annotated(evaluator: Evaluator, statement: ast.AnnAssign) -> None:
     if statement.value is not None:
-        assign(evaluator, statement.target, *evaluator.place(statement.value))
+        assign(evaluator, statement.target, *evaluator.evaluate_with_origin(statement.value))
 
 
 def _augmented(evaluator: Evaluator, statement: ast.AugAssign) -> None:
     """``target += value``. Lists and dicts grow in place, as in Python, so that every name for them sees it."""
-    left, left_origin = evaluator.place(statement.target)
-    right, right_origin = evaluator.place(statement.value)
+    left, left_origin = evaluator.evaluate_with_origin(statement.target)
+    right, right_origin = evaluator.evaluate_with_origin(statement.value)
     if isinstance(left, ListValue) and isinstance(statement.op, ast.Add):
         evaluator.guard(statement, _grow, evaluator, left, right, right_origin)
     elif isinstance(left, DictValue) and isinstance(statement.op, ast.BitOr) and isinstance(right, DictValue):
+        evaluator.guard(statement, evaluator.budget.spend, len(right))
         for key, value in right.items():
             left.put(key, value, right.origins[key])
+        evaluator.guard(statement, check, left)
     else:
         origins = (left_origin, right_origin)
         left = evaluator.guard(statement, binary, type(statement.op), left, right, origins, evaluator.budget)

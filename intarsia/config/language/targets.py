@@ -13,7 +13,7 @@ from intarsia.config.language.source import Source
 from intarsia.config.language.values import DictValue, ListValue
 from intarsia.spec import Origin
 
-Place = tuple[Any, Origin]
+ValueWithOrigin = tuple[Any, Origin]
 """A value and where it was written."""
 
 TRUST = "Configs are data; use --trust-config to run the file as Python"
@@ -52,8 +52,8 @@ class Evaluator(Protocol):
 
     source: Source
     budget: Budget
-    variables: dict[str, Place]
-    scopes: list[dict[str, Place]]
+    variables: dict[str, ValueWithOrigin]
+    scopes: list[dict[str, ValueWithOrigin]]
 
     def evaluate(self, node: ast.expr) -> Any:
         """The value of an expression."""
@@ -100,18 +100,18 @@ def assign(evaluator: Evaluator, target: ast.expr, value: Any, origin: Origin) -
 def _assign_several(evaluator: Evaluator, target: ast.Tuple | ast.List, value: Any, origin: Origin) -> None:
     evaluator.guard(target, evaluator.budget.charge, value)
     items = evaluator.guard(target, list, value)
-    places = list(zip(items, item_origins(value, origin) if items else [], strict=True))
+    pairs = list(zip(items, item_origins(value, origin) if items else [], strict=True))
     nodes: list[ast.expr] = []
     for index, node in enumerate(target.elts):
         if isinstance(node, ast.Starred):
-            end = len(places) - (len(target.elts) - index - 1)
-            taken = places[index:end]
-            places[index:end] = [(ListValue([item for item, _ in taken], [at for _, at in taken]), origin)]
+            end = len(pairs) - (len(target.elts) - index - 1)
+            rest = pairs[index:end]
+            pairs[index:end] = [(ListValue([item for item, _ in rest], [at for _, at in rest]), origin)]
             node = node.value
         nodes.append(node)
-    if len(places) != len(nodes):
+    if len(pairs) != len(nodes):
         raise evaluator.error(target, f"{len(items)} values cannot be assigned to {len(nodes)} names")
-    for node, (item, at) in zip(nodes, places, strict=True):
+    for node, (item, at) in zip(nodes, pairs, strict=True):
         assign(evaluator, node, item, at)
 
 

@@ -17,6 +17,11 @@ MAX_DEPTH = 64
 MAX_NODES = 200_000
 MAX_BITS = 4096
 MAX_CHARACTERS = 4_000_000
+MAX_KEY_BITS, MAX_ODD_KEYS = 60, 200
+"""Larger numbers, and tuples, have the same hashes as others, and a dict of many such keys is slow without bound."""
+MAX_REPORTED = 20
+MAX_PATH = 2_000
+"""Letters of all names from the top of a config to a value: paths are made for every value that is looked at."""
 DELETE = "_delete_"
 
 
@@ -30,7 +35,9 @@ class DictValue(dict[Any, Any]):
         self.origins: dict[Any, Origin] = dict(origins or {})
 
     def put(self, key: Any, value: Any, origin: Origin) -> None:
-        """Set an entry together with its origin."""
+        """Set an entry together with its origin. Raises ValueError for too many keys that are no plain values."""
+        if type(key) is not str:
+            check_key(key, len(self))
         self[key] = value
         self.origins[key] = origin
 
@@ -69,6 +76,13 @@ class TupleValue(tuple[Any, ...]):
         self = super().__new__(cls, items)
         self.origins = tuple(origins)
         return self
+
+
+def check_key(key: Any, size: int) -> None:
+    """Raise ValueError unless a dict or a set of this size may hold `key` as well."""
+    large = isinstance(key, int) and key.bit_length() > MAX_KEY_BITS
+    if (large or not (key is None or isinstance(key, (str, int, float)))) and size >= MAX_ODD_KEYS:
+        raise ValueError(f"more than {MAX_ODD_KEYS} keys that are neither strings nor numbers of {MAX_KEY_BITS} bits")
 
 
 _SCALARS = {str, int, float, bool, type(None)}
@@ -136,13 +150,13 @@ def verify(tree: DictValue, origin: Origin) -> bool:
     """Check that every value is plain; return whether a `_delete_` mark occurs anywhere.
 
     Raises:
-        ConfigError: sets, ranges, objects, keys that are not scalars, enormous integers or enormous trees.
+        ConfigError: sets, ranges, objects, keys that are not scalars, enormous integers, names or trees.
     """
     marked, nodes, characters = False, 0, 0
-    level: list[Any] = [tree]
+    level: list[tuple[Any, int]] = [(tree, 0)]  # containers, and the letters of the longest path to them
     for _ in range(MAX_DEPTH):
-        below: list[Any] = []
-        for container in level:
+        below: list[tuple[Any, int]] = []
+        for container, letters in level:
             nodes += len(container)
             items: Iterable[Any] = container
             if isinstance(container, dict):
@@ -150,12 +164,15 @@ def verify(tree: DictValue, origin: Origin) -> bool:
                 items = container.values()
                 if not _SCALARS.issuperset(map(type, container)):
                     raise ConfigError(_unsound(tree, origin))
+                letters += max((len(key) for key in container if type(key) is str), default=0)
+                if letters > MAX_PATH:
+                    raise ConfigError([_too_long(container, origin)])
             for item in items:
                 kind = type(item)
                 if kind is str:
                     characters += len(item)
                 elif kind in _CONTAINERS:
-                    below.append(item)
+                    below.append((item, letters))
                 elif kind not in _SCALARS or (kind is int and item.bit_length() > MAX_BITS):
                     raise ConfigError(_unsound(tree, origin))
             if nodes > MAX_NODES or characters > MAX_CHARACTERS:
@@ -167,10 +184,21 @@ def verify(tree: DictValue, origin: Origin) -> bool:
     raise ConfigError([Problem("", f"the config is nested deeper than {MAX_DEPTH} levels, or contains itself", origin)])
 
 
+def _too_long(container: dict[Any, Any], origin: Origin) -> Problem:
+    key = max((key for key in container if type(key) is str), key=len)
+    where = container.origins.get(key, origin) if isinstance(container, DictValue) else origin
+    message = f"the names that lead to {key[:50]!r} have more than {MAX_PATH:,} letters together"
+    return Problem("", message, where, "Shorten them")
+
+
 def _unsound(tree: DictValue, origin: Origin) -> Iterator[Problem]:
-    """Every value of a tree that is not plain, with its path."""
-    for path, where, item in _walk("", origin, tree):
+    """Values of a tree that are not plain, each with the first of its paths."""
+    reported = 0
+    for path, where, item in _walk(origin, tree):
         kind = type(item)
+        if reported == MAX_REPORTED:
+            return
+        reported += kind not in _SCALARS and kind not in _CONTAINERS
         if isinstance(item, dict):
             for key in item:
                 if type(key) not in _SCALARS:
@@ -189,10 +217,18 @@ def _advice(value: Any) -> str:
     return "Allowed are dict, list, tuple, str, int, float, bool and None"
 
 
-def _walk(path: str, origin: Origin, value: Any) -> Iterator[tuple[str, Origin, Any]]:
-    yield path, origin, value
-    for key, item, where in entries(value, origin):
-        yield from _walk(f"{path}.{key}" if path else str(key), where, item)
+def _walk(origin: Origin, tree: Any) -> Iterator[tuple[str, Origin, Any]]:
+    """(path, origin, value) of every value. What stands in several places, and itself contains such, comes once."""
+    seen: set[int] = set()
+    open_: list[tuple[str, Origin, Any]] = [("", origin, tree)]
+    while open_:
+        path, where, value = open_.pop()
+        if id(value) in seen and not isinstance(value, (str, int, float)):
+            continue
+        seen.add(id(value))
+        yield path, where, value
+        inside = [(f"{path}.{key}" if path else str(key), at, item) for key, item, at in entries(value, where)]
+        open_ += reversed(inside)
 
 
 def entries(value: Any, origin: Origin) -> Iterator[tuple[Any, Any, Origin]]:

@@ -147,6 +147,7 @@ def _split(context: Context, values: Mapping[str, Any], path: str, keys: Sequenc
 
 
 def _leaf(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
+    context.part()
     fields = Fields(context, path, values, "dataset", others=True)
     pipeline = _pipeline(context, fields.get("pipeline", []), fields.at("pipeline"))
     name = fields.get("type", "")

@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 UNKNOWN = Fate("refused", "unknown key")
 
 
+MOST_PROBLEMS, MOST_PARTS = 500, 5_000
+
+
+class TooMuchError(Exception):
+    """A config is given up: to look at all of it would take time without bound."""
+
+
 @dataclass(frozen=True)
 class Seen:
     """What became of the key at one path. whole: everything below it went the same way, untouched."""
@@ -48,6 +55,7 @@ class Context:
     ignore_index: int | None = None
     read_as_data: set[str] = field(default_factory=set)
     seen: dict[str, Seen] = field(default_factory=dict)
+    parts: int = 0
 
     @property
     def imported(self) -> tuple[str, ...]:
@@ -62,13 +70,24 @@ class Context:
         return self.config.origin(path)
 
     def problem(self, path: str, message: str, hint: str = "", *, written: str | None = None) -> None:
-        """Report something wrong at a path. written: the path whose line is named instead of that one's."""
+        """Report something wrong at a path. written: the path whose line is named instead of that one's.
+
+        Raises TooMuchError where a config has more wrong with it than anyone would read.
+        """
+        if len(self.problems) >= MOST_PROBLEMS:
+            raise TooMuchError(f"more than {MOST_PROBLEMS:,} things are wrong; the rest was not looked at")
         self.problems.append(Problem(path, message, self.origin(path if written is None else written), hint))
 
     def note(self, text: str) -> None:
         """Tell the user something, once."""
         if text not in self.notes:
             self.notes.append(text)
+
+    def part(self) -> None:
+        """Count a part of the run. Raises TooMuchError where there are more than any run has."""
+        self.parts += 1
+        if self.parts > MOST_PARTS:
+            raise TooMuchError(f"the config has more than {MOST_PARTS:,} parts, which no run has")
 
     def saw(self, path: str, area: str, key: str, fate: Fate, *, whole: bool = True) -> None:
         """Remember what became of a key. A section that is opened later is no longer a whole."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from intarsia.config.errors import ConfigError, Problem
 from intarsia.config.lowering.data import lower_augmented, lower_data
-from intarsia.config.lowering.fields import Context, Fields, Seen
+from intarsia.config.lowering.fields import Context, Fields, Seen, TooMuchError
 from intarsia.config.lowering.model import LoweredModel, lower_model
 from intarsia.config.lowering.runtime import (
     Hooks,
@@ -26,7 +26,7 @@ from intarsia.config.lowering.runtime import (
 from intarsia.config.lowering.training import lower_loop, lower_metric, lower_optim, lower_train_cfg
 from intarsia.config.schema.fates import Fate
 from intarsia.config.schema.vocabulary import AREAS, DATALOADERS, LEFTOVERS, OLD
-from intarsia.spec import Component, RunSpec
+from intarsia.spec import Component, Origin, RunSpec
 
 if TYPE_CHECKING:
     from intarsia.config.language.reader import Config
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 TOP = AREAS["top level"]
 VARIABLE = Fate("no effect", "a variable of the file: where it is used, its value is there already")
 MISSPELT = Fate("no effect", "a variable of the file; the user is told which key its name resembles")
+MOST_COMPARED = 500
+"""Variables of a file that are looked at for a misspelt key."""
 SIMILAR = 0.85
 """difflib's ratio from which a name counts as a misspelt key: `trian_cfg`, `models`."""
 
@@ -59,15 +61,24 @@ def lower(config: Config) -> RunSpec:
 def lower_all(config: Config) -> Lowered:
     """As `lower`, with the problems beside whatever could be read in spite of them."""
     context = Context(config)
-    top = Fields(context, "", config.values, "top level", others=True)
+    try:
+        spec = _all(context)
+    except TooMuchError as error:
+        context.problems.append(Problem("", str(error), Origin(config.file, 0)))
+        spec = None
+    return Lowered(spec, tuple(context.problems), context.seen, tuple(context.notes))
+
+
+def _all(context: Context) -> RunSpec | None:
+    values = context.config.values
+    top = Fields(context, "", values, "top level", others=True)
     resembling = _leftovers(context, top)
     model = None
     if top.get("model") is not None:
         model = lower_model(context, top.get("model"), top.get("data_preprocessor"))
-    elif "model" not in config.values:
+    elif "model" not in values:
         _missing(context, "model", "every run needs one", resembling)
-    spec = None if model is None else _run(context, top, model, resembling)
-    return Lowered(spec, tuple(context.problems), context.seen, tuple(context.notes))
+    return None if model is None else _run(context, top, model, resembling)
 
 
 def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping[str, str]) -> RunSpec:
@@ -129,12 +140,15 @@ def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping
 def _leftovers(context: Context, top: Fields) -> dict[str, str]:
     """Names that no one reads: variables of the file, unless they look like a misspelt key -> that key."""
     resembling: dict[str, str] = {}
+    compared = 0
     for key in top.others():
         if key in OLD:
             _old(context, top, key)
         elif key in LEFTOVERS:
             context.saw(key, "top level", key, VARIABLE)
-        elif near := difflib.get_close_matches(str(key), TOP, n=1, cutoff=SIMILAR):
+        elif (compared := compared + 1) <= MOST_COMPARED and (
+            near := difflib.get_close_matches(str(key), TOP, n=1, cutoff=SIMILAR)
+        ):
             context.saw(str(key), "top level", str(key), MISSPELT)
             context.note(f"{context.origin(str(key)) or 'config'}: nothing reads {key!r}; did you mean {near[0]!r}?")
             resembling.setdefault(near[0], str(key))

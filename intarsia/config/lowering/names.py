@@ -38,6 +38,20 @@ VISUALISERS: dict[str, Fate] = {
 }
 """Logging service of MMEngine -> what becomes of it. None of them need hold up a run: metrics.jsonl has every value."""
 
+SCORES: dict[str, tuple[str, ...]] = {
+    "mIoU": ("aAcc", "mIoU", "mAcc"),
+    "mDice": ("aAcc", "mDice", "mAcc"),
+    "mFscore": ("aAcc", "mFscore", "mPrecision", "mRecall"),
+    "mFscore_mmseg": ("aAcc", "mFscore_mmseg", "mPrecision", "mRecall"),
+    "mBoundaryIoU": ("aAcc", "mBoundaryIoU"),
+    "fwIoU": ("aAcc", "fwIoU"),
+    "kappa": ("aAcc", "kappa"),
+    "imageIoU": ("aAcc", "imageIoU"),
+    "interval": ("aAcc", "mIoU_low", "mIoU_high"),
+    "ECE": ("aAcc", "ECE"),
+}
+"""Entry of `iou_metrics` -> the numbers of the whole evaluation that it gives."""
+
 LOOPS = {"IterBasedTrainLoop": "steps", "EpochBasedTrainLoop": "epochs"}
 
 # --- Models -------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ PRETRAINED = "Pretrained"
 def component(context: Context, kind: str, values: Mapping[str, Any], path: str) -> Component:
     """The part that stands at `path`. A `type` that is missing or no name is reported."""
     name = values.get("type")
+    context.part()
     context.opened(path)
     if not isinstance(name, str):
         message = "'type' is missing" if name is None else f"expected the name of a {kind}, found {shown(name)}"

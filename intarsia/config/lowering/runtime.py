@@ -10,7 +10,7 @@ from typing import Any, Literal
 from intarsia import catalog
 from intarsia.config.checking.signatures import signature_of
 from intarsia.config.lowering.fields import Context, Fields, nearest
-from intarsia.config.lowering.names import HOOKS, NOT_LOGGED_TO, VISUALISERS
+from intarsia.config.lowering.names import HOOKS, NOT_LOGGED_TO, SCORES, VISUALISERS
 from intarsia.config.lowering.parts import component
 from intarsia.config.schema.fates import Fate, bare, to
 from intarsia.spec import CheckpointSpec, Component, Duration, EarlyStopSpec, EmaSpec, RuntimeSpec, SafeguardSpec
@@ -20,6 +20,7 @@ LOWER_IS_BETTER = frozenset({"abs_rel", "rmse", "rmse_log", "silog", "sq_rel", "
 KEEP_ALL = 1_000_000
 """How many checkpoints are kept where a config says "all of them"."""
 
+NO_DATA = "Give val_dataloader, or remove the hook"
 LOG_EVERY = 50
 OWN_HOOK = (
     "Your own hook is an observer (intarsia.engine.callbacks.base), named by its import path 'package.module:Name'. "
@@ -120,19 +121,29 @@ class Hooks:
         return EmaSpec(float(momentum), begin)
 
     def _early_stop(self, fields: Fields) -> EarlyStopSpec:
-        """Stopping looks at the metric whose best weights are kept: two would contradict each other."""
+        """Stopping looks at what it is told to monitor, or else at the metric by which the best weights are kept."""
         patience, delta = fields.get("patience", 5), fields.get("min_delta", 0.1)
         if patience < 1:
             self.context.problem(fields.at("patience"), f"expected 1 or more evaluations, found {patience}")
-        watched = fields.get("monitor")
+        if self.context.config.values.get("val_dataloader") is None:
+            self.context.problem(fields.path, "nothing is evaluated, so that nothing can end the run early", NO_DATA)
         best = None if self.checkpoint is None else self.checkpoint.best_metric
-        if watched is not None and best is not None and watched.rpartition("/")[2] != best:
-            self.context.problem(
-                fields.at("monitor"),
-                f"{watched!r} is watched, but the best weights are kept by {best!r}",
-                "Let default_hooks.checkpoint.save_best name the same metric",
-            )
-        return EarlyStopSpec(patience, float(delta) / (1 if best in LOWER_IS_BETTER else 100))  # percent of an IoU
+        given = fields.get("monitor")
+        watched = None if given is None else str(given).rpartition("/")[2]
+        if watched is not None and self.metric is not None and bare(self.metric.type) == "IoUMetric":
+            asked = self.metric.args.get("metrics", ("mIoU",))
+            known = ("loss", *dict.fromkeys(name for metric in asked for name in SCORES.get(metric, ())))
+            if watched not in known and not watched.startswith("IoU("):
+                message = f"{given!r} is watched, but the evaluation does not give it"
+                self.context.problem(fields.at("monitor"), message, nearest(watched, known))
+        lower = (watched or best) in LOWER_IS_BETTER
+        default = "less" if watched in LOWER_IS_BETTER else "greater"
+        return EarlyStopSpec(
+            patience,
+            float(delta) / (1 if lower else 100),  # percent of an IoU
+            metric=watched,
+            mode="min" if self._rule(fields, default) == "less" else "max",
+        )
 
     def _rule(self, fields: Fields, default: str) -> str:
         given = fields.get("rule") or default

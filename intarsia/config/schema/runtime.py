@@ -18,8 +18,8 @@ RUNTIME_AREAS: dict[str, Area] = {
     },
     "EarlyStoppingHook": {
         "type": TYPE,
-        "monitor": to("checkpoint.best_metric", "str"),
-        "rule": to("checkpoint.best_mode", "Literal['greater', 'less'] | None"),
+        "monitor": to("early_stop.metric", "str"),
+        "rule": to("early_stop.mode", "Literal['greater', 'less'] | None"),
         "min_delta": to("early_stop.min_delta", "float"),
         "patience": to("early_stop.patience, in evaluations", "int"),
         "strict": nothing("a metric that does not exist is always told"),

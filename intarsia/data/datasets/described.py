@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from intarsia.data.bands import band_mode
 from intarsia.data.datasets.folder import FolderDataset
-from intarsia.data.description.model import DataDescription
+from intarsia.data.description.read import read_description
 
 
 def DescribedDataset(*, file: str, split: str, bands: str = "rgb") -> FolderDataset:  # noqa: N802
@@ -15,7 +15,7 @@ def DescribedDataset(*, file: str, split: str, bands: str = "rgb") -> FolderData
 
     Raises ValueError if the file is missing or wrong, has no such split, or reads images in another way.
     """
-    description = DataDescription.read(file)
+    description = read_description(file)
     if description.bands != band_mode(bands):
         raise ValueError(f"{file} reads images as {description.bands!r}, the config as {bands!r}")
     return description.dataset(split)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import os
-import posixpath
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
@@ -21,9 +21,13 @@ from intarsia.data.bands import band_mode
 from intarsia.data.image_io import read_image, read_label
 from intarsia.data.image_reader import ImageReader, ImageSpec
 from intarsia.data.labels import LabelTable, label_values, ranges
+from intarsia.data.lists import choose, path_ends, spellings
+from intarsia.data.masks import Masks, read_masks
+from intarsia.data.pages import count_pages
 from intarsia.data.value_range import Scale
 from intarsia.io.folders import existing_above, folders_of, walk_files
-from intarsia.io.text import read_lines, same_name
+from intarsia.io.text import same_name
+from intarsia.terminal import Notice
 
 
 class FolderDataset:
@@ -40,7 +44,7 @@ class FolderDataset:
         `reduce_zero_label`, 0 is ignored too and classes count from 1.
     bands: see `data.image_io.read_image`. scale: for images of more than 8 bits, or of real numbers, that are read as
         "rgb": the values that become 0 and 255, or a pair for each band; by default the upper 8 bits are taken.
-    pairs: explicit (image, label or None) paths below `root`; nothing is listed then.
+    pairs: explicit (image, label or None) paths below `root`; nothing is listed then. A label may be several masks.
 
     Raises ValueError if a folder is missing, nothing is found, images lack their label, or the table does not fit.
     """
@@ -61,7 +65,7 @@ class FolderDataset:
         reduce_zero_label: bool = False,
         bands: str = "rgb",
         scale: Sequence[float] | None = None,
-        pairs: Sequence[tuple[str, str | None]] | None = None,
+        pairs: Sequence[tuple[str, str | Masks | None]] | None = None,
     ) -> None:
         self.root = os.path.expanduser(root)
         self.classes = tuple(classes)
@@ -84,22 +88,21 @@ class FolderDataset:
             self._image_root = _folder(self.root, images, "image")
             self._label_root = "" if labels is None else _folder(self.root, labels, "label")
             self._pairs = self._listed(label_suffix, split_file)
+        self._warn_of_pages()
 
     def __len__(self) -> int:
         return len(self._pairs)
 
     @property
     def pairs(self) -> Iterator[tuple[str, str | None]]:
-        """Paths of image and label, in the order of the indices."""
+        """Paths of image and label (the first file of several masks), in the order of the indices."""
         return (self.paths(index) for index in range(len(self)))
 
     def paths(self, index: int) -> tuple[str, str | None]:
-        """Path of the image and of its label, None where there is no ground truth."""
+        """Path of the image and of its label, None where there is no ground truth; of masks, the first."""
         image, label = self._pairs[index]
-        return (
-            os.path.join(self._image_root, image),
-            None if label is None else os.path.join(self._label_root, label),
-        )
+        file = label.files[0][1] if isinstance(label, Masks) else label
+        return os.path.join(self._image_root, image), None if file is None else os.path.join(self._label_root, file)
 
     def name(self, index: int) -> str:
         """The image's path below its folder, without suffix, "/" between folders."""
@@ -116,7 +119,12 @@ class FolderDataset:
         size = (image.shape[0], image.shape[1])
         label = None
         if label_path is not None:
-            stored = read_label(label_path, colours=self.label_table.values is None)
+            masks = self._pairs[index][1]
+            stored = (
+                read_masks(Path(self._label_root), masks)
+                if isinstance(masks, Masks)
+                else read_label(label_path, colours=self.label_table.values is None)
+            )
             label = self.label_table.apply(stored, file=label_path)
             if label.shape != size:
                 raise ValueError(
@@ -126,6 +134,14 @@ class FolderDataset:
                 )
         meta = SampleMeta(name=self.name(index), image_path=image_path, label_path=label_path or "", original_size=size)
         return Sample(image=image, label=label, meta=meta)
+
+    def _warn_of_pages(self) -> None:
+        """Files of several images are used in part; those of a data set are alike, so that one is looked at."""
+        for path in self.paths(0):
+            count = 1 if path is None else count_pages(Path(path))
+            if count > 1:
+                text = f"{path} holds {count} pages or frames: of every file, only the first is used"
+                warnings.warn(text, Notice, stacklevel=3)
 
     @property
     def image_spec(self) -> ImageSpec:
@@ -143,16 +159,18 @@ class FolderDataset:
     def _image(self, path: str) -> npt.NDArray[Any]:
         return read_image(path, bands=self.bands) if self._reader is None else self._reader.read(path)
 
-    def _given(self, pairs: Sequence[tuple[str, str | None]]) -> list[tuple[str, str | None]]:
+    def _given(self, pairs: Sequence[tuple[str, str | Masks | None]]) -> list[tuple[str, str | Masks | None]]:
         if not pairs:
             raise ValueError(f"{self.root}: the list of (image, label) pairs is empty")
-        files = [name for pair in pairs for name in pair if name is not None]
+        files = [image for image, _ in pairs]
+        for _, label in pairs:
+            files += [file for _, file in label.files] if isinstance(label, Masks) else [label] if label else []
         missing = [name for name in files if not os.path.isfile(os.path.join(self.root, name))]
         if missing:
             raise ValueError(f"{self.root}: {len(missing)} of the files listed do not exist: {_some(missing)}")
         return [(image, label) for image, label in pairs]
 
-    def _listed(self, label_suffix: str, split_file: str | None) -> list[tuple[str, str | None]]:
+    def _listed(self, label_suffix: str, split_file: str | None) -> list[tuple[str, str | Masks | None]]:
         names = sorted(walk_files(self._image_root))
         shared = self._label_root == self._image_root
         images = [
@@ -180,19 +198,27 @@ class FolderDataset:
         return [(image, label) for image, label in pairs]
 
     def _chosen(self, images: list[str], split_path: str) -> list[str]:
-        wanted = [(number, line) for number, line in enumerate(read_lines(Path(split_path)), 1) if line]
-        if not wanted:
+        by_name: dict[str, str | None] = {}
+        for image in images:
+            for name in {*path_ends(image), *path_ends(_without_suffix(image, self._suffixes))}:
+                by_name[name] = None if by_name.setdefault(name, image) != image else image
+        whole = {_without_suffix(image, self._suffixes): image for image in images} | {name: name for name in images}
+        by_name |= {same_name(name): image for name, image in whole.items()}
+
+        def find(line: str) -> str | None:
+            return next((found for text in spellings(line) if (found := by_name.get(text)) is not None), None)
+
+        found, missing = choose(Path(split_path), find)
+        if not found and not missing:
             raise ValueError(f"{split_path}: the split file lists no images")
-        by_name = {same_name(_without_suffix(image, self._suffixes)): image for image in images}
-        by_name |= {same_name(image): image for image in images}
-        found = [by_name.get(_listed_name(line)) for _, line in wanted]
-        missing = [f"{line} (line {number})" for (number, line), image in zip(wanted, found, strict=True) if not image]
         if missing:
             raise ValueError(
-                f"{split_path}: {len(missing)} of {len(wanted)} lines name no image in {self._image_root} "
-                f"with suffix {' or '.join(self._suffixes)}: {_some(missing)}. Images there look like {images[0]!r}."
+                f"{split_path}: {len(missing)} of {len(missing) + len(found)} lines name no image in "
+                f"{self._image_root} with suffix {' or '.join(self._suffixes)}: "
+                f"{_some([f'{text} (line {number})' for number, text in missing])}. "
+                f"Images there look like {images[0]!r}."
             )
-        return [image for image in found if image]
+        return found
 
 
 def _checked_palette(palette: Sequence[Sequence[int]] | None, count: int) -> tuple[tuple[int, int, int], ...]:
@@ -239,11 +265,6 @@ def _folder(root: str, below: str, what: str) -> str:
     beside = folders_of(parent)
     there = f"{parent} holds the folders {_some(beside)}" if beside else f"{parent} holds no folders"
     raise ValueError(f"{path}: the {what} folder does not exist; {there}")
-
-
-def _listed_name(line: str) -> str:
-    """What a line of a list is looked up by; lists from Windows have backslashes between folders."""
-    return same_name(posixpath.normpath(line.replace("\\", "/")))
 
 
 def _without_suffix(name: str, suffixes: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """The data description: which files belong together and what the values in label files mean, as one short YAML file.
 
 It is what `intarsia data check` proposes and what `intarsia train --data FILE` takes. `read.py` and
-`write.py` know the file; here is its meaning.
+`write.py` know the file, `splits.py` the files of a split; here is what it all means.
 """
 
 from __future__ import annotations
@@ -10,17 +10,30 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 from intarsia.colours import distinct_colours
 from intarsia.contracts import IGNORE_INDEX
 from intarsia.data.bands import Bands, band_mode
 from intarsia.data.datasets.folder import FolderDataset
-from intarsia.data.description.pairing import Listing, NameIndex, Pair, Source, list_pairs, read_names, take_share
+from intarsia.data.description.pairing import Listing, Pair, take_share
+from intarsia.data.description.splits import (
+    FolderSplit,
+    JoinedSplit,
+    OwnSplit,
+    ShareSplit,
+    Split,
+    image_suffixes,
+    list_file,
+    list_split,
+    missing_policy,
+)
 from intarsia.data.image_reader import ImageReader, ImageSpec
-from intarsia.data.labels import Colour, LabelTable, label_values
+from intarsia.data.labels import Colour, LabelTable, label_values, nearest
+from intarsia.data.masks import Masks
 from intarsia.data.value_range import Scale, ValueRange
+from intarsia.terminal import printable
 
 IGNORE = "ignore"
 BACKGROUND = "background"
@@ -33,42 +46,10 @@ class DescriptionError(ValueError):
     """A mistake in a description. `path`: the keys that lead to it, from which the reader finds the line."""
 
     def __init__(self, path: Sequence[object], message: str, line: int | None = None) -> None:
-        super().__init__(f"{'.'.join(str(key) for key in path)}: {message}" if path else message)
+        where = printable(".".join(printable(str(key), 100) for key in path[:20]), 300)
+        super().__init__(f"{where}: {printable(message, 2_000)}" if path else printable(message, 2_000))
         self.path = tuple(path)
         self.line = line
-
-
-@dataclass(frozen=True, slots=True)
-class FolderSplit:
-    """Files found by a rule.
-
-    names: text file, relative to the root, that lists the images of this split. exclude: names or image paths left out.
-    missing: "error" if an image lacks its label or a listed name its image, "skip" to leave those out.
-    """
-
-    source: Source
-    names: str | None = None
-    exclude: tuple[str, ...] = ()
-    missing: Literal["error", "skip"] = "error"
-
-
-@dataclass(frozen=True, slots=True)
-class PairSplit:
-    """Files named one by one, relative to the root: (image, label or None)."""
-
-    pairs: tuple[tuple[str, str | None], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ShareSplit:
-    """A fraction taken out of another split: each file by a hash of the seed and its name, so it stays where it is."""
-
-    fraction: float
-    of: str = "train"
-    seed: int = 0
-
-
-Split = FolderSplit | PairSplit | ShareSplit
 
 
 @dataclass(frozen=True)
@@ -78,7 +59,10 @@ class DataDescription:
     root: folder to which all paths are relative. classes: names, in the order of their indices.
     labels: file value -> class name or "ignore"; None: values are class indices already. With a single class,
         "background" stands for the rest: index 0 is the background, 1 the class, and a model has one output.
+        Of a label that is drawn as a mask for each class, a mask has the first value that `labels` lists for its class,
+        and what no mask covers is 0.
     outside: what becomes of file values that `labels` does not list.
+    tolerance: file values that differ by so much from a listed one, in each channel, count as the nearest such.
     bands, channels: see `image_io.read_image`. names: of the channels of raw images, "" for one without. scale: values
         that become 0 and 255 where images of more than 8 bits are read as rgb. mean, std: of the training images, per
         channel, in the units that the network sees. values: type and range of what is stored in them.
@@ -94,6 +78,7 @@ class DataDescription:
     palette: tuple[Colour, ...] | None = None
     ignore_index: int = IGNORE_INDEX
     outside: Literal["error", "ignore"] = "error"
+    tolerance: int = 0
     bands: Bands = "rgb"
     channels: int = 3
     names: tuple[str, ...] = ()
@@ -108,25 +93,7 @@ class DataDescription:
         self._check_labels()
         self._check_image()
         self._check_splits()
-
-    # --- Reading and writing ---
-
-    @classmethod
-    def read(cls, path: str | Path) -> DataDescription:
-        """Read a description file.
-
-        Raises:
-            ValueError: naming file, line and key of what is wrong, and the nearest valid name.
-        """
-        from intarsia.data.description.read import read_description
-
-        return read_description(Path(path))
-
-    def write(self, path: str | Path) -> None:
-        """Write the description with comments that explain it; `read` gives an equal one back."""
-        from intarsia.data.description.write import write_description
-
-        write_description(self, Path(path))
+        self._check_masks()
 
     # --- Meaning ---
 
@@ -154,15 +121,19 @@ class DataDescription:
         Grey pixels of colour files and numbers stand for each other, as `LabelTable` takes them.
         """
         table = self._by_value
-        if value in table:
-            return table[value]
+        if value not in table:
+            value = self._as_listed(value)
+        if value not in table and self.tolerance:
+            near = nearest(value, table, self.tolerance)
+            value = value if near is None else near
+        return table.get(value, IGNORE if self.outside == "ignore" else None)
+
+    def _as_listed(self, value: LabelValue) -> LabelValue:
+        """A grey as colour where the table lists colours alone, and as number where it lists numbers alone."""
         if isinstance(value, int):
-            other: LabelValue = (value, value, value)
-            convertible = all(not isinstance(known, int) for known in table)
-        else:
-            other, convertible = value[0], len(set(value)) == 1 and all(isinstance(known, int) for known in table)
-        otherwise = IGNORE if self.outside == "ignore" else None
-        return table.get(other, otherwise) if convertible else otherwise
+            return value if any(isinstance(known, int) for known in self._by_value) else (value, value, value)
+        is_grey = len(set(value)) == 1 and all(isinstance(known, int) for known in self._by_value)
+        return value[0] if is_grey else value
 
     @cached_property
     def _by_value(self) -> Mapping[LabelValue, str]:
@@ -177,7 +148,11 @@ class DataDescription:
             return LabelTable.identity(self.num_classes, self.ignore_index)
         values = {value: self.class_index(name) for value, name in self.labels.items() if isinstance(value, int)}
         colours = {value: self.class_index(name) for value, name in self.labels.items() if not isinstance(value, int)}
-        return LabelTable(values or None, colours or None, self.ignore_index, self.outside)
+        return LabelTable(values or None, colours or None, self.ignore_index, self.outside, self.tolerance)
+
+    def mask_value(self, name: str) -> int:
+        """The value that a mask of this class has in a merged label: see `labels`."""
+        return next(v for v, known in self._by_value.items() if known == name and isinstance(v, int) and v > 0)
 
     def listing(self, split: str) -> Listing:
         """The files of a split, with those that lack a counterpart.
@@ -185,11 +160,9 @@ class DataDescription:
         Raises:
             ValueError: there is no such split, or a folder or list is missing.
         """
-        if split not in self.splits:
-            raise ValueError(f"the data has no {split!r} split; it has {', '.join(self.splits)}")
-        rule = self.splits[split]
+        rule = self._rule(split)
+        listing = list_split(self.root, self._own_rule(split))
         base = rule.of if isinstance(rule, ShareSplit) else split
-        listing = list_rule(self.root, self.splits[base])
         remaining: Sequence[Pair] = listing.pairs
         for name, share in self.splits.items():
             if isinstance(share, ShareSplit) and share.of == base:
@@ -207,19 +180,20 @@ class DataDescription:
         """
         listing = self.listing(split)
         rule = self.splits[split]
-        if listing.unlabelled and isinstance(rule, FolderSplit) and rule.missing == "error":
+        if listing.unlabelled and missing_policy(rule) == "error":
             raise ValueError(
                 f"{len(listing.unlabelled)} images of the {split} split have no label: {_some(listing.unlabelled)} "
-                f"(looked in {self.root / (rule.source.labels or '')} for *{' or *'.join(rule.source.label_suffix)}). "
-                "Add the labels, or write `missing: skip` in the split to train without these images."
+                f"(in {self.root}, by the rule {rule}). Add the labels, or write `missing: skip` in the split to train "
+                "without these images."
             )
-        if listing.lost and isinstance(rule, FolderSplit) and rule.missing == "error":
+        if listing.lost and missing_policy(rule) == "error":
+            where = f"{self.root / name}: " if (name := list_file(rule)) else ""
             raise ValueError(
-                f"{self.root / (rule.names or '')}: {len(listing.lost)} names have no image with a label in "
-                f"{self.root / rule.source.images}: {_some(listing.lost)}. Correct the list, or write `missing: skip`."
+                f"{where}{len(listing.lost)} names have no image with a label in {self.root}: {_some(listing.lost)}. "
+                f"Correct the list of the {split} split, or write `missing: skip`."
             )
         if not listing.pairs:
-            raise ValueError(f"the {split} split is empty: no image in {self.root} has a label by its rule")
+            raise ValueError(f"the {split} split is empty: no image in {self.root} has a label by its rule: {rule}")
         return listing.pairs
 
     @property
@@ -241,13 +215,10 @@ class DataDescription:
         Raises:
             ValueError: as `pairs`.
         """
-        rule = self.splits.get(split)
-        rule = self.splits[rule.of] if isinstance(rule, ShareSplit) else rule
-        suffixes = rule.source.image_suffix if isinstance(rule, FolderSplit) else ()
         dataset = FolderDataset(
             root=str(self.root),
-            pairs=[(pair.image, pair.label) for pair in self.pairs(split)],
-            image_suffix=suffixes,
+            pairs=[(pair.image, self.label_of(pair)) for pair in self.pairs(split)],
+            image_suffix=image_suffixes(self._own_rule(split)),
             classes=self.classes,
             palette=self.colours,
             label_table=self.label_table(),
@@ -257,6 +228,24 @@ class DataDescription:
         if reader is None and (any(self.names) or self.scale is not None):
             reader = self.reader()
         return dataset.with_images(self.image_spec, reader)
+
+    def label_of(self, pair: Pair) -> str | Masks | None:
+        """The label of a pair: its file, or masks with the values of their classes."""
+        if not pair.masks:
+            return pair.label
+        return Masks(tuple((self.mask_value(name), file) for name, file in pair.masks), pair.overlap)
+
+    def _rule(self, split: str) -> Split:
+        if split not in self.splits:
+            raise ValueError(f"the data has no {split!r} split; it has {', '.join(self.splits)}")
+        return self.splits[split]
+
+    def _own_rule(self, split: str) -> OwnSplit:
+        """The rule that finds the files of a split: of a share, that of what it is a share of."""
+        rule = self._rule(split)
+        base = self.splits[rule.of] if isinstance(rule, ShareSplit) else rule
+        assert not isinstance(base, ShareSplit)
+        return base
 
     # --- Checks ---
 
@@ -285,6 +274,8 @@ class DataDescription:
             )
 
     def _check_labels(self) -> None:
+        if not 0 <= self.tolerance <= 255:
+            raise DescriptionError(("tolerance",), f"{self.tolerance} is not between 0 and 255")
         if self.outside not in ("error", "ignore"):
             raise DescriptionError(("outside",), f"expected error or ignore, found {self.outside!r}")
         if self.labels is None:
@@ -341,30 +332,17 @@ class DataDescription:
             if target is None or isinstance(target, ShareSplit):
                 raise DescriptionError(("splits", name, "of"), f"{rule.of!r} is no split with files of its own")
 
-
-def list_rule(root: Path, rule: Split) -> Listing:
-    """The files of a split's own rule, before shares are taken out of it.
-
-    Raises:
-        ValueError: a folder or list is missing.
-    """
-    assert not isinstance(rule, ShareSplit)
-    if isinstance(rule, PairSplit):
-        named = (Pair(PurePosixPath(image).with_suffix("").as_posix(), image, label) for image, label in rule.pairs)
-        return Listing(tuple(named))
-    listing = list_pairs(root, rule.source)
-    if rule.exclude:
-        dropped = set(rule.exclude)
-        kept = tuple(pair for pair in listing.pairs if not dropped & {pair.name, pair.image})
-        listing = replace(
-            listing, pairs=kept, unlabelled=tuple(path for path in listing.unlabelled if path not in dropped)
-        )
-    if rule.names is None:
-        return listing
-    index = NameIndex(listing.pairs)
-    found = {name: index.find(name) for name in read_names(root / rule.names)}
-    chosen = dict.fromkeys(pair for pair in found.values() if pair is not None)
-    return Listing(tuple(chosen), lost=tuple(name for name, pair in found.items() if pair is None))
+    def _check_masks(self) -> None:
+        known = [value for value in self._by_value if isinstance(value, int) and value > 0]
+        allowed = {self._by_value[value] for value in known}
+        for split, rule in self.splits.items():
+            parts = rule.parts if isinstance(rule, JoinedSplit) else (rule,) if isinstance(rule, FolderSplit) else ()
+            for mask in (mask for part in parts for mask in part.source.masks):
+                if mask.class_name not in allowed:
+                    raise DescriptionError(
+                        ("splits", split, "labels"),
+                        f"{mask.class_name!r} has masks, but no value from 1 on in `labels`: {_some(sorted(allowed))}",
+                    )
 
 
 def default_colours(classes: Sequence[str]) -> tuple[Colour, ...]:

@@ -7,14 +7,18 @@ the listing which the doctor checked and the listing which training uses are one
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from intarsia.data.image_io import IMAGE_SUFFIXES
-from intarsia.io import folders
-from intarsia.io.text import read_lines, same_name
+from intarsia.data.lists import path_ends, spellings
+from intarsia.data.masks import Overlap
+from intarsia.io.folders import folders_of, walk_files
+from intarsia.io.text import same_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +26,55 @@ class Pair:
     """An image and its label, as paths relative to the data's root with forward slashes.
 
     name: subfolder and file name without what all images have in common: "frankfurt/frankfurt_000000_000294".
+    masks: (class, file) where the label is drawn as a mask for each class; `label` is the first of them then.
     """
 
     name: str
     image: str
     label: str | None
+    masks: tuple[tuple[str, str], ...] = ()
+    overlap: Overlap = "error"
+
+    @property
+    def label_files(self) -> tuple[str, ...]:
+        """All files of the label."""
+        return tuple(file for _, file in self.masks) or ((self.label,) if self.label is not None else ())
+
+
+@dataclass(frozen=True, slots=True)
+class MaskRule:
+    """Masks of one class: ``FOLDER/<prefix>NAME<suffix>``.
+
+    suffix: with extension; without, that of any image will do. A "*" in it stands for digits, where each object of a
+    class has a mask of its own.
+    """
+
+    class_name: str
+    folder: str
+    prefix: str = ""
+    suffix: str = ""
+
+    @classmethod
+    def parse(cls, class_name: str, pattern: str) -> MaskRule:
+        """From ``masks/*_leaf.png`` or ``masks/*_leaf_*.png``. Raises ValueError if there is no "*" for the name."""
+        path = PurePosixPath(pattern.replace("\\", "/"))
+        prefix, star, suffix = path.name.partition("*")
+        if not star or suffix.count("*") > 1:
+            raise ValueError(
+                f"expected a folder and a file name with a * for the image's name, such as masks/*_leaf.png, and at "
+                f"most one more for a number, found {pattern!r}"
+            )
+        return cls(class_name, path.parent.as_posix(), prefix, suffix)
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """What file names end in."""
+        if PurePosixPath(f"x{self.suffix}").suffix.lower() in IMAGE_SUFFIXES:
+            return (self.suffix,)
+        return tuple(self.suffix + extension for extension in IMAGE_SUFFIXES)
+
+    def __str__(self) -> str:
+        return PurePosixPath(self.folder, f"{self.prefix}*{self.suffix}").as_posix()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +85,7 @@ class Source:
         `labels` None: images without ground truth.
     image_suffix, label_suffix: what follows NAME, extension included; the first that exists counts.
     recursive: whether subfolders belong to it.
+    masks: instead of `labels`, the masks of each class, of which an image need not have all. overlap: see `Masks`.
     """
 
     images: str
@@ -46,9 +95,14 @@ class Source:
     image_prefix: str = ""
     label_prefix: str = ""
     recursive: bool = True
+    masks: tuple[MaskRule, ...] = ()
+    overlap: Overlap = "error"
 
     def __str__(self) -> str:
         images = _pattern(self.images, self.image_prefix, self.image_suffix)
+        if self.masks:
+            shown = ", ".join(str(rule) for rule in self.masks[:4]) + (" ..." if len(self.masks) > 4 else "")
+            return f"{images} with a mask for each class: {shown}"
         if self.labels is None:
             return f"{images} without labels"
         return f"{images} with {_pattern(self.labels, self.label_prefix, self.label_suffix)}"
@@ -80,13 +134,9 @@ def list_pairs(root: Path, source: Source) -> Listing:
     Raises:
         ValueError: a folder does not exist or cannot be listed.
     """
-    images: dict[tuple[str, ...], str] = {}
-    twins: list[str] = []
-    for key, path in _matching(root, source, "images"):
-        if key in images:
-            twins.append(path)
-        else:
-            images[key] = path
+    if source.masks:
+        return _list_masks(root, source)
+    images, twins = _without_twins(_matching(root, source, "images"))
     if source.labels is None:
         return Listing(
             tuple(Pair("/".join(key), images[key], None) for key in sorted(images)), twins=tuple(sorted(twins))
@@ -102,21 +152,71 @@ def list_pairs(root: Path, source: Source) -> Listing:
     )
 
 
-def walk_files(folder: Path, *, recursive: bool = True) -> Iterator[tuple[str, str]]:
-    """(subfolder, file name) of every file below `folder`, as `io.folders.walk_files` finds them."""
-    for path in folders.walk_files(folder, recursive=recursive):
-        below, _, name = path.rpartition("/")
-        yield below, name
+def _list_masks(root: Path, source: Source) -> Listing:
+    """Images with the masks of their classes, in the order of the rules."""
+    found = _masks_by_key(root, source)
+    taken = {path for masks in found.values() for _, path in masks}
+    candidates = _matching(root, replace(source, labels=None, masks=()), "images")
+    images, twins = _without_twins((key, path) for key, path in candidates if path not in taken)
+    unused = [path for key, masks in found.items() if key not in images for _, path in masks]
+    return Listing(
+        pairs=tuple(
+            Pair("/".join(key), images[key], found[key][0][1], tuple(found[key]), source.overlap)
+            for key in sorted(images)
+            if key in found
+        ),
+        unlabelled=tuple(sorted(path for key, path in images.items() if key not in found)),
+        unused=tuple(sorted(unused)),
+        twins=tuple(sorted(twins)),
+    )
+
+
+def _masks_by_key(root: Path, source: Source) -> dict[tuple[str, ...], list[tuple[str, str]]]:
+    """(class, file) of all masks, by what the names of image and mask share. A class may lack its folder, not all."""
+    owner: dict[str, tuple[tuple[str, ...], int]] = {}
+    missing: list[ValueError] = []
+    for number, rule in enumerate(source.masks):
+        as_labels = replace(source, labels=rule.folder, label_prefix=rule.prefix, label_suffix=rule.suffixes, masks=())
+        try:
+            matching = list(_matching(root, as_labels, "labels"))
+        except ValueError as error:
+            missing.append(error)
+            continue
+        for key, path in matching:  # "x_old_leaf.png" may match "*_leaf.png", too: the longer affix decides
+            if path not in owner or len(key[-1]) < len(owner[path][0][-1]):
+                owner[path] = key, number
+    if len(missing) == len(source.masks):
+        raise missing[0]
+    result: dict[tuple[str, ...], list[tuple[str, str]]] = defaultdict(list)
+    for path, (key, number) in sorted(owner.items(), key=lambda item: (item[1][1], item[0])):
+        result[key].append((source.masks[number].class_name, path))
+    return result
+
+
+def _without_twins(found: Iterable[tuple[tuple[str, ...], str]]) -> tuple[dict[tuple[str, ...], str], list[str]]:
+    """(the first file of each key, the others)."""
+    first: dict[tuple[str, ...], str] = {}
+    twins: list[str] = []
+    for key, path in found:
+        if first.setdefault(key, path) != path:
+            twins.append(path)
+    return first, twins
 
 
 def strip_affixes(name: str, prefix: str, suffixes: Sequence[str]) -> str | None:
-    """The part of a file name between `prefix` and one of `suffixes`, or None. Extensions match in any case."""
+    """The part of a file name between `prefix` and one of `suffixes`, or None. Extensions match in any case.
+
+    A "*" in a suffix stands for digits.
+    """
     for suffix in suffixes:
         stem, dot, extension = suffix.rpartition(".")
         ending = dot + extension if dot else suffix
         if not name.lower().endswith(ending.lower()):
             continue
         rest = name[: len(name) - len(ending)]
+        if "*" in stem:
+            found = re.search(re.escape(stem).replace(r"\*", r"\d+") + "$", rest)
+            stem = found[0] if found is not None else stem
         if rest.endswith(stem) and rest.startswith(prefix) and len(rest) > len(prefix) + len(stem):
             return rest[len(prefix) : len(rest) - len(stem)]
     return None
@@ -133,7 +233,8 @@ def _matching(root: Path, source: Source, side: Literal["images", "labels"]) -> 
     rival_folder = None if rival is None or "*" in pattern else _below(rival, pattern)
     share_folder = rival is not None and PurePosixPath(rival) == PurePosixPath(pattern)
     for folder, captured in _expand(root, pattern):
-        for below, name in walk_files(folder, recursive=source.recursive):
+        for path in walk_files(folder, recursive=source.recursive):
+            below, _, name = path.rpartition("/")
             if rival_folder is not None and (below == rival_folder or below.startswith(rival_folder + "/")):
                 continue
             core = strip_affixes(name, prefix, suffixes)
@@ -144,7 +245,7 @@ def _matching(root: Path, source: Source, side: Literal["images", "labels"]) -> 
                 if rival_core is not None and len(rival_core) < len(core):
                     continue
             key = (*captured, "/".join(part for part in (below, core) if part))
-            yield key, (folder / below / name).relative_to(root).as_posix()
+            yield key, (folder / path).relative_to(root).as_posix()
 
 
 def _below(inner: str | None, outer: str) -> str | None:
@@ -170,14 +271,14 @@ def _expand(root: Path, pattern: str) -> Iterator[tuple[Path, tuple[str, ...]]]:
             found = [
                 (inner, (*captured, inner.name))
                 for outer, captured in found
-                for inner in (outer / name for name in folders.folders_of(outer))
+                for inner in (outer / name for name in folders_of(outer))
             ]
         elif "*" in pattern:
             found = [(outer / part, captured) for outer, captured in found if (outer / part).is_dir()]
         else:
             found = [(outer / part, captured) for outer, captured in found]
     if not found or not any(folder.is_dir() for folder, _ in found):
-        beside = folders.folders_of(root)
+        beside = folders_of(root)
         there = f"it has {', '.join(beside[:8])}" if beside else "it has no folders"
         raise ValueError(f"there is no folder {pattern!r} in {root} ({there})")
     yield from found
@@ -186,45 +287,25 @@ def _expand(root: Path, pattern: str) -> Iterator[tuple[Path, tuple[str, ...]]]:
 # --- Lists of names -----------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
 class NameIndex:
     """Finds the pair that a line of a list file means: by name, by path, with or without extension and folders."""
 
-    pairs: Sequence[Pair]
-    _table: dict[str, int | None] = field(init=False, default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for position, pair in enumerate(self.pairs):
-            for alias in self._aliases(pair):
-                known = self._table.setdefault(same_name(alias), position)
-                if known != position:
-                    self._table[same_name(alias)] = None
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        self._pairs = pairs
+        self._table: dict[str, int | None] = {}
+        for position, pair in enumerate(pairs):
+            for alias in {*path_ends(pair.image), same_name(pair.name), same_name(PurePosixPath(pair.name).name)}:
+                if self._table.setdefault(alias, position) != position:
+                    self._table[alias] = None
 
     def find(self, line: str) -> Pair | None:
         """The pair named by `line`, or None where there is none or more than one."""
-        text = line.strip()
-        for candidate in (text, *text.replace(",", " ").replace(";", " ").split()[:1]):
-            path = PurePosixPath(candidate.replace("\\", "/").lstrip("/"))
-            for alias in (path.as_posix(), (path.parent / path.stem).as_posix(), path.name, path.stem):
-                position = self._table.get(same_name(alias))
+        for spelling in spellings(line):
+            for alias in (spelling, PurePosixPath(spelling).with_suffix("").as_posix() if spelling else ""):
+                position = self._table.get(alias)
                 if position is not None:
-                    return self.pairs[position]
+                    return self._pairs[position]
         return None
-
-    @staticmethod
-    def _aliases(pair: Pair) -> set[str]:
-        image = PurePosixPath(pair.image)
-        name = PurePosixPath(pair.name)
-        return {image.as_posix(), image.with_suffix("").as_posix(), image.name, image.stem, pair.name, name.name}
-
-
-def read_names(path: Path) -> list[str]:
-    """The lines of a list file without empty ones and comments.
-
-    Raises:
-        ValueError: the file is missing, unreadable, or not text.
-    """
-    return [line for line in read_lines(path) if line and not line.startswith("#")]
 
 
 # --- Shares by hash -----------------------------------------------------------------------------------------------
@@ -232,7 +313,7 @@ def read_names(path: Path) -> list[str]:
 
 def hash_share(name: str, salt: str) -> float:
     """A number in [0, 1) that depends on nothing but the two texts: adding files moves no other file."""
-    digest = hashlib.blake2b(f"{salt}:{name}".encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(f"{salt}:{name}".encode("utf-8", "surrogateescape"), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 
 

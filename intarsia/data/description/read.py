@@ -11,33 +11,33 @@ from typing import Any
 
 import yaml
 
-from intarsia.data.description.model import (
-    DataDescription,
-    DescriptionError,
-    FolderSplit,
-    LabelValue,
-    PairSplit,
-    ShareSplit,
-    Split,
-    show_value,
-)
-from intarsia.data.description.pairing import Source
+from intarsia.data.description.model import DataDescription, DescriptionError, LabelValue, show_value
+from intarsia.data.description.pairing import MaskRule, Source
+from intarsia.data.description.splits import FolderSplit, JoinedSplit, ListSplit, PairSplit, ShareSplit, Split
 from intarsia.data.image_io import IMAGE_SUFFIXES
 from intarsia.data.labels import Colour
 from intarsia.data.value_range import ValueRange
 from intarsia.io.text import read_text
 
-_KEYS = ("root", "classes", "palette", "labels", "outside", "ignore_index", "image", "splits")
+_KEYS = ("root", "classes", "palette", "labels", "outside", "tolerance", "ignore_index", "image", "splits")
 _IMAGE_KEYS = ("bands", "channels", "names", "scale", "mean", "std", "values")
 _VALUE_KEYS = ("type", "low", "high", "dimmest")
 _FOLDER_KEYS = (
     *("images", "labels", "image_prefix", "label_prefix", "image_suffix", "label_suffix"),
-    *("recursive", "list", "exclude", "missing"),
+    *("recursive", "list", "where", "exclude", "missing", "overlap"),
 )
+_LIST_KEYS = ("list", "where", "missing")
 _SHARE_KEYS = ("share", "of", "seed")
-_BOOLEAN = "tag:yaml.org,2002:bool"
+_BOOLEAN, _TEXT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:str"
+_DATE, _MERGE = "tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:merge"
+_TAGS = frozenset(
+    {_BOOLEAN, _TEXT, _DATE, _MERGE, *(f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "null", "seq", "map"))}
+)
 _RANGE = re.compile(r"(\d+)\s*-\s*(\d+)")
 _MOST_VALUES = 65536
+_MOST_NODES, _MOST_BYTES, _LONGEST_NUMBER = 500_000, 8 * 2**20, 100
+"""Of one description: values, bytes, and characters of what is no text."""
+_TOO_DEEP = "the YAML is nested too deeply for a data description"
 
 
 class _Located(dict[Any, Any]):
@@ -48,10 +48,15 @@ class _Located(dict[Any, Any]):
         self.lines: dict[Any, int] = {}
 
 
-def read_description(path: Path) -> DataDescription:
-    """See `DataDescription.read`."""
+def read_description(path: str | Path) -> DataDescription:
+    """Read a description file.
+
+    Raises:
+        ValueError: naming file, line and key of what is wrong, and the nearest valid name.
+    """
+    path = Path(path)
     try:
-        text = read_text(path)
+        text = read_text(path, largest=_MOST_BYTES)
     except ValueError as error:
         raise ValueError(f"cannot read the data description {error}") from None
     try:
@@ -60,38 +65,81 @@ def read_description(path: Path) -> DataDescription:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark is not None else str(path)
         raise ValueError(f"{where}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
+    except RecursionError:
+        raise ValueError(f"{path}: {_TOO_DEEP}") from None
     top = _Located()
     try:
         if node is None:
             raise DescriptionError((), f"the file is empty; expected {', '.join(_KEYS)}")
-        tree = _construct(node, ())
+        tree = _construct(node, (), [_MOST_NODES])
         if not isinstance(tree, _Located):
             raise DescriptionError((), f"expected the keys {', '.join(_KEYS)}, found {_kind(tree)}")
         top = tree
         return _description(top, path.parent)
     except DescriptionError as error:
         raise ValueError(f"{path}:{error.line or _line_of(top, error.path)}: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{path}: {_TOO_DEEP}") from None
 
 
-def _construct(node: yaml.Node, path: tuple[object, ...]) -> Any:
-    """The plain value of a node; mappings remember lines, keys given twice are refused."""
+def _construct(node: yaml.Node, path: tuple[object, ...], budget: list[int]) -> Any:
+    """The plain value of a node; mappings remember lines, keys given twice are refused.
+
+    budget: how many values may still be made. An alias is a value again wherever it stands, and may stand in aliases.
+    """
+    budget[0] -= 1
+    line = node.start_mark.line + 1
+    if budget[0] < 0:
+        raise DescriptionError(
+            path, f"the file has more than {_MOST_NODES:,} values, aliases counted each time", line=line
+        )
+    if node.tag not in _TAGS:
+        raise DescriptionError(path, f"the YAML tag {node.tag[:100]!r} is not part of a data description", line=line)
     if isinstance(node, yaml.SequenceNode):
-        return [_construct(child, (*path, index)) for index, child in enumerate(node.value)]
+        return [_construct(child, (*path, index), budget) for index, child in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
         result = _Located()
         for key_node, value_node in node.value:
-            key = _construct(key_node, path)
-            key = tuple(key) if isinstance(key, list) else key
-            line = key_node.start_mark.line + 1
+            key, line = _key(key_node, path, budget), key_node.start_mark.line + 1
             if key in result:
                 first = result.lines[key]
                 raise DescriptionError((*path, key), f"given twice, in lines {first} and {line}", line=line)
-            result[key] = _construct(value_node, (*path, key))
+            result[key] = _construct(value_node, (*path, key), budget)
             result.lines[key] = line
         return result
+    return _scalar(node, path)
+
+
+def _key(node: yaml.Node, path: tuple[object, ...], budget: list[int]) -> Any:
+    """A key: a text, a number, or a colour as a list."""
+    line = node.start_mark.line + 1
+    if node.tag == _MERGE:
+        raise DescriptionError(path, "the merge key '<<' is not part of a data description; write the keys", line=line)
+    key = _construct(node, path, budget)
+    if isinstance(key, list) and not any(isinstance(part, (list, _Located)) for part in key):
+        key = tuple(key)
+    if isinstance(key, (list, _Located)):
+        raise DescriptionError(path, f"a key is a text, a number or a colour, found {_kind(key)}", line=line)
+    if isinstance(key, int) and abs(key) >= 2**32:
+        raise DescriptionError(
+            path, "a number that is a key has at most 32 bits, as the values of a file have", line=line
+        )
+    return key
+
+
+def _scalar(node: yaml.Node, path: tuple[object, ...]) -> Any:
+    """A text, number, truth value or nothing. What YAML would take for a date is a text here."""
+    if node.tag in (_TEXT, _DATE):
+        return node.value
     if node.tag == _BOOLEAN and node.value.lower() not in ("true", "false"):
         return node.value  # the words yes, no, on and off are truth values in YAML 1.1, but here they may be classes
-    return yaml.SafeLoader("").construct_object(node, deep=True)
+    line = node.start_mark.line + 1
+    if len(node.value) > _LONGEST_NUMBER:
+        raise DescriptionError(path, f"a number of more than {_LONGEST_NUMBER} characters", line=line)
+    try:
+        return yaml.SafeLoader("").construct_object(node, deep=True)
+    except (yaml.YAMLError, ValueError, ArithmeticError) as error:
+        raise DescriptionError(path, f"{node.value!r} is no value that can be read ({error})", line=line) from None
 
 
 def _line_of(top: _Located, path: Sequence[object]) -> int:
@@ -124,11 +172,12 @@ def _description(top: _Located, folder: Path) -> DataDescription:
     return DataDescription(
         root=Path(os.path.normpath(folder / root)),
         classes=classes,
-        splits={name: _split(_mapping(rule, ("splits", name)), ("splits", name)) for name, rule in splits.items()},
+        splits={name: _split(rule, ("splits", name)) for name, rule in splits.items()},
         labels=_labels(top["labels"]) if top.get("labels") is not None else None,
         palette=_palette(top["palette"]) if top.get("palette") is not None else None,
         ignore_index=_integer(top.get("ignore_index", 255), ("ignore_index",)),
         outside=outside,  # type: ignore[arg-type]  # any other word is refused by the description itself
+        tolerance=_integer(top.get("tolerance", 0), ("tolerance",)),
         bands=bands,  # type: ignore[arg-type]  # likewise
         channels=_integer(image.get("channels", 3), ("image", "channels")),
         names=_texts(image.get("names", []), ("image", "names")),
@@ -179,7 +228,18 @@ def _palette(value: Any) -> tuple[Colour, ...]:
     return tuple(_colour(entry, ("palette", index)) for index, entry in enumerate(value))
 
 
-def _split(rule: _Located, path: tuple[str, ...]) -> Split:
+def _split(value: Any, path: tuple[str, ...]) -> Split:
+    """A rule, or several of them whose files are taken together."""
+    if isinstance(value, list) and value:
+        parts = [_rule(_mapping(entry, path), path) for entry in value]
+        folders = tuple(part for part in parts if isinstance(part, FolderSplit))
+        if len(folders) < len(parts):
+            raise DescriptionError(path, "expected images and labels (folders) in each of several sources")
+        return JoinedSplit(folders)
+    return _rule(_mapping(value, path), path)
+
+
+def _rule(rule: _Located, path: tuple[str, ...]) -> Split:
     if "pairs" in rule:
         _known(rule, ("pairs",), path)
         return PairSplit(_file_pairs(rule["pairs"], (*path, "pairs")))
@@ -188,26 +248,68 @@ def _split(rule: _Located, path: tuple[str, ...]) -> Split:
         (fraction,) = _numbers([rule["share"]], (*path, "share")) or (0.0,)
         of = _text(rule.get("of", "train"), (*path, "of"))
         return ShareSplit(fraction, of, _integer(rule.get("seed", 0), (*path, "seed")))
+    missing = _choice(rule, "missing", ("error", "skip"), path)
+    if "list" in rule and "images" not in rule:
+        _known(rule, _LIST_KEYS, path)
+        return ListSplit(_folder(rule["list"], (*path, "list")), _where(rule, path), missing)  # type: ignore[arg-type]
+    return _folder_split(rule, missing, path)
+
+
+def _folder_split(rule: _Located, missing: str, path: tuple[str, ...]) -> FolderSplit:
     _known(rule, _FOLDER_KEYS, path)
     if "images" not in rule:
-        raise DescriptionError(path, "expected images and labels (folders), or share, or pairs")
-    missing = _text(rule.get("missing", "error"), (*path, "missing"))
-    if missing not in ("error", "skip"):
-        raise DescriptionError((*path, "missing"), f"expected error or skip, found {missing!r}")
+        raise DescriptionError(path, "expected images and labels (folders), or list, or share, or pairs")
     recursive = rule.get("recursive", True)
     if not isinstance(recursive, bool):
         raise DescriptionError((*path, "recursive"), f"expected true or false, found {recursive!r}")
+    labels = rule.get("labels")
+    masks = _masks(labels, (*path, "labels")) if isinstance(labels, _Located) else ()
     source = Source(
         images=_folder(rule["images"], (*path, "images")),
-        labels=None if rule.get("labels") is None else _folder(rule["labels"], (*path, "labels")),
+        labels=None if labels is None or masks else _folder(labels, (*path, "labels")),
         image_suffix=_texts(rule.get("image_suffix", list(IMAGE_SUFFIXES)), (*path, "image_suffix")),
         label_suffix=_texts(rule.get("label_suffix", list(IMAGE_SUFFIXES)), (*path, "label_suffix")),
         image_prefix=_text(rule.get("image_prefix", ""), (*path, "image_prefix")),
         label_prefix=_text(rule.get("label_prefix", ""), (*path, "label_prefix")),
         recursive=recursive,
+        masks=masks,
+        overlap=_choice(rule, "overlap", ("error", "last"), path),  # type: ignore[arg-type]
     )
     names = None if rule.get("list") is None else _text(rule["list"], (*path, "list"))
-    return FolderSplit(source, names, _texts(rule.get("exclude", []), (*path, "exclude")), missing)  # type: ignore[arg-type]
+    exclude = _texts(rule.get("exclude", []), (*path, "exclude"))
+    return FolderSplit(source, names, exclude, missing, _where(rule, path))  # type: ignore[arg-type]
+
+
+def _where(rule: _Located, path: tuple[str, ...]) -> tuple[str, str] | None:
+    """The rows of a list that belong to a split: ``{split: train}``."""
+    if rule.get("where") is None:
+        return None
+    where = _mapping(rule["where"], (*path, "where"))
+    if len(where) != 1 or not isinstance(text := next(iter(where.values())), str | int):
+        raise DescriptionError((*path, "where"), "expected the title of one column, and the text of the rows to take")
+    return str(next(iter(where))), str(text)
+
+
+def _masks(labels: _Located, path: tuple[str, ...]) -> tuple[MaskRule, ...]:
+    """One mask for each class: class name -> ``FOLDER/*SUFFIX``, several of them in a list."""
+    rules = []
+    for name, patterns in labels.items():
+        for pattern in _texts(patterns, (*path, name)):
+            try:
+                rules.append(MaskRule.parse(_text(name, path), pattern))
+            except ValueError as error:
+                raise DescriptionError((*path, name), str(error)) from None
+    if not rules:
+        raise DescriptionError(path, "expected a folder, or a pattern such as masks/*_leaf.png for each class")
+    return tuple(rules)
+
+
+def _choice(rule: _Located, key: str, allowed: Sequence[str], path: tuple[str, ...]) -> str:
+    """One of the words allowed, the first of which is meant where none is given."""
+    word = _text(rule.get(key, allowed[0]), (*path, key))
+    if word not in allowed:
+        raise DescriptionError((*path, key), f"expected {' or '.join(allowed)}, found {word!r}")
+    return word
 
 
 def _file_pairs(value: Any, path: tuple[object, ...]) -> tuple[tuple[str, str | None], ...]:

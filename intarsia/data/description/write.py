@@ -10,7 +10,9 @@ from pathlib import Path
 
 import yaml
 
-from intarsia.data.description.model import DataDescription, LabelValue, PairSplit, ShareSplit, Split, show_value
+from intarsia.data.description.model import DataDescription, LabelValue, show_value
+from intarsia.data.description.pairing import MaskRule
+from intarsia.data.description.splits import FolderSplit, JoinedSplit, ListSplit, PairSplit, ShareSplit, Split
 from intarsia.data.image_io import IMAGE_SUFFIXES
 from intarsia.io.whole_files import write_text
 
@@ -28,9 +30,18 @@ _LABELS = """\
 What is stored in the label files -> class name, or ignore: such pixels count neither in training nor in scores.
 A value that is not listed here stops with an error (write `outside: ignore` to ignore those instead)."""
 
+_TOLERANCE = """\
+A value that differs by so much from a listed one, in each channel of a colour, counts as the nearest such."""
+_MASKS = """\
+One mask for each class: where it is not 0 the label has the class, and where no mask is set it is 0. A pixel in two
+masks stops with an error; with `overlap: last` the later one counts."""
+
 
 def write_description(description: DataDescription, path: Path) -> None:
-    """See `DataDescription.write`."""
+    """Write a description with comments that explain it; `read_description` gives an equal one back.
+
+    Raises ValueError if the file cannot be written.
+    """
     folder = Path(os.path.abspath(path)).parent
     try:
         write_text(path, render(description, folder))
@@ -55,6 +66,9 @@ def render(description: DataDescription, folder: Path) -> str:
         lines += _label_lines(description.labels)
     if description.outside != "error":
         lines.append(f"outside: {description.outside}")
+    if description.tolerance:
+        lines += _comment(_TOLERANCE)
+        lines.append(f"tolerance: {description.tolerance}")
     lines += [f"ignore_index: {description.ignore_index}", "", *_image_lines(description), "", "splits:"]
     for split, rule in description.splits.items():
         lines += _split_lines(split, rule)
@@ -116,6 +130,23 @@ def _split_lines(split: str, rule: Split) -> list[str]:
             f"      - [{_quoted(image)}, {'null' if label is None else _quoted(label)}]" for image, label in rule.pairs
         ]
         return [f"  {split}:", "    pairs:", *rows]
+    if isinstance(rule, ListSplit):
+        entries = {"list": _quoted(rule.file)}
+        if rule.where is not None:
+            entries["where"] = _where(rule.where)
+        if rule.missing != "error":
+            entries["missing"] = rule.missing
+        return [f"  {split}:", *(f"    {key}: {value}" for key, value in entries.items())]
+    if isinstance(rule, JoinedSplit):
+        parts = [_folder_lines(part) for part in rule.parts]
+        return [
+            f"  {split}:",
+            *(f"    {'- ' if not n else '  '}{line}" for lines in parts for n, line in enumerate(lines)),
+        ]
+    return [f"  {split}:", *(f"    {line}" for line in _folder_lines(rule))]
+
+
+def _folder_lines(rule: FolderSplit) -> list[str]:
     source = rule.source
     entries: dict[str, str] = {"images": _quoted(source.images)}
     if source.labels is not None:
@@ -129,13 +160,31 @@ def _split_lines(split: str, rule: Split) -> list[str]:
             entries[key] = listed[0] if len(listed) == 1 else f"[{', '.join(listed)}]"
     if not source.recursive:
         entries["recursive"] = "false"
+    if source.overlap != "error":
+        entries["overlap"] = source.overlap
     if rule.names is not None:
         entries["list"] = _quoted(rule.names)
+    if rule.where is not None:
+        entries["where"] = _where(rule.where)
     if rule.exclude:
         entries["exclude"] = f"[{', '.join(_quoted(name) for name in rule.exclude)}]"
     if rule.missing != "error":
         entries["missing"] = rule.missing
-    return [f"  {split}:", *(f"    {key}: {value}" for key, value in entries.items())]
+    return [*(f"{key}: {value}" for key, value in entries.items()), *_mask_lines(source.masks)]
+
+
+def _where(where: tuple[str, str]) -> str:
+    return f"{{{_quoted(where[0])}: {_quoted(where[1])}}}"
+
+
+def _mask_lines(masks: Sequence[MaskRule]) -> list[str]:
+    if not masks:
+        return []
+    by_class: dict[str, list[str]] = {}
+    for rule in masks:
+        by_class.setdefault(rule.class_name, []).append(_quoted(str(rule)))
+    rows = [f"  {_quoted(name)}: {p[0] if len(p) == 1 else '[' + ', '.join(p) + ']'}" for name, p in by_class.items()]
+    return [*_comment(_MASKS), "labels:", *rows]
 
 
 def _root_text(root: Path, folder: Path) -> str:

@@ -1,6 +1,6 @@
 """The data doctor: reads a whole data set, says what is in it and what is wrong with it, and proposes a description.
 
-``inspect(DIR)`` finds the layout and the label table itself; ``inspect(FILE)`` checks a data description.
+``examine(DIR)`` finds the layout and the label table itself; ``examine(FILE)`` checks a data description.
 """
 
 from __future__ import annotations
@@ -9,35 +9,25 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from intarsia.contracts import IGNORE_INDEX
 from intarsia.data.bands import GREY, Bands
-from intarsia.data.description.model import (
-    IGNORE,
-    DataDescription,
-    FolderSplit,
-    PairSplit,
-    ShareSplit,
-    Split,
-    list_rule,
-)
+from intarsia.data.description.model import IGNORE, DataDescription
 from intarsia.data.description.pairing import Listing, Pair, hash_share
+from intarsia.data.description.read import read_description
+from intarsia.data.description.splits import ShareSplit, Split, skipping
+from intarsia.data.doctor.benchmarks import known_numbering
 from intarsia.data.doctor.diagnosis import diagnose
-from intarsia.data.doctor.findings import Finding, Findings, ImageFindings, LabelFindings, SplitFindings, ValueRow
+from intarsia.data.doctor.encodings import look_up_palettes, read_encoding
+from intarsia.data.doctor.findings import Finding, Findings
+from intarsia.data.doctor.foreign import recognise
 from intarsia.data.doctor.layouts import Layout, find_layout
 from intarsia.data.doctor.legends import find_legend
-from intarsia.data.doctor.measure import (
-    ImageFacts,
-    Measured,
-    combine,
-    count_images,
-    count_values,
-    mean_and_std,
-    measure_all,
-    unify,
-)
-from intarsia.data.doctor.proposal import TableProposal, choose_share, propose_table
+from intarsia.data.doctor.measure import ImageFacts, Measured, combine, mean_and_std, measure_all
+from intarsia.data.doctor.proposal import choose_share, propose_table, table_of_masks
+from intarsia.data.doctor.summary import image_findings, label_findings, split_findings, value_rows
+from intarsia.data.doctor.table import TableProposal
 from intarsia.data.image_reader import ImageReader, range_of
 from intarsia.data.labels import Colour
 
@@ -45,7 +35,7 @@ Progress = Callable[[int, int], None]
 """Called with (done, total) after each pair."""
 
 
-def inspect(
+def examine(
     path: str | Path,
     *,
     limit: int | None = None,
@@ -72,7 +62,10 @@ def inspect(
         raise ValueError(
             f"{path} is a data description; change its `labels:` folders instead of giving labels={labels!r}"
         )
-    description = DataDescription.read(path)
+    foreign = recognise(path) if path.suffix.lower() in (".json", ".yaml", ".yml", ".txt", ".xml", ".csv") else None
+    if foreign is not None:
+        raise ValueError(f"{path} is no data description: it holds {foreign[0]}. {foreign[1]}; then give the folder")
+    description = read_description(path)
     return _of_description(path, description, _Reader(description.root, workers, limit, progress))
 
 
@@ -85,7 +78,9 @@ class _Reader:
     limit: int | None
     progress: Progress | None
 
-    def measure(self, listings: Mapping[str, Listing], reader: ImageReader | None) -> dict[str, list[Measured]]:
+    def measure(
+        self, listings: Mapping[str, Listing], reader: ImageReader | None, mask_values: Mapping[str, int]
+    ) -> dict[str, list[Measured]]:
         chosen = {split: self._some(listing.pairs) for split, listing in listings.items()}
         everything = [pair for pairs in chosen.values() for pair in pairs]
         done = 0
@@ -96,8 +91,9 @@ class _Reader:
             if self.progress is not None:
                 self.progress(done, len(everything))
 
-        measured = measure_all(self.root, everything, workers=self.workers, done=count, reader=reader)
-        unify(measured)
+        measured = measure_all(
+            self.root, everything, workers=self.workers, done=count, reader=reader, mask_values=mask_values
+        )
         by_split, start = {}, 0
         for split, pairs in chosen.items():
             by_split[split] = measured[start : start + len(pairs)]
@@ -112,21 +108,37 @@ class _Reader:
         return [pair for pair in pairs if pair in chosen]
 
 
+@dataclass(slots=True)
+class _Faults:
+    """What was found so far."""
+
+    problems: list[Finding]
+    warnings: list[Finding]
+
+    def add(self, found: tuple[Sequence[Finding], Sequence[Finding]]) -> None:
+        """Add (problems, warnings)."""
+        self.problems += found[0]
+        self.warnings += found[1]
+
+
 # --- A folder -----------------------------------------------------------------------------------------------------
 
 
 def _of_folder(path: Path, layout: Layout, reader: _Reader) -> Findings:
-    splits, listings = _rules(path, layout)
-    measured = reader.measure(listings, None)
+    splits, listings = _rules(layout)
+    mask_values = layout.masks.values if layout.masks is not None else {}
+    measured = reader.measure(listings, None, mask_values)
     everything = [entry for entries in measured.values() for entry in entries]
-    facts = _image_findings(everything)
-    words = f"{layout.pairs} pairs, {layout.splits['train'].source}"
+    words = f"{layout.pairs} pairs, {layout.splits['train']}"
     notes = list(layout.notes)
+    faults = _Faults(list(layout.problems), list(layout.warnings))
     try:
-        table = _table(path, layout, everything, facts)
+        table = _table(path, layout, everything)
     except ValueError as error:
-        problems = (Finding("no labels", str(error)), *diagnose(None, measured, listings, facts)[0])
-        return _findings(path, words, None, measured, listings, layout, problems, (), notes)
+        faults.problems.append(Finding("no labels", str(error)))
+        faults.add(diagnose(None, measured, listings))
+        return _findings(path, words, None, measured, listings, layout, faults, notes)
+    faults.add((table.problems, table.warnings))
     if "val" not in splits and len(measured["train"]) > 1:
         splits = {**splits, "val": _share(measured["train"], table)}
         notes.append("there is no validation split: about a fifth of the images is taken out by a hash of their names")
@@ -142,6 +154,7 @@ def _of_folder(path: Path, layout: Layout, reader: _Reader) -> Findings:
         palette=table.palette,
         ignore_index=_ignore_index(table),
         outside=table.outside,
+        tolerance=table.tolerance,
         bands=bands,
         channels=channels,
         notes=tuple(notes),
@@ -149,33 +162,36 @@ def _of_folder(path: Path, layout: Layout, reader: _Reader) -> Findings:
     listings = _divided(description, listings)
     measured = _by_listing(listings, measured)
     description = _with_statistics(description, measured)
-    problems, warnings = diagnose(description, measured, listings, facts, table, layout.alternatives)
-    return _findings(path, words, description, measured, listings, layout, problems, warnings, notes)
+    faults.add(diagnose(description, measured, listings, table, layout.alternatives))
+    return _findings(path, words, description, measured, listings, layout, faults, notes)
 
 
-def _rules(path: Path, layout: Layout) -> tuple[dict[str, Split], dict[str, Listing]]:
+def _rules(layout: Layout) -> tuple[dict[str, Split], dict[str, Listing]]:
     """The splits as they will be described, and their files."""
     splits: dict[str, Split] = {}
-    listings: dict[str, Listing] = {}
-    for split, files in layout.splits.items():
-        rule = FolderSplit(files.source, files.names)
-        listings[split] = list_rule(path, rule)
-        incomplete = listings[split].unlabelled or listings[split].lost
-        splits[split] = replace(rule, missing="skip") if incomplete else rule
-    return splits, _without_others(listings)
+    for split, rule in layout.splits.items():
+        listing = layout.listings[split]
+        splits[split] = skipping(rule) if listing.unlabelled or listing.lost else rule
+    return splits, _without_others(layout.listings)
 
 
-def _table(path: Path, layout: Layout, measured: Sequence[Measured], facts: ImageFindings | None) -> TableProposal:
-    """The proposed table, with names from a legend if there is one.
+def _table(path: Path, layout: Layout, measured: Sequence[Measured]) -> TableProposal:
+    """The proposed table, with names from a class list if there is one.
 
     Raises:
         ValueError: no label could be read.
     """
+    if layout.masks is not None:
+        return table_of_masks(layout.masks)
+    encoding = read_encoding(measured)
     palette = _common_palette(measured)
-    size = facts.sizes[0][0] if facts is not None and len(facts.sizes) == 1 else None
     pairs = [entry.pair for entry in measured]
-    legend = find_legend(path, set(count_values(measured)), pairs, size=size, palette=palette)
-    return propose_table(measured, legend, layout.splits["train"].source, palette)
+    stems = frozenset(PurePosixPath(pair.image).stem for pair in pairs)
+    legend, unfit = find_legend(path, layout.others, encoding.counts, stems=stems, palette=palette)
+    if legend is None:
+        legend = known_numbering(path, set(encoding.counts), pairs, palette)
+    encoding.warnings += unfit
+    return propose_table(measured, encoding, legend, layout.splits["train"], palette)
 
 
 def _ignore_index(table: TableProposal) -> int:
@@ -184,7 +200,8 @@ def _ignore_index(table: TableProposal) -> int:
 
 def _without_others(listings: Mapping[str, Listing]) -> dict[str, Listing]:
     """Files that one split leaves over but another uses are nobody's concern."""
-    used = {name for listing in listings.values() for pair in listing.pairs for name in (pair.image, pair.label)}
+    pairs = [pair for listing in listings.values() for pair in listing.pairs]
+    used = {name for pair in pairs for name in (pair.image, *pair.label_files)}
     return {
         split: replace(
             listing,
@@ -240,15 +257,21 @@ def _common_palette(measured: Sequence[Measured]) -> tuple[Colour, ...] | None:
 
 def _of_description(path: Path, description: DataDescription, reader: _Reader) -> Findings:
     listings = {split: description.listing(split) for split in description.splits}
-    measured = reader.measure(listings, description.reader())
+    named = {name for listing in listings.values() for pair in listing.pairs for name, _ in pair.masks}
+    measured = reader.measure(
+        listings, description.reader(), {name: description.mask_value(name) for name in sorted(named)}
+    )
     everything = [entry for entries in measured.values() for entry in entries]
+    if description.labels is not None and all(isinstance(value, tuple) for value in description.labels):
+        look_up_palettes(everything)
     completed = _with_statistics(description, measured)
     if description.values is not None:
         completed = replace(completed, values=description.values)
     if description.mean is not None and description.std is not None:
         completed = replace(completed, mean=description.mean, std=description.std)
-    problems, warnings = diagnose(completed, measured, listings, _image_findings(everything))
-    return _findings(path, None, completed, measured, listings, None, problems, warnings, [])
+    faults = _Faults([], [])
+    faults.add(diagnose(completed, measured, listings))
+    return _findings(path, None, completed, measured, listings, None, faults, [])
 
 
 # --- Both ---------------------------------------------------------------------------------------------------------
@@ -289,54 +312,6 @@ def _with_values(description: DataDescription, images: Sequence[ImageFacts]) -> 
     return replace(description, values=range_of(next(iter(types)), [(image.low, image.high) for image in images]))
 
 
-def _image_findings(measured: Sequence[Measured]) -> ImageFindings | None:
-    images = [entry.image for entry in measured if entry.image is not None]
-    if not images:
-        return None
-    sizes = Counter(image.size for image in images)
-    by_area = sorted((image.size for image in images), key=lambda size: (size[0] * size[1], size))
-    return ImageFindings(
-        smallest=by_area[0],
-        median=by_area[len(by_area) // 2],
-        largest=by_area[-1],
-        sizes=tuple(sorted(sizes.items(), key=lambda item: (-item[1], item[0]))),
-        modes=dict(Counter(image.mode for image in images)),
-        channels=dict(Counter(image.channels for image in images)),
-        dtypes=dict(Counter(image.dtype for image in images)),
-    )
-
-
-def _label_findings(measured: Sequence[Measured]) -> LabelFindings | None:
-    labels = [entry.label for entry in measured if entry.label is not None]
-    if not labels:
-        return None
-    coloured = any(isinstance(value, tuple) for label in labels for value in label.values)
-    with_palette = any(label.palette is not None for label in labels)
-    kind = "colours" if coloured else "numbers with a palette" if with_palette else "numbers"
-    modes, dtypes = Counter(label.mode for label in labels), Counter(label.dtype for label in labels)
-    return LabelFindings(kind, dict(modes), dict(dtypes))
-
-
-def _value_rows(
-    description: DataDescription | None, measured: Mapping[str, Sequence[Measured]]
-) -> tuple[ValueRow, ...]:
-    pixels = {split: count_values(entries) for split, entries in measured.items()}
-    images = {split: count_images(entries) for split, entries in measured.items()}
-    totals = {split: max(1, sum(counts.values())) for split, counts in pixels.items()}
-    found = {value for counts in pixels.values() for value in counts}
-    ordered = sorted(found, key=lambda value: (1, *value) if isinstance(value, tuple) else (0, value))
-    return tuple(
-        ValueRow(
-            value=value,
-            name=description.name_of(value) if description is not None else None,
-            pixels={split: counts[value] for split, counts in pixels.items()},
-            shares={split: counts[value] / totals[split] for split, counts in pixels.items()},
-            images={split: counts[value] for split, counts in images.items()},
-        )
-        for value in ordered
-    )
-
-
 def _findings(
     path: Path,
     words: str | None,
@@ -344,48 +319,27 @@ def _findings(
     measured: Mapping[str, Sequence[Measured]],
     listings: Mapping[str, Listing],
     layout: Layout | None,
-    problems: Sequence[Finding],
-    warnings: Sequence[Finding],
+    faults: _Faults,
     notes: Sequence[str],
 ) -> Findings:
     everything = [entry for entries in measured.values() for entry in entries]
-    values = _value_rows(description, measured)
+    values = value_rows(description, measured)
     return Findings(
         path=path,
         root=description.root if description is not None else path,
         layout=words,
         splits=tuple(
-            _split_findings(split, description, measured[split], listings[split], values) for split in measured
+            split_findings(split, description, measured[split], listings[split], values) for split in measured
         ),
-        images=_image_findings(everything),
-        labels=_label_findings(everything),
+        images=image_findings(everything),
+        labels=label_findings(everything),
         values=values,
-        problems=tuple(problems),
-        warnings=tuple(warnings),
+        problems=tuple(faults.problems),
+        warnings=tuple(faults.warnings),
         notes=tuple(notes),
         alternatives=layout.alternatives if layout is not None else (),
         skipped=layout.skipped if layout is not None else {},
         mean=description.mean if description is not None else None,
         std=description.std if description is not None else None,
         description=description,
-    )
-
-
-def _split_findings(
-    split: str,
-    description: DataDescription | None,
-    measured: Sequence[Measured],
-    listing: Listing,
-    values: Sequence[ValueRow],
-) -> SplitFindings:
-    valid = sum(row.shares.get(split, 0.0) for row in values if row.name not in (IGNORE, None))
-    rule = description.splits[split] if description is not None else None
-    if isinstance(rule, ShareSplit):
-        text = f"a share of {rule.fraction:.0%} of {rule.of}, by a hash of the names"
-    elif isinstance(rule, FolderSplit):
-        text = f"{rule.source}, listed in {rule.names}" if rule.names else str(rule.source)
-    else:
-        text = "named one by one" if isinstance(rule, PairSplit) else "not described"
-    return SplitFindings(
-        split, len(listing.pairs), len(measured), len(listing.unlabelled), len(listing.unused), valid, text
     )

@@ -9,9 +9,10 @@ from typing import Any
 
 from intarsia.contracts import Size
 from intarsia.data.description.model import DataDescription, LabelValue, show_value
-from intarsia.data.doctor.layouts import Alternative
+from intarsia.data.doctor.folders import Role
 
-_MOST_ROWS = 60
+_MOST_ROWS, _SOME_ROWS = 60, 20
+"""Up to so many values are all shown; of more, the most frequent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,16 @@ class Finding:
             if len(self.files) > limit:
                 result.append(f"  ... and {len(self.files) - limit} more")
         return [*result, f"  -> {self.advice}"] if self.advice else result
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """Another folder of labels that would pair too, for the user to choose instead."""
+
+    images: str
+    labels: str
+    pairs: int
+    role: Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +189,7 @@ class Findings:
         names = [split.name for split in self.splits]
         rows = [["value", "class", *(f"{name} pixels" for name in names), *(f"{name} images" for name in names)]]
         by_share = sorted(self.values, key=lambda row: -sum(row.shares.values()))
-        kept = {row.value for row in by_share[:_MOST_ROWS]}
+        kept = {row.value for row in by_share[: _MOST_ROWS if len(by_share) <= _MOST_ROWS else _SOME_ROWS]}
         for row in (row for row in self.values if row.value in kept):
             name = row.name if row.name is not None else "(not in the table)"
             shares = [f"{row.shares.get(split, 0.0):.3%}" for split in names]
@@ -201,6 +212,17 @@ def _image_lines(images: ImageFindings) -> list[str]:
             f"most often {show_size(size)} ({count} of {total})"
         )
     return [f"images (width x height): {sizes}; {_counts(images.modes)}"]
+
+
+def many(count: int, noun: str) -> str:
+    """A number with its noun: "1 label file", "3 classes"."""
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{count} {noun}{plural if count != 1 else ''}"
+
+
+def some(names: Sequence[str], limit: int = 8) -> str:
+    """The first names of many."""
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
 def show_size(size: Size) -> str:

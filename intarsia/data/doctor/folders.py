@@ -29,7 +29,14 @@ _SPLIT_WORDS: dict[str, str] = {
     "eval": "val",
     "testing": "test",
     "test": "test",
+    "tst": "test",
+    "holdout": "test",
+    "heldout": "test",
 }
+_SHORT_SPLITS = {"tr": "train", "ts": "test"}
+"""Ends of a name after a word for images or labels: imagesTr, labelsTs."""
+
+_SET_WORDS = ("set", "sets", "data")
 
 # In order of preference: where several label folders pair equally well, the earlier word wins.
 _LABEL_WORDS = (
@@ -37,7 +44,7 @@ _LABEL_WORDS = (
     *("annotations", "annotation", "annots", "annot", "anns", "ann"),
     *("gts", "gt", "gtfine", "groundtruths", "groundtruth", "truths", "truth", "labelids"),
     *("segmentationclass", "segmentationclassaug", "segmentations", "segmentation", "segmaps", "segmap", "segs", "seg"),
-    *("semseg", "semantics", "semantic", "classes", "targets", "target", "masks", "mask", "maskfiles"),
+    *("semseg", "semantics", "semantic", "classes", "targets", "target", "manual", "masks", "mask", "maskfiles"),
 )
 _WORDS_BY_ROLE: dict[Role, tuple[str, ...]] = {
     "label": _LABEL_WORDS,
@@ -47,9 +54,13 @@ _WORDS_BY_ROLE: dict[Role, tuple[str, ...]] = {
     ),
     "colour": (
         *("colors", "color", "colours", "colour", "colormaps", "colormap"),
-        *("vis", "visualization", "overlays", "overlay"),
+        *("vis", "visualization", "visualizations", "overlays", "overlay", "human", "blend", "blended"),
+        *("thumbnails", "thumbnail", "thumbs", "previews", "preview"),
     ),
-    "instance": ("instances", "instance", "inst", "insts", "instanceids", "panoptic", "segmentationobject", "polygons"),
+    "instance": (
+        *("instances", "instance", "inst", "insts", "instanceids", "panoptic", "segmentationobject", "polygons"),
+        *("superpixels", "edges", "edge", "boundaries", "boundary", "contours", "depth", "disparity"),
+    ),
     "prediction": ("predictions", "prediction", "preds", "pred", "results", "result", "outputs", "output"),
 }
 _WORDS: dict[str, Role] = {word: role for role, names in _WORDS_BY_ROLE.items() for word in names}
@@ -60,7 +71,7 @@ _SPLIT = re.compile(
     re.IGNORECASE,
 )
 _JOINED = re.compile(rf"^(?P<word>{'|'.join(_SPLIT_WORDS)})(?P<after>[a-z]+)$", re.IGNORECASE)
-_JOINED_LAST = re.compile(rf"^(?P<before>[a-z]+?)(?P<word>{'|'.join(_SPLIT_WORDS)})$", re.IGNORECASE)
+_JOINED_LAST = re.compile(rf"^(?P<before>[a-z]+?)(?P<word>{'|'.join([*_SPLIT_WORDS, *_SHORT_SPLITS])})$", re.IGNORECASE)
 
 
 def role_of(text: str) -> tuple[Role, int]:
@@ -76,6 +87,11 @@ def role_of(text: str) -> tuple[Role, int]:
     return "none", len(_LABEL_WORDS)
 
 
+def is_meant_for_training(rank: int) -> bool:
+    """Whether a label folder's word, by its place, says that these labels are for training: labelTrainIds."""
+    return rank < 2
+
+
 def split_of(name: str) -> str | None:
     """The split that a folder or list name stands for: "train_list" -> "train"."""
     return _read(name)[1]
@@ -87,14 +103,15 @@ def _read(component: str) -> tuple[str, str | None, str]:
     if match is None:
         for pattern, side in ((_JOINED, "after"), (_JOINED_LAST, "before")):
             joined = pattern.match(component)
-            if joined is not None and joined.group(side).lower() in _WORDS:
+            known = (*_WORDS, *_SET_WORDS) if side == "after" else _WORDS
+            if joined is not None and joined.group(side).lower() in known:
                 match = joined
                 break
     if match is None:
         return component, None, ""
     word = match.group("word")
     template = component[: match.start("word")] + SLOT + component[match.end("word") :]
-    return template, _SPLIT_WORDS[word.lower().rstrip("0123456789")], word
+    return template, {**_SPLIT_WORDS, **_SHORT_SPLITS}[word.lower().rstrip("0123456789")], word
 
 
 @dataclass(slots=True)
@@ -130,6 +147,15 @@ class Group:
         """The folder of one split, relative to the root."""
         word = self.words.get(split, "") if split else ""
         return "/".join(part.replace(SLOT, word) for part in self.template) or "."
+
+    def paths(self, split: str | None = None) -> set[str]:
+        """The files of a split, of all of them by default, relative to the root."""
+        chosen = self.files if split is None else {split: self.files.get(split, [])}
+        return {
+            PurePosixPath(self.folder(own), below, stem + extension).as_posix()
+            for own, files in chosen.items()
+            for below, stem, extension in files
+        }
 
     def shown(self) -> str:
         """The folder for people, the split's place as {train,val}."""

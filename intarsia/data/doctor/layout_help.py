@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from intarsia.data.doctor.folders import group_files
+from intarsia.data.doctor.folders import Group, group_files
+from intarsia.data.doctor.foreign import foreign_annotations
 from intarsia.data.image_io import IMAGE_SUFFIXES
 
 _EXAMPLE = """    DIR/images/a.jpg  DIR/masks/a.png                       (a share is then taken out for validation)
@@ -37,7 +39,7 @@ def explain_nothing(root: Path, images: Sequence[str], others: Sequence[str], la
             "Found:",
             *rows[:12],
             *more,
-            *_hints(images, others),
+            *_hints(root, images, others),
             "What would be found, for example:",
             _EXAMPLE,
             "Anything else can be described in a file, given instead of the folder: classes: [a, b], and",
@@ -46,28 +48,43 @@ def explain_nothing(root: Path, images: Sequence[str], others: Sequence[str], la
     )
 
 
-def _hints(images: Sequence[str], others: Sequence[str]) -> list[str]:
-    hints = []
+def _hints(root: Path, images: Sequence[str], others: Sequence[str]) -> list[str]:
+    hints = [f"Hint: {sentence}." for sentence in foreign_annotations(root, others)]
     kinds = Counter(PurePosixPath(path).suffix.lower() for path in others)
-    told = {
-        ".json": "JSON polygons",
-        ".xml": "XML boxes",
-        ".mat": "MATLAB files",
-        ".yaml": "YAML polygons",
-        ".gz": "NIfTI volumes",
-    }
-    for extension, what in told.items():
-        if kinds[extension] >= max(1, len(images) // 2):
+    for suffix, what in ((".json", "JSON polygons"), (".xml", "XML polygons or boxes"), (".yaml", "YAML polygons")):
+        if not hints and kinds[suffix] >= max(1, len(images) // 2):
+            hints.append(f"Hint: {kinds[suffix]} {suffix} files may be {what}; convert them to label images first.")
+    groups = group_files(images)
+    hints += [*_masks_of_objects(groups), *_label_studio(images)]
+    pairs = [(one, two) for one in groups for two in groups if one.template < two.template and one.count > 1]
+    for one, two in pairs:
+        if one.count == two.count and (one.role != two.role or one.role == "none"):
+            first, second = (next(iter(group.files.values()))[0] for group in (one, two))
             hints.append(
-                f"Hint: {kinds[extension]} {extension} files may be {what}; convert them to label images first."
+                f"Hint: {one.shown()} and {two.shown()} hold {one.count} images each, but their names share "
+                f"nothing ({first[1]}{first[2]}, {second[1]}{second[2]}); rename them alike."
             )
-    groups = [group for group in group_files(images) if group.count > 1]
-    for one in groups:
-        for two in groups:
-            if one.template < two.template and one.count == two.count:
-                first, second = (next(iter(group.files.values()))[0] for group in (one, two))
-                hints.append(
-                    f"Hint: {one.shown()} and {two.shown()} hold {one.count} images each, but their names share "
-                    f"nothing ({first[1]}{first[2]}, {second[1]}{second[2]}); rename them alike."
-                )
-    return hints[:3]
+    return hints[:4]
+
+
+def _label_studio(images: Sequence[str]) -> list[str]:
+    """Masks that Label Studio names by task and annotation, not by image."""
+    named = [path for path in images if re.match(r"task-\d+-annotation-\d+.*-tag-", PurePosixPath(path).name)]
+    if not named:
+        return []
+    return [
+        f"Hint: {len(named)} files such as {PurePosixPath(named[0]).name} are masks of Label Studio, named by task and "
+        "not by image; its JSON export says which image a task is: rename them to IMAGE_TAG.png."
+    ]
+
+
+def _masks_of_objects(groups: Sequence[Group]) -> list[str]:
+    """A folder for each image, with a mask for each object: the raw data of nuclei contests."""
+    images = [group.neutral for group in groups if group.role in ("image", "none") and group.count == 1]
+    masks = [group for group in groups if group.role == "label" and group.neutral in images and group.count > 1]
+    if len(masks) < 2:
+        return []
+    return [
+        f"Hint: {len(masks)} folders such as {masks[0].shown()} hold a mask for each object; join the masks of an "
+        "image to one label image first (numpy.maximum)."
+    ]

@@ -1,296 +1,286 @@
-"""What label values are called: read from a legend file beside the data, or recognised from a known numbering.
-
-A legend file is what annotation tools and benchmarks put there: `classes.txt`, `codes.txt`, `label_colors.txt`,
-`class_dict.csv`, `labelmap.txt`, `objectInfo150.txt` and the like.
-"""
+"""Which class list beside the data fits the values of the labels, and how."""
 
 from __future__ import annotations
 
-import csv
-import json
-import re
-from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
-import numpy as np
-from PIL import Image
+from intarsia.data.description.model import BACKGROUND, IGNORE, LabelValue, show_value
+from intarsia.data.doctor.class_lists import ClassEntry, ClassList, class_list_files, is_told_by_name, read_class_list
+from intarsia.data.doctor.class_trees import NoClassListError
+from intarsia.data.doctor.findings import Finding
+from intarsia.data.doctor.legend import Legend
+from intarsia.data.labels import Colour, nearest
 
-from intarsia.contracts import Size
-from intarsia.data.datasets import ade20k, cityscapes, pascal_voc
-from intarsia.data.description.model import IGNORE, LabelValue
-from intarsia.data.description.pairing import Pair
-from intarsia.data.image_io import IMAGE_SUFFIXES
-from intarsia.data.labels import Colour
-
-_FILE = re.compile(
-    r"^(.*[_-])?(classes|class_?names|labels?|codes|names|label_?colou?rs|colou?rs|class_?dict|label_?map|categories)$"
-    r"|^objectinfo150$|^dataset$",
-    re.IGNORECASE,
-)
-_TEXT_SUFFIXES = (".txt", ".csv", ".tsv", ".names")
-_VOID = ("ignore", "void", "unlabeled", "unlabelled", "unknown", "undefined", "dontcare", "unannotated")
-_BORDER_VALUES = (255, 65535)
-_LARGEST_LEGEND = 2**18
-
-_CAMVID_CLASSES = (
-    "Sky", "Building", "Pole", "Road", "Pavement", "Tree", "SignSymbol", "Fence", "Car", "Pedestrian", "Bicyclist",
-)  # fmt: skip
-_CAMVID_PALETTE: tuple[Colour, ...] = (
-    (128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (60, 40, 222), (128, 128, 0), (192, 128, 128),
-    (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192),
-)  # fmt: skip
-_CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-
-
-@dataclass(frozen=True)
-class Legend:
-    """Names of file values, "ignore" among them; `palette` by name; `source` says where they come from."""
-
-    names: Mapping[LabelValue, str]
-    source: str
-    palette: Mapping[str, Colour] = field(default_factory=dict)
+_MARKS = (255, 65535)
+_VOC_BORDER = (224, 224, 192)
+_MOSTLY = 0.5
+_BLURRED = 0.995
+_TOLERANCES = (8, 16, 32, 48)
+_MOST_NEAR, _HALF_WAY = 0.8, 127
+"""If so much lies near the listed colours, thin areas and edges are in between, and count as the nearest."""
+_WAY_OUT = "write the values in `labels` (`--write data.yaml`)"
 
 
 def find_legend(
     root: Path,
-    values: Set[LabelValue],
-    pairs: Sequence[Pair],
+    others: Iterable[str],
+    counts: Counter[LabelValue],
     *,
-    size: Size | None = None,
+    stems: frozenset[str] = frozenset(),
     palette: Sequence[Colour] | None = None,
-) -> Legend | None:
-    """The legend that fits the label values found, if there is one.
+) -> tuple[Legend | None, list[Finding]]:
+    """The class list that fits the label values best, and what to say of the others.
 
-    size: of all images, if they have one size. palette: of the label files, if they are palette files.
+    others: files below the root that are no images. counts: pixels of every value. stems: names of the images.
+    palette: of the label files, if they share one.
     """
-    for path in _legend_files(root):
-        legend = read_legend(path)
-        fitted = _fitted(legend, values) if legend is not None else None
-        if fitted is not None:
-            return fitted
-    return _by_strip(root, values) or _by_palette(values, palette) or _by_names(values, pairs, size)
-
-
-# --- Legend files -------------------------------------------------------------------------------------------------
-
-
-def _legend_files(root: Path) -> list[Path]:
-    """Candidates in the folder itself and in its subfolders, the nearest first."""
-    found = [path for pattern in ("*", "*/*") for path in sorted(root.glob(pattern)) if path.is_file()]
-    suffixes = (*_TEXT_SUFFIXES, ".json")
-    named = [path for path in found if path.suffix.lower() in suffixes and _FILE.match(path.stem)]
-    return [path for path in named if path.stat().st_size <= _LARGEST_LEGEND]
-
-
-def read_legend(path: Path) -> Legend | None:
-    """The names in a legend file, or None if it is not one. A list without numbers counts from 0."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError):
-        return None
-    if path.suffix.lower() == ".json":
-        return _from_json(text, path.name)
-    lines = [line.strip() for line in text.splitlines()]
-    lines = [line for line in lines if line and not line.startswith(("#", "//"))]
-    if not lines:
-        return None
-    return _from_table(lines, path.name) or _from_lines(lines, path.name)
-
-
-def _from_table(lines: Sequence[str], source: str) -> Legend | None:
-    """A table whose first line names its columns."""
-    delimiter = next((mark for mark in ("\t", ",", ";") if mark in lines[0]), None)
-    if delimiter is None:
-        return None
-    rows = list(csv.reader(lines, delimiter=delimiter))
-    header = [title.strip().lower() for title in rows[0]]
-    columns = {title: index for index, title in enumerate(header)}
-    name = next((columns[title] for title in ("name", "class", "label", "class_name") if title in columns), None)
-    number = next((columns[title] for title in ("idx", "id", "index", "value", "code") if title in columns), None)
-    channels = [columns[title] for title in ("r", "g", "b") if title in columns]
-    if name is None or (number is None and len(channels) != 3):
-        return None
-    entries: list[tuple[LabelValue, str, Colour | None]] = []
-    try:
-        for row in rows[1:]:
-            colour = _colour([row[index] for index in channels]) if len(channels) == 3 else None
-            value: LabelValue | None = int(row[number]) if number is not None else colour
-            if value is None:
-                return None
-            entries.append((value, row[name], colour))
-    except (ValueError, IndexError):
-        return None
-    return _legend(entries, source)
-
-
-def _from_lines(lines: Sequence[str], source: str) -> Legend | None:
-    """Lines of one form: ``R G B name``, ``name R G B``, ``name:R,G,B:...``, ``number name``, or a bare name."""
-    forms = (
-        r"(?P<name>[^:]+):(?P<colour>\d+,\d+,\d+):.*",
-        r"(?P<colour>\d+[\s,]+\d+[\s,]+\d+)[\s,:]+(?P<name>\D.*)",
-        r"(?P<name>.*\S)[\s,;:]+(?P<colour>\d+[\s,]+\d+[\s,]+\d+)",
-        r"(?P<value>\d+)[\s,:;.)]+(?P<name>\S.*)",
-        r"(?P<name>.{1,60})",
-    )
-    for form in forms:
-        matches = [re.fullmatch(form, line) for line in lines]
-        if not all(matches):
-            continue
-        entries: list[tuple[LabelValue, str, Colour | None]] = []
-        first = -1 if lines[0] == "__ignore__" else 0
-        for position, match in enumerate(match for match in matches if match is not None):
-            groups = match.groupdict()
-            colour = _colour(re.split(r"[\s,]+", groups["colour"])) if groups.get("colour") else None
-            if groups.get("colour") and colour is None:
-                return None
-            number = int(groups["value"]) if groups.get("value") else position + first
-            if number >= 0:
-                entries.append((colour or number, groups["name"], colour))
-        return _legend(entries, source)
-    return None
-
-
-def _from_json(text: str, source: str) -> Legend | None:
-    """A list of names, or a mapping of numbers to names in either direction, perhaps under "labels" or "classes"."""
-    try:
-        data = json.loads(text)
-    except ValueError:
-        return None
-    if isinstance(data, dict):
-        data = next((data[key] for key in ("labels", "classes") if isinstance(data.get(key), (dict, list))), data)
-    if isinstance(data, list) and data and all(isinstance(name, str) for name in data):
-        return _legend([(value, name, None) for value, name in enumerate(data)], source)
-    if not isinstance(data, dict) or not data:
-        return None
-    pairs = list(data.items())
-    if all(isinstance(name, str) and str(value).isdigit() for value, name in pairs):
-        return _legend([(int(value), name, None) for value, name in pairs], source)
-    if all(isinstance(value, int) and not isinstance(value, bool) for _, value in pairs):
-        return _legend([(value, name, None) for name, value in pairs], source)
-    return None
-
-
-def _legend(entries: Iterable[tuple[LabelValue, str, Colour | None]], source: str) -> Legend | None:
-    names: dict[LabelValue, str] = {}
-    palette: dict[str, Colour] = {}
-    for value, text, colour in entries:
-        name = _clean(text)
-        if not name or value in names or (name != IGNORE and name in names.values()):
-            return None
-        names[value] = name
-        if colour is not None and name != IGNORE:
-            palette[name] = colour
-    return Legend(names, f"the legend {source}", palette) if set(names.values()) - {IGNORE} else None
-
-
-def _clean(text: str) -> str:
-    """The first of several synonyms; the field's words for "nothing said" become "ignore"."""
-    name = re.split(r"[,;]", text)[0].strip().strip("\"'").strip()
-    bare = name.strip("_").lower().replace(" ", "").replace("'", "")
-    if bare in _VOID:
-        return IGNORE
-    return "background" if bare == "background" else name
-
-
-def _colour(parts: Sequence[str]) -> Colour | None:
-    numbers = [int(part) for part in parts if part.strip()]
-    if len(numbers) != 3 or not all(0 <= number <= 255 for number in numbers):
-        return None
-    return numbers[0], numbers[1], numbers[2]
-
-
-def _fitted(legend: Legend, values: Set[LabelValue]) -> Legend | None:
-    """The legend if it names every value. 255, black, and 0 where it counts from 1 may lack a name: ignored then."""
-    if legend.palette and all(isinstance(value, int) for value in values):
-        by_number: dict[LabelValue, str] = dict(enumerate(legend.names.values()))
-        legend = Legend(by_number, legend.source, legend.palette)
-    missing = values - set(legend.names)
-    if len(legend.names) == 2 and values == {0, 255} and set(legend.names) == {0, 1}:
-        return Legend({0: legend.names[0], 255: legend.names[1]}, legend.source, legend.palette)
-    silent: set[LabelValue] = {*_BORDER_VALUES, (0, 0, 0)}
-    if 1 in legend.names and 0 not in legend.names:
-        silent.add(0)
-    if missing - silent or not values & set(legend.names):
-        return None
-    extra: dict[LabelValue, str] = dict.fromkeys(sorted(missing, key=str), IGNORE)
-    return Legend({**extra, **legend.names}, legend.source, legend.palette)
-
-
-# --- Known numberings ---------------------------------------------------------------------------------------------
-
-
-def _known(
-    name: str,
-    classes: Sequence[str],
-    palette: Sequence[Colour],
-    values: Iterable[int],
-    ignored: Iterable[int],
-    why: str,
-) -> Legend:
-    names: dict[LabelValue, str] = dict.fromkeys(ignored, IGNORE)
-    names.update(zip(values, classes, strict=True))
-    ordered = dict(sorted(names.items(), key=lambda item: str(item[0]).zfill(5)))
-    return Legend(ordered, f"{name} ({why})", dict(zip(classes, palette, strict=True)))
-
-
-def _by_strip(root: Path, values: Set[LabelValue]) -> Legend | None:
-    """A picture of one row that shows the colour of each index, as CamVid's users pass around."""
-    for path in sorted(root.iterdir()):
-        if path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
-            continue
+    found: list[Legend] = []
+    unfit: list[Finding] = []
+    for file in class_list_files(root, others):
         try:
-            with Image.open(path) as image:
-                if min(image.size) != 1:
-                    continue
-                colours = np.asarray(image.convert("RGB")).reshape(-1, 3)
-        except (OSError, SyntaxError, ValueError):
+            classes = read_class_list(root, file, stems)
+        except NoClassListError as reason:
+            if is_told_by_name(file) and not reason.is_other:
+                unfit.append(_unread(f"{file} could not be read as a class list: {reason}"))
             continue
-        table = [(int(r), int(g), int(b)) for r, g, b in colours]
-        if tuple(table[: len(_CAMVID_PALETTE)]) == _CAMVID_PALETTE and values <= set(range(12)):
-            why = f"the palette {path.name}"
-            return _known("CamVid", _CAMVID_CLASSES, _CAMVID_PALETTE, range(11), (11,), why)
-    return None
+        legend = fit_legend(classes, counts, palette)
+        if isinstance(legend, Legend):
+            found.append(legend)
+        elif is_told_by_name(file):
+            unfit.append(_unread(f"{file} is not used as the class list: {legend}"))
+    if not found:
+        return None, unfit
+    best = min(found, key=lambda legend: (not legend.is_explicit, bool(legend.guesses)))
+    rivals = [legend for legend in found if legend is not best and _disagree(best, legend, counts)]
+    return best, [
+        Finding("class lists disagree", f"{rival.source} gives other names than {best.source}, which is believed")
+        for rival in rivals[:3]
+    ]
 
 
-def _by_palette(values: Set[LabelValue], palette: Sequence[Colour] | None) -> Legend | None:
-    """Colours of a known benchmark, either stored as such or as the palette of index files."""
-    families = (
-        ("Cityscapes", cityscapes.CLASSES, cityscapes.PALETTE),
-        ("CamVid", _CAMVID_CLASSES, _CAMVID_PALETTE),
-        ("ADE20K", ade20k.CLASSES, ade20k.PALETTE),
-    )
-    colours = {value for value in values if not isinstance(value, int)}
-    telling = colours - {(0, 0, 0), (255, 255, 255)}
-    for name, classes, known in families:
-        if colours == values and len(telling) >= 3 and telling <= set(known):
-            names: dict[LabelValue, str] = dict(zip(known, classes, strict=True))
-            names.update(dict.fromkeys(colours - set(known), IGNORE))
-            return Legend(names, f"{name} (its colours)", dict(zip(classes, known, strict=True)))
-        numbers = values - {255}
-        fits = numbers <= set(range(len(classes))) and len(numbers) >= 3
-        if palette is not None and fits and tuple(palette[: len(known)]) == tuple(known):
-            return _known(name, classes, known, range(len(classes)), (255,), "the palette of the label files")
-    return None
+def _unread(text: str) -> Finding:
+    return Finding("class list not used", text, "correct it, or " + _WAY_OUT)
 
 
-def _by_names(values: Set[LabelValue], pairs: Sequence[Pair], size: Size | None) -> Legend | None:
-    """Files and folders named as in a known benchmark, with values that it has."""
-    labels = [PurePosixPath(pair.label) for pair in pairs if pair.label is not None]
-    stems = [path.stem for path in labels]
-    folders = {part for path in labels for part in path.parent.parts}
-    if not stems:
+def _disagree(one: Legend, other: Legend, counts: Counter[LabelValue]) -> bool:
+    return any(one.names.get(value) != other.names.get(value) for value in counts)
+
+
+def fit_legend(
+    classes: ClassList, counts: Counter[LabelValue], palette: Sequence[Colour] | None = None
+) -> Legend | str:
+    """The names of the values by a class list; or why it does not fit them, in words."""
+    values = set(counts)
+    source = f"the class list {classes.file}"
+    colours = {entry.name: entry.colour for entry in classes.entries if entry.colour is not None}
+    shown = {name: colour for name, colour in colours.items() if name != IGNORE}
+    if any(isinstance(value, int) for value in values) and not all(isinstance(value, int) for value in values):
+        return "the labels hold both numbers and colours"
+    if all(isinstance(value, int) for value in values):
+        result = _of_numbers(classes, counts, palette)
+    else:
+        result = _of_colours(classes.entries, counts)
+    if isinstance(result, str):
+        return result
+    legend = replace(result, source=source, palette=shown)
+    names = set(legend.names.values()) - {IGNORE}
+    if not names or names == {BACKGROUND}:
+        return "it names no class of theirs"
+    return legend
+
+
+# --- Numbers ------------------------------------------------------------------------------------------------------
+
+
+def _of_numbers(classes: ClassList, counts: Counter[LabelValue], palette: Sequence[Colour] | None) -> Legend | str:
+    entries = classes.entries
+    reasons = []
+    if all(entry.number is not None for entry in entries):
+        table: dict[LabelValue, str] = {entry.number: entry.name for entry in entries if entry.number is not None}
+        found = _accepted(table, counts)
+        if isinstance(found, Legend):
+            return replace(found, is_explicit=True)
+        reasons.append(found)
+    if all(entry.colour is not None for entry in entries):
+        for named in (_grey_table(entries), _palette_table(entries, counts, palette)):
+            found = _accepted(named, counts) if named else "its colours are not those of the labels"
+            if isinstance(found, Legend):
+                return replace(found, is_explicit=True)
+            reasons.append(found)
+        if palette is not None:
+            return reasons[0]
+    if any(entry.number is not None for entry in entries):
+        return reasons[0] if reasons else "some of its classes have numbers, others have none"
+    return _by_position(classes, counts)
+
+
+def _accepted(table: Mapping[LabelValue, str], counts: Counter[LabelValue]) -> Legend | str:
+    """The table completed by values that need no name: marks like 255, and 0 where it counts from 1."""
+    values = set(counts)
+    if len(table) == 2 and values == {0, 255} and set(table) == {0, 1}:
+        table = {0: table[0], 255: table[1]}
+    missing = values - set(table)
+    marks = missing & set(_MARKS)
+    extra: dict[LabelValue, str] = dict.fromkeys(sorted(marks, key=show_value), IGNORE)
+    guesses: tuple[Finding, ...] = ()
+    if 0 in missing and min((value for value in table if isinstance(value, int)), default=0) == 1:
+        extra[0], guesses = _unnamed(0, table, counts)
+    unnamed = missing - set(extra)
+    if unnamed:
+        known = ", ".join(f"{show_value(value)} {name}" for value, name in list(table.items())[:4])
+        return f"it has no name for {_listed(unnamed)}; it says {known}" + (" ..." if len(table) > 4 else "")
+    if not values & set(table):
+        return "none of its values occurs"
+    return Legend({**extra, **table}, "", guesses=guesses)
+
+
+def _unnamed(
+    value: LabelValue, table: Mapping[LabelValue, str], counts: Counter[LabelValue]
+) -> tuple[str, tuple[Finding, ...]]:
+    """What a value without a name means that may be the background: that, or nothing."""
+    names = set(table.values()) - {IGNORE}
+    share = counts[value] / max(1, counts.total())
+    role = BACKGROUND if BACKGROUND not in names and (len(names) == 1 or share > _MOSTLY) else IGNORE
+    if len(names) == 1:
+        return role, ()
+    other = IGNORE if role == BACKGROUND else "a class such as background"
+    text = f"{show_value(value)} has no name in the class list and covers {share:.0%} of the pixels: taken as {role}"
+    return role, (Finding("name guessed", text, f"write `{show_value(value)}: {other}` in `labels` if that is wrong"),)
+
+
+def _grey_table(entries: Sequence[ClassEntry]) -> dict[LabelValue, str]:
+    """Grey colours stand for the numbers that grey files hold."""
+    greys = [entry.colour for entry in entries if entry.colour is not None and len(set(entry.colour)) == 1]
+    return {entry.colour[0]: entry.name for entry in entries if entry.colour} if len(greys) == len(entries) else {}
+
+
+def _palette_table(
+    entries: Sequence[ClassEntry], counts: Counter[LabelValue], palette: Sequence[Colour] | None
+) -> dict[LabelValue, str]:
+    """Colours stand for the indices that have them in the palette of the label files."""
+    by_colour = {entry.colour: entry.name for entry in entries}
+    table: dict[LabelValue, str] = {
+        value: by_colour[palette[value]]
+        for value in counts
+        if palette is not None and isinstance(value, int) and 0 <= value < len(palette) and palette[value] in by_colour
+    }
+    left = {name for name in by_colour.values() if name not in table.values()}
+    for index, colour in enumerate(palette or ()):  # classes that do not occur, by the first index of their colour
+        if colour in by_colour and by_colour[colour] in left and index not in table:
+            table[index] = by_colour[colour]
+            left.discard(by_colour[colour])
+    return table if counts.keys() & table.keys() else {}
+
+
+def _by_position(classes: ClassList, counts: Counter[LabelValue]) -> Legend | str:
+    """Names without numbers count from 0; from 1 where only that fits and 0 may be a background."""
+    names = [entry.name for entry in classes.entries]
+    numbers = {value for value in counts if isinstance(value, int)}
+    plain = numbers - set(_MARKS) if len(names) < 255 else numbers
+    highest = max(plain, default=0)
+    has_background = BACKGROUND in names
+    from_zero: dict[LabelValue, str] = dict(enumerate(names))
+    guesses: list[Finding] = []
+    if any(entry.colour is not None for entry in classes.entries):
+        text = f"{classes.file} gives colours, but the labels hold numbers: its lines are counted from 0"
+        guesses.append(Finding("names guessed", text, f"if that is wrong, {_WAY_OUT}"))
+    if len(names) == 2 and numbers == {0, 255}:
+        return Legend({0: names[0], 255: names[1]}, "", guesses=tuple(guesses))
+    if len(names) == 1 and not has_background and len(numbers) == 2 and min(numbers) == 0:
+        return Legend({0: BACKGROUND, max(numbers): names[0]}, "", guesses=tuple(guesses))
+    if highest < len(names):
+        if not has_background and not classes.counts_from_zero and highest < len(names) - 1 and len(plain) > 1:
+            text = f"{classes.file} gives no numbers and counts from 0; {len(names) - 1} ({names[-1]}) does not occur"
+            advice = "if 0 is a background without a name, write `background` as its first line"
+            guesses.append(Finding("names guessed", text, advice))
+        found = _accepted(from_zero, counts)
+        return found if isinstance(found, str) else replace(found, guesses=(*found.guesses, *guesses))
+    if highest == len(names) and not has_background:
+        text = f"{classes.file} names {len(names)} classes, no background; the labels hold 0-{highest}: counted from 1"
+        advice = "write `background` (or another name for 0) as its first line"
+        table: dict[LabelValue, str] = {0: BACKGROUND, **{number + 1: name for number, name in enumerate(names)}}
+        found = _accepted(table, counts)
+        guess = Finding("names guessed", text, advice)
+        return found if isinstance(found, str) else replace(found, guesses=(guess, *guesses))
+    if len(names) == len(numbers) and _are_even(sorted(numbers)):
+        text = f"{classes.file} names as many classes as the labels have evenly spaced greys; taken in that order"
+        table = dict(zip(sorted(numbers), names, strict=True))
+        return Legend(table, "", guesses=(Finding("names guessed", text, f"if that is wrong, {_WAY_OUT}"), *guesses))
+    return f"it names {len(names)} classes, the labels hold {_listed(numbers)}"
+
+
+def _are_even(values: Sequence[int]) -> bool:
+    step = 255 / max(1, len(values) - 1)
+    return len(values) > 2 and all(abs(value - index * step) <= 2 for index, value in enumerate(values))
+
+
+# --- Colours ------------------------------------------------------------------------------------------------------
+
+
+def _of_colours(entries: Sequence[ClassEntry], counts: Counter[LabelValue]) -> Legend | str:
+    table: dict[LabelValue, str] = {entry.colour: entry.name for entry in entries if entry.colour is not None}
+    if not table:
+        return "it gives no colours, and the labels hold colours"
+    if len(table) < len(entries):
+        return "some of its classes have colours, others have none"
+    reversed_table: dict[LabelValue, str] = {
+        value[::-1]: name for value, name in table.items() if isinstance(value, tuple)
+    }
+    found = _accepted_colours(table, counts)
+    if isinstance(found, Legend):
+        return found
+    other = _accepted_colours(reversed_table, counts)
+    if isinstance(other, Legend):
+        text = "the labels hold the colours of the class list with red and blue exchanged; taken so"
+        guess = Finding("colours guessed", text, "save the labels as RGB")
+        return replace(other, guesses=(guess, *other.guesses))
+    return found
+
+
+def _accepted_colours(table: Mapping[LabelValue, str], counts: Counter[LabelValue]) -> Legend | str:
+    """The table completed by black and a known border, and by colours that are near a listed one."""
+    missing = set(counts) - set(table)
+    extra: dict[LabelValue, str] = {}
+    guesses: tuple[Finding, ...] = ()
+    if not set(counts) & set(table):
+        return f"none of its colours occurs in the labels, which hold {_listed(missing)}"
+    tolerance = _near(table, counts, missing)
+    if tolerance is not None:
+        text = (
+            f"the labels hold {len(missing)} colours besides those of the class list, as JPEG or smoothing leaves them"
+        )
+        guess = Finding("anti-aliased labels", f"{text}: near ones are joined, others ignored", "save labels as PNG")
+        return Legend(table, "", {}, (guess,), True, tolerance, "ignore")
+    if _VOC_BORDER in missing:
+        extra[_VOC_BORDER] = IGNORE
+    if (0, 0, 0) in missing:
+        extra[0, 0, 0], guesses = _unnamed((0, 0, 0), table, counts)
+    unnamed = missing - set(extra)
+    if unnamed:
+        return f"it has no name for {_listed(unnamed)}"
+    return Legend({**extra, **table}, "", {}, guesses, True)
+
+
+def _near(table: Mapping[LabelValue, str], counts: Counter[LabelValue], missing: set[LabelValue]) -> int | None:
+    """How far unlisted colours lie from listed ones, if nearly all lie near."""
+    if len(missing) <= len(table):
         return None
-    if all(stem.endswith("_gtFine_labelTrainIds") for stem in stems) and values <= {*range(19), 255}:
-        known = cityscapes.CLASSES, cityscapes.PALETTE, range(19), (255,)
-        return _known("Cityscapes", *known, "file names")
-    if all(stem.endswith("_gtFine_labelIds") for stem in stems) and values <= set(range(34)):
-        others = [value for value in range(34) if value not in _CITYSCAPES_IDS]
-        return _known("Cityscapes", cityscapes.CLASSES, cityscapes.PALETTE, _CITYSCAPES_IDS, others, "file names")
-    if all(re.match(r"ADE_(train|val)_\d+$", stem) for stem in stems) and values <= set(range(151)):
-        return _known("ADE20K", ade20k.CLASSES, ade20k.PALETTE, range(1, 151), (0,), "file names")
-    if folders & {"SegmentationClass", "SegmentationClassAug"} and values <= {*range(21), 255}:
-        return _known("Pascal VOC", pascal_voc.CLASSES, pascal_voc.PALETTE, range(21), (255,), "its folder names")
-    if folders & {"trainannot", "valannot", "testannot"} and size == (360, 480) and values <= set(range(12)):
-        return _known("CamVid", _CAMVID_CLASSES, _CAMVID_PALETTE, range(11), (11,), "folder names and image size")
+    listed = [value for value in table if isinstance(value, tuple)]
+    for tolerance in _TOLERANCES:
+        far = [value for value in missing if nearest(value, listed, tolerance) is None]
+        if sum(counts[value] for value in far) <= (1 - _BLURRED) * counts.total():
+            return tolerance
+    within = [value for value in missing if nearest(value, listed, _TOLERANCES[-1]) is not None]
+    listed_pixels = sum(counts[value] for value in listed)
+    if listed_pixels + sum(counts[value] for value in within) >= _MOST_NEAR * counts.total():
+        return _HALF_WAY
     return None
+
+
+def _listed(values: Iterable[LabelValue], limit: int = 6) -> str:
+    ordered = sorted(values, key=lambda value: value if isinstance(value, tuple) else (-1, value, 0))
+    shown = ", ".join(show_value(value) for value in ordered[:limit])
+    return shown + (f" and {len(ordered) - limit} more" if len(ordered) > limit else "")

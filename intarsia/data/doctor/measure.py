@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
+import struct
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,17 +21,16 @@ from intarsia.contracts import Size
 from intarsia.data.bands import Bands
 from intarsia.data.description.model import LabelValue
 from intarsia.data.description.pairing import Pair
-from intarsia.data.image_io import decode_image, read_label
+from intarsia.data.doctor.measure_labels import LabelFacts, label_of_file, label_of_masks, value_codes
+from intarsia.data.image_io import decode_image
 from intarsia.data.image_reader import ImageReader
-from intarsia.data.labels import Colour
 from intarsia.data.value_range import extent
 
-MOST_COLOURS = 256
-MOST_NUMBERS = 65536
-"""Distinct values of one label file that are told apart; a file with more is no label picture."""
-
 _MOMENT_PIXELS = 2**18
-_HIGH = 200
+_ORIENTATION = 274
+_SAME_SIZE = {2: (False, True), 3: (True, True), 4: (True, False)}
+"""EXIF orientations that keep the size: whether rows and columns are reversed."""
+
 _COLOUR_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 
@@ -46,6 +47,8 @@ class Moments:
 class ImageFacts:
     """One image file. mode: Pillow's, or its type and bands. digest: of the pixels. alpha: not opaque everywhere.
 
+    orientation: by EXIF, 1 is upright. stored_fits: where the image is turned by it without changing its size, how much
+    of its brightness the label leaves unexplained when it is laid on the picture as it is read, and as it is stored.
     dtype, low, high: of what is stored in it. names: of its bands, "" where it does not say them.
     """
 
@@ -56,27 +59,11 @@ class ImageFacts:
     bands: Bands
     digest: bytes
     alpha: bool = False
+    orientation: int = 1
+    fits: tuple[float, float] | None = None
     low: float = 0.0
     high: float = 255.0
     names: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class LabelFacts:
-    """One label file. values: pixels of each value; `many`: there were too many to tell apart, the rarest are left out.
-
-    inner: pixels of each value whose right and lower neighbours have the same, counted where labels may be blurred.
-    palette: colours of a palette file, by index. grey: a colour file whose three channels agree, read as one.
-    """
-
-    mode: str
-    size: Size
-    dtype: str
-    values: dict[LabelValue, int]
-    many: bool = False
-    inner: dict[int, int] = field(default_factory=dict)
-    palette: tuple[Colour, ...] | None = None
-    grey: bool = False
 
 
 @dataclass(slots=True)
@@ -94,19 +81,31 @@ class Measured:
 
 
 def measure_all(
-    root: Path, pairs: Sequence[Pair], *, workers: int, done: Callable[[], None], reader: ImageReader | None = None
+    root: Path,
+    pairs: Sequence[Pair],
+    *,
+    workers: int,
+    done: Callable[[], None],
+    reader: ImageReader | None = None,
+    mask_values: Mapping[str, int] = MappingProxyType({}),
 ) -> list[Measured]:
     """Measure every pair in threads; decoding leaves Python's lock. `done` is called after each, in this thread."""
     result = []
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        for measured in pool.map(lambda pair: measure(root, pair, reader), pairs):
+        for measured in pool.map(lambda pair: measure(root, pair, reader, mask_values), pairs):
             result.append(measured)
             done()
     return result
 
 
-def measure(root: Path, pair: Pair, reader: ImageReader | None = None) -> Measured:
-    """Read both files whole. `reader` None: as rgb, unless the file holds more than 8 bits or other bands."""
+def measure(
+    root: Path, pair: Pair, reader: ImageReader | None = None, mask_values: Mapping[str, int] = MappingProxyType({})
+) -> Measured:
+    """Read both files whole.
+
+    reader: None stands for rgb, unless the file holds more than 8 bits or other bands. mask_values: of the classes,
+    where each has a mask of its own.
+    """
     result = Measured(pair)
     image = label = None
     try:
@@ -117,13 +116,17 @@ def measure(root: Path, pair: Pair, reader: ImageReader | None = None) -> Measur
     values: list[LabelValue] = []
     if pair.label is not None:
         try:
-            label, result.label = _label(root / pair.label)
-            codes, values = _codes(label, result.label)
+            label, result.label = (
+                label_of_masks(root, pair, mask_values) if pair.masks else label_of_file(root / pair.label)
+            )
+            codes, values = value_codes(label, result.label)
         except ValueError as error:
             result.errors[pair.label] = str(error)
     if image is not None:
         usable = codes is not None and codes.shape == image.shape[:2]
         result.moments = _moments(image, codes if usable else None, values)
+        if usable and codes is not None and result.image is not None and result.image.orientation in _SAME_SIZE:
+            result.image.fits = _fits(image, codes, result.image.orientation)
     return result
 
 
@@ -150,8 +153,8 @@ def mean_and_std(moments: Moments | None) -> tuple[tuple[float, ...], tuple[floa
 
 
 def _image(path: Path, reader: ImageReader | None) -> tuple[npt.NDArray[Any], ImageFacts]:
-    mode, alpha = _mode_of(path)
-    decoded = decode_image(path)
+    decoded = decode_image(path)  # before anything else opens it: a pipe or a device is refused there
+    mode, alpha, orientation = _header(path)
     stored = decoded.samples
     if reader is not None:
         chosen, pixels = reader.bands, reader.convert(decoded)
@@ -165,21 +168,37 @@ def _image(path: Path, reader: ImageReader | None) -> tuple[npt.NDArray[Any], Im
     low, high = (0.0, 255.0) if stored.dtype == np.uint8 else extent(stored)
     facts = ImageFacts(
         mode, (pixels.shape[0], pixels.shape[1]), pixels.shape[2], str(stored.dtype), chosen, digest.digest(), alpha,
-        low, high, decoded.file.names,
+        orientation if chosen == "rgb" else 1, low=low, high=high, names=decoded.file.names,
     )  # fmt: skip
     return pixels, facts
 
 
-def _mode_of(path: Path) -> tuple[str, bool]:
-    """Pillow's mode from the header, "" where Pillow does not know; and whether an alpha channel is not all opaque."""
+def _header(path: Path) -> tuple[str, bool, int]:
+    """Pillow's mode, "" where Pillow does not know; whether an alpha channel is not all opaque; EXIF's orientation."""
     if path.suffix.lower() == ".npy":
-        return "", False
+        return "", False, 1
     try:
         with Image.open(path) as image:
+            orientation = image.getexif().get(_ORIENTATION, 1)
             alpha = image.mode in ("RGBA", "LA", "PA") and image.getchannel("A").getextrema()[0] != 255
-            return image.mode, bool(alpha)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return "", False
+            return image.mode, bool(alpha), orientation if orientation in range(1, 9) else 1
+    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError):
+        return "", False, 1
+
+
+def _fits(image: npt.NDArray[Any], codes: npt.NDArray[np.intp], orientation: int) -> tuple[float, float]:
+    """How much of the brightness the label does not explain: of the picture as it is read, and as it is stored."""
+    step = max(1, math.ceil(math.sqrt(codes.size / _MOMENT_PIXELS)))
+    grey = image.astype(np.float64).mean(2)
+    rows, columns = _SAME_SIZE[orientation]
+    total = float(grey.var()) or 1.0
+    result = []
+    for picture in (grey, grey[:: -1 if rows else 1, :: -1 if columns else 1]):
+        values, groups = picture[::step, ::step].ravel(), codes[::step, ::step].ravel()
+        counts = np.maximum(np.bincount(groups), 1)
+        means = np.bincount(groups, weights=values) / counts
+        result.append(float(((values - means[groups]) ** 2).mean()) / total)
+    return result[0], result[1]
 
 
 def _moments(
@@ -207,104 +226,14 @@ def _moments(
     return {kinds[index]: Moments(int(counts[index]), sums[index], squares[index]) for index in present}
 
 
-# --- Labels -------------------------------------------------------------------------------------------------------
-
-
-def _label(path: Path) -> tuple[npt.NDArray[Any], LabelFacts]:
-    array = read_label(path)
-    mode, palette = str(array.dtype), None
-    if path.suffix.lower() != ".npy":
-        with Image.open(path) as image:  # the header again: `read_label` has shown that it is whole
-            mode = image.mode
-            flat = image.getpalette("RGB") if mode in ("P", "PA") else None
-        if flat:
-            palette = tuple((flat[i], flat[i + 1], flat[i + 2]) for i in range(0, len(flat) - 2, 3))
-    if array.dtype.kind not in "biu":
-        raise ValueError(f"{path}: a label must hold whole numbers or colours, found {array.dtype} ({mode})")
-    if array.ndim == 3 and array.shape[2] != 3:
-        raise ValueError(f"{path}: a label must have one channel or three (colours), found {array.shape[2]}")
-    grey = array.ndim == 3 and bool(
-        (array[:, :, 0] == array[:, :, 1]).all() and (array[:, :, 0] == array[:, :, 2]).all()
-    )
-    if grey:
-        array = array[:, :, 0]
-    size = (array.shape[0], array.shape[1])
-    return array, LabelFacts(mode, size, str(array.dtype), {}, palette=palette, grey=grey)
-
-
-def _codes(array: npt.NDArray[Any], facts: LabelFacts) -> tuple[npt.NDArray[np.intp] | None, list[LabelValue]]:
-    """The position of each pixel's value in the list of distinct ones; fills in `facts.values`."""
-    if array.ndim == 3:
-        wide = array.astype(np.int32)
-        array = wide[:, :, 0] << 16 | wide[:, :, 1] << 8 | wide[:, :, 2]
-    if array.dtype.kind == "b":
-        array = array.astype(np.uint8)  # not a view: Pillow's True is the byte 255
-    found, counts = _distinct(array)
-    colours = facts.mode in ("RGB", "RGBA", "CMYK", "YCbCr") and not facts.grey
-    values: list[LabelValue] = [_unpacked(int(code)) if colours else int(code) for code in found]
-    most = MOST_COLOURS if colours else MOST_NUMBERS
-    if len(found) > most:
-        facts.many = True
-        common = np.argsort(-counts, kind="stable")[:most]
-        facts.values = {values[index]: int(counts[index]) for index in sorted(common)}
-        return None, []
-    facts.values = {value: int(count) for value, count in zip(values, counts, strict=True)}
-    if array.dtype == np.uint8:
-        if len(found) >= 4 and found[-1] >= _HIGH:
-            facts.inner = _inner(array)
-        position = np.zeros(256, dtype=np.intp)
-        position[found] = np.arange(len(found))
-        return position[array], values
-    return np.searchsorted(found, array), values
-
-
-def _distinct(array: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Distinct values, ascending, and their counts; without sorting the pixels where values are few or small."""
-    if array.dtype == np.uint8:
-        counts = np.bincount(array.ravel(), minlength=256)
-        found = np.flatnonzero(counts)
-        return found, counts[found]
-    rest = array.ravel()
-    pieces: dict[int, int] = {}
-    while rest.size and len(pieces) < 32:
-        value = rest[0]
-        same = rest == value
-        pieces[int(value)] = int(np.count_nonzero(same))
-        rest = rest[~same]
-    others, counts = np.unique(rest, return_counts=True)
-    pieces.update(zip((int(value) for value in others), (int(count) for count in counts), strict=True))
-    found = np.array(sorted(pieces), dtype=np.int64)
-    return found, np.array([pieces[int(value)] for value in found], dtype=np.int64)
-
-
-def _inner(array: npt.NDArray[np.uint8]) -> dict[int, int]:
-    """Pixels inside flat areas by value: the greys of a blurred edge have hardly any."""
-    corner = array[:-1, :-1]
-    flat = corner[(corner == array[1:, :-1]) & (corner == array[:-1, 1:])]
-    counts = np.bincount(flat, minlength=256)
-    return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
-
-
-def _unpacked(code: int) -> Colour:
-    return code >> 16 & 255, code >> 8 & 255, code & 255
-
-
-def unify(measured: Sequence[Measured]) -> None:
-    """Read grey colour files as colours where others of the set hold real ones: black is (0, 0, 0) there, not 0."""
-    labels = [entry.label for entry in measured if entry.label is not None]
-    if not any(isinstance(value, tuple) for label in labels for value in label.values):
-        return
-    for entry in measured:
-        if entry.label is not None and entry.label.grey:
-            entry.label.values = {_grey(value): count for value, count in entry.label.values.items()}
-            entry.moments = {None if value is None else _grey(value): sums for value, sums in entry.moments.items()}
-
-
-def _grey(value: LabelValue) -> LabelValue:
-    return (value, value, value) if isinstance(value, int) else value
-
-
 # --- Sums over many -----------------------------------------------------------------------------------------------
+
+BySplit = Mapping[str, Sequence[Measured]]
+
+
+def all_of(measured: BySplit) -> list[Measured]:
+    """The pairs of all splits."""
+    return [entry for entries in measured.values() for entry in entries]
 
 
 def count_values(measured: Iterable[Measured]) -> Counter[LabelValue]:

@@ -7,24 +7,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import Literal
 
-from intarsia.data.description.model import BACKGROUND, IGNORE, LabelValue, ShareSplit, default_colours, show_value
-from intarsia.data.description.pairing import Source, take_share
+from intarsia.data.description.model import BACKGROUND, IGNORE, LabelValue, default_colours, show_value
+from intarsia.data.description.pairing import take_share
+from intarsia.data.description.splits import FolderSplit, OwnSplit, ShareSplit
 from intarsia.data.doctor.affixes import words
+from intarsia.data.doctor.blurred import blurred_colours, blurred_mask, blurred_numbers
+from intarsia.data.doctor.class_masks import ClassMasks
+from intarsia.data.doctor.encodings import Encoding
+from intarsia.data.doctor.findings import Finding
 from intarsia.data.doctor.folders import role_of, split_of
-from intarsia.data.doctor.legends import Legend
-from intarsia.data.doctor.measure import Measured, count_inner, count_values
-from intarsia.data.labels import Colour, ranges
+from intarsia.data.doctor.legend import Legend
+from intarsia.data.doctor.measure import Measured, count_inner
+from intarsia.data.doctor.table import COLOUR_NAMES, TableProposal
+from intarsia.data.labels import Colour, nearest, ranges
 
 FOREGROUND = "foreground"
 SHARE = 0.2
 
 _SEEDS = 20
-_MOST_CLASSES = 64
-_MAIN_SHARE = 0.005
+_WIDE_BORDER = 0.2
 _EMPTY_WORDS = (
     "dir",
     "dirs",
@@ -41,55 +45,53 @@ _EMPTY_WORDS = (
     "final",
     "new",
 )
-_COLOUR_NAMES: dict[Colour, str] = {
-    (0, 0, 0): BACKGROUND,
-    (255, 0, 0): "red",
-    (0, 255, 0): "green",
-    (0, 0, 255): "blue",
-    (255, 255, 0): "yellow",
-    (255, 0, 255): "magenta",
-    (0, 255, 255): "cyan",
-    (255, 255, 255): "white",
-}
-
-
-@dataclass(frozen=True)
-class TableProposal:
-    """What label values might mean. blurred: in-between values show that the labels were interpolated or are JPEGs.
-
-    main: the values that carry nearly all pixels of blurred labels.
-    """
-
-    classes: tuple[str, ...]
-    labels: Mapping[LabelValue, str]
-    palette: tuple[Colour, ...] | None = None
-    outside: Literal["error", "ignore"] = "error"
-    notes: tuple[str, ...] = ()
-    blurred: bool = False
-    main: tuple[LabelValue, ...] = ()
 
 
 def propose_table(
-    measured: Sequence[Measured], legend: Legend | None, source: Source | None, palette: Sequence[Colour] | None
+    measured: Sequence[Measured],
+    encoding: Encoding,
+    legend: Legend | None,
+    rule: OwnSplit,
+    palette: Sequence[Colour] | None,
 ) -> TableProposal:
-    """The table for the values found. legend: names, if any were found. source: its folder may name a foreground.
+    """The table for the values found.
+
+    encoding: how they are to be read. legend: names, if any were found. rule: its label folder may name a foreground.
+    palette: that the label files share.
 
     Raises:
         ValueError: no label could be read.
     """
-    counts = count_values(measured)
+    counts = encoding.counts
     if not counts:
         raise ValueError("no label could be read, so there is nothing to propose")
-    name = _foreground_name(source)
     if legend is not None:
-        return _from_legend(legend, counts)
-    numbers = {value: count for value, count in counts.items() if isinstance(value, int)}
-    if len(numbers) == len(counts):
-        proposal = _blurred_mask(numbers, count_inner(measured), name) or _from_numbers(numbers, name, source)
+        proposal = _from_legend(legend, counts)
     else:
-        many = any(entry.label is not None and entry.label.many for entry in measured)
-        proposal = _blurred_colours(counts) if many or len(counts) > _MOST_CLASSES else _from_colours(counts, name)
-    return _with_palette(proposal, palette)
+        proposal = _without_names(measured, counts, _foreground_name(rule))
+    proposal = _with_palette(proposal, palette)
+    return replace(
+        proposal,
+        labels=encoding.complete(proposal.labels, IGNORE),
+        notes=(*encoding.notes, *proposal.notes),
+        warnings=(*encoding.warnings, *proposal.warnings),
+        problems=(*encoding.problems, *proposal.problems),
+    )
+
+
+def table_of_masks(masks: ClassMasks) -> TableProposal:
+    """The table of labels that are merged from a mask for each class."""
+    background = (BACKGROUND,) if BACKGROUND in masks.labels.values() else ()
+    classes = tuple(dict.fromkeys((*background, *(name for name in masks.classes if name != IGNORE))))
+    return TableProposal(classes, masks.labels, default_colours(classes))
+
+
+def _without_names(measured: Sequence[Measured], counts: Counter[LabelValue], name: str) -> TableProposal:
+    numbers = {value: count for value, count in counts.items() if isinstance(value, int)}
+    if len(numbers) < len(counts):
+        return blurred_colours(measured, counts) or _from_colours(counts, name)
+    blurred = blurred_mask(numbers, count_inner(measured), name) or blurred_numbers(measured, numbers)
+    return blurred or _from_numbers(measured, numbers, name)
 
 
 # --- Kinds of labels ----------------------------------------------------------------------------------------------
@@ -104,10 +106,20 @@ def _from_legend(legend: Legend, counts: Counter[LabelValue]) -> TableProposal:
     known = {name: legend.palette[name] for name in classes if name in legend.palette}
     palette = tuple(known[name] for name in classes) if len(known) == len(classes) else default_colours(classes)
     ordered = sorted(legend.names.items(), key=lambda item: item[0] if isinstance(item[0], tuple) else (-1, item[0], 0))
-    return TableProposal(classes, dict(ordered), palette, notes=tuple(notes))
+    return TableProposal(
+        classes,
+        dict(ordered),
+        palette,
+        legend.outside,
+        legend.tolerance,
+        notes=tuple(notes),
+        warnings=legend.guesses,
+        blurred=bool(legend.tolerance),
+        main=tuple(value for value in counts if nearest(value, legend.names, legend.tolerance) is not None),
+    )
 
 
-def _from_numbers(counts: Mapping[int, int], name: str, source: Source | None) -> TableProposal:
+def _from_numbers(measured: Sequence[Measured], counts: Mapping[int, int], name: str) -> TableProposal:
     values = sorted(counts)
     marks = [value for value in (255, 65535) if value in counts and not {value - 1, value + 1} & set(values)]
     others = [value for value in values if value not in marks]
@@ -123,7 +135,8 @@ def _from_numbers(counts: Mapping[int, int], name: str, source: Source | None) -
             f"{ignored[0]} is ignored: {others[0]} and {others[1]} make two classes already, so it is a border"
         )
         labels = {**_two_values(others, name).labels, ignored[0]: IGNORE}
-        return TableProposal((BACKGROUND, name), labels, notes=tuple(notes))
+        warnings = _doubtful_border(measured, counts, others[1], ignored[0])
+        return TableProposal((BACKGROUND, name), labels, notes=tuple(notes), warnings=warnings)
     if ignored:
         notes.append(f"{ranges(ignored)} is ignored: beside {len(others)} other values it marks what nobody labelled")
     names: dict[LabelValue, str] = {value: f"class_{value}" for value in others}
@@ -141,6 +154,19 @@ def _from_numbers(counts: Mapping[int, int], name: str, source: Source | None) -
     return TableProposal(tuple(names.values()), {**names, **dict.fromkeys(ignored, IGNORE)}, notes=tuple(notes))
 
 
+def _doubtful_border(
+    measured: Sequence[Measured], counts: Mapping[int, int], foreground: int, border: int
+) -> tuple[Finding, ...]:
+    """A border lies beside the class, in the same files, and is thin; else it may be another way to write the class."""
+    held = [entry.label.values for entry in measured if entry.label is not None and border in entry.label.values]
+    alone = sum(foreground not in values for values in held)
+    if 2 * alone <= len(held) and counts[border] <= counts[foreground] + _WIDE_BORDER * sum(counts.values()):
+        return ()
+    text = f"{border} is ignored as a border, but {alone} of the {len(held)} label files with it hold no {foreground}"
+    advice = f"write `{border}: {{the class of {foreground}}}` in `labels` if it means the same"
+    return (Finding("doubtful border", text, advice.replace("{", "").replace("}", "")),)
+
+
 def _two_values(values: Sequence[int], name: str) -> TableProposal:
     """A mask: the lower value is the background. {0, 255} has no room for "ignore"."""
     low, high = (values[0], values[1]) if len(values) == 2 else (0, values[0] or 1)
@@ -153,56 +179,18 @@ def _two_values(values: Sequence[int], name: str) -> TableProposal:
 
 def _from_colours(counts: Counter[LabelValue], name: str) -> TableProposal:
     values = sorted(counts, key=lambda value: value if isinstance(value, tuple) else (-1, value, 0))
+    if len(values) == 1:
+        values = sorted([*values, (255, 255, 255) if values[0] == (0, 0, 0) else (0, 0, 0)])
     if len(values) == 2:
         names = dict(zip(values, (BACKGROUND, name), strict=True))
     else:
         names = {
-            value: (_COLOUR_NAMES.get(value, f"class_{number}") if isinstance(value, tuple) else f"class_{value}")
+            value: (COLOUR_NAMES.get(value, f"class_{number}") if isinstance(value, tuple) else f"class_{value}")
             for number, value in enumerate(values)
         }
     palette = [value if isinstance(value, tuple) else (value, value, value) for value in values]
     notes = ["the labels are colours; each becomes a class: rename them, or write ignore for what means nothing"]
     return TableProposal(tuple(names.values()), names, tuple(palette), notes=tuple(notes))
-
-
-def _blurred_mask(counts: Mapping[int, int], inner: Mapping[int, int], name: str) -> TableProposal | None:
-    """Masks of two values with a haze of greys between: written as JPEG, or resized with interpolation.
-
-    Either many greys that hug both ends, or greys without flat areas of their own between ends that have them.
-    """
-    total = sum(counts.values())
-    haze = [value for value in counts if 0 < value < 255]
-    if max(counts) > 255 or len(haze) < 2 or max(haze) < 128:
-        return None
-    near = sum(count for value, count in counts.items() if value <= 16 or value >= 239)
-    hugging = len(haze) >= 8 and max(haze) >= 200 and min(haze) <= 55 and near >= 0.8 * total
-    ends, ends_inner = (sum(table.get(value, 0) for value in (0, 255)) for table in (counts, inner))
-    haze_inner = sum(inner.get(value, 0) for value in haze)
-    thin = haze_inner < 0.35 * (total - ends) and ends_inner > 0.5 * ends and ends >= 0.4 * total
-    if not (hugging or (thin and min(counts.get(0, 0), counts.get(255, 0)) > 0)):
-        return None
-    labels: dict[LabelValue, str] = {value: BACKGROUND if value < 128 else name for value in range(256)}
-    notes = [
-        f"the masks hold {len(counts)} greys between 0 and 255, as JPEG or a resize with interpolation leaves them: "
-        "below 128 becomes background, the rest foreground"
-    ]
-    return TableProposal((BACKGROUND, name), labels, notes=tuple(notes), blurred=True, main=(0, 255))
-
-
-def _blurred_colours(counts: Counter[LabelValue]) -> TableProposal:
-    """Too many colours: those with a share worth mentioning become classes, all others are ignored."""
-    total = sum(counts.values())
-    main = [value for value, count in counts.most_common(_MOST_CLASSES) if count >= _MAIN_SHARE * total]
-    plain = _from_colours(
-        Counter({value: counts[value] for value in main or [counts.most_common(1)[0][0]]}), FOREGROUND
-    )
-    notes = [
-        f"the label files hold more than {_MOST_CLASSES} colours, as JPEG or a resize with interpolation leaves them: "
-        f"{len(main)} become classes, all others are ignored"
-    ]
-    return TableProposal(
-        plain.classes, plain.labels, plain.palette, "ignore", (*notes, *plain.notes), blurred=True, main=tuple(main)
-    )
 
 
 def _is_grey_coded(values: Sequence[int]) -> bool:
@@ -227,10 +215,12 @@ def _with_palette(proposal: TableProposal, palette: Sequence[Colour] | None) -> 
     return replace(proposal, palette=colours)
 
 
-def _foreground_name(source: Source | None) -> str:
+def _foreground_name(rule: OwnSplit) -> str:
     """What the label folder or suffix says besides "mask" and "train": "crack_masks" -> crack."""
-    if source is None or source.labels is None:
+    if not isinstance(rule, FolderSplit) or rule.source.labels is None:
         return FOREGROUND
+    source = rule.source
+    assert source.labels is not None
     last = PurePosixPath(source.labels).name if source.labels not in (".", "*") else ""
     for text in (PurePosixPath(source.label_suffix[0]).stem if "_" in source.label_suffix[0] else "", last):
         left = [word for word in words(text) if role_of(word)[0] == "none" and split_of(word) is None]

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from intarsia.contracts import ClassScore, Report
-from intarsia.io.whole_files import write_whole
+from intarsia.io.whole_files import sweep, write_whole
 
 FORMAT = 1
 _NAME = re.compile(r"step_(\d+)\.pt")
@@ -70,7 +70,8 @@ class Checkpoints:
         for old in earlier[: -self.keep]:
             if self.every is None or old % self.every:
                 self.path(old).unlink(missing_ok=True)
-        for leftover in self.folder.glob(".step_*.part"):
+        sweep(self.folder)
+        for leftover in self.folder.glob(".step_*.part"):  # of earlier versions
             leftover.unlink(missing_ok=True)
         return path
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from intarsia.contracts import Batch
-from intarsia.data.loader import collate
+from intarsia.data.collate import collate
 from intarsia.data.pipeline import Pipeline
 
 SHOWN = 5

@@ -141,7 +141,8 @@ class _Search:
         for relative in found:
             suffix = os.path.splitext(relative)[1].lower()
             if suffix not in IMAGE_SUFFIXES:
-                others[suffix] += not self._finder.is_claimed(root / relative)  # results have such files, too
+                if not self._finder.is_claimed(root / relative):  # where results have such files, too
+                    others[suffix] += 1
             elif self._finder.is_result(root / relative):
                 results += 1
             else:

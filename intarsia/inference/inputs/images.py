@@ -46,14 +46,20 @@ _Source: TypeAlias = "ImageLike | ImageFile | ValueError"
 """What is to be read, or why there is nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadImage:
     """name: of the image. shown: its name in messages. result: what it is, or why not. pages: of its file."""
 
     name: str
     shown: str
     result: npt.NDArray[Any] | ValueError
     pages: int = 1
+
+    @property
+    def image(self) -> npt.NDArray[Any]:
+        """What was read, where it was."""
+        assert not isinstance(self.result, ValueError)
+        return self.result
 
 
 class ImageStream(Iterator[tuple[str, npt.NDArray[Any]]]):
@@ -94,6 +100,11 @@ class ImageStream(Iterator[tuple[str, npt.NDArray[Any]]]):
         self._results = ahead(named, reading)
 
     def __next__(self) -> tuple[str, npt.NDArray[Any]]:
+        read = self.take()
+        return read.name, read.image
+
+    def take(self) -> ReadImage:
+        """The next image that could be read. Raises StopIteration, or ValueError as said above."""
         with self._turn:
             for read in self._results:
                 if isinstance(read.result, ValueError):
@@ -102,7 +113,7 @@ class ImageStream(Iterator[tuple[str, npt.NDArray[Any]]]):
                 self.used += 1
                 if read.pages > 1:
                     self._warn_of_pages(read)
-                return read.name, read.result
+                return read
             if self._in_part > WARNINGS:
                 warnings.warn(f"{self._in_part - WARNINGS} more files hold several images", Notice, stacklevel=2)
             if self.failures and not self.used:
@@ -110,16 +121,16 @@ class ImageStream(Iterator[tuple[str, npt.NDArray[Any]]]):
                 raise ValueError(f"not one of {len(self.failures)} images could be used; the first: {name}: {reason}")
             raise StopIteration
 
-    def reject(self, name: str, reason: ValueError) -> None:
+    def reject(self, read: ReadImage, reason: ValueError) -> None:
         """Set aside an image that was handed out but could not be worked on."""
         with self._turn:
             self.used -= 1
-            self._note(name, reason)
+            self._note(read.shown, ValueError(str(reason).removeprefix(f"{read.name}: ")))
 
     def _note(self, name: str, reason: ValueError) -> None:
         self.failures.append((name, str(reason).removeprefix(f"{name}: ")))
 
-    def _warn_of_pages(self, read: _Read) -> None:
+    def _warn_of_pages(self, read: ReadImage) -> None:
         self._in_part += 1
         if self._in_part <= WARNINGS:
             warn_of_pages(read.shown, read.pages)
@@ -140,18 +151,18 @@ def warn_of_pages(shown: str, count: int) -> None:
     )
 
 
-def _read(reader: ImageReader, named: tuple[str, _Source]) -> _Read:
+def _read(reader: ImageReader, named: tuple[str, _Source]) -> ReadImage:
     name, source = named
     image, page = (source.path, source.page) if isinstance(source, ImageFile) else (source, None)
     shown = str(image) if isinstance(image, str | Path) else name
     if isinstance(image, ValueError):
-        return _Read(name, shown, image)
+        return ReadImage(name, shown, image)
     try:
         array = as_array(image, reader, page=page or 0)
     except ValueError as error:
-        return _Read(name, shown, error)
+        return ReadImage(name, shown, error)
     in_part = page is None and isinstance(image, str | Path)
-    return _Read(name, shown, array, count_pages(Path(shown)) if in_part else 1)
+    return ReadImage(name, shown, array, count_pages(Path(shown)) if in_part else 1)
 
 
 def _number(images: Iterable[ImageLike]) -> int | None:

@@ -6,6 +6,7 @@ import csv
 import io
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -82,4 +83,5 @@ class AreaTable:
 
 def _distinct(classes: Sequence[str]) -> list[str]:
     """The names, with their index where several classes have one name."""
-    return [name if classes.count(name) == 1 else f"{name} ({index})" for index, name in enumerate(classes)]
+    count = Counter(classes)
+    return [name if count[name] == 1 else f"{name} ({index})" for index, name in enumerate(classes)]

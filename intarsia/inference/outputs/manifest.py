@@ -92,7 +92,7 @@ class ResultFinder:
         """Whether a file was written by `intarsia predict`."""
         if not self.is_claimed(file):
             return False
-        if file.name.endswith(_ARRAYS):
+        if file.name == MANIFEST or file.name.endswith(_ARRAYS):
             return True
         if file.suffix.lower() in (".tif", ".tiff"):
             header = peek_header(file)

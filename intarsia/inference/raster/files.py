@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from intarsia.contracts import Size
-from intarsia.data.gdal import raster_library
+from intarsia.data.gdal import raster_library, without_place
 from intarsia.inference.raster.resume import FinishedStrips
 from intarsia.inference.raster.windows import BLOCK, AxisWindows, ColumnPanel
 from intarsia.visual.files import SOFTWARE
@@ -105,7 +105,7 @@ def write_layer(
     """
     window = raster_library("windows").Window
     try:
-        with raster_library().open(path, "w", **profile_of(layer, size, place)) as target:
+        with without_place(), raster_library().open(path, "w", **profile_of(layer, size, place)) as target:
             _describe(target, layer, classes, palette)
             for number, panel in enumerate(panels):
                 for top, values in _blocks(layer, parts, number, panel, down):

@@ -1,7 +1,7 @@
 """Key maps: from the tensor names of other libraries to ours. One file per library, as tables; none is imported.
 
-`recognise` says from a file's tensor names which library and which model wrote it; the `Map` it gives turns the tensors
-into ours. Names of OpenMMLab are ours already and need no map.
+`recognise` says from a file's tensor names which library and which model wrote it; the `KeyMap` it gives turns
+the tensors into ours. Names of OpenMMLab are ours already and need no map.
 
     rules.py                 the language of the tables, and what is done by them
     rearrange.py             where another library keeps the same numbers in another order
@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from intarsia.weights.maps.rules import Map
+from intarsia.weights.maps.rules import KeyMap
 from intarsia.weights.maps.timm import MAPS as TIMM
 from intarsia.weights.maps.torchvision import MAPS as TORCHVISION
 from intarsia.weights.maps.transformers import MAPS as TRANSFORMERS
@@ -26,10 +26,10 @@ from intarsia.weights.maps.transformers import MAPS as TRANSFORMERS
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAPS: tuple[Map, ...] = (*TRANSFORMERS, *TORCHVISION, *TIMM)
+MAPS: tuple[KeyMap, ...] = (*TRANSFORMERS, *TORCHVISION, *TIMM)
 
 
-def recognise(names: Iterable[str]) -> Map | None:
+def recognise(names: Iterable[str]) -> KeyMap | None:
     """The map for a file with these tensor names; None if they are ours already, or no one's we know."""
     names = tuple(names)
     return next((found for found in MAPS if found.fits(names)), None)

@@ -36,6 +36,14 @@ def normalising(mean: Sequence[float], std: Sequence[float], *, size_divisor: in
     }
 
 
+def _with_sigmoid(key: str, part: Any) -> Any:
+    if not key.endswith("_head") or not isinstance(part, dict) or part.get("num_classes") != 1:
+        return part
+    loss = part.get("loss_decode")
+    changed = {"threshold": 0.5} if key == "decode_head" else {}
+    return {**part, **({} if loss is None else {"loss_decode": {**loss, "use_sigmoid": True}}), **changed}
+
+
 def describe(
     model: Values,
     preprocessor: Values,
@@ -48,7 +56,10 @@ def describe(
     """Model, preprocessing and the transforms of its test images, put together.
 
     reduce_labels: label files count classes from 1, and 0 is no class.
+
+    A head with one logit is trained with a sigmoid, as those libraries do, and says the class from one half on.
     """
+    model = {key: _with_sigmoid(key, part) for key, part in model.items()}
     pipeline = [
         {"type": "LoadImageFromFile"},
         *resizing,

@@ -7,11 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from intarsia.terminal import printable
 from intarsia.weights.maps.description import IMAGENET, Description, Values, describe, normalising
 from intarsia.weights.maps.transformers_config import class_names, model_section
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 TENSORS = ("model.safetensors", "pytorch_model.bin")
+INDEX = ".index.json"
+"""Behind the name of tensors that are in several files: says in which."""
+
+LARGEST, MOST_FILES = 16 * 2**20, 1_000
+"""Bytes of a file of JSON here, and files that tensors are in."""
 
 _RESCALE = 1 / 255
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -25,12 +31,52 @@ def is_folder(path: Path) -> bool:
     return (path / CONFIG).is_file()
 
 
+def tensor_files(path: Path) -> list[Path]:
+    """The files of a folder in which its tensors are: one of TENSORS, or those that its index names.
+
+    Raises ValueError if there is none, or one is missing.
+    """
+    for name in TENSORS:
+        if (path / name).is_file():
+            return [path / name]
+        if (path / f"{name}{INDEX}").is_file():
+            return _shards(path, path / f"{name}{INDEX}")
+    listed = " nor ".join([*TENSORS, *(f"{name}{INDEX}" for name in TENSORS)])
+    raise ValueError(f"{path} holds a {CONFIG} but neither {listed}")
+
+
+def _shards(path: Path, index: Path) -> list[Path]:
+    where = _json(index).get("weight_map")
+    names = list(dict.fromkeys(where.values())) if isinstance(where, dict) else []
+    plain = all(isinstance(name, str) and name not in ("", ".", "..") and Path(name).name == name for name in names)
+    if not names or not plain or len(names) > MOST_FILES:
+        raise ValueError(f"{index}: expected a weight_map of tensors and names of files beside it")
+    missing = [name for name in names if not (path / name).is_file()]
+    if missing:
+        raise ValueError(f"{path} lacks {', '.join(missing[:5])}, which {index.name} names; download the whole folder")
+    return [path / name for name in names]
+
+
 def describe_folder(path: Path) -> Description:
-    """The model of a folder; its tensors are in one of TENSORS.
+    """The model of a folder.
 
     Raises ValueError if a file is missing or damaged, or the model is not one we have.
     """
     config = _json(path / CONFIG)
+    if "model_type" not in config and "encoder_name" in config:
+        raise ValueError(
+            f"{path} is of segmentation_models.pytorch, whose decoders are not part of Intarsia. Its encoder can start "
+            "a training: --weights FILE --prefix encoder --allow-partial"
+        )
+    try:
+        return _described(path, config)
+    except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        reason = f"{type(error).__name__}: {printable(str(error), 200)}"
+        message = f"{path} describes no model: a value of {CONFIG} or {PROCESSOR} cannot be used ({reason})"
+        raise ValueError(message) from error
+
+
+def _described(path: Path, config: Mapping[str, Any]) -> Description:
     model = model_section(config)
     classes = class_names(config)
     if not (path / PROCESSOR).is_file():
@@ -50,10 +96,12 @@ def describe_folder(path: Path) -> Description:
 def _json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"{path} does not exist")
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"{path} is larger than {LARGEST:,} bytes, which no such file is")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON: {printable(str(error), 200)}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds a {type(values).__name__}; expected an object")
     return values

@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+WINDOW = 64
+"""Side of the largest window of a Swin Transformer; the published ones have up to 24."""
+
+
 def as_convolution(weight: Tensor) -> Tensor:
     """A linear layer's weight (out, in) as that of a 1 x 1 convolution: (out, in, 1, 1)."""
     return weight[:, :, None, None]
@@ -39,6 +43,8 @@ def relative_positions(table: Tensor) -> Tensor:
     """Which row of Swin's bias table ((2 S - 1)^2, heads) holds for each pair of a window's tokens: (S^2, S^2)."""
     import torch
 
+    if table.shape[0] > (2 * WINDOW - 1) ** 2:
+        raise ValueError(f"a table of {table.shape[0]:,} relative positions is of windows larger than {WINDOW}")
     side = (math.isqrt(table.shape[0]) + 1) // 2
     place = torch.arange(side)
     y, x = place.repeat_interleave(side), place.repeat(side)

@@ -21,44 +21,44 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-Change = Callable[["Tensor"], "Tensor"]
+TensorTransform = Callable[["Tensor"], "Tensor"]
 
 _NUMBER = re.compile(r"\{(\w+)([+-]\d+)?\}")
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class KeyRule:
     """One kind of tensor.
 
     theirs: patterns of its parts, in the order in which they are stacked along the first axis; usually one.
-    ours: its name here. change: what else is done to its values.
+    ours: its name here. transform: what else is done to its values.
     """
 
     theirs: tuple[str, ...]
     ours: str
-    change: Change | None = None
+    transform: TensorTransform | None = None
 
-    def within(self, theirs: str, ours: str) -> Rule:
+    def within(self, theirs: str, ours: str) -> KeyRule:
         """The same rule inside a part that is called so."""
-        return Rule(tuple(theirs + pattern for pattern in self.theirs), ours + self.ours, self.change)
+        return KeyRule(tuple(theirs + pattern for pattern in self.theirs), ours + self.ours, self.transform)
 
 
-Names = Mapping[str | tuple[str, ...], str | tuple[str, Change]]
-"""How tables are written: their pattern, or several, -> our name, or that with a change."""
+Names = Mapping[str | tuple[str, ...], str | tuple[str, TensorTransform]]
+"""How tables are written: their pattern, or several, -> our name, or that with a transform."""
 
 
-def rules(theirs: str, ours: str, names: Names) -> tuple[Rule, ...]:
+def rules(theirs: str, ours: str, names: Names) -> tuple[KeyRule, ...]:
     """The rules of a table for a part called `theirs` there and `ours` here."""
     found = []
     for pattern, target in names.items():
         patterns = (pattern,) if isinstance(pattern, str) else pattern
-        name, change = (target, None) if isinstance(target, str) else target
-        found.append(Rule(patterns, name, change).within(theirs, ours))
+        name, transform = (target, None) if isinstance(target, str) else target
+        found.append(KeyRule(patterns, name, transform).within(theirs, ours))
     return tuple(found)
 
 
 @dataclass(frozen=True)
-class Map:
+class KeyMap:
     """Everything about the tensors of one model of one library.
 
     name: for messages. signature: patterns that must all occur for a file to be of this kind.
@@ -67,11 +67,11 @@ class Map:
 
     name: str
     signature: tuple[str, ...]
-    rules: tuple[Rule, ...]
+    rules: tuple[KeyRule, ...]
     unused: tuple[str, ...] = ()
 
     @cached_property
-    def _patterns(self) -> list[tuple[Rule, int, re.Pattern[str]]]:
+    def _patterns(self) -> list[tuple[KeyRule, int, re.Pattern[str]]]:
         return [(rule, i, _compile(text)) for rule in self.rules for i, text in enumerate(rule.theirs)]
 
     def fits(self, names: Iterable[str]) -> bool:
@@ -81,7 +81,7 @@ class Map:
 
     def convert(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
         """Their tensors by name -> ours, and the names that no rule knows or whose other parts are missing."""
-        parts: dict[str, tuple[Rule, dict[int, str]]] = {}  # our name -> its rule, and their name of each part
+        parts: dict[str, tuple[KeyRule, dict[int, str]]] = {}  # our name -> its rule, and their name of each part
         unused = [_compile(pattern) for pattern in self.unused]
         unknown = []
         for name in state:
@@ -99,11 +99,15 @@ class Map:
         return converted, tuple(unknown)
 
 
-def _value(rule: Rule, tensors: Sequence[Tensor]) -> Tensor:
+def _value(rule: KeyRule, tensors: Sequence[Tensor]) -> Tensor:
     import torch
 
-    value = tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
-    return value if rule.change is None else rule.change(value)
+    try:
+        value = tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
+        return value if rule.transform is None else rule.transform(value)
+    except (RuntimeError, IndexError) as error:
+        shapes = ", ".join(str(list(tensor.shape)) for tensor in tensors)
+        raise ValueError(f"{rule.ours} cannot be made of tensors of the shapes {shapes}: {error}") from error
 
 
 def _compile(pattern: str) -> re.Pattern[str]:

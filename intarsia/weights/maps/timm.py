@@ -13,7 +13,7 @@ what loads such a file must let them be missing, as MMSegmentation does.
 from __future__ import annotations
 
 from intarsia.weights.maps.rearrange import merged_channel_by_channel, relative_positions
-from intarsia.weights.maps.rules import Map, Rule, rules
+from intarsia.weights.maps.rules import KeyMap, KeyRule, rules
 from intarsia.weights.maps.torchvision import RESNET_STAGES
 
 _DEEP_STEM = rules("", "backbone.", {"conv1.{i}.*": "stem.{i}.*", "bn1.*": "stem.7.*"})
@@ -44,7 +44,7 @@ _SWIN = (
 )
 
 
-def _merging(ours: str) -> tuple[Rule, ...]:
+def _merging(ours: str) -> tuple[KeyRule, ...]:
     """Patch merging, which stands at the end of a stage here."""
     return rules(
         "layers(.|_){stage}.downsample.",
@@ -59,19 +59,19 @@ def _merging(ours: str) -> tuple[Rule, ...]:
 _UNUSED = ("norm.*", "head.*", "layers(.|_){stage}.blocks.{block}.(attn_mask|attn.relative_position_index)")
 
 MAPS = (
-    Map(
+    KeyMap(
         "ResNet-C or -D of timm",
         ("conv1.0.weight", "conv1.6.weight", "layer4.0.conv1.weight"),
         (*_DEEP_STEM, *RESNET_STAGES),
         unused=("fc.*",),
     ),
-    Map(
+    KeyMap(
         "Swin Transformer of its original code",
         ("layers.0.downsample.reduction.weight", "layers.0.blocks.0.attn.relative_position_bias_table"),
         (*_SWIN, *_merging("{stage}")),
         _UNUSED,
     ),
-    Map(
+    KeyMap(
         "Swin Transformer of timm",
         ("layers(.|_)1.downsample.reduction.weight", "layers(.|_)0.blocks.0.attn.relative_position_bias_table"),
         (*_SWIN, *_merging("{stage-1}")),

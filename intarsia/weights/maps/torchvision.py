@@ -11,7 +11,7 @@ from typing import Protocol
 
 from intarsia.weights.maps.description import BN, IMAGENET, Description, Values, describe, normalising
 from intarsia.weights.maps.rearrange import last_group_first
-from intarsia.weights.maps.rules import Map, Names, rules
+from intarsia.weights.maps.rules import KeyMap, Names, rules
 
 _STEM = rules("", "backbone.", {"conv1.weight": "conv1.weight", "bn1.*": "bn1.*"})
 
@@ -54,17 +54,19 @@ _DEEPLABV3 = rules(
 )
 
 MAPS = (
-    Map(
+    KeyMap(
         "DeepLabV3 of torchvision",
         ("backbone.layer4.0.conv1.weight", "classifier.0.project.0.weight"),
         (*_TRUNK, *_DEEPLABV3, *_AUXILIARY),
     ),
-    Map(
+    KeyMap(
         "FCN of torchvision",
         ("backbone.layer4.0.conv1.weight", "classifier.0.weight", "classifier.4.weight"),
         (*_TRUNK, *rules("classifier.", "decode_head.", _FCN), *_AUXILIARY),
     ),
-    Map("ResNet of torchvision", ("conv1.weight", "layer4.0.conv1.weight"), (*_STEM, *RESNET_STAGES), unused=("fc.*",)),
+    KeyMap(
+        "ResNet of torchvision", ("conv1.weight", "layer4.0.conv1.weight"), (*_STEM, *RESNET_STAGES), unused=("fc.*",)
+    ),
 )
 
 _BLOCKS = {6: 50, 23: 101, 36: 152}
@@ -119,13 +121,19 @@ def describe_file(state: Mapping[str, Shaped]) -> Description:
     if "aux_classifier.0.weight" in state:
         model["auxiliary_head"] = _fcn_head(state["aux_classifier.0.weight"].shape[0], 2, outputs, 0.5)
     published = outputs == len(_VOC)
-    note = f"its {outputs} classes are taken for those of Pascal VOC, as in all weights that torchvision publishes"
+    if published:
+        notes = [
+            f"its {outputs} classes are taken for those of Pascal VOC, as in all weights that torchvision publishes",
+            "images are resized to 520 pixels at their shorter side, as for those weights; another size: --config",
+        ]
+    else:
+        notes = ["images are not resized: the file does not say for which size it was trained; another size: --config"]
     return describe(
         model,
         normalising(*IMAGENET),
-        resizing=[{"type": "ResizeShortestEdge", "scale": 520, "max_size": 1_000_000}],
+        resizing=[{"type": "ResizeShortestEdge", "scale": 520, "max_size": 1_000_000}] if published else [],
         classes=_VOC if published else [f"class {number}" for number in range(outputs)],
-        notes=[note] if published else [],
+        notes=notes,
     )
 
 

@@ -22,7 +22,7 @@ from intarsia.weights.maps.rearrange import (
     relative_positions,
     reversed_groups,
 )
-from intarsia.weights.maps.rules import Map, Names, Rule, rules
+from intarsia.weights.maps.rules import KeyMap, KeyRule, Names, rules
 
 # --- Trunks -------------------------------------------------------------------------------------------------------
 
@@ -89,7 +89,7 @@ _SWIN_UNUSED = (
 )
 
 
-def _mit_block(theirs: str) -> tuple[Rule, ...]:
+def _mit_block(theirs: str) -> tuple[KeyRule, ...]:
     return rules(
         theirs,
         "backbone.layers.{stage}.1.{block}.",
@@ -136,7 +136,7 @@ _MIT = (
 )
 
 
-def _trunks(theirs: str) -> tuple[Rule, ...]:
+def _trunks(theirs: str) -> tuple[KeyRule, ...]:
     """Whichever trunk a model stands on."""
     return tuple(rule.within(theirs, "") for rule in (*_RESNET, *_SWIN))
 
@@ -174,7 +174,7 @@ _UPERNET = (
 )
 
 
-def _attention(theirs: str, ours: str) -> tuple[Rule, ...]:
+def _attention(theirs: str, ours: str) -> tuple[KeyRule, ...]:
     """Attention of DETR, whose projections are apart there and stacked here."""
     return rules(
         theirs,
@@ -296,37 +296,37 @@ _MASKFORMER = (
 _MASK_TRUNK = "model.pixel_level_module.encoder."
 
 MAPS = (
-    Map(
+    KeyMap(
         "Mask2Former of transformers",
         ("model.transformer_module.queries_features.weight",),
         (*_trunks(_MASK_TRUNK), *_MASK2FORMER),
         (*_trunks_unused(_MASK_TRUNK), "criterion.empty_weight"),
     ),
-    Map(
+    KeyMap(
         "MaskFormer of transformers",
         ("model.transformer_module.queries_embedder.weight", "mask_embedder.0.0.weight"),
         (*_trunks(_MASK_TRUNK), *_MASKFORMER),
         (*_trunks_unused(_MASK_TRUNK), "criterion.empty_weight"),
     ),
-    Map(
+    KeyMap(
         "UPerNet of transformers",
         ("decode_head.classifier.weight", "decode_head.fpn_bottleneck.batch_norm.weight"),
         (*_trunks("backbone."), *_UPERNET),
         _trunks_unused("backbone."),
     ),
-    Map(
+    KeyMap(
         "SegFormer of transformers",
         ("segformer.*", "decode_head.linear_fuse.weight"),
         (*_MIT, *_SEGFORMER),
     ),
-    Map("MiT of transformers", ("segformer.*",), _MIT, unused=("classifier.*",)),
-    Map(
+    KeyMap("MiT of transformers", ("segformer.*",), _MIT, unused=("classifier.*",)),
+    KeyMap(
         "ResNet of transformers",
         ("resnet.embedder.embedder.convolution.weight",),
         tuple(rule.within("resnet.", "") for rule in _RESNET),
         unused=("classifier.*",),
     ),
-    Map(
+    KeyMap(
         "Swin Transformer of transformers",
         ("swin.embeddings.patch_embeddings.projection.weight",),
         _SWIN,

@@ -1,0 +1,98 @@
+"""Samples put together to a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from intarsia.contracts import IGNORE_INDEX, Batch, Sample, Size
+
+_SPLITTABLE = (np.uint8, np.uint16, np.int16, np.int32, np.float32, np.float64)
+
+
+def collate(
+    samples: Sequence[Sample],
+    *,
+    ignore_index: int = IGNORE_INDEX,
+    label_size: Literal["input", "original"] = "input",
+) -> Batch:
+    """One batch of the samples, padded at the right and bottom to the largest of them.
+
+    Images keep their type and are padded with zeros, labels with `ignore_index`; `Batch.sizes` says what was there
+    before. Padding that a transform put in belongs to the image: its numbers matter to the network. Labels of 8 bits
+    stay so, wider ones become int64. With label_size="original", labels come as a tuple at their own sizes.
+
+    Raises ValueError if bands or types differ, or if only some of the samples have labels or a map.
+    """
+    if not samples:
+        raise ValueError("cannot make a batch of no samples")
+    _check_alike(samples)
+    sizes = tuple((sample.image.shape[0], sample.image.shape[1]) for sample in samples)
+    size = (max(height for height, _ in sizes), max(width for _, width in sizes))
+    labels = [sample.label for sample in samples if sample.label is not None]
+    return Batch(
+        images=_stack([sample.image for sample in samples], size, 0),
+        labels=_labels(labels, size, ignore_index, label_size) if labels else None,
+        sizes=sizes,
+        metas=tuple(sample.meta for sample in samples),
+        maps={name: _stack([sample.maps[name] for sample in samples], size, 0) for name in samples[0].maps},
+    )
+
+
+def _check_alike(samples: Sequence[Sample]) -> None:
+    first = samples[0]
+    for sample in samples[1:]:
+        for what, a, b, fix in (
+            ("bands", first.image.shape[2], sample.image.shape[2], "bands='rgb' gives every image three of 8 bits"),
+            ("type", first.image.dtype, sample.image.dtype, "bands='rgb' gives every image three bands of 8 bits"),
+            ("labels", first.label is not None, sample.label is not None, "all or none must have them"),
+            ("maps", sorted(first.maps), sorted(sample.maps), "all must have the same"),
+        ):
+            if a != b:
+                raise ValueError(
+                    f"images of one batch differ in {what}: {_name(first)} has {a}, {_name(sample)} has {b}; {fix}"
+                )
+
+
+def _labels(
+    labels: Sequence[npt.NDArray[Any]], size: Size, ignore_index: int, policy: str
+) -> Tensor | tuple[Tensor, ...]:
+    wide = ignore_index > 255 or any(label.dtype != np.uint8 for label in labels)
+    arrays = [label.astype(np.int64) if wide else label for label in labels]
+    if policy == "original":
+        return tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
+    return _stack(arrays, size, ignore_index)
+
+
+def _stack(arrays: Sequence[npt.NDArray[Any]], size: Size, fill: int) -> Tensor:
+    """(H, W) arrays to (N, H, W), (H, W, C) arrays to (N, C, H, W), padded with `fill`."""
+    first = arrays[0]
+    bands = first.shape[2:]
+    out = np.empty((len(arrays), *bands, *size), dtype=_torch_type(first.dtype))
+    for target, array in zip(out, arrays, strict=True):
+        height, width = array.shape[:2]
+        if (height, width) != size:
+            target[...] = fill
+        if bands and array.dtype.type in _SPLITTABLE and bands[0] <= 4:
+            # OpenCV takes bands apart several times faster than NumPy copies a transposed view.
+            for plane, band in zip(target, cv2.split(np.ascontiguousarray(array)), strict=True):
+                plane[:height, :width] = band
+        else:
+            target[..., :height, :width] = array.transpose(2, 0, 1) if bands else array
+    return torch.from_numpy(out)
+
+
+def _torch_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The type itself, or the next wider one where torch calculates with none of that width: uint16 to int32 ..."""
+    wider: Mapping[str, type[np.generic]] = {"u2": np.int32, "u4": np.int64, "u8": np.int64}
+    return np.dtype(wider.get(dtype.str[1:], dtype.newbyteorder("=")))
+
+
+def _name(sample: Sample) -> str:
+    return sample.meta.image_path or sample.meta.name or "a sample without a name"

@@ -1,0 +1,211 @@
+"""The splits of a description: rules for folders, lists, pairs named one by one, shares; and the files they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from intarsia.data.description.pairing import Listing, NameIndex, Pair, Source, list_pairs
+from intarsia.data.image_io import IMAGE_SUFFIXES
+from intarsia.data.lists import FileIndex, ListTable, Where, choose, read_tables
+from intarsia.io.folders import walk_files
+
+
+@dataclass(frozen=True, slots=True)
+class FolderSplit:
+    """Files found by a rule.
+
+    names: text file or table, relative to the root, that lists the images of this split. where: (title of a column,
+        text) of its rows that belong to it. exclude: names or image paths left out.
+    missing: "error" if an image lacks its label or a listed name its image, "skip" to leave those out.
+    """
+
+    source: Source
+    names: str | None = None
+    exclude: tuple[str, ...] = ()
+    missing: Literal["error", "skip"] = "error"
+    where: Where | None = None
+
+    def __str__(self) -> str:
+        return f"{self.source}, listed in {_shown(self.names, self.where)}" if self.names else str(self.source)
+
+
+@dataclass(frozen=True, slots=True)
+class ListSplit:
+    """Images and their labels as the lines of a list name them.
+
+    file: text, CSV or TSV file, relative to the root. where: (title of a column, text) of the rows that belong to it.
+    missing: "error" if a line names no image with a label, "skip" to leave it out.
+    """
+
+    file: str
+    where: Where | None = None
+    missing: Literal["error", "skip"] = "error"
+
+    def __str__(self) -> str:
+        return f"image and label as listed in {_shown(self.file, self.where)}"
+
+
+@dataclass(frozen=True, slots=True)
+class PairSplit:
+    """Files named one by one, relative to the root: (image, label or None)."""
+
+    pairs: tuple[tuple[str, str | None], ...]
+
+    def __str__(self) -> str:
+        return "named one by one"
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedSplit:
+    """Several sources in one split."""
+
+    parts: tuple[FolderSplit, ...]
+
+    def __str__(self) -> str:
+        return "; ".join(str(part) for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class ShareSplit:
+    """A fraction taken out of another split: each file by a hash of the seed and its name, so it stays where it is."""
+
+    fraction: float
+    of: str = "train"
+    seed: int = 0
+
+    def __str__(self) -> str:
+        return f"a share of {self.fraction:.0%} of {self.of}, by a hash of the names"
+
+
+OwnSplit = FolderSplit | ListSplit | PairSplit | JoinedSplit
+"""A split with files of its own."""
+
+Split = OwnSplit | ShareSplit
+
+
+def list_split(root: Path, rule: OwnSplit) -> Listing:
+    """The files of a split's own rule, before shares are taken out of it.
+
+    Raises:
+        ValueError: a folder or list is missing.
+    """
+    if isinstance(rule, PairSplit):
+        return Listing(tuple(Pair(_bare(image), image, label) for image, label in rule.pairs))
+    if isinstance(rule, ListSplit):
+        return _list_table(root, rule)
+    if isinstance(rule, JoinedSplit):
+        return _joined([list_split(root, part) for part in rule.parts])
+    listing = list_pairs(root, rule.source)
+    if rule.exclude:
+        dropped = set(rule.exclude)
+        kept = tuple(pair for pair in listing.pairs if not dropped & {pair.name, pair.image})
+        listing = replace(
+            listing, pairs=kept, unlabelled=tuple(path for path in listing.unlabelled if path not in dropped)
+        )
+    if rule.names is None:
+        return listing
+    found, lost = choose(root / rule.names, NameIndex(listing.pairs).find, rule.where)
+    return Listing(tuple(dict.fromkeys(found)), lost=tuple(text for _, text in lost))
+
+
+def missing_policy(rule: Split) -> Literal["error", "skip"]:
+    """What a split does with images that lack a label."""
+    if isinstance(rule, JoinedSplit):
+        return "skip" if any(part.missing == "skip" for part in rule.parts) else "error"
+    return rule.missing if isinstance(rule, FolderSplit | ListSplit) else "error"
+
+
+def skipping(rule: OwnSplit) -> OwnSplit:
+    """The same rule, which leaves out images without label."""
+    if isinstance(rule, JoinedSplit):
+        return JoinedSplit(tuple(replace(part, missing="skip") for part in rule.parts))
+    return replace(rule, missing="skip") if isinstance(rule, FolderSplit | ListSplit) else rule
+
+
+def list_file(rule: Split) -> str | None:
+    """The list that a split goes by, relative to the root; None without one, or with several."""
+    if isinstance(rule, FolderSplit):
+        return rule.names
+    return rule.file if isinstance(rule, ListSplit) else None
+
+
+def image_suffixes(rule: Split) -> tuple[str, ...]:
+    """What the names of a split's images end in besides the name itself, where a rule says it."""
+    if isinstance(rule, FolderSplit):
+        return rule.source.image_suffix
+    if isinstance(rule, JoinedSplit):
+        return tuple(dict.fromkeys(suffix for part in rule.parts for suffix in part.source.image_suffix))
+    return ()
+
+
+def _joined(listings: Sequence[Listing]) -> Listing:
+    """The files of several sources; names that occur twice get the folder of their image."""
+    pairs = [pair for listing in listings for pair in listing.pairs]
+    names = [pair.name for pair in pairs]
+    if len(set(names)) < len(names):
+        pairs = [replace(pair, name=_bare(pair.image)) for pair in pairs]
+    used = {name for pair in pairs for name in (pair.image, *pair.label_files)}
+    return Listing(
+        pairs=tuple(dict.fromkeys(pairs)),
+        unlabelled=_others(listings, "unlabelled", used),
+        unused=_others(listings, "unused", used),
+        twins=_others(listings, "twins", used),
+        lost=_others(listings, "lost", set()),
+    )
+
+
+def _others(listings: Sequence[Listing], kind: str, used: set[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for listing in listings for name in getattr(listing, kind) if name not in used))
+
+
+# --- Lists of images and labels -----------------------------------------------------------------------------------
+
+
+def paired_columns(table: ListTable, find: FileIndex) -> tuple[int, int] | None:
+    """The columns of the images and of the labels, if most rows name two different files."""
+    image, hits = table.best_column(find.find)
+    if not hits:
+        return None
+    others = [(table.hits(column, find.find), -column) for column in range(table.width) if column != image]
+    second, negative = max(others, default=(0, 0))
+    if 2 * second < hits:
+        return None
+    first, last = sorted((image, -negative))
+    same = sum(find.find(row[first]) == find.find(row[last]) for row in table.rows if len(row) > last)
+    return (first, last) if 2 * same < len(table.rows) else None
+
+
+def index_files(root: Path) -> FileIndex:
+    """All image files below the root, for looking up what a list names."""
+    return FileIndex(path for path in walk_files(root) if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES)
+
+
+def _list_table(root: Path, rule: ListSplit) -> Listing:
+    path = root / rule.file
+    index = index_files(root)
+    for table in read_tables(path, rule.where):
+        columns = paired_columns(table, index)
+        if columns is not None:
+            break
+    else:
+        raise ValueError(f"{path}: no two columns name images and label files in {root}; expected lines image,label")
+    pairs: list[Pair] = []
+    lost: list[str] = []
+    for position, row in enumerate(table.rows):
+        image, label = (index.find(row[column]) if len(row) > column else None for column in columns)
+        if image is not None and label is not None:
+            pairs.append(Pair(_bare(image), image, label))
+        elif position or rule.where is not None or not table.has_titles(columns[0], index.find):
+            lost.append(row[columns[0]] if len(row) > columns[0] else ", ".join(row))
+    return Listing(tuple(dict.fromkeys(pairs)), lost=tuple(lost))
+
+
+def _shown(file: str, where: Where | None) -> str:
+    return file if where is None else f"{file} ({where[0]}: {where[1]})"
+
+
+def _bare(image: str) -> str:
+    return PurePosixPath(image).with_suffix("").as_posix()

@@ -1,0 +1,152 @@
+"""Annotations that are no label images: polygons, boxes, run lengths, volumes. Named, with what to do about them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from intarsia.io.text import decoded
+
+_HEAD = 2**16
+_LOOKED_AT = 5
+_PAINT = "convert them to label images first"
+
+_JSON: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    (("_via_img_metadata",), "VIA polygons", f"{_PAINT} (paint each region with PIL.ImageDraw.polygon)"),
+    (("shape_attributes", "regions"), "VIA polygons", f"{_PAINT} (paint each region with PIL.ImageDraw.polygon)"),
+    (("shapes", "points"), "LabelMe polygons", f"{_PAINT} (labelme comes with labelme2voc.py, which does it)"),
+    (("imagePath", "shapes"), "LabelMe polygons", f"{_PAINT} (labelme comes with labelme2voc.py, which does it)"),
+    (("classTitle", "objects"), "Supervisely annotations", f"{_PAINT} (export with masks_machine)"),
+    (("brushlabels",), "Label Studio annotations", "export them as 'Brush labels to PNG'"),
+    (("polygonlabels",), "Label Studio polygons", "export them as 'Brush labels to PNG'"),
+    (("imgHeight", "objects"), "Cityscapes polygons", f"{_PAINT} (cityscapesscripts: createTrainIdLabelImgs)"),
+    (("FeatureCollection",), "GeoJSON polygons", f"{_PAINT} (gdal_rasterize, or rasterio.features.rasterize)"),
+    (("poly2d",), "Scalabel polygons", f"{_PAINT} (scalabel.label.to_mask)"),
+    (("segments_info",), "panoptic annotations of COCO", "paint the category of each segment over its colour first"),
+    (
+        ("images", "annotations"),
+        "COCO polygons",
+        f"{_PAINT} (Roboflow: export as 'Semantic Segmentation Masks'; pycocotools: COCO.annToMask)",
+    ),
+    (
+        ("images", "categories"),
+        "COCO polygons",
+        f"{_PAINT} (Roboflow: export as 'Semantic Segmentation Masks'; pycocotools: COCO.annToMask)",
+    ),
+    (("items", "annotations"), "Datumaro annotations", "export them as 'Segmentation mask 1.1' (CVAT)"),
+)
+_OTHER: Mapping[str, tuple[str, str]] = {
+    ".mat": ("MATLAB files", _PAINT),
+    ".nii": ("NIfTI volumes", "save their slices as images and labels first"),
+    ".gz": ("NIfTI volumes or archives", "unpack them, or save the slices of volumes as images and labels first"),
+    ".dcm": ("DICOM files", "save them as images and labels first"),
+    ".nrrd": ("NRRD volumes", "save their slices as images and labels first"),
+    ".mha": ("MetaImage volumes", "save their slices as images and labels first"),
+    ".shp": ("shapefiles", f"{_PAINT} (gdal_rasterize)"),
+    ".gpkg": ("GeoPackage polygons", f"{_PAINT} (gdal_rasterize)"),
+    ".kml": ("KML polygons", f"{_PAINT} (gdal_rasterize)"),
+    ".geojson": ("GeoJSON polygons", f"{_PAINT} (gdal_rasterize, or rasterio.features.rasterize)"),
+    ".h5": ("HDF5 files", "save their arrays as images and labels first"),
+    ".hdf5": ("HDF5 files", "save their arrays as images and labels first"),
+    ".npz": ("NumPy archives", "save their arrays as single .npy files or images first"),
+    ".tfrecord": ("TFRecord files", "save their examples as images and labels first"),
+    ".parquet": ("Parquet tables", "save their rows as images and labels first"),
+    ".ndjson": ("Labelbox or other NDJSON annotations", _PAINT),
+    ".zip": ("archives", "unpack them"),
+    ".tar": ("archives", "unpack them"),
+    ".rar": ("archives", "unpack them"),
+    ".7z": ("archives", "unpack them"),
+}
+
+
+def foreign_annotations(root: Path, others: Sequence[str]) -> list[str]:
+    """A sentence for each kind of annotation among files that are no images: what, where, what to do."""
+    by_kind: dict[tuple[str, str], list[str]] = {}
+    by_suffix: dict[str, list[str]] = {}
+    for path in others:
+        by_suffix.setdefault(PurePosixPath(path).suffix.lower(), []).append(path)
+    for suffix, paths in by_suffix.items():
+        if suffix in _OTHER:
+            by_kind.setdefault(_OTHER[suffix], []).extend(paths)
+            continue
+        for path in _spread(paths) if suffix not in (".yaml", ".yml") else ():
+            found = recognise(root / path)
+            if found is not None:
+                by_kind.setdefault(found, []).extend(paths if len(paths) > _LOOKED_AT else [path])
+                break
+    return [
+        f"{what} ({_where(dict.fromkeys(paths))}) are not read: {advice}" for (what, advice), paths in by_kind.items()
+    ]
+
+
+def recognise(file: Path) -> tuple[str, str] | None:
+    """(what a file holds, what to do) by its beginning; None if it is nothing known."""
+    suffix = file.suffix.lower()
+    if suffix not in (".json", ".txt", ".xml", ".csv", ".yaml", ".yml"):
+        return _OTHER.get(suffix)
+    try:
+        with open(file, "rb") as stream:
+            text = decoded(stream.read(_HEAD))
+    except (OSError, ValueError):
+        return None
+    if suffix == ".json":
+        keys = set(re.findall(r'"(\w+)"\s*:', text)) | ({"FeatureCollection"} & set(re.findall(r'"(\w+)"', text)))
+        return next(((what, advice) for wanted, what, advice in _JSON if keys.issuperset(wanted)), None)
+    if suffix == ".txt":
+        return _yolo(text)
+    if suffix == ".xml":
+        return _xml(text)
+    if suffix == ".csv":
+        return _csv(text)
+    if re.search(r"^names\s*:", text, re.MULTILINE) and re.search(r"^(nc|train|val)\s*:", text, re.MULTILINE):
+        return "the folders and classes of YOLO", f"Its labels are polygons or boxes in .txt files: {_PAINT}"
+    return None
+
+
+def _yolo(text: str) -> tuple[str, str] | None:
+    """Lines of a class number and coordinates between 0 and 1."""
+    lines = [line.split() for line in text.splitlines()[:20] if line.strip()][:10]
+    if not lines or not all(_is_yolo(line) for line in lines):
+        return None
+    if all(len(line) == 5 for line in lines):
+        return "YOLO boxes", "boxes say nothing of pixels: label areas, or train a detector with them"
+    advice = f"{_PAINT} (Roboflow: export as 'Semantic Segmentation Masks'; or paint them with PIL.ImageDraw.polygon)"
+    return "YOLO polygons", advice
+
+
+def _is_yolo(cells: Sequence[str]) -> bool:
+    if len(cells) < 5 or not cells[0].isdecimal():
+        return False
+    return all(re.fullmatch(r"-?\d*\.?\d+(e-?\d+)?", cell) and -0.5 <= float(cell) <= 1.5 for cell in cells[1:])
+
+
+def _xml(text: str) -> tuple[str, str] | None:
+    if "<annotations" in text:
+        return "CVAT annotations", "export them as 'Segmentation mask 1.1'"
+    if "<annotation" in text and "<polygon" in text:
+        return "XML polygons", _PAINT
+    if "<annotation" in text and "<bndbox" in text:
+        return "XML boxes of Pascal VOC", "boxes say nothing of pixels: label areas, or train a detector with them"
+    return None
+
+
+def _csv(text: str) -> tuple[str, str] | None:
+    first, *rest = text.splitlines() or [""]
+    if "region_shape_attributes" in first:
+        return "VIA polygons", f"{_PAINT} (paint each region with PIL.ImageDraw.polygon)"
+    encoded = re.search(r"rle|encoded", first, re.IGNORECASE) is not None
+    if encoded or any(re.search(r"(\d+ \d+ ){8}", line) for line in rest[:50]):
+        return "run-length encoded masks", f"{_PAINT} (each pair of numbers is a start and a length, column by column)"
+    return None
+
+
+def _spread(paths: Sequence[str]) -> Iterable[str]:
+    """Some of many, from all over."""
+    step = max(1, len(paths) // _LOOKED_AT)
+    return paths[::step]
+
+
+def _where(paths: Iterable[str]) -> str:
+    shown = list(paths)
+    return shown[0] if len(shown) == 1 else f"{len(shown)} files such as {shown[0]}"

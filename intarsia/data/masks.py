@@ -1,0 +1,104 @@
+"""A label that is drawn as one mask for each class, merged when it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from intarsia.data.image_io import read_label
+
+Overlap = Literal["error", "last"]
+
+Layer = tuple[int, npt.NDArray[np.bool_]]
+"""The value of a mask, and where it is set (H, W)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Masks:
+    """The masks of one image: (value, file) in the order in which they are laid over each other.
+
+    Where a mask is set, the merged label has its value; where none is, 0. overlap: what to do where two masks of
+    different values are set: "error", or "last" to let the later one count.
+    """
+
+    files: tuple[tuple[int, str], ...]
+    overlap: Overlap = "error"
+
+    def __post_init__(self) -> None:
+        if not self.files or any(value < 1 for value, _ in self.files):
+            raise ValueError(f"masks need a file and a value from 1 on each, found {self.files!r}")
+
+
+def read_masks(root: Path, masks: Masks) -> npt.NDArray[Any]:
+    """The merged label (H, W), uint8 where its values fit.
+
+    Raises ValueError naming the files if one cannot be read or is no mask of two values, if their sizes differ, or if
+    they overlap and may not.
+    """
+    layers = read_layers(root, masks)
+    if masks.overlap == "error":
+        _check_overlap(root, masks, layers)
+    return merge(layers)
+
+
+def read_layers(root: Path, masks: Masks) -> list[Layer]:
+    """The masks one by one. Raises ValueError as `read_masks` does, but for overlaps."""
+    layers: list[Layer] = []
+    for value, file in masks.files:
+        is_set = read_mask(root / file)
+        shape = layers[0][1].shape if layers else is_set.shape
+        if is_set.shape != shape:
+            raise ValueError(
+                f"{root / file}: the mask has {is_set.shape[0]} x {is_set.shape[1]} pixels (height x width), "
+                f"{root / masks.files[0][1]} has {shape[0]} x {shape[1]}; the masks of an image must agree"
+            )
+        layers.append((value, is_set))
+    return layers
+
+
+def _check_overlap(root: Path, masks: Masks, layers: Sequence[Layer]) -> None:
+    for number, (value, is_set) in enumerate(layers):
+        for (known, other), (_, file) in zip(layers[:number], masks.files, strict=False):
+            if known != value and (count := int((is_set & other).sum())):
+                raise ValueError(
+                    f"{root / masks.files[number][1]}: {count} pixels are set in {file} too, and a pixel has one "
+                    "class. Correct the masks, or write `overlap: last` in the split of the description: then the "
+                    "later mask counts"
+                )
+
+
+def merge(layers: Sequence[Layer]) -> npt.NDArray[Any]:
+    """One label map (H, W) of one or more masks; the later counts where two are set."""
+    merged = np.zeros(layers[0][1].shape, np.min_scalar_type(max(value for value, _ in layers)))
+    for value, is_set in layers:
+        merged[is_set] = value
+    return merged
+
+
+def overlapping(layers: Sequence[Layer]) -> int:
+    """Pixels that are set in masks of different values."""
+    count = np.zeros(layers[0][1].shape, np.uint16)
+    for value in dict(layers):
+        count += np.any([is_set for known, is_set in layers if known == value], axis=0)
+    return int((count > 1).sum())
+
+
+def read_mask(path: Path) -> npt.NDArray[np.bool_]:
+    """Where a mask file is set: where it is not 0 (black). Raises ValueError if it holds more than two values."""
+    array = read_label(path)
+    if array.ndim == 3:
+        wide = array.astype(np.int32)
+        array = wide[:, :, 0] << 16 | wide[:, :, 1] << 8 | wide[:, :, 2]
+    is_set = np.asarray(array != 0)
+    values = array[is_set]
+    if values.size and (values != values[0]).any():
+        raise ValueError(
+            f"{path}: a mask of one class holds two values, 0 and another, found {len(np.unique(array))}; save it as "
+            "PNG without smoothing"
+        )
+    return is_set
