@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from intarsia import catalog, consent
+from intarsia.config import network_size
 from intarsia.config.checking.foreign_code import require_consent
 from intarsia.config.checking.signatures import signature_of
 from intarsia.config.errors import ConfigError, Problem
@@ -28,8 +29,17 @@ def build(component: Component) -> Any:
 
     Raises ConfigError naming the component's path: it is unknown, or its constructor refuses its arguments.
     """
+    if component.kind in network_size.KINDS:
+        with network_size.bounded():
+            return _build(component)
+    return _build(component)
+
+
+def _build(component: Component) -> Any:
     args = {name: _built(value) for name, value in component.args.items()}
     try:
+        if component.kind in network_size.KINDS:
+            network_size.check_numbers(component)
         return catalog.resolve(component.kind, component.type)(**args)
     except Exception as error:  # whatever a constructor raises, also a user's own, is about what the config says
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "

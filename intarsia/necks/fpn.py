@@ -134,6 +134,10 @@ class FPN(nn.Module):
         return levels
 
 
+MOST_EXTRA = 16
+"""Levels beyond those of the trunk, after which a map of any size is one pixel."""
+
+
 def _check_levels(
     given: int, strides: Sequence[int] | None, start: int, end: int, num_outs: int, *, extendable: bool
 ) -> None:
@@ -144,6 +148,8 @@ def _check_levels(
             f"FPN has {given} levels to read (in_channels), so that 0 <= start_level < end_level <= {given} must hold; "
             f"got start_level={start} and end_level={end} (-1 is the end)"
         )
+    if num_outs > end - start + MOST_EXTRA:
+        raise ValueError(f"FPN adds at most {MOST_EXTRA} levels, each of half the size; got num_outs={num_outs}")
     if num_outs < end - start or (num_outs > end - start and not extendable):
         fix = f"{end - start} or more" if extendable else f"{end - start}; further levels need end_level=-1"
         raise ValueError(f"FPN reads {end - start} levels, but num_outs is {num_outs}. Set it to {fix}.")

@@ -34,7 +34,9 @@ def archive(path: Path, program: bytes, **members: bytes) -> Path:
     return path
 
 
-def refused(path: Path, said: str = "is refused|no checkpoint|no tensors", *, megabytes: int = 200) -> None:
+def refused(
+    path: Path, said: str = "is refused|no checkpoint|no tensors|whole object", *, megabytes: int = 200
+) -> None:
     """The file is one error, and little memory is taken."""
     tracemalloc.start()
     try:
