@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/raster.py [--sides 10000 20000] [--blend crop average]
 
 The scene is a generated GeoTIFF, square, 3 bands of 8 bits, with a corner without data. The network is as cheap as can
-be (two convolutions, stride 4, 19 classes), so that what is measured is everything around it: reading, windows, seams,
+be (two convolutions, stride 4, 19 classes), so that what is measured is everything around it: reading, windows, blend,
 labels at full size, writing. Memory is the peak of the resident set, less what it was when the model had seen one
 window: interpreter, PyTorch, GDAL, the model, and its own forward.
 """

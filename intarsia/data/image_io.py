@@ -54,6 +54,7 @@ IMAGE_SUFFIXES = (
 meant, the earlier ending counts. `.npy` holds (H, W) or (H, W, C) and is read as stored."""
 
 _BY_OPENCV = (JPEG, PNG, *TIFF, b"BM", b"RIFF")
+_PORTABLE = tuple(b"P%d" % number for number in range(1, 8))
 _BY_PILLOW = ("GIF", "PPM", "JPEG2000", "AVIF")
 """Formats that are read besides. Not all of Pillow's: one of them runs programs, one takes any bytes for its own."""
 
@@ -138,6 +139,16 @@ def decode_image(
 
     Raises ValueError as `read_image` does, and for an array file if colours are asked of it.
     """
+    try:
+        return _decode(path, bands, max_pixels, page)
+    except MemoryError:
+        raise ValueError(
+            f"{path}: its pixels do not fit into memory: make it a GeoTIFF, if it is none, and predict it window by "
+            "window, with  -o NAME.tif ; or cut it into tiles"
+        ) from None
+
+
+def _decode(path: str | Path, bands: Bands, max_pixels: int | None, page: int) -> DecodedImage:
     data = _read_whole(path, max_pixels, page)
     if data.startswith(NUMPY):
         if bands == "rgb":
@@ -241,7 +252,7 @@ def _cause(data: bytes, otherwise: str) -> str:
     if data[4:8] == b"ftyp":
         brand = data[8:12].decode("ascii", "replace")
         return f"it is in the format {brand!r} (HEIF family), which may not be decoded here: convert it to JPEG or PNG"
-    if not data.startswith((*_BY_OPENCV, *JPEG2000, b"GIF8")):
+    if not data.startswith((*_BY_OPENCV, *JPEG2000, *_PORTABLE, b"GIF8")):
         return f"its first bytes {data[:8]!r} belong to no image format that is known here"
     return otherwise
 
@@ -254,6 +265,8 @@ def _decoded(data: bytes, flags: int, path: str | Path) -> npt.NDArray[Any]:
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
+        if error.code == cv2.Error.STS_NO_MEM:
+            raise MemoryError from None
         raise ValueError(f"{path}: cannot be read as an image: {_cause(data, str(error).strip())}") from None
     if image is None:
         raise ValueError(f"{path}: cannot be read as an image: {_cause(data, 'the content is damaged')}")
@@ -298,6 +311,8 @@ def _read_by_pillow(data: bytes, path: str | Path, max_pixels: int | None) -> De
                 array = np.array(file.convert("RGBA" if file.has_transparency_data else "RGB"))
             else:
                 array = np.array(file.convert("L") if file.mode == "1" else file)
+    except MemoryError:
+        raise
     except Exception as error:  # Pillow raises what its readers trip over: OSError, SyntaxError, struct.error, KeyError
         raise ValueError(f"{path}: cannot be read as an image: {_cause(data, str(error))}") from None
     array = array[:, :, None] if array.ndim == 2 else array
@@ -375,6 +390,8 @@ def _few_bits(data: bytes, path: str | Path) -> npt.NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
             return np.array(image.convert("L"))[:, :, None]
+    except MemoryError:
+        raise
     except Exception as error:  # Pillow raises what its readers trip over: OSError, SyntaxError, struct.error, KeyError
         raise ValueError(f"{path}: cannot be read as an image: {_cause(data, str(error))}") from None
 

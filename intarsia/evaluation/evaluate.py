@@ -12,9 +12,10 @@ from intarsia.contracts import Batch, ConfidenceMetric, Metric, Report, SampleMe
 from intarsia.data.loader import BatchLoader, eval_loader
 from intarsia.data.pipeline import Pipeline
 from intarsia.distributed.runtime import FabricRuntime
-from intarsia.inference.logits.postprocess import Wanted
+from intarsia.inference.logits.postprocess import RequestedFields
 from intarsia.inference.logits.sliding import Window
-from intarsia.inference.predictor import Observe, Predictor, Soundness
+from intarsia.inference.network import Soundness
+from intarsia.inference.predictor import Observe, Predictor
 from intarsia.inference.tta import without_resizing
 
 OnPrediction = Callable[[SampleMeta, Tensor], None]
@@ -75,7 +76,7 @@ def evaluate(
     """
     runtime = runtime or FabricRuntime(accelerator=predictor.device.type)
     metric.load_state(torch.zeros_like(metric.state()))
-    wanted = Wanted(confidence=isinstance(metric, ConfidenceMetric) and metric.needs_confidence)
+    wanted = RequestedFields(confidence=isinstance(metric, ConfidenceMetric) and metric.needs_confidence)
     losses, soundness = _Losses(), Soundness()
     was_training = task is not None and task.training
     only_now = batches is None
@@ -86,7 +87,7 @@ def evaluate(
             labels = _labels_of(batch, predictor.device)
             observe = None if task is None else _loss_into(losses, task, labels, batch.sizes)
             with torch.inference_mode(), runtime.autocast():
-                found = predictor.restore_batch(batch, wanted, observe=observe, soundness=soundness)
+                found = predictor.postprocess_batch(batch, wanted, observe=observe, soundness=soundness)
             for meta, restored, label in zip(batch.metas, found, labels, strict=True):
                 if restored.confidence is None:
                     metric.update(restored.label, label)

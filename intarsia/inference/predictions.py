@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy.typing as npt
-import torch
 
 from intarsia.inference.inputs.finding import Failure
 from intarsia.inference.inputs.images import ImageStream
@@ -46,9 +45,6 @@ class Predictions(Iterator[Prediction]):
                 return self._predict(read.name, read.image)
             except ValueError as error:
                 self._stream.reject(read, error)
-            except torch.cuda.OutOfMemoryError:
-                size = f"{read.image.shape[1]} x {read.image.shape[0]} pixels"
-                self._stream.reject(read, ValueError(f"{size} at once need more memory than the GPU has; use --slide"))
 
     def close(self) -> None:
         """Stop decoding ahead."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import threading
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,26 +19,29 @@ from intarsia.contracts import Batch, PathLike, Sample, SampleMeta, Size, Task, 
 from intarsia.data.collate import collate
 from intarsia.data.image_reader import ImageReader
 from intarsia.data.pages import count_pages
+from intarsia.inference.class_names import label_values
 from intarsia.inference.inputs.arrays import ImageLike, as_array
 from intarsia.inference.inputs.finding import FoundImages, Pages, means_many
 from intarsia.inference.inputs.images import ImageStream, warn_of_pages
-from intarsia.inference.logits.lazy import Grid, Picture, Resized
+from intarsia.inference.logits.lazy import HeadLogits, LogitMap, Resized
 from intarsia.inference.logits.postprocess import (
+    FieldAllocator,
     Geometry,
-    Place,
-    Restored,
-    Wanted,
+    Postprocessed,
+    RequestedFields,
     at_original,
     check_threshold,
-    restore,
+    postprocess,
 )
-from intarsia.inference.logits.sliding import Feed, Mosaic, Window, check_windows, default_batch, windows_of
-from intarsia.inference.network import at_least, network_errors, one_thread_after_fork
-from intarsia.inference.prediction import MOST_CLASSES, Prediction
+from intarsia.inference.logits.sliding import Feed, SlidingLogits, Window, check_windows, default_batch, windows_of
+from intarsia.inference.memory import LARGE, MemoryCheck, memory_errors
+from intarsia.inference.network import Soundness, at_least, network_errors, one_thread_after_fork
+from intarsia.inference.network_input import NetworkInput, by_windows, can_be_cut
+from intarsia.inference.prediction import Prediction
 from intarsia.inference.predictions import Predictions
 from intarsia.inference.tta import USUAL, check_augmented, views_of, without_resizing
 from intarsia.spec import AugmentedInference, InferenceSpec
-from intarsia.terminal import Notice
+from intarsia.tasks.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from typing import Unpack  # of Python 3.11
@@ -46,41 +49,6 @@ if TYPE_CHECKING:
 Observe = Callable[[Tensor, Sequence[Window], Size], None]
 """Told of each pass through the network: logits (n, K, h, w), what of which image they show, the whole input's size."""
 
-
-class Soundness:
-    """Whether the network gave nan or infinity, image by image; found out without waiting for the device.
-
-    `warn` waits for it, and says the names; what is on the processor is said at once.
-    """
-
-    def __init__(self) -> None:
-        self._names: list[str] = []
-        self._finite: list[Tensor] = []  # of the names, in order
-
-    def note(self, logits: Tensor, metas: Sequence[SampleMeta]) -> None:
-        """Logits (n, K, h, w), and the image that each of them shows."""
-        self._names += [meta.name or "image" for meta in metas]
-        self._finite.append(logits.isfinite().flatten(1).all(dim=1))
-        if logits.device.type == "cpu":
-            self.warn()
-        elif len(self._finite) == COMPACT:
-            self._finite = [torch.cat(self._finite)]
-
-    def warn(self) -> None:
-        """One warning for each image whose labels mean nothing in some places; what was noted is forgotten.
-
-        Python's own filter shows the same text only once.
-        """
-        finite = torch.cat(self._finite).cpu().tolist() if self._finite else []
-        for name, is_finite in zip(self._names, finite, strict=True):
-            if not is_finite:
-                text = f"{name}: the network gave nan or infinity; its labels mean nothing there"
-                warnings.warn(text, Notice, stacklevel=3)
-        self._names, self._finite = [], []
-
-
-COMPACT = 64
-"""Tensors on a device that become one, since each has a block of memory to itself."""
 
 _SWITCHING = threading.Lock()
 """Held while a task is put to evaluation: one that is half way there would still change its running statistics."""
@@ -94,7 +62,7 @@ class Extras(TypedDict, total=False):
     entropy: bool
     logits: bool
     half: bool
-    place: Place | None
+    place: FieldAllocator | None
     pages: Pages
 
 
@@ -138,13 +106,14 @@ class Predictor:
         self.inference = inference
         self.transforms = tuple(transforms if self.augmented is None else without_resizing(transforms))
         self.reader = reader or ImageReader()
-        self.classes, self.palette = _label_values(classes, palette, inference.threshold)
+        self.classes, self.palette = label_values(classes, palette, inference.threshold)
         self.device = torch.device(device) if device is not None else _device_of(task)
         self.batch_windows = batch_windows
         if _device_of(task) != self.device:
             task.to(self.device)
         self.task = task
         self._least_size: int = getattr(getattr(task.model, "backbone", None), "least_size", 1)
+        self._memory = MemoryCheck(task, self.device, least_size=self._least_size)
         one_thread_after_fork()
 
     # --- batches: evaluation ---------------------------------------------------------------------------------------
@@ -159,27 +128,34 @@ class Predictor:
         observe: is told of each pass through the network; of none with augmentation, whose views are no input that
         labels could be compared with.
         """
-        return [restored.label for restored in self.restore_batch(batch, Wanted(), observe=observe)]
+        return [found.label for found in self.postprocess_batch(batch, RequestedFields(), observe=observe)]
 
     @torch.inference_mode()
-    def restore_batch(
-        self, batch: Batch, wanted: Wanted, *, observe: Observe | None = None, soundness: Soundness | None = None
-    ) -> list[Restored]:
+    def postprocess_batch(
+        self,
+        batch: Batch,
+        wanted: RequestedFields,
+        *,
+        observe: Observe | None = None,
+        soundness: Soundness | None = None,
+    ) -> list[Postprocessed]:
         """As `predict_batch`, with what else is wanted, such as the confidence, at the images' original sizes.
 
         soundness: takes note of networks that give nan; its owner warns. None: warns, which waits for the device.
         """
         noted = Soundness() if soundness is None else soundness
-        found = [self._restored(views, wanted) for views in self._views(batch, observe, noted)]
+        first = batch.metas[0]
+        with memory_errors(first.name, first.original_size, self.device, by_windows=self.inference.mode != "whole"):
+            found = [self._postprocessed(views, wanted) for views in self._views(batch, observe, noted)]
         if soundness is None:
             noted.warn()
         return found
 
     @torch.inference_mode()
-    def pictures(self, samples: Sequence[Sample], *, soundness: Soundness | None = None) -> list[list[Picture]]:
-        """For each image, before the transforms, its pictures at its own size: one, or one for each augmented view.
+    def logit_maps(self, samples: Sequence[Sample], *, soundness: Soundness | None = None) -> list[list[LogitMap]]:
+        """For each image, before the transforms, its maps at its own size: one, or one for each augmented view.
 
-        For who puts images together to a larger one; `restore` makes a label map of them. soundness: as above.
+        For who puts images together to a larger one; `postprocess` makes a label map of them. soundness: as above.
         """
         rng = np.random.default_rng(0)  # pipelines of the test phase draw nothing; those that do repeat themselves
         transformed = []
@@ -189,19 +165,19 @@ class Predictor:
             transformed.append(sample)
         return list(self._views(collate(transformed), soundness=soundness))
 
-    def _restored(self, views: Sequence[Picture], wanted: Wanted) -> Restored:
-        return restore(views, threshold=self.inference.threshold, wanted=wanted)
+    def _postprocessed(self, views: Sequence[LogitMap], wanted: RequestedFields) -> Postprocessed:
+        return postprocess(views, threshold=self.inference.threshold, wanted=wanted)
 
     def _views(
         self, batch: Batch, observe: Observe | None = None, soundness: Soundness | None = None
-    ) -> Iterator[list[Picture]]:
-        """For each image its pictures at the original size: one, or as many as it has augmented views."""
+    ) -> Iterator[list[LogitMap]]:
+        """For each image its maps at the original size: one, or as many as it has augmented views."""
         one_thread_after_fork()
         with _SWITCHING:
             if self.task.training:
                 self.task.eval()
         if self.augmented is None:
-            yield from ([picture] for picture in self._pictures(batch, observe, soundness))
+            yield from ([logit_map] for logit_map in self._logit_maps(batch, observe, soundness))
             return
         for image, size, meta in zip(batch.images, batch.sizes, batch.metas, strict=True):
             height, width = meta.valid or size
@@ -210,43 +186,55 @@ class Predictor:
 
     def _augmented_views(
         self, image: npt.NDArray[Any], meta: SampleMeta, augmented: AugmentedInference, soundness: Soundness | None
-    ) -> list[Picture]:
-        """A picture for every scale with every flip, in this order, which is that of their sum."""
+    ) -> list[LogitMap]:
+        """A logit map for every scale with every flip, in this order, which is that of their sum."""
         # Windows are computed as strips need them, which each view does for itself. A processor gains by no batch.
         together = self.inference.mode == "whole" and self.device.type != "cpu"
-        pictures: dict[float, list[Picture]] = {}
+        maps: dict[float, list[LogitMap]] = {}
         for scale in sorted(augmented.scales, reverse=True):  # the largest needs most memory: while nothing is held
             views = views_of(image, meta, scale, augmented.flips, together=together)
-            pictures[scale] = [picture for view in views for picture in self._pictures(view, None, soundness)]
-        return [picture for scale in augmented.scales for picture in pictures[scale]]
+            maps[scale] = [logit_map for view in views for logit_map in self._logit_maps(view, None, soundness)]
+        return [logit_map for scale in augmented.scales for logit_map in maps[scale]]
 
-    def _pictures(self, batch: Batch, observe: Observe | None, soundness: Soundness | None) -> list[Picture]:
-        """One picture for each image, at its original size."""
-        pictures: dict[int, Picture] = {}
+    def _logit_maps(self, batch: Batch, observe: Observe | None, soundness: Soundness | None) -> list[LogitMap]:
+        """One logit map for each image, at its original size."""
+        maps: dict[int, LogitMap] = {}
         for size in dict.fromkeys(batch.sizes):
             members = [index for index, other in enumerate(batch.sizes) if other == size]
             images = batch.images if len(members) == len(batch.sizes) else batch.images[members]
             images = images.to(self.device, non_blocking=True)[:, :, : size[0], : size[1]]
-            inputs = self.task.preprocess(images, (size,) * len(members), train=False)  # (n, C, H, W)
-            inputs = at_least(inputs, self._least_size)
             metas = [batch.metas[index] for index in members]
+            inputs = self._network_input(images, size, metas)
             found = self._at_input(inputs, members, metas, observe, soundness)
-            for index, meta, picture in zip(members, metas, found, strict=True):
-                geometry = Geometry(picture.size, meta.valid or size, meta.original_size, meta.flips)
-                pictures[index] = at_original(picture, geometry, align_corners=self.inference.align_corners)
-        return [pictures[index] for index in range(len(pictures))]
+            for index, meta, logit_map in zip(members, metas, found, strict=True):
+                geometry = Geometry(logit_map.size, meta.valid or size, meta.original_size, meta.flips)
+                maps[index] = at_original(logit_map, geometry, align_corners=self.inference.align_corners)
+        return [maps[index] for index in range(len(maps))]
+
+    def _network_input(self, images: Tensor, size: Size, metas: Sequence[SampleMeta]) -> NetworkInput:
+        """What the network is shown of stored images (n, C, H, W), if that fits into memory."""
+        spec, preprocess = self.inference, self.task.preprocess
+        if size[0] * size[1] >= LARGE:
+            cut = spec.mode != "whole" and can_be_cut(preprocess, size, self._least_size)
+            windows = self.batch_windows or default_batch(spec.crop_size, self.device) if spec.crop_size else 0
+            at_once = windows * math.prod(spec.crop_size or ()) if spec.mode != "whole" else None
+            self._memory.check(metas[0].name or "image", images, at_once=at_once, normalised_whole=not cut)
+            if cut:
+                assert isinstance(preprocess, Preprocess)
+                return by_windows(images, preprocess)
+        inputs = preprocess(images, (size,) * len(images), train=False)  # (n, C, H, W)
+        return NetworkInput.of(at_least(inputs, self._least_size))
 
     def _at_input(
         self,
-        inputs: Tensor,
+        inputs: NetworkInput,
         members: Sequence[int],
         metas: Sequence[SampleMeta],
         observe: Observe | None,
         soundness: Soundness | None,
-    ) -> list[Picture]:
-        """A picture of the network input's size for each of (n, C, H, W), which are the `members` of a batch."""
-        network = (inputs.shape[2], inputs.shape[3])
-        spec = self.inference
+    ) -> list[LogitMap]:
+        """A logit map of the network input's size for each of (n, C, H, W), which are the `members` of a batch."""
+        network, spec = inputs.size, self.inference
 
         def forward(pixels: Tensor, windows: Sequence[Window]) -> Tensor:
             with network_errors([metas[window.image] for window in windows], pixels.shape[2:]):
@@ -261,20 +249,23 @@ class Predictor:
             return logits
 
         if spec.mode == "whole":
-            logits = forward(inputs, [Window(number, 0, 0, *network) for number in range(len(inputs))])
-            return [Resized(Grid(values), network, align_corners=spec.align_corners) for values in logits]
+            logits = forward(inputs.whole(), [Window(number, 0, 0, *network) for number in range(inputs.count)])
+            return [Resized(HeadLogits(values), network, align_corners=spec.align_corners) for values in logits]
         assert spec.crop_size is not None
         assert spec.stride is not None
         each = [
             windows_of(network, spec.crop_size, spec.stride, image=number, both_ways=spec.mode == "slide_flip")
-            for number in range(len(inputs))
+            for number in range(inputs.count)
         ]
         for windows, meta in zip(each, metas, strict=True):
             if meta.flips.count("vertical") % 2:  # strips of the upright image come from the bottom
                 windows.sort(key=lambda window: -window.top)
         batch = self.batch_windows or default_batch(spec.crop_size, self.device)
-        feed = Feed(inputs.unbind(), [window for windows in each for window in windows], forward, batch=batch)
-        return [Mosaic(network, windows, feed, align_corners=spec.align_corners, blend=spec.blend) for windows in each]
+        feed = Feed(inputs.cut, [window for windows in each for window in windows], forward, batch=batch)
+        return [
+            SlidingLogits(network, windows, feed, align_corners=spec.align_corners, blend=spec.blend)
+            for windows in each
+        ]
 
     def _check_channels(self, found: int) -> None:
         check_threshold(found, self.inference.threshold)
@@ -306,7 +297,7 @@ class Predictor:
         entropy: bool = False,
         logits: bool = False,
         half: bool = False,
-        place: Place | None = None,
+        place: FieldAllocator | None = None,
         pages: Pages = "first",
     ) -> Prediction | Predictions:
         """One image gives a Prediction; many give an iterator of them that decodes ahead and holds none back.
@@ -323,7 +314,9 @@ class Predictor:
         Raises ValueError for an image that cannot be read or does not fit the model. In a stream such images are set
         aside in `Predictions.failures` instead.
         """
-        wanted = Wanted(probabilities, confidence, entropy, logits, torch.float16 if half else torch.float32, place)
+        wanted = RequestedFields(
+            probabilities, confidence, entropy, logits, torch.float16 if half else torch.float32, place
+        )
         if isinstance(image, str | Path):
             if pages == "first" and not means_many(image):
                 file = Path(image).expanduser()
@@ -340,47 +333,28 @@ class Predictor:
         return Predictions(ImageStream(image, reader=self.reader, pages=pages), predict_one)
 
     @torch.inference_mode()
-    def _predict_one(self, name: str, image: npt.NDArray[Any], wanted: Wanted) -> Prediction:
+    def _predict_one(self, name: str, image: npt.NDArray[Any], wanted: RequestedFields) -> Prediction:
         meta = SampleMeta(name=name, original_size=(image.shape[0], image.shape[1]))
         soundness = Soundness()
-        (views,) = self.pictures([Sample(image, meta=meta)], soundness=soundness)
-        restored = self._restored(views, wanted)
+        with memory_errors(name, meta.original_size, self.device, by_windows=self.inference.mode != "whole"):
+            (views,) = self.logit_maps([Sample(image, meta=meta)], soundness=soundness)
+            found = self._postprocessed(views, wanted)
         soundness.warn()
         return Prediction(
-            label=restored.label.cpu().numpy().astype(np.uint8 if len(self.classes) <= 256 else np.uint16),
+            label=found.label.cpu().numpy().astype(np.uint8 if len(self.classes) <= 256 else np.uint16),
             classes=self.classes,
             palette=self.palette,
             image=image if image.dtype == np.uint8 and image.shape[2] == 3 else None,
             name=name,
-            probabilities=_array(restored.probabilities),
-            confidence=_array(restored.confidence),
-            entropy=_array(restored.entropy),
-            logits=_array(restored.logits),
+            probabilities=_array(found.probabilities),
+            confidence=_array(found.confidence),
+            entropy=_array(found.entropy),
+            logits=_array(found.logits),
         )
 
 
 def _array(values: Tensor | None) -> npt.NDArray[Any] | None:
     return None if values is None else values.cpu().numpy()
-
-
-def _label_values(
-    classes: Sequence[str], palette: Sequence[Sequence[int]], threshold: float | None
-) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]:
-    if len(classes) > MOST_CLASSES:
-        raise ValueError(f"label maps have 16 bits: expected at most {MOST_CLASSES:,} classes, found {len(classes):,}")
-    names = tuple(classes)
-    colours = tuple((int(red), int(green), int(blue)) for red, green, blue in palette)
-    if threshold is not None and len(names) == 1:
-        names, colours = ("background", *names), ((0, 0, 0), *colours)
-    if not names or len(names) != len(colours):
-        raise ValueError(
-            f"expected a name and a colour for every class, found {len(classes)} names, {len(palette)} colours"
-        )
-    if threshold is not None and len(names) != 2:
-        raise ValueError(
-            f"a model with one logit tells two classes apart, found {len(names)} names: {', '.join(names)}"
-        )
-    return names, colours
 
 
 def _device_of(task: Task) -> torch.device:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from intarsia.data.gdal import raster_library
-from intarsia.inference.inputs.finding import FoundImages, ImageFile, Pages, find_images, numbered
+from intarsia.inference.inputs.finding import FoundImages, ImageFile, Pages, find_images, means_many, numbered
 from intarsia.inference.inputs.video import VIDEO_SUFFIXES, is_video
 from intarsia.inference.outputs.video import codec_of
 from intarsia.inference.outputs.writer import OUTLINES, check_kinds
@@ -86,7 +86,7 @@ class Given:
 def sort_inputs(inputs: Sequence[str], out: str, *, pages: Pages = "first", as_rasters: bool = True) -> Iterator[Given]:
     """What the words of a command line stand for; standard input is kept in a file for as long as this lasts.
 
-    as_rasters: images for a folder that lie somewhere on Earth are rasters.
+    as_rasters: several images for a folder, of which some lie somewhere on Earth: those are rasters.
 
     Raises ValueError for an input that does not exist, a mixture that is no job, or an `out` that does not fit.
     """
@@ -116,7 +116,10 @@ def sort_inputs(inputs: Sequence[str], out: str, *, pages: Pages = "first", as_r
     with tempfile.TemporaryDirectory(prefix="intarsia-") as scratch:
         found = _from_standard_input(Path(scratch)) if special else find_images(words, pages=pages, once=True)
         given = _of_images(found, out)
-        yield _with_rasters(given) if as_rasters and given.kind == "images" else given
+        several = len(words) > 1 or means_many(
+            words[0]
+        )  # one file by its name is an image, unless --out names a raster
+        yield _with_rasters(given) if as_rasters and several and given.kind == "images" else given
 
 
 def _is_path(word: str) -> bool:

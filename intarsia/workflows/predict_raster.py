@@ -19,7 +19,7 @@ from intarsia.inference.outputs.ground import Ground
 from intarsia.inference.outputs.polygons import Labels, areas, polygons, write_areas
 from intarsia.inference.raster.files import LAYERS
 from intarsia.inference.raster.georeference import is_local
-from intarsia.inference.raster.predict import RasterDone, RasterSettings, predict_scene
+from intarsia.inference.raster.predict import RasterResult, RasterSettings, predict_scene
 from intarsia.inference.raster.source import Alpha, Scene
 from intarsia.io.digest import file_hash
 from intarsia.terminal import err, say, warn
@@ -192,7 +192,7 @@ def _check_input(location: str, out: Path) -> None:
 
 def _predict(
     job: RasterJob, location: str, out: Path, progress: Callable[[int, int], None], *, talk: bool
-) -> tuple[RasterDone, list[str]]:
+) -> tuple[RasterResult, list[str]]:
     """What was done, and which of the derived kinds could not be made. talk: say what is in the files."""
     _check_input(location, out)
     predictor, options = job.predictor, job.options
@@ -220,7 +220,7 @@ def _settings(job: RasterJob, size: Size) -> RasterSettings:
     return RasterSettings(
         window=window,
         overlap=overlap,
-        seams=job.blend,
+        blend=job.blend,
         kinds=frozenset(job.kinds & set(LAYERS)),
         min_confidence=job.min_confidence,
     )

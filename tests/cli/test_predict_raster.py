@@ -186,17 +186,17 @@ def test_killed_and_gone_on_with(weights: Path, tmp_path: Path, capsys: pytest.C
 def test_other_weights_do_not_go_on(
     weights: Path, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from intarsia.inference.raster.resume import Parts
+    from intarsia.inference.raster.resume import FinishedStrips
 
-    out, put = tmp_path / "out.tif", Parts.put
+    out, put = tmp_path / "out.tif", FinishedStrips.put
 
-    def fail(self: Parts, panel: int, row: int, layers: Any) -> None:
+    def fail(self: FinishedStrips, panel: int, row: int, layers: Any) -> None:
         if row == 2:
             raise ValueError("the lights went out")
         put(self, panel, row, layers)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Parts, "put", fail)
+        patch.setattr(FinishedStrips, "put", fail)
         assert predict(weights, scene, "-o", out) == 2
     other = tmp_path / "other.safetensors"
     state = {name: value + 0.1 for name, value in intarsia.load(weights).task.model.state_dict().items()}  # type: ignore[attr-defined]

@@ -22,7 +22,7 @@ from intarsia.engine.training.checkpoint import load_checkpoint
 from intarsia.engine.training.loop import train
 from intarsia.engine.training.run import Run
 from intarsia.evaluation.evaluate import evaluate
-from intarsia.inference.logits.postprocess import Wanted
+from intarsia.inference.logits.postprocess import RequestedFields
 from intarsia.spec import Component
 
 
@@ -149,7 +149,7 @@ def test_evaluation_enlarges_logits_and_takes_the_softmax_in_single_precision(
     batch = next(iter(eval_loader(run.validation.pipeline, batch_size=2, workers=0, rank=0, world_size=1)))
     with torch.inference_mode(), runtime.autocast():
         assert run.network(torch.zeros(1, 3, 8, 8)).dtype == torch.bfloat16
-        run.validation.predictor.restore_batch(batch, Wanted(probabilities=True))
+        run.validation.predictor.postprocess_batch(batch, RequestedFields(probabilities=True))
     assert set(seen) == {("bilinear", torch.float32), ("softmax", torch.float32)}
 
 

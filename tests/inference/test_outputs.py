@@ -23,8 +23,8 @@ from intarsia.data.datasets import ade20k, cityscapes
 from intarsia.data.image_io import read_label
 from intarsia.data.labels import LabelTable
 from intarsia.inference.logits import scratch as scratch_module
-from intarsia.inference.logits.lazy import Grid, Resized
-from intarsia.inference.logits.postprocess import Wanted, restore
+from intarsia.inference.logits.lazy import HeadLogits, Resized
+from intarsia.inference.logits.postprocess import RequestedFields, postprocess
 from intarsia.inference.logits.scratch import Scratch
 from intarsia.inference.outputs.areas import AreaTable
 from intarsia.inference.outputs.label_values import server_values, source_values
@@ -295,18 +295,18 @@ def test_what_a_killed_process_began_is_swept_away(tmp_path: Path) -> None:
 
 def test_arrays_in_files_are_those_in_memory(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    views = [Resized(Grid(torch.randn(5, 9, 11)), (70, 90), align_corners=False)]
-    plain = restore(views, wanted=Wanted(probabilities=True, logits=True, confidence=True))
+    views = [Resized(HeadLogits(torch.randn(5, 9, 11)), (70, 90), align_corners=False)]
+    plain = postprocess(views, wanted=RequestedFields(probabilities=True, logits=True, confidence=True))
     place = Scratch(tmp_path)
-    wanted = Wanted(probabilities=True, logits=True, confidence=True, place=place)
-    restored = restore(views, wanted=wanted, budget=4000)
+    wanted = RequestedFields(probabilities=True, logits=True, confidence=True, place=place)
+    found = postprocess(views, wanted=wanted, budget=4000)
     files = place.take()
     assert plain.probabilities is not None
     assert plain.logits is not None
     assert np.array_equal(np.load(files["logits"]), plain.logits.numpy())
     assert np.array_equal(np.load(files["probabilities"]), plain.probabilities.numpy().astype(np.float16))
-    assert restored.confidence is not None
-    assert restored.confidence.dtype == torch.float32
+    assert found.confidence is not None
+    assert found.confidence.dtype == torch.float32
     place.close()
     assert len(list(tmp_path.iterdir())) == 2, "what was taken is its taker's"
 

@@ -121,7 +121,7 @@ def test_results_among_the_tiles_are_no_tiles(make_weights, tiles, capsys):
 def test_a_folder_is_no_single_raster(make_weights, tiles, tmp_path, capsys):
     assert run(make_weights(), tiles, "-o", tmp_path / "out.tif") == 2
     assert "is one raster, made of one; give a folder for several: -o out" in " ".join(capsys.readouterr().err.split())
-    assert run(make_weights(), tiles / "a.tif", "-o", tiles) == 2
+    assert run(make_weights(), tiles / "a.tif", tiles / "b.tif", "-o", tiles) == 2
     assert "is the input itself" in capsys.readouterr().err
 
 
@@ -230,3 +230,8 @@ def test_images_that_lie_nowhere(tmp_path):
     (tmp_path / "text.tif").write_text("no picture")
     assert not is_placed(tmp_path / "text.tif")
     assert not is_placed(tmp_path / "nothing.tif")
+
+
+def test_one_file_that_is_named_alone_stays_an_image(make_weights, tiles, tmp_path):
+    assert run(make_weights(), tiles / "a.tif", "-o", tmp_path / "out", "--save", "label") == 0
+    assert names(tmp_path / "out") == ["a.png", "intarsia.json"]

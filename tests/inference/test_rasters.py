@@ -24,8 +24,8 @@ from intarsia.inference.logits.sliding import ramp
 from intarsia.inference.predictor import Predictor
 from intarsia.inference.raster.georeference import Area
 from intarsia.inference.raster.predict import RasterSettings, predict_scene
-from intarsia.inference.raster.source import Scene, quiet
-from intarsia.inference.raster.windows import Side, Tiling
+from intarsia.inference.raster.source import Scene, gdal_environment
+from intarsia.inference.raster.windows import AxisWindows, Tiling
 from intarsia.spec import AugmentedInference, InferenceSpec
 
 CLASSES = ("soil", "crop", "weed", "road")
@@ -106,7 +106,7 @@ def scene(tmp_path: Path) -> Path:
     return write_scene(tmp_path / "scene.tif", picture(150, 210))
 
 
-# --- Seams --------------------------------------------------------------------------------------------------------
+# --- SeamBlend --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -140,13 +140,13 @@ def test_too_little_overlap_shows_so_that_the_test_above_can_fail(tmp_path: Path
     assert not np.array_equal(read(tmp_path / "out.tif")[0], whole)
 
 
-@pytest.mark.parametrize("seams", ["average", "gaussian", "linear"])
-def test_blended_windows_are_the_weighted_mean_of_their_logits(seams: str, scene: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("blend", ["average", "gaussian", "linear"])
+def test_blended_windows_are_the_weighted_mean_of_their_logits(blend: str, scene: Path, tmp_path: Path) -> None:
     predictor, window = make_predictor(), 64
-    done = run(predictor, scene, tmp_path / "out.tif", RasterSettings((64, 64), 24, seams, frozenset({"logits"})))
+    done = run(predictor, scene, tmp_path / "out.tif", RasterSettings((64, 64), 24, blend, frozenset({"logits"})))
     image, (height, width) = read(scene), (150, 210)
     total, weight = np.zeros((4, height, width)), np.zeros((height, width))
-    across = np.outer(ramp(window, seams), ramp(window, seams))
+    across = np.outer(ramp(window, blend), ramp(window, blend))
     for top in (0, 40, 80, 86):
         for left in (0, 40, 80, 120, 146):
             inside = (slice(top, top + window), slice(left, left + window))
@@ -176,10 +176,10 @@ def test_averaged_labels_are_those_of_the_whole_image_away_from_borders_of_windo
     assert np.array_equal(read(tmp_path / "out.tif")[0][away], whole[away])
 
 
-@pytest.mark.parametrize("seams", ["crop", "average", "gaussian"])
-def test_panels_change_nothing(seams: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("blend", ["crop", "average", "gaussian"])
+def test_panels_change_nothing(blend: str, tmp_path: Path) -> None:
     scene = write_scene(tmp_path / "scene.tif", picture(140, 1300), nodata=0)
-    settings = RasterSettings((64, 96), 16, seams, frozenset({"logits"}))
+    settings = RasterSettings((64, 96), 16, blend, frozenset({"logits"}))
     one, many = tmp_path / "one.tif", tmp_path / "many.tif"
     whole = run(make_predictor(), scene, one, settings)
     parts = run(make_predictor(), scene, many, settings, memory=1)
@@ -192,7 +192,7 @@ def test_views_and_windows_of_the_model_are_those_of_any_image(tmp_path: Path) -
     image = picture(64, 64)
     scene = write_scene(tmp_path / "scene.tif", image)
     views = AugmentedInference(scales=(1.0, 1.5), flips=(None, "horizontal"))
-    for seams in ("crop", "average"):
+    for blend in ("crop", "average"):
         for given in (
             {"augment": True, "augmented": views},
             {"mode": "slide", "crop_size": (32, 32), "stride": (24, 24)},
@@ -200,20 +200,20 @@ def test_views_and_windows_of_the_model_are_those_of_any_image(tmp_path: Path) -
         ):
             predictor = make_predictor(**given)
             expected = predictor.predict(image.transpose(1, 2, 0)).label
-            run(predictor, scene, tmp_path / "out.tif", RasterSettings((64, 64), 0, seams))
+            run(predictor, scene, tmp_path / "out.tif", RasterSettings((64, 64), 0, blend))
             assert np.array_equal(read(tmp_path / "out.tif")[0], expected)
     wide = write_scene(tmp_path / "wide.tif", picture(64, 200))
-    for seams in ("crop", "average"):
+    for blend in ("crop", "average"):
         predictor = make_predictor(augment=True, augmented=views)
-        run(predictor, wide, tmp_path / "out.tif", RasterSettings((64, 64), 16, seams))
-        windows = 4 if seams == "crop" else 5  # one to see how large logits are
+        run(predictor, wide, tmp_path / "out.tif", RasterSettings((64, 64), 16, blend))
+        windows = 4 if blend == "crop" else 5  # one to see how large logits are
         assert predictor.task.model.seen == 4 * windows  # each in four views
 
 
 def test_ranges_of_windows_cover_each_pixel_once_or_more() -> None:
     for length in (1, 7, 64, 65, 100, 333):
         for window, overlap in ((64, 0), (64, 16), (10, 9), (33, 20)):
-            cropped, blended = (Side.of(length, window, overlap, crop=crop) for crop in (True, False))
+            cropped, blended = (AxisWindows.of(length, window, overlap, crop=crop) for crop in (True, False))
             assert [pixel for begin, end in cropped.counts for pixel in range(begin, end)] == list(range(length))
             finals = [blended.final(index) for index in range(len(blended.firsts))]
             assert [pixel for begin, end in finals for pixel in range(begin, end)] == list(range(length))
@@ -371,28 +371,28 @@ def without_data(kind: str, folder: Path) -> tuple[Path, np.ndarray, dict]:
 
 
 @pytest.mark.parametrize("kind", ["nodata", "given", "alpha", "mask", "nan"])
-@pytest.mark.parametrize("seams", ["crop", "average"])
-def test_empty_windows_are_not_computed_and_empty_pixels_have_no_class(kind: str, seams: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("blend", ["crop", "average"])
+def test_empty_windows_are_not_computed_and_empty_pixels_have_no_class(kind: str, blend: str, tmp_path: Path) -> None:
     path, image, options = without_data(kind, tmp_path)
     predictor = make_predictor()
     whole = predictor.predict(image.transpose(1, 2, 0)).label
     before = predictor.task.model.seen
-    settings = RasterSettings((40, 40), 8, seams, frozenset({"confidence"}))
+    settings = RasterSettings((40, 40), 8, blend, frozenset({"confidence"}))
     done = run(predictor, path, tmp_path / "out.tif", settings, options=options)
     label, confidence = read(tmp_path / "out.tif")[0], read(done.files["confidence"])[0]
     empty = (image == 0).all(axis=0)
     assert np.array_equal(label == 255, empty)
     assert np.array_equal(np.isnan(confidence), empty)
     assert done.windows == 18
-    assert done.seen == predictor.task.model.seen - before - (seams != "crop") == 9  # one to see how large logits are
-    if seams == "crop":
+    assert done.seen == predictor.task.model.seen - before - (blend != "crop") == 9  # one to see how large logits are
+    if blend == "crop":
         assert np.array_equal(label[~empty], whole[~empty])
 
 
 def test_a_scene_without_any_data(tmp_path: Path) -> None:
     scene = write_scene(tmp_path / "scene.tif", np.zeros((3, 90, 90), np.uint8), nodata=0)
-    for seams in ("crop", "average"):
-        done = run(make_predictor(), scene, tmp_path / "out.tif", RasterSettings((64, 64), 16, seams))
+    for blend in ("crop", "average"):
+        done = run(make_predictor(), scene, tmp_path / "out.tif", RasterSettings((64, 64), 16, blend))
         assert done.seen == 0
         assert (read(tmp_path / "out.tif") == 255).all()
 
@@ -569,9 +569,9 @@ def interrupted(predictor: Predictor, scene: Path, out: Path, settings: RasterSe
     assert not out.exists()
 
 
-@pytest.mark.parametrize("seams", ["crop", "average", "gaussian"])
-def test_an_interrupted_run_goes_on_to_the_same_files(seams: str, scene: Path, tmp_path: Path) -> None:
-    settings = RasterSettings((40, 40), 12, seams, frozenset({"logits"}), 0.3)
+@pytest.mark.parametrize("blend", ["crop", "average", "gaussian"])
+def test_an_interrupted_run_goes_on_to_the_same_files(blend: str, scene: Path, tmp_path: Path) -> None:
+    settings = RasterSettings((40, 40), 12, blend, frozenset({"logits"}), 0.3)
     straight = run(make_predictor(), scene, tmp_path / "straight.tif", settings)
     out = tmp_path / "out.tif"
     interrupted(make_predictor(), scene, out, settings, after=10)
@@ -638,24 +638,24 @@ source.CACHE = 8 * 2**20
 folder, height = Path(sys.argv[2]), int(sys.argv[3])
 scene = here.write_scene(folder / f"{height}.tif", here.np.full((3, height, 1024), 9, "uint8"), tiled=True)
 settings = here.RasterSettings((256, 256), 32, sys.argv[4], frozenset({"probs"}))
-with source.quiet():
+with source.gdal_environment():
     here.run(here.make_predictor(batch=1), scene, folder / "out.tif", settings, memory=16 * 2**20)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seams", ["crop", "average"])
-def test_memory_does_not_grow_with_the_height(seams: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("blend", ["crop", "average"])
+def test_memory_does_not_grow_with_the_height(blend: str, tmp_path: Path) -> None:
     """From 1000 to 3500 rows: the probabilities alone, held at once, would be 41 MB more."""
     peaks = []
     for height in (1000, 3500):
-        command = [sys.executable, "-c", MEASURED, str(Path(__file__).parent), str(tmp_path), str(height), seams]
+        command = [sys.executable, "-c", MEASURED, str(Path(__file__).parent), str(tmp_path), str(height), blend]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         peaks.append(float(done.stdout))
     assert peaks[1] - peaks[0] < 20
 
 
 def test_gdal_keeps_no_more_than_it_is_told() -> None:
-    with quiet():
+    with gdal_environment():
         assert int(rasterio.env.getenv()["GDAL_CACHEMAX"]) == 128 * 2**20

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from intarsia.contracts import Batch, SampleMeta
-from intarsia.inference.logits.postprocess import Wanted, restore
+from intarsia.inference.logits.postprocess import RequestedFields, postprocess
 from intarsia.inference.predictor import Predictor
 from intarsia.spec import AugmentedInference
 
@@ -96,7 +96,7 @@ def test_logits_at_the_size_of_the_input(name, shared, fill, network):
     predictor = _predictor(network, entry)
     with torch.inference_mode():
         ((view,),) = predictor._views(replace(batch, metas=(meta,)))
-        logits = restore([view], wanted=Wanted(logits=True, dtype=torch.float64)).logits[None]
+        logits = postprocess([view], wanted=RequestedFields(logits=True, dtype=torch.float64)).logits[None]
     expected = entry["logits"]
     assert list(logits.shape) == expected["shape"]
     assert logits.mean().item() == pytest.approx(expected["mean"], rel=1e-9)

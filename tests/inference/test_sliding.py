@@ -14,8 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from intarsia.inference.logits.postprocess import Geometry, Wanted, at_original, restore
-from intarsia.inference.logits.sliding import Feed, Mosaic, check_windows, default_batch, starts, windows_of
+from intarsia.inference.logits.postprocess import Geometry, RequestedFields, at_original, postprocess
+from intarsia.inference.logits.sliding import (
+    Feed,
+    SlidingLogits,
+    check_windows,
+    cut_from,
+    default_batch,
+    starts,
+    windows_of,
+)
 
 
 def network(pixels: Tensor, stride: int = 8) -> Tensor:
@@ -55,8 +63,8 @@ def mosaic(image: Tensor, crop, stride, align_corners: bool, *, batch: int = 1, 
     windows = windows_of(size, crop, stride, both_ways=options.pop("both_ways", False))
     if upwards:
         windows.sort(key=lambda window: -window.top)
-    feed = Feed([image], windows, forward, batch=batch)
-    return Mosaic(size, windows, feed, align_corners=align_corners, **options), passes
+    feed = Feed(cut_from([image]), windows, forward, batch=batch)
+    return SlidingLogits(size, windows, feed, align_corners=align_corners, **options), passes
 
 
 sides = st.integers(60, 200)
@@ -91,7 +99,7 @@ def test_the_same_bits_as_one_window_at_a_time(
         image, crop, stride, align_corners, batch=batch, upwards="vertical" in flips, both_ways=both_ways
     )
     view = at_original(source, geometry, align_corners=align_corners)
-    found = restore([view], wanted=Wanted(logits=True), budget=budget)
+    found = postprocess([view], wanted=RequestedFields(logits=True), budget=budget)
     if both_ways:  # the mean of two is (a + b) / 2 there and part of one sum here
         torch.testing.assert_close(found.logits, reference, rtol=1e-5, atol=1e-6)
     else:
@@ -116,7 +124,7 @@ def test_windows_that_begin_or_end_anywhere_within_single_rows(original, flips, 
         )[0]
     source, _ = mosaic(image, (33, 60), (1, 60), align_corners, upwards=bool(flips))
     view = at_original(source, Geometry((66, 60), (66, 60), original, flips), align_corners=align_corners)
-    assert torch.equal(restore([view], wanted=Wanted(logits=True), budget=1).logits, reference)
+    assert torch.equal(postprocess([view], wanted=RequestedFields(logits=True), budget=1).logits, reference)
 
 
 @given(st.integers(1, 3000), st.integers(1, 1100), st.data())
@@ -152,8 +160,8 @@ def test_a_blend_changes_nothing_where_windows_agree(blend):
     def forward(pixels, windows):
         return torch.stack([torch.full((5, 8, 10), 3.0) for _ in windows])
 
-    source = Mosaic(size, windows, Feed([torch.zeros(3, *size)], windows, forward, batch=4), align_corners=False,
-                    blend=blend)  # fmt: skip
+    feed = Feed(cut_from([torch.zeros(3, *size)]), windows, forward, batch=4)
+    source = SlidingLogits(size, windows, feed, align_corners=False, blend=blend)
     torch.testing.assert_close(source.rows(0, 150), torch.full((5, 150, 170), 3.0))
 
 
@@ -167,8 +175,8 @@ def test_a_blend_leaves_no_seam(blend):
         def forward(pixels, windows):
             return torch.stack([torch.full((2, 8, 8), levels[window.left]) for window in windows])
 
-        feed = Feed([torch.zeros(3, *size)], windows, forward, batch=1)
-        row = Mosaic(size, windows, feed, align_corners=False, blend=kind).rows(30, 31)[0, 0]
+        feed = Feed(cut_from([torch.zeros(3, *size)]), windows, forward, batch=1)
+        row = SlidingLogits(size, windows, feed, align_corners=False, blend=kind).rows(30, 31)[0, 0]
         assert row[:32].max() == 0
         torch.testing.assert_close(row[64:], torch.ones(32))
         return row.diff().max().item()
@@ -186,9 +194,9 @@ def test_windows_of_several_images_and_sizes_share_the_network():
         return network(pixels)
 
     each = [windows_of(tuple(image.shape[1:]), (80, 80), (60, 60), image=index) for index, image in enumerate(images)]
-    feed = Feed(images, [window for windows in each for window in windows], forward, batch=4)
+    feed = Feed(cut_from(images), [window for windows in each for window in windows], forward, batch=4)
     for image, windows in zip(images, each, strict=True):
-        source = Mosaic(tuple(image.shape[1:]), windows, feed, align_corners=False)
+        source = SlidingLogits(tuple(image.shape[1:]), windows, feed, align_corners=False)
         torch.testing.assert_close(source.rows(0, image.shape[1]), plain(image, (80, 80), (60, 60), False))
     assert passes == [(4, 3, 80, 80), (3, 3, 50, 80), (4, 3, 80, 80)]
 
@@ -220,15 +228,15 @@ def test_peak_memory_is_that_of_a_few_rows_of_windows(tmp_path):
     script = tmp_path / "peak.py"
     script.write_text(
         "import resource, torch\n"
-        "from intarsia.inference.logits.postprocess import Geometry, at_original, restore\n"
-        "from intarsia.inference.logits.sliding import Feed, Mosaic, windows_of\n"
+        "from intarsia.inference.logits.postprocess import Geometry, at_original, postprocess\n"
+        "from intarsia.inference.logits.sliding import Feed, SlidingLogits, windows_of\n"
         "def run(side):\n"
         "    size = (side, side)\n"
         "    windows = windows_of(size, (512, 512), (341, 341))\n"
         "    forward = lambda pixels, windows: torch.randn(len(windows), 150, 64, 64)\n"
-        "    feed = Feed([torch.zeros(3, *size)], windows, forward, batch=1)\n"
-        "    source = Mosaic(size, windows, feed, align_corners=False)\n"
-        "    restore([at_original(source, Geometry(size, size, size), align_corners=False)])\n"
+        "    feed = Feed(cut_from([torch.zeros(3, *size)]), windows, forward, batch=1)\n"
+        "    source = SlidingLogits(size, windows, feed, align_corners=False)\n"
+        "    postprocess([at_original(source, Geometry(size, size, size), align_corners=False)])\n"
         "run(520)\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "run(1024)\n"

@@ -1,37 +1,22 @@
-"""Pictures of logits that are never whole in memory: each gives some of its rows when asked, to the last bit.
+"""Logit maps that are never whole in memory: each gives some of its rows when asked.
 
-A picture is a chain of these, from what the network gave to what the image needs:
+A map is a chain of these, from what the network gave to what the image needs:
 
-    Grid      logits as a head gives them, a few dozen cells wide
-    Resized   another picture, enlarged or reduced bilinearly
-    Cut       a part of another picture, mirrored or not
-    Mosaic    the mean of overlapping windows (`sliding.py`)
+    HeadLogits     logits as a head gives them, a few dozen cells wide
+    Resized        another map, enlarged or reduced bilinearly
+    CropFlip       a part of another map, mirrored or not
+    SlidingLogits  the mean of overlapping windows (`sliding.py`)
 
-"To the last bit" means the values of torch.nn.functional.interpolate on the whole, contiguous picture. Torch cannot
-interpolate a strip: the position of a row in its source is computed in floating point from its number, and another
-origin gives another rounding. So `Resized` does what torch's kernel does, in two steps, along the width and then along
-the height:
+The values are those of torch.nn.functional.interpolate on the whole map up to float rounding, and do not depend on
+which rows are asked for together. Bilinear interpolation is separable: rows are stretched along the width once, and
+each row of the result is then a mean of two of them, which is also faster than interpolating in both directions.
 
-* along the width every row is by itself, and torch does it;
-* along the height a row is `fma(upper, weight, lower * weight)` of two source rows, which is one `addcmul`; the weights
-  are read off torch itself, by resizing a pattern (`_taps`).
-
-This is also faster than the kernel by far: rows are stretched once and not once for each row made of them.
-
-Torch has another kernel that interpolates vectors of channels, with other roundings. Outputs with H + W <= 128 go
-there; they are small, and done at once by torch. Three kinds of input go there, too, and do not here: channels that lie
-side by side in memory (here they give what contiguous ones give), three channels alone if torch has only one thread
-(here they give what two threads give), and a single cell (here it is spread out as it is).
-
-Shape letters: K channels of a picture, c of them asked for; h, w and H, W height and width.
+Shape letters: K channels of a map, c of them asked for; h, w and H, W height and width.
 """
 
 from __future__ import annotations
 
-import functools
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -40,17 +25,8 @@ from torch import Tensor
 
 from intarsia.contracts import Size
 
-SMALL_OUTPUT = 128
-"""Up to this H + W, torch interpolates vectors of channels, and the last bit depends on a channel's place in them."""
 
-SLACK = 0.01
-"""How far, in rows, a position as torch rounds it may lie from the exact one; far more than it ever does."""
-
-VECTOR = 16
-"""Channels of one such vector at most (512 bits of float32): groups of this many keep every channel in its place."""
-
-
-class Picture(Protocol):
+class LogitMap(Protocol):
     """Logits of one image by rows. They are asked for in one direction, up or down, and by overlapping strips."""
 
     @property
@@ -60,12 +36,12 @@ class Picture(Protocol):
 
     @property
     def like(self) -> Tensor:
-        """(K, 0): of the picture's number of channels, type and device."""
+        """(K, 0): of the map's number of channels, type and device."""
         ...
 
     @property
     def area(self) -> int:
-        """Pixels of the largest picture in the chain: what its strips cost, relative to its own size."""
+        """Pixels of the largest map in the chain: what its strips cost, relative to its own size."""
         ...
 
     def rows(self, start: int, stop: int, channels: Sequence[int] | None = None) -> Tensor:
@@ -73,7 +49,7 @@ class Picture(Protocol):
         ...
 
 
-class Grid:
+class HeadLogits:
     """Logits (K, h, w) as they are, of any floating type."""
 
     def __init__(self, values: Tensor) -> None:
@@ -83,19 +59,19 @@ class Grid:
         self.like = values.new_empty((values.shape[0], 0), dtype=precision(values))
 
     def rows(self, start: int, stop: int, channels: Sequence[int] | None = None) -> Tensor:
-        """See `Picture`."""
+        """See `LogitMap`."""
         part = self.values[:, start:stop] if channels is None else self.values[list(channels), start:stop]
         return part.to(self.like.dtype)
 
 
-class Cut:
-    """A part of a picture, by default at its top left. flips: then mirrored "horizontal"ly, "vertical"ly or both ways.
+class CropFlip:
+    """A part of a map, by default at its top left. flips: then mirrored "horizontal"ly, "vertical"ly or both ways.
 
     origin: the row and column of the source that the part begins with.
     """
 
     def __init__(
-        self, source: Picture, size: Size, flips: Sequence[str] = (), *, origin: tuple[int, int] = (0, 0)
+        self, source: LogitMap, size: Size, flips: Sequence[str] = (), *, origin: tuple[int, int] = (0, 0)
     ) -> None:
         self.source, self.size, self.origin = source, size, origin
         self.area = source.area * size[0] // source.size[0]
@@ -103,7 +79,7 @@ class Cut:
 
     @property
     def like(self) -> Tensor:
-        """See `Picture`."""
+        """See `LogitMap`."""
         return self.source.like
 
     def needs(self, start: int, stop: int) -> tuple[int, int]:
@@ -112,59 +88,53 @@ class Cut:
         return (top + self.size[0] - stop, top + self.size[0] - start) if 1 in self._axes else (top + start, top + stop)
 
     def rows(self, start: int, stop: int, channels: Sequence[int] | None = None) -> Tensor:
-        """See `Picture`."""
+        """See `LogitMap`."""
         left = self.origin[1]
         part = self.source.rows(*self.needs(start, stop), channels)[:, :, left : left + self.size[1]]
         return part.flip(self._axes) if self._axes else part
 
 
 class Resized:
-    """A picture at another size, bilinearly; see the head of this file for what that means to the last bit."""
+    """A map at another size, bilinearly."""
 
-    def __init__(self, source: Picture, size: Size, *, align_corners: bool) -> None:
+    def __init__(self, source: LogitMap, size: Size, *, align_corners: bool) -> None:
         self.source, self.size = source, size
         self.area = max(size[0] * size[1], source.area)
         self._align_corners = align_corners
-        self._is_small = sum(size) <= SMALL_OUTPUT
-        self._whole: Tensor | None = None
         self._stretched: tuple[int, Sequence[int] | None, Tensor] | None = None
+        self._weights: Tensor | None = None
+        self._upper = _positions(source.size[0], size[0], align_corners, precision(source.like))  # on the processor
+        self._first: list[int] = self._upper.long().clamp_(max=source.size[0] - 1).tolist()
 
     @property
     def like(self) -> Tensor:
-        """See `Picture`."""
+        """See `LogitMap`."""
         return self.source.like
 
     def needs(self, start: int, stop: int) -> tuple[int, int]:
         """The rows of the source that these rows are made of."""
-        height = self.source.size[0]
-        if self._is_small:
-            return 0, height
-        if height == self.size[0]:
+        if self.source.size[0] == self.size[0]:
             return start, stop
-        step, shift = _positions(height, self.size[0], self._align_corners)
-        above, below = (max(row * step + shift, 0.0) for row in (start, stop - 1))
-        return max(0, math.floor(above - SLACK)), min(math.floor(below + SLACK) + 2, height)
+        return self._first[start], min(self._first[stop - 1] + 2, self.source.size[0])
 
     def rows(self, start: int, stop: int, channels: Sequence[int] | None = None) -> Tensor:
-        """See `Picture`."""
+        """See `LogitMap`."""
         if self.source.size == self.size:
             return self.source.rows(start, stop, channels)
-        if self.source.size == (1, 1) and not self._is_small:
-            return self.source.rows(0, 1, channels).expand(-1, stop - start, self.size[1])
-        if self._is_small:
-            if self._whole is None:
-                self._whole = torch.cat(list(self._groups()))
-            part = self._whole if channels is None else self._whole[list(channels)]
-            return part[:, start:stop]
         base, end = self.needs(start, stop)
         stretched = self._stretch(base, end, channels)  # (c, n, W)
         if self.source.size[0] == self.size[0]:
             return stretched
-        taps = _taps(self.source.size[0], self.size[0], self._align_corners, stretched.dtype, stretched.device)
-        return _mix(stretched, taps, start, stop, base)
+        if self._weights is None:
+            self._weights = (self._upper - torch.tensor(self._first)).to(stretched).view(1, -1, 1)
+        lower = torch.tensor(self._first[start:stop], device=stretched.device) - base
+        upper = (lower + 1).clamp_(max=stretched.shape[1] - 1)
+        weights = self._weights[:, start:stop]
+        result = stretched.index_select(1, lower).mul_(1 - weights)
+        return result.addcmul_(stretched.index_select(1, upper), weights)
 
     def _stretch(self, start: int, stop: int, channels: Sequence[int] | None) -> Tensor:
-        """Rows of the source at the new width. The last are kept, since the next strip may begin with them."""
+        """Rows of the source at the new width. The last two are kept, since the next strip may begin with them."""
         kept, begin = None, start
         if self._stretched is not None:
             base, of, rows = self._stretched
@@ -178,20 +148,9 @@ class Resized:
             rows = _widened(rows, self.size[1], self._align_corners)
         if kept is not None:
             rows = torch.cat((kept, rows), dim=1)
-        tail = min(3, rows.shape[1])  # two that both strips are made of, one for `SLACK`
+        tail = min(2, rows.shape[1])
         self._stretched = (stop - tail, channels, rows[:, -tail:])
         return rows
-
-    def _groups(self) -> Iterator[Tensor]:
-        """All of a small picture, a vector of channels at a time; three of more are never alone."""
-        height = self.source.size[0]
-        start, count = 0, self.like.shape[0]
-        while start < count:
-            taken = min(VECTOR, count - start)
-            taken = 2 if taken == 3 and count > 3 else taken
-            values = self.source.rows(0, height, range(start, start + taken))[None].contiguous()
-            yield F.interpolate(values, size=self.size, mode="bilinear", align_corners=self._align_corners)[0]
-            start += taken
 
 
 def _widened(rows: Tensor, width: int, align_corners: bool) -> Tensor:
@@ -204,73 +163,15 @@ def _widened(rows: Tensor, width: int, align_corners: bool) -> Tensor:
     return F.interpolate(rows[None], size=(height, width), mode="bilinear", align_corners=align_corners)[0]
 
 
-@dataclass(frozen=True, slots=True)
-class _Taps:
-    """Row i of the result is lower[i] * source[first[i]] + upper[i] * source[first[i] + 1], if there is such a row.
+def _positions(size: int, target: int, align_corners: bool, dtype: torch.dtype) -> Tensor:
+    """Where the rows of a result lie among those of its source, (target,), rounded once.
 
-    first: (H,) integers. lower, upper: (H, 1). on_cpu: `first` once more; empty on an accelerator, which is not asked.
+    As in torch, the step from row to row has the precision of the logits: in a large map that decides the last digits.
     """
-
-    first: Tensor
-    lower: Tensor
-    upper: Tensor
-    on_cpu: Sequence[int]
-
-
-def _mix(rows: Tensor, taps: _Taps, start: int, stop: int, base: int) -> Tensor:
-    """Source rows (c, n, W), of which the first is number `base` -> rows start to stop of the result."""
-    first, last = taps.on_cpu[start:stop], rows.shape[1] - 1
-    lower, upper = taps.lower[start:stop], taps.upper[start:stop]
-    # Rows of the same source are made together, unless there are hardly any, or many small steps are what takes time.
-    if not first or first[-1] - first[0] >= len(first):
-        lows = taps.first[start:stop] - base
-        result = rows.index_select(1, (lows + 1).clamp_max(last)).mul_(upper)
-        return result.addcmul_(rows.index_select(1, lows), lower)
-    result = rows.new_empty(rows.shape[0], stop - start, rows.shape[2])
-    begin = 0
-    while begin < len(first):
-        end = begin + 1
-        while end < len(first) and first[end] == first[begin]:
-            end += 1
-        low = first[begin] - base
-        high = min(low + 1, last)
-        part = result[:, begin:end]
-        torch.mul(rows[:, high : high + 1], upper[begin:end], out=part)
-        part.addcmul_(rows[:, low : low + 1], lower[begin:end])
-        begin = end
-    return result
-
-
-@functools.lru_cache(maxsize=256)
-def _taps(size: int, target: int, align_corners: bool, dtype: torch.dtype, device: torch.device) -> _Taps:
-    """The weights that torch uses on this device, read off a pattern in which every fourth row is 1."""
-    row = torch.arange(target, device=device)
-    if size == 1 and align_corners:
-        ones = torch.ones(target, 1, dtype=dtype, device=device)
-        first, lower, upper = torch.zeros_like(row), ones, torch.zeros_like(ones)
-    else:
-        number = torch.arange(max(size, 2), device=device)
-        pattern = (number[None, :, None] % 4 == torch.arange(4, device=device)[:, None, None]).to(dtype)[None]
-        width = max(1, SMALL_OUTPUT + 1 - target)
-        if size == 1:  # both weights fall on the one row; a second row, with the same step, parts them
-            read = F.interpolate(pattern, scale_factor=(target, width), mode="bilinear", align_corners=False)
-        else:
-            read = F.interpolate(pattern, size=(target, width), mode="bilinear", align_corners=align_corners)
-        read = read[0, :, :target, 0]  # (4, H)
-        seen = read > 0
-        phase = torch.where(seen[0] & seen[3], 3, seen.to(torch.uint8).argmax(dim=0))  # of the first row, modulo 4
-        step, shift = _positions(size, target, align_corners)
-        about = row * step + (shift - 0.5)
-        first = (about.sub(phase).div(4).round().long() * 4).add(phase)
-        lower, upper = (read[index % 4, row, None] for index in (first, first + 1))
-    return _Taps(first, lower, upper, first.tolist() if device.type == "cpu" else ())
-
-
-def _positions(size: int, target: int, align_corners: bool) -> tuple[float, float]:
-    """(step, shift): row i of the result lies at i * step + shift among those of the source, up to rounding."""
-    if align_corners:
-        return ((size - 1) / (target - 1) if target > 1 else 0.0), 0.0
-    return size / target, 0.5 * size / target - 0.5
+    ratio = (size - 1) / max(target - 1, 1) if align_corners else size / target
+    step = torch.tensor(ratio, dtype=dtype).double()
+    rows = torch.arange(target, dtype=torch.float64)
+    return (rows * step if align_corners else ((rows + 0.5) * step - 0.5).clamp_(min=0)).to(dtype)
 
 
 def precision(values: Tensor) -> torch.dtype:

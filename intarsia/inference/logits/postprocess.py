@@ -10,7 +10,8 @@ With test-time augmentation each view goes this way up to the original size; wha
 of their probabilities (softmax, or sigmoid for a single logit).
 
 Done at once, the last step holds K x H x W numbers: 7 GB for 150 classes at 3000 x 4000. Here it is done for a few rows
-at a time (`lazy.py`), with the same bits.
+at a time (`lazy.py`). The logits are those of doing it at once up to float rounding, so that a label can differ only
+where the two best classes are as close as that (`TIE`).
 
 A class whose logits are everywhere below those of another class cannot win after interpolation, which only mixes
 neighbours. Such classes, most of 150 in a strip of an ordinary image, are never resized (`contenders`).
@@ -21,7 +22,6 @@ Shape letters: K channels of the logits; h, w at the head's stride; H, W of the 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from intarsia.contracts import Size
-from intarsia.inference.logits.lazy import Cut, Grid, Picture, Resized
+from intarsia.inference.logits.lazy import CropFlip, HeadLogits, LogitMap, Resized
 
 BUDGET = 8 * 2**20
 """Bytes of one strip on a processor, where a single row is not larger: what stays in its cache."""
@@ -38,12 +38,8 @@ BUDGET = 8 * 2**20
 DEVICE_BUDGET = 64 * 2**20
 """Bytes of one strip on an accelerator, which wants much work at a time."""
 
-LANES = 32
-"""A multiple of how many numbers torch's exp takes at once. What is left over at the end of a strip is computed by
-other instructions, which may give another last bit: so strips with probabilities hold a multiple of this."""
-
-MOST_ROUNDED = 64 * 2**20
-"""Bytes of a strip that is not made higher for that. Only images of odd widths in the thousands come near."""
+TIE = 16
+"""Units in the last place of an image's largest logit, in single precision: two logits that are closer are a tie."""
 
 LIKELY = 8
 """Classes that a strip of an ordinary image may show; decides how high a strip is cut before they are counted."""
@@ -73,12 +69,12 @@ class Geometry:
             )
 
 
-Place = Callable[[str, Sequence[int]], Tensor | None]
-"""Name of a field of `Restored`, its shape -> a tensor of this shape to put it into, or None for one in memory."""
+FieldAllocator = Callable[[str, Sequence[int]], Tensor | None]
+"""Name of a field of `Postprocessed`, its shape -> a tensor of this shape to put it into, or None for one in memory."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RequestedFields:
     """What is made besides the label map. dtype: of all of it, but for what has a place of its own.
 
     place: gives the tensor for a field of this shape, in a file say, of any real type and device; or None.
@@ -89,7 +85,7 @@ class Wanted:
     entropy: bool = False
     logits: bool = False
     dtype: torch.dtype = torch.float32
-    place: Place | None = None
+    place: FieldAllocator | None = None
 
     @property
     def nothing(self) -> bool:
@@ -98,7 +94,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Restored:
+class Postprocessed:
     """One image at its original size; what was not wanted is None.
 
     label: (H, W), uint8 up to 256 classes, int32 beyond. probabilities: (K, H, W), or (2, H, W) for a single logit.
@@ -112,26 +108,30 @@ class Restored:
     logits: Tensor | None = None
 
 
-def at_original(source: Picture, geometry: Geometry, *, align_corners: bool) -> Picture:
-    """A picture at the size of the network's input -> without padding, unflipped, at the image's original size."""
+def at_original(source: LogitMap, geometry: Geometry, *, align_corners: bool) -> LogitMap:
+    """A logit map at the size of the network's input -> without padding, unflipped, at the image's original size."""
     assert source.size == geometry.network
-    part = Cut(source, geometry.valid, geometry.flips)
+    part = CropFlip(source, geometry.valid, geometry.flips)
     return Resized(part, geometry.original, align_corners=align_corners)
 
 
-def restore(
-    views: Sequence[Picture], *, threshold: float | None = None, wanted: Wanted | None = None, budget: int | None = None
-) -> Restored:
-    """The label map of one image, identical to doing everything at once (ties: the lower index).
+def postprocess(
+    views: Sequence[LogitMap],
+    *,
+    threshold: float | None = None,
+    wanted: RequestedFields | None = None,
+    budget: int | None = None,
+) -> Postprocessed:
+    """The label map of one image, as doing everything at once gives it away from ties (of equals: the lower index).
 
-    views: pictures at the original size: one, or several whose probabilities are averaged.
+    views: maps at the original size: one, or several whose probabilities are averaged.
     threshold: exactly when there is one logit; the label is then 1 where its probability exceeds it, else 0.
     budget: bytes of one strip.
 
     Where logits are not finite the label is undefined. Raises ValueError if threshold and channels do not fit together,
     or if logits are wanted of several views.
     """
-    wanted = wanted or Wanted()
+    wanted = wanted or RequestedFields()
     like = views[0].like
     check_threshold(like.shape[0], threshold)
     if wanted.logits and len(views) > 1:
@@ -148,8 +148,7 @@ def restore(
         return result
     soft = len(views) > 1 or threshold is not None or not wanted.nothing
     height, width = views[0].size
-    multiple = LANES // math.gcd(width, LANES) if soft else 1
-    for start, stop in _strips(0, height, width * like.shape[0] * like.element_size(), budget, multiple=multiple):
+    for start, stop in _strips(0, height, width * like.shape[0] * like.element_size(), budget):
         logits, shares = _values(views, start, stop, budget, soft=soft)
         if threshold is not None:
             assert shares is not None
@@ -180,35 +179,29 @@ def check_threshold(channels: int, threshold: float | None) -> None:
 # --- Strips -------------------------------------------------------------------------------------------------------
 
 
-def _strips(start: int, stop: int, row: float, budget: int, *, multiple: int = 1) -> Iterator[tuple[int, int]]:
-    """Runs of rows, of `row` bytes each, that take `budget` bytes together; at least one row.
-
-    With `multiple`, runs of at least a multiple of so many rows, unless that takes too much.
-    """
+def _strips(start: int, stop: int, row: float, budget: int) -> Iterator[tuple[int, int]]:
+    """Runs of rows, of `row` bytes each, that take `budget` bytes together; at least one row."""
     step = max(1, int(budget / row))
-    rounded = -(-step // multiple) * multiple
-    if rounded * row <= MOST_ROUNDED:
-        step = rounded
     for begin in range(start, stop, step):
         yield begin, min(begin + step, stop)
 
 
 def _rows(
-    picture: Picture, start: int, stop: int, budget: int, channels: Sequence[int] | None = None
+    logit_map: LogitMap, start: int, stop: int, budget: int, channels: Sequence[int] | None = None
 ) -> Iterator[tuple[int, int, Tensor]]:
-    """Rows of a picture, as many at a time as keep the largest picture on their way within the budget."""
-    like = picture.like
+    """Rows of a logit map, as many at a time as keep the largest map on their way within the budget."""
+    like = logit_map.like
     count = like.shape[0] if channels is None else len(channels)
-    for begin, end in _strips(start, stop, picture.area / picture.size[0] * count * like.element_size(), budget):
-        yield begin, end, picture.rows(begin, end, channels)
+    for begin, end in _strips(start, stop, logit_map.area / logit_map.size[0] * count * like.element_size(), budget):
+        yield begin, end, logit_map.rows(begin, end, channels)
 
 
 def _values(
-    views: Sequence[Picture], start: int, stop: int, budget: int, *, soft: bool
+    views: Sequence[LogitMap], start: int, stop: int, budget: int, *, soft: bool
 ) -> tuple[Tensor | None, Tensor | None]:
     """Logits of a strip where there is one view, and its probabilities if `soft`: (K, R, W)."""
 
-    def logits_of(view: Picture) -> Tensor:
+    def logits_of(view: LogitMap) -> Tensor:
         parts = [values for _, _, values in _rows(view, start, stop, budget)]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
@@ -225,15 +218,15 @@ def _probabilities(logits: Tensor) -> Tensor:
     return logits.sigmoid() if logits.shape[0] == 1 else logits.softmax(dim=0)
 
 
-def _empty(picture: Picture, wanted: Wanted) -> Restored:
-    count, size, like = picture.like.shape[0], picture.size, picture.like
+def _empty(logit_map: LogitMap, wanted: RequestedFields) -> Postprocessed:
+    count, size, like = logit_map.like.shape[0], logit_map.size, logit_map.like
 
     def maps(field: str, *channels: int) -> Tensor:
         shape = (*channels, *size)
         placed = None if wanted.place is None else wanted.place(field, shape)
         return like.new_empty(shape, dtype=wanted.dtype) if placed is None else placed
 
-    return Restored(
+    return Postprocessed(
         label=like.new_empty(size, dtype=torch.uint8 if count <= 256 else torch.int32),
         probabilities=maps("probabilities", max(count, 2)) if wanted.probabilities else None,
         confidence=maps("confidence") if wanted.confidence else None,
@@ -243,7 +236,7 @@ def _empty(picture: Picture, wanted: Wanted) -> Restored:
 
 
 def _write(
-    result: Restored, start: int, stop: int, label: Tensor, logits: Tensor | None, shares: Tensor | None
+    result: Postprocessed, start: int, stop: int, label: Tensor, logits: Tensor | None, shares: Tensor | None
 ) -> None:
     result.label[start:stop] = label
     if result.logits is not None and logits is not None:
@@ -261,29 +254,29 @@ def _write(
 # --- Classes that cannot win --------------------------------------------------------------------------------------
 
 
-def _label_contenders(picture: Picture, label: Tensor, budget: int) -> None:
+def _label_contenders(logit_map: LogitMap, label: Tensor, budget: int) -> None:
     """Fill the label map, strip by strip with the classes that may win there."""
-    like, (height, width) = picture.like, picture.size
+    like, (height, width) = logit_map.like, logit_map.size
     row = width * min(like.shape[0], LIKELY) * like.element_size()
     for start, stop in _strips(0, height, row, budget):
-        channels = _channels_of(picture, start, stop)
+        channels = _channels_of(logit_map, start, stop)
         if channels is not None and len(channels) == 1:
             label[start:stop] = channels[0]
             continue
         names = None if channels is None else torch.tensor(channels, dtype=label.dtype, device=label.device)
-        for begin, end, values in _rows(picture, start, stop, budget, channels):
+        for begin, end, values in _rows(logit_map, start, stop, budget, channels):
             index = values.max(dim=0).indices
             label[begin:end] = index if names is None else names[index]
 
 
-def _channels_of(picture: Picture, start: int, stop: int) -> list[int] | None:
+def _channels_of(logit_map: LogitMap, start: int, stop: int) -> list[int] | None:
     """The classes that may win in these rows; None for all of them, where nothing less can be said."""
-    while isinstance(picture, Resized | Cut):
-        if isinstance(picture.source, Grid) and picture.size[1] < picture.source.size[1]:
+    while isinstance(logit_map, Resized | CropFlip):
+        if isinstance(logit_map.source, HeadLogits) and logit_map.size[1] < logit_map.source.size[1]:
             return None  # cells are skipped, so that pixels made of distant ones become neighbours
-        start, stop = picture.needs(start, stop)
-        picture = picture.source
-    return contenders(picture.rows(start, stop)) if isinstance(picture, Grid) else None
+        start, stop = logit_map.needs(start, stop)
+        logit_map = logit_map.source
+    return contenders(logit_map.rows(start, stop)) if isinstance(logit_map, HeadLogits) else None
 
 
 def contenders(logits: Tensor) -> list[int]:

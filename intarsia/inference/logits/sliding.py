@@ -1,4 +1,4 @@
-"""Sliding windows: where they lie, their logits in batches, and their mean as a picture that is made strip by strip.
+"""Sliding windows: where they lie, their logits in batches, and their mean as a logit map that is made strip by strip.
 
 Windows go over the network's input row by row. The last ones of a row and of a column are shifted back so that they end
 with the image; an image smaller than a window is one window of its own size. The logits of each window are resized to
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from intarsia.contracts import Size
-from intarsia.inference.logits.lazy import Cut, Grid, Picture, Resized
+from intarsia.inference.logits.lazy import CropFlip, HeadLogits, LogitMap, Resized
 
 Blend = Literal["average", "gaussian", "linear"]
 """How overlapping windows are weighed: all alike, or less towards their borders, which hides seams."""
@@ -96,15 +96,22 @@ def default_batch(crop: Size, device: torch.device) -> int:
     return max(1, min(LARGEST_BATCH, PIXELS_AT_ONCE // pixels))
 
 
+def cut_from(images: Sequence[Tensor]) -> Callable[[Window], Tensor]:
+    """What windows show of network inputs (C, H, W), of any sizes."""
+    return lambda window: window.cut(images[window.image])
+
+
 class Feed:
     """The logits of windows, computed in batches in the order of the windows, each handed out once.
 
-    images: network inputs (C, H, W), of any sizes. windows: in the order in which they will be taken, more or less:
-    what is computed stays here until it is. Windows of one batch are of one size.
+    cut: gives what a window shows of its image, (C, height, width). windows: in the order in which they will be taken,
+    more or less: what is computed stays here until it is. Windows of one batch are of one size.
     """
 
-    def __init__(self, images: Sequence[Tensor], windows: Sequence[Window], forward: Forward, *, batch: int) -> None:
-        self._images, self._forward, self._batch = images, forward, batch
+    def __init__(
+        self, cut: Callable[[Window], Tensor], windows: Sequence[Window], forward: Forward, *, batch: int
+    ) -> None:
+        self._cut, self._forward, self._batch = cut, forward, batch
         self._waiting = list(reversed(windows))
         self._ready: dict[Window, Tensor] = {}
 
@@ -128,15 +135,15 @@ class Feed:
             if (self._waiting[-1].height, self._waiting[-1].width) != shape:
                 break
             together.append(self._waiting.pop())
-        inputs = torch.stack([window.cut(self._images[window.image]) for window in together])  # (n, C, height, width)
+        inputs = torch.stack([self._cut(window) for window in together])  # (n, C, height, width)
         for window, logits in zip(together, self._forward(inputs, together), strict=True):
             self._ready[window] = logits.clone() if len(together) > 1 else logits  # so that each is freed by itself
 
 
-class Mosaic:
-    """The mean of overlapping windows, as a picture at the size of the network's input.
+class SlidingLogits:
+    """The mean of overlapping windows, as a logit map at the size of the network's input.
 
-    windows: of this picture only, in the order in which rows will be asked for; their logits come from `feed`.
+    windows: of this map only, in the order in which rows will be asked for; their logits come from `feed`.
     """
 
     def __init__(
@@ -146,14 +153,14 @@ class Mosaic:
         self._feed, self._align_corners = feed, align_corners
         self._windows = sorted(windows, key=lambda window: (window.top, window.left, window.mirrored))
         self._first, self._blend = windows[0], blend
-        self._open: dict[Window, Picture] = {}
+        self._open: dict[Window, LogitMap] = {}
         self._like: Tensor | None = None
 
     @property
     def like(self) -> Tensor:
-        """See `Picture`."""
+        """See `LogitMap`."""
         if self._like is None:
-            self._like = Grid(self._feed.look(self._first)).like
+            self._like = HeadLogits(self._feed.look(self._first)).like
         return self._like
 
     @cached_property
@@ -173,15 +180,15 @@ class Mosaic:
         )
 
     def rows(self, start: int, stop: int, channels: Sequence[int] | None = None) -> Tensor:
-        """See `Picture`."""
+        """See `LogitMap`."""
         like = self.like
         inside = [window for window in self._windows if window.top < stop and start < window.bottom]
-        self._open = {window: picture for window, picture in self._open.items() if window in inside}
+        self._open = {window: logit_map for window, logit_map in self._open.items() if window in inside}
         count = like.shape[0] if channels is None else len(channels)
         total = like.new_zeros((count, stop - start, self.size[1]))
         for window in inside:
             if window not in self._open:
-                self._open[window] = self._picture(window)
+                self._open[window] = self._logit_map(window)
             top, bottom = max(start, window.top), min(stop, window.bottom)
             part = self._open[window].rows(top - window.top, bottom - window.top, channels)
             if self._blend != "average":
@@ -191,10 +198,10 @@ class Mosaic:
         down, across = self._total
         return total.div_(down[start:stop, None] * across)
 
-    def _picture(self, window: Window) -> Picture:
+    def _logit_map(self, window: Window) -> LogitMap:
         size = window.height, window.width
-        picture = Resized(Grid(self._feed.take(window)), size, align_corners=self._align_corners)
-        return Cut(picture, size, ("horizontal",)) if window.mirrored else picture
+        logit_map = Resized(HeadLogits(self._feed.take(window)), size, align_corners=self._align_corners)
+        return CropFlip(logit_map, size, ("horizontal",)) if window.mirrored else logit_map
 
 
 def ramp(length: int, blend: Blend, *, device: torch.device | None = None) -> Tensor:

@@ -25,8 +25,8 @@ import numpy.typing as npt
 
 from intarsia.contracts import Size
 from intarsia.data.gdal import raster_library, without_place
-from intarsia.inference.raster.resume import Parts
-from intarsia.inference.raster.windows import BLOCK, Panel, Side
+from intarsia.inference.raster.resume import FinishedStrips
+from intarsia.inference.raster.windows import BLOCK, AxisWindows, ColumnPanel
 from intarsia.visual.files import SOFTWARE
 
 LAYERS: Mapping[str, str] = {
@@ -90,10 +90,10 @@ def layers_of(kinds: Iterable[str], classes: Sequence[str], *, single_logit: boo
 def write_layer(
     path: Path,
     layer: Layer,
-    parts: Parts,
+    parts: FinishedStrips,
     *,
-    panels: Sequence[Panel],
-    down: Side,
+    panels: Sequence[ColumnPanel],
+    down: AxisWindows,
     size: Size,
     place: Mapping[str, Any],
     classes: Sequence[str],
@@ -125,7 +125,7 @@ def profile_of(layer: Layer, size: Size, place: Mapping[str, Any]) -> dict[str, 
 
 
 def _blocks(
-    layer: Layer, parts: Parts, number: int, panel: Panel, down: Side
+    layer: Layer, parts: FinishedStrips, number: int, panel: ColumnPanel, down: AxisWindows
 ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
     """Rows of blocks of a panel (bands, at most BLOCK, W), each with its first row."""
     width = panel.right - panel.left

@@ -23,15 +23,15 @@ import torch
 
 from intarsia.contracts import Sample, SampleMeta, Size
 from intarsia.inference.inputs.images import ahead
-from intarsia.inference.logits.lazy import Cut, Grid, Picture, Resized
-from intarsia.inference.logits.postprocess import Restored, Wanted, restore
+from intarsia.inference.logits.lazy import CropFlip, HeadLogits, LogitMap, Resized
+from intarsia.inference.logits.postprocess import Postprocessed, RequestedFields, postprocess
 from intarsia.inference.logits.sliding import Window, default_batch
 from intarsia.inference.predictor import Predictor
 from intarsia.inference.raster.files import LAYERS, Layer, category_names, layers_of, write_layer
 from intarsia.inference.raster.georeference import Area
-from intarsia.inference.raster.resume import Parts
-from intarsia.inference.raster.source import Scene, quiet
-from intarsia.inference.raster.windows import Blended, Panel, Tiling
+from intarsia.inference.raster.resume import FinishedStrips
+from intarsia.inference.raster.source import Scene, gdal_environment
+from intarsia.inference.raster.windows import BlendedWindows, ColumnPanel, Tiling
 from intarsia.io.whole_files import put_in_place, write_bytes
 
 MEMORY = 384 * 2**20
@@ -40,7 +40,7 @@ MEMORY = 384 * 2**20
 BLEND_BUDGET = 16 * 2**20
 """Bytes of the rows that a processor blends at once: many, since each is made of all windows over a panel's width."""
 
-Views = list[Picture]
+Views = list[LogitMap]
 Progress = Callable[[int, int], None]
 
 
@@ -48,14 +48,14 @@ Progress = Callable[[int, int], None]
 class RasterSettings:
     """How a scene is looked at, and what is kept.
 
-    window: (height, width) of what the network sees at a time. overlap: of neighbouring windows, in pixels. seams:
+    window: (height, width) of what the network sees at a time. overlap: of neighbouring windows, in pixels. blend:
     "crop", "average", "gaussian" or "linear". kinds: of `raster_files.LAYERS`, beside the labels. min_confidence:
     pixels of less confidence get the value of those without data.
     """
 
     window: Size
     overlap: int
-    seams: str = "crop"
+    blend: str = "crop"
     kinds: frozenset[str] = frozenset()
     min_confidence: float | None = None
 
@@ -65,14 +65,14 @@ class RasterSettings:
         return {
             "window": "x".join(map(str, self.window)),
             "overlap": str(self.overlap),
-            "blend": self.seams,
+            "blend": self.blend,
             "save": ",".join(sorted({"label", *self.kinds})),
             "min_confidence": str(self.min_confidence),
         }
 
 
 @dataclass(frozen=True, slots=True)
-class RasterDone:
+class RasterResult:
     """files: by kind. windows: of the whole scene, of which an earlier run did `resumed`. seen: by the network, now."""
 
     files: Mapping[str, Path]
@@ -92,7 +92,7 @@ def predict_scene(
     memory: int = MEMORY,
     progress: Progress = lambda done, total: None,
     derive: Callable[[Path], None] = lambda label: None,
-) -> RasterDone:
+) -> RasterResult:
     """Write the label map of a scene to `out`, and other layers beside it, each when it is complete.
 
     An interrupted run leaves ``OUT.parts``, from which the next one goes on. described: what else the values depend on,
@@ -108,11 +108,11 @@ def predict_scene(
     if unknown:
         raise ValueError(f"of a raster, {', '.join(LAYERS)} can be saved, not {', '.join(sorted(unknown))}")
     classes, palette = predictor.classes, predictor.palette
-    tiling = Tiling.of(scene.size, settings.window, settings.overlap, settings.seams)
+    tiling = Tiling.of(scene.size, settings.window, settings.overlap, settings.blend)
     layers = layers_of(settings.kinds, classes, single_logit=predictor.inference.threshold is not None)
-    begun = None if restart else Parts.described(out)
+    begun = None if restart else FinishedStrips.described(out)
     batch = predictor.batch_windows or int((begun or {}).get("batch", 0))  # a GPU's free memory decides anew each time
-    with quiet():
+    with gdal_environment():
         strips = _Strips(predictor, scene, tiling, layers, settings.min_confidence, batch)
         panels = tiling.panels(memory // strips.bytes_per_column())
         everything = {
@@ -123,7 +123,7 @@ def predict_scene(
             "batch": str(strips.batch),
             "device": predictor.device.type,
         }
-        parts = Parts(out, everything, restart=restart)
+        parts = FinishedStrips(out, everything, restart=restart)
         done = _predict_parts(strips, panels, parts, progress)
         asides: dict[str, Path] = {}
         for layer in layers:
@@ -137,11 +137,13 @@ def predict_scene(
     for layer in reversed(layers):  # the labels last: where they are, everything is
         put_in_place(asides[layer.kind], layer.file(out))
     parts.remove()
-    return RasterDone({layer.kind: layer.file(out) for layer in layers}, *done)
+    return RasterResult({layer.kind: layer.file(out) for layer in layers}, *done)
 
 
-def _predict_parts(strips: _Strips, panels: Sequence[Panel], parts: Parts, progress: Progress) -> tuple[int, int, int]:
-    """Compute the strips that are not there yet. Gives the numbers of `RasterDone`."""
+def _predict_parts(
+    strips: _Strips, panels: Sequence[ColumnPanel], parts: FinishedStrips, progress: Progress
+) -> tuple[int, int, int]:
+    """Compute the strips that are not there yet. Gives the numbers of `RasterResult`."""
     rows = range(len(strips.tiling.down.firsts))
     total = sum(len(panel.windows) for panel in panels) * len(rows)
     finished = resumed = 0
@@ -176,7 +178,7 @@ class _Strips:
         self._predictor = _looking_once(predictor, (tiling.down.window, tiling.across.window))
         self._scene, self._layers, self._min_confidence = scene, layers, min_confidence
         kinds = {layer.kind for layer in layers}
-        self._wanted = Wanted(
+        self._wanted = RequestedFields(
             probabilities="probs" in kinds,
             confidence="confidence" in kinds or min_confidence is not None,
             entropy="entropy" in kinds,
@@ -191,11 +193,11 @@ class _Strips:
         down, across = self.tiling.down, self.tiling.across
         rows = max(stop - start for start, stop in map(down.final, range(len(down.firsts))))
         results = (sum(layer.bytes for layer in self._layers) + self._scene.bytes) * rows
-        if self.tiling.seams == "crop":
+        if self.tiling.blend == "crop":
             return results
         blank = np.zeros((*self._shape, self._scene.channels), np.uint8)
         with torch.inference_mode():
-            (views,) = self._predictor.pictures([_sample(blank, "blank")])
+            (views,) = self._predictor.logit_maps([_sample(blank, "blank")])
         step = across.firsts[1] - across.firsts[0] if len(across.firsts) > 1 else across.length
         held = 1 + max(len(down.meeting(*down.final(row))) for row in range(len(down.firsts)))
         return results + held * sum(map(_held, views)) // step
@@ -205,23 +207,23 @@ class _Strips:
         self._open.clear()
 
     @torch.inference_mode()
-    def compute(self, panel: Panel, row: int, progress: Callable[[int], None]) -> dict[str, npt.NDArray[Any]]:
+    def compute(self, panel: ColumnPanel, row: int, progress: Callable[[int], None]) -> dict[str, npt.NDArray[Any]]:
         """The layers (bands, n, W) of a strip; none if there is no data in it. progress: windows done so far."""
         top, bottom = self.tiling.down.final(row)
         valid = self._scene.valid(Area(top, panel.left, bottom - top, panel.right - panel.left))
         if not valid.any():
             return {}
         strip = {layer.kind: layer.blank(bottom - top, panel.right - panel.left) for layer in self._layers}
-        is_cropped, threshold = self.tiling.seams == "crop", self._predictor.inference.threshold
+        is_cropped, threshold = self.tiling.blend == "crop", self._predictor.inference.threshold
         regions = self._cropped if is_cropped else self._blended
         budget = None if is_cropped or self._predictor.device.type != "cpu" else BLEND_BUDGET
         for left, views in regions(panel, row, progress):
-            self._paste(strip, left, restore(views, threshold=threshold, wanted=self._wanted, budget=budget))
+            self._paste(strip, left, postprocess(views, threshold=threshold, wanted=self._wanted, budget=budget))
         for layer in self._layers:
             strip[layer.kind][:, ~valid] = layer.fill
         return strip
 
-    def _paste(self, strip: Mapping[str, npt.NDArray[Any]], left: int, found: Restored) -> None:
+    def _paste(self, strip: Mapping[str, npt.NDArray[Any]], left: int, found: Postprocessed) -> None:
         arrays = {
             "label": found.label, "confidence": found.confidence, "entropy": found.entropy,
             "probs": found.probabilities, "logits": found.logits,
@@ -236,16 +238,16 @@ class _Strips:
                 assert found.confidence is not None
                 target[0, ~(found.confidence.cpu().numpy() >= self._min_confidence)] = layer.fill
 
-    def _cropped(self, panel: Panel, row: int, progress: Callable[[int], None]) -> Iterator[tuple[int, Views]]:
+    def _cropped(self, panel: ColumnPanel, row: int, progress: Callable[[int], None]) -> Iterator[tuple[int, Views]]:
         """The middle of each window of a row, with the column of the panel that it begins at."""
         top, bottom = self.tiling.down.counts[row]
         for column, window, views in self._windows(panel, row, progress):
             begin, end = self.tiling.across.counts[column]
             left, right = max(begin, panel.left), min(end, panel.right)
             size, origin = (bottom - top, right - left), (top - window.top, left - window.left)
-            yield left - panel.left, [Cut(view, size, origin=origin) for view in views]
+            yield left - panel.left, [CropFlip(view, size, origin=origin) for view in views]
 
-    def _blended(self, panel: Panel, row: int, progress: Callable[[int], None]) -> Iterator[tuple[int, Views]]:
+    def _blended(self, panel: ColumnPanel, row: int, progress: Callable[[int], None]) -> Iterator[tuple[int, Views]]:
         """All of a strip at once, from the windows of this row and of those above that reach into it."""
         top, bottom = self.tiling.down.final(row)
         rows = [index for index in self.tiling.down.meeting(top, bottom) if index <= row]
@@ -258,20 +260,22 @@ class _Strips:
         yield (
             0,
             [
-                Blended(self.tiling, panel, top, bottom, [(window, views[view]) for window, views in windows])
+                BlendedWindows(self.tiling, panel, top, bottom, [(window, views[view]) for window, views in windows])
                 for view in range(number)
             ],
         )
 
-    def _windows(self, panel: Panel, row: int, progress: Callable[[int], None]) -> Iterator[tuple[int, Window, Views]]:
-        """The windows of a row that have data, each with its column and pictures; read while the network works."""
+    def _windows(
+        self, panel: ColumnPanel, row: int, progress: Callable[[int], None]
+    ) -> Iterator[tuple[int, Window, Views]]:
+        """The windows of a row that have data, each with its column and maps; read while the network works."""
         done = 0
         batches = [panel.windows[start : start + self.batch] for start in range(0, len(panel.windows), self.batch)]
         for read in ahead(batches, lambda columns: self._read(row, columns), count=1):
             with_data = [(column, window, sample) for column, window, sample in read if sample is not None]
             if with_data:
-                pictures = self._predictor.pictures([sample for _, _, sample in with_data])
-                for (column, window, _), views in zip(with_data, pictures, strict=True):
+                maps = self._predictor.logit_maps([sample for _, _, sample in with_data])
+                for (column, window, _), views in zip(with_data, maps, strict=True):
                     yield column, window, views
             self.seen += len(with_data)
             done += len(read)
@@ -305,11 +309,11 @@ def _sample(image: npt.NDArray[Any], name: str) -> Sample:
     return Sample(image, meta=SampleMeta(name=name, original_size=(image.shape[0], image.shape[1])))
 
 
-def _held(view: Picture) -> int:
-    """Bytes of the logits that a picture is made from; where it cannot tell, as if they had its own size."""
-    picture = view
-    while isinstance(picture, Resized | Cut):
-        picture = picture.source
-    if isinstance(picture, Grid):
-        return picture.values.numel() * picture.values.element_size()
+def _held(view: LogitMap) -> int:
+    """Bytes of the logits that a logit map is made from; where it cannot tell, as if they had its own size."""
+    logit_map = view
+    while isinstance(logit_map, Resized | CropFlip):
+        logit_map = logit_map.source
+    if isinstance(logit_map, HeadLogits):
+        return logit_map.values.numel() * logit_map.values.element_size()
     return view.like.shape[0] * view.area * view.like.element_size()

@@ -24,7 +24,7 @@ from intarsia.io.whole_files import write_bytes, write_text
 _RUN = "run.json"
 
 
-class Parts:
+class FinishedStrips:
     """The finished strips of one run. described: everything that the values in them depend on.
 
     Raises ValueError if there are strips of another run, naming what differs, unless `restart`, which removes them.

@@ -35,6 +35,9 @@ CACHE = 128 * 2**20
 SAMPLE, SAMPLES = 256, 4
 """What is looked at before anything is computed: so many squares in a row and a column, of so many pixels a side."""
 
+MOST_PIXELS = 2**42
+"""Of a raster: the whole land of the Earth at six metres, or a header that lies."""
+
 MOST_BETWEEN = 0.1
 """Share of an alpha band's pixels that may be neither clear nor opaque; with more of them it is no mask."""
 
@@ -50,7 +53,7 @@ REMOTE = {
 Alpha = Literal["auto", "mask", "band"]
 
 
-def quiet() -> Any:
+def gdal_environment() -> Any:
     """A context in which GDAL's cache is small and scenes without coordinates are no reason for a warning."""
     return raster_library().Env(GDAL_CACHEMAX=CACHE)
 
@@ -91,6 +94,11 @@ class Scene:
             file = replace(file, orientation=_orientation(self.location))
         self._turn = Turn(file.orientation, (source.height, source.width))
         self.size: Size = self._turn.size
+        if self.size[0] * self.size[1] > MOST_PIXELS:
+            raise ValueError(
+                f"its header says {self.size[1]:,} x {self.size[0]:,} pixels, more than {MOST_PIXELS:,}, "
+                "for which nobody could wait; if it is meant, cut it into parts"
+            )
         self._table = palette(source) if file.roles[0] == PALETTE else None
         self._stored = file
         if self._table is not None:

@@ -4,7 +4,7 @@ Windows go over a scene row by row, every `window - overlap` pixels; the last on
 network says near the border of a window it says without having seen what lies behind, so that windows overlap, and
 
     crop       each pixel is taken from the window in whose middle it lies, half of the overlap away from its border:
-               without seams if the network does not see further than that
+               without blend if the network does not see further than that
     average    where windows overlap, the mean of their logits counts
     gaussian, linear   a mean with less weight towards the windows' borders
 
@@ -25,17 +25,17 @@ import torch
 from torch import Tensor
 
 from intarsia.contracts import Size
-from intarsia.inference.logits.lazy import Picture
+from intarsia.inference.logits.lazy import LogitMap
 from intarsia.inference.logits.sliding import Blend, Window, ramp, starts
 
-Seams = Literal["crop", "average", "gaussian", "linear"]
+SeamBlend = Literal["crop", "average", "gaussian", "linear"]
 
 BLOCK = 512
-"""Side of the blocks of the files that are written, and what the width of a panel is a multiple of."""
+"""AxisWindows of the blocks of the files that are written, and what the width of a panel is a multiple of."""
 
 
 @dataclass(frozen=True)
-class Side:
+class AxisWindows:
     """The windows along one side of a scene.
 
     length: of the scene. window: of each of them. firsts: where they begin. counts: the range of the scene for which
@@ -48,7 +48,7 @@ class Side:
     counts: tuple[tuple[int, int], ...]
 
     @classmethod
-    def of(cls, length: int, window: int, overlap: int, *, crop: bool) -> Side:
+    def of(cls, length: int, window: int, overlap: int, *, crop: bool) -> AxisWindows:
         """Windows of a size, or of the scene's if it is smaller."""
         window = min(window, length)
         firsts = starts(length, window, max(window - overlap, 1))
@@ -69,40 +69,40 @@ class Side:
 
 @dataclass(frozen=True)
 class Tiling:
-    """The windows of a scene. Raises ValueError for an overlap that is not below the window, or unknown seams."""
+    """The windows of a scene. Raises ValueError for an overlap that is not below the window, or unknown blend."""
 
-    down: Side
-    across: Side
-    seams: Seams
+    down: AxisWindows
+    across: AxisWindows
+    blend: SeamBlend
 
     @classmethod
-    def of(cls, size: Size, window: Size, overlap: int, seams: str) -> Tiling:
+    def of(cls, size: Size, window: Size, overlap: int, blend: str) -> Tiling:
         """The windows of a scene of this size."""
         if min(window) < 1 or not 0 <= overlap < min(window):
             raise ValueError(
                 f"windows: expected an overlap from 0 to below the window's {window[0]} x {window[1]} pixels, "
                 f"found {overlap}"
             )
-        if seams == "crop" or seams in get_args(Blend):
-            crop = seams == "crop"
+        if blend == "crop" or blend in get_args(Blend):
+            crop = blend == "crop"
             down, across = (
-                Side.of(length, side, overlap, crop=crop) for length, side in zip(size, window, strict=True)
+                AxisWindows.of(length, side, overlap, crop=crop) for length, side in zip(size, window, strict=True)
             )
-            return cls(down, across, cast("Seams", seams))
-        raise ValueError(f"--blend: expected one of {', '.join(get_args(Seams))}, found {seams!r}")
+            return cls(down, across, cast("SeamBlend", blend))
+        raise ValueError(f"--blend: expected one of {', '.join(get_args(SeamBlend))}, found {blend!r}")
 
-    def panels(self, width: int) -> list[Panel]:
+    def panels(self, width: int) -> list[ColumnPanel]:
         """Columns in panels of at most about this width, which is rounded to whole blocks."""
         step = max(width // BLOCK, 1) * BLOCK
         ends = [*range(step, self.across.length, step), self.across.length]
         return [
-            Panel(start, stop, tuple(self.across.meeting(start, stop)))
+            ColumnPanel(start, stop, tuple(self.across.meeting(start, stop)))
             for start, stop in zip([0, *ends], ends, strict=False)
         ]
 
 
 @dataclass(frozen=True, slots=True)
-class Panel:
+class ColumnPanel:
     """Columns left to right of a scene, and the windows across it that count there."""
 
     left: int
@@ -110,36 +110,36 @@ class Panel:
     windows: tuple[int, ...]
 
 
-class Blended:
-    """The weighted mean of overlapping windows over some rows of a panel: a `Picture`.
+class BlendedWindows:
+    """The weighted mean of overlapping windows over some rows of a panel: a `LogitMap`.
 
-    top, bottom: the rows. pictures: of one view of each window, in order.
+    top, bottom: the rows. maps: of one view of each window, in order.
     """
 
     def __init__(
-        self, tiling: Tiling, panel: Panel, top: int, bottom: int, pictures: Sequence[tuple[Window, Picture]]
+        self, tiling: Tiling, panel: ColumnPanel, top: int, bottom: int, maps: Sequence[tuple[Window, LogitMap]]
     ) -> None:
         self.size: Size = (bottom - top, panel.right - panel.left)
         self.area = self.size[0] * self.size[1]
-        self.like = pictures[0][1].like
-        self._panel, self._top, self._pictures = panel, top, pictures
-        assert tiling.seams != "crop"
-        self._blend = tiling.seams
-        self._down, self._across = (_Weights.of(side, tiling.seams, self.like) for side in (tiling.down, tiling.across))
+        self.like = maps[0][1].like
+        self._panel, self._top, self._maps = panel, top, maps
+        assert tiling.blend != "crop"
+        self._blend = tiling.blend
+        self._down, self._across = (_Weights.of(side, tiling.blend, self.like) for side in (tiling.down, tiling.across))
 
     def rows(self, start: int, stop: int, channels: Sequence[int] | None = None) -> Tensor:
-        """See `Picture`."""
+        """See `LogitMap`."""
         top, bottom = self._top + start, self._top + stop
         left, right = self._panel.left, self._panel.right
         count = self.like.shape[0] if channels is None else len(channels)
         total = self.like.new_zeros((count, bottom - top, right - left))  # (K, n, W)
-        for window, picture in self._pictures:
+        for window, logit_map in self._maps:
             first, last = max(top, window.top), min(bottom, window.bottom)
             begin, end = max(left, window.left), min(right, window.left + window.width)
             if first >= last:
                 continue
             inside = slice(begin - window.left, end - window.left)
-            part = picture.rows(first - window.top, last - window.top, channels)[:, :, inside]
+            part = logit_map.rows(first - window.top, last - window.top, channels)[:, :, inside]
             if self._blend != "average":
                 weights = self._down.window[first - window.top : last - window.top, None] * self._across.window[inside]
                 part = part * weights
@@ -156,7 +156,7 @@ class _Weights:
     total: Tensor
 
     @classmethod
-    def of(cls, side: Side, blend: Blend, like: Tensor) -> _Weights:
+    def of(cls, side: AxisWindows, blend: Blend, like: Tensor) -> _Weights:
         weights = ramp(side.window, blend)
         total = torch.zeros(side.length, dtype=weights.dtype)
         for first in side.firsts:

@@ -1,0 +1,121 @@
+"""Large images: asked beforehand whether they fit, seen window by window, and one error with the way out."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import intarsia
+from intarsia.data import headers, image_io
+from intarsia.inference import memory, predictor
+from intarsia.inference.memory import TooLargeError, bytes_per_pixel, free_memory
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def image():
+    return np.random.default_rng(0).integers(0, 256, (150, 210, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def small_is_large(monkeypatch):
+    monkeypatch.setattr(predictor, "LARGE", 1000)
+
+
+@torch.inference_mode()
+def test_what_a_network_needs_for_a_pixel():
+    model = nn.Sequential(nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 8, 1))
+    assert bytes_per_pixel(model, 3, CPU) == 4 * (3 + 32 + 32)  # the input is held, and both sides of the ReLU
+    assert bytes_per_pixel(nn.Conv2d(3, 5, 1).double(), 3, CPU, dtype=torch.float64, side=300) == 8 * (3 + 5)
+
+
+def test_limits_of_containers_count(tmp_path):
+    assert free_memory(CPU, groups=tmp_path) > 0
+    (tmp_path / "memory.max").write_text("5000000\n")
+    (tmp_path / "memory.current").write_text("1000000\n")
+    assert free_memory(CPU, groups=tmp_path) == 4_000_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert free_memory(CPU, groups=tmp_path) > 4_000_000
+
+
+@pytest.mark.parametrize("mode", ["slide", "slide_flip"])
+@pytest.mark.parametrize("stride", [(48, 48), (64, 37)])
+def test_windows_that_are_normalised_by_themselves_give_the_same_bits(make_weights, image, monkeypatch, mode, stride):
+    model = intarsia.load(make_weights(), device="cpu")
+    model.inference = dataclasses.replace(model.inference, mode=mode, crop_size=(64, 64), stride=stride)
+    before = model.predict(image, logits=True)
+    monkeypatch.setattr(predictor, "LARGE", 1000)
+    after = model.predict(image, logits=True)
+    assert np.array_equal(before.logits, after.logits)
+    assert np.array_equal(before.label, after.label)
+
+
+@pytest.mark.usefixtures("small_is_large")
+@pytest.mark.parametrize(
+    ("mode", "way"), [("whole", "--slide 512 341; or as a raster"), ("slide", "predict it as a raster")]
+)
+def test_an_image_that_does_not_fit_names_the_way_out(make_weights, image, monkeypatch, mode, way):
+    model = intarsia.load(make_weights(), device="cpu")
+    model.inference = dataclasses.replace(model.inference, mode=mode, crop_size=(64, 64), stride=(48, 48))
+    model.predict(image)
+    monkeypatch.setattr(memory, "free_memory", lambda device: 1000)
+    with pytest.raises(
+        TooLargeError, match=rf"210 x 150 pixels at once need about .* GB are free: .*{way}.*-o NAME\.tif"
+    ):
+        model.predict(image)
+    predictions = model.predict([image, image[:20, :20]])  # the others are done all the same
+    assert [prediction.label.shape for prediction in predictions] == [(20, 20)]
+    assert "210 x 150 pixels" in predictions.failures[0][1]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried ..."),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
+    ],
+)
+def test_an_allocation_that_fails_is_the_images_error(make_weights, image, monkeypatch, error):
+    model = intarsia.load(make_weights(), device="cpu")
+
+    def forward(_):
+        raise error
+
+    monkeypatch.setattr(model.task.model, "forward", forward)
+    with pytest.raises(TooLargeError, match=r"210 x 150 pixels at once need more memory than there is.*--slide"):
+        model.predict(image)
+
+
+def test_a_file_that_cannot_be_decoded_for_lack_of_memory(tmp_path, image, monkeypatch):
+    from PIL import Image
+
+    Image.fromarray(image).save(tmp_path / "a.png")
+
+    def none_left(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(image_io, "_read_by_opencv", none_left)
+    with pytest.raises(ValueError, match=r"a\.png: its pixels do not fit into memory.*-o NAME\.tif"):
+        image_io.read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "webp", "tif", "gif", "ppm", "jp2"])
+def test_how_large_an_image_may_be_is_said_by_the_user(make_weights, tmp_path, image, monkeypatch, suffix):
+    from PIL import Image
+
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(image).save(path)
+    monkeypatch.setattr(headers, "MAX_PIXELS", 30_000)
+    weights = make_weights()
+    raster = "predict it" if suffix == "tif" else "make it a GeoTIFF"
+    with pytest.raises(ValueError, match=rf"210 x 150 pixels, more than the 30,000 .*{raster}.*--max-pixels 31500"):
+        intarsia.load(weights, device="cpu").predict(path)
+    allowed = intarsia.load(weights, device="cpu", max_pixels=31_500)
+    assert allowed.predict(path).label.shape == (150, 210)
