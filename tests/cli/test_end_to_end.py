@@ -121,7 +121,7 @@ def test_predict_does_all_it_can(run: Path, data: Path, tmp_path: Path, capsys: 
     assert "broken.jpg" in said
     assert "2 of 3 images" in said
     names = sorted(entry.name for entry in out.iterdir())
-    assert names == [f"street_00{n}{end}" for n in (4, 5) for end in (".png", "_overlay.jpg")]
+    assert names == ["intarsia.json", *(f"street_00{n}{end}" for n in (4, 5) for end in (".png", "_overlay.jpg"))]
 
 
 def test_interrupted_and_resumed(
@@ -133,7 +133,7 @@ def test_interrupted_and_resumed(
     original = Session.evaluate_if_due
 
     def interrupting(session: Session) -> None:
-        session.stop.asked = session.step == 2
+        session.stop_request.asked = session.step == 2
         original(session)
 
     with monkeypatch.context() as patched:
@@ -348,15 +348,16 @@ def test_errors_are_one_message(
 def test_a_full_disk(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real = os.fsync
+    from intarsia.engine.training import checkpoint
+    from intarsia.io.whole_files import write_whole
 
-    def full(handle: int) -> None:
-        name = os.readlink(f"/proc/self/fd/{handle}")
-        if "step_" in name:
+    def full(path: Path, write: object) -> None:
+        def nothing_fits(file: object) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        real(handle)
 
-    monkeypatch.setattr(os, "fsync", full)
+        write_whole(path, nothing_fits)
+
+    monkeypatch.setattr(checkpoint, "write_whole", full)
     assert main(["train", str(run / "config.py"), "--out", str(tmp_path / "run"), "--device", "cpu"]) == 2
     assert "no room on the disk" in capsys.readouterr().err
 
@@ -394,7 +395,7 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     for name in ("data.yaml", "data.png", "run/weights.safetensors", "run/curve.png", "evaluation/eval.json"):
         assert (out / name).is_file()
     assert len(list((out / "evaluation" / "pictures").iterdir())) == 2
-    assert len(list((out / "predictions").iterdir())) == 4
+    assert len(list((out / "predictions").iterdir())) == 5  # two label maps, two overlays, and whose they are
     assert main(["demo", "--out", str(out)]) == 2
     assert "--overwrite" in capsys.readouterr().err
     assert main(["demo", "--out", str(tmp_path), "--overwrite"]) == 2

@@ -229,9 +229,9 @@ class HalfSize(TinyTask):
         super().__init__(classes)
         self.model.decode_head = nn.Conv2d(8, classes, 2, stride=2)
 
-    def loss_on(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def validation_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         full = nn.functional.interpolate(logits, size=labels.shape[-2:], mode="bilinear", align_corners=False)
-        return super().loss_on(full, labels)
+        return super().validation_loss(full, labels)
 
 
 def test_pixels_that_are_no_class_are_said_at_the_end(gpu: Waits) -> None:
@@ -387,7 +387,7 @@ def test_images_of_fake_tensors_ask_for_no_number(mode: Any) -> None:
                 metric.update(found.label, label.to("cuda"), found.confidence)
         for logits, windows, _ in noted:
             target = torch.zeros(len(windows), windows[0].height, windows[0].width, dtype=torch.int64, device="cuda")
-            assert task.loss_on(logits, target).device == DEVICE
+            assert task.validation_loss(logits, target).device == DEVICE
 
 
 @pytest.mark.parametrize("every", [1, 4])

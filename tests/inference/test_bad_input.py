@@ -304,8 +304,9 @@ def test_the_command_names_each_goes_on_and_fails_at_the_end(weights, tmp_path, 
     assert said.count("failed: ") == min(len(expected), 20) + (len(expected) > 20)
     assert "Traceback" not in said
     written = sorted(path.name for path in (tmp_path / "out").rglob("*"))
-    assert written == sorted(f"{name}{ending}" for name in "amz" for ending in (".png", "_overlay.jpg"))
-    for path in (tmp_path / "out").iterdir():
+    pictures = [f"{name}{ending}" for name in "amz" for ending in (".png", "_overlay.jpg")]
+    assert written == sorted([*pictures, "intarsia.json"])
+    for path in (tmp_path / "out" / name for name in pictures):
         with Image.open(path) as image:
             image.load()
 
@@ -317,7 +318,7 @@ def test_the_command_says_when_nothing_could_be_used(weights, tmp_path, capfd):
     assert code == 1
     assert "a.png" in said
     assert "empty" in said
-    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == ["intarsia.json"]
 
 
 def test_the_command_takes_names_of_any_bytes(weights, strange_names, tmp_path, capfd):
@@ -329,7 +330,7 @@ def test_the_command_takes_names_of_any_bytes(weights, strange_names, tmp_path, 
     assert said.count("failed: ") == 1
     assert "ken.png: the file is empty" in said
     expected = {path.name for path in strange_names.iterdir() if path.stat().st_size}
-    assert {path.name for path in out.iterdir()} == expected
+    assert {path.name for path in out.iterdir()} == expected | {"intarsia.json"}
 
 
 def test_the_command_line_says_it_where_no_utf_8_can_be_printed(weights, tmp_path):

@@ -107,7 +107,7 @@ def test_uncertain_pixels_in_label_files(count: int, value: int, tmp_path: Path)
     confidence = np.random.default_rng(0).random(SIZE, dtype=np.float32)
     found = Prediction(label, tuple(map(str, range(count))), distinct_colours(count), confidence=confidence)
     Outputs(tmp_path, frozenset({"label"}), min_confidence=0.6).write(found)
-    expected = np.where(confidence < np.float32(0.6), value, label)
+    expected = np.where(confidence < np.float32(0.6), value, label.astype(np.int64))
     for read in (lambda path: np.array(Image.open(path)), read_label):
         assert np.array_equal(read(tmp_path / "image.png"), expected)
     assert int(found.pixels(min_confidence=0.6).sum()) == (confidence >= 0.6).sum()
