@@ -29,7 +29,7 @@ from intarsia.engine.training.nonfinite import NonFiniteGuard
 from intarsia.engine.training.run import Run
 from intarsia.engine.training.trainer import Trainer
 from intarsia.evaluation.evaluate import evaluate
-from intarsia.inference.logits.postprocess import Wanted
+from intarsia.inference.logits.postprocess import RequestedFields
 from intarsia.inference.predictor import Predictor, Soundness
 from intarsia.metrics.iou import IoUMetric
 from intarsia.spec import Component, EarlyStopSpec, EmaSpec, InferenceSpec
@@ -380,7 +380,7 @@ def test_images_of_fake_tensors_ask_for_no_number(mode: Any) -> None:
         metric = IoUMetric(num_classes=5, classes=names, metrics=("mIoU", "mBoundaryIoU", "ECE"))
         for batch in eval_loader(Pipeline(Pictures(3, size=(32, 44)), ()), batch_size=2, workers=0):
             restored = predictor.restore_batch(
-                batch, Wanted(confidence=True), observe=lambda *seen: noted.append(seen), soundness=Soundness()
+                batch, RequestedFields(confidence=True), observe=lambda *seen: noted.append(seen), soundness=Soundness()
             )
             for found, label in zip(restored, batch.labels, strict=True):
                 assert found.label.device == DEVICE

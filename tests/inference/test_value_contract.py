@@ -14,7 +14,7 @@ from intarsia.data.datasets.folder import FolderDataset
 from intarsia.data.datasets.wrappers import ConcatDataset, RepeatDataset
 from intarsia.data.description.read import read_description
 from intarsia.data.description.write import write_description
-from intarsia.data.doctor.examine import inspect
+from intarsia.data.doctor.examine import examine
 from intarsia.data.image_reader import ImageSpec, spec_of
 from intarsia.data.value_range import Scale, ValueRange
 from intarsia.weights.file import read_meta
@@ -118,7 +118,7 @@ def test_a_data_set_of_files_is_looked_at(tmp_path):
 
 def test_the_doctor_measures_it_and_the_description_says_it(tmp_path):
     folder_of(tmp_path, WIDE, WIDE, WIDE)
-    proposal = inspect(tmp_path).proposal()
+    proposal = examine(tmp_path).proposal()
     assert (proposal.bands, proposal.channels, proposal.names) == ("raw", 3, ("red", "green", "blue"))
     assert proposal.values == ValueRange("uint16", float(WIDE.min()), float(WIDE.max()), float(WIDE.max()))
     write_description(proposal, tmp_path / "data.yaml")
@@ -144,7 +144,7 @@ def test_images_of_twelve_bits_may_be_trained_on_as_colours(tmp_path):
     found = spec_of(description.dataset("train"), 3)
     assert found.scale == Scale.parse("0,4095")
     assert found.values == ValueRange("uint16", float((WIDE // 2).min()), float(WIDE.max()), float((WIDE // 2).max()))
-    measured = inspect(tmp_path / "data.yaml").proposal()
+    measured = examine(tmp_path / "data.yaml").proposal()
     assert measured.values == found.values
     assert np.allclose(measured.mean, (WIDE / 4095 * 255).mean(axis=(0, 1)) * 0.75, atol=0.5)  # one of them is dim
     for wrong in ("scale: [5]", "scale: [9, 3]", "scale: [0, 1, 0, 1]", "bands: raw, scale: [0, 1]"):
