@@ -379,7 +379,7 @@ def test_images_of_fake_tensors_ask_for_no_number(mode: Any) -> None:
         predictor = Predictor(task, inference=inference, classes=names, palette=((0, 0, 0),) * 5, device=DEVICE)
         metric = IoUMetric(num_classes=5, classes=names, metrics=("mIoU", "mBoundaryIoU", "ECE"))
         for batch in eval_loader(Pipeline(Pictures(3, size=(32, 44)), ()), batch_size=2, workers=0):
-            restored = predictor.restore_batch(
+            restored = predictor.postprocess_batch(
                 batch, RequestedFields(confidence=True), observe=lambda *seen: noted.append(seen), soundness=Soundness()
             )
             for found, label in zip(restored, batch.labels, strict=True):
