@@ -28,9 +28,11 @@ def interpolated(values: Tensor, size: tuple[int, int], align_corners: bool) -> 
 def off(found: Tensor, reference: Tensor, values: Tensor) -> float:
     """The largest difference, in units in the last place of the largest logit.
 
-    In double precision in sixteen times that: torch rounds positions twice there, which are numbers up to the height.
+    In double precision in as many times that as the longer side of the source has places: torch's own places, numbers
+    up to that side, are rounded there, and the weights of two logits are what is left of them.
     """
-    unit = torch.finfo(reference.dtype).eps * float(values.abs().max()) * (16 if values.dtype == torch.float64 else 1)
+    unit = torch.finfo(reference.dtype).eps * float(values.abs().max())
+    unit *= max(values.shape[1:]) if values.dtype == torch.float64 else 1
     return float((found - reference).abs().max()) / unit
 
 

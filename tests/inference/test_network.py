@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from intarsia.backbones.mit import MixVisionTransformer
 from intarsia.contracts import Batch, SampleMeta
+from intarsia.inference.memory import TooLargeError
 
 
 class Picky(nn.Module):
@@ -69,12 +70,24 @@ def test_an_error_of_the_network_names_its_image(make_predictor, settings):
 
 
 def test_memory_and_devices_have_errors_of_their_own(make_predictor):
-    class Full(nn.Module):
-        def forward(self, images: Tensor) -> Tensor:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+    class DeviceError(RuntimeError):
+        pass
 
-    with pytest.raises(torch.OutOfMemoryError):
-        make_predictor(model=Full()).predict(np.zeros((8, 8, 3), np.uint8))
+    class Full(nn.Module):
+        def __init__(self, error: RuntimeError) -> None:
+            super().__init__()
+            self.error = error
+
+        def forward(self, images: Tensor) -> Tensor:
+            raise self.error
+
+    image = np.zeros((8, 8, 3), np.uint8)
+    memory = torch.OutOfMemoryError("CUDA out of memory")
+    with pytest.raises(TooLargeError, match="image: its 8 x 8 pixels at once need more memory") as caught:
+        make_predictor(model=Full(memory)).predict(image)
+    assert caught.value.__cause__ is memory
+    with pytest.raises(DeviceError):
+        make_predictor(model=Full(DeviceError("the device is lost"))).predict(image)
 
 
 @pytest.mark.parametrize("ratios", [(8, 4, 2, 1), (1, 1, 1, 1), (16, 4, 2, 1), (8, 8, 4, 2)])

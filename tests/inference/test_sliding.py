@@ -1,4 +1,4 @@
-"""Sliding windows against the obvious way: one window at a time into full-sized sums."""
+"""Sliding windows against the obvious way, one window at a time into full-sized sums: alike to float rounding."""
 
 from __future__ import annotations
 
@@ -67,6 +67,22 @@ def mosaic(image: Tensor, crop, stride, align_corners: bool, *, batch: int = 1, 
     return SlidingLogits(size, windows, feed, align_corners=align_corners, **options), passes
 
 
+def rounding(logits: Tensor) -> float:
+    """64 units in the last place of the largest logit, for sums of up to 33 windows."""
+    return 64 * torch.finfo(logits.dtype).eps * float(logits.abs().max())
+
+
+def assert_alike(found: Tensor, reference: Tensor) -> None:
+    """Logits (K, H, W) to float rounding."""
+    assert float((found - reference).abs().max()) <= rounding(reference)
+
+
+def assert_same_labels(found: Tensor, reference: Tensor) -> None:
+    """Labels (H, W) are of the best of the reference's logits (K, H, W), or of one that is as good as the best."""
+    chosen = reference.gather(0, found.long()[None])[0]
+    assert bool((chosen >= reference.amax(dim=0) - 2 * rounding(reference)).all())
+
+
 sides = st.integers(60, 200)
 
 
@@ -82,7 +98,7 @@ sides = st.integers(60, 200)
     batch=st.sampled_from([1, 3, 100]),
     budget=st.sampled_from([1, 5 * 4 * 200 * 9, None]),
 )
-def test_the_same_bits_as_one_window_at_a_time(
+def test_logits_and_labels_are_those_of_one_window_at_a_time(
     size, crop, share, original, flips, align_corners, both_ways, batch, budget
 ):
     stride = tuple(max(16, int(part * side)) for part, side in zip(share, crop, strict=True))
@@ -100,11 +116,8 @@ def test_the_same_bits_as_one_window_at_a_time(
     )
     view = at_original(source, geometry, align_corners=align_corners)
     found = postprocess([view], wanted=RequestedFields(logits=True), budget=budget)
-    if both_ways:  # the mean of two is (a + b) / 2 there and part of one sum here
-        torch.testing.assert_close(found.logits, reference, rtol=1e-5, atol=1e-6)
-    else:
-        assert torch.equal(found.logits, reference)
-        assert torch.equal(found.label.long(), reference.argmax(dim=0))
+    assert_alike(found.logits, reference)
+    assert_same_labels(found.label, reference)
     count = len(starts(size[0], crop[0], stride[0])) * len(starts(size[1], crop[1], stride[1])) * (1 + both_ways)
     assert sum(passes) == count, "every window goes through the network once"
     assert max(passes) <= batch
@@ -124,7 +137,7 @@ def test_windows_that_begin_or_end_anywhere_within_single_rows(original, flips, 
         )[0]
     source, _ = mosaic(image, (33, 60), (1, 60), align_corners, upwards=bool(flips))
     view = at_original(source, Geometry((66, 60), (66, 60), original, flips), align_corners=align_corners)
-    assert torch.equal(postprocess([view], wanted=RequestedFields(logits=True), budget=1).logits, reference)
+    assert_alike(postprocess([view], wanted=RequestedFields(logits=True), budget=1).logits, reference)
 
 
 @given(st.integers(1, 3000), st.integers(1, 1100), st.data())
@@ -229,7 +242,7 @@ def test_peak_memory_is_that_of_a_few_rows_of_windows(tmp_path):
     script.write_text(
         "import resource, torch\n"
         "from intarsia.inference.logits.postprocess import Geometry, at_original, postprocess\n"
-        "from intarsia.inference.logits.sliding import Feed, SlidingLogits, windows_of\n"
+        "from intarsia.inference.logits.sliding import Feed, SlidingLogits, cut_from, windows_of\n"
         "def run(side):\n"
         "    size = (side, side)\n"
         "    windows = windows_of(size, (512, 512), (341, 341))\n"

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -102,9 +103,8 @@ class Resized:
         self.area = max(size[0] * size[1], source.area)
         self._align_corners = align_corners
         self._stretched: tuple[int, Sequence[int] | None, Tensor] | None = None
-        self._weights: Tensor | None = None
-        self._upper = _positions(source.size[0], size[0], align_corners, precision(source.like))  # on the processor
-        self._first: list[int] = self._upper.long().clamp_(max=source.size[0] - 1).tolist()
+        self._mixing: tuple[Tensor, Tensor] | None = None
+        self._step = _step(source.size[0], size[0], align_corners, precision(source.like))
 
     @property
     def like(self) -> Tensor:
@@ -115,7 +115,7 @@ class Resized:
         """The rows of the source that these rows are made of."""
         if self.source.size[0] == self.size[0]:
             return start, stop
-        return self._first[start], min(self._first[stop - 1] + 2, self.source.size[0])
+        return self._upper(start), min(self._upper(stop - 1) + 2, self.source.size[0])
 
     def rows(self, start: int, stop: int, channels: Sequence[int] | None = None) -> Tensor:
         """See `LogitMap`."""
@@ -125,13 +125,27 @@ class Resized:
         stretched = self._stretch(base, end, channels)  # (c, n, W)
         if self.source.size[0] == self.size[0]:
             return stretched
-        if self._weights is None:
-            self._weights = (self._upper - torch.tensor(self._first)).to(stretched).view(1, -1, 1)
-        lower = torch.tensor(self._first[start:stop], device=stretched.device) - base
-        upper = (lower + 1).clamp_(max=stretched.shape[1] - 1)
-        weights = self._weights[:, start:stop]
-        result = stretched.index_select(1, lower).mul_(1 - weights)
-        return result.addcmul_(stretched.index_select(1, upper), weights)
+        if self._mixing is None:
+            self._mixing = self._mix(stretched.device)
+        first, weights = self._mixing[0][start:stop] - base, self._mixing[1][:, start:stop]
+        second = (first + 1).clamp_(max=stretched.shape[1] - 1)
+        result = stretched.index_select(1, first).mul_(1 - weights)
+        return result.addcmul_(stretched.index_select(1, second), weights)
+
+    def _upper(self, row: int) -> int:
+        """The upper of the two source rows that a row is made of."""
+        place = row * self._step if self._align_corners else max((row + 0.5) * self._step - 0.5, 0.0)
+        place = place if self.like.dtype == torch.float64 else float(np.float32(place))
+        return min(int(place), self.source.size[0] - 1)
+
+    def _mix(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """`_upper` of all rows (H,), and the weights (1, H, 1) of the rows below; without a wait for the device."""
+        with_float64 = torch.device("cpu") if device.type == "mps" else device
+        rows = torch.arange(self.size[0], dtype=torch.float64, device=with_float64)
+        places = rows * self._step if self._align_corners else ((rows + 0.5) * self._step - 0.5).clamp_(min=0)
+        places = places.to(self.like.dtype)
+        first = places.long().clamp_(max=self.source.size[0] - 1)
+        return first.to(device), (places - first).to(device).view(1, -1, 1)
 
     def _stretch(self, start: int, stop: int, channels: Sequence[int] | None) -> Tensor:
         """Rows of the source at the new width. The last two are kept, since the next strip may begin with them."""
@@ -163,15 +177,14 @@ def _widened(rows: Tensor, width: int, align_corners: bool) -> Tensor:
     return F.interpolate(rows[None], size=(height, width), mode="bilinear", align_corners=align_corners)[0]
 
 
-def _positions(size: int, target: int, align_corners: bool, dtype: torch.dtype) -> Tensor:
-    """Where the rows of a result lie among those of its source, (target,), rounded once.
+def _step(size: int, target: int, align_corners: bool, dtype: torch.dtype) -> float:
+    """Source rows from one row of the result to the next.
 
-    As in torch, the step from row to row has the precision of the logits: in a large map that decides the last digits.
+    As in torch, it has the precision of the logits: in a large map that decides the last digits. Places are rounded
+    to it once more.
     """
-    ratio = (size - 1) / max(target - 1, 1) if align_corners else size / target
-    step = torch.tensor(ratio, dtype=dtype).double()
-    rows = torch.arange(target, dtype=torch.float64)
-    return (rows * step if align_corners else ((rows + 0.5) * step - 0.5).clamp_(min=0)).to(dtype)
+    step = (size - 1) / max(target - 1, 1) if align_corners else size / target
+    return step if dtype == torch.float64 else float(np.float32(step))
 
 
 def precision(values: Tensor) -> torch.dtype:

@@ -28,6 +28,7 @@ from intarsia.data.datasets.wrappers import RepeatDataset
 from intarsia.data.pipeline import Pipeline
 from intarsia.evaluation.evaluate import evaluate
 from intarsia.inference.inputs.finding import FoundImages, ImageFile
+from intarsia.inference.outputs.manifest import Manifest
 from intarsia.inference.outputs.writer import Outputs
 from intarsia.inference.predictor import Predictor
 from intarsia.metrics.iou import IoUMetric
@@ -156,7 +157,8 @@ def test_prediction(folder: Path, watch: Watch, tmp_path: Path, monkeypatch: pyt
     files = sorted((folder / "images").iterdir())
     found = FoundImages(tuple(ImageFile(files[i % FILES], f"{i:04d}") for i in range(IMAGES)), {})
     outputs = Outputs(tmp_path / "out", kinds=frozenset({"label"}))
-    assert command.predict_images(predictor(), found, outputs, areas=None, skip_existing=False)
+    manifest = Manifest({"weights": "tiny"}, {})
+    assert command.predict_images(predictor(), found, outputs, manifest=manifest, areas=None, skip_existing=False)
     assert len(list((tmp_path / "out").rglob("*.png"))) == IMAGES
     process, python = watch.slopes()
     assert process < PROCESS_LIMIT
