@@ -10,7 +10,8 @@ A ratio with nothing below the line is nan: the class is not there to be scored.
 The precision of a class that is labelled and never predicted is 0: leaving it out would reward a network for it.
 
 MMSegmentation computes the F-score as (1 + b^2) P R / (b^2 P + R), which has no value for a class that was never hit,
-or is not in the labels, so that its mean is over the classes that went well. It is there by the name "mFscore_mmseg".
+or is not in the labels, so that its mean is over the classes that went well; its precision has none for a class that
+was never predicted. Both are there by the name "mFscore_mmseg".
 
 Beyond these there are, each in a file of its own: the IoU near contours (boundary.py), the distribution over images
 (per_image.py), intervals of the mIoU (bootstrap.py), the calibration error (calibration.py), and agreement.py.
@@ -36,7 +37,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "mIoU": ("IoU", "Acc"),
     "mDice": ("Dice", "Acc"),
     "mFscore": ("Fscore", "Precision", "Recall"),
-    "mFscore_mmseg": ("Fscore_mmseg", "Precision", "Recall"),
+    "mFscore_mmseg": ("Fscore_mmseg", "Precision_mmseg", "Recall"),
     "mBoundaryIoU": ("BoundaryIoU",),
     "fwIoU": (),
     "kappa": (),
@@ -237,5 +238,6 @@ def class_scores(matrix: Tensor, *, beta: float = 1.0) -> dict[str, Tensor]:
         "Fscore": (1 + weight) * hit / ((1 + weight) * hit + weight * missed + wrong),
         "Fscore_mmseg": (1 + weight) * precision * recall / (weight * precision + recall),
         "Precision": torch.where((predicted == 0) & (labelled > 0), 0.0, precision),
+        "Precision_mmseg": precision,
         "Recall": recall,
     }

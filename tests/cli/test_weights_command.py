@@ -197,7 +197,7 @@ def test_what_a_file_may_lack_is_not_asked_for_later(
 def test_configs_in_checkpoints_are_data(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     marker = tmp_path / "marker"
     for text, said in (
-        (f"import os\nos.mkdir({str(marker)!r})", "import"),
+        (f"import os\nos.mkdir({str(marker)!r})", "calling `os.mkdir`"),
         ("model = dict(type='EncoderDecoder'", "not valid Python syntax"),
         (
             "model = dict(type='EncoderDecoder')\ndata = dict(train=dict())\noptimizer = dict(lr=1)",

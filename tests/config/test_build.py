@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from intarsia import catalog
 from intarsia.config.build import build, build_dataset, build_metric, build_pipeline, build_task
 from intarsia.config.errors import ConfigError
 from intarsia.config.language.reader import Config
@@ -170,6 +171,7 @@ def test_users_own_modules_are_imported_for_building(tmp_path: Path, monkeypatch
         "    return FCNHead(in_channels=in_channels, channels=2, num_classes=num_classes, in_index=in_index)\n"
     )
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(catalog, "_registered", dict(catalog._registered))  # other tests look at all heads
     values = small().values
     values["model"]["decode_head"] = {"type": "ThinHead", "in_channels": 512, "in_index": 3, "num_classes": 3}
     values["custom_imports"] = {"imports": "own_part_of_test_build"}

@@ -159,6 +159,7 @@ def test_classic_escapes_run_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     marker = tmp_path / "marker"
     text = frame.format(escape.format(marker=marker))
+    read(tmp_path, "x = 1")  # the codec of files is imported at the first
     for name in ("exec", "eval", "compile", "print", "input", "breakpoint"):
         if name != "compile":  # ast.parse is a call of compile
             monkeypatch.setattr(builtins, name, caught)

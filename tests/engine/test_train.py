@@ -257,7 +257,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(out: Path, monkeypatch: pytes
     real = os.fsync
 
     def full(handle: int) -> None:
-        if len(Checkpoints(out / "checkpoints").steps()) == 1 and any((out / "checkpoints").glob(".*.part")):
+        if len(Checkpoints(out / "checkpoints").steps()) == 1 and any((out / "checkpoints").glob(".intarsia-*")):
             raise OSError(errno.ENOSPC, "No space left on device")
         real(handle)
 

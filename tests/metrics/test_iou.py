@@ -19,7 +19,10 @@ from intarsia.metrics.confusion import confusion_matrix
 from intarsia.metrics.iou import IoUMetric, class_scores
 
 EVERYTHING = ("mIoU", "mDice", "mFscore", "mFscore_mmseg")
-OF_THE_ORIGINAL = {"Fscore": "Fscore_mmseg", "mFscore": "mFscore_mmseg"}
+OF_THE_ORIGINAL = {
+    "Fscore": "Fscore_mmseg", "mFscore": "mFscore_mmseg",
+    "Precision": "Precision_mmseg", "mPrecision": "mPrecision_mmseg",
+}  # fmt: skip
 """Names of the recorded scores whose formula has another name here."""
 
 
@@ -68,6 +71,7 @@ def test_a_class_that_was_never_hit_counts() -> None:
     assert torch.equal(scores["Fscore"].nan_to_num(nan=-1), scores["Dice"].nan_to_num(nan=-1))
     assert scores["Fscore_mmseg"].tolist() == pytest.approx([16 / 19, 1, math.nan, math.nan, math.nan], nan_ok=True)
     assert scores["Precision"].tolist() == pytest.approx([0.8, 1, 0, 0, math.nan], nan_ok=True)
+    assert scores["Precision_mmseg"].tolist() == pytest.approx([0.8, 1, math.nan, 0, math.nan], nan_ok=True)
     assert scores["Recall"].tolist() == pytest.approx([8 / 9, 1, 0, math.nan, math.nan], nan_ok=True)
     doubled = class_scores(matrix, beta=2.0)
     precision, recall = doubled["Precision"][0], doubled["Recall"][0]

@@ -345,14 +345,14 @@ def test_names_in_the_report() -> None:
         metric.update(torch.where(torch.rand(12, 9) < 0.5, label, 0), label, torch.rand(12, 9))
     report = metric.report()
     assert set(report.summary) == {
-        "aAcc", "mIoU", "mAcc", "mDice", "mFscore", "mFscore_mmseg", "mPrecision", "mRecall", "mBoundaryIoU", "fwIoU",
-        "kappa", "imageIoU", "imageIoU_q05", "imageIoU_q25", "imageIoU_q50", "imageIoU_q75", "imageIoU_q95", "mIoU_low",
-        "mIoU_high", "ECE", "IoU(both)",
+        "aAcc", "mIoU", "mAcc", "mDice", "mFscore", "mFscore_mmseg", "mPrecision", "mPrecision_mmseg", "mRecall",
+        "mBoundaryIoU", "fwIoU", "kappa", "imageIoU", "imageIoU_q05", "imageIoU_q25", "imageIoU_q50", "imageIoU_q75",
+        "imageIoU_q95", "mIoU_low", "mIoU_high", "ECE", "IoU(both)",
     }  # fmt: skip
     assert all(0 <= value <= 1 for value in report.summary.values())
     assert report.summary["mIoU_low"] < report.summary["mIoU"] < report.summary["mIoU_high"]
     assert set(report.classes[0].values) == {
-        "IoU", "Acc", "Dice", "Fscore", "Fscore_mmseg", "Precision", "Recall", "BoundaryIoU",
+        "IoU", "Acc", "Dice", "Fscore", "Fscore_mmseg", "Precision", "Precision_mmseg", "Recall", "BoundaryIoU",
     }  # fmt: skip
 
 

@@ -42,7 +42,7 @@ SCORES: dict[str, tuple[str, ...]] = {
     "mIoU": ("aAcc", "mIoU", "mAcc"),
     "mDice": ("aAcc", "mDice", "mAcc"),
     "mFscore": ("aAcc", "mFscore", "mPrecision", "mRecall"),
-    "mFscore_mmseg": ("aAcc", "mFscore_mmseg", "mPrecision", "mRecall"),
+    "mFscore_mmseg": ("aAcc", "mFscore_mmseg", "mPrecision_mmseg", "mRecall"),
     "mBoundaryIoU": ("aAcc", "mBoundaryIoU"),
     "fwIoU": ("aAcc", "fwIoU"),
     "kappa": ("aAcc", "kappa"),

@@ -39,6 +39,7 @@ NAMES = {
     "mAcc": "mean accuracy",
     "mFscore": "mean F-score",
     "mFscore_mmseg": "mean F-score as MMSegmentation has it",
+    "mPrecision_mmseg": "mean precision as MMSegmentation has it",
     "mBoundaryIoU": "boundary mIoU",
     "fwIoU": "frequency-weighted IoU",
     "kappa": "Cohen's kappa",

@@ -28,6 +28,7 @@ HEADINGS = {
     "Recall": "recall",
     "Fscore": "F",
     "Fscore_mmseg": "F (MMSeg)",
+    "Precision_mmseg": "precision (MMSeg)",
 }
 """Columns of the table of classes, if the scores are there."""
 
