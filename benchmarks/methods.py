@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=2 python benchmarks/methods.py [--repeat 2] [--only mask2former] [--batch 2] [--device cuda]
 
-The methods are those of tests/golden/figures.json, in their published sizes. Each is measured in a process of its own:
+The methods are those of tests/golden/figures, in their published sizes. Each is measured in a process of its own:
 
     plain          attention written out with its (L, S) matrix, layout as PyTorch makes it
     ours           scaled_dot_product_attention; networks without attention are measured once, as both
@@ -26,7 +26,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-FIGURES = Path(__file__).parents[1] / "tests" / "golden" / "figures.json"
+FIGURES = Path(__file__).parents[1] / "tests" / "golden" / "figures"
 OTHERS = ("channels last", "checkpointed")
 ON_GPU = ("compiled",)
 SIZE = (512, 512)
@@ -65,7 +65,7 @@ def task_of(name: str):
     from intarsia.config.language.reader import Config
     from intarsia.config.lowering.lower import lower
 
-    model = json.loads(FIGURES.read_text())[name]["model"]
+    model = json.loads((FIGURES / f"{name}.json").read_text())["model"]
     bands = model["backbone"].get("in_channels", 3)
     model["data_preprocessor"] = {"type": "SegDataPreProcessor", "mean": [128.0] * bands, "std": [64.0] * bands}
     return build_task(lower(Config.from_values({"model": model}, file=name))), bands
@@ -173,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     def measured(name: str, variant: str) -> list[float] | None:
         return figures_of(["--measure", name, variant, *common])
 
-    for name in json.loads(FIGURES.read_text()):
+    for name in sorted(path.stem for path in FIGURES.iterdir()):
         if options.only not in name:
             continue
         ours = measured(name, "ours")

@@ -1,6 +1,6 @@
 """Fills a network, runs it, and measures how far every number is from recorded ones.
 
-A record is what `shared/golden/README.md` describes; `figures.json` beside this file holds short ones.
+A record is what `shared/golden/README.md` describes; `figures/` beside this file holds short ones.
 """
 
 from __future__ import annotations

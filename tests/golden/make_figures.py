@@ -1,11 +1,11 @@
-"""Writes figures.json: short records of the networks below, for machines without the reference material.
+"""Writes the files of figures/: short records of the networks below, for machines without the reference material.
 
-    python tests/golden/make_figures.py
+    python tests/golden/make_figures.py [NAME ...]
 
 Each network is first compared with the whole record of the reference, so that only proven figures are kept: the
 record's own, shortened, and those of a small form of the network where the whole one is too slow for every day
 (`small.py`). Networks whose parts do not exist yet, and those that differ, are named and left out, with their small
-forms; the exit code is then 1.
+forms; the exit code is then 1. Names, of networks and not of their small forms, choose what is made again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import recording
 import references
 import small
 
-FIGURES = Path(__file__).with_name("figures.json")
+FIGURES = Path(__file__).with_name("figures")
 NETWORKS = {
     "fcn_r18": "fcn__fcn_r18-d8_4xb2-80k_cityscapes-769x769",
     "fcn_hr18": "hrnet__fcn_hr18_4xb4-80k_isaid-896x896",
@@ -77,7 +77,7 @@ def short(digest: dict[str, Any]) -> dict[str, Any]:
     return {**digest, "values": digest["values"][:SAMPLES], "scale": scale}
 
 
-def text(value: Any, depth: int = 3, indent: str = "") -> str:
+def text(value: Any, depth: int = 2, indent: str = "") -> str:
     """JSON with a line for each thing that a record says, so that a change can be read."""
     if not depth or not isinstance(value, dict):
         return json.dumps(value)
@@ -85,31 +85,33 @@ def text(value: Any, depth: int = 3, indent: str = "") -> str:
     return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
 
 
-def made() -> Iterator[tuple[str, dict[str, Any] | ValueError]]:
-    for name, record_name in NETWORKS.items():
+def made(names: list[str]) -> Iterator[tuple[str, dict[str, Any] | ValueError]]:
+    for name in names:
         try:
-            yield name, figures_of(references.records()[record_name])
+            yield name, figures_of(references.records()[NETWORKS[name]])
         except ValueError as error:
             yield name, error
 
 
-def main() -> int:
+def main(names: list[str]) -> int:
     if not references.records():
         print(f"no reference material at {references.SHARED} (set INTARSIA_SHARED)")
         return 2
-    figures, failures = {}, 0
-    for name, result in made():
+    if unknown := set(names) - set(NETWORKS):
+        print(f"no such network: {', '.join(sorted(unknown))}; add it to NETWORKS")
+        return 2
+    failures = 0
+    for name, result in made(names or list(NETWORKS)):
         print(f"{name}: {'ok' if isinstance(result, dict) else result}", flush=True)
-        if isinstance(result, dict):
-            figures[name] = result
-        else:
+        if isinstance(result, ValueError):
             failures += 1
-    for name, network in small.NETWORKS.items():
-        if network.source in figures:
-            figures[name] = small_figures(name, figures[network.source])
-    FIGURES.write_text(text(figures) + "\n")
+            continue
+        (FIGURES / f"{name}.json").write_text(text(result) + "\n")
+        for form, network in small.NETWORKS.items():
+            if network.source == name:
+                (FIGURES / f"{form}.json").write_text(text(small_figures(form, result)) + "\n")
     return 1 if failures else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -23,6 +23,12 @@ def records() -> dict[str, dict[str, Any]]:
 
 
 @cache
+def figures() -> dict[str, dict[str, Any]]:
+    """The short records that are kept here, by name."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted(Path(__file__).with_name("figures").iterdir())}
+
+
+@cache
 def _configs() -> dict[str, Any]:
     return json.loads(gzip.decompress((SHARED / "facts" / "mmseg_configs.json.gz").read_bytes()))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +17,7 @@ from table import Row
 
 from intarsia.contracts import MaskPredictions
 
-FIGURES: dict[str, Any] = json.loads(Path(__file__).with_name("figures.json").read_text())
-SMALLEST = FIGURES["fast_scnn"]
+SMALLEST = references.figures()["fast_scnn"]
 
 
 def columns_that_differ(record: dict[str, Any]) -> list[str]:

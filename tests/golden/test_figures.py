@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import building
 import comparing
 import pytest
+import references
 import small
 
 from intarsia import catalog
 
-FIGURES: dict[str, Any] = json.loads(Path(__file__).with_name("figures.json").read_text())
+FIGURES = references.figures()
 LARGE = 20_000_000
 """Networks with more parameters take half a minute each; each has a small form."""
 WITHOUT_RECORD = {"backbone": {"ResNeXt", "ResNetV1d"}}
