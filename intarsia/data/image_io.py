@@ -245,8 +245,8 @@ def _with_end(data: bytes, path: str | Path) -> bytes:
 
 
 _UNDECODED = (
-    f"the content is damaged, or of a kind that OpenCV {cv2.__version__} does not decode (4.x reads no TIFF of integers "
-    "of 32 bits): store it as PNG or 8-bit TIFF"
+    f"the content is damaged, or of a kind that OpenCV {cv2.__version__} does not decode (4.x reads no TIFF of "
+    "integers of 32 bits): store it as PNG or 8-bit TIFF"
 )
 
 
