@@ -194,7 +194,7 @@ class Report:
 class Backbone(Protocol):
     """images (N, C, H, W) -> one feature map per entry of `features`.
 
-    A trunk that needs images of a certain size says so in an attribute `least_size`, the smallest side in pixels:
+    A backbone that needs images of a certain size says so in an attribute `least_size`, the smallest side in pixels:
     prediction and evaluation pad smaller ones to it.
     """
 
