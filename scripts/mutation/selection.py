@@ -73,6 +73,14 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/layers/conv.py": [*SHARED_LAYERS, group(FIGURES, k="fast_scnn or bisenetv2")],
     "intarsia/layers/points.py": [group("layers/test_points.py"), group("methods/test_point_rend.py"), *LOSSES],
     "intarsia/layers/": [*SHARED_LAYERS, group(MODELS, k="Mask2FormerHead or MaskFormerHead or IterativeDecodeHead")],
+    "intarsia/layers/patch_embed.py": [
+        group("layers/test_patch_embed.py"),
+        *of_part("SwinTransformer or MixVisionTransformer", figure="swin_small or segformer"),
+    ],
+    "intarsia/layers/position_embedding.py": [
+        group("layers/test_position_embedding.py"),
+        *of_part("SwinTransformer", "backbones/test_swin.py", figure="swin_small"),
+    ],
     "intarsia/layers/precision.py": [*SHARED_LAYERS, *LOSSES],
     "intarsia/layers/distributed.py": [group("losses"), group("engine/test_processes.py")],
     "intarsia/losses/": LOSSES,
