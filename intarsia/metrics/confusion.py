@@ -51,8 +51,11 @@ def count_values(values: Tensor, length: int) -> Tensor:
 
     torch.bincount makes the processor wait for a GPU, where it looks for the largest number first.
     """
-    if values.device.type != "cuda":
-        return torch.bincount(values, minlength=length)
+    return counts_of_neighbours(values, length) if values.is_cuda else torch.bincount(values, minlength=length)
+
+
+def counts_of_neighbours(values: Tensor, length: int) -> Tensor:
+    """`count_values` on a GPU: neighbours, which are mostly alike, are counted by different counters."""
     places = torch.arange(len(values), device=values.device).remainder_(COUNTERS).mul_(length).add_(values)
     counts = torch.zeros(COUNTERS * length, dtype=torch.int64, device=values.device)
     return counts.index_add_(0, places, torch.ones_like(places)).view(COUNTERS, length).sum(dim=0)
@@ -75,7 +78,7 @@ def check_outside(
 
     label, prediction: if they are still at hand, the message has their largest value.
     """
-    for count, what, values in zip(counts.cpu().tolist(), ("label", "prediction"), (label, prediction), strict=True):
+    for count, what, values in zip(counts.tolist(), ("label", "prediction"), (label, prediction), strict=True):
         if count:
             found = "" if values is None else f", found values up to {int(values.to(torch.int64).max())}"
             raise ValueError(

@@ -140,6 +140,21 @@ def test_large_maps_are_counted_in_pieces(monkeypatch: pytest.MonkeyPatch) -> No
     assert whole.sum() == label.numel()
 
 
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=200))
+def test_a_gpu_counts_like_a_processor(values: list[int]) -> None:
+    counts = confusion.counts_of_neighbours(torch.tensor(values, dtype=torch.int32), 7)
+    assert counts.tolist() == [values.count(value) for value in range(7)]
+    assert counts.dtype == torch.int64
+
+
+def test_a_matrix_is_a_tensor_of_its_own() -> None:
+    """Processes send it to each other, and no larger table hangs on it."""
+    labels = torch.tensor([0, 1, 2, 2])
+    matrix = confusion.confusion_matrix(labels, labels, 3, 255)
+    assert matrix.is_contiguous()
+    assert matrix.untyped_storage().nbytes() == matrix.nbytes
+
+
 @pytest.mark.parametrize("ignore", [0, 3, 255, 65535])
 def test_any_index_can_be_the_ignored_one(ignore: int) -> None:
     label = torch.tensor([[0, 1, 2, ignore]], dtype=torch.int64)

@@ -211,8 +211,23 @@ def indices(stored: npt.NDArray[Any], description: DataDescription) -> npt.NDArr
     for value, name in labels.items():
         index = -1 if name == "ignore" else description.classes.index(name)
         truth[stored == value if isinstance(value, int) else (stored == value).all(axis=-1)] = index
+    if description.tolerance:
+        for y, x in zip(*(truth == -2).nonzero(), strict=True):
+            truth[y, x] = nearest_index(stored[y, x], description)
+    if description.outside == "ignore":
+        truth[truth == -2] = -1
     assert (truth > -2).all()
     return truth
+
+
+def nearest_index(stored: npt.NDArray[Any], description: DataDescription) -> int:
+    """The class of the colour whose channels differ least from one that is not listed, -2 where none is near."""
+    apart = {colour: np.abs(np.subtract(colour, stored, dtype=np.int64)) for colour in description.labels or {}}
+    nearest = min(apart, key=lambda colour: (apart[colour].max(), apart[colour].sum(), colour))
+    if apart[nearest].max() > description.tolerance:
+        return -2
+    name = (description.labels or {})[nearest]
+    return -1 if name == "ignore" else description.classes.index(name)
 
 
 def compare(counts: npt.NDArray[np.int64], expected: dict[str, Any]) -> None:
