@@ -105,7 +105,7 @@ class VisionTransformer(nn.Module):
         patch_bias: bool = False,
         pre_norm: bool = False,
         final_norm: bool = False,
-        interpolate_mode: Interpolation = "bilinear",
+        interpolate_mode: Interpolation = "bicubic",
         frozen_exclude: Sequence[str] = ("all",),
         checkpoint_activations: bool = False,
     ) -> None:

@@ -115,8 +115,8 @@ class Case:
     def dynamic(self, *dimensions: int) -> tuple[Any, ...]:
         """For torch.export: these dimensions of every input may change."""
         shape = dict.fromkeys(dimensions, torch.export.Dim.DYNAMIC)
-        token = {dimension: value for dimension, value in shape.items() if dimension == 0}
-        level = (shape, token) if self.levels[0].tokens else shape
+        token: Any = {dimension: value for dimension, value in shape.items() if dimension == 0}
+        level: Any = TokenLevel(shape, token) if self.levels[0].tokens else shape  # type: ignore[arg-type]
         levels: tuple[Any, ...] = ([level] * len(self.levels),) if self.reads_levels else (shape,)
         return (*levels, shape) if self.refining else levels
 
