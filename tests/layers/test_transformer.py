@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from intarsia.layers.drop_path import DropPath
 from intarsia.layers.norm import Norm
 from intarsia.layers.transformer import EncoderLayer
 
@@ -61,3 +62,30 @@ def test_a_mask_of_each_head_and_image() -> None:
 def test_projections_without_biases() -> None:
     names = [name for name, _ in EncoderLayer(12, 3, hidden=20, norm=LN, qkv_bias=False).attn.named_parameters()]
     assert names == ["attn.in_proj_weight", "attn.out_proj.weight"]
+
+
+def test_branches_are_dropped_where_it_says() -> None:
+    x = torch.randn(3, 7, 12)
+
+    def run(*names: str) -> Tensor:
+        """The layer in training, with these of its layers dropping everything."""
+        made = layer().train()
+        for name in names:
+            dropping = made.get_submodule(name)
+            setattr(dropping, "rate" if isinstance(dropping, DropPath) else "p", 1 - 1e-9)
+        out: Tensor = made(x)
+        return out
+
+    made = layer()
+    attended = made.attn(made.ln1(x))
+    assert run("drop_path").equal(x)
+    torch.testing.assert_close(run("attn.dropout"), x + made.ffn(made.ln2(x)))
+    torch.testing.assert_close(run("ffn.layers.2"), x + attended)
+    torch.testing.assert_close(run("ffn.layers.0.2"), x + attended + made.ffn.layers[1].bias)
+
+
+def test_rates_are_those_of_the_arguments() -> None:
+    made = EncoderLayer(12, 3, hidden=20, norm=LN, drop_rate=0.1, attn_drop_rate=0.2, drop_path_rate=0.3)
+    assert [module.p for module in made.modules() if isinstance(module, nn.Dropout)] == [0.1, 0.1, 0.1]
+    assert made.attn.attn.dropout == 0.2
+    assert made.drop_path.rate == 0.3
