@@ -155,8 +155,14 @@ def test_depth_is_dropped_linearly() -> None:
 
 @pytest.mark.parametrize(
     ("exclude", "learned"),
-    [(("all",), "all"), ((), "none"), (("pos_embed",), "pos_embed"), (("ln", "all"), "all"), (("layers.1.",), "layers.1.")],
-)  # fmt: skip
+    [
+        (("all",), "all"),
+        ((), "none"),
+        (("pos_embed",), "pos_embed"),
+        (("ln", "all"), "all"),
+        (("layers.1.",), "layers.1."),
+    ],
+)
 def test_all_but_what_is_excluded_is_frozen(exclude: tuple[str, ...], learned: str) -> None:
     for name, parameter in small(frozen_exclude=exclude).named_parameters():
         assert parameter.requires_grad is (learned == "all" or learned in name), name
