@@ -50,12 +50,16 @@ TABLE: dict[str, dict[str, str]] = {
         "ResNetV1c": "intarsia.backbones.resnet:ResNetV1c",
         "ResNetV1d": "intarsia.backbones.resnet:ResNetV1d",
         "SwinTransformer": "intarsia.backbones.swin:SwinTransformer",
+        "VisionTransformer": "intarsia.backbones.vit:VisionTransformer",
     },
     "neck": {
         "FPN": "intarsia.necks.fpn:FPN",
+        "MLANeck": "intarsia.methods.setr:MLANeck",
+        "MultiLevelNeck": "intarsia.necks.multi_level:MultiLevelNeck",
     },
     "head": {
         "ASPPHead": "intarsia.methods.deeplabv3:ASPPHead",
+        "DPTHead": "intarsia.methods.dpt:DPTHead",
         "DepthwiseSeparableASPPHead": "intarsia.methods.deeplabv3plus:DepthwiseSeparableASPPHead",
         "DepthwiseSeparableFCNHead": "intarsia.methods.fast_scnn:DepthwiseSeparableFCNHead",
         "FCNHead": "intarsia.methods.fcn:FCNHead",
@@ -66,7 +70,10 @@ TABLE: dict[str, dict[str, str]] = {
         "OCRHead": "intarsia.methods.ocrnet:OCRHead",
         "PSPHead": "intarsia.methods.pspnet:PSPHead",
         "PointHead": "intarsia.methods.point_rend:PointHead",
+        "SETRMLAHead": "intarsia.methods.setr:SETRMLAHead",
+        "SETRUPHead": "intarsia.methods.setr:SETRUPHead",
         "SegformerHead": "intarsia.methods.segformer:SegformerHead",
+        "SegmenterMaskTransformerHead": "intarsia.methods.segmenter:SegmenterMaskTransformerHead",
         "UPerHead": "intarsia.methods.upernet:UPerHead",
     },
     "observer": {

@@ -73,11 +73,24 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/layers/conv.py": [*SHARED_LAYERS, group(FIGURES, k="fast_scnn or bisenetv2")],
     "intarsia/layers/points.py": [group("layers/test_points.py"), group("methods/test_point_rend.py"), *LOSSES],
     "intarsia/layers/": [*SHARED_LAYERS, group(MODELS, k="Mask2FormerHead or MaskFormerHead or IterativeDecodeHead")],
+    "intarsia/layers/patch_embed.py": [
+        group("layers/test_patch_embed.py"),
+        *of_part("SwinTransformer or MixVisionTransformer", figure="swin_small or segformer"),
+    ],
+    "intarsia/layers/position_embedding.py": [
+        group("layers/test_position_embedding.py"),
+        *of_part("SwinTransformer or VisionTransformer", "backbones/test_swin.py", figure="swin_small or vit_small"),
+    ],
     "intarsia/layers/precision.py": [*SHARED_LAYERS, *LOSSES],
     "intarsia/layers/distributed.py": [group("losses"), group("engine/test_processes.py")],
+    "intarsia/layers/transformer.py": [
+        group("layers/test_transformer.py"),
+        *of_part("VisionTransformer or SegmenterMask", figure="segmenter or vit_small"),
+    ],
     "intarsia/losses/": LOSSES,
     "intarsia/metrics/": [group("metrics"), group("evaluation", "engine/test_evaluate.py", "workflows/test_score.py")],
     "intarsia/necks/fpn.py": of_part("FPN", "necks", figure="semantic_fpn_small"),
+    "intarsia/necks/multi_level.py": of_part("MultiLevelNeck", "necks/test_multi_level.py", figure="vit_small"),
     "intarsia/backbones/hrnet.py": of_part("HRNet", "backbones/test_hrnet.py", figure="fcn_hr18"),
     "intarsia/backbones/mit.py": of_part(
         "MixVisionTransformer",
@@ -91,12 +104,16 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/backbones/swin.py": of_part(
         "SwinTransformer", "backbones/test_swin.py", figure="swin_small", also="swin or linearly or position or only_in"
     ),
+    "intarsia/backbones/vit.py": of_part(
+        "VisionTransformer", "backbones/test_vit.py", figure="vit_small or segmenter or dpt_small", also="only_in"
+    ),
     "intarsia/methods/bisenetv1.py": of_part("BiSeNetV1", figure="bisenetv1"),
     "intarsia/methods/bisenetv2.py": of_part("BiSeNetV2", figure="bisenetv2"),
     "intarsia/methods/deeplabv3.py": of_part("ASPPHead", "methods/test_context_heads.py", figure="deeplabv3_r18b"),
     "intarsia/methods/deeplabv3plus.py": of_part(
         "DepthwiseSeparableASPPHead", "methods/test_context_heads.py", figure="deeplabv3plus"
     ),
+    "intarsia/methods/dpt.py": of_part("DPTHead", "methods/test_dpt.py", figure="dpt_small"),
     "intarsia/methods/fast_scnn.py": of_part(
         "FastSCNN or DepthwiseSeparableFCNHead", "methods/test_heads.py", figure="fast_scnn"
     ),
@@ -114,7 +131,13 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/methods/point_rend.py": of_part("PointHead", "methods/test_point_rend.py", figure="pointrend_small"),
     "intarsia/methods/pspnet.py": of_part("PSPHead", "methods/test_context_heads.py", figure="pspnet"),
     "intarsia/methods/segformer.py": of_part("SegformerHead", "methods/test_heads.py", figure="segformer"),
+    "intarsia/methods/segmenter.py": of_part(
+        "SegmenterMaskTransformerHead", "methods/test_segmenter.py", figure="segmenter"
+    ),
     "intarsia/methods/semantic_fpn.py": of_part("FPNHead", "methods/test_semantic_fpn.py", figure="semantic_fpn_small"),
+    "intarsia/methods/setr.py": of_part(
+        "SETRUPHead or SETRMLAHead or MLANeck", "methods/test_setr.py", figure="setr_pup_small or setr_mla_small"
+    ),
     "intarsia/methods/upernet.py": of_part("UPerHead", "methods/test_context_heads.py", figure="upernet_small"),
     "intarsia/models/": [
         group("models"),

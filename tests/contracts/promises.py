@@ -88,7 +88,9 @@ def gives_what_it_says(case: Case) -> None:
             features = case.features(module)
             sizes = [[-(-side // level.stride) for side in size] for level in features]
             expected = [(2, level.channels, *sides) for level, sides in zip(features, sizes, strict=True)]
-            assert [tuple(output.shape) for output in outputs] == expected
+            found = [tuple(output.shape) for output in outputs]
+            if found != expected:
+                raise AssertionError(f"expected levels {expected}, found {found}")
             continue
         head = module.decode_head if case.kind == "model" else module
         head = head[-1] if isinstance(head, nn.ModuleList) else head

@@ -63,15 +63,26 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "qkv_bias": True, "qk_scale": None, "patch_norm": True, "drop_rate": 0.0, "attn_drop_rate": 0.0,
             "drop_path_rate": 0.1, "use_abs_pos_embed": False, "pretrain_img_size": 224, "activation": GELU,
             "norm": Norm("LN"), "frozen_stages": -1, "checkpoint_activations": False},
+        "VisionTransformer": {
+            "img_size": 224, "patch_size": 16, "patch_pad": "corner", "in_channels": 3, "embed_dims": 768,
+            "num_layers": 12, "num_heads": 12, "mlp_ratio": 4, "out_origin": False, "out_indices": -1,
+            "qkv_bias": True, "drop_rate": 0.0, "attn_drop_rate": 0.0, "drop_path_rate": 0.0, "with_cls_token": True,
+            "output_cls_token": False, "norm": Norm("LN"), "activation": GELU, "patch_norm": False,
+            "patch_bias": False, "pre_norm": False, "final_norm": False, "interpolate_mode": "bicubic",
+            "frozen_exclude": ("all",), "checkpoint_activations": False},
     },
     "neck": {
         "FPN": {
             "in_strides": None, "start_level": 0, "end_level": -1, "add_extra_convs": False,
             "relu_before_extra_convs": False, "no_norm_on_lateral": False, "norm": None, "activation": None,
             "upsample_mode": "nearest"},
+        "MLANeck": {"norm_layer": Norm("LN", eps=1e-6), "norm": None, "activation": None},
+        "MultiLevelNeck": {"scales": (0.5, 1, 2, 4), "norm": None, "activation": None},
     },
     "head": {
         "ASPPHead": {**ONE_LEVEL, "dilations": (1, 6, 12, 18), "project": False},
+        "DPTHead": {
+            **SEVERAL_LEVELS, "norm": BN, "post_process_channels": (96, 192, 384, 768), "readout_type": "ignore"},
         "DepthwiseSeparableASPPHead": {**ONE_LEVEL, "dilations": (1, 6, 12, 18)},
         "DepthwiseSeparableFCNHead": {
             **ONE_LEVEL, "num_convs": 2, "kernel_size": 3, "concat_input": True, "dw_activation": None},
@@ -90,7 +101,13 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "in_index": (0,), "num_fcs": 3, "coarse_pred_each_layer": True, "dropout_ratio": 0.1, "activation": RELU,
             "align_corners": False, "num_points": 2048, "oversample_ratio": 3.0, "importance_sample_ratio": 0.75,
             "scale_factor": 2, "subdivision_steps": 2, "subdivision_num_points": 8196},
+        "SETRMLAHead": {**SEVERAL_LEVELS, "mla_channels": 128, "up_scale": 4},
+        "SETRUPHead": {
+            **ONE_LEVEL, "num_convs": 1, "up_scale": 4, "kernel_size": 3, "norm_layer": Norm("LN", eps=1e-6)},
         "SegformerHead": {**SEVERAL_LEVELS, "linear_projection": False},
+        "SegmenterMaskTransformerHead": {
+            "in_index": -1, "mlp_ratio": 4, "drop_path_rate": 0.1, "drop_rate": 0.0, "attn_drop_rate": 0.0,
+            "qkv_bias": True, "activation": GELU, "norm": Norm("LN"), "init_std": 0.02, "align_corners": False},
         "UPerHead": {**SEVERAL_LEVELS, "pool_scales": (1, 2, 3, 6)},
     },
     "head_part": {

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from cases import Case, Use, build, tensors
+from cases import LEVELS, Case, Use, build, tensors
 from promises import SIZE, trained
-from test_models import REFINING, TABLES
+from test_models import READS, REFINING, TABLES
 from torch import Tensor, nn
 
 from intarsia import catalog
@@ -72,12 +72,32 @@ DROPS: dict[str, dict[str, Drops]] = {
                                 ("drop_path", i / 10)]},
             attention=(0.3,) * 5,
             arguments={"drop_rate": 0.2, "attn_drop_rate": 0.3, "drop_path_rate": 0.4}),
+        "VisionTransformer": Drops(
+            {"drop_after_pos": 0.2} |
+            {f"layers.{i}.{name}": rate for i in range(4)
+             for name, rate in [("attn.dropout", 0.2), ("ffn.layers.0.2", 0.2), ("ffn.layers.2", 0.2),
+                                ("drop_path", i / 10)]},
+            attention=(0.3,) * 4,
+            arguments={"drop_rate": 0.2, "attn_drop_rate": 0.3, "drop_path_rate": 0.3}),
     },
-    "neck": {"FPN": NOTHING},
+    "neck": {
+        "FPN": NOTHING,
+        "MLANeck": NOTHING,
+        "MultiLevelNeck": NOTHING,
+    },
     "head": {
         **dict.fromkeys(("ASPPHead", "DepthwiseSeparableASPPHead", "DepthwiseSeparableFCNHead", "FCNHead", "FPNHead",
                          "PSPHead", "PointHead", "SegformerHead", "UPerHead"), CLASSIFIER),
+        "DPTHead": CLASSIFIER,
         "OCRHead": Drops({"dropout": 0.1}, attention=(0.0,)),
+        "SETRMLAHead": CLASSIFIER,
+        "SETRUPHead": CLASSIFIER,
+        "SegmenterMaskTransformerHead": Drops(
+            {f"layers.{i}.{name}": rate for i in range(2)
+             for name, rate in [("attn.dropout", 0.2), ("ffn.layers.0.2", 0.2), ("ffn.layers.2", 0.2),
+                                ("drop_path", i / 10)]},
+            attention=(0.3,) * 2,
+            arguments={"drop_rate": 0.2, "attn_drop_rate": 0.3, "drop_path_rate": 0.1}),
         "IterativeDecodeHead": Drops(
             {"kernel_generate_head.dropout": 0.1, **{f"kernel_update_head.0.{k}": v for k, v in PERCEPTRON.items()}},
             attention=(0.3,),
@@ -103,7 +123,7 @@ def built(kind: str, name: str) -> nn.Module:
 
 
 def inputs(kind: str, name: str) -> tuple[Any, ...]:
-    return Case(kind, name, TABLES, refining=name in REFINING).inputs(SIZE)
+    return Case(kind, name, TABLES, refining=name in REFINING, levels=READS.get(name, LEVELS)).inputs(SIZE)
 
 
 def dropping(part: nn.Module) -> dict[str, nn.Module]:
@@ -195,7 +215,8 @@ def test_every_part_of_the_catalogue_has_a_line() -> None:
 
 # --- Heads ----------------------------------------------------------------------------------------------------------
 
-PIXEL_HEADS = sorted(set(TABLES["head"]) - {"MaskFormerHead", "Mask2FormerHead", "IterativeDecodeHead"})
+WITHOUT_CLASSIFIER = {"MaskFormerHead", "Mask2FormerHead", "IterativeDecodeHead", "SegmenterMaskTransformerHead"}
+PIXEL_HEADS = sorted(set(TABLES["head"]) - WITHOUT_CLASSIFIER)
 
 
 @pytest.mark.parametrize("name", PIXEL_HEADS)

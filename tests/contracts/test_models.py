@@ -12,7 +12,7 @@ from typing import Any
 
 import promises
 import pytest
-from cases import Case, Tables, Use, build
+from cases import LEVELS, PLAIN, PLAIN_WITH_TOKENS, Case, Tables, Use, build
 
 from intarsia import catalog
 from intarsia.layers.norm import BN, Norm
@@ -33,12 +33,18 @@ BACKBONES: dict[str, dict[str, Any]] = {
                   "dilations": (1, 1, 1, 2)},
     "SwinTransformer": {"embed_dims": 8, "depths": (2, 1, 1, 1), "num_heads": (1, 2, 2, 4), "window_size": 2,
                         "drop_path_rate": 0.0},
+    "VisionTransformer": {"img_size": (64, 96), "embed_dims": 8, "num_layers": 4, "num_heads": 2, "mlp_ratio": 2,
+                          "out_indices": (0, 1, 2, 3)},
 }  # fmt: skip
 NECKS: dict[str, dict[str, Any]] = {
     "FPN": {"in_channels": (8, 16, 24, 32), "out_channels": 8, "num_outs": 4},
+    "MLANeck": {"in_channels": (8, 8, 8, 8), "out_channels": 8},
+    "MultiLevelNeck": {"in_channels": (8, 8, 8, 8), "out_channels": 8, "scales": (4, 2, 1, 0.5)},
 }
 HEADS: dict[str, dict[str, Any]] = {
     "ASPPHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "dilations": (1, 2, 3), "norm": BN},
+    "DPTHead": {"in_channels": (8, 8, 8, 8), "channels": 8, "num_classes": 5, "post_process_channels": (4, 6, 8, 10),
+                "readout_type": "project"},
     "DepthwiseSeparableASPPHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "c1_in_channels": 8,
                                    "c1_channels": 4, "dilations": (1, 2, 3), "norm": BN},
     "DepthwiseSeparableFCNHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "norm": BN},
@@ -60,7 +66,11 @@ HEADS: dict[str, dict[str, Any]] = {
     "PointHead": {"in_channels": (8,), "channels": 8, "num_classes": 5, "num_points": 32,
                   "subdivision_num_points": 64},
     "PSPHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "norm": BN},
+    "SETRMLAHead": {"in_channels": (8, 8, 8, 8), "channels": 16, "num_classes": 5, "mla_channels": 4, "norm": BN},
+    "SETRUPHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "num_convs": 2, "up_scale": 2, "norm": BN},
     "SegformerHead": {"in_channels": (8, 16, 24, 32), "channels": 8, "num_classes": 5, "norm": BN},
+    "SegmenterMaskTransformerHead": {"in_channels": 32, "num_layers": 2, "num_heads": 2, "embed_dims": 8,
+                                     "num_classes": 5, "mlp_ratio": 2, "drop_path_rate": 0.0},
     "UPerHead": {"in_channels": (8, 16, 24, 32), "channels": 8, "num_classes": 5, "norm": BN},
 }  # fmt: skip
 HEAD_PARTS: dict[str, dict[str, Any]] = {
@@ -83,6 +93,8 @@ MODELS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 REFINING = ("OCRHead", "PointHead")
 """Heads that also read the logits of the head before, at the size of the first level."""
+READS = {"DPTHead": PLAIN_WITH_TOKENS, "MLANeck": PLAIN, "MultiLevelNeck": PLAIN, "SETRMLAHead": PLAIN}
+"""Necks and heads that read other levels than most."""
 ATTENTION = {"embed_dims": 32, "num_heads": 4}
 POSITIONS = {"num_feats": 16, "normalize": True}
 GROUPS = {"type": "GN", "num_groups": 8}
@@ -122,6 +134,8 @@ EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
     ("BiSeNetV2", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("DepthwiseSeparableASPPHead", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("FastSCNN", "trains_on_a_batch_of_one"): ONE_VALUE,
+    ("MultiLevelNeck", "gives_what_it_says"): (
+        "patches at the border reach beyond an image of odd size, and so do levels made of them", r"\(2, 8, 20, 28\)"),
     ("PSPHead", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("UPerHead", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("BiSeNetV2", "gives_every_parameter_a_gradient"): (
@@ -140,7 +154,7 @@ A part that is listed must fail in that way, so that the table is true; one that
 
 TABLES: Tables = {"backbone": BACKBONES, "neck": NECKS, "head": HEADS, "head_part": HEAD_PARTS, "model": MODELS}
 CASES = [
-    Case(kind, name, TABLES, refining=name in REFINING, config=CONFIGS.get(name))
+    Case(kind, name, TABLES, refining=name in REFINING, config=CONFIGS.get(name), levels=READS.get(name, LEVELS))
     for kind in ("backbone", "neck", "head", "model")
     for name in TABLES[kind]
 ]

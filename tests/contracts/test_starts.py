@@ -20,6 +20,7 @@ from starts import (
     CAFFE2,
     CLASSIFIER,
     EMBEDDING,
+    HE_FAN_IN,
     HE_PER_GROUP,
     ONES,
     TORCH,
@@ -80,12 +81,21 @@ STARTS: dict[str, dict[str, Starts]] = {
             special={r"relative_position_bias_table": TRUNCATED, r"^absolute_pos_embed": TRUNCATED},
             wide={"embed_dims": 16, "num_heads": (4, 4, 4, 8), "window_size": 4, "use_abs_pos_embed": True,
                   "pretrain_img_size": 32}),
+        "VisionTransformer": Starts(
+            HE_FAN_IN, linear=TRUNCATED, linear_bias=ZEROS, wide={"embed_dims": 112, "img_size": 32},
+            special={r"^(cls_token|pos_embed)": TRUNCATED, r"ffn\.layers\.(0\.0|1)\.bias": normal(1e-6),
+                     r"attn\.in_proj_weight": TRUNCATED, r"attn\.in_proj_bias": ZEROS}),
     },
     "neck": {
         "FPN": Starts(XAVIER, wide={"in_channels": (24, 32, 40, 48), "out_channels": 16}),
+        "MLANeck": Starts(wide={"in_channels": (24, 32, 40, 48), "out_channels": 16}),
+        "MultiLevelNeck": Starts(XAVIER, wide={"in_channels": (24, 32, 40, 48), "out_channels": 16}),
     },
     "head": {
         "ASPPHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
+        "DPTHead": Starts(
+            special={**CLASSIFIED, r"resize_layers\.\d\.(weight|bias)": TORCH},
+            wide={"channels": 20, "post_process_channels": (16, 20, 24, 28)}),
         "DepthwiseSeparableASPPHead": Starts(
             special=CLASSIFIED, wide={"in_channels": 40, "channels": 20, "c1_in_channels": 24, "c1_channels": 16}),
         "DepthwiseSeparableFCNHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
@@ -111,7 +121,12 @@ STARTS: dict[str, dict[str, Starts]] = {
         "OCRHead": Starts(special=CLASSIFIED, wide={"channels": 20, "ocr_channels": 12}),
         "PSPHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
         "PointHead": Starts(special={r"^fc_seg\.weight": CLASSIFIER}, wide={"channels": 20}),
+        "SETRMLAHead": Starts(special=CLASSIFIED, wide={"channels": 32, "mla_channels": 8}),
+        "SETRUPHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
         "SegformerHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
+        "SegmenterMaskTransformerHead": Starts(
+            linear=TRUNCATED, linear_bias=ZEROS, wide={"embed_dims": 24},
+            special={r"^cls_emb": TRUNCATED, r"attn\.in_proj_weight": TRUNCATED, r"attn\.in_proj_bias": ZEROS}),
         "UPerHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
     },
     "head_part": {

@@ -40,6 +40,11 @@ NETWORKS = {
     "pointrend_r50": "point_rend__pointrend_r50_4xb4-160k_ade20k-512x512",
     "knet_r50_fcn": "knet__knet-s3_r50-d8_fcn_8xb2-adamw-80k_ade20k-512x512",
     "maskformer_r50": "maskformer__maskformer_r50-d32_8xb2-160k_ade20k-512x512",
+    "vit-b16_mln_upernet": "vit__vit_vit-b16_mln_upernet_8xb2-160k_ade20k-512x512",
+    "setr_vit-l_pup": "setr__setr_vit-l_pup_8xb2-160k_ade20k-512x512",
+    "setr_vit-l_mla": "setr__setr_vit-l-mla_8xb1-160k_ade20k-512x512",
+    "segmenter_vit-t": "segmenter__segmenter_vit-t_mask_8xb1-160k_ade20k-512x512",
+    "dpt_vit-b16": "dpt__dpt_vit-b16_8xb2-160k_ade20k-512x512",
     "mask2former_r50": "mask2former__mask2former_r50_8xb2-160k_ade20k-512x512",
 }
 MODEL_KEYS = ("type", "num_stages", "backbone", "neck", "decode_head", "auxiliary_head", "train_cfg", "test_cfg")

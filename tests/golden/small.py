@@ -29,6 +29,9 @@ QUERIES = {
     "decode_head.num_queries": 7,
     "decode_head.loss_cls.class_weight": [1.0] * 9 + [0.1],
 }
+VIT = {"backbone.embed_dims": 24, "backbone.num_layers": 4, "backbone.num_heads": 3,
+       "backbone.out_indices": [0, 1, 2, 3], "*.num_classes": 9}  # fmt: skip
+"""A plain transformer; its positions are resized from another grid."""
 PYRAMID = {**RESNET, "neck.in_channels": WIDTHS, "neck.out_channels": 24, "*.num_classes": 9}
 
 
@@ -97,6 +100,24 @@ NETWORKS = {
                                   "act_cfg": {"type": "ReLU", "inplace": True}, "norm_cfg": {"type": "LN"}},
          "*.feedforward_channels": 48, "*.num_heads": 4,
          **{f"decode_head.kernel_update_head.{i}.{side}_channels": 32 for i in range(3) for side in ("in", "out")}}),
+    "vit_small": Small(
+        "vit-b16_mln_upernet",
+        {**VIT, "backbone.img_size": [80, 64], "neck.in_channels": [24] * 4, "neck.out_channels": 20,
+         "decode_head.in_channels": [20] * 4, "decode_head.channels": 24, "auxiliary_head.in_channels": 20,
+         "auxiliary_head.channels": 16}),
+    "setr_pup_small": Small(
+        "setr_vit-l_pup",
+        {**VIT, "backbone.img_size": [64, 96], "*.channels": 16, "decode_head.in_channels": 24,
+         **{f"auxiliary_head.{i}.in_channels": 24 for i in range(3)}}),
+    "setr_mla_small": Small(
+        "setr_vit-l_mla",
+        {**VIT, "backbone.img_size": [80, 64], "neck.in_channels": [24] * 4, "neck.out_channels": 16,
+         "*.channels": 16, "decode_head.in_channels": [16] * 4, "decode_head.channels": 24,
+         "decode_head.mla_channels": 6, **{f"auxiliary_head.{i}.in_channels": 16 for i in range(4)}}),
+    "dpt_small": Small(
+        "dpt_vit-b16",
+        {**VIT, "backbone.img_size": [80, 64], "decode_head.embed_dims": 24, "decode_head.in_channels": [24] * 4,
+         "decode_head.post_process_channels": [8, 12, 16, 20], "decode_head.channels": 16}),
     "maskformer_small": Small("maskformer_r50", {**QUERIES, "decode_head.transformer_decoder.num_layers": 2}),
     "mask2former_small": Small(
         "mask2former_r50",
