@@ -97,6 +97,15 @@ NETWORKS = {
                                   "act_cfg": {"type": "ReLU", "inplace": True}, "norm_cfg": {"type": "LN"}},
          "*.feedforward_channels": 48, "*.num_heads": 4,
          **{f"decode_head.kernel_update_head.{i}.{side}_channels": 32 for i in range(3) for side in ("in", "out")}}),
+    "unet_small": Small(
+        "unet_fcn",
+        {"backbone.base_channels": 8, "decode_head.in_channels": 8, "decode_head.channels": 12,
+         "auxiliary_head.in_channels": 16, "auxiliary_head.channels": 12}),
+    "resnest_small": Small(
+        "resnest_s101_fcn",
+        {"*.num_classes": 9, "backbone.depth": 50, "backbone.base_channels": 8, "backbone.stem_channels": 16,
+         "decode_head.in_channels": 256, "decode_head.channels": 24, "auxiliary_head.in_channels": 128,
+         "auxiliary_head.channels": 16}),
     "maskformer_small": Small("maskformer_r50", {**QUERIES, "decode_head.transformer_decoder.num_layers": 2}),
     "mask2former_small": Small(
         "mask2former_r50",

@@ -98,6 +98,9 @@ WITHOUT_EFFECT: dict[tuple[str, str], Fate] = {
     ("KernelUpdateHead", "num_classes"): nothing("there are as many kernels as kernel_generate_head has classes"),
     ("KernelUpdateHead", "num_ffn_fcs"): refused("the perceptron has two layers", 2),
     ("KernelUpdateHead", "with_ffn"): refused("the perceptron is part of every round", True),
+    ("LRASPPHead", "input_transform"): refused("the head reads several levels", "multiple_select"),
+    ("LightHamHead", "input_transform"): refused("the head reads several levels", "multiple_select"),
+    ("ResNeSt", "zero_init_residual"): nothing("no block of a ResNeSt starts as its shortcut"),
 }
 """(Part, key) -> why the key changes nothing, though published configs write it; it may be refused but for a value."""
 
