@@ -53,7 +53,7 @@ class MobileNetV2(nn.Module):
 
     Convolutions start Kaiming-normal by fan_out, norms as identity.
 
-    Raises ValueError if there is not one stride and one dilation for each stage, or a stage that does not exist is named.
+    Raises ValueError if there is not one stride and one dilation for each stage, or for a stage that there is not.
     """
 
     def __init__(

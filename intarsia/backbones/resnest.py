@@ -63,12 +63,13 @@ class SplitAttentionConv(nn.Module):
         mean = splits.sum(dim=1).mean(dim=(2, 3), keepdim=True)  # (N, C, 1, 1)
         scores = self.fc2(self.relu(norm1(self.fc1(mean))))  # (N, R C, 1, 1), group by group
         weights = self._weights(scores)[..., None, None]  # (N, R, C, 1, 1)
-        return (weights * splits).sum(dim=1)
+        out: Tensor = (weights * splits).sum(dim=1)
+        return out
 
     def _weights(self, scores: Tensor) -> Tensor:
         """(N, R C, 1, 1), group by group -> (N, R, C): a softmax over the splits; a sigmoid of a single one."""
         grouped = scores.flatten(1).unflatten(1, (self.groups, self.radix, -1))  # (N, G, R, C / G)
-        weights = grouped.softmax(dim=2) if self.radix > 1 else grouped.sigmoid()
+        weights: Tensor = grouped.softmax(dim=2) if self.radix > 1 else grouped.sigmoid()
         return weights.transpose(1, 2).flatten(2)
 
 

@@ -145,7 +145,7 @@ class ResNet(nn.Module):
         norm_eval: batch norms always use their running statistics.
         checkpoint_activations: recompute each block in the backward pass instead of keeping its activations.
         zero_init_residual: the last norm of each block starts at scale 0, so that the block starts as its shortcut.
-        bottleneck: what makes the blocks from 50 layers on, called as `Bottleneck`; relatives of the ResNet give theirs.
+        bottleneck: what makes the blocks from 50 layers on, called as `Bottleneck`; relatives give their own.
 
     Convolutions start Kaiming-normal by fan_out (arXiv:1502.01852), norms as identity.
 

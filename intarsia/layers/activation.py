@@ -62,7 +62,7 @@ class Activation:
         return _IN_PLACE[self.kind](inplace=self.inplace)
 
     def per_channel(self, channels: int) -> Activation:
-        """The same for maps of `channels` channels: a PReLU learns a slope for each of them, others stay as they are."""
+        """The same for maps of so many channels: a PReLU learns a slope for each of them, others are as they were."""
         return replace(self, num_parameters=channels) if self.kind == "PReLU" else self
 
 

@@ -19,7 +19,8 @@ from intarsia.layers.norm import Norm
 class Conv2dSame(nn.Conv2d):
     """A convolution padded as TensorFlow does: by as little as gives H / stride, rounded up, the odd pixel at the end.
 
-    A strided convolution of torch pads both sides alike, and so looks at other pixels of an even map.
+    A strided convolution of torch pads both sides alike, and so looks at other pixels of an even map. For windows that
+    leave no gaps: the kernel is no smaller than the stride.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -31,10 +32,7 @@ class Conv2dSame(nn.Conv2d):
 
     def _padding(self, size: int, axis: int) -> tuple[int, int]:
         stride, window = self.stride[axis], self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
-        if stride == 1:
-            needed = window - 1
-        else:  # written without `max`, through which torch.fx does not see: a window is never smaller than its stride
-            needed = window - 1 - (size - 1) % stride
+        needed = window - 1 - (size - 1) % stride
         return needed // 2, needed - needed // 2
 
 

@@ -93,5 +93,5 @@ class InvertedResidualV3(nn.Module):
         out = self.depthwise_conv(out)  # (N, hidden, h / stride, w / stride)
         if self.se is not None:
             out = self.se(out)
-        out = self.linear_conv(out)
-        return x + out if self.has_shortcut else out
+        narrow: Tensor = self.linear_conv(out)  # (N, C', h / stride, w / stride)
+        return x + narrow if self.has_shortcut else narrow

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.layers.activation import RELU, Activation
@@ -76,9 +77,8 @@ class DeconvModule(nn.Module):
 
     def forward(self, x: Tensor, size: Sequence[int]) -> Tensor:
         """(N, C, h, w) -> (N, C', *size), cut from (N, C', 2 h, 2 w)."""
-        height, width = size
-        out: Tensor = self.deconv_upsamping(x)[..., :height, :width]
-        return out
+        x = self.deconv_upsamping(x)
+        return F.pad(x, (0, size[1] - x.shape[3], 0, size[0] - x.shape[2]))  # by nothing, or by -1
 
 
 class UpConvBlock(nn.Module):

@@ -75,9 +75,7 @@ class ContextGuidedBlock(nn.Module):
             activation=activation.per_channel(channels),
         )  # fmt: skip
         self.f_loc = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
-        self.f_sur = nn.Conv2d(
-            channels, channels, 3, padding=dilation, dilation=dilation, groups=channels, bias=False
-        )
+        self.f_sur = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation, groups=channels, bias=False)
         self.bn = norm(2 * channels)
         self.activate = activation.per_channel(2 * channels)()
         self.bottleneck = conv1x1(2 * channels, out_channels) if downsample else None
@@ -91,7 +89,8 @@ class ContextGuidedBlock(nn.Module):
         if self.bottleneck is not None:
             out = self.bottleneck(out)
         out = self.f_glo(out)
-        return out if self.downsample else x + out
+        joined: Tensor = out if self.downsample else x + out
+        return joined
 
 
 class CGNet(nn.Module):

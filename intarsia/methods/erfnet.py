@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.contracts import FeatureSpec
@@ -84,9 +85,10 @@ class Upsample(nn.Module):
         self.act = activation()
 
     def forward(self, x: Tensor, size: Sequence[int]) -> Tensor:
-        """(N, C, h, w) -> (N, out_channels, *size), cut from (N, out_channels, 2 h, 2 w)."""
-        height, width = size
-        x = self.conv(x)[..., :height, :width]
+        """(N, C, h, w) -> (N, out_channels, *size), where size is that of 2 h and 2 w, or one less."""
+        # torch's own argument `output_size` asks which sizes are possible, and an exported network could not.
+        rest = (size[0] - 2 * x.shape[2] + 1, size[1] - 2 * x.shape[3] + 1)
+        x = F.conv_transpose2d(x, self.conv.weight, self.conv.bias, stride=2, padding=1, output_padding=rest)
         out: Tensor = self.act(self.bn(x))
         return out
 
@@ -142,9 +144,7 @@ class ERFNet(nn.Module):
                 raise ValueError(f"{name} of ERFNet needs two entries; got {tuple(counts)}")
 
         def block(channels: int, dilation: int = 1, drop_rate: float = 0.0) -> NonBottleneck1d:
-            return NonBottleneck1d(
-                channels, dilation=dilation, drop_rate=drop_rate, norm=norm, activation=activation
-            )
+            return NonBottleneck1d(channels, dilation=dilation, drop_rate=drop_rate, norm=norm, activation=activation)
 
         few, many = enc_stage_non_bottlenecks
         dilations = tuple(enc_non_bottleneck_dilations) * (many // len(enc_non_bottleneck_dilations))
@@ -179,7 +179,9 @@ class ERFNet(nn.Module):
 
 def _three(channels: Sequence[int]) -> Sequence[int]:
     if len(channels) != 3:
-        raise ValueError(f"ERFNet halves the map three times, so enc_downsample_channels needs 3 entries; got {channels}")
+        raise ValueError(
+            f"ERFNet halves the map three times, so enc_downsample_channels needs 3 entries; got {channels}"
+        )
     return channels
 
 

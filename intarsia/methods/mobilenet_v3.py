@@ -18,7 +18,7 @@ Shape letters: N images, C channels, K classes, H, W height and width of the inp
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -146,9 +146,7 @@ class MobileNetV3(nn.Module):
         self.norm_eval = norm_eval
         self.checkpoint_activations = checkpoint_activations
         self.layer_names = tuple(f"layer{layer}" for layer in range(last + 1))
-        self.layer0 = ConvNormAct(
-            in_channels, STEM_CHANNELS, 3, stride=2, norm=norm, activation=HARD_SWISH, same=True
-        )
+        self.layer0 = ConvNormAct(in_channels, STEM_CHANNELS, 3, stride=2, norm=norm, activation=HARD_SWISH, same=True)
         levels = [FeatureSpec(STEM_CHANNELS, 2)]
         for layer, block in enumerate(blocks, start=1):
             dilation = 1 if layer < dilated else 2 if layer < widely_dilated else 4
@@ -202,10 +200,14 @@ class WindowPooling(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, C, windows below each other, windows side by side)."""
         height, width = x.shape[2:]
-        tall, wide = torch.sym_max(height, self.window), torch.sym_max(width, self.window)
-        pooled = F.avg_pool2d(F.pad(x, (0, wide - width, 0, tall - height)), self.window, self.stride)
-        pixels = torch.sym_min(height, self.window) * torch.sym_min(width, self.window)
-        return pooled * (self.window**2 / pixels)
+        below, beside = (_positive(self.window - size) for size in (height, width))
+        pooled = F.avg_pool2d(F.pad(x, (0, beside, 0, below)), self.window, self.stride)  # zeros count as pixels
+        return pooled * (self.window**2 / ((self.window - below) * (self.window - beside)))
+
+
+def _positive(value: int) -> int:
+    """`max(value, 0)`, also while the network is exported and no size is known."""
+    return cast("int", torch.sym_max(value, 0))
 
 
 class LRASPPHead(nn.Module):

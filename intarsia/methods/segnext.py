@@ -269,7 +269,8 @@ class Hamburger(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, C, h, w)."""
         found = self.ham(self.ham_in(x).relu())  # (N, C, h, w), in full precision
-        return (x + self.ham_out(found.to(x.dtype))).relu()
+        out: Tensor = self.ham_out(found.to(x.dtype))
+        return (x + out).relu()
 
 
 class LightHamHead(nn.Module):

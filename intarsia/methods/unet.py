@@ -57,7 +57,9 @@ class ConvBlock(nn.Module):
         self.convs = nn.Sequential(
             ConvNormAct(in_channels, channels, 3, stride=stride, padding=1, norm=norm, activation=activation),
             *(
-                ConvNormAct(channels, channels, 3, padding=dilation, dilation=dilation, norm=norm, activation=activation)
+                ConvNormAct(
+                    channels, channels, 3, padding=dilation, dilation=dilation, norm=norm, activation=activation
+                )
                 for _ in range(num_convs - 1)
             ),
         )

@@ -68,7 +68,9 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/layers/aspp.py": [group("layers"), group(FIGURES, k="deeplabv3"), group(STARTS, DROPS, k="ASPP")],
     "intarsia/layers/attention.py": [*SHARED_LAYERS, *of_part("MixVisionTransformer", figure="segformer")],
     "intarsia/layers/inverted_residual.py": [
-        group("layers"), *of_part("FastSCNN", figure="fast_scnn"), *of_part("MobileNetV", figure="mobilenetv3"),
+        group("layers"),
+        *of_part("FastSCNN", figure="fast_scnn"),
+        *of_part("MobileNetV", figure="mobilenetv3"),
     ],
     "intarsia/layers/matrix_decomposition.py": [group("layers"), *of_part("LightHamHead", figure="segnext")],
     "intarsia/layers/squeeze_excite.py": [group("layers"), *of_part("MobileNetV3", figure="mobilenetv3")],

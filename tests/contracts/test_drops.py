@@ -58,7 +58,8 @@ DROPS: dict[str, dict[str, Drops]] = {
         **dict.fromkeys(("BiSeNetV1", "BiSeNetV2", "FastSCNN", "HRNet", "ResNeXt", "ResNet", "ResNetV1c", "ResNetV1d"),
                         NOTHING),
         "CGNet": NOTHING,
-        "ERFNet": Drops({f"encoder.{i}.convs_layers.9": 0.2 for i in (2, 4, 5, 6, 7)}, arguments={"dropout_ratio": 0.2}),
+        "ERFNet": Drops({f"encoder.{i}.convs_layers.9": 0.2 for i in (2, 4, 5, 6, 7)},
+                        arguments={"dropout_ratio": 0.2}),
         "MSCAN": Drops(
             {f"block{stage}.{block}.{name}": rate
              for i, (stage, block) in enumerate([(1, 0), (2, 0), (3, 0), (3, 1), (4, 0)])

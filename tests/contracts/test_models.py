@@ -144,6 +144,17 @@ EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
                 r"semantic\.stage4_CEBlock\.gap\.1\.bias$"),
     ("DepthwiseSeparableFCNHead", "gives_every_parameter_a_gradient"): (
         UNDONE, r": (convs\.\d\.depthwise_conv\.bn\.bias, ){2}conv_cat\.depthwise_conv\.bn\.bias$"),
+    ("ERFNet", "gives_every_parameter_a_gradient"): (
+        UNDONE, r": ((en|de)coder\.\d\.(conv|convs_layers\.[27])\.bias(, |$)){23}$"),
+    ("LRASPPHead", "gives_every_parameter_a_gradient"): (UNDONE, r": conv_up_input\.bias$"),
+    ("MSCAN", "gives_every_parameter_a_gradient"): (
+        UNDONE, r": (patch_embed\d\.proj(\.[03])?\.bias(, |$)){5}$"),
+    ("MobileNetV2", "gives_every_parameter_a_gradient"): (
+        UNDONE, r": layer1\.0\.conv\.1\.bn\.bias, (layer[46]\.\d\.conv\.2\.bn\.bias(, |$)){7}$"),
+    ("MobileNetV3", "gives_every_parameter_a_gradient"): (
+        UNDONE, r": (layer\d+\.linear_conv\.bn\.bias(, |$)){10}$"),
+    ("ResNeSt", "gives_every_parameter_a_gradient"): (
+        UNDONE, r": (layer\d\.\d\.conv2\.fc1\.bias(, |$)){16}$"),
     ("FastSCNN", "gives_every_parameter_a_gradient"): (
         UNDONE, r": (learning_to_downsample\.dsconv\d\.depthwise_conv\.bn\.bias, ){2}"
                 r"(global_feature_extractor\.bottleneck[12]\.\d\.conv\.2\.bn\.bias(, |$)){6}$"),

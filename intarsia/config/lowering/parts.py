@@ -43,7 +43,7 @@ def arguments(context: Context, kind: str, name: str, values: Mapping[str, Any],
             context.saw(at, f"{kind} {bare(name)}", key, Fate("no effect", "None is an ordinary convolution"))
         elif (bare(name), key) in WITHOUT_EFFECT:
             Fields(context, path, {key: item}, f"{kind} {bare(name)}", table={key: WITHOUT_EFFECT[bare(name), key]})
-        elif (bare(name), key) in NESTED and (isinstance(item, Mapping) or item is None):
+        elif (bare(name), key) in NESTED:
             args |= NESTED[bare(name), key](context, item, at)
         else:
             if target in args:
