@@ -102,6 +102,7 @@ TABLE: dict[str, dict[str, str]] = {
     "sampler": {
         "OHEMPixelSampler": "intarsia.losses.ohem:OHEMPixelSampler",
     },
+    "target": {},
     "dataset": {
         "ADE20KDataset": "intarsia.data.datasets.ade20k:ADE20KDataset",
         "BaseSegDataset": "intarsia.data.datasets.folder:FolderDataset",

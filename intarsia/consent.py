@@ -112,6 +112,7 @@ _METHODS = {
     "dataset": {"__len__": 0, "load": 1},
     "metric": {"update": 2, "state": 0, "load_state": 1, "report": 0},
     "sampler": {"__call__": 2},
+    "target": {"__call__": 4},
     "transform": {"__call__": 2},
 }
 """Kind -> the methods that a class of this kind defines, and how many arguments they take; the rest is in contracts."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -126,6 +126,20 @@ class PointLogits:
     points: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class ImageLogits:
+    """Logits of whole images, a yes or no for each class.
+
+    logits: (N, K).
+    """
+
+    logits: Tensor
+
+
+HeadOutput: TypeAlias = "Tensor | PointLogits | ImageLogits"
+"""What training looks at in a head, or in one of its stages: logits (N, K, h, w), at points, or of whole images."""
+
+
 class MaskPredictions(NamedTuple):
     """A set of masks with a class for each: what a mask classifier says instead of a class for each pixel.
 
@@ -236,10 +250,25 @@ class MaskClassificationHead(Protocol):
 class StagedHead(Protocol):
     """A head that training looks at in other places than inference: at several stages, or at some points only."""
 
-    def training_outputs(self, features: Sequence[Tensor], *previous_logits: Tensor) -> dict[str, Tensor | PointLogits]:
+    def training_outputs(self, features: Sequence[Tensor], *previous_logits: Tensor) -> dict[str, HeadOutput]:
         """Feature maps (and the logits of the head before, in a cascade) -> what is trained, by the stage's name.
 
         The name "" stands for the head itself.
+        """
+        ...
+
+
+class Target(Protocol):
+    """What an output is compared with, where that is not the labels: edges, the classes that an image shows."""
+
+    def __call__(
+        self, labels: Tensor, logits: Tensor, outputs: Mapping[str, Tensor], maps: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Labels (N, H, W) and the logits to be compared -> the target of their loss.
+
+        logits: (N, K, H, W); those of whole images are (N, 1, 1, K), K questions with one answer each.
+        outputs: the logits of all stages of the head, in that form; "" for the head's own.
+        maps: further maps (N, H, W) of the batch, padded like the labels.
         """
         ...
 
@@ -259,7 +288,7 @@ class Model(Protocol):
 
     def __call__(self, images: Tensor) -> Tensor: ...
 
-    def training_outputs(self, images: Tensor) -> dict[str, Tensor | PointLogits]:
+    def training_outputs(self, images: Tensor) -> dict[str, HeadOutput]:
         """Logits of every head by its name, in the order of the losses: "decode", and "aux" or "aux_0", "aux_1" ...
 
         A head with stages (`StagedHead`) has one entry for each: "decode.s0", "decode.s1" ...

@@ -56,22 +56,43 @@ class PreprocessSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class TermSpec:
+    """One thing that a head is trained on, or logged of it.
+
+    name: in the log, behind that of the head ("loss_ce").
+    loss: component of kind "loss", or None for the pixel accuracy.
+    output: the stage of the head that it is for, "" being the head's logits themselves; None for each stage.
+    target: component of kind "target" that says what the output is compared with; None for the labels.
+    """
+
+    name: str
+    loss: Component | None
+    weight: float = 1.0
+    output: str | None = None
+    target: Component | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class HeadLossSpec:
     """The losses of one head, which OpenMMLab writes inside the head.
 
     head: key of Model.training_outputs ("decode", "aux", "aux_0" ...).
-    losses: components of kind "loss", in order; `weights` beside them; `names` for the log ("loss_ce"). None for a head
-    that the run's objective trains.
+    terms: in the order of the log; none for a head that the run's objective trains.
+    accuracy: whether that of each stage is logged behind its losses.
     sampler: component of kind "sampler" that weighs pixels (OHEM), or None.
     """
 
     head: str
-    losses: tuple[Component, ...]
-    weights: tuple[float, ...]
-    names: tuple[str, ...]
+    terms: tuple[TermSpec, ...]
     ignore_index: int = 255
     align_corners: bool = False
     sampler: Component | None = None
+    accuracy: bool = True
+
+    @property
+    def losses(self) -> tuple[Component, ...]:
+        """What is computed of the head's outputs."""
+        return tuple(term.loss for term in self.terms if term.loss is not None)
 
 
 @dataclass(frozen=True, slots=True)

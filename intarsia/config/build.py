@@ -94,15 +94,20 @@ def build_task(spec: RunSpec) -> Task:
 
 
 def _head_loss(spec: HeadLossSpec) -> HeadLoss:
-    from intarsia.tasks.semantic import HeadLoss
+    from intarsia.tasks.semantic import HeadLoss, HeadTerm
 
-    losses = [build(_with(loss, ignore_index=spec.ignore_index)) for loss in spec.losses]
+    def part(component: Component | None) -> Any:
+        return None if component is None else build(_with(component, ignore_index=spec.ignore_index))
+
     return HeadLoss(
         head=spec.head,
-        losses=list(zip(spec.names, losses, spec.weights, strict=True)),
+        terms=[
+            HeadTerm(term.name, part(term.loss), term.weight, term.output, part(term.target)) for term in spec.terms
+        ],
         ignore_index=spec.ignore_index,
         align_corners=spec.align_corners,
-        sampler=None if spec.sampler is None else build(_with(spec.sampler, ignore_index=spec.ignore_index)),
+        sampler=part(spec.sampler),
+        accuracy=spec.accuracy,
     )
 
 

@@ -28,7 +28,7 @@ from typing import Protocol, cast
 
 from torch import Tensor, nn
 
-from intarsia.contracts import PointLogits
+from intarsia.contracts import HeadOutput
 from intarsia.layers import precision
 from intarsia.layers.activation import RELU, Activation
 from intarsia.layers.conv import ConvNormAct
@@ -237,7 +237,7 @@ class IterativeDecodeHead(nn.Module):
         *_, logits = self._rounds(features)
         return logits
 
-    def training_outputs(self, features: Sequence[Tensor], *previous_logits: Tensor) -> dict[str, Tensor | PointLogits]:
+    def training_outputs(self, features: Sequence[Tensor], *previous_logits: Tensor) -> dict[str, HeadOutput]:
         """Feature maps -> the first logits "s0" and those of each round, "s1", "s2" ...; (N, K, h, w) each."""
         return {f"s{i}": logits for i, logits in enumerate(self._rounds(features))}
 

@@ -28,7 +28,7 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
-from intarsia.contracts import PointLogits
+from intarsia.contracts import HeadOutput, PointLogits
 from intarsia.layers import precision
 from intarsia.layers.activation import RELU, Activation
 from intarsia.layers.levels import paired_levels, resize
@@ -151,7 +151,7 @@ class PointHead(nn.Module):
             refined.view(n, k, -1).scatter_(2, index.unsqueeze(1).expand(-1, k, -1), logits)
         return refined
 
-    def training_outputs(self, features: Sequence[Tensor], coarse_logits: Tensor) -> dict[str, Tensor | PointLogits]:
+    def training_outputs(self, features: Sequence[Tensor], coarse_logits: Tensor) -> dict[str, HeadOutput]:
         """Feature maps and the coarse logits (N, K, h, w) -> logits at random points (section 3.1, training)."""
         points = uncertain_points(
             precision.full_precision(coarse_logits),

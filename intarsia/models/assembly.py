@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from intarsia.contracts import Backbone, FeatureSpec, Head, Neck, PointLogits, StagedHead
+from intarsia.contracts import Backbone, FeatureSpec, Head, HeadOutput, Neck, StagedHead
 
 
 def connected(backbone: Backbone, neck: Neck | None) -> tuple[str, tuple[FeatureSpec, ...]]:
@@ -46,7 +46,7 @@ def named(name: str, heads: nn.Module | None) -> list[tuple[str, Head]]:
 
 def training_outputs(
     name: str, head: Head | StagedHead, features: Sequence[Tensor], *previous_logits: Tensor
-) -> dict[str, Tensor | PointLogits]:
+) -> dict[str, HeadOutput]:
     """What training looks at in a head: its logits under its name, or those of its stages below it."""
     if isinstance(head, StagedHead):
         stages = head.training_outputs(features, *previous_logits)

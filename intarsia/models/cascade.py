@@ -10,7 +10,7 @@ from typing import Protocol, cast
 
 from torch import Tensor, nn
 
-from intarsia.contracts import Backbone, Head, Neck, PointLogits
+from intarsia.contracts import Backbone, Head, HeadOutput, Neck
 from intarsia.models.assembly import as_module, check_reader, connected, named, training_outputs
 
 
@@ -74,10 +74,10 @@ class CascadeEncoderDecoder(nn.Module):
             logits = cast("RefiningHead", head)(levels, logits)
         return logits
 
-    def training_outputs(self, images: Tensor) -> dict[str, Tensor | PointLogits]:
+    def training_outputs(self, images: Tensor) -> dict[str, HeadOutput]:
         """Normalised images (N, C, H, W) -> logits of every head: "decode_0", "decode_1" ..., then those of `aux`."""
         levels = self._levels(images)
-        outputs: dict[str, Tensor | PointLogits] = {}
+        outputs: dict[str, HeadOutput] = {}
         previous: tuple[Tensor, ...] = ()
         for name, head in named("decode", self.decode_head):
             outputs |= training_outputs(name, head, levels, *previous)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from intarsia.contracts import Backbone, Head, Neck, PointLogits
+from intarsia.contracts import Backbone, Head, HeadOutput, Neck
 from intarsia.models.assembly import as_module, check_reader, connected, named, training_outputs
 
 
@@ -52,10 +52,10 @@ class EncoderDecoder(nn.Module):
         """Normalised images (N, C, H, W) -> logits (N, K, h, w) of the decode head, at its own stride."""
         return self.decode_head(self._levels(images))
 
-    def training_outputs(self, images: Tensor) -> dict[str, Tensor | PointLogits]:
+    def training_outputs(self, images: Tensor) -> dict[str, HeadOutput]:
         """Normalised images (N, C, H, W) -> logits of every head: "decode", then "aux", or "aux_0", "aux_1" ..."""
         levels = self._levels(images)
-        outputs: dict[str, Tensor | PointLogits] = {}
+        outputs: dict[str, HeadOutput] = {}
         for name, head in [("decode", self.decode_head), *named("aux", self.auxiliary_head)]:
             outputs |= training_outputs(name, head, levels)
         return outputs

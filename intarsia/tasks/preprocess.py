@@ -84,6 +84,14 @@ class Preprocess(nn.Module):
             raise ValueError(f"training needs labels of the images' size; this batch has {found}")
         return self.labels(batch.labels, batch.sizes, train=True)
 
+    def training_maps(self, batch: Batch) -> dict[str, Tensor]:
+        """The further maps (N, H', W') of a batch, padded like its labels: integers with their value, others with 0."""
+        size = self.padded_size(batch.images.shape[-2:], train=True)
+        return {
+            name: self._pad(x, batch.sizes, size, 0.0 if x.is_floating_point() else self.spec.label_pad_value)
+            for name, x in batch.maps.items()
+        }
+
     def labels(self, labels: Tensor, sizes: Sequence[Size], *, train: bool) -> Tensor:
         """Labels (N, H, W) of any integer dtype -> (N, H', W') in int64, padded like the images."""
         padded = self.padded_size(labels.shape[-2:], train=train)

@@ -6,14 +6,14 @@ Shape letters: N images, K classes, H, W height and width of the (padded) batch,
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
-from intarsia.contracts import Batch, Loss, LossTerm, Model, PointLogits, Size
+from intarsia.contracts import Batch, HeadOutput, ImageLogits, Loss, LossTerm, Model, PointLogits, Size, Target
 from intarsia.layers.levels import resize
 from intarsia.layers.precision import full_precision
 from intarsia.losses.reduction import mean_over
@@ -44,31 +44,76 @@ class PixelwiseLoss(Protocol):
 
 
 @dataclass(frozen=True)
+class HeadTerm:
+    """One thing that a head is trained on, or logged of it.
+
+    name: in the log, behind that of the head. loss: None for the pixel accuracy, whose weight is 0.
+    output: the stage of the head that it is for, "" being the head's logits themselves; None for each stage, whose
+        name then follows that of the term.
+    target: what the output is compared with, if not the labels.
+
+    Raises ValueError for an accuracy with a weight.
+    """
+
+    name: str
+    loss: Loss | None
+    weight: float = 1.0
+    output: str | None = None
+    target: Target | None = None
+
+    def __post_init__(self) -> None:
+        if self.loss is None and self.weight:
+            raise ValueError(f"the term {self.name} is an accuracy, which has no gradient; its weight must be 0")
+
+
+@dataclass(frozen=True)
 class HeadLoss:
     """What one head is trained on.
 
-    head: key of `Model.training_outputs`.
-    losses: (name in the log, loss, weight) each.
+    head: key of `Model.training_outputs`. terms: in the order of the log.
     align_corners: how this head's logits are resized to the labels.
     sampler: chooses pixels for the losses; the logged accuracy always sees all of them.
+    accuracy: whether the pixel accuracy of each stage is logged behind its losses.
 
-    Raises ValueError for a sampler beside a loss that does not take a weight for each pixel.
+    Raises ValueError for a sampler beside a loss that does not take a weight for each pixel, or that is compared with
+    something else than the labels.
     """
 
     head: str
-    losses: Sequence[tuple[str, Loss, float]]
+    terms: Sequence[HeadTerm]
     ignore_index: int
     align_corners: bool
     sampler: PixelSampler | None = None
+    accuracy: bool = True
 
     def __post_init__(self) -> None:
-        for name, loss, _ in self.losses if self.sampler is not None else ():
+        for term in self.terms if self.sampler is not None else ():
+            loss = term.loss
             function = loss.forward if isinstance(loss, nn.Module) else loss
-            if "weight" not in inspect.signature(function).parameters:
+            if function is not None and "weight" not in inspect.signature(function).parameters:
                 raise ValueError(
-                    f"the head {self.head} has a sampler of pixels, but its loss {name} ({type(loss).__name__}) is not "
-                    f"a sum over pixels and takes no weights for them; leave one of the two out"
+                    f"the head {self.head} has a sampler of pixels, but its loss {term.name} ({type(loss).__name__}) "
+                    f"is not a sum over pixels and takes no weights for them; leave one of the two out"
                 )
+            if term.target is not None:
+                raise ValueError(
+                    f"the head {self.head} has a sampler of pixels, which looks at the labels, but its loss "
+                    f"{term.name} is compared with {type(term.target).__name__}; leave the sampler out"
+                )
+
+    def of_stage(self, stage: str) -> list[HeadTerm]:
+        """The terms of one output of the head, by the names that they have there."""
+        return [
+            term if term.output is not None or not stage else replace(term, name=f"{term.name}.{stage}")
+            for term in self.terms
+            if term.output in (None, stage)
+        ]
+
+    @property
+    def stages(self) -> list[str] | None:
+        """The outputs of the head that its terms are for; None where they are for all that there are."""
+        named = [term.output for term in self.terms]
+        return None if not named or None in named else list(dict.fromkeys(cast("list[str]", named)))
 
 
 class SemanticSegmentation(nn.Module):
@@ -101,16 +146,15 @@ class SemanticSegmentation(nn.Module):
         if outputs is not None:
             self._check_claims(outputs)
         # Losses with tensors of their own (class weights) follow the task to its device.
-        self.criteria = nn.ModuleList(
-            loss for head in self.losses for _, loss, _ in head.losses if isinstance(loss, nn.Module)
-        )
+        parts = [part for head in self.losses for term in head.terms for part in (term.loss, term.target)]
+        self.criteria = nn.ModuleList(part for part in parts if isinstance(part, nn.Module))
 
     def training_terms(self, batch: Batch) -> list[LossTerm]:
         """The terms of the training objective by name, for each head in turn.
 
         "decode.loss_ce" and whatever else the head is trained on, then "decode.acc_seg", its pixel accuracy in percent,
-        with weight 0. A head with stages has these for each, "decode.loss_ce.s0" ...; one that is trained at some
-        points only calls them "pointloss_ce" and "acc_point".
+        with weight 0. A head with stages has these for each, "decode.loss_ce.s0" ..., or names of its own for some of
+        them; one that is trained at some points only calls them "pointloss_ce" and "acc_point".
 
         Raises ValueError if the batch has no labels of its images' size, or a norm a single value to average over; on
         the processor also for labels that are no class, which on an accelerator make the losses nan.
@@ -121,17 +165,30 @@ class SemanticSegmentation(nn.Module):
         with explained_norms(self.model):
             outputs = self.model.training_outputs(images)
         self._check_claims(tuple(outputs))
-        return [
-            term
-            for head in self.losses
-            for name, output in outputs.items()
-            if claims(head.head, name)
-            for term in self._terms(head, output, labels, stage=name.removeprefix(head.head))
-        ]
+        maps = self.preprocess.training_maps(batch)
+        terms = []
+        for head in self.losses:
+            stages = {
+                name.removeprefix(head.head).removeprefix("."): output
+                for name, output in outputs.items()
+                if claims(head.head, name)
+            }
+            self._check_stages(head, stages)
+            terms += _terms(head, stages, labels, maps)
+        return terms
 
     def _check_claims(self, outputs: Sequence[str]) -> None:
         for problem in unclaimed(outputs, [head.head for head in self.losses]):
             raise ValueError(f"{type(self.model).__name__}: {problem}. Every head has its losses, under its name")
+
+    def _check_stages(self, head: HeadLoss, found: Collection[str]) -> None:
+        expected = head.stages
+        if expected is not None and set(expected) != set(found):
+            wanted, given = (", ".join(repr(name) for name in names) for names in (expected, found))
+            raise ValueError(
+                f"{type(self.model).__name__}: the terms of {head.head!r} are for its outputs {wanted}, but it gives "
+                f"{given}. Every output has its terms"
+            )
 
     def label_problem(self, batch: Batch) -> str:
         """What is wrong with the labels of a batch, by the name of the image, or ""; waits for the device."""
@@ -147,33 +204,75 @@ class SemanticSegmentation(nn.Module):
         self.model.training_outputs = torch.compile(self.model.training_outputs)  # type: ignore[method-assign]
 
     def validation_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The weighted losses of the final head, summed, on logits (N, K, h, w) and labels (N, H, W); a scalar."""
+        """The weighted losses of the final head that compare its logits (N, K, h, w) with labels (N, H, W), summed."""
         decode = [head for head in self.losses if head.head.startswith("decode")]
-        terms = self._terms(decode[-1] if decode else self.losses[0], logits, labels.long())
+        head = decode[-1] if decode else self.losses[0]
+        plain = [term for term in head.of_stage("") if term.target is None and term.weight]
+        terms = _terms(replace(head, terms=plain, accuracy=False), {"": logits}, labels.long(), {})
         return sum((term.value * term.weight for term in terms), start=logits.new_zeros((), dtype=torch.float32))
 
-    @staticmethod
-    def _terms(head: HeadLoss, output: Tensor | PointLogits, labels: Tensor, stage: str = "") -> list[LossTerm]:
-        # Interpolation and losses stay out of autocast: in half precision they would cost accuracy, not time.
-        with torch.autocast(labels.device.type, enabled=False):
-            if isinstance(output, PointLogits):
-                logits = full_precision(output.logits).unsqueeze(3)  # (N, K, P, 1)
-                labels = labels_at(output.points, labels).unsqueeze(2)  # (N, P, 1)
-                prefix, accuracy_name = "point", "acc_point"
-            else:
-                size = labels.shape[-2:]
-                logits = resize(full_precision(output), size, align_corners=head.align_corners)  # (N, K, H, W)
-                prefix, accuracy_name = "", "acc_seg"
-            terms = []
-            chosen = None if head.sampler is None else head.sampler(logits, labels)  # (N, H, W)
-            for name, loss, weight in head.losses:
-                if chosen is None:
-                    value = loss(logits, labels)
-                else:
-                    value = cast("PixelwiseLoss", loss)(logits, labels, weight=chosen)
-                terms.append(LossTerm(f"{head.head}.{prefix}{name}{stage}", value, weight))
-            accuracy = pixel_accuracy(logits.detach(), labels, ignore_index=head.ignore_index)
-        return [*terms, LossTerm(f"{head.head}.{accuracy_name}{stage}", accuracy, 0.0)]
+
+# --- The terms of a head ------------------------------------------------------------------------------------------
+
+
+def _terms(
+    head: HeadLoss, stages: Mapping[str, HeadOutput], labels: Tensor, maps: Mapping[str, Tensor]
+) -> list[LossTerm]:
+    """The terms of all outputs of a head on labels (N, H, W)."""
+    # Interpolation and losses stay out of autocast: in half precision they would cost accuracy, not time.
+    with torch.autocast(labels.device.type, enabled=False):
+        compared = {stage: _compared(output, labels, head.align_corners) for stage, output in stages.items()}
+        logits = {stage: pair[0] for stage, pair in compared.items()}
+        terms = []
+        for stage, (found, wanted) in compared.items():
+            chosen = None if head.sampler is None else head.sampler(found, wanted)  # (N, H, W)
+            at_points = isinstance(stages[stage], PointLogits)
+            every = head.of_stage(stage)
+            if head.accuracy:
+                accuracy = HeadTerm("acc_point" if at_points else "acc_seg", None, 0.0, target=_first_target(every))
+                every += HeadLoss("", [accuracy], head.ignore_index, False).of_stage(stage)
+            for term in every:
+                target = wanted
+                if term.target is not None:
+                    target = term.target(wanted, found, logits, maps)
+                prefix = "point" if at_points and term.loss is not None else ""
+                value = _value(term, found, target, chosen, head.ignore_index)
+                terms.append(LossTerm(f"{head.head}.{prefix}{term.name}", value, term.weight))
+    return _in_order(head, terms)
+
+
+def _value(term: HeadTerm, logits: Tensor, target: Tensor, chosen: Tensor | None, ignore_index: int) -> Tensor:
+    if term.loss is None:
+        return pixel_accuracy(logits.detach(), target, ignore_index=ignore_index)
+    if chosen is None:
+        return term.loss(logits, target)
+    return cast("PixelwiseLoss", term.loss)(logits, target, weight=chosen)
+
+
+def _first_target(terms: Sequence[HeadTerm]) -> Target | None:
+    """What a stage learns, which its accuracy is measured by."""
+    return terms[0].target if terms else None
+
+
+def _in_order(head: HeadLoss, terms: list[LossTerm]) -> list[LossTerm]:
+    """Terms that name their outputs stand in the order in which the head lists them; others as they came."""
+    if head.stages is None:
+        return terms
+    places = {f"{head.head}.{term.name}": place for place, term in enumerate(head.terms)}
+    return sorted(terms, key=lambda term: places.get(term.name, len(places)))
+
+
+def _compared(output: HeadOutput, labels: Tensor, align_corners: bool) -> tuple[Tensor, Tensor]:
+    """Logits and labels of one size: (N, K, H, W) and (N, H, W).
+
+    Points are an image of one column, (N, K, P, 1). The classes of an image are one of a single logit in one row,
+    (N, 1, 1, K), since each is a yes or no of its own; they leave the labels as they are.
+    """
+    if isinstance(output, PointLogits):
+        return full_precision(output.logits).unsqueeze(3), labels_at(output.points, labels).unsqueeze(2)
+    if isinstance(output, ImageLogits):
+        return full_precision(output.logits)[:, None, None], labels
+    return resize(full_precision(output), labels.shape[-2:], align_corners=align_corners), labels
 
 
 def labels_at(points: Tensor, labels: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ def test_task_of_a_config() -> None:
     assert (task.num_classes, task.ignore_index) == (3, 7)
     decode, auxiliary = task.losses
     assert (decode.head, auxiliary.head) == ("decode", "aux_0")
-    [(name, loss, weight)] = decode.losses
+    [(name, loss, weight)] = [(term.name, term.loss, term.weight) for term in decode.terms]
     assert (name, weight) == ("loss_ce", 0.5)
     assert loss.ignore_index == 7
     assert loss.class_weight.tolist() == [1.0, 2.0, 3.0]

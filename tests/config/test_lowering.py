@@ -183,9 +183,8 @@ def test_loss_is_cross_entropy_by_default_and_lists_keep_their_order() -> None:
     auxiliary = [head(loss_decode=[ce, dice]), head(sampler={"type": "OHEMPixelSampler", "thresh": 0.7})]
     decode, first, second = lower(config(model=model(auxiliary_head=auxiliary))).losses
     assert [loss.type for loss in decode.losses] == ["CrossEntropyLoss"]
-    assert (decode.weights, decode.names) == ((1.0,), ("loss_ce",))
-    assert first.names == ("loss_main", "loss_dice")
-    assert first.weights == (1.0, 3.0)
+    assert [(term.name, term.weight) for term in decode.terms] == [("loss_ce", 1.0)]
+    assert [(term.name, term.weight) for term in first.terms] == [("loss_main", 1.0), ("loss_dice", 3.0)]
     assert first.losses[0].args == {"class_weight": (1.0, 2.0, 3.0)}
     assert (first.head, second.head) == ("aux_0", "aux_1")
     assert second.sampler is not None
@@ -194,7 +193,7 @@ def test_loss_is_cross_entropy_by_default_and_lists_keep_their_order() -> None:
 
 def test_loss_without_loss_in_its_name_is_only_logged() -> None:
     spec = lower(config(model=model(decode_head=head(loss_decode={"type": "CrossEntropyLoss", "loss_name": "ce"}))))
-    assert spec.losses[0].weights == (0.0,)
+    assert [term.weight for term in spec.losses[0].terms] == [0.0]
     assert any("not trained on" in note for note in spec.notes)
 
 
@@ -318,7 +317,8 @@ def test_rounds_of_knet() -> None:
     assert (update.args["kernel_updator"].kind, update.args["kernel_updator"].args["in_channels"]) == ("head_part", 64)
     # Losses, classes and what inference needs are those of the head that generates the kernels.
     [loss] = spec.losses
-    assert (loss.head, loss.names, loss.ignore_index, loss.align_corners) == ("decode", ("loss_ce",), 7, True)
+    assert (loss.head, loss.ignore_index, loss.align_corners) == ("decode", 7, True)
+    assert [term.name for term in loss.terms] == ["loss_ce"]
     assert (spec.inference.num_classes, spec.inference.threshold, spec.inference.align_corners) == (2, 0.4, True)
 
 
@@ -793,3 +793,34 @@ def test_table_of_benchmarks_agrees_with_the_facts(shared: Path) -> None:
 def test_keys_and_arguments_translate_both_ways(kind: str, key: str, argument: str) -> None:
     assert argument_name(kind, key) == argument
     assert user_key(kind, argument) == key
+
+
+@pytest.mark.parametrize(
+    ("kind", "losses", "others", "expected"),
+    [("DAHead", 1, {}, [("pam_cam.loss_ce", "", ""), ("pam_cam.acc_seg", "", ""), ("pam.loss_ce", "pam", ""),
+                        ("pam.acc_seg", "pam", ""), ("cam.loss_ce", "cam", ""), ("cam.acc_seg", "cam", "")]),
+     ("DDRHead", 2, {}, [("loss_context", "", ""), ("loss_spatial", "spatial", ""), ("acc_seg", "", "")]),
+     ("EncHead", 1, {"loss_se_decode": {"type": "CrossEntropyLoss", "use_sigmoid": True, "loss_weight": 0.2}},
+      [("loss_ce", "", ""), ("acc_seg", "", ""), ("loss_se", "se", "ClassesPresent")]),
+     ("EncHead", 1, {"use_se_loss": False}, [("loss_ce", "", ""), ("acc_seg", "", "")]),
+     ("PIDHead", 4, {}, [("loss_sem_p", "p", ""), ("loss_sem_i", "", ""), ("loss_bd", "d", "EdgeMap"),
+                         ("loss_sem_bd", "", "LabelsAtEdges"), ("acc_seg", "", "")]),
+     ("STDCHead", 1, {"boundary_threshold": 0.1}, [("loss_ce", "", "DetailMap"), ("acc_seg", "", "DetailMap")])],
+)  # fmt: skip
+def test_heads_with_several_outputs_say_what_each_loss_is_for(
+    kind: str, losses: int, others: dict[str, Any], expected: list[tuple[str, str, str]]
+) -> None:
+    written = [{"type": "CrossEntropyLoss", "loss_weight": 0.5} for _ in range(losses)]
+    spec = lower(config(model=model(decode_head=head(type=kind, loss_decode=written, **others))))
+    [decode, *_] = spec.losses
+    assert [(term.name, term.output, term.target.type if term.target else "") for term in decode.terms] == expected
+    assert not decode.accuracy
+    weights = {term.weight for term in decode.terms if term.loss is not None}
+    assert weights == ({0.5, 0.2} if "loss_se_decode" in others else {0.5})
+
+
+@pytest.mark.parametrize(("kind", "count"), [("DDRHead", 2), ("PIDHead", 4)])
+def test_another_number_of_losses_than_of_outputs_is_refused(kind: str, count: int) -> None:
+    [(path, message)] = problems(config(model=model(decode_head=head(type=kind))))
+    assert path == "model.decode_head.loss_decode"
+    assert message == f"{kind} has {count} losses, one for each of its outputs; found 1"

@@ -20,7 +20,7 @@ from intarsia.metrics.iou import IoUMetric
 from intarsia.models.encoder_decoder import EncoderDecoder
 from intarsia.spec import InferenceSpec, PreprocessSpec
 from intarsia.tasks.preprocess import Preprocess
-from intarsia.tasks.semantic import HeadLoss, SemanticSegmentation
+from intarsia.tasks.semantic import HeadLoss, HeadTerm, SemanticSegmentation
 
 CLASSES = ("a", "b")
 SIZES = {"small": (12, 14), "thin": (9, 80), "usual": (40, 48)}
@@ -31,7 +31,7 @@ def task() -> SemanticSegmentation:
     torch.manual_seed(0)
     trunk = MixVisionTransformer(embed_dims=8, num_layers=(1,) * 4, num_heads=(1, 2, 2, 2))
     head = SegformerHead(in_channels=(8, 16, 16, 16), channels=8, num_classes=2)
-    loss = HeadLoss("decode", [("loss_ce", CrossEntropyLoss(), 1.0)], ignore_index=255, align_corners=False)
+    loss = HeadLoss("decode", [HeadTerm("loss_ce", CrossEntropyLoss(), 1.0)], ignore_index=255, align_corners=False)
     return SemanticSegmentation(
         EncoderDecoder(backbone=trunk, decode_head=head),
         preprocess=Preprocess(PreprocessSpec(mean=(120.0,) * 3, std=(60.0,) * 3)),

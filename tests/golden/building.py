@@ -11,7 +11,7 @@ from intarsia.config.build import build, build_task
 from intarsia.config.language.reader import Config
 from intarsia.config.lowering.lower import lower
 from intarsia.contracts import Task
-from intarsia.spec import Component, PreprocessSpec, RunSpec
+from intarsia.spec import Component, PreprocessSpec, RunSpec, TermSpec
 
 
 def described(model: Mapping[str, Any], *, as_the_original: bool = True) -> RunSpec:
@@ -19,18 +19,20 @@ def described(model: Mapping[str, Any], *, as_the_original: bool = True) -> RunS
     spec = lower(Config.from_values({"model": model}, file="reference"))
     if not as_the_original:
         return spec
-    return replace(spec, losses=tuple(replace(head, losses=tuple(map(_counted, head.losses))) for head in spec.losses))
+    return replace(spec, losses=tuple(replace(head, terms=tuple(map(_counted, head.terms))) for head in spec.losses))
 
 
-def _counted(loss: Component) -> Component:
-    return replace(loss, args={**loss.args, "ignored": "no_class"}) if loss.type.endswith("DiceLoss") else loss
+def _counted(term: TermSpec) -> TermSpec:
+    if term.loss is None or not term.loss.type.endswith("DiceLoss"):
+        return term
+    return replace(term, loss=replace(term.loss, args={**term.loss.args, "ignored": "no_class"}))
 
 
 def known(model: Mapping[str, Any]) -> bool:
     """Whether every part of the network, and its losses, exist here."""
     try:
         spec = described(model)
-        losses = [(head.losses, head.sampler) for head in spec.losses]
+        losses = [(head.terms, head.sampler) for head in spec.losses]
         for component in components([spec.model, spec.objective, losses]):
             catalog.locate(component.kind, component.type)
     except ValueError:
@@ -43,6 +45,8 @@ def components(value: Any) -> Iterator[Component]:
     if isinstance(value, Component):
         yield value
         value = value.args
+    if isinstance(value, TermSpec):
+        value = [value.loss, value.target]
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list | tuple):

@@ -218,9 +218,7 @@ def compare_training(task: Task, images: Tensor, record: Mapping[str, Any], tole
         return
     # Through its target, which it keeps in float32, the original computes the sigmoid form in single precision, and
     # accuracies too. Its softmax form is double precision throughout.
-    sigmoid = any(
-        getattr(loss, "use_sigmoid", False) for head in getattr(task, "losses", ()) for _, loss, _ in head.losses
-    )
+    sigmoid = any(getattr(term.loss, "use_sigmoid", False) for head in head_losses(task) for term in head.terms)
     tolerance = max(tolerance, SINGLE) if sigmoid else tolerance
     found = training_losses(task, images, record)
     yield names_of_terms(list(found), list(record["losses"]))

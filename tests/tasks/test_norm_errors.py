@@ -14,7 +14,7 @@ from intarsia.models.encoder_decoder import EncoderDecoder
 from intarsia.spec import PreprocessSpec
 from intarsia.tasks.norm_errors import explained_norms
 from intarsia.tasks.preprocess import Preprocess
-from intarsia.tasks.semantic import HeadLoss, SemanticSegmentation
+from intarsia.tasks.semantic import HeadLoss, HeadTerm, SemanticSegmentation
 
 
 class Backbone(nn.Module):
@@ -27,7 +27,7 @@ class Backbone(nn.Module):
 def task(norm: Norm) -> SemanticSegmentation:
     head = PSPHead(in_channels=3, channels=4, num_classes=2, norm=norm)
     preprocess = Preprocess(PreprocessSpec(mean=(0.0,) * 3, std=(1.0,) * 3))
-    losses = [HeadLoss("decode", [("loss_ce", CrossEntropyLoss(), 1.0)], ignore_index=255, align_corners=False)]
+    losses = [HeadLoss("decode", [HeadTerm("loss_ce", CrossEntropyLoss(), 1.0)], ignore_index=255, align_corners=False)]
     model = EncoderDecoder(backbone=Backbone(), decode_head=head)
     return SemanticSegmentation(model, preprocess=preprocess, losses=losses, num_classes=2, ignore_index=255)
 

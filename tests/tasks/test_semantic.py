@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.backbones.resnet import ResNet
-from intarsia.contracts import Batch, SampleMeta
+from intarsia.contracts import Batch, ImageLogits, SampleMeta
 from intarsia.layers.levels import resize
 from intarsia.layers.norm import BN
 from intarsia.losses.cross_entropy import CrossEntropyLoss
@@ -20,7 +20,7 @@ from intarsia.methods.fcn import FCNHead
 from intarsia.models.encoder_decoder import EncoderDecoder
 from intarsia.spec import PreprocessSpec
 from intarsia.tasks.preprocess import Preprocess
-from intarsia.tasks.semantic import HeadLoss, SemanticSegmentation, pixel_accuracy
+from intarsia.tasks.semantic import HeadLoss, HeadTerm, SemanticSegmentation, pixel_accuracy
 
 SPEC = PreprocessSpec((127.0,) * 3, (60.0,) * 3, label_pad_value=255, train_size=(64, 96))
 
@@ -35,9 +35,9 @@ def make_task(**options: object) -> SemanticSegmentation:
         backbone=ResNet(18, base_channels=8, stem_channels=8), decode_head=head(64, 3), auxiliary_head=head(32, 2)
     )
     losses = [
-        HeadLoss("decode", [("loss_ce", CrossEntropyLoss(class_weight=(1.0, 2.0, 3.0, 4.0)), 1.0),
-                            ("loss_bce", CrossEntropyLoss(use_sigmoid=True), 0.5)], 255, False, **options),
-        HeadLoss("aux", [("loss_ce", CrossEntropyLoss(), 0.4)], 255, True),
+        HeadLoss("decode", [HeadTerm("loss_ce", CrossEntropyLoss(class_weight=(1.0, 2.0, 3.0, 4.0)), 1.0),
+                            HeadTerm("loss_bce", CrossEntropyLoss(use_sigmoid=True), 0.5)], 255, False, **options),
+        HeadLoss("aux", [HeadTerm("loss_ce", CrossEntropyLoss(), 0.4)], 255, True),
     ]  # fmt: skip
     return SemanticSegmentation(model, preprocess=Preprocess(SPEC), losses=losses, num_classes=4, ignore_index=255)
 
@@ -76,7 +76,7 @@ def test_padding_that_is_no_class_is_found() -> None:
 )  # fmt: skip
 def test_losses_and_outputs_claim_each_other(names: tuple[str, ...], message: str) -> None:
     model = make_task().model
-    losses = [HeadLoss(name, [("loss_ce", CrossEntropyLoss(), 1.0)], 255, False) for name in names]
+    losses = [HeadLoss(name, [HeadTerm("loss_ce", CrossEntropyLoss(), 1.0)], 255, False) for name in names]
     with pytest.raises(ValueError, match=message):
         SemanticSegmentation(model, preprocess=Preprocess(SPEC), losses=losses, num_classes=4, ignore_index=255)
 
@@ -92,7 +92,7 @@ def test_a_model_of_ones_own_is_asked_in_the_first_step() -> None:
         def training_outputs(self, images: Tensor) -> dict[str, Tensor]:
             return dict.fromkeys(self.names, self.inner(images))
 
-    losses = [HeadLoss("main", [("loss_ce", CrossEntropyLoss(), 1.0)], 255, False)]
+    losses = [HeadLoss("main", [HeadTerm("loss_ce", CrossEntropyLoss(), 1.0)], 255, False)]
     options = {"preprocess": Preprocess(SPEC), "losses": losses, "num_classes": 4, "ignore_index": 255}
     inner = make_task().model
     good = SemanticSegmentation(Own(inner, ("main", "main.s1")), **options)
@@ -153,8 +153,8 @@ def test_validation_loss_is_that_of_the_decode_head() -> None:
     task = make_task().eval()
     logits, labels = torch.randn(2, 4, 4, 6), make_batch().labels
     up = F.interpolate(logits, size=(60, 90), mode="bilinear")
-    (_, weighted, a), (_, sigmoid, b) = task.losses[0].losses
-    expected = a * weighted(up, labels.long()) + b * sigmoid(up, labels.long())
+    weighted, sigmoid = task.losses[0].terms
+    expected = sum(term.weight * term.loss(up, labels.long()) for term in (weighted, sigmoid))
     torch.testing.assert_close(task.validation_loss(logits, labels), expected)
 
 
@@ -202,7 +202,7 @@ def test_state_is_the_models_and_everything_moves_along() -> None:
     weights = [module.class_weight for module in task.modules() if getattr(module, "class_weight", None) is not None]
     moved = copy.deepcopy(task).to("meta")
     assert len(weights) == 1
-    assert moved.losses[0].losses[0][1].class_weight.device.type == "meta"
+    assert moved.losses[0].terms[0].loss.class_weight.device.type == "meta"
 
 
 def test_a_sampler_chooses_pixels_for_the_losses_but_not_for_the_accuracy() -> None:
@@ -224,7 +224,9 @@ def test_a_sampler_beside_a_loss_of_regions_is_refused() -> None:
         return logits.sum()
 
     with pytest.raises(ValueError, match=r"head decode has a sampler .* its loss loss_region"):
-        HeadLoss("decode", [("loss_region", region_loss, 1.0)], 255, False, sampler=lambda logits, target: target)
+        HeadLoss(
+            "decode", [HeadTerm("loss_region", region_loss, 1.0)], 255, False, sampler=lambda logits, target: target
+        )
 
 
 def test_training_without_labels_is_refused() -> None:
@@ -241,3 +243,111 @@ def test_accuracy_of_many_classes_and_of_one_logit() -> None:
     single = torch.tensor([[[[-1.0, 2.0, -3.0, 4.0]]]])
     assert pixel_accuracy(single, labels, ignore_index=255).item() == pytest.approx(200 / 3)
     assert pixel_accuracy(logits, torch.full_like(labels, 255), ignore_index=255).item() == 0
+
+
+# --- Heads with several outputs -----------------------------------------------------------------------------------
+
+
+class Outputs(nn.Module):
+    """A network that gives what it was given, under names."""
+
+    def __init__(self, **outputs: Tensor | ImageLogits) -> None:
+        super().__init__()
+        self.outputs = outputs
+
+    def training_outputs(self, images: Tensor) -> dict[str, Any]:
+        return {name.replace("__", "."): output for name, output in self.outputs.items()}
+
+
+class Edges:
+    """The batch's map of edges, and nothing where another output is not positive."""
+
+    def __call__(self, labels: Tensor, logits: Tensor, outputs: Any, maps: Any) -> Tensor:
+        assert logits.shape[2:] == labels.shape[1:]
+        return torch.where(outputs[""][:, 1] > 0, maps["edge"], 255).long()
+
+
+class Present:
+    """(N, 1, K): whether each class occurs."""
+
+    def __call__(self, labels: Tensor, logits: Tensor, outputs: Any, maps: Any) -> Tensor:
+        classes = torch.arange(logits.shape[3])
+        return (labels[:, None, None] == classes[:, None, None]).any(dim=(3, 4)).long()
+
+
+def several(terms: list[HeadTerm], **outputs: Tensor | ImageLogits) -> SemanticSegmentation:
+    return SemanticSegmentation(
+        Outputs(**outputs),
+        preprocess=Preprocess(SPEC),
+        losses=[HeadLoss("decode", terms, 255, False, accuracy=False)],
+        num_classes=4,
+        ignore_index=255,
+    )
+
+
+def test_terms_name_their_output_and_what_it_is_compared_with() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits, edges, of_images = (
+        torch.randn(shape, generator=generator) for shape in ((2, 4, 8, 12), (2, 1, 8, 12), (2, 4))
+    )
+    loss, sigmoid = CrossEntropyLoss(), CrossEntropyLoss(use_sigmoid=True)
+    terms = [
+        HeadTerm("loss_edge", sigmoid, 2.0, "edge", Edges()),
+        HeadTerm("loss_main", loss, 1.0, ""),
+        HeadTerm("loss_se", sigmoid, 0.2, "se", Present()),
+        HeadTerm("acc_main", None, 0.0, ""),
+    ]
+    batch = replace(make_batch(), maps={"edge": torch.randint(0, 2, (2, 60, 90), dtype=torch.uint8)})
+    task = several(terms, decode=logits, decode__edge=edges, decode__se=ImageLogits(of_images))
+    found = {term.name: term for term in task.training_terms(batch)}
+    assert [(name, term.weight) for name, term in found.items()] == [
+        ("decode.loss_edge", 2.0), ("decode.loss_main", 1.0), ("decode.loss_se", 0.2), ("decode.acc_main", 0.0),
+    ]  # fmt: skip
+    labels = task.preprocess.training_labels(batch)
+    whole = F.interpolate(logits, size=(64, 96), mode="bilinear")
+    padded = F.pad(batch.maps["edge"].long(), (0, 6, 0, 4), value=255)
+    padded[1, 50:], padded[1, :, 70:] = 255, 255
+    target = torch.where(whole[:, 1] > 0, padded, 255)
+    shows = torch.tensor([[float((image == k).any()) for k in range(4)] for image in labels])
+    expected = {
+        "decode.loss_edge": sigmoid(F.interpolate(edges, size=(64, 96), mode="bilinear"), target),
+        "decode.loss_main": loss(whole, labels),
+        "decode.loss_se": F.binary_cross_entropy_with_logits(of_images, shows),
+        "decode.acc_main": pixel_accuracy(whole, labels, ignore_index=255),
+    }
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name].value, value)
+    up = F.interpolate(logits, size=(60, 90), mode="bilinear")
+    torch.testing.assert_close(task.validation_loss(logits, batch.labels), loss(up, batch.labels.long()))
+
+
+def test_outputs_and_terms_that_name_them_claim_each_other() -> None:
+    logits = torch.randn(2, 4, 8, 12)
+    terms = [HeadTerm("loss_main", CrossEntropyLoss(), 1.0, ""), HeadTerm("loss_side", CrossEntropyLoss(), 1.0, "side")]
+    for outputs in ({"decode": logits}, {"decode": logits, "decode__side": logits, "decode__other": logits}):
+        with pytest.raises(ValueError, match="terms of 'decode' are for its outputs '', 'side', but it gives"):
+            several(terms, **outputs).training_terms(make_batch())
+
+
+def test_the_accuracy_of_a_stage_is_of_what_it_learns() -> None:
+    batch = replace(make_batch(), maps={"edge": torch.zeros(2, 60, 90, dtype=torch.uint8)})
+    term = HeadTerm("loss_ce", CrossEntropyLoss(use_sigmoid=True), 1.0, target=Edges())
+    model = Outputs(decode=torch.tensor([-1.0, 1.0]).view(1, 2, 1, 1).expand(2, 2, 8, 12))
+    task = SemanticSegmentation(
+        model, preprocess=Preprocess(SPEC), losses=[HeadLoss("decode", [term], 255, False)], num_classes=4,
+        ignore_index=255,
+    )  # fmt: skip
+    found = {term.name: term.value.item() for term in task.training_terms(batch)}
+    assert found["decode.acc_seg"] == 0.0
+    assert set(found) == {"decode.loss_ce", "decode.acc_seg"}
+
+
+def test_a_sampler_beside_a_loss_of_something_else_is_refused() -> None:
+    term = HeadTerm("loss_edge", CrossEntropyLoss(), target=Edges())
+    with pytest.raises(ValueError, match=r"head decode has a sampler .* loss_edge is compared with Edges"):
+        HeadLoss("decode", [term], 255, False, sampler=lambda logits, target: target)
+
+
+def test_an_accuracy_has_no_weight() -> None:
+    with pytest.raises(ValueError, match="its weight must be 0"):
+        HeadTerm("acc_seg", None, 1.0)

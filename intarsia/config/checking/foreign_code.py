@@ -37,7 +37,7 @@ def components(spec: RunSpec) -> Iterator[Component]:
     """Every component of a run, a part before its own parts."""
     roots: list[Any] = [spec.model, spec.objective]
     for loss in spec.losses:
-        roots += [*loss.losses, loss.sampler]
+        roots += [*loss.losses, *(term.target for term in loss.terms), loss.sampler]
     for stream in (spec.train, spec.val, spec.test):
         roots += [] if stream is None else [stream.dataset, *stream.transforms]
     roots += [spec.metric, None if spec.optim is None else spec.optim.optimizer, *spec.observers]

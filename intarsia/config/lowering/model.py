@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from intarsia.config.lowering.fields import Context, Fields
-from intarsia.config.lowering.names import DEFAULT_THRESHOLD, LOSS_NAMES, OWN_LOSS
+from intarsia.config.lowering.losses import lower_losses
+from intarsia.config.lowering.names import DEFAULT_THRESHOLD
 from intarsia.config.lowering.parts import SKIPPED, argument, arguments, component
 from intarsia.config.lowering.queries import is_query_head, lower_query_head
 from intarsia.config.schema.fates import bare
@@ -89,7 +90,7 @@ def _mask_classifier(
         context.pretrained.append(("backbone", fields.get("pretrained")))
     context.ignore_index = head.ignore_index
     # Names no loss, since the objective is one of all queries; says what labels and inference must know of the head.
-    labels = HeadLossSpec("decode", (), (), (), head.ignore_index, head.align_corners)
+    labels = HeadLossSpec("decode", (), head.ignore_index, head.align_corners)
     args["decode_head"] = head.component
     return LoweredModel(
         model=Component("model", "MaskClassifier", args, "model", context.origin("model")),
@@ -150,8 +151,8 @@ def _head(context: Context, values: Mapping[str, Any], path: str, name: str, ext
         if settings:
             args[key] = settings
     num_classes, threshold = _classes(context, fields, bare(part.type), args)
-    losses = _losses(context, fields, bare(part.type), name)
-    if inner is not None and not losses.losses:
+    losses = lower_losses(context, fields, bare(part.type), name)
+    if inner is not None and not losses.terms:
         num_classes = num_classes or inner.num_classes
         threshold = inner.threshold if threshold is None else threshold
         losses = inner.loss
@@ -161,9 +162,6 @@ def _head(context: Context, values: Mapping[str, Any], path: str, name: str, ext
 def _settings(context: Context, fields: Fields) -> dict[str, dict[str, Any]]:
     """What belongs to the training or inference of a head that is not one prediction per pixel."""
     found: dict[str, dict[str, Any]] = {"training": {}, "inference": {}}
-    if "loss_se_decode" in fields:
-        loss, weight, _ = _loss(context, fields.get("loss_se_decode"), fields.at("loss_se_decode"))
-        found["training"]["loss_se_decode"] = {"loss": loss, "weight": weight}
     for key, section in (("train_cfg", "training"), ("test_cfg", "inference")):
         if fields.get(key):
             found[section] |= argument(context, key, fields.get(key), fields.at(key))
@@ -190,49 +188,6 @@ def _classes(context: Context, fields: Fields, name: str, args: dict[str, Any]) 
     if threshold is not None:
         context.note(f"{fields.at('threshold')} has no effect: the head has {args.get('num_classes')} logits, not one")
     return num_classes, None
-
-
-# --- Losses -------------------------------------------------------------------------------------------------------
-
-
-def _losses(context: Context, fields: Fields, head: str, name: str) -> HeadLossSpec:
-    given = fields.get("loss_decode")
-    if given is None and (head in OWN_LOSS or "num_classes" not in fields):
-        entries: list[tuple[Component, float, str]] = []
-    elif given is None:
-        default = Component("loss", "CrossEntropyLoss", {}, fields.path, context.origin(fields.path))
-        entries = [(default, 1.0, LOSS_NAMES["CrossEntropyLoss"])]
-    elif isinstance(given, Mapping):
-        entries = [_loss(context, given, fields.at("loss_decode"))]
-    else:
-        context.opened(fields.at("loss_decode"))
-        entries = [_loss(context, item, f"{fields.at('loss_decode')}.{index}") for index, item in enumerate(given)]
-    sampler = fields.get("sampler")
-    return HeadLossSpec(
-        head=name,
-        losses=tuple(loss for loss, _, _ in entries),
-        weights=tuple(weight for _, weight, _ in entries),
-        names=tuple(label for _, _, label in entries),
-        ignore_index=fields.get("ignore_index", 255),
-        align_corners=fields.get("align_corners", False),
-        sampler=None if sampler is None else component(context, "sampler", sampler, fields.at("sampler")),
-    )
-
-
-def _loss(context: Context, values: Mapping[str, Any], path: str) -> tuple[Component, float, str]:
-    """A loss, its weight and its name in the log."""
-    fields = Fields(context, path, values, "loss", others=True)
-    part = component(context, "loss", {"type": values.get("type"), **fields.others()}, path)
-    kind = bare(part.type)
-    default = LOSS_NAMES.get(kind, f"loss_{kind.removesuffix('Loss').lower()}")
-    label = fields.get("loss_name", default)
-    weight = float(fields.get("loss_weight", 1.0))
-    if "loss" not in label:
-        context.note(
-            f"{fields.at('loss_name')} is {label!r}: without 'loss' in its name it is logged but not trained on"
-        )
-        weight = 0.0
-    return part, weight, label
 
 
 # --- Inference and preprocessing ----------------------------------------------------------------------------------

@@ -64,7 +64,8 @@ MODEL_AREAS: dict[str, Area] = {
         "dropout_ratio": to("argument `dropout_ratio`; -1 means 0", "float"),
         "train_cfg": to("argument `training`", OPTIONAL),
         "test_cfg": to("argument `inference`", OPTIONAL),
-        "loss_se_decode": to("argument `training`", DICT),
+        "loss_se_decode": to("losses: of the classes that an image shows", DICT),
+        "boundary_threshold": to("losses: from where on something is a detail", "float"),
         "kernel_generate_head": to("argument `kernel_generate_head`; its losses to losses", DICT),
     },
     "HRNet: extra": {
