@@ -16,8 +16,10 @@ from torch.fx.experimental.optimization import fuse
 from intarsia.layers.conv import ConvNormAct
 from intarsia.layers.norm import BN
 
-UNFUSED = {"BiSeNetV2": 1, "SegformerHead": 1}
-"""Batch norms that stay: one stands behind a pooling, one behind a convolution that is applied level by level."""
+UNFUSED = {"BiSeNetV2": 1, "CGNet": 7, "ERFNet": 5, "MSCAN": 10, "SegformerHead": 1}
+"""Batch norms that stay: behind a pooling, behind a convolution that is applied level by level, behind a concatenation
+or a transposed convolution (CGNet, ERFNet), before a convolution (MSCAN).
+"""
 
 
 class OfLevels(nn.Module):
