@@ -67,6 +67,7 @@ TABLE: dict[str, list[Group]] = {
     ],
     "intarsia/layers/aspp.py": [group("layers"), group(FIGURES, k="deeplabv3"), group(STARTS, DROPS, k="ASPP")],
     "intarsia/layers/attention.py": [*SHARED_LAYERS, *of_part("MixVisionTransformer", figure="segformer")],
+    "intarsia/layers/encoding.py": [group("layers/test_encoding.py"), *of_part("EncHead", figure="encnet_small")],
     "intarsia/layers/inverted_residual.py": [group("layers"), *of_part("FastSCNN", figure="fast_scnn")],
     "intarsia/layers/pyramid_pooling.py": [group("layers"), *of_part("PSPHead", figure="upernet_small")],
     "intarsia/layers/levels.py": [*SHARED_LAYERS, group("methods", "config/test_check.py"), group(FIGURES, k="hr18")],
@@ -77,6 +78,7 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/layers/distributed.py": [group("losses"), group("engine/test_processes.py")],
     "intarsia/losses/": LOSSES,
     "intarsia/metrics/": [group("metrics"), group("evaluation", "engine/test_evaluate.py", "workflows/test_score.py")],
+    "intarsia/necks/jpu.py": of_part("JPU", "necks/test_jpu.py", figure="fastfcn_small"),
     "intarsia/necks/fpn.py": of_part("FPN", "necks", figure="semantic_fpn_small"),
     "intarsia/backbones/hrnet.py": of_part("HRNet", "backbones/test_hrnet.py", figure="fcn_hr18"),
     "intarsia/backbones/mit.py": of_part(
@@ -91,12 +93,16 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/backbones/swin.py": of_part(
         "SwinTransformer", "backbones/test_swin.py", figure="swin_small", also="swin or linearly or position or only_in"
     ),
+    "intarsia/methods/apcnet.py": of_part("APCHead", "methods/test_apcnet.py", figure="apcnet_small"),
     "intarsia/methods/bisenetv1.py": of_part("BiSeNetV1", figure="bisenetv1"),
     "intarsia/methods/bisenetv2.py": of_part("BiSeNetV2", figure="bisenetv2"),
     "intarsia/methods/deeplabv3.py": of_part("ASPPHead", "methods/test_context_heads.py", figure="deeplabv3_r18b"),
     "intarsia/methods/deeplabv3plus.py": of_part(
         "DepthwiseSeparableASPPHead", "methods/test_context_heads.py", figure="deeplabv3plus"
     ),
+    "intarsia/methods/dmnet.py": of_part("DMHead", "methods/test_dmnet.py", figure="dmnet_small"),
+    "intarsia/methods/emanet.py": of_part("EMAHead", "methods/test_emanet.py", figure="emanet_small"),
+    "intarsia/methods/encnet.py": of_part("EncHead", "methods/test_encnet.py", figure="encnet_small"),
     "intarsia/methods/fast_scnn.py": of_part(
         "FastSCNN or DepthwiseSeparableFCNHead", "methods/test_heads.py", figure="fast_scnn"
     ),
@@ -112,6 +118,7 @@ TABLE: dict[str, list[Group]] = {
     ),
     "intarsia/methods/ocrnet.py": of_part("OCRHead", "methods/test_context_heads.py", figure="ocrnet"),
     "intarsia/methods/point_rend.py": of_part("PointHead", "methods/test_point_rend.py", figure="pointrend_small"),
+    "intarsia/methods/psanet.py": of_part("PSAHead", "methods/test_psanet.py", figure="psanet_small"),
     "intarsia/methods/pspnet.py": of_part("PSPHead", "methods/test_context_heads.py", figure="pspnet"),
     "intarsia/methods/segformer.py": of_part("SegformerHead", "methods/test_heads.py", figure="segformer"),
     "intarsia/methods/semantic_fpn.py": of_part("FPNHead", "methods/test_semantic_fpn.py", figure="semantic_fpn_small"),

@@ -16,8 +16,15 @@ from torch.fx.experimental.optimization import fuse
 from intarsia.layers.conv import ConvNormAct
 from intarsia.layers.norm import BN
 
-UNFUSED = {"BiSeNetV2": 1, "SegformerHead": 1}
-"""Batch norms that stay: one stands behind a pooling, one behind a convolution that is applied level by level."""
+UNFUSED = {
+    "BiSeNetV2": 1,
+    "DMHead": 4,
+    "EncHead": 1,
+    "SegformerHead": 1,
+}
+"""Batch norms that stay: behind a pooling, convolutions with filters that the image makes, an encoding, and one that is
+applied level by level.
+"""
 
 
 class OfLevels(nn.Module):

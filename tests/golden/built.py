@@ -33,6 +33,14 @@ BUILT = {
     "sem_fpn__fpn_r50_4xb2-80k_cityscapes-512x1024",
     "swin__swin-tiny-patch4-window7_upernet_1xb8-20k_levir-256x256",
     "upernet__upernet_r18_4xb4-160k_ade20k-512x512",
+    "apcnet__apcnet_r50-d8_4xb4-160k_ade20k-512x512",
+    "dmnet__dmnet_r50-d8_4xb4-160k_ade20k-512x512",
+    "emanet__emanet_r50-d8_4xb2-80k_cityscapes-769x769",
+    "encnet__encnet_r50-d8_4xb4-160k_ade20k-512x512",
+    "fastfcn__fastfcn_r50-d32_jpu_aspp_4xb4-160k_ade20k-512x512",
+    "fastfcn__fastfcn_r50-d32_jpu_enc_4xb4-160k_ade20k-512x512",
+    "fastfcn__fastfcn_r50-d32_jpu_psp_4xb4-160k_ade20k-512x512",
+    "psanet__psanet_r50-d8_4xb4-160k_ade20k-512x512",
 }
 NOT_YET = {
     "ann__ann_r50-d8_4xb4-160k_ade20k-512x512",
