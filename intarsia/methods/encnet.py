@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from intarsia.contracts import HeadOutput, ImageLogits
+from intarsia.contracts import IGNORE_INDEX, HeadOutput, ImageLogits
 from intarsia.layers.activation import RELU, Activation
 from intarsia.layers.classifier import channel_dropout, pixel_classifier
 from intarsia.layers.conv import ConvNormAct
@@ -131,7 +131,12 @@ class EncHead(nn.Module):
 
 
 class ClassesPresent:
-    """Which classes the labels of an image show, as one yes or no for each: the target of EncNet's "se" output."""
+    """Which classes the labels of an image show, as one yes or no for each: the target of EncNet's "se" output.
+
+    ignore_index: neither yes nor no, whichever label is ignored.
+    """
+
+    ignore_index = IGNORE_INDEX
 
     def __call__(
         self, labels: Tensor, logits: Tensor, outputs: Mapping[str, Tensor], maps: Mapping[str, Tensor]
