@@ -3,11 +3,13 @@
 Paper: Zhao et al., PSANet: Point-wise Spatial Attention Network for Scene Parsing, ECCV 2018.
 Original code: https://github.com/hszhao/PSANet (Caffe), https://github.com/hszhao/semseg (PyTorch).
 
-Deviations, shared with OpenMMLab's published weights: attention is normalised by a softmax over the pixels that give,
-and is computed at half the level's size, as in the original's PyTorch code; training has an auxiliary FCN head on the
-third stage. The masks are read by ordinary tensor operations here and no compiled one. With `compact=True` a head of
-type "collect" alone reads its attention as the paper's "distribute" does, and the other way round; no published weights
-are compact.
+Deviations, shared with OpenMMLab's published weights:
+* Attention is normalised by a softmax over the pixels that give, and is computed at half the level's size, as in the
+  original's PyTorch code. Training has an auxiliary FCN head on the third stage.
+* The convolution behind the attention is padded: its map has a border of one pixel more, of what norm and activation
+  make of zeros, and resizing to the level squeezes it in.
+* With `compact=True` a head of type "collect" alone reads its attention as the paper's "distribute" does, and the other
+  way round; no published weights are compact.
 
 Published scores, single scale (flipped and multi-scale), mIoU:
     Cityscapes 512x1024, 80k steps    R-50  77.24 (78.69)    R-101  79.31 (80.53)
@@ -15,8 +17,8 @@ Published scores, single scale (flipped and multi-scale), mIoU:
     ADE20K 512x512, 160k steps        R-50  41.67 (42.95)    R-101  43.74 (45.38)
     Pascal VOC 2012 + aug, 40k steps  R-50  76.30 (77.35)    R-101  77.73 (79.05)
 
-Shape letters: N images, C channels, K classes, h, w height and width of the (shrunk) level, P = h * w pixels, M places
-of a mask.
+Shape letters: N images, C channels, K classes, H, W height and width of the level, h, w of the shrunk level,
+P = h * w pixels, M places of a mask.
 """
 
 from __future__ import annotations
@@ -104,6 +106,8 @@ def compact(absolute: Tensor, *, swapped: bool) -> Tensor:
 @torch.fx.wrap
 def shrunk(x: Tensor, factor: int) -> Tensor:
     """(N, C, H, W) at 1 / factor of the size; corner pixels stay corner pixels where both sides leave a remainder."""
+    if factor == 1:
+        return x
     height, width = x.shape[2:]
     corners = _keeps_corners(height, width, factor)
     size = ((height - 1) // factor + 1, (width - 1) // factor + 1) if corners else (height // factor, width // factor)
@@ -111,10 +115,14 @@ def shrunk(x: Tensor, factor: int) -> Tensor:
 
 
 @torch.fx.wrap
-def enlarged(x: Tensor, like: Tensor, factor: int) -> Tensor:
-    """What `shrunk` did to `like`, undone for x: (N, C, h, w) -> (N, C, H, W)."""
+def enlarged(x: Tensor, like: Tensor, factor: int, *, align_corners: bool) -> Tensor:
+    """Brought to the size of `like`, by the corners as `shrunk` had them: (N, C, h, w) -> (N, C, H, W).
+
+    align_corners: where nothing was shrunk.
+    """
     height, width = like.shape[2:]
-    return resize(x, (height, width), align_corners=_keeps_corners(height, width, factor))
+    corners = align_corners if factor == 1 else _keeps_corners(height, width, factor)
+    return resize(x, (height, width), align_corners=corners)
 
 
 def _keeps_corners(height: int, width: int, factor: int) -> bool:
@@ -141,7 +149,7 @@ class PSAHead(nn.Module):
         dropout_ratio: of channels, before the classifier.
         norm: behind each convolution but those that make the masks.
         activation: behind each norm.
-        align_corners: how logits are resized by those who consume them.
+        align_corners: how the context is resized where nothing is shrunk, and logits by those who consume them.
 
     Raises ValueError for an unknown type, and with `compact` for levels of another size than `mask_size`.
     """
@@ -192,20 +200,22 @@ class PSAHead(nn.Module):
         both = psa_type == "bi-direction"
         if both:
             self.reduce_p, self.attention_p = conv(in_channels, channels), masks()
-        self.proj = conv(2 * channels if both else channels, in_channels)
+        width = 2 * channels if both else channels
+        self.proj = ConvNormAct(width, in_channels, 1, padding=1, norm=norm, activation=activation)  # see deviations
         self.bottleneck = conv(2 * in_channels, channels, 3)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Feature maps -> logits (N, K, h, w)."""
-        x = features[self.in_index]  # (N, C, h, w)
+        """Feature maps -> logits (N, K, H, W)."""
+        x = features[self.in_index]  # (N, C, H, W)
         if self.psa_type == "bi-direction":
             collect = self._flow(self.reduce(x), self.attention, collect=True)
             distribute = self._flow(self.reduce_p(x), self.attention_p, collect=False)
-            flow = torch.cat([collect, distribute], dim=1)  # (N, 2 * channels, h, w) of the shrunk level
+            flow = torch.cat([collect, distribute], dim=1)  # (N, 2 * channels, h, w)
         else:
             flow = self._flow(self.reduce(x), self.attention, collect=self.psa_type == "collect")
-        context = enlarged(self.proj(flow), x, self.shrink_factor)  # (N, C, h, w)
-        logits: Tensor = self.conv_seg(self.dropout(self.bottleneck(torch.cat([x, context], dim=1))))  # (N, K, h, w)
+        context = self.proj(flow)  # (N, C, h + 2, w + 2)
+        context = enlarged(context, x, self.shrink_factor, align_corners=self.align_corners)  # (N, C, H, W)
+        logits: Tensor = self.conv_seg(self.dropout(self.bottleneck(torch.cat([x, context], dim=1))))  # (N, K, H, W)
         return logits
 
     def _flow(self, x: Tensor, masks: nn.Module, *, collect: bool) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from intarsia.layers.levels import resize
@@ -47,7 +48,9 @@ def test_levels_that_leave_a_remainder_keep_their_corners(
 ) -> None:
     x, y = torch.randn(1, 2, *size), torch.randn(1, 3, *small)
     assert shrunk(x, 2).equal(resize(x, small, align_corners=corners))
-    assert enlarged(y, x, 2).equal(resize(y, size, align_corners=corners))
+    for aligned in (False, True):
+        assert enlarged(y, x, 2, align_corners=aligned).equal(resize(y, size, align_corners=corners))
+        assert enlarged(y, x, 1, align_corners=aligned).equal(resize(y, size, align_corners=aligned))
     assert shrunk(x, 1).equal(x)
 
 
@@ -65,7 +68,16 @@ LEVEL = torch.randn(2, 6, 3, 5, generator=torch.Generator().manual_seed(1)).doub
 def context(made: PSAHead, weights: Tensor) -> Tensor:
     """The logits of a head in one direction, with this attention (N, P, P), giver x taker."""
     taken = torch.einsum("ncg,ngt->nct", made.reduce(LEVEL).flatten(2), weights)
-    projected = made.proj(taken.unflatten(2, (3, 5)))
+    return fused(made, taken.unflatten(2, (3, 5)))
+
+
+def fused(made: PSAHead, taken: Tensor) -> Tensor:
+    """The logits of a head whose pixels get this; the projection has a border around it."""
+    projected = made.proj.activate(made.proj.conv(taken))
+    inside = made.proj.activate(F.conv2d(taken, made.proj.conv.weight, made.proj.conv.bias))
+    assert projected.shape[2:] == (5, 7)
+    torch.testing.assert_close(projected[:, :, 1:-1, 1:-1], inside)
+    projected = resize(projected, (3, 5), align_corners=made.align_corners)
     logits: Tensor = made.conv_seg(made.bottleneck(torch.cat([LEVEL, projected], dim=1)))
     return logits
 
@@ -73,7 +85,7 @@ def context(made: PSAHead, weights: Tensor) -> Tensor:
 @pytest.mark.parametrize("softmax", [False, True])
 @pytest.mark.parametrize("psa_type", ["collect", "distribute"])
 def test_one_direction(psa_type: str, softmax: bool) -> None:
-    made = head(psa_type=psa_type, psa_softmax=softmax, normalization_factor=3.0)
+    made = head(psa_type=psa_type, psa_softmax=softmax, normalization_factor=3.0, align_corners=softmax)
     attention = written_out(made.attention(made.reduce(LEVEL)), (3, 5))[psa_type == "distribute"]
     weights = attention.softmax(dim=1) if softmax else attention
     torch.testing.assert_close(made([LEVEL]), context(made, weights / 3))
@@ -100,9 +112,7 @@ def test_both_directions_have_their_own_layers() -> None:
             else:
                 weights = written_out(said, (3, 5))[not collect]
             flows.append((x.flatten(2) @ weights.softmax(dim=1)).unflatten(2, (3, 5)))
-        projected = made.proj(torch.cat(flows, dim=1))
-        expected = made.conv_seg(made.bottleneck(torch.cat([LEVEL, projected], dim=1)))
-        torch.testing.assert_close(made([LEVEL]), expected)
+        torch.testing.assert_close(made([LEVEL]), fused(made, torch.cat(flows, dim=1)))
 
 
 def test_a_compact_mask_fits_one_size_only() -> None:
