@@ -16,7 +16,7 @@ from intarsia.methods.fcn import FCNHead
 from intarsia.models.cascade import CascadeEncoderDecoder
 from intarsia.spec import PreprocessSpec
 from intarsia.tasks.preprocess import Preprocess
-from intarsia.tasks.semantic import HeadLoss, SemanticSegmentation
+from intarsia.tasks.semantic import HeadLoss, HeadTerm, SemanticSegmentation
 
 
 class Doubling(nn.Module):

@@ -26,6 +26,9 @@ def lower_losses(context: Context, fields: Fields, head: str, name: str) -> Head
     else:
         context.opened(fields.at("loss_decode"))
         terms = [_term(context, item, f"{fields.at('loss_decode')}.{index}") for index, item in enumerate(given)]
+    for key, only in OF_ONE_HEAD.items():
+        if key in fields and head != only:
+            context.problem(fields.at(key), f"{key!r} is of {only}; {head or 'this head'} has no such output")
     sampler = fields.get("sampler")
     own = OWN_TERMS.get(head) if terms else None
     return HeadLossSpec(
@@ -144,3 +147,6 @@ OWN_TERMS: dict[str, OwnTerms] = {
     "STDCHead": _detail,
 }
 """Head -> what its losses are for, where it is not each of them for each output."""
+
+OF_ONE_HEAD = {"boundary_threshold": "STDCHead", "loss_se_decode": "EncHead"}
+"""Key about losses -> the one head that has it."""
