@@ -68,8 +68,9 @@ def filtered(x: Tensor, filters: Tensor) -> Tensor:
     x = F.pad(x, (before, behind, before, behind))
     height, width = x.shape[2:]
     count = x.shape[0] * x.shape[1]  # as many groups: the images lie beside each other as channels of one
-    out = F.conv2d(x.reshape(1, count, height, width), filters.flatten(0, 1).unsqueeze(1), groups=count)
-    return out.squeeze(0).unflatten(0, filters.shape[:2])
+    beside = F.conv2d(x.reshape(1, count, height, width), filters.flatten(0, 1).unsqueeze(1), groups=count)
+    out: Tensor = beside.squeeze(0).unflatten(0, filters.shape[:2])
+    return out
 
 
 class DMHead(nn.Module):

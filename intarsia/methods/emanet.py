@@ -60,7 +60,8 @@ class ExpectationMaximisation(nn.Module):
             bases = F.normalize(precision.sums_over_pixels(shares, pixels), dim=2).transpose(1, 2)
         if self.training:
             self._remember(bases)
-        return (bases @ shares).to(x.dtype).unflatten(2, x.shape[2:])
+        rebuilt: Tensor = (bases @ shares).unflatten(2, x.shape[2:])
+        return rebuilt.to(x.dtype)
 
     def _remember(self, bases: Tensor) -> None:
         found = F.normalize(mean_over_processes(bases.mean(dim=0, keepdim=True)), dim=1)

@@ -79,7 +79,8 @@ def _placed(x: Tensor, middle: int) -> Tensor:
     left = count - 1 - middle
     x = F.pad(x, (left, 2 * count - left - places)).flatten(-2)  # (..., P * 2 P); a negative pad crops
     x = x[..., count - 1 : count - 1 + count * (2 * count - 1)]
-    return x.unflatten(-1, (count, 2 * count - 1))[..., :count]
+    rows: Tensor = x.unflatten(-1, (count, 2 * count - 1))
+    return rows[..., :count]
 
 
 @torch.fx.wrap
@@ -229,5 +230,5 @@ class PSAHead(nn.Module):
             weights = (collected if collect else distributed)(said, self.mask_size)  # (N, P, P)
         if self.psa_softmax:
             weights = weights.softmax(dim=1)
-        flow = x.flatten(2) @ weights  # (N, channels, P)
-        return flow.unflatten(2, x.shape[2:]) / self.normalization_factor
+        flow: Tensor = (x.flatten(2) @ weights).unflatten(2, x.shape[2:])
+        return flow / self.normalization_factor
