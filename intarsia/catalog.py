@@ -63,12 +63,17 @@ TABLE: dict[str, dict[str, str]] = {
         "FPN": "intarsia.necks.fpn:FPN",
         "MLANeck": "intarsia.methods.setr:MLANeck",
         "MultiLevelNeck": "intarsia.necks.multi_level:MultiLevelNeck",
+        "JPU": "intarsia.necks.jpu:JPU",
     },
     "head": {
+        "APCHead": "intarsia.methods.apcnet:APCHead",
         "ASPPHead": "intarsia.methods.deeplabv3:ASPPHead",
         "DPTHead": "intarsia.methods.dpt:DPTHead",
+        "DMHead": "intarsia.methods.dmnet:DMHead",
         "DepthwiseSeparableASPPHead": "intarsia.methods.deeplabv3plus:DepthwiseSeparableASPPHead",
         "DepthwiseSeparableFCNHead": "intarsia.methods.fast_scnn:DepthwiseSeparableFCNHead",
+        "EMAHead": "intarsia.methods.emanet:EMAHead",
+        "EncHead": "intarsia.methods.encnet:EncHead",
         "FCNHead": "intarsia.methods.fcn:FCNHead",
         "FPNHead": "intarsia.methods.semantic_fpn:FPNHead",
         "IterativeDecodeHead": "intarsia.methods.knet:IterativeDecodeHead",
@@ -77,6 +82,7 @@ TABLE: dict[str, dict[str, str]] = {
         "Mask2FormerHead": "intarsia.methods.mask2former:Mask2FormerHead",
         "MaskFormerHead": "intarsia.methods.maskformer:MaskFormerHead",
         "OCRHead": "intarsia.methods.ocrnet:OCRHead",
+        "PSAHead": "intarsia.methods.psanet:PSAHead",
         "PSPHead": "intarsia.methods.pspnet:PSPHead",
         "PointHead": "intarsia.methods.point_rend:PointHead",
         "SETRMLAHead": "intarsia.methods.setr:SETRMLAHead",
@@ -109,7 +115,9 @@ TABLE: dict[str, dict[str, str]] = {
     "sampler": {
         "OHEMPixelSampler": "intarsia.losses.ohem:OHEMPixelSampler",
     },
-    "target": {},
+    "target": {
+        "ClassesPresent": "intarsia.methods.encnet:ClassesPresent",
+    },
     "dataset": {
         "ADE20KDataset": "intarsia.data.datasets.ade20k:ADE20KDataset",
         "BaseSegDataset": "intarsia.data.datasets.folder:FolderDataset",

@@ -278,7 +278,11 @@ class StagedHead(Protocol):
 
 
 class Target(Protocol):
-    """What an output is compared with, where that is not the labels: edges, the classes that an image shows."""
+    """What an output is compared with, where that is not the labels: edges, the classes that an image shows.
+
+    One whose values are no labels may state `ignore_index`, the value that counts for nothing, for the loss that it
+    stands beside; otherwise that is the one of the labels.
+    """
 
     def __call__(
         self, labels: Tensor, logits: Tensor, outputs: Mapping[str, Tensor], maps: Mapping[str, Tensor]

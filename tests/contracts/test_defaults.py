@@ -112,14 +112,21 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "upsample_mode": "nearest"},
         "MLANeck": {"norm_layer": Norm("LN", eps=1e-6), "norm": None, "activation": None},
         "MultiLevelNeck": {"scales": (0.5, 1, 2, 4), "norm": None, "activation": None},
+        "JPU": {
+            "in_channels": (512, 1024, 2048), "mid_channels": 512, "start_level": 0, "end_level": -1,
+            "dilations": (1, 2, 4, 8), "align_corners": False, "norm": BN, "activation": RELU},
     },
     "head": {
+        "APCHead": {**ONE_LEVEL, "pool_scales": (1, 2, 3, 6), "fusion": True},
         "ASPPHead": {**ONE_LEVEL, "dilations": (1, 6, 12, 18), "project": False},
         "DPTHead": {
             **SEVERAL_LEVELS, "norm": BN, "post_process_channels": (96, 192, 384, 768), "readout_type": "ignore"},
         "DepthwiseSeparableASPPHead": {**ONE_LEVEL, "dilations": (1, 6, 12, 18)},
         "DepthwiseSeparableFCNHead": {
             **ONE_LEVEL, "num_convs": 2, "kernel_size": 3, "concat_input": True, "dw_activation": None},
+        "DMHead": {**ONE_LEVEL, "filter_sizes": (1, 3, 5, 7), "fusion": False},
+        "EMAHead": {**ONE_LEVEL, "concat_input": True, "momentum": 0.1},
+        "EncHead": {**HEAD, "in_index": (1, 2, 3), "num_codes": 32, "use_se_loss": True, "add_lateral": False},
         "FCNHead": {
             **ONE_LEVEL, "input_transform": None, "num_convs": 2, "kernel_size": 3, "dilation": 1,
             "concat_input": True},
@@ -133,6 +140,9 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "encoder_hidden": 1024},
         "MaskFormerHead": {**QUERIES, "num_layers": 6, "dropout": 0.1, "enforce_decoder_input_project": False},
         "OCRHead": {**ONE_LEVEL, "input_transform": None},
+        "PSAHead": {
+            **ONE_LEVEL, "psa_type": "bi-direction", "compact": False, "shrink_factor": 2, "normalization_factor": 1.0,
+            "psa_softmax": True},
         "PSPHead": {**ONE_LEVEL, "pool_scales": (1, 2, 3, 6)},
         "PointHead": {
             "in_index": (0,), "num_fcs": 3, "coarse_pred_each_layer": True, "dropout_ratio": 0.1, "activation": RELU,

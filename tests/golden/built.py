@@ -58,6 +58,14 @@ BUILT = {
     "unet__unet-s5-d16_fcn_4xb4-ce-1.0-dice-3.0-40k_chase-db1-128x128",
     "unet__unet-s5-d16_pspnet_4xb4-40k_chase-db1-128x128",
     "unet__unet-s5-d16_pspnet_4xb4-ce-1.0-dice-3.0-40k_chase-db1-128x128",
+    "apcnet__apcnet_r50-d8_4xb4-160k_ade20k-512x512",
+    "dmnet__dmnet_r50-d8_4xb4-160k_ade20k-512x512",
+    "emanet__emanet_r50-d8_4xb2-80k_cityscapes-769x769",
+    "encnet__encnet_r50-d8_4xb4-160k_ade20k-512x512",
+    "fastfcn__fastfcn_r50-d32_jpu_aspp_4xb4-160k_ade20k-512x512",
+    "fastfcn__fastfcn_r50-d32_jpu_enc_4xb4-160k_ade20k-512x512",
+    "fastfcn__fastfcn_r50-d32_jpu_psp_4xb4-160k_ade20k-512x512",
+    "psanet__psanet_r50-d8_4xb4-160k_ade20k-512x512",
 }
 NOT_YET = {
     "ann__ann_r50-d8_4xb4-160k_ade20k-512x512",
