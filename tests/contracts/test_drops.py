@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from cases import LEVELS, Case, Use, build, tensors
-from cases import Case, Use, build
+from cases import LEVELS, Case, Use, build
 from promises import SIZE, trained
 from test_models import READS, REFINING, TABLES
 from torch import Tensor, nn
@@ -95,6 +94,7 @@ DROPS: dict[str, dict[str, Drops]] = {
     },
     "neck": {
         "FPN": NOTHING,
+        "JPU": NOTHING,
         "MLANeck": NOTHING,
         "MultiLevelNeck": NOTHING,
     },
@@ -104,13 +104,6 @@ DROPS: dict[str, dict[str, Drops]] = {
         "DPTHead": CLASSIFIER,
         "LRASPPHead": CLASSIFIER,
         "LightHamHead": CLASSIFIER,
-    "neck": {
-        "FPN": NOTHING,
-        "JPU": NOTHING,
-    },
-    "head": {
-        **dict.fromkeys(("ASPPHead", "DepthwiseSeparableASPPHead", "DepthwiseSeparableFCNHead", "FCNHead", "FPNHead",
-                         "PSPHead", "PointHead", "SegformerHead", "UPerHead"), CLASSIFIER),
         "APCHead": CLASSIFIER,
         "DMHead": CLASSIFIER,
         "EMAHead": CLASSIFIER,

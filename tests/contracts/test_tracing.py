@@ -25,9 +25,9 @@ UNFUSED = {
     "MSCAN": 10,
     "SegformerHead": 1,
 }
-"""Batch norms that stay: behind a pooling, behind a convolution that is applied level by level or whose filters the image
-makes (DMHead), behind a concatenation or a transposed convolution (CGNet, ERFNet), behind an encoding (EncHead), before a
-convolution (MSCAN).
+"""Batch norms that stay: behind a pooling, behind a convolution that is applied level by level or whose filters the
+image makes (DMHead), behind a concatenation or a transposed convolution (CGNet, ERFNet), behind an encoding (EncHead),
+before a convolution (MSCAN).
 """
 
 
