@@ -7,17 +7,40 @@ Child names (`conv`, `bn`, `activate`; `depthwise_conv`, `pointwise_conv`) are t
 
 from __future__ import annotations
 
+import math
+
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.layers.activation import RELU, Activation
 from intarsia.layers.norm import Norm
 
 
+class Conv2dSame(nn.Conv2d):
+    """A convolution padded as TensorFlow does: by as little as gives H / stride, rounded up, the odd pixel at the end.
+
+    A strided convolution of torch pads both sides alike, and so looks at other pixels of an even map. For windows that
+    leave no gaps: the kernel is no smaller than the stride.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C', H / stride, W / stride), rounded up."""
+        height, width = x.shape[2:]
+        top, bottom = self._padding(height, 0)
+        left, right = self._padding(width, 1)
+        return super().forward(F.pad(x, (left, right, top, bottom)))
+
+    def _padding(self, size: int, axis: int) -> tuple[int, int]:
+        stride, window = self.stride[axis], self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
+        needed = window - 1 - (size - 1) % stride
+        return needed // 2, needed - needed // 2
+
+
 class ConvNormAct(nn.Module):
     """Convolution, norm, activation, in this order; norm and activation may be None.
 
     The norm is kept under its own name (`bn`, `gn`, `ln`, `in`). `bias` None means: a bias exactly where no norm
-    follows that would cancel it.
+    follows that would cancel it. `same`: padded by `Conv2dSame`, whatever `padding` says.
 
     Initialised after He et al. (arXiv:1502.01852), fan_out, for the slope of the activation.
     """
@@ -35,14 +58,15 @@ class ConvNormAct(nn.Module):
         bias: bool | None = None,
         norm: Norm | None = None,
         activation: Activation | None = RELU,
+        same: bool = False,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(
+        self.conv = (Conv2dSame if same else nn.Conv2d)(
             in_channels,
             out_channels,
             kernel_size,
             stride=stride,
-            padding=padding,
+            padding=0 if same else padding,
             dilation=dilation,
             groups=groups,
             bias=norm is None if bias is None else bias,
@@ -133,6 +157,14 @@ def initialise_conv(conv: nn.Conv2d, *, negative_slope: float | None = None) -> 
     """Kaiming-normal weights by fan_out, for a (leaky) rectifier behind; bias 0."""
     slope = negative_slope or 0.0
     nn.init.kaiming_normal_(conv.weight, a=slope, mode="fan_out", nonlinearity="leaky_relu" if slope else "relu")
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+
+
+def init_by_group_(conv: nn.Conv2d) -> None:
+    """Normal weights by fan_out, where a channel counts the outputs of its own group only; bias 0."""
+    fan_out = math.prod(conv.kernel_size) * conv.out_channels // conv.groups
+    nn.init.normal_(conv.weight, std=math.sqrt(2.0 / fan_out))
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
 

@@ -57,6 +57,18 @@ DROPS: dict[str, dict[str, Drops]] = {
     "backbone": {
         **dict.fromkeys(("BiSeNetV1", "BiSeNetV2", "FastSCNN", "HRNet", "ResNeXt", "ResNet", "ResNetV1c", "ResNetV1d"),
                         NOTHING),
+        "CGNet": NOTHING,
+        "ERFNet": Drops({f"encoder.{i}.convs_layers.9": 0.2 for i in (2, 4, 5, 6, 7)},
+                        arguments={"dropout_ratio": 0.2}),
+        "MSCAN": Drops(
+            {f"block{stage}.{block}.{name}": rate
+             for i, (stage, block) in enumerate([(1, 0), (2, 0), (3, 0), (3, 1), (4, 0)])
+             for name, rate in [("mlp.drop1", 0.2), ("mlp.drop2", 0.2), ("drop_path", i / 10)]},
+            arguments={"drop_rate": 0.2, "drop_path_rate": 0.4}),
+        "MobileNetV2": NOTHING,
+        "MobileNetV3": NOTHING,
+        "ResNeSt": NOTHING,
+        "UNet": NOTHING,
         "MixVisionTransformer": Drops(
             {f"layers.{stage}.1.{block}.{name}": rate
              for i, (stage, block) in enumerate([(0, 0), (0, 1), (1, 0), (2, 0), (2, 1), (3, 0)])
@@ -89,6 +101,8 @@ DROPS: dict[str, dict[str, Drops]] = {
         **dict.fromkeys(("ASPPHead", "DepthwiseSeparableASPPHead", "DepthwiseSeparableFCNHead", "FCNHead", "FPNHead",
                          "PSPHead", "PointHead", "SegformerHead", "UPerHead"), CLASSIFIER),
         "DPTHead": CLASSIFIER,
+        "LRASPPHead": CLASSIFIER,
+        "LightHamHead": CLASSIFIER,
         "OCRHead": Drops({"dropout": 0.1}, attention=(0.0,)),
         "SETRMLAHead": CLASSIFIER,
         "SETRUPHead": CLASSIFIER,
@@ -194,7 +208,7 @@ def test_every_layer_that_drops_is_used(kind: str, name: str) -> None:
 
 @pytest.mark.parametrize(("kind", "name"), CALLED, ids=lambda value: value)
 def test_only_what_drops_draws_random_numbers(kind: str, name: str) -> None:
-    """In evaluation nothing does; in training what the table says, and the points of PointRend."""
+    """In evaluation nothing does; in training what the table says, the points of PointRend, the bases of SegNeXt."""
     part, given = built(kind, name), inputs(kind, name)
 
     def draws(call: Any) -> bool:
@@ -204,7 +218,7 @@ def test_only_what_drops_draws_random_numbers(kind: str, name: str) -> None:
 
     assert not draws(lambda: part.eval()(*given))
     drops = DROPS[kind][name]
-    random = any(drops.layers.values()) or any(drops.attention) or name == "PointHead"
+    random = any(drops.layers.values()) or any(drops.attention) or name in ("PointHead", "LightHamHead")
     assert draws(lambda: trained(part.train(), given)) is random
 
 

@@ -21,6 +21,7 @@ from starts import (
     CLASSIFIER,
     EMBEDDING,
     HE_FAN_IN,
+    HE,
     HE_PER_GROUP,
     ONES,
     TORCH,
@@ -66,12 +67,22 @@ STARTS: dict[str, dict[str, Starts]] = {
         "BiSeNetV1": Starts(special={rf"^context_path\.backbone\.{name}": start for name, start in BASIC.items()}),
         "BiSeNetV2": Starts(wide={"detail_channels": (16, 16, 24), "semantic_channels": (16, 16, 16, 24),
                                   "bga_channels": 24}),
+        "CGNet": Starts(linear=HE, linear_bias=ZEROS, wide={"num_channels": (16, 32, 64)},
+                        special={r"activate\.weight": ZEROS, r"^norm_prelu_\d\.1\.weight": ZEROS}),
+        "ERFNet": Starts(TORCH, TORCH, wide={
+            "enc_downsample_channels": (16, 24, 32), "enc_non_bottleneck_channels": (24, 32),
+            "dec_upsample_channels": (24, 16), "dec_non_bottleneck_channels": (24, 16)}),
         "FastSCNN": Starts(),
         "HRNet": Starts(wide={"channels": ((12,), (12, 16), (12, 16, 20), (12, 16, 20, 24))}),
         "MixVisionTransformer": Starts(
             HE_PER_GROUP, wide={"embed_dims": 16, "mlp_ratio": 2},
             special={r"attn\.in_proj_weight": TRUNCATED, r"attn\.in_proj_bias": ZEROS,
                      r"attn\.out_proj\.weight": TRUNCATED, r"attn\.out_proj\.bias": ZEROS}),
+        "MSCAN": Starts(HE_PER_GROUP, wide={"embed_dims": (16, 16, 16, 24)},
+                        special={r"layer_scale_[12]": exact(0.01)}),
+        "MobileNetV2": Starts(wide={"widen_factor": 0.5}),
+        "MobileNetV3": Starts(),
+        "ResNeSt": Starts(wide={"base_channels": 12, "stem_channels": 24}),
         "ResNeXt": Starts(special=BOTTLENECK),
         "ResNet": Starts(special=BASIC),
         "ResNetV1c": Starts(special=BOTTLENECK, wide={"base_channels": 12, "stem_channels": 24}),
@@ -85,6 +96,7 @@ STARTS: dict[str, dict[str, Starts]] = {
             HE_FAN_IN, linear=TRUNCATED, linear_bias=ZEROS, wide={"embed_dims": 112, "img_size": 32},
             special={r"^(cls_token|pos_embed)": TRUNCATED, r"ffn\.layers\.(0\.0|1)\.bias": normal(1e-6),
                      r"attn\.in_proj_weight": TRUNCATED, r"attn\.in_proj_bias": ZEROS}),
+        "UNet": Starts(wide={"base_channels": 16}),
     },
     "neck": {
         "FPN": Starts(XAVIER, wide={"in_channels": (24, 32, 40, 48), "out_channels": 16}),
@@ -105,6 +117,10 @@ STARTS: dict[str, dict[str, Starts]] = {
             linear=XAVIER, special={**ROUND, r"^kernel_generate_head\.conv_seg\.weight": CLASSIFIER},
             wide={"kernel_generate_head": Use("head", "FCNHead", channels=32),
                   "kernel_update_head": [Use("head_part", "KernelUpdateHead", **WIDE_ROUND)]}),
+        "LRASPPHead": Starts(
+            special={**CLASSIFIED, r"^convs\.conv\d\.weight": TORCH, r"^conv_up_input\.(weight|bias)": TORCH},
+            wide={"channels": 20}),
+        "LightHamHead": Starts(special=CLASSIFIED, wide={"channels": 20, "ham_channels": 24}),
         "Mask2FormerHead": Starts(
             CAFFE2, wide={**LEVELS, "hidden": 48, "encoder_hidden": 40},
             special={

@@ -46,6 +46,13 @@ NETWORKS = {
     "segmenter_vit-t": "segmenter__segmenter_vit-t_mask_8xb1-160k_ade20k-512x512",
     "dpt_vit-b16": "dpt__dpt_vit-b16_8xb2-160k_ade20k-512x512",
     "mask2former_r50": "mask2former__mask2former_r50_8xb2-160k_ade20k-512x512",
+    "unet_fcn": "unet__unet-s5-d16_fcn_4xb4-40k_chase-db1-128x128",
+    "mobilenetv2_fcn": "mobilenet_v2__mobilenet-v2-d8_fcn_4xb4-160k_ade20k-512x512",
+    "mobilenetv3_lraspp": "mobilenet_v3__mobilenet-v3-d8-scratch_lraspp_4xb4-320k_cityscapes-512x1024",
+    "resnest_s101_fcn": "resnest__resnest_s101-d8_fcn_4xb4-160k_ade20k-512x512",
+    "cgnet": "cgnet__cgnet_fcn_4xb4-60k_cityscapes-680x680",
+    "erfnet": "erfnet__erfnet_fcn_4xb4-160k_cityscapes-512x1024",
+    "segnext_mscan-t": "segnext__segnext_mscan-t_1xb16-adamw-160k_ade20k-512x512",
 }
 MODEL_KEYS = ("type", "num_stages", "backbone", "neck", "decode_head", "auxiliary_head", "train_cfg", "test_cfg")
 """What a network is built from; first weights and preprocessing are not needed."""

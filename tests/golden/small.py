@@ -118,6 +118,15 @@ NETWORKS = {
         "dpt_vit-b16",
         {**VIT, "backbone.img_size": [80, 64], "decode_head.embed_dims": 24, "decode_head.in_channels": [24] * 4,
          "decode_head.post_process_channels": [8, 12, 16, 20], "decode_head.channels": 16}),
+    "unet_small": Small(
+        "unet_fcn",
+        {"backbone.base_channels": 8, "decode_head.in_channels": 8, "decode_head.channels": 12,
+         "auxiliary_head.in_channels": 16, "auxiliary_head.channels": 12}),
+    "resnest_small": Small(
+        "resnest_s101_fcn",
+        {"*.num_classes": 9, "backbone.depth": 50, "backbone.base_channels": 8, "backbone.stem_channels": 16,
+         "decode_head.in_channels": 256, "decode_head.channels": 24, "auxiliary_head.in_channels": 128,
+         "auxiliary_head.channels": 16}),
     "maskformer_small": Small("maskformer_r50", {**QUERIES, "decode_head.transformer_decoder.num_layers": 2}),
     "mask2former_small": Small(
         "mask2former_r50",

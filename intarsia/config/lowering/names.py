@@ -108,6 +108,9 @@ WITHOUT_EFFECT: dict[tuple[str, str], Fate] = {
     ("SegmenterMaskTransformerHead", "num_fcs"): refused("the perceptron has two layers", 2),
     ("VisionTransformer", "norm_eval"): nothing("layer norms compute the same in training"),
     ("VisionTransformer", "num_fcs"): refused("the perceptron has two layers", 2),
+    ("LRASPPHead", "input_transform"): refused("the head reads several levels", "multiple_select"),
+    ("LightHamHead", "input_transform"): refused("the head reads several levels", "multiple_select"),
+    ("ResNeSt", "zero_init_residual"): nothing("no block of a ResNeSt starts as its shortcut"),
 }
 """(Part, key) -> why the key changes nothing, though published configs write it; it may be refused but for a value."""
 
