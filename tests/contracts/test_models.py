@@ -40,10 +40,10 @@ BACKBONES: dict[str, dict[str, Any]] = {
                 "dilations": (1, 1, 1, 2), "contract_dilation": True},
     "MAE": {"img_size": (64, 96), "embed_dims": 8, "num_layers": 2, "num_heads": 2, "mlp_ratio": 2,
             "out_indices": (0, 1)},
-    "PCPVT": {"embed_dims": (8, 16, 24, 32), "depths": (1, 2, 1, 1), "num_heads": (1, 2, 3, 4)},
+    "PCPVT": {"embed_dims": (8, 16, 24, 32), "depths": (1, 2, 1, 1), "num_heads": (1, 2, 3, 4), "qkv_bias": True},
     "PoolFormer": {"arch": {"layers": (1, 1, 2, 1), "embed_dims": (8, 12, 16, 24)}, "frozen_stages": -1},
     "SVT": {"embed_dims": (8, 16, 24, 32), "depths": (2, 1, 2, 1), "num_heads": (1, 2, 3, 4),
-            "window_sizes": (7, 5, 3, 2), "drop_path_rate": 0.0},
+            "window_sizes": (7, 5, 3, 2), "qkv_bias": True, "drop_path_rate": 0.0},
     "ResNeXt": {"depth": 50, "base_channels": 16, "base_width": 2, "groups": 4, "stem_channels": 16},
     "ResNet": {"depth": 18, "base_channels": 8, "stem_channels": 8},
     "ResNetV1c": {"depth": 50, "base_channels": 4, "stem_channels": 8, "strides": (1, 2, 1, 1),
@@ -158,6 +158,15 @@ EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
     ("BiSeNetV2", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("DepthwiseSeparableASPPHead", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("FastSCNN", "trains_on_a_batch_of_one"): ONE_VALUE,
+    ("ConvNeXt", "gives_what_it_says"): (
+        "patches that do not fit into an image of odd size are left out, as published scores have it", r"16, 24\)"),
+    ("PoolFormer", "gives_what_it_says"): (
+        "patches that do not fit into an image of odd size are left out, as published scores have it", r"16, 24\)"),
+    ("PoolFormer", "gives_every_parameter_a_gradient"): (
+        "pooling subtracts the input, and with it a shift of all pixels", r": (network\.\d\.\d\.norm1\.bias(, )?){5}$"),
+    ("Feature2Pyramid", "gives_every_parameter_a_gradient"): (UNDONE, r": upsample_4x\.0\.bias$"),
+    ("Feature2Pyramid", "gives_what_it_says"): (
+        "patches at the border reach beyond an image of odd size, and so do levels made of them", r"\(2, 8, 20, 28\)"),
     ("MultiLevelNeck", "gives_what_it_says"): (
         "patches at the border reach beyond an image of odd size, and so do levels made of them", r"\(2, 8, 20, 28\)"),
     ("PSPHead", "trains_on_a_batch_of_one"): ONE_VALUE,
