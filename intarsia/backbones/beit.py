@@ -153,12 +153,8 @@ class RelativeTransformer(nn.Module):
         self.out_indices = layer_indices(out_indices, num_layers)
         self.checkpoint_activations = checkpoint_activations
         self.cls_token = learned_positions(1, embed_dims)
-        self.pos_embed = (
-            nn.Parameter(torch.zeros(1, 1 + self.grid[0] * self.grid[1], embed_dims)) if absolute else None
-        )
-        self.patch_embed = PatchEmbed(
-            in_channels, embed_dims, patch_size=patch_size, norm=norm if patch_norm else None
-        )
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + self.grid[0] * self.grid[1], embed_dims)) if absolute else None
+        self.patch_embed = PatchEmbed(in_channels, embed_dims, patch_size=patch_size, norm=norm if patch_norm else None)
         self.layers = nn.ModuleList(
             Layer(
                 embed_dims,

@@ -95,7 +95,8 @@ class ConvNeXt(nn.Module):
         activation: of the perceptrons.
         checkpoint_activations: recompute each block in the backward pass instead of keeping its activations.
 
-    Linear layers and convolutions start truncated-normal (0.02) with biases at 0, norms as identity, as in the original.
+    Linear layers and convolutions start truncated-normal (0.02) with biases at 0, norms as identity, as in the
+    original.
 
     Raises ValueError for a size that does not exist, or stages that the size does not have.
     """

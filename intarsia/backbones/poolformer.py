@@ -164,8 +164,8 @@ class PoolFormer(nn.Module):
         activation: of the perceptrons.
         checkpoint_activations: recompute each block in the backward pass instead of keeping its activations.
 
-    Perceptrons start truncated-normal (0.02) with biases at 0, norms as identity, strided convolutions as torch's, as in
-    the original.
+    Perceptrons start truncated-normal (0.02) with biases at 0, norms as identity, strided convolutions as torch's, as
+    in the original.
 
     Raises ValueError for arguments that contradict each other.
     """

@@ -73,7 +73,7 @@ def relative_position_bias(table: Tensor, index: Tensor, grid: Size, size: Size)
     """What is added to the attention between tokens of a grid of this `size` and a class token: (M, 1 + L', 1 + L').
 
     table: (R + 3, M), learned for all vectors of another `grid`, and three values for the class token. Where the sizes
-    differ, the table is stretched, so that the longest vectors remain the longest.
+    differ, the table is resized about its middle, the way from a token to itself.
     index: `relative_positions_of_all` of the grid that the table is for.
     """
     height, width = size

@@ -69,9 +69,7 @@ class Feature2Pyramid(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The backbone's levels (N, C, h_i, w_i) -> (N, C, scale * h_i, scale * w_i) for each of `rescales`."""
-        return tuple(
-            getattr(self, NAMES[scale])(x) for scale, x in zip(self.rescales, features, strict=True)
-        )
+        return tuple(getattr(self, NAMES[scale])(x) for scale, x in zip(self.rescales, features, strict=True))
 
 
 def _doubled(channels: int) -> nn.ConvTranspose2d:

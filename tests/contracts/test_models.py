@@ -117,7 +117,13 @@ MODELS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 REFINING = ("OCRHead", "PointHead")
 """Heads that also read the logits of the head before, at the size of the first level."""
-READS = {"DPTHead": PLAIN_WITH_TOKENS, "Feature2Pyramid": PLAIN, "MLANeck": PLAIN, "MultiLevelNeck": PLAIN, "SETRMLAHead": PLAIN}
+READS = {
+    "DPTHead": PLAIN_WITH_TOKENS,
+    "Feature2Pyramid": PLAIN,
+    "MLANeck": PLAIN,
+    "MultiLevelNeck": PLAIN,
+    "SETRMLAHead": PLAIN,
+}
 """Necks and heads that read other levels than most."""
 ATTENTION = {"embed_dims": 32, "num_heads": 4}
 POSITIONS = {"num_feats": 16, "normalize": True}
