@@ -244,6 +244,12 @@ def _with_end(data: bytes, path: str | Path) -> bytes:
     return start + b"\xff\xd9"
 
 
+_UNDECODED = (
+    f"the content is damaged, or of a kind that OpenCV {cv2.__version__} does not decode (4.x reads no TIFF of "
+    "integers of 32 bits): store it as PNG or 8-bit TIFF"
+)
+
+
 def _cause(data: bytes, otherwise: str) -> str:
     head = data[:64].lstrip()
     for start, cause in _FOREIGN:
@@ -269,7 +275,7 @@ def _decoded(data: bytes, flags: int, path: str | Path) -> npt.NDArray[Any]:
             raise MemoryError from None
         raise ValueError(f"{path}: cannot be read as an image: {_cause(data, str(error).strip())}") from None
     if image is None:
-        raise ValueError(f"{path}: cannot be read as an image: {_cause(data, 'the content is damaged')}")
+        raise ValueError(f"{path}: cannot be read as an image: {_cause(data, _UNDECODED)}")
     return image
 
 
