@@ -181,7 +181,6 @@ TABLE: dict[str, list[Group]] = {
         "SETRUPHead or SETRMLAHead or MLANeck", "methods/test_setr.py", figure="setr_pup_small or setr_mla_small"
     ),
     "intarsia/methods/segnext.py": of_part("MSCAN or LightHamHead", "methods/test_segnext.py", figure="segnext"),
-    "intarsia/methods/semantic_fpn.py": of_part("FPNHead", "methods/test_semantic_fpn.py", figure="semantic_fpn_small"),
     "intarsia/methods/unet.py": of_part("UNet", "methods/test_unet.py", figure="unet_small"),
     "intarsia/methods/upernet.py": of_part("UPerHead", "methods/test_context_heads.py", figure="upernet_small"),
     "intarsia/models/": [

@@ -28,7 +28,7 @@ def test_levels_in_the_order_of_their_factors(rescales: tuple[float, ...]) -> No
 
 @pytest.mark.parametrize("rescales", [(), (4, 4), (3, 1)])
 def test_factors_that_are_refused(rescales: tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match="rescales of Feature2Pyramid must be different ones of 4, 2, 1, 0.5, 0.25"):
+    with pytest.raises(ValueError, match=r"must be different ones of 4, 2, 1, 0\.5, 0\.25"):
         Feature2Pyramid(embed_dim=8, rescales=rescales)
 
 
