@@ -71,7 +71,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, height: int, width: int) -> Tensor:
         """(N, 1 + L, C) -> (N, 1 + L, C)."""
-        qkv_bias = self.qkv.bias
+        qkv_bias: Tensor | None = self.qkv.bias
         if self.q_bias is not None and self.v_bias is not None:
             qkv_bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
         qkv = F.linear(x, self.qkv.weight, qkv_bias)  # (N, 1 + L, 3 C)
