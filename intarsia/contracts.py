@@ -212,7 +212,7 @@ class Report:
 class Backbone(Protocol):
     """images (N, C, H, W) -> one feature map, or map and token, per entry of `features`.
 
-    A trunk that needs images of a certain size says so in an attribute `least_size`, the smallest side in pixels:
+    A backbone that needs images of a certain size says so in an attribute `least_size`, the smallest side in pixels:
     prediction and evaluation pad smaller ones to it.
     """
 
@@ -278,7 +278,11 @@ class StagedHead(Protocol):
 
 
 class Target(Protocol):
-    """What an output is compared with, where that is not the labels: edges, the classes that an image shows."""
+    """What an output is compared with, where that is not the labels: edges, the classes that an image shows.
+
+    One whose values are no labels may state `ignore_index`, the value that counts for nothing, for the loss that it
+    stands beside; otherwise that is the one of the labels.
+    """
 
     def __call__(
         self, labels: Tensor, logits: Tensor, outputs: Mapping[str, Tensor], maps: Mapping[str, Tensor]

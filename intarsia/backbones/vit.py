@@ -185,7 +185,7 @@ class VisionTransformer(nn.Module):
         return TokenLevel(level, x[:, 0]) if self.output_cls_token else level
 
     def _initialise(self) -> None:
-        nn.init.kaiming_normal_(self.patch_embed.projection.weight, mode="fan_in", nonlinearity="relu")
+        nn.init.kaiming_normal_(self.patch_embed.projection.weight)  # by fan_in
         if self.patch_embed.projection.bias is not None:
             nn.init.zeros_(self.patch_embed.projection.bias)
         for name, module in self.named_modules():

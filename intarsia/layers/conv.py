@@ -16,31 +16,11 @@ from intarsia.layers.activation import RELU, Activation
 from intarsia.layers.norm import Norm
 
 
-class Conv2dSame(nn.Conv2d):
-    """A convolution padded as TensorFlow does: by as little as gives H / stride, rounded up, the odd pixel at the end.
-
-    A strided convolution of torch pads both sides alike, and so looks at other pixels of an even map. For windows that
-    leave no gaps: the kernel is no smaller than the stride.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C', H / stride, W / stride), rounded up."""
-        height, width = x.shape[2:]
-        top, bottom = self._padding(height, 0)
-        left, right = self._padding(width, 1)
-        return super().forward(F.pad(x, (left, right, top, bottom)))
-
-    def _padding(self, size: int, axis: int) -> tuple[int, int]:
-        stride, window = self.stride[axis], self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
-        needed = window - 1 - (size - 1) % stride
-        return needed // 2, needed - needed // 2
-
-
 class ConvNormAct(nn.Module):
     """Convolution, norm, activation, in this order; norm and activation may be None.
 
     The norm is kept under its own name (`bn`, `gn`, `ln`, `in`). `bias` None means: a bias exactly where no norm
-    follows that would cancel it. `same`: padded by `Conv2dSame`, whatever `padding` says.
+    follows that would cancel it. `same`: padded by `pad_same`, whatever `padding` says.
 
     Initialised after He et al. (arXiv:1502.01852), fan_out, for the slope of the activation.
     """
@@ -61,7 +41,8 @@ class ConvNormAct(nn.Module):
         same: bool = False,
     ) -> None:
         super().__init__()
-        self.conv = (Conv2dSame if same else nn.Conv2d)(
+        self.same = same
+        self.conv = nn.Conv2d(
             in_channels,
             out_channels,
             kernel_size,
@@ -79,7 +60,7 @@ class ConvNormAct(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C', h, w)."""
-        return self.norm_act(self.conv(x))
+        return self.norm_act(self.conv(pad_same(x, self.conv) if self.same else x))
 
     def norm_act(self, x: Tensor) -> Tensor:
         """What follows the convolution, for callers that compute the convolution in parts."""
@@ -132,6 +113,20 @@ class DepthwiseSeparableConv(nn.Module):
         x = self.depthwise_conv(x)  # (N, C, h, w)
         out: Tensor = self.pointwise_conv(x)  # (N, C', h, w)
         return out
+
+
+def pad_same(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """(N, C, H, W) padded with zeros as TensorFlow does: by as little as lets `conv` give H / stride, rounded up, the
+    odd pixel at the end.
+
+    A strided convolution of torch pads both sides alike, and so looks at other pixels of an even map. For windows that
+    leave no gaps: the kernel is no smaller than the stride.
+    """
+    needed: list[int] = []
+    for axis in (1, 0):
+        pad = conv.dilation[axis] * (conv.kernel_size[axis] - 1) - (x.shape[2 + axis] - 1) % conv.stride[axis]
+        needed += [pad // 2, pad - pad // 2]
+    return F.pad(x, needed)
 
 
 def conv1x1(in_channels: int, out_channels: int, *, stride: int = 1) -> nn.Conv2d:

@@ -26,10 +26,9 @@ from intarsia.contracts import FeatureSpec
 from intarsia.layers.activation import Activation
 from intarsia.layers.activation_checkpointing import run_block
 from intarsia.layers.conv import ConvNormAct, conv1x1, initialise_conv
-from intarsia.layers.norm import Norm
+from intarsia.layers.norm import BN, Norm
 from intarsia.layers.trunk import keep_statistics
 
-BN = Norm("BN", eps=1e-3)
 PRELU = Activation("PReLU")
 
 

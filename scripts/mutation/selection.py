@@ -79,6 +79,7 @@ TABLE: dict[str, list[Group]] = {
         group(MODELS, k="levels_that_do_not_exist"),
     ],
     "intarsia/layers/upsample.py": [group("layers"), *of_part("UNet", "methods/test_unet.py", figure="unet_small")],
+    "intarsia/layers/encoding.py": [group("layers/test_encoding.py"), *of_part("EncHead", figure="encnet_small")],
     "intarsia/layers/pyramid_pooling.py": [group("layers"), *of_part("PSPHead", figure="upernet_small")],
     "intarsia/layers/levels.py": [*SHARED_LAYERS, group("methods", "config/test_check.py"), group(FIGURES, k="hr18")],
     "intarsia/layers/conv.py": [*SHARED_LAYERS, group(FIGURES, k="fast_scnn or bisenetv2")],
@@ -110,6 +111,7 @@ TABLE: dict[str, list[Group]] = {
     ],
     "intarsia/losses/": LOSSES,
     "intarsia/metrics/": [group("metrics"), group("evaluation", "engine/test_evaluate.py", "workflows/test_score.py")],
+    "intarsia/necks/jpu.py": of_part("JPU", "necks/test_jpu.py", figure="fastfcn_small"),
     "intarsia/necks/fpn.py": of_part("FPN", "necks", figure="semantic_fpn_small"),
     "intarsia/necks/multi_level.py": of_part("MultiLevelNeck", "necks/test_multi_level.py", figure="vit_small"),
     "intarsia/necks/feature2pyramid.py": of_part(
@@ -144,6 +146,7 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/backbones/vit.py": of_part(
         "VisionTransformer", "backbones/test_vit.py", figure="vit_small or segmenter or dpt_small", also="only_in"
     ),
+    "intarsia/methods/apcnet.py": of_part("APCHead", "methods/test_apcnet.py", figure="apcnet_small"),
     "intarsia/methods/bisenetv1.py": of_part("BiSeNetV1", figure="bisenetv1"),
     "intarsia/methods/bisenetv2.py": of_part("BiSeNetV2", figure="bisenetv2"),
     "intarsia/methods/cgnet.py": of_part("CGNet", "methods/test_cgnet.py", figure="cgnet"),
@@ -153,6 +156,9 @@ TABLE: dict[str, list[Group]] = {
     ),
     "intarsia/methods/dpt.py": of_part("DPTHead", "methods/test_dpt.py", figure="dpt_small"),
     "intarsia/methods/erfnet.py": of_part("ERFNet", "methods/test_erfnet.py", figure="erfnet"),
+    "intarsia/methods/dmnet.py": of_part("DMHead", "methods/test_dmnet.py", figure="dmnet_small"),
+    "intarsia/methods/emanet.py": of_part("EMAHead", "methods/test_emanet.py", figure="emanet_small"),
+    "intarsia/methods/encnet.py": of_part("EncHead", "methods/test_encnet.py", figure="encnet_small"),
     "intarsia/methods/fast_scnn.py": of_part(
         "FastSCNN or DepthwiseSeparableFCNHead", "methods/test_heads.py", figure="fast_scnn"
     ),
@@ -171,6 +177,7 @@ TABLE: dict[str, list[Group]] = {
     ),
     "intarsia/methods/ocrnet.py": of_part("OCRHead", "methods/test_context_heads.py", figure="ocrnet"),
     "intarsia/methods/point_rend.py": of_part("PointHead", "methods/test_point_rend.py", figure="pointrend_small"),
+    "intarsia/methods/psanet.py": of_part("PSAHead", "methods/test_psanet.py", figure="psanet_small"),
     "intarsia/methods/pspnet.py": of_part("PSPHead", "methods/test_context_heads.py", figure="pspnet"),
     "intarsia/methods/segformer.py": of_part("SegformerHead", "methods/test_heads.py", figure="segformer"),
     "intarsia/methods/segmenter.py": of_part(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from intarsia import catalog
 from intarsia.config.lowering.names import user_key
-from intarsia.contracts import FeatureSpec, PointLogits, TokenLevel
+from intarsia.contracts import FeatureSpec, ImageLogits, PointLogits, TokenLevel
 from intarsia.layers.activation import Activation
 from intarsia.layers.norm import Norm
 
@@ -147,7 +147,7 @@ def tensors(output: Any) -> list[Tensor]:
     """All tensors of an output that were computed from the input, in order."""
     if isinstance(output, Tensor):
         return [output]
-    if isinstance(output, PointLogits):
+    if isinstance(output, PointLogits | ImageLogits):
         return [output.logits]
     items = output.values() if isinstance(output, Mapping) else output
     return [tensor for item in items for tensor in tensors(item)]

@@ -61,14 +61,21 @@ NECKS: dict[str, dict[str, Any]] = {
     "Feature2Pyramid": {"embed_dim": 8},
     "MLANeck": {"in_channels": (8, 8, 8, 8), "out_channels": 8},
     "MultiLevelNeck": {"in_channels": (8, 8, 8, 8), "out_channels": 8, "scales": (4, 2, 1, 0.5)},
+    "JPU": {"in_channels": (8, 16, 24, 32), "mid_channels": 8, "start_level": 1, "dilations": (1, 2)},
 }
 HEADS: dict[str, dict[str, Any]] = {
+    "APCHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "norm": BN},
     "ASPPHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "dilations": (1, 2, 3), "norm": BN},
     "DPTHead": {"in_channels": (8, 8, 8, 8), "channels": 8, "num_classes": 5, "post_process_channels": (4, 6, 8, 10),
                 "readout_type": "project"},
     "DepthwiseSeparableASPPHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "c1_in_channels": 8,
                                    "c1_channels": 4, "dilations": (1, 2, 3), "norm": BN},
     "DepthwiseSeparableFCNHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "norm": BN},
+    "DMHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "norm": BN},
+    "EMAHead": {"in_channels": 32, "channels": 8, "ema_channels": 12, "num_bases": 4, "num_stages": 3,
+                "num_classes": 5, "norm": BN},
+    "EncHead": {"in_channels": (16, 24, 32), "channels": 8, "num_classes": 5, "num_codes": 4, "add_lateral": True,
+                "norm": BN},
     "FCNHead": {"in_channels": 16, "channels": 8, "num_classes": 5, "in_index": 1, "norm": BN},
     "FPNHead": {"in_channels": (8, 16, 24, 32), "channels": 8, "num_classes": 5, "feature_strides": (4, 8, 16, 32),
                 "norm": BN},
@@ -87,6 +94,7 @@ HEADS: dict[str, dict[str, Any]] = {
                        "norm": Norm("GN", num_groups=8), "enforce_decoder_input_project": True},
     "OCRHead": {"in_channels": (8, 16, 24, 32), "channels": 8, "ocr_channels": 4, "num_classes": 5,
                 "in_index": (0, 1, 2, 3), "input_transform": "resize_concat", "norm": BN},
+    "PSAHead": {"in_channels": 16, "channels": 8, "num_classes": 5, "in_index": 1, "mask_size": (5, 8), "norm": BN},
     "PointHead": {"in_channels": (8,), "channels": 8, "num_classes": 5, "num_points": 32,
                   "subdivision_num_points": 64},
     "PSPHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "norm": BN},
@@ -159,6 +167,7 @@ CONFIGS["MaskClassifier"] = {
 ONE_VALUE = ("it normalises a map of one pixel, over the images of a batch", "Expected more than 1 value per channel")
 UNDONE = "a shift before a linear layer with a batch norm behind it, which takes it out again"
 EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
+    ("APCHead", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("ASPPHead", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("BiSeNetV1", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("BiSeNetV2", "trains_on_a_batch_of_one"): ONE_VALUE,
@@ -194,6 +203,14 @@ EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
         UNDONE, r": (layer\d+\.linear_conv\.bn\.bias(, |$)){10}$"),
     ("ResNeSt", "gives_every_parameter_a_gradient"): (
         UNDONE, r": (layer\d\.\d\.conv2\.fc1\.bias(, |$)){16}$"),
+    ("EMAHead", "gives_every_parameter_a_gradient"): (
+        "nothing learns through the rounds of expectation and maximisation",
+        r": ema_mid_conv\.conv\.weight, ema_mid_conv\.conv\.bias$"),
+    ("JPU", "gives_every_parameter_a_gradient"): (
+        UNDONE, r": dilation_layers\.0\.0\.depthwise_conv\.bn\.bias, "
+                r"dilation_layers\.1\.0\.depthwise_conv\.bn\.bias$"),
+    ("PSAHead", "is_exported_for_any_size"): (
+        "how the level is shrunk depends on whether its sides leave a remainder", "Tensor-likes are not close"),
     ("FastSCNN", "gives_every_parameter_a_gradient"): (
         UNDONE, r": (learning_to_downsample\.dsconv\d\.depthwise_conv\.bn\.bias, ){2}"
                 r"(global_feature_extractor\.bottleneck[12]\.\d\.conv\.2\.bn\.bias(, |$)){6}$"),

@@ -121,8 +121,11 @@ STARTS: dict[str, dict[str, Starts]] = {
         "Feature2Pyramid": Starts(TORCH, TORCH),
         "MLANeck": Starts(wide={"in_channels": (24, 32, 40, 48), "out_channels": 16}),
         "MultiLevelNeck": Starts(XAVIER, wide={"in_channels": (24, 32, 40, 48), "out_channels": 16}),
+        "JPU": Starts(wide={"mid_channels": 16}),
     },
     "head": {
+        "APCHead": Starts(special={**CLASSIFIED, r"\.gla\.(weight|bias)": TORCH},
+                          wide={"channels": 30, "pool_scales": (2, 3)}),
         "ASPPHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
         "DPTHead": Starts(
             special={**CLASSIFIED, r"resize_layers\.\d\.(weight|bias)": TORCH},
@@ -130,6 +133,12 @@ STARTS: dict[str, dict[str, Starts]] = {
         "DepthwiseSeparableASPPHead": Starts(
             special=CLASSIFIED, wide={"in_channels": 40, "channels": 20, "c1_in_channels": 24, "c1_channels": 16}),
         "DepthwiseSeparableFCNHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
+        "DMHead": Starts(special={**CLASSIFIED, r"\.filter_gen_conv\.(weight|bias)": TORCH}, wide={"channels": 20}),
+        "EMAHead": Starts(special=CLASSIFIED, wide={"channels": 20, "ema_channels": 24}),
+        "EncHead": Starts(
+            linear_bias=TORCH, wide={"channels": 32, "num_codes": 24},
+            special={**CLASSIFIED, r"\.codewords": Start("uniform", lambda layer, words: words.numel() ** -0.5),
+                     r"\.scale": Start("uniform", lambda layer, scale: 0.5, middle=-0.5)}),
         "FCNHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
         "FPNHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
         "IterativeDecodeHead": Starts(
@@ -154,6 +163,7 @@ STARTS: dict[str, dict[str, Starts]] = {
         "MaskFormerHead": Starts(
             CAFFE2, special={**ATTENTION, r"ffn\.layers\.(0\.0|1)\.weight": XAVIER}, wide={**LEVELS, "hidden": 48}),
         "OCRHead": Starts(special=CLASSIFIED, wide={"channels": 20, "ocr_channels": 12}),
+        "PSAHead": Starts(special={**CLASSIFIED, r"^attention(_p)?\.1\.weight": TORCH}, wide={"channels": 20}),
         "PSPHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
         "PointHead": Starts(special={r"^fc_seg\.weight": CLASSIFIER}, wide={"channels": 20}),
         "SETRMLAHead": Starts(special=CLASSIFIED, wide={"channels": 32, "mla_channels": 8}),

@@ -24,6 +24,12 @@ import small
 
 FIGURES = Path(__file__).with_name("figures")
 NETWORKS = {
+    "apcnet_r50": "apcnet__apcnet_r50-d8_4xb4-160k_ade20k-512x512",
+    "dmnet_r50": "dmnet__dmnet_r50-d8_4xb4-160k_ade20k-512x512",
+    "emanet_r50": "emanet__emanet_r50-d8_4xb2-80k_cityscapes-769x769",
+    "encnet_r50": "encnet__encnet_r50-d8_4xb4-160k_ade20k-512x512",
+    "fastfcn_r50_enc": "fastfcn__fastfcn_r50-d32_jpu_enc_4xb4-160k_ade20k-512x512",
+    "psanet_r50": "psanet__psanet_r50-d8_4xb4-160k_ade20k-512x512",
     "fcn_r18": "fcn__fcn_r18-d8_4xb2-80k_cityscapes-769x769",
     "fcn_hr18": "hrnet__fcn_hr18_4xb4-80k_isaid-896x896",
     "pspnet_r18b": "pspnet__pspnet_r18b-d8_4xb2-80k_cityscapes-769x769",

@@ -35,6 +35,11 @@ VIT = {"backbone.embed_dims": 24, "backbone.num_layers": 4, "backbone.num_heads"
 PYRAMID = {**RESNET, "neck.in_channels": WIDTHS, "neck.out_channels": 24, "*.num_classes": 9}
 
 
+CONTEXT = {**RESNET, "*.num_classes": 9, "decode_head.in_channels": 128, "decode_head.channels": 32,
+           "auxiliary_head.in_channels": 64, "auxiliary_head.channels": 16}  # fmt: skip
+"""A head that reads the last level of a dilated ResNet."""
+
+
 @dataclass(frozen=True)
 class Small:
     """source: the network of `make_figures.NETWORKS` that it is a smaller form of.
@@ -75,6 +80,15 @@ def _holders(value: Any, key: str) -> Iterator[dict[str, Any]]:
 
 
 NETWORKS = {
+    "apcnet_small": Small("apcnet_r50", CONTEXT),
+    "dmnet_small": Small("dmnet_r50", CONTEXT),
+    "emanet_small": Small("emanet_r50", {**CONTEXT, "decode_head.ema_channels": 24, "decode_head.num_bases": 6}),
+    "encnet_small": Small("encnet_r50", {**CONTEXT, "decode_head.in_channels": WIDTHS[1:], "decode_head.num_codes": 8}),
+    "fastfcn_small": Small(
+        "fastfcn_r50_enc",
+        {**CONTEXT, "neck.in_channels": WIDTHS[1:], "neck.mid_channels": 16, "decode_head.num_codes": 8,
+         "decode_head.in_channels": [32, 64, 64]}),
+    "psanet_small": Small("psanet_r50", {**CONTEXT, "decode_head.mask_size": [6, 9]}),
     "upernet_small": Small(
         "upernet_r18",
         {**RESNET, "*.num_classes": 9, "decode_head.in_channels": WIDTHS, "decode_head.channels": 24,
