@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 BUILT = {
+    "beit__beit-base_upernet_8xb2-160k_ade20k-640x640",
+    "convnext__convnext-tiny_upernet_8xb2-amp-160k_ade20k-512x512",
+    "mae__mae-base_upernet_8xb2-amp-160k_ade20k-512x512-ms",
+    "poolformer__fpn_poolformer_s12_8xb4-40k_ade20k-512x512",
+    "twins__twins_pcpvt-s_fpn_fpnhead_8xb4-80k_ade20k-512x512",
+    "twins__twins_pcpvt-s_uperhead_8xb4-160k_ade20k-512x512",
+    "twins__twins_svt-s_fpn_fpnhead_8xb4-80k_ade20k-512x512",
+    "twins__twins_svt-s_uperhead_8xb2-160k_ade20k-512x512",
     "apcnet__apcnet_r50-d8_4xb4-160k_ade20k-512x512",
     "bisenetv1__bisenetv1_r18-d32-in1k-pre_4xb4-160k_cityscapes-1024x1024",
     "bisenetv2__bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024",
