@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from intarsia.recipes.published import Config, loops, preprocessor
+from intarsia.recipes.benchmarks import Config
+from intarsia.recipes.published import preprocessor
+from intarsia.recipes.schedules import loops
 
 LARGEST_CROP = 512
 SMALLEST_CROP = 64
