@@ -137,11 +137,27 @@ def _vessels(dataset: str, root: str) -> Benchmark:
     return Benchmark(dataset, root, 2, (train,), val, repeat=40_000, metric="mDice")
 
 
+DARK_ZURICH = Benchmark(
+    "DarkZurichDataset",
+    "data/dark_zurich/",
+    19,
+    train=(),
+    val=Split("rgb_anon/val/night/GOPR0356", "gt/val/night/GOPR0356"),
+)
+NIGHT_DRIVING = Benchmark(
+    "NightDrivingDataset",
+    "data/NighttimeDrivingTest/",
+    19,
+    train=(),
+    val=Split("leftImg8bit/test/night", "gtCoarse_daytime_trainvaltest/test/night"),
+)
+
+
 @dataclass(frozen=True)
 class Setting:
     """A benchmark at one training size: `crop` is (height, width), `scale` (width, height) as resizing takes it.
 
-    test_scale: where images are tested at another scale. resize: the transform that resizes in training, where it is
+    test_scale: where images are tested at another scale. test: what is tested on, if not the validation images. resize: the transform that resizes in training, where it is
     not the usual one. extra: transforms before the last in training.
     """
 
@@ -149,8 +165,14 @@ class Setting:
     crop: tuple[int, int]
     scale: tuple[int, int]
     test_scale: tuple[int, int] | None = None
+    test: Setting | None = None
     resize: Config | None = None
     extra: tuple[Config, ...] = ()
+
+
+def _tested_on(benchmark: Benchmark) -> Setting:
+    """Cityscapes by day for training, other streets for the test."""
+    return Setting(CITYSCAPES, (512, 1024), (2048, 1024), test=Setting(benchmark, (512, 1024), (1920, 1080)))
 
 
 SETTINGS = {
@@ -159,6 +181,8 @@ SETTINGS = {
     "cityscapes-769x769": Setting(CITYSCAPES, (769, 769), (2049, 1025)),
     "cityscapes-832x832": Setting(CITYSCAPES, (832, 832), (2048, 1024)),
     "cityscapes-1024x1024": Setting(CITYSCAPES, (1024, 1024), (2048, 1024)),
+    "cityscapes-512x1024_dark-zurich-1920x1080": _tested_on(DARK_ZURICH),
+    "cityscapes-512x1024_night-driving-1920x1080": _tested_on(NIGHT_DRIVING),
     "ade20k-512x512": Setting(ADE20K, (512, 512), (2048, 512)),
     "ade20k-640x640": Setting(ADE20K, (640, 640), (2560, 640)),
     "voc12aug-512x512": Setting(VOC12AUG, (512, 512), (2048, 512)),

@@ -6,6 +6,7 @@ A backbone's name is its depth, then "b" where it is the plain ResNet of torchvi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -26,7 +27,9 @@ _DILATED = {
     16: ((1, 2, 2, 1), (1, 1, 1, 2)),
     32: ((1, 2, 2, 2), (1, 1, 2, 4)),
 }
-"""Stride of the last stage -> strides and dilations of the stages, as the recipes name it. 32 says strides only."""
+"""Stride in a backbone's name -> strides and dilations of its stages; at 32 the dilations remain in the last two."""
+
+_NAME = re.compile(r"r(\d+)(b?)(?:s?-d(\d+))?")
 
 
 def usual_rows(method: str, *benchmarks: str) -> tuple[Rows, ...]:
@@ -69,11 +72,11 @@ def resnet(kind: str, depth: int, *, norm: Config = SYNC_NORM, stride: int | Non
 
 def named_resnet(name: str) -> tuple[Config, str, int]:
     """(backbone, its published weights, depth) of a name such as "r101b-d8"."""
-    base, _, stride = name.partition("-d")
-    plain, depth = base.endswith("b"), int(base.strip("rb"))
+    found = _NAME.match(name)
+    assert found is not None, name
+    depth, plain, stride = int(found[1]), bool(found[2]), int(found[3]) if found[3] else None
     weights = f"torchvision://resnet{depth}" if plain else f"open-mmlab://resnet{depth}_v1c"
-    backbone = resnet("ResNet" if plain else "ResNetV1c", depth, stride=int(stride) if stride else None)
-    return backbone, weights, depth
+    return resnet("ResNet" if plain else "ResNetV1c", depth, stride=stride), weights, depth
 
 
 def heads(

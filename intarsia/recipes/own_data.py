@@ -47,7 +47,7 @@ def own_config(
     data: split -> dataset values without their pipelines; "train", and "val" or "test" or both.
     """
     load = {"type": "LoadImageFromFile", **({"color_type": "unchanged"} if raw_bands else {})}
-    model = {"type": "EncoderDecoder", **parts(num_classes, len(mean)), "train_cfg": {}, "test_cfg": {"mode": "whole"}}
+    model = {"type": "EncoderDecoder", "train_cfg": {}, "test_cfg": {"mode": "whole"}, **parts(num_classes, len(mean))}
     model["data_preprocessor"] = preprocessor(crop, mean=mean, std=std, ignore_index=ignore_index)
     train = _train_pipeline(load, crop, ignore_index, colour=not raw_bands)
     config: Config = {

@@ -19,7 +19,13 @@ from intarsia.recipes.schedules import RUNTIME, loops
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
-MISNAMED = {"fcn_r101-d8_4xb4-80k_pascal-context-480x480": 40_000}
+MISNAMED = {
+    "ann_r101-d8_4xb4-40k_voc12aug-512x512": 20_000,
+    "deeplabv3_r101-d8_4xb2-amp-80k_cityscapes-512x1024": 40_000,
+    "deeplabv3_r101-d8_4xb4-80k_pascal-context-59-480x480": 40_000,
+    "deeplabv3plus_r18b-d8_4xb2-80k_cityscapes-769x769": 40_000,
+    "fcn_r101-d8_4xb4-80k_pascal-context-480x480": 40_000,
+}
 """Recipes whose published config trains for another number of steps than its name says."""
 
 FORM = "{model}_{devices}xb{batch}-{note}{schedule}_{setting}"
@@ -135,7 +141,7 @@ def compose(family: Family, recipe: Published) -> Config:
         "model": {"data_preprocessor": preprocessor(setting.crop), **parts.model},
         "train_dataloader": train_loader(setting, recipe.batch),
         "val_dataloader": val_loader(setting),
-        "test_dataloader": val_loader(setting),
+        "test_dataloader": val_loader(setting.test or setting),
         "val_evaluator": evaluator,
         "test_evaluator": evaluator,
         "optim_wrapper": parts.optim_wrapper,
@@ -159,14 +165,18 @@ def separate(value: Any) -> Any:
 
 
 def preprocessor(
-    size: tuple[int, int],
+    size: tuple[int, int] | None,
     *,
     mean: tuple[float, ...] = IMAGENET_MEAN,
     std: tuple[float, ...] = IMAGENET_STD,
     ignore_index: int = 255,
     **others: Any,
 ) -> Config:
-    """Normalisation and padding; `size` (height, width) is what a training batch is padded to; others: further keys."""
+    """Normalisation and padding; others: further keys.
+
+    size: (height, width) that a training batch is padded to; None where its images are of one size anyway.
+    """
+    padded: Config = {} if size is None else {"size": size}
     return {
         "type": "SegDataPreProcessor",
         "mean": list(mean),
@@ -174,6 +184,6 @@ def preprocessor(
         "bgr_to_rgb": True,
         "pad_val": 0,
         "seg_pad_val": ignore_index,
-        "size": size,
+        **padded,
         **others,
     }

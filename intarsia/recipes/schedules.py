@@ -9,6 +9,7 @@ from typing import Any
 
 from intarsia.recipes.benchmarks import Config
 
+
 def loops(steps: int, *, every: int, log_every: int) -> Config:
     """Loops and hooks of a training of `steps`, evaluated and saved at the same interval."""
     return {
@@ -58,6 +59,15 @@ def poly(
     if not warm_up:
         return [decay]
     return [{"type": "LinearLR", "start_factor": start_factor, "by_epoch": False, "begin": 0, "end": warm_up}, decay]
+
+
+def steps_down(steps: int) -> list[Config]:
+    """Warm-up, then a tenth of the rate after three quarters and again after nine tenths."""
+    milestones = [steps * 3 // 4, steps * 9 // 10]
+    return [
+        {"type": "LinearLR", "start_factor": 0.001, "by_epoch": False, "begin": 0, "end": 1000},
+        {"type": "MultiStepLR", "begin": 1000, "end": steps, "milestones": milestones, "by_epoch": False},
+    ]
 
 
 def transformer(steps: int, *, warm_up: int = 1500) -> list[Config]:
