@@ -11,8 +11,8 @@ from typing import Any
 Config = dict[str, Any]
 """Plain values of the configuration language."""
 
-WORKERS = {1: 4, 2: 2, 4: 4, 6: 6, 8: 8, 12: 12, 16: 16}
-"""Loader processes by batch size per device."""
+WORKERS = {2: 2}
+"""Loader processes by batch size per device, where they are not 4."""
 
 
 @dataclass(frozen=True)
@@ -157,8 +157,8 @@ NIGHT_DRIVING = Benchmark(
 class Setting:
     """A benchmark at one training size: `crop` is (height, width), `scale` (width, height) as resizing takes it.
 
-    test_scale: where images are tested at another scale. test: what is tested on, if not the validation images. resize: the transform that resizes in training, where it is
-    not the usual one. extra: transforms before the last in training.
+    test_scale: where images are tested at another scale. test: what is tested on, if not the validation images.
+    augment, test_resize: the transforms of training and of test between loading and packing, if not the usual ones.
     """
 
     benchmark: Benchmark
@@ -166,8 +166,8 @@ class Setting:
     scale: tuple[int, int]
     test_scale: tuple[int, int] | None = None
     test: Setting | None = None
-    resize: Config | None = None
-    extra: tuple[Config, ...] = ()
+    augment: tuple[Config, ...] | None = None
+    test_resize: tuple[Config, ...] | None = None
 
 
 def _tested_on(benchmark: Benchmark) -> Setting:
@@ -205,19 +205,33 @@ def _annotations(benchmark: Benchmark) -> Config:
     return {"type": "LoadAnnotations", **({"reduce_zero_label": True} if benchmark.reduce_zero_label else {})}
 
 
-def train_loader(setting: Setting, batch: int, workers: int | None = None) -> Config:
-    """The training data of a setting; `batch` images per device."""
-    benchmark = setting.benchmark
-    resize = {"type": "RandomResize", "scale": setting.scale, "ratio_range": (0.5, 2.0), "keep_ratio": True}
-    pipeline: list[Config] = [
-        {"type": "LoadImageFromFile"},
-        _annotations(benchmark),
-        setting.resize or resize,
+def augmentation(setting: Setting, *, resize: Config | None = None) -> tuple[Config, ...]:
+    """The transforms that most recipes train with; resize: instead of sizes between half and twice the scale."""
+    usual = {"type": "RandomResize", "scale": setting.scale, "ratio_range": (0.5, 2.0), "keep_ratio": True}
+    return (
+        resize or usual,
         {"type": "RandomCrop", "crop_size": setting.crop, "cat_max_ratio": 0.75},
         {"type": "RandomFlip", "prob": 0.5},
         {"type": "PhotoMetricDistortion"},
-        *([{"type": "Pad", "size": setting.crop}] if benchmark.pad else []),
-        *setting.extra,
+        *([{"type": "Pad", "size": setting.crop}] if setting.benchmark.pad else []),
+    )
+
+
+def shortest_edges(setting: Setting, *, largest: int, smallest: float = 0.5, biggest: float = 2.0) -> Config:
+    """Resizing of the shorter side to one of the tenths between two shares of the crop's shorter side."""
+    side = min(setting.crop)
+    tenths = range(round(10 * smallest), round(10 * biggest) + 1)
+    sizes = [int(side * tenth * 0.1) for tenth in tenths]
+    return {"type": "RandomChoiceResize", "scales": sizes, "resize_type": "ResizeShortestEdge", "max_size": largest}
+
+
+def train_loader(setting: Setting, batch: int, workers: int | None = None) -> Config:
+    """The training data of a setting; `batch` images per device."""
+    benchmark = setting.benchmark
+    pipeline: list[Config] = [
+        {"type": "LoadImageFromFile"},
+        _annotations(benchmark),
+        *(augmentation(setting) if setting.augment is None else setting.augment),
         {"type": "PackSegInputs"},
     ]
     datasets = [benchmark.values(split, pipeline) for split in benchmark.train]
@@ -226,7 +240,7 @@ def train_loader(setting: Setting, batch: int, workers: int | None = None) -> Co
         dataset = {"type": "RepeatDataset", "times": benchmark.repeat, "dataset": dataset}
     return {
         "batch_size": batch,
-        "num_workers": WORKERS[batch] if workers is None else workers,
+        "num_workers": WORKERS.get(batch, 4) if workers is None else workers,
         "persistent_workers": True,
         "sampler": {"type": "InfiniteSampler", "shuffle": True},
         "dataset": dataset,
@@ -235,9 +249,10 @@ def train_loader(setting: Setting, batch: int, workers: int | None = None) -> Co
 
 def val_loader(setting: Setting) -> Config:
     """The validation data of a setting, one image at a time."""
+    resize = {"type": "Resize", "scale": setting.test_scale or setting.scale, "keep_ratio": True}
     pipeline: list[Config] = [
         {"type": "LoadImageFromFile"},
-        {"type": "Resize", "scale": setting.test_scale or setting.scale, "keep_ratio": True},
+        *(setting.test_resize or (resize,)),
         _annotations(setting.benchmark),
         {"type": "PackSegInputs"},
     ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 
 from intarsia.recipes import deeplabv3, fcn, pspnet, swin, upernet
-from intarsia.recipes.benchmarks import Config
+from intarsia.recipes.benchmarks import SETTINGS, Config
 from intarsia.recipes.dilated import NORM, SYNC_NORM, heads, resnet, widths
 from intarsia.recipes.published import Family, Parts, Published, Rows
 from intarsia.recipes.schedules import adamw, steps_down
@@ -90,7 +90,8 @@ def _published(recipe: Published) -> Parts:
         "train_cfg": {},
         "test_cfg": {"mode": "whole"},
     }
-    return Parts(model, optim, steps_down(recipe.steps))
+        setting = SETTINGS["ade20k-512x512"]  # whatever size the name says: only the padding of batches is of that size
+    return Parts(model, optim, steps_down(recipe.steps), setting=setting)
 
 
 def _own_resnet(method: str, num_logits: int, bands: int) -> Config:

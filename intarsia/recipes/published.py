@@ -25,6 +25,7 @@ MISNAMED = {
     "deeplabv3_r101-d8_4xb4-80k_pascal-context-59-480x480": 40_000,
     "deeplabv3plus_r18b-d8_4xb2-80k_cityscapes-769x769": 40_000,
     "fcn_r101-d8_4xb4-80k_pascal-context-480x480": 40_000,
+    "vit_deit-s16_upernet_8xb2-160k_ade20k-512x512": 80_000,
 }
 """Recipes whose published config trains for another number of steps than its name says."""
 
@@ -106,12 +107,18 @@ class Rows:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a family says of one recipe; others: top-level keys in place of the usual ones, or besides them."""
+    """What a family says of one recipe.
+
+    others: top-level keys in place of the usual ones, or besides them. workers: loader processes, if not as many as
+    usual. setting: what is trained on, where the name does not say all.
+    """
 
     model: Config
     optim_wrapper: Config
     param_scheduler: list[Config]
     others: Config = field(default_factory=dict)
+    workers: int | None = None
+    setting: Setting | None = None
 
 
 @dataclass(frozen=True)
@@ -134,12 +141,12 @@ def compose(family: Family, recipe: Published) -> Config:
     """The complete config of a published recipe; parts of it may share values, see `separate`."""
     assert family.published is not None
     parts = family.published(recipe)
-    setting = recipe.setting
+    setting = parts.setting or recipe.setting
     evaluator = {"type": "IoUMetric", "iou_metrics": [setting.benchmark.metric]}
     config = {
         "default_scope": "mmseg",
-        "model": {"data_preprocessor": preprocessor(setting.crop), **parts.model},
-        "train_dataloader": train_loader(setting, recipe.batch),
+        "model": {"data_preprocessor": preprocessor(recipe.setting.crop), **parts.model},
+        "train_dataloader": train_loader(setting, recipe.batch, parts.workers),
         "val_dataloader": val_loader(setting),
         "test_dataloader": val_loader(setting.test or setting),
         "val_evaluator": evaluator,

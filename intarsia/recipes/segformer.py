@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from intarsia.recipes.benchmarks import Config, train_loader, val_loader
+from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.published import Family, Parts, Published, Rows
 from intarsia.recipes.schedules import adamw, transformer
 
@@ -81,26 +81,16 @@ def _published(recipe: Published) -> Parts:
         "train_cfg": {},
         "test_cfg": slide if recipe.setting.crop == (1024, 1024) else {"mode": "whole"},
     }
-    return Parts(model, _optimiser(), transformer(recipe.steps), _data(recipe))
+    setting = recipe.setting
+    if setting.crop == (640, 640):  # images are resized to a shorter side than in other families
+        setting = replace(setting, scale=(2048, 640))
+    return Parts(model, _optimiser(), transformer(recipe.steps), setting=setting)
 
 
 def _optimiser() -> Config:
     """The paper's rates are for pretrained backbones: the head learns ten times faster, norms do not decay."""
     rules = {"pos_block": {"decay_mult": 0.0}, "norm": {"decay_mult": 0.0}, "head": {"lr_mult": 10.0}}
     return adamw(6e-5, 0.01, paramwise_cfg={"custom_keys": rules})
-
-
-def _data(recipe: Published) -> Config:
-    """At 640 x 640, images are resized to a shorter side than in other families."""
-    if recipe.setting.crop != (640, 640):
-        return {}
-    setting = replace(recipe.setting, scale=(2048, 640))
-    loader = val_loader(setting)
-    return {
-        "train_dataloader": train_loader(setting, recipe.batch),
-        "val_dataloader": loader,
-        "test_dataloader": loader,
-    }
 
 
 FAMILY = Family(

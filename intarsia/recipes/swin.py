@@ -95,7 +95,9 @@ def _published(recipe: Published) -> Parts:
         "train_cfg": {},
         "test_cfg": {"mode": "whole"},
     }
-    return Parts(model, adamw(6e-5, 0.01, paramwise_cfg={"custom_keys": without_decay()}), transformer(recipe.steps))
+    return Parts(
+        model, adamw(6e-5, 0.01, paramwise_cfg={"custom_keys": without_decay()}), transformer(recipe.steps), workers=4
+    )
 
 
 def without_decay() -> Config:

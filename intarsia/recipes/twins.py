@@ -33,6 +33,8 @@ ROWS = (
     Rows("twins", tuple(f"{s}_uperhead" for s in SIZES if s != "pcpvt-s"), 8, 2, ("160k",), ("ade20k-512x512",)),
     Rows("twins", ("pcpvt-s_uperhead",), 8, 4, ("160k",), ("ade20k-512x512",)),
 )
+_DROPPING = ("pcpvt-b_uperhead", "pcpvt-l_uperhead", "svt-l_uperhead", "svt-l_fpn_fpnhead")
+"""Recipes that leave out more of their residual branches in training."""
 
 
 def _backbone(size: str, bands: int, *, drop_path: float = 0.2) -> Config:
@@ -67,7 +69,7 @@ def _backbone(size: str, bands: int, *, drop_path: float = 0.2) -> Config:
 def _published(recipe: Published) -> Parts:
     size, pyramids = recipe.backbone.partition("_")[0], recipe.backbone.endswith("fpnhead")
     start = {"type": "Pretrained", "checkpoint": _WEIGHTS.format(SIZES[size][3])}
-    backbone = _backbone(size, 3, drop_path=0.2 if pyramids or size == "svt-s" else 0.3)
+    backbone = _backbone(size, 3, drop_path=0.3 if recipe.backbone in _DROPPING else 0.2)
     model = {
         "type": "EncoderDecoder",
         "backbone": {**backbone, "init_cfg": start},
@@ -78,7 +80,7 @@ def _published(recipe: Published) -> Parts:
     if pyramids:
         return Parts(model, adamw(1e-4, 1e-4, betas=None, clip_grad=None), poly(recipe.steps))
     rules = {name: {"decay_mult": 0.0} for name in ("pos_block", "norm")}
-    return Parts(model, adamw(6e-5, 0.01, paramwise_cfg={"custom_keys": rules}), transformer(recipe.steps))
+    return Parts(model, adamw(6e-5, 0.01, paramwise_cfg={"custom_keys": rules}), transformer(recipe.steps), workers=4)
 
 
 def _pyramid(size: str, num_classes: int, *, norm: Config = SYNC_NORM) -> Config:

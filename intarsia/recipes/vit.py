@@ -82,7 +82,7 @@ def _published(recipe: Published) -> Parts:
         "test_cfg": {"mode": "whole"},
     }
     rules = {name: {"decay_mult": 0.0} for name in ("pos_embed", "cls_token", "norm")}
-    return Parts(model, adamw(6e-5, 0.01, paramwise_cfg={"custom_keys": rules}), transformer(recipe.steps))
+    return Parts(model, adamw(6e-5, 0.01, paramwise_cfg={"custom_keys": rules}), transformer(recipe.steps), workers=4)
 
 
 _OWN = {"upernet_vit-s16": 384, "upernet_vit-b16": 768}
