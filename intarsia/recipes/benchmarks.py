@@ -177,6 +177,7 @@ def _tested_on(benchmark: Benchmark) -> Setting:
 
 SETTINGS = {
     "cityscapes-512x1024": Setting(CITYSCAPES, (512, 1024), (2048, 1024)),
+    "cityscapes-680x680": Setting(CITYSCAPES, (680, 680), (2048, 1024)),
     "cityscapes-768x768": Setting(CITYSCAPES, (768, 768), (2049, 1025)),
     "cityscapes-769x769": Setting(CITYSCAPES, (769, 769), (2049, 1025)),
     "cityscapes-832x832": Setting(CITYSCAPES, (832, 832), (2048, 1024)),

@@ -90,7 +90,7 @@ def _published(recipe: Published) -> Parts:
         "train_cfg": {},
         "test_cfg": {"mode": "whole"},
     }
-        setting = SETTINGS["ade20k-512x512"]  # whatever size the name says: only the padding of batches is of that size
+    setting = SETTINGS["ade20k-512x512"]  # whatever size the name says: only the padding of batches is of that size
     return Parts(model, optim, steps_down(recipe.steps), setting=setting)
 
 

@@ -38,7 +38,7 @@ def _heads(kind: str, num_classes: int, *, norm: Config) -> Config:
     convolutions, scale, kernel = _UPSAMPLING[kind]
     upsampling = {"type": "SETRUPHead", **common, "in_channels": 1024, "channels": 256}
     first = {"num_convs": convolutions, "up_scale": scale, "kernel_size": kernel}
-    auxiliary = {"num_convs": 1, "up_scale": 4, "kernel_size": kernel, "loss_decode": cross_entropy(0.4)}
+    auxiliary: Config = {"num_convs": 1, "up_scale": 4, "kernel_size": kernel, "loss_decode": cross_entropy(0.4)}
     return {
         "decode_head": {**upsampling, "in_index": 3, **first, "loss_decode": cross_entropy()},
         "auxiliary_head": [{**upsampling, "in_index": index, **auxiliary} for index in (0, 1, 2)],
