@@ -12,7 +12,7 @@ from functools import partial
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import NORM, SYNC_NORM, heads
 from intarsia.recipes.published import FORM, Family, Parts, Published, Rows
-from intarsia.recipes.schedules import adamw, transformer
+from intarsia.recipes.schedules import adamw, loops, transformer
 from intarsia.recipes.upernet import HEAD
 
 SIZES: dict[str, tuple[int, int, tuple[int, int, int, int], float, float]] = {
@@ -80,7 +80,9 @@ def _published(recipe: Published) -> Parts:
     }
     if large:
         optim |= {"type": "AmpOptimWrapper", "accumulative_counts": 2}
-    return Parts(model, optim, transformer(recipe.steps, warm_up=3000 if large else 1500), workers=4)
+    # half the batch for twice the steps, of which the optimizer makes every other one
+    others = loops(2 * recipe.steps, every=recipe.steps // 5, log_every=50) if large else {}
+    return Parts(model, optim, transformer(recipe.steps, warm_up=3000 if large else 1500), others, workers=4)
 
 
 FAMILY = Family(

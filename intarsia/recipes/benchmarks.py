@@ -218,10 +218,8 @@ def augmentation(setting: Setting, *, resize: Config | None = None) -> tuple[Con
     )
 
 
-def shortest_edges(setting: Setting, *, largest: int, smallest: float = 0.5, biggest: float = 2.0) -> Config:
-    """Resizing of the shorter side to one of the tenths between two shares of the crop's shorter side."""
-    side = min(setting.crop)
-    tenths = range(round(10 * smallest), round(10 * biggest) + 1)
+def shortest_edges(side: int, *, largest: int, tenths: range = range(5, 21)) -> Config:
+    """Resizing of the shorter side to some tenths of a length; the longer one stays within the largest."""
     sizes = [int(side * tenth * 0.1) for tenth in tenths]
     return {"type": "RandomChoiceResize", "scales": sizes, "resize_type": "ResizeShortestEdge", "max_size": largest}
 

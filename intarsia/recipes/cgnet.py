@@ -77,8 +77,9 @@ def _published(recipe: Published) -> Parts:
         {"type": "OptimWrapper", "optimizer": optimizer},
         poly(recipe.steps),
         others,
-        workers=workers,
         setting=setting,
+        batch=8,
+        workers=workers,
     )
 
 

@@ -54,7 +54,7 @@ def _published(recipe: Published) -> Parts:
     }
     rules = {name: {"decay_mult": 0.0} for name in ("pos_embed", "cls_token", "norm")}
     optim = adamw(6e-5, 0.01, paramwise_cfg={"custom_keys": rules})
-    return Parts(model, optim, transformer(recipe.steps), workers=4)
+    return Parts(model, optim, transformer(recipe.steps))
 
 
 FAMILY = Family(ROWS, _published, own={"dpt_vit-b16": _parts}, learning_rate=1e-4)

@@ -2,8 +2,8 @@
 
 Howard et al.: "Searching for MobileNetV3", ICCV 2019.
 
-4 published recipes; ``s`` is the small network, ``scratch`` starts at random weights. They say 320k and decay over
-half of it.
+4 published recipes; ``s`` is the small network, ``scratch`` starts at random weights. They say 320k and
+train for half of it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import partial
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import cross_entropy, optimiser
 from intarsia.recipes.published import Family, Parts, Published, Rows
-from intarsia.recipes.schedules import poly
+from intarsia.recipes.schedules import loops, poly
 
 _SIZES = {"small": ((0, 1, 12), [16, 16, 576]), "large": ((1, 3, 16), [16, 24, 960])}
 """size -> layers that the head takes, their channels."""
@@ -54,7 +54,7 @@ def _published(recipe: Published) -> Parts:
         "train_cfg": {},
         "test_cfg": {"mode": "whole"},
     }
-    return Parts(model, optimiser(recipe), poly(160_000))
+    return Parts(model, optimiser(recipe), poly(160_000), loops(160_000, every=16_000, log_every=50))
 
 
 FAMILY = Family(

@@ -109,16 +109,17 @@ class Rows:
 class Parts:
     """What a family says of one recipe.
 
-    others: top-level keys in place of the usual ones, or besides them. workers: loader processes, if not as many as
-    usual. setting: what is trained on, where the name does not say all.
+    others: top-level keys in place of the usual ones, or besides them. setting: what is trained on, where the name
+    does not say all. batch: per device, where the name says another. workers: loader processes, if not as many as usual.
     """
 
     model: Config
     optim_wrapper: Config
     param_scheduler: list[Config]
     others: Config = field(default_factory=dict)
-    workers: int | None = None
     setting: Setting | None = None
+    batch: int | None = None
+    workers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def compose(family: Family, recipe: Published) -> Config:
     config = {
         "default_scope": "mmseg",
         "model": {"data_preprocessor": preprocessor(recipe.setting.crop), **parts.model},
-        "train_dataloader": train_loader(setting, recipe.batch, parts.workers),
+        "train_dataloader": train_loader(setting, parts.batch or recipe.batch, parts.workers),
         "val_dataloader": val_loader(setting),
         "test_dataloader": val_loader(setting.test or setting),
         "val_evaluator": evaluator,

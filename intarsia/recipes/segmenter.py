@@ -5,10 +5,9 @@ Strudel, Garcia, Laptev, Schmid: "Segmenter: Transformer for Semantic Segmentati
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
-from intarsia.recipes.benchmarks import Config
+from intarsia.recipes.benchmarks import SETTINGS, Config
 from intarsia.recipes.dilated import cross_entropy
 from intarsia.recipes.published import Family, Parts, Published, Rows, preprocessor
 from intarsia.recipes.schedules import poly, sgd
@@ -75,7 +74,7 @@ def _published(recipe: Published) -> Parts:
         **_parts(size, kind, recipe.num_classes, 3),
         "test_cfg": {"mode": "slide", "crop_size": (side, side), "stride": (side - 32, side - 32)},
     }
-    setting = replace(recipe.setting, crop=(side, side), scale=(2048, side))
+    setting = SETTINGS[f"ade20k-{side}x{side}"]
     return Parts(model, sgd(0.001, 0.0), poly(recipe.steps), setting=setting)
 
 

@@ -23,7 +23,7 @@ ROWS = (
 )
 
 
-def _heads(kind: str, num_classes: int, *, norm: Config) -> Config:
+def _heads(kind: str, num_classes: int, *, norm: Config, streets: bool) -> Config:
     common = {"dropout_ratio": 0, "num_classes": num_classes, "norm_cfg": norm, "align_corners": False}
     if kind == "mla":
         neck = {"type": "MLANeck", "in_channels": [1024, 1024, 1024, 1024], "out_channels": 256}
@@ -38,7 +38,11 @@ def _heads(kind: str, num_classes: int, *, norm: Config) -> Config:
     convolutions, scale, kernel = _UPSAMPLING[kind]
     upsampling = {"type": "SETRUPHead", **common, "in_channels": 1024, "channels": 256}
     first = {"num_convs": convolutions, "up_scale": scale, "kernel_size": kernel}
-    auxiliary: Config = {"num_convs": 1, "up_scale": 4, "kernel_size": kernel, "loss_decode": cross_entropy(0.4)}
+    auxiliary: Config = {"num_convs": 2, "kernel_size": kernel, "loss_decode": cross_entropy(0.4)}
+    if streets:
+        auxiliary |= {"num_convs": 1 if kind == "naive" else 2, "up_scale": 4}
+    else:
+        auxiliary["act_cfg"] = {"type": "ReLU"}
     return {
         "decode_head": {**upsampling, "in_index": 3, **first, "loss_decode": cross_entropy()},
         "auxiliary_head": [{**upsampling, "in_index": index, **auxiliary} for index in (0, 1, 2)],
@@ -64,7 +68,7 @@ def _parts(
             "with_cls_token": not aggregated,
             "interpolate_mode": "bilinear",
         },
-        **_heads(kind, num_classes, norm=norm),
+        **_heads(kind, num_classes, norm=norm, streets=size == (768, 768)),
     }
 
 
@@ -80,7 +84,7 @@ def _published(recipe: Published) -> Parts:
     model = {"type": "EncoderDecoder", "pretrained": None, **parts, "train_cfg": {}, "test_cfg": window}
     rate = {"mla": 0.002 if streets else 0.001, "naive": 0.01, "pup": 0.01 if streets else 0.001}[kind]
     optim = {**sgd(rate, 0.0), "paramwise_cfg": {"custom_keys": {"head": {"lr_mult": 10.0}}}}
-    return Parts(model, optim, poly(recipe.steps), workers=None if streets else 4)
+    return Parts(model, optim, poly(recipe.steps), workers=2 if streets else 4)
 
 
 FAMILY = Family(

@@ -80,7 +80,7 @@ def _published(recipe: Published) -> Parts:
     if pyramids:
         return Parts(model, adamw(1e-4, 1e-4, betas=None, clip_grad=None), poly(recipe.steps))
     rules = {name: {"decay_mult": 0.0} for name in ("pos_block", "norm")}
-    return Parts(model, adamw(6e-5, 0.01, paramwise_cfg={"custom_keys": rules}), transformer(recipe.steps), workers=4)
+    return Parts(model, adamw(6e-5, 0.01, paramwise_cfg={"custom_keys": rules}), transformer(recipe.steps))
 
 
 def _pyramid(size: str, num_classes: int, *, norm: Config = SYNC_NORM) -> Config:
