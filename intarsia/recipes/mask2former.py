@@ -110,11 +110,11 @@ def _resnet(depth: int) -> Config:
 def _swin(network: str) -> tuple[Config, str]:
     """(backbone, its size) of a name such as "swin-b-in22k-384x384-pre"."""
     size, start = SIZES[network[:6]], network[7:]
-    window, image = (12, 384) if start else (7, 224)
+    window = 12 if start else 7
     weights = swin.weights(f"{size}-patch4-window{window}-{start or 'in1k-pre'}")
     backbone = {
         **swin.bare(size, window=window),
-        "pretrain_img_size": image,
+        **({"pretrain_img_size": 384} if start else {}),
         "with_cp": False,
         "frozen_stages": -1,
         "init_cfg": {"type": "Pretrained", "checkpoint": weights},
@@ -131,6 +131,7 @@ def _published(recipe: Published) -> Parts:
         backbone, size = _swin(recipe.backbone)
         stages = swin.stages(size)
         rules |= spared(swin.SIZES[size][1], 0.1)
+        rules["absolute_pos_embed"] = rules["relative_position_bias_table"]
     else:
         depth = int(recipe.backbone[1:])
         backbone, stages = _resnet(depth), widths(depth)
@@ -156,6 +157,8 @@ def _published(recipe: Published) -> Parts:
     resize = shortest_edges(side, largest=4 * side)
     others = loops(recipe.steps, every=5000, log_every=50)
     others["default_hooks"]["checkpoint"]["save_best"] = "mIoU"
+    if recipe.backbone in _SMALL and not streets:
+        others["custom_imports"] = {"imports": "mmdet.models", "allow_failed_imports": False}
     others["auto_scale_lr"] = {"enable": False, "base_batch_size": 16}
     return Parts(
         model,

@@ -79,12 +79,12 @@ def matching(*costs: Config) -> Config:
 
 
 def spared(depths: tuple[int, ...], rate: float) -> Config:
-    """Swin's norms and positions by name: no decay, and the backbone's rate."""
+    """Swin's norms and biases by name: no decay, and the backbone's rate."""
     kept = {"lr_mult": rate, "decay_mult": 0.0}
     blocks = [f"stages.{stage}.blocks.{block}" for stage, depth in enumerate(depths) for block in range(depth)]
     downsampling = [f"stages.{stage}.downsample" for stage in range(len(depths) - 1)]
     norms = [f"backbone.{name}.norm" for name in (*blocks, *downsampling, "patch_embed")]
-    return {name: kept for name in (*norms, "backbone.norm", "absolute_pos_embed", "relative_position_bias_table")}
+    return {name: kept for name in (*norms, "backbone.norm", "relative_position_bias_table")}
 
 
 def _head(stages: tuple[int, int, int, int], num_classes: int) -> Config:

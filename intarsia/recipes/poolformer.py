@@ -69,8 +69,7 @@ def _published(recipe: Published) -> Parts:
         benchmark=replace(recipe.setting.benchmark, repeat=50, augmented_test=False),
         test_resize=(resize, {"type": "ResizeToMultiple", "size_divisor": 32}),
     )
-    imports = {"custom_imports": {"imports": ["mmpretrain.models"], "allow_failed_imports": False}}
-    others = imports if size != "s36" else {}
+    others = {"custom_imports": {"imports": ["mmpretrain.models"], "allow_failed_imports": False}}
     return Parts(model, optim, poly(recipe.steps, eta_min=0.0), others, setting=setting)
 
 
