@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import difflib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
 
+from intarsia import catalog
 from intarsia.recipes import base_files
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.own_data import default_crop, fit_heads, own_config
@@ -59,9 +60,27 @@ def names() -> list[str]:
     return sorted(_table())
 
 
+@cache
+def _stands(parts: Callable[[int, int], Config]) -> bool:
+    """Whether the catalogue has all parts of a network."""
+    model = parts(2, 3)
+    auxiliary = model.get("auxiliary_head") or []
+    heads = [model["decode_head"], auxiliary]
+    several = [head for given in heads for head in (given if isinstance(given, list) else [given])]
+    named = [("backbone", model["backbone"]), *(("head", head) for head in several)]
+    if model.get("neck"):
+        named.append(("neck", model["neck"]))
+    try:
+        for kind, part in named:
+            catalog.locate(kind, part["type"])
+    except catalog.UnknownPartError:
+        return False
+    return True
+
+
 def short_names() -> list[str]:
-    """The recipes for a user's own data, in order of their size within a family."""
-    return [name for family in _families() for name in family.own]
+    """The recipes for a user's own data, in order of their size within a family; those whose network exists."""
+    return [name for family in _families() for name, parts in family.own.items() if _stands(parts)]
 
 
 def published(name: str) -> Published:

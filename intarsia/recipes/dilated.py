@@ -1,7 +1,8 @@
 """A head on a residual network, most often a dilated one: what some thirty methods' recipes have in common.
 
 A backbone's name is its depth, then "b" where it is the plain ResNet of torchvision and not ResNetV1c (a stem of three
-3 x 3 convolutions), then the stride that dilation keeps: ``r50-d8``, ``r18b-d8``, ``r101-d16``; ``r50`` has all of its strides.
+3 x 3 convolutions), then the stride that dilation keeps: ``r50-d8``, ``r18b-d8``, ``r101-d16``; ``r50`` has all
+of its strides.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _NAME = re.compile(r"r(\d+)(b?)(?:s?-d(\d+))?")
 
 
 def usual_rows(method: str, *benchmarks: str) -> tuple[Rows, ...]:
-    """Both depths with the schedules that most methods were published with; of some benchmarks, or of the usual three."""
+    """Both depths with the schedules that most methods were published with; as given, on three benchmarks."""
     rows = {
         "cityscapes": Rows(method, BOTH, 4, 2, ("40k", "80k"), CITYSCAPES),
         "ade20k": Rows(method, BOTH, 4, 4, ("80k", "160k"), ("ade20k-512x512",)),

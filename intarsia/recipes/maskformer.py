@@ -84,7 +84,7 @@ def spared(depths: tuple[int, ...], rate: float) -> Config:
     blocks = [f"stages.{stage}.blocks.{block}" for stage, depth in enumerate(depths) for block in range(depth)]
     downsampling = [f"stages.{stage}.downsample" for stage in range(len(depths) - 1)]
     norms = [f"backbone.{name}.norm" for name in (*blocks, *downsampling, "patch_embed")]
-    return {name: kept for name in (*norms, "backbone.norm", "relative_position_bias_table")}
+    return dict.fromkeys((*norms, "backbone.norm", "relative_position_bias_table"), kept)
 
 
 def _head(stages: tuple[int, int, int, int], num_classes: int) -> Config:

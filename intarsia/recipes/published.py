@@ -110,7 +110,7 @@ class Parts:
     """What a family says of one recipe.
 
     others: top-level keys in place of the usual ones, or besides them. setting: what is trained on, where the name
-    does not say all. batch: per device, where the name says another. workers: loader processes, if not as many as usual.
+    does not say all. batch: per device, where the name says another. workers: loader processes, if not as usual.
     """
 
     model: Config

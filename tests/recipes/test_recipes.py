@@ -28,16 +28,36 @@ SCRATCH = {
     "test_pipeline",
     "train_pipeline",
     "tta_pipeline",
-}
+    "backbone_embed_multi", "backbone_norm_cfg", "backbone_norm_multi", "checkpoint_file", "class_weight",
+    "conv_kernel_size", "custom_keys", "depths", "embed_multi", "ham_norm_cfg", "img_norm_cfg", "img_prefix", "iters",
+    "metainfo", "models", "num_classes", "num_stages", "pretrained", "stable_diffusion_cfg", "total_iters",
+    "train_ann", "used_labels", "val_ann", "albu_train_transforms", "fp16", "runner",
+}  # fmt: skip
 """Top-level names that MMSegmentation's files use only to build other values; `tta_pipeline` is compared anyway."""
+
+
+MISSING = {
+    "cityscapes",
+    "deeplabv3plus_r50-d8_4xb2-300k_mapillay_v1_65-1280x1280",
+    "san-vit-b16_coco-stuff164k-640x640",
+    "san-vit-b16_pascal_context-640x640",
+    "san-vit-b16_voc12aug-640x640",
+    "san-vit-l14_coco-stuff164k-640x640",
+    "san-vit-l14_pascal_context-640x640",
+    "san-vit-l14_voc12aug-640x640",
+    "swin-tiny-patch4-window7_upernet_1xb8-20k_levir-256x256",
+    "voc",
+    "vpd_sd_4xb8-25k_nyu-480x480",
+    "vpd_sd_4xb8-25k_nyu-512x512",
+}
+"""Published recipes that cannot be had by name yet."""
 
 
 @pytest.fixture(scope="module")
 def resolved(shared: Path) -> dict[str, dict[str, Any]]:
     with gzip.open(shared / "facts" / "mmseg_configs.json.gz") as file:
         configs: dict[str, dict[str, Any]] = json.load(file)
-    families = ("fcn", "segformer", "fastscnn")
-    return {name.split("/")[1]: value for name, value in configs.items() if name.split("/")[0] in families}
+    return {name.split("/")[1]: value for name, value in configs.items()}
 
 
 def plain(value: Any) -> Any:
@@ -45,8 +65,9 @@ def plain(value: Any) -> Any:
 
 
 def test_the_names_are_the_published_ones(resolved: dict[str, dict[str, Any]]) -> None:
-    assert recipes.names() == sorted(resolved)
-    assert len(recipes.names()) == 59
+    assert sorted(set(resolved) - set(recipes.names())) == sorted(MISSING)
+    assert not set(recipes.names()) - set(resolved)
+    assert len(recipes.names()) == 681 - len(MISSING)
 
 
 @pytest.mark.parametrize("name", recipes.names())
@@ -56,7 +77,7 @@ def test_recipe_equals_the_resolved_config(name: str, resolved: dict[str, dict[s
 
 
 def test_values_are_not_shared_between_calls() -> None:
-    name = recipes.names()[0]
+    name = "fcn_r50-d8_4xb2-80k_cityscapes-512x1024"
     recipes.get(name)["model"]["backbone"]["norm_cfg"]["type"] = "LN"
     recipes.get(name)["env_cfg"]["mp_cfg"]["mp_start_method"] = "spawn"
     assert recipes.get(name)["model"]["backbone"]["norm_cfg"]["type"] == "SyncBN"
