@@ -5,7 +5,7 @@ Values are facts of MMSegmentation 1.2.2 (Apache-2.0); ``tests/recipes`` compare
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 Config = dict[str, Any]
@@ -28,8 +28,8 @@ class Split:
 class Benchmark:
     """A public data set as the published recipes use it; several training splits are concatenated.
 
-    repeat: how often one epoch goes through the training split. zero_in_dataset: the data set itself is told to leave
-    out label 0, too. metric: the score of its validation.
+    repeat: how often one epoch goes through the training split. metric: the score of its validation. keys: further
+    ones that the data set is given.
     """
 
     dataset: str
@@ -38,11 +38,11 @@ class Benchmark:
     train: tuple[Split, ...]
     val: Split
     reduce_zero_label: bool = False
-    zero_in_dataset: bool = False
     pad: bool = False
     augmented_test: bool = True
     repeat: int = 1
     metric: str = "mIoU"
+    keys: Config = field(default_factory=dict)
 
     def values(self, split: Split, pipeline: list[Config]) -> Config:
         """The dataset of a split, as a config writes it."""
@@ -54,9 +54,7 @@ class Benchmark:
         }
         if split.listing is not None:
             values["ann_file"] = split.listing
-        if self.zero_in_dataset:
-            values["reduce_zero_label"] = True
-        return values
+        return values | self.keys
 
 
 CITYSCAPES = Benchmark(
@@ -108,7 +106,7 @@ COCO_STUFF_10K = Benchmark(
     train=(Split("images/train2014", "annotations/train2014"),),
     val=Split("images/test2014", "annotations/test2014"),
     reduce_zero_label=True,
-    zero_in_dataset=True,
+    keys={"reduce_zero_label": True},
 )
 COCO_STUFF_164K = Benchmark(
     "COCOStuffDataset",
@@ -128,6 +126,13 @@ LOVEDA = _aerial("LoveDADataset", "data/loveDA", 7)
 POTSDAM = _aerial("PotsdamDataset", "data/potsdam", 6)
 VAIHINGEN = _aerial("ISPRSDataset", "data/vaihingen", 6)
 ISAID = _aerial("iSAIDDataset", "data/iSAID", 16, reduce_zero_label=False)
+LEVIR = Benchmark(
+    "LEVIRCDDataset",
+    "data/LEVIRCD",
+    2,
+    train=(Split("train/A", "train/label"),),
+    val=Split("test/A", "test/label"),
+)
 
 
 def _vessels(dataset: str, root: str) -> Benchmark:
@@ -157,7 +162,8 @@ NIGHT_DRIVING = Benchmark(
 class Setting:
     """A benchmark at one training size: `crop` is (height, width), `scale` (width, height) as resizing takes it.
 
-    test_scale: where images are tested at another scale. test: what is tested on, if not the validation images.
+    test_scale: where images are tested at another scale. val, test: what is validated and tested on, if
+    not what the benchmark says.
     augment, test_resize: the transforms of training and of test between loading and packing, if not the usual ones.
     """
 
@@ -165,6 +171,7 @@ class Setting:
     crop: tuple[int, int]
     scale: tuple[int, int]
     test_scale: tuple[int, int] | None = None
+    val: Setting | None = None
     test: Setting | None = None
     augment: tuple[Config, ...] | None = None
     test_resize: tuple[Config, ...] | None = None
@@ -198,6 +205,7 @@ SETTINGS = {
     "drive-64x64": Setting(_vessels("DRIVEDataset", "data/DRIVE"), (64, 64), (584, 565)),
     "stare-128x128": Setting(_vessels("STAREDataset", "data/STARE"), (128, 128), (605, 700)),
     "chase-db1-128x128": Setting(_vessels("ChaseDB1Dataset", "data/CHASE_DB1"), (128, 128), (960, 999)),
+    "levir-256x256": Setting(LEVIR, (256, 256), (256, 256)),
     "hrf-256x256": Setting(_vessels("HRFDataset", "data/HRF"), (256, 256), (2336, 3504)),
 }
 

@@ -136,7 +136,7 @@ def _published(recipe: Published) -> Parts:
         depth = int(recipe.backbone[1:])
         backbone, stages = _resnet(depth), widths(depth)
     setting = recipe.setting
-    divisor = {} if setting.crop == (640, 640) else {"test_cfg": {"size_divisor": 32}}
+    divisor: Config = {} if setting.crop == (640, 640) else {"test_cfg": {"size_divisor": 32}}
     model = {
         "type": "EncoderDecoder",
         "data_preprocessor": preprocessor(setting.crop, **divisor),

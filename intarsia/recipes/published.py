@@ -143,13 +143,14 @@ def compose(family: Family, recipe: Published) -> Config:
     assert family.published is not None
     parts = family.published(recipe)
     setting = parts.setting or recipe.setting
+    val = setting.val or setting
     evaluator = {"type": "IoUMetric", "iou_metrics": [setting.benchmark.metric]}
     config = {
         "default_scope": "mmseg",
         "model": {"data_preprocessor": preprocessor(recipe.setting.crop), **parts.model},
         "train_dataloader": train_loader(setting, parts.batch or recipe.batch, parts.workers),
-        "val_dataloader": val_loader(setting),
-        "test_dataloader": val_loader(setting.test or setting),
+        "val_dataloader": val_loader(val),
+        "test_dataloader": val_loader(setting.test or val),
         "val_evaluator": evaluator,
         "test_evaluator": evaluator,
         "optim_wrapper": parts.optim_wrapper,

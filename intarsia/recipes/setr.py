@@ -29,23 +29,23 @@ def _heads(kind: str, num_classes: int, *, norm: Config, streets: bool) -> Confi
         neck = {"type": "MLANeck", "in_channels": [1024, 1024, 1024, 1024], "out_channels": 256}
         decode = {"type": "SETRMLAHead", "in_channels": (256,) * 4, "in_index": (0, 1, 2, 3), "channels": 512}
         auxiliary = {"type": "FCNHead", "in_channels": 256, "channels": 256, "num_convs": 0, "kernel_size": 1}
-        beside = {**common, **auxiliary, "concat_input": False, "loss_decode": cross_entropy(0.4)}
+        small = {**common, **auxiliary, "concat_input": False, "loss_decode": cross_entropy(0.4)}
         return {
             "neck": {**neck, "norm_cfg": norm, "act_cfg": {"type": "ReLU"}},
             "decode_head": {**common, **decode, "mla_channels": 128, "loss_decode": cross_entropy()},
-            "auxiliary_head": [{**beside, "in_index": index, "act_cfg": {"type": "ReLU"}} for index in (0, 1, 2, 3)],
+            "auxiliary_head": [{**small, "in_index": index, "act_cfg": {"type": "ReLU"}} for index in (0, 1, 2, 3)],
         }
     convolutions, scale, kernel = _UPSAMPLING[kind]
     upsampling = {"type": "SETRUPHead", **common, "in_channels": 1024, "channels": 256}
     first = {"num_convs": convolutions, "up_scale": scale, "kernel_size": kernel}
-    auxiliary: Config = {"num_convs": 2, "kernel_size": kernel, "loss_decode": cross_entropy(0.4)}
+    beside: Config = {"num_convs": 2, "kernel_size": kernel, "loss_decode": cross_entropy(0.4)}
     if streets:
-        auxiliary |= {"num_convs": 1 if kind == "naive" else 2, "up_scale": 4}
+        beside |= {"num_convs": 1 if kind == "naive" else 2, "up_scale": 4}
     else:
-        auxiliary["act_cfg"] = {"type": "ReLU"}
+        beside["act_cfg"] = {"type": "ReLU"}
     return {
         "decode_head": {**upsampling, "in_index": 3, **first, "loss_decode": cross_entropy()},
-        "auxiliary_head": [{**upsampling, "in_index": index, **auxiliary} for index in (0, 1, 2)],
+        "auxiliary_head": [{**upsampling, "in_index": index, **beside} for index in (0, 1, 2)],
     }
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from intarsia.recipes.benchmarks import Config
+from intarsia.recipes.benchmarks import Config, train_loader, val_loader
 from intarsia.recipes.dilated import NORM
-from intarsia.recipes.published import Family, Parts, Published, Rows
+from intarsia.recipes.published import IMAGENET_MEAN, IMAGENET_STD, Family, Parts, Published, Rows, preprocessor
 from intarsia.recipes.schedules import adamw, transformer
 from intarsia.recipes.upernet import uper_heads
 
@@ -36,7 +36,10 @@ WEIGHTS = {
 }
 """What a published name says of the network -> file of the weights it starts from."""
 
-ROWS = tuple(Rows(f"swin-{start}", ("upernet",), 8, 2, ("160k",), ("ade20k-512x512",)) for start in WEIGHTS)
+ROWS = (
+    *(Rows(f"swin-{start}", ("upernet",), 8, 2, ("160k",), ("ade20k-512x512",)) for start in WEIGHTS),
+    Rows("swin-tiny-patch4-window7", ("upernet",), 1, 8, ("20k",), ("levir-256x256",)),
+)
 
 
 def weights(start: str) -> str:
@@ -83,7 +86,47 @@ def backbone(size: str, *, window: int = 7, image: int = 224) -> Config:
     }
 
 
+def _changes(recipe: Published) -> Parts:
+    """Two images of a place, one behind the other: six bands."""
+    crop = recipe.setting.crop
+    mean, std = 2 * IMAGENET_MEAN, 2 * IMAGENET_STD
+    model = {
+        "type": "EncoderDecoder",
+        "data_preprocessor": preprocessor(crop, mean=mean, std=std),
+        "pretrained": None,
+        "backbone": {**backbone("tiny"), "in_channels": 6},
+        **uper_heads(stages("tiny"), recipe.num_classes),
+        "train_cfg": {},
+        "test_cfg": {"mode": "whole"},
+    }
+    flips: Config = {
+        "type": "Albu",
+        "transforms": [
+            {"type": "RandomBrightnessContrast", "p": 0.2},
+            {"type": "HorizontalFlip", "p": 0.5},
+            {"type": "VerticalFlip", "p": 0.5},
+        ],
+    }
+    load, pair, pack = {"type": "LoadMultipleRSImageFromFile"}, {"type": "ConcatCDInput"}, {"type": "PackSegInputs"}
+    labels = {"type": "LoadAnnotations"}
+    train, val = train_loader(recipe.setting, 4), val_loader(recipe.setting)
+    train["dataset"] |= {"pipeline": [load, labels, flips, pair, pack]}
+    val["dataset"] |= {"pipeline": [load, labels, pair, pack]}
+    for loader, split in ((train, "train"), (val, "test")):
+        loader["dataset"]["data_prefix"]["img_path2"] = f"{split}/B"
+    others = {
+        "train_dataloader": train,
+        "val_dataloader": val,
+        "test_dataloader": val,
+        "tta_pipeline": [load, {"type": "TestTimeAug", "transforms": [[labels], [pair], [pack]]}],
+    }
+    optim = adamw(6e-5, 0.01, paramwise_cfg={"custom_keys": without_decay()})
+    return Parts(model, optim, transformer(recipe.steps), others)
+
+
 def _published(recipe: Published) -> Parts:
+    if recipe.setting_name == "levir-256x256":
+        return _changes(recipe)
     start = recipe.method.removeprefix("swin-")
     size, window, image = start.partition("-")[0], *((12, 384) if "window12" in start else (7, 224))
     network = backbone(size, window=window, image=image)

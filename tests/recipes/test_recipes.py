@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from intarsia import recipes
+from intarsia.config.checking.check import check
+from intarsia.config.language.reader import Config
 
 SCRATCH = {
     "checkpoint",
@@ -37,16 +39,7 @@ SCRATCH = {
 
 
 MISSING = {
-    "cityscapes",
     "deeplabv3plus_r50-d8_4xb2-300k_mapillay_v1_65-1280x1280",
-    "san-vit-b16_coco-stuff164k-640x640",
-    "san-vit-b16_pascal_context-640x640",
-    "san-vit-b16_voc12aug-640x640",
-    "san-vit-l14_coco-stuff164k-640x640",
-    "san-vit-l14_pascal_context-640x640",
-    "san-vit-l14_voc12aug-640x640",
-    "swin-tiny-patch4-window7_upernet_1xb8-20k_levir-256x256",
-    "voc",
     "vpd_sd_4xb8-25k_nyu-480x480",
     "vpd_sd_4xb8-25k_nyu-512x512",
 }
@@ -110,25 +103,49 @@ def own(name: str, **changes: Any) -> dict[str, Any]:
     return recipes.for_data(name, **{**values, **changes})
 
 
+def heads(model: dict[str, Any]) -> list[dict[str, Any]]:
+    """All heads of a model, K-Net's within its own."""
+    given = [model["decode_head"], model.get("auxiliary_head") or []]
+    flat = [head for one in given for head in (one if isinstance(one, list) else [one])]
+    return [head.get("kernel_generate_head", head) for head in flat]
+
+
+def one_logit(model: dict[str, Any]) -> bool:
+    return "MaskFormer" not in model["decode_head"]["type"] if isinstance(model["decode_head"], dict) else True
+
+
 @pytest.mark.parametrize("name", recipes.short_names())
 def test_own_data_fills_every_head(name: str) -> None:
     config = own(name, ignore_index=7)
     model = config["model"]
-    auxiliary = model.get("auxiliary_head", [])
-    for head in [model["decode_head"], *(auxiliary if isinstance(auxiliary, list) else [auxiliary])]:
+    for head in heads(model):
         assert (head["num_classes"], head["ignore_index"]) == (7, 7)
-        assert "SyncBN" not in json.dumps(head)
+    for update in model["decode_head"].get("kernel_update_head", []) if isinstance(model["decode_head"], dict) else []:
+        assert update["num_classes"] == 7
+    assert "SyncBN" not in json.dumps(model)
     assert model["data_preprocessor"]["size"] == (352, 480)
     assert model["data_preprocessor"]["seg_pad_val"] == 7
     assert "pretrained" not in json.dumps(config).lower()
 
 
+@pytest.mark.parametrize("name", recipes.short_names())
+@pytest.mark.parametrize("bands", [3, 5])
+def test_own_data_passes_the_check(name: str, bands: int) -> None:
+    config = own(name, mean=(1.0,) * bands, std=(2.0,) * bands, raw_bands=bands != 3)
+    config["train_dataloader"]["dataset"]["classes"] = [f"class {index}" for index in range(7)]
+    assert check(Config.from_values(config, file=name), shapes=bands == 3) == []
+
+
 def test_own_data_with_one_foreground_is_one_sigmoid() -> None:
     for name in recipes.short_names():
-        model = own(name, num_classes=1)["model"]
-        assert model["decode_head"]["num_classes"] == 1
-        assert model["decode_head"]["threshold"] == 0.5
-        assert model["decode_head"]["loss_decode"]["use_sigmoid"] is True
+        if not one_logit(own(name)["model"]):
+            with pytest.raises(ValueError, match="make the background a class of its own"):
+                own(name, num_classes=1)
+            continue
+        last = heads({"decode_head": own(name, num_classes=1)["model"]["decode_head"]})[-1]
+        assert last["num_classes"] == 1
+        assert last["threshold"] == 0.5
+        assert last["loss_decode"]["use_sigmoid"] is True
 
 
 def test_own_data_with_other_bands() -> None:
