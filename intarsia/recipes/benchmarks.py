@@ -126,6 +126,14 @@ LOVEDA = _aerial("LoveDADataset", "data/loveDA", 7)
 POTSDAM = _aerial("PotsdamDataset", "data/potsdam", 6)
 VAIHINGEN = _aerial("ISPRSDataset", "data/vaihingen", 6)
 ISAID = _aerial("iSAIDDataset", "data/iSAID", 16, reduce_zero_label=False)
+NYU = Benchmark(
+    "NYUDataset",
+    "data/nyu",
+    0,
+    train=(Split("images/train", "annotations/train"),),
+    val=Split("images/test", "annotations/test"),
+    augmented_test=False,
+)
 LEVIR = Benchmark(
     "LEVIRCDDataset",
     "data/LEVIRCD",
@@ -205,6 +213,8 @@ SETTINGS = {
     "drive-64x64": Setting(_vessels("DRIVEDataset", "data/DRIVE"), (64, 64), (584, 565)),
     "stare-128x128": Setting(_vessels("STAREDataset", "data/STARE"), (128, 128), (605, 700)),
     "chase-db1-128x128": Setting(_vessels("ChaseDB1Dataset", "data/CHASE_DB1"), (128, 128), (960, 999)),
+    "nyu-480x480": Setting(NYU, (480, 480), (2000, 480)),
+    "nyu-512x512": Setting(NYU, (512, 512), (2048, 512)),
     "levir-256x256": Setting(LEVIR, (256, 256), (256, 256)),
     "hrf-256x256": Setting(_vessels("HRFDataset", "data/HRF"), (256, 256), (2336, 3504)),
 }
