@@ -16,6 +16,23 @@ _META = (
     "category_id",
 )  # fmt: skip
 
+_NETWORK: Config = {
+    "use_checkpoint": True,
+    "image_size": 32,
+    "in_channels": 4,
+    "out_channels": 4,
+    "model_channels": 320,
+    "attention_resolutions": [4, 2, 1],
+    "num_res_blocks": 2,
+    "channel_mult": [1, 2, 4, 4],
+    "num_heads": 8,
+    "use_spatial_transformer": True,
+    "transformer_depth": 1,
+    "context_dim": 768,
+    "legacy": False,
+}
+"""The U-Net of Stable Diffusion."""
+
 
 def _latent_diffusion() -> Config:
     """Stable Diffusion 1.5 in the words of its own code."""
@@ -30,21 +47,6 @@ def _latent_diffusion() -> Config:
         "num_res_blocks": 2,
         "attn_resolutions": [],
         "dropout": 0.0,
-    }
-    network = {
-        "use_checkpoint": True,
-        "image_size": 32,
-        "in_channels": 4,
-        "out_channels": 4,
-        "model_channels": 320,
-        "attention_resolutions": [4, 2, 1],
-        "num_res_blocks": 2,
-        "channel_mult": [1, 2, 4, 4],
-        "num_heads": 8,
-        "use_spatial_transformer": True,
-        "transformer_depth": 1,
-        "context_dim": 768,
-        "legacy": False,
     }
     warm_up = {
         "warm_up_steps": [10000],
@@ -79,7 +81,7 @@ def _latent_diffusion() -> Config:
             "scale_factor": 0.18215,
             "use_ema": False,
             "scheduler_config": {"target": "ldm.lr_scheduler.LambdaLinearScheduler", "params": warm_up},
-            "unet_config": {"target": "ldm.modules.diffusionmodules.openaimodel.UNetModel", "params": network},
+            "unet_config": {"target": "ldm.modules.diffusionmodules.openaimodel.UNetModel", "params": _NETWORK},
             "first_stage_config": {"target": "ldm.models.autoencoder.AutoencoderKL", "params": first_stage},
             "cond_stage_config": {"target": "ldm.modules.encoders.modules.AbstractEncoder"},
         },
@@ -89,11 +91,11 @@ def _latent_diffusion() -> Config:
 def _loaders(recipe: Published) -> Config:
     """Photographs of rooms with the depth of each pixel, stored in millimetres."""
     crop = recipe.setting.crop
-    depth = {"type": "LoadDepthAnnotation", "depth_rescale_factor": 0.001}
+    depth: Config = {"type": "LoadDepthAnnotation", "depth_rescale_factor": 0.001}
     load, pack = {"type": "LoadImageFromFile"}, {"type": "PackSegInputs", "meta_keys": _META}
     resize = {"type": "RandomResize", "scale": (768, 512), "ratio_range": (0.8, 1.5), "keep_ratio": True}
     colours = ["RandomBrightnessContrast", "RandomGamma", "HueSaturationValue"]
-    train = [
+    train: list[Config] = [
         load,
         depth,
         {"type": "RandomDepthMix", "prob": 0.25},
@@ -103,7 +105,7 @@ def _loaders(recipe: Published) -> Config:
         {"type": "Albu", "transforms": [{"type": kind} for kind in colours]},
         pack,
     ]
-    test = [load, {"type": "Resize", "scale": recipe.setting.scale, "keep_ratio": True}, depth, pack]
+    test: list[Config] = [load, {"type": "Resize", "scale": recipe.setting.scale, "keep_ratio": True}, depth, pack]
 
     def dataset(split: str, pipeline: list[Config]) -> Config:
         prefix = {"img_path": f"images/{split}", "depth_map_path": f"annotations/{split}"}
