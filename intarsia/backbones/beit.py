@@ -36,9 +36,9 @@ from intarsia.layers.layer_scale import layer_scale
 from intarsia.layers.norm import Norm
 from intarsia.layers.patch_embed import PatchEmbed, to_map
 from intarsia.layers.position_embedding import learned_positions, relative_positions_of_all
-from intarsia.layers.trunk import layer_indices
+from intarsia.layers.stages import layer_indices
 
-LN = Norm("LN", eps=1e-6)
+LN = Norm("LN")
 
 Bias = Literal["none", "query and value", "all"]
 """Which projections of the attention have a bias."""

@@ -26,7 +26,7 @@ from intarsia.layers.activation_checkpointing import run_block
 from intarsia.layers.drop_path import DropPath
 from intarsia.layers.layer_scale import layer_scale
 from intarsia.layers.norm import Norm
-from intarsia.layers.trunk import checked_out_indices, freeze
+from intarsia.layers.stages import freeze, layer_indices
 
 LN2D = Norm("LN2d", eps=1e-6)
 
@@ -89,7 +89,7 @@ class ConvNeXt(nn.Module):
         stem_patch_size: side and distance of the patches that the first stage reads.
         drop_path_rate: stochastic depth of the last block; grows linearly from 0 at the first.
         layer_scale_init_value: at which the factors of each block's branch start; at 0 there are none.
-        out_indices: stages whose outputs are returned, each behind a norm.
+        out_indices: stages whose outputs are returned, each behind a norm; -1 is the last.
         frozen_stages: so many stages, with what comes before each, keep their weights as loaded.
         norm: everywhere.
         activation: of the perceptrons.
@@ -109,7 +109,7 @@ class ConvNeXt(nn.Module):
         stem_patch_size: int = 4,
         drop_path_rate: float = 0.0,
         layer_scale_init_value: float = 1e-6,
-        out_indices: Sequence[int] = (0, 1, 2, 3),
+        out_indices: int | Sequence[int] = -1,
         frozen_stages: int = 0,
         norm: Norm = LN2D,
         activation: Activation = GELU,
@@ -117,7 +117,7 @@ class ConvNeXt(nn.Module):
     ) -> None:
         super().__init__()
         depths, widths = _architecture(arch)
-        self.out_indices = checked_out_indices(out_indices, len(depths))
+        self.out_indices = layer_indices(out_indices, len(depths))
         if not 0 <= frozen_stages <= len(depths):
             raise ValueError(f"frozen_stages must lie between 0 (none) and {len(depths)}; got {frozen_stages}")
         self.frozen_stages = frozen_stages

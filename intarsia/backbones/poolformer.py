@@ -26,7 +26,7 @@ from intarsia.layers.activation_checkpointing import run_block
 from intarsia.layers.drop_path import DropPath
 from intarsia.layers.layer_scale import layer_scale
 from intarsia.layers.norm import Norm
-from intarsia.layers.trunk import checked_out_indices, freeze
+from intarsia.layers.stages import freeze, layer_indices
 
 ONE_GROUP = Norm("GN", num_groups=1)
 
@@ -157,7 +157,7 @@ class PoolFormer(nn.Module):
         down_pad: zeros around the map.
         drop_rate: dropout in the perceptrons.
         drop_path_rate: stochastic depth of the last block; grows linearly from 0 at the first.
-        out_indices: stages and convolutions whose outputs are returned, each behind a norm.
+        out_indices: stages and convolutions whose outputs are returned, each behind a norm; -1 is the last.
         frozen_stages: the first convolution (0) and so many stages and convolutions behind it keep their weights as
             loaded; -1 freezes nothing.
         norm: everywhere.
@@ -184,7 +184,7 @@ class PoolFormer(nn.Module):
         down_pad: int = 1,
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
-        out_indices: Sequence[int] = (0, 2, 4, 6),
+        out_indices: int | Sequence[int] = -1,
         frozen_stages: int = 0,
         norm: Norm = ONE_GROUP,
         activation: Activation = GELU,
@@ -193,7 +193,7 @@ class PoolFormer(nn.Module):
         super().__init__()
         size = _architecture(arch)
         steps = 2 * len(size.layers) - 1
-        self.out_indices = checked_out_indices(out_indices, steps, "stages and convolutions")
+        self.out_indices = layer_indices(out_indices, steps)
         if not -1 <= frozen_stages <= steps:
             raise ValueError(f"frozen_stages must lie between -1 (none) and {steps}; got {frozen_stages}")
         self.frozen_stages = frozen_stages

@@ -43,7 +43,7 @@ from intarsia.layers.feed_forward import FeedForward
 from intarsia.layers.norm import Norm
 from intarsia.layers.patch_embed import PatchEmbed, to_map, to_tokens
 from intarsia.layers.spatial_reduction_attention import SpatialReductionAttention
-from intarsia.layers.trunk import checked_out_indices
+from intarsia.layers.stages import checked_out_indices
 from intarsia.layers.windows import crop_to, join_windows, pad_to_windows, split_windows
 
 LN = Norm("LN")

@@ -36,7 +36,7 @@ from intarsia.layers.norm import Norm
 from intarsia.layers.patch_embed import PatchEmbed, to_map
 from intarsia.layers.position_embedding import Interpolation, learned_positions
 from intarsia.layers.transformer import EncoderLayer
-from intarsia.layers.trunk import layer_indices
+from intarsia.layers.stages import layer_indices
 
 LN = Norm("LN")
 

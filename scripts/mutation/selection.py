@@ -74,7 +74,7 @@ TABLE: dict[str, list[Group]] = {
     ],
     "intarsia/layers/matrix_decomposition.py": [group("layers"), *of_part("LightHamHead", figure="segnext")],
     "intarsia/layers/squeeze_excite.py": [group("layers"), *of_part("MobileNetV3", figure="mobilenetv3")],
-    "intarsia/layers/trunk.py": [
+    "intarsia/layers/stages.py": [
         group("backbones/test_resnet.py", "backbones/test_mobilenet_v2.py"),
         group(MODELS, k="levels_that_do_not_exist"),
     ],

@@ -18,7 +18,7 @@ def checked_out_indices(out_indices: Sequence[int], levels: int, what: str = "st
 
 
 def layer_indices(out_indices: int | Sequence[int], layers: int) -> tuple[int, ...]:
-    """The same of a trunk of one stage, where a number stands for one layer, and -1 for the last."""
+    """The same of a backbone of one stage, where a number stands for one layer, and -1 for the last."""
     if out_indices == -1:
         return (layers - 1,)
     indices = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
