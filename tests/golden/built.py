@@ -33,6 +33,13 @@ BUILT = {
     "sem_fpn__fpn_r50_4xb2-80k_cityscapes-512x1024",
     "swin__swin-tiny-patch4-window7_upernet_1xb8-20k_levir-256x256",
     "upernet__upernet_r18_4xb4-160k_ade20k-512x512",
+    "ann__ann_r50-d8_4xb4-160k_ade20k-512x512",
+    "ccnet__ccnet_r50-d8_4xb4-160k_ade20k-512x512",
+    "danet__danet_r50-d8_4xb4-160k_ade20k-512x512",
+    "dnlnet__dnl_r50-d8_4xb4-160k_ade20k-512x512",
+    "gcnet__gcnet_r50-d8_4xb4-160k_ade20k-512x512",
+    "isanet__isanet_r50-d8_4xb4-160k_ade20k-512x512",
+    "nonlocal_net__nonlocal_r50-d8_4xb4-160k_ade20k-512x512",
 }
 NOT_YET = {
     "ann__ann_r50-d8_4xb4-160k_ade20k-512x512",

@@ -40,6 +40,13 @@ NETWORKS = {
     "pointrend_r50": "point_rend__pointrend_r50_4xb4-160k_ade20k-512x512",
     "knet_r50_fcn": "knet__knet-s3_r50-d8_fcn_8xb2-adamw-80k_ade20k-512x512",
     "maskformer_r50": "maskformer__maskformer_r50-d32_8xb2-160k_ade20k-512x512",
+    "ann_r50": "ann__ann_r50-d8_4xb4-160k_ade20k-512x512",
+    "ccnet_r50": "ccnet__ccnet_r50-d8_4xb4-160k_ade20k-512x512",
+    "danet_r50": "danet__danet_r50-d8_4xb4-160k_ade20k-512x512",
+    "dnlnet_r50": "dnlnet__dnl_r50-d8_4xb4-160k_ade20k-512x512",
+    "gcnet_r50": "gcnet__gcnet_r50-d8_4xb4-160k_ade20k-512x512",
+    "isanet_r50": "isanet__isanet_r50-d8_4xb4-160k_ade20k-512x512",
+    "nonlocal_r50": "nonlocal_net__nonlocal_r50-d8_4xb4-160k_ade20k-512x512",
     "mask2former_r50": "mask2former__mask2former_r50_8xb2-160k_ade20k-512x512",
 }
 MODEL_KEYS = ("type", "num_stages", "backbone", "neck", "decode_head", "auxiliary_head", "train_cfg", "test_cfg")
