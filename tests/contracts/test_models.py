@@ -144,7 +144,8 @@ EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
     ("CCHead", "gives_every_parameter_a_gradient"): (COMPARED, r": cca\.key_conv\.bias$"),
     ("DAHead", "gives_every_parameter_a_gradient"): (COMPARED, r": pam\.key_project\.bias$"),
     ("DNLHead", "gives_every_parameter_a_gradient"): (
-        COMPARED_OR_UNDONE, r": dnl_block\.g\.conv\.bias, dnl_block\.theta\.conv\.bias, dnl_block\.phi\.conv\.bias, dnl_block\.conv_mask\.bias$"),
+        COMPARED_OR_UNDONE, r": dnl_block\.g\.conv\.bias, dnl_block\.theta\.conv\.bias, dnl_block\.phi\.conv\.bias, "
+                            r"dnl_block\.conv_mask\.bias$"),
     ("GCHead", "gives_every_parameter_a_gradient"): (COMPARED, r": gc_block\.conv_mask\.bias$"),
     ("NLHead", "gives_every_parameter_a_gradient"): (
         COMPARED_OR_UNDONE, r": nl_block\.g\.conv\.bias, nl_block\.phi\.conv\.bias$"),
