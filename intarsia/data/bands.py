@@ -208,7 +208,7 @@ def looked_up(
     """Indices (H, W, B) in the first band -> colours from a table (n, 1), (n, 3) or (n, 4), and what the bands now
     are.
     """
-    colours = table[samples[:, :, 0].clip(0, len(table) - 1)]
+    colours = table[samples[:, :, 0].astype(np.intp).clip(0, len(table) - 1)]
     rest = samples[:, :, 1:]
     roles = ((GREY,) if table.shape[1] == 1 else (*RGB, ALPHA)[: table.shape[1]]) + file.roles[1:]
     found = np.concatenate([colours, rest.astype(np.uint8)], axis=2) if rest.shape[2] else colours

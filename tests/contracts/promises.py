@@ -88,7 +88,9 @@ def gives_what_it_says(case: Case) -> None:
             features = case.features(module)
             sizes = [[-(-side // level.stride) for side in size] for level in features]
             expected = [(2, level.channels, *sides) for level, sides in zip(features, sizes, strict=True)]
-            assert [tuple(output.shape) for output in outputs] == expected
+            found = [tuple(output.shape) for output in outputs]
+            if found != expected:
+                raise AssertionError(f"expected levels {expected}, found {found}")
             continue
         head = module.decode_head if case.kind == "model" else module
         head = head[-1] if isinstance(head, nn.ModuleList) else head
@@ -130,7 +132,8 @@ def is_captured_as_one_graph(case: Case) -> None:
 def is_captured_as_one_graph_in_training(case: Case) -> None:
     module, inputs = case.build().train(), case.inputs(SIZE)
     results = []
-    for call in (training_call(module), compiled(training_call(module), "eager")):
+    other = copy.deepcopy(module)  # training may change what it remembers, which the next call would see
+    for call in (training_call(module), compiled(training_call(other), "eager")):
         torch.manual_seed(0)
         results.append(tensors(call(*inputs)))
     assert_same(results[1], results[0])
@@ -154,20 +157,22 @@ def compiled(call: Callable[..., Any], backend: str) -> Callable[..., Any]:
 
 
 def is_exported_for_any_batch(case: Case) -> None:
-    exported(case, (0,), SIZE, [(SIZE, 3), (SIZE, 1)])
+    export(case, (0,), SIZE, [(SIZE, 3), (SIZE, 1)])
 
 
 def is_exported_for_any_size(case: Case) -> None:
     """Any that leaves two cells of the coarsest grid on each side: torch.export takes a 1 for something special."""
-    exported(case, (0, 2, 3), (128, 160), [((65, 97), 3), ((160, 96), 1), ((159, 230), 2)])
+    export(case, (0, 2, 3), (128, 160), [((65, 97), 3), ((160, 96), 1), ((159, 230), 2)])
 
 
-def exported(case: Case, dynamic: tuple[int, ...], size: Size, others: Sequence[tuple[Size, int]]) -> None:
+def export(case: Case, dynamic: tuple[int, ...], size: Size, others: Sequence[tuple[Size, int]]) -> None:
     """Exported with inputs for images of `size`, whose `dynamic` dimensions may change; tried with other sizes and
     batches.
     """
     module = case.build().eval()
-    program = torch.export.export(module, case.inputs(size), dynamic_shapes=case.dynamic(*dynamic)).module()
+    exported = torch.export.export(module, case.inputs(size), dynamic_shapes=case.dynamic(*dynamic))
+    # Up to 2.13, torch guards the parity of a pooled size, though the graph holds for the others: they are tried below.
+    program = exported.module(check_guards=False)
     for size, batch in others:
         inputs = case.inputs(size, batch)
         with torch.no_grad():

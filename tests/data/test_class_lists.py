@@ -180,7 +180,7 @@ def test_where_class_lists_are_looked_for(tmp_path: Path):
     assert not is_told_by_name("train_labels.csv")
 
 
-WORDS = st.text("abcdefgh XYZäß_-", min_size=1, max_size=12).map(str.strip).filter(lambda t: cleaned(t) == t and t)
+WORDS = st.text("abcdefgh XYZäß_-", min_size=1, max_size=12).filter(lambda t: t == t.strip() == cleaned(t))
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
