@@ -110,13 +110,14 @@ def gather(
     pixels = values.flatten(2)  # (N, D, P)
     if mode == "dot_product":  # taken the other way round, the weights of all pairs (N, P, P) are not needed
         mixing = _mean_over_pixels(pixels, phi.flatten(2)).to(values.dtype)  # (N, D, D')
-        return (mixing @ theta.flatten(2)).unflatten(2, theta.shape[2:])
+        out: Tensor = (mixing @ theta.flatten(2)).unflatten(2, theta.shape[2:])
+        return out
     assert concat_project is not None
     of_theta, of_phi = concat_project.conv.weight.chunk(2, dim=1)  # (1, D', 1, 1): of a pair, the sum of both
     rows = F.conv2d(theta, of_theta).flatten(2).transpose(1, 2)  # (N, P, 1)
     weights = concat_project.norm_act(rows + F.conv2d(phi, of_phi).flatten(2))  # (N, P, P)
-    means = _mean_over_pixels(pixels, weights).to(values.dtype)  # (N, D, P)
-    return means.unflatten(2, theta.shape[2:])
+    out = _mean_over_pixels(pixels, weights).to(values.dtype).unflatten(2, theta.shape[2:])
+    return out
 
 
 def _mean_over_pixels(weights: Tensor, pixels: Tensor) -> Tensor:

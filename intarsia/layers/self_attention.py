@@ -35,5 +35,6 @@ def attend(query: Tensor, key: Tensor, value: Tensor, *, scale: float | None = N
     """
     # Contiguous and with a dimension for heads, fused kernels exist that never store the (N, P, S) weights.
     q, k, v = (x.flatten(2).transpose(1, 2).contiguous().unsqueeze(1) for x in (query, key, value))  # (N, 1, P or S, D)
-    out = F.scaled_dot_product_attention(q, k, v, scale=scale).squeeze(1)  # (N, P, C)
-    return out.transpose(1, 2).unflatten(2, query.shape[2:])
+    context = F.scaled_dot_product_attention(q, k, v, scale=scale).squeeze(1)  # (N, P, C)
+    out: Tensor = context.transpose(1, 2).unflatten(2, query.shape[2:])
+    return out
