@@ -19,6 +19,8 @@ from intarsia import catalog
 from intarsia.layers.norm import BN, Norm
 
 BACKBONES: dict[str, dict[str, Any]] = {
+    "BEiT": {"img_size": (64, 96), "embed_dims": 8, "num_layers": 2, "num_heads": 2, "mlp_ratio": 2,
+             "out_indices": (0, 1)},
     "BiSeNetV1": {"backbone": Use("backbone", "ResNet"), "out_channels": 32,
                   "spatial_channels": (8, 8, 8, 16), "context_channels": (16, 32, 64)},
     "BiSeNetV2": {"detail_channels": (8, 8, 16), "semantic_channels": (4, 8, 8, 16), "bga_channels": 16},
@@ -26,6 +28,7 @@ BACKBONES: dict[str, dict[str, Any]] = {
     "ERFNet": {"enc_downsample_channels": (8, 12, 16), "enc_stage_non_bottlenecks": (1, 4),
                "enc_non_bottleneck_channels": (12, 16), "dec_upsample_channels": (12, 8),
                "dec_non_bottleneck_channels": (12, 8), "dropout_ratio": 0.0},
+    "ConvNeXt": {"arch": {"depths": (1, 1, 2, 1), "channels": (8, 12, 16, 24)}},
     "FastSCNN": {},
     "HRNet": {"channels": ((4,), (4, 8), (4, 8, 16), (4, 8, 16, 32)), "num_modules": (1, 1, 2, 1),
               "num_blocks": ((1,), (1, 1), (1, 1, 1), (1, 1, 1, 1))},
@@ -35,6 +38,12 @@ BACKBONES: dict[str, dict[str, Any]] = {
     "MobileNetV3": {},
     "ResNeSt": {"depth": 50, "base_channels": 4, "stem_channels": 8, "strides": (1, 2, 2, 1),
                 "dilations": (1, 1, 1, 2), "contract_dilation": True},
+    "MAE": {"img_size": (64, 96), "embed_dims": 8, "num_layers": 2, "num_heads": 2, "mlp_ratio": 2,
+            "out_indices": (0, 1)},
+    "PCPVT": {"embed_dims": (8, 16, 24, 32), "depths": (1, 2, 1, 1), "num_heads": (1, 2, 3, 4), "qkv_bias": True},
+    "PoolFormer": {"arch": {"layers": (1, 1, 2, 1), "embed_dims": (8, 12, 16, 24)}, "frozen_stages": -1},
+    "SVT": {"embed_dims": (8, 16, 24, 32), "depths": (2, 1, 2, 1), "num_heads": (1, 2, 3, 4),
+            "window_sizes": (7, 5, 3, 2), "qkv_bias": True, "drop_path_rate": 0.0},
     "ResNeXt": {"depth": 50, "base_channels": 16, "base_width": 2, "groups": 4, "stem_channels": 16},
     "ResNet": {"depth": 18, "base_channels": 8, "stem_channels": 8},
     "ResNetV1c": {"depth": 50, "base_channels": 4, "stem_channels": 8, "strides": (1, 2, 1, 1),
@@ -49,6 +58,7 @@ BACKBONES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 NECKS: dict[str, dict[str, Any]] = {
     "FPN": {"in_channels": (8, 16, 24, 32), "out_channels": 8, "num_outs": 4},
+    "Feature2Pyramid": {"embed_dim": 8},
     "MLANeck": {"in_channels": (8, 8, 8, 8), "out_channels": 8},
     "MultiLevelNeck": {"in_channels": (8, 8, 8, 8), "out_channels": 8, "scales": (4, 2, 1, 0.5)},
     "JPU": {"in_channels": (8, 16, 24, 32), "mid_channels": 8, "start_level": 1, "dilations": (1, 2)},
@@ -126,7 +136,13 @@ MODELS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 REFINING = ("OCRHead", "PointHead")
 """Heads that also read the logits of the head before, at the size of the first level."""
-READS = {"DPTHead": PLAIN_WITH_TOKENS, "MLANeck": PLAIN, "MultiLevelNeck": PLAIN, "SETRMLAHead": PLAIN}
+READS = {
+    "DPTHead": PLAIN_WITH_TOKENS,
+    "Feature2Pyramid": PLAIN,
+    "MLANeck": PLAIN,
+    "MultiLevelNeck": PLAIN,
+    "SETRMLAHead": PLAIN,
+}
 """Necks and heads that read other levels than most."""
 ATTENTION = {"embed_dims": 32, "num_heads": 4}
 POSITIONS = {"num_feats": 16, "normalize": True}
@@ -170,6 +186,15 @@ EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
     ("BiSeNetV2", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("DepthwiseSeparableASPPHead", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("FastSCNN", "trains_on_a_batch_of_one"): ONE_VALUE,
+    ("ConvNeXt", "gives_what_it_says"): (
+        "patches that do not fit into an image of odd size are left out, as published scores have it", r"16, 24\)"),
+    ("PoolFormer", "gives_what_it_says"): (
+        "patches that do not fit into an image of odd size are left out, as published scores have it", r"16, 24\)"),
+    ("PoolFormer", "gives_every_parameter_a_gradient"): (
+        "pooling subtracts the input, and with it a shift of all pixels", r": (network\.\d\.\d\.norm1\.bias(, )?){5}$"),
+    ("Feature2Pyramid", "gives_every_parameter_a_gradient"): (UNDONE, r": upsample_4x\.0\.bias$"),
+    ("Feature2Pyramid", "gives_what_it_says"): (
+        "patches at the border reach beyond an image of odd size, and so do levels made of them", r"\(2, 8, 20, 28\)"),
     ("MultiLevelNeck", "gives_what_it_says"): (
         "patches at the border reach beyond an image of odd size, and so do levels made of them", r"\(2, 8, 20, 28\)"),
     ("PSPHead", "trains_on_a_batch_of_one"): ONE_VALUE,

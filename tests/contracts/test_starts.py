@@ -68,6 +68,24 @@ STARTS: dict[str, dict[str, Starts]] = {
         "BiSeNetV1": Starts(special={rf"^context_path\.backbone\.{name}": start for name, start in BASIC.items()}),
         "BiSeNetV2": Starts(wide={"detail_channels": (16, 16, 24), "semantic_channels": (16, 16, 16, 24),
                                   "bga_channels": 24}),
+        "BEiT": Starts(
+            HE_FAN_IN, linear=TRUNCATED, linear_bias=ZEROS, wide={"embed_dims": 112, "img_size": 64, "num_heads": 4},
+            special={r"^cls_token": TRUNCATED, r"ffn\.layers\.(0\.0|1)\.bias": normal(1e-6), r"gamma_[12]": exact(0.1),
+                     r"relative_position_bias_table": TRUNCATED, r"attn\.[qv]_bias": ZEROS}),
+        "MAE": Starts(
+            HE_FAN_IN, linear=TRUNCATED, linear_bias=ZEROS, wide={"embed_dims": 112, "img_size": 64, "num_heads": 4},
+            special={r"^cls_token": TRUNCATED, r"^pos_embed": ZEROS, r"ffn\.layers\.(0\.0|1)\.bias": normal(1e-6),
+                     r"gamma_[12]": exact(0.1), r"relative_position_bias_table": TRUNCATED}),
+        "ConvNeXt": Starts(TRUNCATED, linear=TRUNCATED, linear_bias=ZEROS, special={r"gamma": exact(1e-6)}),
+        "PCPVT": Starts(
+            HE_PER_GROUP, linear=TRUNCATED, linear_bias=ZEROS, wide={"embed_dims": (16, 32, 48, 64)},
+            special={r"attn\.in_proj_weight": TRUNCATED, r"attn\.in_proj_bias": ZEROS}),
+        "PoolFormer": Starts(
+            TORCH, TORCH, special={r"mlp\.fc[12]\.weight": TRUNCATED, r"mlp\.fc[12]\.bias": ZEROS,
+                                   r"layer_scale_[12]": exact(1e-6)}),
+        "SVT": Starts(
+            HE_PER_GROUP, linear=TRUNCATED, linear_bias=ZEROS, wide={"embed_dims": (16, 32, 48, 64)},
+            special={r"attn\.in_proj_weight": TRUNCATED, r"attn\.in_proj_bias": ZEROS}),
         "CGNet": Starts(linear=HE, linear_bias=ZEROS, wide={"num_channels": (16, 32, 64)},
                         special={r"activate\.weight": ZEROS, r"^norm_prelu_\d\.1\.weight": ZEROS}),
         "ERFNet": Starts(TORCH, TORCH, wide={
@@ -101,6 +119,7 @@ STARTS: dict[str, dict[str, Starts]] = {
     },
     "neck": {
         "FPN": Starts(XAVIER, wide={"in_channels": (24, 32, 40, 48), "out_channels": 16}),
+        "Feature2Pyramid": Starts(TORCH, TORCH),
         "MLANeck": Starts(wide={"in_channels": (24, 32, 40, 48), "out_channels": 16}),
         "MultiLevelNeck": Starts(XAVIER, wide={"in_channels": (24, 32, 40, 48), "out_channels": 16}),
         "JPU": Starts(wide={"mid_channels": 16}),
