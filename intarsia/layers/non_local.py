@@ -116,8 +116,8 @@ def gather(
     of_theta, of_phi = concat_project.conv.weight.chunk(2, dim=1)  # (1, D', 1, 1): of a pair, the sum of both
     rows = F.conv2d(theta, of_theta).flatten(2).transpose(1, 2)  # (N, P, 1)
     weights = concat_project.norm_act(rows + F.conv2d(phi, of_phi).flatten(2))  # (N, P, P)
-    out = _mean_over_pixels(pixels, weights).to(values.dtype).unflatten(2, theta.shape[2:])
-    return out
+    found: Tensor = _mean_over_pixels(pixels, weights).to(values.dtype).unflatten(2, theta.shape[2:])
+    return found
 
 
 def _mean_over_pixels(weights: Tensor, pixels: Tensor) -> Tensor:

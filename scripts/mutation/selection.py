@@ -71,7 +71,6 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/layers/global_context.py": of_part("GCHead", "methods/test_attention_heads.py", figure="gcnet_small"),
     "intarsia/layers/non_local.py": of_part("NLHead", "layers/test_non_local.py", figure="nonlocal_small"),
     "intarsia/layers/self_attention.py": of_part("ISAHead or OCRHead", "methods", figure="isanet_small or ocrnet"),
-    "intarsia/layers/inverted_residual.py": [group("layers"), *of_part("FastSCNN", figure="fast_scnn")],
     "intarsia/layers/inverted_residual.py": [
         group("layers"),
         *of_part("FastSCNN", figure="fast_scnn"),

@@ -119,7 +119,6 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "head": {
         "ANNHead": {**HEAD, "in_index": (-2, -1), "query_scales": (1,), "key_pool_scales": (1, 3, 6, 8)},
-        "ASPPHead": {**ONE_LEVEL, "dilations": (1, 6, 12, 18), "project": False},
         "CCHead": {**FULLY_CONVOLUTIONAL, "recurrence": 2},
         "DAHead": ONE_LEVEL,
         "DNLHead": {

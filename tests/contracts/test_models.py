@@ -66,7 +66,6 @@ NECKS: dict[str, dict[str, Any]] = {
 HEADS: dict[str, dict[str, Any]] = {
     "ANNHead": {"in_channels": (16, 24), "in_index": (1, 2), "channels": 8, "project_channels": 6, "num_classes": 5,
                 "query_scales": (1, 2), "key_pool_scales": (1, 2), "norm": BN},
-    "ASPPHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "dilations": (1, 2, 3), "norm": BN},
     "CCHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "norm": BN},
     "DAHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "pam_channels": 4, "norm": BN},
     "DNLHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "norm": BN},

@@ -20,8 +20,8 @@ from starts import (
     CAFFE2,
     CLASSIFIER,
     EMBEDDING,
-    HE_BY_FAN_IN,
     HE,
+    HE_BY_FAN_IN,
     HE_FAN_IN,
     HE_PER_GROUP,
     ONES,
@@ -128,7 +128,6 @@ STARTS: dict[str, dict[str, Starts]] = {
         "ANNHead": Starts(
             special={**CLASSIFIED, r"out_project\.(weight|bias)": ZEROS, r"value_project\.(weight|bias)": TORCH},
             wide={"channels": 20, "project_channels": 12}),
-        "ASPPHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
         "CCHead": Starts(
             special={**CLASSIFIED, r"^cca\.(query|key|value)_conv\.(weight|bias)": TORCH, r"gamma\.scale": ZEROS},
             wide={"channels": 40}),
