@@ -67,6 +67,10 @@ TABLE: dict[str, list[Group]] = {
     ],
     "intarsia/layers/aspp.py": [group("layers"), group(FIGURES, k="deeplabv3"), group(STARTS, DROPS, k="ASPP")],
     "intarsia/layers/attention.py": [*SHARED_LAYERS, *of_part("MixVisionTransformer", figure="segformer")],
+    "intarsia/layers/fcn.py": of_part("FCNHead or GCHead", "methods/test_heads.py", figure="fcn_r18 or gcnet_small"),
+    "intarsia/layers/global_context.py": of_part("GCHead", "methods/test_attention_heads.py", figure="gcnet_small"),
+    "intarsia/layers/non_local.py": of_part("NLHead", "layers/test_non_local.py", figure="nonlocal_small"),
+    "intarsia/layers/self_attention.py": of_part("ISAHead or OCRHead", "methods", figure="isanet_small or ocrnet"),
     "intarsia/layers/inverted_residual.py": [
         group("layers"),
         *of_part("FastSCNN", figure="fast_scnn"),
@@ -140,6 +144,13 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/backbones/swin.py": of_part(
         "SwinTransformer", "backbones/test_swin.py", figure="swin_small", also="swin or linearly or position or only_in"
     ),
+    "intarsia/methods/ann.py": of_part("ANNHead", "methods/test_attention_heads.py", figure="ann_small"),
+    "intarsia/methods/ccnet.py": of_part("CCHead", "methods/test_attention_heads.py", figure="ccnet_small"),
+    "intarsia/methods/danet.py": of_part("DAHead", "methods/test_attention_heads.py", figure="danet_small"),
+    "intarsia/methods/dnlnet.py": of_part("DNLHead", "methods/test_attention_heads.py", figure="dnlnet_small"),
+    "intarsia/methods/gcnet.py": of_part("GCHead", "methods/test_attention_heads.py", figure="gcnet_small"),
+    "intarsia/methods/isanet.py": of_part("ISAHead", "methods/test_attention_heads.py", figure="isanet_small"),
+    "intarsia/methods/nonlocal_net.py": of_part("NLHead", "methods/test_attention_heads.py", figure="nonlocal_small"),
     "intarsia/backbones/twins.py": of_part(
         "PCPVT or SVT", "backbones/test_twins.py", figure="pcpvt_small or svt_small"
     ),

@@ -19,6 +19,7 @@ from intarsia.layers.norm import BN, Norm
 ALL = (0, 1, 2, 3)
 HEAD = {"dropout_ratio": 0.1, "norm": None, "activation": RELU, "align_corners": False}
 ONE_LEVEL = {"in_index": -1, **HEAD}
+FULLY_CONVOLUTIONAL = {**ONE_LEVEL, "kernel_size": 3, "dilation": 1, "concat_input": True}
 SEVERAL_LEVELS = {"in_index": ALL, **HEAD}
 RESNET = {
     "in_channels": 3, "stem_channels": 64, "base_channels": 64, "num_stages": 4, "strides": (1, 2, 2, 2),
@@ -145,6 +146,14 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "dilations": (1, 2, 4, 8), "align_corners": False, "norm": BN, "activation": RELU},
     },
     "head": {
+        "ANNHead": {**HEAD, "in_index": (-2, -1), "query_scales": (1,), "key_pool_scales": (1, 3, 6, 8)},
+        "CCHead": {**FULLY_CONVOLUTIONAL, "recurrence": 2},
+        "DAHead": ONE_LEVEL,
+        "DNLHead": {
+            **FULLY_CONVOLUTIONAL, "reduction": 2, "use_scale": True, "mode": "embedded_gaussian", "temperature": 0.05},
+        "GCHead": {**FULLY_CONVOLUTIONAL, "ratio": 0.25, "pooling_type": "att", "fusion_types": ("channel_add",)},
+        "ISAHead": {**ONE_LEVEL, "down_factor": (8, 8)},
+        "NLHead": {**FULLY_CONVOLUTIONAL, "reduction": 2, "use_scale": True, "mode": "embedded_gaussian"},
         "APCHead": {**ONE_LEVEL, "pool_scales": (1, 2, 3, 6), "fusion": True},
         "ASPPHead": {**ONE_LEVEL, "dilations": (1, 6, 12, 18), "project": False},
         "DPTHead": {

@@ -64,6 +64,11 @@ NECKS: dict[str, dict[str, Any]] = {
     "JPU": {"in_channels": (8, 16, 24, 32), "mid_channels": 8, "start_level": 1, "dilations": (1, 2)},
 }
 HEADS: dict[str, dict[str, Any]] = {
+    "ANNHead": {"in_channels": (16, 24), "in_index": (1, 2), "channels": 8, "project_channels": 6, "num_classes": 5,
+                "query_scales": (1, 2), "key_pool_scales": (1, 2), "norm": BN},
+    "CCHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "norm": BN},
+    "DAHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "pam_channels": 4, "norm": BN},
+    "DNLHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "norm": BN},
     "APCHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "norm": BN},
     "ASPPHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "dilations": (1, 2, 3), "norm": BN},
     "DPTHead": {"in_channels": (8, 8, 8, 8), "channels": 8, "num_classes": 5, "post_process_channels": (4, 6, 8, 10),
@@ -79,6 +84,10 @@ HEADS: dict[str, dict[str, Any]] = {
     "FCNHead": {"in_channels": 16, "channels": 8, "num_classes": 5, "in_index": 1, "norm": BN},
     "FPNHead": {"in_channels": (8, 16, 24, 32), "channels": 8, "num_classes": 5, "feature_strides": (4, 8, 16, 32),
                 "norm": BN},
+    "GCHead": {"in_channels": 32, "channels": 8, "num_classes": 5,
+               "fusion_types": ("channel_add", "channel_mul"), "norm": BN},
+    "ISAHead": {"in_channels": 16, "channels": 8, "isa_channels": 4, "num_classes": 5, "in_index": 1,
+                "down_factor": (3, 4), "norm": BN},
     "IterativeDecodeHead": {
         "kernel_generate_head": Use("head", "FCNHead", channels=16),
         "kernel_update_head": [Use("head_part", "KernelUpdateHead")]},
@@ -92,6 +101,7 @@ HEADS: dict[str, dict[str, Any]] = {
     "MaskFormerHead": {"in_channels": (8, 16, 24, 32), "num_classes": 5, "channels": 32, "mask_channels": 16,
                        "num_queries": 7, "num_heads": 4, "num_layers": 2, "hidden": 16,
                        "norm": Norm("GN", num_groups=8), "enforce_decoder_input_project": True},
+    "NLHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "norm": BN},
     "OCRHead": {"in_channels": (8, 16, 24, 32), "channels": 8, "ocr_channels": 4, "num_classes": 5,
                 "in_index": (0, 1, 2, 3), "input_transform": "resize_concat", "norm": BN},
     "PSAHead": {"in_channels": 16, "channels": 8, "num_classes": 5, "in_index": 1, "mask_size": (5, 8), "norm": BN},
@@ -166,6 +176,8 @@ CONFIGS["MaskClassifier"] = {
 
 ONE_VALUE = ("it normalises a map of one pixel, over the images of a batch", "Expected more than 1 value per channel")
 UNDONE = "a shift before a linear layer with a batch norm behind it, which takes it out again"
+COMPARED = "a shift that is the same for all pixels that a softmax compares, which takes it out again"
+COMPARED_OR_UNDONE = f"{COMPARED}; and {UNDONE}"
 EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
     ("APCHead", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("ASPPHead", "trains_on_a_batch_of_one"): ONE_VALUE,
@@ -192,6 +204,18 @@ EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
                 r"semantic\.stage4_CEBlock\.gap\.1\.bias$"),
     ("DepthwiseSeparableFCNHead", "gives_every_parameter_a_gradient"): (
         UNDONE, r": (convs\.\d\.depthwise_conv\.bn\.bias, ){2}conv_cat\.depthwise_conv\.bn\.bias$"),
+    ("CCHead", "gives_every_parameter_a_gradient"): (COMPARED, r": cca\.key_conv\.bias$"),
+    ("DAHead", "gives_every_parameter_a_gradient"): (COMPARED, r": pam\.key_project\.bias$"),
+    ("DNLHead", "gives_every_parameter_a_gradient"): (
+        COMPARED_OR_UNDONE, r": dnl_block\.g\.conv\.bias, dnl_block\.theta\.conv\.bias, dnl_block\.phi\.conv\.bias, "
+                            r"dnl_block\.conv_mask\.bias$"),
+    ("GCHead", "gives_every_parameter_a_gradient"): (COMPARED, r": gc_block\.conv_mask\.bias$"),
+    ("NLHead", "gives_every_parameter_a_gradient"): (
+        COMPARED_OR_UNDONE, r": nl_block\.g\.conv\.bias, nl_block\.phi\.conv\.bias$"),
+    ("ANNHead", "gives_every_parameter_a_gradient"): (
+        UNDONE, r": ((fusion|context)\.stages\.[01]\.(value|out)_project\.bias(, |$)){8}$"),
+    ("ISAHead", "gives_every_parameter_a_gradient"): (
+        UNDONE, r": global_relation\.value_project\.bias, local_relation\.value_project\.bias$"),
     ("ERFNet", "gives_every_parameter_a_gradient"): (
         UNDONE, r": ((en|de)coder\.\d\.(conv|convs_layers\.[27])\.bias(, |$)){23}$"),
     ("LRASPPHead", "gives_every_parameter_a_gradient"): (UNDONE, r": conv_up_input\.bias$"),

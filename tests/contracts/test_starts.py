@@ -21,6 +21,7 @@ from starts import (
     CLASSIFIER,
     EMBEDDING,
     HE,
+    HE_BY_FAN_IN,
     HE_FAN_IN,
     HE_PER_GROUP,
     ONES,
@@ -124,6 +125,20 @@ STARTS: dict[str, dict[str, Starts]] = {
         "JPU": Starts(wide={"mid_channels": 16}),
     },
     "head": {
+        "ANNHead": Starts(
+            special={**CLASSIFIED, r"out_project\.(weight|bias)": ZEROS, r"value_project\.(weight|bias)": TORCH},
+            wide={"channels": 20, "project_channels": 12}),
+        "CCHead": Starts(
+            special={**CLASSIFIED, r"^cca\.(query|key|value)_conv\.(weight|bias)": TORCH, r"gamma\.scale": ZEROS},
+            wide={"channels": 40}),
+        "DAHead": Starts(
+            special={**CLASSIFIED, r"^pam\.(query|key|value)_project\.(weight|bias)": TORCH, r"gamma\.scale": ZEROS,
+                     r"^[pc]am_conv_seg\.(weight|bias)": TORCH},
+            wide={"channels": 24, "pam_channels": 12}),
+        "DNLHead": Starts(
+            special={**CLASSIFIED, r"\.(g|theta|phi)\.conv\.weight": CLASSIFIER, r"conv_out\.bn\.weight": ZEROS,
+                     r"conv_mask\.(weight|bias)": TORCH},
+            wide={"channels": 128}),
         "APCHead": Starts(special={**CLASSIFIED, r"\.gla\.(weight|bias)": TORCH},
                           wide={"channels": 30, "pool_scales": (2, 3)}),
         "ASPPHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
@@ -141,6 +156,12 @@ STARTS: dict[str, dict[str, Starts]] = {
                      r"\.scale": Start("uniform", lambda layer, scale: 0.5, middle=-0.5)}),
         "FCNHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
         "FPNHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
+        "GCHead": Starts(
+            special={**CLASSIFIED, r"conv_mask\.weight": HE_BY_FAN_IN, r"_conv\.0\.(weight|bias)": TORCH,
+                     r"_conv\.3\.weight": ZEROS},
+            wide={"channels": 128}),
+        "ISAHead": Starts(
+            special={**CLASSIFIED, r"value_project\.(weight|bias)": TORCH}, wide={"channels": 20, "isa_channels": 12}),
         "IterativeDecodeHead": Starts(
             linear=XAVIER, special={**ROUND, r"^kernel_generate_head\.conv_seg\.weight": CLASSIFIER},
             wide={"kernel_generate_head": Use("head", "FCNHead", channels=32),
@@ -162,6 +183,9 @@ STARTS: dict[str, dict[str, Starts]] = {
                 r"(value|output)_proj\.bias": ZEROS}),
         "MaskFormerHead": Starts(
             CAFFE2, special={**ATTENTION, r"ffn\.layers\.(0\.0|1)\.weight": XAVIER}, wide={**LEVELS, "hidden": 48}),
+        "NLHead": Starts(
+            special={**CLASSIFIED, r"\.(g|theta|phi)\.conv\.weight": CLASSIFIER, r"conv_out\.bn\.weight": ZEROS},
+            wide={"channels": 20}),
         "OCRHead": Starts(special=CLASSIFIED, wide={"channels": 20, "ocr_channels": 12}),
         "PSAHead": Starts(special={**CLASSIFIED, r"^attention(_p)?\.1\.weight": TORCH}, wide={"channels": 20}),
         "PSPHead": Starts(special=CLASSIFIED, wide={"channels": 20}),

@@ -106,6 +106,14 @@ NETWORKS = {
         {**PYRAMID, "decode_head.0.in_channels": [24] * 4, "decode_head.0.channels": 20,
          "decode_head.1.in_channels": [24], "decode_head.1.channels": 20, "train_cfg.num_points": 64,
          "test_cfg.subdivision_num_points": 96}),
+    "ann_small": Small(
+        "ann_r50", {**CONTEXT, "decode_head.in_channels": WIDTHS[2:], "decode_head.project_channels": 24}),
+    "ccnet_small": Small("ccnet_r50", CONTEXT),
+    "danet_small": Small("danet_r50", {**CONTEXT, "decode_head.pam_channels": 8}),
+    "dnlnet_small": Small("dnlnet_r50", CONTEXT),
+    "gcnet_small": Small("gcnet_r50", CONTEXT),
+    "isanet_small": Small("isanet_r50", {**CONTEXT, "decode_head.isa_channels": 24}),
+    "nonlocal_small": Small("nonlocal_r50", CONTEXT),
     "knet_small": Small(
         "knet_r50_fcn",
         {**RESNET, "*.num_classes": 9, "auxiliary_head.in_channels": 64, "auxiliary_head.channels": 16,
