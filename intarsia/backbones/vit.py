@@ -35,8 +35,8 @@ from intarsia.layers.activation_checkpointing import run_block
 from intarsia.layers.norm import Norm
 from intarsia.layers.patch_embed import PatchEmbed, to_map
 from intarsia.layers.position_embedding import Interpolation, learned_positions
-from intarsia.layers.transformer import EncoderLayer
 from intarsia.layers.stages import layer_indices
+from intarsia.layers.transformer import EncoderLayer
 
 LN = Norm("LN")
 

@@ -83,15 +83,8 @@ BUILT = {
     "vit__vit_vit-b16_mln_upernet_8xb2-160k_ade20k-512x512",
 }
 NOT_YET = {
-    "ann__ann_r50-d8_4xb4-160k_ade20k-512x512",
-    "ccnet__ccnet_r50-d8_4xb4-160k_ade20k-512x512",
-    "danet__danet_r50-d8_4xb4-160k_ade20k-512x512",
     "ddrnet__ddrnet_23_in1k-pre_2xb6-120k_cityscapes-1024x1024",
-    "dnlnet__dnl_r50-d8_4xb4-160k_ade20k-512x512",
-    "gcnet__gcnet_r50-d8_4xb4-160k_ade20k-512x512",
     "icnet__icnet_r18-d8-in1k-pre_4xb2-160k_cityscapes-832x832",
-    "isanet__isanet_r50-d8_4xb4-160k_ade20k-512x512",
-    "nonlocal_net__nonlocal_r50-d8_4xb4-160k_ade20k-512x512",
     "pidnet__pidnet-s_2xb6-120k_1024x1024-cityscapes",
     "san__san-vit-b16_voc12aug-640x640",
     "stdc__stdc1_4xb12-80k_cityscapes-512x1024",
