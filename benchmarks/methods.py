@@ -7,7 +7,7 @@ The methods are those of tests/golden/figures, in their published sizes. Each is
     plain          attention written out with its (L, S) matrix, layout as PyTorch makes it
     ours           scaled_dot_product_attention; networks without attention are measured once, as both
     channels last  ours, with images and weights laid out pixel by pixel
-    checkpointed   ours, recomputing the trunk's activations in the backward pass
+    checkpointed   ours, recomputing the backbone's activations in the backward pass
 
 and on a GPU also "compiled": bfloat16, channels last, torch.compile. Peak memory is the device's, or on a processor the
 resident set of the process, less what it was before the first step.

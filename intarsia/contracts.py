@@ -109,10 +109,28 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class FeatureSpec:
-    """One level of what a backbone gives: its channels, and its stride with respect to the input."""
+    """One level of what a backbone gives: its channels, and its stride with respect to the input.
+
+    tokens: whether a class token comes with the map, so that the level is a `TokenLevel`.
+    """
 
     channels: int
     stride: int
+    tokens: bool = False
+
+
+class TokenLevel(NamedTuple):
+    """A level of a plain transformer: map (N, C, h, w), and the class token (N, C) beside it.
+
+    A named tuple for the reason that `MaskPredictions` is one.
+    """
+
+    map: Tensor
+    token: Tensor
+
+
+Level: TypeAlias = "Tensor | TokenLevel"
+"""What stands at a level: a map, or a map and a token where the level's `FeatureSpec.tokens` says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,15 +210,15 @@ class Report:
 
 
 class Backbone(Protocol):
-    """images (N, C, H, W) -> one feature map per entry of `features`.
+    """images (N, C, H, W) -> one feature map, or map and token, per entry of `features`.
 
-    A trunk that needs images of a certain size says so in an attribute `least_size`, the smallest side in pixels:
+    A backbone that needs images of a certain size says so in an attribute `least_size`, the smallest side in pixels:
     prediction and evaluation pad smaller ones to it.
     """
 
     features: tuple[FeatureSpec, ...]
 
-    def __call__(self, images: Tensor) -> tuple[Tensor, ...]: ...
+    def __call__(self, images: Tensor) -> tuple[Level, ...]: ...
 
 
 class Neck(Protocol):
@@ -221,8 +239,9 @@ class Neck(Protocol):
 class Head(Protocol):
     """Feature maps -> logits (N, K, h, w) at the head's own stride. Owns no loss, no sampler, no accuracy.
 
-    in_index and in_channels say which levels it reads and what it expects there; assembly checks them, and
-    `feature_strides` where a head has such an attribute: their strides, as far as multiples of the first.
+    in_index and in_channels say which levels it reads and what it expects there; assembly checks them, and where a head
+    has such attributes `feature_strides`, their strides as far as multiples of the first, and `in_tokens`: whether it
+    reads a `TokenLevel` each, which others are never given.
     """
 
     in_index: int | tuple[int, ...]
@@ -259,7 +278,11 @@ class StagedHead(Protocol):
 
 
 class Target(Protocol):
-    """What an output is compared with, where that is not the labels: edges, the classes that an image shows."""
+    """What an output is compared with, where that is not the labels: edges, the classes that an image shows.
+
+    One whose values are no labels may state `ignore_index`, the value that counts for nothing, for the loss that it
+    stands beside; otherwise that is the one of the labels.
+    """
 
     def __call__(
         self, labels: Tensor, logits: Tensor, outputs: Mapping[str, Tensor], maps: Mapping[str, Tensor]

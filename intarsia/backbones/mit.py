@@ -15,9 +15,6 @@ Published scores: see `methods/segformer.py`.
 
 Shape letters: N images, C channels, H, W height and width of the input, h, w of the present stage, L = h * w tokens,
 S tokens after spatial reduction.
-
-Tokens (N, L, C) and maps (N, C, h, w) are two views of one memory layout, channels last, so that changing between them
-copies nothing.
 """
 
 from __future__ import annotations
@@ -35,23 +32,9 @@ from intarsia.layers.activation_checkpointing import run_block
 from intarsia.layers.attention import MultiheadAttention
 from intarsia.layers.drop_path import DropPath
 from intarsia.layers.norm import Norm
+from intarsia.layers.patch_embed import PatchEmbed, to_map, to_tokens
 
 LN = Norm("LN", eps=1e-6)
-
-
-class OverlapPatchEmbed(nn.Module):
-    """Patches that overlap by half, as tokens."""
-
-    def __init__(self, in_channels: int, channels: int, *, patch_size: int, stride: int, norm: Norm) -> None:
-        super().__init__()
-        self.projection = nn.Conv2d(in_channels, channels, patch_size, stride=stride, padding=patch_size // 2)
-        self.norm = norm(channels)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, int, int]:
-        """(N, C, h, w) -> tokens (N, L, channels) with the height and width of their grid."""
-        x = self.projection(x)  # (N, channels, h / stride, w / stride)
-        height, width = x.shape[2:]
-        return self.norm(to_tokens(x)), height, width
 
 
 class EfficientSelfAttention(nn.Module):
@@ -212,11 +195,12 @@ class MixVisionTransformer(nn.Module):
         stride = 1
         for stage, heads in enumerate(num_heads):
             channels = embed_dims * heads
-            embed = OverlapPatchEmbed(
+            embed = PatchEmbed(
                 levels[-1].channels if levels else in_channels,
                 channels,
                 patch_size=patch_sizes[stage],
                 stride=strides[stage],
+                padding=patch_sizes[stage] // 2,
                 norm=norm,
             )
             blocks = nn.ModuleList(
@@ -235,24 +219,15 @@ class MixVisionTransformer(nn.Module):
         outputs: list[Tensor] = []
         for stage, parts in enumerate(self.layers):
             embed, blocks, norm = cast("nn.ModuleList", parts)
-            x, height, width = embed(x)  # (N, L, C)
+            x = embed(x)  # (N, h, w, C)
+            height, width = x.shape[1:3]
+            x = x.flatten(1, 2)  # (N, L, C)
             for block in cast("nn.ModuleList", blocks):
                 x = run_block(block, x, height, width, checkpoint=self.checkpoint_activations)
             x = to_map(norm(x), height, width)  # (N, C, h, w)
             if stage in self.out_indices:
                 outputs.append(x)
         return tuple(outputs)
-
-
-def to_tokens(x: Tensor) -> Tensor:
-    """(N, C, h, w) -> (N, L, C)."""
-    return x.permute(0, 2, 3, 1).flatten(1, 2)
-
-
-def to_map(x: Tensor, height: int, width: int) -> Tensor:
-    """(N, L, C) -> (N, C, h, w)."""
-    grid: Tensor = x.unflatten(1, (height, width))  # (N, h, w, C)
-    return grid.permute(0, 3, 1, 2)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -26,7 +26,7 @@ Shape letters: N images, C channels, H, W height and width of the input, h, w of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from torch import Tensor, nn
@@ -35,6 +35,7 @@ from intarsia.contracts import FeatureSpec
 from intarsia.layers.activation_checkpointing import run_block
 from intarsia.layers.conv import conv1x1, conv3x3, initialise_conv
 from intarsia.layers.norm import BN, Norm
+from intarsia.layers.trunk import checked_out_indices, freeze, keep_statistics
 
 Style = Literal["pytorch", "caffe"]
 
@@ -49,8 +50,9 @@ BLOCKS_PER_STAGE: dict[int, tuple[int, ...]] = {
     50: (3, 4, 6, 3),
     101: (3, 4, 23, 3),
     152: (3, 8, 36, 3),
+    200: (3, 24, 36, 3),
 }
-"""Table 1 of the paper; from 50 layers on the blocks are bottlenecks."""
+"""Table 1 of the paper, 200 from arXiv:1603.05027; from 50 layers on the blocks are bottlenecks."""
 
 
 class BasicBlock(nn.Module):
@@ -123,7 +125,7 @@ class ResNet(nn.Module):
     """The family's backbone: a stem of stride 4, then stages of residual blocks that each double the channels.
 
     Args:
-        depth: 18, 34, 50, 101 or 152 layers; from 50 on the blocks are bottlenecks.
+        depth: 18, 34, 50, 101, 152 or 200 layers; from 50 on the blocks are bottlenecks.
         in_channels: bands of the image.
         stem_channels: channels behind the stem.
         base_channels: channels of the first stage's blocks.
@@ -143,6 +145,7 @@ class ResNet(nn.Module):
         norm_eval: batch norms always use their running statistics.
         checkpoint_activations: recompute each block in the backward pass instead of keeping its activations.
         zero_init_residual: the last norm of each block starts at scale 0, so that the block starts as its shortcut.
+        bottleneck: what makes the blocks from 50 layers on, called as `Bottleneck`; relatives give their own.
 
     Convolutions start Kaiming-normal by fan_out (arXiv:1502.01852), norms as identity.
 
@@ -172,10 +175,11 @@ class ResNet(nn.Module):
         norm_eval: bool = False,
         checkpoint_activations: bool = False,
         zero_init_residual: bool = True,
+        bottleneck: Callable[..., nn.Module] = Bottleneck,
     ) -> None:
         super().__init__()
-        _check(depth, num_stages, strides, dilations, out_indices, frozen_stages, multi_grid, groups)
-        self.out_indices = tuple(out_indices)
+        _check(depth, num_stages, strides, dilations, frozen_stages, multi_grid, groups)
+        self.out_indices = checked_out_indices(out_indices, num_stages)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.checkpoint_activations = checkpoint_activations
@@ -183,12 +187,12 @@ class ResNet(nn.Module):
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
         self.layer_names = tuple(f"layer{stage + 1}" for stage in range(num_stages))
 
-        def block(in_channels: int, stage: int, stride: int, dilation: int) -> BasicBlock | Bottleneck:
+        def block(in_channels: int, stage: int, stride: int, dilation: int) -> nn.Module:
             channels = base_channels * 2**stage
             if depth < 50:
                 return BasicBlock(in_channels, channels, stride=stride, dilation=dilation, avg_down=avg_down, norm=norm)
             width = (base_width or base_channels) * groups * 2**stage
-            return Bottleneck(
+            return bottleneck(
                 in_channels, width, EXPANSION * channels, stride=stride, dilation=dilation, groups=groups,
                 style=style, avg_down=avg_down, norm=norm,
             )  # fmt: skip
@@ -229,9 +233,7 @@ class ResNet(nn.Module):
         super().train(mode)
         self._freeze()
         if mode and self.norm_eval:
-            for module in self.modules():
-                if isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm)):
-                    module.eval()
+            keep_statistics(self)
         return self
 
     def _add_stem(self, in_channels: int, channels: int, *, deep: bool, norm: Norm) -> tuple[str, ...]:
@@ -257,10 +259,8 @@ class ResNet(nn.Module):
                 nn.init.zeros_(getattr(module, module.norm_names[-1]).weight)
 
     def _freeze(self) -> None:
-        if self.frozen_stages < 0:
-            return
-        for name in (*self.stem_names, *self.layer_names[: self.frozen_stages]):
-            getattr(self, name).eval().requires_grad_(False)
+        if self.frozen_stages >= 0:
+            freeze(getattr(self, name) for name in (*self.stem_names, *self.layer_names[: self.frozen_stages]))
 
 
 def ResNetV1c(  # noqa: N802 (a name that configs use)
@@ -377,7 +377,6 @@ def _check(
     num_stages: int,
     strides: Sequence[int],
     dilations: Sequence[int],
-    out_indices: Sequence[int],
     frozen_stages: int,
     multi_grid: Sequence[int] | None,
     groups: int,
@@ -391,8 +390,6 @@ def _check(
             f"a ResNet has 1 to 4 stages with one stride and one dilation each; "
             f"got num_stages={num_stages}, strides={tuple(strides)}, dilations={tuple(dilations)}"
         )
-    if not out_indices or any(not 0 <= stage < num_stages for stage in out_indices):
-        raise ValueError(f"out_indices must name stages from 0 to {num_stages - 1}; got {tuple(out_indices)}")
     if not -1 <= frozen_stages <= num_stages:
         raise ValueError(f"frozen_stages must lie between -1 (none) and {num_stages}; got {frozen_stages}")
     last = BLOCKS_PER_STAGE[depth][num_stages - 1]

@@ -30,11 +30,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.contracts import FeatureSpec
+from intarsia.layers import position_embedding
 from intarsia.layers.activation import GELU, Activation
 from intarsia.layers.activation_checkpointing import run_block
 from intarsia.layers.drop_path import DropPath
 from intarsia.layers.feed_forward import FeedForward
 from intarsia.layers.norm import Norm
+from intarsia.layers.patch_embed import PatchEmbed, pieces_and_padding
+from intarsia.layers.position_embedding import learned_positions
 
 LN = Norm("LN")
 
@@ -42,15 +45,6 @@ MASKED = -100.0
 """Added to the attention between tokens that only the cyclic shift made neighbours; the original's value."""
 
 torch.fx.wrap("_shift_mask")  # for torch.fx one step: it makes no tensors of a size that depends on the input
-
-
-def _pieces_and_padding(length: int, side: int) -> tuple[int, int]:
-    """How many pieces of `side` cover `length`, and how much padding the last one needs.
-
-    In this form, rather than with a remainder, torch.export sees through padded sizes when they may change.
-    """
-    pieces = (length + side - 1) // side
-    return pieces, pieces * side - length
 
 
 def _crop(x: Tensor, height: int, width: int) -> Tensor:
@@ -61,24 +55,6 @@ def _crop(x: Tensor, height: int, width: int) -> Tensor:
     # keep to the one that it sees.
     x = x.index_select(1, torch.arange(height, device=x.device))
     return x.index_select(2, torch.arange(width, device=x.device))
-
-
-class PatchEmbed(nn.Module):
-    """Non-overlapping patches, each projected to a token. Images are padded to whole patches."""
-
-    def __init__(self, in_channels: int, channels: int, *, patch_size: int, norm: Norm | None) -> None:
-        super().__init__()
-        self.patch_size = patch_size
-        self.projection = nn.Conv2d(in_channels, channels, patch_size, stride=patch_size)
-        self.norm = norm(channels) if norm else None
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, bands, H, W) -> (N, h, w, C)."""
-        height, width = images.shape[2:]
-        (_, below), (_, right) = (_pieces_and_padding(length, self.patch_size) for length in (height, width))
-        images = F.pad(images, (0, right, 0, below))
-        x: Tensor = self.projection(images).permute(0, 2, 3, 1)  # (N, h, w, C)
-        return x if self.norm is None else self.norm(x)
 
 
 class PatchMerging(nn.Module):
@@ -92,7 +68,7 @@ class PatchMerging(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, h, w, C) -> (N, h / 2, w / 2, 2 C), odd sides padded with zeros."""
         height, width = x.shape[1:3]
-        (rows, below), (columns, right) = (_pieces_and_padding(length, 2) for length in (height, width))
+        (rows, below), (columns, right) = (pieces_and_padding(length, 2) for length in (height, width))
         x = F.pad(x, (0, 0, 0, right, 0, below))
         x = x.unflatten(2, (columns, 2)).unflatten(1, (rows, 2))  # (N, h / 2, 2, w / 2, 2, C)
         x = x.permute(0, 1, 3, 5, 2, 4).flatten(3)  # (N, h / 2, w / 2, 4 C), channel by channel
@@ -152,7 +128,7 @@ class ShiftedWindows(nn.Module):
         """(N, h, w, C) -> (N, h, w, C)."""
         height, width = x.shape[1:3]
         side, shift = self.window_size, self.shift
-        (rows, below), (columns, right) = (_pieces_and_padding(length, side) for length in (height, width))
+        (rows, below), (columns, right) = (pieces_and_padding(length, side) for length in (height, width))
         x = F.pad(x, (0, 0, 0, right, 0, below))
         mask = None
         if shift:
@@ -272,7 +248,7 @@ class SwinTransformer(nn.Module):
         self.checkpoint_activations = checkpoint_activations
         self.patch_embed = PatchEmbed(in_channels, embed_dims, patch_size=patch_size, norm=norm if patch_norm else None)
         self.absolute_pos_embed = (
-            _learned_positions((pretrain_img_size // patch_size) ** 2, embed_dims) if use_abs_pos_embed else None
+            learned_positions((pretrain_img_size // patch_size) ** 2, embed_dims) if use_abs_pos_embed else None
         )
         self.drop_after_pos = nn.Dropout(drop_rate)
         attention = partial(
@@ -310,7 +286,7 @@ class SwinTransformer(nn.Module):
         """(N, bands, H, W) -> for each of `out_indices` (N, C, H / stride, W / stride), rounded up."""
         x = self.patch_embed(images)  # (N, h, w, C)
         if self.absolute_pos_embed is not None:
-            x = x + _positions_for(self.absolute_pos_embed, x.shape[1], x.shape[2])
+            x = x + self._positions(x.shape[1], x.shape[2])
         x = self.drop_after_pos(x)
         outputs: list[Tensor] = []
         for i, stage in enumerate(self.stages):
@@ -322,6 +298,16 @@ class SwinTransformer(nn.Module):
             if stage.downsample is not None:
                 x = stage.downsample(x)
         return tuple(outputs)
+
+    def _positions(self, height: int, width: int) -> Tensor:
+        """The learned positions for a map of this size: (1, h, w, C)."""
+        assert self.absolute_pos_embed is not None
+        side = math.isqrt(self.absolute_pos_embed.shape[1])
+        positions = position_embedding.resize_positions(
+            self.absolute_pos_embed, (side, side), (height, width), mode="bicubic"
+        )
+        grid: Tensor = positions.unflatten(1, (height, width))
+        return grid
 
     def train(self, mode: bool = True) -> SwinTransformer:
         """Training mode, except for what is frozen."""
@@ -348,22 +334,6 @@ def _initialise(module: nn.Module) -> None:
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def _learned_positions(tokens: int, channels: int) -> nn.Parameter:
-    positions = nn.Parameter(torch.zeros(1, tokens, channels))
-    nn.init.trunc_normal_(positions, std=0.02)
-    return positions
-
-
-def _positions_for(positions: Tensor, height: int, width: int) -> Tensor:
-    """Positions (1, tokens of a square, C) for a map of this size: (1, h, w, C)."""
-    side = math.isqrt(positions.shape[1])
-    grid: Tensor = positions.unflatten(1, (side, side))  # (1, side, side, C)
-    if (height, width) == (side, side):
-        return grid
-    resized = F.interpolate(grid.permute(0, 3, 1, 2), size=(height, width), mode="bicubic", align_corners=False)
-    return resized.permute(0, 2, 3, 1)
 
 
 def _relative_positions(side: int) -> Tensor:

@@ -16,12 +16,12 @@ from intarsia.config import network_size
 from intarsia.config.checking.foreign_code import require_consent
 from intarsia.config.checking.signatures import signature_of
 from intarsia.config.errors import ConfigError, Problem
-from intarsia.spec import Component, DataSpec, HeadLossSpec, RunSpec
+from intarsia.spec import Component, DataSpec, HeadLossSpec, RunSpec, TermSpec
 
 if TYPE_CHECKING:
     from intarsia.contracts import Dataset, Metric, Task
     from intarsia.data.pipeline import Pipeline
-    from intarsia.tasks.semantic import HeadLoss
+    from intarsia.tasks.semantic import HeadLoss, HeadTerm
 
 
 def build(component: Component) -> Any:
@@ -96,14 +96,17 @@ def build_task(spec: RunSpec) -> Task:
 def _head_loss(spec: HeadLossSpec) -> HeadLoss:
     from intarsia.tasks.semantic import HeadLoss, HeadTerm
 
-    def part(component: Component | None) -> Any:
-        return None if component is None else build(_with(component, ignore_index=spec.ignore_index))
+    def part(component: Component | None, ignore_index: int = spec.ignore_index) -> Any:
+        return None if component is None else build(_with(component, ignore_index=ignore_index))
+
+    def term(term: TermSpec) -> HeadTerm:
+        target = part(term.target)
+        loss = part(term.loss, getattr(target, "ignore_index", spec.ignore_index))
+        return HeadTerm(term.name, loss, term.weight, term.output, target)
 
     return HeadLoss(
         head=spec.head,
-        terms=[
-            HeadTerm(term.name, part(term.loss), term.weight, term.output, part(term.target)) for term in spec.terms
-        ],
+        terms=list(map(term, spec.terms)),
         ignore_index=spec.ignore_index,
         align_corners=spec.align_corners,
         sampler=part(spec.sampler),

@@ -28,7 +28,8 @@ from intarsia.data.bands import (
     rgb_bands,
     upright,
 )
-from intarsia.data.image_io import DecodedImage, decode_image
+from intarsia.data.decoders import DecodedImage
+from intarsia.data.image_io import decode_image
 from intarsia.data.value_range import COLOURS, Scale, ValueRange, extent, suggested_scale
 from intarsia.terminal import Notice
 

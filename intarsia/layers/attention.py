@@ -37,8 +37,10 @@ class MultiheadAttention(nn.Module):
         if bias:
             nn.init.zeros_(self.out_proj.bias)
 
-    def forward(self, query: Tensor, memory: Tensor) -> Tensor:
-        """Query (N, L, C), memory (N, S, C) -> (N, L, C)."""
+    def forward(self, query: Tensor, memory: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Query (N, L, C), memory (N, S, C), and what is added to the attention, which spreads to (N, M, L, S), or
+        None -> (N, L, C).
+        """
         channels = query.shape[-1]
         q_weight, kv_weight = self.in_proj_weight.split([channels, 2 * channels])
         q_bias, kv_bias = (
@@ -48,6 +50,6 @@ class MultiheadAttention(nn.Module):
         k, v = F.linear(memory, kv_weight, kv_bias).chunk(2, dim=-1)  # (N, S, C) each
         q, k, v = (x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (q, k, v))  # (N, M, L or S, D) each
         dropout = self.dropout if self.training else 0.0
-        out = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)  # (N, M, L, D)
+        out = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=dropout)  # (N, M, L, D)
         joined: Tensor = self.out_proj(out.transpose(1, 2).flatten(2))  # (N, L, C)
         return joined

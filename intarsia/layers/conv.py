@@ -7,6 +7,9 @@ Child names (`conv`, `bn`, `activate`; `depthwise_conv`, `pointwise_conv`) are t
 
 from __future__ import annotations
 
+import math
+
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.layers.activation import RELU, Activation
@@ -17,7 +20,7 @@ class ConvNormAct(nn.Module):
     """Convolution, norm, activation, in this order; norm and activation may be None.
 
     The norm is kept under its own name (`bn`, `gn`, `ln`, `in`). `bias` None means: a bias exactly where no norm
-    follows that would cancel it.
+    follows that would cancel it. `same`: padded by `pad_same`, whatever `padding` says.
 
     Initialised after He et al. (arXiv:1502.01852), fan_out, for the slope of the activation.
     """
@@ -35,14 +38,16 @@ class ConvNormAct(nn.Module):
         bias: bool | None = None,
         norm: Norm | None = None,
         activation: Activation | None = RELU,
+        same: bool = False,
     ) -> None:
         super().__init__()
+        self.same = same
         self.conv = nn.Conv2d(
             in_channels,
             out_channels,
             kernel_size,
             stride=stride,
-            padding=padding,
+            padding=0 if same else padding,
             dilation=dilation,
             groups=groups,
             bias=norm is None if bias is None else bias,
@@ -55,7 +60,7 @@ class ConvNormAct(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C', h, w)."""
-        return self.norm_act(self.conv(x))
+        return self.norm_act(self.conv(pad_same(x, self.conv) if self.same else x))
 
     def norm_act(self, x: Tensor) -> Tensor:
         """What follows the convolution, for callers that compute the convolution in parts."""
@@ -140,6 +145,20 @@ class DepthwiseSeparableConv(nn.Module):
         return out
 
 
+def pad_same(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """(N, C, H, W) padded with zeros as TensorFlow does: by as little as lets `conv` give H / stride, rounded up, the
+    odd pixel at the end.
+
+    A strided convolution of torch pads both sides alike, and so looks at other pixels of an even map. For windows that
+    leave no gaps: the kernel is no smaller than the stride.
+    """
+    needed: list[int] = []
+    for axis in (1, 0):
+        pad = conv.dilation[axis] * (conv.kernel_size[axis] - 1) - (x.shape[2 + axis] - 1) % conv.stride[axis]
+        needed += [pad // 2, pad - pad // 2]
+    return F.pad(x, needed)
+
+
 def conv1x1(in_channels: int, out_channels: int, *, stride: int = 1) -> nn.Conv2d:
     """1 x 1 convolution without bias."""
     return nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=False)
@@ -163,6 +182,14 @@ def initialise_conv(conv: nn.Conv2d, *, negative_slope: float | None = None) -> 
     """Kaiming-normal weights by fan_out, for a (leaky) rectifier behind; bias 0."""
     slope = negative_slope or 0.0
     nn.init.kaiming_normal_(conv.weight, a=slope, mode="fan_out", nonlinearity="leaky_relu" if slope else "relu")
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+
+
+def init_by_group_(conv: nn.Conv2d) -> None:
+    """Normal weights by fan_out, where a channel counts the outputs of its own group only; bias 0."""
+    fan_out = math.prod(conv.kernel_size) * conv.out_channels // conv.groups
+    nn.init.normal_(conv.weight, std=math.sqrt(2.0 / fan_out))
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
 

@@ -1,4 +1,4 @@
-"""The inverted residual block of MobileNetV2, which many light networks are made of."""
+"""The inverted residual blocks of MobileNetV2 and V3, which many light networks are made of."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from intarsia.layers.activation import Activation
 from intarsia.layers.conv import ConvNormAct
 from intarsia.layers.norm import Norm
+from intarsia.layers.squeeze_excite import SELayer
 
 RELU6 = Activation("ReLU6")
 
@@ -53,3 +54,44 @@ class InvertedResidual(nn.Module):
         """(N, C, h, w) -> (N, C', h / stride, w / stride)."""
         out: Tensor = self.conv(x)
         return x + out if self.has_shortcut else out
+
+
+class InvertedResidualV3(nn.Module):
+    """The same with `hidden` channels within, a kernel of any size, and squeeze and excitation before the last step.
+
+    Howard et al., arXiv:1905.02244, figure 4. A strided convolution is padded as TensorFlow does.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        hidden: int,
+        *,
+        kernel_size: int,
+        stride: int,
+        dilation: int = 1,
+        squeeze_excite: bool,
+        norm: Norm | None = None,
+        activation: Activation,
+    ) -> None:
+        super().__init__()
+        self.expand_conv = (
+            ConvNormAct(in_channels, hidden, 1, norm=norm, activation=activation) if hidden != in_channels else None
+        )
+        self.depthwise_conv = ConvNormAct(
+            hidden, hidden, kernel_size, stride=stride, padding=kernel_size // 2 * dilation, dilation=dilation,
+            groups=hidden, norm=norm, activation=activation, same=stride != 1,
+        )  # fmt: skip
+        self.se = SELayer(hidden, ratio=4) if squeeze_excite else None
+        self.linear_conv = ConvNormAct(hidden, out_channels, 1, norm=norm, activation=None)
+        self.has_shortcut = stride == 1 and in_channels == out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, h, w) -> (N, C', h / stride, w / stride)."""
+        out = x if self.expand_conv is None else self.expand_conv(x)  # (N, hidden, h, w)
+        out = self.depthwise_conv(out)  # (N, hidden, h / stride, w / stride)
+        if self.se is not None:
+            out = self.se(out)
+        narrow: Tensor = self.linear_conv(out)  # (N, C', h / stride, w / stride)
+        return x + narrow if self.has_shortcut else narrow

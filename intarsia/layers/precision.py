@@ -49,6 +49,13 @@ def sums_over_pixels(weights: Tensor, pixels: Tensor) -> Tensor:
 
 
 @torch.fx.wrap
+def sums_over_channels(weights: Tensor, pixels: Tensor) -> Tensor:
+    """Weights (N, C, K) and pixels (N, C, P) -> weighted sums of channels (N, K, P), in full precision."""
+    with without_autocast(pixels):
+        return full_precision(weights).transpose(1, 2) @ full_precision(pixels)
+
+
+@torch.fx.wrap
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     with without_autocast(x):
         return F.linear(full_precision(x), full_precision(weight), None if bias is None else full_precision(bias))

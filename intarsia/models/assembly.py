@@ -13,6 +13,16 @@ from torch import Tensor, nn
 from intarsia.contracts import Backbone, FeatureSpec, Head, HeadOutput, Neck, StagedHead
 
 
+def levels_of(images: Tensor, backbone: Backbone, neck: Neck | None) -> tuple[Tensor, ...]:
+    """Normalised images (N, C, H, W) -> what the heads read.
+
+    A level with a token is only given to a part that reads tokens (`in_tokens`, which is checked), so that all others
+    may take every level for a map.
+    """
+    levels = cast("tuple[Tensor, ...]", backbone(images))
+    return levels if neck is None else neck(levels)
+
+
 def connected(backbone: Backbone, neck: Neck | None) -> tuple[str, tuple[FeatureSpec, ...]]:
     """Who gives the levels that heads read, for messages, and what they are.
 
@@ -77,6 +87,7 @@ def mismatches(reader: object, features: Sequence[FeatureSpec]) -> Iterator[Mism
 
     `in_channels` has the channels of the levels at `in_index`; without `in_index`, of all levels, as a neck reads them.
     `feature_strides`, of a head that has them, are compared as multiples of the first, which is what they are used as.
+    `in_tokens` has to be what the levels' `tokens` are; a part without it reads maps alone.
     A part that does not say what it expects is not checked.
     """
     channels, indices = (_each(getattr(reader, name, None)) for name in ("in_channels", "in_index"))
@@ -96,6 +107,9 @@ def mismatches(reader: object, features: Sequence[FeatureSpec]) -> Iterator[Mism
             wanted = widths if whole or len(widths) > 1 else given
             fix = f"Set in_channels={wanted}" + ("." if whole else ", or in_index to the level you mean.")
             yield Mismatch("in_channels", index, width, given, fix)
+    tokens = bool(getattr(reader, "in_tokens", False))
+    if any(features[index].tokens != tokens for index in indices if _exists(index, features)):
+        yield Mismatch("in_tokens", None, tokens, not tokens, f"Set output_cls_token={tokens} in the backbone.")
     strides = _each(getattr(reader, "feature_strides", None))
     if strides and None not in widths:
         found = tuple(features[index].stride for index in indices)
@@ -123,12 +137,21 @@ def described(found: Mismatch, source: str) -> str:
         return f"has {found.expected} entries in in_channels, but {found.given} in in_index, to read {source}"
     if found.argument == "in_index":
         return f"reads level {found.level} (in_index), but {source} gives {found.given} levels"
+    if found.argument == "in_tokens":
+        return token_mismatch(found, source)
     if found.argument == "feature_strides":
         return f"expects feature_strides={list(found.expected)}, but {source} gives strides {list(found.given)}"
     if found.level is None:
         return f"expects {found.expected} levels (in_channels), but is given {found.given} by {source}"
     expected, level = found.expected, found.level
     return f"expects in_channels={expected} at level {level}, but {source} gives {found.given} channels there"
+
+
+def token_mismatch(found: Mismatch, source: str) -> str:
+    """The same of class tokens: who reads what, and who gives what."""
+    if found.expected:
+        return f"reads a class token with each level, but {source} gives maps alone"
+    return f"reads maps alone, but {source} gives a class token with each level"
 
 
 def _each(value: Any) -> tuple[int, ...] | None:

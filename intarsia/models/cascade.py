@@ -11,7 +11,7 @@ from typing import Protocol, cast
 from torch import Tensor, nn
 
 from intarsia.contracts import Backbone, Head, HeadOutput, Neck
-from intarsia.models.assembly import as_module, check_reader, connected, named, training_outputs
+from intarsia.models.assembly import as_module, check_reader, connected, levels_of, named, training_outputs
 
 
 class RefiningHead(Protocol):
@@ -88,5 +88,4 @@ class CascadeEncoderDecoder(nn.Module):
         return outputs
 
     def _levels(self, images: Tensor) -> tuple[Tensor, ...]:
-        levels = self.backbone(images)
-        return levels if self.neck is None else self.neck(levels)
+        return levels_of(images, self.backbone, self.neck)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from intarsia.contracts import Backbone, Head, HeadOutput, Neck
-from intarsia.models.assembly import as_module, check_reader, connected, named, training_outputs
+from intarsia.models.assembly import as_module, check_reader, connected, levels_of, named, training_outputs
 
 
 class EncoderDecoder(nn.Module):
@@ -61,5 +61,4 @@ class EncoderDecoder(nn.Module):
         return outputs
 
     def _levels(self, images: Tensor) -> tuple[Tensor, ...]:
-        levels = self.backbone(images)
-        return levels if self.neck is None else self.neck(levels)
+        return levels_of(images, self.backbone, self.neck)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from intarsia.contracts import Backbone, MaskClassificationHead, MaskPredictions, Neck
 from intarsia.layers.levels import resize
-from intarsia.models.assembly import check_reader, connected
+from intarsia.models.assembly import check_reader, connected, levels_of
 
 BUDGET = 64 * 2**20
 """Bytes of enlarged masks beyond which they are worked off in strips: 840 MB for 100 masks of 1024 x 2048."""
@@ -46,8 +46,7 @@ class MaskClassifier(nn.Module):
 
     def queries(self, images: Tensor) -> tuple[MaskPredictions, ...]:
         """Normalised images (N, C, H, W) -> the queries after each layer of the head, the last being the answer."""
-        levels = self.backbone(images)
-        return self.decode_head(levels if self.neck is None else self.neck(levels))
+        return self.decode_head(levels_of(images, self.backbone, self.neck))
 
 
 def class_maps(predictions: MaskPredictions, size: Sequence[int]) -> Tensor:

@@ -135,7 +135,7 @@ class FPN(nn.Module):
 
 
 MOST_EXTRA = 16
-"""Levels beyond those of the trunk, after which a map of any size is one pixel."""
+"""Levels beyond those of the backbone, after which a map of any size is one pixel."""
 
 
 def _check_levels(

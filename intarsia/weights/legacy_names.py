@@ -7,10 +7,10 @@ being renamed. What did change:
                        order is that in which they run, and a numbered feed-forward network
     0.x                averaged weights (EMA) lay beside the others, under names of their own, with "_" for "."
     authors' forks     Swin Transformer and SegFormer published checkpoints from their own copies of 0.x, with the names
-                       of their papers' code for the trunk (and, SegFormer, the head)
+                       of their papers' code for the backbone (and, SegFormer, the head)
 
-Files of trunks alone have today's names but for the "backbone." before them. With the names of their papers' code they
-are other libraries' files: see `maps/`, in whose language these tables are written.
+Files of backbones alone have today's names but for the "backbone." before them. With the names of their papers' code
+they are other libraries' files: see `maps/`, in whose language these tables are written.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from intarsia.weights.maps.rearrange import as_convolution, reversed_groups
 from intarsia.weights.maps.rules import KeyMap, Names, rules
-from intarsia.weights.maps.timm import MAPS as TRUNKS
+from intarsia.weights.maps.timm import MAPS as BACKBONES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,12 +52,12 @@ _MASKFORMER_RC = KeyMap(
 
 # --- The authors' forks -------------------------------------------------------------------------------------------
 
-_SWIN_TRUNK = next(found for found in TRUNKS if found.name == "Swin Transformer of its original code")
+_SWIN_BACKBONE = next(found for found in BACKBONES if found.name == "Swin Transformer of its original code")
 
 _SWIN = KeyMap(
     "Swin Transformer's own segmentation code",
-    tuple(f"backbone.{pattern}" for pattern in _SWIN_TRUNK.signature),
-    tuple(rule.within("backbone.", "") for rule in _SWIN_TRUNK.rules),
+    tuple(f"backbone.{pattern}" for pattern in _SWIN_BACKBONE.signature),
+    tuple(rule.within("backbone.", "") for rule in _SWIN_BACKBONE.rules),
     unused=("backbone.layers.{stage}.blocks.{block}.(attn_mask|attn.relative_position_index)",),
 )
 
@@ -76,7 +76,7 @@ _MIT_BLOCK: Names = {
 
 
 def _mit(prefix: str) -> KeyMap:
-    """SegFormer's trunk, and its head, which is ours with `linear_projection`.
+    """SegFormer's backbone, and its head, which is ours with `linear_projection`.
 
     Norms of patches add 1e-5 to the variance there, and 1e-6 here, as everywhere in OpenMMLab's conversion of it.
     """
@@ -103,12 +103,12 @@ def _mit(prefix: str) -> KeyMap:
                 },
             ),
         ),
-        # The fork's head inherited a classifier that it never used, and trunks bring one for ImageNet.
+        # The fork's head inherited a classifier that it never used, and backbones bring one for ImageNet.
         unused=("decode_head.conv_seg.*", "head.*"),
     )
 
 
-# --- Trunks alone -------------------------------------------------------------------------------------------------
+# --- Backbones alone ----------------------------------------------------------------------------------------------
 
 _TRUNK_SIGNATURES = {
     "ResNet with a deep stem": ("stem.0.weight", "layer4.0.conv1.weight"),
@@ -116,10 +116,10 @@ _TRUNK_SIGNATURES = {
     "Swin Transformer": ("patch_embed.projection.weight", "stages.0.blocks.0.attn.w_msa.qkv.weight"),
     "Mix Transformer": ("layers.0.0.projection.weight", "layers.0.1.0.attn.attn.in_proj_weight"),
 }
-"""What MMSegmentation starts trainings from: files of the trunk, whose names lack the word before them."""
+"""What MMSegmentation starts trainings from: files of the backbone, whose names lack the word before them."""
 
 _TRUNKS = tuple(
-    KeyMap(f"the trunk alone ({name})", signature, rules("", "backbone.", {"*": "*"}))
+    KeyMap(f"the backbone alone ({name})", signature, rules("", "backbone.", {"*": "*"}))
     for name, signature in _TRUNK_SIGNATURES.items()
 )
 

@@ -246,7 +246,7 @@ def _label_words(data: DataSpec | None) -> dict[str, str]:
 def initial_weights(task: Any, spec: RunSpec, options: RunOptions) -> list[str]:
     """Put the given weights into a new task, or else those of its parts that the config names; in words, what was done.
 
-    Parts take what fits: their files are of trunks that end in a classifier of images.
+    Parts take what fits: their files are of backbones that end in a classifier of images.
 
     Raises ValueError for a file that is missing, damaged, or does not fit.
     """

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from intarsia import consent, recipes
+from intarsia.config.errors import ConfigError
 from intarsia.config.language.reader import Config, read_file, read_text
 
 if TYPE_CHECKING:
@@ -86,7 +88,11 @@ def config_of(source: About, config: str | None) -> Config:
         raise ValueError(
             f"{source.path} does not say which model its tensors belong to; name it: --config FILE (or a recipe)"
         )
-    found = read_text(source.config_text, file=f"{source.path}, its config")
+    try:
+        found = read_text(source.config_text, file=f"{source.path}, its config")
+    except ConfigError as error:  # nobody can trust a file that is no file
+        hint = "Give the model's config as data: --config FILE (or a recipe, see: intarsia config list)"
+        raise ConfigError(replace(problem, hint=hint) for problem in error.problems) from None
     if "data" in found.values and "test_dataloader" not in found.values:
         raise ValueError(
             f"{source.path} carries a config of MMSegmentation 0.x; name the model's config of 1.x: --config FILE "

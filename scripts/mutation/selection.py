@@ -67,17 +67,43 @@ TABLE: dict[str, list[Group]] = {
     ],
     "intarsia/layers/aspp.py": [group("layers"), group(FIGURES, k="deeplabv3"), group(STARTS, DROPS, k="ASPP")],
     "intarsia/layers/attention.py": [*SHARED_LAYERS, *of_part("MixVisionTransformer", figure="segformer")],
-    "intarsia/layers/inverted_residual.py": [group("layers"), *of_part("FastSCNN", figure="fast_scnn")],
+    "intarsia/layers/inverted_residual.py": [
+        group("layers"),
+        *of_part("FastSCNN", figure="fast_scnn"),
+        *of_part("MobileNetV", figure="mobilenetv3"),
+    ],
+    "intarsia/layers/matrix_decomposition.py": [group("layers"), *of_part("LightHamHead", figure="segnext")],
+    "intarsia/layers/squeeze_excite.py": [group("layers"), *of_part("MobileNetV3", figure="mobilenetv3")],
+    "intarsia/layers/trunk.py": [
+        group("backbones/test_resnet.py", "backbones/test_mobilenet_v2.py"),
+        group(MODELS, k="levels_that_do_not_exist"),
+    ],
+    "intarsia/layers/upsample.py": [group("layers"), *of_part("UNet", "methods/test_unet.py", figure="unet_small")],
+    "intarsia/layers/encoding.py": [group("layers/test_encoding.py"), *of_part("EncHead", figure="encnet_small")],
     "intarsia/layers/pyramid_pooling.py": [group("layers"), *of_part("PSPHead", figure="upernet_small")],
     "intarsia/layers/levels.py": [*SHARED_LAYERS, group("methods", "config/test_check.py"), group(FIGURES, k="hr18")],
     "intarsia/layers/conv.py": [*SHARED_LAYERS, group(FIGURES, k="fast_scnn or bisenetv2")],
     "intarsia/layers/points.py": [group("layers/test_points.py"), group("methods/test_point_rend.py"), *LOSSES],
     "intarsia/layers/": [*SHARED_LAYERS, group(MODELS, k="Mask2FormerHead or MaskFormerHead or IterativeDecodeHead")],
+    "intarsia/layers/patch_embed.py": [
+        group("layers/test_patch_embed.py"),
+        *of_part("SwinTransformer or MixVisionTransformer", figure="swin_small or segformer"),
+    ],
+    "intarsia/layers/position_embedding.py": [
+        group("layers/test_position_embedding.py"),
+        *of_part("SwinTransformer or VisionTransformer", "backbones/test_swin.py", figure="swin_small or vit_small"),
+    ],
     "intarsia/layers/precision.py": [*SHARED_LAYERS, *LOSSES],
     "intarsia/layers/distributed.py": [group("losses"), group("engine/test_processes.py")],
+    "intarsia/layers/transformer.py": [
+        group("layers/test_transformer.py"),
+        *of_part("VisionTransformer or SegmenterMask", figure="segmenter or vit_small"),
+    ],
     "intarsia/losses/": LOSSES,
     "intarsia/metrics/": [group("metrics"), group("evaluation", "engine/test_evaluate.py", "workflows/test_score.py")],
+    "intarsia/necks/jpu.py": of_part("JPU", "necks/test_jpu.py", figure="fastfcn_small"),
     "intarsia/necks/fpn.py": of_part("FPN", "necks", figure="semantic_fpn_small"),
+    "intarsia/necks/multi_level.py": of_part("MultiLevelNeck", "necks/test_multi_level.py", figure="vit_small"),
     "intarsia/backbones/hrnet.py": of_part("HRNet", "backbones/test_hrnet.py", figure="fcn_hr18"),
     "intarsia/backbones/mit.py": of_part(
         "MixVisionTransformer",
@@ -85,18 +111,32 @@ TABLE: dict[str, list[Group]] = {
         figure="segformer",
         also="mit or mixed or linearly or Efficient",
     ),
+    "intarsia/backbones/mobilenet_v2.py": of_part(
+        "MobileNetV2", "backbones/test_mobilenet_v2.py", figure="mobilenetv2"
+    ),
+    "intarsia/backbones/resnest.py": of_part("ResNeSt", "backbones/test_resnest.py", figure="resnest_small"),
     "intarsia/backbones/resnet.py": of_part(
         "ResNe", "backbones/test_resnet.py", figure="upernet_small or fcn_r18 or maskformer_small", also="shortcuts"
     ),
     "intarsia/backbones/swin.py": of_part(
         "SwinTransformer", "backbones/test_swin.py", figure="swin_small", also="swin or linearly or position or only_in"
     ),
+    "intarsia/backbones/vit.py": of_part(
+        "VisionTransformer", "backbones/test_vit.py", figure="vit_small or segmenter or dpt_small", also="only_in"
+    ),
+    "intarsia/methods/apcnet.py": of_part("APCHead", "methods/test_apcnet.py", figure="apcnet_small"),
     "intarsia/methods/bisenetv1.py": of_part("BiSeNetV1", figure="bisenetv1"),
     "intarsia/methods/bisenetv2.py": of_part("BiSeNetV2", figure="bisenetv2"),
+    "intarsia/methods/cgnet.py": of_part("CGNet", "methods/test_cgnet.py", figure="cgnet"),
     "intarsia/methods/deeplabv3.py": of_part("ASPPHead", "methods/test_context_heads.py", figure="deeplabv3_r18b"),
     "intarsia/methods/deeplabv3plus.py": of_part(
         "DepthwiseSeparableASPPHead", "methods/test_context_heads.py", figure="deeplabv3plus"
     ),
+    "intarsia/methods/dpt.py": of_part("DPTHead", "methods/test_dpt.py", figure="dpt_small"),
+    "intarsia/methods/erfnet.py": of_part("ERFNet", "methods/test_erfnet.py", figure="erfnet"),
+    "intarsia/methods/dmnet.py": of_part("DMHead", "methods/test_dmnet.py", figure="dmnet_small"),
+    "intarsia/methods/emanet.py": of_part("EMAHead", "methods/test_emanet.py", figure="emanet_small"),
+    "intarsia/methods/encnet.py": of_part("EncHead", "methods/test_encnet.py", figure="encnet_small"),
     "intarsia/methods/fast_scnn.py": of_part(
         "FastSCNN or DepthwiseSeparableFCNHead", "methods/test_heads.py", figure="fast_scnn"
     ),
@@ -110,11 +150,23 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/methods/maskformer.py": of_part(
         "MaskFormerHead", "models/test_mask_classifier.py", figure="maskformer_small", also="decoder"
     ),
+    "intarsia/methods/mobilenet_v3.py": of_part(
+        "MobileNetV3 or LRASPPHead", "methods/test_mobilenet_v3.py", figure="mobilenetv3"
+    ),
     "intarsia/methods/ocrnet.py": of_part("OCRHead", "methods/test_context_heads.py", figure="ocrnet"),
     "intarsia/methods/point_rend.py": of_part("PointHead", "methods/test_point_rend.py", figure="pointrend_small"),
+    "intarsia/methods/psanet.py": of_part("PSAHead", "methods/test_psanet.py", figure="psanet_small"),
     "intarsia/methods/pspnet.py": of_part("PSPHead", "methods/test_context_heads.py", figure="pspnet"),
     "intarsia/methods/segformer.py": of_part("SegformerHead", "methods/test_heads.py", figure="segformer"),
+    "intarsia/methods/segmenter.py": of_part(
+        "SegmenterMaskTransformerHead", "methods/test_segmenter.py", figure="segmenter"
+    ),
     "intarsia/methods/semantic_fpn.py": of_part("FPNHead", "methods/test_semantic_fpn.py", figure="semantic_fpn_small"),
+    "intarsia/methods/setr.py": of_part(
+        "SETRUPHead or SETRMLAHead or MLANeck", "methods/test_setr.py", figure="setr_pup_small or setr_mla_small"
+    ),
+    "intarsia/methods/segnext.py": of_part("MSCAN or LightHamHead", "methods/test_segnext.py", figure="segnext"),
+    "intarsia/methods/unet.py": of_part("UNet", "methods/test_unet.py", figure="unet_small"),
     "intarsia/methods/upernet.py": of_part("UPerHead", "methods/test_context_heads.py", figure="upernet_small"),
     "intarsia/models/": [
         group("models"),

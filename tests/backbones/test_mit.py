@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from intarsia.backbones.mit import Block, EfficientSelfAttention, MixVisionTransformer, to_map, to_tokens
+from intarsia.backbones.mit import Block, EfficientSelfAttention, MixVisionTransformer
 from intarsia.layers.norm import Norm
 
 LAYERS = {
@@ -46,15 +46,6 @@ def test_efficient_attention_written_out() -> None:
         scores = (q[..., part] @ k[..., part].transpose(1, 2) / 2.0).softmax(dim=-1)  # sqrt of 4 channels per head
         heads.append(scores @ v[..., part])
     torch.testing.assert_close(layer(x, 4, 6), layer.attn.out_proj(torch.cat(heads, dim=-1)))
-
-
-def test_tokens_and_maps_are_one_memory() -> None:
-    tokens = torch.randn(2, 12, 5)
-    x = to_map(tokens, 3, 4)
-    assert x.shape == (2, 5, 3, 4)
-    assert x.is_contiguous(memory_format=torch.channels_last)
-    assert to_tokens(x).data_ptr() == tokens.data_ptr()
-    assert to_tokens(x).equal(tokens)
 
 
 def test_stochastic_depth_grows_linearly() -> None:

@@ -227,6 +227,12 @@ def test_dropout(written: float, meant: float) -> None:
     assert spec.model.args["decode_head"].args["dropout_ratio"] == meant
 
 
+def test_dropout_of_a_head_without_a_classifier_is_left_out() -> None:
+    segmenter = head(type="SegmenterMaskTransformerHead", dropout_ratio=0.1, embed_dims=8)
+    spec = lower(config(model=model(decode_head=segmenter)))
+    assert "dropout_ratio" not in spec.model.args["decode_head"].args
+
+
 @pytest.mark.parametrize(
     ("swap", "order"),
     [({"bgr_to_rgb": True}, "rgb"), ({"rgb_to_bgr": True}, "rgb"), ({}, "bgr"), ({"mean": [1.0], "std": [1.0]}, "rgb")],

@@ -105,3 +105,30 @@ def test_losses_that_are_for_no_output() -> None:
     [problem] = shape_problems(left_out, (), lambda path: None)
     assert problem.path == "model"
     assert isinstance(decode, HeadLossSpec)
+
+
+def plain(token: bool, head: dict[str, Any]) -> Config:
+    backbone = {"type": "VisionTransformer", "embed_dims": 8, "num_heads": 2, "num_layers": 4, "img_size": 64,
+                "out_indices": [0, 1, 2, 3], "output_cls_token": token}  # fmt: skip
+    model = {"type": "EncoderDecoder", "backbone": backbone, "decode_head": head}
+    return Config.from_values({"model": model}, file="plain.py")
+
+
+DPT = {"type": "DPTHead", "in_channels": [8] * 4, "channels": 4, "num_classes": 3, "in_index": [0, 1, 2, 3],
+       "post_process_channels": [4] * 4}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "head", "message"),
+    [
+        (False, DPT, "reads a class token with each level, but the backbone VisionTransformer gives maps alone"),
+        (True, {**FCN, "in_channels": 8},
+         "reads maps alone, but the backbone VisionTransformer gives a class token with each level"),
+    ],
+)  # fmt: skip
+def test_class_tokens_are_for_those_who_read_them(given: bool, head: dict[str, Any], message: str) -> None:
+    [problem] = check(plain(given, head), shapes=True)
+    assert problem.path == "model.decode_head"
+    assert problem.message == f"model.decode_head {message}"
+    assert problem.hint == f"Set output_cls_token={not given} in the backbone"
+    assert check(plain(not given, head), shapes=True) == []

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from intarsia import catalog
 from intarsia.config.lowering.names import user_key
-from intarsia.contracts import FeatureSpec, PointLogits
+from intarsia.contracts import FeatureSpec, ImageLogits, PointLogits, TokenLevel
 from intarsia.layers.activation import Activation
 from intarsia.layers.norm import Norm
 
@@ -21,6 +21,10 @@ Tables = Mapping[str, Mapping[str, Mapping[str, Any]]]
 LEVELS = tuple(FeatureSpec(8 * (i + 1), 4 * 2**i) for i in range(4))
 """What necks and heads are fed with; those of the MixVisionTransformer in the tables."""
 TRUNK = "MixVisionTransformer"
+PLAIN = (FeatureSpec(8, 16),) * 4
+PLAIN_WITH_TOKENS = (FeatureSpec(8, 16, tokens=True),) * 4
+"""Those of the VisionTransformer in the tables, for necks and heads that need levels of one size, or class tokens."""
+PLAIN_TRUNK = "VisionTransformer"
 CLASSES = 5
 
 
@@ -65,6 +69,7 @@ class Case:
 
     refining: a head that also reads the logits of the head before, at the size of the first level.
     config: the part in a config, where that does not follow from the arguments of its constructor.
+    levels: what a neck or head reads.
     """
 
     kind: str
@@ -72,6 +77,7 @@ class Case:
     tables: Tables = field(repr=False)
     refining: bool = False
     config: Mapping[str, Any] | None = None
+    levels: tuple[FeatureSpec, ...] = LEVELS
 
     def build(self) -> nn.Module:
         """The part with every parameter moved off its initial value: a scale of 0 would hide what lies behind it."""
@@ -84,7 +90,7 @@ class Case:
 
     def features(self, module: Any) -> tuple[FeatureSpec, ...]:
         """The levels that a trunk gives, or a neck makes of those that it is fed with."""
-        found: tuple[FeatureSpec, ...] = module.connect(LEVELS) if self.kind == "neck" else module.features
+        found: tuple[FeatureSpec, ...] = module.connect(self.levels) if self.kind == "neck" else module.features
         return found
 
     @property
@@ -101,13 +107,17 @@ class Case:
 
         if not self.reads_levels:
             return (noise(3, 1),)
-        levels = [noise(level.channels, level.stride) for level in LEVELS]
-        return (levels, noise(CLASSES, LEVELS[0].stride)) if self.refining else (levels,)
+        levels: list[Any] = [noise(level.channels, level.stride) for level in self.levels]
+        if self.levels[0].tokens:
+            levels = [TokenLevel(level, level.mean((2, 3))) for level in levels]
+        return (levels, noise(CLASSES, self.levels[0].stride)) if self.refining else (levels,)
 
     def dynamic(self, *dimensions: int) -> tuple[Any, ...]:
         """For torch.export: these dimensions of every input may change."""
         shape = dict.fromkeys(dimensions, torch.export.Dim.DYNAMIC)
-        levels: tuple[Any, ...] = ([shape] * len(LEVELS),) if self.reads_levels else (shape,)
+        token: Any = {dimension: value for dimension, value in shape.items() if dimension == 0}
+        level: Any = TokenLevel(shape, token) if self.levels[0].tokens else shape  # type: ignore[arg-type]
+        levels: tuple[Any, ...] = ([level] * len(self.levels),) if self.reads_levels else (shape,)
         return (*levels, shape) if self.refining else levels
 
     def model_config(self) -> tuple[dict[str, Any], str]:
@@ -115,9 +125,11 @@ class Case:
         own = self.config or written(self.kind, self.name, self.tables[self.kind][self.name], self.tables)
         if self.kind == "model":
             return dict(own), ""
-        trunk = written("backbone", TRUNK, self.tables["backbone"][TRUNK], self.tables)
+        name = TRUNK if self.levels == LEVELS else PLAIN_TRUNK
+        settings = {"output_cls_token": True} if self.levels[0].tokens else {}
+        trunk = written("backbone", name, {**self.tables["backbone"][name], **settings}, self.tables)
         if self.kind == "head":
-            heads = [_fcn_head(LEVELS, index=0), own] if self.refining else own
+            heads = [_fcn_head(self.levels, index=0), own] if self.refining else own
             name = "CascadeEncoderDecoder" if self.refining else "EncoderDecoder"
             place = "decode_head.1" if self.refining else "decode_head"
             return {"type": name, "backbone": trunk, "decode_head": heads}, place
@@ -135,7 +147,7 @@ def tensors(output: Any) -> list[Tensor]:
     """All tensors of an output that were computed from the input, in order."""
     if isinstance(output, Tensor):
         return [output]
-    if isinstance(output, PointLogits):
+    if isinstance(output, PointLogits | ImageLogits):
         return [output.logits]
     items = output.values() if isinstance(output, Mapping) else output
     return [tensor for item in items for tensor in tensors(item)]

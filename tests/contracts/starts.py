@@ -19,17 +19,18 @@ ENOUGH = 100
 
 @dataclass(frozen=True)
 class Start:
-    """How values lie: "exact", or "normal" or "uniform" around 0.
+    """How values lie: "exact", or "normal" or "uniform" around a middle.
 
     scale: the values, the deviation, or the bound, of a layer and one of its parameters.
     """
 
     shape: Literal["exact", "normal", "uniform"]
     scale: Callable[[nn.Module, Tensor], Any]
+    middle: float = 0.0
 
     def misfit(self, layer: nn.Module, parameter: Tensor) -> str:
         """What is wrong with the values; empty if nothing is."""
-        scale, values = self.scale(layer, parameter), parameter.detach().double()
+        scale, values = self.scale(layer, parameter), parameter.detach().double() - self.middle
         if self.shape == "exact":
             expected = torch.as_tensor(scale).double().expand_as(values)
             wrong = (values - expected).abs() > 1e-5
@@ -40,7 +41,8 @@ class Start:
         deviation, spread = (scale, 0.5) if self.shape == "normal" else (scale / math.sqrt(3), 0.2)
         root = math.sqrt(values.numel())
         if abs(values.mean()) > CERTAIN * deviation / root:
-            return f"expected the mean 0, found {values.mean():.4g}, where the deviation is {deviation:.4g}"
+            found = values.mean() + self.middle
+            return f"expected the mean {self.middle:g}, found {found:.4g}, where the deviation is {deviation:.4g}"
         if abs(values.std() / deviation - 1) > CERTAIN * math.sqrt(spread) / root:
             return f"expected the deviation {deviation:.4g}, found {values.std():.4g} of {values.numel()} values"
         if self.shape == "normal" and values.numel() > 2 * ENOUGH and values.abs().max() < 1.9 * deviation:
@@ -78,6 +80,8 @@ def normal(std: float) -> Start:
 ZEROS, ONES = exact(0.0), exact(1.0)
 HE = Start("normal", lambda layer, weight: math.sqrt(2 / fans(weight)[1]))
 """He et al., arXiv:1502.01852, by fan_out: MMCV's ConvModule, and MMEngine's dict(type="Kaiming", layer="Conv2d")."""
+HE_FAN_IN = Start("normal", lambda layer, weight: math.sqrt(2 / fans(weight)[0]))
+"""The same by fan_in: MMSegmentation's ViT."""
 HE_PER_GROUP = Start("normal", lambda layer, weight: math.sqrt(2 * layer.groups / fans(weight)[1]))
 """The same, where a channel of a group counts the outputs of its own group: the code of MiT."""
 CLASSIFIER = normal(0.01)

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from intarsia import catalog
-from intarsia.layers.activation import GELU, RELU
+from intarsia.backbones.resnet import Bottleneck
+from intarsia.layers.activation import GELU, RELU, Activation
 from intarsia.layers.norm import BN, Norm
 
 ALL = (0, 1, 2, 3)
@@ -38,6 +39,16 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "in_channels": 3, "detail_channels": (64, 64, 128), "semantic_channels": (16, 32, 64, 128),
             "semantic_expansion_ratio": 6, "bga_channels": 128, "out_indices": (0, 1, 2, 3, 4), "norm": BN,
             "activation": RELU, "align_corners": False, "checkpoint_activations": False},
+        "CGNet": {
+            "in_channels": 3, "num_channels": (32, 64, 128), "num_blocks": (3, 21), "dilations": (2, 4),
+            "reductions": (8, 16), "norm": BN, "activation": Activation("PReLU"), "norm_eval": False,
+            "checkpoint_activations": False},
+        "ERFNet": {
+            "in_channels": 3, "enc_downsample_channels": (16, 64, 128), "enc_stage_non_bottlenecks": (5, 8),
+            "enc_non_bottleneck_dilations": (2, 4, 8, 16), "enc_non_bottleneck_channels": (64, 128),
+            "dec_upsample_channels": (64, 16), "dec_stages_non_bottleneck": (2, 2),
+            "dec_non_bottleneck_channels": (64, 16), "dropout_ratio": 0.1, "norm": Norm("BN", eps=1e-3),
+            "activation": RELU, "checkpoint_activations": False},
         "FastSCNN": {
             "in_channels": 3, "downsample_dw_channels": (32, 48), "global_in_channels": 64,
             "global_block_channels": (64, 96, 128), "global_block_strides": (2, 2, 1), "global_out_channels": 128,
@@ -53,8 +64,25 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "patch_sizes": (7, 3, 3, 3), "strides": (4, 2, 2, 2), "sr_ratios": (8, 4, 2, 1), "out_indices": ALL,
             "mlp_ratio": 4, "qkv_bias": True, "drop_rate": 0.0, "attn_drop_rate": 0.0, "drop_path_rate": 0.0,
             "activation": GELU, "norm": Norm("LN", eps=1e-6), "checkpoint_activations": False},
+        "MSCAN": {
+            "in_channels": 3, "embed_dims": (64, 128, 256, 512), "mlp_ratios": (4, 4, 4, 4), "depths": (3, 4, 6, 3),
+            "drop_rate": 0.0, "drop_path_rate": 0.0, "num_stages": 4,
+            "attention_kernel_sizes": (5, (1, 7), (1, 11), (1, 21)),
+            "attention_kernel_paddings": (2, (0, 3), (0, 5), (0, 10)), "norm": BN, "activation": GELU,
+            "checkpoint_activations": False},
+        "MobileNetV2": {
+            "in_channels": 3, "widen_factor": 1.0, "strides": (1, 2, 2, 2, 1, 2, 1), "dilations": (1,) * 7,
+            "out_indices": (1, 2, 4, 6), "frozen_stages": -1, "norm": BN, "activation": Activation("ReLU6"),
+            "norm_eval": False, "checkpoint_activations": False},
+        "MobileNetV3": {
+            "arch": "small", "in_channels": 3, "out_indices": (0, 1, 12), "frozen_stages": -1, "reduction_factor": 1,
+            "norm": BN, "norm_eval": False, "checkpoint_activations": False},
+        "ResNeSt": {
+            **{key: value for key, value in RESNET.items() if key != "zero_init_residual"},
+            "groups": 1, "base_width": 4, "radix": 2, "reduction_factor": 4, "avg_down_stride": True},
         "ResNeXt": {**RESNET, "groups": 32, "base_width": 4, "deep_stem": False, "avg_down": False},
-        "ResNet": {**RESNET, "groups": 1, "base_width": None, "deep_stem": False, "avg_down": False},
+        "ResNet": {**RESNET, "groups": 1, "base_width": None, "deep_stem": False, "avg_down": False,
+                   "bottleneck": Bottleneck},
         "ResNetV1c": RESNET,
         "ResNetV1d": RESNET,
         "SwinTransformer": {
@@ -63,34 +91,70 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "qkv_bias": True, "qk_scale": None, "patch_norm": True, "drop_rate": 0.0, "attn_drop_rate": 0.0,
             "drop_path_rate": 0.1, "use_abs_pos_embed": False, "pretrain_img_size": 224, "activation": GELU,
             "norm": Norm("LN"), "frozen_stages": -1, "checkpoint_activations": False},
+        "VisionTransformer": {
+            "img_size": 224, "patch_size": 16, "patch_pad": "corner", "in_channels": 3, "embed_dims": 768,
+            "num_layers": 12, "num_heads": 12, "mlp_ratio": 4, "out_origin": False, "out_indices": -1,
+            "qkv_bias": True, "drop_rate": 0.0, "attn_drop_rate": 0.0, "drop_path_rate": 0.0, "with_cls_token": True,
+            "output_cls_token": False, "norm": Norm("LN"), "activation": GELU, "patch_norm": False,
+            "patch_bias": False, "pre_norm": False, "final_norm": False, "interpolate_mode": "bicubic",
+            "frozen_exclude": ("all",), "checkpoint_activations": False},
+        "UNet": {
+            "in_channels": 3, "base_channels": 64, "num_stages": 5, "strides": (1,) * 5, "enc_num_convs": (2,) * 5,
+            "dec_num_convs": (2,) * 4, "downsamples": (True,) * 4, "enc_dilations": (1,) * 5,
+            "dec_dilations": (1,) * 4, "upsample": "interpolation", "upsample_kernel_size": None,
+            "upsample_conv_first": False, "upsample_align_corners": False, "norm": BN, "activation": RELU,
+            "norm_eval": False, "checkpoint_activations": False},
     },
     "neck": {
         "FPN": {
             "in_strides": None, "start_level": 0, "end_level": -1, "add_extra_convs": False,
             "relu_before_extra_convs": False, "no_norm_on_lateral": False, "norm": None, "activation": None,
             "upsample_mode": "nearest"},
+        "MLANeck": {"norm_layer": Norm("LN", eps=1e-6), "norm": None, "activation": None},
+        "MultiLevelNeck": {"scales": (0.5, 1, 2, 4), "norm": None, "activation": None},
+        "JPU": {
+            "in_channels": (512, 1024, 2048), "mid_channels": 512, "start_level": 0, "end_level": -1,
+            "dilations": (1, 2, 4, 8), "align_corners": False, "norm": BN, "activation": RELU},
     },
     "head": {
+        "APCHead": {**ONE_LEVEL, "pool_scales": (1, 2, 3, 6), "fusion": True},
         "ASPPHead": {**ONE_LEVEL, "dilations": (1, 6, 12, 18), "project": False},
+        "DPTHead": {
+            **SEVERAL_LEVELS, "norm": BN, "post_process_channels": (96, 192, 384, 768), "readout_type": "ignore"},
         "DepthwiseSeparableASPPHead": {**ONE_LEVEL, "dilations": (1, 6, 12, 18)},
         "DepthwiseSeparableFCNHead": {
             **ONE_LEVEL, "num_convs": 2, "kernel_size": 3, "concat_input": True, "dw_activation": None},
+        "DMHead": {**ONE_LEVEL, "filter_sizes": (1, 3, 5, 7), "fusion": False},
+        "EMAHead": {**ONE_LEVEL, "concat_input": True, "momentum": 0.1},
+        "EncHead": {**HEAD, "in_index": (1, 2, 3), "num_codes": 32, "use_se_loss": True, "add_lateral": False},
         "FCNHead": {
             **ONE_LEVEL, "input_transform": None, "num_convs": 2, "kernel_size": 3, "dilation": 1,
             "concat_input": True},
         "FPNHead": SEVERAL_LEVELS,
         "IterativeDecodeHead": {"num_stages": None},
+        "LRASPPHead": {"in_index": (0, 1, 2), "branch_channels": (32, 64), **HEAD},
+        "LightHamHead": {
+            "in_index": (1, 2, 3), "ham_channels": 512, "num_bases": 64, "train_steps": 6, "eval_steps": 7, **HEAD},
         "Mask2FormerHead": {
             **QUERIES, "num_layers": 9, "dropout": 0.0, "encoder_layers": 6, "encoder_heads": 8, "encoder_points": 4,
             "encoder_hidden": 1024},
         "MaskFormerHead": {**QUERIES, "num_layers": 6, "dropout": 0.1, "enforce_decoder_input_project": False},
         "OCRHead": {**ONE_LEVEL, "input_transform": None},
+        "PSAHead": {
+            **ONE_LEVEL, "psa_type": "bi-direction", "compact": False, "shrink_factor": 2, "normalization_factor": 1.0,
+            "psa_softmax": True},
         "PSPHead": {**ONE_LEVEL, "pool_scales": (1, 2, 3, 6)},
         "PointHead": {
             "in_index": (0,), "num_fcs": 3, "coarse_pred_each_layer": True, "dropout_ratio": 0.1, "activation": RELU,
             "align_corners": False, "num_points": 2048, "oversample_ratio": 3.0, "importance_sample_ratio": 0.75,
             "scale_factor": 2, "subdivision_steps": 2, "subdivision_num_points": 8196},
+        "SETRMLAHead": {**SEVERAL_LEVELS, "mla_channels": 128, "up_scale": 4},
+        "SETRUPHead": {
+            **ONE_LEVEL, "num_convs": 1, "up_scale": 4, "kernel_size": 3, "norm_layer": Norm("LN", eps=1e-6)},
         "SegformerHead": {**SEVERAL_LEVELS, "linear_projection": False},
+        "SegmenterMaskTransformerHead": {
+            "in_index": -1, "mlp_ratio": 4, "drop_path_rate": 0.1, "drop_rate": 0.0, "attn_drop_rate": 0.0,
+            "qkv_bias": True, "activation": GELU, "norm": Norm("LN"), "init_std": 0.02, "align_corners": False},
         "UPerHead": {**SEVERAL_LEVELS, "pool_scales": (1, 2, 3, 6)},
     },
     "head_part": {
@@ -127,7 +191,7 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
     "norm": {
         "Norm": {"eps": None, "momentum": None, "num_groups": None, "affine": None, "requires_grad": True},
     },
-    "activation": {"Activation": {"inplace": True, "negative_slope": None}},
+    "activation": {"Activation": {"inplace": True, "negative_slope": None, "num_parameters": None}},
 }  # fmt: skip
 """kind -> name -> argument -> default; arguments that a config must write are not here."""
 

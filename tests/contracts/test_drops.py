@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from cases import Case, Use, build, tensors
+from cases import LEVELS, Case, Use, build, tensors
+from cases import Case, Use, build
 from promises import SIZE, trained
-from test_models import REFINING, TABLES
+from test_models import READS, REFINING, TABLES
 from torch import Tensor, nn
 
 from intarsia import catalog
@@ -57,6 +58,18 @@ DROPS: dict[str, dict[str, Drops]] = {
     "backbone": {
         **dict.fromkeys(("BiSeNetV1", "BiSeNetV2", "FastSCNN", "HRNet", "ResNeXt", "ResNet", "ResNetV1c", "ResNetV1d"),
                         NOTHING),
+        "CGNet": NOTHING,
+        "ERFNet": Drops({f"encoder.{i}.convs_layers.9": 0.2 for i in (2, 4, 5, 6, 7)},
+                        arguments={"dropout_ratio": 0.2}),
+        "MSCAN": Drops(
+            {f"block{stage}.{block}.{name}": rate
+             for i, (stage, block) in enumerate([(1, 0), (2, 0), (3, 0), (3, 1), (4, 0)])
+             for name, rate in [("mlp.drop1", 0.2), ("mlp.drop2", 0.2), ("drop_path", i / 10)]},
+            arguments={"drop_rate": 0.2, "drop_path_rate": 0.4}),
+        "MobileNetV2": NOTHING,
+        "MobileNetV3": NOTHING,
+        "ResNeSt": NOTHING,
+        "UNet": NOTHING,
         "MixVisionTransformer": Drops(
             {f"layers.{stage}.1.{block}.{name}": rate
              for i, (stage, block) in enumerate([(0, 0), (0, 1), (1, 0), (2, 0), (2, 1), (3, 0)])
@@ -72,12 +85,46 @@ DROPS: dict[str, dict[str, Drops]] = {
                                 ("drop_path", i / 10)]},
             attention=(0.3,) * 5,
             arguments={"drop_rate": 0.2, "attn_drop_rate": 0.3, "drop_path_rate": 0.4}),
+        "VisionTransformer": Drops(
+            {"drop_after_pos": 0.2} |
+            {f"layers.{i}.{name}": rate for i in range(4)
+             for name, rate in [("attn.dropout", 0.2), ("ffn.layers.0.2", 0.2), ("ffn.layers.2", 0.2),
+                                ("drop_path", i / 10)]},
+            attention=(0.3,) * 4,
+            arguments={"drop_rate": 0.2, "attn_drop_rate": 0.3, "drop_path_rate": 0.3}),
     },
-    "neck": {"FPN": NOTHING},
+    "neck": {
+        "FPN": NOTHING,
+        "MLANeck": NOTHING,
+        "MultiLevelNeck": NOTHING,
+    },
     "head": {
         **dict.fromkeys(("ASPPHead", "DepthwiseSeparableASPPHead", "DepthwiseSeparableFCNHead", "FCNHead", "FPNHead",
                          "PSPHead", "PointHead", "SegformerHead", "UPerHead"), CLASSIFIER),
+        "DPTHead": CLASSIFIER,
+        "LRASPPHead": CLASSIFIER,
+        "LightHamHead": CLASSIFIER,
+    "neck": {
+        "FPN": NOTHING,
+        "JPU": NOTHING,
+    },
+    "head": {
+        **dict.fromkeys(("ASPPHead", "DepthwiseSeparableASPPHead", "DepthwiseSeparableFCNHead", "FCNHead", "FPNHead",
+                         "PSPHead", "PointHead", "SegformerHead", "UPerHead"), CLASSIFIER),
+        "APCHead": CLASSIFIER,
+        "DMHead": CLASSIFIER,
+        "EMAHead": CLASSIFIER,
+        "EncHead": CLASSIFIER,
+        "PSAHead": CLASSIFIER,
         "OCRHead": Drops({"dropout": 0.1}, attention=(0.0,)),
+        "SETRMLAHead": CLASSIFIER,
+        "SETRUPHead": CLASSIFIER,
+        "SegmenterMaskTransformerHead": Drops(
+            {f"layers.{i}.{name}": rate for i in range(2)
+             for name, rate in [("attn.dropout", 0.2), ("ffn.layers.0.2", 0.2), ("ffn.layers.2", 0.2),
+                                ("drop_path", i / 10)]},
+            attention=(0.3,) * 2,
+            arguments={"drop_rate": 0.2, "attn_drop_rate": 0.3, "drop_path_rate": 0.1}),
         "IterativeDecodeHead": Drops(
             {"kernel_generate_head.dropout": 0.1, **{f"kernel_update_head.0.{k}": v for k, v in PERCEPTRON.items()}},
             attention=(0.3,),
@@ -103,7 +150,7 @@ def built(kind: str, name: str) -> nn.Module:
 
 
 def inputs(kind: str, name: str) -> tuple[Any, ...]:
-    return Case(kind, name, TABLES, refining=name in REFINING).inputs(SIZE)
+    return Case(kind, name, TABLES, refining=name in REFINING, levels=READS.get(name, LEVELS)).inputs(SIZE)
 
 
 def dropping(part: nn.Module) -> dict[str, nn.Module]:
@@ -174,7 +221,7 @@ def test_every_layer_that_drops_is_used(kind: str, name: str) -> None:
 
 @pytest.mark.parametrize(("kind", "name"), CALLED, ids=lambda value: value)
 def test_only_what_drops_draws_random_numbers(kind: str, name: str) -> None:
-    """In evaluation nothing does; in training what the table says, and the points of PointRend."""
+    """In evaluation nothing does; in training what the table says, the points of PointRend, the bases of SegNeXt."""
     part, given = built(kind, name), inputs(kind, name)
 
     def draws(call: Any) -> bool:
@@ -184,7 +231,7 @@ def test_only_what_drops_draws_random_numbers(kind: str, name: str) -> None:
 
     assert not draws(lambda: part.eval()(*given))
     drops = DROPS[kind][name]
-    random = any(drops.layers.values()) or any(drops.attention) or name == "PointHead"
+    random = any(drops.layers.values()) or any(drops.attention) or name in ("PointHead", "LightHamHead")
     assert draws(lambda: trained(part.train(), given)) is random
 
 
@@ -195,7 +242,13 @@ def test_every_part_of_the_catalogue_has_a_line() -> None:
 
 # --- Heads ----------------------------------------------------------------------------------------------------------
 
-PIXEL_HEADS = sorted(set(TABLES["head"]) - {"MaskFormerHead", "Mask2FormerHead", "IterativeDecodeHead"})
+WITHOUT_CLASSIFIER = {"MaskFormerHead", "Mask2FormerHead", "IterativeDecodeHead", "SegmenterMaskTransformerHead"}
+PIXEL_HEADS = sorted(set(TABLES["head"]) - WITHOUT_CLASSIFIER)
+
+
+def of_pixels(outputs: list[Tensor]) -> list[Tensor]:
+    """Without the logits of whole images (N, K), which a layer of their own makes."""
+    return [logits for logits in outputs if logits.ndim > 2]
 
 
 @pytest.mark.parametrize("name", PIXEL_HEADS)
@@ -205,7 +258,7 @@ def test_heads_drop_what_the_classifier_reads(name: str) -> None:
     drop_everything(head.dropout)
     classifier = head.fc_seg if name == "PointHead" else head.conv_seg
     nn.init.normal_(classifier.bias)
-    for logits in tensors(trained(head, inputs("head", name))):
+    for logits in of_pixels(trained(head, inputs("head", name))):
         expected = classifier.bias.view(1, -1, *(1,) * (logits.ndim - 2)).expand_as(logits)
         torch.testing.assert_close(logits, expected)
 

@@ -5,6 +5,7 @@ The line has the arguments of its constructor, as few and as small as they can b
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import shutil
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any
 
 import promises
 import pytest
-from cases import Case, Tables, Use, build
+from cases import LEVELS, PLAIN, PLAIN_WITH_TOKENS, Case, Tables, Use, build
 
 from intarsia import catalog
 from intarsia.layers.norm import BN, Norm
@@ -21,10 +22,19 @@ BACKBONES: dict[str, dict[str, Any]] = {
     "BiSeNetV1": {"backbone": Use("backbone", "ResNet"), "out_channels": 32,
                   "spatial_channels": (8, 8, 8, 16), "context_channels": (16, 32, 64)},
     "BiSeNetV2": {"detail_channels": (8, 8, 16), "semantic_channels": (4, 8, 8, 16), "bga_channels": 16},
+    "CGNet": {"num_channels": (4, 8, 16), "num_blocks": (2, 2), "reductions": (4, 8)},
+    "ERFNet": {"enc_downsample_channels": (8, 12, 16), "enc_stage_non_bottlenecks": (1, 4),
+               "enc_non_bottleneck_channels": (12, 16), "dec_upsample_channels": (12, 8),
+               "dec_non_bottleneck_channels": (12, 8), "dropout_ratio": 0.0},
     "FastSCNN": {},
     "HRNet": {"channels": ((4,), (4, 8), (4, 8, 16), (4, 8, 16, 32)), "num_modules": (1, 1, 2, 1),
               "num_blocks": ((1,), (1, 1), (1, 1, 1), (1, 1, 1, 1))},
     "MixVisionTransformer": {"embed_dims": 8, "num_layers": (1, 1, 1, 1), "num_heads": (1, 2, 3, 4)},
+    "MSCAN": {"embed_dims": (8, 8, 12, 16), "depths": (1, 1, 2, 1)},
+    "MobileNetV2": {"widen_factor": 0.1},
+    "MobileNetV3": {},
+    "ResNeSt": {"depth": 50, "base_channels": 4, "stem_channels": 8, "strides": (1, 2, 2, 1),
+                "dilations": (1, 1, 1, 2), "contract_dilation": True},
     "ResNeXt": {"depth": 50, "base_channels": 16, "base_width": 2, "groups": 4, "stem_channels": 16},
     "ResNet": {"depth": 18, "base_channels": 8, "stem_channels": 8},
     "ResNetV1c": {"depth": 50, "base_channels": 4, "stem_channels": 8, "strides": (1, 2, 1, 1),
@@ -33,21 +43,38 @@ BACKBONES: dict[str, dict[str, Any]] = {
                   "dilations": (1, 1, 1, 2)},
     "SwinTransformer": {"embed_dims": 8, "depths": (2, 1, 1, 1), "num_heads": (1, 2, 2, 4), "window_size": 2,
                         "drop_path_rate": 0.0},
+    "VisionTransformer": {"img_size": (64, 96), "embed_dims": 8, "num_layers": 4, "num_heads": 2, "mlp_ratio": 2,
+                          "out_indices": (0, 1, 2, 3)},
+    "UNet": {"base_channels": 4},
 }  # fmt: skip
 NECKS: dict[str, dict[str, Any]] = {
     "FPN": {"in_channels": (8, 16, 24, 32), "out_channels": 8, "num_outs": 4},
+    "MLANeck": {"in_channels": (8, 8, 8, 8), "out_channels": 8},
+    "MultiLevelNeck": {"in_channels": (8, 8, 8, 8), "out_channels": 8, "scales": (4, 2, 1, 0.5)},
+    "JPU": {"in_channels": (8, 16, 24, 32), "mid_channels": 8, "start_level": 1, "dilations": (1, 2)},
 }
 HEADS: dict[str, dict[str, Any]] = {
+    "APCHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "norm": BN},
     "ASPPHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "dilations": (1, 2, 3), "norm": BN},
+    "DPTHead": {"in_channels": (8, 8, 8, 8), "channels": 8, "num_classes": 5, "post_process_channels": (4, 6, 8, 10),
+                "readout_type": "project"},
     "DepthwiseSeparableASPPHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "c1_in_channels": 8,
                                    "c1_channels": 4, "dilations": (1, 2, 3), "norm": BN},
     "DepthwiseSeparableFCNHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "norm": BN},
+    "DMHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "norm": BN},
+    "EMAHead": {"in_channels": 32, "channels": 8, "ema_channels": 12, "num_bases": 4, "num_stages": 3,
+                "num_classes": 5, "norm": BN},
+    "EncHead": {"in_channels": (16, 24, 32), "channels": 8, "num_classes": 5, "num_codes": 4, "add_lateral": True,
+                "norm": BN},
     "FCNHead": {"in_channels": 16, "channels": 8, "num_classes": 5, "in_index": 1, "norm": BN},
     "FPNHead": {"in_channels": (8, 16, 24, 32), "channels": 8, "num_classes": 5, "feature_strides": (4, 8, 16, 32),
                 "norm": BN},
     "IterativeDecodeHead": {
         "kernel_generate_head": Use("head", "FCNHead", channels=16),
         "kernel_update_head": [Use("head_part", "KernelUpdateHead")]},
+    "LRASPPHead": {"in_channels": (8, 16, 32), "in_index": (0, 1, 3), "channels": 8, "num_classes": 5, "norm": BN},
+    "LightHamHead": {"in_channels": (16, 24, 32), "channels": 8, "num_classes": 5, "ham_channels": 16, "num_bases": 4,
+                     "norm": BN},
     "Mask2FormerHead": {"in_channels": (8, 16, 24, 32), "num_classes": 5, "channels": 32, "mask_channels": 16,
                         "num_queries": 7, "num_heads": 4, "num_layers": 3, "hidden": 16, "encoder_layers": 1,
                         "encoder_heads": 2, "encoder_points": 2, "encoder_hidden": 16,
@@ -57,10 +84,15 @@ HEADS: dict[str, dict[str, Any]] = {
                        "norm": Norm("GN", num_groups=8), "enforce_decoder_input_project": True},
     "OCRHead": {"in_channels": (8, 16, 24, 32), "channels": 8, "ocr_channels": 4, "num_classes": 5,
                 "in_index": (0, 1, 2, 3), "input_transform": "resize_concat", "norm": BN},
+    "PSAHead": {"in_channels": 16, "channels": 8, "num_classes": 5, "in_index": 1, "mask_size": (5, 8), "norm": BN},
     "PointHead": {"in_channels": (8,), "channels": 8, "num_classes": 5, "num_points": 32,
                   "subdivision_num_points": 64},
     "PSPHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "norm": BN},
+    "SETRMLAHead": {"in_channels": (8, 8, 8, 8), "channels": 16, "num_classes": 5, "mla_channels": 4, "norm": BN},
+    "SETRUPHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "num_convs": 2, "up_scale": 2, "norm": BN},
     "SegformerHead": {"in_channels": (8, 16, 24, 32), "channels": 8, "num_classes": 5, "norm": BN},
+    "SegmenterMaskTransformerHead": {"in_channels": 32, "num_layers": 2, "num_heads": 2, "embed_dims": 8,
+                                     "num_classes": 5, "mlp_ratio": 2, "drop_path_rate": 0.0},
     "UPerHead": {"in_channels": (8, 16, 24, 32), "channels": 8, "num_classes": 5, "norm": BN},
 }  # fmt: skip
 HEAD_PARTS: dict[str, dict[str, Any]] = {
@@ -83,6 +115,8 @@ MODELS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 REFINING = ("OCRHead", "PointHead")
 """Heads that also read the logits of the head before, at the size of the first level."""
+READS = {"DPTHead": PLAIN_WITH_TOKENS, "MLANeck": PLAIN, "MultiLevelNeck": PLAIN, "SETRMLAHead": PLAIN}
+"""Necks and heads that read other levels than most."""
 ATTENTION = {"embed_dims": 32, "num_heads": 4}
 POSITIONS = {"num_feats": 16, "normalize": True}
 GROUPS = {"type": "GN", "num_groups": 8}
@@ -117,18 +151,41 @@ CONFIGS["MaskClassifier"] = {
 ONE_VALUE = ("it normalises a map of one pixel, over the images of a batch", "Expected more than 1 value per channel")
 UNDONE = "a shift before a linear layer with a batch norm behind it, which takes it out again"
 EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
+    ("APCHead", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("ASPPHead", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("BiSeNetV1", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("BiSeNetV2", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("DepthwiseSeparableASPPHead", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("FastSCNN", "trains_on_a_batch_of_one"): ONE_VALUE,
+    ("MultiLevelNeck", "gives_what_it_says"): (
+        "patches at the border reach beyond an image of odd size, and so do levels made of them", r"\(2, 8, 20, 28\)"),
     ("PSPHead", "trains_on_a_batch_of_one"): ONE_VALUE,
+    ("ResNeSt", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("UPerHead", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("BiSeNetV2", "gives_every_parameter_a_gradient"): (
         UNDONE, r": (semantic\.stage\d\.0\.shortcut\.0\.depthwise_conv\.bn\.bias, ){3}"
                 r"semantic\.stage4_CEBlock\.gap\.1\.bias$"),
     ("DepthwiseSeparableFCNHead", "gives_every_parameter_a_gradient"): (
         UNDONE, r": (convs\.\d\.depthwise_conv\.bn\.bias, ){2}conv_cat\.depthwise_conv\.bn\.bias$"),
+    ("ERFNet", "gives_every_parameter_a_gradient"): (
+        UNDONE, r": ((en|de)coder\.\d\.(conv|convs_layers\.[27])\.bias(, |$)){23}$"),
+    ("LRASPPHead", "gives_every_parameter_a_gradient"): (UNDONE, r": conv_up_input\.bias$"),
+    ("MSCAN", "gives_every_parameter_a_gradient"): (
+        UNDONE, r": (patch_embed\d\.proj(\.[03])?\.bias(, |$)){5}$"),
+    ("MobileNetV2", "gives_every_parameter_a_gradient"): (
+        UNDONE, r": layer1\.0\.conv\.1\.bn\.bias, (layer[46]\.\d\.conv\.2\.bn\.bias(, |$)){7}$"),
+    ("MobileNetV3", "gives_every_parameter_a_gradient"): (
+        UNDONE, r": (layer\d+\.linear_conv\.bn\.bias(, |$)){10}$"),
+    ("ResNeSt", "gives_every_parameter_a_gradient"): (
+        UNDONE, r": (layer\d\.\d\.conv2\.fc1\.bias(, |$)){16}$"),
+    ("EMAHead", "gives_every_parameter_a_gradient"): (
+        "nothing learns through the rounds of expectation and maximisation",
+        r": ema_mid_conv\.conv\.weight, ema_mid_conv\.conv\.bias$"),
+    ("JPU", "gives_every_parameter_a_gradient"): (
+        UNDONE, r": dilation_layers\.0\.0\.depthwise_conv\.bn\.bias, "
+                r"dilation_layers\.1\.0\.depthwise_conv\.bn\.bias$"),
+    ("PSAHead", "is_exported_for_any_size"): (
+        "how the level is shrunk depends on whether its sides leave a remainder", "Tensor-likes are not close"),
     ("FastSCNN", "gives_every_parameter_a_gradient"): (
         UNDONE, r": (learning_to_downsample\.dsconv\d\.depthwise_conv\.bn\.bias, ){2}"
                 r"(global_feature_extractor\.bottleneck[12]\.\d\.conv\.2\.bn\.bias(, |$)){6}$"),
@@ -140,7 +197,7 @@ A part that is listed must fail in that way, so that the table is true; one that
 
 TABLES: Tables = {"backbone": BACKBONES, "neck": NECKS, "head": HEADS, "head_part": HEAD_PARTS, "model": MODELS}
 CASES = [
-    Case(kind, name, TABLES, refining=name in REFINING, config=CONFIGS.get(name))
+    Case(kind, name, TABLES, refining=name in REFINING, config=CONFIGS.get(name), levels=READS.get(name, LEVELS))
     for kind in ("backbone", "neck", "head", "model")
     for name in TABLES[kind]
 ]
@@ -199,7 +256,13 @@ def test_exceptions_are_about_parts_and_promises_that_exist() -> None:
     assert {promise for _, promise in EXCEPTIONS} <= promised
 
 
-@pytest.mark.parametrize(("name", "missing"), list(itertools.product(sorted(set(BACKBONES) - {"HRNet"}), [(), (9,)])))
+def choosing() -> list[str]:
+    """Trunks that return some of their levels."""
+    signatures = {name: inspect.signature(catalog.resolve("backbone", name)) for name in BACKBONES}
+    return sorted(name for name, signature in signatures.items() if "out_indices" in signature.parameters)
+
+
+@pytest.mark.parametrize(("name", "missing"), list(itertools.product(choosing(), [(), (99,)])))
 def test_levels_that_do_not_exist_are_refused(name: str, missing: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="out_indices must name"):
         build("backbone", name, {**BACKBONES[name], "out_indices": missing}, TABLES)

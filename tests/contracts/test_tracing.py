@@ -16,8 +16,19 @@ from torch.fx.experimental.optimization import fuse
 from intarsia.layers.conv import ConvNormAct
 from intarsia.layers.norm import BN
 
-UNFUSED = {"BiSeNetV2": 1, "SegformerHead": 1}
-"""Batch norms that stay: one stands behind a pooling, one behind a convolution that is applied level by level."""
+UNFUSED = {
+    "BiSeNetV2": 1,
+    "CGNet": 7,
+    "DMHead": 4,
+    "ERFNet": 5,
+    "EncHead": 1,
+    "MSCAN": 10,
+    "SegformerHead": 1,
+}
+"""Batch norms that stay: behind a pooling, behind a convolution that is applied level by level or whose filters the image
+makes (DMHead), behind a concatenation or a transposed convolution (CGNet, ERFNet), behind an encoding (EncHead), before a
+convolution (MSCAN).
+"""
 
 
 class OfLevels(nn.Module):

@@ -237,7 +237,7 @@ def test_flat_parameters_are_not_decayed() -> None:
         (
             ["backbone.layers.0.w"],
             {"decay_rate": 0.9, "num_layers": 12, "decay_type": "stage_wise"},
-            "does not suit this trunk; possible: layer_wise",
+            "does not suit this backbone; possible: layer_wise",
         ),
         (["backbone.layer1.0.conv1.weight"], {"decay_rate": 0.9, "num_layers": 12}, "begins with backbone.layer1.0"),
     ],

@@ -24,6 +24,12 @@ import small
 
 FIGURES = Path(__file__).with_name("figures")
 NETWORKS = {
+    "apcnet_r50": "apcnet__apcnet_r50-d8_4xb4-160k_ade20k-512x512",
+    "dmnet_r50": "dmnet__dmnet_r50-d8_4xb4-160k_ade20k-512x512",
+    "emanet_r50": "emanet__emanet_r50-d8_4xb2-80k_cityscapes-769x769",
+    "encnet_r50": "encnet__encnet_r50-d8_4xb4-160k_ade20k-512x512",
+    "fastfcn_r50_enc": "fastfcn__fastfcn_r50-d32_jpu_enc_4xb4-160k_ade20k-512x512",
+    "psanet_r50": "psanet__psanet_r50-d8_4xb4-160k_ade20k-512x512",
     "fcn_r18": "fcn__fcn_r18-d8_4xb2-80k_cityscapes-769x769",
     "fcn_hr18": "hrnet__fcn_hr18_4xb4-80k_isaid-896x896",
     "pspnet_r18b": "pspnet__pspnet_r18b-d8_4xb2-80k_cityscapes-769x769",
@@ -40,7 +46,19 @@ NETWORKS = {
     "pointrend_r50": "point_rend__pointrend_r50_4xb4-160k_ade20k-512x512",
     "knet_r50_fcn": "knet__knet-s3_r50-d8_fcn_8xb2-adamw-80k_ade20k-512x512",
     "maskformer_r50": "maskformer__maskformer_r50-d32_8xb2-160k_ade20k-512x512",
+    "vit-b16_mln_upernet": "vit__vit_vit-b16_mln_upernet_8xb2-160k_ade20k-512x512",
+    "setr_vit-l_pup": "setr__setr_vit-l_pup_8xb2-160k_ade20k-512x512",
+    "setr_vit-l_mla": "setr__setr_vit-l-mla_8xb1-160k_ade20k-512x512",
+    "segmenter_vit-t": "segmenter__segmenter_vit-t_mask_8xb1-160k_ade20k-512x512",
+    "dpt_vit-b16": "dpt__dpt_vit-b16_8xb2-160k_ade20k-512x512",
     "mask2former_r50": "mask2former__mask2former_r50_8xb2-160k_ade20k-512x512",
+    "unet_fcn": "unet__unet-s5-d16_fcn_4xb4-40k_chase-db1-128x128",
+    "mobilenetv2_fcn": "mobilenet_v2__mobilenet-v2-d8_fcn_4xb4-160k_ade20k-512x512",
+    "mobilenetv3_lraspp": "mobilenet_v3__mobilenet-v3-d8-scratch_lraspp_4xb4-320k_cityscapes-512x1024",
+    "resnest_s101_fcn": "resnest__resnest_s101-d8_fcn_4xb4-160k_ade20k-512x512",
+    "cgnet": "cgnet__cgnet_fcn_4xb4-60k_cityscapes-680x680",
+    "erfnet": "erfnet__erfnet_fcn_4xb4-160k_cityscapes-512x1024",
+    "segnext_mscan-t": "segnext__segnext_mscan-t_1xb16-adamw-160k_ade20k-512x512",
 }
 MODEL_KEYS = ("type", "num_stages", "backbone", "neck", "decode_head", "auxiliary_head", "train_cfg", "test_cfg")
 """What a network is built from; first weights and preprocessing are not needed."""

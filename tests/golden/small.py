@@ -29,7 +29,15 @@ QUERIES = {
     "decode_head.num_queries": 7,
     "decode_head.loss_cls.class_weight": [1.0] * 9 + [0.1],
 }
+VIT = {"backbone.embed_dims": 24, "backbone.num_layers": 4, "backbone.num_heads": 3,
+       "backbone.out_indices": [0, 1, 2, 3], "*.num_classes": 9}  # fmt: skip
+"""A plain transformer; its positions are resized from another grid."""
 PYRAMID = {**RESNET, "neck.in_channels": WIDTHS, "neck.out_channels": 24, "*.num_classes": 9}
+
+
+CONTEXT = {**RESNET, "*.num_classes": 9, "decode_head.in_channels": 128, "decode_head.channels": 32,
+           "auxiliary_head.in_channels": 64, "auxiliary_head.channels": 16}  # fmt: skip
+"""A head that reads the last level of a dilated ResNet."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,15 @@ def _holders(value: Any, key: str) -> Iterator[dict[str, Any]]:
 
 
 NETWORKS = {
+    "apcnet_small": Small("apcnet_r50", CONTEXT),
+    "dmnet_small": Small("dmnet_r50", CONTEXT),
+    "emanet_small": Small("emanet_r50", {**CONTEXT, "decode_head.ema_channels": 24, "decode_head.num_bases": 6}),
+    "encnet_small": Small("encnet_r50", {**CONTEXT, "decode_head.in_channels": WIDTHS[1:], "decode_head.num_codes": 8}),
+    "fastfcn_small": Small(
+        "fastfcn_r50_enc",
+        {**CONTEXT, "neck.in_channels": WIDTHS[1:], "neck.mid_channels": 16, "decode_head.num_codes": 8,
+         "decode_head.in_channels": [32, 64, 64]}),
+    "psanet_small": Small("psanet_r50", {**CONTEXT, "decode_head.mask_size": [6, 9]}),
     "upernet_small": Small(
         "upernet_r18",
         {**RESNET, "*.num_classes": 9, "decode_head.in_channels": WIDTHS, "decode_head.channels": 24,
@@ -97,6 +114,33 @@ NETWORKS = {
                                   "act_cfg": {"type": "ReLU", "inplace": True}, "norm_cfg": {"type": "LN"}},
          "*.feedforward_channels": 48, "*.num_heads": 4,
          **{f"decode_head.kernel_update_head.{i}.{side}_channels": 32 for i in range(3) for side in ("in", "out")}}),
+    "vit_small": Small(
+        "vit-b16_mln_upernet",
+        {**VIT, "backbone.img_size": [80, 64], "neck.in_channels": [24] * 4, "neck.out_channels": 20,
+         "decode_head.in_channels": [20] * 4, "decode_head.channels": 24, "auxiliary_head.in_channels": 20,
+         "auxiliary_head.channels": 16}),
+    "setr_pup_small": Small(
+        "setr_vit-l_pup",
+        {**VIT, "backbone.img_size": [64, 96], "*.channels": 16, "decode_head.in_channels": 24,
+         **{f"auxiliary_head.{i}.in_channels": 24 for i in range(3)}}),
+    "setr_mla_small": Small(
+        "setr_vit-l_mla",
+        {**VIT, "backbone.img_size": [80, 64], "neck.in_channels": [24] * 4, "neck.out_channels": 16,
+         "*.channels": 16, "decode_head.in_channels": [16] * 4, "decode_head.channels": 24,
+         "decode_head.mla_channels": 6, **{f"auxiliary_head.{i}.in_channels": 16 for i in range(4)}}),
+    "dpt_small": Small(
+        "dpt_vit-b16",
+        {**VIT, "backbone.img_size": [80, 64], "decode_head.embed_dims": 24, "decode_head.in_channels": [24] * 4,
+         "decode_head.post_process_channels": [8, 12, 16, 20], "decode_head.channels": 16}),
+    "unet_small": Small(
+        "unet_fcn",
+        {"backbone.base_channels": 8, "decode_head.in_channels": 8, "decode_head.channels": 12,
+         "auxiliary_head.in_channels": 16, "auxiliary_head.channels": 12}),
+    "resnest_small": Small(
+        "resnest_s101_fcn",
+        {"*.num_classes": 9, "backbone.depth": 50, "backbone.base_channels": 8, "backbone.stem_channels": 16,
+         "decode_head.in_channels": 256, "decode_head.channels": 24, "auxiliary_head.in_channels": 128,
+         "auxiliary_head.channels": 16}),
     "maskformer_small": Small("maskformer_r50", {**QUERIES, "decode_head.transformer_decoder.num_layers": 2}),
     "mask2former_small": Small(
         "mask2former_r50",

@@ -101,7 +101,7 @@ def test_a_file_that_cannot_be_decoded_for_lack_of_memory(tmp_path, image, monke
     def none_left(*_):
         raise MemoryError
 
-    monkeypatch.setattr(image_io, "_read_by_opencv", none_left)
+    monkeypatch.setattr(image_io, "read_by_opencv", none_left)
     with pytest.raises(ValueError, match=r"a\.png: its pixels do not fit into memory.*-o NAME\.tif"):
         image_io.read_image(tmp_path / "a.png")
 

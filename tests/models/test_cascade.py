@@ -67,7 +67,9 @@ def test_gradients_reach_the_first_head_through_the_last() -> None:
 
 def test_validation_loss_is_the_last_heads() -> None:
     losses = [
-        HeadLoss(f"decode_{i}", [HeadTerm("loss_ce", CrossEntropyLoss(), weight)], ignore_index=255, align_corners=False)
+        HeadLoss(
+            f"decode_{i}", [HeadTerm("loss_ce", CrossEntropyLoss(), weight)], ignore_index=255, align_corners=False
+        )
         for i, weight in enumerate((0.4, 0.7, 1.0))
     ]
     preprocess = Preprocess(PreprocessSpec((0.0,) * 3, (1.0,) * 3))

@@ -1,5 +1,5 @@
-# SegFormer with the smallest trunk (Xie et al.: "SegFormer: Simple and Efficient Design for Semantic Segmentation with
-# Transformers", NeurIPS 2021). Larger trunks differ in `embed_dims`, `num_layers` and the head's `in_channels`.
+# SegFormer with its smallest backbone (Xie et al.: "SegFormer: Simple and Efficient Design for Semantic Segmentation
+# with Transformers", NeurIPS 2021). Larger backbones differ in `embed_dims`, `num_layers` and the head's `in_channels`.
 norm_cfg = dict(type='BN', requires_grad=True)
 embed_dims = 32
 num_heads = [1, 2, 5, 8]

@@ -8,7 +8,7 @@ from typing import Any
 
 from intarsia.config.lowering.fields import Context, Fields
 from intarsia.config.lowering.losses import lower_losses
-from intarsia.config.lowering.names import DEFAULT_THRESHOLD
+from intarsia.config.lowering.names import DEFAULT_THRESHOLD, WITHOUT_EFFECT
 from intarsia.config.lowering.parts import SKIPPED, argument, arguments, component
 from intarsia.config.lowering.queries import is_query_head, lower_query_head
 from intarsia.config.schema.fates import bare
@@ -144,7 +144,11 @@ def _head(context: Context, values: Mapping[str, Any], path: str, name: str, ext
         inner = _head(context, fields.get("kernel_generate_head"), at, name, {})
         args["kernel_generate_head"] = inner.component
     if "dropout_ratio" in fields:
-        args["dropout_ratio"] = max(fields.get("dropout_ratio"), 0.0)
+        without_effect = WITHOUT_EFFECT.get((bare(part.type), "dropout_ratio"))
+        if without_effect is None:
+            args["dropout_ratio"] = max(fields.get("dropout_ratio"), 0.0)
+        else:
+            context.saw(fields.at("dropout_ratio"), f"head {bare(part.type)}", "dropout_ratio", without_effect)
     if "align_corners" in fields:
         args["align_corners"] = fields.get("align_corners")
     for key, settings in _settings(context, fields).items():

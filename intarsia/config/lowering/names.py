@@ -66,6 +66,7 @@ KINDS = {
     "kernel_updator_cfg": "head_part",
     "norm": "norm",
     "norm_cfg": "norm",
+    "norm_layer": "norm",
     "activation": "activation",
     "act_cfg": "activation",
 }
@@ -94,10 +95,22 @@ LOSS_NAMES = {
 
 WITHOUT_EFFECT: dict[tuple[str, str], Fate] = {
     ("BiSeNetV1", "align_corners"): nothing("the context is enlarged by its nearest neighbours"),
+    ("DPTHead", "embed_dims"): nothing("in_channels has the channels of each level"),
+    ("DPTHead", "expand_channels"): refused("post_process_channels are written as they are", False),
+    ("DPTHead", "input_transform"): refused("several levels are read", "multiple_select"),
+    ("DPTHead", "patch_size"): nothing("levels are resized by fixed factors"),
     ("KernelUpdateHead", "conv_kernel_size"): refused("kernels have one pixel, as those that they start from", 1),
     ("KernelUpdateHead", "num_classes"): nothing("there are as many kernels as kernel_generate_head has classes"),
     ("KernelUpdateHead", "num_ffn_fcs"): refused("the perceptron has two layers", 2),
     ("KernelUpdateHead", "with_ffn"): refused("the perceptron is part of every round", True),
+    ("SegmenterMaskTransformerHead", "channels"): nothing("tokens have embed_dims channels"),
+    ("SegmenterMaskTransformerHead", "dropout_ratio"): nothing("there is no classifier to drop channels before"),
+    ("SegmenterMaskTransformerHead", "num_fcs"): refused("the perceptron has two layers", 2),
+    ("VisionTransformer", "norm_eval"): nothing("layer norms compute the same in training"),
+    ("VisionTransformer", "num_fcs"): refused("the perceptron has two layers", 2),
+    ("LRASPPHead", "input_transform"): refused("the head reads several levels", "multiple_select"),
+    ("LightHamHead", "input_transform"): refused("the head reads several levels", "multiple_select"),
+    ("ResNeSt", "zero_init_residual"): nothing("no block of a ResNeSt starts as its shortcut"),
 }
 """(Part, key) -> why the key changes nothing, though published configs write it; it may be refused but for a value."""
 

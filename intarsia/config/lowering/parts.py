@@ -7,8 +7,8 @@ from typing import Any
 
 from intarsia.config.lowering.fields import Context, Fields, nearest, shown
 from intarsia.config.lowering.names import CHILDREN, NORMS, WITHOUT_EFFECT, argument_name, kind_of
-from intarsia.config.schema.fates import Fate, bare, to
-from intarsia.config.schema.vocabulary import AREAS
+from intarsia.config.lowering.nested import NESTED
+from intarsia.config.schema.fates import Fate, bare
 from intarsia.spec import Component
 
 SKIPPED = {"type", "_scope_"}
@@ -43,10 +43,8 @@ def arguments(context: Context, kind: str, name: str, values: Mapping[str, Any],
             context.saw(at, f"{kind} {bare(name)}", key, Fate("no effect", "None is an ordinary convolution"))
         elif (bare(name), key) in WITHOUT_EFFECT:
             Fields(context, path, {key: item}, f"{kind} {bare(name)}", table={key: WITHOUT_EFFECT[bare(name), key]})
-        elif (bare(name), key) == ("HRNet", "extra") and isinstance(item, Mapping):
-            args |= _stages(context, item, at)
-        elif (bare(name), key) == ("KernelUpdateHead", "feat_transform_cfg"):
-            args["feat_transform"] = _feat_transform(context, item, at)
+        elif (bare(name), key) in NESTED:
+            args |= NESTED[bare(name), key](context, item, at)
         else:
             if target in args:
                 context.problem(at, f"{key!r} says the same as another key here", f"Both are {target!r}; keep one")
@@ -60,33 +58,6 @@ def arguments(context: Context, kind: str, name: str, values: Mapping[str, Any],
                     for part, source in context.pretrained[known:]
                 ]
     return args
-
-
-def _stages(context: Context, values: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """HRNet's `extra`, a dict for each stage, as arguments with an entry for each stage."""
-    context.saw(path, "backbone HRNet", "extra", Fate("lowered", "arguments `channels`, `num_blocks`, `num_modules`"))
-    extra = Fields(context, path, values, "HRNet: extra")
-    args: dict[str, Any] = {"channels": (), "num_blocks": (), "num_modules": ()}
-    for number, name in enumerate((name for name in AREAS["HRNet: extra"] if name in extra), start=1):
-        stage = Fields(context, extra.at(name), extra.get(name), "HRNet: a stage of extra")
-        block = "BOTTLENECK" if number == 1 else "BASIC"
-        if stage.get("block", block) != block:
-            context.problem(stage.at("block"), f"expected {block!r} in {name}, found {stage.get('block')!r}")
-        for key, argument in zip(("num_channels", "num_blocks", "num_modules"), args, strict=True):
-            value = stage.require(key, None, present=extra.get(name))
-            args[argument] += (tuple(value) if isinstance(value, list | tuple) else value,)
-    return args
-
-
-def _feat_transform(context: Context, values: Any, path: str) -> bool:
-    """K-Net's layer before each round: a dict or None, as a switch, since there is one such layer."""
-    context.saw(path, "head_part KernelUpdateHead", "feat_transform_cfg", to("argument `feat_transform`"))
-    if isinstance(values, Mapping):
-        fields = Fields(context, path, values, "KernelUpdateHead: feat_transform_cfg")
-        fields.require("act_cfg", None, present=values)
-    elif values is not None:
-        context.problem(path, f"expected dict | None, found {shown(values)}")
-    return values is not None
 
 
 def see(context: Context, kind: str, name: str, key: str, path: str) -> None:

@@ -84,6 +84,28 @@ MODEL_AREAS: dict[str, Area] = {
         "kernel_size": refused("pixels are transformed one by one", 1),
         "norm_cfg": refused("no norm follows", None),
     },
+    "LightHamHead: ham_kwargs": {
+        "MD_R": to("argument `num_bases`", "int"),
+        "MD_S": refused("all channels are factorised together", 1),
+        "train_steps": to("argument `train_steps`", "int"),
+        "eval_steps": to("argument `eval_steps`", "int"),
+        "inv_t": nothing("the original puts 1 in its place"),
+        "rand_init": refused("bases begin at random", True),
+    },
+    "UNet: upsample_cfg": {
+        "type": to("argument `upsample`", "str"),
+        "kernel_size": to("argument `upsample_kernel_size`", "int"),
+        "scale_factor": refused("a step of a UNet halves and doubles", 2),
+        "stride": refused("the convolution keeps the size of the map", 1),
+        "padding": to("nothing: it is half of kernel_size, or refused", "int"),
+        "conv_first": to("argument `upsample_conv_first`", "bool"),
+        "upsample_cfg": to("argument `upsample_align_corners`", "dict"),
+    },
+    "UNet: upsample_cfg of upsample_cfg": {
+        "scale_factor": refused("a step of a UNet halves and doubles", 2),
+        "mode": refused("maps are resized bilinearly", "bilinear"),
+        "align_corners": to("argument `upsample_align_corners`", "bool"),
+    },
     "loss": SCOPE
     | {
         "type": to("what it is"),

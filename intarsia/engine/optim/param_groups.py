@@ -147,28 +147,28 @@ def _decay_rules(parameter: Parameter) -> Iterator[str]:
         yield "flat_decay_mult"
 
 
-# --- By the depth in the trunk ------------------------------------------------------------------------------------
+# --- By the depth in the backbone ---------------------------------------------------------------------------------
 
 _FIRST = ("backbone.cls_token", "backbone.mask_token", "backbone.pos_embed")
 _BLOCKS_PER_LAYER = 3
 """Blocks of ConvNeXt's long third stage that share a rate (arXiv 2201.03545, appendix on fine-tuning)."""
 
 Depth = Callable[[str, int], int]
-"""(name of a parameter, `num_layers`) -> its layer: 0 is the first of the trunk, num_layers + 1 all that follows it."""
+"""(name of a parameter, `num_layers`) -> its layer: 0 is the backbone's first, num_layers + 1 all behind it."""
 
 
 def by_depth(parameters: Sequence[Parameter], rules: Rules, lr: float, weight_decay: float | None) -> list[Settings]:
     """`LearningRateDecayOptimizerConstructor`, also known as `LayerDecayOptimizerConstructor`.
 
-    The heads have the whole learning rate, each layer of the trunk `decay_rate` times that of the layer behind it
+    The heads have the whole learning rate, each layer of the backbone `decay_rate` times that of the layer behind it
     (Clark et al., ELECTRA, arXiv 2003.10555; for images BEiT, arXiv 2106.08254). Biases and all else that has one
     dimension are not decayed.
 
-    num_layers: of the trunk. decay_rate, or layer_decay_rate: the factor. decay_type: "layer_wise", or "stage_wise"
+    num_layers: of the backbone. decay_rate, or layer_decay_rate: the factor. decay_type: "layer_wise", or "stage_wise"
     for ConvNeXt, whose stages are the layers then.
 
-    Raises ValueError for unknown rules, and for trunks whose parameters have other names than those of a plain vision
-    transformer (BEiT, MAE, VisionTransformer) or ConvNeXt.
+    Raises ValueError for unknown rules, and for backbones whose parameters have other names than those of a plain
+    vision transformer (BEiT, MAE, VisionTransformer) or ConvNeXt.
     """
     _check(rules, ("num_layers", "decay_rate", "layer_decay_rate", "decay_type"))
     rate = rules.get("decay_rate", rules.get("layer_decay_rate"))
@@ -188,7 +188,7 @@ def by_depth(parameters: Sequence[Parameter], rules: Rules, lr: float, weight_de
 
 
 def _depth_of(parameters: Sequence[Parameter], decay_type: str) -> Depth:
-    """How deep a parameter lies, for the trunk that the names tell."""
+    """How deep a parameter lies, for the backbone that the names tell."""
     if any(p.name.startswith("backbone.downsample_layers.") for p in parameters):
         known: dict[str, Depth] = {"layer_wise": convnext_layer, "stage_wise": convnext_stage}
     elif any(p.name.startswith("backbone.layers.") for p in parameters):
@@ -196,12 +196,12 @@ def _depth_of(parameters: Sequence[Parameter], decay_type: str) -> Depth:
     else:
         first = next((p.name for p in parameters if p.name.startswith("backbone.")), "none at all")
         raise ValueError(
-            "layer-wise decay of the learning rate is known for trunks with backbone.layers (BEiT, MAE, "
+            "layer-wise decay of the learning rate is known for backbones with backbone.layers (BEiT, MAE, "
             f"VisionTransformer) or backbone.downsample_layers (ConvNeXt); this network begins with {first}. "
             "Write custom_keys with lr_mult, or a constructor of your own"
         )
     if decay_type not in known:
-        raise ValueError(f"decay_type {decay_type!r} does not suit this trunk; possible: {', '.join(known)}")
+        raise ValueError(f"decay_type {decay_type!r} does not suit this backbone; possible: {', '.join(known)}")
     return known[decay_type]
 
 
@@ -234,7 +234,7 @@ def convnext_stage(name: str, num_layers: int) -> int:
 
 
 def _convnext_place(name: str) -> tuple[str, int, str]:
-    """Part of the trunk, number of the stage, what follows: of "backbone.stages.2.5.gamma" stages, 2, 5.gamma."""
+    """Part of the backbone, number of the stage, what follows: of "backbone.stages.2.5.gamma" stages, 2, 5.gamma."""
     steps = name.split(".", maxsplit=3)
     if len(steps) == 4 and steps[0] == "backbone" and steps[1] in ("stages", "downsample_layers"):
         return steps[1], int(steps[2]), steps[3]

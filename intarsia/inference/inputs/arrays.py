@@ -12,7 +12,8 @@ from PIL import Image, ImageOps
 
 from intarsia.contracts import PathLike
 from intarsia.data.bands import ALPHA, GREY, RGB, FileBands
-from intarsia.data.image_io import DecodedImage, decode_image, read_image
+from intarsia.data.decoders import DecodedImage
+from intarsia.data.image_io import decode_image, read_image
 from intarsia.data.image_reader import ImageReader
 
 if TYPE_CHECKING:

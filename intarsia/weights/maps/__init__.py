@@ -7,7 +7,7 @@ the tensors into ours. Names of OpenMMLab are ours already and need no map.
     rearrange.py             where another library keeps the same numbers in another order
     torchvision.py           FCN, DeepLabV3, ResNet
     timm.py                  ResNet with a deep stem, Swin Transformer
-    transformers.py          SegFormer, UPerNet, Mask2Former, MaskFormer, and their trunks ResNet, Swin, MiT
+    transformers.py          SegFormer, UPerNet, Mask2Former, MaskFormer, and their backbones ResNet, Swin, MiT
     transformers_config.py   our config of such a model, from its config.json
     folder.py                a folder of the Hugging Face Hub: its model, preprocessing, classes and tensors
     description.py           what the last two give

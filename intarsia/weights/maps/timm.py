@@ -4,7 +4,7 @@ timm's plain ResNets have torchvision's names, see there.
 
 Its Swin Transformer gives the features of ours where every map consists of whole windows, and only there: it rolls a
 map before padding it, ours and the original after. And a map no larger than a window is not shifted there, unless the
-trunk is built with ``always_partition=True``: at 224 x 224 that is the last level.
+backbone is built with ``always_partition=True``: at 224 x 224 that is the last level.
 
 A Swin for classification has no norms behind its levels: those of ours (`norm0` to `norm3`) start as they are, and
 what loads such a file must let them be missing, as MMSegmentation does.

@@ -1,6 +1,6 @@
 """torchvision: FCN and DeepLabV3 on dilated ResNets, and ResNet itself.
 
-The trunks have strides (1, 2, 1, 1), dilations (1, 1, 2, 4) and `contract_dilation`. DeepLabV3's head has one layer
+The backbones have strides (1, 2, 1, 1), dilations (1, 1, 2, 4) and `contract_dilation`. DeepLabV3's head has one layer
 more than OpenMMLab's: `ASPPHead(project=True)`.
 """
 
@@ -24,7 +24,7 @@ RESNET_STAGES = rules(
         "downsample.{i}.*": "downsample.{i}.*",
     },
 )
-"""The names are the same; a file of the trunk alone lacks the word before them."""
+"""The names are the same; a file of the backbone alone lacks the word before them."""
 
 _TRUNK = tuple(rule.within("backbone.", "") for rule in (*_STEM, *RESNET_STAGES))
 
@@ -91,7 +91,7 @@ class Shaped(Protocol):
 def describe_file(state: Mapping[str, Shaped]) -> Description:
     """The model of a file of FCN or DeepLabV3, from the shapes in it; torchvision writes nothing else.
 
-    Raises ValueError if the trunk is no ResNet of 50, 101 or 152 layers.
+    Raises ValueError if the backbone is no ResNet of 50, 101 or 152 layers.
     """
     blocks = sum(name.endswith(".bn1.weight") and name.startswith("backbone.layer3.") for name in state)
     if blocks not in _BLOCKS:

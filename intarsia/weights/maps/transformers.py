@@ -1,4 +1,4 @@
-"""transformers (Hugging Face): SegFormer, UPerNet, Mask2Former, MaskFormer, and the trunks ResNet, Swin, MiT.
+"""transformers (Hugging Face): SegFormer, UPerNet, Mask2Former, MaskFormer, and the backbones ResNet, Swin, MiT.
 
 Two sets of names are in use: those of the files, which are also the library's before version 5, and those of the
 modules in version 5. Both are here.
@@ -24,7 +24,7 @@ from intarsia.weights.maps.rearrange import (
 )
 from intarsia.weights.maps.rules import KeyMap, KeyRule, Names, rules
 
-# --- Trunks -------------------------------------------------------------------------------------------------------
+# --- Backbones ----------------------------------------------------------------------------------------------------
 
 _RESNET = rules(
     "",
@@ -137,7 +137,7 @@ _MIT = (
 
 
 def _trunks(theirs: str) -> tuple[KeyRule, ...]:
-    """Whichever trunk a model stands on."""
+    """Whichever backbone a model stands on."""
     return tuple(rule.within(theirs, "") for rule in (*_RESNET, *_SWIN))
 
 

@@ -43,7 +43,7 @@ def _expect(values: Mapping[str, Any], where: str, **expected: Any) -> None:
             raise ValueError(f"{where} has {key}={values[key]!r}; our counterpart is made for {value!r} only")
 
 
-# --- Trunks -------------------------------------------------------------------------------------------------------
+# --- Backbones ----------------------------------------------------------------------------------------------------
 
 
 def _trunk(config: Mapping[str, Any]) -> tuple[Values, list[int]]:
