@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from intarsia import catalog
 from intarsia.config.lowering.names import user_key
-from intarsia.contracts import FeatureSpec, ImageLogits, PointLogits, TokenLevel
+from intarsia.contracts import FeatureSpec, ImageLogits, PointLogits, TokenLevel, TargetInput
 from intarsia.layers.activation import Activation
 from intarsia.layers.norm import Norm
 
@@ -149,5 +149,7 @@ def tensors(output: Any) -> list[Tensor]:
         return [output]
     if isinstance(output, PointLogits | ImageLogits):
         return [output.logits]
+    if isinstance(output, TargetInput):
+        return []
     items = output.values() if isinstance(output, Mapping) else output
     return [tensor for item in items for tensor in tensors(item)]

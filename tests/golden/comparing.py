@@ -160,7 +160,8 @@ def _as_recorded(output: Any) -> Any:
 def stage_of(outputs: Mapping[str, Any], stage: str) -> Tensor | None:
     """The tensor that a record calls "backbone:2", "decode_head:0.7" or "text_encoder", if there is one.
 
-    A list where the record has a single tensor is stacked.
+    A list where the record has a single tensor is stacked; of tensors of several shapes, it is the last. (In evaluation,
+    the original leaves out the levels that only training looks at.)
     """
     child, _, path = stage.partition(":")
     found = outputs.get(child)
@@ -168,7 +169,9 @@ def stage_of(outputs: Mapping[str, Any], stage: str) -> Tensor | None:
         if not isinstance(found, list) or int(index) >= len(found):
             return None
         found = found[int(index)]
-    return torch.stack(found) if isinstance(found, list) else found
+    if not isinstance(found, list):
+        return found
+    return torch.stack(found) if len({level.shape for level in found}) == 1 else found[-1]
 
 
 def compare_digest(
