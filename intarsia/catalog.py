@@ -243,7 +243,6 @@ NOT_YET: dict[str, tuple[str, ...]] = {
         "VPDDepthHead",
     ),
     "loss": (
-        "BoundaryLoss",
         "HuasdorffDisstanceLoss",
         "KLDivLoss",
         "SiLogLoss",
@@ -288,7 +287,6 @@ NOT_YET: dict[str, tuple[str, ...]] = {
         "BioMedicalRandomGamma",
         "CLAHE",
         "ConcatCDInput",
-        "GenerateEdge",
         "LoadBiomedicalAnnotation",
         "LoadBiomedicalData",
         "LoadBiomedicalImageFromFile",
