@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from intarsia.contracts import IGNORE_INDEX, FeatureSpec, HeadOutput
 from intarsia.layers.activation import RELU, Activation
 from intarsia.layers.activation_checkpointing import run_block
-from intarsia.layers.classifier import channel_dropout, pixel_classifier
+from intarsia.layers.classifier import channel_dropout
 from intarsia.layers.conv import ConvNormAct, NormActConv
 from intarsia.layers.deep_pyramid_pooling import DeepPyramidPooling
 from intarsia.layers.levels import paired_levels, resize
@@ -244,7 +244,7 @@ class PIDHead(nn.Module):
         self.in_index, self.in_channels = paired_levels("PIDHead", in_index, (half, half, in_channels))
         self.num_classes = num_classes
         self.align_corners = align_corners
-        self.conv_seg = pixel_classifier(channels, num_classes)
+        self.conv_seg = nn.Conv2d(channels, num_classes, kernel_size=1)
         self.dropout = channel_dropout(dropout_ratio)
         self.i_head = BranchHead(in_channels, channels, norm=norm, activation=activation)
         self.p_head = BranchHead(half, channels, norm=norm, activation=activation)

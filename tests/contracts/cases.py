@@ -125,8 +125,10 @@ class Case:
         own = self.config or written(self.kind, self.name, self.tables[self.kind][self.name], self.tables)
         if self.kind == "model":
             return dict(own), ""
-        name = TRUNK if self.levels == LEVELS else PLAIN_TRUNK
-        settings = {"output_cls_token": True} if self.levels[0].tokens else {}
+        name = TRUNK if self.levels == LEVELS[: len(self.levels)] else PLAIN_TRUNK
+        settings: dict[str, Any] = {"out_indices": tuple(range(len(self.levels)))}
+        if self.levels[0].tokens:
+            settings["output_cls_token"] = True
         trunk = written("backbone", name, {**self.tables["backbone"][name], **settings}, self.tables)
         if self.kind == "head":
             heads = [_fcn_head(self.levels, index=0), own] if self.refining else own
