@@ -91,7 +91,7 @@ def measure(name: str, repeat: int) -> None:
     from intarsia.losses.cross_entropy import CrossEntropyLoss
     from intarsia.spec import PreprocessSpec
     from intarsia.tasks.preprocess import Preprocess
-    from intarsia.tasks.semantic import HeadLoss, SemanticSegmentation
+    from intarsia.tasks.semantic import HeadLoss, HeadTerm, SemanticSegmentation
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     classes = CLASSES.get(name, 150)
@@ -100,7 +100,7 @@ def measure(name: str, repeat: int) -> None:
     task = SemanticSegmentation(
         model,
         preprocess=Preprocess(PreprocessSpec((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))),
-        losses=[HeadLoss(head, [("loss_ce", CrossEntropyLoss(), 1.0)], 255, False) for head in heads],
+        losses=[HeadLoss(head, [HeadTerm("loss_ce", CrossEntropyLoss(), 1.0)], 255, False) for head in heads],
         num_classes=classes,
         ignore_index=255,
     )

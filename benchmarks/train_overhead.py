@@ -39,7 +39,7 @@ from intarsia.methods.fast_scnn import DepthwiseSeparableFCNHead, FastSCNN
 from intarsia.models.encoder_decoder import EncoderDecoder
 from intarsia.spec import Component, OptimSpec, PreprocessSpec, ScheduleSpec
 from intarsia.tasks.preprocess import Preprocess
-from intarsia.tasks.semantic import HeadLoss, SemanticSegmentation
+from intarsia.tasks.semantic import HeadLoss, HeadTerm, SemanticSegmentation
 
 CLASSES = 11
 OPTIM = OptimSpec(
@@ -58,7 +58,7 @@ def build_task() -> SemanticSegmentation:
     return SemanticSegmentation(
         EncoderDecoder(backbone=FastSCNN(norm=norm), decode_head=head),
         preprocess=Preprocess(PreprocessSpec(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))),
-        losses=[HeadLoss("decode", [("loss_ce", CrossEntropyLoss(), 1.0)], 255, False)],
+        losses=[HeadLoss("decode", [HeadTerm("loss_ce", CrossEntropyLoss(), 1.0)], 255, False)],
         num_classes=CLASSES,
         ignore_index=255,
     )

@@ -13,13 +13,11 @@ stored in one matrix.
 
 Published scores: see `methods/segformer.py`.
 
-Shape letters: N images, C channels, H, W height and width of the input, h, w of the present stage, L = h * w tokens,
-S tokens after spatial reduction.
+Shape letters: N images, C channels, H, W height and width of the input, h, w of the present stage, L = h * w tokens.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import partial
 from typing import cast
@@ -29,41 +27,13 @@ from torch import Tensor, nn
 from intarsia.contracts import FeatureSpec
 from intarsia.layers.activation import GELU, Activation
 from intarsia.layers.activation_checkpointing import run_block
-from intarsia.layers.attention import MultiheadAttention
+from intarsia.layers.conv import init_by_group_
 from intarsia.layers.drop_path import DropPath
 from intarsia.layers.norm import Norm
 from intarsia.layers.patch_embed import PatchEmbed, to_map, to_tokens
+from intarsia.layers.spatial_reduction_attention import SpatialReductionAttention
 
 LN = Norm("LN", eps=1e-6)
-
-
-class EfficientSelfAttention(nn.Module):
-    """Self-attention whose keys and values are taken from a grid coarser by `sr_ratio` (section 3.1)."""
-
-    def __init__(
-        self,
-        channels: int,
-        num_heads: int,
-        *,
-        sr_ratio: int,
-        bias: bool,
-        attn_dropout: float,
-        dropout: float,
-        norm: Norm,
-    ) -> None:
-        super().__init__()
-        self.attn = MultiheadAttention(channels, num_heads, bias=bias, dropout=attn_dropout)
-        self.dropout = nn.Dropout(dropout)
-        self.sr = nn.Conv2d(channels, channels, sr_ratio, stride=sr_ratio) if sr_ratio > 1 else None
-        self.norm = norm(channels) if sr_ratio > 1 else None
-
-    def forward(self, x: Tensor, height: int, width: int) -> Tensor:
-        """(N, L, C) -> (N, L, C)."""
-        memory = x
-        if self.sr is not None and self.norm is not None:
-            memory = self.norm(to_tokens(self.sr(to_map(x, height, width))))  # (N, S, C)
-        out: Tensor = self.dropout(self.attn(x, memory))
-        return out
 
 
 class MixFFN(nn.Module):
@@ -104,7 +74,7 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.norm1 = norm(channels)
-        self.attn = EfficientSelfAttention(
+        self.attn = SpatialReductionAttention(
             channels,
             num_heads,
             sr_ratio=sr_ratio,
@@ -232,10 +202,7 @@ class MixVisionTransformer(nn.Module):
 
 def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d):
-        fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
-        nn.init.normal_(module.weight, std=math.sqrt(2.0 / fan_out))
-        assert module.bias is not None
-        nn.init.zeros_(module.bias)
+        init_by_group_(module)
 
 
 def _least_size(patch_sizes: Sequence[int], strides: Sequence[int], sr_ratios: Sequence[int]) -> int:

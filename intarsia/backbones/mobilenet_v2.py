@@ -29,7 +29,7 @@ from intarsia.layers.conv import ConvNormAct
 from intarsia.layers.inverted_residual import RELU6, InvertedResidual
 from intarsia.layers.norm import BN, Norm
 from intarsia.layers.squeeze_excite import make_divisible
-from intarsia.layers.trunk import checked_out_indices, freeze, keep_statistics
+from intarsia.layers.stages import checked_out_indices, freeze, keep_statistics
 
 STAGES = ((1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1))
 """Table 2: expansion, channels and blocks of each stage."""

@@ -35,7 +35,7 @@ from intarsia.contracts import FeatureSpec
 from intarsia.layers.activation_checkpointing import run_block
 from intarsia.layers.conv import conv1x1, conv3x3, initialise_conv
 from intarsia.layers.norm import BN, Norm
-from intarsia.layers.trunk import checked_out_indices, freeze, keep_statistics
+from intarsia.layers.stages import checked_out_indices, freeze, keep_statistics
 
 Style = Literal["pytorch", "caffe"]
 

@@ -37,7 +37,8 @@ from intarsia.layers.drop_path import DropPath
 from intarsia.layers.feed_forward import FeedForward
 from intarsia.layers.norm import Norm
 from intarsia.layers.patch_embed import PatchEmbed, pieces_and_padding
-from intarsia.layers.position_embedding import learned_positions
+from intarsia.layers.position_embedding import learned_positions, relative_positions
+from intarsia.layers.windows import crop_to, join_windows, pad_to_windows, split_windows
 
 LN = Norm("LN")
 
@@ -45,16 +46,6 @@ MASKED = -100.0
 """Added to the attention between tokens that only the cyclic shift made neighbours; the original's value."""
 
 torch.fx.wrap("_shift_mask")  # for torch.fx one step: it makes no tensors of a size that depends on the input
-
-
-def _crop(x: Tensor, height: int, width: int) -> Tensor:
-    """The upper left part (N, height, width, C) of a padded map."""
-    if not torch.compiler.is_compiling():
-        return x[:, :height, :width]
-    # A copy instead of a view, which lies in memory in one way with padding and in another without: torch.export would
-    # keep to the one that it sees.
-    x = x.index_select(1, torch.arange(height, device=x.device))
-    return x.index_select(2, torch.arange(width, device=x.device))
 
 
 class PatchMerging(nn.Module):
@@ -89,7 +80,7 @@ class WindowAttention(nn.Module):
         self.scale = qk_scale
         self.dropout = dropout
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window_size - 1) ** 2, num_heads))
-        self.register_buffer("relative_position_index", _relative_positions(window_size))
+        self.register_buffer("relative_position_index", relative_positions(window_size, window_size))
         self.qkv = nn.Linear(channels, 3 * channels, bias=qkv_bias)
         self.proj = nn.Linear(channels, channels)
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
@@ -128,20 +119,15 @@ class ShiftedWindows(nn.Module):
         """(N, h, w, C) -> (N, h, w, C)."""
         height, width = x.shape[1:3]
         side, shift = self.window_size, self.shift
-        (rows, below), (columns, right) = (pieces_and_padding(length, side) for length in (height, width))
-        x = F.pad(x, (0, 0, 0, right, 0, below))
+        x, windows = pad_to_windows(x, side)
         mask = None
         if shift:
             x = x.roll((-shift, -shift), dims=(1, 2))
             mask = _shift_mask(x.shape[1], x.shape[2], side, shift, x)
-        x = x.unflatten(2, (columns, side)).unflatten(1, (rows, side))  # (N, rows, S, columns, S, C)
-        x = x.transpose(2, 3).flatten(3, 4).flatten(1, 2)  # (N, G, L, C)
-        x = self.w_msa(x, mask)  # (N, G, L, C)
-        x = x.unflatten(2, (side, side)).unflatten(1, (rows, columns)).transpose(2, 3)
-        x = x.flatten(3, 4).flatten(1, 2)  # (N, padded h, padded w, C)
+        x = join_windows(self.w_msa(split_windows(x, side, windows), mask), side, windows)  # (N, padded h, padded w, C)
         if shift:
             x = x.roll((shift, shift), dims=(1, 2))
-        return _crop(x, height, width)
+        return crop_to(x, height, width)
 
 
 class SwinBlock(nn.Module):
@@ -334,15 +320,6 @@ def _initialise(module: nn.Module) -> None:
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def _relative_positions(side: int) -> Tensor:
-    """(L, L): for every pair of tokens of a window the row of the bias table, by the vector from one to the other."""
-    y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
-    y, x = y.flatten(), x.flatten()  # (L,)
-    down = y[:, None] - y[None, :] + side - 1  # 0 .. 2 S - 2
-    right = x[:, None] - x[None, :] + side - 1
-    return down * (2 * side - 1) + right
 
 
 def _shift_mask(height: int, width: int, side: int, shift: int, like: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ from intarsia.layers.activation_checkpointing import run_block
 from intarsia.layers.norm import Norm
 from intarsia.layers.patch_embed import PatchEmbed, to_map
 from intarsia.layers.position_embedding import Interpolation, learned_positions
+from intarsia.layers.stages import layer_indices
 from intarsia.layers.transformer import EncoderLayer
 
 LN = Norm("LN")
@@ -114,7 +115,7 @@ class VisionTransformer(nn.Module):
             raise ValueError("output_cls_token=True gives the class token, which needs with_cls_token=True")
         height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
         self.grid = (height // patch_size, width // patch_size)
-        self.out_indices = _layers(out_indices, num_layers)
+        self.out_indices = layer_indices(out_indices, num_layers)
         self.out_origin = out_origin
         self.with_cls_token = with_cls_token
         self.output_cls_token = output_cls_token
@@ -192,13 +193,3 @@ class VisionTransformer(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 if module.bias is not None:
                     nn.init.normal_(module.bias, std=1e-6 if "ffn" in name else 0.0)
-
-
-def _layers(out_indices: int | Sequence[int], num_layers: int) -> tuple[int, ...]:
-    """The layers that are returned, each counted from the first."""
-    if out_indices == -1:
-        return (num_layers - 1,)
-    indices = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
-    if not indices or any(not 0 <= layer < num_layers for layer in indices):
-        raise ValueError(f"out_indices must name layers from 0 to {num_layers - 1}, or be -1; got {out_indices}")
-    return indices

@@ -27,7 +27,7 @@ from intarsia.layers.activation import Activation
 from intarsia.layers.activation_checkpointing import run_block
 from intarsia.layers.conv import ConvNormAct, conv1x1, initialise_conv
 from intarsia.layers.norm import BN, Norm
-from intarsia.layers.trunk import keep_statistics
+from intarsia.layers.stages import keep_statistics
 
 PRELU = Activation("PReLU")
 

@@ -22,12 +22,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
+from intarsia.layers import fcn
 from intarsia.layers.activation import RELU, Activation
 from intarsia.layers.classifier import channel_dropout, pixel_classifier
-from intarsia.layers.conv import ConvNormAct
 from intarsia.layers.levels import one_or_several_levels, read_levels
 from intarsia.layers.norm import Norm
 
@@ -80,25 +79,17 @@ class FCNHead(nn.Module):
         self.align_corners = align_corners
         self.conv_seg = pixel_classifier(channels, num_classes)
         self.dropout = channel_dropout(dropout_ratio)
-        padding = kernel_size // 2 * dilation
-        self.convs = nn.Sequential(
-            *(
-                ConvNormAct(
-                    width if i == 0 else channels,
-                    channels,
-                    kernel_size,
-                    padding=padding,
-                    dilation=dilation,
-                    norm=norm,
-                    activation=activation,
-                )
-                for i in range(num_convs)
-            )
+        self.convs = fcn.convolutions(
+            width,
+            channels,
+            num_convs=num_convs,
+            kernel_size=kernel_size,
+            dilation=dilation,
+            norm=norm,
+            activation=activation,
         )
         self.conv_cat = (
-            ConvNormAct(
-                width + channels, channels, kernel_size, padding=kernel_size // 2, norm=norm, activation=activation
-            )
+            fcn.fusion(width, channels, kernel_size=kernel_size, norm=norm, activation=activation)
             if concat_input
             else None
         )
@@ -111,7 +102,4 @@ class FCNHead(nn.Module):
     def fused(self, features: Sequence[Tensor]) -> Tensor:
         """Feature maps -> what is classified: the level behind the convolutions (N, channels, h, w)."""
         x = read_levels(features, self.in_index, align_corners=self.align_corners)  # (N, C, h, w)
-        out: Tensor = self.convs(x)  # (N, channels, h, w)
-        if self.conv_cat is not None:
-            out = self.conv_cat(torch.cat([x, out], dim=1))  # (N, channels, h, w)
-        return out
+        return fcn.body(x, self.convs, self.conv_cat)

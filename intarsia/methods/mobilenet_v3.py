@@ -32,7 +32,7 @@ from intarsia.layers.conv import ConvNormAct
 from intarsia.layers.inverted_residual import InvertedResidualV3
 from intarsia.layers.levels import paired_levels, resize
 from intarsia.layers.norm import BN, Norm
-from intarsia.layers.trunk import checked_out_indices, freeze, keep_statistics
+from intarsia.layers.stages import checked_out_indices, freeze, keep_statistics
 
 HARD_SWISH = Activation("HSwish")
 SIGMOID = Activation("Sigmoid")

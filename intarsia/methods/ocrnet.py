@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.layers import precision
@@ -28,6 +27,7 @@ from intarsia.layers.classifier import channel_dropout, pixel_classifier
 from intarsia.layers.conv import ConvNormAct
 from intarsia.layers.levels import one_or_several_levels, read_levels, resize
 from intarsia.layers.norm import Norm
+from intarsia.layers.self_attention import attend, projection
 
 
 def object_regions(pixels: Tensor, coarse_logits: Tensor) -> Tensor:
@@ -47,22 +47,19 @@ class ObjectAttention(nn.Module):
     def __init__(self, channels: int, ocr_channels: int, *, norm: Norm | None, activation: Activation) -> None:
         super().__init__()
 
-        def project(in_channels: int, out_channels: int) -> ConvNormAct:
-            return ConvNormAct(in_channels, out_channels, 1, norm=norm, activation=activation)
+        def project(in_channels: int, out_channels: int, num_convs: int = 1) -> nn.Module:
+            return projection(in_channels, out_channels, num_convs=num_convs, norm=norm, activation=activation)
 
-        self.key_project = nn.Sequential(project(channels, ocr_channels), project(ocr_channels, ocr_channels))
-        self.query_project = nn.Sequential(project(channels, ocr_channels), project(ocr_channels, ocr_channels))
+        self.key_project = project(channels, ocr_channels, 2)
+        self.query_project = project(channels, ocr_channels, 2)
         self.value_project = project(channels, ocr_channels)
         self.out_project = project(ocr_channels, channels)
         self.bottleneck = project(2 * channels, channels)
 
     def forward(self, pixels: Tensor, regions: Tensor) -> Tensor:
         """Pixels (N, C, h, w), regions (N, C, K, 1) -> (N, C, h, w)."""
-        query = self.query_project(pixels).flatten(2).transpose(1, 2)  # (N, P, ocr_channels)
-        key = self.key_project(regions).flatten(2).transpose(1, 2)  # (N, K, ocr_channels)
-        value = self.value_project(regions).flatten(2).transpose(1, 2)  # (N, K, ocr_channels)
-        context = F.scaled_dot_product_attention(query, key, value).transpose(1, 2)  # (N, ocr_channels, P)
-        context = self.out_project(context.unflatten(2, pixels.shape[2:]))  # (N, C, h, w)
+        query, key, value = self.query_project(pixels), self.key_project(regions), self.value_project(regions)
+        context = self.out_project(attend(query, key, value))  # (N, C, h, w)
         out: Tensor = self.bottleneck(torch.cat([context, pixels], dim=1))
         return out
 

@@ -35,7 +35,7 @@ from intarsia.layers.activation import RELU, Activation
 from intarsia.layers.activation_checkpointing import run_block
 from intarsia.layers.conv import ConvNormAct
 from intarsia.layers.norm import BN, Norm
-from intarsia.layers.trunk import keep_statistics
+from intarsia.layers.stages import keep_statistics
 from intarsia.layers.upsample import DeconvModule, InterpConv, UpConvBlock
 
 

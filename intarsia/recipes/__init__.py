@@ -2,17 +2,24 @@
 
 ``get("fcn_r50-d8_4xb2-80k_cityscapes-512x1024")`` gives a complete config in the configuration language;
 ``for_data("segformer_mit-b0", ...)`` completes a recipe with what is known of a user's folder. Imports no torch.
+
+A family of recipes is a file of this folder that has a FAMILY, and nothing else has to know of it; the files are
+imported when a name is first asked for.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import pkgutil
+from collections.abc import Callable, Mapping
 from functools import cache
+from importlib import import_module
 
-from intarsia.recipes import base_files, fast_scnn, fcn, segformer, small
+from intarsia import catalog
+from intarsia.recipes import base_files
+from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.own_data import default_crop, fit_heads, own_config
-from intarsia.recipes.published import Config, Family, Published, compose, separate
+from intarsia.recipes.published import Family, Published, compose, separate
 
 __all__ = [
     "UnknownRecipeError",
@@ -26,8 +33,6 @@ __all__ = [
     "short_names",
 ]
 
-FAMILIES: tuple[Family, ...] = (small.FAMILY, fast_scnn.FAMILY, fcn.FAMILY, segformer.FAMILY)
-
 
 class UnknownRecipeError(ValueError):
     """A name that no recipe has."""
@@ -39,8 +44,15 @@ class UnknownRecipeError(ValueError):
 
 
 @cache
+def _families() -> tuple[Family, ...]:
+    """All files' families, in order of the files' names."""
+    modules = (import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__))
+    return tuple(module.FAMILY for module in modules if hasattr(module, "FAMILY"))
+
+
+@cache
 def _table() -> dict[str, tuple[Family, Published]]:
-    return {recipe.name: (family, recipe) for family in FAMILIES for rows in family.rows for recipe in rows}
+    return {recipe.name: (family, recipe) for family in _families() for rows in family.rows for recipe in rows}
 
 
 def names() -> list[str]:
@@ -48,9 +60,27 @@ def names() -> list[str]:
     return sorted(_table())
 
 
+@cache
+def _stands(parts: Callable[[int, int], Config]) -> bool:
+    """Whether the catalogue has all parts of a network."""
+    model = parts(2, 3)
+    auxiliary = model.get("auxiliary_head") or []
+    heads = [model["decode_head"], auxiliary]
+    several = [head for given in heads for head in (given if isinstance(given, list) else [given])]
+    named = [("backbone", model["backbone"]), *(("head", head) for head in several)]
+    if model.get("neck"):
+        named.append(("neck", model["neck"]))
+    try:
+        for kind, part in named:
+            catalog.locate(kind, part["type"])
+    except catalog.UnknownPartError:
+        return False
+    return True
+
+
 def short_names() -> list[str]:
-    """The recipes for a user's own data, in order of their size within a family."""
-    return [name for family in FAMILIES for name in family.own]
+    """The recipes for a user's own data, in order of their size within a family; those whose network exists."""
+    return [name for family in _families() for name, parts in family.own.items() if _stands(parts)]
 
 
 def published(name: str) -> Published:
@@ -95,7 +125,7 @@ def for_data(
 
     Raises UnknownRecipeError.
     """
-    for family in FAMILIES:
+    for family in _families():
         if name in family.own:
             config = own_config(
                 family.own[name],

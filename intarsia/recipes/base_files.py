@@ -9,19 +9,36 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
 
-from intarsia.recipes.published import STEPS, Config, Published, loops, poly, sgd
+from intarsia.recipes.benchmarks import Config
+from intarsia.recipes.published import Published
+from intarsia.recipes.schedules import loops, poly, sgd
 
 DATASETS = {
     "ade20k": "ade20k-512x512",
     "ade20k_640x640": "ade20k-640x640",
     "cityscapes": "cityscapes-512x1024",
+    "cityscapes_768x768": "cityscapes-768x768",
     "cityscapes_769x769": "cityscapes-769x769",
+    "cityscapes_832x832": "cityscapes-832x832",
     "cityscapes_1024x1024": "cityscapes-1024x1024",
+    "chase_db1": "chase-db1-128x128",
+    "coco-stuff10k": "coco-stuff10k-512x512",
+    "coco-stuff164k": "coco-stuff164k-512x512",
+    "drive": "drive-64x64",
+    "hrf": "hrf-256x256",
+    "isaid": "isaid-896x896",
+    "loveda": "loveda-512x512",
     "pascal_context": "pascal-context-480x480",
     "pascal_context_59": "pascal-context-59-480x480",
     "pascal_voc12_aug": "voc12aug-512x512",
+    "potsdam": "potsdam-512x512",
+    "stare": "stare-128x128",
+    "vaihingen": "vaihingen-512x512",
 }
 """Base file of a benchmark -> the setting of the published names that train on it."""
+
+STEPS = {"20k": 20_000, "40k": 40_000, "80k": 80_000, "160k": 160_000, "320k": 320_000}
+"""Base files of schedules."""
 
 BATCH = {"cityscapes": 2}
 """Images per device of a benchmark's base file, where they are not 4."""
@@ -100,7 +117,7 @@ def _pipeline(dataset: Config) -> list[Config]:
 
 def _model(stem: str, recipes: Iterable[Published], get: Callable[[str], Config]) -> Config | None:
     for recipe in recipes:
-        name = f"{recipe.method}_{recipe.trunk}" if recipe.trunk else recipe.method
+        name = f"{recipe.method}_{recipe.backbone}" if recipe.backbone else recipe.method
         if name == stem and recipe.setting_name.startswith("cityscapes"):
             model = get(recipe.name)["model"]
             preprocessor = {key: value for key, value in model["data_preprocessor"].items() if key != "size"}

@@ -6,7 +6,9 @@ hundred steps, so that form is used there.
 
 from __future__ import annotations
 
-from intarsia.recipes.published import Config, Family, Published, Rows, poly, sgd
+from intarsia.recipes.benchmarks import Config
+from intarsia.recipes.published import Family, Parts, Published, Rows
+from intarsia.recipes.schedules import poly, sgd
 
 ROWS = (Rows("fast_scnn", ("",), 8, 4, ("160k",), ("cityscapes-512x1024",)),)
 
@@ -48,11 +50,11 @@ def _parts(num_logits: int, bands: int, *, norm: Config, use_sigmoid: bool) -> C
     }
 
 
-def _published(recipe: Published) -> tuple[Config, Config, list[Config]]:
+def _published(recipe: Published) -> Parts:
     norm = {"type": "SyncBN", "requires_grad": True, "momentum": 0.01}
-    parts = _parts(recipe.setting.benchmark.num_classes, 3, norm=norm, use_sigmoid=True)
+    parts = _parts(recipe.num_classes, 3, norm=norm, use_sigmoid=True)
     model = {"type": "EncoderDecoder", **parts, "train_cfg": {}, "test_cfg": {"mode": "whole"}}
-    return model, sgd(0.12, 4e-5), poly(recipe.steps)
+    return Parts(model, sgd(0.12, 4e-5), poly(recipe.steps))
 
 
 def _own(num_logits: int, bands: int) -> Config:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from intarsia.recipes.published import Config, loops, preprocessor
+from intarsia.recipes.benchmarks import Config
+from intarsia.recipes.published import preprocessor
+from intarsia.recipes.schedules import loops
 
 LARGEST_CROP = 512
 SMALLEST_CROP = 64
@@ -45,7 +47,7 @@ def own_config(
     data: split -> dataset values without their pipelines; "train", and "val" or "test" or both.
     """
     load = {"type": "LoadImageFromFile", **({"color_type": "unchanged"} if raw_bands else {})}
-    model = {"type": "EncoderDecoder", **parts(num_classes, len(mean)), "train_cfg": {}, "test_cfg": {"mode": "whole"}}
+    model = {"type": "EncoderDecoder", "train_cfg": {}, "test_cfg": {"mode": "whole"}, **parts(num_classes, len(mean))}
     model["data_preprocessor"] = preprocessor(crop, mean=mean, std=std, ignore_index=ignore_index)
     train = _train_pipeline(load, crop, ignore_index, colour=not raw_bands)
     config: Config = {
@@ -101,6 +103,8 @@ def fit_heads(model: Config, num_classes: int, ignore_index: int) -> Config:
 def _fit_head(head: Config, num_classes: int, ignore_index: int) -> Config:
     if str(head.get("type")).rpartition(".")[2] in MASK_CLASSIFIERS:
         return _fit_mask_classifier(head, num_classes, ignore_index)
+    if "kernel_generate_head" in head:
+        return _fit_kernels(head, num_classes, ignore_index)
     fitted = {key: value for key, value in head.items() if key not in ("out_channels", "threshold")}
     fitted |= {"num_classes": num_classes, "ignore_index": ignore_index}
     given = head.get("loss_decode", {"type": "CrossEntropyLoss"})
@@ -112,6 +116,13 @@ def _fit_head(head: Config, num_classes: int, ignore_index: int) -> Config:
             loss["use_sigmoid"] = True
     fitted["loss_decode"] = losses if isinstance(given, list | tuple) else losses[0]
     return fitted
+
+
+def _fit_kernels(head: Config, num_classes: int, ignore_index: int) -> Config:
+    """K-Net has a head within that makes the first kernels, one a class; what changes them has as many."""
+    updates = [{**update, "num_classes": num_classes} for update in head["kernel_update_head"]]
+    first = _fit_head(head["kernel_generate_head"], num_classes, ignore_index)
+    return {**head, "kernel_generate_head": first, "kernel_update_head": updates}
 
 
 def _fit_mask_classifier(head: Config, num_classes: int, ignore_index: int) -> Config:

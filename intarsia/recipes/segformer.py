@@ -2,18 +2,21 @@
 
 Xie et al.: "SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers", NeurIPS 2021.
 
-13 published recipes: six trunks on ADE20K and Cityscapes, the largest also at 640 x 640.
+13 published recipes: six backbones on ADE20K and Cityscapes, the largest also at 640 x 640.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
-from intarsia.recipes.published import Config, Family, Published, Rows
+from intarsia.recipes.benchmarks import Config
+from intarsia.recipes.published import Family, Parts, Published, Rows
+from intarsia.recipes.schedules import adamw, transformer
 
 _WEIGHTS = "https://download.openmmlab.com/mmsegmentation/v0.5/pretrain/segformer/mit_{}.pth"
 
-TRUNKS: dict[str, tuple[int, tuple[int, int, int, int], str]] = {
+BACKBONES: dict[str, tuple[int, tuple[int, int, int, int], str]] = {
     "b0": (32, (2, 2, 2, 2), "b0_20220624-7e0fe6dd"),
     "b1": (64, (2, 2, 2, 2), "b1_20220624-02e5a6a1"),
     "b2": (64, (3, 4, 6, 3), "b2_20220624-66e8bf70"),
@@ -24,7 +27,7 @@ TRUNKS: dict[str, tuple[int, tuple[int, int, int, int], str]] = {
 """size -> channels per attention head, layers per stage, file of the ImageNet weights."""
 
 _HEADS = (1, 2, 5, 8)
-_ALL = tuple(f"mit-{size}" for size in TRUNKS)
+_ALL = tuple(f"mit-{size}" for size in BACKBONES)
 
 ROWS = (
     Rows("segformer", _ALL, 8, 1, ("160k",), ("cityscapes-1024x1024",)),
@@ -34,7 +37,7 @@ ROWS = (
 
 
 def _parts(size: str, num_logits: int, bands: int, *, norm: str) -> Config:
-    width, layers, _ = TRUNKS[size]
+    width, layers, _ = BACKBONES[size]
     return {
         "backbone": {
             "type": "MixVisionTransformer",
@@ -66,10 +69,10 @@ def _parts(size: str, num_logits: int, bands: int, *, norm: str) -> Config:
     }
 
 
-def _published(recipe: Published) -> tuple[Config, Config, list[Config]]:
-    size = recipe.trunk.removeprefix("mit-")
-    parts = _parts(size, recipe.setting.benchmark.num_classes, 3, norm="SyncBN")
-    parts["backbone"]["init_cfg"] = {"type": "Pretrained", "checkpoint": _WEIGHTS.format(TRUNKS[size][2])}
+def _published(recipe: Published) -> Parts:
+    size = recipe.backbone.removeprefix("mit-")
+    parts = _parts(size, recipe.num_classes, 3, norm="SyncBN")
+    parts["backbone"]["init_cfg"] = {"type": "Pretrained", "checkpoint": _WEIGHTS.format(BACKBONES[size][2])}
     slide = {"mode": "slide", "crop_size": (1024, 1024), "stride": (768, 768)}
     model = {
         "type": "EncoderDecoder",
@@ -78,29 +81,21 @@ def _published(recipe: Published) -> tuple[Config, Config, list[Config]]:
         "train_cfg": {},
         "test_cfg": slide if recipe.setting.crop == (1024, 1024) else {"mode": "whole"},
     }
-    return model, _adamw(), _warm_up_and_decay(recipe.steps)
+    setting = recipe.setting
+    if setting.crop == (640, 640):  # images are resized to a shorter side than in other families
+        setting = replace(setting, scale=(2048, 640))
+    return Parts(model, _optimiser(), transformer(recipe.steps), setting=setting)
 
 
-def _adamw() -> Config:
-    """The paper's rates are for pretrained trunks: the head learns ten times faster, norms do not decay."""
+def _optimiser() -> Config:
+    """The paper's rates are for pretrained backbones: the head learns ten times faster, norms do not decay."""
     rules = {"pos_block": {"decay_mult": 0.0}, "norm": {"decay_mult": 0.0}, "head": {"lr_mult": 10.0}}
-    return {
-        "type": "OptimWrapper",
-        "optimizer": {"type": "AdamW", "lr": 6e-5, "betas": (0.9, 0.999), "weight_decay": 0.01},
-        "paramwise_cfg": {"custom_keys": rules},
-    }
-
-
-def _warm_up_and_decay(steps: int) -> list[Config]:
-    return [
-        {"type": "LinearLR", "start_factor": 1e-6, "by_epoch": False, "begin": 0, "end": 1500},
-        {"type": "PolyLR", "eta_min": 0.0, "power": 1.0, "begin": 1500, "end": steps, "by_epoch": False},
-    ]
+    return adamw(6e-5, 0.01, paramwise_cfg={"custom_keys": rules})
 
 
 FAMILY = Family(
     ROWS,
     _published,
-    own={f"segformer_mit-{size}": partial(_parts, size, norm="BN") for size in TRUNKS},
+    own={f"segformer_mit-{size}": partial(_parts, size, norm="BN") for size in BACKBONES},
     learning_rate=1e-3,
 )

@@ -6,7 +6,8 @@ from random weights. Nothing was published with it.
 
 from __future__ import annotations
 
-from intarsia.recipes.published import Config, Family
+from intarsia.recipes.benchmarks import Config
+from intarsia.recipes.published import Family
 
 WIDTH, CHANNELS = 24, 64
 

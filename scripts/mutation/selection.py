@@ -67,6 +67,10 @@ TABLE: dict[str, list[Group]] = {
     ],
     "intarsia/layers/aspp.py": [group("layers"), group(FIGURES, k="deeplabv3"), group(STARTS, DROPS, k="ASPP")],
     "intarsia/layers/attention.py": [*SHARED_LAYERS, *of_part("MixVisionTransformer", figure="segformer")],
+    "intarsia/layers/fcn.py": of_part("FCNHead or GCHead", "methods/test_heads.py", figure="fcn_r18 or gcnet_small"),
+    "intarsia/layers/global_context.py": of_part("GCHead", "methods/test_attention_heads.py", figure="gcnet_small"),
+    "intarsia/layers/non_local.py": of_part("NLHead", "layers/test_non_local.py", figure="nonlocal_small"),
+    "intarsia/layers/self_attention.py": of_part("ISAHead or OCRHead", "methods", figure="isanet_small or ocrnet"),
     "intarsia/layers/inverted_residual.py": [
         group("layers"),
         *of_part("FastSCNN", figure="fast_scnn"),
@@ -74,7 +78,7 @@ TABLE: dict[str, list[Group]] = {
     ],
     "intarsia/layers/matrix_decomposition.py": [group("layers"), *of_part("LightHamHead", figure="segnext")],
     "intarsia/layers/squeeze_excite.py": [group("layers"), *of_part("MobileNetV3", figure="mobilenetv3")],
-    "intarsia/layers/trunk.py": [
+    "intarsia/layers/stages.py": [
         group("backbones/test_resnet.py", "backbones/test_mobilenet_v2.py"),
         group(MODELS, k="levels_that_do_not_exist"),
     ],
@@ -95,6 +99,16 @@ TABLE: dict[str, list[Group]] = {
     ],
     "intarsia/layers/precision.py": [*SHARED_LAYERS, *LOSSES],
     "intarsia/layers/distributed.py": [group("losses"), group("engine/test_processes.py")],
+    "intarsia/layers/layer_scale.py": [
+        group("layers/test_layer_scale.py"),
+        *of_part("ConvNeXt or PoolFormer or BEiT", figure="convnext_small or poolformer or beit_small"),
+    ],
+    "intarsia/layers/spatial_reduction_attention.py": of_part(
+        "MixVisionTransformer or PCPVT", "backbones/test_mit.py", figure="segformer or pcpvt_small"
+    ),
+    "intarsia/layers/windows.py": of_part(
+        "SwinTransformer or SVT", "layers/test_windows.py", figure="swin_small or svt_small"
+    ),
     "intarsia/layers/transformer.py": [
         group("layers/test_transformer.py"),
         *of_part("VisionTransformer or SegmenterMask", figure="segmenter or vit_small"),
@@ -104,22 +118,41 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/necks/jpu.py": of_part("JPU", "necks/test_jpu.py", figure="fastfcn_small"),
     "intarsia/necks/fpn.py": of_part("FPN", "necks", figure="semantic_fpn_small"),
     "intarsia/necks/multi_level.py": of_part("MultiLevelNeck", "necks/test_multi_level.py", figure="vit_small"),
+    "intarsia/necks/feature2pyramid.py": of_part(
+        "Feature2Pyramid", "necks/test_feature2pyramid.py", figure="beit_small"
+    ),
+    "intarsia/backbones/beit.py": of_part("BEiT or MAE", "backbones/test_beit.py", figure="beit_small or mae_small"),
+    "intarsia/backbones/convnext.py": of_part("ConvNeXt", "backbones/test_convnext.py", figure="convnext_small"),
     "intarsia/backbones/hrnet.py": of_part("HRNet", "backbones/test_hrnet.py", figure="fcn_hr18"),
+    "intarsia/backbones/mae.py": of_part("MAE", "backbones/test_beit.py", figure="mae_small"),
     "intarsia/backbones/mit.py": of_part(
         "MixVisionTransformer",
         "backbones/test_mit.py",
         figure="segformer",
-        also="mit or mixed or linearly or Efficient",
+        also="mit or mixed or linearly or spatial_reduction",
     ),
     "intarsia/backbones/mobilenet_v2.py": of_part(
         "MobileNetV2", "backbones/test_mobilenet_v2.py", figure="mobilenetv2"
     ),
     "intarsia/backbones/resnest.py": of_part("ResNeSt", "backbones/test_resnest.py", figure="resnest_small"),
+    "intarsia/backbones/poolformer.py": of_part(
+        "PoolFormer", "backbones/test_poolformer.py", figure="semantic_fpn_poolformer"
+    ),
     "intarsia/backbones/resnet.py": of_part(
         "ResNe", "backbones/test_resnet.py", figure="upernet_small or fcn_r18 or maskformer_small", also="shortcuts"
     ),
     "intarsia/backbones/swin.py": of_part(
         "SwinTransformer", "backbones/test_swin.py", figure="swin_small", also="swin or linearly or position or only_in"
+    ),
+    "intarsia/methods/ann.py": of_part("ANNHead", "methods/test_attention_heads.py", figure="ann_small"),
+    "intarsia/methods/ccnet.py": of_part("CCHead", "methods/test_attention_heads.py", figure="ccnet_small"),
+    "intarsia/methods/danet.py": of_part("DAHead", "methods/test_attention_heads.py", figure="danet_small"),
+    "intarsia/methods/dnlnet.py": of_part("DNLHead", "methods/test_attention_heads.py", figure="dnlnet_small"),
+    "intarsia/methods/gcnet.py": of_part("GCHead", "methods/test_attention_heads.py", figure="gcnet_small"),
+    "intarsia/methods/isanet.py": of_part("ISAHead", "methods/test_attention_heads.py", figure="isanet_small"),
+    "intarsia/methods/nonlocal_net.py": of_part("NLHead", "methods/test_attention_heads.py", figure="nonlocal_small"),
+    "intarsia/backbones/twins.py": of_part(
+        "PCPVT or SVT", "backbones/test_twins.py", figure="pcpvt_small or svt_small"
     ),
     "intarsia/backbones/vit.py": of_part(
         "VisionTransformer", "backbones/test_vit.py", figure="vit_small or segmenter or dpt_small", also="only_in"

@@ -6,8 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from intarsia.backbones.mit import Block, EfficientSelfAttention, MixVisionTransformer
+from intarsia.backbones.mit import Block, MixVisionTransformer
 from intarsia.layers.norm import Norm
+from intarsia.layers.spatial_reduction_attention import SpatialReductionAttention
 
 LAYERS = {
     "B0": (2, 2, 2, 2),
@@ -31,10 +32,10 @@ def test_parameter_counts_of_the_paper(size: str) -> None:
     assert total / 1e6 == pytest.approx(MILLIONS[size], abs=0.1)
 
 
-def test_efficient_attention_written_out() -> None:
+def test_spatial_reduction_attention_written_out() -> None:
     torch.manual_seed(0)
     norm = Norm("LN", eps=1e-6)
-    layer = EfficientSelfAttention(8, 2, sr_ratio=2, bias=True, attn_dropout=0, dropout=0, norm=norm).double().eval()
+    layer = SpatialReductionAttention(8, 2, sr_ratio=2, bias=True, attn_dropout=0, dropout=0, norm=norm).double().eval()
     x = torch.randn(3, 24, 8).double()
     reduced = F.conv2d(x.transpose(1, 2).reshape(3, 8, 4, 6), layer.sr.weight, layer.sr.bias, stride=2)
     memory = layer.norm(reduced.flatten(2).transpose(1, 2))

@@ -84,6 +84,8 @@ HE_FAN_IN = Start("normal", lambda layer, weight: math.sqrt(2 / fans(weight)[0])
 """The same by fan_in: MMSegmentation's ViT."""
 HE_PER_GROUP = Start("normal", lambda layer, weight: math.sqrt(2 * layer.groups / fans(weight)[1]))
 """The same, where a channel of a group counts the outputs of its own group: the code of MiT."""
+HE_BY_FAN_IN = Start("normal", lambda layer, weight: math.sqrt(2 / fans(weight)[0]))
+"""The same by fan_in: MMCV's ContextBlock."""
 CLASSIFIER = normal(0.01)
 """MMSegmentation's BaseDecodeHead: dict(type="Normal", std=0.01, override=dict(name="conv_seg"))."""
 TRUNCATED = normal(0.02)

@@ -19,11 +19,22 @@ from intarsia.layers.norm import BN, Norm
 ALL = (0, 1, 2, 3)
 HEAD = {"dropout_ratio": 0.1, "norm": None, "activation": RELU, "align_corners": False}
 ONE_LEVEL = {"in_index": -1, **HEAD}
+FULLY_CONVOLUTIONAL = {**ONE_LEVEL, "kernel_size": 3, "dilation": 1, "concat_input": True}
 SEVERAL_LEVELS = {"in_index": ALL, **HEAD}
 RESNET = {
     "in_channels": 3, "stem_channels": 64, "base_channels": 64, "num_stages": 4, "strides": (1, 2, 2, 2),
     "dilations": (1, 1, 1, 1), "out_indices": ALL, "style": "pytorch", "multi_grid": None, "contract_dilation": False,
     "frozen_stages": -1, "norm": BN, "norm_eval": False, "checkpoint_activations": False, "zero_init_residual": True,
+}  # fmt: skip
+PLAIN = {
+    "img_size": 224, "patch_size": 16, "in_channels": 3, "embed_dims": 768, "num_layers": 12, "num_heads": 12,
+    "mlp_ratio": 4, "out_indices": -1, "attn_drop_rate": 0.0, "drop_path_rate": 0.0, "norm": Norm("LN"),
+    "activation": GELU, "patch_norm": False, "final_norm": False, "init_values": 0.1, "checkpoint_activations": False,
+}  # fmt: skip
+TWINS = {
+    "in_channels": 3, "embed_dims": (64, 128, 256, 512), "patch_sizes": (4, 2, 2, 2), "strides": (4, 2, 2, 2),
+    "mlp_ratios": (4, 4, 4, 4), "out_indices": ALL, "qkv_bias": False, "drop_rate": 0.0, "attn_drop_rate": 0.0,
+    "norm": Norm("LN"), "sr_ratios": (8, 4, 2, 1), "checkpoint_activations": False,
 }  # fmt: skip
 QUERIES = {"in_index": ALL, "channels": 256, "mask_channels": 256, "num_queries": 100, "num_heads": 8, "hidden": 2048,
            "norm": Norm("GN", num_groups=32)}  # fmt: skip
@@ -31,6 +42,7 @@ PIXELS = {"class_weight": None, "ignore_index": 255}
 
 DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
     "backbone": {
+        "BEiT": {**PLAIN, "qv_bias": True},
         "BiSeNetV1": {
             "in_channels": 3, "spatial_channels": (64, 64, 64, 128), "context_channels": (128, 256, 512),
             "out_channels": 256, "out_indices": (0, 1, 2), "norm": BN, "activation": RELU,
@@ -43,6 +55,10 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "in_channels": 3, "num_channels": (32, 64, 128), "num_blocks": (3, 21), "dilations": (2, 4),
             "reductions": (8, 16), "norm": BN, "activation": Activation("PReLU"), "norm_eval": False,
             "checkpoint_activations": False},
+        "ConvNeXt": {
+            "arch": "tiny", "in_channels": 3, "stem_patch_size": 4, "drop_path_rate": 0.0,
+            "layer_scale_init_value": 1e-6, "out_indices": -1, "frozen_stages": 0, "norm": Norm("LN2d", eps=1e-6),
+            "activation": GELU, "checkpoint_activations": False},
         "ERFNet": {
             "in_channels": 3, "enc_downsample_channels": (16, 64, 128), "enc_stage_non_bottlenecks": (5, 8),
             "enc_non_bottleneck_dilations": (2, 4, 8, 16), "enc_non_bottleneck_channels": (64, 128),
@@ -59,6 +75,7 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "in_channels": 3, "channels": ((64,), (18, 36), (18, 36, 72), (18, 36, 72, 144)),
             "num_blocks": ((4,), (4, 4), (4, 4, 4), (4, 4, 4, 4)), "num_modules": (1, 1, 4, 3), "frozen_stages": -1,
             "norm": BN, "norm_eval": False, "checkpoint_activations": False},
+        "MAE": PLAIN,
         "MixVisionTransformer": {
             "in_channels": 3, "embed_dims": 64, "num_stages": 4, "num_layers": (3, 4, 6, 3), "num_heads": (1, 2, 4, 8),
             "patch_sizes": (7, 3, 3, 3), "strides": (4, 2, 2, 2), "sr_ratios": (8, 4, 2, 1), "out_indices": ALL,
@@ -77,6 +94,14 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "MobileNetV3": {
             "arch": "small", "in_channels": 3, "out_indices": (0, 1, 12), "frozen_stages": -1, "reduction_factor": 1,
             "norm": BN, "norm_eval": False, "checkpoint_activations": False},
+        "PCPVT": {
+            **TWINS, "num_heads": (1, 2, 4, 8), "drop_path_rate": 0.0, "depths": (3, 4, 6, 3),
+            "norm_after_stage": False},
+        "PoolFormer": {
+            "arch": "s12", "in_channels": 3, "pool_size": 3, "in_patch_size": 7, "in_stride": 4, "in_pad": 2,
+            "down_patch_size": 3, "down_stride": 2, "down_pad": 1, "drop_rate": 0.0, "drop_path_rate": 0.0,
+            "out_indices": -1, "frozen_stages": 0, "norm": Norm("GN", num_groups=1), "activation": GELU,
+            "checkpoint_activations": False},
         "ResNeSt": {
             **{key: value for key, value in RESNET.items() if key != "zero_init_residual"},
             "groups": 1, "base_width": 4, "radix": 2, "reduction_factor": 4, "avg_down_stride": True},
@@ -85,6 +110,9 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
                    "bottleneck": Bottleneck},
         "ResNetV1c": RESNET,
         "ResNetV1d": RESNET,
+        "SVT": {
+            **TWINS, "num_heads": (2, 4, 8, 16), "drop_path_rate": 0.2, "depths": (2, 2, 10, 4),
+            "window_sizes": (7, 7, 7, 7), "norm_after_stage": True},
         "SwinTransformer": {
             "in_channels": 3, "embed_dims": 96, "patch_size": 4, "window_size": 7, "mlp_ratio": 4,
             "depths": (2, 2, 6, 2), "num_heads": (3, 6, 12, 24), "strides": (4, 2, 2, 2), "out_indices": ALL,
@@ -106,6 +134,7 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "norm_eval": False, "checkpoint_activations": False},
     },
     "neck": {
+        "Feature2Pyramid": {"rescales": (4, 2, 1, 0.5), "norm": BN},
         "FPN": {
             "in_strides": None, "start_level": 0, "end_level": -1, "add_extra_convs": False,
             "relu_before_extra_convs": False, "no_norm_on_lateral": False, "norm": None, "activation": None,
@@ -117,6 +146,14 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "dilations": (1, 2, 4, 8), "align_corners": False, "norm": BN, "activation": RELU},
     },
     "head": {
+        "ANNHead": {**HEAD, "in_index": (-2, -1), "query_scales": (1,), "key_pool_scales": (1, 3, 6, 8)},
+        "CCHead": {**FULLY_CONVOLUTIONAL, "recurrence": 2},
+        "DAHead": ONE_LEVEL,
+        "DNLHead": {
+            **FULLY_CONVOLUTIONAL, "reduction": 2, "use_scale": True, "mode": "embedded_gaussian", "temperature": 0.05},
+        "GCHead": {**FULLY_CONVOLUTIONAL, "ratio": 0.25, "pooling_type": "att", "fusion_types": ("channel_add",)},
+        "ISAHead": {**ONE_LEVEL, "down_factor": (8, 8)},
+        "NLHead": {**FULLY_CONVOLUTIONAL, "reduction": 2, "use_scale": True, "mode": "embedded_gaussian"},
         "APCHead": {**ONE_LEVEL, "pool_scales": (1, 2, 3, 6), "fusion": True},
         "ASPPHead": {**ONE_LEVEL, "dilations": (1, 6, 12, 18), "project": False},
         "DPTHead": {

@@ -14,14 +14,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from cases import LEVELS, Case, Use, build, tensors
-from cases import Case, Use, build
+from cases import LEVELS, Case, Use, build
 from promises import SIZE, trained
 from test_models import READS, REFINING, TABLES
 from torch import Tensor, nn
 
 from intarsia import catalog
-from intarsia.backbones.mit import Block, EfficientSelfAttention, MixFFN, MixVisionTransformer
+from intarsia.backbones.mit import Block, MixFFN, MixVisionTransformer
 from intarsia.backbones.swin import ShiftedWindows, SwinBlock, SwinTransformer, WindowAttention
 from intarsia.layers.activation import GELU
 from intarsia.layers.attention import MultiheadAttention
@@ -30,6 +29,7 @@ from intarsia.layers.cross_attention import Attention
 from intarsia.layers.drop_path import DropPath
 from intarsia.layers.feed_forward import FeedForward
 from intarsia.layers.norm import Norm
+from intarsia.layers.spatial_reduction_attention import SpatialReductionAttention
 from intarsia.methods import mask2former, maskformer
 
 EVERYTHING = 1 - 1e-9
@@ -50,6 +50,8 @@ CLASSIFIER = Drops({"dropout": 0.1})
 """MMSegmentation's BaseDecodeHead: a tenth of the channels before the classifier."""
 BEHIND_TWO_BRANCHES = r"(drop_path|transformer_decoder\.layers\.\d\.dropout)$"
 """Stochastic depth, and the decoders' dropout behind either attention: one layer of a block, used twice."""
+ONE_BRANCH = {"ConvNeXt"}
+"""Blocks that have no second one."""
 DECODER_LAYER = ("dropout", "ffn.layers.0.2", "ffn.layers.2")
 NOTHING = Drops({})
 PERCEPTRON = {"ffn.layers.0.2": 0.3, "ffn.layers.2": 0.3}
@@ -58,6 +60,37 @@ DROPS: dict[str, dict[str, Drops]] = {
     "backbone": {
         **dict.fromkeys(("BiSeNetV1", "BiSeNetV2", "FastSCNN", "HRNet", "ResNeXt", "ResNet", "ResNetV1c", "ResNetV1d"),
                         NOTHING),
+        "BEiT": Drops(
+            {f"layers.{i}.drop_path": i / 10 for i in range(2)}, attention=(0.3,) * 2,
+            arguments={"attn_drop_rate": 0.3, "drop_path_rate": 0.1}),
+        "MAE": Drops(
+            {f"layers.{i}.drop_path": i / 10 for i in range(2)}, attention=(0.3,) * 2,
+            arguments={"attn_drop_rate": 0.3, "drop_path_rate": 0.1}),
+        "ConvNeXt": Drops(
+            {f"stages.{stage}.{block}.drop_path": i / 10
+             for i, (stage, block) in enumerate([(0, 0), (1, 0), (2, 0), (2, 1), (3, 0)])},
+            arguments={"drop_path_rate": 0.4}),
+        "PCPVT": Drops(
+            {f"position_encoding_drops.{i}": 0.2 for i in range(4)} |
+            {f"layers.{stage}.{block}.{name}": rate
+             for i, (stage, block) in enumerate([(0, 0), (1, 0), (1, 1), (2, 0), (3, 0)])
+             for name, rate in [("attn.dropout", 0.2), ("ffn.layers.0.2", 0.2), ("ffn.layers.2", 0.2),
+                                ("drop_path", i / 10)]},
+            attention=(0.3,) * 5,
+            arguments={"drop_rate": 0.2, "attn_drop_rate": 0.3, "drop_path_rate": 0.4}),
+        "PoolFormer": Drops(
+            {f"network.{stage}.{block}.{name}": rate
+             for i, (stage, block) in enumerate([(0, 0), (2, 0), (4, 0), (4, 1), (6, 0)])
+             for name, rate in [("mlp.drop1", 0.2), ("mlp.drop2", 0.2), ("drop_path", i / 10)]},
+            arguments={"drop_rate": 0.2, "drop_path_rate": 0.4}),
+        "SVT": Drops(
+            {f"position_encoding_drops.{i}": 0.2 for i in range(4)} |
+            {f"layers.{stage}.{block}.{name}": rate
+             for i, (stage, block) in enumerate([(0, 0), (0, 1), (1, 0), (2, 0), (2, 1), (3, 0)])
+             for name, rate in [("attn.dropout", 0.2), ("ffn.layers.0.2", 0.2), ("ffn.layers.2", 0.2),
+                                ("drop_path", i / 10)]},
+            attention=(0.3,) * 6,
+            arguments={"drop_rate": 0.2, "attn_drop_rate": 0.3, "drop_path_rate": 0.5}),
         "CGNet": NOTHING,
         "ERFNet": Drops({f"encoder.{i}.convs_layers.9": 0.2 for i in (2, 4, 5, 6, 7)},
                         arguments={"dropout_ratio": 0.2}),
@@ -101,6 +134,8 @@ DROPS: dict[str, dict[str, Drops]] = {
     "neck": {
         "FPN": NOTHING,
         "ICNeck": NOTHING,
+        "Feature2Pyramid": NOTHING,
+        "JPU": NOTHING,
         "MLANeck": NOTHING,
         "MultiLevelNeck": NOTHING,
     },
@@ -108,16 +143,16 @@ DROPS: dict[str, dict[str, Drops]] = {
         **dict.fromkeys(("ASPPHead", "DepthwiseSeparableASPPHead", "DepthwiseSeparableFCNHead", "FCNHead", "FPNHead",
                          "PSPHead", "PointHead", "SegformerHead", "UPerHead"), CLASSIFIER),
         "DDRHead": CLASSIFIER,
+        "ANNHead": Drops({"dropout": 0.1, "fusion_dropout": 0.1}, attention=(0.0,) * 4),
+        "CCHead": CLASSIFIER,
+        "DAHead": Drops({"dropout": 0.1, "pam_dropout": 0.1, "cam_dropout": 0.1}, attention=(0.0,)),
+        "DNLHead": Drops({"dropout": 0.1}, attention=(0.0,)),
+        "GCHead": CLASSIFIER,
+        "ISAHead": Drops({"dropout": 0.1}, attention=(0.0,) * 2),
+        "NLHead": Drops({"dropout": 0.1}, attention=(0.0,)),
         "DPTHead": CLASSIFIER,
         "LRASPPHead": CLASSIFIER,
         "LightHamHead": CLASSIFIER,
-    "neck": {
-        "FPN": NOTHING,
-        "JPU": NOTHING,
-    },
-    "head": {
-        **dict.fromkeys(("ASPPHead", "DepthwiseSeparableASPPHead", "DepthwiseSeparableFCNHead", "FCNHead", "FPNHead",
-                         "PSPHead", "PointHead", "SegformerHead", "UPerHead"), CLASSIFIER),
         "APCHead": CLASSIFIER,
         "DMHead": CLASSIFIER,
         "EMAHead": CLASSIFIER,
@@ -224,7 +259,8 @@ def test_every_layer_that_drops_is_used(kind: str, name: str) -> None:
     for layer_name, layer in dropping(part).items():
         layer.register_forward_hook(lambda layer, inputs, output, layer_name=layer_name: calls.append(layer_name))
     trained(part.train(), inputs(kind, name))
-    expected = {layer: 2 if re.search(BEHIND_TWO_BRANCHES, layer) else 1 for layer in dropping(part)}
+    twice = "$^" if name in ONE_BRANCH else BEHIND_TWO_BRANCHES
+    expected = {layer: 2 if re.search(twice, layer) else 1 for layer in dropping(part)}
     assert {layer: calls.count(layer) for layer in {*calls, *expected}} == expected
 
 
@@ -251,6 +287,9 @@ def test_every_part_of_the_catalogue_has_a_line() -> None:
 
 # --- Heads ----------------------------------------------------------------------------------------------------------
 
+PIXEL_HEADS = sorted(set(TABLES["head"]) - {"MaskFormerHead", "Mask2FormerHead", "IterativeDecodeHead"})
+CLASSIFIED_APART = {"DAHead": ("pam", "cam")}
+"""Head -> stages that have a dropout and a classifier of their own."""
 WITHOUT_CLASSIFIER = {"MaskFormerHead", "Mask2FormerHead", "IterativeDecodeHead", "SegmenterMaskTransformerHead"}
 PIXEL_HEADS = sorted(set(TABLES["head"]) - WITHOUT_CLASSIFIER)
 
@@ -268,6 +307,9 @@ def of_pixels(outputs: list[Tensor]) -> list[Tensor]:
 def test_heads_drop_what_the_classifier_reads(name: str) -> None:
     """With everything dropped, the bias of the classifier is left."""
     head: Any = built("head", name).train()
+    for own in CLASSIFIED_APART.get(name, ()):
+        drop_everything(getattr(head, f"{own}_dropout"))
+        getattr(head, f"{own}_conv_seg").bias = head.conv_seg.bias
     drop_everything(head.dropout)
     classifier = head.fc_seg if name == "PointHead" else head.conv_seg
     nn.init.normal_(classifier.bias)
@@ -421,7 +463,7 @@ def test_attention_layers_drop_only_in_training() -> None:
     calls = [
         (MultiheadAttention(8, 2, dropout=0.3), (x, x)),
         (Attention(8, 2, dropout=0.3), (x, x, x)),
-        (EfficientSelfAttention(8, 2, sr_ratio=1, bias=True, attn_dropout=0.3, dropout=0.0, norm=LN), (x, 2, 2)),
+        (SpatialReductionAttention(8, 2, sr_ratio=1, bias=True, attn_dropout=0.3, dropout=0.0, norm=LN), (x, 2, 2)),
         (WindowAttention(8, 2, window_size=2, qkv_bias=True, qk_scale=None, dropout=0.3), (windows, None)),
     ]
     for layer, arguments in calls:

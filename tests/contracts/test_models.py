@@ -19,6 +19,8 @@ from intarsia import catalog
 from intarsia.layers.norm import BN, Norm
 
 BACKBONES: dict[str, dict[str, Any]] = {
+    "BEiT": {"img_size": (64, 96), "embed_dims": 8, "num_layers": 2, "num_heads": 2, "mlp_ratio": 2,
+             "out_indices": (0, 1)},
     "BiSeNetV1": {"backbone": Use("backbone", "ResNet"), "out_channels": 32,
                   "spatial_channels": (8, 8, 8, 16), "context_channels": (16, 32, 64)},
     "BiSeNetV2": {"detail_channels": (8, 8, 16), "semantic_channels": (4, 8, 8, 16), "bga_channels": 16},
@@ -27,6 +29,7 @@ BACKBONES: dict[str, dict[str, Any]] = {
     "ERFNet": {"enc_downsample_channels": (8, 12, 16), "enc_stage_non_bottlenecks": (1, 4),
                "enc_non_bottleneck_channels": (12, 16), "dec_upsample_channels": (12, 8),
                "dec_non_bottleneck_channels": (12, 8), "dropout_ratio": 0.0},
+    "ConvNeXt": {"arch": {"depths": (1, 1, 2, 1), "channels": (8, 12, 16, 24)}, "out_indices": (0, 1, 2, 3)},
     "FastSCNN": {},
     "HRNet": {"channels": ((4,), (4, 8), (4, 8, 16), (4, 8, 16, 32)), "num_modules": (1, 1, 2, 1),
               "num_blocks": ((1,), (1, 1), (1, 1, 1), (1, 1, 1, 1))},
@@ -40,6 +43,13 @@ BACKBONES: dict[str, dict[str, Any]] = {
     "ResNeSt": {"depth": 50, "base_channels": 4, "stem_channels": 8, "strides": (1, 2, 2, 1),
                 "dilations": (1, 1, 1, 2), "contract_dilation": True},
     "PIDNet": {"channels": 4, "ppm_channels": 4, "num_branch_blocks": 2},
+    "MAE": {"img_size": (64, 96), "embed_dims": 8, "num_layers": 2, "num_heads": 2, "mlp_ratio": 2,
+            "out_indices": (0, 1)},
+    "PCPVT": {"embed_dims": (8, 16, 24, 32), "depths": (1, 2, 1, 1), "num_heads": (1, 2, 3, 4), "qkv_bias": True},
+    "PoolFormer": {"arch": {"layers": (1, 1, 2, 1), "embed_dims": (8, 12, 16, 24)}, "frozen_stages": -1,
+                   "out_indices": (0, 2, 4, 6)},
+    "SVT": {"embed_dims": (8, 16, 24, 32), "depths": (2, 1, 2, 1), "num_heads": (1, 2, 3, 4),
+            "window_sizes": (7, 5, 3, 2), "qkv_bias": True, "drop_path_rate": 0.0},
     "ResNeXt": {"depth": 50, "base_channels": 16, "base_width": 2, "groups": 4, "stem_channels": 16},
     "ResNet": {"depth": 18, "base_channels": 8, "stem_channels": 8},
     "ResNetV1c": {"depth": 50, "base_channels": 4, "stem_channels": 8, "strides": (1, 2, 1, 1),
@@ -58,11 +68,17 @@ BACKBONES: dict[str, dict[str, Any]] = {
 NECKS: dict[str, dict[str, Any]] = {
     "FPN": {"in_channels": (8, 16, 24, 32), "out_channels": 8, "num_outs": 4},
     "ICNeck": {"in_channels": (8, 16, 24), "out_channels": 8, "norm": BN},
+    "Feature2Pyramid": {"embed_dim": 8},
     "MLANeck": {"in_channels": (8, 8, 8, 8), "out_channels": 8},
     "MultiLevelNeck": {"in_channels": (8, 8, 8, 8), "out_channels": 8, "scales": (4, 2, 1, 0.5)},
     "JPU": {"in_channels": (8, 16, 24, 32), "mid_channels": 8, "start_level": 1, "dilations": (1, 2)},
 }
 HEADS: dict[str, dict[str, Any]] = {
+    "ANNHead": {"in_channels": (16, 24), "in_index": (1, 2), "channels": 8, "project_channels": 6, "num_classes": 5,
+                "query_scales": (1, 2), "key_pool_scales": (1, 2), "norm": BN},
+    "CCHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "norm": BN},
+    "DAHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "pam_channels": 4, "norm": BN},
+    "DNLHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "norm": BN},
     "APCHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "norm": BN},
     "ASPPHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "dilations": (1, 2, 3), "norm": BN},
     "DDRHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "in_index": (1, 3)},
@@ -79,6 +95,10 @@ HEADS: dict[str, dict[str, Any]] = {
     "FCNHead": {"in_channels": 16, "channels": 8, "num_classes": 5, "in_index": 1, "norm": BN},
     "FPNHead": {"in_channels": (8, 16, 24, 32), "channels": 8, "num_classes": 5, "feature_strides": (4, 8, 16, 32),
                 "norm": BN},
+    "GCHead": {"in_channels": 32, "channels": 8, "num_classes": 5,
+               "fusion_types": ("channel_add", "channel_mul"), "norm": BN},
+    "ISAHead": {"in_channels": 16, "channels": 8, "isa_channels": 4, "num_classes": 5, "in_index": 1,
+                "down_factor": (3, 4), "norm": BN},
     "IterativeDecodeHead": {
         "kernel_generate_head": Use("head", "FCNHead", channels=16),
         "kernel_update_head": [Use("head_part", "KernelUpdateHead")]},
@@ -92,6 +112,7 @@ HEADS: dict[str, dict[str, Any]] = {
     "MaskFormerHead": {"in_channels": (8, 16, 24, 32), "num_classes": 5, "channels": 32, "mask_channels": 16,
                        "num_queries": 7, "num_heads": 4, "num_layers": 2, "hidden": 16,
                        "norm": Norm("GN", num_groups=8), "enforce_decoder_input_project": True},
+    "NLHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "norm": BN},
     "OCRHead": {"in_channels": (8, 16, 24, 32), "channels": 8, "ocr_channels": 4, "num_classes": 5,
                 "in_index": (0, 1, 2, 3), "input_transform": "resize_concat", "norm": BN},
     "PIDHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "in_index": (1, 1, 3)},
@@ -128,6 +149,13 @@ MODELS: dict[str, dict[str, Any]] = {
 REFINING = ("OCRHead", "PointHead")
 """Heads that also read the logits of the head before, at the size of the first level."""
 READS = {"ICNeck": LEVELS[:3], "DPTHead": PLAIN_WITH_TOKENS, "MLANeck": PLAIN, "MultiLevelNeck": PLAIN, "SETRMLAHead": PLAIN}
+READS = {
+    "DPTHead": PLAIN_WITH_TOKENS,
+    "Feature2Pyramid": PLAIN,
+    "MLANeck": PLAIN,
+    "MultiLevelNeck": PLAIN,
+    "SETRMLAHead": PLAIN,
+}
 """Necks and heads that read other levels than most."""
 ATTENTION = {"embed_dims": 32, "num_heads": 4}
 POSITIONS = {"num_feats": 16, "normalize": True}
@@ -162,6 +190,8 @@ CONFIGS["MaskClassifier"] = {
 
 ONE_VALUE = ("it normalises a map of one pixel, over the images of a batch", "Expected more than 1 value per channel")
 UNDONE = "a shift before a linear layer with a batch norm behind it, which takes it out again"
+COMPARED = "a shift that is the same for all pixels that a softmax compares, which takes it out again"
+COMPARED_OR_UNDONE = f"{COMPARED}; and {UNDONE}"
 EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
     ("APCHead", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("ASPPHead", "trains_on_a_batch_of_one"): ONE_VALUE,
@@ -172,6 +202,15 @@ EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
     ("FastSCNN", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("ICNet", "gives_what_it_says"): ("its pooling keeps the corner, so that its maps are larger by a pixel", r"5, 7"),
     ("ICNet", "trains_on_a_batch_of_one"): ONE_VALUE,
+    ("ConvNeXt", "gives_what_it_says"): (
+        "patches that do not fit into an image of odd size are left out, as published scores have it", r"16, 24\)"),
+    ("PoolFormer", "gives_what_it_says"): (
+        "patches that do not fit into an image of odd size are left out, as published scores have it", r"16, 24\)"),
+    ("PoolFormer", "gives_every_parameter_a_gradient"): (
+        "pooling subtracts the input, and with it a shift of all pixels", r": (network\.\d\.\d\.norm1\.bias(, )?){5}$"),
+    ("Feature2Pyramid", "gives_every_parameter_a_gradient"): (UNDONE, r": upsample_4x\.0\.bias$"),
+    ("Feature2Pyramid", "gives_what_it_says"): (
+        "patches at the border reach beyond an image of odd size, and so do levels made of them", r"\(2, 8, 20, 28\)"),
     ("MultiLevelNeck", "gives_what_it_says"): (
         "patches at the border reach beyond an image of odd size, and so do levels made of them", r"\(2, 8, 20, 28\)"),
     ("PIDNet", "trains_on_a_batch_of_one"): ONE_VALUE,
@@ -184,6 +223,18 @@ EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
                 r"semantic\.stage4_CEBlock\.gap\.1\.bias$"),
     ("DepthwiseSeparableFCNHead", "gives_every_parameter_a_gradient"): (
         UNDONE, r": (convs\.\d\.depthwise_conv\.bn\.bias, ){2}conv_cat\.depthwise_conv\.bn\.bias$"),
+    ("CCHead", "gives_every_parameter_a_gradient"): (COMPARED, r": cca\.key_conv\.bias$"),
+    ("DAHead", "gives_every_parameter_a_gradient"): (COMPARED, r": pam\.key_project\.bias$"),
+    ("DNLHead", "gives_every_parameter_a_gradient"): (
+        COMPARED_OR_UNDONE, r": dnl_block\.g\.conv\.bias, dnl_block\.theta\.conv\.bias, dnl_block\.phi\.conv\.bias, "
+                            r"dnl_block\.conv_mask\.bias$"),
+    ("GCHead", "gives_every_parameter_a_gradient"): (COMPARED, r": gc_block\.conv_mask\.bias$"),
+    ("NLHead", "gives_every_parameter_a_gradient"): (
+        COMPARED_OR_UNDONE, r": nl_block\.g\.conv\.bias, nl_block\.phi\.conv\.bias$"),
+    ("ANNHead", "gives_every_parameter_a_gradient"): (
+        UNDONE, r": ((fusion|context)\.stages\.[01]\.(value|out)_project\.bias(, |$)){8}$"),
+    ("ISAHead", "gives_every_parameter_a_gradient"): (
+        UNDONE, r": global_relation\.value_project\.bias, local_relation\.value_project\.bias$"),
     ("ERFNet", "gives_every_parameter_a_gradient"): (
         UNDONE, r": ((en|de)coder\.\d\.(conv|convs_layers\.[27])\.bias(, |$)){23}$"),
     ("LRASPPHead", "gives_every_parameter_a_gradient"): (UNDONE, r": conv_up_input\.bias$"),

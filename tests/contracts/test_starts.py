@@ -20,8 +20,9 @@ from starts import (
     CAFFE2,
     CLASSIFIER,
     EMBEDDING,
-    HE_FAN_IN,
     HE,
+    HE_BY_FAN_IN,
+    HE_FAN_IN,
     HE_PER_GROUP,
     ONES,
     TORCH,
@@ -67,6 +68,24 @@ STARTS: dict[str, dict[str, Starts]] = {
         "BiSeNetV1": Starts(special={rf"^context_path\.backbone\.{name}": start for name, start in BASIC.items()}),
         "BiSeNetV2": Starts(wide={"detail_channels": (16, 16, 24), "semantic_channels": (16, 16, 16, 24),
                                   "bga_channels": 24}),
+        "BEiT": Starts(
+            HE_FAN_IN, linear=TRUNCATED, linear_bias=ZEROS, wide={"embed_dims": 112, "img_size": 64, "num_heads": 4},
+            special={r"^cls_token": TRUNCATED, r"ffn\.layers\.(0\.0|1)\.bias": normal(1e-6), r"gamma_[12]": exact(0.1),
+                     r"relative_position_bias_table": TRUNCATED, r"attn\.[qv]_bias": ZEROS}),
+        "MAE": Starts(
+            HE_FAN_IN, linear=TRUNCATED, linear_bias=ZEROS, wide={"embed_dims": 112, "img_size": 64, "num_heads": 4},
+            special={r"^cls_token": TRUNCATED, r"^pos_embed": ZEROS, r"ffn\.layers\.(0\.0|1)\.bias": normal(1e-6),
+                     r"gamma_[12]": exact(0.1), r"relative_position_bias_table": TRUNCATED}),
+        "ConvNeXt": Starts(TRUNCATED, linear=TRUNCATED, linear_bias=ZEROS, special={r"gamma": exact(1e-6)}),
+        "PCPVT": Starts(
+            HE_PER_GROUP, linear=TRUNCATED, linear_bias=ZEROS, wide={"embed_dims": (16, 32, 48, 64)},
+            special={r"attn\.in_proj_weight": TRUNCATED, r"attn\.in_proj_bias": ZEROS}),
+        "PoolFormer": Starts(
+            TORCH, TORCH, special={r"mlp\.fc[12]\.weight": TRUNCATED, r"mlp\.fc[12]\.bias": ZEROS,
+                                   r"layer_scale_[12]": exact(1e-6)}),
+        "SVT": Starts(
+            HE_PER_GROUP, linear=TRUNCATED, linear_bias=ZEROS, wide={"embed_dims": (16, 32, 48, 64)},
+            special={r"attn\.in_proj_weight": TRUNCATED, r"attn\.in_proj_bias": ZEROS}),
         "CGNet": Starts(linear=HE, linear_bias=ZEROS, wide={"num_channels": (16, 32, 64)},
                         special={r"activate\.weight": ZEROS, r"^norm_prelu_\d\.1\.weight": ZEROS}),
         "ERFNet": Starts(TORCH, TORCH, wide={
@@ -100,11 +119,26 @@ STARTS: dict[str, dict[str, Starts]] = {
     },
     "neck": {
         "FPN": Starts(XAVIER, wide={"in_channels": (24, 32, 40, 48), "out_channels": 16}),
+        "Feature2Pyramid": Starts(TORCH, TORCH),
         "MLANeck": Starts(wide={"in_channels": (24, 32, 40, 48), "out_channels": 16}),
         "MultiLevelNeck": Starts(XAVIER, wide={"in_channels": (24, 32, 40, 48), "out_channels": 16}),
         "JPU": Starts(wide={"mid_channels": 16}),
     },
     "head": {
+        "ANNHead": Starts(
+            special={**CLASSIFIED, r"out_project\.(weight|bias)": ZEROS, r"value_project\.(weight|bias)": TORCH},
+            wide={"channels": 20, "project_channels": 12}),
+        "CCHead": Starts(
+            special={**CLASSIFIED, r"^cca\.(query|key|value)_conv\.(weight|bias)": TORCH, r"gamma\.scale": ZEROS},
+            wide={"channels": 40}),
+        "DAHead": Starts(
+            special={**CLASSIFIED, r"^pam\.(query|key|value)_project\.(weight|bias)": TORCH, r"gamma\.scale": ZEROS,
+                     r"^[pc]am_conv_seg\.(weight|bias)": TORCH},
+            wide={"channels": 24, "pam_channels": 12}),
+        "DNLHead": Starts(
+            special={**CLASSIFIED, r"\.(g|theta|phi)\.conv\.weight": CLASSIFIER, r"conv_out\.bn\.weight": ZEROS,
+                     r"conv_mask\.(weight|bias)": TORCH},
+            wide={"channels": 128}),
         "APCHead": Starts(special={**CLASSIFIED, r"\.gla\.(weight|bias)": TORCH},
                           wide={"channels": 30, "pool_scales": (2, 3)}),
         "ASPPHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
@@ -122,6 +156,12 @@ STARTS: dict[str, dict[str, Starts]] = {
                      r"\.scale": Start("uniform", lambda layer, scale: 0.5, middle=-0.5)}),
         "FCNHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
         "FPNHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
+        "GCHead": Starts(
+            special={**CLASSIFIED, r"conv_mask\.weight": HE_BY_FAN_IN, r"_conv\.0\.(weight|bias)": TORCH,
+                     r"_conv\.3\.weight": ZEROS},
+            wide={"channels": 128}),
+        "ISAHead": Starts(
+            special={**CLASSIFIED, r"value_project\.(weight|bias)": TORCH}, wide={"channels": 20, "isa_channels": 12}),
         "IterativeDecodeHead": Starts(
             linear=XAVIER, special={**ROUND, r"^kernel_generate_head\.conv_seg\.weight": CLASSIFIER},
             wide={"kernel_generate_head": Use("head", "FCNHead", channels=32),
@@ -143,6 +183,9 @@ STARTS: dict[str, dict[str, Starts]] = {
                 r"(value|output)_proj\.bias": ZEROS}),
         "MaskFormerHead": Starts(
             CAFFE2, special={**ATTENTION, r"ffn\.layers\.(0\.0|1)\.weight": XAVIER}, wide={**LEVELS, "hidden": 48}),
+        "NLHead": Starts(
+            special={**CLASSIFIED, r"\.(g|theta|phi)\.conv\.weight": CLASSIFIER, r"conv_out\.bn\.weight": ZEROS},
+            wide={"channels": 20}),
         "OCRHead": Starts(special=CLASSIFIED, wide={"channels": 20, "ocr_channels": 12}),
         "PSAHead": Starts(special={**CLASSIFIED, r"^attention(_p)?\.1\.weight": TORCH}, wide={"channels": 20}),
         "PSPHead": Starts(special=CLASSIFIED, wide={"channels": 20}),

@@ -29,9 +29,9 @@ UNFUSED = {
     "PIDNet": 8,
     "SegformerHead": 1,
 }
-"""Batch norms that stay: behind a pooling, behind a convolution that is applied level by level or whose filters the image
-makes (DMHead), behind a concatenation or a transposed convolution (CGNet, ERFNet), behind an encoding (EncHead), before a
-convolution (DDRNet, MSCAN, PIDNet).
+"""Batch norms that stay: behind a pooling, behind a convolution that is applied level by level or whose filters the
+image makes (DMHead), behind a concatenation or a transposed convolution (CGNet, ERFNet), behind an encoding (EncHead),
+before a convolution (DDRNet, MSCAN, PIDNet).
 """
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from intarsia.data.decoders import DecodedImage
 
 from intarsia.data.bands import FileBands
-from intarsia.data.decoders import DecodedImage
 from intarsia.data.image_reader import ImageReader, ImageSpec, measured, range_of
 from intarsia.data.value_range import Scale, ValueRange, suggested_scale
 

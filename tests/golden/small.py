@@ -106,6 +106,14 @@ NETWORKS = {
         {**PYRAMID, "decode_head.0.in_channels": [24] * 4, "decode_head.0.channels": 20,
          "decode_head.1.in_channels": [24], "decode_head.1.channels": 20, "train_cfg.num_points": 64,
          "test_cfg.subdivision_num_points": 96}),
+    "ann_small": Small(
+        "ann_r50", {**CONTEXT, "decode_head.in_channels": WIDTHS[2:], "decode_head.project_channels": 24}),
+    "ccnet_small": Small("ccnet_r50", CONTEXT),
+    "danet_small": Small("danet_r50", {**CONTEXT, "decode_head.pam_channels": 8}),
+    "dnlnet_small": Small("dnlnet_r50", CONTEXT),
+    "gcnet_small": Small("gcnet_r50", CONTEXT),
+    "isanet_small": Small("isanet_r50", {**CONTEXT, "decode_head.isa_channels": 24}),
+    "nonlocal_small": Small("nonlocal_r50", CONTEXT),
     "knet_small": Small(
         "knet_r50_fcn",
         {**RESNET, "*.num_classes": 9, "auxiliary_head.in_channels": 64, "auxiliary_head.channels": 16,
@@ -141,6 +149,30 @@ NETWORKS = {
         {"*.num_classes": 9, "backbone.depth": 50, "backbone.base_channels": 8, "backbone.stem_channels": 16,
          "decode_head.in_channels": 256, "decode_head.channels": 24, "auxiliary_head.in_channels": 128,
          "auxiliary_head.channels": 16}),
+    "beit_small": Small(
+        "upernet_beit-b",
+        {**VIT, "backbone.img_size": [80, 64], "decode_head.in_channels": [24] * 4, "decode_head.channels": 24,
+         "auxiliary_head.in_channels": 24, "auxiliary_head.channels": 16, "neck.embed_dim": 24}),
+    "convnext_small": Small(
+        "upernet_convnext-t",
+        {"backbone.arch": {"depths": [1, 1, 2, 1], "channels": [8, 12, 16, 24]}, "backbone.drop_path_rate": 0.1,
+         "*.num_classes": 9, "decode_head.in_channels": [8, 12, 16, 24], "decode_head.channels": 24,
+         "auxiliary_head.in_channels": 16, "auxiliary_head.channels": 16}),
+    "mae_small": Small(
+        "upernet_mae-b",
+        {**VIT, "backbone.img_size": [80, 64], "decode_head.in_channels": [24] * 4, "decode_head.channels": 24,
+         "auxiliary_head.in_channels": 24, "auxiliary_head.channels": 16, "neck.embed_dim": 24}),
+    "pcpvt_small": Small(
+        "semantic_fpn_pcpvt-s",
+        {"*.num_classes": 9, "backbone.embed_dims": [8, 16, 24, 32], "backbone.depths": [1, 2, 1, 1],
+         "backbone.num_heads": [1, 2, 3, 4], "neck.in_channels": [8, 16, 24, 32], "neck.out_channels": 24,
+         "decode_head.in_channels": [24] * 4, "decode_head.channels": 20}),
+    "svt_small": Small(
+        "upernet_svt-s",
+        {"*.num_classes": 9, "backbone.embed_dims": [8, 16, 24, 32], "backbone.depths": [2, 1, 2, 2],
+         "backbone.num_heads": [1, 2, 3, 4], "backbone.windiow_sizes": [7, 5, 4, 7],
+         "decode_head.in_channels": [8, 16, 24, 32], "decode_head.channels": 24,
+         "auxiliary_head.in_channels": 24, "auxiliary_head.channels": 16}),
     "maskformer_small": Small("maskformer_r50", {**QUERIES, "decode_head.transformer_decoder.num_layers": 2}),
     "mask2former_small": Small(
         "mask2former_r50",

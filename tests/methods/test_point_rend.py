@@ -20,7 +20,7 @@ from intarsia.methods.point_rend import PointHead, most_uncertain_pixels, uncert
 from intarsia.models.cascade import CascadeEncoderDecoder
 from intarsia.spec import PreprocessSpec
 from intarsia.tasks.preprocess import Preprocess
-from intarsia.tasks.semantic import HeadLoss, SemanticSegmentation
+from intarsia.tasks.semantic import HeadLoss, HeadTerm, SemanticSegmentation
 
 
 def point_head(**more: Any) -> PointHead:
@@ -197,7 +197,7 @@ def cascade() -> CascadeEncoderDecoder:
 
 def test_losses_are_taken_at_the_points() -> None:
     losses = [
-        HeadLoss(f"decode_{i}", [("loss_ce", CrossEntropyLoss(), 1.0)], ignore_index=255, align_corners=False)
+        HeadLoss(f"decode_{i}", [HeadTerm("loss_ce", CrossEntropyLoss(), 1.0)], ignore_index=255, align_corners=False)
         for i in range(2)
     ]
     preprocess = Preprocess(PreprocessSpec((0.0,) * 3, (1.0,) * 3)).double()

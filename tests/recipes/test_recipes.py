@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from intarsia import recipes
+from intarsia.config.checking.check import check
+from intarsia.config.language.reader import Config
 
 SCRATCH = {
     "checkpoint",
@@ -28,7 +30,11 @@ SCRATCH = {
     "test_pipeline",
     "train_pipeline",
     "tta_pipeline",
-}
+    "backbone_embed_multi", "backbone_norm_cfg", "backbone_norm_multi", "checkpoint_file", "class_weight",
+    "conv_kernel_size", "custom_keys", "depths", "embed_multi", "ham_norm_cfg", "img_norm_cfg", "img_prefix", "iters",
+    "metainfo", "models", "num_classes", "num_stages", "pretrained", "stable_diffusion_cfg", "total_iters",
+    "train_ann", "used_labels", "val_ann", "albu_train_transforms", "fp16", "runner",
+}  # fmt: skip
 """Top-level names that MMSegmentation's files use only to build other values; `tta_pipeline` is compared anyway."""
 
 
@@ -36,8 +42,7 @@ SCRATCH = {
 def resolved(shared: Path) -> dict[str, dict[str, Any]]:
     with gzip.open(shared / "facts" / "mmseg_configs.json.gz") as file:
         configs: dict[str, dict[str, Any]] = json.load(file)
-    families = ("fcn", "segformer", "fastscnn")
-    return {name.split("/")[1]: value for name, value in configs.items() if name.split("/")[0] in families}
+    return {name.split("/")[1]: value for name, value in configs.items()}
 
 
 def plain(value: Any) -> Any:
@@ -46,7 +51,7 @@ def plain(value: Any) -> Any:
 
 def test_the_names_are_the_published_ones(resolved: dict[str, dict[str, Any]]) -> None:
     assert recipes.names() == sorted(resolved)
-    assert len(recipes.names()) == 59
+    assert len(recipes.names()) == 681
 
 
 @pytest.mark.parametrize("name", recipes.names())
@@ -56,7 +61,7 @@ def test_recipe_equals_the_resolved_config(name: str, resolved: dict[str, dict[s
 
 
 def test_values_are_not_shared_between_calls() -> None:
-    name = recipes.names()[0]
+    name = "fcn_r50-d8_4xb2-80k_cityscapes-512x1024"
     recipes.get(name)["model"]["backbone"]["norm_cfg"]["type"] = "LN"
     recipes.get(name)["env_cfg"]["mp_cfg"]["mp_start_method"] = "spawn"
     assert recipes.get(name)["model"]["backbone"]["norm_cfg"]["type"] == "SyncBN"
@@ -89,25 +94,48 @@ def own(name: str, **changes: Any) -> dict[str, Any]:
     return recipes.for_data(name, **{**values, **changes})
 
 
+def heads(model: dict[str, Any]) -> list[dict[str, Any]]:
+    """All heads of a model, K-Net's within its own."""
+    given = [model["decode_head"], model.get("auxiliary_head") or []]
+    flat = [head for one in given for head in (one if isinstance(one, list) else [one])]
+    return [head.get("kernel_generate_head", head) for head in flat]
+
+
 @pytest.mark.parametrize("name", recipes.short_names())
 def test_own_data_fills_every_head(name: str) -> None:
     config = own(name, ignore_index=7)
     model = config["model"]
-    auxiliary = model.get("auxiliary_head", [])
-    for head in [model["decode_head"], *(auxiliary if isinstance(auxiliary, list) else [auxiliary])]:
+    for head in heads(model):
         assert (head["num_classes"], head["ignore_index"]) == (7, 7)
-        assert "SyncBN" not in json.dumps(head)
+    for update in model["decode_head"].get("kernel_update_head", []) if isinstance(model["decode_head"], dict) else []:
+        assert update["num_classes"] == 7
+    assert "SyncBN" not in json.dumps(model)
     assert model["data_preprocessor"]["size"] == (352, 480)
     assert model["data_preprocessor"]["seg_pad_val"] == 7
     assert "pretrained" not in json.dumps(config).lower()
 
 
+@pytest.mark.parametrize("name", recipes.short_names())
+@pytest.mark.parametrize("bands", [3, 5])
+def test_own_data_passes_the_check(name: str, bands: int) -> None:
+    config = own(name, mean=(1.0,) * bands, std=(2.0,) * bands, raw_bands=bands != 3)
+    for split in ("train", "val"):
+        config[f"{split}_dataloader"]["dataset"]["metainfo"] = {"classes": [f"class {index}" for index in range(7)]}
+    assert check(Config.from_values(config, file=name), shapes=bands == 3) == []
+
+
 def test_own_data_with_one_foreground_is_one_sigmoid() -> None:
     for name in recipes.short_names():
+        if name.startswith(("maskformer", "mask2former")):
+            with pytest.raises(ValueError, match="make the background a class of its own"):
+                own(name, num_classes=1)
+            continue
         model = own(name, num_classes=1)["model"]
-        assert model["decode_head"]["num_classes"] == 1
-        assert model["decode_head"]["threshold"] == 0.5
-        assert model["decode_head"]["loss_decode"]["use_sigmoid"] is True
+        last = heads({"decode_head": model["decode_head"]})[-1]
+        assert last["num_classes"] == 1
+        answer = model["decode_head"][-1] if isinstance(model["decode_head"], list) else model["decode_head"]
+        assert answer["threshold"] == 0.5
+        assert last["loss_decode"]["use_sigmoid"] is True
 
 
 def test_own_data_with_other_bands() -> None:

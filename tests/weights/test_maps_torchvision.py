@@ -47,7 +47,7 @@ def test_segmentation_model(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "trunk"), [("resnet18", lambda: ResNet(18)), ("resnext50_32x4d", lambda: ResNeXt(50))]
 )
-def test_trunk(name: str, trunk: Callable[[], ResNet]) -> None:
+def test_stages(name: str, trunk: Callable[[], ResNet]) -> None:
     theirs = mapping.randomised(getattr(torchvision.models, name)(weights=None))
     ours = trunk().double().eval()
     state = translated(theirs.state_dict())

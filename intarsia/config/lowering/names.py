@@ -94,7 +94,12 @@ LOSS_NAMES = {
 """Loss -> its name in the log; the others are "loss_" and their name in small letters ("loss_dice")."""
 
 WITHOUT_EFFECT: dict[tuple[str, str], Fate] = {
+    ("BEiT", "norm_eval"): nothing("layer norms compute the same in training"),
+    ("BEiT", "num_fcs"): refused("the perceptron has two layers", 2),
     ("BiSeNetV1", "align_corners"): nothing("the context is enlarged by its nearest neighbours"),
+    ("ConvNeXt", "gap_before_final_norm"): refused("levels are maps, not their means", False),
+    ("ConvNeXt", "linear_pw_conv"): refused("the perceptron is made of linear layers", True),
+    ("ConvNeXt", "use_grn"): refused("ConvNeXt V2 is not supported yet", False),
     ("DPTHead", "embed_dims"): nothing("in_channels has the channels of each level"),
     ("DPTHead", "expand_channels"): refused("post_process_channels are written as they are", False),
     ("DPTHead", "input_transform"): refused("several levels are read", "multiple_select"),
@@ -103,6 +108,8 @@ WITHOUT_EFFECT: dict[tuple[str, str], Fate] = {
     ("KernelUpdateHead", "num_classes"): nothing("there are as many kernels as kernel_generate_head has classes"),
     ("KernelUpdateHead", "num_ffn_fcs"): refused("the perceptron has two layers", 2),
     ("KernelUpdateHead", "with_ffn"): refused("the perceptron is part of every round", True),
+    ("MAE", "norm_eval"): nothing("layer norms compute the same in training"),
+    ("MAE", "num_fcs"): refused("the perceptron has two layers", 2),
     ("SegmenterMaskTransformerHead", "channels"): nothing("tokens have embed_dims channels"),
     ("SegmenterMaskTransformerHead", "dropout_ratio"): nothing("there is no classifier to drop channels before"),
     ("SegmenterMaskTransformerHead", "num_fcs"): refused("the perceptron has two layers", 2),
@@ -173,7 +180,7 @@ FAMILIES: dict[str, tuple[int, bool]] = {
 _SUFFIXES = (("norm_cfg", "norm"), ("act_cfg", "activation"), ("conv_cfg", "conv"))
 _RENAMED = {
     "any": {"with_cp": "checkpoint_activations"},
-    "backbone": {"backbone_cfg": "backbone"},
+    "backbone": {"backbone_cfg": "backbone", "windiow_sizes": "window_sizes"},
     "head_part": {"kernel_updator_cfg": "kernel_updator"},
     "loss": {"ignore_label": "ignore_index"},
     "norm": {"type": "kind"},

@@ -17,6 +17,16 @@ def checked_out_indices(out_indices: Sequence[int], levels: int, what: str = "st
     return tuple(out_indices)
 
 
+def layer_indices(out_indices: int | Sequence[int], layers: int) -> tuple[int, ...]:
+    """The same of a backbone of one stage, where a number stands for one layer, and -1 for the last."""
+    if out_indices == -1:
+        return (layers - 1,)
+    indices = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
+    if not indices or any(not 0 <= layer < layers for layer in indices):
+        raise ValueError(f"out_indices must name layers from 0 to {layers - 1}, or be -1; got {out_indices}")
+    return indices
+
+
 def freeze(modules: Iterable[nn.Module]) -> None:
     """Weights and statistics stay as loaded: no gradients, evaluation mode. To be repeated after each `train()`."""
     for module in modules:

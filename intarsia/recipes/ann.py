@@ -1,0 +1,20 @@
+"""ANN: asymmetric non-local networks.
+
+Zhu et al.: "Asymmetric Non-local Neural Networks for Semantic Segmentation", ICCV 2019.
+"""
+
+from __future__ import annotations
+
+from intarsia.recipes.benchmarks import Config
+from intarsia.recipes.dilated import own, usual_rows, with_head
+from intarsia.recipes.published import Family
+
+HEAD: Config = {
+    "type": "ANNHead",
+    "in_index": [2, 3],
+    "project_channels": 256,
+    "query_scales": (1,),
+    "key_pool_scales": (1, 3, 6, 8),
+}
+
+FAMILY = Family(usual_rows("ann"), with_head(HEAD), own=own("ann", HEAD, (50, 101)), learning_rate=5e-4)
