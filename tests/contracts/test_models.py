@@ -148,8 +148,8 @@ MODELS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 REFINING = ("OCRHead", "PointHead")
 """Heads that also read the logits of the head before, at the size of the first level."""
-READS = {"ICNeck": LEVELS[:3], "DPTHead": PLAIN_WITH_TOKENS, "MLANeck": PLAIN, "MultiLevelNeck": PLAIN, "SETRMLAHead": PLAIN}
 READS = {
+    "ICNeck": LEVELS[:3],
     "DPTHead": PLAIN_WITH_TOKENS,
     "Feature2Pyramid": PLAIN,
     "MLANeck": PLAIN,
