@@ -186,9 +186,17 @@ CONFIGS["MaskClassifier"] = {
     "backbone": {"type": "ResNet", **BACKBONES["ResNet"]},
     "decode_head": {**CONFIGS["MaskFormerHead"], "in_channels": [8, 16, 32, 64]},
 }
+CROSS_ENTROPY, BOUNDARY = {"type": "CrossEntropyLoss"}, {"type": "BoundaryLoss"}
+CONFIGS["DDRHead"] = {"type": "DDRHead", **HEADS["DDRHead"], "loss_decode": [CROSS_ENTROPY, CROSS_ENTROPY]}
+CONFIGS["PIDHead"] = {
+    "type": "PIDHead", **HEADS["PIDHead"], "loss_decode": [CROSS_ENTROPY, CROSS_ENTROPY, BOUNDARY, CROSS_ENTROPY],
+}  # fmt: skip
 """Parts that a config of MMSegmentation writes otherwise than by the arguments of the constructor."""
 
 ONE_VALUE = ("it normalises a map of one pixel, over the images of a batch", "Expected more than 1 value per channel")
+ONE_CELL = (
+    "of images up to 576 pixels, the coarsest window of its pooling sees everything, and torch.export takes a map of one "
+    "cell for something special", r"to be <= 128")  # fmt: skip
 UNDONE = "a shift before a linear layer with a batch norm behind it, which takes it out again"
 COMPARED = "a shift that is the same for all pixels that a softmax compares, which takes it out again"
 COMPARED_OR_UNDONE = f"{COMPARED}; and {UNDONE}"
@@ -254,6 +262,12 @@ EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
                 r"dilation_layers\.1\.0\.depthwise_conv\.bn\.bias$"),
     ("PSAHead", "is_exported_for_any_size"): (
         "how the level is shrunk depends on whether its sides leave a remainder", "Tensor-likes are not close"),
+    ("DDRNet", "gives_every_parameter_a_gradient"): (
+        UNDONE, r": context_branch_layers\.2\.0\.conv3\.bn\.bias, context_branch_layers\.2\.0\.downsample\.1\.bias$"),
+    ("DDRNet", "is_exported_for_any_size"): ONE_CELL,
+    ("PIDNet", "gives_every_parameter_a_gradient"): (
+        UNDONE, r": (i_branch_layers\.2\.\d\.(conv3|downsample)\.bn\.bias(, |$)){3}$"),
+    ("PIDNet", "is_exported_for_any_size"): ONE_CELL,
     ("FastSCNN", "gives_every_parameter_a_gradient"): (
         UNDONE, r": (learning_to_downsample\.dsconv\d\.depthwise_conv\.bn\.bias, ){2}"
                 r"(global_feature_extractor\.bottleneck[12]\.\d\.conv\.2\.bn\.bias(, |$)){6}$"),
