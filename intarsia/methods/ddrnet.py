@@ -83,24 +83,28 @@ class DDRNet(nn.Module):
             return ConvNormAct(before, behind, 3, stride=2, padding=1, norm=norm, activation=activation)
 
         self.stem = residual_stem(in_channels, channels, 2, project=project, norm=norm, activation=activation)
-        self.context_branch_layers = nn.ModuleList([
-            stage(BasicBlock, detail, wide, 2, stride=2),
-            stage(BasicBlock, wide, wider, 2, stride=2),
-            stage(Bottleneck, wider, wider, 1, stride=2),
-        ])
+        self.context_branch_layers = nn.ModuleList(
+            [
+                stage(BasicBlock, detail, wide, 2, stride=2),
+                stage(BasicBlock, wide, wider, 2, stride=2),
+                stage(Bottleneck, wider, wider, 1, stride=2),
+            ]
+        )
         self.compression_1 = compress(wide)
         self.down_1 = down(detail, wide, None)
         self.compression_2 = compress(wider)
         self.down_2 = nn.Sequential(down(detail, wide, activation), down(wide, wider, None))
-        self.spatial_branch_layers = nn.ModuleList([
-            stage(BasicBlock, detail, detail, 2),
-            stage(BasicBlock, detail, detail, 2),
-            stage(Bottleneck, detail, detail, 1),
-        ])
+        self.spatial_branch_layers = nn.ModuleList(
+            [
+                stage(BasicBlock, detail, detail, 2),
+                stage(BasicBlock, detail, detail, 2),
+                stage(Bottleneck, detail, detail, 1),
+            ]
+        )
         self.spp = DeepPyramidPooling(widest, ppm_channels, wide, parallel=False, norm=norm, activation=activation)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """(N, bands, H, W) -> detail (N, 2 * channels, H / 8, W / 8), sum (N, 4 * channels, H / 8, W / 8), rounded up."""
+        """(N, bands, H, W) -> detail (N, 2 * channels, H / 8, W / 8), sum (N, 4 * channels, H / 8, W / 8)."""
         x = self._run(self.stem, images)
         first, detail = self._exchange(x, x, 0, self.compression_1, self.down_1)
         context, x = self._exchange(F.relu(first), F.relu(detail), 1, self.compression_2, self.down_2)

@@ -38,8 +38,8 @@ class ICNet(nn.Module):
     """A light branch for the whole image, the first two stages of a ResNet for the image at half its size, and the last
     two, with pyramid pooling, for what these give at half the size again (figure 3).
 
-    The three levels have strides 8, 16 and 32 of images whose sides are multiples of 32; of others the two coarser ones
-    may be a pixel larger or smaller than that.
+    The three levels have strides 8, 16 and 32. The two coarser ones may be a pixel larger or smaller: the pooling keeps
+    the corner of a map, and halving leaves out the last pixel of an odd side.
 
     Args:
         backbone: a ResNet of four stages, the last two dilated, so that its own stride is 8.
@@ -100,7 +100,7 @@ class ICNet(nn.Module):
         self.features = tuple(map(FeatureSpec, out_channels, (8, 16, 32)))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """(N, bands, H, W) -> levels (N, out_channels, ...) of strides 8, 16 and 32."""
+        """(N, bands, H, W) -> levels (N, out_channels[i], H / stride, W / stride) of strides 8, 16 and 32, about."""
         fine = run_block(self.conv_sub1, images, checkpoint=self.checkpoint_activations)
         x = self._halved(images)
         for name in self.backbone.stem_names:
@@ -160,7 +160,7 @@ class CascadeFeatureFusion(nn.Module):
         self.conv_high = ConvNormAct(high_channels, out_channels, 1, norm=norm, activation=activation)
 
     def forward(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps (N, C, h', w') and (N, C', h, w) -> their fusion and the enlarged coarse map, (N, out_channels, h, w)."""
+        """Maps (N, C, h', w') and (N, C', h, w) -> their fusion and the coarse one, both (N, out_channels, h, w)."""
         low = self.conv_low(resize(low, high.shape[2:], align_corners=self.align_corners))
         return F.relu(low + self.conv_high(high)), low
 

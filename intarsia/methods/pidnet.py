@@ -141,16 +141,20 @@ class PIDNet(nn.Module):
         self.stem = residual_stem(
             in_channels, channels, num_stem_blocks, project=project, norm=norm, activation=activation
         )
-        self.i_branch_layers = nn.ModuleList([
-            stage(BasicBlock, detail, wide, num_branch_blocks, stride=2),
-            stage(BasicBlock, wide, wider, num_branch_blocks, stride=2),
-            stage(Bottleneck, wider, wider, 2, stride=2),
-        ])
-        self.p_branch_layers = nn.ModuleList([
-            stage(BasicBlock, detail, detail, num_stem_blocks),
-            stage(BasicBlock, detail, detail, num_stem_blocks),
-            stage(Bottleneck, detail, detail, 1),
-        ])
+        self.i_branch_layers = nn.ModuleList(
+            [
+                stage(BasicBlock, detail, wide, num_branch_blocks, stride=2),
+                stage(BasicBlock, wide, wider, num_branch_blocks, stride=2),
+                stage(Bottleneck, wider, wider, 2, stride=2),
+            ]
+        )
+        self.p_branch_layers = nn.ModuleList(
+            [
+                stage(BasicBlock, detail, detail, num_stem_blocks),
+                stage(BasicBlock, detail, detail, num_stem_blocks),
+                stage(Bottleneck, detail, detail, 1),
+            ]
+        )
         self.compression_1 = linear(wide, detail, 1)
         self.compression_2 = linear(wider, detail, 1)
         self.pag_1 = PixelAttention(detail, channels, norm=norm)

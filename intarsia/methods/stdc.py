@@ -77,9 +77,7 @@ class ShortTermDenseConcat(nn.Module):
         for i in range(1, num_convs):
             last = i == num_convs - 1
             width = out_channels // 2 ** (i if last else i + 1)
-            self.layers.append(
-                ConvNormAct(out_channels // 2**i, width, 3, padding=1, norm=norm, activation=activation)
-            )
+            self.layers.append(ConvNormAct(out_channels // 2**i, width, 3, padding=1, norm=norm, activation=activation))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, out_channels, h / stride, w / stride)."""
@@ -381,7 +379,7 @@ class DetailMap:
     def __call__(
         self, labels: Tensor, logits: Tensor, outputs: Mapping[str, Tensor], maps: Mapping[str, Tensor]
     ) -> Tensor:
-        """Labels (N, H, W) -> 1 at details and 0 elsewhere, (N, H, W). The borders of ignored regions are details too."""
+        """Labels (N, H, W) -> 1 at details and 0 elsewhere, (N, H, W). Where ignored regions end are details too."""
         laplacian, fusion = outputs["laplacian"], outputs["fusion"]  # (1, 1, 3, 3), (1, 3, 1, 1)
         values = labels.unsqueeze(1).to(laplacian.dtype)  # (N, 1, H, W)
         pyramid = [

@@ -13,7 +13,18 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from intarsia.contracts import Batch, HeadOutput, ImageLogits, Loss, LossTerm, Model, PointLogits, Size, Target, TargetInput
+from intarsia.contracts import (
+    Batch,
+    HeadOutput,
+    ImageLogits,
+    Loss,
+    LossTerm,
+    Model,
+    PointLogits,
+    Size,
+    Target,
+    TargetInput,
+)
 from intarsia.layers.levels import resize
 from intarsia.layers.precision import full_precision
 from intarsia.losses.reduction import mean_over

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from intarsia import catalog
 from intarsia.config.lowering.names import user_key
-from intarsia.contracts import FeatureSpec, ImageLogits, PointLogits, TokenLevel, TargetInput
+from intarsia.contracts import FeatureSpec, ImageLogits, PointLogits, TargetInput, TokenLevel
 from intarsia.layers.activation import Activation
 from intarsia.layers.norm import Norm
 

@@ -195,8 +195,9 @@ CONFIGS["PIDHead"] = {
 
 ONE_VALUE = ("it normalises a map of one pixel, over the images of a batch", "Expected more than 1 value per channel")
 ONE_CELL = (
-    "of images up to 576 pixels, the coarsest window of its pooling sees everything, and torch.export takes a map of one "
-    "cell for something special", r"to be <= 128")  # fmt: skip
+    "of images up to 576 pixels the pooling makes maps of one cell, which torch.export takes for something special",
+    r"to be <= 128",
+)
 UNDONE = "a shift before a linear layer with a batch norm behind it, which takes it out again"
 COMPARED = "a shift that is the same for all pixels that a softmax compares, which takes it out again"
 COMPARED_OR_UNDONE = f"{COMPARED}; and {UNDONE}"

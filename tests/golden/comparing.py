@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from intarsia.contracts import Batch, LossTerm, MaskPredictions, Task
 from intarsia.layers.levels import resize
-from intarsia.losses.boundary import BoundaryLoss
 from intarsia.layers.matrix_decomposition import NonnegativeFactorisation
+from intarsia.losses.boundary import BoundaryLoss
 from intarsia.tasks.semantic import HeadLoss
 
 DOUBLE = 1e-8
@@ -161,8 +161,8 @@ def _as_recorded(output: Any) -> Any:
 def stage_of(outputs: Mapping[str, Any], stage: str) -> Tensor | None:
     """The tensor that a record calls "backbone:2", "decode_head:0.7" or "text_encoder", if there is one.
 
-    A list where the record has a single tensor is stacked; of tensors of several shapes, it is the last. (In evaluation,
-    the original leaves out the levels that only training looks at.)
+    A list where the record has a single tensor is stacked; of several shapes, it is the last, since in evaluation the
+    original leaves out the levels that only training looks at.
     """
     child, _, path = stage.partition(":")
     found = outputs.get(child)

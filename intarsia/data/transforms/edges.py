@@ -9,7 +9,6 @@ import numpy as np
 
 from intarsia.contracts import IGNORE_INDEX, Sample
 
-
 _ALL, _FIRST, _LAST = slice(None), slice(None, -1), slice(1, None)
 """Rows or columns: all, all but the last, all but the first."""
 _NEIGHBOURS = (
