@@ -110,7 +110,7 @@ def _mit(prefix: str) -> KeyMap:
 
 # --- Backbones alone ----------------------------------------------------------------------------------------------
 
-_TRUNK_SIGNATURES = {
+_BACKBONE_SIGNATURES = {
     "ResNet with a deep stem": ("stem.0.weight", "layer4.0.conv1.weight"),
     "HRNet": ("transition1.0.0.weight", "stage4.0.branches.0.0.conv1.weight"),
     "Swin Transformer": ("patch_embed.projection.weight", "stages.0.blocks.0.attn.w_msa.qkv.weight"),
@@ -118,12 +118,12 @@ _TRUNK_SIGNATURES = {
 }
 """What MMSegmentation starts trainings from: files of the backbone, whose names lack the word before them."""
 
-_TRUNKS = tuple(
+_BACKBONES = tuple(
     KeyMap(f"the backbone alone ({name})", signature, rules("", "backbone.", {"*": "*"}))
-    for name, signature in _TRUNK_SIGNATURES.items()
+    for name, signature in _BACKBONE_SIGNATURES.items()
 )
 
-MAPS = (_MASK2FORMER_RC, _MASKFORMER_RC, _SWIN, _mit("backbone."), _mit(""), *_TRUNKS)
+MAPS = (_MASK2FORMER_RC, _MASKFORMER_RC, _SWIN, _mit("backbone."), _mit(""), *_BACKBONES)
 
 _AVERAGED = "ema_"
 

@@ -65,14 +65,14 @@ def test_a_linear_table_stays_linear_inside() -> None:
 @pytest.mark.parametrize("build", [BEiT, MAE])
 def test_the_size_that_positions_are_for_is_not_interpolated(build: Any) -> None:
     torch.manual_seed(0)
-    trunk = build(**SMALL).eval()
+    backbone = build(**SMALL).eval()
     images = torch.randn(1, 3, 32, 48)
-    (expected,) = trunk(images)
+    (expected,) = backbone(images)
     with torch.no_grad():
-        for layer in trunk.layers:
+        for layer in backbone.layers:
             layer.attn.grid = (-1, -1)  # no such grid: the index must have been used
     with pytest.raises(RuntimeError):
-        trunk(images)
+        backbone(images)
     assert expected.shape == (1, 8, 2, 3)
 
 
@@ -86,8 +86,8 @@ def test_keys_have_no_bias_in_beit_and_one_in_mae() -> None:
 
 def test_a_norm_behind_the_last_layer() -> None:
     torch.manual_seed(0)
-    trunk = BEiT(**SMALL, final_norm=True, out_indices=(0, 1)).eval()
-    first, last = trunk(torch.randn(1, 3, 32, 48))
+    backbone = BEiT(**SMALL, final_norm=True, out_indices=(0, 1)).eval()
+    first, last = backbone(torch.randn(1, 3, 32, 48))
     torch.testing.assert_close(last.mean(dim=1), torch.zeros(1, 2, 3), atol=1e-5, rtol=0)
     assert first.mean(dim=1).abs().max() > 1e-3
 

@@ -40,11 +40,11 @@ def test_no_factors_where_they_start_at_zero() -> None:
 
 
 def test_frozen_stages_stand_still() -> None:
-    trunk = ConvNeXt(**SMALL, frozen_stages=2).train()
-    frozen = {name for name, parameter in trunk.named_parameters() if not parameter.requires_grad}
+    backbone = ConvNeXt(**SMALL, frozen_stages=2).train()
+    frozen = {name for name, parameter in backbone.named_parameters() if not parameter.requires_grad}
     prefixes = ("downsample_layers.0", "downsample_layers.1", "stages.0", "stages.1")
-    assert frozen == {name for name, _ in trunk.named_parameters() if name.startswith(prefixes)}
-    assert [stage.training for stage in trunk.stages] == [False, False, True, True]
+    assert frozen == {name for name, _ in backbone.named_parameters() if name.startswith(prefixes)}
+    assert [stage.training for stage in backbone.stages] == [False, False, True, True]
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,6 @@ def test_what_is_refused(arguments: dict[str, Any], message: str) -> None:
 
 
 def test_the_smallest_image() -> None:
-    trunk = ConvNeXt(**SMALL).eval()
-    assert trunk.least_size == 32
-    assert trunk(torch.randn(1, 3, 32, 32))[-1].shape == (1, 24, 1, 1)
+    backbone = ConvNeXt(**SMALL).eval()
+    assert backbone.least_size == 32
+    assert backbone(torch.randn(1, 3, 32, 32))[-1].shape == (1, 24, 1, 1)

@@ -29,9 +29,9 @@ def test_pooling_counts_pixels_of_the_map_only() -> None:
 
 
 def test_outputs_between_two_stages() -> None:
-    trunk = PoolFormer(**SMALL, out_indices=(0, 1, 5, 6)).eval()
-    assert [(level.channels, level.stride) for level in trunk.features] == [(8, 4), (12, 8), (24, 32), (24, 32)]
-    assert [tuple(x.shape) for x in trunk(torch.randn(1, 3, 64, 96))] == [
+    backbone = PoolFormer(**SMALL, out_indices=(0, 1, 5, 6)).eval()
+    assert [(level.channels, level.stride) for level in backbone.features] == [(8, 4), (12, 8), (24, 32), (24, 32)]
+    assert [tuple(x.shape) for x in backbone(torch.randn(1, 3, 64, 96))] == [
         (1, 8, 16, 24), (1, 12, 8, 12), (1, 24, 2, 3), (1, 24, 2, 3),
     ]  # fmt: skip
 
@@ -41,9 +41,9 @@ def test_outputs_between_two_stages() -> None:
     [(-1, ()), (0, ("patch_embed",)), (3, ("patch_embed", "network.0", "network.1", "network.2", "norm0", "norm2"))],
 )
 def test_frozen_stages_stand_still(frozen_stages: int, prefixes: tuple[str, ...]) -> None:
-    trunk = PoolFormer(**SMALL, frozen_stages=frozen_stages).train()
-    frozen = {name for name, parameter in trunk.named_parameters() if not parameter.requires_grad}
-    assert frozen == {name for name, _ in trunk.named_parameters() if name.startswith(prefixes)}
+    backbone = PoolFormer(**SMALL, frozen_stages=frozen_stages).train()
+    frozen = {name for name, parameter in backbone.named_parameters() if not parameter.requires_grad}
+    assert frozen == {name for name, _ in backbone.named_parameters() if name.startswith(prefixes)}
 
 
 @pytest.mark.parametrize(

@@ -77,8 +77,8 @@ def test_sequences_need_one_entry_per_stage(build: Any, argument: str) -> None:
 
 
 def test_the_smallest_image() -> None:
-    trunk = PCPVT(embed_dims=(8, 8, 8, 8), num_heads=(1, 1, 1, 1), depths=(1, 1, 1, 1)).eval()
-    assert trunk.least_size == 29
-    trunk(torch.randn(1, 3, 29, 29))
+    backbone = PCPVT(embed_dims=(8, 8, 8, 8), num_heads=(1, 1, 1, 1), depths=(1, 1, 1, 1)).eval()
+    assert backbone.least_size == 29
+    backbone(torch.randn(1, 3, 29, 29))
     with pytest.raises(RuntimeError):
-        trunk(torch.randn(1, 3, 28, 28))
+        backbone(torch.randn(1, 3, 28, 28))

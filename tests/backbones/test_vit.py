@@ -16,11 +16,11 @@ from intarsia.layers.drop_path import DropPath
 def small(**arguments: Any) -> VisionTransformer:
     torch.manual_seed(0)
     given = {"img_size": (32, 48), "patch_size": 8, "embed_dims": 12, "num_layers": 3, "num_heads": 3, "mlp_ratio": 2}
-    trunk = VisionTransformer(**{**given, **arguments})
+    backbone = VisionTransformer(**{**given, **arguments})
     with torch.no_grad():
-        for parameter in trunk.parameters():
+        for parameter in backbone.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    return trunk.eval()
+    return backbone.eval()
 
 
 def images(height: int = 32, width: int = 48) -> Tensor:
@@ -44,8 +44,8 @@ def only(levels: tuple[Level, ...]) -> Tensor:
 )
 def test_sizes_of_the_papers(arguments: dict[str, Any], millions: float) -> None:
     with torch.device("meta"):
-        trunk = VisionTransformer(**arguments)
-    assert sum(p.numel() for p in trunk.parameters()) / 1e6 == pytest.approx(millions, rel=0.02)
+        backbone = VisionTransformer(**arguments)
+    assert sum(p.numel() for p in backbone.parameters()) / 1e6 == pytest.approx(millions, rel=0.02)
 
 
 def test_the_last_layer_is_what_comes_out_unless_others_are_named() -> None:
@@ -63,11 +63,11 @@ def test_layers_that_do_not_exist_are_refused(indices: Any) -> None:
 
 
 def test_what_the_first_layer_reads_can_come_out_first() -> None:
-    trunk = small(out_origin=True, pre_norm=True)
-    origin, last = trunk(images())
-    patches = trunk.patch_embed(images()) + trunk.pos_embed[:, 1:].unflatten(1, (4, 6))
-    torch.testing.assert_close(origin, trunk.ln_pre(patches).permute(0, 3, 1, 2))
-    assert trunk.features == (FeatureSpec(12, 8),) * 2
+    backbone = small(out_origin=True, pre_norm=True)
+    origin, last = backbone(images())
+    patches = backbone.patch_embed(images()) + backbone.pos_embed[:, 1:].unflatten(1, (4, 6))
+    torch.testing.assert_close(origin, backbone.ln_pre(patches).permute(0, 3, 1, 2))
+    assert backbone.features == (FeatureSpec(12, 8),) * 2
     assert last.equal(only(small(pre_norm=True)(images())))
 
 
@@ -76,21 +76,21 @@ def test_what_the_first_layer_reads_can_come_out_first() -> None:
 
 @pytest.mark.parametrize("seen", [True, False])
 def test_patches_see_the_class_token_unless_it_is_taken_away(seen: bool) -> None:
-    trunk = small(with_cls_token=seen)
-    before = only(trunk(images()))
+    backbone = small(with_cls_token=seen)
+    before = only(backbone(images()))
     with torch.no_grad():
-        trunk.cls_token.add_(1.0)
-    assert only(trunk(images())).equal(before) is not seen
+        backbone.cls_token.add_(1.0)
+    assert only(backbone(images())).equal(before) is not seen
 
 
 def test_the_class_token_comes_with_each_level() -> None:
-    trunk = small(output_cls_token=True, out_indices=(0, 2), final_norm=True)
+    backbone = small(output_cls_token=True, out_indices=(0, 2), final_norm=True)
     collected: list[Tensor] = []
-    for layer in (trunk.layers[0], trunk.ln1):
+    for layer in (backbone.layers[0], backbone.ln1):
         assert layer is not None
         layer.register_forward_hook(lambda layer, given, output: collected.append(output))
-    levels = trunk(images())
-    assert trunk.features == (FeatureSpec(12, 8, tokens=True),) * 2
+    levels = backbone(images())
+    assert backbone.features == (FeatureSpec(12, 8, tokens=True),) * 2
     for level, tokens in zip(levels, collected, strict=True):
         assert isinstance(level, TokenLevel)
         assert level.token.equal(tokens[:, 0])
@@ -117,13 +117,13 @@ def test_only_the_last_layer_has_a_norm_behind_it() -> None:
 
 def test_positions_belong_to_a_grid_and_not_to_a_number_of_patches() -> None:
     """Of 4 x 6 patches there are as many as of 6 x 4; MMSegmentation takes the one for the other."""
-    trunk = small()
+    backbone = small()
     with torch.no_grad():
-        trunk.patch_embed.projection.weight.zero_()
-        trunk.pos_embed.copy_(torch.arange(25.0)[None, :, None] / 25)
-        for layer in trunk.layers:
+        backbone.patch_embed.projection.weight.zero_()
+        backbone.pos_embed.copy_(torch.arange(25.0)[None, :, None] / 25)
+        for layer in backbone.layers:
             layer.attn.attn.out_proj.weight.zero_()  # every token by itself
-    wide, high = only(trunk(images(32, 48))), only(trunk(images(48, 32)))
+    wide, high = only(backbone(images(32, 48))), only(backbone(images(48, 32)))
     assert not torch.allclose(high.flatten(2), wide.flatten(2))
 
 

@@ -360,7 +360,7 @@ def test_rounds_of_knet_that_are_not_supported(update: dict[str, Any], key: str,
     assert found.startswith(message)
 
 
-def test_trunk_inside_a_trunk() -> None:
+def test_backbone_inside_a_backbone() -> None:
     inner = {"type": "ResNet", "depth": 18, "init_cfg": {"type": "Pretrained", "checkpoint": "r18.pth"}}
     spec = lower(config(model=model(backbone={"type": "BiSeNetV1", "backbone_cfg": inner, "align_corners": False})))
     args = spec.model.args["backbone"].args

@@ -20,11 +20,11 @@ Tables = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 LEVELS = tuple(FeatureSpec(8 * (i + 1), 4 * 2**i) for i in range(4))
 """What necks and heads are fed with; those of the MixVisionTransformer in the tables."""
-TRUNK = "MixVisionTransformer"
+BACKBONE = "MixVisionTransformer"
 PLAIN = (FeatureSpec(8, 16),) * 4
 PLAIN_WITH_TOKENS = (FeatureSpec(8, 16, tokens=True),) * 4
 """Those of the VisionTransformer in the tables, for necks and heads that need levels of one size, or class tokens."""
-PLAIN_TRUNK = "VisionTransformer"
+PLAIN_BACKBONE = "VisionTransformer"
 CLASSES = 5
 
 
@@ -89,7 +89,7 @@ class Case:
         return module
 
     def features(self, module: Any) -> tuple[FeatureSpec, ...]:
-        """The levels that a trunk gives, or a neck makes of those that it is fed with."""
+        """The levels that a backbone gives, or a neck makes of those that it is fed with."""
         found: tuple[FeatureSpec, ...] = module.connect(self.levels) if self.kind == "neck" else module.features
         return found
 
@@ -125,18 +125,18 @@ class Case:
         own = self.config or written(self.kind, self.name, self.tables[self.kind][self.name], self.tables)
         if self.kind == "model":
             return dict(own), ""
-        name = TRUNK if self.levels == LEVELS[: len(self.levels)] else PLAIN_TRUNK
+        name = BACKBONE if self.levels == LEVELS[: len(self.levels)] else PLAIN_BACKBONE
         settings: dict[str, Any] = {"out_indices": tuple(range(len(self.levels)))}
         if self.levels[0].tokens:
             settings["output_cls_token"] = True
-        trunk = written("backbone", name, {**self.tables["backbone"][name], **settings}, self.tables)
+        backbone = written("backbone", name, {**self.tables["backbone"][name], **settings}, self.tables)
         if self.kind == "head":
             heads = [_fcn_head(self.levels, index=0), own] if self.refining else own
             name = "CascadeEncoderDecoder" if self.refining else "EncoderDecoder"
             place = "decode_head.1" if self.refining else "decode_head"
-            return {"type": name, "backbone": trunk, "decode_head": heads}, place
+            return {"type": name, "backbone": backbone, "decode_head": heads}, place
         last = _fcn_head(self.features(self.build()))
-        parts = {"backbone": own} if self.kind == "backbone" else {"backbone": trunk, "neck": own}
+        parts = {"backbone": own} if self.kind == "backbone" else {"backbone": backbone, "neck": own}
         return {"type": "EncoderDecoder", **parts, "decode_head": last}, self.kind
 
 

@@ -1,4 +1,4 @@
-"""What every trunk, neck, head and network of the catalogue promises, a function each. They raise if it is not so."""
+"""What every backbone, neck, head and network of the catalogue promises, a function each; they raise if not."""
 
 from __future__ import annotations
 
@@ -243,4 +243,4 @@ EVERY_PART = (
     is_finite_in_bfloat16,
     is_finite_in_float16,
 )
-EVERY_TRUNK = (computes_the_same_when_checkpointed,)
+EVERY_BACKBONE = (computes_the_same_when_checkpointed,)

@@ -396,12 +396,12 @@ def test_a_block_of_swin_without_its_branches() -> None:
 
 
 def test_swin_drops_tokens_behind_the_embedding() -> None:
-    trunk = SwinTransformer(embed_dims=8, depths=(1,), num_heads=(2,), strides=(4,), out_indices=(0,), window_size=4,
+    backbone = SwinTransformer(embed_dims=8, depths=(1,), num_heads=(2,), strides=(4,), out_indices=(0,), window_size=4,
                             use_abs_pos_embed=True, pretrain_img_size=32, drop_path_rate=0.0).train()  # fmt: skip
-    drop_everything(trunk.drop_after_pos)
+    drop_everything(backbone.drop_after_pos)
     images = torch.randn(2, 3, 32, 32)
-    (found,) = trunk(images)
-    expected = trunk.norm0(trunk.stages[0].blocks[0](torch.zeros(2, 8, 8, 8))).permute(0, 3, 1, 2)
+    (found,) = backbone(images)
+    expected = backbone.norm0(backbone.stages[0].blocks[0](torch.zeros(2, 8, 8, 8))).permute(0, 3, 1, 2)
     torch.testing.assert_close(found, expected)
 
 
@@ -413,8 +413,8 @@ def test_depth_is_dropped_linearly_over_all_stages(depths: tuple[int, ...], rate
     mit = MixVisionTransformer(embed_dims=4, num_stages=stages, num_layers=depths, num_heads=(1,) * stages,
                                patch_sizes=(3,) * stages, strides=(2,) * stages, sr_ratios=(1,) * stages,
                                out_indices=(0,), drop_path_rate=0.3)  # fmt: skip
-    for trunk in (swin, mit):
-        found = [layer.rate for layer in trunk.modules() if isinstance(layer, DropPath)]
+    for backbone in (swin, mit):
+        found = [layer.rate for layer in backbone.modules() if isinstance(layer, DropPath)]
         assert found == pytest.approx(rates)
 
 

@@ -1,4 +1,4 @@
-"""What every trunk, neck, head and network of the catalogue owes. A new one inherits it all by a line in a table below.
+"""What every backbone, neck, head and network of the catalogue owes. A new one inherits it by a line in a table below.
 
 The line has the arguments of its constructor, as few and as small as they can be. `promises.py` has what is owed.
 """
@@ -284,7 +284,7 @@ CASES = [
     for kind in ("backbone", "neck", "head", "model")
     for name in TABLES[kind]
 ]
-TRUNKS = [case for case in CASES if case.kind == "backbone"]
+BACKBONE_CASES = [case for case in CASES if case.kind == "backbone"]
 COMPILED = ("EncoderDecoder", "PSPHead", "SegformerHead")
 """A few that are small enough to generate code for; the others are captured only."""
 
@@ -307,8 +307,8 @@ def test_every_part(promise: Promise, case: Case) -> None:
     keeps_or_is_excused(promise, case)
 
 
-@pairs(promises.EVERY_TRUNK, TRUNKS)
-def test_every_trunk(promise: Promise, case: Case) -> None:
+@pairs(promises.EVERY_BACKBONE, BACKBONE_CASES)
+def test_every_backbone(promise: Promise, case: Case) -> None:
     keeps_or_is_excused(promise, case)
 
 
@@ -334,13 +334,13 @@ def test_every_part_of_the_catalogue_is_tested_here() -> None:
 
 
 def test_exceptions_are_about_parts_and_promises_that_exist() -> None:
-    promised = {promise.__name__ for promise in (*promises.EVERY_PART, *promises.EVERY_TRUNK)}
+    promised = {promise.__name__ for promise in (*promises.EVERY_PART, *promises.EVERY_BACKBONE)}
     assert {part for part, _ in EXCEPTIONS} <= {case.name for case in CASES}
     assert {promise for _, promise in EXCEPTIONS} <= promised
 
 
 def choosing() -> list[str]:
-    """Trunks that return some of their levels."""
+    """Backbones that return some of their levels."""
     signatures = {name: inspect.signature(catalog.resolve("backbone", name)) for name in BACKBONES}
     return sorted(name for name, signature in signatures.items() if "out_indices" in signature.parameters)
 

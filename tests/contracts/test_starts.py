@@ -5,7 +5,7 @@ MMDetection's heads) and from the papers' own code. Where MMSegmentation leaves 
 code counts: the projections of MiT's attention, which keep torch's start there; the last level of MaskFormer's pixel
 decoder, which its loop does not reach; the rounds of K-Net, which are in a list that its initialiser does not enter.
 
-Recipes load weights into the trunk, so that for them this is about heads. Whoever trains from nothing starts here.
+Recipes load weights into the backbone, so that for them this is about heads. Whoever trains from nothing starts here.
 """
 
 from __future__ import annotations
@@ -316,10 +316,10 @@ def test_norms_start_as_identity(norm: Norm) -> None:
 
 def test_position_biases_and_positions_are_drawn_at_any_size() -> None:
     torch.manual_seed(0)
-    trunk = SwinTransformer(embed_dims=8, depths=(1, 1), num_heads=(2, 4), strides=(4, 2), out_indices=(0, 1))
-    tables = [p for name, p in trunk.named_parameters() if name.endswith("relative_position_bias_table")]
+    backbone = SwinTransformer(embed_dims=8, depths=(1, 1), num_heads=(2, 4), strides=(4, 2), out_indices=(0, 1))
+    tables = [p for name, p in backbone.named_parameters() if name.endswith("relative_position_bias_table")]
     assert [tuple(table.shape) for table in tables] == [(13 * 13, 2), (13 * 13, 4)]
-    assert not [said for table in tables if (said := TRUNCATED.misfit(trunk, table))]
+    assert not [said for table in tables if (said := TRUNCATED.misfit(backbone, table))]
 
 
 # --- The eye itself -------------------------------------------------------------------------------------------------

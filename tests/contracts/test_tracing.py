@@ -1,4 +1,4 @@
-"""What tools for deployment do to every trunk, neck, head and network: torch.fx traces it, and norms are fused away."""
+"""What tools for deployment do to each backbone, neck, head and network: torch.fx traces it, norms are fused away."""
 
 from __future__ import annotations
 

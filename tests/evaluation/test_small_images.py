@@ -29,11 +29,11 @@ SIZES = {"small": (12, 14), "thin": (9, 80), "usual": (40, 48)}
 @pytest.fixture
 def task() -> SemanticSegmentation:
     torch.manual_seed(0)
-    trunk = MixVisionTransformer(embed_dims=8, num_layers=(1,) * 4, num_heads=(1, 2, 2, 2))
+    backbone = MixVisionTransformer(embed_dims=8, num_layers=(1,) * 4, num_heads=(1, 2, 2, 2))
     head = SegformerHead(in_channels=(8, 16, 16, 16), channels=8, num_classes=2)
     loss = HeadLoss("decode", [HeadTerm("loss_ce", CrossEntropyLoss(), 1.0)], ignore_index=255, align_corners=False)
     return SemanticSegmentation(
-        EncoderDecoder(backbone=trunk, decode_head=head),
+        EncoderDecoder(backbone=backbone, decode_head=head),
         preprocess=Preprocess(PreprocessSpec(mean=(120.0,) * 3, std=(60.0,) * 3)),
         losses=[loss], num_classes=2, ignore_index=255,
     )  # fmt: skip

@@ -55,7 +55,7 @@ def components(value: Any) -> Iterator[Component]:
 
 
 def backbone(model: Mapping[str, Any]) -> Any:
-    """The trunk alone; the heads may be unknown."""
+    """The backbone alone; the heads may be unknown."""
     return build(described(model).model.args["backbone"])
 
 

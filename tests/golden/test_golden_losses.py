@@ -42,8 +42,8 @@ def built(record: dict[str, Any], *, as_the_original: bool = True) -> HeadLoss:
         "type": "FCNHead", "in_channels": 64, "in_index": 3, "channels": 4, "num_classes": max(classes, 2),
         "out_channels": classes, "loss_decode": {"type": record["loss"], **record["arguments"]},
     }  # fmt: skip
-    trunk = {"type": "ResNet", "depth": 18, "base_channels": 8, "stem_channels": 8}
-    model = {"type": "EncoderDecoder", "backbone": trunk, "decode_head": head}
+    backbone = {"type": "ResNet", "depth": 18, "base_channels": 8, "stem_channels": 8}
+    model = {"type": "EncoderDecoder", "backbone": backbone, "decode_head": head}
     task: Any = build_task(building.described(model, as_the_original=as_the_original))
     [loss] = task.losses
     return loss

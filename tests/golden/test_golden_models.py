@@ -1,4 +1,4 @@
-"""Whole networks, and trunks of networks whose heads do not exist yet, against the reference's numbers."""
+"""Whole networks, and backbones of networks whose heads do not exist yet, against the reference's numbers."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ LARGE = 20_000_000
 """Networks with more parameters take half a minute each."""
 
 
-def trunks() -> dict[str, list[str]]:
-    """Distinct trunks (as JSON) -> the records that have them under heads that do not exist yet."""
+def backbones() -> dict[str, list[str]]:
+    """Distinct backbones (as JSON) -> the records that have them under heads that do not exist yet."""
     found = defaultdict(list)
     for name in sorted(set(references.records()) - set(references.built_networks())):
         backbone = references.model_config(references.records()[name]).get("backbone", {})
@@ -33,7 +33,7 @@ def trunks() -> dict[str, list[str]]:
     return dict(found)
 
 
-TRUNKS = trunks()
+BACKBONES = backbones()
 
 
 def by_size(name: str) -> Any:
@@ -48,9 +48,9 @@ def test_network_matches_the_reference(name: str) -> None:
     assert not comparing.different(findings)
 
 
-@pytest.mark.parametrize("config", TRUNKS, ids=lambda config: references.short_name(TRUNKS[config][0]))
-def test_trunk_matches_every_network_that_stands_on_it(config: str) -> None:
-    records = [references.records()[name] for name in TRUNKS[config]]
+@pytest.mark.parametrize("config", BACKBONES, ids=lambda config: references.short_name(BACKBONES[config][0]))
+def test_backbone_matches_every_network_that_stands_on_it(config: str) -> None:
+    records = [references.records()[name] for name in BACKBONES[config]]
     backbone = building.backbone(references.model_config(records[0])).double()
     comparing.prepare(backbone, prefix="backbone.")
     inputs: dict[tuple[int, ...], Any] = {}

@@ -43,9 +43,9 @@ def transformed(record: dict[str, Any]) -> Sample:
     step = {"type": record["transform"], **record["arguments"]}
     pipeline = [{"type": "LoadImageFromFile"}, {"type": "LoadAnnotations"}, step, {"type": "PackSegInputs"}]
     head = {"type": "FCNHead", "in_channels": 64, "in_index": 3, "channels": 4, "num_classes": 7}
-    trunk = {"type": "ResNet", "depth": 18, "base_channels": 8, "stem_channels": 8}
+    backbone = {"type": "ResNet", "depth": 18, "base_channels": 8, "stem_channels": 8}
     values = {
-        "model": {"type": "EncoderDecoder", "backbone": trunk, "decode_head": head},
+        "model": {"type": "EncoderDecoder", "backbone": backbone, "decode_head": head},
         "train_dataloader": {"batch_size": 1, "dataset": {"type": "BaseSegDataset", "pipeline": pipeline}},
         "train_cfg": {"type": "IterBasedTrainLoop", "max_iters": 1},
         "optim_wrapper": {"type": "OptimWrapper", "optimizer": {"type": "SGD", "lr": 0.1}},

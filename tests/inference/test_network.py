@@ -92,13 +92,13 @@ def test_memory_and_devices_have_errors_of_their_own(make_predictor):
 
 @pytest.mark.parametrize("ratios", [(8, 4, 2, 1), (1, 1, 1, 1), (16, 4, 2, 1), (8, 8, 4, 2)])
 def test_the_least_size_of_mit_is_exact(ratios):
-    trunk = MixVisionTransformer(embed_dims=8, num_layers=(1,) * 4, num_heads=(1, 2, 2, 2), sr_ratios=ratios).eval()
-    side = trunk.least_size
+    backbone = MixVisionTransformer(embed_dims=8, num_layers=(1,) * 4, num_heads=(1, 2, 2, 2), sr_ratios=ratios).eval()
+    side = backbone.least_size
     with torch.inference_mode():
-        trunk(torch.zeros(1, 3, side, side))
+        backbone(torch.zeros(1, 3, side, side))
         if side > 1:
             with pytest.raises(RuntimeError):
-                trunk(torch.zeros(1, 3, side - 1, 64))
+                backbone(torch.zeros(1, 3, side - 1, 64))
 
 
 FORKED = """

@@ -117,7 +117,7 @@ def test_a_coarser_guess_is_enlarged() -> None:
 # --- BiSeNet ------------------------------------------------------------------------------------------------------
 
 
-def test_the_context_paths_trunk_must_fit() -> None:
+def test_the_context_paths_backbone_must_fit() -> None:
     with pytest.raises(ValueError, match="128 channels at stride 8") as error:
         BiSeNetV1(backbone=backbone())
     assert "but ResNet gives 8 channels at stride 8, 16 channels at stride 16" in str(error.value)
@@ -126,7 +126,7 @@ def test_the_context_paths_trunk_must_fit() -> None:
         BiSeNetV1(backbone=dilated, context_channels=(8, 16, 32))
 
 
-def test_two_path_trunks_give_the_levels_asked_for() -> None:
+def test_two_path_backbones_give_the_levels_asked_for() -> None:
     torch.manual_seed(0)
     v1 = BiSeNetV1(backbone=backbone(), context_channels=(8, 16, 32), spatial_channels=(4, 4, 4, 8), out_channels=16)
     v2 = BiSeNetV2(detail_channels=(4, 4, 8), semantic_channels=(4, 4, 4, 8), bga_channels=8)

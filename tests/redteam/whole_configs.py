@@ -41,7 +41,7 @@ def pixels() -> Values:
 
 
 def cascade() -> Values:
-    """A head that refines what another one says, on a trunk of stages."""
+    """A head that refines what another one says, on a backbone of stages."""
     ocr = {
         "type": "OCRHead", "in_channels": [8, 16, 32, 64], "in_index": (0, 1, 2, 3), "input_transform": "resize_concat",
         "channels": 16, "ocr_channels": 8, "dropout_ratio": -1, "num_classes": 3, "norm_cfg": BN,
@@ -107,13 +107,13 @@ def masks() -> Values:
 
 
 def contextual() -> Values:
-    """A trunk with a trunk inside."""
-    trunk = {
+    """A backbone with a backbone inside."""
+    backbone = {
         "type": "BiSeNetV1", "in_channels": 3, "context_channels": (8, 16, 32), "spatial_channels": (8, 8, 8, 16),
         "out_indices": (0, 1, 2), "out_channels": 16, "norm_cfg": BN,
         "backbone_cfg": {**RESNET, "base_channels": 4},
     }  # fmt: skip
-    model = {"type": "EncoderDecoder", "backbone": trunk, "decode_head": {**FCN, "in_channels": 16, "in_index": 0}}
+    model = {"type": "EncoderDecoder", "backbone": backbone, "decode_head": {**FCN, "in_channels": 16, "in_index": 0}}
     return run({**model, **EMPTY})
 
 

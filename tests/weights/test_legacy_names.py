@@ -166,13 +166,13 @@ def test_segformer_of_its_authors() -> None:
     check(built, old, said="SegFormer's own code")
 
 
-def test_a_trunk_of_segformer_alone() -> None:
+def test_a_backbone_of_segformer_alone() -> None:
     built = model(SEGFORMER)
-    trunk = {name: value for name, value in built.state_dict().items() if name.startswith("backbone.")}
-    old = old_segformer(trunk, prefix="") | {"head.weight": torch.zeros(1000, 32)}
+    backbone = {name: value for name, value in built.state_dict().items() if name.startswith("backbone.")}
+    old = old_segformer(backbone, prefix="") | {"head.weight": torch.zeros(1000, 32)}
     present, _ = with_present_names(old)
-    assert present.keys() == trunk.keys()
-    assert all(torch.equal(present[name], value) for name, value in trunk.items())
+    assert present.keys() == backbone.keys()
+    assert all(torch.equal(present[name], value) for name, value in backbone.items())
 
 
 # --- MaskFormer and Mask2Former of the release candidates ---------------------------------------------------------
@@ -217,7 +217,7 @@ def order_of_attentions(built: nn.Module) -> tuple[str, ...]:
     return tuple(seen)
 
 
-# --- 0.x and trunks ---------------------------------------------------------------------------------------------
+# --- 0.x and backbones ---------------------------------------------------------------------------------------------
 
 
 def test_averaged_weights_of_a_hook_are_left_out() -> None:
@@ -232,17 +232,17 @@ def test_averaged_weights_of_a_hook_are_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    "trunk",
+    "backbone",
     [
         {"type": "ResNetV1c", "depth": 18, "base_channels": 8},
         {"type": "ResNetV1d", "depth": 18, "base_channels": 8},
         {**SWIN["backbone"]},  # type: ignore[dict-item]
         {**SEGFORMER["backbone"]},  # type: ignore[dict-item]
     ],
-    ids=lambda trunk: trunk["type"],
+    ids=lambda backbone: backbone["type"],
 )
-def test_a_trunk_alone(trunk: dict[str, Any], tmp_path: Path) -> None:
-    config = {**SEGFORMER, "backbone": trunk}
+def test_a_backbone_alone(backbone: dict[str, Any], tmp_path: Path) -> None:
+    config = {**SEGFORMER, "backbone": backbone}
     spec = lower(Config.from_values({"model": config}, file="test"))
     state = build(spec.model.args["backbone"]).state_dict()
     torch.save({"state_dict": state | {"fc.weight": torch.zeros(1000, 8)}}, tmp_path / "a.pth")

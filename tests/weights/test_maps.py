@@ -17,9 +17,9 @@ from intarsia.weights.maps.rules import KeyMap, KeyRule, rules
 
 TABLE = KeyMap(
     "test",
-    signature=("trunk.{i}.q.weight", "(head|classifier).weight"),
+    signature=("backbone.{i}.q.weight", "(head|classifier).weight"),
     rules=(
-        *rules("trunk.{i}.", "backbone.{i+1}.", {("q.*", "k.*"): "qk.*", "norm.weight": "norm.weight"}),
+        *rules("backbone.{i}.", "backbone.{i+1}.", {("q.*", "k.*"): "qk.*", "norm.weight": "norm.weight"}),
         *rules("(old.)?", "", {"head.weight": ("decode_head.weight", torch.neg), "head.bias": "decode_head.bias"}),
         KeyRule(("head.bias",), "decode_head.copy"),
     ),
@@ -29,9 +29,9 @@ TABLE = KeyMap(
 
 def test_names_are_filled_in_and_parts_stacked() -> None:
     state = {
-        "trunk.0.k.weight": torch.tensor([2.0]),
-        "trunk.0.q.weight": torch.tensor([1.0]),
-        "trunk.12.norm.weight": torch.tensor([5.0]),
+        "backbone.0.k.weight": torch.tensor([2.0]),
+        "backbone.0.q.weight": torch.tensor([1.0]),
+        "backbone.12.norm.weight": torch.tensor([5.0]),
         "old.head.weight": torch.tensor([3.0]),
         "head.bias": torch.tensor([4.0]),
         "7.counter": torch.tensor([0.0]),
@@ -49,17 +49,17 @@ def test_names_are_filled_in_and_parts_stacked() -> None:
 
 def test_what_no_rule_knows_and_what_lacks_a_part_is_named() -> None:
     state = {
-        "trunk.0.q.weight": torch.zeros(1),
-        "trunk.x.norm.weight": torch.zeros(1),
-        "trunk.0.norm.weightless": torch.zeros(1),
+        "backbone.0.q.weight": torch.zeros(1),
+        "backbone.x.norm.weight": torch.zeros(1),
+        "backbone.0.norm.weightless": torch.zeros(1),
     }
-    assert TABLE.convert(state) == ({}, ("trunk.x.norm.weight", "trunk.0.norm.weightless", "trunk.0.q.weight"))
+    assert TABLE.convert(state) == ({}, ("backbone.x.norm.weight", "backbone.0.norm.weightless", "backbone.0.q.weight"))
 
 
 def test_all_of_a_signature_must_be_there() -> None:
-    assert TABLE.fits(["trunk.3.q.weight", "classifier.weight", "more"])
-    assert not TABLE.fits(["trunk.3.q.weight"])
-    assert not TABLE.fits(["trunk.3.q.weight", "xclassifier.weight"])
+    assert TABLE.fits(["backbone.3.q.weight", "classifier.weight", "more"])
+    assert not TABLE.fits(["backbone.3.q.weight"])
+    assert not TABLE.fits(["backbone.3.q.weight", "xclassifier.weight"])
 
 
 def test_a_name_that_a_map_does_not_know_stays_for_loading_to_list() -> None:
@@ -73,7 +73,7 @@ def test_a_name_that_a_map_does_not_know_stays_for_loading_to_list() -> None:
 
 
 def test_no_published_model_of_openmmlab_is_taken_for_anothers(shared: Path) -> None:
-    """Neither whole nor as a trunk alone, as their files for pretraining are."""
+    """Neither whole nor as a backbone alone, as their files for pretraining are."""
     for path in sorted((shared / "golden" / "models").glob("*.json")):
         names = list(json.loads(path.read_text())["state"])
         assert recognise(names) is None, path.name
@@ -116,7 +116,7 @@ def test_patch_merging_in_the_original_order(channels: int) -> None:
 
 
 @pytest.mark.parametrize("side", [1, 3, 7])
-def test_relative_positions_are_those_of_our_trunk(side: int) -> None:
+def test_relative_positions_are_those_of_our_backbone(side: int) -> None:
     ours = SwinTransformer(embed_dims=4, depths=(1,), num_heads=(2,), strides=(4,), out_indices=(0,), window_size=side)
     state = ours.state_dict()
     table = state["stages.0.blocks.0.attn.w_msa.relative_position_bias_table"]

@@ -34,11 +34,11 @@ SWIN: dict[str, Any] = {
 )
 def test_resnet(name: str, ours: Callable[[], ResNet]) -> None:
     theirs = mapping.randomised(timm.create_model(name, features_only=True, out_indices=(1, 2, 3, 4)))
-    trunk = ours().double().eval()
-    apply_state(trunk, without_prefix(theirs))
+    backbone = ours().double().eval()
+    apply_state(backbone, without_prefix(theirs))
     images = mapping.images(1, 3, 65, 91)
     with torch.no_grad():
-        for level, expected in zip(trunk(images), theirs(images), strict=True):
+        for level, expected in zip(backbone(images), theirs(images), strict=True):
             mapping.assert_same(level, expected)
 
 

@@ -45,11 +45,11 @@ def test_segmentation_model(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "trunk"), [("resnet18", lambda: ResNet(18)), ("resnext50_32x4d", lambda: ResNeXt(50))]
+    ("name", "backbone"), [("resnet18", lambda: ResNet(18)), ("resnext50_32x4d", lambda: ResNeXt(50))]
 )
-def test_stages(name: str, trunk: Callable[[], ResNet]) -> None:
+def test_stages(name: str, backbone: Callable[[], ResNet]) -> None:
     theirs = mapping.randomised(getattr(torchvision.models, name)(weights=None))
-    ours = trunk().double().eval()
+    ours = backbone().double().eval()
     state = translated(theirs.state_dict())
     apply_state(ours, {key.removeprefix("backbone."): value for key, value in state.items()})
     images = mapping.images(1, 3, 41, 59)

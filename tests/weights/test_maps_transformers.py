@@ -84,17 +84,17 @@ def test_segformer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "trunk",
+    "backbone",
     [swin, lambda: resnet(**RESNET), lambda: resnet(**BASIC), lambda: resnet(**RESNET, downsample_in_bottleneck=True)],
     ids=["swin", "resnet50", "resnet18", "resnet50-caffe"],
 )
-def test_upernet(trunk: Any, tmp_path: Path) -> None:
-    backbone = trunk()
+def test_upernet(backbone: Any, tmp_path: Path) -> None:
+    backbone = backbone()
     config = transformers.UperNetConfig(
         backbone_config=backbone, hidden_size=24, auxiliary_channels=12, auxiliary_num_convs=2, num_labels=5
     )
     config.auxiliary_concat_input = True
-    # 4.45 does not ask the trunk for it.
+    # 4.45 does not ask the backbone for it.
     config.auxiliary_in_channels = (
         backbone.hidden_sizes[2] if backbone.model_type == "resnet" else 4 * backbone.embed_dim
     )
@@ -109,10 +109,10 @@ def test_upernet(trunk: Any, tmp_path: Path) -> None:
     check_names_of_modules(theirs, tmp_path)
 
 
-@pytest.mark.parametrize("trunk", [swin, lambda: resnet(**RESNET)], ids=["swin", "resnet50"])
-def test_mask2former(trunk: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("backbone", [swin, lambda: resnet(**RESNET)], ids=["swin", "resnet50"])
+def test_mask2former(backbone: Any, tmp_path: Path) -> None:
     config = transformers.Mask2FormerConfig(
-        backbone_config=trunk(), feature_size=32, hidden_dim=32, mask_feature_size=24, num_attention_heads=4,
+        backbone_config=backbone(), feature_size=32, hidden_dim=32, mask_feature_size=24, num_attention_heads=4,
         encoder_layers=2, encoder_feedforward_dim=48, decoder_layers=5, dim_feedforward=40, num_queries=7, num_labels=5,
     )  # fmt: skip
     theirs = saved(transformers.Mask2FormerForUniversalSegmentation(config), tmp_path)
@@ -121,7 +121,7 @@ def test_mask2former(trunk: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("trunk", "width"),
+    ("backbone", "width"),
     [
         (lambda: transformers.MaskFormerSwinConfig(**SWIN, out_features=STAGES), 32),
         (lambda: resnet(**RESNET), 32),
@@ -129,12 +129,12 @@ def test_mask2former(trunk: Any, tmp_path: Path) -> None:
     ],
     ids=["swin", "resnet50", "no projection"],
 )
-def test_maskformer(trunk: Any, width: int, tmp_path: Path) -> None:
+def test_maskformer(backbone: Any, width: int, tmp_path: Path) -> None:
     decoder = transformers.DetrConfig(
         d_model=width, decoder_ffn_dim=40, decoder_attention_heads=4, decoder_layers=3, num_queries=7
     )
     config = transformers.MaskFormerConfig(
-        backbone_config=trunk(), fpn_feature_size=width, mask_feature_size=24, decoder_config=decoder, num_labels=5
+        backbone_config=backbone(), fpn_feature_size=width, mask_feature_size=24, decoder_config=decoder, num_labels=5
     )
     theirs = saved(transformers.MaskFormerForInstanceSegmentation(config), tmp_path)
     compare_queries(counterpart(tmp_path), theirs)
@@ -149,31 +149,31 @@ def compare_queries(ours: Any, theirs: Any) -> None:
     mapping.assert_same(found.mask_logits, expected.masks_queries_logits)
 
 
-# --- Trunks of classifiers ----------------------------------------------------------------------------------------
+# --- Backbones of classifiers ----------------------------------------------------------------------------------------
 
 
-def test_resnet_trunk() -> None:
+def test_resnet_backbone() -> None:
     theirs = mapping.randomised(transformers.ResNetForImageClassification(transformers.ResNetConfig(**RESNET)))
     ours = ResNet(50, stem_channels=16, base_channels=8).double().eval()
-    apply_state(ours, trunk_state(theirs))
+    apply_state(ours, backbone_state(theirs))
     images = mapping.images(*SIZE)
     with torch.no_grad():
         mapping.assert_same(ours(images)[-1], theirs.resnet(images).last_hidden_state)
 
 
-def test_mit_trunk() -> None:
+def test_mit_backbone() -> None:
     theirs = mapping.randomised(transformers.SegformerForImageClassification(transformers.SegformerConfig(**SEGFORMER)))
     ours = MixVisionTransformer(embed_dims=8, num_layers=(1, 2, 1, 1), num_heads=(1, 2, 5, 8), norm=Norm("LN"))
-    apply_state(ours.double().eval(), trunk_state(theirs))
+    apply_state(ours.double().eval(), backbone_state(theirs))
     images = mapping.images(*SIZE)
     with torch.no_grad():
         mapping.assert_same(ours(images)[-1], theirs.segformer(images).last_hidden_state)
 
 
-def test_swin_trunk() -> None:
+def test_swin_backbone() -> None:
     theirs = mapping.randomised(transformers.SwinForImageClassification(transformers.SwinConfig(**SWIN)))
     ours = SwinTransformer(embed_dims=24, depths=(2, 2, 1, 2), num_heads=(1, 2, 4, 8), window_size=3)
-    report = apply_state(ours.double().eval(), trunk_state(theirs), allow_partial=True)
+    report = apply_state(ours.double().eval(), backbone_state(theirs), allow_partial=True)
     assert report.missing == tuple(f"norm{i}.{part}" for i in range(4) for part in ("weight", "bias"))
     nn.Module.load_state_dict(ours.norm3, theirs.swin.layernorm.state_dict())  # what theirs has behind the last stage
     images = mapping.images(1, 3, 128, 144)  # theirs does not shift where a map is no larger than a window
@@ -182,7 +182,7 @@ def test_swin_trunk() -> None:
         mapping.assert_same(ours(images)[-1].flatten(2).transpose(1, 2), expected)
 
 
-def trunk_state(theirs: nn.Module) -> dict[str, torch.Tensor]:
+def backbone_state(theirs: nn.Module) -> dict[str, torch.Tensor]:
     found = recognise(theirs.state_dict())
     assert found is not None
     state, unknown = found.convert(theirs.state_dict())

@@ -119,8 +119,8 @@ def test_names_of_others_are_left_alone() -> None:
     """A word before all names is not taken away where another library has it."""
     segformer = [f"segformer.encoder.block.0.0.layer_norm_1.{name}" for name in ("weight", "bias")]
     assert list(plain_names(segformer)[0]) == segformer
-    trunk = ["backbone.layer1.0.conv1.weight", "backbone.bn1.weight"]
-    assert list(plain_names(trunk)[0]) == trunk
+    backbone = ["backbone.layer1.0.conv1.weight", "backbone.bn1.weight"]
+    assert list(plain_names(backbone)[0]) == backbone
 
 
 def test_shards(tmp_path: Path) -> None:

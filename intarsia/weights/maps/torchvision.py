@@ -26,7 +26,7 @@ RESNET_STAGES = rules(
 )
 """The names are the same; a file of the backbone alone lacks the word before them."""
 
-_TRUNK = tuple(rule.within("backbone.", "") for rule in (*_STEM, *RESNET_STAGES))
+_BACKBONE = tuple(rule.within("backbone.", "") for rule in (*_STEM, *RESNET_STAGES))
 
 _FCN: Names = {"0.weight": "convs.0.conv.weight", "1.*": "convs.0.bn.*", "4.*": "conv_seg.*"}
 
@@ -57,12 +57,12 @@ MAPS = (
     KeyMap(
         "DeepLabV3 of torchvision",
         ("backbone.layer4.0.conv1.weight", "classifier.0.project.0.weight"),
-        (*_TRUNK, *_DEEPLABV3, *_AUXILIARY),
+        (*_BACKBONE, *_DEEPLABV3, *_AUXILIARY),
     ),
     KeyMap(
         "FCN of torchvision",
         ("backbone.layer4.0.conv1.weight", "classifier.0.weight", "classifier.4.weight"),
-        (*_TRUNK, *rules("classifier.", "decode_head.", _FCN), *_AUXILIARY),
+        (*_BACKBONE, *rules("classifier.", "decode_head.", _FCN), *_AUXILIARY),
     ),
     KeyMap(
         "ResNet of torchvision", ("conv1.weight", "layer4.0.conv1.weight"), (*_STEM, *RESNET_STAGES), unused=("fc.*",)

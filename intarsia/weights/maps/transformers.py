@@ -136,12 +136,12 @@ _MIT = (
 )
 
 
-def _trunks(theirs: str) -> tuple[KeyRule, ...]:
+def _backbones(theirs: str) -> tuple[KeyRule, ...]:
     """Whichever backbone a model stands on."""
     return tuple(rule.within(theirs, "") for rule in (*_RESNET, *_SWIN))
 
 
-def _trunks_unused(theirs: str) -> tuple[str, ...]:
+def _backbones_unused(theirs: str) -> tuple[str, ...]:
     return tuple(theirs + pattern for pattern in _SWIN_UNUSED)
 
 
@@ -293,26 +293,26 @@ _MASKFORMER = (
     *rules("class_predictor.", "decode_head.cls_embed.", {"*": "*"}),
 )
 
-_MASK_TRUNK = "model.pixel_level_module.encoder."
+_MASK_BACKBONE = "model.pixel_level_module.encoder."
 
 MAPS = (
     KeyMap(
         "Mask2Former of transformers",
         ("model.transformer_module.queries_features.weight",),
-        (*_trunks(_MASK_TRUNK), *_MASK2FORMER),
-        (*_trunks_unused(_MASK_TRUNK), "criterion.empty_weight"),
+        (*_backbones(_MASK_BACKBONE), *_MASK2FORMER),
+        (*_backbones_unused(_MASK_BACKBONE), "criterion.empty_weight"),
     ),
     KeyMap(
         "MaskFormer of transformers",
         ("model.transformer_module.queries_embedder.weight", "mask_embedder.0.0.weight"),
-        (*_trunks(_MASK_TRUNK), *_MASKFORMER),
-        (*_trunks_unused(_MASK_TRUNK), "criterion.empty_weight"),
+        (*_backbones(_MASK_BACKBONE), *_MASKFORMER),
+        (*_backbones_unused(_MASK_BACKBONE), "criterion.empty_weight"),
     ),
     KeyMap(
         "UPerNet of transformers",
         ("decode_head.classifier.weight", "decode_head.fpn_bottleneck.batch_norm.weight"),
-        (*_trunks("backbone."), *_UPERNET),
-        _trunks_unused("backbone."),
+        (*_backbones("backbone."), *_UPERNET),
+        _backbones_unused("backbone."),
     ),
     KeyMap(
         "SegFormer of transformers",

@@ -46,16 +46,16 @@ def _expect(values: Mapping[str, Any], where: str, **expected: Any) -> None:
 # --- Backbones ----------------------------------------------------------------------------------------------------
 
 
-def _trunk(config: Mapping[str, Any]) -> tuple[Values, list[int]]:
+def _backbone(config: Mapping[str, Any]) -> tuple[Values, list[int]]:
     """The backbone section, and the channels of its four levels."""
     backbone = config.get("backbone_config") or {"model_type": config.get("backbone")}
     kind = backbone.get("model_type")
-    if kind not in _TRUNKS:
-        raise ValueError(f"the backbone of config.json is a {kind!r}; expected one of {', '.join(_TRUNKS)}")
+    if kind not in _BACKBONES:
+        raise ValueError(f"the backbone of config.json is a {kind!r}; expected one of {', '.join(_BACKBONES)}")
     levels = backbone.get("out_features") or [f"stage{i}" for i in range(1, 5)]
     if list(levels) != ["stage1", "stage2", "stage3", "stage4"]:
         raise ValueError(f"the backbone of config.json gives {levels}; our heads read stage1 to stage4")
-    return _TRUNKS[kind](backbone)
+    return _BACKBONES[kind](backbone)
 
 
 def _swin(backbone: Mapping[str, Any]) -> tuple[Values, list[int]]:
@@ -104,7 +104,7 @@ def _resnet(backbone: Mapping[str, Any]) -> tuple[Values, list[int]]:
     return section, widths
 
 
-_TRUNKS = {"resnet": _resnet, "swin": _swin, "maskformer-swin": _swin}
+_BACKBONES = {"resnet": _resnet, "swin": _swin, "maskformer-swin": _swin}
 
 
 # --- Models -------------------------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ def _segformer(config: Mapping[str, Any], num_classes: int) -> Values:
 
 
 def _upernet(config: Mapping[str, Any], num_classes: int) -> Values:
-    backbone, widths = _trunk(config)
+    backbone, widths = _backbone(config)
     model: Values = {
         "backbone": backbone,
         "decode_head": {
@@ -200,7 +200,7 @@ def _mask2former(config: Mapping[str, Any], num_classes: int) -> Values:
         enforce_input_projection=False,
         common_stride=4,
     )
-    backbone, widths = _trunk(config)
+    backbone, widths = _backbone(config)
     heads, dropout = config.get("num_attention_heads", 8), config.get("dropout", 0.0)
     points = {
         "num_points": config.get("train_num_points", 12544),
@@ -248,7 +248,7 @@ def _maskformer(config: Mapping[str, Any], num_classes: int) -> Values:
     channels = decoder.get("d_model", 256)
     _expect(config, "config.json", fpn_feature_size=channels)
     _expect(decoder, "decoder_config of config.json", model_type="detr", activation_function="relu")
-    backbone, widths = _trunk(config)
+    backbone, widths = _backbone(config)
     weights = (
         config.get("cross_entropy_weight", 1.0), config.get("mask_weight", 20.0), config.get("dice_weight", 1.0)
     )  # fmt: skip
