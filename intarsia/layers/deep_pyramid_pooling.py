@@ -59,7 +59,7 @@ class DeepPyramidPooling(nn.Module):
             pool = nn.AvgPool2d(side, stride=stride, padding=side // 2)
             self.scales.append(nn.Sequential(pool, conv(in_channels, channels)))
         self.scales.append(nn.Sequential(nn.AdaptiveAvgPool2d(1), conv(in_channels, channels)))
-        self.processes = (
+        self.processes: nn.Module = (
             process(pooled * channels, pooled)
             if parallel
             else nn.ModuleList(process(channels, 1) for _ in range(pooled))
@@ -76,7 +76,7 @@ class DeepPyramidPooling(nn.Module):
             scales = [finest, self.processes(torch.cat([scale + finest for scale in coarser], dim=1))]
         else:
             scales = [finest]
-            for process, scale in zip(self.processes, coarser, strict=True):
+            for process, scale in zip(self.processes.children(), coarser, strict=True):
                 scales.append(process(scale + scales[-1]))
         out: Tensor = self.compression(torch.cat(scales, dim=1)) + self.shortcut(x)
         return out

@@ -1,7 +1,7 @@
 """Residual blocks of convolutions with their norms, and what networks of several resolutions are built of with them.
 
-Blocks: He et al., Deep Residual Learning for Image Recognition, arXiv:1512.03385, figure 5. Those of ResNet itself, under
-the names of its own weights, are in `backbones/resnet.py`.
+Blocks: He et al., Deep Residual Learning for Image Recognition, arXiv:1512.03385, figure 5. Those of ResNet, which its
+own weights name otherwise, are in `backbones/resnet.py`.
 
 Shape letters: N images, C channels, H, W height and width of the input, h, w of the present level.
 """

@@ -17,7 +17,7 @@ Shape letters: N images, C channels, H, W height and width of the input, h, w of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +32,15 @@ from intarsia.layers.norm import BN, Norm
 from intarsia.layers.pyramid_pooling import PyramidPooling
 
 STAGES = 4
+
+
+class ResidualBackbone(Backbone, Protocol):
+    """What ICNet needs to know of a ResNet, to run it in two parts: the names of its layers, in order."""
+
+    stem_names: tuple[str, ...]
+    layer_names: tuple[str, ...]
+    maxpool: nn.Module
+    checkpoint_activations: bool
 
 
 class ICNet(nn.Module):
@@ -84,7 +93,7 @@ class ICNet(nn.Module):
                 before, width, kernel_size, stride=stride, padding=kernel_size // 2, norm=norm, activation=activation
             )
 
-        self.backbone = cast("nn.Module", backbone)
+        self.backbone = cast("ResidualBackbone", backbone)
         self.backbone.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1, ceil_mode=True)
         second, fourth = layer_channels
         self.psp_modules = PyramidPooling(

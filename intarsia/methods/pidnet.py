@@ -47,7 +47,7 @@ class PixelAttention(nn.Module):
         """Maps (N, C, h, w) and (N, C, h', w'), which is resized -> (N, C, h, w)."""
         size = detail.shape[2:]
         agreement = resize(self.f_i(context), size) * self.f_p(detail)  # (N, channels, h, w)
-        gate = agreement.sum(dim=1, keepdim=True).sigmoid()  # (N, 1, h, w)
+        gate: Tensor = agreement.sum(dim=1, keepdim=True).sigmoid()  # (N, 1, h, w)
         return gate * resize(context, size) + (1 - gate) * detail
 
 
