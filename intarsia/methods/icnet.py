@@ -47,8 +47,8 @@ class ICNet(nn.Module):
     """A light branch for the whole image, the first two stages of a ResNet for the image at half its size, and the last
     two, with pyramid pooling, for what these give at half the size again (figure 3).
 
-    The three levels have strides 8, 16 and 32. The two coarser ones may be a pixel larger or smaller: the pooling keeps
-    the corner of a map, and halving leaves out the last pixel of an odd side.
+    With a backbone of stride 8, the three levels have strides 8, 16 and 32. The two coarser ones may be a pixel larger or
+    smaller: the pooling keeps the corner of a map, and halving leaves out the last pixel of an odd side.
 
     Args:
         backbone: a ResNet of four stages, the last two dilated, so that its own stride is 8.
@@ -106,7 +106,9 @@ class ICNet(nn.Module):
         )
         self.conv_sub2 = conv(second, out_channels[1], 1)
         self.conv_sub4 = conv(psp_out_channels, out_channels[2], 1)
-        self.features = tuple(map(FeatureSpec, out_channels, (8, 16, 32)))
+        half, quarter = (backbone.features[stage].stride for stage in (1, 3))
+        self.features = tuple(map(FeatureSpec, out_channels, (8, 2 * half, 4 * quarter)))
+        self.least_size = 2 * half - 2  # a second halving needs two pixels
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """(N, bands, H, W) -> levels (N, out_channels[i], H / stride, W / stride) of strides 8, 16 and 32, about."""

@@ -38,6 +38,21 @@ def test_sizes_of_icnet_are_those_of_the_original() -> None:
             assert [level.shape[2:] for level in network(torch.randn(1, 3, *size))] == [torch.Size(s) for s in expected]
 
 
+@pytest.mark.parametrize(
+    ("strides", "expected", "least"),
+    [((1, 2, 1, 1), (8, 16, 32), 14), ((1, 1, 2, 1), (8, 8, 32), 6), ((2, 2, 1, 2), (8, 32, 128), 30)],
+)
+def test_strides_and_least_size_of_icnet(strides: tuple[int, ...], expected: tuple[int, ...], least: int) -> None:
+    backbone = ResNet(18, base_channels=8, stem_channels=8, strides=strides)
+    network = ICNet(backbone=backbone, layer_channels=(16, 64), psp_out_channels=8, out_channels=(8, 12, 16)).eval()
+    assert tuple(level.stride for level in network.features) == expected
+    assert network.least_size == least
+    with torch.no_grad():
+        network(torch.randn(1, 3, least, least + 1))
+        with pytest.raises(RuntimeError):
+            network(torch.randn(1, 3, least - 1, 64))
+
+
 def test_icnet_recomputes_its_backbone_where_that_says_so() -> None:
     torch.manual_seed(0)
     plain = ICNet(backbone=resnet(), layer_channels=(16, 64), psp_out_channels=8, out_channels=(8, 12, 16))
