@@ -47,8 +47,8 @@ class ICNet(nn.Module):
     """A light branch for the whole image, the first two stages of a ResNet for the image at half its size, and the last
     two, with pyramid pooling, for what these give at half the size again (figure 3).
 
-    With a backbone of stride 8, the three levels have strides 8, 16 and 32. The two coarser ones may be a pixel larger or
-    smaller: the pooling keeps the corner of a map, and halving leaves out the last pixel of an odd side.
+    With a backbone of stride 8, the three levels have strides 8, 16 and 32. The two coarser ones may be a pixel larger
+    or smaller: the pooling keeps the corner of a map, and halving leaves out the last pixel of an odd side.
 
     Args:
         backbone: a ResNet of four stages, the last two dilated, so that its own stride is 8.
