@@ -27,7 +27,7 @@ from intarsia.contracts import Backbone, FeatureSpec
 from intarsia.layers.activation import RELU, Activation
 from intarsia.layers.activation_checkpointing import run_block
 from intarsia.layers.conv import ConvNormAct
-from intarsia.layers.levels import paired_levels, resize
+from intarsia.layers.levels import resize
 from intarsia.layers.norm import BN, Norm
 from intarsia.layers.pyramid_pooling import PyramidPooling
 
@@ -201,7 +201,9 @@ class ICNeck(nn.Module):
         align_corners: bool = False,
     ) -> None:
         super().__init__()
-        _, self.in_channels = paired_levels("ICNeck", (0, 1, 2), in_channels)
+        if len(in_channels) != 3:
+            raise ValueError(f"ICNeck fuses three levels, so in_channels has three entries; got {tuple(in_channels)}")
+        self.in_channels = tuple(in_channels)
         self.out_channels = out_channels
 
         def fusion(low: int, high: int) -> CascadeFeatureFusion:
