@@ -154,8 +154,20 @@ class ImageLogits:
     logits: Tensor
 
 
-HeadOutput: TypeAlias = "Tensor | PointLogits | ImageLogits"
-"""What training looks at in a head, or in one of its stages: logits (N, K, h, w), at points, or of whole images."""
+@dataclass(frozen=True, slots=True)
+class TargetInput:
+    """What a target needs of a head besides its logits: no loss is for it.
+
+    value: a tensor of any shape, without gradients.
+    """
+
+    value: Tensor
+
+
+HeadOutput: TypeAlias = "Tensor | PointLogits | ImageLogits | TargetInput"
+"""What training looks at in a head, or in one of its stages: logits (N, K, h, w), at points, or of whole images; and
+what the targets of these need.
+"""
 
 
 class MaskPredictions(NamedTuple):
@@ -290,7 +302,8 @@ class Target(Protocol):
         """Labels (N, H, W) and the logits to be compared -> the target of their loss.
 
         logits: (N, K, H, W); those of whole images are (N, 1, 1, K), K questions with one answer each.
-        outputs: the logits of all stages of the head, in that form; "" for the head's own.
+        outputs: the logits of all stages of the head, in that form; "" for the head's own. A `TargetInput` is there as
+            it is.
         maps: further maps (N, H, W) of the batch, padded like the labels.
         """
         ...

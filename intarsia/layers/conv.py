@@ -71,6 +71,36 @@ class ConvNormAct(nn.Module):
         return x
 
 
+class NormActConv(nn.Module):
+    """Norm, activation, convolution without bias, in this order (He et al., arXiv:1603.05027, figure 4e).
+
+    Children are named as those of `ConvNormAct`, and start as those do.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        padding: int = 0,
+        groups: int = 1,
+        norm: Norm,
+        activation: Activation,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=padding, groups=groups, bias=False)
+        self.norm_name = norm.name
+        self.add_module(norm.name, norm(in_channels))
+        self.activate = activation()
+        initialise_conv(self.conv, negative_slope=activation.negative_slope)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C', H, W), given the padding that keeps the size."""
+        out: Tensor = self.conv(self.activate(getattr(self, self.norm_name)(x)))
+        return out
+
+
 class DepthwiseSeparableConv(nn.Module):
     """A convolution within each channel, then a 1 x 1 convolution across them (MobileNet, arXiv:1704.04861).
 

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from intarsia.contracts import Backbone, FeatureSpec
 from intarsia.layers.activation import RELU, Activation
 from intarsia.layers.activation_checkpointing import run_block
+from intarsia.layers.attention_refinement import AttentionRefinement
 from intarsia.layers.conv import ConvNormAct
 from intarsia.layers.norm import BN, Norm
 
@@ -47,25 +48,6 @@ class SpatialPath(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(N, bands, H, W) -> (N, C, H / 8, W / 8)."""
         out: Tensor = self.layer4(self.layer3(self.layer2(self.layer1(images))))
-        return out
-
-
-class AttentionRefinement(nn.Module):
-    """A convolution whose channels are weighed by what the whole map looks like (figure 2b)."""
-
-    def __init__(self, in_channels: int, out_channels: int, *, norm: Norm, activation: Activation) -> None:
-        super().__init__()
-        self.conv_layer = ConvNormAct(in_channels, out_channels, 3, padding=1, norm=norm, activation=activation)
-        self.atten_conv_layer = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1),
-            ConvNormAct(out_channels, out_channels, 1, norm=norm, activation=None),
-            nn.Sigmoid(),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, out_channels, h, w)."""
-        x = self.conv_layer(x)
-        out: Tensor = x * self.atten_conv_layer(x)
         return out
 
 

@@ -13,7 +13,18 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from intarsia.contracts import Batch, HeadOutput, ImageLogits, Loss, LossTerm, Model, PointLogits, Size, Target
+from intarsia.contracts import (
+    Batch,
+    HeadOutput,
+    ImageLogits,
+    Loss,
+    LossTerm,
+    Model,
+    PointLogits,
+    Size,
+    Target,
+    TargetInput,
+)
 from intarsia.layers.levels import resize
 from intarsia.layers.precision import full_precision
 from intarsia.losses.reduction import mean_over
@@ -173,7 +184,7 @@ class SemanticSegmentation(nn.Module):
                 for name, output in outputs.items()
                 if claims(head.head, name)
             }
-            self._check_stages(head, stages)
+            self._check_stages(head, [name for name, output in stages.items() if not isinstance(output, TargetInput)])
             terms += _terms(head, stages, labels, maps)
         return terms
 
@@ -221,8 +232,13 @@ def _terms(
     """The terms of all outputs of a head on labels (N, H, W)."""
     # Interpolation and losses stay out of autocast: in half precision they would cost accuracy, not time.
     with torch.autocast(labels.device.type, enabled=False):
-        compared = {stage: _compared(output, labels, head.align_corners) for stage, output in stages.items()}
-        logits = {stage: pair[0] for stage, pair in compared.items()}
+        compared = {
+            stage: _compared(output, labels, head.align_corners)
+            for stage, output in stages.items()
+            if not isinstance(output, TargetInput)
+        }
+        known = {stage: output.value for stage, output in stages.items() if isinstance(output, TargetInput)}
+        known |= {stage: pair[0] for stage, pair in compared.items()}
         terms = []
         for stage, (found, wanted) in compared.items():
             chosen = None if head.sampler is None else head.sampler(found, wanted)  # (N, H, W)
@@ -234,7 +250,7 @@ def _terms(
             for term in every:
                 target = wanted
                 if term.target is not None:
-                    target = term.target(wanted, found, logits, maps)
+                    target = term.target(wanted, found, known, maps)
                 prefix = "point" if at_points and term.loss is not None else ""
                 value = _value(term, found, target, chosen, head.ignore_index)
                 terms.append(LossTerm(f"{head.head}.{prefix}{term.name}", value, term.weight))
@@ -262,7 +278,7 @@ def _in_order(head: HeadLoss, terms: list[LossTerm]) -> list[LossTerm]:
     return sorted(terms, key=lambda term: places.get(term.name, len(places)))
 
 
-def _compared(output: HeadOutput, labels: Tensor, align_corners: bool) -> tuple[Tensor, Tensor]:
+def _compared(output: Tensor | PointLogits | ImageLogits, labels: Tensor, align_corners: bool) -> tuple[Tensor, Tensor]:
     """Logits and labels of one size: (N, K, H, W) and (N, H, W).
 
     Points are an image of one column, (N, K, P, 1). The classes of an image are one of a single logit in one row,

@@ -113,6 +113,12 @@ TABLE: dict[str, list[Group]] = {
         group("layers/test_transformer.py"),
         *of_part("VisionTransformer or SegmenterMask", figure="segmenter or vit_small"),
     ],
+    "intarsia/layers/residual.py": of_part("DDRNet or PIDNet", "layers/test_residual.py", figure="ddrnet or pidnet"),
+    "intarsia/layers/deep_pyramid_pooling.py": of_part(
+        "DDRNet or PIDNet", "methods/test_ddrnet_pidnet.py", figure="ddrnet or pidnet"
+    ),
+    "intarsia/layers/attention_refinement.py": of_part("BiSeNetV1 or STDC", figure="bisenetv1 or stdc1"),
+    "intarsia/losses/boundary.py": [*LOSSES, group(FIGURES, k="pidnet")],
     "intarsia/losses/": LOSSES,
     "intarsia/metrics/": [group("metrics"), group("evaluation", "engine/test_evaluate.py", "workflows/test_score.py")],
     "intarsia/necks/jpu.py": of_part("JPU", "necks/test_jpu.py", figure="fastfcn_small"),
@@ -167,6 +173,10 @@ TABLE: dict[str, list[Group]] = {
     ),
     "intarsia/methods/dpt.py": of_part("DPTHead", "methods/test_dpt.py", figure="dpt_small"),
     "intarsia/methods/erfnet.py": of_part("ERFNet", "methods/test_erfnet.py", figure="erfnet"),
+    "intarsia/methods/ddrnet.py": of_part("DDR", "methods/test_ddrnet_pidnet.py", figure="ddrnet"),
+    "intarsia/methods/icnet.py": of_part("ICN", "methods/test_icnet.py", figure="icnet_small"),
+    "intarsia/methods/pidnet.py": of_part("PIDNet or PIDHead", "methods/test_ddrnet_pidnet.py", figure="pidnet"),
+    "intarsia/methods/stdc.py": of_part("STDC", "methods/test_stdc.py", figure="stdc1"),
     "intarsia/methods/dmnet.py": of_part("DMHead", "methods/test_dmnet.py", figure="dmnet_small"),
     "intarsia/methods/emanet.py": of_part("EMAHead", "methods/test_emanet.py", figure="emanet_small"),
     "intarsia/methods/encnet.py": of_part("EncHead", "methods/test_encnet.py", figure="encnet_small"),

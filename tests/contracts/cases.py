@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from intarsia import catalog
 from intarsia.config.lowering.names import user_key
-from intarsia.contracts import FeatureSpec, ImageLogits, PointLogits, TokenLevel
+from intarsia.contracts import FeatureSpec, ImageLogits, PointLogits, TargetInput, TokenLevel
 from intarsia.layers.activation import Activation
 from intarsia.layers.norm import Norm
 
@@ -125,8 +125,10 @@ class Case:
         own = self.config or written(self.kind, self.name, self.tables[self.kind][self.name], self.tables)
         if self.kind == "model":
             return dict(own), ""
-        name = BACKBONE if self.levels == LEVELS else PLAIN_BACKBONE
-        settings = {"output_cls_token": True} if self.levels[0].tokens else {}
+        name = BACKBONE if self.levels == LEVELS[: len(self.levels)] else PLAIN_BACKBONE
+        settings: dict[str, Any] = {"out_indices": tuple(range(len(self.levels)))}
+        if self.levels[0].tokens:
+            settings["output_cls_token"] = True
         backbone = written("backbone", name, {**self.tables["backbone"][name], **settings}, self.tables)
         if self.kind == "head":
             heads = [_fcn_head(self.levels, index=0), own] if self.refining else own
@@ -149,5 +151,7 @@ def tensors(output: Any) -> list[Tensor]:
         return [output]
     if isinstance(output, PointLogits | ImageLogits):
         return [output.logits]
+    if isinstance(output, TargetInput):
+        return []
     items = output.values() if isinstance(output, Mapping) else output
     return [tensor for item in items for tensor in tensors(item)]

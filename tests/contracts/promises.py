@@ -44,8 +44,9 @@ def trained(module: nn.Module, inputs: tuple[Any, ...]) -> list[Tensor]:
 
 
 def without_gradient(module: nn.Module) -> list[str]:
-    """Parameters that no gradient reached, or one of nothing but rounding."""
-    found = {name: 0.0 if p.grad is None else p.grad.abs().max().item() for name, p in module.named_parameters()}
+    """Parameters that no gradient reached, or one of nothing but rounding; frozen ones get none."""
+    learned = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+    found = {name: 0.0 if p.grad is None else p.grad.abs().max().item() for name, p in learned}
     return [name for name, largest in found.items() if largest <= 1e-12 * max(found.values())]
 
 

@@ -43,7 +43,7 @@ class Start:
         if abs(values.mean()) > CERTAIN * deviation / root:
             found = values.mean() + self.middle
             return f"expected the mean {self.middle:g}, found {found:.4g}, where the deviation is {deviation:.4g}"
-        if abs(values.std() / deviation - 1) > CERTAIN * math.sqrt(spread) / root:
+        if values.numel() > 1 and abs(values.std() / deviation - 1) > CERTAIN * math.sqrt(spread) / root:
             return f"expected the deviation {deviation:.4g}, found {values.std():.4g} of {values.numel()} values"
         if self.shape == "normal" and values.numel() > 2 * ENOUGH and values.abs().max() < 1.9 * deviation:
             return (

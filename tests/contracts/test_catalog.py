@@ -50,19 +50,21 @@ def test_entries_are_documented(kind: str, name: str) -> None:
 # --- Losses -------------------------------------------------------------------------------------------------------
 
 LOSSES = catalog.names("loss")
+SINGLE_LOGIT = ("BoundaryLoss",)
+"""Losses of one yes or no for each pixel."""
 
 
 @pytest.mark.parametrize("name", LOSSES)
 class TestLoss:
-    def inputs(self, *, ignored: float = 0.2) -> tuple[torch.Tensor, torch.Tensor]:
+    def inputs(self, name: str, *, ignored: float = 0.2) -> tuple[torch.Tensor, torch.Tensor]:
         torch.manual_seed(0)
-        logits = torch.randn(2, 4, 9, 11, requires_grad=True)
-        target = torch.randint(0, 4, (2, 9, 11))
+        logits = torch.randn(2, 1 if name in SINGLE_LOGIT else 4, 9, 11, requires_grad=True)
+        target = torch.randint(0, 2 if name in SINGLE_LOGIT else 4, (2, 9, 11))
         target[torch.rand(target.shape) < ignored] = 255
         return logits, target
 
     def test_is_a_finite_scalar_with_a_gradient(self, name: str) -> None:
-        logits, target = self.inputs()
+        logits, target = self.inputs(name)
         loss = catalog.resolve("loss", name)()(logits, target)
         assert loss.shape == ()
         loss.backward()
@@ -71,12 +73,12 @@ class TestLoss:
         assert logits.grad.abs().sum() > 0
 
     def test_ignored_pixels_have_no_gradient(self, name: str) -> None:
-        logits, target = self.inputs()
+        logits, target = self.inputs(name)
         catalog.resolve("loss", name)()(logits, target).backward()
         assert not logits.grad.movedim(1, -1)[target == 255].any()
 
     def test_nothing_labelled_is_finite(self, name: str) -> None:
-        logits, target = self.inputs(ignored=2.0)
+        logits, target = self.inputs(name, ignored=2.0)
         loss = catalog.resolve("loss", name)()(logits, target)
         loss.backward()
         assert torch.isfinite(loss)
@@ -86,6 +88,7 @@ class TestLoss:
 # --- Transforms ---------------------------------------------------------------------------------------------------
 
 TRANSFORMS: dict[str, dict[str, Any]] = {
+    "GenerateEdge": {},
     "Pad": {"size": (60, 60)},
     "PhotoMetricDistortion": {},
     "RandomChoiceResize": {"scales": [(30, 20), (50, 40)]},

@@ -59,6 +59,9 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "arch": "tiny", "in_channels": 3, "stem_patch_size": 4, "drop_path_rate": 0.0,
             "layer_scale_init_value": 1e-6, "out_indices": -1, "frozen_stages": 0, "norm": Norm("LN2d", eps=1e-6),
             "activation": GELU, "checkpoint_activations": False},
+        "DDRNet": {
+            "in_channels": 3, "channels": 32, "ppm_channels": 128, "align_corners": False, "norm": BN,
+            "activation": RELU, "checkpoint_activations": False},
         "ERFNet": {
             "in_channels": 3, "enc_downsample_channels": (16, 64, 128), "enc_stage_non_bottlenecks": (5, 8),
             "enc_non_bottleneck_dilations": (2, 4, 8, 16), "enc_non_bottleneck_channels": (64, 128),
@@ -81,6 +84,10 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "patch_sizes": (7, 3, 3, 3), "strides": (4, 2, 2, 2), "sr_ratios": (8, 4, 2, 1), "out_indices": ALL,
             "mlp_ratio": 4, "qkv_bias": True, "drop_rate": 0.0, "attn_drop_rate": 0.0, "drop_path_rate": 0.0,
             "activation": GELU, "norm": Norm("LN", eps=1e-6), "checkpoint_activations": False},
+        "ICNet": {
+            "in_channels": 3, "layer_channels": (512, 2048), "light_branch_middle_channels": 32,
+            "psp_out_channels": 512, "out_channels": (64, 256, 256), "pool_scales": (1, 2, 3, 6), "norm": BN,
+            "activation": RELU, "align_corners": False, "checkpoint_activations": False},
         "MSCAN": {
             "in_channels": 3, "embed_dims": (64, 128, 256, 512), "mlp_ratios": (4, 4, 4, 4), "depths": (3, 4, 6, 3),
             "drop_rate": 0.0, "drop_path_rate": 0.0, "num_stages": 4,
@@ -113,6 +120,16 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "SVT": {
             **TWINS, "num_heads": (2, 4, 8, 16), "drop_path_rate": 0.2, "depths": (2, 2, 10, 4),
             "window_sizes": (7, 7, 7, 7), "norm_after_stage": True},
+        "PIDNet": {
+            "in_channels": 3, "channels": 64, "ppm_channels": 96, "num_stem_blocks": 2, "num_branch_blocks": 3,
+            "align_corners": False, "norm": BN, "activation": RELU, "checkpoint_activations": False},
+        "STDCContextPathNet": {
+            "last_in_channels": (1024, 512), "out_channels": 128, "ffm_in_channels": None, "ffm_out_channels": 256,
+            "ffm_scale_factor": 4, "upsample_mode": "nearest", "align_corners": None, "norm": BN,
+            "checkpoint_activations": False},
+        "STDCNet": {
+            "in_channels": 3, "channels": (32, 64, 256, 512, 1024), "bottleneck_type": "cat", "num_convs": 4,
+            "with_final_conv": False, "norm": BN, "activation": RELU, "checkpoint_activations": False},
         "SwinTransformer": {
             "in_channels": 3, "embed_dims": 96, "patch_size": 4, "window_size": 7, "mlp_ratio": 4,
             "depths": (2, 2, 6, 2), "num_heads": (3, 6, 12, 24), "strides": (4, 2, 2, 2), "out_indices": ALL,
@@ -135,6 +152,9 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "neck": {
         "Feature2Pyramid": {"rescales": (4, 2, 1, 0.5), "norm": BN},
+        "ICNeck": {
+            "in_channels": (64, 256, 256), "out_channels": 128, "norm": None, "activation": RELU,
+            "align_corners": False},
         "FPN": {
             "in_strides": None, "start_level": 0, "end_level": -1, "add_extra_convs": False,
             "relu_before_extra_convs": False, "no_norm_on_lateral": False, "norm": None, "activation": None,
@@ -148,6 +168,7 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
     "head": {
         "ANNHead": {**HEAD, "in_index": (-2, -1), "query_scales": (1,), "key_pool_scales": (1, 3, 6, 8)},
         "CCHead": {**FULLY_CONVOLUTIONAL, "recurrence": 2},
+        "DDRHead": {**HEAD, "in_index": (0, 1), "norm": BN},
         "DAHead": ONE_LEVEL,
         "DNLHead": {
             **FULLY_CONVOLUTIONAL, "reduction": 2, "use_scale": True, "mode": "embedded_gaussian", "temperature": 0.05},
@@ -163,6 +184,10 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             **ONE_LEVEL, "num_convs": 2, "kernel_size": 3, "concat_input": True, "dw_activation": None},
         "DMHead": {**ONE_LEVEL, "filter_sizes": (1, 3, 5, 7), "fusion": False},
         "EMAHead": {**ONE_LEVEL, "concat_input": True, "momentum": 0.1},
+        "PIDHead": {**HEAD, "in_index": (0, 1, 2), "norm": BN},
+        "STDCHead": {
+            **ONE_LEVEL, "num_classes": 2, "input_transform": None, "num_convs": 2, "kernel_size": 3, "dilation": 1,
+            "concat_input": True},
         "EncHead": {**HEAD, "in_index": (1, 2, 3), "num_codes": 32, "use_se_loss": True, "add_lateral": False},
         "FCNHead": {
             **ONE_LEVEL, "input_transform": None, "num_convs": 2, "kernel_size": 3, "dilation": 1,
@@ -210,6 +235,7 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "FocalLoss": {**PIXELS, "use_sigmoid": True, "gamma": 2.0, "alpha": 0.5, "reduction": "mean"},
         "LovaszLoss": {
             **PIXELS, "loss_type": "multi_class", "classes": "present", "per_image": False, "reduction": "mean"},
+        "BoundaryLoss": {"ignore_index": 255},
         "OhemCrossEntropy": {**PIXELS, "thres": 0.7, "min_kept": 100_000},
         "TverskyLoss": {**PIXELS, "alpha": 0.3, "beta": 0.7, "smooth": 1.0},
     },

@@ -25,6 +25,7 @@ BACKBONES: dict[str, dict[str, Any]] = {
                   "spatial_channels": (8, 8, 8, 16), "context_channels": (16, 32, 64)},
     "BiSeNetV2": {"detail_channels": (8, 8, 16), "semantic_channels": (4, 8, 8, 16), "bga_channels": 16},
     "CGNet": {"num_channels": (4, 8, 16), "num_blocks": (2, 2), "reductions": (4, 8)},
+    "DDRNet": {"channels": 4, "ppm_channels": 4},
     "ERFNet": {"enc_downsample_channels": (8, 12, 16), "enc_stage_non_bottlenecks": (1, 4),
                "enc_non_bottleneck_channels": (12, 16), "dec_upsample_channels": (12, 8),
                "dec_non_bottleneck_channels": (12, 8), "dropout_ratio": 0.0},
@@ -33,11 +34,15 @@ BACKBONES: dict[str, dict[str, Any]] = {
     "HRNet": {"channels": ((4,), (4, 8), (4, 8, 16), (4, 8, 16, 32)), "num_modules": (1, 1, 2, 1),
               "num_blocks": ((1,), (1, 1), (1, 1, 1), (1, 1, 1, 1))},
     "MixVisionTransformer": {"embed_dims": 8, "num_layers": (1, 1, 1, 1), "num_heads": (1, 2, 3, 4)},
+    "ICNet": {"backbone": Use("backbone", "ResNet", strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4)),
+              "layer_channels": (16, 64), "light_branch_middle_channels": 4, "psp_out_channels": 8,
+              "out_channels": (8, 12, 16)},
     "MSCAN": {"embed_dims": (8, 8, 12, 16), "depths": (1, 1, 2, 1)},
     "MobileNetV2": {"widen_factor": 0.1},
     "MobileNetV3": {},
     "ResNeSt": {"depth": 50, "base_channels": 4, "stem_channels": 8, "strides": (1, 2, 2, 1),
                 "dilations": (1, 1, 1, 2), "contract_dilation": True},
+    "PIDNet": {"channels": 4, "ppm_channels": 4, "num_branch_blocks": 2},
     "MAE": {"img_size": (64, 96), "embed_dims": 8, "num_layers": 2, "num_heads": 2, "mlp_ratio": 2,
             "out_indices": (0, 1)},
     "PCPVT": {"embed_dims": (8, 16, 24, 32), "depths": (1, 2, 1, 1), "num_heads": (1, 2, 3, 4), "qkv_bias": True},
@@ -51,6 +56,9 @@ BACKBONES: dict[str, dict[str, Any]] = {
                   "dilations": (1, 1, 2, 4), "contract_dilation": True},
     "ResNetV1d": {"depth": 18, "base_channels": 8, "stem_channels": 8, "strides": (1, 2, 2, 1),
                   "dilations": (1, 1, 1, 2)},
+    "STDCContextPathNet": {"backbone": Use("backbone", "STDCNet"), "last_in_channels": (32, 24), "out_channels": 8,
+                           "ffm_out_channels": 16},
+    "STDCNet": {"stdc_type": "STDCNet1", "channels": (4, 8, 16, 24, 32)},
     "SwinTransformer": {"embed_dims": 8, "depths": (2, 1, 1, 1), "num_heads": (1, 2, 2, 4), "window_size": 2,
                         "drop_path_rate": 0.0},
     "VisionTransformer": {"img_size": (64, 96), "embed_dims": 8, "num_layers": 4, "num_heads": 2, "mlp_ratio": 2,
@@ -59,6 +67,7 @@ BACKBONES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 NECKS: dict[str, dict[str, Any]] = {
     "FPN": {"in_channels": (8, 16, 24, 32), "out_channels": 8, "num_outs": 4},
+    "ICNeck": {"in_channels": (8, 16, 24), "out_channels": 8, "norm": BN},
     "Feature2Pyramid": {"embed_dim": 8},
     "MLANeck": {"in_channels": (8, 8, 8, 8), "out_channels": 8},
     "MultiLevelNeck": {"in_channels": (8, 8, 8, 8), "out_channels": 8, "scales": (4, 2, 1, 0.5)},
@@ -72,6 +81,7 @@ HEADS: dict[str, dict[str, Any]] = {
     "DNLHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "norm": BN},
     "APCHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "norm": BN},
     "ASPPHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "dilations": (1, 2, 3), "norm": BN},
+    "DDRHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "in_index": (1, 3)},
     "DPTHead": {"in_channels": (8, 8, 8, 8), "channels": 8, "num_classes": 5, "post_process_channels": (4, 6, 8, 10),
                 "readout_type": "project"},
     "DepthwiseSeparableASPPHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "c1_in_channels": 8,
@@ -105,12 +115,14 @@ HEADS: dict[str, dict[str, Any]] = {
     "NLHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "norm": BN},
     "OCRHead": {"in_channels": (8, 16, 24, 32), "channels": 8, "ocr_channels": 4, "num_classes": 5,
                 "in_index": (0, 1, 2, 3), "input_transform": "resize_concat", "norm": BN},
+    "PIDHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "in_index": (1, 1, 3)},
     "PSAHead": {"in_channels": 16, "channels": 8, "num_classes": 5, "in_index": 1, "mask_size": (5, 8), "norm": BN},
     "PointHead": {"in_channels": (8,), "channels": 8, "num_classes": 5, "num_points": 32,
                   "subdivision_num_points": 64},
     "PSPHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "norm": BN},
     "SETRMLAHead": {"in_channels": (8, 8, 8, 8), "channels": 16, "num_classes": 5, "mla_channels": 4, "norm": BN},
     "SETRUPHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "num_convs": 2, "up_scale": 2, "norm": BN},
+    "STDCHead": {"in_channels": 32, "channels": 8, "num_classes": 2, "norm": BN},
     "SegformerHead": {"in_channels": (8, 16, 24, 32), "channels": 8, "num_classes": 5, "norm": BN},
     "SegmenterMaskTransformerHead": {"in_channels": 32, "num_layers": 2, "num_heads": 2, "embed_dims": 8,
                                      "num_classes": 5, "mlp_ratio": 2, "drop_path_rate": 0.0},
@@ -137,6 +149,7 @@ MODELS: dict[str, dict[str, Any]] = {
 REFINING = ("OCRHead", "PointHead")
 """Heads that also read the logits of the head before, at the size of the first level."""
 READS = {
+    "ICNeck": LEVELS[:3],
     "DPTHead": PLAIN_WITH_TOKENS,
     "Feature2Pyramid": PLAIN,
     "MLANeck": PLAIN,
@@ -173,9 +186,18 @@ CONFIGS["MaskClassifier"] = {
     "backbone": {"type": "ResNet", **BACKBONES["ResNet"]},
     "decode_head": {**CONFIGS["MaskFormerHead"], "in_channels": [8, 16, 32, 64]},
 }
+CROSS_ENTROPY, BOUNDARY = {"type": "CrossEntropyLoss"}, {"type": "BoundaryLoss"}
+CONFIGS["DDRHead"] = {"type": "DDRHead", **HEADS["DDRHead"], "loss_decode": [CROSS_ENTROPY, CROSS_ENTROPY]}
+CONFIGS["PIDHead"] = {
+    "type": "PIDHead", **HEADS["PIDHead"], "loss_decode": [CROSS_ENTROPY, CROSS_ENTROPY, BOUNDARY, CROSS_ENTROPY],
+}  # fmt: skip
 """Parts that a config of MMSegmentation writes otherwise than by the arguments of the constructor."""
 
 ONE_VALUE = ("it normalises a map of one pixel, over the images of a batch", "Expected more than 1 value per channel")
+ONE_CELL = (
+    "of images up to 576 pixels the pooling makes maps of one cell, which torch.export takes for something special",
+    r"to be <= 128",
+)
 UNDONE = "a shift before a linear layer with a batch norm behind it, which takes it out again"
 COMPARED = "a shift that is the same for all pixels that a softmax compares, which takes it out again"
 COMPARED_OR_UNDONE = f"{COMPARED}; and {UNDONE}"
@@ -184,8 +206,11 @@ EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
     ("ASPPHead", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("BiSeNetV1", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("BiSeNetV2", "trains_on_a_batch_of_one"): ONE_VALUE,
+    ("DDRNet", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("DepthwiseSeparableASPPHead", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("FastSCNN", "trains_on_a_batch_of_one"): ONE_VALUE,
+    ("ICNet", "gives_what_it_says"): ("its pooling keeps the corner, so that its maps are larger by a pixel", r"5, 7"),
+    ("ICNet", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("ConvNeXt", "gives_what_it_says"): (
         "patches that do not fit into an image of odd size are left out, as published scores have it", r"16, 24\)"),
     ("PoolFormer", "gives_what_it_says"): (
@@ -197,8 +222,10 @@ EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
         "patches at the border reach beyond an image of odd size, and so do levels made of them", r"\(2, 8, 20, 28\)"),
     ("MultiLevelNeck", "gives_what_it_says"): (
         "patches at the border reach beyond an image of odd size, and so do levels made of them", r"\(2, 8, 20, 28\)"),
+    ("PIDNet", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("PSPHead", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("ResNeSt", "trains_on_a_batch_of_one"): ONE_VALUE,
+    ("STDCContextPathNet", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("UPerHead", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("BiSeNetV2", "gives_every_parameter_a_gradient"): (
         UNDONE, r": (semantic\.stage\d\.0\.shortcut\.0\.depthwise_conv\.bn\.bias, ){3}"
@@ -236,6 +263,12 @@ EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
                 r"dilation_layers\.1\.0\.depthwise_conv\.bn\.bias$"),
     ("PSAHead", "is_exported_for_any_size"): (
         "how the level is shrunk depends on whether its sides leave a remainder", "Tensor-likes are not close"),
+    ("DDRNet", "gives_every_parameter_a_gradient"): (
+        UNDONE, r": context_branch_layers\.2\.0\.conv3\.bn\.bias, context_branch_layers\.2\.0\.downsample\.1\.bias$"),
+    ("DDRNet", "is_exported_for_any_size"): ONE_CELL,
+    ("PIDNet", "gives_every_parameter_a_gradient"): (
+        UNDONE, r": (i_branch_layers\.2\.\d\.(conv3|downsample)\.bn\.bias(, |$)){3}$"),
+    ("PIDNet", "is_exported_for_any_size"): ONE_CELL,
     ("FastSCNN", "gives_every_parameter_a_gradient"): (
         UNDONE, r": (learning_to_downsample\.dsconv\d\.depthwise_conv\.bn\.bias, ){2}"
                 r"(global_feature_extractor\.bottleneck[12]\.\d\.conv\.2\.bn\.bias(, |$)){6}$"),

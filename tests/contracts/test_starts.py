@@ -63,6 +63,11 @@ ROUND = {**ATTENTION, r"feat_transform\.conv\.weight": XAVIER}
 WIDE_ROUND = {"in_channels": 32, "kernel_updator": Use("head_part", "KernelUpdator", in_channels=16, feat_channels=12)}
 LEVELS = {"in_channels": (24, 32, 40, 48), "channels": 64}
 
+STDC_CHANNELS = (12, 16, 32, 48, 64)
+WIDE_STDC = {"backbone": Use("backbone", "STDCNet", channels=STDC_CHANNELS), "last_in_channels": (64, 48)}
+SCALES_OF_DETAIL = Start("exact", lambda layer, parameter: torch.tensor([0.6, 0.3, 0.1]).view(1, 3, 1, 1))
+"""STDC-Seg's DetailAggregateLoss: weights of the details at strides 1, 2 and 4."""
+
 STARTS: dict[str, dict[str, Starts]] = {
     "backbone": {
         "BiSeNetV1": Starts(special={rf"^context_path\.backbone\.{name}": start for name, start in BASIC.items()}),
@@ -91,12 +96,15 @@ STARTS: dict[str, dict[str, Starts]] = {
         "ERFNet": Starts(TORCH, TORCH, wide={
             "enc_downsample_channels": (16, 24, 32), "enc_non_bottleneck_channels": (24, 32),
             "dec_upsample_channels": (24, 16), "dec_non_bottleneck_channels": (24, 16)}),
+        "DDRNet": Starts(wide={"channels": 8, "ppm_channels": 8}),
         "FastSCNN": Starts(),
         "HRNet": Starts(wide={"channels": ((12,), (12, 16), (12, 16, 20), (12, 16, 20, 24))}),
         "MixVisionTransformer": Starts(
             HE_PER_GROUP, wide={"embed_dims": 16, "mlp_ratio": 2},
             special={r"attn\.in_proj_weight": TRUNCATED, r"attn\.in_proj_bias": ZEROS,
                      r"attn\.out_proj\.weight": TRUNCATED, r"attn\.out_proj\.bias": ZEROS}),
+        "ICNet": Starts(special={rf"^backbone\.{name}": start for name, start in BASIC.items()},
+                        wide={"light_branch_middle_channels": 8}),
         "MSCAN": Starts(HE_PER_GROUP, wide={"embed_dims": (16, 16, 16, 24)},
                         special={r"layer_scale_[12]": exact(0.01)}),
         "MobileNetV2": Starts(wide={"widen_factor": 0.5}),
@@ -106,6 +114,9 @@ STARTS: dict[str, dict[str, Starts]] = {
         "ResNet": Starts(special=BASIC),
         "ResNetV1c": Starts(special=BOTTLENECK, wide={"base_channels": 12, "stem_channels": 24}),
         "ResNetV1d": Starts(special=BASIC, wide={"base_channels": 12, "stem_channels": 24}),
+        "PIDNet": Starts(wide={"channels": 12, "ppm_channels": 8}),
+        "STDCContextPathNet": Starts(wide={**WIDE_STDC, "out_channels": 12, "ffm_out_channels": 32}),
+        "STDCNet": Starts(wide={"channels": STDC_CHANNELS}),
         "SwinTransformer": Starts(
             TORCH, TORCH, TRUNCATED, ZEROS,
             special={r"relative_position_bias_table": TRUNCATED, r"^absolute_pos_embed": TRUNCATED},
@@ -118,6 +129,7 @@ STARTS: dict[str, dict[str, Starts]] = {
         "UNet": Starts(wide={"base_channels": 16}),
     },
     "neck": {
+        "ICNeck": Starts(wide={"out_channels": 16}),
         "FPN": Starts(XAVIER, wide={"in_channels": (24, 32, 40, 48), "out_channels": 16}),
         "Feature2Pyramid": Starts(TORCH, TORCH),
         "MLANeck": Starts(wide={"in_channels": (24, 32, 40, 48), "out_channels": 16}),
@@ -131,6 +143,7 @@ STARTS: dict[str, dict[str, Starts]] = {
         "CCHead": Starts(
             special={**CLASSIFIED, r"^cca\.(query|key|value)_conv\.(weight|bias)": TORCH, r"gamma\.scale": ZEROS},
             wide={"channels": 40}),
+        "DDRHead": Starts(special={**CLASSIFIED, r"^aux_cls_seg\.bias": TORCH}, wide={"channels": 20}),
         "DAHead": Starts(
             special={**CLASSIFIED, r"^pam\.(query|key|value)_project\.(weight|bias)": TORCH, r"gamma\.scale": ZEROS,
                      r"^[pc]am_conv_seg\.(weight|bias)": TORCH},
@@ -150,6 +163,8 @@ STARTS: dict[str, dict[str, Starts]] = {
         "DepthwiseSeparableFCNHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
         "DMHead": Starts(special={**CLASSIFIED, r"\.filter_gen_conv\.(weight|bias)": TORCH}, wide={"channels": 20}),
         "EMAHead": Starts(special=CLASSIFIED, wide={"channels": 20, "ema_channels": 24}),
+        "PIDHead": Starts(conv_bias=TORCH, wide={"in_channels": 400, "channels": 20}),
+        "STDCHead": Starts(special={**CLASSIFIED, r"^fusion_kernel": SCALES_OF_DETAIL}, wide={"channels": 64}),
         "EncHead": Starts(
             linear_bias=TORCH, wide={"channels": 32, "num_codes": 24},
             special={**CLASSIFIED, r"\.codewords": Start("uniform", lambda layer, words: words.numel() ** -0.5),

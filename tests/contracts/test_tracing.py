@@ -19,15 +19,19 @@ from intarsia.layers.norm import BN
 UNFUSED = {
     "BiSeNetV2": 1,
     "CGNet": 7,
+    "DDRHead": 1,
+    "DDRNet": 11,
     "DMHead": 4,
     "ERFNet": 5,
     "EncHead": 1,
     "MSCAN": 10,
+    "PIDHead": 1,
+    "PIDNet": 8,
     "SegformerHead": 1,
 }
 """Batch norms that stay: behind a pooling, behind a convolution that is applied level by level or whose filters the
 image makes (DMHead), behind a concatenation or a transposed convolution (CGNet, ERFNet), behind an encoding (EncHead),
-before a convolution (MSCAN).
+before a convolution (DDRNet, MSCAN, PIDNet).
 """
 
 
@@ -42,6 +46,11 @@ class OfLevels(nn.Module):
         return self.part([a, b, c, d])
 
 
+class OfThreeLevels(OfLevels):
+    def forward(self, a: Any, b: Any, c: Any) -> Any:  # type: ignore[override]
+        return self.part([a, b, c])
+
+
 class OfLevelsAndLogits(OfLevels):
     def forward(self, a: Any, b: Any, c: Any, d: Any, logits: Any) -> Any:  # type: ignore[override]
         return self.part([a, b, c, d], logits)
@@ -51,7 +60,8 @@ def traceable(case: Case, size: tuple[int, int]) -> tuple[nn.Module, tuple[Any, 
     module, inputs = case.build().eval(), case.inputs(size)
     if not case.reads_levels:
         return module, inputs
-    return (OfLevelsAndLogits if case.refining else OfLevels)(module), (*inputs[0], *inputs[1:])
+    wrapper = OfLevelsAndLogits if case.refining else OfThreeLevels if len(case.levels) == 3 else OfLevels
+    return wrapper(module), (*inputs[0], *inputs[1:])
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -88,6 +88,18 @@ NETWORKS = {
         "fastfcn_r50_enc",
         {**CONTEXT, "neck.in_channels": WIDTHS[1:], "neck.mid_channels": 16, "decode_head.num_codes": 8,
          "decode_head.in_channels": [32, 64, 64]}),
+    "ddrnet_small": Small(
+        "ddrnet_23",
+        {"backbone.channels": 16, "backbone.ppm_channels": 16, "decode_head.in_channels": 64,
+         "decode_head.channels": 24, "*.num_classes": 9, "*.class_weight": [1.0, 0.9, 1.1] * 3}),
+    "icnet_small": Small(
+        "icnet_r18",
+        {"backbone.backbone_cfg.base_channels": 16, "backbone.backbone_cfg.stem_channels": 16,
+         "backbone.layer_channels": [32, 128], "backbone.light_branch_middle_channels": 8,
+         "backbone.psp_out_channels": 32, "backbone.out_channels": [16, 24, 32], "neck.in_channels": [16, 24, 32],
+         "neck.out_channels": 24, "*.num_classes": 9, "decode_head.in_channels": 24, "decode_head.channels": 16,
+         **{f"auxiliary_head.{i}.{key}": width for i in range(2)
+            for key, width in (("in_channels", 24), ("channels", 16))}}),
     "psanet_small": Small("psanet_r50", {**CONTEXT, "decode_head.mask_size": [6, 9]}),
     "upernet_small": Small(
         "upernet_r18",

@@ -115,11 +115,12 @@ def _three_branches(context: Context, fields: Fields, terms: list[TermSpec]) -> 
     if not _there_are(context, fields, terms, 4):
         return terms
     proportional, integral, edges, at_edges = terms
+    ignored = {"ignore_index": fields.get("ignore_index")} if "ignore_index" in fields else {}
     return [
         replace(proportional, name="loss_sem_p", output="p"),
         replace(integral, name="loss_sem_i", output=LOGITS),
         replace(edges, name="loss_bd", output="d", target=target(fields, "EdgeMap")),
-        replace(at_edges, name="loss_sem_bd", output=LOGITS, target=target(fields, "LabelsAtEdges")),
+        replace(at_edges, name="loss_sem_bd", output=LOGITS, target=target(fields, "LabelsAtEdges", **ignored)),
         accuracy(),
     ]
 

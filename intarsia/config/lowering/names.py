@@ -121,7 +121,11 @@ WITHOUT_EFFECT: dict[tuple[str, str], Fate] = {
 }
 """(Part, key) -> why the key changes nothing, though published configs write it; it may be refused but for a value."""
 
-CHILDREN: dict[tuple[str, str], str] = {("BiSeNetV1", "backbone_cfg"): "context_path.backbone"}
+CHILDREN: dict[tuple[str, str], str] = {
+    ("BiSeNetV1", "backbone_cfg"): "context_path.backbone",
+    ("ICNet", "backbone_cfg"): "backbone",
+    ("STDCContextPathNet", "backbone_cfg"): "backbone",
+}
 """(Part, key) -> the module inside the part that the key describes, where that does not have the key for a name."""
 
 DEFAULT_THRESHOLD = 0.3

@@ -73,6 +73,15 @@ def _ham(context: Context, values: Any, path: str) -> dict[str, Any]:
     return {argument: fields.get(key) for key, argument in names.items() if key in fields}
 
 
+def _fusion(context: Context, values: Any, path: str) -> dict[str, Any]:
+    """STDC's fusion of detail and context, as settings of the network."""
+    context.saw(path, "backbone STDCContextPathNet", "ffm_cfg", Fate("lowered", "arguments `ffm_in_channels` ..."))
+    fields = _section(context, values, path, "STDCContextPathNet: ffm_cfg")
+    if fields is None:
+        return {}
+    return {f"ffm_{key}": fields.get(key) for key in AREAS["STDCContextPathNet: ffm_cfg"] if key in fields}
+
+
 def _section(context: Context, values: Any, path: str, area: str, expected: str = "dict") -> Fields | None:
     """The dict under its path; anything else is reported."""
     if isinstance(values, Mapping):
@@ -87,6 +96,7 @@ NESTED: dict[tuple[str, str], Lower] = {
     ("HRNet", "extra"): _stages,
     ("KernelUpdateHead", "feat_transform_cfg"): _feat_transform,
     ("LightHamHead", "ham_kwargs"): _ham,
+    ("STDCContextPathNet", "ffm_cfg"): _fusion,
     ("UNet", "upsample_cfg"): _upsample,
 }
 """(Part, key) -> what makes arguments of the dict that stands there."""

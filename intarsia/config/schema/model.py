@@ -92,6 +92,11 @@ MODEL_AREAS: dict[str, Area] = {
         "inv_t": nothing("the original puts 1 in its place"),
         "rand_init": refused("bases begin at random", True),
     },
+    "STDCContextPathNet: ffm_cfg": {
+        "in_channels": to("argument `ffm_in_channels`", "int"),
+        "out_channels": to("argument `ffm_out_channels`", "int"),
+        "scale_factor": to("argument `ffm_scale_factor`", "int"),
+    },
     "UNet: upsample_cfg": {
         "type": to("argument `upsample`", "str"),
         "kernel_size": to("argument `upsample_kernel_size`", "int"),
