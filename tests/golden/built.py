@@ -87,9 +87,5 @@ BUILT = {
     "vit__vit_vit-b16_mln_upernet_8xb2-160k_ade20k-512x512",
 }
 NOT_YET = {
-    "ddrnet__ddrnet_23_in1k-pre_2xb6-120k_cityscapes-1024x1024",
-    "icnet__icnet_r18-d8-in1k-pre_4xb2-160k_cityscapes-832x832",
-    "pidnet__pidnet-s_2xb6-120k_1024x1024-cityscapes",
     "san__san-vit-b16_voc12aug-640x640",
-    "stdc__stdc1_4xb12-80k_cityscapes-512x1024",
 }
