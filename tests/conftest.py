@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
+
+settings.register_profile("intarsia", deadline=None)  # on a machine with other work, any example may take long
+settings.load_profile("intarsia")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("INTARSIA_SHARED", REPOSITORY.parent / "shared"))

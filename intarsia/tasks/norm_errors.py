@@ -47,7 +47,8 @@ def _explanation(error: Exception, network: object) -> str:
 
 
 def _culprit(error: Exception) -> nn.Module | None:
-    """The innermost module that was running; None where the network was compiled."""
+    """The innermost norm that was running; None where the network was compiled, of which no frame tells."""
+    kinds = nn.modules.batchnorm._NormBase | nn.GroupNorm
     running = (frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__))
-    modules = [owner for owner in running if isinstance(owner, nn.Module)]
-    return modules[-1] if modules else None
+    norms = [owner for owner in running if isinstance(owner, kinds)]
+    return norms[-1] if norms else None
