@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from intarsia import consent, recipes
 from intarsia.config.errors import ConfigError
 from intarsia.config.language.reader import Config, read_file, read_text
+from intarsia.config.language.targets import TRUST
 
 if TYPE_CHECKING:
     from intarsia.data.description.model import DataDescription
@@ -90,9 +91,10 @@ def config_of(source: About, config: str | None) -> Config:
         )
     try:
         found = read_text(source.config_text, file=f"{source.path}, its config")
-    except ConfigError as error:  # nobody can trust a file that is no file
-        hint = "Give the model's config as data: --config FILE (or a recipe, see: intarsia config list)"
-        raise ConfigError(replace(problem, hint=hint) for problem in error.problems) from None
+    except ConfigError as error:  # what stands in a checkpoint cannot be trusted by --trust-config
+        hint = "Name the model's config as a file: --config FILE (or a recipe, see: intarsia config list)"
+        found_wrong = [replace(one, hint=hint) if one.hint == TRUST else one for one in error.problems]
+        raise ConfigError(found_wrong) from None
     if "data" in found.values and "test_dataloader" not in found.values:
         raise ValueError(
             f"{source.path} carries a config of MMSegmentation 0.x; name the model's config of 1.x: --config FILE "

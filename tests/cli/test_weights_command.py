@@ -209,6 +209,8 @@ def test_configs_in_checkpoints_are_data(run: Path, tmp_path: Path, capsys: pyte
         message = capsys.readouterr().err
         assert said in message, message
         assert "a.pth" in message
+        assert "--trust-config" not in message
+        assert "--config FILE" in message or "not valid Python" in message
     assert not marker.exists()
 
 

@@ -172,8 +172,8 @@ def export(case: Case, dynamic: tuple[int, ...], size: Size, others: Sequence[tu
     """
     module = case.build().eval()
     exported = torch.export.export(module, case.inputs(size), dynamic_shapes=case.dynamic(*dynamic))
-    # Up to 2.13, torch guards the parity of a pooled size, though the graph holds for the others: they are tried below.
-    program = exported.module(check_guards=False)
+    # Before 2.14, torch guards the parity of a pooled size, though the graph holds for others: they are tried below.
+    program = exported.module(check_guards=torch.__version__ >= torch.torch_version.TorchVersion("2.14"))
     for size, batch in others:
         inputs = case.inputs(size, batch)
         with torch.no_grad():
