@@ -18,7 +18,8 @@ from intarsia.layers.patch_embed import pieces_and_padding
 
 def pad_to_windows(x: Tensor, side: int) -> tuple[Tensor, Size]:
     """(N, h, w, C) -> (N, rows * S, columns * S, C), with rows and columns."""
-    (rows, below), (columns, right) = (pieces_and_padding(length, side) for length in x.shape[1:3])
+    rows, below = pieces_and_padding(x.shape[1], side)  # by index: torch.fx cannot go through a shape
+    columns, right = pieces_and_padding(x.shape[2], side)
     return F.pad(x, (0, 0, 0, right, 0, below)), (rows, columns)
 
 

@@ -24,14 +24,15 @@ UNFUSED = {
     "DMHead": 4,
     "ERFNet": 5,
     "EncHead": 1,
+    "Feature2Pyramid": 1,
     "MSCAN": 10,
     "PIDHead": 1,
     "PIDNet": 8,
     "SegformerHead": 1,
 }
 """Batch norms that stay: behind a pooling, behind a convolution that is applied level by level or whose filters the
-image makes (DMHead), behind a concatenation or a transposed convolution (CGNet, ERFNet), behind an encoding (EncHead),
-before a convolution (DDRNet, MSCAN, PIDNet).
+image makes (DMHead), behind a concatenation or a transposed convolution (CGNet, ERFNet, Feature2Pyramid), behind an
+encoding (EncHead), before a convolution (DDRNet, MSCAN, PIDNet).
 """
 
 
