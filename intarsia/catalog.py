@@ -277,6 +277,12 @@ NOT_YET: dict[str, tuple[str, ...]] = {
 }
 """Parts of MMSegmentation 1.2.2 that have no implementation here yet: known by name, so that a message can say so."""
 
+MASK_HEADS = frozenset({"Mask2FormerHead", "MaskFormerHead", "SideAdapterCLIPHead"})
+"""Heads that classify masks: they have one class more, for a mask that shows nothing."""
+
+OWN_LABELS = frozenset({"STDCHead"})
+"""Heads that learn something else than the classes, such as details; their num_classes is not that of the data."""
+
 REFUSED: dict[str, dict[str, str]] = {
     "optimizer": {
         "LBFGS": "it evaluates the loss several times per step, which is no step of stochastic training",
