@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import importlib.metadata
 import re
 from collections.abc import Callable
 from functools import cache
@@ -422,9 +421,11 @@ def resolve(kind: str, name: str) -> Any:
 @cache
 def _entry_points() -> dict[str, dict[str, str]]:
     """What installed packages declare. A package that merely lies in the folder of the command is not installed."""
+    from importlib.metadata import entry_points  # slower to load than all recipes together
+
     found: dict[str, dict[str, str]] = {}
     here = Path.cwd().resolve()
-    for point in importlib.metadata.entry_points(group="intarsia.parts"):
+    for point in entry_points(group="intarsia.parts"):
         if point.dist is not None and Path(str(point.dist.locate_file(""))).resolve() == here:
             continue
         kind, _, name = point.name.partition(".")
