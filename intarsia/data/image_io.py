@@ -189,11 +189,23 @@ def _with_end(data: bytes, path: str | Path) -> bytes:
     return start + b"\xff\xd9"
 
 
-def _read_array(data: bytes, path: str | Path) -> npt.NDArray[Any]:
+def read_array(path: str | Path) -> npt.NDArray[Any]:
+    """The numbers of a file that NumPy saved (.npy), of any shape.
+
+    Raises ValueError naming the file if it is missing, cut off or something else; objects are not read.
+    """
+    return _numbers(_read_whole(path), path)
+
+
+def _numbers(data: bytes, path: str | Path) -> npt.NDArray[Any]:
     try:
-        array = _array_of(data)
+        return _array_of(data)
     except (ValueError, EOFError, OSError) as error:
         raise ValueError(f"{path}: cannot be read as a NumPy array: {error}") from None
+
+
+def _read_array(data: bytes, path: str | Path) -> npt.NDArray[Any]:
+    array = _numbers(data, path)
     if array.ndim not in (2, 3):
         raise ValueError(f"{path}: expected an array (H, W) or (H, W, C), found shape {array.shape}")
     return array[:, :, None] if array.ndim == 2 else array
