@@ -36,8 +36,9 @@ Size = tuple[int, int]
 class Sample:
     """One image on its way from file to batch. A transform returns a new one and never writes into the old.
 
-    image: (H, W, C), any dtype, any number of bands; colour images are RGB.
-    label: (H, W) class indices, ``ignore_index`` where nothing is said, or None when there is no ground truth.
+    image: (H, W, C), any dtype, any number of bands; colour images are RGB. Volumes are (D, H, W, C).
+    label: (H, W) class indices, ``ignore_index`` where nothing is said, or None when there is no ground truth. Those of
+        volumes are (D, H, W).
     maps: further (H, W) or (H, W, C) arrays that must move with the image: edges, depth.
     """
 
@@ -415,7 +416,11 @@ class Dataset(Protocol):
 
 
 class Transform(Protocol):
-    """A pure function of a sample and a random generator. Touches no global random state."""
+    """A pure function of a sample and a random generator. Touches no global random state.
+
+    One that puts several samples together says in an attribute `others` how many more it wants, and is called with a
+    list of these as third argument (`datasets.wrappers.MultiImageMixDataset`).
+    """
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample: ...
 

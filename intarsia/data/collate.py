@@ -47,6 +47,12 @@ def collate(
 
 def _check_alike(samples: Sequence[Sample]) -> None:
     first = samples[0]
+    for sample in samples:
+        if sample.image.ndim != 3:
+            raise ValueError(
+                f"expected images (H, W, C) to make a batch of, found {sample.image.shape} ({_name(sample)}); networks "
+                "here take no volumes, only their slices"
+            )
     for sample in samples[1:]:
         for what, a, b, fix in (
             ("bands", first.image.shape[2], sample.image.shape[2], "bands='rgb' gives every image three of 8 bits"),

@@ -12,7 +12,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,8 @@ _TYPES = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
 }  # fmt: skip
 """Code of a header -> type of a number. Complex numbers and colours are none."""
+_Order = Literal["<", ">"]
+_ORDERS: tuple[_Order, ...] = ("<", ">")
 _GZIP = b"\x1f\x8b"
 _MOST_AXES = 7
 
@@ -99,9 +101,9 @@ def _decoded(data: bytes) -> npt.NDArray[np.float64]:
     return numbers
 
 
-def _version(data: bytes) -> tuple[_Version, str]:
+def _version(data: bytes) -> tuple[_Version, _Order]:
     for version in _VERSIONS:
-        for order in "<>":
+        for order in _ORDERS:
             offset, magic = version.magic
             has_size = data[:4] == struct.pack(f"{order}i", version.size)
             if has_size and len(data) >= version.size and data[offset : offset + len(magic)] == magic:
@@ -109,5 +111,5 @@ def _version(data: bytes) -> tuple[_Version, str]:
     raise ValueError("expected a NIfTI file (.nii, .nii.gz), found another content; NumPy files are read with 'numpy'")
 
 
-def _unpacked(data: bytes, order: str, field: tuple[int, str]) -> tuple[Any, ...]:
+def _unpacked(data: bytes, order: _Order, field: tuple[int, str]) -> tuple[Any, ...]:
     return struct.unpack_from(order + field[1], data, field[0])

@@ -65,9 +65,9 @@ class Pipeline:
                 raise with_text(error, f"{_name(sample)}: {error} (transform {last})") from error
         if self.label_size == "original":
             sample = replace(sample, label=label)
-        elif sample.label is not None and sample.label.shape != sample.image.shape[:2]:
+        elif sample.label is not None and sample.label.shape != sample.image.shape[:-1]:
             raise ValueError(
-                f"{_name(sample)}: after {last}, the image has {sample.image.shape[:2]} pixels and the label "
+                f"{_name(sample)}: after {last}, the image has {sample.image.shape[:-1]} pixels and the label "
                 f"{sample.label.shape}; a transform must move both"
             )
         self._check_values(sample, last)

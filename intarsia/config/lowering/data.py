@@ -10,7 +10,16 @@ from typing import Any, Literal, cast
 from intarsia import catalog
 from intarsia.config.checking.signatures import is_registered
 from intarsia.config.lowering.fields import Context, Fields, nearest, shown
-from intarsia.config.lowering.names import FAMILIES, FOLDERS, GEOMETRY, LABEL_LOADERS, PREFIXES, argument_name
+from intarsia.config.lowering.names import (
+    COLOURS,
+    FAMILIES,
+    FOLDERS,
+    GEOMETRY,
+    LABEL_LOADERS,
+    PREFIXES,
+    VOLUME_LOADERS,
+    argument_name,
+)
 from intarsia.config.lowering.own_datasets import OwnDataset, own_dataset
 from intarsia.config.lowering.parts import arguments, component, see
 from intarsia.config.schema.fates import Fate, bare
@@ -20,7 +29,7 @@ WRAPPERS = ("RepeatDataset", "ConcatDataset", "ClassBalancedDataset", "MultiImag
 SAMPLERS = ("InfiniteSampler", "DefaultSampler")
 BANDS_OF_COLOR_TYPE = {"color": "rgb", "unchanged": "raw"}
 DECODERS = ("cv2", "pillow", "turbojpeg")
-PLUMBING = ("LoadImageFromFile", "LoadAnnotations", "PackSegInputs")
+PLUMBING = ("LoadImageFromFile", "LoadSingleRSImageFromFile", "LoadAnnotations", "PackSegInputs")
 
 
 @dataclass
@@ -272,6 +281,8 @@ def _pipeline(context: Context, steps: Sequence[Mapping[str, Any]], path: str) -
             fields = Fields(context, at, step, name)
             if name == "LoadImageFromFile":
                 found.arguments |= _bands(context, fields)
+            elif name == "LoadSingleRSImageFromFile":
+                found.arguments["bands"] = "raw"
             elif name == "LoadAnnotations":
                 found.reduce_zero_label = fields.get("reduce_zero_label")
         elif name == "TestTimeAug":
@@ -279,9 +290,13 @@ def _pipeline(context: Context, steps: Sequence[Mapping[str, Any]], path: str) -
         else:
             fields = Fields(context, at, step, "transform", others=True)
             found.transforms += (_in_rgb(component(context, "transform", fields.others(), at), found.arguments),)
-        if name in LABEL_LOADERS:
+        if name in VOLUME_LOADERS:
+            found.arguments["files_only"] = True
+        if name in LABEL_LOADERS and not (name == "LoadBiomedicalData" and not step.get("with_seg")):
             found.loads = at
-            found.label_size = "original" if moved else "input"
+            found.label_size = "original" if moved and name not in VOLUME_LOADERS else "input"
+        if name == "LoadBiomedicalData":
+            found.arguments["labels"] = None  # they are in the file of the image
         elif name in GEOMETRY and found.loads is not None and found.label_size == "original":
             context.problem(
                 at,
@@ -294,12 +309,22 @@ def _pipeline(context: Context, steps: Sequence[Mapping[str, Any]], path: str) -
 
 
 def _in_rgb(transform: Component, dataset: Mapping[str, Any]) -> Component:
-    """A colour to pad with, which OpenMMLab writes as B, G, R, in the order that colour images have here."""
-    values = transform.args.get("pad_val")
-    colour = values.get("img") if isinstance(values, Mapping) else None
-    if bare(transform.type) != "Pad" or not isinstance(colour, tuple) or len(colour) != 3 or dataset.get("bands"):
+    """Numbers for each band, which OpenMMLab writes as B, G, R, in the order that colour images have here."""
+    name, args = bare(transform.type), dict(transform.args)
+    if dataset.get("bands") == "raw":
         return transform
-    return replace(transform, args={**transform.args, "pad_val": {**cast("Any", values), "img": colour[::-1]}})
+    if name == "Pad":
+        values = args.get("pad_val")
+        colour = values.get("img") if isinstance(values, Mapping) else None
+        if isinstance(colour, tuple) and len(colour) == 3:
+            args["pad_val"] = {**cast("Any", values), "img": colour[::-1]}
+    elif name in COLOURS:
+        key = COLOURS[name]
+        if name == "RGB2Gray":
+            args.setdefault(key, (0.299, 0.587, 0.114))  # the original's own, for B, G, R too
+        if isinstance(args.get(key), tuple) and len(args[key]) == 3:
+            args[key] = args[key][::-1]
+    return replace(transform, args=args)
 
 
 def _bands(context: Context, fields: Fields) -> dict[str, Any]:

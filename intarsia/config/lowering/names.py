@@ -88,6 +88,10 @@ LOSS_NAMES = {
 """Loss -> its name in the log; the others are "loss_" and their name in small letters ("loss_dice")."""
 
 WITHOUT_EFFECT: dict[tuple[str, str], Fate] = {
+    ("Albu", "keymap"): refused(
+        "image and labels go to Albumentations under their own names", None, {"img": "image", "gt_seg_map": "mask"}
+    ),
+    ("Albu", "update_pad_shape"): nothing("a sample says itself what of it is padding"),
     ("BEiT", "norm_eval"): nothing("layer norms compute the same in training"),
     ("BEiT", "num_fcs"): refused("the perceptron has two layers", 2),
     ("BiSeNetV1", "align_corners"): nothing("the context is enlarged by its nearest neighbours"),
@@ -131,11 +135,17 @@ PREFIXES = {"img_path": "images", "seg_map_path": "labels", "img_path2": "images
 """Key of data_prefix -> argument of the data set."""
 
 GEOMETRY = frozenset({
-    "BioMedical3DPad", "BioMedical3DRandomCrop", "BioMedical3DRandomFlip", "Pad", "RandomChoiceResize", "RandomCrop",
-    "RandomFlip", "RandomMosaic", "RandomResize", "RandomRotFlip", "RandomRotate", "RandomScale", "Resize",
-    "ResizeShortestEdge", "ResizeToMultiple", "SegRescale",
+    "Albu", "BioMedical3DPad", "BioMedical3DRandomCrop", "BioMedical3DRandomFlip", "Pad", "RandomChoiceResize",
+    "RandomCrop", "RandomFlip", "RandomMosaic", "RandomResize", "RandomRotFlip", "RandomRotate", "RandomScale",
+    "Resize", "ResizeShortestEdge", "ResizeToMultiple", "SegRescale",
 })  # fmt: skip
 """Transforms that move pixels: labels loaded after one of them keep the size of their file."""
+
+VOLUME_LOADERS = frozenset({"LoadBiomedicalAnnotation", "LoadBiomedicalData", "LoadBiomedicalImageFromFile"})
+"""Transforms that read files themselves: their data set gives paths only."""
+
+COLOURS: dict[str, str] = {"RGB2Gray": "weights", "RandomCutOut": "fill_in", "RandomRotate": "pad_val"}
+"""Transform -> argument with a number for each band, which OpenMMLab writes as B, G, R."""
 
 LABEL_LOADERS = frozenset({"LoadAnnotations", "LoadBiomedicalAnnotation", "LoadBiomedicalData", "LoadDepthAnnotation"})
 

@@ -87,6 +87,11 @@ DATA_AREAS: dict[str, Area] = {
         "backend_args": FILES,
         "file_client_args": FILES,
     },
+    "LoadSingleRSImageFromFile": SCOPE
+    | {
+        "type": to("dataset argument `bands`: all bands, as they are in the file"),
+        "to_float32": nothing("images keep their stored type until they are normalised, in float32, on the device"),
+    },
     "LoadAnnotations": SCOPE
     | {
         "type": to("label_size, by its place in the pipeline"),
@@ -107,6 +112,8 @@ DATA_AREAS: dict[str, Area] = {
     "transform": {
         "clip_object_border": nothing("there are no boxes"),
         "backend": refused("images are resized by OpenCV", "cv2"),
+        "backend_args": FILES,
+        "file_client_args": FILES,
     },
     "TestTimeAug": SCOPE | {"type": TYPE, "transforms": to("inference.augmented", "list[list[dict]]")},
     "TestTimeAug: Resize": SCOPE

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from intarsia.colours import distinct_colours
@@ -44,6 +45,8 @@ class FolderDataset:
         `reduce_zero_label`, 0 is ignored too and classes count from 1.
     bands: see `data.image_io.read_image`. scale: for images of more than 8 bits, or of real numbers, that are read as
         "rgb": the values that become 0 and 255, or a pair for each band; by default the upper 8 bits are taken.
+    files_only: samples are names and paths with an image of no pixels, for a transform that reads the files, such as
+        volumes (`transforms/load_volumes.py`). Labels are then class indices; `label_table` applies to none.
     pairs: explicit (image, label or None) paths below `root`; nothing is listed then. A label may be several masks.
 
     Raises ValueError if a folder is missing, nothing is found, images lack their label, or the table does not fit.
@@ -65,6 +68,7 @@ class FolderDataset:
         reduce_zero_label: bool = False,
         bands: str = "rgb",
         scale: Sequence[float] | None = None,
+        files_only: bool = False,
         pairs: Sequence[tuple[str, str | Masks | None]] | None = None,
     ) -> None:
         self.root = os.path.expanduser(root)
@@ -75,6 +79,7 @@ class FolderDataset:
         self.bands = band_mode(bands)
         if scale is not None and self.bands == "raw":
             raise ValueError("scale is for bands='rgb': raw images are taken in the numbers that they have")
+        self.files_only = files_only
         self._reader: ImageReader | None = None  # None: as the files are, whatever they hold
         self._spec: ImageSpec | None = None
         if scale is not None:
@@ -88,7 +93,8 @@ class FolderDataset:
             self._image_root = _folder(self.root, images, "image")
             self._label_root = "" if labels is None else _folder(self.root, labels, "label")
             self._pairs = self._listed(label_suffix, split_file)
-        self._warn_of_pages()
+        if not files_only:
+            self._warn_of_pages()
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -115,6 +121,9 @@ class FolderDataset:
         label differ in size.
         """
         image_path, label_path = self.paths(index)
+        if self.files_only:
+            meta = SampleMeta(name=self.name(index), image_path=image_path, label_path=label_path or "")
+            return Sample(np.empty((0, 0, 1), np.uint8), meta=meta)
         image = self._image(image_path)
         size = (image.shape[0], image.shape[1])
         label = None

@@ -26,8 +26,8 @@ class Albu:
     transforms: each a dict with the name of its class under "type" and its arguments; transforms that choose among
         others, such as OneOf, have those under "transforms".
 
-    Images are given to it as RGB, labels as its mask, further maps as masks too; whether pixels move, and what is padded
-    with which label (`fill_mask`), is up to the transforms named.
+    Images are given to it as RGB, labels as its mask, further maps as masks too; whether pixels move, and which label
+    (`fill_mask`) is padded, is up to the transforms named.
 
     Raises ValueError for a name that Albumentations does not have, and if it is not installed.
     """
@@ -79,7 +79,9 @@ def _built(library: Any, step: Mapping[str, Any]) -> Any:
     name = step["type"]
     made = getattr(library, name, None)
     if not isinstance(made, type) or not issubclass(made, library.BasicTransform | library.BaseCompose):
-        raise ValueError(f"Albu: expected the name of a transform of Albumentations {library.__version__}, found {name!r}")
+        raise ValueError(
+            f"Albu: expected the name of a transform of Albumentations {library.__version__}, found {name!r}"
+        )
     try:
         return made(**arguments)
     except (TypeError, ValueError) as error:

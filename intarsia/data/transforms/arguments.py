@@ -31,7 +31,7 @@ def checked_angles(owner: str, degree: float | Sequence[float]) -> tuple[float, 
 
 def checked_range(owner: str, name: str, value: Sequence[float], *, above: float = 0.0) -> tuple[float, float]:
     """`value` as (low, high). Raises ValueError unless above < low <= high."""
-    if isinstance(value, str) or len(value) != 2 or not above < value[0] <= value[1]:
+    if len(value) != 2 or not above < value[0] <= value[1]:
         raise ValueError(f"{owner}: {name} must be (low, high) with {above:g} < low <= high, got {value!r}")
     return value[0], value[1]
 

@@ -83,8 +83,8 @@ class RandomMosaic:
 def _check_alike(parts: Sequence[Sample]) -> None:
     if len(parts) != RandomMosaic.others + 1:
         raise ValueError(
-            f"RandomMosaic: expected {RandomMosaic.others} further samples, found {len(parts) - 1}; it belongs into the "
-            "pipeline of a MultiImageMixDataset"
+            f"RandomMosaic: expected {RandomMosaic.others} further samples, found {len(parts) - 1}; it belongs into "
+            "the pipeline of a MultiImageMixDataset"
         )
     first = parts[0]
     for part in parts[1:]:
@@ -103,7 +103,7 @@ def _check_alike(parts: Sequence[Sample]) -> None:
 
 
 def _placed(arrays: Sequence[Array], size: Size, centre: Corner, fill: Array | int) -> Array:
-    """Four arrays around `centre`, (row, column), in one of `size`: above left, above right, below left, below right."""
+    """Four arrays around `centre`, (row, column), in one of `size`: above left and right, below left and right."""
     result = np.empty((*size, *arrays[0].shape[2:]), np.result_type(*arrays))
     result[...] = fill
     for number, array in enumerate(arrays):

@@ -121,7 +121,7 @@ def rotation(
     """The matrix (2, 3) of a rotation by `angle` degrees, clockwise, and the size of its result. See `RandomRotate`."""
     height, width = size
     middle = ((width - 1) * 0.5, (height - 1) * 0.5) if center is None else center
-    matrix = np.asarray(cv2.getRotationMatrix2D(middle, -angle, 1.0))
+    matrix = np.asarray(cv2.getRotationMatrix2D(middle, -angle, 1.0), np.float64)
     if not auto_bound:
         return matrix, size
     cosine, sine = abs(matrix[0, 0]), abs(matrix[0, 1])
@@ -138,12 +138,14 @@ def warped(
     matrix: (2, 3), from the old (x, y) to the new. image_value: of each band outside of the image; maps have 0 there.
     """
     height, width = sample.image.shape[:2]
-    source = np.arange(height * width, dtype=np.int32).reshape(height, width)
-    flags = cv2.INTER_NEAREST
-    source = np.asarray(cv2.warpAffine(source, matrix, size[::-1], flags=flags, borderValue=(-1.0,)))  # type: ignore[arg-type]
+    # Which pixel is the nearest, -1 outside, asked once for arrays of all types. The index travels as four bands of 8 bits:
+    # OpenCV rounds coordinates of a few types otherwise than those of 8-bit labels, which published numbers have.
+    indices = np.arange(height * width, dtype=np.int32).view(np.uint8).reshape(height, width, 4)
+    found = cv2.warpAffine(indices, matrix, size[::-1], flags=cv2.INTER_NEAREST, borderValue=(255.0,) * 4)
+    source = np.ascontiguousarray(found).view(np.int32)[:, :, 0]
 
     def nearest(array: Array, fill: int) -> Array:
-        taken = array.reshape(height * width, *array.shape[2:])[source]
+        taken: Array = array.reshape(height * width, *array.shape[2:])[source]
         taken[source < 0] = fill
         return taken
 
@@ -170,7 +172,5 @@ def _bilinear(array: Array, matrix: npt.NDArray[np.float64], size: Size, fill: A
         parts = [slice(first, first + _CV2_BANDS) for first in groups]
         return np.concatenate([_bilinear(array[:, :, part], matrix, size, fill[part]) for part in parts], axis=2)
     border = [float(value) for value in fill]
-    found = cv2.warpAffine(
-        np.ascontiguousarray(array), matrix, size[::-1], flags=cv2.INTER_LINEAR, borderValue=border
-    )
+    found = cv2.warpAffine(np.ascontiguousarray(array), matrix, size[::-1], flags=cv2.INTER_LINEAR, borderValue=border)
     return np.asarray(found).reshape(size + array.shape[2:])

@@ -1,7 +1,7 @@
 """Volumes (D, H, W, C) with labels (D, H, W): cropped, padded and mirrored along three axes.
 
-Configs write axes in the order z, y, x, which is that of a volume here. Where they have bands first, here they are last,
-as those of images are.
+Configs write axes in the order z, y, x, which is that of a volume here. Where they have bands first, here they are
+last, as those of images are.
 """
 
 from __future__ import annotations
