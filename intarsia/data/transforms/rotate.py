@@ -152,7 +152,9 @@ def warped(
     def moved(array: Array) -> Array:
         if map_interpolation(array) == "nearest":
             return nearest(array, 0)
-        return _bilinear(array, matrix, size, np.zeros(array.shape[2:] or 1))
+        mixed = _bilinear(array, matrix, size, None)
+        mixed[source < 0] = 0
+        return mixed
 
     return replace(
         sample,
@@ -163,14 +165,25 @@ def warped(
     )
 
 
-def _bilinear(array: Array, matrix: npt.NDArray[np.float64], size: Size, fill: Array) -> Array:
-    """(H, W) or (H, W, C) of any type and any number of bands."""
+def _bilinear(array: Array, matrix: npt.NDArray[np.float64], size: Size, fill: Array | None) -> Array:
+    """(H, W) or (H, W, C) of any type and any number of bands.
+
+    fill: of each band outside, which the border is mixed with; None: the border goes on, since a mixture of a real
+    number with nothing would be a wrong one.
+    """
     if array.dtype.type not in _CV2_TYPES:
         return in_type_of(_bilinear(array.astype(np.float64), matrix, size, fill), array)
     if array.ndim == 3 and array.shape[2] > _CV2_BANDS:
-        groups = range(0, array.shape[2], _CV2_BANDS)
-        parts = [slice(first, first + _CV2_BANDS) for first in groups]
-        return np.concatenate([_bilinear(array[:, :, part], matrix, size, fill[part]) for part in parts], axis=2)
-    border = [float(value) for value in fill]
-    found = cv2.warpAffine(np.ascontiguousarray(array), matrix, size[::-1], flags=cv2.INTER_LINEAR, borderValue=border)
+        parts = [slice(first, first + _CV2_BANDS) for first in range(0, array.shape[2], _CV2_BANDS)]
+        fills = [None if fill is None else fill[part] for part in parts]
+        groups = [_bilinear(array[:, :, part], matrix, size, own) for part, own in zip(parts, fills, strict=True)]
+        return np.concatenate(groups, axis=2)
+    found = cv2.warpAffine(
+        np.ascontiguousarray(array),
+        matrix,
+        size[::-1],
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE if fill is None else cv2.BORDER_CONSTANT,
+        borderValue=[0.0] if fill is None else [float(value) for value in fill],
+    )
     return np.asarray(found).reshape(size + array.shape[2:])
