@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -44,7 +45,8 @@ class Albu:
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """The changed sample. Raises ValueError saying what Albumentations says if it cannot take the arguments."""
         steps = _composed(repr(self.transforms))
-        steps.set_random_seed(int(rng.integers(2**31)))
+        # One state for all of them: from one seed each, all would draw the same numbers.
+        steps.set_random_state(rng, random.Random(int(rng.integers(2**31))))
         names = list(sample.maps)
         given: dict[str, Any] = {"image": np.ascontiguousarray(sample.image)}
         if sample.label is not None:
@@ -79,9 +81,7 @@ def _built(library: Any, step: Mapping[str, Any]) -> Any:
     name = step["type"]
     made = getattr(library, name, None)
     if not isinstance(made, type) or not issubclass(made, library.BasicTransform | library.BaseCompose):
-        raise ValueError(
-            f"Albu: expected the name of a transform of Albumentations {library.__version__}, found {name!r}"
-        )
+        raise ValueError(f"Albu: expected a transform of Albumentations {library.__version__}, found {name!r}")
     try:
         return made(**arguments)
     except (TypeError, ValueError) as error:

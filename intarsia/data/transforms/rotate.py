@@ -138,8 +138,8 @@ def warped(
     matrix: (2, 3), from the old (x, y) to the new. image_value: of each band outside of the image; maps have 0 there.
     """
     height, width = sample.image.shape[:2]
-    # Which pixel is the nearest, -1 outside, asked once for arrays of all types. The index travels as four bands of 8 bits:
-    # OpenCV rounds coordinates of a few types otherwise than those of 8-bit labels, which published numbers have.
+    # Which pixel is the nearest, -1 outside, asked once for arrays of all types. The index travels as four bands of
+    # 8 bits: OpenCV rounds the coordinates of a few types otherwise than those of 8-bit labels, published numbers'.
     indices = np.arange(height * width, dtype=np.int32).view(np.uint8).reshape(height, width, 4)
     found = cv2.warpAffine(indices, matrix, size[::-1], flags=cv2.INTER_NEAREST, borderValue=(255.0,) * 4)
     source = np.ascontiguousarray(found).view(np.int32)[:, :, 0]
