@@ -39,8 +39,8 @@ class RandomScale(Resizing):
 class SegRescale:
     """Resize the labels by a factor, by their nearest pixels, and leave image and maps as they are.
 
-    A pipeline refuses the result unless the factor is 1: losses are computed at the size of the image, whatever the
-    stride of the logits is.
+    Only for use by itself: pipelines, and configs before them, refuse every factor but 1, since losses are computed at
+    the size of the image, whatever the stride of the logits is.
     """
 
     scale_factor: float = 1
