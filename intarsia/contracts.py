@@ -416,11 +416,7 @@ class Dataset(Protocol):
 
 
 class Transform(Protocol):
-    """A pure function of a sample and a random generator. Touches no global random state.
-
-    One that puts several samples together says in an attribute `others` how many more it wants, and is called with a
-    list of these as third argument (`datasets.wrappers.MultiImageMixDataset`).
-    """
+    """A pure function of a sample and a random generator. Touches no global random state."""
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample: ...
 

@@ -95,6 +95,11 @@ def test_volumes_are_read_by_transforms():
     assert alone.dataset.args["labels"] is None
 
 
+def test_volumes_need_a_data_set_of_files():
+    with pytest.raises(ConfigError, match="volumes are read, but CityscapesDataset has images"):
+        lower(config({"type": "LoadBiomedicalImageFromFile"}, PACK, type="CityscapesDataset"))
+
+
 @pytest.mark.parametrize("with_seg", [True, False])
 def test_labels_in_the_file_of_the_volume_need_no_other_file(with_seg):
     spec = lowered({"type": "LoadBiomedicalData", "with_seg": with_seg}, PACK)

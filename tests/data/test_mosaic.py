@@ -76,6 +76,15 @@ def test_it_stays_as_it_is_at_random():
     assert RandomMosaic.others == RandomMosaic(0.5).others == 3
 
 
+class Unread(list):
+    def __iter__(self):
+        raise AssertionError("samples that are not used are not loaded")
+
+
+def test_others_are_not_looked_at_without_need():
+    assert RandomMosaic(0.0)(PARTS[0], np.random.default_rng(0), Unread(PARTS[1:])) is PARTS[0]
+
+
 def test_labels_of_several_types_and_wide_ignored_values():
     parts = [*PARTS[:3], Sample(PARTS[3].image, PARTS[3].label.astype(np.int64), PARTS[3].maps)]
     assert RandomMosaic(1.0, (9, 9))(parts[0], np.random.default_rng(0), parts[1:]).label.dtype == np.int64
@@ -96,7 +105,7 @@ def test_labels_of_several_types_and_wide_ignored_values():
 )
 def test_samples_that_do_not_fit(others, words):
     with pytest.raises(ValueError) as error:  # noqa: PT011
-        RandomMosaic(0.0)(PARTS[0], np.random.default_rng(0), others)
+        RandomMosaic(1.0)(PARTS[0], np.random.default_rng(0), others)
     assert words in str(error.value)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from intarsia import catalog
 from intarsia.config.checking.signatures import is_registered
+from intarsia.config.lowering.colour_order import in_rgb
 from intarsia.config.lowering.fields import Context, Fields, nearest, shown
 from intarsia.config.lowering.names import (
-    COLOURS,
     FAMILIES,
     FOLDERS,
     GEOMETRY,
@@ -34,13 +34,14 @@ PLUMBING = ("LoadImageFromFile", "LoadSingleRSImageFromFile", "LoadAnnotations",
 
 @dataclass
 class _Pipeline:
-    """What a pipeline says. reduce_zero_label: by LoadAnnotations; loads: the path of what loads the labels."""
+    """What a pipeline says. reduce_zero_label: by LoadAnnotations; loads, volumes: the path of what loads them."""
 
     transforms: tuple[Component, ...] = ()
     label_size: Literal["input", "original"] = "input"
     arguments: dict[str, Any] = field(default_factory=dict)
     reduce_zero_label: bool | None = None
     loads: str | None = None
+    volumes: str | None = None
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,10 @@ def _leaf(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
         args.setdefault("ignore_index", context.ignore_index)
     if "pipeline" in fields and pipeline.loads is None and bare(name) in (*FOLDERS, *FAMILIES):
         args["labels"] = None
+    if pipeline.volumes is not None:
+        if bare(name) not in FOLDERS:
+            context.problem(pipeline.volumes, f"volumes are read, but {name} has images", "BaseSegDataset has both")
+        args["files_only"] = True
     _agree(context, bare(name), fields, pipeline)
     dataset = Component("dataset", name, args, path, context.origin(path))
     return _Stream(dataset, pipeline.transforms, pipeline.label_size)
@@ -289,9 +294,9 @@ def _pipeline(context: Context, steps: Sequence[Mapping[str, Any]], path: str) -
             context.problem(at, "TestTimeAug belongs to tta_pipeline", "Move it there")
         else:
             fields = Fields(context, at, step, "transform", others=True)
-            found.transforms += (_in_rgb(component(context, "transform", fields.others(), at), found.arguments),)
+            found.transforms += (in_rgb(component(context, "transform", fields.others(), at), found.arguments),)
         if name in VOLUME_LOADERS:
-            found.arguments["files_only"] = True
+            found.volumes = at
         if name in LABEL_LOADERS and not (name == "LoadBiomedicalData" and not step.get("with_seg")):
             found.loads = at
             found.label_size = "original" if moved and name not in VOLUME_LOADERS else "input"
@@ -306,25 +311,6 @@ def _pipeline(context: Context, steps: Sequence[Mapping[str, Any]], path: str) -
             )
         moved = moved or name in GEOMETRY
     return found
-
-
-def _in_rgb(transform: Component, dataset: Mapping[str, Any]) -> Component:
-    """Numbers for each band, which OpenMMLab writes as B, G, R, in the order that colour images have here."""
-    name, args = bare(transform.type), dict(transform.args)
-    if dataset.get("bands") == "raw":
-        return transform
-    if name == "Pad":
-        values = args.get("pad_val")
-        colour = values.get("img") if isinstance(values, Mapping) else None
-        if isinstance(colour, tuple) and len(colour) == 3:
-            args["pad_val"] = {**cast("Any", values), "img": colour[::-1]}
-    elif name in COLOURS:
-        key = COLOURS[name]
-        if name == "RGB2Gray":
-            args.setdefault(key, (0.299, 0.587, 0.114))  # the original's own, for B, G, R too
-        if isinstance(args.get(key), tuple) and len(args[key]) == 3:
-            args[key] = args[key][::-1]
-    return replace(transform, args=args)
 
 
 def _bands(context: Context, fields: Fields) -> dict[str, Any]:

@@ -145,9 +145,6 @@ GEOMETRY = frozenset({
 VOLUME_LOADERS = frozenset({"LoadBiomedicalAnnotation", "LoadBiomedicalData", "LoadBiomedicalImageFromFile"})
 """Transforms that read files themselves: their data set gives paths only."""
 
-COLOURS: dict[str, str] = {"RGB2Gray": "weights", "RandomCutOut": "fill_in", "RandomRotate": "pad_val"}
-"""Transform -> argument with a number for each band, which OpenMMLab writes as B, G, R."""
-
 LABEL_LOADERS = frozenset({"LoadAnnotations", "LoadBiomedicalAnnotation", "LoadBiomedicalData", "LoadDepthAnnotation"})
 
 FOLDERS = frozenset({"BaseSegDataset", "FolderDataset"})

@@ -53,12 +53,18 @@ class RandomMosaic:
     def __call__(self, sample: Sample, rng: np.random.Generator, others: Sequence[Sample] = ()) -> Sample:
         """The mosaic, or the sample as it is.
 
-        Raises ValueError unless there are three further samples with the bands, labels and maps that it has.
+        Raises ValueError unless there are three further samples with the bands, labels and maps that it has. They are
+        not looked at, and so need not be loaded, where the sample stays as it is.
         """
-        parts = [sample, *others]
-        _check_alike(parts)
+        if len(others) != self.others:
+            raise ValueError(
+                f"RandomMosaic: expected {self.others} further samples, found {len(others)}; it belongs into the "
+                "pipeline of a MultiImageMixDataset"
+            )
         if not rng.random() < self.prob:
             return sample
+        parts = [sample, *others]
+        _check_alike(parts)
         height, width = self.img_scale
         column = int(rng.uniform(*self.center_ratio_range) * width)
         row = int(rng.uniform(*self.center_ratio_range) * height)
@@ -81,11 +87,6 @@ class RandomMosaic:
 
 
 def _check_alike(parts: Sequence[Sample]) -> None:
-    if len(parts) != RandomMosaic.others + 1:
-        raise ValueError(
-            f"RandomMosaic: expected {RandomMosaic.others} further samples, found {len(parts) - 1}; it belongs into "
-            "the pipeline of a MultiImageMixDataset"
-        )
     first = parts[0]
     for part in parts[1:]:
         for what, one, other in (
