@@ -211,6 +211,22 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/methods/segnext.py": of_part("MSCAN or LightHamHead", "methods/test_segnext.py", figure="segnext"),
     "intarsia/methods/unet.py": of_part("UNet", "methods/test_unet.py", figure="unet_small"),
     "intarsia/methods/upernet.py": of_part("UPerHead", "methods/test_context_heads.py", figure="upernet_small"),
+    "intarsia/data/nifti.py": [group("data/test_volumes.py")],
+    "intarsia/data/transforms/albu.py": [group("data/test_albu.py")],
+    **{
+        f"intarsia/data/transforms/{file}.py": [
+            group("data/test_volumes.py"),
+            group("contracts/test_catalog.py", k="Transform and Bio"),
+            group("golden/test_golden_transforms.py", k="Bio"),
+        ]
+        for file in ("load_volumes", "noise", "volumes")
+    },
+    "intarsia/data/transforms/": [
+        group("data/test_rotate.py", "data/test_values.py", "data/test_mosaic.py"),
+        group("data/test_transforms.py", "data/test_colour.py", "data/test_edge_maps.py"),
+        group("contracts/test_catalog.py", k="Transform"),
+        group("golden/test_golden_transforms.py"),
+    ],
     "intarsia/models/": [
         group("models"),
         group(FIGURES, k="small"),

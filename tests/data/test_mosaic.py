@@ -17,7 +17,7 @@ def painted(number: int, height: int = 20, width: int = 30, **more) -> Sample:
         np.full((height, width, 3), 10 * number, np.uint8),
         np.full((height, width), number, np.uint8),
         {"edge": np.full((height, width), number == 2), "depth": np.full((height, width), number + 0.5, np.float32)},
-        SampleMeta(name=str(number), valid=(1, 1)),
+        SampleMeta(name=str(number), valid=(1, 1), flips=("horizontal",)),
         **more,
     )
 

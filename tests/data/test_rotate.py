@@ -140,6 +140,41 @@ def test_turning_and_mirroring_reaches_all_eight_positions():
     assert len(wanted) == 4  # mirrored once, in four positions
 
 
+class Scripted(np.random.Generator):
+    """A generator that draws what it is told."""
+
+    def __init__(self, *drawn):
+        super().__init__(np.random.PCG64(0))
+        self.drawn = list(drawn)
+
+    def random(self):
+        return 0.5
+
+    def integers(self, *bounds):
+        assert bounds == ((0, 4) if len(self.drawn) == 2 else (0, 2))
+        return self.drawn.pop(0)
+
+
+@pytest.mark.parametrize("quarters", range(4))
+@pytest.mark.parametrize("axis", [0, 1])
+def test_quarters_come_first_and_then_the_axis(quarters, axis):
+    sample = drawn(5, 7, 0)
+    after = RandomRotFlip(0.0, 1.0)(sample, Scripted(quarters, axis))
+    for name, value in sample.maps.items():
+        np.testing.assert_array_equal(after.maps[name], np.flip(np.rot90(value, quarters), axis))
+    np.testing.assert_array_equal(after.image, np.flip(np.rot90(sample.image, quarters), axis))
+
+
+def test_real_numbers_are_mixed_and_whole_ones_are_not():
+    sample = drawn(20, 20, 0)
+    matrix, size = rotation((20, 20), 25)
+    after = warped(sample, matrix, size, image_value=np.zeros(3), label_value=255)
+    inside = after.label != 255
+    mixed = cv2.warpAffine(sample.maps["depth"], matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    np.testing.assert_array_equal(after.maps["depth"][inside], mixed[inside])
+    assert not np.isin(after.maps["depth"][inside], sample.maps["depth"]).all()
+
+
 def test_rotated_labels_are_ignored_outside_unless_said():
     sample = drawn(30, 30, 0)
     for given_value, there in (({}, 255), ({"seg_pad_val": 0}, 0)):

@@ -93,6 +93,7 @@ def test_holes_as_shares_of_the_image_and_labels_that_stay():
     assert (after.image == 255).any()
     np.testing.assert_array_equal(after.label, sample.label)
     assert RandomCutOut(0.0, 3, cutout_shape=(3, 3))(sample, RNG) is sample
+    assert RandomCutOut(1.0, 1, cutout_ratio=(1, 1)).cutout_ratio == ((1, 1),)
 
 
 def test_depth_takes_the_place_of_a_strip():
@@ -108,6 +109,9 @@ def test_depth_takes_the_place_of_a_strip():
         assert np.abs(strip - expected[..., None]).max() <= 1
         wide.add(len(changed))
     assert max(wide) <= 0.75 * 40
+    flat = Sample(sample.image, sample.label, {"depth": sample.maps["depth"][..., None]})
+    after = [RandomDepthMix(prob=1.0)(given, np.random.default_rng(1)).image for given in (sample, flat)]
+    np.testing.assert_array_equal(*after)
     assert len(wide) > 5
     assert RandomDepthMix(prob=0.0)(sample, RNG) is sample
 

@@ -57,7 +57,7 @@ class RandomDepthMix:
 
 def _as_image(depth: npt.NDArray[Any], image: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Depth (H, W) or (H, W, 1) as (H, W, 1) numbers of the image's type."""
-    known = np.nan_to_num(depth.reshape(*depth.shape[:2], -1)[:, :, :1].astype(np.float64), posinf=0, neginf=0)
+    known = np.nan_to_num(depth.reshape(*image.shape[:2], 1).astype(np.float64), posinf=0, neginf=0)
     if image.dtype.kind == "f":
         return known.astype(image.dtype)
     greatest = known.max()

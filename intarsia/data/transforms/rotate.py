@@ -142,7 +142,7 @@ def warped(
     # 8 bits: OpenCV rounds the coordinates of a few types otherwise than those of 8-bit labels, published numbers'.
     indices = np.arange(height * width, dtype=np.int32).view(np.uint8).reshape(height, width, 4)
     found = cv2.warpAffine(indices, matrix, size[::-1], flags=cv2.INTER_NEAREST, borderValue=(255.0,) * 4)
-    source = np.ascontiguousarray(found).view(np.int32)[:, :, 0]
+    source = np.asarray(found).view(np.int32)[:, :, 0]
 
     def nearest(array: Array, fill: int) -> Array:
         taken: Array = array.reshape(height * width, *array.shape[2:])[source]
