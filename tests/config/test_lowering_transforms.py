@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from typing import Any
 
 import pytest
 
+from intarsia import catalog
 from intarsia.config.build import build
 from intarsia.config.checking.check import check
 from intarsia.config.errors import ConfigError
@@ -150,6 +152,40 @@ def test_every_argument_of_the_original_is_taken(name, arguments):
     found = config(IMAGE, LABEL, {"type": name, **arguments}, PACK)
     assert check(found) == []
     build(only(IMAGE, LABEL, {"type": name, **arguments}, PACK))
+
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "AdjustGamma": {"gamma": 1.0},
+    "BioMedical3DPad": {"pad_val": 0.0, "seg_pad_val": 0},
+    "BioMedical3DRandomCrop": {"keep_foreground": True},
+    "BioMedical3DRandomFlip": {"swap_label_pairs": None},
+    "BioMedicalGaussianBlur": {"sigma_range": (0.5, 1.0), "prob": 0.2, "prob_per_channel": 0.5,
+                               "different_sigma_per_channel": True, "different_sigma_per_axis": True},
+    "BioMedicalGaussianNoise": {"prob": 0.1, "mean": 0.0, "std": 0.1},
+    "BioMedicalRandomGamma": {"prob": 0.5, "gamma_range": (0.5, 2), "invert_image": False, "per_channel": False,
+                              "retain_stats": False},
+    "CLAHE": {"clip_limit": 40.0, "tile_grid_size": (8, 8)},
+    "LoadBiomedicalAnnotation": {"decode_backend": "nifti", "to_xyz": False, "to_float32": True},
+    "LoadBiomedicalData": {"with_seg": False, "decode_backend": "numpy", "to_xyz": False},
+    "LoadBiomedicalImageFromFile": {"decode_backend": "nifti", "to_xyz": False, "to_float32": True},
+    "RGB2Gray": {"out_channels": None, "weights": (0.299, 0.587, 0.114)},
+    "RandomCutOut": {"cutout_shape": None, "cutout_ratio": None, "fill_in": 0, "seg_fill_in": None},
+    "RandomDepthMix": {"prob": 0.25, "mix_scale_ratio": 0.75},
+    "RandomMosaic": {"img_scale": (640, 640), "center_ratio_range": (0.5, 1.5), "pad_val": 0, "seg_pad_val": 255},
+    "RandomRotFlip": {"rotate_prob": 0.5, "flip_prob": 0.5, "degree": (-20, 20)},
+    "RandomRotate": {"pad_val": 0, "seg_pad_val": 255, "center": None, "auto_bound": False},
+    "Rerange": {"min_value": 0, "max_value": 255},
+    "SegRescale": {"scale_factor": 1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_what_a_config_leaves_out_is_what_the_original_takes(name):
+    fields = dataclasses.fields(catalog.resolve("transform", name))
+    stated = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
+    assert stated | DEFAULTS[name] == stated
+    ours = set(stated) - set(DEFAULTS[name])  # keys that the original does not have
+    assert ours <= {"ignore_index"} | ({"seg_pad_val"} if name == "RandomRotFlip" else set())
 
 
 def test_mosaics_are_made_of_samples_of_the_data_set():

@@ -152,6 +152,7 @@ def test_labels_of_another_size():
         (lambda: RGB2Gray(out_channels=0), "at least 1, got 0"),
         (lambda: RGB2Gray(weights=()), "weights must be numbers"),
         (lambda: RGB2Gray()(drawn(bands=4), RNG), "images of 3 bands, one for each weight, found 4 bands"),
+        (lambda: RandomCutOut(-0.5, 1, (2, 2)), "prob must be a chance between 0 and 1, got -0.5"),
         (lambda: RandomCutOut(0.5, 1), "either cutout_shape (pixels) or cutout_ratio (shares)"),
         (lambda: RandomCutOut(0.5, 1, (2, 2), (0.1, 0.1)), "and not both"),
         (lambda: RandomCutOut(0.5, (3, 2), (2, 2)), "(fewest, most), got (3, 2)"),

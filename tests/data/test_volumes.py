@@ -111,6 +111,8 @@ def test_padding_lies_on_both_sides(depth, height, width, wanted):
     outside[inside] = False
     assert (after.image[outside] == -3.5).all()
     assert (after.label[outside] == 255).all()
+    assert (after.maps["index"][outside] == 0).all()
+    assert (BioMedical3DPad(wanted)(sample, np.random.default_rng(0)).label[outside] == 0).all()
 
 
 # --- Numbers ------------------------------------------------------------------------------------------------------
@@ -190,6 +192,11 @@ def test_gamma_can_keep_mean_and_deviation(per_channel):
     assert not np.allclose(after, sample.image)
 
 
+def test_gamma_by_chance():
+    sample = drawn(2, 2, 2)
+    assert BioMedicalRandomGamma(0.0)(sample, np.random.default_rng(0)) is sample
+
+
 def test_powers_of_a_range_on_one_side():
     for low, high in ((0.2, 0.5), (1.5, 3.0), (0.5, 2.0)):
         transform = BioMedicalRandomGamma(1.0, (low, high))
@@ -231,6 +238,8 @@ def test_nifti_of_all_kinds(tmp_path_factory, dtype, order, second, packed, seed
     path = tmp_path_factory.mktemp("nifti") / ("a.nii.gz" if packed else "a.nii")
     written(path, volume, order=order, second=second)
     np.testing.assert_array_equal(read_nifti(path), volume.astype(float))
+    written(path, volume, order=order, second=second, slope=2, offset=float("nan"))
+    np.testing.assert_array_equal(read_nifti(path), volume.astype(float) * 2)
     written(path, volume, order=order, second=second, slope=0.5, offset=-3)
     np.testing.assert_array_equal(read_nifti(path), volume.astype(float) * 0.5 - 3)
 
@@ -359,6 +368,11 @@ def test_a_data_set_of_volumes(tmp_path):
         (lambda: BioMedicalRandomGamma(gamma_range=(0, 2)), "(low, high) with 0 < low <= high, got (0, 2)"),
         (lambda: BioMedicalRandomGamma(prob=-0.1), "prob must be a chance between 0 and 1, got -0.1"),
         (lambda: LoadBiomedicalData(decode_backend="pickle"), "pickled files can run code"),
+        (lambda: LoadBiomedicalAnnotation("pickle"), "pickled files can run code"),
+        (lambda: BioMedical3DRandomFlip(-1, (0,)), "prob must be a chance between 0 and 1, got -1"),
+        (lambda: BioMedicalGaussianNoise(prob=2), "prob must be a chance between 0 and 1, got 2"),
+        (lambda: BioMedicalGaussianBlur(prob=2), "prob must be a chance between 0 and 1, got 2"),
+        (lambda: BioMedicalGaussianBlur(prob_per_channel=2), "prob_per_channel must be a chance"),
         (lambda: LoadBiomedicalImageFromFile("dicom"), "one of nifti, numpy, got 'dicom'"),
     ],
 )
