@@ -10,7 +10,16 @@ from typing import Any, Literal, cast
 from intarsia import catalog
 from intarsia.config.checking.signatures import is_registered
 from intarsia.config.lowering.fields import Context, Fields, nearest, shown
-from intarsia.config.lowering.names import FAMILIES, FOLDERS, GEOMETRY, LABEL_LOADERS, PREFIXES, argument_name
+from intarsia.config.lowering.names import (
+    FAMILIES,
+    FOLDERS,
+    GEOMETRY,
+    LABEL_LOADERS,
+    LISTED,
+    PREFIXES,
+    TWO_DATES,
+    argument_name,
+)
 from intarsia.config.lowering.own_datasets import OwnDataset, own_dataset
 from intarsia.config.lowering.parts import arguments, component, see
 from intarsia.config.schema.fates import Fate, bare
@@ -20,18 +29,22 @@ WRAPPERS = ("RepeatDataset", "ConcatDataset", "ClassBalancedDataset", "MultiImag
 SAMPLERS = ("InfiniteSampler", "DefaultSampler")
 BANDS_OF_COLOR_TYPE = {"color": "rgb", "unchanged": "raw"}
 DECODERS = ("cv2", "pillow", "turbojpeg")
-PLUMBING = ("LoadImageFromFile", "LoadAnnotations", "PackSegInputs")
+PLUMBING = ("LoadImageFromFile", "LoadMultipleRSImageFromFile", "LoadAnnotations", "ConcatCDInput", "PackSegInputs")
 
 
 @dataclass
 class _Pipeline:
-    """What a pipeline says. reduce_zero_label: by LoadAnnotations; loads: the path of what loads the labels."""
+    """What a pipeline says. reduce_zero_label: by LoadAnnotations; loads: the path of what loads the labels.
+
+    two_dates: the path of what loads two images, or joins them.
+    """
 
     transforms: tuple[Component, ...] = ()
     label_size: Literal["input", "original"] = "input"
     arguments: dict[str, Any] = field(default_factory=dict)
     reduce_zero_label: bool | None = None
     loads: str | None = None
+    two_dates: str | None = None
 
 
 @dataclass(frozen=True)
@@ -174,8 +187,10 @@ def _leaf(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
     args |= arguments(context, "dataset", name, fields.others(), path)
     if bare(name) in FOLDERS and context.ignore_index not in (None, 255):
         args.setdefault("ignore_index", context.ignore_index)
-    if "pipeline" in fields and pipeline.loads is None and bare(name) in (*FOLDERS, *FAMILIES):
+    if "pipeline" in fields and pipeline.loads is None and bare(name) in (*FOLDERS, *FAMILIES, *LISTED):
         args["labels"] = None
+    if bare(name) == "DecathlonDataset" and fields.get("test_mode"):
+        args["test_mode"] = True
     _agree(context, bare(name), fields, pipeline)
     dataset = Component("dataset", name, args, path, context.origin(path))
     return _Stream(dataset, pipeline.transforms, pipeline.label_size)
@@ -244,7 +259,13 @@ def _file_value(value: Any) -> int | tuple[int, ...]:
 
 
 def _agree(context: Context, name: str, fields: Fields, pipeline: _Pipeline) -> None:
-    """The data set and LoadAnnotations must say the same about file value 0."""
+    """The data set and its pipeline must say the same about file value 0, and about one image or two."""
+    if pipeline.two_dates is not None and name not in TWO_DATES and name in (*FOLDERS, *FAMILIES, *LISTED):
+        context.problem(
+            pipeline.two_dates,
+            f"two images are expected, but {name} has one",
+            f"Data sets of two dates are {' and '.join(sorted(TWO_DATES))}",
+        )
     default = FAMILIES.get(name, (0, False))[1] if name in FAMILIES or name in FOLDERS else None
     own = fields.get("reduce_zero_label", default)
     said = pipeline.reduce_zero_label
@@ -272,6 +293,9 @@ def _pipeline(context: Context, steps: Sequence[Mapping[str, Any]], path: str) -
             fields = Fields(context, at, step, name)
             if name == "LoadImageFromFile":
                 found.arguments |= _bands(context, fields)
+            elif name in ("LoadMultipleRSImageFromFile", "ConcatCDInput"):
+                found.two_dates = at
+                found.arguments |= {"bands": "raw"} if name == "LoadMultipleRSImageFromFile" else {}
             elif name == "LoadAnnotations":
                 found.reduce_zero_label = fields.get("reduce_zero_label")
         elif name == "TestTimeAug":
