@@ -92,7 +92,7 @@ class ClassBalancedDataset:
         self.ignore_index = dataset.ignore_index
         shown = [_classes_shown(dataset, index) for index in range(len(dataset))]
         images = Counter(value for values in shown for value in values)
-        asked = {value: max(1.0, math.sqrt(oversample_thr * len(shown) / count)) for value, count in images.items()}
+        asked = {value: max(1.0, math.sqrt(oversample_thr / (count / len(shown)))) for value, count in images.items()}
         times = [math.ceil(max((asked[value] for value in values), default=1.0)) for values in shown]
         self.indices = tuple(index for index, count in enumerate(times) for _ in range(count))
 
