@@ -24,9 +24,11 @@ from intarsia.contracts import Dataset
 from intarsia.data.datasets.change import LEVIR, TwoDates
 from intarsia.data.datasets.family import Family
 from intarsia.data.datasets.folder import FolderDataset
+from intarsia.data.description.model import IGNORE
 from intarsia.data.labels import LabelTable
 from intarsia.spec import Component
 from intarsia.terminal import Notice
+from intarsia.workflows.label_words import label_words
 
 FAMILIES: dict[str, Family] = {
     name: part for name in catalog.names("dataset") if isinstance(part := catalog.resolve("dataset", name), Family)
@@ -282,3 +284,13 @@ def labels_of(dataset: FolderDataset) -> Iterator[Any]:
         assert sample.label is not None
         assert np.array_equal(sample.label, dataset.label(index))
         yield sample.label
+
+
+def test_label_values_in_words_are_those_of_the_whole_benchmark() -> None:
+    classes = ["forest", "water"]
+    chosen = component(type="LoveDADataset", metainfo={"classes": classes})
+    words = label_words(chosen, classes, 255)
+    assert {value: word for value, word in words.items() if word != IGNORE} == {"4": "water", "6": "forest"}
+    assert {value for value, word in words.items() if word == IGNORE} == {"0", "1", "2", "3", "5", "7", "255"}
+    two_dates = component(type="LEVIRCDDataset")
+    assert label_words(two_dates, LEVIR.classes, 255) == {"0": "background", "1": "changed", "255": IGNORE}
