@@ -128,6 +128,14 @@ def expected(sample: dict[str, Any]) -> tuple[str, ...]:
     return tuple(str(Path(sample[key])) for key in ("img_path", "img_path2", "seg_map_path") if key in sample)
 
 
+def test_the_documentation_lists_every_data_set() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
+    ours = {"DescribedDataset", "FolderDataset", *OF_OTHERS}
+    assert [name for name in catalog.names("dataset") if name not in ours and f"`{name}`" not in page] == []
+    for name, family in FAMILIES.items():
+        assert f"| `{name}` | {len(family.classes)} | `{family.root}`: " in page
+
+
 # --- On files -----------------------------------------------------------------------------------------------------
 
 

@@ -185,7 +185,7 @@ def _leaf(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
         args["label_table"] = _label_table(fields.child("label_table", "label_table"))
     args |= pipeline.arguments
     args |= arguments(context, "dataset", name, fields.others(), path)
-    if bare(name) in FOLDERS and context.ignore_index not in (None, 255):
+    if bare(name) in (*FOLDERS, *LISTED) and context.ignore_index not in (None, 255):
         args.setdefault("ignore_index", context.ignore_index)
     if "pipeline" in fields and pipeline.loads is None and bare(name) in (*FOLDERS, *FAMILIES, *LISTED):
         args["labels"] = None
@@ -266,7 +266,7 @@ def _agree(context: Context, name: str, fields: Fields, pipeline: _Pipeline) -> 
             f"two images are expected, but {name} has one",
             f"Data sets of two dates are {' and '.join(sorted(TWO_DATES))}",
         )
-    default = FAMILIES.get(name, (0, False))[1] if name in FAMILIES or name in FOLDERS else None
+    default = FAMILIES.get(name, (0, False))[1] if name in (*FAMILIES, *FOLDERS, *LISTED) else None
     own = fields.get("reduce_zero_label", default)
     said = pipeline.reduce_zero_label
     if said is not None and own is not None and said != own:
