@@ -421,6 +421,18 @@ class Transform(Protocol):
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample: ...
 
 
+class MixingTransform(Protocol):
+    """A pure function of several samples: the one that it changes, and `others` further ones, drawn at random."""
+
+    others: int
+
+    def __call__(self, sample: Sample, rng: np.random.Generator, others: Sequence[Sample]) -> Sample: ...
+
+
+AnyTransform: TypeAlias = Transform | MixingTransform
+"""What a pipeline is made of."""
+
+
 class Metric(Protocol):
     """A running score whose memory does not grow with the number of images."""
 

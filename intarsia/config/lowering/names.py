@@ -147,8 +147,14 @@ VOLUME_LOADERS = frozenset({"LoadBiomedicalAnnotation", "LoadBiomedicalData", "L
 
 LABEL_LOADERS = frozenset({"LoadAnnotations", "LoadBiomedicalAnnotation", "LoadBiomedicalData", "LoadDepthAnnotation"})
 
-FOLDERS = frozenset({"BaseSegDataset", "FolderDataset"})
-"""The general data set, whose classes are the user's."""
+FOLDERS = frozenset({"BaseCDDataset", "BaseSegDataset", "FolderDataset"})
+"""The general data sets, whose classes are the user's."""
+
+LISTED = frozenset({"DSDLSegDataset", "DecathlonDataset"})
+"""Data sets whose files and classes are in a list of their own."""
+
+TWO_DATES = frozenset({"BaseCDDataset", "LEVIRCDDataset"})
+"""Data sets of two images of one place."""
 
 FAMILIES: dict[str, tuple[int, bool]] = {
     "ADE20KDataset": (150, True),
@@ -191,6 +197,7 @@ _RENAMED = {
     "dataset": {
         "data_root": "root",
         "img_suffix": "image_suffix",
+        "img_suffix2": "image_suffix2",
         "seg_map_suffix": "label_suffix",
         "ann_file": "split_file",
         "metainfo.classes": "classes",

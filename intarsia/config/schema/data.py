@@ -47,7 +47,9 @@ DATA_AREAS: dict[str, Area] = {
         "file_client_args": FILES,
         "indices": refused("a part of the data is chosen by a list of names in ann_file", None),
         "filter_cfg": refused("a part of the data is chosen by a list of names in ann_file", None),
-        "test_mode": nothing("ground truth is read where the pipeline loads it"),
+        "test_mode": to(
+            "argument `test_mode` of DecathlonDataset; others read ground truth where it is loaded", "bool"
+        ),
         "serialize_data": nothing("the list of files is small"),
         "lazy_init": nothing("files are listed once, when the data set is built"),
         "max_refetch": nothing("a file that cannot be read is an error that names it"),
@@ -72,7 +74,7 @@ DATA_AREAS: dict[str, Area] = {
         "times": to("argument `times`", "int"),
         "oversample_thr": to("argument `oversample_thr`", "float"),
         "pipeline": to("transforms, after those of the data set inside", "list[dict]"),
-        "skip_type_keys": refused("a transform is left out by leaving it out of the pipeline", None),
+        "skip_type_keys": refused("a transform is left out by leaving it out of the pipeline", None, [], ()),
         "verify_meta": nothing("parts with other classes are an error"),
         "ignore_keys": nothing("parts with other classes are an error"),
         "lazy_init": nothing("files are listed once, when the data set is built"),
@@ -103,6 +105,16 @@ DATA_AREAS: dict[str, Area] = {
         "with_keypoints": refused("only label maps are loaded", False),
         "backend_args": FILES,
         "file_client_args": FILES,
+    },
+    "LoadMultipleRSImageFromFile": SCOPE
+    | {
+        "type": to("dataset argument `bands`: all that the files have"),
+        "to_float32": nothing("images keep their stored type until they are normalised, in float32, on the device"),
+    },
+    "ConcatCDInput": SCOPE
+    | {
+        "type": nothing("a data set of two dates gives both as one image, which all transforms move together"),
+        "input_keys": refused("the first date's bands come first", ["img", "img2"], ("img", "img2")),
     },
     "PackSegInputs": SCOPE
     | {
