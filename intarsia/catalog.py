@@ -129,8 +129,12 @@ TABLE: dict[str, dict[str, str]] = {
         "CrossEntropyLoss": "intarsia.losses.cross_entropy:CrossEntropyLoss",
         "DiceLoss": "intarsia.losses.dice:DiceLoss",
         "FocalLoss": "intarsia.losses.focal:FocalLoss",
+        "HausdorffDistanceLoss": "intarsia.losses.hausdorff:HausdorffDistanceLoss",
+        "HuasdorffDisstanceLoss": "intarsia.losses.hausdorff:HausdorffDistanceLoss",
+        "KLDivLoss": "intarsia.losses.kl_divergence:KLDivLoss",
         "LovaszLoss": "intarsia.losses.lovasz:LovaszLoss",
         "OhemCrossEntropy": "intarsia.losses.ohem:OhemCrossEntropy",
+        "SiLogLoss": "intarsia.losses.silog:SiLogLoss",
         "TverskyLoss": "intarsia.losses.tversky:TverskyLoss",
     },
     "objective": {
@@ -210,11 +214,7 @@ NOT_YET: dict[str, tuple[str, ...]] = {
         "SideAdapterCLIPHead",
         "VPDDepthHead",
     ),
-    "loss": (
-        "HuasdorffDisstanceLoss",
-        "KLDivLoss",
-        "SiLogLoss",
-    ),
+    "loss": (),
     "sampler": (),
     "dataset": (
         "BDD100KDataset",

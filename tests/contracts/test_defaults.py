@@ -236,6 +236,10 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "LovaszLoss": {
             **PIXELS, "loss_type": "multi_class", "classes": "present", "per_image": False, "reduction": "mean"},
         "BoundaryLoss": {"ignore_index": 255},
+        "HausdorffDistanceLoss": PIXELS,
+        "HuasdorffDisstanceLoss": PIXELS,
+        "KLDivLoss": {"temperature": 1.0, "reduction": "mean"},
+        "SiLogLoss": {"eps": 1e-6, "reduction": "mean"},
         "OhemCrossEntropy": {**PIXELS, "thres": 0.7, "min_kept": 100_000},
         "TverskyLoss": {**PIXELS, "alpha": 0.3, "beta": 0.7, "smooth": 1.0},
     },

@@ -86,7 +86,8 @@ OWN_LABELS = frozenset({"STDCHead"})
 
 LOSS_NAMES = {
     "CrossEntropyLoss": "loss_ce",
-    "HuasdorffDisstanceLoss": "loss_huasdorff",
+    "HausdorffDistanceLoss": "loss_hausdorff",
+    "HuasdorffDisstanceLoss": "loss_huasdorff_disstance",
     "KLDivLoss": "loss_kld",
     "OhemCrossEntropy": "loss_ohem",
     "SiLogLoss": "loss_silog",
