@@ -32,10 +32,12 @@ SCOPES = ("mmseg.", "mmdet.", "mmpretrain.", "mmcls.", "mmengine.", "mmcv.")
 TABLE: dict[str, dict[str, str]] = {
     "model": {
         "CascadeEncoderDecoder": "intarsia.models.cascade:CascadeEncoderDecoder",
+        "DepthEstimator": "intarsia.models.depth_estimator:DepthEstimator",
         "EncoderDecoder": "intarsia.models.encoder_decoder:EncoderDecoder",
         "MaskClassifier": "intarsia.models.mask_classifier:MaskClassifier",
     },
     "task": {
+        "DepthEstimation": "intarsia.tasks.depth:DepthEstimation",
         "MaskClassification": "intarsia.tasks.mask_classification:MaskClassification",
         "SemanticSegmentation": "intarsia.tasks.semantic:SemanticSegmentation",
     },
@@ -68,6 +70,7 @@ TABLE: dict[str, dict[str, str]] = {
         "SVT": "intarsia.backbones.twins:SVT",
         "SwinTransformer": "intarsia.backbones.swin:SwinTransformer",
         "UNet": "intarsia.methods.unet:UNet",
+        "VPD": "intarsia.methods.vpd:VPD",
         "VisionTransformer": "intarsia.backbones.vit:VisionTransformer",
     },
     "neck": {
@@ -113,6 +116,7 @@ TABLE: dict[str, dict[str, str]] = {
         "SegformerHead": "intarsia.methods.segformer:SegformerHead",
         "SegmenterMaskTransformerHead": "intarsia.methods.segmenter:SegmenterMaskTransformerHead",
         "UPerHead": "intarsia.methods.upernet:UPerHead",
+        "VPDDepthHead": "intarsia.methods.vpd:VPDDepthHead",
     },
     "observer": {
         "TensorBoard": "intarsia.engine.callbacks.tensorboard:TensorBoard",
@@ -156,6 +160,7 @@ TABLE: dict[str, dict[str, str]] = {
         "ConcatDataset": "intarsia.data.datasets.wrappers:ConcatDataset",
         "DescribedDataset": "intarsia.data.datasets.described:DescribedDataset",
         "FolderDataset": "intarsia.data.datasets.folder:FolderDataset",
+        "NYUDataset": "intarsia.data.datasets.nyu:NYUDataset",
         "PascalVOCDataset": "intarsia.data.datasets.pascal_voc:PascalVOCDataset",
         "RepeatDataset": "intarsia.data.datasets.wrappers:RepeatDataset",
     },
@@ -166,6 +171,7 @@ TABLE: dict[str, dict[str, str]] = {
         "PhotoMetricDistortion": "intarsia.data.transforms.colour:PhotoMetricDistortion",
         "RandomChoiceResize": "intarsia.data.transforms.resize:RandomChoiceResize",
         "RandomCrop": "intarsia.data.transforms.geometry:RandomCrop",
+        "RandomDepthMix": "intarsia.data.transforms.depth:RandomDepthMix",
         "RandomFlip": "intarsia.data.transforms.geometry:RandomFlip",
         "RandomResize": "intarsia.data.transforms.resize:RandomResize",
         "RandomScale": "intarsia.data.transforms.scale:RandomScale",
@@ -173,7 +179,10 @@ TABLE: dict[str, dict[str, str]] = {
         "ResizeShortestEdge": "intarsia.data.transforms.resize:ResizeShortestEdge",
         "ResizeToMultiple": "intarsia.data.transforms.resize:ResizeToMultiple",
     },
-    "metric": {"IoUMetric": "intarsia.metrics.iou:IoUMetric"},
+    "metric": {
+        "DepthMetric": "intarsia.metrics.depth:DepthMetric",
+        "IoUMetric": "intarsia.metrics.iou:IoUMetric",
+    },
     "optimizer": {
         "ASGD": "torch.optim:ASGD",
         "Adadelta": "torch.optim:Adadelta",
@@ -200,20 +209,13 @@ TABLE: dict[str, dict[str, str]] = {
 """kind -> name -> "module:attribute"."""
 
 NOT_YET: dict[str, tuple[str, ...]] = {
-    "model": (
-        "DepthEstimator",
-        "MultimodalEncoderDecoder",
-    ),
+    "model": ("MultimodalEncoderDecoder",),
     "backbone": (
         "CLIPTextEncoder",
         "TIMMBackbone",
-        "VPD",
     ),
     "neck": (),
-    "head": (
-        "SideAdapterCLIPHead",
-        "VPDDepthHead",
-    ),
+    "head": ("SideAdapterCLIPHead",),
     "loss": (),
     "sampler": (),
     "dataset": (
@@ -234,7 +236,6 @@ NOT_YET: dict[str, tuple[str, ...]] = {
         "MapillaryDataset_v1",
         "MapillaryDataset_v2",
         "MultiImageMixDataset",
-        "NYUDataset",
         "NightDrivingDataset",
         "PascalContextDataset",
         "PascalContextDataset59",
@@ -263,17 +264,13 @@ NOT_YET: dict[str, tuple[str, ...]] = {
         "LoadSingleRSImageFromFile",
         "RGB2Gray",
         "RandomCutOut",
-        "RandomDepthMix",
         "RandomMosaic",
         "RandomRotFlip",
         "RandomRotate",
         "Rerange",
         "SegRescale",
     ),
-    "metric": (
-        "CityscapesMetric",
-        "DepthMetric",
-    ),
+    "metric": ("CityscapesMetric",),
 }
 """Parts of MMSegmentation 1.2.2 that have no implementation here yet: known by name, so that a message can say so."""
 

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from intarsia.contracts import Batch, PathLike, Sample, SampleMeta, Size, Task, Transform
+from intarsia.contracts import Batch, ConditionalTask, PathLike, Sample, SampleMeta, Size, Task, Transform
 from intarsia.data.collate import collate
 from intarsia.data.image_reader import ImageReader
 from intarsia.data.pages import count_pages
@@ -31,6 +31,7 @@ from intarsia.inference.logits.postprocess import (
     RequestedFields,
     at_original,
     check_threshold,
+    mean_values,
     postprocess,
 )
 from intarsia.inference.logits.sliding import Feed, SlidingLogits, Window, check_windows, default_batch, windows_of
@@ -166,6 +167,10 @@ class Predictor:
         return list(self._views(collate(transformed), soundness=soundness))
 
     def _postprocessed(self, views: Sequence[LogitMap], wanted: RequestedFields) -> Postprocessed:
+        if self.inference.answer == "depth":
+            if not wanted.nothing:
+                raise ValueError("a model of depth has no probabilities, confidence, entropy or logits")
+            return Postprocessed(label=mean_values(views))
         return postprocess(views, threshold=self.inference.threshold, wanted=wanted)
 
     def _views(
@@ -237,11 +242,13 @@ class Predictor:
         network, spec = inputs.size, self.inference
 
         def forward(pixels: Tensor, windows: Sequence[Window]) -> Tensor:
-            with network_errors([metas[window.image] for window in windows], pixels.shape[2:]):
-                logits = self.task.model(pixels)
+            shown = [metas[window.image] for window in windows]
+            conditions = self.task.conditions(shown) if isinstance(self.task, ConditionalTask) else ()
+            with network_errors(shown, pixels.shape[2:]):
+                logits = self.task.model(pixels, *conditions)
             self._check_channels(logits.shape[1])
             noted = soundness or Soundness()
-            noted.note(logits, [metas[window.image] for window in windows])
+            noted.note(logits, shown)
             if soundness is None:
                 noted.warn()
             if observe is not None:
@@ -268,6 +275,8 @@ class Predictor:
         ]
 
     def _check_channels(self, found: int) -> None:
+        if self.inference.answer == "depth":
+            return
         check_threshold(found, self.inference.threshold)
         if found not in (1, len(self.classes)):
             raise ValueError(
@@ -312,8 +321,14 @@ class Predictor:
         an image; then one file gives an iterator, too.
 
         Raises ValueError for an image that cannot be read or does not fit the model. In a stream such images are set
-        aside in `Predictions.failures` instead.
+        aside in `Predictions.failures` instead. Raises ValueError for a model of depth, whose answers are no labels:
+        `postprocess_batch` gives them.
         """
+        if self.inference.answer == "depth":
+            raise ValueError(
+                "predictions of single images are label maps, and this model answers with depths: evaluate it "
+                "(`intarsia eval`), or call Predictor.postprocess_batch"
+            )
         wanted = RequestedFields(
             probabilities, confidence, entropy, logits, torch.float16 if half else torch.float32, place
         )

@@ -10,7 +10,15 @@ from typing import Any, Literal, cast
 from intarsia import catalog
 from intarsia.config.checking.signatures import is_registered
 from intarsia.config.lowering.fields import Context, Fields, nearest, shown
-from intarsia.config.lowering.names import FAMILIES, FOLDERS, GEOMETRY, LABEL_LOADERS, PREFIXES, argument_name
+from intarsia.config.lowering.names import (
+    FAMILIES,
+    FOLDERS,
+    GEOMETRY,
+    LABEL_LOADERS,
+    PREFIXES,
+    WITHOUT_TRUTH,
+    argument_name,
+)
 from intarsia.config.lowering.own_datasets import OwnDataset, own_dataset
 from intarsia.config.lowering.parts import arguments, component, see
 from intarsia.config.schema.fates import Fate, bare
@@ -20,7 +28,7 @@ WRAPPERS = ("RepeatDataset", "ConcatDataset", "ClassBalancedDataset", "MultiImag
 SAMPLERS = ("InfiniteSampler", "DefaultSampler")
 BANDS_OF_COLOR_TYPE = {"color": "rgb", "unchanged": "raw"}
 DECODERS = ("cv2", "pillow", "turbojpeg")
-PLUMBING = ("LoadImageFromFile", "LoadAnnotations", "PackSegInputs")
+PLUMBING = ("LoadImageFromFile", "LoadAnnotations", "LoadDepthAnnotation", "PackSegInputs")
 
 
 @dataclass
@@ -174,8 +182,8 @@ def _leaf(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
     args |= arguments(context, "dataset", name, fields.others(), path)
     if bare(name) in FOLDERS and context.ignore_index not in (None, 255):
         args.setdefault("ignore_index", context.ignore_index)
-    if "pipeline" in fields and pipeline.loads is None and bare(name) in (*FOLDERS, *FAMILIES):
-        args["labels"] = None
+    if "pipeline" in fields and pipeline.loads is None and bare(name) in (*FOLDERS, *FAMILIES, *WITHOUT_TRUTH):
+        args[WITHOUT_TRUTH.get(bare(name), "labels")] = None
     _agree(context, bare(name), fields, pipeline)
     dataset = Component("dataset", name, args, path, context.origin(path))
     return _Stream(dataset, pipeline.transforms, pipeline.label_size)
@@ -274,11 +282,14 @@ def _pipeline(context: Context, steps: Sequence[Mapping[str, Any]], path: str) -
                 found.arguments |= _bands(context, fields)
             elif name == "LoadAnnotations":
                 found.reduce_zero_label = fields.get("reduce_zero_label")
+            elif name == "LoadDepthAnnotation" and "depth_rescale_factor" in fields:
+                found.arguments["depth_rescale_factor"] = float(fields.get("depth_rescale_factor"))
         elif name == "TestTimeAug":
             context.problem(at, "TestTimeAug belongs to tta_pipeline", "Move it there")
         else:
             fields = Fields(context, at, step, "transform", others=True)
-            found.transforms += (_in_rgb(component(context, "transform", fields.others(), at), found.arguments),)
+            part = component(context, "transform", fields.others(), at)
+            found.transforms += (_with_factor(_in_rgb(part, found.arguments), found.arguments),)
         if name in LABEL_LOADERS:
             found.loads = at
             found.label_size = "original" if moved else "input"
@@ -300,6 +311,14 @@ def _in_rgb(transform: Component, dataset: Mapping[str, Any]) -> Component:
     if bare(transform.type) != "Pad" or not isinstance(colour, tuple) or len(colour) != 3 or dataset.get("bands"):
         return transform
     return replace(transform, args={**transform.args, "pad_val": {**cast("Any", values), "img": colour[::-1]}})
+
+
+def _with_factor(transform: Component, dataset: Mapping[str, Any]) -> Component:
+    """A transform that shows depths as their files have them must know what the data set multiplies them by."""
+    factor = dataset.get("depth_rescale_factor")
+    if bare(transform.type) != "RandomDepthMix" or factor is None:
+        return transform
+    return replace(transform, args={"depth_rescale_factor": factor, **transform.args})
 
 
 def _bands(context: Context, fields: Fields) -> dict[str, Any]:

@@ -75,8 +75,8 @@ KINDS = {
 NORMS = {"BN2d": "BN", "MMSyncBN": "SyncBN", "IN2d": "IN"}
 """Other names of norm layers."""
 
-OWN_LOSS = frozenset({"VPDDepthHead"})
-"""Heads without a cross entropy by default."""
+OWN_LOSS = {"VPDDepthHead": "SiLogLoss"}
+"""Head -> the loss that it has where none is written, if that is no cross entropy."""
 
 MASK_HEADS = frozenset({"Mask2FormerHead", "MaskFormerHead", "SideAdapterCLIPHead"})
 """Heads that classify masks: they have one class more, for a mask that shows nothing."""
@@ -143,6 +143,9 @@ GEOMETRY = frozenset({
     "ResizeShortestEdge", "ResizeToMultiple", "SegRescale",
 })  # fmt: skip
 """Transforms that move pixels: labels loaded after one of them keep the size of their file."""
+
+WITHOUT_TRUTH = {"NYUDataset": "depths"}
+"""Data set -> its argument that is None where a pipeline loads no ground truth, if it is not `labels`."""
 
 LABEL_LOADERS = frozenset({"LoadAnnotations", "LoadBiomedicalAnnotation", "LoadBiomedicalData", "LoadDepthAnnotation"})
 
