@@ -43,7 +43,7 @@ class Sample:
     """
 
     image: npt.NDArray[Any]
-    label: npt.NDArray[np.integer[Any]] | None = None
+    label: npt.NDArray[Any] | None = None
     maps: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     meta: SampleMeta = field(default_factory=lambda: SampleMeta())
 
@@ -71,7 +71,8 @@ class Batch:
     """What the loader hands to a task.
 
     images: (N, C, H, W) in their stored dtype; images smaller than the batch are padded at the right and bottom.
-    labels: (N, H, W) integers, or depths, or None. Under the "original size" policy of evaluation, a tuple of (H_i, W_i) instead.
+    labels: (N, H, W) integers, or depths, or None. Under the "original size" policy of evaluation, a tuple of
+        (H_i, W_i) instead.
     sizes: for each image the (h, w) of its unpadded part.
     maps: further named maps, (N, ...) each.
     """
@@ -364,9 +365,9 @@ class Task(Protocol):
 
     @property
     def model(self) -> Callable[..., Tensor]:
-        """The network: its input -> (N, K, h, w), the larger the likelier; or (N, 1, h, w), depths. A child of this name.
+        """The network: its input -> (N, K, h, w), the larger the likelier, or depths (N, 1, h, w).
 
-        A `ConditionalTask` says what it is called with besides.
+        A child of this name. A `ConditionalTask` says what it is called with besides.
         """
         ...
 
@@ -411,7 +412,7 @@ class ConditionalTask(Protocol):
     """A task whose network reads more of an image than its pixels."""
 
     def conditions(self, metas: Sequence[SampleMeta]) -> tuple[Tensor, ...]:
-        """What the network is called with behind the pixels of these images, a row each; nothing, if it is as others."""
+        """What the network is called with behind the pixels of these images, a row each; nothing, if pixels are all."""
         ...
 
 

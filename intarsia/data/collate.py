@@ -26,7 +26,8 @@ def collate(
 
     Images keep their type and are padded with zeros, labels with `ignore_index`; `Batch.sizes` says what was there
     before. Padding that a transform put in belongs to the image: its numbers matter to the network. Labels of 8 bits
-    stay so, wider ones become int64, depths float32. With label_size="original", labels come as a tuple at their own sizes.
+    stay so, wider ones become int64, depths float32. With label_size="original", labels come as a tuple at their own
+    sizes.
 
     Raises ValueError if bands or types differ, or if only some of the samples have labels or a map.
     """

@@ -321,13 +321,12 @@ class Predictor:
         an image; then one file gives an iterator, too.
 
         Raises ValueError for an image that cannot be read or does not fit the model. In a stream such images are set
-        aside in `Predictions.failures` instead. Raises ValueError for a model of depth, whose answers are no labels:
-        `postprocess_batch` gives them.
+        aside in `Predictions.failures` instead. Raises ValueError for a model of depth: see `depth`.
         """
         if self.inference.answer == "depth":
             raise ValueError(
-                "predictions of single images are label maps, and this model answers with depths: evaluate it "
-                "(`intarsia eval`), or call Predictor.postprocess_batch"
+                "predictions are label maps, and this model answers with depths: call Predictor.depth, or score it "
+                "with `intarsia eval`"
             )
         wanted = RequestedFields(
             probabilities, confidence, entropy, logits, torch.float16 if half else torch.float32, place
@@ -346,6 +345,23 @@ class Predictor:
             return self._predict_one(name, image, wanted)
 
         return Predictions(ImageStream(image, reader=self.reader, pages=pages), predict_one)
+
+    @torch.inference_mode()
+    def depth(self, image: ImageLike, *, meta: SampleMeta | None = None) -> npt.NDArray[np.float32]:
+        """The depth (H, W) of each pixel of one image, in the unit of the training.
+
+        image: as for `predict`. meta: what is known of it, such as the kind of scene.
+
+        Raises ValueError for an image that cannot be read or does not fit the model, and for a model of classes.
+        """
+        if self.inference.answer != "depth":
+            raise ValueError("this model answers with classes, not with depths; call Predictor.predict")
+        array = as_array(image, self.reader)
+        size = (array.shape[0], array.shape[1])
+        known = SampleMeta(name="image", original_size=size) if meta is None else replace(meta, original_size=size)
+        with memory_errors(known.name, size, self.device, by_windows=self.inference.mode != "whole"):
+            (views,) = self.logit_maps([Sample(array, meta=known)])
+            return np.asarray(mean_values(views).cpu().numpy(), np.float32)
 
     @torch.inference_mode()
     def _predict_one(self, name: str, image: npt.NDArray[Any], wanted: RequestedFields) -> Prediction:

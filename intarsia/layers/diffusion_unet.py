@@ -170,8 +170,9 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """Map (N, C, h, w), time (N, E) -> (N, C', h, w)."""
         out = self.in_layers(x) + self.emb_layers(time)[:, :, None, None]
+        change: Tensor = self.out_layers(out)
         shortcut: Tensor = self.skip_connection(x)
-        return shortcut + self.out_layers(out)
+        return shortcut + change
 
 
 class SpatialTransformer(nn.Module):
@@ -191,7 +192,8 @@ class SpatialTransformer(nn.Module):
         tokens = self.proj_in(self.norm(x)).flatten(2).transpose(1, 2)  # (N, L, C)
         for layer in self.transformer_blocks:
             tokens = layer(tokens, context)
-        return x + self.proj_out(tokens.transpose(1, 2).reshape(x.shape))
+        change: Tensor = self.proj_out(tokens.transpose(1, 2).reshape(x.shape))
+        return x + change
 
 
 class TransformerLayer(nn.Module):
@@ -211,7 +213,8 @@ class TransformerLayer(nn.Module):
         normed = self.norm1(x)
         x = x + self.attn1(normed, normed)
         x = x + self.attn2(self.norm2(x), context)
-        return x + self.ff(self.norm3(x))
+        change: Tensor = self.ff(self.norm3(x))
+        return x + change
 
 
 class CrossAttention(nn.Module):
@@ -238,7 +241,8 @@ class CrossAttention(nn.Module):
         return merged
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+        split: Tensor = x.unflatten(2, (self.num_heads, -1))
+        return split.transpose(1, 2)
 
 
 class GatedPerceptron(nn.Module):
@@ -262,7 +266,8 @@ class _Gated(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         values, gate = self.proj(x).chunk(2, dim=-1)
-        return values * F.gelu(gate)
+        gated: Tensor = values * F.gelu(gate)
+        return gated
 
 
 class Downsample(nn.Module):

@@ -135,8 +135,8 @@ class _ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.conv1(F.silu(self.norm1(x)))
-        out = self.conv2(F.silu(self.norm2(out)))
-        return out + (x if self.nin_shortcut is None else self.nin_shortcut(x))
+        change: Tensor = self.conv2(F.silu(self.norm2(out)))
+        return change + (x if self.nin_shortcut is None else self.nin_shortcut(x))
 
 
 class _PixelAttention(nn.Module):
@@ -154,7 +154,8 @@ class _PixelAttention(nn.Module):
         normed = self.norm(x)
         q, k, v = (conv(normed).flatten(2).transpose(1, 2).unsqueeze(1) for conv in (self.q, self.k, self.v))
         out = F.scaled_dot_product_attention(q, k, v)  # (N, 1, h w, C)
-        return x + self.proj_out(out[:, 0].transpose(1, 2).reshape(x.shape))
+        change: Tensor = self.proj_out(out[:, 0].transpose(1, 2).reshape(x.shape))
+        return x + change
 
 
 class _Downsample(nn.Module):

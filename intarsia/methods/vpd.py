@@ -35,6 +35,8 @@ from intarsia.layers import latent_encoder
 from intarsia.layers.diffusion_unet import DiffusionUNet
 from intarsia.layers.latent_encoder import LatentEncoder
 
+UNET = "unet.diffusion_model"
+"""Where published weights have the U-Net: in the wrappers of VPD and of latent diffusion."""
 STEP = 1.0
 """Of the diffusion: the least noise that the U-Net was trained to take away."""
 SCENES = 27
@@ -108,7 +110,6 @@ class VPD(nn.Module):
             context_dim=context_dim,
             checkpoint_activations=checkpoint_activations,
         )
-        # Published weights have the wrappers of VPD and of latent diffusion around it.
         self.unet = nn.ModuleDict({"unet": nn.ModuleDict({"diffusion_model": unet})})
         self.text_adapter = nn.ModuleDict(
             {"fc": nn.Sequential(nn.Linear(context_dim, context_dim), nn.GELU(), nn.Linear(context_dim, context_dim))}
@@ -118,7 +119,7 @@ class VPD(nn.Module):
         self.gamma = nn.Parameter(torch.full((context_dim,), float(gamma)))
         stride = self.encoder_vq.stride
         self.features = tuple(FeatureSpec(channels, stride * 2**i) for i, channels in enumerate(unet.channels))
-        self.register_load_state_dict_pre_hook(_leave_out_what_is_never_run)
+        self.register_load_state_dict_pre_hook(_leave_out_what_is_never_run)  # type: ignore[no-untyped-call]
 
     def forward(self, images: Tensor, class_ids: Tensor | None = None) -> tuple[Tensor, ...]:
         """Images (N, in_channels, H, W) in -1..1 -> one map (N, C, h, w) per level.
@@ -130,7 +131,7 @@ class VPD(nn.Module):
             latents = self.encoder_vq(whole)  # (N, Z, h, w)
         times = torch.full_like(latents[:, 0, 0, 0], STEP, dtype=torch.float32)
         context = self._context(images, class_ids)
-        levels: tuple[Tensor, ...] = self.unet["unet"]["diffusion_model"](latents, times, context)
+        levels: tuple[Tensor, ...] = self.unet.get_submodule(UNET)(latents, times, context)
         return levels
 
     def _context(self, images: Tensor, class_ids: Tensor | None) -> Tensor:
@@ -138,7 +139,8 @@ class VPD(nn.Module):
         words = self.class_embeddings
         if self.class_embed_select:
             words = words[-1:] if class_ids is None else words[class_ids]  # (1, D) or (N, D)
-        adapted = words + self.gamma * self.text_adapter["fc"](words)
+        change: Tensor = self.text_adapter["fc"](words)
+        adapted = words + self.gamma * change
         if self.class_embed_select and class_ids is not None:
             return adapted[:, None]
         return adapted[None].expand(images.shape[0], -1, -1)

@@ -63,5 +63,5 @@ class DepthEstimator(nn.Module):
 
     def _levels(self, images: Tensor, class_ids: Tensor | None) -> Sequence[Tensor]:
         known = () if class_ids is None or not self.reads_class_ids else (class_ids,)
-        levels: Sequence[Tensor] = self.backbone(images, *known)  # type: ignore[call-arg, assignment]
+        levels: Sequence[Tensor] = self.backbone(images, *known)  # type: ignore[assignment]
         return levels if self.neck is None else self.neck(levels)

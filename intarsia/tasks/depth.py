@@ -102,7 +102,7 @@ class DepthEstimation(nn.Module):
         return (torch.tensor([meta.category for meta in metas], device=self.preprocess.mean.device),)
 
     def logits(self, images: Tensor, sizes: Sequence[Size]) -> Tensor:
-        """Stored images (N, C, H, W) of unpadded `sizes` and unknown scenes -> the decode head's depths (N, 1, h, w)."""
+        """Stored images (N, C, H, W) of unpadded `sizes`, scenes unknown -> the decode head's depths (N, 1, h, w)."""
         with explained_norms(self.model):
             depths: Tensor = self.model(self.preprocess(images, sizes, train=False))
         return depths

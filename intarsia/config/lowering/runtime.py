@@ -164,10 +164,8 @@ class Hooks:
         """The first that the evaluation gives."""
         if self.metric is None:
             return None
-        depth = bare(self.metric.type) == "DepthMetric"
-        scores = (
-            self.metric.args.get("depth_metrics") or ("d1",) if depth else self.metric.args.get("metrics", ("mIoU",))
-        )
+        key, usual = ("depth_metrics", "d1") if bare(self.metric.type) == "DepthMetric" else ("metrics", "mIoU")
+        scores = self.metric.args.get(key, (usual,)) or ()
         return str(scores[0]) if scores else None
 
 

@@ -33,7 +33,8 @@ class NYUDataset:
     """Images with their depth (H, W), float32, where labels stand. Satisfies `contracts.Dataset`.
 
     root, images, image_suffix, split_file, bands: as those of `FolderDataset`.
-    depths: folder of the depths below `root`; None: there is no ground truth. depth_map_suffix: replaces `image_suffix`.
+    depths: folder of the depths below `root`; None: there is no ground truth.
+    depth_map_suffix: what replaces `image_suffix` in the name of a depth.
     depth_rescale_factor: what a file's value is multiplied by: 0.001 makes metres of millimetres.
     classes: kinds of scenes, by which file names begin; `SampleMeta.category` has their index, or -1. palette: an RGB
         colour each, distinct ones by default.
@@ -57,7 +58,6 @@ class NYUDataset:
         palette: Sequence[Sequence[int]] | None = None,
         bands: str = "rgb",
     ) -> None:
-        self._depths = None
         listed = FolderDataset(
             root=root,
             images=images,
@@ -70,12 +70,13 @@ class NYUDataset:
             bands=bands,
         )
         self._files = [listed.paths(index) for index in range(len(listed))]
+        folder = os.path.normpath(os.path.join(listed.root, images))
         self._images = FolderDataset(
-            root=listed.root,
+            root=folder,
             classes=classes,
             palette=palette or None,
             bands=bands,
-            pairs=[(os.path.relpath(image, listed.root), None) for image, _ in self._files],
+            pairs=[(os.path.relpath(image, folder), None) for image, _ in self._files],
         )
         self.classes, self.palette = listed.classes, listed.palette
         self.depth_rescale_factor = depth_rescale_factor

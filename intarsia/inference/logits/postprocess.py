@@ -97,7 +97,8 @@ class RequestedFields:
 class Postprocessed:
     """One image at its original size; what was not wanted is None.
 
-    label: (H, W), uint8 up to 256 classes, int32 beyond; of a model of depth, depths. probabilities: (K, H, W), or (2, H, W) for a single logit.
+    label: (H, W), uint8 up to 256 classes, int32 beyond; of a model of depth, depths.
+    probabilities: (K, H, W), or (2, H, W) for a single logit.
     confidence: (H, W), the label's probability. entropy: (H, W) of the probabilities, in nats. logits: (K, H, W).
     """
 
