@@ -293,8 +293,7 @@ class Upsample(nn.Module):
     def forward(self, x: Tensor, size: Sequence[int]) -> Tensor:
         """(N, C, h, w) -> (N, C, *size), size being twofold up to a pixel."""
         height, width = size
-        doubled = F.interpolate(x, scale_factor=2.0, mode="nearest")
-        out: Tensor = self.conv(doubled[:, :, :height, :width])
+        out: Tensor = self.conv(F.interpolate(x, size=(height, width), mode="nearest"))
         return out
 
 

@@ -24,6 +24,7 @@ of the context, D channels of their embeddings.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -52,7 +53,8 @@ class VPD(nn.Module):
         pad_val: what is padded, after normalising.
         class_embed_select: attend to the scene that an image shows (`class_ids`), or the mean of all scenes where that
             is not known, instead of to all words together.
-        num_class_embeddings: K scenes, or T words, whose embeddings the weights bring; they start at 0.
+        num_class_embeddings: K scenes, or T words, whose embeddings the weights bring; they start as random
+            directions.
         gamma: how much of the perceptron is added to an embedding, at first, in each channel.
         context_dim: D.
         first_stage_channels, first_stage_channel_mult, first_stage_num_res_blocks, z_channels, embed_dim, in_channels:
@@ -115,7 +117,7 @@ class VPD(nn.Module):
             {"fc": nn.Sequential(nn.Linear(context_dim, context_dim), nn.GELU(), nn.Linear(context_dim, context_dim))}
         )
         rows = num_class_embeddings + class_embed_select  # behind all scenes their mean
-        self.register_buffer("class_embeddings", torch.zeros(rows, context_dim))
+        self.register_buffer("class_embeddings", F.normalize(torch.randn(rows, context_dim), dim=1))
         self.gamma = nn.Parameter(torch.full((context_dim,), float(gamma)))
         stride = self.encoder_vq.stride
         self.features = tuple(FeatureSpec(channels, stride * 2**i) for i, channels in enumerate(unet.channels))
@@ -158,6 +160,10 @@ NEVER_RUN = ("encoder_vq.decoder", "encoder_vq.post_quant_conv", "unet.unet.diff
 
 
 # --- Depth --------------------------------------------------------------------------------------------------------
+
+
+GROUPS = 16
+"""Of every group norm of the head, or as many as divide its channels."""
 
 
 class VPDDepthHead(nn.Module):
@@ -209,13 +215,13 @@ class VPDDepthHead(nn.Module):
         first, second, *_ = in_channels
         self.conv1 = nn.Sequential(
             nn.Conv2d(first, first, 3, stride=2, padding=1),
-            nn.GroupNorm(16, first),
+            nn.GroupNorm(math.gcd(GROUPS, first), first),
             nn.ReLU(),
             nn.Conv2d(first, first, 3, stride=2, padding=1),
         )
         self.conv2 = nn.Conv2d(second, second, 3, stride=2, padding=1)
         self.conv_aggregation = nn.Sequential(
-            nn.Conv2d(sum(in_channels), feature_dim, 1), nn.GroupNorm(16, feature_dim), nn.ReLU()
+            nn.Conv2d(sum(in_channels), feature_dim, 1), nn.GroupNorm(GROUPS, feature_dim), nn.ReLU()
         )
         self.decoder = DepthDecoder(feature_dim, embed_dim, num_deconv_filters)
         self.depth_pred_layer = nn.Sequential(
@@ -228,7 +234,8 @@ class VPDDepthHead(nn.Module):
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Four levels (N, C_i, h / 2^i, w / 2^i) -> depths (N, 1, h * 8, w * 8), less the border."""
         finest, second, third, coarsest = features
-        doubled = F.interpolate(coarsest, scale_factor=2.0, mode="nearest")[:, :, : third.shape[2], : third.shape[3]]
+        height, width = third.shape[2:]
+        doubled = F.interpolate(coarsest, size=(height, width), mode="nearest")
         x = torch.cat([self.conv1(finest), self.conv2(second), third, doubled], dim=1)
         x = self.conv_aggregation(x)  # (N, feature_dim, h / 4, w / 4)
         x = x[:, :, : x.shape[2] - self.fmap_border[0], : x.shape[3] - self.fmap_border[1]]

@@ -95,6 +95,7 @@ TRANSFORMS: dict[str, dict[str, Any]] = {
     "PhotoMetricDistortion": {},
     "RandomChoiceResize": {"scales": [(30, 20), (50, 40)]},
     "RandomCrop": {"crop_size": (16, 20), "cat_max_ratio": 0.75},
+    "RandomDepthMix": {"prob": 1.0},
     "RandomFlip": {"prob": 0.5},
     "RandomResize": {"scale": (50, 40), "ratio_range": (0.5, 2.0), "keep_ratio": True},
     "RandomScale": {"ratio_range": (0.5, 2.0)},
