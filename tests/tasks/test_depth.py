@@ -37,7 +37,7 @@ LOAD: list[dict[str, Any]] = [
 def config(root: str = "data", **model: Any) -> dict[str, Any]:
     """VPD as its published configs have it, of a thousandth of the size."""
     first_stage = {"ch": 32, "ch_mult": [1, 1, 1, 1], "num_res_blocks": 1, "z_channels": 4, "double_z": True}
-    unet = {"model_channels": 32, "channel_mult": [1, 1, 1, 2], "num_res_blocks": 2, "num_heads": 4,
+    unet = {"model_channels": 32, "channel_mult": [1, 1, 2, 2], "num_res_blocks": 2, "num_heads": 4,
             "attention_resolutions": [4, 2, 1], "context_dim": 16, "use_spatial_transformer": True}  # fmt: skip
     backbone = {
         "type": "VPD", "class_embed_path": "embeddings.pth", "class_embed_select": True, "pad_shape": 64,
@@ -61,7 +61,7 @@ def config(root: str = "data", **model: Any) -> dict[str, Any]:
                 "type": "SegDataPreProcessor", "mean": [127.5] * 3, "std": [127.5] * 3, "bgr_to_rgb": True,
                 "pad_val": 0, "seg_pad_val": 0, "size": (48, 48)},
             "backbone": backbone,
-            "decode_head": {"type": "VPDDepthHead", "in_channels": [32, 32, 32, 64], "embed_dim": 16,
+            "decode_head": {"type": "VPDDepthHead", "in_channels": [32, 32, 64, 64], "embed_dim": 16,
                             "feature_dim": 128, "num_deconv_filters": (8, 8, 8), "max_depth": 10},
             "test_cfg": {"mode": "slide_flip", "crop_size": (48, 48), "stride": (24, 24)},
             **model,
@@ -128,7 +128,7 @@ def test_a_config_becomes_a_task_of_depth() -> None:
         (("diffusion_cfg", "target"), "my.Diffusion", "latent diffusion model"),
         (("diffusion_cfg", "parms"), {}, "unknown key 'parms'"),
         (("diffusion_cfg",), 3, "expected dict"),
-        (("unet_cfg",), {"use_attn": True}, "cross attention"),
+        (("unet_cfg", "use_attn"), True, "cross attention"),
         (("unet_cfg",), {}, "cross attention"),
         (("unet_cfg",), None, "expected dict"),
         (("class_embed_path",), 3, "expected str"),
@@ -207,7 +207,7 @@ def test_a_stripe_of_the_image_shows_the_depth(rooms: Path) -> None:
     for band in range(3):
         assert (found.image[:, changed, band] == expected[:, changed]).all()
     assert RandomDepthMix(prob=0.0)(sample, np.random.default_rng(0)) is sample
-    with pytest.raises(ValueError, match="prob in 0..1"):
+    with pytest.raises(ValueError, match=r"prob in 0\.\.1"):
         RandomDepthMix(prob=2.0)
 
 
@@ -218,7 +218,7 @@ def test_depths_stay_real_and_padding_is_unknown(rooms: Path) -> None:
     assert isinstance(batch.labels, Tensor)
     assert batch.labels.dtype == torch.float32
     assert batch.labels.shape == (2, 48, 48)
-    padded = Pad(size=(50, 52))(samples[0], np.random.default_rng(0))
+    padded = Pad(size=(52, 50))(samples[0], np.random.default_rng(0))
     assert padded.label is not None
     assert padded.label.shape == (50, 52)
     assert not padded.label[48:].any()
@@ -267,9 +267,7 @@ def test_labels_of_classes_are_no_depths() -> None:
     task, batch = task_of(config()), batch_of(1)
     assert isinstance(batch.labels, Tensor)
     wrong = Batch(batch.images, batch.labels.long(), batch.sizes, batch.metas)
-    with pytest.raises(
-        ValueError, match="depths are real numbers, but the ground truth of this data set is torch.int64"
-    ):
+    with pytest.raises(ValueError, match=r"depths are real numbers, but the ground truth .* is torch\.int64"):
         task.training_terms(wrong)
 
 
