@@ -20,6 +20,7 @@ from intarsia.config.lowering.names import (
     PREFIXES,
     TWO_DATES,
     VOLUME_LOADERS,
+    WITHOUT_TRUTH,
     argument_name,
 )
 from intarsia.config.lowering.own_datasets import OwnDataset, own_dataset
@@ -33,7 +34,7 @@ BANDS_OF_COLOR_TYPE = {"color": "rgb", "unchanged": "raw"}
 DECODERS = ("cv2", "pillow", "turbojpeg")
 PLUMBING = (
     "LoadImageFromFile", "LoadSingleRSImageFromFile", "LoadMultipleRSImageFromFile", "LoadAnnotations",
-    "ConcatCDInput", "PackSegInputs",
+    "LoadDepthAnnotation", "ConcatCDInput", "PackSegInputs",
 )  # fmt: skip
 
 
@@ -193,8 +194,8 @@ def _leaf(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
     args |= arguments(context, "dataset", name, fields.others(), path)
     if bare(name) in (*FOLDERS, *LISTED) and context.ignore_index not in (None, 255):
         args.setdefault("ignore_index", context.ignore_index)
-    if "pipeline" in fields and pipeline.loads is None and bare(name) in (*FOLDERS, *FAMILIES, *LISTED):
-        args["labels"] = None
+    if "pipeline" in fields and pipeline.loads is None and bare(name) in (*FOLDERS, *FAMILIES, *LISTED, *WITHOUT_TRUTH):
+        args[WITHOUT_TRUTH.get(bare(name), "labels")] = None
     if pipeline.volumes is not None:
         if bare(name) not in FOLDERS:
             context.problem(pipeline.volumes, f"volumes are read, but {name} has images", "BaseSegDataset has both")
@@ -310,11 +311,14 @@ def _pipeline(context: Context, steps: Sequence[Mapping[str, Any]], path: str) -
                 found.arguments |= {"bands": "raw"} if name == "LoadMultipleRSImageFromFile" else {}
             elif name == "LoadAnnotations":
                 found.reduce_zero_label = fields.get("reduce_zero_label")
+            elif name == "LoadDepthAnnotation" and "depth_rescale_factor" in fields:
+                found.arguments["depth_rescale_factor"] = float(fields.get("depth_rescale_factor"))
         elif name == "TestTimeAug":
             context.problem(at, "TestTimeAug belongs to tta_pipeline", "Move it there")
         else:
             fields = Fields(context, at, step, "transform", others=True)
-            found.transforms += (in_rgb(component(context, "transform", fields.others(), at), found.arguments),)
+            part = component(context, "transform", fields.others(), at)
+            found.transforms += (_with_factor(in_rgb(part, found.arguments), found.arguments),)
         if name in VOLUME_LOADERS:
             found.volumes = at
         if name in LABEL_LOADERS and not (name == "LoadBiomedicalData" and not step.get("with_seg")):
@@ -331,6 +335,14 @@ def _pipeline(context: Context, steps: Sequence[Mapping[str, Any]], path: str) -
             )
         moved = moved or name in GEOMETRY
     return found
+
+
+def _with_factor(transform: Component, dataset: Mapping[str, Any]) -> Component:
+    """A transform that shows depths as their files have them must know what the data set multiplies them by."""
+    factor = dataset.get("depth_rescale_factor")
+    if bare(transform.type) != "RandomDepthMix" or factor is None:
+        return transform
+    return replace(transform, args={"depth_rescale_factor": factor, **transform.args})
 
 
 def _bands(context: Context, fields: Fields) -> dict[str, Any]:
