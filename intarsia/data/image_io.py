@@ -46,6 +46,8 @@ IMAGE_SUFFIXES = (
 """File endings that `read_image` decodes, in lower case: what is looked for in folders. Where several files could be
 meant, the earlier ending counts. `.npy` holds (H, W) or (H, W, C) and is read as stored."""
 
+_VOLUMES = (".nii", ".nii.gz")
+
 _FILLS = (b"\x55" * 256, b"\xaa" * 256)
 """What is put behind a JPEG without end: if any of it becomes pixels, some were missing."""
 
@@ -161,6 +163,10 @@ def _read_whole(path: str | Path, max_pixels: int | None = None, page: int = 0) 
         raise ValueError(f"{path}: cannot be read: {error.strerror or error}") from None
     if not data:
         raise ValueError(f"{path}: the file is empty (0 bytes); copy or download it again")
+    if str(path).endswith(_VOLUMES):
+        raise ValueError(
+            f"{path}: is a volume (NIfTI), expected an image: write its slices as images, one file each, and list those"
+        )
     try:
         whole = checked(data, max_pixels=max_pixels)
         if page:

@@ -18,6 +18,7 @@ import torch
 from intarsia import catalog
 from intarsia.config.checking.signatures import signature_of
 from intarsia.contracts import Dataset, Sample, SampleMeta
+from intarsia.data.datasets.family import Family
 
 ENTRIES = [(kind, name) for kind in catalog.kinds() for name in catalog.names(kind)]
 OURS = [(kind, name) for kind, name in ENTRIES if catalog.locate(kind, name).startswith("intarsia.")]
@@ -52,7 +53,9 @@ def test_entries_are_documented(kind: str, name: str) -> None:
 
 # --- Losses -------------------------------------------------------------------------------------------------------
 
-LOSSES = catalog.names("loss")
+OTHER_TARGETS = ("KLDivLoss", "SiLogLoss")
+"""Losses of other targets than labels, the logits of another network or depths: they have tests of their own."""
+LOSSES = [name for name in catalog.names("loss") if name not in OTHER_TARGETS]
 SINGLE_LOGIT = ("BoundaryLoss",)
 """Losses of one yes or no for each pixel."""
 
@@ -193,32 +196,24 @@ class TestTransform:
 
 # --- Datasets -----------------------------------------------------------------------------------------------------
 
-BENCHMARKS = {
-    "ADE20KDataset": ("images/training/a.jpg", "annotations/training/a.png", 150),
-    "CityscapesDataset": (
-        "leftImg8bit/train/town/a_leftImg8bit.png",
-        "gtFine/train/town/a_gtFine_labelTrainIds.png",
-        19,
-    ),
-    "PascalVOCDataset": ("JPEGImages/a.jpg", "SegmentationClass/a.png", 21),
-}
-"""Where each benchmark keeps one image of its training split, and how many classes it has."""
+BENCHMARKS = [name for name in catalog.names("dataset") if isinstance(catalog.resolve("dataset", name), Family)]
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_benchmarks_satisfy_the_contract(name: str, tmp_path: Path) -> None:
-    image, label, classes = BENCHMARKS[name]
+    family = catalog.resolve("dataset", name)
+    image, label = f"{family.images}/a{family.image_suffix}", f"{family.labels}/a{family.label_suffix}"
     for path, pixels in ((image, np.zeros((8, 9, 3), np.uint8)), (label, np.full((8, 9), 1, np.uint8))):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(tmp_path / path), pixels)
-    (tmp_path / "ImageSets/Segmentation").mkdir(parents=True)
-    (tmp_path / "ImageSets/Segmentation/train.txt").write_text("a\n")
-    folders = {"images": str(Path(image).parent), "labels": str(Path(label).parent)}
-    dataset = catalog.resolve("dataset", name)(root=str(tmp_path), **folders)
+    if family.split_file is not None:
+        (tmp_path / family.split_file).parent.mkdir(parents=True)
+        (tmp_path / family.split_file).write_text("a\n")
+    dataset = family(root=str(tmp_path))
     assert isinstance(dataset, Dataset)
     assert len(dataset) == 1
-    assert len(dataset.classes) == len(dataset.palette) == classes
+    assert len(dataset.classes) == len(dataset.palette) == len(family.classes)
     loaded = dataset.load(0)
     assert loaded.image.shape == (8, 9, 3)
     assert loaded.label is not None
-    assert loaded.label.max() < classes or (loaded.label == dataset.ignore_index).all()
+    assert loaded.label.max() < len(family.classes) or (loaded.label == dataset.ignore_index).all()

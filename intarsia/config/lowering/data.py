@@ -16,8 +16,11 @@ from intarsia.config.lowering.names import (
     FOLDERS,
     GEOMETRY,
     LABEL_LOADERS,
+    LISTED,
     PREFIXES,
+    TWO_DATES,
     VOLUME_LOADERS,
+    WITHOUT_TRUTH,
     argument_name,
 )
 from intarsia.config.lowering.own_datasets import OwnDataset, own_dataset
@@ -29,12 +32,18 @@ WRAPPERS = ("RepeatDataset", "ConcatDataset", "ClassBalancedDataset", "MultiImag
 SAMPLERS = ("InfiniteSampler", "DefaultSampler")
 BANDS_OF_COLOR_TYPE = {"color": "rgb", "unchanged": "raw"}
 DECODERS = ("cv2", "pillow", "turbojpeg")
-PLUMBING = ("LoadImageFromFile", "LoadSingleRSImageFromFile", "LoadAnnotations", "PackSegInputs")
+PLUMBING = (
+    "LoadImageFromFile", "LoadSingleRSImageFromFile", "LoadMultipleRSImageFromFile", "LoadAnnotations",
+    "LoadDepthAnnotation", "ConcatCDInput", "PackSegInputs",
+)  # fmt: skip
 
 
 @dataclass
 class _Pipeline:
-    """What a pipeline says. reduce_zero_label: by LoadAnnotations; loads, volumes: the path of what loads them."""
+    """What a pipeline says. reduce_zero_label: by LoadAnnotations; loads, volumes: the path of what loads them.
+
+    two_dates: the path of what loads two images, or joins them.
+    """
 
     transforms: tuple[Component, ...] = ()
     label_size: Literal["input", "original"] = "input"
@@ -42,6 +51,7 @@ class _Pipeline:
     reduce_zero_label: bool | None = None
     loads: str | None = None
     volumes: str | None = None
+    two_dates: str | None = None
 
 
 @dataclass(frozen=True)
@@ -182,14 +192,16 @@ def _leaf(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
         args["label_table"] = _label_table(fields.child("label_table", "label_table"))
     args |= pipeline.arguments
     args |= arguments(context, "dataset", name, fields.others(), path)
-    if bare(name) in FOLDERS and context.ignore_index not in (None, 255):
+    if bare(name) in (*FOLDERS, *LISTED) and context.ignore_index not in (None, 255):
         args.setdefault("ignore_index", context.ignore_index)
-    if "pipeline" in fields and pipeline.loads is None and bare(name) in (*FOLDERS, *FAMILIES):
-        args["labels"] = None
+    if "pipeline" in fields and pipeline.loads is None and bare(name) in (*FOLDERS, *FAMILIES, *LISTED, *WITHOUT_TRUTH):
+        args[WITHOUT_TRUTH.get(bare(name), "labels")] = None
     if pipeline.volumes is not None:
         if bare(name) not in FOLDERS:
             context.problem(pipeline.volumes, f"volumes are read, but {name} has images", "BaseSegDataset has both")
         args["files_only"] = True
+    if bare(name) == "DecathlonDataset" and fields.get("test_mode"):
+        args["test_mode"] = True
     _agree(context, bare(name), fields, pipeline)
     dataset = Component("dataset", name, args, path, context.origin(path))
     return _Stream(dataset, pipeline.transforms, pipeline.label_size)
@@ -258,8 +270,14 @@ def _file_value(value: Any) -> int | tuple[int, ...]:
 
 
 def _agree(context: Context, name: str, fields: Fields, pipeline: _Pipeline) -> None:
-    """The data set and LoadAnnotations must say the same about file value 0."""
-    default = FAMILIES.get(name, (0, False))[1] if name in FAMILIES or name in FOLDERS else None
+    """The data set and its pipeline must say the same about file value 0, and about one image or two."""
+    if pipeline.two_dates is not None and name not in TWO_DATES and name in (*FOLDERS, *FAMILIES, *LISTED):
+        context.problem(
+            pipeline.two_dates,
+            f"two images are expected, but {name} has one",
+            f"Data sets of two dates are {' and '.join(sorted(TWO_DATES))}",
+        )
+    default = FAMILIES.get(name, (0, False))[1] if name in (*FAMILIES, *FOLDERS, *LISTED) else None
     own = fields.get("reduce_zero_label", default)
     said = pipeline.reduce_zero_label
     if said is not None and own is not None and said != own:
@@ -288,13 +306,19 @@ def _pipeline(context: Context, steps: Sequence[Mapping[str, Any]], path: str) -
                 found.arguments |= _bands(context, fields)
             elif name == "LoadSingleRSImageFromFile":
                 found.arguments["bands"] = "raw"
+            elif name in ("LoadMultipleRSImageFromFile", "ConcatCDInput"):
+                found.two_dates = at
+                found.arguments |= {"bands": "raw"} if name == "LoadMultipleRSImageFromFile" else {}
             elif name == "LoadAnnotations":
                 found.reduce_zero_label = fields.get("reduce_zero_label")
+            elif name == "LoadDepthAnnotation" and "depth_rescale_factor" in fields:
+                found.arguments["depth_rescale_factor"] = float(fields.get("depth_rescale_factor"))
         elif name == "TestTimeAug":
             context.problem(at, "TestTimeAug belongs to tta_pipeline", "Move it there")
         else:
             fields = Fields(context, at, step, "transform", others=True)
-            found.transforms += (in_rgb(component(context, "transform", fields.others(), at), found.arguments),)
+            part = component(context, "transform", fields.others(), at)
+            found.transforms += (_with_factor(in_rgb(part, found.arguments), found.arguments),)
         if name in VOLUME_LOADERS:
             found.volumes = at
         if name in LABEL_LOADERS and not (name == "LoadBiomedicalData" and not step.get("with_seg")):
@@ -311,6 +335,14 @@ def _pipeline(context: Context, steps: Sequence[Mapping[str, Any]], path: str) -
             )
         moved = moved or name in GEOMETRY
     return found
+
+
+def _with_factor(transform: Component, dataset: Mapping[str, Any]) -> Component:
+    """A transform that shows depths as their files have them must know what the data set multiplies them by."""
+    factor = dataset.get("depth_rescale_factor")
+    if bare(transform.type) != "RandomDepthMix" or factor is None:
+        return transform
+    return replace(transform, args={"depth_rescale_factor": factor, **transform.args})
 
 
 def _bands(context: Context, fields: Fields) -> dict[str, Any]:

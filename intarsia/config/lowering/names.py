@@ -75,12 +75,13 @@ KINDS = {
 NORMS = {"BN2d": "BN", "MMSyncBN": "SyncBN", "IN2d": "IN"}
 """Other names of norm layers."""
 
-OWN_LOSS = frozenset({"VPDDepthHead"})
-"""Heads without a cross entropy by default."""
+OWN_LOSS = {"VPDDepthHead": "SiLogLoss"}
+"""Head -> the loss that it has where none is written, if that is no cross entropy."""
 
 LOSS_NAMES = {
     "CrossEntropyLoss": "loss_ce",
-    "HuasdorffDisstanceLoss": "loss_huasdorff",
+    "HausdorffDistanceLoss": "loss_hausdorff",
+    "HuasdorffDisstanceLoss": "loss_huasdorff_disstance",
     "KLDivLoss": "loss_kld",
     "OhemCrossEntropy": "loss_ohem",
     "SiLogLoss": "loss_silog",
@@ -144,11 +145,19 @@ GEOMETRY = frozenset({
 
 VOLUME_LOADERS = frozenset({"LoadBiomedicalAnnotation", "LoadBiomedicalData", "LoadBiomedicalImageFromFile"})
 """Transforms that read files themselves: their data set gives paths only."""
+WITHOUT_TRUTH = {"NYUDataset": "depths"}
+"""Data set -> its argument that is None where a pipeline loads no ground truth, if it is not `labels`."""
 
 LABEL_LOADERS = frozenset({"LoadAnnotations", "LoadBiomedicalAnnotation", "LoadBiomedicalData", "LoadDepthAnnotation"})
 
-FOLDERS = frozenset({"BaseSegDataset", "FolderDataset"})
-"""The general data set, whose classes are the user's."""
+FOLDERS = frozenset({"BaseCDDataset", "BaseSegDataset", "FolderDataset"})
+"""The general data sets, whose classes are the user's."""
+
+LISTED = frozenset({"DSDLSegDataset", "DecathlonDataset"})
+"""Data sets whose files and classes are in a list of their own."""
+
+TWO_DATES = frozenset({"BaseCDDataset", "LEVIRCDDataset"})
+"""Data sets of two images of one place."""
 
 FAMILIES: dict[str, tuple[int, bool]] = {
     "ADE20KDataset": (150, True),
@@ -191,6 +200,7 @@ _RENAMED = {
     "dataset": {
         "data_root": "root",
         "img_suffix": "image_suffix",
+        "img_suffix2": "image_suffix2",
         "seg_map_suffix": "label_suffix",
         "ann_file": "split_file",
         "metainfo.classes": "classes",

@@ -21,7 +21,7 @@ from intarsia.contracts import IGNORE_INDEX, Sample, SampleMeta
 from intarsia.data.bands import band_mode
 from intarsia.data.image_io import read_image, read_label
 from intarsia.data.image_reader import ImageReader, ImageSpec
-from intarsia.data.labels import LabelTable, label_values, ranges
+from intarsia.data.labels import Labels, LabelTable, label_values, ranges
 from intarsia.data.lists import choose, path_ends, spellings
 from intarsia.data.masks import Masks, read_masks
 from intarsia.data.pages import count_pages
@@ -39,7 +39,7 @@ class FolderDataset:
     image_suffix: what the names of images end in, one or several; may be more than a file extension.
     label_suffix: what replaces the image suffix in the name of the label.
     split_file: text file below `root` that chooses images, one a line: name without suffix, or path below `images`
-        with or without it. Its order is kept; without it, images are sorted by path.
+        with or without it. Its order is kept; without it, or if it is a folder, images are sorted by path.
     classes: names; `palette`: an RGB colour each, distinct colours by default.
     label_table: what file values mean. By default they are class indices, and `ignore_index` is ignored; with
         `reduce_zero_label`, 0 is ignored too and classes count from 1.
@@ -126,23 +126,30 @@ class FolderDataset:
             return Sample(np.empty((0, 0, 1), np.uint8), meta=meta)
         image = self._image(image_path)
         size = (image.shape[0], image.shape[1])
-        label = None
-        if label_path is not None:
-            masks = self._pairs[index][1]
-            stored = (
-                read_masks(Path(self._label_root), masks)
-                if isinstance(masks, Masks)
-                else read_label(label_path, colours=self.label_table.values is None)
+        label = self.label(index)
+        if label is not None and label.shape != size:
+            raise ValueError(
+                f"{label_path}: the label has {label.shape[0]} x {label.shape[1]} pixels (height x width), "
+                f"its image {image_path} has {size[0]} x {size[1]}; they must agree"
+                f"{_rotation_hint(label.shape, size)}"
             )
-            label = self.label_table.apply(stored, file=label_path)
-            if label.shape != size:
-                raise ValueError(
-                    f"{label_path}: the label has {label.shape[0]} x {label.shape[1]} pixels (height x width), "
-                    f"its image {image_path} has {size[0]} x {size[1]}; they must agree"
-                    f"{_rotation_hint(label.shape, size)}"
-                )
         meta = SampleMeta(name=self.name(index), image_path=image_path, label_path=label_path or "", original_size=size)
         return Sample(image=image, label=label, meta=meta)
+
+    def label(self, index: int) -> Labels | None:
+        """The label (H, W) of one index without its image; None where there is no ground truth.
+
+        Raises ValueError naming the file if it cannot be read, or its values are not in the label table.
+        """
+        path, masks = self.paths(index)[1], self._pairs[index][1]
+        if path is None:
+            return None
+        stored = (
+            read_masks(Path(self._label_root), masks)
+            if isinstance(masks, Masks)
+            else read_label(path, colours=self.label_table.values is None)
+        )
+        return self.label_table.apply(stored, file=path)
 
     def _warn_of_pages(self) -> None:
         """Files of several images are used in part; those of a data set are alike, so that one is looked at."""
@@ -191,7 +198,7 @@ class FolderDataset:
         if not images:
             patterns = " or ".join(f"**/*{suffix}" for suffix in self._suffixes)
             raise ValueError(f"{self._image_root}: no images: nothing matches {patterns}. {_what_is_there(names)}")
-        if split_file is not None:
+        if split_file is not None and not os.path.isdir(os.path.join(self.root, split_file)):
             images = self._chosen(images, os.path.join(self.root, split_file))
         if not self._label_root:
             return [(image, None) for image in images]
