@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 
 from intarsia import catalog
@@ -97,6 +99,23 @@ def test_volumes_are_read_by_transforms():
     assert alone.dataset.args["labels"] is None
 
 
+def test_volumes_of_a_list(tmp_path):
+    volume = np.zeros((4, 5, 6))
+    for name in ("image", "label"):
+        np.save(tmp_path / f"{name}.npy", volume)
+    content = {"labels": {"0": "a", "1": "b"}, "training": [{"image": "./image.npy", "label": "./label.npy"}]}
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    steps = [{"type": f"LoadBiomedical{what}", "decode_backend": "numpy"} for what in ("ImageFromFile", "Annotation")]
+    found = config(*steps, PACK, type="DecathlonDataset", data_root=str(tmp_path), ann_file="dataset.json")
+    assert check(found) == []
+    spec = lower(found).train
+    sample = build(spec.dataset).load(0)
+    for step in spec.transforms:
+        sample = build(step)(sample, np.random.default_rng(0))
+    assert sample.image.shape == (4, 5, 6, 1)
+    assert sample.label.shape == (4, 5, 6)
+
+
 def test_volumes_need_a_data_set_of_files():
     with pytest.raises(ConfigError, match="volumes are read, but CityscapesDataset has images"):
         lower(config({"type": "LoadBiomedicalImageFromFile"}, PACK, type="CityscapesDataset"))
@@ -185,7 +204,9 @@ def test_what_a_config_leaves_out_is_what_the_original_takes(name):
     stated = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
     assert stated | DEFAULTS[name] == stated
     ours = set(stated) - set(DEFAULTS[name])  # keys that the original does not have
-    assert ours <= {"ignore_index"} | ({"seg_pad_val"} if name == "RandomRotFlip" else set())
+    assert ours <= {"RandomRotFlip": {"seg_pad_val"}, "RandomDepthMix": {"depth_rescale_factor"}}.get(
+        name, {"ignore_index"}
+    )
 
 
 def test_mosaics_are_made_of_samples_of_the_data_set():

@@ -96,6 +96,14 @@ class TestWithThePackage:
         assert after.image.shape == (8, 9, 1)
         assert after.label.shape == (8, 9)
 
+    def test_two_dates_are_changed_together(self):
+        image = drawn().image
+        steps = [{"type": "VerticalFlip", "p": 1.0}, {"type": "RandomBrightnessContrast", "p": 1.0}]
+        after = Albu(steps)(Sample(np.concatenate([image, image], axis=2)), np.random.default_rng(0)).image
+        assert after.shape == (20, 30, 6)
+        np.testing.assert_array_equal(after[..., :3], after[..., 3:])
+        assert (after[..., :3] != image[::-1]).any()
+
     @pytest.mark.parametrize("name", ["Blurr", "os", "Compose.__init__", "__version__", "cv2"])
     def test_names_that_are_no_transforms(self, name):
         with pytest.raises(ValueError, match="expected a transform of Albumentations"):

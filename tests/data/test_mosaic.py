@@ -8,6 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from intarsia.contracts import Sample, SampleMeta
+from intarsia.data.datasets.wrappers import MultiImageMixDataset
+from intarsia.data.pipeline import Pipeline
+from intarsia.data.transforms.geometry import RandomCrop
 from intarsia.data.transforms.mosaic import RandomMosaic
 
 
@@ -74,6 +77,32 @@ def test_it_stays_as_it_is_at_random():
     kept = sum(RandomMosaic(0.25, (8, 8))(PARTS[0], rng, PARTS[1:]) is PARTS[0] for _ in range(400))
     assert 270 < kept < 330
     assert RandomMosaic.others == RandomMosaic(0.5).others == 3
+
+
+def test_depths_are_not_known_where_nothing_lies():
+    parts = [Sample(part.image, part.maps["depth"]) for part in PARTS]
+    after = RandomMosaic(1.0, (30, 30), (1.0, 1.0))(parts[0], np.random.default_rng(0), parts[1:])
+    assert after.label.dtype == np.float32
+    assert set(np.unique(after.label)) == {0, 1.5, 2.5, 3.5, 4.5}
+
+
+def test_the_pipeline_hands_it_others():
+    class Painted:
+        classes, palette, ignore_index = tuple("abcde"), ((0, 0, 0),) * 5, 255
+
+        def __len__(self):
+            return 4
+
+        def load(self, index):
+            return PARTS[index]
+
+    pipeline = Pipeline(
+        MultiImageMixDataset(Painted()), [RandomMosaic(1.0, (20, 30), (1.0, 1.0)), RandomCrop((20, 30))]
+    )
+    shown = [set(np.unique(pipeline.get(0, np.random.default_rng(seed)).label)) for seed in range(20)]
+    assert set().union(*shown) == {1, 2, 3, 4}
+    again = [set(np.unique(pipeline.get(0, np.random.default_rng(seed)).label)) for seed in range(20)]
+    assert shown == again
 
 
 class Unread(list):

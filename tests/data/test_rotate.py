@@ -140,6 +140,16 @@ def test_turning_and_mirroring_reaches_all_eight_positions():
     assert len(wanted) == 4  # mirrored once, in four positions
 
 
+@pytest.mark.parametrize("transform", [RandomRotate(1.0, (40, 40)), RandomRotFlip(1.0, 0.0, (40, 40))])
+def test_depths_are_not_mixed_and_not_known_outside(transform):
+    sample = drawn(20, 30, 0)
+    depths = Sample(sample.image, sample.maps["depth"])
+    after = transform(depths, np.random.default_rng(0)).label
+    assert after.dtype == np.float32
+    assert after[0, 0] == 0
+    assert np.isin(after, [0, *np.unique(depths.label)]).all()
+
+
 class Scripted(np.random.Generator):
     """A generator that draws what it is told."""
 

@@ -92,6 +92,9 @@ def test_holes_as_shares_of_the_image_and_labels_that_stay():
     assert (after.image == 255).any()
     np.testing.assert_array_equal(after.label, sample.label)
     assert RandomCutOut(0.0, 3, cutout_shape=(3, 3))(sample, RNG) is sample
+    depths = RandomCutOut(1.0, 1, (5, 5), seg_fill_in=255)(Sample(sample.image, sample.image[..., 0] + 1.5), RNG).label
+    assert (depths == 0).any()
+    assert not (depths == 255).any()
     assert RandomCutOut(1.0, 1, cutout_ratio=(1, 1)).cutout_ratio == ((1, 1),)
 
 

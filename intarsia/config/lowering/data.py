@@ -19,6 +19,7 @@ from intarsia.config.lowering.names import (
     LISTED,
     PREFIXES,
     TWO_DATES,
+    VOLUME_DATASETS,
     VOLUME_LOADERS,
     WITHOUT_TRUTH,
     argument_name,
@@ -197,7 +198,7 @@ def _leaf(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
     if "pipeline" in fields and pipeline.loads is None and bare(name) in (*FOLDERS, *FAMILIES, *LISTED, *WITHOUT_TRUTH):
         args[WITHOUT_TRUTH.get(bare(name), "labels")] = None
     if pipeline.volumes is not None:
-        if bare(name) not in FOLDERS:
+        if bare(name) not in VOLUME_DATASETS:
             context.problem(pipeline.volumes, f"volumes are read, but {name} has images", "BaseSegDataset has both")
         args["files_only"] = True
     if bare(name) == "DecathlonDataset" and fields.get("test_mode"):

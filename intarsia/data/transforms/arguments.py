@@ -55,11 +55,14 @@ def band_values(owner: str, name: str, value: float | Sequence[float], image: Ar
     return np.broadcast_to(given.astype(image.dtype), (bands,))
 
 
-def with_label_value(label: Array, value: int) -> Array:
-    """The label in a type that holds `value` too."""
+def label_and_fill(label: Array, value: int) -> tuple[Array, int]:
+    """The label in a type that holds `value` too, and what to fill it with: of depths 0, which is one not known."""
+    if label.dtype.kind == "f":
+        return label, 0
     limits = np.iinfo(label.dtype)
-    fits = limits.min <= value <= limits.max
-    return label if fits else label.astype(np.promote_types(label.dtype, np.min_scalar_type(value)))
+    if limits.min <= value <= limits.max:
+        return label, value
+    return label.astype(np.promote_types(label.dtype, np.min_scalar_type(value))), value
 
 
 def in_type_of(result: Array, image: Array) -> Array:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from intarsia.contracts import Sample
-from intarsia.data.transforms.arguments import band_values, check_chance, with_label_value
+from intarsia.data.transforms.arguments import band_values, check_chance, label_and_fill
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,17 @@ class RandomCutOut:
         height, width = sample.image.shape[:2]
         image, label = sample.image.copy(), sample.label
         value = band_values("RandomCutOut", "fill_in", self.fill_in, image)
+        label_value = 0
         if label is not None and self.seg_fill_in is not None:
-            label = with_label_value(label, self.seg_fill_in).copy()
+            label, label_value = label_and_fill(label, self.seg_fill_in)
+            label = label.copy()
         for _ in range(int(rng.integers(self.n_holes[0], self.n_holes[1] + 1))):
             left, top = int(rng.integers(0, width)), int(rng.integers(0, height))
             across, down = self._hole(rng, width, height)
             place = (slice(top, top + down), slice(left, left + across))
             image[place] = value
             if label is not None and self.seg_fill_in is not None:
-                label[place] = self.seg_fill_in
+                label[place] = label_value
         return replace(sample, image=image, label=label)
 
     def _hole(self, rng: np.random.Generator, width: int, height: int) -> tuple[int, int]:

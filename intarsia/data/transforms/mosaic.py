@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from intarsia.contracts import IGNORE_INDEX, Sample, Size
-from intarsia.data.transforms.arguments import band_values, check_chance, with_label_value
+from intarsia.data.transforms.arguments import band_values, check_chance, label_and_fill
 from intarsia.data.transforms.resize import resized
 
 Array = npt.NDArray[Any]
@@ -71,10 +71,10 @@ class RandomMosaic:
         size = (2 * height, 2 * width)
         parts = [self._fitted(part) for part in parts]
         value = band_values("RandomMosaic", "pad_val", self.pad_val, sample.image)
-        labels = [with_label_value(part.label, self.seg_pad_val) for part in parts if part.label is not None]
+        labels = [label_and_fill(part.label, self.seg_pad_val) for part in parts if part.label is not None]
         return Sample(
             image=_placed([part.image for part in parts], size, (row, column), value),
-            label=_placed(labels, size, (row, column), self.seg_pad_val) if labels else None,
+            label=_placed([label for label, _ in labels], size, (row, column), labels[0][1]) if labels else None,
             maps={name: _placed([part.maps[name] for part in parts], size, (row, column), 0) for name in sample.maps},
             meta=replace(sample.meta, original_size=size, valid=None, flips=()),
         )

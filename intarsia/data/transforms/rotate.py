@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from intarsia.contracts import IGNORE_INDEX, Sample, Size
-from intarsia.data.transforms.arguments import band_values, check_chance, checked_angles, in_type_of, with_label_value
+from intarsia.data.transforms.arguments import band_values, check_chance, checked_angles, in_type_of, label_and_fill
 from intarsia.data.transforms.geometry import flipped
 from intarsia.data.transforms.resize import map_interpolation
 
@@ -159,7 +159,7 @@ def warped(
     return replace(
         sample,
         image=_bilinear(sample.image, matrix, size, image_value),
-        label=None if sample.label is None else nearest(with_label_value(sample.label, label_value), label_value),
+        label=None if sample.label is None else nearest(*label_and_fill(sample.label, label_value)),
         maps={name: moved(value) for name, value in sample.maps.items()},
         meta=replace(sample.meta, valid=None),
     )

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from intarsia.contracts import IGNORE_INDEX, Sample
-from intarsia.data.transforms.arguments import band_values, check_chance, with_label_value
+from intarsia.data.transforms.arguments import band_values, check_chance, label_and_fill
 
 Array = npt.NDArray[Any]
 Volume = tuple[int, int, int]
@@ -94,7 +94,7 @@ class BioMedical3DPad:
         value = band_values("BioMedical3DPad", "pad_val", self.pad_val, sample.image)[0]
         label = sample.label
         if label is not None:
-            label = padded(with_label_value(label, self.seg_pad_val), self.seg_pad_val)
+            label = padded(*label_and_fill(label, self.seg_pad_val))
         maps = {name: padded(array, 0) for name, array in sample.maps.items()}
         return replace(sample, image=padded(sample.image, value), label=label, maps=maps)
 
