@@ -55,6 +55,8 @@ def read_nifti(path: str | Path) -> npt.NDArray[np.float64]:
     Raises ValueError naming the file if it is missing, no NIfTI file, cut off, or larger than what is read whole.
     """
     try:
+        if not Path(path).is_file():  # a pipe would be waited for
+            raise OSError("there is no file of this name")
         data = _content(Path(path).read_bytes())
         return _decoded(data)
     except (OSError, EOFError, zlib.error) as error:  # gzip.BadGzipFile is an OSError
