@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from intarsia import catalog
 from intarsia.config.build import build
+from intarsia.config.errors import Problem
 from intarsia.config.language.reader import Config
-from intarsia.config.lowering.lower import lower
+from intarsia.config.lowering.lower import lower, lower_all
 from intarsia.contracts import Dataset
 from intarsia.data.datasets.change import LEVIR, TwoDates
 from intarsia.data.datasets.family import Family
@@ -41,17 +42,25 @@ OF_OTHERS = {"NYUDataset"}
 LOAD = [{"type": "LoadImageFromFile"}, {"type": "LoadAnnotations"}]
 
 
-def component(**values: Any) -> Component:
-    """The data set of a config."""
+def config(**values: Any) -> Config:
     head = {"type": "FCNHead", "in_channels": 64, "in_index": 3, "channels": 4, "num_classes": 7}
     backbone = {"type": "ResNet", "depth": 18, "base_channels": 8, "stem_channels": 8}
-    config = {
+    content = {
         "model": {"type": "EncoderDecoder", "backbone": backbone, "decode_head": head},
         "train_dataloader": {"batch_size": 1, "dataset": {"pipeline": LOAD, **values}},
         "train_cfg": {"type": "IterBasedTrainLoop", "max_iters": 1},
         "optim_wrapper": {"type": "OptimWrapper", "optimizer": {"type": "SGD", "lr": 0.1}},
     }
-    spec = lower(Config.from_values(config, file="benchmarks"))
+    return Config.from_values(content, file="benchmarks")
+
+
+def problems_of(**values: Any) -> list[Problem]:
+    return lower_all(config(**values)).problems
+
+
+def component(**values: Any) -> Component:
+    """The data set of a config."""
+    spec = lower(config(**values))
     assert spec.train is not None
     return spec.train.dataset
 

@@ -20,6 +20,7 @@ from intarsia.config.lowering.names import (
     PREFIXES,
     TWO_DATES,
     VOLUME_LOADERS,
+    VOLUMES,
     argument_name,
 )
 from intarsia.config.lowering.own_datasets import OwnDataset, own_dataset
@@ -196,8 +197,9 @@ def _leaf(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
     if "pipeline" in fields and pipeline.loads is None and bare(name) in (*FOLDERS, *FAMILIES, *LISTED):
         args["labels"] = None
     if pipeline.volumes is not None:
-        if bare(name) not in FOLDERS:
-            context.problem(pipeline.volumes, f"volumes are read, but {name} has images", "BaseSegDataset has both")
+        if bare(name) not in VOLUMES:
+            hint = f"{' and '.join(sorted(VOLUMES))} have both"
+            context.problem(pipeline.volumes, f"volumes are read, but {name} has images", hint)
         args["files_only"] = True
     if bare(name) == "DecathlonDataset" and fields.get("test_mode"):
         args["test_mode"] = True

@@ -153,6 +153,9 @@ FOLDERS = frozenset({"BaseCDDataset", "BaseSegDataset", "FolderDataset"})
 LISTED = frozenset({"DSDLSegDataset", "DecathlonDataset"})
 """Data sets whose files and classes are in a list of their own."""
 
+VOLUMES = frozenset({"BaseSegDataset", "DecathlonDataset", "FolderDataset"})
+"""Data sets that can leave the reading of their files to transforms."""
+
 TWO_DATES = frozenset({"BaseCDDataset", "LEVIRCDDataset"})
 """Data sets of two images of one place."""
 

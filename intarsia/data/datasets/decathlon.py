@@ -1,7 +1,7 @@
 """Data sets in the layout of the Medical Segmentation Decathlon (Antonelli et al., 2022, arXiv:2106.05735).
 
 One `dataset.json` names the classes and lists the images with their labels. The tasks of the Decathlon itself are
-volumes, which are not read here; the layout serves images as well.
+volumes, which transforms read (`transforms/load_volumes.py`); the layout serves images as well.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ def DecathlonDataset(  # noqa: N802  (the name that configurations use for this 
     ignore_index: int = IGNORE_INDEX,
     reduce_zero_label: bool = False,
     bands: str = "rgb",
+    files_only: bool = False,
 ) -> FolderDataset:
     """The samples that one `dataset.json` lists, in its order.
 
@@ -45,6 +46,8 @@ def DecathlonDataset(  # noqa: N802  (the name that configurations use for this 
     classes: some of those of the file, in an order of one's own (pixels of the others are ignored); or as many other
     names, in the order of the file's label values. By default, all of the file. With reduce_zero_label, the file's
     classes count from 1.
+
+    files_only: as of `FolderDataset`, for volumes; their labels are the file's values, so that classes cannot be chosen.
 
     Raises ValueError, naming the file, if something is missing or is not in this layout.
     """
@@ -58,6 +61,8 @@ def DecathlonDataset(  # noqa: N802  (the name that configurations use for this 
     family = _family(content, file)
     if classes is not None and len(classes) == len(family.classes) and set(classes) - set(family.classes):
         family = replace(family, classes=tuple(classes))  # other names for the same values
+    if files_only and (reduce_zero_label or label_table or tuple(classes or family.classes) != family.classes):
+        raise ValueError(f"{file}: labels of volumes are read as they are: leave out classes and reduce_zero_label")
     if label_table is None:
         label_table = family.table(classes, ignore_index=ignore_index, reduce_zero_label=reduce_zero_label)
     return FolderDataset(
@@ -67,6 +72,7 @@ def DecathlonDataset(  # noqa: N802  (the name that configurations use for this 
         palette=family.colours(classes, palette),
         label_table=label_table,
         bands=bands,
+        files_only=files_only,
         pairs=pairs,
     )
 
