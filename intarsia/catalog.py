@@ -31,10 +31,12 @@ SCOPES = ("mmseg.", "mmdet.", "mmpretrain.", "mmcls.", "mmengine.", "mmcv.")
 TABLE: dict[str, dict[str, str]] = {
     "model": {
         "CascadeEncoderDecoder": "intarsia.models.cascade:CascadeEncoderDecoder",
+        "DepthEstimator": "intarsia.models.depth_estimator:DepthEstimator",
         "EncoderDecoder": "intarsia.models.encoder_decoder:EncoderDecoder",
         "MaskClassifier": "intarsia.models.mask_classifier:MaskClassifier",
     },
     "task": {
+        "DepthEstimation": "intarsia.tasks.depth:DepthEstimation",
         "MaskClassification": "intarsia.tasks.mask_classification:MaskClassification",
         "SemanticSegmentation": "intarsia.tasks.semantic:SemanticSegmentation",
     },
@@ -67,6 +69,7 @@ TABLE: dict[str, dict[str, str]] = {
         "SVT": "intarsia.backbones.twins:SVT",
         "SwinTransformer": "intarsia.backbones.swin:SwinTransformer",
         "UNet": "intarsia.methods.unet:UNet",
+        "VPD": "intarsia.methods.vpd:VPD",
         "VisionTransformer": "intarsia.backbones.vit:VisionTransformer",
     },
     "neck": {
@@ -112,6 +115,7 @@ TABLE: dict[str, dict[str, str]] = {
         "SegformerHead": "intarsia.methods.segformer:SegformerHead",
         "SegmenterMaskTransformerHead": "intarsia.methods.segmenter:SegmenterMaskTransformerHead",
         "UPerHead": "intarsia.methods.upernet:UPerHead",
+        "VPDDepthHead": "intarsia.methods.vpd:VPDDepthHead",
     },
     "observer": {
         "TensorBoard": "intarsia.engine.callbacks.tensorboard:TensorBoard",
@@ -128,8 +132,12 @@ TABLE: dict[str, dict[str, str]] = {
         "CrossEntropyLoss": "intarsia.losses.cross_entropy:CrossEntropyLoss",
         "DiceLoss": "intarsia.losses.dice:DiceLoss",
         "FocalLoss": "intarsia.losses.focal:FocalLoss",
+        "HausdorffDistanceLoss": "intarsia.losses.hausdorff:HausdorffDistanceLoss",
+        "HuasdorffDisstanceLoss": "intarsia.losses.hausdorff:HausdorffDistanceLoss",
+        "KLDivLoss": "intarsia.losses.kl_divergence:KLDivLoss",
         "LovaszLoss": "intarsia.losses.lovasz:LovaszLoss",
         "OhemCrossEntropy": "intarsia.losses.ohem:OhemCrossEntropy",
+        "SiLogLoss": "intarsia.losses.silog:SiLogLoss",
         "TverskyLoss": "intarsia.losses.tversky:TverskyLoss",
     },
     "objective": {
@@ -171,6 +179,7 @@ TABLE: dict[str, dict[str, str]] = {
         "NightDrivingDataset": "intarsia.data.datasets.streets:NightDrivingDataset",
         "PascalContextDataset": "intarsia.data.datasets.pascal_context:PascalContextDataset",
         "PascalContextDataset59": "intarsia.data.datasets.pascal_context:PascalContextDataset59",
+        "NYUDataset": "intarsia.data.datasets.nyu:NYUDataset",
         "PascalVOCDataset": "intarsia.data.datasets.pascal_voc:PascalVOCDataset",
         "PotsdamDataset": "intarsia.data.datasets.aerial:PotsdamDataset",
         "REFUGEDataset": "intarsia.data.datasets.retina:REFUGEDataset",
@@ -200,7 +209,7 @@ TABLE: dict[str, dict[str, str]] = {
         "RandomChoiceResize": "intarsia.data.transforms.resize:RandomChoiceResize",
         "RandomCrop": "intarsia.data.transforms.geometry:RandomCrop",
         "RandomCutOut": "intarsia.data.transforms.cutout:RandomCutOut",
-        "RandomDepthMix": "intarsia.data.transforms.depth_mix:RandomDepthMix",
+        "RandomDepthMix": "intarsia.data.transforms.depth:RandomDepthMix",
         "RandomFlip": "intarsia.data.transforms.geometry:RandomFlip",
         "RandomMosaic": "intarsia.data.transforms.mosaic:RandomMosaic",
         "RandomResize": "intarsia.data.transforms.resize:RandomResize",
@@ -213,7 +222,10 @@ TABLE: dict[str, dict[str, str]] = {
         "ResizeToMultiple": "intarsia.data.transforms.resize:ResizeToMultiple",
         "SegRescale": "intarsia.data.transforms.scale:SegRescale",
     },
-    "metric": {"IoUMetric": "intarsia.metrics.iou:IoUMetric"},
+    "metric": {
+        "DepthMetric": "intarsia.metrics.depth:DepthMetric",
+        "IoUMetric": "intarsia.metrics.iou:IoUMetric",
+    },
     "optimizer": {
         "ASGD": "torch.optim:ASGD",
         "Adadelta": "torch.optim:Adadelta",
@@ -240,32 +252,18 @@ TABLE: dict[str, dict[str, str]] = {
 """kind -> name -> "module:attribute"."""
 
 NOT_YET: dict[str, tuple[str, ...]] = {
-    "model": (
-        "DepthEstimator",
-        "MultimodalEncoderDecoder",
-    ),
+    "model": ("MultimodalEncoderDecoder",),
     "backbone": (
         "CLIPTextEncoder",
         "TIMMBackbone",
-        "VPD",
     ),
     "neck": (),
-    "head": (
-        "SideAdapterCLIPHead",
-        "VPDDepthHead",
-    ),
-    "loss": (
-        "HuasdorffDisstanceLoss",
-        "KLDivLoss",
-        "SiLogLoss",
-    ),
+    "head": ("SideAdapterCLIPHead",),
+    "loss": (),
     "sampler": (),
-    "dataset": ("NYUDataset",),
-    "transform": ("LoadDepthAnnotation",),
-    "metric": (
-        "CityscapesMetric",
-        "DepthMetric",
-    ),
+    "dataset": (),
+    "transform": (),
+    "metric": ("CityscapesMetric",),
 }
 """Parts of MMSegmentation 1.2.2 that have no implementation here yet: known by name, so that a message can say so."""
 

@@ -104,6 +104,13 @@ class Pipeline:
         count = label_values(len(self.dataset.classes))
         if label is None or not label.size:
             return
+        if label.dtype.kind == "f":
+            if not np.isfinite(label).all() or label.min() < 0:
+                path = sample.meta.label_path or _name(sample)
+                raise ValueError(
+                    f"{path}: after {last}, the depths hold {label.min()} to {label.max()}; expected 0 or more"
+                )
+            return
         if label.dtype == np.uint8 and ignore == 255 and int((label + np.uint8(1)).max()) <= count:
             return  # the usual case, in one pass: 255 wraps around to 0
         wrong = [value for value in value_counts(label) if not 0 <= value < count and value != ignore]

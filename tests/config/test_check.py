@@ -208,12 +208,12 @@ BROKEN = {
         [("model.backbone.type", "ResNetV1e", "unknown backbone 'ResNetV1e'", "")],
     ),
     "part that does not exist yet": (
-        ("type='ResNetV1c'", "type='VPD'"),
+        ("type='ResNetV1c'", "type='TIMMBackbone'"),
         [
             (
                 "model.backbone.type",
-                "VPD",
-                "the backbone 'VPD' of MMSegmentation is not part of Intarsia yet",
+                "TIMMBackbone",
+                "the backbone 'TIMMBackbone' of MMSegmentation is not part of Intarsia yet",
                 "",
             )
         ],

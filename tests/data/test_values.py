@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from intarsia.contracts import Sample
 from intarsia.data.transforms.cutout import RandomCutOut
-from intarsia.data.transforms.depth_mix import RandomDepthMix
 from intarsia.data.transforms.scale import SegRescale
 from intarsia.data.transforms.values import CLAHE, AdjustGamma, Rerange, RGB2Gray
 
@@ -96,41 +95,6 @@ def test_holes_as_shares_of_the_image_and_labels_that_stay():
     assert RandomCutOut(1.0, 1, cutout_ratio=(1, 1)).cutout_ratio == ((1, 1),)
 
 
-def test_depth_takes_the_place_of_a_strip():
-    sample = drawn()
-    greatest = sample.maps["depth"].max()
-    wide = set()
-    for seed in range(50):
-        after = RandomDepthMix(prob=1.0)(sample, np.random.default_rng(seed))
-        changed = np.flatnonzero((after.image != sample.image).any(axis=(0, 2)))
-        assert changed[-1] - changed[0] + 1 == len(changed)
-        strip = after.image[:, changed]
-        expected = np.rint(sample.maps["depth"][:, changed] * (255 / greatest))
-        assert np.abs(strip - expected[..., None]).max() <= 1
-        wide.add(len(changed))
-    assert max(wide) <= 0.75 * 40
-    flat = Sample(sample.image, sample.label, {"depth": sample.maps["depth"][..., None]})
-    after = [RandomDepthMix(prob=1.0)(given, np.random.default_rng(1)).image for given in (sample, flat)]
-    np.testing.assert_array_equal(*after)
-    assert len(wide) > 5
-    assert RandomDepthMix(prob=0.0)(sample, RNG) is sample
-
-
-def test_depth_of_real_numbers_stays_what_it_is():
-    sample = drawn(np.float32)
-    after = RandomDepthMix(prob=1.0)(sample, np.random.default_rng(3))
-    columns = np.flatnonzero((after.image != sample.image).any(axis=(0, 2)))
-    np.testing.assert_array_equal(after.image[:, columns, 1], sample.maps["depth"][:, columns])
-
-
-def test_depth_that_is_not_there():
-    sample = drawn()
-    with pytest.raises(ValueError, match=r"expected a map 'depth' of \(30, 40\), found no maps"):
-        RandomDepthMix()(Sample(sample.image, sample.label), RNG)
-    with pytest.raises(ValueError, match=r"found \{'edge': \(3, 3\)\}"):
-        RandomDepthMix()(Sample(sample.image, None, {"edge": np.zeros((3, 3))}), RNG)
-
-
 def test_labels_of_another_size():
     sample = drawn()
     after = SegRescale(0.5)(sample, RNG)
@@ -160,7 +124,6 @@ def test_labels_of_another_size():
         (lambda: RandomCutOut(0.5, 1, []), "at least one pair"),
         (lambda: RandomCutOut(0.5, 1, (2, 2), seg_fill_in=-1), "seg_fill_in must be a label, got -1"),
         (lambda: RandomCutOut(1.0, 1, (2, 2), fill_in=(1, 2))(drawn(), RNG), "2 numbers for images of 3 bands"),
-        (lambda: RandomDepthMix(mix_scale_ratio=2), "mix_scale_ratio must be a chance between 0 and 1, got 2"),
         (lambda: SegRescale(0), "scale_factor must be positive, got 0"),
     ],
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from intarsia.config.errors import FindOrigin, Problem
 from intarsia.catalog import MASK_HEADS, OWN_LABELS
+from intarsia.config.errors import FindOrigin, Problem
 from intarsia.config.lowering.names import FAMILIES, OWN_LOSS
 from intarsia.config.schema.fates import bare
 from intarsia.spec import Component, RunSpec

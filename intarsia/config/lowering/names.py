@@ -75,12 +75,13 @@ KINDS = {
 NORMS = {"BN2d": "BN", "MMSyncBN": "SyncBN", "IN2d": "IN"}
 """Other names of norm layers."""
 
-OWN_LOSS = frozenset({"VPDDepthHead"})
-"""Heads without a cross entropy by default."""
+OWN_LOSS = {"VPDDepthHead": "SiLogLoss"}
+"""Head -> the loss that it has where none is written, if that is no cross entropy."""
 
 LOSS_NAMES = {
     "CrossEntropyLoss": "loss_ce",
-    "HuasdorffDisstanceLoss": "loss_huasdorff",
+    "HausdorffDistanceLoss": "loss_hausdorff",
+    "HuasdorffDisstanceLoss": "loss_huasdorff_disstance",
     "KLDivLoss": "loss_kld",
     "OhemCrossEntropy": "loss_ohem",
     "SiLogLoss": "loss_silog",
@@ -144,6 +145,8 @@ GEOMETRY = frozenset({
 
 VOLUME_LOADERS = frozenset({"LoadBiomedicalAnnotation", "LoadBiomedicalData", "LoadBiomedicalImageFromFile"})
 """Transforms that read files themselves: their data set gives paths only."""
+WITHOUT_TRUTH = {"NYUDataset": "depths"}
+"""Data set -> its argument that is None where a pipeline loads no ground truth, if it is not `labels`."""
 
 LABEL_LOADERS = frozenset({"LoadAnnotations", "LoadBiomedicalAnnotation", "LoadBiomedicalData", "LoadDepthAnnotation"})
 

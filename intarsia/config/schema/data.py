@@ -116,6 +116,15 @@ DATA_AREAS: dict[str, Area] = {
         "type": nothing("a data set of two dates gives both as one image, which all transforms move together"),
         "input_keys": refused("the first date's bands come first", ["img", "img2"], ("img", "img2")),
     },
+    "LoadDepthAnnotation": SCOPE
+    | {
+        "type": to("label_size, by its place in the pipeline"),
+        "depth_rescale_factor": to("dataset argument `depth_rescale_factor`", "float"),
+        "decode_backend": refused("depths are read from picture files", "cv2", "pillow"),
+        "to_float32": refused("depths are real numbers", True),
+        "backend_args": FILES,
+        "file_client_args": FILES,
+    },
     "PackSegInputs": SCOPE
     | {
         "type": nothing("batches are made by the loader"),
@@ -142,6 +151,20 @@ DATA_AREAS: dict[str, Area] = {
         "direction": to("inference.augmented.flips", "Literal['horizontal', 'vertical']"),
     },
     "tta_model": SCOPE | {"type": TYPE},
+    "DepthMetric": SCOPE
+    | {
+        "type": TYPE,
+        "depth_metrics": to("metric argument `depth_metrics`", "Sequence[str] | None"),
+        "min_depth_eval": to("metric argument `min_depth_eval`", "float"),
+        "max_depth_eval": to("metric argument `max_depth_eval`", "float"),
+        "crop_type": to("metric argument `crop_type`", "str | None"),
+        "depth_scale_factor": nothing("no files are written"),
+        "output_dir": refused("depths are not written to files yet", None),
+        "format_only": refused("depths are not written to files yet", False),
+        "collect_device": nothing("sums are added where they are"),
+        "collect_dir": nothing("sums are added where they are"),
+        "prefix": nothing("names in reports are fixed"),
+    },
     "IoUMetric": SCOPE
     | {
         "type": TYPE,
