@@ -47,7 +47,7 @@ def DecathlonDataset(  # noqa: N802  (the name that configurations use for this 
     names, in the order of the file's label values. By default, all of the file. With reduce_zero_label, the file's
     classes count from 1.
 
-    files_only: as of `FolderDataset`, for volumes; their labels are the file's values, so that classes cannot be chosen.
+    files_only: as of `FolderDataset`, for volumes. Their labels are the file's values; no classes can be chosen then.
 
     Raises ValueError, naming the file, if something is missing or is not in this layout.
     """
