@@ -165,7 +165,8 @@ def _read_whole(path: str | Path, max_pixels: int | None = None, page: int = 0) 
         raise ValueError(f"{path}: the file is empty (0 bytes); copy or download it again")
     if str(path).endswith(_VOLUMES):
         raise ValueError(
-            f"{path}: is a volume (NIfTI), expected an image: write its slices as images, one file each, and list those"
+            f"{path}: is a volume (NIfTI), expected an image: let the pipeline load volumes "
+            "(LoadBiomedicalImageFromFile, LoadBiomedicalAnnotation), or write their slices as images"
         )
     try:
         whole = checked(data, max_pixels=max_pixels)

@@ -18,12 +18,14 @@ from hypothesis import strategies as st
 
 from intarsia import catalog
 from intarsia.config.build import build
+from intarsia.config.errors import Problem
 from intarsia.config.language.reader import Config
-from intarsia.config.lowering.lower import lower
+from intarsia.config.lowering.lower import lower, lower_all
 from intarsia.contracts import Dataset
 from intarsia.data.datasets.change import LEVIR, TwoDates
 from intarsia.data.datasets.family import Family
 from intarsia.data.datasets.folder import FolderDataset
+from intarsia.data.datasets.nyu import NYUDataset
 from intarsia.data.description.model import IGNORE
 from intarsia.data.labels import LabelTable
 from intarsia.spec import Component
@@ -35,23 +37,31 @@ FAMILIES: dict[str, Family] = {
 } | {"LEVIRCDDataset": LEVIR}
 LISTINGS = SHARED / "facts/dataset_listings.json.gz"
 LISTED: dict[str, Any] = json.loads(gzip.decompress(LISTINGS.read_bytes())) if LISTINGS.is_file() else {}
-OF_OTHERS = {"NYUDataset"}
-"""Data sets of depths, which have no classes."""
+DEPTHS = {"NYUDataset"}
+"""Data sets of depths, which have no classes of pixels."""
 
 LOAD = [{"type": "LoadImageFromFile"}, {"type": "LoadAnnotations"}]
 
 
-def component(**values: Any) -> Component:
-    """The data set of a config."""
+def config(**values: Any) -> Config:
     head = {"type": "FCNHead", "in_channels": 64, "in_index": 3, "channels": 4, "num_classes": 7}
     backbone = {"type": "ResNet", "depth": 18, "base_channels": 8, "stem_channels": 8}
-    config = {
+    content = {
         "model": {"type": "EncoderDecoder", "backbone": backbone, "decode_head": head},
         "train_dataloader": {"batch_size": 1, "dataset": {"pipeline": LOAD, **values}},
         "train_cfg": {"type": "IterBasedTrainLoop", "max_iters": 1},
         "optim_wrapper": {"type": "OptimWrapper", "optimizer": {"type": "SGD", "lr": 0.1}},
     }
-    spec = lower(Config.from_values(config, file="benchmarks"))
+    return Config.from_values(content, file="benchmarks")
+
+
+def problems_of(**values: Any) -> list[Problem]:
+    return lower_all(config(**values)).problems
+
+
+def component(**values: Any) -> Component:
+    """The data set of a config."""
+    spec = lower(config(**values))
     assert spec.train is not None
     return spec.train.dataset
 
@@ -78,8 +88,8 @@ def made(table: LabelTable, values: Sequence[int]) -> list[int]:
 def test_every_benchmark_is_as_in_the_facts(shared: Path) -> None:
     facts = json.loads((shared / "facts" / "datasets.json").read_text())
     named = {name for name, fact in facts.items() if fact["classes"]}
-    assert set(FAMILIES) == named - OF_OTHERS
-    assert set(facts) - set(catalog.names("dataset")) <= OF_OTHERS
+    assert set(FAMILIES) == named - DEPTHS
+    assert set(facts) <= set(catalog.names("dataset"))
     for name, family in FAMILIES.items():
         fact = facts[name]
         assert list(family.classes) == fact["classes"], name
@@ -96,8 +106,6 @@ def test_the_original_finds_the_same(name: str, tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     for split, record in LISTED[name].items():
         given_values = record["dataset"]
-        if given_values["type"] in OF_OTHERS:
-            pytest.skip(f"{given_values['type']} is compared with the other depths")
         for file in record["files"]:
             Path(file).parent.mkdir(parents=True, exist_ok=True)
             Path(file).write_bytes(b"x")
@@ -108,6 +116,8 @@ def test_the_original_finds_the_same(name: str, tmp_path: Path, monkeypatch: pyt
             warnings.simplefilter("ignore", Notice)
             dataset = build(component(**given_values))
         assert found(dataset) == [expected(sample) for sample in record["samples"]], split
+        if given_values["type"] in DEPTHS:
+            continue
         table = (dataset.datasets[0] if isinstance(dataset, TwoDates) else dataset).label_table
         sample, known = record["samples"][0], len(FAMILIES[given_values["type"]].classes)
         mapping = {int(old): new for old, new in sample["label_map"].items()} if sample["label_map"] else None
@@ -118,6 +128,8 @@ def test_the_original_finds_the_same(name: str, tmp_path: Path, monkeypatch: pyt
 
 
 def found(dataset: Any) -> list[tuple[str, ...]]:
+    if isinstance(dataset, NYUDataset):
+        return list(dataset._files)
     if not isinstance(dataset, TwoDates):
         return list(dataset.pairs)
     first, second = dataset.datasets
@@ -125,12 +137,14 @@ def found(dataset: Any) -> list[tuple[str, ...]]:
 
 
 def expected(sample: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(str(Path(sample[key])) for key in ("img_path", "img_path2", "seg_map_path") if key in sample)
+    return tuple(
+        str(Path(sample[key])) for key in ("img_path", "img_path2", "seg_map_path", "depth_map_path") if key in sample
+    )
 
 
 def test_the_documentation_lists_every_data_set() -> None:
     page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
-    ours = {"DescribedDataset", "FolderDataset", *OF_OTHERS}
+    ours = {"DescribedDataset", "FolderDataset"}
     assert [name for name in catalog.names("dataset") if name not in ours and f"`{name}`" not in page] == []
     for name, family in FAMILIES.items():
         assert f"| `{name}` | {len(family.classes)} | `{family.root}`: " in page

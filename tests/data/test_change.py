@@ -138,3 +138,16 @@ def test_two_images_are_asked_of_data_sets_that_have_two(tree: Path) -> None:
     [problem] = lower_all(config(tree, turned)).problems
     assert problem.path.endswith("pipeline.2.input_keys")
     assert not lower_all(config(tree, [*LOAD, {"type": "ConcatCDInput", "input_keys": ("img", "img2")}])).problems
+
+
+def test_albumentations_move_both_dates(tree: Path) -> None:
+    pytest.importorskip("albumentations")
+    steps = [{"type": "Albu", "transforms": [{"type": name, "p": 0.5} for name in ("HorizontalFlip", "VerticalFlip")]}]
+    spec = lower(config(tree, [*LOAD, *steps, *JOIN]))
+    assert spec.train is not None
+    pipeline = build_pipeline(spec.train)
+    samples = [pipeline.get(0, np.random.default_rng(seed)) for seed in range(8)]
+    assert len({sample.image.tobytes() for sample in samples}) > 1
+    for sample in samples:
+        assert np.array_equal(sample.image[..., :3] + 100, sample.image[..., 3:])
+        assert np.array_equal(sample.label == 1, sample.image[..., 2] > 50)

@@ -11,10 +11,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from test_benchmarks import component
+from test_benchmarks import component, problems_of
 
+from intarsia.config.build import build
 from intarsia.data.datasets.decathlon import DecathlonDataset
 from intarsia.data.datasets.dsdl import DSDLSegDataset
+from intarsia.data.pipeline import Pipeline
+from intarsia.data.transforms.load_volumes import LoadBiomedicalAnnotation, LoadBiomedicalImageFromFile
 from intarsia.terminal import Notice
 
 CLASSES = """$dsdl-version: "0.5.0"
@@ -222,6 +225,29 @@ def test_what_is_wrong_in_a_decathlon_is_said(tmp_path: Path, changes: dict[str,
 def test_values_by_name_are_read_too(tmp_path: Path) -> None:
     dataset = DecathlonDataset(root=str(decathlon(tmp_path, labels={"core": 1, "background": 0, "edge": 2})))
     assert dataset.classes == ("background", "core", "edge")
+
+
+def test_volumes_are_read_by_the_pipeline(realdata: Path, tmp_path: Path) -> None:
+    (tmp_path / "tr").mkdir()
+    for name in ("biomedical.nii.gz", "biomedical_ann.nii.gz"):
+        shutil.copy(realdata / "mmseg_tests_data" / name, tmp_path / "tr" / name)
+    pair = {"image": "./tr/biomedical.nii.gz", "label": "./tr/biomedical_ann.nii.gz"}
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"0": "none", "1": "organ"}, "training": [pair]}))
+    load = [{"type": "LoadBiomedicalImageFromFile"}, {"type": "LoadBiomedicalAnnotation"}]
+    found = component(type="DecathlonDataset", data_root=str(tmp_path), ann_file="dataset.json", pipeline=load)
+    assert found.args["files_only"] is True
+    dataset = build(found)
+    image, label = (tmp_path / pair[key] for key in ("image", "label"))
+    assert list(dataset.pairs) == [(str(image), str(label))]
+    sample = Pipeline(dataset, [LoadBiomedicalImageFromFile(), LoadBiomedicalAnnotation()]).get(
+        0, np.random.default_rng(0)
+    )
+    assert sample.label is not None
+    assert sample.image.shape[:3] == sample.label.shape
+    with pytest.raises(ValueError, match="labels of volumes are read as they are"):
+        DecathlonDataset(root=str(tmp_path), files_only=True, classes=("organ", "none"))
+    [problem] = problems_of(type="BaseCDDataset", pipeline=load)
+    assert problem.message == "volumes are read, but BaseCDDataset has images"
 
 
 def test_volumes_are_refused_by_name(tmp_path: Path) -> None:

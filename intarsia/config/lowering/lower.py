@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from intarsia.config.errors import ConfigError, Problem
-from intarsia.config.lowering.data import lower_augmented, lower_data
+from intarsia.config.lowering.augmented import lower_augmented
+from intarsia.config.lowering.data import lower_data
 from intarsia.config.lowering.fields import Context, Fields, Seen, TooMuchError
 from intarsia.config.lowering.model import LoweredModel, lower_model
 from intarsia.config.lowering.runtime import (

@@ -156,8 +156,8 @@ FOLDERS = frozenset({"BaseCDDataset", "BaseSegDataset", "FolderDataset"})
 LISTED = frozenset({"DSDLSegDataset", "DecathlonDataset"})
 """Data sets whose files and classes are in a list of their own."""
 
-VOLUME_DATASETS = frozenset({"BaseSegDataset", "DecathlonDataset", "FolderDataset"})
-"""Data sets that can leave the reading of files to transforms."""
+VOLUMES = frozenset({"BaseSegDataset", "DecathlonDataset", "FolderDataset"})
+"""Data sets that can leave the reading of their files to transforms."""
 
 TWO_DATES = frozenset({"BaseCDDataset", "LEVIRCDDataset"})
 """Data sets of two images of one place."""

@@ -47,7 +47,7 @@ def DecathlonDataset(  # noqa: N802  (the name that configurations use for this 
     names, in the order of the file's label values. By default, all of the file. With reduce_zero_label, the file's
     classes count from 1.
 
-    files_only: see `FolderDataset`; how volumes are read.
+    files_only: as of `FolderDataset`, for volumes. Their labels are the file's values; no classes can be chosen then.
 
     Raises ValueError, naming the file, if something is missing or is not in this layout.
     """
@@ -61,6 +61,8 @@ def DecathlonDataset(  # noqa: N802  (the name that configurations use for this 
     family = _family(content, file)
     if classes is not None and len(classes) == len(family.classes) and set(classes) - set(family.classes):
         family = replace(family, classes=tuple(classes))  # other names for the same values
+    if files_only and (reduce_zero_label or label_table or tuple(classes or family.classes) != family.classes):
+        raise ValueError(f"{file}: labels of volumes are read as they are: leave out classes and reduce_zero_label")
     if label_table is None:
         label_table = family.table(classes, ignore_index=ignore_index, reduce_zero_label=reduce_zero_label)
     return FolderDataset(
