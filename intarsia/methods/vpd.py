@@ -136,6 +136,22 @@ class VPD(nn.Module):
         levels: tuple[Tensor, ...] = self.unet.get_submodule(UNET)(latents, times, context)
         return levels
 
+    def set_class_embeddings(self, embeddings: Tensor) -> None:
+        """Embeddings (K, D) of all scenes, or (T, D) of all words, before the perceptron.
+
+        Raises ValueError for another number of them, or of channels.
+        """
+        if self.class_embed_select:
+            embeddings = torch.cat([embeddings, embeddings.mean(dim=0, keepdim=True)])
+        if embeddings.shape != self.class_embeddings.shape:
+            rows, channels = self.class_embeddings.shape
+            expected, found = ((rows - self.class_embed_select, channels), (len(embeddings) - self.class_embed_select,))
+            raise ValueError(
+                f"expected embeddings {expected}, found {(*found, *embeddings.shape[1:])}; num_class_embeddings is how "
+                "many there are, context_dim their channels"
+            )
+        self.class_embeddings.copy_(embeddings)
+
     def _context(self, images: Tensor, class_ids: Tensor | None) -> Tensor:
         """(N, T, D): all words, or the one scene that the image shows."""
         words = self.class_embeddings

@@ -146,6 +146,23 @@ def _without_tensors(path: Path, content: Any) -> str:
     return f"{path} holds no tensors by name; its entries are: {entries}"
 
 
+def read_tensor(path: Path | str) -> Tensor:
+    """The one tensor that torch.save wrote by itself, without a name; on the CPU.
+
+    Raises ForeignFileError for a file that is none, is damaged, is refused, or holds something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ForeignFileError(f"{path} does not exist")
+    try:
+        file = open_torch_file(path)
+        if isinstance(file.value, TensorInfo):
+            return file.load({"": file.value})[""]
+    except (ValueError, LookupError, TypeError, struct.error, OverflowError, MemoryError) as error:
+        raise _explained(path, error) from error
+    raise ForeignFileError(f"{path}: expected a single tensor, found {type(file.value).__name__}")
+
+
 @dataclass(frozen=True, slots=True)
 class ForeignWeights:
     """state: tensors by name. meta: what else the file says in plain values (iterations, classes, palette ...)."""

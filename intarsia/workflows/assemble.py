@@ -30,6 +30,7 @@ from intarsia.engine.training.environment import fingerprint
 from intarsia.engine.training.run import Run, RunFolder, Validation
 from intarsia.spec import CheckpointSpec, DataSpec, Duration, OptimSpec, RunSpec, RuntimeSpec
 from intarsia.weights.file import WeightsMeta, apply_state, read_state
+from intarsia.weights.foreign import read_tensor
 from intarsia.workflows.names import find_weights
 
 if TYPE_CHECKING:
@@ -246,7 +247,8 @@ def _label_words(data: DataSpec | None) -> dict[str, str]:
 def initial_weights(task: Any, spec: RunSpec, options: RunOptions) -> list[str]:
     """Put the given weights into a new task, or else those of its parts that the config names; in words, what was done.
 
-    Parts take what fits: their files are of backbones that end in a classifier of images.
+    Parts take what fits: their files are of backbones that end in a classifier of images. A part that is a single
+    tensor is put there by the method `set_NAME` of who has it.
 
     Raises ValueError for a file that is missing, damaged, or does not fit.
     """
@@ -258,7 +260,11 @@ def initial_weights(task: Any, spec: RunSpec, options: RunOptions) -> list[str]:
     said = []
     for part, written in spec.pretrained:
         address, marked, prefix = written.rpartition("#") if "#" in written else (written, "", "")
-        if Path(address).is_file():
+        owner, _, tensor = part.rpartition(".")
+        if Path(address).is_file() and part in dict(task.model.named_buffers()):
+            getattr(task.model.get_submodule(owner), f"set_{tensor}")(read_tensor(address))
+            said.append(f"{part}: read from {address}")
+        elif Path(address).is_file():
             module: nn.Module = task.model.get_submodule(part)
             found, _ = read_state(address, prefix=prefix if marked else None)
             state = {name.removeprefix(f"{part}."): value for name, value in found.items()}

@@ -49,8 +49,7 @@ def converted(theirs: nn.Module) -> dict[str, Tensor]:
 
 
 @NEEDS_DIFFUSERS
-@pytest.mark.parametrize("size", [(16, 16), (8, 24), (15, 13), (9, 31)])
-@pytest.mark.parametrize("checkpoint", [False, True])
+@pytest.mark.parametrize(("size", "checkpoint"), [((16, 8), False), ((15, 13), False), ((8, 8), True)])
 def test_the_unet_is_that_of_diffusers(theirs: Any, size: tuple[int, int], checkpoint: bool) -> None:
     ours = DiffusionUNet(**SMALL, checkpoint_activations=checkpoint).double()  # type: ignore[arg-type]
     ours.load_state_dict(converted(theirs))

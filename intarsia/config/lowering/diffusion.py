@@ -63,7 +63,7 @@ def class_embeddings(context: Context, value: Any, path: str) -> dict[str, Any]:
     """`class_embed_path`: where the embeddings start from; the weights of a trained network have their own."""
     context.saw(path, PART, "class_embed_path", to("pretrained"))
     if isinstance(value, str):
-        context.pretrained.append((_part(path), value))
+        context.pretrained.append((f"{_part(path)}.class_embeddings", value))
     else:
         context.problem(path, f"expected str, found {shown(value)}")
     return {}
