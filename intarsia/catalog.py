@@ -34,6 +34,7 @@ TABLE: dict[str, dict[str, str]] = {
         "CascadeEncoderDecoder": "intarsia.models.cascade:CascadeEncoderDecoder",
         "EncoderDecoder": "intarsia.models.encoder_decoder:EncoderDecoder",
         "MaskClassifier": "intarsia.models.mask_classifier:MaskClassifier",
+        "MultimodalEncoderDecoder": "intarsia.models.multimodal:MultimodalEncoderDecoder",
     },
     "task": {
         "MaskClassification": "intarsia.tasks.mask_classification:MaskClassification",
@@ -111,6 +112,7 @@ TABLE: dict[str, dict[str, str]] = {
         "SETRUPHead": "intarsia.methods.setr:SETRUPHead",
         "STDCHead": "intarsia.methods.stdc:STDCHead",
         "SegformerHead": "intarsia.methods.segformer:SegformerHead",
+        "SideAdapterCLIPHead": "intarsia.methods.san:SideAdapterCLIPHead",
         "SegmenterMaskTransformerHead": "intarsia.methods.segmenter:SegmenterMaskTransformerHead",
         "UPerHead": "intarsia.methods.upernet:UPerHead",
     },
@@ -122,6 +124,7 @@ TABLE: dict[str, dict[str, str]] = {
         "KernelUpdateHead": "intarsia.methods.knet:KernelUpdateHead",
         "KernelUpdator": "intarsia.methods.knet:KernelUpdator",
     },
+    "text_encoder": {"CLIPTextEncoder": "intarsia.backbones.clip_text:CLIPTextEncoder"},
     "norm": {"Norm": "intarsia.layers.norm:Norm"},
     "activation": {"Activation": "intarsia.layers.activation:Activation"},
     "loss": {
@@ -201,7 +204,6 @@ NOT_YET: dict[str, tuple[str, ...]] = {
         "MultimodalEncoderDecoder",
     ),
     "backbone": (
-        "CLIPTextEncoder",
         "TIMMBackbone",
         "VPD",
     ),
