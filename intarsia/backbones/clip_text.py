@@ -15,15 +15,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.layers.activation import Activation
-from intarsia.layers.clip import tokens
 from intarsia.layers.clip.templates import templates_of
+from intarsia.layers.clip.tokens import SIZE, tokenize
 from intarsia.layers.norm import Norm
 from intarsia.layers.transformer import ListedEncoderLayer
 
@@ -66,7 +66,7 @@ class CLIPTextEncoder(nn.Module):
         *,
         vocabulary: Sequence[str],
         templates: str | Sequence[str] = "vild",
-        total_vocab_size: int = tokens.SIZE,
+        total_vocab_size: int = SIZE,
         context_length: int = 77,
         embed_dims: int = 512,
         output_dims: int = 512,
@@ -79,10 +79,8 @@ class CLIPTextEncoder(nn.Module):
     ) -> None:
         super().__init__()
         _check_names(vocabulary)
-        if total_vocab_size < tokens.SIZE:
-            raise ValueError(
-                f"total_vocab_size is {total_vocab_size}, but CLIP's texts are made of {tokens.SIZE} numbers"
-            )
+        if total_vocab_size < SIZE:
+            raise ValueError(f"total_vocab_size is {total_vocab_size}, but CLIP's texts are made of {SIZE} numbers")
         self.cache_feature = cache_feature
         self.num_vectors = len(vocabulary) + cat_bg
         self.output_dims = output_dims
@@ -99,13 +97,13 @@ class CLIPTextEncoder(nn.Module):
         )
         self.ln_final = norm(embed_dims)
         sentences = [[template.format(name) for name in vocabulary] for template in templates_of(templates)]
-        numbers = [tokens.tokenize(row, context_length) for row in sentences]
+        numbers = [tokenize(row, context_length) for row in sentences]
         self.register_buffer("tokens", torch.tensor(numbers), persistent=False)  # (T, K, L)
         before = torch.full((context_length, context_length), -math.inf).triu(1)  # what comes later is not seen
         self.register_buffer("mask", before, persistent=False)  # (L, L)
         self._kept: Tensor | None = None
         self._kept_of: tuple[Any, ...] = ()
-        self.register_load_state_dict_post_hook(_forget)
+        self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]
         self._initialise(embed_dims, num_layers)
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name == "bg_embed")
@@ -154,7 +152,7 @@ class CLIPTextEncoder(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> CLIPTextEncoder:
         """Called for every move to another device or precision, which may write nothing."""
         self._kept = None
-        return super()._apply(fn, recurse)  # type: ignore[no-any-return]
+        return cast("CLIPTextEncoder", super()._apply(fn, recurse))  # type: ignore[no-untyped-call]
 
     def _initialise(self, channels: int, num_layers: int) -> None:
         nn.init.normal_(self.token_embedding.weight, std=0.02)
@@ -168,7 +166,7 @@ class CLIPTextEncoder(nn.Module):
             layer.initialise(attention=channels**-0.5, projection=narrow, hidden=(2 * channels) ** -0.5)
 
 
-def _forget(encoder: nn.Module, _keys: object) -> None:
+def _forget(encoder: CLIPTextEncoder, _keys: object) -> None:
     """After weights are loaded. A compiled network asks nothing else."""
     encoder._kept = None
 

@@ -5,6 +5,8 @@ Shape letters: N images, C channels, L tokens, M heads.
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import Tensor, nn
 
 from intarsia.layers.activation import GELU, Activation
@@ -98,7 +100,8 @@ class ListedEncoderLayer(nn.Module):
         """Weights normal around 0, biases at 0. Deviations: of the attention's stacked projections, of the layers whose
         output is added to the shortcut, and of the layer before the activation.
         """
-        attend, (widen, narrow) = self.attentions[0].attn, (self.ffns[0].layers[0][0], self.ffns[0].layers[1])
+        attend = cast("SelfAttention", self.attentions[0]).attn
+        widen, narrow = (layer for layer in self.ffns.modules() if isinstance(layer, nn.Linear))
         nn.init.normal_(attend.in_proj_weight, std=attention)
         nn.init.normal_(attend.out_proj.weight, std=projection)
         nn.init.normal_(widen.weight, std=hidden)

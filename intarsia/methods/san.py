@@ -25,8 +25,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.contracts import MaskPredictions, TokenLevel
-from intarsia.layers import position_embedding, precision
+from intarsia.layers import adaptive_max_pooling, position_embedding, precision
 from intarsia.layers.activation import GELU, Activation
+from intarsia.layers.attention import MultiheadAttention
 from intarsia.layers.conv import ConvNormAct, init_caffe2_xavier_
 from intarsia.layers.levels import resize
 from intarsia.layers.norm import Norm
@@ -231,20 +232,21 @@ class BiasedRecognition(nn.Module):
         the queries' tokens, so that CLIP's own go on as if there were no others.
         """
         height, width = level.shape[2:]
-        added = F.adaptive_max_pool2d(added.flatten(1, 2), (height, width))
+        added = adaptive_max_pooling.adaptive_max_pool(added.flatten(1, 2), height, width)
         added = added.unflatten(1, (-1, self.num_queries)).flatten(3)  # (N, M or 1, Q, L')
         itself = torch.eye(self.num_queries, dtype=added.dtype, device=added.device)
         hidden = F.pad(UNSEEN * (1 - itself), (0, 1), value=UNSEEN)  # (Q, Q + 1)
-        of_queries = torch.cat([hidden.expand(*added.shape[:2], -1, -1), added], dim=3)  # (N, M, Q, Q + 1 + L')
-        of_others = F.pad(torch.zeros_like(added[:, :, :1]), (1, 0))  # (N, M, 1, 1 + L')
-        of_others = F.pad(of_others, (self.num_queries, 0), value=UNSEEN)  # (N, M, 1, Q + 1 + L')
+        hidden = hidden.expand(added.shape[0], added.shape[1], -1, -1)
+        of_queries = torch.cat([hidden, added], dim=3)  # (N, M or 1, Q, Q + 1 + L')
+        of_others = F.pad(torch.zeros_like(added[:, :, :1]), (1, 0))  # (N, M or 1, 1, 1 + L')
+        of_others = F.pad(of_others, (self.num_queries, 0), value=UNSEEN)  # (N, M or 1, 1, Q + 1 + L')
         return torch.cat([of_queries, of_others.expand(-1, -1, 1 + height * width, -1)], dim=2)
 
     def _initialise(self) -> None:
         """As torch's own layers start, which CLIP's image encoder is made of."""
-        for layer in self.layers:
-            assert isinstance(layer, ListedEncoderLayer)
-            attention = layer.attentions[0].attn
+        for attention in self.layers.modules():
+            if not isinstance(attention, MultiheadAttention):
+                continue
             nn.init.xavier_uniform_(attention.in_proj_weight)
             attention.out_proj.reset_parameters()
             if attention.out_proj.bias is not None:
@@ -381,16 +383,20 @@ class SideAdapterCLIPHead(nn.Module):
             for name, parameter in self.rec_with_attnbias.named_parameters():
                 parameter.requires_grad_(any(part in name for part in frozen_exclude))
 
-    def forward(
-        self, images: Tensor, features: Sequence[TokenLevel], classes: Tensor, *, all_layers: bool
-    ) -> tuple[MaskPredictions, ...]:
+    def forward(self, images: Tensor, features: Sequence[TokenLevel], classes: Tensor) -> tuple[MaskPredictions, ...]:
         """Images (N, bands, H, W), levels of CLIP and vectors of the classes (K + 1, E), the background's last -> class
-        logits (N, Q, K + 1) and mask logits (N, Q, h, w).
-
-        all_layers: of each layer that training looks at, the last being the answer; otherwise of the last alone.
+        logits (N, Q, K + 1) and mask logits (N, Q, h, w) of the last layer.
         """
+        return self._predict(images, features, classes, (self.last,))
+
+    def queries(self, images: Tensor, features: Sequence[TokenLevel], classes: Tensor) -> tuple[MaskPredictions, ...]:
+        """The same of each layer that training looks at, the last being the answer."""
+        return self._predict(images, features, classes, (*self.supervised, self.last))
+
+    def _predict(
+        self, images: Tensor, features: Sequence[TokenLevel], classes: Tensor, after: Sequence[int]
+    ) -> tuple[MaskPredictions, ...]:
         levels = [features[i] for i in self.in_index]
-        after = (*self.supervised, self.last) if all_layers else (self.last,)
         found = self.side_adapter_network(images, [level.map for level in levels], after)
         predictions = []
         for masks, added in found:

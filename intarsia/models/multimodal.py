@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.contracts import Backbone, Level, MaskPredictions
+from intarsia.models import mask_classifier
 from intarsia.models.assembly import check_reader
-from intarsia.models.mask_classifier import class_maps
 
 
 class TextEncoder(Protocol):
@@ -39,10 +39,12 @@ class NamingHead(Protocol):
     out_dims: int
     patch_size: int
 
-    def __call__(
-        self, images: Tensor, features: Sequence[Level], classes: Tensor, *, all_layers: bool
-    ) -> tuple[MaskPredictions, ...]:
-        """Images (N, C, H, W), levels, vectors (K + 1, E) -> predictions of the last layer, or of all trained ones."""
+    def __call__(self, images: Tensor, features: Sequence[Level], classes: Tensor) -> tuple[MaskPredictions, ...]:
+        """Images (N, C, H, W), levels, vectors (K + 1, E) -> what the last layer predicts: the answer, alone."""
+        ...
+
+    def queries(self, images: Tensor, features: Sequence[Level], classes: Tensor) -> tuple[MaskPredictions, ...]:
+        """The same of each layer that training looks at, the last being the answer."""
         ...
 
 
@@ -84,21 +86,21 @@ class MultimodalEncoderDecoder(nn.Module):
 
         At the images' own size: `MaskClassificationModel` says why.
         """
-        return class_maps(self._found(images, all_layers=False)[-1], images.shape[2:])
+        return mask_classifier.class_maps(self.decode_head(images, *self._compared(images))[-1], images.shape[2:])
 
     def queries(self, images: Tensor) -> tuple[MaskPredictions, ...]:
         """Normalised images (N, C, H, W) -> the queries after each layer that is trained, the last being the answer."""
-        return self._found(images, all_layers=True)
+        return self.decode_head.queries(images, *self._compared(images))
 
     def compute_constants(self) -> None:
         """Compute the vectors of the classes, which the text encoder keeps."""
         self.text_encoder()
 
-    def _found(self, images: Tensor, *, all_layers: bool) -> tuple[MaskPredictions, ...]:
-        given = images
+    def _compared(self, images: Tensor) -> tuple[Sequence[Level], Tensor]:
+        """The levels of the images, and the vectors of the classes (K + 1, E)."""
         if self.encoder_resolution != 1.0:
-            given = F.interpolate(images, scale_factor=self.encoder_resolution, mode="bilinear", align_corners=False)
-        return self.decode_head(images, self.image_encoder(given), self.text_encoder(), all_layers=all_layers)
+            images = F.interpolate(images, scale_factor=self.encoder_resolution, mode="bilinear", align_corners=False)
+        return self.image_encoder(images), self.text_encoder()
 
 
 def _check_classes(text_encoder: TextEncoder, head: NamingHead) -> None:

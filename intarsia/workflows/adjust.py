@@ -333,7 +333,9 @@ def with_data(config: Config, description: DataDescription, file: Path) -> Confi
     if "train" not in splits:
         raise ValueError(f"{file} has no train split; it has {', '.join(splits)}")
     values = copy.deepcopy(config.values)
-    values["model"] = recipes.fit_heads(values["model"], description.num_classes, description.ignore_index)
+    values["model"] = recipes.fit_heads(
+        values["model"], description.num_classes, description.ignore_index, description.classes
+    )
     if isinstance(values.get("data_preprocessor"), dict):
         values["data_preprocessor"]["seg_pad_val"] = description.ignore_index
     chosen = {"train": "train", "val": "val", "test": "test" if "test" in splits else "val"}

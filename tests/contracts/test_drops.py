@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from cases import LEVELS, Case, Use, build
 from promises import SIZE, trained
-from test_models import READS, REFINING, TABLES
+from test_models import NAMING, READS, REFINING, TABLES
 from torch import Tensor, nn
 
 from intarsia import catalog
@@ -163,6 +163,7 @@ DROPS: dict[str, dict[str, Drops]] = {
         "STDCHead": CLASSIFIER,
         "SETRMLAHead": CLASSIFIER,
         "SETRUPHead": CLASSIFIER,
+        "SideAdapterCLIPHead": NOTHING,
         "SegmenterMaskTransformerHead": Drops(
             {f"layers.{i}.{name}": rate for i in range(2)
              for name, rate in [("attn.dropout", 0.2), ("ffn.layers.0.2", 0.2), ("ffn.layers.2", 0.2),
@@ -180,6 +181,7 @@ DROPS: dict[str, dict[str, Drops]] = {
             {f"transformer_decoder.layers.{i}.{name}": 0.1 for i in range(2) for name in DECODER_LAYER},
             attention=(0.1,) * 4),
     },
+    "text_encoder": {"CLIPTextEncoder": NOTHING},
     "head_part": {"KernelUpdateHead": Drops(PERCEPTRON, arguments={"dropout": 0.3}), "KernelUpdator": NOTHING},
 }  # fmt: skip
 CASES = [(kind, name) for kind, names in DROPS.items() for name in names]
@@ -194,7 +196,8 @@ def built(kind: str, name: str) -> nn.Module:
 
 
 def inputs(kind: str, name: str) -> tuple[Any, ...]:
-    return Case(kind, name, TABLES, refining=name in REFINING, levels=READS.get(name, LEVELS)).inputs(SIZE)
+    levels = READS.get(name, LEVELS)
+    return Case(kind, name, TABLES, refining=name in REFINING, naming=name in NAMING, levels=levels).inputs(SIZE)
 
 
 def dropping(part: nn.Module) -> dict[str, nn.Module]:
@@ -287,10 +290,10 @@ def test_every_part_of_the_catalogue_has_a_line() -> None:
 
 # --- Heads ----------------------------------------------------------------------------------------------------------
 
-PIXEL_HEADS = sorted(set(TABLES["head"]) - {"MaskFormerHead", "Mask2FormerHead", "IterativeDecodeHead"})
 CLASSIFIED_APART = {"DAHead": ("pam", "cam")}
 """Head -> stages that have a dropout and a classifier of their own."""
-WITHOUT_CLASSIFIER = {"MaskFormerHead", "Mask2FormerHead", "IterativeDecodeHead", "SegmenterMaskTransformerHead"}
+WITHOUT_CLASSIFIER = {"MaskFormerHead", "Mask2FormerHead", "IterativeDecodeHead", "SegmenterMaskTransformerHead",
+                      "SideAdapterCLIPHead"}  # fmt: skip
 PIXEL_HEADS = sorted(set(TABLES["head"]) - WITHOUT_CLASSIFIER)
 
 

@@ -16,10 +16,10 @@ from intarsia.config.schema.fates import bare
 from intarsia.spec import Component, HeadLossSpec, InferenceSpec, PreprocessSpec
 
 TASKS = {"DepthEstimator": "DepthEstimation"}
-PARTS_WITH_WEIGHTS = {"MultimodalEncoderDecoder": ("image_encoder", "text_encoder", "decode_head")}
-"""Where `model.pretrained` goes, if not to the backbone."""
 NAMING_HEAD, NAMING_MODEL = "SideAdapterCLIPHead", "MultimodalEncoderDecoder"
 """The head that compares masks with words, and the model that it is a head of."""
+PARTS_WITH_WEIGHTS = {NAMING_MODEL: ("image_encoder", "text_encoder", "decode_head")}
+"""Where `model.pretrained` goes, if not to the backbone."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,7 @@ def lower_model(context: Context, values: Mapping[str, Any], preprocessor: Mappi
             parts = tuple(head.component for head in heads)
             args[key] = parts[0] if isinstance(fields.get(key), Mapping) else parts
     if fields.get("pretrained") is not None:
-        for part in PARTS_WITH_WEIGHTS.get(bare(name), ("backbone",)):
-            context.pretrained.append((part, fields.get("pretrained")))
+        context.pretrained.append(("backbone", fields.get("pretrained")))
     losses = tuple(head.loss for head in (*decode, *auxiliary))
     ignored = {loss.ignore_index for loss in losses}
     context.ignore_index = ignored.pop() if len(ignored) == 1 else None
