@@ -130,12 +130,14 @@ class Family:
     own: short name -> (number of logits, bands) -> backbone and heads, for a user's own data; with keys of the model
     in place of the usual ones, if any.
     learning_rate: AdamW's, for training from random weights on little data.
+    targets: transforms that make what the heads learn beside the labels.
     """
 
     rows: tuple[Rows, ...] = ()
     published: Callable[[Published], Parts] | None = None
     own: dict[str, Callable[[int, int], Config]] = field(default_factory=dict)
     learning_rate: float = 1e-3
+    targets: tuple[Config, ...] = ()
 
 
 def compose(family: Family, recipe: Published) -> Config:

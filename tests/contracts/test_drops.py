@@ -52,6 +52,8 @@ BEHIND_TWO_BRANCHES = r"(drop_path|transformer_decoder\.layers\.\d\.dropout)$"
 """Stochastic depth, and the decoders' dropout behind either attention: one layer of a block, used twice."""
 ONE_BRANCH = {"ConvNeXt"}
 """Blocks that have no second one."""
+OF_EACH_OUTPUT = {"SideAdapterCLIPHead": r"drop_path$|^rec_with_attnbias"}
+"""Layers that are used once for each output that training looks at, of which there are two."""
 DECODER_LAYER = ("dropout", "ffn.layers.0.2", "ffn.layers.2")
 NOTHING = Drops({})
 PERCEPTRON = {"ffn.layers.0.2": 0.3, "ffn.layers.2": 0.3}
@@ -163,7 +165,7 @@ DROPS: dict[str, dict[str, Drops]] = {
         "STDCHead": CLASSIFIER,
         "SETRMLAHead": CLASSIFIER,
         "SETRUPHead": CLASSIFIER,
-        "SideAdapterCLIPHead": NOTHING,
+        "SideAdapterCLIPHead": Drops({}, attention=(0.0,) * 8),
         "SegmenterMaskTransformerHead": Drops(
             {f"layers.{i}.{name}": rate for i in range(2)
              for name, rate in [("attn.dropout", 0.2), ("ffn.layers.0.2", 0.2), ("ffn.layers.2", 0.2),
@@ -181,7 +183,7 @@ DROPS: dict[str, dict[str, Drops]] = {
             {f"transformer_decoder.layers.{i}.{name}": 0.1 for i in range(2) for name in DECODER_LAYER},
             attention=(0.1,) * 4),
     },
-    "text_encoder": {"CLIPTextEncoder": NOTHING},
+    "text_encoder": {"CLIPTextEncoder": Drops({}, attention=(0.0,) * 2)},
     "head_part": {"KernelUpdateHead": Drops(PERCEPTRON, arguments={"dropout": 0.3}), "KernelUpdator": NOTHING},
 }  # fmt: skip
 CASES = [(kind, name) for kind, names in DROPS.items() for name in names]
@@ -253,7 +255,7 @@ def test_attention_drops_weights_in_training_only(kind: str, name: str) -> None:
     assert tuple(rates) == DROPS[kind][name].attention
     with attention_rates() as rates:
         part.eval()(*inputs(kind, name))
-    assert tuple(rates) == (0.0,) * len(DROPS[kind][name].attention)
+    assert set(rates) <= {0.0}
 
 
 @pytest.mark.parametrize(("kind", "name"), CALLED, ids=lambda value: value)
@@ -263,6 +265,7 @@ def test_every_layer_that_drops_is_used(kind: str, name: str) -> None:
         layer.register_forward_hook(lambda layer, inputs, output, layer_name=layer_name: calls.append(layer_name))
     trained(part.train(), inputs(kind, name))
     twice = "$^" if name in ONE_BRANCH else BEHIND_TWO_BRANCHES
+    twice = OF_EACH_OUTPUT.get(name, twice)
     expected = {layer: 2 if re.search(twice, layer) else 1 for layer in dropping(part)}
     assert {layer: calls.count(layer) for layer in {*calls, *expected}} == expected
 

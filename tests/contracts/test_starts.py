@@ -217,7 +217,8 @@ STARTS: dict[str, dict[str, Starts]] = {
                      r"encode_layers.*(in_proj_weight|out_proj\.weight|layers\.(0\.0|1)\.weight)": TRUNCATED,
                      r"encode_layers.*(in_proj_bias|out_proj\.bias|layers\.(0\.0|1)\.bias)": ZEROS,
                      r"rec_with_attnbias.*in_proj_weight": XAVIER, r"rec_with_attnbias.*in_proj_bias": ZEROS,
-                     r"rec_with_attnbias.*out_proj\.bias": ZEROS, r"rec_with_attnbias\.proj\.weight": normal(24**-0.5)}),
+                     r"rec_with_attnbias.*out_proj\.bias": ZEROS,
+                     r"rec_with_attnbias\.proj\.weight": normal(24**-0.5)}),
         "SegmenterMaskTransformerHead": Starts(
             linear=TRUNCATED, linear_bias=ZEROS, wide={"embed_dims": 24},
             special={r"^cls_emb": TRUNCATED, r"attn\.in_proj_weight": TRUNCATED, r"attn\.in_proj_bias": ZEROS}),
@@ -225,9 +226,9 @@ STARTS: dict[str, dict[str, Starts]] = {
     },
     "text_encoder": {
         "CLIPTextEncoder": Starts(
-            linear_bias=ZEROS, wide={"embed_dims": 24, "output_dims": 32},
+            linear_bias=ZEROS, wide={"embed_dims": 24, "output_dims": 120},
             special={r"^positional_embedding": CLASSIFIER, r"^text_projection": normal(24**-0.5),
-                     r"^logit_scale": exact(math.log(1 / 0.07)), r"^bg_embed": normal(32**-0.5),
+                     r"^logit_scale": exact(math.log(1 / 0.07)), r"^bg_embed": normal(120**-0.5),
                      r"^token_embedding\.weight": TRUNCATED, r"attn\.in_proj_weight": normal(24**-0.5),
                      r"attn\.in_proj_bias": ZEROS, r"layers\.0\.0\.weight": normal(48**-0.5),
                      r"(out_proj|layers\.1)\.weight": normal(24**-0.5 / 2)}),

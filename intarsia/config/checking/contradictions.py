@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from intarsia.catalog import MASK_HEADS, OWN_LABELS
 from intarsia.config.errors import FindOrigin, Problem
-from intarsia.config.lowering.names import FAMILIES, MASK_HEADS, OWN_LABELS, OWN_LOSS
+from intarsia.config.lowering.names import FAMILIES, OWN_LOSS
 from intarsia.config.schema.fates import bare
 from intarsia.spec import Component, RunSpec
 
@@ -112,6 +113,8 @@ def _bands(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:
     """The backbone takes as many bands as there are means."""
     key = "image_encoder" if "image_encoder" in spec.model.args else "backbone"
     backbone = spec.model.args.get(key)
+    if isinstance(backbone, Component):  # one may be inside another, as in STDC
+        backbone = backbone.args.get("backbone", backbone)
     bands = backbone.args.get("in_channels", 3) if isinstance(backbone, Component) else None
     if isinstance(bands, int) and bands != len(spec.preprocess.mean):
         path = "model.data_preprocessor.mean"
