@@ -332,6 +332,8 @@ class SideAdapterCLIPHead(nn.Module):
         super().__init__()
         _check_places("fusion_index", fusion_index, range(num_layers + 1))
         _check_places("deep_supervision_idxs", deep_supervision_idxs, range(1, num_layers))
+        if not in_index:
+            raise ValueError("in_index names no level, but the last one is what masks are recognised in")
         if len(in_index) != len(fusion_index):
             raise ValueError(f"fusion_index has {len(fusion_index)} entries, but in_index names {len(in_index)} levels")
         for name, count, all_ in (("bias_heads", bias_heads, clip_heads), ("bias_layers", bias_layers, clip_layers)):
