@@ -105,6 +105,7 @@ DROPS: dict[str, dict[str, Drops]] = {
         "MobileNetV3": NOTHING,
         "ResNeSt": NOTHING,
         "UNet": NOTHING,
+        "VPD": Drops({}, attention=(0.0,) * 33),
         "MixVisionTransformer": Drops(
             {f"layers.{stage}.1.{block}.{name}": rate
              for i, (stage, block) in enumerate([(0, 0), (0, 1), (1, 0), (2, 0), (2, 1), (3, 0)])
@@ -166,6 +167,7 @@ DROPS: dict[str, dict[str, Drops]] = {
         "SETRMLAHead": CLASSIFIER,
         "SETRUPHead": CLASSIFIER,
         "SideAdapterCLIPHead": Drops({}, attention=(0.0,) * 8),
+        "VPDDepthHead": NOTHING,
         "SegmenterMaskTransformerHead": Drops(
             {f"layers.{i}.{name}": rate for i in range(2)
              for name, rate in [("attn.dropout", 0.2), ("ffn.layers.0.2", 0.2), ("ffn.layers.2", 0.2),
@@ -297,6 +299,9 @@ CLASSIFIED_APART = {"DAHead": ("pam", "cam")}
 """Head -> stages that have a dropout and a classifier of their own."""
 WITHOUT_CLASSIFIER = {"MaskFormerHead", "Mask2FormerHead", "IterativeDecodeHead", "SegmenterMaskTransformerHead",
                       "SideAdapterCLIPHead"}  # fmt: skip
+WITHOUT_CLASSIFIER = {
+    "MaskFormerHead", "Mask2FormerHead", "IterativeDecodeHead", "SegmenterMaskTransformerHead", "VPDDepthHead",
+}  # fmt: skip
 PIXEL_HEADS = sorted(set(TABLES["head"]) - WITHOUT_CLASSIFIER)
 
 

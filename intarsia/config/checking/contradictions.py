@@ -92,7 +92,7 @@ def _leaves(dataset: Component) -> Iterator[Component]:
 
 
 def _known_classes(dataset: Component) -> int | None:
-    classes = dataset.args.get("classes")
+    classes = dataset.args.get("used_labels", dataset.args.get("classes"))
     if isinstance(classes, tuple):
         return len(classes)
     return FAMILIES[bare(dataset.type)][0] if bare(dataset.type) in FAMILIES else None
