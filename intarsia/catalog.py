@@ -255,19 +255,10 @@ TABLE: dict[str, dict[str, str]] = {
 """kind -> name -> "module:attribute"."""
 
 NOT_YET: dict[str, tuple[str, ...]] = {
-    "model": ("DepthEstimator",),
-    "model": ("MultimodalEncoderDecoder",),
-    "backbone": (
-        "TIMMBackbone",
-    ),
+    "model": (),
+    "backbone": ("TIMMBackbone",),
     "neck": (),
-    "head": ("VPDDepthHead",),
-    "loss": (
-        "HuasdorffDisstanceLoss",
-        "KLDivLoss",
-        "SiLogLoss",
-    ),
-    "head": ("SideAdapterCLIPHead",),
+    "head": (),
     "loss": (),
     "sampler": (),
     "dataset": (),
