@@ -72,5 +72,10 @@ def _published(recipe: Published) -> Parts:
     return Parts(model, sgd(0.01, 5e-4), poly(recipe.steps, eta_min=0), others, workers=2, setting=setting)
 
 
-OWN = {f"pidnet-{size}": partial(_parts, size) for size in SIZES}
-FAMILY = Family(ROWS, _published, OWN, learning_rate=1e-3, targets=(EDGES,))
+FAMILY = Family(
+    ROWS,
+    _published,
+    own={f"pidnet-{size}": partial(_parts, size) for size in SIZES},
+    learning_rate=1e-3,
+    targets=(EDGES,),
+)
