@@ -31,4 +31,5 @@ def _largest(x: Tensor, cells: int, dim: int) -> Tensor:
     index = first[:, None] + torch.arange(longest, device=x.device)
     index = torch.minimum(index, last[:, None])  # (cells, longest): what is short repeats its last
     ranges = x.index_select(dim, index.flatten()).unflatten(dim, (cells, longest))
-    return ranges.max(dim=dim + 1).values
+    largest: Tensor = ranges.max(dim=dim + 1).values
+    return largest

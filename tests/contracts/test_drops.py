@@ -297,10 +297,9 @@ def test_every_part_of_the_catalogue_has_a_line() -> None:
 
 CLASSIFIED_APART = {"DAHead": ("pam", "cam")}
 """Head -> stages that have a dropout and a classifier of their own."""
-WITHOUT_CLASSIFIER = {"MaskFormerHead", "Mask2FormerHead", "IterativeDecodeHead", "SegmenterMaskTransformerHead",
-                      "SideAdapterCLIPHead"}  # fmt: skip
 WITHOUT_CLASSIFIER = {
-    "MaskFormerHead", "Mask2FormerHead", "IterativeDecodeHead", "SegmenterMaskTransformerHead", "VPDDepthHead",
+    "MaskFormerHead", "Mask2FormerHead", "IterativeDecodeHead", "SegmenterMaskTransformerHead",
+    "SideAdapterCLIPHead", "VPDDepthHead",
 }  # fmt: skip
 PIXEL_HEADS = sorted(set(TABLES["head"]) - WITHOUT_CLASSIFIER)
 

@@ -1,7 +1,7 @@
 """Names of the classes of benchmarks, for networks that know a class by its name.
 
-The names are those of the data sets; the benchmarks are called as OpenMMLab's configs call them where they ask for names
-(`dataset_name`).
+The names are those of the data sets; the benchmarks are called as OpenMMLab's configs call them where they ask for
+names (`dataset_name`).
 """
 
 from __future__ import annotations
