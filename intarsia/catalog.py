@@ -34,6 +34,7 @@ TABLE: dict[str, dict[str, str]] = {
         "DepthEstimator": "intarsia.models.depth_estimator:DepthEstimator",
         "EncoderDecoder": "intarsia.models.encoder_decoder:EncoderDecoder",
         "MaskClassifier": "intarsia.models.mask_classifier:MaskClassifier",
+        "MultimodalEncoderDecoder": "intarsia.models.multimodal:MultimodalEncoderDecoder",
     },
     "task": {
         "DepthEstimation": "intarsia.tasks.depth:DepthEstimation",
@@ -114,6 +115,7 @@ TABLE: dict[str, dict[str, str]] = {
         "STDCHead": "intarsia.methods.stdc:STDCHead",
         "SegformerHead": "intarsia.methods.segformer:SegformerHead",
         "SegmenterMaskTransformerHead": "intarsia.methods.segmenter:SegmenterMaskTransformerHead",
+        "SideAdapterCLIPHead": "intarsia.methods.san:SideAdapterCLIPHead",
         "UPerHead": "intarsia.methods.upernet:UPerHead",
         "VPDDepthHead": "intarsia.methods.vpd:VPDDepthHead",
     },
@@ -125,6 +127,7 @@ TABLE: dict[str, dict[str, str]] = {
         "KernelUpdateHead": "intarsia.methods.knet:KernelUpdateHead",
         "KernelUpdator": "intarsia.methods.knet:KernelUpdator",
     },
+    "text_encoder": {"CLIPTextEncoder": "intarsia.backbones.clip_text:CLIPTextEncoder"},
     "norm": {"Norm": "intarsia.layers.norm:Norm"},
     "activation": {"Activation": "intarsia.layers.activation:Activation"},
     "loss": {
@@ -252,13 +255,10 @@ TABLE: dict[str, dict[str, str]] = {
 """kind -> name -> "module:attribute"."""
 
 NOT_YET: dict[str, tuple[str, ...]] = {
-    "model": ("MultimodalEncoderDecoder",),
-    "backbone": (
-        "CLIPTextEncoder",
-        "TIMMBackbone",
-    ),
+    "model": (),
+    "backbone": ("TIMMBackbone",),
     "neck": (),
-    "head": ("SideAdapterCLIPHead",),
+    "head": (),
     "loss": (),
     "sampler": (),
     "dataset": (),

@@ -101,7 +101,8 @@ def look_here() -> None:
 
 _BASES = {
     **dict.fromkeys(
-        ("backbone", "head", "head_part", "loss", "model", "neck", "objective", "task"), ("torch.nn", "Module")
+        ("backbone", "head", "head_part", "loss", "model", "neck", "objective", "task", "text_encoder"),
+        ("torch.nn", "Module"),
     ),
     "observer": ("intarsia.engine.callbacks.base", "Observer"),
     "optimizer": ("torch.optim", "Optimizer"),

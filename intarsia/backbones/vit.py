@@ -50,7 +50,8 @@ class VisionTransformer(nn.Module):
         img_size: height and width of the images that positions are learned for, or its side; they are resized where
             an image has another size.
         patch_size: side of a patch in pixels.
-        patch_pad: where images are padded to whole patches: below and to the right ("corner"), or on all sides.
+        patch_pad: where images are padded to whole patches: below and to the right ("corner"), or on all sides
+            ("same"); or how many zeros on each side, and what is then left of a patch is left out.
         in_channels: bands of the image.
         embed_dims: channels of a token.
         num_layers: layers.
@@ -86,7 +87,7 @@ class VisionTransformer(nn.Module):
         *,
         img_size: int | Size = 224,
         patch_size: int = 16,
-        patch_pad: Literal["corner", "same"] = "corner",
+        patch_pad: int | Literal["corner", "same"] = "corner",
         in_channels: int = 3,
         embed_dims: int = 768,
         num_layers: int = 12,

@@ -79,10 +79,13 @@ def _is_tensor_name(entry: str, found: About) -> bool:
     return entry in found.tensors or entry.removeprefix("module.") in found.tensors
 
 
+_MAIN_PARTS = ("backbone", "image_encoder", "text_encoder", "neck", "decode_head")
+
+
 def _model_name(config: Mapping[str, object]) -> str:
     """The types of the model's main parts."""
     model = config.get("model")
-    parts = [model.get(key) for key in ("backbone", "neck", "decode_head")] if isinstance(model, Mapping) else []
+    parts = [model.get(key) for key in _MAIN_PARTS] if isinstance(model, Mapping) else []
     heads = [part[-1] if isinstance(part, (list, tuple)) else part for part in parts if part]
     return " + ".join(str(head["type"]) for head in heads if isinstance(head, Mapping)) or "a config"
 

@@ -12,7 +12,7 @@ from intarsia.spec import Component
 if TYPE_CHECKING:
     from torch import nn
 
-KINDS = frozenset({"backbone", "head", "head_part", "model", "neck"})
+KINDS = frozenset({"backbone", "head", "head_part", "model", "neck", "text_encoder"})
 """Of parts that make a network."""
 
 MODULES, PARAMETERS = 20_000, 4_000_000_000

@@ -113,7 +113,8 @@ class Predictor:
         if _device_of(task) != self.device:
             task.to(self.device)
         self.task = task
-        self._least_size: int = getattr(getattr(task.model, "backbone", None), "least_size", 1)
+        sized = (task.model, getattr(task.model, "backbone", None))
+        self._least_size: int = max(getattr(part, "least_size", 1) for part in sized)
         self._memory = MemoryCheck(task, self.device, least_size=self._least_size)
         one_thread_after_fork()
 

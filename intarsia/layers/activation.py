@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, replace
 
-from torch import nn
+from torch import Tensor, nn
+
+
+class QuickGELU(nn.Module):
+    """x sigmoid(1.702 x), close to a GELU (Hendrycks, Gimpel, arXiv:1606.08415, section 2), which CLIP has."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of any shape -> the same shape."""
+        return x * (1.702 * x).sigmoid()
+
 
 _IN_PLACE: dict[str, Callable[..., nn.Module]] = {
     "ReLU": nn.ReLU,
@@ -21,6 +30,7 @@ _IN_PLACE: dict[str, Callable[..., nn.Module]] = {
 _OUT_OF_PLACE: dict[str, Callable[..., nn.Module]] = {
     "GELU": nn.GELU,
     "PReLU": nn.PReLU,
+    "QuickGELU": QuickGELU,
     "Sigmoid": nn.Sigmoid,
     "Tanh": nn.Tanh,
 }

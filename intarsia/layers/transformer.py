@@ -5,6 +5,8 @@ Shape letters: N images, C channels, L tokens, M heads.
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import Tensor, nn
 
 from intarsia.layers.activation import GELU, Activation
@@ -65,3 +67,44 @@ class EncoderLayer(nn.Module):
         x = x + self.drop_path(self.attn(self.ln1(x), mask))
         out: Tensor = x + self.drop_path(self.ffn(self.ln2(x)))
         return out
+
+
+class ListedEncoderLayer(nn.Module):
+    """The same layer, whose children other published weights keep in lists: `attentions.0`, `ffns.0`, `norms.0` and
+    `norms.1`. Nothing is dropped.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_heads: int,
+        *,
+        hidden: int,
+        qkv_bias: bool = True,
+        norm: Norm,
+        activation: Activation = GELU,
+    ) -> None:
+        super().__init__()
+        attention = SelfAttention(channels, num_heads, bias=qkv_bias, attn_dropout=0.0, dropout=0.0)
+        self.attentions = nn.ModuleList([attention])
+        self.ffns = nn.ModuleList([FeedForward(channels, hidden, activation=activation)])
+        self.norms = nn.ModuleList(norm(channels) for _ in range(2))
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(N, L, C), and what is added to the attention, which spreads to (N, M, L, L) -> (N, L, C)."""
+        x = x + self.attentions[0](self.norms[0](x), mask)
+        out: Tensor = x + self.ffns[0](self.norms[1](x))
+        return out
+
+    def initialise(self, *, attention: float, projection: float, hidden: float) -> None:
+        """Weights normal around 0, biases at 0. Deviations: of the attention's stacked projections, of the layers whose
+        output is added to the shortcut, and of the layer before the activation.
+        """
+        attend = cast("SelfAttention", self.attentions[0]).attn
+        widen, narrow = (layer for layer in self.ffns.modules() if isinstance(layer, nn.Linear))
+        nn.init.normal_(attend.in_proj_weight, std=attention)
+        nn.init.normal_(attend.out_proj.weight, std=projection)
+        nn.init.normal_(widen.weight, std=hidden)
+        nn.init.normal_(narrow.weight, std=projection)
+        for layer in (widen, narrow):
+            nn.init.zeros_(layer.bias)

@@ -45,14 +45,14 @@ NO_OBJECT_WEIGHT = 0.1
 
 
 class SetCriterion(nn.Module):
-    """The predictions of every layer and labels (N, H, W) -> of each layer "loss_cls", "loss_mask" and "loss_dice".
+    """The predictions of every layer and labels (N, H, W) -> of each layer its losses of class, mask and Dice.
 
     Every layer is matched by itself. What a pair costs there is what its losses are, except that the class costs minus
     its probability; the factors are of their own.
 
-        loss_cls     cross entropy over K + 1 classes of all queries, divided by the weights of their classes
-        loss_mask    of each pair, the mean over its places; summed, divided by the number of pairs
-        loss_dice    the same of 1 - (2 sum(p t) + eps) / (sum(p) + sum(t) + eps)
+        of classes   cross entropy over K + 1 classes of all queries, divided by the weights of their classes
+        of masks     of each pair, the mean over its places; summed, divided by the number of pairs
+        of Dice      the same of 1 - (2 sum(p t) + eps) / (sum(p) + sum(t) + eps)
 
     The number of pairs is its mean over all processes, at least 1. A batch without a labelled pixel has no pairs: its
     mask losses are 0, and its queries learn to say "no object".
@@ -67,6 +67,8 @@ class SetCriterion(nn.Module):
             labels for the losses. Points of the matching are random, the same for all masks of an image.
         oversample_ratio, importance_ratio: how points of the losses are drawn, see `uncertain_points`.
         ignore_index: label of pixels that are in no mask.
+        names: of the three losses.
+        layers: names of the layers before the last; "d0", "d1" ... unless given.
 
     Raises ValueError for another number of class weights, or a focal loss at points: it needs answers of yes and no,
     and between pixels a truth is in between.
@@ -89,6 +91,8 @@ class SetCriterion(nn.Module):
         oversample_ratio: float = 3.0,
         importance_ratio: float = 0.75,
         ignore_index: int = 255,
+        names: tuple[str, str, str] = ("loss_cls", "loss_mask", "loss_dice"),
+        layers: tuple[str, ...] | None = None,
     ) -> None:
         super().__init__()
         weights = (*[1.0] * num_classes, NO_OBJECT_WEIGHT) if class_weight is None else tuple(class_weight)
@@ -100,7 +104,9 @@ class SetCriterion(nn.Module):
         if mask_loss == "focal" and num_points is not None:
             raise ValueError("the focal loss compares whole masks: set num_points to None, or mask_loss to another")
         self.num_classes = num_classes
-        self.weights = dict(zip(("loss_cls", "loss_mask", "loss_dice"), loss_weights, strict=True))
+        self.names = names
+        self.layers = layers
+        self.weights = dict(zip(names, loss_weights, strict=True))
         self.match_weights = match_weights
         self.mask_loss = mask_loss
         self.focal_alpha = focal_alpha
@@ -136,13 +142,9 @@ class SetCriterion(nn.Module):
         for i, layer in enumerate(layers):
             chosen = [image[i] for image in pairs]  # for each image (2, min(Q, T))
             mask, dice = self._mask_losses(layer.mask_logits, truth, chosen)
-            losses.append(
-                {
-                    "loss_cls": self._class_loss(layer.class_logits, truth, chosen),
-                    "loss_mask": mask.sum() / count,
-                    "loss_dice": dice.sum() / count,
-                }
-            )
+            found_classes = self._class_loss(layer.class_logits, truth, chosen)
+            values = (found_classes, mask.sum() / count, dice.sum() / count)
+            losses.append(dict(zip(self.names, values, strict=True)))
         return losses
 
     @torch.no_grad()

@@ -6,7 +6,7 @@ random weights within some hundred steps. Images are evaluated at their own size
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from intarsia.catalog import MASK_HEADS, OWN_LABELS
 from intarsia.recipes.benchmarks import Config
@@ -80,13 +80,15 @@ def own_config(
     return config
 
 
-def fit_heads(model: Config, num_classes: int, ignore_index: int) -> Config:
-    """The same model for other classes: every head gets their number, the ignored index, and a loss that suits.
+def fit_heads(model: Config, num_classes: int, ignore_index: int, names: Sequence[str] = ()) -> Config:
+    """The same model for other classes: every head gets their number, the ignored index, and a loss that suits; an
+    encoder of text their names.
 
     What is padded is ignored, too. One class is one logit with a sigmoid and a threshold at one half. Weights per class
     are dropped when their number no longer fits. A head that learns something else than the classes keeps its own.
 
-    Raises ValueError for one class in a head that classifies masks: it has no single logit.
+    Raises ValueError for one class in a head that classifies masks: it has no single logit. And for a model that knows
+    classes by their names, without one for each.
     """
     changed = dict(model)
     for key in ("decode_head", "auxiliary_head"):
@@ -94,12 +96,22 @@ def fit_heads(model: Config, num_classes: int, ignore_index: int) -> Config:
             several = isinstance(model[key], list | tuple)
             heads = [_fit_head(head, num_classes, ignore_index) for head in (model[key] if several else [model[key]])]
             changed[key] = heads if several else heads[0]
+    if "text_encoder" in model:
+        changed["text_encoder"] = _fit_names(model["text_encoder"], num_classes, names)
     if "data_preprocessor" in model:
         changed["data_preprocessor"] = {**model["data_preprocessor"], "seg_pad_val": ignore_index}
     if num_classes == 1:
         last = changed["decode_head"][-1] if isinstance(changed["decode_head"], list) else changed["decode_head"]
         last["threshold"] = 0.5
     return changed
+
+
+def _fit_names(encoder: Config, num_classes: int, names: Sequence[str]) -> Config:
+    if len(names) != num_classes:
+        found = ", ".join(names) or "none"
+        raise ValueError(f"{encoder['type']} knows classes by their names: expected {num_classes}, found {found}")
+    kept = {key: value for key, value in encoder.items() if key != "dataset_name"}
+    return {**kept, "vocabulary": list(names)}
 
 
 def _fit_head(head: Config, num_classes: int, ignore_index: int) -> Config:
@@ -137,17 +149,25 @@ def _fit_kernels(head: Config, num_classes: int, ignore_index: int) -> Config:
 
 
 def _fit_mask_classifier(head: Config, num_classes: int, ignore_index: int) -> Config:
-    """Its classes are weighed in loss_cls, with one more weight for masks of nothing; out_channels is a width."""
+    """Its classes are weighed in one of its losses, with one more weight for masks of nothing."""
     if num_classes == 1:
         raise ValueError(
             f"{head['type']} tells several classes apart, and the data have one; make the background a class of its "
             "own in the data description (classes: [background, ...])"
         )
     fitted = {**head, "num_classes": num_classes, "ignore_index": ignore_index}
-    weights = head.get("loss_cls", {}).get("class_weight")
-    if weights and len(weights) != num_classes + 1:
-        fitted["loss_cls"] = {**head["loss_cls"], "class_weight": [1.0] * num_classes + [weights[-1]]}
+    if "loss_cls" in head:
+        fitted["loss_cls"] = _fit_mask_loss(head["loss_cls"], num_classes)
+    if "loss_decode" in head:
+        fitted["loss_decode"] = [_fit_mask_loss(loss, num_classes) for loss in head["loss_decode"]]
     return fitted
+
+
+def _fit_mask_loss(loss: Config, num_classes: int) -> Config:
+    weights = loss.get("class_weight")
+    if not weights or len(weights) == num_classes + 1:
+        return loss
+    return {**loss, "class_weight": [1.0] * num_classes + [weights[-1]]}
 
 
 def _train_pipeline(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -23,12 +23,25 @@ from intarsia.tasks.preprocess import Preprocess
 
 
 class SetObjective(Protocol):
-    """What the queries of all layers are trained on. weights: of its losses by name."""
+    """What the queries of all layers are trained on.
+
+    weights: of its losses by name. layers: names of the layers before the last, or None where these are numbered.
+    """
 
     weights: Mapping[str, float]
+    layers: Sequence[str] | None
 
     def __call__(self, layers: Sequence[MaskPredictions], labels: Tensor) -> Sequence[Mapping[str, Tensor]]:
         """The queries after each layer, labels (N, H, W) -> the losses of each layer by name, scalars."""
+        ...
+
+
+@runtime_checkable
+class HasConstants(Protocol):
+    """A model part of which computes the same in every step."""
+
+    def compute_constants(self) -> None:
+        """Compute what is the same in every step, and keep it."""
         ...
 
 
@@ -57,7 +70,7 @@ class MaskClassification(nn.Module):
     def training_terms(self, batch: Batch) -> list[LossTerm]:
         """The terms of the training objective by name: "decode.loss_cls", "decode.loss_mask" and "decode.loss_dice".
 
-        Those of the layers before the last follow as "decode.d0.loss_cls" ...
+        Those of the layers before the last follow as "decode.d0.loss_cls" ... The objective has these names.
 
         Raises ValueError if the batch has no labels of its images' size, or a norm a single value to average over; on
         the processor also for labels that are no class, which on an accelerator make the losses nan.
@@ -70,7 +83,8 @@ class MaskClassification(nn.Module):
         # Matching and losses stay out of autocast: in half precision they would cost accuracy, not time.
         with torch.autocast(labels.device.type, enabled=False):
             *before, last = self.objective(layers, labels)
-        named = [("decode", last), *((f"decode.d{i}", losses) for i, losses in enumerate(before))]
+        names = self.objective.layers or [f"d{i}" for i in range(len(before))]
+        named = [("decode", last), *((f"decode.{name}", losses) for name, losses in zip(names, before, strict=True))]
         weights = self.objective.weights
         return [
             LossTerm(f"{layer}.{name}", value, weights[name])
@@ -89,6 +103,8 @@ class MaskClassification(nn.Module):
 
     def compile_training(self) -> None:
         """Let torch.compile make what `training_terms` computes of the network faster."""
+        if isinstance(self.model, HasConstants):
+            self.model.compute_constants()  # so that the graph has them, and not what they are computed by
         self.model.queries = torch.compile(self.model.queries)  # type: ignore[method-assign]
 
     def validation_loss(self, logits: Tensor, labels: Tensor) -> Tensor:

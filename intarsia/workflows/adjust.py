@@ -199,8 +199,12 @@ def _seconds(option: str, text: str) -> float:
 def _crop(values: Mapping[str, Any], crop: tuple[int, int]) -> Iterator[str]:
     if min(crop) < 32:
         raise ValueError(f"--crop {crop[0]} {crop[1]} is smaller than 32 pixels, which the coarsest features need")
-    inside = (values.get("model") or {}).get("data_preprocessor") is not None
-    yield f"{'model.' if inside else ''}data_preprocessor.size={crop}"
+    own = (values.get("model") or {}).get("data_preprocessor")
+    path = "data_preprocessor" if own is None else "model.data_preprocessor"
+    preprocessor = (values.get("data_preprocessor") if own is None else own) or {}
+    if preprocessor.get("size_divisor") is not None:  # another way to say the size
+        yield f"{path}.size_divisor-"
+    yield f"{path}.size={crop}"
     for path, step in _steps_of(values.get("train_dataloader") or {}, "train_dataloader"):
         if step.get("type") == "RandomCrop":
             yield f"{path}.crop_size={crop}"
@@ -333,7 +337,9 @@ def with_data(config: Config, description: DataDescription, file: Path) -> Confi
     if "train" not in splits:
         raise ValueError(f"{file} has no train split; it has {', '.join(splits)}")
     values = copy.deepcopy(config.values)
-    values["model"] = recipes.fit_heads(values["model"], description.num_classes, description.ignore_index)
+    values["model"] = recipes.fit_heads(
+        values["model"], description.num_classes, description.ignore_index, description.classes
+    )
     if isinstance(values.get("data_preprocessor"), dict):
         values["data_preprocessor"]["seg_pad_val"] = description.ignore_index
     chosen = {"train": "train", "val": "val", "test": "test" if "test" in splits else "val"}

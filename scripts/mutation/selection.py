@@ -83,6 +83,9 @@ TABLE: dict[str, list[Group]] = {
         group(MODELS, k="levels_that_do_not_exist"),
     ],
     "intarsia/layers/upsample.py": [group("layers"), *of_part("UNet", "methods/test_unet.py", figure="unet_small")],
+    "intarsia/layers/activation.py": [*SHARED_LAYERS],
+    "intarsia/layers/adaptive_max_pooling.py": [group("layers/test_adaptive_max_pooling.py")],
+    "intarsia/layers/clip/": [group("layers/test_clip.py"), group("backbones/test_clip_text.py")],
     "intarsia/layers/encoding.py": [group("layers/test_encoding.py"), *of_part("EncHead", figure="encnet_small")],
     "intarsia/layers/pyramid_pooling.py": [group("layers"), *of_part("PSPHead", figure="upernet_small")],
     "intarsia/layers/levels.py": [*SHARED_LAYERS, group("methods", "config/test_check.py"), group(FIGURES, k="hr18")],
@@ -134,6 +137,7 @@ TABLE: dict[str, list[Group]] = {
         "Feature2Pyramid", "necks/test_feature2pyramid.py", figure="beit_small"
     ),
     "intarsia/backbones/beit.py": of_part("BEiT or MAE", "backbones/test_beit.py", figure="beit_small or mae_small"),
+    "intarsia/backbones/clip_text.py": of_part("CLIPTextEncoder", "backbones/test_clip_text.py", figure="san_small"),
     "intarsia/backbones/convnext.py": of_part("ConvNeXt", "backbones/test_convnext.py", figure="convnext_small"),
     "intarsia/backbones/hrnet.py": of_part("HRNet", "backbones/test_hrnet.py", figure="fcn_hr18"),
     "intarsia/backbones/mae.py": of_part("MAE", "backbones/test_beit.py", figure="mae_small"),
@@ -206,6 +210,7 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/methods/point_rend.py": of_part("PointHead", "methods/test_point_rend.py", figure="pointrend_small"),
     "intarsia/methods/psanet.py": of_part("PSAHead", "methods/test_psanet.py", figure="psanet_small"),
     "intarsia/methods/pspnet.py": of_part("PSPHead", "methods/test_context_heads.py", figure="pspnet"),
+    "intarsia/methods/san.py": of_part("SideAdapterCLIPHead", "methods/test_san.py", figure="san_small"),
     "intarsia/methods/segformer.py": of_part("SegformerHead", "methods/test_heads.py", figure="segformer"),
     "intarsia/methods/segmenter.py": of_part(
         "SegmenterMaskTransformerHead", "methods/test_segmenter.py", figure="segmenter"

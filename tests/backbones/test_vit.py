@@ -144,6 +144,14 @@ def test_patches_are_padded_where_it_says(pad: Any, moved: int) -> None:
     torch.testing.assert_close(only(small(patch_pad=pad)(image)), only(small(patch_pad=pad)(padded)))
 
 
+def test_what_is_left_of_a_patch_is_left_out_where_zeros_are_counted() -> None:
+    image = images(32, 48)
+    wide = torch.nn.functional.pad(image, (0, 7, 0, 7), value=5.0)
+    torch.testing.assert_close(only(small(patch_pad=0)(wide)), only(small()(image)))
+    framed = torch.nn.functional.pad(image, (4, 4, 4, 4))
+    torch.testing.assert_close(only(small(patch_pad=4)(image)), only(small()(framed)))
+
+
 def test_depth_is_dropped_linearly() -> None:
     rates = [layer.rate for layer in small(drop_path_rate=0.4).modules() if isinstance(layer, DropPath)]
     assert rates == pytest.approx([0.0, 0.2, 0.4])

@@ -26,6 +26,8 @@ PLAIN_WITH_TOKENS = (FeatureSpec(8, 16, tokens=True),) * 4
 """Those of the VisionTransformer in the tables, for necks and heads that need levels of one size, or class tokens."""
 PLAIN_BACKBONE = "VisionTransformer"
 CLASSES = 5
+VECTORS = 12
+"""Channels of the vectors of classes that a head compares its masks with."""
 
 
 class Use:
@@ -68,6 +70,7 @@ class Case:
     """A part by kind and name. It reads feature maps (a neck, a head) or an image.
 
     refining: a head that also reads the logits of the head before, at the size of the first level.
+    naming: a head that also reads the image, and vectors of the classes.
     config: the part in a config, where that does not follow from the arguments of its constructor.
     levels: what a neck or head reads.
     """
@@ -76,6 +79,7 @@ class Case:
     name: str
     tables: Tables = field(repr=False)
     refining: bool = False
+    naming: bool = False
     config: Mapping[str, Any] | None = None
     levels: tuple[FeatureSpec, ...] = LEVELS
 
@@ -105,11 +109,15 @@ class Case:
             sides = [-(-side // stride) for side in size]
             return torch.randn(batch, channels, *sides, generator=generator).to(dtype)
 
+        if self.kind == "text_encoder":
+            return ()
         if not self.reads_levels:
             return (noise(3, 1),)
         levels: list[Any] = [noise(level.channels, level.stride) for level in self.levels]
         if self.levels[0].tokens:
             levels = [TokenLevel(level, level.mean((2, 3))) for level in levels]
+        if self.naming:
+            return noise(3, 1), levels, torch.randn(CLASSES + 1, VECTORS, generator=generator).to(dtype)
         return (levels, noise(CLASSES, self.levels[0].stride)) if self.refining else (levels,)
 
     def dynamic(self, *dimensions: int) -> tuple[Any, ...]:
@@ -118,6 +126,8 @@ class Case:
         token: Any = {dimension: value for dimension, value in shape.items() if dimension == 0}
         level: Any = TokenLevel(shape, token) if self.levels[0].tokens else shape  # type: ignore[arg-type]
         levels: tuple[Any, ...] = ([level] * len(self.levels),) if self.reads_levels else (shape,)
+        if self.naming:
+            return shape, *levels, {}
         return (*levels, shape) if self.refining else levels
 
     def model_config(self) -> tuple[dict[str, Any], str]:
@@ -130,6 +140,12 @@ class Case:
         if self.levels[0].tokens:
             settings["output_cls_token"] = True
         backbone = written("backbone", name, {**self.tables["backbone"][name], **settings}, self.tables)
+        if self.naming:
+            text = written(
+                "text_encoder", "CLIPTextEncoder", self.tables["text_encoder"]["CLIPTextEncoder"], self.tables
+            )
+            parts = {"image_encoder": backbone, "text_encoder": text, "decode_head": own}
+            return {"type": "MultimodalEncoderDecoder", **parts}, "decode_head"
         if self.kind == "head":
             heads = [_fcn_head(self.levels, index=0), own] if self.refining else own
             name = "CascadeEncoderDecoder" if self.refining else "EncoderDecoder"

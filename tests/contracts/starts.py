@@ -138,7 +138,7 @@ class Starts:
                 unused -= {pattern for pattern in unused if re.search(f"{pattern}$", name)}
                 if start is None:
                     yield f"{name}: the table does not say how it starts"
-                elif start.shape != "exact" and parameter.dim() > 1 and parameter.numel() < ENOUGH:
+                elif start.shape != "exact" and parameter.dim() > 1 and 1 < parameter.numel() < ENOUGH:
                     yield f"{name}: {parameter.numel()} values are too few to judge"
                 elif said := start.misfit(layer, parameter):
                     yield f"{name}: {said}"

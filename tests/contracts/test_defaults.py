@@ -223,10 +223,24 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "SegmenterMaskTransformerHead": {
             "in_index": -1, "mlp_ratio": 4, "drop_path_rate": 0.1, "drop_rate": 0.0, "attn_drop_rate": 0.0,
             "qkv_bias": True, "activation": GELU, "norm": Norm("LN"), "init_std": 0.02, "align_corners": False},
+        "SideAdapterCLIPHead": {
+            "clip_channels": 768, "in_index": (0, 1, 2, 3), "image_channels": 3, "embed_dims": 240, "patch_size": 16,
+            "patch_bias": True, "num_queries": 100, "fusion_index": (0, 1, 2, 3), "num_layers": 8, "num_heads": 6,
+            "mlp_ratio": 4, "norm": Norm("LN"), "bias_heads": 12, "bias_layers": 1, "mask_channels": 256,
+            "mask_hidden": 256, "mask_layers": 3, "rescale_bias": True, "clip_layers": 3, "clip_heads": 12,
+            "clip_mlp_ratio": 4, "clip_qkv_bias": True, "clip_norm": Norm("LN"), "clip_activation": GELU,
+            "out_dims": 512, "final_norm": True, "deep_supervision_idxs": (7,), "frozen_exclude": (),
+            "align_corners": False},
         "UPerHead": {**SEVERAL_LEVELS, "pool_scales": (1, 2, 3, 6)},
         "VPDDepthHead": {
             "in_channels": (320, 640, 1280, 1280), "max_depth": 10.0, "embed_dim": 192, "feature_dim": 1536,
             "num_deconv_layers": 3, "num_deconv_filters": (32, 32, 32), "fmap_border": 0, "align_corners": False},
+    },
+    "text_encoder": {
+        "CLIPTextEncoder": {
+            "templates": "vild", "total_vocab_size": 49408, "context_length": 77, "embed_dims": 512,
+            "output_dims": 512, "num_layers": 12, "num_heads": 8, "mlp_ratio": 4, "cache_feature": True, "cat_bg": True,
+            "norm": Norm("LN")},
     },
     "head_part": {
         "KernelUpdateHead": {
@@ -256,7 +270,7 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "SetCriterion": {
             **PIXELS, "loss_weights": (2.0, 5.0, 5.0), "match_weights": (2.0, 5.0, 5.0), "mask_loss": "cross_entropy",
             "focal_alpha": 0.25, "focal_gamma": 2.0, "dice_eps": 1.0, "num_points": 12544, "oversample_ratio": 3.0,
-            "importance_ratio": 0.75},
+            "importance_ratio": 0.75, "names": ("loss_cls", "loss_mask", "loss_dice"), "layers": None},
     },
     "sampler": {"OHEMPixelSampler": {"thresh": None, "min_kept": 100_000, "ignore_index": 255}},
     "metric": {

@@ -13,7 +13,7 @@ from typing import Any
 
 import promises
 import pytest
-from cases import LEVELS, PLAIN, PLAIN_WITH_TOKENS, Case, Tables, Use, build
+from cases import LEVELS, PLAIN, PLAIN_WITH_TOKENS, VECTORS, Case, Tables, Use, build
 
 from intarsia import catalog
 from intarsia.layers.norm import BN, Norm
@@ -129,6 +129,10 @@ HEADS: dict[str, dict[str, Any]] = {
     "SegformerHead": {"in_channels": (8, 16, 24, 32), "channels": 8, "num_classes": 5, "norm": BN},
     "SegmenterMaskTransformerHead": {"in_channels": 32, "num_layers": 2, "num_heads": 2, "embed_dims": 8,
                                      "num_classes": 5, "mlp_ratio": 2, "drop_path_rate": 0.0},
+    "SideAdapterCLIPHead": {"num_classes": 5, "clip_channels": 8, "embed_dims": 12, "num_queries": 7, "num_layers": 4,
+                            "num_heads": 2, "mlp_ratio": 2, "bias_heads": 2, "mask_channels": 8, "mask_hidden": 8,
+                            "clip_layers": 2, "clip_heads": 2, "clip_mlp_ratio": 2, "out_dims": VECTORS,
+                            "deep_supervision_idxs": (3,)},
     "UPerHead": {"in_channels": (8, 16, 24, 32), "channels": 8, "num_classes": 5, "norm": BN},
     "VPDDepthHead": {"in_channels": (8, 16, 24, 32), "embed_dim": 16, "feature_dim": 128,
                      "num_deconv_filters": (8, 8, 8)},
@@ -137,6 +141,11 @@ HEAD_PARTS: dict[str, dict[str, Any]] = {
     "KernelUpdateHead": {"kernel_updator": Use("head_part", "KernelUpdator"),
                          "in_channels": 16, "num_heads": 4, "feedforward_channels": 8, "feat_transform": True},
     "KernelUpdator": {"in_channels": 8, "feat_channels": 4},
+}  # fmt: skip
+TEXT_ENCODERS: dict[str, dict[str, Any]] = {
+    "CLIPTextEncoder": {"vocabulary": ("road", "tree", "potted plant", "cat", "sky"), "templates": ("a {}.",),
+                        "context_length": 12, "embed_dims": 8, "output_dims": VECTORS, "num_layers": 2, "num_heads": 2,
+                        "mlp_ratio": 2},
 }  # fmt: skip
 MODELS: dict[str, dict[str, Any]] = {
     "CascadeEncoderDecoder": {
@@ -153,12 +162,20 @@ MODELS: dict[str, dict[str, Any]] = {
     "MaskClassifier": {
         "backbone": Use("backbone", "ResNet"),
         "decode_head": Use("head", "MaskFormerHead", in_channels=(8, 16, 32, 64))},
+    "MultimodalEncoderDecoder": {
+        "image_encoder": Use("backbone", "VisionTransformer", output_cls_token=True),
+        "text_encoder": Use("text_encoder", "CLIPTextEncoder"),
+        "decode_head": Use("head", "SideAdapterCLIPHead"),
+        "encoder_resolution": 0.5},
 }  # fmt: skip
+NAMING = ("SideAdapterCLIPHead",)
+"""Heads that also read the image, and vectors of the classes."""
 REFINING = ("OCRHead", "PointHead")
 """Heads that also read the logits of the head before, at the size of the first level."""
 READS = {
     "ICNeck": LEVELS[:3],
     "DPTHead": PLAIN_WITH_TOKENS,
+    "SideAdapterCLIPHead": PLAIN_WITH_TOKENS,
     "Feature2Pyramid": PLAIN,
     "MLANeck": PLAIN,
     "MultiLevelNeck": PLAIN,
@@ -189,6 +206,27 @@ CONFIGS: dict[str, dict[str, Any]] = {
             "cross_attn_cfg": {**ATTENTION, "attn_drop": 0.1, "proj_drop": 0.1},
             "ffn_cfg": {"embed_dims": 32, "feedforward_channels": 16, "ffn_drop": 0.1}}}},
 }  # fmt: skip
+CONFIGS["SideAdapterCLIPHead"] = {
+    "type": "SideAdapterCLIPHead", "num_classes": 5, "deep_supervision_idxs": [3],
+    "san_cfg": {
+        "clip_channels": 8, "embed_dims": 12, "num_queries": 7,
+        "cfg_encoder": {"num_encode_layer": 4, "num_heads": 2, "mlp_ratio": 2},
+        "cfg_decoder": {"num_heads": 2, "num_layers": 1, "embed_channels": 8, "mlp_channels": 8, "num_mlp": 3,
+                        "rescale": True}},
+    "maskgen_cfg": {"sos_token_num": 7, "num_layers": 2, "embed_dims": 8, "num_heads": 2, "mlp_ratio": 2,
+                    "out_dims": VECTORS},
+    "loss_decode": [
+        {"type": "CrossEntropyLoss", "loss_name": "loss_cls_ce"},
+        {"type": "CrossEntropyLoss", "loss_name": "loss_mask_ce", "use_sigmoid": True},
+        {"type": "DiceLoss", "loss_name": "loss_mask_dice", "naive_dice": True}],
+}  # fmt: skip
+CONFIGS["MultimodalEncoderDecoder"] = {
+    "type": "MultimodalEncoderDecoder",
+    "image_encoder": {"type": "VisionTransformer", **BACKBONES["VisionTransformer"], "output_cls_token": True},
+    "text_encoder": {"type": "CLIPTextEncoder", **TEXT_ENCODERS["CLIPTextEncoder"]},
+    "decode_head": CONFIGS["SideAdapterCLIPHead"],
+    "encoder_resolution": 0.5,
+}
 CONFIGS["MaskClassifier"] = {
     "type": "EncoderDecoder",
     "backbone": {"type": "ResNet", **BACKBONES["ResNet"]},
@@ -288,9 +326,20 @@ EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
 A part that is listed must fail in that way, so that the table is true; one that is not must keep every promise.
 """
 
-TABLES: Tables = {"backbone": BACKBONES, "neck": NECKS, "head": HEADS, "head_part": HEAD_PARTS, "model": MODELS}
+TABLES: Tables = {
+    "backbone": BACKBONES, "text_encoder": TEXT_ENCODERS, "neck": NECKS, "head": HEADS, "head_part": HEAD_PARTS,
+    "model": MODELS,
+}  # fmt: skip
 CASES = [
-    Case(kind, name, TABLES, refining=name in REFINING, config=CONFIGS.get(name), levels=READS.get(name, LEVELS))
+    Case(
+        kind,
+        name,
+        TABLES,
+        refining=name in REFINING,
+        naming=name in NAMING,
+        config=CONFIGS.get(name),
+        levels=READS.get(name, LEVELS),
+    )
     for kind in ("backbone", "neck", "head", "model")
     for name in TABLES[kind]
 ]

@@ -11,6 +11,7 @@ Recipes load weights into the backbone, so that for them this is about heads. Wh
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import pytest
@@ -211,12 +212,31 @@ STARTS: dict[str, dict[str, Starts]] = {
         "SETRMLAHead": Starts(special=CLASSIFIED, wide={"channels": 32, "mla_channels": 8}),
         "SETRUPHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
         "SegformerHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
+        "SideAdapterCLIPHead": Starts(
+            conv=TORCH, conv_bias=TORCH, wide={"embed_dims": 24, "clip_channels": 24, "out_dims": 20,
+                                               "mask_channels": 16, "mask_hidden": 16},
+            special={r"pos_embed": TRUNCATED, r"query_embed": TRUNCATED, r"conv_clips\.\d\.1\.conv\.weight": CAFFE2,
+                     r"conv_clips\.\d\.1\.conv\.bias": ZEROS,
+                     r"encode_layers.*(in_proj_weight|out_proj\.weight|layers\.(0\.0|1)\.weight)": TRUNCATED,
+                     r"encode_layers.*(in_proj_bias|out_proj\.bias|layers\.(0\.0|1)\.bias)": ZEROS,
+                     r"rec_with_attnbias.*in_proj_weight": XAVIER, r"rec_with_attnbias.*in_proj_bias": ZEROS,
+                     r"rec_with_attnbias.*out_proj\.bias": ZEROS,
+                     r"rec_with_attnbias\.proj\.weight": normal(24**-0.5)}),
         "SegmenterMaskTransformerHead": Starts(
             linear=TRUNCATED, linear_bias=ZEROS, wide={"embed_dims": 24},
             special={r"^cls_emb": TRUNCATED, r"attn\.in_proj_weight": TRUNCATED, r"attn\.in_proj_bias": ZEROS}),
         "UPerHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
         "VPDDepthHead": Starts(
             TRUNCATED, special={r"^decoder\.(deconv_layers\.[036]|conv_layers\.0)\.weight": normal(0.001)}),
+    },
+    "text_encoder": {
+        "CLIPTextEncoder": Starts(
+            linear_bias=ZEROS, wide={"embed_dims": 24, "output_dims": 120},
+            special={r"^positional_embedding": CLASSIFIER, r"^text_projection": normal(24**-0.5),
+                     r"^logit_scale": exact(math.log(1 / 0.07)), r"^bg_embed": normal(120**-0.5),
+                     r"^token_embedding\.weight": TRUNCATED, r"attn\.in_proj_weight": normal(24**-0.5),
+                     r"attn\.in_proj_bias": ZEROS, r"layers\.0\.0\.weight": normal(48**-0.5),
+                     r"(out_proj|layers\.1)\.weight": normal(24**-0.5 / 2)}),
     },
     "head_part": {
         "KernelUpdateHead": Starts(linear=XAVIER, special=ROUND, wide=WIDE_ROUND),
@@ -250,12 +270,16 @@ def test_every_part_of_the_catalogue_has_a_line() -> None:
 @pytest.mark.parametrize("name", sorted(TABLES["model"]))
 def test_assemblies_leave_their_parts_as_they_start(name: str) -> None:
     parts: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for child, value in TABLES["model"][name].items():
+        if not isinstance(value, list | Use):
+            settings[child] = value
+            continue
         uses = value if isinstance(value, list) else [value]
         made = [build(use.kind, use.name, use.arguments(TABLES), TABLES) for use in uses if isinstance(use, Use)]
         parts[child] = made if isinstance(value, list) else made[0]
     before = copy.deepcopy([part.state_dict() for made in parts.values() for part in _several(made)])
-    model = catalog.resolve("model", name)(**parts)
+    model = catalog.resolve("model", name)(**parts, **settings)
     after = [part.state_dict() for made in parts.values() for part in _several(made)]
     for old, new in zip(before, after, strict=True):
         assert all(old[key].equal(value) for key, value in new.items())

@@ -55,6 +55,11 @@ class OfThreeLevels(OfLevels):
         return self.part([a, b, c])
 
 
+class OfNames(OfLevels):
+    def forward(self, images: Any, a: Any, b: Any, c: Any, d: Any, classes: Any) -> Any:  # type: ignore[override]
+        return self.part(images, [a, b, c, d], classes)
+
+
 class OfLevelsAndLogits(OfLevels):
     def forward(self, a: Any, b: Any, c: Any, d: Any, logits: Any) -> Any:  # type: ignore[override]
         return self.part([a, b, c, d], logits)
@@ -64,6 +69,9 @@ def traceable(case: Case, size: tuple[int, int]) -> tuple[nn.Module, tuple[Any, 
     module, inputs = case.build().eval(), case.inputs(size)
     if not case.reads_levels:
         return module, inputs
+    if case.naming:
+        images, levels, classes = inputs
+        return OfNames(module), (images, *levels, classes)
     wrapper = OfLevelsAndLogits if case.refining else OfThreeLevels if len(case.levels) == 3 else OfLevels
     return wrapper(module), (*inputs[0], *inputs[1:])
 

@@ -63,6 +63,6 @@ def task(model: Mapping[str, Any], *, preprocessed: bool = True) -> Task:
     """The task. preprocessed: its inputs stand for images after preprocessing, so that nothing is left to be done."""
     spec = described(model)
     if preprocessed:
-        bands = model["backbone"].get("in_channels", 3)
+        bands = model.get("backbone", model.get("image_encoder", {})).get("in_channels", 3)
         spec = replace(spec, preprocess=PreprocessSpec((0.0,) * bands, (1.0,) * bands))
     return build_task(spec)

@@ -63,6 +63,7 @@ BUILT = {
     "resnest__resnest_s101-d8_deeplabv3plus_4xb4-160k_ade20k-512x512",
     "resnest__resnest_s101-d8_fcn_4xb4-160k_ade20k-512x512",
     "resnest__resnest_s101-d8_pspnet_4xb4-160k_ade20k-512x512",
+    "san__san-vit-b16_voc12aug-640x640",
     "segformer__segformer_mit-b0_8xb2-160k_ade20k-512x512",
     "segmenter__segmenter_vit-s_fcn_8xb1-160k_ade20k-512x512",
     "segmenter__segmenter_vit-t_mask_8xb1-160k_ade20k-512x512",
@@ -86,6 +87,4 @@ BUILT = {
     "vit__vit_deit-b16_upernet_8xb2-160k_ade20k-512x512",
     "vit__vit_vit-b16_mln_upernet_8xb2-160k_ade20k-512x512",
 }
-NOT_YET = {
-    "san__san-vit-b16_voc12aug-640x640",
-}
+NOT_YET: frozenset[str] = frozenset()

@@ -75,9 +75,11 @@ NETWORKS = {
     "icnet_r18": "icnet__icnet_r18-d8-in1k-pre_4xb2-160k_cityscapes-832x832",
     "cgnet": "cgnet__cgnet_fcn_4xb4-60k_cityscapes-680x680",
     "erfnet": "erfnet__erfnet_fcn_4xb4-160k_cityscapes-512x1024",
+    "san_vit-b16": "san__san-vit-b16_voc12aug-640x640",
     "segnext_mscan-t": "segnext__segnext_mscan-t_1xb16-adamw-160k_ade20k-512x512",
 }
-MODEL_KEYS = ("type", "num_stages", "backbone", "neck", "decode_head", "auxiliary_head", "train_cfg", "test_cfg")
+MODEL_KEYS = ("type", "num_stages", "backbone", "neck", "decode_head", "auxiliary_head", "train_cfg", "test_cfg",
+              "image_encoder", "text_encoder", "asymetric_input", "encoder_resolution")  # fmt: skip
 """What a network is built from; first weights and preprocessing are not needed."""
 RECORD_KEYS = ("dtype", "labels_without_ignored", "params", "input", "losses", "loss_names", "grads")
 SAMPLES = 6

@@ -185,6 +185,16 @@ NETWORKS = {
          "backbone.num_heads": [1, 2, 3, 4], "backbone.windiow_sizes": [7, 5, 4, 7],
          "decode_head.in_channels": [8, 16, 24, 32], "decode_head.channels": 24,
          "auxiliary_head.in_channels": 24, "auxiliary_head.channels": 16}),
+    "san_small": Small(
+        "san_vit-b16",
+        {"image_encoder.embed_dims": 24, "image_encoder.num_layers": 4, "image_encoder.num_heads": 4,
+         "image_encoder.out_indices": [0, 2, 3], "image_encoder.img_size": [80, 64], "text_encoder.embed_dims": 16,
+         "text_encoder.num_layers": 2, "text_encoder.num_heads": 2, "text_encoder.output_dims": 20,
+         "decode_head.san_cfg.embed_dims": 24, "decode_head.san_cfg.num_queries": 7,
+         "decode_head.san_cfg.clip_channels": 24, "decode_head.maskgen_cfg.embed_dims": 24,
+         "decode_head.maskgen_cfg.num_heads": 4, "decode_head.maskgen_cfg.out_dims": 20,
+         "decode_head.maskgen_cfg.sos_token_num": 7, "decode_head.san_cfg.cfg_decoder.num_heads": 4,
+         "*.embed_channels": 16, "*.mlp_channels": 16, "*.num_points": 256}),
     "maskformer_small": Small("maskformer_r50", {**QUERIES, "decode_head.transformer_decoder.num_layers": 2}),
     "mask2former_small": Small(
         "mask2former_r50",

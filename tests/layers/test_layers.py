@@ -94,6 +94,8 @@ def test_norms_that_cannot_be_are_refused(arguments: dict[str, object], message:
 
 def test_activations() -> None:
     assert isinstance(Activation("GELU")(), nn.GELU)
+    x = torch.linspace(-4, 4, 9)
+    torch.testing.assert_close(Activation("QuickGELU")()(x), x / (1 + torch.exp(-1.702 * x)))
     assert Activation("ReLU")().inplace
     assert not Activation("ReLU", inplace=False)().inplace
     assert Activation("LeakyReLU", negative_slope=0.3)().negative_slope == 0.3

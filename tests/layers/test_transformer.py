@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from intarsia.layers.drop_path import DropPath
 from intarsia.layers.norm import Norm
-from intarsia.layers.transformer import EncoderLayer
+from intarsia.layers.transformer import EncoderLayer, ListedEncoderLayer
 
 LN = Norm("LN", eps=1e-6)
 
@@ -89,3 +89,20 @@ def test_rates_are_those_of_the_arguments() -> None:
     assert [module.p for module in made.modules() if isinstance(module, nn.Dropout)] == [0.1, 0.1, 0.1]
     assert made.attn.attn.dropout == 0.2
     assert made.drop_path.rate == 0.3
+
+
+def test_the_layer_with_lists_computes_the_same() -> None:
+    ours = layer()
+    listed = ListedEncoderLayer(12, 3, hidden=20, norm=LN)
+    names = {"ln1": "norms.0", "attn": "attentions.0", "ln2": "norms.1", "ffn": "ffns.0"}
+    old = ours.state_dict()
+    listed.load_state_dict({
+        f"{names[name.partition('.')[0]]}.{name.partition('.')[2]}": value for name, value in old.items()
+    })  # fmt: skip
+    x, mask = torch.randn(2, 5, 12), torch.randn(2, 3, 5, 5)
+    assert listed(x).equal(ours(x))
+    assert listed(x, mask).equal(ours(x, mask))
+    assert (
+        "attentions.0.attn.in_proj_bias"
+        not in ListedEncoderLayer(12, 3, hidden=20, qkv_bias=False, norm=LN).state_dict()
+    )

@@ -166,3 +166,27 @@ def test_class_weights_follow_the_task_and_stay_out_of_its_state() -> None:
     task = make_task("Mask2Former")
     assert not any("class_weight" in name for name in task.state_dict())
     assert task.to("meta").objective.class_weight.device.type == "meta"
+
+
+def test_what_is_the_same_in_every_step_is_computed_before_the_network_is_compiled() -> None:
+    task, done = make_task("MaskFormer"), []
+    task.model.compute_constants = lambda: done.append(None)  # type: ignore[attr-defined]
+    task.compile_training()
+    assert done == [None]
+
+
+def test_the_objective_has_the_names_of_losses_and_layers() -> None:
+    task = make_task("Mask2Former")
+    names = [term.name for term in task.training_terms(make_batch())]
+    losses = ("loss_cls", "loss_mask", "loss_dice")
+    assert names[:6] == [f"decode.{layer}{loss}" for layer in ("", "d0.") for loss in losses]
+    layers = len(names) // 3 - 1
+    given = tuple(f"layer{i}" for i in range(layers))
+    task.objective = SetCriterion(num_classes=4, names=("a", "b", "c"), layers=given, **POINTS)
+    terms = task.training_terms(make_batch())
+    assert [term.name for term in terms] == [f"decode.{layer}{loss}" for layer in ("", *(f"{one}." for one in given))
+                                             for loss in "abc"]  # fmt: skip
+    assert [term.weight for term in terms] == [2.0, 5.0, 5.0] * (layers + 1)
+    task.objective = SetCriterion(num_classes=4, layers=("one",), **POINTS)
+    with pytest.raises(ValueError, match="longer"):
+        task.training_terms(make_batch())

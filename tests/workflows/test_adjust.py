@@ -121,6 +121,14 @@ def test_crop_seed_workers() -> None:
     assert not check(Config.from_values(values, file="x"))
 
 
+def test_a_crop_stands_where_the_size_was_said_otherwise() -> None:
+    values = applied(TrainingOptions(crop=(64, 96)), base=config("san-vit-b16_voc12aug-640x640"))
+    found = values["model"]["data_preprocessor"]
+    assert found["size"] == (64, 96)
+    assert "size_divisor" not in found
+    assert not check(Config.from_values(values, file="x"))
+
+
 def test_crop_reaches_every_part_of_a_concatenation() -> None:
     values = applied(TrainingOptions(crop=(64, 96)), base=config("fcn_r50-d8_4xb4-20k_voc12aug-512x512"))
     for part in values["train_dataloader"]["dataset"]["datasets"]:

@@ -111,14 +111,15 @@ def _single_logit(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:
 
 def _bands(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:
     """The backbone takes as many bands as there are means."""
-    backbone = spec.model.args.get("backbone")
+    key = "image_encoder" if "image_encoder" in spec.model.args else "backbone"
+    backbone = spec.model.args.get(key)
     if isinstance(backbone, Component):  # one may be inside another, as in STDC
         backbone = backbone.args.get("backbone", backbone)
     bands = backbone.args.get("in_channels", 3) if isinstance(backbone, Component) else None
     if isinstance(bands, int) and bands != len(spec.preprocess.mean):
         path = "model.data_preprocessor.mean"
-        message = f"mean has {len(spec.preprocess.mean)} entries, but the backbone takes {bands} bands"
-        yield Problem(path, message, origin(path), f"Set model.backbone.in_channels={len(spec.preprocess.mean)}")
+        message = f"mean has {len(spec.preprocess.mean)} entries, but the {key} takes {bands} bands"
+        yield Problem(path, message, origin(path), f"Set model.{key}.in_channels={len(spec.preprocess.mean)}")
 
 
 def _ignored_labels(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:

@@ -32,10 +32,10 @@ def shape_problems(spec: RunSpec, wrong: Collection[str], origin: FindOrigin) ->
 def _parts(
     args: Mapping[str, Any], wrong: Collection[str], origin: FindOrigin, built: dict[str, Any]
 ) -> Iterator[Problem]:
-    """Problems of backbone, neck and heads; those that could be built are put into `built`, by their keys."""
+    """Problems of backbone, neck, encoders and heads; those that could be built are put into `built`, by their keys."""
     source: tuple[str, str] = ("", "")
     features: tuple[FeatureSpec, ...] | None = None
-    for key in ("backbone", "neck"):
+    for key in ("backbone", "image_encoder", "neck"):
         part = args.get(key)
         if isinstance(part, Component):
             built[key], problems = _try(part, wrong)
@@ -48,6 +48,9 @@ def _parts(
                     features, problems = _connected(part, built[key], given)
                     yield from problems
             source = (key, bare(part.type))
+    if isinstance(encoder := args.get("text_encoder"), Component):
+        built["text_encoder"], problems = _try(encoder, wrong)
+        yield from problems
     for key in ("decode_head", "auxiliary_head"):
         heads = args.get(key)
         found: list[Any] = []

@@ -11,11 +11,14 @@ from intarsia.config.lowering.losses import lower_losses
 from intarsia.config.lowering.names import DEFAULT_THRESHOLD, WITHOUT_EFFECT
 from intarsia.config.lowering.parts import SKIPPED, argument, arguments, component
 from intarsia.config.lowering.queries import is_query_head, lower_query_head
+from intarsia.config.lowering.side_adapter import lower_side_adapter
 from intarsia.config.schema.fates import bare
 from intarsia.spec import Component, HeadLossSpec, InferenceSpec, PreprocessSpec
 
 TASKS = {"DepthEstimator": "DepthEstimation"}
-PARTS_WITH_WEIGHTS = {"MultimodalEncoderDecoder": ("image_encoder", "text_encoder", "decode_head")}
+NAMING_HEAD, NAMING_MODEL = "SideAdapterCLIPHead", "MultimodalEncoderDecoder"
+"""The head that compares masks with words, and the model that it is a head of."""
+PARTS_WITH_WEIGHTS = {NAMING_MODEL: ("image_encoder", "text_encoder", "decode_head")}
 """Where `model.pretrained` goes, if not to the backbone."""
 
 
@@ -49,6 +52,8 @@ def lower_model(context: Context, values: Mapping[str, Any], preprocessor: Mappi
     inference = fields.child("test_cfg", "model.test_cfg")
     if is_query_head(fields.get("decode_head")):
         return _mask_classifier(context, fields, training, inference, preprocessor)
+    if bare(name) == NAMING_MODEL:
+        context.problem(fields.at("decode_head"), f"the head of a {NAMING_MODEL} is a {NAMING_HEAD}")
     decode = _heads(context, fields, "decode_head", "decode", _for_last_head(training, inference))
     auxiliary = _heads(context, fields, "auxiliary_head", "aux", {})
     args = arguments(context, "model", name, fields.others(), fields.path)
@@ -57,8 +62,7 @@ def lower_model(context: Context, values: Mapping[str, Any], preprocessor: Mappi
             parts = tuple(head.component for head in heads)
             args[key] = parts[0] if isinstance(fields.get(key), Mapping) else parts
     if fields.get("pretrained") is not None:
-        for part in PARTS_WITH_WEIGHTS.get(bare(name), ("backbone",)):
-            context.pretrained.append((part, fields.get("pretrained")))
+        context.pretrained.append(("backbone", fields.get("pretrained")))
     losses = tuple(head.loss for head in (*decode, *auxiliary))
     ignored = {loss.ignore_index for loss in losses}
     context.ignore_index = ignored.pop() if len(ignored) == 1 else None
@@ -76,24 +80,29 @@ def _mask_classifier(
 ) -> LoweredModel:
     """A model whose head classifies masks: its upsampling and its objective are others than those of pixels."""
     name, path = fields.get("type", "EncoderDecoder"), fields.at("decode_head")
-    head = lower_query_head(context, fields.get("decode_head"), path)
-    kind = bare(head.component.type)
-    if bare(name) not in ("EncoderDecoder", "MaskClassifier"):
-        context.problem(fields.at("type"), f"{kind} is a head of an EncoderDecoder, not of {name!r}")
+    written = fields.get("decode_head")
+    kind = bare(written["type"])
+    lower_head = lower_side_adapter if kind == NAMING_HEAD else lower_query_head
+    head = lower_head(context, written, path)
+    own, *others = (NAMING_MODEL,) if kind == NAMING_HEAD else ("MaskClassifier", "EncoderDecoder")
+    if bare(name) not in (own, *others):
+        expected = f"an {others[0]}" if others else f"a {own}"
+        context.problem(fields.at("type"), f"{kind} is a head of {expected}, not of {name!r}")
     if fields.get("auxiliary_head") is not None:
         context.problem(fields.at("auxiliary_head"), f"there are no auxiliary heads beside {kind}", "Leave it out")
     for key in _for_last_head(training, inference):
         at = (training if key in training else inference).at(key)
         context.problem(at, f"{kind} has no use for {key!r} here", f"What it has is in {path}.train_cfg")
-    args = arguments(context, "model", "MaskClassifier", fields.others(), fields.path)
+    args = arguments(context, "model", own, fields.others(), fields.path)
     if fields.get("pretrained") is not None:
-        context.pretrained.append(("backbone", fields.get("pretrained")))
+        for part in PARTS_WITH_WEIGHTS.get(own, ("backbone",)):
+            context.pretrained.append((part, fields.get("pretrained")))
     context.ignore_index = head.ignore_index
     # Names no loss, since the objective is one of all queries; says what labels and inference must know of the head.
     labels = HeadLossSpec("decode", (), head.ignore_index, head.align_corners)
     args["decode_head"] = head.component
     return LoweredModel(
-        model=Component("model", "MaskClassifier", args, "model", context.origin("model")),
+        model=Component("model", own, args, "model", context.origin("model")),
         losses=(labels,),
         preprocess=_preprocess(context, fields, preprocessor),
         inference=_inference(inference, [_Head(head.component, labels, head.num_classes, None)]),

@@ -60,7 +60,7 @@ KINDS = {
     "backbone": "backbone",
     "backbone_cfg": "backbone",
     "image_encoder": "backbone",
-    "text_encoder": "backbone",
+    "text_encoder": "text_encoder",
     "neck": "neck",
     "kernel_update_head": "head_part",
     "kernel_updator_cfg": "head_part",
@@ -120,6 +120,9 @@ WITHOUT_EFFECT: dict[tuple[str, str], Fate] = {
     ("ResNeSt", "zero_init_residual"): nothing("no block of a ResNeSt starts as its shortcut"),
 }
 """(Part, key) -> why the key changes nothing, though published configs write it; it may be refused but for a value."""
+
+ABSENT_IF_NONE = frozenset({("CLIPTextEncoder", "vocabulary")})
+"""(Part, key) that means nothing where its value is None: another key says it."""
 
 CHILDREN: dict[tuple[str, str], str] = {
     ("BiSeNetV1", "backbone_cfg"): "context_path.backbone",

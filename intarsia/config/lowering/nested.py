@@ -83,6 +83,21 @@ def _fusion(context: Context, values: Any, path: str) -> dict[str, Any]:
     return {f"ffm_{key}": fields.get(key) for key in AREAS["STDCContextPathNet: ffm_cfg"] if key in fields}
 
 
+def _vocabulary(context: Context, value: Any, path: str) -> dict[str, Any]:
+    """The text encoder's `dataset_name`: a benchmark for the names of its classes."""
+    from intarsia.data.datasets.class_names import class_names  # data sets open images: not before one is asked for
+
+    context.saw(path, "text_encoder CLIPTextEncoder", "dataset_name", Fate("lowered", "argument `vocabulary`"))
+    if value is None:
+        return {}
+    try:
+        return {"vocabulary": class_names(value)}
+    except (TypeError, ValueError) as error:
+        problem = str(error) if isinstance(value, str) else f"expected the name of a benchmark, found {shown(value)}"
+        context.problem(path, problem, "Write vocabulary=[...] with the names of your classes instead")
+        return {}
+
+
 def _section(context: Context, values: Any, path: str, area: str, expected: str = "dict") -> Fields | None:
     """The dict under its path; anything else is reported."""
     if isinstance(values, Mapping):
@@ -94,6 +109,7 @@ def _section(context: Context, values: Any, path: str, area: str, expected: str 
 Lower = Callable[[Context, Any, str], dict[str, Any]]
 
 NESTED: dict[tuple[str, str], Lower] = {
+    ("CLIPTextEncoder", "dataset_name"): _vocabulary,
     ("HRNet", "extra"): _stages,
     ("KernelUpdateHead", "feat_transform_cfg"): _feat_transform,
     ("LightHamHead", "ham_kwargs"): _ham,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from intarsia.config.lowering.fields import Context, Fields, nearest, shown
-from intarsia.config.lowering.names import CHILDREN, NORMS, WITHOUT_EFFECT, argument_name, kind_of
+from intarsia.config.lowering.names import ABSENT_IF_NONE, CHILDREN, NORMS, WITHOUT_EFFECT, argument_name, kind_of
 from intarsia.config.lowering.nested import NESTED
 from intarsia.config.schema.fates import Fate, bare
 from intarsia.spec import Component
@@ -41,10 +41,15 @@ def arguments(context: Context, kind: str, name: str, values: Mapping[str, Any],
             weights(context, key, item, at, part=path.removeprefix("model."))
         elif key == "conv_cfg" and item is None:
             context.saw(at, f"{kind} {bare(name)}", key, Fate("no effect", "None is an ordinary convolution"))
+        elif item is None and (bare(name), key) in ABSENT_IF_NONE:
+            see(context, kind, name, str(key), at)
         elif (bare(name), key) in WITHOUT_EFFECT:
             Fields(context, path, {key: item}, f"{kind} {bare(name)}", table={key: WITHOUT_EFFECT[bare(name), key]})
         elif (bare(name), key) in NESTED:
-            args |= NESTED[bare(name), key](context, item, at)
+            lowered = NESTED[bare(name), key](context, item, at)
+            for target in args.keys() & lowered.keys():
+                context.problem(at, f"{key!r} says the same as another key here", f"Both are {target!r}; keep one")
+            args |= lowered
         else:
             if target in args:
                 context.problem(at, f"{key!r} says the same as another key here", f"Both are {target!r}; keep one")

@@ -16,10 +16,14 @@ from intarsia.config.lowering.parts import component
 from intarsia.config.schema.fates import bare
 from intarsia.spec import Component
 
-QUERY_HEADS = ("MaskFormerHead", "Mask2FormerHead")
+QUERY_HEADS = ("MaskFormerHead", "Mask2FormerHead", "SideAdapterCLIPHead")
 PIXEL_DECODERS = {"MaskFormerHead": "PixelDecoder", "Mask2FormerHead": "MSDeformAttnPixelDecoder"}
 MASK_LOSSES = {"MaskFormerHead": "FocalLoss", "Mask2FormerHead": "CrossEntropyLoss"}
-MASK_COSTS = {"MaskFormerHead": "FocalLossCost", "Mask2FormerHead": "CrossEntropyLossCost"}
+MASK_COSTS = {
+    "MaskFormerHead": "FocalLossCost",
+    "Mask2FormerHead": "CrossEntropyLossCost",
+    "SideAdapterCLIPHead": "CrossEntropyLossCost",
+}
 ALPHA, GAMMA = 0.25, 2.0
 """OpenMMLab's defaults of the focal loss, and of its cost."""
 
@@ -41,7 +45,7 @@ def is_query_head(values: Any) -> bool:
 
 
 def lower_query_head(context: Context, values: Mapping[str, Any], path: str) -> LoweredQueryHead:
-    """The head at `path`, whose type is one of QUERY_HEADS."""
+    """The head at `path`: a MaskFormerHead or Mask2FormerHead."""
     name = bare(values["type"])
     fields = Fields(context, path, values, name)
     for key in ("in_channels", "num_classes", "pixel_decoder", "transformer_decoder", "positional_encoding"):
@@ -69,8 +73,8 @@ def lower_query_head(context: Context, values: Mapping[str, Any], path: str) -> 
 
 
 def _pixel_decoder(head: Fields, name: str, width: int) -> dict[str, Any]:
-    fields = _section(head, "pixel_decoder", f"{name}: pixel_decoder", "type", "norm_cfg")
-    _is(fields, "type", PIXEL_DECODERS[name])
+    fields = section(head, "pixel_decoder", f"{name}: pixel_decoder", "type", "norm_cfg")
+    expect(fields, "type", PIXEL_DECODERS[name])
     args: dict[str, Any] = {}
     if "norm_cfg" in fields:
         args["norm"] = component(head.context, "norm", fields.get("norm_cfg"), fields.at("norm_cfg"))
@@ -78,16 +82,16 @@ def _pixel_decoder(head: Fields, name: str, width: int) -> dict[str, Any]:
         return args
     _positions(fields, width)
     area = f"{name}: pixel_decoder.encoder"
-    encoder = _section(fields, "encoder", area, "num_layers", "layer_cfg")
-    layer = _section(encoder, "layer_cfg", f"{area}.layer_cfg", "self_attn_cfg", "ffn_cfg")
+    encoder = section(fields, "encoder", area, "num_layers", "layer_cfg")
+    layer = section(encoder, "layer_cfg", f"{area}.layer_cfg", "self_attn_cfg", "ffn_cfg")
     needed = ("num_heads", "num_points", "num_levels", "dropout")
-    attention = _section(layer, "self_attn_cfg", f"{area}.layer_cfg.self_attn_cfg", *needed)
-    perceptron = _section(layer, "ffn_cfg", "mask classifier: ffn_cfg", "feedforward_channels")
-    _is(attention, "num_levels", 3)
-    _is(attention, "dropout", 0.0)
-    _is(perceptron, "ffn_drop", 0.0)
+    attention = section(layer, "self_attn_cfg", f"{area}.layer_cfg.self_attn_cfg", *needed)
+    perceptron = section(layer, "ffn_cfg", "mask classifier: ffn_cfg", "feedforward_channels")
+    expect(attention, "num_levels", 3)
+    expect(attention, "dropout", 0.0)
+    expect(perceptron, "ffn_drop", 0.0)
     for part in (attention, perceptron):
-        _is(part, "embed_dims", width)
+        expect(part, "embed_dims", width)
     found = {
         "encoder_layers": encoder.get("num_layers"),
         "encoder_heads": attention.get("num_heads"),
@@ -99,17 +103,17 @@ def _pixel_decoder(head: Fields, name: str, width: int) -> dict[str, Any]:
 
 def _transformer_decoder(head: Fields, width: int) -> dict[str, Any]:
     area = "mask classifier: transformer_decoder"
-    fields = _section(head, "transformer_decoder", area, "num_layers", "layer_cfg")
-    layer = _section(fields, "layer_cfg", f"{area}.layer_cfg", "self_attn_cfg", "cross_attn_cfg", "ffn_cfg")
+    fields = section(head, "transformer_decoder", area, "num_layers", "layer_cfg")
+    layer = section(fields, "layer_cfg", f"{area}.layer_cfg", "self_attn_cfg", "cross_attn_cfg", "ffn_cfg")
     attentions = [
-        _section(layer, key, "mask classifier: self_attn_cfg, cross_attn_cfg", "num_heads")
+        section(layer, key, "mask classifier: self_attn_cfg, cross_attn_cfg", "num_heads")
         for key in ("self_attn_cfg", "cross_attn_cfg")
     ]
-    perceptron = _section(layer, "ffn_cfg", "mask classifier: ffn_cfg", "feedforward_channels")
+    perceptron = section(layer, "ffn_cfg", "mask classifier: ffn_cfg", "feedforward_channels")
     for part in (*attentions, perceptron):
-        _is(part, "embed_dims", width)
+        expect(part, "embed_dims", width)
     num_heads = attentions[0].get("num_heads")
-    _is(attentions[1], "num_heads", num_heads)
+    expect(attentions[1], "num_heads", num_heads)
     dropout = perceptron.get("ffn_drop", 0.0)
     for part in attentions:
         for key in ("attn_drop", "proj_drop"):
@@ -128,10 +132,10 @@ def _transformer_decoder(head: Fields, width: int) -> dict[str, Any]:
 def _positions(fields: Fields, width: int) -> None:
     """Nothing remains of a positional encoding that is the paper's."""
     needed = ("num_feats", "normalize")
-    positions = _section(fields, "positional_encoding", "mask classifier: positional_encoding", *needed)
-    _is(positions, "type", "SinePositionalEncoding")
-    _is(positions, "num_feats", width // 2)
-    _is(positions, "normalize", True)
+    positions = section(fields, "positional_encoding", "mask classifier: positional_encoding", *needed)
+    expect(positions, "type", "SinePositionalEncoding")
+    expect(positions, "num_feats", width // 2)
+    expect(positions, "normalize", True)
 
 
 # --- The objective ------------------------------------------------------------------------------------------------
@@ -139,14 +143,14 @@ def _positions(fields: Fields, width: int) -> None:
 
 def _objective(head: Fields, name: str) -> dict[str, Any]:
     """The arguments of the objective: three losses, and how masks are matched."""
-    training = _section(head, "train_cfg", f"{name}: train_cfg")
-    classes = _section(head, "loss_cls", "mask classifier: loss_cls")
-    masks = _section(head, "loss_mask", f"{name}: loss_mask")
-    dice = _section(head, "loss_dice", "mask classifier: loss_dice", "naive_dice", "eps")
-    _is(classes, "type", "CrossEntropyLoss")
-    _is(masks, "type", MASK_LOSSES[name])
-    _is(dice, "type", "DiceLoss")
-    _is(dice, "naive_dice", True)
+    training = section(head, "train_cfg", f"{name}: train_cfg")
+    classes = section(head, "loss_cls", "mask classifier: loss_cls")
+    masks = section(head, "loss_mask", f"{name}: loss_mask")
+    dice = section(head, "loss_dice", "mask classifier: loss_dice", "naive_dice", "eps")
+    expect(classes, "type", "CrossEntropyLoss")
+    expect(masks, "type", MASK_LOSSES[name])
+    expect(dice, "type", "DiceLoss")
+    expect(dice, "naive_dice", True)
     args: dict[str, Any] = {
         "num_classes": head.get("num_classes"),
         "ignore_index": head.get("ignore_index", 255),
@@ -161,12 +165,12 @@ def _objective(head: Fields, name: str) -> dict[str, Any]:
     else:
         if "loss_mask" in head:
             masks.require("use_sigmoid", None, present=head.get("loss_mask"))
-        _is(masks, "use_sigmoid", True)
+        expect(masks, "use_sigmoid", True)
         renamed = {"importance_sample_ratio": "importance_ratio"}
         for key in ("num_points", "oversample_ratio", "importance_sample_ratio"):
             if key in training:
                 args[renamed.get(key, key)] = training.get(key)
-    args["match_weights"] = _match_weights(training, name, args)
+    args["match_weights"] = match_weights(training, name, args)
     return args
 
 
@@ -181,13 +185,13 @@ def _class_weight(fields: Fields, num_classes: int | None) -> tuple[float, ...]:
     return weights
 
 
-def _match_weights(training: Fields, name: str, objective: Mapping[str, Any]) -> tuple[float, float, float]:
+def match_weights(training: Fields, name: str, objective: Mapping[str, Any]) -> tuple[float, float, float]:
     """Factors of class, mask and Dice in the matching; those of the losses where nothing is said."""
     if "assigner" not in training:
         first, second, third = objective["loss_weights"]
         return first, second, third
-    assigner = _section(training, "assigner", "mask classifier: assigner", "match_costs")
-    _is(assigner, "type", "HungarianAssigner")
+    assigner = section(training, "assigner", "mask classifier: assigner", "match_costs")
+    expect(assigner, "type", "HungarianAssigner")
     context, kinds = training.context, ("ClassificationCost", MASK_COSTS[name], "DiceCost")
     weights = dict.fromkeys(kinds, 0.0)
     context.opened(assigner.at("match_costs"))
@@ -202,14 +206,14 @@ def _match_weights(training: Fields, name: str, objective: Mapping[str, Any]) ->
         weights[kind] += float(fields.get("weight", 1.0))
         if kind == "FocalLossCost":
             fields.require("binary_input", None, present=values)
-            _is(fields, "binary_input", True)
+            expect(fields, "binary_input", True)
             _agrees(fields, "alpha", ALPHA, objective["focal_alpha"], "loss_mask")
             _agrees(fields, "gamma", GAMMA, objective["focal_gamma"], "loss_mask")
         elif kind == "DiceCost":
             fields.require("pred_act", None, present=values)
-            _is(fields, "pred_act", True)
+            expect(fields, "pred_act", True)
             fields.require("eps", None, present=values)
-            _is(fields, "eps", objective["dice_eps"])
+            expect(fields, "eps", objective["dice_eps"])
     for_class, for_mask, for_dice = weights.values()
     return for_class, for_mask, for_dice
 
@@ -217,7 +221,7 @@ def _match_weights(training: Fields, name: str, objective: Mapping[str, Any]) ->
 # --- Reading ------------------------------------------------------------------------------------------------------
 
 
-def _section(parent: Fields, key: str, area: str, *needed: str) -> Fields:
+def section(parent: Fields, key: str, area: str, *needed: str) -> Fields:
     """The section under a key. needed: keys that must be in it, where there is one."""
     values = parent.get(key) or {}
     fields = Fields(parent.context, parent.at(key), values, area)
@@ -226,7 +230,7 @@ def _section(parent: Fields, key: str, area: str, *needed: str) -> Fields:
     return fields
 
 
-def _is(fields: Fields, key: str, expected: Any) -> None:
+def expect(fields: Fields, key: str, expected: Any) -> None:
     """Report a value that is there and is not the one that is supported. Of names, registries do not count."""
     found = fields.get(key)
     if key in fields and (bare(found) if isinstance(found, str) else found) != expected:

@@ -14,6 +14,7 @@ from intarsia.config.schema.model import MODEL_AREAS
 from intarsia.config.schema.notation import DICT, OPTIONAL
 from intarsia.config.schema.queries import QUERY_AREAS
 from intarsia.config.schema.runtime import RUNTIME_AREAS
+from intarsia.config.schema.side_adapter import SIDE_ADAPTER_AREAS
 from intarsia.config.schema.training import TRAINING_AREAS
 
 # --- Sections -----------------------------------------------------------------------------------------------------
@@ -69,6 +70,7 @@ AREAS: dict[str, Area] = {
     **MODEL_AREAS,
     **DIFFUSION_AREAS,
     **QUERY_AREAS,
+    **SIDE_ADAPTER_AREAS,
     **DATA_AREAS,
     **TRAINING_AREAS,
     **RUNTIME_AREAS,
