@@ -1,16 +1,16 @@
-"""What every network of the recipes costs: parameters and multiply-adds, memory, time. Writes intarsia/guide/costs.json.
+"""What each network of the recipes costs: parameters, multiply-adds, memory, time. Writes intarsia/guide/costs.json.
 
     python benchmarks/models.py                            what is not counted yet: parameters, multiply-adds, memory
     OMP_NUM_THREADS=2 python benchmarks/models.py --time   seconds too, of one recipe of each network that has none yet
 
-Images are 512 x 512, numbers float32. Multiply-adds are those of one image through the network as it is used, counted by
-torch's own flop counter, halved, since that counts a multiply-add as two. It counts convolutions, matrix products and
-attention, and nothing else: no norms, activations, pooling, resizing, or sampling of deformable attention.
+Images are 512 x 512, numbers float32. Multiply-adds are those of one image through the network as it is used, counted
+by torch's own flop counter, halved, since that counts a multiply-add as two. It counts convolutions, matrix products
+and attention, and nothing else: no norms, activations, pooling, resizing, or sampling of deformable attention.
 
 Memory is the most that tensors take at once, weights included: of the forward pass of one image, and of a training step
-of two with AdamW, from its second step on. It is added up as torch makes tensors and lets go of them, so that it does not
-depend on the machine; what operations need within is not in it. Both are counted with FakeTensors, which have sizes and
-no numbers. A training step that looks at numbers (where masks are matched) is counted with real tensors.
+of two with AdamW, from its second step on. It is added up as torch makes tensors and lets go of them, so that it does
+not depend on the machine; what operations need within is not in it. Both are counted with FakeTensors, which have sizes
+and no numbers. A training step that looks at numbers (where masks are matched) is counted with real tensors.
 
 Time is measured, each network in a process of its own: the fastest of --repeat passes after one that warms up. It
 depends on the machine, so that the guide shows it as a multiple of segformer_mit-b0's, and the machine must do nothing
@@ -33,13 +33,13 @@ from pathlib import Path
 from typing import Any
 
 from intarsia import recipes
+from intarsia.guide.facts import REFERENCE
 from intarsia.guide.networks import layers, networks
 from intarsia.io.whole_files import write_text
 from intarsia.terminal import progress, say
 
 TARGET = Path(__file__).parents[1] / "intarsia" / "guide" / "costs.json"
 SIDE, CLASSES_SHOWN = 512, 10
-REFERENCE = "segformer_mit-b0_8xb2-160k_ade20k-512x512"
 
 
 # --- building -----------------------------------------------------------------------------------------------------

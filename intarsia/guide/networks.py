@@ -17,10 +17,11 @@ from intarsia import recipes
 from intarsia.recipes import Method
 
 ONLY_TRAINING = frozenset({
-    "assigner", "attn_drop_rate", "avg_non_ignore", "cache_feature", "data_preprocessor", "deep_supervision_idxs", "drop",
-    "drop_path_rate", "drop_rate", "dropout_ratio", "enforce_decoder_input_project", "frozen_exclude", "frozen_stages",
-    "ignore_index", "init_cfg", "init_values", "loss_cls", "loss_dice", "loss_decode", "loss_mask", "momentum", "norm_eval",
-    "pretrained", "requires_grad", "sampler", "test_cfg", "threshold", "train_cfg", "windiow_sizes", "with_cp",
+    "assigner", "attn_drop_rate", "avg_non_ignore", "cache_feature", "data_preprocessor", "deep_supervision_idxs",
+    "drop", "drop_path_rate", "drop_rate", "dropout_ratio", "enforce_decoder_input_project", "frozen_exclude",
+    "frozen_stages", "ignore_index", "init_cfg", "init_values", "loss_cls", "loss_dice", "loss_decode", "loss_mask",
+    "momentum", "norm_eval", "pretrained", "requires_grad", "sampler", "test_cfg", "threshold", "train_cfg",
+    "windiow_sizes", "with_cp",
 })  # fmt: skip
 """Keys of a model that change no layer of it."""
 
@@ -92,6 +93,8 @@ def _kept(value: Any, left_out: frozenset[str]) -> Any:
 
 def data_of(recipe: str) -> str:
     """The data set of a published recipe: "ade20k", "cityscapes", "pascal-context-59" ..."""
+    if "_mapillay_" in recipe:  # spelt so in the one name, whose training is otherwise as on Cityscapes
+        return "mapillary"
     return recipes.published(recipe).setting_name.split("_")[0].rpartition("-")[0]
 
 
@@ -104,14 +107,12 @@ def networks() -> tuple[Network, ...]:
         found.setdefault((recipes.method(recipe), layers(recipe, with_data=False)), []).append(recipe)
     several = [_network(method, names, set(own)) for (method, _), names in found.items()]
     kinds = list(recipes.KINDS)
-    return tuple(
-        sorted(
-            several,
-            key=lambda one: (
-                (kinds.index(one.method.kind), one.method.year, one.method.name) if one.method else (len(kinds), 0, "")
-            ),
-        )
-    )
+
+    def place(one: Network) -> tuple[int, int, str]:
+        said = one.method
+        return (len(kinds), 0, "") if said is None else (kinds.index(said.kind), said.year, said.name)
+
+    return tuple(sorted(several, key=place))
 
 
 def _network(method: Method | None, names: list[str], short: set[str]) -> Network:

@@ -1,0 +1,228 @@
+"""What networks cost: the file is complete, and its figures are those of independent counts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from intarsia import catalog, recipes
+from intarsia.guide import facts
+from intarsia.guide.networks import networks
+
+FIGURES = Path(__file__).parents[1] / "golden" / "figures"
+SIDE = 512
+
+
+def exists(recipe: str) -> bool:
+    """Whether the catalogue has the kind of model and the backbone of a recipe."""
+    model = recipes.network(recipe)
+    try:
+        catalog.locate("model", model["type"])
+        for name in ("backbone", "image_encoder", "text_encoder"):
+            if name in model:
+                catalog.locate("backbone", model[name]["type"])
+    except catalog.UnknownPartError:
+        return False
+    return True
+
+
+def test_every_network_that_exists_is_counted() -> None:
+    names = [name for one in networks() for name in one.names]
+    missing = [name for name in names if (facts.cost(name) is None) == exists(name)]
+    assert not missing, "run `python benchmarks/models.py`"
+    assert facts.torch_version()
+
+
+def test_training_is_counted_for_each_network() -> None:
+    firsts = [one.first for one in networks() if facts.cost(one.first)]
+    assert not [name for name in firsts if facts.cost(name).step_bytes is None]
+
+
+def test_counted_recipes_are_recipes() -> None:
+    names = {name for one in networks() for name in one.names}
+    written = json.loads((Path(facts.__file__).parent / "costs.json").read_text())
+    assert set(written["counted"]) <= names
+    assert set(written["timed"]) <= {one.first for one in networks()}
+
+
+@pytest.mark.parametrize("path", sorted(FIGURES.glob("*.json")), ids=lambda path: path.stem)
+def test_parameters_are_those_of_the_reference(path: Path) -> None:
+    """As MMSegmentation counts them."""
+    recorded = json.loads(path.read_text())
+    name = recorded["source"].split("/")[1]
+    cost = facts.cost(name)
+    if cost is None:
+        assert not exists(name)
+    else:
+        assert cost.parameters == recorded["params"]
+
+
+def counted_by_hand(model: nn.Module, image: torch.Tensor) -> int:
+    """Multiply-adds of convolutions and linear layers, from the sizes of what goes in and comes out."""
+    total = 0
+
+    def of_conv(layer: Any, given: tuple[torch.Tensor, ...], result: torch.Tensor) -> None:
+        nonlocal total
+        kernel = layer.kernel_size[0] * layer.kernel_size[1]
+        if isinstance(layer, nn.ConvTranspose2d):  # every number that goes in is spread
+            total += given[0].numel() * layer.out_channels // layer.groups * kernel
+        else:
+            total += result.numel() * layer.in_channels // layer.groups * kernel
+
+    def of_linear(layer: Any, _: Any, result: torch.Tensor) -> None:
+        nonlocal total
+        total += result.numel() * layer.in_features
+
+    for layer in model.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+            layer.register_forward_hook(of_conv)
+        elif isinstance(layer, nn.Linear):
+            layer.register_forward_hook(of_linear)
+    with torch.no_grad():
+        model(image)
+    return total
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        "fast_scnn_8xb4-160k_cityscapes-512x1024",
+        "bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024",
+        "erfnet_fcn_4xb4-160k_cityscapes-512x1024",
+        "ddrnet_23-slim_in1k-pre_2xb6-120k_cityscapes-1024x1024",
+        "small_r18",
+    ],
+)
+def test_multiply_adds_are_those_counted_layer_by_layer(recipe: str, counting: ModuleType) -> None:
+    model = counting.task_of(recipe, "cpu").eval().model
+    by_hand = counted_by_hand(model, torch.zeros(1, 3, SIDE, SIDE))
+    assert facts.cost(recipe).multiply_adds == by_hand
+
+
+def test_multiply_adds_of_attention_are_those_of_its_formula(counting: ModuleType) -> None:
+    """MiT-B0: every layer multiplies queries with fewer keys, and the result with as many values."""
+    recipe = facts.REFERENCE
+    model = counting.task_of(recipe, "cpu").eval().model
+    layers = counted_by_hand(model, torch.zeros(1, 3, SIDE, SIDE))
+    attention = 0
+    for stride, channels, reduction in ((4, 32, 8), (8, 64, 4), (16, 160, 2), (32, 256, 1)):
+        queries = (SIDE // stride) ** 2
+        attention += 2 * 2 * queries * (queries // reduction**2) * channels  # two layers, two products each
+    assert facts.cost(recipe).multiply_adds == layers + attention
+
+
+@pytest.mark.parametrize("recipe", ["small_r18", "segnext_mscan-t_1xb16-adamw-160k_ade20k-512x512"])
+def test_the_file_has_what_is_counted_today(recipe: str, counting: ModuleType) -> None:
+    found, cost = counting.count(recipe), facts.cost(recipe)
+    assert found["parameters"] == cost.parameters
+    assert found["multiply_adds"] == cost.multiply_adds
+    assert found["forward_bytes"] == pytest.approx(cost.forward_bytes, rel=0.1)  # other versions of torch keep others
+
+
+# --- counting -----------------------------------------------------------------------------------------------------
+
+
+def test_the_peak_is_of_tensors_alive_together(counting: ModuleType) -> None:
+    known = torch.zeros(1000)  # 4,000 bytes
+    with counting.peak_counter([known]) as memory:
+        first = known + 1
+        view = first[:10]
+        first.mul_(2)
+        assert memory.peak == 8000, "a view and a change in place take nothing"
+        del first
+        second = known + 2
+        assert memory.peak == 12000, "the view keeps its tensor"
+        del view, second
+        third = torch.cat([known, known])
+    assert memory.peak == 12000
+    assert memory.alive == 12000
+    assert third.numel() == 2000
+
+
+def test_tensors_without_numbers_count_as_real_ones_do(counting: ModuleType) -> None:
+    fake, real = (counting.count_step("small_r18", real=real)["step_bytes"] for real in (False, True))
+    assert fake == pytest.approx(real, rel=0.01)
+
+
+def test_memory_of_training_holds_weights_gradients_and_both_moments(counting: ModuleType) -> None:
+    cost = facts.cost("small_r18")
+    assert cost.step_bytes > 4 * 4 * cost.parameters
+    assert cost.forward_bytes > 4 * cost.parameters
+
+
+def test_counting_goes_on_where_it_stopped(
+    counting: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[str] = []
+
+    def count(name: str) -> dict[str, int]:
+        counted.append(name)
+        return {"parameters": 1, "auxiliary": 0, "multiply_adds": 2, "forward_bytes": 3}
+
+    def count_step(name: str, *, real: bool) -> dict[str, int]:
+        if not real:
+            counted.append(f"step of {name}")
+        return {"step_bytes": 4}
+
+    monkeypatch.setattr(counting, "TARGET", tmp_path / "costs.json")
+    monkeypatch.setattr(counting, "count", count)
+    monkeypatch.setattr(counting, "count_step", count_step)
+    counting.main(["--only", "small_r18"])
+    assert counted == ["small_r18", "step of small_r18"]
+    counting.main(["--only", "small_r18"])
+    assert len(counted) == 2
+    written = json.loads((tmp_path / "costs.json").read_text())
+    assert written["counted"]["small_r18"]["step_bytes"] == 4
+    written["counted"] |= {"no_such_recipe": {}}
+    (tmp_path / "costs.json").write_text(json.dumps(written))
+    counting.main(["--only", "small_r18"])
+    assert "no_such_recipe" in json.loads((tmp_path / "costs.json").read_text())["counted"], "nothing to do, no change"
+    counting.main(["--only", "fast_scnn"])
+    assert "no_such_recipe" not in json.loads((tmp_path / "costs.json").read_text())["counted"]
+
+
+def test_times_are_kept_per_machine(counting: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[str] = []
+
+    def in_own_process(*arguments: str) -> list[str]:
+        measured.append(arguments[1])
+        return ["0.5", "2"]
+
+    monkeypatch.setattr(counting, "TARGET", tmp_path / "costs.json")
+    monkeypatch.setattr(counting, "in_own_process", in_own_process)
+    row = {"parameters": 1, "auxiliary": 0, "multiply_adds": 2, "forward_bytes": 3}
+    counting.write({"torch": "2", "counted": dict.fromkeys((facts.REFERENCE, "small_r18"), row)})
+    counting.time_all("small_r18", 1, load=1e9)
+    assert measured == [facts.REFERENCE, "small_r18"], "the reference too, for the ratios"
+    counting.time_all("small_r18", 1, load=1e9)
+    assert len(measured) == 2
+    written = json.loads((tmp_path / "costs.json").read_text())
+    assert written["timed"]["small_r18"] == {"forward_seconds": 0.5, "step_seconds": 2.0}
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    counting.time_all("small_r18", 1, load=1e9)
+    assert len(measured) == 4, "of another machine, and with other threads, all anew"
+
+
+def test_times_wait_for_a_quiet_machine(counting: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    loads, waited = iter([3.0, 3.0, 0.7, 0.7, 0.4]), []
+    monkeypatch.setattr(counting.os, "getloadavg", lambda: (next(loads), 0, 0))
+    monkeypatch.setattr(counting.time, "sleep", waited.append)
+    counting.wait_until_quiet(0.5)
+    assert waited == [60, 60]
+
+
+def test_measuring_prints_two_times(
+    counting: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "SIDE", 64)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)  # not for the tests that follow
+    counting.measure("small_r18", 1)
+    word, forward, step = capsys.readouterr().out.split()
+    assert word == "figures"
+    assert 0 < float(forward) < float(step)
