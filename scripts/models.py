@@ -8,6 +8,7 @@ Everything comes from `intarsia.guide`, whose figures `benchmarks/models.py` and
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -38,8 +39,8 @@ MARKS = {
 """Of kinds: colours that stay apart for the colour-blind (Okabe and Ito), and a shape each."""
 HEAD = """# The models
 
-Which networks there are, what each costs and what it scores. Made by `scripts/models.py`; `intarsia models list` prints the
-same in the terminal, `intarsia models show NAME` all about one.
+Which networks there are, what each costs and what it scores. Made by `scripts/models.py`; `intarsia models list`
+prints the same in the terminal, `intarsia models show NAME` all about one.
 
 ```console
 $ intarsia models list real-time --sort cost
@@ -59,23 +60,23 @@ Each mark is a network with its best published score; those with a name have no 
 
 ## What the columns say
 
-* **model**: the name for `intarsia train NAME --data DIR`; in italics, networks that have published recipes only, by the
-  beginning of their names (`intarsia models show` lists those).
-* **params**: millions, heads that only training has included. **mult-adds**: billions of multiply-adds, of one image of
-  512 x 512 through the network as it is used. They are what torch's own flop counter says (torch {torch}), halved, since
-  it counts a multiply-add as two. It counts convolutions, matrix products and attention; norms, activations, pooling,
-  resizing and the sampling of deformable attention (Mask2Former) are not in it.
-* **memory** and **step memory**: of the forward pass of one image, and of a training step of two with AdamW, in float32,
-  as multiples of `segformer_mit-b0`'s ({forward:.2f} and {step:.2f} GB). They are the most that tensors take at once, weights
-  included, added up as torch makes them and lets go of them. So they do not depend on the machine; what operations need
-  within, and what allocators keep, comes on top.
+* **model**: the name for `intarsia train NAME --data DIR`; in italics, networks that have published recipes only, by
+  the beginning of their names (`intarsia models show` lists those).
+* **params**: millions, heads that only training has included. **mult-adds**: billions of multiply-adds, of one image
+  of 512 x 512 through the network as it is used. They are what torch's own flop counter says (torch {torch}), halved,
+  since it counts a multiply-add as two. It counts convolutions, matrix products and attention; norms, activations,
+  pooling, resizing and the sampling of deformable attention (Mask2Former) are not in it.
+* **memory** and **step memory**: of the forward pass of one image, and of a training step of two with AdamW, in
+  float32, as multiples of `segformer_mit-b0`'s ({forward:.2f} and {step:.2f} GB). They are the most that tensors take
+  at once, weights included, added up as torch makes them and lets go of them. So they do not depend on the machine;
+  what operations need within, and what allocators keep, comes on top.
 {times}
-* **{first}**, **{second}**: the best published mIoU in percent, of single images as they are, of whatever schedule and size;
-  under the table of each method all its checkpoints. Costs are those with the classes of ADE20K, where a network has a
-  recipe for that, else of Cityscapes, else of its first.
-{missing}
-"""
-MEASURED = """* **time** and **step time**: of the same, measured on one machine ({machine}), as multiples of `segformer_mit-b0`'s."""
+* **{first}**, **{second}**: the best published mIoU in percent, of single images as they are, of whatever schedule and
+  size; under the table of each method all its checkpoints. Costs are those with the classes of ADE20K, where a network
+  has a recipe for that, else of Cityscapes, else of its first.
+{missing}"""
+MEASURED = """* **time** and **step time**: of the same, measured on one machine ({machine}), as multiples of
+  `segformer_mit-b0`'s."""
 NOT_MEASURED = """* Times were not measured yet: that needs a machine which does nothing else
   (`OMP_NUM_THREADS=2 python benchmarks/models.py --time`, some hours)."""
 
@@ -84,16 +85,28 @@ def advice() -> str:
     """Three sentences."""
     small, tiny, edge, frugal = map(find, ("segformer_mit-b0", "small_r18", "pidnet-s", "ddrnet_23-slim"))
     large, street, middle = best("ade20k"), best("cityscapes"), find("segnext_mscan-b")
-    return (
-        f"With **few images of your own**, take a small network: `{small.name}` ({parameters(small)} million parameters), or for "
-        f"a laptop `{tiny.name}` ({parameters(tiny)} million), which train from random weights within some hundred steps "
-        "([own-data.md](own-data.md) has results).\n\n"
-        f"For an **edge device**, take `{edge.name}` ({score(edge, 'cityscapes')} on Cityscapes with {multiply_adds(edge)} billion "
-        f"multiply-adds at 512 x 512) or `{frugal.name}` ({score(frugal, 'cityscapes')} with {multiply_adds(frugal)}).\n\n"
-        f"For the **best accuracy**, take `{large.name}` ({score(large, 'ade20k')} on ADE20K with {multiply_adds(large)} billion) "
-        f"or `{street.name}` ({score(street, 'cityscapes')} on Cityscapes with {multiply_adds(street)}); `{middle.name}` has "
-        f"{score(middle, 'ade20k')} on ADE20K for {multiply_adds(middle)} billion."
+    few = (
+        f"With **few images of your own**, take a small network: `{small.name}` ({parameters(small)} million "
+        f"parameters), or for a laptop `{tiny.name}` ({parameters(tiny)} million), which train from random weights "
+        "within some hundred steps ([own-data.md](own-data.md) has results)."
     )
+    device = (
+        f"For an **edge device**, take `{edge.name}` ({score(edge, 'cityscapes')} on Cityscapes with "
+        f"{multiply_adds(edge)} billion multiply-adds at 512 x 512) or `{frugal.name}` "
+        f"({score(frugal, 'cityscapes')} with {multiply_adds(frugal)})."
+    )
+    accuracy = (
+        f"For the **best accuracy**, take `{large.name}` ({score(large, 'ade20k')} on ADE20K with "
+        f"{multiply_adds(large)} billion) or `{street.name}` ({score(street, 'cityscapes')} on Cityscapes with "
+        f"{multiply_adds(street)}); `{middle.name}` has {score(middle, 'ade20k')} on ADE20K for "
+        f"{multiply_adds(middle)} billion."
+    )
+    return "\n\n".join(wrapped(sentence) for sentence in (few, device, accuracy))
+
+
+def wrapped(text: str) -> str:
+    """Lines as long as the page's."""
+    return textwrap.fill(text, 118, break_long_words=False, break_on_hyphens=False)
 
 
 def best(data: str) -> Model:
@@ -135,7 +148,8 @@ def head() -> str:
     assert reference is not None
     assert reference.step_bytes is not None
     missing = [one.name for one in models() if one.cost() is None]
-    left_out = f"\nNot counted, since not all of their parts exist yet: {', '.join(f'`{n}`' for n in missing)}.\n"
+    names = ", ".join(f"`{name}`" for name in missing)
+    left_out = f"* Not counted, since not all of their parts exist yet: {names}.\n"
     return HEAD.format(
         advice=advice(),
         torch=facts.torch_version(),

@@ -34,6 +34,8 @@ _FIGURES = {
 """Fields of a cost that are said as multiples of segformer_mit-b0's -> their titles."""
 _WIDE = 120
 """Columns of a terminal from which on those are listed too."""
+_WIDE_ENOUGH = 200
+"""Columns of a file or a pipe, in which no name is folded."""
 
 
 @app.command("list", epilog=EXAMPLES)
@@ -65,11 +67,12 @@ def list_models(
         typer.echo(json.dumps([_facts(one) for one in found], indent=2, ensure_ascii=False))
         return
     console = out()
-    width = console.width if console.is_terminal or "COLUMNS" in os.environ else 160  # of a file: no name is folded
-    figures = [field for field in _FIGURES if width >= _WIDE and any(one.times(field) for one in found)]
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _WIDE_ENOUGH
+    figures = [field for field in _FIGURES if console.width >= _WIDE and any(one.times(field) for one in found)]
     shown = _BOTH if data is None else (data,)
     columns = ("model", "year", "params", "mult-adds", *(_FIGURES[field] for field in figures), *shown)
-    console.print(table("", columns, (_row(one, data, figures, shown) for one in found)), width=width)
+    console.print(table("", columns, (_row(one, data, figures, shown) for one in found)))
     notes = ["params: millions. mult-adds: billions, of one image of 512 x 512. Scores: mIoU in percent, unless said."]
     if figures:
         notes.append(f"{', '.join(_FIGURES[field] for field in figures)}: times segformer_mit-b0's.")

@@ -127,7 +127,7 @@ def ordered(given: Iterable[Model], by: str, *, data: str | None = None) -> list
     }
     if by not in keys:
         raise ValueError(f"--sort {by}: expected one of {', '.join(ORDERS)}")
-    return sorted(given, key=keys[by])  # type: ignore[arg-type]  # keys of one order are of one type
+    return sorted(given, key=keys[by])
 
 
 @cache

@@ -39,7 +39,7 @@ def test_words_select_by_name_method_and_kind() -> None:
     assert {one.network.method.kind for one in select(["real-time"]) if one.network.method} == {"real-time"}
     assert [one.name for one in select(["SegFormer", "b3"])] == ["segformer_mit-b3"]
     assert {one.name for one in select(["resnest"])} == {one.name for one in select(["ResNeSt"])}
-    with pytest.raises(UnknownModelError, match="'segfromer'.*SegFormer"):
+    with pytest.raises(UnknownModelError, match=r"'segfromer'.*SegFormer"):
         select(["segfromer"])
     with pytest.raises(UnknownModelError, match="all of: segformer, unet"):
         select(["segformer", "unet"])

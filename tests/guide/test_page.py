@@ -49,7 +49,7 @@ def test_what_to_take_is_three_sentences(page: ModuleType) -> None:
     for sentence, about in zip(sentences, ("few images", "edge device", "best accuracy"), strict=True):
         assert about in sentence
         assert sentence.endswith(".")
-        assert not re.search(r"\. [A-Z]", sentence)
+        assert not re.search(r"\.\s[A-Z]", sentence)
 
 
 def test_nothing_on_the_frontier_is_beaten(page: ModuleType) -> None:
