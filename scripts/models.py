@@ -8,6 +8,7 @@ Everything comes from `intarsia.guide`, whose figures `benchmarks/models.py` and
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -64,8 +65,9 @@ Each mark is a network with its best published score; those with a name have no 
   the beginning of their names (`intarsia models show` lists those).
 * **params**: millions, heads that only training has included. **mult-adds**: billions of multiply-adds, of one image
   of 512 x 512 through the network as it is used. They are what torch's own flop counter says (torch {torch}), halved,
-  since it counts a multiply-add as two. It counts convolutions, matrix products and attention; norms, activations,
-  pooling, resizing and the sampling of deformable attention (Mask2Former) are not in it.
+  since it counts a multiply-add as two. It counts convolutions, matrix products and attention, as they are computed
+  here (SegFormer's head, for one, multiplies each level before it enlarges it, which its paper does afterwards). Norms,
+  activations, pooling, resizing and the sampling of deformable attention (Mask2Former) are not in it.
 * **memory** and **step memory**: of the forward pass of one image, and of a training step of two with AdamW, in
   float32, as multiples of `segformer_mit-b0`'s ({forward:.2f} and {step:.2f} GB). They are the most that tensors take
   at once, weights included, added up as torch makes them and lets go of them. So they do not depend on the machine;
@@ -254,20 +256,30 @@ def draw(data: str, path: Path) -> None:
             several = [point for point in given if point[1] == kind]
             if several:
                 x, y = [point[2] for point in several], [point[3] for point in several]
-                axes.scatter(x, y, s=26, c=colour, marker=shape, linewidths=0.4, edgecolors="white", label=KINDS[kind])
+                axes.scatter(x, y, s=30, c=colour, marker=shape, linewidths=0.4, edgecolors="white", label=KINDS[kind])
         front = frontier(given)
         axes.step([p[2] for p in front], [p[3] for p in front], where="post", color="#777777", linewidth=0.8, zorder=0)
-        for place, (name, _, x, y) in enumerate(front):  # of neighbours one is written above the other
-            away = {"xytext": (-4, 5 + 9 * (place % 2)), "ha": "right"} if place else {"xytext": (5, -3), "ha": "left"}
-            axes.annotate(name, (x, y), textcoords="offset points", fontsize=7, **away)
+        for name, _, x, y in front:
+            axes.annotate(
+                shortened(name), (x, y), (-3, 4), textcoords="offset points", fontsize=7, rotation=-35, ha="right",
+                rotation_mode="anchor",
+            )  # fmt: skip
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set_xlabel("billions of multiply-adds, one image of 512 x 512")
         axes.set_ylabel(f"mIoU on {TITLES[data]}, percent")
         axes.grid(visible=True, which="major", color="#dddddd", linewidth=0.6)
         axes.set_axisbelow(True)
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, high + 0.15 * (high - low))  # room for names above and to the left
+        axes.set_xlim(axes.get_xlim()[0] / 1.6, None)
         axes.legend(loc="lower right", fontsize=8, framealpha=0.9)
         figure.savefig(path, metadata={"Date": None, "Description": described(data)} if path.suffix == ".svg" else None)
+
+
+def shortened(name: str) -> str:
+    """A name without what it says of the start weights."""
+    return re.sub(r"-in\d+k(-\d+x\d+)?-pre", "", name)
 
 
 def described(data: str) -> str:

@@ -21,7 +21,7 @@ def test_the_pictures_are_of_todays_figures(data: str, page: ModuleType) -> None
     said = [node.text for node in picture.iter() if node.tag.endswith("}description")]
     assert said == [page.described(data)], "run `make docs`, or `python scripts/models.py`"
     texts = {node.text for node in picture.iter() if node.tag.endswith("}text")}
-    named = {point[0] for point in page.frontier(page.points(data))}
+    named = {page.shortened(point[0]) for point in page.frontier(page.points(data))}
     assert len(named) > 4
     assert named <= texts
     assert page.PICTURES[data].stat().st_size < 100_000
