@@ -58,14 +58,20 @@ def task_of(recipe: str, device: str):
         return build_task(spec)
 
 
-def batch_of(num_classes: int, bands: int = 3, device: str = "cpu"):
+def bands_of(recipe: str) -> int:
+    """Of the images that a recipe takes: 3, or 6 of two images of one place."""
+    bands: int = recipes.network(recipe).get("backbone", {}).get("in_channels", 3)
+    return bands
+
+
+def batch_of(num_classes: int, bands: int):
     """Two images and labels of ten classes in squares of 32 pixels, with the map of edges that some methods learn."""
     import torch
 
     from intarsia.contracts import Batch
 
-    images = torch.zeros(2, bands, SIDE, SIDE, dtype=torch.uint8, device=device)
-    squares = torch.arange(2 * (SIDE // 32) ** 2, device=device).view(2, SIDE // 32, SIDE // 32)
+    images = torch.zeros(2, bands, SIDE, SIDE, dtype=torch.uint8)
+    squares = torch.arange(2 * (SIDE // 32) ** 2).view(2, SIDE // 32, SIDE // 32)
     labels = (squares % min(max(num_classes, 2), CLASSES_SHOWN)).repeat_interleave(32, 1).repeat_interleave(32, 2)
     return Batch(images, labels, ((SIDE, SIDE),) * 2, (), {"edge": torch.zeros_like(labels)})
 
@@ -156,7 +162,7 @@ def count(recipe: str) -> dict[str, int]:
     task = task_of(recipe, "meta")
     with fake_tensors(), torch.no_grad():
         model = task.to_empty(device="cpu").eval().requires_grad_(False).model
-        image = torch.zeros(1, 3, SIDE, SIDE)
+        image = torch.zeros(1, bands_of(recipe), SIDE, SIDE)
         with peak_counter([*model.parameters(), *model.buffers(), image]) as memory, flop_counter() as flops:
             model(image)
     auxiliary = getattr(model, "auxiliary_head", None)
@@ -177,7 +183,7 @@ def count_step(recipe: str, *, real: bool) -> dict[str, int]:
         if not real:
             task.to_empty(device="cpu")
         task.train()
-        batch = batch_of(task.num_classes)
+        batch = batch_of(task.num_classes, bands_of(recipe))
         step = training_step(task, batch)
         with peak_counter([*task.parameters(), *task.buffers(), batch.images, batch.labels]) as memory:
             step()
@@ -196,11 +202,11 @@ def measure(recipe: str, repeat: int) -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     torch.manual_seed(0)
     task = task_of(recipe, "cpu")
-    batch = batch_of(task.num_classes)
+    batch = batch_of(task.num_classes, bands_of(recipe))
     step = training_step(task.train(), batch)
     training = fastest(step, repeat)
     task.eval()
-    image = torch.randn(1, 3, SIDE, SIDE)
+    image = torch.randn(1, bands_of(recipe), SIDE, SIDE)
     with torch.inference_mode():
         print("figures", fastest(lambda: task.model(image), repeat), training)
 
