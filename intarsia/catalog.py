@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import importlib.metadata
 import re
 from collections.abc import Callable
 from functools import cache
@@ -277,6 +276,12 @@ NOT_YET: dict[str, tuple[str, ...]] = {
 }
 """Parts of MMSegmentation 1.2.2 that have no implementation here yet: known by name, so that a message can say so."""
 
+MASK_HEADS = frozenset({"Mask2FormerHead", "MaskFormerHead", "SideAdapterCLIPHead"})
+"""Heads that classify masks: they have one class more, for a mask that shows nothing."""
+
+OWN_LABELS = frozenset({"STDCHead"})
+"""Heads that learn something else than the classes, such as details; their num_classes is not that of the data."""
+
 REFUSED: dict[str, dict[str, str]] = {
     "optimizer": {
         "LBFGS": "it evaluates the loss several times per step, which is no step of stochastic training",
@@ -416,9 +421,11 @@ def resolve(kind: str, name: str) -> Any:
 @cache
 def _entry_points() -> dict[str, dict[str, str]]:
     """What installed packages declare. A package that merely lies in the folder of the command is not installed."""
+    from importlib.metadata import entry_points  # slower to load than all recipes together
+
     found: dict[str, dict[str, str]] = {}
     here = Path.cwd().resolve()
-    for point in importlib.metadata.entry_points(group="intarsia.parts"):
+    for point in entry_points(group="intarsia.parts"):
         if point.dist is not None and Path(str(point.dist.locate_file(""))).resolve() == here:
             continue
         kind, _, name = point.name.partition(".")

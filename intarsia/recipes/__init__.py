@@ -172,6 +172,7 @@ def for_data(
             config = own_config(
                 family.own[name],
                 learning_rate=family.learning_rate,
+                targets=family.targets,
                 num_classes=num_classes,
                 ignore_index=ignore_index,
                 mean=mean,

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from intarsia.catalog import MASK_HEADS, OWN_LABELS
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.published import preprocessor
 from intarsia.recipes.schedules import loops
 
 LARGEST_CROP = 512
 SMALLEST_CROP = 64
-MASK_CLASSIFIERS = ("MaskFormerHead", "Mask2FormerHead")
 
 
 def default_crop(image_size: tuple[int, int]) -> tuple[int, int]:
@@ -27,6 +27,7 @@ def own_config(
     parts: Callable[[int, int], Config],
     *,
     learning_rate: float,
+    targets: tuple[Config, ...],
     num_classes: int,
     ignore_index: int,
     mean: tuple[float, ...],
@@ -41,6 +42,7 @@ def own_config(
     """The config of one run.
 
     parts: (number of logits, bands) -> backbone and heads.
+    targets: transforms behind all others that make what the heads learn beside the labels.
     num_classes: 1 stands for one foreground on a background: one logit, trained with sigmoid cross entropy.
     raw_bands: images are taken as they are stored, not as 8-bit RGB.
     crop: (height, width) of what is trained on.
@@ -49,7 +51,7 @@ def own_config(
     load = {"type": "LoadImageFromFile", **({"color_type": "unchanged"} if raw_bands else {})}
     model = {"type": "EncoderDecoder", "train_cfg": {}, "test_cfg": {"mode": "whole"}, **parts(num_classes, len(mean))}
     model["data_preprocessor"] = preprocessor(crop, mean=mean, std=std, ignore_index=ignore_index)
-    train = _train_pipeline(load, crop, ignore_index, colour=not raw_bands)
+    train = _train_pipeline(load, crop, targets, ignore_index, colour=not raw_bands)
     config: Config = {
         "model": fit_heads(model, num_classes, ignore_index),
         "train_dataloader": {
@@ -82,7 +84,7 @@ def fit_heads(model: Config, num_classes: int, ignore_index: int) -> Config:
     """The same model for other classes: every head gets their number, the ignored index, and a loss that suits.
 
     What is padded is ignored, too. One class is one logit with a sigmoid and a threshold at one half. Weights per class
-    are dropped when their number no longer fits.
+    are dropped when their number no longer fits. A head that learns something else than the classes keeps its own.
 
     Raises ValueError for one class in a head that classifies masks: it has no single logit.
     """
@@ -101,21 +103,30 @@ def fit_heads(model: Config, num_classes: int, ignore_index: int) -> Config:
 
 
 def _fit_head(head: Config, num_classes: int, ignore_index: int) -> Config:
-    if str(head.get("type")).rpartition(".")[2] in MASK_CLASSIFIERS:
+    name = str(head.get("type")).rpartition(".")[2]
+    if name in OWN_LABELS:
+        return {**head, "ignore_index": ignore_index}
+    if name in MASK_HEADS:
         return _fit_mask_classifier(head, num_classes, ignore_index)
     if "kernel_generate_head" in head:
         return _fit_kernels(head, num_classes, ignore_index)
     fitted = {key: value for key, value in head.items() if key not in ("out_channels", "threshold")}
     fitted |= {"num_classes": num_classes, "ignore_index": ignore_index}
     given = head.get("loss_decode", {"type": "CrossEntropyLoss"})
-    losses = [dict(loss) for loss in (given if isinstance(given, list | tuple) else [given])]
-    for loss in losses:
-        if len(loss.get("class_weight") or [0] * num_classes) != num_classes:
-            del loss["class_weight"]
-        if num_classes == 1 and loss.get("type") == "CrossEntropyLoss":
-            loss["use_sigmoid"] = True
+    losses = [_fit_loss(loss, num_classes) for loss in (given if isinstance(given, list | tuple) else [given])]
     fitted["loss_decode"] = losses if isinstance(given, list | tuple) else losses[0]
     return fitted
+
+
+def _fit_loss(loss: Config, num_classes: int) -> Config:
+    fitted = dict(loss)
+    if len(fitted.get("class_weight") or [0] * num_classes) != num_classes:
+        del fitted["class_weight"]
+    if num_classes > 1:
+        return fitted
+    if fitted.get("type") == "OhemCrossEntropy":  # hard pixels are chosen by their softmax: of one logit there is none
+        return {"type": "CrossEntropyLoss", "use_sigmoid": True, "loss_weight": fitted.get("loss_weight", 1.0)}
+    return {**fitted, "use_sigmoid": True} if fitted.get("type") == "CrossEntropyLoss" else fitted
 
 
 def _fit_kernels(head: Config, num_classes: int, ignore_index: int) -> Config:
@@ -139,7 +150,9 @@ def _fit_mask_classifier(head: Config, num_classes: int, ignore_index: int) -> C
     return fitted
 
 
-def _train_pipeline(load: Config, crop: tuple[int, int], ignore_index: int, *, colour: bool) -> list[Config]:
+def _train_pipeline(
+    load: Config, crop: tuple[int, int], targets: tuple[Config, ...], ignore_index: int, *, colour: bool
+) -> list[Config]:
     return [
         load,
         {"type": "LoadAnnotations"},
@@ -147,6 +160,7 @@ def _train_pipeline(load: Config, crop: tuple[int, int], ignore_index: int, *, c
         {"type": "RandomCrop", "crop_size": crop, "cat_max_ratio": 0.75, "ignore_index": ignore_index},
         {"type": "RandomFlip", "prob": 0.5},
         *([{"type": "PhotoMetricDistortion"}] if colour else []),
+        *({**target, "ignore_index": ignore_index} for target in targets),
         {"type": "PackSegInputs"},
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from intarsia.recipes.benchmarks import Config, augmentation
 from intarsia.recipes.ddrnet import CITYSCAPES_WEIGHTS, hard_pixels
@@ -19,6 +20,7 @@ SIZES: dict[str, tuple[int, int, int, int, int, str]] = {
 
 _WEIGHTS = "https://download.openmmlab.com/mmsegmentation/v0.5/pretrain/pidnet/pidnet-{}.pth"
 _FORM = "{model}_{devices}xb{batch}-{schedule}_1024x1024-cityscapes"
+EDGES: Config = {"type": "GenerateEdge", "edge_width": 4}
 ROWS = tuple(Rows(f"pidnet-{size}", ("",), 2, 6, ("120k",), ("cityscapes-1024x1024",), form=_FORM) for size in SIZES)
 
 
@@ -61,7 +63,7 @@ def _published(recipe: Published) -> Parts:
     parts = _parts(size, recipe.num_classes, 3, norm=SYNC_NORM, classes={"class_weight": list(CITYSCAPES_WEIGHTS)})
     parts["backbone"]["init_cfg"] = {"type": "Pretrained", "checkpoint": _WEIGHTS.format(SIZES[size][5])}
     model = {"type": "EncoderDecoder", **parts, "train_cfg": {}, "test_cfg": {"mode": "whole"}}
-    augment = (*augmentation(recipe.setting), {"type": "GenerateEdge", "edge_width": 4})
+    augment = (*augmentation(recipe.setting), EDGES)
     setting = replace(recipe.setting, augment=augment)
     others = {"randomness": {"seed": 304}}
     return Parts(model, sgd(0.01, 5e-4), poly(recipe.steps, eta_min=0), others, workers=2, setting=setting)
@@ -76,4 +78,5 @@ METHOD = Method(
     2023,
     "https://arxiv.org/abs/2206.02066",
 )
-FAMILY = Family(ROWS, _published, learning_rate=1e-3, method=METHOD)
+OWN = {f"pidnet-{size}": partial(_parts, size) for size in SIZES}
+FAMILY = Family(ROWS, _published, OWN, learning_rate=1e-3, method=METHOD, targets=(EDGES,))

@@ -159,6 +159,7 @@ class Family:
     in place of the usual ones, if any.
     learning_rate: AdamW's, for training from random weights on little data.
     method: None where nothing was published of the network.
+    targets: transforms that make what the heads learn beside the labels.
     """
 
     rows: tuple[Rows, ...] = ()
@@ -166,6 +167,7 @@ class Family:
     own: dict[str, Callable[[int, int], Config]] = field(default_factory=dict)
     learning_rate: float = 1e-3
     method: Method | None = None
+    targets: tuple[Config, ...] = ()
 
 
 def compose(family: Family, recipe: Published) -> Config:

@@ -383,7 +383,7 @@ def _cleaned(pipeline: list[Any], description: DataDescription) -> list[Any]:
             cleaned.append(load)
         elif name == "LoadAnnotations":
             cleaned.append({"type": "LoadAnnotations"})
-        elif name == "RandomCrop":
+        elif name in ("RandomCrop", "GenerateEdge"):
             cleaned.append({**step, "ignore_index": description.ignore_index})
         elif name == "Pad":
             given = step.get("pad_val", 0)

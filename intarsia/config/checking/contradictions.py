@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from intarsia.config.errors import FindOrigin, Problem
-from intarsia.config.lowering.names import FAMILIES, MASK_HEADS, OWN_LABELS, OWN_LOSS
+from intarsia.catalog import MASK_HEADS, OWN_LABELS
+from intarsia.config.lowering.names import FAMILIES, OWN_LOSS
 from intarsia.config.schema.fates import bare
 from intarsia.spec import Component, RunSpec
 
@@ -111,6 +112,8 @@ def _single_logit(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:
 def _bands(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:
     """The backbone takes as many bands as there are means."""
     backbone = spec.model.args.get("backbone")
+    if isinstance(backbone, Component):  # one may be inside another, as in STDC
+        backbone = backbone.args.get("backbone", backbone)
     bands = backbone.args.get("in_channels", 3) if isinstance(backbone, Component) else None
     if isinstance(bands, int) and bands != len(spec.preprocess.mean):
         path = "model.data_preprocessor.mean"

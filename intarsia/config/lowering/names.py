@@ -78,12 +78,6 @@ NORMS = {"BN2d": "BN", "MMSyncBN": "SyncBN", "IN2d": "IN"}
 OWN_LOSS = frozenset({"VPDDepthHead"})
 """Heads without a cross entropy by default."""
 
-MASK_HEADS = frozenset({"Mask2FormerHead", "MaskFormerHead", "SideAdapterCLIPHead"})
-"""Heads that classify masks: they have one class more, for a mask that shows nothing."""
-
-OWN_LABELS = frozenset({"STDCHead"})
-"""Heads that learn something else than the classes, such as edges."""
-
 LOSS_NAMES = {
     "CrossEntropyLoss": "loss_ce",
     "HuasdorffDisstanceLoss": "loss_huasdorff",
