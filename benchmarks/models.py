@@ -155,41 +155,45 @@ def flop_counter():
     return FlopCounterMode(display=False, custom_mapping=known)
 
 
-def count(recipe: str) -> dict[str, int]:
+COUNTED = ("parameters", "auxiliary", "multiply_adds", "forward_bytes")
+
+
+def count(recipe: str, *, real: bool) -> dict[str, int]:
     """Parameters, of which in heads that only training has, multiply-adds and bytes of a forward pass."""
     import torch
 
-    task = task_of(recipe, "meta")
-    with fake_tensors(), torch.no_grad():
-        model = task.to_empty(device="cpu").eval().requires_grad_(False).model
+    with numbers(recipe, real) as task, torch.no_grad():
+        model = task.eval().requires_grad_(False).model
         image = torch.zeros(1, bands_of(recipe), SIDE, SIDE)
         with peak_counter([*model.parameters(), *model.buffers(), image]) as memory, flop_counter() as flops:
             model(image)
     auxiliary = getattr(model, "auxiliary_head", None)
-    return {
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "auxiliary": 0 if auxiliary is None else sum(p.numel() for p in auxiliary.parameters()),
-        "multiply_adds": flops.get_total_flops() // 2,
-        "forward_bytes": memory.peak,
-    }
+    in_auxiliary = 0 if auxiliary is None else sum(p.numel() for p in auxiliary.parameters())
+    found = (sum(p.numel() for p in model.parameters()), in_auxiliary, flops.get_total_flops() // 2, memory.peak)
+    return dict(zip(COUNTED, found, strict=True))
 
 
 def count_step(recipe: str, *, real: bool) -> dict[str, int]:
     """Bytes of a training step."""
-    from contextlib import nullcontext
-
-    task = task_of(recipe, "cpu" if real else "meta")
-    with nullcontext() if real else fake_tensors():
-        if not real:
-            task.to_empty(device="cpu")
-        task.train()
+    with numbers(recipe, real) as task:
         batch = batch_of(task.num_classes, bands_of(recipe))
-        step = training_step(task, batch)
+        step = training_step(task.train(), batch)
         with peak_counter([*task.parameters(), *task.buffers(), batch.images, batch.labels]) as memory:
             step()
             memory.peak = 0
             step()
     return {"step_bytes": memory.peak}
+
+
+@contextmanager
+def numbers(recipe: str, real: bool) -> Iterator[Any]:
+    """The recipe's task, within tensors that have numbers or within such that have none."""
+    if real:
+        yield task_of(recipe, "cpu")
+        return
+    task = task_of(recipe, "meta")
+    with fake_tensors():
+        yield task.to_empty(device="cpu")
 
 
 # --- measuring ----------------------------------------------------------------------------------------------------
@@ -265,20 +269,21 @@ def each(title: str, names: Sequence[str]) -> Iterator[Iterator[str]]:
         yield names_shown()
 
 
-def is_built(recipe: str) -> bool:
-    """Whether all parts of a recipe's network exist."""
-    from intarsia.config.errors import ConfigError
-
+def without_numbers_if_possible(work: Callable[..., dict[str, int]], option: str, recipe: str) -> dict[str, int]:
+    """What `work` counts, else what another process counts with real tensors."""
     try:
-        task_of(recipe, "meta")
-    except ConfigError:
-        return False
-    return True
+        return work(recipe, real=False)
+    except Exception as error:  # an operation that needs numbers; which error says so depends on the operation
+        say(f"{recipe}: counted with real tensors ({type(error).__name__})")
+        return json.loads(" ".join(in_own_process(option, recipe)))
 
 
 def count_all(only: str) -> None:
     """What is not counted yet. Recipes of one network and number of classes have the same figures."""
     import torch
+
+    from intarsia.catalog import UnknownPartError
+    from intarsia.config.errors import ConfigError
 
     costs = read()
     counted = costs.setdefault("counted", {})
@@ -291,23 +296,22 @@ def count_all(only: str) -> None:
     todo = [names for names in same.values() if only in names[0] and any(name not in counted for name in names)]
     with each("parameters and multiply-adds", [names[0] for names in todo]) as shown:
         for name, names in zip(shown, todo, strict=True):
-            if not is_built(name):
-                say(f"left out: {', '.join(names)}: not all of its parts exist yet")
+            try:
+                task_of(name, "meta")
+            except (ConfigError, UnknownPartError) as error:
+                say(f"left out: {', '.join(names)}: {error}")
                 continue
-            found = next((counted[n] for n in names if n in counted), None) or count(name)
+            there = next((counted[other] for other in names if other in counted), None)
+            found = there or without_numbers_if_possible(count, "--count", name)
             for each_name in names:
-                counted[each_name] = {**found, **counted.get(each_name, {})}
+                counted.setdefault(each_name, {key: found[key] for key in COUNTED})
             costs["torch"] = torch.__version__.split("+")[0]
             write(costs)
     firsts = [one.first for one in networks()]
     todo_steps = [n for n in firsts if only in n and n in counted and "step_bytes" not in counted[n]]
     with each("memory of training", todo_steps) as shown:
         for name in shown:
-            try:
-                counted[name] |= count_step(name, real=False)
-            except Exception as error:  # FakeTensors have no numbers; which error says so depends on the operation
-                say(f"{name}: counted with real tensors ({type(error).__name__})")
-                counted[name]["step_bytes"] = int(in_own_process("--step", name)[0])
+            counted[name] |= without_numbers_if_possible(count_step, "--step", name)
             write(costs)
 
 
@@ -340,12 +344,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--load", type=float, default=0.5, help="of the machine, above which no time is measured")
     parser.add_argument("--measure", metavar="RECIPE", help=argparse.SUPPRESS)
+    parser.add_argument("--count", metavar="RECIPE", help=argparse.SUPPRESS)
     parser.add_argument("--step", metavar="RECIPE", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.measure:
         measure(options.measure, options.repeat)
+    elif options.count:
+        print("figures", json.dumps(count(options.count, real=True)))
     elif options.step:
-        print("figures", count_step(options.step, real=True)["step_bytes"])
+        print("figures", json.dumps(count_step(options.step, real=True)))
     else:
         count_all(options.only)
         if options.time:

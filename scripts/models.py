@@ -176,7 +176,7 @@ def sections() -> Iterator[str]:
 def section(method: Method | None, several: Sequence[Model]) -> Iterator[str]:
     """One method: its paper, its sizes, its checkpoints."""
     if method is None:
-        yield from ("Nothing was published of these.", "")
+        yield from ("Nothing was published of it.", "")
     else:
         yield from (f"### {method.name}", "")
         yield from (f"{method.authors}: [{method.title}]({method.address}), {method.venue} {method.year}.", "")

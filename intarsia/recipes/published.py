@@ -137,7 +137,7 @@ KINDS = {
 class Method:
     """A method and the paper that it is from: the one place where a recipe's paper is stated.
 
-    name: as its authors write it. kind: one of KINDS. authors: all, or the first of more than five. venue: of the
+    name: as its authors write it. kind: one of KINDS. authors: all of them, or the first and "et al.". venue: of the
     conference or journal, "arXiv" where it was published nowhere else. address: where the paper can be read.
     """
 

@@ -120,7 +120,7 @@ def test_attention_is_counted_by_its_formula(counting: ModuleType) -> None:
 
 @pytest.mark.parametrize("recipe", ["small_r18", "segnext_mscan-t_1xb16-adamw-160k_ade20k-512x512"])
 def test_the_file_has_what_is_counted_today(recipe: str, counting: ModuleType) -> None:
-    found, cost = counting.count(recipe), facts.cost(recipe)
+    found, cost = counting.count(recipe, real=False), facts.cost(recipe)
     assert found["parameters"] == cost.parameters
     assert found["multiply_adds"] == cost.multiply_adds
     assert found["forward_bytes"] == pytest.approx(cost.forward_bytes, rel=0.1)  # other versions of torch keep others
@@ -149,6 +149,22 @@ def test_the_peak_is_of_tensors_alive_together(counting: ModuleType) -> None:
 def test_tensors_without_numbers_count_as_real_ones_do(counting: ModuleType) -> None:
     fake, real = (counting.count_step("small_r18", real=real)["step_bytes"] for real in (False, True))
     assert fake == pytest.approx(real, rel=0.01)
+    assert counting.count("small_r18", real=False) == counting.count("small_r18", real=True)
+
+
+def test_what_needs_numbers_is_counted_with_them(counting: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def in_own_process(*arguments: str) -> list[str]:
+        asked.append(arguments)
+        return ['{"step_bytes":', "5}"]
+
+    def needs_numbers(recipe: str, *, real: bool) -> dict[str, int]:
+        raise RuntimeError("no number")
+
+    monkeypatch.setattr(counting, "in_own_process", in_own_process)
+    assert counting.without_numbers_if_possible(needs_numbers, "--step", "unet") == {"step_bytes": 5}
+    assert asked == [("--step", "unet")]
 
 
 def test_memory_of_training_holds_weights_gradients_and_both_moments(counting: ModuleType) -> None:
@@ -162,7 +178,7 @@ def test_counting_goes_on_where_it_stopped(
 ) -> None:
     counted: list[str] = []
 
-    def count(name: str) -> dict[str, int]:
+    def count(name: str, *, real: bool) -> dict[str, int]:
         counted.append(name)
         return {"parameters": 1, "auxiliary": 0, "multiply_adds": 2, "forward_bytes": 3}
 

@@ -61,6 +61,17 @@ def test_a_short_name_and_the_published_recipes_are_one_network() -> None:
     assert data_of(one.first) == "ade20k"
 
 
+def test_methods_and_networks_are_found_by_either_kind_of_name() -> None:
+    assert recipes.method("small_r18") is None
+    assert recipes.method("pspnet_r50") == recipes.method("pspnet_r50-d8_4xb2-40k_cityscapes-512x1024")
+    assert recipes.network("pspnet_r50", num_classes=7)["decode_head"]["num_classes"] == 7
+    published = recipes.network("pspnet_r50-d8_4xb2-40k_cityscapes-512x1024")
+    assert published == recipes.get("pspnet_r50-d8_4xb2-40k_cityscapes-512x1024")["model"]
+    for function in (recipes.method, recipes.network):
+        with pytest.raises(recipes.UnknownRecipeError, match="pspnet_r50"):
+            function("pspnet_r5O")
+
+
 def test_classes_count_only_with_the_data() -> None:
     streets, rooms = "segformer_mit-b0_8xb1-160k_cityscapes-1024x1024", "segformer_mit-b0_8xb2-160k_ade20k-512x512"
     assert layers(streets, with_data=False) == layers(rooms, with_data=False)
