@@ -78,5 +78,11 @@ METHOD = Method(
     2023,
     "https://arxiv.org/abs/2206.02066",
 )
-OWN = {f"pidnet-{size}": partial(_parts, size) for size in SIZES}
-FAMILY = Family(ROWS, _published, OWN, learning_rate=1e-3, method=METHOD, targets=(EDGES,))
+FAMILY = Family(
+    ROWS,
+    _published,
+    own={f"pidnet-{size}": partial(_parts, size) for size in SIZES},
+    learning_rate=1e-3,
+    method=METHOD,
+    targets=(EDGES,),
+)
