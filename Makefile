@@ -11,6 +11,8 @@ PYTHON_LOWEST ?= 3.10
 PYTHON_NEWEST ?= 3.13
 # Two test processes, one thread each: on a small machine more threads only wait for one another.
 TESTENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+# A process that has done its tests takes of the other's, so that none waits while the last long ones are run.
+PYTEST  := $(TESTENV) $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
 .PHONY: help install demo test lint types unit slow lowest newest golden mutants docs bench clean
 
@@ -42,11 +44,11 @@ types: $(STAMP)  ## strict types
 
 unit: $(STAMP)   ## quick tests, on two processes
 	@echo "== pytest"
-	@$(TESTENV) $(BIN)/python -m pytest -n 2 -q -m "not slow"
+	@$(PYTEST) -m "not slow"
 
 slow: $(STAMP)   ## slow tests: whole command lines, trainings
 	@echo "== pytest, the slow group"
-	@$(TESTENV) $(BIN)/python -m pytest -n 2 -q -m slow
+	@$(PYTEST) -m slow
 
 lowest: $(STAMP) ## quick tests with the lowest versions that pyproject.toml states, on the oldest Python
 	@$(BIN)/python scripts/versions.py lowest $(PYTHON_LOWEST)

@@ -92,7 +92,7 @@ def main() -> int:
     print(f"== {given.which} versions on {interpreter}, installed in {seconds:.0f} s: {shown(python)}", flush=True)
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # as `make unit`
     environment = os.environ | threads | {"INTARSIA_VERSIONS": given.which}
-    tests = given.tests or ["-n", "2", "-m", "not slow"]
+    tests = given.tests or ["-n", "2", "--dist", "worksteal", "-m", "not slow"]
     return subprocess.run([python, "-m", "pytest", "-q", *tests], env=environment, check=False).returncode
 
 
