@@ -23,12 +23,6 @@ ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "docs" / "models.md"
 PICTURES = {"ade20k": ROOT / "docs" / "models_ade20k.svg", "cityscapes": ROOT / "docs" / "models_cityscapes.svg"}
 TITLES = {"ade20k": "ADE20K", "cityscapes": "Cityscapes"}
-FIGURES = {
-    "forward_seconds": "time",
-    "step_seconds": "step time",
-    "forward_bytes": "memory",
-    "step_bytes": "step memory",
-}
 MARKS = {
     "real-time": ("#009E73", "o"),
     "convolutional": ("#0072B2", "s"),
@@ -119,18 +113,13 @@ def best(data: str) -> Model:
 def parameters(one: Model) -> str:
     """Millions."""
     cost = one.cost()
-    return "" if cost is None else short(cost.parameters / 1e6)
+    return "" if cost is None else facts.rounded(cost.parameters / 1e6)
 
 
 def multiply_adds(one: Model) -> str:
     """Billions."""
     cost = one.cost()
-    return "" if cost is None else short(cost.multiply_adds / 1e9)
-
-
-def short(value: float) -> str:
-    """Three digits, or all before the point."""
-    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+    return "" if cost is None else facts.rounded(cost.multiply_adds / 1e9)
 
 
 def score(one: Model, data: str) -> str:
@@ -141,7 +130,7 @@ def score(one: Model, data: str) -> str:
 
 def figures() -> list[str]:
     """Fields of costs that any model has."""
-    return [field for field in FIGURES if any(one.times(field) for one in models())]
+    return [field for field in facts.RELATIVE if any(one.times(field) for one in models())]
 
 
 def head() -> str:
@@ -187,12 +176,14 @@ def section(method: Method | None, several: Sequence[Model]) -> Iterator[str]:
             f"`{one.name}`" if one.network.own else f"*`{one.name}`*",
             parameters(one),
             multiply_adds(one),
-            *(short(value) if (value := one.times(field)) else "" for field in shown),
+            *(facts.rounded(value) if (value := one.times(field)) else "" for field in shown),
             *(score(one, data) for data in TITLES),
         )
         for one in several
     ]
-    yield from table(rows, "model", "params", "mult-adds", *(FIGURES[field] for field in shown), *TITLES.values())
+    yield from table(
+        rows, "model", "params", "mult-adds", *(facts.RELATIVE[field] for field in shown), *TITLES.values()
+    )
     if others:
         yield from (f"Recipes for {', '.join(others)} too.", "")
     found = [checkpoint for one in several for checkpoint in one.checkpoints]

@@ -25,15 +25,8 @@ EXAMPLES = """
 [bold]All about one[/]:  intarsia models show segformer_mit-b0
 """
 _BOTH = ("ade20k", "cityscapes")
-_FIGURES = {
-    "forward_seconds": "time",
-    "step_seconds": "step time",
-    "forward_bytes": "memory",
-    "step_bytes": "step memory",
-}
-"""Fields of a cost that are said as multiples of segformer_mit-b0's -> their titles."""
 _WIDE = 120
-"""Columns of a terminal from which on those are listed too."""
+"""Columns of a terminal from which on times and memory are listed too."""
 _WIDE_ENOUGH = 200
 """Columns of a file or a pipe, in which no name is folded."""
 
@@ -59,6 +52,7 @@ def list_models(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the models: parameters, multiply-adds at 512 x 512, the best published score of single images."""
+    from intarsia.guide.facts import RELATIVE
     from intarsia.guide.models import ordered, select
     from intarsia.terminal import out, table
 
@@ -69,13 +63,13 @@ def list_models(
     console = out()
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _WIDE_ENOUGH
-    figures = [field for field in _FIGURES if console.width >= _WIDE and any(one.times(field) for one in found)]
+    figures = [field for field in RELATIVE if console.width >= _WIDE and any(one.times(field) for one in found)]
     shown = _BOTH if data is None else (data,)
-    columns = ("model", "year", "params", "mult-adds", *(_FIGURES[field] for field in figures), *shown)
+    columns = ("model", "year", "params", "mult-adds", *(RELATIVE[field] for field in figures), *shown)
     console.print(table("", columns, (_row(one, data, figures, shown) for one in found)))
     notes = ["params: millions. mult-adds: billions, of one image of 512 x 512. Scores: mIoU in percent, unless said."]
     if figures:
-        notes.append(f"{', '.join(_FIGURES[field] for field in figures)}: times segformer_mit-b0's.")
+        notes.append(f"{', '.join(RELATIVE[field] for field in figures)}: times segformer_mit-b0's.")
     typer.echo("\n".join(notes))
 
 
@@ -99,21 +93,20 @@ def show(
 
 
 def _row(one: Model, data: str | None, figures: Sequence[str], shown: Sequence[str]) -> tuple[str, ...]:
+    from intarsia.guide.facts import rounded
+
     cost = one.cost(data)
-    multiples = (_short(value) if (value := one.times(field)) else "" for field in figures)
+    multiples = (rounded(value) if (value := one.times(field)) else "" for field in figures)
     scores = (_score(one.best(name)) for name in shown)
     return (one.name, str(one.year or ""), *_size(cost), *multiples, *scores)
 
 
 def _size(cost: Cost | None) -> tuple[str, str]:
+    from intarsia.guide.facts import rounded
+
     if cost is None:
         return "", ""
-    return _short(cost.parameters / 1e6), _short(cost.multiply_adds / 1e9)
-
-
-def _short(value: float) -> str:
-    """Three digits or all before the point."""
-    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
+    return rounded(cost.parameters / 1e6), rounded(cost.multiply_adds / 1e9)
 
 
 def _score(best: Checkpoint | None) -> str:
@@ -124,7 +117,7 @@ def _score(best: Checkpoint | None) -> str:
 
 
 def _about(model: Model) -> Iterator[tuple[str, str]]:
-    from intarsia.guide.facts import machine
+    from intarsia.guide.facts import RELATIVE, machine
     from intarsia.recipes import KINDS
 
     method = model.network.method
@@ -141,7 +134,7 @@ def _about(model: Model) -> Iterator[tuple[str, str]]:
     trained = f", of which {cost.auxiliary / 1e6:.2f} million are for training alone" if cost.auxiliary else ""
     yield "parameters", f"{cost.parameters / 1e6:.2f} million{trained}"
     yield "multiply-adds", f"{cost.multiply_adds / 1e9:.2f} billion, of one image of 512 x 512"
-    for field, title in _FIGURES.items():
+    for field, title in RELATIVE.items():
         multiple, value = model.times(field), getattr(cost, field)
         if value is None or multiple is None:
             yield title, "not measured"
@@ -212,6 +205,7 @@ def _facts(model: Model) -> dict[str, Any]:
     """Everything, as plain values."""
     from dataclasses import asdict
 
+    from intarsia.guide.facts import RELATIVE
     from intarsia.guide.networks import data_of
 
     cost = model.cost()
@@ -229,6 +223,6 @@ def _facts(model: Model) -> dict[str, Any]:
         "method": asdict(model.network.method) if model.network.method else None,
         "for_own_data": model.network.own,
         "cost": None if cost is None else {**asdict(cost), "recipe": model.network.first},
-        "times_segformer_mit-b0": {field: model.times(field) for field in _FIGURES},
+        "times_segformer_mit-b0": {field: model.times(field) for field in RELATIVE},
         "published": published,
     }

@@ -18,6 +18,14 @@ REFERENCE = "segformer_mit-b0_8xb2-160k_ade20k-512x512"
 
 LOWER_IS_BETTER = ("RMSE",)
 
+RELATIVE = {
+    "forward_seconds": "time",
+    "step_seconds": "step time",
+    "forward_bytes": "memory",
+    "step_bytes": "step memory",
+}
+"""Fields of a cost that tables say as multiples of REFERENCE's -> their titles."""
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -65,6 +73,11 @@ def times(recipe: str, of: str) -> float | None:
         return None
     value, one = getattr(found, of), getattr(reference, of)
     return value / one if value and one else None
+
+
+def rounded(value: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 
 def machine() -> str:
