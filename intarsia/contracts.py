@@ -36,13 +36,14 @@ Size = tuple[int, int]
 class Sample:
     """One image on its way from file to batch. A transform returns a new one and never writes into the old.
 
-    image: (H, W, C), any dtype, any number of bands; colour images are RGB.
-    label: (H, W) class indices, ``ignore_index`` where nothing is said, or None when there is no ground truth.
-    maps: further (H, W) or (H, W, C) arrays that must move with the image: edges, depth.
+    image: (H, W, C), any dtype, any number of bands; colour images are RGB. Volumes are (D, H, W, C).
+    label: (H, W) class indices, ``ignore_index`` where nothing is said, or None when there is no ground truth. Those of
+        volumes are (D, H, W). Of a task of depth, depths in float32 instead.
+    maps: further (H, W) or (H, W, C) arrays that must move with the image: edges.
     """
 
     image: npt.NDArray[Any]
-    label: npt.NDArray[np.integer[Any]] | None = None
+    label: npt.NDArray[Any] | None = None
     maps: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     meta: SampleMeta = field(default_factory=lambda: SampleMeta())
 
@@ -53,6 +54,7 @@ class SampleMeta:
 
     original_size: of the image as read. ``valid`` is the part of the present image that is not padding.
     flips: directions applied, in order; undone in reverse.
+    category: what the image as a whole shows, as a class index of the data set; -1 where that is not known.
     """
 
     name: str = ""
@@ -61,6 +63,7 @@ class SampleMeta:
     original_size: Size = (0, 0)
     valid: Size | None = None
     flips: tuple[Literal["horizontal", "vertical"], ...] = ()
+    category: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,8 @@ class Batch:
     """What the loader hands to a task.
 
     images: (N, C, H, W) in their stored dtype; images smaller than the batch are padded at the right and bottom.
-    labels: (N, H, W) integers, or None. Under the "original size" policy of evaluation, a tuple of (H_i, W_i) instead.
+    labels: (N, H, W) integers, or depths, or None. Under the "original size" policy of evaluation, a tuple of
+        (H_i, W_i) instead.
     sizes: for each image the (h, w) of its unpadded part.
     maps: further named maps, (N, ...) each.
     """
@@ -207,7 +211,8 @@ class ClassScore:
 class Report:
     """What an evaluation found.
 
-    summary: metric name -> mean over the classes that are present ("mIoU", "aAcc", "mAcc" ...), fractions of 1.
+    summary: metric name -> mean over the classes that are present ("mIoU", "aAcc", "mAcc" ...), fractions of 1; of
+        depths, what `metrics.depth` gives, and there are no classes.
     absent: names of the classes without a single labelled pixel in this data.
     """
 
@@ -359,8 +364,11 @@ class Task(Protocol):
     training: bool
 
     @property
-    def model(self) -> Callable[[Tensor], Tensor]:
-        """The network: its input -> (N, K, h, w), the larger the likelier. A child of this name."""
+    def model(self) -> Callable[..., Tensor]:
+        """The network: its input -> (N, K, h, w), the larger the likelier, or depths (N, 1, h, w).
+
+        A child of this name. A `ConditionalTask` says what it is called with besides.
+        """
         ...
 
     @property
@@ -400,6 +408,15 @@ class Task(Protocol):
 
 
 @runtime_checkable
+class ConditionalTask(Protocol):
+    """A task whose network reads more of an image than its pixels."""
+
+    def conditions(self, metas: Sequence[SampleMeta]) -> tuple[Tensor, ...]:
+        """What the network is called with behind the pixels of these images, a row each; nothing, if pixels are all."""
+        ...
+
+
+@runtime_checkable
 class Dataset(Protocol):
     """Samples by index, with the names of what is in them. Labels are class indices: the label table is applied."""
 
@@ -420,11 +437,23 @@ class Transform(Protocol):
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample: ...
 
 
+class MixingTransform(Protocol):
+    """A pure function of several samples: the one that it changes, and `others` further ones, drawn at random."""
+
+    others: int
+
+    def __call__(self, sample: Sample, rng: np.random.Generator, others: Sequence[Sample]) -> Sample: ...
+
+
+AnyTransform: TypeAlias = Transform | MixingTransform
+"""What a pipeline is made of."""
+
+
 class Metric(Protocol):
     """A running score whose memory does not grow with the number of images."""
 
     def update(self, prediction: Tensor, label: Tensor) -> None:
-        """Count one image: both (H, W) class indices."""
+        """Count one image: both (H, W) class indices, or depths."""
         ...
 
     def state(self) -> Tensor:

@@ -110,6 +110,7 @@ class InferenceSpec:
     crop_size, stride: (height, width) of the windows of the sliding modes and from one to the next. "slide_flip" shows
     each window mirrored, too. blend: how overlapping windows are weighed; published scores average them.
     num_classes: classes the user sees. `threshold` is set exactly when the model has one logit (sigmoid).
+    answer: what the model says of a pixel, its class or its depth.
     """
 
     mode: Literal["whole", "slide", "slide_flip"] = "whole"
@@ -120,6 +121,7 @@ class InferenceSpec:
     align_corners: bool = False
     threshold: float | None = None
     augmented: AugmentedInference | None = None
+    answer: Literal["class", "depth"] = "class"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,8 @@ def collate(
 
     Images keep their type and are padded with zeros, labels with `ignore_index`; `Batch.sizes` says what was there
     before. Padding that a transform put in belongs to the image: its numbers matter to the network. Labels of 8 bits
-    stay so, wider ones become int64. With label_size="original", labels come as a tuple at their own sizes.
+    stay so, wider ones become int64, depths float32. With label_size="original", labels come as a tuple at their own
+    sizes.
 
     Raises ValueError if bands or types differ, or if only some of the samples have labels or a map.
     """
@@ -47,6 +48,12 @@ def collate(
 
 def _check_alike(samples: Sequence[Sample]) -> None:
     first = samples[0]
+    for sample in samples:
+        if sample.image.ndim != 3:
+            raise ValueError(
+                f"expected images (H, W, C) to make a batch of, found {sample.image.shape} ({_name(sample)}); networks "
+                "here take no volumes, only their slices"
+            )
     for sample in samples[1:]:
         for what, a, b, fix in (
             ("bands", first.image.shape[2], sample.image.shape[2], "bands='rgb' gives every image three of 8 bits"),
@@ -63,8 +70,9 @@ def _check_alike(samples: Sequence[Sample]) -> None:
 def _labels(
     labels: Sequence[npt.NDArray[Any]], size: Size, ignore_index: int, policy: str
 ) -> Tensor | tuple[Tensor, ...]:
+    real = any(label.dtype.kind == "f" for label in labels)
     wide = ignore_index > 255 or any(label.dtype != np.uint8 for label in labels)
-    arrays = [label.astype(np.int64) if wide else label for label in labels]
+    arrays = [label.astype(np.float32 if real else np.int64) if real or wide else label for label in labels]
     if policy == "original":
         return tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
     return _stack(arrays, size, ignore_index)

@@ -46,6 +46,8 @@ IMAGE_SUFFIXES = (
 """File endings that `read_image` decodes, in lower case: what is looked for in folders. Where several files could be
 meant, the earlier ending counts. `.npy` holds (H, W) or (H, W, C) and is read as stored."""
 
+_VOLUMES = (".nii", ".nii.gz")
+
 _FILLS = (b"\x55" * 256, b"\xaa" * 256)
 """What is put behind a JPEG without end: if any of it becomes pixels, some were missing."""
 
@@ -161,6 +163,10 @@ def _read_whole(path: str | Path, max_pixels: int | None = None, page: int = 0) 
         raise ValueError(f"{path}: cannot be read: {error.strerror or error}") from None
     if not data:
         raise ValueError(f"{path}: the file is empty (0 bytes); copy or download it again")
+    if str(path).endswith(_VOLUMES):
+        raise ValueError(
+            f"{path}: is a volume (NIfTI), expected an image: write its slices as images, one file each, and list those"
+        )
     try:
         whole = checked(data, max_pixels=max_pixels)
         if page:
@@ -189,11 +195,23 @@ def _with_end(data: bytes, path: str | Path) -> bytes:
     return start + b"\xff\xd9"
 
 
-def _read_array(data: bytes, path: str | Path) -> npt.NDArray[Any]:
+def read_array(path: str | Path) -> npt.NDArray[Any]:
+    """The numbers of a file that NumPy saved (.npy), of any shape.
+
+    Raises ValueError naming the file if it is missing, cut off or something else; objects are not read.
+    """
+    return _numbers(_read_whole(path), path)
+
+
+def _numbers(data: bytes, path: str | Path) -> npt.NDArray[Any]:
     try:
-        array = _array_of(data)
+        return _array_of(data)
     except (ValueError, EOFError, OSError) as error:
         raise ValueError(f"{path}: cannot be read as a NumPy array: {error}") from None
+
+
+def _read_array(data: bytes, path: str | Path) -> npt.NDArray[Any]:
+    array = _numbers(data, path)
     if array.ndim not in (2, 3):
         raise ValueError(f"{path}: expected an array (H, W) or (H, W, C), found shape {array.shape}")
     return array[:, :, None] if array.ndim == 2 else array

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, cast, overload
 
 import numpy as np
 
-from intarsia.contracts import Dataset, Sample, Transform
+from intarsia.contracts import AnyTransform, Dataset, MixingTransform, Sample
 from intarsia.data.labels import label_values, ranges, value_counts
 from intarsia.data.sample_errors import with_text
 from intarsia.data.transforms.geometry import RandomCrop, ResizeThenCrop
@@ -19,6 +19,8 @@ class Pipeline:
     """Samples of `dataset`, transformed and checked.
 
     transforms: applied in order. A resizing transform right before a crop is done together with it, with equal result.
+    A transform that states `others` is given so many further samples, drawn from the whole data set, after the
+        transforms before it.
     label_size: "input": the label goes through the transforms with the image. "original": it keeps the size of its
         file, as evaluation must have it, and only the image is transformed.
     """
@@ -26,7 +28,7 @@ class Pipeline:
     def __init__(
         self,
         dataset: Dataset,
-        transforms: Sequence[Transform],
+        transforms: Sequence[AnyTransform],
         *,
         label_size: Literal["input", "original"] = "input",
     ) -> None:
@@ -47,36 +49,67 @@ class Pipeline:
         transformed, or if its label holds anything but class indices and the ignore index. Any other error of a data
         set or a transform keeps its type, and says the same.
         """
-        try:
-            sample = self.dataset.load(index)
-        except ValueError:  # the data set's own word, which names the file
-            raise
-        except Exception as error:
-            raise with_text(error, f"sample {index}: {error} (loading, by {type(self.dataset).__name__})") from error
+        sample = self._load(index)
         label = sample.label
         if self.label_size == "original":
             sample = replace(sample, label=None)
-        last = "loading"
-        for step in self._steps:
-            last = type(step).__name__
-            try:
-                sample = step(sample, rng)
-            except Exception as error:
-                raise with_text(error, f"{_name(sample)}: {error} (transform {last})") from error
+        sample = self._transformed(sample, rng, len(self._steps))
+        last = type(self._steps[-1]).__name__ if self._steps else "loading"
         if self.label_size == "original":
             sample = replace(sample, label=label)
-        elif sample.label is not None and sample.label.shape != sample.image.shape[:2]:
+        elif sample.label is not None and sample.label.shape != sample.image.shape[:-1]:
             raise ValueError(
-                f"{_name(sample)}: after {last}, the image has {sample.image.shape[:2]} pixels and the label "
+                f"{_name(sample)}: after {last}, the image has {sample.image.shape[:-1]} pixels and the label "
                 f"{sample.label.shape}; a transform must move both"
             )
         self._check_values(sample, last)
         return sample
 
+    def _load(self, index: int) -> Sample:
+        try:
+            return self.dataset.load(index)
+        except ValueError:  # the data set's own word, which names the file
+            raise
+        except Exception as error:
+            raise with_text(error, f"sample {index}: {error} (loading, by {type(self.dataset).__name__})") from error
+
+    def _transformed(self, sample: Sample, rng: np.random.Generator, count: int) -> Sample:
+        """The sample after the first `count` steps."""
+        for place, step in enumerate(self._steps[:count]):
+            try:
+                if hasattr(step, "others"):
+                    mixing = cast("MixingTransform", step)
+                    sample = mixing(sample, rng, self._drawn(mixing.others, rng, place))
+                else:
+                    sample = step(sample, rng)
+            except Exception as error:
+                raise with_text(error, f"{_name(sample)}: {error} (transform {type(step).__name__})") from error
+        return sample
+
+    def _drawn(self, count: int, rng: np.random.Generator, place: int) -> Sequence[Sample]:
+        """So many samples after the steps before `place`. What is drawn does not depend on which of them are used."""
+        indices = rng.integers(len(self.dataset), size=count).tolist()
+        seeds = rng.integers(2**63, size=count).tolist()
+
+        def load(number: int) -> Sample:
+            sample = self._load(indices[number])
+            if self.label_size == "original":
+                sample = replace(sample, label=None)
+            return self._transformed(sample, np.random.default_rng(seeds[number]), place)
+
+        return _Loaded(load, count)
+
     def _check_values(self, sample: Sample, last: str) -> None:
         label, ignore = sample.label, self.dataset.ignore_index
         count = label_values(len(self.dataset.classes))
         if label is None or not label.size:
+            return
+        if label.dtype.kind == "f":
+            if not np.isfinite(label).all() or label.min() < 0:
+                path = sample.meta.label_path or _name(sample)
+                raise ValueError(
+                    f"{path}: after {last}, the depths hold {label.min()} to {label.max()}; expected 0 or more"
+                )
             return
         if label.dtype == np.uint8 and ignore == 255 and int((label + np.uint8(1)).max()) <= count:
             return  # the usual case, in one pass: 255 wraps around to 0
@@ -89,8 +122,31 @@ class Pipeline:
             )
 
 
-def _joined(transforms: Sequence[Transform]) -> tuple[Transform, ...]:
-    steps: list[Transform] = []
+class _Loaded(Sequence[Sample]):
+    """Samples that are loaded when they are looked at, since a transform may decide by chance to use none."""
+
+    def __init__(self, load: Callable[[int], Sample], count: int) -> None:
+        self._load, self._found = load, dict[int, Sample]()
+        self._numbers = range(count)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
+        if isinstance(index, slice):
+            return [self[number] for number in self._numbers[index]]
+        number = self._numbers[index]
+        if number not in self._found:
+            self._found[number] = self._load(number)
+        return self._found[number]
+
+
+def _joined(transforms: Sequence[AnyTransform]) -> tuple[AnyTransform, ...]:
+    steps: list[AnyTransform] = []
     for transform in transforms:
         if isinstance(transform, RandomCrop) and steps and isinstance(steps[-1], Resizing):
             steps[-1] = ResizeThenCrop(steps[-1], transform)

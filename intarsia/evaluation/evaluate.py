@@ -151,15 +151,18 @@ def _loss_into(losses: _Losses, task: Task, labels: Sequence[Tensor], sizes: Seq
 def labels_at_input(labels: Sequence[Tensor], sizes: Sequence[Size], network: Size, ignore_index: int) -> Tensor:
     """Labels (H_i, W_i) -> (N, H, W) at the network's input: nearest pixels, `ignore_index` where the input is padded.
 
+    Of class indices in int64, of depths in their own type.
+
     sizes: (h, w) of the part of each input that is image.
     """
-    target = torch.full((len(labels), *network), ignore_index, dtype=torch.int64, device=labels[0].device)
+    dtype = labels[0].dtype if labels[0].is_floating_point() else torch.int64
+    target = torch.full((len(labels), *network), ignore_index, dtype=dtype, device=labels[0].device)
     for i, (label, (h, w)) in enumerate(zip(labels, sizes, strict=True)):
         rows, columns = (
             torch.arange(to, device=label.device).mul_(size).div_(to, rounding_mode="floor")
             for size, to in zip(label.shape, (h, w), strict=True)
         )
-        target[i, :h, :w] = label.to(torch.int64)[rows[:, None], columns]
+        target[i, :h, :w] = label.to(dtype)[rows[:, None], columns]
     return target
 
 

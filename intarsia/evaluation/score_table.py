@@ -39,6 +39,9 @@ class ReportTable:
         ]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if not self._names:  # depths have no classes
+            yield Text(self._title)
+            return
         left, title, room = list(self._columns), self._title, self._room(console, options)
         while left:
             count = len(left)

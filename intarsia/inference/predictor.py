@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from intarsia.contracts import Batch, PathLike, Sample, SampleMeta, Size, Task, Transform
+from intarsia.contracts import Batch, ConditionalTask, PathLike, Sample, SampleMeta, Size, Task, Transform
 from intarsia.data.collate import collate
 from intarsia.data.image_reader import ImageReader
 from intarsia.data.pages import count_pages
@@ -31,6 +31,7 @@ from intarsia.inference.logits.postprocess import (
     RequestedFields,
     at_original,
     check_threshold,
+    mean_values,
     postprocess,
 )
 from intarsia.inference.logits.sliding import Feed, SlidingLogits, Window, check_windows, default_batch, windows_of
@@ -166,6 +167,10 @@ class Predictor:
         return list(self._views(collate(transformed), soundness=soundness))
 
     def _postprocessed(self, views: Sequence[LogitMap], wanted: RequestedFields) -> Postprocessed:
+        if self.inference.answer == "depth":
+            if not wanted.nothing:
+                raise ValueError("a model of depth has no probabilities, confidence, entropy or logits")
+            return Postprocessed(label=mean_values(views))
         return postprocess(views, threshold=self.inference.threshold, wanted=wanted)
 
     def _views(
@@ -237,11 +242,13 @@ class Predictor:
         network, spec = inputs.size, self.inference
 
         def forward(pixels: Tensor, windows: Sequence[Window]) -> Tensor:
-            with network_errors([metas[window.image] for window in windows], pixels.shape[2:]):
-                logits = self.task.model(pixels)
+            shown = [metas[window.image] for window in windows]
+            conditions = self.task.conditions(shown) if isinstance(self.task, ConditionalTask) else ()
+            with network_errors(shown, pixels.shape[2:]):
+                logits = self.task.model(pixels, *conditions)
             self._check_channels(logits.shape[1])
             noted = soundness or Soundness()
-            noted.note(logits, [metas[window.image] for window in windows])
+            noted.note(logits, shown)
             if soundness is None:
                 noted.warn()
             if observe is not None:
@@ -268,6 +275,8 @@ class Predictor:
         ]
 
     def _check_channels(self, found: int) -> None:
+        if self.inference.answer == "depth":
+            return
         check_threshold(found, self.inference.threshold)
         if found not in (1, len(self.classes)):
             raise ValueError(
@@ -312,8 +321,13 @@ class Predictor:
         an image; then one file gives an iterator, too.
 
         Raises ValueError for an image that cannot be read or does not fit the model. In a stream such images are set
-        aside in `Predictions.failures` instead.
+        aside in `Predictions.failures` instead. Raises ValueError for a model of depth: see `depth`.
         """
+        if self.inference.answer == "depth":
+            raise ValueError(
+                "predictions are label maps, and this model answers with depths: call Predictor.depth, or score it "
+                "with `intarsia eval`"
+            )
         wanted = RequestedFields(
             probabilities, confidence, entropy, logits, torch.float16 if half else torch.float32, place
         )
@@ -331,6 +345,23 @@ class Predictor:
             return self._predict_one(name, image, wanted)
 
         return Predictions(ImageStream(image, reader=self.reader, pages=pages), predict_one)
+
+    @torch.inference_mode()
+    def depth(self, image: ImageLike, *, meta: SampleMeta | None = None) -> npt.NDArray[np.float32]:
+        """The depth (H, W) of each pixel of one image, in the unit of the training.
+
+        image: as for `predict`. meta: what is known of it, such as the kind of scene.
+
+        Raises ValueError for an image that cannot be read or does not fit the model, and for a model of classes.
+        """
+        if self.inference.answer != "depth":
+            raise ValueError("this model answers with classes, not with depths; call Predictor.predict")
+        array = as_array(image, self.reader)
+        size = (array.shape[0], array.shape[1])
+        known = SampleMeta(name="image", original_size=size) if meta is None else replace(meta, original_size=size)
+        with memory_errors(known.name, size, self.device, by_windows=self.inference.mode != "whole"):
+            (views,) = self.logit_maps([Sample(array, meta=known)])
+            return np.asarray(mean_values(views).cpu().numpy(), np.float32)
 
     @torch.inference_mode()
     def _predict_one(self, name: str, image: npt.NDArray[Any], wanted: RequestedFields) -> Prediction:

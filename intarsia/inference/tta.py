@@ -7,16 +7,18 @@ pipeline's own resizing is left out, the rest of it stays.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from intarsia.contracts import Batch, Sample, SampleMeta, Transform
+from intarsia.contracts import Batch, Sample, SampleMeta
 from intarsia.data.collate import collate
 from intarsia.data.transforms.geometry import Direction, flipped
 from intarsia.data.transforms.resize import Resize, Resizing
 from intarsia.spec import AugmentedInference
+
+T = TypeVar("T")
 
 FLIPS = (None, "horizontal", "vertical", "diagonal")
 """What a view may be mirrored along; "diagonal" is both."""
@@ -38,7 +40,7 @@ def check_augmented(augmented: AugmentedInference) -> None:
         )
 
 
-def without_resizing(transforms: Sequence[Transform]) -> list[Transform]:
+def without_resizing(transforms: Sequence[T]) -> list[T]:
     """What of a test pipeline comes before the views are made."""
     return [transform for transform in transforms if not isinstance(transform, Resizing)]
 

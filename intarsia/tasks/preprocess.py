@@ -93,9 +93,10 @@ class Preprocess(nn.Module):
         }
 
     def labels(self, labels: Tensor, sizes: Sequence[Size], *, train: bool) -> Tensor:
-        """Labels (N, H, W) of any integer dtype -> (N, H', W') in int64, padded like the images."""
+        """Labels (N, H, W) of any integer dtype -> (N, H', W') in int64, padded like the images; depths stay real."""
         padded = self.padded_size(labels.shape[-2:], train=train)
-        return self._pad(labels.long(), sizes, padded, self.spec.label_pad_value)
+        values = labels if labels.is_floating_point() else labels.long()
+        return self._pad(values, sizes, padded, self.spec.label_pad_value)
 
     def padded_size(self, size: Sequence[int], *, train: bool) -> Size:
         """What a batch of this height and width is padded to; never smaller than it is."""

@@ -60,19 +60,19 @@ def panes(
     if score is None and truth is not None:
         score = _accuracy_text(truth, prediction, len(classes), ignore_index)
     present, has_void = _present(truth, prediction, len(classes), ignore_index)
-    small_image, prediction = _fitted(image, prediction)
+    small_image, prediction = fitted(image, prediction)
     shown = [("Image", small_image)]
     predicted = blend(small_image, prediction, palette, opacity=opacity, ignore_index=ignore_index)
     entries = [Entry(classes[index], palette[index]) for index in present]
     if truth is not None:
-        _, truth = _fitted(image, truth)
+        _, truth = fitted(image, truth)
         shown.append(("Truth", blend(small_image, truth, palette, opacity=opacity, ignore_index=ignore_index)))
         wrong = errors(small_image, truth, prediction, len(classes), ignore_index=ignore_index)
         shown += [("Prediction", predicted), ("Errors", wrong)]
         entries += [Entry("wrong", WRONG)] + ([Entry("ignored", IGNORED)] if has_void else [])
     else:
         shown.append(("Prediction", predicted))
-    return _composed(shown, entries, title, score or "")
+    return composed(shown, entries, title, score or "")
 
 
 def _accuracy_text(truth: Label, prediction: Label, num_classes: int, ignore_index: int) -> str:
@@ -88,7 +88,7 @@ def _present(truth: Label | None, prediction: Label, num_classes: int, ignore_in
     return inside, len(inside) < len(values)
 
 
-def _fitted(image: Picture, label: Label) -> tuple[Picture, Label]:
+def fitted(image: Picture, label: Label) -> tuple[Picture, Label]:
     """Both at a width that suits a pane: small ones enlarged by a whole factor, large ones reduced."""
     height, width = label.shape
     if width <= WIDEST:
@@ -102,7 +102,8 @@ def _fitted(image: Picture, label: Label) -> tuple[Picture, Label]:
     return np.asarray(picture, np.uint8), label[rows[:, None], columns]
 
 
-def _composed(shown: Sequence[tuple[str, Picture]], entries: Sequence[Entry], title: str, score: str) -> Picture:
+def composed(shown: Sequence[tuple[str, Picture]], entries: Sequence[Entry], title: str, score: str) -> Picture:
+    """Panes (H, W, 3) of one size with their names, title and score above and a legend beneath."""
     height, width = shown[0][1].shape[:2]
     size = max(14, min(22, round(width / 26)))
     margin, gap, line = round(1.2 * size), round(0.7 * size), line_height(size)

@@ -6,6 +6,7 @@ being renamed. What did change:
     1.0.0rc2 to rc4    MaskFormer's and Mask2Former's transformer layers were generic ones: numbered attentions, whose
                        order is that in which they run, and a numbered feed-forward network
     0.x                averaged weights (EMA) lay beside the others, under names of their own, with "_" for "."
+    VPD                had what makes images in its checkpoints, which nothing runs
     authors' forks     Swin Transformer and SegFormer published checkpoints from their own copies of 0.x, with the names
                        of their papers' code for the backbone (and, SegFormer, the head)
 
@@ -123,7 +124,41 @@ _BACKBONES = tuple(
     for name, signature in _BACKBONE_SIGNATURES.items()
 )
 
-MAPS = (_MASK2FORMER_RC, _MASKFORMER_RC, _SWIN, _mit("backbone."), _mit(""), *_BACKBONES)
+# --- Latent diffusion ---------------------------------------------------------------------------------------------
+
+_UNET_PARTS = ("time_embed", "input_blocks", "middle_block", "output_blocks")
+_ENCODER_PARTS = ("encoder", "quant_conv")
+
+_VPD = KeyMap(
+    "VPD of MMSegmentation, which keeps what makes images",
+    ("backbone.encoder_vq.decoder.*",),
+    (),
+    unused=(
+        "backbone.encoder_vq.(decoder|post_quant_conv).*",
+        "backbone.unet.unet.diffusion_model.out.*",
+    ),
+)
+_STABLE_DIFFUSION = KeyMap(
+    "Stable Diffusion, of which VPD takes the U-Net and the encoder",
+    ("model.diffusion_model.input_blocks.0.0.weight", "first_stage_model.encoder.conv_in.weight"),
+    (
+        *rules("first_stage_model.", "backbone.encoder_vq.", {f"{part}.*": f"{part}.*" for part in _ENCODER_PARTS}),
+        *rules(
+            "model.diffusion_model.",
+            "backbone.unet.unet.diffusion_model.",
+            {f"{part}.*": f"{part}.*" for part in _UNET_PARTS},
+        ),
+    ),
+    unused=(
+        "(first_stage_model|model|cond_stage_model|model_ema).*",
+        "(alphas|log|lvlb|posterior|sqrt)_*",
+        "(betas|logvar|scale_factor)",
+    ),
+)
+
+MAPS = (
+    _MASK2FORMER_RC, _MASKFORMER_RC, _SWIN, _mit("backbone."), _mit(""), _VPD, _STABLE_DIFFUSION, *_BACKBONES,
+)  # fmt: skip
 
 _AVERAGED = "ema_"
 

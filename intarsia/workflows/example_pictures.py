@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from intarsia.contracts import ConfidenceMetric, Metric, Report
@@ -17,7 +17,7 @@ from intarsia.weights.file import apply_state, load_state
 if TYPE_CHECKING:
     from intarsia.engine.training.run import Validation
 
-Map = npt.NDArray[np.integer[Any]]
+Map = npt.NDArray[Any]
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Worst:
         else:
             self.metric.update(prediction, label)
         valid = label != self.ignore_index
-        share = float((prediction == label)[valid].float().mean()) if bool(valid.any()) else 1.0
+        share = float(_right(prediction, label)[valid].float().mean()) if bool(valid.any()) else 1.0
         self.kept.append((share, self._seen, prediction.cpu().numpy()))
         self.kept = sorted(self.kept, key=lambda entry: entry[:2])[: self.count]
         self._seen += 1
@@ -61,6 +61,13 @@ class Worst:
     def report(self) -> Report:
         """The metric's."""
         return self.metric.report()
+
+
+def _right(prediction: Tensor, label: Tensor) -> Tensor:
+    """Where a class is the true one, or a depth within a quarter of the true one."""
+    if not prediction.is_floating_point():
+        return prediction == label
+    return torch.maximum(prediction / label, label / prediction) < 1.25
 
 
 def paint_examples(validation: Validation, weights: Path, folder: Path, most: int) -> int:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from intarsia import catalog
 from intarsia.config.lowering.names import FAMILIES, FOLDERS
 from intarsia.config.schema.fates import bare
+from intarsia.data.datasets.family import Family
 from intarsia.data.description.model import BACKGROUND, IGNORE
 from intarsia.spec import Component
 
@@ -21,5 +23,8 @@ def label_words(dataset: Component, classes: Sequence[str], ignore_index: int) -
     if len(classes) == 1:
         return {"0": BACKGROUND, "1": classes[0], str(ignore_index): IGNORE}
     shifted = dataset.args.get("reduce_zero_label", FAMILIES.get(name, (0, False))[1])
-    words = {str(index + bool(shifted)): one for index, one in enumerate(classes)}
+    family = catalog.resolve("dataset", name)
+    whole = family.classes if isinstance(family, Family) else classes  # of which `classes` may be a choice
+    chosen = {one.strip(): one for one in classes}
+    words = {str(index + bool(shifted)): chosen.get(one.strip(), IGNORE) for index, one in enumerate(whole)}
     return words | {str(ignore_index): IGNORE} | ({"0": IGNORE} if shifted else {})

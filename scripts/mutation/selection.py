@@ -118,8 +118,14 @@ TABLE: dict[str, list[Group]] = {
         "DDRNet or PIDNet", "methods/test_ddrnet_pidnet.py", figure="ddrnet or pidnet"
     ),
     "intarsia/layers/attention_refinement.py": of_part("BiSeNetV1 or STDC", figure="bisenetv1 or stdc1"),
+    "intarsia/layers/diffusion_unet.py": [group("layers/test_stable_diffusion.py"), *of_part("VPD")],
+    "intarsia/layers/latent_encoder.py": [group("layers/test_stable_diffusion.py"), *of_part("VPD")],
     "intarsia/losses/boundary.py": [*LOSSES, group(FIGURES, k="pidnet")],
+    "intarsia/losses/hausdorff.py": [*LOSSES, group("losses/test_hausdorff.py")],
+    "intarsia/losses/kl_divergence.py": [group("losses/test_kl_divergence.py"), *LOSSES],
+    "intarsia/losses/silog.py": [group("losses/test_silog.py"), *LOSSES],
     "intarsia/losses/": LOSSES,
+    "intarsia/metrics/depth.py": [group("metrics/test_depth_metric.py")],
     "intarsia/metrics/": [group("metrics"), group("evaluation", "engine/test_evaluate.py", "workflows/test_score.py")],
     "intarsia/necks/jpu.py": of_part("JPU", "necks/test_jpu.py", figure="fastfcn_small"),
     "intarsia/necks/fpn.py": of_part("FPN", "necks", figure="semantic_fpn_small"),
@@ -210,7 +216,24 @@ TABLE: dict[str, list[Group]] = {
     ),
     "intarsia/methods/segnext.py": of_part("MSCAN or LightHamHead", "methods/test_segnext.py", figure="segnext"),
     "intarsia/methods/unet.py": of_part("UNet", "methods/test_unet.py", figure="unet_small"),
+    "intarsia/methods/vpd.py": of_part("VPD", "methods/test_vpd.py"),
     "intarsia/methods/upernet.py": of_part("UPerHead", "methods/test_context_heads.py", figure="upernet_small"),
+    "intarsia/data/nifti.py": [group("data/test_volumes.py")],
+    "intarsia/data/transforms/albu.py": [group("data/test_albu.py")],
+    **{
+        f"intarsia/data/transforms/{file}.py": [
+            group("data/test_volumes.py"),
+            group("contracts/test_catalog.py", k="Transform and Bio"),
+            group("golden/test_golden_transforms.py", k="Bio"),
+        ]
+        for file in ("load_volumes", "noise", "volumes")
+    },
+    "intarsia/data/transforms/": [
+        group("data/test_rotate.py", "data/test_values.py", "data/test_mosaic.py"),
+        group("data/test_transforms.py", "data/test_colour.py", "data/test_edge_maps.py"),
+        group("contracts/test_catalog.py", k="Transform"),
+        group("golden/test_golden_transforms.py"),
+    ],
     "intarsia/models/": [
         group("models"),
         group(FIGURES, k="small"),

@@ -433,6 +433,22 @@ def test_repeated_and_concatenated_data_sets() -> None:
     assert roots == ["x", "y"]
 
 
+def test_wrappers_that_mix_and_balance() -> None:
+    flip, crop = {"type": "RandomFlip", "prob": 0.5}, {"type": "RandomCrop", "crop_size": [8, 8]}
+    inner = dataset(pipeline=[{"type": "LoadImageFromFile"}, {"type": "LoadAnnotations"}, crop])
+    balanced = {"type": "ClassBalancedDataset", "oversample_thr": 0.1, "dataset": inner}
+    mixed = {"type": "MultiImageMixDataset", "dataset": balanced, "pipeline": [flip], "skip_type_keys": None}
+    spec = lower(training(train_dataloader={"batch_size": 1, "dataset": mixed}))
+    assert spec.train is not None
+    assert [transform.type for transform in spec.train.transforms] == ["RandomCrop", "RandomFlip"]
+    assert spec.train.label_size == "input"
+    outer = spec.train.dataset
+    assert (outer.type, outer.args["dataset"].type) == ("MultiImageMixDataset", "ClassBalancedDataset")
+    assert outer.args["dataset"].args["oversample_thr"] == 0.1
+    [(path, _)] = problems(training(train_dataloader={"batch_size": 1, "dataset": {**mixed, "skip_type_keys": ["A"]}}))
+    assert path == "train_dataloader.dataset.skip_type_keys"
+
+
 def test_concatenated_data_sets_share_one_pipeline() -> None:
     other = dataset(pipeline=[{"type": "LoadAnnotations"}, {"type": "RandomFlip", "prob": 0.5}])
     nested = {"type": "ConcatDataset", "datasets": [dataset(), other]}
@@ -468,6 +484,8 @@ def test_labels_loaded_after_resizing_keep_their_size() -> None:
         ("ADE20KDataset", {}, False, False),
         ("ADE20KDataset", {"reduce_zero_label": False}, True, False),
         ("CityscapesDataset", {}, True, False),
+        ("DSDLSegDataset", {"ann_file": "train.yaml"}, True, False),
+        ("iSAIDDataset", {}, False, True),
         ("BaseSegDataset", {"reduce_zero_label": True}, True, True),
         ("my.module:Data", {}, True, True),
     ],

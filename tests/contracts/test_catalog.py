@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import random
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,8 @@ import torch
 
 from intarsia import catalog
 from intarsia.config.checking.signatures import signature_of
-from intarsia.contracts import Dataset, Sample
+from intarsia.contracts import Dataset, Sample, SampleMeta
+from intarsia.data.datasets.family import Family
 
 ENTRIES = [(kind, name) for kind in catalog.kinds() for name in catalog.names(kind)]
 OURS = [(kind, name) for kind, name in ENTRIES if catalog.locate(kind, name).startswith("intarsia.")]
@@ -49,7 +53,9 @@ def test_entries_are_documented(kind: str, name: str) -> None:
 
 # --- Losses -------------------------------------------------------------------------------------------------------
 
-LOSSES = catalog.names("loss")
+OTHER_TARGETS = ("KLDivLoss", "SiLogLoss")
+"""Losses of other targets than labels, the logits of another network or depths: they have tests of their own."""
+LOSSES = [name for name in catalog.names("loss") if name not in OTHER_TARGETS]
 SINGLE_LOGIT = ("BoundaryLoss",)
 """Losses of one yes or no for each pixel."""
 
@@ -88,27 +94,71 @@ class TestLoss:
 # --- Transforms ---------------------------------------------------------------------------------------------------
 
 TRANSFORMS: dict[str, dict[str, Any]] = {
+    "AdjustGamma": {"gamma": 0.7},
+    "Albu": {"transforms": [{"type": "HorizontalFlip", "p": 0.5}, {"type": "RandomBrightnessContrast", "p": 1.0}]},
+    "BioMedical3DPad": {"pad_shape": (8, 40, 50)},
+    "BioMedical3DRandomCrop": {"crop_shape": (4, 16, 20)},
+    "BioMedical3DRandomFlip": {"prob": 0.5, "axes": (0, 1, 2)},
+    "BioMedicalGaussianBlur": {"prob": 1.0},
+    "BioMedicalGaussianNoise": {"prob": 1.0, "std": 9.0},
+    "BioMedicalRandomGamma": {"prob": 1.0},
+    "CLAHE": {},
     "GenerateEdge": {},
+    "LoadBiomedicalAnnotation": {"decode_backend": "numpy"},
+    "LoadBiomedicalData": {"with_seg": True},
+    "LoadBiomedicalImageFromFile": {"decode_backend": "numpy", "to_float32": False},
     "Pad": {"size": (60, 60)},
     "PhotoMetricDistortion": {},
+    "RGB2Gray": {},
     "RandomChoiceResize": {"scales": [(30, 20), (50, 40)]},
     "RandomCrop": {"crop_size": (16, 20), "cat_max_ratio": 0.75},
+    "RandomCutOut": {"prob": 1.0, "n_holes": (1, 3), "cutout_ratio": (0.2, 0.3), "seg_fill_in": 255},
+    "RandomDepthMix": {"prob": 1.0},
     "RandomFlip": {"prob": 0.5},
+    "RandomMosaic": {"prob": 1.0, "img_scale": (30, 40)},
     "RandomResize": {"scale": (50, 40), "ratio_range": (0.5, 2.0), "keep_ratio": True},
+    "RandomRotFlip": {},
+    "RandomRotate": {"prob": 1.0, "degree": 20},
     "RandomScale": {"ratio_range": (0.5, 2.0)},
+    "Rerange": {},
     "Resize": {"scale": (50, 40), "keep_ratio": True},
     "ResizeShortestEdge": {"scale": 24, "max_size": 80},
     "ResizeToMultiple": {"size_divisor": 16},
+    "SegRescale": {},
 }
 """A minimal use of each; a new transform adds its line."""
 
+OF_VOLUMES = {"BioMedical3DPad", "BioMedical3DRandomCrop", "BioMedical3DRandomFlip"}
+LOADERS = {"LoadBiomedicalAnnotation", "LoadBiomedicalData", "LoadBiomedicalImageFromFile"}
+FILES = tempfile.TemporaryDirectory()  # removed at the end of the process
+REAL_NUMBERS = {"RGB2Gray", "Rerange"}
+"""Transforms that make real numbers of whole ones."""
 
-def sample() -> Sample:
+
+def sample(name: str = "") -> Sample:
+    """What the transform is for: an image, a volume, or the files of one."""
     rng = np.random.default_rng(3)
-    image = rng.integers(0, 256, (33, 47, 3), dtype=np.uint8)
-    label = rng.integers(0, 5, (33, 47), dtype=np.uint8)
-    image.flags.writeable = label.flags.writeable = False
-    return Sample(image, label, {"edge": label == 1})
+    shape = (6, 33, 47) if name in OF_VOLUMES | LOADERS else (33, 47)
+    image = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    label = rng.integers(0, 5, shape, dtype=np.uint8)
+    depth = rng.random(shape).astype(np.float32)
+    image.flags.writeable = label.flags.writeable = depth.flags.writeable = False
+    if name not in LOADERS:
+        return Sample(image, label, {"edge": label == 1, "depth": depth})
+    folder = Path(FILES.name)
+    bands = [*np.moveaxis(image, -1, 0), *([label] if name == "LoadBiomedicalData" else [])]
+    np.save(folder / "image.npy", np.stack(bands))
+    np.save(folder / "label.npy", label)
+    return Sample(image, label, {"edge": label == 1}, SampleMeta("", f"{folder}/image.npy", f"{folder}/label.npy"))
+
+
+def used(name: str, given: Sample) -> Sample:
+    """The sample after the transform, which is handed as many others as it asks for."""
+    if name == "Albu":
+        pytest.importorskip("albumentations")
+    transform = catalog.resolve("transform", name)(**TRANSFORMS[name])
+    count = getattr(transform, "others", 0)
+    return transform(given, np.random.default_rng(7), *([[given] * count] if count else []))
 
 
 def test_every_transform_has_its_line() -> None:
@@ -118,55 +168,52 @@ def test_every_transform_has_its_line() -> None:
 @pytest.mark.parametrize("name", TRANSFORMS)
 class TestTransform:
     def test_is_a_function_of_sample_and_generator(self, name: str) -> None:
-        transform = catalog.resolve("transform", name)(**TRANSFORMS[name])
         np.random.seed(0)
-        before = np.random.get_state()[1].copy()
-        results = [transform(sample(), np.random.default_rng(7)) for _ in range(2)]
+        random.seed(0)
+        before, plain = np.random.get_state()[1].copy(), random.getstate()
+        results = [used(name, sample(name)) for _ in range(2)]
         assert np.array_equal(before, np.random.get_state()[1])
+        assert plain == random.getstate()
         assert np.array_equal(results[0].image, results[1].image)
         assert np.array_equal(results[0].label, results[1].label)
 
     def test_keeps_image_label_and_maps_together(self, name: str) -> None:
-        result = catalog.resolve("transform", name)(**TRANSFORMS[name])(sample(), np.random.default_rng(7))
+        result = used(name, sample(name))
         assert result.label is not None
-        assert result.image.shape[:2] == result.label.shape == result.maps["edge"].shape
-        assert result.image.dtype == np.uint8
+        assert result.image.shape[:-1] == result.label.shape == result.maps["edge"].shape
+        assert result.image.dtype == (np.float64 if name in REAL_NUMBERS else np.uint8)
+        assert result.maps["edge"].dtype == (np.uint8 if name == "GenerateEdge" else bool)
         assert set(np.unique(result.label)) <= {*range(5), 255}
 
     def test_works_without_a_label(self, name: str) -> None:
-        bare = Sample(sample().image)
-        result = catalog.resolve("transform", name)(**TRANSFORMS[name])(bare, np.random.default_rng(7))
-        assert result.label is None
+        given = sample(name)
+        bare = Sample(given.image, meta=replace(given.meta, label_path=""))
+        if name == "LoadBiomedicalData":
+            assert catalog.resolve("transform", name)()(bare, np.random.default_rng(7)).label is None
+        else:
+            assert used(name, bare).label is None
 
 
 # --- Datasets -----------------------------------------------------------------------------------------------------
 
-BENCHMARKS = {
-    "ADE20KDataset": ("images/training/a.jpg", "annotations/training/a.png", 150),
-    "CityscapesDataset": (
-        "leftImg8bit/train/town/a_leftImg8bit.png",
-        "gtFine/train/town/a_gtFine_labelTrainIds.png",
-        19,
-    ),
-    "PascalVOCDataset": ("JPEGImages/a.jpg", "SegmentationClass/a.png", 21),
-}
-"""Where each benchmark keeps one image of its training split, and how many classes it has."""
+BENCHMARKS = [name for name in catalog.names("dataset") if isinstance(catalog.resolve("dataset", name), Family)]
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_benchmarks_satisfy_the_contract(name: str, tmp_path: Path) -> None:
-    image, label, classes = BENCHMARKS[name]
+    family = catalog.resolve("dataset", name)
+    image, label = f"{family.images}/a{family.image_suffix}", f"{family.labels}/a{family.label_suffix}"
     for path, pixels in ((image, np.zeros((8, 9, 3), np.uint8)), (label, np.full((8, 9), 1, np.uint8))):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(tmp_path / path), pixels)
-    (tmp_path / "ImageSets/Segmentation").mkdir(parents=True)
-    (tmp_path / "ImageSets/Segmentation/train.txt").write_text("a\n")
-    folders = {"images": str(Path(image).parent), "labels": str(Path(label).parent)}
-    dataset = catalog.resolve("dataset", name)(root=str(tmp_path), **folders)
+    if family.split_file is not None:
+        (tmp_path / family.split_file).parent.mkdir(parents=True)
+        (tmp_path / family.split_file).write_text("a\n")
+    dataset = family(root=str(tmp_path))
     assert isinstance(dataset, Dataset)
     assert len(dataset) == 1
-    assert len(dataset.classes) == len(dataset.palette) == classes
+    assert len(dataset.classes) == len(dataset.palette) == len(family.classes)
     loaded = dataset.load(0)
     assert loaded.image.shape == (8, 9, 3)
     assert loaded.label is not None
-    assert loaded.label.max() < classes or (loaded.label == dataset.ignore_index).all()
+    assert loaded.label.max() < len(family.classes) or (loaded.label == dataset.ignore_index).all()

@@ -143,6 +143,12 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "output_cls_token": False, "norm": Norm("LN"), "activation": GELU, "patch_norm": False,
             "patch_bias": False, "pre_norm": False, "final_norm": False, "interpolate_mode": "bicubic",
             "frozen_exclude": ("all",), "checkpoint_activations": False},
+        "VPD": {
+            "pad_shape": None, "pad_val": 0.0, "class_embed_select": False, "num_class_embeddings": 27, "gamma": 1e-4,
+            "in_channels": 3, "first_stage_channels": 128, "first_stage_channel_mult": (1, 2, 4, 4),
+            "first_stage_num_res_blocks": 2, "z_channels": 4, "embed_dim": 4, "model_channels": 320,
+            "channel_mult": (1, 2, 4, 4), "num_res_blocks": 2, "attention_resolutions": (4, 2, 1), "num_heads": 8,
+            "transformer_depth": 1, "context_dim": 768, "checkpoint_activations": False},
         "UNet": {
             "in_channels": 3, "base_channels": 64, "num_stages": 5, "strides": (1,) * 5, "enc_num_convs": (2,) * 5,
             "dec_num_convs": (2,) * 4, "downsamples": (True,) * 4, "enc_dilations": (1,) * 5,
@@ -218,6 +224,9 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "in_index": -1, "mlp_ratio": 4, "drop_path_rate": 0.1, "drop_rate": 0.0, "attn_drop_rate": 0.0,
             "qkv_bias": True, "activation": GELU, "norm": Norm("LN"), "init_std": 0.02, "align_corners": False},
         "UPerHead": {**SEVERAL_LEVELS, "pool_scales": (1, 2, 3, 6)},
+        "VPDDepthHead": {
+            "in_channels": (320, 640, 1280, 1280), "max_depth": 10.0, "embed_dim": 192, "feature_dim": 1536,
+            "num_deconv_layers": 3, "num_deconv_filters": (32, 32, 32), "fmap_border": 0, "align_corners": False},
     },
     "head_part": {
         "KernelUpdateHead": {
@@ -236,6 +245,10 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "LovaszLoss": {
             **PIXELS, "loss_type": "multi_class", "classes": "present", "per_image": False, "reduction": "mean"},
         "BoundaryLoss": {"ignore_index": 255},
+        "HausdorffDistanceLoss": PIXELS,
+        "HuasdorffDisstanceLoss": PIXELS,
+        "KLDivLoss": {"temperature": 1.0, "reduction": "mean"},
+        "SiLogLoss": {"eps": 1e-6, "reduction": "mean"},
         "OhemCrossEntropy": {**PIXELS, "thres": 0.7, "min_kept": 100_000},
         "TverskyLoss": {**PIXELS, "alpha": 0.3, "beta": 0.7, "smooth": 1.0},
     },
@@ -247,6 +260,8 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "sampler": {"OHEMPixelSampler": {"thresh": None, "min_kept": 100_000, "ignore_index": 255}},
     "metric": {
+        "DepthMetric": {
+            "depth_metrics": None, "min_depth_eval": 0.0, "max_depth_eval": float("inf"), "crop_type": None},
         "IoUMetric": {
             "classes": None, "ignore_index": 255, "metrics": ("mIoU",), "beta": 1.0, "nan_to_num": None,
             "groups": None},

@@ -103,6 +103,7 @@ DROPS: dict[str, dict[str, Drops]] = {
         "MobileNetV3": NOTHING,
         "ResNeSt": NOTHING,
         "UNet": NOTHING,
+        "VPD": Drops({}, attention=(0.0,) * 33),
         "MixVisionTransformer": Drops(
             {f"layers.{stage}.1.{block}.{name}": rate
              for i, (stage, block) in enumerate([(0, 0), (0, 1), (1, 0), (2, 0), (2, 1), (3, 0)])
@@ -163,6 +164,7 @@ DROPS: dict[str, dict[str, Drops]] = {
         "STDCHead": CLASSIFIER,
         "SETRMLAHead": CLASSIFIER,
         "SETRUPHead": CLASSIFIER,
+        "VPDDepthHead": NOTHING,
         "SegmenterMaskTransformerHead": Drops(
             {f"layers.{i}.{name}": rate for i in range(2)
              for name, rate in [("attn.dropout", 0.2), ("ffn.layers.0.2", 0.2), ("ffn.layers.2", 0.2),
@@ -290,7 +292,9 @@ def test_every_part_of_the_catalogue_has_a_line() -> None:
 PIXEL_HEADS = sorted(set(TABLES["head"]) - {"MaskFormerHead", "Mask2FormerHead", "IterativeDecodeHead"})
 CLASSIFIED_APART = {"DAHead": ("pam", "cam")}
 """Head -> stages that have a dropout and a classifier of their own."""
-WITHOUT_CLASSIFIER = {"MaskFormerHead", "Mask2FormerHead", "IterativeDecodeHead", "SegmenterMaskTransformerHead"}
+WITHOUT_CLASSIFIER = {
+    "MaskFormerHead", "Mask2FormerHead", "IterativeDecodeHead", "SegmenterMaskTransformerHead", "VPDDepthHead",
+}  # fmt: skip
 PIXEL_HEADS = sorted(set(TABLES["head"]) - WITHOUT_CLASSIFIER)
 
 

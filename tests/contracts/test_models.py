@@ -64,6 +64,9 @@ BACKBONES: dict[str, dict[str, Any]] = {
     "VisionTransformer": {"img_size": (64, 96), "embed_dims": 8, "num_layers": 4, "num_heads": 2, "mlp_ratio": 2,
                           "out_indices": (0, 1, 2, 3)},
     "UNet": {"base_channels": 4},
+    "VPD": {"first_stage_channels": 32, "first_stage_channel_mult": (1, 1, 1, 2), "first_stage_num_res_blocks": 1,
+            "model_channels": 64, "channel_mult": (1, 1, 1, 2), "num_heads": 4, "context_dim": 16,
+            "num_class_embeddings": 3},
 }  # fmt: skip
 NECKS: dict[str, dict[str, Any]] = {
     "FPN": {"in_channels": (8, 16, 24, 32), "out_channels": 8, "num_outs": 4},
@@ -127,6 +130,8 @@ HEADS: dict[str, dict[str, Any]] = {
     "SegmenterMaskTransformerHead": {"in_channels": 32, "num_layers": 2, "num_heads": 2, "embed_dims": 8,
                                      "num_classes": 5, "mlp_ratio": 2, "drop_path_rate": 0.0},
     "UPerHead": {"in_channels": (8, 16, 24, 32), "channels": 8, "num_classes": 5, "norm": BN},
+    "VPDDepthHead": {"in_channels": (8, 16, 24, 32), "embed_dim": 16, "feature_dim": 128,
+                     "num_deconv_filters": (8, 8, 8)},
 }  # fmt: skip
 HEAD_PARTS: dict[str, dict[str, Any]] = {
     "KernelUpdateHead": {"kernel_updator": Use("head_part", "KernelUpdator"),
@@ -138,6 +143,9 @@ MODELS: dict[str, dict[str, Any]] = {
         "backbone": Use("backbone", "ResNet"),
         "decode_head": [Use("head", "FCNHead", in_channels=32, in_index=2),
                         Use("head", "OCRHead", in_channels=(8, 16, 32, 64), ocr_channels=16)]},
+    "DepthEstimator": {
+        "backbone": Use("backbone", "ResNet"),
+        "decode_head": Use("head", "VPDDepthHead", in_channels=(8, 16, 32, 64))},
     "EncoderDecoder": {
         "backbone": Use("backbone", "ResNet"),
         "decode_head": Use("head", "FCNHead", in_channels=64, in_index=-1),
@@ -259,13 +267,18 @@ EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
         UNDONE, r": dilation_layers\.0\.0\.depthwise_conv\.bn\.bias, "
                 r"dilation_layers\.1\.0\.depthwise_conv\.bn\.bias$"),
     ("PSAHead", "is_exported_for_any_size"): (
-        "how the level is shrunk depends on whether its sides leave a remainder", r"Tensor-likes are not close|Guard failed: .* % 2 == 0"),
+        "how the level is shrunk depends on whether its sides leave a remainder",
+        r"Tensor-likes are not close|Guard failed: .* % 2 == 0"),
     ("DDRNet", "gives_every_parameter_a_gradient"): (
         UNDONE, r": context_branch_layers\.2\.0\.conv3\.bn\.bias, context_branch_layers\.2\.0\.downsample\.1\.bias$"),
     ("DDRNet", "is_exported_for_any_size"): ONE_CELL,
     ("PIDNet", "gives_every_parameter_a_gradient"): (
         UNDONE, r": (i_branch_layers\.2\.\d\.(conv3|downsample)\.bn\.bias(, |$)){3}$"),
     ("PIDNet", "is_exported_for_any_size"): ONE_CELL,
+    ("VPDDepthHead", "gives_every_parameter_a_gradient"): (
+        UNDONE, r": conv1\.0\.bias, decoder\.conv_layers\.0\.bias$"),
+    ("DepthEstimator", "gives_every_parameter_a_gradient"): (
+        UNDONE, r": decode_head\.conv1\.0\.bias, decode_head\.decoder\.conv_layers\.0\.bias$"),
     ("FastSCNN", "gives_every_parameter_a_gradient"): (
         UNDONE, r": (learning_to_downsample\.dsconv\d\.depthwise_conv\.bn\.bias, ){2}"
                 r"(global_feature_extractor\.bottleneck[12]\.\d\.conv\.2\.bn\.bias(, |$)){6}$"),

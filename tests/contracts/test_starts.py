@@ -127,6 +127,9 @@ STARTS: dict[str, dict[str, Starts]] = {
             special={r"^(cls_token|pos_embed)": TRUNCATED, r"ffn\.layers\.(0\.0|1)\.bias": normal(1e-6),
                      r"attn\.in_proj_weight": TRUNCATED, r"attn\.in_proj_bias": ZEROS}),
         "UNet": Starts(wide={"base_channels": 16}),
+        "VPD": Starts(
+            TORCH, TORCH, wide={"z_channels": 8, "embed_dim": 8},
+            special={r"^gamma": exact(1e-4), r"^unet\..*(out_layers\.3|\.proj_out)\.(weight|bias)": ZEROS}),
     },
     "neck": {
         "ICNeck": Starts(wide={"out_channels": 16}),
@@ -212,6 +215,8 @@ STARTS: dict[str, dict[str, Starts]] = {
             linear=TRUNCATED, linear_bias=ZEROS, wide={"embed_dims": 24},
             special={r"^cls_emb": TRUNCATED, r"attn\.in_proj_weight": TRUNCATED, r"attn\.in_proj_bias": ZEROS}),
         "UPerHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
+        "VPDDepthHead": Starts(
+            TRUNCATED, special={r"^decoder\.(deconv_layers\.[036]|conv_layers\.0)\.weight": normal(0.001)}),
     },
     "head_part": {
         "KernelUpdateHead": Starts(linear=XAVIER, special=ROUND, wide=WIDE_ROUND),

@@ -29,10 +29,13 @@ UNFUSED = {
     "PIDHead": 1,
     "PIDNet": 8,
     "SegformerHead": 1,
+    "DepthEstimator": 3,
+    "VPDDepthHead": 3,
 }
 """Batch norms that stay: behind a pooling, behind a convolution that is applied level by level or whose filters the
 image makes (DMHead), behind a concatenation or a transposed convolution (CGNet, ERFNet, Feature2Pyramid), behind an
-encoding (EncHead), before a convolution (DDRNet, MSCAN, PIDNet).
+encoding (EncHead), before a convolution (DDRNet, MSCAN, PIDNet), behind a
+transposed convolution (VPDDepthHead).
 """
 
 

@@ -9,9 +9,9 @@ from PIL import Image
 from intarsia.colours import distinct_colours
 from intarsia.contracts import Dataset
 from intarsia.data.datasets.ade20k import ADE20KDataset
-from intarsia.data.datasets.cityscapes import CITYSCAPES, CityscapesDataset
+from intarsia.data.datasets.cityscapes import CityscapesDataset
 from intarsia.data.datasets.folder import FolderDataset
-from intarsia.data.datasets.pascal_voc import PASCAL_VOC, PascalVOCDataset
+from intarsia.data.datasets.pascal_voc import PascalVOCDataset
 from intarsia.data.datasets.wrappers import ConcatDataset, RepeatDataset
 from intarsia.data.labels import LabelTable
 from intarsia.terminal import Notice
@@ -172,7 +172,7 @@ def test_cityscapes_layout(realdata):
         root=str(realdata / "mmseg_tests_data/pseudo_cityscapes_dataset"), images="leftImg8bit/val", labels="gtFine/val"
     )
     assert [found.name(index) for index in range(len(found))] == ["frankfurt/frankfurt_000000_000294"]
-    assert found.classes == CITYSCAPES.classes
+    assert found.classes == CityscapesDataset.classes
     assert set(np.unique(found.load(0).label)) == {0, 1, 2, 4, 5, 7, 8, 10, 11, 13, 255}
 
 
@@ -187,7 +187,7 @@ def test_some_classes_of_a_benchmark(realdata):
     root = str(realdata / "labelme_voc_samples/semantic_segmentation/data_dataset_voc")
     every = PascalVOCDataset(root=root, split_file=None)
     chosen = PascalVOCDataset(root=root, split_file=None, classes=("person", "bus"))
-    assert chosen.palette == (PASCAL_VOC.palette[15], PASCAL_VOC.palette[6])
+    assert chosen.palette == (PascalVOCDataset.palette[15], PascalVOCDataset.palette[6])
     for index in range(len(every)):
         full, some = every.load(index).label, chosen.load(index).label
         expected = np.full_like(full, 255)

@@ -76,4 +76,7 @@ def test_any_name_fits(names: tuple[str, ...], scores: int, width: int) -> None:
 def test_numbers_that_are_none_are_dashes() -> None:
     found = Report({}, (ClassScore("sea", {"IoU": math.nan}, 0),), ("sea",), 1)
     assert re.search(r"sea +- +not in the labels", printed(found, 80))
-    assert "pixels" in printed(Report({}, (), (), 0), 80)
+
+
+def test_scores_without_classes_have_no_table() -> None:
+    assert printed(Report({"rmse": 0.25}, (), (), 3), 80) == "val, 3 images\n"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from intarsia.config.errors import FindOrigin, Problem
 from intarsia.catalog import MASK_HEADS, OWN_LABELS
+from intarsia.config.errors import FindOrigin, Problem
 from intarsia.config.lowering.names import FAMILIES, OWN_LOSS
 from intarsia.config.schema.fates import bare
 from intarsia.spec import Component, RunSpec
@@ -92,7 +92,7 @@ def _leaves(dataset: Component) -> Iterator[Component]:
 
 
 def _known_classes(dataset: Component) -> int | None:
-    classes = dataset.args.get("classes")
+    classes = dataset.args.get("used_labels", dataset.args.get("classes"))
     if isinstance(classes, tuple):
         return len(classes)
     return FAMILIES[bare(dataset.type)][0] if bare(dataset.type) in FAMILIES else None

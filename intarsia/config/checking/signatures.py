@@ -85,7 +85,7 @@ def signature_of(location: str) -> Signature | None:
         stub = next((item for item in stubs.body if isinstance(item, ast.FunctionDef) and item.name == attribute), None)
         return None if stub is None else _of_function(stub, {})
     found = _find(module, attribute)
-    return None if found is None else _of_definition(*found)
+    return _of_instance(module, attribute) if found is None else _of_definition(*found)
 
 
 @cache
@@ -195,6 +195,20 @@ def _absolute(module: str, file: Path, item: ast.ImportFrom) -> str:
     return ".".join([*parts, *([item.module] if item.module else [])])
 
 
+def _of_instance(module: str, attribute: str) -> Signature | None:
+    """What is taken by the call of an object that a module makes of a class: `ADE20KDataset = Family(...)`."""
+    file = source_file(module)
+    value = None if file is None else _module(file, module).aliases.get(attribute)
+    if not isinstance(value, ast.Call) or not isinstance(value.func, ast.Name):
+        return None
+    found = _find(module, value.func.id)
+    if found is None or not isinstance(found[1], ast.ClassDef):
+        return None
+    body = found[1].body
+    call = next((part for part in body if isinstance(part, ast.FunctionDef) and part.name == "__call__"), None)
+    return None if call is None else _of_function(call, found[0].aliases, skip=1)
+
+
 def _of_definition(source: _Module, item: _Definition) -> Signature | None:
     if isinstance(item, ast.FunctionDef):
         return _of_function(item, source.aliases)
@@ -293,6 +307,7 @@ _PLAIN: dict[str, Callable[[Any], bool]] = {
     "bool": lambda value: isinstance(value, bool),
     "str": lambda value: isinstance(value, str),
     "None": lambda value: value is None,
+    "EllipsisType": lambda value: value is ...,
     **dict.fromkeys(
         ("Sequence", "Iterable", "Collection", "list", "List", "tuple", "Tuple", "set", "frozenset"),
         lambda value: isinstance(value, list | tuple),

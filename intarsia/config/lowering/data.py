@@ -5,12 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from intarsia import catalog
 from intarsia.config.checking.signatures import is_registered
+from intarsia.config.lowering.colour_order import in_rgb
 from intarsia.config.lowering.fields import Context, Fields, nearest, shown
-from intarsia.config.lowering.names import FAMILIES, FOLDERS, GEOMETRY, LABEL_LOADERS, PREFIXES, argument_name
+from intarsia.config.lowering.names import (
+    FAMILIES,
+    FOLDERS,
+    GEOMETRY,
+    LABEL_LOADERS,
+    LISTED,
+    PREFIXES,
+    TWO_DATES,
+    VOLUME_LOADERS,
+    WITHOUT_TRUTH,
+    argument_name,
+)
 from intarsia.config.lowering.own_datasets import OwnDataset, own_dataset
 from intarsia.config.lowering.parts import arguments, component, see
 from intarsia.config.schema.fates import Fate, bare
@@ -20,18 +32,26 @@ WRAPPERS = ("RepeatDataset", "ConcatDataset", "ClassBalancedDataset", "MultiImag
 SAMPLERS = ("InfiniteSampler", "DefaultSampler")
 BANDS_OF_COLOR_TYPE = {"color": "rgb", "unchanged": "raw"}
 DECODERS = ("cv2", "pillow", "turbojpeg")
-PLUMBING = ("LoadImageFromFile", "LoadAnnotations", "PackSegInputs")
+PLUMBING = (
+    "LoadImageFromFile", "LoadSingleRSImageFromFile", "LoadMultipleRSImageFromFile", "LoadAnnotations",
+    "LoadDepthAnnotation", "ConcatCDInput", "PackSegInputs",
+)  # fmt: skip
 
 
 @dataclass
 class _Pipeline:
-    """What a pipeline says. reduce_zero_label: by LoadAnnotations; loads: the path of what loads the labels."""
+    """What a pipeline says. reduce_zero_label: by LoadAnnotations; loads, volumes: the path of what loads them.
+
+    two_dates: the path of what loads two images, or joins them.
+    """
 
     transforms: tuple[Component, ...] = ()
     label_size: Literal["input", "original"] = "input"
     arguments: dict[str, Any] = field(default_factory=dict)
     reduce_zero_label: bool | None = None
     loads: str | None = None
+    volumes: str | None = None
+    two_dates: str | None = None
 
 
 @dataclass(frozen=True)
@@ -172,10 +192,16 @@ def _leaf(context: Context, values: Mapping[str, Any], path: str) -> _Stream:
         args["label_table"] = _label_table(fields.child("label_table", "label_table"))
     args |= pipeline.arguments
     args |= arguments(context, "dataset", name, fields.others(), path)
-    if bare(name) in FOLDERS and context.ignore_index not in (None, 255):
+    if bare(name) in (*FOLDERS, *LISTED) and context.ignore_index not in (None, 255):
         args.setdefault("ignore_index", context.ignore_index)
-    if "pipeline" in fields and pipeline.loads is None and bare(name) in (*FOLDERS, *FAMILIES):
-        args["labels"] = None
+    if "pipeline" in fields and pipeline.loads is None and bare(name) in (*FOLDERS, *FAMILIES, *LISTED, *WITHOUT_TRUTH):
+        args[WITHOUT_TRUTH.get(bare(name), "labels")] = None
+    if pipeline.volumes is not None:
+        if bare(name) not in FOLDERS:
+            context.problem(pipeline.volumes, f"volumes are read, but {name} has images", "BaseSegDataset has both")
+        args["files_only"] = True
+    if bare(name) == "DecathlonDataset" and fields.get("test_mode"):
+        args["test_mode"] = True
     _agree(context, bare(name), fields, pipeline)
     dataset = Component("dataset", name, args, path, context.origin(path))
     return _Stream(dataset, pipeline.transforms, pipeline.label_size)
@@ -244,8 +270,14 @@ def _file_value(value: Any) -> int | tuple[int, ...]:
 
 
 def _agree(context: Context, name: str, fields: Fields, pipeline: _Pipeline) -> None:
-    """The data set and LoadAnnotations must say the same about file value 0."""
-    default = FAMILIES.get(name, (0, False))[1] if name in FAMILIES or name in FOLDERS else None
+    """The data set and its pipeline must say the same about file value 0, and about one image or two."""
+    if pipeline.two_dates is not None and name not in TWO_DATES and name in (*FOLDERS, *FAMILIES, *LISTED):
+        context.problem(
+            pipeline.two_dates,
+            f"two images are expected, but {name} has one",
+            f"Data sets of two dates are {' and '.join(sorted(TWO_DATES))}",
+        )
+    default = FAMILIES.get(name, (0, False))[1] if name in (*FAMILIES, *FOLDERS, *LISTED) else None
     own = fields.get("reduce_zero_label", default)
     said = pipeline.reduce_zero_label
     if said is not None and own is not None and said != own:
@@ -272,16 +304,28 @@ def _pipeline(context: Context, steps: Sequence[Mapping[str, Any]], path: str) -
             fields = Fields(context, at, step, name)
             if name == "LoadImageFromFile":
                 found.arguments |= _bands(context, fields)
+            elif name == "LoadSingleRSImageFromFile":
+                found.arguments["bands"] = "raw"
+            elif name in ("LoadMultipleRSImageFromFile", "ConcatCDInput"):
+                found.two_dates = at
+                found.arguments |= {"bands": "raw"} if name == "LoadMultipleRSImageFromFile" else {}
             elif name == "LoadAnnotations":
                 found.reduce_zero_label = fields.get("reduce_zero_label")
+            elif name == "LoadDepthAnnotation" and "depth_rescale_factor" in fields:
+                found.arguments["depth_rescale_factor"] = float(fields.get("depth_rescale_factor"))
         elif name == "TestTimeAug":
             context.problem(at, "TestTimeAug belongs to tta_pipeline", "Move it there")
         else:
             fields = Fields(context, at, step, "transform", others=True)
-            found.transforms += (_in_rgb(component(context, "transform", fields.others(), at), found.arguments),)
-        if name in LABEL_LOADERS:
+            part = component(context, "transform", fields.others(), at)
+            found.transforms += (_with_factor(in_rgb(part, found.arguments), found.arguments),)
+        if name in VOLUME_LOADERS:
+            found.volumes = at
+        if name in LABEL_LOADERS and not (name == "LoadBiomedicalData" and not step.get("with_seg")):
             found.loads = at
-            found.label_size = "original" if moved else "input"
+            found.label_size = "original" if moved and name not in VOLUME_LOADERS else "input"
+        if name == "LoadBiomedicalData":
+            found.arguments["labels"] = None  # they are in the file of the image
         elif name in GEOMETRY and found.loads is not None and found.label_size == "original":
             context.problem(
                 at,
@@ -293,13 +337,12 @@ def _pipeline(context: Context, steps: Sequence[Mapping[str, Any]], path: str) -
     return found
 
 
-def _in_rgb(transform: Component, dataset: Mapping[str, Any]) -> Component:
-    """A colour to pad with, which OpenMMLab writes as B, G, R, in the order that colour images have here."""
-    values = transform.args.get("pad_val")
-    colour = values.get("img") if isinstance(values, Mapping) else None
-    if bare(transform.type) != "Pad" or not isinstance(colour, tuple) or len(colour) != 3 or dataset.get("bands"):
+def _with_factor(transform: Component, dataset: Mapping[str, Any]) -> Component:
+    """A transform that shows depths as their files have them must know what the data set multiplies them by."""
+    factor = dataset.get("depth_rescale_factor")
+    if bare(transform.type) != "RandomDepthMix" or factor is None:
         return transform
-    return replace(transform, args={**transform.args, "pad_val": {**cast("Any", values), "img": colour[::-1]}})
+    return replace(transform, args={"depth_rescale_factor": factor, **transform.args})
 
 
 def _bands(context: Context, fields: Fields) -> dict[str, Any]:

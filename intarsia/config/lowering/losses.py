@@ -16,11 +16,11 @@ from intarsia.spec import Component, HeadLossSpec, TermSpec
 def lower_losses(context: Context, fields: Fields, head: str, name: str) -> HeadLossSpec:
     """What a head is trained on. head: its type; name: that of its output."""
     given = fields.get("loss_decode")
-    if given is None and (head in OWN_LOSS or "num_classes" not in fields):
+    if given is None and head not in OWN_LOSS and "num_classes" not in fields:
         terms: list[TermSpec] = []
     elif given is None:
-        default = Component("loss", "CrossEntropyLoss", {}, fields.path, context.origin(fields.path))
-        terms = [TermSpec(LOSS_NAMES["CrossEntropyLoss"], default)]
+        kind = OWN_LOSS.get(head, "CrossEntropyLoss")
+        terms = [TermSpec(LOSS_NAMES[kind], Component("loss", kind, {}, fields.path, context.origin(fields.path)))]
     elif isinstance(given, Mapping):
         terms = [_term(context, given, fields.at("loss_decode"))]
     else:
@@ -34,7 +34,7 @@ def lower_losses(context: Context, fields: Fields, head: str, name: str) -> Head
     return HeadLossSpec(
         head=name,
         terms=tuple(terms if own is None else own(context, fields, terms)),
-        ignore_index=fields.get("ignore_index", 255),
+        ignore_index=fields.get("ignore_index", UNKNOWN_DEPTH if head in OWN_LOSS else 255),
         align_corners=fields.get("align_corners", False),
         sampler=None if sampler is None else component(context, "sampler", sampler, fields.at("sampler")),
         accuracy=own is None,
@@ -61,6 +61,9 @@ def _term(context: Context, values: Mapping[str, Any], path: str) -> TermSpec:
 
 OwnTerms = Callable[[Context, Fields, list[TermSpec]], Sequence[TermSpec]]
 """The head's fields, and its losses as written -> its terms, each for an output by name."""
+
+UNKNOWN_DEPTH = 0
+"""What the ground truth of a pixel is whose depth is not known."""
 
 LOGITS = ""
 """The output of a head that is its answer."""
@@ -125,6 +128,11 @@ def _three_branches(context: Context, fields: Fields, terms: list[TermSpec]) -> 
     ]
 
 
+def _depths(context: Context, fields: Fields, terms: list[TermSpec]) -> Sequence[TermSpec]:
+    """VPD: depths have no pixel accuracy."""
+    return [replace(term, output=LOGITS) for term in terms]
+
+
 def _detail(context: Context, fields: Fields, terms: list[TermSpec]) -> Sequence[TermSpec]:
     """STDC: its auxiliary head learns where details are."""
     args = {"boundary_threshold": fields.get("boundary_threshold")} if "boundary_threshold" in fields else {}
@@ -146,6 +154,7 @@ OWN_TERMS: dict[str, OwnTerms] = {
     "EncHead": _classes_present,
     "PIDHead": _three_branches,
     "STDCHead": _detail,
+    "VPDDepthHead": _depths,
 }
 """Head -> what its losses are for, where it is not each of them for each output."""
 

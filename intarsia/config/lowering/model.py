@@ -66,7 +66,7 @@ def lower_model(context: Context, values: Mapping[str, Any], preprocessor: Mappi
         model=Component("model", name, args, "model", context.origin("model")),
         losses=losses,
         preprocess=_preprocess(context, fields, preprocessor),
-        inference=_inference(inference, decode),
+        inference=replace(_inference(inference, decode), answer="depth" if bare(name) in TASKS else "class"),
         task=TASKS.get(bare(name), "SemanticSegmentation"),
     )
 

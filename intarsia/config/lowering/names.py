@@ -75,12 +75,13 @@ KINDS = {
 NORMS = {"BN2d": "BN", "MMSyncBN": "SyncBN", "IN2d": "IN"}
 """Other names of norm layers."""
 
-OWN_LOSS = frozenset({"VPDDepthHead"})
-"""Heads without a cross entropy by default."""
+OWN_LOSS = {"VPDDepthHead": "SiLogLoss"}
+"""Head -> the loss that it has where none is written, if that is no cross entropy."""
 
 LOSS_NAMES = {
     "CrossEntropyLoss": "loss_ce",
-    "HuasdorffDisstanceLoss": "loss_huasdorff",
+    "HausdorffDistanceLoss": "loss_hausdorff",
+    "HuasdorffDisstanceLoss": "loss_huasdorff_disstance",
     "KLDivLoss": "loss_kld",
     "OhemCrossEntropy": "loss_ohem",
     "SiLogLoss": "loss_silog",
@@ -88,6 +89,10 @@ LOSS_NAMES = {
 """Loss -> its name in the log; the others are "loss_" and their name in small letters ("loss_dice")."""
 
 WITHOUT_EFFECT: dict[tuple[str, str], Fate] = {
+    ("Albu", "keymap"): refused(
+        "image and labels go to Albumentations under their own names", None, {"img": "image", "gt_seg_map": "mask"}
+    ),
+    ("Albu", "update_pad_shape"): nothing("a sample says itself what of it is padding"),
     ("BEiT", "norm_eval"): nothing("layer norms compute the same in training"),
     ("BEiT", "num_fcs"): refused("the perceptron has two layers", 2),
     ("BiSeNetV1", "align_corners"): nothing("the context is enlarged by its nearest neighbours"),
@@ -109,6 +114,7 @@ WITHOUT_EFFECT: dict[tuple[str, str], Fate] = {
     ("SegmenterMaskTransformerHead", "num_fcs"): refused("the perceptron has two layers", 2),
     ("VisionTransformer", "norm_eval"): nothing("layer norms compute the same in training"),
     ("VisionTransformer", "num_fcs"): refused("the perceptron has two layers", 2),
+    ("SegRescale", "scale_factor"): refused("labels have the size of their images, where losses are computed", 1),
     ("LRASPPHead", "input_transform"): refused("the head reads several levels", "multiple_select"),
     ("LightHamHead", "input_transform"): refused("the head reads several levels", "multiple_select"),
     ("ResNeSt", "zero_init_residual"): nothing("no block of a ResNeSt starts as its shortcut"),
@@ -131,16 +137,27 @@ PREFIXES = {"img_path": "images", "seg_map_path": "labels", "img_path2": "images
 """Key of data_prefix -> argument of the data set."""
 
 GEOMETRY = frozenset({
-    "BioMedical3DPad", "BioMedical3DRandomCrop", "BioMedical3DRandomFlip", "Pad", "RandomChoiceResize", "RandomCrop",
-    "RandomFlip", "RandomMosaic", "RandomResize", "RandomRotFlip", "RandomRotate", "RandomScale", "Resize",
-    "ResizeShortestEdge", "ResizeToMultiple", "SegRescale",
+    "Albu", "BioMedical3DPad", "BioMedical3DRandomCrop", "BioMedical3DRandomFlip", "Pad", "RandomChoiceResize",
+    "RandomCrop", "RandomFlip", "RandomMosaic", "RandomResize", "RandomRotFlip", "RandomRotate", "RandomScale",
+    "Resize", "ResizeShortestEdge", "ResizeToMultiple", "SegRescale",
 })  # fmt: skip
 """Transforms that move pixels: labels loaded after one of them keep the size of their file."""
 
+VOLUME_LOADERS = frozenset({"LoadBiomedicalAnnotation", "LoadBiomedicalData", "LoadBiomedicalImageFromFile"})
+"""Transforms that read files themselves: their data set gives paths only."""
+WITHOUT_TRUTH = {"NYUDataset": "depths"}
+"""Data set -> its argument that is None where a pipeline loads no ground truth, if it is not `labels`."""
+
 LABEL_LOADERS = frozenset({"LoadAnnotations", "LoadBiomedicalAnnotation", "LoadBiomedicalData", "LoadDepthAnnotation"})
 
-FOLDERS = frozenset({"BaseSegDataset", "FolderDataset"})
-"""The general data set, whose classes are the user's."""
+FOLDERS = frozenset({"BaseCDDataset", "BaseSegDataset", "FolderDataset"})
+"""The general data sets, whose classes are the user's."""
+
+LISTED = frozenset({"DSDLSegDataset", "DecathlonDataset"})
+"""Data sets whose files and classes are in a list of their own."""
+
+TWO_DATES = frozenset({"BaseCDDataset", "LEVIRCDDataset"})
+"""Data sets of two images of one place."""
 
 FAMILIES: dict[str, tuple[int, bool]] = {
     "ADE20KDataset": (150, True),
@@ -183,6 +200,7 @@ _RENAMED = {
     "dataset": {
         "data_root": "root",
         "img_suffix": "image_suffix",
+        "img_suffix2": "image_suffix2",
         "seg_map_suffix": "label_suffix",
         "ann_file": "split_file",
         "metainfo.classes": "classes",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from intarsia.config.lowering import diffusion
 from intarsia.config.lowering.fields import Context, Fields, shown
 from intarsia.config.schema.fates import Fate, to
 from intarsia.config.schema.vocabulary import AREAS
@@ -98,5 +99,8 @@ NESTED: dict[tuple[str, str], Lower] = {
     ("LightHamHead", "ham_kwargs"): _ham,
     ("STDCContextPathNet", "ffm_cfg"): _fusion,
     ("UNet", "upsample_cfg"): _upsample,
+    ("VPD", "class_embed_path"): diffusion.class_embeddings,
+    ("VPD", "diffusion_cfg"): diffusion.diffusion,
+    ("VPD", "unet_cfg"): diffusion.wrapper,
 }
 """(Part, key) -> what makes arguments of the dict that stands there."""

@@ -157,9 +157,16 @@ class Hooks:
                 self.context.note(f"{fields.at('save_best')}: only the best by {given[0]!r} is kept")
             given = given[0] if given else None
         if given == "auto":
-            metrics = () if self.metric is None else self.metric.args.get("metrics", ("mIoU",))
-            given = metrics[0] if metrics else None
+            given = self._first_score()
         return None if given is None else str(given).rpartition("/")[2]
+
+    def _first_score(self) -> str | None:
+        """The first that the evaluation gives."""
+        if self.metric is None:
+            return None
+        key, usual = ("depth_metrics", "d1") if bare(self.metric.type) == "DepthMetric" else ("metrics", "mIoU")
+        scores = self.metric.args.get(key, (usual,)) or ()
+        return str(scores[0]) if scores else None
 
 
 def lower_safeguards(top: Fields, unit: Literal["steps", "epochs"]) -> SafeguardSpec:

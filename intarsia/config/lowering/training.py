@@ -248,6 +248,13 @@ def lower_metric(context: Context, value: Mapping[str, Any] | Sequence[Mapping[s
         if len(value) != 1:
             context.problem(path, f"expected one metric, found {len(value)}", "IoUMetric takes several iou_metrics")
         return lower_metric(context, value[0] if value else {"type": "IoUMetric"}, f"{path}.0")
+    if bare(str(value.get("type"))) == "DepthMetric":
+        fields = Fields(context, path, value, "DepthMetric")
+        see(context, "metric", "DepthMetric", "type", fields.at("type"))
+        names = ("depth_metrics", "min_depth_eval", "max_depth_eval", "crop_type")
+        given = {key: fields.get(key) for key in names if key in fields}
+        known = {key: tuple(item) if isinstance(item, list) else item for key, item in given.items()}
+        return Component("metric", fields.get("type"), known, path, context.origin(path))
     if bare(str(value.get("type"))) != "IoUMetric":
         return component(context, "metric", value, path)
     fields = Fields(context, path, value, "IoUMetric")

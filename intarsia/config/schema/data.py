@@ -47,7 +47,9 @@ DATA_AREAS: dict[str, Area] = {
         "file_client_args": FILES,
         "indices": refused("a part of the data is chosen by a list of names in ann_file", None),
         "filter_cfg": refused("a part of the data is chosen by a list of names in ann_file", None),
-        "test_mode": nothing("ground truth is read where the pipeline loads it"),
+        "test_mode": to(
+            "argument `test_mode` of DecathlonDataset; others read ground truth where it is loaded", "bool"
+        ),
         "serialize_data": nothing("the list of files is small"),
         "lazy_init": nothing("files are listed once, when the data set is built"),
         "max_refetch": nothing("a file that cannot be read is an error that names it"),
@@ -72,7 +74,7 @@ DATA_AREAS: dict[str, Area] = {
         "times": to("argument `times`", "int"),
         "oversample_thr": to("argument `oversample_thr`", "float"),
         "pipeline": to("transforms, after those of the data set inside", "list[dict]"),
-        "skip_type_keys": refused("a transform is left out by leaving it out of the pipeline", None),
+        "skip_type_keys": refused("a transform is left out by leaving it out of the pipeline", None, [], ()),
         "verify_meta": nothing("parts with other classes are an error"),
         "ignore_keys": nothing("parts with other classes are an error"),
         "lazy_init": nothing("files are listed once, when the data set is built"),
@@ -87,6 +89,11 @@ DATA_AREAS: dict[str, Area] = {
         "backend_args": FILES,
         "file_client_args": FILES,
     },
+    "LoadSingleRSImageFromFile": SCOPE
+    | {
+        "type": to("dataset argument `bands`: all bands, as they are in the file"),
+        "to_float32": nothing("images keep their stored type until they are normalised, in float32, on the device"),
+    },
     "LoadAnnotations": SCOPE
     | {
         "type": to("label_size, by its place in the pipeline"),
@@ -99,6 +106,25 @@ DATA_AREAS: dict[str, Area] = {
         "backend_args": FILES,
         "file_client_args": FILES,
     },
+    "LoadMultipleRSImageFromFile": SCOPE
+    | {
+        "type": to("dataset argument `bands`: all that the files have"),
+        "to_float32": nothing("images keep their stored type until they are normalised, in float32, on the device"),
+    },
+    "ConcatCDInput": SCOPE
+    | {
+        "type": nothing("a data set of two dates gives both as one image, which all transforms move together"),
+        "input_keys": refused("the first date's bands come first", ["img", "img2"], ("img", "img2")),
+    },
+    "LoadDepthAnnotation": SCOPE
+    | {
+        "type": to("label_size, by its place in the pipeline"),
+        "depth_rescale_factor": to("dataset argument `depth_rescale_factor`", "float"),
+        "decode_backend": refused("depths are read from picture files", "cv2", "pillow"),
+        "to_float32": refused("depths are real numbers", True),
+        "backend_args": FILES,
+        "file_client_args": FILES,
+    },
     "PackSegInputs": SCOPE
     | {
         "type": nothing("batches are made by the loader"),
@@ -107,6 +133,8 @@ DATA_AREAS: dict[str, Area] = {
     "transform": {
         "clip_object_border": nothing("there are no boxes"),
         "backend": refused("images are resized by OpenCV", "cv2"),
+        "backend_args": FILES,
+        "file_client_args": FILES,
     },
     "TestTimeAug": SCOPE | {"type": TYPE, "transforms": to("inference.augmented", "list[list[dict]]")},
     "TestTimeAug: Resize": SCOPE
@@ -123,6 +151,20 @@ DATA_AREAS: dict[str, Area] = {
         "direction": to("inference.augmented.flips", "Literal['horizontal', 'vertical']"),
     },
     "tta_model": SCOPE | {"type": TYPE},
+    "DepthMetric": SCOPE
+    | {
+        "type": TYPE,
+        "depth_metrics": to("metric argument `depth_metrics`", "Sequence[str] | None"),
+        "min_depth_eval": to("metric argument `min_depth_eval`", "float"),
+        "max_depth_eval": to("metric argument `max_depth_eval`", "float"),
+        "crop_type": to("metric argument `crop_type`", "str | None"),
+        "depth_scale_factor": nothing("no files are written"),
+        "output_dir": refused("depths are not written to files yet", None),
+        "format_only": refused("depths are not written to files yet", False),
+        "collect_device": nothing("sums are added where they are"),
+        "collect_dir": nothing("sums are added where they are"),
+        "prefix": nothing("names in reports are fixed"),
+    },
     "IoUMetric": SCOPE
     | {
         "type": TYPE,

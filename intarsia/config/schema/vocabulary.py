@@ -8,6 +8,7 @@ parts (backbones, heads, transforms ...) are not listed here: their constructors
 from __future__ import annotations
 
 from intarsia.config.schema.data import DATA_AREAS
+from intarsia.config.schema.diffusion import DIFFUSION_AREAS
 from intarsia.config.schema.fates import Area, nothing, refused, to
 from intarsia.config.schema.model import MODEL_AREAS
 from intarsia.config.schema.notation import DICT, OPTIONAL
@@ -66,6 +67,7 @@ AREAS: dict[str, Area] = {
         ),
     },
     **MODEL_AREAS,
+    **DIFFUSION_AREAS,
     **QUERY_AREAS,
     **DATA_AREAS,
     **TRAINING_AREAS,

@@ -5,12 +5,7 @@ Label files hold 0 where nothing is annotated and count classes from 1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from intarsia.contracts import IGNORE_INDEX
 from intarsia.data.datasets.family import Family
-from intarsia.data.datasets.folder import FolderDataset
-from intarsia.data.labels import LabelTable
 
 CLASSES = (
     "wall", "building", "sky", "floor", "tree", "ceiling", "road", "bed ", "windowpane", "grass", "cabinet",
@@ -54,45 +49,12 @@ PALETTE = (
     (0, 92, 255), (184, 255, 0), (0, 133, 255), (255, 214, 0), (25, 194, 194), (102, 255, 0), (92, 0, 255),
 )  # fmt: skip
 
-ADE20K = Family(
+ADE20KDataset = Family(
     name="ADE20K",
     classes=CLASSES,
     palette=PALETTE,
+    root="data/ade/ADEChallengeData2016",
+    images="images/training",
+    labels="annotations/training",
     reduce_zero_label=True,
 )
-
-
-def ADE20KDataset(  # noqa: N802  (the name that configurations use for this data set)
-    *,
-    root: str = "data/ade/ADEChallengeData2016",
-    images: str = "images/training",
-    labels: str | None = "annotations/training",
-    split_file: str | None = None,
-    image_suffix: str | None = None,
-    label_suffix: str | None = None,
-    classes: Sequence[str] | None = None,
-    palette: Sequence[Sequence[int]] | None = None,
-    label_table: LabelTable | None = None,
-    ignore_index: int = IGNORE_INDEX,
-    reduce_zero_label: bool | None = None,
-    bands: str = "rgb",
-) -> FolderDataset:
-    """One split of ADE20K, the training set by default.
-
-    Arguments are those of `FolderDataset`; None stands for what the benchmark says. `classes` chooses some of the
-    benchmark's classes; pixels of the others are ignored.
-    """
-    return ADE20K.dataset(
-        root=root,
-        images=images,
-        labels=labels,
-        split_file=split_file,
-        image_suffix=image_suffix,
-        label_suffix=label_suffix,
-        classes=classes,
-        palette=palette,
-        label_table=label_table,
-        ignore_index=ignore_index,
-        reduce_zero_label=reduce_zero_label,
-        bands=bands,
-    )

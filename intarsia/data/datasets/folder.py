@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from intarsia.colours import distinct_colours
@@ -20,7 +21,7 @@ from intarsia.contracts import IGNORE_INDEX, Sample, SampleMeta
 from intarsia.data.bands import band_mode
 from intarsia.data.image_io import read_image, read_label
 from intarsia.data.image_reader import ImageReader, ImageSpec
-from intarsia.data.labels import LabelTable, label_values, ranges
+from intarsia.data.labels import Labels, LabelTable, label_values, ranges
 from intarsia.data.lists import choose, path_ends, spellings
 from intarsia.data.masks import Masks, read_masks
 from intarsia.data.pages import count_pages
@@ -38,12 +39,14 @@ class FolderDataset:
     image_suffix: what the names of images end in, one or several; may be more than a file extension.
     label_suffix: what replaces the image suffix in the name of the label.
     split_file: text file below `root` that chooses images, one a line: name without suffix, or path below `images`
-        with or without it. Its order is kept; without it, images are sorted by path.
+        with or without it. Its order is kept; without it, or if it is a folder, images are sorted by path.
     classes: names; `palette`: an RGB colour each, distinct colours by default.
     label_table: what file values mean. By default they are class indices, and `ignore_index` is ignored; with
         `reduce_zero_label`, 0 is ignored too and classes count from 1.
     bands: see `data.image_io.read_image`. scale: for images of more than 8 bits, or of real numbers, that are read as
         "rgb": the values that become 0 and 255, or a pair for each band; by default the upper 8 bits are taken.
+    files_only: samples are names and paths with an image of no pixels, for a transform that reads the files, such as
+        volumes (`transforms/load_volumes.py`). Labels are then class indices; `label_table` applies to none.
     pairs: explicit (image, label or None) paths below `root`; nothing is listed then. A label may be several masks.
 
     Raises ValueError if a folder is missing, nothing is found, images lack their label, or the table does not fit.
@@ -65,6 +68,7 @@ class FolderDataset:
         reduce_zero_label: bool = False,
         bands: str = "rgb",
         scale: Sequence[float] | None = None,
+        files_only: bool = False,
         pairs: Sequence[tuple[str, str | Masks | None]] | None = None,
     ) -> None:
         self.root = os.path.expanduser(root)
@@ -75,6 +79,7 @@ class FolderDataset:
         self.bands = band_mode(bands)
         if scale is not None and self.bands == "raw":
             raise ValueError("scale is for bands='rgb': raw images are taken in the numbers that they have")
+        self.files_only = files_only
         self._reader: ImageReader | None = None  # None: as the files are, whatever they hold
         self._spec: ImageSpec | None = None
         if scale is not None:
@@ -88,7 +93,8 @@ class FolderDataset:
             self._image_root = _folder(self.root, images, "image")
             self._label_root = "" if labels is None else _folder(self.root, labels, "label")
             self._pairs = self._listed(label_suffix, split_file)
-        self._warn_of_pages()
+        if not files_only:
+            self._warn_of_pages()
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -115,25 +121,35 @@ class FolderDataset:
         label differ in size.
         """
         image_path, label_path = self.paths(index)
+        if self.files_only:
+            meta = SampleMeta(name=self.name(index), image_path=image_path, label_path=label_path or "")
+            return Sample(np.empty((0, 0, 1), np.uint8), meta=meta)
         image = self._image(image_path)
         size = (image.shape[0], image.shape[1])
-        label = None
-        if label_path is not None:
-            masks = self._pairs[index][1]
-            stored = (
-                read_masks(Path(self._label_root), masks)
-                if isinstance(masks, Masks)
-                else read_label(label_path, colours=self.label_table.values is None)
+        label = self.label(index)
+        if label is not None and label.shape != size:
+            raise ValueError(
+                f"{label_path}: the label has {label.shape[0]} x {label.shape[1]} pixels (height x width), "
+                f"its image {image_path} has {size[0]} x {size[1]}; they must agree"
+                f"{_rotation_hint(label.shape, size)}"
             )
-            label = self.label_table.apply(stored, file=label_path)
-            if label.shape != size:
-                raise ValueError(
-                    f"{label_path}: the label has {label.shape[0]} x {label.shape[1]} pixels (height x width), "
-                    f"its image {image_path} has {size[0]} x {size[1]}; they must agree"
-                    f"{_rotation_hint(label.shape, size)}"
-                )
         meta = SampleMeta(name=self.name(index), image_path=image_path, label_path=label_path or "", original_size=size)
         return Sample(image=image, label=label, meta=meta)
+
+    def label(self, index: int) -> Labels | None:
+        """The label (H, W) of one index without its image; None where there is no ground truth.
+
+        Raises ValueError naming the file if it cannot be read, or its values are not in the label table.
+        """
+        path, masks = self.paths(index)[1], self._pairs[index][1]
+        if path is None:
+            return None
+        stored = (
+            read_masks(Path(self._label_root), masks)
+            if isinstance(masks, Masks)
+            else read_label(path, colours=self.label_table.values is None)
+        )
+        return self.label_table.apply(stored, file=path)
 
     def _warn_of_pages(self) -> None:
         """Files of several images are used in part; those of a data set are alike, so that one is looked at."""
@@ -182,7 +198,7 @@ class FolderDataset:
         if not images:
             patterns = " or ".join(f"**/*{suffix}" for suffix in self._suffixes)
             raise ValueError(f"{self._image_root}: no images: nothing matches {patterns}. {_what_is_there(names)}")
-        if split_file is not None:
+        if split_file is not None and not os.path.isdir(os.path.join(self.root, split_file)):
             images = self._chosen(images, os.path.join(self.root, split_file))
         if not self._label_root:
             return [(image, None) for image in images]

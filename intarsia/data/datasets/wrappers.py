@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate
+
+import numpy as np
 
 from intarsia.contracts import Dataset, Sample
 
@@ -65,6 +69,62 @@ class RepeatDataset:
         return self.dataset.load(index % len(self.dataset))
 
 
+class ClassBalancedDataset:
+    """A data set with the images of rare classes several times over (Gupta et al., 2019, arXiv:1908.03195).
+
+    A class that a share f of the images shows asks for max(1, sqrt(oversample_thr / f)) of them; an image is there as
+    often as its rarest class asks, rounded up. Every label is read once, when the data set is made. The copies of an
+    image follow each other.
+
+    oversample_thr: the share of images below which a class counts as rare, above 0 and at most 1.
+
+    Raises ValueError for another share, or if an image has no label.
+    """
+
+    def __init__(self, dataset: Dataset, *, oversample_thr: float) -> None:
+        if not 0 < oversample_thr <= 1:
+            raise ValueError(
+                f"ClassBalancedDataset: oversample_thr must be above 0 and at most 1, got {oversample_thr}"
+            )
+        self.dataset = dataset
+        self.classes = tuple(dataset.classes)
+        self.palette = tuple(dataset.palette)
+        self.ignore_index = dataset.ignore_index
+        shown = [_classes_shown(dataset, index) for index in range(len(dataset))]
+        images = Counter(value for values in shown for value in values)
+        asked = {value: max(1.0, math.sqrt(oversample_thr / (count / len(shown)))) for value, count in images.items()}
+        times = [math.ceil(max((asked[value] for value in values), default=1.0)) for values in shown]
+        self.indices = tuple(index for index, count in enumerate(times) for _ in range(count))
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def load(self, index: int) -> Sample:
+        """The sample at `index`, counted over all copies."""
+        return self.dataset.load(self.indices[index])
+
+
+class MultiImageMixDataset:
+    """A data set that configs wrap for transforms that mix several samples, such as a mosaic.
+
+    Which samples are mixed is drawn by `data.pipeline.Pipeline`, which has the random stream: it gives any transform
+    that states `others` so many further samples. What is here are the samples of `dataset`, as they are.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self.classes = tuple(dataset.classes)
+        self.palette = tuple(dataset.palette)
+        self.ignore_index = dataset.ignore_index
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def load(self, index: int) -> Sample:
+        """The sample at `index`, before anything is mixed."""
+        return self.dataset.load(index)
+
+
 class SubsetDataset:
     """At most `most` samples of a data set, evenly spread over it."""
 
@@ -84,6 +144,15 @@ class SubsetDataset:
     def load(self, index: int) -> Sample:
         """The sample at `index`, counted over those chosen."""
         return self.dataset.load(self.indices[index])
+
+
+def _classes_shown(dataset: Dataset, index: int) -> frozenset[int]:
+    """The classes of one label, which is read without its image where the data set can."""
+    read = getattr(dataset, "label", None)
+    label = dataset.load(index).label if read is None else read(index)
+    if label is None:
+        raise ValueError(f"ClassBalancedDataset: image {index} has no label, so that its classes cannot be counted")
+    return frozenset(int(value) for value in np.unique(label) if value != dataset.ignore_index)
 
 
 def _listed(classes: Sequence[str]) -> str:

@@ -268,7 +268,9 @@ def padded(
         return np.pad(array, edges, mode=mode)  # type: ignore[call-overload,no-any-return]
 
     label = sample.label
-    if label is not None and label_value > np.iinfo(label.dtype).max:
+    if label is not None and label.dtype.kind == "f":
+        label_value = 0  # a depth that is not known
+    elif label is not None and label_value > np.iinfo(label.dtype).max:
         label = label.astype(np.min_scalar_type(label_value))
     return replace(
         sample,

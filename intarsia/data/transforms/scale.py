@@ -1,13 +1,13 @@
-"""Random scale relative to each image's own size: what a data set of images of many sizes needs."""
+"""Scale relative to each image's own size: random, as a data set of images of many sizes needs it; of labels alone."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from intarsia.contracts import Size
-from intarsia.data.transforms.resize import Interpolation, Resizing
+from intarsia.contracts import Sample, Size
+from intarsia.data.transforms.resize import Interpolation, Resizing, resize_array
 
 
 @dataclass(frozen=True)
@@ -33,3 +33,25 @@ class RandomScale(Resizing):
         factor = rng.uniform(*self.ratio_range)
         height, width = (max(round(side * factor), 1) for side in size)
         return height, width
+
+
+@dataclass(frozen=True)
+class SegRescale:
+    """Resize the labels by a factor, by their nearest pixels, and leave image and maps as they are.
+
+    Only for use by itself: pipelines, and configs before them, refuse every factor but 1, since losses are computed at
+    the size of the image, whatever the stride of the logits is.
+    """
+
+    scale_factor: float = 1
+
+    def __post_init__(self) -> None:
+        if isinstance(self.scale_factor, bool) or not self.scale_factor > 0:
+            raise ValueError(f"SegRescale: scale_factor must be positive, got {self.scale_factor!r}")
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """The sample with labels of another size, if it has labels."""
+        if sample.label is None or self.scale_factor == 1:
+            return sample
+        height, width = (max(int(side * self.scale_factor + 0.5), 1) for side in sample.label.shape)
+        return replace(sample, label=resize_array(sample.label, (height, width), "nearest"))

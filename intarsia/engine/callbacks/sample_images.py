@@ -13,13 +13,14 @@ from intarsia.contracts import Report
 from intarsia.data.pipeline import Pipeline
 from intarsia.engine.callbacks.base import ObservedRun, Observer
 from intarsia.inference.predictor import Predictor
+from intarsia.visual.depth import depth_panes
 from intarsia.visual.files import save_picture
 from intarsia.visual.panes import panes
 
 if TYPE_CHECKING:
     from intarsia.engine.training.run import Validation
 
-Map = npt.NDArray[np.integer[Any]]
+Map = npt.NDArray[Any]
 
 
 class TrainingPictures(Observer):
@@ -43,10 +44,18 @@ class TrainingPictures(Observer):
 
 
 def paint(
-    pipeline: Pipeline, index: int, prediction: Map, classes: Sequence[str], palette: Sequence[Any], file: Path
+    pipeline: Pipeline,
+    index: int,
+    prediction: Map,
+    classes: Sequence[str],
+    palette: Sequence[Any],
+    file: Path,
 ) -> None:
-    """One image of a data set with its truth and a label map, as a picture in a file."""
+    """One image of a data set with its truth and a label map, or depths, as a picture in a file."""
     sample = pipeline.dataset.load(index)
+    if prediction.dtype.kind == "f":
+        save_picture(file, depth_panes(as_picture(sample.image), sample.label, prediction, title=sample.meta.name))
+        return
     picture = panes(
         as_picture(sample.image),
         sample.label,
@@ -62,10 +71,11 @@ def paint(
 def paint_one(predictor: Predictor, pipeline: Pipeline, index: int, folder: Path, *, name: str = "{name}") -> None:
     """Predict one image of a data set and paint it. name: of the file, where {name} is the image's."""
     sample = pipeline.dataset.load(index)
-    prediction = predictor.predict(sample.image)
+    depth = predictor.inference.answer == "depth"
+    found = predictor.depth(sample.image, meta=sample.meta) if depth else predictor.predict(sample.image).label
     image_name = sample.meta.name.replace("/", "_") or f"{index:05d}"
     file = folder / f"{name.format(name=image_name)}.jpg"
-    paint(pipeline, index, prediction.label, predictor.classes, predictor.palette, file)
+    paint(pipeline, index, found, predictor.classes, predictor.palette, file)
 
 
 def as_picture(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:

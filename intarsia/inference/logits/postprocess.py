@@ -97,7 +97,8 @@ class RequestedFields:
 class Postprocessed:
     """One image at its original size; what was not wanted is None.
 
-    label: (H, W), uint8 up to 256 classes, int32 beyond. probabilities: (K, H, W), or (2, H, W) for a single logit.
+    label: (H, W), uint8 up to 256 classes, int32 beyond; of a model of depth, depths.
+    probabilities: (K, H, W), or (2, H, W) for a single logit.
     confidence: (H, W), the label's probability. entropy: (H, W) of the probabilities, in nats. logits: (K, H, W).
     """
 
@@ -161,6 +162,27 @@ def postprocess(
             label = best.max(dim=0).indices
         _write(result, start, stop, label, logits, shares)
     return result
+
+
+def mean_values(views: Sequence[LogitMap], *, budget: int | None = None) -> Tensor:
+    """What one image's single channel says, (H, W), a mean over its views: depths, which are no logits of anything.
+
+    Raises ValueError for several channels.
+    """
+    like = views[0].like
+    if like.shape[0] != 1:
+        raise ValueError(f"a model of depth gives one number for each pixel, found {like.shape[0]}")
+    if budget is None:
+        budget = BUDGET if like.device.type == "cpu" else DEVICE_BUDGET
+    height, width = views[0].size
+    result = like.new_empty((height, width))
+    for start, stop in _strips(0, height, width * like.element_size(), budget):
+        for begin, end, values in _rows(views[0], start, stop, budget):
+            result[begin:end] = values[0]
+        for view in views[1:]:
+            for begin, end, values in _rows(view, start, stop, budget):
+                result[begin:end] += values[0]
+    return result.div_(len(views))
 
 
 def check_threshold(channels: int, threshold: float | None) -> None:

@@ -1,0 +1,169 @@
+"""Transforms of a config: orders of colours, loaders that belong to the data set, volumes."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from intarsia.config.build import build
+from intarsia.config.checking.check import check
+from intarsia.config.errors import ConfigError
+from intarsia.config.language.reader import Config
+from intarsia.config.lowering.lower import lower
+from intarsia.spec import Component, DataSpec
+
+IMAGE, LABEL, PACK = {"type": "LoadImageFromFile"}, {"type": "LoadAnnotations"}, {"type": "PackSegInputs"}
+
+
+def config(*pipeline: dict[str, Any], **dataset: Any) -> Config:
+    data = {
+        "type": "BaseSegDataset",
+        "data_root": "d",
+        "metainfo": {"classes": ["a", "b"]},
+        "pipeline": list(pipeline),
+        **dataset,
+    }
+    values = {
+        "model": {
+            "type": "EncoderDecoder",
+            "backbone": {"type": "ResNet", "depth": 18},
+            "decode_head": {"type": "FCNHead", "in_channels": 512, "channels": 4, "num_classes": 2},
+        },
+        "train_dataloader": {"batch_size": 2, "dataset": data},
+        "train_cfg": {"type": "IterBasedTrainLoop", "max_iters": 1},
+        "optim_wrapper": {"type": "OptimWrapper", "optimizer": {"type": "SGD", "lr": 0.1}},
+    }
+    return Config.from_values(values, file="test.py")
+
+
+def lowered(*pipeline: dict[str, Any], **dataset: Any) -> DataSpec:
+    train = lower(config(*pipeline, **dataset)).train
+    assert train is not None
+    return train
+
+
+def only(*steps: dict[str, Any]) -> Component:
+    [transform] = lowered(*steps).transforms
+    return transform
+
+
+@pytest.mark.parametrize(
+    ("step", "key", "ours"),
+    [
+        ({"type": "RandomRotate", "prob": 1, "degree": 9, "pad_val": [1, 2, 3]}, "pad_val", (3, 2, 1)),
+        ({"type": "RandomRotate", "prob": 1, "degree": 9, "pad_val": 4}, "pad_val", 4),
+        ({"type": "RandomCutOut", "prob": 1, "n_holes": 1, "cutout_shape": (1, 2), "fill_in": (1, 2, 3)}, "fill_in",
+         (3, 2, 1)),
+        ({"type": "RGB2Gray", "weights": (0.5, 0.3, 0.2)}, "weights", (0.2, 0.3, 0.5)),
+        ({"type": "RGB2Gray"}, "weights", (0.114, 0.587, 0.299)),
+        ({"type": "mmseg.RGB2Gray", "weights": (0.5, 0.5)}, "weights", (0.5, 0.5)),
+    ],
+)  # fmt: skip
+def test_numbers_of_bands_come_in_the_order_of_ours(step, key, ours):
+    assert only(IMAGE, LABEL, step, PACK).args[key] == ours
+    build(only(IMAGE, LABEL, step, PACK))
+
+
+def test_raw_bands_have_the_order_of_their_file():
+    raw = {"type": "LoadImageFromFile", "color_type": "unchanged"}
+    step = {"type": "RandomRotate", "prob": 1, "degree": 9, "pad_val": [1, 2, 3]}
+    assert only(raw, LABEL, step, PACK).args["pad_val"] == (1, 2, 3)
+    assert only({"type": "LoadSingleRSImageFromFile"}, LABEL, step, PACK).args["pad_val"] == (1, 2, 3)
+
+
+def test_all_bands_of_remote_sensing_are_read_by_the_data_set():
+    spec = lowered({"type": "LoadSingleRSImageFromFile", "to_float32": False}, LABEL, PACK)
+    assert spec.dataset.args["bands"] == "raw"
+    assert spec.transforms == ()
+
+
+def test_volumes_are_read_by_transforms():
+    crop = {"type": "BioMedical3DRandomCrop", "crop_shape": [8, 16, 16]}
+    spec = lowered({"type": "LoadBiomedicalImageFromFile", "backend_args": None}, {"type": "LoadBiomedicalAnnotation"},
+                   crop, PACK, img_suffix=".nii.gz")  # fmt: skip
+    assert spec.dataset.args["files_only"] is True
+    assert "labels" not in spec.dataset.args
+    assert spec.label_size == "input"
+    assert [step.type for step in spec.transforms] == [
+        "LoadBiomedicalImageFromFile",
+        "LoadBiomedicalAnnotation",
+        "BioMedical3DRandomCrop",
+    ]
+    alone = lowered({"type": "LoadBiomedicalImageFromFile"}, PACK)
+    assert alone.dataset.args["labels"] is None
+
+
+def test_volumes_need_a_data_set_of_files():
+    with pytest.raises(ConfigError, match="volumes are read, but CityscapesDataset has images"):
+        lower(config({"type": "LoadBiomedicalImageFromFile"}, PACK, type="CityscapesDataset"))
+
+
+@pytest.mark.parametrize("with_seg", [True, False])
+def test_labels_in_the_file_of_the_volume_need_no_other_file(with_seg):
+    spec = lowered({"type": "LoadBiomedicalData", "with_seg": with_seg}, PACK)
+    assert spec.dataset.args["files_only"] is True
+    assert spec.dataset.args["labels"] is None
+
+
+def test_albumentations_are_checked_without_the_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "albumentations", None)
+    steps = [{"type": "RandomBrightnessContrast", "p": 0.2}, {"type": "OneOf", "transforms": [{"type": "Blur"}]}]
+    albu = {"type": "Albu", "transforms": steps, "keymap": None, "update_pad_shape": False}
+    found = config(IMAGE, LABEL, albu, PACK)
+    assert check(found) == []
+    transform = only(IMAGE, LABEL, albu, PACK)
+    assert list(transform.args) == ["transforms"]
+    assert build(transform).transforms[1] == {"type": "OneOf", "transforms": ({"type": "Blur"},)}
+
+
+@pytest.mark.parametrize(
+    ("keymap", "accepted"), [({"img": "image", "gt_seg_map": "mask"}, True), ({"img": "image"}, False)]
+)
+def test_other_names_for_albumentations_are_refused(keymap, accepted):
+    albu = {"type": "Albu", "transforms": [{"type": "Blur"}], "keymap": keymap}
+    if accepted:
+        only(IMAGE, LABEL, albu, PACK)
+    else:
+        with pytest.raises(ConfigError, match="keymap"):
+            only(IMAGE, LABEL, albu, PACK)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("AdjustGamma", {"gamma": 1.2}),
+        ("BioMedicalGaussianNoise", {"prob": 0.2, "mean": 0.0, "std": 0.2}),
+        ("BioMedicalGaussianBlur", {"sigma_range": [0.5, 2.0], "prob": 0.3, "different_sigma_per_axis": False}),
+        ("BioMedicalRandomGamma", {"gamma_range": (0.5, 2), "invert_image": True, "retain_stats": True}),
+        ("CLAHE", {"clip_limit": 3, "tile_grid_size": [4, 4]}),
+        ("RandomCutOut", {"prob": 0.5, "n_holes": [1, 3], "cutout_ratio": [[0.1, 0.2], [0.3, 0.4]]}),
+        ("RandomDepthMix", {"prob": 0.25}),
+        ("RandomRotFlip", {"rotate_prob": 0.5, "flip_prob": 0.5, "degree": [-20, 20]}),
+        ("RandomRotate", {"prob": 0.5, "degree": 10.0, "center": [4, 5]}),
+        ("Rerange", {"min_value": -1, "max_value": 1}),
+        ("SegRescale", {"scale_factor": 1}),
+    ],
+)
+def test_every_argument_of_the_original_is_taken(name, arguments):
+    found = config(IMAGE, LABEL, {"type": name, **arguments}, PACK)
+    assert check(found) == []
+    build(only(IMAGE, LABEL, {"type": name, **arguments}, PACK))
+
+
+def test_mosaics_are_made_of_samples_of_the_data_set():
+    mosaic = {"type": "RandomMosaic", "prob": 0.5, "img_scale": [32, 32], "center_ratio_range": [0.5, 1.5],
+              "pad_val": 0, "seg_pad_val": 255}  # fmt: skip
+    assert build(only(IMAGE, LABEL, mosaic, PACK)).others == 3
+
+
+def test_labels_keep_the_size_of_their_images():
+    with pytest.raises(ConfigError, match="labels have the size of their images"):
+        lower(config(IMAGE, LABEL, {"type": "SegRescale", "scale_factor": 0.125}, PACK))
+
+
+def test_wrong_arguments_name_the_place():
+    found = config(IMAGE, LABEL, {"type": "RandomRotate", "prob": 1.0, "degre": 10}, PACK)
+    problems = [str(problem) for problem in check(found)]
+    assert any("train_dataloader.dataset.pipeline.2" in text and "degre" in text for text in problems)

@@ -1,0 +1,351 @@
+"""Depth estimation from a config to scores: data, terms, scenes, windows with mirrored ones, pictures."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from intarsia.config.build import build_metric, build_pipeline, build_task
+from intarsia.config.checking.check import check
+from intarsia.config.language.reader import Config
+from intarsia.config.lowering.lower import lower, lower_all
+from intarsia.contracts import Batch, ConditionalTask, SampleMeta
+from intarsia.data.collate import collate
+from intarsia.data.datasets.nyu import CLASSES, NYUDataset, category_of
+from intarsia.data.transforms.depth import RandomDepthMix
+from intarsia.data.transforms.geometry import Pad
+from intarsia.evaluation.evaluate import evaluate
+from intarsia.evaluation.score_table import report_table
+from intarsia.inference.predictor import Predictor
+from intarsia.losses.silog import SiLogLoss
+from intarsia.tasks.depth import DepthEstimation
+from intarsia.visual.depth import coloured_depth, depth_panes
+
+LOAD: list[dict[str, Any]] = [
+    {"type": "LoadImageFromFile"}, {"type": "LoadDepthAnnotation", "depth_rescale_factor": 1e-3},
+]  # fmt: skip
+
+
+def config(root: str = "data", **model: Any) -> dict[str, Any]:
+    """VPD as its published configs have it, of a thousandth of the size."""
+    first_stage = {"ch": 32, "ch_mult": [1, 1, 1, 1], "num_res_blocks": 1, "z_channels": 4, "double_z": True}
+    unet = {"model_channels": 32, "channel_mult": [1, 1, 2, 2], "num_res_blocks": 2, "num_heads": 4,
+            "attention_resolutions": [4, 2, 1], "context_dim": 16, "use_spatial_transformer": True}  # fmt: skip
+    backbone = {
+        "type": "VPD", "class_embed_path": "embeddings.pth", "class_embed_select": True, "pad_shape": 64,
+        "unet_cfg": {"use_attn": False},
+        "diffusion_cfg": {
+            "target": "ldm.models.diffusion.ddpm.LatentDiffusion", "checkpoint": "sd.ckpt", "params": {
+                "first_stage_config": {"params": {"embed_dim": 4, "ddconfig": first_stage}},
+                "unet_config": {"params": unet}}},
+    }  # fmt: skip
+    moved = [LOAD[0], {"type": "Resize", "scale": (2000, 48), "keep_ratio": True}, LOAD[1]]
+
+    def data(split: str, pipeline: list[dict[str, Any]]) -> dict[str, Any]:
+        folders = {"img_path": f"images/{split}", "depth_map_path": f"annotations/{split}"}
+        return {"batch_size": 2, "num_workers": 0, "dataset": {
+            "type": "NYUDataset", "data_root": root, "data_prefix": folders, "pipeline": pipeline}}  # fmt: skip
+
+    return {
+        "model": {
+            "type": "DepthEstimator",
+            "data_preprocessor": {
+                "type": "SegDataPreProcessor", "mean": [127.5] * 3, "std": [127.5] * 3, "bgr_to_rgb": True,
+                "pad_val": 0, "seg_pad_val": 0, "size": (48, 48)},
+            "backbone": backbone,
+            "decode_head": {"type": "VPDDepthHead", "in_channels": [32, 32, 64, 64], "embed_dim": 16,
+                            "feature_dim": 128, "num_deconv_filters": (8, 8, 8), "max_depth": 10},
+            "test_cfg": {"mode": "slide_flip", "crop_size": (48, 48), "stride": (24, 24)},
+            **model,
+        },
+        "train_dataloader": data("train", [*LOAD, {"type": "RandomDepthMix", "prob": 1.0},
+                                           {"type": "RandomCrop", "crop_size": (48, 48)}]),
+        "val_dataloader": data("test", moved),
+        "val_evaluator": {"type": "DepthMetric", "max_depth_eval": 10.0, "crop_type": "nyu_crop"},
+        "train_cfg": {"type": "IterBasedTrainLoop", "max_iters": 2},
+        "optim_wrapper": {"type": "OptimWrapper", "optimizer": {"type": "AdamW", "lr": 1e-3}},
+    }  # fmt: skip
+
+
+@pytest.fixture
+def rooms(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for name in ("bathroom_00000", "attic_00001"):
+            depth = rng.integers(500, 9000, (60, 80)).astype(np.uint16)
+            depth[:5] = 0
+            image = rng.integers(0, 255, (60, 80, 3), dtype=np.uint8)
+            for kind, suffix, pixels in (("images", "jpg", image), ("annotations", "png", depth)):
+                file = tmp_path / kind / split / f"{name}.{suffix}"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(file), pixels)
+    return tmp_path
+
+
+def task_of(values: dict[str, Any]) -> Any:
+    torch.manual_seed(0)
+    return build_task(lower(Config.from_values(values, file="depth")))
+
+
+# --- Configs ------------------------------------------------------------------------------------------------------
+
+
+def test_a_config_becomes_a_task_of_depth() -> None:
+    values = Config.from_values(config(), file="depth")
+    assert check(values, shapes=True) == []
+    spec = lower(values)
+    assert (spec.task, spec.inference.answer, spec.losses[0].ignore_index) == ("DepthEstimation", "depth", 0)
+    assert [(term.name, term.loss.type) for term in spec.losses[0].terms if term.loss] == [("loss_silog", "SiLogLoss")]
+    assert spec.pretrained == (("backbone", "embeddings.pth"), ("backbone", "sd.ckpt"))
+    assert spec.train is not None
+    assert spec.train.transforms[0].args == {"depth_rescale_factor": 1e-3, "prob": 1.0}
+    assert spec.val is not None
+    assert spec.val.label_size == "original"
+    task = task_of(config())
+    assert isinstance(task, DepthEstimation)
+    assert isinstance(task, ConditionalTask)
+    assert isinstance(task.losses[0].terms[0].loss, SiLogLoss)
+    assert task.model.backbone.unet.get_submodule("unet.diffusion_model").model_channels == 32
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        (
+            ("diffusion_cfg", "params", "first_stage_config", "params", "ddconfig", "attn_resolutions"),
+            [16],
+            "attention",
+        ),
+        (("diffusion_cfg", "params", "unet_config", "params", "use_spatial_transformer"), False, "attends"),
+        (("diffusion_cfg", "target"), "my.Diffusion", "latent diffusion model"),
+        (("diffusion_cfg", "parms"), {}, "unknown key 'parms'"),
+        (("diffusion_cfg",), 3, "expected dict"),
+        (("unet_cfg", "use_attn"), True, "cross attention"),
+        (("unet_cfg",), {}, "cross attention"),
+        (("unet_cfg",), None, "expected dict"),
+        (("class_embed_path",), 3, "expected str"),
+    ],
+)
+def test_what_a_diffusion_model_cannot_be_is_said(place: tuple[str, ...], value: Any, said: str) -> None:
+    values = config()
+    section = values["model"]["backbone"]
+    for key in place[:-1]:
+        section = section[key]
+    section[place[-1]] = value
+    found = [
+        problem for problem in lower_all(Config.from_values(values, file="depth")).problems if said in str(problem)
+    ]
+    assert [problem.path for problem in found] == [".".join(("model.backbone", *place))]
+
+
+def test_the_published_configs_build_without_memory(shared: Path) -> None:
+    with gzip.open(shared / "facts" / "mmseg_configs.json.gz") as file:
+        published = {name: values for name, values in json.load(file).items() if name.startswith("vpd/")}
+    assert len(published) == 2
+    for name, values in published.items():
+        problems = check(Config.from_values(values, file=name), shapes=True)
+        assert all("'Albu'" in str(problem) for problem in problems)
+        with torch.device("meta"):
+            task = task_of({"model": values["model"]})
+        count = sum(p.numel() for p in task.model.parameters())
+        assert 0.85e9 < count < 1e9
+        shape = task.model(torch.zeros(1, 3, *values["crop_size"], device="meta")).shape
+        assert shape == (1, 1, *values["crop_size"])
+
+
+# --- Data ---------------------------------------------------------------------------------------------------------
+
+
+def test_depths_of_rooms(rooms: Path) -> None:
+    data = NYUDataset(root=str(rooms), images="images/train", depths="annotations/train", depth_rescale_factor=1e-3)
+    assert len(data) == 2
+    samples = [data.load(index) for index in range(2)]
+    assert [sample.meta.name for sample in samples] == ["attic_00001", "bathroom_00000"]
+    assert [sample.meta.category for sample in samples] == [-1, CLASSES.index("bathroom")]
+    stored = cv2.imread(str(rooms / "annotations/train/bathroom_00000.png"), cv2.IMREAD_UNCHANGED)
+    label = samples[1].label
+    assert label is not None
+    assert label.dtype == np.float32
+    np.testing.assert_allclose(label, stored / 1000, rtol=1e-6)
+    assert NYUDataset(root=str(rooms), images="images/train", depths=None).load(0).label is None
+
+
+def test_a_depth_of_another_size_is_refused(rooms: Path) -> None:
+    cv2.imwrite(str(rooms / "annotations/train/attic_00001.png"), np.ones((60, 79), np.uint16))
+    data = NYUDataset(root=str(rooms), images="images/train", depths="annotations/train")
+    with pytest.raises(ValueError, match=r"attic_00001.png: expected a depth for each of 60 x 80 pixels.*60 x 79"):
+        data.load(0)
+
+
+@pytest.mark.parametrize(
+    ("name", "scene"), [("kitchen_0001.jpg", "kitchen"), ("home_office_12.png", "home_office"), ("kitchen.jpg", None)]
+)
+def test_the_scene_is_in_the_name(name: str, scene: str | None) -> None:
+    assert category_of(f"some_3/{name}", CLASSES) == (-1 if scene is None else CLASSES.index(scene))
+
+
+def test_a_stripe_of_the_image_shows_the_depth(rooms: Path) -> None:
+    sample = NYUDataset(
+        root=str(rooms), images="images/train", depths="annotations/train", depth_rescale_factor=1e-3
+    ).load(0)
+    mix = RandomDepthMix(prob=1.0, depth_rescale_factor=1e-3)
+    found = mix(sample, np.random.default_rng(0))
+    changed = (found.image != sample.image).any(axis=(0, 2))
+    columns = np.flatnonzero(changed)
+    assert 0 < len(columns) < 80
+    assert (np.diff(columns) == 1).all()
+    assert sample.label is not None
+    expected = np.rint(sample.label * 1000).astype(np.int64) % 256
+    for band in range(3):
+        assert (found.image[:, changed, band] == expected[:, changed]).all()
+    assert RandomDepthMix(prob=0.0)(sample, np.random.default_rng(0)) is sample
+    with pytest.raises(ValueError, match="prob must be a chance"):
+        RandomDepthMix(prob=2.0)
+
+
+def test_depths_stay_real_and_padding_is_unknown(rooms: Path) -> None:
+    pipeline = build_pipeline(lower(Config.from_values(config(str(rooms)), file="depth")).train)  # type: ignore[arg-type]
+    samples = [pipeline.get(index, np.random.default_rng(1)) for index in range(2)]
+    batch = collate(samples, ignore_index=pipeline.dataset.ignore_index)
+    assert isinstance(batch.labels, Tensor)
+    assert batch.labels.dtype == torch.float32
+    assert batch.labels.shape == (2, 48, 48)
+    padded = Pad(size=(52, 50))(samples[0], np.random.default_rng(0))
+    assert padded.label is not None
+    assert padded.label.shape == (50, 52)
+    assert not padded.label[48:].any()
+
+
+def test_a_depth_that_is_none_names_its_file(rooms: Path) -> None:
+    pipeline = build_pipeline(lower(Config.from_values(config(str(rooms)), file="depth")).train)  # type: ignore[arg-type]
+    data: Any = pipeline.dataset
+    data.depth_rescale_factor = -1.0
+    with pytest.raises(ValueError, match=r"attic_00001.png: after .* expected 0 or more"):
+        pipeline.get(0, np.random.default_rng(0))
+
+
+# --- The task -----------------------------------------------------------------------------------------------------
+
+
+def batch_of(*categories: int) -> Batch:
+    images = torch.randint(0, 255, (len(categories), 3, 48, 48), dtype=torch.uint8)
+    metas = tuple(SampleMeta(name=str(category), category=category) for category in categories)
+    return Batch(images, torch.rand(len(categories), 48, 48) + 0.5, ((48, 48),) * len(categories), metas)
+
+
+def test_terms_are_the_losses_of_depths_at_the_size_of_the_truth() -> None:
+    task, batch = task_of(config()).train(), batch_of(1, -1)
+    [term] = task.training_terms(batch)
+    assert (term.name, term.weight) == ("decode.loss_silog", 1.0)
+    term.value.backward()
+    assert all(p.grad is not None for p in task.model.decode_head.parameters())
+    with torch.no_grad():
+        images = task.preprocess(batch.images, batch.sizes, train=True)
+        found = task.model.training_outputs(images, torch.tensor([1, -1]))["decode"]
+    assert found.shape[2:] == (64, 64)  # of the padded image, which the border is cut from in published configs
+    assert isinstance(batch.labels, Tensor)
+    resized = torch.nn.functional.interpolate(found, (48, 48), mode="bilinear")
+    torch.testing.assert_close(term.value, SiLogLoss()(resized, batch.labels))
+
+
+def test_scenes_reach_the_network_in_training_and_evaluation() -> None:
+    task = task_of(config()).eval()
+    assert task.conditions([SampleMeta(category=3), SampleMeta()])[0].tolist() == [3, -1]
+    others = task_of(config(backbone={**config()["model"]["backbone"], "class_embed_select": False}))
+    assert others.conditions([SampleMeta(category=3)]) == ()
+
+
+def test_labels_of_classes_are_no_depths() -> None:
+    task, batch = task_of(config()), batch_of(1)
+    assert isinstance(batch.labels, Tensor)
+    wrong = Batch(batch.images, batch.labels.long(), batch.sizes, batch.metas)
+    with pytest.raises(ValueError, match=r"depths are real numbers, but the ground truth .* is torch\.int64"):
+        task.training_terms(wrong)
+
+
+def predictor_of(values: dict[str, Any]) -> tuple[Predictor, Any]:
+    spec = lower(Config.from_values(values, file="depth"))
+    task = task_of(values)
+    for parameter in task.model.decode_head.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    pipeline = build_pipeline(spec.val)  # type: ignore[arg-type]
+    dataset = pipeline.dataset
+    found = Predictor(
+        task, inference=spec.inference, transforms=pipeline.transforms, classes=dataset.classes, palette=dataset.palette
+    )
+    return found, (spec, pipeline)
+
+
+def test_evaluation_compares_depths_at_the_size_of_their_files(rooms: Path) -> None:
+    predictor, (spec, pipeline) = predictor_of(config(str(rooms)))
+    metric: Any = build_metric(spec, pipeline.dataset.classes)
+    seen: list[Tensor] = []
+    report = evaluate(
+        predictor, pipeline, metric, task=predictor.task, on_prediction=lambda meta, depth: seen.append(depth)
+    )
+    assert report.images == 2
+    assert all(depth.shape == (60, 80) and depth.dtype == torch.float32 for depth in seen)
+    assert all(0 < depth.min() < depth.max() < 10 for depth in seen)
+    assert np.isfinite(report.losses["loss"])
+    for index, depth in enumerate(seen):
+        sample = pipeline.dataset.load(index)
+        torch.testing.assert_close(torch.from_numpy(predictor.depth(sample.image, meta=sample.meta)), depth)
+    again: Any = build_metric(spec, pipeline.dataset.classes)
+    for index, depth in enumerate(seen):
+        again.update(depth, torch.from_numpy(pipeline.dataset.load(index).label))
+    assert report.summary == pytest.approx(again.report().summary)
+
+
+def test_windows_are_averaged_with_their_mirror_images(rooms: Path) -> None:
+    predictor, _ = predictor_of(config(str(rooms)))
+    image = np.random.default_rng(0).integers(0, 255, (48, 48, 3), dtype=np.uint8)
+    found = predictor.depth(image)
+
+    def depth(pixels: Tensor) -> Tensor:
+        network = predictor.task.preprocess(pixels[None], ((48, 48),), train=False)
+        answer = predictor.task.model(network, torch.tensor([-1]))
+        return torch.nn.functional.interpolate(answer, (48, 48), mode="bilinear")[0, 0]
+
+    pixels = torch.from_numpy(image).permute(2, 0, 1)
+    with torch.no_grad():
+        expected = (depth(pixels) + depth(pixels.flip(2)).flip(1)) / 2
+    torch.testing.assert_close(torch.from_numpy(found), expected)
+
+
+def test_depths_are_no_label_maps(rooms: Path) -> None:
+    predictor, _ = predictor_of(config(str(rooms)))
+    with pytest.raises(ValueError, match=r"call Predictor.depth"):
+        predictor.predict(np.zeros((48, 48, 3), np.uint8))
+
+
+# --- Pictures and tables ------------------------------------------------------------------------------------------
+
+
+def test_pictures_show_image_truth_and_prediction() -> None:
+    image, truth = np.zeros((30, 40, 3), np.uint8), np.linspace(0, 5, 1200, dtype=np.float32).reshape(30, 40)
+    alone, compared = depth_panes(image, None, truth + 1), depth_panes(image, truth, truth + 1, title="room")
+    assert compared.shape[1] > alone.shape[1]
+    colours = coloured_depth(np.array([[1.0, 5.0, 9.0]]), 1.0, 5.0)
+    assert colours[0, 0].sum() > 500 > colours[0, 1].sum()
+    assert (colours[0, 1] == colours[0, 2]).all()
+    with pytest.raises(ValueError, match="expected the truth at the image's size"):
+        depth_panes(image, truth[:20], truth)
+
+
+def test_scores_of_depths_are_no_table_of_classes(capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console
+
+    from intarsia.metrics.depth import DepthMetric
+
+    metric = DepthMetric()
+    metric.update(torch.ones(2, 2), torch.ones(2, 2))
+    Console().print(report_table(metric.report(), "val, 1 images"))
+    assert capsys.readouterr().out.strip() == "val, 1 images"
