@@ -39,7 +39,7 @@ def test_every_network_that_exists_is_counted() -> None:
     assert facts.torch_version()
 
 
-COUNTED_IN_TRAINING = ("real-time",)
+COUNTED_IN_TRAINING = ("real-time", "convolutional", "context")
 """Kinds of which every network's training step is counted; of the others some are, and the page says how many not."""
 
 
