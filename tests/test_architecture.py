@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "visual": {"io"},
     "weights": {"io"},
     "recipes": set(),
+    "guide": {"recipes"},
     "demo": {"data", "io"},
     "inference": {"visual", "data", "tasks", "io"},
     "evaluation": {"distributed", "data", "metrics", "inference", "visual", "io"},
@@ -47,7 +48,7 @@ MAY_IMPORT = {
     },
     "cli": {
         "api", "workflows", "config", "recipes", "data", "inference", "evaluation", "distributed", "engine", "weights",
-        "visual", "export", "demo", "io",
+        "visual", "export", "demo", "io", "guide",
     },
     "__init__": {"api", "inference"},
     "__main__": {"cli"},
@@ -59,7 +60,7 @@ LIGHT = (
     "intarsia.cli.main", "intarsia.config.language.reader", "intarsia.config.language.merge", "intarsia.config.dump",
     "intarsia.config.lowering.lower", "intarsia.config.checking.check", "intarsia.config.build",
     "intarsia.data.description.model", "intarsia.data.doctor.examine", "intarsia.visual.overlay",
-    "intarsia.visual.panes",
+    "intarsia.visual.panes", "intarsia.guide.models", "intarsia.cli.models",
 )  # fmt: skip
 HEAVY = {
     "torch",

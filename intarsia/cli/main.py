@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from intarsia.cli import config, data, demo, doctor, evaluate, plot, predict, train, weights
+from intarsia.cli import config, data, demo, doctor, evaluate, models, plot, predict, train, weights
 from intarsia.cli.arguments import prepare
 from intarsia.distributed.launchers import is_secondary_error
 
@@ -109,6 +109,7 @@ app.command("train", rich_help_panel=_WORK, epilog=train.EXAMPLES, no_args_is_he
 app.command("eval", rich_help_panel=_WORK, epilog=evaluate.EXAMPLES, no_args_is_help=True)(evaluate.evaluate)
 app.command("predict", rich_help_panel=_WORK, epilog=predict.EXAMPLES, no_args_is_help=True)(predict.predict)
 app.command("demo", rich_help_panel=_WORK)(demo.demo)
+app.add_typer(models.app, name="models", rich_help_panel=_LOOK)
 app.add_typer(config.app, name="config", rich_help_panel=_LOOK)
 app.add_typer(data.app, name="data", rich_help_panel=_LOOK)
 app.command("plot", rich_help_panel=_LOOK, epilog=plot.EXAMPLES, no_args_is_help=True)(plot.plot)

@@ -19,16 +19,20 @@ from intarsia import catalog
 from intarsia.recipes import base_files
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.own_data import default_crop, fit_heads, own_config
-from intarsia.recipes.published import Family, Published, compose, separate
+from intarsia.recipes.published import KINDS, Family, Method, Published, compose, preprocessor, separate
 
 __all__ = [
+    "KINDS",
+    "Method",
     "UnknownRecipeError",
     "base_file",
     "default_crop",
     "fit_heads",
     "for_data",
     "get",
+    "method",
     "names",
+    "network",
     "published",
     "short_names",
 ]
@@ -88,6 +92,44 @@ def published(name: str) -> Published:
     if name not in _table():
         raise UnknownRecipeError(name)
     return _table()[name][1]
+
+
+def method(name: str) -> Method | None:
+    """The method of a recipe, published or for own data; None where nothing was published of its network.
+
+    Raises UnknownRecipeError.
+    """
+    return _family(name).method
+
+
+def network(name: str, *, num_classes: int = 150) -> Config:
+    """The `model` of a recipe, published or for own data, which has `num_classes` then, and three bands.
+
+    Raises UnknownRecipeError.
+    """
+    family = _family(name)
+    if name not in family.own:
+        model: Config = get(name)["model"]
+        return model
+    parts = family.own[name](num_classes, 3)
+    model = {
+        "type": "EncoderDecoder",
+        "data_preprocessor": preprocessor(None),
+        "train_cfg": {},
+        "test_cfg": {},
+        **parts,
+    }
+    fitted: Config = separate(fit_heads(model, num_classes, 255))
+    return fitted
+
+
+def _family(name: str) -> Family:
+    if name in _table():
+        return _table()[name][0]
+    for family in _families():
+        if name in family.own:
+            return family
+    raise UnknownRecipeError(name)
 
 
 def get(name: str) -> Config:

@@ -1,7 +1,5 @@
 """BEiT under UPerNet.
 
-Bao, Dong, Piao, Wei: "BEiT: BERT Pre-Training of Image Transformers", ICLR 2022.
-
 4 published recipes; ``ms`` is tested at several scales.
 """
 
@@ -11,7 +9,7 @@ from functools import partial
 
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import NORM, SYNC_NORM, heads
-from intarsia.recipes.published import FORM, Family, Parts, Published, Rows
+from intarsia.recipes.published import FORM, Family, Method, Parts, Published, Rows
 from intarsia.recipes.schedules import adamw, loops, transformer
 from intarsia.recipes.upernet import HEAD
 
@@ -85,6 +83,19 @@ def _published(recipe: Published) -> Parts:
     return Parts(model, optim, transformer(recipe.steps, warm_up=3000 if large else 1500), others, workers=4)
 
 
+METHOD = Method(
+    "BEiT",
+    "transformer",
+    "BEiT: BERT Pre-Training of Image Transformers",
+    "Bao, Dong, Piao, Wei",
+    "ICLR",
+    2022,
+    "https://arxiv.org/abs/2106.08254",
+)
 FAMILY = Family(
-    ROWS, _published, own={f"beit-{size}_upernet": partial(_parts, size) for size in SIZES}, learning_rate=1e-4
+    ROWS,
+    _published,
+    own={f"beit-{size}_upernet": partial(_parts, size) for size in SIZES},
+    learning_rate=1e-4,
+    method=METHOD,
 )

@@ -1,7 +1,5 @@
 """BiSeNet: a path of detail beside a path of context.
 
-Yu et al.: "BiSeNet: Bilateral Segmentation Network for Real-time Semantic Segmentation", ECCV 2018.
-
 11 published recipes; ``in1k-pre`` starts the network within at weights of ImageNet.
 """
 
@@ -11,7 +9,7 @@ from functools import partial
 
 from intarsia.recipes.benchmarks import CITYSCAPES, Config
 from intarsia.recipes.dilated import NORM, SYNC_NORM, cross_entropy, resnet, widths
-from intarsia.recipes.published import Family, Parts, Published, Rows
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows
 from intarsia.recipes.schedules import poly, sgd
 
 _SMALL = ("r18-d32", "r18-d32-in1k-pre", "r50-d32", "r50-d32-in1k-pre")
@@ -72,9 +70,19 @@ def _published(recipe: Published) -> Parts:
     return Parts(model, sgd(_RATES[depth] if cityscapes else 0.005, 5e-4), poly(recipe.steps, warm_up=1000))
 
 
+METHOD = Method(
+    "BiSeNetV1",
+    "real-time",
+    "BiSeNet: Bilateral Segmentation Network for Real-time Semantic Segmentation",
+    "Yu et al.",
+    "ECCV",
+    2018,
+    "https://arxiv.org/abs/1808.00897",
+)
 FAMILY = Family(
     ROWS,
     _published,
     own={f"bisenetv1_r{depth}": partial(_parts, depth, norm=NORM) for depth in (18, 50, 101)},
     learning_rate=1e-3,
+    method=METHOD,
 )

@@ -1,7 +1,4 @@
-"""BiSeNetV2: a wide path of detail beside a deep path of meaning, no pretraining.
-
-Yu et al.: "BiSeNet V2: Bilateral Network with Guided Aggregation for Real-Time Semantic Segmentation", IJCV 2021.
-"""
+"""BiSeNetV2: a wide path of detail beside a deep path of meaning, no pretraining."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from functools import partial
 
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import NORM, SYNC_NORM, cross_entropy
-from intarsia.recipes.published import Family, Parts, Published, Rows, preprocessor
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows, preprocessor
 from intarsia.recipes.schedules import poly, sgd
 
 _SETTING = ("cityscapes-1024x1024",)
@@ -66,4 +63,13 @@ def _published(recipe: Published) -> Parts:
     return Parts(model, sgd(0.05, 5e-4, mixed=recipe.mixed), poly(recipe.steps, warm_up=1000))
 
 
-FAMILY = Family(ROWS, _published, own={"bisenetv2": partial(_parts, norm=NORM)}, learning_rate=1e-3)
+METHOD = Method(
+    "BiSeNetV2",
+    "real-time",
+    "BiSeNet V2: Bilateral Network with Guided Aggregation for Real-Time Semantic Segmentation",
+    "Yu et al.",
+    "IJCV",
+    2021,
+    "https://arxiv.org/abs/2004.02147",
+)
+FAMILY = Family(ROWS, _published, own={"bisenetv2": partial(_parts, norm=NORM)}, learning_rate=1e-3, method=METHOD)

@@ -1,8 +1,4 @@
-"""CGNet: context of every block, from the start.
-
-Wu, Tang, Zhang, Cao, Zhang: "CGNet: A Light-weight Context Guided Network for Semantic Segmentation", IEEE
-Transactions on Image Processing 2021.
-"""
+"""CGNet: context of every block, from the start."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ from dataclasses import replace
 
 from intarsia.recipes.benchmarks import Config, augmentation
 from intarsia.recipes.dilated import cross_entropy
-from intarsia.recipes.published import Family, Parts, Published, Rows, preprocessor
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows, preprocessor
 from intarsia.recipes.schedules import loops, poly
 
 CITYSCAPES_WEIGHTS = (
@@ -83,4 +79,13 @@ def _published(recipe: Published) -> Parts:
     )
 
 
-FAMILY = Family(ROWS, _published, own={"cgnet": _parts}, learning_rate=1e-3)
+METHOD = Method(
+    "CGNet",
+    "real-time",
+    "CGNet: A Light-weight Context Guided Network for Semantic Segmentation",
+    "Wu, Tang, Zhang, Cao, Zhang",
+    "IEEE Transactions on Image Processing",
+    2021,
+    "https://arxiv.org/abs/1811.08201",
+)
+FAMILY = Family(ROWS, _published, own={"cgnet": _parts}, learning_rate=1e-3, method=METHOD)

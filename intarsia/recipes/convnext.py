@@ -1,7 +1,4 @@
-"""ConvNeXt under UPerNet.
-
-Liu et al.: "A ConvNet for the 2020s", CVPR 2022.
-"""
+"""ConvNeXt under UPerNet."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from functools import partial
 
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import NORM
-from intarsia.recipes.published import Family, Parts, Published, Rows
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows
 from intarsia.recipes.schedules import adamw, transformer
 from intarsia.recipes.upernet import uper_heads
 
@@ -80,6 +77,19 @@ def _own(size: str, num_logits: int, bands: int) -> Config:
     return {**parts, "backbone": {**parts["backbone"], "in_channels": bands}}
 
 
+METHOD = Method(
+    "ConvNeXt",
+    "transformer",
+    "A ConvNet for the 2020s",
+    "Liu et al.",
+    "CVPR",
+    2022,
+    "https://arxiv.org/abs/2201.03545",
+)
 FAMILY = Family(
-    ROWS, _published, own={f"convnext-{size[0]}_upernet": partial(_own, size) for size in SIZES}, learning_rate=3e-4
+    ROWS,
+    _published,
+    own={f"convnext-{size[0]}_upernet": partial(_own, size) for size in SIZES},
+    learning_rate=3e-4,
+    method=METHOD,
 )

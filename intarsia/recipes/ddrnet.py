@@ -1,8 +1,4 @@
-"""DDRNet: two resolutions that exchange what they know.
-
-Hong, Pan, Sun, Jia: "Deep Dual-Resolution Networks for Real-Time and Accurate Semantic Segmentation of Traffic
-Scenes", IEEE Transactions on Intelligent Transportation Systems 2022.
-"""
+"""DDRNet: two resolutions that exchange what they know."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ from functools import partial
 
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import NORM, SYNC_NORM
-from intarsia.recipes.published import Family, Parts, Published, Rows
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows
 from intarsia.recipes.schedules import poly, sgd
 
 CITYSCAPES_WEIGHTS = (
@@ -64,4 +60,15 @@ def _published(recipe: Published) -> Parts:
     return Parts(model, sgd(0.01, 5e-4), poly(recipe.steps, eta_min=0), others)
 
 
-FAMILY = Family(ROWS, _published, own={f"ddrnet_{size}": partial(_parts, size) for size in SIZES}, learning_rate=1e-3)
+METHOD = Method(
+    "DDRNet",
+    "real-time",
+    "Deep Dual-Resolution Networks for Real-Time and Accurate Semantic Segmentation of Traffic Scenes",
+    "Hong, Pan, Sun, Jia",
+    "IEEE Transactions on Intelligent Transportation Systems",
+    2022,
+    "https://arxiv.org/abs/2101.06085",
+)
+FAMILY = Family(
+    ROWS, _published, own={f"ddrnet_{size}": partial(_parts, size) for size in SIZES}, learning_rate=1e-3, method=METHOD
+)

@@ -1,7 +1,5 @@
 """DeepLabV3: dilated convolutions side by side.
 
-Chen, Papandreou, Schroff, Adam: "Rethinking Atrous Convolution for Semantic Image Segmentation", 2017.
-
 45 published recipes. ``mg124`` gives the blocks of the last stage dilations of their own.
 """
 
@@ -9,7 +7,7 @@ from __future__ import annotations
 
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import BOTH, CITYSCAPES, own, published, usual_rows
-from intarsia.recipes.published import Family, Parts, Published, Rows
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows
 
 ROWS = (
     *usual_rows("deeplabv3", "cityscapes", "ade20k", "voc12aug", "context"),
@@ -35,4 +33,13 @@ def _published(recipe: Published) -> Parts:
     return multi_grid(parts) if recipe.backbone.endswith("mg124") else parts
 
 
-FAMILY = Family(ROWS, _published, own=own("deeplabv3", HEAD), learning_rate=5e-4)
+METHOD = Method(
+    "DeepLabV3",
+    "convolutional",
+    "Rethinking Atrous Convolution for Semantic Image Segmentation",
+    "Chen, Papandreou, Schroff, Adam",
+    "arXiv",
+    2017,
+    "https://arxiv.org/abs/1706.05587",
+)
+FAMILY = Family(ROWS, _published, own=own("deeplabv3", HEAD), learning_rate=5e-4, method=METHOD)

@@ -1,7 +1,4 @@
-"""DeepLabV3+: DeepLabV3 in separable convolutions, joined by an early stage.
-
-Chen et al.: "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation", ECCV 2018.
-"""
+"""DeepLabV3+: DeepLabV3 in separable convolutions, joined by an early stage."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from intarsia.recipes.benchmarks import Config, augmented_test
 from intarsia.recipes.deeplabv3 import multi_grid
 from intarsia.recipes.dilated import CITYSCAPES, own, published, usual_rows, widths
 from intarsia.recipes.mapillary import MAPILLARY
-from intarsia.recipes.published import Family, Parts, Published, Rows, preprocessor
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows, preprocessor
 from intarsia.recipes.schedules import adamw, poly
 
 _AERIAL = ("loveda-512x512", "potsdam-512x512", "vaihingen-512x512")
@@ -64,4 +61,13 @@ def _published(recipe: Published) -> Parts:
     return multi_grid(parts) if recipe.backbone.endswith("mg124") else parts
 
 
-FAMILY = Family(ROWS, _published, own=own("deeplabv3plus", head), learning_rate=5e-4)
+METHOD = Method(
+    "DeepLabV3+",
+    "convolutional",
+    "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation",
+    "Chen et al.",
+    "ECCV",
+    2018,
+    "https://arxiv.org/abs/1802.02611",
+)
+FAMILY = Family(ROWS, _published, own=own("deeplabv3plus", head), learning_rate=5e-4, method=METHOD)

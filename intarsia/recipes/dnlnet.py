@@ -1,13 +1,10 @@
-"""DNLNet: disentangled non-local networks.
-
-Yin et al.: "Disentangled Non-Local Neural Networks", ECCV 2020.
-"""
+"""DNLNet: disentangled non-local networks."""
 
 from __future__ import annotations
 
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import own, published, usual_rows
-from intarsia.recipes.published import Family, Parts, Published
+from intarsia.recipes.published import Family, Method, Parts, Published
 
 HEAD: Config = {"type": "DNLHead", "reduction": 2, "use_scale": True, "mode": "embedded_gaussian"}
 
@@ -21,6 +18,19 @@ def _published(recipe: Published) -> Parts:
     return parts
 
 
+METHOD = Method(
+    "DNLNet",
+    "context",
+    "Disentangled Non-Local Neural Networks",
+    "Yin et al.",
+    "ECCV",
+    2020,
+    "https://arxiv.org/abs/2006.06668",
+)
 FAMILY = Family(
-    usual_rows("dnl", "cityscapes", "ade20k"), _published, own=own("dnl", HEAD, (50, 101)), learning_rate=5e-4
+    usual_rows("dnl", "cityscapes", "ade20k"),
+    _published,
+    own=own("dnl", HEAD, (50, 101)),
+    learning_rate=5e-4,
+    method=METHOD,
 )

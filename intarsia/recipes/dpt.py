@@ -1,13 +1,10 @@
-"""DPT: a plain transformer's layers made into images again.
-
-Ranftl, Bochkovskiy, Koltun: "Vision Transformers for Dense Prediction", ICCV 2021.
-"""
+"""DPT: a plain transformer's layers made into images again."""
 
 from __future__ import annotations
 
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import NORM, SYNC_NORM, cross_entropy
-from intarsia.recipes.published import Family, Parts, Published, Rows
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows
 from intarsia.recipes.schedules import adamw, transformer
 
 ROWS = (Rows("dpt", ("vit-b16",), 8, 2, ("160k",), ("ade20k-512x512",)),)
@@ -57,4 +54,13 @@ def _published(recipe: Published) -> Parts:
     return Parts(model, optim, transformer(recipe.steps))
 
 
-FAMILY = Family(ROWS, _published, own={"dpt_vit-b16": _parts}, learning_rate=1e-4)
+METHOD = Method(
+    "DPT",
+    "transformer",
+    "Vision Transformers for Dense Prediction",
+    "Ranftl, Bochkovskiy, Koltun",
+    "ICCV",
+    2021,
+    "https://arxiv.org/abs/2103.13413",
+)
+FAMILY = Family(ROWS, _published, own={"dpt_vit-b16": _parts}, learning_rate=1e-4, method=METHOD)

@@ -42,4 +42,4 @@ def _published(recipe: Published) -> Parts:
     return replace(published(recipe, deeplabv3.HEAD), setting=replace(recipe.setting, benchmark=benchmark))
 
 
-FAMILY = Family(ROWS, _published)
+FAMILY = Family(ROWS, _published, method=deeplabv3.METHOD)

@@ -1,13 +1,10 @@
-"""EncNet: what classes an image has, encoded and predicted beside the pixels.
-
-Zhang et al.: "Context Encoding for Semantic Segmentation", CVPR 2018.
-"""
+"""EncNet: what classes an image has, encoded and predicted beside the pixels."""
 
 from __future__ import annotations
 
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import cross_entropy, own, published, usual_rows
-from intarsia.recipes.published import Family, Parts, Published, Rows
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows
 
 HEAD: Config = {
     "type": "EncHead",
@@ -28,4 +25,13 @@ def _published(recipe: Published) -> Parts:
 
 ROWS = (*usual_rows("encnet"), Rows("encnet", ("r50s-d8",), 4, 4, ("80k",), ("ade20k-512x512",)))
 
-FAMILY = Family(ROWS, _published, own=own("encnet", HEAD, (50, 101)), learning_rate=5e-4)
+METHOD = Method(
+    "EncNet",
+    "context",
+    "Context Encoding for Semantic Segmentation",
+    "Zhang et al.",
+    "CVPR",
+    2018,
+    "https://arxiv.org/abs/1803.08904",
+)
+FAMILY = Family(ROWS, _published, own=own("encnet", HEAD, (50, 101)), learning_rate=5e-4, method=METHOD)

@@ -1,14 +1,10 @@
-"""ERFNet: factorised residual blocks down and up again.
-
-Romera, Alvarez, Bergasa, Arroyo: "ERFNet: Efficient Residual Factorized ConvNet for Real-Time Semantic Segmentation",
-IEEE Transactions on Intelligent Transportation Systems 2018.
-"""
+"""ERFNet: factorised residual blocks down and up again."""
 
 from __future__ import annotations
 
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import NORM, SYNC_NORM, cross_entropy, optimiser
-from intarsia.recipes.published import Family, Parts, Published, Rows
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows
 from intarsia.recipes.schedules import poly
 
 ROWS = (Rows("erfnet", ("fcn",), 4, 4, ("160k",), ("cityscapes-512x1024",)),)
@@ -55,4 +51,13 @@ def _published(recipe: Published) -> Parts:
     return Parts(model, optimiser(recipe), poly(recipe.steps))
 
 
-FAMILY = Family(ROWS, _published, own={"erfnet": _parts}, learning_rate=1e-3)
+METHOD = Method(
+    "ERFNet",
+    "real-time",
+    "ERFNet: Efficient Residual Factorized ConvNet for Real-Time Semantic Segmentation",
+    "Romera, Alvarez, Bergasa, Arroyo",
+    "IEEE Transactions on Intelligent Transportation Systems",
+    2018,
+    "http://www.robesafe.uah.es/personal/eduardo.romera/pdfs/Romera17tits.pdf",
+)
+FAMILY = Family(ROWS, _published, own={"erfnet": _parts}, learning_rate=1e-3, method=METHOD)

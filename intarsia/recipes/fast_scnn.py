@@ -1,4 +1,4 @@
-"""Fast-SCNN. Poudel, Liwicki, Cipolla: "Fast-SCNN: Fast Semantic Segmentation Network", BMVC 2019.
+"""Fast-SCNN: a network that is small from the start.
 
 One published recipe. It trains one sigmoid per class; on a user's own data the ordinary softmax learns faster in a few
 hundred steps, so that form is used there.
@@ -7,7 +7,7 @@ hundred steps, so that form is used there.
 from __future__ import annotations
 
 from intarsia.recipes.benchmarks import Config
-from intarsia.recipes.published import Family, Parts, Published, Rows
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows
 from intarsia.recipes.schedules import poly, sgd
 
 ROWS = (Rows("fast_scnn", ("",), 8, 4, ("160k",), ("cityscapes-512x1024",)),)
@@ -61,4 +61,13 @@ def _own(num_logits: int, bands: int) -> Config:
     return _parts(num_logits, bands, norm={"type": "BN", "requires_grad": True}, use_sigmoid=False)
 
 
-FAMILY = Family(ROWS, _published, own={"fast_scnn": _own}, learning_rate=2e-3)
+METHOD = Method(
+    "Fast-SCNN",
+    "real-time",
+    "Fast-SCNN: Fast Semantic Segmentation Network",
+    "Poudel, Liwicki, Cipolla",
+    "BMVC",
+    2019,
+    "https://arxiv.org/abs/1902.04502",
+)
+FAMILY = Family(ROWS, _published, own={"fast_scnn": _own}, learning_rate=2e-3, method=METHOD)

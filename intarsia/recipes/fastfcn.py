@@ -1,7 +1,5 @@
 """FastFCN: joint pyramid upsampling in place of dilation.
 
-Wu et al.: "FastFCN: Rethinking Dilated Convolution in the Backbone for Semantic Segmentation", 2019.
-
 12 published recipes: three heads behind the neck.
 """
 
@@ -12,7 +10,7 @@ from functools import partial
 from intarsia.recipes import deeplabv3, encnet, pspnet
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import NORM, SYNC_NORM, cross_entropy, named_resnet, optimiser
-from intarsia.recipes.published import Family, Parts, Published, Rows
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows
 from intarsia.recipes.schedules import poly
 
 _HEADS: dict[str, Config] = {
@@ -65,6 +63,19 @@ def _own(head: str, num_logits: int, bands: int) -> Config:
     return _parts(head, num_logits, bands, norm=NORM)
 
 
+METHOD = Method(
+    "FastFCN",
+    "convolutional",
+    "FastFCN: Rethinking Dilated Convolution in the Backbone for Semantic Segmentation",
+    "Wu et al.",
+    "arXiv",
+    2019,
+    "https://arxiv.org/abs/1903.11816",
+)
 FAMILY = Family(
-    ROWS, _published, own={f"fastfcn_r50_{head}": partial(_own, head) for head in _HEADS}, learning_rate=5e-4
+    ROWS,
+    _published,
+    own={f"fastfcn_r50_{head}": partial(_own, head) for head in _HEADS},
+    learning_rate=5e-4,
+    method=METHOD,
 )

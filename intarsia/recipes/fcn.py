@@ -1,7 +1,5 @@
 """FCN on dilated residual networks.
 
-Long, Shelhamer, Darrell: "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015.
-
 45 published recipes. ``fcn-d6`` dilates the head's convolutions by 6 and keeps the backbone at stride 16.
 """
 
@@ -9,7 +7,7 @@ from __future__ import annotations
 
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import CITYSCAPES, own, published, usual_rows
-from intarsia.recipes.published import Family, Parts, Published, Rows
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows
 
 ROWS = (
     *usual_rows("fcn", "cityscapes", "ade20k", "voc12aug", "context"),
@@ -26,4 +24,13 @@ def _published(recipe: Published) -> Parts:
     return published(recipe, {**HEAD, **spread}, auxiliary=spread)
 
 
-FAMILY = Family(ROWS, _published, own=own("fcn", HEAD), learning_rate=5e-4)
+METHOD = Method(
+    "FCN",
+    "convolutional",
+    "Fully Convolutional Networks for Semantic Segmentation",
+    "Long, Shelhamer, Darrell",
+    "CVPR",
+    2015,
+    "https://arxiv.org/abs/1411.4038",
+)
+FAMILY = Family(ROWS, _published, own=own("fcn", HEAD), learning_rate=5e-4, method=METHOD)

@@ -1,7 +1,5 @@
 """HRNet with a plain head on all of its resolutions.
 
-Wang et al.: "Deep High-Resolution Representation Learning for Visual Recognition", TPAMI 2020 (CVPR 2019).
-
 45 published recipes. ``hr18s`` is the narrow network with fewer blocks.
 """
 
@@ -11,7 +9,7 @@ from functools import partial
 
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import CONTEXT, NORM, SYNC_NORM, cross_entropy, optimiser, testing
-from intarsia.recipes.published import Family, Parts, Published, Rows
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows
 from intarsia.recipes.schedules import poly
 
 SIZES: dict[str, tuple[int, int, tuple[int, int, int, int], str]] = {
@@ -99,4 +97,15 @@ def _own(size: str, num_logits: int, bands: int) -> Config:
     }
 
 
-FAMILY = Family(ROWS, _published, own={f"fcn_{size}": partial(_own, size) for size in SIZES}, learning_rate=1e-3)
+METHOD = Method(
+    "HRNet",
+    "convolutional",
+    "Deep High-Resolution Representation Learning for Visual Recognition",
+    "Wang et al.",
+    "TPAMI",
+    2020,
+    "https://arxiv.org/abs/1908.07919",
+)
+FAMILY = Family(
+    ROWS, _published, own={f"fcn_{size}": partial(_own, size) for size in SIZES}, learning_rate=1e-3, method=METHOD
+)

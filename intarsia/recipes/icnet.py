@@ -1,7 +1,5 @@
 """ICNet: an image cascade, the small image through the deep network and the large one through a shallow one.
 
-Zhao, Qi, Shen, Shi, Jia: "ICNet for Real-Time Semantic Segmentation on High-Resolution Images", ECCV 2018.
-
 12 published recipes; ``in1k-pre`` starts the network within at weights of ImageNet.
 """
 
@@ -11,7 +9,7 @@ from functools import partial
 
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import NORM, SYNC_NORM, cross_entropy, optimiser, resnet, widths
-from intarsia.recipes.published import Family, Parts, Published, Rows
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows
 from intarsia.recipes.schedules import poly
 
 DEPTHS = (18, 50, 101)
@@ -64,9 +62,19 @@ def _published(recipe: Published) -> Parts:
     return Parts(model, optimiser(recipe), poly(recipe.steps))
 
 
+METHOD = Method(
+    "ICNet",
+    "real-time",
+    "ICNet for Real-Time Semantic Segmentation on High-Resolution Images",
+    "Zhao, Qi, Shen, Shi, Jia",
+    "ECCV",
+    2018,
+    "https://arxiv.org/abs/1704.08545",
+)
 FAMILY = Family(
     ROWS,
     _published,
     own={f"icnet_r{depth}": partial(_parts, depth, norm=NORM) for depth in DEPTHS},
     learning_rate=1e-3,
+    method=METHOD,
 )

@@ -1,7 +1,5 @@
 """K-Net: one kernel a class, improved in three rounds.
 
-Zhang, Pang, Chen, Loy: "K-Net: Towards Unified Image Segmentation", NeurIPS 2021.
-
 7 published recipes: four heads that make the first kernels on a ResNet, and UPerNet's on Swin.
 """
 
@@ -12,7 +10,7 @@ from functools import partial
 from intarsia.recipes import deeplabv3, fcn, pspnet, swin, upernet
 from intarsia.recipes.benchmarks import SETTINGS, Config
 from intarsia.recipes.dilated import NORM, SYNC_NORM, heads, resnet, widths
-from intarsia.recipes.published import Family, Parts, Published, Rows
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows
 from intarsia.recipes.schedules import adamw, steps_down
 
 _HEADS = {"fcn": fcn.HEAD, "pspnet": pspnet.HEAD, "deeplabv3": deeplabv3.HEAD, "upernet": upernet.HEAD}
@@ -106,4 +104,13 @@ def _own_swin(num_logits: int, bands: int) -> Config:
 
 _OWN = {f"knet_r50_{method}": partial(_own_resnet, method) for method in _HEADS}
 
-FAMILY = Family(ROWS, _published, own={**_OWN, "knet_swin-t": _own_swin}, learning_rate=3e-4)
+METHOD = Method(
+    "K-Net",
+    "masks",
+    "K-Net: Towards Unified Image Segmentation",
+    "Zhang, Pang, Chen, Loy",
+    "NeurIPS",
+    2021,
+    "https://arxiv.org/abs/2106.14855",
+)
+FAMILY = Family(ROWS, _published, own={**_OWN, "knet_swin-t": _own_swin}, learning_rate=3e-4, method=METHOD)

@@ -1,7 +1,5 @@
 """MAE's transformer under UPerNet.
 
-He et al.: "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022.
-
 2 published recipes; ``ms`` is tested at several scales.
 """
 
@@ -10,7 +8,7 @@ from __future__ import annotations
 from intarsia.recipes.beit import transformer_parts
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import NORM, SYNC_NORM
-from intarsia.recipes.published import FORM, Family, Parts, Published, Rows
+from intarsia.recipes.published import FORM, Family, Method, Parts, Published, Rows
 from intarsia.recipes.schedules import adamw, transformer
 
 ROWS = tuple(
@@ -47,4 +45,13 @@ def _published(recipe: Published) -> Parts:
     return Parts(model, optim, transformer(recipe.steps), workers=4)
 
 
-FAMILY = Family(ROWS, _published, own={"mae-base_upernet": _parts}, learning_rate=1e-4)
+METHOD = Method(
+    "MAE",
+    "transformer",
+    "Masked Autoencoders Are Scalable Vision Learners",
+    "He et al.",
+    "CVPR",
+    2022,
+    "https://arxiv.org/abs/2111.06377",
+)
+FAMILY = Family(ROWS, _published, own={"mae-base_upernet": _parts}, learning_rate=1e-4, method=METHOD)

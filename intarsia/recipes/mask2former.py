@@ -1,8 +1,5 @@
 """Mask2Former: MaskFormer with attention within the masks found so far.
 
-Cheng, Misra, Schwing, Kirillov, Girdhar: "Masked-attention Mask Transformer for Universal Image Segmentation",
-CVPR 2022.
-
 13 published recipes, on residual networks and on Swin.
 """
 
@@ -15,7 +12,7 @@ from intarsia.recipes import swin
 from intarsia.recipes.benchmarks import CITYSCAPES, Config, augmentation, shortest_edges
 from intarsia.recipes.dilated import widths
 from intarsia.recipes.maskformer import SIZES, class_loss, decoder, dice_loss, matching, own_resnet, own_swin, spared
-from intarsia.recipes.published import Family, Parts, Published, Rows, preprocessor
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows, preprocessor
 from intarsia.recipes.schedules import adamw, loops, poly
 
 _SMALL = ("r50", "r101", "swin-t", "swin-s")
@@ -172,6 +169,19 @@ def _published(recipe: Published) -> Parts:
 
 _OWN = {f"mask2former_r{depth}": partial(own_resnet, _head, depth) for depth in (50, 101)}
 
+METHOD = Method(
+    "Mask2Former",
+    "masks",
+    "Masked-attention Mask Transformer for Universal Image Segmentation",
+    "Cheng, Misra, Schwing, Kirillov, Girdhar",
+    "CVPR",
+    2022,
+    "https://arxiv.org/abs/2112.01527",
+)
 FAMILY = Family(
-    ROWS, _published, own={**_OWN, "mask2former_swin-t": partial(own_swin, _head, "tiny")}, learning_rate=1e-4
+    ROWS,
+    _published,
+    own={**_OWN, "mask2former_swin-t": partial(own_swin, _head, "tiny")},
+    learning_rate=1e-4,
+    method=METHOD,
 )

@@ -1,7 +1,4 @@
-"""MaskFormer: masks found by queries, then named.
-
-Cheng, Schwing, Kirillov: "Per-Pixel Classification is Not All You Need for Semantic Segmentation", NeurIPS 2021.
-"""
+"""MaskFormer: masks found by queries, then named."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from functools import partial
 from intarsia.recipes import swin
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import NORM, SYNC_NORM, resnet, widths
-from intarsia.recipes.published import Family, Parts, Published, Rows
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows
 from intarsia.recipes.schedules import adamw, poly, transformer
 
 _ALL = ("r50-d32", "r101-d32", "swin-t_upernet", "swin-s_upernet")
@@ -163,6 +160,19 @@ def own_swin(head: Head, size: str, num_logits: int, bands: int) -> Config:
 
 _OWN = {f"maskformer_r{depth}": partial(own_resnet, _head, depth) for depth in (50, 101)}
 
+METHOD = Method(
+    "MaskFormer",
+    "masks",
+    "Per-Pixel Classification is Not All You Need for Semantic Segmentation",
+    "Cheng, Schwing, Kirillov",
+    "NeurIPS",
+    2021,
+    "https://arxiv.org/abs/2107.06278",
+)
 FAMILY = Family(
-    ROWS, _published, own={**_OWN, "maskformer_swin-t": partial(own_swin, _head, "tiny")}, learning_rate=1e-4
+    ROWS,
+    _published,
+    own={**_OWN, "maskformer_swin-t": partial(own_swin, _head, "tiny")},
+    learning_rate=1e-4,
+    method=METHOD,
 )

@@ -1,7 +1,4 @@
-"""MobileNetV2, dilated, under the heads of FCN, PSPNet, DeepLabV3 and DeepLabV3+.
-
-Sandler et al.: "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018.
-"""
+"""MobileNetV2, dilated, under the heads of FCN, PSPNet, DeepLabV3 and DeepLabV3+."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from functools import partial
 from intarsia.recipes import deeplabv3, deeplabv3plus, fcn, pspnet
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import NORM, SYNC_NORM, heads, optimiser
-from intarsia.recipes.published import Family, Parts, Published, Rows
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows
 from intarsia.recipes.schedules import poly
 
 _STAGES = (24, 32, 96, 320)
@@ -53,9 +50,19 @@ def _published(recipe: Published) -> Parts:
     return Parts(model, optimiser(recipe), poly(recipe.steps))
 
 
+METHOD = Method(
+    "MobileNetV2",
+    "real-time",
+    "MobileNetV2: Inverted Residuals and Linear Bottlenecks",
+    "Sandler et al.",
+    "CVPR",
+    2018,
+    "https://arxiv.org/abs/1801.04381",
+)
 FAMILY = Family(
     ROWS,
     _published,
     own={f"{method}_mobilenet-v2": partial(_parts, method, norm=NORM) for method in _HEADS},
     learning_rate=1e-3,
+    method=METHOD,
 )

@@ -1,7 +1,5 @@
 """MobileNetV3 with its head of reduced pyramid pooling (LR-ASPP).
 
-Howard et al.: "Searching for MobileNetV3", ICCV 2019.
-
 4 published recipes; ``s`` is the small network, ``scratch`` starts at random weights. They say 320k and
 train for half of it.
 """
@@ -12,7 +10,7 @@ from functools import partial
 
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import cross_entropy, optimiser
-from intarsia.recipes.published import Family, Parts, Published, Rows
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows
 from intarsia.recipes.schedules import loops, poly
 
 _SIZES = {"small": ((0, 1, 12), [16, 16, 576]), "large": ((1, 3, 16), [16, 24, 960])}
@@ -57,6 +55,19 @@ def _published(recipe: Published) -> Parts:
     return Parts(model, optimiser(recipe), poly(160_000), loops(160_000, every=16_000, log_every=50))
 
 
+METHOD = Method(
+    "MobileNetV3",
+    "real-time",
+    "Searching for MobileNetV3",
+    "Howard et al.",
+    "ICCV",
+    2019,
+    "https://arxiv.org/abs/1905.02244",
+)
 FAMILY = Family(
-    ROWS, _published, own={f"lraspp_mobilenet-v3-{size}": partial(_parts, size) for size in _SIZES}, learning_rate=1e-3
+    ROWS,
+    _published,
+    own={f"lraspp_mobilenet-v3-{size}": partial(_parts, size) for size in _SIZES},
+    learning_rate=1e-3,
+    method=METHOD,
 )

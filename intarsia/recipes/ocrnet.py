@@ -1,7 +1,5 @@
 """OCRNet: every position described by the classes' regions, in a second head.
 
-Yuan, Chen, Wang: "Object-Contextual Representations for Semantic Segmentation", ECCV 2020.
-
 24 published recipes, on HRNet and on a dilated ResNet.
 """
 
@@ -12,7 +10,7 @@ from functools import partial
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import NORM, SYNC_NORM, cross_entropy, named_resnet, optimiser
 from intarsia.recipes.hrnet import SIZES, backbone, on_all, plain_head, weights
-from intarsia.recipes.published import Family, Parts, Published, Rows
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows
 from intarsia.recipes.schedules import poly, sgd
 
 _ALL = tuple(SIZES)
@@ -69,4 +67,15 @@ def _own(size: str, num_logits: int, bands: int) -> Config:
     }
 
 
-FAMILY = Family(ROWS, _published, own={f"ocrnet_{size}": partial(_own, size) for size in SIZES}, learning_rate=1e-3)
+METHOD = Method(
+    "OCRNet",
+    "convolutional",
+    "Object-Contextual Representations for Semantic Segmentation",
+    "Yuan, Chen, Wang",
+    "ECCV",
+    2020,
+    "https://arxiv.org/abs/1909.11065",
+)
+FAMILY = Family(
+    ROWS, _published, own={f"ocrnet_{size}": partial(_own, size) for size in SIZES}, learning_rate=1e-3, method=METHOD
+)

@@ -1,7 +1,4 @@
-"""PIDNet: three branches, one of them for boundaries.
-
-Xu, Xiong, Bhattacharyya: "PIDNet: A Real-Time Semantic Segmentation Network Inspired by PID Controllers", CVPR 2023.
-"""
+"""PIDNet: three branches, one of them for boundaries."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from functools import partial
 from intarsia.recipes.benchmarks import Config, augmentation
 from intarsia.recipes.ddrnet import CITYSCAPES_WEIGHTS, hard_pixels
 from intarsia.recipes.dilated import NORM, SYNC_NORM, cross_entropy
-from intarsia.recipes.published import Family, Parts, Published, Rows
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows
 from intarsia.recipes.schedules import poly, sgd
 
 SIZES: dict[str, tuple[int, int, int, int, int, str]] = {
@@ -72,10 +69,20 @@ def _published(recipe: Published) -> Parts:
     return Parts(model, sgd(0.01, 5e-4), poly(recipe.steps, eta_min=0), others, workers=2, setting=setting)
 
 
+METHOD = Method(
+    "PIDNet",
+    "real-time",
+    "PIDNet: A Real-Time Semantic Segmentation Network Inspired by PID Controllers",
+    "Xu, Xiong, Bhattacharyya",
+    "CVPR",
+    2023,
+    "https://arxiv.org/abs/2206.02066",
+)
 FAMILY = Family(
     ROWS,
     _published,
     own={f"pidnet-{size}": partial(_parts, size) for size in SIZES},
     learning_rate=1e-3,
+    method=METHOD,
     targets=(EDGES,),
 )

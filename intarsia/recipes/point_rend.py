@@ -1,7 +1,4 @@
-"""PointRend: borders decided point by point.
-
-Kirillov, Wu, He, Girshick: "PointRend: Image Segmentation as Rendering", CVPR 2020.
-"""
+"""PointRend: borders decided point by point."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from functools import partial
 
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import NORM, SYNC_NORM, cross_entropy, named_resnet, optimiser, resnet, widths
-from intarsia.recipes.published import Family, Parts, Published, Rows
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows
 from intarsia.recipes.schedules import poly
 from intarsia.recipes.sem_fpn import pyramid, pyramid_head
 
@@ -56,6 +53,19 @@ def _own(depth: int, num_logits: int, bands: int) -> Config:
     return _parts(backbone, depth, num_logits, norm=NORM)
 
 
+METHOD = Method(
+    "PointRend",
+    "convolutional",
+    "PointRend: Image Segmentation as Rendering",
+    "Kirillov, Wu, He, Girshick",
+    "CVPR",
+    2020,
+    "https://arxiv.org/abs/1912.08193",
+)
 FAMILY = Family(
-    ROWS, _published, own={f"pointrend_r{depth}": partial(_own, depth) for depth in (50, 101)}, learning_rate=5e-4
+    ROWS,
+    _published,
+    own={f"pointrend_r{depth}": partial(_own, depth) for depth in (50, 101)},
+    learning_rate=5e-4,
+    method=METHOD,
 )

@@ -1,7 +1,4 @@
-"""PoolFormer under Semantic FPN.
-
-Yu et al.: "MetaFormer Is Actually What You Need for Vision", CVPR 2022.
-"""
+"""PoolFormer under Semantic FPN."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from functools import partial
 
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import NORM, SYNC_NORM
-from intarsia.recipes.published import Family, Parts, Published, Rows
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows
 from intarsia.recipes.schedules import adamw, poly
 from intarsia.recipes.sem_fpn import pyramid, pyramid_head
 
@@ -78,6 +75,19 @@ def _own(size: str, num_logits: int, bands: int) -> Config:
     return {**parts, "backbone": {**parts["backbone"], "frozen_stages": -1, "in_channels": bands}}
 
 
+METHOD = Method(
+    "PoolFormer",
+    "transformer",
+    "MetaFormer Is Actually What You Need for Vision",
+    "Yu et al.",
+    "CVPR",
+    2022,
+    "https://arxiv.org/abs/2111.11418",
+)
 FAMILY = Family(
-    ROWS, _published, own={f"fpn_poolformer-{size}": partial(_own, size) for size in SIZES}, learning_rate=3e-4
+    ROWS,
+    _published,
+    own={f"fpn_poolformer-{size}": partial(_own, size) for size in SIZES},
+    learning_rate=3e-4,
+    method=METHOD,
 )

@@ -1,7 +1,5 @@
 """PSPNet: the image averaged over regions of several sizes.
 
-Zhao, Shi, Qi, Wang, Jia: "Pyramid Scene Parsing Network", CVPR 2017.
-
 66 published recipes. Some are tested on other streets: at night and at dusk.
 """
 
@@ -9,7 +7,7 @@ from __future__ import annotations
 
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import BOTH, CITYSCAPES, own, published, usual_rows
-from intarsia.recipes.published import Family, Parts, Published, Rows
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows
 from intarsia.recipes.schedules import adamw, steps_down
 
 _AERIAL = ("loveda-512x512", "potsdam-512x512", "vaihingen-512x512")
@@ -51,4 +49,13 @@ def _published(recipe: Published) -> Parts:
     return Parts(model, optim, steps_down(recipe.steps))
 
 
-FAMILY = Family(ROWS, _published, own=own("pspnet", HEAD), learning_rate=5e-4)
+METHOD = Method(
+    "PSPNet",
+    "convolutional",
+    "Pyramid Scene Parsing Network",
+    "Zhao, Shi, Qi, Wang, Jia",
+    "CVPR",
+    2017,
+    "https://arxiv.org/abs/1612.01105",
+)
+FAMILY = Family(ROWS, _published, own=own("pspnet", HEAD), learning_rate=5e-4, method=METHOD)

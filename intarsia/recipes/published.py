@@ -122,6 +122,34 @@ class Parts:
     workers: int | None = None
 
 
+KINDS = {
+    "real-time": "Small and fast networks",
+    "convolutional": "Convolutional networks",
+    "context": "Heads that relate pixels to each other, on residual networks",
+    "transformer": "Transformers, and convolutions that learnt from them",
+    "masks": "Networks that find masks and name them",
+    "words and depth": "Classes named in words, and depth",
+}
+"""Of methods: what they are filed under in the guide to the models, and its heading."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method and the paper that it is from: the one place where a recipe's paper is stated.
+
+    name: as its authors write it. kind: one of KINDS. authors: all of them, or the first and "et al.". venue: of the
+    conference or journal, "arXiv" where it was published nowhere else. address: where the paper can be read.
+    """
+
+    name: str
+    kind: str
+    title: str
+    authors: str
+    venue: str
+    year: int
+    address: str
+
+
 @dataclass(frozen=True)
 class Family:
     """One method's recipes.
@@ -130,6 +158,7 @@ class Family:
     own: short name -> (number of logits, bands) -> backbone and heads, for a user's own data; with keys of the model
     in place of the usual ones, if any.
     learning_rate: AdamW's, for training from random weights on little data.
+    method: None where nothing was published of the network.
     targets: transforms that make what the heads learn beside the labels.
     """
 
@@ -137,6 +166,7 @@ class Family:
     published: Callable[[Published], Parts] | None = None
     own: dict[str, Callable[[int, int], Config]] = field(default_factory=dict)
     learning_rate: float = 1e-3
+    method: Method | None = None
     targets: tuple[Config, ...] = ()
 
 

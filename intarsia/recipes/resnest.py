@@ -1,7 +1,4 @@
-"""ResNeSt, dilated, under the heads of FCN, PSPNet, DeepLabV3 and DeepLabV3+.
-
-Zhang et al.: "ResNeSt: Split-Attention Networks", CVPR workshops 2022.
-"""
+"""ResNeSt, dilated, under the heads of FCN, PSPNet, DeepLabV3 and DeepLabV3+."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from functools import partial
 from intarsia.recipes import deeplabv3, deeplabv3plus, fcn, pspnet
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import NORM, SYNC_NORM, heads, optimiser, resnet, widths
-from intarsia.recipes.published import FORM, Family, Parts, Published, Rows
+from intarsia.recipes.published import FORM, Family, Method, Parts, Published, Rows
 from intarsia.recipes.schedules import poly
 
 _HEADS: dict[str, Config] = {
@@ -54,9 +51,19 @@ def _published(recipe: Published) -> Parts:
     return Parts(model, optimiser(recipe), poly(recipe.steps))
 
 
+METHOD = Method(
+    "ResNeSt",
+    "convolutional",
+    "ResNeSt: Split-Attention Networks",
+    "Zhang et al.",
+    "CVPR workshops",
+    2022,
+    "https://arxiv.org/abs/2004.08955",
+)
 FAMILY = Family(
     ROWS,
     _published,
     own={f"{method}_resnest101": partial(_parts, method, norm=NORM) for method in _HEADS},
     learning_rate=5e-4,
+    method=METHOD,
 )

@@ -1,7 +1,5 @@
 """SAN: a small network beside a frozen CLIP, classes named in words.
 
-Xu, Zhang, Wei, Hu, Bai: "Side Adapter Network for Open-Vocabulary Semantic Segmentation", CVPR 2023.
-
 6 published recipes. Those on Pascal are for tests of what was trained on COCO-Stuff: their images are trained on as in
 other families, and their losses still weigh its 171 classes.
 """
@@ -12,7 +10,7 @@ from dataclasses import replace
 
 from intarsia.recipes.benchmarks import Config, Setting, shortest_edges
 from intarsia.recipes.dilated import cross_entropy
-from intarsia.recipes.published import Family, Parts, Published, Rows, preprocessor
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows, preprocessor
 from intarsia.recipes.schedules import adamw, loops, poly, transformer
 
 _ADDRESS = "https://download.openmmlab.com/mmsegmentation/v0.5/san/clip_vit-{}.pth"
@@ -220,4 +218,13 @@ def _published(recipe: Published) -> Parts:
     return Parts(model, optim, schedule, others, setting=setting, batch=_BATCH[size])
 
 
-FAMILY = Family(ROWS, _published)
+METHOD = Method(
+    "SAN",
+    "words and depth",
+    "Side Adapter Network for Open-Vocabulary Semantic Segmentation",
+    "Xu, Zhang, Wei, Hu, Bai",
+    "CVPR",
+    2023,
+    "https://arxiv.org/abs/2302.12242",
+)
+FAMILY = Family(ROWS, _published, method=METHOD)

@@ -1,7 +1,5 @@
 """SegFormer.
 
-Xie et al.: "SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers", NeurIPS 2021.
-
 13 published recipes: six backbones on ADE20K and Cityscapes, the largest also at 640 x 640.
 """
 
@@ -11,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 
 from intarsia.recipes.benchmarks import Config
-from intarsia.recipes.published import Family, Parts, Published, Rows
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows
 from intarsia.recipes.schedules import adamw, transformer
 
 _WEIGHTS = "https://download.openmmlab.com/mmsegmentation/v0.5/pretrain/segformer/mit_{}.pth"
@@ -93,9 +91,19 @@ def _optimiser() -> Config:
     return adamw(6e-5, 0.01, paramwise_cfg={"custom_keys": rules})
 
 
+METHOD = Method(
+    "SegFormer",
+    "transformer",
+    "SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers",
+    "Xie et al.",
+    "NeurIPS",
+    2021,
+    "https://arxiv.org/abs/2105.15203",
+)
 FAMILY = Family(
     ROWS,
     _published,
     own={f"segformer_mit-{size}": partial(_parts, size, norm="BN") for size in BACKBONES},
     learning_rate=1e-3,
+    method=METHOD,
 )

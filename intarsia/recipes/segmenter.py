@@ -1,7 +1,4 @@
-"""Segmenter: one token a class, masks as products of tokens.
-
-Strudel, Garcia, Laptev, Schmid: "Segmenter: Transformer for Semantic Segmentation", ICCV 2021.
-"""
+"""Segmenter: one token a class, masks as products of tokens."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from functools import partial
 
 from intarsia.recipes.benchmarks import SETTINGS, Config
 from intarsia.recipes.dilated import cross_entropy
-from intarsia.recipes.published import Family, Parts, Published, Rows, preprocessor
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows, preprocessor
 from intarsia.recipes.schedules import poly, sgd
 
 SIZES: dict[str, tuple[int, int, int, str]] = {
@@ -78,9 +75,19 @@ def _published(recipe: Published) -> Parts:
     return Parts(model, sgd(0.001, 0.0), poly(recipe.steps), setting=setting)
 
 
+METHOD = Method(
+    "Segmenter",
+    "transformer",
+    "Segmenter: Transformer for Semantic Segmentation",
+    "Strudel, Garcia, Laptev, Schmid",
+    "ICCV",
+    2021,
+    "https://arxiv.org/abs/2105.05633",
+)
 FAMILY = Family(
     ROWS,
     _published,
     own={f"segmenter_vit-{size}": partial(_parts, size, "mask") for size in SIZES},
     learning_rate=2e-4,
+    method=METHOD,
 )

@@ -1,7 +1,4 @@
-"""SegNeXt: attention by large convolutions, and a head that factorises features.
-
-Guo et al.: "SegNeXt: Rethinking Convolutional Attention Design for Semantic Segmentation", NeurIPS 2022.
-"""
+"""SegNeXt: attention by large convolutions, and a head that factorises features."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from functools import partial
 
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import NORM, cross_entropy
-from intarsia.recipes.published import Family, Parts, Published, Rows, preprocessor
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows, preprocessor
 from intarsia.recipes.schedules import adamw, transformer
 
 _NARROW, _WIDE = (32, 64, 160, 256), (64, 128, 320, 512)
@@ -81,6 +78,19 @@ def _published(recipe: Published) -> Parts:
     return Parts(model, adamw(6e-5, 0.01, paramwise_cfg={"custom_keys": rules}), transformer(recipe.steps))
 
 
+METHOD = Method(
+    "SegNeXt",
+    "transformer",
+    "SegNeXt: Rethinking Convolutional Attention Design for Semantic Segmentation",
+    "Guo et al.",
+    "NeurIPS",
+    2022,
+    "https://arxiv.org/abs/2209.08575",
+)
 FAMILY = Family(
-    ROWS, _published, own={f"segnext_mscan-{size}": partial(_parts, size) for size in SIZES}, learning_rate=1e-3
+    ROWS,
+    _published,
+    own={f"segnext_mscan-{size}": partial(_parts, size) for size in SIZES},
+    learning_rate=1e-3,
+    method=METHOD,
 )

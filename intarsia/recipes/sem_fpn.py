@@ -1,7 +1,4 @@
-"""Semantic FPN: a feature pyramid, its levels added up.
-
-Kirillov, Girshick, He, Dollar: "Panoptic Feature Pyramid Networks", CVPR 2019.
-"""
+"""Semantic FPN: a feature pyramid, its levels added up."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from functools import partial
 
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import NORM, SYNC_NORM, cross_entropy, named_resnet, optimiser, resnet, widths
-from intarsia.recipes.published import Family, Parts, Published, Rows
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows
 from intarsia.recipes.schedules import poly
 
 ROWS = (
@@ -63,6 +60,19 @@ def _own(depth: int, num_logits: int, bands: int) -> Config:
     }
 
 
+METHOD = Method(
+    "Semantic FPN",
+    "convolutional",
+    "Panoptic Feature Pyramid Networks",
+    "Kirillov, Girshick, He, Dollar",
+    "CVPR",
+    2019,
+    "https://arxiv.org/abs/1901.02446",
+)
 FAMILY = Family(
-    ROWS, _published, own={f"fpn_r{depth}": partial(_own, depth) for depth in (18, 50, 101)}, learning_rate=5e-4
+    ROWS,
+    _published,
+    own={f"fpn_r{depth}": partial(_own, depth) for depth in (18, 50, 101)},
+    learning_rate=5e-4,
+    method=METHOD,
 )

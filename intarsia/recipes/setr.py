@@ -1,7 +1,4 @@
-"""SETR: a plain vision transformer with three heads: naive, progressive upsampling, multi-level aggregation.
-
-Zheng et al.: "Rethinking Semantic Segmentation from a Sequence-to-Sequence Perspective with Transformers", CVPR 2021.
-"""
+"""SETR: a plain vision transformer with three heads: naive, progressive upsampling, multi-level aggregation."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from functools import partial
 
 from intarsia.recipes.benchmarks import CITYSCAPES, Config
 from intarsia.recipes.dilated import NORM, SYNC_NORM, cross_entropy
-from intarsia.recipes.published import Family, Parts, Published, Rows
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows
 from intarsia.recipes.schedules import poly, sgd
 
 _UPSAMPLING = {"naive": (1, 4, 1), "pup": (4, 2, 3)}
@@ -87,9 +84,19 @@ def _published(recipe: Published) -> Parts:
     return Parts(model, optim, poly(recipe.steps), workers=2 if streets else 4)
 
 
+METHOD = Method(
+    "SETR",
+    "transformer",
+    "Rethinking Semantic Segmentation from a Sequence-to-Sequence Perspective with Transformers",
+    "Zheng et al.",
+    "CVPR",
+    2021,
+    "https://arxiv.org/abs/2012.15840",
+)
 FAMILY = Family(
     ROWS,
     _published,
     own={f"setr_vit-l_{kind}": partial(_parts, kind) for kind in ("naive", "pup", "mla")},
     learning_rate=1e-4,
+    method=METHOD,
 )

@@ -1,7 +1,5 @@
 """STDC: short-term dense concatenation, and detail that is learnt from the labels' edges.
 
-Fan et al.: "Rethinking BiSeNet for Real-time Semantic Segmentation", CVPR 2021.
-
 4 published recipes; ``in1k-pre`` starts at weights of ImageNet.
 """
 
@@ -11,7 +9,7 @@ from functools import partial
 
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import NORM, cross_entropy
-from intarsia.recipes.published import Family, Parts, Published, Rows
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows
 from intarsia.recipes.schedules import poly, sgd
 
 _WEIGHTS = "https://download.openmmlab.com/mmsegmentation/v0.5/pretrain/stdc/{}.pth"
@@ -85,4 +83,15 @@ def _published(recipe: Published) -> Parts:
     return Parts(model, sgd(0.01, 5e-4), poly(recipe.steps, warm_up=1000))
 
 
-FAMILY = Family(ROWS, _published, own={size: partial(_parts, size) for size in SIZES}, learning_rate=1e-3)
+METHOD = Method(
+    "STDC",
+    "real-time",
+    "Rethinking BiSeNet for Real-time Semantic Segmentation",
+    "Fan et al.",
+    "CVPR",
+    2021,
+    "https://arxiv.org/abs/2104.13188",
+)
+FAMILY = Family(
+    ROWS, _published, own={size: partial(_parts, size) for size in SIZES}, learning_rate=1e-3, method=METHOD
+)

@@ -1,7 +1,5 @@
 """Swin transformers under UPerNet.
 
-Liu et al.: "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows", ICCV 2021.
-
 9 published recipes; one finds changes between two images of a place.
 """
 
@@ -11,7 +9,7 @@ from functools import partial
 
 from intarsia.recipes.benchmarks import Config, train_loader, val_loader
 from intarsia.recipes.dilated import NORM
-from intarsia.recipes.published import IMAGENET_MEAN, IMAGENET_STD, Family, Parts, Published, Rows, preprocessor
+from intarsia.recipes.published import IMAGENET_MEAN, IMAGENET_STD, Family, Method, Parts, Published, Rows, preprocessor
 from intarsia.recipes.schedules import adamw, transformer
 from intarsia.recipes.upernet import uper_heads
 
@@ -155,6 +153,19 @@ def _own(size: str, num_logits: int, bands: int) -> Config:
     }
 
 
+METHOD = Method(
+    "Swin",
+    "transformer",
+    "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows",
+    "Liu et al.",
+    "ICCV",
+    2021,
+    "https://arxiv.org/abs/2103.14030",
+)
 FAMILY = Family(
-    ROWS, _published, own={f"upernet_swin-{size[0]}": partial(_own, size) for size in SIZES}, learning_rate=3e-4
+    ROWS,
+    _published,
+    own={f"upernet_swin-{size[0]}": partial(_own, size) for size in SIZES},
+    learning_rate=3e-4,
+    method=METHOD,
 )

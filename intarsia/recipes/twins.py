@@ -1,7 +1,5 @@
 """Twins: attention within windows and, in between, over the whole image.
 
-Chu et al.: "Twins: Revisiting the Design of Spatial Attention in Vision Transformers", NeurIPS 2021.
-
 12 published recipes: two networks of three sizes each, under Semantic FPN and under UPerNet.
 """
 
@@ -11,7 +9,7 @@ from functools import partial
 
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import NORM, SYNC_NORM
-from intarsia.recipes.published import Family, Parts, Published, Rows
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows
 from intarsia.recipes.schedules import adamw, poly, transformer
 from intarsia.recipes.sem_fpn import pyramid, pyramid_head
 from intarsia.recipes.upernet import uper_heads
@@ -93,4 +91,19 @@ def _own(size: str, num_logits: int, bands: int) -> Config:
     return {"backbone": backbone, **_pyramid(size, num_logits, norm=NORM)}
 
 
-FAMILY = Family(ROWS, _published, own={f"fpn_twins-{size}": partial(_own, size) for size in SIZES}, learning_rate=3e-4)
+METHOD = Method(
+    "Twins",
+    "transformer",
+    "Twins: Revisiting the Design of Spatial Attention in Vision Transformers",
+    "Chu et al.",
+    "NeurIPS",
+    2021,
+    "https://arxiv.org/abs/2104.13840",
+)
+FAMILY = Family(
+    ROWS,
+    _published,
+    own={f"fpn_twins-{size}": partial(_own, size) for size in SIZES},
+    learning_rate=3e-4,
+    method=METHOD,
+)

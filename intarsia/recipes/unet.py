@@ -1,7 +1,5 @@
 """UNet, with the heads of FCN, PSPNet and DeepLabV3 on it.
 
-Ronneberger, Fischer, Brox: "U-Net: Convolutional Networks for Biomedical Image Segmentation", MICCAI 2015.
-
 25 published recipes: vessels of the retina on four data sets, and Cityscapes. ``ce-1.0-dice-3.0`` trains on
 cross entropy and three times the Dice loss.
 """
@@ -13,7 +11,7 @@ from functools import partial
 from intarsia.recipes import deeplabv3, pspnet
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import NORM, SYNC_NORM, cross_entropy, optimiser
-from intarsia.recipes.published import FORM, Family, Parts, Published, Rows
+from intarsia.recipes.published import FORM, Family, Method, Parts, Published, Rows
 from intarsia.recipes.schedules import poly
 
 _BOTH_LOSSES = "ce-1.0-dice-3.0"
@@ -92,4 +90,13 @@ def _published(recipe: Published) -> Parts:
     return Parts(model, optimiser(recipe), poly(recipe.steps))
 
 
-FAMILY = Family(ROWS, _published, own={"unet": partial(_parts, "fcn", norm=NORM)}, learning_rate=1e-3)
+METHOD = Method(
+    "UNet",
+    "convolutional",
+    "U-Net: Convolutional Networks for Biomedical Image Segmentation",
+    "Ronneberger, Fischer, Brox",
+    "MICCAI",
+    2015,
+    "https://arxiv.org/abs/1505.04597",
+)
+FAMILY = Family(ROWS, _published, own={"unet": partial(_parts, "fcn", norm=NORM)}, learning_rate=1e-3, method=METHOD)

@@ -1,7 +1,5 @@
 """UPerNet: a pyramid over all stages, and the image averaged over regions at its top.
 
-Xiao, Liu, Zhou, Jiang, Sun: "Unified Perceptual Parsing for Scene Understanding", ECCV 2018.
-
 22 published recipes on residual networks; many transformers were published with this head, in files of their own.
 """
 
@@ -11,7 +9,7 @@ from functools import partial
 
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import CITYSCAPES, NORM, SYNC_NORM, heads, published, resnet, widths
-from intarsia.recipes.published import Family, Parts, Published, Rows, preprocessor
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows, preprocessor
 
 _ALL = ("r18", "r50", "r101")
 ROWS = (
@@ -42,9 +40,19 @@ def _own(depth: int, num_logits: int, bands: int) -> Config:
     }
 
 
+METHOD = Method(
+    "UPerNet",
+    "convolutional",
+    "Unified Perceptual Parsing for Scene Understanding",
+    "Xiao, Liu, Zhou, Jiang, Sun",
+    "ECCV",
+    2018,
+    "https://arxiv.org/abs/1807.10221",
+)
 FAMILY = Family(
     ROWS,
     _published,
     own={f"upernet_r{depth}": partial(_own, depth) for depth in (18, 50, 101)},
     learning_rate=5e-4,
+    method=METHOD,
 )

@@ -1,7 +1,7 @@
 """Plain vision transformers (ViT, DeiT) under UPerNet.
 
-Dosovitskiy et al.: "An Image is Worth 16x16 Words", ICLR 2021. Touvron et al.: "Training Data-Efficient Image
-Transformers & Distillation through Attention", ICML 2021.
+DeiT is the same network, trained as in Touvron et al.: "Training Data-Efficient Image Transformers & Distillation
+through Attention", ICML 2021.
 
 11 published recipes. ``ln`` ends the network in a norm; ``mln`` makes levels of other sizes of its layers.
 """
@@ -12,7 +12,7 @@ from functools import partial
 
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import NORM
-from intarsia.recipes.published import Family, Parts, Published, Rows
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows
 from intarsia.recipes.schedules import adamw, transformer
 from intarsia.recipes.upernet import uper_heads
 
@@ -87,9 +87,19 @@ def _published(recipe: Published) -> Parts:
 
 _OWN = {"upernet_vit-s16": 384, "upernet_vit-b16": 768}
 
+METHOD = Method(
+    "ViT",
+    "transformer",
+    "An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale",
+    "Dosovitskiy et al.",
+    "ICLR",
+    2021,
+    "https://arxiv.org/abs/2010.11929",
+)
 FAMILY = Family(
     ROWS,
     _published,
     own={name: partial(_parts, width, norm=NORM) for name, width in _OWN.items()},
     learning_rate=3e-4,
+    method=METHOD,
 )

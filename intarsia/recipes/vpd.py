@@ -1,12 +1,9 @@
-"""VPD: what a text-to-image diffusion model knows of a picture, here its depth.
-
-Zhao, Rao, Liu, Liu, Zhou, Lu: "Unleashing Text-to-Image Diffusion Models for Visual Perception", ICCV 2023.
-"""
+"""VPD: what a text-to-image diffusion model knows of a picture, here its depth."""
 
 from __future__ import annotations
 
 from intarsia.recipes.benchmarks import Config, val_loader
-from intarsia.recipes.published import Family, Parts, Published, Rows, preprocessor
+from intarsia.recipes.published import Family, Method, Parts, Published, Rows, preprocessor
 from intarsia.recipes.schedules import adamw, loops
 
 ROWS = (Rows("vpd", ("sd",), 4, 8, ("25k",), ("nyu-480x480", "nyu-512x512")),)
@@ -172,4 +169,13 @@ def _published(recipe: Published) -> Parts:
     return Parts(model, optim, schedule, others)
 
 
-FAMILY = Family(ROWS, _published)
+METHOD = Method(
+    "VPD",
+    "words and depth",
+    "Unleashing Text-to-Image Diffusion Models for Visual Perception",
+    "Zhao, Rao, Liu, Liu, Zhou, Lu",
+    "ICCV",
+    2023,
+    "https://arxiv.org/abs/2303.02153",
+)
+FAMILY = Family(ROWS, _published, method=METHOD)

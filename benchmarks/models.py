@@ -1,0 +1,376 @@
+"""What each network of the recipes costs: parameters, multiply-adds, memory, time. Writes intarsia/guide/costs.json.
+
+    python benchmarks/models.py                            what is not counted yet: parameters, multiply-adds, memory
+    OMP_NUM_THREADS=2 python benchmarks/models.py --time   seconds too, of one recipe of each network that has none yet
+
+Images are 512 x 512, numbers float32. Multiply-adds are those of one image through the network as it is used, counted
+by torch's own flop counter, halved, since that counts a multiply-add as two. It counts convolutions, matrix products
+and attention, and nothing else: no norms, activations, pooling, resizing, or sampling of deformable attention.
+
+Memory is the most that tensors take at once, weights included: of the forward pass of one image, and of a training step
+of two with AdamW, from its second step on. It is added up as torch makes tensors and lets go of them, so that it does
+not depend on the machine; what operations need within is not in it. Both are counted with FakeTensors, which have sizes
+and no numbers. A training step that looks at numbers (where masks are matched) is counted with real tensors.
+
+Time is measured, each network in a process of its own: the fastest of --repeat passes after one that warms up. It
+depends on the machine, so that the guide shows it as a multiple of segformer_mit-b0's, and the machine must do nothing
+else: with a load above --load the script waits. Figures that there are, of this machine and so many threads, are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from intarsia import recipes
+from intarsia.guide.facts import REFERENCE
+from intarsia.guide.networks import layers, networks
+from intarsia.io.whole_files import write_text
+from intarsia.terminal import progress, say
+
+TARGET = Path(__file__).parents[1] / "intarsia" / "guide" / "costs.json"
+SIDE, CLASSES_SHOWN = 512, 10
+PADDING = ("size", "size_divisor", "test_cfg")
+"""Keys of a recipe's preprocessing that would enlarge images to the size that it trains on."""
+
+
+# --- building -----------------------------------------------------------------------------------------------------
+
+
+def task_of(recipe: str, device: str):
+    """The recipe's task, on a device: "meta" makes no numbers."""
+    import torch
+
+    from intarsia.config.build import build_task
+    from intarsia.config.language.reader import Config
+    from intarsia.config.lowering.lower import lower
+
+    model = recipes.network(recipe)
+    given = model["data_preprocessor"].items()
+    model["data_preprocessor"] = {key: value for key, value in given if key not in PADDING}  # images stay at SIDE
+    spec = lower(Config.from_values({"model": model}, file=recipe))
+    with torch.device(device):
+        return build_task(spec)
+
+
+def bands_of(recipe: str) -> int:
+    """Of the images that a recipe takes: 3, or 6 of two images of one place."""
+    bands: int = recipes.network(recipe).get("backbone", {}).get("in_channels", 3)
+    return bands
+
+
+def batch_of(num_classes: int, bands: int):
+    """Two images and labels of ten classes in squares of 32 pixels, with the map of edges that some methods learn.
+
+    num_classes: 0 where depths are learnt, which are real numbers.
+    """
+    import torch
+
+    from intarsia.contracts import Batch
+
+    images = torch.zeros(2, bands, SIDE, SIDE, dtype=torch.uint8)
+    squares = torch.arange(2 * (SIDE // 32) ** 2).view(2, SIDE // 32, SIDE // 32)
+    labels = (squares % min(max(num_classes, 2), CLASSES_SHOWN)).repeat_interleave(32, 1).repeat_interleave(32, 2)
+    edges = torch.zeros_like(labels)
+    labels = labels if num_classes else labels + 1.0
+    return Batch(images, labels, ((SIDE, SIDE),) * 2, (), {"edge": edges})
+
+
+def training_step(task: Any, batch: Any) -> Callable[[], None]:
+    import torch
+
+    optimizer = torch.optim.AdamW([p for p in task.parameters() if p.requires_grad], lr=1e-5)
+
+    def step() -> None:
+        terms = task.training_terms(batch)
+        optimizer.zero_grad()
+        torch.stack([term.value * term.weight for term in terms if term.weight]).sum().backward()
+        optimizer.step()
+
+    return step
+
+
+# --- counting -----------------------------------------------------------------------------------------------------
+
+
+def fake_tensors():
+    """FakeTensors that answer a question about a number by no, or by 1: checks find nothing to complain of."""
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    class Answering(FakeTensorMode):
+        def dispatch(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func is torch.ops.aten._local_scalar_dense.default:
+                return False if args[0].dtype == torch.bool else 1
+            return super().dispatch(func, types, args, kwargs)
+
+    return Answering(allow_non_fake_inputs=True)
+
+
+def peak_counter(known: Sequence[Any]):
+    """A mode that adds up the bytes of tensors alive, from `known` on: `.peak` is the most so far."""
+    from torch import Tensor
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_iter
+
+    class PeakMemory(TorchDispatchMode):
+        def __init__(self) -> None:
+            super().__init__()
+            self.alive = self.peak = 0
+            self._seen: weakref.WeakSet[Any] = weakref.WeakSet()
+            for tensor in known:
+                self._add(tensor)
+
+        def _add(self, tensor: Tensor) -> None:
+            storage = tensor.untyped_storage()
+            if storage not in self._seen:
+                self._seen.add(storage)
+                size = storage.nbytes()
+                self.alive += size
+                self.peak = max(self.peak, self.alive)
+                weakref.finalize(storage, self._remove, size)
+
+        def _remove(self, size: int) -> None:
+            self.alive -= size
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            for value in tree_iter(result):
+                if isinstance(value, Tensor):
+                    self._add(value)
+            return result
+
+    return PeakMemory()
+
+
+def flop_counter():
+    """torch's counter, which does not know attention as it runs on processors."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
+
+    def attention(query: Any, key: Any, value: Any, *_: Any, out_val: Any = None, **__: Any) -> int:
+        return sdpa_flop(query, key, value)
+
+    known = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention}
+    return FlopCounterMode(display=False, custom_mapping=known)
+
+
+COUNTED = ("parameters", "auxiliary", "multiply_adds", "forward_bytes")
+
+
+def count(recipe: str, *, real: bool) -> dict[str, int]:
+    """Parameters, of which in heads that only training has, multiply-adds and bytes of a forward pass."""
+    import torch
+
+    with numbers(recipe, real) as task, torch.no_grad():
+        model = task.eval().requires_grad_(False).model
+        image = torch.zeros(1, bands_of(recipe), SIDE, SIDE)
+        with peak_counter([*model.parameters(), *model.buffers(), image]) as memory, flop_counter() as flops:
+            model(image)
+    auxiliary = getattr(model, "auxiliary_head", None)
+    in_auxiliary = 0 if auxiliary is None else sum(p.numel() for p in auxiliary.parameters())
+    found = (sum(p.numel() for p in model.parameters()), in_auxiliary, flops.get_total_flops() // 2, memory.peak)
+    return dict(zip(COUNTED, found, strict=True))
+
+
+def count_step(recipe: str, *, real: bool) -> dict[str, int]:
+    """Bytes of a training step."""
+    with numbers(recipe, real) as task:
+        batch = batch_of(task.num_classes, bands_of(recipe))
+        step = training_step(task.train(), batch)
+        with peak_counter([*task.parameters(), *task.buffers(), batch.images, batch.labels]) as memory:
+            step()
+            memory.peak = 0
+            step()
+    return {"step_bytes": memory.peak}
+
+
+@contextmanager
+def numbers(recipe: str, real: bool) -> Iterator[Any]:
+    """The recipe's task, within tensors that have numbers or within such that have none."""
+    if real:
+        yield task_of(recipe, "cpu")
+        return
+    task = task_of(recipe, "meta")
+    with fake_tensors():
+        yield task.to_empty(device="cpu")
+
+
+# --- measuring ----------------------------------------------------------------------------------------------------
+
+
+def measure(recipe: str, repeat: int) -> None:
+    """Prints seconds of the forward pass of one image, and of a training step of two."""
+    import torch
+
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    torch.manual_seed(0)
+    task = task_of(recipe, "cpu")
+    batch = batch_of(task.num_classes, bands_of(recipe))
+    step = training_step(task.train(), batch)
+    training = fastest(step, repeat)
+    task.eval()
+    image = torch.randn(1, bands_of(recipe), SIDE, SIDE)
+    with torch.inference_mode():
+        print("figures", fastest(lambda: task.model(image), repeat), training)
+
+
+def fastest(work: Callable[[], object], repeat: int) -> float:
+    times = []
+    for _ in range(repeat + 1):  # the first warms up
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
+
+
+def in_own_process(*arguments: str) -> list[str]:
+    """The words that another process of this script prints behind "figures". Raises RuntimeError if there are none."""
+    done = subprocess.run([sys.executable, __file__, *arguments], check=False, capture_output=True, text=True)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("figures ")]
+    if not lines:
+        raise RuntimeError((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
+    return lines[-1].split()[1:]
+
+
+def wait_until_quiet(most: float) -> None:
+    while os.getloadavg()[0] > most:
+        say(f"the load is {os.getloadavg()[0]:.1f}; times are measured below {most}; waiting")
+        time.sleep(60)
+
+
+# --- the file -----------------------------------------------------------------------------------------------------
+
+
+def read() -> dict[str, Any]:
+    return json.loads(TARGET.read_text(encoding="utf-8")) if TARGET.exists() else {}
+
+
+def write(costs: dict[str, Any]) -> None:
+    """One recipe a line."""
+    lines = []
+    for part in ("counted", "timed"):
+        rows = [f"    {json.dumps(name)}: {json.dumps(row)}" for name, row in sorted(costs.get(part, {}).items())]
+        lines.append(f'  "{part}": {{\n' + ",\n".join(rows) + "\n  }" if rows else f'  "{part}": {{}}')
+    head = {"torch": costs.get("torch", ""), "machine": costs.get("machine", "")}
+    heads = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in head.items()]
+    write_text(TARGET, "{\n" + ",\n".join([*heads, *lines]) + "\n}\n")
+
+
+@contextmanager
+def each(title: str, names: Sequence[str]) -> Iterator[Iterator[str]]:
+    with progress(title) as show:
+
+        def names_shown() -> Iterator[str]:
+            for done, name in enumerate(names):
+                show(done, len(names))
+                yield name
+
+        yield names_shown()
+
+
+def without_numbers_if_possible(work: Callable[..., dict[str, int]], option: str, recipe: str) -> dict[str, int]:
+    """What `work` counts, else what another process counts with real tensors."""
+    try:
+        return work(recipe, real=False)
+    except Exception as error:  # an operation that needs numbers; which error says so depends on the operation
+        say(f"{recipe}: counted with real tensors ({type(error).__name__})")
+        return json.loads(" ".join(in_own_process(option, recipe)))
+
+
+def count_all(only: str) -> None:
+    """What is not counted yet. Recipes of one network and number of classes have the same figures."""
+    import torch
+
+    from intarsia.catalog import UnknownPartError
+    from intarsia.config.errors import ConfigError
+
+    costs = read()
+    counted = costs.setdefault("counted", {})
+    known = {name for one in networks() for name in one.names}
+    for name in set(counted) - known:
+        del counted[name]
+    same: dict[str, list[str]] = {}
+    for name in sorted(known):
+        same.setdefault(layers(name, with_data=True), []).append(name)
+    todo = [names for names in same.values() if only in names[0] and any(name not in counted for name in names)]
+    with each("parameters and multiply-adds", [names[0] for names in todo]) as shown:
+        for name, names in zip(shown, todo, strict=True):
+            try:
+                task_of(name, "meta")
+            except (ConfigError, UnknownPartError) as error:
+                say(f"left out: {', '.join(names)}: {error}")
+                continue
+            there = next((counted[other] for other in names if other in counted), None)
+            found = there or without_numbers_if_possible(count, "--count", name)
+            for each_name in names:
+                counted.setdefault(each_name, {key: found[key] for key in COUNTED})
+            costs["torch"] = torch.__version__.split("+")[0]
+            write(costs)
+    firsts = [one.first for one in networks()]
+    todo_steps = [n for n in firsts if only in n and n in counted and "step_bytes" not in counted[n]]
+    with each("memory of training", todo_steps) as shown:
+        for name in shown:
+            try:
+                counted[name] |= without_numbers_if_possible(count_step, "--step", name)
+            except RuntimeError as error:  # the page says how many are missing
+                say(f"{name}: training not counted: {error}")
+            write(costs)
+
+
+def time_all(only: str, repeat: int, load: float) -> None:
+    """Times that this machine has not measured yet. Those of another machine are dropped: ratios need one machine."""
+    costs = read()
+    machine = f"{platform.processor() or platform.machine()}, {os.environ.get('OMP_NUM_THREADS', '1')} threads"
+    if costs.get("machine") != machine:
+        costs |= {"machine": machine, "timed": {}}
+    timed = costs.setdefault("timed", {})
+    names = [REFERENCE, *(one.first for one in networks() if one.first != REFERENCE)]
+    todo = [name for name in names if name in costs["counted"] and name not in timed]
+    todo = [name for name in todo if only in name or name == REFERENCE]
+    with each("time", todo) as shown:
+        for name in shown:
+            wait_until_quiet(load)
+            try:
+                forward, step = map(float, in_own_process("--measure", name, "--repeat", str(repeat)))
+            except RuntimeError as error:
+                say(f"{name}: not measured: {error}")
+                continue
+            timed[name] = {"forward_seconds": round(forward, 4), "step_seconds": round(step, 4)}
+            write(costs)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="part of a recipe's name")
+    parser.add_argument("--time", action="store_true", help="measure times too")
+    parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--load", type=float, default=0.5, help="of the machine, above which no time is measured")
+    parser.add_argument("--measure", metavar="RECIPE", help=argparse.SUPPRESS)
+    parser.add_argument("--count", metavar="RECIPE", help=argparse.SUPPRESS)
+    parser.add_argument("--step", metavar="RECIPE", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.measure:
+        measure(options.measure, options.repeat)
+    elif options.count:
+        print("figures", json.dumps(count(options.count, real=True)))
+    elif options.step:
+        print("figures", json.dumps(count_step(options.step, real=True)))
+    else:
+        count_all(options.only)
+        if options.time:
+            time_all(options.only, options.repeat, options.load)
+
+
+if __name__ == "__main__":
+    main()
