@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,7 +13,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from conftest import SHARED
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,7 +35,10 @@ from intarsia.workflows.label_words import label_words
 FAMILIES: dict[str, Family] = {
     name: part for name in catalog.names("dataset") if isinstance(part := catalog.resolve("dataset", name), Family)
 } | {"LEVIRCDDataset": LEVIR}
-LISTINGS = SHARED / "facts/dataset_listings.json.gz"
+LISTINGS = (
+    Path(os.environ.get("INTARSIA_SHARED", Path(__file__).resolve().parents[3] / "shared"))
+    / "facts/dataset_listings.json.gz"
+)
 LISTED: dict[str, Any] = json.loads(gzip.decompress(LISTINGS.read_bytes())) if LISTINGS.is_file() else {}
 DEPTHS = {"NYUDataset"}
 """Data sets of depths, which have no classes of pixels."""
