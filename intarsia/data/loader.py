@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import atexit
 import itertools
+import multiprocessing
 import os
 import re
 import signal
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -263,7 +266,11 @@ class _Workers:
 def _end_workers(batches: Any, process: int) -> None:
     if os.getpid() != process:  # a fork has not started them
         return
-    batches._shutdown_workers()  # torch has no public word for it
+    try:
+        batches._shutdown_workers()  # torch has no public word for it
+    except RuntimeError as error:
+        if not _WORKER_DIED.search(str(error)):  # it was to end in any case
+            raise
     for worker in batches._workers:
         if worker.is_alive():  # it is in the midst of a sample, or has missed its call on a busy machine
             worker.kill()  # SIGTERM is ignored, see below
@@ -306,9 +313,24 @@ def _start_worker(number: int) -> None:
     # it saves and then ends the workers; should it die, they notice and end by themselves.
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+    if multiprocessing.parent_process() is not None:
+        atexit.register(_leave)
     for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGBREAK"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def _leave() -> None:
+    """End this process without Python's last steps, as multiprocessing does wherever it forks; here it has spawned.
+
+    In them Python stops the thread that sends batches by unwinding its stack, which aborts the process if the thread is
+    in torch's C++.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            with suppress(OSError, ValueError):  # closed, or the reader has gone
+                stream.flush()
+    os._exit(0)
 
 
 def _check_partition(batch_size: int, workers: int, rank: int, world_size: int) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from intarsia.contracts import Sample, SampleMeta
 from intarsia.data.loader import eval_loader, train_loader
@@ -198,6 +199,70 @@ def test_a_program_that_leaves_ends_without_a_word(body: tuple[str, str], method
     done = run_program(body[1], method, tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "2\n", "")
     assert time.monotonic() - began < 120
+
+
+class SlowToSend:
+    """What torch is still working on, in the thread that sends it, when the worker ends."""
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        side = torch.ones(2000, 2000)
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            torch.mm(side, side)
+        return SlowToSend, ()
+
+
+class SlowBatches:
+    """Of which the first is sent at once."""
+
+    def __getitem__(self, number: int) -> SlowToSend | str:
+        return SlowToSend() if number else "first"
+
+
+@pytest.mark.parametrize("method", START_METHODS)
+def test_a_worker_ends_in_the_midst_of_sending(method: str, tmp_path: Path) -> None:
+    """Python stops the sending thread inside torch's C++, which aborted the process once in some hundred endings."""
+    done = run_program(
+        """
+        from intarsia.data.loader import BatchLoader
+        from test_workers import SlowBatches
+        sys.batches = iter(BatchLoader(SlowBatches(), lambda: range(6), workers=1))
+        print(next(sys.batches))
+        time.sleep(0.5)
+        """,
+        method,
+        tmp_path,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "first\n", "")
+
+
+class KilledBatches:
+    """Whose worker aborts while it is being ended."""
+
+    def __getitem__(self, number: int) -> str:
+        if number:
+            time.sleep(1.5)
+            os.abort()
+        return "first"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGCHLD tells of it")
+@pytest.mark.parametrize("method", START_METHODS)
+def test_a_worker_that_dies_while_it_ends_is_no_error(method: str, tmp_path: Path) -> None:
+    done = run_program(
+        """
+        from intarsia.data.loader import BatchLoader
+        from test_workers import KilledBatches
+        batches = iter(BatchLoader(KilledBatches(), lambda: range(6), workers=1))
+        print(next(batches))
+        time.sleep(0.5)
+        batches.close()
+        print("closed")
+        """,
+        method,
+        tmp_path,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "first\nclosed\n", "")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="asks for a child by its number")
