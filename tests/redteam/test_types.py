@@ -26,6 +26,9 @@ from intarsia.spec import RunSpec
 EVERY = 31
 """Of the tricks, one in so many is tried in a place in the quick run; which, moves on from place to place."""
 
+PARTS = 12
+"""Into which the slow run is divided, so that the processes share it."""
+
 IGNORED = {
     "visualizer", "runner_type", "log_processor", "launcher", "default_scope", "hooks", "plugins", "vis_backends",
     "experiment_name", "work_dir", "task", "observers", "compile", "sync_bn", "load_from", "data_preprocessor",
@@ -109,12 +112,13 @@ def is_ignored(place: str, attack: Attack) -> bool:
     return place.startswith("custom_imports") and str(attack.type).startswith("mm")
 
 
-def tried(trap: Trap, every: int) -> None:
+def tried(trap: Trap, every: int, rest: int = 0) -> None:
+    """Of all tricks in all places, those whose numbers have this rest."""
     attacks = trap.attacks()
     bases = {name: make() for name, make in ALL.items()}
     for row, (name, path) in enumerate(targets()):
         for column, attack in enumerate(attacks):
-            if (row + column) % every == 0:
+            if (row + column) % every == rest:
                 for new in written(attack, at(bases[name], path), dotted=path in MORE):
                     strike(changed(bases[name], path, new), attack, path)
         assert not trap.sprung(), path
@@ -125,8 +129,9 @@ def test_no_type_runs_code(trap: Trap) -> None:
 
 
 @pytest.mark.slow
-def test_no_type_runs_code_anywhere(trap: Trap) -> None:
-    tried(trap, 1)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_no_type_runs_code_anywhere(part: int, trap: Trap) -> None:
+    tried(trap, PARTS, part)
 
 
 def test_every_trick_is_refused_as_a_part_of_the_network(trap: Trap) -> None:
