@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from intarsia import catalog
-from intarsia.config.build import build, build_task
+from intarsia.config.build import build_task
 from intarsia.config.language.reader import Config
 from intarsia.config.lowering.lower import lower
 from intarsia.contracts import Task
@@ -52,11 +52,6 @@ def components(value: Any) -> Iterator[Component]:
     if isinstance(value, list | tuple):
         for item in value:
             yield from components(item)
-
-
-def backbone(model: Mapping[str, Any]) -> Any:
-    """The backbone alone; the heads may be unknown."""
-    return build(described(model).model.args["backbone"])
 
 
 def task(model: Mapping[str, Any], *, preprocessed: bool = True) -> Task:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import html
+import json
 import random
 from importlib import resources
 from typing import Any
@@ -41,11 +42,15 @@ def test_known_numbers(text: str, expected: list[int]) -> None:
 
 
 @pytest.fixture(scope="module")
-def other() -> Any:
+def other(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The tokenizer of transformers; no file is fetched."""
     transformers = pytest.importorskip("transformers")
-    marks = {"<|startoftext|>": tokens.START, "<|endoftext|>": tokens.END}
-    return transformers.CLIPTokenizer(vocab={**tokens._pieces(), **marks}, merges=list(tokens._ranks()))
+    folder = tmp_path_factory.mktemp("tokenizer")
+    numbers = {**tokens._pieces(), "<|startoftext|>": tokens.START, "<|endoftext|>": tokens.END}
+    (folder / "vocab.json").write_text(json.dumps(numbers), encoding="utf-8")
+    merges = ["#version: 0.2", *(" ".join(pair) for pair in tokens._ranks())]
+    (folder / "merges.txt").write_text("\n".join(merges) + "\n", encoding="utf-8")
+    return transformers.CLIPTokenizerFast.from_pretrained(folder)
 
 
 def test_words_and_sentences_have_the_numbers_that_transformers_gives(other: Any) -> None:

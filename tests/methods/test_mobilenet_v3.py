@@ -89,12 +89,16 @@ def test_small_maps_are_averaged_over_what_there_is(size: tuple[int, int]) -> No
 def test_pooling_is_exported_for_one_window_and_for_several(
     size: tuple[int, int], others: list[tuple[int, int]]
 ) -> None:
-    """Not for both at once: torch.export takes a single window for something special."""
+    """Not for both at once: torch.export takes a single window for something special.
+
+    Before 2.14, torch guards that a size divides by the stride, though the graph holds for others.
+    """
     pool, dynamic = WindowPooling(49, (16, 20)), torch.export.Dim.DYNAMIC
     program = torch.export.export(pool, (torch.randn(1, 3, *size),), dynamic_shapes=({2: dynamic, 3: dynamic},))
+    module = program.module(check_guards=torch.__version__ >= torch.torch_version.TorchVersion("2.14"))
     for size in others:
         x = torch.randn(1, 3, *size)
-        torch.testing.assert_close(program.module()(x), pool(x))
+        torch.testing.assert_close(module(x), pool(x))
 
 
 def test_the_head_needs_a_branch_for_each_finer_level() -> None:
