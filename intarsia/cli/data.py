@@ -94,3 +94,63 @@ def shown_classes(description: DataDescription) -> tuple[str, ...]:
 def shown_colours(description: DataDescription) -> tuple[tuple[int, int, int], ...]:
     """Colours of the label values."""
     return ((0, 0, 0), *description.colours) if description.num_classes == 1 else description.colours
+
+
+@app.command("prepare")
+def prepare(
+    name: Annotated[Optional[str], typer.Argument(metavar="NAME", help="A benchmark: see --list.")] = None,  # noqa: UP045
+    sources: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Argument(metavar="SOURCE...", help="The publisher's archives, or folders of them or of what is in them."),
+    ] = None,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", "-o", metavar="OUT", help="Folder to fill [default: where the published configs look]"),
+    ] = None,
+    as_list: Annotated[
+        bool, typer.Option("--list", help="What to download for each benchmark, and from whom.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
+    processes: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--processes", "--nproc", min=1, help="How many processes [default: cores, 8 at most]"),
+    ] = None,
+    clip_size: Annotated[Optional[int], typer.Option("--clip-size", "--clip_size", min=1)] = None,  # noqa: UP045
+    stride_size: Annotated[Optional[int], typer.Option("--stride-size", "--stride_size", min=1)] = None,  # noqa: UP045
+    patch_width: Annotated[Optional[int], typer.Option("--patch-width", "--patch_width", min=1)] = None,  # noqa: UP045
+    patch_height: Annotated[Optional[int], typer.Option("--patch-height", "--patch_height", min=1)] = None,  # noqa: UP045
+    overlap_area: Annotated[Optional[int], typer.Option("--overlap-area", "--overlap_area", min=0)] = None,  # noqa: UP045
+    gt_dir: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--gt-dir", metavar="NAME", help="Cityscapes: gtFine or gtCoarse."),
+    ] = None,
+) -> None:
+    """Bring a benchmark from its publisher's archives into the folders that its configs expect.
+
+    May be interrupted: the same command goes on where it stopped.
+    """
+    from intarsia.data.prepare.benchmark import Options
+    from intarsia.terminal import say, warn
+    from intarsia.workflows.prepare_data import benchmark_rows, next_command, prepare_benchmark
+
+    if as_list:
+        rows = benchmark_rows()
+        if as_json:
+            typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        else:
+            typer.echo("\n\n".join("\n".join(f"{key:12}{value}" for key, value in row.items()) for row in rows))
+        return
+    if name is None:
+        raise ValueError("expected the name of a benchmark and its archives; see: intarsia data prepare --list")
+    options = Options(
+        clip_size=clip_size, stride_size=stride_size, patch_width=patch_width, patch_height=patch_height,
+        overlap_area=overlap_area, gt_dir=gt_dir,
+    )  # fmt: skip
+    done = prepare_benchmark(name, sources or [], out, options=options, processes=processes)
+    for warning in done.warnings:
+        warn(warning)
+    say(f"{done.out}: {done.written:,} files written, {done.kept:,} were there")
+    command = next_command(name, done.out)
+    say(
+        f"next: {command}" if command else "no published config is for this benchmark; train a recipe of your own on it"
+    )

@@ -65,6 +65,14 @@ def read_nifti(path: str | Path) -> npt.NDArray[np.float64]:
         raise ValueError(f"{path}: {error}") from None
 
 
+def decode_nifti(data: bytes) -> npt.NDArray[np.float64]:
+    """The volume in the bytes of a file, as `read_nifti` gives it. Raises ValueError."""
+    try:
+        return _decoded(_content(data))
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"cannot be read as a NIfTI volume: {error}") from None
+
+
 def _content(data: bytes) -> bytes:
     """What is compressed, no more of it than the largest volume has."""
     if not data.startswith(_GZIP):

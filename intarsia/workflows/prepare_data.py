@@ -1,0 +1,65 @@
+"""From a benchmark's download to its training layout, with a bar, and what to do next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from intarsia.data.prepare.benchmark import Options
+from intarsia.data.prepare.run import Prepared, default_processes, prepare
+from intarsia.data.prepare.table import BENCHMARKS, benchmark_named
+from intarsia.terminal import progress
+
+
+def prepare_benchmark(
+    name: str,
+    sources: list[Path],
+    out: Path | None = None,
+    *,
+    options: Options | None = None,
+    processes: int | None = None,
+) -> Prepared:
+    """Convert the publisher's archives or folders of the benchmark `name`; out: where the published configs look by default.
+
+    Raises ValueError as `intarsia.data.prepare.run.prepare` does.
+    """
+    benchmark = benchmark_named(name)
+    if not sources:
+        raise ValueError(f"{name}: expected archives or folders: {', '.join(benchmark.downloads)}")
+    with progress(f"preparing {name}") as tell:
+        return prepare(
+            benchmark,
+            sources,
+            benchmark.default_out() if out is None else out,
+            options=options,
+            processes=default_processes() if processes is None else processes,
+            progress=tell,
+        )
+
+
+def next_command(name: str, out: Path) -> str | None:
+    """The command that trains on what was prepared, or None if no published recipe is for this benchmark."""
+    benchmark = benchmark_named(name)
+    if benchmark.recipe is None:
+        return None
+    command = f"intarsia train {benchmark.recipe} --out runs/{name}"
+    if out.resolve() == benchmark.default_out().resolve():
+        return command
+    keys = [f"{loader}.dataset.data_root" for loader in ("train_dataloader", "val_dataloader", "test_dataloader")]
+    return " ".join([command, *(f"--set {key}={out}" for key in keys)])
+
+
+def benchmark_rows() -> list[dict[str, str]]:
+    """What there is to download for each benchmark."""
+    return [
+        {
+            "name": benchmark.name,
+            "what": benchmark.title,
+            "download": ", ".join(benchmark.downloads),
+            "from": benchmark.address,
+            "licence": benchmark.licence,
+            "files": benchmark.files,
+            "gigabytes": benchmark.gigabytes,
+            "prepared in": benchmark.root,
+        }
+        for _, benchmark in sorted(BENCHMARKS.items())
+    ]
