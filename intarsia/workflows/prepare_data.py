@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from intarsia import recipes
 from intarsia.data.prepare.benchmark import Options
 from intarsia.data.prepare.run import Prepared, default_processes, prepare
 from intarsia.data.prepare.table import BENCHMARKS, benchmark_named
@@ -18,7 +21,7 @@ def prepare_benchmark(
     options: Options | None = None,
     processes: int | None = None,
 ) -> Prepared:
-    """Convert the publisher's archives or folders of the benchmark `name`; out: where the published configs look by default.
+    """Convert the publisher's archives or folders of a benchmark; out: by default where the published configs look.
 
     Raises ValueError as `intarsia.data.prepare.run.prepare` does.
     """
@@ -44,8 +47,22 @@ def next_command(name: str, out: Path) -> str | None:
     command = f"intarsia train {benchmark.recipe} --out runs/{name}"
     if out.resolve() == benchmark.default_out().resolve():
         return command
-    keys = [f"{loader}.dataset.data_root" for loader in ("train_dataloader", "val_dataloader", "test_dataloader")]
-    return " ".join([command, *(f"--set {key}={out}" for key in keys)])
+    config = recipes.get(benchmark.recipe)
+    keys = [
+        key for key in _roots(config, "") if key.startswith(("train_dataloader", "val_dataloader", "test_dataloader"))
+    ]
+    return " ".join([command, *(f"--set {key}={shlex.quote(str(out))}" for key in keys)])
+
+
+def _roots(value: object, path: str) -> Iterator[str]:
+    """Where a config says in which folder a data set lies."""
+    pairs = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in pairs:
+        here = f"{path}.{key}" if path else str(key)
+        if key == "data_root":
+            yield here
+        else:
+            yield from _roots(inner, here)
 
 
 def benchmark_rows() -> list[dict[str, str]]:

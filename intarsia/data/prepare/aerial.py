@@ -23,7 +23,8 @@ from intarsia.data.prepare.pixels import (
 from intarsia.data.prepare.windows import overlapping, tiles
 
 ISPRS = {
-    (0, 0, 0): 0, (255, 255, 255): 1, (0, 0, 255): 2, (0, 255, 255): 3, (0, 255, 0): 4, (255, 255, 0): 5, (255, 0, 0): 6,
+    (0, 0, 0): 0, (255, 255, 255): 1, (0, 0, 255): 2, (0, 255, 255): 3, (0, 255, 0): 4, (255, 255, 0): 5, (255, 0,
+    0): 6,
 }  # fmt: skip
 """Black is nothing, then impervious, building, low vegetation, tree, car, clutter. The original compares a sum of the
 three numbers, under which some other colours count as one of these; here they are 0 as all others."""
@@ -33,7 +34,7 @@ ISAID = {
     (0, 127, 191): 13, (0, 127, 255): 14, (0, 100, 155): 15,
 }  # fmt: skip
 POTSDAM_TRAINING = frozenset(
-    "2_10 2_11 2_12 3_10 3_11 3_12 4_10 4_11 4_12 5_10 5_11 5_12 6_10 6_11 6_12 6_7 6_8 6_9 7_10 7_11 7_12 7_7 7_8 7_9".split()
+    ["2_10", "2_11", "2_12", "3_10", "3_11", "3_12", "4_10", "4_11", "4_12", "5_10", "5_11", "5_12", "6_10", "6_11", "6_12", "6_7", "6_8", "6_9", "7_10", "7_11", "7_12", "7_7", "7_8", "7_9"]
 )
 VAIHINGEN_TRAINING = frozenset((1, 11, 13, 15, 17, 21, 23, 26, 28, 3, 30, 32, 34, 37, 5, 7))
 

@@ -19,8 +19,8 @@ class Job:
     """One input and the files that come of it.
 
     source: a member of an archive, or what a function has put together itself. targets: from its bytes to the files; a
-    function of a module or a partial of one, since it travels to other processes. target: the one file, where its name is
-    known without a look into the bytes: they are not read again if it is there.
+    function of a module or a partial of one, since it travels to other processes. target: the one file, where its name
+    is known without a look into the bytes: they are not read again if it is there.
     """
 
     source: Member | bytes
@@ -57,9 +57,10 @@ class Options:
 class Benchmark:
     """A benchmark that needs preparing.
 
-    downloads: file names of the publisher. expected: what an input without any usable file is told to be. counts: folder
-    below OUT -> number of files that the publisher's archives give with the usual options. dataset: name of the data set
-    class. recipe: one whose config expects this layout, None if no published one does. root: where the configs look.
+    downloads: file names of the publisher. expected: what an input without any usable file is told to be. counts:
+    folder below OUT -> number of files that the publisher's archives give with the usual options. names: of all files,
+    where the publisher numbers them. dataset: name of the data set class. recipe: one whose config expects this layout,
+    None if no published one does. root: where the configs look.
     """
 
     name: str

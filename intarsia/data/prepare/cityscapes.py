@@ -15,11 +15,13 @@ from intarsia.data.prepare.common import one, same_bytes
 from intarsia.data.prepare.pixels import png_of_label
 
 CLASSES = (
-    "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation", "terrain", "sky",
+    "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation",
+    "terrain", "sky",
     "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
 )  # fmt: skip
 IGNORED = (
-    "unlabeled", "ego vehicle", "rectification border", "out of roi", "static", "dynamic", "ground", "parking", "rail track",
+    "unlabeled", "ego vehicle", "rectification border", "out of roi", "static", "dynamic", "ground", "parking",
+    "rail track",
     "guard rail", "bridge", "tunnel", "polegroup", "caravan", "trailer",
 )  # fmt: skip
 NOT_DRAWN = "license plate"

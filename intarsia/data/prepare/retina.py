@@ -7,7 +7,8 @@ from intarsia.data.prepare.benchmark import Job, Options, Plan
 from intarsia.data.prepare.common import as_png, halves, one
 
 STARE = (
-    "im0001", "im0002", "im0003", "im0004", "im0005", "im0044", "im0077", "im0081", "im0082", "im0139", "im0162", "im0163",
+    "im0001", "im0002", "im0003", "im0004", "im0005", "im0044", "im0077", "im0081", "im0082", "im0139", "im0162",
+    "im0163",
     "im0235", "im0236", "im0239", "im0240", "im0255", "im0291", "im0319", "im0324",
 )  # fmt: skip
 """The publisher's images. The first ten are for training."""

@@ -53,8 +53,8 @@ def prepare(
 
     progress: told (jobs done, jobs).
 
-    Raises ValueError for options that the benchmark does not have, inputs that are not its own, hostile or damaged archives;
-    DiskFullError.
+    Raises ValueError for options that the benchmark does not have, inputs that are not its own, hostile or damaged
+    archives; DiskFullError.
     """
     options = options or Options()
     _check_options(benchmark, options)

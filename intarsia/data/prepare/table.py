@@ -203,7 +203,8 @@ _ALL = (
         name="vaihingen",
         title="ISPRS Vaihingen, land cover, cut into windows",
         downloads=(
-            "ISPRS_semantic_labeling_Vaihingen.zip", "ISPRS_semantic_labeling_Vaihingen_ground_truth_eroded_COMPLETE.zip",
+            "ISPRS_semantic_labeling_Vaihingen.zip",
+            "ISPRS_semantic_labeling_Vaihingen_ground_truth_eroded_COMPLETE.zip",
         ),
         address="ISPRS, by its request form",
         files="742 windows of 512 x 512: 344 train, 398 val",

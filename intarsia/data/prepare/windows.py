@@ -6,9 +6,10 @@ from __future__ import annotations
 def tiles(length: int, clip: int) -> list[int]:
     """Starts of windows side by side, the last moved back to end at `length`; a single 0 if the image is not larger.
 
-    The original multiplies the number of a window by the clip size and not by the stride, so that a stride up to the clip
-    size changes nothing, and a larger one loses the right and lower border. Published counts (Potsdam: 144 windows an image)
-    come from this. Here the stride never loses anything. An image smaller than a window gave negative starts; it is one window.
+    The original multiplies the number of a window by the clip size and not by the stride, so that a stride up to the
+    clip size changes nothing, and a larger one loses the right and lower border. Published counts (Potsdam: 144 windows
+    an image) come from this. Here the stride never loses anything. An image smaller than a window gave negative starts;
+    it is one window.
     """
     if length <= clip:
         return [0]

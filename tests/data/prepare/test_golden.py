@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import subprocess
 import sys
@@ -41,7 +42,7 @@ def save(image, path):
 
 def options_of(arguments: list[str]) -> Options:
     given = {}
-    for key, value in zip(arguments, arguments[1:], strict=False):
+    for key, value in itertools.pairwise(arguments):
         if key.startswith("--") and key[2:] in Options.__dataclass_fields__:
             given[key[2:]] = int(value)
     return Options(**given)
