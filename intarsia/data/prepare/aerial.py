@@ -34,7 +34,16 @@ ISAID = {
     (0, 127, 191): 13, (0, 127, 255): 14, (0, 100, 155): 15,
 }  # fmt: skip
 POTSDAM_TRAINING = frozenset(
-    ["2_10", "2_11", "2_12", "3_10", "3_11", "3_12", "4_10", "4_11", "4_12", "5_10", "5_11", "5_12", "6_10", "6_11", "6_12", "6_7", "6_8", "6_9", "7_10", "7_11", "7_12", "7_7", "7_8", "7_9"]
+    f"{row}_{column}"
+    for row, columns in {
+        2: (10, 11, 12),
+        3: (10, 11, 12),
+        4: (10, 11, 12),
+        5: (10, 11, 12),
+        6: range(7, 13),
+        7: range(7, 13),
+    }.items()
+    for column in columns
 )
 VAIHINGEN_TRAINING = frozenset((1, 11, 13, 15, 17, 21, 23, 26, 28, 3, 30, 32, 34, 37, 5, 7))
 
@@ -106,7 +115,8 @@ class _Once:
 def levircd(sources: Sources, options: Options) -> Plan:
     """Two dates, A and B, and label, whose 255 becomes 1.
 
-    What is a label is said by its own folder; the original asks for "label" anywhere in the path, the user's folders included.
+    What is a label is said by its own folder; the original asks for "label" anywhere in the path, the user's folders
+    included.
     """
     clip = _clip(options, 256)
     jobs = []
@@ -135,8 +145,8 @@ def loveda(sources: Sources, options: Options) -> Plan:
 def isaid(sources: Sources, options: Options) -> Plan:
     """Windows of train and val; images of test as they are.
 
-    The original mistakes width for height, writes BMP files with the name .png, and cuts a window of the wrong place where
-    one side is as long as the window and the other shorter; here none of this is so.
+    The original mistakes width for height, writes BMP files with the name .png, and cuts a window of the wrong place
+    where one side is as long as the window and the other shorter; here none of this is so.
     """
     width, height = options.patch_width or 896, options.patch_height or 896
     overlap = 384 if options.overlap_area is None else options.overlap_area
@@ -157,7 +167,7 @@ def isaid(sources: Sources, options: Options) -> Plan:
 
 
 def patches(stem: str, patch: tuple[int, int], overlap: int, is_label: bool, data: bytes) -> Iterator[Result]:
-    """Windows (H, W) of an iSAID file, named STEM_y0_y1_x0_x1; small images are padded at the right and at the bottom."""
+    """Windows (H, W) of an iSAID file, named STEM_y0_y1_x0_x1; small images are padded right and below."""
     height, width = (max(found, wanted) for found, wanted in zip(size_of(data), patch, strict=True))
     whole = _Padded(data, (height, width), is_label)
     split, name = stem.split("/", 1)

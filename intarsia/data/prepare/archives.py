@@ -49,7 +49,9 @@ class Member:
 class Sources:
     """Every file in the given archives and folders; of folders, also those in archives that lie in them.
 
-    members: in the order of the archives. Raises ValueError for what is missing, damaged, hostile, or not readable here.
+    members: in the order of the archives.
+
+    Raises ValueError for what is missing, damaged, hostile, or not readable here.
     """
 
     def __init__(self, paths: Iterable[Path]) -> None:
@@ -128,16 +130,16 @@ def _archive(path: Path, shown: str) -> list[Member]:
     shown = re.sub(r"(?i)(\.zip|\.tgz|\.tar(\.\w+)?)$", "", shown)
     try:
         pairs = _zip_names(path) if path.name.lower().endswith(_ZIP) else _tar_names(path)
-        found = []
+        found: list[Member] = []
         total = 0
         for name, size in pairs:
             total += size
             if size > LARGEST_MEMBER or total > LARGEST_ARCHIVE or len(found) > MOST_MEMBERS:
                 raise ValueError(
-                    f"{path}: refused: {encodable(name)} would have {size:,} bytes, {total:,} in all so far; no benchmark's "
-                    f"file has more than {LARGEST_MEMBER:,}. Download it again from its publisher"
+                    f"{path}: refused: {encodable(name)} would have {size:,} bytes, {total:,} in all so far; no "
+                    f"benchmark's file has more than {LARGEST_MEMBER:,}. Download it again from its publisher"
                 )
-            found.append(Member(path, name, f"{shown}/{name.removeprefix('./')}", size))
+            found.append(Member(path, name, f"{shown}/" + name.removeprefix("./"), size))
     except _ERRORS as error:
         raise ValueError(f"{path}: is damaged, cut off, or no such archive ({error}); download it again") from error
     return [member for member in found if not re.search(r"(^|/)(__MACOSX/|\._)", member.name)]
@@ -174,8 +176,8 @@ def _check_name(path: Path, name: str) -> None:
 
 def _refused(path: Path, name: str, what: str) -> ValueError:
     return ValueError(
-        f"{path}: refused: expected files below one folder, found {what}: {encodable(name)}. Nothing of this archive was "
-        "used; download it again from its publisher"
+        f"{path}: refused: expected files below one folder, found {what}: {encodable(name)}. Nothing of this "
+        "archive was used; download it again from its publisher"
     )
 
 

@@ -22,7 +22,7 @@ ORGANS = {8: 1, 4: 2, 3: 3, 2: 4, 6: 5, 11: 6, 1: 7, 7: 8}
 
 
 def nyu(sources: Sources, options: Options) -> Plan:
-    """Photographs and 16-bit depth of the two lists. Files are copied; the original moves them out of a given folder."""
+    """Photographs and 16-bit depth of the two lists. Files are copied; the original moves them."""
     jobs, missing = [], []
     by_name: dict[str, Member] = {}
     for member, match in sources.matching(r"([^/]+/(?:rgb|sync_depth)_[^/]+)"):

@@ -24,8 +24,8 @@ from intarsia.io.whole_files import DiskFullError, sweep, write_bytes, write_tex
 SHOWN = 10
 """Missing files that a message names."""
 _DATA_ERRORS = (
-    ValueError, OSError, EOFError, KeyError, IndexError, TypeError, AttributeError, OverflowError, MemoryError, SyntaxError,
-    NotImplementedError, struct.error, zlib.error, cv2.error,
+    ValueError, OSError, EOFError, KeyError, IndexError, TypeError, AttributeError, OverflowError, MemoryError,
+    SyntaxError, NotImplementedError, struct.error, zlib.error, cv2.error,
 )  # fmt: skip
 """What decoders raise for bytes that are not what they should be."""
 
@@ -132,8 +132,8 @@ def _run(jobs: list[Job], sources: Sources, out: Path, processes: int) -> Iterat
                 yield running.popleft().result()
         except BrokenProcessPool as error:
             raise ValueError(
-                "a process was ended from outside, probably for want of memory; the same command goes on where this one "
-                "stopped: try fewer --processes"
+                "a process was ended from outside, probably for want of memory; the same command goes on where this "
+                "one stopped: try fewer --processes"
             ) from error
         finally:
             for future in running:

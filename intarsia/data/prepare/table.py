@@ -30,7 +30,7 @@ _ALL = (
         title="DRIVE, vessels of the retina",
         downloads=("training.zip", "test.zip"),
         address="its publisher's page, after registration",
-        expected="training.zip and test.zip with training/images/21_training.tif, training/1st_manual/21_manual1.gif ...",
+        expected="training.zip and test.zip with images/21_training.tif, training/1st_manual/21_manual1.gif ...",
         plan=retina.drive,
         dataset="DRIVEDataset",
         root="data/DRIVE",
@@ -83,7 +83,11 @@ _ALL = (
         plan=refuge.refuge,
         dataset="REFUGEDataset",
         root="data/REFUGE",
-        counts={f"{kind}/{split}": 400 for kind in ("images", "annotations") for split in ("training", "validation", "test")},
+        counts={
+            f"{kind}/{split}": 400
+            for kind in ("images", "annotations")
+            for split in ("training", "validation", "test")
+        },
     ),
     Benchmark(
         name="cityscapes",
@@ -109,7 +113,8 @@ _ALL = (
         root="data/coco_stuff10k",
         recipe="deeplabv3_r50-d8_4xb4-20k_coco-stuff10k-512x512",
         counts={
-            "images/train2014": 9000, "images/test2014": 1000, "annotations/train2014": 9000, "annotations/test2014": 1000,
+            "images/train2014": 9000, "images/test2014": 1000, "annotations/train2014": 9000,
+            "annotations/test2014": 1000,
         },
     ),
     Benchmark(

@@ -13,11 +13,27 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from intarsia.catalog import resolve
 from intarsia.data.prepare.benchmark import Options
 from intarsia.data.prepare.run import prepare
 from intarsia.data.prepare.table import BENCHMARKS
 
 NAMES = sorted(set(BENCHMARKS) - {"pascal_context"})
+_PLACES = {
+    "coco_stuff10k": {"images": "images/train2014", "labels": "annotations/train2014", "reduce_zero_label": True},
+    "coco_stuff164k": {"images": "images/train2017", "labels": "annotations/train2017"},
+    "nyu": {"images": "images/train", "depths": "annotations/train"},
+}
+"""What the configs say of the training split where the class alone does not."""
+_TRAINING = dict.fromkeys(("chase_db1", "drive", "hrf", "stare", "refuge"), "images/training/")
+_TRAINING |= dict.fromkeys(("isaid", "loveda", "potsdam", "vaihingen", "synapse"), "img_dir/train/")
+_TRAINING |= {
+    "cityscapes": "leftImg8bit/train/",
+    "coco_stuff10k": "images/train2014/",
+    "coco_stuff164k": "images/train2017/",
+    "levircd": "train/A/",
+    "nyu": "images/train/",
+}
 _SOURCES = {"voc_aug": ["VOCdevkit", "VOCaug"]}
 
 
@@ -70,6 +86,12 @@ def test_files_are_those_of_the_original(name: str, shared: Path, tmp_path: Path
     assert not more
     for file, facts in expected.items():
         compare(out / file, facts)
+    if name != "voc_aug":  # whose stand-ins have no photographs
+        dataset = resolve("dataset", BENCHMARKS[name].dataset)(root=str(out), **_PLACES.get(name, {}))
+        images = [file for file in found if file.startswith(_TRAINING[name]) and not file.endswith(".txt")]
+        assert len(dataset) == len(images) > 0
+        sample = dataset.load(0)
+        assert sample.label is not None or sample.maps
 
 
 def compare(path: Path, facts: dict[str, object]) -> None:

@@ -15,7 +15,7 @@ import pytest
 from pycocotools import mask as coco
 
 from intarsia import recipes
-from intarsia.catalog import lookup
+from intarsia.catalog import is_known
 from intarsia.data.prepare import archives
 from intarsia.data.prepare.benchmark import Options
 from intarsia.data.prepare.pascal_context import IDS, decoded_runs
@@ -45,7 +45,7 @@ def chase(path: Path, *, more: dict[str, bytes] | None = None, last: int = 14) -
     return path
 
 
-def run(name: str, sources: list[Path], out: Path, **more: object):  # noqa: ANN201
+def run(name: str, sources: list[Path], out: Path, **more: object):
     return prepare(BENCHMARKS[name], sources, out, **more)
 
 
@@ -183,7 +183,7 @@ def test_what_needs_another_program_is_said(name: str, tmp_path: Path) -> None:
 
 def test_names_that_are_no_utf8(tmp_path: Path) -> None:
     stem = os.fsdecode(b"train_\xe9")
-    with tarfile.open(tmp_path / "train.tar", "w", encoding="latin-1") as file:
+    with tarfile.open(tmp_path / "train.tar", "w", format=tarfile.GNU_FORMAT, encoding="latin-1") as file:
         for folder in ("A", "B", "label"):
             info = tarfile.TarInfo(f"{folder}/train_\xe9.png")
             info.size = len(png())
@@ -239,7 +239,7 @@ def test_the_table() -> None:
     assert len(BENCHMARKS) == 17
     assert len(benchmark_rows()) == 17
     for name, benchmark in BENCHMARKS.items():
-        lookup("dataset", benchmark.dataset)
+        assert is_known("dataset", benchmark.dataset)
         if benchmark.recipe is not None:
             assert f"'{benchmark.root}'" in repr(recipes.get(benchmark.recipe)).replace("/'", "'"), name
             assert benchmark.recipe in str(next_command(name, benchmark.default_out()))
