@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
+import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -248,3 +251,27 @@ def test_the_table() -> None:
 def test_an_option_of_another_benchmark_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="chase_db1 has no option --clip-size; it has none"):
         run("chase_db1", [chase(tmp_path / "x.zip")], tmp_path / "out", options=Options(clip_size=8))
+
+
+def test_a_killed_run_leaves_whole_files_and_is_gone_on_with(tmp_path: Path) -> None:
+    archive, out = chase(tmp_path / "CHASEDB1.zip"), tmp_path / "out"
+    command = [sys.executable, "-c", KILLED, str(archive), str(out)]
+    assert subprocess.run(command, check=False, env={**os.environ}).returncode == -signal.SIGKILL
+    first = tree(out)
+    assert len([name for name in first if name.endswith(".png")]) >= 20
+    done = run("chase_db1", [archive], out)
+    assert (done.kept, done.written, done.warnings) == (20, 64, ())
+    run("chase_db1", [archive], tmp_path / "other")
+    assert tree(out) == tree(tmp_path / "other")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from intarsia.data.prepare.run import prepare
+from intarsia.data.prepare.table import BENCHMARKS
+def tell(done, total):
+    if done == 20:
+        os.kill(os.getpid(), signal.SIGKILL)
+prepare(BENCHMARKS["chase_db1"], [Path(sys.argv[1])], Path(sys.argv[2]), progress=tell)
+"""
