@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 import struct
 import zlib
 from collections import Counter, deque
@@ -187,6 +188,7 @@ def _missing(benchmark: Benchmark, out: Path, options: Options) -> list[str]:
     found = []
     if benchmark.names is not None and (lost := sorted(set(benchmark.names()) - set(there))):
         found.append(f"missing: {_shown(lost)}")
+    found += _unpaired(there)
     if options.given():
         return found  # other windows, other numbers
     for folder, expected in benchmark.counts.items():
@@ -195,6 +197,27 @@ def _missing(benchmark: Benchmark, out: Path, options: Options) -> list[str]:
             found.append(
                 f"{folder}: expected {expected:,} files as the publisher's archives give, found {len(inner):,}"
             )
+    return found
+
+
+_LABEL_END = re.compile(r"(_labelTrainIds|_1stHO|_2ndHO|_manual\d|\.ah|\.vk|_instance_color_RGB)$")
+
+
+def _unpaired(there: list[str]) -> list[str]:
+    """Images without a label and labels without an image, of the splits that have labels at all."""
+    found = []
+    for images, labels in (("images", "annotations"), ("img_dir", "ann_dir")):
+        stems: dict[str, set[str]] = {images: set(), labels: set()}
+        for name in there:
+            kind, *inner = PurePosixPath(name).parts
+            if kind in stems and len(inner) == 2 and not (inner[0] == "test" and kind == images):
+                stem = PurePosixPath(inner[1]).stem
+                stems[kind].add(f"{inner[0]}/{_LABEL_END.sub('', stem) if kind == labels else stem}")
+        labelled = {stem for stem in stems[labels] if not stem.startswith("test/")}
+        if lost := sorted(stems[images] - labelled):
+            found.append(f"images without a label: {_shown(lost)}")
+        if lost := sorted(labelled - stems[images]):
+            found.append(f"labels without an image: {_shown(lost)}")
     return found
 
 

@@ -78,6 +78,14 @@ def test_missing_files_are_a_warning_that_names_them(tmp_path: Path) -> None:
     assert "images/validation: expected 8 files" in text
 
 
+def test_images_without_labels_are_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "Train.zip", "w") as file:
+        for name in ("images_png/1", "images_png/2", "masks_png/1", "masks_png/3"):
+            file.writestr(f"Train/Rural/{name}.png", png(3))
+    done = run("loveda", [tmp_path / "Train.zip"], tmp_path / "out")
+    assert done.warnings == ("images without a label: train/2", "labels without an image: train/3")
+
+
 def test_a_second_run_makes_only_what_is_not_there(tmp_path: Path) -> None:
     archive, out = chase(tmp_path / "CHASEDB1.zip"), tmp_path / "out"
     run("chase_db1", [archive], out)
