@@ -20,6 +20,12 @@ from intarsia.data.prepare.pixels import png_of_label, recoded
 ORGANS = {8: 1, 4: 2, 3: 3, 2: 4, 6: 5, 11: 6, 1: 7, 7: 8}
 """Aorta, gallbladder, left and right kidney, liver, pancreas, spleen, stomach; the other organs are background."""
 
+SPLIT_OF_TRANSUNET = {
+    "train": (5, 6, 7, 9, 10, 21, 23, 24, 26, 27, 28, 30, 31, 33, 34, 37, 39, 40),
+    "val": (8, 22, 38, 36, 32, 2, 29, 3, 1, 4, 25, 35),
+}
+"""Numbers of the volumes (Chen et al., TransUNet, arXiv:2102.04306), which published configs train and validate on."""
+
 
 def nyu(sources: Sources, options: Options) -> Plan:
     """Photographs and 16-bit depth of the two lists. Files are copied; the original moves them."""
@@ -44,11 +50,13 @@ def nyu(sources: Sources, options: Options) -> Plan:
 
 
 def synapse(sources: Sources, options: Options) -> Plan:
-    """Slices of the volumes that train.txt and val.txt name (`img0005.nii.gz`)."""
+    """Slices of the volumes that train.txt and val.txt name (`img0005.nii.gz`); without both, of TransUNet's split."""
     jobs: list[Job] = []
     missing = []
-    for split in ("train", "val"):
-        rows = sources.text(rf"{split}\.txt")
+    lists = {split: sources.text(rf"{split}\.txt") for split in SPLIT_OF_TRANSUNET}
+    if not any(lists.values()):
+        lists = {split: [f"img{case:04}" for case in cases] for split, cases in SPLIT_OF_TRANSUNET.items()}
+    for split, rows in lists.items():
         if rows is None:
             missing.append(f"{split}.txt")
         for row in rows or ():

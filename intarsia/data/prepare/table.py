@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from intarsia.data.prepare import aerial, cityscapes, coco_stuff, lists, pascal_context, refuge, retina
-from intarsia.data.prepare.benchmark import Benchmark
+from intarsia.data.prepare.benchmark import NOT_STATED, Benchmark
 
 _CUT = ("clip_size", "stride_size")
-_MMSEG = "open-mmlab/mmsegmentation, docs/en/user_guides/2_dataset_prepare.md has the link"
+_CALVIN = "http://calvin.inf.ed.ac.uk/wp-content/uploads/data/cocostuffdataset/"
 
 _ALL = (
     Benchmark(
         name="chase_db1",
         title="CHASE_DB1, vessels of the retina",
         downloads=("CHASEDB1.zip",),
-        address=_MMSEG,
+        address="https://staffnet.kingston.ac.uk/~ku15565/CHASE_DB1/assets/CHASEDB1.zip",
         files="84 in the archive: 28 images, 56 masks",
         expected="CHASEDB1.zip with Image_01L.jpg, Image_01L_1stHO.png ...",
         plan=retina.chase_db1,
@@ -29,7 +29,7 @@ _ALL = (
         name="drive",
         title="DRIVE, vessels of the retina",
         downloads=("training.zip", "test.zip"),
-        address="its publisher's page, after registration",
+        address="https://drive.grand-challenge.org, after registration; test images come without 1st_manual",
         expected="training.zip and test.zip with images/21_training.tif, training/1st_manual/21_manual1.gif ...",
         plan=retina.drive,
         dataset="DRIVEDataset",
@@ -43,7 +43,7 @@ _ALL = (
             "healthy.zip", "healthy_manualsegm.zip", "glaucoma.zip", "glaucoma_manualsegm.zip",
             "diabetic_retinopathy.zip", "diabetic_retinopathy_manualsegm.zip",
         ),
-        address="www5.cs.fau.de",
+        address="https://www5.cs.fau.de/fileadmin/research/datasets/fundus-images/",
         files="90 in six archives of 15",
         expected="the six archives with 01_h.jpg, 01_h.tif, 01_g.jpg, 01_dr.JPG ...",
         plan=retina.hrf,
@@ -59,7 +59,7 @@ _ALL = (
         name="stare",
         title="STARE, vessels of the retina",
         downloads=("stare-images.tar", "labels-ah.tar", "labels-vk.tar"),
-        address="cecas.clemson.edu",
+        address="http://cecas.clemson.edu/~ahoover/stare/probing/",
         files="60 in three archives of 20",
         expected="stare-images.tar, labels-ah.tar, labels-vk.tar with im0001.ppm.gz, im0001.ah.ppm.gz ...",
         plan=retina.stare,
@@ -77,7 +77,7 @@ _ALL = (
             "REFUGE-Training400.zip", "Annotation-Training400.zip", "REFUGE-Validation400.zip",
             "REFUGE-Validation400-GT.zip", "REFUGE-Test400.zip", "REFUGE-Test-GT.zip",
         ),
-        address="its publisher's page, after registration",
+        address="https://refuge.grand-challenge.org/REFUGE2Download, after registration",
         files="1,200 images, 1,200 masks",
         expected="archives whose names say Training, Validation or Test, with .jpg images and .bmp masks",
         plan=refuge.refuge,
@@ -93,7 +93,7 @@ _ALL = (
         name="cityscapes",
         title="Cityscapes, 19 classes from polygons",
         downloads=("leftImg8bit_trainvaltest.zip", "gtFine_trainvaltest.zip"),
-        address="its publisher's page, after registration",
+        address="https://www.cityscapes-dataset.com/downloads/, after registration",
         expected="gtFine/train/CITY/..._gtFine_polygons.json (and leftImg8bit/)",
         plan=cityscapes.cityscapes,
         dataset="CityscapesDataset",
@@ -105,7 +105,7 @@ _ALL = (
         name="coco_stuff10k",
         title="COCO-Stuff 10k, 171 classes",
         downloads=("cocostuff-10k-v1.1.zip",),
-        address=_MMSEG,
+        address=f"{_CALVIN}cocostuff-10k-v1.1.zip",
         files="10,000 images, 10,000 .mat files",
         expected="cocostuff-10k-v1.1.zip with images/, annotations/*.mat, imageLists/train.txt and test.txt",
         plan=coco_stuff.coco_stuff10k,
@@ -121,7 +121,7 @@ _ALL = (
         name="coco_stuff164k",
         title="COCO-Stuff 164k, 171 classes",
         downloads=("train2017.zip", "val2017.zip", "stuffthingmaps_trainval2017.zip"),
-        address=_MMSEG,
+        address=f"http://images.cocodataset.org/zips/ and {_CALVIN}stuffthingmaps_trainval2017.zip",
         files="123,287 images, 123,287 masks",
         expected="train2017/*.png and val2017/*.png (and the photographs *.jpg)",
         plan=coco_stuff.coco_stuff164k,
@@ -133,7 +133,7 @@ _ALL = (
         name="isaid",
         title="iSAID, objects from above, cut into windows",
         downloads=("train, val, test: images/*.zip of DOTA", "train, val: Semantic_masks/*.zip"),
-        address="the pages of DOTA and iSAID, after registration",
+        address="https://captain-whu.github.io/DOTA/dataset.html and https://captain-whu.github.io/iSAID/dataset.html",
         files="45,622 windows of 896 x 896: 33,978 train, 11,644 val",
         expected="a folder with train/images/*.zip, train/Semantic_masks/*.zip, val/... and test/images/*.zip",
         plan=aerial.isaid,
@@ -147,7 +147,7 @@ _ALL = (
         name="levircd",
         title="LEVIR-CD, buildings that have changed, cut into windows",
         downloads=("train.zip", "val.zip", "test.zip",),
-        address="its publisher's page",
+        address="https://justchenhao.github.io/LEVIR/; LEVIR-CD+: https://github.com/S2Looking/Dataset",
         expected="train/A/*.png, train/B/*.png, train/label/*.png, and test or val alike",
         plan=aerial.levircd,
         dataset="LEVIRCDDataset",
@@ -170,7 +170,7 @@ _ALL = (
         name="nyu",
         title="NYU, depth",
         downloads=("nyu.zip",),
-        address=_MMSEG,
+        address=NOT_STATED,
         expected="nyu.zip with nyu/nyu_train.txt, nyu/nyu_test.txt and a folder for each scene",
         plan=lists.nyu,
         dataset="NYUDataset",
@@ -180,8 +180,11 @@ _ALL = (
     Benchmark(
         name="pascal_context",
         title="Pascal Context, 60 classes",
-        downloads=("VOCtrainval of VOC2010", "trainval_merged.json of PASCAL in Detail"),
-        address=_MMSEG,
+        downloads=("VOCtrainval_03-May-2010.tar", "trainval_merged.json of PASCAL in Detail"),
+        address=(
+            "http://host.robots.ox.ac.uk/pascal/VOC/voc2010/VOCtrainval_03-May-2010.tar and "
+            "https://codalabuser.blob.core.windows.net/public/trainval_merged.json"
+        ),
         files="10,103 images: 4,998 train, 5,105 val",
         expected="trainval_merged.json (and VOCdevkit/VOC2010 with JPEGImages)",
         plan=pascal_context.pascal_context,
@@ -194,7 +197,7 @@ _ALL = (
         name="potsdam",
         title="ISPRS Potsdam, land cover, cut into windows",
         downloads=("2_Ortho_RGB.zip", "5_Labels_all_noBoundary.zip"),
-        address="ISPRS, by its request form",
+        address="https://www.isprs.org/education/benchmarks/UrbanSemLab/default.aspx, by request",
         files="5,472 windows of 512 x 512: 3,456 train, 2,016 val",
         expected="2_Ortho_RGB.zip and 5_Labels_all_noBoundary.zip with top_potsdam_2_10_RGB.tif ...",
         plan=aerial.potsdam,
@@ -211,7 +214,7 @@ _ALL = (
             "ISPRS_semantic_labeling_Vaihingen.zip",
             "ISPRS_semantic_labeling_Vaihingen_ground_truth_eroded_COMPLETE.zip",
         ),
-        address="ISPRS, by its request form",
+        address="https://www2.isprs.org/commissions/comm2/wg4/benchmark/data-request-form/, by request",
         files="742 windows of 512 x 512: 344 train, 398 val",
         expected="the two archives with top/top_mosaic_09cm_area1.tif and top_mosaic_09cm_area1_noBoundary.tif ...",
         plan=aerial.vaihingen,
@@ -225,7 +228,10 @@ _ALL = (
         name="voc_aug",
         title="Pascal VOC 2012 with the labels of SBD",
         downloads=("VOCtrainval_11-May-2012.tar", "benchmark.tgz of SBD"),
-        address=_MMSEG,
+        address=(
+            "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar and "
+            "http://www.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz"
+        ),
         expected="VOCdevkit/VOC2012 and the folder or archive of SBD with dataset/cls/*.mat",
         plan=lists.voc_aug,
         dataset="PascalVOCDataset",
@@ -235,10 +241,10 @@ _ALL = (
     Benchmark(
         name="synapse",
         title="Synapse, organs in CT slices",
-        downloads=("img/*.nii.gz, label/*.nii.gz", "train.txt and val.txt of the split"),
-        address="https://doi.org/10.7303/syn3193805, after registration",
+        downloads=("RawData.zip: img/*.nii.gz, label/*.nii.gz", "train.txt, val.txt if not the split of TransUNet"),
+        address="https://www.synapse.org/#!Synapse:syn3193805/wiki/, after registration",
         files="30 volumes: 18 train, 12 val",
-        expected="img/img0005.nii.gz, label/label0005.nii.gz, train.txt, val.txt",
+        expected="img/img0005.nii.gz, label/label0005.nii.gz (and train.txt, val.txt)",
         plan=lists.synapse,
         dataset="SynapseDataset",
         root="data/synapse",

@@ -283,3 +283,18 @@ def tell(done, total):
         os.kill(os.getpid(), signal.SIGKILL)
 prepare(BENCHMARKS["chase_db1"], [Path(sys.argv[1])], Path(sys.argv[2]), progress=tell)
 """
+
+
+def test_synapse_without_lists_takes_the_split_of_transunet(tmp_path: Path) -> None:
+    sources = archives.Sources([])
+    sources.members = [
+        archives.Member(tmp_path, "", f"Training/{kind}/{kind}{case:04}.nii.gz", 1)
+        for case in range(1, 41)
+        for kind in ("img", "label")
+    ]
+    plan = BENCHMARKS["synapse"].plan(sources, Options())
+    assert (len(plan.jobs), plan.missing) == (2 * (18 + 12), ())
+    folders = [job.targets.args[0].rpartition("/") for job in plan.jobs]  # type: ignore[attr-defined]
+    assert {case for folder, _, case in folders if folder == "img_dir/val"} == {
+        f"case{case:04}" for case in (1, 2, 3, 4, 8, 22, 25, 29, 32, 35, 36, 38)
+    }
