@@ -1,9 +1,9 @@
 """Tensors of a pretrained backbone made to fit the network they are for.
 
 Positions learned for one grid are resized for another as the original does it: absolute ones with the interpolation of
-the network (bicubic or bilinear), Swin's tables of relative positions bicubic, BEiT's and MAE's by cubic splines through
-points whose distances grow geometrically from the middle. The first convolution is made for as many bands as the images
-have. What only classifies images is left out, by name; what only segmentation has may be missing, by name.
+the network (bicubic or bilinear), Swin's tables of relative positions bicubic, BEiT's and MAE's by cubic splines
+through points whose distances grow geometrically from the middle. The first convolution is made for as many bands as
+the images have. What only classifies images is left out, by name; what only segmentation has may be missing, by name.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ _FROM_SIZE = (r".*\.relative_position_index", r".*num_batches_tracked")
 """Buffers that follow from the size of a network; a file may lack them."""
 
 _TABLE = "relative_position_bias_table"
+_TOKENS = 3
+"""Values for the class token at the end of BEiT's tables."""
 _STACKED = (("attn.attn.in_proj_", "attn.qkv."), ("attn.attn.out_proj.", "attn.proj."))
 """What MAE's attention calls its projections -> the plain transformer's; its files have the latter's names."""
 
@@ -136,9 +138,10 @@ def _with_positions(
                 value, target.shape[1], grid, getattr(module, "interpolate_mode", "bicubic")
             )
         elif name.endswith(_TABLE) and target.shape[1] == value.shape[1]:
-            extra = target.shape[0] - _side(target.shape[0]) ** 2
-            resized_table = resize_geometrically if extra else resize_table
-            changed[name] = resized_table(value, target.shape[0])
+            extra = {rows - _side(rows) ** 2 for rows in (value.shape[0], target.shape[0])}
+            if extra not in ({0}, {_TOKENS}):
+                continue  # of windows that are no squares, which the original resizes no more than we do
+            changed[name] = (resize_table if extra == {0} else resize_geometrically)(value, target.shape[0])
         else:
             continue
         resized.append((name, tuple(value.shape), tuple(target.shape)))
@@ -167,7 +170,7 @@ def resize_absolute(positions: Tensor, tokens: int, grid: tuple[int, int] | None
     x = rest.unflatten(1, (before, before)).permute(0, 3, 1, 2)  # (1, C, h, w)
     x = F.interpolate(x.float(), size=(height, width), mode=mode, align_corners=False).to(positions.dtype)
     new = tokens - height * width
-    return torch.cat([first[:, extra - new :], x.flatten(2).transpose(1, 2)], dim=1)
+    return torch.cat([first[:, :new], x.flatten(2).transpose(1, 2)], dim=1)
 
 
 def resize_table(table: Tensor, rows: int) -> Tensor:
@@ -180,7 +183,7 @@ def resize_table(table: Tensor, rows: int) -> Tensor:
     return x[0].flatten(1).transpose(0, 1).contiguous()
 
 
-def resize_geometrically(table: Tensor, rows: int, tokens: int = 3) -> Tensor:
+def resize_geometrically(table: Tensor, rows: int, tokens: int = _TOKENS) -> Tensor:
     """BEiT's table of relative positions (R + tokens, M) of a square grid for another one: (rows, M).
 
     The values lie at distances 0, 1, 1 + q, 1 + q + q^2 ... from the middle, with q such that the outermost lies at the

@@ -1,8 +1,8 @@
-"""The table of pretrained backbones: every file that the published configs start from, and the short names for them.
+"""The table of pretrained backbones: every file that the published configs start from, and their short names.
 
-An OpenMMLab file's name ends in the first eight digits of its SHA-256, as do those of torchvision and timm; where a name
-has none, none is known. A name here is that of the file without date and digits. Licences are those that the authors of
-the weights state in their projects; "" where they state none that we know.
+An OpenMMLab file's name ends in the first eight digits of its SHA-256, as do those of torchvision and timm; where a
+name has none, none is known. A name here is that of the file without date and digits. Licences are those that the
+authors of the weights state in their projects; "" where they state none that we know.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _FILES: tuple[tuple[str, str, str], ...] = (
     (
         _THIRD,
         "MIT",
-        "hrnetv2_w18_small-b5a04e21 hrnetv2_w18-00eb2006 hrnetv2_w32-dc9eeb4f hrnetv2_w40-ed0b031c hrnetv2_w48-d2186c55",
+        "hrnetv2_w18_small-b5a04e21 hrnetv2_w18-00eb2006 hrnetv2_w32-dc9eeb4f hrnetv2_w40-ed0b031c "
+        "hrnetv2_w48-d2186c55",
     ),
     (_THIRD, "Apache-2.0", "resnest50_d2-7497a55b resnest101_d2-f3b931b2 resnest200_d2-ca88e41f"),
     (
@@ -129,7 +130,7 @@ _FILES: tuple[tuple[str, str, str], ...] = (
     (f"{_META}deit/", "Apache-2.0", "deit_small_patch16_224-cd65a155 deit_base_patch16_224-b5f2ef4d"),
     (f"{_META}mae/pretrain/", NON_COMMERCIAL, "mae_pretrain_vit_base"),
 )
-"""Beginning of the addresses, licence, and files without ".pth": NAME=FILE where the name does not follow from the file."""
+"""Beginning of addresses, licence, files without ".pth"; NAME=FILE where the name does not follow from the file."""
 
 _ENTIRE: tuple[tuple[str, str, str], ...] = (
     (

@@ -1,7 +1,7 @@
 """Which pretrained weights a backbone starts from: those that the published recipes of its size name.
 
-Where recipes of one size name several, it is the file trained on ImageNet-1k at the smaller images, or else the only one
-there is. A backbone whose sizes are not in the table has none.
+Where recipes of one size name several, it is the file trained on ImageNet-1k at the smaller images, or else the only
+one there is. A backbone whose sizes are not in the table has none.
 """
 
 from __future__ import annotations
