@@ -34,9 +34,9 @@ def find_pretrained(written: str) -> Pretrained | None:
 def unknown(written: str) -> str:
     """What to say of a name that nobody knows."""
     near = difflib.get_close_matches(written, PRETRAINED, n=3, cutoff=0.5)
-    hint = f"; did you mean {" or ".join(near)}?" if near else ""
+    hint = f"; did you mean {' or '.join(near)}?" if near else "."
     return (
-        f"{written!r} is neither a file nor the name of pretrained weights{hint}. "
+        f"{written!r} is neither a file nor the name of pretrained weights{hint} "
         "All names: docs/pretrained.md; or give auto, imagenet, none, or a file"
     )
 
