@@ -44,7 +44,7 @@ def filled(module: nn.Module, seed: int = 0) -> nn.Module:
         for name, value in module.state_dict().items():
             if value.is_floating_point():
                 noise = torch.randn(value.shape, generator=generator) * 0.2
-                value.copy_(noise.abs() + 0.5 if "var" in name or "norm" in name and "weight" in name else noise)
+                value.copy_(noise.abs() + 0.5 if "var" in name or ("norm" in name and "weight" in name) else noise)
     return module.eval()
 
 
@@ -231,7 +231,8 @@ def test_swin_of_timm(window: int) -> None:
     found = ours.stages[2].blocks[1].attn.w_msa.relative_position_bias_table
     close(found, resize_table(table, (2 * window - 1) ** 2))
     index = ours.stages[2].blocks[1].attn.w_msa.relative_position_index
-    assert index.shape == (window**2, window**2) and int(index.max()) == (2 * window - 1) ** 2 - 1
+    assert index.shape == (window**2, window**2)
+    assert int(index.max()) == (2 * window - 1) ** 2 - 1
 
 
 # --- OpenMMLab's published layouts --------------------------------------------------------------------------------
@@ -363,7 +364,8 @@ def test_every_backbone_takes_other_bands(make: Any, bands: int, method: Any) ->
     source, target = filled(make(3)), make(bands)
     fitted, report = load(target, source.state_dict(), first_convolution=method)
     assert report.complete
-    assert len(fitted.notes) == 1 and f"3 to {bands} bands ({method})" in fitted.notes[0]
+    assert len(fitted.notes) == 1
+    assert f"3 to {bands} bands ({method})" in fitted.notes[0]
     assert all(torch.isfinite(level).all() for level in target(torch.randn(1, bands, 64, 64)))
 
 

@@ -40,7 +40,7 @@ def named(values: Any) -> Iterator[str]:
 
 
 def published(shared: Path) -> dict[str, Any]:
-    configs: dict[str, Any] = json.loads(gzip.open(shared / "facts" / "mmseg_configs.json.gz").read())
+    configs: dict[str, Any] = json.loads(gzip.decompress((shared / "facts" / "mmseg_configs.json.gz").read_bytes()))
     return configs
 
 
@@ -87,7 +87,8 @@ def test_digits_are_those_of_the_file_names() -> None:
 )
 def test_names(written: str, name: str) -> None:
     found = find_pretrained(written)
-    assert found is not None and found.name == name
+    assert found is not None
+    assert found.name == name
 
 
 def test_an_address_of_others_stands_for_itself() -> None:
@@ -143,6 +144,8 @@ def test_usual_weights_are_among_those_that_published_configs_name(shared: Path)
         "swin_base_patch4_window7_224": ["swin_base_patch4_window7_224_22k"],
         "swin_base_patch4_window12_384": ["swin_base_patch4_window12_384_22k"],
         "swin_large_patch4_window7_224_22k": ["swin_large_patch4_window7_224_22k.20220308"],
+        "vit_small_p16_384": ["deit_small_patch16_224"],
+        "vit_base_p16_384": ["deit_base_patch16_224", "jx_vit_base_p16_224"],
         "jx_vit_base_p16_224": ["deit_base_patch16_224"],
     }
 
@@ -152,5 +155,6 @@ def test_other_sizes_have_none() -> None:
     assert usual_weights("SwinTransformer", {"embed_dims": 12}) is None
     assert usual_weights("MyBackbone", {}) is None
     found = usual_weights("SwinTransformer", {"depths": [2, 2, 6, 2]})
-    assert found is not None and found.name == "swin_tiny_patch4_window7_224"
+    assert found is not None
+    assert found.name == "swin_tiny_patch4_window7_224"
     assert set(DEFAULTS) <= {kind for kind, _, _ in USUAL}
