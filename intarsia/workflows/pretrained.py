@@ -12,7 +12,7 @@ from intarsia.config.lowering.names import CHILDREN
 from intarsia.config.schema.fates import bare
 from intarsia.io.digest import file_hash
 from intarsia.spec import Component, RunSpec, StartSpec
-from intarsia.weights.file import apply_state, grouped, read_state
+from intarsia.weights.file import WeightsMismatchError, apply_state, grouped, read_state
 from intarsia.weights.foreign import read_tensor
 from intarsia.weights.pretrained.find import find_pretrained, unknown
 from intarsia.weights.pretrained.fit import fit_to, may_lack
@@ -100,9 +100,15 @@ def _started(task: Any, source: _Source, start: StartSpec, options: RunOptions, 
                 f"pretrained ones with {how}",
             )
         )
-    begun = Begun()
+    begun, failed = Begun(), []
     for part in source.parts:
-        begun = _joined(begun, _loaded(task, part, file, source, start, options, explicit=explicit))
+        try:
+            begun = _joined(begun, _loaded(task, part, file, source, start, options, explicit=explicit))
+        except WeightsMismatchError as error:
+            failed.append(error)
+            begun = _joined(begun, Begun((f"{part}: starts from random weights: no tensor of {file} fits; {COST}",)))
+    if failed and (explicit or len(failed) == len(source.parts)):
+        raise failed[0]
     return begun
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,7 +50,8 @@ def test_every_address_of_the_published_configs_is_known(shared: Path) -> None:
     assert len(addresses) > 70
     for address in addresses:
         found = find_pretrained(address)
-        assert found is not None and PRETRAINED[found.name] == found, address
+        assert found is not None, address
+        assert PRETRAINED[found.name] == found, address
         assert found.address.startswith("https://")
         assert bool(found.sha256) == (found.name not in WITHOUT_DIGITS)
 
@@ -129,7 +131,8 @@ def test_usual_weights_are_among_those_that_published_configs_name(shared: Path)
             continue
         entry = find_pretrained(spec.pretrained[0][1].partition("#")[0])
         usual = _usual(spec)
-        assert entry is not None and usual is not None, name
+        assert entry is not None, name
+        assert usual is not None, name
         assert usual.parts == (spec.pretrained[0][0],), name
         others.setdefault(usual.written, set()).add(entry.name)
         checked += 1
@@ -158,3 +161,15 @@ def test_other_sizes_have_none() -> None:
     assert found is not None
     assert found.name == "swin_tiny_patch4_window7_224"
     assert set(DEFAULTS) <= {kind for kind, _, _ in USUAL}
+
+
+def test_the_page_is_current() -> None:
+    root = Path(__file__).resolve().parents[2]
+    location = importlib.util.spec_from_file_location("pretrained_script", root / "scripts" / "pretrained.py")
+    assert location is not None
+    assert location.loader is not None
+    script = importlib.util.module_from_spec(location)
+    location.loader.exec_module(script)
+    page = (root / "docs" / "pretrained.md").read_text(encoding="utf-8")
+    assert page == script.render(), "run `python scripts/pretrained.py`"
+    assert all(f"`{name}`" in page for name in PRETRAINED)

@@ -21,7 +21,7 @@ from intarsia.config.lowering.lower import lower
 from intarsia.io.digest import file_hash
 from intarsia.spec import RunSpec
 from intarsia.weights.pretrained.table import NVIDIA, PRETRAINED
-from intarsia.workflows import pretrained
+from intarsia.workflows import assemble, pretrained
 from intarsia.workflows.pretrained import Begun, NotToBeHadError, start_from
 from intarsia.workflows.run_options import RunOptions
 from tests.recipes.test_recipes import own
@@ -220,15 +220,9 @@ def test_a_classifier_with_its_backbone_inside(online: Any, tmp_path: Path) -> N
     online(lambda address, **_: file)
     task, begun = begin(spec)
     assert same(task, state)
-    assert (
-        "2 left out" in begun.notes[0]
-    )
-    assert (
-        "unexpected" not in begun.notes[0]
-    )
-    assert (
-        "but not in the model" not in begun.notes[0]
-    )
+    assert "2 left out" in begun.notes[0]
+    assert "unexpected" not in begun.notes[0]
+    assert "but not in the model" not in begun.notes[0]
 
 
 # --- The command --------------------------------------------------------------------------------------------------
@@ -280,3 +274,17 @@ def test_both_are_too_much(scenes: Path, tmp_path: Path, capsys: pytest.CaptureF
     words = ("--pretrained", "imagenet", "--weights", str(scenes))
     assert train(scenes, tmp_path / "run", *words) != 0
     assert "give one of them" in "".join(capsys.readouterr())
+
+
+def test_a_resumed_run_loads_nothing_again(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = tmp_path / "r18.pth", tmp_path / "run"
+    torch.save(build_task(spec_of("fcn_r18")).model.backbone.state_dict(), file)
+    assert train(scenes, out, "--pretrained", str(file)) == 0
+    before = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps({**before, "status": "interrupted"}))
+    file.unlink()
+    monkeypatch.setattr(assemble, "start_from", lambda *_: pytest.fail("something was loaded"))
+    assert main(["train", "--resume", str(out), "--device", "cpu"]) == 0, capsys.readouterr()
+    assert json.loads((out / "run.json").read_text())["pretrained"] == before["pretrained"]

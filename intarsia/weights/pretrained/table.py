@@ -194,12 +194,11 @@ Converted names and the first ones are both read, so that a file there, too, is 
 """
 
 NOT_USABLE: dict[str, str] = {
-    "san/san-vit-b16_pascal_context-640x640": "pretrain/vit_base_patch16_224.pth is an image classifier; SAN's "
-    "encoders of image and text are CLIP's",
-    "san/san-vit-l14_pascal_context-640x640": "pretrain/jx_vit_base_p16_224-80ecf9dd.pth is an image classifier of "
-    "another size; SAN's encoders of image and text are CLIP's",
+    "san/san-vit-b16_pascal_context-640x640": "`pretrain/vit_base_patch16_224.pth`",
+    "san/san-vit-l14_pascal_context-640x640": "`pretrain/jx_vit_base_p16_224-80ecf9dd.pth`, which is of another "
+    "size, too",
 }
-"""Configs that name weights which fit none of their parts, there as here, and why."""
+"""Configs that name image classifiers where CLIP's weights are wanted, there as here, and which."""
 
 _DIGITS = re.compile(r"-([0-9a-f]{8})(?=\.[a-z]+$|$)")
 _DATE = re.compile(r"_20\d{6}$")
