@@ -104,6 +104,7 @@ def train(
     )
     if resume is not None:
         others = training != TrainingOptions(batch_per_device=batch_per_device, workers=workers)
+        others = others or pretrained is not None or first_convolution is not None or weights is not None
         if recipe is not None or data is not None or out is not None or settings or others:
             raise ValueError(
                 "--resume RUN goes on with the run as it was begun; of other options it takes only --device, "

@@ -286,5 +286,7 @@ def test_a_resumed_run_loads_nothing_again(
     (out / "run.json").write_text(json.dumps({**before, "status": "interrupted"}))
     file.unlink()
     monkeypatch.setattr(assemble, "start_from", lambda *_: pytest.fail("something was loaded"))
+    assert main(["train", "--resume", str(out), "--pretrained", str(file)]) != 0
+    assert "goes on with the run as it was begun" in "".join(capsys.readouterr())
     assert main(["train", "--resume", str(out), "--device", "cpu"]) == 0, capsys.readouterr()
     assert json.loads((out / "run.json").read_text())["pretrained"] == before["pretrained"]
