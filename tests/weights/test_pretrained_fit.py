@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from intarsia import recipes
 from intarsia.backbones.beit import BEiT
 from intarsia.backbones.convnext import ConvNeXt
 from intarsia.backbones.hrnet import HRNet
@@ -19,8 +20,13 @@ from intarsia.backbones.mobilenet_v2 import MobileNetV2
 from intarsia.backbones.resnet import ResNet
 from intarsia.backbones.swin import SwinTransformer
 from intarsia.backbones.vit import VisionTransformer
+from intarsia.config.build import build_task
+from intarsia.config.language.reader import Config
+from intarsia.config.lowering.lower import lower
 from intarsia.layers.norm import Norm
+from intarsia.spec import RunSpec
 from intarsia.weights.file import LoadReport, apply_state
+from intarsia.weights.legacy_names import with_present_names
 from intarsia.weights.maps import translated
 from intarsia.weights.pretrained.fit import (
     FIRST_CONVOLUTIONS,
@@ -32,6 +38,14 @@ from intarsia.weights.pretrained.fit import (
     resize_table,
     with_bands,
 )
+from intarsia.workflows.pretrained import _of_part, _usual
+from tests.recipes.test_recipes import own
+
+
+def spec_of(name: str) -> RunSpec:
+    values = own(name, data={"train": {"type": "DescribedDataset", "file": "d.yaml", "split": "train"}})
+    return lower(Config.from_values(values, file=name))
+
 
 LN6, LN6_2D = Norm("LN", eps=1e-6), Norm("LN2d", eps=1e-6)
 SIZES = {"depths": (1, 1, 2, 1), "channels": (8, 16, 24, 32)}
@@ -273,6 +287,30 @@ def test_hrnet_as_openmmlab_publishes_it() -> None:
     fitted, _ = load(target, source.state_dict() | more)
     assert set(fitted.left_out) == set(more)
     close(target.stage4[0].branches[3][0].conv1.weight, source.stage4[0].branches[3][0].conv1.weight)
+
+
+OWN = {
+    usual.written: (name, usual.parts[0])
+    for name in reversed(recipes.short_names())
+    if (usual := _usual(spec_of(name))) is not None
+}
+"""Name of pretrained weights -> a recipe that starts from them, and the part that does."""
+
+
+@pytest.mark.parametrize("written", sorted(OWN))
+@pytest.mark.parametrize("before", ["", "backbone."])
+def test_every_backbone_of_the_recipes_is_read_whole_from_its_own_names(written: str, before: str) -> None:
+    """OpenMMLab's files have the names of the network itself, with or without a word before them."""
+    recipe, part = OWN[written]
+    with torch.device("meta"):
+        task = build_task(spec_of(recipe))
+    module = task.model.get_submodule(part)
+    file, _ = with_present_names({before + name: value for name, value in module.state_dict().items()})
+    found, others = _of_part(translated(file), part)
+    fitted = fit_to(found, module, kind=type(module).__name__)
+    assert others == ()
+    assert fitted.left_out == ()
+    assert set(fitted.state) == set(module.state_dict())
 
 
 @pytest.mark.parametrize("name", ["layer9.0.conv1.weight", "neck.conv.weight", "headless.weight"])
