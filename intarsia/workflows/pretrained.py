@@ -211,7 +211,7 @@ def obtain(entry: Pretrained) -> Path:
     try:
         return fetch(entry.address, sha256=entry.sha256)
     except (OSError, ValueError) as error:
-        _FAILED[entry.address] = f"which cannot be had from {entry.address} ({error})"
+        _FAILED[entry.address] = f"which cannot be had: {error}"
         raise NotToBeHadError(_FAILED[entry.address]) from error
 
 

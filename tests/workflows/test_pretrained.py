@@ -105,9 +105,7 @@ def test_without_network_auto_says_one_line(online: Any) -> None:
     for _ in range(2):  # a training is put together several times
         _, begun = begin(spec)
         (note,) = begun.notes
-        assert note.startswith(
-            "backbone: starts from random weights, not from mit_b0, which cannot be had from https://"
-        )
+        assert note.startswith("backbone: starts from random weights, not from mit_b0, which cannot be had: ")
         assert "no route to host" in note
         assert "expect a lower score" in note
         assert "\n" not in note
