@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from intarsia.workflows.run_options import RunOptions
-
-OFFLINE = "INTARSIA_OFFLINE"
-"""Environment variable: with 1, nothing is fetched from the network."""
 
 COST = "expect a lower score after the same steps, most of all with few images"
 """What random weights cost, in few words."""
@@ -198,19 +194,14 @@ def _file(source: _Source) -> Path:
 
 
 def obtain(entry: Pretrained) -> Path:
-    """A file of pretrained weights, from the cache or the network.
-
-    Raises NotToBeHadError without network, or where it was refused (`INTARSIA_OFFLINE=1`).
-    """
-    if os.environ.get(OFFLINE, "") not in ("", "0"):
-        raise NotToBeHadError(f"which is not fetched from {entry.address} as {OFFLINE} is set")
+    """A file of pretrained weights, from the cache or the network. Raises NotToBeHadError."""
     if entry.address in _FAILED:  # a training is put together several times; it waits for a dead network once
         raise NotToBeHadError(_FAILED[entry.address])
-    from intarsia.weights.download import fetch
+    from intarsia.weights.download import DownloadError, fetch
 
     try:
         return fetch(entry.address, sha256=entry.sha256)
-    except (OSError, ValueError) as error:
+    except (DownloadError, OSError) as error:
         _FAILED[entry.address] = f"which cannot be had: {error}"
         raise NotToBeHadError(_FAILED[entry.address]) from error
 
