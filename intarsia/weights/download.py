@@ -60,7 +60,7 @@ class OfflineError(DownloadError):
     """A file that is not here, while `INTARSIA_OFFLINE` is set."""
 
 
-class _Unfinished(Exception):
+class _BrokenOffError(Exception):
     """A try that may succeed when it is made again.
 
     after: seconds that the server wants to be left alone. reached: whether there was a server.
@@ -71,7 +71,7 @@ class _Unfinished(Exception):
         self.after, self.reached = after, reached
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """An answer that the same question would be given again."""
 
 
@@ -189,23 +189,23 @@ def _download(wanted: _Wanted) -> None:
                 put_in_place(part.file, wanted.file)
                 part.forget()
                 return
-            except _Refused as error:
+            except _RefusedError as error:
                 problems.append(f"{place}: {error}")
     raise DownloadError(f"{wanted.file.name} could not be fetched. {'; '.join(problems)}. {wanted.by_hand}")
 
 
 def _from(address: str, part: _Part, bar: Callable[[int, int], None]) -> None:
-    """Fetch the whole of a file from one place into `part`. Raises _Refused."""
+    """Fetch the whole of a file from one place into `part`. Raises _RefusedError."""
     idle, started_over = 0, False
     for _ in range(MOST_TRIES):
         before = part.size()
         try:
             _try(address, part, bar)
-        except _Unfinished as error:
+        except _BrokenOffError as error:
             idle = 0 if part.size() > before else idle + 1
             if idle > (len(PAUSES) if error.reached else 1):
                 kept = f"; {part.size():,} bytes are kept, and the next time it goes on there" if part.size() else ""
-                raise _Refused(f"{error}{kept}") from error
+                raise _RefusedError(f"{error}{kept}") from error
             time.sleep(max(PAUSES[max(idle - 1, 0)], min(error.after, PATIENCE)))
             continue
         problem = part.problem()
@@ -214,9 +214,9 @@ def _from(address: str, part: _Part, bar: Callable[[int, int], None]) -> None:
         in_pieces = part.resumed
         part.empty()
         if started_over or not in_pieces:
-            raise _Refused(problem)
+            raise _RefusedError(problem)
         started_over = True  # the pieces may have been of two files
-    raise _Refused(f"broke off {MOST_TRIES} times")
+    raise _RefusedError(f"broke off {MOST_TRIES} times")
 
 
 def _try(address: str, part: _Part, bar: Callable[[int, int], None]) -> None:
@@ -229,11 +229,11 @@ def _try(address: str, part: _Part, bar: Callable[[int, int], None]) -> None:
             _copy(answer, part, total, bar)
     except (requests.RequestException, TimeoutError, ConnectionError) as error:
         reached = not isinstance(error, requests.ConnectionError)
-        raise _Unfinished(f"no answer, or broken off ({_shortly(error)})", reached=reached) from error
+        raise _BrokenOffError(f"no answer, or broken off ({_shortly(error)})", reached=reached) from error
 
 
 def _answer(session: requests.Session, address: str, headers: dict[str, str]) -> requests.Response:
-    """The answer of the last of all redirects. Raises _Refused, _Unfinished."""
+    """The answer of the last of all redirects. Raises _RefusedError, _BrokenOffError."""
     for _ in range(_REDIRECTS):
         wait = (TO_CONNECT, PATIENCE)
         answer = session.get(address, headers=headers, stream=True, timeout=wait, allow_redirects=False)
@@ -242,9 +242,9 @@ def _answer(session: requests.Session, address: str, headers: dict[str, str]) ->
             return _accepted(answer)
         answer.close()
         if address.startswith("https://") and not following.url.startswith("https://"):
-            raise _Refused(f"leads to {following.url[:200]!r}, which is not encrypted")
+            raise _RefusedError(f"leads to {following.url[:200]!r}, which is not encrypted")
         address = following.url
-    raise _Refused(f"leads from one address to the next, {_REDIRECTS} times")
+    raise _RefusedError(f"leads from one address to the next, {_REDIRECTS} times")
 
 
 def _accepted(answer: requests.Response) -> requests.Response:
@@ -255,8 +255,8 @@ def _accepted(answer: requests.Response) -> requests.Response:
     after = answer.headers.get("Retry-After", "")
     answer.close()
     if status in _AGAIN:
-        raise _Unfinished(text, float(after) if after.isdecimal() else 0.0)
-    raise _Refused(text)
+        raise _BrokenOffError(text, float(after) if after.isdecimal() else 0.0)
+    raise _RefusedError(text)
 
 
 def _copy(answer: requests.Response, part: _Part, total: int | None, bar: Callable[[int, int], None]) -> None:
@@ -268,21 +268,23 @@ def _copy(answer: requests.Response, part: _Part, total: int | None, bar: Callab
             for block in answer.raw.stream(_BLOCK, decode_content=False):
                 size += len(block)
                 if size > LARGEST or (total is not None and size > total):
-                    raise _Refused(f"sends more than the {min(total or LARGEST, LARGEST):,} bytes that it may have")
+                    raise _RefusedError(
+                        f"sends more than the {min(total or LARGEST, LARGEST):,} bytes that it may have"
+                    )
                 out.write(block)
                 bar(size, total or size)
                 if (passed := time.monotonic() - clock) > SLOW_FOR:
                     if size - seen < SLOWEST * passed:
-                        raise _Unfinished(f"sends less than {SLOWEST:,} bytes a second")
+                        raise _BrokenOffError(f"sends less than {SLOWEST:,} bytes a second")
                     clock, seen = time.monotonic(), size
         except urllib3.exceptions.HTTPError as error:
-            raise _Unfinished(f"broken off after {size:,} bytes ({_shortly(error)})") from error
+            raise _BrokenOffError(f"broken off after {size:,} bytes ({_shortly(error)})") from error
         except OSError as error:
             if shutil.disk_usage(part.file.parent).free < _BLOCK:
                 raise DiskFullError(f"no room on the disk for {part.wanted.file}, {size:,} bytes so far") from error
             raise
     if total is not None and size < total:
-        raise _Unfinished(f"broken off after {size:,} bytes of {total:,}")
+        raise _BrokenOffError(f"broken off after {size:,} bytes of {total:,}")
 
 
 def _shortly(error: BaseException) -> str:
@@ -326,18 +328,18 @@ class _Part:
         return headers
 
     def begin(self, address: str, answer: requests.Response) -> int | None:
-        """Make the file ready for what the answer brings; gives the size of the whole. Raises _Refused, _Unfinished."""
+        """Make the file ready for what the answer brings; gives the size of the whole."""
         total = _length(answer)
         if answer.status_code != 200:
             first, total = _range(answer)
             if first is None or first != self.size():
                 self.empty()
-                raise _Unfinished("the server gave another piece than it was asked for")
+                raise _BrokenOffError("the server gave another piece than it was asked for")
             self.resumed = True
         else:
             self.empty()
         if total is not None and total > LARGEST:
-            raise _Refused(f"has {total:,} bytes, more than {LARGEST:,}")
+            raise _RefusedError(f"has {total:,} bytes, more than {LARGEST:,}")
         free = shutil.disk_usage(self.file.parent).free
         if total is not None and total - self.size() > free:
             raise DiskFullError(f"no room on the disk for {self.wanted.file}: {total:,} bytes, {free:,} are free")

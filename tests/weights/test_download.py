@@ -261,18 +261,18 @@ def test_redirects(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
         return type("Response", (), {"next": following, "close": lambda self: None})()
 
     monkeypatch.setattr("requests.Session.get", unsafe)
-    with pytest.raises(DownloadError, match="leads to 'http://elsewhere/net.pth', which is not encrypted"):
+    with pytest.raises(DownloadError, match=r"leads to 'http://elsewhere/net.pth', which is not encrypted"):
         fetch("https://host/net.pth")
 
 
 def test_without_a_server(server: str) -> None:
-    with pytest.raises(DownloadError, match="refused.* put it at"):
+    with pytest.raises(DownloadError, match=r"refused.* put it at"):
         fetch("http://127.0.0.1:9/net.pth")
 
 
 @pytest.mark.parametrize("address", ["file:///etc/passwd", "net.pth", "", "https://", "https:///net.pth", "ftp://a/b"])
 def test_what_is_no_address(server: str, address: str) -> None:
-    with pytest.raises(DownloadError, match="expected an address such as https://host/file.pth"):
+    with pytest.raises(DownloadError, match=r"expected an address such as https://host/file.pth"):
         fetch(address)
 
 
@@ -281,7 +281,9 @@ def test_digits_that_are_none(server: str) -> None:
         fetch(f"{server}/good/net.pth", sha256="ABC")
 
 
-@pytest.mark.parametrize("name", ["../../up.pth", "%2e%2e%2fup.pth", ".hidden", "a%00b.pth", "a?b=../c", "n" * 999, "ü.pth"])
+@pytest.mark.parametrize(
+    "name", ["../../up.pth", "%2e%2e%2fup.pth", ".hidden", "a%00b.pth", "a?b=../c", "n" * 999, "ü.pth"]
+)
 def test_no_address_leaves_the_cache(server: str, name: str) -> None:
     file = cached_file(f"https://host/{name}")
     assert file.parent.parent == cache_folder()
@@ -292,7 +294,7 @@ def test_no_address_leaves_the_cache(server: str, name: str) -> None:
 def test_a_damaged_file_of_the_cache_is_named(server: str) -> None:
     file = fetch(f"{server}/good/net.pth", sha256=DIGITS)
     file.write_bytes(OTHER)
-    with pytest.raises(DownloadError, match="is damaged or another file.*Remove it"):
+    with pytest.raises(DownloadError, match=r"is damaged or another file.*Remove it"):
         fetch(f"{server}/good/net.pth", sha256=DIGITS)
 
 
@@ -333,7 +335,7 @@ def test_offline(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv(download.OFFLINE, "1")
     asked = len(Handler.asked)
     assert fetch(f"{server}/good/net.pth") == here
-    with pytest.raises(OfflineError, match="INTARSIA_OFFLINE forbids.* put it at"):
+    with pytest.raises(OfflineError, match=r"INTARSIA_OFFLINE forbids.* put it at"):
         fetch(f"{server}/good/other.pth")
     monkeypatch.setenv(download.MIRROR, folder_of(tmp_path, server))
     assert fetch("https://host/a/net.pth").read_bytes() == CONTENT
@@ -344,7 +346,9 @@ def test_offline(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_one_process_fetches_for_all(server: str) -> None:
-    program = f"from intarsia.weights.download import fetch; print(fetch({f'{server}/slow/net.pth'!r}, sha256={DIGITS!r}))"
+    program = (
+        f"from intarsia.weights.download import fetch; print(fetch({f'{server}/slow/net.pth'!r}, sha256={DIGITS!r}))"
+    )
     processes = [
         subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(3)

@@ -203,7 +203,7 @@ def test_other_bands(mit_b0: tuple[Path, dict[str, Tensor]], method: str) -> Non
 
 
 def test_a_config_of_mmsegmentation_takes_what_fits(
-    online: Any, mit_b0: tuple[Path, dict[str, Tensor]], monkeypatch: pytest.MonkeyPatch
+    online: Any, offline: Callable[[], None], mit_b0: tuple[Path, dict[str, Tensor]]
 ) -> None:
     """Its `init_cfg` is honoured as there: what does not fit is listed, and no error."""
     file, state = mit_b0
