@@ -244,6 +244,20 @@ class SafeguardSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class StartSpec:
+    """Which weights the backbone of a new training starts from; from section `intarsia`.
+
+    pretrained: None takes what the model's parts name (`RunSpec.pretrained`). "auto" takes that or, where they name
+    none, what is usual for the backbone, if it can be had. "imagenet" takes what is usual for it, and it must be had.
+    "none" takes nothing. Else a file, an address, or the name of pretrained weights. first_convolution: how it is made
+    for images with other bands than those of the weights, `weights.pretrained.fit.with_bands`.
+    """
+
+    pretrained: str | None = None
+    first_convolution: Literal["repeat", "mean", "zero", "random"] = "repeat"
+
+
+@dataclass(frozen=True, slots=True)
 class RuntimeSpec:
     """Where the run happens."""
 
@@ -291,6 +305,7 @@ class RunSpec:
     written_for: int | None = None
     load_from: str | None = None
     pretrained: tuple[tuple[str, str], ...] = ()
+    start: StartSpec = field(default_factory=StartSpec)
     imports: tuple[str, ...] = ()
     observers: tuple[Component, ...] = ()
     notes: tuple[str, ...] = ()

@@ -9,6 +9,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+os.environ.setdefault("INTARSIA_OFFLINE", "1")  # no test fetches pretrained weights, nor do the commands that it runs
+
 settings.register_profile("intarsia", deadline=None)  # on a machine with other work, any example may take long
 settings.load_profile("intarsia")
 

@@ -16,6 +16,7 @@ TRAIN, VAL = 112, 24
 """Scenes to train on, and to be judged by."""
 RECIPE = "small_r18"
 TRAINING = (
+    *("--pretrained", "none"),
     *("--for", "600 steps", "--batch", "4", "--workers", "1", "--seed", "1", "--eval-every", "300 steps"),
     *("--set", "train_dataloader.dataset.pipeline.2.ratio_range=(0.75,1.5)"),
 )

@@ -107,7 +107,19 @@ def _machine() -> list[tuple[str, str]]:
         ("system", platform.platform()),
         ("processor", f"{os.cpu_count()} cores, {platform.machine()}"),
         ("free disk here", f"{free:.1f} GiB"),
+        *_downloads(),
     ]
+
+
+def _downloads() -> list[tuple[str, str]]:
+    """Where downloaded weights are kept, and what has been set about downloads."""
+    from intarsia.weights import download
+
+    folder = download.cache_folder()
+    files = [file for file in folder.glob("*/*") if file.is_file() and file.suffix != ".lock"]
+    size = sum(file.stat().st_size for file in files) / 2**30
+    rows = [("downloaded weights", f"{folder} ({len(files)} files, {size:.1f} GiB)")]
+    return rows + [(name, os.environ[name]) for name in (download.MIRROR, download.OFFLINE) if os.environ.get(name)]
 
 
 def _devices() -> list[tuple[str, str]]:

@@ -179,6 +179,24 @@ Prefix = Annotated[
         rich_help_panel=_MORE,
     ),
 ]
+PretrainedWeights = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--pretrained",
+        metavar="auto|imagenet|none|FILE|NAME",
+        help="What the backbone starts from. On --data the default is auto: what is usual for it, if it can be had.",
+        rich_help_panel=_MORE,
+    ),
+]
+FirstConvolution = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--first-convolution",
+        metavar="repeat|mean|zero|random",
+        help="How pretrained weights for 3 bands become those for another number.",
+        rich_help_panel=_MORE,
+    ),
+]
 AllowPartial = Annotated[
     bool,
     typer.Option(

@@ -47,6 +47,8 @@ def train(
     workers: options.Workers = None,
     seed: options.Seed = None,
     weights: options.Weights = None,
+    pretrained: options.PretrainedWeights = None,
+    first_convolution: options.FirstConvolution = None,
     allow_partial: options.AllowPartial = False,
     key: options.Key = None,
     prefix: options.Prefix = None,
@@ -102,6 +104,7 @@ def train(
     )
     if resume is not None:
         others = training != TrainingOptions(batch_per_device=batch_per_device, workers=workers)
+        others = others or pretrained is not None or first_convolution is not None or weights is not None
         if recipe is not None or data is not None or out is not None or settings or others:
             raise ValueError(
                 "--resume RUN goes on with the run as it was begun; of other options it takes only --device, "
@@ -124,6 +127,8 @@ def train(
         trust=trust_config,
         overwrite=overwrite,
         weights=weights,
+        pretrained=pretrained,
+        first_convolution=first_convolution,
         allow_partial=allow_partial,
         key=key,
         prefix=prefix,

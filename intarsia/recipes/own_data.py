@@ -1,7 +1,7 @@
 """A complete config for a user's own data: a recipe's network, and everything else chosen from the data.
 
-Nothing is pretrained here and data are few, so the optimiser is AdamW with a short warm-up at rates that work from
-random weights within some hundred steps. Images are evaluated at their own size.
+Pretrained weights may not be at hand and data are few, so the optimiser is AdamW with a short warm-up at rates that
+work from random weights within some hundred steps. Images are evaluated at their own size.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -28,32 +28,12 @@ from intarsia.engine.optim.batch_plan import SharedBatch, remark, share
 from intarsia.engine.optim.duration import to_steps
 from intarsia.engine.training.environment import fingerprint
 from intarsia.engine.training.run import Run, RunFolder, Validation
+from intarsia.io.digest import file_hash
 from intarsia.spec import CheckpointSpec, DataSpec, Duration, OptimSpec, RunSpec, RuntimeSpec
-from intarsia.weights.file import WeightsMeta, apply_state, read_state
-from intarsia.weights.foreign import read_tensor
+from intarsia.weights.file import WeightsMeta, apply_state
 from intarsia.workflows.names import find_weights
-
-if TYPE_CHECKING:
-    from torch import nn
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """Where a run happens and what it starts from; all that is not in its config.
-
-    device: "auto", "cpu", "cuda" or "mps". weights: file to start from, or None.
-    allow_partial: whether the model may have parts that the weights do not fit.
-    key, prefix: where the network's tensors are in the weights, and what their names begin with there.
-    """
-
-    out: Path
-    devices: int = 1
-    device: str = "auto"
-    resume: bool = False
-    weights: Path | None = None
-    allow_partial: bool = False
-    key: str | None = None
-    prefix: str | None = None
+from intarsia.workflows.pretrained import Begun, start_from
+from intarsia.workflows.run_options import RunOptions
 
 
 def checked(config: Config) -> RunSpec:
@@ -91,9 +71,9 @@ def assemble(config: Config, spec: RunSpec, options: RunOptions, runtime: Fabric
     pipeline = build_pipeline(spec.train)
     check_classes(spec, pipeline.dataset.classes)
     task = build_task(spec)
-    said = [] if options.resume else initial_weights(task, spec, options)
+    begun = Begun() if options.resume else initial_weights(task, spec, options)
     data = about_data(pipeline) if runtime.rank == 0 else {}
-    said += data_changes(options, data)
+    said = [*begun.notes, *data_changes(options, data)]
     batch = share_batch(spec.train, spec.optim, spec.safeguards.total_batch, options.devices)
     images, iterations = len(pipeline), spec.optim.iterations_per_step
 
@@ -138,6 +118,7 @@ def assemble(config: Config, spec: RunSpec, options: RunOptions, runtime: Fabric
         meta=describe(spec, pipeline),
         config_text=dump(spec.source, header=f"Written by intarsia {__version__}: the whole config of this run."),
         data=data,
+        pretrained=begun.loaded,
         notes=(remark(batch, spec.written_for), *spec.notes, *said),
     )
 
@@ -244,37 +225,19 @@ def _label_words(data: DataSpec | None) -> dict[str, str]:
     return {show_value(value): name for value, name in labels.items()}
 
 
-def initial_weights(task: Any, spec: RunSpec, options: RunOptions) -> list[str]:
-    """Put the given weights into a new task, or else those of its parts that the config names; in words, what was done.
-
-    Parts take what fits: their files are of backbones that end in a classifier of images. A part that is a single
-    tensor is put there by the method `set_NAME` of who has it.
+def initial_weights(task: Any, spec: RunSpec, options: RunOptions) -> Begun:
+    """Put the given weights into a new task, or else pretrained ones into its parts: `pretrained.start_from`.
 
     Raises ValueError for a file that is missing, damaged, or does not fit.
     """
     source = options.weights or (Path(spec.load_from) if spec.load_from else None)
-    if source is not None:
-        state, notes = find_weights(source, key=options.key, prefix=options.prefix).state()
-        report = apply_state(task.model, state, allow_partial=options.allow_partial)
-        return [f"weights of {source}: {'; '.join([*notes, str(report)])}"]
-    said = []
-    for part, written in spec.pretrained:
-        address, marked, prefix = written.rpartition("#") if "#" in written else (written, "", "")
-        owner, _, tensor = part.rpartition(".")
-        if Path(address).is_file() and part in dict(task.model.named_buffers()):
-            getattr(task.model.get_submodule(owner), f"set_{tensor}")(read_tensor(address))
-            said.append(f"{part}: read from {address}")
-        elif Path(address).is_file():
-            module: nn.Module = task.model.get_submodule(part)
-            found, _ = read_state(address, prefix=prefix if marked else None)
-            state = {name.removeprefix(f"{part}."): value for name, value in found.items()}
-            said.append(f"{part}: weights of {address}: {apply_state(module, state, allow_partial=True)}")
-        else:
-            said.append(
-                f"{part}: starts from random weights, not from {address}, which is no local file; "
-                "give pretrained ones with --weights FILE --allow-partial"
-            )
-    return said
+    if source is None:
+        return start_from(task, spec, options)
+    found = find_weights(source, key=options.key, prefix=options.prefix)
+    state, notes = found.state()
+    report = apply_state(task.model, state, allow_partial=options.allow_partial)
+    loaded = {"part": "model", "file": str(source), "sha256": file_hash(found.path), "tensors": len(report.loaded)}
+    return Begun((f"weights of {source}: {'; '.join([*notes, str(report)])}",), (loaded,))
 
 
 def _prepare_torch(runtime: RuntimeSpec, seed: int) -> None:

@@ -9,7 +9,8 @@ from intarsia.engine.optim.lr_finder import sweep_learning_rate
 from intarsia.terminal import out as results
 from intarsia.terminal import progress, say, table
 from intarsia.visual.comparison import save_sweep
-from intarsia.workflows.assemble import RunOptions, assemble, checked
+from intarsia.workflows.assemble import assemble, checked
+from intarsia.workflows.run_options import RunOptions
 
 if TYPE_CHECKING:
     from intarsia.config.language.reader import Config

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from intarsia.data.doctor.findings import Findings
     from intarsia.distributed.runtime import FabricRuntime
     from intarsia.engine.training.run import Run, TrainingResult
-    from intarsia.workflows.assemble import RunOptions
+    from intarsia.workflows.run_options import RunOptions
 
 SMALLEST_RUN, LARGEST_RUN, EPOCHS = 500, 20_000, 60
 """Steps of a training on one's own data when --for is not given: so many epochs, between these bounds."""
@@ -38,7 +38,9 @@ class TrainingRequest:
 
     name: a recipe or a config file. out: the run's folder. data: a folder of images and masks, or a description.
     training: what goes into the config. settings: overrides by dotted path. trust: run a .py config as Python.
-    overwrite: replace a run that is in the folder. weights: to start from.
+    overwrite: replace a run that is in the folder. weights: to start from, of the whole model.
+    pretrained: of the backbone: auto, imagenet, none, a file, a name; None is auto for `data`, else as in the config.
+    first_convolution: how it is made for other bands than those of pretrained weights.
     key, prefix: where the network's tensors are in them, and what their names begin with there.
     devices: number of processes.
     find: "lr" or "batch" tries that out instead of training.
@@ -52,6 +54,8 @@ class TrainingRequest:
     trust: bool = False
     overwrite: bool = False
     weights: Path | None = None
+    pretrained: str | None = None
+    first_convolution: str | None = None
     allow_partial: bool = False
     key: str | None = None
     prefix: str | None = None
@@ -74,6 +78,8 @@ def start_training(request: TrainingRequest) -> TrainingResult | None:
         raise ValueError(f"--find is lr or batch, found {find!r}")
     if request.weights is not None and not request.weights.exists():
         raise ValueError(f"--weights {request.weights} does not exist")
+    if request.weights is not None and request.pretrained not in (None, "none"):
+        raise ValueError("--weights has the whole model and --pretrained its backbone: give one of them")
     base = _base(request)
     file = (out / "data.yaml").resolve()
     if is_first():
@@ -85,7 +91,8 @@ def start_training(request: TrainingRequest) -> TrainingResult | None:
     data = None if request.data is None else _Data.read(file)
     config = _config(request, base, data, devices)
 
-    from intarsia.workflows.assemble import RunOptions, checked, make_runtime
+    from intarsia.workflows.assemble import checked, make_runtime
+    from intarsia.workflows.run_options import RunOptions
 
     options = RunOptions(
         out,
@@ -190,7 +197,19 @@ def _config(request: TrainingRequest, base: Config | None, data: _Data | None, d
     else:
         config = _own_config(request.name, data) if base is None else with_data(base, data.description, data.file)
     config = config.override(settings_for(config, request.training, devices=devices))
+    config = config.override(_start_settings(config, request))
     return config.override(request.settings)
+
+
+def _start_settings(config: Config, request: TrainingRequest) -> Iterator[str]:
+    """What the backbone starts from, so that the config in the run's folder says it."""
+    asked = request.pretrained
+    if asked is None and request.data is not None and request.weights is None:
+        asked = None if (config.values.get("intarsia") or {}).get("pretrained") else "auto"
+    if asked is not None:
+        yield f"intarsia.pretrained={(str(Path(asked).resolve()) if Path(asked).exists() else asked)!r}"
+    if request.first_convolution is not None:
+        yield f"intarsia.first_convolution={request.first_convolution!r}"
 
 
 def _own_config(name: str, data: _Data) -> Config:
@@ -268,8 +287,9 @@ def resume_training(
     from intarsia.engine.optim.batch_plan import SharedBatch, reshare
     from intarsia.engine.training.run import RunFolder
     from intarsia.workflows.adjust import images_per_step, worker_settings
-    from intarsia.workflows.assemble import RunOptions, checked, make_runtime
+    from intarsia.workflows.assemble import checked, make_runtime
     from intarsia.workflows.names import find_config
+    from intarsia.workflows.run_options import RunOptions
 
     if not out.is_dir():
         raise ValueError(f"--resume {out}: there is no such folder")

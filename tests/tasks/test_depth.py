@@ -28,7 +28,8 @@ from intarsia.inference.predictor import Predictor
 from intarsia.losses.silog import SiLogLoss
 from intarsia.tasks.depth import DepthEstimation
 from intarsia.visual.depth import coloured_depth, depth_panes
-from intarsia.workflows.assemble import RunOptions, initial_weights
+from intarsia.workflows.assemble import initial_weights
+from intarsia.workflows.run_options import RunOptions
 
 LOAD: list[dict[str, Any]] = [
     {"type": "LoadImageFromFile"}, {"type": "LoadDepthAnnotation", "depth_rescale_factor": 1e-3},
@@ -168,7 +169,7 @@ def test_embeddings_of_scenes_start_from_their_file(tmp_path: Path) -> None:
     embeddings = torch.randn(27, 16)
     torch.save(embeddings, file)
     spec, task = lower(Config.from_values(values, file="depth")), task_of(values)
-    said = initial_weights(task, spec, RunOptions(out=tmp_path / "run"))
+    said = initial_weights(task, spec, RunOptions(out=tmp_path / "run")).notes
     assert said[0] == f"backbone.class_embeddings: read from {file}"
     found = task.model.backbone.class_embeddings
     torch.testing.assert_close(found, torch.cat([embeddings, embeddings.mean(dim=0, keepdim=True)]))

@@ -22,6 +22,7 @@ from intarsia.config.lowering.runtime import (
     lower_imports,
     lower_safeguards,
     lower_scaling,
+    lower_start,
     lower_visualizer,
 )
 from intarsia.config.lowering.training import lower_loop, lower_metric, lower_optim, lower_train_cfg
@@ -100,6 +101,7 @@ def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping
     hooks.default(top.get("default_hooks") or {})
     hooks.custom(top.get("custom_hooks") or [])
     services = lower_visualizer(context, top)
+    own = top.child("intarsia", "intarsia")
     written_for = lower_scaling(context, top)
     imports = lower_imports(top)
     runtime, seed = lower_environment(context, top)
@@ -122,12 +124,13 @@ def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping
         checkpoint=hooks.checkpoint,
         ema=hooks.ema,
         early_stop=hooks.early_stop,
-        safeguards=lower_safeguards(top, unit),
+        safeguards=lower_safeguards(own, unit),
         runtime=runtime,
         seed=seed,
         written_for=written_for,
         load_from=top.get("load_from"),
         pretrained=tuple(context.pretrained),
+        start=lower_start(own),
         imports=imports,
         observers=(*hooks.observers, *services),
         notes=tuple(context.notes),

@@ -13,7 +13,16 @@ from intarsia.config.lowering.fields import Context, Fields, nearest, shown
 from intarsia.config.lowering.names import HOOKS, NOT_LOGGED_TO, SCORES, VISUALISERS
 from intarsia.config.lowering.parts import component
 from intarsia.config.schema.fates import Fate, bare, to
-from intarsia.spec import CheckpointSpec, Component, Duration, EarlyStopSpec, EmaSpec, RuntimeSpec, SafeguardSpec
+from intarsia.spec import (
+    CheckpointSpec,
+    Component,
+    Duration,
+    EarlyStopSpec,
+    EmaSpec,
+    RuntimeSpec,
+    SafeguardSpec,
+    StartSpec,
+)
 
 OWN_PACKAGES = ("mmcls", "mmcv", "mmdet", "mmengine", "mmpretrain", "mmseg")
 LOWER_IS_BETTER = frozenset({"abs_rel", "rmse", "rmse_log", "silog", "sq_rel", "log10", "ECE", "loss"})
@@ -169,9 +178,8 @@ class Hooks:
         return str(scores[0]) if scores else None
 
 
-def lower_safeguards(top: Fields, unit: Literal["steps", "epochs"]) -> SafeguardSpec:
+def lower_safeguards(fields: Fields, unit: Literal["steps", "epochs"]) -> SafeguardSpec:
     """Section `intarsia`: what a long run is given beyond what MMSegmentation's configs can say."""
-    fields = top.child("intarsia", "intarsia")
     for key in ("keep_every", "fit_images", "pictures", "hang_after", "nonfinite_steps", "total_batch"):
         value, least = fields.get(key), 1 if key in ("keep_every", "nonfinite_steps", "total_batch") else 0
         if value is not None and value < least:
@@ -188,6 +196,12 @@ def lower_safeguards(top: Fields, unit: Literal["steps", "epochs"]) -> Safeguard
         nonfinite_steps=fields.get("nonfinite_steps", default.nonfinite_steps),
         total_batch=fields.get("total_batch"),
     )
+
+
+def lower_start(fields: Fields) -> StartSpec:
+    """Section `intarsia`: which pretrained weights a new training starts from."""
+    default = StartSpec()
+    return StartSpec(fields.get("pretrained"), fields.get("first_convolution", default.first_convolution))
 
 
 # --- Environment --------------------------------------------------------------------------------------------------

@@ -63,6 +63,11 @@ AREAS: dict[str, Area] = {
         "pictures": to("safeguards.pictures", "int"),
         "hang_after": to("safeguards.hang_after, in seconds", "float"),
         "nonfinite_steps": to("safeguards.nonfinite_steps", "int"),
+        "pretrained": to("start.pretrained: auto, imagenet, none, a file, an address or a name", "str | None"),
+        "first_convolution": to(
+            "start.first_convolution, for other bands than those of pretrained weights",
+            "Literal['repeat', 'mean', 'zero', 'random']",
+        ),
         "total_batch": to(
             "safeguards.total_batch: images per optimizer step; accumulation follows from it", "int | None"
         ),

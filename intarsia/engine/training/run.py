@@ -58,7 +58,8 @@ class Run:
     fit: some training images, evaluated whenever the validation images are. compile: the network, by torch.compile.
     observers: told of everything, in the first process.
     meta: what the weights file will say; scores and step are filled in. config_text: written to config.py.
-    data: facts about the data for run.json. notes: said at the start. command: the command line.
+    data, pretrained: facts for run.json about the data and about the weights that the run starts from.
+    notes: said at the start. command: the command line.
     resume: go on from the newest checkpoint in `out`.
     """
 
@@ -91,6 +92,7 @@ class Run:
     meta: WeightsMeta = field(default_factory=WeightsMeta)
     config_text: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
+    pretrained: Sequence[Mapping[str, Any]] = ()
     notes: tuple[str, ...] = ()
     command: Sequence[str] = field(default_factory=lambda: tuple(sys.argv))
 
@@ -233,7 +235,12 @@ class RunFolder:
 
 
 def _description(run: Run) -> dict[str, Any]:
-    begun = {"started": now(), "command": list(run.command), "config": run.meta.config}
+    begun = {
+        "started": now(),
+        "command": list(run.command),
+        "config": run.meta.config,
+        "pretrained": [dict(one) for one in run.pretrained],
+    }
     started = {} if run.resume else begun  # a resumed run is the one that was begun, in however many processes
     return {
         **started,

@@ -7,6 +7,7 @@ the tensors into ours. Names of OpenMMLab are ours already and need no map.
     rearrange.py             where another library keeps the same numbers in another order
     torchvision.py           FCN, DeepLabV3, ResNet
     timm.py                  ResNet with a deep stem, Swin Transformer
+    backbones.py             ViT, BEiT, MAE, ConvNeXt, MobileNetV2, as they were trained to classify images
     transformers.py          SegFormer, UPerNet, Mask2Former, MaskFormer, and their backbones ResNet, Swin, MiT
     transformers_config.py   our config of such a model, from its config.json
     folder.py                a folder of the Hugging Face Hub: its model, preprocessing, classes and tensors
@@ -18,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from intarsia.weights.maps.backbones import MAPS as BACKBONES
 from intarsia.weights.maps.rules import KeyMap
 from intarsia.weights.maps.timm import MAPS as TIMM
 from intarsia.weights.maps.torchvision import MAPS as TORCHVISION
@@ -26,7 +28,7 @@ from intarsia.weights.maps.transformers import MAPS as TRANSFORMERS
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAPS: tuple[KeyMap, ...] = (*TRANSFORMERS, *TORCHVISION, *TIMM)
+MAPS: tuple[KeyMap, ...] = (*TRANSFORMERS, *TORCHVISION, *TIMM, *BACKBONES)
 
 
 def recognise(names: Iterable[str]) -> KeyMap | None:
