@@ -181,21 +181,21 @@ def _refused(path: Path, name: str, what: str) -> ValueError:
     )
 
 
-def _read(archive: Path, members: list[Member]) -> Iterator[tuple[Member, bytes]]:
-    if archive.is_dir():
+def _read(path: Path, members: list[Member]) -> Iterator[tuple[Member, bytes]]:
+    if path.is_dir():
         for member in members:
-            yield member, (archive / member.name).read_bytes()
-    elif not is_archive(archive):
+            yield member, (path / member.name).read_bytes()
+    elif not is_archive(path):
         for member in members:
-            yield member, archive.read_bytes()
-    elif archive.name.lower().endswith(_ZIP):
-        with zipfile.ZipFile(archive) as file:
+            yield member, path.read_bytes()
+    elif path.name.lower().endswith(_ZIP):
+        with zipfile.ZipFile(path) as archive:
             for member in members:
-                with file.open(member.name) as stream:
+                with archive.open(member.name) as stream:
                     yield member, _exactly(stream.read(member.size + 1), member)
     else:
         wanted = {member.name: member for member in members}
-        with tarfile.open(archive, "r|*") as tar:
+        with tarfile.open(path, "r|*") as tar:
             for info in tar:
                 if info.isreg() and info.name in wanted:
                     content = tar.extractfile(info)
