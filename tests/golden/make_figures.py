@@ -87,11 +87,21 @@ SAMPLES = 6
 
 def figures_of(record: dict[str, Any]) -> dict[str, Any]:
     """A short record. Raises ValueError if our network differs from the whole one, or cannot be built."""
-    model = {key: part for key, part in references.model_config(record).items() if key in MODEL_KEYS and part}
+    model = model_of(record)
     if not building.known(model):
         raise ValueError("has parts that are not built yet")
     if differences := comparing.different(comparing.compare(building.task(model), record)):
         raise ValueError(f"differs from the reference:\n{differences}")
+    return excerpt(record, model)
+
+
+def model_of(record: dict[str, Any]) -> dict[str, Any]:
+    """What the network of a record is built from."""
+    return {key: part for key, part in references.model_config(record).items() if key in MODEL_KEYS and part}
+
+
+def excerpt(record: dict[str, Any], model: dict[str, Any]) -> dict[str, Any]:
+    """A short record, whether or not our network agrees with it."""
     return {
         "source": record["config"],
         "model": model,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import building
 import comparing
+import make_figures
 import pytest
 import references
 import small
@@ -23,13 +25,24 @@ def quick(name: str) -> bool:
     return bool(FIGURES[name]["params"] <= LARGE)
 
 
+WHOLE = pytest.mark.skipif(bool(references.records()), reason="its whole record is compared, which has these figures")
+
+
 def by_size(name: str) -> Any:
-    return pytest.param(name, marks=[] if quick(name) else [pytest.mark.slow])
+    marks = [] if quick(name) else [pytest.mark.slow]
+    return pytest.param(name, marks=[*marks, WHOLE] if name in make_figures.NETWORKS else marks)
 
 
 @pytest.mark.parametrize("name", [by_size(name) for name in FIGURES])
 def test_network_matches_its_figures(name: str) -> None:
     assert not comparing.different(comparing.compare(building.task(FIGURES[name]["model"]), FIGURES[name]))
+
+
+@pytest.mark.skipif(not references.records(), reason=f"no reference material at {references.SHARED}")
+@pytest.mark.parametrize("name", make_figures.NETWORKS)
+def test_figures_are_those_of_the_whole_record(name: str) -> None:
+    record = references.records()[make_figures.NETWORKS[name]]
+    assert json.loads(json.dumps(make_figures.excerpt(record, make_figures.model_of(record)))) == FIGURES[name]
 
 
 def test_every_network_that_is_slow_has_a_small_form() -> None:
