@@ -207,7 +207,8 @@ def _start_settings(config: Config, request: TrainingRequest) -> Iterator[str]:
     if asked is None and request.data is not None and request.weights is None:
         asked = None if (config.values.get("intarsia") or {}).get("pretrained") else "auto"
     if asked is not None:
-        yield f"intarsia.pretrained={(str(Path(asked).resolve()) if Path(asked).exists() else asked)!r}"
+        is_path = asked not in ("auto", "imagenet", "none") and Path(asked).exists()
+        yield f"intarsia.pretrained={(str(Path(asked).resolve()) if is_path else asked)!r}"
     if request.first_convolution is not None:
         yield f"intarsia.first_convolution={request.first_convolution!r}"
 

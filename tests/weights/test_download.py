@@ -364,6 +364,7 @@ def test_a_killed_process_leaves_nothing_in_the_way(server: str) -> None:
     program = f"from intarsia.weights.download import fetch; fetch({address!r})"
     process = subprocess.Popen([sys.executable, "-c", program])
     while not Handler.asked:
+        assert process.poll() is None, "the process has ended before it asked"
         time.sleep(0.01)
     process.kill()
     process.wait()

@@ -275,7 +275,12 @@ def test_auto_is_the_default_on_own_data(scenes: Path, tmp_path: Path, capsys: p
     assert run["pretrained"] == []
 
 
-def test_imagenet_must_be_had(scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_imagenet_must_be_had(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where a folder of that name is at hand."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "imagenet").mkdir()
     assert train(scenes, tmp_path / "run", "--pretrained", "imagenet") != 0
     assert "INTARSIA_OFFLINE" in "".join(capsys.readouterr())
 
