@@ -50,10 +50,10 @@ slow: $(STAMP)   ## slow tests: whole command lines, trainings
 	@echo "== pytest, the slow group"
 	@$(PYTEST) -m slow
 
-lowest: $(STAMP) ## quick tests with the lowest versions that pyproject.toml states, on the oldest Python
+lowest: $(STAMP) ## a sample of the quick tests with the lowest versions of pyproject.toml, on the oldest Python
 	@$(BIN)/python scripts/versions.py lowest $(PYTHON_LOWEST)
 
-newest: $(STAMP) ## quick tests with the newest versions of everything, on the newest Python
+newest: $(STAMP) ## a sample of the quick tests with the newest versions of everything, on the newest Python
 	@$(BIN)/python scripts/versions.py newest $(PYTHON_NEWEST)
 
 golden: $(STAMP)  ## every network beside the reference's numbers, as a table; ONLY=pspnet for some of them

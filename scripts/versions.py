@@ -1,7 +1,10 @@
-"""Runs the quick tests on another Python, with the oldest or the newest versions that pyproject.toml admits.
+"""Runs a sample of the quick tests on another Python, with the oldest or the newest versions that are admitted.
 
     python scripts/versions.py lowest 3.10      # or the path of an interpreter instead of its version
     python scripts/versions.py newest 3.13
+
+Every test is run with one in SAMPLE of its cases, and with at least one: what another version breaks, it breaks for
+more than one network or value. `--sample 1` runs all.
 
 uv resolves and installs, for pip cannot ask for the lowest versions. Where the interpreter is not found, nothing is
 tried, and the output says so: this is no failure.
@@ -20,6 +23,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESOLUTIONS = {"lowest": "lowest-direct", "newest": "highest"}
+SAMPLE = 16
 SHOWN = ("torch", "torchvision", "numpy", "opencv-python-headless", "scipy", "matplotlib", "pillow", "typer")
 VERSION = "import sys; print('%d.%d' % sys.version_info[:2])"
 
@@ -75,6 +79,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("which", choices=RESOLUTIONS)
     parser.add_argument("python", help="a version (3.10), or the path of an interpreter")
+    parser.add_argument("--sample", type=int, default=SAMPLE, metavar="N", help=f"one in N cases; {SAMPLE} by default")
     parser.add_argument("tests", nargs="*", help="what pytest gets, instead of all quick tests")
     given = parser.parse_args()
     os.chdir(REPOSITORY)
@@ -92,7 +97,7 @@ def main() -> int:
     print(f"== {given.which} versions on {interpreter}, installed in {seconds:.0f} s: {shown(python)}", flush=True)
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # as `make unit`
     environment = os.environ | threads | {"INTARSIA_VERSIONS": given.which}
-    tests = given.tests or ["-n", "2", "--dist", "worksteal", "-m", "not slow"]
+    tests = given.tests or ["-n", "2", "--dist", "worksteal", "-m", "not slow", "--sample", str(given.sample)]
     return subprocess.run([python, "-m", "pytest", "-q", *tests], env=environment, check=False).returncode
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import zlib
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,31 @@ settings.load_profile("intarsia")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("INTARSIA_SHARED", REPOSITORY.parent / "shared"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--sample", type=int, default=1, metavar="N",
+        help="of the cases of each parametrized test one in N, at least one; always the same",
+    )  # fmt: skip
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    every = config.getoption("--sample")
+    if every <= 1:
+        return
+    tests: dict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        tests[item.nodeid.partition("[")[0]].append(item)
+    chosen = {item.nodeid for cases in tests.values() for item in sampled(cases, every)}
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in chosen])
+    items[:] = [item for item in items if item.nodeid in chosen]
+
+
+def sampled(cases: list[pytest.Item], every: int) -> list[pytest.Item]:
+    """One in so many cases of a test by a hash of their names, which is the same in each process; at least one."""
+    numbers = [zlib.crc32(case.nodeid.encode()) for case in cases]
+    return [case for case, number in zip(cases, numbers, strict=True) if number % every == 0 or number == min(numbers)]
 
 
 @pytest.fixture(params=["cpu", "cuda", "mps"])

@@ -7,11 +7,10 @@ import math
 from pathlib import Path
 
 import pytest
+from corners import write_corners
 
 from intarsia import recipes
 from intarsia.cli.main import main
-from intarsia.data.description.write import write_description
-from intarsia.demo import write_scenes
 from intarsia.recipes import _families
 
 SMALLEST = [next(iter(family.own)) for family in _families() if family.own]
@@ -19,10 +18,7 @@ SMALLEST = [next(iter(family.own)) for family in _families() if family.own]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("scenes")
-    file = folder / "data.yaml"
-    write_description(write_scenes(folder, train=3, val=1), file)
-    return file
+    return write_corners(tmp_path_factory.mktemp("scenes"), train=3, val=1)
 
 
 def test_the_families_are_those_of_the_short_names() -> None:

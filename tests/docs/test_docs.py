@@ -5,18 +5,26 @@ that start with ``$`` are commands. An HTML comment right before a block changes
 
     <!-- test: replace "600 steps" with "4 steps" -->   run it shorter than a reader would
     <!-- test: skip, needs a GPU -->                    do not run it; the reason is obligatory
+
+All pages but README.md take the scenes that `intarsia demo --only-data` would draw for each of them from one folder, which
+holds fewer: what a page shows is no matter of how many there are.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from intarsia.data.description.write import write_description
+from intarsia.demo import write_scenes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -63,9 +71,29 @@ def runnable() -> list[Path]:
     return [page for page in PAGES if blocks(page)]
 
 
+DRAWING = ["intarsia", "demo", "--only-data", "--out"]
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `intarsia demo --only-data` leaves, with 20 and 5 scenes."""
+    folder = tmp_path_factory.mktemp("pages") / "scenes"
+    write_description(write_scenes(folder, train=20, val=5), folder / "data.yaml")
+    return folder
+
+
+def test_the_shared_scenes_lie_as_the_command_leaves_them(scenes: Path, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "intarsia", *DRAWING[1:], "drawn"], cwd=tmp_path, check=True)
+    drawn, shared = (
+        {file.relative_to(folder) for file in folder.rglob("*")} for folder in (tmp_path / "drawn", scenes)
+    )
+    assert {file.parent for file in shared} == {file.parent for file in drawn}
+    assert (tmp_path / "drawn" / "data.yaml").read_text() == (scenes / "data.yaml").read_text()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", runnable(), ids=lambda page: page.name)
-def test_page_runs(page: Path, tmp_path: Path) -> None:
+def test_page_runs(page: Path, scenes: Path, tmp_path: Path) -> None:
     bin_folder = Path(sys.executable).parent
     environment = os.environ | {
         "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}",
@@ -74,6 +102,10 @@ def test_page_runs(page: Path, tmp_path: Path) -> None:
     }
     for block in blocks(page):
         for command in block.commands():
+            words = shlex.split(command) if block.language == "console" and page.name != "README.md" else []
+            if words[:-1] == DRAWING:
+                shutil.copytree(scenes, tmp_path / words[-1])
+                continue
             arguments = [sys.executable, "-c", command] if block.language == "python" else ["bash", "-euc", command]
             done = subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
             assert done.returncode == 0, (

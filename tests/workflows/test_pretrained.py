@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from corners import write_corners
 from torch import Tensor
 
 from intarsia import recipes
@@ -241,7 +242,7 @@ def test_a_classifier_with_its_backbone_inside(online: Any, tmp_path: Path) -> N
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pretrained") / "scenes"
-    assert main(["demo", "--only-data", "--out", str(folder)]) == 0
+    write_corners(folder, train=4, val=1)
     return folder
 
 
