@@ -6,8 +6,8 @@ that start with ``$`` are commands. An HTML comment right before a block changes
     <!-- test: replace "600 steps" with "4 steps" -->   run it shorter than a reader would
     <!-- test: skip, needs a GPU -->                    do not run it; the reason is obligatory
 
-All pages but README.md take the scenes that `intarsia demo --only-data` would draw for each of them from one folder, which
-holds fewer: what a page shows is no matter of how many there are.
+All pages but README.md take the scenes that `intarsia demo --only-data` would draw for each of them from one folder,
+which holds fewer: what a page shows is no matter of how many there are.
 """
 
 from __future__ import annotations
@@ -82,13 +82,15 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def folders(root: Path) -> set[Path]:
+    return {file.relative_to(root).parent for file in root.rglob("*")}
+
+
 def test_the_shared_scenes_lie_as_the_command_leaves_them(scenes: Path, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "intarsia", *DRAWING[1:], "drawn"], cwd=tmp_path, check=True)
-    drawn, shared = (
-        {file.relative_to(folder) for file in folder.rglob("*")} for folder in (tmp_path / "drawn", scenes)
-    )
-    assert {file.parent for file in shared} == {file.parent for file in drawn}
-    assert (tmp_path / "drawn" / "data.yaml").read_text() == (scenes / "data.yaml").read_text()
+    drawn = tmp_path / "drawn"
+    assert folders(drawn) == folders(scenes)
+    assert (drawn / "data.yaml").read_text() == (scenes / "data.yaml").read_text()
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ EVERY = 31
 """Of the tricks, one in so many is tried in a place in the quick run; which, moves on from place to place."""
 
 PARTS = 12
-"""Into which all tricks in all places are divided; the slow run tries every third, each by itself, so that processes share them."""
+"""Into which all tricks in all places are divided, so that processes share them; the slow run tries every third."""
 
 IGNORED = {
     "visualizer", "runner_type", "log_processor", "launcher", "default_scope", "hooks", "plugins", "vis_backends",
