@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from intarsia.cli import options
+from intarsia.cli import fold_options, options
 
 EXAMPLES = """
 [bold]Your own images and masks, no config[/]:
@@ -35,6 +35,8 @@ def train(
         typer.Argument(metavar="RECIPE|CONFIG", help="A recipe (see: intarsia config list) or a config file."),
     ] = None,
     data: options.Data = None,
+    fold: fold_options.Fold = None,
+    by: fold_options.By = None,
     out: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--out", "-o", metavar="RUN", help="Folder of the run."),
@@ -105,6 +107,7 @@ def train(
     if resume is not None:
         others = training != TrainingOptions(batch_per_device=batch_per_device, workers=workers)
         others = others or pretrained is not None or first_convolution is not None or weights is not None
+        others = others or fold is not None or by is not None
         if recipe is not None or data is not None or out is not None or settings or others:
             raise ValueError(
                 "--resume RUN goes on with the run as it was begun; of other options it takes only --device, "
@@ -135,5 +138,7 @@ def train(
         devices=devices,
         device=device,
         find=find,
+        fold=fold,
+        by=by,
     )
     start_training(request)

@@ -127,6 +127,18 @@ def usable_data(path: Path) -> tuple[DataDescription, Findings]:
     return findings.proposal(), findings
 
 
+def described(path: Path) -> DataDescription:
+    """What a description file says, as it is; of a folder, what the doctor concludes.
+
+    Raises ValueError if there is no such place, or a folder cannot be trained on.
+    """
+    if path.is_dir():
+        return usable_data(path)[0]
+    from intarsia.data.description.read import read_description
+
+    return read_description(path)
+
+
 def typical_size(description: DataDescription, most: int = 200) -> tuple[int, int]:
     """Median (height, width) of the training images, from the files' headers; of at most `most` of them."""
     from PIL import Image

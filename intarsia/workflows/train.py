@@ -44,6 +44,7 @@ class TrainingRequest:
     key, prefix: where the network's tensors are in them, and what their names begin with there.
     devices: number of processes.
     find: "lr" or "batch" tries that out instead of training.
+    fold: "2/5" validates on the second of five parts of the training images. by: what stays together in a part.
     """
 
     name: str
@@ -62,6 +63,8 @@ class TrainingRequest:
     devices: int | None = None
     device: str = "auto"
     find: str | None = None
+    fold: str | None = None
+    by: str | None = None
 
 
 # --- A new run ----------------------------------------------------------------------------------------------------
@@ -80,12 +83,16 @@ def start_training(request: TrainingRequest) -> TrainingResult | None:
         raise ValueError(f"--weights {request.weights} does not exist")
     if request.weights is not None and request.pretrained not in (None, "none"):
         raise ValueError("--weights has the whole model and --pretrained its backbone: give one of them")
+    if request.fold is not None and request.data is None:
+        raise ValueError("--fold divides the images of --data: add --data DIR|FILE")
+    if request.by is not None and request.fold is None:
+        raise ValueError("--by says what stays together in a fold: add --fold 1/5")
     base = _base(request)
     file = (out / "data.yaml").resolve()
     if is_first():
         _make_room(out, overwrite=request.overwrite)
         if request.data is not None:
-            _prepare_data(request.data, file)
+            _prepare_data(request, file)
     if launch_of() is not None:
         _meet(devices, device)
     data = None if request.data is None else _Data.read(file)
@@ -152,13 +159,19 @@ class _Data:
         return cls(description, file, typical_size(description))
 
 
-def _prepare_data(given: Path, file: Path) -> None:
+def _prepare_data(request: TrainingRequest, file: Path) -> None:
     """Let the doctor look at the data, and keep what it concludes in the run's folder."""
     from intarsia.data.description.write import write_description
     from intarsia.workflows.names import usable_data
 
-    description, findings = usable_data(given)
+    assert request.data is not None
+    description, findings = usable_data(request.data)
     _tell(description, findings)
+    if request.fold is not None:
+        from intarsia.workflows.division import fold_of_run
+
+        description, note = fold_of_run(description, request.fold, request.by, file.parent)
+        _say(note)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_description(description, file)
 

@@ -17,6 +17,7 @@ from intarsia.colours import distinct_colours
 from intarsia.contracts import IGNORE_INDEX
 from intarsia.data.bands import Bands, band_mode
 from intarsia.data.datasets.folder import FolderDataset
+from intarsia.data.description.divide import check_grouping
 from intarsia.data.description.pairing import Listing, Pair, take_share
 from intarsia.data.description.splits import (
     FolderSplit,
@@ -66,6 +67,7 @@ class DataDescription:
     bands, channels: see `image_io.read_image`. names: of the channels of raw images, "" for one without. scale: values
         that become 0 and 255 where images of more than 8 bits are read as rgb. mean, std: of the training images, per
         channel, in the units that the network sees. values: type and range of what is stored in them.
+    groups: what images must stay together when they are divided: see `divide.group_names`.
     notes: comments for the head of the file; no part of the meaning.
 
     Raises DescriptionError (a ValueError) when the parts contradict each other.
@@ -86,6 +88,7 @@ class DataDescription:
     values: ValueRange | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    groups: str | None = None
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
@@ -321,6 +324,11 @@ class DataDescription:
             ) from None
 
     def _check_splits(self) -> None:
+        if self.groups is not None:
+            try:
+                check_grouping(self.groups)
+            except ValueError as error:
+                raise DescriptionError(("groups",), str(error)) from None
         if "train" not in self.splits and "val" not in self.splits and "test" not in self.splits:
             raise DescriptionError(("splits",), "expected at least one of train, val, test")
         for name, rule in self.splits.items():

@@ -19,7 +19,7 @@ from intarsia.data.labels import Colour
 from intarsia.data.value_range import ValueRange
 from intarsia.io.text import read_text
 
-_KEYS = ("root", "classes", "palette", "labels", "outside", "tolerance", "ignore_index", "image", "splits")
+_KEYS = ("root", "classes", "palette", "labels", "outside", "tolerance", "ignore_index", "image", "groups", "splits")
 _IMAGE_KEYS = ("bands", "channels", "names", "scale", "mean", "std", "values")
 _VALUE_KEYS = ("type", "low", "high", "dimmest")
 _FOLDER_KEYS = (
@@ -185,6 +185,7 @@ def _description(top: _Located, folder: Path) -> DataDescription:
         values=_value_range(image["values"]) if image.get("values") is not None else None,
         mean=_numbers(image.get("mean"), ("image", "mean")),
         std=_numbers(image.get("std"), ("image", "std")),
+        groups=None if top.get("groups") is None else _text(top["groups"], ("groups",)),
     )
 
 

@@ -32,6 +32,8 @@ A value that is not listed here stops with an error (write `outside: ignore` to 
 
 _TOLERANCE = """\
 A value that differs by so much from a listed one, in each channel of a colour, counts as the nearest such."""
+_GROUPS = """\
+Images with the same part in their path stay together when they are divided: `data split`, `train --fold`, `cv`."""
 _MASKS = """\
 One mask for each class: where it is not 0 the label has the class, and where no mask is set it is 0. A pixel in two
 masks stops with an error; with `overlap: last` the later one counts."""
@@ -69,7 +71,10 @@ def render(description: DataDescription, folder: Path) -> str:
     if description.tolerance:
         lines += _comment(_TOLERANCE)
         lines.append(f"tolerance: {description.tolerance}")
-    lines += [f"ignore_index: {description.ignore_index}", "", *_image_lines(description), "", "splits:"]
+    lines += [f"ignore_index: {description.ignore_index}", "", *_image_lines(description), ""]
+    if description.groups is not None:
+        lines += [*_comment(_GROUPS), f"groups: {_quoted(description.groups)}"]
+    lines.append("splits:")
     for split, rule in description.splits.items():
         lines += _split_lines(split, rule)
     return "\n".join(lines) + "\n"

@@ -1,0 +1,27 @@
+"""Options of what is trained on folds of the data, or unattended, with their help."""
+
+from __future__ import annotations
+
+from typing import Annotated, Optional
+
+import typer
+
+# typer reads these annotations when the program starts, on Python 3.10 too: hence Optional.
+Fold = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--fold",
+        metavar="K/N",
+        help="Validate on part K of N of the training images, such as 2/5; all of them: intarsia cv.",
+        rich_help_panel="Data",
+    ),
+]
+By = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--by",
+        metavar="REGEX|folder[:N]",
+        help="What stays together in a fold: images whose path has the same match, or the same folder.",
+        rich_help_panel="Data",
+    ),
+]
