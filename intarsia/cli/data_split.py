@@ -18,9 +18,7 @@ def split(
     test: Annotated[float, typer.Option("--test", help="Share of the images to set aside as a test.")] = 0.0,
     folds: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(
-            "--folds", help="So many parts instead, each the validation split of one fold_K.yaml."
-        ),
+        typer.Option("--folds", help="So many parts instead, each the validation split of one fold_K.yaml."),
     ] = None,
     by: Annotated[
         Optional[str],  # noqa: UP045

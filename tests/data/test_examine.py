@@ -281,7 +281,7 @@ class TestFaults:
         make(tmp_path, *[stripes(0, 1)] * 3, val=(stripes(0, 1), stripes(0, 1)))
         Image.open(tmp_path / "images/train/t1.png").save(tmp_path / "images/val/v1.png", compress_level=0)
         finding = one(examine(tmp_path).warnings, "leak")
-        assert finding.files == ("images/train/t1.png = images/val/v1.png",)
+        assert finding.files == ("train: images/train/t1.png = val: images/val/v1.png",)
 
     def test_rare_classes(self, tmp_path: Path):
         label = stripes(0, 1)

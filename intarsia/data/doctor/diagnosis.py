@@ -8,7 +8,8 @@ from intarsia.data.description.model import DataDescription
 from intarsia.data.description.pairing import Listing
 from intarsia.data.doctor.findings import Alternative, Finding, many
 from intarsia.data.doctor.image_faults import image_faults
-from intarsia.data.doctor.measure import BySplit, all_of, duplicates
+from intarsia.data.doctor.leaks import leaks
+from intarsia.data.doctor.measure import BySplit, all_of
 from intarsia.data.doctor.table import TableProposal
 from intarsia.data.doctor.value_faults import value_faults
 
@@ -21,7 +22,7 @@ def diagnose(
     alternatives: Sequence[Alternative] = (),
 ) -> tuple[list[Finding], list[Finding]]:
     """(problems, warnings). Without a description, only what can be told of files. `table`: how it was concluded."""
-    problems, warnings = list(_unreadable(measured)), [*_left_over(listings), *_leaks(measured)]
+    problems, warnings = list(_unreadable(measured)), [*_left_over(listings), *leaks(measured, description)]
     found = [image_faults(measured, description)]
     if description is not None:
         problems += _empty(listings)
@@ -57,28 +58,6 @@ def _left_over(listings: Mapping[str, Listing]) -> Iterable[Finding]:
         files = tuple(dict.fromkeys(name for listing in listings.values() for name in getattr(listing, attribute)))
         if files:
             yield Finding(kind, f"{many(len(files), what)} {text}", f"{advice} them", files)
-
-
-def _leaks(measured: BySplit) -> Iterable[Finding]:
-    """The same picture in training and validation makes scores too good; twice in one split it only counts double."""
-    home = {entry.pair.image: split for split, entries in measured.items() for entry in entries}
-    groups = list(duplicates(all_of(measured)))
-    across = [group for group in groups if len({home[entry.pair.image] for entry in group}) > 1]
-    within = [group for group in groups if group not in across]
-    if across:
-        yield Finding(
-            "leak",
-            f"{many(len(across), 'picture')} in more than one split: scores would be too good",
-            "remove them from one of the splits",
-            tuple(" = ".join(entry.pair.image for entry in group) for group in across),
-        )
-    if within:
-        yield Finding(
-            "duplicates",
-            f"{many(len(within), 'picture')} more than once in a split",
-            "harmless if meant; else remove the copies",
-            tuple(" = ".join(entry.pair.image for entry in group) for group in within),
-        )
 
 
 # --- Splits -------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from intarsia.data.bands import Bands
 from intarsia.data.description.model import LabelValue
 from intarsia.data.description.pairing import Pair
 from intarsia.data.doctor.measure_labels import LabelFacts, label_of_file, label_of_masks, value_codes
+from intarsia.data.doctor.near_copies import picture_hash
 from intarsia.data.image_io import decode_image
 from intarsia.data.image_reader import ImageReader
 from intarsia.data.value_range import extent
@@ -50,6 +51,7 @@ class ImageFacts:
     orientation: by EXIF, 1 is upright. stored_fits: where the image is turned by it without changing its size, how much
     of its brightness the label leaves unexplained when it is laid on the picture as it is read, and as it is stored.
     dtype, low, high: of what is stored in it. names: of its bands, "" where it does not say them.
+    hash: of what is seen, see `near_copies`.
     """
 
     mode: str
@@ -64,6 +66,7 @@ class ImageFacts:
     low: float = 0.0
     high: float = 255.0
     names: tuple[str, ...] = ()
+    hash: int | None = None
 
 
 @dataclass(slots=True)
@@ -169,6 +172,7 @@ def _image(path: Path, reader: ImageReader | None) -> tuple[npt.NDArray[Any], Im
     facts = ImageFacts(
         mode, (pixels.shape[0], pixels.shape[1]), pixels.shape[2], str(stored.dtype), chosen, digest.digest(), alpha,
         orientation if chosen == "rgb" else 1, low=low, high=high, names=decoded.file.names,
+        hash=picture_hash(pixels),
     )  # fmt: skip
     return pixels, facts
 
