@@ -44,6 +44,7 @@ def cv(
     ema: options.Ema = None,
     patience: options.Patience = None,
     freeze: options.Freeze = None,
+    notify: fold_options.Notify = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew; removes the runs in the folder.")] = False,
     device: options.Device = "auto",
     precision: options.Precision = None,
@@ -86,6 +87,7 @@ def cv(
         pretrained=pretrained,
         allow_partial=allow_partial,
         device=device,
+        notify=notify,
     )
     result = cross_validate(request, folds, by=by)
     names = [f"fold {number}" for number in range(1, len(result.images) + 1)]

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from intarsia.cli import data_split
+from intarsia.cli import data_split, data_suspects
 
 if TYPE_CHECKING:
     from intarsia.data.description.model import DataDescription
 
 app = typer.Typer(no_args_is_help=True, help="Look at data before training on them.")
 app.command("split")(data_split.split)
+app.command("suspects")(data_suspects.suspects)
 
 Place = Annotated[Path, typer.Argument(metavar="DIR|FILE", help="Folder of images and masks, or a data description.")]
 

@@ -25,3 +25,12 @@ By = Annotated[
         rich_help_panel="Data",
     ),
 ]
+Notify = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--notify",
+        metavar="COMMAND",
+        help="Run this at the start, at every best evaluation and at the end, with JSON on its standard input.",
+        rich_help_panel="What a long run is given",
+    ),
+]

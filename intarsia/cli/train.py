@@ -63,6 +63,7 @@ def train(
     hang_after: options.HangAfter = None,
     tensorboard: options.TensorBoard = False,
     wandb: options.WandB = False,
+    notify: fold_options.Notify = None,
     find: options.Find = None,
     resume: Annotated[
         Optional[Path],  # noqa: UP045
@@ -111,10 +112,13 @@ def train(
         if recipe is not None or data is not None or out is not None or settings or others:
             raise ValueError(
                 "--resume RUN goes on with the run as it was begun; of other options it takes only --device, "
-                "--devices, --batch-per-device and --workers. For another length, rate or config begin a new run from "
-                f"its weights: intarsia train {resume}/config.py --weights {resume}/weights.safetensors --out NEW"
+                "--devices, --batch-per-device, --workers and --notify. For another length, rate or config begin a new "
+                f"run from its weights: intarsia train {resume}/config.py --weights {resume}/weights.safetensors "
+                "--out NEW"
             )
-        resume_training(resume, device=device, devices=devices, batch_per_device=batch_per_device, workers=workers)
+        resume_training(
+            resume, device=device, devices=devices, batch_per_device=batch_per_device, workers=workers, notify=notify
+        )
         return
     if recipe is None or out is None:
         missing = "a recipe or a config file" if recipe is None else "--out RUN, the folder for the run"
@@ -138,6 +142,7 @@ def train(
         devices=devices,
         device=device,
         find=find,
+        notify=notify,
         fold=fold,
         by=by,
     )

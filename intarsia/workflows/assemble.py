@@ -23,6 +23,7 @@ from intarsia.data.datasets.wrappers import SubsetDataset
 from intarsia.data.image_reader import spec_of
 from intarsia.data.pipeline import Pipeline
 from intarsia.distributed.runtime import FabricRuntime
+from intarsia.engine.callbacks.notify import Notify
 from intarsia.engine.callbacks.sample_images import TrainingPictures
 from intarsia.engine.optim.batch_plan import SharedBatch, remark, share
 from intarsia.engine.optim.duration import to_steps
@@ -88,6 +89,8 @@ def assemble(config: Config, spec: RunSpec, options: RunOptions, runtime: Fabric
     observers = [build(observer) for observer in spec.observers]
     if spec.safeguards.pictures and validation is not None:
         observers.append(TrainingPictures(validation, spec.safeguards.pictures))
+    if options.notify is not None:
+        observers.append(Notify(options.notify))
     return Run(
         task=task,
         pipeline=pipeline,

@@ -22,7 +22,7 @@ from intarsia.workflows.train import TrainingRequest, resume_training, start_tra
 if TYPE_CHECKING:
     from intarsia.contracts import Report
 
-_PLACE = ("out", "device", "overwrite", "devices", "find", "trust", "fold", "by")
+_PLACE = ("out", "device", "overwrite", "devices", "find", "trust", "fold", "by", "notify")
 """What may differ when a cross-validation goes on: where and how it is computed, not what."""
 
 
@@ -174,7 +174,7 @@ def _train(request: TrainingRequest, run: Path) -> None:
     if status == "finished":
         say(f"{run} is finished")
     elif status is not None and (run / "checkpoints").is_dir():
-        resume_training(run, device=request.device, workers=request.training.workers)
+        resume_training(run, device=request.device, workers=request.training.workers, notify=request.notify)
     else:
         start_training(request)
 

@@ -13,6 +13,7 @@ class RunOptions:
     device: "auto", "cpu", "cuda" or "mps". weights: file to start from, or None.
     allow_partial: whether the model may have parts that the weights do not fit.
     key, prefix: where the network's tensors are in the weights, and what their names begin with there.
+    notify: a command that is told how the run goes. It is never read from a file, which somebody else may have written.
     """
 
     out: Path
@@ -23,3 +24,4 @@ class RunOptions:
     allow_partial: bool = False
     key: str | None = None
     prefix: str | None = None
+    notify: str | None = None

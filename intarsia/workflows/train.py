@@ -44,6 +44,7 @@ class TrainingRequest:
     key, prefix: where the network's tensors are in them, and what their names begin with there.
     devices: number of processes.
     find: "lr" or "batch" tries that out instead of training.
+    notify: a command that is told how the run goes.
     fold: "2/5" validates on the second of five parts of the training images. by: what stays together in a part.
     """
 
@@ -63,6 +64,7 @@ class TrainingRequest:
     devices: int | None = None
     device: str = "auto"
     find: str | None = None
+    notify: str | None = None
     fold: str | None = None
     by: str | None = None
 
@@ -109,6 +111,7 @@ def start_training(request: TrainingRequest) -> TrainingResult | None:
         allow_partial=request.allow_partial,
         key=request.key,
         prefix=request.prefix,
+        notify=request.notify,
     )
     runtime = make_runtime(checked(config), options)
     runtime.launch()
@@ -296,6 +299,7 @@ def resume_training(
     devices: int | None = None,
     batch_per_device: int | None = None,
     workers: int | None = None,
+    notify: str | None = None,
 ) -> TrainingResult | None:
     """Go on with the run in a folder, from its own config; perhaps in another number of processes."""
     from intarsia.engine.optim.batch_plan import SharedBatch, reshare
@@ -326,7 +330,7 @@ def resume_training(
         )
     if workers is not None:
         config = config.override(worker_settings(config.values, workers))
-    options = RunOptions(out, devices=now.processes, device=device, resume=True)
+    options = RunOptions(out, devices=now.processes, device=device, resume=True, notify=notify)
     runtime = make_runtime(checked(config), options)
     runtime.launch()
     return _run(config, options, runtime)

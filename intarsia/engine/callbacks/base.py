@@ -53,6 +53,9 @@ class Observer:
     def evaluated(self, run: ObservedRun, step: int, report: Report) -> None:
         """An evaluation was made after `step` steps; the network is still the one that was evaluated."""
 
+    def improved(self, run: ObservedRun, step: int, metric: str, value: float) -> None:
+        """The evaluation after `step` steps is the best so far; its weights are in the weights file."""
+
     def saved(self, step: int, path: Path) -> None:
         """A checkpoint was written."""
 

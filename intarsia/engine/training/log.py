@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,6 +27,7 @@ from intarsia.io.whole_files import write_text
 NORM = "gradient_norm"
 TIMING = ("images_per_second", "data_wait")
 """Names in metrics.jsonl that depend on the machine; everything else is the same when a run is repeated."""
+_A_LONG_TIME = 3600.0 * 24 * 365 * 100
 
 
 class NonFiniteLossError(ValueError):
@@ -105,6 +107,7 @@ class TrainingLog:
         self.console = Console(quiet=runtime.rank != 0, highlight=False, soft_wrap=True)
         self._runtime = runtime
         self._steps, self._images, self._every = steps, images_per_step, every
+        self._start = start
         self._names: tuple[str, ...] = ()
         self._weights: tuple[float, ...] = ()
         self._unread: list[Tensor] = []  # rows of steps, on the device
@@ -116,6 +119,7 @@ class TrainingLog:
         self._progress = _progress(self.console)
         self._bar = self._progress.add_task("", total=steps, completed=start, first=start, rate="", said="")
         self.safe = "no checkpoint was written yet"
+        self.best = ""  # the best evaluation so far, in words
 
     def __enter__(self) -> TrainingLog:
         if self.console.is_terminal:
@@ -171,13 +175,19 @@ class TrainingLog:
         self._append(done, values)
         said = "  ".join(f"{name} {value:.4g}" for name, value in {"loss": loss, **shown}.items())
         speed = f"{rate:.1f} img/s  data wait {wait:.0%}"
-        self._progress.update(self._bar, rate=speed, said=f"{said}  lr {lr:.3g}")
+        said = f"{said}  lr {lr:.3g}" + (f"  best {self.best}" if self.best else "")
+        self._progress.update(self._bar, rate=speed, said=said)
         if not self.console.is_terminal:
-            remaining = _clock_face((self._steps - done) * self._images / rate) if rate else "?"
-            self.console.print(f"step {done}/{self._steps}  {speed}  remaining {remaining}  {said}  lr {lr:.3g}")
+            remaining = remaining_text(self._seconds_left(done, rate)) if rate else "?"
+            self.console.print(f"step {done}/{self._steps}  {speed}  remaining {remaining}  {said}", markup=False)
         if skipped:
             steps = "step" if skipped == 1 else "steps"
             self.say(f"warning: {skipped} {steps} up to step {done} left out: loss or gradient not finite")
+
+    def _seconds_left(self, done: int, rate: float) -> float:
+        """At the present rate, and with as much time for evaluations and checkpoints a step as so far."""
+        pauses = self._clock.paused_seconds / max(1, done - self._start)
+        return (self._steps - done) * (self._images / rate + pauses)
 
     def _append(self, done: int, values: Mapping[str, float]) -> None:
         if self._runtime.rank == 0:
@@ -266,6 +276,7 @@ class _Clock:
     def __init__(self) -> None:
         self.waited = 0.0
         self.steps = 0
+        self.paused_seconds = 0.0
         self._began = 0.0
 
     def start(self) -> None:
@@ -283,7 +294,9 @@ class _Clock:
     def paused(self) -> Iterator[None]:
         began = time.perf_counter()
         yield
-        self._began += time.perf_counter() - began
+        paused = time.perf_counter() - began
+        self._began += paused
+        self.paused_seconds += paused
 
 
 class _Remaining(ProgressColumn):
@@ -293,7 +306,7 @@ class _Remaining(ProgressColumn):
         done = task.completed - task.fields["first"]
         if not done or task.elapsed is None or task.total is None:
             return Text("-:--:--")
-        return Text(_clock_face(task.elapsed / done * (task.total - task.completed)))
+        return Text(remaining_text(task.elapsed / done * (task.total - task.completed)))
 
 
 def _progress(console: Console) -> Progress:
@@ -307,6 +320,15 @@ def _progress(console: Console) -> Progress:
         console=console,
         transient=False,
     )
+
+
+def remaining_text(seconds: float, now: datetime | None = None) -> str:
+    """A time that is left, and when it will be over by the clock on the wall: "0:12:03 (until 14:32)"."""
+    now = now or datetime.now()
+    end = now + timedelta(seconds=min(seconds, _A_LONG_TIME))
+    days = (end.date() - now.date()).days
+    form = "%H:%M" if days == 0 else "%a %H:%M" if days < 7 else "%Y-%m-%d"
+    return f"{_clock_face(seconds)} (until {end.strftime(form)})"
 
 
 def _clock_face(seconds: float) -> str:

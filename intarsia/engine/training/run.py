@@ -171,6 +171,9 @@ class Best:
     value: float
     step: int
 
+    def __str__(self) -> str:
+        return f"{self.metric} {self.value:.4f} at step {self.step}"
+
 
 @dataclass(frozen=True)
 class TrainingResult:

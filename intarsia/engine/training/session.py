@@ -139,6 +139,7 @@ class Session:
             on_line=self._tell_observers,
         )
         self.log = self._stack.enter_context(log)
+        self.log.best = str(self.best or "")
         for note in (*self.run.notes, *self._notes_on_parameters()):
             self.log.say(note)
         if found is not None:
@@ -327,6 +328,10 @@ class Session:
         self._write_weights(scores)
         if self._writes:
             write_report(report, self.run.folder.path)
+        if name is not None and self.best is not None:
+            self.log.best = str(self.best)
+            for observer in self._observers:
+                observer.improved(self.run, self.step, name, self.best.value)
 
     def _stop_if_stale(self, report: Report) -> None:
         """End the training early if its rule says so."""
@@ -372,7 +377,7 @@ class Session:
             for observer in self._observers:
                 observer.end(self.step, status)
         if finished:
-            score = f" ({self.best.metric} {self.best.value:.4f} at step {self.best.step})" if self.best else ""
+            score = f" ({self.best})" if self.best else ""
             self.log.say(f"done: {folder.weights}{score}; curve.png, metrics.jsonl and the rest are in {folder.path}")
         else:
             self.log.say(
