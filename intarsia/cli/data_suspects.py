@@ -19,7 +19,7 @@ def suspects(
     top: Annotated[int, typer.Option("--top", min=1, max=1000, help="How many regions to list and draw.")] = 50,
     out: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--out", "-o", metavar="OUT", help="Folder to write to [default: beside the weights]."),
+        typer.Option("--out", "-o", metavar="OUT", help="Folder to write to; by default beside the weights."),
     ] = None,
     margin: Annotated[
         int, typer.Option("--margin", min=0, help="Pixels at outlines of the label that are left out.")
