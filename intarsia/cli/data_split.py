@@ -24,8 +24,9 @@ def split(
         Optional[str],  # noqa: UP045
         typer.Option(
             "--by",
-            metavar="REGEX|folder[:N]",
-            help="What stays together: images whose path has the same match ('patient\\d+'), or the same folder.",
+            metavar="REGEX|folder[:N]|copies",
+            help="What stays together: images whose path has the same match ('patient\\d+'), of one folder, or nearly "
+            "the same.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another number, another split.")] = 0,

@@ -20,8 +20,8 @@ By = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
         "--by",
-        metavar="REGEX|folder[:N]",
-        help="What stays together in a fold: images whose path has the same match, or the same folder.",
+        metavar="REGEX|folder[:N]|copies",
+        help="What stays together in a fold: images whose path has the same match, of one folder, or nearly the same.",
         rich_help_panel="Data",
     ),
 ]

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from intarsia.data.description.assign import own_splits, parts_of, write_lists
-from intarsia.data.description.divide import divide, group_names
+from intarsia.data.description.divide import COPIES, divide, group_names
 from intarsia.data.description.splits import ShareSplit, Split
 from intarsia.data.labels import label_values
 from intarsia.terminal import progress
@@ -61,7 +61,8 @@ class Pool:
 def read_pool(description: DataDescription, pool: Sequence[str] = ("train",), *, by: str | None = None) -> Pool:
     """Read all labels of the splits of `pool`, in threads.
 
-    by: what makes a group, see `group_names`; None: what the description says.
+    by: what makes a group, see `group_names`; None: what the description says. "copies": pictures that are nearly the
+    same, for which the images are read, too.
 
     Raises ValueError where labels are missing or cannot be read, or an image belongs to no group.
     """
@@ -73,7 +74,7 @@ def read_pool(description: DataDescription, pool: Sequence[str] = ("train",), *,
             places.setdefault(pair.image, (dataset, number))
     images = tuple(sorted(places))
     by = description.groups if by is None else by
-    groups = group_names(images, by)
+    groups = _copies(alone, images) if by == COPIES else group_names(images, by)
     count = label_values(alone.num_classes)
 
     def counted(image: str) -> npt.NDArray[np.int64]:
@@ -85,6 +86,26 @@ def read_pool(description: DataDescription, pool: Sequence[str] = ("train",), *,
     rows = _each("reading labels", counted, images)
     classes = alone.classes if alone.num_classes > 1 else ("background", *alone.classes)
     return Pool(alone, images, tuple(groups), np.stack(rows), classes)
+
+
+def _copies(description: DataDescription, images: Sequence[str]) -> list[str]:
+    """The group of every image: the first, by name, of those it is nearly the same as, directly or through others."""
+    from intarsia.data.doctor.near_copies import near_pairs, picture_hash
+
+    reader = description.reader()
+    hashes = _each("comparing images", lambda image: picture_hash(reader.read(description.root / image)), images)
+    seen = [(index, number) for index, number in enumerate(hashes) if number is not None]
+    first = list(range(len(images)))
+
+    def root(index: int) -> int:
+        while first[index] != index:
+            first[index] = index = first[first[index]]
+        return index
+
+    for a, b, _ in near_pairs([number for _, number in seen]):
+        one, other = sorted((root(seen[a][0]), root(seen[b][0])))
+        first[other] = one
+    return [images[root(index)] for index in range(len(images))]
 
 
 def _each(title: str, work: Callable[[str], Found], images: Sequence[str]) -> list[Found]:

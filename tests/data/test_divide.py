@@ -103,6 +103,7 @@ class TestGroups:
             ("folder:-1", "p07"),
             (r"p\d+", "p07"),
             (r"/p(\d+)/(\w+)_", "07\0left"),
+            (r"slide(\d+)|p\d+", "p07"),
         ],
     )
     def test_what_makes_a_group(self, by: str | None, expected: str):

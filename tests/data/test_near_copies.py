@@ -126,6 +126,14 @@ def test_views_of_one_street_are_no_copies(tmp_path: Path):
     assert not kinds(examine(streets(tmp_path, same=False)).warnings) & {"near duplicates", "leak"}
 
 
+def test_where_names_tell_nothing_the_pictures_themselves_are_compared(tmp_path: Path):
+    streets(tmp_path, same=True)
+    for folder in ("images", "masks"):
+        (tmp_path / "val" / folder / "street2_2.png").rename(tmp_path / "val" / folder / "other.png")
+    finding = one(examine(tmp_path).warnings, "near duplicates")
+    assert finding.advice.endswith(f"intarsia data split {tmp_path} --pool train,val --by copies -o OUT")
+
+
 def test_an_exact_copy_is_a_leak_and_not_a_near_one_as_well(tmp_path: Path):
     streets(tmp_path, same=False)
     Image.open(tmp_path / "train/images/street1_0.png").save(tmp_path / "val/images/street1_2.png", compress_level=0)

@@ -175,6 +175,43 @@ def test_a_name_that_no_list_can_hold_is_refused(tmp_path: Path, capsys: pytest.
     assert "a list cannot name" in capsys.readouterr().err
 
 
+def test_pictures_that_are_nearly_the_same_stay_together(tmp_path: Path) -> None:
+    """Three views of six scenes, two of them darker and one smaller than the first, and names that say nothing."""
+    data = tmp_path / "data"
+    for scene in range(6):
+        rng = np.random.default_rng(scene)
+        coarse = Image.fromarray(rng.integers(0, 256, (5, 6, 3), dtype=np.uint8))
+        for view in range(3):
+            size = (96, 80) if view < 2 else (72, 60)
+            image = np.asarray(coarse.resize(size, Image.Resampling.BICUBIC)).astype(np.float64)
+            save(data / "images" / f"{(7 * scene + 11 * view) % 97}.png", (image * (1 - 0.1 * view)).astype(np.uint8))
+            save(data / "masks" / f"{(7 * scene + 11 * view) % 97}.png", np.eye(*size[::-1], dtype=np.uint8))
+    assert main(["data", "split", str(data), "-o", str(tmp_path / "out"), "--folds", "3", "--by", "copies"]) == 0
+    held = [images(read_description(tmp_path / "out" / f"fold_{number}.yaml"), "val") for number in (1, 2, 3)]
+    scenes = [{f"images/{(7 * scene + 11 * view) % 97}.png" for view in range(3)} for scene in range(6)]
+    assert all(sum(scene <= fold for fold in held) == 1 for scene in scenes)
+    assert [len(fold) for fold in held] == [6, 6, 6]
+    assert read_description(tmp_path / "out" / "fold_1.yaml").groups == "copies"
+
+
+def test_groups_of_a_description_are_written_read_and_checked(tmp_path: Path) -> None:
+    data = patients(tmp_path / "data", count=2)
+    by = r"p(\d): [x]?|p\d"
+    assert main(["data", "split", str(data), "-o", str(tmp_path / "a"), "--by", by, "--val", "0.5"]) == 0
+    description = read_description(tmp_path / "a" / "data.yaml")
+    assert description.groups == by
+    # Without --by, what the description says holds.
+    again = ["data", "split", str(tmp_path / "a" / "data.yaml"), "-o", str(tmp_path / "b"), "--val", "0.5"]
+    assert main([*again, "--pool", "train,val"]) == 0
+    description = read_description(tmp_path / "b" / "data.yaml")
+    assert not owners(images(description, "train")) & owners(images(description, "val"))
+    text = (tmp_path / "b" / "data.yaml").read_text()
+    line = next(number for number, line in enumerate(text.splitlines(), 1) if line.startswith("groups:"))
+    (tmp_path / "b" / "data.yaml").write_text(text.replace("groups: ", "groups: '(' #"))
+    with pytest.raises(ValueError, match=rf"data.yaml.*{line}.*groups: groups by '\('"):
+        read_description(tmp_path / "b" / "data.yaml")
+
+
 # --- train --fold -------------------------------------------------------------------------------------------------
 
 

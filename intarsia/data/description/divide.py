@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from intarsia.data.description.pairing import hash_share
 
-FOLDER = "folder"
-"""What `by` may say instead of a regular expression: the folder of an image."""
+COPIES = "copies"
+"""What `by` may say instead of something in the path: pictures that are nearly the same. Whoever reads images finds
+them (`workflows/division.py`)."""
 
 _PASSES = 8
 
@@ -24,14 +25,14 @@ Floats = npt.NDArray[np.float64]
 
 def check_grouping(by: str) -> None:
     """Raise ValueError for a text that is neither a folder nor a regular expression."""
-    if _folder_level(by) is not None:
+    if by == COPIES or _folder_level(by) is not None:
         return
     try:
         re.compile(by)
     except re.error as error:
         raise ValueError(
             f"groups by {by!r}: no regular expression ({error}); expected one, such as 'patient\\d+', or 'folder', "
-            "or 'folder:2' (the second folder of the path)"
+            f"'folder:2' (the second folder of the path), or {COPIES!r}"
         ) from None
 
 
@@ -40,7 +41,7 @@ def group_names(images: Sequence[str], by: str | None) -> list[str]:
 
     by: "folder" is the path of the folder that an image lies in; "folder:2" the second folder of its path, counted from
         the root, "folder:-1" the last. Else a regular expression that is searched for in the path: what its groups
-        match, or the whole match where it has none.
+        match, or the whole match where none of them does.
 
     Raises ValueError for a wrong `by`, and where an image does not match it.
     """
@@ -76,7 +77,7 @@ def _searched(image: str, by: str) -> str | None:
     match = re.search(by, image)
     if match is None:
         return None
-    return "\0".join(part or "" for part in match.groups()) if match.groups() else match[0]
+    return "\0".join(part or "" for part in match.groups()) if any(match.groups()) else match[0]
 
 
 # --- Dividing -----------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from intarsia.data.description.divide import group_names
+from intarsia.data.description.divide import COPIES, group_names
 from intarsia.data.description.model import DataDescription
 from intarsia.data.description.splits import ShareSplit
 from intarsia.data.doctor.findings import Finding, many
@@ -62,13 +62,13 @@ def _counted(groups: Sequence[Sequence[str]], home: Mapping[str, str]) -> str:
 
 
 def _command(groups: Sequence[Sequence[str]], home: Mapping[str, str], description: DataDescription | None) -> str:
-    """The command that divides the data so that these pictures stay together, as far as names tell."""
+    """The command that divides the data so that these pictures stay together: by their names, if these tell."""
     pool = list(dict.fromkeys(home[image] for group in groups for image in group))
     rules = {} if description is None else description.splits
     shares = {split: rule.of for split, rule in rules.items() if isinstance(rule, ShareSplit)}
     pool = list(dict.fromkeys(shares.get(split, split) for split in pool))
     option = f" --pool {','.join(pool)}" if pool != ["train"] else ""
-    by = next((f"'{by}'" for by in _GROUPINGS if _keeps_together(by, groups, list(home))), "REGEX")
+    by = next((f"'{by}'" for by in _GROUPINGS if _keeps_together(by, groups, list(home))), COPIES)
     place = "DIR" if description is None else description.root
     return f"intarsia data split {place}{option} --by {by} -o OUT"
 

@@ -82,19 +82,8 @@ def _compare(
     own = values[group]
     step = max(1, _CHUNK // max(1, len(group)))
     for start in range(0, len(group) if len(group) > 1 else 0, step):
-        bits = _count_bits(own[start : start + step, None] ^ own[None, :])
+        bits = np.bitwise_count(own[start : start + step, None] ^ own[None, :])
         for row, column in zip(*np.nonzero(bits <= most), strict=True):
             first, second = sorted((int(group[start + row]), int(group[column])))
             if first != second:
                 found[first, second] = int(bits[row, column])
-
-
-def _count_bits(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
-    """How many bits are set (numpy 1 has no function for it)."""
-    if hasattr(np, "bitwise_count"):
-        return np.asarray(np.bitwise_count(numbers), np.uint8)
-    as_bytes = numbers[..., None].view(np.uint8)
-    return np.asarray(_SET[as_bytes].sum(-1), np.uint8)
-
-
-_SET = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
