@@ -87,9 +87,9 @@ def written() -> str:
     return gzip.decompress(TARGET.read_bytes()).decode() if TARGET.is_file() else ""
 
 
-def main() -> None:
+def main(words: Sequence[str] = ()) -> None:
     """Write the file, unless it says the same already: libraries compress one text to different bytes."""
-    zoo = Path(sys.argv[1]) if len(sys.argv) > 1 else SHARED / "facts" / "zoo.json"
+    zoo = Path(words[0]) if words else SHARED / "facts" / "zoo.json"
     text = render(json.loads(zoo.read_text(encoding="utf-8")))
     if text == written():
         print(f"{TARGET} is current")
@@ -99,4 +99,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

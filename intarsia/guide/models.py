@@ -80,7 +80,7 @@ def models() -> tuple[Model, ...]:
 
 
 def find(name: str) -> Model:
-    """The model of that name, of that recipe or published checkpoint. Raises UnknownModelError: it names similar ones."""
+    """The model of that name, recipe or published checkpoint. Raises UnknownModelError, which names similar ones."""
     checkpoint = find_published(name)
     name = name if checkpoint is None else checkpoint.recipe
     for one in models():
@@ -132,6 +132,12 @@ def ordered(given: Iterable[Model], by: str, *, data: str | None = None) -> list
     if by not in keys:
         raise ValueError(f"--sort {by}: expected one of {', '.join(ORDERS)}")
     return sorted(given, key=keys[by])
+
+
+def expected_size(checkpoint: Checkpoint) -> int | None:
+    """Bytes of the parameters of its recipe in float32, about those of its file; None if they were not counted."""
+    found = find(checkpoint.recipe).cost(data_of(checkpoint.recipe))
+    return None if found is None else 4 * found.parameters
 
 
 @cache

@@ -1,8 +1,8 @@
 """Where weights are: the one place that makes of what somebody has written a file or folder of this machine.
 
-    locate("runs/first")                                       a file or folder that is there stays what it is
-    locate("pspnet_r50-d8_4xb2-80k_cityscapes-512x1024")       a published checkpoint is fetched, once
-    locate("hf://OWNER/NAME")                                  what a prefix of BY_PREFIX stands for is fetched by it
+locate("runs/first")                                       a file or folder that is there stays what it is
+locate("pspnet_r50-d8_4xb2-80k_cityscapes-512x1024")       a published checkpoint is fetched, once
+locate("hf://OWNER/NAME")                                  what a prefix of BY_PREFIX stands for is fetched by it
 """
 
 from __future__ import annotations
