@@ -60,6 +60,8 @@ def show(
 def _facts(found: About) -> Iterator[tuple[str, str]]:
     meta = found.meta
     yield "written by", found.origin
+    if found.recipe:
+        yield "published as", found.recipe
     if meta.config:
         yield "model", _model_name(meta.config)
     elif found.config_text:
