@@ -97,14 +97,16 @@ class _Server(SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="session")
 def fabricated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random weights as the trainer of MMSegmentation 0.x wrote them; config and classes in it are to be passed over."""
+    """Random weights as the trainer of MMSegmentation 0.x wrote them; config and classes in it are passed over."""
     from intarsia.config.build import build_task
     from intarsia.config.language.reader import Config
     from intarsia.config.lowering.lower import lower
 
     torch.manual_seed(5)
     model = build_task(lower(Config.from_values(recipes.get(PUBLISHED), file="test"))).model
-    state = {name: value * 50 if name.endswith("conv_seg.weight") else value for name, value in model.state_dict().items()}
+    state = {
+        name: value * 50 if name.endswith("conv_seg.weight") else value for name, value in model.state_dict().items()
+    }
     meta = {
         "mmseg_version": "0.14.1", "CLASSES": ("of", "another", "data set"), "PALETTE": [[1, 2, 3]] * 3,
         "config": "data = dict()\nmodel = dict(type='EncoderDecoder')\n", "iter": 160000,

@@ -23,9 +23,8 @@ from intarsia.weights.file import read_meta
 
 NAME = "fast_scnn_8xb4-160k_cityscapes-512x1024"
 FILE = "fast_scnn_lr0.12_8x4_160k_cityscapes_20210630_164853-0cec9937.pth"
-ADDRESS = (
-    f"https://download.openmmlab.com/mmsegmentation/v0.5/fast_scnn/fast_scnn_lr0.12_8x4_160k_cityscapes/{FILE}"
-)
+ADDRESS = f"https://download.openmmlab.com/mmsegmentation/v0.5/fast_scnn/fast_scnn_lr0.12_8x4_160k_cityscapes/{FILE}"
+OTHER = "cgnet_fcn_4xb4-60k_cityscapes-680x680"
 SIZE = (48, 96)
 
 
@@ -122,7 +121,9 @@ def test_a_file_of_it_that_needs_nothing_else(
 
 
 @pytest.mark.usefixtures("expected_there")
-def test_a_training_from_it(folder: Path, asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_training_from_it(
+    folder: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_scenes(folder / "scenes", train=2, val=1)
     fast = ["--for", "1 steps", "--batch", "2", "--crop", "64", "64", "--workers", "0", "--device", "cpu"]
     words = ["train", "fast_scnn", "--data", "scenes", *fast, "--weights", NAME]
@@ -138,6 +139,11 @@ def test_a_training_from_it(folder: Path, asked: list[str], capsys: pytest.Captu
     assert (trunk["part"], trunk["asked_for"], trunk["address"]) == ("backbone", NAME, ADDRESS)
     assert 0 < trunk["tensors"] < loaded["tensors"]
     assert len(asked) == 1
+    monkeypatch.setenv(OFFLINE, "1")
+    for name, part in ((OTHER, f"error: --pretrained {OTHER}, which cannot be had: {published()[OTHER].file} is not"),
+                       (OTHER[:-1], f"or a published checkpoint, such as {OTHER}")):  # fmt: skip
+        said = error_of(["train", "fast_scnn", "--data", "scenes", *fast, "--pretrained", name, "--out", "no"], capsys)
+        assert part in said
 
 
 # --- What goes wrong ----------------------------------------------------------------------------------------------

@@ -57,6 +57,10 @@ def test_a_published_name_is_a_file_and_a_recipe(here: Path) -> None:
         assert found.path.read_bytes() == CONTENT
         assert found.checkpoint is one
         assert known(name)
+    other = published()["cgnet_fcn_4xb4-60k_cityscapes-680x680"]
+    with pytest.raises(OfflineError, match=f"fetch {other.address} and put it at "):
+        locate(other.recipe)
+    assert known(other.recipe), "which fetches nothing"
 
 
 def test_a_file_of_another_hash_is_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
