@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -230,13 +229,14 @@ def initial_weights(task: Any, spec: RunSpec, options: RunOptions) -> Begun:
 
     Raises ValueError for a file that is missing, damaged, or does not fit.
     """
-    source = options.weights or (Path(spec.load_from) if spec.load_from else None)
-    if source is None:
+    source = options.weights or spec.load_from
+    if not source:
         return start_from(task, spec, options)
     found = find_weights(source, key=options.key, prefix=options.prefix)
     state, notes = found.state()
     report = apply_state(task.model, state, allow_partial=options.allow_partial)
     loaded = {"part": "model", "file": str(source), "sha256": file_hash(found.path), "tensors": len(report.loaded)}
+    loaded |= {"recipe": found.recipe} if found.recipe else {}
     return Begun((f"weights of {source}: {'; '.join([*notes, str(report)])}",), (loaded,))
 
 

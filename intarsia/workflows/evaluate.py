@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from intarsia.config.build import build_metric
-from intarsia.contracts import Report
+from intarsia.contracts import PathLike, Report
 from intarsia.data.bands import parse_bands
 from intarsia.evaluation.evaluate import OnPrediction
 from intarsia.evaluation.evaluate import evaluate as run_evaluation
@@ -16,6 +16,7 @@ from intarsia.visual.fonts import use_font
 from intarsia.workflows.assemble import check_classes
 from intarsia.workflows.evaluation_report import gallery_for, write_page
 from intarsia.workflows.example_pictures import Worst
+from intarsia.workflows.locate import local
 from intarsia.workflows.score_label_maps import show
 from intarsia.workflows.scores import with_scores, within
 from intarsia.workflows.trained_model import OpenModel, labelled_images, open_model
@@ -30,9 +31,10 @@ if TYPE_CHECKING:
 class EvaluationRequest:
     """What an evaluation is asked for.
 
-    weights: a file of any origin, or a run's folder. config: of the model, where the weights do not say it.
+    weights: a file of any origin, a run's folder, or a published name. config: of the model, where those do not say it.
     data: other labelled images than the config's; split: of them, train, val or test. out: folder for the scores, by
-    default beside the weights. pictures: how many of the worst images are painted. report: folder for report.html.
+    default beside the weights, or NAME_eval for a published name. pictures: how many of the worst images are painted.
+    report: folder for report.html.
     metrics, groups: scores instead of the config's, and classes scored as one. roi: masks of the pixels that count.
     key, prefix: where the network's tensors are in a checkpoint, and what their names begin with there.
     slide, blend, augment: windows and views, as the options of the command line have them. threshold: of one logit.
@@ -40,7 +42,7 @@ class EvaluationRequest:
     in pictures.
     """
 
-    weights: Path
+    weights: PathLike
     config: str | None = None
     data: Path | None = None
     split: str = "val"
@@ -85,7 +87,7 @@ def evaluate_model(request: EvaluationRequest) -> Report:
     pipeline = within(labelled_images(model, request.data, request.split), request.roi)
     _compare_classes(model, pipeline)
     usual = not any((request.data, request.roi, request.metrics, request.threshold, *views.values()))
-    folder = request.out or _default_folder(model, request.split, usual=usual)
+    folder = request.out or _default_folder(model, request, usual=usual)
     dataset = pipeline.dataset
     model = with_views(model, blend=request.blend, threshold=request.threshold, **views)
     model = with_scores(model, metrics=request.metrics, groups=request.groups)
@@ -132,10 +134,14 @@ def _score(
         )
 
 
-def _default_folder(model: OpenModel, split: str, *, usual: bool) -> Path:
+def _default_folder(model: OpenModel, request: EvaluationRequest, *, usual: bool) -> Path:
     """Beside the weights; scores of other data, or found in another way, do not overwrite those of the run."""
+    as_trained = usual and request.split == "val"
+    if local(request.weights) is None:  # fetched: the file is in the cache, which is no place for scores
+        name = model.recipe or Path(request.weights).name
+        return Path(f"{name}_eval" if as_trained else f"{name}_eval_{request.split}")
     beside = model.file.parent
-    return beside if usual and split == "val" else beside / f"eval_{split}"
+    return beside if as_trained else beside / f"eval_{request.split}"
 
 
 def _compare_classes(model: OpenModel, pipeline: Pipeline) -> None:
