@@ -89,9 +89,11 @@ def score_files(
 
     problems: list[str] = []
     unlabelled: list[str] = []
+    labelled = 0
     images: dict[Path, list[str]] = defaultdict(list)  # that each file was taken for
     unpredicted = 0
     for done, (sample, file, found) in enumerate(ahead(range(len(dataset)), load), 1):
+        labelled += sample.label is not None
         if file is not None:
             images[file].append(sample.meta.name)
         if isinstance(found, str):
@@ -104,9 +106,8 @@ def score_files(
             count(metric, found[0], found[1], instances=objects)
         if progress is not None:
             progress(done)
-    problems += unlabelled if len(unlabelled) < len(dataset) else []
-    _complain(files, images, problems)
-    if len(unlabelled) == len(dataset):
+    _complain(files, images, [*problems, *(unlabelled if labelled else ())])
+    if not labelled:
         return None
     if unpredicted:
         warnings.warn(

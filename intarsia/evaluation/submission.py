@@ -1,4 +1,4 @@
-"""A folder of label maps for a benchmark's server, read back as the server will read it: what `predict --format` writes.
+"""A folder of label maps for a benchmark's server, such as `predict --format` writes, read back as the server will.
 
 Every image needs one PNG, of its size, with values that the format has. What the name must be:
 
@@ -48,13 +48,15 @@ class ServerFiles:
             raise ValueError(f"{folder}: there is no such folder; expected one with a label map (PNG) for each image")
         self.folder, self.format = folder, format
         values = server_values(format, classes)
-        keys = [tuple(row) if isinstance(row, list) else row for row in values.table.tolist()]
-        known = {value: len(classes) + value for value in range(CITYSCAPES_VALUES)} if beyond else {}
-        known |= {key: index for index, key in enumerate(keys)}
-        self._coloured = values.table.ndim == 2
-        tables = (None, known) if self._coloured else (known, None)
-        self._table = LabelTable(*tables, ignore_index=_STRANGE, outside="ignore")
-        self._uncertain, self._classes = values.uncertain, keys
+        self._uncertain, self._coloured = values.uncertain, values.table.ndim == 2
+        self._values: list[int] = [] if self._coloured else values.table.tolist()
+        if self._coloured:
+            colours = {(int(r), int(g), int(b)): index for index, (r, g, b) in enumerate(values.table)}
+            self._table = LabelTable(None, colours, _STRANGE, outside="ignore")
+        else:
+            others = {value: len(classes) + value for value in range(CITYSCAPES_VALUES)} if beyond else {}
+            numbers = {value: index for index, value in enumerate(self._values)}
+            self._table = LabelTable({**others, **numbers}, None, _STRANGE, outside="ignore")
         self._others = sorted(walk_files(folder))
         self._files: dict[str, list[Path]] = defaultdict(list)
         for path in self._others:
@@ -114,11 +116,9 @@ class ServerFiles:
         if self._coloured:
             shown = ", ".join(f"({red}, {green}, {blue})" for red, green, blue in most)
             return f"{shown}, which are no colours of --format {self.format}; {len(values):,} pixels"
-        text = f"{ranges(most)}, {len(values):,} pixels; --format {self.format} has {ranges(self._classes)}"
+        text = f"{ranges(most)}, {len(values):,} pixels; --format {self.format} has {ranges(self._values)}"
         if self._uncertain in found.tolist():
-            text += (
-                f" ({self._uncertain} says nothing of a pixel: the server counts it as wrong, and no score here does)"
-            )
+            text += f". {self._uncertain} says nothing of a pixel, which the server counts as wrong"
         if self.format == "cityscapes" and max(most) < CITYSCAPES_VALUES:
             text += ". `--metrics cityscapes` scores the other ids as the benchmark does"
         return text

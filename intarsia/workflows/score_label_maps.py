@@ -47,8 +47,8 @@ def score(
     """Compare label maps in a folder with labels: those of given data, or of a config's split; or a raster with one.
 
     labels: the raster of labels, for a predicted raster; what its values mean, `data` may say, a description.
-    file_format: what the label maps hold, class indices or what a benchmark's server wants. Without labels, their names,
-    sizes and values are checked.
+    file_format: what the label maps hold, class indices or what a benchmark's server wants. Of the latter, names, sizes
+    and values are checked where there are no labels.
 
     Raises ValueError if neither is named, the metric needs more than label maps, or they do not fit the labels.
     """

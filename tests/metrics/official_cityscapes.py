@@ -10,6 +10,7 @@ computes from them (`evaluateImgLists`, on PNG files in a temporary folder). No 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
 import json
 import math
@@ -77,7 +78,7 @@ def official(name: str, folder: Path) -> dict[str, Any]:
     """What the package computes of a case; nan is None."""
     if not hasattr(np, "in1d"):
         np.in1d = np.isin  # type: ignore[attr-defined]  # the package's word for it, which NumPy 2.4 no longer has
-    from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as script
+    script = importlib.import_module("cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling")
 
     truths, predictions = [], []
     for number, (label, objects, predicted) in enumerate(images(name)):
