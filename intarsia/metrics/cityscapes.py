@@ -221,7 +221,7 @@ class CityscapesMetric:
 
         The summary has the benchmark's own names, averageScoreClasses, averageScoreCategories, averageScoreInstClasses
         and averageScoreInstCategories; mIoU and miIoU, which are those of the classes once more; and IoU(name) and
-        iIoU(name) of each category.
+        iIoU(name) of each category. What has no value, since nothing of it is there, is left out.
         """
         if not self._images:
             raise ValueError("nothing to report: no image was evaluated")
@@ -257,6 +257,7 @@ class CityscapesMetric:
             summary["averageScoreInstCategories"] = _mean(of_objects.values())
         summary |= {f"IoU({name})": value for name, value in categories.items()}
         summary |= {f"iIoU({name})": value for name, value in of_objects.items()}
+        summary = {name: value for name, value in summary.items() if not math.isnan(value) or name == "mIoU"}
         labelled = counts.sum(dim=1).tolist()
         return Report(
             summary=summary,

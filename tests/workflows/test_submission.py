@@ -213,7 +213,9 @@ def test_the_metric_of_the_test_data_is_used_for_them(layout: Path, tmp_path: Pa
     assert main([*run, str(tmp_path / "test"), "--split", "test", "--batch", "3", "--workers", "1"]) == 0
     found = scores(tmp_path / "test")
     assert found["averageScoreInstClasses"] > 0
-    assert main([*run, str(tmp_path / "asked"), "--metrics", "cityscapes", "--workers", "0"]) == 0
+    page = ("--report", str(tmp_path / "page"))
+    assert main([*run, str(tmp_path / "asked"), "--metrics", "cityscapes", "--workers", "0", *page]) == 0
+    assert "averageScoreInstClasses" in (tmp_path / "page/report.html").read_text(encoding="utf-8")
     assert {key: scores(tmp_path / "asked")[key] for key in official.KEYS} == {key: found[key] for key in official.KEYS}
     assert main([*run, str(tmp_path / "other"), "--split", "test", "--metrics", "mIoU"]) == 0
     assert scores(tmp_path / "other")["mIoU"] == scores(tmp_path / "val")["mIoU"]
