@@ -226,6 +226,7 @@ TABLE: dict[str, dict[str, str]] = {
         "SegRescale": "intarsia.data.transforms.scale:SegRescale",
     },
     "metric": {
+        "CityscapesMetric": "intarsia.metrics.cityscapes:CityscapesMetric",
         "DepthMetric": "intarsia.metrics.depth:DepthMetric",
         "IoUMetric": "intarsia.metrics.iou:IoUMetric",
     },
@@ -263,7 +264,7 @@ NOT_YET: dict[str, tuple[str, ...]] = {
     "sampler": (),
     "dataset": (),
     "transform": (),
-    "metric": ("CityscapesMetric",),
+    "metric": (),
 }
 """Parts of MMSegmentation 1.2.2 that have no implementation here yet: known by name, so that a message can say so."""
 

@@ -69,7 +69,8 @@ def predict(
         typer.Option(
             "--format",
             metavar="NAME",
-            help="Values in label files: indices, source (as in the training's files), cityscapes, ade20k, loveda.",
+            help="Values in label files: indices, source (as in the training's files), cityscapes, ade20k, loveda, "
+            "isaid (the colours of its masks: no server is known to take label maps).",
             rich_help_panel=_OUTPUTS,
         ),
     ] = "indices",

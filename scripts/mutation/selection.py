@@ -128,6 +128,7 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/losses/kl_divergence.py": [group("losses/test_kl_divergence.py"), *LOSSES],
     "intarsia/losses/silog.py": [group("losses/test_silog.py"), *LOSSES],
     "intarsia/losses/": LOSSES,
+    "intarsia/metrics/cityscapes.py": [group("metrics/test_cityscapes_metric.py")],
     "intarsia/metrics/depth.py": [group("metrics/test_depth_metric.py")],
     "intarsia/metrics/": [group("metrics"), group("evaluation", "engine/test_evaluate.py", "workflows/test_score.py")],
     "intarsia/necks/jpu.py": of_part("JPU", "necks/test_jpu.py", figure="fastfcn_small"),
