@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import textwrap
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -12,6 +14,9 @@ if TYPE_CHECKING:
     from intarsia.data.description.model import DataDescription
 
 app = typer.Typer(no_args_is_help=True, help="Look at data before training on them.")
+
+_KEYS, _WIDTH = 12, 120
+"""Columns: of the keys of a list, and of the whole."""
 
 Place = Annotated[Path, typer.Argument(metavar="DIR|FILE", help="Folder of images and masks, or a data description.")]
 
@@ -108,7 +113,10 @@ def prepare(
         typer.Option("--out", "-o", metavar="OUT", help="Folder to fill [default: where the published configs look]"),
     ] = None,
     as_list: Annotated[
-        bool, typer.Option("--list", help="What to download for each benchmark, and from whom.")
+        bool,
+        typer.Option(
+            "--list", help="What to download for each benchmark, or for NAME, from whom, under which licence, how much."
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
     processes: Annotated[
@@ -131,14 +139,15 @@ def prepare(
     """
     from intarsia.data.prepare.benchmark import Options
     from intarsia.terminal import say, warn
-    from intarsia.workflows.prepare_data import benchmark_rows, next_command, prepare_benchmark
+    from intarsia.workflows.prepare_data import FACTS, benchmark_rows, next_command, prepare_benchmark
 
     if as_list:
-        rows = benchmark_rows()
+        rows = benchmark_rows(name)
         if as_json:
             typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         else:
-            typer.echo("\n\n".join("\n".join(f"{key:12}{value}" for key, value in row.items()) for row in rows))
+            hidden = () if name is not None else (FACTS,)
+            typer.echo("\n\n".join("\n".join(_wrapped(row, hidden)) for row in rows))
         return
     if name is None:
         raise ValueError("expected the name of a benchmark and its archives; see: intarsia data prepare --list")
@@ -154,3 +163,13 @@ def prepare(
     say(
         f"next: {command}" if command else "no published config is for this benchmark; train a recipe of your own on it"
     )
+
+
+def _wrapped(row: Mapping[str, str], hidden: Container[str]) -> Iterator[str]:
+    """Lines of a row, its values below one another; addresses stay whole."""
+    for key, value in row.items():
+        if key not in hidden:
+            yield from textwrap.wrap(
+                f"{key:{_KEYS}}{value}", width=_WIDTH, subsequent_indent=" " * _KEYS, break_long_words=False,
+                break_on_hyphens=False,
+            )  # fmt: skip

@@ -253,6 +253,7 @@ def _loaded(
     else:
         state, notes = find_weights(file, key=options.key, prefix=source.prefix).state()
     state, others = _of_part(state, part)
+    state = _with_own_word(state, module)
     fitted = fit_to(state, module, kind=kind, first_convolution=start.first_convolution)
     optional = may_lack(kind, list(module.state_dict()))
     strict = explicit and not options.allow_partial
@@ -273,3 +274,17 @@ def _of_part(state: Mapping[str, Tensor], part: str) -> tuple[dict[str, Tensor],
         if inside:
             return inside, tuple(name for name in state if not name.startswith(start))
     return dict(state), ()
+
+
+def _with_own_word(state: Mapping[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
+    """The tensors under the names of a backbone that keeps its whole network in one attribute, as wrappers do.
+
+    All names in such a backbone begin with one word ("net.conv_stem.weight"), those of the file do not. Where any name
+    of the file is one of the backbone's already, all are left as they are; what has no counterpart is, too.
+    """
+    own = module.state_dict()
+    words = {name.partition(".")[0] for name in own}
+    if len(words) != 1 or any(name in own for name in state):
+        return dict(state)
+    word = words.pop()
+    return {f"{word}.{name}" if f"{word}.{name}" in own else name: value for name, value in state.items()}

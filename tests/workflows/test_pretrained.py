@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 from corners import write_corners
-from torch import Tensor
+from torch import Tensor, nn
 
-from intarsia import recipes
+from intarsia import catalog, recipes
+from intarsia.backbones.mit import MixVisionTransformer
 from intarsia.cli.main import main
 from intarsia.config.build import build_task
 from intarsia.config.language.reader import Config
@@ -234,6 +235,58 @@ def test_a_classifier_with_its_backbone_inside(online: Any, tmp_path: Path) -> N
     assert "2 left out" in begun.notes[0]
     assert "unexpected" not in begun.notes[0]
     assert "but not in the model" not in begun.notes[0]
+
+
+# --- A network below a word of its own ----------------------------------------------------------------------------
+
+
+class Wrapped(nn.Module):
+    """A backbone of a user's own that keeps another library's network in an attribute: all names begin with "net."."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = MixVisionTransformer(embed_dims=32, num_layers=(2, 2, 2, 2), num_heads=(1, 2, 5, 8))
+        self.features = self.net.features
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return self.net(images)
+
+
+@pytest.fixture
+def wrapped(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], RunSpec]:
+    monkeypatch.setattr(catalog, "_registered", dict(catalog._registered))
+    catalog.register("backbone")(Wrapped)
+
+    def spec(file: Path) -> RunSpec:
+        return spec_of("segformer_mit-b0", "model.backbone={'type': 'Wrapped'}", f"intarsia.pretrained={str(file)!r}")
+
+    return spec
+
+
+@pytest.mark.parametrize("before", ["", "backbone.", "net.", "backbone.net."])
+def test_names_fit_without_the_backbones_own_word_and_with_it(
+    wrapped: Callable[[Path], RunSpec], mit_b0: tuple[Path, dict[str, Tensor]], before: str
+) -> None:
+    file, state = mit_b0
+    torch.save({**{before + name: value for name, value in state.items()}, "head.weight": torch.ones(3)}, file)
+    task, begun = begin(wrapped(file))
+    assert begun.loaded[0]["tensors"] == len(state)
+    assert "1 left out, of classifiers or other parts: head.weight" in begun.notes[0]
+    found = task.model.backbone.state_dict()
+    assert found.keys() == {f"net.{name}" for name in state}
+    assert all(torch.equal(found[f"net.{name}"], value) for name, value in state.items())
+
+
+def test_what_has_no_counterpart_below_that_word_is_named_as_in_the_file(
+    wrapped: Callable[[Path], RunSpec], mit_b0: tuple[Path, dict[str, Tensor]]
+) -> None:
+    file, state = mit_b0
+    left = {name: value for name, value in state.items() if name != "layers.0.0.projection.weight"}
+    torch.save({**left, "conv_head.weight": torch.ones(3)}, file)
+    with pytest.raises(ValueError, match=r"net\.layers\.0\.0\.projection\.weight") as caught:
+        begin(wrapped(file))
+    assert "conv_head.weight" in str(caught.value)
+    assert "net.conv_head.weight" not in str(caught.value)
 
 
 # --- The command --------------------------------------------------------------------------------------------------
