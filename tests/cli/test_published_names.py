@@ -86,6 +86,25 @@ def test_other_names_of_it(photo: Path, asked: list[str]) -> None:
     assert len(asked) == 1
 
 
+@pytest.mark.usefixtures("small_views", "asked")
+def test_heads_that_only_training_has_may_be_missing(
+    photo: Path, fabricated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = torch.load(fabricated, weights_only=True)["state_dict"]
+    used = {name: value for name, value in state.items() if not name.startswith("auxiliary_head.")}
+    assert len(used) < len(state)
+    file = cached_file(ADDRESS)
+    file.parent.mkdir(parents=True)
+    for tensors in (used, {name: value for name, value in used.items() if "conv_seg" not in name}):
+        torch.save({"state_dict": tensors}, file)
+        monkeypatch.setitem(published(), NAME, replace(published()[NAME], sha256=file_hash(file)[:8]))
+        if tensors is used:
+            assert intarsia.predict(NAME, str(photo), device="cpu").label.shape == SIZE
+        else:
+            with pytest.raises(ValueError, match="missing in the file"):
+                intarsia.load(NAME)
+
+
 @pytest.mark.usefixtures("small_views", "expected_there")
 def test_scores_of_it_and_where_they_go(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for kind in ("images", "labels"):
