@@ -181,6 +181,15 @@ def test_no_image_waits_for_an_accelerator() -> None:
         compare(metric.report(), FIGURES["everything"])
 
 
+def test_what_an_accelerator_was_given_wrongly_is_said_in_the_end() -> None:
+    with simulated_gpu():
+        metric = CityscapesMetric()
+        label = torch.zeros(2, 3, dtype=torch.int64).to(DEVICE)
+        metric.update(label + 18, label + 19)
+        with pytest.raises(ValueError, match="6 pixels of the label are no class"):
+            metric.report()
+
+
 def test_on_every_device(device: torch.device) -> None:
     metric = CityscapesMetric()
     for prediction, label, objects in tensors("everything"):
