@@ -107,12 +107,10 @@ class CityscapesMetric:
                 f"it has {', '.join(LABELS)}. For other classes there is IoUMetric"
             )
         self.ignore_index = ignore_index
-        self.labels = tuple(LABELS[_plain(name)] for name in self.classes)
-        ids = [label.id for label in self.labels]
+        self.labels = {name: LABELS[_plain(name)] for name in self.classes}
+        ids = [label.id for label in self.labels.values()]
         self._predicted = torch.tensor([*ids, *range(IDS), IDS], dtype=torch.int32)  # the last: no such value
         self._labelled = torch.tensor([*ids, IDS], dtype=torch.int32)
-        kinds = [1 if i in _HUMAN else 2 if i in _VEHICLE else 0 for i in range(IDS + 1)]
-        self._kinds = torch.tensor(kinds, dtype=torch.int32)
         self.matrix = torch.zeros(IDS, IDS, dtype=torch.int64)
         self._outside = torch.zeros(2, dtype=torch.int64)
         self._images = self._without = 0
@@ -164,7 +162,7 @@ class CityscapesMetric:
     def _to(self, device: torch.device) -> None:
         if self.matrix.device == device:
             return
-        for name in ("_predicted", "_labelled", "_kinds", "matrix", "_outside"):
+        for name in ("_predicted", "_labelled", "matrix", "_outside"):
             setattr(self, name, getattr(self, name).to(device, non_blocking=True))
 
     def _objects(self, predicted: Tensor, instances: Tensor) -> Tensor:
@@ -173,8 +171,7 @@ class CityscapesMetric:
         there = (number >= 0) & (number < _OBJECTS)
         number = torch.where(there, number, 0)
         true = number.div(_EACH, rounding_mode="floor") + _FIRST
-        found = (_looked_up(self._kinds, true) == _looked_up(self._kinds, predicted)).to(torch.int32)
-        found += predicted == true
+        found = (_kind(predicted) == _kind(true)).to(torch.int32) + (predicted == true)
         codes = torch.where(there, number * 3 + found, 3 * _OBJECTS).flatten()
         return count_values(codes, 3 * _OBJECTS + 1)[:-1].view(_OBJECTS, 3)
 
@@ -182,7 +179,7 @@ class CityscapesMetric:
         """Add the objects to the sums, on the processor, one after the other as the benchmark's evaluation does."""
         if not self._pending:
             return
-        areas = {label.id: label for label in self.labels if label.area is not None}
+        areas = {label.id: label for label in self.labels.values() if label.area is not None}
         for counts in torch.stack(self._pending).cpu():
             for index in counts.sum(dim=1).nonzero().flatten().tolist():
                 label = areas.get(_FIRST + index // _EACH)
@@ -236,7 +233,7 @@ class CityscapesMetric:
             )
         counts, objects = self.matrix.cpu(), not self._without
         rows: dict[int, dict[str, float]] = {}
-        for label in sorted(self.labels, key=lambda label: label.id):
+        for label in sorted(self.labels.values(), key=lambda label: label.id):
             rows[label.id] = {"IoU": _iou(counts, (label.id,))}
             if objects:
                 weighed = label.area is not None
@@ -261,11 +258,8 @@ class CityscapesMetric:
         labelled = counts.sum(dim=1).tolist()
         return Report(
             summary=summary,
-            classes=tuple(
-                ClassScore(name, rows[label.id], labelled[label.id])
-                for name, label in zip(self.classes, self.labels, strict=True)
-            ),
-            absent=tuple(name for name, label in zip(self.classes, self.labels, strict=True) if not labelled[label.id]),
+            classes=tuple(ClassScore(name, rows[label.id], labelled[label.id]) for name, label in self.labels.items()),
+            absent=tuple(name for name, label in self.labels.items() if not labelled[label.id]),
             images=self._images,
         )
 
@@ -307,6 +301,11 @@ def _mean(values: Iterable[float]) -> float:
         if not math.isnan(value):
             total, count = total + value, count + 1
     return _ratio(total, count)
+
+
+def _kind(ids: Tensor) -> Tensor:
+    """0 for what has no objects, 1 for humans, 2 for vehicles, by id."""
+    return (ids >= _HUMAN[0]).to(torch.int32) + (ids >= _VEHICLE[0])
 
 
 def _looked_up(table: Tensor, index: Tensor) -> Tensor:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +83,55 @@ def test_names_and_ids_are_those_of_the_data_set_and_of_the_server() -> None:
     assert metrics.CATEGORIES == ("flat", "construction", "object", "nature", "sky", "human", "vehicle")
 
 
-def test_classes_may_come_in_another_order() -> None:
-    metric = CityscapesMetric(classes=cityscapes.CLASSES[::-1])
+@pytest.mark.parametrize("spelt", [str, lambda name: f" {name.upper().replace(' ', '_')}"])
+def test_classes_may_come_in_another_order_and_spelling(spelt: Callable[[str], str]) -> None:
+    metric = CityscapesMetric(classes=tuple(map(spelt, cityscapes.CLASSES[::-1])))
     for prediction, label, objects in tensors("classes"):
         turned = torch.where(label == 255, label, K - 1 - label)
         metric.update(K - 1 - prediction, turned, instances=objects)
-    compare(metric.report(), FIGURES["classes"])
+    report = metric.report()
+    assert [entry.name for entry in report.classes] == list(map(spelt, cityscapes.CLASSES[::-1]))
+    plain = [replace(entry, name=name) for entry, name in zip(report.classes, cityscapes.CLASSES[::-1], strict=True)]
+    compare(replace(report, classes=tuple(plain)), FIGURES["classes"])
+
+
+def test_classes_without_names_are_those_of_the_benchmark() -> None:
+    assert CityscapesMetric(classes=[f"class {index}" for index in range(K)]).classes == cityscapes.CLASSES
+
+
+def test_some_of_the_classes() -> None:
+    """Of the others nothing is labelled, and their objects are none."""
+    metric = CityscapesMetric(num_classes=2, classes=("rider", "road"))
+    objects = torch.tensor([[25001, 25001, 24001, 7]])
+    metric.update(torch.tensor([[0, 1, 0, 1]]), torch.tensor([[0, 0, 255, 1]]), instances=objects)
+    report = metric.report()
+    assert [(entry.name, entry.pixels, entry.values["IoU"]) for entry in report.classes] == [
+        ("rider", 2, 0.5), ("road", 1, 0.5),
+    ]  # fmt: skip
+    assert report.absent == ()
+    assert report.summary["averageScoreInstClasses"] == report.summary["iIoU(human)"] == 0.5
+
+
+def test_what_was_counted() -> None:
+    metric = counted("everything")
+    labels = [label for _, label, _ in tensors("everything")]
+    assert int(metric.matrix.sum()) == sum(int((label != 255).sum()) for label in labels), "no ignored pixel"
+    assert metric._pending == [], "nothing waits on the processor"
+    report = metric.report()
+    assert report.images == metric.images == 5
+    assert [entry.pixels for entry in report.classes] == [
+        sum(int((label == index).sum()) for label in labels) for index in range(K)
+    ]
+    assert all(type(entry.pixels) is int for entry in report.classes)
+    assert report.absent == ()
+    assert set(counted("absent").report().absent) == set(cityscapes.CLASSES) - {"road", "building", "person", "car"}
+
+
+def test_numbers_that_are_no_objects() -> None:
+    metric = CityscapesMetric()
+    numbers = torch.tensor([[0, 26, 1001, 23999, 34000, 65535]])
+    metric.update(torch.full((1, 6), 13), torch.full((1, 6), 13), instances=numbers)
+    assert [key for key in metric.report().summary if key.startswith("iIoU")] == []
 
 
 def test_states_of_processes_add_up() -> None:
@@ -136,6 +181,15 @@ def test_no_image_waits_for_an_accelerator() -> None:
         compare(metric.report(), FIGURES["everything"])
 
 
+def test_what_an_accelerator_was_given_wrongly_is_said_in_the_end() -> None:
+    with simulated_gpu():
+        metric = CityscapesMetric()
+        label = torch.zeros(2, 3, dtype=torch.int64).to(DEVICE)
+        metric.update(label + 18, label + 19)
+        with pytest.raises(ValueError, match="6 pixels of the label are no class"):
+            metric.report()
+
+
 def test_on_every_device(device: torch.device) -> None:
     metric = CityscapesMetric()
     for prediction, label, objects in tensors("everything"):
@@ -170,9 +224,9 @@ def test_another_ignored_index_and_wide_labels() -> None:
 def test_what_cannot_be_counted_is_said() -> None:
     metric = CityscapesMetric()
     label = torch.zeros(2, 3, dtype=torch.uint8)
-    with pytest.raises(ValueError, match=r"1 pixels of the label are no class: expected 0 to 18 \(or 255"):
+    with pytest.raises(ValueError, match=r"1 pixels of the label are no class: expected 0 to 18 \(or 255.*up to 19"):
         metric.update(label, torch.tensor([[0, 0, 19], [0, 0, 0]]))
-    with pytest.raises(ValueError, match="6 pixels of the prediction are no class"):
+    with pytest.raises(ValueError, match=r"6 pixels of the prediction are no class.*found values up to 53"):
         metric.update(label + K + 34, label)
     with pytest.raises(ValueError, match=r"one shape, found \(2, 3\) and \(3, 2\)"):
         metric.update(label, label, instances=label.T)
