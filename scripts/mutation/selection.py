@@ -235,6 +235,7 @@ TABLE: dict[str, list[Group]] = {
     },
     "intarsia/data/transforms/": [
         group("data/test_rotate.py", "data/test_values.py", "data/test_mosaic.py"),
+        group("data/test_warps.py", "data/test_degrading.py", "data/test_mixing_transforms.py"),
         group("data/test_transforms.py", "data/test_colour.py", "data/test_edge_maps.py"),
         group("contracts/test_catalog.py", k="Transform"),
         group("golden/test_golden_transforms.py"),
