@@ -44,6 +44,7 @@ class TrainingRequest:
     key, prefix: where the network's tensors are in them, and what their names begin with there.
     devices: number of processes.
     find: "lr" or "batch" tries that out instead of training.
+    augment: none, light, strong or a file (`workflows.augmentation`); None: as the recipe or config has it.
     """
 
     name: str
@@ -62,6 +63,7 @@ class TrainingRequest:
     devices: int | None = None
     device: str = "auto"
     find: str | None = None
+    augment: str | None = None
 
 
 # --- A new run ----------------------------------------------------------------------------------------------------
@@ -197,6 +199,12 @@ def _config(request: TrainingRequest, base: Config | None, data: _Data | None, d
     else:
         config = _own_config(request.name, data) if base is None else with_data(base, data.description, data.file)
     config = config.override(settings_for(config, request.training, devices=devices))
+    if request.augment is not None:
+        from intarsia.workflows.augmentation import augmented
+
+        found = augmented(config, request.augment)
+        _say(found.line)
+        config = config.override(found.settings)
     config = config.override(_start_settings(config, request))
     return config.override(request.settings)
 
