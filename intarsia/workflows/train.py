@@ -116,6 +116,17 @@ def start_training(request: TrainingRequest) -> TrainingResult | None:
     return _run(config, options, runtime)
 
 
+def training_config(request: TrainingRequest, file: Path) -> Config:
+    """The config that a training would have, but for its length.
+
+    file: where the description of the request's data is written. Raises ValueError for what cannot be trained on.
+    """
+    base = _base(request)
+    if request.data is not None:
+        _prepare_data(request.data, file)
+    return _config(request, base, None if request.data is None else _Data.read(file), process_count(request.devices))
+
+
 def _make_room(out: Path, *, overwrite: bool) -> None:
     """Refuse a folder with a run in it, or take the run away."""
     if not out.exists():

@@ -105,11 +105,17 @@ def test_a_file_takes_the_place_of_the_recipes(tmp_path: Path) -> None:
     assert with_option(own(), str(yaml)).values == after.values
 
 
-def test_labels_from_outside_are_what_the_data_ignore() -> None:
+def test_labels_from_outside_are_what_the_data_ignore(tmp_path: Path) -> None:
     after = with_option(own(ignore_index=7), "strong")
     found = {step["type"]: step for step in steps(after)}
     assert found["RandomAffine"]["seg_pad_val"] == found["ElasticTransform"]["seg_pad_val"] == 7
-    assert found["ClassMix"]["ignore_index"] == 7
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "augmentation = [dict(type='ClassMix'), dict(type='RandomRotate', prob=1, degree=9, seg_pad_val=0)]"
+    )
+    mix, turn = steps(with_option(own(ignore_index=7), str(file)))[3:5]
+    assert mix["ignore_index"] == 7
+    assert turn["seg_pad_val"] == 0  # as it is written
     built = [build(transform) for transform in lower(after).train.transforms]  # type: ignore[union-attr]
     assert [step.seg_pad_val for step in built if isinstance(step, ElasticTransform)] == [7]
 
