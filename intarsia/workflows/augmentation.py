@@ -116,10 +116,10 @@ def augmented(config: Config, choice: str) -> Augmented:
             line = f"without {', '.join(gone)}" if gone else "there was none"
         elif choice in CHOICES:
             added = _fitting(LIGHT if choice == "light" else STRONG, steps)
-            changed = _inserted(steps, [_ignoring(addition.step, ignore_index) for addition in added])
+            changed = _inserted(steps, [ignoring(addition.step, ignore_index) for addition in added])
             line = f"adds {'; '.join(addition.words for addition in added) or 'nothing that is not there'}"
         else:
-            own = [_ignoring(step, ignore_index) for step in _of_file(choice)]
+            own = [ignoring(step, ignore_index) for step in _of_file(choice)]
             changed = _inserted(_plain(steps), own)
             line = f"{', '.join(map(_name, own)) or 'nothing'}, and nothing else but crops"
         settings.append(f"{path}={changed!r}")
@@ -170,10 +170,10 @@ def _fitting(additions: Sequence[Addition], steps: Sequence[Step]) -> list[Addit
     ]
 
 
-def _ignoring(step: Step, ignore_index: int) -> Step:
-    """The step with the label of pixels that count for nothing, unless it says it or that is the usual one."""
+def ignoring(step: Mapping[str, Any], ignore_index: int) -> Step:
+    """The step with the label of pixels that count for nothing, where it says none or the usual one."""
     key = "seg_pad_val" if _name(step) in _PADDED else "ignore_index" if _name(step) in _MIXED else None
-    if key is None or key in step or ignore_index == IGNORE_INDEX:
+    if key is None or step.get(key, IGNORE_INDEX) != IGNORE_INDEX or ignore_index == IGNORE_INDEX:
         return dict(step)
     return {**step, key: ignore_index}
 

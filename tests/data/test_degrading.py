@@ -241,6 +241,7 @@ def test_chances_are_kept():
         (lambda: GaussianBlur(2), "GaussianBlur: prob must be a chance between 0 and 1, got 2"),
         (lambda: GaussianBlur(sigma=(0, 1)), r"sigma must be \(low, high\) with 0 < low <= high"),
         (lambda: MotionBlur(length=(3, 2)), "length must be"),
+        (lambda: MotionBlur(length=(3, 900)), "length must be at most 500 pixels"),
         (lambda: GaussianNoise(std=(0.1, 0.05)), "std must be"),
         (lambda: PoissonNoise(peak=(0, 5)), "peak must be"),
         (lambda: JpegCompression(quality=(0, 90)), r"whole numbers from 1 to 100, got \(0, 90\)"),

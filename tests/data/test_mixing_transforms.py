@@ -255,6 +255,7 @@ def test_the_same_for_every_number_of_workers(tmp_path: Path) -> None:
     [
         (lambda: CopyPaste(()), r"classes must be indices of classes, at least one, got \(\)"),
         (lambda: CopyPaste((1,), others=0), "others must be a whole number of at least 1, got 0"),
+        (lambda: CopyPaste((1,), others=65), "others must be at most 64, got 65"),
         (lambda: CopyPaste((1,), scale=(0, 1)), "scale must be"),
         (lambda: CutMix(alpha=0), "alpha must be above 0, got 0"),
         (lambda: ClassMix(-1), "prob must be a chance"),

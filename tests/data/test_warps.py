@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import cv2
@@ -159,14 +160,21 @@ def test_perspective_is_that_of_opencv():
     assert np.abs(found.image[..., 0] - exact)[inside].max() < 0.01
 
 
-def test_elastic_shifts_have_the_size_that_is_promised():
+@pytest.mark.parametrize("sigma", [3.0, 8.0, 20.0])  # on a grid of every, every second and every fifth pixel
+def test_elastic_shifts_have_the_size_and_the_width_that_are_promised(sigma):
     side = 400
     ramp = np.tile(np.arange(side, dtype=np.float64), (side, 1))
     image = np.stack([ramp, ramp.T], axis=-1)
-    after = ElasticTransform(1.0, alpha=120, sigma=8)(Sample(image), np.random.default_rng(0)).image
-    shifts = (after - image)[40:-40, 40:-40]
-    np.testing.assert_allclose(shifts.std(axis=(0, 1)), 0.163 * 120 / 8, rtol=0.15)
-    assert np.abs(np.diff(shifts, axis=0)).max() < 1.0  # no fold
+    transform = ElasticTransform(1.0, alpha=15 * sigma, sigma=sigma)
+    draws = [transform(Sample(image), np.random.default_rng(seed)).image - image for seed in range(4)]
+    shifts = np.stack(draws)[:, 40:-40, 40:-40]
+    np.testing.assert_allclose(shifts.std(axis=(0, 1, 2)), 0.163 * 15, rtol=0.12)
+    # Noise smoothed by a Gaussian is correlated as one of twice its variance.
+    far = round(2 * sigma)
+    along = (shifts[:, far:] * shifts[:, :-far]).mean() / (shifts**2).mean()
+    assert along == pytest.approx(math.exp(-(far**2) / (4 * sigma**2)), abs=0.1)
+    steps = np.abs(np.diff(shifts, axis=1)).max()
+    assert steps < 15 / sigma
     assert np.abs(np.corrcoef(shifts[..., 0].ravel(), shifts[..., 1].ravel())[0, 1]) < 0.2
 
 

@@ -17,6 +17,7 @@ from intarsia.data.transforms.warp import check_image
 
 Array = npt.NDArray[Any]
 _CV2_TYPES = (np.uint8, np.uint16, np.int16, np.float32, np.float64)
+_LONGEST = 500
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class MotionBlur:
     def __post_init__(self) -> None:
         check_chance("MotionBlur", prob=self.prob)
         object.__setattr__(self, "length", checked_range("MotionBlur", "length", self.length))
+        if self.length[1] > _LONGEST:
+            raise ValueError(f"MotionBlur: length must be at most {_LONGEST} pixels, got {self.length!r}")
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """The sample, blurred or not. Raises ValueError for a volume."""

@@ -19,6 +19,9 @@ from intarsia.data.transforms.warp import check_image, remapped
 
 Places = npt.NDArray[np.float32]
 
+_FINEST = 4.0
+"""Standard deviation of a Gaussian, in points of the grid that it smooths, below which the grid would show."""
+
 
 @dataclass(frozen=True)
 class ElasticTransform:
@@ -58,9 +61,16 @@ class ElasticTransform:
         return remapped(sample, x, y, image_value=value, label_value=self.seg_pad_val)
 
     def _shift(self, rng: np.random.Generator, height: int, width: int) -> Places:
-        noise = rng.random((height, width), np.float32) * np.float32(2) - np.float32(1)
-        smooth: Any = cv2.GaussianBlur(noise, (0, 0), self.sigma)
-        return np.asarray(smooth * np.float32(self.alpha), np.float32)
+        # Smooth noise needs no more points than its Gaussian is wide: a coarser grid has the same field, and the
+        # deviation of its smoothed noise is as much larger as the grid is coarser.
+        step = max(int(self.sigma / _FINEST), 1)
+        sides = (-(-height // step), -(-width // step))
+        noise = rng.random(sides, np.float32) * np.float32(2) - np.float32(1)
+        smooth: Any = cv2.GaussianBlur(noise, (0, 0), self.sigma / step)
+        field: Any = smooth * np.float32(self.alpha / step)
+        if step > 1:
+            field = cv2.resize(field, (sides[1] * step, sides[0] * step), interpolation=cv2.INTER_LINEAR)
+        return np.array(field[:height, :width], np.float32)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ from intarsia.data.transforms.warp import check_image
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 
+_MOST_OTHERS = 64
+
 
 @dataclass(frozen=True)
 class CopyPaste:
@@ -58,6 +60,8 @@ class CopyPaste:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"CopyPaste: {name} must be a whole number of at least 1, got {value!r}")
+        if self.others > _MOST_OTHERS:
+            raise ValueError(f"CopyPaste: others must be at most {_MOST_OTHERS}, got {self.others!r}")
 
     def __call__(self, sample: Sample, rng: np.random.Generator, others: Sequence[Sample] = ()) -> Sample:
         """The sample with what was pasted, or as it is: by chance, without labels, or if no other has the classes.
