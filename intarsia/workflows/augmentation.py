@@ -54,7 +54,8 @@ STRONG = (
         {"type": "RandomAffine", "prob": 0.7, "degrees": 30, "translate": 0.0, "scale": (0.8, 1.25), "shear": 10},
     ),
     Addition("elastic bends", {"type": "ElasticTransform", "prob": 0.3, "alpha": 120.0, "sigma": 8.0}),
-    Addition("rectangles of other images", {"type": "CutMix", "prob": 0.3}),
+    Addition("rare things of other images", {"type": "CopyPaste", "prob": 0.3}),
+    Addition("rectangles of other images", {"type": "CutMix", "prob": 0.2}),
     Addition(
         "brightness and contrast to 30 %",
         {"type": "RandomBrightnessContrast", "prob": 0.7, "brightness": 0.3, "contrast": 0.3},
@@ -67,8 +68,7 @@ STRONG = (
     Addition("holes", {"type": "CoarseDropout", "prob": 0.3, "num_holes": (1, 6), "hole_size": (0.05, 0.2)}),
 )
 """For few images, long trainings, and images to come that look otherwise. Nothing is shifted, since crops lie anywhere.
-No `ClassMix`: of two classes one is often thin, and leaves its outline in a background where nothing of it is. Rare
-classes in particular are for `CopyPaste`, whose classes the user names."""
+No `ClassMix`: of two classes one is often thin, and leaves its outline in a background where nothing of it is."""
 
 RANDOM = frozenset({
     "Albu", "BioMedical3DRandomFlip", "BioMedicalGaussianBlur", "BioMedicalGaussianNoise", "BioMedicalRandomGamma",
@@ -85,7 +85,8 @@ _PADDED = frozenset({
     "ElasticTransform", "RandomAffine", "RandomMosaic", "RandomPerspective", "RandomRotFlip", "RandomRotate",
 })  # fmt: skip
 """Steps that bring pixels from outside into labels."""
-_MIXED = frozenset({"ClassMix"})
+_MIXED = frozenset({"ClassMix", "CopyPaste"})
+"""Steps that ask which classes other images show."""
 
 
 @dataclass(frozen=True)

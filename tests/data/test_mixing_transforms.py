@@ -148,6 +148,19 @@ def test_what_is_larger_than_the_sample_is_cut_and_padding_stays_free():
         assert not after.label[:, 25:].any()
 
 
+def test_the_rarest_class_of_the_other_by_default():
+    shapes = with_shapes()  # 80 pixels of class 1, 24 of class 2
+    for seed in range(5):
+        after = CopyPaste(None, 1.0, 3, others=1)(blank(), rng_of(seed), [shapes])
+        assert set(np.unique(after.label)) == {0, 2}
+    shapes.label[0, :] = 9
+    shapes.label[1, :10] = 255
+    ignoring = CopyPaste(None, 1.0, 3, 1, (1, 1), others=1, ignore_index=2)  # then 255 is the rarest
+    assert set(np.unique(ignoring(blank(), rng_of(0), [shapes]).label)) == {0, 255}
+    sample = blank()
+    assert CopyPaste(None, 1.0, others=1)(sample, rng_of(0), [blank(value=3)]) is sample  # nothing is rare
+
+
 class Counted(Sequence[Sample]):
     """Others that remember which of them were looked at."""
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from intarsia.contracts import IGNORE_INDEX, Sample
+from intarsia.data.labels import value_counts
 from intarsia.data.transforms.arguments import check_alike, check_chance, checked_range
 from intarsia.data.transforms.resize import resized
 from intarsia.data.transforms.warp import check_image
@@ -33,28 +34,31 @@ class CopyPaste:
     A region is a connected piece of one class, neighbours at corners included. Published for objects with masks of
     their own, and all objects of one other image; here the classes say what is worth pasting: the rare ones.
 
-    classes: indices of the classes that are pasted.
+    classes: indices of the classes that are pasted; by default that which has the fewest pixels in the other image.
     prob: chance of doing it.
     max_regions: at most so many regions, drawn at random, from 1.
     min_area: pixels that a region has at least; smaller ones are rather mistakes of who drew the labels.
     scale: a region's size is multiplied by a factor between these two. flip: whether it is mirrored half of the time.
     others: how many other samples are looked at until one shows such a class. Each costs what a sample costs.
+    ignore_index: the label value that counts as no class.
     """
 
-    classes: Sequence[int]
+    classes: Sequence[int] | None = None
     prob: float = 0.5
     max_regions: int = 3
     min_area: int = 16
     scale: tuple[float, float] = (0.8, 1.25)
     flip: bool = True
     others: int = 2
+    ignore_index: int = IGNORE_INDEX
 
     def __post_init__(self) -> None:
         check_chance("CopyPaste", prob=self.prob)
-        classes = tuple(self.classes)
-        if not classes or not all(isinstance(one, int) and one >= 0 for one in classes):
-            raise ValueError(f"CopyPaste: classes must be indices of classes, at least one, got {self.classes!r}")
-        object.__setattr__(self, "classes", classes)
+        if self.classes is not None:
+            classes = tuple(self.classes)
+            if not classes or not all(isinstance(one, int) and one >= 0 for one in classes):
+                raise ValueError(f"CopyPaste: classes must be indices of classes, at least one, got {self.classes!r}")
+            object.__setattr__(self, "classes", classes)
         object.__setattr__(self, "scale", checked_range("CopyPaste", "scale", self.scale))
         for name in ("max_regions", "min_area", "others"):
             value = getattr(self, name)
@@ -89,7 +93,7 @@ class CopyPaste:
         """Each region with the rectangle around it; its map "" says which pixels belong to it."""
         assert other.label is not None
         pieces = []
-        for value in self.classes:
+        for value in self._rarest(other.label) if self.classes is None else self.classes:
             mask = (other.label == value).astype(np.uint8)
             if not mask.any():
                 continue
@@ -100,6 +104,11 @@ class CopyPaste:
                     place = (slice(top, top + height), slice(left, left + width))
                     pieces.append(_cut(other, place, np.asarray(numbers)[place] == number))
         return pieces
+
+    def _rarest(self, label: Array) -> list[int]:
+        """The class with the fewest pixels; none where there is one class alone, which would cover everything."""
+        counts = {value: count for value, count in value_counts(label).items() if value != self.ignore_index}
+        return [min(counts, key=lambda value: counts[value])] if len(counts) > 1 else []
 
     def _varied(self, piece: Sample, rng: np.random.Generator) -> Sample:
         factor, mirrored = rng.uniform(*self.scale), self.flip and rng.random() < 0.5
