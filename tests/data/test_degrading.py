@@ -107,6 +107,7 @@ def test_a_line_has_its_length_and_its_direction(length, angle):
     kernel = line_kernel(length, angle)
     reach = kernel.shape[0] // 2
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    assert kernel.shape == (2 * math.ceil(length / 2) + 1,) * 2
     assert kernel.sum() == pytest.approx(1)
     assert (kernel * x).sum() == pytest.approx(0, abs=1e-9)
     along, across = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
@@ -150,6 +151,19 @@ def test_bright_places_have_more_of_the_noise_of_light():
         assert values.std() == pytest.approx(math.sqrt(number / 255 * 100) / 100 * 255, rel=0.05)
 
 
+def test_whole_numbers_without_a_negative_one_stay_so():
+    changes = [GaussianNoise(1.0, (0.5, 0.5)), RandomBrightnessContrast(1.0, (-0.5, -0.5), 0)]
+    for transform in changes:
+        for lowest in (0, 5):
+            image = drawn(np.int16).image + np.int16(lowest)
+            image[0, 0] = lowest
+            after = transform(Sample(image), FIXED(0)).image
+            assert after.min() == 0
+            assert transform(Sample(image.astype(np.float32)), FIXED(0)).image.min() < -100
+        below = transform(Sample(drawn(np.int16).image - np.int16(1000)), FIXED(0)).image
+        assert below.min() < -1500  # temperatures
+
+
 # --- Compression --------------------------------------------------------------------------------------------------
 
 
@@ -171,6 +185,16 @@ def test_other_bands_are_compressed_by_themselves():
         alone = JpegCompression(1.0, (30, 30))(Sample(image[..., [band]]), FIXED(0)).image
         np.testing.assert_array_equal(after[..., [band]], alone)
     assert np.abs(after.astype(int) - image).mean() > 0.3
+
+
+def test_both_ends_of_the_quality_are_drawn():
+    sample = drawn()
+    alone = [JpegCompression(1.0, (q, q))(sample, FIXED(0)).image for q in (40, 60)]
+    seen = {
+        found for seed in range(300) for found in [JpegCompression(1.0, (40, 60))(sample, FIXED(seed)).image.tobytes()]
+    }
+    assert {image.tobytes() for image in alone} <= seen
+    assert len(seen) > 10
 
 
 def test_the_lower_the_quality_the_more_is_lost():
@@ -235,6 +259,33 @@ def test_chances_are_kept():
         assert 45 < sum(make(0.3)(sample, rng) is not sample for _ in range(200)) < 75, make
 
 
+CHANGES = [
+    GaussianBlur,
+    MotionBlur,
+    GaussianNoise,
+    PoissonNoise,
+    JpegCompression,
+    RandomBrightnessContrast,
+    CoarseDropout,
+]
+
+
+@pytest.mark.parametrize("make", CHANGES)
+def test_chances_are_checked(make):
+    with pytest.raises(ValueError, match=f"{make.__name__}: prob must be a chance between 0 and 1, got 1.5"):
+        make(1.5)
+
+
+def test_what_is_done_where_nothing_is_said():
+    assert GaussianBlur() == GaussianBlur(0.5, (0.1, 2.0))
+    assert MotionBlur() == MotionBlur(0.5, (3.0, 9.0))
+    assert GaussianNoise() == GaussianNoise(0.5, (0.01, 0.05), True)
+    assert PoissonNoise() == PoissonNoise(0.5, (50.0, 500.0))
+    assert JpegCompression() == JpegCompression(0.5, (50, 95))
+    assert RandomBrightnessContrast() == RandomBrightnessContrast(0.5, (-0.2, 0.2), (-0.2, 0.2), False)
+    assert CoarseDropout() == CoarseDropout(0.5, (1, 8), (0.05, 0.2), None, None)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -245,6 +296,7 @@ def test_chances_are_kept():
         (lambda: GaussianNoise(std=(0.1, 0.05)), "std must be"),
         (lambda: PoissonNoise(peak=(0, 5)), "peak must be"),
         (lambda: JpegCompression(quality=(0, 90)), r"whole numbers from 1 to 100, got \(0, 90\)"),
+        (lambda: JpegCompression(quality=(90, 50)), r"whole numbers from 1 to 100, got \(90, 50\)"),
         (lambda: JpegCompression()(drawn(np.uint16), FIXED(0)), "expected images of 8 bits, found uint16"),
         (lambda: RandomBrightnessContrast(contrast=(-2, 0)), "contrast must be at least -1"),
         (lambda: RandomBrightnessContrast(brightness=-0.1), "brightness must be a number of at least 0"),

@@ -141,6 +141,9 @@ def test_what_is_larger_than_the_sample_is_cut_and_padding_stays_free():
     after = CopyPaste((1,), 1.0, 1, others=1)(blank(20, 30), rng_of(0), [huge])
     assert (after.label == 1).all()
     padded = Sample(np.zeros((40, 40, 1), np.uint8), np.zeros((40, 40), np.uint8), meta=SampleMeta(valid=(20, 25)))
+    covered = CopyPaste((1,), 1.0, 1, others=1)(padded, rng_of(0), [huge]).label
+    assert covered[:20, :25].all()
+    assert covered.sum() == 20 * 25
     for seed in range(20):
         after = CopyPaste((1,), 1.0, 3, others=1)(padded, rng_of(seed), [with_shapes()])
         assert (after.label == 1).any()
@@ -218,14 +221,18 @@ def test_ignored_pixels_are_in_no_class():
 def test_a_rectangle_is_cut_whose_area_is_beta_distributed():
     first, other = blank(100, 200, 0), blank(100, 200, 1)
     areas = []
+    corners = np.zeros(4, int)
     for seed in range(300):
         label = CutMix(1.0)(first, rng_of(seed), [other]).label
+        corners += label[[0, 0, -1, -1], [0, -1, 0, -1]]
         rows, columns = np.nonzero(label)
         if len(rows):
             assert (np.ptp(rows) + 1) * (np.ptp(columns) + 1) == len(rows)
         areas.append(label.mean())
     # Uniform shares; what reaches beyond the image is cut off, so that their mean lies below one half.
     assert 0.25 < np.mean(areas) < 0.45
+    assert corners.min() > 20
+    assert corners.max() < 80
     assert min(areas) < 0.02
     assert max(areas) > 0.8
     even = [CutMix(1.0, alpha=1000)(first, rng_of(seed), [other]).label.mean() for seed in range(100)]
@@ -261,6 +268,16 @@ def test_the_same_for_every_number_of_workers(tmp_path: Path) -> None:
     for one, other in zip(*batches, strict=True):
         assert bool((one.images == other.images).all())
         assert bool((one.labels == other.labels).all())
+
+
+def test_what_is_done_where_nothing_is_said():
+    assert CopyPaste() == CopyPaste(None, 0.5, 3, 16, (0.8, 1.25), True, 2, 255)
+    assert ClassMix() == ClassMix(0.5, 255)
+    assert CutMix() == CutMix(0.5, 1.0)
+    assert (ClassMix.others, CutMix.others) == (1, 1)
+    for make in (CopyPaste, ClassMix, CutMix):
+        with pytest.raises(ValueError, match=f"{make.__name__}: prob must be a chance between 0 and 1, got 1.5"):
+            make(prob=1.5)
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,13 @@ def test_a_value_outside_for_each_band_and_for_labels():
         assert (after.image[outside] == values).all()
 
 
+@pytest.mark.parametrize(("kind", "name"), [("affine", "RandomAffine"), ("perspective", "RandomPerspective"),
+                                            ("elastic", "ElasticTransform")])  # fmt: skip
+def test_as_many_values_outside_as_bands(kind, name):
+    with pytest.raises(ValueError, match=f"{name}: pad_val has 2 numbers for images of 3 bands"):
+        MAKERS[kind](pad_val=(1, 2))(drawn(5, 5, 0), np.random.default_rng(0))
+
+
 def test_depths_that_are_not_known_are_0():
     depth = np.full((40, 40), 5, np.float32)
     after = MAKERS["affine"]()(Sample(np.zeros((40, 40, 3), np.uint8), depth), np.random.default_rng(3))
@@ -178,6 +185,14 @@ def test_elastic_shifts_have_the_size_and_the_width_that_are_promised(sigma):
     assert np.abs(np.corrcoef(shifts[..., 0].ravel(), shifts[..., 1].ravel())[0, 1]) < 0.2
 
 
+def test_no_strength_is_no_change():
+    sample = drawn(20, 33, 0)
+    for transform in (ElasticTransform(1.0, alpha=0), GridDistortion(1.0, distort_limit=0), RandomPerspective(1.0, 0)):
+        after = transform(sample, np.random.default_rng(0))
+        np.testing.assert_allclose(after.image.astype(float), sample.image, atol=1)
+        np.testing.assert_array_equal(after.label, sample.label)
+
+
 def test_the_grid_keeps_its_order_and_its_ends():
     side = 200
     image = np.tile(np.arange(side, dtype=np.float64), (30, 1))[..., None]
@@ -214,6 +229,21 @@ def test_chances_are_kept():
 def test_wrong_arguments_are_said(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("make", [RandomAffine, RandomPerspective, ElasticTransform, GridDistortion])
+def test_chances_are_checked(make):
+    with pytest.raises(ValueError, match=f"{make.__name__}: prob must be a chance between 0 and 1, got 1.5"):
+        make(1.5)
+
+
+def test_what_is_done_where_nothing_is_said():
+    affine_map = RandomAffine()
+    assert (affine_map.prob, affine_map.degrees, affine_map.translate) == (0.5, (-15, 15), (0.1, 0.1))
+    assert (affine_map.scale, affine_map.shear) == ((0.8, 1.25), (-5, 5))
+    assert RandomPerspective() == RandomPerspective(0.5, 0.3, 0, 255)
+    assert ElasticTransform() == ElasticTransform(0.5, 120.0, 8.0, 0, 255)
+    assert GridDistortion() == GridDistortion(0.5, 5, 0.3)
 
 
 @pytest.mark.parametrize("kind", MAKERS)
