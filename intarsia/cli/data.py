@@ -76,12 +76,12 @@ def show(
     ],
     out: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--out", "-o", help="Picture to write (.png, .jpg) [default: samples.png, or augmented.png]"),
+        typer.Option("--out", "-o", help="Picture to write (.png, .jpg); by default samples.png, or augmented.png."),
     ] = None,
     split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "train",
     count: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option("--count", min=1, max=200, help="How many samples [default: 12, or 6]"),
+        typer.Option("--count", min=1, max=200, help="How many samples; by default 12, or 6 with their draws."),
     ] = None,
     augmented: Annotated[
         bool,

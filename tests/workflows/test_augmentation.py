@@ -16,15 +16,30 @@ from intarsia.data.transforms.elastic import ElasticTransform
 from intarsia.workflows.augmentation import LIGHT, RANDOM, STRONG, augmented
 
 PUBLISHED = "pidnet-s_2xb6-120k_1024x1024-cityscapes"
-DATA = {"type": "BaseSegDataset", "data_root": "x", "metainfo": {"classes": ("a", "b", "c")}}
+SMALL = "segformer_mit-b0_8xb2-160k_ade20k-512x512"
+PIPELINE = [
+    {"type": "LoadImageFromFile"},
+    {"type": "LoadAnnotations"},
+    {"type": "RandomScale", "ratio_range": (0.5, 2.0)},
+    {"type": "RandomCrop", "crop_size": (64, 64), "cat_max_ratio": 0.75},
+    {"type": "RandomFlip", "prob": 0.5},
+    {"type": "PhotoMetricDistortion"},
+    {"type": "PackSegInputs"},
+]
 
 
-def own(name: str = "segformer_mit-b0", *, raw: bool = False, ignore_index: int = 255) -> Config:
-    values = recipes.for_data(
-        name, num_classes=3, ignore_index=ignore_index, mean=(1.0,) * 3, std=(1.0,) * 3, raw_bands=raw, crop=(64, 64),
-        batch=2, steps=10, workers=0, data={"train": DATA},
-    )  # fmt: skip
-    return Config.from_values(values, file=name)
+def own(*, raw: bool = False, ignore_index: int = 255) -> Config:
+    """A training on own data, as the recipes for it have it."""
+    pipeline = [step for step in PIPELINE if not (raw and step["type"] == "PhotoMetricDistortion")]
+    if raw:
+        pipeline[0] = {"type": "LoadImageFromFile", "color_type": "unchanged"}
+    dataset = {
+        "type": "BaseSegDataset", "data_root": "x", "metainfo": {"classes": ("a", "b", "c")}, "pipeline": pipeline,
+        "ignore_index": ignore_index,
+    }  # fmt: skip
+    base = Config.from_values(recipes.get(SMALL), file="own")
+    heads = [f"model.decode_head.{key}={value}" for key, value in (("num_classes", 3), ("ignore_index", ignore_index))]
+    return base.override([f"train_dataloader.dataset={dataset!r}", *heads])
 
 
 def steps(config: Config) -> list[dict[str, Any]]:
@@ -64,7 +79,9 @@ def test_every_list_says_what_it_adds_in_one_line() -> None:
 
 
 def test_targets_are_made_of_what_was_augmented() -> None:
-    after = names(with_option(own("pidnet-s"), "light"))
+    published = Config.from_values(recipes.get(PUBLISHED), file=PUBLISHED)
+    assert names(published)[-2:] == ["GenerateEdge", "PackSegInputs"]
+    after = names(with_option(published, "light"))
     assert after[-3:] == ["GaussianNoise", "GenerateEdge", "PackSegInputs"]
 
 
