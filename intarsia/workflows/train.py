@@ -46,6 +46,7 @@ class TrainingRequest:
     key, prefix: where the network's tensors are in them, and what their names begin with there.
     devices: number of processes.
     find: "lr" or "batch" tries that out instead of training.
+    augment: none, light, strong or a file (`workflows.augmentation`); None: as the recipe or config has it.
     """
 
     name: str
@@ -64,6 +65,7 @@ class TrainingRequest:
     devices: int | None = None
     device: str = "auto"
     find: str | None = None
+    augment: str | None = None
 
 
 # --- A new run ----------------------------------------------------------------------------------------------------
@@ -114,6 +116,17 @@ def start_training(request: TrainingRequest) -> TrainingResult | None:
         return None
     config = _with_length(config, request.training, options, runtime)
     return _run(config, options, runtime)
+
+
+def training_config(request: TrainingRequest, file: Path) -> Config:
+    """The config that a training would have, but for its length.
+
+    file: where the description of the request's data is written. Raises ValueError for what cannot be trained on.
+    """
+    base = _base(request)
+    if request.data is not None:
+        _prepare_data(request.data, file)
+    return _config(request, base, None if request.data is None else _Data.read(file), process_count(request.devices))
 
 
 def _make_room(out: Path, *, overwrite: bool) -> None:
@@ -212,6 +225,12 @@ def _config(request: TrainingRequest, base: Config | None, data: _Data | None, d
     else:
         config = _own_config(request.name, data) if base is None else with_data(base, data.description, data.file)
     config = config.override(settings_for(config, request.training, devices=devices))
+    if request.augment is not None:
+        from intarsia.workflows.augmentation import augmented
+
+        found = augmented(config, request.augment)
+        _say(found.line)
+        config = config.override(found.settings)
     config = config.override(_start_settings(config, request))
     return config.override(request.settings)
 

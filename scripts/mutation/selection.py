@@ -234,8 +234,25 @@ TABLE: dict[str, list[Group]] = {
         ]
         for file in ("load_volumes", "noise", "volumes")
     },
+    **{
+        f"intarsia/data/transforms/{file}.py": [
+            group(f"data/{tests}.py"),
+            group("contracts/test_catalog.py", k="Transform"),
+            group("data/test_rotate.py", "golden/test_golden_transforms.py"),
+        ]
+        for file, tests in {
+            "affine": "test_warps",
+            "blur": "test_degrading",
+            "brightness": "test_degrading",
+            "degrade": "test_degrading",
+            "elastic": "test_warps",
+            "mixing": "test_mixing_transforms",
+            "warp": "test_warps",
+        }.items()
+    },
     "intarsia/data/transforms/": [
         group("data/test_rotate.py", "data/test_values.py", "data/test_mosaic.py"),
+        group("data/test_warps.py", "data/test_degrading.py", "data/test_mixing_transforms.py"),
         group("data/test_transforms.py", "data/test_colour.py", "data/test_edge_maps.py"),
         group("contracts/test_catalog.py", k="Transform"),
         group("golden/test_golden_transforms.py"),
