@@ -53,6 +53,8 @@ def show(
 
 
 def _facts(found: About) -> Iterator[tuple[str, str]]:
+    from intarsia.weights.origins import described
+
     meta = found.meta
     yield "written by", found.origin
     if meta.config:
@@ -66,6 +68,10 @@ def _facts(found: About) -> Iterator[tuple[str, str]]:
         yield "step", str(meta.step)
     if meta.scores:
         yield "scores", "  ".join(f"{name} {value:.4f}" for name, value in meta.scores.items())
+    if meta.config:
+        yield "licence", described(meta.licence).removeprefix("licence ")
+    for origin in meta.pretrained:
+        yield "started from", str(origin)
     yield from found.details.items()
     if len(found.entries) > 1 and any(not _is_tensor_name(entry, found) for entry in found.entries):
         yield "entries", ", ".join(found.entries)

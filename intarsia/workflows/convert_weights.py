@@ -62,4 +62,6 @@ def _meta(model: OpenModel) -> WeightsMeta:
         version=__version__,
         scores=model.meta.scores,
         step=model.meta.step,
+        pretrained=model.meta.pretrained,
+        licence=model.meta.licence,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,13 @@ from intarsia.config.lowering.names import CHILDREN
 from intarsia.config.schema.fates import bare
 from intarsia.io.digest import file_hash
 from intarsia.spec import Component, RunSpec, StartSpec
-from intarsia.weights.file import WeightsMismatchError, apply_state, grouped, read_state
+from intarsia.weights.file import KEY, SUFFIX, WeightsMismatchError, apply_state, grouped, read_meta, read_state
 from intarsia.weights.foreign import read_tensor
 from intarsia.weights.pretrained.find import find_pretrained, unknown
 from intarsia.weights.pretrained.fit import fit_to, may_lack
 from intarsia.weights.pretrained.table import Pretrained
 from intarsia.weights.pretrained.usual import usual_weights
+from intarsia.weights.tensor_file import read_header
 from intarsia.workflows.names import find_weights
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ _BACKBONES = ("backbone", "image_encoder")
 class Begun:
     """What a new training starts from.
 
-    notes: in words. loaded: for run.json: part, what was asked for, file, address, SHA-256, licence, tensors.
+    notes: in words. loaded: for run.json: part, what was asked for, file, address, SHA-256, licence, tensors; and what
+    a file of ours was begun with itself.
     """
 
     notes: tuple[str, ...] = ()
@@ -220,7 +222,7 @@ def _loaded(
     if entry is not None:
         record |= {"address": entry.address, "licence": entry.licence}
     if file.is_file():
-        record["sha256"] = file_hash(file)
+        record |= {"sha256": file_hash(file), **said_by(file)}
     owner, _, tensor = part.rpartition(".")
     if file.is_file() and part in dict(task.model.named_buffers()):
         getattr(task.model.get_submodule(owner), f"set_{tensor}")(read_tensor(file))
@@ -240,9 +242,18 @@ def _loaded(
     left_out = [*fitted.left_out, *others]
     if left_out:
         said.append(f"{len(left_out)} left out, of classifiers or other parts: {', '.join(grouped(left_out, lines=4))}")
-    if entry is not None and entry.licence:
-        said.append(f"licence of these weights: {entry.licence}")
+    if record.get("licence"):
+        said.append(f"licence of these weights: {record['licence']}")
     return Begun((f"{part}: {'; '.join(said)}",), ({**record, "tensors": len(report.loaded)},))
+
+
+def said_by(file: Path) -> dict[str, Any]:
+    """What a file of ours says of its licence and of what its training started from; nothing of files of others."""
+    if file.suffix != SUFFIX or KEY not in read_header(file).get("__metadata__", {}):
+        return {}
+    meta = read_meta(file)
+    licence = {"licence": meta.licence} if meta.licence else {}
+    return {**licence, **({"started_from": [asdict(one) for one in meta.pretrained]} if meta.pretrained else {})}
 
 
 def _of_part(state: Mapping[str, Tensor], part: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
