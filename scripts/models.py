@@ -2,7 +2,7 @@
 
     python scripts/models.py
 
-Everything comes from `intarsia.guide`, whose figures `benchmarks/models.py` and `scripts/scores.py` write.
+Everything comes from `intarsia.guide`, whose figures `benchmarks/models.py` and `scripts/published.py` write.
 """
 
 from __future__ import annotations

@@ -41,10 +41,10 @@ MAY_IMPORT = {
     "engine": {"distributed", "tasks", "data", "metrics", "inference", "evaluation", "weights", "visual", "io"},
     "config": {"recipes", "tasks", "data", "models", "metrics", "losses", "layers", "io"},
     "export": {"tasks", "inference", "weights"},
-    "api": {"config", "data", "inference", "weights", "recipes", "tasks", "visual"},
+    "api": {"config", "data", "inference", "weights", "recipes", "tasks", "visual", "workflows"},
     "workflows": {
         "api", "config", "recipes", "tasks", "data", "metrics", "inference", "evaluation", "distributed", "engine",
-        "weights", "visual", "export", "io",
+        "weights", "visual", "export", "io", "guide",
     },
     "cli": {
         "api", "workflows", "config", "recipes", "data", "inference", "evaluation", "distributed", "engine", "weights",

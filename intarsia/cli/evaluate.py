@@ -18,6 +18,8 @@ EXAMPLES = """
 
 [bold]A checkpoint of MMSegmentation[/]:    intarsia eval epoch_1.pth --config my_config.py --out scores
 
+[bold]A published one, by name[/]:          intarsia eval fast_scnn_8xb4-160k_cityscapes-512x1024 --data DIR
+
 [bold]Label maps in files, without a model[/]:  intarsia eval --predictions labels --data DIR
 
 [bold]A predicted raster[/]:                intarsia eval --predictions labels.tif --labels truth.tif
@@ -26,8 +28,8 @@ EXAMPLES = """
 
 def evaluate(
     weights: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Argument(metavar="WEIGHTS|RUN", help="A weights file, or the folder of a run.", show_default=False),
+        Optional[str],  # noqa: UP045
+        typer.Argument(metavar="WEIGHTS|RUN|NAME", help=options.TRAINED_MODEL, show_default=False),
     ] = None,
     predictions: Annotated[
         Optional[Path],  # noqa: UP045
@@ -46,7 +48,11 @@ def evaluate(
     split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "val",
     out: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--out", "-o", help="Folder for eval.json, eval.csv and pictures; by default beside the weights."),
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder for eval.json, eval.csv and pictures; by default beside the weights; for a NAME, NAME_eval.",
+        ),
     ] = None,
     config: options.ConfigBeside = None,
     pictures: Annotated[int, typer.Option("--pictures", min=0, help="How many of the worst images to paint.")] = 6,

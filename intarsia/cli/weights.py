@@ -22,12 +22,17 @@ EXAMPLES = """
 
 [bold]One that does not[/]:  intarsia weights convert old.pth --config my_config.py -o model.safetensors
 
+[bold]A published one, by name[/]:  intarsia weights convert fast_scnn_8xb4-160k_cityscapes-512x1024 -o m.safetensors
+
 Then:  intarsia eval model.safetensors --data DIR    intarsia predict model.safetensors IMAGES -o OUT
 """
 
 File = Annotated[
-    Path,
-    typer.Argument(metavar="FILE|RUN", help="Weights of any origin: .safetensors, .pth, a folder of the HF Hub."),
+    str,
+    typer.Argument(
+        metavar="FILE|RUN|NAME",
+        help="Weights of any origin: .safetensors, .pth, a folder of the HF Hub; or a published checkpoint, by name.",
+    ),
 ]
 
 

@@ -51,7 +51,8 @@ class About:
     meta: as far as the file says it; its config is empty where `config_text` has it, or nothing does.
     details: versions, date, seed, by name. entries: what else is in the file. left_out: classes of objects in it that
     were not rebuilt. notes: what was assumed about it, in words. others: further files with parts of the same set.
-    key, prefix: where the network's tensors are, if the person has said it.
+    key, prefix: where the network's tensors are, if the person has said it. recipe: the name of the published
+    checkpoint that it is, where it was asked for by that; `meta` is then what its recipe says.
     """
 
     path: Path
@@ -66,6 +67,7 @@ class About:
     others: tuple[Path, ...] = ()
     key: str | None = None
     prefix: str | None = None
+    recipe: str = ""
 
     @property
     def described(self) -> bool:

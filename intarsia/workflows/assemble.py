@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,6 +27,7 @@ from intarsia.engine.optim.batch_plan import SharedBatch, remark, share
 from intarsia.engine.optim.duration import to_steps
 from intarsia.engine.training.environment import fingerprint
 from intarsia.engine.training.run import Run, RunFolder, Validation
+from intarsia.guide.published import find_published
 from intarsia.io.digest import file_hash
 from intarsia.spec import CheckpointSpec, DataSpec, Duration, OptimSpec, RunSpec, RuntimeSpec
 from intarsia.weights.file import WeightsMeta, apply_state
@@ -238,8 +238,8 @@ def initial_weights(task: Any, spec: RunSpec, options: RunOptions) -> Begun:
 
     Raises ValueError for a file that is missing, damaged, or does not fit.
     """
-    source = options.weights or (Path(spec.load_from) if spec.load_from else None)
-    if source is None:
+    source = options.weights or spec.load_from
+    if not source:
         return start_from(task, spec, options)
     found = find_weights(source, key=options.key, prefix=options.prefix)
     state, notes = found.state()
@@ -248,6 +248,9 @@ def initial_weights(task: Any, spec: RunSpec, options: RunOptions) -> Begun:
         "part": "model", "asked_for": str(source), "file": str(found.path), "sha256": file_hash(found.path),
         "tensors": len(report.loaded), **said_by(found.path),
     }  # fmt: skip
+    published = find_published(found.recipe) if found.recipe else None
+    if published is not None:
+        loaded |= {"recipe": published.recipe, "address": published.address}
     return Begun((f"weights of {source}: {'; '.join([*notes, str(report)])}",), (loaded,))
 
 

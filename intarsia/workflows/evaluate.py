@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from intarsia.config.build import build_metric
-from intarsia.contracts import Report
+from intarsia.contracts import PathLike, Report
 from intarsia.data.bands import parse_bands
 from intarsia.evaluation.evaluate import OnPrediction
 from intarsia.evaluation.evaluate import evaluate as run_evaluation
@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 class EvaluationRequest:
     """What an evaluation is asked for.
 
-    weights: a file of any origin, or a run's folder. config: of the model, where the weights do not say it.
+    weights: a file of any origin, a run's folder, or a published name. config: of the model, where those do not say it.
     data: other labelled images than the config's; split: of them, train, val or test. out: folder for the scores, by
-    default beside the weights. pictures: how many of the worst images are painted. report: folder for report.html.
+    default beside the weights, or NAME_eval for a published name. pictures: how many of the worst images are painted.
+    report: folder for report.html.
     metrics, groups: scores instead of the config's, and classes scored as one. roi: masks of the pixels that count.
     key, prefix: where the network's tensors are in a checkpoint, and what their names begin with there.
     slide, blend, augment: windows and views, as the options of the command line have them. threshold: of one logit.
@@ -40,7 +41,7 @@ class EvaluationRequest:
     in pictures.
     """
 
-    weights: Path
+    weights: PathLike
     config: str | None = None
     data: Path | None = None
     split: str = "val"
@@ -134,6 +135,8 @@ def _score(
 
 def _default_folder(model: OpenModel, split: str, *, usual: bool) -> Path:
     """Beside the weights; scores of other data, or found in another way, do not overwrite those of the run."""
+    if model.recipe:  # its file is in the cache, which is no place for scores
+        return Path(f"{model.recipe}_eval" if usual and split == "val" else f"{model.recipe}_eval_{split}")
     beside = model.file.parent
     return beside if usual and split == "val" else beside / f"eval_{split}"
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from intarsia.config.lowering.names import CHILDREN
 from intarsia.config.schema.fates import bare
+from intarsia.guide.published import find_published
 from intarsia.io.digest import file_hash
 from intarsia.spec import Component, RunSpec, StartSpec
 from intarsia.weights.file import KEY, SUFFIX, WeightsMismatchError, apply_state, grouped, read_meta, read_state
@@ -18,6 +19,7 @@ from intarsia.weights.pretrained.fit import fit_to, may_lack
 from intarsia.weights.pretrained.table import Pretrained
 from intarsia.weights.pretrained.usual import usual_weights
 from intarsia.weights.tensor_file import read_header
+from intarsia.workflows.locate import known, local, locate
 from intarsia.workflows.names import find_weights
 
 if TYPE_CHECKING:
@@ -187,12 +189,26 @@ def _backbone_type(spec: RunSpec) -> str:
 
 def _file(source: _Source) -> Path:
     """The file or folder on this machine. Raises NotToBeHadError, whose text goes on a sentence."""
-    if source.entry is None and Path(source.written).exists():
-        return Path(source.written)
-    entry = source.entry or find_pretrained(source.written)
-    if entry is None:
+    if source.entry is None and (here := local(source.written)) is not None:
+        return here
+    entry = _entry(source)
+    if entry is not None:
+        return obtain(entry)
+    if not known(source.written):
         raise NotToBeHadError(unknown(source.written))
-    return obtain(entry)
+    try:
+        return locate(source.written).path
+    except (ValueError, OSError) as error:
+        raise NotToBeHadError(f"which cannot be had: {error}") from error
+
+
+def _entry(source: _Source) -> Pretrained | None:
+    """Of the table, or a published checkpoint of a whole network, of which the parts are taken."""
+    found = source.entry or find_pretrained(source.written)
+    checkpoint = find_published(source.written)
+    if found is not None or checkpoint is None:
+        return found
+    return Pretrained(checkpoint.recipe, checkpoint.address, checkpoint.sha256)
 
 
 def obtain(entry: Pretrained) -> Path:
@@ -217,7 +233,7 @@ _FAILED: dict[str, str] = {}
 def _loaded(
     task: Any, part: str, file: Path, source: _Source, start: StartSpec, options: RunOptions, *, explicit: bool
 ) -> Begun:
-    entry = source.entry or find_pretrained(source.written)
+    entry = _entry(source)
     record = {"part": part, "asked_for": source.written, "file": str(file)}
     if entry is not None:
         record |= {"address": entry.address, "licence": entry.licence}

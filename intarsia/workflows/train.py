@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from intarsia.config.diff import differences
+from intarsia.contracts import PathLike
 from intarsia.distributed.launchers import is_first, launch_of, process_count
 from intarsia.terminal import say
 from intarsia.workflows.adjust import TrainingOptions
+from intarsia.workflows.locate import locate
 
 if TYPE_CHECKING:
     from intarsia.config.language.reader import Config
@@ -38,7 +40,7 @@ class TrainingRequest:
 
     name: a recipe or a config file. out: the run's folder. data: a folder of images and masks, or a description.
     training: what goes into the config. settings: overrides by dotted path. trust: run a .py config as Python.
-    overwrite: replace a run that is in the folder. weights: to start from, of the whole model.
+    overwrite: replace a run that is in the folder. weights: to start from, of the whole model (file, name).
     pretrained: of the backbone: auto, imagenet, none, a file, a name; None is auto for `data`, else as in the config.
     first_convolution: how it is made for other bands than those of pretrained weights.
     key, prefix: where the network's tensors are in them, and what their names begin with there.
@@ -53,7 +55,7 @@ class TrainingRequest:
     settings: tuple[str, ...] = ()
     trust: bool = False
     overwrite: bool = False
-    weights: Path | None = None
+    weights: PathLike | None = None
     pretrained: str | None = None
     first_convolution: str | None = None
     allow_partial: bool = False
@@ -76,11 +78,11 @@ def start_training(request: TrainingRequest) -> TrainingResult | None:
     devices = process_count(request.devices)
     if find not in (None, "lr", "batch"):
         raise ValueError(f"--find is lr or batch, found {find!r}")
-    if request.weights is not None and not request.weights.exists():
-        raise ValueError(f"--weights {request.weights} does not exist")
     if request.weights is not None and request.pretrained not in (None, "none"):
         raise ValueError("--weights has the whole model and --pretrained its backbone: give one of them")
     base = _base(request)
+    if request.weights is not None:
+        locate(request.weights)  # fetched, or refused, before anything is made
     file = (out / "data.yaml").resolve()
     if is_first():
         _make_room(out, overwrite=request.overwrite)
