@@ -159,7 +159,7 @@ Weights = Annotated[
         "--weights",
         "--load-from",
         metavar="FILE|RUN|NAME",
-        help="Start from these weights: a file of anyone's, or a published checkpoint. All must fit, or --allow-partial.",
+        help="Start from these weights: anyone's file, or a published checkpoint. All must fit, or --allow-partial.",
         rich_help_panel=_MORE,
     ),
 ]

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from intarsia.io.whole_files import write_bytes
+from intarsia.io.whole_files import write_bytes, write_whole
 from intarsia.terminal import printable
 from intarsia.weights.origins import Origin
 from intarsia.weights.tensor_file import load_tensors, must_exist, read_header
@@ -139,6 +141,22 @@ def save_weights(path: Path, state: Mapping[str, Tensor], meta: WeightsMeta) -> 
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
     data = save(tensors, metadata={"format": "pt", KEY: meta.to_json()})
     write_bytes(path, data)
+
+
+def write_described(path: Path, out: Path, meta: WeightsMeta) -> None:
+    """Write the tensors of a safetensors file, byte for byte, with another description, whole or not at all."""
+    header = read_header(path)
+    header["__metadata__"] = {**header.get("__metadata__", {}), KEY: meta.to_json()}
+    front = json.dumps(header, ensure_ascii=False).encode()
+    front += b" " * (-len(front) % 8)  # numbers begin at a multiple of eight, as safetensors has it
+    with open(path, "rb") as source:
+        source.seek(8 + struct.unpack("<Q", source.read(8))[0])
+
+        def write(file: IO[bytes]) -> None:
+            file.write(struct.pack("<Q", len(front)) + front)
+            shutil.copyfileobj(source, file)
+
+        write_whole(out, write)
 
 
 def read_meta(path: Path | str) -> WeightsMeta:

@@ -12,7 +12,16 @@ from intarsia.config.schema.fates import bare
 from intarsia.guide.published import find_published
 from intarsia.io.digest import file_hash
 from intarsia.spec import Component, RunSpec, StartSpec
-from intarsia.weights.file import KEY, SUFFIX, WeightsMismatchError, apply_state, grouped, read_meta, read_state
+from intarsia.weights.file import (
+    KEY,
+    SUFFIX,
+    WeightsMeta,
+    WeightsMismatchError,
+    apply_state,
+    grouped,
+    read_meta,
+    read_state,
+)
 from intarsia.weights.foreign import read_tensor
 from intarsia.weights.pretrained.find import find_pretrained, unknown
 from intarsia.weights.pretrained.fit import fit_to, may_lack
@@ -234,11 +243,11 @@ def _loaded(
     task: Any, part: str, file: Path, source: _Source, start: StartSpec, options: RunOptions, *, explicit: bool
 ) -> Begun:
     entry = _entry(source)
-    record = {"part": part, "asked_for": source.written, "file": str(file)}
+    record: dict[str, Any] = {"part": part, "asked_for": source.written, "file": str(file)}
     if entry is not None:
         record |= {"address": entry.address, "licence": entry.licence}
     if file.is_file():
-        record |= {"sha256": file_hash(file), **said_by(file)}
+        record |= {"sha256": file_hash(file), **said_by(_meta_of(file))}
     owner, _, tensor = part.rpartition(".")
     if file.is_file() and part in dict(task.model.named_buffers()):
         getattr(task.model.get_submodule(owner), f"set_{tensor}")(read_tensor(file))
@@ -248,7 +257,9 @@ def _loaded(
     if file.is_file():
         state, notes = read_state(file, key=options.key if explicit else None, prefix=source.prefix)
     else:
-        state, notes = find_weights(file, key=options.key, prefix=source.prefix).state()
+        found = find_weights(file, key=options.key, prefix=source.prefix)
+        state, notes = found.state()
+        record |= {"sha256": file_hash(found.path), **said_by(found.meta)}
     state, others = _of_part(state, part)
     fitted = fit_to(state, module, kind=kind, first_convolution=start.first_convolution)
     optional = may_lack(kind, list(module.state_dict()))
@@ -263,13 +274,16 @@ def _loaded(
     return Begun((f"{part}: {'; '.join(said)}",), ({**record, "tensors": len(report.loaded)},))
 
 
-def said_by(file: Path) -> dict[str, Any]:
-    """What a file of ours says of its licence and of what its training started from; nothing of files of others."""
-    if file.suffix != SUFFIX or KEY not in read_header(file).get("__metadata__", {}):
-        return {}
-    meta = read_meta(file)
+def said_by(meta: WeightsMeta) -> dict[str, Any]:
+    """What weights say of their licence and of what their training started from, for run.json."""
     licence = {"licence": meta.licence} if meta.licence else {}
     return {**licence, **({"started_from": [asdict(one) for one in meta.pretrained]} if meta.pretrained else {})}
+
+
+def _meta_of(file: Path) -> WeightsMeta:
+    """Of a file of ours; files of others say nothing."""
+    ours = file.suffix == SUFFIX and KEY in read_header(file).get("__metadata__", {})
+    return read_meta(file) if ours else WeightsMeta()
 
 
 def _of_part(state: Mapping[str, Tensor], part: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
