@@ -110,7 +110,7 @@ def _front(meta: WeightsMeta) -> dict[str, Any]:
     elif licence:
         name = re.sub(r"[^a-z0-9.]+", "-", licence).strip("-.")[:80]
         values |= {"license": "other", "license_name": name or "other"}
-    bases = dict.fromkeys(filter(None, map(_repository, (one.address for one in meta.pretrained))))
+    bases = dict.fromkeys(filter(None, map(_repository, (one.address or one.asked_for for one in meta.pretrained))))
     if bases:
         values["base_model"] = list(bases)
     if "mIoU" in meta.scores:
@@ -130,7 +130,11 @@ def _repository(address: str) -> str:
 def _plain(text: str) -> str:
     """A name from a file, as text of Markdown: no markup, no end of a line."""
     shown = html.escape(printable(text, 200).replace("\n", " ").replace("\t", " "), quote=False)
-    return re.sub(r"([\\`*_\[\]|#])", r"\\\1", shown)
+    return re.sub(r"([\\`*\[\]|#]|(?<!\w)_|_(?!\w))", r"\\\1", shown)
+
+
+def _link(address: str) -> str:
+    return f"<{address}>" if re.fullmatch(r"https?://[^\s<>\\]+", address) else _plain(address)
 
 
 def _summary(meta: WeightsMeta, values: int) -> Iterator[str]:
@@ -245,7 +249,7 @@ def _origins(meta: WeightsMeta) -> Iterator[str]:
         return
     for one in meta.pretrained:
         digits = f", SHA-256 {one.sha256[:16]}" if one.sha256 else ""
-        address = f" ({_plain(one.address)})" if one.address not in ("", one.asked_for) else ""
+        address = f" ({_link(one.address)})" if one.address not in ("", one.asked_for) else ""
         asked = _plain(one.asked_for or "a file")
         yield f"* {_plain(one.part)}: {asked}{address}{digits}, {_plain(described(one.licence))}"
     if not all(is_free(one.licence) for one in meta.pretrained):

@@ -25,7 +25,7 @@ from intarsia.workflows.names import find_weights
 
 MAIN = "main"
 SHOWN = 5
-_PATH = re.compile(r"(file://)?([/~]|[A-Za-z]:[\\/]|\\\\)[^/\\].*")
+_PATH = re.compile(r"(file://)?(/[^/\\]|~[^/\\]*[/\\]|[A-Za-z]:[\\/]|\\\\[^\\]).*")
 
 
 @dataclass(frozen=True, kw_only=True)

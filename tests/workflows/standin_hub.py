@@ -61,8 +61,9 @@ class Hub:
 
 
 class _RefusedError(Exception):
-    def __init__(self, status: int, code: str = "", message: str = "") -> None:
+    def __init__(self, status: int, code: str = "", message: str = "", **values: str) -> None:
         super().__init__(message)
+        self.values = values
         self.status, self.code, self.message = status, code, message
 
 
@@ -88,9 +89,8 @@ class Handler(BaseHTTPRequestHandler):
             self.route([unquote(part) for part in path.strip("/").split("/")])
         except _RefusedError as error:
             said = {"X-Error-Code": error.code, "X-Error-Message": error.message}
-            self.send(
-                json.dumps({"error": error.message}).encode(), error.status, **{k: v for k, v in said.items() if v}
-            )
+            body = {"error": error.message, **error.values}
+            self.send(json.dumps(body).encode(), error.status, **{name: text for name, text in said.items() if text})
 
     def send(self, data: bytes, status: int = 200, **headers: str) -> None:
         self.send_response(status)
@@ -177,7 +177,7 @@ class Handler(BaseHTTPRequestHandler):
                 403 if self.token() else 401, message="You don't have the rights to create a model there"
             )
         if name in self.hub.repositories:
-            raise _RefusedError(409, message="You already created this model repo")
+            raise _RefusedError(409, message="You already created this model repo", url=f"{self.hub.address}/{name}")
         private = bool(asked.get("private") or asked.get("visibility") == "private")
         self.hub.put(name, {".gitattributes": b""}, private=private)
         self.json({"url": f"{self.hub.address}/{name}"})

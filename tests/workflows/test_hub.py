@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -177,14 +178,14 @@ def test_a_licence_that_a_folder_states(hub: Hub, tmp_path: Path, capsys: pytest
 
 class Harmful:
     def __reduce__(self) -> Any:
-        return Path.touch, (Path("was_here"),)
+        return os.system, ("touch was_here",)
 
 
 def test_a_pickle_that_wants_to_run_code(hub: Hub, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                          capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     config = json.dumps({"model_type": "segformer", "id2label": {"0": "a", "1": "b"}}).encode()
-    torch.save({"state_dict": {"a": Harmful()}}, "harmful.pth")
+    torch.save({"state_dict": {"a": torch.zeros(1), "b": Harmful()}}, "harmful.pth")
     harmful = Path("harmful.pth").read_bytes()
     hub.put("bad/one", {"best.pth": harmful})
     hub.put("bad/two", {"pytorch_model.bin": harmful, "config.json": config})
