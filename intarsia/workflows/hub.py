@@ -237,7 +237,12 @@ def _meaning(error: BaseException, where: HubAddress, writing: bool) -> str | No
         return f"the hub answered {status} for {repository}: {_said(error)}"
     if _is_unreachable(error):
         return f"the hub cannot be reached ({endpoint() or 'https://huggingface.co'}: {_said(error)})"
-    return _meaning(error.__cause__, where, writing) if error.__cause__ is not None else None
+    inner = _meaning(error.__cause__, where, writing) if error.__cause__ is not None else None
+    if inner is None and isinstance(
+        error, RuntimeError
+    ):  # of hf_xet, which moves large files and has no errors of its own
+        return f"{'sending to' if writing else 'fetching'} {repository} has failed ({_said(error)}); try again"
+    return inner
 
 
 def _status(error: BaseException) -> int | None:
