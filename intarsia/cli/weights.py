@@ -65,6 +65,8 @@ def _facts(found: About) -> Iterator[tuple[str, str]]:
 
     meta = found.meta
     yield "written by", found.origin
+    if found.recipe:
+        yield "published as", found.recipe
     if meta.config:
         yield "model", " + ".join(model_parts(meta.config)) or "a config"
     elif found.config_text:

@@ -24,7 +24,12 @@ class Model:
     """One network in the guide."""
 
     network: Network
-    checkpoints: tuple[Checkpoint, ...]
+
+    @property
+    def checkpoints(self) -> tuple[Checkpoint, ...]:
+        """Of its published recipes."""
+        there = published()
+        return tuple(there[name] for name in self.network.published if name in there)
 
     @property
     def name(self) -> str:
@@ -73,8 +78,7 @@ def goodness(one: Checkpoint) -> float:
 @cache
 def models() -> tuple[Model, ...]:
     """All, by kind, year, method, and within a method by multiply-adds."""
-    there = published()
-    found = [Model(one, tuple(there[name] for name in one.published if name in there)) for one in networks()]
+    found = [Model(one) for one in networks()]
     places = {one.network.method: place for place, one in reversed(list(enumerate(found)))}
     return tuple(sorted(found, key=lambda one: (places[one.network.method], _multiply_adds(one), one.name)))
 

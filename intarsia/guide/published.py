@@ -68,14 +68,17 @@ def find_published(name: str) -> Checkpoint | None:
 
 
 def near_names(name: str, most: int = 3) -> list[str]:
-    """The recipes with a checkpoint whose names begin so, the best known data set first, or else the most similar."""
+    """The recipes with a checkpoint of which a name begins so, the best known data set first, or else the most similar.
+
+    Files are named after the configs of MMSegmentation 0.x, so that these find their successors.
+    """
     bare = name.rpartition("/")[2].lower()
     for ending in (*_ENDINGS, ".safetensors"):
         bare = bare.removesuffix(ending)
-    begin = [recipe for recipe in published() if bare and recipe.startswith((f"{bare}_", f"{bare}-"))]
+    begin = {recipe for one, recipe in _names().items() if bare and one.lower().startswith((f"{bare}_", f"{bare}-"))}
     if begin:
         return sorted(begin, key=lambda one: ("ade20k" not in one, "cityscapes" not in one, len(one), one))[:most]
-    names = difflib.get_close_matches(bare, _names(), n=2 * most, cutoff=0.6)
+    names = difflib.get_close_matches(bare, _names(), n=2 * most, cutoff=0.75)
     return list(dict.fromkeys(_names()[one] for one in names))[:most]
 
 

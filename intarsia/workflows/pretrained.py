@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from intarsia.config.lowering.names import CHILDREN
 from intarsia.config.schema.fates import bare
-from intarsia.guide.published import find_published
+from intarsia.guide.published import find_published, near_names
 from intarsia.io.digest import file_hash
 from intarsia.spec import Component, RunSpec, StartSpec
 from intarsia.weights.file import (
@@ -100,7 +100,10 @@ def _started(task: Any, source: _Source, start: StartSpec, options: RunOptions, 
         file = _file(source)
     except NotToBeHadError as error:
         if explicit:
-            raise
+            said = str(error)
+            raise NotToBeHadError(
+                f"--pretrained {source.written}, {said}" if said.startswith("which ") else said
+            ) from error
         parts = ", ".join(source.parts)
         how = "--weights FILE --allow-partial" if start.pretrained is None else "--pretrained FILE"
         return Begun(
@@ -204,7 +207,9 @@ def _file(source: _Source) -> Path:
     if entry is not None:
         return obtain(entry)
     if not known(source.written):
-        raise NotToBeHadError(unknown(source.written))
+        near = near_names(source.written)
+        hint = f"; or a published checkpoint, such as {' or '.join(near)}" if near else ""
+        raise NotToBeHadError(f"{unknown(source.written)}{hint}")
     try:
         return locate(source.written).path
     except (ValueError, OSError) as error:

@@ -177,13 +177,26 @@ def _meet(processes: int, device: str) -> None:
     meeting.barrier()
 
 
+_OF_TRAINING = ("train_dataloader", "optim_wrapper", "train_cfg")
+"""What a config must have to be trained, also on other data than its own: `--data` replaces the data sets in it."""
+
+
 def _base(request: TrainingRequest) -> Config | None:
     """The config that is named; None for a recipe that becomes one through the data."""
     from intarsia import recipes
     from intarsia.workflows.names import find_config
 
     if request.name not in recipes.short_names():
-        return find_config(request.name, trust=request.trust)
+        config = find_config(request.name, trust=request.trust)
+        given = {setting.partition("=")[0].partition(".")[0] for setting in request.settings}
+        missing = [key for key in _OF_TRAINING if not config.values.get(key) and key not in given]
+        if missing:
+            raise ValueError(
+                f"{config.file} describes no training: it has no {' and no '.join(missing)}. Write what is missing, "
+                "inherit it with _base_, or train a recipe on your data: intarsia train RECIPE --data DIR --out RUN "
+                "(intarsia config list)"
+            )
+        return config
     if request.data is None:
         raise ValueError(f"the recipe {request.name} is for your own data: add --data DIR (images and masks)")
     return None

@@ -11,7 +11,7 @@ import pytest
 
 from intarsia import recipes
 from intarsia.guide import published as index
-from intarsia.guide.models import models
+from intarsia.guide.models import expected_size, models
 from intarsia.guide.networks import data_of
 from intarsia.guide.published import find_published, near_names, published
 
@@ -21,10 +21,10 @@ def zoo(shared: Path) -> list[dict]:
     return json.loads((shared / "facts" / "zoo.json").read_text())
 
 
-def test_the_file_is_current_and_written_once(zoo: list[dict], publishing: ModuleType) -> None:
+def test_the_file_is_current_and_written_once(zoo: list[dict], shared: Path, publishing: ModuleType) -> None:
     assert publishing.written() == publishing.render(zoo), "run `python scripts/published.py .../zoo.json`"
     before = publishing.TARGET.stat().st_mtime_ns
-    publishing.main()
+    publishing.main([str(shared / "facts" / "zoo.json")])
     assert publishing.TARGET.stat().st_mtime_ns == before, "what says the same is not written again"
     assert publishing.TARGET.stat().st_size < 40_000
 
@@ -109,6 +109,7 @@ def test_words_of_the_list_that_no_recipe_has(publishing: ModuleType) -> None:
         ),
         ("fast_scn_8xb4-160k_cityscapes-512x1024", ["fast_scnn_8xb4-160k_cityscapes-512x1024"]),
         ("work/Fast_SCNN_8xb4-160k_cityscapes-512x1024.PTH", ["fast_scnn_8xb4-160k_cityscapes-512x1024"]),
+        ("pspnet_r50-d8_512x1024_80k_cityscapes.py", ["pspnet_r50-d8_4xb2-80k_cityscapes-512x1024"]),  # of 0.x
         ("qqqq", []),
         ("", []),
     ],
@@ -158,3 +159,15 @@ def test_the_index_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     published()
     monkeypatch.setattr(index, "_read", None)
     assert published() is published()
+
+
+def test_sizes_are_those_of_the_parameters() -> None:
+    from intarsia.config.build import build_task
+    from intarsia.config.language.reader import Config
+    from intarsia.config.lowering.lower import lower
+
+    one = published()["fast_scnn_8xb4-160k_cityscapes-512x1024"]
+    model = build_task(lower(Config.from_values(recipes.get(one.recipe), file="test"))).model
+    assert expected_size(one) == sum(4 * value.numel() for value in model.parameters())
+    unknown = [one.recipe for one in published().values() if expected_size(one) is None]
+    assert len(unknown) < 5
