@@ -245,8 +245,8 @@ def initial_weights(task: Any, spec: RunSpec, options: RunOptions) -> Begun:
     state, notes = found.state()
     report = apply_state(task.model, state, allow_partial=options.allow_partial)
     loaded = {
-        "part": "model", "asked_for": str(source), "file": str(found.path), "sha256": file_hash(found.path),
-        "tensors": len(report.loaded), **said_by(found.meta),
+        "part": "model", "file": str(source), "sha256": file_hash(found.path), "tensors": len(report.loaded),
+        **said_by(found.meta),
     }  # fmt: skip
     published = find_published(found.recipe) if found.recipe else None
     if published is not None:

@@ -21,9 +21,7 @@ BY_PREFIX: Mapping[str, Callable[[str], Path]] = {hub.PREFIX: hub.fetch}
 """Beginning of what is written -> a function that is given the whole of it, and gives the file or folder on this
 machine. It raises ValueError where that cannot be had."""
 
-EXPECTED = (
-    "a weights file, the folder of a run, the name of a published checkpoint (intarsia models list), or hf://OWNER/NAME"
-)
+EXPECTED = "a weights file, the folder of a run, or the name of a published checkpoint (intarsia models list)"
 
 
 @dataclass(frozen=True)
