@@ -50,6 +50,12 @@ def is_free(licence: str) -> bool:
     return _FREE.fullmatch(licence.strip().lower().replace(" ", "-")) is not None
 
 
+def warnings_of(licence: str, pretrained: Iterable[Origin]) -> list[str]:
+    """What who uses weights should know of their licences, in words: theirs, and those of others that are not free."""
+    own = [f"licence of these weights: {described(licence).removeprefix('licence ')}"] if licence else []
+    return [*own, *(f"they started from {one}" for one in pretrained if one.licence and not is_free(one.licence))]
+
+
 def origins(records: Iterable[Mapping[str, Any]]) -> tuple[Origin, ...]:
     """What run.json notes of loaded weights, as the weights file says it: without paths of this machine.
 

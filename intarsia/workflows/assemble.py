@@ -31,7 +31,7 @@ from intarsia.guide.published import find_published
 from intarsia.io.digest import file_hash
 from intarsia.spec import CheckpointSpec, DataSpec, Duration, OptimSpec, RunSpec, RuntimeSpec
 from intarsia.weights.file import WeightsMeta, apply_state
-from intarsia.weights.origins import Origin, origins
+from intarsia.weights.origins import Origin, origins, warnings_of
 from intarsia.workflows.names import find_weights
 from intarsia.workflows.pretrained import Begun, said_by, start_from
 from intarsia.workflows.run_options import RunOptions
@@ -251,7 +251,8 @@ def initial_weights(task: Any, spec: RunSpec, options: RunOptions) -> Begun:
     published = find_published(found.recipe) if found.recipe else None
     if published is not None:
         loaded |= {"recipe": published.recipe, "address": published.address}
-    return Begun((f"weights of {source}: {'; '.join([*notes, str(report)])}",), (loaded,))
+    said = [*notes, str(report), *warnings_of(found.meta.licence, found.meta.pretrained)]
+    return Begun((f"weights of {source}: {'; '.join(said)}",), (loaded,))
 
 
 def _prepare_torch(runtime: RuntimeSpec, seed: int) -> None:

@@ -23,6 +23,7 @@ from intarsia.weights.file import (
     read_state,
 )
 from intarsia.weights.foreign import read_tensor
+from intarsia.weights.origins import warnings_of
 from intarsia.weights.pretrained.find import find_pretrained, unknown
 from intarsia.weights.pretrained.fit import fit_to, may_lack
 from intarsia.weights.pretrained.table import Pretrained
@@ -251,8 +252,10 @@ def _loaded(
     record: dict[str, Any] = {"part": part, "asked_for": source.written, "file": str(file)}
     if entry is not None:
         record |= {"address": entry.address, "licence": entry.licence}
+    meta = WeightsMeta()
     if file.is_file():
-        record |= {"sha256": file_hash(file), **said_by(_meta_of(file))}
+        meta = _meta_of(file)
+        record |= {"sha256": file_hash(file), **said_by(meta)}
     owner, _, tensor = part.rpartition(".")
     if file.is_file() and part in dict(task.model.named_buffers()):
         getattr(task.model.get_submodule(owner), f"set_{tensor}")(read_tensor(file))
@@ -264,7 +267,8 @@ def _loaded(
     else:
         found = find_weights(file, key=options.key, prefix=source.prefix)
         state, notes = found.state()
-        record |= {"sha256": file_hash(found.path), **said_by(found.meta)}
+        meta = found.meta
+        record |= {"sha256": file_hash(found.path), **said_by(meta)}
     state, others = _of_part(state, part)
     fitted = fit_to(state, module, kind=kind, first_convolution=start.first_convolution)
     optional = may_lack(kind, list(module.state_dict()))
@@ -274,8 +278,7 @@ def _loaded(
     left_out = [*fitted.left_out, *others]
     if left_out:
         said.append(f"{len(left_out)} left out, of classifiers or other parts: {', '.join(grouped(left_out, lines=4))}")
-    if record.get("licence"):
-        said.append(f"licence of these weights: {record['licence']}")
+    said += warnings_of(record.get("licence", ""), meta.pretrained)
     return Begun((f"{part}: {'; '.join(said)}",), ({**record, "tensors": len(report.loaded)},))
 
 

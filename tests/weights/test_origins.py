@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from intarsia.weights.file import WeightsMeta
-from intarsia.weights.origins import Origin, described, is_free, origins
+from intarsia.weights.origins import Origin, described, is_free, origins, warnings_of
 from intarsia.weights.pretrained.table import NON_COMMERCIAL, NVIDIA, PRETRAINED
 
 
@@ -89,3 +89,12 @@ def test_in_the_weights_file() -> None:
     later = '{"pretrained": [{"part": "neck", "mood": 3}], "licence": "MIT"}'
     assert WeightsMeta.from_json(later) == WeightsMeta(pretrained=(Origin("neck"),), licence="MIT")
     assert WeightsMeta.from_json("{}").pretrained == ()
+
+
+def test_what_who_starts_from_them_should_know() -> None:
+    pretrained = (Origin("backbone", "mit_b0", licence=NVIDIA), Origin("neck", "n", licence="MIT"), Origin("head", "h"))
+    assert warnings_of("cc-by-nc-4.0", pretrained) == [
+        "licence of these weights: cc-by-nc-4.0 (not for every use)",
+        f"they started from backbone from mit_b0, licence {NVIDIA} (not for every use)",
+    ]
+    assert warnings_of("", ()) == []

@@ -20,10 +20,16 @@ from intarsia.cli.main import main
 from intarsia.config.build import build_task
 from intarsia.config.language.reader import Config
 from intarsia.config.lowering.lower import lower
+from intarsia.io.digest import file_hash
 from intarsia.weights.file import WeightsMeta, save_weights
+from intarsia.weights.origins import Origin, origins
+from intarsia.weights.pretrained.table import NVIDIA
+from intarsia.workflows.assemble import initial_weights
 from intarsia.workflows.hub import HubAddress, HubError, choose, fetch
+from intarsia.workflows.run_options import RunOptions
 from tests.cli.conftest import CLASSES, CONFIG, PALETTE
 from tests.workflows.standin_hub import READER, WRITER, Hub
+from tests.workflows.test_pretrained import begin, same, spec_of
 
 
 @pytest.fixture(scope="module")
@@ -196,6 +202,26 @@ def test_a_pickle_that_wants_to_run_code(hub: Hub, photo: Path, tmp_path: Path, 
     with pytest.raises(ValueError, match="is refused"):
         intarsia.load("hf://bad/two")
     assert not Path("was_here").exists()
+
+
+def test_trainings_start_from_addresses(hub: Hub, weights: Path) -> None:
+    """All of a network, or its backbone; and what they started from is kept with it."""
+    spec = spec_of("segformer_mit-b0", "intarsia.pretrained='hf://me/b0'")
+    file = weights.with_name("b0.safetensors")
+    torch.manual_seed(9)
+    state = build_task(spec).model.backbone.state_dict()  # type: ignore[attr-defined]
+    save_weights(file, state, WeightsMeta(pretrained=(Origin("backbone", "mit_b0", licence=NVIDIA),), licence="MIT"))
+    hub.put("me/b0", {"weights.safetensors": file.read_bytes()})
+    task, begun = begin(spec)
+    assert same(task, state)
+    first = Origin("backbone", "hf://me/b0", "", file_hash(file), "MIT")
+    assert origins(begun.loaded) == (first, Origin("backbone", "mit_b0", licence=NVIDIA))
+    assert "they started from backbone from mit_b0" in begun.notes[0]
+
+    hub.put("me/street", {"weights.safetensors": weights.read_bytes()})
+    small = lower(Config.from_values(CONFIG, file="test"))
+    begun = initial_weights(build_task(small), small, RunOptions(out=Path("run"), weights="hf://me/street"))
+    assert origins(begun.loaded) == (Origin("model", "hf://me/street", "", file_hash(weights)),)
 
 
 # --- What there is not --------------------------------------------------------------------------------------------
