@@ -79,7 +79,7 @@ def _facts(found: About) -> Iterator[tuple[str, str]]:
     if meta.scores:
         yield "scores", "  ".join(f"{name} {value:.4f}" for name, value in meta.scores.items())
     if meta.config:
-        yield "licence", described(meta.licence).removeprefix("licence ")
+        yield "licence", described(meta.licence).removeprefix("licence ") if meta.licence else "not said"
     for origin in meta.pretrained:
         yield "started from", str(origin)
     yield from found.details.items()

@@ -85,9 +85,7 @@ def library() -> Any:
 
 def client() -> Any:
     """A speaker to the hub, or to where HF_ENDPOINT points."""
-    from intarsia import __version__
-
-    return library().HfApi(endpoint=endpoint(), library_name="intarsia", library_version=__version__)
+    return library().HfApi(endpoint=endpoint(), library_name="intarsia")
 
 
 def endpoint() -> str | None:

@@ -142,7 +142,7 @@ def _summary(meta: WeightsMeta, values: int) -> Iterator[str]:
     parts = ", ".join(_plain(one) for one in model_parts(meta.config))
     yield f"Network: {parts or 'as its config says'}, {values:,} numbers."
     if meta.step is not None:
-        yield f"Trained for {meta.step:,} steps."
+        yield f"Trained for {meta.step:,} step{'' if meta.step == 1 else 's'}."
     yield f"The file was written by Intarsia {_plain(meta.version)}.".replace(" .", ".")
     names = [str(name) for name in meta.image.get("names", ())]
     if meta.image.get("bands") == "raw":
@@ -170,8 +170,12 @@ prediction = model.predict("photo.jpg")
 prediction.save_overlay("overlay.jpg")
 ```
 
-Config, classes, colours and preprocessing are in `{WEIGHTS}`. To train it further on other images:
-`intarsia train CONFIG --data DIR --weights {where} --allow-partial`."""
+Config, classes, colours and preprocessing are in `{WEIGHTS}`. To go on training with other images:
+
+```console
+intarsia weights pull {where} -o model.safetensors
+intarsia train model.safetensors --data DIR --weights model.safetensors --allow-partial --out RUN
+```"""
 
 
 def _classes(meta: WeightsMeta, facts: RunFacts) -> Iterator[str]:

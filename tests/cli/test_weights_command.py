@@ -278,7 +278,7 @@ def test_what_a_training_started_from_is_kept_and_shown(
     assert "started from neck from n.pth, licence not known" in said
     assert main(["weights", "show", str(run)]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "licence not known" in said
+    assert "licence not said" in said
     assert "started from" not in said
 
 
