@@ -134,7 +134,8 @@ def _listed(where: HubAddress) -> list[str] | None:
             raise
         say(f"note: {error}; looking into its cache")
         return None
-    return [one.rfilename for one in found.siblings or ()]
+    names = [str(one.rfilename) for one in found.siblings or ()]
+    return [name for name in names if "\\" not in name and not {"", ".", ".."} & set(name.split("/"))]
 
 
 def _cached(where: HubAddress) -> Path:

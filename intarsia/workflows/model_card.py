@@ -96,7 +96,7 @@ def model_card(where: HubAddress, meta: WeightsMeta, facts: RunFacts, values: in
         "## Training data\n\n" + " ".join(_data(meta, facts)),
         "## Scores\n\n" + "\n".join(_scores(meta, facts)),
         "## Licence\n\n" + _licence(meta.licence),
-        "## What the training started from\n\n" + "\n".join(_origins(meta)),
+        "## What it started from\n\n" + "\n".join(_origins(meta)),
     ]
     return "\n\n".join(sections) + "\n"
 

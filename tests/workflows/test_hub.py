@@ -21,7 +21,7 @@ from intarsia.config.build import build_task
 from intarsia.config.language.reader import Config
 from intarsia.config.lowering.lower import lower
 from intarsia.io.digest import file_hash
-from intarsia.weights.file import WeightsMeta, save_weights
+from intarsia.weights.file import WeightsMeta, read_meta, save_weights
 from intarsia.weights.origins import Origin, origins
 from intarsia.weights.pretrained.table import NVIDIA
 from intarsia.workflows.assemble import initial_weights
@@ -181,6 +181,17 @@ def test_a_licence_that_a_folder_states(hub: Hub, tmp_path: Path, capsys: pytest
     assert main(["weights", "show", "hf://them/sea"]) == 0
     assert "cc-by-nc-4.0 (not for every use)" in " ".join(capsys.readouterr().out.split())
 
+    out = tmp_path / "ours.safetensors"
+    assert main(["weights", "convert", "hf://them/sea", "-o", str(out)]) == 0
+    meta = read_meta(out)
+    digits = file_hash(tmp_path / "copy/model.safetensors")
+    assert meta.licence == "cc-by-nc-4.0"
+    assert meta.pretrained == (Origin("model", "hf://them/sea", "", digits, "cc-by-nc-4.0"),)
+    assert main(["weights", "push", str(out), "hf://me/sea", "--dry-run", str(tmp_path / "sent")]) == 0
+    card = (tmp_path / "sent/README.md").read_text()
+    assert "base_model:\n- them/sea\n" in card
+    assert "license: cc-by-nc-4.0\n" in card
+
 
 class Harmful:
     def __reduce__(self) -> Any:
@@ -256,6 +267,12 @@ def test_what_the_hub_does_not_give(hub: Hub, weights: Path, monkeypatch: pytest
     assert fetch("hf://me/secret").read_bytes() == weights.read_bytes()
     hub.broken = 503
     assert "the hub answered 503 for hf://me/street: " in refused("hf://me/street")
+
+
+@pytest.mark.parametrize("name", ["../../../a.pth", "/tmp/a.pth", "sub/../../a.pth", "..\\a.pth", "./a.pth"])
+def test_names_that_lead_out_of_the_cache_are_no_files(hub: Hub, name: str) -> None:
+    hub.put("bad/one", {name: b"x"})
+    assert "files of weights there: none" in refused("hf://bad/one")
 
 
 def test_revisions(hub: Hub, weights: Path) -> None:
