@@ -44,8 +44,8 @@ $ intarsia models show segformer_mit-b0
 ```
 
 A published checkpoint is used by the name of its recipe, and fetched the first time:
-`intarsia predict segformer_mit-b0_8xb2-160k_ade20k-512x512 photo.jpg -o out`. Where it is kept, and how machines without
-network get it: [Weights](weights.md#published-checkpoints-by-name).
+`intarsia predict segformer_mit-b0_8xb2-160k_ade20k-512x512 photo.jpg -o out`. Where it is kept, and how machines
+without network get it: [Weights](weights.md#published-checkpoints-by-name).
 
 ## What to take
 

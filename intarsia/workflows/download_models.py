@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from intarsia.guide.published import Checkpoint, find_published, near_names, published
 from intarsia.io.digest import file_hash
-from intarsia.io.whole_files import whole_file, write_text
+from intarsia.io.whole_files import write_text, write_whole
 from intarsia.terminal import say
 from intarsia.weights.download import MIRROR, DownloadError, cache_folder, cached_file, fetch
 
@@ -65,8 +66,8 @@ def download(checkpoints: Sequence[Checkpoint], out: Path | None = None) -> None
 
 def _copy(file: Path, target: Path, sha256: str) -> Path:
     if not target.is_file() or not file_hash(target).startswith(sha256):
-        with whole_file(target) as part:
-            shutil.copyfile(file, part)
+        with open(file, "rb") as data:
+            write_whole(target, partial(shutil.copyfileobj, data))
     return target
 
 

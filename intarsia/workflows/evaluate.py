@@ -16,6 +16,7 @@ from intarsia.visual.fonts import use_font
 from intarsia.workflows.assemble import check_classes
 from intarsia.workflows.evaluation_report import gallery_for, write_page
 from intarsia.workflows.example_pictures import Worst
+from intarsia.workflows.locate import local
 from intarsia.workflows.score_label_maps import show
 from intarsia.workflows.scores import with_scores, within
 from intarsia.workflows.trained_model import OpenModel, labelled_images, open_model
@@ -86,7 +87,7 @@ def evaluate_model(request: EvaluationRequest) -> Report:
     pipeline = within(labelled_images(model, request.data, request.split), request.roi)
     _compare_classes(model, pipeline)
     usual = not any((request.data, request.roi, request.metrics, request.threshold, *views.values()))
-    folder = request.out or _default_folder(model, request.split, usual=usual)
+    folder = request.out or _default_folder(model, request, usual=usual)
     dataset = pipeline.dataset
     model = with_views(model, blend=request.blend, threshold=request.threshold, **views)
     model = with_scores(model, metrics=request.metrics, groups=request.groups)
@@ -133,12 +134,14 @@ def _score(
         )
 
 
-def _default_folder(model: OpenModel, split: str, *, usual: bool) -> Path:
+def _default_folder(model: OpenModel, request: EvaluationRequest, *, usual: bool) -> Path:
     """Beside the weights; scores of other data, or found in another way, do not overwrite those of the run."""
-    if model.recipe:  # its file is in the cache, which is no place for scores
-        return Path(f"{model.recipe}_eval" if usual and split == "val" else f"{model.recipe}_eval_{split}")
+    as_trained = usual and request.split == "val"
+    if local(request.weights) is None:  # fetched: the file is in the cache, which is no place for scores
+        name = model.recipe or Path(request.weights).name
+        return Path(f"{name}_eval" if as_trained else f"{name}_eval_{request.split}")
     beside = model.file.parent
-    return beside if usual and split == "val" else beside / f"eval_{split}"
+    return beside if as_trained else beside / f"eval_{request.split}"
 
 
 def _compare_classes(model: OpenModel, pipeline: Pipeline) -> None:

@@ -7,10 +7,13 @@ that does not tell it sees the file refused.
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import intarsia
@@ -18,6 +21,7 @@ from intarsia.cli.main import main
 from intarsia.data.datasets.cityscapes import CityscapesDataset
 from intarsia.demo import write_scenes
 from intarsia.guide.published import Checkpoint, published
+from intarsia.io.digest import file_hash
 from intarsia.weights.download import MIRROR, OFFLINE, cache_folder, cached_file
 from intarsia.weights.file import read_meta
 
@@ -82,6 +86,25 @@ def test_other_names_of_it(photo: Path, asked: list[str]) -> None:
     assert len(asked) == 1
 
 
+@pytest.mark.usefixtures("small_views", "asked")
+def test_heads_that_only_training_has_may_be_missing(
+    photo: Path, fabricated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = torch.load(fabricated, weights_only=True)["state_dict"]
+    used = {name: value for name, value in state.items() if not name.startswith("auxiliary_head.")}
+    assert len(used) < len(state)
+    file = cached_file(ADDRESS)
+    file.parent.mkdir(parents=True)
+    for tensors in (used, {name: value for name, value in used.items() if "conv_seg" not in name}):
+        torch.save({"state_dict": tensors}, file)
+        monkeypatch.setitem(published(), NAME, replace(published()[NAME], sha256=file_hash(file)[:8]))
+        if tensors is used:
+            assert intarsia.predict(NAME, str(photo), device="cpu").label.shape == SIZE
+        else:
+            with pytest.raises(ValueError, match="missing in the file"):
+                intarsia.load(NAME)
+
+
 @pytest.mark.usefixtures("small_views", "expected_there")
 def test_scores_of_it_and_where_they_go(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for kind in ("images", "labels"):
@@ -96,6 +119,16 @@ def test_scores_of_it_and_where_they_go(folder: Path, capsys: pytest.CaptureFixt
     assert list(scores["classes"]) == list(CityscapesDataset.classes)
     assert scores["images"] == 2
     assert "traffic light" in capsys.readouterr().out
+    streets = folder / "data" / "cityscapes"
+    for place, name in (
+        ("leftImg8bit/val/town", "0_leftImg8bit.png"),
+        ("gtFine/val/town", "0_gtFine_labelTrainIds.png"),
+    ):
+        (streets / place).mkdir(parents=True)
+        kind = "images" if "left" in name else "labels"
+        (streets / place / name).write_bytes((folder / "data" / kind / "0.png").read_bytes())
+    assert main(["eval", NAME, "--device", "cpu", "--workers", "0", "--pictures", "0"]) == 0
+    assert json.loads((folder / f"{NAME}_eval" / "eval.json").read_text())["images"] == 1, "of the recipe's own data"
     assert kept() == [FILE], "nothing is written beside the file in the cache"
 
 
@@ -165,6 +198,25 @@ def test_another_file_than_was_published_is_refused(
     assert asked, "the server was asked, and its answer refused"
     assert kept() == []
     assert not (folder / "out").exists()
+
+
+def test_a_published_file_is_read_as_data(
+    folder: Path, photo: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Even if its hash were the published one."""
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.system, (f"touch {folder / 'ran'}",)
+
+    file = cached_file(ADDRESS)
+    file.parent.mkdir(parents=True)
+    torch.save({"state_dict": Evil()}, file)
+    monkeypatch.setitem(published(), NAME, replace(published()[NAME], sha256=file_hash(file)[:8]))
+    assert "is refused: it asks for posix.system" in error_of(["predict", NAME, str(photo), "-o", "out"], capsys)
+    with pytest.raises(ValueError, match="is refused"):
+        intarsia.load(NAME)
+    assert list(folder.iterdir()) == []
 
 
 def test_without_network_it_says_where_to_put_it_by_hand(
