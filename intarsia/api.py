@@ -34,8 +34,9 @@ def load(
 ) -> Predictor:
     """The model of a weights file, ready to predict.
 
-    weights: a .safetensors file that Intarsia wrote, or the folder of a run; it holds everything that is needed. Or the
-    name of a published checkpoint, which is fetched once and then kept.
+    weights: a .safetensors file that Intarsia wrote, or the folder of a run; it holds everything that is needed. Or a
+    folder as transformers saves it (SegFormer, UPerNet, MaskFormer, Mask2Former). Or the name of a published checkpoint
+    or hf://OWNER/NAME of the Hugging Face Hub, which are fetched once and then kept.
     device: by default a GPU if there is one. Threads may share the predictor.
     bands: which bands of an image the model takes, counted from 1, where files do not say it.
     scale: what becomes of values that are not those of the training: "MIN,MAX" for those that become the ends of its
@@ -49,10 +50,10 @@ def load(
     from intarsia.config.build import build_task
     from intarsia.config.language.reader import Config
     from intarsia.config.lowering.lower import lower
-    from intarsia.weights.file import AUXILIARY, apply_state
+    from intarsia.weights.file import apply_state
 
     chosen = _checked_device(device)
-    found = _opened(weights)
+    found, optional = _opened(weights)
     path, meta = found.path, found.meta
     missing = [name for name in ("config", "classes") if not getattr(meta, name)]
     if missing:
@@ -62,7 +63,7 @@ def load(
         )
     spec = lower(Config.from_values(meta.config, file=str(path)))
     task = build_task(spec)
-    apply_state(task.get_submodule("model"), found.state()[0], optional=AUXILIARY if found.recipe else ())
+    apply_state(task.get_submodule("model"), found.state()[0], optional=optional)
     palette = meta.palette or distinct_colours(len(meta.classes))
     reader = reader_for(spec, meta.image, bands=bands, scale=scale, max_pixels=max_pixels)
     return predictor_for(spec, task, classes=meta.classes, palette=palette, device=chosen, reader=reader)
@@ -149,19 +150,23 @@ def reader_for(
     )
 
 
-def _opened(weights: PathLike) -> About:
-    """What the weights say about themselves. Raises ValueError for files that do not say which model they belong to."""
+def _opened(weights: PathLike) -> tuple[About, tuple[str, ...]]:
+    """What the weights say about themselves, and which parts they may lack or have in vain.
+
+    Raises ValueError for files that do not say which model they belong to.
+    """
     from intarsia.weights.about import about
-    from intarsia.weights.file import read_meta
+    from intarsia.weights.file import AUXILIARY, read_meta
+    from intarsia.weights.maps.folder import is_folder
     from intarsia.workflows.locate import locate
     from intarsia.workflows.names import look_into
 
     located = locate(weights)
-    if located.checkpoint is not None:
-        return look_into(located)
+    if located.checkpoint is not None or is_folder(located.path):
+        return look_into(located), AUXILIARY
     path = _weights_file(located.path)
     read_meta(path)
-    return about(path)
+    return about(path), ()
 
 
 def _weights_file(path: Path) -> Path:

@@ -7,10 +7,13 @@ from pathlib import Path
 
 from intarsia import __version__
 from intarsia.contracts import PathLike
+from intarsia.guide.published import find_published
+from intarsia.io.digest import file_hash
 from intarsia.terminal import say, warn
 from intarsia.weights.file import SUFFIX, save_weights
+from intarsia.weights.origins import Origin, origins
 from intarsia.workflows.completed_meta import completed
-from intarsia.workflows.trained_model import open_model
+from intarsia.workflows.trained_model import OpenModel, open_model
 
 
 def convert_weights(
@@ -37,7 +40,7 @@ def convert_weights(
     model = open_model(file, config=config, device="cpu", key=key, prefix=prefix)
     for note in model.notes:
         say(f"note: {note}")
-    meta = replace(completed(model.meta, model.spec), version=__version__)
+    meta = replace(completed(model.meta, model.spec), version=__version__, pretrained=_made_from(file, model))
     if not model.meta.classes:
         warn(f"{file} does not name its classes; they are called {', '.join(meta.classes[:3])} ...")
     own = model.task.model.state_dict()  # type: ignore[attr-defined]
@@ -45,3 +48,13 @@ def convert_weights(
     save_weights(out, state, meta)
     say(f"{len(state)} tensors, {len(meta.classes)} classes: {out}")
     say(f"next: intarsia eval {out} --data DIR    intarsia predict {out} IMAGES -o OUT")
+
+
+def _made_from(file: PathLike, model: OpenModel) -> tuple[Origin, ...]:
+    """What a file of ours says that it started from; of others, the file itself."""
+    if model.meta.version:
+        return model.meta.pretrained
+    published = find_published(model.recipe) if model.recipe else None
+    address = "" if published is None else published.address
+    said = {"part": "model", "file": str(file), "address": address, "licence": model.meta.licence}
+    return origins([{**said, "sha256": file_hash(model.file)}])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,23 @@ from intarsia.config.schema.fates import bare
 from intarsia.guide.published import find_published, near_names
 from intarsia.io.digest import file_hash
 from intarsia.spec import Component, RunSpec, StartSpec
-from intarsia.weights.file import WeightsMismatchError, apply_state, grouped, read_state
+from intarsia.weights.file import (
+    KEY,
+    SUFFIX,
+    WeightsMeta,
+    WeightsMismatchError,
+    apply_state,
+    grouped,
+    read_meta,
+    read_state,
+)
 from intarsia.weights.foreign import read_tensor
+from intarsia.weights.origins import warnings_of
 from intarsia.weights.pretrained.find import find_pretrained, unknown
 from intarsia.weights.pretrained.fit import fit_to, may_lack
 from intarsia.weights.pretrained.table import Pretrained
 from intarsia.weights.pretrained.usual import usual_weights
+from intarsia.weights.tensor_file import read_header
 from intarsia.workflows.locate import known, local, locate
 from intarsia.workflows.names import find_weights
 
@@ -36,7 +47,8 @@ _BACKBONES = ("backbone", "image_encoder")
 class Begun:
     """What a new training starts from.
 
-    notes: in words. loaded: for run.json: part, what was asked for, file, address, SHA-256, licence, tensors.
+    notes: in words. loaded: for run.json: part, what was asked for, file, address, SHA-256, licence, tensors; and what
+    a file of ours was begun with itself.
     """
 
     notes: tuple[str, ...] = ()
@@ -237,11 +249,13 @@ def _loaded(
     task: Any, part: str, file: Path, source: _Source, start: StartSpec, options: RunOptions, *, explicit: bool
 ) -> Begun:
     entry = _entry(source)
-    record = {"part": part, "asked_for": source.written, "file": str(file)}
+    record: dict[str, Any] = {"part": part, "asked_for": source.written, "file": str(file)}
     if entry is not None:
         record |= {"address": entry.address, "licence": entry.licence}
+    meta = WeightsMeta()
     if file.is_file():
-        record["sha256"] = file_hash(file)
+        meta = _meta_of(file)
+        record |= {"sha256": file_hash(file), **said_by(meta)}
     owner, _, tensor = part.rpartition(".")
     if file.is_file() and part in dict(task.model.named_buffers()):
         getattr(task.model.get_submodule(owner), f"set_{tensor}")(read_tensor(file))
@@ -251,7 +265,10 @@ def _loaded(
     if file.is_file():
         state, notes = read_state(file, key=options.key if explicit else None, prefix=source.prefix)
     else:
-        state, notes = find_weights(file, key=options.key, prefix=source.prefix).state()
+        found = find_weights(file, key=options.key, prefix=source.prefix)
+        state, notes = found.state()
+        meta = found.meta
+        record |= {"sha256": file_hash(found.path), **said_by(meta)}
     state, others = _of_part(state, part)
     state = _with_own_word(state, module)
     fitted = fit_to(state, module, kind=kind, first_convolution=start.first_convolution)
@@ -262,9 +279,20 @@ def _loaded(
     left_out = [*fitted.left_out, *others]
     if left_out:
         said.append(f"{len(left_out)} left out, of classifiers or other parts: {', '.join(grouped(left_out, lines=4))}")
-    if entry is not None and entry.licence:
-        said.append(f"licence of these weights: {entry.licence}")
+    said += warnings_of(record.get("licence", ""), meta.pretrained)
     return Begun((f"{part}: {'; '.join(said)}",), ({**record, "tensors": len(report.loaded)},))
+
+
+def said_by(meta: WeightsMeta) -> dict[str, Any]:
+    """What weights say of their licence and of what their training started from, for run.json."""
+    licence = {"licence": meta.licence} if meta.licence else {}
+    return {**licence, **({"started_from": [asdict(one) for one in meta.pretrained]} if meta.pretrained else {})}
+
+
+def _meta_of(file: Path) -> WeightsMeta:
+    """Of a file of ours; files of others say nothing."""
+    ours = file.suffix == SUFFIX and KEY in read_header(file).get("__metadata__", {})
+    return read_meta(file) if ours else WeightsMeta()
 
 
 def _of_part(state: Mapping[str, Tensor], part: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
