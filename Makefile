@@ -65,7 +65,7 @@ mutants: $(STAMP)  ## break the source in three hundred small ways and see wheth
 docs: $(STAMP)   ## write the generated pages of docs/ again; networks that are new are counted
 	@$(BIN)/python scripts/vocabulary.py
 	@$(BIN)/python scripts/pretrained.py
-	@$(BIN)/python scripts/scores.py
+	@$(BIN)/python scripts/published.py
 	@$(BIN)/python benchmarks/models.py
 	@$(BIN)/python scripts/models.py
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from intarsia.config.language.reader import Config
     from intarsia.data.image_reader import ImageReader
     from intarsia.inference.predictor import Predictor
+    from intarsia.weights.about import About
 
 RUN_WEIGHTS = "weights.safetensors"
 """The name of the weights file in the folder of a run."""
@@ -33,25 +34,27 @@ def load(
 ) -> Predictor:
     """The model of a weights file, ready to predict.
 
-    weights: a .safetensors file that Intarsia wrote, or the folder of a run; it holds everything that is needed.
+    weights: a .safetensors file that Intarsia wrote, or the folder of a run; it holds everything that is needed. Or a
+    folder as transformers saves it (SegFormer, UPerNet, MaskFormer, Mask2Former). Or the name of a published checkpoint
+    or hf://OWNER/NAME of the Hugging Face Hub, which are fetched once and then kept.
     device: by default a GPU if there is one. Threads may share the predictor.
     bands: which bands of an image the model takes, counted from 1, where files do not say it.
     scale: what becomes of values that are not those of the training: "MIN,MAX" for those that become the ends of its
     range (0 and 255 for colours), or a pair for each band; "training": the upper 8 of 16 bits; "none": as they are.
     max_pixels: of the largest image that is read, by default 2**28.
 
-    Raises ValueError if the file is missing, damaged, not one of ours, or does not fit its own description, or if there
-    is no such device.
+    Raises ValueError if the file is missing, damaged, not one of ours, or does not fit its own description, cannot be
+    fetched, or if there is no such device.
     """
     from intarsia.colours import distinct_colours
     from intarsia.config.build import build_task
     from intarsia.config.language.reader import Config
     from intarsia.config.lowering.lower import lower
-    from intarsia.weights.file import apply_state, load_state, read_meta
+    from intarsia.weights.file import apply_state
 
     chosen = _checked_device(device)
-    path = _weights_file(weights)
-    meta = read_meta(path)
+    found, optional = _opened(weights)
+    path, meta = found.path, found.meta
     missing = [name for name in ("config", "classes") if not getattr(meta, name)]
     if missing:
         raise ValueError(
@@ -60,7 +63,7 @@ def load(
         )
     spec = lower(Config.from_values(meta.config, file=str(path)))
     task = build_task(spec)
-    apply_state(task.get_submodule("model"), load_state(path))
+    apply_state(task.get_submodule("model"), found.state()[0], optional=optional)
     palette = meta.palette or distinct_colours(len(meta.classes))
     reader = reader_for(spec, meta.image, bands=bands, scale=scale, max_pixels=max_pixels)
     return predictor_for(spec, task, classes=meta.classes, palette=palette, device=chosen, reader=reader)
@@ -147,8 +150,26 @@ def reader_for(
     )
 
 
-def _weights_file(weights: PathLike) -> Path:
-    path = Path(weights).expanduser()
+def _opened(weights: PathLike) -> tuple[About, tuple[str, ...]]:
+    """What the weights say about themselves, and which parts they may lack or have in vain.
+
+    Raises ValueError for files that do not say which model they belong to.
+    """
+    from intarsia.weights.about import about
+    from intarsia.weights.file import AUXILIARY, read_meta
+    from intarsia.weights.maps.folder import is_folder
+    from intarsia.workflows.locate import locate
+    from intarsia.workflows.names import look_into
+
+    located = locate(weights)
+    if located.checkpoint is not None or is_folder(located.path):
+        return look_into(located), AUXILIARY
+    path = _weights_file(located.path)
+    read_meta(path)
+    return about(path), ()
+
+
+def _weights_file(path: Path) -> Path:
     if path.is_dir():
         if not (path / RUN_WEIGHTS).is_file():
             raise ValueError(

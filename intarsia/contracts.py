@@ -40,12 +40,15 @@ class Sample:
     label: (H, W) class indices, ``ignore_index`` where nothing is said, or None when there is no ground truth. Those of
         volumes are (D, H, W). Of a task of depth, depths in float32 instead.
     maps: further (H, W) or (H, W, C) arrays that must move with the image: edges.
+    instances: (H, W) numbers of objects for a metric that wants them, or None. They are never moved: evaluation alone
+        looks at them, at the size of their file.
     """
 
     image: npt.NDArray[Any]
     label: npt.NDArray[Any] | None = None
     maps: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     meta: SampleMeta = field(default_factory=lambda: SampleMeta())
+    instances: npt.NDArray[np.integer[Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class Batch:
         (H_i, W_i) instead.
     sizes: for each image the (h, w) of its unpadded part.
     maps: further named maps, (N, ...) each.
+    instances: of each image, (H_i, W_i) int32, without pixels where it has none; None if no image has any.
     """
 
     images: Tensor
@@ -82,6 +86,7 @@ class Batch:
     sizes: tuple[Size, ...]
     metas: tuple[SampleMeta, ...]
     maps: Mapping[str, Tensor] = field(default_factory=dict)
+    instances: tuple[Tensor, ...] | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with every tensor on `device`. From pinned memory nothing waits for the copies."""
@@ -94,7 +99,7 @@ class Batch:
     def tensors(self) -> tuple[Tensor, ...]:
         """All of them."""
         labels = () if self.labels is None else self.labels if isinstance(self.labels, tuple) else (self.labels,)
-        return (self.images, *labels, *self.maps.values())
+        return (self.images, *labels, *self.maps.values(), *(self.instances or ()))
 
     def _with(self, change: Callable[[Tensor], Tensor]) -> Batch:
         labels = self.labels
@@ -108,6 +113,7 @@ class Batch:
             sizes=self.sizes,
             metas=self.metas,
             maps={name: change(value) for name, value in self.maps.items()},
+            instances=None if self.instances is None else tuple(map(change, self.instances)),
         )
 
 
@@ -480,6 +486,20 @@ class ConfidenceMetric(Protocol):
 
     def update(self, prediction: Tensor, label: Tensor, confidence: Tensor | None = None) -> None:
         """Count one image; confidence (H, W) is the probability of each predicted class."""
+        ...
+
+
+@runtime_checkable
+class InstanceMetric(Protocol):
+    """A metric that may also look at which object each pixel belongs to, for which a file is read with each label."""
+
+    @property
+    def needs_instances(self) -> bool:
+        """Whether it does."""
+        ...
+
+    def update(self, prediction: Tensor, label: Tensor, *, instances: Tensor | None = None) -> None:
+        """Count one image; instances (H, W) as the data set numbers them, None where they are not known."""
         ...
 
 

@@ -271,12 +271,25 @@ class RuntimeSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class SubmissionSpec:
+    """Test images whose label maps are only written, for a benchmark's server (`format_only` of a `test_evaluator`).
+
+    folder: where to; None where the config does not say it. format: of `inference.outputs.label_values.FORMATS`.
+    """
+
+    folder: str | None
+    format: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunSpec:
     """Everything about one run.
 
     A config without training keys (a weights file, a model fragment) has `train` and `optim` None.
     task: name in the catalogue. objective: component of kind "objective" that a task of queries trains on, instead of
     losses of its head; None for all others.
+    metric: of the validation. test_metric: of the test data, where it is another one. submission: what is done with the
+    test data instead of scoring them.
     written_for: images per step that the learning rate is meant for, where the config or its name says it.
     notes: what lowering wants the user to know ("SyncBN becomes BN in a single process"), printed at the start.
     source: the resolved config as plain values; written into run folders and weights files.
@@ -292,6 +305,8 @@ class RunSpec:
     val: DataSpec | None = None
     test: DataSpec | None = None
     metric: Component | None = None
+    test_metric: Component | None = None
+    submission: SubmissionSpec | None = None
     optim: OptimSpec | None = None
     duration: Duration | None = None
     evaluate_every: Duration | None = None

@@ -2,7 +2,7 @@
 
     python scripts/models.py
 
-Everything comes from `intarsia.guide`, whose figures `benchmarks/models.py` and `scripts/scores.py` write.
+Everything comes from `intarsia.guide`, whose figures `benchmarks/models.py` and `scripts/published.py` write.
 """
 
 from __future__ import annotations
@@ -43,6 +43,10 @@ $ intarsia models list --data cityscapes --sort score
 $ intarsia models show segformer_mit-b0
 ```
 
+A published checkpoint is used by the name of its recipe, and fetched the first time:
+`intarsia predict segformer_mit-b0_8xb2-160k_ade20k-512x512 photo.jpg -o out`. Where it is kept, and how machines
+without network get it: [Weights](weights.md#published-checkpoints-by-name).
+
 ## What to take
 
 {advice}
@@ -68,8 +72,8 @@ Each mark is a network with its best published score; those with a name have no 
   what operations need within, and what allocators keep, comes on top.
 {times}
 * **{first}**, **{second}**: the best published mIoU in percent, of single images as they are, of whatever schedule and
-  size; under the table of each method all its checkpoints. Costs are those with the classes of ADE20K, where a network
-  has a recipe for that, else of Cityscapes, else of its first.
+  size; under the table of each method all its checkpoints, by the names that every command takes. Costs are those with
+  the classes of ADE20K, where a network has a recipe for that, else of Cityscapes, else of its first.
 {missing}"""
 MEASURED = """* **time** and **step time**: of the same, measured on one machine ({machine}), as multiples of
   `segformer_mit-b0`'s."""
@@ -195,7 +199,7 @@ def section(method: Method | None, several: Sequence[Model]) -> Iterator[str]:
     if found:
         yield from ("<details><summary>" + f"{len(found)} published checkpoint{'s' * (len(found) > 1)}</summary>", "")
         checkpoints = [(f"`{one.recipe}`", *scores(one.scores), f"[.pth]({one.address})") for one in found]
-        yield from table(sorted(checkpoints), "recipe", "single images", "scales and mirrored", "weights")
+        yield from table(sorted(checkpoints), "name", "single images", "scales and mirrored", "weights")
         yield from ("</details>", "")
 
 

@@ -41,10 +41,10 @@ MAY_IMPORT = {
     "engine": {"distributed", "tasks", "data", "metrics", "inference", "evaluation", "weights", "visual", "io"},
     "config": {"recipes", "tasks", "data", "models", "metrics", "losses", "layers", "io"},
     "export": {"tasks", "inference", "weights"},
-    "api": {"config", "data", "inference", "weights", "recipes", "tasks", "visual"},
+    "api": {"config", "data", "inference", "weights", "recipes", "tasks", "visual", "workflows"},
     "workflows": {
         "api", "config", "recipes", "tasks", "data", "metrics", "inference", "evaluation", "distributed", "engine",
-        "weights", "visual", "export", "io",
+        "weights", "visual", "export", "io", "guide",
     },
     "cli": {
         "api", "workflows", "config", "recipes", "data", "inference", "evaluation", "distributed", "engine", "weights",
@@ -67,6 +67,7 @@ HEAVY = {
     "lightning_fabric",
     "timm",
     "transformers",
+    "huggingface_hub",
     "onnx",
     "onnxruntime",
     "openvino",
@@ -218,6 +219,7 @@ def test_everything_imports_only_the_declared() -> None:
         "torch", "lightning_fabric", "numpy", "cv2", "PIL", "safetensors", "yaml", "rich", "typer", "click",
         "matplotlib", "timm", "transformers", "onnx", "onnxruntime", "openvino", "rasterio", "av", "shapely",
         "tensorboard", "wandb", "scipy", "psutil", "albumentations", "requests", "urllib3", "filelock",
+        "huggingface_hub",
     }  # fmt: skip
     for path in files():
         for module, line in imports(path):

@@ -15,6 +15,9 @@ WITH_NUMBERS = {
 }
 """Options that take any number of numbers, or at most so many: `--slide`, `--slide 512`, `--slide 512 341`."""
 
+ONE_WORD = {"train": "--augment", "data": "--augment"}
+"""Commands -> an option of that name which takes one word there, as any option does."""
+
 
 def prepare(words: Sequence[str]) -> list[str]:
     """`--debug` moved to the front, where the program's own options are, and `--set a=1 b=2` repeated per value.
@@ -43,13 +46,14 @@ def prepare(words: Sequence[str]) -> list[str]:
 def _with_numbers(words: Sequence[str]) -> list[str]:
     joined: list[str] = []
     position = 0
+    plain = ONE_WORD.get(next((word for word in words if not word.startswith("-")), ""))
     while position < len(words):
         word = words[position]
         if word == "--":
             return [*joined, *words[position:]]
         position += 1
         joined.append(word)
-        if word in WITH_NUMBERS:
+        if word in WITH_NUMBERS and word != plain:
             pattern, most = WITH_NUMBERS[word]
             numbers: list[str] = []
             while position < len(words) and len(numbers) != most and pattern.fullmatch(words[position]):

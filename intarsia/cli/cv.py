@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 
@@ -37,6 +37,12 @@ def cv(
     batch: options.Batch = None,
     crop: options.Crop = None,
     workers: options.Workers = None,
+    augment: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--augment", metavar="none|light|strong|FILE", help="As of: intarsia train.", rich_help_panel="Data"
+        ),
+    ] = None,
     seed: options.Seed = None,
     weights: options.Weights = None,
     pretrained: options.PretrainedWeights = None,
@@ -88,6 +94,7 @@ def cv(
         allow_partial=allow_partial,
         device=device,
         notify=notify,
+        augment=augment,
     )
     result = cross_validate(request, folds, by=by)
     names = [f"fold {number}" for number in range(1, len(result.images) + 1)]

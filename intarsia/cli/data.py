@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import textwrap
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Look at data before training on them.")
 app.command("split")(data_split.split)
 app.command("suspects")(data_suspects.suspects)
+
+_KEYS, _WIDTH = 12, 120
+"""Columns: of the keys of a list, and of the whole."""
 
 Place = Annotated[Path, typer.Argument(metavar="DIR|FILE", help="Folder of images and masks, or a data description.")]
 
@@ -61,14 +66,95 @@ def _write(description: DataDescription, file: Path) -> None:
     write_description(description, file)
 
 
-@app.command("show")
+SHOWN = """
+[bold]What training will see[/]:
+intarsia data show DIR --augmented --augment strong -o sheet.png
+intarsia data show my_config.py --augmented -o page.html
+"""
+_SEEN = "With --augmented"
+
+
+@app.command("show", epilog=SHOWN)
 def show(
-    place: Place,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Picture to write (.png, .jpg).")],
+    place: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR|FILE|CONFIG|RECIPE",
+            help="Folder of images and masks, or a data description; with --augmented also a config, run or recipe.",
+        ),
+    ],
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", "-o", help="Picture to write (.png, .jpg); by default samples.png, or augmented.png."),
+    ] = None,
     split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "train",
-    count: Annotated[int, typer.Option("--count", min=1, max=200, help="How many samples.")] = 12,
+    count: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--count", min=1, max=200, help="How many samples; by default 12, or 6 with their draws."),
+    ] = None,
+    augmented: Annotated[
+        bool,
+        typer.Option("--augmented", help="Samples after the whole training pipeline, as training sees them."),
+    ] = False,
+    html: Annotated[
+        bool,
+        typer.Option("--html", help="A page instead of a picture; so does a name in .html.", rich_help_panel=_SEEN),
+    ] = False,
+    draws: Annotated[
+        int,
+        typer.Option("--draws", min=1, max=20, help="How often each is drawn: its epochs.", rich_help_panel=_SEEN),
+    ] = 5,
+    augment: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--augment", metavar="none|light|strong|FILE", help="As of: intarsia train.", rich_help_panel=_SEEN
+        ),
+    ] = None,
+    data: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--data", help="The data for a recipe or a config.", rich_help_panel=_SEEN),
+    ] = None,
+    crop: Annotated[
+        Optional[tuple[int, int]],  # noqa: UP045
+        typer.Option("--crop", metavar="H W", help="Size of the training crops.", rich_help_panel=_SEEN),
+    ] = None,
+    seed: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--seed", min=0, help="That of the training.", rich_help_panel=_SEEN),
+    ] = None,
 ) -> None:
-    """Paint a contact sheet: samples with their labels over them, and a legend."""
+    """Paint a contact sheet: samples with their labels over them, and a legend.
+
+    With --augmented several draws of each, as they come out of the training pipeline, and what is in that.
+    """
+    if not augmented:
+        given = {"--html": html, "--augment": augment, "--data": data, "--crop": crop, "--seed": seed}
+        wrong = [name for name, value in given.items() if value]
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)}: only with --augmented, which shows what training sees")
+        _show_samples(place, out or Path("samples.png"), split, 12 if count is None else count)
+        return
+    from intarsia.terminal import say
+    from intarsia.workflows.show_augmented import AugmentedRequest, show_augmented
+
+    if split != "train":
+        raise ValueError(f"--augmented shows what training sees, which is the train split, and not {split}")
+    if out is not None and html and out.suffix != ".html":
+        raise ValueError(f"--html writes a page; expected a name that ends in .html, found {out}")
+    request = AugmentedRequest(
+        place=str(place),
+        out=out or Path("augmented.html" if html else "augmented.png"),
+        data=data,
+        count=6 if count is None else count,
+        draws=draws,
+        augment=augment,
+        crop=crop,
+        seed=seed,
+    )
+    say(show_augmented(request))
+
+
+def _show_samples(place: Path, out: Path, split: str, count: int) -> None:
     from intarsia.data.description.read import read_description
     from intarsia.engine.callbacks.sample_images import as_picture
     from intarsia.terminal import say
@@ -112,7 +198,10 @@ def prepare(
         typer.Option("--out", "-o", metavar="OUT", help="Folder to fill [default: where the published configs look]"),
     ] = None,
     as_list: Annotated[
-        bool, typer.Option("--list", help="What to download for each benchmark, and from whom.")
+        bool,
+        typer.Option(
+            "--list", help="What to download for each benchmark, or for NAME, from whom, under which licence, how much."
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
     processes: Annotated[
@@ -135,14 +224,15 @@ def prepare(
     """
     from intarsia.data.prepare.benchmark import Options
     from intarsia.terminal import say, warn
-    from intarsia.workflows.prepare_data import benchmark_rows, next_command, prepare_benchmark
+    from intarsia.workflows.prepare_data import FACTS, benchmark_rows, next_command, prepare_benchmark
 
     if as_list:
-        rows = benchmark_rows()
+        rows = benchmark_rows(name)
         if as_json:
             typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         else:
-            typer.echo("\n\n".join("\n".join(f"{key:12}{value}" for key, value in row.items()) for row in rows))
+            hidden = () if name is not None else (FACTS,)
+            typer.echo("\n\n".join("\n".join(_wrapped(row, hidden)) for row in rows))
         return
     if name is None:
         raise ValueError("expected the name of a benchmark and its archives; see: intarsia data prepare --list")
@@ -158,3 +248,13 @@ def prepare(
     say(
         f"next: {command}" if command else "no published config is for this benchmark; train a recipe of your own on it"
     )
+
+
+def _wrapped(row: Mapping[str, str], hidden: Container[str]) -> Iterator[str]:
+    """Lines of a row, its values below one another; addresses stay whole."""
+    for key, value in row.items():
+        if key not in hidden:
+            yield from textwrap.wrap(
+                f"{key:{_KEYS}}{value}", width=_WIDTH, subsequent_indent=" " * _KEYS, break_long_words=False,
+                break_on_hyphens=False,
+            )  # fmt: skip

@@ -117,9 +117,13 @@ def _downloads() -> list[tuple[str, str]]:
 
     folder = download.cache_folder()
     files = [file for file in folder.glob("*/*") if file.is_file() and file.suffix != ".lock"]
-    size = sum(file.stat().st_size for file in files) / 2**30
-    rows = [("downloaded weights", f"{folder} ({len(files)} files, {size:.1f} GiB)")]
-    return rows + [(name, os.environ[name]) for name in (download.MIRROR, download.OFFLINE) if os.environ.get(name)]
+    size = sum(file.stat().st_size for file in files) / 1e6
+    in_words = f"{size / 1e3:.1f} GB" if size >= 1e3 else f"{size:.1f} MB"
+    rows = [("downloaded weights", f"{folder} ({len(files)} file{'s' * (len(files) != 1)}, {in_words})")]
+    rows.append((download.MIRROR, os.environ.get(download.MIRROR) or "not set"))
+    if download.is_offline():
+        rows.append((download.OFFLINE, os.environ[download.OFFLINE]))
+    return rows
 
 
 def _devices() -> list[tuple[str, str]]:

@@ -18,7 +18,11 @@ EXAMPLES = """
 
 [bold]A checkpoint of MMSegmentation[/]:    intarsia eval epoch_1.pth --config my_config.py --out scores
 
+[bold]A published one, by name[/]:          intarsia eval fast_scnn_8xb4-160k_cityscapes-512x1024 --data DIR
+
 [bold]Label maps in files, without a model[/]:  intarsia eval --predictions labels --data DIR
+
+[bold]What is meant for a server[/]:          intarsia eval --predictions out --format cityscapes --data DIR
 
 [bold]A predicted raster[/]:                intarsia eval --predictions labels.tif --labels truth.tif
 """
@@ -26,8 +30,8 @@ EXAMPLES = """
 
 def evaluate(
     weights: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Argument(metavar="WEIGHTS|RUN", help="A weights file, or the folder of a run.", show_default=False),
+        Optional[str],  # noqa: UP045
+        typer.Argument(metavar="WEIGHTS|RUN|NAME", help=options.TRAINED_MODEL, show_default=False),
     ] = None,
     predictions: Annotated[
         Optional[Path],  # noqa: UP045
@@ -42,11 +46,24 @@ def evaluate(
         Optional[Path],  # noqa: UP045
         typer.Option("--labels", metavar="RASTER", help="Labels for a raster of --predictions, on the same grid."),
     ] = None,
+    file_format: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="What the files of --predictions hold: indices, or as a benchmark's server wants them: cityscapes, "
+            "ade20k, loveda, isaid. Checks names, sizes and values, also where there are no labels.",
+        ),
+    ] = "indices",
     data: options.Data = None,
     split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "val",
     out: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--out", "-o", help="Folder for eval.json, eval.csv and pictures; by default beside the weights."),
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder for eval.json, eval.csv and pictures; by default beside the weights; for a NAME, NAME_eval.",
+        ),
     ] = None,
     config: options.ConfigBeside = None,
     pictures: Annotated[int, typer.Option("--pictures", min=0, help="How many of the worst images to paint.")] = 6,
@@ -60,7 +77,7 @@ def evaluate(
             "--metrics",
             metavar="NAME,...",
             help="Scores instead of the config's: mIoU, mDice, mFscore, mFscore_mmseg, mBoundaryIoU, fwIoU, kappa, "
-            "imageIoU, interval, ECE.",
+            "imageIoU, interval, ECE; or cityscapes, that benchmark's own evaluation.",
         ),
     ] = None,
     group: Annotated[
@@ -104,13 +121,16 @@ def evaluate(
             data=data,
             config=config,
             split=split,
-            out=out or (predictions if predictions.is_dir() else predictions.with_name(f"{predictions.stem}_eval")),
+            out=out or _beside(predictions, file_format),
             pictures=pictures,
             metrics=metrics,
             groups=group,
             roi=roi,
+            file_format=file_format,
         )
         return
+    if file_format != "indices":
+        raise ValueError("--format says what the files of --predictions hold; `intarsia predict` writes such files")
     if labels is not None:
         raise ValueError("--labels is for a predicted raster: name that with --predictions RASTER")
     if weights is None:
@@ -143,3 +163,13 @@ def evaluate(
         precision=precision,
     )
     evaluate_model(request)
+
+
+def _beside(predictions: Path, file_format: str) -> Path:
+    """The folder for scores of files; beside one that goes to a server."""
+    if not predictions.is_dir():
+        return predictions.with_name(f"{predictions.stem}_eval")
+    if file_format == "indices":
+        return predictions
+    folder = predictions.resolve()
+    return folder.with_name(f"{folder.name}_eval")

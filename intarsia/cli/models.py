@@ -1,21 +1,23 @@
-"""``intarsia models``: which networks there are, what they cost and score, and how to use each."""
+"""``intarsia models``: which networks there are, what they cost and score, how to use each, and their checkpoints."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 if TYPE_CHECKING:
-    from intarsia.guide.facts import Checkpoint, Cost
+    from intarsia.guide.facts import Cost
     from intarsia.guide.models import Model
+    from intarsia.guide.published import Checkpoint
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="List the models with what they cost and score, and say all about one.",
+    help="List the models with what they cost and score, say all about one, and fetch published checkpoints.",
 )
 EXAMPLES = """
 [bold]Small and fast ones[/]:  intarsia models list real-time --sort cost
@@ -23,6 +25,15 @@ EXAMPLES = """
 [bold]The best on Cityscapes[/]:  intarsia models list --data cityscapes --sort score
 
 [bold]All about one[/]:  intarsia models show segformer_mit-b0
+"""
+DOWNLOADS = """
+[bold]Into the cache[/]:  intarsia models download fast_scnn_8xb4-160k_cityscapes-512x1024
+
+[bold]Into a folder[/]:  intarsia models download NAME NAME --out weights
+
+[bold]For a machine without network[/]:  intarsia models download NAME --list addresses.txt
+
+Not needed before a NAME is used: predict, eval, train --weights and intarsia.load fetch it by themselves.
 """
 _BOTH = ("ade20k", "cityscapes")
 _WIDE = 120
@@ -75,21 +86,65 @@ def list_models(
 
 @app.command("show", no_args_is_help=True)
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A model of the list, or any recipe of it.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A model of the list, any recipe of it, or a published checkpoint.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say all about a model: paper, cost, published scores and checkpoints, how to train it and take its weights."""
     from intarsia.guide.models import find
+    from intarsia.guide.published import find_published
     from intarsia.terminal import out, table
 
-    model = find(name)
+    model, checkpoint = find(name), find_published(name)
     if as_json:
         typer.echo(json.dumps(_facts(model), indent=2, ensure_ascii=False))
         return
     console = out()
     console.print(table("", ("model", model.name), _about(model), left=2))
-    for line in (*_published(model), *_use(model)):
+    if checkpoint is not None:
+        typer.echo("\n".join(_file(checkpoint)))
+    for line in (*_published(model), *_use(model, checkpoint)):
         typer.echo(line)
+
+
+@app.command("download", no_args_is_help=True, epilog=DOWNLOADS)
+def download(
+    names: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(metavar="[NAME]...", help="Published checkpoints: names of recipes, or of their files."),
+    ] = None,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", "-o", metavar="DIR", help="Also copy them to this folder, under their files' names."),
+    ] = None,
+    addresses: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            "--list",
+            metavar="FILE",
+            help="Fetch nothing: write their addresses, one a line, as wget -i takes them; and beside it a table of "
+            "where each file goes.",
+        ),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All published checkpoints.")] = False,
+) -> None:
+    """Fetch published checkpoints: checked by hash, going on where a download was interrupted."""
+    from intarsia.guide.models import expected_size
+    from intarsia.terminal import say
+    from intarsia.workflows.download_models import chosen, write_list
+    from intarsia.workflows.download_models import download as fetch_all
+
+    if out is not None and addresses is not None:
+        raise ValueError("--list writes addresses and fetches nothing that --out could take: leave out one of them")
+    found = chosen(names or (), everything=everything)
+    if everything:
+        total = sum(expected_size(one) or 0 for one in found)
+        say(f"{len(found)} checkpoints, together about {total / 1e9:.0f} GB")
+    if addresses is not None:
+        write_list(found, addresses)
+    else:
+        fetch_all(found, out)
 
 
 def _row(one: Model, data: str | None, figures: Sequence[str], shown: Sequence[str]) -> tuple[str, ...]:
@@ -145,6 +200,26 @@ def _about(model: Model) -> Iterator[tuple[str, str]]:
     yield "figures are of", first if first in model.network.published else f"{first} with 150 classes"
 
 
+def _file(one: Checkpoint) -> Iterator[str]:
+    """What is known of a checkpoint's file, and whether it is here. No line is folded, so that paths can be copied."""
+    from intarsia.guide.models import expected_size
+    from intarsia.weights.download import cached_file
+
+    cached, expected = cached_file(one.address), expected_size(one)
+    here = cached.is_file()
+    about = "of unknown size" if expected is None else f"about {expected / 1e6:,.0f} MB"
+    size = f"{cached.stat().st_size / 1e6:,.1f} MB" if here else about
+    yield f"Checkpoint {one.recipe}:"
+    yield f"  trained on {one.data}: {_all_scores(one)}"
+    yield f"  {one.file}, {size}; its SHA-256 begins with {one.sha256}"
+    yield f"  in the cache: {cached}" if here else "  not in the cache yet: it is fetched when it is first used"
+    yield ""
+
+
+def _all_scores(one: Checkpoint) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in one.scores.items())
+
+
 def _published(model: Model) -> Iterator[str]:
     """Its recipes by data set, the best score first."""
     from intarsia.guide.models import goodness
@@ -154,9 +229,8 @@ def _published(model: Model) -> Iterator[str]:
         yield f"Published for {data}:"
         found = [one for one in model.checkpoints if data_of(one.recipe) == data]
         for one in sorted(found, key=goodness, reverse=True):
-            scores = ", ".join(f"{name} {value:g}" for name, value in one.scores.items())
             yield f"  {one.recipe}"
-            yield f"    {scores}; {_training(one.recipe)}"
+            yield f"    {_all_scores(one)}; {_training(one.recipe)}"
             yield f"    {one.address}"
         scored = {one.recipe for one in found}
         for recipe in model.network.published:
@@ -185,7 +259,8 @@ def _crop_and_steps(recipe: str) -> tuple[int, int, int]:
     return height, width, config["train_cfg"]["max_iters"]
 
 
-def _use(model: Model) -> Iterator[str]:
+def _use(model: Model, checkpoint: Checkpoint | None) -> Iterator[str]:
+    """Commands, with the checkpoint that was asked for, or else with the best."""
     name = model.network.own or model.network.first
     if model.cost() is None:
         yield f"It cannot be built yet; `intarsia config check {model.network.first}` says what is missing."
@@ -193,12 +268,15 @@ def _use(model: Model) -> Iterator[str]:
     yield "To train it on your own data:"
     yield f"  intarsia train {name} --data DIR --out RUN"
     if model.checkpoints:
-        best = model.best("ade20k") or model.best("cityscapes") or model.checkpoints[0]
-        file = best.address.rpartition("/")[2]
-        yield "To start from published weights, downloaded from the address above:"
-        yield f"  intarsia train {name} --data DIR --out RUN --weights {file} --allow-partial"
-        yield "To use them as they are:"
-        yield f"  intarsia predict {file} IMAGES -o OUT --config {best.recipe}"
+        best = checkpoint or model.best("ade20k") or model.best("cityscapes") or model.checkpoints[0]
+        yield "To use published weights as they are (fetched the first time, by their name):"
+        yield f"  intarsia predict {best.recipe} IMAGES -o OUT"
+        yield f"  intarsia eval {best.recipe} --data DIR"
+        yield "To start a training from them:"
+        yield f"  intarsia train {name} --data DIR --out RUN --weights {best.recipe} --allow-partial"
+        yield "To fetch them before, or write a list for a machine that has a network:"
+        yield f"  intarsia models download {best.recipe}"
+        yield f"  intarsia models download {best.recipe} --list FILE"
 
 
 def _facts(model: Model) -> dict[str, Any]:
@@ -207,14 +285,20 @@ def _facts(model: Model) -> dict[str, Any]:
 
     from intarsia.guide.facts import RELATIVE
     from intarsia.guide.networks import data_of
+    from intarsia.weights.download import cached_file
 
     cost = model.cost()
     published = []
     for recipe in model.network.published:
         height, width, steps = _crop_and_steps(recipe)
         found = [
-            {"scores": dict(one.scores), "address": one.address} for one in model.checkpoints if one.recipe == recipe
-        ]
+            {
+                "name": one.recipe, "trained_on": one.data, "scores": dict(one.scores), "address": one.address,
+                "sha256": one.sha256, "cached": cached_file(one.address).is_file(),
+            }
+            for one in model.checkpoints
+            if one.recipe == recipe
+        ]  # fmt: skip
         published.append(
             {"recipe": recipe, "data": data_of(recipe), "crop": [height, width], "steps": steps, "checkpoints": found}
         )

@@ -152,12 +152,14 @@ Deterministic = Annotated[
         rich_help_panel=_MORE,
     ),
 ]
+TRAINED_MODEL = "A weights file, the folder of a run, or the name of a published checkpoint, which is fetched once."
 Weights = Annotated[
-    Optional[Path],  # noqa: UP045
+    Optional[str],  # noqa: UP045
     typer.Option(
         "--weights",
         "--load-from",
-        help="Start from these weights (.safetensors, .pth, anyone's). All must fit, unless --allow-partial.",
+        metavar="FILE|RUN|NAME",
+        help="Start from these weights: anyone's file, or a published checkpoint. All must fit, or --allow-partial.",
         rich_help_panel=_MORE,
     ),
 ]
@@ -184,7 +186,8 @@ PretrainedWeights = Annotated[
     typer.Option(
         "--pretrained",
         metavar="auto|imagenet|none|FILE|NAME",
-        help="What the backbone starts from. On --data the default is auto: what is usual for it, if it can be had.",
+        help="What the backbone starts from. On --data the default is auto: what is usual for it, if it can be had. "
+        "NAME: one of docs/pretrained.md, or a published checkpoint, whose backbone is taken.",
         rich_help_panel=_MORE,
     ),
 ]

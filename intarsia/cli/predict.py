@@ -10,6 +10,8 @@ import typer
 from intarsia.cli import options
 
 EXAMPLES = """
+[bold]A published model, by name[/]:  intarsia predict pspnet_r50-d8_4xb2-80k_cityscapes-512x1024 photo.jpg -o out
+
 [bold]A folder of photos[/]:          intarsia predict runs/first photos -o labels
 
 [bold]Some files, and a pattern[/]:   intarsia predict weights.safetensors a.jpg "more/*.png" -o labels
@@ -33,7 +35,7 @@ _OUTPUTS, _OVERLAYS, _VIDEOS = "What is written", "Overlays", "Videos"
 
 
 def predict(
-    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS|RUN", help="A weights file, or the folder of a run.")],
+    weights: Annotated[str, typer.Argument(metavar="WEIGHTS|RUN|NAME", help=options.TRAINED_MODEL)],
     inputs: Annotated[
         list[str],
         typer.Argument(
@@ -67,7 +69,8 @@ def predict(
         typer.Option(
             "--format",
             metavar="NAME",
-            help="Values in label files: indices, source (as in the training's files), cityscapes, ade20k, loveda.",
+            help="Values in label files: indices, source (as in the training's files), cityscapes, ade20k, loveda, "
+            "isaid (the colours of its masks: no server is known to take label maps).",
             rich_help_panel=_OUTPUTS,
         ),
     ] = "indices",

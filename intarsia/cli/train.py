@@ -47,6 +47,15 @@ def train(
     batch: options.Batch = None,
     crop: options.Crop = None,
     workers: options.Workers = None,
+    augment: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--augment",
+            metavar="none|light|strong|FILE",
+            help="Random changes of the training images, beside or (none, FILE) instead of the recipe's.",
+            rich_help_panel="Data",
+        ),
+    ] = None,
     seed: options.Seed = None,
     weights: options.Weights = None,
     pretrained: options.PretrainedWeights = None,
@@ -109,6 +118,7 @@ def train(
         others = training != TrainingOptions(batch_per_device=batch_per_device, workers=workers)
         others = others or pretrained is not None or first_convolution is not None or weights is not None
         others = others or fold is not None or by is not None
+        others = others or augment is not None
         if recipe is not None or data is not None or out is not None or settings or others:
             raise ValueError(
                 "--resume RUN goes on with the run as it was begun; of other options it takes only --device, "
@@ -145,5 +155,6 @@ def train(
         notify=notify,
         fold=fold,
         by=by,
+        augment=augment,
     )
     start_training(request)

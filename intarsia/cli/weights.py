@@ -1,4 +1,4 @@
-"""``intarsia weights``: look into files of weights, and make our file of anyone's."""
+"""``intarsia weights``: look into files of weights, make our file of anyone's, share it."""
 
 from __future__ import annotations
 
@@ -15,19 +15,26 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Show what is in a file of weights, and convert others' files. No code in a file is ever run.",
+    help="Show what is in a file of weights, convert others' files, share them on the Hugging Face Hub. No code in a "
+    "file is ever run.",
 )
 EXAMPLES = """
 [bold]A checkpoint that carries its config[/]:  intarsia weights convert iter_80000.pth -o model.safetensors
 
 [bold]One that does not[/]:  intarsia weights convert old.pth --config my_config.py -o model.safetensors
 
+[bold]A published one, by name[/]:  intarsia weights convert fast_scnn_8xb4-160k_cityscapes-512x1024 -o m.safetensors
+
 Then:  intarsia eval model.safetensors --data DIR    intarsia predict model.safetensors IMAGES -o OUT
 """
 
 File = Annotated[
-    Path,
-    typer.Argument(metavar="FILE|RUN", help="Weights of any origin: .safetensors, .pth, a folder of the HF Hub."),
+    str,
+    typer.Argument(
+        metavar="FILE|RUN|NAME",
+        help="Weights of any origin: .safetensors, .pth, a folder of the HF Hub or hf://OWNER/NAME there; or a "
+        "published checkpoint, by name.",
+    ),
 ]
 
 
@@ -53,10 +60,15 @@ def show(
 
 
 def _facts(found: About) -> Iterator[tuple[str, str]]:
+    from intarsia.weights.about import model_parts
+    from intarsia.weights.origins import described
+
     meta = found.meta
     yield "written by", found.origin
+    if found.recipe:
+        yield "published as", found.recipe
     if meta.config:
-        yield "model", _model_name(meta.config)
+        yield "model", " + ".join(model_parts(meta.config)) or "a config"
     elif found.config_text:
         yield "model", f"a config of {len(found.config_text.splitlines())} lines; intarsia weights convert reads it"
     else:
@@ -66,6 +78,10 @@ def _facts(found: About) -> Iterator[tuple[str, str]]:
         yield "step", str(meta.step)
     if meta.scores:
         yield "scores", "  ".join(f"{name} {value:.4f}" for name, value in meta.scores.items())
+    if meta.config:
+        yield "licence", described(meta.licence).removeprefix("licence ") if meta.licence else "not said"
+    for origin in meta.pretrained:
+        yield "started from", str(origin)
     yield from found.details.items()
     if len(found.entries) > 1 and any(not _is_tensor_name(entry, found) for entry in found.entries):
         yield "entries", ", ".join(found.entries)
@@ -77,17 +93,6 @@ def _facts(found: About) -> Iterator[tuple[str, str]]:
 
 def _is_tensor_name(entry: str, found: About) -> bool:
     return entry in found.tensors or entry.removeprefix("module.") in found.tensors
-
-
-_MAIN_PARTS = ("backbone", "image_encoder", "text_encoder", "neck", "decode_head")
-
-
-def _model_name(config: Mapping[str, object]) -> str:
-    """The types of the model's main parts."""
-    model = config.get("model")
-    parts = [model.get(key) for key in _MAIN_PARTS] if isinstance(model, Mapping) else []
-    heads = [part[-1] if isinstance(part, (list, tuple)) else part for part in parts if part]
-    return " + ".join(str(head["type"]) for head in heads if isinstance(head, Mapping)) or "a config"
 
 
 def _parts(tensors: Mapping[str, Sketch]) -> Iterator[tuple[str, str, str, str]]:
@@ -119,3 +124,71 @@ def convert(
     from intarsia.workflows.convert_weights import convert_weights
 
     convert_weights(file, out, config=config, overwrite=overwrite, key=key, prefix=prefix)
+
+
+SHARING = """
+[bold]See what would be sent[/]:  intarsia weights push runs/first hf://me/street-scenes --licence MIT --dry-run out
+
+[bold]Send it[/]:  intarsia weights push runs/first hf://me/street-scenes --licence MIT
+
+[bold]Use it, anywhere[/]:  intarsia predict hf://me/street-scenes photo.jpg -o out
+"""
+HubAddress = Annotated[str, typer.Argument(metavar="hf://OWNER/NAME", help="A repository of the hub.")]
+
+
+@app.command("push", no_args_is_help=True, epilog=SHARING)
+def push(
+    weights: Annotated[str, typer.Argument(metavar="RUN|FILE", help="A run, or a file that Intarsia has written.")],
+    address: HubAddress,
+    licence: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--licence", "--license", metavar="ID", help="What others may do with it: MIT, CC-BY-4.0 ..."),
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Nobody else sees it.")] = False,
+    revision: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--revision", metavar="BRANCH", help="Another branch than main; it is made."),
+    ] = None,
+    dry_run: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--dry-run", metavar="DIR", help="Write what would be sent there, and ask no server."),
+    ] = None,
+    message: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--message", "-m", help="Of the commit."),
+    ] = None,
+    strip_paths: Annotated[
+        bool, typer.Option("--strip-paths", help="Send only the last parts of folders that the config names.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a README.md of somebody else, or the files of --dry-run.")
+    ] = False,
+) -> None:
+    """Send weights and a true model card to the Hugging Face Hub: one file that needs nothing else to be used."""
+    from intarsia.workflows.share_weights import PushRequest, push_weights
+
+    push_weights(
+        PushRequest(
+            weights=weights, address=address, licence=licence, private=private, revision=revision, dry_run=dry_run,
+            message=message, strip_paths=strip_paths, overwrite=overwrite,
+        )
+    )  # fmt: skip
+
+
+@app.command("pull", no_args_is_help=True)
+def pull(
+    address: HubAddress,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", "-o", metavar="FILE|DIR", help="A copy; by default they stay in the hub's own cache."),
+    ] = None,
+    revision: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--revision", metavar="REVISION", help="A branch, a tag or a commit."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
+) -> None:
+    """Fetch weights from the Hugging Face Hub, see that they can be read, and print where they are."""
+    from intarsia.workflows.share_weights import pull_weights
+
+    typer.echo(str(pull_weights(address, out=out, revision=revision, overwrite=overwrite)))

@@ -140,6 +140,11 @@ def build_metric(spec: RunSpec, classes: Sequence[str]) -> Metric:
     return cast("Metric", build(_with(metric_of(spec), num_classes=len(classes), classes=tuple(classes))))
 
 
+def of_split(spec: RunSpec, split: str) -> RunSpec:
+    """The run with the metric that a split is evaluated with: `test_evaluator` may be another than `val_evaluator`."""
+    return replace(spec, metric=spec.test_metric) if split == "test" and spec.test_metric is not None else spec
+
+
 def metric_of(spec: RunSpec) -> Component:
     """The config's metric. Without one, it is IoUMetric."""
     ignore_index = spec.losses[0].ignore_index if spec.losses else 255

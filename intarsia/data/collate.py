@@ -43,6 +43,7 @@ def collate(
         sizes=sizes,
         metas=tuple(sample.meta for sample in samples),
         maps={name: _stack([sample.maps[name] for sample in samples], size, 0) for name in samples[0].maps},
+        instances=_instances(samples),
     )
 
 
@@ -76,6 +77,15 @@ def _labels(
     if policy == "original":
         return tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
     return _stack(arrays, size, ignore_index)
+
+
+def _instances(samples: Sequence[Sample]) -> tuple[Tensor, ...] | None:
+    """At their own sizes, as int32."""
+    if all(sample.instances is None for sample in samples):
+        return None
+    nothing = np.empty((0, 0), np.int32)
+    arrays = [nothing if sample.instances is None else sample.instances for sample in samples]
+    return tuple(torch.from_numpy(np.ascontiguousarray(array, dtype=np.int32)) for array in arrays)
 
 
 def _stack(arrays: Sequence[npt.NDArray[Any]], size: Size, fill: int) -> Tensor:

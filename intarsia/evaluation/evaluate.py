@@ -8,7 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from intarsia.contracts import Batch, ConfidenceMetric, Metric, Report, SampleMeta, Size, Task
+from intarsia.contracts import Batch, ConfidenceMetric, InstanceMetric, Metric, Report, SampleMeta, Size, Task
+from intarsia.data.datasets.instances import with_instances
 from intarsia.data.loader import BatchLoader, eval_loader
 from intarsia.data.pipeline import Pipeline
 from intarsia.distributed.runtime import FabricRuntime
@@ -26,6 +27,7 @@ def evaluation_batches(
     predictor: Predictor,
     pipeline: Pipeline,
     *,
+    metric: Metric | None = None,
     batch_size: int = 1,
     workers: int = 0,
     runtime: FabricRuntime | None = None,
@@ -34,11 +36,15 @@ def evaluation_batches(
 ) -> BatchLoader:
     """The images that `evaluate` scores in this process, as the predictor wants them.
 
+    metric: what they are for; an `InstanceMetric` asks for the objects beside the labels.
     persistent_workers: for several evaluations; the loader is to be closed. pin_memory: where there is a GPU, it copies
     batches by itself.
     """
     if predictor.augmented is not None:  # views are made of images that nothing has resized
         pipeline = Pipeline(pipeline.dataset, without_resizing(pipeline.transforms), label_size="original")
+    if metric is not None and needs_instances(metric):
+        dataset = with_instances(pipeline.dataset)
+        pipeline = Pipeline(dataset, pipeline.transforms, label_size=pipeline.label_size)
     return eval_loader(
         pipeline,
         batch_size=batch_size,
@@ -66,7 +72,8 @@ def evaluate(
     """Score every image of `pipeline` exactly once, over all processes. On an accelerator only its end waits for it.
 
     batches: what `evaluation_batches` gave for `pipeline`, if it is evaluated several times.
-    metric: is emptied first; a `ConfidenceMetric` is told the confidences if it needs them. progress: called with the
+    metric: is emptied first; a `ConfidenceMetric` is told the confidences if it needs them, an `InstanceMetric` the
+    objects if `batches` were made for it. progress: called with the
     number of images after every batch, in this process.
     task: gives the validation loss, Report.losses["loss"]: that of the decode head on the labels at the network's input
     size, a mean over images, or over sliding windows. It is left in the mode (training or not) in which it came. None
@@ -81,19 +88,18 @@ def evaluate(
     was_training = task is not None and task.training
     only_now = batches is None
     if batches is None:
-        batches = evaluation_batches(predictor, pipeline, batch_size=batch_size, workers=workers, runtime=runtime)
+        batches = evaluation_batches(
+            predictor, pipeline, metric=metric, batch_size=batch_size, workers=workers, runtime=runtime
+        )
     try:
         for batch in batches:
             labels = _labels_of(batch, predictor.device)
             observe = None if task is None else _loss_into(losses, task, labels, batch.sizes)
             with torch.inference_mode(), runtime.autocast():
                 found = predictor.postprocess_batch(batch, wanted, observe=observe, soundness=soundness)
-            for meta, restored, label in zip(batch.metas, found, labels, strict=True):
-                if restored.confidence is None:
-                    metric.update(restored.label, label)
-                else:
-                    assert isinstance(metric, ConfidenceMetric)
-                    metric.update(restored.label, label, restored.confidence)
+            for place, (meta, restored, label) in enumerate(zip(batch.metas, found, labels, strict=True)):
+                instances = None if batch.instances is None else batch.instances[place]
+                count(metric, restored.label, label, confidence=restored.confidence, instances=instances)
                 if on_prediction is not None:
                     on_prediction(meta, restored.label)
             if progress is not None:
@@ -110,6 +116,28 @@ def evaluate(
     if task is None or not loss[1]:
         return report
     return replace(report, losses={"loss": float(loss[0] / loss[1])})
+
+
+def needs_instances(metric: Metric) -> bool:
+    """Whether a metric wants to be told which object each pixel belongs to."""
+    return isinstance(metric, InstanceMetric) and metric.needs_instances
+
+
+def count(
+    metric: Metric,
+    prediction: Tensor,
+    label: Tensor,
+    *,
+    confidence: Tensor | None = None,
+    instances: Tensor | None = None,
+) -> None:
+    """Have a metric count one image, with what it wants to know besides the label maps."""
+    besides: dict[str, Tensor] = {}
+    if confidence is not None and isinstance(metric, ConfidenceMetric) and metric.needs_confidence:
+        besides["confidence"] = confidence
+    if instances is not None and needs_instances(metric):
+        besides["instances"] = instances
+    metric.update(prediction, label, **besides)
 
 
 class _Losses:

@@ -1,13 +1,17 @@
-"""Scores of label maps in files, whoever made them: no network, the same counting as in every other evaluation."""
+"""Scores of label maps in files, whoever made them: no network, the same counting as in every other evaluation.
+
+Which file belongs to an image, and what its values mean, is said by `LabelFiles`: class indices here, the format of a
+benchmark's server in `submission.py`.
+"""
 
 from __future__ import annotations
 
 import os
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +19,11 @@ import torch
 from torch import Tensor
 
 from intarsia.contracts import Dataset, Metric, Report, Sample, SampleMeta
+from intarsia.data.datasets.instances import with_instances
 from intarsia.data.image_io import read_label
 from intarsia.data.labels import label_values, ranges, value_counts
 from intarsia.data.tiff import peek_header
+from intarsia.evaluation.evaluate import count, needs_instances
 from intarsia.inference.inputs.images import ahead
 from intarsia.io.folders import walk_files
 from intarsia.terminal import Notice
@@ -29,51 +35,80 @@ SHOWN = 10
 """Problems that an error shows; of the others it gives the number."""
 
 
+class LabelFiles(Protocol):
+    """The label maps of a folder."""
+
+    @property
+    def folder(self) -> Path:
+        """Where they are."""
+        ...
+
+    def of(self, meta: SampleMeta) -> Path:
+        """The label map of an image. Raises ValueError if there is none, or there are several."""
+        ...
+
+    def read(self, file: Path, sample: Sample) -> tuple[Tensor, Tensor | None]:
+        """Class indices (H, W), and the label to compare them with; None where the sample has none.
+
+        Raises ValueError if the file does not hold what it should.
+        """
+        ...
+
+    def left_over(self, used: Collection[Path]) -> Sequence[Path]:
+        """Files that should not be there, if only `used` belong to images."""
+        ...
+
+
 def score_files(
     dataset: Dataset,
-    folder: Path,
+    files: LabelFiles,
     metric: Metric,
     *,
     progress: Callable[[int], None] | None = None,
-) -> Report:
-    """Compare the label maps (PNG, class indices) in a folder with the labels of a data set, image by image.
+) -> Report | None:
+    """Compare the label maps in a folder with the labels of a data set, image by image.
 
-    metric: is emptied first. progress: called with the number of images done.
+    metric: is emptied first. progress: called with the number of images done. None where no image has a label: then
+    the files were only looked through.
 
     Raises ValueError naming every image whose label map is missing, is meant for another image too, cannot be read,
-    has another size, or holds values that are no class: nothing is left out silently.
+    has another size, or holds values that are no class: nothing is left out silently. Files that belong to no image
+    are told as a Notice where the folder should hold nothing else.
     """
-    files = label_files(folder)
     metric.load_state(torch.zeros_like(metric.state()))
+    if needs_instances(metric):
+        dataset = with_instances(dataset)
 
-    def load(index: int) -> tuple[Sample, Path | None, tuple[Tensor, Tensor] | str]:
+    def load(index: int) -> tuple[Sample, Path | None, tuple[Tensor, Tensor | None] | str]:
         sample, file = dataset.load(index), None
         try:
-            file = file_of(sample.meta, files)
-            return sample, file, _read(file, sample, len(dataset.classes), dataset.ignore_index)
+            file = files.of(sample.meta)
+            return sample, file, files.read(file, sample)
         except ValueError as error:
             return sample, file, str(error)
 
     problems: list[str] = []
+    unlabelled: list[str] = []
+    labelled = 0
     images: dict[Path, list[str]] = defaultdict(list)  # that each file was taken for
     unpredicted = 0
     for done, (sample, file, found) in enumerate(ahead(range(len(dataset)), load), 1):
+        labelled += sample.label is not None
         if file is not None:
             images[file].append(sample.meta.name)
         if isinstance(found, str):
             problems.append(f"{sample.meta.name}: {found}")
+        elif found[1] is None:
+            unlabelled.append(f"{sample.meta.name}: the image has no label to compare with")
         elif not problems:  # with one there will be no table
             unpredicted += int((found[1] != _label_of(sample)).sum())
-            metric.update(*found)
+            objects = None if sample.instances is None else as_tensor(sample.instances)
+            count(metric, found[0], found[1], instances=objects)
         if progress is not None:
             progress(done)
-    for file, names in images.items():
-        if len(names) > 1:
-            problems.append(f"{file} would count for {len(names)} images: {', '.join(names[:3])}; it needs subfolders")
-    if problems:
-        shown = "".join(f"\n  {problem}" for problem in problems[:SHOWN])
-        more = f"\n  and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        raise ValueError(f"the label maps in {folder} cannot be scored:{shown}{more}")
+    _complain(files, images, [*problems, *(unlabelled if labelled else ())])
+    if not labelled:
+        return None
     if unpredicted:
         warnings.warn(
             f"{unpredicted:,} labelled pixels have no prediction (nodata of the rasters) and do not count",
@@ -81,6 +116,50 @@ def score_files(
             stacklevel=2,
         )
     return metric.report()
+
+
+def _complain(files: LabelFiles, images: Mapping[Path, Sequence[str]], problems: Sequence[str]) -> None:
+    """Raises ValueError with everything that is wrong; tells what else lies in the folder."""
+    shared = [
+        f"{file} would count for {len(names)} images: {', '.join(names[:3])}; it needs subfolders"
+        for file, names in images.items()
+        if len(names) > 1
+    ]
+    left = files.left_over(images)
+    if left:
+        names = ", ".join(str(file.relative_to(files.folder)) for file in left[:SHOWN])
+        more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
+        text = f"{len(left)} files in {files.folder} belong to no image: {names}{more}"
+        warnings.warn(text, Notice, stacklevel=3)
+    problems = [*problems, *shared]
+    if problems:
+        shown = "".join(f"\n  {problem}" for problem in problems[:SHOWN])
+        more = f"\n  and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        raise ValueError(f"the label maps in {files.folder} cannot be scored:{shown}{more}")
+
+
+class IndexFiles:
+    """Label maps of class indices, PNG or TIFF, named like the images. Other files may lie among them.
+
+    Raises ValueError as `label_files` does.
+    """
+
+    def __init__(self, folder: Path, *, classes: int, ignore_index: int) -> None:
+        self.folder = folder
+        self._files = label_files(folder)
+        self._classes, self._ignore_index = classes, ignore_index
+
+    def of(self, meta: SampleMeta) -> Path:
+        """As `file_of`."""
+        return file_of(meta, self._files)
+
+    def read(self, file: Path, sample: Sample) -> tuple[Tensor, Tensor | None]:
+        """Class indices and the label, ignored where a raster has no data. Raises ValueError where it has none, too."""
+        return _read(file, sample, self._classes, self._ignore_index)
+
+    def left_over(self, used: Collection[Path]) -> Sequence[Path]:
+        """None: pictures and scores may be there."""
+        return ()
 
 
 def label_files(folder: Path) -> dict[str, Path]:

@@ -1,7 +1,6 @@
-"""What was counted, measured and published of recipes: the two files of this folder, read when they are asked for.
+"""What was counted and measured of recipes: ``costs.json``, read when it is asked for.
 
-``costs.json`` is written by ``benchmarks/models.py``, which says how each figure is found; ``scores.json`` by
-``scripts/scores.py``.
+It is written by ``benchmarks/models.py``, which says how each figure is found.
 """
 
 from __future__ import annotations
@@ -15,8 +14,6 @@ from typing import Any
 
 REFERENCE = "segformer_mit-b0_8xb2-160k_ade20k-512x512"
 """Memory and times are said as multiples of this recipe's."""
-
-LOWER_IS_BETTER = ("RMSE",)
 
 RELATIVE = {
     "forward_seconds": "time",
@@ -44,20 +41,6 @@ class Cost:
     step_bytes: int | None = None
     forward_seconds: float | None = None
     step_seconds: float | None = None
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A published checkpoint: its scores, in percent but for RMSE, which is in metres, and where it lies."""
-
-    recipe: str
-    scores: Mapping[str, float]
-    address: str
-
-    @property
-    def score(self) -> tuple[str, float]:
-        """Name and value of the first: of single images, as they are."""
-        return next(iter(self.scores.items()))
 
 
 def cost(recipe: str) -> Cost | None:
@@ -92,22 +75,7 @@ def torch_version() -> str:
     return said
 
 
-def checkpoints(recipe: str) -> tuple[Checkpoint, ...]:
-    """The published checkpoints of a recipe."""
-    found = _scores()["recipes"].get(recipe, ())
-    return tuple(Checkpoint(recipe, one["scores"], _scores()["address"] + one["file"]) for one in found)
-
-
 @cache
 def _costs() -> Mapping[str, Any]:
-    return _read("costs.json")
-
-
-@cache
-def _scores() -> Mapping[str, Any]:
-    return _read("scores.json")
-
-
-def _read(name: str) -> Mapping[str, Any]:
-    values: Mapping[str, Any] = json.loads((Path(__file__).parent / name).read_text(encoding="utf-8"))
+    values: Mapping[str, Any] = json.loads((Path(__file__).parent / "costs.json").read_text(encoding="utf-8"))
     return values

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import cache
 
 from intarsia import recipes
-from intarsia.guide.facts import LOWER_IS_BETTER, Checkpoint, Cost, checkpoints, cost, times
+from intarsia.guide.facts import Cost, cost, times
 from intarsia.guide.networks import Network, data_of, networks
+from intarsia.guide.published import LOWER_IS_BETTER, Checkpoint, find_published, published
 
 ORDERS = ("kind", "name", "year", "parameters", "cost", "score")
 
@@ -23,7 +24,12 @@ class Model:
     """One network in the guide."""
 
     network: Network
-    checkpoints: tuple[Checkpoint, ...]
+
+    @property
+    def checkpoints(self) -> tuple[Checkpoint, ...]:
+        """Of its published recipes."""
+        there = published()
+        return tuple(there[name] for name in self.network.published if name in there)
 
     @property
     def name(self) -> str:
@@ -72,13 +78,15 @@ def goodness(one: Checkpoint) -> float:
 @cache
 def models() -> tuple[Model, ...]:
     """All, by kind, year, method, and within a method by multiply-adds."""
-    found = [Model(one, tuple(c for name in one.published for c in checkpoints(name))) for one in networks()]
+    found = [Model(one) for one in networks()]
     places = {one.network.method: place for place, one in reversed(list(enumerate(found)))}
     return tuple(sorted(found, key=lambda one: (places[one.network.method], _multiply_adds(one), one.name)))
 
 
 def find(name: str) -> Model:
-    """The model of that name, or of that recipe. Raises UnknownModelError, which names similar ones."""
+    """The model of that name, recipe or published checkpoint. Raises UnknownModelError, which names similar ones."""
+    checkpoint = find_published(name)
+    name = name if checkpoint is None else checkpoint.recipe
     for one in models():
         if name in (one.name, *one.network.names):
             return one
@@ -128,6 +136,12 @@ def ordered(given: Iterable[Model], by: str, *, data: str | None = None) -> list
     if by not in keys:
         raise ValueError(f"--sort {by}: expected one of {', '.join(ORDERS)}")
     return sorted(given, key=keys[by])
+
+
+def expected_size(checkpoint: Checkpoint) -> int | None:
+    """Bytes of the parameters of its recipe in float32, about those of its file; None if they were not counted."""
+    found = find(checkpoint.recipe).cost(data_of(checkpoint.recipe))
+    return None if found is None else 4 * found.parameters
 
 
 @cache

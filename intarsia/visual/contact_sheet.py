@@ -13,7 +13,7 @@ from intarsia.contracts import IGNORE_INDEX
 from intarsia.visual.legend import Entry, legend_beneath, share_text
 from intarsia.visual.overlay import Label, Picture, blend, void_mask
 from intarsia.visual.panes import IGNORED
-from intarsia.visual.text import FAINT, PAPER, draw_text, line_height, shortened
+from intarsia.visual.text import FAINT, INK, PAPER, draw_text, line_height, shortened
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,12 @@ def contact_sheet(
     tile_width: int = 320,
     opacity: float = 0.5,
     ignore_index: int = IGNORE_INDEX,
+    heading: Sequence[str] = (),
 ) -> Picture:
     """Tiles in rows, each an overlay with its caption, and a legend of the classes in them with their share, beneath.
 
-    Images of other proportions are fitted into the tile. Raises ValueError for an empty list.
+    Images of other proportions are fitted into the tile. heading: lines of text above, cut to the width of the sheet.
+    Raises ValueError for an empty list.
     """
     if not tiles:
         raise ValueError("expected at least one sample to show, found none")
@@ -49,12 +51,16 @@ def contact_sheet(
     inner = columns * tile_width + (columns - 1) * gap
     rows = -(-len(tiles) // columns)
     legend = legend_beneath(_entries(tiles, classes, palette, ignore_index), inner, size)
-    bottom = margin + rows * (tile_height + line + gap)
+    top = margin + (len(heading) * line + gap if heading else 0)
+    bottom = top + rows * (tile_height + line + gap)
     canvas = Image.new("RGB", (inner + 2 * margin, bottom + legend.shape[0] + margin), PAPER)
     draw = ImageDraw.Draw(canvas)
+    for index, words in enumerate(heading):
+        place = (margin, margin + index * line + line // 2)
+        draw_text(draw, place, shortened(words, size, inner), size, colour=INK if index == 0 else FAINT)
     for index, tile in enumerate(tiles):
         row, column = divmod(index, columns)
-        x, y = margin + column * (tile_width + gap), margin + row * (tile_height + line + gap)
+        x, y = margin + column * (tile_width + gap), top + row * (tile_height + line + gap)
         picture = _tile(tile, palette, tile_height, tile_width, opacity, ignore_index)
         canvas.paste(Image.fromarray(picture), (x + (tile_width - picture.shape[1]) // 2, y))
         draw_text(draw, (x, y + tile_height + line // 2), shortened(tile.caption, size, tile_width), size, colour=FAINT)

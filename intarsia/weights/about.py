@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from intarsia.weights.file import KEY, SUFFIX, WeightsMeta, read_state
 from intarsia.weights.foreign import ForeignCheckpoint, open_foreign
 from intarsia.weights.maps import recognise
-from intarsia.weights.maps.folder import describe_folder, is_folder, tensor_files
+from intarsia.weights.maps.folder import describe_folder, is_folder, licence_of, tensor_files
 from intarsia.weights.maps.torchvision import describe_file
 from intarsia.weights.state_dicts import plain_names
 from intarsia.weights.tensor_file import must_exist, read_header
@@ -51,7 +51,8 @@ class About:
     meta: as far as the file says it; its config is empty where `config_text` has it, or nothing does.
     details: versions, date, seed, by name. entries: what else is in the file. left_out: classes of objects in it that
     were not rebuilt. notes: what was assumed about it, in words. others: further files with parts of the same set.
-    key, prefix: where the network's tensors are, if the person has said it.
+    key, prefix: where the network's tensors are, if the person has said it. recipe: the name of the published
+    checkpoint that it is, where it was asked for by that; `meta` is then what its recipe says.
     """
 
     path: Path
@@ -66,6 +67,7 @@ class About:
     others: tuple[Path, ...] = ()
     key: str | None = None
     prefix: str | None = None
+    recipe: str = ""
 
     @property
     def described(self) -> bool:
@@ -91,7 +93,10 @@ def about(path: Path | str, *, key: str | None = None, prefix: str | None = None
         parts = [_file(file, key, None if others else prefix) for file in (first, *others)]
         tensors = {name: one for part in parts for name, one in part.tensors.items()}
         whole = replace(parts[0], tensors=tensors, others=tuple(others), key=key, prefix=prefix)
-        return whole if whole.described else _with(whole, "transformers (Hugging Face)", describe_folder(path))
+        if whole.described:
+            return whole
+        found = _with(whole, "transformers (Hugging Face)", describe_folder(path))
+        return replace(found, meta=replace(found.meta, licence=licence_of(path)))
     found = replace(_file(path, key, prefix), key=key, prefix=prefix)
     library = recognise(found.tensors)
     if library is None or found.described:
@@ -153,3 +158,14 @@ def _writer(meta: Mapping[str, Any]) -> str:
         if key in meta:
             return f"{name} {meta[key]}".partition("+")[0]
     return "torch.save"
+
+
+_MAIN_PARTS = ("backbone", "image_encoder", "text_encoder", "neck", "decode_head")
+
+
+def model_parts(config: Mapping[str, Any]) -> list[str]:
+    """The types of the main parts of a config's model."""
+    model = config.get("model")
+    parts = [model.get(key) for key in _MAIN_PARTS] if isinstance(model, Mapping) else []
+    heads = [part[-1] if isinstance(part, (list, tuple)) else part for part in parts if part]
+    return [str(head["type"]) for head in heads if isinstance(head, Mapping)]

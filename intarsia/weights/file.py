@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from intarsia.io.whole_files import write_bytes
+from intarsia.io.whole_files import write_bytes, write_whole
 from intarsia.terminal import printable
+from intarsia.weights.origins import Origin
 from intarsia.weights.tensor_file import load_tensors, must_exist, read_header
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ class WeightsMeta:
     image: what the training's images were, `data.image_reader.ImageSpec` as plain values: bands by name, type and
     range of their numbers. Empty where nothing is known, as in files of before.
     scores: of the evaluation of exactly these weights, fractions of 1. step: optimizer steps they were trained for.
+    pretrained: what their training started from. licence: of this file, as its owner says it; "" if nobody has said.
     """
 
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -48,6 +52,8 @@ class WeightsMeta:
     version: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
     step: int | None = None
+    pretrained: tuple[Origin, ...] = ()
+    licence: str = ""
 
     def to_json(self) -> str:
         """One line of JSON; scores that are not a number are left out."""
@@ -74,6 +80,10 @@ class WeightsMeta:
                 raise ValueError(f"the description in the weights file: {name} is {expected}, found {shown}")
         values["classes"] = tuple(values.get("classes", ()))
         values["palette"] = tuple((r, g, b) for r, g, b in values.get("palette", ()))
+        values["pretrained"] = tuple(
+            Origin(**{name: text for name, text in one.items() if name in _ORIGIN})
+            for one in values.get("pretrained", ())
+        )
         return cls(**values)
 
 
@@ -89,6 +99,13 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+_ORIGIN = tuple(f.name for f in fields(Origin))
+
+
+def _is_origin(value: Any) -> bool:
+    return isinstance(value, dict) and "part" in value and all(isinstance(value.get(name, ""), str) for name in _ORIGIN)
+
+
 _EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "config": (lambda value: isinstance(value, dict), "an object"),
     "classes": (lambda value: isinstance(value, list) and all(isinstance(n, str) for n in value), "a list of names"),
@@ -102,6 +119,11 @@ _EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "version": (lambda value: isinstance(value, str), "a text"),
     "scores": (lambda value: isinstance(value, dict) and all(map(_is_number, value.values())), "an object of numbers"),
     "step": (lambda value: value is None or _is_whole(value), "a whole number"),
+    "pretrained": (
+        lambda value: isinstance(value, list) and all(map(_is_origin, value)),
+        "a list of objects with a part, and texts",
+    ),
+    "licence": (lambda value: isinstance(value, str), "a text"),
 }
 """Key of the description -> whether a value may be there, and what is expected in words."""
 
@@ -119,6 +141,22 @@ def save_weights(path: Path, state: Mapping[str, Tensor], meta: WeightsMeta) -> 
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
     data = save(tensors, metadata={"format": "pt", KEY: meta.to_json()})
     write_bytes(path, data)
+
+
+def write_described(path: Path, out: Path, meta: WeightsMeta) -> None:
+    """Write the tensors of a safetensors file, byte for byte, with another description, whole or not at all."""
+    header = read_header(path)
+    header["__metadata__"] = {**header.get("__metadata__", {}), KEY: meta.to_json()}
+    front = json.dumps(header, ensure_ascii=False).encode()
+    front += b" " * (-len(front) % 8)  # numbers begin at a multiple of eight, as safetensors has it
+    with open(path, "rb") as source:
+        source.seek(8 + struct.unpack("<Q", source.read(8))[0])
+
+        def write(file: IO[bytes]) -> None:
+            file.write(struct.pack("<Q", len(front)) + front)
+            shutil.copyfileobj(source, file)
+
+        write_whole(out, write)
 
 
 def read_meta(path: Path | str) -> WeightsMeta:

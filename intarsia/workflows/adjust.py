@@ -18,6 +18,7 @@ from intarsia.config.lowering.runtime import published_batch
 from intarsia.engine.optim.batch_plan import SharedBatch, share
 from intarsia.engine.optim.duration import format_duration, parse_duration, to_steps
 from intarsia.spec import Duration
+from intarsia.workflows.augmentation import ignoring
 
 if TYPE_CHECKING:
     from intarsia.data.description.model import DataDescription
@@ -356,8 +357,7 @@ def with_data(config: Config, description: DataDescription, file: Path) -> Confi
                 values.pop(name, None)
     if "val_dataloader" not in values and "train_cfg" in values:
         values["train_cfg"].pop("val_interval", None)
-    changed = [name for name in config.values if name not in values]
-    settings = [f"{name}-" for name in changed]
+    settings = [f"{name}-" for name in config.values if name not in values]
     settings += [f"{name}={value!r}" for name, value in values.items() if value != config.values[name]]
     return config.override(settings)
 
@@ -396,5 +396,5 @@ def _cleaned(pipeline: list[Any], description: DataDescription) -> list[Any]:
             image = given.get("img", 0) if isinstance(given, Mapping) else given
             cleaned.append({**step, "pad_val": {"img": image, "seg": description.ignore_index}})
         else:
-            cleaned.append(step)
+            cleaned.append(ignoring(step, description.ignore_index))
     return cleaned

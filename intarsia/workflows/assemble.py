@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,11 +28,13 @@ from intarsia.engine.optim.batch_plan import SharedBatch, remark, share
 from intarsia.engine.optim.duration import to_steps
 from intarsia.engine.training.environment import fingerprint
 from intarsia.engine.training.run import Run, RunFolder, Validation
+from intarsia.guide.published import find_published
 from intarsia.io.digest import file_hash
 from intarsia.spec import CheckpointSpec, DataSpec, Duration, OptimSpec, RunSpec, RuntimeSpec
 from intarsia.weights.file import WeightsMeta, apply_state
+from intarsia.weights.origins import Origin, origins, warnings_of
 from intarsia.workflows.names import find_weights
-from intarsia.workflows.pretrained import Begun, start_from
+from intarsia.workflows.pretrained import Begun, said_by, start_from
 from intarsia.workflows.run_options import RunOptions
 
 
@@ -118,7 +119,7 @@ def assemble(config: Config, spec: RunSpec, options: RunOptions, runtime: Fabric
         seed=spec.seed,
         runtime=runtime,
         resume=options.resume,
-        meta=describe(spec, pipeline),
+        meta=describe(spec, pipeline, origins(_begun_with(options) if options.resume else begun.loaded)),
         config_text=dump(spec.source, header=f"Written by intarsia {__version__}: the whole config of this run."),
         data=data,
         pretrained=begun.loaded,
@@ -203,7 +204,13 @@ def check_classes(spec: RunSpec, classes: Sequence[str]) -> None:
         )
 
 
-def describe(spec: RunSpec, pipeline: Pipeline) -> WeightsMeta:
+def _begun_with(options: RunOptions) -> Sequence[Mapping[str, Any]]:
+    """What run.json says of the weights that a run was begun with. Another machine of the run may not have the file."""
+    folder = RunFolder(options.out)
+    return folder.read().get("pretrained") or () if folder.run_json.is_file() else ()
+
+
+def describe(spec: RunSpec, pipeline: Pipeline, pretrained: tuple[Origin, ...] = ()) -> WeightsMeta:
     """What the weights file of a run will say about itself."""
     images = spec_of(pipeline.dataset, len(spec.preprocess.mean))
     return WeightsMeta(
@@ -214,6 +221,7 @@ def describe(spec: RunSpec, pipeline: Pipeline) -> WeightsMeta:
         labels=_label_words(spec.train),
         image={} if images is None else images.to_json(),
         version=__version__,
+        pretrained=pretrained,
     )
 
 
@@ -233,14 +241,21 @@ def initial_weights(task: Any, spec: RunSpec, options: RunOptions) -> Begun:
 
     Raises ValueError for a file that is missing, damaged, or does not fit.
     """
-    source = options.weights or (Path(spec.load_from) if spec.load_from else None)
-    if source is None:
+    source = options.weights or spec.load_from
+    if not source:
         return start_from(task, spec, options)
     found = find_weights(source, key=options.key, prefix=options.prefix)
     state, notes = found.state()
     report = apply_state(task.model, state, allow_partial=options.allow_partial)
-    loaded = {"part": "model", "file": str(source), "sha256": file_hash(found.path), "tensors": len(report.loaded)}
-    return Begun((f"weights of {source}: {'; '.join([*notes, str(report)])}",), (loaded,))
+    loaded = {
+        "part": "model", "file": str(source), "sha256": file_hash(found.path), "tensors": len(report.loaded),
+        **said_by(found.meta),
+    }  # fmt: skip
+    published = find_published(found.recipe) if found.recipe else None
+    if published is not None:
+        loaded |= {"recipe": published.recipe, "address": published.address}
+    said = [*notes, str(report), *warnings_of(found.meta.licence, found.meta.pretrained)]
+    return Begun((f"weights of {source}: {'; '.join(said)}",), (loaded,))
 
 
 def _prepare_torch(runtime: RuntimeSpec, seed: int) -> None:

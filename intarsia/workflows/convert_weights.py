@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from intarsia import __version__
+from intarsia.contracts import PathLike
+from intarsia.guide.published import find_published
+from intarsia.io.digest import file_hash
 from intarsia.terminal import say, warn
-from intarsia.weights.file import SUFFIX, WeightsMeta, save_weights
-from intarsia.workflows.label_words import label_words
+from intarsia.weights.file import SUFFIX, save_weights
+from intarsia.weights.origins import Origin, origins
+from intarsia.workflows.completed_meta import completed
 from intarsia.workflows.trained_model import OpenModel, open_model
 
 
 def convert_weights(
-    file: Path,
+    file: PathLike,
     out: Path,
     *,
     config: str | None = None,
@@ -22,7 +27,8 @@ def convert_weights(
 ) -> None:
     """Write tensors, config, classes and colours of `file` into one weights file, and say what became of them.
 
-    file: weights of any origin. out: ends in .safetensors. config: of the model, where the file does not say it.
+    file: weights of any origin, or a name that `locate` knows. out: ends in .safetensors.
+    config: of the model, where the file does not say it.
     key, prefix: where the network's tensors are in a checkpoint, and what their names begin with there.
 
     Raises ValueError where `out` is no such name or exists, or the file cannot be read or does not fit the model.
@@ -34,7 +40,7 @@ def convert_weights(
     model = open_model(file, config=config, device="cpu", key=key, prefix=prefix)
     for note in model.notes:
         say(f"note: {note}")
-    meta = _meta(model)
+    meta = replace(completed(model.meta, model.spec), version=__version__, pretrained=_made_from(file, model))
     if not model.meta.classes:
         warn(f"{file} does not name its classes; they are called {', '.join(meta.classes[:3])} ...")
     own = model.task.model.state_dict()  # type: ignore[attr-defined]
@@ -44,22 +50,11 @@ def convert_weights(
     say(f"next: intarsia eval {out} --data DIR    intarsia predict {out} IMAGES -o OUT")
 
 
-def _meta(model: OpenModel) -> WeightsMeta:
-    """What the file says, completed from the config's data sets."""
-    stream = model.spec.val or model.spec.test or model.spec.train
-    dataset = None if stream is None else stream.dataset
-    args = {} if dataset is None else dataset.args
-    numbered = tuple(f"class {index}" for index in range(max(model.spec.inference.num_classes, 1)))
-    classes = model.meta.classes or tuple(args.get("classes") or ()) or numbered
-    ignore_index = args.get("ignore_index", model.meta.ignore_index)
-    return WeightsMeta(
-        config=model.spec.source,
-        classes=classes,
-        palette=model.meta.palette or tuple(args.get("palette") or ()),
-        ignore_index=ignore_index,
-        labels=model.meta.labels or ({} if dataset is None else label_words(dataset, classes, ignore_index)),
-        image=model.meta.image,
-        version=__version__,
-        scores=model.meta.scores,
-        step=model.meta.step,
-    )
+def _made_from(file: PathLike, model: OpenModel) -> tuple[Origin, ...]:
+    """What a file of ours says that it started from; of others, the file itself."""
+    if model.meta.version:
+        return model.meta.pretrained
+    published = find_published(model.recipe) if model.recipe else None
+    address = "" if published is None else published.address
+    said = {"part": "model", "file": str(file), "address": address, "licence": model.meta.licence}
+    return origins([{**said, "sha256": file_hash(model.file)}])

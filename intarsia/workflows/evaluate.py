@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from intarsia.config.build import build_metric
-from intarsia.contracts import Report
+from intarsia.config.build import build_metric, of_split
+from intarsia.contracts import Dataset, PathLike, Report
 from intarsia.data.bands import parse_bands
+from intarsia.data.datasets.folder import FolderDataset
 from intarsia.evaluation.evaluate import OnPrediction
 from intarsia.evaluation.evaluate import evaluate as run_evaluation
+from intarsia.inference.outputs.label_values import SERVERS
 from intarsia.terminal import progress, say, warn
 from intarsia.visual.fonts import use_font
 from intarsia.workflows.assemble import check_classes
 from intarsia.workflows.evaluation_report import gallery_for, write_page
 from intarsia.workflows.example_pictures import Worst
+from intarsia.workflows.locate import local
 from intarsia.workflows.score_label_maps import show
 from intarsia.workflows.scores import with_scores, within
 from intarsia.workflows.trained_model import OpenModel, labelled_images, open_model
@@ -30,9 +33,10 @@ if TYPE_CHECKING:
 class EvaluationRequest:
     """What an evaluation is asked for.
 
-    weights: a file of any origin, or a run's folder. config: of the model, where the weights do not say it.
+    weights: a file of any origin, a run's folder, or a published name. config: of the model, where those do not say it.
     data: other labelled images than the config's; split: of them, train, val or test. out: folder for the scores, by
-    default beside the weights. pictures: how many of the worst images are painted. report: folder for report.html.
+    default beside the weights, or NAME_eval for a published name. pictures: how many of the worst images are painted.
+    report: folder for report.html.
     metrics, groups: scores instead of the config's, and classes scored as one. roi: masks of the pixels that count.
     key, prefix: where the network's tensors are in a checkpoint, and what their names begin with there.
     slide, blend, augment: windows and views, as the options of the command line have them. threshold: of one logit.
@@ -40,7 +44,7 @@ class EvaluationRequest:
     in pictures.
     """
 
-    weights: Path
+    weights: PathLike
     config: str | None = None
     data: Path | None = None
     split: str = "val"
@@ -65,8 +69,10 @@ class EvaluationRequest:
     prefix: str | None = None
 
 
-def evaluate_model(request: EvaluationRequest) -> Report:
+def evaluate_model(request: EvaluationRequest) -> Report | None:
     """Evaluate, print the table, write eval.json, eval.csv and pictures; and the page where one is asked for.
+
+    None where the config has test images only written for a benchmark's server (`RunSpec.submission`).
 
     Raises ValueError where the data do not fit the model, or nothing is labelled.
     """
@@ -81,11 +87,15 @@ def evaluate_model(request: EvaluationRequest) -> Report:
     )  # fmt: skip
     for note in model.notes:
         say(f"note: {note}")
+    model = replace(model, spec=of_split(model.spec, request.split))
+    if request.split == "test" and request.data is None and request.metrics is None and model.spec.submission:
+        write_submission(model, request)
+        return None
     views = {"slide": request.slide, "augment": request.augment}
     pipeline = within(labelled_images(model, request.data, request.split), request.roi)
     _compare_classes(model, pipeline)
     usual = not any((request.data, request.roi, request.metrics, request.threshold, *views.values()))
-    folder = request.out or _default_folder(model, request.split, usual=usual)
+    folder = request.out or _default_folder(model, request, usual=usual)
     dataset = pipeline.dataset
     model = with_views(model, blend=request.blend, threshold=request.threshold, **views)
     model = with_scores(model, metrics=request.metrics, groups=request.groups)
@@ -132,10 +142,57 @@ def _score(
         )
 
 
-def _default_folder(model: OpenModel, split: str, *, usual: bool) -> Path:
+def write_submission(model: OpenModel, request: EvaluationRequest) -> None:
+    """Write the test images of the config as its `test_evaluator` wants them, and say how they are checked.
+
+    Raises ValueError where an image cannot be predicted.
+    """
+    from intarsia.workflows.predict import PredictRequest, predict
+
+    submission = model.spec.submission
+    assert submission is not None
+    dataset = labelled_images(model, None, "test").dataset
+    folder = request.out or Path(submission.folder or _submission_folder(model, request))
+    say(f"the config's test_evaluator has format_only: {len(dataset)} test images are written, and not scored")
+    whole = predict(
+        PredictRequest(
+            weights=request.weights, config=request.config, key=request.key, prefix=request.prefix,
+            inputs=tuple(_image_paths(dataset)), out=f"{folder}/", save="label", file_format=submission.format,
+            slide=request.slide, blend=request.blend, augment=request.augment, threshold=request.threshold,
+            device=request.device, geotiff=False,
+        )
+    )  # fmt: skip
+    if not whole:
+        raise ValueError(f"{folder} is not complete: what is named above could not be predicted")
+    if submission.format in SERVERS:
+        is_run = (found := local(request.weights)) is not None and found.is_dir()
+        origin = request.config or model.recipe or (request.weights if is_run else "CONFIG")
+        command = f"intarsia eval --predictions {folder} --format {submission.format} --config {origin} --split test"
+        say(f"to check them before they are sent: {command}")
+
+
+def _submission_folder(model: OpenModel, request: EvaluationRequest) -> Path:
+    """Beside the weights, unless they were fetched: the cache is no place for results."""
+    if local(request.weights) is None:
+        return Path(f"{model.recipe or Path(request.weights).name}_submission")
+    return model.file.parent / "submission"
+
+
+def _image_paths(dataset: Dataset) -> list[str]:
+    """The files of the images."""
+    if isinstance(dataset, FolderDataset):
+        return [dataset.paths(index)[0] for index in range(len(dataset))]
+    return [dataset.load(index).meta.image_path for index in range(len(dataset))]
+
+
+def _default_folder(model: OpenModel, request: EvaluationRequest, *, usual: bool) -> Path:
     """Beside the weights; scores of other data, or found in another way, do not overwrite those of the run."""
+    as_trained = usual and request.split == "val"
+    if local(request.weights) is None:  # fetched: the file is in the cache, which is no place for scores
+        name = model.recipe or Path(request.weights).name
+        return Path(f"{name}_eval" if as_trained else f"{name}_eval_{request.split}")
     beside = model.file.parent
-    return beside if usual and split == "val" else beside / f"eval_{split}"
+    return beside if as_trained else beside / f"eval_{request.split}"
 
 
 def _compare_classes(model: OpenModel, pipeline: Pipeline) -> None:

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from intarsia.config.build import build_metric, metric_of
-from intarsia.contracts import ConfidenceMetric, Metric, Report, SampleMeta
+from intarsia.contracts import Metric, Report, SampleMeta
 from intarsia.engine.callbacks.sample_images import as_picture
 from intarsia.engine.training import environment
+from intarsia.evaluation.evaluate import count, needs_instances
 from intarsia.io.digest import file_hash
 from intarsia.metrics.confusion import confusion_matrix
 from intarsia.metrics.iou import FAMILIES, IoUMetric, class_scores
@@ -70,12 +71,21 @@ class Gallery:
         """Always: the page shows how sure the network was."""
         return True
 
-    def update(self, prediction: Tensor, label: Tensor, confidence: Tensor | None = None) -> None:
+    @property
+    def needs_instances(self) -> bool:
+        """The metric's."""
+        return needs_instances(self.metric)
+
+    def update(
+        self,
+        prediction: Tensor,
+        label: Tensor,
+        confidence: Tensor | None = None,
+        *,
+        instances: Tensor | None = None,
+    ) -> None:
         """Count one image, and keep it if it is among the worst or the best."""
-        if isinstance(self.metric, ConfidenceMetric) and self.metric.needs_confidence:
-            self.metric.update(prediction, label, confidence)
-        else:
-            self.metric.update(prediction, label)
+        count(self.metric, prediction, label, confidence=confidence, instances=instances)
         if self.details is not self.metric:
             self.details.update(prediction, label, confidence)
         found = confusion_matrix(prediction, label, len(self.details.classes), self.details.ignore_index)

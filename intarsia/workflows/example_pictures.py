@@ -12,6 +12,7 @@ from torch import Tensor
 
 from intarsia.contracts import ConfidenceMetric, Metric, Report
 from intarsia.engine.callbacks.sample_images import paint_one
+from intarsia.evaluation.evaluate import count, needs_instances
 from intarsia.weights.file import apply_state, load_state
 
 if TYPE_CHECKING:
@@ -38,12 +39,21 @@ class Worst:
         """The metric's."""
         return isinstance(self.metric, ConfidenceMetric) and self.metric.needs_confidence
 
-    def update(self, prediction: Tensor, label: Tensor, confidence: Tensor | None = None) -> None:
+    @property
+    def needs_instances(self) -> bool:
+        """The metric's."""
+        return needs_instances(self.metric)
+
+    def update(
+        self,
+        prediction: Tensor,
+        label: Tensor,
+        confidence: Tensor | None = None,
+        *,
+        instances: Tensor | None = None,
+    ) -> None:
         """Count one image, and keep it if it is among the worst."""
-        if isinstance(self.metric, ConfidenceMetric):
-            self.metric.update(prediction, label, confidence)
-        else:
-            self.metric.update(prediction, label)
+        count(self.metric, prediction, label, confidence=confidence, instances=instances)
         valid = label != self.ignore_index
         share = float(_right(prediction, label)[valid].float().mean()) if bool(valid.any()) else 1.0
         self.kept.append((share, self._seen, prediction.cpu().numpy()))

@@ -11,6 +11,8 @@ from intarsia import consent, recipes
 from intarsia.config.errors import ConfigError
 from intarsia.config.language.reader import Config, read_file, read_text
 from intarsia.config.language.targets import TRUST
+from intarsia.contracts import PathLike
+from intarsia.workflows.locate import Located, locate
 
 if TYPE_CHECKING:
     from intarsia.data.description.model import DataDescription
@@ -56,24 +58,35 @@ def _find(name: str, trust: bool) -> Config:
     raise recipes.UnknownRecipeError(name)
 
 
-def find_weights(weights: Path, *, key: str | None = None, prefix: str | None = None) -> About:
+def find_weights(weights: PathLike, *, key: str | None = None, prefix: str | None = None) -> About:
     """What there is under a name: a run's folder, a file of weights of any origin, a folder of the Hugging Face Hub.
 
+    weights: what `locate` takes; a published checkpoint is fetched, and described by its recipe.
     key, prefix: where the network's tensors are in a checkpoint, and what their names begin with there.
+
+    Raises ValueError if there are no weights, they are damaged, or they cannot be fetched.
     """
+    return look_into(locate(weights), key=key, prefix=prefix)
+
+
+def look_into(located: Located, *, key: str | None = None, prefix: str | None = None) -> About:
+    """The same, of what was located."""
     from intarsia.weights.about import about
 
-    if weights.is_dir() and not (weights / "config.json").is_file():
-        file = weights / "weights.safetensors"
+    path = located.path
+    if located.checkpoint is not None:
+        from intarsia.workflows.completed_meta import meta_of
+
+        found = about(path, key=key, prefix=prefix)
+        meta = replace(meta_of(located.checkpoint), step=found.meta.step)
+        return replace(found, meta=meta, recipe=located.checkpoint.recipe)
+    if path.is_dir() and not (path / "config.json").is_file():
+        file = path / "weights.safetensors"
         if not file.is_file():
-            hint = (
-                f"; go on training with: intarsia train --resume {weights}" if (weights / "run.json").exists() else ""
-            )
-            raise ValueError(f"{weights} is a folder without weights.safetensors: no run has got that far there{hint}")
+            hint = f"; go on training with: intarsia train --resume {path}" if (path / "run.json").exists() else ""
+            raise ValueError(f"{path} is a folder without weights.safetensors: no run has got that far there{hint}")
         return about(file)
-    if not weights.exists():
-        raise ValueError(f"{weights} does not exist; expected a weights file or the folder of a run")
-    return about(weights, key=key, prefix=prefix)
+    return about(path, key=key, prefix=prefix)
 
 
 def config_of(source: About, config: str | None) -> Config:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
+from intarsia.contracts import PathLike
 from intarsia.data.bands import parse_bands
 from intarsia.inference.inputs.finding import Pages
 from intarsia.inference.outputs.label_values import FORMATS
@@ -34,7 +35,7 @@ DEFAULT_RATE = 25.0
 class PredictRequest:
     """What a prediction is asked for.
 
-    weights: a file of any origin, or a run's folder. config: of the model, where the weights do not say it.
+    weights: a file of any origin, a run's folder, or a published name. config: of the model, where those do not say it.
     key, prefix: where the network's tensors are in a checkpoint, and what their names begin with there.
     inputs: files, folders, patterns, lists (@FILE), "-" for standard input, one video, one camera, or one raster.
     out: a folder, a file whose suffix says what it holds, or "-". save: kinds with commas; None for the usual.
@@ -47,7 +48,7 @@ class PredictRequest:
     the training. font: for names of classes in pictures.
     """
 
-    weights: Path
+    weights: PathLike
     inputs: tuple[str, ...]
     out: str
     config: str | None = None

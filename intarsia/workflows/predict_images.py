@@ -19,7 +19,7 @@ from intarsia.inference.outputs.areas import AreaTable
 from intarsia.inference.outputs.coco import CocoImage, join_coco
 from intarsia.inference.outputs.label_values import FileValues, server_values, source_values
 from intarsia.inference.outputs.manifest import MANIFEST, Manifest, ResultFinder
-from intarsia.inference.outputs.writer import KINDS, Outputs, OutputWriter
+from intarsia.inference.outputs.writer import Outputs, OutputWriter
 from intarsia.io.digest import file_hash
 from intarsia.io.folders import walk_files
 from intarsia.io.whole_files import sweep
@@ -176,7 +176,7 @@ def _join(outputs: Outputs, files: Sequence[ImageFile], classes: Sequence[str]) 
 
 def _summary(run: _Folder, total: int, skipped: int, seconds: float) -> None:
     outputs = run.outputs
-    names = [f"NAME{ending}" for kind, ending in KINDS.items() if kind in outputs.kinds]
+    names = [file.name for file in outputs.files("NAME").values()]
     rate = f", {run.written / seconds:.1f} images/s" if run.written else ""
     before = f" ({skipped} were done before)" if skipped else ""
     where = ", ".join([str(outputs.folder / names[0]), *names[1:]])

@@ -7,10 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from intarsia import recipes
-from intarsia.data.prepare.benchmark import Options
+from intarsia.data.prepare.benchmark import Benchmark, Options
 from intarsia.data.prepare.run import Prepared, default_processes, prepare
 from intarsia.data.prepare.table import BENCHMARKS, benchmark_named
 from intarsia.terminal import progress
+
+FACTS = "facts from"
+"""The row that says where licence, files and gigabytes were read."""
 
 
 def prepare_benchmark(
@@ -65,18 +68,25 @@ def _roots(value: object, path: str) -> Iterator[str]:
             yield from _roots(inner, here)
 
 
-def benchmark_rows() -> list[dict[str, str]]:
-    """What there is to download for each benchmark."""
-    return [
-        {
-            "name": benchmark.name,
-            "what": benchmark.title,
-            "download": ", ".join(benchmark.downloads),
-            "from": benchmark.address,
-            "licence": benchmark.licence,
-            "files": benchmark.files,
-            "gigabytes": benchmark.gigabytes,
-            "prepared in": benchmark.root,
-        }
-        for _, benchmark in sorted(BENCHMARKS.items())
-    ]
+def benchmark_rows(name: str | None = None) -> list[dict[str, str]]:
+    """What there is to download for each benchmark, or for one, and what is made of it. Raises ValueError for a name
+    that none has.
+    """
+    chosen = [benchmark_named(name)] if name is not None else [found for _, found in sorted(BENCHMARKS.items())]
+    return [_row(benchmark) for benchmark in chosen]
+
+
+def _row(benchmark: Benchmark) -> dict[str, str]:
+    row = {
+        "name": benchmark.name,
+        "what": benchmark.title,
+        "download": ", ".join(benchmark.downloads),
+        "from": benchmark.address,
+        "licence": benchmark.licence,
+        "files": benchmark.files,
+        "gigabytes": benchmark.gigabytes,
+        "prepared in": benchmark.root,
+    }
+    if benchmark.counts:
+        row["there"] = ", ".join(f"{folder} {count:,}" for folder, count in benchmark.counts.items())
+    return {**row, FACTS: "; ".join(benchmark.sources)}

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from intarsia.config.lowering.names import CHILDREN
 from intarsia.config.schema.fates import bare
+from intarsia.guide.published import find_published, near_names
 from intarsia.io.digest import file_hash
 from intarsia.spec import Component, RunSpec, StartSpec
-from intarsia.weights.file import WeightsMismatchError, apply_state, grouped, read_state
+from intarsia.weights.file import (
+    KEY,
+    SUFFIX,
+    WeightsMeta,
+    WeightsMismatchError,
+    apply_state,
+    grouped,
+    read_meta,
+    read_state,
+)
 from intarsia.weights.foreign import read_tensor
+from intarsia.weights.origins import warnings_of
 from intarsia.weights.pretrained.find import find_pretrained, unknown
 from intarsia.weights.pretrained.fit import fit_to, may_lack
 from intarsia.weights.pretrained.table import Pretrained
 from intarsia.weights.pretrained.usual import usual_weights
+from intarsia.weights.tensor_file import read_header
+from intarsia.workflows.locate import known, local, locate
 from intarsia.workflows.names import find_weights
 
 if TYPE_CHECKING:
@@ -34,7 +47,8 @@ _BACKBONES = ("backbone", "image_encoder")
 class Begun:
     """What a new training starts from.
 
-    notes: in words. loaded: for run.json: part, what was asked for, file, address, SHA-256, licence, tensors.
+    notes: in words. loaded: for run.json: part, what was asked for, file, address, SHA-256, licence, tensors; and what
+    a file of ours was begun with itself.
     """
 
     notes: tuple[str, ...] = ()
@@ -87,7 +101,10 @@ def _started(task: Any, source: _Source, start: StartSpec, options: RunOptions, 
         file = _file(source)
     except NotToBeHadError as error:
         if explicit:
-            raise
+            said = str(error)
+            raise NotToBeHadError(
+                f"--pretrained {source.written}, {said}" if said.startswith("which ") else said
+            ) from error
         parts = ", ".join(source.parts)
         how = "--weights FILE --allow-partial" if start.pretrained is None else "--pretrained FILE"
         return Begun(
@@ -185,12 +202,28 @@ def _backbone_type(spec: RunSpec) -> str:
 
 def _file(source: _Source) -> Path:
     """The file or folder on this machine. Raises NotToBeHadError, whose text goes on a sentence."""
-    if source.entry is None and Path(source.written).exists():
-        return Path(source.written)
-    entry = source.entry or find_pretrained(source.written)
-    if entry is None:
-        raise NotToBeHadError(unknown(source.written))
-    return obtain(entry)
+    if source.entry is None and (here := local(source.written)) is not None:
+        return here
+    entry = _entry(source)
+    if entry is not None:
+        return obtain(entry)
+    if not known(source.written):
+        near = near_names(source.written)
+        hint = f"; or a published checkpoint, such as {' or '.join(near)}" if near else ""
+        raise NotToBeHadError(f"{unknown(source.written)}{hint}")
+    try:
+        return locate(source.written).path
+    except (ValueError, OSError) as error:
+        raise NotToBeHadError(f"which cannot be had: {error}") from error
+
+
+def _entry(source: _Source) -> Pretrained | None:
+    """Of the table, or a published checkpoint of a whole network, of which the parts are taken."""
+    found = source.entry or find_pretrained(source.written)
+    checkpoint = find_published(source.written)
+    if found is not None or checkpoint is None:
+        return found
+    return Pretrained(checkpoint.recipe, checkpoint.address, checkpoint.sha256)
 
 
 def obtain(entry: Pretrained) -> Path:
@@ -215,12 +248,14 @@ _FAILED: dict[str, str] = {}
 def _loaded(
     task: Any, part: str, file: Path, source: _Source, start: StartSpec, options: RunOptions, *, explicit: bool
 ) -> Begun:
-    entry = source.entry or find_pretrained(source.written)
-    record = {"part": part, "asked_for": source.written, "file": str(file)}
+    entry = _entry(source)
+    record: dict[str, Any] = {"part": part, "asked_for": source.written, "file": str(file)}
     if entry is not None:
         record |= {"address": entry.address, "licence": entry.licence}
+    meta = WeightsMeta()
     if file.is_file():
-        record["sha256"] = file_hash(file)
+        meta = _meta_of(file)
+        record |= {"sha256": file_hash(file), **said_by(meta)}
     owner, _, tensor = part.rpartition(".")
     if file.is_file() and part in dict(task.model.named_buffers()):
         getattr(task.model.get_submodule(owner), f"set_{tensor}")(read_tensor(file))
@@ -230,8 +265,12 @@ def _loaded(
     if file.is_file():
         state, notes = read_state(file, key=options.key if explicit else None, prefix=source.prefix)
     else:
-        state, notes = find_weights(file, key=options.key, prefix=source.prefix).state()
+        found = find_weights(file, key=options.key, prefix=source.prefix)
+        state, notes = found.state()
+        meta = found.meta
+        record |= {"sha256": file_hash(found.path), **said_by(meta)}
     state, others = _of_part(state, part)
+    state = _with_own_word(state, module)
     fitted = fit_to(state, module, kind=kind, first_convolution=start.first_convolution)
     optional = may_lack(kind, list(module.state_dict()))
     strict = explicit and not options.allow_partial
@@ -240,9 +279,20 @@ def _loaded(
     left_out = [*fitted.left_out, *others]
     if left_out:
         said.append(f"{len(left_out)} left out, of classifiers or other parts: {', '.join(grouped(left_out, lines=4))}")
-    if entry is not None and entry.licence:
-        said.append(f"licence of these weights: {entry.licence}")
+    said += warnings_of(record.get("licence", ""), meta.pretrained)
     return Begun((f"{part}: {'; '.join(said)}",), ({**record, "tensors": len(report.loaded)},))
+
+
+def said_by(meta: WeightsMeta) -> dict[str, Any]:
+    """What weights say of their licence and of what their training started from, for run.json."""
+    licence = {"licence": meta.licence} if meta.licence else {}
+    return {**licence, **({"started_from": [asdict(one) for one in meta.pretrained]} if meta.pretrained else {})}
+
+
+def _meta_of(file: Path) -> WeightsMeta:
+    """Of a file of ours; files of others say nothing."""
+    ours = file.suffix == SUFFIX and KEY in read_header(file).get("__metadata__", {})
+    return read_meta(file) if ours else WeightsMeta()
 
 
 def _of_part(state: Mapping[str, Tensor], part: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
@@ -252,3 +302,17 @@ def _of_part(state: Mapping[str, Tensor], part: str) -> tuple[dict[str, Tensor],
         if inside:
             return inside, tuple(name for name in state if not name.startswith(start))
     return dict(state), ()
+
+
+def _with_own_word(state: Mapping[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
+    """The tensors under the names of a backbone that keeps its whole network in one attribute, as wrappers do.
+
+    All names in such a backbone begin with one word ("net.conv_stem.weight"), those of the file do not. Where any name
+    of the file is one of the backbone's already, all are left as they are; what has no counterpart is, too.
+    """
+    own = module.state_dict()
+    words = {name.partition(".")[0] for name in own}
+    if len(words) != 1 or any(name in own for name in state):
+        return dict(state)
+    word = words.pop()
+    return {f"{word}.{name}" if f"{word}.{name}" in own else name: value for name, value in state.items()}

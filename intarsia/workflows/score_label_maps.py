@@ -6,16 +6,19 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from intarsia.config.build import build_metric, metric_of
+from intarsia.config.build import build, build_metric, metric_of, of_split
 from intarsia.contracts import ConfidenceMetric, Metric, Report
 from intarsia.data.description.read import read_description
 from intarsia.data.labels import LabelTable
 from intarsia.data.pipeline import Pipeline
 from intarsia.engine.callbacks.sample_images import paint
 from intarsia.evaluation.files import write_report
-from intarsia.evaluation.label_maps import score_files
+from intarsia.evaluation.label_maps import IndexFiles, LabelFiles, score_files
 from intarsia.evaluation.label_rasters import raster_classes, score_raster
 from intarsia.evaluation.score_table import report_table
+from intarsia.evaluation.submission import ServerFiles
+from intarsia.inference.outputs.label_values import SERVERS
+from intarsia.metrics.cityscapes import CityscapesMetric
 from intarsia.metrics.iou import IoUMetric
 from intarsia.spec import Component
 from intarsia.terminal import out as results
@@ -23,7 +26,7 @@ from intarsia.terminal import progress, say
 from intarsia.workflows.assemble import checked, evaluation_pipeline
 from intarsia.workflows.example_pictures import Worst
 from intarsia.workflows.names import find_config
-from intarsia.workflows.scores import chosen_scores, within
+from intarsia.workflows.scores import CITYSCAPES, chosen_scores, within
 from intarsia.workflows.trained_model import given_data
 
 
@@ -39,28 +42,46 @@ def score(
     metrics: str | None,
     groups: Sequence[str] | None,
     roi: Path | None,
+    file_format: str = "indices",
 ) -> None:
     """Compare label maps in a folder with labels: those of given data, or of a config's split; or a raster with one.
 
     labels: the raster of labels, for a predicted raster; what its values mean, `data` may say, a description.
+    file_format: what the label maps hold, class indices or what a benchmark's server wants. Of the latter, names, sizes
+    and values are checked where there are no labels.
 
     Raises ValueError if neither is named, the metric needs more than label maps, or they do not fit the labels.
     """
+    if file_format != "indices" and file_format not in SERVERS:
+        raise ValueError(f"--format is indices, {', '.join(SERVERS)} of --predictions, found {file_format!r}")
     if labels is not None or (predictions.is_file() and predictions.suffix.lower() in (".tif", ".tiff", ".vrt")):
         if labels is None:
             raise ValueError(f"{predictions} is one raster: name that of the labels with --labels FILE.tif")
         if roi is not None:
             raise ValueError("--roi is for images; of a raster, make what does not count nodata in --labels")
+        if file_format != "indices":
+            raise ValueError("--format is for a folder of label maps: a raster has class indices")
         _score_raster(predictions, labels, data=data, out=out, metrics=metrics, groups=groups)
         return
+    if file_format == CITYSCAPES and not groups:
+        metrics = metrics or CITYSCAPES  # as the server scores them
     pipeline, metric = _labels_and_metric(data, config, split, metrics, groups)
     if isinstance(metric, ConfidenceMetric) and metric.needs_confidence:
         raise ValueError("ECE needs the network's confidence, which label maps do not hold; leave it out of --metrics")
     pipeline = within(pipeline, roi)
     dataset = pipeline.dataset
+    files: LabelFiles
+    if file_format == "indices":
+        files = IndexFiles(predictions, classes=len(dataset.classes), ignore_index=dataset.ignore_index)
+    else:
+        beyond = isinstance(metric, CityscapesMetric)
+        files = ServerFiles(predictions, file_format, dataset.classes, beyond=beyond)
     worst = Worst(metric, dataset.ignore_index, pictures)
     with progress("scoring") as bar:
-        report = score_files(dataset, predictions, worst, progress=lambda done: bar(done, len(dataset)))
+        report = score_files(dataset, files, worst, progress=lambda done: bar(done, len(dataset)))
+    if report is None:
+        say(f"{len(dataset)} label maps in {predictions} are as --format {file_format} wants them; nothing is labelled")
+        return
     classes, palette = tuple(dataset.classes), tuple(dataset.palette)
     if len(classes) == 1:
         classes, palette = ("background", *classes), ((0, 0, 0), *palette)
@@ -101,10 +122,11 @@ def _labels_and_metric(
         dataset = given_data(data, split).dataset(split)
         args = {"ignore_index": dataset.ignore_index, "num_classes": len(dataset.classes), "classes": dataset.classes}
         chosen = chosen_scores(Component("metric", "IoUMetric", args), metrics=metrics, groups=groups)
-        return Pipeline(dataset, (), label_size="original"), IoUMetric(**chosen.args)
+        metric: Metric = build(chosen)
+        return Pipeline(dataset, (), label_size="original"), metric
     if config is None:
         raise ValueError("label maps are compared with labels: name those by --data DIR|FILE, or --config FILE|RUN")
-    spec = checked(find_config(config))
+    spec = of_split(checked(find_config(config)), split)
     stream = {"train": spec.train, "val": spec.val, "test": spec.test}[split]
     if stream is None:
         raise ValueError(f"{config} has no {split} data; choose with --split, or give others with --data DIR|FILE")

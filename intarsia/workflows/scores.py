@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from intarsia.workflows.trained_model import OpenModel
 
 
+CITYSCAPES = "cityscapes"
+"""Name of the benchmark's own evaluation, on the command line."""
+
+
 def with_scores(model: OpenModel, *, metrics: str | None, groups: Sequence[str] | None) -> OpenModel:
     """The model with other scores than its config asks for. As `chosen_scores`."""
     if metrics is None and not groups:
@@ -27,17 +31,26 @@ def with_scores(model: OpenModel, *, metrics: str | None, groups: Sequence[str] 
 def chosen_scores(metric: Component, *, metrics: str | None, groups: Sequence[str] | None) -> Component:
     """The metric of a config with other scores.
 
-    metrics: names, with commas between them, instead of the config's. groups: each "NAME=CLASS,CLASS".
+    metrics: names, with commas between them, instead of the config's; "cityscapes" alone is that benchmark's own
+    evaluation. groups: each "NAME=CLASS,CLASS".
 
     Raises ValueError for a group without a class, or if the metric of the config is one that has neither.
     """
     if metrics is None and not groups:
         return metric
+    names = [] if metrics is None else [name.strip() for name in metrics.split(",") if name.strip()]
+    common = {key: metric.args[key] for key in ("ignore_index", "num_classes", "classes") if key in metric.args}
+    if CITYSCAPES in names:
+        if len(names) > 1 or groups:
+            raise ValueError(f"--metrics {CITYSCAPES} is the whole evaluation of the benchmark; name it alone")
+        return Component("metric", "CityscapesMetric", common)
+    if names and catalog.locate("metric", metric.type) == "intarsia.metrics.cityscapes:CityscapesMetric":
+        metric = Component("metric", "IoUMetric", common)
     if catalog.locate("metric", metric.type) != "intarsia.metrics.iou:IoUMetric":
         raise ValueError(f"--metrics and --group choose scores of IoUMetric, but the config's metric is {metric.type}")
     args: dict[str, Any] = dict(metric.args)
     if metrics is not None:
-        args["metrics"] = tuple(name.strip() for name in metrics.split(",") if name.strip())
+        args["metrics"] = tuple(names)
     if groups:
         args["groups"] = {**args.get("groups", {}), **dict(map(_group, groups))}
     return dataclasses.replace(metric, args=args)

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from intarsia.config.diff import differences
+from intarsia.contracts import PathLike
 from intarsia.distributed.launchers import is_first, launch_of, process_count
 from intarsia.terminal import say
 from intarsia.workflows.adjust import TrainingOptions
+from intarsia.workflows.locate import locate
 
 if TYPE_CHECKING:
     from intarsia.config.language.reader import Config
@@ -38,7 +40,7 @@ class TrainingRequest:
 
     name: a recipe or a config file. out: the run's folder. data: a folder of images and masks, or a description.
     training: what goes into the config. settings: overrides by dotted path. trust: run a .py config as Python.
-    overwrite: replace a run that is in the folder. weights: to start from, of the whole model.
+    overwrite: replace a run that is in the folder. weights: to start from, of the whole model (file, name).
     pretrained: of the backbone: auto, imagenet, none, a file, a name; None is auto for `data`, else as in the config.
     first_convolution: how it is made for other bands than those of pretrained weights.
     key, prefix: where the network's tensors are in them, and what their names begin with there.
@@ -46,6 +48,7 @@ class TrainingRequest:
     find: "lr" or "batch" tries that out instead of training.
     notify: a command that is told how the run goes.
     fold: "2/5" validates on the second of five parts of the training images. by: what stays together in a part.
+    augment: none, light, strong or a file (`workflows.augmentation`); None: as the recipe or config has it.
     """
 
     name: str
@@ -55,7 +58,7 @@ class TrainingRequest:
     settings: tuple[str, ...] = ()
     trust: bool = False
     overwrite: bool = False
-    weights: Path | None = None
+    weights: PathLike | None = None
     pretrained: str | None = None
     first_convolution: str | None = None
     allow_partial: bool = False
@@ -67,6 +70,7 @@ class TrainingRequest:
     notify: str | None = None
     fold: str | None = None
     by: str | None = None
+    augment: str | None = None
 
 
 # --- A new run ----------------------------------------------------------------------------------------------------
@@ -81,8 +85,6 @@ def start_training(request: TrainingRequest) -> TrainingResult | None:
     devices = process_count(request.devices)
     if find not in (None, "lr", "batch"):
         raise ValueError(f"--find is lr or batch, found {find!r}")
-    if request.weights is not None and not request.weights.exists():
-        raise ValueError(f"--weights {request.weights} does not exist")
     if request.weights is not None and request.pretrained not in (None, "none"):
         raise ValueError("--weights has the whole model and --pretrained its backbone: give one of them")
     if request.fold is not None and request.data is None:
@@ -90,6 +92,8 @@ def start_training(request: TrainingRequest) -> TrainingResult | None:
     if request.by is not None and request.fold is None:
         raise ValueError("--by says what stays together in a fold: add --fold 1/5")
     base = _base(request)
+    if request.weights is not None:
+        locate(request.weights)  # fetched, or refused, before anything is made
     file = (out / "data.yaml").resolve()
     if is_first():
         _make_room(out, overwrite=request.overwrite)
@@ -122,6 +126,17 @@ def start_training(request: TrainingRequest) -> TrainingResult | None:
         return None
     config = _with_length(config, request.training, options, runtime)
     return _run(config, options, runtime)
+
+
+def training_config(request: TrainingRequest, file: Path) -> Config:
+    """The config that a training would have, but for its length.
+
+    file: where the description of the request's data is written. Raises ValueError for what cannot be trained on.
+    """
+    base = _base(request)
+    if request.data is not None:
+        _prepare_data(request, file)
+    return _config(request, base, None if request.data is None else _Data.read(file), process_count(request.devices))
 
 
 def _make_room(out: Path, *, overwrite: bool) -> None:
@@ -191,13 +206,26 @@ def _meet(processes: int, device: str) -> None:
     meeting.barrier()
 
 
+_OF_TRAINING = ("train_dataloader", "optim_wrapper", "train_cfg")
+"""What a config must have to be trained, also on other data than its own: `--data` replaces the data sets in it."""
+
+
 def _base(request: TrainingRequest) -> Config | None:
     """The config that is named; None for a recipe that becomes one through the data."""
     from intarsia import recipes
     from intarsia.workflows.names import find_config
 
     if request.name not in recipes.short_names():
-        return find_config(request.name, trust=request.trust)
+        config = find_config(request.name, trust=request.trust)
+        given = {setting.partition("=")[0].partition(".")[0] for setting in request.settings}
+        missing = [key for key in _OF_TRAINING if not config.values.get(key) and key not in given]
+        if missing:
+            raise ValueError(
+                f"{config.file} describes no training: it has no {' and no '.join(missing)}. Write what is missing, "
+                "inherit it with _base_, or train a recipe on your data: intarsia train RECIPE --data DIR --out RUN "
+                "(intarsia config list)"
+            )
+        return config
     if request.data is None:
         raise ValueError(f"the recipe {request.name} is for your own data: add --data DIR (images and masks)")
     return None
@@ -213,6 +241,12 @@ def _config(request: TrainingRequest, base: Config | None, data: _Data | None, d
     else:
         config = _own_config(request.name, data) if base is None else with_data(base, data.description, data.file)
     config = config.override(settings_for(config, request.training, devices=devices))
+    if request.augment is not None:
+        from intarsia.workflows.augmentation import augmented
+
+        found = augmented(config, request.augment)
+        _say(found.line)
+        config = config.override(found.settings)
     config = config.override(_start_settings(config, request))
     return config.override(request.settings)
 

@@ -14,7 +14,7 @@ from intarsia.api import predictor_for, reader_for
 from intarsia.colours import distinct_colours
 from intarsia.config.build import build_task
 from intarsia.config.language.reader import Config
-from intarsia.contracts import Task
+from intarsia.contracts import PathLike, Task
 from intarsia.data.description.model import DataDescription, LabelValue
 from intarsia.data.description.read import read_description
 from intarsia.data.description.splits import ShareSplit
@@ -35,7 +35,7 @@ class OpenModel:
 
     config: what it was built from. meta: what its file says about classes and labels; empty where it says nothing.
     reader: of images as it expects them. report: what became of every tensor. notes: what the user should know about
-    names and parts.
+    names and parts. recipe: the name of the published checkpoint that it is, or "".
     """
 
     file: Path
@@ -47,6 +47,7 @@ class OpenModel:
     reader: ImageReader
     report: LoadReport
     notes: tuple[str, ...]
+    recipe: str = ""
 
     def predictor(
         self, classes: Sequence[str] = (), palette: Sequence[Sequence[int]] = (), *, augment: bool = False
@@ -62,7 +63,7 @@ class OpenModel:
 
 
 def open_model(
-    weights: Path,
+    weights: PathLike,
     *,
     config: str | None,
     device: str,
@@ -75,7 +76,9 @@ def open_model(
 ) -> OpenModel:
     """Read and build a model.
 
-    config: file or recipe of the model; by default what the weights' own file says. precision: "32" or "64".
+    weights: what `locate.locate` takes: a file, a run's folder, a published name.
+    config: file or recipe of the model; by default what the weights' own file says, or the recipe of that name.
+    precision: "32" or "64".
     key, prefix: where the network's tensors are in a checkpoint, and what their names begin with there.
     bands, scale, max_pixels: how images are read that are not those of the training, see `api.load`.
 
@@ -97,7 +100,9 @@ def open_model(
             raise ValueError("--precision 64 is nothing that Apple's GPUs have: add --device cpu")
         task.to(torch.float64)
     reader = reader_for(spec, source.meta.image, bands=bands, scale=scale, max_pixels=max_pixels)
-    return OpenModel(source.path, resolved, spec, source.meta, task, chosen, reader, report, tuple(notes))
+    return OpenModel(
+        source.path, resolved, spec, source.meta, task, chosen, reader, report, tuple(notes), source.recipe
+    )
 
 
 def _device(wanted: str) -> str:

@@ -128,6 +128,7 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/losses/kl_divergence.py": [group("losses/test_kl_divergence.py"), *LOSSES],
     "intarsia/losses/silog.py": [group("losses/test_silog.py"), *LOSSES],
     "intarsia/losses/": LOSSES,
+    "intarsia/metrics/cityscapes.py": [group("metrics/test_cityscapes_metric.py")],
     "intarsia/metrics/depth.py": [group("metrics/test_depth_metric.py")],
     "intarsia/metrics/": [group("metrics"), group("evaluation", "engine/test_evaluate.py", "workflows/test_score.py")],
     "intarsia/necks/jpu.py": of_part("JPU", "necks/test_jpu.py", figure="fastfcn_small"),
@@ -233,8 +234,25 @@ TABLE: dict[str, list[Group]] = {
         ]
         for file in ("load_volumes", "noise", "volumes")
     },
+    **{
+        f"intarsia/data/transforms/{file}.py": [
+            group(f"data/{tests}.py"),
+            group("contracts/test_catalog.py", k="Transform"),
+            group("data/test_rotate.py", "golden/test_golden_transforms.py"),
+        ]
+        for file, tests in {
+            "affine": "test_warps",
+            "blur": "test_degrading",
+            "brightness": "test_degrading",
+            "degrade": "test_degrading",
+            "elastic": "test_warps",
+            "mixing": "test_mixing_transforms",
+            "warp": "test_warps",
+        }.items()
+    },
     "intarsia/data/transforms/": [
         group("data/test_rotate.py", "data/test_values.py", "data/test_mosaic.py"),
+        group("data/test_warps.py", "data/test_degrading.py", "data/test_mixing_transforms.py"),
         group("data/test_transforms.py", "data/test_colour.py", "data/test_edge_maps.py"),
         group("contracts/test_catalog.py", k="Transform"),
         group("golden/test_golden_transforms.py"),
@@ -247,6 +265,10 @@ TABLE: dict[str, list[Group]] = {
     ],
     "intarsia/tasks/": [group("tasks"), group(FIGURES, k="small"), group("losses"), group("config/test_build.py")],
     "intarsia/inference/": [group("inference"), group("evaluation", "engine/test_evaluate.py")],
+    "intarsia/weights/origins.py": [group("weights/test_origins.py"), group("workflows/test_share_weights.py")],
+    "intarsia/workflows/hub.py": [group("workflows/test_hub.py"), group("workflows/test_share_weights.py")],
+    "intarsia/workflows/model_card.py": [group("workflows/test_share_weights.py")],
+    "intarsia/workflows/share_weights.py": [group("workflows/test_share_weights.py"), group("workflows/test_hub.py")],
     "intarsia/engine/optim/schedule": [group("engine/test_schedules.py"), group("engine/test_train.py")],
     "intarsia/engine/optim/": [
         group("engine/test_optimizers.py", "engine/test_groups.py", "engine/test_batch_plan.py"),

@@ -25,6 +25,8 @@ from intarsia.cli.main import explain, main
         (["eval", "w", "--slide", "--out", "x"], ["eval", "w", "--slide=auto", "--out", "x"]),
         (["eval", "w", "--slide", "512", "341", "7"], ["eval", "w", "--slide=512,341", "7"]),
         (["predict", "--slide", "512x1024", "w", "9"], ["predict", "--slide=512x1024", "w", "9"]),
+        (["--debug", "train", "r", "--augment", "light"], ["--debug", "train", "r", "--augment", "light"]),
+        (["data", "show", "--augment", "2"], ["data", "show", "--augment", "2"]),
         (["eval", "w", "--tta", "0.5", "1", ".75", "--augment"], ["eval", "w", "--tta=0.5,1,.75", "--augment=auto"]),
         (["predict", "w", "--", "--slide", "5"], ["predict", "w", "--", "--slide", "5"]),
     ],

@@ -307,6 +307,11 @@ def no_data(folder: Path, run: Path) -> list[str]:
     return ["train", "fast_scnn", "--out", str(folder / "run")]
 
 
+def no_training(folder: Path, run: Path) -> list[str]:
+    (folder / "net.py").write_text("model = dict(type='EncoderDecoder')\ntrain_cfg = dict(max_iters=2)\n")
+    return ["train", str(folder / "net.py"), "--data", str(folder), "--out", str(folder / "run"), "--batch", "4"]
+
+
 @pytest.mark.parametrize(
     ("case", "said"),
     [
@@ -325,6 +330,7 @@ def no_data(folder: Path, run: Path) -> list[str]:
         (no_image, ["missing.jpg"]),
         (no_out, ["--out RUN"]),
         (no_data, ["--data DIR"]),
+        (no_training, ["net.py describes no training: it has no train_dataloader and no optim_wrapper. ", "_base_"]),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )
@@ -341,6 +347,7 @@ def test_errors_are_one_message(
     message = capsys.readouterr().err
     assert "error: " in message
     assert "Traceback" not in message
+    assert "--set train_dataloader" not in message, "what the person has not written"
     for part in said:
         assert part in message, message
 

@@ -76,9 +76,11 @@ def test_show_says_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert "segformer_mit-b0_8xb1-160k_cityscapes-1024x1024 mIoU 76.54, mIoU(ms+flip) 78.22" in words
     assert "crops of 1024 x 1024, 160,000 steps https://download.openmmlab.com/" in words
     assert "intarsia train segformer_mit-b0 --data DIR --out RUN" in text
-    weights = "segformer_mit-b0_512x512_160k_ade20k_20210726_101530-8ffa8fda.pth"
+    weights = "segformer_mit-b0_8xb2-160k_ade20k-512x512"
     assert f"--weights {weights} --allow-partial" in text
-    assert f"intarsia predict {weights} IMAGES -o OUT --config segformer_mit-b0_8xb2-160k_ade20k-512x512" in text
+    assert f"intarsia predict {weights} IMAGES -o OUT\n" in text
+    assert f"intarsia eval {weights} --data DIR\n" in text
+    assert f"intarsia models download {weights} --list FILE\n" in text
 
 
 def test_show_takes_a_recipe_and_tells_what_only_training_has(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,8 @@ from intarsia.cli.main import main
 from intarsia.data.description.write import write_description
 from intarsia.demo import CLASSES, write_scenes
 from intarsia.weights.file import load_state, read_meta, save_weights
+from intarsia.weights.origins import Origin
+from intarsia.weights.pretrained.table import NVIDIA
 from intarsia.workflows.trained_model import open_model
 
 FAST = ["--batch", "2", "--crop", "64", "64", "--workers", "0", "--device", "cpu"]
@@ -255,6 +257,29 @@ def test_show_tells_what_a_file_says(run: Path, tmp_path: Path, capsys: pytest.C
     assert f"{parameters:,}" in said
     assert main(["weights", "show", str(source), "--names", "0"]) == 0
     assert "first tensors" not in capsys.readouterr().out
+
+
+def test_what_a_training_started_from_is_kept_and_shown(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    meta = read_meta(run / "weights.safetensors")
+    began = Origin("backbone", "mit_b0", "https://host.org/mit_b0.pth", "7e0f", NVIDIA)
+    given, out = tmp_path / "given.safetensors", tmp_path / "converted.safetensors"
+    state = load_state(run / "weights.safetensors")
+    save_weights(given, state, replace(meta, pretrained=(began, Origin("neck", "n.pth")), licence="Apache-2.0"))
+    assert main(["weights", "convert", str(given), "-o", str(out)]) == 0
+    assert read_meta(out).pretrained == (began, Origin("neck", "n.pth"))
+    assert read_meta(out).licence == "Apache-2.0"
+    capsys.readouterr()
+    assert main(["weights", "show", str(out)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "licence Apache-2.0 started from" in said
+    assert f"backbone from mit_b0 (https://host.org/mit_b0.pth), licence {NVIDIA} (not for every use)" in said
+    assert "started from neck from n.pth, licence not known" in said
+    assert main(["weights", "show", str(run)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "licence not said" in said
+    assert "started from" not in said
 
 
 def test_show_loads_no_torch(run: Path, tmp_path: Path) -> None:

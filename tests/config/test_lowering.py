@@ -762,7 +762,7 @@ def test_configs_of_the_old_generation_are_recognised(old: str) -> None:
         ("resume", True, "resume"),
         ("env_cfg", {"cudnn_benchmrk": True}, "env_cfg.cudnn_benchmrk"),
         ("randomness", {"seed": "zero"}, "randomness.seed"),
-        ("test_evaluator", {"type": "IoUMetric", "format_only": True}, "test_evaluator.format_only"),
+        ("val_evaluator", {"type": "IoUMetric", "format_only": True}, "val_evaluator.format_only"),
         ("load_from", 3, "load_from"),
     ],
 )

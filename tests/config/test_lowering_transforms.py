@@ -60,6 +60,10 @@ def only(*steps: dict[str, Any]) -> Component:
         ({"type": "RandomRotate", "prob": 1, "degree": 9, "pad_val": 4}, "pad_val", 4),
         ({"type": "RandomCutOut", "prob": 1, "n_holes": 1, "cutout_shape": (1, 2), "fill_in": (1, 2, 3)}, "fill_in",
          (3, 2, 1)),
+        ({"type": "RandomAffine", "pad_val": [1, 2, 3]}, "pad_val", (3, 2, 1)),
+        ({"type": "RandomPerspective", "pad_val": [1, 2, 3]}, "pad_val", (3, 2, 1)),
+        ({"type": "ElasticTransform", "pad_val": [1, 2, 3]}, "pad_val", (3, 2, 1)),
+        ({"type": "CoarseDropout", "fill": [1, 2, 3]}, "fill", (3, 2, 1)),
         ({"type": "RGB2Gray", "weights": (0.5, 0.3, 0.2)}, "weights", (0.2, 0.3, 0.5)),
         ({"type": "RGB2Gray"}, "weights", (0.114, 0.587, 0.299)),
         ({"type": "mmseg.RGB2Gray", "weights": (0.5, 0.5)}, "weights", (0.5, 0.5)),
@@ -171,6 +175,43 @@ def test_every_argument_of_the_original_is_taken(name, arguments):
     found = config(IMAGE, LABEL, {"type": name, **arguments}, PACK)
     assert check(found) == []
     build(only(IMAGE, LABEL, {"type": name, **arguments}, PACK))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("ClassMix", {"prob": 0.3, "ignore_index": 0}),
+        ("CoarseDropout", {"num_holes": [1, 3], "hole_size": [0.1, 0.2], "fill": None, "fill_mask": 255}),
+        ("CopyPaste", {"classes": [3], "max_regions": 2, "scale": [0.5, 1.5], "flip": False, "others": 4}),
+        ("CopyPaste", {"classes": None, "ignore_index": 9}),
+        ("CutMix", {"alpha": 0.5}),
+        ("ElasticTransform", {"alpha": 50, "sigma": 5, "pad_val": 1, "seg_pad_val": 0}),
+        ("GaussianBlur", {"sigma": [0.5, 1]}),
+        ("GaussianNoise", {"std": [0.01, 0.02], "per_band": False}),
+        ("GridDistortion", {"num_steps": 3, "distort_limit": 0.2}),
+        ("JpegCompression", {"quality": [30, 60]}),
+        ("MotionBlur", {"length": [3, 5]}),
+        ("PoissonNoise", {"peak": [100, 200]}),
+        ("RandomAffine", {"degrees": [-5, 10], "translate": [0, 0.1], "scale": [0.9, 1.1], "shear": 3}),
+        ("RandomBrightnessContrast", {"brightness": 0.1, "contrast": [-0.1, 0.3], "per_band": True}),
+        ("RandomPerspective", {"distortion_scale": 0.2}),
+    ],
+)
+def test_our_own_are_written_as_they_are_built(name, arguments):
+    found = config(IMAGE, LABEL, {"type": name, **arguments}, PACK)
+    assert check(found) == []
+    built = build(only(IMAGE, LABEL, {"type": name, **arguments}, PACK))
+    assert type(built).__name__ == name
+    for key, value in arguments.items():
+        if not isinstance(value, int | float):
+            assert getattr(built, key) == (tuple(value) if isinstance(value, list) else value)
+    wrong = config(IMAGE, LABEL, {"type": name, "prob": "often"}, PACK)
+    assert any("prob" in str(problem) for problem in check(wrong))
+
+
+@pytest.mark.parametrize("name", ["ClassMix", "CopyPaste", "CutMix", "ElasticTransform", "RandomAffine"])
+def test_labels_that_are_loaded_behind_a_geometry_keep_their_size(name):
+    assert lowered(IMAGE, {"type": name}, LABEL, PACK).label_size == "original"
 
 
 DEFAULTS: dict[str, dict[str, Any]] = {

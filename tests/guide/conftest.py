@@ -31,3 +31,8 @@ def page() -> ModuleType:
 @pytest.fixture(scope="session")
 def counting() -> ModuleType:
     return script("benchmarks/models.py")
+
+
+@pytest.fixture(scope="session")
+def publishing() -> ModuleType:
+    return script("scripts/published.py")

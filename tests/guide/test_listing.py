@@ -1,16 +1,9 @@
-"""Finding and sorting models, and the published checkpoints."""
+"""Finding and sorting models."""
 
 from __future__ import annotations
 
-import json
-import re
-from pathlib import Path
-
 import pytest
-import scores as script
 
-from intarsia import recipes
-from intarsia.guide import facts
 from intarsia.guide.models import UnknownModelError, data_names, find, models, ordered, select
 
 
@@ -18,6 +11,8 @@ def test_a_model_is_found_by_each_of_its_names() -> None:
     for name in ("segformer_mit-b0", "segformer_mit-b0_8xb2-160k_ade20k-512x512"):
         assert find(name).name == "segformer_mit-b0"
     assert find("swin-tiny-patch4-window7_upernet").network.own is None
+    assert find("segformer_mit-b0_512x512_160k_ade20k_20210726_101530-8ffa8fda.pth").name == "segformer_mit-b0"
+    assert find("eemanet_r50-d8_4xb2-80k_cityscapes-512x1024").method_name == "EMANet", "as the list misspells it"
 
 
 @pytest.mark.parametrize(
@@ -84,55 +79,3 @@ def test_times_are_relative_to_the_reference(monkeypatch: pytest.MonkeyPatch) ->
     assert find("segformer_mit-b1").times("forward_bytes") > 1
     monkeypatch.setattr("intarsia.guide.facts.cost", lambda recipe: None)
     assert find("segformer_mit-b1").times("forward_bytes") is None
-
-
-# --- published checkpoints ----------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def zoo(shared: Path) -> list[dict]:
-    return json.loads((shared / "facts" / "zoo.json").read_text())
-
-
-def test_the_file_of_scores_is_current(zoo: list[dict]) -> None:
-    written = script.TARGET.read_text(encoding="utf-8")
-    assert written == script.render(zoo), "run `python scripts/scores.py .../zoo.json`"
-
-
-def test_every_published_checkpoint_is_there(zoo: list[dict]) -> None:
-    there = {one.address: one for model in models() for one in model.checkpoints}
-    assert len(there) == len(zoo) == 626
-    for entry in zoo:
-        found = there[entry["weights"].replace(script.MISSPELT_ADDRESS, script.ADDRESS)]
-        assert dict(found.scores) == {name: value for name, value in entry["metrics"].items() if value is not None}
-        assert found.recipe in recipes.names()
-
-
-def test_checkpoints_are_with_the_recipe_that_their_file_names() -> None:
-    """The schedule and the size of what was trained on, where the file's name has them."""
-    for model in models():
-        for one in model.checkpoints:
-            file = one.address.rpartition("/")[2]
-            steps = re.findall(r"_(\d+)k_", file)
-            assert not steps or int(steps[0]) * 1000 == recipes.published(one.recipe).steps or (
-                one.recipe in recipes_that_say_another_length()
-            ), (one.recipe, file)  # fmt: skip
-            sizes = [size for size in re.findall(r"_(\d{2,4}x\d{2,4})_", file) if size in one.recipe or "x" in size]
-            assert not sizes or any(size in one.recipe for size in sizes), (one.recipe, file)
-
-
-def recipes_that_say_another_length() -> set[str]:
-    from intarsia.recipes.published import MISNAMED
-
-    return set(MISNAMED)
-
-
-def test_two_checkpoints_never_stand_with_one_recipe() -> None:
-    """Nine did in the list that they are from."""
-    for name in recipes.names():
-        assert len(facts.checkpoints(name)) <= 1
-
-
-def test_an_address_elsewhere_is_refused() -> None:
-    with pytest.raises(ValueError, match="expected a checkpoint below"):
-        script.file_of({"name": "a", "weights": "https://example.org/a.pth"})

@@ -14,7 +14,7 @@ from intarsia.contracts import Sample
 from intarsia.data.datasets.folder import FolderDataset
 from intarsia.data.image_io import read_label
 from intarsia.data.labels import LabelTable
-from intarsia.evaluation.label_maps import score_files
+from intarsia.evaluation.label_maps import IndexFiles, score_files
 from intarsia.inference.outputs.areas import AreaTable
 from intarsia.inference.outputs.label_values import source_values
 from intarsia.inference.outputs.manifest import ResultFinder
@@ -156,7 +156,8 @@ def test_label_files_are_read_and_scored(count: int, tmp_path: Path) -> None:
     assert isinstance(sample, Sample)
     assert np.array_equal(sample.label, found.label)
     metric = IoUMetric(num_classes=count, classes=found.classes, ignore_index=ignore)
-    report = score_files(dataset, tmp_path / "predictions", metric)
+    report = score_files(dataset, IndexFiles(tmp_path / "predictions", classes=count, ignore_index=ignore), metric)
+    assert report is not None
     assert report.summary["mIoU"] == 1
     assert sum(one.pixels for one in report.classes) == found.label.size
 

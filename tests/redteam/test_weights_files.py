@@ -221,6 +221,8 @@ DESCRIPTIONS: list[Any] = [
     *({**GOOD, "config": c} for c in (3, [], None, "x", [["model", 3]])),
     *({**GOOD, "ignore_index": i} for i in (None, "x", 1.5, [], INFINITE, -1, 10**30)),
     *({**GOOD, key: value} for key in ("labels", "scores", "image") for value in (3, [], None, "x")),
+    *({**GOOD, "pretrained": p} for p in (3, {}, "x", None, [3], [{}], [{"part": 3}], [{"part": "a", "licence": []}])),
+    {**GOOD, "licence": 3},
     {**GOOD, "scores": {"mIoU": "high"}}, {**GOOD, "step": "x"}, {**GOOD, "step": INFINITE}, {**GOOD, "version": []},
 ]  # fmt: skip
 

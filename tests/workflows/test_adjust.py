@@ -212,6 +212,18 @@ def test_with_data_pads_with_what_is_ignored() -> None:
     assert not check(changed)
 
 
+def test_with_data_turns_with_what_is_ignored() -> None:
+    steps = [{"type": "RandomRotate", "prob": 1.0, "degree": 9}, {"type": "RandomAffine", "seg_pad_val": 0}]
+    places = ("train_dataloader.dataset.pipeline.2", "train_dataloader.dataset.pipeline.4")
+    base = config().override([f"{place}={step!r}" for place, step in zip(places, steps, strict=True)])
+    for ignored, expected in ((9, 9), (255, None)):
+        changed = with_data(base, description(ignore_index=ignored), Path("/run/data.yaml"))
+        found = changed.values["train_dataloader"]["dataset"]["pipeline"]
+        assert found[2].get("seg_pad_val") == expected
+        assert found[4]["seg_pad_val"] == 0  # as it is written
+        assert not check(changed)
+
+
 def test_with_data_without_validation() -> None:
     splits = {"train": FolderSplit(Source("images", "masks"))}
     changed = with_data(config(), description(splits=splits), Path("d.yaml"))

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 from corners import write_corners
-from torch import Tensor
+from torch import Tensor, nn
 
-from intarsia import recipes
+from intarsia import catalog, recipes
+from intarsia.backbones.mit import MixVisionTransformer
 from intarsia.cli.main import main
 from intarsia.config.build import build_task
 from intarsia.config.language.reader import Config
@@ -20,8 +21,11 @@ from intarsia.config.lowering.lower import lower
 from intarsia.io.digest import file_hash
 from intarsia.spec import RunSpec
 from intarsia.weights import download
+from intarsia.weights.file import WeightsMeta, read_meta, save_weights
+from intarsia.weights.origins import Origin, origins
 from intarsia.weights.pretrained.table import NVIDIA, PRETRAINED
 from intarsia.workflows import assemble, pretrained
+from intarsia.workflows.assemble import initial_weights
 from intarsia.workflows.pretrained import Begun, NotToBeHadError, start_from
 from intarsia.workflows.run_options import RunOptions
 from tests.recipes.test_recipes import own
@@ -236,6 +240,58 @@ def test_a_classifier_with_its_backbone_inside(online: Any, tmp_path: Path) -> N
     assert "but not in the model" not in begun.notes[0]
 
 
+# --- A network below a word of its own ----------------------------------------------------------------------------
+
+
+class Wrapped(nn.Module):
+    """A backbone of a user's own that keeps another library's network in an attribute: all names begin with "net."."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = MixVisionTransformer(embed_dims=32, num_layers=(2, 2, 2, 2), num_heads=(1, 2, 5, 8))
+        self.features = self.net.features
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return self.net(images)
+
+
+@pytest.fixture
+def wrapped(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], RunSpec]:
+    monkeypatch.setattr(catalog, "_registered", dict(catalog._registered))
+    catalog.register("backbone")(Wrapped)
+
+    def spec(file: Path) -> RunSpec:
+        return spec_of("segformer_mit-b0", "model.backbone={'type': 'Wrapped'}", f"intarsia.pretrained={str(file)!r}")
+
+    return spec
+
+
+@pytest.mark.parametrize("before", ["", "backbone.", "net.", "backbone.net."])
+def test_names_fit_without_the_backbones_own_word_and_with_it(
+    wrapped: Callable[[Path], RunSpec], mit_b0: tuple[Path, dict[str, Tensor]], before: str
+) -> None:
+    file, state = mit_b0
+    torch.save({**{before + name: value for name, value in state.items()}, "head.weight": torch.ones(3)}, file)
+    task, begun = begin(wrapped(file))
+    assert begun.loaded[0]["tensors"] == len(state)
+    assert "1 left out, of classifiers or other parts: head.weight" in begun.notes[0]
+    found = task.model.backbone.state_dict()
+    assert found.keys() == {f"net.{name}" for name in state}
+    assert all(torch.equal(found[f"net.{name}"], value) for name, value in state.items())
+
+
+def test_what_has_no_counterpart_below_that_word_is_named_as_in_the_file(
+    wrapped: Callable[[Path], RunSpec], mit_b0: tuple[Path, dict[str, Tensor]]
+) -> None:
+    file, state = mit_b0
+    left = {name: value for name, value in state.items() if name != "layers.0.0.projection.weight"}
+    torch.save({**left, "conv_head.weight": torch.ones(3)}, file)
+    with pytest.raises(ValueError, match=r"net\.layers\.0\.0\.projection\.weight") as caught:
+        begin(wrapped(file))
+    assert "conv_head.weight" in str(caught.value)
+    assert "net.conv_head.weight" not in str(caught.value)
+
+
 # --- The command --------------------------------------------------------------------------------------------------
 
 
@@ -263,6 +319,7 @@ def test_the_command_and_its_run(scenes: Path, tmp_path: Path, capsys: pytest.Ca
     assert loaded["sha256"] == file_hash(file)
     assert loaded["part"] == "backbone"
     assert run["config"]["intarsia"]["pretrained"] == str(file)
+    assert read_meta(out / "weights.safetensors").pretrained == (Origin("backbone", "r18.pth", sha256=file_hash(file)),)
 
 
 def test_auto_is_the_default_on_own_data(scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -295,14 +352,33 @@ def test_both_are_too_much(scenes: Path, tmp_path: Path, capsys: pytest.CaptureF
 def test_a_resumed_run_loads_nothing_again(
     scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file, out = tmp_path / "r18.pth", tmp_path / "run"
-    torch.save(build_task(spec_of("fcn_r18")).model.backbone.state_dict(), file)
+    """What it was begun with stays with its weights all the same."""
+    file, out, began = tmp_path / "r18.safetensors", tmp_path / "run", Origin("backbone", "mit_b0", licence=NVIDIA)
+    state = build_task(spec_of("fcn_r18")).model.backbone.state_dict()
+    save_weights(file, state, WeightsMeta(pretrained=(began,), licence="MIT"))
+    expected = (Origin("backbone", "r18.safetensors", sha256=file_hash(file), licence="MIT"), began)
     assert train(scenes, out, "--pretrained", str(file)) == 0
+    assert "licence of these weights: MIT" in "".join(capsys.readouterr())
+    assert read_meta(out / "weights.safetensors").pretrained == expected
     before = json.loads((out / "run.json").read_text())
     (out / "run.json").write_text(json.dumps({**before, "status": "interrupted"}))
+    (out / "weights.safetensors").unlink()
+    (out / "checkpoints/step_00000002.pt").unlink()
     file.unlink()
     monkeypatch.setattr(assemble, "start_from", lambda *_: pytest.fail("something was loaded"))
     assert main(["train", "--resume", str(out), "--pretrained", str(file)]) != 0
     assert "goes on with the run as it was begun" in "".join(capsys.readouterr())
     assert main(["train", "--resume", str(out), "--device", "cpu"]) == 0, capsys.readouterr()
     assert json.loads((out / "run.json").read_text())["pretrained"] == before["pretrained"]
+    assert read_meta(out / "weights.safetensors").pretrained == expected
+
+
+def test_a_training_from_weights_of_ours_carries_on_what_they_started_from(tmp_path: Path) -> None:
+    spec, file = spec_of("fcn_r18"), tmp_path / "one.safetensors"
+    task, began = build_task(spec), Origin("backbone", "mit_b0", "https://host.org/a.pth", "7e0f", NVIDIA)
+    save_weights(file, task.model.state_dict(), WeightsMeta(pretrained=(began,), licence="MIT"))
+    begun = initial_weights(task, spec, RunOptions(out=tmp_path / "run", weights=file))
+    assert origins(begun.loaded) == (Origin("model", "one.safetensors", sha256=file_hash(file), licence="MIT"), began)
+    save_weights(file, task.model.state_dict(), WeightsMeta())
+    begun = initial_weights(task, spec, RunOptions(out=tmp_path / "run", weights=file))
+    assert origins(begun.loaded) == (Origin("model", "one.safetensors", sha256=file_hash(file)),)

@@ -9,7 +9,15 @@ from typing import Any
 from intarsia.config.schema.fates import bare
 from intarsia.spec import Component
 
-_KEYS = {"RGB2Gray": "weights", "RandomCutOut": "fill_in", "RandomRotate": "pad_val"}
+_KEYS = {
+    "CoarseDropout": "fill",
+    "ElasticTransform": "pad_val",
+    "RGB2Gray": "weights",
+    "RandomAffine": "pad_val",
+    "RandomCutOut": "fill_in",
+    "RandomPerspective": "pad_val",
+    "RandomRotate": "pad_val",
+}
 """Transform -> argument with a number for each band."""
 _WEIGHTS = (0.299, 0.587, 0.114)
 """Of RGB2Gray where a config says nothing: for B, G, R too, since that is what the original does with them."""

@@ -15,6 +15,7 @@ from intarsia.config.errors import ConfigError, Problem
 from intarsia.config.lowering.augmented import lower_augmented
 from intarsia.config.lowering.data import lower_data
 from intarsia.config.lowering.fields import Context, Fields, Seen, TooMuchError
+from intarsia.config.lowering.metrics import lower_metrics
 from intarsia.config.lowering.model import LoweredModel, lower_model
 from intarsia.config.lowering.runtime import (
     Hooks,
@@ -25,10 +26,10 @@ from intarsia.config.lowering.runtime import (
     lower_start,
     lower_visualizer,
 )
-from intarsia.config.lowering.training import lower_loop, lower_metric, lower_optim, lower_train_cfg
+from intarsia.config.lowering.training import lower_loop, lower_optim, lower_train_cfg
 from intarsia.config.schema.fates import Fate
 from intarsia.config.schema.vocabulary import AREAS, DATALOADERS, LEFTOVERS, OLD
-from intarsia.spec import Component, Origin, RunSpec
+from intarsia.spec import Origin, RunSpec
 
 if TYPE_CHECKING:
     from intarsia.config.language.reader import Config
@@ -85,7 +86,8 @@ def _all(context: Context) -> RunSpec | None:
 
 def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping[str, str]) -> RunSpec:
     streams = {key: lower_data(context, top.get(key), key) for key in DATALOADERS if top.get(key) is not None}
-    metric = _metric(context, top)
+    evaluators = {key: top.get(key) for key in ("val_evaluator", "test_evaluator") if top.get(key) is not None}
+    metrics = lower_metrics(context, evaluators, streams.get(DATALOADERS[2]))
     duration, evaluate_every = None, None
     if top.get("train_cfg") is not None:
         duration, evaluate_every = lower_train_cfg(context, top.get("train_cfg"))
@@ -97,7 +99,7 @@ def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping
         optim = lower_optim(context, top.get("optim_wrapper"), top.get("param_scheduler"), duration)
     _complete(context, top, resembling)
     unit: Literal["steps", "epochs"] = "epochs" if duration is not None and duration.unit == "epochs" else "steps"
-    hooks = Hooks(context, unit, metric)
+    hooks = Hooks(context, unit, metrics.val)
     hooks.default(top.get("default_hooks") or {})
     hooks.custom(top.get("custom_hooks") or [])
     services = lower_visualizer(context, top)
@@ -116,7 +118,9 @@ def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping
         train=train,
         val=val,
         test=test,
-        metric=metric,
+        metric=metrics.val,
+        test_metric=metrics.test,
+        submission=metrics.submission,
         optim=optim,
         duration=duration,
         evaluate_every=evaluate_every if val is not None else None,
@@ -192,20 +196,6 @@ def _complete(context: Context, top: Fields, resembling: Mapping[str, str]) -> N
         loader, evaluator = f"{split}_dataloader", f"{split}_evaluator"
         if top.get(loader) is not None and evaluator not in values:
             _missing(context, evaluator, f"there is {loader!r}", resembling, loader)
-
-
-def _metric(context: Context, top: Fields) -> Component | None:
-    """One metric: of val_evaluator, else of test_evaluator."""
-    found = {
-        key: lower_metric(context, top.get(key), key)
-        for key in ("val_evaluator", "test_evaluator")
-        if top.get(key) is not None
-    }
-    if len(found) == 2:
-        val, test = found.values()
-        if (val.type, val.args) != (test.type, test.args):
-            context.note("test_evaluator differs from val_evaluator; evaluation uses val_evaluator")
-    return next(iter(found.values()), None)
 
 
 def _augmented(context: Context, top: Fields) -> Any:

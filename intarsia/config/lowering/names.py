@@ -140,9 +140,10 @@ PREFIXES = {"img_path": "images", "seg_map_path": "labels", "img_path2": "images
 """Key of data_prefix -> argument of the data set."""
 
 GEOMETRY = frozenset({
-    "Albu", "BioMedical3DPad", "BioMedical3DRandomCrop", "BioMedical3DRandomFlip", "Pad", "RandomChoiceResize",
-    "RandomCrop", "RandomFlip", "RandomMosaic", "RandomResize", "RandomRotFlip", "RandomRotate", "RandomScale",
-    "Resize", "ResizeShortestEdge", "ResizeToMultiple", "SegRescale",
+    "Albu", "BioMedical3DPad", "BioMedical3DRandomCrop", "BioMedical3DRandomFlip", "ClassMix", "CopyPaste", "CutMix",
+    "ElasticTransform", "GridDistortion", "Pad", "RandomAffine", "RandomChoiceResize", "RandomCrop", "RandomFlip",
+    "RandomMosaic", "RandomPerspective", "RandomResize", "RandomRotFlip", "RandomRotate", "RandomScale", "Resize",
+    "ResizeShortestEdge", "ResizeToMultiple", "SegRescale",
 })  # fmt: skip
 """Transforms that move pixels: labels loaded after one of them keep the size of their file."""
 

@@ -1,19 +1,19 @@
-"""Optimizer, schedules, length of training, evaluation: `optim_wrapper`, `param_scheduler`, `train_cfg`, evaluators."""
+"""Optimizer, schedules, length of training: `optim_wrapper`, `param_scheduler`, `train_cfg`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from intarsia import catalog
 from intarsia.config.lowering.fields import Context, Fields, nearest, shown
 from intarsia.config.lowering.names import LOOPS
-from intarsia.config.lowering.parts import component, see
+from intarsia.config.lowering.parts import component
 from intarsia.config.schema.fates import bare, to
 from intarsia.config.schema.training import PARAMWISE, SCHEDULES, SCHEDULES_NEED, SCHEDULES_REFUSED, WRAPPERS
 from intarsia.config.schema.vocabulary import AREAS
-from intarsia.spec import Component, Duration, OptimSpec, ScheduleSpec
+from intarsia.spec import Duration, OptimSpec, ScheduleSpec
 
 HALF: dict[str | None, Literal["16-mixed", "bf16-mixed"]] = {
     None: "16-mixed",
@@ -236,35 +236,3 @@ def lower_loop(context: Context, values: Mapping[str, Any], path: str, loop: str
     fields = Fields(context, path, values, "val_cfg, test_cfg")
     if bare(fields.get("type", loop)) != loop:
         context.problem(fields.at("type"), f"unknown loop {fields.get('type')!r}", nearest(fields.get("type"), [loop]))
-
-
-# --- Evaluation ---------------------------------------------------------------------------------------------------
-
-
-def lower_metric(context: Context, value: Mapping[str, Any] | Sequence[Mapping[str, Any]], path: str) -> Component:
-    """`val_evaluator` or `test_evaluator`."""
-    if not isinstance(value, Mapping):
-        context.opened(path)
-        if len(value) != 1:
-            context.problem(path, f"expected one metric, found {len(value)}", "IoUMetric takes several iou_metrics")
-        return lower_metric(context, value[0] if value else {"type": "IoUMetric"}, f"{path}.0")
-    if bare(str(value.get("type"))) == "DepthMetric":
-        fields = Fields(context, path, value, "DepthMetric")
-        see(context, "metric", "DepthMetric", "type", fields.at("type"))
-        names = ("depth_metrics", "min_depth_eval", "max_depth_eval", "crop_type")
-        given = {key: fields.get(key) for key in names if key in fields}
-        known = {key: tuple(item) if isinstance(item, list) else item for key, item in given.items()}
-        return Component("metric", fields.get("type"), known, path, context.origin(path))
-    if bare(str(value.get("type"))) != "IoUMetric":
-        return component(context, "metric", value, path)
-    fields = Fields(context, path, value, "IoUMetric")
-    see(context, "metric", "IoUMetric", "type", fields.at("type"))
-    args: dict[str, Any] = {}
-    if "iou_metrics" in fields:
-        args["metrics"] = tuple(fields.get("iou_metrics"))
-    if "groups" in fields:
-        args["groups"] = {group: tuple(members) for group, members in fields.get("groups").items()}
-    args |= {key: fields.get(key) for key in ("ignore_index", "nan_to_num", "beta") if key in fields}
-    if "ignore_index" not in args and context.ignore_index not in (None, 255):
-        args["ignore_index"] = context.ignore_index
-    return Component("metric", fields.get("type"), args, path, context.origin(path))

@@ -5,6 +5,11 @@ from __future__ import annotations
 from intarsia.config.schema.fates import Area, nothing, refused, to
 from intarsia.config.schema.notation import DICT, FILES, OPTIONAL, SCOPE, TYPE
 
+_OUTPUT_DIR = to(
+    "submission.folder of format_only; a note otherwise, for scores are counted without files", "str | None"
+)
+_FORMAT_ONLY = to("submission: test images are written for the benchmark's server, and not scored", "bool")
+
 DATA_AREAS: dict[str, Area] = {
     "dataloader": {
         "batch_size": to("batch_size (per process)", "int"),
@@ -151,6 +156,17 @@ DATA_AREAS: dict[str, Area] = {
         "direction": to("inference.augmented.flips", "Literal['horizontal', 'vertical']"),
     },
     "tta_model": SCOPE | {"type": TYPE},
+    "CityscapesMetric": SCOPE
+    | {
+        "type": TYPE,
+        "ignore_index": to("metric argument `ignore_index`", "int"),
+        "output_dir": _OUTPUT_DIR,
+        "format_only": _FORMAT_ONLY,
+        "keep_results": to("a note; what format_only writes is kept, and scores are counted without files", "bool"),
+        "collect_device": nothing("counts are summed where they are"),
+        "collect_dir": nothing("counts are summed where they are"),
+        "prefix": nothing("names in reports are fixed"),
+    },
     "DepthMetric": SCOPE
     | {
         "type": TYPE,
@@ -177,8 +193,8 @@ DATA_AREAS: dict[str, Area] = {
         "ignore_index": to("metric argument `ignore_index`", "int"),
         "nan_to_num": to("metric argument `nan_to_num`", "float | None"),
         "beta": to("metric argument `beta`", "float"),
-        "output_dir": refused("label maps are written by `intarsia predict WEIGHTS IMAGES -o OUT`", None),
-        "format_only": refused("label maps are written by `intarsia predict WEIGHTS IMAGES -o OUT`", False),
+        "output_dir": _OUTPUT_DIR,
+        "format_only": _FORMAT_ONLY,
         "collect_device": nothing("counts are summed where they are"),
         "collect_dir": nothing("counts are summed where they are"),
         "prefix": nothing("names in reports are fixed"),

@@ -27,7 +27,7 @@ AREAS: dict[str, Area] = {
         "val_dataloader": to("val", OPTIONAL),
         "test_dataloader": to("test", OPTIONAL),
         "val_evaluator": to("metric", "dict | list[dict] | None"),
-        "test_evaluator": to("metric (where there is no val_evaluator)", "dict | list[dict] | None"),
+        "test_evaluator": to("test_metric; metric where there is no val_evaluator", "dict | list[dict] | None"),
         "tta_model": to("inference.augmented", OPTIONAL),
         "tta_pipeline": to("inference.augmented", "list[dict] | None"),
         "optim_wrapper": to("optim", OPTIONAL),

@@ -48,7 +48,8 @@ class RegionDataset:
             )
         label = sample.label.copy()
         label[~inside] = self.ignore_index
-        return replace(sample, label=label)
+        instances = None if sample.instances is None else np.where(inside, sample.instances, 0)
+        return replace(sample, label=label, instances=instances)
 
     def _mask(self, name: str) -> tuple[Path, npt.NDArray[np.bool_]]:
         if self.masks.is_file():

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from intarsia.data.prepare.archives import Member, Sources
 
-NOT_STATED = "not stated"
+NOT_KNOWN = "not known"
+"""What a row begins with where no source says."""
 
 Result = tuple[str, Callable[[], bytes]]
 """Path below OUT, and what makes the content of that file, called only if the file is not there yet."""
@@ -60,7 +61,8 @@ class Benchmark:
     downloads: file names of the publisher. expected: what an input without any usable file is told to be. counts:
     folder below OUT -> number of files that the publisher's archives give with the usual options. names: of all files,
     where the publisher numbers them. dataset: name of the data set class. recipe: one whose config expects this layout,
-    None if no published one does. root: where the configs look.
+    None if no published one does. root: where the configs look. licence, files, gigabytes: of the download, in words;
+    what no source says begins with `NOT_KNOWN`. sources: where these were read.
     """
 
     name: str
@@ -72,9 +74,10 @@ class Benchmark:
     dataset: str
     root: str
     recipe: str | None = None
-    licence: str = NOT_STATED
-    files: str = NOT_STATED
-    gigabytes: str = NOT_STATED
+    licence: str = NOT_KNOWN
+    files: str = NOT_KNOWN
+    gigabytes: str = NOT_KNOWN
+    sources: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
     names: Callable[[], Iterable[str]] | None = None

@@ -1,4 +1,4 @@
-"""What several transforms ask of their arguments: chances, ranges, values for each band."""
+"""What several transforms ask of their arguments: chances, ranges, values for each band; samples that are alike."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from intarsia.contracts import Sample
+
 Array = npt.NDArray[Any]
 
 
@@ -16,6 +18,24 @@ def check_chance(owner: str, **chances: float) -> None:
     for name, value in chances.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
             raise ValueError(f"{owner}: {name} must be a chance between 0 and 1, got {value!r}")
+
+
+def check_alike(owner: str, parts: Sequence[Sample]) -> None:
+    """Raises ValueError unless samples that become one agree in their bands, types, labels and maps."""
+    first = parts[0]
+    for part in parts[1:]:
+        for what, one, other in (
+            ("bands", first.image.shape[2], part.image.shape[2]),
+            ("type", str(first.image.dtype), str(part.image.dtype)),
+            ("labels", first.label is not None, part.label is not None),
+            ("maps", sorted(first.maps), sorted(part.maps)),
+        ):
+            if one != other:
+                raise ValueError(
+                    f"{owner}: expected samples that agree in their {what}, found {one!r} "
+                    f"({first.meta.image_path or first.meta.name}) and {other!r} "
+                    f"({part.meta.image_path or part.meta.name})"
+                )
 
 
 def checked_angles(owner: str, degree: float | Sequence[float]) -> tuple[float, float]:
@@ -34,6 +54,29 @@ def checked_range(owner: str, name: str, value: Sequence[float], *, above: float
     if len(value) != 2 or not above < value[0] <= value[1]:
         raise ValueError(f"{owner}: {name} must be (low, high) with {above:g} < low <= high, got {value!r}")
     return value[0], value[1]
+
+
+def checked_extent(owner: str, name: str, value: float | Sequence[float]) -> tuple[float, float]:
+    """(least, greatest); one number that is not negative stands for both directions. Raises ValueError for others."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        ends: Sequence[Any] = (-value, value)
+    else:
+        ends = value if isinstance(value, list | tuple) else ()
+    if len(ends) != 2 or not all(isinstance(end, int | float) for end in ends) or not ends[0] <= ends[1]:
+        raise ValueError(f"{owner}: {name} must be a number of at least 0, or (low, high), got {value!r}")
+    return ends[0], ends[1]
+
+
+def value_range(image: Array) -> tuple[float, float]:
+    """What strengths of noise and contrast are shares of: of 8 bits 0 to 255, of other types what the image holds.
+
+    Sixteen bits may hold twelve, and reflectances end where they end: a type's own limits say nothing about them. An
+    image without a finite number has (0, 0).
+    """
+    if image.dtype == np.uint8:
+        return 0.0, 255.0
+    finite = image[np.isfinite(image)] if image.dtype.kind == "f" else image
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
 
 
 def band_values(owner: str, name: str, value: float | Sequence[float], image: Array) -> Array:

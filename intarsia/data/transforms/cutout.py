@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from intarsia.contracts import Sample
-from intarsia.data.transforms.arguments import band_values, check_chance, label_and_fill
+from intarsia.data.transforms.arguments import band_values, check_chance, checked_range, in_type_of, label_and_fill
+from intarsia.data.transforms.warp import check_image
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,63 @@ class RandomCutOut:
         assert self.cutout_ratio is not None
         across, down = self.cutout_ratio[int(rng.integers(0, len(self.cutout_ratio)))]
         return int(across * width), int(down * height)
+
+
+@dataclass(frozen=True)
+class CoarseDropout:
+    """Hide rectangles of random sizes, wholly inside the image (arXiv:1708.04552, arXiv:1708.04896).
+
+    Like `RandomCutOut`, whose rectangles have given sizes and may reach beyond the image.
+
+    prob: chance of doing it. num_holes: (fewest, most), or one number. hole_size: height and width are drawn between
+        these two shares of the image's, each by itself.
+    fill: number in the holes, or one for each band; by default the mean of each band.
+    fill_mask: label in the holes, such as that which is ignored; by default labels stay, so that what is hidden must be
+        told from what is around it. Further maps stay as they are.
+    """
+
+    prob: float = 0.5
+    num_holes: int | tuple[int, int] = (1, 8)
+    hole_size: tuple[float, float] = (0.05, 0.2)
+    fill: float | Sequence[float] | None = None
+    fill_mask: int | None = None
+
+    def __post_init__(self) -> None:
+        check_chance("CoarseDropout", prob=self.prob)
+        given = self.num_holes
+        counts = (given, given) if isinstance(given, int) else tuple(given)
+        if len(counts) != 2 or not all(isinstance(count, int) for count in counts) or not 1 <= counts[0] <= counts[1]:
+            raise ValueError(f"CoarseDropout: num_holes must be a count or (fewest, most), got {given!r}")
+        object.__setattr__(self, "num_holes", counts)
+        size = checked_range("CoarseDropout", "hole_size", self.hole_size)
+        if size[1] > 1:
+            raise ValueError(f"CoarseDropout: hole_size must be shares of the image, at most 1, got {self.hole_size!r}")
+        object.__setattr__(self, "hole_size", size)
+        if self.fill_mask is not None and (not isinstance(self.fill_mask, int) or self.fill_mask < 0):
+            raise ValueError(f"CoarseDropout: fill_mask must be a label, got {self.fill_mask!r}")
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """The sample, with holes or not. Raises ValueError for a volume."""
+        assert isinstance(self.num_holes, tuple)
+        sides = check_image("CoarseDropout", sample)
+        if not rng.random() < self.prob:
+            return sample
+        image, label, label_value = sample.image.copy(), sample.label, 0
+        if self.fill is None:
+            value = in_type_of(np.asarray(image.mean(axis=(0, 1), dtype=np.float64)), image)
+        else:
+            value = band_values("CoarseDropout", "fill", self.fill, image)
+        if label is not None and self.fill_mask is not None:
+            label, label_value = label_and_fill(label, self.fill_mask)
+            label = label.copy()
+        for _ in range(int(rng.integers(*self.num_holes, endpoint=True))):
+            lengths = [max(round(rng.uniform(*self.hole_size) * side), 1) for side in sides]
+            starts = [int(rng.integers(side - length + 1)) for side, length in zip(sides, lengths, strict=True)]
+            place = tuple(slice(start, start + length) for start, length in zip(starts, lengths, strict=True))
+            image[place] = value
+            if label is not None and self.fill_mask is not None:
+                label[place] = label_value
+        return replace(sample, image=image, label=label)
 
 
 def _candidates(name: str, value: Sequence[Any] | None) -> tuple[tuple[float, float], ...] | None:

@@ -282,7 +282,8 @@ def padded(
 
 
 def _moved(sample: Sample, move: Callable[[Array], Array], meta: SampleMeta) -> Sample:
-    return Sample(
+    return replace(
+        sample,
         image=move(sample.image),
         label=None if sample.label is None else move(sample.label),
         maps={name: move(value) for name, value in sample.maps.items()},

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from intarsia.contracts import IGNORE_INDEX, Sample, Size
-from intarsia.data.transforms.arguments import band_values, check_chance, label_and_fill
+from intarsia.data.transforms.arguments import band_values, check_alike, check_chance, label_and_fill
 from intarsia.data.transforms.resize import resized
 
 Array = npt.NDArray[Any]
@@ -64,7 +64,7 @@ class RandomMosaic:
         if not rng.random() < self.prob:
             return sample
         parts = [sample, *others]
-        _check_alike(parts)
+        check_alike("RandomMosaic", parts)
         height, width = self.img_scale
         column = int(rng.uniform(*self.center_ratio_range) * width)
         row = int(rng.uniform(*self.center_ratio_range) * height)
@@ -84,23 +84,6 @@ class RandomMosaic:
         height, width = sample.image.shape[:2]
         factor = min(self.img_scale[0] / height, self.img_scale[1] / width)
         return resized(sample, (max(int(height * factor), 1), max(int(width * factor), 1)))
-
-
-def _check_alike(parts: Sequence[Sample]) -> None:
-    first = parts[0]
-    for part in parts[1:]:
-        for what, one, other in (
-            ("bands", first.image.shape[2], part.image.shape[2]),
-            ("type", str(first.image.dtype), str(part.image.dtype)),
-            ("labels", first.label is not None, part.label is not None),
-            ("maps", sorted(first.maps), sorted(part.maps)),
-        ):
-            if one != other:
-                raise ValueError(
-                    f"RandomMosaic: expected samples that agree in their {what}, found {one!r} "
-                    f"({first.meta.image_path or first.meta.name}) and {other!r} "
-                    f"({part.meta.image_path or part.meta.name})"
-                )
 
 
 def _placed(arrays: Sequence[Array], size: Size, centre: Corner, fill: Array | int) -> Array:

@@ -14,14 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from intarsia.contracts import IGNORE_INDEX, Sample, Size
-from intarsia.data.transforms.arguments import band_values, check_chance, checked_angles, in_type_of, label_and_fill
+from intarsia.data.transforms.arguments import band_values, check_chance, checked_angles
 from intarsia.data.transforms.geometry import flipped
-from intarsia.data.transforms.resize import map_interpolation
+from intarsia.data.transforms.warp import resampled
 
 Array = npt.NDArray[Any]
-
-_CV2_TYPES = (np.uint8, np.uint16, np.int16, np.float32, np.float64)
-_CV2_BANDS = 4  # how many bands a border of one colour has
 
 
 @dataclass(frozen=True)
@@ -144,46 +141,7 @@ def warped(
     found = cv2.warpAffine(indices, matrix, size[::-1], flags=cv2.INTER_NEAREST, borderValue=(255.0,) * 4)
     source = np.asarray(found).view(np.int32)[:, :, 0]
 
-    def nearest(array: Array, fill: int) -> Array:
-        taken: Array = array.reshape(height * width, *array.shape[2:])[source]
-        taken[source < 0] = fill
-        return taken
+    def mix(array: Array, border: int, value: Sequence[float]) -> Any:
+        return cv2.warpAffine(array, matrix, size[::-1], flags=cv2.INTER_LINEAR, borderMode=border, borderValue=value)
 
-    def moved(array: Array) -> Array:
-        if map_interpolation(array) == "nearest":
-            return nearest(array, 0)
-        mixed = _bilinear(array, matrix, size, None)
-        mixed[source < 0] = 0
-        return mixed
-
-    return replace(
-        sample,
-        image=_bilinear(sample.image, matrix, size, image_value),
-        label=None if sample.label is None else nearest(*label_and_fill(sample.label, label_value)),
-        maps={name: moved(value) for name, value in sample.maps.items()},
-        meta=replace(sample.meta, valid=None),
-    )
-
-
-def _bilinear(array: Array, matrix: npt.NDArray[np.float64], size: Size, fill: Array | None) -> Array:
-    """(H, W) or (H, W, C) of any type and any number of bands.
-
-    fill: of each band outside, which the border is mixed with; None: the border goes on, since a mixture of a real
-    number with nothing would be a wrong one.
-    """
-    if array.dtype.type not in _CV2_TYPES:
-        return in_type_of(_bilinear(array.astype(np.float64), matrix, size, fill), array)
-    if array.ndim == 3 and array.shape[2] > _CV2_BANDS:
-        parts = [slice(first, first + _CV2_BANDS) for first in range(0, array.shape[2], _CV2_BANDS)]
-        fills = [None if fill is None else fill[part] for part in parts]
-        groups = [_bilinear(array[:, :, part], matrix, size, own) for part, own in zip(parts, fills, strict=True)]
-        return np.concatenate(groups, axis=2)
-    found = cv2.warpAffine(
-        np.ascontiguousarray(array),
-        matrix,
-        size[::-1],
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE if fill is None else cv2.BORDER_CONSTANT,
-        borderValue=[0.0] if fill is None else [float(value) for value in fill],
-    )
-    return np.asarray(found).reshape(size + array.shape[2:])
+    return resampled(sample, source, mix, image_value=image_value, label_value=label_value)

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from intarsia.contracts import Sample
+from intarsia.data.transforms.arguments import in_type_of, value_range
 
-_EIGHT_BITS = "read the images with bands='rgb', or leave the transform out"
+Array = npt.NDArray[Any]
+_SIXTEEN_BITS = 65535
 
 
 @dataclass(frozen=True)
 class AdjustGamma:
-    """Gamma correction of an image of 8 bits: value v becomes 255 (v / 255) ** (1 / gamma), rounded down."""
+    """Gamma correction: of 8 bits, value v becomes 255 (v / 255) ** (1 / gamma), rounded down.
+
+    Of other types, v is a share of what the image holds, from its least number to its greatest, which stay.
+    """
 
     gamma: float = 1.0
 
@@ -24,11 +31,13 @@ class AdjustGamma:
             raise ValueError(f"AdjustGamma: gamma must be a positive number, got {self.gamma!r}")
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """The corrected sample. Raises ValueError unless the image has 8 bits."""
+        """The corrected sample."""
         image = sample.image
-        if image.dtype != np.uint8:
-            # The original takes any other number modulo 256.
-            raise ValueError(f"AdjustGamma: expected images of 8 bits, found {image.dtype}; {_EIGHT_BITS}")
+        if image.dtype != np.uint8:  # the original takes any other number modulo 256
+            low, high = value_range(image)
+            extent = (high - low) or 1.0
+            share = ((image.astype(np.float64) - low) / extent).clip(0, 1)
+            return replace(sample, image=in_type_of(share ** (1 / self.gamma) * extent + low, image))
         table = np.array([(value / 255) ** (1 / self.gamma) * 255 for value in range(256)]).astype(np.uint8)
         return replace(sample, image=table[image])
 
@@ -36,6 +45,9 @@ class AdjustGamma:
 @dataclass(frozen=True)
 class CLAHE:
     """Contrast limited adaptive histogram equalisation, band by band (Zuiderveld, Graphics Gems IV, 1994).
+
+    Of 8 and 16 bits without a sign, the values are equalised as they are. Any other band is first stretched to 16 bits,
+    from its least number to its greatest, and afterwards back; a band with anything else than numbers is refused.
 
     clip_limit: how often a grey value may occur in a tile, as a multiple of the even distribution; what is more is
         spread over all values.
@@ -53,12 +65,22 @@ class CLAHE:
             raise ValueError(f"CLAHE: tile_grid_size must be two positive whole numbers, got {grid!r}")
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """The equalised sample. Raises ValueError unless the image has 8 or 16 bits, without sign."""
+        """The equalised sample. Raises ValueError for real numbers that are not finite."""
         image = sample.image
-        if image.dtype not in (np.uint8, np.uint16):
-            raise ValueError(f"CLAHE: expected images of 8 or 16 bits, found {image.dtype}; {_EIGHT_BITS}")
         equaliser = cv2.createCLAHE(clipLimit=self.clip_limit, tileGridSize=self.tile_grid_size)
-        bands = [equaliser.apply(np.ascontiguousarray(image[..., band])) for band in range(image.shape[-1])]
+
+        def equalised(band: Array) -> Array:
+            if band.dtype in (np.uint8, np.uint16):
+                return np.asarray(equaliser.apply(np.ascontiguousarray(band)))
+            if not np.isfinite(band).all():
+                raise ValueError("CLAHE: expected finite numbers, found others; leave it out for this data")
+            low, high = value_range(band)
+            extent = (high - low) or 1.0
+            stretched = np.rint((band.astype(np.float64) - low) * (_SIXTEEN_BITS / extent)).astype(np.uint16)
+            found = np.asarray(equaliser.apply(stretched), np.float64)
+            return in_type_of(found * (extent / _SIXTEEN_BITS) + low, band)
+
+        bands = [equalised(image[..., band]) for band in range(image.shape[-1])]
         return replace(sample, image=np.stack(bands, axis=-1))
 
 

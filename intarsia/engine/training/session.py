@@ -286,6 +286,7 @@ class Session:
             loader = self._loaders[id(validation)] = evaluation_batches(
                 validation.predictor,
                 validation.pipeline,
+                metric=validation.metric,
                 batch_size=validation.batch,
                 workers=validation.workers,
                 runtime=self.run.runtime,

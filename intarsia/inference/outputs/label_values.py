@@ -5,6 +5,10 @@
     cityscapes   ids of the Cityscapes labels (road 7, sidewalk 8 ... bicycle 33), as its server wants them
     ade20k       1 .. 150, as the server of the scene parsing challenge wants them
     loveda       0 .. 6, as its server wants them, although its label files count from 1
+    isaid        the colours of iSAID's own masks, in files that are named like those
+
+iSAID's server and development kit take objects, as COCO JSON of tiles of 800 x 800; a format for label maps is not
+written down anywhere. Here it is that of the masks which the benchmark publishes (P0003_instance_color_RGB.png).
 
 Classes are told by their names, so that a model that knows them in another order, or only some of them, is right too.
 """
@@ -18,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from intarsia.data.datasets import ade20k, cityscapes
+from intarsia.data.datasets import ade20k, aerial, cityscapes
 from intarsia.data.labels import Colour, LabelTable
 from intarsia.visual.files import grey_bytes, picture_bytes
 
@@ -28,29 +32,38 @@ FORMATS: Mapping[str, str] = {
     "cityscapes": "Cityscapes label ids",
     "ade20k": "class index + 1",
     "loveda": "class index",
+    "isaid": "the colours of the benchmark's masks",
 }
 """Name -> what label files hold."""
 
 _CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-_LOVEDA = ("background", "building", "road", "water", "barren", "forest", "agricultural")
+CITYSCAPES_VALUES = 34
+"""Files for Cityscapes' server may hold 0 to 33: also ids that are no class, which are wrong everywhere."""
 
 # Name -> the value of each class, and the value that says nothing about a pixel.
-_SERVERS: Mapping[str, tuple[Mapping[str, int], int | None]] = {
+_SERVERS: Mapping[str, tuple[Mapping[str, int | Colour], int | None]] = {
     "cityscapes": (dict(zip(cityscapes.CLASSES, _CITYSCAPES_IDS, strict=True)), 0),
     "ade20k": ({name: index + 1 for index, name in enumerate(ade20k.CLASSES)}, 0),
-    "loveda": ({name: index for index, name in enumerate(_LOVEDA)}, None),
+    "loveda": ({name: index for index, name in enumerate(aerial.LOVEDA_CLASSES)}, None),
+    "isaid": (dict(zip(aerial.ISAID_CLASSES, aerial.ISAID_PALETTE, strict=True)), None),
 }
+SERVERS = tuple(_SERVERS)
+"""Formats that are a benchmark's."""
+
+ENDINGS: Mapping[str, str] = {"isaid": "_instance_color_RGB.png"}
+"""Format -> what the names of its files end in, where that is not .png alone."""
 
 
 @dataclass(frozen=True)
 class FileValues:
     """The value, or the colour, of each class in label files, and that of a pixel about which nothing is said.
 
-    table: (K,) or (K, 3). uncertain: None where the format has no such value.
+    table: (K,) or (K, 3). uncertain: None where the format has no such value. ending: of the files' names.
     """
 
     table: npt.NDArray[np.integer[Any]]
     uncertain: int | Colour | None
+    ending: str = ".png"
 
     def applied(self, label: npt.NDArray[Any], uncertain: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[Any]:
         """Class indices (H, W) -> values (H, W), uint8 or uint16, or colours (H, W, 3)."""
@@ -76,8 +89,9 @@ def server_values(name: str, classes: Sequence[str], *, with_uncertain: bool = F
     known = {_plain(one): value for one, value in values.items()}
     if with_uncertain and uncertain is None:
         raise ValueError(f"--format {name} has no value for uncertain pixels: leave out --min-confidence")
+    ending = ENDINGS.get(name, ".png")
     if len(classes) == len(values) and classes[0] == "class 0":  # weights that do not name their classes
-        return FileValues(_table(list(values.values())), uncertain)
+        return FileValues(np.array(list(values.values()), np.uint8), uncertain, ending)
     foreign = [one for one in classes if _plain(one) not in known]
     if foreign:
         raise ValueError(
@@ -85,7 +99,7 @@ def server_values(name: str, classes: Sequence[str], *, with_uncertain: bool = F
             f"{len(values)} classes are {', '.join(one.strip() for one in list(values)[:5])} ... "
             "The values of your own label files are --format source"
         )
-    return FileValues(_table([known[_plain(one)] for one in classes]), uncertain)
+    return FileValues(np.array([known[_plain(one)] for one in classes], np.uint8), uncertain, ending)
 
 
 def source_values(table: LabelTable, classes: Sequence[str], *, with_uncertain: bool = False) -> FileValues:

@@ -110,9 +110,10 @@ class Outputs:
 
     def files(self, name: str) -> dict[str, Path]:
         """Kind -> file of the image of this name."""
+        endings = dict(KINDS)
         if self.values is not None:
-            name = Path(name).name
-        return {kind: self.folder / f"{name}{ending}" for kind, ending in KINDS.items() if kind in self.kinds}
+            name, endings["label"] = Path(name).name, self.values.ending
+        return {kind: self.folder / f"{name}{ending}" for kind, ending in endings.items() if kind in self.kinds}
 
     def finished(self, name: str) -> bool:
         """Whether all files of an image are there, and none is empty, as a crash of the machine may leave it."""

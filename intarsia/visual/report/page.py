@@ -60,8 +60,15 @@ def save_report(path: PathLike, content: ReportContent) -> Path:
 
 def report_page(content: ReportContent) -> str:
     """The whole page as text."""
-    sections = _sections(content)
-    links = " ".join(f'<a href="#{key}">{text(title)}</a>' for key, (title, _) in sections.items())
+    return document(content.title, content.subtitle, _sections(content))
+
+
+def document(title: str, subtitle: str, sections: Mapping[str, tuple[str, str]]) -> str:
+    """A page that needs no other file and asks nobody for anything.
+
+    title, subtitle: plain text. sections: anchor -> title as plain text, and its HTML as `markup.section` gives it.
+    """
+    links = " ".join(f'<a href="#{key}">{text(name)}</a>' for key, (name, _) in sections.items())
     body = "\n".join(html for _, html in sections.values())
     script = _asset("sort.js")
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
@@ -73,12 +80,12 @@ def report_page(content: ReportContent) -> str:
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>{text(content.title)}</title>
+<title>{text(title)}</title>
 <style>{_asset("style.css")}</style>
 </head>
 <body>
-<header class="top"><h1>{text(content.title)}</h1>
-<p>{text(content.subtitle)}</p>
+<header class="top"><h1>{text(title)}</h1>
+<p>{text(subtitle)}</p>
 <nav>{links}</nav></header>
 <main>
 {body}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from intarsia.terminal import printable
 from intarsia.weights.maps.description import IMAGENET, Description, Values, describe, normalising
 from intarsia.weights.maps.transformers_config import class_names, model_section
 
-CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
+CONFIG, PROCESSOR, CARD = "config.json", "preprocessor_config.json", "README.md"
 TENSORS = ("model.safetensors", "pytorch_model.bin")
 INDEX = ".index.json"
 """Behind the name of tensors that are in several files: says in which."""
@@ -74,6 +75,25 @@ def describe_folder(path: Path) -> Description:
         reason = f"{type(error).__name__}: {printable(str(error), 200)}"
         message = f"{path} describes no model: a value of {CONFIG} or {PROCESSOR} cannot be used ({reason})"
         raise ValueError(message) from error
+
+
+def licence_of(path: Path) -> str:
+    """The licence that the card of a folder states, as the hub writes it; "" where there is no card, or none in it."""
+    import yaml
+
+    card = path / CARD
+    if not card.is_file() or card.stat().st_size > LARGEST:
+        return ""
+    front = re.match(r"---\r?\n(.*?)\n---", card.read_text(encoding="utf-8", errors="replace"), re.DOTALL)
+    try:
+        values = yaml.safe_load(front[1]) if front is not None else None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return ""
+    if not isinstance(values, dict):
+        return ""
+    stated = values.get("license")
+    named = values.get("license_name") if stated == "other" else None
+    return printable(str(named or stated), 200) if isinstance(named or stated, str) else ""
 
 
 def _described(path: Path, config: Mapping[str, Any]) -> Description:

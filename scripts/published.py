@@ -1,13 +1,14 @@
-"""Writes intarsia/guide/scores.json: the published checkpoints of each recipe and what they score.
+"""Writes intarsia/guide/published.json.gz: the published checkpoints, of which recipe each is, and what it scores.
 
-    python scripts/scores.py [SHARED/facts/zoo.json]
+    python scripts/published.py [SHARED/facts/zoo.json]
 
-Facts alone: names of recipes, scores, addresses. The list that they are from names some recipes wrongly; what the file
-of a checkpoint says of itself decides.
+Facts alone: names of recipes and of data sets, scores, addresses. The list that they are from names some recipes
+wrongly; what the file of a checkpoint says of itself decides.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-TARGET = ROOT / "intarsia" / "guide" / "scores.json"
+TARGET = ROOT / "intarsia" / "guide" / "published.json.gz"
 SHARED = Path(os.environ.get("INTARSIA_SHARED", ROOT.parent / "shared"))
 ADDRESS = "https://download.openmmlab.com/mmsegmentation/v0.5/"
 MISSPELT_ADDRESS = "https://download.oz1z1penmmlab.com/mmsegmentation/v0.5/"
@@ -44,6 +45,10 @@ OTHERS = {
 """Checkpoints that are listed with another recipe than their own: the digest in their file's name -> the recipe."""
 
 
+HEADINGS = {"# HRNet backbone": "Cityscapes", "# ResNet backbone": "Cityscapes"}
+"""What stands in the list where a data set should -> the one that the checkpoints below it were trained on."""
+
+
 def recipe_of(entry: Mapping[str, Any]) -> str:
     """The recipe that a checkpoint was trained with."""
     digest = entry["weights"].removesuffix(".pth").rpartition("-")[2]
@@ -60,21 +65,38 @@ def file_of(entry: Mapping[str, Any]) -> str:
 
 
 def render(zoo: Sequence[Mapping[str, Any]]) -> str:
-    """The file's text: one checkpoint a line, recipes sorted."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    """The file's text: one checkpoint a line, recipes sorted, and before them what else the list calls some of them.
+
+    Raises ValueError for a second checkpoint of a recipe, since its name could not stand for both.
+    """
+    found: dict[str, dict[str, Any]] = {}
     for entry in zoo:
-        scores = {name: value for name, value in entry["metrics"].items() if value is not None}
-        found.setdefault(recipe_of(entry), []).append({"scores": scores, "file": file_of(entry)})
+        name = recipe_of(entry)
+        if name in found:
+            raise ValueError(f"{name}: expected one checkpoint, found {found[name]['file']} and {file_of(entry)}")
+        scores = {key: value for key, value in entry["metrics"].items() if value is not None}
+        data = HEADINGS.get(entry["dataset"], entry["dataset"])
+        found[name] = {"data": data, "scores": scores, "file": file_of(entry)}
+    head = {"address": ADDRESS, "also": MISSPELT}
     lines = [f"    {json.dumps(name)}: {json.dumps(found[name])}" for name in sorted(found)]
-    return f'{{\n  "address": {json.dumps(ADDRESS)},\n  "recipes": {{\n' + ",\n".join(lines) + "\n  }\n}\n"
+    return json.dumps(head, indent=2)[:-2] + ',\n  "checkpoints": {\n' + ",\n".join(lines) + "\n  }\n}\n"
 
 
-def main() -> None:
-    """Write the file."""
-    zoo = Path(sys.argv[1]) if len(sys.argv) > 1 else SHARED / "facts" / "zoo.json"
-    TARGET.write_text(render(json.loads(zoo.read_text(encoding="utf-8"))), encoding="utf-8")
+def written() -> str:
+    """The text that is there now, or ""."""
+    return gzip.decompress(TARGET.read_bytes()).decode() if TARGET.is_file() else ""
+
+
+def main(words: Sequence[str] = ()) -> None:
+    """Write the file, unless it says the same already: libraries compress one text to different bytes."""
+    zoo = Path(words[0]) if words else SHARED / "facts" / "zoo.json"
+    text = render(json.loads(zoo.read_text(encoding="utf-8")))
+    if text == written():
+        print(f"{TARGET} is current")
+        return
+    TARGET.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
     print(f"wrote {TARGET}")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
