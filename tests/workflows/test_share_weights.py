@@ -164,6 +164,9 @@ def test_who_may_not_send(hub: Hub, file: Path, monkeypatch: pytest.MonkeyPatch)
     assert f"your token may not write to me: make one that may, and {login}" in refused(file)
     monkeypatch.setenv("HF_TOKEN", WRITER)
     assert "your token may not write to them" in refused(file, "hf://them/street")
+    hub.full = True
+    assert "your token may not write to me" in refused(file), "the storage of large files has errors of its own"
+    assert hub.repositories.pop("me/street").messages == [""]
     hub.broken = 404
     assert "the hub has no hf://me/street" in refused(file)
     hub.broken = 418
@@ -283,6 +286,23 @@ def test_the_card_of_a_file_alone() -> None:
     assert "The file names no weights of others." in text
     assert "The file holds none. Measure them" in card(replace(META, scores={}))
     assert "Trained for" not in card(replace(META, step=None))
+
+
+def test_many_classes_on_the_card() -> None:
+    names = tuple(f"kind {number}" for number in range(1_001))
+    text = card(replace(META, classes=names[:1_000], palette=()))
+    assert "| 999 | kind 999 |  |\n" in text
+    assert "more, which the file names" not in text
+    text = card(replace(META, classes=names, palette=()))
+    assert "| 1000 |" not in text
+    assert "and 1 more, which the file names." in text
+
+
+def test_bands_on_the_card() -> None:
+    assert "Its images have the bands B2, n\\|r." in card(replace(META, image={"bands": "raw", "names": ["B2", "n|r"]}))
+    for names in ((), ["", ""]):
+        assert "It reads bands as they are." in card(replace(META, image={"bands": "raw", "names": names}))
+    assert "bands" not in card(replace(META, image={"bands": "rgb", "names": ["red", "green", "blue"]}))
 
 
 def test_licences_on_the_card() -> None:
