@@ -152,7 +152,7 @@ Deterministic = Annotated[
         rich_help_panel=_MORE,
     ),
 ]
-TRAINED_MODEL = "A weights file, the folder of a run, or the name of a published checkpoint, which is fetched once."
+TRAINED_MODEL = "A weights file, the folder of a run, a published checkpoint by name, or hf://OWNER/NAME; fetched once."
 Weights = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(

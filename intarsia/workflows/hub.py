@@ -234,14 +234,14 @@ def _meaning(error: BaseException, where: HubAddress, writing: bool) -> str | No
         return "the hub has been asked too often; try again in a few minutes"
     if status is not None:
         return f"the hub answered {status} for {repository}: {_said(error)}"
+    inner = _meaning(error.__cause__, where, writing) if error.__cause__ is not None else None
+    if inner is not None:
+        return inner
     if _is_unreachable(error):
         return f"the hub cannot be reached ({endpoint() or 'https://huggingface.co'}: {_said(error)})"
-    inner = _meaning(error.__cause__, where, writing) if error.__cause__ is not None else None
-    if inner is None and isinstance(
-        error, RuntimeError
-    ):  # of hf_xet, which moves large files and has no errors of its own
+    if isinstance(error, RuntimeError):  # of hf_xet, which moves large files and has no errors of its own
         return f"{'sending to' if writing else 'fetching'} {repository} has failed ({_said(error)}); try again"
-    return inner
+    return None
 
 
 def _status(error: BaseException) -> int | None:

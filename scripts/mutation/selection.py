@@ -265,9 +265,9 @@ TABLE: dict[str, list[Group]] = {
     ],
     "intarsia/tasks/": [group("tasks"), group(FIGURES, k="small"), group("losses"), group("config/test_build.py")],
     "intarsia/inference/": [group("inference"), group("evaluation", "engine/test_evaluate.py")],
-    "intarsia/weights/origins.py": [group("weights/test_origins.py"), group("workflows/test_share_weights.py")],
+    "intarsia/weights/origins.py": [group("weights/test_origins.py", "workflows/test_model_card.py")],
     "intarsia/workflows/hub.py": [group("workflows/test_hub.py"), group("workflows/test_share_weights.py")],
-    "intarsia/workflows/model_card.py": [group("workflows/test_share_weights.py")],
+    "intarsia/workflows/model_card.py": [group("workflows/test_model_card.py", "workflows/test_share_weights.py")],
     "intarsia/workflows/share_weights.py": [group("workflows/test_share_weights.py"), group("workflows/test_hub.py")],
     "intarsia/engine/optim/schedule": [group("engine/test_schedules.py"), group("engine/test_train.py")],
     "intarsia/engine/optim/": [

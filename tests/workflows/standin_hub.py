@@ -44,7 +44,10 @@ class Repository:
 
 @dataclass
 class Hub:
-    """repositories: by OWNER/NAME. large: suffixes of what goes the way of large files. asked: method and path."""
+    """repositories: by OWNER/NAME. large: suffixes of what goes the way of large files. asked: method and path.
+
+    broken: a status that is the answer to everything. full: large files are not taken.
+    """
 
     address: str = ""
     repositories: dict[str, Repository] = field(default_factory=dict)
@@ -52,6 +55,7 @@ class Hub:
     objects: Files = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     broken: int = 0
+    full: bool = False
 
     def put(self, name: str, files: Files, **options: Any) -> Repository:
         """A repository with files."""
@@ -132,6 +136,8 @@ class Handler(BaseHTTPRequestHandler):
             case [owner, name, "info", "lfs", "objects", "batch"] if name.endswith(".git"):
                 self.writable(f"{owner}/{name.removesuffix('.git')}")
                 self.batch(json.loads(self.body)["objects"])
+            case ["objects", _] if self.hub.full:
+                raise _RefusedError(403, message="out of room")
             case ["objects", oid]:
                 assert hashlib.sha256(self.body).hexdigest() == oid
                 self.hub.objects[oid] = self.body

@@ -25,7 +25,7 @@ from intarsia.weights.file import WeightsMeta, read_meta, save_weights
 from intarsia.weights.origins import Origin, origins
 from intarsia.weights.pretrained.table import NVIDIA
 from intarsia.workflows.assemble import initial_weights
-from intarsia.workflows.hub import HubAddress, HubError, choose, fetch
+from intarsia.workflows.hub import HubAddress, HubError, choose, fetch, told
 from intarsia.workflows.run_options import RunOptions
 from tests.cli.conftest import CLASSES, CONFIG, PALETTE
 from tests.workflows.standin_hub import READER, WRITER, Hub
@@ -266,7 +266,23 @@ def test_what_the_hub_does_not_give(hub: Hub, weights: Path, monkeypatch: pytest
     monkeypatch.setenv("HF_TOKEN", WRITER)
     assert fetch("hf://me/secret").read_bytes() == weights.read_bytes()
     hub.broken = 503
-    assert "the hub answered 503 for hf://me/street: " in refused("hf://me/street")
+    assert "the hub answered 503 for hf://me/street: out of order" in refused("hf://me/street")
+    hub.broken = 403
+    assert "your token may not read hf://me/street: make one that may" in refused("hf://me/street")
+    hub.broken = 429
+    assert "asked too often; try again in a few minutes" in refused("hf://me/street")
+
+
+def test_errors_that_are_nobodys() -> None:
+    where = HubAddress("me", "street")
+    with pytest.raises(HubError, match=r"^fetching hf://me/street has failed \(broken pipe\); try again$"), told(where):
+        raise RuntimeError("broken pipe\nsecond line")
+    with pytest.raises(HubError, match=r"^sending to hf://me/street has failed"), told(where, writing=True):
+        raise RuntimeError("broken pipe")
+    with pytest.raises(OSError, match="disk"), told(where):
+        raise OSError("disk")
+    with pytest.raises(HubError, match=r"cannot be reached \(.*: no route\)$"), told(where):
+        raise RuntimeError("upload") from ConnectionError("no route")
 
 
 @pytest.mark.parametrize("name", ["../../../a.pth", "/tmp/a.pth", "sub/../../a.pth", "..\\a.pth", "./a.pth"])
