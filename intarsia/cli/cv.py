@@ -67,7 +67,7 @@ def cv(
     from intarsia.terminal import say, table
     from intarsia.workflows.adjust import Safeguards, TrainingOptions
     from intarsia.workflows.cross_validate import cross_validate
-    from intarsia.workflows.train import TrainingRequest
+    from intarsia.workflows.training_config import TrainingRequest
 
     training = TrainingOptions(
         batch=batch,

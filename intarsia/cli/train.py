@@ -93,7 +93,8 @@ def train(
 ) -> None:
     """Train a model: a recipe on your own data, or a config file."""
     from intarsia.workflows.adjust import Safeguards, TrainingOptions
-    from intarsia.workflows.train import TrainingRequest, resume_training, start_training
+    from intarsia.workflows.train import resume_training, start_training
+    from intarsia.workflows.training_config import TrainingRequest
 
     safeguards = Safeguards(
         ema, patience, tuple(freeze or ()), fit_images, pictures, keep_every, hang_after, tensorboard, wandb

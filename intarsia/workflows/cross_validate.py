@@ -17,7 +17,8 @@ from intarsia.io.whole_files import write_text
 from intarsia.terminal import say
 from intarsia.workflows.division import MOST_FOLDS, folds_of, read_pool, with_fold, without_test
 from intarsia.workflows.names import usable_data
-from intarsia.workflows.train import TrainingRequest, resume_training, start_training
+from intarsia.workflows.train import resume_training, start_training
+from intarsia.workflows.training_config import TrainingRequest
 
 if TYPE_CHECKING:
     from intarsia.contracts import Report

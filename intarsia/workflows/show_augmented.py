@@ -30,7 +30,7 @@ from intarsia.visual.files import save_picture
 from intarsia.visual.report.augmented import AugmentedContent, View, save_augmented_page
 from intarsia.workflows.adjust import TrainingOptions
 from intarsia.workflows.names import CONFIG_SUFFIXES
-from intarsia.workflows.train import TrainingRequest, training_config
+from intarsia.workflows.training_config import TrainingRequest, training_config
 
 RECIPE = "segformer_mit-b0"
 """Whose pipeline is shown of data alone. All recipes for own data have the same, but for what some heads learn besides.

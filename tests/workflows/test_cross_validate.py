@@ -15,7 +15,7 @@ from PIL import Image
 from intarsia.cli.main import main
 from intarsia.data.description.read import read_description
 from intarsia.workflows import cross_validate
-from intarsia.workflows.train import TrainingRequest
+from intarsia.workflows.training_config import TrainingRequest
 
 
 def patients(root: Path, count: int = 6) -> Path:

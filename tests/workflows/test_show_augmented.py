@@ -20,7 +20,7 @@ from intarsia.data.loader import train_loader
 from intarsia.data.sampling import Order
 from intarsia.demo import write_scenes
 from intarsia.workflows import show_augmented as shown
-from intarsia.workflows.train import TrainingRequest, training_config
+from intarsia.workflows.training_config import TrainingRequest, training_config
 
 
 @pytest.fixture(scope="module")

@@ -223,7 +223,7 @@ def test_a_training_is_validated_on_its_fold(
     def stop(*_: object) -> None:
         raise ValueError("data are ready")
 
-    monkeypatch.setattr("intarsia.workflows.train._config", stop)
+    monkeypatch.setattr("intarsia.workflows.train.run_config", stop)
     data, run = patients(tmp_path / "data"), tmp_path / "run"
     words = ["train", "fast_scnn", "--data", str(data), "--out", str(run), "--fold", "2/3", "--by", "p[0-9]"]
     assert main(words) == 2

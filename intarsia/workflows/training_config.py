@@ -1,0 +1,212 @@
+"""What a training is asked for, and the config that it has: of a recipe or a config file, data, and wishes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from intarsia.contracts import PathLike
+from intarsia.distributed.launchers import is_first, process_count
+from intarsia.terminal import say
+from intarsia.workflows.adjust import TrainingOptions
+
+if TYPE_CHECKING:
+    from intarsia.config.language.reader import Config
+    from intarsia.data.description.model import DataDescription
+    from intarsia.data.doctor.findings import Findings
+
+SMALLEST_RUN, LARGEST_RUN, EPOCHS = 500, 20_000, 60
+"""Steps of a training on one's own data when --for is not given: so many epochs, between these bounds."""
+BATCH = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRequest:
+    """What a training is asked for.
+
+    name: a recipe or a config file. out: the run's folder. data: a folder of images and masks, or a description.
+    training: what goes into the config. settings: overrides by dotted path. trust: run a .py config as Python.
+    overwrite: replace a run that is in the folder. weights: to start from, of the whole model (file, name).
+    pretrained: of the backbone: auto, imagenet, none, a file, a name; None is auto for `data`, else as in the config.
+    first_convolution: how it is made for other bands than those of pretrained weights.
+    key, prefix: where the network's tensors are in them, and what their names begin with there.
+    devices: number of processes.
+    find: "lr" or "batch" tries that out instead of training.
+    notify: a command that is told how the run goes.
+    fold: "2/5" validates on the second of five parts of the training images. by: what stays together in a part.
+    augment: none, light, strong or a file (`workflows.augmentation`); None: as the recipe or config has it.
+    """
+
+    name: str
+    out: Path
+    data: Path | None = None
+    training: TrainingOptions = field(default_factory=TrainingOptions)
+    settings: tuple[str, ...] = ()
+    trust: bool = False
+    overwrite: bool = False
+    weights: PathLike | None = None
+    pretrained: str | None = None
+    first_convolution: str | None = None
+    allow_partial: bool = False
+    key: str | None = None
+    prefix: str | None = None
+    devices: int | None = None
+    device: str = "auto"
+    find: str | None = None
+    notify: str | None = None
+    fold: str | None = None
+    by: str | None = None
+    augment: str | None = None
+
+
+def training_config(request: TrainingRequest, file: Path) -> Config:
+    """The config that a training would have, but for its length.
+
+    file: where the description of the request's data is written. Raises ValueError for what cannot be trained on.
+    """
+    base = base_config(request)
+    if request.data is not None:
+        prepare_data(request, file)
+    return run_config(
+        request, base, None if request.data is None else OwnData.read(file), process_count(request.devices)
+    )
+
+
+@dataclass(frozen=True)
+class OwnData:
+    """The user's data: description, its file in the run's folder, and the size (height, width) of a typical image."""
+
+    description: DataDescription
+    file: Path
+    image_size: tuple[int, int]
+
+    @classmethod
+    def read(cls, file: Path) -> OwnData:
+        """What the first process has prepared."""
+        from intarsia.data.description.read import read_description
+        from intarsia.workflows.names import typical_size
+
+        description = read_description(file)
+        return cls(description, file, typical_size(description))
+
+
+def prepare_data(request: TrainingRequest, file: Path) -> None:
+    """Let the doctor look at the data, and keep what it concludes in the run's folder."""
+    from intarsia.data.description.write import write_description
+    from intarsia.workflows.names import usable_data
+
+    assert request.data is not None
+    description, findings = usable_data(request.data)
+    _tell(description, findings)
+    if request.fold is not None:
+        from intarsia.workflows.division import fold_of_run
+
+        description, note = fold_of_run(description, request.fold, request.by, file.parent)
+        say_first(note)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_description(description, file)
+
+
+_OF_TRAINING = ("train_dataloader", "optim_wrapper", "train_cfg")
+"""What a config must have to be trained, also on other data than its own: `--data` replaces the data sets in it."""
+
+
+def base_config(request: TrainingRequest) -> Config | None:
+    """The config that is named; None for a recipe that becomes one through the data."""
+    from intarsia import recipes
+    from intarsia.workflows.names import find_config
+
+    if request.name not in recipes.short_names():
+        config = find_config(request.name, trust=request.trust)
+        given = {setting.partition("=")[0].partition(".")[0] for setting in request.settings}
+        missing = [key for key in _OF_TRAINING if not config.values.get(key) and key not in given]
+        if missing:
+            raise ValueError(
+                f"{config.file} describes no training: it has no {' and no '.join(missing)}. Write what is missing, "
+                "inherit it with _base_, or train a recipe on your data: intarsia train RECIPE --data DIR --out RUN "
+                "(intarsia config list)"
+            )
+        return config
+    if request.data is None:
+        raise ValueError(f"the recipe {request.name} is for your own data: add --data DIR (images and masks)")
+    return None
+
+
+def run_config(request: TrainingRequest, base: Config | None, data: OwnData | None, devices: int) -> Config:
+    """The config of the run, but for its length."""
+    from intarsia.workflows.adjust import settings_for, with_data
+
+    if data is None:
+        assert base is not None
+        config = base
+    else:
+        config = _own_config(request.name, data) if base is None else with_data(base, data.description, data.file)
+    config = config.override(settings_for(config, request.training, devices=devices))
+    if request.augment is not None:
+        from intarsia.workflows.augmentation import augmented
+
+        found = augmented(config, request.augment)
+        say_first(found.line)
+        config = config.override(found.settings)
+    config = config.override(_start_settings(config, request))
+    return config.override(request.settings)
+
+
+def _start_settings(config: Config, request: TrainingRequest) -> Iterator[str]:
+    """What the backbone starts from, so that the config in the run's folder says it."""
+    asked = request.pretrained
+    if asked is None and request.data is not None and request.weights is None:
+        asked = None if (config.values.get("intarsia") or {}).get("pretrained") else "auto"
+    if asked is not None:
+        is_path = asked not in ("auto", "imagenet", "none") and Path(asked).exists()
+        yield f"intarsia.pretrained={(str(Path(asked).resolve()) if is_path else asked)!r}"
+    if request.first_convolution is not None:
+        yield f"intarsia.first_convolution={request.first_convolution!r}"
+
+
+def _own_config(name: str, data: OwnData) -> Config:
+    from intarsia import recipes
+    from intarsia.config.language.reader import Config
+    from intarsia.workflows.adjust import dataset_values
+
+    description = data.description
+    if "train" not in description.splits:
+        raise ValueError(f"{data.file} has no train split; it has {', '.join(description.splits)}")
+    images = len(description.pairs("train"))
+    batch = min(BATCH, max(2, images))
+    values = recipes.for_data(
+        name,
+        num_classes=description.num_classes,
+        ignore_index=description.ignore_index,
+        mean=description.mean or (128.0,) * description.channels,
+        std=description.std or (64.0,) * description.channels,
+        raw_bands=description.bands == "raw",
+        crop=recipes.default_crop(data.image_size),
+        batch=batch,
+        steps=min(max(EPOCHS * images // batch, SMALLEST_RUN), LARGEST_RUN),
+        workers=min(4, os.cpu_count() or 1),
+        data={
+            split: dataset_values(data.file, split) for split in ("train", "val", "test") if split in description.splits
+        },
+    )
+    return Config.from_values(values, file=f"recipe {name}")
+
+
+def _tell(description: DataDescription, findings: Findings) -> None:
+    """The data in a few lines, before a training; the whole is what `intarsia data check` prints."""
+    splits = ", ".join(f"{split.name} {split.pairs}" for split in findings.splits)
+    classes = ", ".join(description.classes[:12]) + (", ..." if description.num_classes > 12 else "")
+    say_first(f"data: {splits} images; {description.num_classes} classes: {classes}")
+    for finding in findings.warnings:
+        say_first(f"warning: {finding.text}" + (f" ({finding.advice})" if finding.advice else ""))
+    for note in findings.notes:
+        say_first(f"note: {note}")
+
+
+def say_first(text: str) -> None:
+    """Said once, however many processes there are."""
+    if is_first():
+        say(text)
