@@ -357,7 +357,7 @@ def test_a_resumed_run_loads_nothing_again(
     state = build_task(spec_of("fcn_r18")).model.backbone.state_dict()
     save_weights(file, state, WeightsMeta(pretrained=(began,), licence="MIT"))
     expected = (Origin("backbone", "r18.safetensors", sha256=file_hash(file), licence="MIT"), began)
-    assert train(scenes, out, "--pretrained", str(file)) == 0
+    assert train(scenes, out, "--pretrained", str(file), "--eval-every", "2 steps") == 0
     assert "licence of these weights: MIT" in "".join(capsys.readouterr())
     assert read_meta(out / "weights.safetensors").pretrained == expected
     before = json.loads((out / "run.json").read_text())
