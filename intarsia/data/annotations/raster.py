@@ -73,7 +73,7 @@ def _filled(rings: Sequence[_Whole], size: Size) -> Bitmap | None:
 
 
 def _crossings(starts: _Whole, stops: _Whole, left: int, right: int) -> Iterator[tuple[_Whole, _Whole]]:
-    """(column, first row at or below) for every edge that passes the middle of a column from `left` to before `right`."""
+    """(column, first row at or below) where edges pass the middle of a column from `left` to before `right`."""
     low, high = np.minimum(starts[:, 0], stops[:, 0]), np.maximum(starts[:, 0], stops[:, 0])
     first = np.maximum(-(-(low - _BEFORE) // _PARTS), left)
     last = np.minimum((high - _BEFORE - 1) // _PARTS, right - 1)
@@ -116,7 +116,7 @@ def _rows(start: _Whole, stop: _Whole, columns: _Whole) -> _Whole:
 
 
 def _steps(x: _Whole, slope: npt.NDArray[np.float64], before: _Whole) -> _Whole:
-    """The first step down a steep edge that lies on the other side of the middle, in the same arithmetic as the chain."""
+    """The first step down a steep edge that lies beyond the middle, in the same arithmetic as the chain."""
     rises = slope > 0
 
     def is_past(step: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:

@@ -1,7 +1,7 @@
 """What annotation tools store of an image: areas with a name, in the order in which they are laid over each other.
 
-Coordinates are (x, y) in pixels; (0, 0) is the outer corner of the top left pixel, whose centre is (0.5, 0.5). Tools that
-count pixels instead (Supervisely) are brought to that by their reader.
+Coordinates are (x, y) in pixels; (0, 0) is the outer corner of the top left pixel, whose centre is (0.5, 0.5). Tools
+that count pixels instead (Supervisely) are brought to that by their reader.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def ring_of(values: Any, where: str) -> Ring:
     try:
         points = np.asarray(values, np.float64)
     except (ValueError, TypeError, OverflowError):
-        raise ValueError(f"{where}: expected the corners of a polygon as pairs of numbers, found {_short(values)}") from None
+        raise ValueError(f"{where}: expected the corners of a polygon, found {_short(values)}") from None
     if points.ndim == 1 and len(points) % 2 == 0:
         points = points.reshape(-1, 2)
     if points.ndim != 2 or points.shape[1] != 2:
@@ -139,5 +139,6 @@ def stated_size(height: Any, width: Any, what: str) -> Size:
 
 
 def _short(value: Any) -> str:
-    text = repr(value) if not isinstance(value, Sequence) or len(value) < 20 else f"{type(value).__name__} of {len(value)}"
+    is_long = isinstance(value, Sequence) and len(value) > 20
+    text = f"{type(value).__name__} of {len(value)}" if is_long else repr(value)
     return text if len(text) < 80 else text[:77] + "..."

@@ -15,12 +15,11 @@ from typing import Literal
 
 from intarsia.colours import distinct_colours
 from intarsia.contracts import IGNORE_INDEX
+from intarsia.data.annotations.drawn import ClassValues, Drawn
 from intarsia.data.bands import Bands, band_mode
 from intarsia.data.datasets.folder import FolderDataset
-from intarsia.data.description.pairing import Listing, Pair, take_share
+from intarsia.data.description.pairing import Listing, Pair, Source, take_share
 from intarsia.data.description.splits import (
-    FolderSplit,
-    JoinedSplit,
     OwnSplit,
     ShareSplit,
     Split,
@@ -28,6 +27,7 @@ from intarsia.data.description.splits import (
     list_file,
     list_split,
     missing_policy,
+    sources,
 )
 from intarsia.data.image_reader import ImageReader, ImageSpec
 from intarsia.data.labels import Colour, LabelTable, label_values, nearest
@@ -59,8 +59,8 @@ class DataDescription:
     root: folder to which all paths are relative. classes: names, in the order of their indices.
     labels: file value -> class name or "ignore"; None: values are class indices already. With a single class,
         "background" stands for the rest: index 0 is the background, 1 the class, and a model has one output.
-        Of a label that is drawn as a mask for each class, a mask has the first value that `labels` lists for its class,
-        and what no mask covers is 0.
+        Of a label that is drawn as a mask for each class, or from annotations of a tool, a mask or shape has the first
+        value from 1 on that `labels` lists for its class, and what none covers is 0.
     outside: what becomes of file values that `labels` does not list.
     tolerance: file values that differ by so much from a listed one, in each channel, count as the nearest such.
     bands, channels: see `image_io.read_image`. names: of the channels of raw images, "" for one without. scale: values
@@ -138,7 +138,10 @@ class DataDescription:
     @cached_property
     def _by_value(self) -> Mapping[LabelValue, str]:
         if self.labels is not None:
-            return self.labels
+            ignored: dict[LabelValue, str] = (
+                {} if IGNORE in self.labels.values() or not self._is_drawn else {self.ignore_index: IGNORE}
+            )
+            return {**ignored, **self.labels}
         names = self.classes if self.num_classes > 1 else (BACKGROUND, self.classes[0])
         return {**dict(enumerate(names)), self.ignore_index: IGNORE}
 
@@ -146,13 +149,25 @@ class DataDescription:
         """What file values mean, as it is applied to label files."""
         if self.labels is None:
             return LabelTable.identity(self.num_classes, self.ignore_index)
-        values = {value: self.class_index(name) for value, name in self.labels.items() if isinstance(value, int)}
-        colours = {value: self.class_index(name) for value, name in self.labels.items() if not isinstance(value, int)}
+        table = self._by_value
+        values = {value: self.class_index(name) for value, name in table.items() if isinstance(value, int)}
+        colours = {value: self.class_index(name) for value, name in table.items() if not isinstance(value, int)}
         return LabelTable(values or None, colours or None, self.ignore_index, self.outside, self.tolerance)
 
     def mask_value(self, name: str) -> int:
         """The value that a mask of this class has in a merged label: see `labels`."""
         return next(v for v, known in self._by_value.items() if known == name and isinstance(v, int) and v > 0)
+
+    @cached_property
+    def class_values(self) -> ClassValues:
+        """The value that a shape of each class has where labels are drawn from annotations: see `labels`."""
+        known = {v: name for v, name in self._by_value.items() if isinstance(v, int)}
+        of_class = {name: v for v, name in reversed(known.items()) if v > 0 and name != IGNORE}
+        if known.get(0) == BACKGROUND:
+            of_class = {BACKGROUND: 0, **of_class}
+        ignored = [v for v, name in known.items() if name == IGNORE]
+        of_class[IGNORE] = next((v for v in ignored if v > 0), ignored[0] if ignored else self.ignore_index)
+        return ClassValues(of_class, of_class[IGNORE], self.outside)
 
     def listing(self, split: str) -> Listing:
         """The files of a split, with those that lack a counterpart.
@@ -229,8 +244,10 @@ class DataDescription:
             reader = self.reader()
         return dataset.with_images(self.image_spec, reader)
 
-    def label_of(self, pair: Pair) -> str | Masks | None:
-        """The label of a pair: its file, or masks with the values of their classes."""
+    def label_of(self, pair: Pair) -> str | Masks | Drawn | None:
+        """The label of a pair: its file, or masks or annotations with the values of their classes."""
+        if pair.annotations is not None and pair.label is not None:
+            return Drawn(pair.annotations, pair.label, pair.image, pair.key, self.class_values)
         if not pair.masks:
             return pair.label
         return Masks(tuple((self.mask_value(name), file) for name, file in pair.masks), pair.overlap)
@@ -332,17 +349,38 @@ class DataDescription:
             if target is None or isinstance(target, ShareSplit):
                 raise DescriptionError(("splits", name, "of"), f"{rule.of!r} is no split with files of its own")
 
+    @property
+    def _is_drawn(self) -> bool:
+        """Whether labels of any split are drawn from annotations."""
+        return any(source.annotations is not None for rule in self.splits.values() for source in sources(rule))
+
     def _check_masks(self) -> None:
         known = [value for value in self._by_value if isinstance(value, int) and value > 0]
         allowed = {self._by_value[value] for value in known}
         for split, rule in self.splits.items():
-            parts = rule.parts if isinstance(rule, JoinedSplit) else (rule,) if isinstance(rule, FolderSplit) else ()
-            for mask in (mask for part in parts for mask in part.source.masks):
+            for source in sources(rule):
+                self._check_annotations(split, source)
+            for mask in (mask for source in sources(rule) for mask in source.masks):
                 if mask.class_name not in allowed:
                     raise DescriptionError(
                         ("splits", split, "labels"),
                         f"{mask.class_name!r} has masks, but no value from 1 on in `labels`: {_some(sorted(allowed))}",
                     )
+
+    def _check_annotations(self, split: str, source: Source) -> None:
+        if source.annotations is None:
+            return
+        path = ("splits", split, "annotations", "classes")
+        lacking = [name for name in self.classes if name not in self.class_values.values]
+        if lacking:
+            raise DescriptionError(
+                path,
+                f"the class {lacking[0]!r} has no value from 1 on in `labels`, which shapes of it would have; what no "
+                "shape covers is 0: list `labels: {0: background, 1: ...}`, or `0: ignore`",
+            )
+        for name, meant in source.annotations.classes:
+            if meant not in self.class_values.values:
+                raise DescriptionError((*path, name), f"{meant!r} is no class of {_some(self.classes)}, nor ignore")
 
 
 def default_colours(classes: Sequence[str]) -> tuple[Colour, ...]:

@@ -1,0 +1,67 @@
+"""Which image belongs to which entry of an annotation tool."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from intarsia.data.annotations.formats import FORMATS, open_annotations
+from intarsia.data.description.pairing import Listing, Pair, Source
+from intarsia.data.image_io import IMAGE_SUFFIXES
+from intarsia.data.lists import FileIndex
+from intarsia.io.folders import walk_files
+
+
+def list_annotated(root: Path, source: Source) -> Listing:
+    """The images of a source with the annotations that it names.
+
+    An image that the tool lists has a label, also if it has no shapes. One that it does not list is unlabelled.
+
+    Raises:
+        ValueError: the folder of the images or the annotations cannot be read.
+    """
+    annotations = source.annotations
+    assert annotations is not None
+    images = _images(root, source)
+    opened = open_annotations(root, annotations)
+    index = FileIndex(images)
+    per_image = FORMATS[annotations.format].per_image
+    found: dict[str, list[str]] = {}
+    lost: list[str] = []
+    for key, names in opened.keys.items():
+        image = next((image for name in names if (image := index.find(name)) is not None), None)
+        if image is None:
+            lost.append(key)
+        else:
+            found.setdefault(image, []).append(key)
+    pairs: dict[str, Pair] = {}
+    for image, keys in found.items():
+        meant = keys if len(keys) == 1 else [key for key in keys if _ends_in(image, key)]
+        lost += [key for key in keys if key not in meant[:1]]
+        if len(meant) == 1:  # train/1.jpg and val/1.jpg of the tool may both look like the 1.jpg that is there
+            file = PurePosixPath(annotations.path, meant[0]) if per_image else PurePosixPath(annotations.path)
+            name = PurePosixPath(image).with_suffix("").as_posix()
+            pairs[images[image]] = Pair(name, images[image], file.as_posix(), annotations=annotations, key=meant[0])
+    return Listing(
+        pairs=tuple(pairs[path] for path in sorted(pairs)),
+        unlabelled=tuple(sorted(path for path in images.values() if path not in pairs)),
+        lost=tuple(sorted(lost)),
+    )
+
+
+def _ends_in(path: str, name: str) -> bool:
+    parts, wanted = PurePosixPath(path).parts, PurePosixPath(name.replace("\\", "/")).parts
+    return parts[len(parts) - len(wanted) :] == wanted
+
+
+def _images(root: Path, source: Source) -> dict[str, str]:
+    """Path below the folder of the images -> path below the root."""
+    folder = root / source.images
+    return {
+        path: PurePosixPath(source.images, path).as_posix()
+        for path in walk_files(folder, recursive=source.recursive)
+        if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES and path.lower().endswith(_endings(source))
+    }
+
+
+def _endings(source: Source) -> tuple[str, ...]:
+    return tuple(suffix.lower() for suffix in source.image_suffix)
