@@ -138,10 +138,8 @@ class DataDescription:
     @cached_property
     def _by_value(self) -> Mapping[LabelValue, str]:
         if self.labels is not None:
-            ignored: dict[LabelValue, str] = (
-                {} if IGNORE in self.labels.values() or not self._is_drawn else {self.ignore_index: IGNORE}
-            )
-            return {**ignored, **self.labels}
+            is_open = self._is_drawn and IGNORE not in self.labels.values()
+            return {self.ignore_index: IGNORE, **self.labels} if is_open else self.labels
         names = self.classes if self.num_classes > 1 else (BACKGROUND, self.classes[0])
         return {**dict(enumerate(names)), self.ignore_index: IGNORE}
 

@@ -110,6 +110,7 @@ def _colour_text(value: object) -> str | None:
 
 
 def kind(value: Any) -> str:
+    """What a value is, for messages."""
     kinds = {
         dict: "a mapping",
         Located: "a mapping",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from intarsia.contracts import IGNORE_INDEX
+from intarsia.data.annotations.drawn import ClassValues
 from intarsia.data.bands import GREY, Bands
 from intarsia.data.description.model import IGNORE, DataDescription
 from intarsia.data.description.pairing import Listing, Pair, hash_share
@@ -25,7 +26,7 @@ from intarsia.data.doctor.foreign import recognise
 from intarsia.data.doctor.layouts import Layout, find_layout
 from intarsia.data.doctor.legends import find_legend
 from intarsia.data.doctor.measure import ImageFacts, Measured, combine, mean_and_std, measure_all
-from intarsia.data.doctor.proposal import choose_share, propose_table, table_of_masks
+from intarsia.data.doctor.proposal import choose_share, propose_table, table_of_masks, table_of_shapes
 from intarsia.data.doctor.summary import image_findings, label_findings, split_findings, value_rows
 from intarsia.data.doctor.table import TableProposal
 from intarsia.data.image_reader import ImageReader, range_of
@@ -79,7 +80,7 @@ class _Reader:
     progress: Progress | None
 
     def measure(
-        self, listings: Mapping[str, Listing], reader: ImageReader | None, mask_values: Mapping[str, int]
+        self, listings: Mapping[str, Listing], reader: ImageReader | None, class_values: ClassValues
     ) -> dict[str, list[Measured]]:
         chosen = {split: self._some(listing.pairs) for split, listing in listings.items()}
         everything = [pair for pairs in chosen.values() for pair in pairs]
@@ -92,7 +93,7 @@ class _Reader:
                 self.progress(done, len(everything))
 
         measured = measure_all(
-            self.root, everything, workers=self.workers, done=count, reader=reader, mask_values=mask_values
+            self.root, everything, workers=self.workers, done=count, reader=reader, class_values=class_values
         )
         by_split, start = {}, 0
         for split, pairs in chosen.items():
@@ -126,8 +127,7 @@ class _Faults:
 
 def _of_folder(path: Path, layout: Layout, reader: _Reader) -> Findings:
     splits, listings = _rules(layout)
-    mask_values = layout.masks.values if layout.masks is not None else {}
-    measured = reader.measure(listings, None, mask_values)
+    measured = reader.measure(listings, None, _class_values(layout))
     everything = [entry for entries in measured.values() for entry in entries]
     words = f"{layout.pairs} pairs, {layout.splits['train']}"
     notes = list(layout.notes)
@@ -175,6 +175,13 @@ def _rules(layout: Layout) -> tuple[dict[str, Split], dict[str, Listing]]:
     return splits, _without_others(layout.listings)
 
 
+def _class_values(layout: Layout) -> ClassValues:
+    """What a mask or a shape of each class has, before anything is known of a table."""
+    if layout.annotated is not None:
+        return layout.annotated.class_values
+    return ClassValues(layout.masks.values if layout.masks is not None else {}, IGNORE_INDEX)
+
+
 def _table(path: Path, layout: Layout, measured: Sequence[Measured]) -> TableProposal:
     """The proposed table, with names from a class list if there is one.
 
@@ -183,6 +190,8 @@ def _table(path: Path, layout: Layout, measured: Sequence[Measured]) -> TablePro
     """
     if layout.masks is not None:
         return table_of_masks(layout.masks)
+    if layout.annotated is not None:
+        return table_of_shapes(layout.annotated, measured)
     encoding = read_encoding(measured)
     palette = _common_palette(measured)
     pairs = [entry.pair for entry in measured]
@@ -257,10 +266,7 @@ def _common_palette(measured: Sequence[Measured]) -> tuple[Colour, ...] | None:
 
 def _of_description(path: Path, description: DataDescription, reader: _Reader) -> Findings:
     listings = {split: description.listing(split) for split in description.splits}
-    named = {name for listing in listings.values() for pair in listing.pairs for name, _ in pair.masks}
-    measured = reader.measure(
-        listings, description.reader(), {name: description.mask_value(name) for name in sorted(named)}
-    )
+    measured = reader.measure(listings, description.reader(), description.class_values)
     everything = [entry for entries in measured.values() for entry in entries]
     if description.labels is not None and all(isinstance(value, tuple) for value in description.labels):
         look_up_palettes(everything)

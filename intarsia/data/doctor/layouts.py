@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from intarsia.data.description.pairing import Listing
 from intarsia.data.description.splits import OwnSplit
 from intarsia.data.doctor.affixes import Affixes
+from intarsia.data.doctor.annotated import Annotated, find_annotated
 from intarsia.data.doctor.candidates import LABEL_TIERS, Candidate, find_candidates
 from intarsia.data.doctor.class_masks import ClassMasks, find_class_masks
 from intarsia.data.doctor.findings import Alternative, Finding, some
@@ -38,7 +39,8 @@ class Layout:
     splits: "train" always, "val" and "test" where the folders or lists tell them. pairs: how many files were joined.
     skipped: extension -> number of files that are no images; others: their paths. notes: what a user should know about
         the choice made.
-    masks: the classes, where each has masks of its own. listings: the files of the splits.
+    masks: the classes, where each has masks of its own. annotated: those of annotations, where labels are drawn from
+        them. listings: the files of the splits.
     """
 
     root: Path
@@ -51,6 +53,7 @@ class Layout:
     problems: tuple[Finding, ...]
     warnings: tuple[Finding, ...]
     masks: ClassMasks | None
+    annotated: Annotated | None
     listings: Mapping[str, Listing]
 
 
@@ -86,6 +89,9 @@ def find_layout(root: Path, *, labels: str | None = None) -> Layout:
             join_others(root, found, chosen, candidates, groups)
     if "val" not in found.rules and "test" not in found.rules:
         apply_lists(root, found, others, images)
+    annotated = None if found.rules or labels is not None else find_annotated(root, images, others)
+    if annotated is not None:
+        found = annotated.found
     if not found.rules:
         raise LayoutError(explain_nothing(root, images, others, labels))
     used = found.used
@@ -109,6 +115,7 @@ def find_layout(root: Path, *, labels: str | None = None) -> Layout:
         problems=tuple(problems),
         warnings=tuple(found.warnings),
         masks=masks,
+        annotated=annotated,
         listings=found.listings,
     )
 
