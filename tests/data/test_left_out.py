@@ -192,18 +192,8 @@ class TestOtherAnnotations:
     @pytest.mark.parametrize(
         ("name", "text", "what"),
         [
-            (
-                "_annotations.coco.json",
-                json.dumps({"images": [], "annotations": [], "categories": []}),
-                "COCO polygons",
-            ),
-            ("labels/x0.txt", "0 0.1 0.1 0.4 0.1 0.4 0.4\n", "YOLO polygons"),
             ("labels/x0.txt", "0 0.5 0.5 0.1 0.1\n", "YOLO boxes"),
-            ("x0.json", '{"shapes": [{"points": [[1, 2]]}], "imagePath": "x0.jpg"}', "LabelMe polygons"),
-            ("ann/x0.jpg.json", '{"objects": [{"classTitle": "leaf"}]}', "Supervisely"),
             ("via.json", '{"_via_img_metadata": {}}', "VIA polygons"),
-            ("project.json", '[{"value": {"brushlabels": ["leaf"]}}]', "Label Studio"),
-            ("annotations.xml", "<annotations><image><polygon/></image></annotations>", "CVAT"),
             ("Annotations/x0.xml", "<annotation><object><bndbox/></object></annotation>", "XML boxes"),
             ("areas.geojson", '{"type": "FeatureCollection"}', "GeoJSON"),
             ("train.csv", "ImageId,EncodedPixels\nx0.jpg,1 3 10 5\n", "run-length"),
@@ -222,8 +212,32 @@ class TestOtherAnnotations:
     @pytest.mark.parametrize(
         ("name", "text", "what"),
         [
+            (
+                "a.json",
+                '{"images": [{"id": 1, "file_name": "gone.jpg"}], "annotations": [], "categories": []}',
+                "COCO annotations .a.json. belong to no image that is here: they name gone.jpg",
+            ),
+            ("labels/y7.txt", "0 0.1 0.1 0.4 0.1 0.4 0.4\n", "YOLO polygons .labels. belong to no image .*y7"),
+            (
+                "x0.json",
+                '{"shapes": [{"label": "a", "points": [[1, 2]]}], "imagePath": "x0.jpg"}',
+                "LabelMe annotations ... hold no shape that has an area",
+            ),
+        ],
+    )
+    def test_what_is_read_but_belongs_to_nothing_is_named(self, name: str, text: str, what: str, tmp_path: Path):
+        for index in range(3):
+            save(tmp_path / f"images/x{index}.jpg", picture(index))
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+        with pytest.raises(ValueError, match=rf"Hint: {what}"):
+            examine(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("name", "text", "what"),
+        [
             ("data.yaml", "train: images\nval: images\nnc: 1\nnames: [leaf]\n", "YOLO"),
-            ("x.json", '{"images": [], "annotations": [], "categories": []}', "COCO polygons"),
+            ("x.json", '{"images": [], "annotations": [], "categories": []}', "COCO annotations"),
         ],
     )
     def test_given_for_a_description_are_named(self, name: str, text: str, what: str, tmp_path: Path):

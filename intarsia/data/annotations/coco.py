@@ -35,6 +35,7 @@ class Coco:
     title = "COCO annotations"
     suffix = ".json"
     per_image = False
+    absent_is_empty = False
 
     def recognise(self, text: str) -> bool:
         """Whether images stand beside annotations or categories; but no segments of panoptic files."""

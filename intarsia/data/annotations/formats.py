@@ -9,9 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from intarsia.data.annotations.coco import Coco
+from intarsia.data.annotations.cvat import Cvat
+from intarsia.data.annotations.label_studio import LabelStudio
+from intarsia.data.annotations.labelme import LabelMe
 from intarsia.data.annotations.source import AnnotationSource, Format, Opened
+from intarsia.data.annotations.supervisely import Supervisely
+from intarsia.data.annotations.yolo import Yolo
 
-FORMATS: dict[str, Format] = {entry.name: entry for entry in (Coco(),)}
+FORMATS: dict[str, Format] = {
+    entry.name: entry for entry in (Coco(), LabelMe(), Yolo(), Cvat(), LabelStudio(), Supervisely())
+}
 
 _KEPT = 16
 _opened: OrderedDict[tuple[Any, ...], Opened] = OrderedDict()

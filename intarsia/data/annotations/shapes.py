@@ -1,7 +1,7 @@
 """What annotation tools store of an image: areas with a name, in the order in which they are laid over each other.
 
 Coordinates are (x, y) in pixels; (0, 0) is the outer corner of the top left pixel, whose centre is (0.5, 0.5). Tools
-that count pixels instead (Supervisely) are brought to that by their reader.
+that count pixels instead (Supervisely) are drawn by their reader.
 """
 
 from __future__ import annotations

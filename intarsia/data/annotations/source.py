@@ -79,6 +79,11 @@ class Format(Protocol):
         """Whether each image has a file of its own."""
         ...
 
+    @property
+    def absent_is_empty(self) -> bool:
+        """Whether an image without a file of its own has no shapes, rather than no label."""
+        ...
+
     def recognise(self, text: str) -> bool:
         """Whether a file is of this tool, by its first 64 KiB."""
         ...

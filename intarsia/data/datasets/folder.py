@@ -190,8 +190,8 @@ class FolderDataset:
         for _, label in pairs:
             if isinstance(label, Masks):
                 files += [file for _, file in label.files]
-            elif label:
-                files.append(label.file if isinstance(label, Drawn) else label)
+            elif isinstance(label, str):  # annotations have been opened, to find their images
+                files.append(label)
         missing = [name for name in dict.fromkeys(files) if not os.path.isfile(os.path.join(self.root, name))]
         if missing:
             raise ValueError(f"{self.root}: {len(missing)} of the files listed do not exist: {_some(missing)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from intarsia.data.annotations.formats import FORMATS, open_annotations
+from intarsia.data.annotations.source import AnnotationSource
 from intarsia.data.description.pairing import Listing, Pair, Source
 from intarsia.data.image_io import IMAGE_SUFFIXES
 from intarsia.data.lists import FileIndex
@@ -14,7 +15,8 @@ from intarsia.io.folders import walk_files
 def list_annotated(root: Path, source: Source) -> Listing:
     """The images of a source with the annotations that it names.
 
-    An image that the tool lists has a label, also if it has no shapes. One that it does not list is unlabelled.
+    An image that the tool lists has a label, also if it has no shapes. One that it does not list is unlabelled, but of
+    tools that write nothing where there is nothing (YOLO).
 
     Raises:
         ValueError: the folder of the images or the annotations cannot be read.
@@ -38,14 +40,24 @@ def list_annotated(root: Path, source: Source) -> Listing:
         meant = keys if len(keys) == 1 else [key for key in keys if _ends_in(image, key)]
         lost += [key for key in keys if key not in meant[:1]]
         if len(meant) == 1:  # train/1.jpg and val/1.jpg of the tool may both look like the 1.jpg that is there
-            file = PurePosixPath(annotations.path, meant[0]) if per_image else PurePosixPath(annotations.path)
-            name = PurePosixPath(image).with_suffix("").as_posix()
-            pairs[images[image]] = Pair(name, images[image], file.as_posix(), annotations=annotations, key=meant[0])
+            pairs[images[image]] = _pair(image, images[image], annotations, meant[0], meant[0] if per_image else "")
+    rest = {path: name for name, path in images.items() if path not in pairs}
+    if FORMATS[annotations.format].absent_is_empty:
+        for path, name in rest.items():
+            missing = PurePosixPath(name).with_suffix(FORMATS[annotations.format].suffix).as_posix()
+            pairs[path] = _pair(name, path, annotations, "", missing)
+        rest = {}
     return Listing(
         pairs=tuple(pairs[path] for path in sorted(pairs)),
-        unlabelled=tuple(sorted(path for path in images.values() if path not in pairs)),
-        lost=tuple(sorted(lost)),
+        unlabelled=tuple(sorted(rest)),
+        unused=tuple(PurePosixPath(annotations.path, key).as_posix() for key in sorted(lost)) if per_image else (),
+        lost=() if per_image else tuple(sorted(lost)),
     )
+
+
+def _pair(name: str, image: str, annotations: AnnotationSource, key: str, below: str) -> Pair:
+    file = PurePosixPath(annotations.path, below).as_posix()
+    return Pair(PurePosixPath(name).with_suffix("").as_posix(), image, file, annotations=annotations, key=key)
 
 
 def _ends_in(path: str, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +24,6 @@ from intarsia.io.text import decoded, same_name
 _HEAD = 2**16
 _SINGLE_FILES = 60
 """Files of a folder that are each looked at; of more, some, since they will be those of single images."""
-_LOOKED_AT = 5
 _PLACED = 400
 _MOSTLY = 0.9
 
@@ -55,22 +55,34 @@ class _Found:
     images: str
 
 
-def find_annotated(root: Path, images: Sequence[str], others: Sequence[str]) -> Annotated | None:
-    """The annotations of the tool that has most images, or None if there are none that belong to any.
+def find_annotated(root: Path, images: Sequence[str], others: Sequence[str]) -> tuple[Annotated | None, list[str]]:
+    """The annotations of the tool that has most images, or None if there are none that belong to any; and what to say
+    of those that belong to none.
 
     Raises:
         ValueError: a file that seems to hold annotations is damaged.
     """
     by_format: dict[str, list[_Found]] = defaultdict(list)
     index = _Index(images)
+    hints: list[str] = []
     for source in _recognised(root, others):
         opened = open_annotations(root, source)
         folder = index.folder_of(opened, source)
-        if folder is not None:
+        if folder is None:
+            keys = list(opened.keys)
+            hints.append(
+                f"Hint: {FORMATS[source.format].title} ({source.path}) belong to no image that is here: they name "
+                f"{some(keys, 3)}; put the images beside them."
+            )
+        else:
             by_format[source.format].append(_Found(source, opened, _split_of(source, folder), folder))
     results = [_rules(root, entries) for entries in by_format.values()]
     usable = [entry for entry in results if entry.found.rules and set(entry.classes) - {IGNORE}]
-    return max(usable, key=lambda entry: sum(map(len, (x.pairs for x in entry.found.listings.values()))), default=None)
+    for entries in [] if usable else by_format.values():
+        where = some([entry.source.path for entry in entries], 3)
+        hints.append(f"Hint: {FORMATS[entries[0].source.format].title} ({where}) hold no shape that has an area.")
+    best = max(usable, key=lambda entry: sum(len(one.pairs) for one in entry.found.listings.values()), default=None)
+    return best, hints
 
 
 # --- Which files --------------------------------------------------------------------------------------------------
@@ -84,7 +96,7 @@ def _recognised(root: Path, others: Sequence[str]) -> Iterable[AnnotationSource]
         if pure.suffix.lower() in _SUFFIXES:
             folders[pure.parent.as_posix(), pure.suffix.lower()].append(path)
     for (folder, suffix), paths in folders.items():
-        looked = paths if len(paths) <= _SINGLE_FILES else paths[:: max(1, len(paths) // _LOOKED_AT)]
+        looked = paths if len(paths) <= _SINGLE_FILES else paths[:: max(1, len(paths) // _SINGLE_FILES)]
         seen: Counter[str] = Counter()
         for path in looked:
             found = _format_of(root / path, suffix)
@@ -94,7 +106,35 @@ def _recognised(root: Path, others: Sequence[str]) -> Iterable[AnnotationSource]
             if not found.per_image:
                 yield AnnotationSource(found.name, path)
             elif seen[found.name] == 1:
-                yield AnnotationSource(found.name, folder)
+                yield AnnotationSource(found.name, folder, _names(root, folder, others) if found.name == "yolo" else "")
+
+
+def _names(root: Path, folder: str, others: Sequence[str]) -> str:
+    """The list of class names nearest to a folder of numbered classes, "" without one."""
+    places = [PurePosixPath(path) for path in others]
+    lists = [place for place in places if place.name.lower() in ("classes.txt", "obj.names", "classes.names")]
+    for place in places:
+        if place.suffix.lower() in (".yaml", ".yml") and _lists_names(root / place):
+            lists.append(place)
+    parents = {parent: number for number, parent in enumerate([PurePosixPath(folder), *PurePosixPath(folder).parents])}
+    near = [
+        (parents[place.parent], place.suffix != ".yaml", place.as_posix()) for place in lists if place.parent in parents
+    ]
+    far = [place.as_posix() for place in lists]
+    return min(near)[2] if near else far[0] if len(far) == 1 else ""
+
+
+def _lists_names(path: Path) -> bool:
+    try:
+        with open(path, "rb") as stream:
+            return re.search(r"^names\s*:", decoded(stream.read(_HEAD)), re.MULTILINE) is not None
+    except (OSError, ValueError):
+        return False
+
+
+def format_of(path: Path) -> Format | None:
+    """The format of a file by its beginning; None if it is none that is read."""
+    return _format_of(path, path.suffix.lower())
 
 
 def _format_of(path: Path, suffix: str) -> Format | None:

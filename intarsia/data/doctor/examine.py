@@ -18,6 +18,7 @@ from intarsia.data.description.model import IGNORE, DataDescription
 from intarsia.data.description.pairing import Listing, Pair, hash_share
 from intarsia.data.description.read import read_description
 from intarsia.data.description.splits import ShareSplit, Split, skipping
+from intarsia.data.doctor.annotated import format_of
 from intarsia.data.doctor.benchmarks import known_numbering
 from intarsia.data.doctor.diagnosis import diagnose
 from intarsia.data.doctor.encodings import look_up_palettes, read_encoding
@@ -62,6 +63,12 @@ def examine(
     if labels is not None:
         raise ValueError(
             f"{path} is a data description; change its `labels:` folders instead of giving labels={labels!r}"
+        )
+    known = format_of(path)
+    if known is not None:
+        raise ValueError(
+            f"{path} is no data description: it holds {known.title}, which are read together with their images: give "
+            "the folder of both"
         )
     foreign = recognise(path) if path.suffix.lower() in (".json", ".yaml", ".yml", ".txt", ".xml", ".csv") else None
     if foreign is not None:

@@ -17,8 +17,10 @@ _EXAMPLE = """    DIR/images/a.jpg  DIR/masks/a.png                       (a sha
     DIR/a.jpg  DIR/a_mask.png"""
 
 
-def explain_nothing(root: Path, images: Sequence[str], others: Sequence[str], labels: str | None) -> str:
-    """What was looked for, what is there, and what would work."""
+def explain_nothing(
+    root: Path, images: Sequence[str], others: Sequence[str], labels: str | None, hints: Sequence[str]
+) -> str:
+    """What was looked for, what is there, and what would work. hints: of annotations that belong to no image."""
     if not images and not others:
         return f"the folder {root} is empty. Expected images with their label files, for example\n{_EXAMPLE}"
     folders: dict[str, Counter[str]] = defaultdict(Counter)
@@ -39,7 +41,7 @@ def explain_nothing(root: Path, images: Sequence[str], others: Sequence[str], la
             "Found:",
             *rows[:12],
             *more,
-            *_hints(root, images, others),
+            *(hints[:4] or _hints(root, images, others)),
             "What would be found, for example:",
             _EXAMPLE,
             "Anything else can be described in a file, given instead of the folder: classes: [a, b], and",

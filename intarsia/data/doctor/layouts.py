@@ -89,11 +89,11 @@ def find_layout(root: Path, *, labels: str | None = None) -> Layout:
             join_others(root, found, chosen, candidates, groups)
     if "val" not in found.rules and "test" not in found.rules:
         apply_lists(root, found, others, images)
-    annotated = None if found.rules or labels is not None else find_annotated(root, images, others)
+    annotated, hints = (None, []) if found.rules or labels is not None else find_annotated(root, images, others)
     if annotated is not None:
         found = annotated.found
     if not found.rules:
-        raise LayoutError(explain_nothing(root, images, others, labels))
+        raise LayoutError(explain_nothing(root, images, others, labels, hints))
     used = found.used
     found.warnings = [*warnings, *found.warnings]
     others_of = [entry for entry in candidates if not entry.label_paths() & (used | found.told) or labels is not None]

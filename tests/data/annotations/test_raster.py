@@ -87,7 +87,8 @@ def test_an_ellipse_has_its_area_and_a_turned_box_stands_upright() -> None:
     assert label[:, 150].nonzero()[0][[0, -1]].tolist() == [90, 189]
     upright = np.zeros((20, 20), np.uint8)
     paint(upright, Outline(((box(5, 8, 15, 12, "", 90.0),),)), 1)
-    assert np.argwhere(upright).min(0).tolist() == [5, 8] and np.argwhere(upright).max(0).tolist() == [14, 11]
+    assert np.argwhere(upright).min(0).tolist() == [5, 8]
+    assert np.argwhere(upright).max(0).tolist() == [14, 11]
 
 
 @pytest.mark.parametrize(
