@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from intarsia.cli.data_convert import convert
+
 if TYPE_CHECKING:
     from intarsia.data.description.model import DataDescription
 
 app = typer.Typer(no_args_is_help=True, help="Look at data before training on them.")
+app.command("convert")(convert)
 
 Place = Annotated[Path, typer.Argument(metavar="DIR|FILE", help="Folder of images and masks, or a data description.")]
 
