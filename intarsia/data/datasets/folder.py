@@ -22,6 +22,7 @@ from intarsia.data.annotations.drawn import Drawn, draw_label
 from intarsia.data.bands import band_mode
 from intarsia.data.image_io import read_image, read_label
 from intarsia.data.image_reader import ImageReader, ImageSpec
+from intarsia.data.instance_ids import ClassOf
 from intarsia.data.labels import Labels, LabelTable, label_values, ranges
 from intarsia.data.lists import choose, path_ends, spellings
 from intarsia.data.masks import Masks, read_masks
@@ -49,6 +50,7 @@ class FolderDataset:
         `reduce_zero_label`, 0 is ignored too and classes count from 1.
     bands: see `data.image_io.read_image`. scale: for images of more than 8 bits, or of real numbers, that are read as
         "rgb": the values that become 0 and 255, or a pair for each band; by default the upper 8 bits are taken.
+    class_of: how to take the class out of values that say objects besides; `label_table` lists what it gives.
     files_only: samples are names and paths with an image of no pixels, for a transform that reads the files, such as
         volumes (`transforms/load_volumes.py`). Labels are then class indices; `label_table` applies to none.
     pairs: explicit (image, label or None) paths below `root`; nothing is listed then. A label may be several masks, or
@@ -73,6 +75,7 @@ class FolderDataset:
         reduce_zero_label: bool = False,
         bands: str = "rgb",
         scale: Sequence[float] | None = None,
+        class_of: ClassOf | None = None,
         files_only: bool = False,
         pairs: Sequence[tuple[str, Label]] | None = None,
     ) -> None:
@@ -84,6 +87,7 @@ class FolderDataset:
         self.bands = band_mode(bands)
         if scale is not None and self.bands == "raw":
             raise ValueError("scale is for bands='rgb': raw images are taken in the numbers that they have")
+        self.class_of = class_of
         self.files_only = files_only
         self._reader: ImageReader | None = None  # None: as the files are, whatever they hold
         self._spec: ImageSpec | None = None
@@ -157,6 +161,7 @@ class FolderDataset:
             stored = draw_label(Path(self._label_root), label).label
         else:
             stored = read_label(path, colours=self.label_table.values is None)
+            stored = stored if self.class_of is None else self.class_of.apply(stored)
         return self.label_table.apply(stored, file=path)
 
     def _warn_of_pages(self) -> None:

@@ -16,8 +16,10 @@ from typing import Literal
 from intarsia.colours import distinct_colours
 from intarsia.contracts import IGNORE_INDEX
 from intarsia.data.annotations.drawn import ClassValues, Drawn
-from intarsia.data.bands import Bands, band_mode
+from intarsia.data.bands import Bands
 from intarsia.data.datasets.folder import FolderDataset
+from intarsia.data.description.errors import DescriptionError
+from intarsia.data.description.image_checks import checked_bands
 from intarsia.data.description.pairing import Listing, Pair, Source, take_share
 from intarsia.data.description.splits import (
     OwnSplit,
@@ -30,26 +32,16 @@ from intarsia.data.description.splits import (
     sources,
 )
 from intarsia.data.image_reader import ImageReader, ImageSpec
+from intarsia.data.instance_ids import ClassOf
 from intarsia.data.labels import Colour, LabelTable, label_values, nearest
 from intarsia.data.masks import Masks
 from intarsia.data.value_range import Scale, ValueRange
-from intarsia.terminal import printable
 
 IGNORE = "ignore"
 BACKGROUND = "background"
 
 LabelValue = int | Colour
 """What a label file stores: a number, or a colour (R, G, B)."""
-
-
-class DescriptionError(ValueError):
-    """A mistake in a description. `path`: the keys that lead to it, from which the reader finds the line."""
-
-    def __init__(self, path: Sequence[object], message: str, line: int | None = None) -> None:
-        where = printable(".".join(printable(str(key), 100) for key in path[:20]), 300)
-        super().__init__(f"{where}: {printable(message, 2_000)}" if path else printable(message, 2_000))
-        self.path = tuple(path)
-        self.line = line
 
 
 @dataclass(frozen=True)
@@ -63,6 +55,7 @@ class DataDescription:
         value from 1 on that `labels` lists for its class, and what none covers is 0.
     outside: what becomes of file values that `labels` does not list.
     tolerance: file values that differ by so much from a listed one, in each channel, count as the nearest such.
+    class_of: how to take the class out of file values that say objects besides; `labels` lists what it gives.
     bands, channels: see `image_io.read_image`. names: of the channels of raw images, "" for one without. scale: values
         that become 0 and 255 where images of more than 8 bits are read as rgb. mean, std: of the training images, per
         channel, in the units that the network sees. values: type and range of what is stored in them.
@@ -79,6 +72,7 @@ class DataDescription:
     ignore_index: int = IGNORE_INDEX
     outside: Literal["error", "ignore"] = "error"
     tolerance: int = 0
+    class_of: ClassOf | None = None
     bands: Bands = "rgb"
     channels: int = 3
     names: tuple[str, ...] = ()
@@ -91,7 +85,10 @@ class DataDescription:
     def __post_init__(self) -> None:
         self._check_classes()
         self._check_labels()
-        self._check_image()
+        bands = checked_bands(
+            self.bands, self.channels, names=self.names, scale=self.scale, mean=self.mean, std=self.std
+        )
+        object.__setattr__(self, "bands", bands)
         self._check_splits()
         self._check_masks()
 
@@ -237,6 +234,7 @@ class DataDescription:
             label_table=self.label_table(),
             bands=self.bands,
             scale=self.scale,
+            class_of=self.class_of,
         )
         if reader is None and (any(self.names) or self.scale is not None):
             reader = self.reader()
@@ -307,33 +305,6 @@ class DataDescription:
                 )
         if set(self.labels.values()) <= {IGNORE}:
             raise DescriptionError(("labels",), "every value is ignored; nothing would be learned")
-
-    def _check_image(self) -> None:
-        try:
-            object.__setattr__(self, "bands", band_mode(self.bands))
-        except ValueError:
-            raise DescriptionError(("image", "bands"), f"expected rgb or raw, found {self.bands!r}") from None
-        if self.channels < 1 or (self.bands == "rgb" and self.channels != 3):
-            raise DescriptionError(("image", "channels"), f"{self.channels}: rgb images have 3, others at least 1")
-        if self.names and len(self.names) != self.channels:
-            raise DescriptionError(("image", "names"), f"{len(self.names)} names for {self.channels} channels")
-        if self.scale is not None:
-            self._check_scale(self.scale)
-        for key, numbers in (("mean", self.mean), ("std", self.std)):
-            if numbers is not None and len(numbers) != self.channels:
-                raise DescriptionError(("image", key), f"{len(numbers)} numbers for {self.channels} channels")
-        if self.std is not None and min(self.std) <= 0:
-            raise DescriptionError(("image", "std"), "must be greater than 0, since pixels are divided by it")
-
-    def _check_scale(self, scale: tuple[float, ...]) -> None:
-        if self.bands == "raw":
-            raise DescriptionError(("image", "scale"), "is for `bands: rgb`; raw images are taken as they are")
-        try:
-            Scale.of(scale).check_channels(self.channels)
-        except ValueError:
-            raise DescriptionError(
-                ("image", "scale"), f"expected [MIN, MAX], each MIN below its MAX, or a pair a channel, found {scale}"
-            ) from None
 
     def _check_splits(self) -> None:
         if "train" not in self.splits and "val" not in self.splits and "test" not in self.splits:

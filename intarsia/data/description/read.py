@@ -13,16 +13,18 @@ import yaml
 
 from intarsia.data.annotations.formats import FORMATS
 from intarsia.data.annotations.source import AnnotationSource
-from intarsia.data.description.model import DataDescription, DescriptionError, LabelValue, show_value
+from intarsia.data.description.errors import DescriptionError
+from intarsia.data.description.model import DataDescription, LabelValue, show_value
 from intarsia.data.description.pairing import MaskRule, Source
 from intarsia.data.description.splits import FolderSplit, JoinedSplit, ListSplit, PairSplit, ShareSplit, Split
 from intarsia.data.description.yaml_tree import Located, construct, kind, line_of
 from intarsia.data.image_io import IMAGE_SUFFIXES
+from intarsia.data.instance_ids import ClassOf
 from intarsia.data.labels import Colour
 from intarsia.data.value_range import ValueRange
 from intarsia.io.text import read_text
 
-_KEYS = ("root", "classes", "palette", "labels", "outside", "tolerance", "ignore_index", "image", "splits")
+_KEYS = ("root", "classes", "palette", "labels", "outside", "tolerance", "class_of", "ignore_index", "image", "splits")
 _IMAGE_KEYS = ("bands", "channels", "names", "scale", "mean", "std", "values")
 _VALUE_KEYS = ("type", "low", "high", "dimmest")
 _FOLDER_KEYS = (
@@ -94,6 +96,7 @@ def _description(top: Located, folder: Path) -> DataDescription:
         ignore_index=_integer(top.get("ignore_index", 255), ("ignore_index",)),
         outside=outside,  # type: ignore[arg-type]  # any other word is refused by the description itself
         tolerance=_integer(top.get("tolerance", 0), ("tolerance",)),
+        class_of=_class_of(top["class_of"]) if top.get("class_of") is not None else None,
         bands=bands,  # type: ignore[arg-type]  # likewise
         channels=_integer(image.get("channels", 3), ("image", "channels")),
         names=_texts(image.get("names", []), ("image", "names")),
@@ -102,6 +105,15 @@ def _description(top: Located, folder: Path) -> DataDescription:
         mean=_numbers(image.get("mean"), ("image", "mean")),
         std=_numbers(image.get("std"), ("image", "std")),
     )
+
+
+def _class_of(value: Any) -> ClassOf:
+    try:
+        return ClassOf.parse(_text(value, ("class_of",)))
+    except DescriptionError:
+        raise
+    except ValueError as error:
+        raise DescriptionError(("class_of",), str(error)) from None
 
 
 def _value_range(value: Any) -> ValueRange:

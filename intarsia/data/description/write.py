@@ -38,6 +38,8 @@ _MASKS = """\
 One mask for each class: where it is not 0 the label has the class, and where no mask is set it is 0. A pixel in two
 masks stops with an error; with `overlap: last` the later one counts."""
 
+_CLASS_OF = """\
+The label files say objects besides classes; `labels` lists what this makes of their values."""
 _ANNOTATIONS = """\
 Shapes of an annotation tool, drawn when a sample is read, the later over the earlier: a shape has the value of its
 class in `labels`, and where there is none the label is 0. `classes: {NAME: CLASS}` says what a tool's name means."""
@@ -75,6 +77,9 @@ def render(description: DataDescription, folder: Path) -> str:
     if description.tolerance:
         lines += _comment(_TOLERANCE)
         lines.append(f"tolerance: {description.tolerance}")
+    if description.class_of is not None:
+        lines += _comment(_CLASS_OF)
+        lines.append(f'class_of: "{description.class_of}"')
     lines += [f"ignore_index: {description.ignore_index}", "", *_image_lines(description), "", "splits:"]
     for split, rule in description.splits.items():
         lines += _split_lines(split, rule)

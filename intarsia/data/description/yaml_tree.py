@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from intarsia.data.description.model import DescriptionError, show_value
+from intarsia.data.description.errors import DescriptionError
+from intarsia.data.description.model import show_value
 
 _BOOLEAN, _TEXT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:str"
 _DATE, _MERGE = "tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:merge"

@@ -27,10 +27,12 @@ from intarsia.data.doctor.foreign import recognise
 from intarsia.data.doctor.layouts import Layout, find_layout
 from intarsia.data.doctor.legends import find_legend
 from intarsia.data.doctor.measure import ImageFacts, Measured, combine, mean_and_std, measure_all
+from intarsia.data.doctor.objects import find_rule, without_objects
 from intarsia.data.doctor.proposal import choose_share, propose_table, table_of_masks, table_of_shapes
 from intarsia.data.doctor.summary import image_findings, label_findings, split_findings, value_rows
 from intarsia.data.doctor.table import TableProposal
 from intarsia.data.image_reader import ImageReader, range_of
+from intarsia.data.instance_ids import ClassOf
 from intarsia.data.labels import Colour
 
 Progress = Callable[[int, int], None]
@@ -87,7 +89,11 @@ class _Reader:
     progress: Progress | None
 
     def measure(
-        self, listings: Mapping[str, Listing], reader: ImageReader | None, class_values: ClassValues
+        self,
+        listings: Mapping[str, Listing],
+        reader: ImageReader | None,
+        class_values: ClassValues,
+        class_of: ClassOf | None = None,
     ) -> dict[str, list[Measured]]:
         chosen = {split: self._some(listing.pairs) for split, listing in listings.items()}
         everything = [pair for pairs in chosen.values() for pair in pairs]
@@ -100,7 +106,13 @@ class _Reader:
                 self.progress(done, len(everything))
 
         measured = measure_all(
-            self.root, everything, workers=self.workers, done=count, reader=reader, class_values=class_values
+            self.root,
+            everything,
+            workers=self.workers,
+            done=count,
+            reader=reader,
+            class_values=class_values,
+            class_of=class_of,
         )
         by_split, start = {}, 0
         for split, pairs in chosen.items():
@@ -139,6 +151,10 @@ def _of_folder(path: Path, layout: Layout, reader: _Reader) -> Findings:
     words = f"{layout.pairs} pairs, {layout.splits['train']}"
     notes = list(layout.notes)
     faults = _Faults(list(layout.problems), list(layout.warnings))
+    class_of = find_rule(everything) if layout.masks is None and layout.annotated is None else None
+    if class_of is not None:
+        without_objects(everything, class_of)
+        notes.append(f"the label files say objects besides classes: the class is {class_of}; drop `class_of` if not")
     try:
         table = _table(path, layout, everything)
     except ValueError as error:
@@ -162,6 +178,7 @@ def _of_folder(path: Path, layout: Layout, reader: _Reader) -> Findings:
         ignore_index=_ignore_index(table),
         outside=table.outside,
         tolerance=table.tolerance,
+        class_of=class_of,
         bands=bands,
         channels=channels,
         notes=tuple(notes),
@@ -273,7 +290,7 @@ def _common_palette(measured: Sequence[Measured]) -> tuple[Colour, ...] | None:
 
 def _of_description(path: Path, description: DataDescription, reader: _Reader) -> Findings:
     listings = {split: description.listing(split) for split in description.splits}
-    measured = reader.measure(listings, description.reader(), description.class_values)
+    measured = reader.measure(listings, description.reader(), description.class_values, description.class_of)
     everything = [entry for entries in measured.values() for entry in entries]
     if description.labels is not None and all(isinstance(value, tuple) for value in description.labels):
         look_up_palettes(everything)

@@ -30,6 +30,7 @@ from intarsia.data.doctor.measure_labels import (
 )
 from intarsia.data.image_io import decode_image
 from intarsia.data.image_reader import ImageReader
+from intarsia.data.instance_ids import ClassOf
 from intarsia.data.value_range import extent
 
 _MOMENT_PIXELS = 2**18
@@ -95,23 +96,28 @@ def measure_all(
     done: Callable[[], None],
     reader: ImageReader | None = None,
     class_values: ClassValues = _NO_CLASSES,
+    class_of: ClassOf | None = None,
 ) -> list[Measured]:
     """Measure every pair in threads; decoding leaves Python's lock. `done` is called after each, in this thread."""
     result = []
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        for measured in pool.map(lambda pair: measure(root, pair, reader, class_values), pairs):
+        for measured in pool.map(lambda pair: measure(root, pair, reader, class_values, class_of), pairs):
             result.append(measured)
             done()
     return result
 
 
 def measure(
-    root: Path, pair: Pair, reader: ImageReader | None = None, class_values: ClassValues = _NO_CLASSES
+    root: Path,
+    pair: Pair,
+    reader: ImageReader | None = None,
+    class_values: ClassValues = _NO_CLASSES,
+    class_of: ClassOf | None = None,
 ) -> Measured:
     """Read both files whole.
 
     reader: None stands for rgb, unless the file holds more than 8 bits or other bands. class_values: of the classes,
-    where each has a mask of its own, or shapes.
+    where each has a mask of its own, or shapes. class_of: of file values that say objects besides.
     """
     result = Measured(pair)
     image = label = None
@@ -123,7 +129,7 @@ def measure(
     values: list[LabelValue] = []
     if pair.label is not None:
         try:
-            label, result.label = _label(root, pair, pair.label, class_values)
+            label, result.label = _label(root, pair, pair.label, class_values, class_of)
             codes, values = value_codes(label, result.label)
         except ValueError as error:
             result.errors[pair.label] = str(error)
@@ -135,10 +141,14 @@ def measure(
     return result
 
 
-def _label(root: Path, pair: Pair, file: str, class_values: ClassValues) -> tuple[npt.NDArray[Any], LabelFacts]:
+def _label(
+    root: Path, pair: Pair, file: str, class_values: ClassValues, class_of: ClassOf | None
+) -> tuple[npt.NDArray[Any], LabelFacts]:
     if pair.annotations is not None:
         return label_of_annotations(root, pair, class_values)
-    return label_of_masks(root, pair, class_values.values) if pair.masks else label_of_file(root / file)
+    if pair.masks:
+        return label_of_masks(root, pair, class_values.values)
+    return label_of_file(root / file, class_of)
 
 
 def combine(moments: Iterable[Moments]) -> Moments | None:

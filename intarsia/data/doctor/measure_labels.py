@@ -17,6 +17,7 @@ from intarsia.data.annotations.drawn import ClassValues, Drawn, draw_label
 from intarsia.data.description.model import LabelValue
 from intarsia.data.description.pairing import Pair
 from intarsia.data.image_io import read_label
+from intarsia.data.instance_ids import ClassOf
 from intarsia.data.labels import Colour
 from intarsia.data.masks import Masks, merge, overlapping, read_layers
 
@@ -77,12 +78,12 @@ def label_of_annotations(root: Path, pair: Pair, classes: ClassValues) -> tuple[
     return label, facts
 
 
-def label_of_file(path: Path) -> tuple[npt.NDArray[Any], LabelFacts]:
+def label_of_file(path: Path, class_of: ClassOf | None = None) -> tuple[npt.NDArray[Any], LabelFacts]:
     """What a label file stores, (H, W) or (H, W, 3), and what else is in it; values are filled in by `value_codes`.
 
     Raises ValueError naming the file if it cannot be read or holds neither whole numbers nor colours.
     """
-    array = read_label(path)
+    array = read_label(path) if class_of is None else class_of.apply(read_label(path))
     mode, palette, nodata, hidden = str(array.dtype), None, None, None
     if path.suffix.lower() != ".npy":
         with Image.open(path) as image:  # the header again: `read_label` has shown that it is whole
