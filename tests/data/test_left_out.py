@@ -251,15 +251,10 @@ class TestOtherAnnotations:
         (tmp_path / "data.json").write_text(json.dumps(values))
         assert examine(tmp_path / "data.json").ok
 
-    def test_masks_of_objects_and_of_label_studio_are_named(self, tmp_path: Path):
+    def test_masks_of_label_studio_are_named(self, tmp_path: Path):
         for index in range(3):
-            save(tmp_path / f"raw/id{index}/images/id{index}.png", picture(index))
-            for number in range(2):
-                save(tmp_path / f"raw/id{index}/masks/h{index * 7 + number}.png", areas(index))
             save(tmp_path / f"studio/images/x{index}.png", picture(index))
             save(tmp_path / f"studio/export/task-{index}-annotation-{index + 4}-by-1-tag-leaf-0.png", areas(index))
-        with pytest.raises(ValueError, match="hold a mask for each object"):
-            examine(tmp_path / "raw")
         with pytest.raises(ValueError, match="masks of Label Studio, named by task"):
             examine(tmp_path / "studio")
 

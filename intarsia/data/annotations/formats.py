@@ -12,12 +12,13 @@ from intarsia.data.annotations.coco import Coco
 from intarsia.data.annotations.cvat import Cvat
 from intarsia.data.annotations.label_studio import LabelStudio
 from intarsia.data.annotations.labelme import LabelMe
+from intarsia.data.annotations.object_masks import ObjectMasks
 from intarsia.data.annotations.source import AnnotationSource, Format, Opened
 from intarsia.data.annotations.supervisely import Supervisely
 from intarsia.data.annotations.yolo import Yolo
 
 FORMATS: dict[str, Format] = {
-    entry.name: entry for entry in (Coco(), LabelMe(), Yolo(), Cvat(), LabelStudio(), Supervisely())
+    entry.name: entry for entry in (Coco(), LabelMe(), Yolo(), Cvat(), LabelStudio(), Supervisely(), ObjectMasks())
 }
 
 _KEPT = 16
@@ -43,8 +44,10 @@ def open_annotations(root: Path, source: AnnotationSource) -> Opened:
 
 
 def _state(path: Path) -> tuple[int, int]:
+    """When it changed, and its size; of a pattern, the folder above its "*"."""
+    parts = path.parts[: path.parts.index("*")] if "*" in path.parts else path.parts
     try:
-        found = os.stat(path)
+        found = os.stat(Path(*parts))
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror or error}") from None
     return found.st_mtime_ns, found.st_size

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from intarsia.data.annotations.formats import FORMATS, open_annotations
+from intarsia.data.annotations.object_masks import folder_of_image, is_below
 from intarsia.data.annotations.source import AnnotationSource
 from intarsia.data.description.pairing import Listing, Pair, Source
 from intarsia.data.image_io import IMAGE_SUFFIXES
@@ -50,13 +51,14 @@ def list_annotated(root: Path, source: Source) -> Listing:
     return Listing(
         pairs=tuple(pairs[path] for path in sorted(pairs)),
         unlabelled=tuple(sorted(rest)),
-        unused=tuple(PurePosixPath(annotations.path, key).as_posix() for key in sorted(lost)) if per_image else (),
+        unused=tuple(_pair("", "", annotations, key, key).label or "" for key in sorted(lost)) if per_image else (),
         lost=() if per_image else tuple(sorted(lost)),
     )
 
 
 def _pair(name: str, image: str, annotations: AnnotationSource, key: str, below: str) -> Pair:
-    file = PurePosixPath(annotations.path, below).as_posix()
+    is_pattern = "*" in annotations.path
+    file = folder_of_image(annotations.path, key) if is_pattern else PurePosixPath(annotations.path, below).as_posix()
     return Pair(PurePosixPath(name).with_suffix("").as_posix(), image, file, annotations=annotations, key=key)
 
 
@@ -68,10 +70,13 @@ def _ends_in(path: str, name: str) -> bool:
 def _images(root: Path, source: Source) -> dict[str, str]:
     """Path below the folder of the images -> path below the root."""
     folder = root / source.images
+    masks = source.annotations.path if source.annotations is not None else ""
     return {
         path: PurePosixPath(source.images, path).as_posix()
         for path in walk_files(folder, recursive=source.recursive)
-        if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES and path.lower().endswith(_endings(source))
+        if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES
+        and path.lower().endswith(_endings(source))
+        and not ("*" in masks and is_below(PurePosixPath(source.images, path), PurePosixPath(masks)))
     }
 
 

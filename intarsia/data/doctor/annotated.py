@@ -18,6 +18,7 @@ from intarsia.data.description.splits import FolderSplit, JoinedSplit, sources
 from intarsia.data.doctor.class_names import cleaned
 from intarsia.data.doctor.findings import Finding, some
 from intarsia.data.doctor.folders import SPLITS, split_of
+from intarsia.data.doctor.object_folders import find_object_folders, without_masks
 from intarsia.data.doctor.rules import SplitRules
 from intarsia.io.text import decoded, same_name
 
@@ -27,7 +28,7 @@ _SINGLE_FILES = 60
 _PLACED = 400
 _MOSTLY = 0.9
 
-_SUFFIXES = frozenset(entry.suffix for entry in FORMATS.values())
+_SUFFIXES = frozenset(entry.suffix for entry in FORMATS.values() if entry.suffix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +66,9 @@ def find_annotated(root: Path, images: Sequence[str], others: Sequence[str]) -> 
     by_format: dict[str, list[_Found]] = defaultdict(list)
     index = _Index(images)
     hints: list[str] = []
-    for source in _recognised(root, others):
+    for source in (*_recognised(root, others), *find_object_folders(root, images)):
         opened = open_annotations(root, source)
-        folder = index.folder_of(opened, source)
+        folder = (index if "*" not in source.path else _Index(without_masks(images, source))).folder_of(opened, source)
         if folder is None:
             keys = list(opened.keys)
             hints.append(
@@ -82,7 +83,20 @@ def find_annotated(root: Path, images: Sequence[str], others: Sequence[str]) -> 
         where = some([entry.source.path for entry in entries], 3)
         hints.append(f"Hint: {FORMATS[entries[0].source.format].title} ({where}) hold no shape that has an area.")
     best = max(usable, key=lambda entry: sum(len(one.pairs) for one in entry.found.listings.values()), default=None)
+    if best is not None:
+        best.found.told |= {*images} - {*_pictures(best.found, images)}
+        for entry in (entry for entry in usable if entry is not best):
+            advice = "name the right ones in a description"
+            best.found.warnings.append(Finding("annotations not used", f"not used: {entry.found.notes[0]}", advice))
     return best, hints
+
+
+def _pictures(found: SplitRules, images: Sequence[str]) -> Sequence[str]:
+    """The images that are no masks of objects."""
+    for source in (source for rule in found.rules.values() for source in sources(rule)):
+        if source.annotations is not None and "*" in source.annotations.path:
+            images = without_masks(images, source.annotations)
+    return images
 
 
 # --- Which files --------------------------------------------------------------------------------------------------
@@ -288,8 +302,3 @@ def _say(
     for entry in kept:
         for text in entry.opened.faults:
             found.warnings.append(Finding("faulty annotations", f"{entry.source.path}: {text}", "correct the file"))
-
-
-def is_annotated(found: SplitRules) -> bool:
-    """Whether any rule draws labels from annotations."""
-    return any(source.annotations is not None for rule in found.rules.values() for source in sources(rule))

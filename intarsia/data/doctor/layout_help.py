@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from intarsia.data.doctor.folders import Group, group_files
+from intarsia.data.doctor.folders import group_files
 from intarsia.data.doctor.foreign import foreign_annotations
 from intarsia.data.image_io import IMAGE_SUFFIXES
 
@@ -57,7 +57,7 @@ def _hints(root: Path, images: Sequence[str], others: Sequence[str]) -> list[str
         if not hints and kinds[suffix] >= max(1, len(images) // 2):
             hints.append(f"Hint: {kinds[suffix]} {suffix} files may be {what}; convert them to label images first.")
     groups = group_files(images)
-    hints += [*_masks_of_objects(groups), *_label_studio(images)]
+    hints += _label_studio(images)
     pairs = [(one, two) for one in groups for two in groups if one.template < two.template and one.count > 1]
     for one, two in pairs:
         if one.count == two.count and (one.role != two.role or one.role == "none"):
@@ -77,16 +77,4 @@ def _label_studio(images: Sequence[str]) -> list[str]:
     return [
         f"Hint: {len(named)} files such as {PurePosixPath(named[0]).name} are masks of Label Studio, named by task and "
         "not by image; its JSON export says which image a task is: rename them to IMAGE_TAG.png."
-    ]
-
-
-def _masks_of_objects(groups: Sequence[Group]) -> list[str]:
-    """A folder for each image, with a mask for each object: the raw data of nuclei contests."""
-    images = [group.neutral for group in groups if group.role in ("image", "none") and group.count == 1]
-    masks = [group for group in groups if group.role == "label" and group.neutral in images and group.count > 1]
-    if len(masks) < 2:
-        return []
-    return [
-        f"Hint: {len(masks)} folders such as {masks[0].shown()} hold a mask for each object; join the masks of an "
-        "image to one label image first (numpy.maximum)."
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -323,3 +324,17 @@ def test_one_foreground_with_one_output(tmp_path: Path) -> None:
         "    annotations: {format: coco, file: _annotations.coco.json}\n"
     )
     assert read_description(tmp_path / "data.yaml").dataset("train").load(0).label.sum() == 25
+
+
+def test_a_data_set_goes_to_workers(tmp_path: Path) -> None:
+    folder(tmp_path, document(square(1, 1, 5)))
+    dataset = examine(tmp_path).proposal().dataset("train")
+    copy = pickle.loads(pickle.dumps(dataset))
+    assert np.array_equal(copy.load(0).label, dataset.load(0).label)
+
+
+def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
+    folder(tmp_path, document(square(1, 1, 5)))
+    dataset = examine(tmp_path).proposal().dataset("train")
+    write(tmp_path / "_annotations.coco.json", document(square(1, 1, 5), square(20, 20, 10)))
+    assert dataset.load(0).label.sum() == 125
