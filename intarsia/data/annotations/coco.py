@@ -55,6 +55,7 @@ class CocoFile:
     def __init__(self, path: Path) -> None:
         self._file = JsonFile(path)
         self.faults: list[str] = []
+        self.subsets: Mapping[str, str] = {}
         self._names: dict[Any, str] = {}
         self._sizes: dict[str, tuple[Any, Any]] = {}
         numbers = self._scan(path)
@@ -80,10 +81,10 @@ class CocoFile:
             elif key == "annotations":
                 if not isinstance(value, dict) or not _is_id(value.get("image_id")):
                     raise ValueError(f"{path}: annotation {len(begins) + 1} has no image_id")
-                of_image.append(value["image_id"])
+                of_image.append(_id(value["image_id"]))
                 begins.append(begin)
                 ends.append(end)
-                used[value["category_id"] if _is_id(value.get("category_id")) else None] += 1
+                used[_id(value.get("category_id"))] += 1
                 crowds += value.get("iscrowd") in (1, True)
         if not images:
             raise ValueError(f"{path}: lists no images; expected a COCO file with images, annotations and categories")
@@ -95,13 +96,13 @@ class CocoFile:
     def _image(self, entry: Any, images: dict[Any, list[str]]) -> None:
         if not isinstance(entry, dict) or not _is_id(entry.get("id")) or not isinstance(entry.get("file_name"), str):
             raise ValueError(f"{self._file.path}: image {len(images) + 1} has no id and file_name: {str(entry)[:80]}")
-        images.setdefault(entry["id"], []).append(entry["file_name"])
+        images.setdefault(_id(entry["id"]), []).append(entry["file_name"])
         self._sizes[entry["file_name"]] = entry.get("height"), entry.get("width")
 
     def _category(self, entry: Any) -> None:
         if not isinstance(entry, dict) or not _is_id(entry.get("id")) or not isinstance(entry.get("name"), str | int):
             raise ValueError(f"{self._file.path}: a category has no id and name: {str(entry)[:80]}")
-        self._names[entry["id"]] = str(entry["name"])
+        self._names[_id(entry["id"])] = str(entry["name"])
 
     def _by_name(self, images: Mapping[Any, list[str]], of_image: list[Any]) -> dict[str, tuple[int, ...]]:
         twice = [number for number, names in images.items() if len(set(names)) > 1]
@@ -148,9 +149,11 @@ class CocoFile:
         return stated_size(height, width, f"{self._file.path}: image {key}")
 
     def _shape(self, entry: dict[str, Any], where: str, size: Size) -> Shape | None:
-        number = entry.get("category_id")
-        if not _is_id(number) or number not in self._names:
-            raise ValueError(f"{where}: category_id {json.dumps(number)[:40]} is none of the file's categories")
+        number = _id(entry.get("category_id"))
+        if number not in self._names:
+            raise ValueError(
+                f"{where}: category_id {json.dumps(entry.get('category_id'))[:40]} is none of the file's categories"
+            )
         area = _area(entry.get("segmentation"), where, size)
         ignored = not self._all_crowds and entry.get("iscrowd") in (1, True)
         return None if area is None else Shape(self._names[number], area, where, ignored)
@@ -184,3 +187,10 @@ def _mask(found: dict[str, Any], where: str, size: Size) -> npt.NDArray[np.bool_
 
 def _is_id(value: Any) -> bool:
     return isinstance(value, int | str)
+
+
+def _id(value: Any) -> int | str | None:
+    """An id as it is compared: some tools write the same number here as text and there as number."""
+    if isinstance(value, str):
+        return int(value) if value.isdecimal() and len(value) < 19 else value
+    return value if isinstance(value, int) else None

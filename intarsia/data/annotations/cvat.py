@@ -66,6 +66,7 @@ class CvatFile:
         scan.run(data[self._shift :])
         self._places = scan.places
         self._sizes = scan.sizes
+        self.subsets: Mapping[str, str] = scan.subsets
         self.used = frozenset(scan.used)
         self.classes: tuple[str, ...] = tuple(dict.fromkeys((*scan.labels, *sorted(scan.used))))
         self.keys: Mapping[str, tuple[str, ...]] = {name: (name,) for name in self._places}
@@ -75,11 +76,12 @@ class CvatFile:
     def draw(self, key: str, size: SizeOf) -> Drawing:
         """The shapes of an image, by their z_order."""
         begin, end = self._places[key]
-        with open(self.path, "rb") as file:
-            file.seek(begin + self._shift)
-            data = file.read(end - begin)
         try:
-            element = ElementTree.fromstring(data)
+            with open(self.path, "rb") as file:
+                file.seek(begin + self._shift)
+                element = ElementTree.fromstring(file.read(end - begin))
+        except OSError as error:
+            raise ValueError(f"{self.path}: cannot be read: {error.strerror or error}") from None
         except ElementTree.ParseError:
             raise ValueError(f"{self.path}: has changed while it was in use; start again") from None
         height, width = self._sizes[key]
@@ -108,6 +110,7 @@ class _Scan:
         self.path = path
         self.places: dict[str, tuple[int, int]] = {}
         self.sizes: dict[str, tuple[str | None, str | None]] = {}
+        self.subsets: dict[str, str] = {}
         self.labels: list[str] = []
         self.used: set[str] = set()
         self.twice: list[str] = []
@@ -144,6 +147,8 @@ class _Scan:
             if "name" not in attributes:
                 raise ValueError(f"{self.path}:{self._parser.CurrentLineNumber}: an image has no name")
             self._image = attributes["name"], self._parser.CurrentByteIndex
+            if attributes.get("subset"):
+                self.subsets.setdefault(attributes["name"], attributes["subset"])
             self.sizes.setdefault(attributes["name"], (attributes.get("height"), attributes.get("width")))
         elif self._image is not None and tag in _AREAS and depth == 2:
             self.used.add(attributes.get("label", ""))

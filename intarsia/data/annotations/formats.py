@@ -26,8 +26,10 @@ _opened: OrderedDict[tuple[Any, ...], Opened] = OrderedDict()
 _lock = threading.Lock()
 
 
-def open_annotations(root: Path, source: AnnotationSource) -> Opened:
+def open_annotations(root: Path, source: AnnotationSource, *, fresh: bool = False) -> Opened:
     """Annotations that have been looked through, once in a process for as long as their file stays the same.
+
+    fresh: list the files of a folder again, which shows no change when one of its subfolders has changed.
 
     Raises ValueError naming the file if it cannot be read or is none of its format.
     """
@@ -35,7 +37,7 @@ def open_annotations(root: Path, source: AnnotationSource) -> Opened:
     names = Path(os.path.abspath(root / source.names)) if source.names else None
     key = (source.format, path, _state(path), names, None if names is None else _state(names))
     with _lock:  # threads of the doctor ask for the same file at the same time
-        if key not in _opened:
+        if key not in _opened or (fresh and FORMATS[source.format].per_image):
             _opened[key] = FORMATS[source.format].open(path, names)
             while len(_opened) > _KEPT:
                 _opened.popitem(last=False)

@@ -70,6 +70,7 @@ class LabelStudioFile:
     def __init__(self, path: Path) -> None:
         self._file = JsonFile(path)
         self.faults: list[str] = []
+        self.subsets: Mapping[str, str] = {}
         self.keys: dict[str, tuple[str, ...]] = {}
         self._places: dict[str, tuple[int, int]] = {}
         used: dict[str, None] = {}

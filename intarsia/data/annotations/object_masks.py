@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 
 from intarsia.data.annotations.shapes import Bitmap, Drawing, Shape, SizeOf
 from intarsia.data.image_io import IMAGE_SUFFIXES
@@ -38,6 +39,7 @@ class FoldersOfMasks:
     """Folders of masks, one for each image. Satisfies `source.Opened`."""
 
     faults: Sequence[str] = ()
+    subsets: Mapping[str, str] = MappingProxyType({})
     used = frozenset({CLASS})
     classes: Sequence[str] = (CLASS,)
 

@@ -29,6 +29,7 @@ class FolderOfFiles:
     ) -> None:
         self._folder, self._read, self._listed = folder, read, tuple(listed)
         self.faults: Sequence[str] = ()
+        self.subsets: Mapping[str, str] = {}
         self.keys: Mapping[str, tuple[str, ...]] = {
             path: (path[: -len(suffix)],)
             for path in walk_files(folder)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from intarsia.contracts import Size
+from intarsia.data.headers import MAX_PIXELS
 
 Ring = npt.NDArray[np.float64]
 """Corners (n, 2) of a closed outline."""
@@ -133,7 +134,7 @@ def number(value: Any, what: str) -> float:
 def stated_size(height: Any, width: Any, what: str) -> Size:
     """A size that a tool has stored. Raises ValueError if it is none, or larger than any image that is read."""
     size = number(height, f"{what}, its height"), number(width, f"{what}, its width")
-    if not all(side >= 1 and side == int(side) for side in size) or size[0] * size[1] > 2**30:
+    if not all(side >= 1 and side == int(side) for side in size) or size[0] * size[1] > MAX_PIXELS:
         raise ValueError(f"{what}: {_short(width)} x {_short(height)} (width x height) is no size of an image")
     return int(size[0]), int(size[1])
 

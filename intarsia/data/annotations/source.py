@@ -16,16 +16,18 @@ class AnnotationSource:
 
     format: "coco", "labelme" ... (`formats.py`). path: of the file of all images, or of the folder with one file for
     each image; relative to the data's root. names: a file with the names of the classes, where they are numbers.
-    classes: what names of the tool stand for, where that is not the class of the same name; "ignore" is possible.
+    subset: of the images of a file, those that belong to it. classes: what names of the tool stand for, where that is
+    not the class of the same name; "ignore" is possible.
     """
 
     format: str
     path: str
     names: str = ""
+    subset: str = ""
     classes: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.format} annotations {self.path}"
+        return f"{self.format} annotations {self.path}" + (f" ({self.subset})" if self.subset else "")
 
 
 class Opened(Protocol):
@@ -49,6 +51,11 @@ class Opened(Protocol):
     @property
     def keys(self) -> Mapping[str, tuple[str, ...]]:
         """What the tool calls its images -> names or paths by which the image may be found, the likeliest first."""
+        ...
+
+    @property
+    def subsets(self) -> Mapping[str, str]:
+        """The subset that an image belongs to, where the tool has them."""
         ...
 
     def draw(self, key: str, size: SizeOf) -> Drawing:

@@ -25,7 +25,7 @@ def list_annotated(root: Path, source: Source) -> Listing:
     annotations = source.annotations
     assert annotations is not None
     images = _images(root, source)
-    opened = open_annotations(root, annotations)
+    opened = open_annotations(root, annotations, fresh=True)
     index = FileIndex(images)
     per_image = FORMATS[annotations.format].per_image
     found: dict[str, list[str]] = {}
@@ -42,6 +42,11 @@ def list_annotated(root: Path, source: Source) -> Listing:
         lost += [key for key in keys if key not in meant[:1]]
         if len(meant) == 1:  # train/1.jpg and val/1.jpg of the tool may both look like the 1.jpg that is there
             pairs[images[image]] = _pair(image, images[image], annotations, meant[0], meant[0] if per_image else "")
+    if annotations.subset:
+        others = {path for path, pair in pairs.items() if opened.subsets.get(pair.key) != annotations.subset}
+        images = {name: path for name, path in images.items() if path not in others}
+        pairs = {path: pair for path, pair in pairs.items() if path not in others}
+        lost = [key for key in lost if opened.subsets.get(key) == annotations.subset]
     rest = {path: name for name, path in images.items() if path not in pairs}
     if FORMATS[annotations.format].absent_is_empty:
         for path, name in rest.items():
@@ -51,15 +56,21 @@ def list_annotated(root: Path, source: Source) -> Listing:
     return Listing(
         pairs=tuple(pairs[path] for path in sorted(pairs)),
         unlabelled=tuple(sorted(rest)),
-        unused=tuple(_pair("", "", annotations, key, key).label or "" for key in sorted(lost)) if per_image else (),
+        unused=tuple(_file(annotations, key, key) for key in sorted(lost)) if per_image else (),
         lost=() if per_image else tuple(sorted(lost)),
     )
 
 
 def _pair(name: str, image: str, annotations: AnnotationSource, key: str, below: str) -> Pair:
-    is_pattern = "*" in annotations.path
-    file = folder_of_image(annotations.path, key) if is_pattern else PurePosixPath(annotations.path, below).as_posix()
+    file = _file(annotations, key, below)
     return Pair(PurePosixPath(name).with_suffix("").as_posix(), image, file, annotations=annotations, key=key)
+
+
+def _file(annotations: AnnotationSource, key: str, below: str) -> str:
+    """The file of all images, that of one, or the folder of its masks."""
+    if "*" in annotations.path:
+        return folder_of_image(annotations.path, key)
+    return PurePosixPath(annotations.path, below).as_posix()
 
 
 def _ends_in(path: str, name: str) -> bool:

@@ -32,7 +32,7 @@ _FOLDER_KEYS = (
     *("recursive", "list", "where", "exclude", "missing", "overlap", "annotations"),
 )
 _LIST_KEYS = ("list", "where", "missing")
-_ANNOTATION_KEYS = ("format", "file", "folder", "names", "classes")
+_ANNOTATION_KEYS = ("format", "file", "folder", "names", "subset", "classes")
 _SHARE_KEYS = ("share", "of", "seed")
 _RANGE = re.compile(r"(\d+)\s*-\s*(\d+)")
 _MOST_VALUES = 65536
@@ -230,6 +230,7 @@ def _annotations(rule: Located, path: tuple[str, ...]) -> AnnotationSource | Non
         name,
         _folder(found[key], (*path, key)),
         _folder(found["names"], (*path, "names")) if found.get("names") is not None else "",
+        _text(found.get("subset", ""), (*path, "subset")),
         tuple((_text(tool, (*path, "classes")), _text(own, (*path, "classes", tool))) for tool, own in stand.items()),
     )
 

@@ -206,6 +206,8 @@ def _annotation_lines(source: AnnotationSource | None) -> list[str]:
     entries = {"format": source.format, place: _quoted(source.path)}
     if source.names:
         entries["names"] = _quoted(source.names)
+    if source.subset:
+        entries["subset"] = _quoted(source.subset)
     if source.classes:
         entries["classes"] = "{" + ", ".join(f"{_quoted(tool)}: {_quoted(own)}" for tool, own in source.classes) + "}"
     lines = [f"  {key}: {value}" for key, value in entries.items()]

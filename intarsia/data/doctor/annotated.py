@@ -14,7 +14,7 @@ from intarsia.data.annotations.formats import FORMATS, open_annotations
 from intarsia.data.annotations.source import AnnotationSource, Format, Opened
 from intarsia.data.description.model import IGNORE
 from intarsia.data.description.pairing import Source
-from intarsia.data.description.splits import FolderSplit, JoinedSplit, sources
+from intarsia.data.description.splits import FolderSplit, JoinedSplit, list_split, sources
 from intarsia.data.doctor.class_names import cleaned
 from intarsia.data.doctor.findings import Finding, some
 from intarsia.data.doctor.folders import SPLITS, split_of
@@ -54,6 +54,7 @@ class _Found:
     opened: Opened
     split: str | None
     images: str
+    keys: frozenset[str]
 
 
 def find_annotated(root: Path, images: Sequence[str], others: Sequence[str]) -> tuple[Annotated | None, list[str]]:
@@ -67,7 +68,7 @@ def find_annotated(root: Path, images: Sequence[str], others: Sequence[str]) -> 
     index = _Index(images)
     hints: list[str] = []
     for source in (*_recognised(root, others), *find_object_folders(root, images)):
-        opened = open_annotations(root, source)
+        opened = open_annotations(root, source, fresh=True)
         folder = (index if "*" not in source.path else _Index(without_masks(images, source))).folder_of(opened, source)
         if folder is None:
             keys = list(opened.keys)
@@ -76,7 +77,7 @@ def find_annotated(root: Path, images: Sequence[str], others: Sequence[str]) -> 
                 f"{some(keys, 3)}; put the images beside them."
             )
         else:
-            by_format[source.format].append(_Found(source, opened, _split_of(source, folder), folder))
+            by_format[source.format] += _by_subset(source, opened, folder)
     results = [_rules(root, entries) for entries in by_format.values()]
     usable = [entry for entry in results if entry.found.rules and set(entry.classes) - {IGNORE}]
     for entries in [] if usable else by_format.values():
@@ -167,6 +168,18 @@ def _split_of(source: AnnotationSource, images: str) -> str | None:
     return next((split for part in parts if (split := split_of(part)) is not None), None)
 
 
+def _by_subset(source: AnnotationSource, opened: Opened, folder: str) -> Iterable[_Found]:
+    """What a file has, apart by the subsets that the tool tells and that are splits."""
+    subsets: dict[str, set[str]] = defaultdict(set)
+    for key in opened.keys:
+        subsets[opened.subsets.get(key, "")].add(key)
+    if len(subsets) > 1 and all(split_of(name) is not None for name in subsets):
+        for name, keys in subsets.items():
+            yield _Found(replace(source, subset=name), opened, split_of(name), folder, frozenset(keys))
+    else:
+        yield _Found(source, opened, _split_of(source, folder), folder, frozenset(opened.keys))
+
+
 # --- Which images -------------------------------------------------------------------------------------------------
 
 
@@ -251,7 +264,10 @@ def _rules(root: Path, entries: Sequence[_Found]) -> Annotated:
     for split in SPLITS:
         parts = by_split.get(split)
         if parts:
-            found.add(root, split, parts[0] if len(parts) == 1 else JoinedSplit(tuple(parts)))
+            rule = parts[0] if len(parts) == 1 else JoinedSplit(tuple(parts))
+            listing = list_split(root, rule)
+            if listing.pairs:
+                found.rules[split], found.listings[split] = rule, listing
     if found.rules and "train" not in found.rules:
         only = next(iter(found.rules))
         found.notes.append(f"there are no annotations for training; those of {only} are taken for it")
@@ -273,7 +289,7 @@ def _without_doubles(entries: Sequence[_Found]) -> tuple[list[_Found], list[_Fou
         (entry for entry in entries if entry.opened.used),
         key=lambda entry: (-len(entry.opened.used), entry.source.path),
     ):
-        own = {(entry.images, name) for name in entry.opened.keys}
+        own = {(entry.images, name) for name in entry.keys}
         (left_out if own & taken else kept).append(entry)
         taken |= own
     return sorted(kept, key=lambda entry: entry.source.path), left_out

@@ -338,3 +338,10 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     dataset = examine(tmp_path).proposal().dataset("train")
     write(tmp_path / "_annotations.coco.json", document(square(1, 1, 5), square(20, 20, 10)))
     assert dataset.load(0).label.sum() == 125
+
+
+def test_ids_as_text_and_as_number_are_the_same(tmp_path: Path) -> None:
+    found = document(square(1, 1, 5, image_id="1", category_id="2"))
+    drawn, description = labels(folder(tmp_path, found))
+    assert description.classes == ("background", "spot")
+    assert drawn["a"].sum() == 25

@@ -9,6 +9,8 @@ import pytest
 from tools import SIZE, blank, image, labels, write
 
 from intarsia.data.annotations.cvat import Cvat
+from intarsia.data.description.read import read_description
+from intarsia.data.description.write import write_description
 from intarsia.data.doctor.examine import examine
 
 HEAD = """<?xml version="1.0" encoding="utf-8"?>
@@ -144,3 +146,23 @@ def test_a_broken_file_is_named(tmp_path: Path, text, message) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         Cvat().open(write(tmp_path / "a.xml", text), None)
     assert "a.xml" in str(caught.value)
+
+
+def test_the_subsets_of_a_project_are_the_splits(tmp_path: Path) -> None:
+    entries = []
+    for number, subset in enumerate(("Train", "Train", "Validation")):
+        image(tmp_path / f"images/{subset}/{number}.jpg", number)
+        entries.append((f"{number}.jpg", [polygon("spot", 1, 1, 9 + number, 9)]))
+    text = file(*entries)
+    for number, subset in enumerate(("Train", "Train", "Validation")):
+        text = text.replace(f'name="{number}.jpg"', f'name="{number}.jpg" subset="{subset}"')
+    write(tmp_path / "annotations.xml", text)
+    findings = examine(tmp_path)
+    description = findings.proposal()
+    assert {split: [p.key for p in description.pairs(split)] for split in description.splits} == {
+        "train": ["0.jpg", "1.jpg"],
+        "val": ["2.jpg"],
+    }
+    write_description(description, tmp_path / "data.yaml")
+    assert read_description(tmp_path / "data.yaml") == description
+    assert not [f for f in findings.warnings if f.kind in ("image without label", "annotations not used")]

@@ -13,6 +13,7 @@ from intarsia.data.annotations.rle import counts_of_text, mask_of_counts
 from intarsia.data.annotations.shapes import Bitmap, Outline, box, ellipse, ring_of
 
 coco = pytest.importorskip("pycocotools.mask")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:pycocotools")
 
 places = st.one_of(
     st.floats(-30, 90, allow_nan=False, width=32),
@@ -28,7 +29,7 @@ def drawn(rings, height, width):
     return label
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(polygons, st.integers(1, 60), st.integers(1, 60))
 def test_polygons_give_the_masks_of_pycocotools(rings, height, width) -> None:
     flat = [[float(part) for point in ring for part in point] for ring in rings]
