@@ -197,7 +197,7 @@ class FolderDataset:
                 files += [file for _, file in label.files]
             elif isinstance(label, str):  # annotations have been opened, to find their images
                 files.append(label)
-        missing = [name for name in dict.fromkeys(files) if not os.path.isfile(os.path.join(self.root, name))]
+        missing = [name for name in files if not os.path.isfile(os.path.join(self.root, name))]
         if missing:
             raise ValueError(f"{self.root}: {len(missing)} of the files listed do not exist: {_some(missing)}")
         return [(image, label) for image, label in pairs]

@@ -74,7 +74,8 @@ def examine(
         )
     foreign = recognise(path) if path.suffix.lower() in (".json", ".yaml", ".yml", ".txt", ".xml", ".csv") else None
     if foreign is not None:
-        raise ValueError(f"{path} is no data description: it holds {foreign[0]}. {foreign[1]}; then give the folder")
+        advice = f"{foreign[1]}; then give the folder" if foreign[1] else "Give the folder of it and the images instead"
+        raise ValueError(f"{path} is no data description: it holds {foreign[0]}. {advice}")
     description = read_description(path)
     return _of_description(path, description, _Reader(description.root, workers, limit, progress))
 

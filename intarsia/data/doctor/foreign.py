@@ -1,4 +1,4 @@
-"""Annotations that are no label images: polygons, boxes, run lengths, volumes. Named, with what to do about them."""
+"""Annotations that are not read: boxes, run lengths in tables, volumes. Named, with what to do about them."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def recognise(file: Path) -> tuple[str, str] | None:
     if suffix == ".csv":
         return _csv(text)
     if re.search(r"^names\s*:", text, re.MULTILINE) and re.search(r"^(nc|train|val)\s*:", text, re.MULTILINE):
-        return "the folders and classes of YOLO", "Give the folder instead"
+        return "the folders and classes of YOLO", ""
     return None
 
 

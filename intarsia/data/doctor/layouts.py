@@ -89,9 +89,12 @@ def find_layout(root: Path, *, labels: str | None = None) -> Layout:
             join_others(root, found, chosen, candidates, groups)
     if "val" not in found.rules and "test" not in found.rules:
         apply_lists(root, found, others, images)
-    annotated, hints = (None, []) if found.rules or labels is not None else find_annotated(root, images, others)
+    annotated: Annotated | None = None
+    hints: list[str] = []
+    if labels is None and masks is None and (not found.rules or _is_by_product(chosen)):
+        annotated, hints = find_annotated(root, images, others)
     if annotated is not None:
-        found = annotated.found
+        found, chosen = annotated.found, None
     if not found.rules:
         raise LayoutError(explain_nothing(root, images, others, labels, hints))
     used = found.used
@@ -124,6 +127,11 @@ def _best(eligible: Sequence[Candidate]) -> Candidate | None:
     """The plainest of those that pair half as many files as the largest does."""
     most = max((entry.count for entry in eligible), default=0)
     return min((entry for entry in eligible if 2 * entry.count >= most), key=lambda entry: entry.order, default=None)
+
+
+def _is_by_product(chosen: Candidate | None) -> bool:
+    """Whether files that look like labels are called after something that is made of labels: instances, overlays."""
+    return chosen is not None and LABEL_TIERS[chosen.role] > LABEL_TIERS["none"]
 
 
 # --- Masks for each class -----------------------------------------------------------------------------------------

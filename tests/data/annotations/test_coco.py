@@ -345,3 +345,18 @@ def test_ids_as_text_and_as_number_are_the_same(tmp_path: Path) -> None:
     drawn, description = labels(folder(tmp_path, found))
     assert description.classes == ("background", "spot")
     assert drawn["a"].sum() == 25
+
+
+def test_annotations_come_before_pictures_of_instances(tmp_path: Path) -> None:
+    names = [f"{number}.jpg" for number in range(4)]
+    found = document(*(square(1, 1, 5, image_id=n) for n in range(1, 5)), names=names)
+    for seed, name in enumerate(names):
+        image(tmp_path / "images" / name, seed)
+        path = tmp_path / "panoptic" / name.replace("jpg", "png")
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.random.default_rng(seed).integers(0, 9, SIZE, dtype=np.uint8)).save(path)
+    assert "panoptic" in str(examine(tmp_path).proposal().splits["train"])
+    write(tmp_path / "annotations/instances.json", found)
+    description = examine(tmp_path).proposal()
+    assert description.classes == ("background", "leaf")
+    assert description.splits["train"].source.annotations.path == "annotations/instances.json"
