@@ -315,3 +315,9 @@ def test_a_contest_with_gif_masks_and_run_lengths(tmp_path: Path):
     assert sum(counts(found).values()) == 6
     assert not kinds(found.warnings)
     kept(found, tmp_path)
+
+
+def test_an_empty_list_of_a_split_is_no_list(tmp_path: Path):
+    pairs(tmp_path, SIX)
+    (tmp_path / "valid.txt").touch()
+    assert examine(tmp_path).ok

@@ -9,7 +9,7 @@ found is written down as rules, one per split; files that no rule uses are told.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -68,9 +68,7 @@ def find_layout(root: Path, *, labels: str | None = None) -> Layout:
     """
     if not root.is_dir():
         raise ValueError(f"there is no folder {root}" if not root.exists() else f"{root} is a file, not a folder")
-    paths = list(walk_files(root))
-    images = [path for path in paths if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES]
-    others = [path for path in paths if PurePosixPath(path).suffix.lower() not in IMAGE_SUFFIXES]
+    images, others = _by_kind(walk_files(root))
     groups = group_files(images)
     candidates = find_candidates(root, groups)
     eligible = candidates
@@ -89,10 +87,8 @@ def find_layout(root: Path, *, labels: str | None = None) -> Layout:
             join_others(root, found, chosen, candidates, groups)
     if "val" not in found.rules and "test" not in found.rules:
         apply_lists(root, found, others, images)
-    annotated: Annotated | None = None
-    hints: list[str] = []
-    if labels is None and masks is None and (not found.rules or _is_by_product(chosen)):
-        annotated, hints = find_annotated(root, images, others)
+    without_labels = labels is None and masks is None and (not found.rules or _is_by_product(chosen))
+    annotated, hints = find_annotated(root, images, others) if without_labels else (None, [])
     if annotated is not None:
         found, chosen = annotated.found, None
     if not found.rules:
@@ -127,6 +123,14 @@ def _best(eligible: Sequence[Candidate]) -> Candidate | None:
     """The plainest of those that pair half as many files as the largest does."""
     most = max((entry.count for entry in eligible), default=0)
     return min((entry for entry in eligible if 2 * entry.count >= most), key=lambda entry: entry.order, default=None)
+
+
+def _by_kind(paths: Iterable[str]) -> tuple[list[str], list[str]]:
+    """(image files, other files)."""
+    kinds: tuple[list[str], list[str]] = ([], [])
+    for path in paths:
+        kinds[PurePosixPath(path).suffix.lower() not in IMAGE_SUFFIXES].append(path)
+    return kinds
 
 
 def _is_by_product(chosen: Candidate | None) -> bool:
