@@ -224,6 +224,7 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/methods/unet.py": of_part("UNet", "methods/test_unet.py", figure="unet_small"),
     "intarsia/methods/vpd.py": of_part("VPD", "methods/test_vpd.py"),
     "intarsia/methods/upernet.py": of_part("UPerHead", "methods/test_context_heads.py", figure="upernet_small"),
+    "intarsia/data/annotations/": [group("data/annotations"), group("redteam/test_annotations.py")],
     "intarsia/data/nifti.py": [group("data/test_volumes.py")],
     "intarsia/data/transforms/albu.py": [group("data/test_albu.py")],
     **{

@@ -192,18 +192,8 @@ class TestOtherAnnotations:
     @pytest.mark.parametrize(
         ("name", "text", "what"),
         [
-            (
-                "_annotations.coco.json",
-                json.dumps({"images": [], "annotations": [], "categories": []}),
-                "COCO polygons",
-            ),
-            ("labels/x0.txt", "0 0.1 0.1 0.4 0.1 0.4 0.4\n", "YOLO polygons"),
             ("labels/x0.txt", "0 0.5 0.5 0.1 0.1\n", "YOLO boxes"),
-            ("x0.json", '{"shapes": [{"points": [[1, 2]]}], "imagePath": "x0.jpg"}', "LabelMe polygons"),
-            ("ann/x0.jpg.json", '{"objects": [{"classTitle": "leaf"}]}', "Supervisely"),
             ("via.json", '{"_via_img_metadata": {}}', "VIA polygons"),
-            ("project.json", '[{"value": {"brushlabels": ["leaf"]}}]', "Label Studio"),
-            ("annotations.xml", "<annotations><image><polygon/></image></annotations>", "CVAT"),
             ("Annotations/x0.xml", "<annotation><object><bndbox/></object></annotation>", "XML boxes"),
             ("areas.geojson", '{"type": "FeatureCollection"}', "GeoJSON"),
             ("train.csv", "ImageId,EncodedPixels\nx0.jpg,1 3 10 5\n", "run-length"),
@@ -222,8 +212,32 @@ class TestOtherAnnotations:
     @pytest.mark.parametrize(
         ("name", "text", "what"),
         [
+            (
+                "a.json",
+                '{"images": [{"id": 1, "file_name": "gone.jpg"}], "annotations": [], "categories": []}',
+                "COCO annotations .a.json. belong to no image that is here: they name gone.jpg",
+            ),
+            ("labels/y7.txt", "0 0.1 0.1 0.4 0.1 0.4 0.4\n", "YOLO polygons .labels. belong to no image .*y7"),
+            (
+                "x0.json",
+                '{"shapes": [{"label": "a", "points": [[1, 2]]}], "imagePath": "x0.jpg"}',
+                "LabelMe annotations ... hold no shape that has an area",
+            ),
+        ],
+    )
+    def test_what_is_read_but_belongs_to_nothing_is_named(self, name: str, text: str, what: str, tmp_path: Path):
+        for index in range(3):
+            save(tmp_path / f"images/x{index}.jpg", picture(index))
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+        with pytest.raises(ValueError, match=rf"Hint: {what}"):
+            examine(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("name", "text", "what"),
+        [
             ("data.yaml", "train: images\nval: images\nnc: 1\nnames: [leaf]\n", "YOLO"),
-            ("x.json", '{"images": [], "annotations": [], "categories": []}', "COCO polygons"),
+            ("x.json", '{"images": [], "annotations": [], "categories": []}', "COCO annotations"),
         ],
     )
     def test_given_for_a_description_are_named(self, name: str, text: str, what: str, tmp_path: Path):
@@ -237,15 +251,10 @@ class TestOtherAnnotations:
         (tmp_path / "data.json").write_text(json.dumps(values))
         assert examine(tmp_path / "data.json").ok
 
-    def test_masks_of_objects_and_of_label_studio_are_named(self, tmp_path: Path):
+    def test_masks_of_label_studio_are_named(self, tmp_path: Path):
         for index in range(3):
-            save(tmp_path / f"raw/id{index}/images/id{index}.png", picture(index))
-            for number in range(2):
-                save(tmp_path / f"raw/id{index}/masks/h{index * 7 + number}.png", areas(index))
             save(tmp_path / f"studio/images/x{index}.png", picture(index))
             save(tmp_path / f"studio/export/task-{index}-annotation-{index + 4}-by-1-tag-leaf-0.png", areas(index))
-        with pytest.raises(ValueError, match="hold a mask for each object"):
-            examine(tmp_path / "raw")
         with pytest.raises(ValueError, match="masks of Label Studio, named by task"):
             examine(tmp_path / "studio")
 
@@ -306,3 +315,9 @@ def test_a_contest_with_gif_masks_and_run_lengths(tmp_path: Path):
     assert sum(counts(found).values()) == 6
     assert not kinds(found.warnings)
     kept(found, tmp_path)
+
+
+def test_an_empty_list_of_a_split_is_no_list(tmp_path: Path):
+    pairs(tmp_path, SIX)
+    (tmp_path / "valid.txt").touch()
+    assert examine(tmp_path).ok

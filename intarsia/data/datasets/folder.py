@@ -18,9 +18,11 @@ import numpy.typing as npt
 
 from intarsia.colours import distinct_colours
 from intarsia.contracts import IGNORE_INDEX, Sample, SampleMeta
+from intarsia.data.annotations.drawn import Drawn, draw_label
 from intarsia.data.bands import band_mode
 from intarsia.data.image_io import read_image, read_label
 from intarsia.data.image_reader import ImageReader, ImageSpec
+from intarsia.data.instance_ids import ClassOf
 from intarsia.data.labels import Labels, LabelTable, label_values, ranges
 from intarsia.data.lists import choose, path_ends, spellings
 from intarsia.data.masks import Masks, read_masks
@@ -29,6 +31,9 @@ from intarsia.data.value_range import Scale
 from intarsia.io.folders import existing_above, folders_of, walk_files
 from intarsia.io.text import same_name
 from intarsia.terminal import Notice
+
+Label = str | Masks | Drawn | None
+"""A file below the root, masks or annotations from which a label is made, or no ground truth."""
 
 
 class FolderDataset:
@@ -45,9 +50,11 @@ class FolderDataset:
         `reduce_zero_label`, 0 is ignored too and classes count from 1.
     bands: see `data.image_io.read_image`. scale: for images of more than 8 bits, or of real numbers, that are read as
         "rgb": the values that become 0 and 255, or a pair for each band; by default the upper 8 bits are taken.
+    class_of: how to take the class out of values that say objects besides; `label_table` lists what it gives.
     files_only: samples are names and paths with an image of no pixels, for a transform that reads the files, such as
         volumes (`transforms/load_volumes.py`). Labels are then class indices; `label_table` applies to none.
-    pairs: explicit (image, label or None) paths below `root`; nothing is listed then. A label may be several masks.
+    pairs: explicit (image, label or None) paths below `root`; nothing is listed then. A label may be several masks, or
+        drawn from annotations.
 
     Raises ValueError if a folder is missing, nothing is found, images lack their label, or the table does not fit.
     """
@@ -68,8 +75,9 @@ class FolderDataset:
         reduce_zero_label: bool = False,
         bands: str = "rgb",
         scale: Sequence[float] | None = None,
+        class_of: ClassOf | None = None,
         files_only: bool = False,
-        pairs: Sequence[tuple[str, str | Masks | None]] | None = None,
+        pairs: Sequence[tuple[str, Label]] | None = None,
     ) -> None:
         self.root = os.path.expanduser(root)
         self.classes = tuple(classes)
@@ -79,6 +87,7 @@ class FolderDataset:
         self.bands = band_mode(bands)
         if scale is not None and self.bands == "raw":
             raise ValueError("scale is for bands='rgb': raw images are taken in the numbers that they have")
+        self.class_of = class_of
         self.files_only = files_only
         self._reader: ImageReader | None = None  # None: as the files are, whatever they hold
         self._spec: ImageSpec | None = None
@@ -105,9 +114,11 @@ class FolderDataset:
         return (self.paths(index) for index in range(len(self)))
 
     def paths(self, index: int) -> tuple[str, str | None]:
-        """Path of the image and of its label, None where there is no ground truth; of masks, the first."""
+        """Path of the image and of its label, None where there is no ground truth; of masks the first, of what is drawn
+        the annotations.
+        """
         image, label = self._pairs[index]
-        file = label.files[0][1] if isinstance(label, Masks) else label
+        file = label.files[0][1] if isinstance(label, Masks) else label.file if isinstance(label, Drawn) else label
         return os.path.join(self._image_root, image), None if file is None else os.path.join(self._label_root, file)
 
     def name(self, index: int) -> str:
@@ -141,14 +152,16 @@ class FolderDataset:
 
         Raises ValueError naming the file if it cannot be read, or its values are not in the label table.
         """
-        path, masks = self.paths(index)[1], self._pairs[index][1]
+        path, label = self.paths(index)[1], self._pairs[index][1]
         if path is None:
             return None
-        stored = (
-            read_masks(Path(self._label_root), masks)
-            if isinstance(masks, Masks)
-            else read_label(path, colours=self.label_table.values is None)
-        )
+        if isinstance(label, Masks):
+            stored = read_masks(Path(self._label_root), label)
+        elif isinstance(label, Drawn):
+            stored = draw_label(Path(self._label_root), label).label
+        else:
+            stored = read_label(path, colours=self.label_table.values is None)
+            stored = stored if self.class_of is None else self.class_of.apply(stored)
         return self.label_table.apply(stored, file=path)
 
     def _warn_of_pages(self) -> None:
@@ -175,18 +188,21 @@ class FolderDataset:
     def _image(self, path: str) -> npt.NDArray[Any]:
         return read_image(path, bands=self.bands) if self._reader is None else self._reader.read(path)
 
-    def _given(self, pairs: Sequence[tuple[str, str | Masks | None]]) -> list[tuple[str, str | Masks | None]]:
+    def _given(self, pairs: Sequence[tuple[str, Label]]) -> list[tuple[str, Label]]:
         if not pairs:
             raise ValueError(f"{self.root}: the list of (image, label) pairs is empty")
         files = [image for image, _ in pairs]
         for _, label in pairs:
-            files += [file for _, file in label.files] if isinstance(label, Masks) else [label] if label else []
+            if isinstance(label, Masks):
+                files += [file for _, file in label.files]
+            elif isinstance(label, str):  # annotations have been opened, to find their images
+                files.append(label)
         missing = [name for name in files if not os.path.isfile(os.path.join(self.root, name))]
         if missing:
             raise ValueError(f"{self.root}: {len(missing)} of the files listed do not exist: {_some(missing)}")
         return [(image, label) for image, label in pairs]
 
-    def _listed(self, label_suffix: str, split_file: str | None) -> list[tuple[str, str | Masks | None]]:
+    def _listed(self, label_suffix: str, split_file: str | None) -> list[tuple[str, Label]]:
         names = sorted(walk_files(self._image_root))
         shared = self._label_root == self._image_root
         images = [

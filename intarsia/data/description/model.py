@@ -15,13 +15,14 @@ from typing import Literal
 
 from intarsia.colours import distinct_colours
 from intarsia.contracts import IGNORE_INDEX
-from intarsia.data.bands import Bands, band_mode
+from intarsia.data.annotations.drawn import ClassValues, Drawn
+from intarsia.data.bands import Bands
 from intarsia.data.datasets.folder import FolderDataset
 from intarsia.data.description.divide import check_grouping
-from intarsia.data.description.pairing import Listing, Pair, take_share
+from intarsia.data.description.errors import DescriptionError
+from intarsia.data.description.image_checks import checked_bands
+from intarsia.data.description.pairing import Listing, Pair, Source, take_share
 from intarsia.data.description.splits import (
-    FolderSplit,
-    JoinedSplit,
     OwnSplit,
     ShareSplit,
     Split,
@@ -29,28 +30,19 @@ from intarsia.data.description.splits import (
     list_file,
     list_split,
     missing_policy,
+    sources,
 )
 from intarsia.data.image_reader import ImageReader, ImageSpec
+from intarsia.data.instance_ids import ClassOf
 from intarsia.data.labels import Colour, LabelTable, label_values, nearest
 from intarsia.data.masks import Masks
 from intarsia.data.value_range import Scale, ValueRange
-from intarsia.terminal import printable
 
 IGNORE = "ignore"
 BACKGROUND = "background"
 
 LabelValue = int | Colour
 """What a label file stores: a number, or a colour (R, G, B)."""
-
-
-class DescriptionError(ValueError):
-    """A mistake in a description. `path`: the keys that lead to it, from which the reader finds the line."""
-
-    def __init__(self, path: Sequence[object], message: str, line: int | None = None) -> None:
-        where = printable(".".join(printable(str(key), 100) for key in path[:20]), 300)
-        super().__init__(f"{where}: {printable(message, 2_000)}" if path else printable(message, 2_000))
-        self.path = tuple(path)
-        self.line = line
 
 
 @dataclass(frozen=True)
@@ -60,10 +52,11 @@ class DataDescription:
     root: folder to which all paths are relative. classes: names, in the order of their indices.
     labels: file value -> class name or "ignore"; None: values are class indices already. With a single class,
         "background" stands for the rest: index 0 is the background, 1 the class, and a model has one output.
-        Of a label that is drawn as a mask for each class, a mask has the first value that `labels` lists for its class,
-        and what no mask covers is 0.
+        Of a label that is drawn as a mask for each class, or from annotations of a tool, a mask or shape has the first
+        value from 1 on that `labels` lists for its class, and what none covers is 0.
     outside: what becomes of file values that `labels` does not list.
     tolerance: file values that differ by so much from a listed one, in each channel, count as the nearest such.
+    class_of: how to take the class out of file values that say objects besides; `labels` lists what it gives.
     bands, channels: see `image_io.read_image`. names: of the channels of raw images, "" for one without. scale: values
         that become 0 and 255 where images of more than 8 bits are read as rgb. mean, std: of the training images, per
         channel, in the units that the network sees. values: type and range of what is stored in them.
@@ -81,6 +74,7 @@ class DataDescription:
     ignore_index: int = IGNORE_INDEX
     outside: Literal["error", "ignore"] = "error"
     tolerance: int = 0
+    class_of: ClassOf | None = None
     bands: Bands = "rgb"
     channels: int = 3
     names: tuple[str, ...] = ()
@@ -94,7 +88,10 @@ class DataDescription:
     def __post_init__(self) -> None:
         self._check_classes()
         self._check_labels()
-        self._check_image()
+        bands = checked_bands(
+            self.bands, self.channels, names=self.names, scale=self.scale, mean=self.mean, std=self.std
+        )
+        object.__setattr__(self, "bands", bands)
         self._check_splits()
         self._check_masks()
 
@@ -141,7 +138,8 @@ class DataDescription:
     @cached_property
     def _by_value(self) -> Mapping[LabelValue, str]:
         if self.labels is not None:
-            return self.labels
+            is_open = self._is_drawn and IGNORE not in self.labels.values()
+            return {self.ignore_index: IGNORE, **self.labels} if is_open else self.labels
         names = self.classes if self.num_classes > 1 else (BACKGROUND, self.classes[0])
         return {**dict(enumerate(names)), self.ignore_index: IGNORE}
 
@@ -149,13 +147,25 @@ class DataDescription:
         """What file values mean, as it is applied to label files."""
         if self.labels is None:
             return LabelTable.identity(self.num_classes, self.ignore_index)
-        values = {value: self.class_index(name) for value, name in self.labels.items() if isinstance(value, int)}
-        colours = {value: self.class_index(name) for value, name in self.labels.items() if not isinstance(value, int)}
+        table = self._by_value
+        values = {value: self.class_index(name) for value, name in table.items() if isinstance(value, int)}
+        colours = {value: self.class_index(name) for value, name in table.items() if not isinstance(value, int)}
         return LabelTable(values or None, colours or None, self.ignore_index, self.outside, self.tolerance)
 
     def mask_value(self, name: str) -> int:
         """The value that a mask of this class has in a merged label: see `labels`."""
         return next(v for v, known in self._by_value.items() if known == name and isinstance(v, int) and v > 0)
+
+    @cached_property
+    def class_values(self) -> ClassValues:
+        """The value that a shape of each class has where labels are drawn from annotations: see `labels`."""
+        known = {v: name for v, name in self._by_value.items() if isinstance(v, int)}
+        of_class = {name: v for v, name in reversed(known.items()) if v > 0 and name != IGNORE}
+        if known.get(0) == BACKGROUND:
+            of_class = {BACKGROUND: 0, **of_class}
+        ignored = [v for v, name in known.items() if name == IGNORE]
+        of_class[IGNORE] = next((v for v in ignored if v > 0), ignored[0] if ignored else self.ignore_index)
+        return ClassValues(of_class, of_class[IGNORE], self.outside)
 
     def listing(self, split: str) -> Listing:
         """The files of a split, with those that lack a counterpart.
@@ -227,13 +237,16 @@ class DataDescription:
             label_table=self.label_table(),
             bands=self.bands,
             scale=self.scale,
+            class_of=self.class_of,
         )
         if reader is None and (any(self.names) or self.scale is not None):
             reader = self.reader()
         return dataset.with_images(self.image_spec, reader)
 
-    def label_of(self, pair: Pair) -> str | Masks | None:
-        """The label of a pair: its file, or masks with the values of their classes."""
+    def label_of(self, pair: Pair) -> str | Masks | Drawn | None:
+        """The label of a pair: its file, or masks or annotations with the values of their classes."""
+        if pair.annotations is not None and pair.label is not None:
+            return Drawn(pair.annotations, pair.label, pair.image, pair.key, self.class_values)
         if not pair.masks:
             return pair.label
         return Masks(tuple((self.mask_value(name), file) for name, file in pair.masks), pair.overlap)
@@ -296,33 +309,6 @@ class DataDescription:
         if set(self.labels.values()) <= {IGNORE}:
             raise DescriptionError(("labels",), "every value is ignored; nothing would be learned")
 
-    def _check_image(self) -> None:
-        try:
-            object.__setattr__(self, "bands", band_mode(self.bands))
-        except ValueError:
-            raise DescriptionError(("image", "bands"), f"expected rgb or raw, found {self.bands!r}") from None
-        if self.channels < 1 or (self.bands == "rgb" and self.channels != 3):
-            raise DescriptionError(("image", "channels"), f"{self.channels}: rgb images have 3, others at least 1")
-        if self.names and len(self.names) != self.channels:
-            raise DescriptionError(("image", "names"), f"{len(self.names)} names for {self.channels} channels")
-        if self.scale is not None:
-            self._check_scale(self.scale)
-        for key, numbers in (("mean", self.mean), ("std", self.std)):
-            if numbers is not None and len(numbers) != self.channels:
-                raise DescriptionError(("image", key), f"{len(numbers)} numbers for {self.channels} channels")
-        if self.std is not None and min(self.std) <= 0:
-            raise DescriptionError(("image", "std"), "must be greater than 0, since pixels are divided by it")
-
-    def _check_scale(self, scale: tuple[float, ...]) -> None:
-        if self.bands == "raw":
-            raise DescriptionError(("image", "scale"), "is for `bands: rgb`; raw images are taken as they are")
-        try:
-            Scale.of(scale).check_channels(self.channels)
-        except ValueError:
-            raise DescriptionError(
-                ("image", "scale"), f"expected [MIN, MAX], each MIN below its MAX, or a pair a channel, found {scale}"
-            ) from None
-
     def _check_splits(self) -> None:
         if self.groups is not None:
             try:
@@ -340,17 +326,38 @@ class DataDescription:
             if target is None or isinstance(target, ShareSplit):
                 raise DescriptionError(("splits", name, "of"), f"{rule.of!r} is no split with files of its own")
 
+    @property
+    def _is_drawn(self) -> bool:
+        """Whether labels of any split are drawn from annotations."""
+        return any(source.annotations is not None for rule in self.splits.values() for source in sources(rule))
+
     def _check_masks(self) -> None:
         known = [value for value in self._by_value if isinstance(value, int) and value > 0]
         allowed = {self._by_value[value] for value in known}
         for split, rule in self.splits.items():
-            parts = rule.parts if isinstance(rule, JoinedSplit) else (rule,) if isinstance(rule, FolderSplit) else ()
-            for mask in (mask for part in parts for mask in part.source.masks):
+            for source in sources(rule):
+                self._check_annotations(split, source)
+            for mask in (mask for source in sources(rule) for mask in source.masks):
                 if mask.class_name not in allowed:
                     raise DescriptionError(
                         ("splits", split, "labels"),
                         f"{mask.class_name!r} has masks, but no value from 1 on in `labels`: {_some(sorted(allowed))}",
                     )
+
+    def _check_annotations(self, split: str, source: Source) -> None:
+        if source.annotations is None:
+            return
+        path = ("splits", split, "annotations", "classes")
+        lacking = [name for name in self.classes if name not in self.class_values.values]
+        if lacking:
+            raise DescriptionError(
+                path,
+                f"the class {lacking[0]!r} has no value from 1 on in `labels`, which shapes of it would have; what no "
+                "shape covers is 0: list `labels: {0: background, 1: ...}`, or `0: ignore`",
+            )
+        for name, meant in source.annotations.classes:
+            if meant not in self.class_values.values:
+                raise DescriptionError((*path, name), f"{meant!r} is no class of {_some(self.classes)}, nor ignore")
 
 
 def default_colours(classes: Sequence[str]) -> tuple[Colour, ...]:

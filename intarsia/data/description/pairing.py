@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from intarsia.data.annotations.source import AnnotationSource
 from intarsia.data.image_io import IMAGE_SUFFIXES
 from intarsia.data.lists import path_ends, spellings
 from intarsia.data.masks import Overlap
@@ -27,6 +28,8 @@ class Pair:
 
     name: subfolder and file name without what all images have in common: "frankfurt/frankfurt_000000_000294".
     masks: (class, file) where the label is drawn as a mask for each class; `label` is the first of them then.
+    annotations, key: where the label is drawn from the annotations of a tool, and what those call the image; `label` is
+    their file then.
     """
 
     name: str
@@ -34,6 +37,8 @@ class Pair:
     label: str | None
     masks: tuple[tuple[str, str], ...] = ()
     overlap: Overlap = "error"
+    annotations: AnnotationSource | None = None
+    key: str = ""
 
     @property
     def label_files(self) -> tuple[str, ...]:
@@ -86,6 +91,7 @@ class Source:
     image_suffix, label_suffix: what follows NAME, extension included; the first that exists counts.
     recursive: whether subfolders belong to it.
     masks: instead of `labels`, the masks of each class, of which an image need not have all. overlap: see `Masks`.
+    annotations: instead of `labels`, those of a tool (`annotated.py`).
     """
 
     images: str
@@ -97,12 +103,15 @@ class Source:
     recursive: bool = True
     masks: tuple[MaskRule, ...] = ()
     overlap: Overlap = "error"
+    annotations: AnnotationSource | None = None
 
     def __str__(self) -> str:
         images = _pattern(self.images, self.image_prefix, self.image_suffix)
         if self.masks:
             shown = ", ".join(str(rule) for rule in self.masks[:4]) + (" ..." if len(self.masks) > 4 else "")
             return f"{images} with a mask for each class: {shown}"
+        if self.annotations is not None:
+            return f"{images} with {self.annotations}"
         if self.labels is None:
             return f"{images} without labels"
         return f"{images} with {_pattern(self.labels, self.label_prefix, self.label_suffix)}"

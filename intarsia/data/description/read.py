@@ -11,41 +11,36 @@ from typing import Any
 
 import yaml
 
-from intarsia.data.description.model import DataDescription, DescriptionError, LabelValue, show_value
+from intarsia.data.annotations.formats import FORMATS
+from intarsia.data.annotations.source import AnnotationSource
+from intarsia.data.description.errors import DescriptionError
+from intarsia.data.description.model import DataDescription, LabelValue, show_value
 from intarsia.data.description.pairing import MaskRule, Source
 from intarsia.data.description.splits import FolderSplit, JoinedSplit, ListSplit, PairSplit, ShareSplit, Split
+from intarsia.data.description.yaml_tree import Located, construct, kind, line_of
 from intarsia.data.image_io import IMAGE_SUFFIXES
+from intarsia.data.instance_ids import ClassOf
 from intarsia.data.labels import Colour
 from intarsia.data.value_range import ValueRange
 from intarsia.io.text import read_text
 
-_KEYS = ("root", "classes", "palette", "labels", "outside", "tolerance", "ignore_index", "image", "groups", "splits")
+_KEYS = (
+    "root", "classes", "palette", "labels", "outside", "tolerance", "class_of", "ignore_index", "image", "groups",
+    "splits",
+)  # fmt: skip
 _IMAGE_KEYS = ("bands", "channels", "names", "scale", "mean", "std", "values")
 _VALUE_KEYS = ("type", "low", "high", "dimmest")
 _FOLDER_KEYS = (
     *("images", "labels", "image_prefix", "label_prefix", "image_suffix", "label_suffix"),
-    *("recursive", "list", "where", "exclude", "missing", "overlap"),
+    *("recursive", "list", "where", "exclude", "missing", "overlap", "annotations"),
 )
 _LIST_KEYS = ("list", "where", "missing")
+_ANNOTATION_KEYS = ("format", "file", "folder", "names", "subset", "classes")
 _SHARE_KEYS = ("share", "of", "seed")
-_BOOLEAN, _TEXT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:str"
-_DATE, _MERGE = "tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:merge"
-_TAGS = frozenset(
-    {_BOOLEAN, _TEXT, _DATE, _MERGE, *(f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "null", "seq", "map"))}
-)
 _RANGE = re.compile(r"(\d+)\s*-\s*(\d+)")
 _MOST_VALUES = 65536
-_MOST_NODES, _MOST_BYTES, _LONGEST_NUMBER = 500_000, 8 * 2**20, 100
-"""Of one description: values, bytes, and characters of what is no text."""
+_MOST_BYTES = 8 * 2**20
 _TOO_DEEP = "the YAML is nested too deeply for a data description"
-
-
-class _Located(dict[Any, Any]):
-    """A mapping that knows the line of each of its keys."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: dict[Any, int] = {}
 
 
 def read_description(path: str | Path) -> DataDescription:
@@ -67,101 +62,27 @@ def read_description(path: str | Path) -> DataDescription:
         raise ValueError(f"{where}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
     except RecursionError:
         raise ValueError(f"{path}: {_TOO_DEEP}") from None
-    top = _Located()
+    top = Located()
     try:
         if node is None:
             raise DescriptionError((), f"the file is empty; expected {', '.join(_KEYS)}")
-        tree = _construct(node, (), [_MOST_NODES])
-        if not isinstance(tree, _Located):
-            raise DescriptionError((), f"expected the keys {', '.join(_KEYS)}, found {_kind(tree)}")
+        tree = construct(node)
+        if not isinstance(tree, Located):
+            raise DescriptionError((), f"expected the keys {', '.join(_KEYS)}, found {kind(tree)}")
         top = tree
         return _description(top, path.parent)
     except DescriptionError as error:
-        raise ValueError(f"{path}:{error.line or _line_of(top, error.path)}: {error}") from None
+        raise ValueError(f"{path}:{error.line or line_of(top, error.path)}: {error}") from None
     except RecursionError:
         raise ValueError(f"{path}: {_TOO_DEEP}") from None
 
 
-def _construct(node: yaml.Node, path: tuple[object, ...], budget: list[int]) -> Any:
-    """The plain value of a node; mappings remember lines, keys given twice are refused.
-
-    budget: how many values may still be made. An alias is a value again wherever it stands, and may stand in aliases.
-    """
-    budget[0] -= 1
-    line = node.start_mark.line + 1
-    if budget[0] < 0:
-        raise DescriptionError(
-            path, f"the file has more than {_MOST_NODES:,} values, aliases counted each time", line=line
-        )
-    if node.tag not in _TAGS:
-        raise DescriptionError(path, f"the YAML tag {node.tag[:100]!r} is not part of a data description", line=line)
-    if isinstance(node, yaml.SequenceNode):
-        return [_construct(child, (*path, index), budget) for index, child in enumerate(node.value)]
-    if isinstance(node, yaml.MappingNode):
-        result = _Located()
-        for key_node, value_node in node.value:
-            key, line = _key(key_node, path, budget), key_node.start_mark.line + 1
-            if key in result:
-                first = result.lines[key]
-                raise DescriptionError((*path, key), f"given twice, in lines {first} and {line}", line=line)
-            result[key] = _construct(value_node, (*path, key), budget)
-            result.lines[key] = line
-        return result
-    return _scalar(node, path)
-
-
-def _key(node: yaml.Node, path: tuple[object, ...], budget: list[int]) -> Any:
-    """A key: a text, a number, or a colour as a list."""
-    line = node.start_mark.line + 1
-    if node.tag == _MERGE:
-        raise DescriptionError(path, "the merge key '<<' is not part of a data description; write the keys", line=line)
-    key = _construct(node, path, budget)
-    if isinstance(key, list) and not any(isinstance(part, (list, _Located)) for part in key):
-        key = tuple(key)
-    if isinstance(key, (list, _Located)):
-        raise DescriptionError(path, f"a key is a text, a number or a colour, found {_kind(key)}", line=line)
-    if isinstance(key, int) and abs(key) >= 2**32:
-        raise DescriptionError(
-            path, "a number that is a key has at most 32 bits, as the values of a file have", line=line
-        )
-    return key
-
-
-def _scalar(node: yaml.Node, path: tuple[object, ...]) -> Any:
-    """A text, number, truth value or nothing. What YAML would take for a date is a text here."""
-    if node.tag in (_TEXT, _DATE):
-        return node.value
-    if node.tag == _BOOLEAN and node.value.lower() not in ("true", "false"):
-        return node.value  # the words yes, no, on and off are truth values in YAML 1.1, but here they may be classes
-    line = node.start_mark.line + 1
-    if len(node.value) > _LONGEST_NUMBER:
-        raise DescriptionError(path, f"a number of more than {_LONGEST_NUMBER} characters", line=line)
-    try:
-        return yaml.SafeLoader("").construct_object(node, deep=True)
-    except (yaml.YAMLError, ValueError, ArithmeticError) as error:
-        raise DescriptionError(path, f"{node.value!r} is no value that can be read ({error})", line=line) from None
-
-
-def _line_of(top: _Located, path: Sequence[object]) -> int:
-    """The line of the innermost key on the way that the file has."""
-    line, here = 1, top
-    for key in path:
-        match = next((own for own in here if own == key or str(own) == key or _colour_text(own) == key), None)
-        if match is None:
-            break
-        line = here.lines[match]
-        if not isinstance(here[match], _Located):
-            break
-        here = here[match]
-    return line
-
-
-def _description(top: _Located, folder: Path) -> DataDescription:
+def _description(top: Located, folder: Path) -> DataDescription:
     _known(top, _KEYS, ())
     for key in ("classes", "splits"):
         if key not in top:
             raise DescriptionError((), f"the key {key!r} is missing")
-    image = _mapping(top.get("image", _Located()), ("image",))
+    image = _mapping(top.get("image", Located()), ("image",))
     _known(image, _IMAGE_KEYS, ("image",))
     root = Path(os.path.expanduser(_text(top.get("root", "."), ("root",))))
     splits = _mapping(top["splits"], ("splits",))
@@ -178,6 +99,7 @@ def _description(top: _Located, folder: Path) -> DataDescription:
         ignore_index=_integer(top.get("ignore_index", 255), ("ignore_index",)),
         outside=outside,  # type: ignore[arg-type]  # any other word is refused by the description itself
         tolerance=_integer(top.get("tolerance", 0), ("tolerance",)),
+        class_of=_class_of(top["class_of"]) if top.get("class_of") is not None else None,
         bands=bands,  # type: ignore[arg-type]  # likewise
         channels=_integer(image.get("channels", 3), ("image", "channels")),
         names=_texts(image.get("names", []), ("image", "names")),
@@ -187,6 +109,15 @@ def _description(top: _Located, folder: Path) -> DataDescription:
         std=_numbers(image.get("std"), ("image", "std")),
         groups=None if top.get("groups") is None else _text(top["groups"], ("groups",)),
     )
+
+
+def _class_of(value: Any) -> ClassOf:
+    try:
+        return ClassOf.parse(_text(value, ("class_of",)))
+    except DescriptionError:
+        raise
+    except ValueError as error:
+        raise DescriptionError(("class_of",), str(error)) from None
 
 
 def _value_range(value: Any) -> ValueRange:
@@ -225,7 +156,7 @@ def _file_values(key: Any, path: tuple[object, ...]) -> Iterable[LabelValue]:
 
 def _palette(value: Any) -> tuple[Colour, ...]:
     if not isinstance(value, list):
-        raise DescriptionError(("palette",), f"expected a list of colours, found {_kind(value)}")
+        raise DescriptionError(("palette",), f"expected a list of colours, found {kind(value)}")
     return tuple(_colour(entry, ("palette", index)) for index, entry in enumerate(value))
 
 
@@ -240,7 +171,7 @@ def _split(value: Any, path: tuple[str, ...]) -> Split:
     return _rule(_mapping(value, path), path)
 
 
-def _rule(rule: _Located, path: tuple[str, ...]) -> Split:
+def _rule(rule: Located, path: tuple[str, ...]) -> Split:
     if "pairs" in rule:
         _known(rule, ("pairs",), path)
         return PairSplit(_file_pairs(rule["pairs"], (*path, "pairs")))
@@ -256,7 +187,7 @@ def _rule(rule: _Located, path: tuple[str, ...]) -> Split:
     return _folder_split(rule, missing, path)
 
 
-def _folder_split(rule: _Located, missing: str, path: tuple[str, ...]) -> FolderSplit:
+def _folder_split(rule: Located, missing: str, path: tuple[str, ...]) -> FolderSplit:
     _known(rule, _FOLDER_KEYS, path)
     if "images" not in rule:
         raise DescriptionError(path, "expected images and labels (folders), or list, or share, or pairs")
@@ -264,7 +195,7 @@ def _folder_split(rule: _Located, missing: str, path: tuple[str, ...]) -> Folder
     if not isinstance(recursive, bool):
         raise DescriptionError((*path, "recursive"), f"expected true or false, found {recursive!r}")
     labels = rule.get("labels")
-    masks = _masks(labels, (*path, "labels")) if isinstance(labels, _Located) else ()
+    masks = _masks(labels, (*path, "labels")) if isinstance(labels, Located) else ()
     source = Source(
         images=_folder(rule["images"], (*path, "images")),
         labels=None if labels is None or masks else _folder(labels, (*path, "labels")),
@@ -275,13 +206,40 @@ def _folder_split(rule: _Located, missing: str, path: tuple[str, ...]) -> Folder
         recursive=recursive,
         masks=masks,
         overlap=_choice(rule, "overlap", ("error", "last"), path),  # type: ignore[arg-type]
+        annotations=_annotations(rule, path),
     )
     names = None if rule.get("list") is None else _text(rule["list"], (*path, "list"))
     exclude = _texts(rule.get("exclude", []), (*path, "exclude"))
     return FolderSplit(source, names, exclude, missing, _where(rule, path))  # type: ignore[arg-type]
 
 
-def _where(rule: _Located, path: tuple[str, ...]) -> tuple[str, str] | None:
+def _annotations(rule: Located, path: tuple[str, ...]) -> AnnotationSource | None:
+    """Annotations of a tool: their format, with the file of all images or the folder of a file for each image."""
+    if rule.get("annotations") is None:
+        return None
+    found, path = _mapping(rule["annotations"], (*path, "annotations")), (*path, "annotations")
+    _known(found, _ANNOTATION_KEYS, path)
+    for key in ("labels", "label_prefix", "label_suffix"):
+        if rule.get(key) is not None:
+            raise DescriptionError(path, f"stands beside {key!r}; labels come from annotations or from files")
+    name = _choice(found, "format", ("", *FORMATS), path)
+    if not name:
+        raise DescriptionError(path, f"expected a format: one of {', '.join(FORMATS)}")
+    key = "folder" if FORMATS[name].per_image else "file"
+    if key not in found or len({"file", "folder"} & set(found)) > 1:
+        raise DescriptionError(path, f"the format {name} needs `{key}: PATH` and no other place")
+    classes = found.get("classes")
+    stand = {} if classes is None else _mapping(classes, (*path, "classes"))
+    return AnnotationSource(
+        name,
+        _folder(found[key], (*path, key)),
+        _folder(found["names"], (*path, "names")) if found.get("names") is not None else "",
+        _text(found.get("subset", ""), (*path, "subset")),
+        tuple((_text(tool, (*path, "classes")), _text(own, (*path, "classes", tool))) for tool, own in stand.items()),
+    )
+
+
+def _where(rule: Located, path: tuple[str, ...]) -> tuple[str, str] | None:
     """The rows of a list that belong to a split: ``{split: train}``."""
     if rule.get("where") is None:
         return None
@@ -291,7 +249,7 @@ def _where(rule: _Located, path: tuple[str, ...]) -> tuple[str, str] | None:
     return str(next(iter(where))), str(text)
 
 
-def _masks(labels: _Located, path: tuple[str, ...]) -> tuple[MaskRule, ...]:
+def _masks(labels: Located, path: tuple[str, ...]) -> tuple[MaskRule, ...]:
     """One mask for each class: class name -> ``FOLDER/*SUFFIX``, several of them in a list."""
     rules = []
     for name, patterns in labels.items():
@@ -305,7 +263,7 @@ def _masks(labels: _Located, path: tuple[str, ...]) -> tuple[MaskRule, ...]:
     return tuple(rules)
 
 
-def _choice(rule: _Located, key: str, allowed: Sequence[str], path: tuple[str, ...]) -> str:
+def _choice(rule: Located, key: str, allowed: Sequence[str], path: tuple[str, ...]) -> str:
     """One of the words allowed, the first of which is meant where none is given."""
     word = _text(rule.get(key, allowed[0]), (*path, key))
     if word not in allowed:
@@ -320,7 +278,7 @@ def _file_pairs(value: Any, path: tuple[object, ...]) -> tuple[tuple[str, str | 
     return tuple((_text(image, path), None if label is None else _text(label, path)) for image, label in entries)
 
 
-def _known(found: _Located, keys: Sequence[str], path: tuple[object, ...]) -> None:
+def _known(found: Located, keys: Sequence[str], path: tuple[object, ...]) -> None:
     for key in found:
         if key not in keys:
             near = difflib.get_close_matches(str(key), keys, n=1)
@@ -328,9 +286,9 @@ def _known(found: _Located, keys: Sequence[str], path: tuple[object, ...]) -> No
             raise DescriptionError((*path, key), f"unknown key; {hint}")
 
 
-def _mapping(value: Any, path: tuple[object, ...]) -> _Located:
-    if not isinstance(value, _Located):
-        raise DescriptionError(path, f"expected keys with values, found {_kind(value)}")
+def _mapping(value: Any, path: tuple[object, ...]) -> Located:
+    if not isinstance(value, Located):
+        raise DescriptionError(path, f"expected keys with values, found {kind(value)}")
     return value
 
 
@@ -338,14 +296,14 @@ def _text(value: Any, path: tuple[object, ...]) -> str:
     if isinstance(value, str):
         return value
     hint = f'; write it in quotes: "{str(value).lower()}"' if isinstance(value, (bool, int, float)) else ""
-    raise DescriptionError(path, f"expected text, found {_kind(value)}{hint}")
+    raise DescriptionError(path, f"expected text, found {kind(value)}{hint}")
 
 
 def _texts(value: Any, path: tuple[object, ...]) -> tuple[str, ...]:
     if isinstance(value, str):
         return (value,)
     if not isinstance(value, list):
-        raise DescriptionError(path, f"expected text or a list of texts, found {_kind(value)}")
+        raise DescriptionError(path, f"expected text or a list of texts, found {kind(value)}")
     return tuple(_text(entry, (*path, index)) for index, entry in enumerate(value))
 
 
@@ -380,18 +338,3 @@ def _colour(value: Any, path: tuple[object, ...]) -> Colour:
 
 def _is_level(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 255
-
-
-def _colour_text(value: object) -> str | None:
-    return show_value(value) if isinstance(value, tuple) and len(value) == 3 else None
-
-
-def _kind(value: Any) -> str:
-    kinds = {
-        dict: "a mapping",
-        _Located: "a mapping",
-        list: "a list",
-        str: f"the text {value!r}",
-        type(None): "nothing",
-    }
-    return kinds.get(type(value), repr(value))

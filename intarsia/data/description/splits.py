@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from intarsia.data.description.annotated import list_annotated
 from intarsia.data.description.pairing import Listing, NameIndex, Pair, Source, list_pairs
 from intarsia.data.image_io import IMAGE_SUFFIXES
 from intarsia.data.lists import FileIndex, ListTable, Where, choose, read_tables
@@ -98,7 +99,7 @@ def list_split(root: Path, rule: OwnSplit) -> Listing:
         return _list_table(root, rule)
     if isinstance(rule, JoinedSplit):
         return _joined([list_split(root, part) for part in rule.parts])
-    listing = list_pairs(root, rule.source)
+    listing = (list_pairs if rule.source.annotations is None else list_annotated)(root, rule.source)
     if rule.exclude:
         dropped = set(rule.exclude)
         kept = tuple(pair for pair in listing.pairs if not dropped & {pair.name, pair.image})
@@ -116,6 +117,13 @@ def missing_policy(rule: Split) -> Literal["error", "skip"]:
     if isinstance(rule, JoinedSplit):
         return "skip" if any(part.missing == "skip" for part in rule.parts) else "error"
     return rule.missing if isinstance(rule, FolderSplit | ListSplit) else "error"
+
+
+def sources(rule: Split) -> tuple[Source, ...]:
+    """The rules of folders that a split has, in their order; none of lists and shares."""
+    if isinstance(rule, JoinedSplit):
+        return tuple(part.source for part in rule.parts)
+    return (rule.source,) if isinstance(rule, FolderSplit) else ()
 
 
 def skipping(rule: OwnSplit) -> OwnSplit:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import yaml
 
+from intarsia.data.annotations.formats import FORMATS
+from intarsia.data.annotations.source import AnnotationSource
 from intarsia.data.description.model import DataDescription, LabelValue, show_value
 from intarsia.data.description.pairing import MaskRule
 from intarsia.data.description.splits import FolderSplit, JoinedSplit, ListSplit, PairSplit, ShareSplit, Split
@@ -37,6 +39,12 @@ Images with the same part in their path stay together when they are divided: `da
 _MASKS = """\
 One mask for each class: where it is not 0 the label has the class, and where no mask is set it is 0. A pixel in two
 masks stops with an error; with `overlap: last` the later one counts."""
+
+_CLASS_OF = """\
+The label files say objects besides classes; `labels` lists what this makes of their values."""
+_ANNOTATIONS = """\
+Shapes of an annotation tool, drawn when a sample is read, the later over the earlier: a shape has the value of its
+class in `labels`, and where there is none the label is 0. `classes: {NAME: CLASS}` says what a tool's name means."""
 
 
 def write_description(description: DataDescription, path: Path) -> None:
@@ -71,6 +79,9 @@ def render(description: DataDescription, folder: Path) -> str:
     if description.tolerance:
         lines += _comment(_TOLERANCE)
         lines.append(f"tolerance: {description.tolerance}")
+    if description.class_of is not None:
+        lines += _comment(_CLASS_OF)
+        lines.append(f'class_of: "{description.class_of}"')
     lines += [f"ignore_index: {description.ignore_index}", "", *_image_lines(description), ""]
     if description.groups is not None:
         lines += [*_comment(_GROUPS), f"groups: {_quoted(description.groups)}"]
@@ -175,7 +186,8 @@ def _folder_lines(rule: FolderSplit) -> list[str]:
         entries["exclude"] = f"[{', '.join(_quoted(name) for name in rule.exclude)}]"
     if rule.missing != "error":
         entries["missing"] = rule.missing
-    return [*(f"{key}: {value}" for key, value in entries.items()), *_mask_lines(source.masks)]
+    lines = [f"{key}: {value}" for key, value in entries.items()]
+    return [*lines, *_mask_lines(source.masks), *_annotation_lines(source.annotations)]
 
 
 def _where(where: tuple[str, str]) -> str:
@@ -190,6 +202,21 @@ def _mask_lines(masks: Sequence[MaskRule]) -> list[str]:
         by_class.setdefault(rule.class_name, []).append(_quoted(str(rule)))
     rows = [f"  {_quoted(name)}: {p[0] if len(p) == 1 else '[' + ', '.join(p) + ']'}" for name, p in by_class.items()]
     return [*_comment(_MASKS), "labels:", *rows]
+
+
+def _annotation_lines(source: AnnotationSource | None) -> list[str]:
+    if source is None:
+        return []
+    place = "folder" if FORMATS[source.format].per_image else "file"
+    entries = {"format": source.format, place: _quoted(source.path)}
+    if source.names:
+        entries["names"] = _quoted(source.names)
+    if source.subset:
+        entries["subset"] = _quoted(source.subset)
+    if source.classes:
+        entries["classes"] = "{" + ", ".join(f"{_quoted(tool)}: {_quoted(own)}" for tool, own in source.classes) + "}"
+    lines = [f"  {key}: {value}" for key, value in entries.items()]
+    return [*_comment(_ANNOTATIONS), "annotations:", *lines]
 
 
 def _root_text(root: Path, folder: Path) -> str:

@@ -12,11 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from intarsia.contracts import IGNORE_INDEX
+from intarsia.data.annotations.drawn import ClassValues
 from intarsia.data.bands import GREY, Bands
 from intarsia.data.description.model import IGNORE, DataDescription
 from intarsia.data.description.pairing import Listing, Pair, hash_share
 from intarsia.data.description.read import read_description
 from intarsia.data.description.splits import ShareSplit, Split, skipping
+from intarsia.data.doctor.annotated import format_of
 from intarsia.data.doctor.benchmarks import known_numbering
 from intarsia.data.doctor.diagnosis import diagnose
 from intarsia.data.doctor.encodings import look_up_palettes, read_encoding
@@ -25,10 +27,12 @@ from intarsia.data.doctor.foreign import recognise
 from intarsia.data.doctor.layouts import Layout, find_layout
 from intarsia.data.doctor.legends import find_legend
 from intarsia.data.doctor.measure import ImageFacts, Measured, combine, mean_and_std, measure_all
-from intarsia.data.doctor.proposal import choose_share, propose_table, table_of_masks
+from intarsia.data.doctor.objects import find_rule, without_objects
+from intarsia.data.doctor.proposal import choose_share, propose_table, table_of_masks, table_of_shapes
 from intarsia.data.doctor.summary import image_findings, label_findings, split_findings, value_rows
 from intarsia.data.doctor.table import TableProposal
 from intarsia.data.image_reader import ImageReader, range_of
+from intarsia.data.instance_ids import ClassOf
 from intarsia.data.labels import Colour
 
 Progress = Callable[[int, int], None]
@@ -62,9 +66,16 @@ def examine(
         raise ValueError(
             f"{path} is a data description; change its `labels:` folders instead of giving labels={labels!r}"
         )
+    known = format_of(path)
+    if known is not None:
+        raise ValueError(
+            f"{path} is no data description: it holds {known.title}, which are read together with their images: give "
+            "the folder of both"
+        )
     foreign = recognise(path) if path.suffix.lower() in (".json", ".yaml", ".yml", ".txt", ".xml", ".csv") else None
     if foreign is not None:
-        raise ValueError(f"{path} is no data description: it holds {foreign[0]}. {foreign[1]}; then give the folder")
+        advice = f"{foreign[1]}; then give the folder" if foreign[1] else "Give the folder of it and the images instead"
+        raise ValueError(f"{path} is no data description: it holds {foreign[0]}. {advice}")
     description = read_description(path)
     return _of_description(path, description, _Reader(description.root, workers, limit, progress))
 
@@ -79,7 +90,11 @@ class _Reader:
     progress: Progress | None
 
     def measure(
-        self, listings: Mapping[str, Listing], reader: ImageReader | None, mask_values: Mapping[str, int]
+        self,
+        listings: Mapping[str, Listing],
+        reader: ImageReader | None,
+        class_values: ClassValues,
+        class_of: ClassOf | None = None,
     ) -> dict[str, list[Measured]]:
         chosen = {split: self._some(listing.pairs) for split, listing in listings.items()}
         everything = [pair for pairs in chosen.values() for pair in pairs]
@@ -92,7 +107,13 @@ class _Reader:
                 self.progress(done, len(everything))
 
         measured = measure_all(
-            self.root, everything, workers=self.workers, done=count, reader=reader, mask_values=mask_values
+            self.root,
+            everything,
+            workers=self.workers,
+            done=count,
+            reader=reader,
+            class_values=class_values,
+            class_of=class_of,
         )
         by_split, start = {}, 0
         for split, pairs in chosen.items():
@@ -126,12 +147,15 @@ class _Faults:
 
 def _of_folder(path: Path, layout: Layout, reader: _Reader) -> Findings:
     splits, listings = _rules(layout)
-    mask_values = layout.masks.values if layout.masks is not None else {}
-    measured = reader.measure(listings, None, mask_values)
+    measured = reader.measure(listings, None, _class_values(layout))
     everything = [entry for entries in measured.values() for entry in entries]
     words = f"{layout.pairs} pairs, {layout.splits['train']}"
     notes = list(layout.notes)
     faults = _Faults(list(layout.problems), list(layout.warnings))
+    class_of = find_rule(everything) if layout.masks is None and layout.annotated is None else None
+    if class_of is not None:
+        without_objects(everything, class_of)
+        notes.append(f"the label files say objects besides classes: the class is {class_of}; drop `class_of` if not")
     try:
         table = _table(path, layout, everything)
     except ValueError as error:
@@ -155,6 +179,7 @@ def _of_folder(path: Path, layout: Layout, reader: _Reader) -> Findings:
         ignore_index=_ignore_index(table),
         outside=table.outside,
         tolerance=table.tolerance,
+        class_of=class_of,
         bands=bands,
         channels=channels,
         notes=tuple(notes),
@@ -175,6 +200,13 @@ def _rules(layout: Layout) -> tuple[dict[str, Split], dict[str, Listing]]:
     return splits, _without_others(layout.listings)
 
 
+def _class_values(layout: Layout) -> ClassValues:
+    """What a mask or a shape of each class has, before anything is known of a table."""
+    if layout.annotated is not None:
+        return layout.annotated.class_values
+    return ClassValues(layout.masks.values if layout.masks is not None else {}, IGNORE_INDEX)
+
+
 def _table(path: Path, layout: Layout, measured: Sequence[Measured]) -> TableProposal:
     """The proposed table, with names from a class list if there is one.
 
@@ -183,6 +215,8 @@ def _table(path: Path, layout: Layout, measured: Sequence[Measured]) -> TablePro
     """
     if layout.masks is not None:
         return table_of_masks(layout.masks)
+    if layout.annotated is not None:
+        return table_of_shapes(layout.annotated, measured)
     encoding = read_encoding(measured)
     palette = _common_palette(measured)
     pairs = [entry.pair for entry in measured]
@@ -257,10 +291,7 @@ def _common_palette(measured: Sequence[Measured]) -> tuple[Colour, ...] | None:
 
 def _of_description(path: Path, description: DataDescription, reader: _Reader) -> Findings:
     listings = {split: description.listing(split) for split in description.splits}
-    named = {name for listing in listings.values() for pair in listing.pairs for name, _ in pair.masks}
-    measured = reader.measure(
-        listings, description.reader(), {name: description.mask_value(name) for name in sorted(named)}
-    )
+    measured = reader.measure(listings, description.reader(), description.class_values, description.class_of)
     everything = [entry for entries in measured.values() for entry in entries]
     if description.labels is not None and all(isinstance(value, tuple) for value in description.labels):
         look_up_palettes(everything)

@@ -1,4 +1,4 @@
-"""Annotations that are no label images: polygons, boxes, run lengths, volumes. Named, with what to do about them."""
+"""Annotations that are not read: boxes, run lengths in tables, volumes. Named, with what to do about them."""
 
 from __future__ import annotations
 
@@ -15,25 +15,10 @@ _PAINT = "convert them to label images first"
 _JSON: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("_via_img_metadata",), "VIA polygons", f"{_PAINT} (paint each region with PIL.ImageDraw.polygon)"),
     (("shape_attributes", "regions"), "VIA polygons", f"{_PAINT} (paint each region with PIL.ImageDraw.polygon)"),
-    (("shapes", "points"), "LabelMe polygons", f"{_PAINT} (labelme comes with labelme2voc.py, which does it)"),
-    (("imagePath", "shapes"), "LabelMe polygons", f"{_PAINT} (labelme comes with labelme2voc.py, which does it)"),
-    (("classTitle", "objects"), "Supervisely annotations", f"{_PAINT} (export with masks_machine)"),
-    (("brushlabels",), "Label Studio annotations", "export them as 'Brush labels to PNG'"),
-    (("polygonlabels",), "Label Studio polygons", "export them as 'Brush labels to PNG'"),
     (("imgHeight", "objects"), "Cityscapes polygons", f"{_PAINT} (cityscapesscripts: createTrainIdLabelImgs)"),
     (("FeatureCollection",), "GeoJSON polygons", f"{_PAINT} (gdal_rasterize, or rasterio.features.rasterize)"),
     (("poly2d",), "Scalabel polygons", f"{_PAINT} (scalabel.label.to_mask)"),
     (("segments_info",), "panoptic annotations of COCO", "paint the category of each segment over its colour first"),
-    (
-        ("images", "annotations"),
-        "COCO polygons",
-        f"{_PAINT} (Roboflow: export as 'Semantic Segmentation Masks'; pycocotools: COCO.annToMask)",
-    ),
-    (
-        ("images", "categories"),
-        "COCO polygons",
-        f"{_PAINT} (Roboflow: export as 'Semantic Segmentation Masks'; pycocotools: COCO.annToMask)",
-    ),
     (("items", "annotations"), "Datumaro annotations", "export them as 'Segmentation mask 1.1' (CVAT)"),
 )
 _OTHER: Mapping[str, tuple[str, str]] = {
@@ -100,7 +85,7 @@ def recognise(file: Path) -> tuple[str, str] | None:
     if suffix == ".csv":
         return _csv(text)
     if re.search(r"^names\s*:", text, re.MULTILINE) and re.search(r"^(nc|train|val)\s*:", text, re.MULTILINE):
-        return "the folders and classes of YOLO", f"Its labels are polygons or boxes in .txt files: {_PAINT}"
+        return "the folders and classes of YOLO", ""
     return None
 
 
@@ -111,8 +96,7 @@ def _yolo(text: str) -> tuple[str, str] | None:
         return None
     if all(len(line) == 5 for line in lines):
         return "YOLO boxes", "boxes say nothing of pixels: label areas, or train a detector with them"
-    advice = f"{_PAINT} (Roboflow: export as 'Semantic Segmentation Masks'; or paint them with PIL.ImageDraw.polygon)"
-    return "YOLO polygons", advice
+    return None
 
 
 def _is_yolo(cells: Sequence[str]) -> bool:
@@ -122,8 +106,6 @@ def _is_yolo(cells: Sequence[str]) -> bool:
 
 
 def _xml(text: str) -> tuple[str, str] | None:
-    if "<annotations" in text:
-        return "CVAT annotations", "export them as 'Segmentation mask 1.1'"
     if "<annotation" in text and "<polygon" in text:
         return "XML polygons", _PAINT
     if "<annotation" in text and "<bndbox" in text:

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from intarsia.data.doctor.folders import Group, group_files
+from intarsia.data.doctor.folders import group_files
 from intarsia.data.doctor.foreign import foreign_annotations
 from intarsia.data.image_io import IMAGE_SUFFIXES
 
@@ -17,8 +17,10 @@ _EXAMPLE = """    DIR/images/a.jpg  DIR/masks/a.png                       (a sha
     DIR/a.jpg  DIR/a_mask.png"""
 
 
-def explain_nothing(root: Path, images: Sequence[str], others: Sequence[str], labels: str | None) -> str:
-    """What was looked for, what is there, and what would work."""
+def explain_nothing(
+    root: Path, images: Sequence[str], others: Sequence[str], labels: str | None, hints: Sequence[str]
+) -> str:
+    """What was looked for, what is there, and what would work. hints: of annotations that belong to no image."""
     if not images and not others:
         return f"the folder {root} is empty. Expected images with their label files, for example\n{_EXAMPLE}"
     folders: dict[str, Counter[str]] = defaultdict(Counter)
@@ -39,7 +41,7 @@ def explain_nothing(root: Path, images: Sequence[str], others: Sequence[str], la
             "Found:",
             *rows[:12],
             *more,
-            *_hints(root, images, others),
+            *(hints[:4] or _hints(root, images, others)),
             "What would be found, for example:",
             _EXAMPLE,
             "Anything else can be described in a file, given instead of the folder: classes: [a, b], and",
@@ -55,7 +57,7 @@ def _hints(root: Path, images: Sequence[str], others: Sequence[str]) -> list[str
         if not hints and kinds[suffix] >= max(1, len(images) // 2):
             hints.append(f"Hint: {kinds[suffix]} {suffix} files may be {what}; convert them to label images first.")
     groups = group_files(images)
-    hints += [*_masks_of_objects(groups), *_label_studio(images)]
+    hints += _label_studio(images)
     pairs = [(one, two) for one in groups for two in groups if one.template < two.template and one.count > 1]
     for one, two in pairs:
         if one.count == two.count and (one.role != two.role or one.role == "none"):
@@ -75,16 +77,4 @@ def _label_studio(images: Sequence[str]) -> list[str]:
     return [
         f"Hint: {len(named)} files such as {PurePosixPath(named[0]).name} are masks of Label Studio, named by task and "
         "not by image; its JSON export says which image a task is: rename them to IMAGE_TAG.png."
-    ]
-
-
-def _masks_of_objects(groups: Sequence[Group]) -> list[str]:
-    """A folder for each image, with a mask for each object: the raw data of nuclei contests."""
-    images = [group.neutral for group in groups if group.role in ("image", "none") and group.count == 1]
-    masks = [group for group in groups if group.role == "label" and group.neutral in images and group.count > 1]
-    if len(masks) < 2:
-        return []
-    return [
-        f"Hint: {len(masks)} folders such as {masks[0].shown()} hold a mask for each object; join the masks of an "
-        "image to one label image first (numpy.maximum)."
     ]

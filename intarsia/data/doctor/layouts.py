@@ -9,13 +9,14 @@ found is written down as rules, one per split; files that no rule uses are told.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from intarsia.data.description.pairing import Listing
 from intarsia.data.description.splits import OwnSplit
 from intarsia.data.doctor.affixes import Affixes
+from intarsia.data.doctor.annotated import Annotated, find_annotated
 from intarsia.data.doctor.candidates import LABEL_TIERS, Candidate, find_candidates
 from intarsia.data.doctor.class_masks import ClassMasks, find_class_masks
 from intarsia.data.doctor.findings import Alternative, Finding, some
@@ -38,7 +39,8 @@ class Layout:
     splits: "train" always, "val" and "test" where the folders or lists tell them. pairs: how many files were joined.
     skipped: extension -> number of files that are no images; others: their paths. notes: what a user should know about
         the choice made.
-    masks: the classes, where each has masks of its own. listings: the files of the splits.
+    masks: the classes, where each has masks of its own. annotated: those of annotations, where labels are drawn from
+        them. listings: the files of the splits.
     """
 
     root: Path
@@ -51,6 +53,7 @@ class Layout:
     problems: tuple[Finding, ...]
     warnings: tuple[Finding, ...]
     masks: ClassMasks | None
+    annotated: Annotated | None
     listings: Mapping[str, Listing]
 
 
@@ -65,9 +68,7 @@ def find_layout(root: Path, *, labels: str | None = None) -> Layout:
     """
     if not root.is_dir():
         raise ValueError(f"there is no folder {root}" if not root.exists() else f"{root} is a file, not a folder")
-    paths = list(walk_files(root))
-    images = [path for path in paths if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES]
-    others = [path for path in paths if PurePosixPath(path).suffix.lower() not in IMAGE_SUFFIXES]
+    images, others = _by_kind(walk_files(root))
     groups = group_files(images)
     candidates = find_candidates(root, groups)
     eligible = candidates
@@ -86,8 +87,12 @@ def find_layout(root: Path, *, labels: str | None = None) -> Layout:
             join_others(root, found, chosen, candidates, groups)
     if "val" not in found.rules and "test" not in found.rules:
         apply_lists(root, found, others, images)
+    without_labels = labels is None and masks is None and (not found.rules or _is_by_product(chosen))
+    annotated, hints = find_annotated(root, images, others) if without_labels else (None, [])
+    if annotated is not None:
+        found, chosen = annotated.found, None
     if not found.rules:
-        raise LayoutError(explain_nothing(root, images, others, labels))
+        raise LayoutError(explain_nothing(root, images, others, labels, hints))
     used = found.used
     found.warnings = [*warnings, *found.warnings]
     others_of = [entry for entry in candidates if not entry.label_paths() & (used | found.told) or labels is not None]
@@ -109,6 +114,7 @@ def find_layout(root: Path, *, labels: str | None = None) -> Layout:
         problems=tuple(problems),
         warnings=tuple(found.warnings),
         masks=masks,
+        annotated=annotated,
         listings=found.listings,
     )
 
@@ -117,6 +123,19 @@ def _best(eligible: Sequence[Candidate]) -> Candidate | None:
     """The plainest of those that pair half as many files as the largest does."""
     most = max((entry.count for entry in eligible), default=0)
     return min((entry for entry in eligible if 2 * entry.count >= most), key=lambda entry: entry.order, default=None)
+
+
+def _by_kind(paths: Iterable[str]) -> tuple[list[str], list[str]]:
+    """(image files, other files)."""
+    kinds: tuple[list[str], list[str]] = ([], [])
+    for path in paths:
+        kinds[PurePosixPath(path).suffix.lower() not in IMAGE_SUFFIXES].append(path)
+    return kinds
+
+
+def _is_by_product(chosen: Candidate | None) -> bool:
+    """Whether files that look like labels are called after something that is made of labels: instances, overlays."""
+    return chosen is not None and LABEL_TIERS[chosen.role] > LABEL_TIERS["none"]
 
 
 # --- Masks for each class -----------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,13 +17,21 @@ import numpy.typing as npt
 from PIL import Image
 
 from intarsia.contracts import Size
+from intarsia.data.annotations.drawn import ClassValues
 from intarsia.data.bands import Bands
 from intarsia.data.description.model import LabelValue
 from intarsia.data.description.pairing import Pair
-from intarsia.data.doctor.measure_labels import LabelFacts, label_of_file, label_of_masks, value_codes
+from intarsia.data.doctor.measure_labels import (
+    LabelFacts,
+    label_of_annotations,
+    label_of_file,
+    label_of_masks,
+    value_codes,
+)
 from intarsia.data.doctor.near_copies import picture_hash
 from intarsia.data.image_io import decode_image
 from intarsia.data.image_reader import ImageReader
+from intarsia.data.instance_ids import ClassOf
 from intarsia.data.value_range import extent
 
 _MOMENT_PIXELS = 2**18
@@ -32,6 +39,7 @@ _ORIENTATION = 274
 _SAME_SIZE = {2: (False, True), 3: (True, True), 4: (True, False)}
 """EXIF orientations that keep the size: whether rows and columns are reversed."""
 
+_NO_CLASSES = ClassValues({}, 255)
 _COLOUR_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 
@@ -90,24 +98,29 @@ def measure_all(
     workers: int,
     done: Callable[[], None],
     reader: ImageReader | None = None,
-    mask_values: Mapping[str, int] = MappingProxyType({}),
+    class_values: ClassValues = _NO_CLASSES,
+    class_of: ClassOf | None = None,
 ) -> list[Measured]:
     """Measure every pair in threads; decoding leaves Python's lock. `done` is called after each, in this thread."""
     result = []
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        for measured in pool.map(lambda pair: measure(root, pair, reader, mask_values), pairs):
+        for measured in pool.map(lambda pair: measure(root, pair, reader, class_values, class_of), pairs):
             result.append(measured)
             done()
     return result
 
 
 def measure(
-    root: Path, pair: Pair, reader: ImageReader | None = None, mask_values: Mapping[str, int] = MappingProxyType({})
+    root: Path,
+    pair: Pair,
+    reader: ImageReader | None = None,
+    class_values: ClassValues = _NO_CLASSES,
+    class_of: ClassOf | None = None,
 ) -> Measured:
     """Read both files whole.
 
-    reader: None stands for rgb, unless the file holds more than 8 bits or other bands. mask_values: of the classes,
-    where each has a mask of its own.
+    reader: None stands for rgb, unless the file holds more than 8 bits or other bands. class_values: of the classes,
+    where each has a mask of its own, or shapes. class_of: of file values that say objects besides.
     """
     result = Measured(pair)
     image = label = None
@@ -119,9 +132,7 @@ def measure(
     values: list[LabelValue] = []
     if pair.label is not None:
         try:
-            label, result.label = (
-                label_of_masks(root, pair, mask_values) if pair.masks else label_of_file(root / pair.label)
-            )
+            label, result.label = _label(root, pair, pair.label, class_values, class_of)
             codes, values = value_codes(label, result.label)
         except ValueError as error:
             result.errors[pair.label] = str(error)
@@ -131,6 +142,16 @@ def measure(
         if usable and codes is not None and result.image is not None and result.image.orientation in _SAME_SIZE:
             result.image.fits = _fits(image, codes, result.image.orientation)
     return result
+
+
+def _label(
+    root: Path, pair: Pair, file: str, class_values: ClassValues, class_of: ClassOf | None
+) -> tuple[npt.NDArray[Any], LabelFacts]:
+    if pair.annotations is not None:
+        return label_of_annotations(root, pair, class_values)
+    if pair.masks:
+        return label_of_masks(root, pair, class_values.values)
+    return label_of_file(root / file, class_of)
 
 
 def combine(moments: Iterable[Moments]) -> Moments | None:

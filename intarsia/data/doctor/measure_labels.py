@@ -13,9 +13,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from intarsia.contracts import Size
+from intarsia.data.annotations.drawn import ClassValues, Drawn, draw_label
 from intarsia.data.description.model import LabelValue
 from intarsia.data.description.pairing import Pair
 from intarsia.data.image_io import read_label
+from intarsia.data.instance_ids import ClassOf
 from intarsia.data.labels import Colour
 from intarsia.data.masks import Masks, merge, overlapping, read_layers
 
@@ -37,7 +39,8 @@ class LabelFacts:
     flat: share of the pixels beside the most frequent value whose right and lower neighbours are the same.
     palette: colours of a palette file, by index. grey: a colour file whose three channels agree, read as one.
     nodata: the value that the file itself declares as no data. transparent: pixels that an alpha channel hides, if the
-    values under it occur in others, too. overlap: pixels in more than one of several masks.
+    values under it occur in others, too. overlap: pixels in more than one of several masks. shapes: how many a
+    drawn label has, None for files; passed_over: what of its annotations has no area, in words.
     """
 
     mode: str
@@ -52,6 +55,8 @@ class LabelFacts:
     nodata: int | None = None
     transparent: int = 0
     overlap: int = 0
+    shapes: int | None = None
+    passed_over: tuple[str, ...] = ()
 
 
 def label_of_masks(root: Path, pair: Pair, values: Mapping[str, int]) -> tuple[npt.NDArray[Any], LabelFacts]:
@@ -62,12 +67,23 @@ def label_of_masks(root: Path, pair: Pair, values: Mapping[str, int]) -> tuple[n
     return merged, LabelFacts("masks", (merged.shape[0], merged.shape[1]), str(merged.dtype), {}, overlap=overlap)
 
 
-def label_of_file(path: Path) -> tuple[npt.NDArray[Any], LabelFacts]:
+def label_of_annotations(root: Path, pair: Pair, classes: ClassValues) -> tuple[npt.NDArray[Any], LabelFacts]:
+    """The label that is drawn from the annotations of a tool."""
+    assert pair.annotations is not None
+    assert pair.label is not None
+    drawn = draw_label(root, Drawn(pair.annotations, pair.label, pair.image, pair.key, classes))
+    label = drawn.label
+    size = (label.shape[0], label.shape[1])
+    facts = LabelFacts("shapes", size, str(label.dtype), {}, shapes=drawn.shapes, passed_over=drawn.passed_over)
+    return label, facts
+
+
+def label_of_file(path: Path, class_of: ClassOf | None = None) -> tuple[npt.NDArray[Any], LabelFacts]:
     """What a label file stores, (H, W) or (H, W, 3), and what else is in it; values are filled in by `value_codes`.
 
     Raises ValueError naming the file if it cannot be read or holds neither whole numbers nor colours.
     """
-    array = read_label(path)
+    array = read_label(path) if class_of is None else class_of.apply(read_label(path))
     mode, palette, nodata, hidden = str(array.dtype), None, None, None
     if path.suffix.lower() != ".npy":
         with Image.open(path) as image:  # the header again: `read_label` has shown that it is whole

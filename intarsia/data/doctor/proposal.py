@@ -14,6 +14,7 @@ from intarsia.data.description.model import BACKGROUND, IGNORE, LabelValue, defa
 from intarsia.data.description.pairing import take_share
 from intarsia.data.description.splits import FolderSplit, OwnSplit, ShareSplit
 from intarsia.data.doctor.affixes import words
+from intarsia.data.doctor.annotated import Annotated
 from intarsia.data.doctor.blurred import blurred_colours, blurred_mask, blurred_numbers
 from intarsia.data.doctor.class_masks import ClassMasks
 from intarsia.data.doctor.encodings import Encoding
@@ -29,6 +30,8 @@ SHARE = 0.2
 
 _SEEDS = 20
 _WIDE_BORDER = 0.2
+_UNCOVERED = 0.01
+"""A share of the pixels that shapes may leave by mistake where a tool labels everything."""
 _EMPTY_WORDS = (
     "dir",
     "dirs",
@@ -84,6 +87,32 @@ def table_of_masks(masks: ClassMasks) -> TableProposal:
     background = (BACKGROUND,) if BACKGROUND in masks.labels.values() else ()
     classes = tuple(dict.fromkeys((*background, *(name for name in masks.classes if name != IGNORE))))
     return TableProposal(classes, masks.labels, default_colours(classes))
+
+
+def table_of_shapes(annotated: Annotated, measured: Sequence[Measured]) -> TableProposal:
+    """The table of labels that are drawn from annotations: where no shape is, the label is 0."""
+    names = [name for name in annotated.classes if name not in (BACKGROUND, IGNORE)]
+    counts = Counter[LabelValue]()
+    for entry in measured:
+        counts.update(entry.label.values if entry.label is not None else {})
+    left = counts[0] / max(counts.total(), 1)
+    ignored: dict[LabelValue, str] = {annotated.class_values.ignored: IGNORE}
+    own = annotated.class_values.values.get(BACKGROUND)
+    if own is not None or (left < _UNCOVERED and len(names) > 1):
+        why = (
+            "the background has shapes of its own" if own is not None else f"shapes cover {1 - left:.1%} of the pixels"
+        )
+        note = f"{why}, so what no shape covers is ignored; `0: background` in `labels` makes it background"
+        classes = (*([BACKGROUND] if own is not None else []), *names)
+        nothing = IGNORE
+    else:
+        note = (
+            "what no shape covers is background, in images without any shape, too; `0: ignore` in `labels` ignores it"
+        )
+        classes = (BACKGROUND, *names)
+        nothing = BACKGROUND
+    labels: dict[LabelValue, str] = {0: nothing, **{v: n for n, v in annotated.class_values.values.items()}, **ignored}
+    return TableProposal(classes, labels, default_colours(classes), notes=(note,))
 
 
 def _without_names(measured: Sequence[Measured], counts: Counter[LabelValue], name: str) -> TableProposal:

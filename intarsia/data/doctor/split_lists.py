@@ -51,7 +51,7 @@ def find_split_lists(
                 best.setdefault(name, (0.0, len(path), path, chosen))
             continue
         own, hits, lines = finder.rule_of(path, tables)
-        if own is not None and 2 * hits >= lines:
+        if own is not None and lines and 2 * hits >= lines:
             rank = (-hits / lines, len(path), path, own)
             best[split] = min(best.get(split, rank), rank, key=lambda entry: entry[:3])
         else:

@@ -37,6 +37,7 @@ def label_findings(measured: Sequence[Measured]) -> LabelFindings | None:
     coloured = any(isinstance(value, tuple) for label in labels for value in label.values)
     with_palette = any(label.palette is not None for label in labels)
     kind = "colours" if coloured else "numbers with a palette" if with_palette else "numbers"
+    kind = "shapes of annotations" if all(label.mode == "shapes" for label in labels) else kind
     kind = "a mask for each class" if all(label.mode == "masks" for label in labels) else kind
     modes, dtypes = Counter(label.mode for label in labels), Counter(label.dtype for label in labels)
     return LabelFindings(kind, dict(modes), dict(dtypes))

@@ -28,6 +28,7 @@ def value_faults(
     problems = [*_overlap(measured), *_outside(description, measured), *_one_class(description, measured)]
     problems += _photographs(measured, table)
     warnings = [*_no_valid_pixel(description, measured), *_absent(description, measured), *_transparent(measured)]
+    warnings += [*_without_shapes(measured), *_without_area(measured)]
     warnings += [*_blurred(measured, table), *_imbalance(description, measured), *_lossy_labels(measured)]
     warnings += _instances(description, measured, alternatives)
     return problems, warnings
@@ -54,6 +55,30 @@ def _transparent(measured: BySplit) -> Iterable[Finding]:
             "if transparent means another class or nothing, give these pixels a value of their own",
             tuple(entry.pair.label or "" for entry in found),
         )
+
+
+def _without_shapes(measured: BySplit) -> Iterable[Finding]:
+    files = tuple(e.pair.image for e in all_of(measured) if e.label is not None and e.label.shapes == 0)
+    if files:
+        yield Finding(
+            "images without shapes",
+            f"{many(len(files), 'image')} without any shape: every pixel is what `labels` says of 0",
+            "label them, or list them under `exclude:` of their split in the description, if nobody has looked at them",
+            files,
+        )
+
+
+def _without_area(measured: BySplit) -> Iterable[Finding]:
+    """Points, lines and boxes say nothing of pixels."""
+    found = tuple(
+        f"{entry.pair.label}: {text}"
+        for entry in all_of(measured)
+        if entry.label is not None
+        for text in entry.label.passed_over
+    )
+    if found:
+        text = f"{many(len(found), 'annotation')} without an area: passed over"
+        yield Finding("annotations without area", text, "draw polygons or masks, if they belong to a class", found)
 
 
 def _outside(description: DataDescription, measured: BySplit) -> Iterable[Finding]:

@@ -1,0 +1,48 @@
+"""Whether what a description says of images fits together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from intarsia.data.bands import Bands, band_mode
+from intarsia.data.description.errors import DescriptionError
+from intarsia.data.value_range import Scale
+
+
+def checked_bands(
+    bands: str,
+    channels: int,
+    *,
+    names: Sequence[str],
+    scale: tuple[float, ...] | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+) -> Bands:
+    """How images are read. Raises DescriptionError if the parts of `image` contradict each other."""
+    try:
+        mode = band_mode(bands)
+    except ValueError:
+        raise DescriptionError(("image", "bands"), f"expected rgb or raw, found {bands!r}") from None
+    if channels < 1 or (mode == "rgb" and channels != 3):
+        raise DescriptionError(("image", "channels"), f"{channels}: rgb images have 3, others at least 1")
+    if names and len(names) != channels:
+        raise DescriptionError(("image", "names"), f"{len(names)} names for {channels} channels")
+    if scale is not None:
+        _check_scale(scale, mode, channels)
+    for key, numbers in (("mean", mean), ("std", std)):
+        if numbers is not None and len(numbers) != channels:
+            raise DescriptionError(("image", key), f"{len(numbers)} numbers for {channels} channels")
+    if std is not None and min(std) <= 0:
+        raise DescriptionError(("image", "std"), "must be greater than 0, since pixels are divided by it")
+    return mode
+
+
+def _check_scale(scale: tuple[float, ...], bands: Bands, channels: int) -> None:
+    if bands == "raw":
+        raise DescriptionError(("image", "scale"), "is for `bands: rgb`; raw images are taken as they are")
+    try:
+        Scale.of(scale).check_channels(channels)
+    except ValueError:
+        raise DescriptionError(
+            ("image", "scale"), f"expected [MIN, MAX], each MIN below its MAX, or a pair a channel, found {scale}"
+        ) from None

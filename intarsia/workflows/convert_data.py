@@ -1,0 +1,98 @@
+"""Any data that can be trained on as label images: an index PNG for each image, lists of the splits, a description."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath, PurePosixPath
+
+from intarsia.data.datasets.folder import FolderDataset
+from intarsia.data.description.model import DataDescription
+from intarsia.data.description.pairing import Source
+from intarsia.data.description.splits import FolderSplit, Split
+from intarsia.data.description.write import write_description
+from intarsia.io.whole_files import write_text
+from intarsia.terminal import progress
+from intarsia.visual.files import save_label
+from intarsia.workflows.names import usable_data
+
+LABELS, DESCRIPTION = "labels", "data.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """What was written. description: the file; labels: how many images have one now."""
+
+    description: Path
+    labels: int
+
+
+def convert_data(place: Path, out: Path, *, threads: int | None = None) -> Converted:
+    """Write the labels of a folder, or of what a description file describes, as PNG of class indices.
+
+    OUT/labels has them at the paths of their images, OUT/train.txt and its like name the images of the splits, and
+    OUT/data.yaml describes it all. Images stay where they are. What was there before is written again.
+
+    Raises ValueError with every problem of the data, or if two images would have the same label file.
+    """
+    description, _ = usable_data(place)
+    listed = {split: description.pairs(split) for split in description.splits}
+    datasets = {split: description.dataset(split) for split in description.splits}
+    images = list(dict.fromkeys(pair.image for pairs in listed.values() for pair in pairs))
+    _refuse_twins(images)
+    out.mkdir(parents=True, exist_ok=True)
+    jobs = {
+        pair.image: (dataset, number)
+        for split, dataset in datasets.items()
+        for number, pair in enumerate(listed[split])
+    }
+    _write_labels(list(jobs.items()), out, _colours(description), threads)
+    splits: dict[str, Split] = {}
+    for split, pairs in listed.items():
+        write_text(out / f"{split}.txt", "".join(f"{pair.image}\n" for pair in pairs))
+        source = Source(".", _from(description.root, out / LABELS), label_suffix=(".png",))
+        splits[split] = FolderSplit(source, _from(description.root, out / f"{split}.txt"))
+    found = replace(description, splits=splits, labels=None, outside="error", tolerance=0, notes=())
+    write_description(found, out / DESCRIPTION)
+    return Converted(out / DESCRIPTION, len(jobs))
+
+
+def _write_labels(
+    jobs: Sequence[tuple[str, tuple[FolderDataset, int]]],
+    out: Path,
+    colours: Sequence[tuple[int, int, int]],
+    threads: int | None,
+) -> None:
+    def write(job: tuple[str, tuple[FolderDataset, int]]) -> None:
+        image, (dataset, number) = job
+        label = dataset.load(number).label  # with its image, since their sizes are compared
+        assert label is not None
+        save_label(out / LABELS / PurePosixPath(image).with_suffix(".png"), label, colours)
+
+    count = threads if threads is not None else min(8, os.cpu_count() or 1)
+    with progress("writing labels") as tell, ThreadPoolExecutor(count) as pool:
+        for done, _ in enumerate(pool.map(write, jobs), 1):
+            tell(done, len(jobs))
+
+
+def _refuse_twins(images: Sequence[str]) -> None:
+    seen: dict[PurePosixPath, str] = {}
+    for image in images:
+        other = seen.setdefault(PurePosixPath(image).with_suffix(""), image)
+        if other != image:
+            raise ValueError(f"{image} and {other} would have the same label file; rename one of them")
+
+
+def _colours(description: DataDescription) -> tuple[tuple[int, int, int], ...]:
+    """Colours of the label values: a single class has a background beside it."""
+    return ((0, 0, 0), *description.colours) if description.num_classes == 1 else description.colours
+
+
+def _from(root: Path, path: Path) -> str:
+    """A path as a description says it: relative to the root, where one disk has both."""
+    try:
+        return PurePath(os.path.relpath(os.path.abspath(path), os.path.abspath(root))).as_posix()
+    except ValueError:
+        return PurePath(os.path.abspath(path)).as_posix()
