@@ -23,6 +23,8 @@ QUICK = 15 * 60.0
 """Seconds that a quick training may take."""
 SPREAD = 16
 """The quick proposal takes at most so small a part of the time of the accurate one, if there is one like that."""
+WORTH = 0.75
+"""A proposal takes at most this part of the time of the next better one."""
 SPARE = 0.9
 """Share of the free memory that a training may fill."""
 COUNTED = 512 * 512
@@ -186,7 +188,16 @@ def propose(facts: Facts) -> Advice:
         reason = _reason(role, best, within, limit, facts)
         kept = role if before is None or role == "accurate" else before.role
         found[best.candidate.name] = Proposal(kept, best, reason)
-    return Advice(tuple(found.values()), _left_out(known, accurate, facts))
+    return Advice(_worth_it(tuple(found.values())), _left_out(known, accurate, facts))
+
+
+def _worth_it(proposals: Sequence[Proposal]) -> tuple[Proposal, ...]:
+    """Without those that take nearly as long as the next, which is better."""
+    kept = [proposals[-1]]
+    for one in proposals[-2::-1]:
+        if _length(one.outlook) <= WORTH * _length(kept[0].outlook):
+            kept.insert(0, one)
+    return tuple(kept)
 
 
 def outlook(candidate: Candidate, facts: Facts) -> Outlook:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from intarsia.workflows.advise import (
     FORWARD,
     SPARE,
+    WORTH,
     Candidate,
     Facts,
     Machine,
@@ -103,6 +105,8 @@ def test_proposals_fit_memory_and_time_and_get_better_with_both(
         -math.inf if one.outlook.candidate.score is None else one.outlook.candidate.score for one in found.proposals
     ]
     assert scores == sorted(scores)
+    lengths = [one.outlook.seconds or one.outlook.candidate.multiply_adds for one in found.proposals]
+    assert all(less <= WORTH * more for less, more in pairwise(lengths))
     if found.proposals and found.proposals[-1].duration is None:
         outlooks = [outlook(one, known) for one in fitting]
         best = [one.candidate.score or -math.inf for one in outlooks if one.seconds is None or one.seconds <= within]
@@ -204,6 +208,13 @@ def test_equal_scores_are_decided_by_time() -> None:
     given_candidates = [Candidate("slow", 9e9, 1, GB, 40.0), Candidate("fast", 8e9, 1, GB, 40.0)]
     known = Facts(WORK, Machine("cpu", 9 * GB), given_candidates, {"slow": Measured(1.0, GB, 2)})
     assert [one.name for one in propose(known).proposals] == ["fast"]
+
+
+def test_what_takes_nearly_as_long_as_something_better_is_no_proposal() -> None:
+    near = [Candidate("less", 8e9, 1, GB, 40.0), Candidate("more", 10e9, 1, GB, 44.0)]
+    known = Facts(WORK, Machine("cpu", 9 * GB), near, {"less": Measured(1.0, GB, 2)})
+    assert [one.name for one in propose(known).proposals] == ["more"]
+    assert [one.name for one in propose(replace(known, within=1000.0)).proposals] == ["less"]
 
 
 def test_the_command_has_the_options_that_cost_depends_on() -> None:
