@@ -13,7 +13,7 @@ import typer
 from intarsia.cli import options
 
 if TYPE_CHECKING:
-    from intarsia.workflows.advise import Facts, Outlook, Proposal
+    from intarsia.workflows.advise import Facts, Measured, Outlook, Proposal
     from intarsia.workflows.measure_recipes import Advised
 
 EXAMPLES = """
@@ -70,6 +70,8 @@ def advise(
         training=TrainingOptions(crop=crop, batch=batch, workers=workers),
     )
     found = advise_on(request)
+    if not found.advice.proposals:
+        raise ValueError(found.advice.note)
     given: dict[str, Any] = {"--crop": crop, "--batch": batch, "--workers": workers}
     words = [str(word) for name, value in given.items() if value is not None for word in (name, *_several(value))]
     words += [] if device == "auto" else ["--device", device]
@@ -107,8 +109,10 @@ def _lines(found: Advised, place: Path, words: list[str]) -> Iterator[str]:
         yield f"  {one.command(place, words)}"
     if advice.note:
         yield advice.note
-    if advice.proposals:
-        yield "published scores are of that benchmark, from pretrained backbones: they rank, and promise nothing here"
+    yield (
+        f"scores on {facts.benchmark} are the published ones, from pretrained backbones: they rank networks, and promise "
+        "nothing for these images"
+    )
 
 
 def _time(one: Proposal, facts: Facts) -> str:
@@ -121,12 +125,10 @@ def _time(one: Proposal, facts: Facts) -> str:
         )
     if measured is None:
         how = "estimated by multiply-adds from what was measured of others"
-    elif measured.images < facts.work.batch:
-        how = f"measured on {measured.images} images: {measured.seconds:.2g} s a step of {facts.work.batch}"
     else:
-        how = f"measured: {measured.seconds:.2g} s a step"
+        how = f"{measured.seconds:.2g} s a step, {_measured(measured, facts)}"
     if facts.work.evaluated:
-        how += f", and {facts.work.evaluated:,} images evaluated, estimated"
+        how += f"; {facts.work.evaluated:,} images to evaluate, estimated"
     return f"about {show_time(one.duration or seconds)} ({how})"
 
 
@@ -134,12 +136,16 @@ def _memory(outlook: Outlook, facts: Facts) -> str:
     from intarsia.workflows.advise import show_bytes
 
     if outlook.measured is not None:
-        how = "measured" if outlook.measured.images == facts.work.batch else "by the same images"
+        how = _measured(outlook.measured, facts)
     elif outlook.candidate.step_bytes is not None:
         how = "the guide's count, by pixels"
     else:
         how = "estimated, not counted in the guide"
     return f"{show_bytes(outlook.memory)} ({how})"
+
+
+def _measured(found: Measured, facts: Facts) -> str:
+    return "measured" if found.images == facts.work.batch else f"measured on {found.images} images"
 
 
 def _values(found: Advised, place: Path, words: list[str]) -> dict[str, Any]:

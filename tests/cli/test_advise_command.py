@@ -81,8 +81,8 @@ def test_what_is_printed_says_what_was_measured(scenes: Path, capsys: pytest.Cap
         "by default a training on these 4 images is 500 steps of 3 crops of 32 x 64 (height x width)"
     )
     assert named.startswith("accurate: small_r18, about ")
-    assert "(measured: " in named
-    assert "10 images evaluated" in named
+    assert " s a step, measured; " in named
+    assert "10 images to evaluate, estimated)" in named
     assert reason.strip() == "no network takes less; nothing was published of it on ade20k"
     assert command.strip().startswith(f"intarsia train small_r18 --data {scenes} --out runs/small_r18 --crop 32 64")
     assert "pretrained" in last
@@ -95,7 +95,7 @@ def test_a_large_step_is_measured_on_few_images(
     words = (str(scenes), "--crop", "32", "64", "--batch", "4", "--workers", "0", "--among", "small_r18")
     (only,) = proposals(run(capsys, *words, "--json"))
     assert only["measured"]["images"] == 2
-    assert "measured on 2 images: " in run(capsys, *words)
+    assert run(capsys, *words).count("measured on 2 images") == 2  # time and memory
 
 
 def test_nothing_is_measured_where_nobody_wants_it(
@@ -156,6 +156,14 @@ def test_what_is_refused(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "400")
     assert said in refused(capsys, str(scenes), *words)
+
+
+def test_no_proposal_is_an_error(
+    scenes: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("intarsia.inference.memory.free_memory", lambda _: 10**7)
+    said = refused(capsys, str(scenes), "--no-measure", "--crop", "64", "64", "--batch", "2")
+    assert "no network fits into 10 MB of memory" in said
 
 
 def test_every_network_for_own_data_is_a_candidate_once() -> None:
