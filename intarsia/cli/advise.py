@@ -110,8 +110,8 @@ def _lines(found: Advised, place: Path, words: list[str]) -> Iterator[str]:
     if advice.note:
         yield advice.note
     yield (
-        f"scores on {facts.benchmark} are the published ones, from pretrained backbones: they rank networks, and promise "
-        "nothing for these images"
+        f"scores on {facts.benchmark} are the published ones, from pretrained backbones: they rank networks, and "
+        "promise nothing for these images"
     )
 
 
