@@ -6,8 +6,8 @@ that start with ``$`` are commands. An HTML comment right before a block changes
     <!-- test: replace "600 steps" with "4 steps" -->   run it shorter than a reader would
     <!-- test: skip, needs a GPU -->                    do not run it; the reason is obligatory
 
-All pages but README.md take the scenes that `intarsia demo --only-data` would draw for each of them from one folder,
-which holds fewer: what a page shows is no matter of how many there are.
+All pages but some (DRAW_ALL) take the scenes that `intarsia demo --only-data` would draw for each of them from one
+folder, which holds fewer: what a page shows is no matter of how many there are.
 """
 
 from __future__ import annotations
@@ -71,6 +71,8 @@ def runnable() -> list[Path]:
 DRAWING = ["intarsia", "demo", "--only-data", "--out"]
 
 
+DRAW_ALL = ("README.md", "video.md")
+"""Pages that need all scenes, as the command draws them: the first shows it, the second makes films of them."""
 KEPT = {"train": 20, "val": 5}
 
 
@@ -108,7 +110,7 @@ def test_page_runs(page: Path, scenes: Path, tmp_path: Path) -> None:
     }
     for block in blocks(page):
         for command in block.commands():
-            words = shlex.split(command) if block.language == "console" and page.name != "README.md" else []
+            words = shlex.split(command) if block.language == "console" and page.name not in DRAW_ALL else []
             if words[:-1] == DRAWING:
                 shutil.copytree(scenes, tmp_path / words[-1])
                 continue
