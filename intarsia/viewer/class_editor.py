@@ -31,7 +31,7 @@ class ClassEditor:
         self.description = read_description(file)
 
     def save(self, classes: Any, palette: Any) -> Path:
-        """Write the file with these names and colours, as a browser sends them. Returns the file that keeps the old one.
+        """Write the file with these names and colours, as a browser sends them. Returns the file with the old text.
 
         Raises ValueError if they are not one name and one colour for each class, or the file has changed meanwhile.
         """
