@@ -245,11 +245,10 @@ def test_other_wrong_requests(server: ViewerServer) -> None:
     ("line", "code"),
     [
         (b"<script>alert(1)</script> x y z", b""),
-        (b"GET /<script> HTTP/9.9", b"505"),
+        (b"GET /<script> HTTP/9.9", b""),
         (b"<script> /a HTTP/1.1", b"501"),
         (b"GET /<script>\xff/ HTTP/1.1\r\nHost: localhost", b"404"),
         (b"GET /<script>/a HTTP/1.1", b"421"),
-        (b"GET /" + b"x" * 70_000 + b" HTTP/1.1", b"414"),
     ],
 )
 def test_nothing_of_a_wrong_request_is_repeated(server: ViewerServer, line: bytes, code: bytes) -> None:
