@@ -170,7 +170,8 @@ function legend() {
   if (!by("editing").hidden) return;
   const seen = [shown?.truth, ...(shown?.predictions ?? [])].map(shares).filter(Boolean);
   const numbers = columns();
-  const head = line(numbers.length > 1 ? "IoU % of" : "", numbers.map(({ title }) => title));
+  const short = (title) => (title.length > 16 ? `…${title.slice(-15)}` : title); // runs differ at their ends
+  const head = line(numbers.length > 1 ? "IoU % of" : "", numbers.map(({ title }) => short(title)));
   numbers.forEach(({ title }, at) => (head.children[at + 1].title = title));
   by("columns").replaceChildren(head);
   const rows = about.classes.map((name, value) => {
