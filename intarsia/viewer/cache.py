@@ -14,8 +14,9 @@ Value = TypeVar("Value")
 class Bounded(Generic[Value]):
     """Values by key, of which those that were not asked for the longest are forgotten.
 
-    limit: of the sum of sizes, in bytes; a value that is larger by itself is not kept. size: of a value. Threads may
-    share it: who asks for what another is making waits for that.
+    limit: of the sum of sizes, in bytes; the last value is kept even if it is larger by itself. size: of a value.
+
+    Threads may share it: who asks for what another is making waits for that.
     """
 
     def __init__(self, limit: int, size: Callable[[Value], int]) -> None:
@@ -55,13 +56,10 @@ class Bounded(Generic[Value]):
             return value
 
     def _keep(self, key: Hashable, value: Value) -> None:
-        size = self._size(value)
-        if size > self.limit:
-            return
         with self._lock:
             self._values[key] = value
-            self.held += size
-            while self.held > self.limit:
+            self.held += self._size(value)
+            while self.held > self.limit and len(self._values) > 1:
                 _, oldest = self._values.popitem(last=False)
                 self.held -= self._size(oldest)
 

@@ -13,6 +13,7 @@ import math
 import os
 import secrets
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from functools import cache
 from http import HTTPStatus
@@ -87,6 +88,7 @@ class ViewerServer(ThreadingHTTPServer):
         self.collection, self.title, self.note, self.editor = collection, title, note, editor
         self.survey = Survey(collection)
         self.token = secrets.token_urlsafe(24)
+        self._saving = threading.Lock()
 
     @property
     def address(self) -> str:
@@ -197,9 +199,10 @@ class ViewerServer(ThreadingHTTPServer):
             raise RefusedError(HTTPStatus.BAD_REQUEST, "expected JSON") from None
         if not isinstance(given, dict):
             raise RefusedError(HTTPStatus.BAD_REQUEST, "expected classes and palette")
-        kept = self.editor.save(given.get("classes"), given.get("palette"))
-        description = self.editor.description
-        self.collection.rename(description.classes, description.colours)
+        with self._saving:
+            kept = self.editor.save(given.get("classes"), given.get("palette"))
+            description = self.editor.description
+            self.collection.rename(description.classes, description.colours)
         return {"file": str(self.editor.file), "kept": str(kept)}
 
     # --- Parameters ---

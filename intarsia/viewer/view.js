@@ -149,10 +149,13 @@ function told(at) {
 // --- Classes ---
 
 function shares(found) {
-  const counts = new Float64Array(about.classes.length + 1);
   if (!found) return null;
-  for (const value of found.label) counts[Math.min(value, about.classes.length)]++;
-  return counts.map((count) => count / found.label.length);
+  if (!found.shares) {
+    const counts = new Float64Array(about.classes.length + 1);
+    for (const value of found.label) counts[Math.min(value, about.classes.length)]++;
+    found.shares = counts.map((count) => count / found.label.length);
+  }
+  return found.shares;
 }
 
 // What stands beside the classes: for each run their IoU in the image, or their share of it while there is none.

@@ -7,7 +7,7 @@ import getpass
 import os
 import sys
 import webbrowser
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,7 +103,7 @@ def is_data(place: Path) -> bool:
 
 def _of_data(request: ViewRequest) -> ViewerServer:
     split = request.split or ALL
-    description, note = described(request.place)
+    description = described(request.place)
     names = list(description.splits) if split == ALL else [split]
     parts = [description.dataset(name) for name in names]
     dataset: Dataset = parts[0] if len(parts) == 1 else ConcatDataset(parts)
@@ -111,27 +111,30 @@ def _of_data(request: ViewRequest) -> ViewerServer:
     return ViewerServer(
         Collection(dataset),
         title=f"{_short(request.place)}: {words}",
-        note=note,
+        note=_note(request.place, parts),
         editor=ClassEditor(request.place) if request.place.is_file() else None,
         port=request.port,
     )
 
 
-def described(place: Path) -> tuple[DataDescription, str]:
-    """(what a description file says, or the doctor of some files of a folder; what the person should know of that).
+def described(place: Path) -> DataDescription:
+    """What a description file says, or the doctor concludes from some files of a folder.
 
     Raises ValueError if it is neither, or nothing in the folder pairs.
     """
     if not place.is_dir():
-        return read_description(place), ""
+        return read_description(place)
     from intarsia.data.doctor.examine import examine
 
     with progress("reading some images and labels") as bar:
-        description = examine(place, limit=LOOKED_AT, progress=bar).proposal()
-    most = max(len(description.listing(split).pairs) for split in description.splits)
-    if most <= LOOKED_AT:
-        return description, ""
-    return description, (
+        return examine(place, limit=LOOKED_AT, progress=bar).proposal()
+
+
+def _note(place: Path, splits: Sequence[Dataset]) -> str:
+    """What the person should know of how the labels of a folder are read."""
+    if not place.is_dir() or max(map(len, splits)) <= LOOKED_AT:
+        return ""
+    return (
         f"what label values mean was concluded from {LOOKED_AT} images of each split; intarsia data check "
         f"{place} --write data.yaml looks at all"
     )
@@ -151,13 +154,8 @@ def _of_models(request: ViewRequest) -> ViewerServer:
         if (place / "cv.json").is_file():
             raise ValueError(f"{place} is a cross-validation; look at one of its folds: intarsia view {place}/fold_1")
     models = [open_model(place, config=request.config, device=request.device) for place in places]
-    note = ""
-    folder = request.data is not None and request.data.is_dir()
-    described_folder = None
-    if folder:
-        assert request.data is not None
-        described_folder, note = described(request.data)
-    datasets = [_images(model, request.data, split, described_folder) for model in models]
+    folder = described(request.data) if request.data is not None and request.data.is_dir() else None
+    datasets = [_images(model, request.data, split, folder) for model in models]
     _check_same(places, datasets)
     names = [_short(place) for place in places]
     if len(set(names)) < len(names):
@@ -170,8 +168,8 @@ def _of_models(request: ViewRequest) -> ViewerServer:
     return ViewerServer(
         Collection(datasets[0], runs),
         title=f"{' and '.join(names)}: {split} images{where}",
-        note=note,
-        editor=ClassEditor(request.data) if request.data is not None and not folder else None,
+        note="" if request.data is None else _note(request.data, datasets),
+        editor=ClassEditor(request.data) if request.data is not None and folder is None else None,
         port=request.port,
     )
 

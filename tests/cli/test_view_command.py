@@ -74,12 +74,23 @@ def test_data_are_shown_with_their_labels(data: Path) -> None:
         assert server.editor is None
 
 
-def test_of_a_large_folder_some_files_are_read_and_that_is_said(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_large_folder_some_files_are_read_and_that_is_said(
+    data: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from intarsia.data.doctor import examine
+
+    read: list[int] = []
+    measure_all = examine.measure_all
+    monkeypatch.setattr(
+        examine, "measure_all", lambda root, pairs, **more: read.append(len(pairs)) or measure_all(root, pairs, **more)
+    )
     monkeypatch.setattr(module, "LOOKED_AT", 2)
-    description, note = module.described(data.parent)
-    assert len(description.pairs("train")) == 3
-    assert "concluded from 2 images of each split" in note
-    assert "intarsia data check" in note
+    for request in ({"place": data.parent}, {"place": run, "data": data.parent, "split": "train"}):
+        with opened(**request) as server:
+            assert "concluded from 2 images of each split" in server.note
+            assert f"intarsia data check {data.parent}" in server.note
+            assert len(server.collection) >= 3
+    assert read == [4, 4]  # two of train, two of val
 
 
 def test_a_run_shows_its_own_images(run: Path, data: Path) -> None:

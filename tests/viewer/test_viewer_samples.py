@@ -311,7 +311,9 @@ def test_what_is_kept_is_bounded_and_the_oldest_goes() -> None:
     assert cache.peek(0) == b"x" * 30
     assert cache.peek(7) is None
     assert cache.get("large", lambda: b"y" * 101) == b"y" * 101
-    assert cache.peek("large") is None
+    assert (len(cache), cache.held) == (1, 101)  # an image is asked for more than once, however large
+    cache.get("small", lambda: b"z")
+    assert (len(cache), cache.held) == (1, 1)
 
 
 def test_an_error_is_not_kept() -> None:
