@@ -241,12 +241,15 @@ function edit() {
         draw();
       });
       text.addEventListener("input", () => (about.classes[value] = text.value));
-      cell.className = "edited";
-      cell.append(colour, text);
+      const both = document.createElement("div");
+      both.className = "edited";
+      both.append(colour, text);
+      cell.append(both);
     }
     row.append(cell);
     return row;
   });
+  by("columns").replaceChildren();
   by("legend").replaceChildren(...rows);
   by("editing").hidden = false;
   by("edit").hidden = true;

@@ -189,6 +189,12 @@ def test_filters_and_order(browser: Browser, collected: Make) -> None:
                        f"{json.dumps(json.dumps(expected, separators=(',', ':')))}")  # fmt: skip
         browser.evaluate("document.getElementById('descending').click()")
         until(browser, f"{NAMES}.some(([place, name]) => place === 0 && name === {json.dumps(expected[-1])})")
+        until(browser, "[...document.querySelectorAll('.row img')].every((e) => e.naturalWidth > 0)")
+        pictures = (
+            "[...document.querySelectorAll('.row')].every((e) =>"
+            " e.querySelector('img').src.endsWith(`=${e.querySelector('.name').textContent.slice(1)}`))"
+        )
+        assert browser.evaluate(pictures)
         given(browser, "low", str(100 * np.sort(iou)[-2] - 0.01))
         until(browser, "document.querySelectorAll('.row').length === 2")
         assert browser.complaints() == []
@@ -229,6 +235,9 @@ def test_classes_are_edited_and_saved_by_a_button(browser: Browser, data: Path, 
             "{{ const e = document.querySelectorAll('#legend input[type={kind}]')[0]; e.value = '{value}';"
             "e.dispatchEvent(new InputEvent('input', {{bubbles: true}})); }}"
         )
+        ends = "[...document.querySelectorAll('#classes input')].map((e) => e.getBoundingClientRect().right)"
+        assert len(browser.evaluate(ends)) == 4
+        assert max(browser.evaluate(ends)) <= 1200
         browser.evaluate(change.format(kind="color", value="#010203"))
         assert colour(browser, 5, 20) == [1, 2, 3, 255]  # seen at once
         browser.evaluate(change.format(kind="text", value="night"))

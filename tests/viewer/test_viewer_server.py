@@ -317,3 +317,19 @@ def test_closing_ends_the_survey(collected: Make) -> None:
     assert not server.survey.running
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", server.server_port), timeout=10)
+
+
+def test_the_background_of_a_single_class_is_not_to_be_edited(data: Path) -> None:
+    data.write_text(
+        "classes: [bright]\nlabels: {0: background, 1: bright}\nsplits:\n  train: {images: images, labels: masks}\n"
+    )
+    dataset = read_description(data).dataset("train")
+    with serving(ViewerServer(Collection(dataset), title="", editor=ClassEditor(data))) as server:
+        about = found(server, "about")
+        assert (about["classes"], about["first_editable"]) == (["background", "bright"], 1)
+        assert about["palette"][0] == [0, 0, 0]
+        body = json.dumps({"classes": ["lamp"], "palette": [[9, 9, 9]]}).encode()
+        assert status(server, "classes", method="POST", body=body, headers=JSON) == 200
+        assert found(server, "about")["classes"] == ["background", "lamp"]
+        assert found(server, "about")["palette"] == [[0, 0, 0], [9, 9, 9]]
+    assert read_description(data).labels == {0: "background", 1: "lamp"}
