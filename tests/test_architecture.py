@@ -61,7 +61,7 @@ LIGHT = (
     "intarsia.cli.main", "intarsia.config.language.reader", "intarsia.config.language.merge", "intarsia.config.dump",
     "intarsia.config.lowering.lower", "intarsia.config.checking.check", "intarsia.config.build",
     "intarsia.data.description.model", "intarsia.data.doctor.examine", "intarsia.visual.overlay",
-    "intarsia.visual.panes", "intarsia.guide.models", "intarsia.cli.models",
+    "intarsia.visual.panes", "intarsia.guide.models", "intarsia.cli.models", "intarsia.workflows.view",
 )  # fmt: skip
 HEAVY = {
     "torch",
