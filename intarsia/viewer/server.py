@@ -40,6 +40,7 @@ PAGE = {
     "": ("index.html", "text/html; charset=utf-8"),
     "api.js": ("api.js", "text/javascript; charset=utf-8"),
     "view.js": ("view.js", "text/javascript; charset=utf-8"),
+    "legend.js": ("legend.js", "text/javascript; charset=utf-8"),
     "list.js": ("list.js", "text/javascript; charset=utf-8"),
     "stage.js": ("stage.js", "text/javascript; charset=utf-8"),
     "view.css": ("view.css", "text/css; charset=utf-8"),

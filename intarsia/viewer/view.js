@@ -1,6 +1,7 @@
 // The page: what is chosen, what is shown of it, and the classes.
 
-import { json, map, send } from "./api.js";
+import { json, map } from "./api.js";
+import { Legend } from "./legend.js";
 import { List } from "./list.js";
 import { Stage, classes, confidences, differences, errors } from "./stage.js";
 
@@ -18,8 +19,8 @@ const LAYERS = [
 const by = (id) => document.getElementById(id);
 const percent = (share, digits = 1) => (share === null || share === undefined ? "" : (100 * share).toFixed(digits));
 
-const hidden = new Set(); // label values that are not drawn
 let about; // what the server says of everything
+let legend;
 let shown = null; // the image in sight: { row, sample, truth, predictions, scores }
 let layer = "image";
 let before = "truth"; // the layer to which a second press of space goes back
@@ -99,12 +100,13 @@ function draw() {
     button.disabled = !available(button.dataset.layer);
   }
   stage.layers(panes());
-  legend();
+  legend.draw(shown);
 }
 
 function panes() {
   const { truth, predictions } = shown ?? { predictions: [] };
   const { palette, runs } = about;
+  const { hidden } = legend;
   const [one, other] = predictions;
   if (layer === "differences" && runs.length === 2) {
     return [{ title: `where ${runs[0]} and ${runs[1]} differ`, layer: one && other ? differences(one, other, hidden) : null }];
@@ -144,138 +146,6 @@ function told(at) {
     words.push(`${about.runs[run]} ${name(value(said))} ${sure} %`);
   });
   by("pixel").textContent = words.join("  ·  ");
-}
-
-// --- Classes ---
-
-function shares(found) {
-  if (!found) return null;
-  if (!found.shares) {
-    const counts = new Float64Array(about.classes.length + 1);
-    for (const value of found.label) counts[Math.min(value, about.classes.length)]++;
-    found.shares = counts.map((count) => count / found.label.length);
-  }
-  return found.shares;
-}
-
-// What stands beside the classes: for each run their IoU in the image, or their share of it while there is none.
-function columns() {
-  const { truth, predictions, scores } = shown ?? { predictions: [] };
-  if (scores?.iou.some((iou) => iou !== null)) {
-    const headings = about.runs.length === 1 ? ["IoU %"] : about.runs;
-    return headings.map((title, run) => ({ title, all: scores.iou[run], values: scores.class_iou[run] }));
-  }
-  const found = shares(truth ?? predictions[0]);
-  return found ? [{ title: "% of image", all: null, values: [...found].map((share) => share || null) }] : [];
-}
-
-function legend() {
-  if (!by("editing").hidden) return;
-  const seen = [shown?.truth, ...(shown?.predictions ?? [])].map(shares).filter(Boolean);
-  const numbers = columns();
-  const short = (title) => (title.length > 16 ? `…${title.slice(-15)}` : title); // runs differ at their ends
-  const head = line(numbers.length > 1 ? "IoU % of" : "", numbers.map(({ title }) => short(title)));
-  numbers.forEach(({ title }, at) => (head.children[at + 1].title = title));
-  by("columns").replaceChildren(head);
-  const rows = about.classes.map((name, value) => {
-    const row = line("", numbers.map(({ values }) => percent(values[value])));
-    row.classList.toggle("absent", !seen.some((found) => found[value]));
-    row.classList.toggle("hidden", hidden.has(value));
-    const button = document.createElement("button");
-    button.type = "button";
-    button.title = "show or hide this class";
-    button.setAttribute("aria-pressed", !hidden.has(value));
-    button.append(swatch(about.palette[value]), name);
-    button.addEventListener("click", () => {
-      hidden.has(value) ? hidden.delete(value) : hidden.add(value);
-      draw();
-    });
-    row.firstElementChild.append(button);
-    return row;
-  });
-  if (numbers.some(({ all }) => all !== null)) {
-    const all = line("mean", numbers.map((column) => percent(column.all)));
-    all.className = "all";
-    rows.unshift(all);
-  }
-  by("legend").replaceChildren(...rows);
-}
-
-function line(name, numbers) {
-  const row = document.createElement("tr");
-  const heading = document.createElement("th");
-  heading.textContent = name;
-  row.append(heading);
-  for (const number of numbers) {
-    const cell = document.createElement("td");
-    cell.className = "number";
-    cell.textContent = number;
-    row.append(cell);
-  }
-  return row;
-}
-
-function swatch([red, green, blue]) {
-  const mark = document.createElement("i");
-  mark.className = "swatch";
-  mark.style.background = `rgb(${red}, ${green}, ${blue})`;
-  return mark;
-}
-
-const hex = (colour) => `#${colour.map((part) => part.toString(16).padStart(2, "0")).join("")}`;
-const rgb = (text) => [1, 3, 5].map((at) => parseInt(text.slice(at, at + 2), 16));
-
-function edit() {
-  const stored = { classes: [...about.classes], palette: about.palette.map((colour) => [...colour]) };
-  const rows = about.classes.map((name, value) => {
-    const row = document.createElement("tr");
-    const cell = document.createElement("td");
-    cell.colSpan = 3;
-    if (value < about.first_editable) cell.append(swatch(about.palette[value]), name);
-    else {
-      const [colour, text] = [document.createElement("input"), document.createElement("input")];
-      Object.assign(colour, { type: "color", value: hex(about.palette[value]), ariaLabel: `colour of ${name}` });
-      Object.assign(text, { type: "text", value: name, maxLength: 200, ariaLabel: `name of ${name}` });
-      colour.addEventListener("input", () => {
-        about.palette[value] = rgb(colour.value);
-        draw();
-      });
-      text.addEventListener("input", () => (about.classes[value] = text.value));
-      const both = document.createElement("div");
-      both.className = "edited";
-      both.append(colour, text);
-      cell.append(both);
-    }
-    row.append(cell);
-    return row;
-  });
-  by("columns").replaceChildren();
-  by("legend").replaceChildren(...rows);
-  by("editing").hidden = false;
-  by("edit").hidden = true;
-  by("saved").textContent = "";
-  const close = () => {
-    by("editing").hidden = true;
-    by("edit").hidden = false;
-    options();
-    draw();
-  };
-  by("cancel").onclick = () => {
-    Object.assign(about, stored);
-    close();
-  };
-  by("editing").onsubmit = async (event) => {
-    event.preventDefault();
-    const from = about.first_editable;
-    try {
-      const saved = await send("classes", { classes: about.classes.slice(from), palette: about.palette.slice(from) });
-      Object.assign(about, await json("about"));
-      by("saved").textContent = `Saved. The old file is ${saved.kept}`;
-      close();
-    } catch (error) {
-      by("saved").textContent = error.message;
-    }
-  };
 }
 
 // --- The choice of images ---
@@ -431,12 +301,13 @@ function listen() {
   by("in").addEventListener("click", () => stage.larger());
   by("out").addEventListener("click", () => stage.smaller());
   by("fit").addEventListener("click", () => stage.fit());
-  by("edit").addEventListener("click", edit);
+  by("edit").addEventListener("click", () => legend.edit());
   document.addEventListener("keydown", keyed);
 }
 
 async function begin() {
   about = await json("about");
+  legend = new Legend(about, { changed: draw, renamed: options });
   build();
   listen();
   survey(await json("survey"));
