@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from intarsia.cli import config, cv, data, demo, doctor, evaluate, models, plot, predict, train, view, weights
+from intarsia.cli import advise, config, cv, data, demo, doctor, evaluate, models, plot, predict, train, view, weights
 from intarsia.cli.arguments import prepare
 from intarsia.distributed.launchers import is_secondary_error
 
@@ -105,6 +105,7 @@ def _program(
 
 
 _WORK, _LOOK = "Train and use", "Look and check"
+app.command("advise", rich_help_panel=_WORK, epilog=advise.EXAMPLES, no_args_is_help=True)(advise.advise)
 app.command("train", rich_help_panel=_WORK, epilog=train.EXAMPLES, no_args_is_help=True)(train.train)
 app.command("cv", rich_help_panel=_WORK, epilog=cv.EXAMPLES, no_args_is_help=True)(cv.cv)
 app.command("eval", rich_help_panel=_WORK, epilog=evaluate.EXAMPLES, no_args_is_help=True)(evaluate.evaluate)
