@@ -148,15 +148,20 @@ def labelled_images(model: OpenModel, data: Path | None, split: str) -> Pipeline
 def describe_data(model: OpenModel, data: Path, split: str) -> DataDescription:
     """The description of given data. Labels of a folder are read as the model's training read them."""
     description = given_data(data, split)
-    if model.meta.labels and not data.is_file():
-        description = dataclasses.replace(
-            description,
-            classes=model.meta.classes,
-            labels={parse_value(value): name for value, name in model.meta.labels.items()},
-            palette=model.meta.palette or None,
-            ignore_index=model.meta.ignore_index,
-        )
-    return description
+    return description if data.is_file() else read_as_trained(model, description)
+
+
+def read_as_trained(model: OpenModel, description: DataDescription) -> DataDescription:
+    """What was concluded of a folder, with classes and labels as the model's training had them, where it says so."""
+    if not model.meta.labels:
+        return description
+    return dataclasses.replace(
+        description,
+        classes=model.meta.classes,
+        labels={parse_value(value): name for value, name in model.meta.labels.items()},
+        palette=model.meta.palette or None,
+        ignore_index=model.meta.ignore_index,
+    )
 
 
 def given_data(data: Path, split: str) -> DataDescription:
