@@ -20,6 +20,7 @@ from intarsia.config.language.reader import Config
 from intarsia.contracts import Batch, ConditionalTask, PathLike, SampleMeta, Size, Task
 from intarsia.engine.training.environment import hardware
 from intarsia.guide.counting import fake_tensors, flop_counter, multiply_adds_by_part, parts_of, peak_counter
+from intarsia.inference.network import network_errors
 from intarsia.inference.predictor import Predictor
 from intarsia.spec import InferenceSpec, RunSpec
 from intarsia.terminal import progress, warn
@@ -192,7 +193,8 @@ def _counted(spec: RunSpec, channels: int, size: Size, batch: int) -> dict[str, 
             return _count(task, shape)
     except Exception as error:  # an operation that needs numbers; which error says so depends on the operation
         warn(f"counted with real tensors, which takes longer ({type(error).__name__})")
-    return _count(build_task(spec), shape)
+    with network_errors([SampleMeta(name="an image")], size):
+        return _count(build_task(spec), shape)
 
 
 @contextmanager

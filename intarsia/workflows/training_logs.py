@@ -9,12 +9,11 @@ NAME.log.json                  MMCV (0.x): a JSON object a line with "mode"; sco
 from __future__ import annotations
 
 import json
-import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from intarsia.config.lowering.runtime import LOWER_IS_BETTER
 from intarsia.engine.training.log import MetricsFile
@@ -28,6 +27,7 @@ SECONDS = "step_seconds"
 OURS, MMENGINE, MMCV = "metrics.jsonl", "scalars.json", "*.log.json"
 PERCENT = ("aAcc", "mAcc", "mIoU", "mDice", "mFscore", "mPrecision", "mRecall")
 _NOT_VALUES = ("step", "iter", "epoch", "mode", "memory", "time", "data_time", "eta")
+_LARGEST = 1e300
 _NO_BEST = ("lr", "base_lr", "momentum")
 
 
@@ -113,7 +113,8 @@ def read_log(place: Path) -> TrainingLog:
 
 def _of_file(file: Path) -> list[Record]:
     if file.name == OURS:
-        return _with_seconds(MetricsFile(file).read(), file.parent / "run.json")
+        lines = [{"step": line["step"], **dict(_numbers(line))} for line in MetricsFile(file).read()]
+        return _with_seconds(lines, file.parent / "run.json")
     lines = [entry for line in read_text(file).splitlines() if (entry := _parsed(line)) is not None]
     records = list(_of_mmcv(lines) if any("mode" in line for line in lines) else _of_mmengine(lines))
     if not records:
@@ -125,7 +126,7 @@ def _parsed(line: str) -> Record | None:
     """None for what is no JSON object, such as a line that was cut short."""
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return entry if isinstance(entry, dict) else None
 
@@ -138,17 +139,14 @@ def _with_seconds(records: list[Record], about: Path) -> list[Record]:
         return records
     if not isinstance(batch, int):
         return records
-    return [
-        line | ({SECONDS: batch / rate} if (rate := line.get("images_per_second")) else {})
-        for line in records
-    ]  # fmt: skip
+    return [line | ({SECONDS: batch / rate} if (rate := line.get("images_per_second")) else {}) for line in records]
 
 
 def _of_mmengine(lines: Sequence[Record]) -> Iterator[Record]:
     last = 0
     for line in lines:
         step = line.get("step")
-        if not isinstance(step, int):
+        if not _is_step(step):
             continue
         last = step or last  # a test at the end says 0
         if "loss" in line or "lr" in line:
@@ -163,7 +161,7 @@ def _of_mmcv(lines: Sequence[Record]) -> Iterator[Record]:
     last = before = 0
     for line in lines:
         iteration = line.get("iter")
-        if line.get("mode") == "train" and isinstance(iteration, int):
+        if line.get("mode") == "train" and _is_step(iteration):
             if before + iteration <= last:  # counted anew in each epoch
                 before = last
             last = before + iteration
@@ -184,13 +182,19 @@ def _training(line: Mapping[str, Any], step: int) -> Record:
     return record
 
 
+def _is_step(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
+
+
 def _numbers(line: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
     """What was measured; None for what is no finite number, as in ours. Texts and lists are passed over."""
     for name, value in line.items():
-        if name not in _NOT_VALUES and isinstance(value, int | float) and not isinstance(value, bool):
+        if name not in _NOT_VALUES and (value is None or isinstance(value, int | float)):
             yield name, _number(value)
 
 
 def _number(value: object) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return value if is_number else None  # type: ignore[return-value]
+    """None for what is no finite number, and for one that is too large for one."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST:
+        return None
+    return value

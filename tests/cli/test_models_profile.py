@@ -166,6 +166,7 @@ def test_the_middle_half() -> None:
         (["segformer_mit-b9"], "Did you mean segformer_mit-b"),
         (["small_r18", "--precision", "8"], "--precision is 32, 16, bf16, found '8'"),
         (["small_r18", "--size", "0", "5"], "greater than or equal to 1"),
+        (["segformer_mit-b0", "--size", "1", "1"], "the network fails on 1 x 1 pixels"),
         (["nowhere.py"], "nowhere.py does not exist"),
     ],
 )

@@ -106,6 +106,20 @@ def test_what_is_no_log(content: str, tmp_path: Path) -> None:
         read_log(tmp_path)
 
 
+def test_odd_values_in_a_log_are_passed_over(tmp_path: Path) -> None:
+    """Texts, lists, booleans, numbers without end and brackets without end: what is left is what can be drawn."""
+    odd = [engine_line(50, 2.0, note="warm", shape=[1, 2], flag=True, huge=10**400), {"step": 10**30, "loss": 1.0}]
+    file = write(tmp_path / "scalars.json", [*odd, {"step": True, "loss": 1.0}, engine_line(100, 1.0)])
+    file.write_text("[" * 100_000 + "\n" + file.read_text())
+    log = read_log(file)
+    assert log.series("loss") == [(50, 2.0), (100, 1.0)]
+    assert log.records[0]["huge"] is None
+    assert not {"note", "shape"} & set(log.keys)
+    assert summary(log, "flag") is None
+    ours = write(tmp_path / "metrics.jsonl", [{"step": 1, "loss": "x"}, {"step": 2, "loss": None, "val/mIoU": 0.5}])
+    assert read_log(ours).records == [{"step": 1}, {"step": 2, "loss": None, "val/mIoU": 0.5}]
+
+
 # --- the command --------------------------------------------------------------------------------------------------
 
 
