@@ -94,7 +94,7 @@ def open_model(
     report = apply_state(task.model, state, optional=AUXILIARY)  # type: ignore[arg-type]
     if not report.complete:
         notes.append(f"only training needs auxiliary heads, so that it does not matter here: {report}")
-    chosen = _device(device)
+    chosen = choose_device(device)
     if precision == "64":
         if chosen == "mps":
             raise ValueError("--precision 64 is nothing that Apple's GPUs have: add --device cpu")
@@ -105,7 +105,8 @@ def open_model(
     )
 
 
-def _device(wanted: str) -> str:
+def choose_device(wanted: str) -> str:
+    """The device of this machine that an option means: "auto" is a GPU where there is one. Raises ValueError."""
     if wanted not in ("auto", "cpu", "cuda", "mps"):
         raise ValueError(f"--device is auto, cpu, cuda or mps, found {wanted!r}")
     if wanted == "cuda" and not torch.cuda.is_available():
