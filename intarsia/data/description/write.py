@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 from intarsia.data.annotations.formats import FORMATS
@@ -122,10 +123,10 @@ def _image_lines(description: DataDescription) -> list[str]:
         named = ", ".join(_quoted(name) if name else '""' for name in description.names)
         lines.append(f"  names: [{named}]  # of the channels; bands of files that say the same are found by them")
     if description.scale is not None:
-        lines.append(f"  scale: [{', '.join(f'{number!r}' for number in description.scale)}]  # become 0 and 255")
+        lines.append(f"  scale: [{', '.join(map(_number, description.scale))}]  # become 0 and 255")
     for key, numbers in (("mean", description.mean), ("std", description.std)):
         if numbers is not None:
-            lines.append(f"  {key}: [{', '.join(repr(float(number)) for number in numbers)}]")
+            lines.append(f"  {key}: [{', '.join(map(_number, numbers))}]")
     if description.values is not None:
         pairs = ", ".join(f"{key}: {value}" for key, value in description.values.to_json().items())
         lines.append(f"  values: {{{pairs}}}  # what the files hold; weights say it, and refuse images of others")
@@ -237,6 +238,11 @@ def _flow(key: str, entries: Sequence[str]) -> list[str]:
             line = "  "
         line += text
     return [*lines, line]
+
+
+def _number(value: float) -> str:
+    """All its digits, and never as 1e-05, which YAML takes for text."""
+    return np.format_float_positional(value, trim="0")
 
 
 def _comment(text: str) -> list[str]:
