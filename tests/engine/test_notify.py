@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import re
 import shlex
 import sys
+import threading
 import time
 from datetime import datetime
 from pathlib import Path
@@ -118,6 +121,44 @@ def test_one_that_is_not_there_and_one_that_reads_nothing(tmp_path: Path, capsys
         notify.begin(tiny_run(tmp_path / words), 0)
         notify.end(1, "finished")
     assert capsys.readouterr().err.count("training goes on") == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_commands_run_beside_forked_workers(tmp_path: Path) -> None:
+    # A worker forked while a second thread starts a command inherited its pipes, and both waited for each other.
+    threads = threading.active_count()
+    run = tiny_run(tmp_path / "run")
+    notify = Notify(command(tmp_path, f"time.sleep(0.3)\n{KEEP}"), timeout=20)
+    notify.begin(run, 0)
+    assert threading.active_count() == threads
+    worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    worker.start()  # has every file that is open now
+    try:
+        began = time.monotonic()
+        for step in range(1, 200):
+            if (tmp_path / "told").exists():
+                break
+            time.sleep(0.05)
+            notify.values(step, {"loss": 1.0})
+        notify.end(200, "finished")
+        assert time.monotonic() - began < 15
+    finally:
+        worker.kill()
+        worker.join()
+    assert [line["event"] for line in told(tmp_path)] == ["start", "end"]
+
+
+def test_those_that_wait_are_run_as_the_run_goes_on(tmp_path: Path) -> None:
+    notify = Notify(command(tmp_path, KEEP))
+    run = tiny_run(tmp_path / "run")
+    notify.begin(run, 0)
+    notify.improved(run, 1, "mIoU", 0.5)  # while the first still runs
+    began = time.monotonic()
+    while (not (tmp_path / "told").exists() or len(told(tmp_path)) < 2) and time.monotonic() - began < 20:
+        time.sleep(0.02)
+        notify.saved(1, tmp_path / "checkpoint")
+    notify.end(2, "finished")
+    assert [line["event"] for line in told(tmp_path)] == ["start", "best", "end"]
 
 
 def test_an_empty_command_is_refused() -> None:
