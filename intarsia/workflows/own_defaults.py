@@ -2,9 +2,10 @@
 
 Each choice is settings for the config of the run and one line that says what and why; `--plain` leaves choices out.
 
-    loss    where a class is rare, the Lovász loss beside cross entropy: the IoU itself, in which a rare class counts as
-            much as any other (Berman, Rannen Triki, Blaschko 2018, arXiv:1705.08790)
-    crops   where a class is rare, half of the windows that training sees are drawn around a pixel of such a class
+    loss    where one class covers nearly everything, the Lovász loss beside cross entropy, which is content with that
+            class alone: the IoU itself, in which each class counts alike (Berman, Rannen Triki, Blaschko 2018,
+            arXiv:1705.08790)
+    crops   there, too, half of the windows that training sees are drawn around a pixel of a class that is rare
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
     from intarsia.config.language.reader import Config
     from intarsia.data.description.model import DataDescription
 
+DOMINANT = 0.85
+"""A class with this share of the labelled training pixels covers nearly everything."""
 RARE = 0.05
-"""A class with less than this share of the labelled training pixels is rare."""
+"""A class with less than this share is rare."""
 CHOICES = ("loss", "crops")
 ALL = "all"
 _SHOWN = 6
@@ -45,20 +48,22 @@ def choose(config: Config, description: DataDescription, *, plain: Collection[st
     unknown = [name for name in plain if name not in (*CHOICES, ALL)]
     if unknown:
         raise ValueError(f"--plain takes {', '.join((*CHOICES, ALL))}, found {', '.join(map(repr, unknown))}")
-    rare = rare_classes(description)
-    if not rare or ALL in plain:
+    shares = description.shares or {}
+    largest = max(shares, key=lambda name: shares[name], default="")
+    if ALL in plain or shares.get(largest, 0) < DOMINANT:
         return []
-    shown = ", ".join(f"{name} {share:.2%}" for name, share in list(rare.items())[:_SHOWN])
-    more = f" and {len(rare) - _SHOWN} more" if len(rare) > _SHOWN else ""
-    seldom = f"few pixels are {shown}{more}"
     values = config.values
     found = []
     if "loss" not in plain and (settings := tuple(_losses(values["model"]))):
-        line = f"loss: Lovász beside cross entropy, for {seldom} (--plain loss: as the recipe has it)"
+        covers = f"{largest} covers {shares[largest]:.1%}"
+        line = f"loss: Lovász beside cross entropy, since {covers} (--plain loss: as the recipe has it)"
         found.append(Choice("loss", line, settings))
+    rare = rare_classes(description)
     indices = [description.class_index(name) for name in rare]
-    if "crops" not in plain and (settings := tuple(_crops(values, indices))):
-        line = "crops: every other one is drawn around such a class (--plain crops: anywhere)"
+    if "crops" not in plain and rare and (settings := tuple(_crops(values, indices))):
+        shown = ", ".join(f"{name} {share:.2%}" for name, share in list(rare.items())[:_SHOWN])
+        more = f" and {len(rare) - _SHOWN} more" if len(rare) > _SHOWN else ""
+        line = f"crops: every other one is drawn around {shown}{more} (--plain crops: anywhere)"
         found.append(Choice("crops", line, settings))
     return found
 

@@ -40,7 +40,7 @@ def chosen(name: str, shares: dict[str, float] | None, plain: tuple[str, ...] = 
     return {choice.name: choice.settings for choice in choose(config_of(name), described(shares), plain=plain)}
 
 
-RARE_POLE = {"road": 0.7, "car": 0.28, "pole": 0.02}
+RARE_POLE = {"road": 0.9, "car": 0.08, "pole": 0.02}
 
 
 def test_the_rarest_come_first_and_absent_classes_are_not_rare() -> None:
@@ -76,11 +76,14 @@ def test_one_foreground_has_one_logit() -> None:
     loss, crops = choose(config_of("small_r18", 1), description)
     assert "'loss_type': 'binary'" in loss.settings[0]
     assert crops.settings[0].endswith("rare=[1]")
-    assert "crack 2.00%" in loss.line
+    assert "background covers 98.0%" in loss.line
+    assert "crack 2.00%" in crops.line
 
 
 def test_nothing_is_chosen_for_even_classes_unmeasured_ones_or_on_wish() -> None:
     assert chosen("small_r18", {"road": 0.5, "car": 0.3, "pole": 0.2}) == {}
+    assert chosen("small_r18", {"road": 0.84, "car": 0.15, "pole": 0.01}) == {}  # rare, but there is more to learn
+    assert list(chosen("small_r18", {"road": 0.86, "car": 0.07, "pole": 0.07})) == ["loss"]
     assert chosen("small_r18", None) == {}
     assert chosen("small_r18", RARE_POLE, plain=("all",)) == {}
     assert list(chosen("small_r18", RARE_POLE, plain=("loss",))) == ["crops"]
