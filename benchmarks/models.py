@@ -26,13 +26,13 @@ import platform
 import subprocess
 import sys
 import time
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from intarsia import recipes
+from intarsia.guide.counting import fake_tensors, flop_counter, peak_counter
 from intarsia.guide.facts import REFERENCE
 from intarsia.guide.networks import layers, networks
 from intarsia.io.whole_files import write_text
@@ -101,68 +101,6 @@ def training_step(task: Any, batch: Any) -> Callable[[], None]:
 
 
 # --- counting -----------------------------------------------------------------------------------------------------
-
-
-def fake_tensors():
-    """FakeTensors that answer a question about a number by no, or by 1: checks find nothing to complain of."""
-    import torch
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
-    class Answering(FakeTensorMode):
-        def dispatch(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            if func is torch.ops.aten._local_scalar_dense.default:
-                return False if args[0].dtype == torch.bool else 1
-            return super().dispatch(func, types, args, kwargs)
-
-    return Answering(allow_non_fake_inputs=True)
-
-
-def peak_counter(known: Sequence[Any]):
-    """A mode that adds up the bytes of tensors alive, from `known` on: `.peak` is the most so far."""
-    from torch import Tensor
-    from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils._pytree import tree_iter
-
-    class PeakMemory(TorchDispatchMode):
-        def __init__(self) -> None:
-            super().__init__()
-            self.alive = self.peak = 0
-            self._seen: weakref.WeakSet[Any] = weakref.WeakSet()
-            for tensor in known:
-                self._add(tensor)
-
-        def _add(self, tensor: Tensor) -> None:
-            storage = tensor.untyped_storage()
-            if storage not in self._seen:
-                self._seen.add(storage)
-                size = storage.nbytes()
-                self.alive += size
-                self.peak = max(self.peak, self.alive)
-                weakref.finalize(storage, self._remove, size)
-
-        def _remove(self, size: int) -> None:
-            self.alive -= size
-
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            result = func(*args, **(kwargs or {}))
-            for value in tree_iter(result):
-                if isinstance(value, Tensor):
-                    self._add(value)
-            return result
-
-    return PeakMemory()
-
-
-def flop_counter():
-    """torch's counter, which does not know attention as it runs on processors."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
-
-    def attention(query: Any, key: Any, value: Any, *_: Any, out_val: Any = None, **__: Any) -> int:
-        return sdpa_flop(query, key, value)
-
-    known = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention}
-    return FlopCounterMode(display=False, custom_mapping=known)
 
 
 COUNTED = ("parameters", "auxiliary", "multiply_adds", "forward_bytes")

@@ -57,6 +57,22 @@ without network get it: [Weights](weights.md#published-checkpoints-by-name).
 
 Each mark is a network with its best published score; those with a name have no better one at the same cost or less.
 
+## Another size, your own config, your machine
+
+`intarsia models profile` counts the same figures for any recipe, config, run or weights, by part and at any size of
+images. With `--time` it measures them too: images per second of the network alone, and of the whole way from stored
+pixels to labels, as median and middle half of a fixed number of passes (`--passes 20`), with processor or GPU, threads
+and precision beside them. `--json` is for scripts.
+
+```console
+$ intarsia models profile segformer_mit-b0 --size 256 512
+$ intarsia models profile small_r18 --size 128 128 --time --passes 5
+```
+
+The numbers in weights play no part, so that the network of a published checkpoint is counted without fetching it. Like
+the table, it counts convolutions, matrix products and attention; what other tools call FLOPs is multiply-adds, or twice
+as many.
+
 ## What the columns say
 
 * **model**: the name for `intarsia train NAME --data DIR`; in italics, networks that have published recipes only, by

@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "guide": {"recipes"},
     "demo": {"data", "io"},
     "inference": {"visual", "data", "tasks", "io"},
+    "viewer": {"data", "visual", "inference", "io"},
     "evaluation": {"distributed", "data", "metrics", "inference", "visual", "io"},
     "engine": {"distributed", "tasks", "data", "metrics", "inference", "evaluation", "weights", "visual", "io"},
     "config": {"recipes", "tasks", "data", "models", "metrics", "losses", "layers", "io"},
@@ -44,7 +45,7 @@ MAY_IMPORT = {
     "api": {"config", "data", "inference", "weights", "recipes", "tasks", "visual", "workflows"},
     "workflows": {
         "api", "config", "recipes", "tasks", "data", "metrics", "inference", "evaluation", "distributed", "engine",
-        "weights", "visual", "export", "io", "guide",
+        "weights", "visual", "export", "io", "guide", "viewer",
     },
     "cli": {
         "api", "workflows", "config", "recipes", "data", "inference", "evaluation", "distributed", "engine", "weights",
@@ -60,7 +61,7 @@ LIGHT = (
     "intarsia.cli.main", "intarsia.config.language.reader", "intarsia.config.language.merge", "intarsia.config.dump",
     "intarsia.config.lowering.lower", "intarsia.config.checking.check", "intarsia.config.build",
     "intarsia.data.description.model", "intarsia.data.doctor.examine", "intarsia.visual.overlay",
-    "intarsia.visual.panes", "intarsia.guide.models", "intarsia.cli.models",
+    "intarsia.visual.panes", "intarsia.guide.models", "intarsia.cli.models", "intarsia.workflows.view",
 )  # fmt: skip
 HEAVY = {
     "torch",

@@ -52,6 +52,8 @@ def check(
         say(f"description: {write}; train with: intarsia train RECIPE --data {write} --out RUN")
     elif findings.ok and not as_json and place.is_dir():
         say(f"keep what is proposed in a file to edit: intarsia data check {place} --write data.yaml")
+    if findings.ok and not as_json:
+        say(f"which recipes suit them, and how long they take on this machine: intarsia advise {write or place}")
     if not findings.ok:
         count = len(findings.problems)
         say(f"{count} problem{'s' if count > 1 else ''}: training would fail", style="bold red")

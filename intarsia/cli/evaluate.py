@@ -16,6 +16,8 @@ EXAMPLES = """
 
 [bold]A report to look at, one HTML file[/]:  intarsia eval runs/first --report scores
 
+[bold]Which classes are taken for which[/]:  intarsia eval runs/first --confusion confusion.png
+
 [bold]A checkpoint of MMSegmentation[/]:    intarsia eval epoch_1.pth --config my_config.py --out scores
 
 [bold]A published one, by name[/]:          intarsia eval fast_scnn_8xb4-160k_cityscapes-512x1024 --data DIR
@@ -70,6 +72,14 @@ def evaluate(
     page: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--report", metavar="DIR", help="Also write report.html there, one page with everything on it."),
+    ] = None,
+    confusion: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option(
+            "--confusion",
+            metavar="FILE",
+            help="The confusion matrix as a picture (.png), or as tables of pixels and shares (.csv). May be repeated.",
+        ),
     ] = None,
     metrics: Annotated[
         Optional[str],  # noqa: UP045
@@ -127,6 +137,7 @@ def evaluate(
             groups=group,
             roi=roi,
             file_format=file_format,
+            confusion=tuple(confusion or ()),
         )
         return
     if file_format != "indices":
@@ -147,6 +158,7 @@ def evaluate(
         out=out,
         pictures=pictures,
         report=page,
+        confusion=tuple(confusion or ()),
         metrics=metrics,
         groups=tuple(group or ()),
         roi=roi,

@@ -16,7 +16,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from intarsia.cli import config, cv, data, demo, doctor, evaluate, models, plot, predict, train, weights
+from intarsia.cli import advise, config, cv, data, demo, doctor, evaluate, models, plot, predict, train, view, weights
+from intarsia.cli import explain as explanations
 from intarsia.cli.arguments import prepare
 from intarsia.distributed.launchers import is_secondary_error
 
@@ -105,6 +106,7 @@ def _program(
 
 
 _WORK, _LOOK = "Train and use", "Look and check"
+app.command("advise", rich_help_panel=_WORK, epilog=advise.EXAMPLES, no_args_is_help=True)(advise.advise)
 app.command("train", rich_help_panel=_WORK, epilog=train.EXAMPLES, no_args_is_help=True)(train.train)
 app.command("cv", rich_help_panel=_WORK, epilog=cv.EXAMPLES, no_args_is_help=True)(cv.cv)
 app.command("eval", rich_help_panel=_WORK, epilog=evaluate.EXAMPLES, no_args_is_help=True)(evaluate.evaluate)
@@ -113,7 +115,9 @@ app.command("demo", rich_help_panel=_WORK)(demo.demo)
 app.add_typer(models.app, name="models", rich_help_panel=_LOOK)
 app.add_typer(config.app, name="config", rich_help_panel=_LOOK)
 app.add_typer(data.app, name="data", rich_help_panel=_LOOK)
+app.command("view", rich_help_panel=_LOOK, epilog=view.EXAMPLES, no_args_is_help=True)(view.view)
 app.command("plot", rich_help_panel=_LOOK, epilog=plot.EXAMPLES, no_args_is_help=True)(plot.plot)
+app.command("explain", rich_help_panel=_LOOK, epilog=explanations.EXAMPLES, no_args_is_help=True)(explanations.explain)
 app.add_typer(weights.app, name="weights", rich_help_panel=_LOOK)
 app.command("doctor", rich_help_panel=_LOOK)(doctor.doctor)
 

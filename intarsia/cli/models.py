@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from intarsia.cli import models_profile
+
 if TYPE_CHECKING:
     from intarsia.guide.facts import Cost
     from intarsia.guide.models import Model
@@ -35,6 +37,7 @@ DOWNLOADS = """
 
 Not needed before a NAME is used: predict, eval, train --weights and intarsia.load fetch it by themselves.
 """
+app.command("profile", no_args_is_help=True, epilog=models_profile.EXAMPLES)(models_profile.profile)
 _BOTH = ("ade20k", "cityscapes")
 _WIDE = 120
 """Columns of a terminal from which on times and memory are listed too."""

@@ -25,6 +25,8 @@ EXAMPLES = """
 
 [bold]A published one, by name[/]:  intarsia weights convert fast_scnn_8xb4-160k_cityscapes-512x1024 -o m.safetensors
 
+[bold]To publish a run[/]:  intarsia weights convert runs/first -o street-scenes.safetensors --name-with-hash
+
 Then:  intarsia eval model.safetensors --data DIR    intarsia predict model.safetensors IMAGES -o OUT
 """
 
@@ -116,6 +118,13 @@ def convert(
         typer.Option("--config", help="Config or recipe of the model, where the file does not say it."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    name_with_hash: Annotated[
+        bool,
+        typer.Option(
+            "--name-with-hash",
+            help="Put the first digits of the file's SHA-256 behind its name, as published checkpoints have them.",
+        ),
+    ] = False,
     key: options.Key = None,
     prefix: options.Prefix = None,
     trust: options.Trust = None,
@@ -123,7 +132,9 @@ def convert(
     """Make our weights file: tensors, config, classes and colours in one. It needs nothing else to be used."""
     from intarsia.workflows.convert_weights import convert_weights
 
-    convert_weights(file, out, config=config, overwrite=overwrite, key=key, prefix=prefix)
+    convert_weights(
+        file, out, config=config, overwrite=overwrite, key=key, prefix=prefix, name_with_hash=name_with_hash
+    )
 
 
 SHARING = """

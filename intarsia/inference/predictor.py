@@ -80,6 +80,7 @@ class Predictor:
     foreground is named, the other is called "background".
     reader: what the model expects of an image's bands and values; by default 8-bit RGB.
     batch_windows: how many sliding windows go through the network together; None lets the memory decide.
+    least_size: pixels of the least side that the network can see; smaller inputs are padded.
 
     Raises ValueError for windows or views that make no sense.
     """
@@ -114,8 +115,8 @@ class Predictor:
             task.to(self.device)
         self.task = task
         sized = (task.model, getattr(task.model, "backbone", None))
-        self._least_size: int = max(getattr(part, "least_size", 1) for part in sized)
-        self._memory = MemoryCheck(task, self.device, least_size=self._least_size)
+        self.least_size: int = max(getattr(part, "least_size", 1) for part in sized)
+        self._memory = MemoryCheck(task, self.device, least_size=self.least_size)
         one_thread_after_fork()
 
     # --- batches: evaluation ---------------------------------------------------------------------------------------
@@ -221,7 +222,7 @@ class Predictor:
         """What the network is shown of stored images (n, C, H, W), if that fits into memory."""
         spec, preprocess = self.inference, self.task.preprocess
         if size[0] * size[1] >= LARGE:
-            cut = spec.mode != "whole" and can_be_cut(preprocess, size, self._least_size)
+            cut = spec.mode != "whole" and can_be_cut(preprocess, size, self.least_size)
             windows = self.batch_windows or default_batch(spec.crop_size, self.device) if spec.crop_size else 0
             at_once = windows * math.prod(spec.crop_size or ()) if spec.mode != "whole" else None
             self._memory.check(metas[0].name or "image", images, at_once=at_once, normalised_whole=not cut)
@@ -229,7 +230,7 @@ class Predictor:
                 assert isinstance(preprocess, Preprocess)
                 return by_windows(images, preprocess)
         inputs = preprocess(images, (size,) * len(images), train=False)  # (n, C, H, W)
-        return NetworkInput.of(at_least(inputs, self._least_size))
+        return NetworkInput.of(at_least(inputs, self.least_size))
 
     def _at_input(
         self,

@@ -11,11 +11,14 @@ import numpy as np
 
 from intarsia.contracts import PathLike
 from intarsia.io.whole_files import write_bytes
-from intarsia.visual.curves import COLOURS, FAINT, INK, Records, fonts_for, series, smoothed, style
+from intarsia.visual.curves import COLOURS, FAINT, INK, SCORES, Records, fonts_for, series, smoothed, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+EXACT = ("lr", "base_lr", "momentum")
+"""Names whose values follow a schedule: nothing to smooth."""
 
 ROW = 0.26
 """Inches that a run takes in the legend below."""
@@ -58,6 +61,59 @@ def _draw(figure: Figure, runs: Mapping[str, Records], metric: str) -> None:
     if metric != "loss":
         score.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
     figure.legend(loc="outside lower left", fontsize=8.5, frameon=False, labelcolor=INK, ncols=1)
+
+
+def save_series(path: PathLike, runs: Mapping[str, Records], keys: Sequence[str]) -> Path:
+    """Draw a panel for each key over the steps, as PNG, with a curve for each run that has logged it.
+
+    runs: name -> lines of metrics.jsonl. keys: names as they stand there; shares of validation scores are drawn in
+    percent, and what is logged at every line (losses, rates, times) smoothed over its faint values.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = min(2, len(keys))
+    rows = -(-len(keys) // columns)
+    size = (5.5 * columns, 3.6 * rows + 0.3 + ROW * len(runs))
+    figure = Figure(figsize=size, dpi=130, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    with fonts_for([*runs, *keys]):
+        panels = figure.subplots(rows, columns, squeeze=False)
+        for axes, key in zip(panels.flat, keys, strict=False):
+            style(axes, f"Validation {key.removeprefix('val/')}" if key.startswith("val/") else key)
+            for number, (name, records) in enumerate(runs.items()):
+                _draw_series(axes, records, key, name, number)
+            axes.set_xlabel("step", color=FAINT, fontsize=9)
+            _keep_the_first_steps_from_flattening(axes)
+            if key.startswith("val/") and key.removeprefix("val/").startswith(SCORES):
+                axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
+        for axes in list(panels.flat)[len(keys) :]:
+            axes.set_axis_off()
+        handles, names = [], []
+        for axes in panels.flat:
+            for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
+                if name not in names:
+                    handles.append(handle)
+                    names.append(name)
+        figure.legend(
+            handles, names, loc="outside lower left", fontsize=8.5, frameon=False, labelcolor=INK, ncols=1
+        )  # fmt: skip
+        encoded = io.BytesIO()
+        figure.savefig(encoded, format="png", metadata={"Software": None})
+    return write_bytes(path, encoded.getvalue())
+
+
+def _draw_series(axes: Axes, records: Records, key: str, name: str, number: int) -> None:
+    steps, values = series(records, key)
+    if not len(values):
+        return
+    colour, dashes = COLOURS[number % len(COLOURS)], ("-", "--", ":")[number // len(COLOURS) % 3]
+    if key.startswith("val/") or len(values) < 30 or key in EXACT:
+        marker = "o" if len(values) < 60 and key not in EXACT else ""
+        axes.plot(steps, values, color=colour, linestyle=dashes, marker=marker, markersize=3.5, label=name)
+        return
+    axes.plot(steps, values, color=colour, linewidth=0.7, alpha=0.22)
+    axes.plot(steps, smoothed(values), color=colour, linestyle=dashes, label=name)
 
 
 def save_sweep(path: PathLike, rates: Sequence[float], losses: Sequence[float], suggestion: float) -> Path:

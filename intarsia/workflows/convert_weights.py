@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from intarsia import __version__
 from intarsia.contracts import PathLike
 from intarsia.guide.published import find_published
 from intarsia.io.digest import file_hash
 from intarsia.terminal import say, warn
-from intarsia.weights.file import SUFFIX, save_weights
+from intarsia.weights.file import SUFFIX, WeightsMeta, save_weights
 from intarsia.weights.origins import Origin, origins
 from intarsia.workflows.completed_meta import completed
 from intarsia.workflows.trained_model import OpenModel, open_model
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DIGITS = 8
+"""Of a hash in a file's name."""
 
 
 def convert_weights(
@@ -24,18 +33,20 @@ def convert_weights(
     overwrite: bool = False,
     key: str | None = None,
     prefix: str | None = None,
-) -> None:
-    """Write tensors, config, classes and colours of `file` into one weights file, and say what became of them.
+    name_with_hash: bool = False,
+) -> Path:
+    """Write tensors, config, classes and colours of `file` into one weights file, say what became of them, and give it.
 
     file: weights of any origin, or a name that `locate` knows. out: ends in .safetensors.
     config: of the model, where the file does not say it.
     key, prefix: where the network's tensors are in a checkpoint, and what their names begin with there.
+    name_with_hash: put the first digits of the file's SHA-256 behind its name, as published checkpoints have them.
 
     Raises ValueError where `out` is no such name or exists, or the file cannot be read or does not fit the model.
     """
     if out.suffix != SUFFIX:
         raise ValueError(f"--out {out}: a weights file ends in {SUFFIX}")
-    if out.exists() and not overwrite:
+    if out.exists() and not overwrite and not name_with_hash:
         raise ValueError(f"--out {out} exists already; replace it with --overwrite, or choose another name")
     model = open_model(file, config=config, device="cpu", key=key, prefix=prefix)
     for note in model.notes:
@@ -45,9 +56,25 @@ def convert_weights(
         warn(f"{file} does not name its classes; they are called {', '.join(meta.classes[:3])} ...")
     own = model.task.model.state_dict()  # type: ignore[attr-defined]
     state = {name: own[name] for name in model.report.loaded}
-    save_weights(out, state, meta)
+    if name_with_hash:
+        out = _save_by_hash(out, state, meta)
+    else:
+        save_weights(out, state, meta)
     say(f"{len(state)} tensors, {len(meta.classes)} classes: {out}")
     say(f"next: intarsia eval {out} --data DIR    intarsia predict {out} IMAGES -o OUT")
+    return out
+
+
+def _save_by_hash(out: Path, state: Mapping[str, Tensor], meta: WeightsMeta) -> Path:
+    """Write NAME-xxxxxxxx.safetensors. A file that has that name already has that content."""
+    unnamed = out.with_name(f"{out.stem}.unnamed{SUFFIX}")
+    try:
+        save_weights(unnamed, state, meta)
+        named = out.with_name(f"{out.stem}-{file_hash(unnamed)[:DIGITS]}{SUFFIX}")
+        os.replace(unnamed, named)
+    finally:
+        unnamed.unlink(missing_ok=True)
+    return named
 
 
 def _made_from(file: PathLike, model: OpenModel) -> tuple[Origin, ...]:

@@ -16,6 +16,7 @@ from intarsia.inference.outputs.label_values import SERVERS
 from intarsia.terminal import progress, say, warn
 from intarsia.visual.fonts import use_font
 from intarsia.workflows.assemble import check_classes
+from intarsia.workflows.confusion import check_confusion, save_confusion
 from intarsia.workflows.evaluation_report import gallery_for, write_page
 from intarsia.workflows.example_pictures import Worst
 from intarsia.workflows.locate import local
@@ -36,7 +37,7 @@ class EvaluationRequest:
     weights: a file of any origin, a run's folder, or a published name. config: of the model, where those do not say it.
     data: other labelled images than the config's; split: of them, train, val or test. out: folder for the scores, by
     default beside the weights, or NAME_eval for a published name. pictures: how many of the worst images are painted.
-    report: folder for report.html.
+    report: folder for report.html. confusion: files for the confusion matrix, see `save_confusion`.
     metrics, groups: scores instead of the config's, and classes scored as one. roi: masks of the pixels that count.
     key, prefix: where the network's tensors are in a checkpoint, and what their names begin with there.
     slide, blend, augment: windows and views, as the options of the command line have them. threshold: of one logit.
@@ -51,6 +52,7 @@ class EvaluationRequest:
     out: Path | None = None
     pictures: int = 6
     report: Path | None = None
+    confusion: tuple[Path, ...] = ()
     metrics: str | None = None
     groups: tuple[str, ...] = ()
     roi: Path | None = None
@@ -101,10 +103,13 @@ def evaluate_model(request: EvaluationRequest) -> Report | None:
     model = with_scores(model, metrics=request.metrics, groups=request.groups)
     predictor = model.predictor(dataset.classes, dataset.palette, augment=request.augment is not None)
     gallery = None if request.report is None else gallery_for(model.spec, dataset.classes, request.pictures)
-    metric = Worst(gallery or build_metric(model.spec, dataset.classes), dataset.ignore_index, request.pictures)
+    counted = gallery or build_metric(model.spec, dataset.classes)
+    check_confusion(request.confusion, counted)
+    metric = Worst(counted, dataset.ignore_index, request.pictures)
     seen = None if gallery is None else gallery.named
     report = _score(model, predictor, pipeline, metric, request, on_prediction=seen)
     show(report, metric, pipeline, predictor.classes, predictor.palette, folder=folder, split=request.split)
+    save_confusion(request.confusion, counted, title=f"{model.file.parent.name or model.file.name}, {request.split}")
     if request.report is not None and gallery is not None:
         origin = "the config of the run" if request.data is None else str(request.data)
         facts = {"split": request.split, "from": origin}

@@ -24,6 +24,7 @@ from intarsia.spec import Component
 from intarsia.terminal import out as results
 from intarsia.terminal import progress, say
 from intarsia.workflows.assemble import checked, evaluation_pipeline
+from intarsia.workflows.confusion import check_confusion, save_confusion
 from intarsia.workflows.example_pictures import Worst
 from intarsia.workflows.names import find_config
 from intarsia.workflows.scores import CITYSCAPES, chosen_scores, within
@@ -43,12 +44,13 @@ def score(
     groups: Sequence[str] | None,
     roi: Path | None,
     file_format: str = "indices",
+    confusion: Sequence[Path] = (),
 ) -> None:
     """Compare label maps in a folder with labels: those of given data, or of a config's split; or a raster with one.
 
     labels: the raster of labels, for a predicted raster; what its values mean, `data` may say, a description.
     file_format: what the label maps hold, class indices or what a benchmark's server wants. Of the latter, names, sizes
-    and values are checked where there are no labels.
+    and values are checked where there are no labels. confusion: files for the confusion matrix, see `save_confusion`.
 
     Raises ValueError if neither is named, the metric needs more than label maps, or they do not fit the labels.
     """
@@ -61,13 +63,14 @@ def score(
             raise ValueError("--roi is for images; of a raster, make what does not count nodata in --labels")
         if file_format != "indices":
             raise ValueError("--format is for a folder of label maps: a raster has class indices")
-        _score_raster(predictions, labels, data=data, out=out, metrics=metrics, groups=groups)
+        _score_raster(predictions, labels, data=data, out=out, metrics=metrics, groups=groups, confusion=confusion)
         return
     if file_format == CITYSCAPES and not groups:
         metrics = metrics or CITYSCAPES  # as the server scores them
     pipeline, metric = _labels_and_metric(data, config, split, metrics, groups)
     if isinstance(metric, ConfidenceMetric) and metric.needs_confidence:
         raise ValueError("ECE needs the network's confidence, which label maps do not hold; leave it out of --metrics")
+    check_confusion(confusion, metric)
     pipeline = within(pipeline, roi)
     dataset = pipeline.dataset
     files: LabelFiles
@@ -86,10 +89,18 @@ def score(
     if len(classes) == 1:
         classes, palette = ("background", *classes), ((0, 0, 0), *palette)
     show(report, worst, pipeline, classes, palette, folder=out, split=split)
+    save_confusion(confusion, metric, title=predictions.name)
 
 
 def _score_raster(
-    prediction: Path, labels: Path, *, data: Path | None, out: Path, metrics: str | None, groups: Sequence[str] | None
+    prediction: Path,
+    labels: Path,
+    *,
+    data: Path | None,
+    out: Path,
+    metrics: str | None,
+    groups: Sequence[str] | None,
+    confusion: Sequence[Path],
 ) -> None:
     description = None if data is None else read_description(data)
     classes = raster_classes(prediction) if description is None else description.classes
@@ -103,16 +114,17 @@ def _score_raster(
     of_images = sorted({"mBoundaryIoU", "imageIoU", "interval", "ECE"} & set(chosen.args.get("metrics", ())))
     if of_images:
         raise ValueError(f"--metrics {','.join(of_images)}: of images; a raster is compared strip by strip")
+    metric = IoUMetric(**chosen.args)
+    check_confusion(confusion, metric)
     with progress("scoring") as bar:
-        found = score_raster(
-            prediction, labels, table, IoUMetric(**chosen.args), classes=len(classes), progress=bar
-        )  # fmt: skip
+        found = score_raster(prediction, labels, table, metric, classes=len(classes), progress=bar)
     write_report(found.report, out)
     results().print(report_table(found.report, prediction.name))
     results().print("  ".join(f"{name} {value:.4f}" for name, value in found.report.summary.items()))
     if found.unpredicted:
         say(f"{found.unpredicted:,} labelled pixels have no prediction (no data, or left uncertain) and do not count")
     say(f"eval.json and eval.csv: {out}")
+    save_confusion(confusion, metric, title=prediction.name)
 
 
 def _labels_and_metric(

@@ -152,6 +152,7 @@ def _run(config: Config, options: RunOptions, runtime: FabricRuntime) -> Trainin
     if not result.finished:
         raise KeyboardInterrupt(f"interrupted at step {result.step}; go on with: intarsia train --resume {options.out}")
     _say_where_things_are(run, result)
+    _say_what_would_help(run, result, config)
     return result
 
 
@@ -238,3 +239,10 @@ def _say_where_things_are(run: Run, result: TrainingResult) -> None:
         count = paint_examples(run.validation, result.weights, run.out / "pictures", PICTURES)
         say_first(f"pictures of {count} validation images: {run.out / 'pictures'}")
     say_first(f"next: intarsia predict {run.out} IMAGES -o OUT    intarsia eval {run.out}")
+
+
+def _say_what_would_help(run: Run, result: TrainingResult, config: Config) -> None:
+    from intarsia.workflows.evidence import help_after
+
+    for sentence in help_after(run, result, config):
+        say_first(f"to do better: {sentence}")

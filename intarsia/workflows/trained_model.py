@@ -94,7 +94,7 @@ def open_model(
     report = apply_state(task.model, state, optional=AUXILIARY)  # type: ignore[arg-type]
     if not report.complete:
         notes.append(f"only training needs auxiliary heads, so that it does not matter here: {report}")
-    chosen = _device(device)
+    chosen = choose_device(device)
     if precision == "64":
         if chosen == "mps":
             raise ValueError("--precision 64 is nothing that Apple's GPUs have: add --device cpu")
@@ -105,7 +105,8 @@ def open_model(
     )
 
 
-def _device(wanted: str) -> str:
+def choose_device(wanted: str) -> str:
+    """The device of this machine that an option means: "auto" is a GPU where there is one. Raises ValueError."""
     if wanted not in ("auto", "cpu", "cuda", "mps"):
         raise ValueError(f"--device is auto, cpu, cuda or mps, found {wanted!r}")
     if wanted == "cuda" and not torch.cuda.is_available():
@@ -148,15 +149,20 @@ def labelled_images(model: OpenModel, data: Path | None, split: str) -> Pipeline
 def describe_data(model: OpenModel, data: Path, split: str) -> DataDescription:
     """The description of given data. Labels of a folder are read as the model's training read them."""
     description = given_data(data, split)
-    if model.meta.labels and not data.is_file():
-        description = dataclasses.replace(
-            description,
-            classes=model.meta.classes,
-            labels={parse_value(value): name for value, name in model.meta.labels.items()},
-            palette=model.meta.palette or None,
-            ignore_index=model.meta.ignore_index,
-        )
-    return description
+    return description if data.is_file() else read_as_trained(model, description)
+
+
+def read_as_trained(model: OpenModel, description: DataDescription) -> DataDescription:
+    """What was concluded of a folder, with classes and labels as the model's training had them, where it says so."""
+    if not model.meta.labels:
+        return description
+    return dataclasses.replace(
+        description,
+        classes=model.meta.classes,
+        labels={parse_value(value): name for value, name in model.meta.labels.items()},
+        palette=model.meta.palette or None,
+        ignore_index=model.meta.ignore_index,
+    )
 
 
 def given_data(data: Path, split: str) -> DataDescription:

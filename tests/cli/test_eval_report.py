@@ -17,6 +17,7 @@ from intarsia.contracts import Report, SampleMeta
 from intarsia.data.description.write import write_description
 from intarsia.demo import write_scenes
 from intarsia.metrics.iou import IoUMetric
+from intarsia.workflows.confusion import check_confusion
 from intarsia.workflows.evaluation_report import WIDEST, Gallery, reduced
 
 EVERYWHERE = ["--device", "cpu", "--workers", "0"]
@@ -48,6 +49,46 @@ def test_the_report_shows_what_eval_finds(run: Path, tmp_path: Path, capsys: pyt
     for said in ("SHA-256", "labelled pixels", "EncoderDecoder", "pedestrian", "street_00", "the config of the run"):
         assert said in page
     assert len(page) < 2e6
+
+
+def test_the_confusion_matrix_holds_the_scores(run: Path, tmp_path: Path) -> None:
+    """IoU and pixels of eval.csv follow from its rows and columns, with a report and without, and of files."""
+    data = run.parent / "data" / "data.yaml"
+    assert main(["predict", str(run), str(data.parent / "images" / "val"), "-o", str(tmp_path / "labels"), "--save",
+                 "label", "--device", "cpu"]) == 0  # fmt: skip
+    found = []
+    for number, words in enumerate(
+        ([str(run)], [str(run), "--report", str(tmp_path)], ["--predictions", str(tmp_path / "labels")])
+    ):
+        file = tmp_path / f"confusion{number}.csv"
+        options = ["--pictures", "0", "--out", str(tmp_path / "out"), "--data", str(data), "--confusion", str(file)]
+        assert main(["eval", *words, *options, *EVERYWHERE]) == 0
+        found.append([row[1:] for row in list(csv.reader(file.open()))[1:]])
+    matrix = np.array(found[0], int)
+    assert found[0] == found[1] == found[2]
+    hit, labelled, predicted = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
+    scores = list(csv.DictReader((tmp_path / "out" / "eval.csv").open()))[:-1]
+    assert [int(row["pixels"]) for row in scores] == labelled.tolist()
+    for row, iou in zip(scores, hit / np.maximum(labelled + predicted - hit, 1), strict=True):
+        assert not row["IoU"] or float(row["IoU"]) == pytest.approx(iou)
+
+
+def test_the_confusion_matrix_as_a_picture(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["eval", str(run), "--out", str(tmp_path), "--pictures", "0", *EVERYWHERE]
+    assert main([*words, "--confusion", str(tmp_path / "m.png"), "--confusion", str(tmp_path / "m.csv")]) == 0
+    assert (tmp_path / "m.csv").is_file()
+    assert min(Image.open(tmp_path / "m.png").size) > 400
+    assert main([*words, "--confusion", str(tmp_path / "m.pdf")]) == 2
+    assert "expected a picture, .png, or tables, .csv" in capsys.readouterr().err
+
+
+def test_a_metric_without_such_a_matrix_is_told_before_the_work() -> None:
+    class Other:
+        """No IoUMetric."""
+
+    with pytest.raises(ValueError, match="Other counts no confusion matrix of classes"):
+        check_confusion([Path("m.png")], Other())
+    check_confusion([], Other())
 
 
 def test_chosen_scores(run: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -99,6 +100,22 @@ def test_a_converted_file_needs_nothing_else(run: Path, data: Path, tmp_path: Pa
         assert main(["predict", str(weights), str(photo), "-o", str(tmp_path / folder), "--device", "cpu"]) == 0
     first, second = (np.asarray(Image.open(tmp_path / folder / f"{photo.stem}.png")) for folder in ("ours", "run"))
     assert np.array_equal(first, second)
+
+
+def test_a_name_with_the_hash_of_the_file(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No other file is left or touched; the optimizer of a checkpoint is not in it."""
+    file = checkpoint(tmp_path / "iter_2.pth", run)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "model.safetensors").write_text("mine")
+    out = str(tmp_path / "out" / "model.safetensors")
+    assert main(["weights", "convert", str(file), "-o", out, "--name-with-hash"]) == 0
+    assert Path(out).read_text() == "mine"
+    (named,) = set((tmp_path / "out").iterdir()) - {Path(out)}
+    assert named.name == f"model-{hashlib.sha256(named.read_bytes()).hexdigest()[:8]}.safetensors"
+    assert named.name in capsys.readouterr().err
+    kept, own = load_state(named), load_state(run / "weights.safetensors")
+    assert set(kept) == set(own)
+    assert all(torch.equal(kept[name], own[name]) for name in own)
 
 
 def test_a_config_beside_a_bare_state(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

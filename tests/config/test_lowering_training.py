@@ -11,8 +11,9 @@ from intarsia.config.checking.check import check
 from intarsia.config.language.reader import Config
 from intarsia.config.lowering.fields import Context
 from intarsia.config.lowering.lower import lower_all
+from intarsia.config.lowering.metrics import lower_metrics
 from intarsia.config.lowering.runtime import published_batch
-from intarsia.config.lowering.training import lower_metric, lower_optim
+from intarsia.config.lowering.training import lower_optim
 from intarsia.config.schema.training import PARAMWISE, SCHEDULES
 from intarsia.engine.optim.param_groups import FLAGS, MULTIPLES, OPTIONS, Parameter, by_depth, by_forced_rules, by_rules
 from intarsia.engine.optim.schedule_curves import CURVES
@@ -262,10 +263,9 @@ def test_total_batch() -> None:
 def test_scores_and_groups_of_the_metric() -> None:
     values = {"type": "IoUMetric", "iou_metrics": ["mBoundaryIoU", "ECE"], "groups": {"flat": ["road", "pavement"]}}
     context = Context(Config.from_values({"val_evaluator": values}, file="test.py"))
-    found = lower_metric(context, values, "val_evaluator")
+    found = lower_metrics(context, {"val_evaluator": values}, None).val
     assert found.args == {"metrics": ("mBoundaryIoU", "ECE"), "groups": {"flat": ("road", "pavement")}}
     assert context.problems == []
-    lower_metric(
-        context, {"type": "IoUMetric", "iou_metrics": ["mBoundary"], "groups": {"flat": "road"}}, "val_evaluator"
-    )
+    values = {"type": "IoUMetric", "iou_metrics": ["mBoundary"], "groups": {"flat": "road"}}
+    lower_metrics(context, {"val_evaluator": values}, None)
     assert [problem.path for problem in context.problems] == ["val_evaluator.iou_metrics", "val_evaluator.groups"]

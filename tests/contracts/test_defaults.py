@@ -274,6 +274,7 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "sampler": {"OHEMPixelSampler": {"thresh": None, "min_kept": 100_000, "ignore_index": 255}},
     "metric": {
+        "CityscapesMetric": {"num_classes": None, "classes": None, "ignore_index": 255},
         "DepthMetric": {
             "depth_metrics": None, "min_depth_eval": 0.0, "max_depth_eval": float("inf"), "crop_type": None},
         "IoUMetric": {

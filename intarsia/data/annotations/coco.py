@@ -44,7 +44,7 @@ class Coco:
         known = known or keys >= {"annotations", "image_id", "category_id"}  # of which the images stand at the end
         return known and "segments_info" not in keys
 
-    def open(self, path: Path, names: Path | None) -> CocoFile:
+    def look_through(self, path: Path, names: Path | None) -> CocoFile:
         """Look through a file: where the annotations of each image stand in it."""
         return CocoFile(path)
 

@@ -49,7 +49,7 @@ class Cvat:
         """Whether the outermost element is called so."""
         return re.search(r"<annotations[\s>]", text) is not None
 
-    def open(self, path: Path, names: Path | None) -> CvatFile:
+    def look_through(self, path: Path, names: Path | None) -> CvatFile:
         """Look through a file: where each image stands in it."""
         return CvatFile(path)
 

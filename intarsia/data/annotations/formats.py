@@ -38,7 +38,7 @@ def open_annotations(root: Path, source: AnnotationSource, *, fresh: bool = Fals
     key = (source.format, path, _state(path), names, None if names is None else _state(names))
     with _lock:  # threads of the doctor ask for the same file at the same time
         if key not in _opened or (fresh and FORMATS[source.format].per_image):
-            _opened[key] = FORMATS[source.format].open(path, names)
+            _opened[key] = FORMATS[source.format].look_through(path, names)
             while len(_opened) > _KEPT:
                 _opened.popitem(last=False)
         _opened.move_to_end(key)

@@ -59,7 +59,7 @@ class LabelStudio:
             keys >= {"annotations", "result"} or "completions" in keys or bool(keys & set(_LABELS[:-1]))
         )
 
-    def open(self, path: Path, names: Path | None) -> LabelStudioFile:
+    def look_through(self, path: Path, names: Path | None) -> LabelStudioFile:
         """Look through a file: where each task stands in it."""
         return LabelStudioFile(path)
 

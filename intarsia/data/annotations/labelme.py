@@ -53,7 +53,7 @@ class LabelMe:
         keys = set(_KEY.findall(text))
         return "shapes" in keys and bool(keys & {"imagePath", "points", "imageData", "imageHeight"})
 
-    def open(self, path: Path, names: Path | None) -> FolderOfFiles:
+    def look_through(self, path: Path, names: Path | None) -> FolderOfFiles:
         """List the files of a folder."""
         return FolderOfFiles(path, self.suffix, _read)
 

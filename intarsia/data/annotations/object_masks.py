@@ -12,7 +12,7 @@ from types import MappingProxyType
 from intarsia.data.annotations.shapes import Bitmap, Drawing, Shape, SizeOf
 from intarsia.data.image_io import IMAGE_SUFFIXES
 from intarsia.data.masks import read_mask
-from intarsia.io.folders import folders_of
+from intarsia.io.folders import folders_of, walk_files
 
 CLASS = "object"
 
@@ -30,7 +30,7 @@ class ObjectMasks:
         """Never by a beginning: the files are pictures like others."""
         return False
 
-    def open(self, path: Path, names: Path | None) -> FoldersOfMasks:
+    def look_through(self, path: Path, names: Path | None) -> FoldersOfMasks:
         """List the folders. Raises ValueError if there is no "*"."""
         return FoldersOfMasks(path)
 
@@ -55,8 +55,8 @@ class FoldersOfMasks:
         """The masks of an image."""
         folder = self._above / key / self._below
         shapes = []
-        for file in sorted(folder.iterdir()):
-            if file.suffix.lower() not in IMAGE_SUFFIXES or file.name.startswith("."):
+        for file in (folder / name for name in walk_files(folder, recursive=False)):
+            if file.suffix.lower() not in IMAGE_SUFFIXES:
                 continue
             mask = read_mask(file)
             if mask.shape != size():

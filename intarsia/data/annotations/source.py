@@ -95,6 +95,6 @@ class Format(Protocol):
         """Whether a file is of this tool, by its first 64 KiB."""
         ...
 
-    def open(self, path: Path, names: Path | None) -> Opened:
+    def look_through(self, path: Path, names: Path | None) -> Opened:
         """Look through a file, or a folder of files. Raises ValueError naming the file and what is wrong."""
         ...

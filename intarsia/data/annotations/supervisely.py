@@ -55,7 +55,7 @@ class Supervisely:
         keys = set(_KEY.findall(text))
         return "objects" in keys and ("classTitle" in keys or keys >= {"size", "tags"})
 
-    def open(self, path: Path, names: Path | None) -> FolderOfFiles:
+    def look_through(self, path: Path, names: Path | None) -> FolderOfFiles:
         """List the files of a folder."""
         return FolderOfFiles(path, self.suffix, _read, passed_over=_OTHER_FILES)
 

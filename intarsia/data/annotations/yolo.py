@@ -45,7 +45,7 @@ class Yolo:
         near = all(-0.5 <= part <= 1.5 for line in numbers for part in line)
         return near and any(len(line) >= 6 and len(line) % 2 == 0 for line in numbers)
 
-    def open(self, path: Path, names: Path | None) -> FolderOfFiles:
+    def look_through(self, path: Path, names: Path | None) -> FolderOfFiles:
         """List the files of a folder, and the names of the classes."""
         listed = () if names is None else read_names(names)
 

@@ -62,7 +62,7 @@ def _try(run: Run, size: int) -> BatchTrial:
     changed = replace(run, batch=size * run.runtime.world_size, optim=one_step, workers=0)
     changed.runtime.launch()
     try:
-        with _memory_used(run.runtime.device) as used:
+        with memory_used(run.runtime.device) as used:
             batch = next(changed.batches(0))
             trainer = Trainer(changed, copy.deepcopy(run.module), batches=iter([batch, batch]))
             float(trainer.step().terms[0].value)
@@ -83,7 +83,7 @@ def _would_swap(run: Run, trials: Sequence[BatchTrial], size: int) -> bool:
 
 
 @contextmanager
-def _memory_used(device: torch.device) -> Iterator[Callable[[], int]]:
+def memory_used(device: torch.device) -> Iterator[Callable[[], int]]:
     """Gives a function for the bytes that were used inside, beyond those before, at most at one time."""
     if device.type == "cuda":
         torch.cuda.empty_cache()

@@ -259,7 +259,7 @@ def test_a_broken_file_is_named_with_its_line(tmp_path: Path, text, message) -> 
     path = tmp_path / "_annotations.coco.json"
     path.write_text(text)
     with pytest.raises(ValueError, match=message) as caught:
-        Coco().open(path, None)
+        Coco().look_through(path, None)
     assert str(caught.value).startswith(str(path))
     image(tmp_path / "a.jpg")
     if '"images"' in text and "[7]" not in text:
@@ -270,7 +270,7 @@ def test_a_broken_file_is_named_with_its_line(tmp_path: Path, text, message) -> 
 def test_only_one_image_is_parsed_for_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"{number}.jpg" for number in range(20)]
     found = document(*(square(1, 1, 5, image_id=n + 1) for n in range(20)), names=names)
-    opened = Coco().open(write(tmp_path / "a.json", found, indent=1), None)
+    opened = Coco().look_through(write(tmp_path / "a.json", found, indent=1), None)
     read: list[tuple[int, int]] = []
     original = JsonFile.read
     monkeypatch.setattr(JsonFile, "read", lambda self, a, b: read.append((a, b)) or original(self, a, b))

@@ -126,7 +126,7 @@ def test_places_count_bytes(tmp_path: Path, encoding) -> None:
     ],
 )
 def test_what_is_wrong_is_named_with_file_and_shape(tmp_path: Path, shape, message) -> None:
-    opened = Cvat().open(write(tmp_path / "a.xml", file(("a.jpg", [shape]))), None)
+    opened = Cvat().look_through(write(tmp_path / "a.xml", file(("a.jpg", [shape]))), None)
     with pytest.raises(ValueError, match=rf"a\.xml: .*{message}"):
         opened.draw("a.jpg", lambda: SIZE)
 
@@ -144,7 +144,7 @@ def test_what_is_wrong_is_named_with_file_and_shape(tmp_path: Path, shape, messa
 )
 def test_a_broken_file_is_named(tmp_path: Path, text, message) -> None:
     with pytest.raises(ValueError, match=message) as caught:
-        Cvat().open(write(tmp_path / "a.xml", text), None)
+        Cvat().look_through(write(tmp_path / "a.xml", text), None)
     assert "a.xml" in str(caught.value)
 
 

@@ -164,7 +164,7 @@ def test_the_short_form(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, entry, message) -> None:
-    opened = LabelStudio().open(write(tmp_path / "x.json", [task(entry)]), None)
+    opened = LabelStudio().look_through(write(tmp_path / "x.json", [task(entry)]), None)
     with pytest.raises(ValueError, match=rf"x\.json: .*{message}"):
         opened.draw(next(iter(opened.keys)), lambda: SIZE)
 

@@ -104,7 +104,7 @@ def test_a_file_that_does_not_say_the_size_takes_that_of_the_image(tmp_path: Pat
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, entry, message) -> None:
-    opened = LabelMe().open(folder(tmp_path, entry), None)
+    opened = LabelMe().look_through(folder(tmp_path, entry), None)
     with pytest.raises(ValueError, match=rf"a.json: {message}|a.json: .*{message}"):
         opened.draw("a.json", lambda: SIZE)
 

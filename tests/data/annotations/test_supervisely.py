@@ -111,6 +111,6 @@ def test_points_and_lines_are_told(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_is_named(tmp_path: Path, entry, message) -> None:
     root = folder(tmp_path, entry)
-    opened = Supervisely().open(root / "ds/ann", None)
+    opened = Supervisely().look_through(root / "ds/ann", None)
     with pytest.raises(ValueError, match=rf"a\.jpg\.json: .*{message}|a\.jpg\.json: {message}"):
         opened.draw("a.jpg.json", lambda: SIZE)

@@ -81,7 +81,7 @@ def test_boxes_among_polygons_are_told(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_is_named_with_file_and_line(tmp_path: Path, text, message) -> None:
     write(tmp_path / "a.txt", text)
-    opened = Yolo().open(tmp_path, write(tmp_path / "classes.txt", "leaf\n"))
+    opened = Yolo().look_through(tmp_path, write(tmp_path / "classes.txt", "leaf\n"))
     assert list(opened.keys) == ["a.txt"]
     with pytest.raises(ValueError, match=message):
         opened.draw("a.txt", lambda: SIZE)
