@@ -79,7 +79,7 @@ class Collection:
             self._names = [self.name(index) for index in range(len(self))]
         return self.measures.images(query, self._names)
 
-    def rename(self, classes: Sequence[str], palette: Sequence[Sequence[int]]) -> None:
+    def name_classes(self, classes: Sequence[str], palette: Sequence[Sequence[int]]) -> None:
         """Other names and colours for the classes of the data set; their order and number stay."""
         assert len(classes) == len(palette) == len(self.dataset.classes)
         self.classes, self.palette = with_background(classes, palette)

@@ -203,7 +203,7 @@ class ViewerServer(ThreadingHTTPServer):
         with self._saving:
             kept = self.editor.save(given.get("classes"), given.get("palette"))
             description = self.editor.description
-            self.collection.rename(description.classes, description.colours)
+            self.collection.name_classes(description.classes, description.colours)
         return {"file": str(self.editor.file), "kept": str(kept)}
 
     # --- Parameters ---

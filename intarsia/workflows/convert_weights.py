@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from intarsia import __version__
 from intarsia.contracts import PathLike
 from intarsia.guide.published import find_published
 from intarsia.io.digest import file_hash
+from intarsia.io.whole_files import put_in_place
 from intarsia.terminal import say, warn
 from intarsia.weights.file import SUFFIX, WeightsMeta, save_weights
 from intarsia.weights.origins import Origin, origins
@@ -71,7 +71,7 @@ def _save_by_hash(out: Path, state: Mapping[str, Tensor], meta: WeightsMeta) -> 
     try:
         save_weights(unnamed, state, meta)
         named = out.with_name(f"{out.stem}-{file_hash(unnamed)[:DIGITS]}{SUFFIX}")
-        os.replace(unnamed, named)
+        put_in_place(unnamed, named)
     finally:
         unnamed.unlink(missing_ok=True)
     return named

@@ -209,13 +209,16 @@ def test_a_browser_is_opened_where_there_is_a_display(data: Path, monkeypatch: p
 def test_the_command_prints_the_address_and_ends_with_ctrl_c(data: Path) -> None:
     words = [sys.executable, "-m", "intarsia", "view", str(data), "--no-browser"]
     environment = {**os.environ, "SSH_CONNECTION": "10.0.0.1 5000 10.0.0.2 22"}
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
+    )  # fmt: skip
     try:
         assert process.stdout is not None
         address = process.stdout.readline().strip()
         assert asked(address, "about")["count"] == 5
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=120)
     finally:
         process.kill()
     assert process.returncode == 0, said

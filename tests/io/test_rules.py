@@ -49,6 +49,7 @@ def is_opening(owner: str, name: str) -> bool:
         "tarfile",
         "raster_library()",
         "av",
+        "webbrowser",
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from painted import paint, predictor
+from viewed_scenes import paint, predictor
 
 from intarsia.data.description.read import read_description
 from intarsia.viewer.samples import Collection, Run

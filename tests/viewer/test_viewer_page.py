@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from browser import CHROMIUM, Browser, needs_chromium
-from painted import Counting, paint, predictor, serving
+from viewed_scenes import Counting, paint, predictor, serving
 
 from intarsia.data.description.read import read_description
 from intarsia.viewer.class_editor import ClassEditor

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from painted import CLASSES, PALETTE, Counting, predictor
 from PIL import Image
+from viewed_scenes import CLASSES, PALETTE, Counting, predictor
 
 from intarsia.contracts import Sample
 from intarsia.data.datasets.wrappers import ConcatDataset, RepeatDataset, SubsetDataset

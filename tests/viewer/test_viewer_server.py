@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 import pytest
-from painted import Counting, predictor, serving
+from viewed_scenes import Counting, predictor, serving
 
 from intarsia.data.description.read import read_description
 from intarsia.viewer import server as module

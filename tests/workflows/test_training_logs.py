@@ -149,6 +149,12 @@ def test_runs_of_both_in_one_table(runs: list[str], tmp_path: Path, capsys: pyte
     assert (tmp_path / "both.png").is_file()
 
 
+@pytest.fixture(autouse=True)
+def _wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No row is folded, however long the folders of the tests are called."""
+    monkeypatch.setenv("COLUMNS", "250")
+
+
 def test_keys_have_a_row_for_each_run(runs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plot", *runs, "--keys", "loss, mIoU,decode.loss_ce", "-o", str(tmp_path / "keys.png")]) == 0
     rows = [[row[0], *row[2:]] for row in table(capsys.readouterr().out)]
