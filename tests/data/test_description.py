@@ -329,3 +329,13 @@ class TestWriting:
 
 def test_show_value():
     assert (show_value(11), show_value((192, 128, 0))) == ("11", "#c08000")
+
+
+def test_the_smallest_and_largest_statistics_are_read_back(tmp_path: Path) -> None:
+    """YAML takes 1e-05 for text."""
+    split = FolderSplit(Source("images", "labels", (".png",), (".png",)))
+    mean, std = (1e-07, 2.5, 3e20), (1e-09, 1.0, 2.0)
+    description = DataDescription(tmp_path, ("a", "b"), {"train": split}, mean=mean, std=std)
+    write_description(description, tmp_path / "data.yaml")
+    found = read_description(tmp_path / "data.yaml")
+    assert (found.mean, found.std) == (description.mean, description.std)
