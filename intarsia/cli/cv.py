@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from intarsia.cli import fold_options, options
+from intarsia.cli import options, own_data_options
 
 EXAMPLES = """
 [bold]Five trainings, a table with mean and spread[/]:
@@ -30,7 +30,8 @@ def cv(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Folder of all runs.")],
     folds: Annotated[int, typer.Option("--folds", help="How many.", rich_help_panel="Data")] = 5,
-    by: fold_options.By = None,
+    by: own_data_options.By = None,
+    plain: own_data_options.Plain = None,
     duration: options.For = None,
     eval_every: options.EvalEvery = None,
     save_every: options.SaveEvery = None,
@@ -50,7 +51,7 @@ def cv(
     ema: options.Ema = None,
     patience: options.Patience = None,
     freeze: options.Freeze = None,
-    notify: fold_options.Notify = None,
+    notify: own_data_options.Notify = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew; removes the runs in the folder.")] = False,
     device: options.Device = "auto",
     precision: options.Precision = None,
@@ -95,6 +96,7 @@ def cv(
         device=device,
         notify=notify,
         augment=augment,
+        plain=own_data_options.plain_choices(plain),
     )
     result = cross_validate(request, folds, by=by)
     names = [f"fold {number}" for number in range(1, len(result.images) + 1)]

@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from intarsia.cli import fold_options, options
+from intarsia.cli import options, own_data_options
 
 EXAMPLES = """
 [bold]Your own images and masks, no config[/]:
@@ -35,8 +35,9 @@ def train(
         typer.Argument(metavar="RECIPE|CONFIG", help="A recipe (see: intarsia config list) or a config file."),
     ] = None,
     data: options.Data = None,
-    fold: fold_options.Fold = None,
-    by: fold_options.By = None,
+    fold: own_data_options.Fold = None,
+    by: own_data_options.By = None,
+    plain: own_data_options.Plain = None,
     out: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--out", "-o", metavar="RUN", help="Folder of the run."),
@@ -72,7 +73,7 @@ def train(
     hang_after: options.HangAfter = None,
     tensorboard: options.TensorBoard = False,
     wandb: options.WandB = False,
-    notify: fold_options.Notify = None,
+    notify: own_data_options.Notify = None,
     find: options.Find = None,
     resume: Annotated[
         Optional[Path],  # noqa: UP045
@@ -119,7 +120,7 @@ def train(
         others = training != TrainingOptions(batch_per_device=batch_per_device, workers=workers)
         others = others or pretrained is not None or first_convolution is not None or weights is not None
         others = others or fold is not None or by is not None
-        others = others or augment is not None
+        others = others or augment is not None or plain is not None
         if recipe is not None or data is not None or out is not None or settings or others:
             raise ValueError(
                 "--resume RUN goes on with the run as it was begun; of other options it takes only --device, "
@@ -157,5 +158,6 @@ def train(
         fold=fold,
         by=by,
         augment=augment,
+        plain=own_data_options.plain_choices(plain),
     )
     start_training(request)

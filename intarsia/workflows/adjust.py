@@ -206,24 +206,24 @@ def _crop(values: Mapping[str, Any], crop: tuple[int, int]) -> Iterator[str]:
     if preprocessor.get("size_divisor") is not None:  # another way to say the size
         yield f"{path}.size_divisor-"
     yield f"{path}.size={crop}"
-    for path, step in _steps_of(values.get("train_dataloader") or {}, "train_dataloader"):
+    for path, step in steps_of(values.get("train_dataloader") or {}, "train_dataloader"):
         if step.get("type") == "RandomCrop":
             yield f"{path}.crop_size={crop}"
         elif step.get("type") == "Pad" and "size" in step:
             yield f"{path}.size={crop}"
 
 
-def _steps_of(value: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def steps_of(value: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """(path, step) of every pipeline step below a value."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             if key == "pipeline":
                 yield from ((f"{path}.pipeline.{index}", step) for index, step in enumerate(item))
             else:
-                yield from _steps_of(item, f"{path}.{key}")
+                yield from steps_of(item, f"{path}.{key}")
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            yield from _steps_of(item, f"{path}.{index}")
+            yield from steps_of(item, f"{path}.{index}")
 
 
 def _precision(values: Mapping[str, Any], precision: str) -> Iterator[str]:

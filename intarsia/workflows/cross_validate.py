@@ -157,7 +157,7 @@ def _divide(request: TrainingRequest, files: Sequence[Path], by: str | None) -> 
     assert request.data is not None
     description, _ = usable_data(request.data)
     by = description.groups if by is None else by
-    description = replace(description, groups=by, mean=None, std=None)  # of each fold's own training images
+    description = replace(description, groups=by, mean=None, std=None, shares=None)  # measured anew in each fold
     pool, _ = without_test(description, read_pool(description, by=by))
     folds = folds_of(pool, len(files))
     for number, file in enumerate(files, 1):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,7 @@ class TrainingRequest:
     find: "lr" or "batch" tries that out instead of training.
     notify: a command that is told how the run goes.
     fold: "2/5" validates on the second of five parts of the training images. by: what stays together in a part.
+    plain: choices of `own_defaults` that are not made.
     augment: none, light, strong or a file (`workflows.augmentation`); None: as the recipe or config has it.
     """
 
@@ -60,6 +61,7 @@ class TrainingRequest:
     fold: str | None = None
     by: str | None = None
     augment: str | None = None
+    plain: tuple[str, ...] = ()
 
 
 def training_config(request: TrainingRequest, file: Path) -> Config:
@@ -100,6 +102,8 @@ def prepare_data(request: TrainingRequest, file: Path) -> None:
 
     assert request.data is not None
     description, findings = usable_data(request.data)
+    if description.shares is None:
+        description = replace(description, shares=findings.shares() or None)
     _tell(description, findings)
     if request.fold is not None:
         from intarsia.workflows.division import fold_of_run
@@ -120,6 +124,11 @@ def base_config(request: TrainingRequest) -> Config | None:
     from intarsia.workflows.names import find_config
 
     if request.name not in recipes.short_names():
+        if request.plain:
+            raise ValueError(
+                "--plain leaves out what a recipe for own data chooses from them; a config, or a published recipe, has "
+                "its own choices: change them with --set"
+            )
         config = find_config(request.name, trust=request.trust)
         given = {setting.partition("=")[0].partition(".")[0] for setting in request.settings}
         missing = [key for key in _OF_TRAINING if not config.values.get(key) and key not in given]
@@ -143,7 +152,7 @@ def run_config(request: TrainingRequest, base: Config | None, data: OwnData | No
         assert base is not None
         config = base
     else:
-        config = _own_config(request.name, data) if base is None else with_data(base, data.description, data.file)
+        config = _own_config(request, data) if base is None else with_data(base, data.description, data.file)
     config = config.override(settings_for(config, request.training, devices=devices))
     if request.augment is not None:
         from intarsia.workflows.augmentation import augmented
@@ -167,10 +176,12 @@ def _start_settings(config: Config, request: TrainingRequest) -> Iterator[str]:
         yield f"intarsia.first_convolution={request.first_convolution!r}"
 
 
-def _own_config(name: str, data: OwnData) -> Config:
+def _own_config(request: TrainingRequest, data: OwnData) -> Config:
+    """The config of a recipe for own data, with what these call for."""
     from intarsia import recipes
     from intarsia.config.language.reader import Config
     from intarsia.workflows.adjust import dataset_values
+    from intarsia.workflows.own_defaults import choose
 
     description = data.description
     if "train" not in description.splits:
@@ -178,7 +189,7 @@ def _own_config(name: str, data: OwnData) -> Config:
     images = len(description.pairs("train"))
     batch = min(BATCH, max(2, images))
     values = recipes.for_data(
-        name,
+        request.name,
         num_classes=description.num_classes,
         ignore_index=description.ignore_index,
         mean=description.mean or (128.0,) * description.channels,
@@ -192,7 +203,11 @@ def _own_config(name: str, data: OwnData) -> Config:
             split: dataset_values(data.file, split) for split in ("train", "val", "test") if split in description.splits
         },
     )
-    return Config.from_values(values, file=f"recipe {name}")
+    config = Config.from_values(values, file=f"recipe {request.name}")
+    for choice in choose(config, description, plain=request.plain):
+        say_first(choice.line)
+        config = config.override(choice.settings)
+    return config
 
 
 def _tell(description: DataDescription, findings: Findings) -> None:

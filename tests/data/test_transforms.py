@@ -144,7 +144,9 @@ def test_every_band_is_resized_alike(bands):
             ResizeToMultiple(16),
         ]
     ),
-    st.sampled_from([RandomCrop((12, 20), 0.75), RandomCrop(16), RandomCrop(8, 0.3, ignore_index=1)]),
+    st.sampled_from(
+        [RandomCrop((12, 20), 0.75), RandomCrop(16), RandomCrop(8, 0.3, ignore_index=1), RandomCrop(8, rare=(5, 1))]
+    ),
     SEEDS,
 )
 def test_resizing_and_cropping_together_is_one_after_the_other(sample, resize, crop, seed):
@@ -176,6 +178,47 @@ def test_all_corners_are_drawn():
     crop = RandomCrop((2, 3))
     drawn = {int(crop(sample, np.random.default_rng(seed)).image[0, 0, 0]) for seed in range(200)}
     assert drawn == {5 * top + left for top in range(3) for left in range(3)}
+
+
+def test_a_crop_holds_a_pixel_of_a_rare_class_wherever_that_lies():
+    label = np.zeros((20, 30), np.uint8)
+    for place in ((0, 0), (19, 29), (7, 12)):
+        label[:] = 0
+        label[place] = 5
+        sample = Sample(np.zeros((20, 30, 3), np.uint8), label)
+        seen = set()
+        for seed in range(300):
+            after = RandomCrop((4, 6), rare=(3, 5), rare_prob=1)(sample, np.random.default_rng(seed)).label
+            assert after.shape == (4, 6)
+            (found,) = np.argwhere(after == 5)
+            seen.add(tuple(found))
+        inside = place == (7, 12)  # of a corner of the image there is one window
+        assert len(seen) == (24 if inside else 1)
+
+
+def test_rare_classes_are_drawn_alike_and_as_often_as_wished():
+    label = np.zeros((10, 400), np.uint8)
+    label[:, :5], label[5, 390] = 1, 2
+    sample = Sample(np.zeros((10, 400, 3), np.uint8), label)
+    found = [
+        set(np.unique(RandomCrop(10, rare=(1, 2), rare_prob=0.5)(sample, np.random.default_rng(seed)).label))
+        for seed in range(1000)
+    ]
+    ones, twos = sum(1 in one for one in found), sum(2 in one for one in found)
+    assert 200 < ones < 320  # half of a half, and a few of the others
+    assert 200 < twos < 320
+    unknown = RandomCrop(10, rare=(7,), rare_prob=1)(sample, np.random.default_rng(0)).label
+    assert unknown.shape == (10, 10)
+    unlabelled = RandomCrop(10, rare=(1,), rare_prob=1)(Sample(sample.image, None), np.random.default_rng(3)).image
+    assert unlabelled.shape == (10, 10, 3)
+
+
+def test_a_crop_without_rare_classes_draws_as_before():
+    sample = Sample(np.arange(20, dtype=np.uint8).reshape(4, 5, 1), np.zeros((4, 5), np.uint8))
+    for seed in range(20):
+        rng, same = np.random.default_rng(seed), np.random.default_rng(seed)
+        assert_same(RandomCrop(2)(sample, rng), RandomCrop(2, rare=(), rare_prob=1)(sample, same))
+        assert rng.random() == same.random()
 
 
 def test_a_crop_avoids_windows_that_one_class_fills():
@@ -317,6 +360,7 @@ def test_pad_values_and_modes():
         lambda: ResizeToMultiple(0),
         lambda: RandomCrop(0),
         lambda: RandomCrop(4, cat_max_ratio=0),
+        lambda: RandomCrop(4, rare=(1,), rare_prob=1.5),
         lambda: RandomFlip(1.5),
         lambda: RandomFlip(0.5, "sideways"),
         lambda: RandomFlip([0.5], ["horizontal", "vertical"]),

@@ -60,6 +60,7 @@ class DataDescription:
     bands, channels: see `image_io.read_image`. names: of the channels of raw images, "" for one without. scale: values
         that become 0 and 255 where images of more than 8 bits are read as rgb. mean, std: of the training images, per
         channel, in the units that the network sees. values: type and range of what is stored in them.
+    shares: of each class (and "background", with a single one) of the labelled training pixels, as measured.
     groups: what images must stay together when they are divided: see `divide.group_names`.
     notes: comments for the head of the file; no part of the meaning.
 
@@ -82,6 +83,7 @@ class DataDescription:
     values: ValueRange | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    shares: Mapping[str, float] | None = None
     groups: str | None = None
     notes: tuple[str, ...] = field(default=(), compare=False)
 
@@ -92,6 +94,7 @@ class DataDescription:
             self.bands, self.channels, names=self.names, scale=self.scale, mean=self.mean, std=self.std
         )
         object.__setattr__(self, "bands", bands)
+        self._check_shares()
         self._check_splits()
         self._check_masks()
 
@@ -308,6 +311,14 @@ class DataDescription:
                 )
         if set(self.labels.values()) <= {IGNORE}:
             raise DescriptionError(("labels",), "every value is ignored; nothing would be learned")
+
+    def _check_shares(self) -> None:
+        names = self.classes if self.num_classes > 1 else (BACKGROUND, *self.classes)
+        for name, share in (self.shares or {}).items():
+            if name not in names:
+                raise DescriptionError(("shares", name), f"is no class; there are {', '.join(names[:20])}")
+            if not 0 <= share <= 1:
+                raise DescriptionError(("shares", name), f"expected a share of the pixels, 0 to 1, found {share:g}")
 
     def _check_splits(self) -> None:
         if self.groups is not None:

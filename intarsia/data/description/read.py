@@ -25,8 +25,8 @@ from intarsia.data.value_range import ValueRange
 from intarsia.io.text import read_text
 
 _KEYS = (
-    "root", "classes", "palette", "labels", "outside", "tolerance", "class_of", "ignore_index", "image", "groups",
-    "splits",
+    "root", "classes", "palette", "labels", "outside", "tolerance", "class_of", "ignore_index", "image", "shares",
+    "groups", "splits",
 )  # fmt: skip
 _IMAGE_KEYS = ("bands", "channels", "names", "scale", "mean", "std", "values")
 _VALUE_KEYS = ("type", "low", "high", "dimmest")
@@ -107,6 +107,7 @@ def _description(top: Located, folder: Path) -> DataDescription:
         values=_value_range(image["values"]) if image.get("values") is not None else None,
         mean=_numbers(image.get("mean"), ("image", "mean")),
         std=_numbers(image.get("std"), ("image", "std")),
+        shares=_shares(top["shares"]) if top.get("shares") is not None else None,
         groups=None if top.get("groups") is None else _text(top["groups"], ("groups",)),
     )
 
@@ -325,6 +326,16 @@ def _numbers(value: Any, path: tuple[object, ...]) -> tuple[float, ...] | None:
     if not all(isinstance(entry, (int, float)) and not isinstance(entry, bool) for entry in entries):
         raise DescriptionError(path, f"expected numbers, found {value!r}")
     return tuple(float(entry) for entry in entries)
+
+
+def _shares(value: Any) -> dict[str, float]:
+    shares = {}
+    for name, given in _mapping(value, ("shares",)).items():
+        numbers = _numbers(given, ("shares", name))
+        if numbers is None or len(numbers) != 1 or isinstance(given, list):
+            raise DescriptionError(("shares", name), f"expected a number, found {given!r}")
+        shares[_text(name, ("shares", name))] = numbers[0]
+    return shares
 
 
 def _colour(value: Any, path: tuple[object, ...]) -> Colour:

@@ -43,6 +43,8 @@ masks stops with an error; with `overlap: last` the later one counts."""
 
 _CLASS_OF = """\
 The label files say objects besides classes; `labels` lists what this makes of their values."""
+_SHARES = """\
+Of the labelled training pixels, as measured; what is chosen by them is said when a training begins."""
 _ANNOTATIONS = """\
 Shapes of an annotation tool, drawn when a sample is read, the later over the earlier: a shape has the value of its
 class in `labels`, and where there is none the label is 0. `classes: {NAME: CLASS}` says what a tool's name means."""
@@ -84,6 +86,12 @@ def render(description: DataDescription, folder: Path) -> str:
         lines += _comment(_CLASS_OF)
         lines.append(f'class_of: "{description.class_of}"')
     lines += [f"ignore_index: {description.ignore_index}", "", *_image_lines(description), ""]
+    if description.shares is not None:
+        lines += _comment(_SHARES)
+        lines += _flow(
+            "shares", [f"{_quoted(name)}: {_number(share)}" for name, share in description.shares.items()], "{}"
+        )
+        lines.append("")
     if description.groups is not None:
         lines += [*_comment(_GROUPS), f"groups: {_quoted(description.groups)}"]
     lines.append("splits:")
@@ -228,11 +236,11 @@ def _root_text(root: Path, folder: Path) -> str:
     return root.as_posix()
 
 
-def _flow(key: str, entries: Sequence[str]) -> list[str]:
+def _flow(key: str, entries: Sequence[str], brackets: str = "[]") -> list[str]:
     """``key: [a, b]``, wrapped between entries."""
-    lines, line = [], f"{key}: ["
+    lines, line = [], f"{key}: {brackets[0]}"
     for index, entry in enumerate(entries):
-        text = entry + ("]" if index == len(entries) - 1 else ", ")
+        text = entry + (brackets[1] if index == len(entries) - 1 else ", ")
         if len(line) + len(text) > _WIDTH:
             lines.append(line.rstrip())
             line = "  "

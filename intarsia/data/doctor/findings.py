@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from intarsia.contracts import Size
-from intarsia.data.description.model import DataDescription, LabelValue, show_value
+from intarsia.data.description.model import IGNORE, DataDescription, LabelValue, show_value
 from intarsia.data.doctor.folders import Role
 
 _MOST_ROWS, _SOME_ROWS = 60, 20
@@ -130,6 +130,15 @@ class Findings:
             reasons = "; ".join(finding.text for finding in self.problems)
             raise ValueError(f"no description can be proposed for {self.path}: {reasons}")
         return self.description
+
+    def shares(self, split: str = "train") -> dict[str, float]:
+        """The share of each class of the labelled pixels of a split, "background" included; empty if there are none."""
+        pixels: dict[str, int] = {}
+        for row in self.values:
+            if row.name not in (None, IGNORE):
+                pixels[row.name] = pixels.get(row.name, 0) + row.pixels.get(split, 0)
+        total = sum(pixels.values())
+        return {name: float(f"{count / total:.4g}") for name, count in pixels.items()} if total else {}
 
     def lines(self, *, files: int = 5) -> list[str]:
         """The whole report as text, one line each; `files`: how many names a finding lists."""

@@ -37,11 +37,15 @@ class RandomCrop:
     cat_max_ratio: with less than 1, a place is drawn again, up to ten times, until the window shows at least two
         classes and none covers this share of its labelled pixels; the last draw is taken as it is.
     ignore_index: the label value that counts as no class.
+    rare: label values that windows are drawn around, where an image shows one: with the probability `rare_prob` the
+        window holds a pixel, drawn from those of one of these values, each as likely as the others.
     """
 
     crop_size: int | tuple[int, int]
     cat_max_ratio: float = 1.0
     ignore_index: int = IGNORE_INDEX
+    rare: Sequence[int] = ()
+    rare_prob: float = 0.5
 
     def __post_init__(self) -> None:
         size = (self.crop_size, self.crop_size) if isinstance(self.crop_size, int) else tuple(self.crop_size)
@@ -49,7 +53,10 @@ class RandomCrop:
             raise ValueError(f"RandomCrop: crop_size must be (height, width) of at least one, got {self.crop_size!r}")
         if not 0 < self.cat_max_ratio <= 1:
             raise ValueError(f"RandomCrop: cat_max_ratio must be in (0, 1], got {self.cat_max_ratio!r}")
+        if not 0 <= self.rare_prob <= 1:
+            raise ValueError(f"RandomCrop: rare_prob must be a probability, 0 to 1, got {self.rare_prob!r}")
         object.__setattr__(self, "crop_size", size)
+        object.__setattr__(self, "rare", tuple(self.rare))
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """The window of the sample."""
@@ -65,6 +72,10 @@ class RandomCrop:
         """Upper left corner and size of the window in an image of `size`. `cut` gives the label of a window."""
         assert isinstance(self.crop_size, tuple)
         window = (min(self.crop_size[0], size[0]), min(self.crop_size[1], size[1]))
+        if cut is not None and self.rare and rng.random() < self.rare_prob:
+            around = self._around_rare(cut((0, 0), size), window, rng)
+            if around is not None:
+                return around, window
         corner = self._draw(size, window, rng)
         if cut is not None and self.cat_max_ratio < 1:
             for _ in range(_ATTEMPTS):
@@ -76,6 +87,20 @@ class RandomCrop:
     def _draw(self, size: Size, window: Size, rng: np.random.Generator) -> Corner:
         top = int(rng.integers(size[0] - window[0], endpoint=True))
         return top, int(rng.integers(size[1] - window[1], endpoint=True))
+
+    def _around_rare(self, label: Array, window: Size, rng: np.random.Generator) -> Corner | None:
+        """The corner of a window that holds a pixel of a rare value; None if the label (H, W) has none."""
+        counts = value_counts(label)
+        present = [value for value in self.rare if counts.get(value)]
+        if not present:
+            return None
+        places = np.flatnonzero(label == present[int(rng.integers(len(present)))])
+        place = divmod(int(places[int(rng.integers(len(places)))]), label.shape[1])
+
+        def start(at: int, side: int, whole: int) -> int:
+            return int(rng.integers(max(0, at - side + 1), min(at, whole - side), endpoint=True))
+
+        return start(place[0], window[0], label.shape[0]), start(place[1], window[1], label.shape[1])
 
     def _varied(self, label: Array) -> bool:
         counts = [count for value, count in value_counts(label).items() if value != self.ignore_index]

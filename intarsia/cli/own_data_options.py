@@ -1,4 +1,4 @@
-"""Options of what is trained on folds of the data, or unattended, with their help."""
+"""Options of a training on own data: its folds, what is chosen from the data, what is told of it; with their help."""
 
 from __future__ import annotations
 
@@ -25,6 +25,15 @@ By = Annotated[
         rich_help_panel="Data",
     ),
 ]
+Plain = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--plain",
+        metavar="NAMES",
+        help="Leave out what would be chosen from the data, by names with commas: loss, crops; or all.",
+        rich_help_panel="Data",
+    ),
+]
 Notify = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
@@ -34,3 +43,8 @@ Notify = Annotated[
         rich_help_panel="What a long run is given",
     ),
 ]
+
+
+def plain_choices(given: str | None) -> tuple[str, ...]:
+    """The names of `--plain`."""
+    return tuple(name.strip() for name in (given or "").split(",") if name.strip())

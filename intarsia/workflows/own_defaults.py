@@ -1,0 +1,97 @@
+"""What a training on own data is given by default, chosen from what the data doctor has measured.
+
+Each choice is settings for the config of the run and one line that says what and why; `--plain` leaves choices out.
+
+    loss    where one class covers nearly everything, the Lovász loss beside cross entropy, which is content with that
+            class alone: the IoU itself, in which each class counts alike (Berman, Rannen Triki, Blaschko 2018,
+            arXiv:1705.08790)
+    crops   there, too, half of the windows that training sees are drawn around a pixel of a class that is rare
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from intarsia.workflows.adjust import steps_of
+
+if TYPE_CHECKING:
+    from intarsia.config.language.reader import Config
+    from intarsia.data.description.model import DataDescription
+
+DOMINANT = 0.85
+"""A class with this share of the labelled training pixels covers nearly everything."""
+RARE = 0.05
+"""A class with less than this share is rare."""
+CHOICES = ("loss", "crops")
+ALL = "all"
+_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Choice:
+    """name: of `CHOICES`. line: what and why, in words. settings: overrides of the config."""
+
+    name: str
+    line: str
+    settings: tuple[str, ...]
+
+
+def choose(config: Config, description: DataDescription, *, plain: Collection[str] = ()) -> list[Choice]:
+    """The choices that these data call for, in a recipe's config for them.
+
+    plain: names of choices that are not made, or "all". Without measured shares none is made.
+
+    Raises ValueError for a name that no choice has.
+    """
+    unknown = [name for name in plain if name not in (*CHOICES, ALL)]
+    if unknown:
+        raise ValueError(f"--plain takes {', '.join((*CHOICES, ALL))}, found {', '.join(map(repr, unknown))}")
+    shares = description.shares or {}
+    largest = max(shares, key=lambda name: shares[name], default="")
+    if ALL in plain or shares.get(largest, 0) < DOMINANT:
+        return []
+    values = config.values
+    found = []
+    if "loss" not in plain and (settings := tuple(_losses(values["model"]))):
+        covers = f"{largest} covers {shares[largest]:.1%}"
+        line = f"loss: Lovász beside cross entropy, since {covers} (--plain loss: as the recipe has it)"
+        found.append(Choice("loss", line, settings))
+    rare = rare_classes(description)
+    indices = [description.class_index(name) for name in rare]
+    if "crops" not in plain and rare and (settings := tuple(_crops(values, indices))):
+        shown = ", ".join(f"{name} {share:.2%}" for name, share in list(rare.items())[:_SHOWN])
+        more = f" and {len(rare) - _SHOWN} more" if len(rare) > _SHOWN else ""
+        line = f"crops: every other one is drawn around {shown}{more} (--plain crops: anywhere)"
+        found.append(Choice("crops", line, settings))
+    return found
+
+
+def rare_classes(description: DataDescription) -> dict[str, float]:
+    """Class -> share of the labelled training pixels, of those that are rare; the rarest first."""
+    shares = description.shares or {}
+    known = {name: shares[name] for name in description.classes if 0 < shares.get(name, 0) < RARE}
+    return dict(sorted(known.items(), key=lambda item: item[1]))
+
+
+def _losses(model: Mapping[str, Any]) -> Iterator[str]:
+    """The same head with a second loss; heads that have several losses, or others, know what they need."""
+    head, path = model.get("decode_head"), "model.decode_head"
+    if isinstance(head, Sequence):
+        head, path = head[-1], f"{path}.{len(head) - 1}"
+    loss = head.get("loss_decode") if isinstance(head, Mapping) else None
+    if not isinstance(loss, Mapping) or loss.get("type") != "CrossEntropyLoss":
+        return
+    assert isinstance(head, Mapping)
+    one_logit = head.get("num_classes") == 1
+    if loss.get("use_sigmoid") and not one_logit:
+        return
+    second = {"type": "LovaszLoss", "loss_type": "binary" if one_logit else "multi_class", "reduction": "none"}
+    yield f"{path}.loss_decode={[dict(loss), second]!r}"
+
+
+def _crops(values: Mapping[str, Any], rare: Sequence[int]) -> Iterator[str]:
+    for path, step in steps_of(values.get("train_dataloader") or {}, "train_dataloader"):
+        if step.get("type") == "RandomCrop":
+            yield f"{path}.rare={list(rare)!r}"

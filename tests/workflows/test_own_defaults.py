@@ -1,0 +1,159 @@
+"""What is chosen from own data: where classes are rare, and only there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from intarsia import recipes
+from intarsia.cli.main import main
+from intarsia.config.checking.check import check
+from intarsia.config.language.reader import Config, read_file
+from intarsia.data.description.model import DataDescription
+from intarsia.data.description.pairing import Source
+from intarsia.data.description.read import read_description
+from intarsia.data.description.splits import FolderSplit
+from intarsia.data.description.write import write_description
+from intarsia.workflows.own_defaults import RARE, choose, rare_classes
+from tests.recipes.test_recipes import own
+
+FOLDERS = {"train": FolderSplit(Source("images", "labels", (".png",), (".png",)))}
+
+
+CLASSES = ("road", "car", "pole")
+
+
+def described(shares: dict[str, float] | None, *, classes: tuple[str, ...] = CLASSES) -> DataDescription:
+    return DataDescription(Path(), classes, FOLDERS, shares=shares)
+
+
+def config_of(name: str, num_classes: int = 3) -> Config:
+    data = {split: {"type": "DescribedDataset", "file": "data.yaml", "split": split} for split in ("train", "val")}
+    return Config.from_values(own(name, num_classes=num_classes, data=data), file=f"recipe {name}")
+
+
+def chosen(name: str, shares: dict[str, float] | None, plain: tuple[str, ...] = ()) -> dict[str, tuple[str, ...]]:
+    return {choice.name: choice.settings for choice in choose(config_of(name), described(shares), plain=plain)}
+
+
+RARE_POLE = {"road": 0.9, "car": 0.08, "pole": 0.02}
+
+
+def test_the_rarest_come_first_and_absent_classes_are_not_rare() -> None:
+    found = rare_classes(described({"road": 0.03, "car": 0.0, "pole": 0.01}))
+    assert list(found.items()) == [("pole", 0.01), ("road", 0.03)]
+    assert rare_classes(described({"road": 1 - RARE, "pole": RARE})) == {}
+    assert rare_classes(described(None)) == {}
+
+
+@pytest.mark.parametrize("name", ["small_r18", "fcn_r18", "segformer_mit-b0", "pointrend_r50", "icnet_r18"])
+def test_settings_make_a_config_without_problems(name: str) -> None:
+    config = config_of(name)
+    choices = choose(config, described(RARE_POLE))
+    assert [choice.name for choice in choices] == ["loss", "crops"]
+    for choice in choices:
+        config = config.override(choice.settings)
+        assert f"--plain {choice.name}" in choice.line
+    assert check(config, shapes=False) == []
+    head = config.values["model"]["decode_head"]
+    losses = (head[-1] if isinstance(head, list | tuple) else head)["loss_decode"]
+    assert [loss["type"] for loss in losses] == ["CrossEntropyLoss", "LovaszLoss"]
+    steps = config.values["train_dataloader"]["dataset"]["pipeline"]
+    assert [step["rare"] for step in steps if step["type"] == "RandomCrop"] == [[2]]
+
+
+@pytest.mark.parametrize("name", ["mask2former_r50", "maskformer_r50"])
+def test_heads_that_have_their_own_objective_keep_it(name: str) -> None:
+    assert list(chosen(name, RARE_POLE)) == ["crops"]
+
+
+def test_one_foreground_has_one_logit() -> None:
+    description = described({"background": 0.98, "crack": 0.02}, classes=("crack",))
+    loss, crops = choose(config_of("small_r18", 1), description)
+    assert "'loss_type': 'binary'" in loss.settings[0]
+    assert crops.settings[0].endswith("rare=[1]")
+    assert "background covers 98.0%" in loss.line
+    assert "crack 2.00%" in crops.line
+
+
+def test_nothing_is_chosen_for_even_classes_unmeasured_ones_or_on_wish() -> None:
+    assert chosen("small_r18", {"road": 0.5, "car": 0.3, "pole": 0.2}) == {}
+    assert chosen("small_r18", {"road": 0.84, "car": 0.15, "pole": 0.01}) == {}  # rare, but there is more to learn
+    assert list(chosen("small_r18", {"road": 0.86, "car": 0.07, "pole": 0.07})) == ["loss"]
+    assert chosen("small_r18", None) == {}
+    assert chosen("small_r18", RARE_POLE, plain=("all",)) == {}
+    assert list(chosen("small_r18", RARE_POLE, plain=("loss",))) == ["crops"]
+    assert list(chosen("small_r18", RARE_POLE, plain=("crops",))) == ["loss"]
+    with pytest.raises(ValueError, match="--plain takes loss, crops, all, found 'losses'"):
+        chosen("small_r18", RARE_POLE, plain=("losses",))
+
+
+def test_shares_are_read_as_they_are_written(tmp_path: Path) -> None:
+    file = tmp_path / "data.yaml"
+    """Also the smallest: YAML would take 1e-05 for text."""
+    description = described({"road": 0.7, "car": 0.29999, "pole": 1e-05})
+    description = replace(description, mean=(1e-07, 2.5, 3e20), std=(1e-09, 1.0, 2.0))
+    write_description(description, file)
+    found = read_description(file)
+    assert (found.shares, found.mean, found.std) == (description.shares, description.mean, description.std)
+    assert "as measured" in file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("shares: {tree: 0.5}", r"shares.tree: is no class; there are road, car"),
+        ("shares: {road: 1.5}", r"shares.road: expected a share of the pixels, 0 to 1, found 1.5"),
+        ("shares: {road: many}", r"shares.road: expected numbers, found 'many'"),
+        ("shares: {road: [0.1]}", r"shares.road: expected a number, found \[0.1\]"),
+        ("shares: 0.5", r"shares: expected keys with values"),
+    ],
+)
+def test_wrong_shares_are_named(line: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "data.yaml"
+    file.write_text(f"classes: [road, car]\n{line}\nsplits: {{train: {{images: i, labels: l}}}}\n")
+    with pytest.raises(ValueError, match=r"data.yaml:2: " + message):
+        read_description(file)
+
+
+@pytest.fixture(scope="module")
+def cracks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Grey pictures with a dark line of one pixel in 64."""
+    folder = tmp_path_factory.mktemp("cracks")
+    rng = np.random.default_rng(0)
+    for number in range(5):
+        image = rng.integers(120, 140, (64, 64, 3)).astype(np.uint8)
+        label = np.zeros((64, 64), np.uint8)
+        row = int(rng.integers(64))
+        image[row], label[row] = 20, 1
+        for kind, array in (("images", image), ("labels", label)):
+            (folder / kind).mkdir(exist_ok=True)
+            Image.fromarray(array).save(folder / kind / f"{number}.png")
+    return folder
+
+
+@pytest.mark.parametrize(("words", "lines"), [((), 2), (("--plain", "crops"), 1), (("--plain", "all"), 0)])
+def test_the_command_says_each_choice_and_writes_it(
+    words: tuple[str, ...], lines: int, cracks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    short = ("--for", "1 steps", "--batch", "2", "--crop", "64", "64", "--workers", "0", "--device", "cpu")
+    assert main(["train", "small_r18", "--data", str(cracks), "--out", str(out), *short, *words]) == 0
+    said = "".join(capsys.readouterr())
+    assert said.count("(--plain ") == lines
+    assert read_description(out / "data.yaml").shares == {"background": 0.9844, "foreground": 0.01562}
+    config = read_file(out / "config.py").values
+    loss = config["model"]["decode_head"]["loss_decode"]
+    assert (isinstance(loss, list)) == (lines > 0)
+    crops = [step for step in config["train_dataloader"]["dataset"]["pipeline"] if step["type"] == "RandomCrop"]
+    assert [step.get("rare") for step in crops] == ([[1]] if lines == 2 else [None])
+
+
+def test_configs_of_files_choose_for_themselves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = next(iter(recipes.names()))
+    assert main(["train", name, "--data", str(tmp_path), "--out", str(tmp_path / "run"), "--plain", "loss"]) != 0
+    assert "has its own choices" in " ".join("".join(capsys.readouterr()).split())
