@@ -220,6 +220,7 @@ class Report:
     summary: metric name -> mean over the classes that are present ("mIoU", "aAcc", "mAcc" ...), fractions of 1; of
         depths, what `metrics.depth` gives, and there are no classes.
     absent: names of the classes without a single labelled pixel in this data.
+    parts: the same of each of several data sets, by name, where the images are of such.
     """
 
     summary: Mapping[str, float]
@@ -227,6 +228,7 @@ class Report:
     absent: tuple[str, ...]
     images: int
     losses: Mapping[str, float] = field(default_factory=dict)
+    parts: Mapping[str, Report] = field(default_factory=dict)
 
 
 # --- What the parts promise each other ----------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from intarsia.data.datasets.instances import with_instances
 from intarsia.data.loader import BatchLoader, eval_loader
 from intarsia.data.pipeline import Pipeline
 from intarsia.distributed.runtime import FabricRuntime
+from intarsia.evaluation.by_part import PartCounts
 from intarsia.inference.logits.postprocess import RequestedFields
 from intarsia.inference.logits.sliding import Window
 from intarsia.inference.network import Soundness
@@ -72,6 +73,8 @@ def evaluate(
     """Score every image of `pipeline` exactly once, over all processes. On an accelerator only its end waits for it.
 
     batches: what `evaluation_batches` gave for `pipeline`, if it is evaluated several times.
+    Of several data sets (`MixedDataset`), Report.parts has the scores of each.
+
     metric: is emptied first; a `ConfidenceMetric` is told the confidences if it needs them, an `InstanceMetric` the
     objects if `batches` were made for it. progress: called with the
     number of images after every batch, in this process.
@@ -84,7 +87,7 @@ def evaluate(
     runtime = runtime or FabricRuntime(accelerator=predictor.device.type)
     metric.load_state(torch.zeros_like(metric.state()))
     wanted = RequestedFields(confidence=isinstance(metric, ConfidenceMetric) and metric.needs_confidence)
-    losses, soundness = _Losses(), Soundness()
+    losses, soundness, parts = _Losses(), Soundness(), PartCounts(pipeline.dataset, metric, runtime)
     was_training = task is not None and task.training
     only_now = batches is None
     if batches is None:
@@ -99,6 +102,7 @@ def evaluate(
                 found = predictor.postprocess_batch(batch, wanted, observe=observe, soundness=soundness)
             for place, (meta, restored, label) in enumerate(zip(batch.metas, found, labels, strict=True)):
                 instances = None if batch.instances is None else batch.instances[place]
+                parts.next_image()
                 count(metric, restored.label, label, confidence=restored.confidence, instances=instances)
                 if on_prediction is not None:
                     on_prediction(meta, restored.label)
@@ -110,9 +114,11 @@ def evaluate(
         if task is not None:
             task.train(was_training)
     soundness.warn()
-    metric.load_state(runtime.all_reduce_sum(metric.state()))
+    whole = runtime.all_reduce_sum(metric.state().clone())
+    of_parts = parts.reports()
+    metric.load_state(whole)
     loss = runtime.all_reduce_sum(losses.total())
-    report = metric.report()
+    report = replace(metric.report(), parts=of_parts)
     if task is None or not loss[1]:
         return report
     return replace(report, losses={"loss": float(loss[0] / loss[1])})

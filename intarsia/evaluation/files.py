@@ -14,7 +14,10 @@ from intarsia.io.whole_files import write_text
 
 
 def report_as_dict(report: Report) -> dict[str, Any]:
-    """The content of eval.json: means by name, "classes" by name, "absent", "images" and, if measured, "loss"."""
+    """The content of eval.json: means by name, "classes" by name, "absent", "images" and, if measured, "loss".
+
+    "parts" has the same of each of several data sets.
+    """
     summary = {name: _number(value) for name, value in report.summary.items()}
     return {
         **({"mIoU": summary["mIoU"]} if "mIoU" in summary else {}),
@@ -23,6 +26,7 @@ def report_as_dict(report: Report) -> dict[str, Any]:
         "absent": list(report.absent),
         "images": report.images,
         **({"losses": {name: _number(value) for name, value in report.losses.items()}} if report.losses else {}),
+        **({"parts": {name: report_as_dict(part) for name, part in report.parts.items()}} if report.parts else {}),
     }
 
 

@@ -39,7 +39,7 @@ def convert_data(place: Path, out: Path, *, threads: int | None = None) -> Conve
     """
     description, _ = usable_data(place)
     listed = {split: description.pairs(split) for split in description.splits}
-    datasets = {split: description.dataset(split) for split in description.splits}
+    datasets = {split: description.files(split) for split in description.splits}
     images = list(dict.fromkeys(pair.image for pairs in listed.values() for pair in pairs))
     _refuse_twins(images)
     out.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from intarsia.engine.callbacks.sample_images import paint
 from intarsia.evaluation.files import write_report
 from intarsia.evaluation.label_maps import IndexFiles, LabelFiles, score_files
 from intarsia.evaluation.label_rasters import raster_classes, score_raster
-from intarsia.evaluation.score_table import report_table
+from intarsia.evaluation.score_table import part_lines, report_table
 from intarsia.evaluation.submission import ServerFiles
 from intarsia.inference.outputs.label_values import SERVERS
 from intarsia.metrics.cityscapes import CityscapesMetric
@@ -164,4 +164,6 @@ def show(
         paint(pipeline, index, label, classes, palette, folder / "pictures" / f"worst_{share:.3f}_{name}.jpg")
     results().print(report_table(report, f"{split}, {report.images} images"))
     results().print("  ".join(f"{name} {value:.4f}" for name, value in {**report.summary, **report.losses}.items()))
+    for line in part_lines(report):
+        results().print(line, markup=False)
     say(f"eval.json and eval.csv: {folder}; pictures of the worst images: {folder / 'pictures'}")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from intarsia.colours import distinct_colours
-from intarsia.contracts import IGNORE_INDEX
+from intarsia.contracts import IGNORE_INDEX, Dataset
 from intarsia.data.annotations.drawn import ClassValues, Drawn
 from intarsia.data.bands import Bands
 from intarsia.data.datasets.folder import FolderDataset
@@ -223,7 +223,7 @@ class DataDescription:
         named = any(self.names) or self.bands == "rgb"
         return ImageReader(replace(self.image_spec, values=None, channels=self.channels if named else 0))
 
-    def dataset(self, split: str, *, reader: ImageReader | None = None) -> FolderDataset:
+    def dataset(self, split: str, *, reader: ImageReader | None = None) -> Dataset:
         """The samples of a split, labels as class indices.
 
         reader: of the images, as the model expects them that they are shown to; by default as the description says.
@@ -231,6 +231,10 @@ class DataDescription:
         Raises:
             ValueError: as `pairs`.
         """
+        return self.files(split, reader=reader)
+
+    def files(self, split: str, *, reader: ImageReader | None = None) -> FolderDataset:
+        """The same, of one folder tree. Raises ValueError as `dataset`, and for a description of several data sets."""
         dataset = FolderDataset(
             root=str(self.root),
             pairs=[(pair.image, self.label_of(pair)) for pair in self.pairs(split)],
