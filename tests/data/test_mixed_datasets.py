@@ -172,6 +172,7 @@ def test_what_is_ignored_has_the_index_of_the_common_list(places: Path) -> None:
         ({"draw": "equal", "d0_weight": 1, "d1_weight": 1, "d2_weight": 1}, "beside `draw: equal`"),
         ({"draw": "equally"}, "draw: expected size or equal"),
         ({"labels": {0: "road"}}, "labels: unknown key beside `datasets`; it belongs into the description of each"),
+        ({"datasets": [{"data": "town/data.yaml"}] * 1001}, "at most 1000 data sets, found 1,001"),
         ({"datasets": []}, "datasets: expected a list of data sets"),
         ({"d0_wieght": 1}, r"yaml:\d+: datasets.0.wieght: unknown key beside `datasets`; did you mean 'weight'"),
         ({"d0_name": "a/b"}, "expected a name without slashes"),

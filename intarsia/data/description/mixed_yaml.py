@@ -20,6 +20,9 @@ _ENTRY_KEYS = ("data", "name", "classes", "weight")
 _PLAIN_NAMES = ("data", "dataset", "description")
 """Files that say nothing by their names; their folders do."""
 
+_MOST = 1000
+"""Data sets of one description, each of which is a file to read."""
+
 Whole = Callable[[Located, Path, Mapping[str, Split] | None], DataDescription]
 """Reads a description from its keys: (keys, folder of the file, its splits if they stand elsewhere)."""
 
@@ -38,6 +41,8 @@ def mixed_description(
     entries = top["datasets"]
     if not isinstance(entries, list) or not entries:
         raise DescriptionError(("datasets",), f"expected a list of data sets, found {kind(entries)}")
+    if len(entries) > _MOST:
+        raise DescriptionError(("datasets",), f"expected at most {_MOST} data sets, found {len(entries):,}")
     members = tuple(_member(entry, ("datasets", n), root, folder, whole, read) for n, entry in enumerate(entries))
     splits: dict[str, Split] = {}
     for split in ("train", "val", "test"):
