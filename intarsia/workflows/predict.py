@@ -20,6 +20,7 @@ from intarsia.workflows.predict_images import file_values, manifest_of, predict_
 from intarsia.workflows.predict_inputs import Given, kinds_of, sort_inputs
 from intarsia.workflows.predict_raster import AT_ONCE, RasterJob, RasterOptions, predict_raster, predict_rasters
 from intarsia.workflows.predict_video import predict_frames, predict_video
+from intarsia.workflows.several_inputs import by_subfolders, given_inputs, with_inputs
 from intarsia.workflows.trained_model import open_model
 from intarsia.workflows.views import with_views
 
@@ -45,7 +46,8 @@ class PredictRequest:
     legend: of overlays; legend None is the usual. every, start, stop: of the frames of a video. rate: frames per
     second of a video made of images. slide, blend, augment, threshold: windows, views and the threshold of one logit,
     as the options of the command line have them. bands, scale, max_pixels: how images are read that are not those of
-    the training. font: for names of classes in pictures.
+    the training. beside: NAME=FOLDER of further images, of a model that takes several. font: for names of
+    classes in pictures.
     """
 
     weights: PathLike
@@ -76,6 +78,7 @@ class PredictRequest:
     bands: str | None = None
     scale: str | None = None
     max_pixels: int | None = None
+    beside: tuple[str, ...] = ()
     raster: RasterOptions = field(default_factory=RasterOptions)
     font: Path | None = None
     device: str = "auto"
@@ -89,8 +92,11 @@ def predict(request: PredictRequest) -> bool:
     _check(request)
     if request.font is not None:
         use_font(request.font)
-    as_rasters = request.geotiff and request.file_format == "indices" and request.areas is None
-    with sort_inputs(request.inputs, request.out, pages=_pages(request), as_rasters=as_rasters) as given:
+    inputs, others = by_subfolders(
+        request.inputs, given_inputs(request.beside), weights=request.weights, key=request.key, prefix=request.prefix
+    )
+    as_rasters = request.geotiff and request.file_format == "indices" and request.areas is None and not others
+    with sort_inputs(inputs, request.out, pages=_pages(request), as_rasters=as_rasters) as given:
         kinds = kinds_of(request.save, given, request.file_format)
         _check_for(request, given, kinds)
         model = open_model(
@@ -104,6 +110,7 @@ def predict(request: PredictRequest) -> bool:
         model = with_views(
             model, slide=request.slide, blend=inside, augment=request.augment, threshold=request.threshold
         )
+        model = with_inputs(model, given.found, others)
         predictor = model.predictor(augment=request.augment is not None)
         if given.kind == "raster":
             return predict_raster(_raster_job(request, model, predictor, kinds), given.source, Path(request.out))

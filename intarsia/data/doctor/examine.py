@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from intarsia.contracts import IGNORE_INDEX
 from intarsia.data.annotations.drawn import ClassValues
 from intarsia.data.bands import GREY, Bands
+from intarsia.data.description.inputs import stacking
 from intarsia.data.description.mixed import MixedDescription
 from intarsia.data.description.model import IGNORE, DataDescription
 from intarsia.data.description.pairing import Listing, Pair, hash_share
@@ -31,6 +32,7 @@ from intarsia.data.doctor.measure import ImageFacts, Measured, combine, mean_and
 from intarsia.data.doctor.mixed import examine_mixed
 from intarsia.data.doctor.objects import find_rule, without_objects
 from intarsia.data.doctor.proposal import choose_share, propose_table, table_of_masks, table_of_shapes
+from intarsia.data.doctor.stacks import with_values
 from intarsia.data.doctor.summary import image_findings, label_findings, split_findings, value_rows
 from intarsia.data.doctor.table import TableProposal
 from intarsia.data.image_reader import ImageReader, range_of
@@ -297,7 +299,11 @@ def _common_palette(measured: Sequence[Measured]) -> tuple[Colour, ...] | None:
 
 def _of_description(path: Path, description: DataDescription, reader: _Reader) -> Findings:
     listings = {split: description.listing(split) for split in description.splits}
-    measured = reader.measure(listings, description.reader(), description.class_values, description.class_of)
+    images = description.reader()
+    if description.inputs:
+        pairs = [pair for listing in listings.values() for pair in listing.pairs]
+        images = stacking(images, description.root, pairs, any_values=True)
+    measured = reader.measure(listings, images, description.class_values, description.class_of)
     everything = [entry for entries in measured.values() for entry in entries]
     if description.labels is not None and all(isinstance(value, tuple) for value in description.labels):
         look_up_palettes(everything)
@@ -306,6 +312,8 @@ def _of_description(path: Path, description: DataDescription, reader: _Reader) -
         completed = replace(completed, values=description.values)
     if description.mean is not None and description.std is not None:
         completed = replace(completed, mean=description.mean, std=description.std)
+    if description.inputs:
+        completed = with_values(completed, listings.get("train") or next(iter(listings.values())))
     faults = _Faults([], [])
     faults.add(diagnose(completed, measured, listings))
     return _findings(path, None, completed, measured, listings, None, faults, [])
