@@ -328,7 +328,11 @@ def test_the_doctor_says_what_is_in_each_and_what_they_are_together(places: Path
     assert description.values.dtype == "uint8"
     assert description.shares is not None
     assert sum(description.shares.values()) == pytest.approx(1, abs=1e-3)
-    assert any("town 25.0%, land 25.0%, ponds 50.0%" in note for note in found.notes)
+    assert "training samples are drawn by weight: town 25.0%, land 25.0%, ponds 50.0%" in found.notes
+    assert any(note.endswith("how well they are learned: land, ponds") for note in found.notes)
+    equal = "training samples are drawn equally often: town 33.3%, land 33.3%, ponds 33.3%"
+    assert equal in examine(mixed(places, draw="equal")).notes
+    assert any("by size: town 44.4%" in note for note in examine(mixed(places)).notes)
 
 
 def test_classes_that_a_data_set_lacks_are_learned_as_its_background_and_that_is_said(places: Path) -> None:
