@@ -238,7 +238,8 @@ def _say_where_things_are(run: Run, result: TrainingResult) -> None:
     if run.validation is not None and result.weights is not None:
         count = paint_examples(run.validation, result.weights, run.out / "pictures", PICTURES)
         say_first(f"pictures of {count} validation images: {run.out / 'pictures'}")
-    say_first(f"next: intarsia predict {run.out} IMAGES -o OUT    intarsia eval {run.out}")
+    others = "".join(f" --input {one['name']}=FOLDER" for one in run.meta.image.get("inputs", ())[1:])
+    say_first(f"next: intarsia predict {run.out} IMAGES{others} -o OUT    intarsia eval {run.out}")
 
 
 def _say_what_would_help(run: Run, result: TrainingResult, config: Config) -> None:
