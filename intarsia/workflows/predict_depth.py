@@ -116,6 +116,10 @@ def _kind_of_file(request: DepthRequest) -> frozenset[str]:
     """
     suffix = Path(request.out).suffix.lower()
     standard = request.out == STANDARD
+    if not standard and suffix not in (*SUFFIXES, *PICTURE_SUFFIXES):
+        raise ValueError(
+            f"--out {request.out}: one depth is written as {', '.join(SUFFIXES)}, its picture as .jpg, .jpeg or .webp"
+        )
     usual = "depth" if standard or suffix in SUFFIXES else "color"
     kinds = frozenset({usual}) if request.save is None else _kinds(request.save)
     if len(kinds) > 1:
