@@ -42,6 +42,7 @@ def load(
     scale: what becomes of values that are not those of the training: "MIN,MAX" for those that become the ends of its
     range (0 and 255 for colours), or a pair for each band; "training": the upper 8 of 16 bits; "none": as they are.
     max_pixels: of the largest image that is read, by default 2**28.
+    A model of depth gives a `DepthPredictor`, whose predictions have `.depth` instead of `.label`.
 
     Raises ValueError if the file is missing, damaged, not one of ours, or does not fit its own description, cannot be
     fetched, or if there is no such device.
@@ -55,13 +56,15 @@ def load(
     chosen = _checked_device(device)
     found, optional = _opened(weights)
     path, meta = found.path, found.meta
+    spec = lower(Config.from_values(meta.config, file=str(path))) if meta.config else None
     missing = [name for name in ("config", "classes") if not getattr(meta, name)]
-    if missing:
+    if spec is not None and spec.inference.answer == "depth":
+        missing = []  # which has no classes
+    if missing or spec is None:
         raise ValueError(
             f"{path} does not say its {' and '.join(missing)}: it holds tensors to start a training from, not a model "
             "to predict with. Train with `intarsia train RECIPE --weights FILE`, and predict with what that leaves"
         )
-    spec = lower(Config.from_values(meta.config, file=str(path)))
     task = build_task(spec)
     apply_state(task.get_submodule("model"), found.state()[0], optional=optional)
     palette = meta.palette or distinct_colours(len(meta.classes))
@@ -103,14 +106,20 @@ def predictor_for(
 ) -> Predictor:
     """A predictor for a task built from `spec`, with the transforms of its test (or validation) pipeline.
 
+    Of a model of depth it is a `DepthPredictor`, for which `classes`, the kinds of rooms, may be empty.
+
     device: by default where the task is. augment: average over the views that `spec` names, or the usual ones.
     reader: of the images; by default as `spec` reads those of its data sets.
     """
     from intarsia.config.build import build
+    from intarsia.inference.depth_predictor import DepthPredictor
     from intarsia.inference.predictor import Predictor
 
+    of_depth = spec.inference.answer == "depth"
+    if of_depth and not classes:
+        classes, palette = ("any room",), ((0, 0, 0),)
     data = spec.test or spec.val
-    return Predictor(
+    return (DepthPredictor if of_depth else Predictor)(
         task,
         inference=spec.inference,
         augment=augment,

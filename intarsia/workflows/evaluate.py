@@ -89,6 +89,8 @@ def evaluate_model(request: EvaluationRequest) -> Report | None:
     )  # fmt: skip
     for note in model.notes:
         say(f"note: {note}")
+    if model.spec.inference.answer == "depth":
+        _check_depth(request)
     model = replace(model, spec=of_split(model.spec, request.split))
     if request.split == "test" and request.data is None and request.metrics is None and model.spec.submission:
         write_submission(model, request)
@@ -116,6 +118,25 @@ def evaluate_model(request: EvaluationRequest) -> Report | None:
         facts |= {} if request.roi is None else {"inside": str(request.roi)}
         say(f"report: {write_page(request.report, gallery, report, pipeline, model, predictor, facts)}")
     return report
+
+
+def _check_depth(request: EvaluationRequest) -> None:
+    """Raises ValueError for an option that is about classes."""
+    if request.data is not None:
+        raise ValueError(
+            "--data describes labels of classes, and this model answers with depths: name the images in a config, as a "
+            "NYUDataset, and give that with --config FILE"
+        )
+    of_classes = {
+        "--report": request.report, "--confusion": request.confusion, "--metrics": request.metrics,
+        "--group": request.groups, "--threshold": request.threshold,
+    }  # fmt: skip
+    for option, value in of_classes.items():
+        if value not in (None, ()):
+            raise ValueError(
+                f"{option} is about classes, and this model answers with depths: their scores are those of the "
+                "config's DepthMetric, in eval.json and eval.csv, with pictures beside them"
+            )
 
 
 def _score(

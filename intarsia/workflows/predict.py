@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, cast, get_args
 from intarsia.contracts import PathLike
 from intarsia.data.bands import parse_bands
 from intarsia.inference.inputs.finding import Pages
+from intarsia.inference.outputs.areas import AreaTable
+from intarsia.inference.outputs.depth_files import DEPTH_FORMATS
 from intarsia.inference.outputs.label_values import FORMATS
 from intarsia.inference.outputs.manifest import Manifest
 from intarsia.inference.outputs.writer import KINDS as IMAGE_KINDS
 from intarsia.inference.outputs.writer import Look, Outputs
 from intarsia.terminal import say
 from intarsia.visual.fonts import use_font
+from intarsia.workflows.predict_depth import USUAL, DepthRequest, asks_for_depths, predict_depth
 from intarsia.workflows.predict_images import file_values, manifest_of, predict_images, predict_one
 from intarsia.workflows.predict_inputs import Given, kinds_of, sort_inputs
 from intarsia.workflows.predict_raster import AT_ONCE, RasterJob, RasterOptions, predict_raster, predict_rasters
@@ -33,7 +36,7 @@ DEFAULT_RATE = 25.0
 
 @dataclass(frozen=True, kw_only=True)
 class PredictRequest:
-    """What a prediction is asked for.
+    """What a prediction is asked for. Of a model of depth `DepthRequest` is what is left of it.
 
     weights: a file of any origin, a run's folder, or a published name. config: of the model, where those do not say it.
     key, prefix: where the network's tensors are in a checkpoint, and what their names begin with there.
@@ -91,8 +94,10 @@ def predict(request: PredictRequest) -> bool:
         use_font(request.font)
     as_rasters = request.geotiff and request.file_format == "indices" and request.areas is None
     with sort_inputs(request.inputs, request.out, pages=_pages(request), as_rasters=as_rasters) as given:
-        kinds = kinds_of(request.save, given, request.file_format)
-        _check_for(request, given, kinds)
+        of_depths = asks_for_depths(request.save, request.file_format)
+        kinds = frozenset() if of_depths else kinds_of(request.save, given, request.file_format)
+        if not of_depths:
+            _check_for(request, given, kinds)
         model = open_model(
             request.weights, config=request.config, device=request.device, scale=request.scale,
             bands=parse_bands(request.bands) if request.bands else None, max_pixels=request.max_pixels,
@@ -105,6 +110,11 @@ def predict(request: PredictRequest) -> bool:
             model, slide=request.slide, blend=inside, augment=request.augment, threshold=request.threshold
         )
         predictor = model.predictor(augment=request.augment is not None)
+        if model.spec.inference.answer == "depth":
+            return predict_depth(_depth_request(request), given, model, predictor)
+        if of_depths:
+            wanted = f"--save {request.save}" if request.file_format == USUAL else f"--format {request.file_format}"
+            raise ValueError(f"{wanted} is for models of depth, and this one answers with classes")
         if given.kind == "raster":
             return predict_raster(_raster_job(request, model, predictor, kinds), given.source, Path(request.out))
         rasters_whole = _predict_rasters(request, given, model, predictor, kinds) if given.rasters else True
@@ -119,13 +129,25 @@ def predict(request: PredictRequest) -> bool:
 
 def _check(request: PredictRequest) -> None:
     """What makes no sense whatever the inputs are."""
-    if request.file_format not in FORMATS:
-        raise ValueError(f"--format is {', '.join(FORMATS)}, found {request.file_format!r}")
+    if request.file_format not in (*FORMATS, *DEPTH_FORMATS):
+        known = f"{', '.join(FORMATS)}, or of depths {', '.join(DEPTH_FORMATS)}"
+        raise ValueError(f"--format is {known}, found {request.file_format!r}")
     least = request.min_confidence
     if least is not None and not 0 <= least <= 1:
         raise ValueError(f"--min-confidence is a confidence from 0 to 1, found {least:g}")
     if request.skip_existing and request.overwrite:
         raise ValueError("--skip-existing keeps what is there and --overwrite replaces it: leave out one of them")
+
+
+def _depth_request(request: PredictRequest) -> DepthRequest:
+    of_labels = {
+        "--min-confidence": request.min_confidence is not None, "--areas": request.areas is not None,
+        "--threshold": request.threshold is not None, "--no-contours": not request.contours,
+    }  # fmt: skip
+    return DepthRequest(
+        out=request.out, save=request.save, file_format=request.file_format, skip_existing=request.skip_existing,
+        overwrite=request.overwrite, scale=request.legend is not False, of_labels=of_labels,
+    )  # fmt: skip
 
 
 def _pages(request: PredictRequest) -> Pages:
@@ -201,8 +223,11 @@ def _predict_images(
     if given.kind == "one":
         predict_one(predictor, found.files[0], outputs, None if request.out == "-" else Path(request.out))
         return True
+    table = None
+    if request.areas is not None:
+        table = AreaTable(request.areas, predictor.classes, min_confidence=least, resume=request.skip_existing)
     return predict_images(
-        predictor, found, outputs, manifest=_manifest(request, model, predictor, outputs), areas=request.areas,
+        predictor, found, outputs, manifest=_manifest(request, model, predictor, outputs), table=table,
         skip_existing=request.skip_existing, overwrite=request.overwrite,
     )  # fmt: skip
 

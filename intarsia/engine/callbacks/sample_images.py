@@ -11,6 +11,7 @@ import numpy.typing as npt
 from intarsia.contracts import Report
 from intarsia.data.pipeline import Pipeline
 from intarsia.engine.callbacks.base import ObservedRun, Observer
+from intarsia.inference.depth_predictor import DepthPredictor
 from intarsia.inference.predictor import Predictor
 from intarsia.visual.depth import depth_panes
 from intarsia.visual.files import save_picture
@@ -71,8 +72,10 @@ def paint(
 def paint_one(predictor: Predictor, pipeline: Pipeline, index: int, folder: Path, *, name: str = "{name}") -> None:
     """Predict one image of a data set and paint it. name: of the file, where {name} is the image's."""
     sample = pipeline.dataset.load(index)
-    depth = predictor.inference.answer == "depth"
-    found = predictor.depth(sample.image, meta=sample.meta) if depth else predictor.predict(sample.image).label
+    if isinstance(predictor, DepthPredictor):
+        found: Map = predictor.depth(sample.image, meta=sample.meta)
+    else:
+        found = predictor.predict(sample.image).label
     image_name = sample.meta.name.replace("/", "_") or f"{index:05d}"
     file = folder / f"{name.format(name=image_name)}.jpg"
     paint(pipeline, index, found, predictor.classes, predictor.palette, file)
