@@ -1,9 +1,9 @@
-"""What images without labels are worth: CamVid with a tenth of its labels, and with the other images besides.
+"""What images without labels are worth: CamVid with a tenth of its labels, alone and with all its images besides.
 
     python benchmarks/less_labels.py --data ../shared/realdata --work /tmp/less_labels [--seeds 1 2 3]
 
-For each seed every tenth training image keeps its label, beginning with another one. The rows of the table train the same
-network for the same number of optimizer steps of 4 labelled crops, from the same random weights; the rows with
+For each seed every tenth training image keeps its label, beginning with another one. All rows of the table train the
+same network for the same number of optimizer steps of 4 labelled crops, from the same random weights; the rows with
 unlabelled images see 4 crops of all 62 training images in every step, too. The score is the mIoU on the validation
 images at the last step.
 
