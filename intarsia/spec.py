@@ -258,6 +258,41 @@ class StartSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class UnlabelledSpec:
+    """Images without labels that a training learns from, too; from section `intarsia`.
+
+    images: a folder, a file or a pattern. ratio: so many of them for each image with labels.
+    confidence: probability from which the teacher's class is taken for the true one. weight: of that loss.
+    ramp_up: the share of the training in which the weight rises to its full size.
+    cut_mix: the chance that an image gets a rectangle of the next one.
+    strong: transforms that make the student's view of the teacher's; they move no pixel.
+    """
+
+    images: str
+    ratio: float = 1.0
+    confidence: float = 0.95
+    weight: float = 1.0
+    ramp_up: float = 0.25
+    cut_mix: float = 0.5
+    strong: tuple[Component, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherSpec:
+    """A trained network that a training learns from, too; from section `intarsia`.
+
+    weights: a file, a run or a name. weight: of the loss. loss: how its answers are compared with the student's:
+    "pixels" compares the probabilities of each pixel, "channels" where each class has its most likely pixels.
+    temperature: what scores are divided by before they become probabilities.
+    """
+
+    weights: str
+    weight: float = 1.0
+    loss: Literal["pixels", "channels"] = "pixels"
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class RuntimeSpec:
     """Where the run happens."""
 
@@ -321,6 +356,8 @@ class RunSpec:
     load_from: str | None = None
     pretrained: tuple[tuple[str, str], ...] = ()
     start: StartSpec = field(default_factory=StartSpec)
+    unlabelled: UnlabelledSpec | None = None
+    teacher: TeacherSpec | None = None
     imports: tuple[str, ...] = ()
     observers: tuple[Component, ...] = ()
     notes: tuple[str, ...] = ()

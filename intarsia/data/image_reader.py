@@ -248,7 +248,7 @@ def spec_of(dataset: Any, channels: int) -> ImageSpec | None:
 
     None for one that holds no files, and for data sets put together that read theirs in different ways.
     """
-    parts = list(_file_datasets(dataset))
+    parts = list(file_datasets(dataset))
     specs: set[ImageSpec] = {part.image_spec for part in parts}
     if len(specs) != 1:
         return None
@@ -260,13 +260,13 @@ def spec_of(dataset: Any, channels: int) -> ImageSpec | None:
     return measured(paths[::step][:MEASURED], spec)
 
 
-def _file_datasets(dataset: Any) -> Iterator[Any]:
+def file_datasets(dataset: Any) -> Iterator[Any]:
     """The data sets of files among those that one is made of."""
     if hasattr(dataset, "image_spec") and hasattr(dataset, "pairs"):
         yield dataset
         return
     for part in getattr(dataset, "datasets", None) or [part for part in [getattr(dataset, "dataset", None)] if part]:
-        yield from _file_datasets(part)
+        yield from file_datasets(part)
 
 
 def measured(paths: Sequence[str | Path], spec: ImageSpec) -> ImageSpec:

@@ -38,6 +38,7 @@ class TrainingRequest:
     notify: a command that is told how the run goes.
     fold: "2/5" validates on the second of five parts of the training images. by: what stays together in a part.
     plain: choices of `own_defaults` that are not made.
+    unlabelled, confidence, teacher: what is learned from besides the labels (`workflows.less_labels`).
     augment: none, light, strong or a file (`workflows.augmentation`); None: as the recipe or config has it.
     """
 
@@ -62,6 +63,9 @@ class TrainingRequest:
     by: str | None = None
     augment: str | None = None
     plain: tuple[str, ...] = ()
+    unlabelled: Path | None = None
+    confidence: float | None = None
+    teacher: PathLike | None = None
 
 
 def training_config(request: TrainingRequest, file: Path) -> Config:
@@ -146,6 +150,7 @@ def base_config(request: TrainingRequest) -> Config | None:
 
 def run_config(request: TrainingRequest, base: Config | None, data: OwnData | None, devices: int) -> Config:
     """The config of the run, but for its length."""
+    from intarsia.workflows import less_labels
     from intarsia.workflows.adjust import settings_for, with_data
 
     if data is None:
@@ -161,6 +166,10 @@ def run_config(request: TrainingRequest, base: Config | None, data: OwnData | No
         say_first(found.line)
         config = config.override(found.settings)
     config = config.override(_start_settings(config, request))
+    taught = less_labels.settings_for(
+        config, unlabelled=request.unlabelled, confidence=request.confidence, teacher=request.teacher
+    )
+    config = config.override(taught)
     return config.override(request.settings)
 
 

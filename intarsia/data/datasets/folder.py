@@ -185,6 +185,13 @@ class FolderDataset:
         changed.bands = spec.bands if reader is None else reader.bands
         return changed
 
+    def of_images(self, root: str, images: Sequence[str]) -> FolderDataset:
+        """Other images, paths below `root`, without ground truth; they are read as those of this data set are."""
+        changed = copy.copy(self)
+        changed.root = changed._image_root = changed._label_root = root
+        changed._pairs = [(image, None) for image in images]
+        return changed
+
     def _image(self, path: str) -> npt.NDArray[Any]:
         return read_image(path, bands=self.bands) if self._reader is None else self._reader.read(path)
 
