@@ -1,6 +1,7 @@
 """What a training on own data is given by default, chosen from what the data doctor has measured.
 
-Each choice is settings for the config of the run and one line that says what and why; `--plain` leaves choices out.
+Each choice is settings for the config of the run and one line that says what and why; `--plain` leaves choices out, and
+so does a `--set` of the same place, or of one below or above it.
 
     loss    where one class covers nearly everything, the Lovász loss beside cross entropy, which is content with that
             class alone: the IoU itself, in which each class counts alike (Berman, Rannen Triki, Blaschko 2018,
@@ -11,9 +12,10 @@ Each choice is settings for the config of the run and one line that says what an
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from intarsia.config.language.paths import locate, split_path
 from intarsia.workflows.adjust import steps_of
 
 if TYPE_CHECKING:
@@ -31,20 +33,30 @@ _SHOWN = 6
 
 @dataclass(frozen=True)
 class Choice:
-    """name: of `CHOICES`. line: what and why, in words. settings: overrides of the config."""
+    """name: of `CHOICES`. line: what and why, in words. settings: overrides of the config, none where it is not
+    made.
+    """
 
     name: str
     line: str
     settings: tuple[str, ...]
 
 
-def choose(config: Config, description: DataDescription, *, plain: Collection[str] = ()) -> list[Choice]:
+def choose(
+    config: Config, description: DataDescription, *, plain: Collection[str] = (), given: Sequence[str] = ()
+) -> list[Choice]:
     """The choices that these data call for, in a recipe's config for them.
 
     plain: names of choices that are not made, or "all". Without measured shares none is made.
+    given: what the user sets in the config (PATH=VALUE, PATH-). Where it is about the place of a choice, that one has
+    no settings, and its line says so.
 
     Raises ValueError for a name that no choice has.
     """
+    return [_unless_given(choice, config, given) for choice in _called_for(config, description, plain)]
+
+
+def _called_for(config: Config, description: DataDescription, plain: Collection[str]) -> list[Choice]:
     unknown = [name for name in plain if name not in (*CHOICES, ALL)]
     if unknown:
         raise ValueError(f"--plain takes {', '.join((*CHOICES, ALL))}, found {', '.join(map(repr, unknown))}")
@@ -66,6 +78,32 @@ def choose(config: Config, description: DataDescription, *, plain: Collection[st
         line = f"crops: every other one is drawn around {shown}{more} (--plain crops: anywhere)"
         found.append(Choice("crops", line, settings))
     return found
+
+
+def _unless_given(choice: Choice, config: Config, given: Sequence[str]) -> Choice:
+    """The choice, or what is said in place of it where the user decides."""
+    own = [_place(config, setting) for setting in choice.settings]
+    for setting in given:
+        place = _place(config, setting)
+        if any(all(mine == theirs for mine, theirs in zip(place, other, strict=False)) for other in own):
+            line = f"{choice.name}: as the recipe has it, since --set changes {_path(setting)}"
+            return replace(choice, line=line, settings=())
+    return choice
+
+
+def _place(config: Config, setting: str) -> list[str]:
+    """The keys of a setting's path, each as it stands in the config. What is no path is none's place."""
+    try:
+        parts = split_path(_path(setting))
+    except ValueError:
+        return [setting]  # where it is applied, the message says what is wrong
+    keys, used = locate(config.values, parts)
+    return [*map(str, keys), *parts[used:]]
+
+
+def _path(setting: str) -> str:
+    path, equals, _ = setting.partition("=")
+    return path.strip() if equals else path.strip().removesuffix("-")
 
 
 def rare_classes(description: DataDescription) -> dict[str, float]:

@@ -213,7 +213,7 @@ def _own_config(request: TrainingRequest, data: OwnData) -> Config:
         },
     )
     config = Config.from_values(values, file=f"recipe {request.name}")
-    for choice in choose(config, description, plain=request.plain):
+    for choice in choose(config, description, plain=request.plain, given=request.settings):
         say_first(choice.line)
         config = config.override(choice.settings)
     return config

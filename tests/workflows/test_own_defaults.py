@@ -92,6 +92,39 @@ def test_nothing_is_chosen_for_even_classes_unmeasured_ones_or_on_wish() -> None
         chosen("small_r18", RARE_POLE, plain=("losses",))
 
 
+@pytest.mark.parametrize(
+    ("given", "made"),
+    [
+        ("model.decode_head.loss_decode.class_weight=[1.0, 2.0, 9.0]", ["crops"]),  # below
+        ("model.decode_head.loss_decode={'type': 'DiceLoss'}", ["crops"]),  # the same
+        ("model.decode_head.loss_decode.use_sigmoid-", ["crops"]),
+        ("model={'type': 'EncoderDecoder'}", ["crops"]),  # above
+        ("model.decode_head.channels=8", ["loss", "crops"]),
+        ("model.decode_head.loss=1", ["loss", "crops"]),
+        ("train_dataloader.dataset.pipeline.-4.rare=[1]", ["loss"]),
+        ("train_dataloader.dataset.pipeline.3.crop_size=(64, 64)", ["loss", "crops"]),
+        ("a..b=1", ["loss", "crops"]),
+    ],
+)
+def test_what_the_user_sets_is_not_chosen(given: str, made: list[str]) -> None:
+    choices = choose(config_of("small_r18"), described(RARE_POLE), given=["x.y=1", given])
+    assert [choice.name for choice in choices if choice.settings] == made
+    path = given.partition("=")[0].removesuffix("-")
+    said = [choice.line for choice in choices if not choice.settings]
+    assert said == [
+        f"{name}: as the recipe has it, since --set changes {path}" for name in ("loss", "crops") if name not in made
+    ]
+
+
+def test_heads_in_a_row_have_their_place() -> None:
+    def made(given: str) -> list[str]:
+        choices = choose(config_of("pointrend_r50"), described(RARE_POLE), given=[given])
+        return [choice.name for choice in choices if choice.settings]
+
+    assert made("model.decode_head.-1.loss_decode.loss_weight=2.0") == ["crops"]
+    assert made("model.decode_head.0.loss_decode.loss_weight=2.0") == ["loss", "crops"]
+
+
 def test_shares_are_read_as_they_are_written(tmp_path: Path) -> None:
     file = tmp_path / "data.yaml"
     """Also the smallest: YAML would take 1e-05 for text."""
@@ -151,6 +184,20 @@ def test_the_command_says_each_choice_and_writes_it(
     assert (isinstance(loss, list)) == (lines > 0)
     crops = [step for step in config["train_dataloader"]["dataset"]["pipeline"] if step["type"] == "RandomCrop"]
     assert [step.get("rare") for step in crops] == ([[1]] if lines == 2 else [None])
+
+
+def test_the_command_takes_class_weights_and_goes_on(
+    cracks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    short = ("--for", "1 steps", "--batch", "2", "--crop", "64", "64", "--workers", "0", "--device", "cpu")
+    given = ("model.decode_head.loss_decode.class_weight=[1.0,10.0]", "model.decode_head.channels=8")
+    words = [word for setting in given for word in ("--set", setting)]
+    assert main(["train", "small_r18", "--data", str(cracks), "--out", str(out), *short, *words]) == 0
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert "loss: as the recipe has it, since --set changes model.decode_head.loss_decode.class_weight" in said
+    head = read_file(out / "config.py").values["model"]["decode_head"]
+    assert (head["loss_decode"]["class_weight"], head["channels"]) == ([1.0, 10.0], 8)
 
 
 def test_configs_of_files_choose_for_themselves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
