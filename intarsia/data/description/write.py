@@ -43,8 +43,8 @@ One mask for each class: where it is not 0 the label has the class, and where no
 masks stops with an error; with `overlap: last` the later one counts."""
 
 _SCENES = """\
-Windows of scenes. A share takes or leaves whole blocks; training draws its windows inside them. An evaluation shows the
-network a window, and counts what is further than `margin` from its border: each pixel once."""
+Windows of scenes. A share takes or leaves whole blocks, which no window of training leaves. An evaluation counts of
+each window what is further than `margin` from its border, so that each pixel counts once."""
 
 _CLASS_OF = """\
 The label files say objects besides classes; `labels` lists what this makes of their values."""

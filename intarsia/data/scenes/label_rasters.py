@@ -17,6 +17,9 @@ from intarsia.data.scenes.vectors import apart
 _SAME = 0.01
 """Pixels by which the corners of two grids may differ that are the same."""
 
+_EXACT = 0.001
+"""Pixels by which GDAL may be off where it carries places from one system into another; by itself an eighth."""
+
 
 class LabelRaster:
     """The labels of one scene from a raster. Threads may share it; they wait for each other.
@@ -47,7 +50,7 @@ class LabelRaster:
         return raster_library("vrt").WarpedVRT(
             self._source, crs=scene.crs, transform=scene.transform, height=height, width=width,
             resampling=raster_library("enums").Resampling.nearest,
-            src_nodata=None, nodata=None, add_alpha=self._source.count < 4, tolerance=0,
+            src_nodata=None, nodata=None, add_alpha=self._source.count < 4, tolerance=_EXACT,
         )  # fmt: skip
 
     @property
