@@ -469,6 +469,15 @@ class Dataset(Protocol):
         ...
 
 
+@runtime_checkable
+class DrawingDataset(Protocol):
+    """A data set that has more than one sample at an index: training draws one of them."""
+
+    def draw(self, index: int, rng: np.random.Generator) -> Sample:
+        """One of the samples at an index, with everything random taken from `rng`."""
+        ...
+
+
 class Transform(Protocol):
     """A pure function of a sample and a random generator. Touches no global random state."""
 

@@ -73,6 +73,7 @@ HEAVY = {
     "onnxruntime",
     "openvino",
     "rasterio",
+    "pyogrio",
     "av",
     "wandb",
 }

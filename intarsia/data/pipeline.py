@@ -8,7 +8,7 @@ from typing import Literal, cast, overload
 
 import numpy as np
 
-from intarsia.contracts import AnyTransform, Dataset, MixingTransform, Sample
+from intarsia.contracts import AnyTransform, Dataset, DrawingDataset, MixingTransform, Sample
 from intarsia.data.labels import label_values, ranges, value_counts
 from intarsia.data.sample_errors import with_text
 from intarsia.data.transforms.geometry import RandomCrop, ResizeThenCrop
@@ -49,7 +49,7 @@ class Pipeline:
         transformed, or if its label holds anything but class indices and the ignore index. Any other error of a data
         set or a transform keeps its type, and says the same.
         """
-        sample = self._load(index)
+        sample = self._load(index, rng)
         label = sample.label
         if self.label_size == "original":
             sample = replace(sample, label=None)
@@ -65,8 +65,10 @@ class Pipeline:
         self._check_values(sample, last)
         return sample
 
-    def _load(self, index: int) -> Sample:
+    def _load(self, index: int, rng: np.random.Generator) -> Sample:
         try:
+            if self.label_size == "input" and isinstance(self.dataset, DrawingDataset):
+                return self.dataset.draw(index, rng)
             return self.dataset.load(index)
         except ValueError:  # the data set's own word, which names the file
             raise
@@ -92,10 +94,11 @@ class Pipeline:
         seeds = rng.integers(2**63, size=count).tolist()
 
         def load(number: int) -> Sample:
-            sample = self._load(indices[number])
+            rng = np.random.default_rng(seeds[number])
+            sample = self._load(indices[number], rng)
             if self.label_size == "original":
                 sample = replace(sample, label=None)
-            return self._transformed(sample, np.random.default_rng(seeds[number]), place)
+            return self._transformed(sample, rng, place)
 
         return _Loaded(load, count)
 

@@ -13,6 +13,7 @@ from intarsia.data.description.model import DataDescription
 from intarsia.data.description.pairing import Source
 from intarsia.data.description.splits import FolderSplit, Split
 from intarsia.data.description.write import write_description
+from intarsia.data.scenes.dataset import SceneDataset
 from intarsia.io.whole_files import write_text
 from intarsia.terminal import progress
 from intarsia.visual.files import save_label
@@ -39,7 +40,14 @@ def convert_data(place: Path, out: Path, *, threads: int | None = None) -> Conve
     """
     description, _ = usable_data(place)
     listed = {split: description.pairs(split) for split in description.splits}
-    datasets = {split: description.dataset(split) for split in description.splits}
+    datasets: dict[str, FolderDataset] = {}
+    for split in description.splits:
+        dataset = description.dataset(split)
+        if isinstance(dataset, SceneDataset):
+            raise ValueError(
+                f"{place}: expected images with labels of their own, found scenes, which are read as they are"
+            )
+        datasets[split] = dataset
     images = list(dict.fromkeys(pair.image for pairs in listed.values() for pair in pairs))
     _refuse_twins(images)
     out.mkdir(parents=True, exist_ok=True)

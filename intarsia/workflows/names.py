@@ -159,6 +159,9 @@ def typical_size(description: DataDescription, most: int = 200) -> tuple[int, in
     pairs = description.pairs("train")
     sizes = []
     for pair in pairs[:: max(1, len(pairs) // most)]:
+        if pair.window is not None:
+            sizes.append(pair.window.sample_size)
+            continue
         try:
             with Image.open(description.root / pair.image) as image:
                 sizes.append((image.height, image.width))

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Literal
 
 from intarsia.data.gdal import raster_library
+from intarsia.data.scenes.georeference import is_local, is_placed
 from intarsia.inference.inputs.finding import FoundImages, ImageFile, Pages, find_images, means_many, numbered
 from intarsia.inference.inputs.video import VIDEO_SUFFIXES, is_video
 from intarsia.inference.outputs.image_files import OUTLINES
 from intarsia.inference.outputs.video import codec_of
 from intarsia.inference.outputs.writer import check_kinds
-from intarsia.inference.raster.georeference import is_local, is_placed
 from intarsia.io.text import as_on_disk, decoded, lines_of, read_lines
 from intarsia.io.whole_files import write_bytes
 from intarsia.terminal import warn

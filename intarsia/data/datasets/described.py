@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from intarsia.data.bands import band_mode
-from intarsia.data.datasets.folder import FolderDataset
+from intarsia.data.description.model import OwnDataset
 from intarsia.data.description.read import read_description
 
 
-def DescribedDataset(*, file: str, split: str, bands: str = "rgb") -> FolderDataset:  # noqa: N802
+def DescribedDataset(*, file: str, split: str, bands: str = "rgb") -> OwnDataset:  # noqa: N802
     """The samples of one split of a data description.
 
     file: the description (YAML). split: "train", "val" or "test". bands: how images are read; the description says it

@@ -36,6 +36,8 @@ from intarsia.data.image_reader import ImageReader, ImageSpec
 from intarsia.data.instance_ids import ClassOf
 from intarsia.data.labels import Colour, LabelTable, label_values, nearest
 from intarsia.data.masks import Masks
+from intarsia.data.scenes.dataset import SceneDataset
+from intarsia.data.scenes.rule import SceneSplit
 from intarsia.data.value_range import Scale, ValueRange
 
 IGNORE = "ignore"
@@ -43,6 +45,9 @@ BACKGROUND = "background"
 
 LabelValue = int | Colour
 """What a label file stores: a number, or a colour (R, G, B)."""
+
+OwnDataset = FolderDataset | SceneDataset
+"""The samples of a split: of files, or of windows of scenes."""
 
 
 @dataclass(frozen=True)
@@ -223,7 +228,7 @@ class DataDescription:
         named = any(self.names) or self.bands == "rgb"
         return ImageReader(replace(self.image_spec, values=None, channels=self.channels if named else 0))
 
-    def dataset(self, split: str, *, reader: ImageReader | None = None) -> FolderDataset:
+    def dataset(self, split: str, *, reader: ImageReader | None = None) -> OwnDataset:
         """The samples of a split, labels as class indices.
 
         reader: of the images, as the model expects them that they are shown to; by default as the description says.
@@ -231,9 +236,22 @@ class DataDescription:
         Raises:
             ValueError: as `pairs`.
         """
+        pairs = self.pairs(split)
+        windows = [pair.window for pair in pairs if pair.window is not None]
+        if windows:
+            return SceneDataset(
+                windows,
+                root=str(self.root),
+                classes=self.classes,
+                palette=self.colours,
+                label_table=self.label_table(),
+                class_values=self.class_values,
+                spec=self.image_spec,
+                reader=reader or self.reader(),
+            )
         dataset = FolderDataset(
             root=str(self.root),
-            pairs=[(pair.image, self.label_of(pair)) for pair in self.pairs(split)],
+            pairs=[(pair.image, self.label_of(pair)) for pair in pairs],
             image_suffix=image_suffixes(self._own_rule(split)),
             classes=self.classes,
             palette=self.colours,
@@ -339,8 +357,9 @@ class DataDescription:
 
     @property
     def _is_drawn(self) -> bool:
-        """Whether labels of any split are drawn from annotations."""
-        return any(source.annotations is not None for rule in self.splits.values() for source in sources(rule))
+        """Whether labels of any split are drawn from annotations, or from shapes that name their classes."""
+        named = any(isinstance(rule, SceneSplit) and rule.column for rule in self.splits.values())
+        return named or any(s.annotations is not None for rule in self.splits.values() for s in sources(rule))
 
     def _check_masks(self) -> None:
         known = [value for value in self._by_value if isinstance(value, int) and value > 0]
@@ -348,6 +367,10 @@ class DataDescription:
         for split, rule in self.splits.items():
             for source in sources(rule):
                 self._check_annotations(split, source)
+            for says, meant in rule.classes if isinstance(rule, SceneSplit) else ():
+                if meant not in self.class_values.values:
+                    path = ("splits", split, "classes", says)
+                    raise DescriptionError(path, f"{meant!r} is no class of {_some(self.classes)}, nor ignore")
             for mask in (mask for source in sources(rule) for mask in source.masks):
                 if mask.class_name not in allowed:
                     raise DescriptionError(

@@ -18,6 +18,7 @@ from intarsia.data.annotations.source import AnnotationSource
 from intarsia.data.image_io import IMAGE_SUFFIXES
 from intarsia.data.lists import path_ends, spellings
 from intarsia.data.masks import Overlap
+from intarsia.data.scenes.rule import SceneWindow
 from intarsia.io.folders import folders_of, walk_files
 from intarsia.io.text import same_name
 
@@ -30,6 +31,7 @@ class Pair:
     masks: (class, file) where the label is drawn as a mask for each class; `label` is the first of them then.
     annotations, key: where the label is drawn from the annotations of a tool, and what those call the image; `label` is
     their file then.
+    window: where it is one of a scene, whose file and place `image` says then.
     """
 
     name: str
@@ -39,6 +41,12 @@ class Pair:
     overlap: Overlap = "error"
     annotations: AnnotationSource | None = None
     key: str = ""
+    window: SceneWindow | None = None
+
+    @property
+    def unit(self) -> str:
+        """The name of what a share takes or leaves: of windows their block."""
+        return self.name if self.window is None else self.window.unit
 
     @property
     def label_files(self) -> tuple[str, ...]:
@@ -328,10 +336,10 @@ def hash_share(name: str, salt: str) -> float:
 
 def take_share(pairs: Sequence[Pair], fraction: float, salt: str) -> tuple[list[Pair], list[Pair]]:
     """(what is taken, what remains). Takes at least one and leaves at least one, if there are two."""
-    shares = [hash_share(pair.name, salt) for pair in pairs]
+    shares = [hash_share(pair.unit, salt) for pair in pairs]
     bound = fraction
-    if len(pairs) > 1:
-        ordered = sorted(shares)
+    ordered = sorted(set(shares))
+    if len(ordered) > 1:
         bound = min(max(bound, ordered[1]), ordered[-1])
     taken = [pair for pair, share in zip(pairs, shares, strict=True) if share < bound]
     remaining = [pair for pair, share in zip(pairs, shares, strict=True) if share >= bound]

@@ -21,6 +21,7 @@ from intarsia.data.description.yaml_tree import Located, construct, kind, line_o
 from intarsia.data.image_io import IMAGE_SUFFIXES
 from intarsia.data.instance_ids import ClassOf
 from intarsia.data.labels import Colour
+from intarsia.data.scenes.rule import BLOCK, WINDOW, SceneSplit
 from intarsia.data.value_range import ValueRange
 from intarsia.io.text import read_text
 
@@ -36,6 +37,10 @@ _FOLDER_KEYS = (
 )
 _LIST_KEYS = ("list", "where", "missing")
 _ANNOTATION_KEYS = ("format", "file", "folder", "names", "subset", "classes")
+_SCENE_KEYS = (
+    *("scenes", "labels", "layer", "column", "classes", "areas", "where", "exclude", "window", "margin", "block"),
+    "missing",
+)
 _SHARE_KEYS = ("share", "of", "seed")
 _RANGE = re.compile(r"(\d+)\s*-\s*(\d+)")
 _MOST_VALUES = 65536
@@ -182,6 +187,8 @@ def _rule(rule: Located, path: tuple[str, ...]) -> Split:
         of = _text(rule.get("of", "train"), (*path, "of"))
         return ShareSplit(fraction, of, _integer(rule.get("seed", 0), (*path, "seed")))
     missing = _choice(rule, "missing", ("error", "skip"), path)
+    if "scenes" in rule:
+        return _scene_split(rule, missing, path)
     if "list" in rule and "images" not in rule:
         _known(rule, _LIST_KEYS, path)
         return ListSplit(_folder(rule["list"], (*path, "list")), _where(rule, path), missing)  # type: ignore[arg-type]
@@ -191,7 +198,7 @@ def _rule(rule: Located, path: tuple[str, ...]) -> Split:
 def _folder_split(rule: Located, missing: str, path: tuple[str, ...]) -> FolderSplit:
     _known(rule, _FOLDER_KEYS, path)
     if "images" not in rule:
-        raise DescriptionError(path, "expected images and labels (folders), or list, or share, or pairs")
+        raise DescriptionError(path, "expected images and labels (folders), or list, or share, or pairs, or scenes")
     recursive = rule.get("recursive", True)
     if not isinstance(recursive, bool):
         raise DescriptionError((*path, "recursive"), f"expected true or false, found {recursive!r}")
@@ -212,6 +219,35 @@ def _folder_split(rule: Located, missing: str, path: tuple[str, ...]) -> FolderS
     names = None if rule.get("list") is None else _text(rule["list"], (*path, "list"))
     exclude = _texts(rule.get("exclude", []), (*path, "exclude"))
     return FolderSplit(source, names, exclude, missing, _where(rule, path))  # type: ignore[arg-type]
+
+
+def _scene_split(rule: Located, missing: str, path: tuple[str, ...]) -> SceneSplit:
+    """Windows of scenes: see `SceneSplit`."""
+    _known(rule, _SCENE_KEYS, path)
+
+    def optional(key: str) -> str:
+        return "" if rule.get(key) is None else _folder(rule[key], (*path, key))
+
+    window = _integer(rule.get("window", WINDOW), (*path, "window"))
+    block = rule.get("block", max(BLOCK, window))
+    stand = {} if rule.get("classes") is None else _mapping(rule["classes"], (*path, "classes"))
+    found = SceneSplit(
+        scenes=tuple(_folder(entry, (*path, "scenes")) for entry in _texts(rule["scenes"], (*path, "scenes"))),
+        labels=optional("labels") or None,
+        layer=_text(rule.get("layer", ""), (*path, "layer")),
+        column=_text(rule.get("column", ""), (*path, "column")),
+        classes=tuple((str(says), _text(own, (*path, "classes", says))) for says, own in stand.items()),
+        areas=optional("areas"),
+        where=_where(rule, path),
+        exclude=_texts(rule.get("exclude", []), (*path, "exclude")),
+        window=window,
+        margin=_integer(rule.get("margin", window // 8), (*path, "margin")),
+        block=0 if block == "scene" else _integer(block, (*path, "block")),
+        missing=missing,  # type: ignore[arg-type]  # one of the two words
+    )
+    if (wrong := found.check()) is not None:
+        raise DescriptionError((*path, wrong[0]), wrong[1])
+    return found
 
 
 def _annotations(rule: Located, path: tuple[str, ...]) -> AnnotationSource | None:

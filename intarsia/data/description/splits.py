@@ -11,6 +11,8 @@ from intarsia.data.description.annotated import list_annotated
 from intarsia.data.description.pairing import Listing, NameIndex, Pair, Source, list_pairs
 from intarsia.data.image_io import IMAGE_SUFFIXES
 from intarsia.data.lists import FileIndex, ListTable, Where, choose, read_tables
+from intarsia.data.scenes.discovery import find_windows
+from intarsia.data.scenes.rule import SceneSplit
 from intarsia.io.folders import walk_files
 
 
@@ -81,7 +83,7 @@ class ShareSplit:
         return f"a share of {self.fraction:.0%} of {self.of}, by a hash of the names"
 
 
-OwnSplit = FolderSplit | ListSplit | PairSplit | JoinedSplit
+OwnSplit = FolderSplit | ListSplit | PairSplit | JoinedSplit | SceneSplit
 """A split with files of its own."""
 
 Split = OwnSplit | ShareSplit
@@ -99,6 +101,8 @@ def list_split(root: Path, rule: OwnSplit) -> Listing:
         return _list_table(root, rule)
     if isinstance(rule, JoinedSplit):
         return _joined([list_split(root, part) for part in rule.parts])
+    if isinstance(rule, SceneSplit):
+        return _windows(root, rule)
     listing = (list_pairs if rule.source.annotations is None else list_annotated)(root, rule.source)
     if rule.exclude:
         dropped = set(rule.exclude)
@@ -116,7 +120,7 @@ def missing_policy(rule: Split) -> Literal["error", "skip"]:
     """What a split does with images that lack a label."""
     if isinstance(rule, JoinedSplit):
         return "skip" if any(part.missing == "skip" for part in rule.parts) else "error"
-    return rule.missing if isinstance(rule, FolderSplit | ListSplit) else "error"
+    return rule.missing if isinstance(rule, FolderSplit | ListSplit | SceneSplit) else "error"
 
 
 def sources(rule: Split) -> tuple[Source, ...]:
@@ -130,7 +134,7 @@ def skipping(rule: OwnSplit) -> OwnSplit:
     """The same rule, which leaves out images without label."""
     if isinstance(rule, JoinedSplit):
         return JoinedSplit(tuple(replace(part, missing="skip") for part in rule.parts))
-    return replace(rule, missing="skip") if isinstance(rule, FolderSplit | ListSplit) else rule
+    return replace(rule, missing="skip") if isinstance(rule, FolderSplit | ListSplit | SceneSplit) else rule
 
 
 def list_file(rule: Split) -> str | None:
@@ -167,6 +171,12 @@ def _joined(listings: Sequence[Listing]) -> Listing:
 
 def _others(listings: Sequence[Listing], kind: str, used: set[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for listing in listings for name in getattr(listing, kind) if name not in used))
+
+
+def _windows(root: Path, rule: SceneSplit) -> Listing:
+    found = find_windows(root, rule)
+    pairs = (Pair(window.shown, window.shown, window.label, window=window) for window in found.windows)
+    return Listing(tuple(pairs), unlabelled=found.unlabelled)
 
 
 # --- Lists of images and labels -----------------------------------------------------------------------------------

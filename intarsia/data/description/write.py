@@ -17,6 +17,7 @@ from intarsia.data.description.model import DataDescription, LabelValue, show_va
 from intarsia.data.description.pairing import MaskRule
 from intarsia.data.description.splits import FolderSplit, JoinedSplit, ListSplit, PairSplit, ShareSplit, Split
 from intarsia.data.image_io import IMAGE_SUFFIXES
+from intarsia.data.scenes.rule import SceneSplit
 from intarsia.io.whole_files import write_text
 
 _WIDTH = 100
@@ -40,6 +41,10 @@ Images with the same part in their path stay together when they are divided: `da
 _MASKS = """\
 One mask for each class: where it is not 0 the label has the class, and where no mask is set it is 0. A pixel in two
 masks stops with an error; with `overlap: last` the later one counts."""
+
+_SCENES = """\
+Windows of scenes. A share takes or leaves whole blocks, which no window of training leaves. An evaluation counts of
+each window what is further than `margin` from its border, so that each pixel counts once."""
 
 _CLASS_OF = """\
 The label files say objects besides classes; `labels` lists what this makes of their values."""
@@ -168,7 +173,25 @@ def _split_lines(split: str, rule: Split) -> list[str]:
             f"  {split}:",
             *(f"    {'- ' if not n else '  '}{line}" for lines in parts for n, line in enumerate(lines)),
         ]
-    return [f"  {split}:", *(f"    {line}" for line in _folder_lines(rule))]
+    lines = _scene_lines(rule) if isinstance(rule, SceneSplit) else _folder_lines(rule)
+    return [f"  {split}:", *(f"    {line}" for line in lines)]
+
+
+def _scene_lines(rule: SceneSplit) -> list[str]:
+    scenes = [_quoted(entry) for entry in rule.scenes]
+    entries = {"scenes": scenes[0] if len(scenes) == 1 else f"[{', '.join(scenes)}]"}
+    texts = (("labels", rule.labels), ("layer", rule.layer), ("column", rule.column), ("areas", rule.areas))
+    entries |= {key: _quoted(text) for key, text in texts if text}
+    if rule.classes:
+        entries["classes"] = f"{{{', '.join(f'{_quoted(says)}: {_quoted(own)}' for says, own in rule.classes)}}}"
+    if rule.where is not None:
+        entries["where"] = _where(rule.where)
+    if rule.exclude:
+        entries["exclude"] = f"[{', '.join(_quoted(name) for name in rule.exclude)}]"
+    entries |= {"window": str(rule.window), "margin": str(rule.margin), "block": str(rule.block or "scene")}
+    if rule.missing != "error":
+        entries["missing"] = rule.missing
+    return [*_comment(_SCENES), *(f"{key}: {value}" for key, value in entries.items())]
 
 
 def _folder_lines(rule: FolderSplit) -> list[str]:
