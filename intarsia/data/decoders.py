@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -61,11 +62,12 @@ if "OPENCV_LOG_LEVEL" not in os.environ:
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodedImage:
     """samples: (H, W, B) as they are stored, but that more is brighter and palettes are looked up. file: what they
-    are.
+    are. whole: of a slice, gives some of the values (n, B) of its volume.
     """
 
     samples: npt.NDArray[Any]
     file: FileBands
+    whole: Callable[[], npt.NDArray[Any]] | None = None
 
     def rgb(self) -> npt.NDArray[np.uint8]:
         """(H, W, 3), as it is to be seen. Raises ValueError, naming no file, for numbers or bands without colours."""

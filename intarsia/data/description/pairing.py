@@ -15,9 +15,10 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from intarsia.data.annotations.source import AnnotationSource
-from intarsia.data.image_io import IMAGE_SUFFIXES
+from intarsia.data.image_io import IMAGE_SUFFIXES, is_image_name
 from intarsia.data.lists import path_ends, spellings
 from intarsia.data.masks import Overlap
+from intarsia.data.slices import file_of
 from intarsia.io.folders import folders_of, walk_files
 from intarsia.io.text import same_name
 
@@ -74,7 +75,7 @@ class MaskRule:
     @property
     def suffixes(self) -> tuple[str, ...]:
         """What file names end in."""
-        if PurePosixPath(f"x{self.suffix}").suffix.lower() in IMAGE_SUFFIXES:
+        if is_image_name(f"x{self.suffix}"):
             return (self.suffix,)
         return tuple(self.suffix + extension for extension in IMAGE_SUFFIXES)
 
@@ -92,6 +93,8 @@ class Source:
     recursive: whether subfolders belong to it.
     masks: instead of `labels`, the masks of each class, of which an image need not have all. overlap: see `Masks`.
     annotations: instead of `labels`, those of a tool (`annotated.py`).
+    slices: the axis ("x", "y", "z") along which volumes and stacks are taken apart (`slicing.py`), "" for images.
+    empty_slices: whether slices whose label is 0 everywhere are kept.
     """
 
     images: str
@@ -104,6 +107,8 @@ class Source:
     masks: tuple[MaskRule, ...] = ()
     overlap: Overlap = "error"
     annotations: AnnotationSource | None = None
+    slices: Literal["", "x", "y", "z"] = ""
+    empty_slices: Literal["keep", "skip"] = "keep"
 
     def __str__(self) -> str:
         images = _pattern(self.images, self.image_prefix, self.image_suffix)
@@ -327,11 +332,16 @@ def hash_share(name: str, salt: str) -> float:
 
 
 def take_share(pairs: Sequence[Pair], fraction: float, salt: str) -> tuple[list[Pair], list[Pair]]:
-    """(what is taken, what remains). Takes at least one and leaves at least one, if there are two."""
-    shares = [hash_share(pair.name, salt) for pair in pairs]
+    """(what is taken, what remains). Takes at least one and leaves at least one, if there are two.
+
+    Slices of one volume stay together, unless there is no other volume.
+    """
+    files = [file_of(pair.name) for pair in pairs]
+    names = files if len(set(files)) > 1 else [pair.name for pair in pairs]
+    shares = [hash_share(name, salt) for name in names]
     bound = fraction
-    if len(pairs) > 1:
-        ordered = sorted(shares)
+    if len(set(shares)) > 1:
+        ordered = sorted(set(shares))
         bound = min(max(bound, ordered[1]), ordered[-1])
     taken = [pair for pair, share in zip(pairs, shares, strict=True) if share < bound]
     remaining = [pair for pair, share in zip(pairs, shares, strict=True) if share >= bound]

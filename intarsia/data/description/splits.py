@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 from intarsia.data.description.annotated import list_annotated
 from intarsia.data.description.pairing import Listing, NameIndex, Pair, Source, list_pairs
-from intarsia.data.image_io import IMAGE_SUFFIXES
+from intarsia.data.description.slicing import in_slices
+from intarsia.data.image_io import is_image_name
 from intarsia.data.lists import FileIndex, ListTable, Where, choose, read_tables
+from intarsia.data.slices import file_of, without_suffix
 from intarsia.io.folders import walk_files
 
 
@@ -106,10 +108,11 @@ def list_split(root: Path, rule: OwnSplit) -> Listing:
         listing = replace(
             listing, pairs=kept, unlabelled=tuple(path for path in listing.unlabelled if path not in dropped)
         )
-    if rule.names is None:
-        return listing
-    found, lost = choose(root / rule.names, NameIndex(listing.pairs).find, rule.where)
-    return Listing(tuple(dict.fromkeys(found)), lost=tuple(text for _, text in lost))
+    if rule.names is not None:
+        index = NameIndex(listing.pairs)
+        found, lost = choose(root / rule.names, lambda line: index.find(file_of(line)), rule.where)
+        listing = Listing(tuple(dict.fromkeys(found)), lost=tuple(text for _, text in lost))
+    return in_slices(root, listing, rule.source)
 
 
 def missing_policy(rule: Split) -> Literal["error", "skip"]:
@@ -188,7 +191,7 @@ def paired_columns(table: ListTable, find: FileIndex) -> tuple[int, int] | None:
 
 def index_files(root: Path) -> FileIndex:
     """All image files below the root, for looking up what a list names."""
-    return FileIndex(path for path in walk_files(root) if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES)
+    return FileIndex(path for path in walk_files(root) if is_image_name(path))
 
 
 def _list_table(root: Path, rule: ListSplit) -> Listing:
@@ -216,4 +219,5 @@ def _shown(file: str, where: Where | None) -> str:
 
 
 def _bare(image: str) -> str:
-    return PurePosixPath(image).with_suffix("").as_posix()
+    file = file_of(image)
+    return without_suffix(file) + image[len(file) :]
