@@ -34,12 +34,13 @@ from intarsia.data.bands import (
 )
 from intarsia.data.exif import orientation_of
 from intarsia.data.headers import JPEG, PNG, TIFF, check_size
+from intarsia.data.heif import is_heif, register_heif
 from intarsia.data.jpeg2000 import JPEG2000, is_jpeg2000, jpeg2000_bits
 from intarsia.data.tiff import CMYK, INDEXED, YCBCR, TiffHeader, read_header
 
 BY_OPENCV = (JPEG, PNG, *TIFF, b"BM", b"RIFF")
 _PORTABLE = tuple(b"P%d" % number for number in range(1, 8))
-_BY_PILLOW = ("GIF", "PPM", "JPEG2000", "AVIF")
+_BY_PILLOW = ("GIF", "PPM", "JPEG2000", "AVIF", "HEIF")
 """Formats that are read besides. Not all of Pillow's: one of them runs programs, one takes any bytes for its own."""
 
 _FOREIGN = (
@@ -151,6 +152,8 @@ def read_by_opencv(data: bytes, path: str | Path, bands: Bands) -> DecodedImage:
 def read_by_pillow(data: bytes, path: str | Path, max_pixels: int | None) -> DecodedImage:
     """The formats for which OpenCV is not asked."""
     Image.init()
+    if is_heif(data):
+        register_heif(path)
     bits = jpeg2000_bits(data) if is_jpeg2000(data) else ()
     if (max(bits, default=8) > 8 and len(bits) > 1) or len(bits) > 4:  # Pillow has no mode for these
         return _read_by_rasterio(data, path, f"a JPEG 2000 file with {len(bits)} bands of {max(bits)} bits")

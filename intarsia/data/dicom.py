@@ -217,4 +217,3 @@ def _reason(error: Exception) -> str:
     if "plugin" in text or "decompress" in text.lower():
         text = f"{text[:300]}; decompress it first (dcmdjpeg, gdcmconv --raw), or install what is named"
     return text if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {text[:300]}"
-

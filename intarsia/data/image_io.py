@@ -39,13 +39,22 @@ from intarsia.data.dicom import DICOM_SUFFIXES, is_dicom, read_dicom
 from intarsia.data.headers import JPEG, NUMPY, TIFF, checked, cut_off, lacks_end
 from intarsia.data.pages import page_file
 from intarsia.data.sidecar import read_sidecar
-from intarsia.data.slices import VOLUME_SUFFIXES, Part, is_volume, part_of, read_slice, some_values, suffix_of, whole_numbers
+from intarsia.data.slices import (
+    VOLUME_SUFFIXES,
+    Part,
+    is_volume,
+    part_of,
+    read_slice,
+    some_values,
+    suffix_of,
+    whole_numbers,
+)
 from intarsia.terminal import Notice
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".npy"),
     *(".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".avif"),
-    *(".jpe", ".jfif", ".apng", ".heic", ".heif", *DICOM_SUFFIXES, *VOLUME_SUFFIXES),
+    *(".jpe", ".jfif", ".apng", ".heic", ".heif", ".hif", *DICOM_SUFFIXES, *VOLUME_SUFFIXES),
 )
 """File endings that `read_image` decodes, in lower case: what is looked for in folders. Where several files could be
 meant, the earlier ending counts. `.npy` holds (H, W) or (H, W, C) and is read as stored. Of volumes the slices are

@@ -30,6 +30,7 @@ from intarsia.data.bands import (
 )
 from intarsia.data.decoders import DecodedImage
 from intarsia.data.image_io import decode_image
+from intarsia.data.slices import AXES
 from intarsia.data.value_range import COLOURS, Scale, ValueRange, extent, suggested_scale
 from intarsia.terminal import Notice
 
@@ -42,7 +43,8 @@ class ImageSpec:
 
     bands: how files were read. channels: of the network. names: of the channels of "raw" images, "" where their files
     did not say it; empty if unknown. values: what they held; None if unknown, as of weights of before. scale: what
-    stored values of colours became 0 and 255, if their files were not read as they are.
+    stored values of colours became 0 and 255, if their files were not read as they are. slices: the axis along which
+    volumes were taken apart, "" if there were none.
     """
 
     bands: Bands = "rgb"
@@ -50,6 +52,7 @@ class ImageSpec:
     names: tuple[str, ...] = ()
     values: ValueRange | None = None
     scale: Scale | None = None
+    slices: str = ""
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], *, bands: Bands, channels: int) -> ImageSpec:
@@ -65,6 +68,7 @@ class ImageSpec:
                 names=tuple(map(str, values.get("names", ()))) if mode == "raw" else (),
                 values=ValueRange.from_json(values["values"]) if values.get("values") else None,
                 scale=Scale.of(list(values["scale"])) if values.get("scale") else None,
+                slices=values["slices"] if values.get("slices") in AXES else "",
             )
         except (AttributeError, TypeError) as error:
             raise ValueError(f"the weights describe their images in an unknown way: {values!r} ({error})") from None
@@ -76,6 +80,8 @@ class ImageSpec:
             found["values"] = self.values.to_json()
         if self.scale is not None:
             found["scale"] = list(self.scale.ends)
+        if self.slices:
+            found["slices"] = self.slices
         return found
 
 

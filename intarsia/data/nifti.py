@@ -47,12 +47,8 @@ class _Version:
 
 
 _VERSIONS = (
-    _Version(
-        348, (40, "8h"), (70, "h"), (108, "f"), (112, "2f"), (344, b"n+1\0"), (72, "h"), (76, "8f"), (124, "2f")
-    ),
-    _Version(
-        540, (16, "8q"), (12, "h"), (168, "q"), (176, "2d"), (4, b"n+2\0"), (14, "h"), (104, "8d"), (192, "2d")
-    ),
+    _Version(348, (40, "8h"), (70, "h"), (108, "f"), (112, "2f"), (344, b"n+1\0"), (72, "h"), (76, "8f"), (124, "2f")),
+    _Version(540, (16, "8q"), (12, "h"), (168, "q"), (176, "2d"), (4, b"n+2\0"), (14, "h"), (104, "8d"), (192, "2d")),
 )
 
 
@@ -225,8 +221,8 @@ def open_nifti(path: Path) -> tuple[NiftiHeader, npt.NDArray[Any]]:
     try:
         if not is_packed:
             return header, np.memmap(path, header.dtype, "r", header.start, header.shape, "F")
-        with gzip.open(path) as stream_of:
-            data = stream_of.read(header.start + header.size)
+        with gzip.GzipFile(path, "rb") as packed:
+            data = packed.read(header.start + header.size)
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path}: cannot be read as a NIfTI volume: {error}") from None
     if len(data) < header.start + header.size:

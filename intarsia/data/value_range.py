@@ -164,7 +164,9 @@ class Scale:
             return self
         flat = values.reshape(-1, values.shape[-1])
         bands = [flat.ravel()] if len(self.low) == 1 else [flat[:, band] for band in range(flat.shape[1])]
-        ends = [_percentiles(band, pair) for band, pair in zip(bands, zip(self.low, self.high, strict=True), strict=True)]
+        ends = [
+            _percentiles(band, pair) for band, pair in zip(bands, zip(self.low, self.high, strict=True), strict=True)
+        ]
         return Scale(tuple(low for low, _ in ends), tuple(high for _, high in ends))
 
     def check_channels(self, channels: int) -> None:

@@ -30,6 +30,7 @@ from intarsia.data.description.splits import (
     list_file,
     list_split,
     missing_policy,
+    slice_axis,
     sources,
 )
 from intarsia.data.image_reader import ImageReader, ImageSpec
@@ -216,7 +217,8 @@ class DataDescription:
     def image_spec(self) -> ImageSpec:
         """What images a model takes that is trained on this data."""
         scale = None if self.scale is None else Scale.of(self.scale)
-        return ImageSpec(self.bands, self.channels, self.names, self.values, scale)
+        axes = (slice_axis(rule) for rule in self.splits.values())
+        return ImageSpec(self.bands, self.channels, self.names, self.values, scale, next(filter(None, axes), ""))
 
     def reader(self) -> ImageReader:
         """What reads the images of the data itself: any values; as many bands as there are, unless they are named."""

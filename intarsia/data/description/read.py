@@ -332,10 +332,11 @@ def _numbers(value: Any, path: tuple[object, ...]) -> tuple[float, ...] | None:
 
 def _scale(value: Any) -> tuple[float | str, ...] | None:
     """Numbers, windows and percentiles: what they are worth is looked at by the description itself."""
+    if value is None:
+        return None
     entries = value if isinstance(value, list) else [value]
-    words = [entry for entry in entries if isinstance(entry, str)]
     numbers = iter(_numbers([entry for entry in entries if not isinstance(entry, str)], ("image", "scale")) or ())
-    return None if value is None else tuple(entry if entry in words else next(numbers) for entry in entries)
+    return tuple(entry if isinstance(entry, str) else next(numbers) for entry in entries)
 
 
 def _shares(value: Any) -> dict[str, float]:

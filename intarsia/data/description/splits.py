@@ -12,7 +12,7 @@ from intarsia.data.description.pairing import Listing, NameIndex, Pair, Source, 
 from intarsia.data.description.slicing import in_slices
 from intarsia.data.image_io import is_image_name
 from intarsia.data.lists import FileIndex, ListTable, Where, choose, read_tables
-from intarsia.data.slices import file_of, without_suffix
+from intarsia.data.slices import file_of, part_of, without_suffix
 from intarsia.io.folders import walk_files
 
 
@@ -127,6 +127,14 @@ def sources(rule: Split) -> tuple[Source, ...]:
     if isinstance(rule, JoinedSplit):
         return tuple(part.source for part in rule.parts)
     return (rule.source,) if isinstance(rule, FolderSplit) else ()
+
+
+def slice_axis(rule: Split) -> str:
+    """The axis along which a split takes the slices of volumes, "" if it has none."""
+    if isinstance(rule, PairSplit):
+        part = part_of(rule.pairs[0][0])[1] if rule.pairs else None
+        return "" if part is None else part.axis
+    return next((source.slices for source in sources(rule) if source.slices), "")
 
 
 def skipping(rule: OwnSplit) -> OwnSplit:

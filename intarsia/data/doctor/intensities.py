@@ -52,7 +52,13 @@ def scaled(description: DataDescription, measured: Mapping[str, Sequence[Measure
     train = measured.get("train") or entries
     found = _proposal(description, train)
     result = replace(
-        description, bands="rgb", channels=3, names=(), scale=found.scale, mean=None, std=None,
+        description,
+        bands="rgb",
+        channels=3,
+        names=(),
+        scale=found.scale,
+        mean=None,
+        std=None,
         notes=(*description.notes, found.note),
     )
     return _with_statistics(result, train)
@@ -78,7 +84,9 @@ def _proposal(description: DataDescription, train: Sequence[Measured]) -> Propos
                 why = f"it holds what the labels mark (mean and {_SPREAD:g} standard deviations: {_range(marked)})"
                 return Proposal(ends, f"CT: the window {name}, centre {centre}, width {width}, since {why}{others}")
         why = "nothing is marked" if marked is None else f"the labels mark values from {_range(marked)}"
-        return Proposal(_WHOLE, f"CT: the whole range {_range(_WHOLE)}, since {why}, which no usual window holds{others}")
+        return Proposal(
+            _WHOLE, f"CT: the whole range {_range(_WHOLE)}, since {why}, which no usual window holds{others}"
+        )
     window = _common_window(description.root, train)
     if window is not None:
         return Proposal(window, f"values {_range(window)} become 0 and 255: the window that the files' headers say")
