@@ -39,7 +39,7 @@ def is_dicom(data: bytes) -> bool:
 
 
 def dicom_library(path: str | Path) -> Any:
-    """pydicom. Raises ValueError naming the file that needs it if it is not installed."""
+    """Pydicom. Raises ValueError naming the file that needs it if it is not installed."""
     try:
         import pydicom
     except ImportError:

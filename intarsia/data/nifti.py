@@ -204,8 +204,8 @@ def nifti_header(path: Path) -> NiftiHeader:
         raise ValueError(f"{path}: {error}") from None
     if header.start + header.size > _EXPANSION * there:
         raise ValueError(
-            f"{path}: damaged: its header promises {header.size:,} bytes of numbers, and {there:,} bytes of gzip cannot "
-            "hold them; copy or download it again"
+            f"{path}: damaged: its header promises {header.size:,} bytes of numbers, and {there:,} bytes of gzip "
+            "cannot hold them; copy or download it again"
         )
     return header
 

@@ -144,7 +144,8 @@ def whole_numbers(values: npt.NDArray[Any], path: str | Path) -> npt.NDArray[Any
             f"{path}: a label holds whole numbers, found {other.flat[0]:g}: it is no label, or was resampled with "
             "interpolation; resample labels to the nearest neighbour"
         )
-    return rounded.astype(np.int32)
+    whole: npt.NDArray[np.int32] = rounded.astype(np.int32)
+    return whole
 
 
 def some_values(path: Path) -> npt.NDArray[Any]:

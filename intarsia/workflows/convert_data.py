@@ -54,10 +54,9 @@ def convert_data(place: Path, out: Path, *, threads: int | None = None) -> Conve
     for split, pairs in listed.items():
         write_text(out / f"{split}.txt", "".join(f"{pair.image}\n" for pair in pairs))
         if any(part_of(pair.image)[1] is not None for pair in pairs):  # slices are in no folder
-            place = _from(description.root, out / LABELS)
-            splits[split] = PairSplit(
-                tuple((pair.image, f"{place}/{without_suffix(pair.image)}.png") for pair in pairs)
-            )
+            folder = _from(description.root, out / LABELS)
+            labels = (f"{folder}/{without_suffix(pair.image)}.png" for pair in pairs)
+            splits[split] = PairSplit(tuple(zip((pair.image for pair in pairs), labels, strict=True)))
             continue
         source = Source(".", _from(description.root, out / LABELS), label_suffix=(".png",))
         splits[split] = FolderSplit(source, _from(description.root, out / f"{split}.txt"))

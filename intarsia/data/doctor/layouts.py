@@ -23,6 +23,7 @@ from intarsia.data.doctor.findings import Alternative, Finding, some
 from intarsia.data.doctor.folders import Group, group_files, is_meant_for_training
 from intarsia.data.doctor.layout_help import explain_nothing
 from intarsia.data.doctor.leftovers import by_extension, left_over
+from intarsia.data.doctor.one_hot import with_bands
 from intarsia.data.doctor.rules import SplitRules, apply_lists, by_folders, by_masks, join_others
 from intarsia.data.doctor.stacks import with_slices
 from intarsia.data.image_io import is_image_name
@@ -104,6 +105,8 @@ def find_layout(root: Path, *, labels: str | None = None) -> Layout:
         shown = [entry for entry in alternatives.values() if entry.role != "none" or warnings]
         told = {path for entry in shown for path in entry.label_paths()}
         found.warnings += left_over(images, used | found.told | told)
+    if masks is None and annotated is None:
+        masks = with_bands(root, found, others)
     with_slices(root, found)
     return Layout(
         root=root,
