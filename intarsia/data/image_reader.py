@@ -30,6 +30,7 @@ from intarsia.data.bands import (
 )
 from intarsia.data.decoders import DecodedImage
 from intarsia.data.image_io import decode_image
+from intarsia.data.slices import AXES
 from intarsia.data.value_range import COLOURS, Scale, ValueRange, extent, suggested_scale
 from intarsia.terminal import Notice
 
@@ -42,7 +43,8 @@ class ImageSpec:
 
     bands: how files were read. channels: of the network. names: of the channels of "raw" images, "" where their files
     did not say it; empty if unknown. values: what they held; None if unknown, as of weights of before. scale: what
-    stored values of colours became 0 and 255, if their files were not read as they are.
+    stored values of colours became 0 and 255, if their files were not read as they are. slices: the axis along which
+    volumes were taken apart, "" if there were none.
     """
 
     bands: Bands = "rgb"
@@ -50,6 +52,7 @@ class ImageSpec:
     names: tuple[str, ...] = ()
     values: ValueRange | None = None
     scale: Scale | None = None
+    slices: str = ""
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], *, bands: Bands, channels: int) -> ImageSpec:
@@ -64,7 +67,8 @@ class ImageSpec:
                 channels=channels,
                 names=tuple(map(str, values.get("names", ()))) if mode == "raw" else (),
                 values=ValueRange.from_json(values["values"]) if values.get("values") else None,
-                scale=Scale.of([float(number) for number in values["scale"]]) if values.get("scale") else None,
+                scale=Scale.of(list(values["scale"])) if values.get("scale") else None,
+                slices=values["slices"] if values.get("slices") in AXES else "",
             )
         except (AttributeError, TypeError) as error:
             raise ValueError(f"the weights describe their images in an unknown way: {values!r} ({error})") from None
@@ -75,7 +79,9 @@ class ImageSpec:
         if self.values is not None:
             found["values"] = self.values.to_json()
         if self.scale is not None:
-            found["scale"] = list(self.scale.numbers)
+            found["scale"] = list(self.scale.ends)
+        if self.slices:
+            found["slices"] = self.slices
         return found
 
 
@@ -130,7 +136,10 @@ class ImageReader:
         whole = tuple(range(decoded.samples.shape[2]))
         samples = decoded.samples if chosen == whole else decoded.take(chosen)
         self.check(samples, decoded.file.bits)
-        image = self.in_range(samples, decoded.file.bits)
+        reader = self
+        if self.takes_percentiles:
+            reader = self.of_values(samples if decoded.whole is None else decoded.whole()[:, list(chosen)])
+        image = reader.in_range(samples, decoded.file.bits)
         if self.bands == "rgb":
             image = upright(image, decoded.file.orientation)
         return np.ascontiguousarray(image)
@@ -145,6 +154,21 @@ class ImageReader:
         return raw_bands(file, spec.channels, spec.names)
 
     # --- Values ---
+
+    @property
+    def takes_percentiles(self) -> bool:
+        """Whether what becomes of values depends on the image that they are in: see `of_values`."""
+        scale = self.spec.scale if self.scale is None or self.scale.kind == "training" else self.scale
+        return scale is not None and scale.kind == "percentiles"
+
+    def of_values(self, values: npt.NDArray[Any]) -> ImageReader:
+        """The reader for an image (or volume, or raster) that holds these values (..., C), or some of them."""
+        own, scale = self.spec.scale, self.scale
+        return replace(
+            self,
+            spec=replace(self.spec, scale=own if own is None else own.of_values(values)),
+            scale=scale if scale is None else scale.of_values(values),
+        )
 
     def check(self, samples: npt.NDArray[Any], bits: int = 0, *, strict: bool = False) -> None:
         """Raises ValueError, with the way out, if stored samples (..., C) are not such as the model was trained on.
@@ -167,11 +191,15 @@ class ImageReader:
 
     def needs_values(self, dtype: np.dtype[Any]) -> bool:
         """Whether `check` looks at the values of samples of this type, and not at the type alone."""
+        if self.takes_percentiles:
+            return True
         if self.scale is not None:
             return False
         return dtype != np.uint8 if self.bands == "rgb" else self.spec.values is not None
 
     def _check_rgb(self, samples: npt.NDArray[Any], bits: int, strict: bool) -> None:
+        if self.takes_percentiles and samples.dtype != np.uint8:
+            return
         values = self.spec.values or (ValueRange("uint8", *COLOURS) if strict else None)
         if values is None and self.spec.scale is not None:
             return

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
 from intarsia.contracts import PathLike
 from intarsia.data.bands import parse_bands
-from intarsia.inference.inputs.finding import Pages
+from intarsia.data.slices import suffix_of
+from intarsia.inference.inputs.finding import ImageFile, Pages
 from intarsia.inference.outputs.areas import AreaTable
 from intarsia.inference.outputs.depth_files import DEPTH_FORMATS
 from intarsia.inference.outputs.label_values import FORMATS
@@ -23,6 +25,7 @@ from intarsia.workflows.predict_images import file_values, manifest_of, predict_
 from intarsia.workflows.predict_inputs import Given, kinds_of, sort_inputs
 from intarsia.workflows.predict_raster import AT_ONCE, RasterJob, RasterOptions, predict_raster, predict_rasters
 from intarsia.workflows.predict_video import predict_frames, predict_video
+from intarsia.workflows.predict_volumes import VolumeJob, predict_volumes, volumes_of
 from intarsia.workflows.trained_model import open_model
 from intarsia.workflows.views import with_views
 
@@ -120,6 +123,8 @@ def predict(request: PredictRequest) -> bool:
         rasters_whole = _predict_rasters(request, given, model, predictor, kinds) if given.rasters else True
         if given.kind == "rasters":
             return rasters_whole
+        if given.found is not None and (volumes := volumes_of(given.found)):
+            return _predict_volumes(request, given, model, predictor, kinds, volumes) and rasters_whole
         with_legend = given.kind not in ("video", "frames") if request.legend is None else request.legend
         look = Look(opacity=request.opacity, contours=request.contours, legend=with_legend)
         if given.kind in ("video", "frames"):
@@ -230,6 +235,29 @@ def _predict_images(
         predictor, found, outputs, manifest=_manifest(request, model, predictor, outputs), table=table,
         skip_existing=request.skip_existing, overwrite=request.overwrite,
     )  # fmt: skip
+
+
+def _predict_volumes(
+    request: PredictRequest,
+    given: Given,
+    model: OpenModel,
+    predictor: Predictor,
+    kinds: frozenset[str],
+    volumes: Sequence[ImageFile],
+) -> bool:
+    assert given.found is not None
+    if len(volumes) < len(given.found.files):
+        raise ValueError(f"{len(volumes)} of {len(given.found.files)} inputs are volumes: predict images by themselves")
+    if (request.save is not None and kinds != {"label"}) or request.file_format != "indices" or request.areas:
+        raise ValueError("of volumes, labels are written, as class indices: leave out --save, --format and --areas")
+    job = VolumeJob(predictor, model.reader.spec.slices, request.min_confidence)
+    out = Path(request.out)
+    if given.kind == "volume":
+        return predict_volumes(job, [(volumes[0], out)], found=given.found)
+    outputs = Outputs(out, frozenset({"label"}), Look(), request.min_confidence, None)
+    _manifest(request, model, predictor, outputs).claim(out, overwrite=request.overwrite, resume=request.skip_existing)
+    targets = [(file, out / f"{file.name}{suffix_of(file.path)}") for file in volumes]
+    return predict_volumes(job, targets, found=given.found, skip_existing=request.skip_existing)
 
 
 def _manifest(request: PredictRequest, model: OpenModel, predictor: Predictor, outputs: Outputs) -> Manifest:

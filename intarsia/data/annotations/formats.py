@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from intarsia.data.annotations.coco import Coco
+from intarsia.data.annotations.coco_panoptic import CocoPanoptic
 from intarsia.data.annotations.cvat import Cvat
 from intarsia.data.annotations.label_studio import LabelStudio
 from intarsia.data.annotations.labelme import LabelMe
@@ -18,7 +19,10 @@ from intarsia.data.annotations.supervisely import Supervisely
 from intarsia.data.annotations.yolo import Yolo
 
 FORMATS: dict[str, Format] = {
-    entry.name: entry for entry in (Coco(), LabelMe(), Yolo(), Cvat(), LabelStudio(), Supervisely(), ObjectMasks())
+    entry.name: entry
+    for entry in (
+        Coco(), CocoPanoptic(), LabelMe(), Yolo(), Cvat(), LabelStudio(), Supervisely(), ObjectMasks(),
+    )  # fmt: skip
 }
 
 _KEPT = 16

@@ -8,7 +8,7 @@ from intarsia.data.annotations.formats import FORMATS, open_annotations
 from intarsia.data.annotations.object_masks import folder_of_image, is_below
 from intarsia.data.annotations.source import AnnotationSource
 from intarsia.data.description.pairing import Listing, Pair, Source
-from intarsia.data.image_io import IMAGE_SUFFIXES
+from intarsia.data.image_io import is_image_name
 from intarsia.data.lists import FileIndex
 from intarsia.io.folders import walk_files
 
@@ -85,7 +85,7 @@ def _images(root: Path, source: Source) -> dict[str, str]:
     return {
         path: PurePosixPath(source.images, path).as_posix()
         for path in walk_files(folder, recursive=source.recursive)
-        if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES
+        if is_image_name(path)
         and path.lower().endswith(_endings(source))
         and not ("*" in masks and is_below(PurePosixPath(source.images, path), PurePosixPath(masks)))
     }

@@ -14,7 +14,7 @@ def checked_bands(
     channels: int,
     *,
     names: Sequence[str],
-    scale: tuple[float, ...] | None,
+    scale: tuple[float | str, ...] | None,
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
 ) -> Bands:
@@ -37,12 +37,14 @@ def checked_bands(
     return mode
 
 
-def _check_scale(scale: tuple[float, ...], bands: Bands, channels: int) -> None:
+def _check_scale(scale: tuple[float | str, ...], bands: Bands, channels: int) -> None:
     if bands == "raw":
         raise DescriptionError(("image", "scale"), "is for `bands: rgb`; raw images are taken as they are")
     try:
         Scale.of(scale).check_channels(channels)
     except ValueError:
         raise DescriptionError(
-            ("image", "scale"), f"expected [MIN, MAX], each MIN below its MAX, or a pair a channel, found {scale}"
+            ("image", "scale"),
+            "expected [MIN, MAX], each MIN below its MAX, or a pair a channel; [c40, w400] (centre and width) or "
+            f"percentiles [p1, p99] in their place, found {list(scale)}",
         ) from None

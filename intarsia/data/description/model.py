@@ -30,6 +30,7 @@ from intarsia.data.description.splits import (
     list_file,
     list_split,
     missing_policy,
+    slice_axis,
     sources,
 )
 from intarsia.data.image_reader import ImageReader, ImageSpec
@@ -63,8 +64,8 @@ class DataDescription:
     tolerance: file values that differ by so much from a listed one, in each channel, count as the nearest such.
     class_of: how to take the class out of file values that say objects besides; `labels` lists what it gives.
     bands, channels: see `image_io.read_image`. names: of the channels of raw images, "" for one without. scale: values
-        that become 0 and 255 where images of more than 8 bits are read as rgb. mean, std: of the training images, per
-        channel, in the units that the network sees. values: type and range of what is stored in them.
+        that become 0 and 255 where images of more than 8 bits are read as rgb, or percentiles (`Scale.of`). mean, std:
+        of the training images, per channel, in the units that the network sees. values: type and range of what is stored in them.
     shares: of each class (and "background", with a single one) of the labelled training pixels, as measured.
     groups: what images must stay together when they are divided: see `divide.group_names`.
     notes: comments for the head of the file; no part of the meaning.
@@ -84,7 +85,7 @@ class DataDescription:
     bands: Bands = "rgb"
     channels: int = 3
     names: tuple[str, ...] = ()
-    scale: tuple[float, ...] | None = None
+    scale: tuple[float | str, ...] | None = None
     values: ValueRange | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -221,7 +222,8 @@ class DataDescription:
     def image_spec(self) -> ImageSpec:
         """What images a model takes that is trained on this data."""
         scale = None if self.scale is None else Scale.of(self.scale)
-        return ImageSpec(self.bands, self.channels, self.names, self.values, scale)
+        axes = (slice_axis(rule) for rule in self.splits.values())
+        return ImageSpec(self.bands, self.channels, self.names, self.values, scale, next(filter(None, axes), ""))
 
     def reader(self) -> ImageReader:
         """What reads the images of the data itself: any values; as many bands as there are, unless they are named."""

@@ -33,7 +33,7 @@ _IMAGE_KEYS = ("bands", "channels", "names", "scale", "mean", "std", "values")
 _VALUE_KEYS = ("type", "low", "high", "dimmest")
 _FOLDER_KEYS = (
     *("images", "labels", "image_prefix", "label_prefix", "image_suffix", "label_suffix"),
-    *("recursive", "list", "where", "exclude", "missing", "overlap", "annotations"),
+    *("recursive", "list", "where", "exclude", "missing", "overlap", "annotations", "slices", "empty_slices"),
 )
 _LIST_KEYS = ("list", "where", "missing")
 _ANNOTATION_KEYS = ("format", "file", "folder", "names", "subset", "classes")
@@ -108,7 +108,7 @@ def _description(top: Located, folder: Path) -> DataDescription:
         bands=bands,  # type: ignore[arg-type]  # likewise
         channels=_integer(image.get("channels", 3), ("image", "channels")),
         names=_texts(image.get("names", []), ("image", "names")),
-        scale=_numbers(image.get("scale"), ("image", "scale")),
+        scale=_scale(image.get("scale")),
         values=_value_range(image["values"]) if image.get("values") is not None else None,
         mean=_numbers(image.get("mean"), ("image", "mean")),
         std=_numbers(image.get("std"), ("image", "std")),
@@ -215,6 +215,8 @@ def _folder_split(rule: Located, missing: str, path: tuple[str, ...]) -> FolderS
         masks=masks,
         overlap=_choice(rule, "overlap", ("error", "last"), path),  # type: ignore[arg-type]
         annotations=_annotations(rule, path),
+        slices=_choice(rule, "slices", ("", "x", "y", "z"), path),  # type: ignore[arg-type]
+        empty_slices=_choice(rule, "empty_slices", ("keep", "skip"), path),  # type: ignore[arg-type]
     )
     names = None if rule.get("list") is None else _text(rule["list"], (*path, "list"))
     exclude = _texts(rule.get("exclude", []), (*path, "exclude"))
@@ -362,6 +364,15 @@ def _numbers(value: Any, path: tuple[object, ...]) -> tuple[float, ...] | None:
     if not all(isinstance(entry, (int, float)) and not isinstance(entry, bool) for entry in entries):
         raise DescriptionError(path, f"expected numbers, found {value!r}")
     return tuple(float(entry) for entry in entries)
+
+
+def _scale(value: Any) -> tuple[float | str, ...] | None:
+    """Numbers, windows and percentiles: what they are worth is looked at by the description itself."""
+    if value is None:
+        return None
+    entries = value if isinstance(value, list) else [value]
+    numbers = iter(_numbers([entry for entry in entries if not isinstance(entry, str)], ("image", "scale")) or ())
+    return tuple(entry if isinstance(entry, str) else next(numbers) for entry in entries)
 
 
 def _shares(value: Any) -> dict[str, float]:

@@ -136,7 +136,8 @@ def _image_lines(description: DataDescription) -> list[str]:
         named = ", ".join(_quoted(name) if name else '""' for name in description.names)
         lines.append(f"  names: [{named}]  # of the channels; bands of files that say the same are found by them")
     if description.scale is not None:
-        lines.append(f"  scale: [{', '.join(map(_number, description.scale))}]  # become 0 and 255")
+        ends = (end if isinstance(end, str) else _number(end) for end in description.scale)
+        lines.append(f"  scale: [{', '.join(ends)}]  # become 0 and 255; p1 is a percentile of each image or volume")
     for key, numbers in (("mean", description.mean), ("std", description.std)):
         if numbers is not None:
             lines.append(f"  {key}: [{', '.join(map(_number, numbers))}]")
@@ -208,6 +209,10 @@ def _folder_lines(rule: FolderSplit) -> list[str]:
             entries[key] = listed[0] if len(listed) == 1 else f"[{', '.join(listed)}]"
     if not source.recursive:
         entries["recursive"] = "false"
+    if source.slices:
+        entries["slices"] = f"{source.slices}  # of volumes, along this axis; the slices of a file stay together"
+    if source.empty_slices != "keep":
+        entries["empty_slices"] = source.empty_slices
     if source.overlap != "error":
         entries["overlap"] = source.overlap
     if rule.names is not None:

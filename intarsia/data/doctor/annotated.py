@@ -85,18 +85,21 @@ def find_annotated(root: Path, images: Sequence[str], others: Sequence[str]) -> 
         hints.append(f"Hint: {FORMATS[entries[0].source.format].title} ({where}) hold no shape that has an area.")
     best = max(usable, key=lambda entry: sum(len(one.pairs) for one in entry.found.listings.values()), default=None)
     if best is not None:
-        best.found.told |= {*images} - {*_pictures(best.found, images)}
+        best.found.told |= {*images} - {*_pictures(root, best.found, images)}
         for entry in (entry for entry in usable if entry is not best):
             advice = "name the right ones in a description"
             best.found.warnings.append(Finding("annotations not used", f"not used: {entry.found.notes[0]}", advice))
     return best, hints
 
 
-def _pictures(found: SplitRules, images: Sequence[str]) -> Sequence[str]:
-    """The images that are no masks of objects."""
+def _pictures(root: Path, found: SplitRules, images: Sequence[str]) -> Sequence[str]:
+    """The images that are no masks of objects, nor maps of segments."""
     for source in (source for rule in found.rules.values() for source in sources(rule)):
         if source.annotations is not None and "*" in source.annotations.path:
             images = without_masks(images, source.annotations)
+        masks = getattr(source.annotations and open_annotations(root, source.annotations), "masks", None)
+        if masks is not None and masks != root / source.images:
+            images = [image for image in images if (root / image).parent != masks]
     return images
 
 
@@ -156,6 +159,9 @@ def _format_of(path: Path, suffix: str) -> Format | None:
     try:
         with open(path, "rb") as stream:
             text = decoded(stream.read(_HEAD))
+            if suffix == ".json" and path.stat().st_size > _HEAD:  # a list of many images stands before all else
+                stream.seek(max(_HEAD, path.stat().st_size - _HEAD))
+                text += stream.read(_HEAD).decode("utf-8", "replace")
     except (OSError, ValueError):
         return None
     return next((one for one in FORMATS.values() if one.suffix == suffix and one.recognise(text)), None)

@@ -24,6 +24,7 @@ from intarsia.data.doctor.diagnosis import diagnose
 from intarsia.data.doctor.encodings import look_up_palettes, read_encoding
 from intarsia.data.doctor.findings import Finding, Findings
 from intarsia.data.doctor.foreign import recognise
+from intarsia.data.doctor.intensities import scaled
 from intarsia.data.doctor.layouts import Layout
 from intarsia.data.doctor.legends import find_legend
 from intarsia.data.doctor.measure import ImageFacts, Measured, combine, mean_and_std, measure_all
@@ -193,9 +194,10 @@ def _of_folder(path: Path, layout: Layout, reader: _Reader) -> Findings:
     )
     listings = _divided(description, listings)
     measured = _by_listing(listings, measured)
-    description = _with_statistics(description, measured)
+    description = scaled(_with_statistics(description, measured), measured)
     faults.add(diagnose(description, measured, listings, table, layout.alternatives))
     faults.add(((), tuple(ground_overlaps(path, listings))))
+    notes = list(description.notes)
     return _findings(path, words, description, measured, listings, layout, faults, notes)
 
 

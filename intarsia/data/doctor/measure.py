@@ -33,6 +33,7 @@ from intarsia.data.doctor.near_copies import picture_hash
 from intarsia.data.image_io import decode_image
 from intarsia.data.image_reader import ImageReader
 from intarsia.data.instance_ids import ClassOf
+from intarsia.data.slices import is_volume
 from intarsia.data.value_range import extent
 
 _MOMENT_PIXELS = 2**18
@@ -225,7 +226,7 @@ def _image(path: Path, reader: ImageReader | None) -> tuple[npt.NDArray[Any], Im
     facts = ImageFacts(
         mode, (pixels.shape[0], pixels.shape[1]), pixels.shape[2], str(stored.dtype), chosen, digest.digest(), alpha,
         orientation if chosen == "rgb" else 1, low=low, high=high, names=decoded.file.names,
-        hash=picture_hash(pixels),
+        hash=None if is_volume(path) else picture_hash(pixels),  # patients look alike
     )  # fmt: skip
     return pixels, facts
 
@@ -320,6 +321,6 @@ def duplicates(measured: Sequence[Measured]) -> Iterator[list[Measured]]:
     """Groups of images with the same pixels."""
     groups: dict[bytes, list[Measured]] = {}
     for entry in measured:
-        if entry.image is not None:
+        if entry.image is not None and entry.image.low < entry.image.high:  # slices beside the body are alike
             groups.setdefault(entry.image.digest, []).append(entry)
     yield from (group for group in groups.values() if len(group) > 1)
