@@ -20,6 +20,7 @@ from intarsia.workflows.predict_images import file_values, manifest_of, predict_
 from intarsia.workflows.predict_inputs import Given, kinds_of, sort_inputs
 from intarsia.workflows.predict_raster import AT_ONCE, RasterJob, RasterOptions, predict_raster, predict_rasters
 from intarsia.workflows.predict_video import predict_frames, predict_video
+from intarsia.workflows.thresholds import kept_note
 from intarsia.workflows.trained_model import open_model
 from intarsia.workflows.views import with_views
 
@@ -43,7 +44,7 @@ class PredictRequest:
     skip_existing: go on with an earlier run. overwrite: in a folder with results of another model. pages: of files that
     hold several images. geotiff: images that lie on Earth become GeoTIFFs that lie there, too. opacity, contours,
     legend: of overlays; legend None is the usual. every, start, stop: of the frames of a video. rate: frames per
-    second of a video made of images. slide, blend, augment, threshold: windows, views and the threshold of one logit,
+    second of a video made of images. slide, blend, augment, threshold: windows, views and the threshold of two classes,
     as the options of the command line have them. bands, scale, max_pixels: how images are read that are not those of
     the training. font: for names of classes in pictures.
     """
@@ -104,6 +105,8 @@ def predict(request: PredictRequest) -> bool:
         model = with_views(
             model, slide=request.slide, blend=inside, augment=request.augment, threshold=request.threshold
         )
+        if request.threshold is None and (note := kept_note(model.spec, model.meta)):
+            say(f"note: {note} (--threshold changes it)")
         predictor = model.predictor(augment=request.augment is not None)
         if given.kind == "raster":
             return predict_raster(_raster_job(request, model, predictor, kinds), given.source, Path(request.out))

@@ -254,7 +254,8 @@ def predict_one(predictor: Predictor, image: ImageFile, outputs: Outputs, out: P
 def manifest_of(model: OpenModel, predictor: Predictor, outputs: Outputs, file_format: str) -> Manifest:
     """What says of results which model wrote them, and how."""
     inference, look = predictor.inference, outputs.look
-    views = {name: value for name, value in asdict(inference).items() if name != "augmented"}
+    left_out = ("augmented", *(() if inference.two_class_threshold is not None else ("two_class_threshold",)))
+    views = {name: value for name, value in asdict(inference).items() if name not in left_out}
     options = {
         "min_confidence": str(outputs.min_confidence),
         "format": file_format,

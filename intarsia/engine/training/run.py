@@ -23,6 +23,7 @@ from intarsia.engine.optim.schedules import Schedule
 from intarsia.engine.training import environment
 from intarsia.inference.predictor import Predictor
 from intarsia.io.whole_files import sweep, write_text
+from intarsia.metrics.best_threshold import BestThresholdMetric
 from intarsia.spec import EarlyStopSpec, EmaSpec, OptimSpec, SafeguardSpec
 from intarsia.weights.file import WeightsMeta
 
@@ -112,6 +113,11 @@ class Run:
     def network(self) -> nn.Module:
         """The network inside the task: what is optimised and ends up in the weights file."""
         return self.module.get_submodule("model")
+
+    @property
+    def chooses_threshold(self) -> bool:
+        """Whether an evaluation chooses the threshold of the foreground, which the weights file then keeps."""
+        return self.validation is not None and isinstance(self.validation.metric, BestThresholdMetric)
 
     @property
     def accumulation_steps(self) -> int:
