@@ -31,6 +31,7 @@ def load(
     bands: Sequence[int] | None = None,
     scale: str | None = None,
     max_pixels: int | None = None,
+    threshold: float | None = None,
 ) -> Predictor:
     """The model of a weights file, ready to predict.
 
@@ -42,6 +43,8 @@ def load(
     scale: what becomes of values that are not those of the training: "MIN,MAX" for those that become the ends of its
     range (0 and 255 for colours), or a pair for each band; "training": the upper 8 of 16 bits; "none": as they are.
     max_pixels: of the largest image that is read, by default 2**28.
+    threshold: of two classes, the probability of the second above which a pixel gets it; by default the one that was
+    chosen on the validation images, if the file keeps one, which is said, or what the config says.
     A model of depth gives a `DepthPredictor`, whose predictions have `.depth` instead of `.label`.
 
     Raises ValueError if the file is missing, damaged, not one of ours, or does not fit its own description, cannot be
@@ -51,7 +54,10 @@ def load(
     from intarsia.config.build import build_task
     from intarsia.config.language.reader import Config
     from intarsia.config.lowering.lower import lower
+    from intarsia.inference.threshold import predictor_at
+    from intarsia.terminal import say
     from intarsia.weights.file import apply_state
+    from intarsia.workflows.thresholds import as_kept, kept_note
 
     chosen = _checked_device(device)
     found, optional = _opened(weights)
@@ -65,11 +71,16 @@ def load(
             f"{path} does not say its {' and '.join(missing)}: it holds tensors to start a training from, not a model "
             "to predict with. Train with `intarsia train RECIPE --weights FILE`, and predict with what that leaves"
         )
+    if threshold is None:
+        spec = as_kept(spec, meta)
+        if note := kept_note(spec, meta):
+            say(f"{path}: {note} (load(..., threshold=) changes it)")
     task = build_task(spec)
     apply_state(task.get_submodule("model"), found.state()[0], optional=optional)
     palette = meta.palette or distinct_colours(len(meta.classes))
     reader = reader_for(spec, meta.image, bands=bands, scale=scale, max_pixels=max_pixels)
-    return predictor_for(spec, task, classes=meta.classes, palette=palette, device=chosen, reader=reader)
+    predictor = predictor_for(spec, task, classes=meta.classes, palette=palette, device=chosen, reader=reader)
+    return predictor_at(predictor, threshold)
 
 
 def predict(weights: PathLike, image: Any, *, device: torch.device | str | None = None) -> Any:

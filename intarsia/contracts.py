@@ -252,6 +252,8 @@ class Report:
     summary: metric name -> mean over the classes that are present ("mIoU", "aAcc", "mAcc" ...), fractions of 1; of
         depths, what `metrics.depth` gives, and there are no classes.
     absent: names of the classes without a single labelled pixel in this data.
+    threshold: of two classes, the probability of the second above which a pixel was taken for it; None where the larger
+        logit decided, or nothing says how label maps were made.
     """
 
     summary: Mapping[str, float]
@@ -259,6 +261,7 @@ class Report:
     absent: tuple[str, ...]
     images: int
     losses: Mapping[str, float] = field(default_factory=dict)
+    threshold: float | None = None
 
 
 # --- What the parts promise each other ----------------------------------------------------------------------------
@@ -545,3 +548,17 @@ class InstanceMetric(Protocol):
 
 
 PathLike = str | Path
+
+
+@runtime_checkable
+class ForegroundMetric(Protocol):
+    """A metric that looks at how probable the second of two classes is, which costs time to find out."""
+
+    @property
+    def needs_foreground(self) -> bool:
+        """Whether it does."""
+        ...
+
+    def update(self, prediction: Tensor, label: Tensor, *, foreground: Tensor | None = None) -> None:
+        """Count one image; foreground (H, W) is the probability of the second class."""
+        ...

@@ -301,7 +301,7 @@ Threshold = Annotated[
     typer.Option(
         "--threshold",
         metavar="P",
-        help="Of a model with one logit: the probability above which a pixel is foreground; by default the model's.",
+        help="Of two classes: the probability above which a pixel is foreground; by default that of the weights.",
         rich_help_panel=_INFERENCE,
     ),
 ]

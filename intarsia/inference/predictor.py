@@ -173,7 +173,7 @@ class Predictor:
             if not wanted.nothing:
                 raise ValueError("a model of depth has no probabilities, confidence, entropy or logits")
             return Postprocessed(label=mean_values(views))
-        return postprocess(views, threshold=self.inference.threshold, wanted=wanted)
+        return postprocess(views, threshold=self.inference.foreground_above, wanted=wanted)
 
     def _views(
         self, batch: Batch, observe: Observe | None = None, soundness: Soundness | None = None
@@ -279,7 +279,8 @@ class Predictor:
     def _check_channels(self, found: int) -> None:
         if self.inference.answer == "depth":
             return
-        check_threshold(found, self.inference.threshold)
+        one_logit = self.inference.threshold is not None
+        check_threshold(found, self.inference.foreground_above, most=1 if one_logit else 2)
         if found not in (1, len(self.classes)):
             raise ValueError(
                 f"expected one logit for each of {len(self.classes)} classes, found {found}; "

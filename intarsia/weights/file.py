@@ -40,6 +40,8 @@ class WeightsMeta:
     image: what the training's images were, `data.image_reader.ImageSpec` as plain values: bands by name, type and
     range of their numbers. Empty where nothing is known, as in files of before.
     scores: of the evaluation of exactly these weights, fractions of 1. step: optimizer steps they were trained for.
+    threshold: of two classes, the probability of the second above which a pixel gets it, where it was chosen on
+    validation images; None: as the config says.
     pretrained: what their training started from. licence: of this file, as its owner says it; "" if nobody has said.
     """
 
@@ -52,6 +54,7 @@ class WeightsMeta:
     version: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
     step: int | None = None
+    threshold: float | None = None
     pretrained: tuple[Origin, ...] = ()
     licence: str = ""
 
@@ -119,6 +122,7 @@ _EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "version": (lambda value: isinstance(value, str), "a text"),
     "scores": (lambda value: isinstance(value, dict) and all(map(_is_number, value.values())), "an object of numbers"),
     "step": (lambda value: value is None or _is_whole(value), "a whole number"),
+    "threshold": (lambda value: value is None or (_is_number(value) and 0 < value < 1), "a number between 0 and 1"),
     "pretrained": (
         lambda value: isinstance(value, list) and all(map(_is_origin, value)),
         "a list of objects with a part, and texts",

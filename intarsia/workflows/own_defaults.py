@@ -7,6 +7,8 @@ so does a `--set` of the same place, or of one below or above it.
             class alone: the IoU itself, in which each class counts alike (Berman, Rannen Triki, Blaschko 2018,
             arXiv:1705.08790)
     crops   there, too, half of the windows that training sees are drawn around a pixel of a class that is rare
+    threshold   of one foreground on a background, the probability above which a pixel is foreground: the IoU of a rare
+            class is largest elsewhere than at one half (`metrics.best_threshold`)
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ DOMINANT = 0.85
 """A class with this share of the labelled training pixels covers nearly everything."""
 RARE = 0.05
 """A class with less than this share is rare."""
-CHOICES = ("loss", "crops")
+CHOICES = ("loss", "crops", "threshold")
 ALL = "all"
 _SHOWN = 6
 
@@ -47,7 +49,7 @@ def choose(
 ) -> list[Choice]:
     """The choices that these data call for, in a recipe's config for them.
 
-    plain: names of choices that are not made, or "all". Without measured shares none is made.
+    plain: names of choices that are not made, or "all". Without measured shares only the threshold is chosen.
     given: what the user sets in the config (PATH=VALUE, PATH-). Where it is about the place of a choice, that one has
     no settings, and its line says so.
 
@@ -60,12 +62,14 @@ def _called_for(config: Config, description: DataDescription, plain: Collection[
     unknown = [name for name in plain if name not in (*CHOICES, ALL)]
     if unknown:
         raise ValueError(f"--plain takes {', '.join((*CHOICES, ALL))}, found {', '.join(map(repr, unknown))}")
+    if ALL in plain:
+        return []
+    found = [] if "threshold" in plain else list(_threshold(description))
     shares = description.shares or {}
     largest = max(shares, key=lambda name: shares[name], default="")
-    if ALL in plain or shares.get(largest, 0) < DOMINANT:
-        return []
+    if shares.get(largest, 0) < DOMINANT:
+        return found
     values = config.values
-    found = []
     if "loss" not in plain and (settings := tuple(_losses(values["model"]))):
         covers = f"{largest} covers {shares[largest]:.1%}"
         line = f"loss: Lovász beside cross entropy, since {covers} (--plain loss: as the recipe has it)"
@@ -127,6 +131,18 @@ def _losses(model: Mapping[str, Any]) -> Iterator[str]:
         return
     second = {"type": "LovaszLoss", "loss_type": "binary" if one_logit else "multi_class", "reduction": "none"}
     yield f"{path}.loss_decode={[dict(loss), second]!r}"
+
+
+def _threshold(description: DataDescription) -> Iterator[Choice]:
+    """Of two classes that are of one kind, neither is a foreground."""
+    *others, name = description.classes
+    if "val" not in description.splits or others not in ([], ["background"]):
+        return
+    line = (
+        f"threshold: every evaluation chooses the probability above which a pixel is {name}, for its largest IoU, and "
+        "the weights keep it (--plain threshold: the more probable class)"
+    )
+    yield Choice("threshold", line, ("intarsia.choose_threshold=True",))
 
 
 def _crops(values: Mapping[str, Any], rare: Sequence[int]) -> Iterator[str]:

@@ -26,6 +26,7 @@ from intarsia.workflows.predict_inputs import Given, kinds_of, sort_inputs
 from intarsia.workflows.predict_raster import AT_ONCE, RasterJob, RasterOptions, predict_raster, predict_rasters
 from intarsia.workflows.predict_video import predict_frames, predict_video
 from intarsia.workflows.predict_volumes import VolumeJob, predict_volumes, volumes_of
+from intarsia.workflows.thresholds import kept_note
 from intarsia.workflows.trained_model import open_model
 from intarsia.workflows.views import with_views
 
@@ -49,7 +50,7 @@ class PredictRequest:
     skip_existing: go on with an earlier run. overwrite: in a folder with results of another model. pages: of files that
     hold several images. geotiff: images that lie on Earth become GeoTIFFs that lie there, too. opacity, contours,
     legend: of overlays; legend None is the usual. every, start, stop: of the frames of a video. rate: frames per
-    second of a video made of images. slide, blend, augment, threshold: windows, views and the threshold of one logit,
+    second of a video made of images. slide, blend, augment, threshold: windows, views and the threshold of two classes,
     as the options of the command line have them. bands, scale, max_pixels: how images are read that are not those of
     the training. font: for names of classes in pictures.
     """
@@ -112,6 +113,8 @@ def predict(request: PredictRequest) -> bool:
         model = with_views(
             model, slide=request.slide, blend=inside, augment=request.augment, threshold=request.threshold
         )
+        if request.threshold is None and (note := kept_note(model.spec, model.meta)):
+            say(f"note: {note} (--threshold changes it)")
         predictor = model.predictor(augment=request.augment is not None)
         if model.spec.inference.answer == "depth":
             return predict_depth(_depth_request(request), given, model, predictor)

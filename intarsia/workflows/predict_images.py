@@ -262,7 +262,9 @@ def manifest_of(model: OpenModel, predictor: Predictor, outputs: Outputs, file_f
 
 def manifest_with(model: OpenModel, predictor: Predictor, options: Mapping[str, str]) -> Manifest:
     """What says of results which model wrote them, through which windows and views, and with which other options."""
-    views = {name: value for name, value in asdict(predictor.inference).items() if name != "augmented"}
+    inference = predictor.inference
+    left_out = ("augmented", *(() if inference.two_class_threshold is not None else ("two_class_threshold",)))
+    views = {name: value for name, value in asdict(inference).items() if name not in left_out}
     look = {
         "inference": ", ".join(f"{name} {value}" for name, value in views.items()),
         "augment": str(predictor.augmented),

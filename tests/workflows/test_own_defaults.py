@@ -13,6 +13,7 @@ from intarsia import recipes
 from intarsia.cli.main import main
 from intarsia.config.checking.check import check
 from intarsia.config.language.reader import Config, read_file
+from intarsia.config.lowering.lower import lower
 from intarsia.data.description.model import DataDescription
 from intarsia.data.description.pairing import Source
 from intarsia.data.description.read import read_description
@@ -80,6 +81,30 @@ def test_one_foreground_has_one_logit() -> None:
     assert "crack 2.00%" in crops.line
 
 
+@pytest.mark.parametrize(
+    ("classes", "splits", "wanted"),
+    [
+        (("crack",), ("train", "val"), True),
+        (("background", "crack"), ("train", "val"), True),
+        (("background", "crack"), ("train",), False),
+        (("road", "pavement"), ("train", "val"), False),
+        (("background", "crack", "leaf"), ("train", "val"), False),
+    ],
+)
+def test_a_threshold_is_chosen_for_a_foreground(
+    classes: tuple[str, ...], splits: tuple[str, ...], wanted: bool
+) -> None:
+    description = replace(described(None, classes=classes), splits=dict.fromkeys(splits, FOLDERS["train"]))
+    config = config_of("small_r18", len(classes))
+    choices = choose(config, description)
+    assert [choice.name for choice in choices] == ["threshold"] * wanted
+    assert choose(config, description, plain=("threshold",)) == []
+    for choice in choices:
+        assert f"a pixel is {classes[-1]}, for its largest IoU" in choice.line
+        config = config.override(choice.settings)
+    assert lower(config).safeguards.choose_threshold == wanted
+
+
 def test_nothing_is_chosen_for_even_classes_unmeasured_ones_or_on_wish() -> None:
     assert chosen("small_r18", {"road": 0.5, "car": 0.3, "pole": 0.2}) == {}
     assert chosen("small_r18", {"road": 0.84, "car": 0.15, "pole": 0.01}) == {}  # rare, but there is more to learn
@@ -88,7 +113,7 @@ def test_nothing_is_chosen_for_even_classes_unmeasured_ones_or_on_wish() -> None
     assert chosen("small_r18", RARE_POLE, plain=("all",)) == {}
     assert list(chosen("small_r18", RARE_POLE, plain=("loss",))) == ["crops"]
     assert list(chosen("small_r18", RARE_POLE, plain=("crops",))) == ["loss"]
-    with pytest.raises(ValueError, match="--plain takes loss, crops, all, found 'losses'"):
+    with pytest.raises(ValueError, match="--plain takes loss, crops, threshold, all, found 'losses'"):
         chosen("small_r18", RARE_POLE, plain=("losses",))
 
 
@@ -169,7 +194,7 @@ def cracks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("words", "lines"), [((), 2), (("--plain", "crops"), 1), (("--plain", "all"), 0)])
+@pytest.mark.parametrize(("words", "lines"), [((), 3), (("--plain", "crops"), 2), (("--plain", "all"), 0)])
 def test_the_command_says_each_choice_and_writes_it(
     words: tuple[str, ...], lines: int, cracks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -183,7 +208,8 @@ def test_the_command_says_each_choice_and_writes_it(
     loss = config["model"]["decode_head"]["loss_decode"]
     assert (isinstance(loss, list)) == (lines > 0)
     crops = [step for step in config["train_dataloader"]["dataset"]["pipeline"] if step["type"] == "RandomCrop"]
-    assert [step.get("rare") for step in crops] == ([[1]] if lines == 2 else [None])
+    assert [step.get("rare") for step in crops] == ([[1]] if lines == 3 else [None])
+    assert config.get("intarsia", {}).get("choose_threshold", False) == (lines > 0)
 
 
 def test_the_command_takes_class_weights_and_goes_on(

@@ -22,7 +22,7 @@ FORMATS = {
 _ARGUMENTS = {
     "CityscapesMetric": ("ignore_index",),
     "DepthMetric": ("depth_metrics", "min_depth_eval", "max_depth_eval", "crop_type"),
-    "IoUMetric": ("ignore_index", "nan_to_num", "beta"),
+    "IoUMetric": ("ignore_index", "nan_to_num", "beta", "empty_images"),
 }
 """Keys that are arguments of the same name."""
 

@@ -190,6 +190,7 @@ DATA_AREAS: dict[str, Area] = {
             "'imageIoU', 'interval', 'ECE']]",
         ),
         "groups": to("metric argument `groups`", "dict[str, list[str]]"),
+        "empty_images": to("metric argument `empty_images`", "Literal['one', 'skip']"),
         "ignore_index": to("metric argument `ignore_index`", "int"),
         "nan_to_num": to("metric argument `nan_to_num`", "float | None"),
         "beta": to("metric argument `beta`", "float"),

@@ -13,6 +13,7 @@ from intarsia.data.pipeline import Pipeline
 from intarsia.engine.callbacks.base import ObservedRun, Observer
 from intarsia.inference.depth_predictor import DepthPredictor
 from intarsia.inference.predictor import Predictor
+from intarsia.inference.threshold import predictor_at
 from intarsia.visual.depth import depth_panes
 from intarsia.visual.files import save_picture
 from intarsia.visual.panes import panes
@@ -40,8 +41,9 @@ class TrainingPictures(Observer):
         """One picture of each image."""
         validation = self._validation
         folder = run.out / "pictures" / "training"
+        predictor = predictor_at(validation.predictor, report.threshold)
         for index in self._indices:
-            paint_one(validation.predictor, validation.pipeline, index, folder, name=f"{{name}}/step_{step:08d}")
+            paint_one(predictor, validation.pipeline, index, folder, name=f"{{name}}/step_{step:08d}")
 
 
 def paint(

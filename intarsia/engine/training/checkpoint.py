@@ -101,6 +101,7 @@ def report_values(report: Report | None) -> dict[str, Any] | None:
         "absent": list(report.absent),
         "images": int(report.images),
         "losses": _floats(report.losses),
+        "threshold": report.threshold,
     }
 
 
@@ -123,6 +124,7 @@ def report_from(values: Mapping[str, Any] | None) -> Report | None:
         absent=tuple(values["absent"]),
         images=values["images"],
         losses=numbers(values["losses"]),
+        threshold=values.get("threshold"),
     )
 
 
