@@ -254,6 +254,7 @@ class Report:
     absent: names of the classes without a single labelled pixel in this data.
     threshold: of two classes, the probability of the second above which a pixel was taken for it; None where the larger
         logit decided, or nothing says how label maps were made.
+    parts: the same of each of several data sets, by name, where the images are of such.
     """
 
     summary: Mapping[str, float]
@@ -262,6 +263,7 @@ class Report:
     images: int
     losses: Mapping[str, float] = field(default_factory=dict)
     threshold: float | None = None
+    parts: Mapping[str, Report] = field(default_factory=dict)
 
 
 # --- What the parts promise each other ----------------------------------------------------------------------------

@@ -90,7 +90,8 @@ class Pipeline:
 
     def _drawn(self, count: int, rng: np.random.Generator, place: int) -> Sequence[Sample]:
         """So many samples after the steps before `place`. What is drawn does not depend on which of them are used."""
-        indices = rng.integers(len(self.dataset), size=count).tolist()
+        draw = getattr(self.dataset, "draw_indices", None)  # of parts with weights
+        indices = rng.integers(len(self.dataset), size=count).tolist() if draw is None else draw(rng, count)
         seeds = rng.integers(2**63, size=count).tolist()
 
         def load(number: int) -> Sample:

@@ -23,6 +23,7 @@ from intarsia.data.datasets.instances import with_instances
 from intarsia.data.loader import BatchLoader, eval_loader
 from intarsia.data.pipeline import Pipeline
 from intarsia.distributed.runtime import FabricRuntime
+from intarsia.evaluation.by_part import PartCounts
 from intarsia.inference.logits.postprocess import RequestedFields
 from intarsia.inference.logits.sliding import Window
 from intarsia.inference.network import Soundness
@@ -81,6 +82,8 @@ def evaluate(
 ) -> Report:
     """Score every image of `pipeline` exactly once, over all processes. On an accelerator only its end waits for it.
 
+    Of several data sets (`MixedDataset`), Report.parts has the scores of each.
+
     batches: what `evaluation_batches` gave for `pipeline`, if it is evaluated several times.
     metric: is emptied first; a `ConfidenceMetric` is told the confidences if it needs them, a `ForegroundMetric` the
     probabilities of the second of two classes, an `InstanceMetric` the objects if `batches` were made for it.
@@ -97,7 +100,7 @@ def evaluate(
         confidence=isinstance(metric, ConfidenceMetric) and metric.needs_confidence,
         foreground=isinstance(metric, ForegroundMetric) and metric.needs_foreground,
     )
-    losses, soundness = _Losses(), Soundness()
+    losses, soundness, parts = _Losses(), Soundness(), PartCounts(pipeline.dataset, metric, runtime)
     was_training = task is not None and task.training
     only_now = batches is None
     if batches is None:
@@ -112,6 +115,7 @@ def evaluate(
                 found = predictor.postprocess_batch(batch, wanted, observe=observe, soundness=soundness)
             for place, (meta, restored, label) in enumerate(zip(batch.metas, found, labels, strict=True)):
                 instances = None if batch.instances is None else batch.instances[place]
+                parts.next_image()
                 count(
                     metric, restored.label, label,
                     confidence=restored.confidence, foreground=restored.foreground, instances=instances,
@@ -126,9 +130,11 @@ def evaluate(
         if task is not None:
             task.train(was_training)
     soundness.warn()
-    metric.load_state(runtime.all_reduce_sum(metric.state()))
+    whole = runtime.all_reduce_sum(metric.state().clone())
+    of_parts = parts.reports()
+    metric.load_state(whole)
     loss = runtime.all_reduce_sum(losses.total())
-    report = metric.report()
+    report = replace(metric.report(), parts=of_parts)
     if report.threshold is None:
         report = replace(report, threshold=predictor.inference.foreground_above)
     if task is None or not loss[1]:

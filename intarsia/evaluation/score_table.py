@@ -105,5 +105,16 @@ def _joined(values: Mapping[str, float]) -> str:
     return "  ".join(f"{name} {value:.4f}" for name, value in values.items())
 
 
+def part_lines(report: Report) -> list[str]:
+    """A line for each of several data sets: its name, images, means in percent, and the classes that it lacks."""
+    lines = []
+    width = max(map(len, report.parts), default=0)
+    for name, part in report.parts.items():
+        scores = "  ".join(f"{score} {_percent(value)}" for score, value in part.summary.items())
+        missing = f"  (not in its labels: {', '.join(part.absent)})" if part.absent else ""
+        lines.append(f"{name:{width}}  {part.images} images  {scores}{missing}")
+    return lines
+
+
 def _percent(value: float) -> str:
     return f"{100 * value:.2f}" if math.isfinite(value) else "-"

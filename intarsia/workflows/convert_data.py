@@ -13,7 +13,6 @@ from intarsia.data.description.model import DataDescription
 from intarsia.data.description.pairing import Source
 from intarsia.data.description.splits import FolderSplit, PairSplit, Split
 from intarsia.data.description.write import write_description
-from intarsia.data.scenes.dataset import SceneDataset
 from intarsia.data.slices import part_of, without_suffix
 from intarsia.io.whole_files import write_text
 from intarsia.terminal import progress
@@ -41,14 +40,7 @@ def convert_data(place: Path, out: Path, *, threads: int | None = None) -> Conve
     """
     description, _ = usable_data(place)
     listed = {split: description.pairs(split) for split in description.splits}
-    datasets: dict[str, FolderDataset] = {}
-    for split in description.splits:
-        dataset = description.dataset(split)
-        if isinstance(dataset, SceneDataset):
-            raise ValueError(
-                f"{place}: expected images with labels of their own, found scenes, which are read as they are"
-            )
-        datasets[split] = dataset
+    datasets = {split: description.files(split) for split in description.splits}
     images = list(dict.fromkeys(pair.image for pairs in listed.values() for pair in pairs))
     _refuse_twins(images)
     out.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from intarsia.engine.callbacks.sample_images import paint
 from intarsia.evaluation.files import write_report
 from intarsia.evaluation.label_maps import IndexFiles, LabelFiles, score_files
 from intarsia.evaluation.label_rasters import raster_classes, score_raster
-from intarsia.evaluation.score_table import report_table, score_lines
+from intarsia.evaluation.score_table import part_lines, report_table, score_lines
 from intarsia.evaluation.submission import ServerFiles
 from intarsia.inference.outputs.label_values import SERVERS
 from intarsia.metrics.cityscapes import CityscapesMetric
@@ -174,8 +174,8 @@ def show(
         name = pipeline.dataset.load(index).meta.name.replace("/", "_")
         paint(pipeline, index, label, classes, palette, folder / "pictures" / f"worst_{share:.3f}_{name}.jpg")
     results().print(report_table(report, f"{split}, {report.images} images"))
-    for line in score_lines({**report.summary, **report.losses}):
-        results().print(line)
+    for line in [*score_lines({**report.summary, **report.losses}), *part_lines(report)]:
+        results().print(line, markup=False)
     if report.threshold is not None:
         results().print(f"threshold {report.threshold:.4f}")
     say(f"eval.json and eval.csv: {folder}; pictures of the worst images: {folder / 'pictures'}")

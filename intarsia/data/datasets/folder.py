@@ -196,6 +196,16 @@ class FolderDataset:
         changed._pairs = [(image, None) for image in images]
         return changed
 
+    def with_classes(
+        self, classes: Sequence[str], palette: Sequence[Sequence[int]], label_table: LabelTable
+    ) -> FolderDataset:
+        """The same images with labels of other classes. Raises ValueError if the table does not fit them."""
+        changed = copy.copy(self)
+        changed.classes, changed.palette = tuple(classes), _checked_palette(palette, len(classes))
+        changed.label_table = _checked_table(label_table, len(classes), label_table.ignore_index, False)
+        changed.ignore_index = label_table.ignore_index
+        return changed
+
     def _image(self, path: str) -> npt.NDArray[Any]:
         return read_image(path, bands=self.bands) if self._reader is None else self._reader.read(path)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from intarsia.colours import distinct_colours
-from intarsia.contracts import IGNORE_INDEX
+from intarsia.contracts import IGNORE_INDEX, Dataset
 from intarsia.data.annotations.drawn import ClassValues, Drawn
 from intarsia.data.bands import Bands
 from intarsia.data.datasets.folder import FolderDataset
@@ -230,7 +230,7 @@ class DataDescription:
         named = any(self.names) or self.bands == "rgb"
         return ImageReader(replace(self.image_spec, values=None, channels=self.channels if named else 0))
 
-    def dataset(self, split: str, *, reader: ImageReader | None = None) -> OwnDataset:
+    def dataset(self, split: str, *, reader: ImageReader | None = None) -> Dataset:
         """The samples of a split, labels as class indices.
 
         reader: of the images, as the model expects them that they are shown to; by default as the description says.
@@ -240,17 +240,34 @@ class DataDescription:
         """
         pairs = self.pairs(split)
         windows = [pair.window for pair in pairs if pair.window is not None]
-        if windows:
-            return SceneDataset(
-                windows,
-                root=str(self.root),
-                classes=self.classes,
-                palette=self.colours,
-                label_table=self.label_table(),
-                class_values=self.class_values,
-                spec=self.image_spec,
-                reader=reader or self.reader(),
+        if not windows:
+            return self._files(split, pairs, reader)
+        return SceneDataset(
+            windows,
+            root=str(self.root),
+            classes=self.classes,
+            palette=self.colours,
+            label_table=self.label_table(),
+            class_values=self.class_values,
+            spec=self.image_spec,
+            reader=reader or self.reader(),
+        )
+
+    def files(self, split: str, *, reader: ImageReader | None = None) -> FolderDataset:
+        """The same, of one folder tree.
+
+        Raises:
+            ValueError: as `dataset`; for windows of scenes, and for a description of several data sets.
+        """
+        pairs = self.pairs(split)
+        if any(pair.window is not None for pair in pairs):
+            raise ValueError(
+                f"{self.root}: expected images with labels of their own, found windows of scenes, which are read as "
+                f"they are; their blocks are divided by a share: write `val: {{share: 0.2, of: {split}}}` in the description"
             )
+        return self._files(split, pairs, reader)
+
+    def _files(self, split: str, pairs: Sequence[Pair], reader: ImageReader | None) -> FolderDataset:
         dataset = FolderDataset(
             root=str(self.root),
             pairs=[(pair.image, self.label_of(pair)) for pair in pairs],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -14,6 +14,7 @@ import yaml
 from intarsia.data.annotations.formats import FORMATS
 from intarsia.data.annotations.source import AnnotationSource
 from intarsia.data.description.errors import DescriptionError
+from intarsia.data.description.mixed_yaml import mixed_description
 from intarsia.data.description.model import DataDescription, LabelValue, show_value
 from intarsia.data.description.pairing import MaskRule, Source
 from intarsia.data.description.splits import FolderSplit, JoinedSplit, ListSplit, PairSplit, ShareSplit, Split
@@ -54,7 +55,11 @@ def read_description(path: str | Path) -> DataDescription:
     Raises:
         ValueError: naming file, line and key of what is wrong, and the nearest valid name.
     """
-    path = Path(path)
+    return _read(Path(path), is_member=False)
+
+
+def _read(path: Path, *, is_member: bool) -> DataDescription:
+    """is_member: whether it is one of several data sets, and so not made of several itself."""
     try:
         text = read_text(path, largest=_MOST_BYTES)
     except ValueError as error:
@@ -75,22 +80,27 @@ def read_description(path: str | Path) -> DataDescription:
         if not isinstance(tree, Located):
             raise DescriptionError((), f"expected the keys {', '.join(_KEYS)}, found {kind(tree)}")
         top = tree
-        return _description(top, path.parent)
+        if "datasets" not in top:
+            return _description(top, path.parent)
+        if is_member:
+            raise DescriptionError(("datasets",), "it is itself made of several data sets; list these")
+        return mixed_description(top, path.parent, _description, lambda file: _read(file, is_member=True))
     except DescriptionError as error:
         raise ValueError(f"{path}:{error.line or line_of(top, error.path)}: {error}") from None
     except RecursionError:
         raise ValueError(f"{path}: {_TOO_DEEP}") from None
 
 
-def _description(top: Located, folder: Path) -> DataDescription:
+def _description(top: Located, folder: Path, given: Mapping[str, Split] | None = None) -> DataDescription:
+    """given: the splits, if they are not read from the file."""
     _known(top, _KEYS, ())
     for key in ("classes", "splits"):
-        if key not in top:
+        if key not in top and not (key == "splits" and given is not None):
             raise DescriptionError((), f"the key {key!r} is missing")
     image = _mapping(top.get("image", Located()), ("image",))
     _known(image, _IMAGE_KEYS, ("image",))
     root = Path(os.path.expanduser(_text(top.get("root", "."), ("root",))))
-    splits = _mapping(top["splits"], ("splits",))
+    splits = Located() if given is not None else _mapping(top["splits"], ("splits",))
     _known(splits, ("train", "val", "test"), ("splits",))
     classes = _texts(top["classes"], ("classes",))
     bands = _text(image.get("bands", "rgb"), ("image", "bands"))
@@ -98,7 +108,7 @@ def _description(top: Located, folder: Path) -> DataDescription:
     return DataDescription(
         root=Path(os.path.normpath(folder / root)),
         classes=classes,
-        splits={name: _split(rule, ("splits", name)) for name, rule in splits.items()},
+        splits=given or {name: _split(rule, ("splits", name)) for name, rule in splits.items()},
         labels=_labels(top["labels"]) if top.get("labels") is not None else None,
         palette=_palette(top["palette"]) if top.get("palette") is not None else None,
         ignore_index=_integer(top.get("ignore_index", 255), ("ignore_index",)),

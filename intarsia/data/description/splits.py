@@ -85,7 +85,17 @@ class ShareSplit:
         return f"a share of {self.fraction:.0%} of {self.of}, by a hash of the names"
 
 
-OwnSplit = FolderSplit | ListSplit | PairSplit | JoinedSplit | SceneSplit
+@dataclass(frozen=True, slots=True)
+class MemberSplit:
+    """The splits of this name of several data sets, by the names of these (`mixed.py`)."""
+
+    members: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"that of {', '.join(self.members)}"
+
+
+OwnSplit = FolderSplit | ListSplit | PairSplit | JoinedSplit | SceneSplit | MemberSplit
 """A split with files of its own."""
 
 Split = OwnSplit | ShareSplit
@@ -97,6 +107,7 @@ def list_split(root: Path, rule: OwnSplit) -> Listing:
     Raises:
         ValueError: a folder or list is missing.
     """
+    assert not isinstance(rule, MemberSplit), "each data set lists its own files"
     if isinstance(rule, PairSplit):
         return Listing(tuple(Pair(_bare(image), image, label) for image, label in rule.pairs))
     if isinstance(rule, ListSplit):

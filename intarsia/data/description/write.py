@@ -13,6 +13,8 @@ import yaml
 
 from intarsia.data.annotations.formats import FORMATS
 from intarsia.data.annotations.source import AnnotationSource
+from intarsia.data.description.mixed import MixedDescription
+from intarsia.data.description.mixed_yaml import member_lines
 from intarsia.data.description.model import DataDescription, LabelValue, show_value
 from intarsia.data.description.pairing import MaskRule
 from intarsia.data.description.splits import FolderSplit, JoinedSplit, ListSplit, PairSplit, ShareSplit, Split
@@ -99,6 +101,8 @@ def render(description: DataDescription, folder: Path) -> str:
         lines.append("")
     if description.groups is not None:
         lines += [*_comment(_GROUPS), f"groups: {_quoted(description.groups)}"]
+    if isinstance(description, MixedDescription):
+        return "\n".join([*lines, *member_lines(description, _quoted, lambda one: render(one, folder))]) + "\n"
     lines.append("splits:")
     for split, rule in description.splits.items():
         lines += _split_lines(split, rule)
@@ -174,8 +178,10 @@ def _split_lines(split: str, rule: Split) -> list[str]:
             f"  {split}:",
             *(f"    {'- ' if not n else '  '}{line}" for lines in parts for n, line in enumerate(lines)),
         ]
-    lines = _scene_lines(rule) if isinstance(rule, SceneSplit) else _folder_lines(rule)
-    return [f"  {split}:", *(f"    {line}" for line in lines)]
+    if isinstance(rule, SceneSplit):
+        return [f"  {split}:", *(f"    {line}" for line in _scene_lines(rule))]
+    assert isinstance(rule, FolderSplit)
+    return [f"  {split}:", *(f"    {line}" for line in _folder_lines(rule))]
 
 
 def _scene_lines(rule: SceneSplit) -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from intarsia.contracts import IGNORE_INDEX
 from intarsia.data.annotations.drawn import ClassValues
 from intarsia.data.bands import GREY, Bands
+from intarsia.data.description.mixed import MixedDescription
 from intarsia.data.description.model import IGNORE, DataDescription
 from intarsia.data.description.pairing import Listing, Pair, hash_share
 from intarsia.data.description.read import read_description
@@ -28,6 +29,7 @@ from intarsia.data.doctor.intensities import scaled
 from intarsia.data.doctor.layouts import Layout
 from intarsia.data.doctor.legends import find_legend
 from intarsia.data.doctor.measure import ImageFacts, Measured, combine, mean_and_std, measure_all
+from intarsia.data.doctor.mixed import examine_mixed
 from intarsia.data.doctor.objects import find_rule, without_objects
 from intarsia.data.doctor.proposal import choose_share, propose_table, table_of_masks, table_of_shapes
 from intarsia.data.doctor.scene_layout import find_layout_or_scenes, ground_overlaps
@@ -82,7 +84,11 @@ def examine(
         advice = f"{foreign[1]}; then give the folder" if foreign[1] else "Give the folder of it and the images instead"
         raise ValueError(f"{path} is no data description: it holds {foreign[0]}. {advice}")
     description = read_description(path)
-    return _of_description(path, description, _Reader(description.root, workers, limit, progress))
+
+    def look(one: DataDescription) -> Findings:
+        return _of_description(path, one, _Reader(one.root, workers, limit, progress))
+
+    return examine_mixed(path, description, look) if isinstance(description, MixedDescription) else look(description)
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from intarsia.contracts import LossTerm, Report
 from intarsia.distributed.runtime import FabricRuntime
-from intarsia.evaluation.score_table import report_table, score_lines
+from intarsia.evaluation.score_table import part_lines, report_table, score_lines
 from intarsia.io.whole_files import write_text
 
 NORM = "gradient_norm"
@@ -257,11 +257,12 @@ class TrainingLog:
         values = {**report.summary, **report.losses}
         if report.threshold is not None:
             values["threshold"] = report.threshold
-        self._append(done, {f"{prefix}/{name}": value for name, value in values.items()})
+        of_parts = {f"{part}/{name}": value for part, of in report.parts.items() for name, value in of.summary.items()}
+        self._append(done, {f"{prefix}/{name}": value for name, value in {**values, **of_parts}.items()})
         if prefix == "val":
             self.console.print(report_table(report, f"step {done}, {report.images} images"))
-        for line in score_lines(values, f"{prefix}/"):
-            self.console.print(line)
+        for line in [*score_lines(values, f"{prefix}/"), *part_lines(report)]:
+            self.console.print(line, markup=False)
 
     @contextmanager
     def evaluating(self, images: int) -> Iterator[Callable[[int], None]]:
