@@ -1,4 +1,4 @@
-"""Volumes from the command line: checked, trained on for two steps, evaluated, predicted into volumes that lie there."""
+"""Volumes from the command line: trained on for two steps, evaluated, predicted into volumes that lie there."""
 
 from __future__ import annotations
 
