@@ -12,6 +12,9 @@ from __future__ import annotations
 
 import io
 import math
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -83,15 +86,18 @@ def count_frames(path: Path) -> int:
         return 1
 
 
-def dicom_header(path: Path) -> Any:
-    """What a file says before its pixels, as pydicom's data set. Raises ValueError naming the file."""
+def dicom_header(path: Path, *, only: tuple[str, ...] = ()) -> Any:
+    """What a file says before its pixels, as pydicom's data set. only: these elements, which is faster.
+
+    Raises ValueError naming the file.
+    """
     pydicom = dicom_library(path)
     try:
         if not path.is_file():  # a pipe would be waited for
             raise OSError("there is no file of this name")
         with open(path, "rb") as stream:
             _refuse_deflated(stream.read(_META))
-        return pydicom.dcmread(path, stop_before_pixels=True, force=False)
+        return pydicom.dcmread(path, stop_before_pixels=True, force=False, specific_tags=list(only) or None)
     except Exception as error:  # whatever pydicom trips over
         raise ValueError(f"{path}: cannot be read as a DICOM file: {_reason(error)}") from None
 
@@ -217,3 +223,93 @@ def _reason(error: Exception) -> str:
     if "plugin" in text or "decompress" in text.lower():
         text = f"{text[:300]}; decompress it first (dcmdjpeg, gdcmconv --raw), or install what is named"
     return text if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {text[:300]}"
+
+
+# --- Segmentations ------------------------------------------------------------------------------------------------
+
+_MOST_NUMBERS = 2**30
+_KEPT_SEGMENTATIONS = 8
+_segmentations: OrderedDict[tuple[str, int, int], Segmentation] = OrderedDict()
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segmentation:
+    """frames: (N, H, W), as they are stored. kind: BINARY, FRACTIONAL or LABELMAP. most: what stands for the whole."""
+
+    frames: npt.NDArray[Any]
+    kind: str
+    most: int
+
+
+def is_segmentation(path: Path) -> bool:
+    """Whether a file is a DICOM segmentation, by its beginning alone."""
+    try:
+        if not path.is_file():
+            return False
+        with open(path, "rb") as stream:
+            head = stream.read(_META)
+    except OSError:
+        return False
+    place = head.find(_SEGMENTATION.encode())
+    return is_dicom(head) and place >= 0 and head[place + len(_SEGMENTATION) :][:1] not in b".0123456789"
+
+
+def check_segmentation(header: Any) -> None:
+    """Raises ValueError, naming no file, for a header that is none of a segmentation, or makes no sense."""
+    if header.get("SOPClassUID") != _SEGMENTATION:
+        raise ValueError("no DICOM segmentation")
+    frames, kind = int(header.get("NumberOfFrames") or 1), str(header.get("SegmentationType", "BINARY"))
+    check_size(int(header.Columns), int(header.Rows))
+    if kind not in ("BINARY", "FRACTIONAL", "LABELMAP") or not 1 <= frames <= MOST_FRAMES:
+        raise ValueError(f"expected a binary or fractional segmentation, or a label map, found {kind}, {frames} frames")
+    if frames * int(header.Rows) * int(header.Columns) > _MOST_NUMBERS:
+        raise ValueError(f"more than {_MOST_NUMBERS:,} pixels in {frames} frames; divide it by segments")
+
+
+def read_segmentation(path: Path) -> Segmentation:
+    """The frames of a segmentation; the last ones that were read are kept.
+
+    Raises ValueError naming the file if it is damaged, or promises more than it holds.
+    """
+    pydicom = dicom_library(path)
+    try:
+        state = path.stat()
+        key = (str(path), state.st_mtime_ns, state.st_size)
+        with _lock:
+            if key in _segmentations:
+                _segmentations.move_to_end(key)
+                return _segmentations[key]
+            data = path.read_bytes()
+            _refuse_deflated(data)
+            header = pydicom.dcmread(io.BytesIO(data), force=False)
+            check_segmentation(header)
+            promised = math.ceil(int(header.Rows) * int(header.Columns) * int(header.BitsAllocated) / 8) * int(
+                header.get("NumberOfFrames") or 1
+            )
+            is_unpacked = str(header.file_meta.get("TransferSyntaxUID", _UNPACKED[0])) in _UNPACKED
+            if is_unpacked and promised > len(data) + int(header.get("NumberOfFrames") or 1):
+                raise ValueError(f"it is cut off: its header promises {promised:,} bytes, there are {len(data):,}")
+            frames = np.asarray(pydicom.pixels.pixel_array(header))
+            found = Segmentation(
+                frames if frames.ndim == 3 else frames[None], str(header.get("SegmentationType", "BINARY")),
+                int(header.get("MaximumFractionalValue") or 1),
+            )  # fmt: skip
+            _segmentations[key] = found
+            while len(_segmentations) > _KEPT_SEGMENTATIONS:
+                _segmentations.popitem(last=False)
+            return found
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever pydicom and its decoders trip over
+        raise ValueError(f"{path}: cannot be read as a DICOM segmentation: {_reason(error)}") from None
+
+
+def frame_of(found: Segmentation, frame: int, number: int) -> npt.NDArray[np.bool_]:
+    """(H, W): where a segment is, in one frame. Raises ValueError if there is no such frame."""
+    if frame >= len(found.frames):
+        raise ValueError(f"there is no frame {frame + 1}; the segmentation has {len(found.frames)}")
+    if found.kind == "LABELMAP":
+        return np.asarray(found.frames[frame] == number)
+    least = (found.most + 1) // 2 if found.kind == "FRACTIONAL" else 1
+    return np.asarray(found.frames[frame] >= least)

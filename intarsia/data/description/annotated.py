@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path, PurePosixPath
 
 from intarsia.data.annotations.formats import FORMATS, open_annotations
@@ -24,8 +25,10 @@ def list_annotated(root: Path, source: Source) -> Listing:
     """
     annotations = source.annotations
     assert annotations is not None
-    images = _images(root, source)
     opened = open_annotations(root, annotations, fresh=True)
+    images = _images(root, source)
+    own = {os.path.abspath(file) for file in getattr(opened, "files", ())}  # DICOM has images and labels in .dcm
+    images = {name: path for name, path in images.items() if not own or os.path.abspath(root / path) not in own}
     index = FileIndex(images)
     per_image = FORMATS[annotations.format].per_image
     found: dict[str, list[str]] = {}

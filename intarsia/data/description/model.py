@@ -65,7 +65,8 @@ class DataDescription:
     class_of: how to take the class out of file values that say objects besides; `labels` lists what it gives.
     bands, channels: see `image_io.read_image`. names: of the channels of raw images, "" for one without. scale: values
         that become 0 and 255 where images of more than 8 bits are read as rgb, or percentiles (`Scale.of`). mean, std:
-        of the training images, per channel, in the units that the network sees. values: type and range of what is stored in them.
+        of the training images, per channel, in the units that the network sees. values: type and range of what they
+        store.
     shares: of each class (and "background", with a single one) of the labelled training pixels, as measured.
     groups: what images must stay together when they are divided: see `divide.group_names`.
     notes: comments for the head of the file; no part of the meaning.

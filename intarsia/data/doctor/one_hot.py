@@ -108,5 +108,7 @@ def _of_folder(rule: FolderSplit, names: Sequence[str], overlaps: bool) -> Folde
         for number, name in enumerate(names, 1)
         for suffix in source.label_suffix
     )
-    bare = Source(source.images, None, source.image_suffix, image_prefix=source.image_prefix, recursive=source.recursive)
+    bare = Source(
+        source.images, None, source.image_suffix, image_prefix=source.image_prefix, recursive=source.recursive
+    )
     return replace(rule, source=replace(bare, masks=masks, overlap="last" if overlaps else "error"))

@@ -35,7 +35,9 @@ def root(tmp_path: Path) -> Path:
         (tmp_path / folder).mkdir(parents=True)
     for number in range(6):
         rng = np.random.default_rng(number)
-        Image.fromarray(rng.integers(0, 255, (*SIZE, 3)).astype(np.uint8)).save(tmp_path / f"data/pictures/{number}.jpg")
+        Image.fromarray(rng.integers(0, 255, (*SIZE, 3)).astype(np.uint8)).save(
+            tmp_path / f"data/pictures/{number}.jpg"
+        )
         coded = np.stack([ids(number) >> shift & 255 for shift in (0, 8, 16)], 2).astype(np.uint8)
         Image.fromarray(coded).save(tmp_path / f"data/annotations/panoptic_all/{number}.png")
         images.append({"id": number + 30, "file_name": f"{number}.jpg", "height": SIZE[0], "width": SIZE[1]})
