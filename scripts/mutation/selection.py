@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ROOMS = ("layers", "losses", "metrics", "necks", "backbones", "methods", "models", "tasks", "inference/logits",
-         "inference/tta.py", "inference/predictor.py", "engine/optim/schedules.py",
+         "inference/tta.py", "inference/threshold.py", "inference/predictor.py", "engine/optim/schedules.py",
          "engine/optim/schedule_curves.py")  # fmt: skip
 """What is broken unless `--only` says something else."""
 
@@ -128,6 +128,8 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/losses/kl_divergence.py": [group("losses/test_kl_divergence.py"), *LOSSES],
     "intarsia/losses/silog.py": [group("losses/test_silog.py"), *LOSSES],
     "intarsia/losses/": LOSSES,
+    "intarsia/metrics/best_threshold.py": [group("metrics/test_best_threshold.py")],
+    "intarsia/metrics/foreground.py": [group("metrics/test_foreground.py")],
     "intarsia/metrics/cityscapes.py": [group("metrics/test_cityscapes_metric.py")],
     "intarsia/metrics/depth.py": [group("metrics/test_depth_metric.py")],
     "intarsia/metrics/": [group("metrics"), group("evaluation", "engine/test_evaluate.py", "workflows/test_score.py")],
@@ -265,8 +267,13 @@ TABLE: dict[str, list[Group]] = {
         group("config/test_check.py"),
     ],
     "intarsia/tasks/": [group("tasks"), group(FIGURES, k="small"), group("losses"), group("config/test_build.py")],
+    "intarsia/inference/threshold.py": [
+        group("inference/test_predictor.py", "workflows/test_views.py", k="threshold"),
+        group("workflows/test_thresholds.py"),
+    ],
     "intarsia/inference/": [group("inference"), group("evaluation", "engine/test_evaluate.py")],
     "intarsia/weights/origins.py": [group("weights/test_origins.py", "workflows/test_model_card.py")],
+    "intarsia/workflows/thresholds.py": [group("workflows/test_thresholds.py")],
     "intarsia/workflows/hub.py": [group("workflows/test_hub.py"), group("workflows/test_share_weights.py")],
     "intarsia/workflows/model_card.py": [group("workflows/test_model_card.py", "workflows/test_share_weights.py")],
     "intarsia/workflows/share_weights.py": [group("workflows/test_share_weights.py"), group("workflows/test_hub.py")],
