@@ -129,7 +129,7 @@ def lesson(
         if spec.unlabelled is None
         else PseudoLabels(spec.unlabelled.confidence, spec.unlabelled.weight),
     )
-    return Lesson(taught, stream, data, tuple(notes))
+    return Lesson(cast(Any, taught), stream, data, tuple(notes))
 
 
 def _teacher(spec: TeacherSpec, classes: Sequence[str], bands: int) -> tuple[Task, list[int] | None]:
