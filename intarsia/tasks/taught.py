@@ -11,14 +11,15 @@ Shape letters: N images with labels, M without, K classes, H, W height and width
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from intarsia.contracts import Batch, HeadOutput, LossTerm, Size, Task, Views
+from intarsia.contracts import Batch, HeadOutput, LossTerm, Model, Size, Task, Views
 from intarsia.layers.levels import resize
 from intarsia.layers.precision import full_precision
 from intarsia.losses.from_teacher import channel_divergence, pixel_divergence, pseudo_label_loss, pseudo_labels
@@ -60,6 +61,9 @@ class Taught(nn.Module):
     order: for each class of the student its index among those of the teacher, where they are not the same.
     distillation: of the labelled images, by a teacher that is given. pseudo_labels: of the unlabelled ones.
     """
+
+    model: Model
+    preprocess: Preprocess
 
     def __init__(
         self,
@@ -128,7 +132,8 @@ class Taught(nn.Module):
         labels, confident, valid = (
             torch.where(views.mixed, of_image.roll(-1, 0), of_image) for of_image in (labels, confident, views.valid)
         )
-        logits = self._answer(views.strong, views.sizes)
+        with statistics_kept(self.model):
+            logits = self._answer(views.strong, views.sizes)
         with torch.autocast(views.strong.device.type, enabled=False):
             loss = pseudo_label_loss(self._scores(logits, _size(views.strong)), labels, confident, valid)
         share = mean_over((confident & valid).sum().float(), valid.sum())
@@ -196,6 +201,27 @@ def class_scores(logits: Tensor, padded: Size, size: Size, *, align_corners: boo
     """
     scores = resize(full_precision(logits), padded, align_corners=align_corners)[..., : size[0], : size[1]]
     return torch.cat([torch.zeros_like(scores), scores], dim=1) if scores.shape[1] == 1 else scores
+
+
+@contextmanager
+def statistics_kept(network: object) -> Iterator[None]:
+    """Inside, norms in training average over their batch, as always, but leave their running statistics as they are.
+
+    These are what evaluation, and the teacher, divide by: they are to be those of images as evaluation sees them.
+    """
+    modules = network.modules() if isinstance(network, nn.Module) else ()
+    norms = [module for module in modules if isinstance(module, _NORMS) and module.training]
+    tracking = [norm for norm in norms if norm.track_running_stats]
+    for norm in tracking:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in tracking:
+            norm.track_running_stats = True
+
+
+_NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
 
 
 def _frozen(teacher: Task | nn.Module) -> nn.Module:

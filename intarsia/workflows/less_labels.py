@@ -118,15 +118,18 @@ def lesson(
         stream, left_out = _stream(spec, spec.unlabelled, labelled, validation, steps)
         data["unlabelled"] = _summary(stream)
         notes += _said(stream, left_out, options, data["unlabelled"])
-    distillation, labels = spec.teacher, spec.unlabelled
     taught = Taught(
         student,
         teacher=teacher,
         order=order,
-        distillation=distillation and Distillation(distillation.weight, distillation.loss, distillation.temperature),
-        pseudo_labels=labels and PseudoLabels(labels.confidence, labels.weight),
+        distillation=None
+        if spec.teacher is None
+        else Distillation(spec.teacher.weight, spec.teacher.loss, spec.teacher.temperature),
+        pseudo_labels=None
+        if spec.unlabelled is None
+        else PseudoLabels(spec.unlabelled.confidence, spec.unlabelled.weight),
     )
-    return Lesson(taught, stream, data, tuple(notes))
+    return Lesson(cast(Any, taught), stream, data, tuple(notes))
 
 
 def _teacher(spec: TeacherSpec, classes: Sequence[str], bands: int) -> tuple[Task, list[int] | None]:

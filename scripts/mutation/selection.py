@@ -127,6 +127,7 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/losses/hausdorff.py": [*LOSSES, group("losses/test_hausdorff.py")],
     "intarsia/losses/kl_divergence.py": [group("losses/test_kl_divergence.py"), *LOSSES],
     "intarsia/losses/silog.py": [group("losses/test_silog.py"), *LOSSES],
+    "intarsia/losses/from_teacher.py": [group("losses/test_from_teacher.py", "tasks/test_taught.py")],
     "intarsia/losses/": LOSSES,
     "intarsia/metrics/best_threshold.py": [group("metrics/test_best_threshold.py")],
     "intarsia/metrics/foreground.py": [group("metrics/test_foreground.py")],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -11,12 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.contracts import Batch, HeadOutput, PointLogits, Views
+from intarsia.distributed.sync_batch_norm import SynchronisedBatchNorm
 from intarsia.losses.cross_entropy import CrossEntropyLoss
 from intarsia.spec import PreprocessSpec
 from intarsia.tasks.mask_classification import MaskClassification
 from intarsia.tasks.preprocess import Preprocess
 from intarsia.tasks.semantic import HeadLoss, HeadTerm, SemanticSegmentation
-from intarsia.tasks.taught import Distillation, PseudoLabels, Taught, class_scores
+from intarsia.tasks.taught import Distillation, PseudoLabels, Taught, class_scores, statistics_kept
 
 SIZE, PADDED = (14, 22), (16, 24)
 SPEC = PreprocessSpec((127.0,) * 3, (60.0,) * 3, label_pad_value=255, train_size=PADDED)
@@ -121,7 +123,7 @@ def test_the_term_of_pseudo_labels_against_the_same_image_by_image() -> None:
                     confident += 1
                     total -= logits[image, :, y, x].log_softmax(0)[likeliest].item()
     assert 0.02 < confident / valid < 0.98
-    assert float(found["unlabelled.loss"]) == pytest.approx(0.25 * total / valid, rel=1e-4)
+    assert found["unlabelled.loss"].item() == pytest.approx(0.25 * total / valid, rel=1e-4)
     assert float(found["unlabelled.confident"]) == pytest.approx(confident / valid, rel=1e-5)
 
 
@@ -168,6 +170,32 @@ def test_no_gradient_reaches_the_teacher_and_nothing_of_it_is_changed() -> None:
         assert not held.training
         assert all(torch.equal(before[name], value) for name, value in held.state_dict().items())
         assert all(parameter.grad is not None for parameter in task.model.parameters())
+
+
+def test_running_statistics_are_those_of_the_labelled_images_alone() -> None:
+    plain, task = make_task(), taught()
+    plain.training_terms(make_batch())
+    task.training_terms(batch())
+    norm = task.model.norm
+    assert norm.track_running_stats
+    assert norm.num_batches_tracked == 1
+    assert all(map(torch.equal, norm.buffers(), plain.model.norm.buffers()))
+    norm.eval()
+    with statistics_kept(task.model):
+        assert norm.track_running_stats  # a frozen norm goes on with what it knows
+
+
+@pytest.mark.parametrize("kind", [nn.BatchNorm2d, SynchronisedBatchNorm])
+def test_norms_that_keep_their_statistics_average_over_their_batch(kind: type[nn.Module], monkeypatch: Any) -> None:
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor: None)  # of one process
+    images = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0)) * 2 + 1
+    norm, usual = kind(3), nn.BatchNorm2d(3)
+    with statistics_kept(norm):
+        torch.testing.assert_close(norm(images), usual(images))
+    assert torch.equal(norm.running_mean, torch.zeros(3))
+    assert norm.num_batches_tracked == 0
+    norm(images)
+    torch.testing.assert_close(norm.running_mean, usual.running_mean)
 
 
 def test_for_everyone_else_it_is_the_task() -> None:
