@@ -19,7 +19,8 @@ def relative_lengths(x: Tensor, eps: float) -> Tensor:
     """(N, h, w, C) -> of each channel its length over all pixels, in multiples of their mean (N, 1, 1, C)."""
     with without_autocast(x):  # a sum of squares over all pixels is more than 16 bits hold
         length = torch.linalg.vector_norm(full_precision(x), dim=(1, 2), keepdim=True)
-        return (length / (length.mean(dim=3, keepdim=True) + eps)).to(x.dtype)
+        shares: Tensor = length / (length.mean(dim=3, keepdim=True) + eps)
+    return shares.to(x.dtype)
 
 
 class GlobalResponseNorm(nn.Module):
