@@ -68,6 +68,7 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/layers/aspp.py": [group("layers"), group(FIGURES, k="deeplabv3"), group(STARTS, DROPS, k="ASPP")],
     "intarsia/layers/attention.py": [*SHARED_LAYERS, *of_part("MixVisionTransformer", figure="segformer")],
     "intarsia/layers/fcn.py": of_part("FCNHead or GCHead", "methods/test_heads.py", figure="fcn_r18 or gcnet_small"),
+    "intarsia/layers/global_response.py": [group("backbones/test_convnext.py")],
     "intarsia/layers/global_context.py": of_part("GCHead", "methods/test_attention_heads.py", figure="gcnet_small"),
     "intarsia/layers/non_local.py": of_part("NLHead", "layers/test_non_local.py", figure="nonlocal_small"),
     "intarsia/layers/self_attention.py": of_part("ISAHead or OCRHead", "methods", figure="isanet_small or ocrnet"),

@@ -57,8 +57,8 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "checkpoint_activations": False},
         "ConvNeXt": {
             "arch": "tiny", "in_channels": 3, "stem_patch_size": 4, "drop_path_rate": 0.0,
-            "layer_scale_init_value": 1e-6, "out_indices": -1, "frozen_stages": 0, "norm": Norm("LN2d", eps=1e-6),
-            "activation": GELU, "checkpoint_activations": False},
+            "layer_scale_init_value": 1e-6, "use_grn": False, "out_indices": -1, "frozen_stages": 0,
+            "norm": Norm("LN2d", eps=1e-6), "activation": GELU, "checkpoint_activations": False},
         "DDRNet": {
             "in_channels": 3, "channels": 32, "ppm_channels": 128, "align_corners": False, "norm": BN,
             "activation": RELU, "checkpoint_activations": False},

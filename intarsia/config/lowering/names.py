@@ -98,7 +98,6 @@ WITHOUT_EFFECT: dict[tuple[str, str], Fate] = {
     ("BiSeNetV1", "align_corners"): nothing("the context is enlarged by its nearest neighbours"),
     ("ConvNeXt", "gap_before_final_norm"): refused("levels are maps, not their means", False),
     ("ConvNeXt", "linear_pw_conv"): refused("the perceptron is made of linear layers", True),
-    ("ConvNeXt", "use_grn"): refused("ConvNeXt V2 is not supported yet", False),
     ("DPTHead", "embed_dims"): nothing("in_channels has the channels of each level"),
     ("DPTHead", "expand_channels"): refused("post_process_channels are written as they are", False),
     ("DPTHead", "input_transform"): refused("several levels are read", "multiple_select"),
