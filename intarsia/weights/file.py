@@ -180,14 +180,15 @@ def load_state(path: Path | str) -> dict[str, Tensor]:
 
 
 def read_state(
-    path: Path | str, *others: Path, key: str | None = None, prefix: str | None = None
+    path: Path | str, *others: Path, key: str | None = None, prefix: str | None = None, translate: bool = True
 ) -> tuple[dict[str, Tensor], list[str]]:
     """All tensors of a file under our names, on the CPU, and what was done to the names, in words.
 
     Understands .safetensors, and checkpoints written by torch.save (.pth, .pt), which are read without running code.
     Names of MMSegmentation's past and of other libraries become today's; names that nobody knows stay as they are.
     others: further files with parts of the same set. key, prefix: where the network's tensors are in a checkpoint, as
-    `state_dicts.choose` takes them.
+    `state_dicts.choose` takes them. translate: False leaves names as they are, for networks that have those of their
+    library.
     """
     from intarsia.weights.legacy_names import with_present_names
     from intarsia.weights.maps import recognise, translated
@@ -205,6 +206,8 @@ def read_state(
     if others or path.suffix == SUFFIX:
         names, notes = plain_names(list(state), prefix=prefix)
         state = {name: state[old] for name, old in names.items()}
+    if not translate:
+        return state, notes
     state, renamed = with_present_names(state)
     found = recognise(state)
     return translated(state), [*notes, *renamed, *([f"names of {found.name} were translated"] if found else [])]

@@ -27,6 +27,8 @@ from intarsia.weights.origins import warnings_of
 from intarsia.weights.pretrained.find import find_pretrained, unknown
 from intarsia.weights.pretrained.fit import fit_to, may_lack
 from intarsia.weights.pretrained.table import Pretrained
+from intarsia.weights.pretrained.timm_hub import KINDS as OF_TIMM
+from intarsia.weights.pretrained.timm_hub import as_published
 from intarsia.weights.pretrained.usual import usual_weights
 from intarsia.weights.tensor_file import read_header
 from intarsia.workflows.locate import known, local, locate
@@ -230,11 +232,13 @@ def obtain(entry: Pretrained) -> Path:
     """A file of pretrained weights, from the cache or the network. Raises NotToBeHadError."""
     if entry.address in _FAILED:  # a training is put together several times; it waits for a dead network once
         raise NotToBeHadError(_FAILED[entry.address])
-    from intarsia.weights.download import DownloadError, fetch
+    from intarsia.weights.download import fetch
 
     try:
+        if not entry.address.startswith(("http://", "https://")):
+            return locate(entry.address).path
         return fetch(entry.address, sha256=entry.sha256)
-    except (DownloadError, OSError) as error:
+    except (ValueError, OSError) as error:
         _FAILED[entry.address] = f"which cannot be had: {error}"
         raise NotToBeHadError(_FAILED[entry.address]) from error
 
@@ -263,14 +267,15 @@ def _loaded(
     module: nn.Module = task.model.get_submodule(part)
     kind = type(module).__name__
     if file.is_file():
-        state, notes = read_state(file, key=options.key if explicit else None, prefix=source.prefix)
+        own_key = options.key if explicit else None
+        state, notes = read_state(file, key=own_key, prefix=source.prefix, translate=kind not in OF_TIMM)
     else:
         found = find_weights(file, key=options.key, prefix=source.prefix)
         state, notes = found.state()
         meta = found.meta
         record |= {"sha256": file_hash(found.path), **said_by(meta)}
     state, others = _of_part(state, part)
-    state = _with_own_word(state, module)
+    state = as_published(state, module) if kind in OF_TIMM else _with_own_word(state, module)
     fitted = fit_to(state, module, kind=kind, first_convolution=start.first_convolution)
     optional = may_lack(kind, list(module.state_dict()))
     strict = explicit and not options.allow_partial

@@ -36,6 +36,10 @@ TWINS = {
     "mlp_ratios": (4, 4, 4, 4), "out_indices": ALL, "qkv_bias": False, "drop_rate": 0.0, "attn_drop_rate": 0.0,
     "norm": Norm("LN"), "sr_ratios": (8, 4, 2, 1), "checkpoint_activations": False,
 }  # fmt: skip
+TIMM = {
+    "in_channels": 3, "out_indices": None, "output_stride": None, "img_size": None, "norm": False,
+    "drop_path_rate": None, "options": None, "checkpoint_activations": False,
+}  # fmt: skip
 QUERIES = {"in_index": ALL, "channels": 256, "mask_channels": 256, "num_queries": 100, "num_heads": 8, "hidden": 2048,
            "norm": Norm("GN", num_groups=32)}  # fmt: skip
 PIXELS = {"class_weight": None, "ignore_index": 255}
@@ -136,6 +140,8 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "qkv_bias": True, "qk_scale": None, "patch_norm": True, "drop_rate": 0.0, "attn_drop_rate": 0.0,
             "drop_path_rate": 0.1, "use_abs_pos_embed": False, "pretrain_img_size": 224, "activation": GELU,
             "norm": Norm("LN"), "frozen_stages": -1, "checkpoint_activations": False},
+        "TIMM": TIMM,
+        "TIMMBackbone": TIMM,
         "VisionTransformer": {
             "img_size": 224, "patch_size": 16, "patch_pad": "corner", "in_channels": 3, "embed_dims": 768,
             "num_layers": 12, "num_heads": 12, "mlp_ratio": 4, "out_origin": False, "out_indices": -1,
