@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from intarsia.data.band_indices import Index, check_indices, with_indices
 from intarsia.data.bands import (
     RGB,
     Bands,
@@ -44,7 +45,10 @@ class ImageSpec:
     bands: how files were read. channels: of the network. names: of the channels of "raw" images, "" where their files
     did not say it; empty if unknown. values: what they held; None if unknown, as of weights of before. scale: what
     stored values of colours became 0 and 255, if their files were not read as they are. slices: the axis along which
-    volumes were taken apart, "" if there were none.
+    volumes were taken apart, "" if there were none. indices: channels behind those of "raw" images, which are computed
+    of them; `names` and `values` say nothing of these.
+
+    Raises ValueError for an index of bands that have no such name.
     """
 
     bands: Bands = "rgb"
@@ -53,6 +57,15 @@ class ImageSpec:
     values: ValueRange | None = None
     scale: Scale | None = None
     slices: str = ""
+    indices: tuple[Index, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_indices(self.indices, self.names)
+
+    @property
+    def stored(self) -> int:
+        """How many of the channels are bands of a file; 0 if any number is taken."""
+        return self.channels - len(self.indices)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], *, bands: Bands, channels: int) -> ImageSpec:
@@ -69,6 +82,7 @@ class ImageSpec:
                 values=ValueRange.from_json(values["values"]) if values.get("values") else None,
                 scale=Scale.of(list(values["scale"])) if values.get("scale") else None,
                 slices=values["slices"] if values.get("slices") in AXES else "",
+                indices=tuple((str(name), str(text)) for name, text in values.get("indices", ())),
             )
         except (AttributeError, TypeError) as error:
             raise ValueError(f"the weights describe their images in an unknown way: {values!r} ({error})") from None
@@ -82,6 +96,8 @@ class ImageSpec:
             found["scale"] = list(self.scale.ends)
         if self.slices:
             found["slices"] = self.slices
+        if self.indices:
+            found["indices"] = [list(index) for index in self.indices]
         return found
 
 
@@ -103,7 +119,7 @@ class ImageReader:
 
     def __post_init__(self) -> None:
         if self.scale is not None:
-            self.scale.check_channels(self.spec.channels)
+            self.scale.check_channels(self.spec.stored)
 
     @property
     def bands(self) -> Bands:
@@ -148,10 +164,10 @@ class ImageReader:
         """The bands of a file, from 0, that the model's channels are. Raises ValueError if that cannot be said."""
         spec = self.spec
         if self.chosen is not None:
-            return chosen_bands(self.chosen, file, spec.channels)
+            return chosen_bands(self.chosen, file, spec.stored)
         if self.bands == "rgb":
             return rgb_bands(file)
-        return raw_bands(file, spec.channels, spec.names)
+        return raw_bands(file, spec.stored, spec.names)
 
     # --- Values ---
 
@@ -253,7 +269,11 @@ class ImageReader:
             )
 
     def in_range(self, samples: npt.NDArray[Any], bits: int = 0) -> npt.NDArray[Any]:
-        """Stored samples (..., C) that passed `check` -> those that the network was trained on."""
+        """Stored samples (..., B) that passed `check` -> the channels (..., C) that the network was trained on."""
+        samples = self._in_range(samples, bits)
+        return with_indices(samples, self.spec.indices, self.spec.names) if self.spec.indices else samples
+
+    def _in_range(self, samples: npt.NDArray[Any], bits: int) -> npt.NDArray[Any]:
         scale, own = self.scale, self.spec.scale
         if own is not None and samples.dtype != np.uint8 and (scale is None or scale.kind == "training"):
             scale = own

@@ -16,12 +16,14 @@ from typing import Literal
 from intarsia.colours import distinct_colours
 from intarsia.contracts import IGNORE_INDEX, Dataset
 from intarsia.data.annotations.drawn import ClassValues, Drawn
+from intarsia.data.band_indices import Index
 from intarsia.data.bands import Bands
 from intarsia.data.datasets.folder import FolderDataset
 from intarsia.data.description.divide import check_grouping
+from intarsia.data.description.drawn_checks import check_drawn
 from intarsia.data.description.errors import DescriptionError
 from intarsia.data.description.image_checks import checked_bands
-from intarsia.data.description.pairing import Listing, Pair, Source, take_share
+from intarsia.data.description.pairing import Listing, Pair, take_share
 from intarsia.data.description.splits import (
     OwnSplit,
     ShareSplit,
@@ -63,10 +65,10 @@ class DataDescription:
     outside: what becomes of file values that `labels` does not list.
     tolerance: file values that differ by so much from a listed one, in each channel, count as the nearest such.
     class_of: how to take the class out of file values that say objects besides; `labels` lists what it gives.
-    bands, channels: see `image_io.read_image`. names: of the channels of raw images, "" for one without. scale: values
-        that become 0 and 255 where images of more than 8 bits are read as rgb, or percentiles (`Scale.of`). mean, std:
-        of the training images, per channel, in the units that the network sees. values: type and range of what they
-        store.
+    bands, channels: see `image_io.read_image`. names: of the bands of raw images, "" for one without. indices: channels
+        behind these, (name, expression of bands by name), see `data.band_indices`. scale: values that become 0 and 255
+        where images of more than 8 bits are read as rgb, or percentiles (`Scale.of`). mean, std: of the training
+        images, per channel, in the units that the network sees. values: type and range of what they store.
     shares: of each class (and "background", with a single one) of the labelled training pixels, as measured.
     groups: what images must stay together when they are divided: see `divide.group_names`.
     notes: comments for the head of the file; no part of the meaning.
@@ -86,6 +88,7 @@ class DataDescription:
     bands: Bands = "rgb"
     channels: int = 3
     names: tuple[str, ...] = ()
+    indices: tuple[Index, ...] = ()
     scale: tuple[float | str, ...] | None = None
     values: ValueRange | None = None
     mean: tuple[float, ...] | None = None
@@ -98,8 +101,9 @@ class DataDescription:
         self._check_classes()
         self._check_labels()
         bands = checked_bands(
-            self.bands, self.channels, names=self.names, scale=self.scale, mean=self.mean, std=self.std
-        )
+            self.bands, self.channels, names=self.names, indices=self.indices, scale=self.scale, mean=self.mean,
+            std=self.std,
+        )  # fmt: skip
         object.__setattr__(self, "bands", bands)
         self._check_shares()
         self._check_splits()
@@ -223,8 +227,8 @@ class DataDescription:
     def image_spec(self) -> ImageSpec:
         """What images a model takes that is trained on this data."""
         scale = None if self.scale is None else Scale.of(self.scale)
-        axes = (slice_axis(rule) for rule in self.splits.values())
-        return ImageSpec(self.bands, self.channels, self.names, self.values, scale, next(filter(None, axes), ""))
+        axis = next(filter(None, (slice_axis(rule) for rule in self.splits.values())), "")
+        return ImageSpec(self.bands, self.channels, self.names, self.values, scale, axis, self.indices)
 
     def reader(self) -> ImageReader:
         """What reads the images of the data itself: any values; as many bands as there are, unless they are named."""
@@ -264,7 +268,8 @@ class DataDescription:
         if any(pair.window is not None for pair in pairs):
             raise ValueError(
                 f"{self.root}: expected images with labels of their own, found windows of scenes, which are read as "
-                f"they are; their blocks are divided by a share: write `val: {{share: 0.2, of: {split}}}` in the description"
+                f"they are; their blocks are divided by a share: write `val: {{share: 0.2, of: {split}}}` in the "
+                "description"
             )
         return self._files(split, pairs, reader)
 
@@ -385,33 +390,13 @@ class DataDescription:
         known = [value for value in self._by_value if isinstance(value, int) and value > 0]
         allowed = {self._by_value[value] for value in known}
         for split, rule in self.splits.items():
-            for source in sources(rule):
-                self._check_annotations(split, source)
-            for says, meant in rule.classes if isinstance(rule, SceneSplit) else ():
-                if meant not in self.class_values.values:
-                    path = ("splits", split, "classes", says)
-                    raise DescriptionError(path, f"{meant!r} is no class of {_some(self.classes)}, nor ignore")
+            check_drawn(split, rule, self.classes, self.class_values)
             for mask in (mask for source in sources(rule) for mask in source.masks):
                 if mask.class_name not in allowed:
                     raise DescriptionError(
                         ("splits", split, "labels"),
                         f"{mask.class_name!r} has masks, but no value from 1 on in `labels`: {_some(sorted(allowed))}",
                     )
-
-    def _check_annotations(self, split: str, source: Source) -> None:
-        if source.annotations is None:
-            return
-        path = ("splits", split, "annotations", "classes")
-        lacking = [name for name in self.classes if name not in self.class_values.values]
-        if lacking:
-            raise DescriptionError(
-                path,
-                f"the class {lacking[0]!r} has no value from 1 on in `labels`, which shapes of it would have; what no "
-                "shape covers is 0: list `labels: {0: background, 1: ...}`, or `0: ignore`",
-            )
-        for name, meant in source.annotations.classes:
-            if meant not in self.class_values.values:
-                raise DescriptionError((*path, name), f"{meant!r} is no class of {_some(self.classes)}, nor ignore")
 
 
 def default_colours(classes: Sequence[str]) -> tuple[Colour, ...]:

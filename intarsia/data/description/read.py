@@ -13,6 +13,7 @@ import yaml
 
 from intarsia.data.annotations.formats import FORMATS
 from intarsia.data.annotations.source import AnnotationSource
+from intarsia.data.band_indices import Index, known_indices
 from intarsia.data.description.errors import DescriptionError
 from intarsia.data.description.mixed_yaml import mixed_description
 from intarsia.data.description.model import DataDescription, LabelValue, show_value
@@ -30,7 +31,7 @@ _KEYS = (
     "root", "classes", "palette", "labels", "outside", "tolerance", "class_of", "ignore_index", "image", "shares",
     "groups", "splits",
 )  # fmt: skip
-_IMAGE_KEYS = ("bands", "channels", "names", "scale", "mean", "std", "values")
+_IMAGE_KEYS = ("bands", "channels", "names", "indices", "scale", "mean", "std", "values")
 _VALUE_KEYS = ("type", "low", "high", "dimmest")
 _FOLDER_KEYS = (
     *("images", "labels", "image_prefix", "label_prefix", "image_suffix", "label_suffix"),
@@ -118,6 +119,7 @@ def _description(top: Located, folder: Path, given: Mapping[str, Split] | None =
         bands=bands,  # type: ignore[arg-type]  # likewise
         channels=_integer(image.get("channels", 3), ("image", "channels")),
         names=_texts(image.get("names", []), ("image", "names")),
+        indices=_indices(image["indices"]) if image.get("indices") is not None else (),
         scale=_scale(image.get("scale")),
         values=_value_range(image["values"]) if image.get("values") is not None else None,
         mean=_numbers(image.get("mean"), ("image", "mean")),
@@ -125,6 +127,17 @@ def _description(top: Located, folder: Path, given: Mapping[str, Split] | None =
         shares=_shares(top["shares"]) if top.get("shares") is not None else None,
         groups=None if top.get("groups") is None else _text(top["groups"], ("groups",)),
     )
+
+
+def _indices(value: Any) -> tuple[Index, ...]:
+    """Expressions by name, or a list of names that are known."""
+    path = ("image", "indices")
+    if isinstance(value, Located):
+        return tuple((_text(name, path), _text(text, (*path, name))) for name, text in value.items())
+    try:
+        return known_indices(_texts(value, path))
+    except ValueError as error:
+        raise DescriptionError(path, str(error)) from None
 
 
 def _class_of(value: Any) -> ClassOf:

@@ -138,7 +138,10 @@ def _image_lines(description: DataDescription) -> list[str]:
     lines.append(f"  channels: {description.channels}")
     if any(description.names):
         named = ", ".join(_quoted(name) if name else '""' for name in description.names)
-        lines.append(f"  names: [{named}]  # of the channels; bands of files that say the same are found by them")
+        lines.append(f"  names: [{named}]  # of the bands; those of files that say the same are found by them")
+    if description.indices:
+        lines.append("  indices:  # further channels, computed of the bands by their names")
+        lines += [f"    {_quoted(name)}: {_quoted(text)}" for name, text in description.indices]
     if description.scale is not None:
         ends = (end if isinstance(end, str) else _number(end) for end in description.scale)
         lines.append(f"  scale: [{', '.join(ends)}]  # become 0 and 255; p1 is a percentile of each image or volume")

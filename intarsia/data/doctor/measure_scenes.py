@@ -51,7 +51,8 @@ def read_cell(root: Path, window: SceneWindow, reader: ImageReader | None, class
     with gdal_environment():
         scene = open_scene(path, reader)
         image, valid = scene.pixels(area)
-        samples = image if reader.spec.scale is None else scene.pixels(area, stored=True)[0]
+        is_stored = reader.spec.scale is None and not reader.spec.indices
+        samples = image if is_stored else scene.pixels(area, stored=True)[0]
         labels = labels_of(root, window, classes)
         if labels is not None:
             values, known = labels.read(area)

@@ -132,7 +132,7 @@ class Scene:
     @property
     def channels(self) -> int:
         """How many the network sees."""
-        return len(self._bands)
+        return len(self._bands) + len(self._reader.spec.indices)
 
     @property
     def bytes(self) -> int:
@@ -154,6 +154,7 @@ class Scene:
             "scene": f"{self.name}{stamp}",
             "scene's size": "x".join(map(str, self.size)),
             "bands": ",".join(str(band + 1) for band in self._bands),
+            **({"indices": repr(self._reader.spec.indices)} if self._reader.spec.indices else {}),
             "scale": repr(self._reader.scale),
             "nodata": repr(self._nodata),
             "mask": self._mask_kind,

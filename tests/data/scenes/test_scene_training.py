@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +17,12 @@ from typer.testing import CliRunner  # noqa: E402
 from intarsia.cli.main import app  # noqa: E402
 
 H, W = 128, 160
+BANDS = ("blue", "green", "red", "nir")
 DESCRIPTION = """\
 root: .
 classes: [background, roof, pool]
 labels: {0: background, 1: roof, 2: pool}
+image: {bands: raw, channels: 4, names: [nir, red, green], indices: [ndvi]}
 splits:
   train: {scenes: scenes, labels: things.geojson, column: kind, window: 64, block: 64}
   val: {share: 0.4, of: train}
@@ -36,7 +37,7 @@ def run(*words: object) -> str:
 
 def test_train_evaluate_and_predict_scenes(tmp_path: Path) -> None:
     for number, name in enumerate(("north", "south")):
-        write_scene(tmp_path / f"scenes/{name}.tif", noise(H, W, seed=number))
+        write_scene(tmp_path / f"scenes/{name}.tif", noise(H, W, 4, dtype="uint16", seed=number), names=BANDS)
     write_shapes(tmp_path / "things.geojson", triangles(15, H, W))
     (tmp_path / "data.yaml").write_text(DESCRIPTION, encoding="utf-8")
     out = tmp_path / "run"
@@ -55,4 +56,9 @@ def test_train_evaluate_and_predict_scenes(tmp_path: Path) -> None:
     with rasterio.open(tmp_path / "labels.tif") as source:
         assert source.shape == (H, W)
         assert set(np.unique(source.read())) <= {0, 1, 2}
-    assert json.loads((out / "run.json").read_text(encoding="utf-8"))
+    with rasterio.open(tmp_path / "scenes/north.tif", "r+") as source:
+        source.set_band_description(4, "swir")
+    words = ["predict", str(out), str(tmp_path / "scenes/north.tif"), "-o", str(tmp_path / "other.tif")]
+    failed = CliRunner().invoke(app, words)
+    assert failed.exit_code == 2
+    assert "(nir, red, green)" in failed.output.replace("\n", " ")
