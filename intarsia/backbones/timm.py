@@ -200,7 +200,7 @@ def _checked(options: Mapping[str, Any] | None) -> Mapping[str, Any]:
 
 
 def _created(timm: Any, name: str, bands: int, arguments: Mapping[str, Any]) -> nn.Module:
-    """timm's network from random weights. Raises ValueError, whatever its constructor raises about arguments."""
+    """Timm's network from random weights. Raises ValueError, whatever its constructor raises about arguments."""
     try:
         network: nn.Module = timm.create_model(name.partition(".")[0], pretrained=False, in_chans=bands, **arguments)
     except NotImplementedError:

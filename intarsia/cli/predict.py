@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from intarsia.cli import options
+from intarsia.cli import options, stack_options
 
 EXAMPLES = """
 [bold]A published model, by name[/]:  intarsia predict pspnet_r50-d8_4xb2-80k_cityscapes-512x1024 photo.jpg -o out
@@ -157,6 +157,7 @@ def predict(
     bands: options.Bands = None,
     scale: options.Scale = None,
     max_pixels: options.MaxPixels = None,
+    beside: stack_options.Inputs = None,
     nodata: options.NoData = None,
     alpha: options.Alpha = "auto",
     min_area: options.MinArea = 0,
@@ -183,7 +184,7 @@ def predict(
         file_format=file_format, areas=areas, skip_existing=skip_existing, overwrite=overwrite, pages=pages,
         geotiff=geotiff, opacity=opacity, contours=contours, legend=legend, every=every, start=start, stop=stop,
         rate=rate, slide=slide, blend=blend, augment=augment, threshold=threshold, bands=bands, scale=scale,
-        max_pixels=max_pixels, raster=raster, font=font, device=device,
+        max_pixels=max_pixels, beside=tuple(beside or ()), raster=raster, font=font, device=device,
     )  # fmt: skip
     if not predict_inputs(request):
         raise typer.Exit(1)

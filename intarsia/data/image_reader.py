@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,51 @@ from intarsia.terminal import Notice
 _HALF_OF_16_BITS = 2**15
 
 
+class ReadsWhole(Protocol):
+    """Reads an image that is more than one file, by the path of the first."""
+
+    def read(self, path: str | Path, *, page: int = 0) -> npt.NDArray[Any]:
+        """The image (H, W, C)."""
+        ...
+
+    def files(self, path: str | Path) -> tuple[str, ...]:
+        """The other files of the image."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """One of several images that a sample is made of, by its name; the rest as of `ImageSpec`."""
+
+    name: str
+    bands: Bands = "rgb"
+    channels: int = 3
+    names: tuple[str, ...] = ()
+    values: ValueRange | None = None
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> InputSpec:
+        """The inverse of `to_json`. Raises ValueError, TypeError or KeyError for anything else."""
+        mode = band_mode(str(values.get("bands", "rgb")))
+        channels = values.get("channels", 3 if mode == "rgb" else 1)
+        names = tuple(map(str, values.get("names", ())))
+        if not isinstance(channels, int) or channels < 1 or (mode == "rgb" and channels != 3):
+            raise ValueError(f"{channels} channels: rgb images have 3, others at least 1")
+        if names and len(names) != channels:
+            raise ValueError(f"{len(names)} names for {channels} channels")
+        found = values.get("values")
+        return cls(str(values["name"]), mode, channels, names, None if found is None else ValueRange.from_json(found))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        found: dict[str, Any] = {"name": self.name, "bands": self.bands, "channels": self.channels}
+        if self.names:
+            found["names"] = list(self.names)
+        if self.values is not None:
+            found["values"] = self.values.to_json()
+        return found
+
+
 @dataclass(frozen=True, slots=True)
 class ImageSpec:
     """What images a model was trained on; weights carry it.
@@ -46,7 +91,8 @@ class ImageSpec:
     did not say it; empty if unknown. values: what they held; None if unknown, as of weights of before. scale: what
     stored values of colours became 0 and 255, if their files were not read as they are. slices: the axis along which
     volumes were taken apart, "" if there were none. indices: channels behind those of "raw" images, which are computed
-    of them; `names` and `values` say nothing of these.
+    of them; `names` and `values` say nothing of these. inputs: the several images of each sample, whose bands
+    `channels` and `names` are, as "raw" ones; none where there is one image.
 
     Raises ValueError for an index of bands that have no such name.
     """
@@ -58,6 +104,7 @@ class ImageSpec:
     scale: Scale | None = None
     slices: str = ""
     indices: tuple[Index, ...] = ()
+    inputs: tuple[InputSpec, ...] = ()
 
     def __post_init__(self) -> None:
         check_indices(self.indices, self.names)
@@ -83,8 +130,9 @@ class ImageSpec:
                 scale=Scale.of(list(values["scale"])) if values.get("scale") else None,
                 slices=values["slices"] if values.get("slices") in AXES else "",
                 indices=tuple((str(name), str(text)) for name, text in values.get("indices", ())),
+                inputs=tuple(InputSpec.from_json(one) for one in values.get("inputs", ())),
             )
-        except (AttributeError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"the weights describe their images in an unknown way: {values!r} ({error})") from None
 
     def to_json(self) -> dict[str, Any]:
@@ -98,6 +146,8 @@ class ImageSpec:
             found["slices"] = self.slices
         if self.indices:
             found["indices"] = [list(index) for index in self.indices]
+        if self.inputs:
+            found["inputs"] = [one.to_json() for one in self.inputs]
         return found
 
 
@@ -108,6 +158,7 @@ class ImageReader:
     spec: what it was trained on. chosen: which bands of a file it takes, counted from 1, where the file does not say
     it.
     scale: what becomes of values that are not those of the training. max_pixels: see `image_io.read_image`.
+    stack: reads files of which each is one of several images (`spec.inputs`).
 
     Raises ValueError for a scale that does not fit the number of channels.
     """
@@ -116,6 +167,7 @@ class ImageReader:
     chosen: tuple[int, ...] | None = None
     scale: Scale | None = None
     max_pixels: int | None = None
+    stack: ReadsWhole | None = None
 
     def __post_init__(self) -> None:
         if self.scale is not None:
@@ -137,6 +189,8 @@ class ImageReader:
 
     def read(self, path: str | Path, *, page: int = 0) -> npt.NDArray[Any]:
         """The image (H, W, C) of a file. Raises ValueError naming the file if it is none, or not for this model."""
+        if self.stack is not None:
+            return self.stack.read(path, page=page)
         is_plain = self.chosen is None and not self.takes_any_number
         decoded = decode_image(path, bands="rgb" if is_plain else "raw", max_pixels=self.max_pixels, page=page)
         try:
@@ -167,6 +221,13 @@ class ImageReader:
             return chosen_bands(self.chosen, file, spec.stored)
         if self.bands == "rgb":
             return rgb_bands(file)
+        if spec.inputs and len(file.roles) != spec.channels:
+            first, *others = (one.name for one in spec.inputs)
+            raise ValueError(
+                f"the model takes several images of each place, {first} and {', '.join(others)}, and this is one: give "
+                f"the others, to `intarsia predict` with {' '.join(f'--input {name}=FOLDER' for name in others)}, "
+                f"or one image with the bands {', '.join(spec.names)}"
+            )
         return raw_bands(file, spec.stored, spec.names)
 
     # --- Values ---
@@ -301,7 +362,7 @@ def spec_of(dataset: Any, channels: int) -> ImageSpec | None:
     if len(specs) != 1:
         return None
     spec = replace(specs.pop(), channels=channels)
-    if spec.values is not None:
+    if spec.values is not None or spec.inputs:
         return spec
     paths = [image for part in parts for image, _ in part.pairs]
     step = max(1, len(paths) // MEASURED)

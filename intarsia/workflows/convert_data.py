@@ -39,6 +39,11 @@ def convert_data(place: Path, out: Path, *, threads: int | None = None) -> Conve
     Raises ValueError with every problem of the data, or if two images would have the same label file.
     """
     description, _ = usable_data(place)
+    if description.inputs:
+        raise ValueError(
+            f"{place} has several images for each sample ({', '.join(one.name for one in description.inputs)}), which "
+            "stay where they are; convert the labels by a description that names the first of them alone"
+        )
     listed = {split: description.pairs(split) for split in description.splits}
     datasets = {split: description.files(split) for split in description.splits}
     images = list(dict.fromkeys(pair.image for pairs in listed.values() for pair in pairs))

@@ -26,6 +26,7 @@ from intarsia.workflows.predict_inputs import Given, kinds_of, sort_inputs
 from intarsia.workflows.predict_raster import AT_ONCE, RasterJob, RasterOptions, predict_raster, predict_rasters
 from intarsia.workflows.predict_video import predict_frames, predict_video
 from intarsia.workflows.predict_volumes import VolumeJob, predict_volumes, volumes_of
+from intarsia.workflows.several_inputs import by_subfolders, given_inputs, with_inputs
 from intarsia.workflows.thresholds import kept_note
 from intarsia.workflows.trained_model import open_model
 from intarsia.workflows.views import with_views
@@ -52,7 +53,8 @@ class PredictRequest:
     legend: of overlays; legend None is the usual. every, start, stop: of the frames of a video. rate: frames per
     second of a video made of images. slide, blend, augment, threshold: windows, views and the threshold of two classes,
     as the options of the command line have them. bands, scale, max_pixels: how images are read that are not those of
-    the training. font: for names of classes in pictures.
+    the training. beside: NAME=FOLDER of further images, of a model that takes several. font: for names of
+    classes in pictures.
     """
 
     weights: PathLike
@@ -83,6 +85,7 @@ class PredictRequest:
     bands: str | None = None
     scale: str | None = None
     max_pixels: int | None = None
+    beside: tuple[str, ...] = ()
     raster: RasterOptions = field(default_factory=RasterOptions)
     font: Path | None = None
     device: str = "auto"
@@ -96,8 +99,11 @@ def predict(request: PredictRequest) -> bool:
     _check(request)
     if request.font is not None:
         use_font(request.font)
-    as_rasters = request.geotiff and request.file_format == "indices" and request.areas is None
-    with sort_inputs(request.inputs, request.out, pages=_pages(request), as_rasters=as_rasters) as given:
+    inputs, others = by_subfolders(
+        request.inputs, given_inputs(request.beside), weights=request.weights, key=request.key, prefix=request.prefix
+    )
+    as_rasters = request.geotiff and request.file_format == "indices" and request.areas is None and not others
+    with sort_inputs(inputs, request.out, pages=_pages(request), as_rasters=as_rasters) as given:
         of_depths = asks_for_depths(request.save, request.file_format)
         kinds = frozenset() if of_depths else kinds_of(request.save, given, request.file_format)
         if not of_depths:
@@ -113,6 +119,7 @@ def predict(request: PredictRequest) -> bool:
         model = with_views(
             model, slide=request.slide, blend=inside, augment=request.augment, threshold=request.threshold
         )
+        model = with_inputs(model, given.found, others)
         if request.threshold is None and (note := kept_note(model.spec, model.meta)):
             say(f"note: {note} (--threshold changes it)")
         predictor = model.predictor(augment=request.augment is not None)

@@ -122,6 +122,11 @@ class FolderDataset:
         file = label.files[0][1] if isinstance(label, Masks) else label.file if isinstance(label, Drawn) else label
         return os.path.join(self._image_root, image), None if file is None else os.path.join(self._label_root, file)
 
+    def partners(self, index: int) -> tuple[str, ...]:
+        """Paths of the further images of a sample, where it is made of several."""
+        stack = None if self._reader is None else self._reader.stack
+        return () if stack is None else stack.files(self.paths(index)[0])
+
     def name(self, index: int) -> str:
         """The image's path below its folder, without suffix, "/" between folders."""
         image = self._pairs[index][0]

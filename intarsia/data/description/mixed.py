@@ -18,7 +18,7 @@ from intarsia.data.datasets.mixed import MixedDataset
 from intarsia.data.description.errors import DescriptionError
 from intarsia.data.description.model import BACKGROUND, IGNORE, DataDescription
 from intarsia.data.description.pairing import Listing, Pair
-from intarsia.data.image_reader import ImageReader
+from intarsia.data.image_reader import ImageReader, InputSpec
 from intarsia.data.labels import LabelTable
 from intarsia.data.value_range import ValueRange
 
@@ -190,8 +190,8 @@ class MixedDescription(DataDescription):
         if given and lacking:
             raise DescriptionError(
                 ("datasets",),
-                f"{self.members[given[0]].name} has a weight, and there is none for {', '.join(lacking)}: give every data "
-                "set a weight, or none",
+                f"{self.members[given[0]].name} has a weight, and there is none for {', '.join(lacking)}: give every "
+                "data set a weight, or none",
             )
 
 
@@ -212,24 +212,51 @@ def image_conflict(members: Sequence[Member]) -> str | None:
                 f"{first.name} has {one.channels} bands ({one.bands}), {member.name} has {other.channels} "
                 f"({other.bands}); one network takes one kind of image: choose the same bands in both descriptions"
             )
+        kinds = [[(i.name, i.bands, i.channels) for i in part.inputs] for part in (one, other)]
+        if kinds[0] != kinds[1]:
+            return (
+                f"{first.name} has {_words_of(one)}, {member.name} has {_words_of(other)}; one network takes the same, "
+                "in the same order"
+            )
         if any(one.names) and any(other.names) and one.names != other.names:
             return (
                 f"the bands of {first.name} are {', '.join(one.names)}, those of {member.name} are "
                 f"{', '.join(other.names)}; list the same, in the same order, as `names` of both descriptions"
             )
-        if one.bands == "raw" and one.values is not None and other.values is not None:
-            a, b = one.values, other.values
+        raw = [("", one.values, other.values)] if one.bands == "raw" else []
+        raw += [
+            (f"in {a.name}, ", a.values, b.values)
+            for a, b in zip(one.inputs, other.inputs, strict=True)
+            if a.bands == "raw"
+        ]
+        for where, a, b in raw:
+            if a is None or b is None:
+                continue
             if a.dtype != b.dtype or not (a.covers(b.low, b.high) or b.covers(a.low, a.high)):
                 return (
-                    f"{first.name} holds {a.words}, {member.name} {b.words}; store both in the same units and type, "
-                    "since one network sees the numbers as they are"
+                    f"{where}{first.name} holds {a.words}, {member.name} {b.words}; store both in the same units and "
+                    "type, since one network sees the numbers as they are"
                 )
     return None
 
 
+def _words_of(description: DataDescription) -> str:
+    inputs = description.inputs
+    return " and ".join(f"{one.name} ({one.channels} {one.bands})" for one in inputs) or "one image for each sample"
+
+
+def common_inputs(members: Sequence[Member]) -> tuple[InputSpec, ...]:
+    """The several images of each sample, where all data sets have the same; none otherwise."""
+    columns = zip(*(member.description.inputs for member in members), strict=False)
+    return tuple(replace(column[0], values=_common([one.values for one in column])) for column in columns)
+
+
 def common_values(members: Sequence[Member]) -> ValueRange | None:
     """What the images of all data sets hold, if that is known and of one type."""
-    found = [member.description.values for member in members]
+    return _common([member.description.values for member in members])
+
+
+def _common(found: Sequence[ValueRange | None]) -> ValueRange | None:
     known = [values for values in found if values is not None]
     if len(known) < len(found) or len({values.dtype for values in known}) != 1:
         return None

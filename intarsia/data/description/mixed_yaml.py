@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from intarsia.data.description.errors import DescriptionError
-from intarsia.data.description.mixed import Draw, Member, MixedDescription
+from intarsia.data.description.mixed import Draw, Member, MixedDescription, common_inputs
 from intarsia.data.description.model import DataDescription
 from intarsia.data.description.splits import MemberSplit, Split
 from intarsia.data.description.yaml_tree import Located, kind
@@ -56,6 +56,7 @@ def mixed_description(
     head = whole(own, folder, splits)
     draw: Draw = _text(top.get("draw", "size"), ("draw",))  # type: ignore[assignment]  # refused by the description
     known = {one.name: getattr(head, one.name) for one in fields(head)}
+    known["inputs"] = common_inputs(members)
     return MixedDescription(**known, members=members, draw=draw)
 
 
@@ -67,6 +68,7 @@ def _image_of(given: Any, first: DataDescription) -> Any:
     found.update({"bands": first.bands, "channels": first.channels, **(given or {})})
     if any(first.names):
         found.setdefault("names", list(first.names))
+    found.pop("inputs", None)  # each data set says it
     found.lines = {} if given is None else given.lines
     return found
 

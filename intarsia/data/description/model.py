@@ -23,6 +23,7 @@ from intarsia.data.description.divide import check_grouping
 from intarsia.data.description.drawn_checks import check_drawn
 from intarsia.data.description.errors import DescriptionError
 from intarsia.data.description.image_checks import checked_bands
+from intarsia.data.description.inputs import stacking
 from intarsia.data.description.pairing import Listing, Pair, take_share
 from intarsia.data.description.splits import (
     OwnSplit,
@@ -35,7 +36,7 @@ from intarsia.data.description.splits import (
     slice_axis,
     sources,
 )
-from intarsia.data.image_reader import ImageReader, ImageSpec
+from intarsia.data.image_reader import ImageReader, ImageSpec, InputSpec
 from intarsia.data.instance_ids import ClassOf
 from intarsia.data.labels import Colour, LabelTable, label_values, nearest
 from intarsia.data.masks import Masks
@@ -70,6 +71,7 @@ class DataDescription:
         where images of more than 8 bits are read as rgb, or percentiles (`Scale.of`). mean, std: of the training
         images, per channel, in the units that the network sees. values: type and range of what they store.
     shares: of each class (and "background", with a single one) of the labelled training pixels, as measured.
+    inputs: where a sample has several images, how each is read; `bands` is raw then, `channels` and `names` are theirs.
     groups: what images must stay together when they are divided: see `divide.group_names`.
     notes: comments for the head of the file; no part of the meaning.
 
@@ -95,6 +97,7 @@ class DataDescription:
     std: tuple[float, ...] | None = None
     shares: Mapping[str, float] | None = None
     groups: str | None = None
+    inputs: tuple[InputSpec, ...] = ()
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
@@ -228,7 +231,7 @@ class DataDescription:
         """What images a model takes that is trained on this data."""
         scale = None if self.scale is None else Scale.of(self.scale)
         axis = next(filter(None, (slice_axis(rule) for rule in self.splits.values())), "")
-        return ImageSpec(self.bands, self.channels, self.names, self.values, scale, axis, self.indices)
+        return ImageSpec(self.bands, self.channels, self.names, self.values, scale, axis, self.indices, self.inputs)
 
     def reader(self) -> ImageReader:
         """What reads the images of the data itself: any values; as many bands as there are, unless they are named."""
@@ -285,8 +288,11 @@ class DataDescription:
             scale=self.scale,
             class_of=self.class_of,
         )
+        is_own = reader is None
         if reader is None and (any(self.names) or self.scale is not None):
             reader = self.reader()
+        if self.inputs or (reader is not None and reader.spec.inputs):
+            reader = stacking(reader or self.reader(), self.root, pairs, any_values=is_own)
         return dataset.with_images(self.image_spec, reader)
 
     def label_of(self, pair: Pair) -> str | Masks | Drawn | None:

@@ -31,7 +31,7 @@ class Pair:
     name: subfolder and file name without what all images have in common: "frankfurt/frankfurt_000000_000294".
     masks: (class, file) where the label is drawn as a mask for each class; `label` is the first of them then.
     annotations, key: where the label is drawn from the annotations of a tool, and what those call the image; `label` is
-    their file then.
+    their file then. partners: further images of the sample, where it has several (`inputs.py`).
     window: where it is one of a scene, whose file and place `image` says then.
     """
 
@@ -42,6 +42,7 @@ class Pair:
     overlap: Overlap = "error"
     annotations: AnnotationSource | None = None
     key: str = ""
+    partners: tuple[str, ...] = ()
     window: SceneWindow | None = None
 
     @property
@@ -114,6 +115,8 @@ class Source:
     annotations: instead of `labels`, those of a tool (`annotated.py`).
     slices: the axis ("x", "y", "z") along which volumes and stacks are taken apart (`slicing.py`), "" for images.
     empty_slices: whether slices whose label is 0 everywhere are kept.
+    input_name, partners: where a sample has several images, the name of those in `images`, and the rules for the
+        others, which have their name for a class.
     """
 
     images: str
@@ -128,9 +131,12 @@ class Source:
     annotations: AnnotationSource | None = None
     slices: Literal["", "x", "y", "z"] = ""
     empty_slices: Literal["keep", "skip"] = "keep"
+    input_name: str = ""
+    partners: tuple[MaskRule, ...] = ()
 
     def __str__(self) -> str:
         images = _pattern(self.images, self.image_prefix, self.image_suffix)
+        images += "".join(f" and {rule}" for rule in self.partners)
         if self.masks:
             shown = ", ".join(str(rule) for rule in self.masks[:4]) + (" ..." if len(self.masks) > 4 else "")
             return f"{images} with a mask for each class: {shown}"
@@ -254,6 +260,14 @@ def strip_affixes(name: str, prefix: str, suffixes: Sequence[str]) -> str | None
         if rest.endswith(stem) and rest.startswith(prefix) and len(rest) > len(prefix) + len(stem):
             return rest[len(prefix) : len(rest) - len(stem)]
     return None
+
+
+def matching_images(root: Path, source: Source) -> Iterator[tuple[tuple[str, ...], str]]:
+    """(what its name has in common with that of its label, path relative to the root) of every image file of a source.
+
+    Raises ValueError: the folder does not exist.
+    """
+    return _matching(root, source, "images")
 
 
 def _matching(root: Path, source: Source, side: Literal["images", "labels"]) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -15,6 +15,7 @@ from intarsia.data.annotations.formats import FORMATS
 from intarsia.data.annotations.source import AnnotationSource
 from intarsia.data.band_indices import Index, known_indices
 from intarsia.data.description.errors import DescriptionError
+from intarsia.data.description.input_kinds import image_inputs, image_rules
 from intarsia.data.description.mixed_yaml import mixed_description
 from intarsia.data.description.model import DataDescription, LabelValue, show_value
 from intarsia.data.description.pairing import MaskRule, Source
@@ -24,6 +25,7 @@ from intarsia.data.image_io import IMAGE_SUFFIXES
 from intarsia.data.instance_ids import ClassOf
 from intarsia.data.labels import Colour
 from intarsia.data.scenes.rule import BLOCK, WINDOW, SceneSplit
+from intarsia.data.stack import channel_names
 from intarsia.data.value_range import ValueRange
 from intarsia.io.text import read_text
 
@@ -31,7 +33,7 @@ _KEYS = (
     "root", "classes", "palette", "labels", "outside", "tolerance", "class_of", "ignore_index", "image", "shares",
     "groups", "splits",
 )  # fmt: skip
-_IMAGE_KEYS = ("bands", "channels", "names", "indices", "scale", "mean", "std", "values")
+_IMAGE_KEYS = ("inputs", "bands", "channels", "names", "indices", "scale", "mean", "std", "values")
 _VALUE_KEYS = ("type", "low", "high", "dimmest")
 _FOLDER_KEYS = (
     *("images", "labels", "image_prefix", "label_prefix", "image_suffix", "label_suffix"),
@@ -104,12 +106,15 @@ def _description(top: Located, folder: Path, given: Mapping[str, Split] | None =
     splits = Located() if given is not None else _mapping(top["splits"], ("splits",))
     _known(splits, ("train", "val", "test"), ("splits",))
     classes = _texts(top["classes"], ("classes",))
-    bands = _text(image.get("bands", "rgb"), ("image", "bands"))
+    root = Path(os.path.normpath(folder / root))
+    rules = given or {name: _split(rule, ("splits", name)) for name, rule in splits.items()}
+    inputs = image_inputs(image.get("inputs"), root, rules)
+    bands = _text(image.get("bands", "raw" if inputs else "rgb"), ("image", "bands"))
     outside = _text(top.get("outside", "error"), ("outside",))
     return DataDescription(
-        root=Path(os.path.normpath(folder / root)),
+        root=root,
         classes=classes,
-        splits=given or {name: _split(rule, ("splits", name)) for name, rule in splits.items()},
+        splits=rules,
         labels=_labels(top["labels"]) if top.get("labels") is not None else None,
         palette=_palette(top["palette"]) if top.get("palette") is not None else None,
         ignore_index=_integer(top.get("ignore_index", 255), ("ignore_index",)),
@@ -117,8 +122,9 @@ def _description(top: Located, folder: Path, given: Mapping[str, Split] | None =
         tolerance=_integer(top.get("tolerance", 0), ("tolerance",)),
         class_of=_class_of(top["class_of"]) if top.get("class_of") is not None else None,
         bands=bands,  # type: ignore[arg-type]  # likewise
-        channels=_integer(image.get("channels", 3), ("image", "channels")),
-        names=_texts(image.get("names", []), ("image", "names")),
+        channels=_integer(image.get("channels", sum(one.channels for one in inputs) or 3), ("image", "channels")),
+        names=_texts(image.get("names", list(channel_names(inputs))), ("image", "names")),
+        inputs=inputs,
         indices=_indices(image["indices"]) if image.get("indices") is not None else (),
         scale=_scale(image.get("scale")),
         values=_value_range(image["values"]) if image.get("values") is not None else None,
@@ -227,12 +233,15 @@ def _folder_split(rule: Located, missing: str, path: tuple[str, ...]) -> FolderS
         raise DescriptionError((*path, "recursive"), f"expected true or false, found {recursive!r}")
     labels = rule.get("labels")
     masks = _masks(labels, (*path, "labels")) if isinstance(labels, Located) else ()
+    images, several = rule["images"], image_rules(rule["images"], (*path, "images"))
     source = Source(
-        images=_folder(rule["images"], (*path, "images")),
+        images=several[0].folder if several else _folder(images, (*path, "images")),
         labels=None if labels is None or masks else _folder(labels, (*path, "labels")),
-        image_suffix=_texts(rule.get("image_suffix", list(IMAGE_SUFFIXES)), (*path, "image_suffix")),
+        image_suffix=_texts(
+            rule.get("image_suffix", list(several[0].suffixes if several else IMAGE_SUFFIXES)), (*path, "image_suffix")
+        ),
         label_suffix=_texts(rule.get("label_suffix", list(IMAGE_SUFFIXES)), (*path, "label_suffix")),
-        image_prefix=_text(rule.get("image_prefix", ""), (*path, "image_prefix")),
+        image_prefix=_text(rule.get("image_prefix", several[0].prefix if several else ""), (*path, "image_prefix")),
         label_prefix=_text(rule.get("label_prefix", ""), (*path, "label_prefix")),
         recursive=recursive,
         masks=masks,
@@ -240,6 +249,8 @@ def _folder_split(rule: Located, missing: str, path: tuple[str, ...]) -> FolderS
         annotations=_annotations(rule, path),
         slices=_choice(rule, "slices", ("", "x", "y", "z"), path),  # type: ignore[arg-type]
         empty_slices=_choice(rule, "empty_slices", ("keep", "skip"), path),  # type: ignore[arg-type]
+        input_name=several[0].class_name if several else "",
+        partners=several[1:],
     )
     names = None if rule.get("list") is None else _text(rule["list"], (*path, "list"))
     exclude = _texts(rule.get("exclude", []), (*path, "exclude"))

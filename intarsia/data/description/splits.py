@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from intarsia.data.description.annotated import list_annotated
+from intarsia.data.description.inputs import with_partners
 from intarsia.data.description.pairing import Listing, NameIndex, Pair, Source, list_pairs
 from intarsia.data.description.slicing import in_slices
 from intarsia.data.image_io import is_image_name
@@ -117,6 +118,8 @@ def list_split(root: Path, rule: OwnSplit) -> Listing:
     if isinstance(rule, SceneSplit):
         return _windows(root, rule)
     listing = (list_pairs if rule.source.annotations is None else list_annotated)(root, rule.source)
+    if rule.source.partners:
+        listing = with_partners(root, rule.source, listing, skip=rule.missing == "skip")
     if rule.exclude:
         dropped = set(rule.exclude)
         kept = tuple(pair for pair in listing.pairs if not dropped & {pair.name, pair.image})

@@ -13,6 +13,7 @@ import yaml
 
 from intarsia.data.annotations.formats import FORMATS
 from intarsia.data.annotations.source import AnnotationSource
+from intarsia.data.description.input_kinds import input_lines
 from intarsia.data.description.mixed import MixedDescription
 from intarsia.data.description.mixed_yaml import member_lines
 from intarsia.data.description.model import DataDescription, LabelValue, show_value
@@ -131,12 +132,15 @@ def _label_key(value: LabelValue) -> str:
 
 def _image_lines(description: DataDescription) -> list[str]:
     lines = ["image:"]
-    if description.bands == "rgb":
+    if description.inputs:
+        lines += input_lines(description.inputs)
+    elif description.bands == "rgb":
         lines.append("  bands: rgb  # as 8-bit RGB, whatever the file holds: alpha dropped, grey repeated")
     else:
         lines.append("  bands: raw  # every band of the file in its own type")
-    lines.append(f"  channels: {description.channels}")
-    if any(description.names):
+    if not description.inputs:
+        lines.append(f"  channels: {description.channels}")
+    if any(description.names) and not description.inputs:
         named = ", ".join(_quoted(name) if name else '""' for name in description.names)
         lines.append(f"  names: [{named}]  # of the bands; those of files that say the same are found by them")
     if description.indices:
@@ -207,6 +211,9 @@ def _scene_lines(rule: SceneSplit) -> list[str]:
 def _folder_lines(rule: FolderSplit) -> list[str]:
     source = rule.source
     entries: dict[str, str] = {"images": _quoted(source.images)}
+    if source.partners:
+        others = "".join(f", {rule.class_name}: {_quoted(str(rule))}" for rule in source.partners)
+        entries["images"] = f"{{{source.input_name}: {_quoted(source.images)}{others}}}"
     if source.labels is not None:
         entries["labels"] = _quoted(source.labels)
     for key, text in (("image_prefix", source.image_prefix), ("label_prefix", source.label_prefix)):

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from intarsia.contracts import IGNORE_INDEX
 from intarsia.data.annotations.drawn import ClassValues
 from intarsia.data.bands import GREY, Bands
+from intarsia.data.description.inputs import stacking
 from intarsia.data.description.mixed import MixedDescription
 from intarsia.data.description.model import IGNORE, DataDescription
 from intarsia.data.description.pairing import Listing, Pair, hash_share
@@ -25,6 +26,7 @@ from intarsia.data.doctor.diagnosis import diagnose
 from intarsia.data.doctor.encodings import look_up_palettes, read_encoding
 from intarsia.data.doctor.findings import Finding, Findings
 from intarsia.data.doctor.foreign import recognise
+from intarsia.data.doctor.input_values import with_values
 from intarsia.data.doctor.intensities import scaled
 from intarsia.data.doctor.layouts import Layout
 from intarsia.data.doctor.legends import find_legend
@@ -307,7 +309,11 @@ def _common_palette(measured: Sequence[Measured]) -> tuple[Colour, ...] | None:
 
 def _of_description(path: Path, description: DataDescription, reader: _Reader) -> Findings:
     listings = {split: description.listing(split) for split in description.splits}
-    measured = reader.measure(listings, description.reader(), description.class_values, description.class_of)
+    images = description.reader()
+    if description.inputs:
+        pairs = [pair for listing in listings.values() for pair in listing.pairs]
+        images = stacking(images, description.root, pairs, any_values=True)
+    measured = reader.measure(listings, images, description.class_values, description.class_of)
     everything = [entry for entries in measured.values() for entry in entries]
     if description.labels is not None and all(isinstance(value, tuple) for value in description.labels):
         look_up_palettes(everything)
@@ -316,6 +322,8 @@ def _of_description(path: Path, description: DataDescription, reader: _Reader) -
         completed = replace(completed, values=description.values)
     if description.mean is not None and description.std is not None:
         completed = replace(completed, mean=description.mean, std=description.std)
+    if description.inputs:
+        completed = with_values(completed, listings.get("train") or next(iter(listings.values())))
     faults = _Faults([], [])
     faults.add(diagnose(completed, measured, listings))
     faults.add(((), tuple(ground_overlaps(description.root, listings))))

@@ -210,6 +210,8 @@ def mean_and_std(moments: Moments | None) -> tuple[tuple[float, ...], tuple[floa
 
 
 def _image(path: Path, reader: ImageReader | None) -> tuple[npt.NDArray[Any], ImageFacts]:
+    if reader is not None and reader.stack is not None:
+        return _stack(path, reader)
     decoded = decode_image(path)  # before anything else opens it: a pipe or a device is refused there
     mode, alpha, orientation = _header(path)
     stored = decoded.samples
@@ -229,6 +231,19 @@ def _image(path: Path, reader: ImageReader | None) -> tuple[npt.NDArray[Any], Im
         hash=None if is_volume(path) else picture_hash(pixels),  # patients look alike
     )  # fmt: skip
     return pixels, facts
+
+
+def _stack(path: Path, reader: ImageReader) -> tuple[npt.NDArray[Any], ImageFacts]:
+    """Several images of one place, as they are seen together."""
+    pixels = reader.read(path)
+    digest = hashlib.blake2b(pixels.data, digest_size=16)
+    digest.update(str(pixels.shape).encode())
+    low, high = extent(pixels)
+    size = (pixels.shape[0], pixels.shape[1])
+    return pixels, ImageFacts(
+        f"{pixels.dtype} x {pixels.shape[2]}", size, pixels.shape[2], str(pixels.dtype), reader.bands, digest.digest(),
+        low=low, high=high, names=reader.spec.names, hash=picture_hash(pixels),
+    )  # fmt: skip
 
 
 def _header(path: Path) -> tuple[str, bool, int]:

@@ -9,7 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from intarsia.data.description.mixed import Member, MixedDescription, common_values, image_conflict, lacking
+from intarsia.data.description.mixed import (
+    Member,
+    MixedDescription,
+    common_inputs,
+    common_values,
+    image_conflict,
+    lacking,
+)
 from intarsia.data.description.model import BACKGROUND, IGNORE, DataDescription
 from intarsia.data.doctor.findings import Finding, Findings, ImageFindings, SplitFindings, ValueRow, some
 
@@ -71,6 +78,7 @@ def _completed(
         members=tuple(members),
         names=description.names or names,
         values=description.values or common_values(members),
+        inputs=common_inputs(members),
     )
     if "train" not in result.splits:
         return result
