@@ -6,9 +6,12 @@ so does a `--set` of the same place, or of one below or above it.
     loss    where one class covers nearly everything, the Lovász loss beside cross entropy, which is content with that
             class alone: the IoU itself, in which each class counts alike (Berman, Rannen Triki, Blaschko 2018,
             arXiv:1705.08790)
+    sizes   there, too, images are made smaller and larger by a quarter only: at half its size, what is rare is gone
     crops   there, too, half of the windows that training sees are drawn around a pixel of a class that is rare
     threshold   of one foreground on a background, the probability above which a pixel is foreground: the IoU of a rare
             class is largest elsewhere than at one half (`metrics.best_threshold`)
+
+What each is worth on five sets of real images, and what was tried and did not help, is in docs/own-data.md.
 """
 
 from __future__ import annotations
@@ -28,7 +31,9 @@ DOMINANT = 0.85
 """A class with this share of the labelled training pixels covers nearly everything."""
 RARE = 0.05
 """A class with less than this share is rare."""
-CHOICES = ("loss", "crops", "threshold")
+SIZES = (0.8, 1.25)
+"""Factors by which images are made smaller and larger there."""
+CHOICES = ("loss", "sizes", "crops", "threshold")
 ALL = "all"
 _SHOWN = 6
 
@@ -70,10 +75,14 @@ def _called_for(config: Config, description: DataDescription, plain: Collection[
     if shares.get(largest, 0) < DOMINANT:
         return found
     values = config.values
+    covers = f"{largest} covers {shares[largest]:.1%}"
     if "loss" not in plain and (settings := tuple(_losses(values["model"]))):
-        covers = f"{largest} covers {shares[largest]:.1%}"
         line = f"loss: Lovász beside cross entropy, since {covers} (--plain loss: as the recipe has it)"
         found.append(Choice("loss", line, settings))
+    if "sizes" not in plain and (settings := tuple(_sizes(values))):
+        factors = f"{SIZES[0]:g} to {SIZES[1]:g} times their size"
+        line = f"sizes: images are trained on at {factors}, since {covers} (--plain sizes: as the recipe has it)"
+        found.append(Choice("sizes", line, settings))
     rare = rare_classes(description)
     indices = [description.class_index(name) for name in rare]
     if "crops" not in plain and rare and (settings := tuple(_crops(values, indices))):
@@ -143,6 +152,12 @@ def _threshold(description: DataDescription) -> Iterator[Choice]:
         "the weights keep it (--plain threshold: the more probable class)"
     )
     yield Choice("threshold", line, ("intarsia.choose_threshold=True",))
+
+
+def _sizes(values: Mapping[str, Any]) -> Iterator[str]:
+    for path, step in steps_of(values.get("train_dataloader") or {}, "train_dataloader"):
+        if step.get("type") == "RandomScale":
+            yield f"{path}.ratio_range={SIZES}"
 
 
 def _crops(values: Mapping[str, Any], rare: Sequence[int]) -> Iterator[str]:
