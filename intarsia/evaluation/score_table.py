@@ -14,6 +14,9 @@ from rich.text import Text
 from intarsia.contracts import Report
 from intarsia.metrics.foreground import SCORES
 
+NAME = "class"
+"""The head of the column of names."""
+
 NAME_WIDTH = 20
 """Letters of a class name that stand in one line at least."""
 
@@ -53,7 +56,7 @@ class ReportTable:
 
     def _room(self, console: Console, options: ConsoleOptions) -> int:
         """Letters for a name in one line: all that the numbers leave; a third of the width if they need many tables."""
-        longest = max((name.cell_len for name in self._names), default=0)
+        longest = max(len(NAME), *(name.cell_len for name in self._names))
         least = min(longest, NAME_WIDTH)
         spare = self._spare(console, options, list(self._columns), least)
         return min(longest, least + spare if spare >= 0 else max(least, options.max_width // 3))
@@ -73,7 +76,7 @@ class ReportTable:
     def _headed(self, columns: Sequence[str], title: str, room: int) -> Table:
         """A table without rows, as wide as with them."""
         table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-        table.add_column("class", min_width=room, max_width=room, overflow="fold")
+        table.add_column(NAME, min_width=room, max_width=room, overflow="fold")
         for column in columns:
             widest = max(map(len, (column, *self._columns[column])))
             table.add_column(column, justify="right", min_width=widest, no_wrap=True)

@@ -62,6 +62,11 @@ def test_few_scores_stay_in_one_table_with_names_in_one_line() -> None:
     assert any(re.fullmatch(r" *pedestrian crossing +10\.25 +11\.25 +not in the labels *", line) for line in lines)
 
 
+def test_names_shorter_than_the_head_of_their_column_do_not_cut_it() -> None:
+    lines = printed(report(("sky", "car"), ("IoU",)), 60).splitlines()
+    assert any(re.fullmatch(r" *class +IoU +pixels *", line) for line in lines)
+
+
 @given(
     st.lists(st.text(min_size=1, max_size=50), min_size=1, max_size=4).map(tuple),
     st.integers(0, 7),
