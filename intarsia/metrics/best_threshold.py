@@ -130,8 +130,12 @@ class BestThresholdMetric:
 
         Raises ValueError if no image was counted, or if a pixel was no class.
         """
+        return self.report_at(self.best())
+
+    def report_at(self, threshold: float) -> Report:
+        """The same at a given threshold k / BINS, such as the one that was chosen on more images."""
+        self._count_pending()
         check_outside(self._outside, 2, self.ignore_index)
-        threshold = self.best()
         place = round(threshold * BINS)
         hit, wrong, missed = (int(counts[place]) for counts in _positives(self._pixels))
         matrix = torch.tensor([[int(self._pixels[0].sum()) - wrong, wrong], [missed, hit]])
