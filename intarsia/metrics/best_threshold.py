@@ -51,7 +51,7 @@ class BestThresholdMetric:
         self.ignore_index = metric.ignore_index
         # Rows: pixels that are labelled background, those labelled foreground. Columns: bins of their probability.
         self._pixels = torch.zeros(2, BINS + 1, dtype=torch.int64)
-        self._images = self._scored = self._empty = 0
+        self._images = self._scored = 0
         # Sums over images of each score at each threshold k / BINS, k = 0 ... BINS.
         self._sums = torch.zeros(len(SCORES), BINS + 1, dtype=torch.int64)
         self._outside = torch.zeros(2, dtype=torch.int64)
@@ -87,10 +87,8 @@ class BestThresholdMetric:
             self._pixels += table
             if not int(table.sum()):
                 continue
-            empty = int(table[1].sum()) == 0
-            self._empty += empty
             assert self.metric.foreground is not None
-            if empty and self.metric.foreground.empty_images == "skip":
+            if self.metric.foreground.empty_images == "skip" and not int(table[1].sum()):
                 continue
             self._scored += 1
             self._sums += in_fixed_point(image_scores(*_positives(table)))
@@ -99,14 +97,14 @@ class BestThresholdMetric:
     def state(self) -> Tensor:
         """All counts, int64 on the processor; states of several processes add up."""
         self._count_pending()
-        counts = torch.tensor([self._images, self._scored, self._empty], dtype=torch.int64)
+        counts = torch.tensor([self._images, self._scored], dtype=torch.int64)
         return torch.cat([counts, self._outside.cpu(), self._pixels.flatten(), self._sums.flatten()])
 
     def load_state(self, state: Tensor) -> None:
         """Go on from what `state` gave."""
         self._pending.clear()
-        counts, outside, pixels, sums = state.cpu().split([3, 2, self._pixels.numel(), self._sums.numel()])
-        self._images, self._scored, self._empty = map(int, counts)
+        counts, outside, pixels, sums = state.cpu().split([2, 2, self._pixels.numel(), self._sums.numel()])
+        self._images, self._scored = map(int, counts)
         self._outside = outside.clone()
         self._pixels, self._sums = pixels.view_as(self._pixels).clone(), sums.view_as(self._sums).clone()
 
@@ -132,12 +130,16 @@ class BestThresholdMetric:
 
         Raises ValueError if no image was counted, or if a pixel was no class.
         """
+        return self.report_at(self.best())
+
+    def report_at(self, threshold: float) -> Report:
+        """The same at a given threshold k / BINS, such as the one that was chosen on more images."""
+        self._count_pending()
         check_outside(self._outside, 2, self.ignore_index)
-        threshold = self.best()
         place = round(threshold * BINS)
         hit, wrong, missed = (int(counts[place]) for counts in _positives(self._pixels))
         matrix = torch.tensor([[int(self._pixels[0].sum()) - wrong, wrong], [missed, hit]])
-        of_images = torch.cat([torch.tensor([self._scored, self._empty]), self._sums[:, place]])
+        of_images = torch.cat([torch.tensor([self._scored]), self._sums[:, place]])
         return self.metric.report_of(matrix, images=self._images, foreground=of_images, threshold=threshold)
 
 

@@ -53,7 +53,6 @@ class ForegroundScores:
             raise ValueError(f"empty_images is {' or '.join(get_args(EmptyImages))}, found {empty_images!r}")
         self.empty_images = empty_images
         self.images = 0
-        self.empty = 0
         self._sums = torch.zeros(len(SCORES), dtype=torch.int64)
 
     def add(self, matrix: Tensor) -> None:
@@ -61,22 +60,20 @@ class ForegroundScores:
         (_, wrong), (missed, hit) = matrix.cpu()
         if not int(matrix.sum()):
             return
-        empty = int(hit + missed) == 0
-        self.empty += empty
-        if empty and self.empty_images == "skip":
+        if self.empty_images == "skip" and not int(hit + missed):
             return
         self.images += 1
         self._sums += in_fixed_point(image_scores(hit, wrong, missed))
 
     def state(self) -> Tensor:
-        """(6,) int64; states of several processes add up."""
-        return torch.cat([torch.tensor([self.images, self.empty], dtype=torch.int64), self._sums])
+        """(5,) int64; states of several processes add up."""
+        return torch.cat([torch.tensor([self.images], dtype=torch.int64), self._sums])
 
     def load_state(self, state: Tensor) -> None:
         """Go on from what `state` gave."""
         counts = state.cpu()
-        self.images, self.empty = int(counts[0]), int(counts[1])
-        self._sums = counts[2:].clone()
+        self.images = int(counts[0])
+        self._sums = counts[1:].clone()
 
     def means(self) -> dict[str, float]:
         """The mean of each score over the images; nan without images."""

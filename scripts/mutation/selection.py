@@ -130,7 +130,10 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/losses/silog.py": [group("losses/test_silog.py"), *LOSSES],
     "intarsia/losses/from_teacher.py": [group("losses/test_from_teacher.py", "tasks/test_taught.py")],
     "intarsia/losses/": LOSSES,
-    "intarsia/metrics/best_threshold.py": [group("metrics/test_best_threshold.py")],
+    "intarsia/metrics/best_threshold.py": [
+        group("metrics/test_best_threshold.py"),
+        group("engine/test_devices.py", k="threshold"),
+    ],
     "intarsia/metrics/foreground.py": [group("metrics/test_foreground.py")],
     "intarsia/metrics/cityscapes.py": [group("metrics/test_cityscapes_metric.py")],
     "intarsia/metrics/depth.py": [group("metrics/test_depth_metric.py")],

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from intarsia.contracts import Report
 from intarsia.metrics import best_threshold
 from intarsia.metrics.best_threshold import BINS, BestThresholdMetric, probability_table
 from intarsia.metrics.foreground import EmptyImages
@@ -69,11 +70,19 @@ def test_the_best_of_all_thresholds_and_the_scores_at_it(images: list[Pair], rul
         assert found == min(best, key=lambda threshold: (abs(threshold - 0.5), threshold))
     else:
         assert found == 0.5
+    assert_like_label_maps(report, images, found, rule)
+    other = filled(BestThresholdMetric(metric_of(rule)), images)
+    assert_like_label_maps(other.report_at(0.25), images, 0.25, rule)
+
+
+def assert_like_label_maps(report: Report, images: list[Pair], threshold: float, rule: EmptyImages) -> None:
+    """The report has the scores that label maps at the threshold have."""
     direct = metric_of(rule)
     for foreground, label in images:
-        predicted = torch.from_numpy(foreground) > found
+        predicted = torch.from_numpy(foreground) > threshold
         direct.update(predicted.to(torch.uint8), torch.from_numpy(label))
     expected = direct.report()
+    assert report.threshold == threshold
     assert repr(report.summary) == repr(expected.summary)
     assert (repr(report.classes), report.absent, report.images) == (
         repr(expected.classes), expected.absent, expected.images,
