@@ -232,6 +232,8 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/methods/vpd.py": of_part("VPD", "methods/test_vpd.py"),
     "intarsia/methods/upernet.py": of_part("UPerHead", "methods/test_context_heads.py", figure="upernet_small"),
     "intarsia/data/annotations/": [group("data/annotations"), group("redteam/test_annotations.py")],
+    "intarsia/data/scenes/": [group("data/scenes", k="not train_evaluate"), group("inference/test_rasters.py")],
+    "intarsia/data/band_indices.py": [group("data/scenes/test_band_indices.py")],
     "intarsia/data/nifti.py": [group("data/test_volumes.py")],
     "intarsia/data/transforms/albu.py": [group("data/test_albu.py")],
     **{

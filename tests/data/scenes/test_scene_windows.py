@@ -14,6 +14,7 @@ pytest.importorskip("pyogrio")
 
 from drawn_scenes import UTM, grid, noise, on_earth, triangles, write_package, write_scene, write_shapes  # noqa: E402
 from rasterio.features import rasterize  # noqa: E402
+from rasterio.shutil import copy as copy_raster  # noqa: E402
 
 from intarsia.data.description.model import DataDescription  # noqa: E402
 from intarsia.data.description.splits import ShareSplit  # noqa: E402
@@ -323,3 +324,36 @@ def test_a_changed_file_is_opened_anew(place: Path) -> None:
     write_scene(place / "scenes/north.tif", noise(H, W, seed=5), crs=UTM)
     os.utime(place / "scenes/north.tif", (1, 1))
     assert (dataset.load(0).image != before).any()
+
+
+# --- Kinds of files -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("driver", ["VRT", "COG"])
+def test_other_kinds_of_scenes(place: Path, driver: str) -> None:
+    suffix = {"VRT": "vrt", "COG": "tif"}[driver]
+    copy_raster(place / "scenes/north.tif", place / f"other.{suffix}", driver=driver)
+    plain = dataset_of(described(place, rule_of()))
+    other = dataset_of(described(place, rule_of(scenes=(f"other.{suffix}",))))
+    assert len(plain) == len(other)
+    for index in (0, 7, len(plain) - 1):
+        first, second = plain.load(index), other.load(index)
+        assert (first.image == second.image).all()
+        assert first.label is not None
+        assert (first.label == second.label).all()
+
+
+def test_a_scene_that_is_turned_on_earth(place: Path) -> None:
+    turned = grid() @ rasterio.Affine.rotation(30) if hasattr(rasterio.Affine, "__matmul__") else None
+    turned = grid() * rasterio.Affine.rotation(30) if turned is None else turned
+    write_scene(place / "scenes/north.tif", noise(H, W), transform=turned)
+    shapes = triangles(25, H, W)
+    write_shapes(place / "things.geojson", shapes, transform=turned)
+    expected = whole_label(shapes)  # in pixels it is the same
+    dataset = dataset_of(described(place, rule_of()))
+    found = np.zeros((H, W), int)
+    for index, window in enumerate(dataset.windows):
+        label, area = dataset.load(index).label, around(window.cell, (H, W), 64)
+        inside = np.s_[area.top : area.top + area.height, area.left : area.left + area.width]
+        found[inside] = np.where(label != 255, label, found[inside])
+    assert (found != expected).sum() <= 2  # centres on an edge, but for the rounding of a turn
