@@ -29,6 +29,7 @@ ALL = "all labels"
 ARMS: Mapping[str, tuple[str, ...]] = {
     "a tenth of the labels": (),
     "a tenth, and unlabelled images": (UNLABELLED,),
+    "the same, confidence 0.8": (UNLABELLED, "--confidence", "0.8"),
     ALL: (),
 }
 """Row of the table -> further words of `intarsia train`."""
