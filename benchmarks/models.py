@@ -366,7 +366,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="part of a recipe's name")
     parser.add_argument("--time", action="store_true", help="measure times too")
-    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--repeat", type=int, default=2)
     parser.add_argument("--limit", type=float, default=3600, help="seconds for one network, by the wall clock")
     parser.add_argument("--measure", metavar="RECIPE", help=argparse.SUPPRESS)
     parser.add_argument("--count", metavar="RECIPE", help=argparse.SUPPRESS)

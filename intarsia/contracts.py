@@ -74,8 +74,8 @@ class Batch:
     """What the loader hands to a task.
 
     images: (N, C, H, W) in their stored dtype; images smaller than the batch are padded at the right and bottom.
-    labels: (N, H, W) integers, or depths, or None. Under the "original size" policy of evaluation, a tuple of
-        (H_i, W_i) instead.
+    labels: (N, H, W) integers, or depths, or None; of another size where they are rescaled. Under the "original size"
+        policy of evaluation, a tuple of (H_i, W_i) instead.
     sizes: for each image the (h, w) of its unpadded part.
     maps: further named maps, (N, ...) each.
     instances: of each image, (H_i, W_i) int32, without pixels where it has none; None if no image has any.

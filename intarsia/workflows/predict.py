@@ -106,8 +106,7 @@ def predict(request: PredictRequest) -> bool:
     with sort_inputs(inputs, request.out, pages=_pages(request), as_rasters=as_rasters) as given:
         of_depths = asks_for_depths(request.save, request.file_format)
         kinds = frozenset() if of_depths else kinds_of(request.save, given, request.file_format)
-        if not of_depths:
-            _check_for(request, given, kinds)
+        _check_for(request, given, kinds)
         model = open_model(
             request.weights, config=request.config, device=request.device, scale=request.scale,
             bands=parse_bands(request.bands) if request.bands else None, max_pixels=request.max_pixels,
@@ -177,7 +176,7 @@ def _check_for(request: PredictRequest, given: Given, kinds: frozenset[str]) -> 
         raise ValueError("--save logits and --augment: views are averaged as probabilities, so that there are none")
     given.check_options(
         {
-            "--format": request.file_format != "indices", "--areas": request.areas is not None,
+            "--format": request.file_format not in (USUAL, *DEPTH_FORMATS), "--areas": request.areas is not None,
             "--skip-existing": request.skip_existing,
         }
     )  # fmt: skip

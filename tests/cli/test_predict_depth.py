@@ -212,6 +212,11 @@ def test_a_damaged_image_is_named_and_the_others_are_done(
         (["-o", "out.tif", "--format", "png16"], "--format png16 is written as .png"),
         (["-o", "out.jpg", "--save", "depth"], "depth is written as .tif"),
         (["-o", "out.tif", "--save", "depth,color"], "is one file, and --save names 2 things"),
+        (
+            ["-o", "out.png", "--save", "depth", "--skip-existing"],
+            "--skip-existing is for images that are written into",
+        ),
+        (["--save", "depth", "--nodata", "0"], "--nodata is for rasters"),
     ],
 )
 def test_what_depths_do_not_have_is_said(

@@ -113,7 +113,6 @@ WITHOUT_EFFECT: dict[tuple[str, str], Fate] = {
     ("SegmenterMaskTransformerHead", "num_fcs"): refused("the perceptron has two layers", 2),
     ("VisionTransformer", "norm_eval"): nothing("layer norms compute the same in training"),
     ("VisionTransformer", "num_fcs"): refused("the perceptron has two layers", 2),
-    ("SegRescale", "scale_factor"): refused("labels have the size of their images, where losses are computed", 1),
     ("LRASPPHead", "input_transform"): refused("the head reads several levels", "multiple_select"),
     ("LightHamHead", "input_transform"): refused("the head reads several levels", "multiple_select"),
     ("ResNeSt", "zero_init_residual"): nothing("no block of a ResNeSt starts as its shortcut"),
