@@ -186,9 +186,11 @@ def _file_of(timm: Any, name: str) -> str:
         near = difflib.get_close_matches(architecture, timm.list_models(), n=3, cutoff=0.5)
         hint = f"; did you mean {' or '.join(near)}?" if near else "."
         raise ValueError(f"timm {timm.__version__} has no network {str(name)[:100]!r}{hint}")
-    if tag and timm.get_pretrained_cfg(name, allow_unregistered=False) is None:
-        known = timm.list_pretrained(f"{architecture}.*")
-        raise ValueError(f"{architecture} has no weights {tag!r}; timm {timm.__version__} has {', '.join(known)}")
+    known = timm.list_pretrained(f"{architecture}.*") if tag else [name]
+    if name not in known:
+        raise ValueError(
+            f"{architecture} has no weights {tag!r}; timm {timm.__version__} has {', '.join(known) or None}"
+        )
     return str(timm.model_entrypoint(architecture).__module__).rpartition(".")[2]
 
 
@@ -200,7 +202,7 @@ def _checked(options: Mapping[str, Any] | None) -> Mapping[str, Any]:
 
 
 def _created(timm: Any, name: str, bands: int, arguments: Mapping[str, Any]) -> nn.Module:
-    """timm's network from random weights. Raises ValueError, whatever its constructor raises about arguments."""
+    """Timm's network from random weights. Raises ValueError, whatever its constructor raises about arguments."""
     try:
         network: nn.Module = timm.create_model(name.partition(".")[0], pretrained=False, in_chans=bands, **arguments)
     except NotImplementedError:
@@ -223,9 +225,7 @@ def _levels(network: Any, file: str) -> tuple[FeatureSpec, ...]:
     )
 
 
-def _indices(
-    levels: Sequence[FeatureSpec], out_indices: int | Sequence[int] | None, name: str
-) -> tuple[int, ...]:
+def _indices(levels: Sequence[FeatureSpec], out_indices: int | Sequence[int] | None, name: str) -> tuple[int, ...]:
     """The levels that are asked for, or the usual ones. Raises ValueError for levels that there are not."""
     count = len(levels)
     if out_indices is None:

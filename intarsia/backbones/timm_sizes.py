@@ -17,9 +17,7 @@ ARGUMENTS: dict[str, Mapping[str, Any]] = {
         ("vision_transformer", "vision_transformer_hybrid", "deit", "eva"),
         {"dynamic_img_size": True},
     ),
-    **dict.fromkeys(
-        ("swin_transformer", "swin_transformer_v2", "swin_transformer_v2_cr"), {"strict_img_size": False}
-    ),
+    **dict.fromkeys(("swin_transformer", "swin_transformer_v2", "swin_transformer_v2_cr"), {"strict_img_size": False}),
 }
 """File -> arguments by which its networks take images of other sizes than those that they were trained with."""
 
