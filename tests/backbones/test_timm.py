@@ -34,6 +34,8 @@ FIVE: dict[str, dict[str, Any]] = {
 }
 """A network of each kind -> arguments that make it small: pyramids as timm gives them in either order of dimensions, in
 windows, and a plain transformer."""
+LAST = ("swin_tiny_patch4_window7_224", "test_mambaout")
+"""Networks whose levels timm gives with the channels last."""
 
 
 def trunk(name: str, **arguments: Any) -> Any:
@@ -61,7 +63,7 @@ def assert_levels(levels: tuple[Tensor, ...], features: tuple[FeatureSpec, ...],
 
 def assert_trains(backbone: Any, size: tuple[int, int], *, without: tuple[str, ...] = ()) -> None:
     """A step of training: levels as stated, a finite gradient for every parameter, and parameters that have moved."""
-    optimizer = torch.optim.SGD(backbone.train().parameters(), lr=1e-3)
+    optimizer = torch.optim.SGD(backbone.train().parameters(), lr=1.0)
     levels = backbone(images(*size))
     assert_levels(levels, backbone.features, size)
     torch.stack([level.float().square().mean() for level in levels]).sum().backward()
@@ -129,7 +131,7 @@ def test_levels_are_those_that_timm_gives(name: str) -> None:
     with torch.no_grad():
         expected, found = of_timm(given), backbone(given)
     for theirs, ours in zip(expected, found, strict=True):
-        theirs = theirs.permute(0, 3, 1, 2) if theirs.shape[1] != ours.shape[1] else theirs
+        theirs = theirs.permute(0, 3, 1, 2) if name in LAST else theirs
         torch.testing.assert_close(ours, theirs)
 
 
@@ -145,7 +147,7 @@ def test_the_last_norm_is_put_behind_a_level_where_it_is_asked_for() -> None:
     arguments: dict[str, Any] = {"options": PLAIN, "out_indices": -1}
     plain = trunk("vit_small_patch16_dinov3", **arguments).eval()
     normed = trunk("vit_small_patch16_dinov3", **arguments, norm=True).eval()
-    assert "norm.weight" in normed.state_dict() and "norm.weight" not in plain.state_dict()
+    assert set(normed.state_dict()) - set(plain.state_dict()) == {"norm.weight", "norm.bias"}
     with torch.no_grad():
         nn.init.uniform_(normed.get_parameter("norm.weight"))
         normed.load_state_dict(plain.state_dict(), strict=False)
@@ -238,7 +240,8 @@ def test_copies_and_devices_take_the_whole_network_along() -> None:
             parameter.zero_()
         before = backbone(given)[-1]
         assert other(given.double())[-1].eq(0).all()
-    assert before.dtype == torch.float32 and before.abs().sum() > 0
+    assert before.dtype == torch.float32
+    assert before.any()
 
 
 def test_without_timm_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,7 +276,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "cait_xxs24_224": {"img_size": 96, "options": {"depth": 3}},
     "coat_tiny": {"img_size": 128},
     "convit_tiny": {"img_size": 96},
-    "convmixer_768_32": {"options": {"depth": 3, "dim": 64}},
+    "convmixer_768_32": {},
     "test_convnext": {},
     "cpubone_nano": {},
     "csatv2": {},
@@ -317,7 +320,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "mvitv2_tiny": {},
     "naflexvit_base_patch16_gap": {"options": SMALL},
     "nasnetalarge": {},
-    "nest_tiny": {"img_size": 224, "options": {"depths": (1, 1, 2)}},
+    "nest_tiny": {"img_size": 224},
     "nextvit_small": {},
     "test_nfnet": {},
     "pnasnet5large": {},
@@ -355,7 +358,6 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "vitamin_small_224": {"img_size": 128},
     "volo_d1_224": {"img_size": 128},
     "ese_vovnet19b_slim_dw": {},
-    "legacy_xception": {},
     "xception41p": {},
     "xcit_nano_12_p8_224": {},
 }
