@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from intarsia.contracts import PathLike, Task
+from intarsia.contracts import Backbone, PathLike, Task
 from intarsia.spec import Component, RunSpec
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from intarsia.data.image_reader import ImageReader
     from intarsia.inference.predictor import Predictor
     from intarsia.weights.about import About
+    from intarsia.weights.pretrained.fit import FirstConvolution
 
 RUN_WEIGHTS = "weights.safetensors"
 """The name of the weights file in the folder of a run."""
@@ -103,6 +104,30 @@ def list_models() -> list[str]:
     from intarsia import recipes
 
     return list(dict.fromkeys([*recipes.short_names(), *recipes.names()]))
+
+
+def trunk(
+    model_name: str, *, pretrained: bool | str = True, first_convolution: FirstConvolution = "repeat", **arguments: Any
+) -> Backbone:
+    """A network of timm as a backbone: images (N, C, H, W), normalised -> its levels, which `.features` describes.
+
+    model_name: as timm knows it, "convnext_tiny.in12k". pretrained: whether it starts from the weights that timm
+    publishes for that name, which are fetched once; or a file of weights. first_convolution: how it is made for other
+    bands than three. arguments: of `intarsia.backbones.timm.TIMM`.
+
+    Raises ValueError for a name, arguments or weights that there are not, and where timm is not installed.
+    """
+    from intarsia import catalog
+    from intarsia.terminal import say
+    from intarsia.workflows.pretrained import load_into
+
+    network = catalog.resolve("backbone", "TIMM")(model_name, **arguments)
+    if pretrained is not False:
+        written = f"timm://{model_name}" if pretrained is True else pretrained
+        for note in load_into(network, written, first_convolution).notes:
+            say(note)
+    found: Backbone = network
+    return found
 
 
 def predictor_for(

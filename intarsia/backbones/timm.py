@@ -60,6 +60,13 @@ class TIMM(nn.Module):
 
     features: tuple[FeatureSpec, ...]
     out_indices: tuple[int, ...]
+    model_name: str
+    norm_levels: bool
+    size: tuple[int, int] | None
+    multiple: int
+    least_size: int
+    left_away: tuple[str, ...]
+    network: tuple[Any]
 
     def __init__(
         self,
@@ -119,7 +126,7 @@ class TIMM(nn.Module):
 
     @checkpoint_activations.setter
     def checkpoint_activations(self, wanted: bool) -> None:
-        (network,) = self.__dict__["network"]
+        (network,) = self.network
         if wanted and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules()):
             raise ValueError(
                 f"{self.model_name} has batch norms, which would count a batch twice if its blocks were computed again"
@@ -137,7 +144,7 @@ class TIMM(nn.Module):
         than the one size of a network that has one.
         """
         height, width = images.shape[-2:]
-        (network,) = self.__dict__["network"]
+        (network,) = self.network
         levels = network.forward_intermediates(
             self._padded(images),
             indices=list(self.out_indices),
@@ -153,7 +160,7 @@ class TIMM(nn.Module):
     def train(self, mode: bool = True) -> TIMM:
         """Training mode, also of timm's network, which is no child."""
         super().train(mode)
-        self.__dict__["network"][0].training = mode
+        self.network[0].training = mode
         return self
 
     def _padded(self, images: Tensor) -> Tensor:
@@ -186,9 +193,10 @@ def _file_of(timm: Any, name: str) -> str:
         near = difflib.get_close_matches(architecture, timm.list_models(), n=3, cutoff=0.5)
         hint = f"; did you mean {' or '.join(near)}?" if near else "."
         raise ValueError(f"timm {timm.__version__} has no network {str(name)[:100]!r}{hint}")
-    if tag and timm.get_pretrained_cfg(name, allow_unregistered=False) is None:
-        known = timm.list_pretrained(f"{architecture}.*")
-        raise ValueError(f"{architecture} has no weights {tag!r}; timm {timm.__version__} has {', '.join(known)}")
+    known = timm.list_pretrained(f"{architecture}.*") if tag else [name]
+    if name not in known:
+        has = ", ".join(known) or "none"
+        raise ValueError(f"{architecture} has no weights {tag!r}; timm {timm.__version__} has {has}")
     return str(timm.model_entrypoint(architecture).__module__).rpartition(".")[2]
 
 
@@ -223,9 +231,7 @@ def _levels(network: Any, file: str) -> tuple[FeatureSpec, ...]:
     )
 
 
-def _indices(
-    levels: Sequence[FeatureSpec], out_indices: int | Sequence[int] | None, name: str
-) -> tuple[int, ...]:
+def _indices(levels: Sequence[FeatureSpec], out_indices: int | Sequence[int] | None, name: str) -> tuple[int, ...]:
     """The levels that are asked for, or the usual ones. Raises ValueError for levels that there are not."""
     count = len(levels)
     if out_indices is None:

@@ -12,14 +12,17 @@ from typing import Any
 
 _ELSEWHERE = "take a convolutional network, Swin, PVTv2 or a ViT of timm instead"
 
+_ANY_POSITIONS: Mapping[str, Any] = {"dynamic_img_size": True}
+_ANY_WINDOWS: Mapping[str, Any] = {"strict_img_size": False}
+
 ARGUMENTS: dict[str, Mapping[str, Any]] = {
-    **dict.fromkeys(
-        ("vision_transformer", "vision_transformer_hybrid", "deit", "eva"),
-        {"dynamic_img_size": True},
-    ),
-    **dict.fromkeys(
-        ("swin_transformer", "swin_transformer_v2", "swin_transformer_v2_cr"), {"strict_img_size": False}
-    ),
+    "deit": _ANY_POSITIONS,
+    "eva": _ANY_POSITIONS,
+    "swin_transformer": _ANY_WINDOWS,
+    "swin_transformer_v2": _ANY_WINDOWS,
+    "swin_transformer_v2_cr": _ANY_WINDOWS,
+    "vision_transformer": _ANY_POSITIONS,
+    "vision_transformer_hybrid": _ANY_POSITIONS,
 }
 """File -> arguments by which its networks take images of other sizes than those that they were trained with."""
 
@@ -64,7 +67,7 @@ REFUSED: dict[str, str] = {
         ("efficientformer", "levit"), "its positions are learnt for one size of image, which cannot be changed"
     ),
     **dict.fromkeys(
-        ("inception_resnet_v2", "inception_v3", "inception_v4", "pit"),
+        ("inception_resnet_v2", "inception_v3", "inception_v4", "pit", "xception"),
         "its convolutions cut off the border of the image, so that levels do not lie where their strides say",
     ),
 }
@@ -75,9 +78,6 @@ ONE_SIZE = frozenset({"BottleneckAttn"})
 
 IN_BLOCKS: dict[str, int] = {"BatNonLocalAttn": 256, "HaloAttn": 256, "LambdaLayer": 32}
 """Layers of otherwise convolutional networks -> of what an image's sides must be multiples for them."""
-
-REFUSED_NETWORKS: dict[str, str] = {"legacy_xception": REFUSED["inception_v3"]}
-"""The same, by the name of the network, where others of its file can be used."""
 
 STRIDES: dict[str, Mapping[int, int]] = {"tresnet": {0: 4}}
 """File -> level -> its stride, where timm says another one than there is."""
@@ -98,9 +98,8 @@ class SizePolicy:
 
 def size_policy(file: str, name: str) -> SizePolicy:
     """Of a network of timm, by the file that defines it. Raises ValueError for one that cannot segment images."""
-    why = REFUSED.get(file) or REFUSED_NETWORKS.get(name.partition(".")[0])
-    if why is not None:
-        raise ValueError(f"{name} cannot be a backbone here: {why}; {_ELSEWHERE}")
+    if file in REFUSED:
+        raise ValueError(f"{name} cannot be a backbone here: {REFUSED[file]}; {_ELSEWHERE}")
     multiple = 0 if file in PATCHES else MULTIPLES.get(file, 1)
     return SizePolicy(ARGUMENTS.get(file, {}), multiple, FIXED.get(file, ""))
 
@@ -109,7 +108,7 @@ def one_size_only(name: str, why: str, usual: tuple[int, int] | None) -> ValueEr
     """What to say of a network that takes one size, where none is given."""
     example = usual or (512, 512)
     return ValueError(
-        f"{name} does not take images of any size: {why}. Give the size of the training crops, as in img_size={example}, "
-        f"and predict in windows of that size (test_cfg=dict(mode='slide', crop_size={example}, stride=...)); "
-        f"or {_ELSEWHERE}"
+        f"{name} does not take images of any size: {why}. Give the size of the training crops, as in "
+        f"img_size={example}, and predict in windows of that size (test_cfg=dict(mode='slide', "
+        f"crop_size={example}, stride=...)); or {_ELSEWHERE}"
     )

@@ -63,7 +63,6 @@ def _features(network: str, **arguments: Any) -> tuple[tuple[int, int], ...]:
     return tuple((level.channels, level.stride) for level in built.features)
 
 
-
 def _is_plain(network: str) -> bool:
     return len(set(_features(network))) == 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from intarsia.config.lowering.names import CHILDREN
@@ -37,6 +38,7 @@ from intarsia.workflows.names import find_weights
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from intarsia.weights.pretrained.fit import FirstConvolution
     from intarsia.workflows.run_options import RunOptions
 
 COST = "expect a lower score after the same steps, most of all with few images"
@@ -96,6 +98,20 @@ def start_from(task: Any, spec: RunSpec, options: RunOptions) -> Begun:
     for source in sources:
         begun = _joined(begun, _started(task, source, start, options, explicit=explicit))
     return begun
+
+
+def load_into(backbone: nn.Module, written: str, first_convolution: FirstConvolution = "repeat") -> Begun:
+    """Put pretrained weights into a backbone that stands alone.
+
+    written: a file, an address or a name, as after `--pretrained`. Raises ValueError as `start_from`.
+    """
+    from torch import nn
+
+    from intarsia.workflows.run_options import RunOptions
+
+    holder = SimpleNamespace(model=nn.ModuleDict({"backbone": backbone}))
+    source = _Source(("backbone",), written)
+    return _started(holder, source, StartSpec(written, first_convolution), RunOptions(out=Path()), explicit=True)
 
 
 def _started(task: Any, source: _Source, start: StartSpec, options: RunOptions, *, explicit: bool) -> Begun:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from intarsia.weights.pretrained.table import NON_COMMERCIAL, Pretrained, digits_of
+from intarsia.weights.timm_names import published_name
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -99,9 +100,10 @@ def as_published(state: Mapping[str, Tensor], backbone: nn.Module) -> dict[str, 
     backbone: a `TIMM`, of whose network it is.
     """
     (network,) = backbone.__dict__["network"]
+    state = {published_name(name): value for name, value in state.items()}
     module = sys.modules.get(type(network).__module__)
     translate = getattr(module, "checkpoint_filter_fn", None)
     if translate is None:
-        return dict(state)
+        return state
     found: Mapping[str, Tensor] = translate(dict(state), network)
     return dict(found)
