@@ -6,12 +6,12 @@ so does a `--set` of the same place, or of one below or above it.
     loss    where one class covers nearly everything, the Lovász loss beside cross entropy, which is content with that
             class alone: the IoU itself, in which each class counts alike (Berman, Rannen Triki, Blaschko 2018,
             arXiv:1705.08790)
-    sizes   there, too, images are made smaller and larger by a quarter only: at half its size, what is rare is gone
+    sizes   there, too, images are made smaller or larger by a quarter at most: short trainings were measured to gain
     crops   there, too, half of the windows that training sees are drawn around a pixel of a class that is rare
     threshold   of one foreground on a background, the probability above which a pixel is foreground: the IoU of a rare
             class is largest elsewhere than at one half (`metrics.best_threshold`)
 
-What each is worth on five sets of real images, and what was tried and did not help, is in docs/own-data.md.
+What they are worth on real images, and what was tried and did not help, is in docs/own-data.md.
 """
 
 from __future__ import annotations
