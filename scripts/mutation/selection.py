@@ -225,7 +225,9 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/methods/vpd.py": of_part("VPD", "methods/test_vpd.py"),
     "intarsia/methods/upernet.py": of_part("UPerHead", "methods/test_context_heads.py", figure="upernet_small"),
     "intarsia/data/annotations/": [group("data/annotations"), group("redteam/test_annotations.py")],
-    "intarsia/data/nifti.py": [group("data/test_volumes.py")],
+    "intarsia/data/nifti.py": [group("data/test_slices.py"), group("data/test_volumes.py")],
+    "intarsia/data/slices.py": [group("data/test_slices.py")],
+    "intarsia/data/dicom.py": [group("data/test_dicom.py"), group("data/annotations/test_dicom_seg.py")],
     "intarsia/data/transforms/albu.py": [group("data/test_albu.py")],
     **{
         f"intarsia/data/transforms/{file}.py": [

@@ -75,7 +75,7 @@ def _is_wide(image: ImageFacts) -> bool:
 
 
 def _proposal(description: DataDescription, train: Sequence[Measured]) -> Proposal:
-    others = "; others: " + ", ".join(f"{name} [c{c}, w{w}]" for name, (c, w) in WINDOWS.items())
+    others = "; usual windows: " + ", ".join(f"{name} [c{c}, w{w}]" for name, (c, w) in WINDOWS.items())
     if _is_ct(description, train):
         marked = _marked(description, train)
         for name, (centre, width) in WINDOWS.items():
