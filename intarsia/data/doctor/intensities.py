@@ -71,8 +71,8 @@ def _with_hint(description: DataDescription, entries: Sequence[Measured]) -> Dat
         return description
     note = (
         f"the images hold {values.words} and are taken as they are (`bands: raw`). To start from weights of colours, "
-        "let a range of them become 0 and 255: `image: {bands: rgb, scale: [p1, p99]}` (percentiles of each image), or two "
-        "values"
+        "let a range of them become 0 and 255: `image: {bands: rgb, scale: [p1, p99]}` (percentiles of each image), "
+        "or two values"
     )
     return replace(description, notes=(*description.notes, note))
 
