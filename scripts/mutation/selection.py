@@ -234,7 +234,9 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/data/annotations/": [group("data/annotations"), group("redteam/test_annotations.py")],
     "intarsia/data/scenes/": [group("data/scenes", k="not train_evaluate"), group("inference/test_rasters.py")],
     "intarsia/data/band_indices.py": [group("data/scenes/test_band_indices.py")],
-    "intarsia/data/nifti.py": [group("data/test_volumes.py")],
+    "intarsia/data/nifti.py": [group("data/test_slices.py"), group("data/test_volumes.py")],
+    "intarsia/data/slices.py": [group("data/test_slices.py")],
+    "intarsia/data/dicom.py": [group("data/test_dicom.py"), group("data/annotations/test_dicom_seg.py")],
     "intarsia/data/transforms/albu.py": [group("data/test_albu.py")],
     **{
         f"intarsia/data/transforms/{file}.py": [

@@ -13,6 +13,7 @@ from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+from intarsia.cli.main import main
 from intarsia.data.dicom import count_frames, header_window
 from intarsia.data.doctor.examine import examine
 from intarsia.data.image_io import decode_image, read_image
@@ -228,6 +229,16 @@ def test_slices_with_masks_are_a_data_set(tmp_path: Path) -> None:
     assert np.abs(sample.image[:, :, 2] - expected).max() <= 1
     with Image.open(dataset.paths(0)[1]) as mask:
         assert np.array_equal(sample.label, np.array(mask) > 0)
+
+
+def test_slices_of_one_series_in_two_splits_are_told(tmp_path: Path) -> None:
+    warnings = [str(warning) for warning in examine(series(tmp_path)).warnings]
+    assert any("folders of DICOM slices are in train and in val" in text for text in warnings)
+    assert main(["data", "split", str(tmp_path), "--by", "folder", "--val", "0.34", "-o", str(tmp_path / "out")]) == 0
+    found = examine(tmp_path / "out/data.yaml")
+    folders = {s: {Path(pair.image).parent for pair in found.proposal().pairs(s)} for s in ("train", "val")}
+    assert not folders["train"] & folders["val"]
+    assert found.proposal().scale == (-160.0, 240.0)
 
 
 def test_the_window_of_most_headers_is_proposed_where_it_is_no_ct(tmp_path: Path) -> None:

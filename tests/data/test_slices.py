@@ -311,3 +311,16 @@ def test_windows_and_percentiles_are_words_of_a_scale() -> None:
     for text in ("p1,99", "c40", "w400,c40", "p1,p101", "p99,p1", "c40,w0", "px,p9"):
         with pytest.raises(ValueError, match="--scale"):
             Scale.parse(text)
+
+
+def test_grey_images_of_sixteen_bits_stay_as_they_are_with_a_hint(tmp_path: Path) -> None:
+    for number in range(3):
+        mask = np.zeros((30, 34), np.uint8)
+        mask[5 + number : 15, 6:20] = 1
+        values = np.random.default_rng(number).integers(300, 4000, mask.shape).astype(np.uint16)
+        for folder, picture in (("images", values), ("masks", mask)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.fromarray(picture).save(tmp_path / folder / f"{number}.png")
+    description = examine(tmp_path).proposal()
+    assert (description.bands, description.scale) == ("raw", None)
+    assert any("scale: [p1, p99]" in note and "uint16 numbers from 30" in note for note in description.notes)

@@ -35,6 +35,7 @@ from intarsia.data.doctor.mixed import examine_mixed
 from intarsia.data.doctor.objects import find_rule, without_objects
 from intarsia.data.doctor.proposal import choose_share, propose_table, table_of_masks, table_of_shapes
 from intarsia.data.doctor.scene_layout import find_layout_or_scenes, ground_overlaps
+from intarsia.data.doctor.stacks import series_apart
 from intarsia.data.doctor.summary import image_findings, label_findings, split_findings, value_rows
 from intarsia.data.doctor.table import TableProposal
 from intarsia.data.image_reader import ImageReader, range_of
@@ -205,6 +206,7 @@ def _of_folder(path: Path, layout: Layout, reader: _Reader) -> Findings:
     description = scaled(_with_statistics(description, measured), measured)
     faults.add(diagnose(description, measured, listings, table, layout.alternatives))
     faults.add(((), tuple(ground_overlaps(path, listings))))
+    faults.warnings += series_apart(description, listings)
     notes = list(description.notes)
     return _findings(path, words, description, measured, listings, layout, faults, notes)
 

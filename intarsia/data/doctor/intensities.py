@@ -48,7 +48,7 @@ def scaled(description: DataDescription, measured: Mapping[str, Sequence[Measure
     """
     entries = [entry for found in measured.values() for entry in found]
     if not _are_medical(entries) or description.bands != "raw" or description.channels != 1:
-        return description
+        return _with_hint(description, entries)
     train = measured.get("train") or entries
     found = _proposal(description, train)
     result = replace(
@@ -64,6 +64,19 @@ def scaled(description: DataDescription, measured: Mapping[str, Sequence[Measure
     return _with_statistics(result, train)
 
 
+def _with_hint(description: DataDescription, entries: Sequence[Measured]) -> DataDescription:
+    """The description, with a note of what could be done with grey images or colours of more than 8 bits."""
+    values = description.values
+    if description.bands != "raw" or description.channels not in (1, 3) or values is None or values.is_eight_bits:
+        return description
+    note = (
+        f"the images hold {values.words} and are taken as they are (`bands: raw`). To start from weights of colours, "
+        "let a range of them become 0 and 255: `image: {bands: rgb, scale: [p1, p99]}` (percentiles of each image), "
+        "or two values"
+    )
+    return replace(description, notes=(*description.notes, note))
+
+
 def _are_medical(entries: Sequence[Measured]) -> bool:
     suffixes = {suffix_of(entry.pair.image) for entry in entries}
     images = [entry.image for entry in entries if entry.image is not None]
@@ -75,7 +88,7 @@ def _is_wide(image: ImageFacts) -> bool:
 
 
 def _proposal(description: DataDescription, train: Sequence[Measured]) -> Proposal:
-    others = "; others: " + ", ".join(f"{name} [c{c}, w{w}]" for name, (c, w) in WINDOWS.items())
+    others = "; usual windows: " + ", ".join(f"{name} [c{c}, w{w}]" for name, (c, w) in WINDOWS.items())
     if _is_ct(description, train):
         marked = _marked(description, train)
         for name, (centre, width) in WINDOWS.items():

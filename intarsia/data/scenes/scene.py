@@ -287,11 +287,11 @@ class Scene:
             samples = self._samples(area)
             found.append(samples[self._mask(area) & self._meaningful(samples)])
         values = np.concatenate(found)  # (n, C)
-        if self._reader.takes_percentiles:
-            self._reader = self._reader.of_values(values)
         self._reader.check(
             values if len(values) else nothing, self._stored.bits if self._stored.bits > 8 else 0, strict=True
         )
+        if self._reader.takes_percentiles:
+            self._reader = self._reader.of_values(values)
 
 
 def _spread(length: int) -> list[int]:
