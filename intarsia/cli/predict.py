@@ -29,6 +29,8 @@ EXAMPLES = """
 Label maps are NAME.png, with class indices as values. The other kinds are NAME_color.png, NAME_overlay.jpg,
 NAME_probs.npy (float16, K x H x W), NAME_logits.npy (float32), NAME_confidence.png and NAME_entropy.png (16 bits: 65535
 stands for a probability of 1, and for an entropy of log K), NAME.geojson and NAME_rle.json.
+
+A model of depth (VPD) writes NAME.tif, depths as float32 in the unit of its training, and NAME_color.png.
 """
 
 _OUTPUTS, _OVERLAYS, _VIDEOS = "What is written", "Overlays", "Videos"
@@ -50,7 +52,7 @@ def predict(
             "--save",
             metavar="KINDS",
             help="label, color, overlay, probs, confidence, entropy, logits, polygons, rle, with commas. By default "
-            "label,overlay.",
+            "label,overlay. With a model of depth: depth, color.",
             rich_help_panel=_OUTPUTS,
         ),
     ] = None,
@@ -70,7 +72,7 @@ def predict(
             "--format",
             metavar="NAME",
             help="Values in label files: indices, source (as in the training's files), cityscapes, ade20k, loveda, "
-            "isaid (the colours of its masks: no server is known to take label maps).",
+            "isaid (the colours of its masks: no server is known to take label maps). Of depths: tiff, png16.",
             rich_help_panel=_OUTPUTS,
         ),
     ] = "indices",

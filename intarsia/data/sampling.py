@@ -13,7 +13,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 import numpy.typing as npt
 
-_SHUFFLE, _SAMPLE, _PARTS, _WITHIN = 0, 1, 2, 3
+_SHUFFLE, _SAMPLE, _OTHER, _PARTS, _WITHIN = 0, 1, 2, 3, 4
 LEAST_PERIOD = 1000
 """Positions over which the parts of a `WeightedOrder` have their shares at least: these are then right to a thousandth.
 """
@@ -100,7 +100,13 @@ def sample_rng(seed: int, position: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(_SAMPLE, position))))
 
 
-@lru_cache(maxsize=2)  # a batch may reach from one epoch into the next
+def other_seed(seed: int) -> int:
+    """The seed of a second stream of samples beside the one of `seed`: it shares no random number with that."""
+    _check_seed(seed)
+    return int(np.random.SeedSequence(seed, spawn_key=(_OTHER,)).generate_state(1)[0])
+
+
+@lru_cache(maxsize=4)  # a batch may reach from one epoch into the next
 def _permutation(length: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
     stream = np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(_SHUFFLE, epoch)))
     return np.random.Generator(stream).permutation(length)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from intarsia.contracts import Report
+from intarsia.metrics.foreground import SCORES
 
 NAME = "class"
 """The head of the column of names."""
@@ -80,6 +81,28 @@ class ReportTable:
             widest = max(map(len, (column, *self._columns[column])))
             table.add_column(column, justify="right", min_width=widest, no_wrap=True)
         return table
+
+
+def score_lines(values: Mapping[str, float], prefix: str = "") -> list[str]:
+    """The scores of a whole evaluation as lines to print: those of all classes, then those of a foreground.
+
+    values: by name. prefix: of each name in the first line.
+    """
+    name = next((key[len("imageDice(") : -1] for key in values if key.startswith("imageDice(")), None)
+    of_foreground = [f"{over}{score}({name})" for over in ("", "image") for score in SCORES if name is not None]
+    if name is None or not all(key in values for key in of_foreground):
+        return [_joined({f"{prefix}{key}": value for key, value in values.items()})]
+    others = {f"{prefix}{key}": value for key, value in values.items() if key not in of_foreground}
+    pooled, images = ({score: values[f"{over}{score}({name})"] for score in SCORES} for over in ("", "image"))
+    return [
+        _joined(others),
+        f"{name}, over all pixels: {_joined(pooled)}",
+        f"{name}, mean of images: {_joined(images)}",
+    ]
+
+
+def _joined(values: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4f}" for name, value in values.items())
 
 
 def part_lines(report: Report) -> list[str]:

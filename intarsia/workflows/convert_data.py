@@ -6,13 +6,14 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePath
 
 from intarsia.data.datasets.folder import FolderDataset
 from intarsia.data.description.model import DataDescription
 from intarsia.data.description.pairing import Source
-from intarsia.data.description.splits import FolderSplit, Split
+from intarsia.data.description.splits import FolderSplit, PairSplit, Split
 from intarsia.data.description.write import write_description
+from intarsia.data.slices import part_of, without_suffix
 from intarsia.io.whole_files import write_text
 from intarsia.terminal import progress
 from intarsia.visual.files import save_label
@@ -57,6 +58,11 @@ def convert_data(place: Path, out: Path, *, threads: int | None = None) -> Conve
     splits: dict[str, Split] = {}
     for split, pairs in listed.items():
         write_text(out / f"{split}.txt", "".join(f"{pair.image}\n" for pair in pairs))
+        if any(part_of(pair.image)[1] is not None for pair in pairs):  # slices are in no folder
+            folder = _from(description.root, out / LABELS)
+            labels = (f"{folder}/{without_suffix(pair.image)}.png" for pair in pairs)
+            splits[split] = PairSplit(tuple(zip((pair.image for pair in pairs), labels, strict=True)))
+            continue
         source = Source(".", _from(description.root, out / LABELS), label_suffix=(".png",))
         splits[split] = FolderSplit(source, _from(description.root, out / f"{split}.txt"))
     found = replace(description, splits=splits, labels=None, outside="error", tolerance=0, notes=())
@@ -74,7 +80,7 @@ def _write_labels(
         image, (dataset, number) = job
         label = dataset.load(number).label  # with its image, since their sizes are compared
         assert label is not None
-        save_label(out / LABELS / PurePosixPath(image).with_suffix(".png"), label, colours)
+        save_label(out / LABELS / f"{without_suffix(image)}.png", label, colours)
 
     count = threads if threads is not None else min(8, os.cpu_count() or 1)
     with progress("writing labels") as tell, ThreadPoolExecutor(count) as pool:
@@ -83,9 +89,9 @@ def _write_labels(
 
 
 def _refuse_twins(images: Sequence[str]) -> None:
-    seen: dict[PurePosixPath, str] = {}
+    seen: dict[str, str] = {}
     for image in images:
-        other = seen.setdefault(PurePosixPath(image).with_suffix(""), image)
+        other = seen.setdefault(without_suffix(image), image)
         if other != image:
             raise ValueError(f"{image} and {other} would have the same label file; rename one of them")
 

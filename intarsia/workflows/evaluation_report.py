@@ -274,6 +274,8 @@ def _inference(model: OpenModel, predictor: Predictor) -> dict[str, str]:
     if predictor.augmented is not None:
         found["scales"] = ", ".join(f"{scale:g}" for scale in predictor.augmented.scales)
         found["flips"] = ", ".join(flip or "none" for flip in predictor.augmented.flips)
+    if spec.foreground_above is not None:
+        found["threshold"] = f"{spec.foreground_above:.4f}"
     found["device"] = str(predictor.device)
     if parameter is not None:
         found["precision"] = str(parameter.dtype).removeprefix("torch.")

@@ -20,6 +20,7 @@ from intarsia.data.description.write import write_description
 from intarsia.data.doctor.examine import examine
 from intarsia.data.pipeline import Pipeline
 from intarsia.data.sampling import Order, WeightedOrder
+from intarsia.data.scenes.rule import SceneSplit
 from intarsia.engine.training.environment import fingerprint
 
 COLOURS = {"meadow": (0, 128, 0), "asphalt": (90, 90, 90), "lake": (0, 0, 200), "haze": (250, 250, 250)}
@@ -223,6 +224,15 @@ def test_the_file_that_is_written_says_the_same_and_needs_no_other(places: Path)
     assert len(again.dataset("train")) == 9
 
 
+def test_windows_of_scenes_are_refused_by_name(places: Path) -> None:
+    description = read_description(mixed(places))
+    assert isinstance(description, MixedDescription)
+    first = description.members[0]
+    scenes = replace(first.description, splits={"train": SceneSplit(("a.tif",), "a.gpkg")})
+    with pytest.raises(ValueError, match="town is windows of scenes"):
+        replace(description, members=(replace(first, description=scenes), *description.members[1:]))
+
+
 def test_draws_are_by_size_by_weight_or_equal(places: Path) -> None:
     assert read_description(mixed(places)).dataset("train").weights is None  # type: ignore[attr-defined]
     for changes, weights in (
@@ -243,7 +253,7 @@ def test_draws_are_by_size_by_weight_or_equal(places: Path) -> None:
 
 def test_mixing_transforms_draw_by_weight_too(places: Path) -> None:
     dataset = read_description(mixed(places, d0_weight=8, d1_weight=1, d2_weight=1)).dataset("train")
-    drawn = dataset.draw(np.random.default_rng(0), 4000)  # type: ignore[attr-defined]
+    drawn = dataset.draw_indices(np.random.default_rng(0), 4000)  # type: ignore[attr-defined]
     shares = np.histogram(drawn, [0, 4, 7, 9])[0] / 4000
     assert np.allclose(shares, [0.8, 0.1, 0.1], atol=0.02)
     assert set(drawn) == set(range(9))

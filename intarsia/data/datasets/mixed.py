@@ -67,7 +67,7 @@ class MixedDataset:
         part, inner = self.place(index)
         return self.datasets[part].label(inner)
 
-    def draw(self, rng: np.random.Generator, count: int) -> list[int]:
+    def draw_indices(self, rng: np.random.Generator, count: int) -> list[int]:
         """So many indices at random, as often of each data set as in training: for transforms that mix samples."""
         if self.weights is None:
             found: list[int] = rng.integers(len(self), size=count).tolist()

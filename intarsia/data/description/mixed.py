@@ -20,6 +20,7 @@ from intarsia.data.description.model import BACKGROUND, IGNORE, DataDescription
 from intarsia.data.description.pairing import Listing, Pair
 from intarsia.data.image_reader import ImageReader, InputSpec
 from intarsia.data.labels import LabelTable
+from intarsia.data.scenes.rule import SceneSplit
 from intarsia.data.value_range import ValueRange
 
 Draw = Literal["size", "equal"]
@@ -150,6 +151,11 @@ class MixedDescription(DataDescription):
     def _check_classes_of(self, member: Member, path: tuple[object, ...]) -> None:
         if isinstance(member.description, MixedDescription):
             raise DescriptionError(path, f"{member.name} is itself made of several data sets; list these")
+        if any(isinstance(rule, SceneSplit) for rule in member.description.splits.values()):
+            raise DescriptionError(
+                path,
+                f"{member.name} is windows of scenes, which are trained on by themselves; cut them into images first",
+            )
         allowed = [*self.classes, IGNORE, *([BACKGROUND] if self.num_classes == 1 else [])]
         for own, meant in member.classes.items():
             if own not in member.own_classes:

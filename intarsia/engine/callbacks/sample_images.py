@@ -11,7 +11,9 @@ import numpy.typing as npt
 from intarsia.contracts import Report
 from intarsia.data.pipeline import Pipeline
 from intarsia.engine.callbacks.base import ObservedRun, Observer
+from intarsia.inference.depth_predictor import DepthPredictor
 from intarsia.inference.predictor import Predictor
+from intarsia.inference.threshold import predictor_at
 from intarsia.visual.depth import depth_panes
 from intarsia.visual.files import save_picture
 from intarsia.visual.panes import panes
@@ -39,8 +41,9 @@ class TrainingPictures(Observer):
         """One picture of each image."""
         validation = self._validation
         folder = run.out / "pictures" / "training"
+        predictor = predictor_at(validation.predictor, report.threshold)
         for index in self._indices:
-            paint_one(validation.predictor, validation.pipeline, index, folder, name=f"{{name}}/step_{step:08d}")
+            paint_one(predictor, validation.pipeline, index, folder, name=f"{{name}}/step_{step:08d}")
 
 
 def paint(
@@ -71,8 +74,10 @@ def paint(
 def paint_one(predictor: Predictor, pipeline: Pipeline, index: int, folder: Path, *, name: str = "{name}") -> None:
     """Predict one image of a data set and paint it. name: of the file, where {name} is the image's."""
     sample = pipeline.dataset.load(index)
-    depth = predictor.inference.answer == "depth"
-    found = predictor.depth(sample.image, meta=sample.meta) if depth else predictor.predict(sample.image).label
+    if isinstance(predictor, DepthPredictor):
+        found: Map = predictor.depth(sample.image, meta=sample.meta)
+    else:
+        found = predictor.predict(sample.image).label
     image_name = sample.meta.name.replace("/", "_") or f"{index:05d}"
     file = folder / f"{name.format(name=image_name)}.jpg"
     paint(pipeline, index, found, predictor.classes, predictor.palette, file)
