@@ -157,7 +157,7 @@ def test_the_next_command_names_the_other_images(capsys: pytest.CaptureFixture[s
         ({}, "IMAGES -o"),
     ):
         run: Any = SimpleNamespace(validation=None, out="run", meta=SimpleNamespace(image=image))
-        _say_where_things_are(run, SimpleNamespace(weights=None))  # type: ignore[arg-type]
+        _say_where_things_are(run, SimpleNamespace(weights=None, report=None))  # type: ignore[arg-type]
         assert said in capsys.readouterr().err.replace("\n", " ")
 
 

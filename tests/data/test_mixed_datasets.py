@@ -21,6 +21,7 @@ from intarsia.data.doctor.examine import examine
 from intarsia.data.pipeline import Pipeline
 from intarsia.data.sampling import Order, WeightedOrder
 from intarsia.data.scenes.rule import SceneSplit
+from intarsia.data.value_range import Scale
 from intarsia.engine.training.environment import fingerprint
 
 COLOURS = {"meadow": (0, 128, 0), "asphalt": (90, 90, 90), "lake": (0, 0, 200), "haze": (250, 250, 250)}
@@ -224,6 +225,20 @@ def test_the_file_that_is_written_says_the_same_and_needs_no_other(places: Path)
     assert len(again.dataset("train")) == 9
 
 
+def test_channels_computed_of_bands_are_the_same_in_all(places: Path) -> None:
+    image = "image: {bands: raw, channels: 4, names: [red, green, blue], indices: {ratio: red / (green + 1)}}\n"
+    for name in ("town/data", "land/land", "ponds/data"):
+        file = places / f"{name}.yaml"
+        file.write_text(file.read_text() + image)
+    description = read_description(mixed(places))
+    assert description.indices == (("ratio", "red / (green + 1)"),)
+    assert description.dataset("train").load(0).image.shape == (20, 24, 4)
+    file = places / "land/land.yaml"
+    file.write_text(file.read_text().replace("red / (green + 1)", "red / (blue + 1)"))
+    with pytest.raises(ValueError, match="the `indices` of town and land differ"):
+        read_description(mixed(places))
+
+
 def test_windows_of_scenes_are_refused_by_name(places: Path) -> None:
     description = read_description(mixed(places))
     assert isinstance(description, MixedDescription)
@@ -295,12 +310,11 @@ def test_a_scale_that_all_have_is_that_of_the_weights(places: Path) -> None:
     description = read_description(mixed(places))
     assert description.image_spec.scale is None
     parts = description.dataset("train").datasets  # type: ignore[attr-defined]
-    assert [part.image_spec.scale.numbers for part in parts] == [(0, 200), (0, 200), (0, 100)]
+    assert [part.image_spec.scale for part in parts] == [Scale.of((0, top)) for top in (200.0, 200.0, 100.0)]
     file = places / "ponds/data.yaml"
     file.write_text(file.read_text().replace("[0, 100]", "[0, 200]"))
     spec = read_description(mixed(places)).image_spec
-    assert spec.scale is not None
-    assert spec.scale.numbers == (0, 200)
+    assert spec.scale == Scale.of((0.0, 200.0))
 
 
 def test_samples_are_found_through_what_changes_them_but_not_their_order(places: Path) -> None:

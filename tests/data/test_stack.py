@@ -329,6 +329,12 @@ def test_arrays_have_all_bands_and_one_file_alone_says_what_is_missing(place: Pa
         as_array(file, replace(reader, stack=stack))
 
 
+def test_indices_are_not_computed_of_several_images(place: Path) -> None:
+    image = {"channels": 5, "indices": {"x": "red + 1"}, "names": ["red", "green", "blue", "dsm"]}
+    with pytest.raises(ValueError, match="`indices` are computed of the bands of one image"):
+        read_description(write(place, image=image)).dataset("train")
+
+
 def test_a_data_set_without_partners_has_none(place: Path) -> None:
     plain = FolderDataset(root=str(place), images="photos", labels="labels", image_suffix=".png", classes=("a", "b"))
     assert plain.partners(0) == ()

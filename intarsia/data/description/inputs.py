@@ -56,6 +56,8 @@ def stacking(reader: ImageReader, root: Path, pairs: Sequence[Pair], *, any_valu
     Raises ValueError if the files of a sample are not as many as it takes.
     """
     inputs = reader.spec.inputs
+    if inputs and reader.spec.indices:
+        raise ValueError("`indices` are computed of the bands of one image, and not of several: leave them out")
     if any(len(pair.partners) != len(inputs) - 1 for pair in pairs):
         raise ValueError(
             f"expected {' and '.join(one.name for one in inputs) or 'one image'} for each sample, as `images:` of the "

@@ -229,6 +229,8 @@ def image_conflict(members: Sequence[Member]) -> str | None:
                 f"the bands of {first.name} are {', '.join(one.names)}, those of {member.name} are "
                 f"{', '.join(other.names)}; list the same, in the same order, as `names` of both descriptions"
             )
+        if one.indices != other.indices:
+            return f"the `indices` of {first.name} and {member.name} differ; write the same in both descriptions"
         raw = [("", one.values, other.values)] if one.bands == "raw" else []
         raw += [
             (f"in {a.name}, ", a.values, b.values)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -71,10 +71,18 @@ def _image_of(given: Any, parts: Sequence[DataDescription]) -> Any:
     found.update({"bands": first.bands, "channels": first.channels, **(given or {})})
     if any(first.names):
         found.setdefault("names", list(first.names))
+    if first.indices:
+        found.setdefault("indices", _located(first.indices))
     if first.scale is not None and all(part.scale == first.scale for part in parts):
         found.setdefault("scale", list(first.scale))
     found.pop("inputs", None)  # each data set says it
     found.lines = {} if given is None else given.lines
+    return found
+
+
+def _located(pairs: Iterable[tuple[str, str]]) -> Located:
+    found = Located()
+    found.update(pairs)
     return found
 
 
