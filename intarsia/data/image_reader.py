@@ -36,6 +36,8 @@ from intarsia.data.value_range import COLOURS, Scale, ValueRange, extent, sugges
 from intarsia.terminal import Notice
 
 _HALF_OF_16_BITS = 2**15
+MOST_CHANNELS = 10_000
+"""Of one of several images."""
 
 
 class ReadsWhole(Protocol):
@@ -66,8 +68,8 @@ class InputSpec:
         mode = band_mode(str(values.get("bands", "rgb")))
         channels = values.get("channels", 3 if mode == "rgb" else 1)
         names = tuple(map(str, values.get("names", ())))
-        if not isinstance(channels, int) or channels < 1 or (mode == "rgb" and channels != 3):
-            raise ValueError(f"{channels} channels: rgb images have 3, others at least 1")
+        if not isinstance(channels, int) or not 1 <= channels <= MOST_CHANNELS or (mode == "rgb" and channels != 3):
+            raise ValueError(f"{channels} channels: rgb images have 3, others from 1 to {MOST_CHANNELS}")
         if names and len(names) != channels:
             raise ValueError(f"{len(names)} names for {channels} channels")
         found = values.get("values")

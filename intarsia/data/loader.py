@@ -26,9 +26,10 @@ from torch.utils.data import Dataset as TorchDataset
 
 from intarsia.contracts import Batch, Sample
 from intarsia.data.collate import collate
+from intarsia.data.datasets.mixed import order_of
 from intarsia.data.pipeline import Pipeline
 from intarsia.data.sample_errors import Failure
-from intarsia.data.sampling import Order, WeightedOrder, order_of, sample_rng
+from intarsia.data.sampling import Order, WeightedOrder, sample_rng
 from intarsia.data.unlabelled import Unlabelled
 
 Numbers = Callable[[], Iterable[int]]

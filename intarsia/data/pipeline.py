@@ -9,6 +9,7 @@ from typing import Literal, cast, overload
 import numpy as np
 
 from intarsia.contracts import AnyTransform, Dataset, DrawingDataset, MixingTransform, Sample
+from intarsia.data.datasets.mixed import MixedDataset
 from intarsia.data.labels import label_values, ranges, value_counts
 from intarsia.data.sample_errors import with_text
 from intarsia.data.transforms.geometry import RandomCrop, ResizeThenCrop
@@ -90,8 +91,10 @@ class Pipeline:
 
     def _drawn(self, count: int, rng: np.random.Generator, place: int) -> Sequence[Sample]:
         """So many samples after the steps before `place`. What is drawn does not depend on which of them are used."""
-        draw = getattr(self.dataset, "draw_indices", None)  # of parts with weights
-        indices = rng.integers(len(self.dataset), size=count).tolist() if draw is None else draw(rng, count)
+        if isinstance(self.dataset, MixedDataset):
+            indices = self.dataset.draw_indices(rng, count)
+        else:
+            indices = rng.integers(len(self.dataset), size=count).tolist()
         seeds = rng.integers(2**63, size=count).tolist()
 
         def load(number: int) -> Sample:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -93,24 +92,6 @@ class WeightedOrder:
         if self.shuffle:
             inner = int(_within(self.lengths[part], self.seed, part, epoch)[inner])
         return sum(self.lengths[:part]) + inner
-
-
-def order_of(dataset: Any, *, seed: int, shuffle: bool) -> Order | WeightedOrder:
-    """The order of the samples of a data set: by the weights of its parts, if it has `weights`.
-
-    Raises ValueError for a data set around one with weights, which it would lose.
-    """
-    weights = getattr(dataset, "weights", None)
-    if weights is not None:
-        return WeightedOrder(tuple(map(len, dataset.datasets)), tuple(weights), seed=seed, shuffle=shuffle)
-    inside = [*(getattr(dataset, "datasets", None) or ()), *filter(None, [getattr(dataset, "dataset", None)])]
-    for part in inside:
-        if isinstance(order_of(part, seed=seed, shuffle=shuffle), WeightedOrder):
-            raise ValueError(
-                f"the data sets of a {type(part).__name__} are drawn by weights, which the {type(dataset).__name__} "
-                "around them would lose; take it out of the config"
-            )
-    return Order(len(dataset), seed=seed, shuffle=shuffle)
 
 
 def sample_rng(seed: int, position: int) -> np.random.Generator:

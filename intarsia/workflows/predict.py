@@ -99,9 +99,7 @@ def predict(request: PredictRequest) -> bool:
     _check(request)
     if request.font is not None:
         use_font(request.font)
-    inputs, others = by_subfolders(
-        request.inputs, given_inputs(request.beside), weights=request.weights, key=request.key, prefix=request.prefix
-    )
+    inputs, others = by_subfolders(request.inputs, given_inputs(request.beside), request.weights)
     as_rasters = request.geotiff and request.file_format == "indices" and request.areas is None and not others
     with sort_inputs(inputs, request.out, pages=_pages(request), as_rasters=as_rasters) as given:
         of_depths = asks_for_depths(request.save, request.file_format)

@@ -7,11 +7,14 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from intarsia.contracts import PathLike
 from intarsia.data.description.pairing import MaskRule, Source, matching_images
 from intarsia.data.image_reader import InputSpec
 from intarsia.data.stack import Stack, key_of
 from intarsia.inference.inputs.finding import FoundImages, ImageFile
-from intarsia.workflows.names import find_weights
+from intarsia.io.folders import folders_of
+from intarsia.weights.file import read_meta
+from intarsia.workflows.locate import local
 
 if TYPE_CHECKING:
     from intarsia.workflows.trained_model import OpenModel
@@ -30,17 +33,20 @@ def given_inputs(words: Sequence[str]) -> dict[str, Path]:
 
 
 def by_subfolders(
-    inputs: Sequence[str], others: dict[str, Path], *, weights: str | Path, key: str | None, prefix: str | None
+    inputs: Sequence[str], others: dict[str, Path], weights: PathLike
 ) -> tuple[Sequence[str], dict[str, Path]]:
     """What to predict and where the further images are, of one folder with a subfolder for each kind of images.
 
     As they were given in every other case, also of a model that takes one image.
     """
-    if others or len(inputs) != 1 or not Path(inputs[0]).expanduser().is_dir():
-        return inputs, others
     folder = Path(inputs[0]).expanduser()
-    said = find_weights(weights, key=key, prefix=prefix).meta.image.get("inputs", ())
-    names = [str(one["name"]) for one in said]
+    if others or len(inputs) != 1 or not folder.is_dir() or len(folders_of(folder)) < 2:
+        return inputs, others
+    file = local(weights)
+    file = file / "weights.safetensors" if file is not None and file.is_dir() else file
+    if file is None or file.suffix != ".safetensors" or not file.is_file():
+        return inputs, others  # weights of others say nothing of several images
+    names = [str(one["name"]) for one in read_meta(file).image.get("inputs", ())]
     if not names or not all((folder / name).is_dir() for name in names):
         return inputs, others
     return [str(folder / names[0])], {name: folder / name for name in names[1:]}

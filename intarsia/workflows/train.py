@@ -245,7 +245,8 @@ def _say_where_things_are(run: Run, result: TrainingResult) -> None:
             say_first(line)
         if run.chooses_threshold and report.threshold is not None:
             say_first(f"threshold {report.threshold:.4f}, chosen on the validation images; the weights keep it")
-    say_first(f"next: intarsia predict {run.out} IMAGES -o OUT    intarsia eval {run.out}")
+    others = "".join(f" --input {one['name']}=FOLDER" for one in run.meta.image.get("inputs", ())[1:])
+    say_first(f"next: intarsia predict {run.out} IMAGES{others} -o OUT    intarsia eval {run.out}")
 
 
 def _say_what_would_help(run: Run, result: TrainingResult, config: Config) -> None:

@@ -146,6 +146,21 @@ def test_weights_know_the_images_that_they_take(stacks: Path, stack_run: Path, t
     assert main(["data", "show", str(stacks / "data.yaml"), "--out", str(tmp_path / "sheet.png")]) == 0
 
 
+def test_the_next_command_names_the_other_images(capsys: pytest.CaptureFixture[str]) -> None:
+    from types import SimpleNamespace
+    from typing import Any
+
+    from intarsia.workflows.train import _say_where_things_are
+
+    for image, said in (
+        ({"inputs": [{"name": "rgb"}, {"name": "dsm"}]}, "IMAGES --input dsm=FOLDER -o OUT"),
+        ({}, "IMAGES -o"),
+    ):
+        run: Any = SimpleNamespace(validation=None, out="run", meta=SimpleNamespace(image=image))
+        _say_where_things_are(run, SimpleNamespace(weights=None))  # type: ignore[arg-type]
+        assert said in capsys.readouterr().err.replace("\n", " ")
+
+
 def test_prediction_takes_the_same_images(
     stacks: Path, stack_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

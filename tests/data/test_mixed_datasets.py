@@ -11,14 +11,15 @@ import pytest
 import yaml
 from PIL import Image
 
-from intarsia.data.datasets.mixed import MixedDataset, mixed_in
+from intarsia.data.datasets.mixed import MixedDataset, mixed_in, order_of
 from intarsia.data.datasets.region import RegionDataset
-from intarsia.data.datasets.wrappers import RepeatDataset
+from intarsia.data.datasets.wrappers import ConcatDataset, RepeatDataset
 from intarsia.data.description.mixed import MixedDescription
 from intarsia.data.description.read import read_description
 from intarsia.data.description.write import write_description
 from intarsia.data.doctor.examine import examine
 from intarsia.data.pipeline import Pipeline
+from intarsia.data.sampling import Order, WeightedOrder
 from intarsia.engine.training.environment import fingerprint
 
 COLOURS = {"meadow": (0, 128, 0), "asphalt": (90, 90, 90), "lake": (0, 0, 200), "haze": (250, 250, 250)}
@@ -259,6 +260,39 @@ def test_mixing_transforms_draw_by_weight_too(places: Path) -> None:
     assert 0.7 < seen.count("town") / 400 < 0.9
 
 
+def test_the_order_is_by_weights_where_there_are_any(places: Path) -> None:
+    plain = read_description(mixed(places)).dataset("train")
+    assert order_of(plain, seed=1, shuffle=True) == Order(9, seed=1, shuffle=True)
+    assert order_of(RepeatDataset(plain, 2), seed=1, shuffle=True) == Order(18, seed=1, shuffle=True)
+    weighted = read_description(mixed(places, d0_weight=3, d1_weight=2, d2_weight=1)).dataset("train")
+    expected = WeightedOrder((4, 3, 2), (3.0, 2.0, 1.0), seed=1, shuffle=False)
+    assert order_of(weighted, seed=1, shuffle=False) == expected
+    for around in (RepeatDataset(weighted, 2), ConcatDataset([plain, RepeatDataset(weighted, 2)])):
+        with pytest.raises(ValueError, match=f"which the {type(around).__name__} around them would lose"):
+            order_of(around, seed=1, shuffle=True)
+
+    class Own(list):  # of a user, with attributes of another meaning
+        weights, datasets, dataset = (0.5, 0.5), "train", "folder"
+
+    assert order_of(Own([1, 2]), seed=0, shuffle=False) == Order(2, seed=0, shuffle=False)
+    assert mixed_in(Own([1, 2])) is None
+
+
+def test_a_scale_that_all_have_is_that_of_the_weights(places: Path) -> None:
+    for name, scale in (("town/data", "[0, 200]"), ("land/land", "[0, 200]"), ("ponds/data", "[0, 100]")):
+        file = places / f"{name}.yaml"
+        file.write_text(file.read_text() + f"image: {{scale: {scale}}}\n")
+    description = read_description(mixed(places))
+    assert description.image_spec.scale is None
+    parts = description.dataset("train").datasets  # type: ignore[attr-defined]
+    assert [part.image_spec.scale.numbers for part in parts] == [(0, 200), (0, 200), (0, 100)]
+    file = places / "ponds/data.yaml"
+    file.write_text(file.read_text().replace("[0, 100]", "[0, 200]"))
+    spec = read_description(mixed(places)).image_spec
+    assert spec.scale is not None
+    assert spec.scale.numbers == (0, 200)
+
+
 def test_samples_are_found_through_what_changes_them_but_not_their_order(places: Path) -> None:
     dataset = read_description(mixed(places)).dataset("train")
     assert mixed_in(RegionDataset(dataset, masks=str(places / "town/labels/train/n0.png"))) is dataset
@@ -294,7 +328,11 @@ def test_the_doctor_says_what_is_in_each_and_what_they_are_together(places: Path
     assert description.values.dtype == "uint8"
     assert description.shares is not None
     assert sum(description.shares.values()) == pytest.approx(1, abs=1e-3)
-    assert any("town 25.0%, land 25.0%, ponds 50.0%" in note for note in found.notes)
+    assert "training samples are drawn by weight: town 25.0%, land 25.0%, ponds 50.0%" in found.notes
+    assert any(note.endswith("how well they are learned: land, ponds") for note in found.notes)
+    equal = "training samples are drawn equally often: town 33.3%, land 33.3%, ponds 33.3%"
+    assert equal in examine(mixed(places, draw="equal")).notes
+    assert any("by size: town 44.4%" in note for note in examine(mixed(places)).notes)
 
 
 def test_classes_that_a_data_set_lacks_are_learned_as_its_background_and_that_is_said(places: Path) -> None:

@@ -199,6 +199,7 @@ def test_a_missing_partner_is_named_or_left_out(place: Path, policy: str) -> Non
         ({"image": {"inputs": {"dsm": {"bands": "grey"}}}}, "image.inputs.dsm: expected bands .*'grey'"),
         ({"image": {"inputs": {"dsm": {"bands": "raw", "channels": 2, "names": ["a"]}}}}, "1 names for 2 channels"),
         ({"image": {"inputs": ["dsm"]}}, "image.inputs: expected"),
+        ({"image": {"inputs": {"dsm": {"bands": "raw", "channels": 10**6}}}}, "1000000 channels: .* from 1 to 10000"),
         ({"image": {"mean": [1, 2, 3]}}, "image.mean: 3 numbers for 4 channels"),
     ],
 )
@@ -217,6 +218,11 @@ def test_splits_with_other_images_and_names_that_are_none_are_refused(place: Pat
         read_description(place / "data.yaml")
     (place / "data.yaml").write_text(text.replace("      dsm: dsm/val/*_h.tif\n", ""))
     with pytest.raises(ValueError, match="expected several images by name"):
+        read_description(place / "data.yaml")
+    many = ", ".join(f"n{i}: dsm/val" for i in range(65))
+    rule = f"classes: [a, b]\nsplits:\n  val: {{images: {{{many}}}, labels: labels/val}}\n"
+    (place / "data.yaml").write_text(rule)
+    with pytest.raises(ValueError, match="at most 64 images for each sample, found 65"):
         read_description(place / "data.yaml")
 
 

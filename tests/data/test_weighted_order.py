@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from intarsia.data.sampling import LEAST_PERIOD, Order, WeightedOrder, order_of
+from intarsia.data.sampling import LEAST_PERIOD, WeightedOrder
 
 PARTS = st.lists(st.tuples(st.integers(1, 60), st.floats(0.01, 100)), min_size=1, max_size=5)
 
@@ -77,21 +77,3 @@ def test_seeds_differ_and_unshuffled_samples_come_as_stored():
 def test_what_cannot_be_drawn_is_refused(weights):
     with pytest.raises(ValueError, match="weight"):
         WeightedOrder((2, 2), weights, seed=0, shuffle=True)
-
-
-class Part:
-    def __init__(self, length, **attributes):
-        self.length = length
-        self.__dict__ |= attributes
-
-    def __len__(self):
-        return self.length
-
-
-def test_the_order_of_a_data_set_is_by_its_weights_if_it_has_any():
-    parts = [Part(2), Part(3)]
-    assert order_of(Part(5, datasets=parts), seed=1, shuffle=True) == Order(5, seed=1, shuffle=True)
-    weighted = Part(5, datasets=parts, weights=(1, 2))
-    assert order_of(weighted, seed=1, shuffle=False) == WeightedOrder((2, 3), (1, 2), seed=1, shuffle=False)
-    with pytest.raises(ValueError, match=r"drawn by weights, which the Part around them would lose"):
-        order_of(Part(10, dataset=weighted), seed=1, shuffle=True)

@@ -14,6 +14,7 @@ from intarsia.contracts import Sample
 from intarsia.data.datasets.folder import FolderDataset
 from intarsia.data.image_reader import ImageSpec
 from intarsia.data.labels import Labels
+from intarsia.data.sampling import Order, WeightedOrder
 
 
 class MixedDataset:
@@ -76,11 +77,36 @@ class MixedDataset:
         return [self.ends[part] - 1 - int(rng.integers(len(self.datasets[part]))) for part in parts.tolist()]
 
 
+def order_of(dataset: Any, *, seed: int, shuffle: bool) -> Order | WeightedOrder:
+    """The order of the samples of a data set in training: by the weights of its parts, if it has such.
+
+    Raises ValueError for a data set around one with weights, which it would lose.
+    """
+    if isinstance(dataset, MixedDataset) and dataset.weights is not None:
+        return WeightedOrder(tuple(map(len, dataset.datasets)), dataset.weights, seed=seed, shuffle=shuffle)
+    if _has_weights_inside(dataset):
+        raise ValueError(
+            f"several data sets are drawn by weights, which the {type(dataset).__name__} around them would lose; take "
+            "it out of the config"
+        )
+    return Order(len(dataset), seed=seed, shuffle=shuffle)
+
+
+def _has_weights_inside(dataset: Any) -> bool:
+    parts = getattr(dataset, "datasets", None)
+    inside = [*(parts if isinstance(parts, list | tuple) else ()), getattr(dataset, "dataset", None)]
+    return any(
+        (isinstance(part, MixedDataset) and part.weights is not None) or _has_weights_inside(part)
+        for part in inside
+        if part is not None and part is not dataset
+    )
+
+
 def mixed_in(dataset: Any) -> MixedDataset | None:
     """The data sets that one is made of, if it is so, also inside data sets that change samples but not their order."""
     while dataset is not None:
         if isinstance(dataset, MixedDataset):
             return dataset
-        inside = getattr(dataset, "dataset", None)
-        dataset = inside if inside is not None and len(inside) == len(dataset) else None
+        inside: Any = getattr(dataset, "dataset", None)
+        dataset = inside if hasattr(inside, "__len__") and len(inside) == len(dataset) else None
     return None

@@ -33,6 +33,8 @@ def image_rules(value: Any, path: tuple[object, ...]) -> tuple[MaskRule, ...]:
             rules.append(MaskRule.parse(name, pattern if is_pattern else f"{pattern}/*"))
         except ValueError as error:
             raise DescriptionError((*path, name), str(error)) from None
+    if len(rules) > _MOST:
+        raise DescriptionError(path, f"expected at most {_MOST} images for each sample, found {len(rules):,}")
     if len(rules) < 2:
         raise DescriptionError(
             path, "expected several images by name, such as {rgb: photos, dsm: heights}, or a folder"
@@ -43,6 +45,7 @@ def image_rules(value: Any, path: tuple[object, ...]) -> tuple[MaskRule, ...]:
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
 
+_MOST = 64
 _KEYS = ("bands", "channels", "names", "values")
 
 

@@ -165,11 +165,11 @@ class MixedDescription(DataDescription):
                 )
         open_ = [name for name in member.own_classes if member.meaning(name) not in allowed]
         if open_:
-            example = f"classes: {{{open_[0]}: {_nearest(open_[0], self.classes) or IGNORE}}}"
+            lines = ", ".join(f"{name}: CLASS" for name in open_)
             raise DescriptionError(
                 path,
                 f"{member.name} has classes that the common list does not have: {', '.join(open_)}. Say which of "
-                f"{', '.join(self.classes)} each is, or ignore: {example}",
+                f"{', '.join(self.classes)} each is, or ignore: classes: {{{lines}}}",
             )
 
     def _check_weights(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def mixed_description(
     own = Located()
     own.lines = top.lines
     own.update({key: value for key, value in top.items() if key not in ("draw", "datasets")})
-    own["image"] = _image_of(own.get("image"), members[0].description)
+    own["image"] = _image_of(own.get("image"), [member.description for member in members])
     head = whole(own, folder, splits)
     draw: Draw = _text(top.get("draw", "size"), ("draw",))  # type: ignore[assignment]  # refused by the description
     known = {one.name: getattr(head, one.name) for one in fields(head)}
@@ -60,14 +60,19 @@ def mixed_description(
     return MixedDescription(**known, members=members, draw=draw)
 
 
-def _image_of(given: Any, first: DataDescription) -> Any:
-    """What is said of the images of all data sets: bands and channels are those of the first, unless it is said."""
+def _image_of(given: Any, parts: Sequence[DataDescription]) -> Any:
+    """What is said of the images of all data sets: bands are those of the first, a scale that of all, unless it is
+    said.
+    """
+    first = parts[0]
     if given is not None and not isinstance(given, Located):
         return given  # refused by who reads it
     found = Located()
     found.update({"bands": first.bands, "channels": first.channels, **(given or {})})
     if any(first.names):
         found.setdefault("names", list(first.names))
+    if first.scale is not None and all(part.scale == first.scale for part in parts):
+        found.setdefault("scale", list(first.scale))
     found.pop("inputs", None)  # each data set says it
     found.lines = {} if given is None else given.lines
     return found

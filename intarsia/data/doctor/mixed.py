@@ -185,8 +185,12 @@ def _notes(description: MixedDescription) -> Iterator[str]:
     if "train" in description.splits:
         shares = description.shares_of("train")
         drawn = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
-        how = "by weight" if description.weights_of("train") is not None else "by size"
+        how = "by weight" if any(member.weight is not None for member in description.members) else "by size"
+        how = "equally often" if how == "by size" and description.draw == "equal" else how
         yield f"training samples are drawn {how}: {drawn}"
+    unseen = [member.name for member in description.members if "val" not in member.description.splits]
+    if unseen and "val" in description.splits:
+        yield f"no val split, so that no score says how well they are learned: {some(unseen)}"
     for member, missing in lacking(description):
         if not _rest_of(member):
             yield f"{member.name} has no {some(missing)}: it adds nothing to them"
