@@ -74,11 +74,12 @@ class Batch:
     """What the loader hands to a task.
 
     images: (N, C, H, W) in their stored dtype; images smaller than the batch are padded at the right and bottom.
-    labels: (N, H, W) integers, or depths, or None. Under the "original size" policy of evaluation, a tuple of
-        (H_i, W_i) instead.
+    labels: (N, H, W) integers, or depths, or None; of another size where they are rescaled. Under the "original size"
+        policy of evaluation, a tuple of (H_i, W_i) instead.
     sizes: for each image the (h, w) of its unpadded part.
     maps: further named maps, (N, ...) each.
     instances: of each image, (H_i, W_i) int32, without pixels where it has none; None if no image has any.
+    unlabelled: further images, without labels, where a training learns from some.
     """
 
     images: Tensor
@@ -87,6 +88,7 @@ class Batch:
     metas: tuple[SampleMeta, ...]
     maps: Mapping[str, Tensor] = field(default_factory=dict)
     instances: tuple[Tensor, ...] | None = None
+    unlabelled: Views | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with every tensor on `device`. From pinned memory nothing waits for the copies."""
@@ -99,7 +101,8 @@ class Batch:
     def tensors(self) -> tuple[Tensor, ...]:
         """All of them."""
         labels = () if self.labels is None else self.labels if isinstance(self.labels, tuple) else (self.labels,)
-        return (self.images, *labels, *self.maps.values(), *(self.instances or ()))
+        views = () if self.unlabelled is None else self.unlabelled.tensors()
+        return (self.images, *labels, *self.maps.values(), *(self.instances or ()), *views)
 
     def _with(self, change: Callable[[Tensor], Tensor]) -> Batch:
         labels = self.labels
@@ -114,7 +117,36 @@ class Batch:
             metas=self.metas,
             maps={name: change(value) for name, value in self.maps.items()},
             instances=None if self.instances is None else tuple(map(change, self.instances)),
+            unlabelled=None if self.unlabelled is None else self.unlabelled.changed(change),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """Two views of M images without labels: a teacher says of the weak one what the student is to see in the strong.
+
+    weak, strong: (M, C, H, W) in their stored dtype; each pixel is in the same place in both.
+    sizes: for each image the (h, w) of its unpadded part.
+    valid: (M, H, W) bool, the pixels of the weak view that are some of the image's, and no padding.
+    mixed: (M, H, W) bool, where the strong view shows the next image instead, the last one the first.
+    amount: how much they count in this step, 0 to 1: less while a training begins.
+    """
+
+    weak: Tensor
+    strong: Tensor
+    sizes: tuple[Size, ...]
+    valid: Tensor
+    mixed: Tensor
+    amount: float = 1.0
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All of them."""
+        return (self.weak, self.strong, self.valid, self.mixed)
+
+    def changed(self, change: Callable[[Tensor], Tensor]) -> Views:
+        """The same with every tensor changed."""
+        weak, strong, valid, mixed = map(change, self.tensors())
+        return Views(weak, strong, self.sizes, valid, mixed, self.amount)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +252,9 @@ class Report:
     summary: metric name -> mean over the classes that are present ("mIoU", "aAcc", "mAcc" ...), fractions of 1; of
         depths, what `metrics.depth` gives, and there are no classes.
     absent: names of the classes without a single labelled pixel in this data.
+    threshold: of two classes, the probability of the second above which a pixel was taken for it; None where the larger
+        logit decided, or nothing says how label maps were made.
+    parts: the same of each of several data sets, by name, where the images are of such.
     """
 
     summary: Mapping[str, float]
@@ -227,6 +262,8 @@ class Report:
     absent: tuple[str, ...]
     images: int
     losses: Mapping[str, float] = field(default_factory=dict)
+    threshold: float | None = None
+    parts: Mapping[str, Report] = field(default_factory=dict)
 
 
 # --- What the parts promise each other ----------------------------------------------------------------------------
@@ -513,3 +550,17 @@ class InstanceMetric(Protocol):
 
 
 PathLike = str | Path
+
+
+@runtime_checkable
+class ForegroundMetric(Protocol):
+    """A metric that looks at how probable the second of two classes is, which costs time to find out."""
+
+    @property
+    def needs_foreground(self) -> bool:
+        """Whether it does."""
+        ...
+
+    def update(self, prediction: Tensor, label: Tensor, *, foreground: Tensor | None = None) -> None:
+        """Count one image; foreground (H, W) is the probability of the second class."""
+        ...

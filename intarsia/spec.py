@@ -110,6 +110,8 @@ class InferenceSpec:
     crop_size, stride: (height, width) of the windows of the sliding modes and from one to the next. "slide_flip" shows
     each window mirrored, too. blend: how overlapping windows are weighed; published scores average them.
     num_classes: classes the user sees. `threshold` is set exactly when the model has one logit (sigmoid).
+    two_class_threshold: of a model with two logits, the probability of the second class above which a pixel gets it;
+    None: it gets the class with the larger logit.
     answer: what the model says of a pixel, its class or its depth.
     """
 
@@ -120,8 +122,14 @@ class InferenceSpec:
     num_classes: int = 0
     align_corners: bool = False
     threshold: float | None = None
+    two_class_threshold: float | None = None
     augmented: AugmentedInference | None = None
     answer: Literal["class", "depth"] = "class"
+
+    @property
+    def foreground_above(self) -> float | None:
+        """The probability of the second of two classes above which a pixel gets it; None where none decides."""
+        return self.two_class_threshold if self.threshold is None else self.threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +239,8 @@ class SafeguardSpec:
     overfitting. pictures: validation images painted at every evaluation. hang_after: seconds without progress after
     which every process prints where it stands; 0 never. nonfinite_steps: steps in a row whose loss is not finite that
     are skipped before the run stops. total_batch: images per optimizer step over all processes; how many batches are
-    accumulated follows from it. None: as many as `OptimSpec.accumulate` says.
+    accumulated follows from it. None: as many as `OptimSpec.accumulate` says. choose_threshold: of two classes, every
+    evaluation chooses the threshold of the foreground that suits its images best, and the weights file keeps it.
     """
 
     freeze: tuple[str, ...] = ()
@@ -241,6 +250,7 @@ class SafeguardSpec:
     hang_after: float = 1800.0
     nonfinite_steps: int = 20
     total_batch: int | None = None
+    choose_threshold: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +265,41 @@ class StartSpec:
 
     pretrained: str | None = None
     first_convolution: Literal["repeat", "mean", "zero", "random"] = "repeat"
+
+
+@dataclass(frozen=True, slots=True)
+class UnlabelledSpec:
+    """Images without labels that a training learns from, too; from section `intarsia`.
+
+    images: a folder, a file or a pattern. ratio: so many of them for each image with labels.
+    confidence: probability from which the teacher's class is taken for the true one. weight: of that loss.
+    ramp_up: the share of the training in which the weight rises to its full size.
+    cut_mix: the chance that an image gets a rectangle of the next one.
+    strong: transforms that make the student's view of the teacher's; they move no pixel.
+    """
+
+    images: str
+    ratio: float = 1.0
+    confidence: float = 0.95
+    weight: float = 1.0
+    ramp_up: float = 0.25
+    cut_mix: float = 0.5
+    strong: tuple[Component, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherSpec:
+    """A trained network that a training learns from, too; from section `intarsia`.
+
+    weights: a file, a run or a name. weight: of the loss. loss: how its answers are compared with the student's:
+    "pixels" compares the probabilities of each pixel, "channels" where each class has its most likely pixels.
+    temperature: what scores are divided by before they become probabilities.
+    """
+
+    weights: str
+    weight: float = 1.0
+    loss: Literal["pixels", "channels"] = "pixels"
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +366,8 @@ class RunSpec:
     load_from: str | None = None
     pretrained: tuple[tuple[str, str], ...] = ()
     start: StartSpec = field(default_factory=StartSpec)
+    unlabelled: UnlabelledSpec | None = None
+    teacher: TeacherSpec | None = None
     imports: tuple[str, ...] = ()
     observers: tuple[Component, ...] = ()
     notes: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
@@ -30,7 +31,7 @@ Plain = Annotated[
     typer.Option(
         "--plain",
         metavar="NAMES",
-        help="Leave out what would be chosen from the data, by names with commas: loss, crops; or all.",
+        help="Leave out what would be chosen from the data, by names with commas: loss, sizes, crops; or all.",
         rich_help_panel="Data",
     ),
 ]
@@ -41,6 +42,33 @@ Notify = Annotated[
         metavar="COMMAND",
         help="Run this at the start, at every best evaluation and at the end, with JSON on its standard input.",
         rich_help_panel="What a long run is given",
+    ),
+]
+Unlabelled = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(
+        "--unlabelled",
+        metavar="DIR",
+        help="Learn from these images without labels, too: from what an average of the network is sure of.",
+        rich_help_panel="Less labels",
+    ),
+]
+Confidence = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(
+        "--confidence",
+        metavar="P",
+        help="Probability from which a class counts as sure in --unlabelled images; 0.95 by default.",
+        rich_help_panel="Less labels",
+    ),
+]
+Teacher = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--teacher",
+        metavar="WEIGHTS",
+        help="Learn from the answers of this network, too: a file, a run, or a published name, of the same classes.",
+        rich_help_panel="Less labels",
     ),
 ]
 

@@ -57,6 +57,9 @@ def train(
             rich_help_panel="Data",
         ),
     ] = None,
+    unlabelled: own_data_options.Unlabelled = None,
+    confidence: own_data_options.Confidence = None,
+    teacher: own_data_options.Teacher = None,
     seed: options.Seed = None,
     weights: options.Weights = None,
     pretrained: options.PretrainedWeights = None,
@@ -121,6 +124,7 @@ def train(
         others = others or pretrained is not None or first_convolution is not None or weights is not None
         others = others or fold is not None or by is not None
         others = others or augment is not None or plain is not None
+        others = others or unlabelled is not None or confidence is not None or teacher is not None
         if recipe is not None or data is not None or out is not None or settings or others:
             raise ValueError(
                 "--resume RUN goes on with the run as it was begun; of other options it takes only --device, "
@@ -159,5 +163,8 @@ def train(
         by=by,
         augment=augment,
         plain=own_data_options.plain_choices(plain),
+        unlabelled=unlabelled,
+        confidence=confidence,
+        teacher=teacher,
     )
     start_training(request)

@@ -15,7 +15,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
@@ -28,7 +28,8 @@ from intarsia.contracts import Batch, Sample
 from intarsia.data.collate import collate
 from intarsia.data.pipeline import Pipeline
 from intarsia.data.sample_errors import Failure
-from intarsia.data.sampling import Order, sample_rng
+from intarsia.data.sampling import Order, WeightedOrder, order_of, sample_rng
+from intarsia.data.unlabelled import Unlabelled
 
 Numbers = Callable[[], Iterable[int]]
 """The numbers of the batches of a pass, from the first one on."""
@@ -47,18 +48,21 @@ def train_loader(
     rank: int = 0,
     world_size: int = 1,
     pin_memory: bool = False,
+    unlabelled: Unlabelled | None = None,
 ) -> BatchIterator:
     """Batches without end, beginning with the one of `start_step`.
 
     batch_size: samples per process. Step s takes the positions from s * batch_size * world_size on, `batch_size` of
     them for each rank in turn. The batches are the same for every number of workers. pin_memory: batches come in memory
-    that a GPU copies from by itself.
+    that a GPU copies from by itself. unlabelled: further images that every batch gets.
 
     An error of a sample comes as it was raised, from a worker too. Raises ValueError if the system has ended a worker.
     """
     _check_partition(batch_size, workers, rank, world_size)
-    order = Order(len(pipeline), seed=seed, shuffle=shuffle)
-    source = _TrainBatches(pipeline, order, batch_size, rank, world_size)
+    if unlabelled is not None:
+        unlabelled.count(batch_size)
+    order = order_of(pipeline.dataset, seed=seed, shuffle=shuffle)
+    source = _TrainBatches(pipeline, order, batch_size, rank, world_size, unlabelled)
     numbers = partial(itertools.count, start_step)
     return iter(BatchLoader(source, numbers, workers=workers, pin_memory=pin_memory))
 
@@ -89,16 +93,23 @@ def eval_loader(
 @dataclass(frozen=True)
 class _TrainBatches(TorchDataset["Batch | Failure"]):
     pipeline: Pipeline
-    order: Order
+    order: Order | WeightedOrder
     batch_size: int
     rank: int
     world_size: int
+    unlabelled: Unlabelled | None = None
 
     def __getitem__(self, step: int) -> Batch | Failure:
-        first = (step * self.world_size + self.rank) * self.batch_size
-        return _guarded(lambda: self._load(range(first, first + self.batch_size)))
+        return _guarded(lambda: self._load(step))
 
-    def _load(self, positions: range) -> Batch:
+    def _load(self, step: int) -> Batch:
+        first = (step * self.world_size + self.rank) * self.batch_size
+        batch = self._labelled(range(first, first + self.batch_size))
+        if self.unlabelled is None:
+            return batch
+        return replace(batch, unlabelled=self.unlabelled.views(range(first, first + self.batch_size), step))
+
+    def _labelled(self, positions: range) -> Batch:
         samples = [
             self.pipeline.get(self.order.index(position), sample_rng(self.order.seed, position))
             for position in positions

@@ -47,6 +47,8 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
+        if not self.track_running_stats:  # by whom it is told so for a while, as torch's norms may be
+            return
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
         self.num_batches_tracked.add_(1)

@@ -170,6 +170,10 @@ class SemanticSegmentation(nn.Module):
         Raises ValueError if the batch has no labels of its images' size, or a norm a single value to average over; on
         the processor also for labels that are no class, which on an accelerator make the losses nan.
         """
+        return self.terms_and_outputs(batch)[0]
+
+    def terms_and_outputs(self, batch: Batch) -> tuple[list[LossTerm], Mapping[str, HeadOutput]]:
+        """What `training_terms` gives, and the outputs of the network that the terms were computed of."""
         images, labels = self.preprocess.training_inputs(batch)  # (N, C, H, W), (N, H, W)
         if is_on_cpu(labels) and (problem := self.label_problem(batch)):
             raise ValueError(problem)
@@ -186,7 +190,7 @@ class SemanticSegmentation(nn.Module):
             }
             self._check_stages(head, [name for name, output in stages.items() if not isinstance(output, TargetInput)])
             terms += _terms(head, stages, labels, maps)
-        return terms
+        return terms, outputs
 
     def _check_claims(self, outputs: Sequence[str]) -> None:
         for problem in unclaimed(outputs, [head.head for head in self.losses]):
@@ -210,14 +214,19 @@ class SemanticSegmentation(nn.Module):
         with explained_norms(self.model):
             return self.model(self.preprocess(images, sizes, train=False))
 
+    @property
+    def final_head(self) -> HeadLoss:
+        """The last decode head, whose logits are the model's; without one, the first head."""
+        decode = [head for head in self.losses if head.head.startswith("decode")]
+        return decode[-1] if decode else self.losses[0]
+
     def compile_training(self) -> None:
         """Let torch.compile make what `training_terms` computes of the network faster."""
         self.model.training_outputs = torch.compile(self.model.training_outputs)  # type: ignore[method-assign]
 
     def validation_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The weighted losses of the final head that compare its logits (N, K, h, w) with labels (N, H, W), summed."""
-        decode = [head for head in self.losses if head.head.startswith("decode")]
-        head = decode[-1] if decode else self.losses[0]
+        head = self.final_head
         plain = [term for term in head.of_stage("") if term.target is None and term.weight]
         terms = _terms(replace(head, terms=plain, accuracy=False), {"": logits}, labels.long(), {})
         return sum((term.value * term.weight for term in terms), start=logits.new_zeros((), dtype=torch.float32))

@@ -33,9 +33,11 @@ from intarsia.io.digest import file_hash
 from intarsia.spec import CheckpointSpec, DataSpec, Duration, OptimSpec, RunSpec, RuntimeSpec
 from intarsia.weights.file import WeightsMeta, apply_state
 from intarsia.weights.origins import Origin, origins, warnings_of
+from intarsia.workflows.less_labels import lesson
 from intarsia.workflows.names import find_weights
 from intarsia.workflows.pretrained import Begun, said_by, start_from
 from intarsia.workflows.run_options import RunOptions
+from intarsia.workflows.thresholds import counted_at_best, not_chosen
 
 
 def checked(config: Config) -> RunSpec:
@@ -87,14 +89,19 @@ def assemble(config: Config, spec: RunSpec, options: RunOptions, runtime: Fabric
     saving = spec.checkpoint or CheckpointSpec(every=Duration(max(total // 10, 1), "steps"))
     every = steps(spec.evaluate_every) if spec.evaluate_every is not None else total
     validation = None if spec.val is None else _validation(spec, spec.val, task, min(every, total), runtime)
+    learned = lesson(
+        spec, task, options, labelled=pipeline.dataset, steps=total,
+        validation=None if validation is None else validation.pipeline.dataset,
+    )  # fmt: skip
     observers = [build(observer) for observer in spec.observers]
     if spec.safeguards.pictures and validation is not None:
         observers.append(TrainingPictures(validation, spec.safeguards.pictures))
     if options.notify is not None:
         observers.append(Notify(options.notify))
     return Run(
-        task=task,
+        task=learned.task,
         pipeline=pipeline,
+        unlabelled=learned.unlabelled,
         optim=replace(spec.optim, accumulate=batch.accumulation_steps),
         optimizer_class=catalog.resolve("optimizer", spec.optim.optimizer.type),
         steps=total,
@@ -121,9 +128,9 @@ def assemble(config: Config, spec: RunSpec, options: RunOptions, runtime: Fabric
         resume=options.resume,
         meta=describe(spec, pipeline, origins(_begun_with(options) if options.resume else begun.loaded)),
         config_text=dump(spec.source, header=f"Written by intarsia {__version__}: the whole config of this run."),
-        data=data,
+        data={**data, **learned.data} if data else data,
         pretrained=begun.loaded,
-        notes=(remark(batch, spec.written_for), *spec.notes, *said),
+        notes=(remark(batch, spec.written_for), *spec.notes, *said, *learned.notes, *not_chosen(spec, validation)),
     )
 
 
@@ -165,7 +172,7 @@ def _validation(spec: RunSpec, data: DataSpec, task: Any, every: int, runtime: F
     return Validation(
         pipeline,
         predictor,
-        build_metric(spec, pipeline.dataset.classes),
+        counted_at_best(spec, build_metric(spec, pipeline.dataset.classes)),
         every=every,
         batch=data.batch_size,
         workers=data.workers,
@@ -183,7 +190,7 @@ def _fit(spec: RunSpec, training: Pipeline, validation: Validation) -> Validatio
     return replace(
         validation,
         pipeline=Pipeline(chosen, like.transforms, label_size=like.label_size),
-        metric=build_metric(spec, training.dataset.classes),
+        metric=counted_at_best(spec, build_metric(spec, training.dataset.classes)),
     )
 
 

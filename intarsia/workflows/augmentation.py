@@ -105,12 +105,12 @@ def augmented(config: Config, choice: str) -> Augmented:
 
     Raises ValueError for another choice, a file without the list, or a config without a pipeline for training.
     """
-    pipelines = list(_pipelines((config.values.get("train_dataloader") or {}).get("dataset") or {}, _DATASET))
-    if not pipelines:
+    found = pipelines(config.values)
+    if not found:
         raise ValueError(f"--augment {choice}: {config.file} has no pipeline for training to put transforms into")
     ignore_index = _ignore_index(config.values)
     settings, line = [], ""
-    for path, steps in pipelines:
+    for path, steps in found:
         if choice == "none":
             changed = _plain(steps)
             gone = [_name(step) for step in steps if _name(step) in RANDOM]
@@ -128,6 +128,11 @@ def augmented(config: Config, choice: str) -> Augmented:
 
 
 _DATASET = "train_dataloader.dataset"
+
+
+def pipelines(values: Mapping[str, Any]) -> list[tuple[str, list[Step]]]:
+    """(path, steps) of the pipelines that a config trains with."""
+    return list(_pipelines((values.get("train_dataloader") or {}).get("dataset") or {}, _DATASET))
 
 
 def _pipelines(dataset: Mapping[str, Any], path: str) -> Iterator[tuple[str, list[Step]]]:
@@ -161,14 +166,18 @@ def _inserted(steps: Sequence[Step], added: Sequence[Step]) -> list[Step]:
 def _fitting(additions: Sequence[Addition], steps: Sequence[Step]) -> list[Addition]:
     """Those that suit the images and are not in the pipeline yet."""
     there = {_name(step) for step in steps}
-    colour = any(_name(step) == "LoadImageFromFile" and step.get("color_type", "color") == "color" for step in steps)
-    decoded = any(step.get("imdecode_backend") == "tifffile" for step in steps)
+    colours = shows_colours(steps)
     return [
         addition
         for addition in additions
-        if not {_name(addition.step), addition.instead} & there
-        and ((colour and not decoded) or not addition.eight_bits)
+        if not {_name(addition.step), addition.instead} & there and (colours or not addition.eight_bits)
     ]
+
+
+def shows_colours(steps: Sequence[Step]) -> bool:
+    """Whether the images of a pipeline have three bands of 8 bits."""
+    colour = any(_name(step) == "LoadImageFromFile" and step.get("color_type", "color") == "color" for step in steps)
+    return colour and not any(step.get("imdecode_backend") == "tifffile" for step in steps)
 
 
 def ignoring(step: Mapping[str, Any], ignore_index: int) -> Step:

@@ -16,7 +16,6 @@ from intarsia.data.description.assign import own_splits, parts_of, write_lists
 from intarsia.data.description.divide import COPIES, divide, group_names
 from intarsia.data.description.splits import ShareSplit, Split
 from intarsia.data.labels import label_values
-from intarsia.data.scenes.dataset import SceneDataset
 from intarsia.terminal import progress
 
 if TYPE_CHECKING:
@@ -70,12 +69,7 @@ def read_pool(description: DataDescription, pool: Sequence[str] = ("train",), *,
     alone = own_splits(description, pool)
     places: dict[str, tuple[FolderDataset, int]] = {}
     for split in alone.splits:
-        dataset = alone.dataset(split)
-        if isinstance(dataset, SceneDataset):
-            raise ValueError(
-                f"{alone.root}: expected images with labels of their own, found windows of scenes; blocks of these are "
-                f"divided by a share: write `val: {{share: 0.2, of: {split}}}` in the description"
-            )
+        dataset = alone.files(split)
         for number, pair in enumerate(alone.pairs(split)):
             places.setdefault(pair.image, (dataset, number))
     images = tuple(sorted(places))

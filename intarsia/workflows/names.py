@@ -50,7 +50,7 @@ def _find(name: str, trust: bool) -> Config:
         if not path.is_file():
             raise ValueError(f"the config file {name} does not exist (in {Path.cwd()})")
         return read_file(name, trust=trust)
-    if name in recipes.short_names():
+    if recipes.is_for_data(name):
         raise ValueError(
             f"the recipe {name} becomes a config through your data: intarsia train {name} --data DIR --out RUN; "
             "then RUN/config.py is that config"

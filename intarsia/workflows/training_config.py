@@ -38,6 +38,7 @@ class TrainingRequest:
     notify: a command that is told how the run goes.
     fold: "2/5" validates on the second of five parts of the training images. by: what stays together in a part.
     plain: choices of `own_defaults` that are not made.
+    unlabelled, confidence, teacher: what is learned from besides the labels (`workflows.less_labels`).
     augment: none, light, strong or a file (`workflows.augmentation`); None: as the recipe or config has it.
     """
 
@@ -62,6 +63,9 @@ class TrainingRequest:
     by: str | None = None
     augment: str | None = None
     plain: tuple[str, ...] = ()
+    unlabelled: Path | None = None
+    confidence: float | None = None
+    teacher: PathLike | None = None
 
 
 def training_config(request: TrainingRequest, file: Path) -> Config:
@@ -123,7 +127,7 @@ def base_config(request: TrainingRequest) -> Config | None:
     from intarsia import recipes
     from intarsia.workflows.names import find_config
 
-    if request.name not in recipes.short_names():
+    if not recipes.is_for_data(request.name):
         if request.plain:
             raise ValueError(
                 "--plain leaves out what a recipe for own data chooses from them; a config, or a published recipe, has "
@@ -146,6 +150,7 @@ def base_config(request: TrainingRequest) -> Config | None:
 
 def run_config(request: TrainingRequest, base: Config | None, data: OwnData | None, devices: int) -> Config:
     """The config of the run, but for its length."""
+    from intarsia.workflows import less_labels
     from intarsia.workflows.adjust import settings_for, with_data
 
     if data is None:
@@ -161,6 +166,10 @@ def run_config(request: TrainingRequest, base: Config | None, data: OwnData | No
         say_first(found.line)
         config = config.override(found.settings)
     config = config.override(_start_settings(config, request))
+    taught = less_labels.settings_for(
+        config, unlabelled=request.unlabelled, confidence=request.confidence, teacher=request.teacher
+    )
+    config = config.override(taught)
     return config.override(request.settings)
 
 
@@ -182,18 +191,20 @@ def _own_config(request: TrainingRequest, data: OwnData) -> Config:
     from intarsia.config.language.reader import Config
     from intarsia.workflows.adjust import dataset_values
     from intarsia.workflows.own_defaults import choose
+    from intarsia.workflows.trunks import normalisation
 
     description = data.description
     if "train" not in description.splits:
         raise ValueError(f"{data.file} has no train split; it has {', '.join(description.splits)}")
     images = len(description.pairs("train"))
     batch = min(BATCH, max(2, images))
+    mean, std = normalisation(request.name, description, request.pretrained, say_first)
     values = recipes.for_data(
         request.name,
         num_classes=description.num_classes,
         ignore_index=description.ignore_index,
-        mean=description.mean or (128.0,) * description.channels,
-        std=description.std or (64.0,) * description.channels,
+        mean=mean,
+        std=std,
         raw_bands=description.bands == "raw",
         crop=recipes.default_crop(data.image_size),
         batch=batch,
@@ -204,7 +215,7 @@ def _own_config(request: TrainingRequest, data: OwnData) -> Config:
         },
     )
     config = Config.from_values(values, file=f"recipe {request.name}")
-    for choice in choose(config, description, plain=request.plain):
+    for choice in choose(config, description, plain=request.plain, given=request.settings):
         say_first(choice.line)
         config = config.override(choice.settings)
     return config

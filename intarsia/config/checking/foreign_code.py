@@ -40,6 +40,7 @@ def components(spec: RunSpec) -> Iterator[Component]:
         roots += [*loss.losses, *(term.target for term in loss.terms), loss.sampler]
     for stream in (spec.train, spec.val, spec.test):
         roots += [] if stream is None else [stream.dataset, *stream.transforms]
+    roots += [] if spec.unlabelled is None else [spec.unlabelled.strong]
     roots += [spec.metric, spec.test_metric, None if spec.optim is None else spec.optim.optimizer, *spec.observers]
     yield from _inside(roots)
 

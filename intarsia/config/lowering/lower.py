@@ -26,6 +26,7 @@ from intarsia.config.lowering.runtime import (
     lower_start,
     lower_visualizer,
 )
+from intarsia.config.lowering.teaching import lower_teacher, lower_unlabelled
 from intarsia.config.lowering.training import lower_loop, lower_optim, lower_train_cfg
 from intarsia.config.schema.fates import Fate
 from intarsia.config.schema.vocabulary import AREAS, DATALOADERS, LEFTOVERS, OLD
@@ -135,6 +136,8 @@ def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping
         load_from=top.get("load_from"),
         pretrained=tuple(context.pretrained),
         start=lower_start(own),
+        unlabelled=lower_unlabelled(own, model.task, hooks.ema),
+        teacher=lower_teacher(own, model.task),
         imports=imports,
         observers=(*hooks.observers, *services),
         notes=tuple(context.notes),

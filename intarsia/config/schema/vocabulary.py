@@ -15,6 +15,7 @@ from intarsia.config.schema.notation import DICT, OPTIONAL
 from intarsia.config.schema.queries import QUERY_AREAS
 from intarsia.config.schema.runtime import RUNTIME_AREAS
 from intarsia.config.schema.side_adapter import SIDE_ADAPTER_AREAS
+from intarsia.config.schema.teaching import TEACHING_AREAS
 from intarsia.config.schema.training import TRAINING_AREAS
 
 # --- Sections -----------------------------------------------------------------------------------------------------
@@ -68,9 +69,12 @@ AREAS: dict[str, Area] = {
             "start.first_convolution, for other bands than those of pretrained weights",
             "Literal['repeat', 'mean', 'zero', 'random']",
         ),
+        "choose_threshold": to("safeguards.choose_threshold: of two classes, at every evaluation", "bool"),
         "total_batch": to(
             "safeguards.total_batch: images per optimizer step; accumulation follows from it", "int | None"
         ),
+        "unlabelled": to("unlabelled: images without labels to learn from", OPTIONAL),
+        "teacher": to("teacher: a trained network to learn from", OPTIONAL),
     },
     **MODEL_AREAS,
     **DIFFUSION_AREAS,
@@ -78,6 +82,7 @@ AREAS: dict[str, Area] = {
     **SIDE_ADAPTER_AREAS,
     **DATA_AREAS,
     **TRAINING_AREAS,
+    **TEACHING_AREAS,
     **RUNTIME_AREAS,
 }
 """Section -> key -> what becomes of it."""

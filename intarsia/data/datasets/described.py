@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from intarsia.contracts import Dataset
 from intarsia.data.bands import band_mode
-from intarsia.data.description.model import OwnDataset
 from intarsia.data.description.read import read_description
 
 
-def DescribedDataset(*, file: str, split: str, bands: str = "rgb") -> OwnDataset:  # noqa: N802
+def DescribedDataset(*, file: str, split: str, bands: str = "rgb") -> Dataset:  # noqa: N802
     """The samples of one split of a data description.
 
     file: the description (YAML). split: "train", "val" or "test". bands: how images are read; the description says it

@@ -16,7 +16,7 @@ def checked_bands(
     *,
     names: Sequence[str],
     indices: Sequence[Index] = (),
-    scale: tuple[float, ...] | None,
+    scale: tuple[float | str, ...] | None,
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
 ) -> Bands:
@@ -51,12 +51,14 @@ def _check_indices(indices: Sequence[Index], bands: Bands, names: Sequence[str])
         raise DescriptionError(("image", "indices"), str(error)) from None
 
 
-def _check_scale(scale: tuple[float, ...], bands: Bands, channels: int) -> None:
+def _check_scale(scale: tuple[float | str, ...], bands: Bands, channels: int) -> None:
     if bands == "raw":
         raise DescriptionError(("image", "scale"), "is for `bands: rgb`; raw images are taken as they are")
     try:
         Scale.of(scale).check_channels(channels)
     except ValueError:
         raise DescriptionError(
-            ("image", "scale"), f"expected [MIN, MAX], each MIN below its MAX, or a pair a channel, found {scale}"
+            ("image", "scale"),
+            "expected [MIN, MAX], each MIN below its MAX, or a pair a channel; [c40, w400] (centre and width) or "
+            f"percentiles [p1, p99] in their place, found {list(scale)}",
         ) from None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from intarsia.colours import distinct_colours
-from intarsia.contracts import IGNORE_INDEX
+from intarsia.contracts import IGNORE_INDEX, Dataset
 from intarsia.data.annotations.drawn import ClassValues, Drawn
 from intarsia.data.band_indices import Index
 from intarsia.data.bands import Bands
@@ -23,6 +23,7 @@ from intarsia.data.description.divide import check_grouping
 from intarsia.data.description.drawn_checks import check_drawn
 from intarsia.data.description.errors import DescriptionError
 from intarsia.data.description.image_checks import checked_bands
+from intarsia.data.description.inputs import stacking
 from intarsia.data.description.pairing import Listing, Pair, take_share
 from intarsia.data.description.splits import (
     OwnSplit,
@@ -32,9 +33,10 @@ from intarsia.data.description.splits import (
     list_file,
     list_split,
     missing_policy,
+    slice_axis,
     sources,
 )
-from intarsia.data.image_reader import ImageReader, ImageSpec
+from intarsia.data.image_reader import ImageReader, ImageSpec, InputSpec
 from intarsia.data.instance_ids import ClassOf
 from intarsia.data.labels import Colour, LabelTable, label_values, nearest
 from intarsia.data.masks import Masks
@@ -65,10 +67,11 @@ class DataDescription:
     tolerance: file values that differ by so much from a listed one, in each channel, count as the nearest such.
     class_of: how to take the class out of file values that say objects besides; `labels` lists what it gives.
     bands, channels: see `image_io.read_image`. names: of the bands of raw images, "" for one without. indices: channels
-        behind these, (name, expression of bands by name), see `data.band_indices`. scale: values
-        that become 0 and 255 where images of more than 8 bits are read as rgb. mean, std: of the training images, per
-        channel, in the units that the network sees. values: type and range of what is stored in them.
+        behind these, (name, expression of bands by name), see `data.band_indices`. scale: values that become 0 and 255
+        where images of more than 8 bits are read as rgb, or percentiles (`Scale.of`). mean, std: of the training
+        images, per channel, in the units that the network sees. values: type and range of what they store.
     shares: of each class (and "background", with a single one) of the labelled training pixels, as measured.
+    inputs: where a sample has several images, how each is read; `bands` is raw then, `channels` and `names` are theirs.
     groups: what images must stay together when they are divided: see `divide.group_names`.
     notes: comments for the head of the file; no part of the meaning.
 
@@ -88,12 +91,13 @@ class DataDescription:
     channels: int = 3
     names: tuple[str, ...] = ()
     indices: tuple[Index, ...] = ()
-    scale: tuple[float, ...] | None = None
+    scale: tuple[float | str, ...] | None = None
     values: ValueRange | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     shares: Mapping[str, float] | None = None
     groups: str | None = None
+    inputs: tuple[InputSpec, ...] = ()
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
@@ -226,14 +230,15 @@ class DataDescription:
     def image_spec(self) -> ImageSpec:
         """What images a model takes that is trained on this data."""
         scale = None if self.scale is None else Scale.of(self.scale)
-        return ImageSpec(self.bands, self.channels, self.names, self.values, scale, self.indices)
+        axis = next(filter(None, (slice_axis(rule) for rule in self.splits.values())), "")
+        return ImageSpec(self.bands, self.channels, self.names, self.values, scale, axis, self.indices, self.inputs)
 
     def reader(self) -> ImageReader:
         """What reads the images of the data itself: any values; as many bands as there are, unless they are named."""
         named = any(self.names) or self.bands == "rgb"
         return ImageReader(replace(self.image_spec, values=None, channels=self.channels if named else 0))
 
-    def dataset(self, split: str, *, reader: ImageReader | None = None) -> OwnDataset:
+    def dataset(self, split: str, *, reader: ImageReader | None = None) -> Dataset:
         """The samples of a split, labels as class indices.
 
         reader: of the images, as the model expects them that they are shown to; by default as the description says.
@@ -243,17 +248,35 @@ class DataDescription:
         """
         pairs = self.pairs(split)
         windows = [pair.window for pair in pairs if pair.window is not None]
-        if windows:
-            return SceneDataset(
-                windows,
-                root=str(self.root),
-                classes=self.classes,
-                palette=self.colours,
-                label_table=self.label_table(),
-                class_values=self.class_values,
-                spec=self.image_spec,
-                reader=reader or self.reader(),
+        if not windows:
+            return self._files(split, pairs, reader)
+        return SceneDataset(
+            windows,
+            root=str(self.root),
+            classes=self.classes,
+            palette=self.colours,
+            label_table=self.label_table(),
+            class_values=self.class_values,
+            spec=self.image_spec,
+            reader=reader or self.reader(),
+        )
+
+    def files(self, split: str, *, reader: ImageReader | None = None) -> FolderDataset:
+        """The same, of one folder tree.
+
+        Raises:
+            ValueError: as `dataset`; for windows of scenes, and for a description of several data sets.
+        """
+        pairs = self.pairs(split)
+        if any(pair.window is not None for pair in pairs):
+            raise ValueError(
+                f"{self.root}: expected images with labels of their own, found windows of scenes, which are read as "
+                f"they are; their blocks are divided by a share: write `val: {{share: 0.2, of: {split}}}` in the "
+                "description"
             )
+        return self._files(split, pairs, reader)
+
+    def _files(self, split: str, pairs: Sequence[Pair], reader: ImageReader | None) -> FolderDataset:
         dataset = FolderDataset(
             root=str(self.root),
             pairs=[(pair.image, self.label_of(pair)) for pair in pairs],
@@ -265,8 +288,11 @@ class DataDescription:
             scale=self.scale,
             class_of=self.class_of,
         )
+        is_own = reader is None
         if reader is None and (any(self.names) or self.scale is not None):
             reader = self.reader()
+        if self.inputs or (reader is not None and reader.spec.inputs):
+            reader = stacking(reader or self.reader(), self.root, pairs, any_values=is_own)
         return dataset.with_images(self.image_spec, reader)
 
     def label_of(self, pair: Pair) -> str | Masks | Drawn | None:

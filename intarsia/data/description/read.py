@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,6 +15,8 @@ from intarsia.data.annotations.formats import FORMATS
 from intarsia.data.annotations.source import AnnotationSource
 from intarsia.data.band_indices import Index, known_indices
 from intarsia.data.description.errors import DescriptionError
+from intarsia.data.description.input_kinds import image_inputs, image_rules
+from intarsia.data.description.mixed_yaml import mixed_description
 from intarsia.data.description.model import DataDescription, LabelValue, show_value
 from intarsia.data.description.pairing import MaskRule, Source
 from intarsia.data.description.splits import FolderSplit, JoinedSplit, ListSplit, PairSplit, ShareSplit, Split
@@ -23,6 +25,7 @@ from intarsia.data.image_io import IMAGE_SUFFIXES
 from intarsia.data.instance_ids import ClassOf
 from intarsia.data.labels import Colour
 from intarsia.data.scenes.rule import BLOCK, WINDOW, SceneSplit
+from intarsia.data.stack import channel_names
 from intarsia.data.value_range import ValueRange
 from intarsia.io.text import read_text
 
@@ -30,11 +33,11 @@ _KEYS = (
     "root", "classes", "palette", "labels", "outside", "tolerance", "class_of", "ignore_index", "image", "shares",
     "groups", "splits",
 )  # fmt: skip
-_IMAGE_KEYS = ("bands", "channels", "names", "indices", "scale", "mean", "std", "values")
+_IMAGE_KEYS = ("inputs", "bands", "channels", "names", "indices", "scale", "mean", "std", "values")
 _VALUE_KEYS = ("type", "low", "high", "dimmest")
 _FOLDER_KEYS = (
     *("images", "labels", "image_prefix", "label_prefix", "image_suffix", "label_suffix"),
-    *("recursive", "list", "where", "exclude", "missing", "overlap", "annotations"),
+    *("recursive", "list", "where", "exclude", "missing", "overlap", "annotations", "slices", "empty_slices"),
 )
 _LIST_KEYS = ("list", "where", "missing")
 _ANNOTATION_KEYS = ("format", "file", "folder", "names", "subset", "classes")
@@ -55,7 +58,11 @@ def read_description(path: str | Path) -> DataDescription:
     Raises:
         ValueError: naming file, line and key of what is wrong, and the nearest valid name.
     """
-    path = Path(path)
+    return _read(Path(path), is_member=False)
+
+
+def _read(path: Path, *, is_member: bool) -> DataDescription:
+    """is_member: whether it is one of several data sets, and so not made of several itself."""
     try:
         text = read_text(path, largest=_MOST_BYTES)
     except ValueError as error:
@@ -76,30 +83,38 @@ def read_description(path: str | Path) -> DataDescription:
         if not isinstance(tree, Located):
             raise DescriptionError((), f"expected the keys {', '.join(_KEYS)}, found {kind(tree)}")
         top = tree
-        return _description(top, path.parent)
+        if "datasets" not in top:
+            return _description(top, path.parent)
+        if is_member:
+            raise DescriptionError(("datasets",), "it is itself made of several data sets; list these")
+        return mixed_description(top, path.parent, _description, lambda file: _read(file, is_member=True))
     except DescriptionError as error:
         raise ValueError(f"{path}:{error.line or line_of(top, error.path)}: {error}") from None
     except RecursionError:
         raise ValueError(f"{path}: {_TOO_DEEP}") from None
 
 
-def _description(top: Located, folder: Path) -> DataDescription:
+def _description(top: Located, folder: Path, given: Mapping[str, Split] | None = None) -> DataDescription:
+    """given: the splits, if they are not read from the file."""
     _known(top, _KEYS, ())
     for key in ("classes", "splits"):
-        if key not in top:
+        if key not in top and not (key == "splits" and given is not None):
             raise DescriptionError((), f"the key {key!r} is missing")
     image = _mapping(top.get("image", Located()), ("image",))
     _known(image, _IMAGE_KEYS, ("image",))
     root = Path(os.path.expanduser(_text(top.get("root", "."), ("root",))))
-    splits = _mapping(top["splits"], ("splits",))
+    splits = Located() if given is not None else _mapping(top["splits"], ("splits",))
     _known(splits, ("train", "val", "test"), ("splits",))
     classes = _texts(top["classes"], ("classes",))
-    bands = _text(image.get("bands", "rgb"), ("image", "bands"))
+    root = Path(os.path.normpath(folder / root))
+    rules = given or {name: _split(rule, ("splits", name)) for name, rule in splits.items()}
+    inputs = image_inputs(image.get("inputs"), root, rules)
+    bands = _text(image.get("bands", "raw" if inputs else "rgb"), ("image", "bands"))
     outside = _text(top.get("outside", "error"), ("outside",))
     return DataDescription(
-        root=Path(os.path.normpath(folder / root)),
+        root=root,
         classes=classes,
-        splits={name: _split(rule, ("splits", name)) for name, rule in splits.items()},
+        splits=rules,
         labels=_labels(top["labels"]) if top.get("labels") is not None else None,
         palette=_palette(top["palette"]) if top.get("palette") is not None else None,
         ignore_index=_integer(top.get("ignore_index", 255), ("ignore_index",)),
@@ -107,10 +122,11 @@ def _description(top: Located, folder: Path) -> DataDescription:
         tolerance=_integer(top.get("tolerance", 0), ("tolerance",)),
         class_of=_class_of(top["class_of"]) if top.get("class_of") is not None else None,
         bands=bands,  # type: ignore[arg-type]  # likewise
-        channels=_integer(image.get("channels", 3), ("image", "channels")),
-        names=_texts(image.get("names", []), ("image", "names")),
+        channels=_integer(image.get("channels", sum(one.channels for one in inputs) or 3), ("image", "channels")),
+        names=_texts(image.get("names", list(channel_names(inputs))), ("image", "names")),
+        inputs=inputs,
         indices=_indices(image["indices"]) if image.get("indices") is not None else (),
-        scale=_numbers(image.get("scale"), ("image", "scale")),
+        scale=_scale(image.get("scale")),
         values=_value_range(image["values"]) if image.get("values") is not None else None,
         mean=_numbers(image.get("mean"), ("image", "mean")),
         std=_numbers(image.get("std"), ("image", "std")),
@@ -217,17 +233,24 @@ def _folder_split(rule: Located, missing: str, path: tuple[str, ...]) -> FolderS
         raise DescriptionError((*path, "recursive"), f"expected true or false, found {recursive!r}")
     labels = rule.get("labels")
     masks = _masks(labels, (*path, "labels")) if isinstance(labels, Located) else ()
+    images, several = rule["images"], image_rules(rule["images"], (*path, "images"))
     source = Source(
-        images=_folder(rule["images"], (*path, "images")),
+        images=several[0].folder if several else _folder(images, (*path, "images")),
         labels=None if labels is None or masks else _folder(labels, (*path, "labels")),
-        image_suffix=_texts(rule.get("image_suffix", list(IMAGE_SUFFIXES)), (*path, "image_suffix")),
+        image_suffix=_texts(
+            rule.get("image_suffix", list(several[0].suffixes if several else IMAGE_SUFFIXES)), (*path, "image_suffix")
+        ),
         label_suffix=_texts(rule.get("label_suffix", list(IMAGE_SUFFIXES)), (*path, "label_suffix")),
-        image_prefix=_text(rule.get("image_prefix", ""), (*path, "image_prefix")),
+        image_prefix=_text(rule.get("image_prefix", several[0].prefix if several else ""), (*path, "image_prefix")),
         label_prefix=_text(rule.get("label_prefix", ""), (*path, "label_prefix")),
         recursive=recursive,
         masks=masks,
         overlap=_choice(rule, "overlap", ("error", "last"), path),  # type: ignore[arg-type]
         annotations=_annotations(rule, path),
+        slices=_choice(rule, "slices", ("", "x", "y", "z"), path),  # type: ignore[arg-type]
+        empty_slices=_choice(rule, "empty_slices", ("keep", "skip"), path),  # type: ignore[arg-type]
+        input_name=several[0].class_name if several else "",
+        partners=several[1:],
     )
     names = None if rule.get("list") is None else _text(rule["list"], (*path, "list"))
     exclude = _texts(rule.get("exclude", []), (*path, "exclude"))
@@ -375,6 +398,15 @@ def _numbers(value: Any, path: tuple[object, ...]) -> tuple[float, ...] | None:
     if not all(isinstance(entry, (int, float)) and not isinstance(entry, bool) for entry in entries):
         raise DescriptionError(path, f"expected numbers, found {value!r}")
     return tuple(float(entry) for entry in entries)
+
+
+def _scale(value: Any) -> tuple[float | str, ...] | None:
+    """Numbers, windows and percentiles: what they are worth is looked at by the description itself."""
+    if value is None:
+        return None
+    entries = value if isinstance(value, list) else [value]
+    numbers = iter(_numbers([entry for entry in entries if not isinstance(entry, str)], ("image", "scale")) or ())
+    return tuple(entry if isinstance(entry, str) else next(numbers) for entry in entries)
 
 
 def _shares(value: Any) -> dict[str, float]:

@@ -13,6 +13,9 @@ import yaml
 
 from intarsia.data.annotations.formats import FORMATS
 from intarsia.data.annotations.source import AnnotationSource
+from intarsia.data.description.input_kinds import input_lines
+from intarsia.data.description.mixed import MixedDescription
+from intarsia.data.description.mixed_yaml import member_lines
 from intarsia.data.description.model import DataDescription, LabelValue, show_value
 from intarsia.data.description.pairing import MaskRule
 from intarsia.data.description.splits import FolderSplit, JoinedSplit, ListSplit, PairSplit, ShareSplit, Split
@@ -99,6 +102,8 @@ def render(description: DataDescription, folder: Path) -> str:
         lines.append("")
     if description.groups is not None:
         lines += [*_comment(_GROUPS), f"groups: {_quoted(description.groups)}"]
+    if isinstance(description, MixedDescription):
+        return "\n".join([*lines, *member_lines(description, _quoted, lambda one: render(one, folder))]) + "\n"
     lines.append("splits:")
     for split, rule in description.splits.items():
         lines += _split_lines(split, rule)
@@ -127,19 +132,23 @@ def _label_key(value: LabelValue) -> str:
 
 def _image_lines(description: DataDescription) -> list[str]:
     lines = ["image:"]
-    if description.bands == "rgb":
+    if description.inputs:
+        lines += input_lines(description.inputs)
+    elif description.bands == "rgb":
         lines.append("  bands: rgb  # as 8-bit RGB, whatever the file holds: alpha dropped, grey repeated")
     else:
         lines.append("  bands: raw  # every band of the file in its own type")
-    lines.append(f"  channels: {description.channels}")
-    if any(description.names):
+    if not description.inputs:
+        lines.append(f"  channels: {description.channels}")
+    if any(description.names) and not description.inputs:
         named = ", ".join(_quoted(name) if name else '""' for name in description.names)
         lines.append(f"  names: [{named}]  # of the bands; those of files that say the same are found by them")
     if description.indices:
         lines.append("  indices:  # further channels, computed of the bands by their names")
         lines += [f"    {_quoted(name)}: {_quoted(text)}" for name, text in description.indices]
     if description.scale is not None:
-        lines.append(f"  scale: [{', '.join(map(_number, description.scale))}]  # become 0 and 255")
+        ends = (end if isinstance(end, str) else _number(end) for end in description.scale)
+        lines.append(f"  scale: [{', '.join(ends)}]  # become 0 and 255; p1 is a percentile of each image or volume")
     for key, numbers in (("mean", description.mean), ("std", description.std)):
         if numbers is not None:
             lines.append(f"  {key}: [{', '.join(map(_number, numbers))}]")
@@ -176,8 +185,10 @@ def _split_lines(split: str, rule: Split) -> list[str]:
             f"  {split}:",
             *(f"    {'- ' if not n else '  '}{line}" for lines in parts for n, line in enumerate(lines)),
         ]
-    lines = _scene_lines(rule) if isinstance(rule, SceneSplit) else _folder_lines(rule)
-    return [f"  {split}:", *(f"    {line}" for line in lines)]
+    if isinstance(rule, SceneSplit):
+        return [f"  {split}:", *(f"    {line}" for line in _scene_lines(rule))]
+    assert isinstance(rule, FolderSplit)
+    return [f"  {split}:", *(f"    {line}" for line in _folder_lines(rule))]
 
 
 def _scene_lines(rule: SceneSplit) -> list[str]:
@@ -200,6 +211,9 @@ def _scene_lines(rule: SceneSplit) -> list[str]:
 def _folder_lines(rule: FolderSplit) -> list[str]:
     source = rule.source
     entries: dict[str, str] = {"images": _quoted(source.images)}
+    if source.partners:
+        others = "".join(f", {rule.class_name}: {_quoted(str(rule))}" for rule in source.partners)
+        entries["images"] = f"{{{source.input_name}: {_quoted(source.images)}{others}}}"
     if source.labels is not None:
         entries["labels"] = _quoted(source.labels)
     for key, text in (("image_prefix", source.image_prefix), ("label_prefix", source.label_prefix)):
@@ -211,6 +225,10 @@ def _folder_lines(rule: FolderSplit) -> list[str]:
             entries[key] = listed[0] if len(listed) == 1 else f"[{', '.join(listed)}]"
     if not source.recursive:
         entries["recursive"] = "false"
+    if source.slices:
+        entries["slices"] = f"{source.slices}  # of volumes, along this axis; the slices of a file stay together"
+    if source.empty_slices != "keep":
+        entries["empty_slices"] = source.empty_slices
     if source.overlap != "error":
         entries["overlap"] = source.overlap
     if rule.names is not None:

@@ -33,6 +33,7 @@ from intarsia.data.doctor.near_copies import picture_hash
 from intarsia.data.image_io import decode_image
 from intarsia.data.image_reader import ImageReader
 from intarsia.data.instance_ids import ClassOf
+from intarsia.data.slices import is_volume
 from intarsia.data.value_range import extent
 
 _MOMENT_PIXELS = 2**18
@@ -209,6 +210,8 @@ def mean_and_std(moments: Moments | None) -> tuple[tuple[float, ...], tuple[floa
 
 
 def _image(path: Path, reader: ImageReader | None) -> tuple[npt.NDArray[Any], ImageFacts]:
+    if reader is not None and reader.stack is not None:
+        return _stack(path, reader)
     decoded = decode_image(path)  # before anything else opens it: a pipe or a device is refused there
     mode, alpha, orientation = _header(path)
     stored = decoded.samples
@@ -225,9 +228,22 @@ def _image(path: Path, reader: ImageReader | None) -> tuple[npt.NDArray[Any], Im
     facts = ImageFacts(
         mode, (pixels.shape[0], pixels.shape[1]), pixels.shape[2], str(stored.dtype), chosen, digest.digest(), alpha,
         orientation if chosen == "rgb" else 1, low=low, high=high, names=decoded.file.names,
-        hash=picture_hash(pixels),
+        hash=None if is_volume(path) else picture_hash(pixels),  # patients look alike
     )  # fmt: skip
     return pixels, facts
+
+
+def _stack(path: Path, reader: ImageReader) -> tuple[npt.NDArray[Any], ImageFacts]:
+    """Several images of one place, as they are seen together."""
+    pixels = reader.read(path)
+    digest = hashlib.blake2b(pixels.data, digest_size=16)
+    digest.update(str(pixels.shape).encode())
+    low, high = extent(pixels)
+    size = (pixels.shape[0], pixels.shape[1])
+    return pixels, ImageFacts(
+        f"{pixels.dtype} x {pixels.shape[2]}", size, pixels.shape[2], str(pixels.dtype), reader.bands, digest.digest(),
+        low=low, high=high, names=reader.spec.names, hash=picture_hash(pixels),
+    )  # fmt: skip
 
 
 def _header(path: Path) -> tuple[str, bool, int]:
@@ -320,6 +336,6 @@ def duplicates(measured: Sequence[Measured]) -> Iterator[list[Measured]]:
     """Groups of images with the same pixels."""
     groups: dict[bytes, list[Measured]] = {}
     for entry in measured:
-        if entry.image is not None:
+        if entry.image is not None and entry.image.low < entry.image.high:  # slices beside the body are alike
             groups.setdefault(entry.image.digest, []).append(entry)
     yield from (group for group in groups.values() if len(group) > 1)

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from intarsia.contracts import IGNORE_INDEX, Sample
+from intarsia.contracts import IGNORE_INDEX, Sample, Size
 from intarsia.data.labels import value_counts
 from intarsia.data.transforms.arguments import check_alike, check_chance, checked_range
 from intarsia.data.transforms.resize import resized
@@ -190,16 +190,21 @@ class CutMix:
             return sample
         check_alike("CutMix", [sample, others[0]])
         other = _overlap(sample, others[0])
-        share = 1 - rng.beta(self.alpha, self.alpha)
-        place = []
-        for side in other.image.shape[:2]:
-            middle, length = rng.uniform(0, side), side * share**0.5
-            ends = round(middle - length / 2), round(middle + length / 2)
-            place.append(slice(max(ends[0], 0), min(ends[1], side)))
-        rows, columns = place
-        mask = np.zeros(other.image.shape[:2], np.bool_)
-        mask[rows, columns] = True
-        return _covered(_unpadded(sample), other, mask, (0, 0))
+        height, width = other.image.shape[:2]
+        return _covered(_unpadded(sample), other, random_rectangle((height, width), self.alpha, rng), (0, 0))
+
+
+def random_rectangle(size: Size, alpha: float, rng: np.random.Generator) -> Mask:
+    """(H, W), true in a rectangle as `CutMix` draws it."""
+    share = 1 - rng.beta(alpha, alpha)
+    place = []
+    for side in size:
+        middle, length = rng.uniform(0, side), side * share**0.5
+        ends = round(middle - length / 2), round(middle + length / 2)
+        place.append(slice(max(ends[0], 0), min(ends[1], side)))
+    mask = np.zeros(size, np.bool_)
+    mask[tuple(place)] = True
+    return mask
 
 
 _MASK = ""

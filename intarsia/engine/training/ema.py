@@ -59,6 +59,12 @@ class Ema:
             mine.copy_(yours)
             yours.copy_(held)
 
+    @torch.no_grad()
+    def show(self, network: nn.Module) -> None:
+        """Give a copy of the network the averages as its tensors: whatever they become, it has."""
+        for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+            tensor.data = self._named[name]
+
     def state(self) -> dict[str, Tensor]:
         """The averages under the names of the network's state; slices, if the network has slices of its weights."""
         return dict(self._named)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
@@ -17,13 +17,16 @@ from torch.optim import Optimizer
 from intarsia.contracts import Metric, Report, Task
 from intarsia.data.loader import BatchIterator, train_loader
 from intarsia.data.pipeline import Pipeline
+from intarsia.data.unlabelled import Unlabelled
 from intarsia.distributed.runtime import FabricRuntime
 from intarsia.engine.callbacks.base import Observer
 from intarsia.engine.optim.schedules import Schedule
 from intarsia.engine.training import environment
 from intarsia.inference.predictor import Predictor
 from intarsia.io.whole_files import sweep, write_text
+from intarsia.metrics.best_threshold import BestThresholdMetric
 from intarsia.spec import EarlyStopSpec, EmaSpec, OptimSpec, SafeguardSpec
+from intarsia.tasks.taught import Taught
 from intarsia.weights.file import WeightsMeta
 
 
@@ -59,7 +62,7 @@ class Run:
     observers: told of everything, in the first process.
     meta: what the weights file will say; scores and step are filled in. config_text: written to config.py.
     data, pretrained: facts for run.json about the data and about the weights that the run starts from.
-    notes: said at the start. command: the command line.
+    notes: said at the start. command: the command line. unlabelled: images without labels beside those of `pipeline`.
     resume: go on from the newest checkpoint in `out`.
     """
 
@@ -95,11 +98,16 @@ class Run:
     pretrained: Sequence[Mapping[str, Any]] = ()
     notes: tuple[str, ...] = ()
     command: Sequence[str] = field(default_factory=lambda: tuple(sys.argv))
+    unlabelled: Unlabelled | None = None
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "save_every", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, found {getattr(self, name)}")
+        if self.averaged_teacher is not None and self.ema is None:
+            raise ValueError("the teacher is the average of the weights, but the run averages none: give it an ema")
+        if isinstance(self.module, Taught) and self.runtime.shards:
+            raise ValueError("a network that learns from a teacher cannot be sharded: use --strategy ddp")
         if self.compile and self.runtime.shards:
             raise ValueError("a network that is compiled cannot be sharded: leave out --compile, or use --strategy ddp")
 
@@ -112,6 +120,17 @@ class Run:
     def network(self) -> nn.Module:
         """The network inside the task: what is optimised and ends up in the weights file."""
         return self.module.get_submodule("model")
+
+    @property
+    def averaged_teacher(self) -> Taught | None:
+        """The task, if it learns from the average of its weights."""
+        taught = self.module
+        return taught if isinstance(taught, Taught) and taught.follows_average else None
+
+    @property
+    def chooses_threshold(self) -> bool:
+        """Whether an evaluation chooses the threshold of the foreground, which the weights file then keeps."""
+        return self.validation is not None and isinstance(self.validation.metric, BestThresholdMetric)
 
     @property
     def accumulation_steps(self) -> int:
@@ -145,6 +164,7 @@ class Run:
             rank=self.runtime.rank,
             world_size=self.runtime.world_size,
             pin_memory=self.pin_memory and self.runtime.device.type == "cuda",
+            unlabelled=self.unlabelled and replace(self.unlabelled, accumulation_steps=self.accumulation_steps),
         )
 
     @property

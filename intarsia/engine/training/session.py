@@ -48,6 +48,8 @@ class Session:
         self.stopping = False
         self._ended_early = False
         self.ema = None if run.ema is None else Ema(run.network, run.ema)
+        if self.ema is not None and run.averaged_teacher is not None:
+            run.averaged_teacher.follow(self.ema.show)
         if run.compile:
             run.task.compile_training()
         # Several processes know already, from their rehearsal.
@@ -223,6 +225,8 @@ class Session:
         self.watchdog.alive(f"training, after step {self.step}")
         if self.ema is not None:
             self.ema.update(self.step)
+            if self.run.averaged_teacher is not None:  # all processes are taught the same
+                self.run.runtime.agree_on_statistics(self.run.averaged_teacher.teacher.get_submodule("model"))
         if self._gradients is not None:
             missing = self._gradients.missing()
             if missing:
@@ -351,7 +355,8 @@ class Session:
 
     def _write_weights(self, scores: dict[str, float]) -> None:
         if self._writes:
-            meta = dataclasses.replace(self.run.meta, scores=scores, step=self.step)
+            chosen = self.report.threshold if self.report is not None and self.run.chooses_threshold else None
+            meta = dataclasses.replace(self.run.meta, scores=scores, step=self.step, threshold=chosen)
             save_weights(self.run.folder.weights, self.run.network.state_dict(), meta)
 
     # --- the end ----------------------------------------------------------------------------------------------------

@@ -214,7 +214,7 @@ class _Strips:
         if not valid.any():
             return {}
         strip = {layer.kind: layer.blank(bottom - top, panel.right - panel.left) for layer in self._layers}
-        is_cropped, threshold = self.tiling.blend == "crop", self._predictor.inference.threshold
+        is_cropped, threshold = self.tiling.blend == "crop", self._predictor.inference.foreground_above
         regions = self._cropped if is_cropped else self._blended
         budget = None if is_cropped or self._predictor.device.type != "cpu" else BLEND_BUDGET
         for left, views in regions(panel, row, progress):
