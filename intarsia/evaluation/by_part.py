@@ -64,6 +64,8 @@ class PartCounts:
         reports = {}
         for name, counts in zip(self._names, self._counts, strict=True):
             self._metric.load_state(self._runtime.all_reduce_sum(empty.clone() if counts is None else counts))
-            chooses = isinstance(self._metric, BestThresholdMetric) and threshold is not None
-            reports[name] = self._metric.report_at(threshold) if chooses else self._metric.report()
+            if threshold is not None and isinstance(self._metric, BestThresholdMetric):
+                reports[name] = self._metric.report_at(threshold)
+            else:
+                reports[name] = self._metric.report()
         return reports
