@@ -7,7 +7,7 @@ where it has no value, as 0 / 0, it is 0.
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -48,11 +48,11 @@ def check_indices(indices: Sequence[Index], bands: Sequence[str]) -> None:
     for name, expression in indices:
         if not name or name in bands:
             raise ValueError(f"{name!r} cannot be the name of an index: it is empty, or that of a band")
-        for node in ast.walk(_parsed(expression)):
-            if isinstance(node, ast.Name) and node.id not in bands:
+        for band in _bands_of(_parsed(expression)):
+            if band not in bands:
                 raise ValueError(
                     f"{name} = {expression}: expected bands among {', '.join(b for b in bands if b) or 'none'}, found "
-                    f"{node.id!r}; `names` says what the bands are called"
+                    f"{band!r}; `names` says what the bands are called"
                 )
 
 
@@ -93,6 +93,17 @@ def _check(node: ast.expr) -> None:
         _check(node.operand)
     elif not isinstance(node, ast.Name) and not (isinstance(node, ast.Constant) and _is_number(node.value)):
         raise ValueError(f"{ast.unparse(node)} is no name of a band, no number, and none of + - * /")
+
+
+def _bands_of(node: ast.expr) -> Iterator[str]:
+    """The names in an expression that has been checked."""
+    if isinstance(node, ast.BinOp):
+        yield from _bands_of(node.left)
+        yield from _bands_of(node.right)
+    elif isinstance(node, ast.UnaryOp):
+        yield from _bands_of(node.operand)
+    elif isinstance(node, ast.Name):
+        yield node.id
 
 
 def _is_number(value: Any) -> bool:

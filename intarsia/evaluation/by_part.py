@@ -14,6 +14,7 @@ from torch import Tensor
 from intarsia.contracts import Dataset, Metric, Report
 from intarsia.data.datasets.mixed import mixed_in
 from intarsia.distributed.runtime import FabricRuntime
+from intarsia.metrics.best_threshold import BestThresholdMetric
 
 
 class PartCounts:
@@ -47,14 +48,24 @@ class PartCounts:
         self._counts[self._part] = now - self._before
         self._before = now
 
-    def reports(self) -> dict[str, Report]:
-        """The scores of every part, over all processes; the metric holds those of the last part then."""
+    def end(self) -> None:
+        """Called when all images are counted, by this process alone."""
+        if self._names:
+            self._close()
+
+    def reports(self, threshold: float | None) -> dict[str, Report]:
+        """The scores of every part, over all processes; the metric holds those of the last part then.
+
+        threshold: that of the foreground that all images together have, where the metric chooses one.
+        """
         if not self._names:
             return {}
-        self._close()
         empty = torch.zeros_like(self._before)
         reports = {}
         for name, counts in zip(self._names, self._counts, strict=True):
             self._metric.load_state(self._runtime.all_reduce_sum(empty.clone() if counts is None else counts))
-            reports[name] = self._metric.report()
+            if threshold is not None and isinstance(self._metric, BestThresholdMetric):
+                reports[name] = self._metric.report_at(threshold)
+            else:
+                reports[name] = self._metric.report()
         return reports

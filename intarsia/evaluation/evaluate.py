@@ -130,13 +130,15 @@ def evaluate(
         if task is not None:
             task.train(was_training)
     soundness.warn()
+    parts.end()
     whole = runtime.all_reduce_sum(metric.state().clone())
-    of_parts = parts.reports()
+    metric.load_state(whole)
+    report = metric.report()
+    of_parts = parts.reports(report.threshold)
     metric.load_state(whole)
     loss = runtime.all_reduce_sum(losses.total())
-    report = replace(metric.report(), parts=of_parts)
-    if report.threshold is None:
-        report = replace(report, threshold=predictor.inference.foreground_above)
+    threshold = predictor.inference.foreground_above if report.threshold is None else report.threshold
+    report = replace(report, threshold=threshold, parts=of_parts)
     if task is None or not loss[1]:
         return report
     return replace(report, losses={"loss": float(loss[0] / loss[1])})

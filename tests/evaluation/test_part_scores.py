@@ -15,12 +15,14 @@ from intarsia.data.datasets.folder import FolderDataset
 from intarsia.data.datasets.mixed import MixedDataset
 from intarsia.data.datasets.region import RegionDataset
 from intarsia.data.pipeline import Pipeline
+from intarsia.distributed.runtime import FabricRuntime
 from intarsia.engine.training.checkpoint import report_from, report_values
 from intarsia.evaluation.by_part import PartCounts
 from intarsia.evaluation.evaluate import evaluate
 from intarsia.evaluation.files import report_as_dict
 from intarsia.evaluation.score_table import part_lines
 from intarsia.inference.predictor import Predictor
+from intarsia.metrics.best_threshold import BestThresholdMetric
 from intarsia.metrics.iou import FAMILIES, IoUMetric
 from intarsia.spec import InferenceSpec, PreprocessSpec
 from intarsia.tasks.preprocess import Preprocess
@@ -143,7 +145,8 @@ def test_two_processes_give_the_parts_that_one_gives(parts: dict[str, FolderData
             found.next_image()
             prediction = torch.from_numpy(sample.image.argmax(axis=2))
             counter.update(prediction, torch.from_numpy(sample.label))
-        return found.reports()
+        found.end()
+        return found.reports(None)
 
     sent = []
     for rank in (0, 1):
@@ -158,6 +161,37 @@ def test_two_processes_give_the_parts_that_one_gives(parts: dict[str, FolderData
     for name in parts:
         assert found[name].summary["mIoU"] == pytest.approx(expected.parts[name].summary["mIoU"], rel=1e-12)
         assert found[name].images == len(parts[name])
+
+
+def test_parts_are_scored_at_the_threshold_of_the_whole(parts: dict[str, FolderDataset]) -> None:
+    mixed = MixedDataset(parts, spec=parts["first"].image_spec)
+
+    def counted(counter: BestThresholdMetric, dataset: MixedDataset | FolderDataset, found: PartCounts | None) -> None:
+        for index in range(len(dataset)):
+            sample = dataset.load(index)
+            if found is not None:
+                found.next_image()
+            label = torch.from_numpy(np.where(sample.label == 2, 255, sample.label))
+            foreground = torch.from_numpy(sample.image[..., 0] / np.float32(255))
+            counter.update(label, label, foreground=foreground)
+
+    def chooser() -> BestThresholdMetric:
+        return BestThresholdMetric(IoUMetric(num_classes=2, classes=CLASSES[:2]))
+
+    whole = chooser()
+    found = PartCounts(mixed, whole, FabricRuntime(accelerator="cpu"))
+    counted(whole, mixed, found)
+    found.end()
+    threshold = whole.report().threshold
+    assert threshold is not None
+    reports, own = found.reports(threshold), set()
+    for name, part in parts.items():
+        alone = chooser()
+        counted(alone, part, None)
+        assert reports[name].threshold == threshold
+        assert same(reports[name], alone.report_at(threshold))
+        own.add(alone.report().threshold)
+    assert own != {threshold}, "each would choose another one"
 
 
 def test_parts_are_written_and_come_back(parts: dict[str, FolderDataset]) -> None:

@@ -9,10 +9,10 @@ import pytest
 import rasterio
 
 from intarsia.data.image_reader import ImageReader, ImageSpec
+from intarsia.data.scenes.georeference import Area
+from intarsia.data.scenes.scene import Scene
 from intarsia.data.value_range import Scale, ValueRange
 from intarsia.inference.inputs.arrays import as_array
-from intarsia.inference.raster.georeference import Area
-from intarsia.inference.raster.source import Scene
 
 VALUES = np.random.default_rng(0).integers(300, 9000, (3, 60, 70)).astype(np.uint16)
 

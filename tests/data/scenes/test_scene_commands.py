@@ -49,8 +49,10 @@ def test_all_blocks_are_evaluated_where_none_was_set_aside(place: Path) -> None:
 
 
 def test_windows_are_neither_converted_nor_divided_by_name(place: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=re.escape(f"{place}: expected images with labels of their own, found scenes")):
+    with pytest.raises(
+        ValueError, match=re.escape(f"{place}: expected images with labels of their own, found windows")
+    ):
         convert_data(place, tmp_path / "out")
     description, _ = usable_data(place)
-    with pytest.raises(ValueError, match=r"found windows of scenes; .* `val: \{share: 0\.2, of: train\}`"):
+    with pytest.raises(ValueError, match=r"found windows of scenes, .* `val: \{share: 0\.2, of: train\}`"):
         read_pool(description)
