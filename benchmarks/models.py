@@ -1,7 +1,7 @@
 """What each network of the recipes costs: parameters, multiply-adds, memory, time. Writes intarsia/guide/costs.json.
 
-    python benchmarks/models.py                            what is not counted yet: parameters, multiply-adds, memory
-    OMP_NUM_THREADS=2 python benchmarks/models.py --time   seconds too, of one recipe of each network that has none yet
+    python benchmarks/models.py          what is not counted yet: parameters, multiply-adds, memory
+    python benchmarks/models.py --time   seconds too, of one recipe of each network that has none yet
 
 Images are 512 x 512, numbers float32. Multiply-adds are those of one image through the network as it is used, counted
 by torch's own flop counter, halved, since that counts a multiply-add as two. It counts convolutions, matrix products
@@ -12,9 +12,16 @@ of two with AdamW, from its second step on. It is added up as torch makes tensor
 not depend on the machine; what operations need within is not in it. Both are counted with FakeTensors, which have sizes
 and no numbers. A training step that looks at numbers (where masks are matched) is counted with real tensors.
 
-Time is measured, each network in a process of its own: the fastest of --repeat passes after one that warms up. It
-depends on the machine, so that the guide shows it as a multiple of segformer_mit-b0's, and the machine must do nothing
-else: with a load above --load the script waits. Figures that there are, of this machine and so many threads, are kept.
+Time is the processor time of one thread, each network in a process of its own: the fastest of --repeat passes after
+one that warms up, fewer where they are long. While other programs have the processor, this clock stands still; what it
+does see of them are fuller caches and slower memory. So segformer_mit-b0 is measured in the same process before and
+after: a network's time is its multiple of the mean of these two, times what segformer_mit-b0 took by itself. Where the
+two differ by more than DRIFT, the machine has changed meanwhile, and all is measured again, up to ATTEMPTS times; the
+steadiest counts. The guide shows multiples alone.
+
+Every figure is in the file as soon as it is known, so that the script can be interrupted, and goes on where it was.
+Figures of another machine are dropped. A network whose step needs more memory than there is is passed over, with a
+word, and so is one that takes longer than --limit.
 """
 
 from __future__ import annotations
@@ -22,14 +29,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from intarsia import recipes
 from intarsia.guide.counting import fake_tensors, flop_counter, peak_counter
@@ -149,12 +157,28 @@ def numbers(recipe: str, real: bool) -> Iterator[Any]:
 # --- measuring ----------------------------------------------------------------------------------------------------
 
 
+DRIFT, ATTEMPTS = 0.1, 3
+LONG = 60.0
+"""Seconds of passes after which no more are made."""
+
+Seconds = dict[str, float]
+"""Processor time of the "forward" pass of one image, and of a training "step" of two."""
+
+
 def measure(recipe: str, repeat: int) -> None:
-    """Prints seconds of the forward pass of one image, and of a training step of two."""
+    """Prints the seconds of a network, and of the reference before and after it."""
     import torch
 
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    torch.set_num_threads(1)
     torch.manual_seed(0)
+    before = seconds_of(REFERENCE, repeat)
+    found = seconds_of(recipe, repeat)
+    print("figures", json.dumps({"before": before, "found": found, "after": seconds_of(REFERENCE, repeat)}))
+
+
+def seconds_of(recipe: str, repeat: int) -> Seconds:
+    import torch
+
     task = task_of(recipe, "cpu")
     batch = batch_of(task.num_classes, bands_of(recipe))
     step = training_step(task.train(), batch)
@@ -162,31 +186,46 @@ def measure(recipe: str, repeat: int) -> None:
     task.eval()
     image = torch.randn(1, bands_of(recipe), SIDE, SIDE)
     with torch.inference_mode():
-        print("figures", fastest(lambda: task.model(image), repeat), training)
+        return {"forward": fastest(lambda: task.model(image), repeat), "step": training}
 
 
 def fastest(work: Callable[[], object], repeat: int) -> float:
-    times = []
-    for _ in range(repeat + 1):  # the first warms up
-        start = time.perf_counter()
+    """Processor time of this process, whose other threads wait. At least one pass counts, behind one that warms up."""
+    times: list[float] = []
+    while len(times) <= repeat and (len(times) < 2 or sum(times) < LONG):
+        start = time.process_time()
         work()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return min(times[1:])
 
 
-def in_own_process(*arguments: str) -> list[str]:
-    """The words that another process of this script prints behind "figures". Raises RuntimeError if there are none."""
-    done = subprocess.run([sys.executable, __file__, *arguments], check=False, capture_output=True, text=True)
+def relative(measured: Mapping[str, Seconds], alone: Seconds) -> tuple[Seconds, float]:
+    """Seconds of a network as they are beside those that the reference took `alone`, and how far the machine drifted.
+
+    measured: of the network ("found"), and of the reference "before" and "after" it.
+    """
+    pairs = {what: (measured["before"][what], measured["after"][what]) for what in alone}
+    drift = max(max(pair) / min(pair) - 1 for pair in pairs.values())
+    return {what: measured["found"][what] * alone[what] * 2 / sum(pair) for what, pair in pairs.items()}, drift
+
+
+def in_own_process(*arguments: str, limit: float | None = None) -> list[str]:
+    """The words that another process of this script prints behind "figures".
+
+    Raises RuntimeError if there are none, or it takes longer than `limit` seconds.
+    """
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    try:
+        done = subprocess.run(
+            [sys.executable, __file__, *arguments], check=False, capture_output=True, text=True, timeout=limit,
+            env=environment,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"it takes longer than {limit:g} seconds; more with --limit") from None
     lines = [line for line in done.stdout.splitlines() if line.startswith("figures ")]
     if not lines:
         raise RuntimeError((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
     return lines[-1].split()[1:]
-
-
-def wait_until_quiet(most: float) -> None:
-    while os.getloadavg()[0] > most:
-        say(f"the load is {os.getloadavg()[0]:.1f}; times are measured below {most}; waiting")
-        time.sleep(60)
 
 
 # --- the file -----------------------------------------------------------------------------------------------------
@@ -268,10 +307,10 @@ def count_all(only: str) -> None:
             write(costs)
 
 
-def time_all(only: str, repeat: int, load: float) -> None:
+def time_all(only: str, repeat: int, limit: float) -> None:
     """Times that this machine has not measured yet. Those of another machine are dropped: ratios need one machine."""
     costs = read()
-    machine = f"{platform.processor() or platform.machine()}, {os.environ.get('OMP_NUM_THREADS', '1')} threads"
+    machine = this_machine()
     if costs.get("machine") != machine:
         costs |= {"machine": machine, "timed": {}}
     timed = costs.setdefault("timed", {})
@@ -280,22 +319,55 @@ def time_all(only: str, repeat: int, load: float) -> None:
     todo = [name for name in todo if only in name or name == REFERENCE]
     with each("time", todo) as shown:
         for name in shown:
-            wait_until_quiet(load)
             try:
-                forward, step = map(float, in_own_process("--measure", name, "--repeat", str(repeat)))
+                fits_into_memory(costs["counted"][name])
+                found = steadiest(name, repeat, limit, timed)
             except RuntimeError as error:
                 say(f"{name}: not measured: {error}")
                 continue
-            timed[name] = {"forward_seconds": round(forward, 4), "step_seconds": round(step, 4)}
+            timed[name] = {f"{what}_seconds": round(value, 4) for what, value in found.items()}
             write(costs)
+
+
+def this_machine() -> str:
+    from intarsia.engine.training.environment import hardware
+
+    return f"{hardware()['processor']}, processor time of one thread"
+
+
+def fits_into_memory(counted: Mapping[str, int]) -> None:
+    """Raises RuntimeError if a training step would need more memory than is free."""
+    free, needed = psutil.virtual_memory().available, counted.get("step_bytes", 0) * 5 // 4  # and what allocators keep
+    if needed > free:
+        raise RuntimeError(f"a training step needs {needed / 1e9:.1f} GB, and {free / 1e9:.1f} are free")
+
+
+def steadiest(name: str, repeat: int, limit: float, timed: Mapping[str, Seconds]) -> Seconds:
+    """Seconds of a network, of the attempt in which the reference changed least."""
+    best: tuple[float, Seconds] | None = None
+    for _ in range(ATTEMPTS):
+        words = in_own_process("--measure", name, "--repeat", str(repeat), limit=limit)
+        measured = json.loads(" ".join(words))
+        alone = measured["found"] if name == REFERENCE else {
+            what: timed[REFERENCE][f"{what}_seconds"] for what in ("forward", "step")
+        }  # fmt: skip
+        found, drift = relative(measured, alone)
+        found = measured["found"] if name == REFERENCE else found
+        if best is None or drift < best[0]:
+            best = drift, found
+        if drift <= DRIFT:
+            break
+        say(f"{name}: the reference's time changed by {drift:.0%} meanwhile")
+    assert best is not None
+    return best[1]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="part of a recipe's name")
     parser.add_argument("--time", action="store_true", help="measure times too")
-    parser.add_argument("--repeat", type=int, default=1)
-    parser.add_argument("--load", type=float, default=0.5, help="of the machine, above which no time is measured")
+    parser.add_argument("--repeat", type=int, default=2)
+    parser.add_argument("--limit", type=float, default=3600, help="seconds for one network, by the wall clock")
     parser.add_argument("--measure", metavar="RECIPE", help=argparse.SUPPRESS)
     parser.add_argument("--count", metavar="RECIPE", help=argparse.SUPPRESS)
     parser.add_argument("--step", metavar="RECIPE", help=argparse.SUPPRESS)
@@ -309,7 +381,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         count_all(options.only)
         if options.time:
-            time_all(options.only, options.repeat, options.load)
+            time_all(options.only, options.repeat, options.limit)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def work_of(way: str, task, folder: Path, out: Path, kinds: frozenset[str]) -> C
     def intarsia() -> None:
         inference, transforms = InferenceSpec(num_classes=len(classes)), [Resize(scale=(683, 512))]
         predictor = Predictor(task, inference=inference, transforms=transforms, classes=classes, palette=palette)
-        assert predict_images(predictor, find_images(folder), outputs, areas=None, skip_existing=False)
+        assert predict_images(predictor, find_images(folder), outputs, table=None, skip_existing=False)
 
     return {"network": network, "plain": plain, "intarsia": intarsia}[way]
 

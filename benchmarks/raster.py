@@ -74,8 +74,8 @@ def measure(scene: Path, blend: str) -> dict[str, float]:
     import numpy as np
 
     from intarsia.data.image_reader import ImageReader
+    from intarsia.data.scenes.scene import Scene
     from intarsia.inference.raster.predict import RasterSettings, predict_scene
-    from intarsia.inference.raster.source import Scene
 
     found = predictor()
     found.predict(np.zeros((WINDOW, WINDOW, 3), np.uint8))

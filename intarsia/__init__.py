@@ -6,13 +6,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from intarsia.api import list_models, load, predict, read_config
+    from intarsia.api import list_models, load, predict, read_config, trunk
     from intarsia.consent import trust
     from intarsia.inference.prediction import Prediction
 
 __version__ = "0.1.0"
 
-__all__ = ["Prediction", "__version__", "list_models", "load", "predict", "read_config", "trust"]
+__all__ = ["Prediction", "__version__", "list_models", "load", "predict", "read_config", "trunk", "trust"]
 
 _HOME = {
     "Prediction": "intarsia.inference.prediction",
@@ -20,6 +20,7 @@ _HOME = {
     "load": "intarsia.api",
     "predict": "intarsia.api",
     "read_config": "intarsia.api",
+    "trunk": "intarsia.api",
     "trust": "intarsia.consent",
 }
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from intarsia.contracts import PathLike, Task
+from intarsia.contracts import Backbone, PathLike, Task
 from intarsia.spec import Component, RunSpec
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from intarsia.data.image_reader import ImageReader
     from intarsia.inference.predictor import Predictor
     from intarsia.weights.about import About
+    from intarsia.weights.pretrained.fit import FirstConvolution
 
 RUN_WEIGHTS = "weights.safetensors"
 """The name of the weights file in the folder of a run."""
@@ -31,6 +32,7 @@ def load(
     bands: Sequence[int] | None = None,
     scale: str | None = None,
     max_pixels: int | None = None,
+    threshold: float | None = None,
 ) -> Predictor:
     """The model of a weights file, ready to predict.
 
@@ -42,6 +44,9 @@ def load(
     scale: what becomes of values that are not those of the training: "MIN,MAX" for those that become the ends of its
     range (0 and 255 for colours), or a pair for each band; "training": the upper 8 of 16 bits; "none": as they are.
     max_pixels: of the largest image that is read, by default 2**28.
+    threshold: of two classes, the probability of the second above which a pixel gets it; by default the one that was
+    chosen on the validation images, if the file keeps one, which is said, or what the config says.
+    A model of depth gives a `DepthPredictor`, whose predictions have `.depth` instead of `.label`.
 
     Raises ValueError if the file is missing, damaged, not one of ours, or does not fit its own description, cannot be
     fetched, or if there is no such device.
@@ -50,23 +55,33 @@ def load(
     from intarsia.config.build import build_task
     from intarsia.config.language.reader import Config
     from intarsia.config.lowering.lower import lower
+    from intarsia.inference.threshold import predictor_at
+    from intarsia.terminal import say
     from intarsia.weights.file import apply_state
+    from intarsia.workflows.thresholds import as_kept, kept_note
 
     chosen = _checked_device(device)
     found, optional = _opened(weights)
     path, meta = found.path, found.meta
+    spec = lower(Config.from_values(meta.config, file=str(path))) if meta.config else None
     missing = [name for name in ("config", "classes") if not getattr(meta, name)]
-    if missing:
+    if spec is not None and spec.inference.answer == "depth":
+        missing = []  # which has no classes
+    if missing or spec is None:
         raise ValueError(
             f"{path} does not say its {' and '.join(missing)}: it holds tensors to start a training from, not a model "
             "to predict with. Train with `intarsia train RECIPE --weights FILE`, and predict with what that leaves"
         )
-    spec = lower(Config.from_values(meta.config, file=str(path)))
+    if threshold is None:
+        spec = as_kept(spec, meta)
+        if note := kept_note(spec, meta):
+            say(f"{path}: {note} (load(..., threshold=) changes it)")
     task = build_task(spec)
     apply_state(task.get_submodule("model"), found.state()[0], optional=optional)
     palette = meta.palette or distinct_colours(len(meta.classes))
     reader = reader_for(spec, meta.image, bands=bands, scale=scale, max_pixels=max_pixels)
-    return predictor_for(spec, task, classes=meta.classes, palette=palette, device=chosen, reader=reader)
+    predictor = predictor_for(spec, task, classes=meta.classes, palette=palette, device=chosen, reader=reader)
+    return predictor_at(predictor, threshold)
 
 
 def predict(weights: PathLike, image: Any, *, device: torch.device | str | None = None) -> Any:
@@ -91,6 +106,30 @@ def list_models() -> list[str]:
     return list(dict.fromkeys([*recipes.short_names(), *recipes.names()]))
 
 
+def trunk(
+    model_name: str, *, pretrained: bool | str = True, first_convolution: FirstConvolution = "repeat", **arguments: Any
+) -> Backbone:
+    """A network of timm as a backbone: images (N, C, H, W), normalised -> its levels, which `.features` describes.
+
+    model_name: as timm knows it, "convnext_tiny.in12k". pretrained: whether it starts from the weights that timm
+    publishes for that name, which are fetched once; or a file of weights. first_convolution: how it is made for other
+    bands than three. arguments: of `intarsia.backbones.timm.TIMM`.
+
+    Raises ValueError for a name, arguments or weights that there are not, and where timm is not installed.
+    """
+    from intarsia import catalog
+    from intarsia.terminal import say
+    from intarsia.workflows.pretrained import load_into
+
+    network = catalog.resolve("backbone", "TIMM")(model_name, **arguments)
+    if pretrained is not False:
+        written = f"timm://{model_name}" if pretrained is True else pretrained
+        for note in load_into(network, written, first_convolution).notes:
+            say(note)
+    found: Backbone = network
+    return found
+
+
 def predictor_for(
     spec: RunSpec,
     task: Task,
@@ -103,14 +142,20 @@ def predictor_for(
 ) -> Predictor:
     """A predictor for a task built from `spec`, with the transforms of its test (or validation) pipeline.
 
+    Of a model of depth it is a `DepthPredictor`, for which `classes`, the kinds of rooms, may be empty.
+
     device: by default where the task is. augment: average over the views that `spec` names, or the usual ones.
     reader: of the images; by default as `spec` reads those of its data sets.
     """
     from intarsia.config.build import build
+    from intarsia.inference.depth_predictor import DepthPredictor
     from intarsia.inference.predictor import Predictor
 
+    of_depth = spec.inference.answer == "depth"
+    if of_depth and not classes:
+        classes, palette = ("any room",), ((0, 0, 0),)
     data = spec.test or spec.val
-    return Predictor(
+    return (DepthPredictor if of_depth else Predictor)(
         task,
         inference=spec.inference,
         augment=augment,

@@ -69,6 +69,8 @@ TABLE: dict[str, dict[str, str]] = {
         "STDCNet": "intarsia.methods.stdc:STDCNet",
         "SVT": "intarsia.backbones.twins:SVT",
         "SwinTransformer": "intarsia.backbones.swin:SwinTransformer",
+        "TIMM": "intarsia.backbones.timm:TIMM",
+        "TIMMBackbone": "intarsia.backbones.timm:TIMM",
         "UNet": "intarsia.methods.unet:UNet",
         "VPD": "intarsia.methods.vpd:VPD",
         "VisionTransformer": "intarsia.backbones.vit:VisionTransformer",
@@ -271,7 +273,7 @@ TABLE: dict[str, dict[str, str]] = {
 
 NOT_YET: dict[str, tuple[str, ...]] = {
     "model": (),
-    "backbone": ("TIMMBackbone",),
+    "backbone": (),
     "neck": (),
     "head": (),
     "loss": (),

@@ -74,8 +74,8 @@ class Batch:
     """What the loader hands to a task.
 
     images: (N, C, H, W) in their stored dtype; images smaller than the batch are padded at the right and bottom.
-    labels: (N, H, W) integers, or depths, or None. Under the "original size" policy of evaluation, a tuple of
-        (H_i, W_i) instead.
+    labels: (N, H, W) integers, or depths, or None; of another size where they are rescaled. Under the "original size"
+        policy of evaluation, a tuple of (H_i, W_i) instead.
     sizes: for each image the (h, w) of its unpadded part.
     maps: further named maps, (N, ...) each.
     instances: of each image, (H_i, W_i) int32, without pixels where it has none; None if no image has any.
@@ -252,6 +252,9 @@ class Report:
     summary: metric name -> mean over the classes that are present ("mIoU", "aAcc", "mAcc" ...), fractions of 1; of
         depths, what `metrics.depth` gives, and there are no classes.
     absent: names of the classes without a single labelled pixel in this data.
+    threshold: of two classes, the probability of the second above which a pixel was taken for it; None where the larger
+        logit decided, or nothing says how label maps were made.
+    parts: the same of each of several data sets, by name, where the images are of such.
     """
 
     summary: Mapping[str, float]
@@ -259,6 +262,8 @@ class Report:
     absent: tuple[str, ...]
     images: int
     losses: Mapping[str, float] = field(default_factory=dict)
+    threshold: float | None = None
+    parts: Mapping[str, Report] = field(default_factory=dict)
 
 
 # --- What the parts promise each other ----------------------------------------------------------------------------
@@ -469,6 +474,15 @@ class Dataset(Protocol):
         ...
 
 
+@runtime_checkable
+class DrawingDataset(Protocol):
+    """A data set that has more than one sample at an index: training draws one of them."""
+
+    def draw(self, index: int, rng: np.random.Generator) -> Sample:
+        """One of the samples at an index, with everything random taken from `rng`."""
+        ...
+
+
 class Transform(Protocol):
     """A pure function of a sample and a random generator. Touches no global random state."""
 
@@ -536,3 +550,17 @@ class InstanceMetric(Protocol):
 
 
 PathLike = str | Path
+
+
+@runtime_checkable
+class ForegroundMetric(Protocol):
+    """A metric that looks at how probable the second of two classes is, which costs time to find out."""
+
+    @property
+    def needs_foreground(self) -> bool:
+        """Whether it does."""
+        ...
+
+    def update(self, prediction: Tensor, label: Tensor, *, foreground: Tensor | None = None) -> None:
+        """Count one image; foreground (H, W) is the probability of the second class."""
+        ...

@@ -110,6 +110,8 @@ class InferenceSpec:
     crop_size, stride: (height, width) of the windows of the sliding modes and from one to the next. "slide_flip" shows
     each window mirrored, too. blend: how overlapping windows are weighed; published scores average them.
     num_classes: classes the user sees. `threshold` is set exactly when the model has one logit (sigmoid).
+    two_class_threshold: of a model with two logits, the probability of the second class above which a pixel gets it;
+    None: it gets the class with the larger logit.
     answer: what the model says of a pixel, its class or its depth.
     """
 
@@ -120,8 +122,14 @@ class InferenceSpec:
     num_classes: int = 0
     align_corners: bool = False
     threshold: float | None = None
+    two_class_threshold: float | None = None
     augmented: AugmentedInference | None = None
     answer: Literal["class", "depth"] = "class"
+
+    @property
+    def foreground_above(self) -> float | None:
+        """The probability of the second of two classes above which a pixel gets it; None where none decides."""
+        return self.two_class_threshold if self.threshold is None else self.threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +239,8 @@ class SafeguardSpec:
     overfitting. pictures: validation images painted at every evaluation. hang_after: seconds without progress after
     which every process prints where it stands; 0 never. nonfinite_steps: steps in a row whose loss is not finite that
     are skipped before the run stops. total_batch: images per optimizer step over all processes; how many batches are
-    accumulated follows from it. None: as many as `OptimSpec.accumulate` says.
+    accumulated follows from it. None: as many as `OptimSpec.accumulate` says. choose_threshold: of two classes, every
+    evaluation chooses the threshold of the foreground that suits its images best, and the weights file keeps it.
     """
 
     freeze: tuple[str, ...] = ()
@@ -241,6 +250,7 @@ class SafeguardSpec:
     hang_after: float = 1800.0
     nonfinite_steps: int = 20
     total_batch: int | None = None
+    choose_threshold: bool = False
 
 
 @dataclass(frozen=True, slots=True)

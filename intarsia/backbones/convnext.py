@@ -1,6 +1,7 @@
 """ConvNeXt: a ResNet with what vision transformers taught, and without attention.
 
-Paper: Liu et al., A ConvNet for the 2020s, arXiv:2201.03545, section 2 and table 9.
+Paper: Liu et al., A ConvNet for the 2020s, arXiv:2201.03545, section 2 and table 9. `use_grn` is of its successor,
+    Woo et al., ConvNeXt V2, arXiv:2301.00808, which has no factors on branches (layer_scale_init_value 0).
 Original code: https://github.com/facebookresearch/ConvNeXt
 
 Deviations, shared with OpenMMLab's published weights: none in the computation; every level that is given has a norm of
@@ -24,6 +25,7 @@ from intarsia.contracts import FeatureSpec
 from intarsia.layers.activation import GELU, Activation
 from intarsia.layers.activation_checkpointing import run_block
 from intarsia.layers.drop_path import DropPath
+from intarsia.layers.global_response import GlobalResponseNorm
 from intarsia.layers.layer_scale import layer_scale
 from intarsia.layers.norm import Norm
 from intarsia.layers.stages import freeze, layer_indices
@@ -42,14 +44,14 @@ ARCHITECTURES: dict[str, Mapping[str, Sequence[int]]] = {
     "xlarge": {"depths": (3, 3, 27, 3), "channels": (256, 512, 1024, 2048)},
     "huge": {"depths": (3, 3, 27, 3), "channels": (352, 704, 1408, 2816)},
 }
-"""Blocks and channels of each stage. From "tiny" to "xlarge" the paper's; the others came with its successor,
-ConvNeXt V2 (Woo et al., arXiv:2301.00808)."""
+"""Blocks and channels of each stage. From "tiny" to "xlarge" the paper's; the others came with ConvNeXt V2."""
 
 
 class Block(nn.Module):
     """A wide convolution within each channel and a perceptron over the channels, beside a shortcut (figure 4).
 
-    layer_scale_init_value: at which the factors of the branch start; at 0 there are none.
+    layer_scale_init_value: at which the factors of the branch start; at 0 there are none. use_grn: channels of the
+    perceptron are weighed by their global response.
     """
 
     def __init__(
@@ -60,12 +62,14 @@ class Block(nn.Module):
         drop_path_rate: float,
         norm: Norm,
         activation: Activation,
+        use_grn: bool = False,
     ) -> None:
         super().__init__()
         self.depthwise_conv = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
         self.norm = norm(channels)
         self.pointwise_conv1 = nn.Linear(channels, 4 * channels)
         self.act = activation()
+        self.grn = GlobalResponseNorm(4 * channels) if use_grn else None
         self.pointwise_conv2 = nn.Linear(4 * channels, channels)
         self.gamma = layer_scale(channels, layer_scale_init_value) if layer_scale_init_value > 0 else None
         self.drop_path = DropPath(drop_path_rate)
@@ -73,7 +77,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, C, h, w)."""
         out = self.norm(self.depthwise_conv(x)).permute(0, 2, 3, 1)  # (N, h, w, C)
-        out = self.pointwise_conv2(self.act(self.pointwise_conv1(out)))
+        out = self.act(self.pointwise_conv1(out))
+        out = self.pointwise_conv2(out if self.grn is None else self.grn(out))
         if self.gamma is not None:
             out = out * self.gamma
         branch: Tensor = self.drop_path(out.permute(0, 3, 1, 2))
@@ -89,6 +94,7 @@ class ConvNeXt(nn.Module):
         stem_patch_size: side and distance of the patches that the first stage reads.
         drop_path_rate: stochastic depth of the last block; grows linearly from 0 at the first.
         layer_scale_init_value: at which the factors of each block's branch start; at 0 there are none.
+        use_grn: weigh the channels of each perceptron by their global response (ConvNeXt V2).
         out_indices: stages whose outputs are returned, each behind a norm; -1 is the last.
         frozen_stages: so many stages, with what comes before each, keep their weights as loaded.
         norm: everywhere.
@@ -109,6 +115,7 @@ class ConvNeXt(nn.Module):
         stem_patch_size: int = 4,
         drop_path_rate: float = 0.0,
         layer_scale_init_value: float = 1e-6,
+        use_grn: bool = False,
         out_indices: int | Sequence[int] = -1,
         frozen_stages: int = 0,
         norm: Norm = LN2D,
@@ -140,6 +147,7 @@ class ConvNeXt(nn.Module):
                     drop_path_rate=next(rates),
                     norm=norm,
                     activation=activation,
+                    use_grn=use_grn,
                 )
                 for _ in range(depth)
             ]

@@ -382,9 +382,8 @@ def _check(
     groups: int,
 ) -> None:
     if depth not in BLOCKS_PER_STAGE:
-        raise ValueError(
-            f"ResNet has no published layout of depth {depth}; depths are {', '.join(map(str, BLOCKS_PER_STAGE))}"
-        )
+        known = ", ".join(map(str, BLOCKS_PER_STAGE))
+        raise ValueError(f"ResNet has no published layout of depth {depth}; depths are {known}")
     if not 1 <= num_stages <= 4 or len(strides) != num_stages or len(dilations) != num_stages:
         raise ValueError(
             f"a ResNet has 1 to 4 stages with one stride and one dilation each; "
@@ -394,8 +393,7 @@ def _check(
         raise ValueError(f"frozen_stages must lie between -1 (none) and {num_stages}; got {frozen_stages}")
     last = BLOCKS_PER_STAGE[depth][num_stages - 1]
     if multi_grid is not None and len(multi_grid) != last:
-        raise ValueError(
-            f"multi_grid needs one dilation for each of the last stage's {last} blocks; got {tuple(multi_grid)}"
-        )
+        given = tuple(multi_grid)
+        raise ValueError(f"multi_grid needs one dilation for each of the last stage's {last} blocks; got {given}")
     if groups != 1 and depth < 50:
         raise ValueError(f"grouped convolutions belong to bottlenecks, that is depth 50 or more; got depth {depth}")

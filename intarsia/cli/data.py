@@ -159,10 +159,10 @@ def show(
 
 def _show_samples(place: Path, out: Path, split: str, count: int) -> None:
     from intarsia.data.description.read import read_description
-    from intarsia.engine.callbacks.sample_images import as_picture
     from intarsia.terminal import say
     from intarsia.visual.contact_sheet import Tile, contact_sheet
     from intarsia.visual.files import save_picture
+    from intarsia.visual.picture import as_picture
     from intarsia.workflows.names import inspect_data
 
     description = read_description(place) if place.is_file() else inspect_data(place).proposal()

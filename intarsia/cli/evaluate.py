@@ -94,6 +94,15 @@ def evaluate(
         Optional[list[str]],  # noqa: UP045
         typer.Option("--group", metavar="NAME=CLASS,...", help="Also score these classes as if they were one."),
     ] = None,
+    empty_images: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--empty-images",
+            metavar="one|skip",
+            help="Of two classes, what images without the second count in the means over images: one, if nothing was "
+            "predicted in them either, else 0 (the default); or skip.",
+        ),
+    ] = None,
     roi: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--roi", metavar="MASK|DIR", help="Count only pixels inside a mask, or a mask for each image."),
@@ -104,6 +113,14 @@ def evaluate(
     bands: options.Bands = None,
     scale: options.Scale = None,
     threshold: options.Threshold = None,
+    choose_threshold: Annotated[
+        bool,
+        typer.Option(
+            "--choose-threshold",
+            help="Of two classes, find the threshold with the largest IoU of the second on these images, and keep it "
+            "in the weights file.",
+        ),
+    ] = False,
     batch: Annotated[
         int, typer.Option("--batch", min=1, help="Images of one size that go through the network together.")
     ] = 1,
@@ -135,6 +152,7 @@ def evaluate(
             pictures=pictures,
             metrics=metrics,
             groups=group,
+            empty_images=empty_images,
             roi=roi,
             file_format=file_format,
             confusion=tuple(confusion or ()),
@@ -161,6 +179,7 @@ def evaluate(
         confusion=tuple(confusion or ()),
         metrics=metrics,
         groups=tuple(group or ()),
+        empty_images=empty_images,
         roi=roi,
         slide=slide,
         blend=blend,
@@ -168,6 +187,7 @@ def evaluate(
         bands=bands,
         scale=scale,
         threshold=threshold,
+        choose_threshold=choose_threshold,
         batch=batch,
         workers=workers,
         font=font,

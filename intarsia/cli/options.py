@@ -301,7 +301,7 @@ Threshold = Annotated[
     typer.Option(
         "--threshold",
         metavar="P",
-        help="Of a model with one logit: the probability above which a pixel is foreground; by default the model's.",
+        help="Of two classes: the probability above which a pixel is foreground; by default that of the weights.",
         rich_help_panel=_INFERENCE,
     ),
 ]
@@ -350,7 +350,7 @@ Scale = Annotated[
         "--scale",
         metavar="MIN,MAX",
         help="Values that become the ends of the training's range (of colours 0 and 255), for all bands or a pair for "
-        "each; or 'training': 16 bits as in training; or 'none': as they are.",
+        "each; a window c40,w400; percentiles p1,p99; or 'training': 16 bits as in training; or 'none': as they are.",
         rich_help_panel=_IMAGES,
     ),
 ]

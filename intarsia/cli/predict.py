@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from intarsia.cli import options
+from intarsia.cli import options, stack_options
 
 EXAMPLES = """
 [bold]A published model, by name[/]:  intarsia predict pspnet_r50-d8_4xb2-80k_cityscapes-512x1024 photo.jpg -o out
@@ -29,6 +29,8 @@ EXAMPLES = """
 Label maps are NAME.png, with class indices as values. The other kinds are NAME_color.png, NAME_overlay.jpg,
 NAME_probs.npy (float16, K x H x W), NAME_logits.npy (float32), NAME_confidence.png and NAME_entropy.png (16 bits: 65535
 stands for a probability of 1, and for an entropy of log K), NAME.geojson and NAME_rle.json.
+
+A model of depth (VPD) writes NAME.tif, depths as float32 in the unit of its training, and NAME_color.png.
 """
 
 _OUTPUTS, _OVERLAYS, _VIDEOS = "What is written", "Overlays", "Videos"
@@ -50,7 +52,7 @@ def predict(
             "--save",
             metavar="KINDS",
             help="label, color, overlay, probs, confidence, entropy, logits, polygons, rle, with commas. By default "
-            "label,overlay.",
+            "label,overlay. With a model of depth: depth, color.",
             rich_help_panel=_OUTPUTS,
         ),
     ] = None,
@@ -70,7 +72,7 @@ def predict(
             "--format",
             metavar="NAME",
             help="Values in label files: indices, source (as in the training's files), cityscapes, ade20k, loveda, "
-            "isaid (the colours of its masks: no server is known to take label maps).",
+            "isaid (the colours of its masks: no server is known to take label maps). Of depths: tiff, png16.",
             rich_help_panel=_OUTPUTS,
         ),
     ] = "indices",
@@ -155,6 +157,7 @@ def predict(
     bands: options.Bands = None,
     scale: options.Scale = None,
     max_pixels: options.MaxPixels = None,
+    beside: stack_options.Inputs = None,
     nodata: options.NoData = None,
     alpha: options.Alpha = "auto",
     min_area: options.MinArea = 0,
@@ -181,7 +184,7 @@ def predict(
         file_format=file_format, areas=areas, skip_existing=skip_existing, overwrite=overwrite, pages=pages,
         geotiff=geotiff, opacity=opacity, contours=contours, legend=legend, every=every, start=start, stop=stop,
         rate=rate, slide=slide, blend=blend, augment=augment, threshold=threshold, bands=bands, scale=scale,
-        max_pixels=max_pixels, raster=raster, font=font, device=device,
+        max_pixels=max_pixels, beside=tuple(beside or ()), raster=raster, font=font, device=device,
     )  # fmt: skip
     if not predict_inputs(request):
         raise typer.Exit(1)

@@ -78,6 +78,8 @@ def _facts(found: About) -> Iterator[tuple[str, str]]:
     yield "classes", f"{len(meta.classes)}: {', '.join(meta.classes)}" if meta.classes else "not said"
     if meta.step is not None:
         yield "step", str(meta.step)
+    if meta.threshold is not None:
+        yield "threshold", f"{meta.threshold:.4f}, chosen on validation images"
     if meta.scores:
         yield "scores", "  ".join(f"{name} {value:.4f}" for name, value in meta.scores.items())
     if meta.config:

@@ -26,10 +26,12 @@ def collate(
 
     Images keep their type and are padded with zeros, labels with `ignore_index`; `Batch.sizes` says what was there
     before. Padding that a transform put in belongs to the image: its numbers matter to the network. Labels of 8 bits
-    stay so, wider ones become int64, depths float32. With label_size="original", labels come as a tuple at their own
+    stay so, wider ones become int64, depths float32. Labels of another size than their image (`SegRescale`) get as many
+    pixels more as the image does, as by the original. With label_size="original", labels come as a tuple at their own
     sizes.
 
-    Raises ValueError if bands or types differ, or if only some of the samples have labels or a map.
+    Raises ValueError if bands or types differ, if only some of the samples have labels or a map, and if rescaled labels
+    are of different sizes then.
     """
     if not samples:
         raise ValueError("cannot make a batch of no samples")
@@ -39,7 +41,7 @@ def collate(
     labels = [sample.label for sample in samples if sample.label is not None]
     return Batch(
         images=_stack([sample.image for sample in samples], size, 0),
-        labels=_labels(labels, size, ignore_index, label_size) if labels else None,
+        labels=_labels(labels, sizes, size, ignore_index, label_size) if labels else None,
         sizes=sizes,
         metas=tuple(sample.meta for sample in samples),
         maps={name: _stack([sample.maps[name] for sample in samples], size, 0) for name in samples[0].maps},
@@ -69,14 +71,24 @@ def _check_alike(samples: Sequence[Sample]) -> None:
 
 
 def _labels(
-    labels: Sequence[npt.NDArray[Any]], size: Size, ignore_index: int, policy: str
+    labels: Sequence[npt.NDArray[Any]], sizes: Sequence[Size], size: Size, ignore_index: int, policy: str
 ) -> Tensor | tuple[Tensor, ...]:
     real = any(label.dtype.kind == "f" for label in labels)
     wide = ignore_index > 255 or any(label.dtype != np.uint8 for label in labels)
     arrays = [label.astype(np.float32 if real else np.int64) if real or wide else label for label in labels]
     if policy == "original":
         return tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
-    return _stack(arrays, size, ignore_index)
+    padded = {
+        (array.shape[0] + size[0] - height, array.shape[1] + size[1] - width)
+        for array, (height, width) in zip(arrays, sizes, strict=True)
+    }
+    if len(padded) > 1:
+        found = ", ".join(f"{height} x {width}" for height, width in sorted(padded))
+        raise ValueError(
+            f"labels of one batch are rescaled, and padded like their images they have {found} pixels: make all images "
+            "of one size before SegRescale (by a Pad, and a RandomCrop)"
+        )
+    return _stack(arrays, padded.pop(), ignore_index)
 
 
 def _instances(samples: Sequence[Sample]) -> tuple[Tensor, ...] | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,13 @@ from intarsia.data.bands import (
 )
 from intarsia.data.exif import orientation_of
 from intarsia.data.headers import JPEG, PNG, TIFF, check_size
+from intarsia.data.heif import is_heif, register_heif
 from intarsia.data.jpeg2000 import JPEG2000, is_jpeg2000, jpeg2000_bits
 from intarsia.data.tiff import CMYK, INDEXED, YCBCR, TiffHeader, read_header
 
 BY_OPENCV = (JPEG, PNG, *TIFF, b"BM", b"RIFF")
 _PORTABLE = tuple(b"P%d" % number for number in range(1, 8))
-_BY_PILLOW = ("GIF", "PPM", "JPEG2000", "AVIF")
+_BY_PILLOW = ("GIF", "PPM", "JPEG2000", "AVIF", "HEIF")
 """Formats that are read besides. Not all of Pillow's: one of them runs programs, one takes any bytes for its own."""
 
 _FOREIGN = (
@@ -61,11 +63,12 @@ if "OPENCV_LOG_LEVEL" not in os.environ:
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodedImage:
     """samples: (H, W, B) as they are stored, but that more is brighter and palettes are looked up. file: what they
-    are.
+    are. whole: of a slice, gives some of the values (n, B) of its volume.
     """
 
     samples: npt.NDArray[Any]
     file: FileBands
+    whole: Callable[[], npt.NDArray[Any]] | None = None
 
     def rgb(self) -> npt.NDArray[np.uint8]:
         """(H, W, 3), as it is to be seen. Raises ValueError, naming no file, for numbers or bands without colours."""
@@ -149,6 +152,8 @@ def read_by_opencv(data: bytes, path: str | Path, bands: Bands) -> DecodedImage:
 def read_by_pillow(data: bytes, path: str | Path, max_pixels: int | None) -> DecodedImage:
     """The formats for which OpenCV is not asked."""
     Image.init()
+    if is_heif(data):
+        register_heif(path)
     bits = jpeg2000_bits(data) if is_jpeg2000(data) else ()
     if (max(bits, default=8) > 8 and len(bits) > 1) or len(bits) > 4:  # Pillow has no mode for these
         return _read_by_rasterio(data, path, f"a JPEG 2000 file with {len(bits)} bands of {max(bits)} bits")

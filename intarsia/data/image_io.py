@@ -8,6 +8,7 @@ is decided by `data/bands.py`.
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 import stat
@@ -20,6 +21,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from intarsia.data.bands import (
+    GREY,
     Bands,
     FileBands,
     band_mode,
@@ -33,23 +35,38 @@ from intarsia.data.decoders import (
     read_tiff,
     tiff_header,
 )
+from intarsia.data.dicom import DICOM_SUFFIXES, is_dicom, read_dicom
 from intarsia.data.headers import JPEG, NUMPY, TIFF, checked, cut_off, lacks_end
 from intarsia.data.pages import page_file
 from intarsia.data.sidecar import read_sidecar
+from intarsia.data.slices import (
+    VOLUME_SUFFIXES,
+    Part,
+    is_volume,
+    part_of,
+    read_slice,
+    some_values,
+    suffix_of,
+    whole_numbers,
+)
 from intarsia.terminal import Notice
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".npy"),
     *(".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".avif"),
-    *(".jpe", ".jfif", ".apng"),
+    *(".jpe", ".jfif", ".apng", ".heic", ".heif", ".hif", *DICOM_SUFFIXES, *VOLUME_SUFFIXES),
 )
 """File endings that `read_image` decodes, in lower case: what is looked for in folders. Where several files could be
-meant, the earlier ending counts. `.npy` holds (H, W) or (H, W, C) and is read as stored."""
-
-_VOLUMES = (".nii", ".nii.gz")
+meant, the earlier ending counts. `.npy` holds (H, W) or (H, W, C) and is read as stored. Of volumes the slices are
+images (`data/slices.py`)."""
 
 _FILLS = (b"\x55" * 256, b"\xaa" * 256)
 """What is put behind a JPEG without end: if any of it becomes pixels, some were missing."""
+
+
+def is_image_name(path: str | Path) -> bool:
+    """Whether a file has one of the endings in `IMAGE_SUFFIXES`."""
+    return suffix_of(path) in IMAGE_SUFFIXES
 
 
 def read_image(
@@ -62,7 +79,7 @@ def read_image(
     the file: any type, every band in the order of the file, alpha included, unrotated; fewer than 8 bits are stretched
     to 8. Palettes are looked up and a white of 0 is inverted either way.
     max_pixels: of the largest image that is read, by default `headers.MAX_PIXELS`. page: of a file that holds several
-    images (`data/pages.py`), counted from 0.
+    images (`data/pages.py`), counted from 0; a path may say it, too, and names a slice of a volume (`data/slices.py`).
 
     Raises ValueError naming the file and the likely cause if it is missing, empty, cut off, damaged, too large to be
     read whole or not an image, and if "rgb" is asked of numbers or bands that are no colours.
@@ -96,7 +113,14 @@ def decode_image(
 
 
 def _decode(path: str | Path, bands: Bands, max_pixels: int | None, page: int) -> DecodedImage:
+    file, part = part_of(path)
+    if part is not None:
+        if is_volume(file):
+            return _decode_slice(file, part, max_pixels)
+        path, page = file, part.index
     data = _read_whole(path, max_pixels, page)
+    if is_dicom(data):
+        return DecodedImage(*read_dicom(data, path, frame=page, max_pixels=max_pixels))
     if data.startswith(NUMPY):
         if bands == "rgb":
             raise ValueError(f"{path}: an array file has no colours of its own; read it with bands='raw'")
@@ -115,15 +139,47 @@ def _decode(path: str | Path, bands: Bands, max_pixels: int | None, page: int) -
     return DecodedImage(*named.applied(decoded.samples, decoded.file, is_tiff=data.startswith(TIFF)))
 
 
+def _decode_slice(file: str, part: Part, max_pixels: int | None) -> DecodedImage:
+    samples = read_slice(Path(file), part, max_pixels=max_pixels)
+    roles = (GREY,) if samples.shape[2] == 1 else ("",) * samples.shape[2]
+    return DecodedImage(samples, FileBands(roles), functools.partial(some_values, Path(file)))
+
+
 def read_label(path: str | Path, *, colours: bool = False) -> npt.NDArray[Any]:
     """What a label file stores: (H, W) integers, or (H, W, 3) uint8 for colour files.
 
     Palette files give their indices, or the palette's colours if `colours` is set. One-bit files give 0 and 1, 16-bit
     files keep their 16 bits. An alpha channel is dropped.
 
+    A path may name a slice of a volume or stack, or one band of a file (`data/slices.py`).
+
     Raises ValueError naming the file and the likely cause if it is missing, empty, cut off, damaged or not an image.
     """
-    data = _read_whole(path)
+    file, part = part_of(path)
+    if part is None:
+        return _read_label(path, 0, colours)
+    if not part.axis:
+        return _band(file, part.index)
+    if is_volume(file):
+        values = read_slice(Path(file), part)
+        if values.shape[2] != 1:
+            raise ValueError(f"{path}: a label volume has three axes, found a fourth of {values.shape[2]}")
+        return whole_numbers(values[:, :, 0], path)
+    return _read_label(file, part.index, colours)
+
+
+def _band(file: str, number: int) -> npt.NDArray[Any]:
+    """One band (H, W), counted from 1."""
+    samples = decode_image(file).samples
+    if not 1 <= number <= samples.shape[2]:
+        raise ValueError(f"{file}: there is no band {number}; the file has {samples.shape[2]}")
+    return whole_numbers(samples[:, :, number - 1], file)
+
+
+def _read_label(path: str | Path, page: int, colours: bool) -> npt.NDArray[Any]:
+    data = _read_whole(path, page=page)
+    if is_dicom(data):
+        return read_dicom(data, path, frame=page)[0][:, :, 0]
     if data.startswith(NUMPY):
         array = _read_array(data, path)
         return array[:, :, 0] if array.shape[2] == 1 else array
@@ -163,12 +219,15 @@ def _read_whole(path: str | Path, max_pixels: int | None = None, page: int = 0) 
         raise ValueError(f"{path}: cannot be read: {error.strerror or error}") from None
     if not data:
         raise ValueError(f"{path}: the file is empty (0 bytes); copy or download it again")
-    if str(path).endswith(_VOLUMES):
+    if is_volume(path):
         raise ValueError(
-            f"{path}: is a volume (NIfTI), expected an image: let the pipeline load volumes "
-            "(LoadBiomedicalImageFromFile, LoadBiomedicalAnnotation), or write their slices as images"
+            f"{path}: is a volume (NIfTI), expected an image: its slices are images, which `slices: z` beside `images` "
+            "in a description takes, `intarsia data check` proposes and `intarsia predict` uses by itself; or let the "
+            "pipeline load volumes (LoadBiomedicalImageFromFile, LoadBiomedicalAnnotation)"
         )
     try:
+        if is_dicom(data):
+            return data
         whole = checked(data, max_pixels=max_pixels)
         if page:
             return checked(page_file(data, page, max_pixels=max_pixels), max_pixels=max_pixels)

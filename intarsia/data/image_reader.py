@@ -12,11 +12,12 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from intarsia.data.band_indices import Index, check_indices, with_indices
 from intarsia.data.bands import (
     RGB,
     Bands,
@@ -30,10 +31,58 @@ from intarsia.data.bands import (
 )
 from intarsia.data.decoders import DecodedImage
 from intarsia.data.image_io import decode_image
+from intarsia.data.slices import AXES
 from intarsia.data.value_range import COLOURS, Scale, ValueRange, extent, suggested_scale
 from intarsia.terminal import Notice
 
 _HALF_OF_16_BITS = 2**15
+MOST_CHANNELS = 10_000
+"""Of one of several images."""
+
+
+class ReadsWhole(Protocol):
+    """Reads an image that is more than one file, by the path of the first."""
+
+    def read(self, path: str | Path, *, page: int = 0) -> npt.NDArray[Any]:
+        """The image (H, W, C)."""
+        ...
+
+    def files(self, path: str | Path) -> tuple[str, ...]:
+        """The other files of the image."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """One of several images that a sample is made of, by its name; the rest as of `ImageSpec`."""
+
+    name: str
+    bands: Bands = "rgb"
+    channels: int = 3
+    names: tuple[str, ...] = ()
+    values: ValueRange | None = None
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> InputSpec:
+        """The inverse of `to_json`. Raises ValueError, TypeError or KeyError for anything else."""
+        mode = band_mode(str(values.get("bands", "rgb")))
+        channels = values.get("channels", 3 if mode == "rgb" else 1)
+        names = tuple(map(str, values.get("names", ())))
+        if not isinstance(channels, int) or not 1 <= channels <= MOST_CHANNELS or (mode == "rgb" and channels != 3):
+            raise ValueError(f"{channels} channels: rgb images have 3, others from 1 to {MOST_CHANNELS}")
+        if names and len(names) != channels:
+            raise ValueError(f"{len(names)} names for {channels} channels")
+        found = values.get("values")
+        return cls(str(values["name"]), mode, channels, names, None if found is None else ValueRange.from_json(found))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        found: dict[str, Any] = {"name": self.name, "bands": self.bands, "channels": self.channels}
+        if self.names:
+            found["names"] = list(self.names)
+        if self.values is not None:
+            found["values"] = self.values.to_json()
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +91,12 @@ class ImageSpec:
 
     bands: how files were read. channels: of the network. names: of the channels of "raw" images, "" where their files
     did not say it; empty if unknown. values: what they held; None if unknown, as of weights of before. scale: what
-    stored values of colours became 0 and 255, if their files were not read as they are.
+    stored values of colours became 0 and 255, if their files were not read as they are. slices: the axis along which
+    volumes were taken apart, "" if there were none. indices: channels behind those of "raw" images, which are computed
+    of them; `names` and `values` say nothing of these. inputs: the several images of each sample, whose bands
+    `channels` and `names` are, as "raw" ones; none where there is one image.
+
+    Raises ValueError for an index of bands that have no such name.
     """
 
     bands: Bands = "rgb"
@@ -50,6 +104,17 @@ class ImageSpec:
     names: tuple[str, ...] = ()
     values: ValueRange | None = None
     scale: Scale | None = None
+    slices: str = ""
+    indices: tuple[Index, ...] = ()
+    inputs: tuple[InputSpec, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_indices(self.indices, self.names)
+
+    @property
+    def stored(self) -> int:
+        """How many of the channels are bands of a file; 0 if any number is taken."""
+        return self.channels - len(self.indices)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], *, bands: Bands, channels: int) -> ImageSpec:
@@ -64,9 +129,12 @@ class ImageSpec:
                 channels=channels,
                 names=tuple(map(str, values.get("names", ()))) if mode == "raw" else (),
                 values=ValueRange.from_json(values["values"]) if values.get("values") else None,
-                scale=Scale.of([float(number) for number in values["scale"]]) if values.get("scale") else None,
+                scale=Scale.of(list(values["scale"])) if values.get("scale") else None,
+                slices=values["slices"] if values.get("slices") in AXES else "",
+                indices=tuple((str(name), str(text)) for name, text in values.get("indices", ())),
+                inputs=tuple(InputSpec.from_json(one) for one in values.get("inputs", ())),
             )
-        except (AttributeError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"the weights describe their images in an unknown way: {values!r} ({error})") from None
 
     def to_json(self) -> dict[str, Any]:
@@ -75,7 +143,13 @@ class ImageSpec:
         if self.values is not None:
             found["values"] = self.values.to_json()
         if self.scale is not None:
-            found["scale"] = list(self.scale.numbers)
+            found["scale"] = list(self.scale.ends)
+        if self.slices:
+            found["slices"] = self.slices
+        if self.indices:
+            found["indices"] = [list(index) for index in self.indices]
+        if self.inputs:
+            found["inputs"] = [one.to_json() for one in self.inputs]
         return found
 
 
@@ -86,6 +160,7 @@ class ImageReader:
     spec: what it was trained on. chosen: which bands of a file it takes, counted from 1, where the file does not say
     it.
     scale: what becomes of values that are not those of the training. max_pixels: see `image_io.read_image`.
+    stack: reads files of which each is one of several images (`spec.inputs`).
 
     Raises ValueError for a scale that does not fit the number of channels.
     """
@@ -94,10 +169,11 @@ class ImageReader:
     chosen: tuple[int, ...] | None = None
     scale: Scale | None = None
     max_pixels: int | None = None
+    stack: ReadsWhole | None = None
 
     def __post_init__(self) -> None:
         if self.scale is not None:
-            self.scale.check_channels(self.spec.channels)
+            self.scale.check_channels(self.spec.stored)
 
     @property
     def bands(self) -> Bands:
@@ -115,6 +191,8 @@ class ImageReader:
 
     def read(self, path: str | Path, *, page: int = 0) -> npt.NDArray[Any]:
         """The image (H, W, C) of a file. Raises ValueError naming the file if it is none, or not for this model."""
+        if self.stack is not None:
+            return self.stack.read(path, page=page)
         is_plain = self.chosen is None and not self.takes_any_number
         decoded = decode_image(path, bands="rgb" if is_plain else "raw", max_pixels=self.max_pixels, page=page)
         try:
@@ -130,7 +208,10 @@ class ImageReader:
         whole = tuple(range(decoded.samples.shape[2]))
         samples = decoded.samples if chosen == whole else decoded.take(chosen)
         self.check(samples, decoded.file.bits)
-        image = self.in_range(samples, decoded.file.bits)
+        reader = self
+        if self.takes_percentiles:
+            reader = self.of_values(samples if decoded.whole is None else decoded.whole()[:, list(chosen)])
+        image = reader.in_range(samples, decoded.file.bits)
         if self.bands == "rgb":
             image = upright(image, decoded.file.orientation)
         return np.ascontiguousarray(image)
@@ -139,12 +220,34 @@ class ImageReader:
         """The bands of a file, from 0, that the model's channels are. Raises ValueError if that cannot be said."""
         spec = self.spec
         if self.chosen is not None:
-            return chosen_bands(self.chosen, file, spec.channels)
+            return chosen_bands(self.chosen, file, spec.stored)
         if self.bands == "rgb":
             return rgb_bands(file)
-        return raw_bands(file, spec.channels, spec.names)
+        if spec.inputs and len(file.roles) != spec.channels:
+            first, *others = (one.name for one in spec.inputs)
+            raise ValueError(
+                f"the model takes several images of each place, {first} and {', '.join(others)}, and this is one: give "
+                f"the others, to `intarsia predict` with {' '.join(f'--input {name}=FOLDER' for name in others)}, "
+                f"or one image with the bands {', '.join(spec.names)}"
+            )
+        return raw_bands(file, spec.stored, spec.names)
 
     # --- Values ---
+
+    @property
+    def takes_percentiles(self) -> bool:
+        """Whether what becomes of values depends on the image that they are in: see `of_values`."""
+        scale = self.spec.scale if self.scale is None or self.scale.kind == "training" else self.scale
+        return scale is not None and scale.kind == "percentiles"
+
+    def of_values(self, values: npt.NDArray[Any]) -> ImageReader:
+        """The reader for an image (or volume, or raster) that holds these values (..., C), or some of them."""
+        own, scale = self.spec.scale, self.scale
+        return replace(
+            self,
+            spec=replace(self.spec, scale=own if own is None else own.of_values(values)),
+            scale=scale if scale is None else scale.of_values(values),
+        )
 
     def check(self, samples: npt.NDArray[Any], bits: int = 0, *, strict: bool = False) -> None:
         """Raises ValueError, with the way out, if stored samples (..., C) are not such as the model was trained on.
@@ -167,11 +270,15 @@ class ImageReader:
 
     def needs_values(self, dtype: np.dtype[Any]) -> bool:
         """Whether `check` looks at the values of samples of this type, and not at the type alone."""
+        if self.takes_percentiles:
+            return True
         if self.scale is not None:
             return False
         return dtype != np.uint8 if self.bands == "rgb" else self.spec.values is not None
 
     def _check_rgb(self, samples: npt.NDArray[Any], bits: int, strict: bool) -> None:
+        if self.takes_percentiles and samples.dtype != np.uint8:
+            return
         values = self.spec.values or (ValueRange("uint8", *COLOURS) if strict else None)
         if values is None and self.spec.scale is not None:
             return
@@ -225,7 +332,11 @@ class ImageReader:
             )
 
     def in_range(self, samples: npt.NDArray[Any], bits: int = 0) -> npt.NDArray[Any]:
-        """Stored samples (..., C) that passed `check` -> those that the network was trained on."""
+        """Stored samples (..., B) that passed `check` -> the channels (..., C) that the network was trained on."""
+        samples = self._in_range(samples, bits)
+        return with_indices(samples, self.spec.indices, self.spec.names) if self.spec.indices else samples
+
+    def _in_range(self, samples: npt.NDArray[Any], bits: int) -> npt.NDArray[Any]:
         scale, own = self.scale, self.spec.scale
         if own is not None and samples.dtype != np.uint8 and (scale is None or scale.kind == "training"):
             scale = own
@@ -253,7 +364,7 @@ def spec_of(dataset: Any, channels: int) -> ImageSpec | None:
     if len(specs) != 1:
         return None
     spec = replace(specs.pop(), channels=channels)
-    if spec.values is not None:
+    if spec.values is not None or spec.inputs:
         return spec
     paths = [image for part in parts for image, _ in part.pairs]
     step = max(1, len(paths) // MEASURED)

@@ -98,6 +98,18 @@ class LabelTable:
         tables = renumbered(self.values), renumbered(self.colours)
         return LabelTable(*tables, self.ignore_index, self.outside, self.tolerance)
 
+    def translated(self, meaning: Mapping[int, int], ignore_index: int) -> LabelTable:
+        """The table for other class indices: what this one maps to i, the new one maps to `meaning[i]`.
+
+        meaning: of every class index; what is ignored stays ignored, as `ignore_index`.
+        """
+        new = {**meaning, self.ignore_index: ignore_index}
+
+        def renumbered(table: Mapping[Any, int] | None) -> dict[Any, int] | None:
+            return {key: new[target] for key, target in table.items()} if table else None
+
+        return LabelTable(renumbered(self.values), renumbered(self.colours), ignore_index, self.outside, self.tolerance)
+
     def apply(self, array: npt.NDArray[Any], *, file: str) -> Labels:
         """Class indices (H, W) of a label file's content: (H, W) integers, or (H, W, 3) colours.
 

@@ -26,9 +26,10 @@ from torch.utils.data import Dataset as TorchDataset
 
 from intarsia.contracts import Batch, Sample
 from intarsia.data.collate import collate
+from intarsia.data.datasets.mixed import order_of
 from intarsia.data.pipeline import Pipeline
 from intarsia.data.sample_errors import Failure
-from intarsia.data.sampling import Order, sample_rng
+from intarsia.data.sampling import Order, WeightedOrder, sample_rng
 from intarsia.data.unlabelled import Unlabelled
 
 Numbers = Callable[[], Iterable[int]]
@@ -61,7 +62,7 @@ def train_loader(
     _check_partition(batch_size, workers, rank, world_size)
     if unlabelled is not None:
         unlabelled.count(batch_size)
-    order = Order(len(pipeline), seed=seed, shuffle=shuffle)
+    order = order_of(pipeline.dataset, seed=seed, shuffle=shuffle)
     source = _TrainBatches(pipeline, order, batch_size, rank, world_size, unlabelled)
     numbers = partial(itertools.count, start_step)
     return iter(BatchLoader(source, numbers, workers=workers, pin_memory=pin_memory))
@@ -93,7 +94,7 @@ def eval_loader(
 @dataclass(frozen=True)
 class _TrainBatches(TorchDataset["Batch | Failure"]):
     pipeline: Pipeline
-    order: Order
+    order: Order | WeightedOrder
     batch_size: int
     rank: int
     world_size: int

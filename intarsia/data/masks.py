@@ -10,7 +10,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from intarsia.data.image_io import read_label
+from intarsia.data.image_io import decode_image, read_label
+from intarsia.data.slices import part_of
 
 Overlap = Literal["error", "last"]
 
@@ -49,16 +50,29 @@ def read_masks(root: Path, masks: Masks) -> npt.NDArray[Any]:
 def read_layers(root: Path, masks: Masks) -> list[Layer]:
     """The masks one by one. Raises ValueError as `read_masks` does, but for overlaps."""
     layers: list[Layer] = []
-    for value, file in masks.files:
-        is_set = read_mask(root / file)
+    bands: dict[str, npt.NDArray[Any]] = {}  # of a file with a band for each class, which is read once
+    for value, name in masks.files:
+        file, part = part_of(name)
+        if part is None or part.axis:
+            is_set = read_mask(root / name)
+        else:
+            if file not in bands:
+                bands = {file: decode_image(root / file).samples}
+            is_set = _band(bands[file], part.index, root / file)
         shape = layers[0][1].shape if layers else is_set.shape
         if is_set.shape != shape:
             raise ValueError(
-                f"{root / file}: the mask has {is_set.shape[0]} x {is_set.shape[1]} pixels (height x width), "
+                f"{root / name}: the mask has {is_set.shape[0]} x {is_set.shape[1]} pixels (height x width), "
                 f"{root / masks.files[0][1]} has {shape[0]} x {shape[1]}; the masks of an image must agree"
             )
         layers.append((value, is_set))
     return layers
+
+
+def _band(samples: npt.NDArray[Any], number: int, path: Path) -> npt.NDArray[np.bool_]:
+    if not 1 <= number <= samples.shape[2]:
+        raise ValueError(f"{path}: there is no band {number}; the file has {samples.shape[2]}")
+    return _is_set(samples[:, :, number - 1], f"{path}#band{number}")
 
 
 def _check_overlap(root: Path, masks: Masks, layers: Sequence[Layer]) -> None:
@@ -94,6 +108,10 @@ def read_mask(path: Path) -> npt.NDArray[np.bool_]:
     if array.ndim == 3:
         wide = array.astype(np.int32)
         array = wide[:, :, 0] << 16 | wide[:, :, 1] << 8 | wide[:, :, 2]
+    return _is_set(array, path)
+
+
+def _is_set(array: npt.NDArray[Any], path: str | Path) -> npt.NDArray[np.bool_]:
     is_set = np.asarray(array != 0)
     values = array[is_set]
     if values.size and (values != values[0]).any():

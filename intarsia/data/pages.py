@@ -12,6 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from intarsia.data.dicom import count_frames, is_dicom
 from intarsia.data.headers import PNG, TIFF, check_size
 
 MOST = 65_536
@@ -29,7 +30,9 @@ def count_pages(file: Path | bytes) -> int:
         return _count(file)
     try:
         with open(file, "rb") as stream:
-            head = stream.read(16)
+            head = stream.read(132)
+            if is_dicom(head):
+                return count_frames(file)
             if not _may_have_pages(head):
                 return 1
             with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:

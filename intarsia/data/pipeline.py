@@ -8,11 +8,13 @@ from typing import Literal, cast, overload
 
 import numpy as np
 
-from intarsia.contracts import AnyTransform, Dataset, MixingTransform, Sample
+from intarsia.contracts import AnyTransform, Dataset, DrawingDataset, MixingTransform, Sample
+from intarsia.data.datasets.mixed import MixedDataset
 from intarsia.data.labels import label_values, ranges, value_counts
 from intarsia.data.sample_errors import with_text
 from intarsia.data.transforms.geometry import RandomCrop, ResizeThenCrop
 from intarsia.data.transforms.resize import Resizing
+from intarsia.data.transforms.scale import SegRescale
 
 
 class Pipeline:
@@ -21,6 +23,7 @@ class Pipeline:
     transforms: applied in order. A resizing transform right before a crop is done together with it, with equal result.
     A transform that states `others` is given so many further samples, drawn from the whole data set, after the
         transforms before it.
+    Labels of another size than their image are the last transform's: `SegRescale`.
     label_size: "input": the label goes through the transforms with the image. "original": it keeps the size of its
         file, as evaluation must have it, and only the image is transformed.
     """
@@ -38,6 +41,7 @@ class Pipeline:
         self.transforms = tuple(transforms)
         self.label_size = label_size
         self._steps = _joined(self.transforms)
+        self._rescale = _last_of(self._steps)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -49,7 +53,7 @@ class Pipeline:
         transformed, or if its label holds anything but class indices and the ignore index. Any other error of a data
         set or a transform keeps its type, and says the same.
         """
-        sample = self._load(index)
+        sample = self._load(index, rng)
         label = sample.label
         if self.label_size == "original":
             sample = replace(sample, label=None)
@@ -57,16 +61,15 @@ class Pipeline:
         last = type(self._steps[-1]).__name__ if self._steps else "loading"
         if self.label_size == "original":
             sample = replace(sample, label=label)
-        elif sample.label is not None and sample.label.shape != sample.image.shape[:-1]:
-            raise ValueError(
-                f"{_name(sample)}: after {last}, the image has {sample.image.shape[:-1]} pixels and the label "
-                f"{sample.label.shape}; a transform must move both"
-            )
+        elif sample.label is not None:
+            self._check_size(sample, sample.label.shape, last)
         self._check_values(sample, last)
         return sample
 
-    def _load(self, index: int) -> Sample:
+    def _load(self, index: int, rng: np.random.Generator) -> Sample:
         try:
+            if self.label_size == "input" and isinstance(self.dataset, DrawingDataset):
+                return self.dataset.draw(index, rng)
             return self.dataset.load(index)
         except ValueError:  # the data set's own word, which names the file
             raise
@@ -88,16 +91,33 @@ class Pipeline:
 
     def _drawn(self, count: int, rng: np.random.Generator, place: int) -> Sequence[Sample]:
         """So many samples after the steps before `place`. What is drawn does not depend on which of them are used."""
-        indices = rng.integers(len(self.dataset), size=count).tolist()
+        if isinstance(self.dataset, MixedDataset):
+            indices = self.dataset.draw_indices(rng, count)
+        else:
+            indices = rng.integers(len(self.dataset), size=count).tolist()
         seeds = rng.integers(2**63, size=count).tolist()
 
         def load(number: int) -> Sample:
-            sample = self._load(indices[number])
+            rng = np.random.default_rng(seeds[number])
+            sample = self._load(indices[number], rng)
             if self.label_size == "original":
                 sample = replace(sample, label=None)
-            return self._transformed(sample, np.random.default_rng(seeds[number]), place)
+            return self._transformed(sample, rng, place)
 
         return _Loaded(load, count)
+
+    def _check_size(self, sample: Sample, found: tuple[int, ...], last: str) -> None:
+        size = sample.image.shape[:-1]
+        if self._rescale is not None and sample.maps:
+            raise ValueError(
+                f"{_name(sample)}: SegRescale gives labels another size, but this network also learns "
+                f"{', '.join(sample.maps)}, of the image's size: leave SegRescale out"
+            )
+        if found != (size if self._rescale is None else self._rescale.size_of(size)):
+            raise ValueError(
+                f"{_name(sample)}: after {last}, the image has {size} pixels and the label {found}; a transform must "
+                "move both"
+            )
 
     def _check_values(self, sample: Sample, last: str) -> None:
         label, ignore = sample.label, self.dataset.ignore_index
@@ -153,6 +173,20 @@ def _joined(transforms: Sequence[AnyTransform]) -> tuple[AnyTransform, ...]:
         else:
             steps.append(transform)
     return tuple(steps)
+
+
+def _last_of(steps: Sequence[AnyTransform]) -> SegRescale | None:
+    """What gives labels another size. Raises ValueError if that is not the last step, since no other would know."""
+    for place, step in enumerate(steps, 1):
+        if isinstance(step, SegRescale) and step.changes:
+            if place < len(steps):
+                behind = type(steps[place]).__name__
+                raise ValueError(
+                    f"SegRescale gives labels another size than their images, which {behind} behind it would not know: "
+                    "make it the last transform"
+                )
+            return step
+    return None
 
 
 def _name(sample: Sample) -> str:

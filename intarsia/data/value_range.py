@@ -9,7 +9,8 @@ Shape letters: H, W height and width; C channels that a model takes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,7 +113,8 @@ class Scale:
 
     low, high: these become the ends of the training's range, linearly; one number each for all channels, or one for
     each.
-    kind: "linear"; "training": the upper 8 of 16 bits, as a training on colours takes them; "none": as they are.
+    kind: "linear"; "percentiles": low and high are percentiles of each image's own values, of a slice those of its
+    volume; "training": the upper 8 of 16 bits, as a training on colours takes them; "none": as they are.
     """
 
     low: tuple[float, ...] = ()
@@ -121,36 +123,55 @@ class Scale:
 
     @classmethod
     def parse(cls, text: str) -> Scale:
-        """From "MIN,MAX", "MIN,MAX,MIN,MAX,..." with a pair for each channel, "training" or "none"; else ValueError."""
+        """From "MIN,MAX", "MIN,MAX,MIN,MAX,..." with a pair for each channel, "training" or "none"; else ValueError.
+
+        A pair may be a window, "c40,w400" (centre and width), or all pairs percentiles: "p1,p99".
+        """
         if text in ("training", "none"):
             return cls(kind=text)
-        try:
-            numbers = [float(word) for word in text.split(",")]
-        except ValueError:
-            numbers = []
-        return cls.of(numbers, found=text)
+        return cls.of(text.split(","), found=text)
 
     @classmethod
-    def of(cls, numbers: list[float] | tuple[float, ...], *, found: object = None) -> Scale:
-        """From pairs of numbers, one after the other. Raises ValueError for anything else."""
-        found = numbers if found is None else found
-        if not numbers or len(numbers) % 2 or not np.isfinite(numbers).all():
+    def of(cls, ends: Sequence[float | str], *, found: object = None) -> Scale:
+        """From pairs of numbers, windows or percentiles, one after the other. Raises ValueError for anything else."""
+        found = ends if found is None else found
+        words = [str(end).strip() for end in ends]
+        is_percent = bool(words) and all(re.fullmatch(r"p\d+(\.\d+)?", word) for word in words)
+        numbers = [float(word[1:]) for word in words] if is_percent else _window_ends(words)
+        is_pairs = bool(numbers) and len(numbers) % 2 == 0 and bool(np.isfinite(numbers).all())
+        if not is_pairs or (is_percent and max(numbers) > 100):
             raise ValueError(
-                f"--scale takes MIN,MAX, or a pair for each band, or 'training', or 'none'; found {found!r}"
+                "--scale takes MIN,MAX, or a pair for each band; a window c40,w400 (centre, width) or percentiles "
+                f"p1,p99 in their place; or 'training', or 'none'; found {found!r}"
             )
-        scale = cls(tuple(numbers[::2]), tuple(numbers[1::2]))
+        scale = cls(tuple(numbers[::2]), tuple(numbers[1::2]), "percentiles" if is_percent else "linear")
         if any(low >= high for low, high in zip(scale.low, scale.high, strict=True)):
             raise ValueError(f"--scale: each MIN must be below its MAX, found {found!r}")
         return scale
 
     @property
-    def numbers(self) -> tuple[float, ...]:
-        """The pairs, one after the other."""
-        return tuple(end for pair in zip(self.low, self.high, strict=True) for end in pair)
+    def ends(self) -> tuple[float | str, ...]:
+        """The pairs, one after the other, as `of` takes them: numbers, or percentiles as "p1"."""
+        numbers = tuple(end for pair in zip(self.low, self.high, strict=True) for end in pair)
+        return tuple(f"p{number:g}" for number in numbers) if self.kind == "percentiles" else numbers
+
+    def of_values(self, values: npt.NDArray[Any]) -> Scale:
+        """Percentiles of some values (..., C) as the numbers that they are there; any other scale is itself.
+
+        One pair is of all bands together, several are each of its band. What is not finite is left out.
+        """
+        if self.kind != "percentiles":
+            return self
+        flat = values.reshape(-1, values.shape[-1])
+        bands = [flat.ravel()] if len(self.low) == 1 else [flat[:, band] for band in range(flat.shape[1])]
+        ends = [
+            _percentiles(band, pair) for band, pair in zip(bands, zip(self.low, self.high, strict=True), strict=True)
+        ]
+        return Scale(tuple(low for low, _ in ends), tuple(high for _, high in ends))
 
     def check_channels(self, channels: int) -> None:
         """Raises ValueError if there are pairs for another number of channels."""
-        if self.kind == "linear" and channels and len(self.low) not in (1, channels):
+        if self.kind in ("linear", "percentiles") and channels and len(self.low) not in (1, channels):
             raise ValueError(
                 f"--scale: expected one pair MIN,MAX or one for each of {channels} bands, found {len(self.low)} pairs"
             )
@@ -171,6 +192,32 @@ class Scale:
         low, high = (np.array(values, np.float32) for values in (self.low, self.high))
         result: npt.NDArray[np.float32] = (pixels.astype(np.float32) - low) * ((ends[1] - ends[0]) / (high - low))
         return result + np.float32(ends[0]) if ends[0] else result
+
+
+def _window_ends(words: Sequence[str]) -> list[float]:
+    """The numbers of MIN, MAX pairs, of which any may be a window "c40", "w400"; empty if they are none."""
+    numbers: list[float] = []
+    try:
+        for first, second in zip(words[::2], words[1::2], strict=True):
+            if first.startswith("c") and second.startswith("w"):
+                centre, width = float(first[1:]), float(second[1:])
+                numbers += [centre - width / 2, centre + width / 2]
+            else:
+                numbers += [float(first), float(second)]
+    except ValueError:
+        return []
+    return numbers
+
+
+def _percentiles(values: npt.NDArray[Any], pair: tuple[float, float]) -> tuple[float, float]:
+    """The values at two percentiles, apart by 1 at least where they are the same."""
+    values = values[:: max(1, values.size // _LOOKED_AT)]
+    if values.dtype.kind == "f":
+        values = values[np.isfinite(values)]
+    if not values.size:
+        return 0.0, 1.0
+    low, high = (float(end) for end in np.percentile(values, pair))
+    return low, high if high > low else low + 1.0
 
 
 def suggested_scale(samples: npt.NDArray[Any]) -> str:

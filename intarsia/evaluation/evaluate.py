@@ -8,11 +8,22 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from intarsia.contracts import Batch, ConfidenceMetric, InstanceMetric, Metric, Report, SampleMeta, Size, Task
+from intarsia.contracts import (
+    Batch,
+    ConfidenceMetric,
+    ForegroundMetric,
+    InstanceMetric,
+    Metric,
+    Report,
+    SampleMeta,
+    Size,
+    Task,
+)
 from intarsia.data.datasets.instances import with_instances
 from intarsia.data.loader import BatchLoader, eval_loader
 from intarsia.data.pipeline import Pipeline
 from intarsia.distributed.runtime import FabricRuntime
+from intarsia.evaluation.by_part import PartCounts
 from intarsia.inference.logits.postprocess import RequestedFields
 from intarsia.inference.logits.sliding import Window
 from intarsia.inference.network import Soundness
@@ -71,10 +82,12 @@ def evaluate(
 ) -> Report:
     """Score every image of `pipeline` exactly once, over all processes. On an accelerator only its end waits for it.
 
+    Of several data sets (`MixedDataset`), Report.parts has the scores of each.
+
     batches: what `evaluation_batches` gave for `pipeline`, if it is evaluated several times.
-    metric: is emptied first; a `ConfidenceMetric` is told the confidences if it needs them, an `InstanceMetric` the
-    objects if `batches` were made for it. progress: called with the
-    number of images after every batch, in this process.
+    metric: is emptied first; a `ConfidenceMetric` is told the confidences if it needs them, a `ForegroundMetric` the
+    probabilities of the second of two classes, an `InstanceMetric` the objects if `batches` were made for it.
+    progress: called with the number of images after every batch, in this process.
     task: gives the validation loss, Report.losses["loss"]: that of the decode head on the labels at the network's input
     size, a mean over images, or over sliding windows. It is left in the mode (training or not) in which it came. None
     leaves the loss out, and so does a predictor that augments, since no view has the input that labels belong to.
@@ -83,8 +96,11 @@ def evaluate(
     """
     runtime = runtime or FabricRuntime(accelerator=predictor.device.type)
     metric.load_state(torch.zeros_like(metric.state()))
-    wanted = RequestedFields(confidence=isinstance(metric, ConfidenceMetric) and metric.needs_confidence)
-    losses, soundness = _Losses(), Soundness()
+    wanted = RequestedFields(
+        confidence=isinstance(metric, ConfidenceMetric) and metric.needs_confidence,
+        foreground=isinstance(metric, ForegroundMetric) and metric.needs_foreground,
+    )
+    losses, soundness, parts = _Losses(), Soundness(), PartCounts(pipeline.dataset, metric, runtime)
     was_training = task is not None and task.training
     only_now = batches is None
     if batches is None:
@@ -99,7 +115,11 @@ def evaluate(
                 found = predictor.postprocess_batch(batch, wanted, observe=observe, soundness=soundness)
             for place, (meta, restored, label) in enumerate(zip(batch.metas, found, labels, strict=True)):
                 instances = None if batch.instances is None else batch.instances[place]
-                count(metric, restored.label, label, confidence=restored.confidence, instances=instances)
+                parts.next_image()
+                count(
+                    metric, restored.label, label,
+                    confidence=restored.confidence, foreground=restored.foreground, instances=instances,
+                )  # fmt: skip
                 if on_prediction is not None:
                     on_prediction(meta, restored.label)
             if progress is not None:
@@ -110,9 +130,15 @@ def evaluate(
         if task is not None:
             task.train(was_training)
     soundness.warn()
-    metric.load_state(runtime.all_reduce_sum(metric.state()))
-    loss = runtime.all_reduce_sum(losses.total())
+    parts.end()
+    whole = runtime.all_reduce_sum(metric.state().clone())
+    metric.load_state(whole)
     report = metric.report()
+    of_parts = parts.reports(report.threshold)
+    metric.load_state(whole)
+    loss = runtime.all_reduce_sum(losses.total())
+    threshold = predictor.inference.foreground_above if report.threshold is None else report.threshold
+    report = replace(report, threshold=threshold, parts=of_parts)
     if task is None or not loss[1]:
         return report
     return replace(report, losses={"loss": float(loss[0] / loss[1])})
@@ -129,12 +155,15 @@ def count(
     label: Tensor,
     *,
     confidence: Tensor | None = None,
+    foreground: Tensor | None = None,
     instances: Tensor | None = None,
 ) -> None:
     """Have a metric count one image, with what it wants to know besides the label maps."""
     besides: dict[str, Tensor] = {}
     if confidence is not None and isinstance(metric, ConfidenceMetric) and metric.needs_confidence:
         besides["confidence"] = confidence
+    if foreground is not None and isinstance(metric, ForegroundMetric) and metric.needs_foreground:
+        besides["foreground"] = foreground
     if instances is not None and needs_instances(metric):
         besides["instances"] = instances
     metric.update(prediction, label, **besides)

@@ -14,7 +14,10 @@ from intarsia.io.whole_files import write_text
 
 
 def report_as_dict(report: Report) -> dict[str, Any]:
-    """The content of eval.json: means by name, "classes" by name, "absent", "images" and, if measured, "loss"."""
+    """The content of eval.json: means by name, "classes" by name, "absent", "images"; "threshold", "losses" if any.
+
+    "parts" has the same of each of several data sets.
+    """
     summary = {name: _number(value) for name, value in report.summary.items()}
     return {
         **({"mIoU": summary["mIoU"]} if "mIoU" in summary else {}),
@@ -22,7 +25,9 @@ def report_as_dict(report: Report) -> dict[str, Any]:
         "classes": {c.name: {name: _number(value) for name, value in c.values.items()} for c in report.classes},
         "absent": list(report.absent),
         "images": report.images,
+        **({"threshold": report.threshold} if report.threshold is not None else {}),
         **({"losses": {name: _number(value) for name, value in report.losses.items()}} if report.losses else {}),
+        **({"parts": {name: report_as_dict(part) for name, part in report.parts.items()}} if report.parts else {}),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -12,6 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from intarsia.contracts import Report
+from intarsia.metrics.foreground import SCORES
+
+NAME = "class"
+"""The head of the column of names."""
 
 NAME_WIDTH = 20
 """Letters of a class name that stand in one line at least."""
@@ -52,7 +56,7 @@ class ReportTable:
 
     def _room(self, console: Console, options: ConsoleOptions) -> int:
         """Letters for a name in one line: all that the numbers leave; a third of the width if they need many tables."""
-        longest = max((name.cell_len for name in self._names), default=0)
+        longest = max(len(NAME), *(name.cell_len for name in self._names))
         least = min(longest, NAME_WIDTH)
         spare = self._spare(console, options, list(self._columns), least)
         return min(longest, least + spare if spare >= 0 else max(least, options.max_width // 3))
@@ -72,11 +76,44 @@ class ReportTable:
     def _headed(self, columns: Sequence[str], title: str, room: int) -> Table:
         """A table without rows, as wide as with them."""
         table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-        table.add_column("class", min_width=room, max_width=room, overflow="fold")
+        table.add_column(NAME, min_width=room, max_width=room, overflow="fold")
         for column in columns:
             widest = max(map(len, (column, *self._columns[column])))
             table.add_column(column, justify="right", min_width=widest, no_wrap=True)
         return table
+
+
+def score_lines(values: Mapping[str, float], prefix: str = "") -> list[str]:
+    """The scores of a whole evaluation as lines to print: those of all classes, then those of a foreground.
+
+    values: by name. prefix: of each name in the first line.
+    """
+    name = next((key[len("imageDice(") : -1] for key in values if key.startswith("imageDice(")), None)
+    of_foreground = [f"{over}{score}({name})" for over in ("", "image") for score in SCORES if name is not None]
+    if name is None or not all(key in values for key in of_foreground):
+        return [_joined({f"{prefix}{key}": value for key, value in values.items()})]
+    others = {f"{prefix}{key}": value for key, value in values.items() if key not in of_foreground}
+    pooled, images = ({score: values[f"{over}{score}({name})"] for score in SCORES} for over in ("", "image"))
+    return [
+        _joined(others),
+        f"{name}, over all pixels: {_joined(pooled)}",
+        f"{name}, mean of images: {_joined(images)}",
+    ]
+
+
+def _joined(values: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+
+
+def part_lines(report: Report) -> list[str]:
+    """A line for each of several data sets: its name, images, means in percent, and the classes that it lacks."""
+    lines = []
+    width = max(map(len, report.parts), default=0)
+    for name, part in report.parts.items():
+        scores = "  ".join(f"{score} {_percent(value)}" for score, value in part.summary.items())
+        missing = f"  (not in its labels: {', '.join(part.absent)})" if part.absent else ""
+        lines.append(f"{name:{width}}  {part.images} images  {scores}{missing}")
+    return lines
 
 
 def _percent(value: float) -> str:

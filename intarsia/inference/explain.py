@@ -97,7 +97,7 @@ class Explainer:
     def _label(self) -> npt.NDArray[Any]:
         source = self._logits[0].detach()
         view = self._at_original(source)
-        found = postprocess([view], threshold=self.predictor.inference.threshold)
+        found = postprocess([view], threshold=self.predictor.inference.foreground_above)
         return np.asarray(found.label.cpu().numpy())
 
     def _at_original(self, values: Tensor) -> Any:

@@ -21,9 +21,12 @@ class Soundness:
     """Whether the network gave nan or infinity, image by image; found out without waiting for the device.
 
     `warn` waits for it, and says the names; what is on the processor is said at once.
+
+    of: what is made of the answers, which means nothing then.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, of: str = "labels") -> None:
+        self._of = of
         self._names: list[str] = []
         self._finite: list[Tensor] = []  # of the names, in order
 
@@ -44,7 +47,7 @@ class Soundness:
         finite = torch.cat(self._finite).cpu().tolist() if self._finite else []
         for name, is_finite in zip(self._names, finite, strict=True):
             if not is_finite:
-                text = f"{name}: the network gave nan or infinity; its labels mean nothing there"
+                text = f"{name}: the network gave nan or infinity; its {self._of} mean nothing there"
                 warnings.warn(text, Notice, stacklevel=3)
         self._names, self._finite = [], []
 

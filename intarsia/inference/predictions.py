@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy.typing as npt
 
 from intarsia.inference.inputs.finding import Failure
 from intarsia.inference.inputs.images import ImageStream
-from intarsia.inference.prediction import Prediction
+
+Answer = TypeVar("Answer")
+"""What is predicted of an image: a `Prediction`, or a `DepthPrediction`."""
 
 
-class Predictions(Iterator[Prediction]):
+class Predictions(Iterator[Answer], Generic[Answer]):
     """The predictions of a stream of images, made as they are asked for, by one thread or by several.
 
     predict: name and image (H, W, C) -> the prediction. Raises ValueError for an image that it cannot work on.
@@ -20,7 +22,7 @@ class Predictions(Iterator[Prediction]):
     Raises ValueError at the end if there were images and not one could be used.
     """
 
-    def __init__(self, stream: ImageStream, predict: Callable[[str, npt.NDArray[Any]], Prediction]) -> None:
+    def __init__(self, stream: ImageStream, predict: Callable[[str, npt.NDArray[Any]], Answer]) -> None:
         self._stream, self._predict = stream, predict
 
     @property
@@ -38,7 +40,7 @@ class Predictions(Iterator[Prediction]):
         """How many images there are, None if that is not known beforehand."""
         return self._stream.total
 
-    def __next__(self) -> Prediction:
+    def __next__(self) -> Answer:
         while True:
             read = self._stream.take()
             try:

@@ -39,7 +39,7 @@ from intarsia.inference.memory import LARGE, MemoryCheck, memory_errors
 from intarsia.inference.network import Soundness, at_least, network_errors, one_thread_after_fork
 from intarsia.inference.network_input import NetworkInput, by_windows, can_be_cut
 from intarsia.inference.prediction import Prediction
-from intarsia.inference.predictions import Predictions
+from intarsia.inference.predictions import Answer, Predictions
 from intarsia.inference.tta import USUAL, check_augmented, views_of, without_resizing
 from intarsia.spec import AugmentedInference, InferenceSpec
 from intarsia.tasks.preprocess import Preprocess
@@ -173,7 +173,7 @@ class Predictor:
             if not wanted.nothing:
                 raise ValueError("a model of depth has no probabilities, confidence, entropy or logits")
             return Postprocessed(label=mean_values(views))
-        return postprocess(views, threshold=self.inference.threshold, wanted=wanted)
+        return postprocess(views, threshold=self.inference.foreground_above, wanted=wanted)
 
     def _views(
         self, batch: Batch, observe: Observe | None = None, soundness: Soundness | None = None
@@ -279,7 +279,8 @@ class Predictor:
     def _check_channels(self, found: int) -> None:
         if self.inference.answer == "depth":
             return
-        check_threshold(found, self.inference.threshold)
+        one_logit = self.inference.threshold is not None
+        check_threshold(found, self.inference.foreground_above, most=1 if one_logit else 2)
         if found not in (1, len(self.classes)):
             raise ValueError(
                 f"expected one logit for each of {len(self.classes)} classes, found {found}; "
@@ -297,7 +298,9 @@ class Predictor:
     def predict(self, image: PathLike, **extras: Unpack[Extras]) -> Any: ...
 
     @overload
-    def predict(self, image: FoundImages | Iterable[ImageLike], **extras: Unpack[Extras]) -> Predictions: ...
+    def predict(
+        self, image: FoundImages | Iterable[ImageLike], **extras: Unpack[Extras]
+    ) -> Predictions[Prediction]: ...
 
     def predict(
         self,
@@ -310,7 +313,7 @@ class Predictor:
         half: bool = False,
         place: FieldAllocator | None = None,
         pages: Pages = "first",
-    ) -> Prediction | Predictions:
+    ) -> Prediction | Predictions[Prediction]:
         """One image gives a Prediction; many give an iterator of them that decodes ahead and holds none back.
 
         image: a file, an array (H, W, C) or (H, W), a PIL image or a tensor (C, H, W); or a folder, a glob, or any
@@ -323,47 +326,35 @@ class Predictor:
         an image; then one file gives an iterator, too.
 
         Raises ValueError for an image that cannot be read or does not fit the model. In a stream such images are set
-        aside in `Predictions.failures` instead. Raises ValueError for a model of depth: see `depth`.
+        aside in `Predictions.failures` instead. Raises ValueError for a model of depth: see `DepthPredictor`.
         """
         if self.inference.answer == "depth":
             raise ValueError(
-                "predictions are label maps, and this model answers with depths: call Predictor.depth, or score it "
-                "with `intarsia eval`"
+                "predictions are label maps, and this model answers with depths: make a DepthPredictor of it, as "
+                "intarsia.load does"
             )
         wanted = RequestedFields(
             probabilities, confidence, entropy, logits, torch.float16 if half else torch.float32, place
         )
+        return self._one_or_many(image, pages, lambda name, array: self._predict_one(name, array, wanted))
+
+    def _one_or_many(
+        self,
+        image: ImageLike | FoundImages | Iterable[ImageLike],
+        pages: Pages,
+        predict_one: Callable[[str, npt.NDArray[Any]], Answer],
+    ) -> Answer | Predictions[Answer]:
+        """What `predict_one` says of the name and the pixels (H, W, C) of an image, or a stream of it."""
         if isinstance(image, str | Path):
             if pages == "first" and not means_many(image):
                 file = Path(image).expanduser()
                 array = as_array(file, self.reader)
                 if (count := count_pages(file)) > 1:
                     warn_of_pages(str(file), count)
-                return self._predict_one(file.stem, array, wanted)
+                return predict_one(file.stem, array)
         elif isinstance(image, np.ndarray | Image.Image | Tensor):
-            return self._predict_one("image", as_array(image, self.reader), wanted)
-
-        def predict_one(name: str, image: npt.NDArray[Any]) -> Prediction:
-            return self._predict_one(name, image, wanted)
-
+            return predict_one("image", as_array(image, self.reader))
         return Predictions(ImageStream(image, reader=self.reader, pages=pages), predict_one)
-
-    @torch.inference_mode()
-    def depth(self, image: ImageLike, *, meta: SampleMeta | None = None) -> npt.NDArray[np.float32]:
-        """The depth (H, W) of each pixel of one image, in the unit of the training.
-
-        image: as for `predict`. meta: what is known of it, such as the kind of scene.
-
-        Raises ValueError for an image that cannot be read or does not fit the model, and for a model of classes.
-        """
-        if self.inference.answer != "depth":
-            raise ValueError("this model answers with classes, not with depths; call Predictor.predict")
-        array = as_array(image, self.reader)
-        size = (array.shape[0], array.shape[1])
-        known = SampleMeta(name="image", original_size=size) if meta is None else replace(meta, original_size=size)
-        with memory_errors(known.name, size, self.device, by_windows=self.inference.mode != "whole"):
-            (views,) = self.logit_maps([Sample(array, meta=known)])
-            return np.asarray(mean_values(views).cpu().numpy(), np.float32)
 
     @torch.inference_mode()
     def _predict_one(self, name: str, image: npt.NDArray[Any], wanted: RequestedFields) -> Prediction:
@@ -377,13 +368,18 @@ class Predictor:
             label=found.label.cpu().numpy().astype(np.uint8 if len(self.classes) <= 256 else np.uint16),
             classes=self.classes,
             palette=self.palette,
-            image=image if image.dtype == np.uint8 and image.shape[2] == 3 else None,
+            image=as_seen(image),
             name=name,
             probabilities=_array(found.probabilities),
             confidence=_array(found.confidence),
             entropy=_array(found.entropy),
             logits=_array(found.logits),
         )
+
+
+def as_seen(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8] | None:
+    """An image (H, W, C) as predictions keep it to be shown: 8-bit colours, or None."""
+    return image if image.dtype == np.uint8 and image.shape[2] == 3 else None
 
 
 def _array(values: Tensor | None) -> npt.NDArray[Any] | None:

@@ -347,40 +347,20 @@ class SideAdapterCLIPHead(nn.Module):
         self.align_corners = align_corners
         self.last = num_layers
         self.supervised = tuple(deep_supervision_idxs)
+        mask_decoder = MaskDecoder(
+            embed_dims, total_heads=bias_heads, total_layers=bias_layers, channels=mask_channels, hidden=mask_hidden,
+            num_layers=mask_layers, rescale=rescale_bias,
+        )  # fmt: skip
         self.side_adapter_network = SideAdapterNetwork(
-            in_channels=image_channels,
-            clip_channels=clip_channels,
-            channels=embed_dims,
-            patch_size=patch_size,
-            patch_bias=patch_bias,
-            num_queries=num_queries,
-            fusion_index=fusion_index,
-            num_layers=num_layers,
-            num_heads=num_heads,
-            mlp_ratio=mlp_ratio,
-            norm=norm,
-            mask_decoder=MaskDecoder(
-                embed_dims,
-                total_heads=bias_heads,
-                total_layers=bias_layers,
-                channels=mask_channels,
-                hidden=mask_hidden,
-                num_layers=mask_layers,
-                rescale=rescale_bias,
-            ),
-        )
+            in_channels=image_channels, clip_channels=clip_channels, channels=embed_dims, patch_size=patch_size,
+            patch_bias=patch_bias, num_queries=num_queries, fusion_index=fusion_index, num_layers=num_layers,
+            num_heads=num_heads, mlp_ratio=mlp_ratio, norm=norm, mask_decoder=mask_decoder,
+        )  # fmt: skip
         self.rec_with_attnbias = BiasedRecognition(
-            clip_channels,
-            out_dims,
-            num_queries=num_queries,
-            num_layers=clip_layers,
-            num_heads=clip_heads,
-            mlp_ratio=clip_mlp_ratio,
-            qkv_bias=clip_qkv_bias,
-            final_norm=final_norm,
-            norm=clip_norm,
+            clip_channels, out_dims, num_queries=num_queries, num_layers=clip_layers, num_heads=clip_heads,
+            mlp_ratio=clip_mlp_ratio, qkv_bias=clip_qkv_bias, final_norm=final_norm, norm=clip_norm,
             activation=clip_activation,
-        )
+        )  # fmt: skip
         if "all" not in frozen_exclude:
             for name, parameter in self.rec_with_attnbias.named_parameters():
                 parameter.requires_grad_(any(part in name for part in frozen_exclude))

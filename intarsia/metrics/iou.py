@@ -14,13 +14,15 @@ or is not in the labels, so that its mean is over the classes that went well; it
 was never predicted. Both are there by the name "mFscore_mmseg".
 
 Beyond these there are, each in a file of its own: the IoU near contours (boundary.py), the distribution over images
-(per_image.py), intervals of the mIoU (bootstrap.py), the calibration error (calibration.py), and agreement.py.
+(per_image.py), intervals of the mIoU (bootstrap.py), the calibration error (calibration.py), agreement.py, and where
+there are two classes the scores of the second, image by image (foreground.py).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -31,6 +33,8 @@ from intarsia.metrics.bootstrap import ImageBootstrap
 from intarsia.metrics.boundary import BoundaryCounter
 from intarsia.metrics.calibration import Calibration
 from intarsia.metrics.confusion import check_outside, outside, pixel_table
+from intarsia.metrics.foreground import SCORES as OF_FOREGROUND
+from intarsia.metrics.foreground import EmptyImages, ForegroundScores
 from intarsia.metrics.per_image import ImageScores
 
 FAMILIES: dict[str, tuple[str, ...]] = {
@@ -62,10 +66,14 @@ class IoUMetric:
     nan_to_num: value that stands for a class that is not there, in the means too; None leaves it out.
     groups: name -> classes that are scored as if they were one, "IoU(name)" in the summary.
 
-    With two classes, or one foreground, the summary also holds "IoU(name)" of the foreground.
+    empty_images: with two classes, what images without the second count, see `foreground`.
 
-    boundary, distribution, bootstrap, calibration: the counters of "mBoundaryIoU", "imageIoU", "interval" and "ECE",
-    None where they were not asked for.
+    With two classes, or one foreground, the summary also holds the scores of the foreground, which is the second: over
+    all pixels "Dice(name)", "IoU(name)", "Precision(name)", "Recall(name)", and as means over images "imageDice(name)"
+    and so on.
+
+    foreground: counts these; None for other numbers of classes. boundary, distribution, bootstrap, calibration: the
+    counters of "mBoundaryIoU", "imageIoU", "interval" and "ECE", None where they were not asked for.
     """
 
     def __init__(
@@ -78,6 +86,7 @@ class IoUMetric:
         beta: float = 1.0,
         nan_to_num: float | None = None,
         groups: Mapping[str, Sequence[str]] | None = None,
+        empty_images: EmptyImages = "one",
     ) -> None:
         names = tuple(classes) if classes is not None else tuple(f"class {i}" for i in range(num_classes))
         if len(names) != num_classes:
@@ -99,6 +108,8 @@ class IoUMetric:
         self._images = torch.zeros(1, dtype=torch.int64)
         self._outside = torch.zeros(2, dtype=torch.int64)  # pixels of label and prediction that are no class
         self._pending: list[Tensor] = []
+        rule = ForegroundScores(empty_images=empty_images)
+        self.foreground = rule if count == 2 else None
         self.boundary = BoundaryCounter(count, ignore_index=ignore_index) if "mBoundaryIoU" in metrics else None
         self.distribution = ImageScores(count, ignore_index=ignore_index) if "imageIoU" in metrics else None
         self.bootstrap = ImageBootstrap(count, ignore_index=ignore_index) if "interval" in metrics else None
@@ -129,7 +140,7 @@ class IoUMetric:
         self._images += 1
         if self.boundary is not None:
             self.boundary.update(prediction, label)
-        if self.distribution is not None or self.bootstrap is not None:
+        if self.foreground is not None or self.distribution is not None or self.bootstrap is not None:
             self._pending.append(found.clone())
             if found.device.type == "cpu" or len(self._pending) == TOGETHER:
                 self._count_pending()
@@ -143,6 +154,8 @@ class IoUMetric:
         if not self._pending:
             return
         for matrix in torch.stack(self._pending).cpu():
+            if self.foreground is not None:
+                self.foreground.add(matrix)
             if self.distribution is not None:
                 self.distribution.add(matrix)
             if self.bootstrap is not None:
@@ -172,9 +185,27 @@ class IoUMetric:
         for part, values in zip(counters, others, strict=True):
             part.load_state(values)
 
-    def _counters(self) -> list[BoundaryCounter | ImageScores | ImageBootstrap | Calibration]:
-        parts = (self.boundary, self.distribution, self.bootstrap, self.calibration)
+    def _counters(self) -> list[ForegroundScores | BoundaryCounter | ImageScores | ImageBootstrap | Calibration]:
+        parts = (self.foreground, self.boundary, self.distribution, self.bootstrap, self.calibration)
         return [part for part in parts if part is not None]
+
+    @property
+    def only_counts_pixels(self) -> bool:
+        """Whether all scores follow from the confusion matrix, and from those of single images for the foreground."""
+        return self._counters() in ([], [self.foreground])
+
+    def report_of(self, matrix: Tensor, *, images: int, foreground: Tensor, threshold: float) -> Report:
+        """The scores of counts that were made elsewhere, of two classes, in place of what was counted here.
+
+        matrix: (2, 2), of all pixels. images: how many they are of. foreground: as `ForegroundScores.state` has it.
+        threshold: at which they were counted.
+        """
+        assert self.foreground is not None
+        self._pending.clear()
+        self.matrix = matrix
+        self._images = torch.tensor([images], dtype=torch.int64)
+        self.foreground.load_state(foreground)
+        return replace(self.report(), threshold=threshold)
 
     def report(self) -> Report:
         """All scores of what was counted so far. Raises ValueError if no image was, or if a pixel was no class."""
@@ -193,8 +224,10 @@ class IoUMetric:
         summary = {"aAcc": correct / total if total else math.nan}
         for score in self.scores:
             summary[f"m{score}"] = float(table[score].nanmean())
-        if len(self.classes) == 2:
-            summary[f"IoU({self.classes[1]})"] = float(table["IoU"][1])
+        if self.foreground is not None:
+            name = self.classes[1]
+            summary |= {f"{score}({name})": float(table[score][1]) for score in OF_FOREGROUND}
+            summary |= {f"image{score}({name})": mean for score, mean in self.foreground.means().items()}
         summary |= self._numbers(matrix)
         return Report(
             summary=summary,

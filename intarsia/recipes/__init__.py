@@ -16,7 +16,7 @@ from functools import cache
 from importlib import import_module
 
 from intarsia import catalog
-from intarsia.recipes import base_files
+from intarsia.recipes import base_files, timm_trunks
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.own_data import default_crop, fit_heads, own_config
 from intarsia.recipes.published import KINDS, Family, Method, Published, compose, preprocessor, separate
@@ -30,11 +30,13 @@ __all__ = [
     "fit_heads",
     "for_data",
     "get",
+    "is_for_data",
     "method",
     "names",
     "network",
     "published",
     "short_names",
+    "trunk",
 ]
 
 
@@ -83,8 +85,21 @@ def _stands(parts: Callable[[int, int], Config]) -> bool:
 
 
 def short_names() -> list[str]:
-    """The recipes for a user's own data, in order of their size within a family; those whose network exists."""
+    """The recipes for a user's own data, in order of their size within a family; those whose network exists.
+
+    Without those on networks of timm, of which there are as many as networks (`trunk`).
+    """
     return [name for family in _families() for name, parts in family.own.items() if _stands(parts)]
+
+
+def is_for_data(name: str) -> bool:
+    """Whether a recipe is one for a user's own data: of `short_names`, or on a network of timm."""
+    return trunk(name) is not None or name in short_names()
+
+
+def trunk(name: str) -> str | None:
+    """The network of timm that a recipe is on ("upernet_timm:convnext_tiny"), or None."""
+    return timm_trunks.network_name(name)
 
 
 def published(name: str) -> Published:
@@ -126,7 +141,8 @@ def network(name: str, *, num_classes: int = 150) -> Config:
 def _family(name: str) -> Family:
     if name in _table():
         return _table()[name][0]
-    for family in _families():
+    on_timm = timm_trunks.family(name)
+    for family in (on_timm,) if on_timm is not None else _families():
         if name in family.own:
             return family
     raise UnknownRecipeError(name)
@@ -167,23 +183,23 @@ def for_data(
 
     Raises UnknownRecipeError.
     """
-    for family in _families():
-        if name in family.own:
-            config = own_config(
-                family.own[name],
-                learning_rate=family.learning_rate,
-                targets=family.targets,
-                num_classes=num_classes,
-                ignore_index=ignore_index,
-                mean=mean,
-                std=std,
-                raw_bands=raw_bands,
-                crop=crop,
-                batch=batch,
-                steps=steps,
-                workers=workers,
-                data=data,
-            )
-            completed: Config = separate(config)
-            return completed
-    raise UnknownRecipeError(name)
+    family = _family(name)
+    if name not in family.own:
+        raise UnknownRecipeError(name)
+    config = own_config(
+        family.own[name],
+        learning_rate=family.learning_rate,
+        targets=family.targets,
+        num_classes=num_classes,
+        ignore_index=ignore_index,
+        mean=mean,
+        std=std,
+        raw_bands=raw_bands,
+        crop=crop,
+        batch=batch,
+        steps=steps,
+        workers=workers,
+        data=data,
+    )
+    completed: Config = separate(config | family.others)
+    return completed

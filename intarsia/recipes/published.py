@@ -160,6 +160,7 @@ class Family:
     learning_rate: AdamW's, for training from random weights on little data.
     method: None where nothing was published of the network.
     targets: transforms that make what the heads learn beside the labels.
+    others: keys of the config for own data besides the usual ones.
     """
 
     rows: tuple[Rows, ...] = ()
@@ -168,6 +169,7 @@ class Family:
     learning_rate: float = 1e-3
     method: Method | None = None
     targets: tuple[Config, ...] = ()
+    others: Config = field(default_factory=dict)
 
 
 def compose(family: Family, recipe: Published) -> Config:

@@ -75,14 +75,15 @@ class Preprocess(nn.Module):
         return self(batch.images, batch.sizes, train=True), labels
 
     def training_labels(self, batch: Batch) -> Tensor:
-        """Labels (N, H', W') of a batch, padded like its images.
+        """Labels (N, H', W') of a batch, padded like its images. Rescaled ones (`SegRescale`) get as many pixels more.
 
         Raises ValueError if the batch has no labels of its images' size.
         """
         if not isinstance(batch.labels, Tensor):
             found = "none" if batch.labels is None else "labels of their own sizes"
             raise ValueError(f"training needs labels of the images' size; this batch has {found}")
-        return self.labels(batch.labels, batch.sizes, train=True)
+        height, width = batch.images.shape[-2:]
+        return self.labels(batch.labels, batch.sizes, train=True, images=(height, width))
 
     def training_maps(self, batch: Batch) -> dict[str, Tensor]:
         """The further maps (N, H', W') of a batch, padded like its labels: integers with their value, others with 0."""
@@ -92,11 +93,18 @@ class Preprocess(nn.Module):
             for name, x in batch.maps.items()
         }
 
-    def labels(self, labels: Tensor, sizes: Sequence[Size], *, train: bool) -> Tensor:
-        """Labels (N, H, W) of any integer dtype -> (N, H', W') in int64, padded like the images; depths stay real."""
-        padded = self.padded_size(labels.shape[-2:], train=train)
+    def labels(self, labels: Tensor, sizes: Sequence[Size], *, train: bool, images: Size | None = None) -> Tensor:
+        """Labels (N, H, W) of any integer dtype -> (N, H', W') in int64, padded like the images; depths stay real.
+
+        images: (H, W) of the images, if the labels are rescaled.
+        """
+        height, width = labels.shape[-2:]
+        rows, columns = images or (height, width)
         values = labels if labels.is_floating_point() else labels.long()
-        return self._pad(values, sizes, padded, self.spec.label_pad_value)
+        padded = self.padded_size((rows, columns), train=train)
+        more = (height - rows, width - columns)  # 0 but for rescaled labels
+        sizes = [(size[0] + more[0], size[1] + more[1]) for size in sizes]
+        return self._pad(values, sizes, (padded[0] + more[0], padded[1] + more[1]), self.spec.label_pad_value)
 
     def padded_size(self, size: Sequence[int], *, train: bool) -> Size:
         """What a batch of this height and width is padded to; never smaller than it is."""

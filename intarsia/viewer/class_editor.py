@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from intarsia.data.annotations.source import AnnotationSource
+from intarsia.data.description.mixed import MixedDescription
 from intarsia.data.description.model import DataDescription
 from intarsia.data.description.pairing import Source
 from intarsia.data.description.read import read_description
@@ -43,6 +44,11 @@ class ClassEditor:
         write_description(changed, self.file)
         self.description, self._stored = read_description(self.file), self.file.read_bytes()
         return kept
+
+
+def editor_of(file: Path) -> ClassEditor | None:
+    """What edits a description; None for one of several data sets, which says what their classes mean in it."""
+    return None if isinstance(read_description(file), MixedDescription) else ClassEditor(file)
 
 
 def renamed(description: DataDescription, classes: Sequence[str], palette: Sequence[Colour]) -> DataDescription:

@@ -27,23 +27,6 @@ HEADER = struct.Struct("<4I")
 """Before the values of a packed map: width, height, bytes of a value, whether confidences follow."""
 
 
-def as_picture(image: npt.NDArray[Any]) -> Picture:
-    """Any image (H, W, C) as 8-bit RGB for looking at: its first three bands, or its first as grey.
-
-    What is not 8-bit is stretched from its 2nd to its 98th percentile. Raises ValueError for what is no image.
-    """
-    if image.ndim != 3 or not image.size:
-        raise ValueError(f"expected an image (height, width, bands), found {image.shape}: volumes are not shown here")
-    bands = image[..., :3] if image.shape[2] >= 3 else np.repeat(image[..., :1], 3, axis=2)
-    if bands.dtype == np.uint8:
-        return np.ascontiguousarray(bands)
-    values = bands.astype(np.float32)
-    finite = values[np.isfinite(values)]
-    low, high = np.percentile(finite, (2, 98)) if finite.size else (0.0, 1.0)
-    stretched = np.nan_to_num((values - low) / max(float(high - low), 1e-6)).clip(0, 1)
-    return np.asarray(stretched * 255, np.uint8)
-
-
 def thumbnail(image: Picture) -> bytes:
     """A small picture as JPEG."""
     return picture_bytes(_within(image, THUMBNAIL), ".jpg")

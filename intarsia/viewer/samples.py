@@ -17,7 +17,8 @@ from intarsia.contracts import Dataset, Sample
 from intarsia.data.datasets.wrappers import ClassBalancedDataset, ConcatDataset, RepeatDataset, SubsetDataset
 from intarsia.viewer.cache import Bounded, Turns
 from intarsia.viewer.measures import Measures, Query
-from intarsia.viewer.pictures import Confidence, Label, as_picture, pack, shown_image, shown_map, thumbnail, unpack
+from intarsia.viewer.pictures import Confidence, Label, pack, shown_image, shown_map, thumbnail, unpack
+from intarsia.visual.picture import as_picture
 
 if TYPE_CHECKING:
     from intarsia.inference.predictor import Predictor

@@ -40,6 +40,8 @@ class WeightsMeta:
     image: what the training's images were, `data.image_reader.ImageSpec` as plain values: bands by name, type and
     range of their numbers. Empty where nothing is known, as in files of before.
     scores: of the evaluation of exactly these weights, fractions of 1. step: optimizer steps they were trained for.
+    threshold: of two classes, the probability of the second above which a pixel gets it, where it was chosen on
+    validation images; None: as the config says.
     pretrained: what their training started from. licence: of this file, as its owner says it; "" if nobody has said.
     """
 
@@ -52,6 +54,7 @@ class WeightsMeta:
     version: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
     step: int | None = None
+    threshold: float | None = None
     pretrained: tuple[Origin, ...] = ()
     licence: str = ""
 
@@ -119,6 +122,7 @@ _EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "version": (lambda value: isinstance(value, str), "a text"),
     "scores": (lambda value: isinstance(value, dict) and all(map(_is_number, value.values())), "an object of numbers"),
     "step": (lambda value: value is None or _is_whole(value), "a whole number"),
+    "threshold": (lambda value: value is None or (_is_number(value) and 0 < value < 1), "a number between 0 and 1"),
     "pretrained": (
         lambda value: isinstance(value, list) and all(map(_is_origin, value)),
         "a list of objects with a part, and texts",
@@ -176,14 +180,15 @@ def load_state(path: Path | str) -> dict[str, Tensor]:
 
 
 def read_state(
-    path: Path | str, *others: Path, key: str | None = None, prefix: str | None = None
+    path: Path | str, *others: Path, key: str | None = None, prefix: str | None = None, translate: bool = True
 ) -> tuple[dict[str, Tensor], list[str]]:
     """All tensors of a file under our names, on the CPU, and what was done to the names, in words.
 
     Understands .safetensors, and checkpoints written by torch.save (.pth, .pt), which are read without running code.
     Names of MMSegmentation's past and of other libraries become today's; names that nobody knows stay as they are.
     others: further files with parts of the same set. key, prefix: where the network's tensors are in a checkpoint, as
-    `state_dicts.choose` takes them.
+    `state_dicts.choose` takes them. translate: False leaves names as they are, for networks that have those of their
+    library.
     """
     from intarsia.weights.legacy_names import with_present_names
     from intarsia.weights.maps import recognise, translated
@@ -201,6 +206,8 @@ def read_state(
     if others or path.suffix == SUFFIX:
         names, notes = plain_names(list(state), prefix=prefix)
         state = {name: state[old] for name, old in names.items()}
+    if not translate:
+        return state, notes
     state, renamed = with_present_names(state)
     found = recognise(state)
     return translated(state), [*notes, *renamed, *([f"names of {found.name} were translated"] if found else [])]

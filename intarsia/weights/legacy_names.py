@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from intarsia.weights.maps.rearrange import as_convolution, reversed_groups
 from intarsia.weights.maps.rules import KeyMap, Names, rules
 from intarsia.weights.maps.timm import MAPS as BACKBONES
+from intarsia.weights.timm_names import WRAPPER, published_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -161,6 +162,7 @@ MAPS = (
 )  # fmt: skip
 
 _AVERAGED = "ema_"
+_BACKBONE = "backbone."
 
 
 def with_present_names(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
@@ -171,6 +173,13 @@ def with_present_names(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], 
     if averaged:
         notes.append(f"{len(averaged)} averaged weights of a hook of MMSegmentation 0.x (ema_...) are left out")
     kept = {name: value for name, value in state.items() if name not in averaged}
+    if any(name.startswith(f"{_BACKBONE}{WRAPPER}") for name in kept):
+        notes.append("names of MMSegmentation's TIMMBackbone became those of timm")
+        inner = {name: name.removeprefix(_BACKBONE) for name in kept}
+        return {
+            name if inner[name] == name else f"{_BACKBONE}{published_name(inner[name])}": value
+            for name, value in kept.items()
+        }, notes
     found = next((candidate for candidate in MAPS if candidate.fits(kept)), None)
     if found is None:
         return kept, notes

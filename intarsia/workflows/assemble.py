@@ -37,6 +37,7 @@ from intarsia.workflows.less_labels import lesson
 from intarsia.workflows.names import find_weights
 from intarsia.workflows.pretrained import Begun, said_by, start_from
 from intarsia.workflows.run_options import RunOptions
+from intarsia.workflows.thresholds import counted_at_best, not_chosen
 
 
 def checked(config: Config) -> RunSpec:
@@ -129,7 +130,7 @@ def assemble(config: Config, spec: RunSpec, options: RunOptions, runtime: Fabric
         config_text=dump(spec.source, header=f"Written by intarsia {__version__}: the whole config of this run."),
         data={**data, **learned.data} if data else data,
         pretrained=begun.loaded,
-        notes=(remark(batch, spec.written_for), *spec.notes, *said, *learned.notes),
+        notes=(remark(batch, spec.written_for), *spec.notes, *said, *learned.notes, *not_chosen(spec, validation)),
     )
 
 
@@ -171,7 +172,7 @@ def _validation(spec: RunSpec, data: DataSpec, task: Any, every: int, runtime: F
     return Validation(
         pipeline,
         predictor,
-        build_metric(spec, pipeline.dataset.classes),
+        counted_at_best(spec, build_metric(spec, pipeline.dataset.classes)),
         every=every,
         batch=data.batch_size,
         workers=data.workers,
@@ -189,7 +190,7 @@ def _fit(spec: RunSpec, training: Pipeline, validation: Validation) -> Validatio
     return replace(
         validation,
         pipeline=Pipeline(chosen, like.transforms, label_size=like.label_size),
-        metric=build_metric(spec, training.dataset.classes),
+        metric=counted_at_best(spec, build_metric(spec, training.dataset.classes)),
     )
 
 

@@ -6,13 +6,14 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePath
 
 from intarsia.data.datasets.folder import FolderDataset
 from intarsia.data.description.model import DataDescription
 from intarsia.data.description.pairing import Source
-from intarsia.data.description.splits import FolderSplit, Split
+from intarsia.data.description.splits import FolderSplit, PairSplit, Split
 from intarsia.data.description.write import write_description
+from intarsia.data.slices import part_of, without_suffix
 from intarsia.io.whole_files import write_text
 from intarsia.terminal import progress
 from intarsia.visual.files import save_label
@@ -38,8 +39,13 @@ def convert_data(place: Path, out: Path, *, threads: int | None = None) -> Conve
     Raises ValueError with every problem of the data, or if two images would have the same label file.
     """
     description, _ = usable_data(place)
+    if description.inputs:
+        raise ValueError(
+            f"{place} has several images for each sample ({', '.join(one.name for one in description.inputs)}), which "
+            "stay where they are; convert the labels by a description that names the first of them alone"
+        )
     listed = {split: description.pairs(split) for split in description.splits}
-    datasets = {split: description.dataset(split) for split in description.splits}
+    datasets = {split: description.files(split) for split in description.splits}
     images = list(dict.fromkeys(pair.image for pairs in listed.values() for pair in pairs))
     _refuse_twins(images)
     out.mkdir(parents=True, exist_ok=True)
@@ -52,6 +58,11 @@ def convert_data(place: Path, out: Path, *, threads: int | None = None) -> Conve
     splits: dict[str, Split] = {}
     for split, pairs in listed.items():
         write_text(out / f"{split}.txt", "".join(f"{pair.image}\n" for pair in pairs))
+        if any(part_of(pair.image)[1] is not None for pair in pairs):  # slices are in no folder
+            folder = _from(description.root, out / LABELS)
+            labels = (f"{folder}/{without_suffix(pair.image)}.png" for pair in pairs)
+            splits[split] = PairSplit(tuple(zip((pair.image for pair in pairs), labels, strict=True)))
+            continue
         source = Source(".", _from(description.root, out / LABELS), label_suffix=(".png",))
         splits[split] = FolderSplit(source, _from(description.root, out / f"{split}.txt"))
     found = replace(description, splits=splits, labels=None, outside="error", tolerance=0, notes=())
@@ -69,7 +80,7 @@ def _write_labels(
         image, (dataset, number) = job
         label = dataset.load(number).label  # with its image, since their sizes are compared
         assert label is not None
-        save_label(out / LABELS / PurePosixPath(image).with_suffix(".png"), label, colours)
+        save_label(out / LABELS / f"{without_suffix(image)}.png", label, colours)
 
     count = threads if threads is not None else min(8, os.cpu_count() or 1)
     with progress("writing labels") as tell, ThreadPoolExecutor(count) as pool:
@@ -78,9 +89,9 @@ def _write_labels(
 
 
 def _refuse_twins(images: Sequence[str]) -> None:
-    seen: dict[PurePosixPath, str] = {}
+    seen: dict[str, str] = {}
     for image in images:
-        other = seen.setdefault(PurePosixPath(image).with_suffix(""), image)
+        other = seen.setdefault(without_suffix(image), image)
         if other != image:
             raise ValueError(f"{image} and {other} would have the same label file; rename one of them")
 

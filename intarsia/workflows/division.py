@@ -69,7 +69,7 @@ def read_pool(description: DataDescription, pool: Sequence[str] = ("train",), *,
     alone = own_splits(description, pool)
     places: dict[str, tuple[FolderDataset, int]] = {}
     for split in alone.splits:
-        dataset = alone.dataset(split)
+        dataset = alone.files(split)
         for number, pair in enumerate(alone.pairs(split)):
             places.setdefault(pair.image, (dataset, number))
     images = tuple(sorted(places))

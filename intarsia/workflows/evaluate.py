@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +15,7 @@ from intarsia.data.datasets.folder import FolderDataset
 from intarsia.evaluation.evaluate import OnPrediction
 from intarsia.evaluation.evaluate import evaluate as run_evaluation
 from intarsia.inference.outputs.label_values import SERVERS
+from intarsia.inference.threshold import predictor_at
 from intarsia.terminal import progress, say, warn
 from intarsia.visual.fonts import use_font
 from intarsia.workflows.assemble import check_classes
@@ -22,6 +25,7 @@ from intarsia.workflows.example_pictures import Worst
 from intarsia.workflows.locate import local
 from intarsia.workflows.score_label_maps import show
 from intarsia.workflows.scores import with_scores, within
+from intarsia.workflows.thresholds import choose, keep, keeps_threshold, kept_note
 from intarsia.workflows.trained_model import OpenModel, labelled_images, open_model
 from intarsia.workflows.views import with_views
 
@@ -40,7 +44,9 @@ class EvaluationRequest:
     report: folder for report.html. confusion: files for the confusion matrix, see `save_confusion`.
     metrics, groups: scores instead of the config's, and classes scored as one. roi: masks of the pixels that count.
     key, prefix: where the network's tensors are in a checkpoint, and what their names begin with there.
-    slide, blend, augment: windows and views, as the options of the command line have them. threshold: of one logit.
+    empty_images: what images without foreground count in means over images, see `metrics.foreground`.
+    slide, blend, augment: windows and views, as the options of the command line have them. threshold: of two classes.
+    choose_threshold: find it on these images, use it, and keep it in the weights file.
     bands, scale: how images of `data` are read that are not those of the training. font: a file, for names of classes
     in pictures.
     """
@@ -55,6 +61,7 @@ class EvaluationRequest:
     confusion: tuple[Path, ...] = ()
     metrics: str | None = None
     groups: tuple[str, ...] = ()
+    empty_images: str | None = None
     roi: Path | None = None
     slide: str | None = None
     blend: str = "average"
@@ -62,6 +69,7 @@ class EvaluationRequest:
     bands: str | None = None
     scale: str | None = None
     threshold: float | None = None
+    choose_threshold: bool = False
     batch: int = 1
     workers: int | None = None
     device: str = "auto"
@@ -80,6 +88,7 @@ def evaluate_model(request: EvaluationRequest) -> Report | None:
     """
     if request.font is not None:
         use_font(request.font)
+    _check(request)
     if request.data is None and (request.bands or request.scale):
         raise ValueError("--bands and --scale are for images unlike those of the training: name these with --data")
     model = open_model(
@@ -89,6 +98,8 @@ def evaluate_model(request: EvaluationRequest) -> Report | None:
     )  # fmt: skip
     for note in model.notes:
         say(f"note: {note}")
+    if model.spec.inference.answer == "depth":
+        _check_depth(request)
     model = replace(model, spec=of_split(model.spec, request.split))
     if request.split == "test" and request.data is None and request.metrics is None and model.spec.submission:
         write_submission(model, request)
@@ -96,18 +107,25 @@ def evaluate_model(request: EvaluationRequest) -> Report | None:
     views = {"slide": request.slide, "augment": request.augment}
     pipeline = within(labelled_images(model, request.data, request.split), request.roi)
     _compare_classes(model, pipeline)
-    usual = not any((request.data, request.roi, request.metrics, request.threshold, *views.values()))
+    as_usual = (request.data, request.roi, request.metrics, request.empty_images, request.threshold, *views.values())
+    usual = not any(as_usual)
     folder = request.out or _default_folder(model, request, usual=usual)
     dataset = pipeline.dataset
     model = with_views(model, blend=request.blend, threshold=request.threshold, **views)
-    model = with_scores(model, metrics=request.metrics, groups=request.groups)
+    model = with_scores(model, metrics=request.metrics, groups=request.groups, empty_images=request.empty_images)
     predictor = model.predictor(dataset.classes, dataset.palette, augment=request.augment is not None)
+    if request.choose_threshold:
+        predictor = _at_best(predictor, pipeline, request)
+    elif request.threshold is None and (note := kept_note(model.spec, model.meta)):
+        say(f"note: {note} (--threshold changes it)")
     gallery = None if request.report is None else gallery_for(model.spec, dataset.classes, request.pictures)
     counted = gallery or build_metric(model.spec, dataset.classes)
     check_confusion(request.confusion, counted)
     metric = Worst(counted, dataset.ignore_index, request.pictures)
     seen = None if gallery is None else gallery.named
     report = _score(model, predictor, pipeline, metric, request, on_prediction=seen)
+    if request.choose_threshold and report.threshold is not None:
+        _keep(model, report, as_trained=usual and request.split == "val")
     show(report, metric, pipeline, predictor.classes, predictor.palette, folder=folder, split=request.split)
     save_confusion(request.confusion, counted, title=f"{model.file.parent.name or model.file.name}, {request.split}")
     if request.report is not None and gallery is not None:
@@ -116,6 +134,25 @@ def evaluate_model(request: EvaluationRequest) -> Report | None:
         facts |= {} if request.roi is None else {"inside": str(request.roi)}
         say(f"report: {write_page(request.report, gallery, report, pipeline, model, predictor, facts)}")
     return report
+
+
+def _check_depth(request: EvaluationRequest) -> None:
+    """Raises ValueError for an option that is about classes."""
+    if request.data is not None:
+        raise ValueError(
+            "--data describes labels of classes, and this model answers with depths: name the images in a config, as a "
+            "NYUDataset, and give that with --config FILE"
+        )
+    of_classes = {
+        "--report": request.report, "--confusion": request.confusion, "--metrics": request.metrics,
+        "--group": request.groups, "--threshold": request.threshold,
+    }  # fmt: skip
+    for option, value in of_classes.items():
+        if value not in (None, ()):
+            raise ValueError(
+                f"{option} is about classes, and this model answers with depths: their scores are those of the "
+                "config's DepthMetric, in eval.json and eval.csv, with pictures beside them"
+            )
 
 
 def _score(
@@ -127,24 +164,68 @@ def _score(
     *,
     on_prediction: OnPrediction | None,
 ) -> Report:
-    done = 0
-    with progress("evaluating") as bar:
-
-        def count(images: int) -> None:
-            nonlocal done
-            done += images
-            bar(done, len(pipeline))
-
+    with _counting("evaluating", len(pipeline)) as count:
         return run_evaluation(
             predictor,
             pipeline,
             metric,
             batch_size=request.batch,
-            workers=min(2, len(pipeline)) if request.workers is None else request.workers,
+            workers=_workers(request, pipeline),
             progress=count,
             on_prediction=on_prediction,
             task=model.task,
         )
+
+
+@contextmanager
+def _counting(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar, and the function that moves it by a number of images."""
+    done = 0
+    with progress(title) as bar:
+
+        def count(images: int) -> None:
+            nonlocal done
+            done += images
+            bar(done, total)
+
+        yield count
+
+
+def _workers(request: EvaluationRequest, pipeline: Pipeline) -> int:
+    return min(2, len(pipeline)) if request.workers is None else request.workers
+
+
+def _check(request: EvaluationRequest) -> None:
+    """What makes no sense whatever the model is."""
+    if not request.choose_threshold:
+        return
+    if request.threshold is not None:
+        raise ValueError("--choose-threshold finds the threshold that --threshold names: leave out one of them")
+    if request.split == "test":
+        raise ValueError(
+            "--choose-threshold on the images that the model is judged by would flatter it: choose on --split val, "
+            "and evaluate with --split test afterwards"
+        )
+
+
+def _at_best(predictor: Predictor, pipeline: Pipeline, request: EvaluationRequest) -> Predictor:
+    """The predictor at the threshold that suits these images best."""
+    with _counting("choosing a threshold", len(pipeline)) as count:
+        threshold, gain = choose(
+            predictor, pipeline, batch=request.batch, workers=_workers(request, pipeline), progress=count
+        )
+    say(f"threshold {threshold:.4f} chosen: {gain}")
+    return predictor_at(predictor, threshold)
+
+
+def _keep(model: OpenModel, report: Report, *, as_trained: bool) -> None:
+    """Write the threshold of a report into the weights file, if that has a place for it."""
+    assert report.threshold is not None
+    if local(model.file) is not None and keeps_threshold(model.file) and not model.recipe:
+        keep(model.file, report.threshold, report if as_trained else None)
+        say(f"{model.file} keeps the threshold: predict, eval and intarsia.load use it from now on")
+    else:
+        say(f"{model.file} cannot keep the threshold: give it to predict with --threshold {report.threshold:.10g}")
 
 
 def write_submission(model: OpenModel, request: EvaluationRequest) -> None:

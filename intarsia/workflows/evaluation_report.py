@@ -17,7 +17,6 @@ from torch import Tensor
 
 from intarsia.config.build import build_metric, metric_of
 from intarsia.contracts import Metric, Report, SampleMeta
-from intarsia.engine.callbacks.sample_images import as_picture
 from intarsia.engine.training import environment
 from intarsia.evaluation.evaluate import count, needs_instances
 from intarsia.io.digest import file_hash
@@ -25,6 +24,7 @@ from intarsia.metrics.confusion import confusion_matrix
 from intarsia.metrics.iou import FAMILIES, IoUMetric, class_scores
 from intarsia.metrics.per_image import image_iou
 from intarsia.spec import Component, RunSpec
+from intarsia.visual.picture import as_picture
 from intarsia.visual.report.content import Bins, Example, ImageEntry, ReportContent
 from intarsia.visual.report.page import MOST_EXAMPLES, save_report
 
@@ -274,6 +274,8 @@ def _inference(model: OpenModel, predictor: Predictor) -> dict[str, str]:
     if predictor.augmented is not None:
         found["scales"] = ", ".join(f"{scale:g}" for scale in predictor.augmented.scales)
         found["flips"] = ", ".join(flip or "none" for flip in predictor.augmented.flips)
+    if spec.foreground_above is not None:
+        found["threshold"] = f"{spec.foreground_above:.4f}"
     found["device"] = str(predictor.device)
     if parameter is not None:
         found["precision"] = str(parameter.dtype).removeprefix("torch.")

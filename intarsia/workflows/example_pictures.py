@@ -13,7 +13,8 @@ from torch import Tensor
 from intarsia.contracts import ConfidenceMetric, Metric, Report
 from intarsia.engine.callbacks.sample_images import paint_one
 from intarsia.evaluation.evaluate import count, needs_instances
-from intarsia.weights.file import apply_state, load_state
+from intarsia.inference.threshold import predictor_at
+from intarsia.weights.file import apply_state, load_state, read_meta
 
 if TYPE_CHECKING:
     from intarsia.engine.training.run import Validation
@@ -82,7 +83,7 @@ def _right(prediction: Tensor, label: Tensor) -> Tensor:
 
 def paint_examples(validation: Validation, weights: Path, folder: Path, most: int) -> int:
     """The first images of the validation data, under the weights of a finished training; how many."""
-    predictor = validation.predictor
+    predictor = predictor_at(validation.predictor, read_meta(weights).threshold)
     apply_state(predictor.task.model, load_state(weights))  # type: ignore[arg-type]
     count = min(most, len(validation.pipeline))
     for index in range(count):

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -18,6 +16,7 @@ from intarsia.inference.predictor import Predictor
 from intarsia.terminal import say, warn
 from intarsia.visual.files import save_picture
 from intarsia.visual.heat import channel_sheet, heat_panes
+from intarsia.visual.picture import as_picture
 from intarsia.workflows.trained_model import open_model
 
 MOST_CLASSES = 3
@@ -62,7 +61,7 @@ def explain(request: ExplainRequest) -> list[Path]:
     for path in request.images:
         image = as_array(path, predictor.reader)
         explainer = Explainer(predictor, image, layer=request.layer, name=path.stem)
-        shown = _visible(image)
+        shown = as_picture(image)
         if request.channels is not None:
             picture = _features(explainer, shown, request.channels, path.name)
             file = request.out / f"{path.stem}_features.png"
@@ -144,13 +143,3 @@ def _features(explainer: Explainer, image: npt.NDArray[np.uint8], channels: int,
     maps = [("mean of all", values.mean(axis=0)), *((f"channel {index}", values[index]) for index in order.tolist())]
     said = f"{count} channels of {height} x {width}; shown: those that differ most from place to place"
     return channel_sheet(image, maps, heading=(f"{name}: {explainer.layer}", said))
-
-
-def _visible(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """An image of any bands and numbers as RGB: its first three bands, or its first one in greys."""
-    bands = image[:, :, :3] if image.shape[2] >= 3 else image[:, :, :1].repeat(3, axis=2)
-    if bands.dtype == np.uint8:
-        return np.ascontiguousarray(bands)
-    values = np.nan_to_num(bands.astype(np.float32))
-    low, high = np.percentile(values, (2, 98))
-    return np.asarray(cv2.convertScaleAbs(np.clip((values - low) / max(high - low, 1e-12), 0, 1) * 255), np.uint8)

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from intarsia.contracts import Dataset, Report, Sample, SampleMeta
 from intarsia.data.pipeline import Pipeline
-from intarsia.engine.callbacks.sample_images import as_picture
 from intarsia.evaluation.evaluate import evaluate
 from intarsia.io.whole_files import write_text
 from intarsia.terminal import progress, say, warn
 from intarsia.visual.files import save_picture
 from intarsia.visual.marked import MARKED, marked, sheet
 from intarsia.visual.overlay import Picture
+from intarsia.visual.picture import as_picture
 from intarsia.workflows.suspect_regions import Region, SuspectCounter
 from intarsia.workflows.trained_model import labelled_images, open_model
 

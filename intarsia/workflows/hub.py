@@ -3,6 +3,7 @@
 hf://OWNER/NAME                    the weights file of a repository, or its folder as transformers saves one
 hf://OWNER/NAME@REVISION           a branch, a tag or a commit; a / in its name is written %2F
 hf://OWNER/NAME/FILE               one file of it, as in hf://OWNER/NAME@REVISION/FILE
+https://huggingface.co/OWNER/NAME  the address of a page is the same, with /tree/REVISION, /blob/REVISION/FILE ... too
 
 HTTP, cache and tokens are those of huggingface_hub, an extra: what other programs have fetched is not fetched again.
 Files of weights and their descriptions are fetched and nothing else, most of all no code.
@@ -25,6 +26,8 @@ from intarsia.weights.download import OFFLINE, is_offline
 from intarsia.weights.maps.folder import CARD, CONFIG, INDEX, PROCESSOR, TENSORS
 
 PREFIX = "hf://"
+PAGES = ("https://huggingface.co/", "https://hf.co/")
+"""What addresses of its pages begin with."""
 WEIGHTS = "weights.safetensors"
 """Of a repository that Intarsia wrote."""
 
@@ -34,6 +37,10 @@ READ = (".safetensors", ".bin", ".pth", ".pt")
 LOGIN = "log in by `hf auth login`, or set HF_TOKEN (tokens: https://huggingface.co/settings/tokens)"
 SHOWN = 12
 _PATTERN = re.compile(r"hf://([\w.-]+)/([\w.-]+?)(?:@([^/@]+))?(?:/(.+))?", re.ASCII)
+_PAGE = re.compile(
+    r"([\w.-]+)/([\w.-]+)(?:/(?:tree|commit)/([^/?#]+)/?|/(?:blob|resolve|raw)/([^/?#]+)/([^?#]+)|/)?(?:[?#].*)?",
+    re.ASCII,
+)
 _SHARD = r"-\d+-of-\d+"
 _CLIENTS = {"requests", "urllib3", "httpx", "httpx2", "httpcore", "httpcore2"}
 """Libraries of HTTP that versions of huggingface_hub stand on; their errors pass through it."""
@@ -54,8 +61,11 @@ class HubAddress:
 
     @classmethod
     def parse(cls, text: str) -> HubAddress:
-        """Raises HubError for a text that is no such address."""
-        match = _PATTERN.fullmatch(text.strip())
+        """The address that is written so, or that a page of the hub has.
+
+        Raises HubError for a text that is no such address.
+        """
+        match = _PATTERN.fullmatch(_of_page(text.strip()))
         parts = match[4].split("/") if match is not None and match[4] else []
         if match is None or any(part in ("", ".", "..") for part in parts) or "\\" in text:
             shown = printable(repr(text), 200)
@@ -72,6 +82,18 @@ class HubAddress:
     def __str__(self) -> str:
         revision = f"@{quote(self.revision, safe='')}" if self.revision else ""
         return f"{PREFIX}{self.repository}{revision}" + (f"/{self.file}" if self.file else "")
+
+
+def _of_page(text: str) -> str:
+    """The address as hf:// has it, where the text is that of a page; else the text."""
+    for page in PAGES:
+        if text.startswith(page) and (match := _PAGE.fullmatch(text[len(page) :])) is not None:
+            owner, name, tree, revision, file = match.groups()
+            revision = tree or revision
+            return (
+                f"{PREFIX}{owner}/{name}" + (f"@{revision}" if revision else "") + (f"/{unquote(file)}" if file else "")
+            )
+    return text
 
 
 def library() -> Any:

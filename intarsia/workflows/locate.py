@@ -17,7 +17,7 @@ from intarsia.guide.published import Checkpoint, find_published, near_names
 from intarsia.weights.download import fetch
 from intarsia.workflows import hub
 
-BY_PREFIX: Mapping[str, Callable[[str], Path]] = {hub.PREFIX: hub.fetch}
+BY_PREFIX: Mapping[str, Callable[[str], Path]] = dict.fromkeys((hub.PREFIX, *hub.PAGES), hub.fetch)
 """Beginning of what is written -> a function that is given the whole of it, and gives the file or folder on this
 machine. It raises ValueError where that cannot be had."""
 

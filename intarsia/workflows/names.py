@@ -50,7 +50,7 @@ def _find(name: str, trust: bool) -> Config:
         if not path.is_file():
             raise ValueError(f"the config file {name} does not exist (in {Path.cwd()})")
         return read_file(name, trust=trust)
-    if name in recipes.short_names():
+    if recipes.is_for_data(name):
         raise ValueError(
             f"the recipe {name} becomes a config through your data: intarsia train {name} --data DIR --out RUN; "
             "then RUN/config.py is that config"
@@ -159,6 +159,9 @@ def typical_size(description: DataDescription, most: int = 200) -> tuple[int, in
     pairs = description.pairs("train")
     sizes = []
     for pair in pairs[:: max(1, len(pairs) // most)]:
+        if pair.window is not None:
+            sizes.append(pair.window.sample_size)
+            continue
         try:
             with Image.open(description.root / pair.image) as image:
                 sizes.append((image.height, image.width))

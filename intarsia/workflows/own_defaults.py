@@ -1,19 +1,26 @@
 """What a training on own data is given by default, chosen from what the data doctor has measured.
 
-Each choice is settings for the config of the run and one line that says what and why; `--plain` leaves choices out.
+Each choice is settings for the config of the run and one line that says what and why; `--plain` leaves choices out, and
+so does a `--set` of the same place, or of one below or above it.
 
     loss    where one class covers nearly everything, the Lovász loss beside cross entropy, which is content with that
             class alone: the IoU itself, in which each class counts alike (Berman, Rannen Triki, Blaschko 2018,
             arXiv:1705.08790)
+    sizes   there, too, images are made smaller or larger by a quarter at most: short trainings were measured to gain
     crops   there, too, half of the windows that training sees are drawn around a pixel of a class that is rare
+    threshold   of one foreground on a background, the probability above which a pixel is foreground: the IoU of a rare
+            class is largest elsewhere than at one half (`metrics.best_threshold`)
+
+What they are worth on real images, and what was tried and did not help, is in docs/own-data.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from intarsia.config.language.paths import locate, split_path
 from intarsia.workflows.adjust import steps_of
 
 if TYPE_CHECKING:
@@ -24,40 +31,58 @@ DOMINANT = 0.85
 """A class with this share of the labelled training pixels covers nearly everything."""
 RARE = 0.05
 """A class with less than this share is rare."""
-CHOICES = ("loss", "crops")
+SIZES = (0.8, 1.25)
+"""Factors by which images are made smaller and larger there."""
+CHOICES = ("loss", "sizes", "crops", "threshold")
 ALL = "all"
 _SHOWN = 6
 
 
 @dataclass(frozen=True)
 class Choice:
-    """name: of `CHOICES`. line: what and why, in words. settings: overrides of the config."""
+    """name: of `CHOICES`. line: what and why, in words. settings: overrides of the config, none where it is not
+    made.
+    """
 
     name: str
     line: str
     settings: tuple[str, ...]
 
 
-def choose(config: Config, description: DataDescription, *, plain: Collection[str] = ()) -> list[Choice]:
+def choose(
+    config: Config, description: DataDescription, *, plain: Collection[str] = (), given: Sequence[str] = ()
+) -> list[Choice]:
     """The choices that these data call for, in a recipe's config for them.
 
-    plain: names of choices that are not made, or "all". Without measured shares none is made.
+    plain: names of choices that are not made, or "all". Without measured shares only the threshold is chosen.
+    given: what the user sets in the config (PATH=VALUE, PATH-). Where it is about the place of a choice, that one has
+    no settings, and its line says so.
 
     Raises ValueError for a name that no choice has.
     """
+    return [_unless_given(choice, config, given) for choice in _called_for(config, description, plain)]
+
+
+def _called_for(config: Config, description: DataDescription, plain: Collection[str]) -> list[Choice]:
     unknown = [name for name in plain if name not in (*CHOICES, ALL)]
     if unknown:
         raise ValueError(f"--plain takes {', '.join((*CHOICES, ALL))}, found {', '.join(map(repr, unknown))}")
+    if ALL in plain:
+        return []
+    found = [] if "threshold" in plain else list(_threshold(description))
     shares = description.shares or {}
     largest = max(shares, key=lambda name: shares[name], default="")
-    if ALL in plain or shares.get(largest, 0) < DOMINANT:
-        return []
+    if shares.get(largest, 0) < DOMINANT:
+        return found
     values = config.values
-    found = []
+    covers = f"{largest} covers {shares[largest]:.1%}"
     if "loss" not in plain and (settings := tuple(_losses(values["model"]))):
-        covers = f"{largest} covers {shares[largest]:.1%}"
         line = f"loss: Lovász beside cross entropy, since {covers} (--plain loss: as the recipe has it)"
         found.append(Choice("loss", line, settings))
+    if "sizes" not in plain and (settings := tuple(_sizes(values))):
+        factors = f"{SIZES[0]:g} to {SIZES[1]:g} times their size"
+        line = f"sizes: images are trained on at {factors}, since {covers} (--plain sizes: as the recipe has it)"
+        found.append(Choice("sizes", line, settings))
     rare = rare_classes(description)
     indices = [description.class_index(name) for name in rare]
     if "crops" not in plain and rare and (settings := tuple(_crops(values, indices))):
@@ -66,6 +91,32 @@ def choose(config: Config, description: DataDescription, *, plain: Collection[st
         line = f"crops: every other one is drawn around {shown}{more} (--plain crops: anywhere)"
         found.append(Choice("crops", line, settings))
     return found
+
+
+def _unless_given(choice: Choice, config: Config, given: Sequence[str]) -> Choice:
+    """The choice, or what is said in place of it where the user decides."""
+    own = [_place(config, setting) for setting in choice.settings]
+    for setting in given:
+        place = _place(config, setting)
+        if any(all(mine == theirs for mine, theirs in zip(place, other, strict=False)) for other in own):
+            line = f"{choice.name}: as the recipe has it, since --set changes {_path(setting)}"
+            return replace(choice, line=line, settings=())
+    return choice
+
+
+def _place(config: Config, setting: str) -> list[str]:
+    """The keys of a setting's path, each as it stands in the config. What is no path is none's place."""
+    try:
+        parts = split_path(_path(setting))
+    except ValueError:
+        return [setting]  # where it is applied, the message says what is wrong
+    keys, used = locate(config.values, parts)
+    return [*map(str, keys), *parts[used:]]
+
+
+def _path(setting: str) -> str:
+    path, equals, _ = setting.partition("=")
+    return path.strip() if equals else path.strip().removesuffix("-")
 
 
 def rare_classes(description: DataDescription) -> dict[str, float]:
@@ -89,6 +140,24 @@ def _losses(model: Mapping[str, Any]) -> Iterator[str]:
         return
     second = {"type": "LovaszLoss", "loss_type": "binary" if one_logit else "multi_class", "reduction": "none"}
     yield f"{path}.loss_decode={[dict(loss), second]!r}"
+
+
+def _threshold(description: DataDescription) -> Iterator[Choice]:
+    """Of two classes that are of one kind, neither is a foreground."""
+    *others, name = description.classes
+    if "val" not in description.splits or others not in ([], ["background"]):
+        return
+    line = (
+        f"threshold: every evaluation chooses the probability above which a pixel is {name}, for its largest IoU, and "
+        "the weights keep it (--plain threshold: the more probable class)"
+    )
+    yield Choice("threshold", line, ("intarsia.choose_threshold=True",))
+
+
+def _sizes(values: Mapping[str, Any]) -> Iterator[str]:
+    for path, step in steps_of(values.get("train_dataloader") or {}, "train_dataloader"):
+        if step.get("type") == "RandomScale":
+            yield f"{path}.ratio_range={SIZES}"
 
 
 def _crops(values: Mapping[str, Any], rare: Sequence[int]) -> Iterator[str]:

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
 from intarsia.contracts import PathLike
 from intarsia.data.bands import parse_bands
-from intarsia.inference.inputs.finding import Pages
+from intarsia.data.slices import suffix_of
+from intarsia.inference.inputs.finding import ImageFile, Pages
+from intarsia.inference.outputs.areas import AreaTable
+from intarsia.inference.outputs.depth_files import DEPTH_FORMATS
 from intarsia.inference.outputs.label_values import FORMATS
 from intarsia.inference.outputs.manifest import Manifest
 from intarsia.inference.outputs.writer import KINDS as IMAGE_KINDS
 from intarsia.inference.outputs.writer import Look, Outputs
 from intarsia.terminal import say
 from intarsia.visual.fonts import use_font
+from intarsia.workflows.predict_depth import USUAL, DepthRequest, asks_for_depths, predict_depth
 from intarsia.workflows.predict_images import file_values, manifest_of, predict_images, predict_one
 from intarsia.workflows.predict_inputs import Given, kinds_of, sort_inputs
 from intarsia.workflows.predict_raster import AT_ONCE, RasterJob, RasterOptions, predict_raster, predict_rasters
 from intarsia.workflows.predict_video import predict_frames, predict_video
+from intarsia.workflows.predict_volumes import VolumeJob, predict_volumes, volumes_of
+from intarsia.workflows.several_inputs import by_subfolders, given_inputs, with_inputs
+from intarsia.workflows.thresholds import kept_note
 from intarsia.workflows.trained_model import open_model
 from intarsia.workflows.views import with_views
 
@@ -33,7 +41,7 @@ DEFAULT_RATE = 25.0
 
 @dataclass(frozen=True, kw_only=True)
 class PredictRequest:
-    """What a prediction is asked for.
+    """What a prediction is asked for. Of a model of depth `DepthRequest` is what is left of it.
 
     weights: a file of any origin, a run's folder, or a published name. config: of the model, where those do not say it.
     key, prefix: where the network's tensors are in a checkpoint, and what their names begin with there.
@@ -43,9 +51,10 @@ class PredictRequest:
     skip_existing: go on with an earlier run. overwrite: in a folder with results of another model. pages: of files that
     hold several images. geotiff: images that lie on Earth become GeoTIFFs that lie there, too. opacity, contours,
     legend: of overlays; legend None is the usual. every, start, stop: of the frames of a video. rate: frames per
-    second of a video made of images. slide, blend, augment, threshold: windows, views and the threshold of one logit,
+    second of a video made of images. slide, blend, augment, threshold: windows, views and the threshold of two classes,
     as the options of the command line have them. bands, scale, max_pixels: how images are read that are not those of
-    the training. font: for names of classes in pictures.
+    the training. beside: NAME=FOLDER of further images, of a model that takes several. font: for names of
+    classes in pictures.
     """
 
     weights: PathLike
@@ -76,6 +85,7 @@ class PredictRequest:
     bands: str | None = None
     scale: str | None = None
     max_pixels: int | None = None
+    beside: tuple[str, ...] = ()
     raster: RasterOptions = field(default_factory=RasterOptions)
     font: Path | None = None
     device: str = "auto"
@@ -89,9 +99,11 @@ def predict(request: PredictRequest) -> bool:
     _check(request)
     if request.font is not None:
         use_font(request.font)
-    as_rasters = request.geotiff and request.file_format == "indices" and request.areas is None
-    with sort_inputs(request.inputs, request.out, pages=_pages(request), as_rasters=as_rasters) as given:
-        kinds = kinds_of(request.save, given, request.file_format)
+    inputs, others = by_subfolders(request.inputs, given_inputs(request.beside), request.weights)
+    as_rasters = request.geotiff and request.file_format == "indices" and request.areas is None and not others
+    with sort_inputs(inputs, request.out, pages=_pages(request), as_rasters=as_rasters) as given:
+        of_depths = asks_for_depths(request.save, request.file_format)
+        kinds = frozenset() if of_depths else kinds_of(request.save, given, request.file_format)
         _check_for(request, given, kinds)
         model = open_model(
             request.weights, config=request.config, device=request.device, scale=request.scale,
@@ -104,12 +116,22 @@ def predict(request: PredictRequest) -> bool:
         model = with_views(
             model, slide=request.slide, blend=inside, augment=request.augment, threshold=request.threshold
         )
+        model = with_inputs(model, given.found, others)
+        if request.threshold is None and (note := kept_note(model.spec, model.meta)):
+            say(f"note: {note} (--threshold changes it)")
         predictor = model.predictor(augment=request.augment is not None)
+        if model.spec.inference.answer == "depth":
+            return predict_depth(_depth_request(request), given, model, predictor)
+        if of_depths:
+            wanted = f"--save {request.save}" if request.file_format == USUAL else f"--format {request.file_format}"
+            raise ValueError(f"{wanted} is for models of depth, and this one answers with classes")
         if given.kind == "raster":
             return predict_raster(_raster_job(request, model, predictor, kinds), given.source, Path(request.out))
         rasters_whole = _predict_rasters(request, given, model, predictor, kinds) if given.rasters else True
         if given.kind == "rasters":
             return rasters_whole
+        if given.found is not None and (volumes := volumes_of(given.found)):
+            return _predict_volumes(request, given, model, predictor, kinds, volumes) and rasters_whole
         with_legend = given.kind not in ("video", "frames") if request.legend is None else request.legend
         look = Look(opacity=request.opacity, contours=request.contours, legend=with_legend)
         if given.kind in ("video", "frames"):
@@ -119,13 +141,25 @@ def predict(request: PredictRequest) -> bool:
 
 def _check(request: PredictRequest) -> None:
     """What makes no sense whatever the inputs are."""
-    if request.file_format not in FORMATS:
-        raise ValueError(f"--format is {', '.join(FORMATS)}, found {request.file_format!r}")
+    if request.file_format not in (*FORMATS, *DEPTH_FORMATS):
+        known = f"{', '.join(FORMATS)}, or of depths {', '.join(DEPTH_FORMATS)}"
+        raise ValueError(f"--format is {known}, found {request.file_format!r}")
     least = request.min_confidence
     if least is not None and not 0 <= least <= 1:
         raise ValueError(f"--min-confidence is a confidence from 0 to 1, found {least:g}")
     if request.skip_existing and request.overwrite:
         raise ValueError("--skip-existing keeps what is there and --overwrite replaces it: leave out one of them")
+
+
+def _depth_request(request: PredictRequest) -> DepthRequest:
+    of_labels = {
+        "--min-confidence": request.min_confidence is not None, "--areas": request.areas is not None,
+        "--threshold": request.threshold is not None, "--no-contours": not request.contours,
+    }  # fmt: skip
+    return DepthRequest(
+        out=request.out, save=request.save, file_format=request.file_format, skip_existing=request.skip_existing,
+        overwrite=request.overwrite, scale=request.legend is not False, of_labels=of_labels,
+    )  # fmt: skip
 
 
 def _pages(request: PredictRequest) -> Pages:
@@ -140,7 +174,7 @@ def _check_for(request: PredictRequest, given: Given, kinds: frozenset[str]) -> 
         raise ValueError("--save logits and --augment: views are averaged as probabilities, so that there are none")
     given.check_options(
         {
-            "--format": request.file_format != "indices", "--areas": request.areas is not None,
+            "--format": request.file_format not in (USUAL, *DEPTH_FORMATS), "--areas": request.areas is not None,
             "--skip-existing": request.skip_existing,
         }
     )  # fmt: skip
@@ -201,10 +235,36 @@ def _predict_images(
     if given.kind == "one":
         predict_one(predictor, found.files[0], outputs, None if request.out == "-" else Path(request.out))
         return True
+    table = None
+    if request.areas is not None:
+        table = AreaTable(request.areas, predictor.classes, min_confidence=least, resume=request.skip_existing)
     return predict_images(
-        predictor, found, outputs, manifest=_manifest(request, model, predictor, outputs), areas=request.areas,
+        predictor, found, outputs, manifest=_manifest(request, model, predictor, outputs), table=table,
         skip_existing=request.skip_existing, overwrite=request.overwrite,
     )  # fmt: skip
+
+
+def _predict_volumes(
+    request: PredictRequest,
+    given: Given,
+    model: OpenModel,
+    predictor: Predictor,
+    kinds: frozenset[str],
+    volumes: Sequence[ImageFile],
+) -> bool:
+    assert given.found is not None
+    if len(volumes) < len(given.found.files):
+        raise ValueError(f"{len(volumes)} of {len(given.found.files)} inputs are volumes: predict images by themselves")
+    if (request.save is not None and kinds != {"label"}) or request.file_format != "indices" or request.areas:
+        raise ValueError("of volumes, labels are written, as class indices: leave out --save, --format and --areas")
+    job = VolumeJob(predictor, model.reader.spec.slices, request.min_confidence)
+    out = Path(request.out)
+    if given.kind == "volume":
+        return predict_volumes(job, [(volumes[0], out)], found=given.found)
+    outputs = Outputs(out, frozenset({"label"}), Look(), request.min_confidence, None)
+    _manifest(request, model, predictor, outputs).claim(out, overwrite=request.overwrite, resume=request.skip_existing)
+    targets = [(file, out / f"{file.name}{suffix_of(file.path)}") for file in volumes]
+    return predict_volumes(job, targets, found=given.found, skip_existing=request.skip_existing)
 
 
 def _manifest(request: PredictRequest, model: OpenModel, predictor: Predictor, outputs: Outputs) -> Manifest:

@@ -9,16 +9,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from intarsia.config.build import build
 from intarsia.data.labels import LabelTable
 from intarsia.inference.inputs.finding import Failure, FoundImages, ImageFile
 from intarsia.inference.logits.scratch import Scratch
-from intarsia.inference.outputs.areas import AreaTable
 from intarsia.inference.outputs.coco import CocoImage, join_coco
+from intarsia.inference.outputs.image_files import ImageFiles
 from intarsia.inference.outputs.label_values import FileValues, server_values, source_values
 from intarsia.inference.outputs.manifest import MANIFEST, Manifest, ResultFinder
+from intarsia.inference.outputs.tables import ImageTable
 from intarsia.inference.outputs.writer import Outputs, OutputWriter
 from intarsia.io.digest import file_hash
 from intarsia.io.folders import walk_files
@@ -28,6 +29,7 @@ from intarsia.workflows.label_words import label_words
 from intarsia.workflows.trained_model import OpenModel, parse_value
 
 if TYPE_CHECKING:
+    from intarsia.inference.depth_prediction import DepthPrediction
     from intarsia.inference.prediction import Prediction
     from intarsia.inference.predictor import Predictor
 
@@ -48,8 +50,8 @@ class _Tally:
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
 
-    def add(self, prediction: Prediction, min_confidence: float | None) -> None:
-        uncertain = 0 if min_confidence is None else int(prediction.uncertain(min_confidence).sum())
+    def add(self, prediction: Prediction, min_confidence: float) -> None:
+        uncertain = int(prediction.uncertain(min_confidence).sum())
         with self._lock:
             self.pixels += prediction.label.size
             self.uncertain += uncertain
@@ -58,25 +60,23 @@ class _Tally:
 def predict_images(
     predictor: Predictor,
     found: FoundImages,
-    outputs: Outputs,
+    outputs: ImageFiles,
     *,
     manifest: Manifest,
-    areas: Path | None,
+    table: ImageTable | None,
     skip_existing: bool,
     overwrite: bool = False,
 ) -> bool:
     """Predict many images and say how it went; whether all could be used.
 
-    Decoding, the network and writing overlap. manifest: says which model this is; the folder keeps it. skip_existing:
-    go on where an earlier run was interrupted. overwrite: in a folder with results of another model.
+    Decoding, the network and writing overlap. manifest: says which model this is; the folder keeps it. table: gets
+    a row for each image. skip_existing: go on where an earlier run was interrupted. overwrite: in a folder with results
+    of another model.
 
     Raises ValueError before anything is done if two images would be written into one file, an image would be
     overwritten, or results of another model are in the way.
     """
     _check_files(found.files, outputs)
-    table = None
-    if areas is not None:
-        table = AreaTable(areas, predictor.classes, min_confidence=outputs.min_confidence, resume=skip_existing)
     manifest.claim(outputs.folder, overwrite=overwrite, resume=skip_existing)
     sweep(outputs.folder)
     todo = tuple(
@@ -107,7 +107,7 @@ def predict_images(
 class _Folder:
     """Images on their way through the network to their files."""
 
-    def __init__(self, predictor: Predictor, found: FoundImages, outputs: Outputs, table: AreaTable | None) -> None:
+    def __init__(self, predictor: Predictor, found: FoundImages, outputs: ImageFiles, table: ImageTable | None) -> None:
         self.predictor, self.found, self.outputs, self.table = predictor, found, outputs, table
         self.paths = {file.name: str(file.path) for file in found.files}
         self.coco: Mapping[str, CocoImage] = {}
@@ -142,12 +142,13 @@ class _Folder:
             if self.table is not None and self.written:
                 self.by_product(self.table.path, self.table.save)
 
-    def _put(self, writer: OutputWriter, prediction: Prediction, ready: Mapping[str, Path]) -> None:
+    def _put(self, writer: OutputWriter, prediction: Any, ready: Mapping[str, Path]) -> None:
         def write() -> None:
             try:
                 self.outputs.write(prediction, ready, image=self.coco[prediction.name])
             finally:
-                self.tally.add(prediction, self.outputs.min_confidence)
+                if self.outputs.least_confidence is not None:
+                    self.tally.add(prediction, self.outputs.least_confidence)
                 if self.table is not None:
                     self.table.add(prediction)
 
@@ -166,7 +167,7 @@ def _file_name(image: ImageFile) -> str:
     return (PurePosixPath(image.name).parent / image.path.name).as_posix()
 
 
-def _join(outputs: Outputs, files: Sequence[ImageFile], classes: Sequence[str]) -> None:
+def _join(outputs: ImageFiles, files: Sequence[ImageFile], classes: Sequence[str]) -> None:
     """All annotations in one file, of images that have some."""
     single = (outputs.files(file.name)["rle"] for file in files)
     path = outputs.folder / ANNOTATIONS
@@ -181,14 +182,14 @@ def _summary(run: _Folder, total: int, skipped: int, seconds: float) -> None:
     before = f" ({skipped} were done before)" if skipped else ""
     where = ", ".join([str(outputs.folder / names[0]), *names[1:]])
     say(f"{run.written} of {total} images{before}{rate}: {where}")
-    if outputs.min_confidence is not None and run.tally.pixels:
+    if outputs.least_confidence is not None and run.tally.pixels:
         share = run.tally.uncertain / run.tally.pixels
-        say(f"uncertain (confidence below {outputs.min_confidence:g}): {share:.1%} of the pixels")
+        say(f"uncertain (confidence below {outputs.least_confidence:g}): {share:.1%} of the pixels")
     if run.table is not None and run.written:
-        say(f"areas of the classes: {run.table.path}")
+        say(f"{run.table.title}: {run.table.path}")
 
 
-def _notes(found: FoundImages, outputs: Outputs, *, overwrite: bool) -> None:
+def _notes(found: FoundImages, outputs: ImageFiles, *, overwrite: bool) -> None:
     """What was left out, and what lies in the folder besides."""
     for suffix, count in found.skipped.items():
         warn(f"{count} files {suffix or 'without suffix'} are no images and were passed over")
@@ -213,7 +214,7 @@ def _failures(failures: Sequence[Failure]) -> bool:
     return not failures
 
 
-def _check_files(files: Sequence[ImageFile], outputs: Outputs) -> None:
+def _check_files(files: Sequence[ImageFile], outputs: ImageFiles) -> None:
     """Raises ValueError if one file stood for two things."""
     folders = {folder: Path(os.path.realpath(folder)) for folder in {file.path.parent for file in files}}
     images = {os.path.normcase(folders[file.path.parent] / file.path.name) for file in files}
@@ -234,12 +235,12 @@ def _check_files(files: Sequence[ImageFile], outputs: Outputs) -> None:
 # --- One image ----------------------------------------------------------------------------------------------------
 
 
-def predict_one(predictor: Predictor, image: ImageFile, outputs: Outputs, out: Path | None) -> None:
+def predict_one(predictor: Predictor, image: ImageFile, outputs: ImageFiles, out: Path | None) -> None:
     """Predict one image into a file, or for None into standard output. Raises ValueError if it cannot be used."""
     if out is not None and out.exists() and out.samefile(image.path):
         raise ValueError(f"--out {out} is the image itself; give another name")
     (kind,) = outputs.kinds
-    prediction: Prediction = predictor.predict(image.path, **outputs.fields)
+    prediction: Prediction | DepthPrediction = predictor.predict(image.path, **outputs.fields)
     if out is not None:
         outputs.write_one(prediction, kind, out, image=CocoImage(image.path.name))
         say(f"{image.path}: {out}")
@@ -252,18 +253,23 @@ def predict_one(predictor: Predictor, image: ImageFile, outputs: Outputs, out: P
 
 
 def manifest_of(model: OpenModel, predictor: Predictor, outputs: Outputs, file_format: str) -> Manifest:
-    """What says of results which model wrote them, and how."""
-    inference, look = predictor.inference, outputs.look
-    views = {name: value for name, value in asdict(inference).items() if name != "augmented"}
-    options = {
-        "min_confidence": str(outputs.min_confidence),
-        "format": file_format,
+    """What says of label maps which model wrote them, and how."""
+    look, options = outputs.look, {"min_confidence": str(outputs.min_confidence), "format": file_format}
+    if "overlay" in outputs.kinds:
+        options["overlay"] = f"opacity {look.opacity:g}, contours {look.contours}, legend {look.legend}"
+    return manifest_with(model, predictor, options)
+
+
+def manifest_with(model: OpenModel, predictor: Predictor, options: Mapping[str, str]) -> Manifest:
+    """What says of results which model wrote them, through which windows and views, and with which other options."""
+    inference = predictor.inference
+    left_out = ("augmented", *(() if inference.two_class_threshold is not None else ("two_class_threshold",)))
+    views = {name: value for name, value in asdict(inference).items() if name not in left_out}
+    look = {
         "inference": ", ".join(f"{name} {value}" for name, value in views.items()),
         "augment": str(predictor.augmented),
     }
-    if "overlay" in outputs.kinds:
-        options["overlay"] = f"opacity {look.opacity:g}, contours {look.contours}, legend {look.legend}"
-    return Manifest({"weights": model.file.name, "sha256": file_hash(model.file)}, options)
+    return Manifest({"weights": model.file.name, "sha256": file_hash(model.file)}, {**look, **options})
 
 
 # --- What label files hold ----------------------------------------------------------------------------------------

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Literal
 
 from intarsia.data.gdal import raster_library
+from intarsia.data.scenes.georeference import is_local, is_placed
+from intarsia.data.slices import is_volume
 from intarsia.inference.inputs.finding import FoundImages, ImageFile, Pages, find_images, means_many, numbered
 from intarsia.inference.inputs.video import VIDEO_SUFFIXES, is_video
+from intarsia.inference.outputs.image_files import OUTLINES
 from intarsia.inference.outputs.video import codec_of
-from intarsia.inference.outputs.writer import OUTLINES, check_kinds
-from intarsia.inference.raster.georeference import is_local, is_placed
+from intarsia.inference.outputs.writer import check_kinds
 from intarsia.io.text import as_on_disk, decoded, lines_of, read_lines
 from intarsia.io.whole_files import write_bytes
 from intarsia.terminal import warn
@@ -46,19 +48,19 @@ _SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,7}")
 
 _WHOLE: Mapping[str, str] = {
     "video": "a video", "raster": "a raster", "rasters": "rasters", "one": "a single file",
-    "frames": "a video of images",
+    "frames": "a video of images", "volume": "a volume",
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Given:
     """One job: "images" into a folder, "one" image into a file or standard output, "frames": images into a video file,
-    a "video", a "raster" into a GeoTIFF, "rasters" into a folder of them.
+    a "video", a "raster" into a GeoTIFF, "rasters" into a folder of them, a "volume" into one of labels.
 
     found: the images. source: the video or the raster. rasters: those among "images", or all. out: as it was given.
     """
 
-    kind: Literal["images", "one", "frames", "video", "raster", "rasters"]
+    kind: Literal["images", "one", "frames", "video", "raster", "rasters", "volume"]
     out: str
     found: FoundImages | None = None
     source: str = ""
@@ -166,6 +168,12 @@ def _with_rasters(given: Given) -> Given:
 def _of_images(found: FoundImages, out: str) -> Given:
     path = Path(out)
     suffix = path.suffix.lower()
+    if is_volume(out) and not _is_folder(out):
+        if len(found.files) != 1 or not is_volume(found.files[0].path):
+            raise ValueError(
+                f"--out {out} is one volume of labels, made of one volume; give a folder for anything else"
+            )
+        return Given("volume", out, found)
     if out == STANDARD or (suffix in _FILES and not _is_folder(out)):
         if len(found.files) > 1:
             raise ValueError(f"--out {out} is one file, and there are {len(found.files)} images; give a folder")
@@ -202,6 +210,8 @@ def kinds_of(save: str | None, given: Given, file_format: str) -> frozenset[str]
             return _checked_libraries(frozenset({kind}))
         if given.kind == "frames":
             return frozenset({"overlay"})
+        if given.kind == "volume":
+            return frozenset({"label"})
         alone = file_format != "indices" or given.kind in ("raster", "rasters")
         return frozenset({"label"} if alone else {"label", "overlay"})
     words = [word.strip() for word in save.split(",") if word.strip()]

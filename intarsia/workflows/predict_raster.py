@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, cast, get_args
 
 from intarsia.contracts import Size
 from intarsia.data.gdal import raster_library, without_place
+from intarsia.data.scenes.georeference import is_local
+from intarsia.data.scenes.scene import Alpha, Scene
 from intarsia.inference.outputs.coco import CocoImage, write_coco
 from intarsia.inference.outputs.geojson import coordinates_in_words, write_geojson
 from intarsia.inference.outputs.ground import Ground
 from intarsia.inference.outputs.polygons import Labels, areas, polygons, write_areas
 from intarsia.inference.raster.files import LAYERS
-from intarsia.inference.raster.georeference import is_local
 from intarsia.inference.raster.predict import RasterResult, RasterSettings, predict_scene
-from intarsia.inference.raster.source import Alpha, Scene
 from intarsia.io.digest import file_hash
 from intarsia.terminal import err, say, warn
 

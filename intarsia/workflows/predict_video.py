@@ -19,8 +19,9 @@ from intarsia.inference.inputs.finding import FoundImages
 from intarsia.inference.inputs.image_frames import ImageFrames
 from intarsia.inference.inputs.video import VIDEO_SUFFIXES, Frame, Frames
 from intarsia.inference.outputs.coco import CocoImage
+from intarsia.inference.outputs.image_files import Fields
 from intarsia.inference.outputs.video import CODECS, VideoWriter, codec_of
-from intarsia.inference.outputs.writer import Fields, Look, Outputs, OutputWriter, fields_of
+from intarsia.inference.outputs.writer import Look, Outputs, OutputWriter, fields_of
 from intarsia.terminal import err, say, warn
 from intarsia.visual.legend import Entry, with_legend
 from intarsia.visual.overlay import HATCHED

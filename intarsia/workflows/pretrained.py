@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from intarsia.config.lowering.names import CHILDREN
@@ -27,6 +28,8 @@ from intarsia.weights.origins import warnings_of
 from intarsia.weights.pretrained.find import find_pretrained, unknown
 from intarsia.weights.pretrained.fit import fit_to, may_lack
 from intarsia.weights.pretrained.table import Pretrained
+from intarsia.weights.pretrained.timm_hub import KINDS as OF_TIMM
+from intarsia.weights.pretrained.timm_hub import as_published
 from intarsia.weights.pretrained.usual import usual_weights
 from intarsia.weights.tensor_file import read_header
 from intarsia.workflows.locate import known, local, locate
@@ -35,6 +38,7 @@ from intarsia.workflows.names import find_weights
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from intarsia.weights.pretrained.fit import FirstConvolution
     from intarsia.workflows.run_options import RunOptions
 
 COST = "expect a lower score after the same steps, most of all with few images"
@@ -94,6 +98,20 @@ def start_from(task: Any, spec: RunSpec, options: RunOptions) -> Begun:
     for source in sources:
         begun = _joined(begun, _started(task, source, start, options, explicit=explicit))
     return begun
+
+
+def load_into(backbone: nn.Module, written: str, first_convolution: FirstConvolution = "repeat") -> Begun:
+    """Put pretrained weights into a backbone that stands alone.
+
+    written: a file, an address or a name, as after `--pretrained`. Raises ValueError as `start_from`.
+    """
+    from torch import nn
+
+    from intarsia.workflows.run_options import RunOptions
+
+    holder = SimpleNamespace(model=nn.ModuleDict({"backbone": backbone}))
+    source = _Source(("backbone",), written)
+    return _started(holder, source, StartSpec(written, first_convolution), RunOptions(out=Path()), explicit=True)
 
 
 def _started(task: Any, source: _Source, start: StartSpec, options: RunOptions, *, explicit: bool) -> Begun:
@@ -230,11 +248,13 @@ def obtain(entry: Pretrained) -> Path:
     """A file of pretrained weights, from the cache or the network. Raises NotToBeHadError."""
     if entry.address in _FAILED:  # a training is put together several times; it waits for a dead network once
         raise NotToBeHadError(_FAILED[entry.address])
-    from intarsia.weights.download import DownloadError, fetch
+    from intarsia.weights.download import fetch
 
     try:
+        if not entry.address.startswith(("http://", "https://")):
+            return locate(entry.address).path
         return fetch(entry.address, sha256=entry.sha256)
-    except (DownloadError, OSError) as error:
+    except (ValueError, OSError) as error:
         _FAILED[entry.address] = f"which cannot be had: {error}"
         raise NotToBeHadError(_FAILED[entry.address]) from error
 
@@ -263,14 +283,15 @@ def _loaded(
     module: nn.Module = task.model.get_submodule(part)
     kind = type(module).__name__
     if file.is_file():
-        state, notes = read_state(file, key=options.key if explicit else None, prefix=source.prefix)
+        own_key = options.key if explicit else None
+        state, notes = read_state(file, key=own_key, prefix=source.prefix, translate=kind not in OF_TIMM)
     else:
         found = find_weights(file, key=options.key, prefix=source.prefix)
         state, notes = found.state()
         meta = found.meta
         record |= {"sha256": file_hash(found.path), **said_by(meta)}
     state, others = _of_part(state, part)
-    state = _with_own_word(state, module)
+    state = as_published(state, module) if kind in OF_TIMM else _with_own_word(state, module)
     fitted = fit_to(state, module, kind=kind, first_convolution=start.first_convolution)
     optional = may_lack(kind, list(module.state_dict()))
     strict = explicit and not options.allow_partial

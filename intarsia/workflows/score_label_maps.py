@@ -15,7 +15,7 @@ from intarsia.engine.callbacks.sample_images import paint
 from intarsia.evaluation.files import write_report
 from intarsia.evaluation.label_maps import IndexFiles, LabelFiles, score_files
 from intarsia.evaluation.label_rasters import raster_classes, score_raster
-from intarsia.evaluation.score_table import report_table
+from intarsia.evaluation.score_table import part_lines, report_table, score_lines
 from intarsia.evaluation.submission import ServerFiles
 from intarsia.inference.outputs.label_values import SERVERS
 from intarsia.metrics.cityscapes import CityscapesMetric
@@ -43,6 +43,7 @@ def score(
     metrics: str | None,
     groups: Sequence[str] | None,
     roi: Path | None,
+    empty_images: str | None = None,
     file_format: str = "indices",
     confusion: Sequence[Path] = (),
 ) -> None:
@@ -63,11 +64,13 @@ def score(
             raise ValueError("--roi is for images; of a raster, make what does not count nodata in --labels")
         if file_format != "indices":
             raise ValueError("--format is for a folder of label maps: a raster has class indices")
+        if empty_images is not None:
+            raise ValueError("--empty-images is for means over images: a raster is one")
         _score_raster(predictions, labels, data=data, out=out, metrics=metrics, groups=groups, confusion=confusion)
         return
     if file_format == CITYSCAPES and not groups:
         metrics = metrics or CITYSCAPES  # as the server scores them
-    pipeline, metric = _labels_and_metric(data, config, split, metrics, groups)
+    pipeline, metric = _labels_and_metric(data, config, split, metrics, groups, empty_images)
     if isinstance(metric, ConfidenceMetric) and metric.needs_confidence:
         raise ValueError("ECE needs the network's confidence, which label maps do not hold; leave it out of --metrics")
     check_confusion(confusion, metric)
@@ -120,7 +123,8 @@ def _score_raster(
         found = score_raster(prediction, labels, table, metric, classes=len(classes), progress=bar)
     write_report(found.report, out)
     results().print(report_table(found.report, prediction.name))
-    results().print("  ".join(f"{name} {value:.4f}" for name, value in found.report.summary.items()))
+    for line in score_lines(found.report.summary):
+        results().print(line)
     if found.unpredicted:
         say(f"{found.unpredicted:,} labelled pixels have no prediction (no data, or left uncertain) and do not count")
     say(f"eval.json and eval.csv: {out}")
@@ -128,12 +132,19 @@ def _score_raster(
 
 
 def _labels_and_metric(
-    data: Path | None, config: str | None, split: str, metrics: str | None, groups: Sequence[str] | None
+    data: Path | None,
+    config: str | None,
+    split: str,
+    metrics: str | None,
+    groups: Sequence[str] | None,
+    empty_images: str | None,
 ) -> tuple[Pipeline, Metric]:
     if data is not None:
         dataset = given_data(data, split).dataset(split)
         args = {"ignore_index": dataset.ignore_index, "num_classes": len(dataset.classes), "classes": dataset.classes}
-        chosen = chosen_scores(Component("metric", "IoUMetric", args), metrics=metrics, groups=groups)
+        chosen = chosen_scores(
+            Component("metric", "IoUMetric", args), metrics=metrics, groups=groups, empty_images=empty_images
+        )
         metric: Metric = build(chosen)
         return Pipeline(dataset, (), label_size="original"), metric
     if config is None:
@@ -143,8 +154,8 @@ def _labels_and_metric(
     if stream is None:
         raise ValueError(f"{config} has no {split} data; choose with --split, or give others with --data DIR|FILE")
     pipeline = evaluation_pipeline(stream)
-    spec = dataclasses.replace(spec, metric=chosen_scores(metric_of(spec), metrics=metrics, groups=groups))
-    return pipeline, build_metric(spec, pipeline.dataset.classes)
+    chosen = chosen_scores(metric_of(spec), metrics=metrics, groups=groups, empty_images=empty_images)
+    return pipeline, build_metric(dataclasses.replace(spec, metric=chosen), pipeline.dataset.classes)
 
 
 def show(
@@ -163,5 +174,8 @@ def show(
         name = pipeline.dataset.load(index).meta.name.replace("/", "_")
         paint(pipeline, index, label, classes, palette, folder / "pictures" / f"worst_{share:.3f}_{name}.jpg")
     results().print(report_table(report, f"{split}, {report.images} images"))
-    results().print("  ".join(f"{name} {value:.4f}" for name, value in {**report.summary, **report.losses}.items()))
+    for line in [*score_lines({**report.summary, **report.losses}), *part_lines(report)]:
+        results().print(line, markup=False)
+    if report.threshold is not None:
+        results().print(f"threshold {report.threshold:.4f}")
     say(f"eval.json and eval.csv: {folder}; pictures of the worst images: {folder / 'pictures'}")

@@ -20,23 +20,27 @@ CITYSCAPES = "cityscapes"
 """Name of the benchmark's own evaluation, on the command line."""
 
 
-def with_scores(model: OpenModel, *, metrics: str | None, groups: Sequence[str] | None) -> OpenModel:
+def with_scores(
+    model: OpenModel, *, metrics: str | None, groups: Sequence[str] | None, empty_images: str | None = None
+) -> OpenModel:
     """The model with other scores than its config asks for. As `chosen_scores`."""
-    if metrics is None and not groups:
+    if metrics is None and not groups and empty_images is None:
         return model
-    metric = chosen_scores(metric_of(model.spec), metrics=metrics, groups=groups)
+    metric = chosen_scores(metric_of(model.spec), metrics=metrics, groups=groups, empty_images=empty_images)
     return dataclasses.replace(model, spec=dataclasses.replace(model.spec, metric=metric))
 
 
-def chosen_scores(metric: Component, *, metrics: str | None, groups: Sequence[str] | None) -> Component:
+def chosen_scores(
+    metric: Component, *, metrics: str | None, groups: Sequence[str] | None, empty_images: str | None = None
+) -> Component:
     """The metric of a config with other scores.
 
     metrics: names, with commas between them, instead of the config's; "cityscapes" alone is that benchmark's own
-    evaluation. groups: each "NAME=CLASS,CLASS".
+    evaluation. groups: each "NAME=CLASS,CLASS". empty_images: see `metrics.foreground`.
 
     Raises ValueError for a group without a class, or if the metric of the config is one that has neither.
     """
-    if metrics is None and not groups:
+    if metrics is None and not groups and empty_images is None:
         return metric
     names = [] if metrics is None else [name.strip() for name in metrics.split(",") if name.strip()]
     common = {key: metric.args[key] for key in ("ignore_index", "num_classes", "classes") if key in metric.args}
@@ -47,12 +51,17 @@ def chosen_scores(metric: Component, *, metrics: str | None, groups: Sequence[st
     if names and catalog.locate("metric", metric.type) == "intarsia.metrics.cityscapes:CityscapesMetric":
         metric = Component("metric", "IoUMetric", common)
     if catalog.locate("metric", metric.type) != "intarsia.metrics.iou:IoUMetric":
-        raise ValueError(f"--metrics and --group choose scores of IoUMetric, but the config's metric is {metric.type}")
+        raise ValueError(
+            "--metrics, --group and --empty-images choose scores of IoUMetric, but the config's metric is "
+            f"{metric.type}"
+        )
     args: dict[str, Any] = dict(metric.args)
     if metrics is not None:
         args["metrics"] = tuple(names)
     if groups:
         args["groups"] = {**args.get("groups", {}), **dict(map(_group, groups))}
+    if empty_images is not None:
+        args["empty_images"] = empty_images
     return dataclasses.replace(metric, args=args)
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from intarsia import recipes
@@ -27,6 +26,7 @@ from intarsia.data.sampling import Order, sample_rng
 from intarsia.spec import Component, RunSpec
 from intarsia.visual.contact_sheet import Tile, contact_sheet
 from intarsia.visual.files import save_picture
+from intarsia.visual.picture import as_picture, ends_of
 from intarsia.visual.report.augmented import AugmentedContent, View, save_augmented_page
 from intarsia.workflows.adjust import TrainingOptions
 from intarsia.workflows.names import CONFIG_SUFFIXES
@@ -110,7 +110,7 @@ def _config(request: AugmentedRequest, file: Path) -> Config:
 def _is_data(place: str) -> bool:
     """Whether a name is that of data, and not of a config, a recipe or a run."""
     path = Path(place)
-    if place in (*recipes.names(), *recipes.short_names()) or (path / "config.py").is_file():
+    if place in recipes.names() or recipes.is_for_data(place) or (path / "config.py").is_file():
         return False
     if path.suffix in (".yaml", ".yml") and path.is_file():
         return "train_dataloader" not in read_file(path).values
@@ -170,30 +170,11 @@ def _write(
 
 def _views(one: Seen) -> list[View]:
     """Pictures of an image and its draws, all with the original's stretch, so that brightness can be compared."""
-    ends = _ends(one.original.image)
+    ends = ends_of(one.original.image)
     parts = [("as it is", one.original), *((f"draw {n}", draw) for n, draw in enumerate(one.draws, 1))]
-    return [View(_picture(part.image, ends), _label(part), caption) for caption, part in parts]
+    return [View(as_picture(part.image, ends), _label(part), caption) for caption, part in parts]
 
 
 def _label(sample: Sample) -> npt.NDArray[Any] | None:
     """None for depths, which are no classes."""
     return None if sample.label is None or sample.label.dtype.kind == "f" else sample.label
-
-
-def _ends(image: npt.NDArray[Any]) -> tuple[float, float]:
-    if image.dtype == np.uint8:
-        return 0.0, 255.0
-    finite = image[np.isfinite(image)]
-    low, high = np.percentile(finite, (1, 99)) if finite.size else (0, 1)
-    return float(low), float(high)
-
-
-def _picture(image: npt.NDArray[Any], ends: tuple[float, float]) -> npt.NDArray[np.uint8]:
-    """Any image (H, W, C) as 8-bit RGB for looking at: its first three bands, or its first one as grey."""
-    if image.ndim != 3:
-        raise ValueError(f"expected images (height, width, bands) at the end of the pipeline, found {image.shape}")
-    bands = image[..., :3] if image.shape[2] >= 3 else np.repeat(image[..., :1], 3, axis=2)
-    if bands.dtype == np.uint8:
-        return np.ascontiguousarray(bands)
-    stretched = (bands.astype(np.float32) - ends[0]) / max(ends[1] - ends[0], 1e-9)
-    return np.asarray(np.nan_to_num(stretched).clip(0, 1) * 255, np.uint8)

@@ -233,12 +233,20 @@ def _announce(run: Run) -> None:
 
 
 def _say_where_things_are(run: Run, result: TrainingResult) -> None:
+    from intarsia.evaluation.score_table import score_lines
     from intarsia.workflows.example_pictures import paint_examples
 
     if run.validation is not None and result.weights is not None:
         count = paint_examples(run.validation, result.weights, run.out / "pictures", PICTURES)
         say_first(f"pictures of {count} validation images: {run.out / 'pictures'}")
-    say_first(f"next: intarsia predict {run.out} IMAGES -o OUT    intarsia eval {run.out}")
+    if result.report is not None:
+        report = result.report
+        for line in score_lines(report.summary)[1:]:
+            say_first(line)
+        if run.chooses_threshold and report.threshold is not None:
+            say_first(f"threshold {report.threshold:.4f}, chosen on the validation images; the weights keep it")
+    others = "".join(f" --input {one['name']}=FOLDER" for one in run.meta.image.get("inputs", ())[1:])
+    say_first(f"next: intarsia predict {run.out} IMAGES{others} -o OUT    intarsia eval {run.out}")
 
 
 def _say_what_would_help(run: Run, result: TrainingResult, config: Config) -> None:

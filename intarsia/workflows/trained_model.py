@@ -23,6 +23,7 @@ from intarsia.spec import Component, RunSpec
 from intarsia.weights.file import AUXILIARY, LoadReport, WeightsMeta, apply_state
 from intarsia.workflows.assemble import checked, evaluation_pipeline
 from intarsia.workflows.names import config_of, find_weights, inspect_data
+from intarsia.workflows.thresholds import as_kept
 
 if TYPE_CHECKING:
     from intarsia.data.pipeline import Pipeline
@@ -33,9 +34,10 @@ if TYPE_CHECKING:
 class OpenModel:
     """A network with its weights.
 
-    config: what it was built from. meta: what its file says about classes and labels; empty where it says nothing.
-    reader: of images as it expects them. report: what became of every tensor. notes: what the user should know about
-    names and parts. recipe: the name of the published checkpoint that it is, or "".
+    config: what it was built from. spec: the run, with the threshold that its file keeps. meta: what that says of its
+    classes and labels; empty where it says nothing. reader: of images as it expects them. report: what became of every
+    tensor. notes: what the user should know about names and parts. recipe: the name of the published checkpoint that it
+    is, or "".
     """
 
     file: Path
@@ -99,6 +101,7 @@ def open_model(
         if chosen == "mps":
             raise ValueError("--precision 64 is nothing that Apple's GPUs have: add --device cpu")
         task.to(torch.float64)
+    spec = as_kept(spec, source.meta)
     reader = reader_for(spec, source.meta.image, bands=bands, scale=scale, max_pixels=max_pixels)
     return OpenModel(
         source.path, resolved, spec, source.meta, task, chosen, reader, report, tuple(notes), source.recipe

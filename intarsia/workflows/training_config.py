@@ -127,7 +127,7 @@ def base_config(request: TrainingRequest) -> Config | None:
     from intarsia import recipes
     from intarsia.workflows.names import find_config
 
-    if request.name not in recipes.short_names():
+    if not recipes.is_for_data(request.name):
         if request.plain:
             raise ValueError(
                 "--plain leaves out what a recipe for own data chooses from them; a config, or a published recipe, has "
@@ -191,18 +191,20 @@ def _own_config(request: TrainingRequest, data: OwnData) -> Config:
     from intarsia.config.language.reader import Config
     from intarsia.workflows.adjust import dataset_values
     from intarsia.workflows.own_defaults import choose
+    from intarsia.workflows.trunks import normalisation
 
     description = data.description
     if "train" not in description.splits:
         raise ValueError(f"{data.file} has no train split; it has {', '.join(description.splits)}")
     images = len(description.pairs("train"))
     batch = min(BATCH, max(2, images))
+    mean, std = normalisation(request.name, description, request.pretrained, say_first)
     values = recipes.for_data(
         request.name,
         num_classes=description.num_classes,
         ignore_index=description.ignore_index,
-        mean=description.mean or (128.0,) * description.channels,
-        std=description.std or (64.0,) * description.channels,
+        mean=mean,
+        std=std,
         raw_bands=description.bands == "raw",
         crop=recipes.default_crop(data.image_size),
         batch=batch,
@@ -213,7 +215,7 @@ def _own_config(request: TrainingRequest, data: OwnData) -> Config:
         },
     )
     config = Config.from_values(values, file=f"recipe {request.name}")
-    for choice in choose(config, description, plain=request.plain):
+    for choice in choose(config, description, plain=request.plain, given=request.settings):
         say_first(choice.line)
         config = config.override(choice.settings)
     return config

@@ -18,7 +18,7 @@ from intarsia.data.description.model import DataDescription
 from intarsia.data.description.read import read_description
 from intarsia.data.description.splits import ShareSplit
 from intarsia.terminal import progress, say
-from intarsia.viewer.class_editor import ClassEditor
+from intarsia.viewer.class_editor import editor_of
 from intarsia.viewer.samples import Collection, Run
 from intarsia.viewer.server import ViewerServer
 
@@ -112,7 +112,7 @@ def _of_data(request: ViewRequest) -> ViewerServer:
         Collection(dataset),
         title=f"{_short(request.place)}: {words}",
         note=_note(request.place, parts),
-        editor=ClassEditor(request.place) if request.place.is_file() else None,
+        editor=editor_of(request.place) if request.place.is_file() else None,
         port=request.port,
     )
 
@@ -169,7 +169,7 @@ def _of_models(request: ViewRequest) -> ViewerServer:
         Collection(datasets[0], runs),
         title=f"{' and '.join(names)}: {split} images{where}",
         note="" if request.data is None else _note(request.data, datasets),
-        editor=ClassEditor(request.data) if request.data is not None and folder is None else None,
+        editor=editor_of(request.data) if request.data is not None and folder is None else None,
         port=request.port,
     )
 

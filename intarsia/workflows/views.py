@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from intarsia.contracts import Size
+from intarsia.inference.threshold import at_threshold
 from intarsia.spec import AugmentedInference, InferenceSpec, RunSpec
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def with_views(
     """The model with another way of looking at images.
 
     slide: "CROP,STRIDE", "CROP", "auto", or None for what the config says. augment: scales, "auto", or None.
-    threshold: of a model with one logit, the probability above which a pixel is foreground.
+    threshold: of a model of two classes, the probability of the second above which a pixel gets it.
 
     Raises ValueError for numbers that make no sense, or if `slide` is "auto" and nothing says a size.
     """
@@ -31,23 +32,12 @@ def with_views(
         raise ValueError(f"--blend is {', '.join(get_args(Blend))}, found {blend!r}")
     inference = dataclasses.replace(model.spec.inference, blend=cast("Blend", blend))
     if threshold is not None:
-        inference = _with_threshold(inference, threshold)
+        inference = at_threshold(inference, threshold)
     if slide is not None:
         inference = _sliding(inference, model.spec, slide)
     if augment is not None:
         inference = dataclasses.replace(inference, augmented=_augmented(inference, augment))
     return dataclasses.replace(model, spec=dataclasses.replace(model.spec, inference=inference))
-
-
-def _with_threshold(inference: InferenceSpec, threshold: float) -> InferenceSpec:
-    if inference.threshold is None:
-        raise ValueError(
-            f"--threshold is for models with one logit; this one has {inference.num_classes}, and a pixel gets the "
-            "class with the largest. Pixels of little confidence are left out with --min-confidence"
-        )
-    if not 0 < threshold < 1:
-        raise ValueError(f"--threshold is a probability between 0 and 1, found {threshold:g}")
-    return dataclasses.replace(inference, threshold=threshold)
 
 
 def _sliding(inference: InferenceSpec, spec: RunSpec, text: str) -> InferenceSpec:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ROOMS = ("layers", "losses", "metrics", "necks", "backbones", "methods", "models", "tasks", "inference/logits",
-         "inference/tta.py", "inference/predictor.py", "engine/optim/schedules.py",
+         "inference/tta.py", "inference/threshold.py", "inference/predictor.py", "engine/optim/schedules.py",
          "engine/optim/schedule_curves.py")  # fmt: skip
 """What is broken unless `--only` says something else."""
 
@@ -68,6 +68,7 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/layers/aspp.py": [group("layers"), group(FIGURES, k="deeplabv3"), group(STARTS, DROPS, k="ASPP")],
     "intarsia/layers/attention.py": [*SHARED_LAYERS, *of_part("MixVisionTransformer", figure="segformer")],
     "intarsia/layers/fcn.py": of_part("FCNHead or GCHead", "methods/test_heads.py", figure="fcn_r18 or gcnet_small"),
+    "intarsia/layers/global_response.py": [group("backbones/test_convnext.py")],
     "intarsia/layers/global_context.py": of_part("GCHead", "methods/test_attention_heads.py", figure="gcnet_small"),
     "intarsia/layers/non_local.py": of_part("NLHead", "layers/test_non_local.py", figure="nonlocal_small"),
     "intarsia/layers/self_attention.py": of_part("ISAHead or OCRHead", "methods", figure="isanet_small or ocrnet"),
@@ -129,6 +130,11 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/losses/silog.py": [group("losses/test_silog.py"), *LOSSES],
     "intarsia/losses/from_teacher.py": [group("losses/test_from_teacher.py", "tasks/test_taught.py")],
     "intarsia/losses/": LOSSES,
+    "intarsia/metrics/best_threshold.py": [
+        group("metrics/test_best_threshold.py"),
+        group("engine/test_devices.py", k="threshold"),
+    ],
+    "intarsia/metrics/foreground.py": [group("metrics/test_foreground.py")],
     "intarsia/metrics/cityscapes.py": [group("metrics/test_cityscapes_metric.py")],
     "intarsia/metrics/depth.py": [group("metrics/test_depth_metric.py")],
     "intarsia/metrics/": [group("metrics"), group("evaluation", "engine/test_evaluate.py", "workflows/test_score.py")],
@@ -226,7 +232,11 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/methods/vpd.py": of_part("VPD", "methods/test_vpd.py"),
     "intarsia/methods/upernet.py": of_part("UPerHead", "methods/test_context_heads.py", figure="upernet_small"),
     "intarsia/data/annotations/": [group("data/annotations"), group("redteam/test_annotations.py")],
-    "intarsia/data/nifti.py": [group("data/test_volumes.py")],
+    "intarsia/data/scenes/": [group("data/scenes", k="not train_evaluate"), group("inference/test_rasters.py")],
+    "intarsia/data/band_indices.py": [group("data/scenes/test_band_indices.py")],
+    "intarsia/data/nifti.py": [group("data/test_slices.py"), group("data/test_volumes.py")],
+    "intarsia/data/slices.py": [group("data/test_slices.py")],
+    "intarsia/data/dicom.py": [group("data/test_dicom.py"), group("data/annotations/test_dicom_seg.py")],
     "intarsia/data/transforms/albu.py": [group("data/test_albu.py")],
     **{
         f"intarsia/data/transforms/{file}.py": [
@@ -266,8 +276,13 @@ TABLE: dict[str, list[Group]] = {
         group("config/test_check.py"),
     ],
     "intarsia/tasks/": [group("tasks"), group(FIGURES, k="small"), group("losses"), group("config/test_build.py")],
+    "intarsia/inference/threshold.py": [
+        group("inference/test_predictor.py", "workflows/test_views.py", k="threshold"),
+        group("workflows/test_thresholds.py"),
+    ],
     "intarsia/inference/": [group("inference"), group("evaluation", "engine/test_evaluate.py")],
     "intarsia/weights/origins.py": [group("weights/test_origins.py", "workflows/test_model_card.py")],
+    "intarsia/workflows/thresholds.py": [group("workflows/test_thresholds.py")],
     "intarsia/workflows/hub.py": [group("workflows/test_hub.py"), group("workflows/test_share_weights.py")],
     "intarsia/workflows/model_card.py": [group("workflows/test_model_card.py", "workflows/test_share_weights.py")],
     "intarsia/workflows/share_weights.py": [group("workflows/test_share_weights.py"), group("workflows/test_hub.py")],

@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+import torch.fx
 import torch.nn.functional as F
+from torch import nn
 
 from intarsia.backbones.convnext import LN2D, Block, ConvNeXt
 from intarsia.layers.activation import GELU
+from intarsia.layers.global_response import GlobalResponseNorm
 
 SMALL: dict[str, Any] = {"arch": {"depths": (1, 1, 2, 1), "channels": (8, 12, 16, 24)}}
 
@@ -37,6 +40,40 @@ def test_a_block_written_out() -> None:
 
 def test_no_factors_where_they_start_at_zero() -> None:
     assert not [name for name in ConvNeXt(**SMALL, layer_scale_init_value=0.0).state_dict() if "gamma" in name]
+
+
+def test_the_second_version_weighs_channels_by_their_global_response() -> None:
+    """Written out, and against timm's layer; the names are those of OpenMMLab's weights."""
+    timm = pytest.importorskip("timm.layers.grn")
+    torch.manual_seed(0)
+    block = Block(4, layer_scale_init_value=0.0, drop_path_rate=0.0, norm=LN2D, activation=GELU, use_grn=True).eval()
+    assert block.grn is not None
+    x = torch.randn(2, 4, 9, 8)
+    plain = Block(4, layer_scale_init_value=0.0, drop_path_rate=0.0, norm=LN2D, activation=GELU).eval()
+    plain.load_state_dict({name: value for name, value in block.state_dict().items() if "grn" not in name})
+    torch.testing.assert_close(block(x), plain(x))  # it starts without an effect
+    nn.init.normal_(block.grn.gamma)
+    nn.init.normal_(block.grn.beta)
+    out = F.conv2d(x, block.depthwise_conv.weight, block.depthwise_conv.bias, padding=3, groups=4)
+    out = F.gelu(block.pointwise_conv1(F.layer_norm(out.permute(0, 2, 3, 1), (4,), eps=1e-6)))  # (N, h, w, 4 C)
+    share = out.square().sum((1, 2)).sqrt()
+    share = share / (share.mean(dim=1, keepdim=True) + 1e-6)  # (N, 4 C)
+    weighed = out + block.grn.gamma * out * share[:, None, None] + block.grn.beta
+    torch.testing.assert_close(block(x), x + block.pointwise_conv2(weighed).permute(0, 3, 1, 2))
+    other = timm.GlobalResponseNorm(16, channels_last=True)
+    other.load_state_dict({"weight": block.grn.gamma, "bias": block.grn.beta})
+    torch.testing.assert_close(block.grn(out), other(out))
+    traced = torch.fx.symbolic_trace(block)
+    torch.testing.assert_close(traced(x), block(x))
+    names = ConvNeXt(**SMALL, layer_scale_init_value=0.0, use_grn=True).state_dict()
+    assert names["stages.2.1.grn.gamma"].shape == names["stages.2.1.grn.beta"].shape == (64,)
+
+
+def test_loud_channels_of_half_precision_stay_finite() -> None:
+    norm = GlobalResponseNorm(2).half()
+    nn.init.ones_(norm.gamma)
+    loud = torch.full((1, 64, 64, 2), 100.0).half()  # whose squares have a sum of 4e7
+    torch.testing.assert_close(norm(loud), 2 * loud)
 
 
 def test_frozen_stages_stand_still() -> None:

@@ -207,17 +207,6 @@ BROKEN = {
         ("type='ResNetV1c'", "type='ResNetV1e'"),
         [("model.backbone.type", "ResNetV1e", "unknown backbone 'ResNetV1e'", "")],
     ),
-    "part that does not exist yet": (
-        ("type='ResNetV1c'", "type='TIMMBackbone'"),
-        [
-            (
-                "model.backbone.type",
-                "TIMMBackbone",
-                "the backbone 'TIMMBackbone' of MMSegmentation is not part of Intarsia yet",
-                "",
-            )
-        ],
-    ),
     "missing type": (
         ("        type='ResNetV1c',\n", ""),
         [("model.backbone", "backbone=dict(", "'type' is missing", "Write dict(type='Name', ...)")],

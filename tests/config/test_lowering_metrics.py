@@ -56,7 +56,11 @@ def test_results_that_are_kept_are_a_note() -> None:
     [note] = lowered(val_evaluator=CITYSCAPES | {"keep_results": True}).notes
     assert note.startswith("val_evaluator.keep_results: evaluation counts without files")
     [note] = lowered(val_evaluator=IOU | {"output_dir": "out"}).notes
-    assert "`intarsia predict" in note
+    assert "label maps are written by `intarsia predict" in note
+    spec = lowered(val_evaluator={"type": "DepthMetric", "output_dir": "out", "depth_scale_factor": 1000.0})
+    assert "depths are written by `intarsia predict" in spec.notes[0]
+    assert spec.metric is not None
+    assert spec.metric.args == {}
 
 
 def test_another_metric_of_the_test_data_is_its_own() -> None:
@@ -113,5 +117,5 @@ def test_a_validation_needs_scores() -> None:
     [problem] = caught.value.problems
     assert problem.path == "val_evaluator.format_only"
     assert "test_evaluator" in problem.hint
-    with pytest.raises(ConfigError, match="depths are not written"):
+    with pytest.raises(ConfigError, match="depths are written by `intarsia predict"):
         lowered(test_evaluator={"type": "DepthMetric", "format_only": True})

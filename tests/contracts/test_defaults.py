@@ -36,6 +36,10 @@ TWINS = {
     "mlp_ratios": (4, 4, 4, 4), "out_indices": ALL, "qkv_bias": False, "drop_rate": 0.0, "attn_drop_rate": 0.0,
     "norm": Norm("LN"), "sr_ratios": (8, 4, 2, 1), "checkpoint_activations": False,
 }  # fmt: skip
+TIMM = {
+    "in_channels": 3, "out_indices": None, "output_stride": None, "img_size": None, "norm": False,
+    "drop_path_rate": None, "options": None, "checkpoint_activations": False,
+}  # fmt: skip
 QUERIES = {"in_index": ALL, "channels": 256, "mask_channels": 256, "num_queries": 100, "num_heads": 8, "hidden": 2048,
            "norm": Norm("GN", num_groups=32)}  # fmt: skip
 PIXELS = {"class_weight": None, "ignore_index": 255}
@@ -57,8 +61,8 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "checkpoint_activations": False},
         "ConvNeXt": {
             "arch": "tiny", "in_channels": 3, "stem_patch_size": 4, "drop_path_rate": 0.0,
-            "layer_scale_init_value": 1e-6, "out_indices": -1, "frozen_stages": 0, "norm": Norm("LN2d", eps=1e-6),
-            "activation": GELU, "checkpoint_activations": False},
+            "layer_scale_init_value": 1e-6, "use_grn": False, "out_indices": -1, "frozen_stages": 0,
+            "norm": Norm("LN2d", eps=1e-6), "activation": GELU, "checkpoint_activations": False},
         "DDRNet": {
             "in_channels": 3, "channels": 32, "ppm_channels": 128, "align_corners": False, "norm": BN,
             "activation": RELU, "checkpoint_activations": False},
@@ -136,6 +140,8 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "qkv_bias": True, "qk_scale": None, "patch_norm": True, "drop_rate": 0.0, "attn_drop_rate": 0.0,
             "drop_path_rate": 0.1, "use_abs_pos_embed": False, "pretrain_img_size": 224, "activation": GELU,
             "norm": Norm("LN"), "frozen_stages": -1, "checkpoint_activations": False},
+        "TIMM": TIMM,
+        "TIMMBackbone": TIMM,
         "VisionTransformer": {
             "img_size": 224, "patch_size": 16, "patch_pad": "corner", "in_channels": 3, "embed_dims": 768,
             "num_layers": 12, "num_heads": 12, "mlp_ratio": 4, "out_origin": False, "out_indices": -1,

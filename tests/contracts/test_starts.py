@@ -123,6 +123,8 @@ STARTS: dict[str, dict[str, Starts]] = {
             special={r"relative_position_bias_table": TRUNCATED, r"^absolute_pos_embed": TRUNCATED},
             wide={"embed_dims": 16, "num_heads": (4, 4, 4, 8), "window_size": 4, "use_abs_pos_embed": True,
                   "pretrain_img_size": 32}),
+        "TIMM": Starts(TRUNCATED, linear=TRUNCATED, linear_bias=ZEROS, special={r"gamma": exact(1e-6)}),
+        "TIMMBackbone": Starts(HE, special={r"^layer[124]\.0\.bn2\.weight": ZEROS, r"^layer3\.0\.bn3\.weight": ZEROS}),
         "VisionTransformer": Starts(
             HE_FAN_IN, linear=TRUNCATED, linear_bias=ZEROS, wide={"embed_dims": 112, "img_size": 32},
             special={r"^(cls_token|pos_embed)": TRUNCATED, r"ffn\.layers\.(0\.0|1)\.bias": normal(1e-6),

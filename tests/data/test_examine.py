@@ -276,6 +276,7 @@ class TestFaults:
         found = examine(make(tmp_path, *[stripes(0, 1, 2)] * 3, val=(stripes(0, 1, 3),)))
         assert "class_2" in one(found.warnings, "class absent from val").text
         assert "class_3" in one(found.warnings, "class absent from train").text
+        assert "in train: it cannot be learned" in one(found.warnings, "class absent from train").text
 
     def test_the_same_picture_in_train_and_val(self, tmp_path: Path):
         make(tmp_path, *[stripes(0, 1)] * 3, val=(stripes(0, 1), stripes(0, 1)))

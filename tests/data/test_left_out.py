@@ -197,7 +197,7 @@ class TestOtherAnnotations:
             ("Annotations/x0.xml", "<annotation><object><bndbox/></object></annotation>", "XML boxes"),
             ("areas.geojson", '{"type": "FeatureCollection"}', "GeoJSON"),
             ("train.csv", "ImageId,EncodedPixels\nx0.jpg,1 3 10 5\n", "run-length"),
-            ("scan.nii", "x", "NIfTI"),
+            ("scan.nrrd", "x", "NRRD"),
             ("masks.zip", "x", "archives"),
         ],
     )

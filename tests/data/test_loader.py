@@ -20,8 +20,10 @@ from intarsia.data.labels import LabelTable
 from intarsia.data.loader import eval_loader, train_loader
 from intarsia.data.pipeline import Pipeline
 from intarsia.data.transforms.colour import PhotoMetricDistortion
+from intarsia.data.transforms.edges import GenerateEdge
 from intarsia.data.transforms.geometry import Pad, RandomCrop, RandomFlip
 from intarsia.data.transforms.resize import RandomResize, Resize
+from intarsia.data.transforms.scale import SegRescale
 
 TRANSFORMS = (
     RandomResize((60, 40), (0.8, 2.0), keep_ratio=True),
@@ -184,6 +186,25 @@ class Fail:
 def test_the_transform_that_is_to_blame_is_named(folder, transform, message):
     with pytest.raises(ValueError, match=message):
         Pipeline(dataset(folder), [transform]).get(0, np.random.default_rng(0))
+
+
+def test_labels_are_rescaled_by_the_last_transform_alone(folder):
+    rng = np.random.default_rng(0)
+    found = Pipeline(dataset(folder), [SegRescale(0.2)]).get(0, rng)
+    assert found.image.shape == (30, 45, 3)
+    assert found.label.shape == (6, 9)
+    stored = np.array(Image.open(folder / "labels/0.png"))
+    np.testing.assert_array_equal(found.label, stored[::5, ::5])
+    evaluated = Pipeline(dataset(folder), [SegRescale(0.2)], label_size="original").get(0, rng)
+    np.testing.assert_array_equal(evaluated.label, stored)
+    with pytest.raises(ValueError, match="which Resize behind it would not know: make it the last transform"):
+        Pipeline(dataset(folder), [SegRescale(0.2), Resize((20, 10))])
+    Pipeline(dataset(folder), [SegRescale(1), Resize((20, 10))])
+    with pytest.raises(ValueError, match=r"the image has \(29, 45\) pixels and the label \(60, 90\)"):
+        Pipeline(dataset(folder), [DropRow(), SegRescale(2)]).get(0, rng)
+    edges = [GenerateEdge(edge_width=2), SegRescale(0.2)]
+    with pytest.raises(ValueError, match="this network also learns edge"):
+        Pipeline(dataset(folder), edges).get(0, rng)
 
 
 def test_labels_in_range_pass(folder):

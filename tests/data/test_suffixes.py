@@ -5,16 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image, features
 
+from intarsia.data.dicom import DICOM_SUFFIXES
 from intarsia.data.image_io import IMAGE_SUFFIXES, read_image
+from intarsia.data.slices import VOLUME_SUFFIXES
 
 Image.init()
+pillow_heif.register_heif_opener()
+_OTHERS = {".npy", *DICOM_SUFFIXES, *VOLUME_SUFFIXES}
+"""Not of Pillow; these have tests of their own."""
 _FORMATS = {".jfif": "JPEG", ".jpe": "JPEG", ".pnm": "PPM", **Image.registered_extensions()}
 
 
-@pytest.mark.parametrize("suffix", sorted(set(IMAGE_SUFFIXES) - {".npy"}))
+@pytest.mark.parametrize("suffix", sorted(set(IMAGE_SUFFIXES) - _OTHERS))
 def test_every_suffix_that_is_looked_for_is_read(tmp_path: Path, suffix: str) -> None:
     if suffix == ".avif" and not features.check("avif"):
         pytest.skip("this Pillow writes no AVIF")
@@ -26,7 +32,7 @@ def test_every_suffix_that_is_looked_for_is_read(tmp_path: Path, suffix: str) ->
 
 
 def test_no_suffix_of_a_format_that_is_read_is_missing() -> None:
-    formats = {_FORMATS[suffix] for suffix in IMAGE_SUFFIXES if suffix != ".npy"}
-    animations_and_floats = {".avifs", ".pfm"}
+    formats = {_FORMATS[suffix] for suffix in IMAGE_SUFFIXES if suffix not in _OTHERS}
+    animations_and_floats = {".avifs", ".heics", ".heifs", ".pfm"}
     known = {suffix for suffix, name in _FORMATS.items() if name in formats}
     assert known - set(IMAGE_SUFFIXES) == animations_and_floats

@@ -31,6 +31,7 @@ from intarsia.engine.training.trainer import Trainer
 from intarsia.evaluation.evaluate import evaluate
 from intarsia.inference.logits.postprocess import RequestedFields
 from intarsia.inference.predictor import Predictor, Soundness
+from intarsia.metrics.best_threshold import BestThresholdMetric
 from intarsia.metrics.iou import IoUMetric
 from intarsia.spec import Component, EarlyStopSpec, EmaSpec, InferenceSpec
 
@@ -220,6 +221,31 @@ def test_an_evaluation_waits_at_its_end_only(
     assert waits == 0
     assert many[0].summary == pytest.approx(here.summary, rel=1e-5, nan_ok=True)
     assert many[0].losses == pytest.approx(here.losses, rel=1e-5)
+
+
+def test_a_threshold_is_chosen_at_the_end_only(gpu: Waits, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader, "can_pin_memory", lambda: True)
+
+    def chosen(images: int, device: torch.device) -> tuple[Report, int]:
+        torch.manual_seed(0)
+        predictor = Predictor(
+            HalfSize(2), inference=InferenceSpec(num_classes=2), classes=("rest", "spot"), palette=((0, 0, 0),) * 2,
+            device=device,
+        )  # fmt: skip
+        pipeline = Pipeline(Pictures(images), (), label_size="original")
+        metric = BestThresholdMetric(IoUMetric(num_classes=2, classes=("rest", "spot")))
+        runtime = SimulatedRuntime() if device == DEVICE else FabricRuntime(accelerator="cpu")
+        gpu.found.clear()
+        return evaluate(predictor, pipeline, metric, batch_size=2, runtime=runtime), len(gpu.found)
+
+    chosen(2, DEVICE)
+    few, many = chosen(3, DEVICE), chosen(8, DEVICE)
+    assert few[1] == many[1]
+    here, waits = chosen(8, torch.device("cpu"))
+    assert waits == 0
+    assert many[0].threshold == here.threshold
+    assert 0 < here.summary["IoU(spot)"] < 1
+    assert many[0].summary == pytest.approx(here.summary, abs=1e-3)
 
 
 class HalfSize(TinyTask):

@@ -158,7 +158,7 @@ def test_prediction(folder: Path, watch: Watch, tmp_path: Path, monkeypatch: pyt
     found = FoundImages(tuple(ImageFile(files[i % FILES], f"{i:04d}") for i in range(IMAGES)), {})
     outputs = Outputs(tmp_path / "out", kinds=frozenset({"label"}))
     manifest = Manifest({"weights": "tiny"}, {})
-    assert command.predict_images(predictor(), found, outputs, manifest=manifest, areas=None, skip_existing=False)
+    assert command.predict_images(predictor(), found, outputs, manifest=manifest, table=None, skip_existing=False)
     assert len(list((tmp_path / "out").rglob("*.png"))) == IMAGES
     process, python = watch.slopes()
     assert process < PROCESS_LIMIT

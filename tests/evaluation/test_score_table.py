@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from intarsia.contracts import ClassScore, Report
-from intarsia.evaluation.score_table import report_table
+from intarsia.evaluation.score_table import report_table, score_lines
 
 NAMES = ("road", "traffic light, traffic signal, stoplight", "a-name-without-any-blank-in-it-at-all", "[sky]", "sea")
 SCORES = ("IoU", "Acc", "Dice", "Fscore", "Precision", "Recall", "BoundaryIoU")
@@ -62,6 +62,11 @@ def test_few_scores_stay_in_one_table_with_names_in_one_line() -> None:
     assert any(re.fullmatch(r" *pedestrian crossing +10\.25 +11\.25 +not in the labels *", line) for line in lines)
 
 
+def test_names_shorter_than_the_head_of_their_column_do_not_cut_it() -> None:
+    lines = printed(report(("sky", "car"), ("IoU",)), 60).splitlines()
+    assert any(re.fullmatch(r" *class +IoU +pixels *", line) for line in lines)
+
+
 @given(
     st.lists(st.text(min_size=1, max_size=50), min_size=1, max_size=4).map(tuple),
     st.integers(0, 7),
@@ -80,3 +85,15 @@ def test_numbers_that_are_none_are_dashes() -> None:
 
 def test_scores_without_classes_have_no_table() -> None:
     assert printed(Report({"rmse": 0.25}, (), (), 3), 80) == "val, 3 images\n"
+
+
+def test_scores_of_a_foreground_have_lines_of_their_own() -> None:
+    pooled = {"Dice(ship)": 0.5, "IoU(ship)": 1 / 3, "Precision(ship)": 0.25, "Recall(ship)": 1.0}
+    images = {f"image{name}": value / 2 for name, value in pooled.items()}
+    assert score_lines({"mIoU": 0.75, **pooled, **images, "loss": math.nan}, "val/") == [
+        "val/mIoU 0.7500  val/loss nan",
+        "ship, over all pixels: Dice 0.5000  IoU 0.3333  Precision 0.2500  Recall 1.0000",
+        "ship, mean of images: Dice 0.2500  IoU 0.1667  Precision 0.1250  Recall 0.5000",
+    ]
+    assert score_lines({"mIoU": 0.75, "IoU(ground)": 0.5}) == ["mIoU 0.7500  IoU(ground) 0.5000"]
+    assert score_lines({"imageDice(ship)": 0.5}) == ["imageDice(ship) 0.5000"]

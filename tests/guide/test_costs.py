@@ -195,42 +195,110 @@ def test_counting_goes_on_where_it_stopped(
     assert "no_such_recipe" not in json.loads((tmp_path / "costs.json").read_text())["counted"]
 
 
-def test_times_are_kept_per_machine(counting: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    measured: list[str] = []
+ROW = {"parameters": 1, "auxiliary": 0, "multiply_adds": 2, "forward_bytes": 3}
 
-    def in_own_process(*arguments: str) -> list[str]:
-        measured.append(arguments[1])
-        return ["0.5", "2"]
 
+FAST = "fast_scnn_8xb4-160k_cityscapes-512x1024"
+
+
+def said(before: float, found: float, after: float) -> list[str]:
+    """What a process prints that has measured: a step takes four times as long as a forward pass."""
+    names = {"before": before, "found": found, "after": after}
+    return json.dumps({name: {"forward": value, "step": 4 * value} for name, value in names.items()}).split()
+
+
+@pytest.fixture
+def timing(counting: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Answers of processes that measure, taken from the front; the file has the reference and two small networks."""
+    answers: list[list[str]] = []
+
+    def in_own_process(*arguments: str, limit: float | None = None) -> list[str]:
+        asked.append(arguments[1])
+        if not answers:
+            raise RuntimeError("killed")
+        return answers.pop(0)
+
+    asked: list[str] = []
     monkeypatch.setattr(counting, "TARGET", tmp_path / "costs.json")
     monkeypatch.setattr(counting, "in_own_process", in_own_process)
-    row = {"parameters": 1, "auxiliary": 0, "multiply_adds": 2, "forward_bytes": 3}
-    counting.write({"torch": "2", "counted": dict.fromkeys((facts.REFERENCE, "small_r18"), row)})
-    counting.time_all("small_r18", 1, load=1e9)
-    assert measured == [facts.REFERENCE, "small_r18"], "the reference too, for the ratios"
-    counting.time_all("small_r18", 1, load=1e9)
-    assert len(measured) == 2
-    written = json.loads((tmp_path / "costs.json").read_text())
-    assert written["timed"]["small_r18"] == {"forward_seconds": 0.5, "step_seconds": 2.0}
-    monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    counting.time_all("small_r18", 1, load=1e9)
-    assert len(measured) == 4, "of another machine, and with other threads, all anew"
+    monkeypatch.setattr(counting, "asked", asked, raising=False)
+    counting.write({"torch": "2", "counted": dict.fromkeys((facts.REFERENCE, FAST, "small_r18"), ROW)})
+    return answers
 
 
-def test_times_wait_for_a_quiet_machine(counting: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    loads, waited = iter([3.0, 3.0, 0.7, 0.7, 0.4]), []
-    monkeypatch.setattr(counting.os, "getloadavg", lambda: (next(loads), 0, 0))
-    monkeypatch.setattr(counting.time, "sleep", waited.append)
-    counting.wait_until_quiet(0.5)
-    assert waited == [60, 60]
+def written(counting: ModuleType) -> dict[str, Any]:
+    return json.loads(counting.TARGET.read_text())["timed"]
 
 
-def test_measuring_prints_two_times(
+def test_times_are_multiples_of_the_reference_measured_beside_them(counting: ModuleType, timing: list[Any]) -> None:
+    timing += [said(1.0, 0.5, 1.0), said(0.98, 2.0, 1.02)]
+    counting.time_all("small_r18", 1, 60)
+    assert counting.asked == [facts.REFERENCE, "small_r18"], "the reference too, for the ratios"
+    # The machine was twice as slow as when the reference was measured by itself.
+    expected = {facts.REFERENCE: (0.5, 2.0), "small_r18": (1.0, 4.0)}
+    for name, (forward, step) in expected.items():
+        assert written(counting)[name] == pytest.approx({"forward_seconds": forward, "step_seconds": step})
+
+
+def test_what_was_measured_while_the_machine_changed_is_measured_again(counting: ModuleType, timing: list[Any]) -> None:
+    timing += [said(1.0, 1.0, 1.0), said(1.0, 9.0, 1.5), said(1.0, 5.0, 1.25), said(1.0, 7.0, 2.0), said(1.0, 3.0, 1.0)]
+    counting.time_all("small_r18", 1, 60)
+    assert counting.asked == [facts.REFERENCE, *["small_r18"] * counting.ATTEMPTS]
+    assert written(counting)["small_r18"]["forward_seconds"] == pytest.approx(5 / 1.125, rel=1e-3), "the steadiest"
+
+
+def test_measuring_goes_on_where_it_stopped(
+    counting: ModuleType, timing: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timing += [said(1.0, 1.0, 1.0), said(1.0, 2.0, 1.0)]
+    counting.time_all("", 1, 60)  # the process of the third is killed
+    assert sorted(written(counting)) == sorted([FAST, facts.REFERENCE])
+    timing += [said(1.0, 3.0, 1.0)]
+    counting.time_all("", 1, 60)
+    assert counting.asked == [facts.REFERENCE, FAST, "small_r18", "small_r18"]
+    assert written(counting)["small_r18"]["forward_seconds"] == 3.0
+    monkeypatch.setattr(counting, "this_machine", lambda: "another")
+    timing += [said(1.0, 4.0, 1.0)]
+    counting.time_all("small_r18", 1, 60)
+    assert written(counting) == {facts.REFERENCE: {"forward_seconds": 4.0, "step_seconds": 16.0}}, "all anew"
+
+
+def test_networks_that_memory_cannot_hold_are_passed_over(counting: ModuleType, timing: list[Any]) -> None:
+    costs = counting.read()
+    costs["counted"]["small_r18"] = {**ROW, "step_bytes": 10**15}
+    counting.write(costs)
+    timing += [said(1.0, 1.0, 1.0)]
+    counting.time_all("small_r18", 1, 60)
+    assert counting.asked == [facts.REFERENCE]
+
+
+def test_the_clock_stands_still_while_nothing_is_computed(counting: ModuleType) -> None:
+    waiting = counting.fastest(lambda: counting.time.sleep(0.05), 1)
+    assert waiting < 0.03
+
+
+def test_long_passes_are_not_repeated(counting: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 10_000, 50))  # each pass takes 50 seconds
+    monkeypatch.setattr(counting.time, "process_time", lambda: next(clock))
+    passes: list[int] = []
+    assert counting.fastest(lambda: passes.append(1), 9) == 50
+    assert len(passes) == 2
+
+
+def test_a_process_that_takes_too_long_is_ended(counting: ModuleType) -> None:
+    with pytest.raises(RuntimeError, match=r"longer than 0\.01 seconds; more with --limit"):
+        counting.in_own_process("--help", limit=0.01)
+
+
+def test_measuring_prints_the_times_of_a_network_and_of_the_reference_around_it(
     counting: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(counting, "SIDE", 64)
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)  # not for the tests that follow
     counting.measure("small_r18", 1)
-    word, forward, step = capsys.readouterr().out.split()
+    word, _, figures = capsys.readouterr().out.partition(" ")
     assert word == "figures"
-    assert 0 < float(forward) < float(step)
+    measured = json.loads(figures)
+    assert list(measured) == ["before", "found", "after"]
+    for seconds in measured.values():
+        assert 0 < seconds["forward"] < seconds["step"]

@@ -16,10 +16,10 @@ from rasterio.transform import from_origin  # noqa: E402
 
 from intarsia.data.image_io import read_image  # noqa: E402
 from intarsia.data.image_reader import ImageReader, ImageSpec  # noqa: E402
+from intarsia.data.scenes.georeference import Area  # noqa: E402
+from intarsia.data.scenes.scene import Scene  # noqa: E402
 from intarsia.data.value_range import ValueRange  # noqa: E402
 from intarsia.inference.inputs.arrays import as_array  # noqa: E402
-from intarsia.inference.raster.georeference import Area  # noqa: E402
-from intarsia.inference.raster.source import Scene  # noqa: E402
 
 RGB = np.random.default_rng(0).integers(0, 256, (3, 20, 34), dtype=np.uint8)
 PHOTO = np.moveaxis(RGB, 0, 2)

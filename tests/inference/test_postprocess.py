@@ -206,6 +206,32 @@ def test_one_logit_is_compared_with_the_threshold(threshold):
     assert torch.equal(alone.label, found.label)
 
 
+@pytest.mark.parametrize("views", [1, 2])
+@pytest.mark.parametrize("budget", [None, 1])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_foreground_is_what_the_threshold_is_compared_with(channels, budget, views):
+    """Exactly: who counts the one finds the other."""
+    geometry = Geometry((96, 72), (90, 70), (123, 45), ("horizontal",))
+    maps = [picture(noise(channels, 12, 9, seed=number), geometry, False) for number in range(views)]
+    wanted = RequestedFields(foreground=True, probabilities=True, dtype=torch.float16)
+    for threshold in (0.25, 0.5, 701 / 1024):
+        found = postprocess(maps, threshold=threshold, wanted=wanted, budget=budget)
+        assert found.foreground.dtype == torch.float32
+        assert torch.equal(found.label, (found.foreground > threshold).byte())
+        assert torch.equal(found.foreground.half(), found.probabilities[1])
+        assert torch.equal(postprocess(maps, threshold=threshold).label, found.label)
+        assert 0 < found.label.float().mean() < 1
+    if channels == 2:
+        usual = postprocess(maps, wanted=RequestedFields(foreground=True))
+        assert torch.equal(usual.label, (usual.foreground > 0.5).byte())
+
+
+def test_more_classes_have_no_foreground():
+    geometry = Geometry((4, 4), (4, 4), (4, 4))
+    with pytest.raises(ValueError, match="the second of two classes; the model has 3 logits"):
+        postprocess([picture(noise(3, 4, 4), geometry, False)], wanted=RequestedFields(foreground=True))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_what_is_wanted_comes_in_its_type(dtype):
     logits = 3 * noise(5, 12, 9)

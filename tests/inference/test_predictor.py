@@ -19,6 +19,7 @@ from intarsia.data.transforms.resize import Resize
 from intarsia.inference.prediction import Prediction
 from intarsia.inference.predictions import Predictions
 from intarsia.inference.predictor import Predictor
+from intarsia.inference.threshold import predictor_at
 from intarsia.spec import InferenceSpec
 
 EXPECTED = np.repeat([0, 1, 2], 20)[None].repeat(40, axis=0)
@@ -214,11 +215,44 @@ def test_values_that_are_not_finite_are_said_once_by_name(make_predictor, bands_
     ]
 
 
+class TwoLogits(nn.Module):
+    """Nought, and how red a pixel is."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, images):
+        red = self.scale * images[:, :1]
+        return torch.cat([torch.zeros_like(red), 4 * red - 2], dim=1)
+
+
+def test_a_threshold_of_two_logits(make_predictor, bands_image):
+    usual = make_predictor(model=TwoLogits(), classes=("a", "b"))
+    probability = usual.predict(bands_image, probabilities=True).probabilities[1]
+    assert np.array_equal(usual.predict(bands_image).label, probability > 0.5)
+    for threshold in (0.2, 0.9):
+        predictor = predictor_at(usual, threshold)
+        assert predictor.task is usual.task
+        found = predictor.predict(bands_image, confidence=True)
+        assert np.array_equal(found.label, probability > threshold)
+        assert np.allclose(found.confidence, np.where(found.label, probability, 1 - probability))
+    assert usual.inference.foreground_above is None
+    assert predictor_at(usual, None) is usual
+    tried = [predictor_at(usual, threshold).predict(bands_image).label.mean() for threshold in (0.01, 0.2, 0.7, 0.9)]
+    assert tried == pytest.approx([1, 2 / 3, 1 / 3, 0])
+    single = make_predictor(single=True, threshold=0.3)
+    assert predictor_at(single, 0.3) is single
+    assert predictor_at(single, 0.6).inference == InferenceSpec(num_classes=2, threshold=0.6)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"classes": ("a", "b")}, "one logit for each of 2 classes, found 3"),
         ({"threshold": 0.5, "classes": ("a", "b")}, "remove the threshold"),
+        ({"threshold": 0.5, "classes": ("a", "b"), "model": TwoLogits()}, "2 logits; expected one logit, since"),
+        ({"two_class_threshold": 0.5}, "3 logits; expected one logit or two, since"),
     ],
 )
 def test_classes_and_logits_must_fit(make_predictor, bands_image, settings, message):

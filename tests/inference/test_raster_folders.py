@@ -20,8 +20,8 @@ from rasterio.transform import from_origin  # noqa: E402
 
 import intarsia  # noqa: E402
 from intarsia.cli.main import main  # noqa: E402
+from intarsia.data.scenes.georeference import is_local, is_placed  # noqa: E402
 from intarsia.inference.outputs.manifest import ResultFinder  # noqa: E402
-from intarsia.inference.raster.georeference import is_local, is_placed  # noqa: E402
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (3, 40, 56), dtype=np.uint8)
 

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 
 from intarsia.data.bands import parse_bands
 from intarsia.data.image_reader import ImageReader, ImageSpec
+from intarsia.data.scenes.georeference import Area
+from intarsia.data.scenes.scene import Scene, gdal_environment
 from intarsia.data.value_range import Scale
 from intarsia.inference.logits.sliding import ramp
 from intarsia.inference.predictor import Predictor
-from intarsia.inference.raster.georeference import Area
 from intarsia.inference.raster.predict import RasterSettings, predict_scene
-from intarsia.inference.raster.source import Scene, gdal_environment
 from intarsia.inference.raster.windows import AxisWindows, Tiling
 from intarsia.spec import AugmentedInference, InferenceSpec
 
@@ -632,7 +632,7 @@ import resource, sys
 sys.path.insert(0, sys.argv[1])
 import test_rasters as here
 from pathlib import Path
-from intarsia.inference.raster import source
+from intarsia.data.scenes import scene as source
 
 source.CACHE = 8 * 2**20
 folder, height = Path(sys.argv[2]), int(sys.argv[3])

@@ -6,13 +6,17 @@ import copy
 from dataclasses import replace
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.backbones.resnet import ResNet
-from intarsia.contracts import Batch, ImageLogits, SampleMeta
+from intarsia.contracts import Batch, ImageLogits, Sample, SampleMeta
+from intarsia.data.collate import collate
+from intarsia.data.transforms.scale import SegRescale
 from intarsia.layers.levels import resize
 from intarsia.layers.norm import BN
 from intarsia.losses.cross_entropy import CrossEntropyLoss
@@ -351,3 +355,45 @@ def test_a_sampler_beside_a_loss_of_something_else_is_refused() -> None:
 def test_an_accuracy_has_no_weight() -> None:
     with pytest.raises(ValueError, match="its weight must be 0"):
         HeadTerm("acc_seg", None, 1.0)
+
+
+# --- Rescaled labels ----------------------------------------------------------------------------------------------
+
+
+def test_rescaled_labels_are_what_logits_are_compared_with() -> None:
+    """Padded by as many pixels as their images, not by a quarter of them: so the original's preprocessor does it."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 255, (60, 90, 3), np.uint8)
+    label = rng.integers(0, 4, (60, 90)).astype(np.uint8)
+    sample = SegRescale(0.25)(Sample(image, label, meta=SampleMeta(name="a")), rng)
+    batch = collate([sample, sample])
+    assert isinstance(batch.labels, torch.Tensor)
+    assert batch.labels.shape == (2, 15, 23)
+    task = make_task()
+    assert task.preprocess.training_labels(batch).shape == (2, 15 + 64 - 60, 23 + 96 - 90)
+    torch.manual_seed(0)
+    terms = {term.name: term.value for term in task.train().training_terms(batch)}
+    model = make_task().train().model
+    torch.manual_seed(0)
+    outputs = model.training_outputs(task.preprocess(batch.images, batch.sizes, train=True))
+    small = cv2.resize(label, (23, 15), interpolation=cv2.INTER_NEAREST)
+    target = F.pad(torch.from_numpy(small).long(), (0, 96 - 90, 0, 64 - 60), value=255).expand(2, -1, -1)
+    resized = F.interpolate(outputs["aux"], (19, 29), mode="bilinear", align_corners=True)
+    expected = F.cross_entropy(resized, target, ignore_index=255, reduction="sum") / target.numel()
+    torch.testing.assert_close(terms["aux.loss_ce"], expected)
+
+
+def test_rescaled_labels_of_several_sizes_are_padded_like_their_images() -> None:
+    samples = [Sample(np.zeros((*size, 3), np.uint8), np.ones(size, np.uint8)) for size in ((64, 96), (60, 92))]
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="they have 16 x 24, 19 x 27 pixels: make all images of one size"):
+        collate([SegRescale(0.25)(sample, rng) for sample in samples])
+    half = [replace(sample, label=label) for sample, label in zip(
+        samples, (np.ones((16, 24), np.uint8), np.ones((12, 20), np.uint8)), strict=True)]  # fmt: skip
+    batch = collate(half)
+    found = Preprocess(SPEC).training_labels(batch)
+    assert found.shape == (2, 16, 24)
+    assert (found[0] == 1).all()
+    assert (found[1, :12, :20] == 1).all()
+    assert (found[1, 12:] == 255).all()
+    assert (found[1, :, 20:] == 255).all()

@@ -19,7 +19,7 @@ from intarsia.metrics.per_image import image_iou as reference
 from intarsia.viewer import pictures
 from intarsia.viewer.cache import Bounded, Turns
 from intarsia.viewer.measures import Query, image_iou
-from intarsia.viewer.pictures import as_picture, pack, shown_map, unpack
+from intarsia.viewer.pictures import pack, shown_map, unpack
 from intarsia.viewer.samples import Collection, Run, with_background
 from intarsia.viewer.survey import Survey
 
@@ -55,21 +55,6 @@ def test_large_maps_and_pictures_are_reduced_together(values: int, monkeypatch: 
     monkeypatch.setattr(pictures, "LOSSLESS", 10)
     assert pictures.shown_image(np.zeros((20, 10, 3), np.uint8))[1] == "image/jpeg"
     assert data.startswith(b"\x89PNG")
-
-
-def test_any_image_becomes_a_picture() -> None:
-    grey = np.linspace(0, 4000, 100, dtype=np.uint16).reshape(10, 10, 1)
-    picture = as_picture(grey)
-    assert picture.shape == (10, 10, 3)
-    assert (picture[0, 0].tolist(), picture[-1, -1].tolist()) == ([0] * 3, [255] * 3)
-    holes = np.full((4, 4, 5), np.nan, np.float32)
-    assert as_picture(holes).max() == 0
-    holes[:2] = np.arange(8)[:, None].reshape(2, 4, 1)
-    assert as_picture(holes)[1, 3].tolist() == [255] * 3
-    with pytest.raises(ValueError, match="volumes are not shown"):
-        as_picture(np.empty((0, 0, 1), np.uint8))
-    with pytest.raises(ValueError, match="volumes are not shown"):
-        as_picture(np.zeros((4, 4, 4, 1), np.uint8))
 
 
 def test_the_iou_of_an_image_is_that_of_the_evaluation() -> None:

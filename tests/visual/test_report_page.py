@@ -59,7 +59,13 @@ def content(
         subtitle=f"{images} images",
         classes=named,
         palette=distinct_colours(classes),
-        summary={"mIoU": float(np.nanmean(scores["IoU"])), "kappa": 0.5, "ECE": 0.05, "IoU(ground)": 0.25},
+        summary={
+            "mIoU": float(np.nanmean(scores["IoU"])),
+            "kappa": 0.5,
+            "ECE": 0.05,
+            "IoU(ground)": 0.25,
+            "imageDice(ground)": 0.375,
+        },
         scores=scores,
         matrix=matrix,
         interval=(0.2, 0.4),
@@ -146,6 +152,7 @@ def test_the_page_is_whole_and_closed_in_itself() -> None:
         "Evaluation of first",
         "Cohen's kappa",
         "IoU(ground)",
+        "imageDice(ground) 37.50 %",
         "not in the labels",
         "All 6 images by name",
     ):

@@ -67,6 +67,32 @@ def test_addresses(text: str, expected: HubAddress) -> None:
 
 
 @pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        ("https://huggingface.co/me/a", "hf://me/a"),
+        ("https://huggingface.co/me/a/", "hf://me/a"),
+        ("https://hf.co/me/a?library=transformers", "hf://me/a"),
+        ("https://huggingface.co/me/a/tree/v1", "hf://me/a@v1"),
+        ("https://huggingface.co/me/a/tree/refs%2Fpr%2F1", "hf://me/a@refs%2Fpr%2F1"),
+        ("https://huggingface.co/me/a/blob/main/sub/f.pth", "hf://me/a@main/sub/f.pth"),
+        ("https://huggingface.co/me/a/resolve/main/my%20f.pth?download=true", "hf://me/a@main/my f.pth"),
+    ],
+)
+def test_addresses_of_pages(page: str, expected: str) -> None:
+    assert str(HubAddress.parse(page)) == expected
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["https://huggingface.co/a", "https://huggingface.co/me/a/discussions/1", "https://huggingface.co/me/a/blob/main/../b",
+     "https://huggingface.co/me/a/blob/main/%2E%2E/b"],
+)  # fmt: skip
+def test_pages_that_are_no_weights(page: str) -> None:
+    with pytest.raises(HubError, match="expected an address such as hf://OWNER/NAME"):
+        HubAddress.parse(page)
+
+
+@pytest.mark.parametrize(
     "text",
     ["hf://me", "hf://me/", "hf:///a", "hf://me/a/", "hf://me/a/../b", "hf://me/a//b", "hf://me/a@", "hf://m e/a",
      "me/a", "hf://me/a/.", "hf://me/a/x\\..\\y", "hf://me/a@b@c"],
@@ -127,6 +153,24 @@ def test_predicting_by_address(hub: Hub, weights: Path, photo: Path, tmp_path: P
     assert len(fetched) == 1
     assert fetched[0].endswith("weights.safetensors")
     assert fetch("hf://me/street").read_bytes() == weights.read_bytes()
+
+
+def test_evaluating_by_address(hub: Hub, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same scores as with the file, by address and by that of the page."""
+    hub.put("me/street", {"weights.safetensors": weights.read_bytes()})
+    data, rng = tmp_path / "data", np.random.default_rng(1)
+    for kind, shape, top in (("images", (48, 64, 3), 256), ("labels", (48, 64), len(CLASSES))):
+        (data / kind / "val").mkdir(parents=True)
+        for name in ("a.png", "b.png"):
+            Image.fromarray(rng.integers(0, top, shape, np.uint8)).save(data / kind / "val" / name)
+    (data / "data.yaml").write_text(f"classes: {json.dumps(list(CLASSES))}\n")
+    scores = []
+    for source in (str(weights), "hf://me/street", "https://huggingface.co/me/street/tree/main"):
+        out = tmp_path / f"scores{len(scores)}"
+        assert main(["eval", source, "--data", str(data), "-o", str(out), "--pictures", "0"]) == 0
+        scores.append(json.loads((out / "eval.json").read_text(encoding="utf-8")))
+    assert 0 < scores[0]["mIoU"] < 1
+    assert scores[0] == scores[1] == scores[2]
 
 
 def test_load(hub: Hub, weights: Path, photo: Path) -> None:

@@ -13,12 +13,13 @@ from intarsia import recipes
 from intarsia.cli.main import main
 from intarsia.config.checking.check import check
 from intarsia.config.language.reader import Config, read_file
+from intarsia.config.lowering.lower import lower
 from intarsia.data.description.model import DataDescription
 from intarsia.data.description.pairing import Source
 from intarsia.data.description.read import read_description
 from intarsia.data.description.splits import FolderSplit
 from intarsia.data.description.write import write_description
-from intarsia.workflows.own_defaults import RARE, choose, rare_classes
+from intarsia.workflows.own_defaults import CHOICES, RARE, choose, rare_classes
 from tests.recipes.test_recipes import own
 
 FOLDERS = {"train": FolderSplit(Source("images", "labels", (".png",), (".png",)))}
@@ -54,7 +55,7 @@ def test_the_rarest_come_first_and_absent_classes_are_not_rare() -> None:
 def test_settings_make_a_config_without_problems(name: str) -> None:
     config = config_of(name)
     choices = choose(config, described(RARE_POLE))
-    assert [choice.name for choice in choices] == ["loss", "crops"]
+    assert [choice.name for choice in choices] == ["loss", "sizes", "crops"]
     for choice in choices:
         config = config.override(choice.settings)
         assert f"--plain {choice.name}" in choice.line
@@ -64,32 +65,91 @@ def test_settings_make_a_config_without_problems(name: str) -> None:
     assert [loss["type"] for loss in losses] == ["CrossEntropyLoss", "LovaszLoss"]
     steps = config.values["train_dataloader"]["dataset"]["pipeline"]
     assert [step["rare"] for step in steps if step["type"] == "RandomCrop"] == [[2]]
+    assert [step["ratio_range"] for step in steps if step["type"] == "RandomScale"] == [(0.8, 1.25)]
 
 
 @pytest.mark.parametrize("name", ["mask2former_r50", "maskformer_r50"])
 def test_heads_that_have_their_own_objective_keep_it(name: str) -> None:
-    assert list(chosen(name, RARE_POLE)) == ["crops"]
+    assert list(chosen(name, RARE_POLE)) == ["sizes", "crops"]
 
 
 def test_one_foreground_has_one_logit() -> None:
     description = described({"background": 0.98, "crack": 0.02}, classes=("crack",))
-    loss, crops = choose(config_of("small_r18", 1), description)
+    loss, sizes, crops = choose(config_of("small_r18", 1), description)
     assert "'loss_type': 'binary'" in loss.settings[0]
     assert crops.settings[0].endswith("rare=[1]")
     assert "background covers 98.0%" in loss.line
+    assert "0.8 to 1.25 times their size, since background covers 98.0%" in sizes.line
     assert "crack 2.00%" in crops.line
+
+
+@pytest.mark.parametrize(
+    ("classes", "splits", "wanted"),
+    [
+        (("crack",), ("train", "val"), True),
+        (("background", "crack"), ("train", "val"), True),
+        (("background", "crack"), ("train",), False),
+        (("road", "pavement"), ("train", "val"), False),
+        (("background", "crack", "leaf"), ("train", "val"), False),
+    ],
+)
+def test_a_threshold_is_chosen_for_a_foreground(
+    classes: tuple[str, ...], splits: tuple[str, ...], wanted: bool
+) -> None:
+    description = replace(described(None, classes=classes), splits=dict.fromkeys(splits, FOLDERS["train"]))
+    config = config_of("small_r18", len(classes))
+    choices = choose(config, description)
+    assert [choice.name for choice in choices] == ["threshold"] * wanted
+    assert choose(config, description, plain=("threshold",)) == []
+    for choice in choices:
+        assert f"a pixel is {classes[-1]}, for its largest IoU" in choice.line
+        config = config.override(choice.settings)
+    assert lower(config).safeguards.choose_threshold == wanted
 
 
 def test_nothing_is_chosen_for_even_classes_unmeasured_ones_or_on_wish() -> None:
     assert chosen("small_r18", {"road": 0.5, "car": 0.3, "pole": 0.2}) == {}
     assert chosen("small_r18", {"road": 0.84, "car": 0.15, "pole": 0.01}) == {}  # rare, but there is more to learn
-    assert list(chosen("small_r18", {"road": 0.86, "car": 0.07, "pole": 0.07})) == ["loss"]
+    assert list(chosen("small_r18", {"road": 0.86, "car": 0.07, "pole": 0.07})) == ["loss", "sizes"]
     assert chosen("small_r18", None) == {}
     assert chosen("small_r18", RARE_POLE, plain=("all",)) == {}
-    assert list(chosen("small_r18", RARE_POLE, plain=("loss",))) == ["crops"]
-    assert list(chosen("small_r18", RARE_POLE, plain=("crops",))) == ["loss"]
-    with pytest.raises(ValueError, match="--plain takes loss, crops, all, found 'losses'"):
+    assert list(chosen("small_r18", RARE_POLE, plain=("loss",))) == ["sizes", "crops"]
+    assert list(chosen("small_r18", RARE_POLE, plain=("crops", "sizes"))) == ["loss"]
+    with pytest.raises(ValueError, match="--plain takes loss, sizes, crops, threshold, all, found 'losses'"):
         chosen("small_r18", RARE_POLE, plain=("losses",))
+
+
+@pytest.mark.parametrize(
+    ("given", "made"),
+    [
+        ("model.decode_head.loss_decode.class_weight=[1.0, 2.0, 9.0]", ["sizes", "crops"]),  # below
+        ("model.decode_head.loss_decode={'type': 'DiceLoss'}", ["sizes", "crops"]),  # the same
+        ("model.decode_head.loss_decode.use_sigmoid-", ["sizes", "crops"]),
+        ("model={'type': 'EncoderDecoder'}", ["sizes", "crops"]),  # above
+        ("model.decode_head.channels=8", ["loss", "sizes", "crops"]),
+        ("model.decode_head.loss=1", ["loss", "sizes", "crops"]),
+        ("train_dataloader.dataset.pipeline.-4.rare=[1]", ["loss", "sizes"]),
+        ("train_dataloader.dataset.pipeline.3.crop_size=(64, 64)", ["loss", "sizes", "crops"]),
+        ("train_dataloader.dataset.pipeline.2={'type': 'RandomScale', 'ratio_range': (0.5, 2.0)}", ["loss", "crops"]),
+        ("a..b=1", ["loss", "sizes", "crops"]),
+    ],
+)
+def test_what_the_user_sets_is_not_chosen(given: str, made: list[str]) -> None:
+    choices = choose(config_of("small_r18"), described(RARE_POLE), given=["x.y=1", given])
+    assert [choice.name for choice in choices if choice.settings] == made
+    path = given.partition("=")[0].removesuffix("-")
+    said = [choice.line for choice in choices if not choice.settings]
+    others = [name for name in CHOICES if name not in (*made, "threshold")]  # of three classes none has a threshold
+    assert said == [f"{name}: as the recipe has it, since --set changes {path}" for name in others]
+
+
+def test_heads_in_a_row_have_their_place() -> None:
+    def made(given: str) -> list[str]:
+        choices = choose(config_of("pointrend_r50"), described(RARE_POLE), given=[given])
+        return [choice.name for choice in choices if choice.settings]
+
+    assert made("model.decode_head.-1.loss_decode.loss_weight=2.0") == ["sizes", "crops"]
+    assert made("model.decode_head.0.loss_decode.loss_weight=2.0") == ["loss", "sizes", "crops"]
 
 
 def test_shares_are_read_as_they_are_written(tmp_path: Path) -> None:
@@ -136,7 +196,7 @@ def cracks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("words", "lines"), [((), 2), (("--plain", "crops"), 1), (("--plain", "all"), 0)])
+@pytest.mark.parametrize(("words", "lines"), [((), 4), (("--plain", "crops"), 3), (("--plain", "all"), 0)])
 def test_the_command_says_each_choice_and_writes_it(
     words: tuple[str, ...], lines: int, cracks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -149,8 +209,24 @@ def test_the_command_says_each_choice_and_writes_it(
     config = read_file(out / "config.py").values
     loss = config["model"]["decode_head"]["loss_decode"]
     assert (isinstance(loss, list)) == (lines > 0)
-    crops = [step for step in config["train_dataloader"]["dataset"]["pipeline"] if step["type"] == "RandomCrop"]
-    assert [step.get("rare") for step in crops] == ([[1]] if lines == 2 else [None])
+    steps = {step["type"]: step for step in config["train_dataloader"]["dataset"]["pipeline"]}
+    assert steps["RandomCrop"].get("rare") == ([1] if lines == 4 else None)
+    assert steps["RandomScale"]["ratio_range"] == ((0.8, 1.25) if lines else (0.5, 2.0))
+    assert config.get("intarsia", {}).get("choose_threshold", False) == (lines > 0)
+
+
+def test_the_command_takes_class_weights_and_goes_on(
+    cracks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    short = ("--for", "1 steps", "--batch", "2", "--crop", "64", "64", "--workers", "0", "--device", "cpu")
+    given = ("model.decode_head.loss_decode.class_weight=[1.0,10.0]", "model.decode_head.channels=8")
+    words = [word for setting in given for word in ("--set", setting)]
+    assert main(["train", "small_r18", "--data", str(cracks), "--out", str(out), *short, *words]) == 0
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert "loss: as the recipe has it, since --set changes model.decode_head.loss_decode.class_weight" in said
+    head = read_file(out / "config.py").values["model"]["decode_head"]
+    assert (head["loss_decode"]["class_weight"], head["channels"]) == ([1.0, 10.0], 8)
 
 
 def test_configs_of_files_choose_for_themselves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

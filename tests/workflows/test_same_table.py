@@ -128,9 +128,12 @@ def run(request: pytest.FixtureRequest, realdata: Path, tmp_path_factory: pytest
 
 
 def table(file: Path) -> dict[str, Any]:
-    """What eval.json says of the labels; the loss is no part of that, and files of labels have none."""
-    found: dict[str, Any] = json.loads(file.read_text())
-    return {name: value for name, value in found.items() if name != "losses"}
+    """What eval.json says of the labels; loss and threshold are no part of that, and files of labels have none."""
+    return of_labels(json.loads(file.read_text()))
+
+
+def of_labels(found: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in found.items() if name not in ("losses", "threshold")}
 
 
 def test_one_table(run: Path, tmp_path: Path) -> None:
@@ -164,7 +167,8 @@ def test_two_processes(run: Path) -> None:
         assert runtime.world_size == 2
         predictor, metric = model.predictor(classes, pipeline.dataset.palette), build_metric(model.spec, classes)
         return [
-            report_as_dict(evaluate(predictor, pipeline, metric, batch_size=batch, runtime=runtime)) for batch in (1, 4)
+            of_labels(report_as_dict(evaluate(predictor, pipeline, metric, batch_size=batch, runtime=runtime)))
+            for batch in (1, 4)
         ]
 
     assert FabricRuntime(accelerator="cpu", devices=2, start="fork").spawn(job) == [table(run / "eval.json")] * 2

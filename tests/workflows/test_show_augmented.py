@@ -19,6 +19,7 @@ from intarsia.data.description.write import write_description
 from intarsia.data.loader import train_loader
 from intarsia.data.sampling import Order
 from intarsia.demo import write_scenes
+from intarsia.visual.picture import as_picture, ends_of
 from intarsia.workflows import show_augmented as shown
 from intarsia.workflows.training_config import TrainingRequest, training_config
 
@@ -118,15 +119,15 @@ def test_configs_in_yaml_are_no_descriptions(scenes: Path, tmp_path: Path) -> No
 
 def test_numbers_of_other_types_are_stretched_as_the_original_is() -> None:
     image = np.linspace(0, 4000, 100).reshape(10, 10, 1).astype(np.uint16)
-    ends = shown._ends(image)
+    ends = ends_of(image)
     assert 0 < ends[0] < 100
     assert 3900 < ends[1] < 4000
-    before, after = (shown._picture(one, ends) for one in (image, image // 2))
+    before, after = (as_picture(one, ends) for one in (image, image // 2))
     assert before.shape == (10, 10, 3)
     assert before.max() == 255
     assert 120 < after.max() < 130  # darker is seen as darker
-    with pytest.raises(ValueError, match="expected images"):
-        shown._picture(np.zeros((2, 3, 4, 1)), ends)
+    with pytest.raises(ValueError, match="expected an image"):
+        as_picture(np.zeros((2, 3, 4, 1)), ends)
 
 
 @pytest.mark.parametrize(

@@ -93,5 +93,5 @@ def test_the_threshold_of_one_logit_moves():
     for threshold in (0, 1, -0.1, 30):
         with pytest.raises(ValueError, match="--threshold is a probability between 0 and 1"):
             moved(single, threshold)
-    with pytest.raises(ValueError, match=r"for models with one logit; this one has 3.*--min-confidence"):
+    with pytest.raises(ValueError, match=r"for models of two classes; this one has 3.*--min-confidence"):
         moved(WHOLE, 0.3)

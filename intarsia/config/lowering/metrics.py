@@ -22,7 +22,7 @@ FORMATS = {
 _ARGUMENTS = {
     "CityscapesMetric": ("ignore_index",),
     "DepthMetric": ("depth_metrics", "min_depth_eval", "max_depth_eval", "crop_type"),
-    "IoUMetric": ("ignore_index", "nan_to_num", "beta"),
+    "IoUMetric": ("ignore_index", "nan_to_num", "beta", "empty_images"),
 }
 """Keys that are arguments of the same name."""
 
@@ -85,14 +85,14 @@ def _metric(context: Context, value: Any, path: str) -> tuple[Fields | None, Com
 
 def _formats_only(context: Context, fields: Fields) -> bool:
     """Whether the evaluator only writes files. One that writes them beside its scores is told what does so here."""
-    if fields.area not in ("CityscapesMetric", "IoUMetric"):
-        return False
-    if fields.get("format_only"):
+    of_depths = fields.area == "DepthMetric"
+    if fields.get("format_only") and not of_depths:
         return True
     wanted = "keep_results" if fields.area == "CityscapesMetric" else "output_dir"
     if fields.get(wanted):
+        what = "depths" if of_depths else "label maps"
         context.note(
-            f"{fields.at(wanted)}: evaluation counts without files; label maps are written by "
+            f"{fields.at(wanted)}: evaluation counts without files; {what} are written by "
             "`intarsia predict WEIGHTS IMAGES -o OUT`"
         )
     return False

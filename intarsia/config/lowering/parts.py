@@ -8,6 +8,7 @@ from typing import Any
 from intarsia.config.lowering.fields import Context, Fields, nearest, shown
 from intarsia.config.lowering.names import ABSENT_IF_NONE, CHILDREN, NORMS, WITHOUT_EFFECT, argument_name, kind_of
 from intarsia.config.lowering.nested import NESTED
+from intarsia.config.lowering.timm import is_of_timm, without_weights
 from intarsia.config.schema.fates import Fate, bare
 from intarsia.spec import Component
 
@@ -35,6 +36,8 @@ def component(context: Context, kind: str, values: Mapping[str, Any], path: str)
 def arguments(context: Context, kind: str, name: str, values: Mapping[str, Any], path: str) -> dict[str, Any]:
     """The arguments of a part under its constructor's names. First weights are moved out of them."""
     args: dict[str, Any] = {}
+    if is_of_timm(kind, name):
+        values = without_weights(context, name, values, path)
     for key, item in values.items():
         at, target = f"{path}.{key}", argument_name(kind, str(key))
         if key in WEIGHTS:

@@ -142,7 +142,7 @@ class Hooks:
         if watched is not None and self.metric is not None and bare(self.metric.type) == "IoUMetric":
             asked = self.metric.args.get("metrics", ("mIoU",))
             known = ("loss", *dict.fromkeys(name for metric in asked for name in SCORES.get(metric, ())))
-            if watched not in known and not watched.startswith("IoU("):
+            if watched not in known and not watched.endswith(")"):
                 message = f"{given!r} is watched, but the evaluation does not give it"
                 self.context.problem(fields.at("monitor"), message, nearest(watched, known))
         lower = (watched or best) in LOWER_IS_BETTER
@@ -195,6 +195,7 @@ def lower_safeguards(fields: Fields, unit: Literal["steps", "epochs"]) -> Safegu
         hang_after=float(fields.get("hang_after", default.hang_after)),
         nonfinite_steps=fields.get("nonfinite_steps", default.nonfinite_steps),
         total_batch=fields.get("total_batch"),
+        choose_threshold=fields.get("choose_threshold", default.choose_threshold),
     )
 
 

@@ -69,6 +69,7 @@ AREAS: dict[str, Area] = {
             "start.first_convolution, for other bands than those of pretrained weights",
             "Literal['repeat', 'mean', 'zero', 'random']",
         ),
+        "choose_threshold": to("safeguards.choose_threshold: of two classes, at every evaluation", "bool"),
         "total_batch": to(
             "safeguards.total_batch: images per optimizer step; accumulation follows from it", "int | None"
         ),

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from intarsia.data.annotations.coco import Coco
+from intarsia.data.annotations.coco_panoptic import CocoPanoptic
 from intarsia.data.annotations.cvat import Cvat
+from intarsia.data.annotations.dicom_seg import DicomSeg
 from intarsia.data.annotations.label_studio import LabelStudio
 from intarsia.data.annotations.labelme import LabelMe
 from intarsia.data.annotations.object_masks import ObjectMasks
@@ -18,7 +20,18 @@ from intarsia.data.annotations.supervisely import Supervisely
 from intarsia.data.annotations.yolo import Yolo
 
 FORMATS: dict[str, Format] = {
-    entry.name: entry for entry in (Coco(), LabelMe(), Yolo(), Cvat(), LabelStudio(), Supervisely(), ObjectMasks())
+    entry.name: entry
+    for entry in (
+        Coco(),
+        CocoPanoptic(),
+        LabelMe(),
+        Yolo(),
+        Cvat(),
+        LabelStudio(),
+        Supervisely(),
+        ObjectMasks(),
+        DicomSeg(),
+    )
 }
 
 _KEPT = 16
@@ -37,7 +50,7 @@ def open_annotations(root: Path, source: AnnotationSource, *, fresh: bool = Fals
     names = Path(os.path.abspath(root / source.names)) if source.names else None
     key = (source.format, path, _state(path), names, None if names is None else _state(names))
     with _lock:  # threads of the doctor ask for the same file at the same time
-        if key not in _opened or (fresh and FORMATS[source.format].per_image):
+        if key not in _opened or (fresh and (FORMATS[source.format].per_image or path.is_dir())):
             _opened[key] = FORMATS[source.format].look_through(path, names)
             while len(_opened) > _KEPT:
                 _opened.popitem(last=False)

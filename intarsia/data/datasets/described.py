@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from intarsia.contracts import Dataset
 from intarsia.data.bands import band_mode
-from intarsia.data.datasets.folder import FolderDataset
 from intarsia.data.description.read import read_description
 
 
-def DescribedDataset(*, file: str, split: str, bands: str = "rgb") -> FolderDataset:  # noqa: N802
+def DescribedDataset(*, file: str, split: str, bands: str = "rgb") -> Dataset:  # noqa: N802
     """The samples of one split of a data description.
 
     file: the description (YAML). split: "train", "val" or "test". bands: how images are read; the description says it

@@ -27,6 +27,7 @@ from intarsia.data.labels import Labels, LabelTable, label_values, ranges
 from intarsia.data.lists import choose, path_ends, spellings
 from intarsia.data.masks import Masks, read_masks
 from intarsia.data.pages import count_pages
+from intarsia.data.slices import file_of, part_of, without_suffix
 from intarsia.data.value_range import Scale
 from intarsia.io.folders import existing_above, folders_of, walk_files
 from intarsia.io.text import same_name
@@ -49,7 +50,7 @@ class FolderDataset:
     label_table: what file values mean. By default they are class indices, and `ignore_index` is ignored; with
         `reduce_zero_label`, 0 is ignored too and classes count from 1.
     bands: see `data.image_io.read_image`. scale: for images of more than 8 bits, or of real numbers, that are read as
-        "rgb": the values that become 0 and 255, or a pair for each band; by default the upper 8 bits are taken.
+        "rgb": the values that become 0 and 255 (`value_range.Scale.of`); by default the upper 8 bits are taken.
     class_of: how to take the class out of values that say objects besides; `label_table` lists what it gives.
     files_only: samples are names and paths with an image of no pixels, for a transform that reads the files, such as
         volumes (`transforms/load_volumes.py`). Labels are then class indices; `label_table` applies to none.
@@ -74,7 +75,7 @@ class FolderDataset:
         ignore_index: int = IGNORE_INDEX,
         reduce_zero_label: bool = False,
         bands: str = "rgb",
-        scale: Sequence[float] | None = None,
+        scale: Sequence[float | str] | None = None,
         class_of: ClassOf | None = None,
         files_only: bool = False,
         pairs: Sequence[tuple[str, Label]] | None = None,
@@ -121,9 +122,17 @@ class FolderDataset:
         file = label.files[0][1] if isinstance(label, Masks) else label.file if isinstance(label, Drawn) else label
         return os.path.join(self._image_root, image), None if file is None else os.path.join(self._label_root, file)
 
+    def partners(self, index: int) -> tuple[str, ...]:
+        """Paths of the further images of a sample, where it is made of several."""
+        stack = None if self._reader is None else self._reader.stack
+        return () if stack is None else stack.files(self.paths(index)[0])
+
     def name(self, index: int) -> str:
         """The image's path below its folder, without suffix, "/" between folders."""
-        return PurePath(_without_suffix(self._pairs[index][0], self._suffixes)).as_posix()
+        image = self._pairs[index][0]
+        if part_of(image)[1] is not None:
+            return without_suffix(image)
+        return PurePath(_without_suffix(image, self._suffixes)).as_posix()
 
     def load(self, index: int) -> Sample:
         """Image and label of one index.
@@ -167,7 +176,7 @@ class FolderDataset:
     def _warn_of_pages(self) -> None:
         """Files of several images are used in part; those of a data set are alike, so that one is looked at."""
         for path in self.paths(0):
-            count = 1 if path is None else count_pages(Path(path))
+            count = 1 if path is None or part_of(path)[1] is not None else count_pages(Path(path))
             if count > 1:
                 text = f"{path} holds {count} pages or frames: of every file, only the first is used"
                 warnings.warn(text, Notice, stacklevel=3)
@@ -192,6 +201,16 @@ class FolderDataset:
         changed._pairs = [(image, None) for image in images]
         return changed
 
+    def with_classes(
+        self, classes: Sequence[str], palette: Sequence[Sequence[int]], label_table: LabelTable
+    ) -> FolderDataset:
+        """The same images with labels of other classes. Raises ValueError if the table does not fit them."""
+        changed = copy.copy(self)
+        changed.classes, changed.palette = tuple(classes), _checked_palette(palette, len(classes))
+        changed.label_table = _checked_table(label_table, len(classes), label_table.ignore_index, False)
+        changed.ignore_index = label_table.ignore_index
+        return changed
+
     def _image(self, path: str) -> npt.NDArray[Any]:
         return read_image(path, bands=self.bands) if self._reader is None else self._reader.read(path)
 
@@ -204,7 +223,8 @@ class FolderDataset:
                 files += [file for _, file in label.files]
             elif isinstance(label, str):  # annotations have been opened, to find their images
                 files.append(label)
-        missing = [name for name in files if not os.path.isfile(os.path.join(self.root, name))]
+        there = {file: os.path.isfile(os.path.join(self.root, file)) for file in dict.fromkeys(map(file_of, files))}
+        missing = [name for name in files if not there[file_of(name)]]
         if missing:
             raise ValueError(f"{self.root}: {len(missing)} of the files listed do not exist: {_some(missing)}")
         return [(image, label) for image, label in pairs]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path, PurePosixPath
 
 from intarsia.data.annotations.formats import FORMATS, open_annotations
 from intarsia.data.annotations.object_masks import folder_of_image, is_below
 from intarsia.data.annotations.source import AnnotationSource
 from intarsia.data.description.pairing import Listing, Pair, Source
-from intarsia.data.image_io import IMAGE_SUFFIXES
+from intarsia.data.image_io import is_image_name
 from intarsia.data.lists import FileIndex
 from intarsia.io.folders import walk_files
 
@@ -24,8 +25,10 @@ def list_annotated(root: Path, source: Source) -> Listing:
     """
     annotations = source.annotations
     assert annotations is not None
-    images = _images(root, source)
     opened = open_annotations(root, annotations, fresh=True)
+    images = _images(root, source)
+    own = {os.path.abspath(file) for file in getattr(opened, "files", ())}  # DICOM has images and labels in .dcm
+    images = {name: path for name, path in images.items() if not own or os.path.abspath(root / path) not in own}
     index = FileIndex(images)
     per_image = FORMATS[annotations.format].per_image
     found: dict[str, list[str]] = {}
@@ -85,7 +88,7 @@ def _images(root: Path, source: Source) -> dict[str, str]:
     return {
         path: PurePosixPath(source.images, path).as_posix()
         for path in walk_files(folder, recursive=source.recursive)
-        if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES
+        if is_image_name(path)
         and path.lower().endswith(_endings(source))
         and not ("*" in masks and is_below(PurePosixPath(source.images, path), PurePosixPath(masks)))
     }

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from intarsia.data.description.pairing import hash_share
+from intarsia.data.slices import file_of
 
 COPIES = "copies"
 """What `by` may say instead of something in the path: pictures that are nearly the same. Whoever reads images finds
@@ -37,7 +38,7 @@ def check_grouping(by: str) -> None:
 
 
 def group_names(images: Sequence[str], by: str | None) -> list[str]:
-    """The group of every image, by its path below the root; None: each is its own.
+    """The group of every image, by its path below the root; None: each is its own, and slices are their volume's.
 
     by: "folder" is the path of the folder that an image lies in; "folder:2" the second folder of its path, counted from
         the root, "folder:-1" the last. Else a regular expression that is searched for in the path: what its groups
@@ -46,7 +47,7 @@ def group_names(images: Sequence[str], by: str | None) -> list[str]:
     Raises ValueError for a wrong `by`, and where an image does not match it.
     """
     if by is None:
-        return list(images)
+        return [file_of(image) for image in images]
     check_grouping(by)
     level = _folder_level(by)
     found = [_searched(image, by) if level is None else _folder(image, level) for image in images]

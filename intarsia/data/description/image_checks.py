@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from intarsia.data.band_indices import Index, check_indices
 from intarsia.data.bands import Bands, band_mode
 from intarsia.data.description.errors import DescriptionError
 from intarsia.data.value_range import Scale
@@ -14,7 +15,8 @@ def checked_bands(
     channels: int,
     *,
     names: Sequence[str],
-    scale: tuple[float, ...] | None,
+    indices: Sequence[Index] = (),
+    scale: tuple[float | str, ...] | None,
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
 ) -> Bands:
@@ -25,8 +27,11 @@ def checked_bands(
         raise DescriptionError(("image", "bands"), f"expected rgb or raw, found {bands!r}") from None
     if channels < 1 or (mode == "rgb" and channels != 3):
         raise DescriptionError(("image", "channels"), f"{channels}: rgb images have 3, others at least 1")
-    if names and len(names) != channels:
-        raise DescriptionError(("image", "names"), f"{len(names)} names for {channels} channels")
+    if indices:
+        _check_indices(indices, mode, names)
+    if names and len(names) + len(indices) != channels:
+        and_indices = f" and {len(indices)} indices" if indices else ""
+        raise DescriptionError(("image", "names"), f"{len(names)} names{and_indices} for {channels} channels")
     if scale is not None:
         _check_scale(scale, mode, channels)
     for key, numbers in (("mean", mean), ("std", std)):
@@ -37,12 +42,23 @@ def checked_bands(
     return mode
 
 
-def _check_scale(scale: tuple[float, ...], bands: Bands, channels: int) -> None:
+def _check_indices(indices: Sequence[Index], bands: Bands, names: Sequence[str]) -> None:
+    if bands != "raw":
+        raise DescriptionError(("image", "indices"), "is for `bands: raw`, with `names` of the bands")
+    try:
+        check_indices(indices, names)
+    except ValueError as error:
+        raise DescriptionError(("image", "indices"), str(error)) from None
+
+
+def _check_scale(scale: tuple[float | str, ...], bands: Bands, channels: int) -> None:
     if bands == "raw":
         raise DescriptionError(("image", "scale"), "is for `bands: rgb`; raw images are taken as they are")
     try:
         Scale.of(scale).check_channels(channels)
     except ValueError:
         raise DescriptionError(
-            ("image", "scale"), f"expected [MIN, MAX], each MIN below its MAX, or a pair a channel, found {scale}"
+            ("image", "scale"),
+            "expected [MIN, MAX], each MIN below its MAX, or a pair a channel; [c40, w400] (centre and width) or "
+            f"percentiles [p1, p99] in their place, found {list(scale)}",
         ) from None

@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import Literal
 
 from intarsia.colours import distinct_colours
-from intarsia.contracts import IGNORE_INDEX
+from intarsia.contracts import IGNORE_INDEX, Dataset
 from intarsia.data.annotations.drawn import ClassValues, Drawn
+from intarsia.data.band_indices import Index
 from intarsia.data.bands import Bands
 from intarsia.data.datasets.folder import FolderDataset
 from intarsia.data.description.divide import check_grouping
+from intarsia.data.description.drawn_checks import check_drawn
 from intarsia.data.description.errors import DescriptionError
 from intarsia.data.description.image_checks import checked_bands
-from intarsia.data.description.pairing import Listing, Pair, Source, take_share
+from intarsia.data.description.inputs import stacking
+from intarsia.data.description.pairing import Listing, Pair, take_share
 from intarsia.data.description.splits import (
     OwnSplit,
     ShareSplit,
@@ -30,12 +33,15 @@ from intarsia.data.description.splits import (
     list_file,
     list_split,
     missing_policy,
+    slice_axis,
     sources,
 )
-from intarsia.data.image_reader import ImageReader, ImageSpec
+from intarsia.data.image_reader import ImageReader, ImageSpec, InputSpec
 from intarsia.data.instance_ids import ClassOf
 from intarsia.data.labels import Colour, LabelTable, label_values, nearest
 from intarsia.data.masks import Masks
+from intarsia.data.scenes.dataset import SceneDataset
+from intarsia.data.scenes.rule import SceneSplit
 from intarsia.data.value_range import Scale, ValueRange
 
 IGNORE = "ignore"
@@ -43,6 +49,9 @@ BACKGROUND = "background"
 
 LabelValue = int | Colour
 """What a label file stores: a number, or a colour (R, G, B)."""
+
+OwnDataset = FolderDataset | SceneDataset
+"""The samples of a split: of files, or of windows of scenes."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +66,12 @@ class DataDescription:
     outside: what becomes of file values that `labels` does not list.
     tolerance: file values that differ by so much from a listed one, in each channel, count as the nearest such.
     class_of: how to take the class out of file values that say objects besides; `labels` lists what it gives.
-    bands, channels: see `image_io.read_image`. names: of the channels of raw images, "" for one without. scale: values
-        that become 0 and 255 where images of more than 8 bits are read as rgb. mean, std: of the training images, per
-        channel, in the units that the network sees. values: type and range of what is stored in them.
+    bands, channels: see `image_io.read_image`. names: of the bands of raw images, "" for one without. indices: channels
+        behind these, (name, expression of bands by name), see `data.band_indices`. scale: values that become 0 and 255
+        where images of more than 8 bits are read as rgb, or percentiles (`Scale.of`). mean, std: of the training
+        images, per channel, in the units that the network sees. values: type and range of what they store.
     shares: of each class (and "background", with a single one) of the labelled training pixels, as measured.
+    inputs: where a sample has several images, how each is read; `bands` is raw then, `channels` and `names` are theirs.
     groups: what images must stay together when they are divided: see `divide.group_names`.
     notes: comments for the head of the file; no part of the meaning.
 
@@ -79,20 +90,23 @@ class DataDescription:
     bands: Bands = "rgb"
     channels: int = 3
     names: tuple[str, ...] = ()
-    scale: tuple[float, ...] | None = None
+    indices: tuple[Index, ...] = ()
+    scale: tuple[float | str, ...] | None = None
     values: ValueRange | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     shares: Mapping[str, float] | None = None
     groups: str | None = None
+    inputs: tuple[InputSpec, ...] = ()
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         self._check_classes()
         self._check_labels()
         bands = checked_bands(
-            self.bands, self.channels, names=self.names, scale=self.scale, mean=self.mean, std=self.std
-        )
+            self.bands, self.channels, names=self.names, indices=self.indices, scale=self.scale, mean=self.mean,
+            std=self.std,
+        )  # fmt: skip
         object.__setattr__(self, "bands", bands)
         self._check_shares()
         self._check_splits()
@@ -216,14 +230,15 @@ class DataDescription:
     def image_spec(self) -> ImageSpec:
         """What images a model takes that is trained on this data."""
         scale = None if self.scale is None else Scale.of(self.scale)
-        return ImageSpec(self.bands, self.channels, self.names, self.values, scale)
+        axis = next(filter(None, (slice_axis(rule) for rule in self.splits.values())), "")
+        return ImageSpec(self.bands, self.channels, self.names, self.values, scale, axis, self.indices, self.inputs)
 
     def reader(self) -> ImageReader:
         """What reads the images of the data itself: any values; as many bands as there are, unless they are named."""
         named = any(self.names) or self.bands == "rgb"
         return ImageReader(replace(self.image_spec, values=None, channels=self.channels if named else 0))
 
-    def dataset(self, split: str, *, reader: ImageReader | None = None) -> FolderDataset:
+    def dataset(self, split: str, *, reader: ImageReader | None = None) -> Dataset:
         """The samples of a split, labels as class indices.
 
         reader: of the images, as the model expects them that they are shown to; by default as the description says.
@@ -231,9 +246,40 @@ class DataDescription:
         Raises:
             ValueError: as `pairs`.
         """
+        pairs = self.pairs(split)
+        windows = [pair.window for pair in pairs if pair.window is not None]
+        if not windows:
+            return self._files(split, pairs, reader)
+        return SceneDataset(
+            windows,
+            root=str(self.root),
+            classes=self.classes,
+            palette=self.colours,
+            label_table=self.label_table(),
+            class_values=self.class_values,
+            spec=self.image_spec,
+            reader=reader or self.reader(),
+        )
+
+    def files(self, split: str, *, reader: ImageReader | None = None) -> FolderDataset:
+        """The same, of one folder tree.
+
+        Raises:
+            ValueError: as `dataset`; for windows of scenes, and for a description of several data sets.
+        """
+        pairs = self.pairs(split)
+        if any(pair.window is not None for pair in pairs):
+            raise ValueError(
+                f"{self.root}: expected images with labels of their own, found windows of scenes, which are read as "
+                f"they are; their blocks are divided by a share: write `val: {{share: 0.2, of: {split}}}` in the "
+                "description"
+            )
+        return self._files(split, pairs, reader)
+
+    def _files(self, split: str, pairs: Sequence[Pair], reader: ImageReader | None) -> FolderDataset:
         dataset = FolderDataset(
             root=str(self.root),
-            pairs=[(pair.image, self.label_of(pair)) for pair in self.pairs(split)],
+            pairs=[(pair.image, self.label_of(pair)) for pair in pairs],
             image_suffix=image_suffixes(self._own_rule(split)),
             classes=self.classes,
             palette=self.colours,
@@ -242,8 +288,11 @@ class DataDescription:
             scale=self.scale,
             class_of=self.class_of,
         )
+        is_own = reader is None
         if reader is None and (any(self.names) or self.scale is not None):
             reader = self.reader()
+        if self.inputs or (reader is not None and reader.spec.inputs):
+            reader = stacking(reader or self.reader(), self.root, pairs, any_values=is_own)
         return dataset.with_images(self.image_spec, reader)
 
     def label_of(self, pair: Pair) -> str | Masks | Drawn | None:
@@ -339,36 +388,21 @@ class DataDescription:
 
     @property
     def _is_drawn(self) -> bool:
-        """Whether labels of any split are drawn from annotations."""
-        return any(source.annotations is not None for rule in self.splits.values() for source in sources(rule))
+        """Whether labels of any split are drawn from annotations, or from shapes that name their classes."""
+        named = any(isinstance(rule, SceneSplit) and rule.column for rule in self.splits.values())
+        return named or any(s.annotations is not None for rule in self.splits.values() for s in sources(rule))
 
     def _check_masks(self) -> None:
         known = [value for value in self._by_value if isinstance(value, int) and value > 0]
         allowed = {self._by_value[value] for value in known}
         for split, rule in self.splits.items():
-            for source in sources(rule):
-                self._check_annotations(split, source)
+            check_drawn(split, rule, self.classes, self.class_values)
             for mask in (mask for source in sources(rule) for mask in source.masks):
                 if mask.class_name not in allowed:
                     raise DescriptionError(
                         ("splits", split, "labels"),
                         f"{mask.class_name!r} has masks, but no value from 1 on in `labels`: {_some(sorted(allowed))}",
                     )
-
-    def _check_annotations(self, split: str, source: Source) -> None:
-        if source.annotations is None:
-            return
-        path = ("splits", split, "annotations", "classes")
-        lacking = [name for name in self.classes if name not in self.class_values.values]
-        if lacking:
-            raise DescriptionError(
-                path,
-                f"the class {lacking[0]!r} has no value from 1 on in `labels`, which shapes of it would have; what no "
-                "shape covers is 0: list `labels: {0: background, 1: ...}`, or `0: ignore`",
-            )
-        for name, meant in source.annotations.classes:
-            if meant not in self.class_values.values:
-                raise DescriptionError((*path, name), f"{meant!r} is no class of {_some(self.classes)}, nor ignore")
 
 
 def default_colours(classes: Sequence[str]) -> tuple[Colour, ...]:

@@ -15,9 +15,11 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from intarsia.data.annotations.source import AnnotationSource
-from intarsia.data.image_io import IMAGE_SUFFIXES
+from intarsia.data.image_io import IMAGE_SUFFIXES, is_image_name
 from intarsia.data.lists import path_ends, spellings
 from intarsia.data.masks import Overlap
+from intarsia.data.scenes.rule import SceneWindow
+from intarsia.data.slices import file_of, part_of
 from intarsia.io.folders import folders_of, walk_files
 from intarsia.io.text import same_name
 
@@ -29,7 +31,8 @@ class Pair:
     name: subfolder and file name without what all images have in common: "frankfurt/frankfurt_000000_000294".
     masks: (class, file) where the label is drawn as a mask for each class; `label` is the first of them then.
     annotations, key: where the label is drawn from the annotations of a tool, and what those call the image; `label` is
-    their file then.
+    their file then. partners: further images of the sample, where it has several (`inputs.py`).
+    window: where it is one of a scene, whose file and place `image` says then.
     """
 
     name: str
@@ -39,6 +42,13 @@ class Pair:
     overlap: Overlap = "error"
     annotations: AnnotationSource | None = None
     key: str = ""
+    partners: tuple[str, ...] = ()
+    window: SceneWindow | None = None
+
+    @property
+    def unit(self) -> str:
+        """The name of what a share takes or leaves: of windows their block, of slices their volume."""
+        return file_of(self.name) if self.window is None else self.window.unit
 
     @property
     def label_files(self) -> tuple[str, ...]:
@@ -51,35 +61,46 @@ class MaskRule:
     """Masks of one class: ``FOLDER/<prefix>NAME<suffix>``.
 
     suffix: with extension; without, that of any image will do. A "*" in it stands for digits, where each object of a
-    class has a mask of its own.
+    class has a mask of its own. band: of files in which each class has a band, counted from 1; 0 for the whole file.
     """
 
     class_name: str
     folder: str
     prefix: str = ""
     suffix: str = ""
+    band: int = 0
 
     @classmethod
     def parse(cls, class_name: str, pattern: str) -> MaskRule:
-        """From ``masks/*_leaf.png`` or ``masks/*_leaf_*.png``. Raises ValueError if there is no "*" for the name."""
-        path = PurePosixPath(pattern.replace("\\", "/"))
+        """From ``masks/*_leaf.png``, ``masks/*_leaf_*.png`` or ``masks/*.tif#band2``.
+
+        Raises ValueError if there is no "*" for the name.
+        """
+        file, part = part_of(pattern.replace("\\", "/"))
+        path = PurePosixPath(file)
         prefix, star, suffix = path.name.partition("*")
         if not star or suffix.count("*") > 1:
             raise ValueError(
                 f"expected a folder and a file name with a * for the image's name, such as masks/*_leaf.png, and at "
                 f"most one more for a number, found {pattern!r}"
             )
-        return cls(class_name, path.parent.as_posix(), prefix, suffix)
+        band = part.index if part is not None and not part.axis else 0
+        return cls(class_name, path.parent.as_posix(), prefix, suffix, band)
 
     @property
     def suffixes(self) -> tuple[str, ...]:
         """What file names end in."""
-        if PurePosixPath(f"x{self.suffix}").suffix.lower() in IMAGE_SUFFIXES:
+        if is_image_name(f"x{self.suffix}"):
             return (self.suffix,)
         return tuple(self.suffix + extension for extension in IMAGE_SUFFIXES)
 
     def __str__(self) -> str:
-        return PurePosixPath(self.folder, f"{self.prefix}*{self.suffix}").as_posix()
+        return PurePosixPath(self.folder, f"{self.prefix}*{self.suffix}").as_posix() + self.part
+
+    @property
+    def part(self) -> str:
+        """What stands behind the name of a file of which only one band is meant."""
+        return f"#band{self.band}" if self.band else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +113,10 @@ class Source:
     recursive: whether subfolders belong to it.
     masks: instead of `labels`, the masks of each class, of which an image need not have all. overlap: see `Masks`.
     annotations: instead of `labels`, those of a tool (`annotated.py`).
+    slices: the axis ("x", "y", "z") along which volumes and stacks are taken apart (`slicing.py`), "" for images.
+    empty_slices: whether slices whose label is 0 everywhere are kept.
+    input_name, partners: where a sample has several images, the name of those in `images`, and the rules for the
+        others, which have their name for a class.
     """
 
     images: str
@@ -104,9 +129,14 @@ class Source:
     masks: tuple[MaskRule, ...] = ()
     overlap: Overlap = "error"
     annotations: AnnotationSource | None = None
+    slices: Literal["", "x", "y", "z"] = ""
+    empty_slices: Literal["keep", "skip"] = "keep"
+    input_name: str = ""
+    partners: tuple[MaskRule, ...] = ()
 
     def __str__(self) -> str:
         images = _pattern(self.images, self.image_prefix, self.image_suffix)
+        images += "".join(f" and {rule}" for rule in self.partners)
         if self.masks:
             shown = ", ".join(str(rule) for rule in self.masks[:4]) + (" ..." if len(self.masks) > 4 else "")
             return f"{images} with a mask for each class: {shown}"
@@ -164,10 +194,10 @@ def list_pairs(root: Path, source: Source) -> Listing:
 def _list_masks(root: Path, source: Source) -> Listing:
     """Images with the masks of their classes, in the order of the rules."""
     found = _masks_by_key(root, source)
-    taken = {path for masks in found.values() for _, path in masks}
+    taken = {file_of(path) for masks in found.values() for _, path in masks}
     candidates = _matching(root, replace(source, labels=None, masks=()), "images")
     images, twins = _without_twins((key, path) for key, path in candidates if path not in taken)
-    unused = [path for key, masks in found.items() if key not in images for _, path in masks]
+    unused = {file_of(path) for key, masks in found.items() if key not in images for _, path in masks}
     return Listing(
         pairs=tuple(
             Pair("/".join(key), images[key], found[key][0][1], tuple(found[key]), source.overlap)
@@ -192,6 +222,7 @@ def _masks_by_key(root: Path, source: Source) -> dict[tuple[str, ...], list[tupl
             missing.append(error)
             continue
         for key, path in matching:  # "x_old_leaf.png" may match "*_leaf.png", too: the longer affix decides
+            path += rule.part
             if path not in owner or len(key[-1]) < len(owner[path][0][-1]):
                 owner[path] = key, number
     if len(missing) == len(source.masks):
@@ -229,6 +260,14 @@ def strip_affixes(name: str, prefix: str, suffixes: Sequence[str]) -> str | None
         if rest.endswith(stem) and rest.startswith(prefix) and len(rest) > len(prefix) + len(stem):
             return rest[len(prefix) : len(rest) - len(stem)]
     return None
+
+
+def matching_images(root: Path, source: Source) -> Iterator[tuple[tuple[str, ...], str]]:
+    """(what its name has in common with that of its label, path relative to the root) of every image file of a source.
+
+    Raises ValueError: the folder does not exist.
+    """
+    return _matching(root, source, "images")
 
 
 def _matching(root: Path, source: Source, side: Literal["images", "labels"]) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -327,11 +366,17 @@ def hash_share(name: str, salt: str) -> float:
 
 
 def take_share(pairs: Sequence[Pair], fraction: float, salt: str) -> tuple[list[Pair], list[Pair]]:
-    """(what is taken, what remains). Takes at least one and leaves at least one, if there are two."""
-    shares = [hash_share(pair.name, salt) for pair in pairs]
+    """(what is taken, what remains). Takes at least one and leaves at least one, if there are two.
+
+    Slices of one volume stay together, unless there is no other volume; windows of one block always.
+    """
+    units = [pair.unit for pair in pairs]
+    if len(set(units)) == 1 and pairs[0].window is None:
+        units = [pair.name for pair in pairs]
+    shares = [hash_share(unit, salt) for unit in units]
     bound = fraction
-    if len(pairs) > 1:
-        ordered = sorted(shares)
+    ordered = sorted(set(shares))
+    if len(ordered) > 1:
         bound = min(max(bound, ordered[1]), ordered[-1])
     taken = [pair for pair, share in zip(pairs, shares, strict=True) if share < bound]
     remaining = [pair for pair, share in zip(pairs, shares, strict=True) if share >= bound]

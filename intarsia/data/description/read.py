@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,7 +13,10 @@ import yaml
 
 from intarsia.data.annotations.formats import FORMATS
 from intarsia.data.annotations.source import AnnotationSource
+from intarsia.data.band_indices import Index, known_indices
 from intarsia.data.description.errors import DescriptionError
+from intarsia.data.description.input_kinds import image_inputs, image_rules
+from intarsia.data.description.mixed_yaml import mixed_description
 from intarsia.data.description.model import DataDescription, LabelValue, show_value
 from intarsia.data.description.pairing import MaskRule, Source
 from intarsia.data.description.splits import FolderSplit, JoinedSplit, ListSplit, PairSplit, ShareSplit, Split
@@ -21,6 +24,8 @@ from intarsia.data.description.yaml_tree import Located, construct, kind, line_o
 from intarsia.data.image_io import IMAGE_SUFFIXES
 from intarsia.data.instance_ids import ClassOf
 from intarsia.data.labels import Colour
+from intarsia.data.scenes.rule import BLOCK, WINDOW, SceneSplit
+from intarsia.data.stack import channel_names
 from intarsia.data.value_range import ValueRange
 from intarsia.io.text import read_text
 
@@ -28,14 +33,18 @@ _KEYS = (
     "root", "classes", "palette", "labels", "outside", "tolerance", "class_of", "ignore_index", "image", "shares",
     "groups", "splits",
 )  # fmt: skip
-_IMAGE_KEYS = ("bands", "channels", "names", "scale", "mean", "std", "values")
+_IMAGE_KEYS = ("inputs", "bands", "channels", "names", "indices", "scale", "mean", "std", "values")
 _VALUE_KEYS = ("type", "low", "high", "dimmest")
 _FOLDER_KEYS = (
     *("images", "labels", "image_prefix", "label_prefix", "image_suffix", "label_suffix"),
-    *("recursive", "list", "where", "exclude", "missing", "overlap", "annotations"),
+    *("recursive", "list", "where", "exclude", "missing", "overlap", "annotations", "slices", "empty_slices"),
 )
 _LIST_KEYS = ("list", "where", "missing")
 _ANNOTATION_KEYS = ("format", "file", "folder", "names", "subset", "classes")
+_SCENE_KEYS = (
+    *("scenes", "labels", "layer", "column", "classes", "areas", "where", "exclude", "window", "margin", "block"),
+    "missing",
+)
 _SHARE_KEYS = ("share", "of", "seed")
 _RANGE = re.compile(r"(\d+)\s*-\s*(\d+)")
 _MOST_VALUES = 65536
@@ -49,7 +58,11 @@ def read_description(path: str | Path) -> DataDescription:
     Raises:
         ValueError: naming file, line and key of what is wrong, and the nearest valid name.
     """
-    path = Path(path)
+    return _read(Path(path), is_member=False)
+
+
+def _read(path: Path, *, is_member: bool) -> DataDescription:
+    """is_member: whether it is one of several data sets, and so not made of several itself."""
     try:
         text = read_text(path, largest=_MOST_BYTES)
     except ValueError as error:
@@ -70,30 +83,38 @@ def read_description(path: str | Path) -> DataDescription:
         if not isinstance(tree, Located):
             raise DescriptionError((), f"expected the keys {', '.join(_KEYS)}, found {kind(tree)}")
         top = tree
-        return _description(top, path.parent)
+        if "datasets" not in top:
+            return _description(top, path.parent)
+        if is_member:
+            raise DescriptionError(("datasets",), "it is itself made of several data sets; list these")
+        return mixed_description(top, path.parent, _description, lambda file: _read(file, is_member=True))
     except DescriptionError as error:
         raise ValueError(f"{path}:{error.line or line_of(top, error.path)}: {error}") from None
     except RecursionError:
         raise ValueError(f"{path}: {_TOO_DEEP}") from None
 
 
-def _description(top: Located, folder: Path) -> DataDescription:
+def _description(top: Located, folder: Path, given: Mapping[str, Split] | None = None) -> DataDescription:
+    """given: the splits, if they are not read from the file."""
     _known(top, _KEYS, ())
     for key in ("classes", "splits"):
-        if key not in top:
+        if key not in top and not (key == "splits" and given is not None):
             raise DescriptionError((), f"the key {key!r} is missing")
     image = _mapping(top.get("image", Located()), ("image",))
     _known(image, _IMAGE_KEYS, ("image",))
     root = Path(os.path.expanduser(_text(top.get("root", "."), ("root",))))
-    splits = _mapping(top["splits"], ("splits",))
+    splits = Located() if given is not None else _mapping(top["splits"], ("splits",))
     _known(splits, ("train", "val", "test"), ("splits",))
     classes = _texts(top["classes"], ("classes",))
-    bands = _text(image.get("bands", "rgb"), ("image", "bands"))
+    root = Path(os.path.normpath(folder / root))
+    rules = given or {name: _split(rule, ("splits", name)) for name, rule in splits.items()}
+    inputs = image_inputs(image.get("inputs"), root, rules)
+    bands = _text(image.get("bands", "raw" if inputs else "rgb"), ("image", "bands"))
     outside = _text(top.get("outside", "error"), ("outside",))
     return DataDescription(
-        root=Path(os.path.normpath(folder / root)),
+        root=root,
         classes=classes,
-        splits={name: _split(rule, ("splits", name)) for name, rule in splits.items()},
+        splits=rules,
         labels=_labels(top["labels"]) if top.get("labels") is not None else None,
         palette=_palette(top["palette"]) if top.get("palette") is not None else None,
         ignore_index=_integer(top.get("ignore_index", 255), ("ignore_index",)),
@@ -101,15 +122,28 @@ def _description(top: Located, folder: Path) -> DataDescription:
         tolerance=_integer(top.get("tolerance", 0), ("tolerance",)),
         class_of=_class_of(top["class_of"]) if top.get("class_of") is not None else None,
         bands=bands,  # type: ignore[arg-type]  # likewise
-        channels=_integer(image.get("channels", 3), ("image", "channels")),
-        names=_texts(image.get("names", []), ("image", "names")),
-        scale=_numbers(image.get("scale"), ("image", "scale")),
+        channels=_integer(image.get("channels", sum(one.channels for one in inputs) or 3), ("image", "channels")),
+        names=_texts(image.get("names", list(channel_names(inputs))), ("image", "names")),
+        inputs=inputs,
+        indices=_indices(image["indices"]) if image.get("indices") is not None else (),
+        scale=_scale(image.get("scale")),
         values=_value_range(image["values"]) if image.get("values") is not None else None,
         mean=_numbers(image.get("mean"), ("image", "mean")),
         std=_numbers(image.get("std"), ("image", "std")),
         shares=_shares(top["shares"]) if top.get("shares") is not None else None,
         groups=None if top.get("groups") is None else _text(top["groups"], ("groups",)),
     )
+
+
+def _indices(value: Any) -> tuple[Index, ...]:
+    """Expressions by name, or a list of names that are known."""
+    path = ("image", "indices")
+    if isinstance(value, Located):
+        return tuple((_text(name, path), _text(text, (*path, name))) for name, text in value.items())
+    try:
+        return known_indices(_texts(value, path))
+    except ValueError as error:
+        raise DescriptionError(path, str(error)) from None
 
 
 def _class_of(value: Any) -> ClassOf:
@@ -182,6 +216,8 @@ def _rule(rule: Located, path: tuple[str, ...]) -> Split:
         of = _text(rule.get("of", "train"), (*path, "of"))
         return ShareSplit(fraction, of, _integer(rule.get("seed", 0), (*path, "seed")))
     missing = _choice(rule, "missing", ("error", "skip"), path)
+    if "scenes" in rule:
+        return _scene_split(rule, missing, path)
     if "list" in rule and "images" not in rule:
         _known(rule, _LIST_KEYS, path)
         return ListSplit(_folder(rule["list"], (*path, "list")), _where(rule, path), missing)  # type: ignore[arg-type]
@@ -191,27 +227,63 @@ def _rule(rule: Located, path: tuple[str, ...]) -> Split:
 def _folder_split(rule: Located, missing: str, path: tuple[str, ...]) -> FolderSplit:
     _known(rule, _FOLDER_KEYS, path)
     if "images" not in rule:
-        raise DescriptionError(path, "expected images and labels (folders), or list, or share, or pairs")
+        raise DescriptionError(path, "expected images and labels (folders), or list, or share, or pairs, or scenes")
     recursive = rule.get("recursive", True)
     if not isinstance(recursive, bool):
         raise DescriptionError((*path, "recursive"), f"expected true or false, found {recursive!r}")
     labels = rule.get("labels")
     masks = _masks(labels, (*path, "labels")) if isinstance(labels, Located) else ()
+    images, several = rule["images"], image_rules(rule["images"], (*path, "images"))
     source = Source(
-        images=_folder(rule["images"], (*path, "images")),
+        images=several[0].folder if several else _folder(images, (*path, "images")),
         labels=None if labels is None or masks else _folder(labels, (*path, "labels")),
-        image_suffix=_texts(rule.get("image_suffix", list(IMAGE_SUFFIXES)), (*path, "image_suffix")),
+        image_suffix=_texts(
+            rule.get("image_suffix", list(several[0].suffixes if several else IMAGE_SUFFIXES)), (*path, "image_suffix")
+        ),
         label_suffix=_texts(rule.get("label_suffix", list(IMAGE_SUFFIXES)), (*path, "label_suffix")),
-        image_prefix=_text(rule.get("image_prefix", ""), (*path, "image_prefix")),
+        image_prefix=_text(rule.get("image_prefix", several[0].prefix if several else ""), (*path, "image_prefix")),
         label_prefix=_text(rule.get("label_prefix", ""), (*path, "label_prefix")),
         recursive=recursive,
         masks=masks,
         overlap=_choice(rule, "overlap", ("error", "last"), path),  # type: ignore[arg-type]
         annotations=_annotations(rule, path),
+        slices=_choice(rule, "slices", ("", "x", "y", "z"), path),  # type: ignore[arg-type]
+        empty_slices=_choice(rule, "empty_slices", ("keep", "skip"), path),  # type: ignore[arg-type]
+        input_name=several[0].class_name if several else "",
+        partners=several[1:],
     )
     names = None if rule.get("list") is None else _text(rule["list"], (*path, "list"))
     exclude = _texts(rule.get("exclude", []), (*path, "exclude"))
     return FolderSplit(source, names, exclude, missing, _where(rule, path))  # type: ignore[arg-type]
+
+
+def _scene_split(rule: Located, missing: str, path: tuple[str, ...]) -> SceneSplit:
+    """Windows of scenes: see `SceneSplit`."""
+    _known(rule, _SCENE_KEYS, path)
+
+    def optional(key: str) -> str:
+        return "" if rule.get(key) is None else _folder(rule[key], (*path, key))
+
+    window = _integer(rule.get("window", WINDOW), (*path, "window"))
+    block = rule.get("block", max(BLOCK, window))
+    stand = {} if rule.get("classes") is None else _mapping(rule["classes"], (*path, "classes"))
+    found = SceneSplit(
+        scenes=tuple(_folder(entry, (*path, "scenes")) for entry in _texts(rule["scenes"], (*path, "scenes"))),
+        labels=optional("labels") or None,
+        layer=_text(rule.get("layer", ""), (*path, "layer")),
+        column=_text(rule.get("column", ""), (*path, "column")),
+        classes=tuple((str(says), _text(own, (*path, "classes", says))) for says, own in stand.items()),
+        areas=optional("areas"),
+        where=_where(rule, path),
+        exclude=_texts(rule.get("exclude", []), (*path, "exclude")),
+        window=window,
+        margin=_integer(rule.get("margin", window // 8), (*path, "margin")),
+        block=0 if block == "scene" else _integer(block, (*path, "block")),
+        missing=missing,  # type: ignore[arg-type]  # one of the two words
+    )
+    if (wrong := found.check()) is not None:
+        raise DescriptionError((*path, wrong[0]), wrong[1])
+    return found
 
 
 def _annotations(rule: Located, path: tuple[str, ...]) -> AnnotationSource | None:
@@ -326,6 +398,15 @@ def _numbers(value: Any, path: tuple[object, ...]) -> tuple[float, ...] | None:
     if not all(isinstance(entry, (int, float)) and not isinstance(entry, bool) for entry in entries):
         raise DescriptionError(path, f"expected numbers, found {value!r}")
     return tuple(float(entry) for entry in entries)
+
+
+def _scale(value: Any) -> tuple[float | str, ...] | None:
+    """Numbers, windows and percentiles: what they are worth is looked at by the description itself."""
+    if value is None:
+        return None
+    entries = value if isinstance(value, list) else [value]
+    numbers = iter(_numbers([entry for entry in entries if not isinstance(entry, str)], ("image", "scale")) or ())
+    return tuple(entry if isinstance(entry, str) else next(numbers) for entry in entries)
 
 
 def _shares(value: Any) -> dict[str, float]:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 from intarsia.data.description.annotated import list_annotated
+from intarsia.data.description.inputs import with_partners
 from intarsia.data.description.pairing import Listing, NameIndex, Pair, Source, list_pairs
-from intarsia.data.image_io import IMAGE_SUFFIXES
+from intarsia.data.description.slicing import in_slices
+from intarsia.data.image_io import is_image_name
 from intarsia.data.lists import FileIndex, ListTable, Where, choose, read_tables
+from intarsia.data.scenes.discovery import find_windows
+from intarsia.data.scenes.rule import SceneSplit
+from intarsia.data.slices import file_of, part_of, without_suffix
 from intarsia.io.folders import walk_files
 
 
@@ -81,7 +86,17 @@ class ShareSplit:
         return f"a share of {self.fraction:.0%} of {self.of}, by a hash of the names"
 
 
-OwnSplit = FolderSplit | ListSplit | PairSplit | JoinedSplit
+@dataclass(frozen=True, slots=True)
+class MemberSplit:
+    """The splits of this name of several data sets, by the names of these (`mixed.py`)."""
+
+    members: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"that of {', '.join(self.members)}"
+
+
+OwnSplit = FolderSplit | ListSplit | PairSplit | JoinedSplit | SceneSplit | MemberSplit
 """A split with files of its own."""
 
 Split = OwnSplit | ShareSplit
@@ -93,30 +108,36 @@ def list_split(root: Path, rule: OwnSplit) -> Listing:
     Raises:
         ValueError: a folder or list is missing.
     """
+    assert not isinstance(rule, MemberSplit), "each data set lists its own files"
     if isinstance(rule, PairSplit):
         return Listing(tuple(Pair(_bare(image), image, label) for image, label in rule.pairs))
     if isinstance(rule, ListSplit):
         return _list_table(root, rule)
     if isinstance(rule, JoinedSplit):
         return _joined([list_split(root, part) for part in rule.parts])
+    if isinstance(rule, SceneSplit):
+        return _windows(root, rule)
     listing = (list_pairs if rule.source.annotations is None else list_annotated)(root, rule.source)
+    if rule.source.partners:
+        listing = with_partners(root, rule.source, listing, skip=rule.missing == "skip")
     if rule.exclude:
         dropped = set(rule.exclude)
         kept = tuple(pair for pair in listing.pairs if not dropped & {pair.name, pair.image})
         listing = replace(
             listing, pairs=kept, unlabelled=tuple(path for path in listing.unlabelled if path not in dropped)
         )
-    if rule.names is None:
-        return listing
-    found, lost = choose(root / rule.names, NameIndex(listing.pairs).find, rule.where)
-    return Listing(tuple(dict.fromkeys(found)), lost=tuple(text for _, text in lost))
+    if rule.names is not None:
+        index = NameIndex(listing.pairs)
+        found, lost = choose(root / rule.names, lambda line: index.find(file_of(line)), rule.where)
+        listing = Listing(tuple(dict.fromkeys(found)), lost=tuple(text for _, text in lost))
+    return in_slices(root, listing, rule.source)
 
 
 def missing_policy(rule: Split) -> Literal["error", "skip"]:
     """What a split does with images that lack a label."""
     if isinstance(rule, JoinedSplit):
         return "skip" if any(part.missing == "skip" for part in rule.parts) else "error"
-    return rule.missing if isinstance(rule, FolderSplit | ListSplit) else "error"
+    return rule.missing if isinstance(rule, FolderSplit | ListSplit | SceneSplit) else "error"
 
 
 def sources(rule: Split) -> tuple[Source, ...]:
@@ -126,11 +147,19 @@ def sources(rule: Split) -> tuple[Source, ...]:
     return (rule.source,) if isinstance(rule, FolderSplit) else ()
 
 
+def slice_axis(rule: Split) -> str:
+    """The axis along which a split takes the slices of volumes, "" if it has none."""
+    if isinstance(rule, PairSplit):
+        part = part_of(rule.pairs[0][0])[1] if rule.pairs else None
+        return "" if part is None else part.axis
+    return next((source.slices for source in sources(rule) if source.slices), "")
+
+
 def skipping(rule: OwnSplit) -> OwnSplit:
     """The same rule, which leaves out images without label."""
     if isinstance(rule, JoinedSplit):
         return JoinedSplit(tuple(replace(part, missing="skip") for part in rule.parts))
-    return replace(rule, missing="skip") if isinstance(rule, FolderSplit | ListSplit) else rule
+    return replace(rule, missing="skip") if isinstance(rule, FolderSplit | ListSplit | SceneSplit) else rule
 
 
 def list_file(rule: Split) -> str | None:
@@ -169,6 +198,12 @@ def _others(listings: Sequence[Listing], kind: str, used: set[str]) -> tuple[str
     return tuple(dict.fromkeys(name for listing in listings for name in getattr(listing, kind) if name not in used))
 
 
+def _windows(root: Path, rule: SceneSplit) -> Listing:
+    found = find_windows(root, rule)
+    pairs = (Pair(window.shown, window.shown, window.label, window=window) for window in found.windows)
+    return Listing(tuple(pairs), unlabelled=found.unlabelled)
+
+
 # --- Lists of images and labels -----------------------------------------------------------------------------------
 
 
@@ -188,7 +223,7 @@ def paired_columns(table: ListTable, find: FileIndex) -> tuple[int, int] | None:
 
 def index_files(root: Path) -> FileIndex:
     """All image files below the root, for looking up what a list names."""
-    return FileIndex(path for path in walk_files(root) if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES)
+    return FileIndex(path for path in walk_files(root) if is_image_name(path))
 
 
 def _list_table(root: Path, rule: ListSplit) -> Listing:
@@ -216,4 +251,5 @@ def _shown(file: str, where: Where | None) -> str:
 
 
 def _bare(image: str) -> str:
-    return PurePosixPath(image).with_suffix("").as_posix()
+    file = file_of(image)
+    return without_suffix(file) + image[len(file) :]

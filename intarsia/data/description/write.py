@@ -13,10 +13,14 @@ import yaml
 
 from intarsia.data.annotations.formats import FORMATS
 from intarsia.data.annotations.source import AnnotationSource
+from intarsia.data.description.input_kinds import input_lines
+from intarsia.data.description.mixed import MixedDescription
+from intarsia.data.description.mixed_yaml import member_lines
 from intarsia.data.description.model import DataDescription, LabelValue, show_value
 from intarsia.data.description.pairing import MaskRule
 from intarsia.data.description.splits import FolderSplit, JoinedSplit, ListSplit, PairSplit, ShareSplit, Split
 from intarsia.data.image_io import IMAGE_SUFFIXES
+from intarsia.data.scenes.rule import SceneSplit
 from intarsia.io.whole_files import write_text
 
 _WIDTH = 100
@@ -40,6 +44,10 @@ Images with the same part in their path stay together when they are divided: `da
 _MASKS = """\
 One mask for each class: where it is not 0 the label has the class, and where no mask is set it is 0. A pixel in two
 masks stops with an error; with `overlap: last` the later one counts."""
+
+_SCENES = """\
+Windows of scenes. A share takes or leaves whole blocks, which no window of training leaves. An evaluation counts of
+each window what is further than `margin` from its border, so that each pixel counts once."""
 
 _CLASS_OF = """\
 The label files say objects besides classes; `labels` lists what this makes of their values."""
@@ -94,6 +102,8 @@ def render(description: DataDescription, folder: Path) -> str:
         lines.append("")
     if description.groups is not None:
         lines += [*_comment(_GROUPS), f"groups: {_quoted(description.groups)}"]
+    if isinstance(description, MixedDescription):
+        return "\n".join([*lines, *member_lines(description, _quoted, lambda one: render(one, folder))]) + "\n"
     lines.append("splits:")
     for split, rule in description.splits.items():
         lines += _split_lines(split, rule)
@@ -122,16 +132,23 @@ def _label_key(value: LabelValue) -> str:
 
 def _image_lines(description: DataDescription) -> list[str]:
     lines = ["image:"]
-    if description.bands == "rgb":
+    if description.inputs:
+        lines += input_lines(description.inputs)
+    elif description.bands == "rgb":
         lines.append("  bands: rgb  # as 8-bit RGB, whatever the file holds: alpha dropped, grey repeated")
     else:
         lines.append("  bands: raw  # every band of the file in its own type")
-    lines.append(f"  channels: {description.channels}")
-    if any(description.names):
+    if not description.inputs:
+        lines.append(f"  channels: {description.channels}")
+    if any(description.names) and not description.inputs:
         named = ", ".join(_quoted(name) if name else '""' for name in description.names)
-        lines.append(f"  names: [{named}]  # of the channels; bands of files that say the same are found by them")
+        lines.append(f"  names: [{named}]  # of the bands; those of files that say the same are found by them")
+    if description.indices:
+        lines.append("  indices:  # further channels, computed of the bands by their names")
+        lines += [f"    {_quoted(name)}: {_quoted(text)}" for name, text in description.indices]
     if description.scale is not None:
-        lines.append(f"  scale: [{', '.join(map(_number, description.scale))}]  # become 0 and 255")
+        ends = (end if isinstance(end, str) else _number(end) for end in description.scale)
+        lines.append(f"  scale: [{', '.join(ends)}]  # become 0 and 255; p1 is a percentile of each image or volume")
     for key, numbers in (("mean", description.mean), ("std", description.std)):
         if numbers is not None:
             lines.append(f"  {key}: [{', '.join(map(_number, numbers))}]")
@@ -168,12 +185,35 @@ def _split_lines(split: str, rule: Split) -> list[str]:
             f"  {split}:",
             *(f"    {'- ' if not n else '  '}{line}" for lines in parts for n, line in enumerate(lines)),
         ]
+    if isinstance(rule, SceneSplit):
+        return [f"  {split}:", *(f"    {line}" for line in _scene_lines(rule))]
+    assert isinstance(rule, FolderSplit)
     return [f"  {split}:", *(f"    {line}" for line in _folder_lines(rule))]
+
+
+def _scene_lines(rule: SceneSplit) -> list[str]:
+    scenes = [_quoted(entry) for entry in rule.scenes]
+    entries = {"scenes": scenes[0] if len(scenes) == 1 else f"[{', '.join(scenes)}]"}
+    texts = (("labels", rule.labels), ("layer", rule.layer), ("column", rule.column), ("areas", rule.areas))
+    entries |= {key: _quoted(text) for key, text in texts if text}
+    if rule.classes:
+        entries["classes"] = f"{{{', '.join(f'{_quoted(says)}: {_quoted(own)}' for says, own in rule.classes)}}}"
+    if rule.where is not None:
+        entries["where"] = _where(rule.where)
+    if rule.exclude:
+        entries["exclude"] = f"[{', '.join(_quoted(name) for name in rule.exclude)}]"
+    entries |= {"window": str(rule.window), "margin": str(rule.margin), "block": str(rule.block or "scene")}
+    if rule.missing != "error":
+        entries["missing"] = rule.missing
+    return [*_comment(_SCENES), *(f"{key}: {value}" for key, value in entries.items())]
 
 
 def _folder_lines(rule: FolderSplit) -> list[str]:
     source = rule.source
     entries: dict[str, str] = {"images": _quoted(source.images)}
+    if source.partners:
+        others = "".join(f", {rule.class_name}: {_quoted(str(rule))}" for rule in source.partners)
+        entries["images"] = f"{{{source.input_name}: {_quoted(source.images)}{others}}}"
     if source.labels is not None:
         entries["labels"] = _quoted(source.labels)
     for key, text in (("image_prefix", source.image_prefix), ("label_prefix", source.label_prefix)):
@@ -185,6 +225,10 @@ def _folder_lines(rule: FolderSplit) -> list[str]:
             entries[key] = listed[0] if len(listed) == 1 else f"[{', '.join(listed)}]"
     if not source.recursive:
         entries["recursive"] = "false"
+    if source.slices:
+        entries["slices"] = f"{source.slices}  # of volumes, along this axis; the slices of a file stay together"
+    if source.empty_slices != "keep":
+        entries["empty_slices"] = source.empty_slices
     if source.overlap != "error":
         entries["overlap"] = source.overlap
     if rule.names is not None:

@@ -94,13 +94,20 @@ def _scalar(node: yaml.Node, path: tuple[object, ...]) -> Any:
 
 def line_of(top: Located, path: Sequence[object]) -> int:
     """The line of the innermost key on the way that the file has."""
-    line, here = 1, top
+    line: int = 1
+    here: Any = top
     for key in path:
+        if isinstance(here, list):
+            here = here[key] if isinstance(key, int) and key < len(here) else None
+            if not isinstance(here, Located) or not here:
+                break
+            line = min(here.lines.values())
+            continue
         match = next((own for own in here if own == key or str(own) == key or _colour_text(own) == key), None)
         if match is None:
             break
         line = here.lines[match]
-        if not isinstance(here[match], Located):
+        if not isinstance(here[match], (Located, list)):
             break
         here = here[match]
     return line

@@ -15,11 +15,13 @@ from intarsia.data.annotations.source import AnnotationSource, Format, Opened
 from intarsia.data.description.model import IGNORE
 from intarsia.data.description.pairing import Source
 from intarsia.data.description.splits import FolderSplit, JoinedSplit, list_split, sources
+from intarsia.data.dicom import DICOM_SUFFIXES, is_segmentation
 from intarsia.data.doctor.class_names import cleaned
 from intarsia.data.doctor.findings import Finding, some
 from intarsia.data.doctor.folders import SPLITS, split_of
 from intarsia.data.doctor.object_folders import find_object_folders, without_masks
 from intarsia.data.doctor.rules import SplitRules
+from intarsia.data.slices import suffix_of
 from intarsia.io.text import decoded, same_name
 
 _HEAD = 2**16
@@ -65,9 +67,11 @@ def find_annotated(root: Path, images: Sequence[str], others: Sequence[str]) -> 
         ValueError: a file that seems to hold annotations is damaged.
     """
     by_format: dict[str, list[_Found]] = defaultdict(list)
+    own = frozenset(path for path in images if suffix_of(path) in DICOM_SUFFIXES and is_segmentation(root / path))
+    everything, images = images, [path for path in images if path not in own]
     index = _Index(images)
     hints: list[str] = []
-    for source in (*_recognised(root, others), *find_object_folders(root, images)):
+    for source in (*_recognised(root, others), *find_object_folders(root, images), *_segmentations(own)):
         opened = open_annotations(root, source, fresh=True)
         folder = (index if "*" not in source.path else _Index(without_masks(images, source))).folder_of(opened, source)
         if folder is None:
@@ -85,18 +89,21 @@ def find_annotated(root: Path, images: Sequence[str], others: Sequence[str]) -> 
         hints.append(f"Hint: {FORMATS[entries[0].source.format].title} ({where}) hold no shape that has an area.")
     best = max(usable, key=lambda entry: sum(len(one.pairs) for one in entry.found.listings.values()), default=None)
     if best is not None:
-        best.found.told |= {*images} - {*_pictures(best.found, images)}
+        best.found.told |= {*everything} - {*_pictures(root, best.found, images)}
         for entry in (entry for entry in usable if entry is not best):
             advice = "name the right ones in a description"
             best.found.warnings.append(Finding("annotations not used", f"not used: {entry.found.notes[0]}", advice))
     return best, hints
 
 
-def _pictures(found: SplitRules, images: Sequence[str]) -> Sequence[str]:
-    """The images that are no masks of objects."""
+def _pictures(root: Path, found: SplitRules, images: Sequence[str]) -> Sequence[str]:
+    """The images that are no masks of objects, nor maps of segments."""
     for source in (source for rule in found.rules.values() for source in sources(rule)):
         if source.annotations is not None and "*" in source.annotations.path:
             images = without_masks(images, source.annotations)
+        masks = getattr(source.annotations and open_annotations(root, source.annotations), "masks", None)
+        if masks is not None and masks != root / source.images:
+            images = [image for image in images if (root / image).parent != masks]
     return images
 
 
@@ -122,6 +129,17 @@ def _recognised(root: Path, others: Sequence[str]) -> Iterable[AnnotationSource]
                 yield AnnotationSource(found.name, path)
             elif seen[found.name] == 1:
                 yield AnnotationSource(found.name, folder, _names(root, folder, others) if found.name == "yolo" else "")
+
+
+def _segmentations(paths: Iterable[str]) -> Iterable[AnnotationSource]:
+    """DICOM segmentations: the folder of all, or of those of each split."""
+    by_split: dict[str | None, list[str]] = defaultdict(list)
+    for path in sorted(paths):
+        folders = PurePosixPath(path).parts[:-1]
+        by_split[next((split for part in reversed(folders) if (split := split_of(part))), None)].append(path)
+    for found in by_split.values():
+        folder = _common(PurePosixPath(path).parent.as_posix() for path in found)
+        yield AnnotationSource("dicom_seg", found[0] if len(found) == 1 else folder)
 
 
 def _names(root: Path, folder: str, others: Sequence[str]) -> str:
@@ -156,6 +174,9 @@ def _format_of(path: Path, suffix: str) -> Format | None:
     try:
         with open(path, "rb") as stream:
             text = decoded(stream.read(_HEAD))
+            if suffix == ".json" and path.stat().st_size > _HEAD:  # a list of many images stands before all else
+                stream.seek(max(_HEAD, path.stat().st_size - _HEAD))
+                text += stream.read(_HEAD).decode("utf-8", "replace")
     except (OSError, ValueError):
         return None
     return next((one for one in FORMATS.values() if one.suffix == suffix and one.recognise(text)), None)

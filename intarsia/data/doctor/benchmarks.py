@@ -18,7 +18,7 @@ from intarsia.data.description.model import IGNORE, LabelValue
 from intarsia.data.description.pairing import Pair
 from intarsia.data.doctor.findings import Finding
 from intarsia.data.doctor.legend import Legend
-from intarsia.data.image_io import IMAGE_SUFFIXES
+from intarsia.data.image_io import is_image_name
 from intarsia.data.labels import Colour
 
 _CAMVID_CLASSES = (
@@ -64,7 +64,7 @@ def _known(
 def _by_strip(root: Path, values: Set[LabelValue]) -> Legend | None:
     """A picture of one row that shows the colour of each index, as CamVid's users pass around."""
     for path in sorted(root.iterdir()):
-        if path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
+        if not is_image_name(path) or not path.is_file():
             continue
         try:
             with Image.open(path) as image:

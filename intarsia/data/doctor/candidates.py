@@ -10,13 +10,14 @@ import struct
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from intarsia.data.doctor.affixes import Affixes, AffixPair, File, at_separators, joined, propose
 from intarsia.data.doctor.folders import Group, Role, role_of
+from intarsia.data.slices import stem_of
 
 LABEL_TIERS: dict[Role, int] = {"label": 0, "none": 1, "colour": 2, "instance": 3, "prediction": 4, "image": 5}
 IMAGE_ROLES: tuple[Role, ...] = ("image", "none", "colour")
@@ -54,7 +55,7 @@ class Candidate:
     def label_paths(self) -> set[str]:
         """Files of the labels' folders whose names have the labels' affixes."""
         paths = {path for entry in self.members or [self] for path in entry.labels.paths()}
-        return {path for path in paths if self.affixes[1].core(PurePosixPath(path).stem) is not None}
+        return {path for path in paths if self.affixes[1].core(stem_of(path)) is not None}
 
     @property
     def side_names(self) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from intarsia.data.doctor.affixes import words
 from intarsia.data.doctor.class_names import cleaned, colour_of
 from intarsia.data.doctor.class_trees import NoClassListError, entries_of_text
 from intarsia.data.doctor.folders import split_of
-from intarsia.data.image_io import IMAGE_SUFFIXES
+from intarsia.data.image_io import is_image_name
 from intarsia.data.labels import Colour
 from intarsia.io.text import lines_of, read_text
 
@@ -126,7 +126,7 @@ def _checked(found: Sequence[ClassEntry], stems: frozenset[str]) -> tuple[ClassE
     if not found:
         raise NoClassListError("it names no class")
     first_words = [PurePosixPath((entry.name.replace("\\", "/").split() or [""])[0]) for entry in found]
-    files = sum(word.suffix.lower() in IMAGE_SUFFIXES or word.stem in stems for word in first_words)
+    files = sum(is_image_name(word.as_posix()) or word.stem in stems for word in first_words)
     if 2 * files >= len(found):
         raise NoClassListError("it lists files, no classes", is_other=True)
     if any(not letter.isprintable() and letter != "\t" for entry in found for letter in entry.name):

@@ -35,7 +35,7 @@ class ClassMasks:
     """What was found. images: the names of those that have masks. classes: names, by the rules.
 
     rules: by split (None without splits). obstacle: why the masks are not merged, "" if they are. alike: because they
-    show the same, so that one of them will do.
+    show the same, so that one of them will do. covered: every pixel has a class, so that what has none is ignored.
     """
 
     images: frozenset[str]
@@ -43,6 +43,7 @@ class ClassMasks:
     rules: Mapping[str | None, tuple[MaskRule, ...]]
     obstacle: str = ""
     alike: bool = False
+    covered: bool = False
 
     @property
     def values(self) -> dict[str, int]:
@@ -52,7 +53,7 @@ class ClassMasks:
     @property
     def labels(self) -> dict[LabelValue, str]:
         """The label table: 0 is what no mask covers, unless the background has a mask of its own."""
-        nothing = IGNORE if BACKGROUND in self.classes else BACKGROUND
+        nothing = IGNORE if self.covered or BACKGROUND in self.classes else BACKGROUND
         return {0: nothing, **{value: name for name, value in self.values.items()}}
 
 

@@ -14,6 +14,8 @@ from pathlib import Path, PurePosixPath
 from intarsia.contracts import IGNORE_INDEX
 from intarsia.data.annotations.drawn import ClassValues
 from intarsia.data.bands import GREY, Bands
+from intarsia.data.description.inputs import stacking
+from intarsia.data.description.mixed import MixedDescription
 from intarsia.data.description.model import IGNORE, DataDescription
 from intarsia.data.description.pairing import Listing, Pair, hash_share
 from intarsia.data.description.read import read_description
@@ -24,16 +26,24 @@ from intarsia.data.doctor.diagnosis import diagnose
 from intarsia.data.doctor.encodings import look_up_palettes, read_encoding
 from intarsia.data.doctor.findings import Finding, Findings
 from intarsia.data.doctor.foreign import recognise
-from intarsia.data.doctor.layouts import Layout, find_layout
+from intarsia.data.doctor.input_values import with_values
+from intarsia.data.doctor.intensities import scaled
+from intarsia.data.doctor.layouts import Layout
 from intarsia.data.doctor.legends import find_legend
 from intarsia.data.doctor.measure import ImageFacts, Measured, combine, mean_and_std, measure_all
+from intarsia.data.doctor.mixed import examine_mixed
 from intarsia.data.doctor.objects import find_rule, without_objects
 from intarsia.data.doctor.proposal import choose_share, propose_table, table_of_masks, table_of_shapes
+from intarsia.data.doctor.scene_layout import find_layout_or_scenes, ground_overlaps
+from intarsia.data.doctor.stacks import series_apart
 from intarsia.data.doctor.summary import image_findings, label_findings, split_findings, value_rows
 from intarsia.data.doctor.table import TableProposal
 from intarsia.data.image_reader import ImageReader, range_of
 from intarsia.data.instance_ids import ClassOf
 from intarsia.data.labels import Colour
+
+MOST_WINDOWS = 2000
+"""Windows of scenes that are looked at in each split."""
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) after each pair."""
@@ -58,7 +68,7 @@ def examine(
     path = Path(os.path.expanduser(path))
     workers = workers if workers is not None else min(8, os.cpu_count() or 1)
     if path.is_dir():
-        layout = find_layout(path, labels=labels)
+        layout = find_layout_or_scenes(path, labels=labels)
         return _of_folder(path, layout, _Reader(path, workers, limit, progress))
     if not path.exists():
         raise ValueError(f"there is no folder and no data description {path}")
@@ -77,7 +87,11 @@ def examine(
         advice = f"{foreign[1]}; then give the folder" if foreign[1] else "Give the folder of it and the images instead"
         raise ValueError(f"{path} is no data description: it holds {foreign[0]}. {advice}")
     description = read_description(path)
-    return _of_description(path, description, _Reader(description.root, workers, limit, progress))
+
+    def look(one: DataDescription) -> Findings:
+        return _of_description(path, one, _Reader(one.root, workers, limit, progress))
+
+    return examine_mixed(path, description, look) if isinstance(description, MixedDescription) else look(description)
 
 
 @dataclass(slots=True)
@@ -122,10 +136,13 @@ class _Reader:
         return by_split
 
     def _some(self, pairs: Sequence[Pair]) -> Sequence[Pair]:
-        """All pairs, or `limit` of them, chosen by a hash of their names."""
-        if self.limit is None or len(pairs) <= self.limit:
+        """All pairs, or `limit` of them, chosen by a hash of their names; of windows of scenes never more than some."""
+        limit = self.limit
+        if pairs and pairs[0].window is not None:
+            limit = MOST_WINDOWS if limit is None else limit
+        if limit is None or len(pairs) <= limit:
             return pairs
-        chosen = set(sorted(pairs, key=lambda pair: hash_share(pair.name, "inspect"))[: self.limit])
+        chosen = set(sorted(pairs, key=lambda pair: hash_share(pair.name, "inspect"))[:limit])
         return [pair for pair in pairs if pair in chosen]
 
 
@@ -186,8 +203,11 @@ def _of_folder(path: Path, layout: Layout, reader: _Reader) -> Findings:
     )
     listings = _divided(description, listings)
     measured = _by_listing(listings, measured)
-    description = _with_statistics(description, measured)
+    description = scaled(_with_statistics(description, measured), measured)
     faults.add(diagnose(description, measured, listings, table, layout.alternatives))
+    faults.add(((), tuple(ground_overlaps(path, listings))))
+    faults.warnings += series_apart(description, listings)
+    notes = list(description.notes)
     return _findings(path, words, description, measured, listings, layout, faults, notes)
 
 
@@ -291,7 +311,11 @@ def _common_palette(measured: Sequence[Measured]) -> tuple[Colour, ...] | None:
 
 def _of_description(path: Path, description: DataDescription, reader: _Reader) -> Findings:
     listings = {split: description.listing(split) for split in description.splits}
-    measured = reader.measure(listings, description.reader(), description.class_values, description.class_of)
+    images = description.reader()
+    if description.inputs:
+        pairs = [pair for listing in listings.values() for pair in listing.pairs]
+        images = stacking(images, description.root, pairs, any_values=True)
+    measured = reader.measure(listings, images, description.class_values, description.class_of)
     everything = [entry for entries in measured.values() for entry in entries]
     if description.labels is not None and all(isinstance(value, tuple) for value in description.labels):
         look_up_palettes(everything)
@@ -300,8 +324,11 @@ def _of_description(path: Path, description: DataDescription, reader: _Reader) -
         completed = replace(completed, values=description.values)
     if description.mean is not None and description.std is not None:
         completed = replace(completed, mean=description.mean, std=description.std)
+    if description.inputs:
+        completed = with_values(completed, listings.get("train") or next(iter(listings.values())))
     faults = _Faults([], [])
     faults.add(diagnose(completed, measured, listings))
+    faults.add(((), tuple(ground_overlaps(description.root, listings))))
     return _findings(path, None, completed, measured, listings, None, faults, [])
 
 

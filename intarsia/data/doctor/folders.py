@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from intarsia.data.doctor.affixes import words
+from intarsia.data.slices import stem_of
 
 Role = Literal["image", "label", "colour", "instance", "prediction", "none"]
 
@@ -182,7 +183,8 @@ def group_files(paths: Iterable[str]) -> list[Group]:
             template = pure.parent.parts
             group = groups.setdefault(template, Group(template, *_role_of_template(template)))
             below, split = "", None
-        group.files.setdefault(split, []).append((below, pure.stem, pure.suffix))
+        stem = stem_of(pure.name)
+        group.files.setdefault(split, []).append((below, stem, pure.name[len(stem) :]))
     return [_absorbed(group) for group in groups.values()]
 
 

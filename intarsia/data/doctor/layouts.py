@@ -23,8 +23,10 @@ from intarsia.data.doctor.findings import Alternative, Finding, some
 from intarsia.data.doctor.folders import Group, group_files, is_meant_for_training
 from intarsia.data.doctor.layout_help import explain_nothing
 from intarsia.data.doctor.leftovers import by_extension, left_over
+from intarsia.data.doctor.one_hot import with_bands
 from intarsia.data.doctor.rules import SplitRules, apply_lists, by_folders, by_masks, join_others
-from intarsia.data.image_io import IMAGE_SUFFIXES
+from intarsia.data.doctor.stacks import with_slices
+from intarsia.data.image_io import is_image_name
 from intarsia.io.folders import walk_files
 
 
@@ -103,6 +105,9 @@ def find_layout(root: Path, *, labels: str | None = None) -> Layout:
         shown = [entry for entry in alternatives.values() if entry.role != "none" or warnings]
         told = {path for entry in shown for path in entry.label_paths()}
         found.warnings += left_over(images, used | found.told | told)
+    if masks is None and annotated is None:
+        masks = with_bands(root, found, others)
+    with_slices(root, found)
     return Layout(
         root=root,
         splits=found.rules,
@@ -129,7 +134,7 @@ def _by_kind(paths: Iterable[str]) -> tuple[list[str], list[str]]:
     """(image files, other files)."""
     kinds: tuple[list[str], list[str]] = ([], [])
     for path in paths:
-        kinds[PurePosixPath(path).suffix.lower() not in IMAGE_SUFFIXES].append(path)
+        kinds[not is_image_name(path)].append(path)
     return kinds
 
 

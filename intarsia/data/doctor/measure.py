@@ -28,10 +28,12 @@ from intarsia.data.doctor.measure_labels import (
     label_of_masks,
     value_codes,
 )
+from intarsia.data.doctor.measure_scenes import read_cell
 from intarsia.data.doctor.near_copies import picture_hash
 from intarsia.data.image_io import decode_image
 from intarsia.data.image_reader import ImageReader
 from intarsia.data.instance_ids import ClassOf
+from intarsia.data.slices import is_volume
 from intarsia.data.value_range import extent
 
 _MOMENT_PIXELS = 2**18
@@ -122,6 +124,8 @@ def measure(
     reader: None stands for rgb, unless the file holds more than 8 bits or other bands. class_values: of the classes,
     where each has a mask of its own, or shapes. class_of: of file values that say objects besides.
     """
+    if pair.window is not None:
+        return _measure_window(root, pair, reader, class_values)
     result = Measured(pair)
     image = label = None
     try:
@@ -141,6 +145,35 @@ def measure(
         result.moments = _moments(image, codes if usable else None, values)
         if usable and codes is not None and result.image is not None and result.image.orientation in _SAME_SIZE:
             result.image.fits = _fits(image, codes, result.image.orientation)
+    return result
+
+
+def _measure_window(root: Path, pair: Pair, reader: ImageReader | None, class_values: ClassValues) -> Measured:
+    """The cell of a window of a scene. Pixels without data count for nothing."""
+    result = Measured(pair)
+    assert pair.window is not None
+    try:
+        found = read_cell(root, pair.window, reader, class_values)
+    except ValueError as error:
+        result.errors[pair.window.scene] = str(error)
+        return result
+    stored = found.samples[found.valid]
+    low, high = (0.0, 255.0) if stored.dtype == np.uint8 else extent(stored)
+    mode = "RGB" if found.bands == "rgb" and stored.dtype == np.uint8 else f"{stored.dtype} x {stored.shape[-1]}"
+    result.image = ImageFacts(
+        mode, (found.image.shape[0], found.image.shape[1]), found.image.shape[2], str(stored.dtype), found.bands,
+        pair.image.encode(), low=low, high=high, names=found.names,
+    )  # fmt: skip
+    codes, kinds = None, list[LabelValue]()
+    if found.label is not None and found.facts is not None:
+        result.label = found.facts
+        if found.valid.any():
+            codes, kinds = value_codes(found.label, found.facts)
+        if not found.valid.all():  # pixels in a row have no neighbours to be blurred with
+            found.facts.inner = {value: n for value, n in found.facts.values.items() if isinstance(value, int)}
+    if found.valid.any():
+        pixels = found.image if found.valid.all() else found.image[found.valid][None]
+        result.moments = _moments(pixels, codes, kinds)
     return result
 
 
@@ -177,6 +210,8 @@ def mean_and_std(moments: Moments | None) -> tuple[tuple[float, ...], tuple[floa
 
 
 def _image(path: Path, reader: ImageReader | None) -> tuple[npt.NDArray[Any], ImageFacts]:
+    if reader is not None and reader.stack is not None:
+        return _stack(path, reader)
     decoded = decode_image(path)  # before anything else opens it: a pipe or a device is refused there
     mode, alpha, orientation = _header(path)
     stored = decoded.samples
@@ -193,9 +228,22 @@ def _image(path: Path, reader: ImageReader | None) -> tuple[npt.NDArray[Any], Im
     facts = ImageFacts(
         mode, (pixels.shape[0], pixels.shape[1]), pixels.shape[2], str(stored.dtype), chosen, digest.digest(), alpha,
         orientation if chosen == "rgb" else 1, low=low, high=high, names=decoded.file.names,
-        hash=picture_hash(pixels),
+        hash=None if is_volume(path) else picture_hash(pixels),  # patients look alike
     )  # fmt: skip
     return pixels, facts
+
+
+def _stack(path: Path, reader: ImageReader) -> tuple[npt.NDArray[Any], ImageFacts]:
+    """Several images of one place, as they are seen together."""
+    pixels = reader.read(path)
+    digest = hashlib.blake2b(pixels.data, digest_size=16)
+    digest.update(str(pixels.shape).encode())
+    low, high = extent(pixels)
+    size = (pixels.shape[0], pixels.shape[1])
+    return pixels, ImageFacts(
+        f"{pixels.dtype} x {pixels.shape[2]}", size, pixels.shape[2], str(pixels.dtype), reader.bands, digest.digest(),
+        low=low, high=high, names=reader.spec.names, hash=picture_hash(pixels),
+    )  # fmt: skip
 
 
 def _header(path: Path) -> tuple[str, bool, int]:
@@ -288,6 +336,6 @@ def duplicates(measured: Sequence[Measured]) -> Iterator[list[Measured]]:
     """Groups of images with the same pixels."""
     groups: dict[bytes, list[Measured]] = {}
     for entry in measured:
-        if entry.image is not None:
+        if entry.image is not None and entry.image.low < entry.image.high:  # slices beside the body are alike
             groups.setdefault(entry.image.digest, []).append(entry)
     yield from (group for group in groups.values() if len(group) > 1)

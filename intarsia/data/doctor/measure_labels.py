@@ -16,10 +16,12 @@ from intarsia.contracts import Size
 from intarsia.data.annotations.drawn import ClassValues, Drawn, draw_label
 from intarsia.data.description.model import LabelValue
 from intarsia.data.description.pairing import Pair
+from intarsia.data.dicom import DICOM_SUFFIXES
 from intarsia.data.image_io import read_label
 from intarsia.data.instance_ids import ClassOf
 from intarsia.data.labels import Colour
 from intarsia.data.masks import Masks, merge, overlapping, read_layers
+from intarsia.data.slices import part_of
 
 MOST_COLOURS = 256
 MOST_NUMBERS = 65536
@@ -85,7 +87,7 @@ def label_of_file(path: Path, class_of: ClassOf | None = None) -> tuple[npt.NDAr
     """
     array = read_label(path) if class_of is None else class_of.apply(read_label(path))
     mode, palette, nodata, hidden = str(array.dtype), None, None, None
-    if path.suffix.lower() != ".npy":
+    if path.suffix.lower() not in (".npy", *DICOM_SUFFIXES) and part_of(path)[1] is None:
         with Image.open(path) as image:  # the header again: `read_label` has shown that it is whole
             mode = image.mode
             flat = image.getpalette("RGB") if mode in ("P", "PA") else None

@@ -15,6 +15,7 @@ from intarsia.data.doctor.class_masks import ClassMasks
 from intarsia.data.doctor.findings import Finding, some
 from intarsia.data.doctor.folders import SLOT, SPLITS, Group
 from intarsia.data.doctor.split_lists import find_split_lists
+from intarsia.data.slices import file_of
 
 
 @dataclass(slots=True)
@@ -43,9 +44,8 @@ class SplitRules:
     @property
     def used(self) -> set[str]:
         """All files of the splits."""
-        return {
-            name for found in self.listings.values() for pair in found.pairs for name in (pair.image, *pair.label_files)
-        }
+        pairs = [pair for found in self.listings.values() for pair in found.pairs]
+        return {file_of(name) for pair in pairs for name in (pair.image, *pair.label_files)}
 
 
 def by_masks(root: Path, images: Group, chosen: Candidate | None, masks: ClassMasks) -> SplitRules:

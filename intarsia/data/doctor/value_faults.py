@@ -161,14 +161,15 @@ def _absent(description: DataDescription, measured: BySplit) -> Iterable[Finding
         yield Finding(
             "class absent", f"no pixel anywhere of {some(nowhere)}", "remove the class, or check the label table"
         )
-    meanings = {"train": "it cannot be learned", "val": "it will have no score", "test": "it will have no score"}
+    meanings = {"train": "cannot be learned", "val": "will have no score", "test": "will have no score"}
     for split, names in present.items():
         lacking = [name for name in wanted if name not in names and name not in nowhere]
         if lacking and measured[split]:
+            it, them = ("it", "it") if len(lacking) == 1 else ("they", "them")
             yield Finding(
                 f"class absent from {split}",
-                f"no pixel of {some(lacking)} in {split}: {meanings.get(split, '')}",
-                "move images with it to this split",
+                f"no pixel of {some(lacking)} in {split}: {it} {meanings[split]}",
+                f"move images with {them} to this split",
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -39,8 +40,7 @@ class RandomScale(Resizing):
 class SegRescale:
     """Resize the labels by a factor, by their nearest pixels, and leave image and maps as they are.
 
-    Only for use by itself: pipelines, and configs before them, refuse every factor but 1, since losses are computed at
-    the size of the image, whatever the stride of the logits is.
+    For training at the stride of the logits: losses enlarge or reduce these to the labels. It is the last transform.
     """
 
     scale_factor: float = 1
@@ -49,9 +49,18 @@ class SegRescale:
         if isinstance(self.scale_factor, bool) or not self.scale_factor > 0:
             raise ValueError(f"SegRescale: scale_factor must be positive, got {self.scale_factor!r}")
 
+    @property
+    def changes(self) -> bool:
+        """Whether labels get another size."""
+        return self.scale_factor != 1
+
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """The sample with labels of another size, if it has labels."""
-        if sample.label is None or self.scale_factor == 1:
+        if sample.label is None or not self.changes:
             return sample
-        height, width = (max(int(side * self.scale_factor + 0.5), 1) for side in sample.label.shape)
-        return replace(sample, label=resize_array(sample.label, (height, width), "nearest"))
+        return replace(sample, label=resize_array(sample.label, self.size_of(sample.label.shape), "nearest"))
+
+    def size_of(self, shape: Sequence[int]) -> Size:
+        """What labels of this height and width become."""
+        height, width = (max(int(side * self.scale_factor + 0.5), 1) for side in shape)
+        return height, width

@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 
 from intarsia.contracts import Report
 from intarsia.data.pipeline import Pipeline
 from intarsia.engine.callbacks.base import ObservedRun, Observer
+from intarsia.inference.depth_predictor import DepthPredictor
 from intarsia.inference.predictor import Predictor
+from intarsia.inference.threshold import predictor_at
 from intarsia.visual.depth import depth_panes
 from intarsia.visual.files import save_picture
 from intarsia.visual.panes import panes
+from intarsia.visual.picture import as_picture
 
 if TYPE_CHECKING:
     from intarsia.engine.training.run import Validation
@@ -39,8 +41,9 @@ class TrainingPictures(Observer):
         """One picture of each image."""
         validation = self._validation
         folder = run.out / "pictures" / "training"
+        predictor = predictor_at(validation.predictor, report.threshold)
         for index in self._indices:
-            paint_one(validation.predictor, validation.pipeline, index, folder, name=f"{{name}}/step_{step:08d}")
+            paint_one(predictor, validation.pipeline, index, folder, name=f"{{name}}/step_{step:08d}")
 
 
 def paint(
@@ -71,18 +74,10 @@ def paint(
 def paint_one(predictor: Predictor, pipeline: Pipeline, index: int, folder: Path, *, name: str = "{name}") -> None:
     """Predict one image of a data set and paint it. name: of the file, where {name} is the image's."""
     sample = pipeline.dataset.load(index)
-    depth = predictor.inference.answer == "depth"
-    found = predictor.depth(sample.image, meta=sample.meta) if depth else predictor.predict(sample.image).label
+    if isinstance(predictor, DepthPredictor):
+        found: Map = predictor.depth(sample.image, meta=sample.meta)
+    else:
+        found = predictor.predict(sample.image).label
     image_name = sample.meta.name.replace("/", "_") or f"{index:05d}"
     file = folder / f"{name.format(name=image_name)}.jpg"
     paint(pipeline, index, found, predictor.classes, predictor.palette, file)
-
-
-def as_picture(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """Any image (H, W, C) as 8-bit RGB for looking at: its first three bands, stretched where they are not 8-bit."""
-    bands = image[..., :3] if image.shape[2] >= 3 else np.repeat(image[..., :1], 3, axis=2)
-    if bands.dtype == np.uint8:
-        return np.ascontiguousarray(bands)
-    low, high = np.percentile(bands, (2, 98))
-    stretched = (bands.astype(np.float32) - low) / max(float(high - low), 1e-6)
-    return np.asarray(np.clip(stretched, 0, 1) * 255, np.uint8)

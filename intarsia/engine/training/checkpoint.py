@@ -101,6 +101,8 @@ def report_values(report: Report | None) -> dict[str, Any] | None:
         "absent": list(report.absent),
         "images": int(report.images),
         "losses": _floats(report.losses),
+        "threshold": report.threshold,
+        **({"parts": {name: report_values(part) for name, part in report.parts.items()}} if report.parts else {}),
     }
 
 
@@ -123,6 +125,8 @@ def report_from(values: Mapping[str, Any] | None) -> Report | None:
         absent=tuple(values["absent"]),
         images=values["images"],
         losses=numbers(values["losses"]),
+        threshold=values.get("threshold"),
+        parts={name: part for name, held in values.get("parts", {}).items() if (part := report_from(held)) is not None},
     )
 
 

@@ -78,7 +78,7 @@ def _entries(dataset: Any) -> Iterator[object]:
         yield dataset.label_table, dataset.bands
         measured = _spread(len(dataset), MEASURED)
         for index, pair in enumerate(dataset.pairs):
-            for path in pair:
+            for path in (*pair, *dataset.partners(index)):
                 size = os.path.getsize(path) if path and index in measured and os.path.exists(path) else None
                 yield path and path.removeprefix(dataset.root), size
     elif not parts:

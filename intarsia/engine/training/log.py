@@ -21,7 +21,7 @@ from torch import Tensor
 
 from intarsia.contracts import LossTerm, Report
 from intarsia.distributed.runtime import FabricRuntime
-from intarsia.evaluation.score_table import report_table
+from intarsia.evaluation.score_table import part_lines, report_table, score_lines
 from intarsia.io.whole_files import write_text
 
 NORM = "gradient_norm"
@@ -254,11 +254,15 @@ class TrainingLog:
 
     def evaluation(self, done: int, report: Report, *, prefix: str = "val") -> None:
         """Write and show what an evaluation found; a table only for that of the validation images."""
-        values = {f"{prefix}/{name}": value for name, value in {**report.summary, **report.losses}.items()}
-        self._append(done, values)
+        values = {**report.summary, **report.losses}
+        if report.threshold is not None:
+            values["threshold"] = report.threshold
+        of_parts = {f"{part}/{name}": value for part, of in report.parts.items() for name, value in of.summary.items()}
+        self._append(done, {f"{prefix}/{name}": value for name, value in {**values, **of_parts}.items()})
         if prefix == "val":
             self.console.print(report_table(report, f"step {done}, {report.images} images"))
-        self.console.print("  ".join(f"{name} {value:.4f}" for name, value in values.items()))
+        for line in [*score_lines(values, f"{prefix}/"), *part_lines(report)]:
+            self.console.print(line, markup=False)
 
     @contextmanager
     def evaluating(self, images: int) -> Iterator[Callable[[int], None]]:

@@ -24,6 +24,7 @@ from intarsia.engine.optim.schedules import Schedule
 from intarsia.engine.training import environment
 from intarsia.inference.predictor import Predictor
 from intarsia.io.whole_files import sweep, write_text
+from intarsia.metrics.best_threshold import BestThresholdMetric
 from intarsia.spec import EarlyStopSpec, EmaSpec, OptimSpec, SafeguardSpec
 from intarsia.tasks.taught import Taught
 from intarsia.weights.file import WeightsMeta
@@ -125,6 +126,11 @@ class Run:
         """The task, if it learns from the average of its weights."""
         taught = self.module
         return taught if isinstance(taught, Taught) and taught.follows_average else None
+
+    @property
+    def chooses_threshold(self) -> bool:
+        """Whether an evaluation chooses the threshold of the foreground, which the weights file then keeps."""
+        return self.validation is not None and isinstance(self.validation.metric, BestThresholdMetric)
 
     @property
     def accumulation_steps(self) -> int:

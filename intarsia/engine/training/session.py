@@ -355,7 +355,8 @@ class Session:
 
     def _write_weights(self, scores: dict[str, float]) -> None:
         if self._writes:
-            meta = dataclasses.replace(self.run.meta, scores=scores, step=self.step)
+            chosen = self.report.threshold if self.report is not None and self.run.chooses_threshold else None
+            meta = dataclasses.replace(self.run.meta, scores=scores, step=self.step, threshold=chosen)
             save_weights(self.run.folder.weights, self.run.network.state_dict(), meta)
 
     # --- the end ----------------------------------------------------------------------------------------------------

@@ -35,10 +35,11 @@ def as_array(image: ImageLike, reader: ImageReader | None = None, *, page: int =
     """
     reader = reader or ImageReader()
     if isinstance(image, str | Path):
-        if Path(image).suffix.lower() != ".npy":
+        if reader.stack is None and Path(image).suffix.lower() != ".npy":
             return reader.read(image, page=page) if reader.bands == "rgb" else _raw(image, reader, page)
         try:
-            return _checked(read_image(image, bands="raw"), reader)
+            stored = read_image(image, bands="raw") if reader.stack is None else reader.stack.read(image, page=page)
+            return _checked(stored, reader)
         except ValueError as error:
             raise ValueError(f"{image}: {str(error).removeprefix(f'{image}: ')}") from None
     if isinstance(image, Image.Image):

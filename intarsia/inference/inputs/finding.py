@@ -18,6 +18,7 @@ from typing import Literal, TypeAlias
 from intarsia.contracts import PathLike
 from intarsia.data.image_io import IMAGE_SUFFIXES
 from intarsia.data.pages import count_pages
+from intarsia.data.slices import suffix_of, without_suffix
 from intarsia.inference.outputs.manifest import ResultFinder
 from intarsia.io.folders import is_passed_over, loops, natural_order, walk_files
 from intarsia.io.text import as_on_disk
@@ -139,7 +140,7 @@ class _Search:
         others: Counter[str] = Counter()
         images, results = [], 0
         for relative in found:
-            suffix = os.path.splitext(relative)[1].lower()
+            suffix = suffix_of(relative)
             if suffix not in IMAGE_SUFFIXES:
                 if not self._finder.is_claimed(root / relative):  # where results have such files, too
                     others[suffix] += 1
@@ -173,16 +174,20 @@ def _matching(pattern: Path, root: Path) -> list[str]:
 def _named(entries: Sequence[_Entry]) -> Iterator[ImageFile]:
     """Unique names: relative to the inputs, or where that collides, to the folder that holds all; suffixes last."""
     relative = {os.path.abspath(entry.path): entry.relative for entry in reversed(entries)}
-    names = {path: name.with_suffix("") for path, name in relative.items()}
+    names = {path: _bare(name) for path, name in relative.items()}
     if len(set(names.values())) < len(names):
         common = os.path.commonpath([os.path.dirname(path) for path in names])
-        names = {path: Path(path).relative_to(common).with_suffix("") for path in names}
+        names = {path: _bare(Path(path).relative_to(common)) for path in names}
     count = Counter(names.values())
     taken: Counter[str] = Counter()
     for entry in entries:
         name = names[os.path.abspath(entry.path)]
         unique = name if count[name] == 1 else name.with_name(entry.path.name)  # only the suffix tells a.jpg from a.png
         yield ImageFile(entry.path, numbered(unique.as_posix(), taken))
+
+
+def _bare(path: Path) -> Path:
+    return Path(without_suffix(path.as_posix()))
 
 
 def numbered(name: str, taken: Counter[str]) -> str:

@@ -4,7 +4,8 @@ The sequence is that of published scores, and it has two resizes:
 
     logits (K, h, w)  ->  resize to the network's input, padding included (or to a window, and the mean of the windows)
                       ->  cut the padding off, undo the flips
-                      ->  resize to the original size  ->  argmax, or sigmoid > threshold for a single logit
+                      ->  resize to the original size  ->  argmax, or probability > threshold of a single logit's
+                          sigmoid, or of the second of two classes
 
 With test-time augmentation each view goes this way up to the original size; what is compared is the mean over the views
 of their probabilities (softmax, or sigmoid for a single logit).
@@ -75,7 +76,8 @@ FieldAllocator = Callable[[str, Sequence[int]], Tensor | None]
 
 @dataclass(frozen=True, slots=True)
 class RequestedFields:
-    """What is made besides the label map. dtype: of all of it, but for what has a place of its own.
+    """What is made besides the label map. dtype: of all of it, but for what has a place of its own, and the foreground,
+    which is not rounded, so that whoever compares it with a threshold finds the same pixels as is done here.
 
     place: gives the tensor for a field of this shape, in a file say, of any real type and device; or None.
     """
@@ -86,11 +88,12 @@ class RequestedFields:
     logits: bool = False
     dtype: torch.dtype = torch.float32
     place: FieldAllocator | None = None
+    foreground: bool = False
 
     @property
     def nothing(self) -> bool:
         """Whether the label map is enough."""
-        return not (self.probabilities or self.confidence or self.entropy or self.logits)
+        return not (self.probabilities or self.confidence or self.entropy or self.logits or self.foreground)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,7 @@ class Postprocessed:
     label: (H, W), uint8 up to 256 classes, int32 beyond; of a model of depth, depths.
     probabilities: (K, H, W), or (2, H, W) for a single logit.
     confidence: (H, W), the label's probability. entropy: (H, W) of the probabilities, in nats. logits: (K, H, W).
+    foreground: (H, W), the probability of the second of two classes.
     """
 
     label: Tensor
@@ -107,6 +111,7 @@ class Postprocessed:
     confidence: Tensor | None = None
     entropy: Tensor | None = None
     logits: Tensor | None = None
+    foreground: Tensor | None = None
 
 
 def at_original(source: LogitMap, geometry: Geometry, *, align_corners: bool) -> LogitMap:
@@ -126,15 +131,17 @@ def postprocess(
     """The label map of one image, as doing everything at once gives it away from ties (of equals: the lower index).
 
     views: maps at the original size: one, or several whose probabilities are averaged.
-    threshold: exactly when there is one logit; the label is then 1 where its probability exceeds it, else 0.
+    threshold: with one logit always, with two if wanted: the label is then 1 where its probability exceeds it, else 0.
     budget: bytes of one strip.
 
     Where logits are not finite the label is undefined. Raises ValueError if threshold and channels do not fit together,
-    or if logits are wanted of several views.
+    if logits are wanted of several views, or a foreground of other than two classes.
     """
     wanted = wanted or RequestedFields()
     like = views[0].like
     check_threshold(like.shape[0], threshold)
+    if wanted.foreground and like.shape[0] > 2:
+        raise ValueError(f"a foreground is the second of two classes; the model has {like.shape[0]} logits")
     if wanted.logits and len(views) > 1:
         raise ValueError(
             f"logits of {len(views)} views: test-time augmentation averages probabilities, there are no logits of the "
@@ -153,8 +160,9 @@ def postprocess(
         logits, shares = _values(views, start, stop, budget, soft=soft)
         if threshold is not None:
             assert shares is not None
-            label = (shares[0] > threshold).to(torch.uint8)
-            shares = None if wanted.nothing else torch.cat([1 - shares, shares])
+            label = (shares[-1] > threshold).to(torch.uint8)
+            if len(shares) == 1 and not wanted.nothing:
+                shares = torch.cat([1 - shares, shares])
         else:
             # max() finds the first of the largest like argmax(), and is several times faster on a processor.
             best = shares if logits is None else logits
@@ -185,16 +193,16 @@ def mean_values(views: Sequence[LogitMap], *, budget: int | None = None) -> Tens
     return result.div_(len(views))
 
 
-def check_threshold(channels: int, threshold: float | None) -> None:
-    """Raises ValueError unless one logit comes with a threshold and several come without."""
+def check_threshold(channels: int, threshold: float | None, *, most: int = 2) -> None:
+    """Raises ValueError unless one logit comes with a threshold, up to `most` with or without, and more without."""
     if channels == 1 and threshold is None:
         raise ValueError(
             "the model has one logit: expected a threshold for its sigmoid, found None; set it in the config"
         )
-    if channels > 1 and threshold is not None:
+    if channels > most and threshold is not None:
         raise ValueError(
-            f"threshold {threshold} was given for a model with {channels} logits; expected one logit, "
-            "since several are compared with each other: remove the threshold"
+            f"threshold {threshold} was given for a model with {channels} logits; expected one logit"
+            f"{' or two' if most == 2 else ''}, since several are compared with each other: remove the threshold"
         )
 
 
@@ -254,6 +262,7 @@ def _empty(logit_map: LogitMap, wanted: RequestedFields) -> Postprocessed:
         confidence=maps("confidence") if wanted.confidence else None,
         entropy=maps("entropy") if wanted.entropy else None,
         logits=maps("logits", count) if wanted.logits else None,
+        foreground=like.new_empty(size) if wanted.foreground else None,
     )
 
 
@@ -265,6 +274,8 @@ def _write(
         result.logits[:, start:stop] = logits
     if shares is None:
         return
+    if result.foreground is not None:
+        result.foreground[start:stop] = shares[-1]
     if result.probabilities is not None:
         result.probabilities[:, start:stop] = shares
     if result.confidence is not None:

@@ -23,17 +23,18 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from intarsia.inference.outputs.coco import CocoImage, write_coco
 from intarsia.inference.outputs.geojson import write_geojson
+from intarsia.inference.outputs.image_files import OUTLINES, Fields, ImageFiles, reason_of
 from intarsia.inference.outputs.label_values import FileValues
 from intarsia.inference.outputs.polygons import Labels, polygons
 from intarsia.inference.prediction import Prediction
-from intarsia.io.whole_files import put_in_place, write_bytes
+from intarsia.io.whole_files import write_bytes
 from intarsia.terminal import Notice
 from intarsia.visual.files import fitting, grey_bytes, label_bytes, picture_bytes, too_large
 
@@ -50,23 +51,8 @@ KINDS: Mapping[str, str] = {
 }
 """Kind -> what its file's name ends in."""
 
-FIELDS = {"probs": "probabilities", "logits": "logits"}
-"""Kind whose file is nothing but an array -> the field of a `Prediction` that it is."""
-
-OUTLINES = ("polygons", "rle")
-"""Kinds that are made of the label map and write themselves: by-products, whatever fails in them."""
-
 FULL = 65535
 """The value of 16 bits that stands for 1."""
-
-
-class Fields(TypedDict):
-    """Fields of a `Prediction` that are not always filled."""
-
-    probabilities: bool
-    confidence: bool
-    entropy: bool
-    logits: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +72,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Outputs:
+class Outputs(ImageFiles):
     """The files of each image, by kind.
 
     kinds: of `KINDS`. min_confidence: pixels of less confidence are 255 in label files (65535 in 16 bits) and hatched
@@ -94,14 +80,17 @@ class Outputs:
     benchmark servers want it.
     """
 
-    folder: Path
-    kinds: frozenset[str]
     look: Look = field(default_factory=Look)
     min_confidence: float | None = None
     values: FileValues | None = None
 
     def __post_init__(self) -> None:
         check_kinds(self.kinds)
+
+    @property
+    def least_confidence(self) -> float | None:
+        """That below which pixels have no class."""
+        return self.min_confidence
 
     @property
     def fields(self) -> Fields:
@@ -114,42 +103,6 @@ class Outputs:
         if self.values is not None:
             name, endings["label"] = Path(name).name, self.values.ending
         return {kind: self.folder / f"{name}{ending}" for kind, ending in endings.items() if kind in self.kinds}
-
-    def finished(self, name: str) -> bool:
-        """Whether all files of an image are there, and none is empty, as a crash of the machine may leave it."""
-        return all(file.is_file() and file.stat().st_size > 0 for file in self.files(name).values())
-
-    def write(
-        self, prediction: Prediction, ready: Mapping[str, Path] | None = None, *, image: CocoImage | None = None
-    ) -> None:
-        """Write all files of one image, each whether or not another could be written.
-
-        ready: field of the prediction -> file that holds it already, whole, and only needs its name (`Scratch`).
-        image: what annotations call it.
-
-        Raises ValueError naming the kinds that could not be written, and why.
-        """
-        ready = ready or {}
-        failed: dict[str, list[str]] = {}  # reason -> kinds
-        try:
-            for kind, file in self.files(prediction.name).items():
-                try:
-                    aside = ready.get(FIELDS.get(kind, ""))
-                    if aside is not None:
-                        put_in_place(aside, file)
-                    else:
-                        self.write_one(prediction, kind, file, image=image)
-                except (OSError, ValueError) as error:
-                    failed.setdefault(_reason(error), []).append(kind)
-                except Exception as error:
-                    if kind not in OUTLINES:
-                        raise
-                    failed.setdefault(f"cannot be made: {type(error).__name__}: {error}", []).append(kind)
-        finally:
-            for aside in ready.values():
-                aside.unlink(missing_ok=True)
-        if failed:
-            raise ValueError("; ".join(f"{', '.join(kinds)} {reason}" for reason, kinds in failed.items()))
 
     def write_one(self, prediction: Prediction, kind: str, file: Path, *, image: CocoImage | None = None) -> None:
         """Write one file, whose suffix says in which format, where there are several."""
@@ -280,7 +233,7 @@ class OutputWriter:
                 write()
             except (OSError, ValueError) as error:
                 with self._lock:
-                    self.failures.append((name, _reason(error)))
+                    self.failures.append((name, reason_of(error)))
             except BaseException as error:
                 self._bug = error
             else:
@@ -291,9 +244,3 @@ class OutputWriter:
         if self._bug is not None:
             bug, self._bug = self._bug, None
             raise bug
-
-
-def _reason(error: OSError | ValueError) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"cannot be written: {error.strerror}"
-    return str(error)

@@ -22,15 +22,15 @@ import numpy.typing as npt
 import torch
 
 from intarsia.contracts import Sample, SampleMeta, Size
+from intarsia.data.scenes.georeference import Area
+from intarsia.data.scenes.scene import Scene, gdal_environment
 from intarsia.inference.inputs.images import ahead
 from intarsia.inference.logits.lazy import CropFlip, HeadLogits, LogitMap, Resized
 from intarsia.inference.logits.postprocess import Postprocessed, RequestedFields, postprocess
 from intarsia.inference.logits.sliding import Window, default_batch
 from intarsia.inference.predictor import Predictor
 from intarsia.inference.raster.files import LAYERS, Layer, category_names, layers_of, write_layer
-from intarsia.inference.raster.georeference import Area
 from intarsia.inference.raster.resume import FinishedStrips
-from intarsia.inference.raster.source import Scene, gdal_environment
 from intarsia.inference.raster.windows import BlendedWindows, ColumnPanel, Tiling
 from intarsia.io.whole_files import put_in_place, write_bytes
 
@@ -214,7 +214,7 @@ class _Strips:
         if not valid.any():
             return {}
         strip = {layer.kind: layer.blank(bottom - top, panel.right - panel.left) for layer in self._layers}
-        is_cropped, threshold = self.tiling.blend == "crop", self._predictor.inference.threshold
+        is_cropped, threshold = self.tiling.blend == "crop", self._predictor.inference.foreground_above
         regions = self._cropped if is_cropped else self._blended
         budget = None if is_cropped or self._predictor.device.type != "cpu" else BLEND_BUDGET
         for left, views in regions(panel, row, progress):

@@ -52,6 +52,9 @@ NAMES = {
 SHARES = frozenset(NAMES) - {"loss", "ECE"}
 """Those of them of which more is better and 1 is all: they have a bar."""
 
+OF_ONE = ("IoU(", "Dice(", "imageDice(")
+"""How scores of a group or of a foreground begin, which are shown behind those, by their own names."""
+
 
 def save_report(path: PathLike, content: ReportContent) -> Path:
     """Write the page. Returns its path."""
@@ -119,7 +122,7 @@ def _sections(content: ReportContent) -> Mapping[str, tuple[str, str]]:
 def _tiles(content: ReportContent) -> str:
     tiles = []
     shown = {name: label for name, label in NAMES.items() if name in content.summary}
-    shown |= {name: name for name in content.summary if name.startswith("IoU(")}
+    shown |= {name: name for name in content.summary if name.startswith(OF_ONE)}
     for name, label in shown.items():
         value = content.summary[name]
         figure = f"{value:.4f}" if name in ("kappa", "loss") and math.isfinite(value) else percent(value, 2)
@@ -128,7 +131,7 @@ def _tiles(content: ReportContent) -> str:
             low, high = content.interval
             note += f'<span class="note">95 % interval <span>{interval(low, high)}</span></span>'
         main = ' class="main"' if name == "mIoU" else ""
-        bar = level(value) if name in SHARES or name.startswith("IoU(") else ""
+        bar = level(value) if name in SHARES or name.startswith(OF_ONE) else ""
         tiles.append(f"<div{main}><dt>{text(label)}</dt><dd>{figure}{note}</dd>{bar}</div>")
     return f'<dl class="tiles">{"".join(tiles)}</dl>'
 

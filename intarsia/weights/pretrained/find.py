@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
+from intarsia.weights.pretrained import timm_hub
 from intarsia.weights.pretrained.table import PLACED, PRETRAINED, SHORT_NAMES, Pretrained, digits_of
 
 SCHEMES = {"mmpretrain": "mmcls", "openmmlab": "open-mmlab"}
@@ -20,6 +21,8 @@ def find_pretrained(written: str) -> Pretrained | None:
     if marked and scheme in ("http", "https"):
         known = next((entry for entry in PRETRAINED.values() if entry.address == written), None)
         return known or Pretrained(_stem(written), written, digits_of(written))
+    if scheme == timm_hub.SCHEME and marked:
+        return timm_hub.entry(rest)
     if marked:
         name = SHORT_NAMES.get(SCHEMES.get(scheme, scheme), {}).get(rest)
         return None if name is None else PRETRAINED[name]
@@ -33,6 +36,8 @@ def find_pretrained(written: str) -> Pretrained | None:
 
 def unknown(written: str) -> str:
     """What to say of a name that nobody knows."""
+    if written.startswith(f"{timm_hub.SCHEME}://"):
+        return timm_hub.unknown(written)
     near = difflib.get_close_matches(written, PRETRAINED, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(near)}?" if near else "."
     return (

@@ -77,7 +77,8 @@ def fit_to(
 ) -> Fitted:
     """Tensors of a pretrained file for a network, as far as they can be made to fit.
 
-    kind: type of the network, by which the tables of this file know it.
+    kind: type of the network, by which the tables of this file know it. A network may state `left_away`, names that
+    its published files have and it has not.
 
     Raises ValueError for a way of making the first convolution that there is not.
     """
@@ -92,7 +93,7 @@ def fit_to(
     shared = found.pop(_TABLE, None)
     if shared is not None:  # BEiT before its fine-tuning has one table for all layers
         found |= {name: shared for name in own if name.endswith(f".attn.{_TABLE}")}
-    skipped = [*CLASSIFIERS, *UNUSED.get(kind, ())]
+    skipped = [*CLASSIFIERS, *UNUSED.get(kind, ()), *map(re.escape, getattr(module, "left_away", ()))]
     left_out = [
         name
         for name, value in found.items()

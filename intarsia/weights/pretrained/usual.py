@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from intarsia.weights.pretrained import timm_hub
 from intarsia.weights.pretrained.table import PRETRAINED, Pretrained
 
 _RESNET: dict[str, Any] = {"stem_channels": 64, "base_channels": 64, "num_stages": 4}
@@ -122,6 +123,8 @@ USUAL: tuple[tuple[str, dict[str, Any], str], ...] = (
 
 def usual_weights(backbone: str, args: Mapping[str, Any]) -> Pretrained | None:
     """The weights for a backbone of a type, with arguments under its constructor's names; None where there are none."""
+    if backbone in timm_hub.KINDS:
+        return timm_hub.entry(str(args.get("model_name")))
     given = {**DEFAULTS.get(backbone, {}), **args}
     for kind, wanted, name in USUAL:
         if kind == backbone and all(_plain(_at(given, key)) == _plain(value) for key, value in wanted.items()):

@@ -25,8 +25,8 @@ from intarsia.data.exif import orientation_of
 from intarsia.data.gdal import file_bands, palette, raster_library, without_place, word
 from intarsia.data.headers import JPEG, PNG
 from intarsia.data.image_reader import ImageReader
+from intarsia.data.scenes.georeference import Area, Turn, georeference, is_local
 from intarsia.data.tiff import peek_header
-from intarsia.inference.raster.georeference import Area, Turn, georeference, is_local
 from intarsia.terminal import Notice
 
 CACHE = 128 * 2**20
@@ -122,9 +122,17 @@ class Scene:
         return re.split(r"[/\\:]", self.location.partition("?")[0].rstrip("/"))[-1] or "scene"
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Of the bands that are read, "" where the file does not say it."""
+        if self._table is not None:
+            return ("",) * len(self._bands)
+        names = self._stored.names
+        return tuple(names[band] for band in self._bands)
+
+    @property
     def channels(self) -> int:
         """How many the network sees."""
-        return len(self._bands)
+        return len(self._bands) + len(self._reader.spec.indices)
 
     @property
     def bytes(self) -> int:
@@ -146,6 +154,7 @@ class Scene:
             "scene": f"{self.name}{stamp}",
             "scene's size": "x".join(map(str, self.size)),
             "bands": ",".join(str(band + 1) for band in self._bands),
+            **({"indices": repr(self._reader.spec.indices)} if self._reader.spec.indices else {}),
             "scale": repr(self._reader.scale),
             "nodata": repr(self._nodata),
             "mask": self._mask_kind,
@@ -155,20 +164,27 @@ class Scene:
 
     def read(self, area: Area) -> npt.NDArray[Any] | None:
         """Pixels (H, W, C) as the network expects them, those without data 0; None if there are no others."""
-        stored = self._turn.stored(area)
+        image, valid = self.pixels(area)
+        return image if valid.any() else None
+
+    def pixels(self, area: Area, *, stored: bool = False) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """Pixels (H, W, C) as the network expects them, those without data 0, and where there is data (H, W).
+
+        stored: in the numbers that the file has.
+        """
+        place = self._turn.stored(area)
         with self._lock:
-            valid = self._mask(stored)
-            samples = self._samples(stored) if valid.any() else None
-        if samples is None:
-            return None
+            valid = self._mask(place)
+            shape = (*valid.shape, len(self._bands))
+            samples = self._samples(place) if valid.any() else np.zeros(shape, self._type)
         valid &= self._meaningful(samples)
-        if not valid.any():
-            return None
-        image = self._reader.in_range(samples, max(self._stored.bits, 8) if self._stored.bits else 0)
+        bits = max(self._stored.bits, 8) if self._stored.bits else 0
+        image = samples if stored else self._reader.in_range(samples, bits)
         if image is samples:
             image = image.copy()
         image[~valid] = 0
-        return np.ascontiguousarray(upright(image, self._turn.orientation))
+        turn = self._turn.orientation
+        return np.ascontiguousarray(upright(image, turn)), np.ascontiguousarray(upright(valid, turn))
 
     def valid(self, area: Area) -> npt.NDArray[np.bool_]:
         """(H, W): where there is data."""
@@ -274,6 +290,8 @@ class Scene:
         self._reader.check(
             values if len(values) else nothing, self._stored.bits if self._stored.bits > 8 else 0, strict=True
         )
+        if self._reader.takes_percentiles:
+            self._reader = self._reader.of_values(values)
 
 
 def _spread(length: int) -> list[int]:

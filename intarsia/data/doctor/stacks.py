@@ -1,0 +1,111 @@
+"""Finds that files are volumes or stacks, of which the slices are the images, and along which axis these are taken."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Literal, TypeVar
+
+from intarsia.data.description.model import DataDescription
+from intarsia.data.description.pairing import Listing, Pair
+from intarsia.data.description.splits import FolderSplit, JoinedSplit, OwnSplit, ShareSplit, list_split
+from intarsia.data.dicom import DICOM_SUFFIXES
+from intarsia.data.doctor.findings import Finding
+from intarsia.data.doctor.rules import SplitRules
+from intarsia.data.nifti import nifti_header
+from intarsia.data.slices import AXES, STACK_SUFFIXES, Axis, count_slices, file_of, is_volume, part_of, suffix_of
+
+Entry = TypeVar("Entry")
+
+_LOOKED_AT = 8
+_THICK = 1.5
+"""Slices are taken along the axis whose spacing is so many times that along z, and so across the finest planes."""
+
+
+def with_slices(root: Path, found: SplitRules) -> None:
+    """Take the slices of volumes and stacks as images, in all splits along one axis, and say so."""
+    pairs = [pair for listing in found.listings.values() for pair in listing.pairs]
+    sliced = [pair for pair in pairs if is_volume(pair.image)]
+    axis: Axis = "z"
+    if sliced:
+        axis, why = _axis(root, sliced)
+        what = "volumes"
+    elif _are_stacks(root, pairs):
+        what, why, sliced = "stacks", "pages or frames; image and label have as many", pairs
+    else:
+        return
+    for split, rule in found.rules.items():
+        found.rules[split] = _sliced(rule, axis)
+        found.listings[split] = list_split(root, found.rules[split])
+    count = sum(len(listing.pairs) for listing in found.listings.values())
+    found.notes.append(
+        f"{len(sliced)} {what} are taken as {count} slices along {axis} ({why}); the slices of one stay together in a "
+        "split, and those without a label other than 0 are kept (`empty_slices: skip` leaves them out)"
+    )
+
+
+def series_apart(description: DataDescription, listings: Mapping[str, Listing]) -> Iterator[Finding]:
+    """A warning where a share for validation is taken out of the DICOM slices of a folder, which are much alike."""
+    shares = {split: rule.of for split, rule in description.splits.items() if isinstance(rule, ShareSplit)}
+    for split, of in shares.items():
+        own, other = ({_series(pair.image) for pair in listings[name].pairs} - {None} for name in (split, of))
+        if own & other:
+            text = f"{len(own & other)} folders of DICOM slices are in {of} and in {split}: neighbours are much alike"
+            command = f"intarsia data split {description.root} --by folder -o OUT"
+            yield Finding("series in two splits", text, f"divide them by their folders, if these are series: {command}")
+
+
+def _series(image: str) -> str | None:
+    """The folder of a DICOM file of one slice."""
+    is_single = suffix_of(image) in DICOM_SUFFIXES and part_of(image)[1] is None
+    return PurePosixPath(image).parent.as_posix() if is_single else None
+
+
+def _sliced(rule: OwnSplit, axis: Literal["x", "y", "z"]) -> OwnSplit:
+    if isinstance(rule, FolderSplit):
+        return replace(rule, source=replace(rule.source, slices=axis))
+    if isinstance(rule, JoinedSplit):
+        return JoinedSplit(tuple(replace(part, source=replace(part.source, slices=axis)) for part in rule.parts))
+    return rule
+
+
+def _axis(root: Path, pairs: Sequence[Pair]) -> tuple[Axis, str]:
+    """The axis across the finest planes by most of the headers, z in doubt; and the spacing that decided."""
+    votes: Counter[Axis] = Counter()
+    spacings: Counter[tuple[str, ...]] = Counter()
+    for file in _spread(list(dict.fromkeys(file_of(pair.image) for pair in pairs))):
+        try:
+            spacing = nifti_header(root / file).spacing
+        except ValueError:  # said when it is read
+            continue
+        widest = max(range(3), key=lambda number: (spacing[number], number))
+        votes[AXES[widest] if spacing[widest] >= _THICK * spacing[2] else "z"] += 1
+        spacings[tuple(f"{step:.3g}" for step in spacing)] += 1
+    if not votes:
+        return "z", "the third axis"
+    axis = votes.most_common(1)[0][0]
+    return axis, f"{' x '.join(spacings.most_common(1)[0][0])} mm apart along x, y and z"
+
+
+def _are_stacks(root: Path, pairs: Sequence[Pair]) -> bool:
+    """Whether image and label files hold several pages or frames, as many in one as in the other."""
+    looked = [pair for pair in _spread(pairs) if pair.label is not None and not pair.masks]
+    paths = [path for pair in looked for path in (pair.image, pair.label or "")]
+    if not looked or any(suffix_of(path) not in STACK_SUFFIXES for path in paths):
+        return False
+    try:
+        counts = [(_pages(root, pair.image), _pages(root, pair.label or "")) for pair in looked]
+    except ValueError:
+        return False
+    return all(own == other for own, other in counts) and max(own for own, _ in counts) > 1
+
+
+def _pages(root: Path, path: str) -> int:
+    return count_slices(root / path, "z")
+
+
+def _spread(entries: Sequence[Entry]) -> Sequence[Entry]:
+    """Some of many, from all over."""
+    return entries[:: max(1, len(entries) // _LOOKED_AT)][:_LOOKED_AT]

@@ -1,0 +1,1 @@
+"""Scenes: georeferenced images of any size, their labels, and the windows of them that are samples."""

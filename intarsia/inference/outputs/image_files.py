@@ -1,0 +1,99 @@
+"""Files of each image, one for each kind of result: which, whether they are there, and each whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+from intarsia.inference.outputs.coco import CocoImage
+from intarsia.io.whole_files import put_in_place
+
+FIELDS = {"probs": "probabilities", "logits": "logits"}
+"""Kind whose file is nothing but an array -> the field of a `Prediction` that it is."""
+
+OUTLINES = ("polygons", "rle")
+"""Kinds that are made of the label map and write themselves: by-products, whatever fails in them."""
+
+
+class Fields(TypedDict):
+    """Fields of a `Prediction` that are not always filled."""
+
+    probabilities: bool
+    confidence: bool
+    entropy: bool
+    logits: bool
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """What predictions of one sort leave behind, in a folder. Subclasses say what is in each kind of file."""
+
+    folder: Path
+    kinds: frozenset[str]
+
+    @property
+    def least_confidence(self) -> float | None:
+        """Below which pixels count as uncertain, None if none do."""
+        return None
+
+    @property
+    def fields(self) -> Fields:
+        """What the predictor is asked for besides the answer itself, as arguments of `Predictor.predict`."""
+        return {"probabilities": False, "confidence": False, "entropy": False, "logits": False}
+
+    def files(self, name: str) -> dict[str, Path]:
+        """Kind -> file of the image of this name."""
+        raise NotImplementedError
+
+    def encoded(self, prediction: Any, kind: str, *, suffix: str = ".jpg") -> bytes:
+        """The content of one file. suffix: of the format, where a kind has several."""
+        raise NotImplementedError
+
+    def write_one(self, prediction: Any, kind: str, file: Path, *, image: CocoImage | None = None) -> None:
+        """Write one file, whose suffix says in which format, where there are several."""
+        raise NotImplementedError
+
+    def finished(self, name: str) -> bool:
+        """Whether all files of an image are there, and none is empty, as a crash of the machine may leave it."""
+        return all(file.is_file() and file.stat().st_size > 0 for file in self.files(name).values())
+
+    def write(
+        self, prediction: Any, ready: Mapping[str, Path] | None = None, *, image: CocoImage | None = None
+    ) -> None:
+        """Write all files of one image, each whether or not another could be written.
+
+        ready: field of the prediction -> file that holds it already, whole, and only needs its name (`Scratch`).
+        image: what annotations call it.
+
+        Raises ValueError naming the kinds that could not be written, and why.
+        """
+        ready = ready or {}
+        failed: dict[str, list[str]] = {}  # reason -> kinds
+        try:
+            for kind, file in self.files(prediction.name).items():
+                try:
+                    aside = ready.get(FIELDS.get(kind, ""))
+                    if aside is not None:
+                        put_in_place(aside, file)
+                    else:
+                        self.write_one(prediction, kind, file, image=image)
+                except (OSError, ValueError) as error:
+                    failed.setdefault(reason_of(error), []).append(kind)
+                except Exception as error:
+                    if kind not in OUTLINES:
+                        raise
+                    failed.setdefault(f"cannot be made: {type(error).__name__}: {error}", []).append(kind)
+        finally:
+            for aside in ready.values():
+                aside.unlink(missing_ok=True)
+        if failed:
+            raise ValueError("; ".join(f"{', '.join(kinds)} {reason}" for reason, kinds in failed.items()))
+
+
+def reason_of(error: OSError | ValueError) -> str:
+    """Why a file could not be written, in words."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be written: {error.strerror}"
+    return str(error)

@@ -1,0 +1,75 @@
+"""A table of images as a CSV file: a row for each, written whole as it grows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from intarsia.io.folders import natural_order
+from intarsia.io.whole_files import write_text
+
+SAVE_EVERY = 30.0
+"""Seconds between two states of the file: what a process that is killed may lose."""
+
+
+class ImageTable:
+    """A CSV file that is rewritten whole as it grows. Threads may share it.
+
+    The first column is the image's name, by which the rows are ordered. Subclasses say what the others hold, and call
+    it something (`title`).
+
+    wrong: what is said where the file has other columns. resume: keep the rows that it has already.
+
+    Raises ValueError if they have other columns.
+    """
+
+    title = "table"
+
+    def __init__(self, path: Path, columns: Sequence[str], *, resume: bool, wrong: str) -> None:
+        self.path = path
+        self.columns = list(columns)
+        self.rows: dict[str, list[str]] = {}
+        self._lock = threading.Lock()
+        self._saved = time.monotonic()
+        if resume and path.is_file():
+            self._read(wrong)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.rows
+
+    def row(self, prediction: Any) -> list[str]:
+        """The cells of an image, after its name."""
+        raise NotImplementedError
+
+    def add(self, prediction: Any) -> None:
+        """Add the row of an image, in place of an older one."""
+        cells = self.row(prediction)
+        with self._lock:
+            self.rows[prediction.name] = [prediction.name, *cells]
+            if time.monotonic() - self._saved > SAVE_EVERY:
+                self._save()
+
+    def save(self) -> None:
+        """Bring all rows into the file."""
+        with self._lock:
+            self._save()
+
+    def _save(self) -> None:
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(self.columns)
+        table.writerows(self.rows[name] for name in sorted(self.rows, key=natural_order))
+        write_text(self.path, text.getvalue())
+        self._saved = time.monotonic()
+
+    def _read(self, wrong: str) -> None:
+        with open(self.path, newline="", encoding="utf-8") as file:
+            columns, *rows = csv.reader(file)
+        if columns != self.columns:
+            raise ValueError(f"{self.path} has other columns ({', '.join(columns[:5])} ...) than {wrong}")
+        self.rows = {row[0]: row for row in rows}

@@ -1,0 +1,40 @@
+"""Models of two classes with another threshold: the probability of the second class above which a pixel gets it."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from intarsia.spec import InferenceSpec
+
+if TYPE_CHECKING:
+    from intarsia.inference.predictor import Predictor
+
+
+def tells_two_apart(inference: InferenceSpec) -> bool:
+    """Whether a threshold can decide: the model has one logit, or two."""
+    return inference.answer == "class" and (inference.threshold is not None or inference.num_classes == 2)
+
+
+def at_threshold(inference: InferenceSpec, threshold: float) -> InferenceSpec:
+    """The same with this threshold. Raises ValueError for one outside 0 to 1, and for more than two classes."""
+    if not tells_two_apart(inference):
+        raise ValueError(
+            f"--threshold is for models of two classes; this one has {inference.num_classes}, and a pixel gets the "
+            "class with the largest logit. Pixels of little confidence are left out with --min-confidence"
+        )
+    if not 0 < threshold < 1:
+        raise ValueError(f"--threshold is a probability between 0 and 1, found {threshold:g}")
+    if inference.threshold is not None:
+        return replace(inference, threshold=threshold)
+    return replace(inference, two_class_threshold=threshold)
+
+
+def predictor_at(predictor: Predictor, threshold: float | None) -> Predictor:
+    """A predictor with this threshold and the same network; None: as it is. Raises ValueError as `at_threshold`."""
+    if threshold is None or threshold == predictor.inference.foreground_above:
+        return predictor
+    other = copy.copy(predictor)
+    other.inference = at_threshold(predictor.inference, threshold)
+    return other

@@ -1,0 +1,149 @@
+"""Recipes for own data on any network of timm: HEAD_timm:NAME, such as ``upernet_timm:convnext_tiny.in12k``.
+
+There are too many networks to list, so that these recipes are no rows: the name says the head and the network, and the
+network itself, built without memory, what levels it gives.
+
+    upernet          all levels of a pyramid from stride 4 on; of a plain transformer, four blocks made into one
+    segformer        the same levels, each through one layer, put together at the finest
+    deeplabv3plus    a network that can be dilated to stride 16
+    linear           one layer on the last level of a network that stands still, to see what it has learnt
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+from intarsia import catalog
+from intarsia.recipes.benchmarks import Config
+from intarsia.recipes.dilated import NORM, cross_entropy
+from intarsia.recipes.published import Family
+
+MARK = "_timm:"
+FORM = re.compile(r"(\w+?)_timm:([\w.-]+)")
+PLAIN_RATE, PYRAMID_RATE, LINEAR_RATE = 1e-4, 3e-4, 1e-3
+_FINEST, _MOST = 4, 4
+"""Stride of the finest level that heads read, and how many they read at most."""
+
+
+def network_name(name: str) -> str | None:
+    """The network of timm that a recipe is on, or None for another recipe."""
+    found = FORM.fullmatch(name)
+    return found[2] if found is not None and found[1] in HEADS else None
+
+
+def family(name: str) -> Family | None:
+    """The recipe as a family of one; None for another name.
+
+    Raises ValueError for a network that timm does not know, or that takes no images of any size; and where timm is not
+    installed.
+    """
+    network = network_name(name)
+    if network is None:
+        return None
+    head = name.partition(MARK)[0]
+    plain, rate = _is_plain(network), PYRAMID_RATE
+    others: Config = {}
+    if head == "linear":
+        rate, others = LINEAR_RATE, {"intarsia": {"freeze": ["backbone"]}}
+    elif plain:
+        rate = PLAIN_RATE
+    return Family(own={name: partial(HEADS[head], network)}, learning_rate=rate, others=others)
+
+
+@cache
+def _features(network: str, **arguments: Any) -> tuple[tuple[int, int], ...]:
+    """(channels, stride) of the levels. Nothing is computed, and no memory is taken."""
+    import torch
+
+    with torch.device("meta"):
+        built = catalog.resolve("backbone", "TIMM")(network, **arguments)
+    return tuple((level.channels, level.stride) for level in built.features)
+
+
+def _is_plain(network: str) -> bool:
+    return len(set(_features(network))) == 1
+
+
+def _trunk(network: str, bands: int, **arguments: Any) -> Config:
+    return {"type": "TIMM", "model_name": network, "in_channels": bands, **arguments}
+
+
+def _pyramid(network: str, bands: int) -> tuple[Config, list[int]]:
+    """Backbone, and neck where it takes one to get levels of several strides; and the channels of the levels."""
+    levels = _features(network)
+    if not _is_plain(network):
+        last = {stride: index for index, (_, stride) in enumerate(levels) if stride >= _FINEST}
+        indices = [last[stride] for stride in sorted(last)][-_MOST:]
+        backbone = _trunk(network, bands, out_indices=tuple(indices))
+        return {"backbone": backbone}, [levels[index][0] for index in indices]
+    width, stride = levels[0]
+    options = {} if stride % 4 == 0 else {"options": {"patch_size": 16}}
+    neck = {"type": "Feature2Pyramid", "embed_dim": width, "rescales": [4, 2, 1, 0.5], "norm_cfg": NORM}
+    return {"backbone": _trunk(network, bands, **options), "neck": neck}, [width] * 4
+
+
+def _common(num_logits: int, **head: Any) -> Config:
+    return {
+        "dropout_ratio": 0.1,
+        "num_classes": num_logits,
+        "norm_cfg": NORM,
+        "align_corners": False,
+        "loss_decode": cross_entropy(),
+        **head,
+    }
+
+
+def _auxiliary(num_logits: int, channels: list[int]) -> Config:
+    """The usual second head, on the level before the last."""
+    if len(channels) < 2:
+        return {}
+    index = len(channels) - 2
+    head = _common(num_logits, type="FCNHead", in_channels=channels[index], in_index=index, channels=256)
+    return {"auxiliary_head": {**head, "num_convs": 1, "concat_input": False, "loss_decode": cross_entropy(0.4)}}
+
+
+def _upernet(network: str, num_logits: int, bands: int) -> Config:
+    parts, channels = _pyramid(network, bands)
+    levels = {"in_channels": channels, "in_index": list(range(len(channels)))}
+    head = _common(num_logits, type="UPerHead", **levels, channels=512, pool_scales=(1, 2, 3, 6))
+    return {**parts, "decode_head": head, **_auxiliary(num_logits, channels)}
+
+
+def _segformer(network: str, num_logits: int, bands: int) -> Config:
+    parts, channels = _pyramid(network, bands)
+    levels = {"in_channels": channels, "in_index": list(range(len(channels)))}
+    return {**parts, "decode_head": _common(num_logits, type="SegformerHead", **levels, channels=256)}
+
+
+def _deeplabv3plus(network: str, num_logits: int, bands: int) -> Config:
+    levels = _features(network, output_stride=16)
+    fine = max((index for index, (_, stride) in enumerate(levels) if stride <= _FINEST), default=None)
+    if fine is None or fine == len(levels) - 1:
+        raise ValueError(
+            f"deeplabv3plus reads a level of stride 4 and a coarser one; {network} has levels of strides "
+            f"{[stride for _, stride in levels]}: take upernet or segformer"
+        )
+    backbone = _trunk(network, bands, output_stride=16, out_indices=(fine, len(levels) - 1))
+    width = levels[-1][0]
+    head = _common(num_logits, type="DepthwiseSeparableASPPHead", in_channels=width, in_index=1, channels=256)
+    head |= {"dilations": (1, 6, 12, 18), "c1_in_channels": levels[fine][0], "c1_channels": 48}
+    return {"backbone": backbone, "decode_head": head}
+
+
+def _linear(network: str, num_logits: int, bands: int) -> Config:
+    width, _ = _features(network)[-1]
+    backbone = _trunk(network, bands, out_indices=(-1,), **({"norm": True} if _is_plain(network) else {}))
+    head = _common(num_logits, type="FCNHead", in_channels=width, in_index=0, channels=width)
+    return {"backbone": backbone, "decode_head": {**head, "num_convs": 0, "concat_input": False}}
+
+
+HEADS: dict[str, Callable[[str, int, int], Config]] = {
+    "upernet": _upernet,
+    "segformer": _segformer,
+    "deeplabv3plus": _deeplabv3plus,
+    "linear": _linear,
+}
+"""What stands before the mark in a name -> (network, number of logits, bands) -> the model's parts."""

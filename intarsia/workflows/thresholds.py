@@ -1,0 +1,88 @@
+"""The threshold of the foreground: chosen on validation images, kept in the weights file, and used from there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from intarsia.contracts import Metric
+from intarsia.evaluation.evaluate import evaluate
+from intarsia.inference.threshold import at_threshold, tells_two_apart
+from intarsia.io.whole_files import whole_file
+from intarsia.metrics.best_threshold import BestThresholdMetric
+from intarsia.metrics.iou import IoUMetric
+from intarsia.spec import RunSpec
+from intarsia.weights.file import KEY, SUFFIX, WeightsMeta, read_meta, write_described
+from intarsia.weights.tensor_file import read_header
+
+if TYPE_CHECKING:
+    from intarsia.contracts import Report
+    from intarsia.data.pipeline import Pipeline
+    from intarsia.engine.training.run import Validation
+    from intarsia.inference.predictor import Predictor
+
+
+def as_kept(spec: RunSpec, meta: WeightsMeta) -> RunSpec:
+    """The run with the threshold that its weights file keeps, if it keeps one and the model tells two classes apart."""
+    if meta.threshold is None or not tells_two_apart(spec.inference):
+        return spec
+    return replace(spec, inference=at_threshold(spec.inference, meta.threshold))
+
+
+def kept_note(spec: RunSpec, meta: WeightsMeta) -> str:
+    """What to say where `as_kept` has changed the run; "" where it has not."""
+    if meta.threshold is None or not tells_two_apart(spec.inference):
+        return ""
+    name = f" is {meta.classes[-1]}" if meta.classes else " is foreground"
+    return f"a pixel{name} above a probability of {meta.threshold:.4f}, chosen on the validation images"
+
+
+def counted_at_best(spec: RunSpec, metric: Metric) -> Metric:
+    """The metric of a validation: at its best threshold, if the run chooses that and the metric can be had there."""
+    if not spec.safeguards.choose_threshold or not tells_two_apart(spec.inference) or not isinstance(metric, IoUMetric):
+        return metric
+    return BestThresholdMetric(metric) if metric.foreground is not None and metric.only_counts_pixels else metric
+
+
+def not_chosen(spec: RunSpec, validation: Validation | None) -> list[str]:
+    """What to say where a run should choose a threshold and does not."""
+    if not spec.safeguards.choose_threshold or (validation and isinstance(validation.metric, BestThresholdMetric)):
+        return []
+    return [
+        "the threshold of the foreground is not chosen during training: that takes validation images, two classes, and "
+        "scores that follow from counts of pixels. `intarsia eval RUN --choose-threshold` chooses it afterwards"
+    ]
+
+
+def keeps_threshold(file: Path) -> bool:
+    """Whether a file of weights has a place for it: one that Intarsia wrote."""
+    return file.suffix == SUFFIX and KEY in read_header(file).get("__metadata__", {})
+
+
+def keep(file: Path, threshold: float, report: Report | None) -> None:
+    """Write a threshold into a weights file, with the scores of its weights at it; none where `report` is None."""
+    scores = {} if report is None else {**report.summary, **report.losses}
+    meta = replace(read_meta(file), threshold=threshold, scores=scores)
+    with whole_file(file) as aside:  # the file is closed before it is replaced, which Windows wants
+        write_described(file, aside, meta)
+
+
+def choose(
+    predictor: Predictor, pipeline: Pipeline, *, batch: int, workers: int, progress: Callable[[int], None]
+) -> tuple[float, str]:
+    """The threshold with the largest IoU of the foreground on labelled images, and what it gains, in words.
+
+    Raises ValueError for a model of more than two classes, and where no label has foreground.
+    """
+    classes, ignore_index = pipeline.dataset.classes, pipeline.dataset.ignore_index
+    if not tells_two_apart(predictor.inference):
+        raise ValueError(f"--choose-threshold is for models of two classes; this one has {len(classes)}")
+    metric = BestThresholdMetric(IoUMetric(num_classes=len(classes), classes=classes, ignore_index=ignore_index))
+    evaluate(predictor, pipeline, metric, batch_size=batch, workers=workers, progress=progress)
+    name, threshold = metric.metric.classes[1], metric.best()
+    if not metric.labelled_foreground:
+        raise ValueError(f"--choose-threshold: no pixel of these {len(pipeline)} images is labelled {name}")
+    best, usual = metric.foreground_iou(threshold), metric.foreground_iou(0.5)
+    return threshold, f"IoU of {name} {best:.4f} on {len(pipeline)} images, {usual:.4f} at 0.5"
