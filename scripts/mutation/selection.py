@@ -146,6 +146,8 @@ TABLE: dict[str, list[Group]] = {
     ),
     "intarsia/backbones/beit.py": of_part("BEiT or MAE", "backbones/test_beit.py", figure="beit_small or mae_small"),
     "intarsia/backbones/clip_text.py": of_part("CLIPTextEncoder", "backbones/test_clip_text.py", figure="san_small"),
+    "intarsia/backbones/timm.py": [group("backbones/test_timm.py", k="not every_family_trains")],
+    "intarsia/backbones/timm_sizes.py": [group("backbones/test_timm.py", k="not every_family_trains")],
     "intarsia/backbones/convnext.py": of_part("ConvNeXt", "backbones/test_convnext.py", figure="convnext_small"),
     "intarsia/backbones/hrnet.py": of_part("HRNet", "backbones/test_hrnet.py", figure="fcn_hr18"),
     "intarsia/backbones/mae.py": of_part("MAE", "backbones/test_beit.py", figure="mae_small"),
