@@ -156,7 +156,7 @@ def test_the_term_of_distillation(loss: str) -> None:
         axis = 0 if loss == "pixels" else 1
         p, q = a.log_softmax(axis), b.log_softmax(axis)
         values.append((q.exp() * (q - p)).sum(axis))
-    assert found.item() == pytest.approx(4 * float(torch.cat(values).mean()), rel=1e-4)
+    assert found.item() == pytest.approx(4 * torch.cat(values).mean().item(), rel=1e-4)
 
 
 def test_no_gradient_reaches_the_teacher_and_nothing_of_it_is_changed() -> None:
