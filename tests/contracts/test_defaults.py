@@ -285,7 +285,7 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "depth_metrics": None, "min_depth_eval": 0.0, "max_depth_eval": float("inf"), "crop_type": None},
         "IoUMetric": {
             "classes": None, "ignore_index": 255, "metrics": ("mIoU",), "beta": 1.0, "nan_to_num": None,
-            "groups": None},
+            "groups": None, "empty_images": "one"},
     },
     "norm": {
         "Norm": {"eps": None, "momentum": None, "num_groups": None, "affine": None, "requires_grad": True},
