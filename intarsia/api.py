@@ -182,7 +182,8 @@ def reader_for(
     Raises ValueError for bands, a scale or a description that makes no sense.
     """
     from intarsia.data.bands import band_mode
-    from intarsia.data.image_reader import ImageReader, ImageSpec
+    from intarsia.data.image_reader import ImageReader
+    from intarsia.data.image_spec import ImageSpec
     from intarsia.data.value_range import Scale
 
     data = spec.test or spec.val or spec.train

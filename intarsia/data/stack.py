@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from intarsia.data.bands import RGB
-from intarsia.data.image_reader import ImageReader, ImageSpec, InputSpec
+from intarsia.data.image_reader import ImageReader
+from intarsia.data.image_spec import ImageSpec, InputSpec
 
 
 @dataclass(frozen=True, eq=False)

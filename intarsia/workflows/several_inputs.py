@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from intarsia.contracts import PathLike
 from intarsia.data.description.pairing import MaskRule, Source, matching_images
-from intarsia.data.image_reader import InputSpec
+from intarsia.data.image_spec import InputSpec
 from intarsia.data.stack import Stack, key_of
 from intarsia.inference.inputs.finding import FoundImages, ImageFile
 from intarsia.io.folders import folders_of

@@ -8,7 +8,8 @@ import pytest
 
 from intarsia.data.bands import FileBands
 from intarsia.data.decoders import DecodedImage
-from intarsia.data.image_reader import ImageReader, ImageSpec, measured, range_of
+from intarsia.data.image_reader import ImageReader, measured, range_of
+from intarsia.data.image_spec import ImageSpec
 from intarsia.data.value_range import Scale, ValueRange, suggested_scale
 
 EIGHT = ValueRange("uint8", 0, 255)

@@ -14,7 +14,8 @@ from PIL import Image
 from intarsia.data.description.read import read_description
 from intarsia.data.doctor.examine import examine
 from intarsia.data.image_io import decode_image, read_image, read_label
-from intarsia.data.image_reader import ImageReader, ImageSpec
+from intarsia.data.image_reader import ImageReader
+from intarsia.data.image_spec import ImageSpec
 from intarsia.data.nifti import label_volume_bytes, nifti_header
 from intarsia.data.slices import count_slices, opened, part_of, slice_paths, stem_of, suffix_of, without_suffix
 from intarsia.data.value_range import Scale

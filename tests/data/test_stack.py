@@ -16,7 +16,8 @@ from intarsia.data.description.mixed import MixedDescription
 from intarsia.data.description.read import read_description
 from intarsia.data.description.write import write_description
 from intarsia.data.doctor.examine import examine
-from intarsia.data.image_reader import ImageReader, ImageSpec, InputSpec
+from intarsia.data.image_reader import ImageReader
+from intarsia.data.image_spec import ImageSpec, InputSpec
 from intarsia.data.stack import Stack, channel_names, key_of, stacked
 from intarsia.data.value_range import ValueRange
 from intarsia.engine.training.environment import fingerprint

@@ -130,7 +130,8 @@ def test_each_alone_is_refused_by_name(make_predictor, tmp_path):
 
 MEASURE = """
 import resource, sys
-from intarsia.data.image_reader import ImageReader, ImageSpec
+from intarsia.data.image_reader import ImageReader
+from intarsia.data.image_spec import ImageSpec
 from intarsia.inference.inputs.arrays import as_array
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in sys.argv[1:]:

@@ -13,7 +13,8 @@ import torch
 from PIL import Image, ImageCms
 
 import intarsia
-from intarsia.data.image_reader import ImageReader, ImageSpec
+from intarsia.data.image_reader import ImageReader
+from intarsia.data.image_spec import ImageSpec
 from intarsia.inference.inputs.arrays import as_array
 
 RAW = ImageReader(ImageSpec("raw", 0))

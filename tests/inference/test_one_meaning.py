@@ -15,7 +15,8 @@ from rasterio.enums import ColorInterp  # noqa: E402
 from rasterio.transform import from_origin  # noqa: E402
 
 from intarsia.data.image_io import read_image  # noqa: E402
-from intarsia.data.image_reader import ImageReader, ImageSpec  # noqa: E402
+from intarsia.data.image_reader import ImageReader  # noqa: E402
+from intarsia.data.image_spec import ImageSpec  # noqa: E402
 from intarsia.data.scenes.georeference import Area  # noqa: E402
 from intarsia.data.scenes.scene import Scene  # noqa: E402
 from intarsia.data.value_range import ValueRange  # noqa: E402

@@ -14,7 +14,8 @@ from torch import nn
 
 from intarsia.contracts import Batch, Sample, SampleMeta
 from intarsia.data.collate import collate
-from intarsia.data.image_reader import ImageReader, ImageSpec
+from intarsia.data.image_reader import ImageReader
+from intarsia.data.image_spec import ImageSpec
 from intarsia.data.transforms.resize import Resize
 from intarsia.inference.prediction import Prediction
 from intarsia.inference.predictions import Predictions

@@ -18,7 +18,8 @@ from rasterio.transform import from_origin
 from torch import Tensor, nn
 
 from intarsia.data.bands import parse_bands
-from intarsia.data.image_reader import ImageReader, ImageSpec
+from intarsia.data.image_reader import ImageReader
+from intarsia.data.image_spec import ImageSpec
 from intarsia.data.scenes.georeference import Area
 from intarsia.data.scenes.scene import Scene, gdal_environment
 from intarsia.data.value_range import Scale

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import rasterio
 
-from intarsia.data.image_reader import ImageReader, ImageSpec
+from intarsia.data.image_reader import ImageReader
+from intarsia.data.image_spec import ImageSpec
 from intarsia.data.scenes.georeference import Area
 from intarsia.data.scenes.scene import Scene
 from intarsia.data.value_range import Scale, ValueRange

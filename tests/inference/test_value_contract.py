@@ -15,7 +15,8 @@ from intarsia.data.datasets.wrappers import ConcatDataset, RepeatDataset
 from intarsia.data.description.read import read_description
 from intarsia.data.description.write import write_description
 from intarsia.data.doctor.examine import examine
-from intarsia.data.image_reader import ImageSpec, spec_of
+from intarsia.data.image_reader import spec_of
+from intarsia.data.image_spec import ImageSpec
 from intarsia.data.value_range import Scale, ValueRange
 from intarsia.weights.file import read_meta
 

@@ -21,7 +21,8 @@ from intarsia.contracts import IGNORE_INDEX, Sample, SampleMeta
 from intarsia.data.annotations.drawn import Drawn, draw_label
 from intarsia.data.bands import band_mode
 from intarsia.data.image_io import read_image, read_label
-from intarsia.data.image_reader import ImageReader, ImageSpec
+from intarsia.data.image_reader import ImageReader
+from intarsia.data.image_spec import ImageSpec
 from intarsia.data.instance_ids import ClassOf
 from intarsia.data.labels import Labels, LabelTable, label_values, ranges
 from intarsia.data.lists import choose, path_ends, spellings

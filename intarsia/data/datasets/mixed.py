@@ -12,7 +12,7 @@ import numpy as np
 
 from intarsia.contracts import Sample
 from intarsia.data.datasets.folder import FolderDataset
-from intarsia.data.image_reader import ImageSpec
+from intarsia.data.image_spec import ImageSpec
 from intarsia.data.labels import Labels
 from intarsia.data.sampling import Order, WeightedOrder
 

@@ -12,7 +12,7 @@ from intarsia.data.description.pairing import MaskRule, Pair, Source
 from intarsia.data.description.splits import MemberSplit, ShareSplit, Split, list_split, sources
 from intarsia.data.description.yaml_tree import Located, kind
 from intarsia.data.image_io import decode_image
-from intarsia.data.image_reader import InputSpec
+from intarsia.data.image_spec import InputSpec
 
 
 def image_rules(value: Any, path: tuple[object, ...]) -> tuple[MaskRule, ...]:

@@ -18,7 +18,8 @@ from intarsia.data.datasets.mixed import MixedDataset
 from intarsia.data.description.errors import DescriptionError
 from intarsia.data.description.model import BACKGROUND, IGNORE, DataDescription
 from intarsia.data.description.pairing import Listing, Pair
-from intarsia.data.image_reader import ImageReader, InputSpec
+from intarsia.data.image_reader import ImageReader
+from intarsia.data.image_spec import InputSpec
 from intarsia.data.labels import LabelTable
 from intarsia.data.scenes.rule import SceneSplit
 from intarsia.data.value_range import ValueRange

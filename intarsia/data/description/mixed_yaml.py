@@ -14,6 +14,7 @@ from intarsia.data.description.mixed import Draw, Member, MixedDescription, comm
 from intarsia.data.description.model import DataDescription
 from intarsia.data.description.splits import MemberSplit, Split
 from intarsia.data.description.yaml_tree import Located, kind
+from intarsia.data.description.yaml_values import text_of
 
 _KEYS = ("root", "classes", "palette", "ignore_index", "image", "shares", "draw", "datasets")
 _ENTRY_KEYS = ("data", "name", "classes", "weight")
@@ -37,7 +38,7 @@ def mixed_description(
     Raises DescriptionError for a mistake here, ValueError naming the file for one in a file of its own.
     """
     _known(top, _KEYS, ())
-    root = Path(os.path.normpath(folder / os.path.expanduser(_text(top.get("root", "."), ("root",)))))
+    root = Path(os.path.normpath(folder / os.path.expanduser(text_of(top.get("root", "."), ("root",)))))
     entries = top["datasets"]
     if not isinstance(entries, list) or not entries:
         raise DescriptionError(("datasets",), f"expected a list of data sets, found {kind(entries)}")
@@ -54,7 +55,7 @@ def mixed_description(
     own.update({key: value for key, value in top.items() if key not in ("draw", "datasets")})
     own["image"] = _image_of(own.get("image"), [member.description for member in members])
     head = whole(own, folder, splits)
-    draw: Draw = _text(top.get("draw", "size"), ("draw",))  # type: ignore[assignment]  # refused by the description
+    draw: Draw = text_of(top.get("draw", "size"), ("draw",))  # type: ignore[assignment]  # refused by the description
     known = {one.name: getattr(head, one.name) for one in fields(head)}
     known["inputs"] = common_inputs(members)
     return MixedDescription(**known, members=members, draw=draw)
@@ -107,7 +108,7 @@ def _member(
             raise DescriptionError((*path, "data", *error.path), str(error).removeprefix(_words(error))) from None
         name = ""
     else:
-        place = root / os.path.expanduser(_text(data, (*path, "data")))
+        place = root / os.path.expanduser(text_of(data, (*path, "data")))
         if place.is_dir():
             raise DescriptionError(
                 (*path, "data"),
@@ -116,7 +117,7 @@ def _member(
             )
         found = read(place)
         name = place.parent.name if place.stem in _PLAIN_NAMES and place.parent.name else place.stem
-    name = _text(entry.get("name", name), (*path, "name"))
+    name = text_of(entry.get("name", name), (*path, "name"))
     if not name.strip() or "/" in name or "\\" in name:
         raise DescriptionError((*path, "name"), f"expected a name without slashes, found {name!r}")
     return Member(name, found, _classes(entry.get("classes"), (*path, "classes")), _weight(entry, path))
@@ -132,7 +133,7 @@ def _classes(value: Any, path: tuple[object, ...]) -> dict[str, str]:
         return {}
     if not isinstance(value, Located):
         raise DescriptionError(path, f"expected {{ITS CLASS: CLASS or ignore}}, found {kind(value)}")
-    return {_text(own, path): _text(meant, (*path, own)) for own, meant in value.items()}
+    return {text_of(own, path): text_of(meant, (*path, own)) for own, meant in value.items()}
 
 
 def _weight(entry: Located, path: tuple[object, ...]) -> float | None:
@@ -151,12 +152,6 @@ def _known(found: Located, keys: tuple[str, ...], path: tuple[object, ...]) -> N
             hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(keys)}"
             of_each = "; it belongs into the description of each data set" if key in ("labels", "splits") else ""
             raise DescriptionError((*path, key), f"unknown key beside `datasets`{of_each or '; ' + hint}")
-
-
-def _text(value: Any, path: tuple[object, ...]) -> str:
-    if isinstance(value, str):
-        return value
-    raise DescriptionError(path, f"expected text, found {kind(value)}")
 
 
 # --- Writing ------------------------------------------------------------------------------------------------------

@@ -19,12 +19,12 @@ from intarsia.data.annotations.drawn import ClassValues, Drawn
 from intarsia.data.band_indices import Index
 from intarsia.data.bands import Bands
 from intarsia.data.datasets.folder import FolderDataset
-from intarsia.data.description.divide import check_grouping
 from intarsia.data.description.drawn_checks import check_drawn
 from intarsia.data.description.errors import DescriptionError
 from intarsia.data.description.image_checks import checked_bands
 from intarsia.data.description.inputs import stacking
 from intarsia.data.description.pairing import Listing, Pair, take_share
+from intarsia.data.description.split_checks import check_shares, check_splits
 from intarsia.data.description.splits import (
     OwnSplit,
     ShareSplit,
@@ -36,7 +36,8 @@ from intarsia.data.description.splits import (
     slice_axis,
     sources,
 )
-from intarsia.data.image_reader import ImageReader, ImageSpec, InputSpec
+from intarsia.data.image_reader import ImageReader
+from intarsia.data.image_spec import ImageSpec, InputSpec
 from intarsia.data.instance_ids import ClassOf
 from intarsia.data.labels import Colour, LabelTable, label_values, nearest
 from intarsia.data.masks import Masks
@@ -108,8 +109,8 @@ class DataDescription:
             std=self.std,
         )  # fmt: skip
         object.__setattr__(self, "bands", bands)
-        self._check_shares()
-        self._check_splits()
+        check_shares(self.shares or {}, self.classes if self.num_classes > 1 else (BACKGROUND, *self.classes))
+        check_splits(self.splits, self.groups)
         self._check_masks()
 
     # --- Meaning ---
@@ -360,31 +361,6 @@ class DataDescription:
                 )
         if set(self.labels.values()) <= {IGNORE}:
             raise DescriptionError(("labels",), "every value is ignored; nothing would be learned")
-
-    def _check_shares(self) -> None:
-        names = self.classes if self.num_classes > 1 else (BACKGROUND, *self.classes)
-        for name, share in (self.shares or {}).items():
-            if name not in names:
-                raise DescriptionError(("shares", name), f"is no class; there are {', '.join(names[:20])}")
-            if not 0 <= share <= 1:
-                raise DescriptionError(("shares", name), f"expected a share of the pixels, 0 to 1, found {share:g}")
-
-    def _check_splits(self) -> None:
-        if self.groups is not None:
-            try:
-                check_grouping(self.groups)
-            except ValueError as error:
-                raise DescriptionError(("groups",), str(error)) from None
-        if "train" not in self.splits and "val" not in self.splits and "test" not in self.splits:
-            raise DescriptionError(("splits",), "expected at least one of train, val, test")
-        for name, rule in self.splits.items():
-            if not isinstance(rule, ShareSplit):
-                continue
-            if not 0 < rule.fraction < 1:
-                raise DescriptionError(("splits", name, "share"), f"{rule.fraction} is not between 0 and 1")
-            target = self.splits.get(rule.of)
-            if target is None or isinstance(target, ShareSplit):
-                raise DescriptionError(("splits", name, "of"), f"{rule.of!r} is no split with files of its own")
 
     @property
     def _is_drawn(self) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from intarsia.contracts import IGNORE_INDEX
 from intarsia.data.annotations.drawn import ClassValues
-from intarsia.data.bands import GREY, Bands
+from intarsia.data.bands import GREY
 from intarsia.data.description.inputs import stacking
 from intarsia.data.description.mixed import MixedDescription
 from intarsia.data.description.model import IGNORE, DataDescription
@@ -22,6 +22,7 @@ from intarsia.data.description.read import read_description
 from intarsia.data.description.splits import ShareSplit, Split, skipping
 from intarsia.data.doctor.annotated import format_of
 from intarsia.data.doctor.benchmarks import known_numbering
+from intarsia.data.doctor.common import common_bands, common_palette
 from intarsia.data.doctor.diagnosis import diagnose
 from intarsia.data.doctor.encodings import look_up_palettes, read_encoding
 from intarsia.data.doctor.findings import Finding, Findings
@@ -40,7 +41,6 @@ from intarsia.data.doctor.summary import image_findings, label_findings, split_f
 from intarsia.data.doctor.table import TableProposal
 from intarsia.data.image_reader import ImageReader, range_of
 from intarsia.data.instance_ids import ClassOf
-from intarsia.data.labels import Colour
 
 MOST_WINDOWS = 2000
 """Windows of scenes that are looked at in each split."""
@@ -186,7 +186,7 @@ def _of_folder(path: Path, layout: Layout, reader: _Reader) -> Findings:
     if sum(map(len, measured.values())) < sum(len(listing.pairs) for listing in listings.values()):
         notes.append("not all files were looked at: the others may hold values that `labels` does not list")
     notes += table.notes
-    bands, channels = _bands(everything)
+    bands, channels = common_bands(everything)
     description = DataDescription(
         root=Path(os.path.abspath(path)),
         classes=table.classes,
@@ -238,7 +238,7 @@ def _table(path: Path, layout: Layout, measured: Sequence[Measured]) -> TablePro
     if layout.annotated is not None:
         return table_of_shapes(layout.annotated, measured)
     encoding = read_encoding(measured)
-    palette = _common_palette(measured)
+    palette = common_palette(measured)
     pairs = [entry.pair for entry in measured]
     stems = frozenset(PurePosixPath(pair.image).stem for pair in pairs)
     legend, unfit = find_legend(path, layout.others, encoding.counts, stems=stems, palette=palette)
@@ -289,21 +289,6 @@ def _divided(description: DataDescription, listings: Mapping[str, Listing]) -> d
 def _by_listing(listings: Mapping[str, Listing], measured: Mapping[str, list[Measured]]) -> dict[str, list[Measured]]:
     known = {entry.pair: entry for entries in measured.values() for entry in entries}
     return {split: [known[pair] for pair in listing.pairs if pair in known] for split, listing in listings.items()}
-
-
-def _bands(measured: Sequence[Measured]) -> tuple[Bands, int]:
-    """As colours, unless no image is an ordinary 8-bit picture and all have the same number of channels."""
-    kinds = {(entry.image.bands, entry.image.channels) for entry in measured if entry.image is not None}
-    if len(kinds) == 1:
-        bands, channels = next(iter(kinds))
-        return bands, channels
-    return "rgb", 3
-
-
-def _common_palette(measured: Sequence[Measured]) -> tuple[Colour, ...] | None:
-    """The palette of the label files if they share one."""
-    found = {entry.label.palette for entry in measured if entry.label is not None}
-    return next(iter(found)) if len(found) == 1 else None
 
 
 # --- A description ------------------------------------------------------------------------------------------------

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from intarsia.data.description.model import DataDescription
 from intarsia.data.description.pairing import Listing
-from intarsia.data.image_reader import MEASURED, ImageSpec, measured
+from intarsia.data.image_reader import MEASURED, measured
+from intarsia.data.image_spec import ImageSpec
 
 
 def with_values(description: DataDescription, listing: Listing) -> DataDescription:

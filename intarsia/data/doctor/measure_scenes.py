@@ -14,7 +14,8 @@ from intarsia.data.annotations.drawn import ClassValues
 from intarsia.data.bands import Bands, rgb_bands
 from intarsia.data.doctor.measure_labels import LabelFacts
 from intarsia.data.gdal import file_bands, raster_library, without_place
-from intarsia.data.image_reader import ImageReader, ImageSpec
+from intarsia.data.image_reader import ImageReader
+from intarsia.data.image_spec import ImageSpec
 from intarsia.data.scenes.dataset import open_scene
 from intarsia.data.scenes.header import Stamp, stamp_of
 from intarsia.data.scenes.label_rasters import LabelRaster

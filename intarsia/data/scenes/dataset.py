@@ -14,7 +14,8 @@ import numpy.typing as npt
 from intarsia.contracts import Sample, SampleMeta
 from intarsia.data.annotations.drawn import ClassValues
 from intarsia.data.bands import Bands
-from intarsia.data.image_reader import ImageReader, ImageSpec
+from intarsia.data.image_reader import ImageReader
+from intarsia.data.image_spec import ImageSpec
 from intarsia.data.labels import Colour, Labels, LabelTable
 from intarsia.data.scenes.georeference import Area
 from intarsia.data.scenes.grid import around, drawn, within

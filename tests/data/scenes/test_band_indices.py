@@ -17,7 +17,8 @@ from intarsia.data.bands import FileBands  # noqa: E402
 from intarsia.data.description.read import read_description  # noqa: E402
 from intarsia.data.description.write import write_description  # noqa: E402
 from intarsia.data.doctor.examine import examine  # noqa: E402
-from intarsia.data.image_reader import ImageReader, ImageSpec  # noqa: E402
+from intarsia.data.image_reader import ImageReader  # noqa: E402
+from intarsia.data.image_spec import ImageSpec  # noqa: E402
 from intarsia.data.scenes.georeference import Area  # noqa: E402
 from intarsia.data.scenes.grid import around  # noqa: E402
 from intarsia.data.scenes.scene import Scene  # noqa: E402
