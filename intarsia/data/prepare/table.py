@@ -321,9 +321,10 @@ _ALL = (
         address="https://www2.isprs.org/commissions/comm2/wg4/benchmark/data-request-form/, by request",
         files="33 tiles; 742 windows of 512 x 512: 344 train, 398 val",
         licence="research only, no redistribution; by request",
-        gigabytes=NOT_KNOWN,
+        gigabytes="14.9 (Vaihingen.zip, which has these two and more)",
         sources=(
             "licence: conditions of use of ISPRS, as public repositories quote them",
+            "size: a public page of somebody who has fetched Vaihingen.zip (whut-zhangwx.github.io)",
             "docs of MMSegmentation 1.2.2: address, windows; torchgeo: tiles",
         ),
         expected="the two archives with top/top_mosaic_09cm_area1.tif and top_mosaic_09cm_area1_noBoundary.tif ...",
