@@ -29,7 +29,7 @@ NOT_COUNTED = {
     "voc_aug": {"JPEGImages", "SegmentationClass"},
 }
 """Folders with files of the publisher beside those that are made."""
-UNKNOWN_SIZE = {"drive", "hrf", "isaid", "refuge", "stare"}
+UNKNOWN_SIZE = {"drive", "hrf", "refuge", "stare"}
 
 
 @EVERY
