@@ -186,7 +186,7 @@ _ALL = (
         address="https://captain-whu.github.io/DOTA/dataset.html and https://captain-whu.github.io/iSAID/dataset.html",
         files="1,411 train, 458 val, 937 test images; 45,622 windows of 896 x 896: 33,978 train, 11,644 val",
         licence="academic use only, no commercial use (said of DOTA, whose images these are)",
-        gigabytes="about 13.7 of train and val: images 10.2 and 3.3, masks 0.21 (as torchgeo packs them); of test not known",
+        gigabytes="13.7 (train and val: images 10.2 and 3.3, masks 0.2, as torchgeo packs them); of test not known",
         sources=(
             "https://captain-whu.github.io/DOTA/dataset.html: licence",
             "size: https://huggingface.co/datasets/torchgeo/dota and .../isaid, lists of files",
