@@ -271,19 +271,6 @@ TABLE: dict[str, dict[str, str]] = {
 }
 """kind -> name -> "module:attribute"."""
 
-NOT_YET: dict[str, tuple[str, ...]] = {
-    "model": (),
-    "backbone": (),
-    "neck": (),
-    "head": (),
-    "loss": (),
-    "sampler": (),
-    "dataset": (),
-    "transform": (),
-    "metric": (),
-}
-"""Parts of MMSegmentation 1.2.2 that have no implementation here yet: known by name, so that a message can say so."""
-
 MASK_HEADS = frozenset({"Mask2FormerHead", "MaskFormerHead", "SideAdapterCLIPHead"})
 """Heads that classify masks: they have one class more, for a mask that shows nothing."""
 
@@ -317,11 +304,8 @@ class UnknownPartError(ValueError):
     def __init__(self, kind: str, name: str, why: str = "") -> None:
         self.kind, self.name = kind, name
         written, bare = repr(name[:_SHOWN]), _bare(name)
-        self.not_yet = bare in NOT_YET.get(kind, ())
-        self.suggestions = [] if self.not_yet else difflib.get_close_matches(bare, names(kind), n=3, cutoff=0.6)
-        if self.not_yet:
-            message = f"the {kind} {written} of MMSegmentation is not part of Intarsia yet"
-        elif why or bare in REFUSED.get(kind, {}):
+        self.suggestions = difflib.get_close_matches(bare, names(kind), n=3, cutoff=0.6)
+        if why or bare in REFUSED.get(kind, {}):
             message = f"the {kind} {written} cannot be used: {why or REFUSED[kind][bare]}"
         else:
             message = f"unknown {kind} {written}"
@@ -351,8 +335,8 @@ def names(kind: str) -> list[str]:
 
 
 def is_known(kind: str, name: str) -> bool:
-    """Whether a name means a part of the catalogue, or one of MMSegmentation that is not here yet."""
-    return _bare(name) in names(kind) or _bare(name) in NOT_YET.get(kind, ())
+    """Whether a name means a part of the catalogue."""
+    return _bare(name) in names(kind)
 
 
 def register(kind: str, name: str | None = None) -> Callable[[T], T]:

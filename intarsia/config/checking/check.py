@@ -110,7 +110,7 @@ class _Checker:
         try:
             location = self._location(component)
         except catalog.UnknownPartError as error:
-            if self.asks and self.spec.imports and not error.not_yet:
+            if self.asks and self.spec.imports:
                 self.wrong.add(component.path)  # a module that was not looked at may register it
             else:
                 self._report(component, f"{component.path}.type", str(error))

@@ -48,7 +48,7 @@ def _pipeline_step(context: Context, step: Mapping[str, Any], path: str) -> None
     if name in PLUMBING:
         Fields(context, path, step, name)
         return
-    known = {*catalog.names("transform"), *catalog.NOT_YET["transform"]}
+    known = set(catalog.names("transform"))
     if name not in known:
         context.problem(f"{path}.type", f"unknown transform {shown(step.get('type'))}", nearest(name, known))
     context.saw(path, "tta_pipeline", name, Fate("no effect", "as in the test pipeline"))
