@@ -118,6 +118,7 @@ TABLE: dict[str, dict[str, str]] = {
         "SegformerHead": "intarsia.methods.segformer:SegformerHead",
         "SegmenterMaskTransformerHead": "intarsia.methods.segmenter:SegmenterMaskTransformerHead",
         "SideAdapterCLIPHead": "intarsia.methods.san:SideAdapterCLIPHead",
+        "UNetHead": "intarsia.methods.unet_head:UNetHead",
         "UPerHead": "intarsia.methods.upernet:UPerHead",
         "VPDDepthHead": "intarsia.methods.vpd:VPDDepthHead",
     },

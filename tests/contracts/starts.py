@@ -82,6 +82,8 @@ HE = Start("normal", lambda layer, weight: math.sqrt(2 / fans(weight)[1]))
 """He et al., arXiv:1502.01852, by fan_out: MMCV's ConvModule, and MMEngine's dict(type="Kaiming", layer="Conv2d")."""
 HE_FAN_IN = Start("normal", lambda layer, weight: math.sqrt(2 / fans(weight)[0]))
 """The same by fan_in: MMSegmentation's ViT."""
+HE_UNIFORM = Start("uniform", lambda layer, weight: math.sqrt(6 / fans(weight)[0]))
+"""The same, uniform: decoders of segmentation_models.pytorch."""
 HE_PER_GROUP = Start("normal", lambda layer, weight: math.sqrt(2 * layer.groups / fans(weight)[1]))
 """The same, where a channel of a group counts the outputs of its own group: the code of MiT."""
 HE_BY_FAN_IN = Start("normal", lambda layer, weight: math.sqrt(2 / fans(weight)[0]))

@@ -135,6 +135,8 @@ HEADS: dict[str, dict[str, Any]] = {
                             "num_heads": 2, "mlp_ratio": 2, "bias_heads": 2, "mask_channels": 8, "mask_hidden": 8,
                             "clip_layers": 2, "clip_heads": 2, "clip_mlp_ratio": 2, "out_dims": VECTORS,
                             "deep_supervision_idxs": (3,)},
+    "UNetHead": {"in_channels": (8, 16, 24, 32), "in_index": (0, 1, 2, 3), "decoder_channels": (16, 12, 8, 8, 4),
+                 "num_classes": 5, "center": True, "dropout_ratio": 0.1, "norm": BN},
     "UPerHead": {"in_channels": (8, 16, 24, 32), "channels": 8, "num_classes": 5, "norm": BN},
     "VPDDepthHead": {"in_channels": (8, 16, 24, 32), "embed_dim": 16, "feature_dim": 128,
                      "num_deconv_filters": (8, 8, 8)},

@@ -204,6 +204,9 @@ def spec_of(recipe: str, **changes: Any) -> RunSpec:
         ("upernet_timm:vit_small_patch14_dinov2", [16] * 4),
         ("deeplabv3plus_timm:test_resnet", [4, 16]),
         ("linear_timm:test_vit", [16]),
+        ("unet_timm:resnet18", [2, 4, 8, 16, 32]),
+        ("unet_timm:test_convnext.r160_in1k", [4, 8, 16, 32]),
+        ("unet_timm:test_vit", [16] * 4),
     ],
 )
 def test_recipes_on_any_network(recipe: str, strides: list[int]) -> None:
