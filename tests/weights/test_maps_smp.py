@@ -16,6 +16,7 @@ from intarsia.config.build import build_task
 from intarsia.config.checking.check import check
 from intarsia.config.language.reader import Config
 from intarsia.config.lowering.lower import lower
+from intarsia.layers.levels import resize
 from intarsia.weights.about import about
 from intarsia.weights.file import apply_state
 from intarsia.weights.maps import translated
@@ -87,6 +88,50 @@ def test_unet_with_other_settings(arguments: dict[str, Any]) -> None:
     assert_same_logits("Unet", encoder_name=PYRAMID, decoder_channels=(16, 16, 8, 8, 8), **arguments)
 
 
+@pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)
+@pytest.mark.parametrize("kind", ["UnetPlusPlus", "Linknet", "MAnet"])
+def test_other_decoders(kind: str, encoder: str) -> None:
+    assert_same_logits(kind, encoder_name=encoder, classes=3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [
+        ("UnetPlusPlus", {"encoder_name": PYRAMID, "decoder_attention_type": "scse", "decoder_interpolation": "area"}),
+        ("UnetPlusPlus", {"encoder_name": FOUR_LEVELS, "decoder_attention_type": "scse"}),
+        ("UnetPlusPlus", {"encoder_name": FOUR_LEVELS, "encoder_depth": 3, "decoder_channels": (32, 16, 8)}),
+        ("UnetPlusPlus", {"encoder_name": PYRAMID, "encoder_depth": 4, "decoder_channels": (32, 16, 8, 8)}),
+        ("Linknet", {"encoder_name": PYRAMID, "encoder_depth": 3}),
+        ("Linknet", {"encoder_name": FOUR_LEVELS, "encoder_depth": 4}),
+        ("MAnet", {"encoder_name": PYRAMID, "decoder_pab_channels": 16, "decoder_interpolation": "bilinear"}),
+        ("MAnet", {"encoder_name": FOUR_LEVELS, "encoder_depth": 4, "decoder_channels": (32, 16, 8, 8)}),
+    ],
+    ids=str,
+)
+def test_other_decoders_with_other_settings(kind: str, arguments: dict[str, Any]) -> None:
+    assert_same_logits(kind, **arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"encoder_name": PYRAMID, "encoder_output_stride": 32, "classes": 3},
+        {"encoder_name": "tu-resnet18", "decoder_channels": 16},
+        {"encoder_name": FOUR_LEVELS, "encoder_output_stride": 32, "decoder_interpolation": "nearest"},
+        {"encoder_name": MOBILE, "encoder_depth": 4},
+        {"encoder_name": MOBILE, "encoder_depth": 3, "encoder_output_stride": 32},
+    ],
+    ids=str,
+)
+def test_pan(arguments: dict[str, Any]) -> None:
+    """At the size of the finest level, which is what those who consume logits enlarge."""
+    model, config = written("PAN", **arguments)
+    images = mapping.images(2, 3, 256, 320)
+    with torch.no_grad():
+        found = ours(config, model.state_dict())(images)
+        mapping.assert_same(resize(found, images.shape[2:], align_corners=True), model(images))
+
+
 # --- Files --------------------------------------------------------------------------------------------------------
 
 
@@ -146,6 +191,9 @@ def test_images_of_other_bands_are_taken_to_be_divided_by_255() -> None:
         ({"decoder_use_norm": "layernorm"}, "decoder_use_norm='layernorm'; our counterpart has batchnorm or"),
         ({"decoder_channels": [8, 8]}, r"decoder_channels must be 5 numbers, as encoder_depth says; found \[8, 8\]"),
         ({"encoder_depth": 6}, "encoder_depth must be 1 to 5"),
+        ({"_model_class": "PAN"}, "dilates its own resnet18 in another way than timm; a PAN is read with"),
+        ({"_model_class": "PAN", "upsampling": 1}, "expected encoder_output_stride=16 or 32 and upsampling=4; found"),
+        ({"_model_class": "Linknet", "decoder_use_norm": False}, "a Linknet without norms"),
         ({"output_stride": 16}, "config.json has output_stride, which has no counterpart here"),
     ],
 )

@@ -4,7 +4,7 @@ Its encoders are torchvision's ResNets (`resnet34`), whose names timm shares, an
 names there are those of a network that gives levels (`timm_names.py`). Both become `backbone` as a `TIMM`.
 
 What such a model holds and never reads has no place here: attention before the last block's convolutions, where no
-level is laid beside; the classifier of whole images. (Stages of an encoder beyond the decoder: `TIMM.left_away`.)
+level is laid beside; UNet++'s center; the classifier of whole images. (Stages of an encoder beyond the decoder: `TIMM.left_away`.)
 """
 
 from __future__ import annotations
@@ -69,22 +69,73 @@ def _parts(parts: Mapping[str, Names], theirs: str, ours: str) -> tuple[KeyRule,
     )  # fmt: skip
 
 
-_BLOCK: Mapping[str, Names] = {"conv1": _CONV, "conv2": _CONV, "attention1": _SCSE, "attention2": _SCSE}
+_TWICE: Mapping[str, Names] = {"conv1": _CONV, "conv2": _CONV}
+_BLOCK: Mapping[str, Names] = {**_TWICE, "attention1": _SCSE, "attention2": _SCSE}
 _CENTER = _parts({"0": _CONV, "1": _CONV}, "decoder.center.", "decode_head.center.")
 
 _UNET = (*_COMMON, *_CENTER, *_parts(_BLOCK, "decoder.blocks.{block}.", "decode_head.blocks.{block}."))
 
+_UNETPLUSPLUS = (
+    *_COMMON,
+    *_parts(_BLOCK, "decoder.blocks.x_{path}_{size}.", "decode_head.blocks.x_{path}_{size}."),
+)
+
+_LINKNET = (
+    *_COMMON,
+    *rules(
+        "decoder.blocks.{block}.block.",
+        "decode_head.blocks.{block}.",
+        {
+            "0.0.*": "reduce.conv.*",
+            "0.1.*": "reduce.bn.*",
+            "1.{i}.*": "upsample.deconv_upsamping.{i}.*",
+            "2.0.*": "expand.conv.*",
+            "2.1.*": "expand.bn.*",
+        },
+    ),
+)
+
+_MANET = (
+    *_COMMON,
+    *rules("decoder.center.", "decode_head.center.", {"*": "*"}),
+    *_parts(
+        {**_TWICE, "hl_conv.0": _CONV, "hl_conv.1": _CONV}, "decoder.blocks.{block}.", "decode_head.blocks.{block}."
+    ),
+    *rules(
+        "decoder.blocks.{block}.", "decode_head.blocks.{block}.", {"SE_ll.*": "se_ll.*", "SE_hl.*": "se_hl.*"}
+    ),
+)  # fmt: skip
+
+_PAN = (
+    *_COMMON,
+    *rules("decoder.", "decode_head.", {"fpa.*": "fpa.*", "gau{level}.*": "gaus.{level-1}.*"}),
+)
+
 
 def _never_read(last_block: str) -> tuple[str, ...]:
-    return ("classification_head.", f"decoder.blocks.{last_block}.attention1.")
+    return (*_CLASSIFIER, f"decoder.blocks.{last_block}.attention1.")
 
 
-MAPS = tuple(
-    SmpMap(
-        f"Unet of segmentation_models.pytorch, depth {depth}",
-        (f"decoder.blocks.{depth - 1}.conv1.0.weight", "segmentation_head.0.weight"),
-        _UNET,
-        never_read=_never_read(str(depth - 1)),
-    )
-    for depth in DEPTHS
-)
+_CLASSIFIER = ("classification_head.",)
+_LOGITS = "segmentation_head.0.weight"
+
+MAPS = (
+    SmpMap("PAN of segmentation_models.pytorch", ("decoder.fpa.mid.0.conv.weight", _LOGITS), _PAN,
+           never_read=_CLASSIFIER),
+    SmpMap("MAnet of segmentation_models.pytorch", ("decoder.center.top_conv.weight", _LOGITS), _MANET,
+           never_read=_CLASSIFIER),
+    SmpMap("Linknet of segmentation_models.pytorch", ("decoder.blocks.0.block.0.0.weight", _LOGITS), _LINKNET,
+           never_read=_CLASSIFIER),
+    *(
+        SmpMap(f"UnetPlusPlus of segmentation_models.pytorch, depth {depth}",
+               (f"decoder.blocks.x_0_{depth - 1}.conv1.0.weight", _LOGITS), _UNETPLUSPLUS,
+               never_read=("decoder.center.", *_never_read(f"x_0_{depth - 1}")))
+        for depth in DEPTHS
+    ),
+    *(
+        SmpMap(f"Unet of segmentation_models.pytorch, depth {depth}",
+               (f"decoder.blocks.{depth - 1}.conv1.0.weight", _LOGITS), _UNET,
+               never_read=_never_read(str(depth - 1)))
+        for depth in DEPTHS
+    ),
+)  # fmt: skip

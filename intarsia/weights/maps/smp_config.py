@@ -54,14 +54,16 @@ def describe_smp(config: Mapping[str, Any]) -> Description:
     depth, classes, bands = (config.get(key, usual) for key, usual in _COUNTS.items())
     if any(type(count) is not int or count < 1 for count in (depth, classes, bands)) or depth not in DEPTHS:
         raise ValueError(f"encoder_depth must be 1 to {DEPTHS[0]}, classes and in_channels 1 or more; found {config}")
-    backbone, channels = _encoder(str(config["encoder_name"]), depth, bands)
+    backbone, channels = _encoder(str(config["encoder_name"]), depth, bands, finest=4 if kind == "PAN" else 2)
+    if kind == "PAN":
+        backbone |= _dilation(config)
     head = _HEADS[kind](config, channels, depth)
     head |= {
         "in_channels": channels,
         "in_index": list(range(len(channels))),
         "num_classes": classes,
         "dropout_ratio": 0.0,
-        "align_corners": False,
+        "align_corners": kind == "PAN",
         "loss_decode": {"type": "CrossEntropyLoss", "loss_weight": 1.0},
     }
     (mean, std), note = _normalisation(str(backbone["model_name"]), bands)
@@ -75,7 +77,7 @@ def describe_smp(config: Mapping[str, Any]) -> Description:
     )
 
 
-def _encoder(name: str, depth: int, bands: int) -> tuple[Values, list[int]]:
+def _encoder(name: str, depth: int, bands: int, *, finest: int) -> tuple[Values, list[int]]:
     """The backbone section, and the channels of its levels, the finest first."""
     import torch
 
@@ -87,13 +89,30 @@ def _encoder(name: str, depth: int, bands: int) -> tuple[Values, list[int]]:
         )
     with torch.device("meta"):
         levels = catalog.resolve("backbone", "TIMM")(network, in_channels=bands).features
-    read = {level.stride: index for index, level in enumerate(levels) if 1 < level.stride <= 2**depth}
+    read = {level.stride: index for index, level in enumerate(levels) if finest <= level.stride <= 2**depth}
     strides = list(read)
     if not strides or strides[0] > 4 or strides != [strides[0] * 2**i for i in range(len(strides))]:
         found = [level.stride for level in levels]
         raise ValueError(f"levels of strides 2 or 4 to {2**depth} are read; the encoder {name!r} has {found}")
     section = {"type": "TIMM", "model_name": network, "in_channels": bands, "out_indices": list(read.values())}
     return section, [levels[index].channels for index in read.values()]
+
+
+def _dilation(config: Mapping[str, Any]) -> Values:
+    """Of an encoder that is dilated to stride 16, as PAN has it by default."""
+    stride, upsampling = config.get("encoder_output_stride", 16), config.get("upsampling", 4)
+    if stride not in (16, 32) or upsampling != 4:
+        raise ValueError(
+            f"expected encoder_output_stride=16 or 32 and upsampling=4; found {stride!r} and {upsampling!r}"
+        )
+    if stride == 32:
+        return {}
+    if not str(config["encoder_name"]).startswith(OF_TIMM):
+        raise ValueError(
+            f"{LIBRARY} dilates its own {config['encoder_name']} in another way than timm; a PAN is read with "
+            f"encoder_output_stride=32, or over an encoder of timm ({OF_TIMM}NAME)"
+        )
+    return {"output_stride": 16}
 
 
 def _normalisation(network: str, bands: int) -> tuple[tuple[Any, Any], str]:
@@ -144,9 +163,52 @@ def _unet(config: Mapping[str, Any], channels: list[int], depth: int) -> Values:
     }
 
 
+def _unetplusplus(config: Mapping[str, Any], channels: list[int], depth: int) -> Values:
+    return {**_unet(config, channels, depth), "type": "UNetPlusPlusHead"}
+
+
+def _linknet(config: Mapping[str, Any], channels: list[int], depth: int) -> Values:
+    if (norm := _norm(config)) is None:
+        raise ValueError("config.json has a Linknet without norms; our counterpart has batchnorm")
+    return {"type": "LinknetHead", "num_blocks": depth, "channels": 32, "norm_cfg": norm}
+
+
+def _manet(config: Mapping[str, Any], channels: list[int], depth: int) -> Values:
+    return {
+        "type": "MANetHead",
+        "decoder_channels": _widths(config, depth),
+        "attention_channels": config.get("decoder_pab_channels", 64),
+        "interpolation": config.get("decoder_interpolation", "nearest"),
+        "norm_cfg": _norm(config),
+    }
+
+
+def _pan(config: Mapping[str, Any], channels: list[int], depth: int) -> Values:
+    if depth < 3:
+        raise ValueError(f"a PAN has an encoder_depth of 3 to 5; found {depth}")
+    return {
+        "type": "PANHead",
+        "channels": config.get("decoder_channels", 32),
+        "interpolation": config.get("decoder_interpolation", "bilinear"),
+    }
+
+
 _COUNTS = {"encoder_depth": 5, "classes": 1, "in_channels": 3}
 _COMMON = frozenset({"encoder_name", "activation", *_COUNTS, *_NO_EFFECT})
 _WITH_NORM = frozenset({"decoder_use_norm", "decoder_use_batchnorm"})
-_HEADS: dict[str, Callable[[Mapping[str, Any], list[int], int], Values]] = {"Unet": _unet}
-_OWN = {"Unet": _WITH_NORM | {"decoder_channels", "decoder_attention_type", "decoder_interpolation"}}
+_HEADS: dict[str, Callable[[Mapping[str, Any], list[int], int], Values]] = {
+    "Unet": _unet,
+    "UnetPlusPlus": _unetplusplus,
+    "Linknet": _linknet,
+    "MAnet": _manet,
+    "PAN": _pan,
+}
+_OF_UNETS = _WITH_NORM | {"decoder_channels", "decoder_interpolation"}
+_OWN = {
+    "Unet": _OF_UNETS | {"decoder_attention_type"},
+    "UnetPlusPlus": _OF_UNETS | {"decoder_attention_type"},
+    "Linknet": _WITH_NORM,
+    "MAnet": _OF_UNETS | {"decoder_pab_channels"},
+    "PAN": frozenset({"decoder_channels", "decoder_interpolation", "encoder_output_stride", "upsampling"}),
+}
 """Model -> its arguments besides those that all have."""
