@@ -5,8 +5,8 @@ Paper: Chaurasia, Culurciello, LinkNet: Exploiting Encoder Representations for E
 The form is that of segmentation_models.pytorch (Iakubovskii, https://github.com/qubvel-org/segmentation_models.pytorch,
 MIT), over the levels of any backbone: with the same weights the logits are the same.
 
-Deviations from the paper, shared with it: all blocks are alike, also the last; transposed convolutions have kernels of 4
-pixels instead of 3. Where a backbone has no level at stride 2, one more block keeps the channels of its finest level.
+Deviations from the paper, shared with it: all blocks are alike, also the last; transposed convolutions have kernels of
+4 pixels instead of 3. Where a backbone has no level at stride 2, one more block keeps the channels of its finest level.
 
 Ours: at odd sizes an enlarged map is cut to the size of the level that is added.
 
@@ -16,6 +16,7 @@ Shape letters: N images, C channels, K classes, h, w height and width of a map, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -90,8 +91,7 @@ class LinknetHead(nn.Module):
         further = (self.in_channels[0],) * (num_blocks - len(self.in_channels))
         widths = (*reversed(self.in_channels), *further, channels)
         self.blocks = nn.ModuleList(
-            LinknetBlock(width, following, norm=norm, activation=activation)
-            for width, following in zip(widths[:-1], widths[1:], strict=True)
+            LinknetBlock(width, following, norm=norm, activation=activation) for width, following in pairwise(widths)
         )
         start_decoder(self)
         self.dropout = channel_dropout(dropout_ratio)

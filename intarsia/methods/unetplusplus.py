@@ -110,9 +110,7 @@ class UNetPlusPlusHead(nn.Module):
         return logits
 
 
-def _nodes(
-    widths: Sequence[tuple[int, int, int]], sizes: int
-) -> list[tuple[int, int, tuple[int, int, int]]]:
+def _nodes(widths: Sequence[tuple[int, int, int]], sizes: int) -> list[tuple[int, int, tuple[int, int, int]]]:
     """Path, size, and channels of what each node gets from below, from beside, and gives."""
     nodes = []
     for size, (below, beside, out) in enumerate(widths):

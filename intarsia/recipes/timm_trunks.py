@@ -6,7 +6,8 @@ network itself, built without memory, what levels it gives.
     upernet          all levels of a pyramid from stride 4 on; of a plain transformer, four blocks made into one
     segformer        the same levels, each through one layer, put together at the finest
     deeplabv3plus    a network that can be dilated to stride 16
-    unet             all levels from stride 2 on, of a plain transformer its pyramid, and on to the size of the image
+    unet, unetplusplus, manet, linknet
+                     all levels from stride 2 on, of a plain transformer its pyramid, and on to the size of the image
     linear           one layer on the last level of a network that stands still, to see what it has learnt
 """
 
@@ -135,15 +136,15 @@ def _deeplabv3plus(network: str, num_logits: int, bands: int) -> Config:
     return {"backbone": backbone, "decode_head": head}
 
 
-def _unet(network: str, num_logits: int, bands: int, **head: Any) -> Config:
-    parts, channels = _unet_levels(network, bands)
-    widths = tuple(max(256 >> block, 16) for block in range(_doublings(network)))
+def _unet(head: str, network: str, num_logits: int, bands: int) -> Config:
+    """A decoder that ends at the size of the image, without dropout, as those of segmentation_models.pytorch."""
+    parts, channels = _pyramid(network, bands, _FINEST_OF_UNETS, _MOST_OF_UNETS)
     levels = {"in_channels": channels, "in_index": list(range(len(channels)))}
-    return {**parts, "decode_head": _common(num_logits, type="UNetHead", **levels, decoder_channels=widths, **head)}
-
-
-def _unet_levels(network: str, bands: int) -> tuple[Config, list[int]]:
-    return _pyramid(network, bands, _FINEST_OF_UNETS, _MOST_OF_UNETS)
+    blocks = _doublings(network)
+    size: Config = {"decoder_channels": tuple(max(256 >> block, 16) for block in range(blocks))}
+    if head == "LinknetHead":
+        size = {"num_blocks": blocks, "channels": 32}
+    return {**parts, "decode_head": _common(num_logits, type=head, **levels, **size, dropout_ratio=0.0)}
 
 
 def _doublings(network: str) -> int:
@@ -165,7 +166,10 @@ HEADS: dict[str, Callable[[str, int, int], Config]] = {
     "upernet": _upernet,
     "segformer": _segformer,
     "deeplabv3plus": _deeplabv3plus,
-    "unet": _unet,
+    "unet": partial(_unet, "UNetHead"),
+    "unetplusplus": partial(_unet, "UNetPlusPlusHead"),
+    "linknet": partial(_unet, "LinknetHead"),
+    "manet": partial(_unet, "MANetHead"),
     "linear": _linear,
 }
 """What stands before the mark in a name -> (network, number of logits, bands) -> the model's parts."""

@@ -241,6 +241,14 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "clip_mlp_ratio": 4, "clip_qkv_bias": True, "clip_norm": Norm("LN"), "clip_activation": GELU,
             "out_dims": 512, "final_norm": True, "deep_supervision_idxs": (7,), "frozen_exclude": (),
             "align_corners": False},
+        "LinknetHead": {
+            "in_index": (0, 1, 2, 3, 4), "num_blocks": 5, "channels": 32, "dropout_ratio": 0.0, "norm": BN,
+            "activation": RELU, "align_corners": False},
+        "MANetHead": {**UNETS, "attention_channels": 64},
+        "PANHead": {
+            **SEVERAL_LEVELS, "channels": 32, "interpolation": "bilinear", "dropout_ratio": 0.0, "norm": BN,
+            "align_corners": True},
+        "UNetPlusPlusHead": {**UNETS, "attention": None},
         "UNetHead": {**UNETS, "center": False, "attention": None},
         "UPerHead": {**SEVERAL_LEVELS, "pool_scales": (1, 2, 3, 6)},
         "VPDDepthHead": {

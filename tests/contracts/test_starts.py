@@ -229,6 +229,17 @@ STARTS: dict[str, dict[str, Starts]] = {
         "SegmenterMaskTransformerHead": Starts(
             linear=TRUNCATED, linear_bias=ZEROS, wide={"embed_dims": 24},
             special={r"^cls_emb": TRUNCATED, r"attn\.in_proj_weight": TRUNCATED, r"attn\.in_proj_bias": ZEROS}),
+        "LinknetHead": Starts(
+            HE_UNIFORM, wide={"in_channels": (104,) * 4, "channels": 104},
+            special={r"^conv_seg\.weight": XAVIER, r"deconv_upsamping\.0\.(weight|bias)": TORCH}),
+        "MANetHead": Starts(
+            HE_UNIFORM, special={r"^conv_seg\.weight": XAVIER},
+            wide={"in_channels": (104,) * 4, "decoder_channels": (40,) * 5, "attention_channels": 8}),
+        "PANHead": Starts(
+            HE_UNIFORM, special={r"^conv_seg\.weight": XAVIER}, wide={"in_channels": (16, 16), "channels": 32},
+            few=r"^fpa\.(conv1|conv2|down[23]\.\d)\.conv\.weight$"),
+        "UNetPlusPlusHead": Starts(
+            HE_UNIFORM, special={r"^conv_seg\.weight": XAVIER}, wide={**WIDE_UNET, "in_channels": (104,) * 4}),
         "UNetHead": Starts(HE_UNIFORM, special={r"^conv_seg\.weight": XAVIER}, wide=WIDE_UNET),
         "UPerHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
         "VPDDepthHead": Starts(

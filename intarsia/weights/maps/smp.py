@@ -4,7 +4,8 @@ Its encoders are torchvision's ResNets (`resnet34`), whose names timm shares, an
 names there are those of a network that gives levels (`timm_names.py`). Both become `backbone` as a `TIMM`.
 
 What such a model holds and never reads has no place here: attention before the last block's convolutions, where no
-level is laid beside; UNet++'s center; the classifier of whole images. (Stages of an encoder beyond the decoder: `TIMM.left_away`.)
+level is laid beside; UNet++'s center; the classifier of whole images. (Stages of an encoder beyond the decoder:
+`TIMM.left_away`.)
 """
 
 from __future__ import annotations
