@@ -6,6 +6,8 @@ network itself, built without memory, what levels it gives.
     upernet          all levels of a pyramid from stride 4 on; of a plain transformer, four blocks made into one
     segformer        the same levels, each through one layer, put together at the finest
     deeplabv3plus    a network that can be dilated to stride 16
+    unet, unetplusplus, manet, linknet
+                     all levels from stride 2 on, of a plain transformer its pyramid, and on to the size of the image
     linear           one layer on the last level of a network that stands still, to see what it has learnt
 """
 
@@ -25,7 +27,8 @@ MARK = "_timm:"
 FORM = re.compile(r"(\w+?)_timm:([\w.-]+)")
 PLAIN_RATE, PYRAMID_RATE, LINEAR_RATE = 1e-4, 3e-4, 1e-3
 _FINEST, _MOST = 4, 4
-"""Stride of the finest level that heads read, and how many they read at most."""
+"""Stride of the finest level that most heads read, and how many they read at most."""
+_FINEST_OF_UNETS, _MOST_OF_UNETS = 2, 5
 
 
 def network_name(name: str) -> str | None:
@@ -71,12 +74,12 @@ def _trunk(network: str, bands: int, **arguments: Any) -> Config:
     return {"type": "TIMM", "model_name": network, "in_channels": bands, **arguments}
 
 
-def _pyramid(network: str, bands: int) -> tuple[Config, list[int]]:
+def _pyramid(network: str, bands: int, finest: int = _FINEST, most: int = _MOST) -> tuple[Config, list[int]]:
     """Backbone, and neck where it takes one to get levels of several strides; and the channels of the levels."""
     levels = _features(network)
     if not _is_plain(network):
-        last = {stride: index for index, (_, stride) in enumerate(levels) if stride >= _FINEST}
-        indices = [last[stride] for stride in sorted(last)][-_MOST:]
+        last = {stride: index for index, (_, stride) in enumerate(levels) if stride >= finest}
+        indices = [last[stride] for stride in sorted(last)][-most:]
         backbone = _trunk(network, bands, out_indices=tuple(indices))
         return {"backbone": backbone}, [levels[index][0] for index in indices]
     width, stride = levels[0]
@@ -133,6 +136,25 @@ def _deeplabv3plus(network: str, num_logits: int, bands: int) -> Config:
     return {"backbone": backbone, "decode_head": head}
 
 
+def _unet(head: str, network: str, num_logits: int, bands: int) -> Config:
+    """A decoder that ends at the size of the image, without dropout, as those of segmentation_models.pytorch."""
+    parts, channels = _pyramid(network, bands, _FINEST_OF_UNETS, _MOST_OF_UNETS)
+    levels = {"in_channels": channels, "in_index": list(range(len(channels)))}
+    blocks = _doublings(network)
+    size: Config = {"decoder_channels": tuple(max(256 >> block, 16) for block in range(blocks))}
+    if head == "LinknetHead":
+        size = {"num_blocks": blocks, "channels": 32}
+    return {**parts, "decode_head": _common(num_logits, type=head, **levels, **size, dropout_ratio=0.0)}
+
+
+def _doublings(network: str) -> int:
+    """How many blocks lead from the coarsest level to the size of the image."""
+    if _is_plain(network):
+        return 5
+    strides = sorted({stride for _, stride in _features(network) if stride >= _FINEST_OF_UNETS})[-_MOST_OF_UNETS:]
+    return len(strides) - 1 + (strides[0] - 1).bit_length()
+
+
 def _linear(network: str, num_logits: int, bands: int) -> Config:
     width, _ = _features(network)[-1]
     backbone = _trunk(network, bands, out_indices=(-1,), **({"norm": True} if _is_plain(network) else {}))
@@ -144,6 +166,10 @@ HEADS: dict[str, Callable[[str, int, int], Config]] = {
     "upernet": _upernet,
     "segformer": _segformer,
     "deeplabv3plus": _deeplabv3plus,
+    "unet": partial(_unet, "UNetHead"),
+    "unetplusplus": partial(_unet, "UNetPlusPlusHead"),
+    "linknet": partial(_unet, "LinknetHead"),
+    "manet": partial(_unet, "MANetHead"),
     "linear": _linear,
 }
 """What stands before the mark in a name -> (network, number of logits, bands) -> the model's parts."""

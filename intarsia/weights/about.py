@@ -95,7 +95,8 @@ def about(path: Path | str, *, key: str | None = None, prefix: str | None = None
         whole = replace(parts[0], tensors=tensors, others=tuple(others), key=key, prefix=prefix)
         if whole.described:
             return whole
-        found = _with(whole, "transformers (Hugging Face)", describe_folder(path))
+        description = describe_folder(path)
+        found = _with(whole, description.origin, description)
         return replace(found, meta=replace(found.meta, licence=licence_of(path)))
     found = replace(_file(path, key, prefix), key=key, prefix=prefix)
     library = recognise(found.tensors)

@@ -296,9 +296,11 @@ def apply_state(
 
     allow_partial: take what fits and leave the rest as it is; the report says what that was.
     optional: beginnings of names that may be missing, unexpected or of another shape all the same, such as `AUXILIARY`.
+    What a part states as `left_away` (a network of timm: what lies behind its last level) may be in the file.
     Raises WeightsMismatchError if not everything fits, or if, even so, nothing does. The module is then unchanged.
     """
     own = module.state_dict()
+    away = {f"{path}.{name}" for path, part in module.named_modules() for name in getattr(part, "left_away", ())}
     mismatched = tuple(
         (name, tuple(value.shape), tuple(own[name].shape))
         for name, value in state.items()
@@ -310,7 +312,7 @@ def apply_state(
         loaded=tuple(fitting),
         # Checkpoints of old versions of torch lack this counter; it has no effect on the numbers.
         missing=tuple(name for name in own if name not in state and not name.endswith("num_batches_tracked")),
-        unexpected=tuple(name for name in state if name not in own),
+        unexpected=tuple(name for name in state if name not in own and name not in away),
         mismatched=mismatched,
     )
     if not fitting:

@@ -118,6 +118,7 @@ TABLE: dict[str, list[Group]] = {
         *of_part("VisionTransformer or SegmenterMask", figure="segmenter or vit_small"),
     ],
     "intarsia/layers/residual.py": of_part("DDRNet or PIDNet", "layers/test_residual.py", figure="ddrnet or pidnet"),
+    "intarsia/layers/decoder_block.py": of_part("UNetHead", "methods/test_unet_decoders.py"),
     "intarsia/layers/deep_pyramid_pooling.py": of_part(
         "DDRNet or PIDNet", "methods/test_ddrnet_pidnet.py", figure="ddrnet or pidnet"
     ),
@@ -231,6 +232,11 @@ TABLE: dict[str, list[Group]] = {
     ),
     "intarsia/methods/segnext.py": of_part("MSCAN or LightHamHead", "methods/test_segnext.py", figure="segnext"),
     "intarsia/methods/unet.py": of_part("UNet", "methods/test_unet.py", figure="unet_small"),
+    "intarsia/methods/linknet.py": of_part("LinknetHead", "methods/test_unet_decoders.py"),
+    "intarsia/methods/manet.py": of_part("MANetHead", "methods/test_unet_decoders.py"),
+    "intarsia/methods/pan.py": of_part("PANHead", "methods/test_unet_decoders.py"),
+    "intarsia/methods/unetplusplus.py": of_part("UNetPlusPlusHead", "methods/test_unet_decoders.py"),
+    "intarsia/methods/unet_head.py": of_part("UNetHead", "methods/test_unet_decoders.py"),
     "intarsia/methods/vpd.py": of_part("VPD", "methods/test_vpd.py"),
     "intarsia/methods/upernet.py": of_part("UPerHead", "methods/test_context_heads.py", figure="upernet_small"),
     "intarsia/data/annotations/": [group("data/annotations"), group("redteam/test_annotations.py")],

@@ -82,6 +82,8 @@ HE = Start("normal", lambda layer, weight: math.sqrt(2 / fans(weight)[1]))
 """He et al., arXiv:1502.01852, by fan_out: MMCV's ConvModule, and MMEngine's dict(type="Kaiming", layer="Conv2d")."""
 HE_FAN_IN = Start("normal", lambda layer, weight: math.sqrt(2 / fans(weight)[0]))
 """The same by fan_in: MMSegmentation's ViT."""
+HE_UNIFORM = Start("uniform", lambda layer, weight: math.sqrt(6 / fans(weight)[0]))
+"""The same, uniform: decoders of segmentation_models.pytorch."""
 HE_PER_GROUP = Start("normal", lambda layer, weight: math.sqrt(2 * layer.groups / fans(weight)[1]))
 """The same, where a channel of a group counts the outputs of its own group: the code of MiT."""
 HE_BY_FAN_IN = Start("normal", lambda layer, weight: math.sqrt(2 / fans(weight)[0]))
@@ -105,6 +107,7 @@ class Starts:
     """The starts of a part: of the parameters that a regular expression names, then of all others by their layer.
 
     wide: arguments, besides those of the contract's tables, that leave every matrix enough values to be judged.
+    few: names of those that have few whatever the arguments; they are judged as far as that goes.
     """
 
     conv: Start = HE
@@ -113,6 +116,7 @@ class Starts:
     linear_bias: Start = TORCH
     special: Mapping[str, Start] = field(default_factory=dict)
     wide: Mapping[str, Any] = field(default_factory=dict)
+    few: str = "$^"
 
     def of(self, name: str, layer: nn.Module) -> Start | None:
         """How the parameter `name` of a layer starts; None if the table does not say."""
@@ -128,6 +132,9 @@ class Starts:
             return self.linear if weight else self.linear_bias
         return EMBEDDING if isinstance(layer, nn.Embedding) else None
 
+    def _too_few(self, name: str, parameter: Tensor) -> bool:
+        return parameter.dim() > 1 and 1 < parameter.numel() < ENOUGH and not re.search(self.few, name)
+
     def misfits(self, part: nn.Module) -> Iterator[str]:
         """What starts otherwise than it should, a line each."""
         unused = set(self.special)
@@ -138,7 +145,7 @@ class Starts:
                 unused -= {pattern for pattern in unused if re.search(f"{pattern}$", name)}
                 if start is None:
                     yield f"{name}: the table does not say how it starts"
-                elif start.shape != "exact" and parameter.dim() > 1 and 1 < parameter.numel() < ENOUGH:
+                elif start.shape != "exact" and self._too_few(name, parameter):
                     yield f"{name}: {parameter.numel()} values are too few to judge"
                 elif said := start.misfit(layer, parameter):
                     yield f"{name}: {said}"

@@ -21,6 +21,10 @@ HEAD = {"dropout_ratio": 0.1, "norm": None, "activation": RELU, "align_corners":
 ONE_LEVEL = {"in_index": -1, **HEAD}
 FULLY_CONVOLUTIONAL = {**ONE_LEVEL, "kernel_size": 3, "dilation": 1, "concat_input": True}
 SEVERAL_LEVELS = {"in_index": ALL, **HEAD}
+UNETS = {
+    "in_index": (0, 1, 2, 3, 4), "decoder_channels": (256, 128, 64, 32, 16), "interpolation": "nearest",
+    "dropout_ratio": 0.0, "norm": BN, "activation": RELU, "align_corners": False,
+}  # fmt: skip
 RESNET = {
     "in_channels": 3, "stem_channels": 64, "base_channels": 64, "num_stages": 4, "strides": (1, 2, 2, 2),
     "dilations": (1, 1, 1, 1), "out_indices": ALL, "style": "pytorch", "multi_grid": None, "contract_dilation": False,
@@ -237,6 +241,15 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "clip_mlp_ratio": 4, "clip_qkv_bias": True, "clip_norm": Norm("LN"), "clip_activation": GELU,
             "out_dims": 512, "final_norm": True, "deep_supervision_idxs": (7,), "frozen_exclude": (),
             "align_corners": False},
+        "LinknetHead": {
+            "in_index": (0, 1, 2, 3, 4), "num_blocks": 5, "channels": 32, "dropout_ratio": 0.0, "norm": BN,
+            "activation": RELU, "align_corners": False},
+        "MANetHead": {**UNETS, "attention_channels": 64},
+        "PANHead": {
+            **SEVERAL_LEVELS, "channels": 32, "interpolation": "bilinear", "dropout_ratio": 0.0, "norm": BN,
+            "align_corners": True},
+        "UNetPlusPlusHead": {**UNETS, "attention": None},
+        "UNetHead": {**UNETS, "center": False, "attention": None},
         "UPerHead": {**SEVERAL_LEVELS, "pool_scales": (1, 2, 3, 6)},
         "VPDDepthHead": {
             "in_channels": (320, 640, 1280, 1280), "max_depth": 10.0, "embed_dim": 192, "feature_dim": 1536,

@@ -148,6 +148,7 @@ DROPS: dict[str, dict[str, Drops]] = {
         **dict.fromkeys(("ASPPHead", "DepthwiseSeparableASPPHead", "DepthwiseSeparableFCNHead", "FCNHead", "FPNHead",
                          "PSPHead", "PointHead", "SegformerHead", "UPerHead"), CLASSIFIER),
         "DDRHead": CLASSIFIER,
+        **dict.fromkeys(("LinknetHead", "MANetHead", "PANHead", "UNetHead", "UNetPlusPlusHead"), CLASSIFIER),
         "ANNHead": Drops({"dropout": 0.1, "fusion_dropout": 0.1}, attention=(0.0,) * 4),
         "CCHead": CLASSIFIER,
         "DAHead": Drops({"dropout": 0.1, "pam_dropout": 0.1, "cam_dropout": 0.1}, attention=(0.0,)),

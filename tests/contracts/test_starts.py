@@ -25,6 +25,7 @@ from starts import (
     HE_BY_FAN_IN,
     HE_FAN_IN,
     HE_PER_GROUP,
+    HE_UNIFORM,
     ONES,
     TORCH,
     TRUNCATED,
@@ -62,6 +63,7 @@ ATTENTION = {
 """Of decoders. The stacked projections are one matrix to Glorot."""
 ROUND = {**ATTENTION, r"feat_transform\.conv\.weight": XAVIER}
 WIDE_ROUND = {"in_channels": 32, "kernel_updator": Use("head_part", "KernelUpdator", in_channels=16, feat_channels=12)}
+WIDE_UNET = {"in_channels": (56,) * 4, "decoder_channels": (104,) * 5, "attention": "scse"}
 LEVELS = {"in_channels": (24, 32, 40, 48), "channels": 64}
 
 STDC_CHANNELS = (12, 16, 32, 48, 64)
@@ -227,6 +229,18 @@ STARTS: dict[str, dict[str, Starts]] = {
         "SegmenterMaskTransformerHead": Starts(
             linear=TRUNCATED, linear_bias=ZEROS, wide={"embed_dims": 24},
             special={r"^cls_emb": TRUNCATED, r"attn\.in_proj_weight": TRUNCATED, r"attn\.in_proj_bias": ZEROS}),
+        "LinknetHead": Starts(
+            HE_UNIFORM, wide={"in_channels": (104,) * 4, "channels": 104},
+            special={r"^conv_seg\.weight": XAVIER, r"deconv_upsamping\.0\.(weight|bias)": TORCH}),
+        "MANetHead": Starts(
+            HE_UNIFORM, special={r"^conv_seg\.weight": XAVIER},
+            wide={"in_channels": (104,) * 4, "decoder_channels": (40,) * 5, "attention_channels": 8}),
+        "PANHead": Starts(
+            HE_UNIFORM, special={r"^conv_seg\.weight": XAVIER}, wide={"in_channels": (16, 16), "channels": 32},
+            few=r"^fpa\.(conv1|conv2|down[23]\.\d)\.conv\.weight$"),
+        "UNetPlusPlusHead": Starts(
+            HE_UNIFORM, special={r"^conv_seg\.weight": XAVIER}, wide={**WIDE_UNET, "in_channels": (104,) * 4}),
+        "UNetHead": Starts(HE_UNIFORM, special={r"^conv_seg\.weight": XAVIER}, wide=WIDE_UNET),
         "UPerHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
         "VPDDepthHead": Starts(
             TRUNCATED, special={r"^decoder\.(deconv_layers\.[036]|conv_layers\.0)\.weight": normal(0.001)}),

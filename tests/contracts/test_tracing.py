@@ -25,6 +25,7 @@ UNFUSED = {
     "ERFNet": 5,
     "EncHead": 1,
     "Feature2Pyramid": 1,
+    "LinknetHead": 5,
     "MSCAN": 10,
     "PIDHead": 1,
     "PIDNet": 8,
@@ -35,7 +36,7 @@ UNFUSED = {
 """Batch norms that stay: behind a pooling, behind a convolution that is applied level by level or whose filters the
 image makes (DMHead), behind a concatenation or a transposed convolution (CGNet, ERFNet, Feature2Pyramid), behind an
 encoding (EncHead), before a convolution (DDRNet, MSCAN, PIDNet), behind a
-transposed convolution (VPDDepthHead).
+transposed convolution (VPDDepthHead, LinknetHead).
 """
 
 

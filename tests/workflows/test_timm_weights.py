@@ -204,6 +204,12 @@ def spec_of(recipe: str, **changes: Any) -> RunSpec:
         ("upernet_timm:vit_small_patch14_dinov2", [16] * 4),
         ("deeplabv3plus_timm:test_resnet", [4, 16]),
         ("linear_timm:test_vit", [16]),
+        ("unet_timm:resnet18", [2, 4, 8, 16, 32]),
+        ("unet_timm:test_convnext.r160_in1k", [4, 8, 16, 32]),
+        ("unet_timm:test_vit", [16] * 4),
+        ("unetplusplus_timm:test_efficientnet", [2, 4, 8, 16, 32]),
+        ("linknet_timm:test_convnext", [4, 8, 16, 32]),
+        ("manet_timm:test_resnet", [2, 4, 8, 16, 32]),
     ],
 )
 def test_recipes_on_any_network(recipe: str, strides: list[int]) -> None:
@@ -212,6 +218,14 @@ def test_recipes_on_any_network(recipe: str, strides: list[int]) -> None:
     assert [level.stride for level in task.model.backbone.features] == strides
     assert recipes.is_for_data(recipe)
     assert recipe not in recipes.short_names()
+
+
+@pytest.mark.parametrize("head", ["unet", "unetplusplus", "linknet", "manet"])
+@pytest.mark.parametrize("network", ["test_efficientnet", "test_convnext", "test_vit"])
+def test_decoders_of_unets_end_at_the_size_of_the_image(head: str, network: str) -> None:
+    task: Any = build_task(spec_of(f"{head}_timm:{network}", num_classes=3))
+    with torch.no_grad():
+        assert task.model.eval()(torch.zeros(1, 3, 64, 96)).shape == (1, 3, 64, 96)
 
 
 def test_the_linear_recipe_trains_one_layer() -> None:

@@ -8,6 +8,8 @@ the tensors into ours. Names of OpenMMLab are ours already and need no map.
     torchvision.py           FCN, DeepLabV3, ResNet
     timm.py                  ResNet with a deep stem, Swin Transformer
     backbones.py             ViT, BEiT, MAE, ConvNeXt, MobileNetV2, as they were trained to classify images
+    smp.py                   decoders of segmentation_models.pytorch over ResNets and networks of timm
+    smp_config.py            our config of such a model, from its config.json
     transformers.py          SegFormer, UPerNet, Mask2Former, MaskFormer, and their backbones ResNet, Swin, MiT
     transformers_config.py   our config of such a model, from its config.json
     folder.py                a folder of the Hugging Face Hub: its model, preprocessing, classes and tensors
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from intarsia.weights.maps.backbones import MAPS as BACKBONES
 from intarsia.weights.maps.rules import KeyMap
+from intarsia.weights.maps.smp import MAPS as SMP
 from intarsia.weights.maps.timm import MAPS as TIMM
 from intarsia.weights.maps.torchvision import MAPS as TORCHVISION
 from intarsia.weights.maps.transformers import MAPS as TRANSFORMERS
@@ -28,7 +31,7 @@ from intarsia.weights.maps.transformers import MAPS as TRANSFORMERS
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAPS: tuple[KeyMap, ...] = (*TRANSFORMERS, *TORCHVISION, *TIMM, *BACKBONES)
+MAPS: tuple[KeyMap, ...] = (*TRANSFORMERS, *SMP, *TORCHVISION, *TIMM, *BACKBONES)
 
 
 def recognise(names: Iterable[str]) -> KeyMap | None:

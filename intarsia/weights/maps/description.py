@@ -16,11 +16,12 @@ BN: Values = {"type": "SyncBN", "requires_grad": True}
 
 @dataclass(frozen=True)
 class Description:
-    """config: model, preprocessing and test pipeline. notes: what was assumed, in words for the user."""
+    """config: model, preprocessing and test pipeline. notes: what was assumed, in words for the user. origin: whose."""
 
     config: Values
     classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    origin: str = "transformers (Hugging Face)"
 
 
 def normalising(mean: Sequence[float], std: Sequence[float], *, size_divisor: int = 0) -> Values:
@@ -52,10 +53,11 @@ def describe(
     classes: Sequence[str],
     notes: Sequence[str],
     reduce_labels: bool = False,
+    origin: str = "transformers (Hugging Face)",
 ) -> Description:
     """Model, preprocessing and the transforms of its test images, put together.
 
-    reduce_labels: label files count classes from 1, and 0 is no class.
+    reduce_labels: label files count classes from 1, and 0 is no class. origin: the library of a folder.
 
     A head with one logit is trained with a sigmoid, as those libraries do, and says the class from one half on.
     """
@@ -85,4 +87,4 @@ def describe(
         "test_evaluator": {"type": "IoUMetric", "iou_metrics": ["mIoU"]},
         "test_cfg": {"type": "TestLoop"},
     }
-    return Description(config, tuple(classes), tuple(notes))
+    return Description(config, tuple(classes), tuple(notes), origin)

@@ -10,6 +10,7 @@ from typing import Any
 
 from intarsia.terminal import printable
 from intarsia.weights.maps.description import IMAGENET, Description, Values, describe, normalising
+from intarsia.weights.maps.smp_config import describe_smp, is_smp
 from intarsia.weights.maps.transformers_config import class_names, model_section
 
 CONFIG, PROCESSOR, CARD = "config.json", "preprocessor_config.json", "README.md"
@@ -64,13 +65,8 @@ def describe_folder(path: Path) -> Description:
     Raises ValueError if a file is missing or damaged, or the model is not one we have.
     """
     config = _json(path / CONFIG)
-    if "model_type" not in config and "encoder_name" in config:
-        raise ValueError(
-            f"{path} is of segmentation_models.pytorch, whose decoders are not part of Intarsia. Its encoder can start "
-            "a training: --weights FILE --prefix encoder --allow-partial"
-        )
     try:
-        return _described(path, config)
+        return describe_smp(config) if is_smp(config) else _described(path, config)
     except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
         reason = f"{type(error).__name__}: {printable(str(error), 200)}"
         message = f"{path} describes no model: a value of {CONFIG} or {PROCESSOR} cannot be used ({reason})"
