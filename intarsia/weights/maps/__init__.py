@@ -10,6 +10,7 @@ the tensors into ours. Names of OpenMMLab are ours already and need no map.
     backbones.py             ViT, BEiT, MAE, ConvNeXt, MobileNetV2, as they were trained to classify images
     transformers.py          SegFormer, UPerNet, Mask2Former, MaskFormer, and their backbones ResNet, Swin, MiT
     transformers_config.py   our config of such a model, from its config.json
+    eomt.py                  EoMT of its authors and of transformers
     folder.py                a folder of the Hugging Face Hub: its model, preprocessing, classes and tensors
     description.py           what the last two give
 """
@@ -20,6 +21,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from intarsia.weights.maps.backbones import MAPS as BACKBONES
+from intarsia.weights.maps.eomt import MAPS as EOMT
 from intarsia.weights.maps.rules import KeyMap
 from intarsia.weights.maps.timm import MAPS as TIMM
 from intarsia.weights.maps.torchvision import MAPS as TORCHVISION
@@ -28,7 +30,7 @@ from intarsia.weights.maps.transformers import MAPS as TRANSFORMERS
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAPS: tuple[KeyMap, ...] = (*TRANSFORMERS, *TORCHVISION, *TIMM, *BACKBONES)
+MAPS: tuple[KeyMap, ...] = (*TRANSFORMERS, *EOMT, *TORCHVISION, *TIMM, *BACKBONES)
 
 
 def recognise(names: Iterable[str]) -> KeyMap | None:
