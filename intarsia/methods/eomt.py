@@ -49,7 +49,7 @@ class EoMTHead(nn.Module):
     in_channels, in_index: the one level, which is open: its last `num_blocks` blocks are run here. num_queries: masks
     looked for. num_upscales: times that the patches are doubled for the masks; 2 makes patches of 16 pixels cells of 4.
     annealing_start, annealing_end: for each block, from which to which part of the training (0..1) its masked attention
-    fades out; as in the paper for 4 blocks, and for others in as many equal parts.
+    fades out. By default as the authors have it: from one to five sixths of the training, each for one sixth.
 
     While it trains, each block's queries look at the patches of the mask that they predict before it, and these
     predictions are trained, too. With the probability that `attn_mask_probs` does not have, a query looks at
@@ -142,9 +142,9 @@ def _annealing(
     num_blocks: int, start: Sequence[float] | None, end: Sequence[float] | None
 ) -> tuple[tuple[float, float], ...]:
     """When masked attention of each block begins to fade, and when it is gone."""
-    step = 1 / (num_blocks + 2)
-    starts = [step * (i + 1) for i in range(num_blocks)] if start is None else list(start)
-    ends = [step * (i + 2) for i in range(num_blocks)] if end is None else list(end)
+    apart = 1 / 2 / max(num_blocks - 1, 1)  # first starts at 1/6, last at 4/6
+    starts = [1 / 6 + apart * i for i in range(num_blocks)] if start is None else list(start)
+    ends = [first + 1 / 6 for first in starts] if end is None else list(end)
     if len(starts) != num_blocks or len(ends) != num_blocks:
         raise ValueError(
             f"annealing_start and annealing_end have one entry for each of {num_blocks} blocks (num_blocks); "

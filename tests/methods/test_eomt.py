@@ -140,15 +140,18 @@ def test_other_schedules_and_other_numbers_of_blocks() -> None:
     head = EoMTHead(in_channels=8, num_classes=3, num_blocks=2, annealing_start=[0, 0.5], annealing_end=[0.5, 1])
     head.set_training_progress(0.25)
     torch.testing.assert_close(head.attn_mask_probs, torch.tensor([0.5**0.9, 1.0]))
-    assert EoMTHead(in_channels=8, num_classes=3, num_blocks=2).annealing == ((0.25, 0.5), (0.5, 0.75))
+    three = EoMTHead(in_channels=8, num_classes=3, num_blocks=3).annealing  # the authors' on COCO: of 177384 steps
+    expected = [(29564, 59128), (73910, 103474), (118256, 147820)]
+    torch.testing.assert_close(torch.tensor(three) * 177384, torch.tensor(expected, dtype=torch.float))
 
 
 @pytest.mark.parametrize(
     ("annealing", "message"),
     [
-        ({"annealing_start": [0.1]}, "one entry for each of 2 blocks.*got 1 and 2"),
+        ({"annealing_start": [0.1]}, "one entry for each of 2 blocks.*got 1 and 1"),
         ({"annealing_start": [0.1, 0.2], "annealing_end": [0.1, 0.3]}, "to a later one, both in 0..1"),
         ({"annealing_end": [0.6, 1.5]}, "to a later one, both in 0..1"),
+        ({"annealing_start": [0.1, 0.9]}, "to a later one, both in 0..1"),
     ],
 )
 def test_schedules_that_cannot_be(annealing: dict[str, Any], message: str) -> None:
