@@ -97,6 +97,7 @@ TABLE: dict[str, dict[str, str]] = {
         "DepthwiseSeparableFCNHead": "intarsia.methods.fast_scnn:DepthwiseSeparableFCNHead",
         "EMAHead": "intarsia.methods.emanet:EMAHead",
         "EncHead": "intarsia.methods.encnet:EncHead",
+        "EoMTHead": "intarsia.methods.eomt:EoMTHead",
         "FCNHead": "intarsia.methods.fcn:FCNHead",
         "FPNHead": "intarsia.methods.semantic_fpn:FPNHead",
         "GCHead": "intarsia.methods.gcnet:GCHead",
@@ -276,7 +277,7 @@ TABLE: dict[str, dict[str, str]] = {
 }
 """kind -> name -> "module:attribute"."""
 
-MASK_HEADS = frozenset({"Mask2FormerHead", "MaskFormerHead", "SideAdapterCLIPHead"})
+MASK_HEADS = frozenset({"EoMTHead", "Mask2FormerHead", "MaskFormerHead", "SideAdapterCLIPHead"})
 """Heads that classify masks: they have one class more, for a mask that shows nothing."""
 
 OWN_LABELS = frozenset({"STDCHead"})

@@ -154,11 +154,13 @@ class FeatureSpec:
     """One level of what a backbone gives: its channels, and its stride with respect to the input.
 
     tokens: whether a class token comes with the map, so that the level is a `TokenLevel`.
+    open_blocks: how many last blocks of a plain transformer are left to who reads it: the level is an `OpenLevel` then.
     """
 
     channels: int
     stride: int
     tokens: bool = False
+    open_blocks: int = 0
 
 
 class TokenLevel(NamedTuple):
@@ -171,8 +173,25 @@ class TokenLevel(NamedTuple):
     token: Tensor
 
 
-Level: TypeAlias = "Tensor | TokenLevel"
-"""What stands at a level: a map, or a map and a token where the level's `FeatureSpec.tokens` says so."""
+class OpenLevel(NamedTuple):
+    """A plain transformer before its last blocks, which who reads the level runs with tokens of its own in front.
+
+    map: (N, C, h, w), the patches. prefix: (N, P, C), class token and registers. blocks: each takes tokens (N, T, C),
+    the last of which are prefix and patches, and which token may look at which (N, 1, T, T), or None, and gives tokens
+    (N, T, C). norm: behind the last block. stride: side of a patch. size: height and width of the images, of which
+    the patches cover at least as much.
+    """
+
+    map: Tensor
+    prefix: Tensor
+    blocks: Sequence[Callable[[Tensor, Tensor | None], Tensor]]
+    norm: Callable[[Tensor], Tensor]
+    stride: int
+    size: Size
+
+
+Level: TypeAlias = "Tensor | TokenLevel | OpenLevel"
+"""What stands at a level: a map, or what its `FeatureSpec` says: with a token, or with blocks that are to be run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +342,18 @@ class MaskClassificationHead(Protocol):
     num_classes: int
 
     def __call__(self, features: Sequence[Tensor]) -> tuple[MaskPredictions, ...]: ...
+
+
+@runtime_checkable
+class FollowsTraining(Protocol):
+    """A part of a network that changes as the training goes on, as a function of how much of it is done.
+
+    The engine tells it before each step. What it changes is in its buffers, so that a weights file has it.
+    """
+
+    def set_training_progress(self, progress: float) -> None:
+        """progress: steps done, as a part of all steps, in 0..1."""
+        ...
 
 
 @runtime_checkable

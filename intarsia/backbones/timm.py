@@ -19,13 +19,15 @@ import difflib
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from intarsia.backbones.timm_blocks import check_open, open_level
 from intarsia.backbones.timm_sizes import IN_BLOCKS, ONE_SIZE, STRIDES, one_size_only, size_policy
-from intarsia.contracts import FeatureSpec
+from intarsia.contracts import FeatureSpec, Level
 
 RESERVED = frozenset(
     {
@@ -48,6 +50,8 @@ class TIMM(nn.Module):
         output_stride: 8 or 16, for networks that can be dilated.
         img_size: (height, width) of the images, for networks that take one size only. Smaller ones are padded to it.
         norm: put the last norm behind each level of a plain transformer, as its own classifier has it.
+        open_blocks: leave so many last blocks of a plain transformer to the head, which runs them with tokens of its
+            own: the one level is an `OpenLevel`.
         drop_path_rate: stochastic depth; None is that of timm, which is none.
         options: further arguments of timm's own network, such as {"patch_size": 16}.
         checkpoint_activations: recompute blocks in the backward pass instead of keeping their activations.
@@ -62,6 +66,7 @@ class TIMM(nn.Module):
     out_indices: tuple[int, ...]
     model_name: str
     norm_levels: bool
+    open_blocks: int
     size: tuple[int, int] | None
     multiple: int
     least_size: int
@@ -77,6 +82,7 @@ class TIMM(nn.Module):
         output_stride: int | None = None,
         img_size: int | tuple[int, int] | None = None,
         norm: bool = False,
+        open_blocks: int = 0,
         drop_path_rate: float | None = None,
         options: Mapping[str, Any] | None = None,
         checkpoint_activations: bool = False,
@@ -94,10 +100,17 @@ class TIMM(nn.Module):
             raise one_size_only(model_name, fixed, _own_size(network))
         published = set(network.state_dict())
         levels = _levels(network, file)
-        indices = _indices(levels, out_indices, model_name)
         if norm and len(set(levels)) > 1:
             raise ValueError(f"norm=True is for plain transformers, whose levels are alike; {model_name} is a pyramid")
-        _without_classifier(network, indices, norm=norm)
+        if open_blocks:
+            check_open(network, file, model_name, open_blocks)
+            if out_indices is not None or norm:
+                raise ValueError(
+                    "open_blocks gives one level, the last, whose norm is the head's: no out_indices, no norm"
+                )
+            out_indices, levels = -1, tuple(replace(level, open_blocks=open_blocks) for level in levels)
+        indices = _indices(levels, out_indices, model_name)
+        _without_classifier(network, indices, norm=norm or open_blocks > 0)
         features = tuple(levels[index] for index in indices)
         if output_stride is not None and any(level.stride > output_stride for level in features):
             raise ValueError(f"{model_name} cannot be given output_stride={output_stride}")
@@ -107,6 +120,7 @@ class TIMM(nn.Module):
             "out_indices": indices,
             "model_name": model_name,
             "norm_levels": norm,
+            "open_blocks": open_blocks,
             "size": size if fixed else None,
             "multiple": math.lcm(policy.multiple or _patch(network), *_of_blocks(network)),
             "least_size": max(size) if fixed and size is not None else max(level.stride for level in features),
@@ -137,14 +151,17 @@ class TIMM(nn.Module):
             raise ValueError(f"{self.model_name} of timm cannot recompute its blocks") from error
         self.__dict__["recomputes"] = wanted
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """(N, bands, H, W) -> for each of `out_indices` (N, C, H / stride, W / stride).
+    def forward(self, images: Tensor) -> tuple[Level, ...]:
+        """(N, bands, H, W) -> for each of `out_indices` (N, C, H / stride, W / stride), or the `OpenLevel`.
 
         Rounded up where images are padded, and else as the network has it. Raises ValueError for images that are larger
         than the one size of a network that has one.
         """
         height, width = images.shape[-2:]
         (network,) = self.network
+        if self.open_blocks:
+            stride, padded = self.features[0].stride, self._padded(images)
+            return (open_level(network, padded, self.open_blocks, stride=stride, size=(height, width)),)
         levels = network.forward_intermediates(
             self._padded(images),
             indices=list(self.out_indices),

@@ -87,7 +87,8 @@ def mismatches(reader: object, features: Sequence[FeatureSpec]) -> Iterator[Mism
 
     `in_channels` has the channels of the levels at `in_index`; without `in_index`, of all levels, as a neck reads them.
     `feature_strides`, of a head that has them, are compared as multiples of the first, which is what they are used as.
-    `in_tokens` has to be what the levels' `tokens` are; a part without it reads maps alone.
+    `in_tokens` has to be what the levels' `tokens` are; a part without it reads maps alone. `in_blocks` is how many
+    blocks it runs of a level's `open_blocks`, all of them; a part without it runs none.
     A part that does not say what it expects is not checked.
     """
     channels, indices = (_each(getattr(reader, name, None)) for name in ("in_channels", "in_index"))
@@ -110,6 +111,9 @@ def mismatches(reader: object, features: Sequence[FeatureSpec]) -> Iterator[Mism
     tokens = bool(getattr(reader, "in_tokens", False))
     if any(features[index].tokens != tokens for index in indices if _exists(index, features)):
         yield Mismatch("in_tokens", None, tokens, not tokens, f"Set output_cls_token={tokens} in the backbone.")
+    blocks = int(getattr(reader, "in_blocks", 0))
+    for given in {features[index].open_blocks for index in indices if _exists(index, features)} - {blocks}:
+        yield Mismatch("in_blocks", None, blocks, given, f"Set open_blocks={blocks} in the backbone, a TIMM.")
     strides = _each(getattr(reader, "feature_strides", None))
     if strides and None not in widths:
         found = tuple(features[index].stride for index in indices)
@@ -139,6 +143,8 @@ def described(found: Mismatch, source: str) -> str:
         return f"reads level {found.level} (in_index), but {source} gives {found.given} levels"
     if found.argument == "in_tokens":
         return token_mismatch(found, source)
+    if found.argument == "in_blocks":
+        return block_mismatch(found, source)
     if found.argument == "feature_strides":
         return f"expects feature_strides={list(found.expected)}, but {source} gives strides {list(found.given)}"
     if found.level is None:
@@ -152,6 +158,13 @@ def token_mismatch(found: Mismatch, source: str) -> str:
     if found.expected:
         return f"reads a class token with each level, but {source} gives maps alone"
     return f"reads maps alone, but {source} gives a class token with each level"
+
+
+def block_mismatch(found: Mismatch, source: str) -> str:
+    """The same of blocks that the backbone leaves to who reads it."""
+    if not found.expected:
+        return f"reads what is computed, but {source} leaves its last {found.given} blocks to the head (open_blocks)"
+    return f"runs the last {found.expected} blocks of the backbone, but {source} leaves it {found.given}"
 
 
 def _each(value: Any) -> tuple[int, ...] | None:

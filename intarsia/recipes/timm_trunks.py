@@ -9,6 +9,7 @@ network itself, built without memory, what levels it gives.
     unet, unetplusplus, manet, linknet
                      all levels from stride 2 on, of a plain transformer its pyramid, and on to the size of the image
     linear           one layer on the last level of a network that stands still, to see what it has learnt
+    eomt             queries in the last blocks of a plain transformer
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from functools import cache, partial
 from typing import Any
 
 from intarsia import catalog
+from intarsia.recipes import eomt
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import NORM, cross_entropy
 from intarsia.recipes.published import Family
@@ -49,6 +51,14 @@ def family(name: str) -> Family | None:
     head = name.partition(MARK)[0]
     plain, rate = _is_plain(network), PYRAMID_RATE
     others: Config = {}
+    if head == "eomt":
+        depth = _depth(network)
+        return Family(
+            own={name: partial(_eomt, network)},
+            learning_rate=eomt.LEARNING_RATE,
+            method=eomt.METHOD,
+            others=eomt.training(depth),
+        )
     if head == "linear":
         rate, others = LINEAR_RATE, {"intarsia": {"freeze": ["backbone"]}}
     elif plain:
@@ -64,6 +74,15 @@ def _features(network: str, **arguments: Any) -> tuple[tuple[int, int], ...]:
     with torch.device("meta"):
         built = catalog.resolve("backbone", "TIMM")(network, **arguments)
     return tuple((level.channels, level.stride) for level in built.features)
+
+
+@cache
+def _depth(network: str) -> int:
+    """The blocks of a plain transformer. Raises ValueError for other networks, and where heads cannot run its last."""
+    import torch
+
+    with torch.device("meta"):
+        return len(catalog.resolve("backbone", "TIMM")(network, open_blocks=1).network[0].blocks)
 
 
 def _is_plain(network: str) -> bool:
@@ -162,6 +181,14 @@ def _linear(network: str, num_logits: int, bands: int) -> Config:
     return {"backbone": backbone, "decode_head": {**head, "num_convs": 0, "concat_input": False}}
 
 
+def _eomt(network: str, num_logits: int, bands: int) -> Config:
+    width, stride = _features(network)[-1]
+    options, stride = ({}, stride) if stride % 4 == 0 else ({"options": {"patch_size": 16}}, 16)
+    depth = _depth(network)
+    backbone = _trunk(network, bands, open_blocks=eomt.blocks(depth), **options)
+    return {"backbone": backbone, "decode_head": eomt.head(width, stride, depth, num_logits)}
+
+
 HEADS: dict[str, Callable[[str, int, int], Config]] = {
     "upernet": _upernet,
     "segformer": _segformer,
@@ -171,5 +198,6 @@ HEADS: dict[str, Callable[[str, int, int], Config]] = {
     "linknet": partial(_unet, "LinknetHead"),
     "manet": partial(_unet, "MANetHead"),
     "linear": _linear,
+    "eomt": _eomt,
 }
 """What stands before the mark in a name -> (network, number of logits, bands) -> the model's parts."""

@@ -148,6 +148,7 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/backbones/beit.py": of_part("BEiT or MAE", "backbones/test_beit.py", figure="beit_small or mae_small"),
     "intarsia/backbones/clip_text.py": of_part("CLIPTextEncoder", "backbones/test_clip_text.py", figure="san_small"),
     "intarsia/backbones/timm.py": [group("backbones/test_timm.py", k="not every_family_trains")],
+    "intarsia/backbones/timm_blocks.py": [group("methods/test_eomt.py")],
     "intarsia/backbones/timm_sizes.py": [group("backbones/test_timm.py", k="not every_family_trains")],
     "intarsia/backbones/convnext.py": of_part("ConvNeXt", "backbones/test_convnext.py", figure="convnext_small"),
     "intarsia/backbones/hrnet.py": of_part("HRNet", "backbones/test_hrnet.py", figure="fcn_hr18"),
@@ -193,6 +194,7 @@ TABLE: dict[str, list[Group]] = {
         "DepthwiseSeparableASPPHead", "methods/test_context_heads.py", figure="deeplabv3plus"
     ),
     "intarsia/methods/dpt.py": of_part("DPTHead", "methods/test_dpt.py", figure="dpt_small"),
+    "intarsia/methods/eomt.py": [group(MODELS, k="EoMTHead"), group("methods/test_eomt.py")],
     "intarsia/methods/erfnet.py": of_part("ERFNet", "methods/test_erfnet.py", figure="erfnet"),
     "intarsia/methods/ddrnet.py": of_part("DDR", "methods/test_ddrnet_pidnet.py", figure="ddrnet"),
     "intarsia/methods/icnet.py": of_part("ICN", "methods/test_icnet.py", figure="icnet_small"),

@@ -154,7 +154,9 @@ def test_the_vocabulary_knows_the_rules_of_the_engine() -> None:
     for area, constructor in constructors.items():
         constructor(parameter, dict.fromkeys(areas[area], None), 1.0, 0.1)
     by_depth(parameter, {"num_layers": 1, "decay_rate": 1, "layer_decay_rate": 1, "decay_type": "layer_wise"}, 1, None)
-    assert areas["paramwise_cfg (layer decay)"] == {"num_layers", "decay_rate", "layer_decay_rate", "decay_type"}
+    assert areas["paramwise_cfg (layer decay)"] == {
+        "num_layers", "decay_rate", "layer_decay_rate", "decay_type", "flat_decay_mult",
+    }  # fmt: skip
 
 
 def _keys(area: str) -> set[str]:

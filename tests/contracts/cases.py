@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia import catalog
 from intarsia.config.lowering.names import user_key
-from intarsia.contracts import FeatureSpec, ImageLogits, PointLogits, TargetInput, TokenLevel
+from intarsia.contracts import FeatureSpec, ImageLogits, OpenLevel, PointLogits, TargetInput, TokenLevel
 from intarsia.layers.activation import Activation
 from intarsia.layers.norm import Norm
 
@@ -25,6 +26,10 @@ PLAIN = (FeatureSpec(8, 16),) * 4
 PLAIN_WITH_TOKENS = (FeatureSpec(8, 16, tokens=True),) * 4
 """Those of the VisionTransformer in the tables, for necks and heads that need levels of one size, or class tokens."""
 PLAIN_BACKBONE = "VisionTransformer"
+OPEN = (FeatureSpec(8, 16, open_blocks=2),)
+"""That of a plain transformer whose last blocks are run by the head."""
+OPEN_BACKBONE = {"type": "TIMM", "model_name": "test_vit", "open_blocks": 2,
+                 "options": {"embed_dim": 8, "num_heads": 2}}  # fmt: skip
 CLASSES = 5
 VECTORS = 12
 """Channels of the vectors of classes that a head compares its masks with."""
@@ -90,7 +95,7 @@ class Case:
         with torch.no_grad():
             for parameter in module.parameters():
                 parameter.add_(0.02 * torch.randn_like(parameter))
-        return module
+        return opened(module, self.levels)
 
     def features(self, module: Any) -> tuple[FeatureSpec, ...]:
         """The levels that a backbone gives, or a neck makes of those that it is fed with."""
@@ -135,6 +140,8 @@ class Case:
         own = self.config or written(self.kind, self.name, self.tables[self.kind][self.name], self.tables)
         if self.kind == "model":
             return dict(own), ""
+        if self.levels[0].open_blocks:
+            return {"type": "EncoderDecoder", "backbone": OPEN_BACKBONE, "decode_head": own}, "decode_head"
         name = BACKBONE if self.levels == LEVELS[: len(self.levels)] else PLAIN_BACKBONE
         settings: dict[str, Any] = {"out_indices": tuple(range(len(self.levels)))}
         if self.levels[0].tokens:
@@ -154,6 +161,32 @@ class Case:
         last = _fcn_head(self.features(self.build()))
         parts = {"backbone": own} if self.kind == "backbone" else {"backbone": backbone, "neck": own}
         return {"type": "EncoderDecoder", **parts, "decode_head": last}, self.kind
+
+
+def opened(head: nn.Module, levels: Sequence[FeatureSpec]) -> nn.Module:
+    """A head of an open level, which is given a map and makes that of it: compilers take tensors, and no functions."""
+    (*_, spec), kind = levels, type(head)
+    if not spec.open_blocks:
+        return head
+
+    class Opened(kind):  # type: ignore[misc, valid-type]
+        def forward(self, features: Sequence[Tensor]) -> Any:
+            map = features[0]
+            size = (spec.stride * map.shape[2], spec.stride * map.shape[3])
+            prefix = map.mean((2, 3)).unsqueeze(1)  # (N, 1, C)
+            return super().forward([OpenLevel(map, prefix, (_attend,) * spec.open_blocks, _norm, spec.stride, size)])
+
+    head.__class__ = Opened
+    return head
+
+
+def _attend(tokens: Tensor, mask: Tensor | None) -> Tensor:
+    heads = tokens.unsqueeze(1)  # (N, 1, T, C)
+    return tokens + F.scaled_dot_product_attention(heads, heads, heads, attn_mask=mask).squeeze(1)
+
+
+def _norm(tokens: Tensor) -> Tensor:
+    return F.layer_norm(tokens, (OPEN[0].channels,))
 
 
 def _fcn_head(features: Sequence[FeatureSpec], index: int = -1) -> dict[str, Any]:

@@ -42,6 +42,7 @@ TWINS = {
 }  # fmt: skip
 TIMM = {
     "in_channels": 3, "out_indices": None, "output_stride": None, "img_size": None, "norm": False,
+    "open_blocks": 0,
     "drop_path_rate": None, "options": None, "checkpoint_activations": False,
 }  # fmt: skip
 QUERIES = {"in_index": ALL, "channels": 256, "mask_channels": 256, "num_queries": 100, "num_heads": 8, "hidden": 2048,
@@ -205,6 +206,9 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             **ONE_LEVEL, "num_classes": 2, "input_transform": None, "num_convs": 2, "kernel_size": 3, "dilation": 1,
             "concat_input": True},
         "EncHead": {**HEAD, "in_index": (1, 2, 3), "num_codes": 32, "use_se_loss": True, "add_lateral": False},
+        "EoMTHead": {
+            "in_index": 0, "num_queries": 100, "num_blocks": 4, "num_upscales": 2, "annealing_start": None,
+            "annealing_end": None},
         "FCNHead": {
             **ONE_LEVEL, "input_transform": None, "num_convs": 2, "kernel_size": 3, "dilation": 1,
             "concat_input": True},

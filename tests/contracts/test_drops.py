@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from cases import LEVELS, Case, Use, build
+from cases import LEVELS, Case, Use, build, opened
 from promises import SIZE, trained
 from test_models import NAMING, READS, REFINING, TABLES
 from torch import Tensor, nn
@@ -171,6 +171,7 @@ DROPS: dict[str, dict[str, Drops]] = {
         "SETRUPHead": CLASSIFIER,
         "SideAdapterCLIPHead": Drops({}, attention=(0.0,) * 8),
         "VPDDepthHead": NOTHING,
+        "EoMTHead": Drops({}, attention=(0.0,) * 2),
         "SegmenterMaskTransformerHead": Drops(
             {f"layers.{i}.{name}": rate for i in range(2)
              for name, rate in [("attn.dropout", 0.2), ("ffn.layers.0.2", 0.2), ("ffn.layers.2", 0.2),
@@ -201,7 +202,7 @@ def built(kind: str, name: str) -> nn.Module:
     torch.manual_seed(0)
     arguments = DROPS[kind][name].arguments or {}
     part: nn.Module = build(kind, name, {**TABLES[kind][name], **arguments}, TABLES)
-    return part
+    return opened(part, READS.get(name, LEVELS)) if kind == "head" else part
 
 
 def inputs(kind: str, name: str) -> tuple[Any, ...]:
@@ -279,7 +280,7 @@ def test_every_layer_that_drops_is_used(kind: str, name: str) -> None:
 
 @pytest.mark.parametrize(("kind", "name"), CALLED, ids=lambda value: value)
 def test_only_what_drops_draws_random_numbers(kind: str, name: str) -> None:
-    """In evaluation nothing does; in training what the table says, the points of PointRend, the bases of SegNeXt."""
+    """In evaluation nothing does; in training what the table says, points of PointRend, SegNeXt's bases, EoMT masks."""
     part, given = built(kind, name), inputs(kind, name)
 
     def draws(call: Any) -> bool:
@@ -289,7 +290,7 @@ def test_only_what_drops_draws_random_numbers(kind: str, name: str) -> None:
 
     assert not draws(lambda: part.eval()(*given))
     drops = DROPS[kind][name]
-    random = any(drops.layers.values()) or any(drops.attention) or name in ("PointHead", "LightHamHead")
+    random = any(drops.layers.values()) or any(drops.attention) or name in ("PointHead", "LightHamHead", "EoMTHead")
     assert draws(lambda: trained(part.train(), given)) is random
 
 
@@ -304,7 +305,7 @@ CLASSIFIED_APART = {"DAHead": ("pam", "cam")}
 """Head -> stages that have a dropout and a classifier of their own."""
 WITHOUT_CLASSIFIER = {
     "MaskFormerHead", "Mask2FormerHead", "IterativeDecodeHead", "SegmenterMaskTransformerHead",
-    "SideAdapterCLIPHead", "VPDDepthHead",
+    "SideAdapterCLIPHead", "VPDDepthHead", "EoMTHead",
 }  # fmt: skip
 PIXEL_HEADS = sorted(set(TABLES["head"]) - WITHOUT_CLASSIFIER)
 

@@ -193,6 +193,7 @@ STARTS: dict[str, dict[str, Starts]] = {
             special={**CLASSIFIED, r"^convs\.conv\d\.weight": TORCH, r"^conv_up_input\.(weight|bias)": TORCH},
             wide={"channels": 20}),
         "LightHamHead": Starts(special=CLASSIFIED, wide={"channels": 20, "ham_channels": 24}),
+        "EoMTHead": Starts(TORCH, TORCH, TORCH, TORCH, special={r"^q\.weight": normal(1.0)}, wide={"in_channels": 64}),
         "Mask2FormerHead": Starts(
             CAFFE2, wide={**LEVELS, "hidden": 48, "encoder_hidden": 40},
             special={

@@ -56,6 +56,11 @@ class OfThreeLevels(OfLevels):
         return self.part([a, b, c])
 
 
+class OfOneLevel(OfLevels):
+    def forward(self, a: Any) -> Any:  # type: ignore[override]
+        return self.part([a])
+
+
 class OfNames(OfLevels):
     def forward(self, images: Any, a: Any, b: Any, c: Any, d: Any, classes: Any) -> Any:  # type: ignore[override]
         return self.part(images, [a, b, c, d], classes)
@@ -73,7 +78,8 @@ def traceable(case: Case, size: tuple[int, int]) -> tuple[nn.Module, tuple[Any, 
     if case.naming:
         images, levels, classes = inputs
         return OfNames(module), (images, *levels, classes)
-    wrapper = OfLevelsAndLogits if case.refining else OfThreeLevels if len(case.levels) == 3 else OfLevels
+    of_levels = {1: OfOneLevel, 3: OfThreeLevels, 4: OfLevels}[len(case.levels)]
+    wrapper = OfLevelsAndLogits if case.refining else of_levels
     return wrapper(module), (*inputs[0], *inputs[1:])
 
 

@@ -228,6 +228,24 @@ def test_flat_parameters_are_not_decayed() -> None:
     assert [s["lr"] for s in found] == [0.5, 0.5, 0.5, 0.25]
 
 
+def test_blocks_of_a_plain_transformer_of_timm() -> None:
+    """EoMT's rates: 0.8 for each block before the last, and everything is decayed."""
+    names = {
+        "backbone.cls_token": 11, "backbone.reg_token": 11, "backbone.pos_embed": 11,
+        "backbone.patch_embed.proj.weight": 11, "backbone.blocks.0.attn.qkv.weight": 11,
+        "backbone.blocks.5.ls1.gamma": 6, "backbone.blocks.10.norm1.bias": 1, "backbone.blocks.11.mlp.fc1.weight": 0,
+        "backbone.norm.weight": 0, "decode_head.q.weight": 0,
+    }  # fmt: skip
+    described = [Parameter(name, (4,) if "norm" in name else (4, 4)) for name in names]
+    rules = {"num_layers": 12, "decay_rate": 0.8, "decay_type": "block_wise", "flat_decay_mult": 1.0}
+    found = by_depth(described, rules, 1e-4, 0.05)
+    assert [s["lr"] for s in found] == [pytest.approx(1e-4 * 0.8**power) for power in names.values()]
+    assert {s["weight_decay"] for s in found} == {0.05}
+    layer_wise = by_depth(described, {**rules, "decay_type": "layer_wise"}, 1.0, 0.05)
+    assert layer_wise[4]["lr"] == pytest.approx(0.8**12)
+    assert layer_wise[0]["lr"] == pytest.approx(0.8**13)
+
+
 @pytest.mark.parametrize(
     ("names", "rules", "said"),
     [

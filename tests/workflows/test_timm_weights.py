@@ -18,6 +18,7 @@ from intarsia.config.build import build_task
 from intarsia.config.checking.check import check
 from intarsia.config.language.reader import Config
 from intarsia.config.lowering.lower import lower
+from intarsia.engine.optim.optimizers import optimizer_for
 from intarsia.spec import RunSpec
 from intarsia.weights.legacy_names import with_present_names
 from intarsia.weights.pretrained.find import find_pretrained, unknown
@@ -210,6 +211,9 @@ def spec_of(recipe: str, **changes: Any) -> RunSpec:
         ("unetplusplus_timm:test_efficientnet", [2, 4, 8, 16, 32]),
         ("linknet_timm:test_convnext", [4, 8, 16, 32]),
         ("manet_timm:test_resnet", [2, 4, 8, 16, 32]),
+        ("eomt_timm:test_vit", [16]),
+        ("eomt_timm:vit_large_patch14_reg4_dinov2.lvd142m", [16]),
+        ("eomt_timm:vit_small_patch16_dinov3", [16]),
     ],
 )
 def test_recipes_on_any_network(recipe: str, strides: list[int]) -> None:
@@ -236,6 +240,24 @@ def test_the_linear_recipe_trains_one_layer() -> None:
     assert [name for name, _ in task.model.decode_head.named_parameters()] == ["conv_seg.weight", "conv_seg.bias"]
 
 
+def test_the_recipe_of_eomt_is_that_of_its_authors() -> None:
+    spec = spec_of("eomt_timm:vit_large_patch14_reg4_dinov2")
+    head, backbone = spec.model.args["decode_head"].args, spec.model.args["backbone"].args
+    assert (head["num_blocks"], backbone["open_blocks"], head["num_queries"], head["num_upscales"]) == (4, 4, 100, 2)
+    assert spec.objective is not None
+    assert spec.objective.args["loss_weights"] == spec.objective.args["match_weights"] == (2.0, 5.0, 5.0)
+    with torch.device("meta"):
+        network = build_task(spec).model
+        groups = optimizer_for(network, spec.optim).param_groups  # type: ignore[arg-type]
+    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    found = {name: rates[id(parameter)] for name, parameter in network.named_parameters()}  # type: ignore[attr-defined]
+    assert found["backbone.pos_embed"] == pytest.approx(1e-4 * 0.8**23)
+    assert found["backbone.blocks.22.ls1.gamma"] == pytest.approx(0.8e-4)
+    assert found["backbone.norm.weight"] == found["decode_head.class_head.bias"] == pytest.approx(1e-4)
+    assert {group["weight_decay"] for group in groups} == {0.05}
+    assert spec.optim.clip == {"max_norm": 0.01, "norm_type": 2}
+
+
 def test_recipes_of_any_bands_and_one_foreground() -> None:
     task: Any = build_task(spec_of("segformer_timm:test_convnext", mean=(1.0,) * 5, std=(1.0,) * 5, raw_bands=True))
     assert task.model.backbone.state_dict()["stem.0.weight"].shape[1] == 5
@@ -249,6 +271,7 @@ def test_recipes_of_any_bands_and_one_foreground() -> None:
         ("upernet_timm:beit_base_patch16_224", "does not take images of any size"),
         ("deeplabv3plus_timm:test_vit", "cannot be built with .*output_stride=16"),
         ("nothing_timm:resnet50", "unknown recipe"),
+        ("eomt_timm:convnext_tiny", "open_blocks is for plain transformers"),
     ],
 )
 def test_recipes_that_cannot_be(recipe: str, message: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from intarsia.config.lowering.eomt import lower_eomt
 from intarsia.config.lowering.fields import Context, Fields
 from intarsia.config.lowering.losses import lower_losses
 from intarsia.config.lowering.names import DEFAULT_THRESHOLD, WITHOUT_EFFECT
@@ -18,6 +19,8 @@ from intarsia.spec import Component, HeadLossSpec, InferenceSpec, PreprocessSpec
 TASKS = {"DepthEstimator": "DepthEstimation"}
 NAMING_HEAD, NAMING_MODEL = "SideAdapterCLIPHead", "MultimodalEncoderDecoder"
 """The head that compares masks with words, and the model that it is a head of."""
+OWN_FORMS = {NAMING_HEAD: lower_side_adapter, "EoMTHead": lower_eomt}
+"""Heads that classify masks and are not written as MaskFormer's and Mask2Former's."""
 PARTS_WITH_WEIGHTS = {NAMING_MODEL: ("image_encoder", "text_encoder", "decode_head")}
 """Where `model.pretrained` goes, if not to the backbone."""
 
@@ -82,7 +85,7 @@ def _mask_classifier(
     name, path = fields.get("type", "EncoderDecoder"), fields.at("decode_head")
     written = fields.get("decode_head")
     kind = bare(written["type"])
-    lower_head = lower_side_adapter if kind == NAMING_HEAD else lower_query_head
+    lower_head = OWN_FORMS.get(kind, lower_query_head)
     head = lower_head(context, written, path)
     own, *others = (NAMING_MODEL,) if kind == NAMING_HEAD else ("MaskClassifier", "EncoderDecoder")
     if bare(name) not in (own, *others):

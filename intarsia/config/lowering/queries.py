@@ -16,10 +16,15 @@ from intarsia.config.lowering.parts import component
 from intarsia.config.schema.fates import bare
 from intarsia.spec import Component
 
-QUERY_HEADS = ("MaskFormerHead", "Mask2FormerHead", "SideAdapterCLIPHead")
+QUERY_HEADS = ("EoMTHead", "MaskFormerHead", "Mask2FormerHead", "SideAdapterCLIPHead")
 PIXEL_DECODERS = {"MaskFormerHead": "PixelDecoder", "Mask2FormerHead": "MSDeformAttnPixelDecoder"}
-MASK_LOSSES = {"MaskFormerHead": "FocalLoss", "Mask2FormerHead": "CrossEntropyLoss"}
+MASK_LOSSES = {
+    "EoMTHead": "CrossEntropyLoss",
+    "MaskFormerHead": "FocalLoss",
+    "Mask2FormerHead": "CrossEntropyLoss",
+}
 MASK_COSTS = {
+    "EoMTHead": "CrossEntropyLossCost",
     "MaskFormerHead": "FocalLossCost",
     "Mask2FormerHead": "CrossEntropyLossCost",
     "SideAdapterCLIPHead": "CrossEntropyLossCost",
@@ -62,7 +67,7 @@ def lower_query_head(context: Context, values: Mapping[str, Any], path: str) -> 
     origin = context.origin(path)
     return LoweredQueryHead(
         component=Component("head", values["type"], args, path, origin),
-        objective=Component("objective", "SetCriterion", _objective(fields, name), path, origin),
+        objective=Component("objective", "SetCriterion", lower_objective(fields, name), path, origin),
         num_classes=fields.get("num_classes", 0),
         ignore_index=fields.get("ignore_index", 255),
         align_corners=fields.get("align_corners", False),
@@ -141,7 +146,7 @@ def _positions(fields: Fields, width: int) -> None:
 # --- The objective ------------------------------------------------------------------------------------------------
 
 
-def _objective(head: Fields, name: str) -> dict[str, Any]:
+def lower_objective(head: Fields, name: str) -> dict[str, Any]:
     """The arguments of the objective: three losses, and how masks are matched."""
     training = section(head, "train_cfg", f"{name}: train_cfg")
     classes = section(head, "loss_cls", "mask classifier: loss_cls")

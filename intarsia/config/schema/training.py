@@ -49,7 +49,8 @@ TRAINING_AREAS: dict[str, Area] = {
         "num_layers": to("optim.paramwise", "int"),
         "decay_rate": to("optim.paramwise", "float"),
         "layer_decay_rate": to("optim.paramwise: decay_rate", "float"),
-        "decay_type": to("optim.paramwise", "Literal['layer_wise', 'stage_wise']"),
+        "decay_type": to("optim.paramwise", "Literal['layer_wise', 'stage_wise', 'block_wise']"),
+        "flat_decay_mult": to("optim.paramwise", "float"),
     },
     "paramwise_cfg.custom_keys": {
         "lr_mult": to("optim.paramwise", "float"),

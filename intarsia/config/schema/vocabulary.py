@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from intarsia.config.schema.data import DATA_AREAS
 from intarsia.config.schema.diffusion import DIFFUSION_AREAS
+from intarsia.config.schema.eomt import EOMT_AREAS
 from intarsia.config.schema.fates import Area, nothing, refused, to
 from intarsia.config.schema.model import MODEL_AREAS
 from intarsia.config.schema.notation import DICT, OPTIONAL
@@ -79,6 +80,7 @@ AREAS: dict[str, Area] = {
     **MODEL_AREAS,
     **DIFFUSION_AREAS,
     **QUERY_AREAS,
+    **EOMT_AREAS,
     **SIDE_ADAPTER_AREAS,
     **DATA_AREAS,
     **TRAINING_AREAS,

@@ -149,7 +149,7 @@ def _decay_rules(parameter: Parameter) -> Iterator[str]:
 
 # --- By the depth in the backbone ---------------------------------------------------------------------------------
 
-_FIRST = ("backbone.cls_token", "backbone.mask_token", "backbone.pos_embed")
+_FIRST = ("backbone.cls_token", "backbone.mask_token", "backbone.pos_embed", "backbone.reg_token")
 _BLOCKS_PER_LAYER = 3
 """Blocks of ConvNeXt's long third stage that share a rate (arXiv 2201.03545, appendix on fine-tuning)."""
 
@@ -162,15 +162,16 @@ def by_depth(parameters: Sequence[Parameter], rules: Rules, lr: float, weight_de
 
     The heads have the whole learning rate, each layer of the backbone `decay_rate` times that of the layer behind it
     (Clark et al., ELECTRA, arXiv 2003.10555; for images BEiT, arXiv 2106.08254). Biases and all else that has one
-    dimension are not decayed.
+    dimension are decayed by `flat_decay_mult` times as much, by default not at all.
 
-    num_layers: of the backbone. decay_rate, or layer_decay_rate: the factor. decay_type: "layer_wise", or "stage_wise"
-    for ConvNeXt, whose stages are the layers then.
+    num_layers: of the backbone. decay_rate, or layer_decay_rate: the factor. decay_type: "layer_wise"; "stage_wise"
+    for ConvNeXt, whose stages are the layers then; "block_wise" for plain transformers of timm, whose last block has
+    the whole learning rate, and the embeddings that of the first block (EoMT, arXiv 2503.19108).
 
     Raises ValueError for unknown rules, and for backbones whose parameters have other names than those of a plain
-    vision transformer (BEiT, MAE, VisionTransformer) or ConvNeXt.
+    vision transformer (BEiT, MAE, VisionTransformer, those of timm) or ConvNeXt.
     """
-    _check(rules, ("num_layers", "decay_rate", "layer_decay_rate", "decay_type"))
+    _check(rules, ("num_layers", "decay_rate", "layer_decay_rate", "decay_type", "flat_decay_mult"))
     rate = rules.get("decay_rate", rules.get("layer_decay_rate"))
     if rate is None or "num_layers" not in rules:
         missing = "num_layers" if rate is not None else "decay_rate"
@@ -182,7 +183,7 @@ def by_depth(parameters: Sequence[Parameter], rules: Rules, lr: float, weight_de
         settings: Settings = {"lr": lr * rate ** (layers + 1 - depth(parameter.name, layers))}
         if weight_decay is not None:
             flat = len(parameter.shape) == 1 or parameter.is_bias
-            settings["weight_decay"] = 0.0 if flat else weight_decay
+            settings["weight_decay"] = weight_decay * rules.get("flat_decay_mult", 0.0) if flat else weight_decay
         found.append(settings)
     return found
 
@@ -193,11 +194,14 @@ def _depth_of(parameters: Sequence[Parameter], decay_type: str) -> Depth:
         known: dict[str, Depth] = {"layer_wise": convnext_layer, "stage_wise": convnext_stage}
     elif any(p.name.startswith("backbone.layers.") for p in parameters):
         known = {"layer_wise": transformer_layer}
+    elif any(p.name.startswith("backbone.blocks.") for p in parameters):
+        known = {"layer_wise": transformer_layer, "block_wise": transformer_block}
     else:
         first = next((p.name for p in parameters if p.name.startswith("backbone.")), "none at all")
         raise ValueError(
             "layer-wise decay of the learning rate is known for backbones with backbone.layers (BEiT, MAE, "
-            f"VisionTransformer) or backbone.downsample_layers (ConvNeXt); this network begins with {first}. "
+            f"VisionTransformer), backbone.blocks (timm) or backbone.downsample_layers (ConvNeXt); this network begins "
+            f"with {first}. "
             "Write custom_keys with lr_mult, or a constructor of your own"
         )
     if decay_type not in known:
@@ -209,9 +213,15 @@ def transformer_layer(name: str, num_layers: int) -> int:
     """The embedding is layer 0, block i is layer i + 1."""
     if name in _FIRST or name.startswith("backbone.patch_embed."):
         return 0
-    if name.startswith("backbone.layers."):
+    if name.startswith(("backbone.layers.", "backbone.blocks.")):
         return int(name.split(".")[2]) + 1
     return num_layers + 1
+
+
+def transformer_block(name: str, num_layers: int) -> int:
+    """Block i is layer i + 2, so that the last is with all behind it, and the embedding is with the first."""
+    layer = transformer_layer(name, num_layers)
+    return min(max(layer, 1) + 1, num_layers + 1)
 
 
 def convnext_layer(name: str, num_layers: int) -> int:

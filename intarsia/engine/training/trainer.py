@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from intarsia.contracts import Batch, LossTerm
+from intarsia.contracts import Batch, FollowsTraining, LossTerm
 from intarsia.engine.optim.optimizers import set_schedule
 from intarsia.engine.optim.schedules import Schedule
 from intarsia.engine.training.device_batches import DeviceBatches
@@ -53,6 +53,7 @@ class Trainer:
         self.run, self.runtime = run, run.runtime
         self.task, self.model, self.optimizer = ready.task, ready.model, ready.optimizer
         self.frozen, self.without_gradient = ready.frozen, ready.without_gradient
+        self.followers = [part for part in ready.network.modules() if isinstance(part, FollowsTraining)]
         self.guard = NonFiniteGuard(ready.network, ready.optimizer, run.runtime)
         self.steps_done = 0
         self._schedule = run.schedule if schedule is None else schedule
@@ -65,6 +66,8 @@ class Trainer:
         A step whose losses or gradients are not finite is left out by the guard.
         """
         lr = set_schedule(self.optimizer, self._schedule, self.steps_done)
+        for part in self.followers:
+            part.set_training_progress(min(self.steps_done / self.run.steps, 1.0))
         finite = torch.ones((), dtype=torch.bool, device=self.runtime.device)
         micro_batches = []
         self.guard.begin()

@@ -12,6 +12,7 @@ the tensors into ours. Names of OpenMMLab are ours already and need no map.
     smp_config.py            our config of such a model, from its config.json
     transformers.py          SegFormer, UPerNet, Mask2Former, MaskFormer, and their backbones ResNet, Swin, MiT
     transformers_config.py   our config of such a model, from its config.json
+    eomt.py                  EoMT of its authors and of transformers
     folder.py                a folder of the Hugging Face Hub: its model, preprocessing, classes and tensors
     description.py           what the last two give
 """
@@ -22,6 +23,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from intarsia.weights.maps.backbones import MAPS as BACKBONES
+from intarsia.weights.maps.eomt import MAPS as EOMT
 from intarsia.weights.maps.rules import KeyMap
 from intarsia.weights.maps.smp import MAPS as SMP
 from intarsia.weights.maps.timm import MAPS as TIMM
@@ -31,7 +33,7 @@ from intarsia.weights.maps.transformers import MAPS as TRANSFORMERS
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAPS: tuple[KeyMap, ...] = (*TRANSFORMERS, *SMP, *TORCHVISION, *TIMM, *BACKBONES)
+MAPS: tuple[KeyMap, ...] = (*TRANSFORMERS, *EOMT, *SMP, *TORCHVISION, *TIMM, *BACKBONES)
 
 
 def recognise(names: Iterable[str]) -> KeyMap | None:

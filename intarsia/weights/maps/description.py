@@ -79,9 +79,9 @@ def describe(
         "model": {
             "type": "EncoderDecoder",
             "data_preprocessor": preprocessor,
-            **model,
             "train_cfg": {},
             "test_cfg": {"mode": "whole"},
+            **model,
         },
         "test_dataloader": {"batch_size": 1, "num_workers": 2, "dataset": dataset},
         "test_evaluator": {"type": "IoUMetric", "iou_metrics": ["mIoU"]},

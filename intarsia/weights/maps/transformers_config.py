@@ -1,4 +1,4 @@
-"""The model section of our config from a ``config.json`` of transformers: SegFormer, UPerNet, Mask2Former, MaskFormer.
+"""The model section of our config from a ``config.json`` of transformers: those named below.
 
 Keys that a file leaves out have the library's defaults. What cannot be expressed here is refused by name.
 """
@@ -18,6 +18,8 @@ _DEPTHS = {
     ("bottleneck", (3, 8, 36, 3)): 152,
 }
 """Kind and number of a ResNet's blocks -> its layers."""
+_DINOV2 = {(384, 12, 6): "small", (768, 12, 12): "base", (1024, 24, 16): "large"}
+"""Channels, blocks and heads -> what timm calls it."""
 
 
 def model_section(config: Mapping[str, Any]) -> Values:
@@ -202,11 +204,6 @@ def _mask2former(config: Mapping[str, Any], num_classes: int) -> Values:
     )
     backbone, widths = _backbone(config)
     heads, dropout = config.get("num_attention_heads", 8), config.get("dropout", 0.0)
-    points = {
-        "num_points": config.get("train_num_points", 12544),
-        "oversample_ratio": config.get("oversample_ratio", 3.0),
-        "importance_sample_ratio": config.get("importance_sample_ratio", 0.75),
-    }
     encoder_layer = {
         "self_attn_cfg": {
             "embed_dims": channels,
@@ -237,7 +234,9 @@ def _mask2former(config: Mapping[str, Any], num_classes: int) -> Values:
             "layer_cfg": _decoder_layer(channels, heads, config.get("dim_feedforward", 2048), dropout),
             "return_intermediate": True,
         },
-        **_mask_losses(num_classes, weights, mask_loss, mask_cost, config.get("no_object_weight", 0.1), points),
+        **_mask_losses(
+            num_classes, weights, mask_loss, mask_cost, config.get("no_object_weight", 0.1), _points(config)
+        ),
     }
     common = _mask_head(config, widths, channels, num_classes, config.get("num_queries", 100))
     return {"backbone": backbone, "decode_head": {**head, **common}}
@@ -274,6 +273,49 @@ def _maskformer(config: Mapping[str, Any], num_classes: int) -> Values:
     }
     common = _mask_head(config, widths, channels, num_classes, decoder.get("num_queries", 100))
     return {"backbone": backbone, "decode_head": {**head, **common}}
+
+
+def _eomt(config: Mapping[str, Any], num_classes: int) -> Values:
+    _expect(
+        config, "config.json", hidden_act="gelu", layer_norm_eps=1e-6, hidden_dropout_prob=0.0, attention_dropout=0.0,
+        drop_path_rate=0.0,
+    )  # fmt: skip
+    width, gated = config.get("hidden_size", 1024), config.get("use_swiglu_ffn", False)
+    depth, heads = config.get("num_hidden_layers", 24), config.get("num_attention_heads", 16)
+    size, patch, ratio = config.get("image_size", 640), config.get("patch_size", 16), config.get("mlp_ratio", 4)
+    sides = [size, size] if isinstance(size, int) else list(size)
+    name = "giant" if gated else _DINOV2.get((width, depth, heads), "small")
+    options = {"embed_dim": width, "depth": depth, "num_heads": heads, "patch_size": patch,
+               "reg_tokens": config.get("num_register_tokens", 4)}  # fmt: skip
+    hidden = (int(int(width * ratio) * 2 / 3) + 7) // 8 * 16  # two halves, each rounded up to a multiple of 8
+    options["mlp_ratio"] = (hidden + 0.5) / width if gated else ratio  # timm rounds down
+    blocks = config.get("num_blocks", 4)
+    weights = (config.get("class_weight", 2.0), config.get("mask_weight", 5.0), config.get("dice_weight", 5.0))
+    mask_loss = {"type": "mmdet.CrossEntropyLoss", "use_sigmoid": True, "reduction": "mean", "loss_weight": weights[1]}
+    mask_cost = {"type": "mmdet.CrossEntropyLossCost", "weight": weights[1], "use_sigmoid": True}
+    head = {
+        "type": "EoMTHead",
+        "in_channels": width,
+        "num_classes": num_classes,
+        "num_queries": config.get("num_queries", 200),
+        "num_blocks": blocks,
+        "num_upscales": config.get("num_upscale_blocks", 2),
+        **_mask_losses(
+            num_classes, weights, mask_loss, mask_cost, config.get("no_object_weight", 0.1), _points(config)
+        ),
+    }
+    backbone = {"type": "TIMM", "model_name": f"vit_{name}_patch14_reg4_dinov2", "img_size": sides,
+                "in_channels": config.get("num_channels", 3), "open_blocks": blocks, "options": options}  # fmt: skip
+    windows = {"mode": "slide", "crop_size": sides, "stride": sides}
+    return {"backbone": backbone, "decode_head": head, "test_cfg": windows}
+
+
+def _points(config: Mapping[str, Any]) -> Values:
+    return {
+        "num_points": config.get("train_num_points", 12544),
+        "oversample_ratio": config.get("oversample_ratio", 3.0),
+        "importance_sample_ratio": config.get("importance_sample_ratio", 0.75),
+    }
 
 
 def _mask_head(
@@ -348,4 +390,10 @@ def _mask_losses(
     }
 
 
-_MODELS = {"segformer": _segformer, "upernet": _upernet, "mask2former": _mask2former, "maskformer": _maskformer}
+_MODELS = {
+    "segformer": _segformer,
+    "upernet": _upernet,
+    "mask2former": _mask2former,
+    "maskformer": _maskformer,
+    "eomt": _eomt,
+}
