@@ -50,6 +50,7 @@ TABLE: dict[str, dict[str, str]] = {
         "DDRNet": "intarsia.methods.ddrnet:DDRNet",
         "ERFNet": "intarsia.methods.erfnet:ERFNet",
         "FastSCNN": "intarsia.methods.fast_scnn:FastSCNN",
+        "HFBackbone": "intarsia.backbones.hf:HFBackbone",
         "HRNet": "intarsia.backbones.hrnet:HRNet",
         "ICNet": "intarsia.methods.icnet:ICNet",
         "MAE": "intarsia.backbones.mae:MAE",

@@ -146,6 +146,8 @@ TABLE: dict[str, list[Group]] = {
     ),
     "intarsia/backbones/beit.py": of_part("BEiT or MAE", "backbones/test_beit.py", figure="beit_small or mae_small"),
     "intarsia/backbones/clip_text.py": of_part("CLIPTextEncoder", "backbones/test_clip_text.py", figure="san_small"),
+    "intarsia/backbones/hf.py": [group("backbones/test_hf.py", "workflows/test_hf_weights.py")],
+    "intarsia/backbones/hf_sizes.py": [group("backbones/test_hf.py")],
     "intarsia/backbones/timm.py": [group("backbones/test_timm.py", k="not every_family_trains")],
     "intarsia/backbones/timm_sizes.py": [group("backbones/test_timm.py", k="not every_family_trains")],
     "intarsia/backbones/convnext.py": of_part("ConvNeXt", "backbones/test_convnext.py", figure="convnext_small"),

@@ -140,6 +140,7 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "qkv_bias": True, "qk_scale": None, "patch_norm": True, "drop_rate": 0.0, "attn_drop_rate": 0.0,
             "drop_path_rate": 0.1, "use_abs_pos_embed": False, "pretrain_img_size": 224, "activation": GELU,
             "norm": Norm("LN"), "frozen_stages": -1, "checkpoint_activations": False},
+        "HFBackbone": {"in_channels": None, "out_indices": None, "checkpoint_activations": False},
         "TIMM": TIMM,
         "TIMMBackbone": TIMM,
         "VisionTransformer": {
