@@ -105,6 +105,7 @@ TABLE: dict[str, dict[str, str]] = {
         "IterativeDecodeHead": "intarsia.methods.knet:IterativeDecodeHead",
         "LRASPPHead": "intarsia.methods.mobilenet_v3:LRASPPHead",
         "LightHamHead": "intarsia.methods.segnext:LightHamHead",
+        "LinearHead": "intarsia.methods.linear_head:LinearHead",
         "Mask2FormerHead": "intarsia.methods.mask2former:Mask2FormerHead",
         "MaskFormerHead": "intarsia.methods.maskformer:MaskFormerHead",
         "NLHead": "intarsia.methods.nonlocal_net:NLHead",

@@ -206,6 +206,7 @@ TABLE: dict[str, list[Group]] = {
         "FastSCNN or DepthwiseSeparableFCNHead", "methods/test_heads.py", figure="fast_scnn"
     ),
     "intarsia/methods/fcn.py": of_part("FCNHead", "methods/test_heads.py", figure="fcn_r18 or fcn_hr18"),
+    "intarsia/methods/linear_head.py": of_part("LinearHead", "methods/test_linear_head.py"),
     "intarsia/methods/knet.py": of_part(
         "IterativeDecodeHead or KernelUpd", "methods/test_knet.py", figure="knet_small"
     ),

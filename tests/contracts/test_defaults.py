@@ -208,6 +208,7 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "FPNHead": SEVERAL_LEVELS,
         "IterativeDecodeHead": {"num_stages": None},
         "LRASPPHead": {"in_index": (0, 1, 2), "branch_channels": (32, 64), **HEAD},
+        "LinearHead": {"in_index": -1, "dropout_ratio": 0.1, "norm": BN, "align_corners": False},
         "LightHamHead": {
             "in_index": (1, 2, 3), "ham_channels": 512, "num_bases": 64, "train_steps": 6, "eval_steps": 7, **HEAD},
         "Mask2FormerHead": {

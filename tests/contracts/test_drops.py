@@ -159,6 +159,7 @@ DROPS: dict[str, dict[str, Drops]] = {
         "DPTHead": CLASSIFIER,
         "LRASPPHead": CLASSIFIER,
         "LightHamHead": CLASSIFIER,
+        "LinearHead": CLASSIFIER,
         "APCHead": CLASSIFIER,
         "DMHead": CLASSIFIER,
         "EMAHead": CLASSIFIER,

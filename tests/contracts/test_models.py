@@ -112,6 +112,7 @@ HEADS: dict[str, dict[str, Any]] = {
     "LRASPPHead": {"in_channels": (8, 16, 32), "in_index": (0, 1, 3), "channels": 8, "num_classes": 5, "norm": BN},
     "LightHamHead": {"in_channels": (16, 24, 32), "channels": 8, "num_classes": 5, "ham_channels": 16, "num_bases": 4,
                      "norm": BN},
+    "LinearHead": {"in_channels": (8, 16, 24), "in_index": (0, 1, 2), "num_classes": 5},
     "Mask2FormerHead": {"in_channels": (8, 16, 24, 32), "num_classes": 5, "channels": 32, "mask_channels": 16,
                         "num_queries": 7, "num_heads": 4, "num_layers": 3, "hidden": 16, "encoder_layers": 1,
                         "encoder_heads": 2, "encoder_points": 2, "encoder_hidden": 16,

@@ -214,12 +214,13 @@ def test_recipes_on_any_network(recipe: str, strides: list[int]) -> None:
     assert recipe not in recipes.short_names()
 
 
-def test_the_linear_recipe_trains_one_layer() -> None:
+def test_the_linear_recipe_trains_its_norm_and_one_layer() -> None:
     config = own("linear_timm:test_vit")
     assert config["intarsia"]["freeze"] == ["backbone"]
     assert config["model"]["backbone"]["norm"] is True
     task: Any = build_task(spec_of("linear_timm:test_vit"))
-    assert [name for name, _ in task.model.decode_head.named_parameters()] == ["conv_seg.weight", "conv_seg.bias"]
+    names = [name for name, _ in task.model.decode_head.named_parameters()]
+    assert names == ["bn.weight", "bn.bias", "conv_seg.weight", "conv_seg.bias"]
 
 
 def test_recipes_of_any_bands_and_one_foreground() -> None:
