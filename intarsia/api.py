@@ -109,21 +109,28 @@ def list_models() -> list[str]:
 def trunk(
     model_name: str, *, pretrained: bool | str = True, first_convolution: FirstConvolution = "repeat", **arguments: Any
 ) -> Backbone:
-    """A network of timm as a backbone: images (N, C, H, W), normalised -> its levels, which `.features` describes.
+    """A network of timm or of transformers as a backbone: images (N, C, H, W), normalised -> its levels, which
+    `.features` describes.
 
-    model_name: as timm knows it, "convnext_tiny.in12k". pretrained: whether it starts from the weights that timm
-    publishes for that name, which are fetched once; or a file of weights. first_convolution: how it is made for other
-    bands than three. arguments: of `intarsia.backbones.timm.TIMM`.
+    model_name: as timm knows it, "convnext_tiny.in12k"; or "hf://OWNER/NAME", or a folder with a config.json, for a
+    backbone of transformers. pretrained: whether it starts from the weights that are published under that name, which
+    are fetched once; or a file of weights. first_convolution: how it is made for other bands than three. arguments: of
+    `intarsia.backbones.timm.TIMM`, or of `intarsia.backbones.hf.HFBackbone`.
 
-    Raises ValueError for a name, arguments or weights that there are not, and where timm is not installed.
+    Raises ValueError for a name, arguments or weights that there are not, and where the library is not installed.
     """
     from intarsia import catalog
     from intarsia.terminal import say
+    from intarsia.workflows.hub_trunks import is_of_transformers, values_at
     from intarsia.workflows.pretrained import load_into
 
-    network = catalog.resolve("backbone", "TIMM")(model_name, **arguments)
+    published = model_name
+    if is_of_transformers(model_name):
+        network = catalog.resolve("backbone", "HFBackbone")(values_at(model_name), **arguments)
+    else:
+        network, published = catalog.resolve("backbone", "TIMM")(model_name, **arguments), f"timm://{model_name}"
     if pretrained is not False:
-        written = f"timm://{model_name}" if pretrained is True else pretrained
+        written = published if pretrained is True else pretrained
         for note in load_into(network, written, first_convolution).notes:
             say(note)
     found: Backbone = network

@@ -201,5 +201,6 @@ def for_data(
         workers=workers,
         data=data,
     )
-    completed: Config = separate(config | family.others)
+    course = {} if family.schedule is None else {"param_scheduler": family.schedule(steps)}
+    completed: Config = separate(config | family.others | course)
     return completed

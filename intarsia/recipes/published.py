@@ -160,7 +160,8 @@ class Family:
     learning_rate: AdamW's, for training from random weights on little data.
     method: None where nothing was published of the network.
     targets: transforms that make what the heads learn beside the labels.
-    others: keys of the config for own data besides the usual ones.
+    others: keys of the config for own data besides the usual ones, or in their place.
+    schedule: steps -> the learning rate's course on own data, where it is not the usual one.
     """
 
     rows: tuple[Rows, ...] = ()
@@ -170,6 +171,7 @@ class Family:
     method: Method | None = None
     targets: tuple[Config, ...] = ()
     others: Config = field(default_factory=dict)
+    schedule: Callable[[int], list[Config]] | None = None
 
 
 def compose(family: Family, recipe: Published) -> Config:

@@ -9,6 +9,7 @@ network itself, built without memory, what levels it gives.
     unet, unetplusplus, manet, linknet
                      all levels from stride 2 on, of a plain transformer its pyramid, and on to the size of the image
     linear           one layer on the last level of a network that stands still, to see what it has learnt
+    multilevel       one layer on the last four blocks of a plain transformer, or all levels of a pyramid, side by side
     eomt             queries in the last blocks of a plain transformer
 """
 
@@ -24,6 +25,7 @@ from intarsia.recipes import eomt
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import NORM, cross_entropy
 from intarsia.recipes.published import Family
+from intarsia.recipes.schedules import adamw
 
 MARK = "_timm:"
 FORM = re.compile(r"(\w+?)_timm:([\w.-]+)")
@@ -59,11 +61,29 @@ def family(name: str) -> Family | None:
             method=eomt.METHOD,
             others=eomt.training(depth),
         )
-    if head == "linear":
-        rate, others = LINEAR_RATE, {"intarsia": {"freeze": ["backbone"]}}
+    schedule = None
+    if head in ("linear", "multilevel"):
+        rate, schedule = LINEAR_RATE, warm_up_and_cosine
+        others = {"intarsia": {"freeze": ["backbone"]}, "optim_wrapper": adamw(LINEAR_RATE, 1e-3)}
     elif plain:
         rate = PLAIN_RATE
-    return Family(own={name: partial(HEADS[head], network)}, learning_rate=rate, others=others)
+    return Family(own={name: partial(HEADS[head], network)}, learning_rate=rate, others=others, schedule=schedule)
+
+
+def warm_up_and_cosine(steps: int) -> list[Config]:
+    """As DINOv3 trains its linear heads: a linear warm-up over 1500 of 40,000 steps, then half a cosine to nothing."""
+    warm_up = max(steps * 1500 // 40_000, 2)
+    cosine: Config = {
+        "type": "CosineAnnealingLR",
+        "T_max": steps - warm_up,
+        "eta_min": 0.0,
+        "begin": warm_up,
+        "end": steps,
+        "by_epoch": False,
+    }
+    if warm_up >= steps:
+        return [{**cosine, "T_max": steps, "begin": 0}]
+    return [{"type": "LinearLR", "start_factor": 1e-6, "by_epoch": False, "begin": 0, "end": warm_up}, cosine]
 
 
 @cache
@@ -176,9 +196,29 @@ def _doublings(network: str) -> int:
 
 def _linear(network: str, num_logits: int, bands: int) -> Config:
     width, _ = _features(network)[-1]
-    backbone = _trunk(network, bands, out_indices=(-1,), **({"norm": True} if _is_plain(network) else {}))
-    head = _common(num_logits, type="FCNHead", in_channels=width, in_index=0, channels=width)
-    return {"backbone": backbone, "decode_head": {**head, "num_convs": 0, "concat_input": False}}
+    backbone = _trunk(network, bands, out_indices=(-1,), **_last_norm(network))
+    return {"backbone": backbone, "decode_head": _linear_head(num_logits, in_channels=width, in_index=0)}
+
+
+def _multilevel(network: str, num_logits: int, bands: int) -> Config:
+    """DINOv2's "+ms" reads the last four blocks."""
+    levels = _features(network)
+    if _is_plain(network):
+        backbone = _trunk(network, bands, out_indices=(-4, -3, -2, -1), norm=True)
+        channels = [levels[0][0]] * 4
+    else:
+        parts, channels = _pyramid(network, bands)
+        backbone = parts["backbone"]
+    head = _linear_head(num_logits, in_channels=channels, in_index=list(range(len(channels))))
+    return {"backbone": backbone, "decode_head": head}
+
+
+def _last_norm(network: str) -> Config:
+    return {"norm": True} if _is_plain(network) else {}
+
+
+def _linear_head(num_logits: int, **levels: Any) -> Config:
+    return _common(num_logits, type="LinearHead", **levels)
 
 
 def _eomt(network: str, num_logits: int, bands: int) -> Config:
@@ -199,5 +239,6 @@ HEADS: dict[str, Callable[[str, int, int], Config]] = {
     "manet": partial(_unet, "MANetHead"),
     "linear": _linear,
     "eomt": _eomt,
+    "multilevel": _multilevel,
 }
 """What stands before the mark in a name -> (network, number of logits, bands) -> the model's parts."""

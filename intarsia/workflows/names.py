@@ -12,6 +12,7 @@ from intarsia.config.errors import ConfigError
 from intarsia.config.language.reader import Config, read_file, read_text
 from intarsia.config.language.targets import TRUST
 from intarsia.contracts import PathLike
+from intarsia.workflows.hub_trunks import with_values_of_trunks
 from intarsia.workflows.locate import Located, locate
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def find_config(name: str, *, settings: Iterable[str] = (), trust: bool = False)
     """
     if trust:
         consent.trust("*")
-    return _find(name, trust).override(settings)
+    return with_values_of_trunks(_find(name, trust).override(settings))
 
 
 def _find(name: str, trust: bool) -> Config:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,9 +24,12 @@ from intarsia.weights.file import (
     read_state,
 )
 from intarsia.weights.foreign import read_tensor
+from intarsia.weights.maps.folder import is_folder
 from intarsia.weights.origins import warnings_of
 from intarsia.weights.pretrained.find import find_pretrained, unknown
 from intarsia.weights.pretrained.fit import fit_to, may_lack
+from intarsia.weights.pretrained.hf_hub import KINDS as OF_TRANSFORMERS
+from intarsia.weights.pretrained.hf_hub import as_in_transformers, folder_state
 from intarsia.weights.pretrained.table import Pretrained
 from intarsia.weights.pretrained.timm_hub import KINDS as OF_TIMM
 from intarsia.weights.pretrained.timm_hub import as_published
@@ -284,14 +287,18 @@ def _loaded(
     kind = type(module).__name__
     if file.is_file():
         own_key = options.key if explicit else None
-        state, notes = read_state(file, key=own_key, prefix=source.prefix, translate=kind not in OF_TIMM)
+        foreign = (*OF_TIMM, *OF_TRANSFORMERS)
+        state, notes = read_state(file, key=own_key, prefix=source.prefix, translate=kind not in foreign)
+    elif kind in OF_TRANSFORMERS and is_folder(file):
+        state, notes, said_of_it = folder_state(file, source.prefix)
+        record |= said_of_it
     else:
         found = find_weights(file, key=options.key, prefix=source.prefix)
         state, notes = found.state()
         meta = found.meta
         record |= {"sha256": file_hash(found.path), **said_by(meta)}
     state, others = _of_part(state, part)
-    state = as_published(state, module) if kind in OF_TIMM else _with_own_word(state, module)
+    state = _NAMED.get(kind, _with_own_word)(state, module)
     fitted = fit_to(state, module, kind=kind, first_convolution=start.first_convolution)
     optional = may_lack(kind, list(module.state_dict()))
     strict = explicit and not options.allow_partial
@@ -337,3 +344,10 @@ def _with_own_word(state: Mapping[str, Tensor], module: nn.Module) -> dict[str, 
         return dict(state)
     word = words.pop()
     return {f"{word}.{name}" if f"{word}.{name}" in own else name: value for name, value in state.items()}
+
+
+_NAMED: Mapping[str, Callable[[Mapping[str, Tensor], nn.Module], dict[str, Tensor]]] = {
+    **dict.fromkeys(OF_TIMM, as_published),
+    **dict.fromkeys(OF_TRANSFORMERS, as_in_transformers),
+}
+"""Type of a backbone whose network is another library's -> the tensors under the names that they have there."""

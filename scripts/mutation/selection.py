@@ -147,6 +147,8 @@ TABLE: dict[str, list[Group]] = {
     ),
     "intarsia/backbones/beit.py": of_part("BEiT or MAE", "backbones/test_beit.py", figure="beit_small or mae_small"),
     "intarsia/backbones/clip_text.py": of_part("CLIPTextEncoder", "backbones/test_clip_text.py", figure="san_small"),
+    "intarsia/backbones/hf.py": [group("backbones/test_hf.py", "workflows/test_hf_weights.py")],
+    "intarsia/backbones/hf_sizes.py": [group("backbones/test_hf.py")],
     "intarsia/backbones/timm.py": [group("backbones/test_timm.py", k="not every_family_trains")],
     "intarsia/backbones/timm_blocks.py": [group("methods/test_eomt.py")],
     "intarsia/backbones/timm_sizes.py": [group("backbones/test_timm.py", k="not every_family_trains")],
@@ -207,6 +209,7 @@ TABLE: dict[str, list[Group]] = {
         "FastSCNN or DepthwiseSeparableFCNHead", "methods/test_heads.py", figure="fast_scnn"
     ),
     "intarsia/methods/fcn.py": of_part("FCNHead", "methods/test_heads.py", figure="fcn_r18 or fcn_hr18"),
+    "intarsia/methods/linear_head.py": of_part("LinearHead", "methods/test_linear_head.py"),
     "intarsia/methods/knet.py": of_part(
         "IterativeDecodeHead or KernelUpd", "methods/test_knet.py", figure="knet_small"
     ),

@@ -145,6 +145,7 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "qkv_bias": True, "qk_scale": None, "patch_norm": True, "drop_rate": 0.0, "attn_drop_rate": 0.0,
             "drop_path_rate": 0.1, "use_abs_pos_embed": False, "pretrain_img_size": 224, "activation": GELU,
             "norm": Norm("LN"), "frozen_stages": -1, "checkpoint_activations": False},
+        "HFBackbone": {"in_channels": None, "out_indices": None, "checkpoint_activations": False},
         "TIMM": TIMM,
         "TIMMBackbone": TIMM,
         "VisionTransformer": {
@@ -215,6 +216,7 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "FPNHead": SEVERAL_LEVELS,
         "IterativeDecodeHead": {"num_stages": None},
         "LRASPPHead": {"in_index": (0, 1, 2), "branch_channels": (32, 64), **HEAD},
+        "LinearHead": {"in_index": -1, "dropout_ratio": 0.1, "norm": BN, "align_corners": False},
         "LightHamHead": {
             "in_index": (1, 2, 3), "ham_channels": 512, "num_bases": 64, "train_steps": 6, "eval_steps": 7, **HEAD},
         "Mask2FormerHead": {

@@ -126,6 +126,7 @@ DROPS: dict[str, dict[str, Drops]] = {
                                 ("drop_path", i / 10)]},
             attention=(0.3,) * 5,
             arguments={"drop_rate": 0.2, "attn_drop_rate": 0.3, "drop_path_rate": 0.4}),
+        "HFBackbone": Drops({}, attention=(0.0,) * 4),
         "TIMM": NOTHING,
         "TIMMBackbone": NOTHING,
         "VisionTransformer": Drops(
@@ -159,6 +160,7 @@ DROPS: dict[str, dict[str, Drops]] = {
         "DPTHead": CLASSIFIER,
         "LRASPPHead": CLASSIFIER,
         "LightHamHead": CLASSIFIER,
+        "LinearHead": CLASSIFIER,
         "APCHead": CLASSIFIER,
         "DMHead": CLASSIFIER,
         "EMAHead": CLASSIFIER,

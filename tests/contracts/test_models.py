@@ -31,6 +31,8 @@ BACKBONES: dict[str, dict[str, Any]] = {
                "dec_non_bottleneck_channels": (12, 8), "dropout_ratio": 0.0},
     "ConvNeXt": {"arch": {"depths": (1, 1, 2, 1), "channels": (8, 12, 16, 24)}, "out_indices": (0, 1, 2, 3)},
     "FastSCNN": {},
+    "HFBackbone": {"config": {"model_type": "dinov2", "hidden_size": 16, "num_hidden_layers": 4,
+                              "num_attention_heads": 2, "patch_size": 16, "image_size": 64, "layerscale_value": 0.5}},
     "HRNet": {"channels": ((4,), (4, 8), (4, 8, 16), (4, 8, 16, 32)), "num_modules": (1, 1, 2, 1),
               "num_blocks": ((1,), (1, 1), (1, 1, 1), (1, 1, 1, 1))},
     "MixVisionTransformer": {"embed_dims": 8, "num_layers": (1, 1, 1, 1), "num_heads": (1, 2, 3, 4)},
@@ -111,6 +113,7 @@ HEADS: dict[str, dict[str, Any]] = {
     "LRASPPHead": {"in_channels": (8, 16, 32), "in_index": (0, 1, 3), "channels": 8, "num_classes": 5, "norm": BN},
     "LightHamHead": {"in_channels": (16, 24, 32), "channels": 8, "num_classes": 5, "ham_channels": 16, "num_bases": 4,
                      "norm": BN},
+    "LinearHead": {"in_channels": (8, 16, 24), "in_index": (0, 1, 2), "num_classes": 5},
     "Mask2FormerHead": {"in_channels": (8, 16, 24, 32), "num_classes": 5, "channels": 32, "mask_channels": 16,
                         "num_queries": 7, "num_heads": 4, "num_layers": 3, "hidden": 16, "encoder_layers": 1,
                         "encoder_heads": 2, "encoder_points": 2, "encoder_hidden": 16,
@@ -273,6 +276,8 @@ EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
     ("ICNet", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("ConvNeXt", "gives_what_it_says"): (
         "patches that do not fit into an image of odd size are left out, as published scores have it", r"16, 24\)"),
+    ("HFBackbone", "gives_every_parameter_a_gradient"): (
+        COMPARED, r": (encoder\.layer\.\d\.attention\.(attention\.key|k_proj)\.bias(, |$)){4}$"),
     ("TIMM", "gives_what_it_says"): (
         "patches that do not fit into an image of odd size are left out, as ConvNeXt of timm has it", r"64, 2, 3\)"),
     ("TIMMBackbone", "computes_the_same_when_checkpointed"): (

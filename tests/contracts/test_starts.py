@@ -125,6 +125,12 @@ STARTS: dict[str, dict[str, Starts]] = {
             special={r"relative_position_bias_table": TRUNCATED, r"^absolute_pos_embed": TRUNCATED},
             wide={"embed_dims": 16, "num_heads": (4, 4, 4, 8), "window_size": 4, "use_abs_pos_embed": True,
                   "pretrain_img_size": 32}),
+        "HFBackbone": Starts(
+            TRUNCATED, linear=TRUNCATED, linear_bias=ZEROS,
+            wide={"config": {"model_type": "dinov2", "hidden_size": 112, "num_hidden_layers": 2,
+                             "num_attention_heads": 2, "patch_size": 16, "image_size": 64, "layerscale_value": 0.5}},
+            special={r"lambda1": exact(0.5), r"embeddings\.(cls_token|position_embeddings)": TRUNCATED,
+                     r"mask_token": ZEROS}),
         "TIMM": Starts(TRUNCATED, linear=TRUNCATED, linear_bias=ZEROS, special={r"gamma": exact(1e-6)}),
         "TIMMBackbone": Starts(HE, special={r"^layer[124]\.0\.bn2\.weight": ZEROS, r"^layer3\.0\.bn3\.weight": ZEROS}),
         "VisionTransformer": Starts(
@@ -177,6 +183,7 @@ STARTS: dict[str, dict[str, Starts]] = {
             linear_bias=TORCH, wide={"channels": 32, "num_codes": 24},
             special={**CLASSIFIED, r"\.codewords": Start("uniform", lambda layer, words: words.numel() ** -0.5),
                      r"\.scale": Start("uniform", lambda layer, scale: 0.5, middle=-0.5)}),
+        "LinearHead": Starts(special=CLASSIFIED, wide={"in_channels": 40, "in_index": 0}),
         "FCNHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
         "FPNHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
         "GCHead": Starts(

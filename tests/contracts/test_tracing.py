@@ -25,6 +25,7 @@ UNFUSED = {
     "ERFNet": 5,
     "EncHead": 1,
     "Feature2Pyramid": 1,
+    "LinearHead": 1,
     "LinknetHead": 5,
     "MSCAN": 10,
     "PIDHead": 1,
@@ -35,9 +36,13 @@ UNFUSED = {
 }
 """Batch norms that stay: behind a pooling, behind a convolution that is applied level by level or whose filters the
 image makes (DMHead), behind a concatenation or a transposed convolution (CGNet, ERFNet, Feature2Pyramid), behind an
-encoding (EncHead), before a convolution (DDRNet, MSCAN, PIDNet), behind a
+encoding (EncHead), before a convolution (DDRNet, LinearHead, MSCAN, PIDNet), behind a
 transposed convolution (VPDDepthHead, LinknetHead).
 """
+
+
+TRACED = [case for case in CASES if case.name != "HFBackbone"]
+"""Transformers' networks look at their own arguments in ways that torch.fx cannot follow; torch.export takes them."""
 
 
 class OfLevels(nn.Module):
@@ -83,7 +88,7 @@ def traceable(case: Case, size: tuple[int, int]) -> tuple[nn.Module, tuple[Any, 
     return wrapper(module), (*inputs[0], *inputs[1:])
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", TRACED, ids=lambda case: case.name)
 def test_torch_fx_traces_it_for_any_size(case: Case) -> None:
     module, inputs = traceable(case, ODD)
     traced = torch.fx.symbolic_trace(module)
@@ -93,7 +98,7 @@ def test_torch_fx_traces_it_for_any_size(case: Case) -> None:
         assert_same(traced(*others), module(*others))
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", TRACED, ids=lambda case: case.name)
 def test_batch_norms_are_fused_into_convolutions(case: Case) -> None:
     module, inputs = traceable(case, ODD)
     fused = fuse(module)

@@ -232,12 +232,13 @@ def test_decoders_of_unets_end_at_the_size_of_the_image(head: str, network: str)
         assert task.model.eval()(torch.zeros(1, 3, 64, 96)).shape == (1, 3, 64, 96)
 
 
-def test_the_linear_recipe_trains_one_layer() -> None:
+def test_the_linear_recipe_trains_its_norm_and_one_layer() -> None:
     config = own("linear_timm:test_vit")
     assert config["intarsia"]["freeze"] == ["backbone"]
     assert config["model"]["backbone"]["norm"] is True
     task: Any = build_task(spec_of("linear_timm:test_vit"))
-    assert [name for name, _ in task.model.decode_head.named_parameters()] == ["conv_seg.weight", "conv_seg.bias"]
+    names = [name for name, _ in task.model.decode_head.named_parameters()]
+    assert names == ["bn.weight", "bn.bias", "conv_seg.weight", "conv_seg.bias"]
 
 
 def test_the_recipe_of_eomt_is_that_of_its_authors() -> None:

@@ -73,6 +73,11 @@ def describe_folder(path: Path) -> Description:
         raise ValueError(message) from error
 
 
+def config_values(path: Path) -> dict[str, Any]:
+    """The values of a config.json, whatever it describes. Raises ValueError for a file that is missing or none."""
+    return _json(path)
+
+
 def licence_of(path: Path) -> str:
     """The licence that the card of a folder states, as the hub writes it; "" where there is no card, or none in it."""
     import yaml

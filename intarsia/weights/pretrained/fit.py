@@ -39,6 +39,10 @@ UNUSED: dict[str, tuple[str, ...]] = {
     "PCPVT": (r"norm\..*", r"norm_list\..*"),
     "SVT": (r"norm\..*", r"norm_list\..*"),
     "STDCNet": (r"(final_conv|gap|linear|bn|drop)\..*",),
+    "HFBackbone": (
+        r"(\w+\.)?(layernorm|layer_norm|norm|pooler|decoder|decode_head|auxiliary_head)\..*",
+        r".*mask_token",
+    ),
 }
 """Type of a backbone -> further ones, as far as the network does not have them: norms before classifiers."""
 
@@ -48,6 +52,7 @@ MAY_LACK: dict[str, tuple[str, ...]] = {
     "PoolFormer": (r"norm\d\..*",),
     "VisionTransformer": (r"ln1\..*",),
     "MAE": (r"layers\.\d+\.gamma_\d", r"layers\.\d+\.attn\.relative_position_bias_table"),
+    "HFBackbone": (r"hidden_states_norms\..*", r".*mask_token"),
     "DDRNet": (r"spp\..*",),
     "PIDNet": (r"spp\..*",),
 }
