@@ -179,6 +179,16 @@ def test_parts_that_only_training_needs() -> None:
         apply_state(model, {name: value for name, value in state.items() if "head" not in name}, optional=AUXILIARY)
 
 
+def test_what_a_part_has_left_away_may_be_in_the_file() -> None:
+    """As a network of timm states it; any other name that the model lacks is an error still."""
+    model = nn.ModuleDict({"backbone": nn.Linear(2, 2)})
+    model["backbone"].__dict__["left_away"] = ("fc.weight",)
+    state = {**model.state_dict(), "backbone.fc.weight": torch.zeros(1)}
+    assert apply_state(model, state).complete
+    with pytest.raises(WeightsMismatchError, match=r"backbone\.fc\.bias"):
+        apply_state(model, {**state, "backbone.fc.bias": torch.zeros(1)})
+
+
 def test_weights_of_something_else() -> None:
     with pytest.raises(WeightsMismatchError, match="not one tensor of the file fits"):
         apply_state(Model(), {"a": torch.zeros(1)}, allow_partial=True)

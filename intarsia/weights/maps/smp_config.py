@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from intarsia import catalog
+from intarsia.terminal import printable
 from intarsia.weights.maps.description import BN, IMAGENET, Description, Values, describe, normalising
 from intarsia.weights.maps.smp import DEPTHS
 from intarsia.weights.pretrained import timm_hub
@@ -47,13 +48,14 @@ def describe_smp(config: Mapping[str, Any]) -> Description:
         )
     known = _COMMON | _OWN[kind]
     if strange := sorted(key for key in config.keys() - known if not key.startswith("_") and config[key] is not None):
-        raise ValueError(f"config.json has {', '.join(strange)}, which has no counterpart here")
+        raise ValueError(f"config.json has {printable(', '.join(strange), 200)}, which has no counterpart here")
     if config.get("activation") not in _LOGITS:
         listed = ", ".join(map(str, _LOGITS))
         raise ValueError(f"config.json has activation={config['activation']!r}; expected one of {listed}")
     depth, classes, bands = (config.get(key, usual) for key, usual in _COUNTS.items())
     if any(type(count) is not int or count < 1 for count in (depth, classes, bands)) or depth not in DEPTHS:
-        raise ValueError(f"encoder_depth must be 1 to {DEPTHS[0]}, classes and in_channels 1 or more; found {config}")
+        found = printable(f"{depth!r}, {classes!r} and {bands!r}", 200)
+        raise ValueError(f"encoder_depth must be 1 to {DEPTHS[0]}, classes and in_channels 1 or more; found {found}")
     backbone, channels = _encoder(str(config["encoder_name"]), depth, bands, finest=4 if kind == "PAN" else 2)
     if kind == "PAN":
         backbone |= _dilation(config)
