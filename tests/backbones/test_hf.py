@@ -227,6 +227,13 @@ def test_no_value_reaches_code_of_others(monkeypatch: pytest.MonkeyPatch) -> Non
             trunk("resnet", values=value)
 
 
+def test_dropping_is_that_of_the_config() -> None:
+    backbone = trunk("dinov2", values={"hidden_dropout_prob": 0.5})
+    given = images(70, 70)
+    assert not backbone.train()(given)[-1].equal(backbone(given)[-1])
+    assert backbone.eval()(given)[-1].equal(backbone(given)[-1])
+
+
 def test_copies_take_the_whole_network_along() -> None:
     """The network that computes is no child, but has the children's parameters, also in a copy."""
     import copy

@@ -196,8 +196,9 @@ DROPS: dict[str, dict[str, Drops]] = {
 }  # fmt: skip
 CASES = [(kind, name) for kind, names in DROPS.items() for name in names]
 CALLED = [(kind, name) for kind, name in CASES if kind != "head_part"]
-UNUSED_LAYERS = [("backbone", "TIMM")]
-"""With layers that drop nothing behind what is used; what does drop is in tests/backbones/test_timm.py."""
+UNUSED_LAYERS = [("backbone", "HFBackbone"), ("backbone", "TIMM")]
+"""With layers that drop nothing behind what is used, or that attention reads the rate of alone (transformers 4); what
+does drop is in tests/backbones/test_hf.py and test_timm.py."""
 
 
 def built(kind: str, name: str) -> nn.Module:
