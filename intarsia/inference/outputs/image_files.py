@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ class Fields(TypedDict):
 
 
 @dataclass(frozen=True)
-class ImageFiles:
+class ImageFiles(ABC):
     """What predictions of one sort leave behind, in a folder. Subclasses say what is in each kind of file."""
 
     folder: Path
@@ -43,17 +44,17 @@ class ImageFiles:
         """What the predictor is asked for besides the answer itself, as arguments of `Predictor.predict`."""
         return {"probabilities": False, "confidence": False, "entropy": False, "logits": False}
 
+    @abstractmethod
     def files(self, name: str) -> dict[str, Path]:
         """Kind -> file of the image of this name."""
-        raise NotImplementedError
 
+    @abstractmethod
     def encoded(self, prediction: Any, kind: str, *, suffix: str = ".jpg") -> bytes:
         """The content of one file. suffix: of the format, where a kind has several."""
-        raise NotImplementedError
 
+    @abstractmethod
     def write_one(self, prediction: Any, kind: str, file: Path, *, image: CocoImage | None = None) -> None:
         """Write one file, whose suffix says in which format, where there are several."""
-        raise NotImplementedError
 
     def finished(self, name: str) -> bool:
         """Whether all files of an image are there, and none is empty, as a crash of the machine may leave it."""

@@ -6,6 +6,7 @@ import csv
 import io
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ SAVE_EVERY = 30.0
 """Seconds between two states of the file: what a process that is killed may lose."""
 
 
-class ImageTable:
+class ImageTable(ABC):
     """A CSV file that is rewritten whole as it grows. Threads may share it.
 
     The first column is the image's name, by which the rows are ordered. Subclasses say what the others hold, and call
@@ -42,9 +43,9 @@ class ImageTable:
     def __contains__(self, name: str) -> bool:
         return name in self.rows
 
+    @abstractmethod
     def row(self, prediction: Any) -> list[str]:
         """The cells of an image, after its name."""
-        raise NotImplementedError
 
     def add(self, prediction: Any) -> None:
         """Add the row of an image, in place of an older one."""
