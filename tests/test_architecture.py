@@ -41,8 +41,8 @@ MAY_IMPORT = {
     "evaluation": {"distributed", "data", "metrics", "inference", "visual", "io"},
     "engine": {"distributed", "tasks", "data", "metrics", "inference", "evaluation", "weights", "visual", "io"},
     "config": {"recipes", "tasks", "data", "models", "metrics", "losses", "layers", "io"},
-    "export": {"tasks", "inference", "weights"},
-    "api": {"config", "data", "inference", "weights", "recipes", "tasks", "visual", "workflows"},
+    "export": {"tasks", "inference", "weights", "data", "io"},
+    "api": {"config", "export", "data", "inference", "weights", "recipes", "tasks", "visual", "workflows"},
     "workflows": {
         "api", "config", "recipes", "tasks", "data", "metrics", "inference", "evaluation", "distributed", "engine",
         "weights", "visual", "export", "io", "guide", "viewer",

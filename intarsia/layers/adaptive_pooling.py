@@ -36,7 +36,7 @@ class AdaptiveAvgPool(nn.Module):
 
 
 def _shares(cells: int, length: int, like: Tensor) -> Tensor:
-    """(cells, length): what part each pixel is of each cell. A mean is separable, so that two of these are all of it."""
+    """(cells, length): what part each pixel is of each cell. A mean is separable: two of these are all of it."""
     cell = torch.arange(cells, device=like.device)[:, None]
     first, end = cell * length // cells, ((cell + 1) * length + cells - 1) // cells
     pixel = torch.arange(length, device=like.device)
