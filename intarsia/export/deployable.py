@@ -70,7 +70,8 @@ class Deployable(nn.Module):
         if spec.eval_size is not None:
             return _larger(height, spec.eval_size[0]), _larger(width, spec.eval_size[1])
         divisor = spec.eval_size_divisor or 1
-        return -(-height // divisor) * divisor, -(-width // divisor) * divisor
+        # Rounded up in this form, since ONNX rounds a division of negative numbers towards zero.
+        return (height + divisor - 1) // divisor * divisor, (width + divisor - 1) // divisor * divisor
 
     def _padded(self, height: int, width: int) -> tuple[int, int]:
         """The same, and no smaller than the network can see."""
