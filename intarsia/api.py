@@ -167,14 +167,13 @@ def predictor_for(
     reader: of the images; by default as `spec` reads those of its data sets.
     """
     from intarsia.config.build import build
-    from intarsia.export.task import ExportedPredictor, ExportedTask
+    from intarsia.export.task import ExportedPredictor, is_exported
     from intarsia.inference.depth_predictor import DepthPredictor
     from intarsia.inference.predictor import Predictor
 
-    if isinstance(task, ExportedTask):
-        kind: type[Predictor] = ExportedPredictor
-    else:
-        kind = DepthPredictor if spec.inference.answer == "depth" else Predictor
+    kind: type[Predictor] = DepthPredictor if spec.inference.answer == "depth" else Predictor
+    if is_exported(task):
+        kind = ExportedPredictor
     of_depth = kind is DepthPredictor
     if of_depth and not classes:
         classes, palette = ("any room",), ((0, 0, 0),)

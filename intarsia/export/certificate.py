@@ -133,7 +133,8 @@ def drawn(count: int, channels: int, dtype: str, ends: tuple[float, float], *, s
     for number in range(count):
         height, width = (192, 256) if number % 2 == 0 else (320, 232)
         coarse = rng.random((height // 16, width // 16, channels))
-        image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).reshape(height, width, channels)
+        image: npt.NDArray[Any] = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+        image = image.reshape(height, width, channels)
         for _ in range(12):
             mask = np.zeros((height, width), np.uint8)
             centre = (int(rng.integers(width)), int(rng.integers(height)))

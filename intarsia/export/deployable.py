@@ -6,6 +6,7 @@ Shape letters: N images, H, W their height and width, C channels, K classes; R, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -106,5 +107,4 @@ def _resized(x: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
 
 
 def _larger(a: int, b: int) -> int:
-    larger: int = torch.sym_max(a, b)
-    return larger
+    return cast("int", torch.sym_max(a, b))  # a symbol while exporting, which max() would decide

@@ -123,6 +123,11 @@ class ExportedTask(nn.Module):
         raise ValueError("an exported file cannot be trained")
 
 
+def is_exported(task: object) -> bool:
+    """Whether this is the task of an exported file."""
+    return isinstance(task, ExportedTask)
+
+
 class ExportedPredictor(Predictor):
     """A predictor of an exported file. Where the file asks for the size of its answer, images get theirs from it.
 

@@ -58,6 +58,6 @@ class MultiheadAttention(nn.Module):
 def join_heads(x: Tensor) -> Tensor:
     """(..., M, L, D) of scaled_dot_product_attention -> (..., L, C)."""
     x = x.transpose(-3, -2)
-    # Its fused kernels leave heads last in memory, so that nothing is copied. What takes their place in an ONNX file does
-    # not: without this copy, the graph would keep to the layout that it saw.
+    # Its fused kernels leave heads last in memory, so that nothing is copied. What takes their place in an ONNX file
+    # does not: without this copy, the graph would keep to the layout that it saw.
     return (x.clone(memory_format=torch.contiguous_format) if torch.compiler.is_exporting() else x).flatten(-2)

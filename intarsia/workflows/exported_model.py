@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from intarsia.config.language.reader import Config
 from intarsia.config.lowering.lower import lower
+from intarsia.contracts import Task
 from intarsia.export.formats.pt2 import PT2Runtime
 from intarsia.export.runtime import Runtime, open_file
 from intarsia.export.task import ExportedTask, inference_of
@@ -22,7 +24,7 @@ class OpenExported:
     spec: RunSpec
     meta: WeightsMeta
     config: Config
-    task: ExportedTask
+    task: Task
 
 
 def open_exported(path: Path, *, device: str = "cpu", threads: int | None = None, own: bool = False) -> OpenExported:
@@ -42,4 +44,4 @@ def open_exported(path: Path, *, device: str = "cpu", threads: int | None = None
     task = ExportedTask(
         runtime, num_classes=len(meta.classes), ignore_index=meta.ignore_index, filling=spec.preprocess.mean
     )
-    return OpenExported(spec, meta, config, task.eval())
+    return OpenExported(spec, meta, config, cast("Task", task.eval()))
