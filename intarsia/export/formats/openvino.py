@@ -53,6 +53,8 @@ def open_file(path: Path, *, device: str = "cpu", threads: int | None = None) ->
 class OpenVINORuntime:
     """A compiled model of OpenVINO; see `runtime.Runtime`."""
 
+    name = "OpenVINO"
+
     def __init__(self, path: Path, threads: int | None) -> None:
         model = _read(path)
         self.meta = _meta(path, model)
