@@ -57,7 +57,10 @@ def most_uncertain_pixels(logits: Tensor, num_points: int) -> tuple[Tensor, Tens
     """
     height, width = logits.shape[2:]
     uncertainties = uncertainty(logits).flatten(1)  # (N, H * W)
-    index = uncertainties.topk(min(num_points, height * width), dim=1).indices  # (N, P)
+    if torch.compiler.is_exporting():  # ONNX knows no number of points that depends on the size; torch's sort, it does
+        index = uncertainties.sort(dim=1, descending=True).indices[:, :num_points]
+    else:
+        index = uncertainties.topk(min(num_points, height * width), dim=1).indices  # (N, P)
     dtype = torch.promote_types(logits.dtype, torch.float32)
     x = ((index % width).to(dtype) + 0.5) / width
     y = (index.div(width, rounding_mode="floor").to(dtype) + 0.5) / height

@@ -8,6 +8,7 @@ import io
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
+import pytest
 import torch
 from cases import Case, tensors
 from torch import Tensor, nn
@@ -18,6 +19,8 @@ from intarsia.config.checking.check import check
 from intarsia.config.language.reader import Config
 from intarsia.config.lowering.lower import lower
 from intarsia.contracts import Size
+from intarsia.export.formats.onnx import OPSET
+from intarsia.export.program import quiet
 
 SIZE = (64, 96)
 ODD = (65, 97)
@@ -180,6 +183,40 @@ def export(case: Case, dynamic: tuple[int, ...], size: Size, others: Sequence[tu
             assert_same(program(*inputs), module(*inputs))
 
 
+def is_right_as_onnx(case: Case) -> None:
+    """In onnxruntime and in OpenVINO, at sizes and in batches that it was not exported with."""
+    onnxruntime, openvino = (pytest.importorskip(name) for name in ("onnxruntime", "openvino"))
+    module = case.build().eval()
+    with quiet():
+        program = torch.onnx.export(
+            module, case.inputs((128, 160)), dynamo=True, dynamic_shapes=case.dynamic(0, 2, 3), opset_version=OPSET,
+            verbose=False,
+        )  # fmt: skip
+    assert program is not None
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level, settings.intra_op_num_threads = 4, 1
+    session = onnxruntime.InferenceSession(program.model_proto.SerializeToString(), settings)
+    names = [entry.name for entry in session.get_inputs()]
+    model = openvino.Core().read_model(program.model_proto.SerializeToString())
+    exact = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    compiled_model = openvino.compile_model(model, "CPU", exact)
+    for size, batch in [((128, 160), 2), ((65, 97), 3), ((160, 96), 1), ((159, 230), 2)]:
+        inputs = case.inputs(size, batch)
+        with torch.no_grad():
+            expected = tensors(module(*inputs))
+        given = {name: one.numpy() for name, one in zip(names, tensors(list(inputs)), strict=False)}
+        read = {name for port in compiled_model.inputs for name in port.names}  # a level that is not read is left out
+        found = compiled_model({name: one for name, one in given.items() if name in read}, share_outputs=False)
+        for name, answers in (
+            ("onnxruntime", session.run(None, given)),
+            ("OpenVINO", [found[one] for one in compiled_model.outputs]),
+        ):
+            for answer, one in zip(answers, expected, strict=True):
+                assert answer.shape == tuple(one.shape), f"{name}, {size}: {answer.shape} instead of {tuple(one.shape)}"
+                difference = float((torch.from_numpy(answer) - one).abs().max() / one.abs().max())
+                assert difference < 1e-4, f"{name}, {size}, {batch}: differs by {difference:.2g} of the largest value"
+
+
 # --- State and precision ------------------------------------------------------------------------------------------
 
 
@@ -246,4 +283,6 @@ COMPILERS = (
     is_exported_for_any_size,
 )
 """Seconds for each part."""
+EXPORTED = (is_right_as_onnx,)
+"""Many seconds for each part."""
 EVERY_BACKBONE = (computes_the_same_when_checkpointed,)
