@@ -304,10 +304,15 @@ class TeacherSpec:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeSpec:
-    """Where the run happens."""
+    """Where the run happens.
+
+    average_statistics: the running statistics of each process's own images are averaged over processes before they are
+    evaluated or kept. It means nothing for norms that are synchronised.
+    """
 
     devices: int = 1
     synchronise_batch_norm: bool = False
+    average_statistics: bool = False
     deterministic: bool = False
     cudnn_benchmark: bool = True
     backend: str | None = None

@@ -56,6 +56,7 @@ def make_runtime(spec: RunSpec, options: RunOptions) -> FabricRuntime:
         precision=spec.optim.precision if spec.optim is not None else "32-true",
         loss_scale=spec.optim.loss_scale if spec.optim is not None else None,
         synchronise_batch_norm=spec.runtime.synchronise_batch_norm,
+        average_statistics=spec.runtime.average_statistics,
         backend=spec.runtime.backend,
         strategy=spec.runtime.strategy,
     )
@@ -110,6 +111,7 @@ def assemble(config: Config, spec: RunSpec, options: RunOptions, runtime: Fabric
         validation=validation,
         fit=None if validation is None else _fit(spec, pipeline, validation),
         ema=spec.ema,
+        average_every=steps(Duration(1, "epochs")) if spec.duration.unit == "epochs" else None,
         early_stop=spec.early_stop,
         safeguards=spec.safeguards,
         compile=spec.runtime.compile,

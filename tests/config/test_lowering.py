@@ -611,7 +611,6 @@ def test_the_best_by_any_metric_in_either_direction(saving: dict[str, str], expe
 @pytest.mark.parametrize(
     ("hook", "reason"),
     [
-        ({"type": "SyncBuffersHook"}, "averaging of buffers"),
         ({"type": "ChekpointHook"}, "unknown hook 'ChekpointHook'"),
         ({"type": "MyHook"}, "unknown hook 'MyHook'"),
         ({}, "'type' is missing"),
@@ -624,7 +623,9 @@ def test_hooks_that_are_refused_by_name(hook: dict[str, Any], reason: str) -> No
 
 
 def test_hooks_that_set_something() -> None:
+    assert not lower(training()).runtime.average_statistics
     hooks = [
+        {"type": "SyncBuffersHook", "priority": "NORMAL"},
         {"type": "EMAHook", "momentum": 0.001, "begin_iter": 100},
         {"type": "EarlyStoppingHook", "patience": 4, "min_delta": 0.5},
         {"type": "mypackage.hooks:Diary", "file": "diary.txt"},
@@ -632,6 +633,7 @@ def test_hooks_that_set_something() -> None:
     spec = lower(training(custom_hooks=hooks, **validation()))
     assert spec.ema == EmaSpec(momentum=0.001, begin=100)
     assert spec.early_stop == EarlyStopSpec(patience=4, min_delta=0.005)  # MMEngine's is in percent
+    assert spec.runtime.average_statistics
     (diary,) = spec.observers
     assert (diary.kind, diary.type, diary.args) == ("observer", "mypackage.hooks:Diary", {"file": "diary.txt"})
 

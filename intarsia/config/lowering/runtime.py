@@ -37,7 +37,7 @@ OWN_HOOK = (
 
 
 class Hooks:
-    """`default_hooks` and `custom_hooks`: each is a field, an observer, has no effect, or is refused by its type."""
+    """`default_hooks` and `custom_hooks`: each is a field, an observer, has no effect, or is refused as unknown."""
 
     def __init__(self, context: Context, unit: Literal["steps", "epochs"], metric: Component | None) -> None:
         self.context, self.unit, self.metric = context, unit, metric
@@ -45,6 +45,7 @@ class Hooks:
         self.log_every = LOG_EVERY
         self.ema: EmaSpec | None = None
         self.early_stop: EarlyStopSpec | None = None
+        self.average_statistics = False
         self.observers: list[Component] = []
 
     def default(self, hooks: Mapping[str, Any]) -> None:
@@ -84,15 +85,15 @@ class Hooks:
             self.ema = self._ema(Fields(self.context, path, values, name))
         elif name == "EarlyStoppingHook":
             self.early_stop = self._early_stop(Fields(self.context, path, values, name))
+        elif name == "SyncBuffersHook":
+            Fields(self.context, path, values, name)
+            self.average_statistics = True
         elif name == "SegVisualizationHook":
             Fields(self.context, path, values, name)
         elif fate is None:
             message = "'type' is missing" if written is None else f"unknown hook {written!r}"
-            known = [hook for hook, what in HOOKS.items() if what.outcome != "refused"]
             reason = "" if nearest(name, HOOKS).startswith("Did") else OWN_HOOK
-            self.context.problem(path, message, reason + nearest(name, HOOKS if not reason else known))
-        elif fate.outcome == "refused":
-            self.context.problem(path, f"the hook {name!r} is not supported: {fate.text}", "Remove it")
+            self.context.problem(path, message, reason + nearest(name, HOOKS))
 
     def _is_observer(self, name: str) -> bool:
         """Whether a hook is one of the user's own. What his modules register is looked at by `check`."""

@@ -16,6 +16,7 @@ RUNTIME_AREAS: dict[str, Area] = {
         "strict_load": nothing("weights are always loaded strictly"),
         "priority": nothing("the loop has one order"),
     },
+    "SyncBuffersHook": {"type": TYPE, "priority": nothing("the loop has one order")},
     "EarlyStoppingHook": {
         "type": TYPE,
         "monitor": to("early_stop.metric", "str"),
