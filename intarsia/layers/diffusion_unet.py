@@ -38,8 +38,8 @@ class DiffusionUNet(nn.Module):
     """Latents (N, in_channels, h, w) at times (N,) with a context (N, T, D) -> the levels of the decoder, finest first.
 
     Of each level but the finest the answer of the last block but one is given, since the last enlarges it; of the
-    finest that of the last. To the levels `map_levels` the maps of cross attention are joined, T channels more: how much
-    each pixel attends to each token, as the mean over the heads of all transformers of that level.
+    finest that of the last. To the levels `map_levels` maps of cross attention are joined, T channels more: how much each
+    pixel attends to each token, as the mean over the heads of all transformers of that level.
 
     Args:
         in_channels: of the latents.
@@ -246,7 +246,7 @@ class TransformerLayer(nn.Module):
         self.norm3 = nn.LayerNorm(channels)
 
     def forward(self, x: Tensor, context: Tensor, *, with_attention: bool = False) -> tuple[Tensor, Tensor | None]:
-        """Tokens (N, L, C), context (N, T, D) -> (N, L, C), and, if asked for, the attention (N, L, T) to the context."""
+        """Tokens (N, L, C), context (N, T, D) -> (N, L, C), and, if asked for, attention (N, L, T) to the context."""
         normed = self.norm1(x)
         x = x + self.attn1(normed, normed)
         normed = self.norm2(x)
@@ -280,7 +280,7 @@ class CrossAttention(nn.Module):
         return merged
 
     def weights(self, x: Tensor, context: Tensor) -> Tensor:
-        """Tokens (N, L, C), context (N, T, D) -> how much each token attends to each of the context (N, heads, L, T)."""
+        """Tokens (N, L, C), context (N, T, D) -> how much each attends to each of the context (N, heads, L, T)."""
         q, k = self._heads(self.to_q(x)), self._heads(self.to_k(context))
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
         return scores.softmax(dim=-1)

@@ -57,8 +57,8 @@ class VPD(nn.Module):
             is not known, instead of to all words together.
         num_class_embeddings: K scenes, or T words, whose embeddings the weights bring; they start as random
             directions.
-        attention_maps: of which transformers of the U-Net the maps of cross attention are features as well, those on the
-            way "down", "up", or both; () for none. They make as many channels as an image has words in its context: T,
+        attention_maps: of which transformers of the U-Net maps of cross attention are features as well, those on the
+            way "down", "up", or both; () for none. They have as many channels as an image has words in its context: T,
             or one under `class_embed_select`.
         attention_stride: the finest stride, 8 or 16, whose level is joined with maps, as the coarser ones with
             transformers are.

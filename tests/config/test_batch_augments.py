@@ -58,8 +58,8 @@ def test_without_training_data_nothing_is_mixed() -> None:
 
 @pytest.mark.parametrize("more", [{}, {"size": (64, 96)}, {"pad_val": 7, "seg_pad_val": 255}])
 def test_padding_of_a_batch_is_its_size(more: dict[str, Any]) -> None:
-    entry = {"type": "mmdet.BatchFixedSizePad", "size": (64, 96), "img_pad_value": more.get("pad_val", 0), "pad_seg": True,
-             "seg_pad_value": 255, "pad_mask": True, "mask_pad_value": 0}  # fmt: skip
+    masks = {"pad_seg": True, "seg_pad_value": 255, "pad_mask": True, "mask_pad_value": 0}
+    entry = {"type": "mmdet.BatchFixedSizePad", "size": (64, 96), "img_pad_value": more.get("pad_val", 0), **masks}
     spec = lower(written([entry], **more))
     assert spec.preprocess.train_size == (64, 96)
     assert spec.preprocess.eval_size is None

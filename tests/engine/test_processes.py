@@ -190,7 +190,7 @@ def test_statistics_that_are_not_synchronised_are_those_of_the_first_process(tmp
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 @pytest.mark.parametrize("average_every", [None, 3])
 def test_statistics_of_each_process_are_averaged(tmp_path: Path, strategy: Any, average_every: int | None) -> None:
-    """What is kept is the mean of what each process found in its own images, computed here from what its norm was given."""
+    """What is kept is the mean of what each process found in its own images, counted here beside its norm."""
 
     def job(runtime: FabricRuntime) -> None:
         task, own = tiny_task(), (torch.zeros(8), torch.ones(8))

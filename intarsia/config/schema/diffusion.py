@@ -80,8 +80,6 @@ DIFFUSION_AREAS: dict[str, Area] = {
         "use_attn": to("argument `attention_maps`: none, if False", "bool"),
         "attn_selector": to("argument `attention_maps`: 'up_cross', 'down_cross', or both, joined by +", "str"),
         "base_size": to("argument `attention_stride`, with max_attn_size", "int"),
-        "max_attn_size": to(
-            "argument `attention_stride`: the finest whose level is no larger at base_size", "int | None"
-        ),
+        "max_attn_size": to("argument `attention_stride`: the finest that is no larger at base_size", "int | None"),
     },
 }

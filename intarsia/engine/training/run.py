@@ -58,7 +58,8 @@ class Run:
     best_metric: name in Report.summary, or "loss".
     workers: data-loading processes per training process. pin_memory: where there is a GPU, it copies batches by itself.
     ema: averaged weights, which are then the ones evaluated and kept. average_every: steps after which statistics are
-    averaged, if the runtime does, beside those that are evaluated and the last. early_stop, safeguards: see their classes.
+    averaged, if the runtime does, beside those that are evaluated and the last.
+    early_stop, safeguards: see their classes.
     fit: some training images, evaluated whenever the validation images are. compile: the network, by torch.compile.
     observers: told of everything, in the first process.
     meta: what the weights file will say; scores and step are filled in. config_text: written to config.py.
