@@ -38,8 +38,8 @@ class DiffusionUNet(nn.Module):
     """Latents (N, in_channels, h, w) at times (N,) with a context (N, T, D) -> the levels of the decoder, finest first.
 
     Of each level but the finest the answer of the last block but one is given, since the last enlarges it; of the
-    finest that of the last. To the levels `map_levels` maps of cross attention are joined, T channels more: how much each
-    pixel attends to each token, as the mean over the heads of all transformers of that level.
+    finest that of the last. To the levels `map_levels` maps of cross attention are joined, T channels more: how much
+    each pixel attends to each token, as the mean over the heads of all transformers of that level.
 
     Args:
         in_channels: of the latents.
