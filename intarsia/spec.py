@@ -133,6 +133,17 @@ class InferenceSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class RareSpec:
+    """Samples that training draws for rare classes.
+
+    classes: their indices. every: of so many samples, one is drawn for each of them, from the images that show it.
+    """
+
+    classes: tuple[int, ...]
+    every: int
+
+
+@dataclass(frozen=True, slots=True)
 class DataSpec:
     """One stream of samples: a dataset, what is done to each sample, and how samples are put together.
 
@@ -140,7 +151,7 @@ class DataSpec:
     transforms: components of kind "transform", loading and packing left out (they are the dataset's and the loader's).
     label_size: "original" keeps ground truth at the size of its file, as evaluation must.
     persistent_workers: workers of an evaluation live until the run ends. pin_memory: where there is a GPU, it copies
-    batches by itself.
+    batches by itself. rare: classes that training draws samples for; None: all samples are drawn alike.
     """
 
     dataset: Component
@@ -151,6 +162,7 @@ class DataSpec:
     pin_memory: bool = True
     shuffle: bool = False
     label_size: Literal["input", "original"] = "input"
+    rare: RareSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -283,7 +283,8 @@ class CrossAttention(nn.Module):
         """Tokens (N, L, C), context (N, T, D) -> how much each attends to each of the context (N, heads, L, T)."""
         q, k = self._heads(self.to_q(x)), self._heads(self.to_k(context))
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
-        return scores.softmax(dim=-1)
+        found: Tensor = scores.softmax(dim=-1)
+        return found
 
     def _heads(self, x: Tensor) -> Tensor:
         split: Tensor = x.unflatten(2, (self.num_heads, -1))

@@ -13,7 +13,7 @@ from intarsia.config.language.reader import Config, read_file
 from intarsia.config.lowering.lower import lower, lower_all
 from intarsia.config.lowering.names import FAMILIES, argument_name, user_key
 from intarsia.config.schema.vocabulary import AREAS
-from intarsia.spec import AugmentedInference, Component, Duration, EarlyStopSpec, EmaSpec, SafeguardSpec, ScheduleSpec
+from intarsia.spec import AugmentedInference, Component, Duration, EarlyStopSpec, EmaSpec, RareSpec, SafeguardSpec, ScheduleSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -588,6 +588,31 @@ def test_hooks() -> None:
     assert (spec.checkpoint.keep, spec.checkpoint.best_metric, spec.checkpoint.best_mode) == (3, "mDice", "max")
     assert spec.metric is not None
     assert spec.metric.args == {"metrics": ("mDice",), "nan_to_num": -1}
+
+
+def test_samples_are_drawn_for_rare_classes() -> None:
+    def loader(**sampler: Any) -> dict[str, Any]:
+        return {"batch_size": 2, "dataset": dataset(), "sampler": {"type": "InfiniteSampler", **sampler}}
+
+    def drawn(**sampler: Any) -> RareSpec | None:
+        spec = lower(training(train_dataloader=loader(**sampler)))
+        assert spec.train is not None
+        return spec.train.rare
+
+    assert drawn(shuffle=True) is drawn(rare=None) is drawn(rare=[]) is None
+    assert drawn(rare=[1, 2]) == RareSpec((1, 2), every=4)
+    assert drawn(rare=[2], every=5) == RareSpec((2,), every=5)
+    for sampler, path, said in (
+        ({"rare": [1, 2], "every": 2}, "every", "expected more than the 2 classes of rare, found 2"),
+        ({"rare": [1, 1]}, "rare", "each once, found [1, 1]"),
+        ({"rare": [-1]}, "rare", "expected indices of classes"),
+        ({"rare": 1}, "rare", "found 1 (int)"),
+    ):
+        [(at, message)] = problems(training(train_dataloader=loader(**sampler)))
+        assert at == f"train_dataloader.sampler.{path}"
+        assert said in message
+    [(at, message)] = problems(training(**{**validation(), "val_dataloader": loader(rare=[1])}))
+    assert (at, message) == ("val_dataloader.sampler.rare", "an evaluation sees every image once")
 
 
 @pytest.mark.parametrize(
