@@ -13,7 +13,16 @@ from intarsia.config.language.reader import Config, read_file
 from intarsia.config.lowering.lower import lower, lower_all
 from intarsia.config.lowering.names import FAMILIES, argument_name, user_key
 from intarsia.config.schema.vocabulary import AREAS
-from intarsia.spec import AugmentedInference, Component, Duration, EarlyStopSpec, EmaSpec, RareSpec, SafeguardSpec, ScheduleSpec
+from intarsia.spec import (
+    AugmentedInference,
+    Component,
+    Duration,
+    EarlyStopSpec,
+    EmaSpec,
+    RareSpec,
+    SafeguardSpec,
+    ScheduleSpec,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 

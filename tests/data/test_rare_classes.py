@@ -201,6 +201,8 @@ def test_what_cannot_be_drawn_by_class_is_refused(tmp_path: Path) -> None:
         images_showing(Moving(), (1,))
     for file in (tmp_path / "x/labels").iterdir():
         file.unlink()
-    bare = FolderDataset(root=str(tmp_path / "x"), images="images", labels=None, image_suffix=".png", classes=("a", "b"))
+    bare = FolderDataset(
+        root=str(tmp_path / "x"), images="images", labels=None, image_suffix=".png", classes=("a", "b")
+    )
     with pytest.raises(ValueError, match="image 0 has no label"):
         images_showing(bare, (1,))
