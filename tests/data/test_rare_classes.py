@@ -182,7 +182,7 @@ def test_images_of_several_data_sets_are_found(tmp_path: Path) -> None:
     assert images_showing(RepeatDataset(parts["y"], 2), (1, 2)) == {1: (0, 4)}
     weighted = MixedDataset(parts, spec=ImageSpec(), weights=(1, 2))
     for dataset in (weighted, RepeatDataset(weighted, 2)):
-        with pytest.raises(ValueError, match="drawn by weights; leave those out, or sampler.rare"):
+        with pytest.raises(ValueError, match=r"drawn by weights; leave those out, or sampler\.rare"):
             Pipeline(dataset, (), rare=RareSpec((1,), 2)).order(seed=0, shuffle=True)
 
 
