@@ -223,15 +223,29 @@ class CheckpointSpec:
 
 @dataclass(frozen=True, slots=True)
 class EmaSpec:
-    """Averaged weights: average = (1 - momentum) * average + momentum * weights, from step `begin` on."""
+    """Averaged weights: average = (1 - share) * average + share * weights, from step `begin` on.
+
+    kind: what the share is, s being the steps since the average began. "exponential": `momentum`. "annealing":
+    gamma / (gamma + s), and at least `momentum`. "mean": that which makes the average the mean of all weights taken in
+    (stochastic weight averaging, Izmailov et al., arXiv:1803.05407). interval: steps between two weights that are taken
+    in. average_buffers: statistics of norms are averaged as weights are, not copied. begin_epoch: the epoch, from 1,
+    with whose first step the average begins, instead of `begin`.
+    """
 
     momentum: float = 0.0002
     begin: int = 0
+    kind: Literal["exponential", "annealing", "mean"] = "exponential"
+    gamma: int = 100
+    interval: int = 1
+    average_buffers: bool = False
+    begin_epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class EarlyStopSpec:
     """End the training when a metric has not risen (or fallen) by min_delta for `patience` evaluations.
+
+    threshold: end it as well when the metric is above (or below) this.
 
     metric, mode: which, and what is better. None: the metric by which the best weights are kept, or else the mIoU.
     """
@@ -240,6 +254,7 @@ class EarlyStopSpec:
     min_delta: float = 0.0
     metric: str | None = None
     mode: Literal["max", "min"] = "max"
+    threshold: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

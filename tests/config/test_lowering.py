@@ -656,17 +656,25 @@ def test_hooks_that_are_refused_by_name(hook: dict[str, Any], reason: str) -> No
     assert reason in message
 
 
+def test_averages_of_weights_are_those_of_mmengine() -> None:
+    epochs = {"train_cfg": {"type": "EpochBasedTrainLoop", "max_epochs": 5, "val_interval": 1}}
+    hook = {"type": "EMAHook", "ema_type": "mmengine.StochasticWeightAverage", "begin_epoch": 3, "interval": 2}
+    assert lower(training(custom_hooks=[hook], **epochs)).ema == EmaSpec(kind="mean", begin_epoch=3, interval=2)
+    hook = {"type": "EMAHook", "ema_type": "MomentumAnnealingEMA", "gamma": 50, "update_buffers": True, "device": "cpu"}
+    assert lower(training(custom_hooks=[hook])).ema == EmaSpec(kind="annealing", gamma=50, average_buffers=True)
+
+
 def test_hooks_that_set_something() -> None:
     assert not lower(training()).runtime.average_statistics
     hooks = [
         {"type": "SyncBuffersHook", "priority": "NORMAL"},
         {"type": "EMAHook", "momentum": 0.001, "begin_iter": 100},
-        {"type": "EarlyStoppingHook", "patience": 4, "min_delta": 0.5},
+        {"type": "EarlyStoppingHook", "patience": 4, "min_delta": 0.5, "stopping_threshold": 80},
         {"type": "mypackage.hooks:Diary", "file": "diary.txt"},
     ]
     spec = lower(training(custom_hooks=hooks, **validation()))
     assert spec.ema == EmaSpec(momentum=0.001, begin=100)
-    assert spec.early_stop == EarlyStopSpec(patience=4, min_delta=0.005)  # MMEngine's is in percent
+    assert spec.early_stop == EarlyStopSpec(patience=4, min_delta=0.005, threshold=0.8)  # MMEngine's are in percent
     assert spec.runtime.average_statistics
     (diary,) = spec.observers
     assert (diary.kind, diary.type, diary.args) == ("observer", "mypackage.hooks:Diary", {"file": "diary.txt"})
@@ -676,7 +684,15 @@ def test_hooks_that_set_something() -> None:
     ("hook", "path", "reason"),
     [
         ({"type": "EMAHook", "momentum": 1.5}, "custom_hooks.0.momentum", "between 0 and 1"),
-        ({"type": "EMAHook", "ema_type": "StochasticWeightAverage"}, "custom_hooks.0.ema_type", "one kind of average"),
+        (
+            {"type": "EMAHook", "ema_type": "Average"},
+            "custom_hooks.0.ema_type",
+            "unknown average 'Average'",
+        ),
+        ({"type": "EMAHook", "begin_epoch": 2}, "custom_hooks.0.begin_epoch", "train_cfg counts steps, not epochs"),
+        ({"type": "EMAHook", "begin_epoch": 2, "begin_iter": 1}, "custom_hooks.0.begin_epoch", "says another begin"),
+        ({"type": "EMAHook", "interval": 0}, "custom_hooks.0.interval", "expected 1 or more, found 0"),
+        ({"type": "EMAHook", "gamma": 0}, "custom_hooks.0.gamma", "expected 1 or more, found 0"),
         ({"type": "EarlyStoppingHook", "patience": 0}, "custom_hooks.0.patience", "1 or more"),
         ({"type": "EarlyStoppingHook", "monitor": "mIoU"}, "custom_hooks.0.monitor", "does not give it"),
     ],
