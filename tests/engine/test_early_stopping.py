@@ -64,7 +64,7 @@ def test_a_score_that_is_good_enough_ends_the_training(
 ) -> None:
     assert stops_at(values, mode=mode, patience=9, threshold=0.6) == expected
     rule = EarlyStopping(EarlyStopSpec(patience=9, threshold=0.6), metric="score", mode=mode)
-    assert any([rule.update({"score": value}) for value in values]) == bool(said)
+    assert any(rule.update({"score": value}) for value in values) == bool(said)
     assert not said or str(rule) == said
 
 
