@@ -133,6 +133,17 @@ class InferenceSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class RareSpec:
+    """Samples that training draws for rare classes.
+
+    classes: their indices. every: of so many samples, one is drawn for each of them, from the images that show it.
+    """
+
+    classes: tuple[int, ...]
+    every: int
+
+
+@dataclass(frozen=True, slots=True)
 class DataSpec:
     """One stream of samples: a dataset, what is done to each sample, and how samples are put together.
 
@@ -140,7 +151,7 @@ class DataSpec:
     transforms: components of kind "transform", loading and packing left out (they are the dataset's and the loader's).
     label_size: "original" keeps ground truth at the size of its file, as evaluation must.
     persistent_workers: workers of an evaluation live until the run ends. pin_memory: where there is a GPU, it copies
-    batches by itself.
+    batches by itself. rare: classes that training draws samples for; None: all samples are drawn alike.
     """
 
     dataset: Component
@@ -151,6 +162,7 @@ class DataSpec:
     pin_memory: bool = True
     shuffle: bool = False
     label_size: Literal["input", "original"] = "input"
+    rare: RareSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,15 +223,29 @@ class CheckpointSpec:
 
 @dataclass(frozen=True, slots=True)
 class EmaSpec:
-    """Averaged weights: average = (1 - momentum) * average + momentum * weights, from step `begin` on."""
+    """Averaged weights: average = (1 - share) * average + share * weights, from step `begin` on.
+
+    kind: what the share is, s being the steps since the average began. "exponential": `momentum`. "annealing":
+    gamma / (gamma + s), and at least `momentum`. "mean": that which makes the average the mean of all weights taken in
+    (stochastic weight averaging, Izmailov et al., arXiv:1803.05407). interval: steps between two weights that are taken
+    in. average_buffers: statistics of norms are averaged as weights are, not copied. begin_epoch: the epoch, from 1,
+    with whose first step the average begins, instead of `begin`.
+    """
 
     momentum: float = 0.0002
     begin: int = 0
+    kind: Literal["exponential", "annealing", "mean"] = "exponential"
+    gamma: int = 100
+    interval: int = 1
+    average_buffers: bool = False
+    begin_epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class EarlyStopSpec:
     """End the training when a metric has not risen (or fallen) by min_delta for `patience` evaluations.
+
+    threshold: end it as well when the metric is above (or below) this.
 
     metric, mode: which, and what is better. None: the metric by which the best weights are kept, or else the mIoU.
     """
@@ -228,6 +254,7 @@ class EarlyStopSpec:
     min_delta: float = 0.0
     metric: str | None = None
     mode: Literal["max", "min"] = "max"
+    threshold: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,10 +331,15 @@ class TeacherSpec:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeSpec:
-    """Where the run happens."""
+    """Where the run happens.
+
+    average_statistics: the running statistics of each process's own images are averaged over processes before they are
+    evaluated or kept. It means nothing for norms that are synchronised.
+    """
 
     devices: int = 1
     synchronise_batch_norm: bool = False
+    average_statistics: bool = False
     deterministic: bool = False
     cudnn_benchmark: bool = True
     backend: str | None = None

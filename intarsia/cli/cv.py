@@ -32,6 +32,7 @@ def cv(
     folds: Annotated[int, typer.Option("--folds", help="How many.", rich_help_panel="Data")] = 5,
     by: own_data_options.By = None,
     plain: own_data_options.Plain = None,
+    rare_every: own_data_options.RareEvery = None,
     duration: options.For = None,
     eval_every: options.EvalEvery = None,
     save_every: options.SaveEvery = None,
@@ -97,6 +98,7 @@ def cv(
         notify=notify,
         augment=augment,
         plain=own_data_options.plain_choices(plain),
+        rare_every=rare_every,
     )
     result = cross_validate(request, folds, by=by)
     names = [f"fold {number}" for number in range(1, len(result.images) + 1)]

@@ -38,6 +38,7 @@ def train(
     fold: own_data_options.Fold = None,
     by: own_data_options.By = None,
     plain: own_data_options.Plain = None,
+    rare_every: own_data_options.RareEvery = None,
     out: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--out", "-o", metavar="RUN", help="Folder of the run."),
@@ -123,7 +124,7 @@ def train(
         others = training != TrainingOptions(batch_per_device=batch_per_device, workers=workers)
         others = others or pretrained is not None or first_convolution is not None or weights is not None
         others = others or fold is not None or by is not None
-        others = others or augment is not None or plain is not None
+        others = others or augment is not None or plain is not None or rare_every is not None
         others = others or unlabelled is not None or confidence is not None or teacher is not None
         if recipe is not None or data is not None or out is not None or settings or others:
             raise ValueError(
@@ -163,6 +164,7 @@ def train(
         by=by,
         augment=augment,
         plain=own_data_options.plain_choices(plain),
+        rare_every=rare_every,
         unlabelled=unlabelled,
         confidence=confidence,
         teacher=teacher,

@@ -132,7 +132,7 @@ def build_pipeline(spec: DataSpec) -> Pipeline:
     from intarsia.data.pipeline import Pipeline
 
     transforms = [build(transform) for transform in spec.transforms]
-    return Pipeline(build_dataset(spec), transforms, label_size=spec.label_size)
+    return Pipeline(build_dataset(spec), transforms, label_size=spec.label_size, rare=spec.rare)
 
 
 def build_metric(spec: RunSpec, classes: Sequence[str]) -> Metric:

@@ -26,6 +26,7 @@ from intarsia.engine.callbacks.notify import Notify
 from intarsia.engine.callbacks.sample_images import TrainingPictures
 from intarsia.engine.optim.batch_plan import SharedBatch, remark, share
 from intarsia.engine.optim.duration import to_steps
+from intarsia.engine.training.ema import begun_by_step
 from intarsia.engine.training.environment import fingerprint
 from intarsia.engine.training.run import Run, RunFolder, Validation
 from intarsia.guide.published import find_published
@@ -56,6 +57,7 @@ def make_runtime(spec: RunSpec, options: RunOptions) -> FabricRuntime:
         precision=spec.optim.precision if spec.optim is not None else "32-true",
         loss_scale=spec.optim.loss_scale if spec.optim is not None else None,
         synchronise_batch_norm=spec.runtime.synchronise_batch_norm,
+        average_statistics=spec.runtime.average_statistics,
         backend=spec.runtime.backend,
         strategy=spec.runtime.strategy,
     )
@@ -109,7 +111,8 @@ def assemble(config: Config, spec: RunSpec, options: RunOptions, runtime: Fabric
         out=options.out,
         validation=validation,
         fit=None if validation is None else _fit(spec, pipeline, validation),
-        ema=spec.ema,
+        ema=None if spec.ema is None else begun_by_step(spec.ema, steps(Duration(1, "epochs"))),
+        average_every=steps(Duration(1, "epochs")) if spec.duration.unit == "epochs" else None,
         early_stop=spec.early_stop,
         safeguards=spec.safeguards,
         compile=spec.runtime.compile,

@@ -11,6 +11,10 @@ so does a `--set` of the same place, or of one below or above it.
     threshold   of one foreground on a background, the probability above which a pixel is foreground: the IoU of a rare
             class is largest elsewhere than at one half (`metrics.best_threshold`)
 
+And, only where `--rare-every` asks for it:
+
+    drawing     of every so many samples, one is drawn for each rare class, and its window around a pixel of that class
+
 What they are worth on real images, and what was tried and did not help, is in docs/own-data.md.
 """
 
@@ -50,17 +54,26 @@ class Choice:
 
 
 def choose(
-    config: Config, description: DataDescription, *, plain: Collection[str] = (), given: Sequence[str] = ()
+    config: Config,
+    description: DataDescription,
+    *,
+    plain: Collection[str] = (),
+    given: Sequence[str] = (),
+    rare_every: int | None = None,
 ) -> list[Choice]:
     """The choices that these data call for, in a recipe's config for them.
 
     plain: names of choices that are not made, or "all". Without measured shares only the threshold is chosen.
     given: what the user sets in the config (PATH=VALUE, PATH-). Where it is about the place of a choice, that one has
-    no settings, and its line says so.
+    no settings, and its line says so. rare_every: samples of which one is drawn for each rare class; None draws all
+    alike.
 
-    Raises ValueError for a name that no choice has.
+    Raises ValueError for a name that no choice has, and for `rare_every` where no class is rare, or too many are.
     """
-    return [_unless_given(choice, config, given) for choice in _called_for(config, description, plain)]
+    choices = _called_for(config, description, plain)
+    if rare_every is not None:
+        choices.append(_drawing(description, rare_every))
+    return [_unless_given(choice, config, given) for choice in choices]
 
 
 def _called_for(config: Config, description: DataDescription, plain: Collection[str]) -> list[Choice]:
@@ -124,6 +137,25 @@ def rare_classes(description: DataDescription) -> dict[str, float]:
     shares = description.shares or {}
     known = {name: shares[name] for name in description.classes if 0 < shares.get(name, 0) < RARE}
     return dict(sorted(known.items(), key=lambda item: item[1]))
+
+
+def _drawing(description: DataDescription, every: int) -> Choice:
+    rare = rare_classes(description)
+    if not rare:
+        raise ValueError(
+            f"--rare-every draws samples for classes with less than {RARE:.0%} of the labelled training pixels, of "
+            "which these data have none"
+        )
+    if every <= len(rare):
+        raise ValueError(
+            f"--rare-every {every}: one of so many samples is drawn for each of {len(rare)} rare classes "
+            f"({', '.join(rare)}), and some for none of them; write {len(rare) + 1} or more"
+        )
+    indices = [description.class_index(name) for name in rare]
+    each = " and one for ".join(list(rare)[:_SHOWN]) if len(rare) <= _SHOWN else f"each of {len(rare)} rare classes"
+    line = f"drawing: of every {every} samples one is drawn for {each}, and shows it"
+    settings = (f"train_dataloader.sampler.rare={indices!r}", f"train_dataloader.sampler.every={every}")
+    return Choice("drawing", line, settings)
 
 
 def _losses(model: Mapping[str, Any]) -> Iterator[str]:

@@ -37,7 +37,7 @@ class TrainingRequest:
     find: "lr" or "batch" tries that out instead of training.
     notify: a command that is told how the run goes.
     fold: "2/5" validates on the second of five parts of the training images. by: what stays together in a part.
-    plain: choices of `own_defaults` that are not made.
+    plain: choices of `own_defaults` that are not made. rare_every: samples of which one is drawn for each rare class.
     unlabelled, confidence, teacher: what is learned from besides the labels (`workflows.less_labels`).
     augment: none, light, strong or a file (`workflows.augmentation`); None: as the recipe or config has it.
     """
@@ -63,6 +63,7 @@ class TrainingRequest:
     by: str | None = None
     augment: str | None = None
     plain: tuple[str, ...] = ()
+    rare_every: int | None = None
     unlabelled: Path | None = None
     confidence: float | None = None
     teacher: PathLike | None = None
@@ -128,6 +129,11 @@ def base_config(request: TrainingRequest) -> Config | None:
     from intarsia.workflows.names import find_config
 
     if not recipes.is_for_data(request.name):
+        if request.rare_every is not None:
+            raise ValueError(
+                "--rare-every looks for rare classes in data that a recipe for own data is trained on; in a config, "
+                "write train_dataloader.sampler.rare=[...] and sampler.every=N"
+            )
         if request.plain:
             raise ValueError(
                 "--plain leaves out what a recipe for own data chooses from them; a config, or a published recipe, has "
@@ -215,7 +221,8 @@ def _own_config(request: TrainingRequest, data: OwnData) -> Config:
         },
     )
     config = Config.from_values(values, file=f"recipe {request.name}")
-    for choice in choose(config, description, plain=request.plain, given=request.settings):
+    choices = choose(config, description, plain=request.plain, given=request.settings, rare_every=request.rare_every)
+    for choice in choices:
         say_first(choice.line)
         config = config.override(choice.settings)
     return config

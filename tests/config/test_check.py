@@ -241,14 +241,14 @@ BROKEN = {
             )
         ],
     ),
-    "unsupported hook": (
-        ("default_hooks = dict(", "default_hooks = dict(\n    sync=dict(type='SyncBuffersHook'),"),
+    "unknown hook": (
+        ("default_hooks = dict(", "default_hooks = dict(\n    sync=dict(type='SyncBufferHook'),"),
         [
             (
                 "default_hooks.sync",
-                "SyncBuffersHook",
-                "the hook 'SyncBuffersHook' is not supported: averaging of buffers is not supported yet; use SyncBN",
-                "Remove it",
+                "SyncBufferHook",
+                "unknown hook 'SyncBufferHook'",
+                "Did you mean 'SyncBuffersHook'?",
             )
         ],
     ),

@@ -157,7 +157,8 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "frozen_exclude": ("all",), "checkpoint_activations": False},
         "VPD": {
             "pad_shape": None, "pad_val": 0.0, "class_embed_select": False, "num_class_embeddings": 27, "gamma": 1e-4,
-            "in_channels": 3, "first_stage_channels": 128, "first_stage_channel_mult": (1, 2, 4, 4),
+            "attention_maps": ("up", "down"), "attention_stride": 16, "in_channels": 3,
+            "first_stage_channels": 128, "first_stage_channel_mult": (1, 2, 4, 4),
             "first_stage_num_res_blocks": 2, "z_channels": 4, "embed_dim": 4, "model_channels": 320,
             "channel_mult": (1, 2, 4, 4), "num_res_blocks": 2, "attention_resolutions": (4, 2, 1), "num_heads": 8,
             "transformer_depth": 1, "context_dim": 768, "checkpoint_activations": False},

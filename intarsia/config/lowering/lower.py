@@ -109,6 +109,8 @@ def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping
     imports = lower_imports(top)
     runtime, seed = lower_environment(context, top)
     train, val, test = (streams.get(key) for key in DATALOADERS)
+    if train is not None:
+        train = replace(train, transforms=(*train.transforms, *context.batch_transforms))
     return RunSpec(
         model=model.model,
         preprocess=model.preprocess,
@@ -130,7 +132,7 @@ def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping
         ema=hooks.ema,
         early_stop=hooks.early_stop,
         safeguards=lower_safeguards(own, unit),
-        runtime=runtime,
+        runtime=replace(runtime, average_statistics=hooks.average_statistics),
         seed=seed,
         written_for=written_for,
         load_from=top.get("load_from"),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from intarsia.config.lowering.batch_augments import lower_batch_augments
 from intarsia.config.lowering.eomt import lower_eomt
 from intarsia.config.lowering.fields import Context, Fields
 from intarsia.config.lowering.losses import lower_losses
@@ -255,6 +256,9 @@ def _preprocess(context: Context, model: Fields, top: Mapping[str, Any] | None) 
         size = section.get("size")
         sizes[f"{prefix}_size"] = None if size is None else tuple(size)
         sizes[f"{prefix}_size_divisor"] = section.get("size_divisor")
+    padded = lower_batch_augments(context, fields)
+    if padded is not None:
+        sizes["train_size"] = padded
     return PreprocessSpec(
         mean=mean,
         std=std,

@@ -18,8 +18,30 @@ MODEL_AREAS: dict[str, Area] = {
         "size": to("preprocess.train_size", "tuple[int, int] | None"),
         "size_divisor": to("preprocess.train_size_divisor", "int | None"),
         "test_cfg": to("preprocess.eval_size, preprocess.eval_size_divisor", OPTIONAL),
-        "batch_augments": refused("augmentation of whole batches is not supported yet", None),
+        "batch_augments": to("transforms of train, preprocess.train_size", "dict | list[dict] | None"),
         "non_blocking": nothing("batches always travel to the device in the background"),
+    },
+    "batch_augments": {
+        "augments": to("as one of batch_augments", "dict | list[dict]"),
+        "probs": to("the chance that it is applied", "float | Sequence[float] | None"),
+    },
+    "batch_augments: CutMix": SCOPE
+    | {
+        "type": TYPE,
+        "alpha": to("argument `alpha` of the transform", "float"),
+        "cutmix_minmax": refused("the size of the rectangle follows from alpha", None),
+        "correct_lam": nothing("labels are of pixels and have no shares"),
+        "num_classes": nothing("labels are of pixels and have no shares"),
+    },
+    "batch_augments: BatchFixedSizePad": SCOPE
+    | {
+        "type": TYPE,
+        "size": to("preprocess.train_size", "tuple[int, int]"),
+        "img_pad_value": to("nothing: it is pad_val, or refused", "float"),
+        "pad_mask": nothing("masks of objects are made of labels"),
+        "mask_pad_value": nothing("masks of objects are made of labels"),
+        "pad_seg": nothing("labels are always padded with their images"),
+        "seg_pad_value": to("nothing: it is seg_pad_val, or refused", "int"),
     },
     "data_preprocessor.test_cfg": {
         "size": to("preprocess.eval_size", "tuple[int, int] | None"),

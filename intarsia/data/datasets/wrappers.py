@@ -90,7 +90,7 @@ class ClassBalancedDataset:
         self.classes = tuple(dataset.classes)
         self.palette = tuple(dataset.palette)
         self.ignore_index = dataset.ignore_index
-        shown = [_classes_shown(dataset, index) for index in range(len(dataset))]
+        shown = [classes_shown(dataset, index) for index in range(len(dataset))]
         images = Counter(value for values in shown for value in values)
         asked = {value: max(1.0, math.sqrt(oversample_thr / (count / len(shown)))) for value, count in images.items()}
         times = [math.ceil(max((asked[value] for value in values), default=1.0)) for values in shown]
@@ -146,12 +146,15 @@ class SubsetDataset:
         return self.dataset.load(self.indices[index])
 
 
-def _classes_shown(dataset: Dataset, index: int) -> frozenset[int]:
-    """The classes of one label, which is read without its image where the data set can."""
+def classes_shown(dataset: Dataset, index: int) -> frozenset[int]:
+    """The classes of one label, which is read without its image where the data set can.
+
+    Raises ValueError if there is none.
+    """
     read = getattr(dataset, "label", None)
     label = dataset.load(index).label if read is None else read(index)
     if label is None:
-        raise ValueError(f"ClassBalancedDataset: image {index} has no label, so that its classes cannot be counted")
+        raise ValueError(f"image {index} has no label, so that its classes cannot be counted")
     return frozenset(int(value) for value in np.unique(label) if value != dataset.ignore_index)
 
 

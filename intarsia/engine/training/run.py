@@ -57,7 +57,9 @@ class Run:
     save_every, log_every: steps. keep: checkpoints kept, beside those at multiples of `keep_every` steps.
     best_metric: name in Report.summary, or "loss".
     workers: data-loading processes per training process. pin_memory: where there is a GPU, it copies batches by itself.
-    ema: averaged weights, which are then the ones evaluated and kept. early_stop, safeguards: see their classes.
+    ema: averaged weights, which are then the ones evaluated and kept. average_every: steps after which statistics are
+    averaged, if the runtime does, beside those that are evaluated and the last.
+    early_stop, safeguards: see their classes.
     fit: some training images, evaluated whenever the validation images are. compile: the network, by torch.compile.
     observers: told of everything, in the first process.
     meta: what the weights file will say; scores and step are filled in. config_text: written to config.py.
@@ -84,6 +86,7 @@ class Run:
     pin_memory: bool = True
     shuffle: bool = True
     ema: EmaSpec | None = None
+    average_every: int | None = None
     early_stop: EarlyStopSpec | None = None
     safeguards: SafeguardSpec = field(default_factory=SafeguardSpec)
     fit: Validation | None = None

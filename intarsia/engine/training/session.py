@@ -165,6 +165,7 @@ class Session:
                     "a resumed run keeps both, or it would see other data"
                 )
         load_module(self.trainer.task, state["task"])
+        self.run.runtime.load_statistics(self.run.network, state.get("statistics", ()))
         if self.ema is not None:
             if not state["ema"]:
                 raise ValueError("the checkpoint has no averaged weights; the run was begun without an EMAHook")
@@ -192,6 +193,7 @@ class Session:
         """Write a checkpoint of this moment. Raises NonFiniteLossError where that is due: it comes before the file."""
         state = {
             "task": module_state(self.trainer.task),
+            "statistics": self.run.runtime.statistics(self.run.network),
             "optimizer": self.trainer.optimizer.state_dict(),
             "precision": self.run.runtime.precision_state(),
             "log": self.log.state(self.step),
@@ -223,6 +225,8 @@ class Session:
     def after_step(self, result: StepResult) -> None:
         """A step was done: averages, log, and after the first one which parameters it left out."""
         self.watchdog.alive(f"training, after step {self.step}")
+        if self._averages_statistics:
+            self.run.runtime.average_statistics(self.run.network)  # before the average of weights takes them over
         if self.ema is not None:
             self.ema.update(self.step)
             if self.run.averaged_teacher is not None:  # all processes are taught the same
@@ -234,6 +238,13 @@ class Session:
             self._gradients = None
         with self._explained():
             self.log.step(self.step, result.terms, result.lr, result.gradient_norm, waited=result.waited)
+
+    @property
+    def _averages_statistics(self) -> bool:
+        """Whether this step's statistics are used: at the end of an epoch, before an evaluation, and at the end."""
+        run = self.run
+        intervals = (run.average_every, None if run.validation is None else run.validation.every)
+        return self.step == run.steps or any(every and self.step % every == 0 for every in intervals)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
