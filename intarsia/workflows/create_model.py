@@ -1,0 +1,379 @@
+"""`intarsia.create_model`: a network by name, for anybody's own loop; and `intarsia.save`, its weights file."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from intarsia import recipes
+from intarsia.config.language.reader import Config
+from intarsia.contracts import IGNORE_INDEX, PathLike
+from intarsia.recipes.timm_trunks import HEADS, MARK
+from intarsia.spec import RunSpec
+from intarsia.terminal import say
+from intarsia.version import __version__
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from intarsia.tasks.segmentation_model import SegmentationModel
+    from intarsia.weights.about import About
+    from intarsia.weights.file import WeightsMeta
+    from intarsia.weights.pretrained.fit import FirstConvolution
+
+_COLOURS = 3
+
+
+def create_model(
+    name: PathLike,
+    *,
+    trunk: str | None = None,
+    num_classes: int | None = None,
+    bands: int | None = None,
+    pretrained: bool | str = "auto",
+    weights: PathLike | None = None,
+    normalise: bool = False,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    auxiliary: bool = False,
+    first_convolution: FirstConvolution = "repeat",
+    allow_partial: bool = False,
+) -> SegmentationModel:
+    """A network as a module of torch: images (N, bands, H, W) of any size -> scores (N, num_classes, H, W).
+
+    name: a decoder with `trunk` ("unet", "deeplabv3plus", "upernet" ...: all that may stand before `_timm:` in a
+    recipe), any other recipe ("segformer_mit-b0"), or weights of ours: a file or the folder of a run, which bring
+    classes, bands and normalisation along.
+    trunk: a network of timm by its name there, "resnet34", "convnext_tiny.in12k".
+    num_classes: 1 is a single logit, for a sigmoid. Of a published recipe and of weights by default theirs.
+    bands: of the images, by default 3.
+    pretrained: of the trunk, as after `--pretrained`: True must be had, False takes random weights, "auto" takes those
+    that are usual where there are some, and says what it did; or a file, an address, a name.
+    weights: of the whole network instead, a file or name; with `allow_partial`, as far as they fit.
+    normalise: False takes normalised images, as segmentation_models.pytorch and `intarsia.trunk` do, and leaves it to
+    `model.normalise` or to your own pipeline; True takes them as they are stored, 0 to 255 for colours, as everything
+    else of Intarsia does.
+    mean, std: one number for each band as stored. Of colours by default those of the pretrained weights.
+    auxiliary: keep auxiliary heads, if there are any, for `training_outputs`.
+    first_convolution: how it is made for other bands than those of pretrained weights.
+
+    See `SegmentationModel` for what the scores are, and what else the module can do.
+
+    Raises ValueError for what there is not, does not fit together, or cannot be had.
+    """
+    if weights is not None and pretrained not in ("auto", False):
+        raise ValueError("weights has the whole network and pretrained its trunk: give one of them")
+    source = _source(name, trunk, num_classes, bands, auxiliary=auxiliary)
+    loads = source.file is not None or weights is not None
+    start = "none" if loads or pretrained is False else "auto" if pretrained is True else str(pretrained)
+    spec = _lowered(source, start, first_convolution)
+    if (mean is None) != (std is None):
+        raise ValueError("mean and std are given together, or not at all")
+    if mean is None and std is None and source.file is None:
+        mean, std = _usual_normalisation(source, spec, pretrained)
+    model = _module(source, spec, normalises=normalise, knows=source.file is not None)
+    if mean is not None and std is not None:
+        model.set_normalisation(mean, std)
+    if normalise and model.mean is None:
+        raise ValueError(
+            f"normalise=True needs mean=(...) and std=(...) of the {model.bands} bands, one number for each as stored"
+        )
+    loaded = _started(model, source, spec, weights, pretrained, allow_partial=allow_partial)
+    model.facts = replace(model.facts, loaded=loaded)
+    return model
+
+
+# --- Which network ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Source:
+    """recipe: a name, or "" where `file` says what the network is. values: the section `model` of its config."""
+
+    recipe: str
+    values: Mapping[str, Any]
+    bands: int
+    file: About | None = None
+
+
+def _source(
+    name: PathLike, trunk: str | None, num_classes: int | None, bands: int | None, *, auxiliary: bool
+) -> _Source:
+    if Path(name).suffix == ".safetensors" or Path(name).is_dir():
+        if trunk is not None:
+            raise ValueError(f"{name} says which network it is: leave trunk out")
+        source = _of_file(name, num_classes, bands)
+    else:
+        source = _of_recipe(_recipe(str(name), trunk), num_classes, bands)
+    kept = {key: value for key, value in source.values.items() if auxiliary or key != "auxiliary_head"}
+    return replace(source, values=kept)
+
+
+def _recipe(name: str, trunk: str | None) -> str:
+    """The name of a recipe. Raises ValueError for a decoder that there is not, or that stands without a trunk."""
+    if trunk is None and name in HEADS and name not in recipes.short_names():
+        raise ValueError(f"{name} is a decoder: say on which network, trunk='resnet34' (any name of timm)")
+    if trunk is None:
+        return name
+    if name not in HEADS:
+        near = difflib.get_close_matches(name, HEADS, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"there is no decoder {name!r} for a trunk.{hint} There are: {', '.join(HEADS)}")
+    return f"{name}{MARK}{trunk}"
+
+
+def _of_recipe(name: str, num_classes: int | None, bands: int | None) -> _Source:
+    if recipes.is_for_data(name):
+        if num_classes is None:
+            raise ValueError(f"num_classes is missing: how many classes is {name} to tell apart?")
+        values = recipes.network(name, num_classes=num_classes, bands=bands or _COLOURS)
+        return _Source(name, values, bands or _COLOURS)
+    values = recipes.network(name)
+    if bands not in (None, _COLOURS):
+        raise ValueError(
+            f"{name} is a published recipe, of images of {_COLOURS} bands; those for own data take any number "
+            "(intarsia.list_models())"
+        )
+    if num_classes is not None:
+        values = recipes.fit_heads(values, num_classes, IGNORE_INDEX)
+    return _Source(name, values, _COLOURS)
+
+
+def _of_file(name: PathLike, num_classes: int | None, bands: int | None) -> _Source:
+    from intarsia.config.lowering.lower import lower
+    from intarsia.workflows.names import config_of, find_weights
+
+    found = find_weights(name)
+    config = config_of(found, None)
+    spec = lower(config)
+    has = {"num_classes": spec.inference.num_classes, "bands": len(spec.preprocess.mean)}
+    for what, wanted in (("num_classes", num_classes), ("bands", bands)):
+        if wanted not in (None, has[what]):
+            raise ValueError(
+                f"{name} has {what}={has[what]}, asked for is {wanted}. For another number, name the recipe and take "
+                f"from the file what fits: create_model(RECIPE, {what}={wanted}, weights={str(name)!r}, "
+                "allow_partial=True)"
+            )
+    top = {} if "data_preprocessor" not in config.values else {"data_preprocessor": config.values["data_preprocessor"]}
+    return _Source("", {**top, **config.values["model"]}, has["bands"], found)
+
+
+def _lowered(source: _Source, start: str, first_convolution: str) -> RunSpec:
+    from intarsia.config.lowering.lower import lower
+
+    own = {"pretrained": start, "first_convolution": first_convolution}
+    where = str(source.file.path) if source.file is not None else f"recipe {source.recipe}"
+    spec = lower(Config.from_values({"model": source.values, "intarsia": own}, file=where))
+    if spec.inference.answer == "depth":
+        raise ValueError(f"{where} is a model of depth: create_model is for those of classes")
+    return spec
+
+
+def _usual_normalisation(
+    source: _Source, spec: RunSpec, pretrained: bool | str
+) -> tuple[Sequence[float] | None, Sequence[float] | None]:
+    """Of colours those of the weights that the trunk has, or of the recipe; of other bands nothing is known."""
+    from intarsia.weights.pretrained import timm_hub
+
+    if source.bands != _COLOURS:
+        return None, None
+    network = recipes.trunk(source.recipe)
+    known = None if network is None or pretrained is False else timm_hub.normalisation(network)
+    if known is not None:
+        return known.mean, known.std
+    step = -1 if spec.preprocess.channel_order == "bgr" else 1
+    return spec.preprocess.mean[::step], spec.preprocess.std[::step]
+
+
+def _module(source: _Source, spec: RunSpec, *, normalises: bool, knows: bool) -> SegmentationModel:
+    from intarsia.config.build import build_task
+    from intarsia.tasks.segmentation_model import ModelFacts, SegmentationModel
+
+    task = build_task(spec)
+    return SegmentationModel(
+        task.get_submodule("model"),
+        preprocess=task.get_submodule("preprocess"),
+        normalises=normalises,
+        num_classes=spec.inference.num_classes,
+        align_corners=spec.inference.align_corners,
+        facts=ModelFacts(source.recipe, source.values, knows_normalisation=knows),
+    )
+
+
+# --- What it starts from ------------------------------------------------------------------------------------------
+
+
+def _started(
+    model: SegmentationModel,
+    source: _Source,
+    spec: RunSpec,
+    weights: PathLike | None,
+    pretrained: bool | str,
+    *,
+    allow_partial: bool,
+) -> tuple[Mapping[str, Any], ...]:
+    """Put weights into a new model; what they were, as run.json notes it."""
+    from types import SimpleNamespace
+
+    from intarsia.workflows.names import find_weights
+    from intarsia.workflows.pretrained import start_from
+    from intarsia.workflows.run_options import RunOptions
+
+    if weights is not None:
+        return _whole(model, find_weights(weights), allow_partial=allow_partial)
+    if source.file is not None:
+        return _whole(model, source.file, allow_partial=False)
+    begun = start_from(SimpleNamespace(model=model.network), spec, RunOptions(out=Path()))
+    if pretrained is True and not begun.loaded:
+        raise ValueError(f"pretrained=True: {'; '.join(begun.notes)}. pretrained=False begins with random weights")
+    for note in begun.notes:
+        say(note)
+    return begun.loaded
+
+
+def _whole(model: SegmentationModel, found: About, *, allow_partial: bool) -> tuple[Mapping[str, Any], ...]:
+    from intarsia.io.digest import file_hash
+    from intarsia.weights.file import AUXILIARY, apply_state
+    from intarsia.workflows.pretrained import said_by
+
+    state, notes = found.state()
+    report = apply_state(model, state, allow_partial=allow_partial, optional=AUXILIARY)
+    for line in (*notes, *(() if report.complete else (str(report),))):
+        say(f"weights of {found.path}: {line}")
+    digest = {"sha256": file_hash(found.path)} if found.path.is_file() else {}
+    tensors = len(report.loaded)
+    return ({"part": "model", "file": str(found.path), "tensors": tensors, **digest, **said_by(found.meta)},)
+
+
+# --- Its weights file ---------------------------------------------------------------------------------------------
+
+
+def save(
+    model: nn.Module,
+    file: PathLike,
+    *,
+    classes: Sequence[str],
+    palette: Sequence[Sequence[int]] | None = None,
+    ignore_index: int = IGNORE_INDEX,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    labels: Mapping[int | str, str] | None = None,
+    step: int | None = None,
+    licence: str = "",
+) -> Path:
+    """Write the weights file of a model of `create_model`, wherever it was trained: all that prediction needs.
+
+    `intarsia.load`, `predict`, `eval` and `train --weights` read it, and `create_model(FILE)` gives the module back.
+
+    model: as `create_model` gave it, also inside of DistributedDataParallel or torch.compile.
+    classes: a name for each. palette: a colour (red, green, blue) for each, by default distinct ones.
+    mean, std: how its images were normalised, if not as the model says: one number for each band, of values as stored.
+    (Images in 0..1 that were not normalised further have mean 0 and std 255.)
+    labels: how the classes are written in label files, {0: "sky", 1: "road"}, where that is not their order.
+    step: optimizer steps that it was trained for. licence: of the file, as you say it.
+
+    Gives the path of the file. Raises ValueError if names, colours or numbers do not fit the model, or if nobody has
+    said how images are normalised.
+    """
+    from intarsia.weights.file import save_weights
+
+    inner = unwrapped(model)
+    names = tuple(classes) if not isinstance(classes, str) else (classes,)
+    _check_classes(names, palette, labels, inner.num_classes)
+    if mean is not None or std is not None:
+        if mean is None or std is None:
+            raise ValueError("mean and std are given together, or not at all")
+        inner.set_normalisation(mean, std)
+    if inner.mean is None:
+        raise ValueError(
+            f"nobody has said how the images of {inner.bands} bands were normalised, which a prediction must do alike: "
+            "give save mean=(...) and std=(...), one number for each band of values as stored"
+        )
+    meta = _meta(inner, names, palette, ignore_index, labels or {}, step, licence)
+    save_weights(Path(file), state_of(inner), meta)
+    return Path(file)
+
+
+def unwrapped(model: nn.Module) -> SegmentationModel:
+    """The model itself, without what DistributedDataParallel, torch.compile and their like put around it.
+
+    Raises ValueError for a module that is not of `create_model`.
+    """
+    from intarsia.tasks.segmentation_model import SegmentationModel
+
+    inner: Any = model
+    while not isinstance(inner, SegmentationModel):
+        outer, inner = inner, getattr(inner, "_orig_mod", getattr(inner, "module", None))
+        if inner is None:
+            raise ValueError(
+                f"expected a model of intarsia.create_model, found a {type(outer).__name__}; of a module that holds "
+                "one (a LightningModule), give that"
+            )
+    return inner
+
+
+def state_of(model: SegmentationModel) -> dict[str, Tensor]:
+    """The tensors of a weights file."""
+    return {name.replace("_orig_mod.", ""): value.detach().cpu() for name, value in model.state_dict().items()}
+
+
+def network_values(model: SegmentationModel) -> dict[str, Any]:
+    """The section `model` of a config, with the normalisation that the model has now."""
+    spec = model.preprocess.spec
+    known = {"mean": list(spec.mean), "std": list(spec.std)}
+    return {**model.facts.config, "data_preprocessor": {**_preprocessor(model), **known}}
+
+
+def _preprocessor(model: SegmentationModel) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = model.facts.config.get("data_preprocessor") or {"type": "SegDataPreProcessor"}
+    return found
+
+
+def _check_classes(
+    names: Sequence[str], palette: Sequence[Any] | None, labels: Mapping[int | str, str] | None, num_classes: int
+) -> None:
+    fitting = (1, 2) if num_classes == 1 else (num_classes,)
+    if len(names) not in fitting:
+        raise ValueError(
+            f"the model has {num_classes} classes (num_classes), but classes has {len(names)} names: {', '.join(names)}"
+        )
+    if len(set(names)) != len(names):
+        raise ValueError(f"each class has a name of its own; found {', '.join(names)}")
+    if palette is not None and len(palette) != len(names):
+        raise ValueError(f"palette has {len(palette)} colours for {len(names)} classes: give one for each")
+    if unknown := sorted({name for name in (labels or {}).values() if name not in names}):
+        raise ValueError(f"labels has {', '.join(unknown)}, which is no class; classes are {', '.join(names)}")
+
+
+def _meta(
+    model: SegmentationModel,
+    names: tuple[str, ...],
+    palette: Sequence[Sequence[int]] | None,
+    ignore_index: int,
+    labels: Mapping[int | str, str],
+    step: int | None,
+    licence: str,
+) -> WeightsMeta:
+    from intarsia.colours import distinct_colours
+    from intarsia.data.image_spec import ImageSpec
+    from intarsia.weights.file import WeightsMeta
+    from intarsia.weights.origins import origins
+
+    colours = distinct_colours(len(names)) if palette is None else palette
+    images = ImageSpec("rgb" if model.bands == _COLOURS else "raw", model.bands)
+    values = recipes.fit_heads(network_values(model), model.num_classes, ignore_index, names)
+    return WeightsMeta(
+        config=Config.from_values({"model": values}, file="create_model").values,
+        classes=names,
+        palette=tuple((int(red), int(green), int(blue)) for red, green, blue in colours),
+        ignore_index=ignore_index,
+        labels={str(value): name for value, name in labels.items()},
+        image=images.to_json(),
+        version=__version__,
+        step=step,
+        pretrained=origins(model.facts.loaded),
+        licence=licence,
+    )
