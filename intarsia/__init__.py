@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from intarsia.consent import trust
     from intarsia.inference.prediction import Prediction
     from intarsia.tasks.segmentation_model import SegmentationModel
-    from intarsia.workflows.create_model import create_model, save
+    from intarsia.workflows.create_model import create_model
+    from intarsia.workflows.save_model import save
     from intarsia.workflows.train_in_python import TrainedRun, evaluate, train
 
 _HOME = {
@@ -21,7 +22,8 @@ _HOME = {
     "intarsia.consent": ("trust",),
     "intarsia.inference.prediction": ("Prediction",),
     "intarsia.tasks.segmentation_model": ("SegmentationModel",),
-    "intarsia.workflows.create_model": ("create_model", "save"),
+    "intarsia.workflows.create_model": ("create_model",),
+    "intarsia.workflows.save_model": ("save",),
     "intarsia.workflows.train_in_python": ("TrainedRun", "evaluate", "train"),
 }
 _ROOMS = ("losses", "metrics")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from intarsia.engine.training.run import Best, TrainingResult
     from intarsia.inference.predictor import Predictor
     from intarsia.tasks.segmentation_model import SegmentationModel
+    from intarsia.workflows.adjust import TrainingOptions
     from intarsia.workflows.run_options import GivenNetwork
     from intarsia.workflows.training_config import TrainingRequest
 
@@ -196,7 +197,6 @@ _OTHER_NAMES = {
 def _request(
     model: PathLike | nn.Module, out: Path, data: Path | None, steps: int | None, options: TrainingKeywords
 ) -> TrainingRequest:
-    from intarsia.workflows.adjust import Safeguards, TrainingOptions
     from intarsia.workflows.training_config import TrainingRequest
 
     if steps is not None and "duration" in options:
@@ -204,14 +204,34 @@ def _request(
     network, name = None, str(model)
     if not isinstance(model, str | Path):
         network, name = _given(model, options)
+    passed = {key: value for key, value in options.items() if key in _PASSED}
+    unlabelled = options.get("unlabelled")
+    return TrainingRequest(
+        name=name,
+        out=out,
+        data=data,
+        training=_training_options(options, f"{steps} steps" if steps is not None else options.get("duration")),
+        settings=tuple(_settings(options)),
+        trust=options.get("trust_config", False),
+        pretrained=_pretrained(options.get("pretrained")),
+        plain=tuple(options.get("plain", ())),
+        unlabelled=None if unlabelled is None else Path(unlabelled),
+        network=network,
+        **cast("dict[str, Any]", passed),
+    )
+
+
+def _training_options(options: TrainingKeywords, duration: str | None) -> TrainingOptions:
+    from intarsia.workflows.adjust import Safeguards, TrainingOptions
+
     crop, freeze = options.get("crop"), options.get("freeze", ())
-    training = TrainingOptions(
+    return TrainingOptions(
         batch=options.get("batch"),
         crop=(crop, crop) if isinstance(crop, int) else crop,
         workers=options.get("workers"),
         seed=options.get("seed"),
         precision=options.get("precision"),
-        duration=f"{steps} steps" if steps is not None else options.get("duration"),
+        duration=duration,
         evaluate_every=options.get("eval_every"),
         save_every=options.get("save_every"),
         accumulate=options.get("accumulate"),
@@ -230,21 +250,6 @@ def _request(
         batch_per_device=options.get("batch_per_device"),
         strategy=options.get("strategy"),
         deterministic=options.get("deterministic", False),
-    )
-    passed = {key: value for key, value in options.items() if key in _PASSED}
-    unlabelled = options.get("unlabelled")
-    return TrainingRequest(
-        name=name,
-        out=out,
-        data=data,
-        training=training,
-        settings=tuple(_settings(options)),
-        trust=options.get("trust_config", False),
-        pretrained=_pretrained(options.get("pretrained")),
-        plain=tuple(options.get("plain", ())),
-        unlabelled=None if unlabelled is None else Path(unlabelled),
-        network=network,
-        **cast("dict[str, Any]", passed),
     )
 
 
@@ -271,8 +276,8 @@ def _settings(options: TrainingKeywords) -> list[str]:
 def _given(model: nn.Module, options: TrainingKeywords) -> tuple[GivenNetwork, str]:
     """The network, and the recipe that says how it is trained."""
     from intarsia.tasks.freezing import frozen_names
-    from intarsia.workflows.create_model import network_values, state_of, unwrapped
     from intarsia.workflows.run_options import GivenNetwork
+    from intarsia.workflows.save_model import network_values, state_of, unwrapped
 
     inner: SegmentationModel = unwrapped(model)
     for name in ("weights", "pretrained", "freeze", "first_convolution"):
@@ -300,7 +305,7 @@ def _take_over(model: nn.Module, result: TrainingResult) -> None:
     from intarsia.config.language.reader import Config
     from intarsia.config.lowering.lower import lower
     from intarsia.weights.file import apply_state, load_state, read_meta
-    from intarsia.workflows.create_model import unwrapped
+    from intarsia.workflows.save_model import unwrapped
 
     assert result.weights is not None
     inner = unwrapped(model)
