@@ -380,6 +380,18 @@ def test_weights_of_another_number_of_classes(tmp_path: Path) -> None:
     assert other.backbone.state_dict()["stem.0.weight"].equal(state["backbone.stem.0.weight"])
 
 
+def test_a_folder_does_not_hide_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("unet", "fast_scnn", "run"):
+        Path(name).mkdir()
+    intarsia.save(made(), "run/weights.safetensors", classes=NAMES)
+    assert made("unet").facts.recipe == f"unet_timm:{PYRAMID}"
+    assert made("fast_scnn", None).facts.recipe == "fast_scnn"
+    assert made("run", None, num_classes=None).facts.recipe == ""
+    with pytest.raises(ValueError, match="says which network it is: leave trunk out"):
+        made("run/weights.safetensors")
+
+
 def test_an_ignored_index_of_ones_own(tmp_path: Path) -> None:
     meta: WeightsMeta = read_meta(intarsia.save(made(), tmp_path / "w.safetensors", classes=NAMES, ignore_index=99))
     assert meta.ignore_index == 99

@@ -98,7 +98,7 @@ class _Source:
 def _source(
     name: PathLike, trunk: str | None, num_classes: int | None, bands: int | None, *, auxiliary: bool
 ) -> _Source:
-    if Path(name).suffix == ".safetensors" or Path(name).is_dir():
+    if _is_file(name, trunk):
         if trunk is not None:
             raise ValueError(f"{name} says which network it is: leave trunk out")
         source = _of_file(name, num_classes, bands)
@@ -106,6 +106,14 @@ def _source(
         source = _of_recipe(_recipe(str(name), trunk), num_classes, bands)
     kept = {key: value for key, value in source.values.items() if auxiliary or key != "auxiliary_head"}
     return replace(source, values=kept)
+
+
+def _is_file(name: PathLike, trunk: str | None) -> bool:
+    """Whether a name means weights. A recipe's name means the recipe, also where a folder has the same."""
+    if isinstance(name, Path) or name.endswith(".safetensors"):
+        return True
+    known = trunk is not None or recipes.is_for_data(name) or name in recipes.names()
+    return not known and Path(name).is_dir()
 
 
 def _recipe(name: str, trunk: str | None) -> str:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from intarsia import recipes
 from intarsia.config.language.reader import Config
 from intarsia.contracts import IGNORE_INDEX, PathLike
-from intarsia.data.description.model import IGNORE
 from intarsia.version import __version__
 
 if TYPE_CHECKING:
@@ -105,6 +104,8 @@ def _preprocessor(model: SegmentationModel) -> Mapping[str, Any]:
 def _check_classes(
     names: Sequence[str], palette: Sequence[Any] | None, labels: Mapping[int | str, str] | None, num_classes: int
 ) -> None:
+    from intarsia.data.description.model import IGNORE
+
     fitting = (1, 2) if num_classes == 1 else (num_classes,)
     if len(names) not in fitting:
         raise ValueError(
