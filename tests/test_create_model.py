@@ -201,6 +201,35 @@ def test_a_loop_of_ones_own_lowers_the_loss() -> None:
     assert losses[-1] < 0.8 * losses[0]
 
 
+def test_lightnings_fabric_takes_it(tmp_path: Path) -> None:
+    """It is set up, trained for a step, and saved as it came back."""
+    fabric = pytest.importorskip("lightning_fabric").Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
+    model = made()
+    before = copy.deepcopy(model.state_dict())
+    wrapped, optimizer = fabric.setup(model.train(), torch.optim.SGD(model.parameters(), lr=0.1))
+    loss = intarsia.losses.cross_entropy(wrapped(images()), torch.ones(2, 61, 70, dtype=torch.uint8))
+    fabric.backward(loss)
+    optimizer.step()
+    state = load_state(intarsia.save(wrapped, tmp_path / "w.safetensors", classes=NAMES))
+    assert state.keys() == before.keys()
+    assert not any(state[name].equal(before[name]) for name in ("backbone.stem.0.weight", "decode_head.conv_seg.bias"))
+
+
+def test_processes_share_it(tmp_path: Path) -> None:
+    """DistributedDataParallel finds every parameter in use, also where a recipe has auxiliary heads."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'meeting'}", rank=0, world_size=1)
+    try:
+        for name in ("upernet", "unet"):
+            model = made(name).train()
+            shared = nn.parallel.DistributedDataParallel(model)
+            for _ in range(2):  # a parameter that was not used is found out in the second step
+                shared(images()).square().mean().backward()
+            assert all(value.grad is not None for value in model.parameters())
+            assert intarsia.save(shared, tmp_path / "w.safetensors", classes=NAMES).exists()
+    finally:
+        torch.distributed.destroy_process_group()
+
+
 # --- Normalisation ------------------------------------------------------------------------------------------------
 
 
@@ -367,6 +396,13 @@ def test_bands_that_nobody_has_described_are_refused_and_told_how(tmp_path: Path
         intarsia.save(model, tmp_path / "w.safetensors", classes=NAMES)
     file = intarsia.save(model, tmp_path / "w.safetensors", classes=NAMES, mean=(0, 0), std=(255, 255))
     assert intarsia.create_model(file).std == (255.0, 255.0)
+    assert model.mean is None
+    assert made(bands=2, weights=file, pretrained="auto").std == (255.0, 255.0)
+    inside = made(bands=2, mean=(0, 0), std=(9, 9), normalise=True)
+    with pytest.raises(ValueError, match=r"normalises its images itself.*leave mean and std out"):
+        intarsia.save(inside, tmp_path / "w.safetensors", classes=NAMES, mean=(0, 0), std=(255, 255))
+    with pytest.raises(ValueError, match="one number for each of the 2 bands"):
+        intarsia.save(model, tmp_path / "w.safetensors", classes=NAMES, mean=(0,), std=(255,))
 
 
 def test_weights_of_another_number_of_classes(tmp_path: Path) -> None:

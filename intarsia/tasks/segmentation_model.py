@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from intarsia.contracts import Model
 from intarsia.layers.levels import resize
 from intarsia.layers.precision import full_precision
+from intarsia.spec import PreprocessSpec
 from intarsia.tasks.freezing import Frozen, matching
 from intarsia.tasks.norm_errors import explained_norms
 from intarsia.tasks.preprocess import Preprocess
@@ -120,15 +121,18 @@ class SegmentationModel(nn.Module):
 
         Raises ValueError for other numbers than one for each band, and for a deviation of 0.
         """
+        self.preprocess = Preprocess(self.normalised_by(mean, std)).to(self.preprocess.mean)
+        self.facts = replace(self.facts, knows_normalisation=True)
+
+    def normalised_by(self, mean: Sequence[float], std: Sequence[float]) -> PreprocessSpec:
+        """The preprocessing with this mean and deviation of each band as stored, red first. Errors as above."""
         if not len(mean) == len(std) == self.bands or not all(std):
             raise ValueError(
                 f"mean and std are one number for each of the {self.bands} bands, std not 0; found mean={tuple(mean)} "
                 f"and std={tuple(std)}"
             )
         step = -1 if self.preprocess.spec.channel_order == "bgr" else 1
-        spec = replace(self.preprocess.spec, mean=tuple(map(float, mean))[::step], std=tuple(map(float, std))[::step])
-        self.preprocess = Preprocess(spec).to(self.preprocess.mean)
-        self.facts = replace(self.facts, knows_normalisation=True)
+        return replace(self.preprocess.spec, mean=tuple(map(float, mean))[::step], std=tuple(map(float, std))[::step])
 
     def normalise(self, images: Tensor) -> Tensor:
         """Stored images (N, C, H, W) or (C, H, W), RGB of 0 to 255 or bands as they are -> what `forward` takes.

@@ -52,7 +52,7 @@ def create_model(
     normalise: False takes normalised images, as segmentation_models.pytorch and `intarsia.trunk` do, and leaves it to
     `model.normalise` or to your own pipeline; True takes them as they are stored, 0 to 255 for colours, as everything
     else of Intarsia does.
-    mean, std: one number for each band as stored. Of colours by default those of the pretrained weights.
+    mean, std: one number for each band as stored; by default those of the weights, which of colours are always known.
     auxiliary: keep auxiliary heads, if there are any, for `training_outputs`.
     first_convolution: how it is made for other bands than those of pretrained weights.
 
@@ -63,7 +63,11 @@ def create_model(
     if weights is not None and pretrained not in ("auto", False):
         raise ValueError("weights has the whole network and pretrained its trunk: give one of them")
     source = _source(name, trunk, num_classes, bands, auxiliary=auxiliary)
-    loads = source.file is not None or weights is not None
+    if weights is not None:
+        from intarsia.workflows.names import find_weights
+
+        source = replace(source, weights=find_weights(weights))
+    loads = source.file is not None or source.weights is not None
     start = "none" if loads or pretrained is False else "auto" if pretrained is True else str(pretrained)
     spec = _lowered(source, start, first_convolution)
     if (mean is None) != (std is None):
@@ -77,7 +81,7 @@ def create_model(
         raise ValueError(
             f"normalise=True needs mean=(...) and std=(...) of the {model.bands} bands, one number for each as stored"
         )
-    loaded = _started(model, source, spec, weights, pretrained, allow_partial=allow_partial)
+    loaded = _started(model, source, spec, pretrained, allow_partial=allow_partial)
     model.facts = replace(model.facts, loaded=loaded)
     return model
 
@@ -87,12 +91,15 @@ def create_model(
 
 @dataclass(frozen=True)
 class _Source:
-    """recipe: a name, or "" where `file` says what the network is. values: the section `model` of its config."""
+    """recipe: a name, or "" where `file` says what the network is. values: the section `model` of its config.
+    weights: of the whole network, where others than those of `file` are wanted.
+    """
 
     recipe: str
     values: Mapping[str, Any]
     bands: int
     file: About | None = None
+    weights: About | None = None
 
 
 def _source(
@@ -179,15 +186,25 @@ def _lowered(source: _Source, start: str, first_convolution: str) -> RunSpec:
 def _usual_normalisation(
     source: _Source, spec: RunSpec, pretrained: bool | str
 ) -> tuple[Sequence[float] | None, Sequence[float] | None]:
-    """Of colours those of the weights that the trunk has, or of the recipe; of other bands nothing is known."""
+    """Of given weights, if they say it; of colours that of the trunk's weights, or of the recipe; else not known."""
+    from intarsia.config.lowering.lower import lower
     from intarsia.weights.pretrained import timm_hub
 
+    if source.weights is not None and source.weights.meta.config:
+        of_weights = lower(Config.from_values(source.weights.meta.config, file=str(source.weights.path)))
+        if len(of_weights.preprocess.mean) == source.bands:
+            return _as_stored(of_weights)
     if source.bands != _COLOURS:
         return None, None
     network = recipes.trunk(source.recipe)
     known = None if network is None or pretrained is False else timm_hub.normalisation(network)
     if known is not None:
         return known.mean, known.std
+    return _as_stored(spec)
+
+
+def _as_stored(spec: RunSpec) -> tuple[Sequence[float], Sequence[float]]:
+    """Mean and deviation, red first."""
     step = -1 if spec.preprocess.channel_order == "bgr" else 1
     return spec.preprocess.mean[::step], spec.preprocess.std[::step]
 
@@ -214,7 +231,6 @@ def _started(
     model: SegmentationModel,
     source: _Source,
     spec: RunSpec,
-    weights: PathLike | None,
     pretrained: bool | str,
     *,
     allow_partial: bool,
@@ -222,12 +238,11 @@ def _started(
     """Put weights into a new model; what they were, as run.json notes it."""
     from types import SimpleNamespace
 
-    from intarsia.workflows.names import find_weights
     from intarsia.workflows.pretrained import start_from
     from intarsia.workflows.run_options import RunOptions
 
-    if weights is not None:
-        return _whole(model, find_weights(weights), allow_partial=allow_partial)
+    if source.weights is not None:
+        return _whole(model, source.weights, allow_partial=allow_partial)
     if source.file is not None:
         return _whole(model, source.file, allow_partial=False)
     begun = start_from(SimpleNamespace(model=model.network), spec, RunOptions(out=Path()))

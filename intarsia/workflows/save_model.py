@@ -52,16 +52,17 @@ def save(
     inner = unwrapped(model)
     names = tuple(classes) if not isinstance(classes, str) else (classes,)
     _check_classes(names, palette, labels, inner.num_classes)
-    if mean is not None or std is not None:
-        if mean is None or std is None:
-            raise ValueError("mean and std are given together, or not at all")
-        inner.set_normalisation(mean, std)
-    if inner.mean is None:
+    if (mean is None) != (std is None):
+        raise ValueError("mean and std are given together, or not at all")
+    if mean is not None and inner.normalises:
+        raise ValueError("this model normalises its images itself (normalise=True): leave mean and std out")
+    if mean is None and inner.mean is None:
         raise ValueError(
             f"nobody has said how the images of {inner.bands} bands were normalised, which a prediction must do alike: "
             "give save mean=(...) and std=(...), one number for each band of values as stored"
         )
-    meta = _meta(inner, names, palette, ignore_index, labels or {}, step, licence)
+    values = recipes.fit_heads(network_values(inner, mean, std), inner.num_classes, ignore_index, names)
+    meta = _meta(inner, values, names, palette, ignore_index, labels or {}, step, licence)
     save_weights(Path(file), state_of(inner), meta)
     return Path(file)
 
@@ -89,16 +90,17 @@ def state_of(model: SegmentationModel) -> dict[str, Tensor]:
     return {name.replace("_orig_mod.", ""): value.detach().cpu() for name, value in model.state_dict().items()}
 
 
-def network_values(model: SegmentationModel) -> dict[str, Any]:
-    """The section `model` of a config, with the normalisation that the model has now."""
-    spec = model.preprocess.spec
+def network_values(
+    model: SegmentationModel, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+) -> dict[str, Any]:
+    """The section `model` of a config, with the normalisation that the model has now, or another one, red first.
+
+    Raises ValueError for a mean or deviation that does not fit the bands.
+    """
+    spec = model.preprocess.spec if mean is None or std is None else model.normalised_by(mean, std)
+    written = model.facts.config.get("data_preprocessor") or {"type": "SegDataPreProcessor"}
     known = {"mean": list(spec.mean), "std": list(spec.std)}
-    return {**model.facts.config, "data_preprocessor": {**_preprocessor(model), **known}}
-
-
-def _preprocessor(model: SegmentationModel) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = model.facts.config.get("data_preprocessor") or {"type": "SegDataPreProcessor"}
-    return found
+    return {**model.facts.config, "data_preprocessor": {**written, **known}}
 
 
 def _check_classes(
@@ -123,6 +125,7 @@ def _check_classes(
 
 def _meta(
     model: SegmentationModel,
+    values: Mapping[str, Any],
     names: tuple[str, ...],
     palette: Sequence[Sequence[int]] | None,
     ignore_index: int,
@@ -137,7 +140,6 @@ def _meta(
 
     colours = distinct_colours(len(names)) if palette is None else palette
     images = ImageSpec("rgb" if model.bands == _COLOURS else "raw", model.bands)
-    values = recipes.fit_heads(network_values(model), model.num_classes, ignore_index, names)
     return WeightsMeta(
         config=Config.from_values({"model": values}, file="create_model").values,
         classes=names,
