@@ -111,11 +111,18 @@ def read_config(path: PathLike) -> Config:
     return read_file(path)
 
 
-def list_models() -> list[str]:
-    """The names of all recipes: first those for one's own data, then the published ones with their settings."""
+def list_models(pattern: str | None = None) -> list[str]:
+    """The names of all recipes: first those for one's own data, then the published ones with their settings.
+
+    pattern: of the names, with * and ? as in file names, "*swin*"; capitals do not matter. Decoders on networks of timm
+    ("unet_timm:NAME") are not listed, as there are too many: `timm.list_models` has the names of these.
+    """
+    from fnmatch import fnmatchcase
+
     from intarsia import recipes
 
-    return list(dict.fromkeys([*recipes.short_names(), *recipes.names()]))
+    names = list(dict.fromkeys([*recipes.short_names(), *recipes.names()]))
+    return [name for name in names if pattern is None or fnmatchcase(name.lower(), pattern.lower())]
 
 
 def trunk(

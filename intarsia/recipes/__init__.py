@@ -117,8 +117,8 @@ def method(name: str) -> Method | None:
     return _family(name).method
 
 
-def network(name: str, *, num_classes: int = 150) -> Config:
-    """The `model` of a recipe, published or for own data, which has `num_classes` then, and three bands.
+def network(name: str, *, num_classes: int = 150, bands: int = 3) -> Config:
+    """The `model` of a recipe, published or for own data, which has `num_classes` and `bands` then.
 
     Raises UnknownRecipeError.
     """
@@ -126,10 +126,11 @@ def network(name: str, *, num_classes: int = 150) -> Config:
     if name not in family.own:
         model: Config = get(name)["model"]
         return model
-    parts = family.own[name](num_classes, 3)
+    parts = family.own[name](num_classes, bands)
+    unknown = preprocessor(None, mean=(0.0,) * bands, std=(1.0,) * bands)
     model = {
         "type": "EncoderDecoder",
-        "data_preprocessor": preprocessor(None),
+        "data_preprocessor": preprocessor(None) if bands == 3 else unknown,
         "train_cfg": {},
         "test_cfg": {},
         **parts,

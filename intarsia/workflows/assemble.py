@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from intarsia import __version__, catalog
+from intarsia import catalog
 from intarsia.api import predictor_for
 from intarsia.config.build import build, build_metric, build_pipeline, build_task
 from intarsia.config.checking.check import check
@@ -32,6 +32,7 @@ from intarsia.engine.training.run import Run, RunFolder, Validation
 from intarsia.guide.published import find_published
 from intarsia.io.digest import file_hash
 from intarsia.spec import CheckpointSpec, DataSpec, Duration, OptimSpec, RunSpec, RuntimeSpec
+from intarsia.version import __version__
 from intarsia.weights.file import WeightsMeta, apply_state
 from intarsia.weights.origins import Origin, origins, warnings_of
 from intarsia.workflows.less_labels import lesson
@@ -251,6 +252,9 @@ def initial_weights(task: Any, spec: RunSpec, options: RunOptions) -> Begun:
 
     Raises ValueError for a file that is missing, damaged, or does not fit.
     """
+    if options.network is not None:
+        apply_state(task.model, options.network.state)
+        return Begun(("starts from the weights of the given model",), options.network.loaded)
     source = options.weights or spec.load_from
     if not source:
         return start_from(task, spec, options)

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from intarsia import __version__
 from intarsia.contracts import PathLike
 from intarsia.guide.published import find_published
 from intarsia.io.digest import file_hash
 from intarsia.io.whole_files import put_in_place
 from intarsia.terminal import say, warn
+from intarsia.version import __version__
 from intarsia.weights.file import SUFFIX, WeightsMeta, save_weights
 from intarsia.weights.origins import Origin, origins
 from intarsia.workflows.completed_meta import completed

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from intarsia.contracts import PathLike
 from intarsia.distributed.launchers import is_first, process_count
 from intarsia.terminal import say
 from intarsia.workflows.adjust import TrainingOptions
+from intarsia.workflows.run_options import GivenNetwork
 
 if TYPE_CHECKING:
     from intarsia.config.language.reader import Config
@@ -40,6 +41,7 @@ class TrainingRequest:
     plain: choices of `own_defaults` that are not made. rare_every: samples of which one is drawn for each rare class.
     unlabelled, confidence, teacher: what is learned from besides the labels (`workflows.less_labels`).
     augment: none, light, strong or a file (`workflows.augmentation`); None: as the recipe or config has it.
+    network: to be trained instead of the one that `name` describes; all else is as that says.
     """
 
     name: str
@@ -67,6 +69,7 @@ class TrainingRequest:
     unlabelled: Path | None = None
     confidence: float | None = None
     teacher: PathLike | None = None
+    network: GivenNetwork | None = None
 
 
 def training_config(request: TrainingRequest, file: Path) -> Config:
@@ -164,6 +167,9 @@ def run_config(request: TrainingRequest, base: Config | None, data: OwnData | No
         config = base
     else:
         config = _own_config(request, data) if base is None else with_data(base, data.description, data.file)
+    if request.network is not None and base is not None:
+        model = network_section(config.values["model"], request.network, None if data is None else data.description)
+        config = config.override([f"model={model!r}"])
     config = config.override(settings_for(config, request.training, devices=devices))
     if request.augment is not None:
         from intarsia.workflows.augmentation import augmented
@@ -181,7 +187,9 @@ def run_config(request: TrainingRequest, base: Config | None, data: OwnData | No
 
 def _start_settings(config: Config, request: TrainingRequest) -> Iterator[str]:
     """What the backbone starts from, so that the config in the run's folder says it."""
-    asked = request.pretrained
+    asked = request.pretrained if request.network is None else "none"
+    if request.network is not None and request.network.frozen:
+        yield f"intarsia.freeze={list(request.network.frozen)!r}"
     if asked is None and request.data is not None and request.weights is None:
         asked = None if (config.values.get("intarsia") or {}).get("pretrained") else "auto"
     if asked is not None:
@@ -189,6 +197,35 @@ def _start_settings(config: Config, request: TrainingRequest) -> Iterator[str]:
         yield f"intarsia.pretrained={(str(Path(asked).resolve()) if is_path else asked)!r}"
     if request.first_convolution is not None:
         yield f"intarsia.first_convolution={request.first_convolution!r}"
+
+
+def network_section(
+    planned: Mapping[str, Any], network: GivenNetwork, description: DataDescription | None
+) -> dict[str, Any]:
+    """The section `model` of a training of a given network: its parts, and what the training planned around them.
+
+    Raises ValueError if the data have other classes or bands than it has.
+    """
+    from intarsia import recipes
+
+    model = dict(network.values)
+    model |= {key: planned[key] for key in ("train_cfg", "test_cfg") if key in planned}
+    preprocessor = dict(planned.get("data_preprocessor") or model.get("data_preprocessor") or {})
+    if network.knows_normalisation:
+        preprocessor |= {key: network.values["data_preprocessor"][key] for key in ("mean", "std")}
+    model["data_preprocessor"] = preprocessor
+    if description is None:
+        return model
+    found = {"classes": description.num_classes, "bands": description.channels}
+    for what, own in (("classes", network.num_classes), ("bands", network.bands)):
+        if found[what] != own:
+            named = f" ({', '.join(description.classes)})" if what == "classes" else ""
+            fix = f"{'num_classes' if what == 'classes' else what}={found[what]}"
+            raise ValueError(f"the data have {found[what]} {what}{named}, the model has {own}: create it with {fix}")
+    fitted: dict[str, Any] = recipes.fit_heads(
+        model, description.num_classes, description.ignore_index, description.classes
+    )
+    return fitted
 
 
 def _own_config(request: TrainingRequest, data: OwnData) -> Config:
@@ -204,7 +241,8 @@ def _own_config(request: TrainingRequest, data: OwnData) -> Config:
         raise ValueError(f"{data.file} has no train split; it has {', '.join(description.splits)}")
     images = len(description.pairs("train"))
     batch = min(BATCH, max(2, images))
-    mean, std = normalisation(request.name, description, request.pretrained, say_first)
+    asked = request.pretrained if request.network is None else "none"  # a given network has its own, if it has any
+    mean, std = normalisation(request.name, description, asked, say_first)
     values = recipes.for_data(
         request.name,
         num_classes=description.num_classes,
@@ -220,6 +258,8 @@ def _own_config(request: TrainingRequest, data: OwnData) -> Config:
             split: dataset_values(data.file, split) for split in ("train", "val", "test") if split in description.splits
         },
     )
+    if request.network is not None:
+        values["model"] = network_section(values["model"], request.network, description)
     config = Config.from_values(values, file=f"recipe {request.name}")
     choices = choose(config, description, plain=request.plain, given=request.settings, rare_every=request.rare_every)
     for choice in choices:

@@ -21,7 +21,6 @@ from intarsia.engine.callbacks.base import Observer
 from intarsia.engine.callbacks.sample_images import TrainingPictures
 from intarsia.engine.callbacks.tensorboard import TensorBoard
 from intarsia.engine.callbacks.wandb import WandB
-from intarsia.engine.optim.freezing import Frozen
 from intarsia.engine.training.checkpoint import load_checkpoint
 from intarsia.engine.training.ema import Ema, begun_by_step
 from intarsia.engine.training.log import NonFiniteLossError
@@ -31,6 +30,7 @@ from intarsia.engine.training.run import Run
 from intarsia.engine.training.trainer import Trainer, seed_torch
 from intarsia.engine.training.watchdog import Watchdog
 from intarsia.spec import EarlyStopSpec, EmaSpec, SafeguardSpec
+from intarsia.tasks.freezing import Frozen
 from intarsia.weights.file import load_state
 
 

@@ -8,10 +8,10 @@ from torch import nn
 from torch.optim import Optimizer
 
 from intarsia.distributed.training_step import TrainingStep
-from intarsia.engine.optim.freezing import Frozen
 from intarsia.engine.optim.optimizers import optimizer_for
 from intarsia.engine.training.run import Run
 from intarsia.engine.training.unused_parameters import Rehearsal, rehearse
+from intarsia.tasks.freezing import Frozen
 
 
 @dataclass(frozen=True)
