@@ -34,6 +34,14 @@ def check(
         typer.Option("--write", metavar="FILE", help="Write the proposed description, for: train --data FILE"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    multi_label: Annotated[
+        Optional[bool],  # noqa: UP045
+        typer.Option(
+            "--multi-label/--one-label",
+            help="Of a folder: whether a pixel may have several classes; by default as its masks tell.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Read all images and labels, report what is in them and what is wrong, and propose a description.
 
@@ -42,7 +50,7 @@ def check(
     from intarsia.terminal import say
     from intarsia.workflows.names import inspect_data
 
-    findings = inspect_data(place)
+    findings = inspect_data(place, multi_label=multi_label)
     if as_json:
         typer.echo(json.dumps(findings.to_dict(), indent=2, ensure_ascii=False))
     else:
