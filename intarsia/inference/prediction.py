@@ -94,8 +94,11 @@ class Prediction:
     @property
     def labels(self) -> npt.NDArray[np.bool_]:
         """Where each class is, (K, H, W); of a `multi_label` model several may be at one pixel."""
-        kinds = range(len(self.classes))
-        return np.stack([np.asarray(has(self.label, k) == 1 if self.multi_label else self.label == k) for k in kinds])
+        return np.stack([self.mask(k) for k in range(len(self.classes))])
+
+    def mask(self, k: int) -> npt.NDArray[np.bool_]:
+        """Where class k is, (H, W)."""
+        return np.asarray(has(self.label, k) == 1 if self.multi_label else self.label == k)
 
     def areas(self) -> dict[str, float]:
         """The share of the image that each class covers, in fractions of 1; classes that do not appear have 0.
@@ -141,7 +144,7 @@ class Prediction:
     def coloured(self, *, min_confidence: float | None = None) -> npt.NDArray[np.uint8]:
         """Every pixel in the colour of its class, uncertain ones hatched: (H, W, 3) uint8 RGB."""
         mask = None if min_confidence is None else self.uncertain(min_confidence)
-        return coloured(self.label, self._shown[1], ignore_index=None, uncertain=mask)
+        return coloured(self.label, self.shown_values[1], ignore_index=None, uncertain=mask)
 
     def overlay(
         self, opacity: float = 0.5, legend: bool = True, *, contours: bool = True, min_confidence: float | None = None
@@ -159,13 +162,13 @@ class Prediction:
             if mask is not None:
                 _, mask = enlarged(None, mask)
         picture = blend(
-            image, label, self._shown[1], opacity=opacity, ignore_index=None, outline=contours, uncertain=mask
+            image, label, self.shown_values[1], opacity=opacity, ignore_index=None, outline=contours, uncertain=mask
         )
         return with_legend(picture, self._legend(min_confidence)) if legend else picture
 
     def _legend(self, min_confidence: float | None) -> list[Entry]:
         """The classes that appear, or with `multi_label` the sets, the largest first, and what is uncertain."""
-        names, palette = self._shown
+        names, palette = self.shown_values
         label = self.label if min_confidence is None else self.label[~self.uncertain(min_confidence)]
         shares = np.bincount(label.ravel(), minlength=len(names)) / self.label.size
         order = np.argsort(-shares, kind="stable")
@@ -176,7 +179,7 @@ class Prediction:
         return entries
 
     @property
-    def _shown(self) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]:
+    def shown_values(self) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]:
         """A name and a colour for each value of the label map."""
         return pictured(self.classes, self.palette) if self.multi_label else (self.classes, self.palette)
 
@@ -187,7 +190,7 @@ class Prediction:
         Missing folders are made. Returns the path. Raises ValueError for a suffix other than .png.
         """
         label = self.label if min_confidence is None else self.label_with_uncertain(min_confidence)
-        return save_label(path, label, self._shown[1])
+        return save_label(path, label, self.shown_values[1])
 
     def save_overlay(
         self,
