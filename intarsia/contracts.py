@@ -273,7 +273,7 @@ class Report:
     absent: names of the classes without a single labelled pixel in this data.
     threshold: of two classes, the probability of the second above which a pixel was taken for it; None where the larger
         logit decided, or nothing says how label maps were made.
-    thresholds: where a pixel may have several classes, the probability of each above which a pixel was taken to have it.
+    thresholds: where a pixel may have several classes, the probability of each above which a pixel has it.
     parts: the same of each of several data sets, by name, where the images are of such.
     """
 

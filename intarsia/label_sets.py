@@ -1,25 +1,23 @@
 """Several classes in one pixel, as one number: bit k is set where the pixel is of class k, and 0 is no class.
 
-Labels and label maps of such sets are arrays of integers like any others, so that whatever moves, mixes, cuts and stores
-class indices does the same with sets. The largest number of 8 or 16 bits stands for ignored pixels, as 255 and 65535
-do elsewhere; it has all bits, so that a set united with it is ignored, too.
+Labels and label maps of such sets are arrays of integers like any others, so that whatever moves, mixes, cuts and
+stores class indices does the same with sets. The largest number of 8 or 16 bits stands for ignored pixels, as 255 and
+65535 do elsewhere; it has all bits, so that a set united with it is ignored, too.
 
-Files of label maps have 16 bits at most, so that there are `MOST` classes at most. The functions take arrays of numpy and
-tensors of torch alike, and import neither.
+Files of label maps have 16 bits at most, so that there are `MOST` classes at most. The functions take arrays of numpy
+and tensors of torch alike, and import neither.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any
 
 MOST = 15
 """Classes that a pixel can be told to have or not; the 16th bit is that of ignored pixels."""
 
 JOINT = " + "
 """Between the names of a set."""
-
-_Integers = TypeVar("_Integers")
 
 
 def set_count(num_classes: int) -> int:
@@ -32,9 +30,9 @@ def ignored_value(num_classes: int) -> int:
     return 255 if num_classes < 8 else 65535
 
 
-def has(sets: _Integers, k: int) -> _Integers:
-    """1 where a set has class k, else 0, for integers of any shape, which must not be ignored."""
-    return (sets >> k) & 1  # type: ignore[operator,no-any-return]
+def has(sets: Any, k: int) -> Any:
+    """1 where a set has class k, else 0: integers of any shape, none of them ignored -> the same shape and type."""
+    return (sets >> k) & 1
 
 
 def members(one: int, names: Sequence[str]) -> tuple[str, ...]:

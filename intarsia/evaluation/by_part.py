@@ -67,10 +67,13 @@ class PartCounts:
         reports = {}
         for name, counts in zip(self._names, self._counts, strict=True):
             self._metric.load_state(self._runtime.all_reduce_sum(empty.clone() if counts is None else counts))
-            if isinstance(threshold, float) and isinstance(self._metric, BestThresholdMetric):
-                reports[name] = self._metric.report_at(threshold)
-            elif isinstance(threshold, Sequence) and isinstance(self._metric, BestThresholdsMetric):
-                reports[name] = self._metric.report_at(threshold)
-            else:
-                reports[name] = self._metric.report()
+            reports[name] = self._report(threshold)
         return reports
+
+    def _report(self, threshold: float | Sequence[float] | None) -> Report:
+        metric = self._metric
+        if isinstance(metric, BestThresholdMetric) and isinstance(threshold, float):
+            return metric.report_at(threshold)
+        if isinstance(metric, BestThresholdsMetric) and isinstance(threshold, Sequence):
+            return metric.report_at(threshold)
+        return metric.report()

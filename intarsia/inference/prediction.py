@@ -25,13 +25,15 @@ _REAL: tuple[type[np.generic], ...] = (np.float32, np.float16)
 class Prediction:
     """The label map of one image at the image's own size, with everything needed to show and save it.
 
-    label: (H, W) class indices, uint8 up to 256 classes and uint16 beyond. Of a `multi_label` model, whose pixels may have
-    several classes, sets of them: bit k is class k, uint8 up to 8 classes; `labels` takes them apart. classes, palette: name and colour per index.
+    label: (H, W) class indices, uint8 up to 256 classes and uint16 beyond. Of a `multi_label` model, whose pixels may
+    have several classes, sets of them: bit k is class k, uint8 up to 8 classes; `labels` takes them apart.
+    classes, palette: name and colour per index.
     image: (H, W, 3) uint8 RGB, for overlays, or None. name: of the image, without suffix; may contain folders.
     If asked for, in float32 or float16:
-    probabilities: (K, H, W), summing to 1 over the classes, but with `multi_label`. confidence: (H, W), the probability of
-    the label; with `multi_label`, of the least sure yes or no. entropy: (H, W), of the probabilities, from 0 (certain) to
-    log(K), in nats; with `multi_label` the sum of those of each yes or no, up to K log(2).
+    probabilities: (K, H, W), summing to 1 over the classes, but with `multi_label`.
+    confidence: (H, W), the probability of the label; with `multi_label`, that of the least sure yes or no.
+    entropy: (H, W), of the probabilities, from 0 (certain) to log(K), in nats; with `multi_label` the sum of those of
+    each yes or no, up to K log(2).
     logits: (K, H, W), or (1, H, W) of a model with one logit.
 
     Raises ValueError, saying what was expected and found, if the parts do not fit together.

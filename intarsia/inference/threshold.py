@@ -19,7 +19,10 @@ def tells_two_apart(inference: InferenceSpec) -> bool:
 
 
 def at_threshold(inference: InferenceSpec, threshold: float) -> InferenceSpec:
-    """The same with this threshold, which is that of each class where a pixel may have several. Raises ValueError for one outside 0 to 1, and for more than two classes."""
+    """The same with this threshold, which is that of each class where a pixel may have several.
+
+    Raises ValueError for one outside 0 to 1, and for more than two classes of which a pixel has one.
+    """
     if inference.answer == "classes":
         return at_thresholds(inference, (threshold,) * inference.num_classes)
     if not tells_two_apart(inference):

@@ -80,6 +80,6 @@ def unknown_sets_message(labels: Tensor, num_classes: int, *, ignore_index: int,
     shown = ", ".join(map(str, values[:5])) + (" ..." if len(values) > 5 else "")
     return (
         f"{where} have the value{'s' if len(values) > 1 else ''} {shown}, but sets of {num_classes} classes, a bit for "
-        f"each, are 0 to {set_count(num_classes) - 1}, and {ignore_index} is ignored (ignore_index). Are these labels of "
-        "one class for each pixel? Then leave out intarsia.multi_label"
+        f"each, are 0 to {set_count(num_classes) - 1}, and {ignore_index} is ignored (ignore_index). Are these labels "
+        "of one class for each pixel? Then leave out intarsia.multi_label"
     )

@@ -59,7 +59,9 @@ class MultiLabelMetric:
             raise ValueError(f"MultiLabelMetric has {num_classes} classes but {len(names)} names: {', '.join(names)}")
         for name in metrics:
             if name not in SCORES:
-                raise ValueError(f"unknown metric {name!r} where pixels have several classes; known: {', '.join(SCORES)}")
+                raise ValueError(
+                    f"unknown metric {name!r} where pixels have several classes; known: {', '.join(SCORES)}"
+                )
         self.classes = names
         self.ignore_index = ignore_index
         self.metrics = tuple(metrics)
@@ -207,7 +209,7 @@ def report_of(counts: Tensor, classes: Sequence[str], *, images: int, same: int 
     """The scores of counts (K, 4), as `set_counts` gives them. same: pixels that are right as a whole, where known."""
     numbers = counts.to(torch.float64)
     _, wrong, missed, hit = numbers.unbind(dim=1)
-    table = {name: values for name, values in _scores(hit, wrong, missed)}
+    table = dict(_scores(hit, wrong, missed))
     summary = {f"m{name}": float(values.nanmean()) for name, values in table.items()}
     over_all = dict(_scores(*(part.sum() for part in (hit, wrong, missed))))
     summary |= {f"micro{name}": float(over_all[name]) for name in ("IoU", "Dice")}

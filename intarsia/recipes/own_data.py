@@ -92,8 +92,8 @@ def fit_heads(
 
     What is padded is ignored, too. One class is one logit with a sigmoid and a threshold at one half. Weights per class
     are dropped when their number no longer fits. A head that learns something else than the classes keeps its own.
-    multi_label: a pixel may have several classes: losses that compare these become those of a sigmoid each, and samplers
-    of pixels are left out.
+    multi_label: a pixel may have several classes: losses that compare these become those of a sigmoid each, and
+    samplers of pixels are left out.
 
     Raises ValueError for one class in a head that classifies masks: it has no single logit. And for a model that knows
     classes by their names, without one for each.

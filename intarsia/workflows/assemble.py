@@ -222,8 +222,8 @@ def check_dataset(spec: RunSpec, dataset: Dataset) -> None:
     if several != holds_sets(dataset):
         data, model = ("one class", "several") if several else ("several classes", "one")
         raise ValueError(
-            f"the data have {data} for each pixel, the model {model}; fix: --data, which fits the model to the data, or "
-            f"--set intarsia.multi_label={not several}; or change `multi_label` of the data description"
+            f"the data have {data} for each pixel, the model {model}; fix: --data, which fits the model to the data, "
+            f"or --set intarsia.multi_label={not several}; or change `multi_label` of the data description"
         )
 
 

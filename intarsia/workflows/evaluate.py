@@ -126,7 +126,7 @@ def evaluate_model(request: EvaluationRequest) -> Report | None:
     report = _score(model, predictor, pipeline, metric, request, on_prediction=seen)
     if request.choose_threshold and (report.threshold is not None or report.thresholds):
         _keep(model, report, as_trained=usual and request.split == "val")
-    show(report, metric, pipeline, predictor.classes, predictor.palette, folder=folder, split=request.split)
+    show(report, metric, pipeline, *predictor.shown_values, folder=folder, split=request.split)
     save_confusion(request.confusion, counted, title=f"{model.file.parent.name or model.file.name}, {request.split}")
     if request.report is not None and gallery is not None:
         origin = "the config of the run" if request.data is None else str(request.data)

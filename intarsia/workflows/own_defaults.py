@@ -9,11 +9,11 @@ so does a `--set` of the same place, or of one below or above it.
     sizes   there, too, images are made smaller or larger by a quarter at most: short trainings were measured to gain
     crops   there, too, half of the windows that training sees are drawn around a pixel of a class that is rare
     threshold   of one foreground on a background, the probability above which a pixel is foreground: the IoU of a rare
-            class is largest elsewhere than at one half (`metrics.best_threshold`). Where a pixel may have several classes,
-            that of each class
+            class is largest elsewhere than at one half (`metrics.best_threshold`). Where a pixel may have several
+            classes, that of each class
 
-Where a pixel may have several classes, what covers nearly everything is the pixels that have none; windows are not drawn
-around rare classes then, which labels do not hold by their index.
+Where a pixel may have several classes, what covers nearly everything is the pixels that have none; windows are not
+drawn around rare classes then, which labels do not hold by their index.
 
 What they are worth on real images, and what was tried and did not help, is in docs/own-data.md.
 """

@@ -263,7 +263,9 @@ def manifest_of(model: OpenModel, predictor: Predictor, outputs: Outputs, file_f
 def manifest_with(model: OpenModel, predictor: Predictor, options: Mapping[str, str]) -> Manifest:
     """What says of results which model wrote them, through which windows and views, and with which other options."""
     inference = predictor.inference
-    left_out = {"augmented"} | {name for name in ("two_class_threshold", "class_thresholds") if not getattr(inference, name)}
+    left_out = {"augmented"} | {
+        name for name in ("two_class_threshold", "class_thresholds") if not getattr(inference, name)
+    }
     views = {name: value for name, value in asdict(inference).items() if name not in left_out}
     look = {
         "inference": ", ".join(f"{name} {value}" for name, value in views.items()),
@@ -281,8 +283,8 @@ def file_values(model: OpenModel, name: str, classes: Sequence[str], *, with_unc
         return None
     if model.spec.inference.answer == "classes":
         raise ValueError(
-            f"--format {name} has one class for each pixel, and this model several: label files hold a bit for each class, "
-            "and --save masks writes a file for each"
+            f"--format {name} has one class for each pixel, and this model several: label files hold a bit for each "
+            "class, and --save masks writes a file for each"
         )
     if name == "source":
         return source_values(_label_table(model, classes), classes, with_uncertain=with_uncertain)

@@ -78,9 +78,8 @@ def keep(file: Path, chosen: float | Sequence[float], report: Report | None) -> 
     `report` is None.
     """
     scores = {} if report is None else {**report.summary, **report.losses}
-    one = isinstance(chosen, float)
-    kept = {"threshold": chosen} if one else {"thresholds": tuple(chosen)}
-    meta = replace(read_meta(file), scores=scores, **kept)
+    one, each = (chosen, ()) if isinstance(chosen, float) else (None, tuple(chosen))
+    meta = replace(read_meta(file), threshold=one, thresholds=each, scores=scores)
     with whole_file(file) as aside:  # the file is closed before it is replaced, which Windows wants
         write_described(file, aside, meta)
 
@@ -88,7 +87,7 @@ def keep(file: Path, chosen: float | Sequence[float], report: Report | None) -> 
 def choose_each(
     predictor: Predictor, pipeline: Pipeline, *, batch: int, workers: int, progress: Callable[[int], None]
 ) -> tuple[tuple[float, ...], list[str]]:
-    """The threshold of each class that a pixel may have with the largest IoU on labelled images, and what each gains."""
+    """The threshold of each class that a pixel may have, for its largest IoU on labelled images, and what it gains."""
     classes, ignore_index = pipeline.dataset.classes, pipeline.dataset.ignore_index
     metric = BestThresholdsMetric(
         MultiLabelMetric(num_classes=len(classes), classes=classes, ignore_index=ignore_index)
@@ -103,14 +102,14 @@ def choose_each(
     return best, lines
 
 
-def choose(    predictor: Predictor, pipeline: Pipeline, *, batch: int, workers: int, progress: Callable[[int], None]
+def choose(
+    predictor: Predictor, pipeline: Pipeline, *, batch: int, workers: int, progress: Callable[[int], None]
 ) -> tuple[float, str]:
     """The threshold with the largest IoU of the foreground on labelled images, and what it gains, in words.
 
     Raises ValueError for a model of more than two classes, and where no label has foreground.
     """
     classes, ignore_index = pipeline.dataset.classes, pipeline.dataset.ignore_index
-    assert predictor.inference.answer != "classes"
     if not tells_two_apart(predictor.inference):
         raise ValueError(f"--choose-threshold is for models of two classes; this one has {len(classes)}")
     metric = BestThresholdMetric(IoUMetric(num_classes=len(classes), classes=classes, ignore_index=ignore_index))

@@ -91,7 +91,7 @@ def _term(context: Context, at: str, term: TermSpec, head: HeadLossSpec, count: 
     loss = term.loss
     assert loss is not None
     if term.target is not None:
-        message = f"the term {term.name} of {head.head!r} learns {term.target.type}, made of labels of one class a pixel"
+        message = f"the term {term.name} of {head.head!r} learns {term.target.type}, of labels of one class a pixel"
         context.problem(at, message, _OTHER)
         return term
     if (problem := _softmax(loss)) is not None:
@@ -139,7 +139,9 @@ def _for_each(context: Context, at: str, loss: Component, ignore_index: int, cou
 def multi_label_metrics(context: Context, metrics: LoweredMetrics) -> LoweredMetrics:
     """The same evaluations, of each class; an `IoUMetric` says which scores."""
     if metrics.submission is not None:
-        context.problem("test_evaluator", "servers of benchmarks take one class for each pixel", "Leave out multi_label")
+        context.problem(
+            "test_evaluator", "servers of benchmarks take one class for each pixel", "Leave out multi_label"
+        )
     return replace(metrics, val=_metric(context, metrics.val), test=_metric(context, metrics.test))
 
 

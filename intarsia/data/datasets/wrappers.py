@@ -32,8 +32,8 @@ class ConcatDataset:
                 )
             if holds_sets(dataset) != holds_sets(first):
                 raise ValueError(
-                    f"ConcatDataset: the pixels of the first data set have {'several' if holds_sets(first) else 'one'} of "
-                    f"the classes, those of number {number} do not; say the same of both (`multi_label`)"
+                    f"ConcatDataset: in one of the first data set and number {number} a pixel may have several "
+                    "classes, in the other it has one; say the same of both (`multi_label`)"
                 )
             if dataset.ignore_index != first.ignore_index:
                 raise ValueError(

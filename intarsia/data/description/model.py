@@ -65,8 +65,8 @@ class DataDescription:
         "background" stands for the rest: index 0 is the background, 1 the class, and a model has one output.
         Of a label that is drawn as a mask for each class, or from annotations of a tool, a mask or shape has the first
         value from 1 on that `labels` lists for its class, and what none covers is 0.
-    multi_label: a pixel may have several classes: it has that of each mask that is set, or of each shape that covers it,
-        and none where there is none. Labels are sets (`label_sets`), in label files too, and there is no `labels`.
+    multi_label: a pixel may have several classes: those of all masks that are set, or of all shapes that cover it, and
+        none where there is none. Labels are sets (`label_sets`), in label files too, and there is no `labels`.
     outside: what becomes of file values that `labels` does not list.
     tolerance: file values that differ by so much from a listed one, in each channel, count as the nearest such.
     class_of: how to take the class out of file values that say objects besides; `labels` lists what it gives.

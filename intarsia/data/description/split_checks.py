@@ -55,8 +55,8 @@ def check_multi_label(
     if has_labels:
         raise DescriptionError(
             ("labels",),
-            "with `multi_label: true` there is no table: masks and shapes name their classes, and label files hold sets, "
-            f"a bit for each class ({classes[0]} 1, {classes[1]} 2 ...)",
+            "with `multi_label: true` there is no table: masks and shapes name their classes, and label files hold "
+            f"sets, a bit for each class ({classes[0]} 1, {classes[1]} 2 ...)",
         )
     if ignore_index not in (255, 65535) or ignore_index < set_count(len(classes)):
         wanted = "255 up to 7 classes, or 65535" if len(classes) < 8 else "65535, with more than 7 classes"

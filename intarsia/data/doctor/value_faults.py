@@ -41,8 +41,8 @@ def _overlap(measured: BySplit) -> Iterable[Finding]:
         yield Finding(
             "overlapping masks",
             f"the masks of {many(len(found), 'image')} overlap, and a pixel has one class",
-            "correct the masks; or write `overlap: last` in the splits of the description: then the later mask counts; or, "
-            "if a pixel may have several classes, `multi_label: true`",
+            "correct the masks; or write `overlap: last` in the splits of the description: then the later mask counts; "
+            "or, if a pixel may have several classes, `multi_label: true`",
             tuple(f"{e.pair.label}: {e.label.overlap} pixels in several masks" for e in found if e.label is not None),
         )
 

@@ -39,8 +39,9 @@ def write_coco(
     """Write a label map as COCO JSON: for each class that appears an annotation with its mask as compressed RLE.
 
     Categories are numbered by class index, annotations so that those of all images of a run differ. nothing: a value
-    that is no class. sets: labels are sets of classes (`label_sets`), whose masks may overlap. Gives the number of annotations. Raises ValueError for more than 2^32 - 1 pixels, which the format
-    cannot count.
+    that is no class. sets: labels are sets of classes (`label_sets`), whose masks may overlap.
+
+    Gives the number of annotations. Raises ValueError for more than 2^32 - 1 pixels, which the format cannot count.
     """
     height, width = labels.size
     if height * width > 2**32 - 1:

@@ -36,8 +36,8 @@ AT_ONCE = 16 * 2**20
 class Labels:
     """A label map of any size. source: an array (H, W), or an open dataset of rasterio, whose first band it is.
 
-    bit: of a label map of sets (`label_sets`), the class that is looked at: what is read is 1 where it is, and 0 elsewhere
-    and at `nothing`.
+    bit: of a label map of sets (`label_sets`), the class that is looked at: what is read is 1 where it is, and 0
+    elsewhere and at `nothing`.
     """
 
     source: Any
@@ -58,7 +58,8 @@ class Labels:
             part = self.source.read(1, window=window)
         if self.bit is None:
             return part
-        return (has(part, self.bit) * (True if self.nothing is None else part != self.nothing)).astype(np.uint8)
+        known = np.True_ if self.nothing is None else part != self.nothing
+        return np.asarray(has(part, self.bit) * known, np.uint8)
 
     def planes(self, num_classes: int, *, nothing: int | None) -> list[Labels]:
         """Of a label map of sets, where each class is."""
@@ -128,7 +129,7 @@ def _simplified(rings: Sequence[Ring], tolerance: float) -> list[Ring]:
 def polygons_of_sets(
     labels: Labels, num_classes: int, *, nothing: int | None, min_area: int = 0, simplify: float = 0.0
 ) -> Iterator[Polygon]:
-    """The connected regions of each class of a label map of sets, class by class, which is in memory whole meanwhile."""
+    """The connected regions of each class of a label map of sets, class by class; each is in memory whole meanwhile."""
     for k, plane in enumerate(labels.planes(num_classes, nothing=nothing)):
         whole = Labels(plane.read(0, plane.size[0], 0, plane.size[1]))
         for polygon in polygons(whole, nothing=0, min_area=min_area, simplify=simplify):
@@ -154,15 +155,15 @@ def areas(
 ) -> list[ClassArea]:
     """What each class covers; values beyond the classes count for nothing.
 
-    sets: the labels are sets of classes. Shares are then of the pixels that are not `nothing`, and need not add up to 1.
+    sets: the labels are sets of classes. Shares are of the pixels that are not `nothing` then, and do not add up to 1.
     """
     if sets:
         known = sum(part.size if nothing is None else np.count_nonzero(part != nothing) for _, part in labels.rows())
-        each = [
+        found = [
             areas(plane, classes=("", name), ground=ground)[1]
             for name, plane in zip(classes, labels.planes(len(classes), nothing=nothing), strict=True)
         ]
-        return [replace(area, value=k, share=area.pixels / max(known, 1)) for k, area in enumerate(each)]
+        return [replace(area, value=k, share=area.pixels / max(known, 1)) for k, area in enumerate(found)]
     width, count = labels.size[1], len(classes)
     pixels = np.zeros(count, np.int64)
     metres: npt.NDArray[np.float64] | None = None if ground is None else np.zeros(count)

@@ -13,8 +13,8 @@ Every kind of output is one file per image, written aside and renamed when it is
     polygons    NAME.geojson         connected regions with class, name and area, in pixels, y downwards; needs rasterio
     rle         NAME_rle.json        COCO annotations: a mask of run lengths for each class
 
-Of models whose pixels may have several classes, label files hold sets (bit k is class k), colours are mixed where classes
-overlap, probabilities are those of each class by itself, and regions and masks of different classes may overlap.
+Of models whose pixels may have several classes, label files hold sets (bit k is class k), colours are mixed where
+classes overlap, probabilities are those of each class by itself, and regions and masks of classes may overlap.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ class Outputs(ImageFiles):
 
 
 def mask_folders(classes: Sequence[str]) -> list[str]:
-    """A folder for the masks of each class: its name, in letters that every system takes; numbered where two are alike."""
+    """A folder for the masks of each class: its name, in letters that every system takes; numbered if there are two."""
     names = [re.sub(r"[^\w .+-]+", "_", name).strip(" .") or "class" for name in classes]
     lower = [name.lower() for name in names]
     return [name if lower.count(name.lower()) == 1 else f"{name}_{k}" for k, name in enumerate(names)]

@@ -8,7 +8,7 @@
     logits       NAME_logits.tif      float32, one band for each class, or one of a model with one logit
     masks        NAME_masks.tif       8 bits, one band for each class, 1 where it is and 0 elsewhere; nodata is 255
 
-Where a pixel may have several classes, labels are sets of them (bit k is class k), 8 bits up to 7 classes and 16 beyond.
+Where a pixel may have several classes, labels are sets of them (bit k is class k), 8 bits up to 7 classes, 16 beyond.
 
 Names of classes are in the tag CLASS_NAMES (a JSON list) of the label file, and as category names in NAME.tif.aux.xml,
 where QGIS and GDAL look for them; bands of the others are described by them.
@@ -89,7 +89,7 @@ def layers_of(
     whole = {"label": label, "masks": np.uint8}
     wanted = {"label", *kinds}
     return [
-        Layer(kind, whole[kind], np.iinfo(whole[kind]).max, names)  # type: ignore[type-var]
+        Layer(kind, whole[kind], np.iinfo(whole[kind]).max, names)
         if kind in whole
         else Layer(kind, np.float32, float("nan"), names)
         for kind, names in bands.items()

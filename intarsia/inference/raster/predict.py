@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from intarsia.contracts import Sample, SampleMeta, Size
 from intarsia.data.scenes.georeference import Area
