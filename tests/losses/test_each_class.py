@@ -16,11 +16,11 @@ from intarsia.losses.focal import FocalLoss
 from intarsia.losses.lovasz import LovaszLoss
 
 CLASSES, IGNORED = 3, 255
-# Means of cross entropy divide by 1.2e-7 more than the count (`losses.reduction`): of some fifty pixels 2e-9 of the value.
+# Means of cross entropy divide by 1.2e-7 more than the count (`losses.reduction`): of some fifty pixels, 2e-9 less.
 
 
 def example(seed: int = 0, ignored: float = 0.2) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Logits (N, K, H, W), sets (N, H, W), the same as answers (N, K, H, W), and where they are labelled (N, 1, H, W)."""
+    """Logits (N, K, H, W), sets (N, H, W), the same as answers (N, K, H, W), and what is labelled (N, 1, H, W)."""
     random = torch.Generator().manual_seed(seed)
     logits = 2 * torch.randn(2, CLASSES, 5, 7, generator=random, dtype=torch.float64)
     target = torch.randint(0, 2**CLASSES, (2, 5, 7), generator=random)

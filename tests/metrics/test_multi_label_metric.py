@@ -1,4 +1,4 @@
-"""Scores where a pixel may have several classes, against scikit-learn and torchmetrics, and thresholds by trying all."""
+"""Scores where a pixel may have several classes, against scikit-learn and torchmetrics; thresholds by trying all."""
 
 from __future__ import annotations
 
