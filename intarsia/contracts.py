@@ -275,6 +275,7 @@ class Report:
     absent: names of the classes without a single labelled pixel in this data.
     threshold: of two classes, the probability of the second above which a pixel was taken for it; None where the larger
         logit decided, or nothing says how label maps were made.
+    thresholds: where a pixel may have several classes, the probability of each above which a pixel has it.
     parts: the same of each of several data sets, by name, where the images are of such.
     """
 
@@ -284,6 +285,7 @@ class Report:
     images: int
     losses: Mapping[str, float] = field(default_factory=dict)
     threshold: float | None = None
+    thresholds: Mapping[str, float] = field(default_factory=dict)
     parts: Mapping[str, Report] = field(default_factory=dict)
 
 
@@ -596,4 +598,21 @@ class ForegroundMetric(Protocol):
 
     def update(self, prediction: Tensor, label: Tensor, *, foreground: Tensor | None = None) -> None:
         """Count one image; foreground (H, W) is the probability of the second class."""
+        ...
+
+
+@runtime_checkable
+class ProbabilityMetric(Protocol):
+    """A metric that looks at how probable each of several classes is that a pixel may have at once.
+
+    They are K numbers a pixel, at the size of the image, in memory.
+    """
+
+    @property
+    def needs_probabilities(self) -> bool:
+        """Whether it does."""
+        ...
+
+    def update(self, prediction: Tensor, label: Tensor, *, probabilities: Tensor | None = None) -> None:
+        """Count one image; probabilities (K, H, W)."""
         ...

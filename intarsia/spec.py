@@ -112,7 +112,8 @@ class InferenceSpec:
     num_classes: classes the user sees. `threshold` is set exactly when the model has one logit (sigmoid).
     two_class_threshold: of a model with two logits, the probability of the second class above which a pixel gets it;
     None: it gets the class with the larger logit.
-    answer: what the model says of a pixel, its class or its depth.
+    answer: what the model says of a pixel: its class, its classes, of which it may have several, or its depth.
+    class_thresholds: of several classes, the probability of each above which a pixel has it; none: one half.
     """
 
     mode: Literal["whole", "slide", "slide_flip"] = "whole"
@@ -124,12 +125,20 @@ class InferenceSpec:
     threshold: float | None = None
     two_class_threshold: float | None = None
     augmented: AugmentedInference | None = None
-    answer: Literal["class", "depth"] = "class"
+    answer: Literal["class", "classes", "depth"] = "class"
+    class_thresholds: tuple[float, ...] = ()
 
     @property
     def foreground_above(self) -> float | None:
         """The probability of the second of two classes above which a pixel gets it; None where none decides."""
         return self.two_class_threshold if self.threshold is None else self.threshold
+
+    @property
+    def thresholds(self) -> tuple[float, ...] | None:
+        """Where a pixel may have several classes, the threshold of each; None otherwise."""
+        if self.answer != "classes":
+            return None
+        return self.class_thresholds or (0.5,) * self.num_classes
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,14 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "intarsia"
 
 # room -> rooms it may import besides itself and the ground floor. A room is a folder of intarsia/, or a single file.
-GROUND = {"contracts", "spec", "catalog", "consent", "colours", "terminal", "version"}
+GROUND = {"contracts", "spec", "catalog", "consent", "colours", "label_sets", "terminal", "version"}
 MAY_IMPORT = {
     "contracts": set(),
     "spec": set(),
     "catalog": {"consent"},
     "consent": set(),
     "colours": set(),
+    "label_sets": set(),
     "terminal": set(),
     "version": set(),
     "io": set(),

@@ -80,6 +80,11 @@ def _facts(found: About) -> Iterator[tuple[str, str]]:
         yield "step", str(meta.step)
     if meta.threshold is not None:
         yield "threshold", f"{meta.threshold:.4f}, chosen on validation images"
+    if meta.config and (meta.config.get("intarsia") or {}).get("multi_label"):
+        yield "a pixel has", "any number of the classes, each by a sigmoid of its own"
+    if meta.thresholds:
+        each = ", ".join(f"{name} {value:.4f}" for name, value in zip(meta.classes, meta.thresholds, strict=False))
+        yield "thresholds", f"{each}, chosen on validation images"
     if meta.scores:
         yield "scores", "  ".join(f"{name} {value:.4f}" for name, value in meta.scores.items())
     if meta.config:

@@ -11,7 +11,7 @@ import numpy as np
 
 from intarsia.contracts import AnyTransform, Dataset, DrawingDataset, MixingTransform, Sample
 from intarsia.data.datasets.mixed import MixedDataset, order_of
-from intarsia.data.labels import label_values, ranges, value_counts
+from intarsia.data.labels import holds_sets, ranges, value_count, value_counts
 from intarsia.data.rare_classes import images_showing
 from intarsia.data.sample_errors import with_text
 from intarsia.data.sampling import Order, RareClassOrder, WeightedOrder
@@ -143,7 +143,7 @@ class Pipeline:
 
     def _check_values(self, sample: Sample, last: str) -> None:
         label, ignore = sample.label, self.dataset.ignore_index
-        count = label_values(len(self.dataset.classes))
+        count = value_count(self.dataset)
         if label is None or not label.size:
             return
         if label.dtype.kind == "f":
@@ -157,9 +157,10 @@ class Pipeline:
             return  # the usual case, in one pass: 255 wraps around to 0
         wrong = [value for value in value_counts(label) if not 0 <= value < count and value != ignore]
         if wrong:
+            kind = "the sets" if holds_sets(self.dataset) else "the indices"
             raise ValueError(
                 f"{sample.meta.label_path or _name(sample)}: after {last}, the label holds {ranges(wrong)}, but "
-                f"{len(self.dataset.classes)} classes have the indices 0-{count - 1}, and {ignore} is ignored. "
+                f"{len(self.dataset.classes)} classes have {kind} 0-{count - 1}, and {ignore} is ignored. "
                 "Correct the data set's label table or class list; `intarsia data check` shows what the files hold"
             )
 

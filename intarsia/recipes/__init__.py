@@ -179,6 +179,7 @@ def for_data(
     steps: int,
     workers: int,
     data: Mapping[str, Config],
+    multi_label: bool = False,
 ) -> Config:
     """A short-named recipe completed for a user's own data; `own_data.own_config` says what each argument is.
 
@@ -201,6 +202,7 @@ def for_data(
         steps=steps,
         workers=workers,
         data=data,
+        multi_label=multi_label,
     )
     course = {} if family.schedule is None else {"param_scheduler": family.schedule(steps)}
     completed: Config = separate(config | family.others | course)

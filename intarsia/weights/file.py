@@ -42,6 +42,7 @@ class WeightsMeta:
     scores: of the evaluation of exactly these weights, fractions of 1. step: optimizer steps they were trained for.
     threshold: of two classes, the probability of the second above which a pixel gets it, where it was chosen on
     validation images; None: as the config says.
+    thresholds: the same of each class, where a pixel may have several (`intarsia.multi_label` of the config).
     pretrained: what their training started from. licence: of this file, as its owner says it; "" if nobody has said.
     """
 
@@ -55,6 +56,7 @@ class WeightsMeta:
     scores: Mapping[str, float] = field(default_factory=dict)
     step: int | None = None
     threshold: float | None = None
+    thresholds: tuple[float, ...] = ()
     pretrained: tuple[Origin, ...] = ()
     licence: str = ""
 
@@ -82,6 +84,7 @@ class WeightsMeta:
                 shown = printable(repr(values[name]), 100)
                 raise ValueError(f"the description in the weights file: {name} is {expected}, found {shown}")
         values["classes"] = tuple(values.get("classes", ()))
+        values["thresholds"] = tuple(values.get("thresholds", ()))
         values["palette"] = tuple((r, g, b) for r, g, b in values.get("palette", ()))
         values["pretrained"] = tuple(
             Origin(**{name: text for name, text in one.items() if name in _ORIGIN})
@@ -123,6 +126,10 @@ _EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "scores": (lambda value: isinstance(value, dict) and all(map(_is_number, value.values())), "an object of numbers"),
     "step": (lambda value: value is None or _is_whole(value), "a whole number"),
     "threshold": (lambda value: value is None or (_is_number(value) and 0 < value < 1), "a number between 0 and 1"),
+    "thresholds": (
+        lambda value: isinstance(value, list) and all(_is_number(one) and 0 < one < 1 for one in value),
+        "a list of numbers between 0 and 1",
+    ),
     "pretrained": (
         lambda value: isinstance(value, list) and all(map(_is_origin, value)),
         "a list of objects with a part, and texts",

@@ -18,8 +18,10 @@ from intarsia.config.dump import dump
 from intarsia.config.errors import ConfigError
 from intarsia.config.language.reader import Config
 from intarsia.config.lowering.lower import lower
+from intarsia.contracts import Dataset
 from intarsia.data.datasets.wrappers import SubsetDataset
 from intarsia.data.image_reader import spec_of
+from intarsia.data.labels import holds_sets
 from intarsia.data.pipeline import Pipeline
 from intarsia.distributed.runtime import FabricRuntime
 from intarsia.engine.callbacks.notify import Notify
@@ -76,7 +78,7 @@ def assemble(config: Config, spec: RunSpec, options: RunOptions, runtime: Fabric
         )
     _prepare_torch(spec.runtime, spec.seed)
     pipeline = build_pipeline(spec.train)
-    check_classes(spec, pipeline.dataset.classes)
+    check_dataset(spec, pipeline.dataset)
     task = build_task(spec)
     begun = Begun() if options.resume else initial_weights(task, spec, options)
     data = about_data(pipeline) if runtime.rank == 0 else {}
@@ -169,7 +171,7 @@ def share_batch(data: DataSpec, optim: OptimSpec, total: int | None, processes: 
 
 def _validation(spec: RunSpec, data: DataSpec, task: Any, every: int, runtime: FabricRuntime) -> Validation:
     pipeline = evaluation_pipeline(data)
-    check_classes(spec, pipeline.dataset.classes)
+    check_dataset(spec, pipeline.dataset)
     predictor = predictor_for(
         spec, task, classes=pipeline.dataset.classes, palette=pipeline.dataset.palette, device=runtime.device
     )
@@ -212,6 +214,20 @@ def check_classes(spec: RunSpec, classes: Sequence[str]) -> None:
             f"the data have {len(classes)} classes ({', '.join(classes[:8])}{', ...' if len(classes) > 8 else ''}), "
             f"the model has {found} outputs; fix: --set model.decode_head.num_classes={len(classes)}, the same for "
             "auxiliary heads, or --data, which fits the model to the data"
+        )
+
+
+def check_dataset(spec: RunSpec, dataset: Dataset) -> None:
+    """Raise ValueError if the data have other classes than the model has outputs, or only one of both lets a pixel have
+    several of them.
+    """
+    check_classes(spec, dataset.classes)
+    several = spec.inference.answer == "classes"
+    if several != holds_sets(dataset):
+        data, model = ("one class", "several") if several else ("several classes", "one")
+        raise ValueError(
+            f"the data have {data} for each pixel, the model {model}; fix: --data, which fits the model to the data, "
+            f"or --set intarsia.multi_label={not several}; or change `multi_label` of the data description"
         )
 
 

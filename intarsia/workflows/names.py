@@ -117,8 +117,10 @@ def config_of(source: About, config: str | None) -> Config:
     return found
 
 
-def inspect_data(path: Path) -> Findings:
+def inspect_data(path: Path, *, multi_label: bool | None = None) -> Findings:
     """What the data doctor finds in a folder or for a description file, with a progress bar.
+
+    multi_label: of a folder, whether a pixel may have several classes; None lets the data decide.
 
     Raises ValueError if there is nothing to look at.
     """
@@ -126,7 +128,7 @@ def inspect_data(path: Path) -> Findings:
     from intarsia.terminal import progress
 
     with progress("reading images and labels") as bar:
-        return examine(path, progress=bar)
+        return examine(path, progress=bar, multi_label=multi_label)
 
 
 def usable_data(path: Path) -> tuple[DataDescription, Findings]:

@@ -9,7 +9,11 @@ so does a `--set` of the same place, or of one below or above it.
     sizes   there, too, images are made smaller or larger by a quarter at most: short trainings were measured to gain
     crops   there, too, half of the windows that training sees are drawn around a pixel of a class that is rare
     threshold   of one foreground on a background, the probability above which a pixel is foreground: the IoU of a rare
-            class is largest elsewhere than at one half (`metrics.best_threshold`)
+            class is largest elsewhere than at one half (`metrics.best_threshold`). Where a pixel may have several
+            classes, that of each class
+
+Where a pixel may have several classes, what covers nearly everything is the pixels that have none; windows are not
+drawn around rare classes then, which labels do not hold by their index.
 
 And, only where `--rare-every` asks for it:
 
@@ -89,7 +93,7 @@ def _called_for(config: Config, description: DataDescription, plain: Collection[
         return found
     values = config.values
     covers = f"{largest} covers {shares[largest]:.1%}"
-    if "loss" not in plain and (settings := tuple(_losses(values["model"]))):
+    if "loss" not in plain and (settings := tuple(_losses(values["model"], description.multi_label))):
         line = f"loss: Lovász beside cross entropy, since {covers} (--plain loss: as the recipe has it)"
         found.append(Choice("loss", line, settings))
     if "sizes" not in plain and (settings := tuple(_sizes(values))):
@@ -98,7 +102,7 @@ def _called_for(config: Config, description: DataDescription, plain: Collection[
         found.append(Choice("sizes", line, settings))
     rare = rare_classes(description)
     indices = [description.class_index(name) for name in rare]
-    if "crops" not in plain and rare and (settings := tuple(_crops(values, indices))):
+    if "crops" not in plain and rare and not description.multi_label and (settings := tuple(_crops(values, indices))):
         shown = ", ".join(f"{name} {share:.2%}" for name, share in list(rare.items())[:_SHOWN])
         more = f" and {len(rare) - _SHOWN} more" if len(rare) > _SHOWN else ""
         line = f"crops: every other one is drawn around {shown}{more} (--plain crops: anywhere)"
@@ -140,6 +144,8 @@ def rare_classes(description: DataDescription) -> dict[str, float]:
 
 
 def _drawing(description: DataDescription, every: int) -> Choice:
+    if description.multi_label:
+        raise ValueError("--rare-every draws windows around a pixel of a class; where pixels may have several, leave it out")
     rare = rare_classes(description)
     if not rare:
         raise ValueError(
@@ -158,8 +164,11 @@ def _drawing(description: DataDescription, every: int) -> Choice:
     return Choice("drawing", line, settings)
 
 
-def _losses(model: Mapping[str, Any]) -> Iterator[str]:
-    """The same head with a second loss; heads that have several losses, or others, know what they need."""
+def _losses(model: Mapping[str, Any], several: bool) -> Iterator[str]:
+    """The same head with a second loss; heads that have several losses, or others, know what they need.
+
+    several: whether a pixel may have several classes.
+    """
     head, path = model.get("decode_head"), "model.decode_head"
     if isinstance(head, Sequence):
         head, path = head[-1], f"{path}.{len(head) - 1}"
@@ -167,7 +176,7 @@ def _losses(model: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(loss, Mapping) or loss.get("type") != "CrossEntropyLoss":
         return
     assert isinstance(head, Mapping)
-    one_logit = head.get("num_classes") == 1
+    one_logit = head.get("num_classes") == 1 or several
     if loss.get("use_sigmoid") and not one_logit:
         return
     second = {"type": "LovaszLoss", "loss_type": "binary" if one_logit else "multi_class", "reduction": "none"}
@@ -176,6 +185,13 @@ def _losses(model: Mapping[str, Any]) -> Iterator[str]:
 
 def _threshold(description: DataDescription) -> Iterator[Choice]:
     """Of two classes that are of one kind, neither is a foreground."""
+    if description.multi_label and "val" in description.splits:
+        line = (
+            "threshold: every evaluation chooses for each class the probability above which a pixel has it, for its "
+            "largest IoU, and the weights keep them (--plain threshold: one half)"
+        )
+        yield Choice("threshold", line, ("intarsia.choose_threshold=True",))
+        return
     *others, name = description.classes
     if "val" not in description.splits or others not in ([], ["background"]):
         return

@@ -21,6 +21,7 @@ from intarsia.config.errors import ConfigError
 from intarsia.config.language.reader import Config, read_file
 from intarsia.config.lowering.lower import lower
 from intarsia.contracts import Sample
+from intarsia.data.labels import shown_values
 from intarsia.data.pipeline import Pipeline
 from intarsia.data.sampling import Order, sample_rng
 from intarsia.spec import Component, RunSpec
@@ -139,10 +140,7 @@ def _write(
     request: AugmentedRequest, pipeline: Pipeline, seen: Sequence[Seen], steps: Sequence[tuple[str, str]], seed: int
 ) -> None:
     dataset = pipeline.dataset
-    palette = [(int(r), int(g), int(b)) for r, g, b in dataset.palette]
-    classes = list(dataset.classes)
-    if len(classes) == 1:  # one foreground: its value is 1
-        classes, palette = ["background", *classes], [(0, 0, 0), *palette]
+    classes, palette = shown_values(dataset)
     rows = {one.original.meta.name or str(number): _views(one) for number, one in enumerate(seen)}
     title = f"What training sees of {request.place}"
     if request.out.suffix == ".html":

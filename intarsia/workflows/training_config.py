@@ -247,6 +247,7 @@ def _own_config(request: TrainingRequest, data: OwnData) -> Config:
         request.name,
         num_classes=description.num_classes,
         ignore_index=description.ignore_index,
+        multi_label=description.multi_label,
         mean=mean,
         std=std,
         raw_bands=description.bands == "raw",

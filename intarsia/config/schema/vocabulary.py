@@ -70,7 +70,10 @@ AREAS: dict[str, Area] = {
             "start.first_convolution, for other bands than those of pretrained weights",
             "Literal['repeat', 'mean', 'zero', 'random']",
         ),
-        "choose_threshold": to("safeguards.choose_threshold: of two classes, at every evaluation", "bool"),
+        "choose_threshold": to(
+            "safeguards.choose_threshold: of two classes, or of each of several at once, at every evaluation", "bool"
+        ),
+        "multi_label": to("inference.answer: a pixel may have several classes, a sigmoid each", "bool"),
         "total_batch": to(
             "safeguards.total_batch: images per optimizer step; accumulation follows from it", "int | None"
         ),

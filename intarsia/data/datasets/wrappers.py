@@ -11,6 +11,7 @@ from itertools import accumulate
 import numpy as np
 
 from intarsia.contracts import Dataset, Sample
+from intarsia.data.labels import holds_sets
 
 
 class ConcatDataset:
@@ -28,6 +29,11 @@ class ConcatDataset:
                 raise ValueError(
                     f"ConcatDataset: the data sets have different classes: the first has {_listed(first.classes)}, "
                     f"number {number} has {_listed(dataset.classes)}. Bring them together with a label table each"
+                )
+            if holds_sets(dataset) != holds_sets(first):
+                raise ValueError(
+                    f"ConcatDataset: in one of the first data set and number {number} a pixel may have several "
+                    "classes, in the other it has one; say the same of both (`multi_label`)"
                 )
             if dataset.ignore_index != first.ignore_index:
                 raise ValueError(
@@ -155,7 +161,10 @@ def classes_shown(dataset: Dataset, index: int) -> frozenset[int]:
     label = dataset.load(index).label if read is None else read(index)
     if label is None:
         raise ValueError(f"image {index} has no label, so that its classes cannot be counted")
-    return frozenset(int(value) for value in np.unique(label) if value != dataset.ignore_index)
+    values = [int(value) for value in np.unique(label) if value != dataset.ignore_index]
+    if holds_sets(dataset):
+        return frozenset(k for value in values for k in range(len(dataset.classes)) if value >> k & 1)
+    return frozenset(values)
 
 
 def _listed(classes: Sequence[str]) -> str:

@@ -25,6 +25,7 @@ from intarsia.engine.training import environment
 from intarsia.inference.predictor import Predictor
 from intarsia.io.whole_files import sweep, write_text
 from intarsia.metrics.best_threshold import BestThresholdMetric
+from intarsia.metrics.multi_label import BestThresholdsMetric
 from intarsia.spec import EarlyStopSpec, EmaSpec, OptimSpec, SafeguardSpec
 from intarsia.tasks.taught import Taught
 from intarsia.weights.file import WeightsMeta
@@ -132,8 +133,11 @@ class Run:
 
     @property
     def chooses_threshold(self) -> bool:
-        """Whether an evaluation chooses the threshold of the foreground, which the weights file then keeps."""
-        return self.validation is not None and isinstance(self.validation.metric, BestThresholdMetric)
+        """Whether an evaluation chooses the threshold of the foreground, or those of all classes that a pixel may have,
+        which the weights file then keeps.
+        """
+        chooses = (BestThresholdMetric, BestThresholdsMetric)
+        return self.validation is not None and isinstance(self.validation.metric, chooses)
 
     @property
     def accumulation_steps(self) -> int:

@@ -366,8 +366,14 @@ class Session:
 
     def _write_weights(self, scores: dict[str, float]) -> None:
         if self._writes:
-            chosen = self.report.threshold if self.report is not None and self.run.chooses_threshold else None
-            meta = dataclasses.replace(self.run.meta, scores=scores, step=self.step, threshold=chosen)
+            report = self.report if self.run.chooses_threshold else None
+            meta = dataclasses.replace(
+                self.run.meta,
+                scores=scores,
+                step=self.step,
+                threshold=None if report is None else report.threshold,
+                thresholds=() if report is None else tuple(report.thresholds.values()),
+            )
             save_weights(self.run.folder.weights, self.run.network.state_dict(), meta)
 
     # --- the end ----------------------------------------------------------------------------------------------------
