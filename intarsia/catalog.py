@@ -137,6 +137,7 @@ TABLE: dict[str, dict[str, str]] = {
         "KernelUpdateHead": "intarsia.methods.knet:KernelUpdateHead",
         "KernelUpdator": "intarsia.methods.knet:KernelUpdator",
     },
+    "classifier": {"OffsetClassifier": "intarsia.methods.offset_learning:offset_classified"},
     "text_encoder": {"CLIPTextEncoder": "intarsia.backbones.clip_text:CLIPTextEncoder"},
     "norm": {"Norm": "intarsia.layers.norm:Norm"},
     "activation": {"Activation": "intarsia.layers.activation:Activation"},

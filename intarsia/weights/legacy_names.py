@@ -7,6 +7,7 @@ being renamed. What did change:
                        order is that in which they run, and a numbered feed-forward network
     0.x                averaged weights (EMA) lay beside the others, under names of their own, with "_" for "."
     VPD                had what makes images in its checkpoints, which nothing runs
+    offset learning    has the layer under a name of its own, beside the classifier whose place it takes
     authors' forks     Swin Transformer and SegFormer published checkpoints from their own copies of 0.x, with the names
                        of their papers' code for the backbone (and, SegFormer, the head)
 
@@ -110,6 +111,16 @@ def _mit(prefix: str) -> KeyMap:
     )
 
 
+# --- Offset learning ----------------------------------------------------------------------------------------------
+
+_OFFSETS = KeyMap(
+    "offset learning's own code",
+    ("decode_head.offset_learning.cls_repr",),
+    rules("decode_head.", "decode_head.", {"offset_learning.*": "conv_seg.*"}),
+    # Its heads inherited a classifier that they never use.
+    unused=("decode_head.conv_seg.*",),
+)
+
 # --- Backbones alone ----------------------------------------------------------------------------------------------
 
 _BACKBONE_SIGNATURES = {
@@ -158,7 +169,7 @@ _STABLE_DIFFUSION = KeyMap(
 )
 
 MAPS = (
-    _MASK2FORMER_RC, _MASKFORMER_RC, _SWIN, _mit("backbone."), _mit(""), _VPD, _STABLE_DIFFUSION, *_BACKBONES,
+    _MASK2FORMER_RC, _MASKFORMER_RC, _SWIN, _mit("backbone."), _mit(""), _VPD, _OFFSETS, _STABLE_DIFFUSION, *_BACKBONES,
 )  # fmt: skip
 
 _AVERAGED = "ema_"
