@@ -4,8 +4,8 @@ Paper: Zhang et al., Revisiting Efficient Semantic Segmentation: Learning Offset
     Alignment, arXiv:2508.08811, ICCV 2025.
 Original code: https://github.com/HVision-NKU/OffSeg
 
-It takes the place of a head's last convolution: `classifier=dict(type="OffsetClassifier")` in any head whose logits are
-a 1 x 1 convolution of one map. The network of the same paper, OffSeg, is not here, nor is its form for mask classifiers.
+It takes the place of a head's last convolution, `classifier=dict(type="OffsetClassifier")`, in any head whose logits
+are a 1 x 1 convolution of one map. The same paper's network, OffSeg, is not here, nor its form for mask classifiers.
 
 Deviations: the offsets of pixels are those of the classes, projected before they are summed and not after, which is the
 same sum of far fewer products. The dropout of the head stays where it is; the published networks have none, so that
@@ -75,7 +75,7 @@ def offset_classified(*, head: Head) -> Head:
     if not isinstance(conv, nn.Conv2d) or conv.kernel_size != (1, 1):
         found = "has none" if conv is None else f"has {conv}"
         raise ValueError(
-            f"OffsetClassifier takes the place of a head's last convolution, of one pixel; {type(head).__name__} {found}. "
+            f"OffsetClassifier replaces a head's last convolution, one of one pixel; {type(head).__name__} {found}. "
             "Leave `classifier` out, or take another head, such as SegformerHead"
         )
     classified: Any = head

@@ -21,9 +21,9 @@ from intarsia.contracts import Head
 from intarsia.methods.fcn import FCNHead
 from intarsia.methods.offset_learning import OffsetClassifier, offset_classified
 from intarsia.methods.unet_head import UNetHead
-from tests.recipes.test_recipes import own
 from intarsia.weights.file import apply_state
 from intarsia.weights.legacy_names import with_present_names
+from tests.recipes.test_recipes import own
 
 CLASSIFIER = {"type": "OffsetClassifier"}
 HEADS = ("FCNHead", "SegformerHead", "LightHamHead", "DDRHead")
@@ -120,7 +120,7 @@ def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match="normalises the logits of a pixel against each other"):
         OffsetClassifier(8, num_classes=1)
     unet = UNetHead(in_channels=(8, 16), in_index=(0, 1), decoder_channels=(8, 4), num_classes=3)
-    with pytest.raises(ValueError, match="of one pixel; UNetHead has Conv2d"):
+    with pytest.raises(ValueError, match="one of one pixel; UNetHead has Conv2d"):
         offset_classified(head=unet)
     with pytest.raises(ValueError, match="Linear has none"):
         offset_classified(head=nn.Linear(1, 1))  # type: ignore[arg-type]
