@@ -115,6 +115,7 @@ TABLE: dict[str, dict[str, str]] = {
         "OCRHead": "intarsia.methods.ocrnet:OCRHead",
         "PANHead": "intarsia.methods.pan:PANHead",
         "PIDHead": "intarsia.methods.pidnet:PIDHead",
+        "PPLiteSegHead": "intarsia.methods.ppliteseg:PPLiteSegHead",
         "PSAHead": "intarsia.methods.psanet:PSAHead",
         "PSPHead": "intarsia.methods.pspnet:PSPHead",
         "PointHead": "intarsia.methods.point_rend:PointHead",

@@ -227,6 +227,9 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "PSAHead": {
             **ONE_LEVEL, "psa_type": "bi-direction", "compact": False, "shrink_factor": 2, "normalization_factor": 1.0,
             "psa_softmax": True},
+        "PPLiteSegHead": {
+            **HEAD, "in_index": (0, 1, 2), "channels": (32, 64, 128), "aux_channels": 64, "context_channels": 128,
+            "pool_scales": (1, 2, 4), "dropout_ratio": 0.0, "norm": BN},
         "PSPHead": {**ONE_LEVEL, "pool_scales": (1, 2, 3, 6)},
         "PointHead": {
             "in_index": (0,), "num_fcs": 3, "coarse_pred_each_layer": True, "dropout_ratio": 0.1, "activation": RELU,

@@ -149,7 +149,8 @@ DROPS: dict[str, dict[str, Drops]] = {
         **dict.fromkeys(("ASPPHead", "DepthwiseSeparableASPPHead", "DepthwiseSeparableFCNHead", "FCNHead", "FPNHead",
                          "PSPHead", "PointHead", "SegformerHead", "UPerHead"), CLASSIFIER),
         "DDRHead": CLASSIFIER,
-        **dict.fromkeys(("LinknetHead", "MANetHead", "PANHead", "UNetHead", "UNetPlusPlusHead"), CLASSIFIER),
+        **dict.fromkeys(("LinknetHead", "MANetHead", "PANHead", "PPLiteSegHead", "UNetHead",
+                         "UNetPlusPlusHead"), CLASSIFIER),
         "ANNHead": Drops({"dropout": 0.1, "fusion_dropout": 0.1}, attention=(0.0,) * 4),
         "CCHead": CLASSIFIER,
         "DAHead": Drops({"dropout": 0.1, "pam_dropout": 0.1, "cam_dropout": 0.1}, attention=(0.0,)),
@@ -313,7 +314,7 @@ WITHOUT_CLASSIFIER = {
 PIXEL_HEADS = sorted(set(TABLES["head"]) - WITHOUT_CLASSIFIER)
 
 
-OTHER_CLASSIFIERS = ("DDRHead", "PIDHead")
+OTHER_CLASSIFIERS = ("DDRHead", "PIDHead", "PPLiteSegHead")
 """Heads that only training looks at in other places too, with classifiers of their own."""
 
 

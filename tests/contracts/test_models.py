@@ -125,6 +125,8 @@ HEADS: dict[str, dict[str, Any]] = {
     "OCRHead": {"in_channels": (8, 16, 24, 32), "channels": 8, "ocr_channels": 4, "num_classes": 5,
                 "in_index": (0, 1, 2, 3), "input_transform": "resize_concat", "norm": BN},
     "PIDHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "in_index": (1, 1, 3)},
+    "PPLiteSegHead": {"in_channels": (8, 16, 24), "channels": (4, 6, 8), "num_classes": 5, "aux_channels": 4,
+                      "context_channels": 8, "dropout_ratio": 0.1},
     "PSAHead": {"in_channels": 16, "channels": 8, "num_classes": 5, "in_index": 1, "mask_size": (5, 8), "norm": BN},
     "PointHead": {"in_channels": (8,), "channels": 8, "num_classes": 5, "num_points": 32,
                   "subdivision_num_points": 64},
@@ -292,6 +294,7 @@ EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
     ("MultiLevelNeck", "gives_what_it_says"): (
         "patches at the border reach beyond an image of odd size, and so do levels made of them", r"\(2, 8, 20, 28\)"),
     ("PIDNet", "trains_on_a_batch_of_one"): ONE_VALUE,
+    ("PPLiteSegHead", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("PSPHead", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("ResNeSt", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("STDCContextPathNet", "trains_on_a_batch_of_one"): ONE_VALUE,

@@ -219,6 +219,9 @@ STARTS: dict[str, dict[str, Starts]] = {
             wide={"channels": 20}),
         "OCRHead": Starts(special=CLASSIFIED, wide={"channels": 20, "ocr_channels": 12}),
         "PSAHead": Starts(special={**CLASSIFIED, r"^attention(_p)?\.1\.weight": TORCH}, wide={"channels": 20}),
+        "PPLiteSegHead": Starts(
+            special={r"^(conv_seg|aux_cls_seg\.\d)\.weight": CLASSIFIER}, few=r"conv_xy_atten\.\d\.conv\.weight$",
+            wide={"channels": (24, 28, 32), "aux_channels": 24, "context_channels": 32}),
         "PSPHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
         "PointHead": Starts(special={r"^fc_seg\.weight": CLASSIFIER}, wide={"channels": 20}),
         "SETRMLAHead": Starts(special=CLASSIFIED, wide={"channels": 32, "mla_channels": 8}),
