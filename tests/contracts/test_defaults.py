@@ -83,6 +83,10 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "higher_in_channels": 64, "lower_in_channels": 128, "fusion_out_channels": 128, "out_indices": (0, 1, 2),
             "norm": BN, "activation": RELU, "dw_activation": None, "align_corners": False,
             "checkpoint_activations": False},
+        "GCNet": {
+            "in_channels": 3, "channels": 32, "ppm_channels": 128,
+            "num_blocks_per_stage": (4, 4, (5, 4), (5, 4), (2, 2)), "align_corners": False, "norm": BN,
+            "activation": RELU, "deploy": False, "checkpoint_activations": False},
         "HRNet": {
             "in_channels": 3, "channels": ((64,), (18, 36), (18, 36, 72), (18, 36, 72, 144)),
             "num_blocks": ((4,), (4, 4), (4, 4, 4), (4, 4, 4, 4)), "num_modules": (1, 1, 4, 3), "frozen_stages": -1,
@@ -187,6 +191,7 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "ANNHead": {**HEAD, "in_index": (-2, -1), "query_scales": (1,), "key_pool_scales": (1, 3, 6, 8)},
         "CCHead": {**FULLY_CONVOLUTIONAL, "recurrence": 2},
         "DDRHead": {**HEAD, "in_index": (0, 1), "norm": BN},
+        "GCNetHead": {**HEAD, "in_index": (0, 1), "norm": BN},
         "DAHead": ONE_LEVEL,
         "DNLHead": {
             **FULLY_CONVOLUTIONAL, "reduction": 2, "use_scale": True, "mode": "embedded_gaussian", "temperature": 0.05},

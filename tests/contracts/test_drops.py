@@ -114,6 +114,7 @@ DROPS: dict[str, dict[str, Drops]] = {
             attention=(0.3,) * 6,
             arguments={"num_layers": (2, 1, 2, 1), "drop_rate": 0.2, "attn_drop_rate": 0.3, "drop_path_rate": 0.5}),
         "DDRNet": NOTHING,
+        "GCNet": NOTHING,
         "ICNet": NOTHING,
         "PIDNet": NOTHING,
         "STDCContextPathNet": NOTHING,
@@ -149,6 +150,7 @@ DROPS: dict[str, dict[str, Drops]] = {
         **dict.fromkeys(("ASPPHead", "DepthwiseSeparableASPPHead", "DepthwiseSeparableFCNHead", "FCNHead", "FPNHead",
                          "PSPHead", "PointHead", "SegformerHead", "UPerHead"), CLASSIFIER),
         "DDRHead": CLASSIFIER,
+        "GCNetHead": CLASSIFIER,
         **dict.fromkeys(("LinknetHead", "MANetHead", "PANHead", "PPLiteSegHead", "UNetHead",
                          "UNetPlusPlusHead"), CLASSIFIER),
         "ANNHead": Drops({"dropout": 0.1, "fusion_dropout": 0.1}, attention=(0.0,) * 4),
@@ -314,7 +316,7 @@ WITHOUT_CLASSIFIER = {
 PIXEL_HEADS = sorted(set(TABLES["head"]) - WITHOUT_CLASSIFIER)
 
 
-OTHER_CLASSIFIERS = ("DDRHead", "PIDHead", "PPLiteSegHead")
+OTHER_CLASSIFIERS = ("DDRHead", "GCNetHead", "PIDHead", "PPLiteSegHead")
 """Heads that only training looks at in other places too, with classifiers of their own."""
 
 

@@ -31,6 +31,7 @@ BACKBONES: dict[str, dict[str, Any]] = {
                "dec_non_bottleneck_channels": (12, 8), "dropout_ratio": 0.0},
     "ConvNeXt": {"arch": {"depths": (1, 1, 2, 1), "channels": (8, 12, 16, 24)}, "out_indices": (0, 1, 2, 3)},
     "FastSCNN": {},
+    "GCNet": {"channels": 4, "ppm_channels": 4, "num_blocks_per_stage": (1, 2, (2, 2), (3, 2), (2, 2))},
     "HFBackbone": {"config": {"model_type": "dinov2", "hidden_size": 16, "num_hidden_layers": 4,
                               "num_attention_heads": 2, "patch_size": 16, "image_size": 64, "layerscale_value": 0.5}},
     "HRNet": {"channels": ((4,), (4, 8), (4, 8, 16), (4, 8, 16, 32)), "num_modules": (1, 1, 2, 1),
@@ -105,6 +106,7 @@ HEADS: dict[str, dict[str, Any]] = {
                 "norm": BN},
     "GCHead": {"in_channels": 32, "channels": 8, "num_classes": 5,
                "fusion_types": ("channel_add", "channel_mul"), "norm": BN},
+    "GCNetHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "in_index": (1, 3)},
     "ISAHead": {"in_channels": 16, "channels": 8, "isa_channels": 4, "num_classes": 5, "in_index": 1,
                 "down_factor": (3, 4), "norm": BN},
     "IterativeDecodeHead": {
@@ -253,6 +255,7 @@ CONFIGS["MaskClassifier"] = {
 }
 CROSS_ENTROPY, BOUNDARY = {"type": "CrossEntropyLoss"}, {"type": "BoundaryLoss"}
 CONFIGS["DDRHead"] = {"type": "DDRHead", **HEADS["DDRHead"], "loss_decode": [CROSS_ENTROPY, CROSS_ENTROPY]}
+CONFIGS["GCNetHead"] = {"type": "GCNetHead", **HEADS["GCNetHead"], "loss_decode": [CROSS_ENTROPY, CROSS_ENTROPY]}
 CONFIGS["PIDHead"] = {
     "type": "PIDHead", **HEADS["PIDHead"], "loss_decode": [CROSS_ENTROPY, CROSS_ENTROPY, BOUNDARY, CROSS_ENTROPY],
 }  # fmt: skip
@@ -274,6 +277,11 @@ EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
     ("DDRNet", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("DepthwiseSeparableASPPHead", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("FastSCNN", "trains_on_a_batch_of_one"): ONE_VALUE,
+    ("GCNet", "trains_on_a_batch_of_one"): ONE_VALUE,
+    ("GCNet", "is_exported_for_any_size"): ONE_CELL,
+    ("GCNet", "gives_every_parameter_a_gradient"): (
+        UNDONE, r": ((stem|(semantic|detail)_branch_layers)\.[\w.]+\.conv1\.bn\.bias(, |$)|"
+                r"semantic_branch_layers\.2\.1\.path_[\w.]+\.bias(, |$))+$"),
     ("ICNet", "gives_what_it_says"): ("its pooling keeps the corner, so that its maps are larger by a pixel", r"5, 7"),
     ("ICNet", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("ConvNeXt", "gives_what_it_says"): (

@@ -101,6 +101,7 @@ STARTS: dict[str, dict[str, Starts]] = {
             "dec_upsample_channels": (24, 16), "dec_non_bottleneck_channels": (24, 16)}),
         "DDRNet": Starts(wide={"channels": 8, "ppm_channels": 8}),
         "FastSCNN": Starts(),
+        "GCNet": Starts(wide={"channels": 12, "ppm_channels": 12}),
         "HRNet": Starts(wide={"channels": ((12,), (12, 16), (12, 16, 20), (12, 16, 20, 24))}),
         "MixVisionTransformer": Starts(
             HE_PER_GROUP, wide={"embed_dims": 16, "mlp_ratio": 2},
@@ -219,6 +220,7 @@ STARTS: dict[str, dict[str, Starts]] = {
             wide={"channels": 20}),
         "OCRHead": Starts(special=CLASSIFIED, wide={"channels": 20, "ocr_channels": 12}),
         "PSAHead": Starts(special={**CLASSIFIED, r"^attention(_p)?\.1\.weight": TORCH}, wide={"channels": 20}),
+        "GCNetHead": Starts(wide={"channels": 20}, special={r"(conv_seg|aux_cls_seg_c4)\.bias": TORCH}),
         "PPLiteSegHead": Starts(
             special={r"^(conv_seg|aux_cls_seg\.\d)\.weight": CLASSIFIER}, few=r"conv_xy_atten\.\d\.conv\.weight$",
             wide={"channels": (24, 28, 32), "aux_channels": 24, "context_channels": 32}),

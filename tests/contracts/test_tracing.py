@@ -25,6 +25,8 @@ UNFUSED = {
     "ERFNet": 5,
     "EncHead": 1,
     "Feature2Pyramid": 1,
+    "GCNet": 22,
+    "GCNetHead": 1,
     "LinearHead": 1,
     "LinknetHead": 5,
     "MSCAN": 10,
@@ -36,7 +38,7 @@ UNFUSED = {
 }
 """Batch norms that stay: behind a pooling, behind a convolution that is applied level by level or whose filters the
 image makes (DMHead), behind a concatenation or a transposed convolution (CGNet, ERFNet, Feature2Pyramid), behind an
-encoding (EncHead), before a convolution (DDRNet, LinearHead, MSCAN, PIDNet), behind a
+encoding (EncHead), before a convolution (DDRNet, GCNet, LinearHead, MSCAN, PIDNet), beside one (GCNet), behind a
 transposed convolution (VPDDepthHead, LinknetHead).
 """
 

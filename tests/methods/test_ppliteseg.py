@@ -62,7 +62,5 @@ def test_every_fusion_learns_from_the_labels_by_its_hard_pixels() -> None:
 
 
 def test_levels_and_channels_go_together() -> None:
-    with pytest.raises(
-        ValueError, match=r"for each level, finest first: expected 3, got \(8, 4\)"
-    ):
+    with pytest.raises(ValueError, match=r"for each level, finest first: expected 3, got \(8, 4\)"):
         PPLiteSegHead(in_channels=(8, 8, 8), channels=(8, 4), num_classes=2)
