@@ -136,6 +136,12 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "PIDNet": {
             "in_channels": 3, "channels": 64, "ppm_channels": 96, "num_stem_blocks": 2, "num_branch_blocks": 3,
             "align_corners": False, "norm": BN, "activation": RELU, "checkpoint_activations": False},
+        "RegSeg": {
+            "arch": "base", "in_channels": 3, "norm": BN, "checkpoint_activations": False,
+            "dilations": ((1,), (1, 2), *((1, 4),) * 4, *((1, 14),) * 7)},
+        "SCTNet": {
+            "in_channels": 3, "layer_nums": (2, 2, 2), "base_channels": 64, "spp_channels": 128, "num_heads": 8,
+            "drop_rate": 0.0, "drop_path_rate": 0.1, "norm": BN, "checkpoint_activations": False},
         "STDCContextPathNet": {
             "last_in_channels": (1024, 512), "out_channels": 128, "ffm_in_channels": None, "ffm_out_channels": 256,
             "ffm_scale_factor": 4, "upsample_mode": "nearest", "align_corners": None, "norm": BN,
@@ -191,6 +197,10 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "ANNHead": {**HEAD, "in_index": (-2, -1), "query_scales": (1,), "key_pool_scales": (1, 3, 6, 8)},
         "CCHead": {**FULLY_CONVOLUTIONAL, "recurrence": 2},
         "DDRHead": {**HEAD, "in_index": (0, 1), "norm": BN},
+        "RegSegHead": {
+            "channels": 64, "fine_channels": 8, "in_index": (0, 1, 2), "dropout_ratio": 0.0, "norm": BN,
+            "align_corners": False},
+        "SCTHead": {"in_index": 0, "dropout_ratio": 0.1, "norm": BN, "align_corners": False},
         "GCNetHead": {**HEAD, "in_index": (0, 1), "norm": BN},
         "DAHead": ONE_LEVEL,
         "DNLHead": {

@@ -118,6 +118,11 @@ DROPS: dict[str, dict[str, Drops]] = {
         "ICNet": NOTHING,
         "PIDNet": NOTHING,
         "STDCContextPathNet": NOTHING,
+        "RegSeg": NOTHING,
+        "SCTNet": Drops(
+            {f"{block}.{name}": rate for block in ("layer3_2", "layer4", "layer5")
+             for name, rate in [("mlp_l.hidden_drop", 0.2), ("mlp_l.drop", 0.2), ("drop_path", 0.3)]},
+            arguments={"drop_rate": 0.2, "drop_path_rate": 0.3}),
         "STDCNet": NOTHING,
         "SwinTransformer": Drops(
             {"drop_after_pos": 0.2} |
@@ -150,6 +155,8 @@ DROPS: dict[str, dict[str, Drops]] = {
         **dict.fromkeys(("ASPPHead", "DepthwiseSeparableASPPHead", "DepthwiseSeparableFCNHead", "FCNHead", "FPNHead",
                          "PSPHead", "PointHead", "SegformerHead", "UPerHead"), CLASSIFIER),
         "DDRHead": CLASSIFIER,
+        "RegSegHead": CLASSIFIER,
+        "SCTHead": CLASSIFIER,
         "GCNetHead": CLASSIFIER,
         **dict.fromkeys(("LinknetHead", "MANetHead", "PANHead", "PPLiteSegHead", "UNetHead",
                          "UNetPlusPlusHead"), CLASSIFIER),

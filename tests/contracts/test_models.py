@@ -59,6 +59,8 @@ BACKBONES: dict[str, dict[str, Any]] = {
                   "dilations": (1, 1, 2, 4), "contract_dilation": True},
     "ResNetV1d": {"depth": 18, "base_channels": 8, "stem_channels": 8, "strides": (1, 2, 2, 1),
                   "dilations": (1, 1, 1, 2)},
+    "RegSeg": {"dilations": ((1,), (1, 2), (1, 3))},
+    "SCTNet": {"base_channels": 4, "spp_channels": 4, "drop_path_rate": 0.0},
     "STDCContextPathNet": {"backbone": Use("backbone", "STDCNet"), "last_in_channels": (32, 24), "out_channels": 8,
                            "ffm_out_channels": 16},
     "STDCNet": {"stdc_type": "STDCNet1", "channels": (4, 8, 16, 24, 32)},
@@ -133,6 +135,9 @@ HEADS: dict[str, dict[str, Any]] = {
     "PointHead": {"in_channels": (8,), "channels": 8, "num_classes": 5, "num_points": 32,
                   "subdivision_num_points": 64},
     "PSPHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "norm": BN},
+    "RegSegHead": {"in_channels": (8, 16, 24), "channels": 6, "fine_channels": 4, "num_classes": 5,
+                   "dropout_ratio": 0.1},
+    "SCTHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "in_index": -1},
     "SETRMLAHead": {"in_channels": (8, 8, 8, 8), "channels": 16, "num_classes": 5, "mla_channels": 4, "norm": BN},
     "SETRUPHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "num_convs": 2, "up_scale": 2, "norm": BN},
     "STDCHead": {"in_channels": 32, "channels": 8, "num_classes": 2, "norm": BN},
@@ -305,6 +310,12 @@ EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
     ("PPLiteSegHead", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("PSPHead", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("ResNeSt", "trains_on_a_batch_of_one"): ONE_VALUE,
+    ("SCTNet", "trains_on_a_batch_of_one"): ONE_VALUE,
+    ("SCTHead", "gives_every_parameter_a_gradient"): (UNDONE, r": conv1\.bias$"),
+    ("SCTNet", "is_exported_for_any_size"): ONE_CELL,
+    ("SCTNet", "gives_every_parameter_a_gradient"): (
+        UNDONE, r": ((conv1\.\d|layer\d\.\d\.(conv\d|downsample\.0)|convdown4\.0|layer5\.mlp_l\.conv2|"
+                r"spp\.[\w.]+)\.bias(, |$))+$"),
     ("STDCContextPathNet", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("UPerHead", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("BiSeNetV2", "gives_every_parameter_a_gradient"): (
