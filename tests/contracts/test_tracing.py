@@ -32,6 +32,7 @@ UNFUSED = {
     "MSCAN": 10,
     "PIDHead": 1,
     "PIDNet": 8,
+    "RegSeg": 2,
     "SCTHead": 1,
     "SCTNet": 17,
     "SegformerHead": 1,
@@ -39,9 +40,9 @@ UNFUSED = {
     "VPDDepthHead": 3,
 }
 """Batch norms that stay: behind a pooling, behind a convolution that is applied level by level or whose filters the
-image makes (DMHead), behind a concatenation or a transposed convolution (CGNet, ERFNet, Feature2Pyramid), behind an
-encoding (EncHead), before a convolution (DDRNet, GCNet, LinearHead, MSCAN, PIDNet, SCTHead, SCTNet), beside one
-(GCNet), behind a transposed convolution (VPDDepthHead, LinknetHead).
+image makes (DMHead), behind a concatenation or a transposed convolution (CGNet, ERFNet, Feature2Pyramid, RegSeg),
+behind an encoding (EncHead), before a convolution (DDRNet, GCNet, LinearHead, MSCAN, PIDNet, SCTHead, SCTNet), beside
+one (GCNet), behind a transposed convolution (VPDDepthHead, LinknetHead).
 """
 
 

@@ -24,18 +24,14 @@ def test_halves_of_the_channels_look_in_two_distances() -> None:
     with torch.no_grad():
         found = block.conv2(x)
         for part, dilation in enumerate((1, 4)):
-            channels = slice(4 * part, 4 * part + 4)
-            expected = F.conv2d(
-                x[:, channels], block.conv2.convs[part].weight, padding=dilation, dilation=dilation, groups=2
-            )
+            channels, weight = slice(4 * part, 4 * part + 4), block.conv2.convs[part].weight
+            expected = F.conv2d(x[:, channels], weight, padding=dilation, dilation=dilation, groups=2)
             torch.testing.assert_close(found[:, channels], expected)
-        y = block.bn2(found).relu()
+        y = block.bn2(block.conv2(block.bn1(block.conv1(x)).relu())).relu()
         gate = block.se.conv2(F.relu(block.se.conv1(F.adaptive_avg_pool2d(y, 1)))).sigmoid()
-        y = block.bn3(block.conv3(y * gate)) + x
-        inner = block.bn1(block.conv1(x)).relu()
-        assert not torch.equal(inner, x)
+        torch.testing.assert_close(block(x), F.relu(block.bn3(block.conv3(y * gate)) + x))
     assert block.shortcut is None
-    assert [part for part in block.se.conv1.weight.shape] == [2, 8, 1, 1], "a quarter of what comes in"
+    assert list(block.se.conv1.weight.shape) == [2, 8, 1, 1], "a quarter of what comes in"
 
 
 def test_what_strides_has_an_average_in_its_shortcut() -> None:
