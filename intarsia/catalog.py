@@ -100,6 +100,7 @@ TABLE: dict[str, dict[str, str]] = {
         "DepthwiseSeparableASPPHead": "intarsia.methods.deeplabv3plus:DepthwiseSeparableASPPHead",
         "DepthwiseSeparableFCNHead": "intarsia.methods.fast_scnn:DepthwiseSeparableFCNHead",
         "EMAHead": "intarsia.methods.emanet:EMAHead",
+        "EfficientViTHead": "intarsia.methods.efficientvit:EfficientViTHead",
         "EncHead": "intarsia.methods.encnet:EncHead",
         "EoMTHead": "intarsia.methods.eomt:EoMTHead",
         "FCNHead": "intarsia.methods.fcn:FCNHead",

@@ -200,6 +200,9 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "RegSegHead": {
             "channels": 64, "fine_channels": 8, "in_index": (0, 1, 2), "dropout_ratio": 0.0, "norm": BN,
             "align_corners": False},
+        "EfficientViTHead": {
+            "in_index": (0, 1, 2), "num_blocks": 3, "expand_ratio": 4, "fused": False, "final_expand": 4,
+            "dropout_ratio": 0.0, "norm": BN, "activation": Activation("HSwish"), "align_corners": False},
         "SCTHead": {"in_index": 0, "dropout_ratio": 0.1, "norm": BN, "align_corners": False},
         "GCNetHead": {**HEAD, "in_index": (0, 1), "norm": BN},
         "DAHead": ONE_LEVEL,

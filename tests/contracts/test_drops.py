@@ -156,6 +156,7 @@ DROPS: dict[str, dict[str, Drops]] = {
                          "PSPHead", "PointHead", "SegformerHead", "UPerHead"), CLASSIFIER),
         "DDRHead": CLASSIFIER,
         "RegSegHead": CLASSIFIER,
+        "EfficientViTHead": CLASSIFIER,
         "SCTHead": CLASSIFIER,
         "GCNetHead": CLASSIFIER,
         **dict.fromkeys(("LinknetHead", "MANetHead", "PANHead", "PPLiteSegHead", "UNetHead",

@@ -100,6 +100,8 @@ HEADS: dict[str, dict[str, Any]] = {
     "DMHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "norm": BN},
     "EMAHead": {"in_channels": 32, "channels": 8, "ema_channels": 12, "num_bases": 4, "num_stages": 3,
                 "num_classes": 5, "norm": BN},
+    "EfficientViTHead": {"in_channels": (8, 16, 24), "channels": 6, "num_classes": 5, "num_blocks": 2,
+                         "dropout_ratio": 0.1},
     "EncHead": {"in_channels": (16, 24, 32), "channels": 8, "num_classes": 5, "num_codes": 4, "add_lateral": True,
                 "norm": BN},
     "EoMTHead": {"in_channels": 8, "num_classes": 5, "num_queries": 7, "num_blocks": 2},
@@ -321,6 +323,8 @@ EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
     ("BiSeNetV2", "gives_every_parameter_a_gradient"): (
         UNDONE, r": (semantic\.stage\d\.0\.shortcut\.0\.depthwise_conv\.bn\.bias, ){3}"
                 r"semantic\.stage4_CEBlock\.gap\.1\.bias$"),
+    ("EfficientViTHead", "gives_every_parameter_a_gradient"): (
+        UNDONE, r": (inputs\.\d\.bn\.bias, ){3}(middle\.\d\.point_conv\.bn\.bias(, |$)){2}$"),
     ("DepthwiseSeparableFCNHead", "gives_every_parameter_a_gradient"): (
         UNDONE, r": (convs\.\d\.depthwise_conv\.bn\.bias, ){2}conv_cat\.depthwise_conv\.bn\.bias$"),
     ("CCHead", "gives_every_parameter_a_gradient"): (COMPARED, r": cca\.key_conv\.bias$"),

@@ -223,6 +223,7 @@ STARTS: dict[str, dict[str, Starts]] = {
         "OCRHead": Starts(special=CLASSIFIED, wide={"channels": 20, "ocr_channels": 12}),
         "PSAHead": Starts(special={**CLASSIFIED, r"^attention(_p)?\.1\.weight": TORCH}, wide={"channels": 20}),
         "RegSegHead": Starts(TORCH, TORCH, wide={"channels": 24, "fine_channels": 16}),
+        "EfficientViTHead": Starts(special=CLASSIFIED, wide={"channels": 24}),
         "SCTHead": Starts(wide={"channels": 24}),
         "GCNetHead": Starts(wide={"channels": 20}, special={r"(conv_seg|aux_cls_seg_c4)\.bias": TORCH}),
         "PPLiteSegHead": Starts(

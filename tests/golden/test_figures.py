@@ -21,8 +21,8 @@ WITHOUT_RECORD = {
     "model": {"DepthEstimator"},
     "backbone": {"ResNeXt", "ResNetV1d", "VPD", "TIMM", "TIMMBackbone", "HFBackbone", "GCNet", "RegSeg", "SCTNet"},
     "head": {
-        "VPDDepthHead", "EoMTHead", "GCNetHead", "LinearHead", "LinknetHead", "MANetHead", "PANHead", "PPLiteSegHead",
-        "RegSegHead", "SCTHead", "UNetHead", "UNetPlusPlusHead",
+        "VPDDepthHead", "EfficientViTHead", "EoMTHead", "GCNetHead", "LinearHead", "LinknetHead", "MANetHead",
+        "PANHead", "PPLiteSegHead", "RegSegHead", "SCTHead", "UNetHead", "UNetPlusPlusHead",
     },
 }  # fmt: skip
 """Parts that no record of the reference has: they are none of MMSegmentation, and proven against the libraries that
