@@ -34,6 +34,7 @@ __all__ = [
     "method",
     "names",
     "network",
+    "of_mmsegmentation",
     "published",
     "short_names",
     "trunk",
@@ -58,12 +59,22 @@ def _families() -> tuple[Family, ...]:
 
 @cache
 def _table() -> dict[str, tuple[Family, Published]]:
-    return {recipe.name: (family, recipe) for family in _families() for rows in family.rows for recipe in rows}
+    return {
+        recipe.name: (family, recipe)
+        for family in _families()
+        for rows in (*family.rows, *family.further)
+        for recipe in rows
+    }
 
 
 def names() -> list[str]:
     """All published recipes, sorted."""
     return sorted(_table())
+
+
+def of_mmsegmentation() -> list[str]:
+    """Those among them that MMSegmentation 1.2.2 has, sorted."""
+    return sorted(recipe.name for family in _families() for rows in family.rows for recipe in rows)
 
 
 @cache

@@ -154,7 +154,8 @@ class Method:
 class Family:
     """One method's recipes.
 
-    rows: its published names; published: from a name's fields to what is particular to it.
+    rows: its names among MMSegmentation's recipes; further: those that it was published with elsewhere.
+    published: from a name's fields to what is particular to it.
     own: short name -> (number of logits, bands) -> backbone and heads, for a user's own data; with keys of the model
     in place of the usual ones, if any.
     learning_rate: AdamW's, for training from random weights on little data.
@@ -172,6 +173,7 @@ class Family:
     targets: tuple[Config, ...] = ()
     others: Config = field(default_factory=dict)
     schedule: Callable[[int], list[Config]] | None = None
+    further: tuple[Rows, ...] = ()
 
 
 def compose(family: Family, recipe: Published) -> Config:

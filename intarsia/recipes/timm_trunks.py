@@ -11,17 +11,20 @@ network itself, built without memory, what levels it gives.
     linear           one layer on the last level of a network that stands still, to see what it has learnt
     multilevel       one layer on the last four blocks of a plain transformer, or all levels of a pyramid, side by side
     eomt             queries in the last blocks of a plain transformer
+    efficientvit     levels of strides 8, 16 and 32 added up; made for efficientvit_b0 to b3, l1 and l2
+    lraspp           next to nothing on levels of strides 4 and 8 and the last, dilated to stride 16 where that can be
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache, partial
 from typing import Any
 
 from intarsia import catalog
-from intarsia.recipes import eomt
+from intarsia.recipes import efficientvit, eomt
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import NORM, cross_entropy
 from intarsia.recipes.published import Family
@@ -60,6 +63,12 @@ def family(name: str) -> Family | None:
             learning_rate=eomt.LEARNING_RATE,
             method=eomt.METHOD,
             others=eomt.training(depth),
+        )
+    if head == "efficientvit":
+        return Family(
+            own={name: partial(_efficientvit, network)},
+            learning_rate=efficientvit.LEARNING_RATE,
+            method=efficientvit.METHOD,
         )
     schedule = None
     if head in ("linear", "multilevel"):
@@ -229,6 +238,46 @@ def _eomt(network: str, num_logits: int, bands: int) -> Config:
     return {"backbone": backbone, "decode_head": eomt.head(width, stride, depth, num_logits)}
 
 
+def _efficientvit(network: str, num_logits: int, bands: int) -> Config:
+    levels = _features(network)
+    indices = _of_strides(levels, efficientvit.STRIDES)
+    if None in indices or _is_plain(network):
+        raise ValueError(
+            f"efficientvit reads levels of strides 8, 16 and 32; {network} has levels of strides "
+            f"{[stride for _, stride in levels]}: take upernet or segformer"
+        )
+    channels = [levels[index][0] for index in indices if index is not None]
+    backbone = _trunk(network, bands, out_indices=tuple(indices))
+    return {"backbone": backbone, "decode_head": efficientvit.head(network, channels, num_logits)}
+
+
+def _of_strides(levels: tuple[tuple[int, int], ...], strides: tuple[int, ...]) -> list[int | None]:
+    """The last level of each stride, or None where there is none."""
+    last = {stride: index for index, (_, stride) in enumerate(levels)}
+    return [last.get(stride) for stride in strides]
+
+
+def _lraspp(network: str, num_logits: int, bands: int) -> Config:
+    """As torchvision has it, a last level of stride 16, where the network can be dilated."""
+    options: Config = {}
+    levels = _features(network)
+    if max(stride for _, stride in levels) > 16:
+        with suppress(ValueError):  # of a network that cannot be dilated
+            levels, options = _features(network, output_stride=16), {"output_stride": 16}
+    fine, finer = _of_strides(levels, (8, 4))
+    last = len(levels) - 1
+    if fine is None or finer is None or fine == last:
+        raise ValueError(
+            f"lraspp reads levels of strides 4 and 8 and a coarser one; {network} has levels of strides "
+            f"{[stride for _, stride in levels]}: take upernet or segformer"
+        )
+    indices = (finer, fine, last)
+    backbone = _trunk(network, bands, out_indices=indices, **options)
+    channels = [levels[index][0] for index in indices]
+    head = _common(num_logits, type="LRASPPHead", in_channels=channels, in_index=[0, 1, 2], channels=128)
+    return {"backbone": backbone, "decode_head": head}
+
+
 HEADS: dict[str, Callable[[str, int, int], Config]] = {
     "upernet": _upernet,
     "segformer": _segformer,
@@ -237,6 +286,8 @@ HEADS: dict[str, Callable[[str, int, int], Config]] = {
     "unetplusplus": partial(_unet, "UNetPlusPlusHead"),
     "linknet": partial(_unet, "LinknetHead"),
     "manet": partial(_unet, "MANetHead"),
+    "efficientvit": _efficientvit,
+    "lraspp": _lraspp,
     "linear": _linear,
     "eomt": _eomt,
     "multilevel": _multilevel,

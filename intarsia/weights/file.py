@@ -28,7 +28,7 @@ SUFFIX = ".safetensors"
 SHOWN = 8
 """Lines for names in a message."""
 
-_CLASSIFIERS = ("conv_seg", "cls", "pred", "classif")
+_CLASSIFIERS = ("conv_seg", "cls", "pred", "classif", "mask_norm")
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,10 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "higher_in_channels": 64, "lower_in_channels": 128, "fusion_out_channels": 128, "out_indices": (0, 1, 2),
             "norm": BN, "activation": RELU, "dw_activation": None, "align_corners": False,
             "checkpoint_activations": False},
+        "GCNet": {
+            "in_channels": 3, "channels": 32, "ppm_channels": 128,
+            "num_blocks_per_stage": (4, 4, (5, 4), (5, 4), (2, 2)), "align_corners": False, "norm": BN,
+            "activation": RELU, "deploy": False, "checkpoint_activations": False},
         "HRNet": {
             "in_channels": 3, "channels": ((64,), (18, 36), (18, 36, 72), (18, 36, 72, 144)),
             "num_blocks": ((4,), (4, 4), (4, 4, 4), (4, 4, 4, 4)), "num_modules": (1, 1, 4, 3), "frozen_stages": -1,
@@ -132,6 +136,12 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "PIDNet": {
             "in_channels": 3, "channels": 64, "ppm_channels": 96, "num_stem_blocks": 2, "num_branch_blocks": 3,
             "align_corners": False, "norm": BN, "activation": RELU, "checkpoint_activations": False},
+        "RegSeg": {
+            "arch": "base", "in_channels": 3, "norm": BN, "checkpoint_activations": False,
+            "dilations": ((1,), (1, 2), *((1, 4),) * 4, *((1, 14),) * 7)},
+        "SCTNet": {
+            "in_channels": 3, "layer_nums": (2, 2, 2), "base_channels": 64, "spp_channels": 128, "num_heads": 8,
+            "drop_rate": 0.0, "drop_path_rate": 0.1, "norm": BN, "checkpoint_activations": False},
         "STDCContextPathNet": {
             "last_in_channels": (1024, 512), "out_channels": 128, "ffm_in_channels": None, "ffm_out_channels": 256,
             "ffm_scale_factor": 4, "upsample_mode": "nearest", "align_corners": None, "norm": BN,
@@ -188,6 +198,14 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "ANNHead": {**HEAD, "in_index": (-2, -1), "query_scales": (1,), "key_pool_scales": (1, 3, 6, 8)},
         "CCHead": {**FULLY_CONVOLUTIONAL, "recurrence": 2},
         "DDRHead": {**HEAD, "in_index": (0, 1), "norm": BN},
+        "RegSegHead": {
+            "channels": 64, "fine_channels": 8, "in_index": (0, 1, 2), "dropout_ratio": 0.0, "norm": BN,
+            "align_corners": False},
+        "EfficientViTHead": {
+            "in_index": (0, 1, 2), "num_blocks": 3, "expand_ratio": 4, "fused": False, "final_expand": 4,
+            "dropout_ratio": 0.0, "norm": BN, "activation": Activation("HSwish"), "align_corners": False},
+        "SCTHead": {"in_index": 0, "dropout_ratio": 0.1, "norm": BN, "align_corners": False},
+        "GCNetHead": {**HEAD, "in_index": (0, 1), "norm": BN},
         "DAHead": ONE_LEVEL,
         "DNLHead": {
             **FULLY_CONVOLUTIONAL, "reduction": 2, "use_scale": True, "mode": "embedded_gaussian", "temperature": 0.05},
@@ -228,6 +246,9 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "PSAHead": {
             **ONE_LEVEL, "psa_type": "bi-direction", "compact": False, "shrink_factor": 2, "normalization_factor": 1.0,
             "psa_softmax": True},
+        "PPLiteSegHead": {
+            **HEAD, "in_index": (0, 1, 2), "channels": (32, 64, 128), "aux_channels": 64, "context_channels": 128,
+            "pool_scales": (1, 2, 4), "dropout_ratio": 0.0, "norm": BN},
         "PSPHead": {**ONE_LEVEL, "pool_scales": (1, 2, 3, 6)},
         "PointHead": {
             "in_index": (0,), "num_fcs": 3, "coarse_pred_each_layer": True, "dropout_ratio": 0.1, "activation": RELU,

@@ -114,9 +114,15 @@ DROPS: dict[str, dict[str, Drops]] = {
             attention=(0.3,) * 6,
             arguments={"num_layers": (2, 1, 2, 1), "drop_rate": 0.2, "attn_drop_rate": 0.3, "drop_path_rate": 0.5}),
         "DDRNet": NOTHING,
+        "GCNet": NOTHING,
         "ICNet": NOTHING,
         "PIDNet": NOTHING,
         "STDCContextPathNet": NOTHING,
+        "RegSeg": NOTHING,
+        "SCTNet": Drops(
+            {f"{block}.{name}": rate for block in ("layer3_2", "layer4", "layer5")
+             for name, rate in [("mlp_l.hidden_drop", 0.2), ("mlp_l.drop", 0.2), ("drop_path", 0.3)]},
+            arguments={"drop_rate": 0.2, "drop_path_rate": 0.3}),
         "STDCNet": NOTHING,
         "SwinTransformer": Drops(
             {"drop_after_pos": 0.2} |
@@ -149,7 +155,12 @@ DROPS: dict[str, dict[str, Drops]] = {
         **dict.fromkeys(("ASPPHead", "DepthwiseSeparableASPPHead", "DepthwiseSeparableFCNHead", "FCNHead", "FPNHead",
                          "PSPHead", "PointHead", "SegformerHead", "UPerHead"), CLASSIFIER),
         "DDRHead": CLASSIFIER,
-        **dict.fromkeys(("LinknetHead", "MANetHead", "PANHead", "UNetHead", "UNetPlusPlusHead"), CLASSIFIER),
+        "RegSegHead": CLASSIFIER,
+        "EfficientViTHead": CLASSIFIER,
+        "SCTHead": CLASSIFIER,
+        "GCNetHead": CLASSIFIER,
+        **dict.fromkeys(("LinknetHead", "MANetHead", "PANHead", "PPLiteSegHead", "UNetHead",
+                         "UNetPlusPlusHead"), CLASSIFIER),
         "ANNHead": Drops({"dropout": 0.1, "fusion_dropout": 0.1}, attention=(0.0,) * 4),
         "CCHead": CLASSIFIER,
         "DAHead": Drops({"dropout": 0.1, "pam_dropout": 0.1, "cam_dropout": 0.1}, attention=(0.0,)),
@@ -313,7 +324,7 @@ WITHOUT_CLASSIFIER = {
 PIXEL_HEADS = sorted(set(TABLES["head"]) - WITHOUT_CLASSIFIER)
 
 
-OTHER_CLASSIFIERS = ("DDRHead", "PIDHead")
+OTHER_CLASSIFIERS = ("DDRHead", "GCNetHead", "PIDHead", "PPLiteSegHead")
 """Heads that only training looks at in other places too, with classifiers of their own."""
 
 

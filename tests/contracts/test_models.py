@@ -31,6 +31,7 @@ BACKBONES: dict[str, dict[str, Any]] = {
                "dec_non_bottleneck_channels": (12, 8), "dropout_ratio": 0.0},
     "ConvNeXt": {"arch": {"depths": (1, 1, 2, 1), "channels": (8, 12, 16, 24)}, "out_indices": (0, 1, 2, 3)},
     "FastSCNN": {},
+    "GCNet": {"channels": 4, "ppm_channels": 4, "num_blocks_per_stage": (1, 2, (2, 2), (3, 2), (2, 2))},
     "HFBackbone": {"config": {"model_type": "dinov2", "hidden_size": 16, "num_hidden_layers": 4,
                               "num_attention_heads": 2, "patch_size": 16, "image_size": 64, "layerscale_value": 0.5}},
     "HRNet": {"channels": ((4,), (4, 8), (4, 8, 16), (4, 8, 16, 32)), "num_modules": (1, 1, 2, 1),
@@ -58,6 +59,8 @@ BACKBONES: dict[str, dict[str, Any]] = {
                   "dilations": (1, 1, 2, 4), "contract_dilation": True},
     "ResNetV1d": {"depth": 18, "base_channels": 8, "stem_channels": 8, "strides": (1, 2, 2, 1),
                   "dilations": (1, 1, 1, 2)},
+    "RegSeg": {"dilations": ((1,), (1, 2), (1, 3))},
+    "SCTNet": {"base_channels": 4, "spp_channels": 4, "drop_path_rate": 0.0},
     "STDCContextPathNet": {"backbone": Use("backbone", "STDCNet"), "last_in_channels": (32, 24), "out_channels": 8,
                            "ffm_out_channels": 16},
     "STDCNet": {"stdc_type": "STDCNet1", "channels": (4, 8, 16, 24, 32)},
@@ -97,6 +100,8 @@ HEADS: dict[str, dict[str, Any]] = {
     "DMHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "norm": BN},
     "EMAHead": {"in_channels": 32, "channels": 8, "ema_channels": 12, "num_bases": 4, "num_stages": 3,
                 "num_classes": 5, "norm": BN},
+    "EfficientViTHead": {"in_channels": (8, 16, 24), "channels": 6, "num_classes": 5, "num_blocks": 2,
+                         "dropout_ratio": 0.1},
     "EncHead": {"in_channels": (16, 24, 32), "channels": 8, "num_classes": 5, "num_codes": 4, "add_lateral": True,
                 "norm": BN},
     "EoMTHead": {"in_channels": 8, "num_classes": 5, "num_queries": 7, "num_blocks": 2},
@@ -105,6 +110,7 @@ HEADS: dict[str, dict[str, Any]] = {
                 "norm": BN},
     "GCHead": {"in_channels": 32, "channels": 8, "num_classes": 5,
                "fusion_types": ("channel_add", "channel_mul"), "norm": BN},
+    "GCNetHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "in_index": (1, 3)},
     "ISAHead": {"in_channels": 16, "channels": 8, "isa_channels": 4, "num_classes": 5, "in_index": 1,
                 "down_factor": (3, 4), "norm": BN},
     "IterativeDecodeHead": {
@@ -125,10 +131,15 @@ HEADS: dict[str, dict[str, Any]] = {
     "OCRHead": {"in_channels": (8, 16, 24, 32), "channels": 8, "ocr_channels": 4, "num_classes": 5,
                 "in_index": (0, 1, 2, 3), "input_transform": "resize_concat", "norm": BN},
     "PIDHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "in_index": (1, 1, 3)},
+    "PPLiteSegHead": {"in_channels": (8, 16, 24), "channels": (4, 6, 8), "num_classes": 5, "aux_channels": 4,
+                      "context_channels": 8, "dropout_ratio": 0.1},
     "PSAHead": {"in_channels": 16, "channels": 8, "num_classes": 5, "in_index": 1, "mask_size": (5, 8), "norm": BN},
     "PointHead": {"in_channels": (8,), "channels": 8, "num_classes": 5, "num_points": 32,
                   "subdivision_num_points": 64},
     "PSPHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "norm": BN},
+    "RegSegHead": {"in_channels": (8, 16, 24), "channels": 6, "fine_channels": 4, "num_classes": 5,
+                   "dropout_ratio": 0.1},
+    "SCTHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "in_index": -1},
     "SETRMLAHead": {"in_channels": (8, 8, 8, 8), "channels": 16, "num_classes": 5, "mla_channels": 4, "norm": BN},
     "SETRUPHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "num_convs": 2, "up_scale": 2, "norm": BN},
     "STDCHead": {"in_channels": 32, "channels": 8, "num_classes": 2, "norm": BN},
@@ -251,6 +262,7 @@ CONFIGS["MaskClassifier"] = {
 }
 CROSS_ENTROPY, BOUNDARY = {"type": "CrossEntropyLoss"}, {"type": "BoundaryLoss"}
 CONFIGS["DDRHead"] = {"type": "DDRHead", **HEADS["DDRHead"], "loss_decode": [CROSS_ENTROPY, CROSS_ENTROPY]}
+CONFIGS["GCNetHead"] = {"type": "GCNetHead", **HEADS["GCNetHead"], "loss_decode": [CROSS_ENTROPY, CROSS_ENTROPY]}
 CONFIGS["PIDHead"] = {
     "type": "PIDHead", **HEADS["PIDHead"], "loss_decode": [CROSS_ENTROPY, CROSS_ENTROPY, BOUNDARY, CROSS_ENTROPY],
 }  # fmt: skip
@@ -272,6 +284,11 @@ EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
     ("DDRNet", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("DepthwiseSeparableASPPHead", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("FastSCNN", "trains_on_a_batch_of_one"): ONE_VALUE,
+    ("GCNet", "trains_on_a_batch_of_one"): ONE_VALUE,
+    ("GCNet", "is_exported_for_any_size"): ONE_CELL,
+    ("GCNet", "gives_every_parameter_a_gradient"): (
+        UNDONE, r": ((stem|(semantic|detail)_branch_layers)\.[\w.]+\.conv1\.bn\.bias(, |$)|"
+                r"semantic_branch_layers\.2\.1\.path_[\w.]+\.bias(, |$))+$"),
     ("ICNet", "gives_what_it_says"): ("its pooling keeps the corner, so that its maps are larger by a pixel", r"5, 7"),
     ("ICNet", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("ConvNeXt", "gives_what_it_says"): (
@@ -292,13 +309,22 @@ EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
     ("MultiLevelNeck", "gives_what_it_says"): (
         "patches at the border reach beyond an image of odd size, and so do levels made of them", r"\(2, 8, 20, 28\)"),
     ("PIDNet", "trains_on_a_batch_of_one"): ONE_VALUE,
+    ("PPLiteSegHead", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("PSPHead", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("ResNeSt", "trains_on_a_batch_of_one"): ONE_VALUE,
+    ("SCTNet", "trains_on_a_batch_of_one"): ONE_VALUE,
+    ("SCTHead", "gives_every_parameter_a_gradient"): (UNDONE, r": conv1\.bias$"),
+    ("SCTNet", "is_exported_for_any_size"): ONE_CELL,
+    ("SCTNet", "gives_every_parameter_a_gradient"): (
+        UNDONE, r": ((conv1\.\d|layer\d\.\d\.(conv\d|downsample\.0)|convdown4\.0|layer5\.mlp_l\.conv2|"
+                r"spp\.[\w.]+)\.bias(, |$))+$"),
     ("STDCContextPathNet", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("UPerHead", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("BiSeNetV2", "gives_every_parameter_a_gradient"): (
         UNDONE, r": (semantic\.stage\d\.0\.shortcut\.0\.depthwise_conv\.bn\.bias, ){3}"
                 r"semantic\.stage4_CEBlock\.gap\.1\.bias$"),
+    ("EfficientViTHead", "gives_every_parameter_a_gradient"): (
+        UNDONE, r": (inputs\.\d\.bn\.bias, ){3}(middle\.\d\.point_conv\.bn\.bias(, |$)){2}$"),
     ("DepthwiseSeparableFCNHead", "gives_every_parameter_a_gradient"): (
         UNDONE, r": (convs\.\d\.depthwise_conv\.bn\.bias, ){2}conv_cat\.depthwise_conv\.bn\.bias$"),
     ("CCHead", "gives_every_parameter_a_gradient"): (COMPARED, r": cca\.key_conv\.bias$"),

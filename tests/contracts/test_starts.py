@@ -101,6 +101,7 @@ STARTS: dict[str, dict[str, Starts]] = {
             "dec_upsample_channels": (24, 16), "dec_non_bottleneck_channels": (24, 16)}),
         "DDRNet": Starts(wide={"channels": 8, "ppm_channels": 8}),
         "FastSCNN": Starts(),
+        "GCNet": Starts(wide={"channels": 12, "ppm_channels": 12}),
         "HRNet": Starts(wide={"channels": ((12,), (12, 16), (12, 16, 20), (12, 16, 20, 24))}),
         "MixVisionTransformer": Starts(
             HE_PER_GROUP, wide={"embed_dims": 16, "mlp_ratio": 2},
@@ -118,6 +119,8 @@ STARTS: dict[str, dict[str, Starts]] = {
         "ResNetV1c": Starts(special=BOTTLENECK, wide={"base_channels": 12, "stem_channels": 24}),
         "ResNetV1d": Starts(special=BASIC, wide={"base_channels": 12, "stem_channels": 24}),
         "PIDNet": Starts(wide={"channels": 12, "ppm_channels": 8}),
+        "RegSeg": Starts(TORCH, TORCH),
+        "SCTNet": Starts(special={r"attn_l\.kv3?": normal(0.001)}, wide={"base_channels": 12, "spp_channels": 12}),
         "STDCContextPathNet": Starts(wide={**WIDE_STDC, "out_channels": 12, "ffm_out_channels": 32}),
         "STDCNet": Starts(wide={"channels": STDC_CHANNELS}),
         "SwinTransformer": Starts(
@@ -219,6 +222,13 @@ STARTS: dict[str, dict[str, Starts]] = {
             wide={"channels": 20}),
         "OCRHead": Starts(special=CLASSIFIED, wide={"channels": 20, "ocr_channels": 12}),
         "PSAHead": Starts(special={**CLASSIFIED, r"^attention(_p)?\.1\.weight": TORCH}, wide={"channels": 20}),
+        "RegSegHead": Starts(TORCH, TORCH, wide={"channels": 24, "fine_channels": 16}),
+        "EfficientViTHead": Starts(special=CLASSIFIED, wide={"channels": 24}),
+        "SCTHead": Starts(wide={"channels": 24}),
+        "GCNetHead": Starts(wide={"channels": 20}, special={r"(conv_seg|aux_cls_seg_c4)\.bias": TORCH}),
+        "PPLiteSegHead": Starts(
+            special={r"^(conv_seg|aux_cls_seg\.\d)\.weight": CLASSIFIER}, few=r"conv_xy_atten\.\d\.conv\.weight$",
+            wide={"channels": (24, 28, 32), "aux_channels": 24, "context_channels": 32}),
         "PSPHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
         "PointHead": Starts(special={r"^fc_seg\.weight": CLASSIFIER}, wide={"channels": 20}),
         "SETRMLAHead": Starts(special=CLASSIFIED, wide={"channels": 32, "mla_channels": 8}),

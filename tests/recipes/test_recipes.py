@@ -50,11 +50,12 @@ def plain(value: Any) -> Any:
 
 
 def test_the_names_are_the_published_ones(resolved: dict[str, dict[str, Any]]) -> None:
-    assert recipes.names() == sorted(resolved)
-    assert len(recipes.names()) == 681
+    assert recipes.of_mmsegmentation() == sorted(resolved)
+    assert len(recipes.of_mmsegmentation()) == 681
+    assert set(recipes.of_mmsegmentation()) < set(recipes.names())
 
 
-@pytest.mark.parametrize("name", recipes.names())
+@pytest.mark.parametrize("name", recipes.of_mmsegmentation())
 def test_recipe_equals_the_resolved_config(name: str, resolved: dict[str, dict[str, Any]]) -> None:
     kept = (set(resolved[name]) - SCRATCH) | ({"tta_pipeline"} & set(resolved[name]))
     assert plain(recipes.get(name)) == {key: resolved[name][key] for key in kept}

@@ -49,7 +49,7 @@ def _heads(spec: RunSpec) -> Iterator[Component]:
         part = spec.model.args.get(key)
         for head in part if isinstance(part, tuple) else (part,):
             if isinstance(head, Component):
-                inner = head.args.get("kernel_generate_head")
+                inner = head.args.get("kernel_generate_head", head.args.get("head"))
                 yield inner if isinstance(inner, Component) else head
 
 

@@ -116,7 +116,7 @@ def _mismatches(
     part: Component, built: Any, source: tuple[str, str], features: Sequence[FeatureSpec], origin: FindOrigin
 ) -> Iterator[Problem]:
     """Level by level: what a neck or head expects against what it is given."""
-    inner = part.args.get("kernel_generate_head")
+    inner = part.args.get("kernel_generate_head", part.args.get("head"))
     place = inner.path if isinstance(inner, Component) else part.path
     key, name = source
     for found in mismatches(built, features):

@@ -111,6 +111,18 @@ def _context_and_detail(context: Context, fields: Fields, terms: list[TermSpec])
     ]
 
 
+def _detail_and_sum(context: Context, fields: Fields, terms: list[TermSpec]) -> Sequence[TermSpec]:
+    """GCNet (Golden Cudgel): the first loss is for the detail branch, the second for the sum of both."""
+    if not _there_are(context, fields, terms, 2):
+        return terms
+    detail, both = terms
+    return [
+        replace(detail, name="loss_c4", output="c4"),
+        replace(both, name="loss_c6", output=LOGITS),
+        accuracy(),
+    ]
+
+
 def _three_branches(context: Context, fields: Fields, terms: list[TermSpec]) -> Sequence[TermSpec]:
     """PIDNet: the proportional branch, the fused features, the edges of the derivative branch, and the fused features
     once more where that branch is sure of an edge.
@@ -152,6 +164,7 @@ OWN_TERMS: dict[str, OwnTerms] = {
     "DAHead": _dual_attention,
     "DDRHead": _context_and_detail,
     "EncHead": _classes_present,
+    "GCNetHead": _detail_and_sum,
     "PIDHead": _three_branches,
     "STDCHead": _detail,
     "VPDDepthHead": _depths,

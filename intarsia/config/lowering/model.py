@@ -154,6 +154,8 @@ def _head(context: Context, values: Mapping[str, Any], path: str, name: str, ext
     inner = None
     if "kernel_generate_head" in fields:
         at = fields.at("kernel_generate_head")
+        if "classifier" in fields.get("kernel_generate_head"):
+            context.problem(f"{at}.classifier", "kernels begin as the weights of a convolution", "Leave it out")
         inner = _head(context, fields.get("kernel_generate_head"), at, name, {})
         args["kernel_generate_head"] = inner.component
     if "dropout_ratio" in fields:
@@ -173,7 +175,15 @@ def _head(context: Context, values: Mapping[str, Any], path: str, name: str, ext
         num_classes = num_classes or inner.num_classes
         threshold = inner.threshold if threshold is None else threshold
         losses = inner.loss
-    return _Head(replace(part, args=args), losses, num_classes, threshold)
+    return _Head(_classified(context, fields, replace(part, args=args)), losses, num_classes, threshold)
+
+
+def _classified(context: Context, fields: Fields, head: Component) -> Component:
+    """The head, inside what replaces its last layer, where the config asks for that."""
+    if fields.get("classifier") is None:
+        return head
+    part = component(context, "classifier", fields.get("classifier"), fields.at("classifier"))
+    return replace(part, args={**part.args, "head": head})
 
 
 def _settings(context: Context, fields: Fields) -> dict[str, dict[str, Any]]:

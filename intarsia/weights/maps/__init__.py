@@ -12,6 +12,7 @@ the tensors into ours. Names of OpenMMLab are ours already and need no map.
     smp_config.py            our config of such a model, from its config.json
     transformers.py          SegFormer, UPerNet, Mask2Former, MaskFormer, and their backbones ResNet, Swin, MiT
     transformers_config.py   our config of such a model, from its config.json
+    efficientvit.py          EfficientViT for segmentation of its authors
     eomt.py                  EoMT of its authors and of transformers
     folder.py                a folder of the Hugging Face Hub: its model, preprocessing, classes and tensors
     description.py           what the last two give
@@ -23,6 +24,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from intarsia.weights.maps.backbones import MAPS as BACKBONES
+from intarsia.weights.maps.efficientvit import MAPS as EFFICIENTVIT
 from intarsia.weights.maps.eomt import MAPS as EOMT
 from intarsia.weights.maps.rules import KeyMap
 from intarsia.weights.maps.smp import MAPS as SMP
@@ -33,7 +35,7 @@ from intarsia.weights.maps.transformers import MAPS as TRANSFORMERS
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAPS: tuple[KeyMap, ...] = (*TRANSFORMERS, *EOMT, *SMP, *TORCHVISION, *TIMM, *BACKBONES)
+MAPS: tuple[KeyMap, ...] = (*TRANSFORMERS, *EOMT, *EFFICIENTVIT, *SMP, *TORCHVISION, *TIMM, *BACKBONES)
 
 
 def recognise(names: Iterable[str]) -> KeyMap | None:
