@@ -306,7 +306,7 @@ def _eomt(config: Mapping[str, Any], num_classes: int) -> Values:
     }
     backbone = {"type": "TIMM", "model_name": f"vit_{name}_patch14_reg4_dinov2", "img_size": sides,
                 "in_channels": config.get("num_channels", 3), "open_blocks": blocks, "options": options}  # fmt: skip
-    windows = {"mode": "slide", "crop_size": sides, "stride": sides}
+    windows = {"mode": "slide_even", "crop_size": sides}
     return {"backbone": backbone, "decode_head": head, "test_cfg": windows}
 
 
