@@ -108,7 +108,8 @@ class InferenceSpec:
     """How an image becomes a label map.
 
     crop_size, stride: (height, width) of the windows of the sliding modes and from one to the next. "slide_flip" shows
-    each window mirrored, too. "slide_even" has no stride: as few windows as cover a side, evenly apart. blend: how overlapping windows are weighed; published scores average them.
+    each window mirrored, too. "slide_even" has no stride: as few windows as cover a side, evenly apart.
+    blend: how overlapping windows are weighed; published scores average them.
     num_classes: classes the user sees. `threshold` is set exactly when the model has one logit (sigmoid).
     two_class_threshold: of a model with two logits, the probability of the second class above which a pixel gets it;
     None: it gets the class with the larger logit.

@@ -291,7 +291,14 @@ BROKEN = {
     ),
     "even windows with a stride": (
         ("mode='whole'", "mode='slide_even', crop_size=(8, 8), stride=(8, 8)"),
-        [("model.test_cfg.stride", "test_cfg", "spreads windows evenly and has no stride", "Leave it out, or write")],
+        [
+            (
+                "model.test_cfg.stride",
+                "test_cfg",
+                "mode 'slide_even' spreads windows evenly and",
+                "Leave it out, or write",
+            )
+        ],
     ),
     "one logit under softmax": (
         ("num_classes=3,\n        norm_cfg", "num_classes=1,\n        norm_cfg"),

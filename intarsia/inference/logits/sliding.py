@@ -1,9 +1,10 @@
 """Sliding windows: where they lie, their logits in batches, and their mean as a logit map that is made strip by strip.
 
 Windows go over the network's input row by row. The last ones of a row and of a column are shifted back so that they end
-with the image, or all are spread evenly; an image smaller than a window is one window of its own size. The logits of each window are resized to
-the window, and where windows overlap the mean counts. A window's logits are computed when a strip first needs them and
-forgotten when the strips have passed, so that only the windows of one or two rows are ever held, at the head's stride.
+with the image, or all are spread evenly; an image smaller than a window is one window of its own size. The logits of
+each window are resized to the window, and where windows overlap the mean counts. A window's logits are computed when a
+strip first needs them and forgotten when the strips have passed, so that only the windows of one or two rows are ever
+held, at the head's stride.
 """
 
 from __future__ import annotations
@@ -96,8 +97,8 @@ def check_windows(crop: Size | None, stride: Size | None, *, even: bool = False)
     if even:
         if crop is None or min(crop) < 1 or stride is not None:
             raise ValueError(
-                f"windows evenly apart (mode 'slide_even'): expected a crop_size of 1 pixel or more and no stride, found "
-                f"crop_size={crop} and stride={stride}; set model.test_cfg.crop_size alone"
+                f"windows evenly apart (mode 'slide_even'): expected a crop_size of 1 pixel or more and no stride, "
+                f"found crop_size={crop} and stride={stride}; set model.test_cfg.crop_size alone"
             )
         return
     if crop is None or stride is None:
