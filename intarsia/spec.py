@@ -167,6 +167,8 @@ class ScheduleSpec:
     """One stretch of the learning-rate (or momentum) schedule, [begin, end) in steps or epochs.
 
     every_step: given in epochs, it moves with every step all the same.
+    part: the beginning of the names of the parameters that it is for ("backbone"); None: of all for which there is no
+    stretch of their own.
     """
 
     type: str
@@ -176,6 +178,7 @@ class ScheduleSpec:
     every_step: bool = False
     parameter: Literal["lr", "momentum"] = "lr"
     args: Mapping[str, Any] = field(default_factory=dict)
+    part: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
