@@ -13,6 +13,7 @@ from intarsia.data.datasets.mixed import MixedDataset
 from intarsia.data.labels import label_values, ranges, value_counts
 from intarsia.data.sample_errors import with_text
 from intarsia.data.transforms.geometry import RandomCrop, ResizeThenCrop
+from intarsia.data.transforms.redraw import RedrawUnlabelled
 from intarsia.data.transforms.resize import Resizing
 from intarsia.data.transforms.scale import SegRescale
 
@@ -24,6 +25,7 @@ class Pipeline:
     A transform that states `others` is given so many further samples, drawn from the whole data set, after the
         transforms before it.
     Labels of another size than their image are the last transform's: `SegRescale`.
+    `RedrawUnlabelled` among them has a sample transformed again as long as nothing in it is labelled.
     label_size: "input": the label goes through the transforms with the image. "original": it keeps the size of its
         file, as evaluation must have it, and only the image is transformed.
     """
@@ -42,6 +44,7 @@ class Pipeline:
         self.label_size = label_size
         self._steps = _joined(self.transforms)
         self._rescale = _last_of(self._steps)
+        self._redraw = next((step for step in self._steps if isinstance(step, RedrawUnlabelled)), None)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -57,13 +60,22 @@ class Pipeline:
         label = sample.label
         if self.label_size == "original":
             sample = replace(sample, label=None)
-        sample = self._transformed(sample, rng, len(self._steps))
+        sample = self._accepted(sample, rng)
         last = type(self._steps[-1]).__name__ if self._steps else "loading"
         if self.label_size == "original":
             sample = replace(sample, label=label)
         elif sample.label is not None:
             self._check_size(sample, sample.label.shape, last)
         self._check_values(sample, last)
+        return sample
+
+    def _accepted(self, loaded: Sample, rng: np.random.Generator) -> Sample:
+        """The loaded sample after all steps, drawn again where one of them asks for it."""
+        sample = self._transformed(loaded, rng, len(self._steps))
+        attempts = 1
+        while self._redraw is not None and attempts < self._redraw.attempts and not self._redraw.accepts(sample):
+            sample = self._transformed(loaded, rng, len(self._steps))
+            attempts += 1
         return sample
 
     def _load(self, index: int, rng: np.random.Generator) -> Sample:

@@ -60,6 +60,7 @@ def family(name: str) -> Family | None:
             learning_rate=eomt.LEARNING_RATE,
             method=eomt.METHOD,
             others=eomt.training(depth),
+            schedule=eomt.own_stages,
         )
     schedule = None
     if head in ("linear", "multilevel"):
