@@ -53,6 +53,7 @@ class TIMM(nn.Module):
         open_blocks: leave so many last blocks of a plain transformer to the head, which runs them with tokens of its
             own: the one level is an `OpenLevel`.
         drop_path_rate: stochastic depth; None is that of timm, which is none.
+        norm_eps: what layer norms add to the variance; None is that of timm.
         options: further arguments of timm's own network, such as {"patch_size": 16}.
         checkpoint_activations: recompute blocks in the backward pass instead of keeping their activations.
 
@@ -84,6 +85,7 @@ class TIMM(nn.Module):
         norm: bool = False,
         open_blocks: int = 0,
         drop_path_rate: float | None = None,
+        norm_eps: float | None = None,
         options: Mapping[str, Any] | None = None,
         checkpoint_activations: bool = False,
     ) -> None:
@@ -95,6 +97,8 @@ class TIMM(nn.Module):
         wanted = {"output_stride": output_stride, "drop_path_rate": drop_path_rate, "img_size": size}
         arguments = {name: value for name, value in wanted.items() if value is not None}
         network = _created(timm, model_name, in_channels, {**policy.arguments, **arguments, **_checked(options)})
+        if norm_eps is not None:
+            _set_norm_eps(network, norm_eps)
         fixed = policy.fixed or _fixed_by_attention(network)
         if fixed and size is None:
             raise one_size_only(model_name, fixed, _own_size(network))
@@ -236,6 +240,14 @@ def _created(timm: Any, name: str, bands: int, arguments: Mapping[str, Any]) -> 
     if not hasattr(network, "forward_intermediates"):
         raise ValueError(f"timm {timm.__version__} does not give the levels of {name}; a newer one may")
     return network
+
+
+def _set_norm_eps(network: nn.Module, eps: float) -> None:
+    norms = [module for module in network.modules() if isinstance(module, nn.LayerNorm)]
+    for norm in norms:
+        norm.eps = eps
+    if not norms:
+        raise ValueError("norm_eps is for networks with layer norms, and this one has none")
 
 
 def _levels(network: Any, file: str) -> tuple[FeatureSpec, ...]:

@@ -20,8 +20,10 @@ from intarsia.data.description.read import read_description
 from intarsia.data.description.splits import ShareSplit
 from intarsia.data.image_reader import ImageReader
 from intarsia.spec import Component, RunSpec
+from intarsia.weights.base import WHOLE
 from intarsia.weights.file import AUXILIARY, LoadReport, WeightsMeta, apply_state
 from intarsia.workflows.assemble import checked, evaluation_pipeline
+from intarsia.workflows.locate import locate
 from intarsia.workflows.names import config_of, find_weights, inspect_data
 from intarsia.workflows.thresholds import as_kept
 
@@ -75,6 +77,7 @@ def open_model(
     bands: Sequence[int] | None = None,
     scale: str | None = None,
     max_pixels: int | None = None,
+    base: str | None = None,
 ) -> OpenModel:
     """Read and build a model.
 
@@ -83,12 +86,15 @@ def open_model(
     precision: "32" or "64".
     key, prefix: where the network's tensors are in a checkpoint, and what their names begin with there.
     bands, scale, max_pixels: how images are read that are not those of the training, see `api.load`.
+    base: the backbone that the file lacks or holds differences to, under any name that `locate` takes, or "none".
 
     Raises ValueError if there are no weights, if nothing says which model they belong to, or if they do not fit it.
     """
     if precision not in ("32", "64"):
         raise ValueError(f"--precision is 32 or 64 here, found {precision!r}")
     source = find_weights(weights, key=key, prefix=prefix)
+    if base is not None:
+        source = dataclasses.replace(source, base=WHOLE if base == WHOLE else locate(base).path)
     resolved = config_of(source, config)
     spec = checked(resolved)
     task = build_task(spec)

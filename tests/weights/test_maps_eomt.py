@@ -41,6 +41,17 @@ def saved(folder: Path, **options: Any) -> Any:
     return theirs
 
 
+def saved_dinov3(folder: Path, **options: Any) -> Any:
+    """The same on DINOv3."""
+    config = transformers.EomtDinov3Config(**{**SMALL, "intermediate_size": 72, **options})
+    theirs: Any = transformers.EomtDinov3ForUniversalSegmentation(config)
+    mapping.randomised(theirs)
+    theirs.attn_mask_probs.zero_()
+    theirs.criterion.empty_weight.fill_(1.0)[-1] = 0.1
+    theirs.save_pretrained(folder)
+    return theirs
+
+
 def counterpart(folder: Path) -> Any:
     """Our task of a folder, with its weights."""
     found = about(folder)
@@ -63,6 +74,26 @@ def test_classes_and_masks_are_those_of_transformers(options: dict[str, Any], tm
         expected, (found,) = theirs(images), ours.queries(images)
     mapping.assert_same(found.class_logits, expected.class_queries_logits)
     mapping.assert_same(found.mask_logits, expected.masks_queries_logits)
+
+
+@pytest.mark.parametrize("options", [{}, {"layer_norm_eps": 1e-3, "num_register_tokens": 1}], ids=["usual", "others"])
+def test_classes_and_masks_on_dinov3_are_those_of_transformers(options: dict[str, Any], tmp_path: Path) -> None:
+    theirs, ours = saved_dinov3(tmp_path, **options), counterpart(tmp_path).model
+    images = mapping.images(2, 3, SIDE, SIDE)
+    with torch.no_grad():
+        expected, (found,) = theirs(images), ours.queries(images)
+    mapping.assert_same(found.class_logits, expected.class_queries_logits)
+    mapping.assert_same(found.mask_logits, expected.masks_queries_logits)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"use_gated_mlp": True}, {"key_bias": True}, {"rope_parameters": {"rope_theta": 10.0, "rope_type": "default"}}],
+)
+def test_settings_without_a_counterpart_are_refused_on_dinov3(options: dict[str, Any], tmp_path: Path) -> None:
+    saved_dinov3(tmp_path, **options)
+    with pytest.raises(ValueError, match="our counterpart is made for"):
+        about(tmp_path)
 
 
 @pytest.mark.parametrize("size", [(SIDE, 150), (131, SIDE), (SIDE, SIDE), (100, 150)])

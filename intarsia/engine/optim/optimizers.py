@@ -140,7 +140,7 @@ def set_schedule(optimizer: Optimizer, schedule: Schedule, step: int) -> float:
     Returns the learning rate of the first group, for the log; of the first that has no schedule of its own, if any.
     """
     for group in optimizer.param_groups:
-        own = schedule.parts.get(group.get("part"), schedule)
+        own = schedule.parts.get(group.get("part") or "", schedule)
         group["lr"] = own.lr(group["initial_lr"], step)
         if own.momentum is not None:
             momentum = own.momentum(group["initial_momentum"], step)

@@ -23,7 +23,7 @@ LARGEST, MOST_FILES = 16 * 2**20, 1_000
 
 _RESCALE = 1 / 255
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_MASK_MODELS = ("mask2former", "maskformer", "eomt")
+_MASK_MODELS = ("mask2former", "maskformer", "eomt", "eomt_dinov3")
 _ENDLESS = 1_000_000
 """Pixels; a longest side where none is set."""
 
