@@ -117,6 +117,7 @@ TABLE: dict[str, dict[str, str]] = {
         "PIDHead": "intarsia.methods.pidnet:PIDHead",
         "PSAHead": "intarsia.methods.psanet:PSAHead",
         "PSPHead": "intarsia.methods.pspnet:PSPHead",
+        "PMTHead": "intarsia.methods.pmt:PMTHead",
         "PointHead": "intarsia.methods.point_rend:PointHead",
         "SETRMLAHead": "intarsia.methods.setr:SETRMLAHead",
         "SETRUPHead": "intarsia.methods.setr:SETRUPHead",
@@ -281,7 +282,7 @@ TABLE: dict[str, dict[str, str]] = {
 }
 """kind -> name -> "module:attribute"."""
 
-MASK_HEADS = frozenset({"EoMTHead", "Mask2FormerHead", "MaskFormerHead", "SideAdapterCLIPHead"})
+MASK_HEADS = frozenset({"EoMTHead", "Mask2FormerHead", "MaskFormerHead", "PMTHead", "SideAdapterCLIPHead"})
 """Heads that classify masks: they have one class more, for a mask that shows nothing."""
 
 OWN_LABELS = frozenset({"STDCHead"})

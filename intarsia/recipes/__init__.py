@@ -16,7 +16,7 @@ from functools import cache
 from importlib import import_module
 
 from intarsia import catalog
-from intarsia.recipes import base_files, eomt, timm_trunks
+from intarsia.recipes import base_files, eomt, pmt, timm_trunks
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.own_data import default_crop, fit_heads, own_config
 from intarsia.recipes.published import KINDS, Family, Method, Published, compose, preprocessor, separate
@@ -69,7 +69,7 @@ def names() -> list[str]:
 
 
 LATER: Mapping[str, tuple[Method, Callable[[], Config]]] = {
-    name: (eomt.METHOD, make) for name, make in eomt.PUBLISHED.items()
+    name: (module.METHOD, make) for module in (eomt, pmt) for name, make in module.PUBLISHED.items()
 }
 """Recipes of methods that came after MMSegmentation, by the configurations of their authors."""
 

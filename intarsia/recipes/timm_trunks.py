@@ -11,6 +11,7 @@ network itself, built without memory, what levels it gives.
     linear           one layer on the last level of a network that stands still, to see what it has learnt
     multilevel       one layer on the last four blocks of a plain transformer, or all levels of a pyramid, side by side
     eomt             queries in the last blocks of a plain transformer
+    pmt              queries in blocks of their own, on a plain transformer that stands still
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from functools import cache, partial
 from typing import Any
 
 from intarsia import catalog
-from intarsia.recipes import eomt
+from intarsia.recipes import eomt, pmt
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import NORM, cross_entropy
 from intarsia.recipes.published import Family
@@ -61,6 +62,14 @@ def family(name: str) -> Family | None:
             method=eomt.METHOD,
             others=eomt.training(depth),
             schedule=eomt.own_stages,
+        )
+    if head == "pmt":
+        return Family(
+            own={name: partial(_pmt, network)},
+            learning_rate=pmt.LEARNING_RATE,
+            method=pmt.METHOD,
+            others=pmt.training(),
+            schedule=pmt.own_schedule,
         )
     schedule = None
     if head in ("linear", "multilevel"):
@@ -104,6 +113,17 @@ def _depth(network: str) -> int:
 
     with torch.device("meta"):
         return len(catalog.resolve("backbone", "TIMM")(network, open_blocks=1).network[0].blocks)
+
+
+@cache
+def _heads(network: str) -> int:
+    """The heads of attention of a plain transformer. Raises ValueError for one without tokens before its patches."""
+    import torch
+
+    with torch.device("meta"):
+        return int(
+            catalog.resolve("backbone", "TIMM")(network, norm=True, prefix=True).network[0].blocks[0].attn.num_heads
+        )
 
 
 def _is_plain(network: str) -> bool:
@@ -230,6 +250,20 @@ def _eomt(network: str, num_logits: int, bands: int) -> Config:
     return {"backbone": backbone, "decode_head": eomt.head(width, stride, depth, num_logits)}
 
 
+def _pmt(network: str, num_logits: int, bands: int) -> Config:
+    if not _is_plain(network):
+        raise ValueError(
+            f"pmt reads tokens of a plain transformer; {network} is a pyramid: take mask2former or upernet"
+        )
+    width, stride = _features(network)[-1]
+    options, stride = ({}, stride) if stride % 4 == 0 else ({"options": {"patch_size": 16}}, 16)
+    heads = _heads(network)
+    return {
+        "backbone": pmt.trunk(network, bands, **options),
+        "decode_head": pmt.head(width, heads, stride, num_logits),
+    }
+
+
 HEADS: dict[str, Callable[[str, int, int], Config]] = {
     "upernet": _upernet,
     "segformer": _segformer,
@@ -240,6 +274,7 @@ HEADS: dict[str, Callable[[str, int, int], Config]] = {
     "manet": partial(_unet, "MANetHead"),
     "linear": _linear,
     "eomt": _eomt,
+    "pmt": _pmt,
     "multilevel": _multilevel,
 }
 """What stands before the mark in a name -> (network, number of logits, bands) -> the model's parts."""

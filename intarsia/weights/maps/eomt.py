@@ -145,6 +145,13 @@ MAPS = (
         unused=(_CRITERION, _PIXELS),
     ),
     KeyMap(
+        "PMT of its authors",
+        ("network.decoder.q.weight", "network.decoder.lateral_projections.0.0.weight"),
+        (*rules("network.decoder.", "decode_head.", {"*": "*"}), *rules("network.bn.", "decode_head.bn.", {"*": "*"})),
+        unused=(_CRITERION, _PIXELS),
+        base="taken",
+    ),
+    KeyMap(
         "DINOv3 of transformers",
         ("embeddings.patch_embeddings.weight", "layer.0.attention.q_proj.weight"),
         _dinov3("embeddings.", "layer.", "norm."),
