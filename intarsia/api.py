@@ -121,7 +121,7 @@ def list_models(pattern: str | None = None) -> list[str]:
 
     from intarsia import recipes
 
-    names = list(dict.fromkeys([*recipes.short_names(), *recipes.names()]))
+    names = list(dict.fromkeys([*recipes.short_names(), *recipes.names(), *recipes.later_names()]))
     return [name for name in names if pattern is None or fnmatchcase(name.lower(), pattern.lower())]
 
 

@@ -123,6 +123,7 @@ TABLE: dict[str, dict[str, str]] = {
         "PPLiteSegHead": "intarsia.methods.ppliteseg:PPLiteSegHead",
         "PSAHead": "intarsia.methods.psanet:PSAHead",
         "PSPHead": "intarsia.methods.pspnet:PSPHead",
+        "PMTHead": "intarsia.methods.pmt:PMTHead",
         "PointHead": "intarsia.methods.point_rend:PointHead",
         "RegSegHead": "intarsia.methods.regseg:RegSegHead",
         "SCTHead": "intarsia.methods.sctnet:SCTHead",
@@ -244,6 +245,7 @@ TABLE: dict[str, dict[str, str]] = {
         "RandomAffine": "intarsia.data.transforms.affine:RandomAffine",
         "RandomBrightnessContrast": "intarsia.data.transforms.brightness:RandomBrightnessContrast",
         "RandomChoiceResize": "intarsia.data.transforms.resize:RandomChoiceResize",
+        "RandomColorJitter": "intarsia.data.transforms.jitter:RandomColorJitter",
         "RandomCrop": "intarsia.data.transforms.geometry:RandomCrop",
         "RandomCutOut": "intarsia.data.transforms.cutout:RandomCutOut",
         "RandomDepthMix": "intarsia.data.transforms.depth:RandomDepthMix",
@@ -254,6 +256,7 @@ TABLE: dict[str, dict[str, str]] = {
         "RandomRotFlip": "intarsia.data.transforms.rotate:RandomRotFlip",
         "RandomRotate": "intarsia.data.transforms.rotate:RandomRotate",
         "RandomScale": "intarsia.data.transforms.scale:RandomScale",
+        "RedrawUnlabelled": "intarsia.data.transforms.redraw:RedrawUnlabelled",
         "Rerange": "intarsia.data.transforms.values:Rerange",
         "Resize": "intarsia.data.transforms.resize:Resize",
         "ResizeShortestEdge": "intarsia.data.transforms.resize:ResizeShortestEdge",
@@ -291,7 +294,7 @@ TABLE: dict[str, dict[str, str]] = {
 }
 """kind -> name -> "module:attribute"."""
 
-MASK_HEADS = frozenset({"EoMTHead", "Mask2FormerHead", "MaskFormerHead", "SideAdapterCLIPHead"})
+MASK_HEADS = frozenset({"EoMTHead", "Mask2FormerHead", "MaskFormerHead", "PMTHead", "SideAdapterCLIPHead"})
 """Heads that classify masks: they have one class more, for a mask that shows nothing."""
 
 OWN_LABELS = frozenset({"STDCHead"})

@@ -157,12 +157,14 @@ class FeatureSpec:
 
     tokens: whether a class token comes with the map, so that the level is a `TokenLevel`.
     open_blocks: how many last blocks of a plain transformer are left to who reads it: the level is an `OpenLevel` then.
+    prefix: whether all tokens before the patches come with the map: the level is an `OpenLevel`, with no block left.
     """
 
     channels: int
     stride: int
     tokens: bool = False
     open_blocks: int = 0
+    prefix: bool = False
 
 
 class TokenLevel(NamedTuple):
@@ -177,6 +179,7 @@ class TokenLevel(NamedTuple):
 
 class OpenLevel(NamedTuple):
     """A plain transformer before its last blocks, which who reads the level runs with tokens of its own in front.
+    Where none are left, what it has seen so far.
 
     map: (N, C, h, w), the patches. prefix: (N, P, C), class token and registers. blocks: each takes tokens (N, T, C),
     the last of which are prefix and patches, and which token may look at which (N, 1, T, T), or None, and gives tokens

@@ -108,7 +108,8 @@ class InferenceSpec:
     """How an image becomes a label map.
 
     crop_size, stride: (height, width) of the windows of the sliding modes and from one to the next. "slide_flip" shows
-    each window mirrored, too. blend: how overlapping windows are weighed; published scores average them.
+    each window mirrored, too. "slide_even" has no stride: as few windows as cover a side, evenly apart.
+    blend: how overlapping windows are weighed; published scores average them.
     num_classes: classes the user sees. `threshold` is set exactly when the model has one logit (sigmoid).
     two_class_threshold: of a model with two logits, the probability of the second class above which a pixel gets it;
     None: it gets the class with the larger logit.
@@ -116,7 +117,7 @@ class InferenceSpec:
     class_thresholds: of several classes, the probability of each above which a pixel has it; none: one half.
     """
 
-    mode: Literal["whole", "slide", "slide_flip"] = "whole"
+    mode: Literal["whole", "slide", "slide_flip", "slide_even"] = "whole"
     crop_size: tuple[int, int] | None = None
     stride: tuple[int, int] | None = None
     blend: Literal["average", "gaussian", "linear"] = "average"
@@ -187,6 +188,8 @@ class ScheduleSpec:
     """One stretch of the learning-rate (or momentum) schedule, [begin, end) in steps or epochs.
 
     every_step: given in epochs, it moves with every step all the same.
+    part: the beginning of the names of the parameters that it is for ("backbone"); None: of all for which there is no
+    stretch of their own.
     """
 
     type: str
@@ -196,6 +199,7 @@ class ScheduleSpec:
     every_step: bool = False
     parameter: Literal["lr", "momentum"] = "lr"
     args: Mapping[str, Any] = field(default_factory=dict)
+    part: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from intarsia.backbones.timm_blocks import check_open, open_level
+from intarsia.backbones.timm_blocks import check_open, check_prefix, levels_with_prefix, open_level
 from intarsia.backbones.timm_sizes import IN_BLOCKS, ONE_SIZE, STRIDES, one_size_only, size_policy
 from intarsia.contracts import FeatureSpec, Level
 from intarsia.layers.patch_embed import pieces
@@ -53,7 +53,10 @@ class TIMM(nn.Module):
         norm: put the last norm behind each level of a plain transformer, as its own classifier has it.
         open_blocks: leave so many last blocks of a plain transformer to the head, which runs them with tokens of its
             own: the one level is an `OpenLevel`.
+        prefix: give the tokens before the patches of a plain transformer with each level, which is an `OpenLevel`
+            without blocks.
         drop_path_rate: stochastic depth; None is that of timm, which is none.
+        norm_eps: what layer norms add to the variance; None is that of timm.
         options: further arguments of timm's own network, such as {"patch_size": 16}.
         checkpoint_activations: recompute blocks in the backward pass instead of keeping their activations.
 
@@ -68,6 +71,7 @@ class TIMM(nn.Module):
     model_name: str
     norm_levels: bool
     open_blocks: int
+    prefix: bool
     size: tuple[int, int] | None
     multiple: int
     least_size: int
@@ -84,7 +88,9 @@ class TIMM(nn.Module):
         img_size: int | tuple[int, int] | None = None,
         norm: bool = False,
         open_blocks: int = 0,
+        prefix: bool = False,
         drop_path_rate: float | None = None,
+        norm_eps: float | None = None,
         options: Mapping[str, Any] | None = None,
         checkpoint_activations: bool = False,
     ) -> None:
@@ -96,6 +102,8 @@ class TIMM(nn.Module):
         wanted = {"output_stride": output_stride, "drop_path_rate": drop_path_rate, "img_size": size}
         arguments = {name: value for name, value in wanted.items() if value is not None}
         network = _created(timm, model_name, in_channels, {**policy.arguments, **arguments, **_checked(options)})
+        if norm_eps is not None:
+            _set_norm_eps(network, norm_eps)
         fixed = policy.fixed or _fixed_by_attention(network)
         if fixed and size is None:
             raise one_size_only(model_name, fixed, _own_size(network))
@@ -110,6 +118,9 @@ class TIMM(nn.Module):
                     "open_blocks gives one level, the last, whose norm is the head's: no out_indices, no norm"
                 )
             out_indices, levels = -1, tuple(replace(level, open_blocks=open_blocks) for level in levels)
+        if prefix:
+            check_prefix(network, levels, model_name, open_blocks)
+            levels = tuple(replace(level, prefix=True) for level in levels)
         indices = _indices(levels, out_indices, model_name)
         _without_classifier(network, indices, norm=norm or open_blocks > 0)
         features = tuple(levels[index] for index in indices)
@@ -122,6 +133,7 @@ class TIMM(nn.Module):
             "model_name": model_name,
             "norm_levels": norm,
             "open_blocks": open_blocks,
+            "prefix": prefix,
             "size": size if fixed else None,
             "multiple": math.lcm(policy.multiple or _patch(network), *_of_blocks(network)),
             "least_size": max(size) if fixed and size is not None else max(level.stride for level in features),
@@ -163,6 +175,12 @@ class TIMM(nn.Module):
         if self.open_blocks:
             stride, padded = self.features[0].stride, self._padded(images)
             return (open_level(network, padded, self.open_blocks, stride=stride, size=(height, width)),)
+        if self.prefix:
+            stride, padded = self.features[0].stride, self._padded(images)
+            indices = list(self.out_indices)
+            return levels_with_prefix(
+                network, padded, indices, norm=self.norm_levels, stride=stride, size=(height, width)
+            )
         levels = network.forward_intermediates(
             self._padded(images),
             indices=list(self.out_indices),
@@ -237,6 +255,14 @@ def _created(timm: Any, name: str, bands: int, arguments: Mapping[str, Any]) -> 
     if not hasattr(network, "forward_intermediates"):
         raise ValueError(f"timm {timm.__version__} does not give the levels of {name}; a newer one may")
     return network
+
+
+def _set_norm_eps(network: nn.Module, eps: float) -> None:
+    norms = [module for module in network.modules() if isinstance(module, nn.LayerNorm)]
+    for norm in norms:
+        norm.eps = eps
+    if not norms:
+        raise ValueError("norm_eps is for networks with layer norms, and this one has none")
 
 
 def _levels(network: Any, file: str) -> tuple[FeatureSpec, ...]:

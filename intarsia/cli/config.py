@@ -115,7 +115,7 @@ def list_recipes(
     from intarsia import recipes
 
     short = [name for name in recipes.short_names() if filter_ in name]
-    published = [name for name in recipes.names() if filter_ in name]
+    published = [name for name in [*recipes.names(), *recipes.later_names()] if filter_ in name]
     if not short and not published:
         raise ValueError(f"no recipe has {filter_!r} in its name; `intarsia config list` shows all")
     if short:

@@ -16,6 +16,7 @@ from intarsia.data.rare_classes import images_showing
 from intarsia.data.sample_errors import with_text
 from intarsia.data.sampling import Order, RareClassOrder, WeightedOrder
 from intarsia.data.transforms.geometry import RandomCrop, ResizeThenCrop
+from intarsia.data.transforms.redraw import RedrawUnlabelled
 from intarsia.data.transforms.resize import Resizing
 from intarsia.data.transforms.scale import SegRescale
 from intarsia.spec import RareSpec
@@ -28,6 +29,7 @@ class Pipeline:
     A transform that states `others` is given so many further samples, drawn from the whole data set, after the
         transforms before it.
     Labels of another size than their image are the last transform's: `SegRescale`.
+    `RedrawUnlabelled` among them has a sample transformed again as long as nothing in it is labelled.
     rare: classes that training draws samples for, with a crop that shows them.
     label_size: "input": the label goes through the transforms with the image. "original": it keeps the size of its
         file, as evaluation must have it, and only the image is transformed.
@@ -49,6 +51,7 @@ class Pipeline:
         self.rare = rare
         self._steps = _joined(self.transforms)
         self._rescale = _last_of(self._steps)
+        self._redraw = next((step for step in self._steps if isinstance(step, RedrawUnlabelled)), None)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -79,13 +82,22 @@ class Pipeline:
         label = sample.label
         if self.label_size == "original":
             sample = replace(sample, label=None)
-        sample = self._transformed(sample, rng, len(self._steps))
+        sample = self._accepted(sample, rng)
         last = type(self._steps[-1]).__name__ if self._steps else "loading"
         if self.label_size == "original":
             sample = replace(sample, label=label)
         elif sample.label is not None:
             self._check_size(sample, sample.label.shape, last)
         self._check_values(sample, last)
+        return sample
+
+    def _accepted(self, loaded: Sample, rng: np.random.Generator) -> Sample:
+        """The loaded sample after all steps, drawn again where one of them asks for it."""
+        sample = self._transformed(loaded, rng, len(self._steps))
+        attempts = 1
+        while self._redraw is not None and attempts < self._redraw.attempts and not self._redraw.accepts(sample):
+            sample = self._transformed(loaded, rng, len(self._steps))
+            attempts += 1
         return sample
 
     def _load(self, index: int, rng: np.random.Generator) -> Sample:

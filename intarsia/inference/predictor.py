@@ -101,7 +101,7 @@ class Predictor:
         batch_windows: int | None = None,
     ) -> None:
         if inference.mode != "whole":
-            check_windows(inference.crop_size, inference.stride)
+            check_windows(inference.crop_size, inference.stride, even=inference.mode == "slide_even")
         self.augmented = (inference.augmented or USUAL) if augment else None
         if self.augmented is not None:
             check_augmented(self.augmented)
@@ -270,7 +270,6 @@ class Predictor:
             logits = forward(inputs.whole(), [Window(number, 0, 0, *network) for number in range(inputs.count)])
             return [Resized(HeadLogits(values), network, align_corners=spec.align_corners) for values in logits]
         assert spec.crop_size is not None
-        assert spec.stride is not None
         each = [
             windows_of(network, spec.crop_size, spec.stride, image=number, both_ways=spec.mode == "slide_flip")
             for number in range(inputs.count)

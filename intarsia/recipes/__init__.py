@@ -16,7 +16,7 @@ from functools import cache
 from importlib import import_module
 
 from intarsia import catalog
-from intarsia.recipes import base_files, timm_trunks
+from intarsia.recipes import base_files, eomt, pmt, timm_trunks
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.own_data import default_crop, fit_heads, own_config
 from intarsia.recipes.published import KINDS, Family, Method, Published, compose, preprocessor, separate
@@ -31,6 +31,8 @@ __all__ = [
     "for_data",
     "get",
     "is_for_data",
+    "is_published",
+    "later_names",
     "method",
     "names",
     "network",
@@ -45,7 +47,7 @@ class UnknownRecipeError(ValueError):
     """A name that no recipe has."""
 
     def __init__(self, name: str) -> None:
-        near = difflib.get_close_matches(name, [*short_names(), *names()], n=3, cutoff=0.5)
+        near = difflib.get_close_matches(name, [*short_names(), *names(), *later_names()], n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         super().__init__(f"unknown recipe {name!r}.{hint} `intarsia config list` shows all of them.")
 
@@ -68,13 +70,29 @@ def _table() -> dict[str, tuple[Family, Published]]:
 
 
 def names() -> list[str]:
-    """All published recipes, sorted."""
+    """All published recipes of MMSegmentation, sorted."""
     return sorted(_table())
 
 
 def of_mmsegmentation() -> list[str]:
     """Those among them that MMSegmentation 1.2.2 has, sorted."""
     return sorted(recipe.name for family in _families() for rows in family.rows for recipe in rows)
+
+
+LATER: Mapping[str, tuple[Method, Callable[[], Config]]] = {
+    name: (module.METHOD, make) for module in (eomt, pmt) for name, make in module.PUBLISHED.items()
+}
+"""Recipes of methods that came after MMSegmentation, by the configurations of their authors."""
+
+
+def later_names() -> list[str]:
+    """The published recipes of methods that MMSegmentation does not have."""
+    return sorted(LATER)
+
+
+def is_published(name: str) -> bool:
+    """Whether a recipe is a published one: `get` knows its config."""
+    return name in _table() or name in LATER
 
 
 @cache
@@ -125,7 +143,7 @@ def method(name: str) -> Method | None:
 
     Raises UnknownRecipeError.
     """
-    return _family(name).method
+    return LATER[name][0] if name in LATER else _family(name).method
 
 
 def network(name: str, *, num_classes: int = 150, bands: int = 3) -> Config:
@@ -133,8 +151,8 @@ def network(name: str, *, num_classes: int = 150, bands: int = 3) -> Config:
 
     Raises UnknownRecipeError.
     """
-    family = _family(name)
-    if name not in family.own:
+    family = None if name in LATER else _family(name)
+    if family is None or name not in family.own:
         model: Config = get(name)["model"]
         return model
     parts = family.own[name](num_classes, bands)
@@ -162,8 +180,8 @@ def _family(name: str) -> Family:
 
 def get(name: str) -> Config:
     """A published recipe as plain values of the configuration language. Raises UnknownRecipeError."""
-    recipe = published(name)
-    config: Config = separate(compose(_table()[name][0], recipe))
+    made = LATER[name][1]() if name in LATER else compose(_family(name), published(name))
+    config: Config = separate(made)
     return config
 
 

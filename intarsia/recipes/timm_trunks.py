@@ -13,6 +13,7 @@ network itself, built without memory, what levels it gives.
     eomt             queries in the last blocks of a plain transformer
     efficientvit     levels of strides 8, 16 and 32 added up; made for efficientvit_b0 to b3, l1 and l2
     lraspp           next to nothing on levels of strides 4 and 8 and the last, dilated to stride 16 where that can be
+    pmt              queries in blocks of their own, on a plain transformer that stands still
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from functools import cache, partial
 from typing import Any
 
 from intarsia import catalog
-from intarsia.recipes import efficientvit, eomt
+from intarsia.recipes import efficientvit, eomt, pmt
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import NORM, cross_entropy
 from intarsia.recipes.published import Family
@@ -63,6 +64,15 @@ def family(name: str) -> Family | None:
             learning_rate=eomt.LEARNING_RATE,
             method=eomt.METHOD,
             others=eomt.training(depth),
+            schedule=eomt.own_stages,
+        )
+    if head == "pmt":
+        return Family(
+            own={name: partial(_pmt, network)},
+            learning_rate=pmt.LEARNING_RATE,
+            method=pmt.METHOD,
+            others=pmt.training(),
+            schedule=pmt.own_schedule,
         )
     if head == "efficientvit":
         return Family(
@@ -112,6 +122,17 @@ def _depth(network: str) -> int:
 
     with torch.device("meta"):
         return len(catalog.resolve("backbone", "TIMM")(network, open_blocks=1).network[0].blocks)
+
+
+@cache
+def _heads(network: str) -> int:
+    """The heads of attention of a plain transformer. Raises ValueError for one without tokens before its patches."""
+    import torch
+
+    with torch.device("meta"):
+        return int(
+            catalog.resolve("backbone", "TIMM")(network, norm=True, prefix=True).network[0].blocks[0].attn.num_heads
+        )
 
 
 def _is_plain(network: str) -> bool:
@@ -278,6 +299,20 @@ def _lraspp(network: str, num_logits: int, bands: int) -> Config:
     return {"backbone": backbone, "decode_head": head}
 
 
+def _pmt(network: str, num_logits: int, bands: int) -> Config:
+    if not _is_plain(network):
+        raise ValueError(
+            f"pmt reads tokens of a plain transformer; {network} is a pyramid: take mask2former or upernet"
+        )
+    width, stride = _features(network)[-1]
+    options, stride = ({}, stride) if stride % 4 == 0 else ({"options": {"patch_size": 16}}, 16)
+    heads = _heads(network)
+    return {
+        "backbone": pmt.trunk(network, bands, **options),
+        "decode_head": pmt.head(width, heads, stride, num_logits),
+    }
+
+
 HEADS: dict[str, Callable[[str, int, int], Config]] = {
     "upernet": _upernet,
     "segformer": _segformer,
@@ -290,6 +325,7 @@ HEADS: dict[str, Callable[[str, int, int], Config]] = {
     "lraspp": _lraspp,
     "linear": _linear,
     "eomt": _eomt,
+    "pmt": _pmt,
     "multilevel": _multilevel,
 }
 """What stands before the mark in a name -> (network, number of logits, bands) -> the model's parts."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from intarsia.weights.base import Base
 from intarsia.weights.file import KEY, SUFFIX, WeightsMeta, read_state
 from intarsia.weights.foreign import ForeignCheckpoint, open_foreign
 from intarsia.weights.maps import recognise
@@ -51,8 +52,9 @@ class About:
     meta: as far as the file says it; its config is empty where `config_text` has it, or nothing does.
     details: versions, date, seed, by name. entries: what else is in the file. left_out: classes of objects in it that
     were not rebuilt. notes: what was assumed about it, in words. others: further files with parts of the same set.
-    key, prefix: where the network's tensors are, if the person has said it. recipe: the name of the published
-    checkpoint that it is, where it was asked for by that; `meta` is then what its recipe says.
+    key, prefix: where the network's tensors are, if the person has said it. base: the backbone that it lacks, likewise.
+    recipe: the name of the published checkpoint that it is, where it was asked for by that; `meta` is then what its
+    recipe says.
     """
 
     path: Path
@@ -68,6 +70,7 @@ class About:
     key: str | None = None
     prefix: str | None = None
     recipe: str = ""
+    base: Base = None
 
     @property
     def described(self) -> bool:
@@ -76,7 +79,7 @@ class About:
 
     def state(self) -> tuple[dict[str, Tensor], list[str]]:
         """The tensors under our names, and what was done to the names: `file.read_state`."""
-        state, notes = read_state(self.path, *self.others, key=self.key, prefix=self.prefix)
+        state, notes = read_state(self.path, *self.others, key=self.key, prefix=self.prefix, base=self.base)
         return state, [*self.notes, *(note for note in notes if note not in self.notes)]
 
 

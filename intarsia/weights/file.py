@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from intarsia.io.whole_files import write_bytes, write_whole
 from intarsia.terminal import printable
+from intarsia.weights.base import WHOLE, Base, with_base
 from intarsia.weights.origins import Origin
 from intarsia.weights.tensor_file import load_tensors, must_exist, read_header
 
@@ -187,7 +188,12 @@ def load_state(path: Path | str) -> dict[str, Tensor]:
 
 
 def read_state(
-    path: Path | str, *others: Path, key: str | None = None, prefix: str | None = None, translate: bool = True
+    path: Path | str,
+    *others: Path,
+    key: str | None = None,
+    prefix: str | None = None,
+    translate: bool = True,
+    base: Base = None,
 ) -> tuple[dict[str, Tensor], list[str]]:
     """All tensors of a file under our names, on the CPU, and what was done to the names, in words.
 
@@ -195,7 +201,9 @@ def read_state(
     Names of MMSegmentation's past and of other libraries become today's; names that nobody knows stay as they are.
     others: further files with parts of the same set. key, prefix: where the network's tensors are in a checkpoint, as
     `state_dicts.choose` takes them. translate: False leaves names as they are, for networks that have those of their
-    library.
+    library. base: the file of the backbone that a file lacks or holds differences to, or "none" if it is whole.
+
+    Raises ValueError for a file that needs a base and has none, or another.
     """
     from intarsia.weights.legacy_names import with_present_names
     from intarsia.weights.maps import recognise, translated
@@ -217,7 +225,15 @@ def read_state(
         return state, notes
     state, renamed = with_present_names(state)
     found = recognise(state)
-    return translated(state), [*notes, *renamed, *([f"names of {found.name} were translated"] if found else [])]
+    if found is None:
+        return translated(state), [*notes, *renamed]
+    notes = [*notes, *renamed, f"names of {found.name} were translated"]
+    state = translated(state)
+    if found.base:
+        own = read_state(base)[0] if isinstance(base, Path) else base
+        state = with_base(state, found, path, own)
+        notes.append(f"its backbone is that of {base}" if own != WHOLE else "it was taken to be whole as it is")
+    return state, notes
 
 
 def _foreign_tensors(path: Path, key: str | None, prefix: str | None) -> dict[str, Tensor]:

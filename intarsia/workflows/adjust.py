@@ -27,7 +27,7 @@ PRECISIONS = ("32", "16", "bf16")
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 WRAPPERS = {"ddp": "MMDistributedDataParallel", "fsdp": "MMFullyShardedDataParallel"}
 """What configs call a strategy."""
-_COUNTS = ("begin", "end", "T_max", "step_size", "total_iters", "milestones")
+_COUNTS = ("begin", "end", "T_max", "step_size", "total_iters", "milestones", "delay", "warm_up")
 """Arguments of schedules that count steps or epochs."""
 _SHORTEST = {"LinearLR": 1, "ConstantLR": 1}
 """Schedules that need more than so many steps; a shorter one is left out when a training is shortened."""

@@ -74,12 +74,12 @@ RANDOM = frozenset({
     "Albu", "BioMedical3DRandomFlip", "BioMedicalGaussianBlur", "BioMedicalGaussianNoise", "BioMedicalRandomGamma",
     "ClassMix", "CoarseDropout", "CopyPaste", "CutMix", "ElasticTransform", "GaussianBlur", "GaussianNoise",
     "GridDistortion", "JpegCompression", "MotionBlur", "PhotoMetricDistortion", "PoissonNoise", "RandomAffine",
-    "RandomBrightnessContrast", "RandomCutOut", "RandomDepthMix", "RandomFlip", "RandomMosaic", "RandomPerspective",
-    "RandomRotFlip", "RandomRotate", "RandomScale",
+    "RandomBrightnessContrast", "RandomColorJitter", "RandomCutOut", "RandomDepthMix", "RandomFlip", "RandomMosaic",
+    "RandomPerspective", "RandomRotFlip", "RandomRotate", "RandomScale",
 })  # fmt: skip
 """What "none" takes out of a pipeline. Crops stay, since batches need one size, and so do sizes drawn from a list."""
 
-_LAST = frozenset({"DefaultFormatBundle", "GenerateEdge", "PackSegInputs", "Pad"})
+_LAST = frozenset({"DefaultFormatBundle", "GenerateEdge", "PackSegInputs", "Pad", "RedrawUnlabelled"})
 """What stays behind all augmentation, where it stands last: what is padded, made of the labels, or packed."""
 _PADDED = frozenset({
     "ElasticTransform", "RandomAffine", "RandomMosaic", "RandomPerspective", "RandomRotFlip", "RandomRotate",

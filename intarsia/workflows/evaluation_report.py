@@ -302,8 +302,9 @@ def _facts(
 def _inference(model: OpenModel, predictor: Predictor) -> dict[str, str]:
     spec, parameter = predictor.inference, next(iter(model.task.parameters()), None)
     found = {"images": "whole" if spec.mode == "whole" else f"sliding windows ({spec.mode})"}
-    if spec.mode != "whole" and spec.crop_size is not None and spec.stride is not None:
-        found["windows"] = f"{spec.crop_size[0]} x {spec.crop_size[1]}, every {spec.stride[0]} x {spec.stride[1]}"
+    if spec.mode != "whole" and spec.crop_size is not None:
+        apart = "evenly apart" if spec.stride is None else f"every {spec.stride[0]} x {spec.stride[1]}"
+        found["windows"] = f"{spec.crop_size[0]} x {spec.crop_size[1]}, {apart}"
         found["overlaps"] = spec.blend
     if predictor.augmented is not None:
         found["scales"] = ", ".join(f"{scale:g}" for scale in predictor.augmented.scales)

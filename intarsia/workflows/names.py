@@ -35,7 +35,7 @@ def find_config(name: str, *, settings: Iterable[str] = (), trust: bool = False)
 
 def _find(name: str, trust: bool) -> Config:
     path = Path(name)
-    if name in recipes.names():
+    if recipes.is_published(name):
         return Config.from_values(recipes.get(name), file=f"recipe {name}")
     if path.is_dir():
         if not (path / "config.py").is_file():

@@ -145,7 +145,7 @@ def rare_classes(description: DataDescription) -> dict[str, float]:
 
 def _drawing(description: DataDescription, every: int) -> Choice:
     if description.multi_label:
-        raise ValueError("--rare-every draws windows around pixels of one class: leave it out where they may have several")
+        raise ValueError("--rare-every draws windows around pixels of a class; these may have several here: drop it")
     rare = rare_classes(description)
     if not rare:
         raise ValueError(

@@ -111,7 +111,7 @@ def _config(request: AugmentedRequest, file: Path) -> Config:
 def _is_data(place: str) -> bool:
     """Whether a name is that of data, and not of a config, a recipe or a run."""
     path = Path(place)
-    if place in recipes.names() or recipes.is_for_data(place) or (path / "config.py").is_file():
+    if recipes.is_published(place) or recipes.is_for_data(place) or (path / "config.py").is_file():
         return False
     if path.suffix in (".yaml", ".yml") and path.is_file():
         return "train_dataloader" not in read_file(path).values

@@ -45,13 +45,15 @@ def _sliding(inference: InferenceSpec, spec: RunSpec, text: str) -> InferenceSpe
     crop = sizes[0] if sizes else inference.crop_size or spec.preprocess.train_size
     if crop is None:
         raise ValueError("--slide: the config says no size of windows; give one: --slide 512, or --slide 512 341")
+    if inference.mode == "slide_even" and len(sizes) < 2:
+        return dataclasses.replace(inference, crop_size=crop)
     if len(sizes) == 2:
         stride = sizes[1]
     elif crop == inference.crop_size and inference.stride is not None:
         stride = inference.stride
     else:
         stride = (max(1, crop[0] * 2 // 3), max(1, crop[1] * 2 // 3))  # as in nearly all published settings
-    if inference.mode == "whole":
+    if inference.mode in ("whole", "slide_even"):
         inference = dataclasses.replace(inference, mode="slide")
     return dataclasses.replace(inference, crop_size=crop, stride=stride)
 

@@ -154,6 +154,29 @@ def test_schedules_that_make_no_sense(schedule: ScheduleSpec, said: str) -> None
         ValueSchedule([schedule])
 
 
+@pytest.mark.parametrize("delay", [0, 5])
+@pytest.mark.parametrize("warm_up", [0, 8])
+def test_warm_up_and_power_of_one_stretch(delay: int, warm_up: int) -> None:
+    """As published, the last step does not reach the end of the curve; after it the value stays there."""
+    args = {"delay": delay, "warm_up": warm_up, "power": 0.9, "eta_min": 0.01}
+    schedule = ScheduleSpec("WarmupPolyLR", 0, 50, args=args)
+    expected = []
+    for step in range(50):
+        if step < delay + warm_up:
+            expected.append(0.3 * max(step - delay, 0) / warm_up if warm_up else 0.0)
+        else:
+            share = (step - delay - warm_up) / (50 - delay - warm_up)
+            expected.append(0.01 + 0.29 * (1 - share) ** 0.9)
+    assert [value([schedule], 0.3, step) for step in range(50)] == pytest.approx(expected, rel=1e-12)
+    assert value([schedule], 0.3, 49) == value([schedule], 0.3, 80)
+    in_epochs = ScheduleSpec(
+        "WarmupPolyLR", 0, 5, True, True, args={**args, "delay": delay // 5, "warm_up": warm_up // 8}
+    )
+    in_steps = replace(schedule, args={**args, "delay": delay // 5 * 10, "warm_up": warm_up // 8 * 10})
+    for step in range(60):
+        assert ValueSchedule([in_epochs], 10)(0.3, step) == pytest.approx(value([in_steps], 0.3, step))
+
+
 # --- Momentum -----------------------------------------------------------------------------------------------------
 
 ARGS = {
@@ -163,6 +186,7 @@ ARGS = {
     "OneCycleLR": {"eta_max": 0.7},
     "PolyLR": {"eta_min": 0.2, "power": 0.9},
     "StepLR": {"step_size": 3},
+    "WarmupPolyLR": {"delay": 2, "warm_up": 3, "power": 0.9, "eta_min": 0.1},
 }
 
 

@@ -24,7 +24,7 @@ from intarsia.engine.training.run import Run, RunFolder
 from intarsia.engine.training.step_time import measure_step_time
 from intarsia.engine.training.trainer import Trainer, seed_torch
 from intarsia.io.whole_files import DiskFullError
-from intarsia.spec import EmaSpec, RareSpec, SafeguardSpec
+from intarsia.spec import EmaSpec, RareSpec, SafeguardSpec, ScheduleSpec
 from intarsia.weights.file import WeightsMeta, load_state, read_meta
 
 
@@ -210,6 +210,29 @@ def test_a_run_that_draws_rare_classes_goes_on_with_the_same_samples(tmp_path: P
     a, b = load_checkpoint(tmp_path / "whole" / name), load_checkpoint(tmp_path / "parts" / name)
     assert same(a["task"], b["task"])
     assert same(a["optimizer"], b["optimizer"])
+
+
+def test_a_backbone_that_begins_later_stands_still_and_is_resumed_in_the_same_bits(tmp_path: Path) -> None:
+    two_stages = replace(
+        SGD,
+        schedules=(
+            ScheduleSpec("WarmupPolyLR", 0, 20, args={"warm_up": 4, "power": 0.9}),
+            ScheduleSpec("WarmupPolyLR", 0, 20, args={"delay": 6, "warm_up": 4, "power": 0.9}, part="backbone"),
+        ),
+    )
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    settings = {"optim": two_stages, "validate": False}
+    train(tiny_run(whole, **settings))
+    first = tiny_run(parts, task=tiny_task(), **settings)
+    interrupt_at(first, 6)
+    assert train(first).step == 6
+    start, state = tiny_task().model, first.task.model
+    assert same(state.backbone.state_dict(), start.backbone.state_dict())
+    assert not same(state.decode_head.state_dict(), start.decode_head.state_dict())
+    assert train(tiny_run(parts, resume=True, task=tiny_task(), **settings)).finished
+    name = "checkpoints/step_00000020.pt"
+    assert same(load_checkpoint(whole / name), load_checkpoint(parts / name))
+    assert lines(whole) == lines(parts)
 
 
 def test_a_run_cut_short_goes_on_from_its_checkpoint(tmp_path: Path) -> None:

@@ -74,13 +74,17 @@ def test_nothing_is_augmented_unless_asked_for(make_predictor):
     assert np.array_equal(plain.label, named.label)
 
 
-@pytest.mark.parametrize("mode", ["slide", "slide_flip"])
+@pytest.mark.parametrize("mode", ["slide", "slide_flip", "slide_even"])
 def test_views_through_windows_are_views_all_the_same(make_predictor, mode):
     """A model that looks at single pixels says the same whether it sees an image through windows or not."""
     image = photo(90, 130)
     whole = make_predictor(augmented=VIEWS, augment=True).predict(image, probabilities=True)
     windows = make_predictor(
-        augmented=VIEWS, augment=True, mode=mode, windows=((48, 40), (32, 30)), batch_windows=3
+        augmented=VIEWS,
+        augment=True,
+        mode=mode,
+        windows=((48, 40), None if mode == "slide_even" else (32, 30)),
+        batch_windows=3,
     ).predict(image, probabilities=True)
     np.testing.assert_allclose(windows.probabilities, whole.probabilities, atol=1e-5)
 

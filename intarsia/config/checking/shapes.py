@@ -10,7 +10,7 @@ from intarsia.config.build import build, import_parts
 from intarsia.config.errors import ConfigError, FindOrigin, Problem
 from intarsia.config.schema.fates import bare
 from intarsia.contracts import FeatureSpec
-from intarsia.models.assembly import block_mismatch, mismatches, token_mismatch, unclaimed
+from intarsia.models.assembly import block_mismatch, mismatches, prefix_mismatch, token_mismatch, unclaimed
 from intarsia.spec import Component, RunSpec
 
 
@@ -133,6 +133,9 @@ def _mismatches(
         elif found.argument == "in_blocks":
             path = place
             message = f"{path} {block_mismatch(found, f'the {key} {name}')}"
+        elif found.argument == "in_prefix":
+            path = place
+            message = f"{path} {prefix_mismatch(found, f'the {key} {name}')}"
         elif found.level is None:
             message = f"{path} has {found.expected} entries but the {key} {name} gives {found.given} levels"
         else:

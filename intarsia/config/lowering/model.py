@@ -20,7 +20,7 @@ from intarsia.spec import Component, HeadLossSpec, InferenceSpec, PreprocessSpec
 TASKS = {"DepthEstimator": "DepthEstimation"}
 NAMING_HEAD, NAMING_MODEL = "SideAdapterCLIPHead", "MultimodalEncoderDecoder"
 """The head that compares masks with words, and the model that it is a head of."""
-OWN_FORMS = {NAMING_HEAD: lower_side_adapter, "EoMTHead": lower_eomt}
+OWN_FORMS = {NAMING_HEAD: lower_side_adapter, "EoMTHead": lower_eomt, "PMTHead": lower_eomt}
 """Heads that classify masks and are not written as MaskFormer's and Mask2Former's."""
 PARTS_WITH_WEIGHTS = {NAMING_MODEL: ("image_encoder", "text_encoder", "decode_head")}
 """Where `model.pretrained` goes, if not to the backbone."""

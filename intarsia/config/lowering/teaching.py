@@ -9,7 +9,8 @@ from intarsia.spec import EmaSpec, TeacherSpec, UnlabelledSpec
 
 COLOURS = frozenset({
     "AdjustGamma", "CLAHE", "CoarseDropout", "GaussianBlur", "GaussianNoise", "JpegCompression", "MotionBlur",
-    "PhotoMetricDistortion", "PoissonNoise", "RandomBrightnessContrast", "RandomCutOut", "Rerange", "RGB2Gray",
+    "PhotoMetricDistortion", "PoissonNoise", "RandomBrightnessContrast", "RandomColorJitter", "RandomCutOut", "Rerange",
+    "RGB2Gray",
 })  # fmt: skip
 """Transforms that leave every pixel where it is: what a strong view may be made by."""
 

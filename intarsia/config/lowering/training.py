@@ -185,6 +185,7 @@ def _schedule(context: Context, values: Mapping[str, Any], path: str, duration: 
         by_epoch=by_epoch,
         every_step=every_step and by_epoch,
         parameter=moved,
+        part=fields.get("part"),
         args={key: tuple(v) if isinstance(v := fields.get(key), list) else v for key in own if key in fields},
     )
 

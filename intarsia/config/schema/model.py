@@ -66,7 +66,7 @@ MODEL_AREAS: dict[str, Area] = {
         "importance_sample_ratio": to("argument of the last decode head", "float"),
     },
     "model.test_cfg": {
-        "mode": to("inference.mode", "Literal['whole', 'slide', 'slide_flip']"),
+        "mode": to("inference.mode", "Literal['whole', 'slide', 'slide_flip', 'slide_even']"),
         "crop_size": to("inference.crop_size", "int | tuple[int, int] | None"),
         "stride": to("inference.stride", "int | tuple[int, int] | None"),
         "scale_factor": to("argument of the last decode head", "int"),

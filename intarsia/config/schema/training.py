@@ -89,6 +89,7 @@ TRAINING_AREAS: dict[str, Area] = {
         "end": to("optim.schedules.end", "int | None"),
         "by_epoch": to("optim.schedules.by_epoch", "bool"),
         "convert_to_iter_based": to("optim.schedules.every_step", "bool"),
+        "part": to("optim.schedules.part", "str | None"),
         "verbose": nothing("learning rates are logged"),
         "last_step": nothing("the schedule is a function of the step"),
     },
@@ -116,6 +117,12 @@ WRAPPERS = {
 _SCHEDULES: dict[str, Area] = {
     "PolyLR": {"power": to("", "float"), "eta_min": to("", "float")},
     "PolyLRRatio": {"power": to("", "float"), "eta_min": to("", "float"), "eta_min_ratio": to("", "float | None")},
+    "WarmupPolyLR": {
+        "delay": to("", "int"),
+        "warm_up": to("", "int"),
+        "power": to("", "float"),
+        "eta_min": to("", "float"),
+    },
     "LinearLR": {"start_factor": to("", "float"), "end_factor": to("", "float")},
     "ConstantLR": {"factor": to("", "float")},
     "MultiStepLR": {"milestones": to("", "list[int]"), "gamma": to("", "float")},

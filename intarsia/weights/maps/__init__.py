@@ -13,7 +13,8 @@ the tensors into ours. Names of OpenMMLab are ours already and need no map.
     transformers.py          SegFormer, UPerNet, Mask2Former, MaskFormer, and their backbones ResNet, Swin, MiT
     transformers_config.py   our config of such a model, from its config.json
     efficientvit.py          EfficientViT for segmentation of its authors
-    eomt.py                  EoMT of its authors and of transformers
+    eomt.py                  EoMT of its authors and of transformers, on DINOv2 and DINOv3
+    eomt_config.py           our config of such a model; mask_config.py: what those of mask classifiers share
     folder.py                a folder of the Hugging Face Hub: its model, preprocessing, classes and tensors
     description.py           what the last two give
 """

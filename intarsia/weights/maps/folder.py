@@ -23,7 +23,7 @@ LARGEST, MOST_FILES = 16 * 2**20, 1_000
 
 _RESCALE = 1 / 255
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_MASK_MODELS = ("mask2former", "maskformer", "eomt")
+_MASK_MODELS = ("mask2former", "maskformer", "eomt", "eomt_dinov3")
 _ENDLESS = 1_000_000
 """Pixels; a longest side where none is set."""
 
@@ -107,7 +107,11 @@ def _described(path: Path, config: Mapping[str, Any]) -> Description:
     return describe(
         model,
         _normalising(processor),
-        resizing=_resizing(processor, whole=config["model_type"] not in _MASK_MODELS),
+        resizing=_resizing(
+            processor,
+            whole=config["model_type"] not in _MASK_MODELS,
+            antialiased=config["model_type"].startswith("eomt"),
+        ),
         classes=classes,
         notes=[],
         reduce_labels=bool(_either(processor, "do_reduce_labels", "reduce_labels")),
@@ -144,14 +148,17 @@ def _normalising(processor: Mapping[str, Any]) -> Values:
     return normalising(mean, std, size_divisor=divisor)
 
 
-def _resizing(processor: Mapping[str, Any], *, whole: bool) -> list[Values]:
-    """whole: a size that is one number is that of both sides, not of the shorter one."""
+def _resizing(processor: Mapping[str, Any], *, whole: bool, antialiased: bool) -> list[Values]:
+    """whole: a size that is one number is that of both sides, not of the shorter one. antialiased: as the scores of the
+    model were measured.
+    """
+    way: Values = {"interpolation": "antialiased"} if antialiased else {}
     size = processor.get("size")
     if not processor.get("do_resize", True) or size is None:
         return []
     if isinstance(size, int):
         size = {"height": size, "width": size} if whole else {"shortest_edge": size}
     if "height" in size:
-        return [{"type": "Resize", "scale": (size["width"], size["height"]), "keep_ratio": False}]
+        return [{"type": "Resize", "scale": (size["width"], size["height"]), "keep_ratio": False, **way}]
     longest = size.get("longest_edge") or processor.get("max_size") or _ENDLESS
-    return [{"type": "ResizeShortestEdge", "scale": size["shortest_edge"], "max_size": longest}]
+    return [{"type": "ResizeShortestEdge", "scale": size["shortest_edge"], "max_size": longest, **way}]
