@@ -461,6 +461,8 @@ def test_random_weights_are_those_of_torchs_generator() -> None:
         ("unett", {"trunk": PYRAMID}, r"no decoder 'unett' for a trunk. Did you mean 'unet'\? There are: upernet"),
         ("unet", {"trunk": "resnet35"}, "timm .* has no network 'resnet35'; did you mean"),
         ("unet", {"trunk": PYRAMID, "num_classes": None}, "num_classes is missing"),
+        ("unet", {"trunk": PYRAMID, "bands": 0}, "bands is 1 or more, found 0"),
+        ("unet", {"trunk": PYRAMID, "num_classes": -1}, "num_classes is 1 or more, found -1"),
         ("segformer_mitb0", {}, "unknown recipe 'segformer_mitb0'. Did you mean"),
         ("segformer_mit-b0_8xb2-160k_ade20k-512x512", {"bands": 4}, "published recipe, of images of 3 bands"),
         ("unet", {"trunk": PYRAMID, "weights": "a.pth", "pretrained": True}, "give one of them"),
