@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from simulated_gpu import DEVICE, simulated_gpu
 from torch import Tensor, nn
 
 import intarsia
@@ -163,6 +164,23 @@ def test_autocast_leaves_logits_in_full_precision() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
         assert model(images()).dtype == torch.float32
     assert model.bfloat16()(images().bfloat16()).dtype == torch.float32
+
+
+def test_an_accelerator_is_not_waited_for() -> None:
+    """Normalised inside or outside, all that the model computes with is where it was moved to."""
+    for inside in (False, True):
+        model = made("segformer", normalise=inside)
+        stored = torch.randint(0, 256, (2, 3, 40, 50), dtype=torch.uint8)
+        with torch.no_grad():
+            expected = model(stored if inside else model.normalise(stored))
+        with simulated_gpu() as waits, torch.no_grad():
+            model.to(DEVICE)
+            given = stored.to(DEVICE)
+            waits.found.clear()
+            found = model(given if inside else model.normalise(given))
+            assert found.device == DEVICE
+            assert not waits.found
+            torch.testing.assert_close(found.cpu(), expected)
 
 
 def test_auxiliary_heads_are_there_when_asked_for() -> None:
