@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from simulated_gpu import DEVICE, simulated_gpu
 from torch import Tensor, nn
 
 import intarsia
@@ -163,6 +164,23 @@ def test_autocast_leaves_logits_in_full_precision() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
         assert model(images()).dtype == torch.float32
     assert model.bfloat16()(images().bfloat16()).dtype == torch.float32
+
+
+def test_an_accelerator_is_not_waited_for() -> None:
+    """Normalised inside or outside, all that the model computes with is where it was moved to."""
+    for inside in (False, True):
+        model = made("segformer", normalise=inside)
+        stored = torch.randint(0, 256, (2, 3, 40, 50), dtype=torch.uint8)
+        with torch.no_grad():
+            expected = model(stored if inside else model.normalise(stored))
+        with simulated_gpu() as waits, torch.no_grad():
+            model.to(DEVICE)
+            given = stored.to(DEVICE)
+            waits.found.clear()
+            found = model(given if inside else model.normalise(given))
+            assert found.device == DEVICE
+            assert not waits.found
+            torch.testing.assert_close(found.cpu(), expected)
 
 
 def test_auxiliary_heads_are_there_when_asked_for() -> None:
@@ -461,6 +479,8 @@ def test_random_weights_are_those_of_torchs_generator() -> None:
         ("unett", {"trunk": PYRAMID}, r"no decoder 'unett' for a trunk. Did you mean 'unet'\? There are: upernet"),
         ("unet", {"trunk": "resnet35"}, "timm .* has no network 'resnet35'; did you mean"),
         ("unet", {"trunk": PYRAMID, "num_classes": None}, "num_classes is missing"),
+        ("unet", {"trunk": PYRAMID, "bands": 0}, "bands is 1 or more, found 0"),
+        ("unet", {"trunk": PYRAMID, "num_classes": -1}, "num_classes is 1 or more, found -1"),
         ("segformer_mitb0", {}, "unknown recipe 'segformer_mitb0'. Did you mean"),
         ("segformer_mit-b0_8xb2-160k_ade20k-512x512", {"bands": 4}, "published recipe, of images of 3 bands"),
         ("unet", {"trunk": PYRAMID, "weights": "a.pth", "pretrained": True}, "give one of them"),

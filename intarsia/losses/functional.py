@@ -6,7 +6,8 @@ very losses that a training uses: each function makes the loss of its name and c
 
 Labels are integers of any type, 0 to K - 1 or `ignore_index`; (N, 1, H, W) will do. A single logit (K = 1) asks for the
 class 1 among labels 0 and 1, where a loss has that form. Labels that are no class are a ValueError on the processor; on
-an accelerator, where asking would wait for it in every step, the loss is nan.
+an accelerator, where asking would wait for it in every step, the loss is nan. Weights of classes are copied there in
+each call; a loss that is kept (`CrossEntropyLoss(class_weight=...)`) has them there.
 """
 
 from __future__ import annotations

@@ -137,18 +137,20 @@ class SegmentationModel(nn.Module):
     def normalise(self, images: Tensor) -> Tensor:
         """Stored images (N, C, H, W) or (C, H, W), RGB of 0 to 255 or bands as they are -> what `forward` takes.
 
-        Raises ValueError where `forward` normalises by itself, and where nobody has said mean and deviation.
+        Raises ValueError where `forward` normalises by itself, where nobody has said mean and deviation, and for images
+        of another number of bands.
         """
         if self.normalises:
             raise ValueError("this model normalises its images itself (normalise=True): give it them as they are")
-        mean, std = self.mean, self.std
-        if mean is None or std is None:
+        if self.mean is None:
             raise ValueError(
                 f"nobody has said how images of {self.bands} bands are normalised: give create_model mean=(...) and "
                 "std=(...), one number for each band as stored; or call set_normalisation"
             )
-        like = self.preprocess.mean
-        return (images.to(like.dtype) - like.new_tensor(mean).view(-1, 1, 1)) / like.new_tensor(std).view(-1, 1, 1)
+        batch = images if images.dim() == 4 else images.unsqueeze(0)
+        x = self.preprocess.normalised(self.preprocess.in_order(batch))
+        x = self.preprocess.in_order(x)  # and back, since `forward` takes images as they come
+        return x if images.dim() == 4 else x.squeeze(0)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) of any size -> scores (N, K, H, W), at least in float32.
@@ -233,10 +235,9 @@ class SegmentationModel(nn.Module):
         height, width = images.shape[2:]
         rows, columns = self.preprocess.padded_size((height, width), train=False)
         rows, columns = max(rows, self.least_size), max(columns, self.least_size)
-        with torch.autocast(scores.device.type, enabled=False):
-            scores = full_precision(scores)
-            if tuple(scores.shape[2:]) != (rows, columns):
-                scores = resize(scores, (rows, columns), align_corners=self.align_corners)
+        scores = full_precision(scores)  # which autocast leaves as it is in a resizing
+        if tuple(scores.shape[2:]) != (rows, columns):
+            scores = resize(scores, (rows, columns), align_corners=self.align_corners)
         return scores if (rows, columns) == (height, width) else scores[:, :, :height, :width]
 
 

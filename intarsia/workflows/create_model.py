@@ -62,6 +62,9 @@ def create_model(
     """
     if weights is not None and pretrained not in ("auto", False):
         raise ValueError("weights has the whole network and pretrained its trunk: give one of them")
+    for what, count in (("num_classes", num_classes), ("bands", bands)):
+        if count is not None and count < 1:
+            raise ValueError(f"{what} is 1 or more, found {count}")
     source = _source(name, trunk, num_classes, bands, auxiliary=auxiliary)
     if weights is not None:
         from intarsia.workflows.names import find_weights
@@ -129,11 +132,12 @@ def _recipe(name: str, trunk: str | None) -> str:
         raise ValueError(f"{name} is a decoder: say on which network, trunk='resnet34' (any name of timm)")
     if trunk is None:
         return name
-    if name not in HEADS:
+    recipe = f"{name}{MARK}{trunk}"
+    if recipes.trunk(recipe) is None and name not in HEADS:
         near = difflib.get_close_matches(name, HEADS, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"there is no decoder {name!r} for a trunk.{hint} There are: {', '.join(HEADS)}")
-    return f"{name}{MARK}{trunk}"
+    return recipe
 
 
 def _of_recipe(name: str, num_classes: int | None, bands: int | None) -> _Source:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from simulated_gpu import DEVICE, simulated_gpu
 from torch import Tensor
 
 import intarsia
@@ -106,6 +107,22 @@ def test_cross_entropy_can_be_that_of_torch() -> None:
     logits, labels = example()
     found = losses.cross_entropy(logits, labels, avg_non_ignore=True)
     torch.testing.assert_close(found, F.cross_entropy(logits, labels, ignore_index=255))
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name != "hausdorff"])
+def test_on_an_accelerator(name: str) -> None:
+    """Weights of classes follow the logits; it is waited for to copy them, as focal's alpha is, and else not at all."""
+    logits, labels = example(1 if name == "boundary" else 3)
+    weights = {"class_weight": [1.0, 2.0, 3.0]} if name not in ("boundary", "dice") else {}
+    plain, weighed = FUNCTIONS[name](logits, labels).item(), FUNCTIONS[name](logits, labels, **weights).item()
+    with simulated_gpu() as waits:
+        logits, labels = logits.to(DEVICE), labels.to(DEVICE)
+        waits.found.clear()
+        value = FUNCTIONS[name](logits, labels)
+        assert not waits.found or name == "focal"
+        assert value.device == DEVICE
+        assert value.item() == pytest.approx(plain)
+        assert FUNCTIONS[name](logits, labels, **weights).item() == pytest.approx(weighed)
 
 
 def test_labels_of_any_integers_and_with_a_channel() -> None:
