@@ -235,7 +235,8 @@ def single_convolution(block: GoldenCudgelBlock) -> nn.Conv2d:
     if block.path_residual is not None:
         identity = torch.eye(like.in_channels, dtype=like.weight.dtype, device=like.weight.device)[..., None, None]
         paths.append(_behind_norm(block.path_residual, identity))
-    conv = nn.Conv2d(like.in_channels, like.out_channels, 3, stride=like.stride, padding=1).to(like.weight)
+    stride = (like.stride[0], like.stride[1])
+    conv = nn.Conv2d(like.in_channels, like.out_channels, 3, stride=stride, padding=1).to(like.weight)
     assert conv.bias is not None
     conv.weight.copy_(torch.stack([_as_3x3(weight) for weight, _ in paths]).sum(dim=0))
     conv.bias.copy_(torch.stack([bias for _, bias in paths]).sum(dim=0))

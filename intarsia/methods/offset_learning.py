@@ -62,8 +62,8 @@ class OffsetClassifier(nn.Module):
         offsets = self.feat_offset_proj(classes).transpose(1, 2)  # (1, C, K)
         moved_pixels = pixels + offsets @ likeness.softmax(dim=1).to(x.dtype)  # (N, C, P)
         logits = (moved_classes @ moved_pixels).transpose(1, 2)  # (N, P, K)
-        normalised: Tensor = self.mask_norm(logits)
-        return normalised.transpose(1, 2).unflatten(2, x.shape[2:])
+        out: Tensor = self.mask_norm(logits).transpose(1, 2).unflatten(2, x.shape[2:])
+        return out
 
 
 def offset_classified(*, head: Head) -> Head:

@@ -26,7 +26,7 @@ WITHOUT_RECORD = {
     },
 }  # fmt: skip
 """Parts that no record of the reference has: they are none of MMSegmentation, and proven against the libraries that
-have them (tests/backbones, tests/weights/test_maps_*.py)."""
+have them (tests/backbones, tests/weights/test_maps_*.py), or their papers' equations and counts (tests/methods)."""
 
 
 def quick(name: str) -> bool:

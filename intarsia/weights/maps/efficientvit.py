@@ -5,9 +5,9 @@ Those of the large series count the stem as a stage. timm keeps the numbers of t
 
 from __future__ import annotations
 
-from intarsia.weights.maps.rules import KeyMap, KeyRule, rules
+from intarsia.weights.maps.rules import KeyMap, KeyRule, Names, rules
 
-_STEM = {"op_list.0.*": "in_conv.*", "op_list.1.*": "res0.*"}
+_STEM: Names = {"op_list.0.*": "in_conv.*", "op_list.1.*": "res0.*"}
 _HEAD = (
     *rules("head.input_ops.0.op_list.0.", "decode_head.inputs.2.", {"conv.*": "conv.*", "norm.*": "bn.*"}),
     *rules("head.input_ops.1.op_list.0.", "decode_head.inputs.1.", {"conv.*": "conv.*", "norm.*": "bn.*"}),
@@ -31,7 +31,7 @@ _NO_FINAL = rules("head.output_ops.0.", "decode_head.", {"op_list.0.conv.*": "co
 def _large_stages() -> tuple[KeyRule, ...]:
     found: tuple[KeyRule, ...] = rules("backbone.stages.0.", "backbone.stem.", _STEM)
     for stage in range(1, 5):
-        names = {"op_list.{block}.*": "blocks.{block}.*"}
+        names: Names = {"op_list.{block}.*": "blocks.{block}.*"}
         found += rules(f"backbone.stages.{stage}.", f"backbone.stages.{stage - 1}.", names)
     return found
 
