@@ -39,8 +39,12 @@ Samples = Annotated[
     ),
 ]
 AtLeast = Annotated[
-    float,
-    typer.Option("--at-least", help="Share of pixels that must get the original's label.", rich_help_panel=_PROOF),
+    Optional[float],  # noqa: UP045
+    typer.Option(
+        "--at-least",
+        help="Share of pixels that must get the original's label; 0.999, of fp16 0.995, of int8 0.98.",
+        rich_help_panel=_PROOF,
+    ),
 ]
 Threads = Annotated[
     Optional[int],  # noqa: UP045
@@ -105,11 +109,16 @@ def model(
         ),
     ] = None,
     precision: Annotated[
-        str, typer.Option("--precision", help="fp32, or fp16: half the size.", rich_help_panel=_FILE)
+        str,
+        typer.Option(
+            "--precision",
+            help="fp32; fp16: half the size; int8: a quarter, ranges measured on the samples.",
+            rich_help_panel=_FILE,
+        ),
     ] = "fp32",
     samples: Samples = None,
     count: Count = 16,
-    at_least: AtLeast = 0.999,
+    at_least: AtLeast = None,
     threads: Threads = None,
     config: options.ConfigBeside = None,
     key: options.Key = None,
@@ -136,7 +145,7 @@ def verify(
     against: Annotated[str, typer.Option("--against", metavar="WEIGHTS|RUN|NAME", help="What it was exported from.")],
     samples: Samples = None,
     count: Count = 16,
-    at_least: AtLeast = 0.999,
+    at_least: AtLeast = None,
     threads: Threads = None,
     config: options.ConfigBeside = None,
     trust: options.Trust = None,

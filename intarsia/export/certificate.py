@@ -19,9 +19,6 @@ from intarsia.contracts import Metric, Size
 from intarsia.inference.prediction import Prediction
 from intarsia.inference.predictor import Predictor
 
-AT_LEAST = 0.999
-"""Share of pixels with the same label below which a file is no copy. Ties, and rounding of numbers, change a few."""
-
 Field = Literal["logits", "probabilities"]
 
 
@@ -47,7 +44,7 @@ class Certificate:
 
     samples: str
     runtime: str
-    at_least: float = AT_LEAST
+    at_least: float = 0.999
     images: int = 0
     sizes: tuple[Size, ...] = ()
     pixels: int = 0
@@ -78,7 +75,7 @@ def compare(
     *,
     what: str,
     runtime: str,
-    at_least: float = AT_LEAST,
+    at_least: float = 0.999,
     compared: Field | None = None,
     metric: Callable[[], Metric] | None = None,
     progress: Callable[[int], None] | None = None,

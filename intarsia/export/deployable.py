@@ -44,7 +44,10 @@ class Deployable(nn.Module):
         """(N, H, W, C) or (N, C, H, W), and perhaps the size (R, S) of the answer, int64 (2,)."""
         images = image.permute(0, 3, 1, 2) if self.contract.layout == "NHWC" else image
         height, width = images.shape[2:]
-        logits = self.model(self._input(images)).float()  # (N, K, h, w)
+        shown = self._input(images)
+        if self.contract.precision == "fp16":
+            shown = shown.half()
+        logits = self.model(shown).float()  # (N, K, h, w)
         logits = _resized(logits, self._padded(height, width), self.align_corners)[:, :, :height, :width]
         if size is not None:
             rows, columns = size.tolist()

@@ -23,9 +23,10 @@ SUFFIXES = tuple(_MODULES)
 
 
 class Runtime(Protocol):
-    """An exported file that is ready to run. Threads may share it."""
+    """An exported file that is ready to run. Threads may share it. name: of the program that runs it."""
 
     meta: ExportMeta
+    name: str
 
     def run(self, image: npt.NDArray[Any], size: Size | None = None) -> dict[str, npt.NDArray[Any]]:
         """Images as the contract has them, and the answer's size where it asks for one -> outputs by name.

@@ -128,6 +128,12 @@ def is_exported(task: object) -> bool:
     return isinstance(task, ExportedTask)
 
 
+def runtime_name(task: object) -> str:
+    """What runs the file of a task."""
+    assert isinstance(task, ExportedTask)
+    return task.model.runtime.name
+
+
 class ExportedPredictor(Predictor):
     """A predictor of an exported file. Where the file asks for the size of its answer, images get theirs from it.
 

@@ -66,7 +66,12 @@ def filtered(x: Tensor, filters: Tensor) -> Tensor:
     Beyond the border lie zeros. A filter of even side reaches one pixel further to the left and up.
     """
     before, behind = filters.shape[-1] // 2, (filters.shape[-1] - 1) // 2
+    rows, columns = x.shape[2:]
     x = F.pad(x, (before, behind, before, behind))
+    if torch.compiler.is_exporting():  # for files like ONNX, in which a number of groups does not depend on the batch
+        side = range(filters.shape[-1])
+        parts = [x[:, :, i : i + rows, j : j + columns] * filters[:, :, i, j, None, None] for i in side for j in side]
+        return torch.stack(parts).sum(dim=0)
     height, width = x.shape[2:]
     count = x.shape[0] * x.shape[1]  # as many groups: the images lie beside each other as channels of one
     beside = F.conv2d(x.reshape(1, count, height, width), filters.flatten(0, 1).unsqueeze(1), groups=count)

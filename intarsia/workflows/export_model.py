@@ -2,51 +2,44 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.metadata
 import json
 import platform
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from intarsia.config.build import metric_of
-from intarsia.contracts import ConditionalTask, Metric, PathLike, Size
+from intarsia.contracts import ConditionalTask, PathLike, Size
 from intarsia.data.transforms.resize import Resizing
 from intarsia.export.certificate import (
-    AT_LEAST,
     Certificate,
-    Field,
-    Sample,
-    compare,
     describe,
-    drawn,
-    of_several_shapes,
 )
 from intarsia.export.contract import LAYOUTS, OUTPUTS, Contract, ExportMeta, Layout, Output
 from intarsia.export.deployable import Deployable
 from intarsia.export.formats import onnx, openvino, pt2
 from intarsia.export.program import as_fixed, exported
+from intarsia.export.quantise import quantise, shown
 from intarsia.export.runtime import read_meta
-from intarsia.inference.inputs.finding import find_images
-from intarsia.inference.inputs.images import ImageStream
-from intarsia.inference.predictor import Predictor
 from intarsia.io.digest import file_hash
 from intarsia.io.whole_files import write_text
 from intarsia.terminal import progress, say
 from intarsia.weights.file import WeightsMeta
+from intarsia.workflows.export_proof import AT_LEAST, Samples, certify
 from intarsia.workflows.exported_model import open_exported
-from intarsia.workflows.trained_model import OpenModel, labelled_images, of_exported, open_model
+from intarsia.workflows.trained_model import OpenModel, of_exported, open_model
 
 FORMATS = {"onnx": "model.onnx", "openvino": "model.xml", "pt2": "model.pt2", "aoti": "model_aoti.pt2"}
 """Format -> name of the file that is made of it."""
 
 CERTIFICATE = "certificate.json"
-DRAWN = 8
-"""Images that are drawn where there are no others."""
+CALIBRATION = 32
+"""Images on which ranges are measured for int8."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +48,10 @@ class ExportRequest:
 
     weights, config, key, prefix: the model, as `open_model` takes them. to: keys of `FORMATS`. out: folder.
     output: what the file gives, layout: of the images that it takes, see `export.contract`. size: (height, width), if
-    it shall take no others; batch: images at once, None for any number. precision: "fp32" or "fp16".
+    it shall take no others; batch: images at once, None for any number. precision: a key of `AT_LEAST`.
     samples: images to compare with, by default the run's validation images, else drawn ones; count: how many at most.
-    at_least: share of pixels that must have the label of the original. threads: of the runtime.
+    at_least: share of pixels that must have the label of the original, by default that of `AT_LEAST`. threads: of the
+    runtime.
     """
 
     weights: PathLike
@@ -71,7 +65,7 @@ class ExportRequest:
     precision: str = "fp32"
     samples: PathLike | None = None
     count: int = 16
-    at_least: float = AT_LEAST
+    at_least: float | None = None
     threads: int | None = None
     key: str | None = None
     prefix: str | None = None
@@ -117,7 +111,7 @@ def _one(model: OpenModel, contract: Contract, request: ExportRequest, name: str
     """One format: of any size, or else of one."""
     path = request.out / FORMATS[name]
     try:
-        written = _write(model, contract, request, name, path)
+        written = _write(model, contract, name, path, samples)
         certificate = _compared(model, path, written, request, samples)
         why = "" if certificate.passed or contract.size else _why_fixed(certificate)
     except ValueError as error:
@@ -129,7 +123,7 @@ def _one(model: OpenModel, contract: Contract, request: ExportRequest, name: str
         fixed = as_fixed(contract, size, why)
         say(f"{name}: the file takes images of {size[1]} x {size[0]} pixels alone (--size H W for others), since {why}")
         try:
-            written = _write(model, fixed, request, name, path)
+            written = _write(model, fixed, name, path, samples)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
         certificate = _compared(model, path, written, request, samples)
@@ -137,26 +131,35 @@ def _one(model: OpenModel, contract: Contract, request: ExportRequest, name: str
     return Exported(path, certificate)
 
 
-def _write(model: OpenModel, contract: Contract, request: ExportRequest, name: str, path: Path) -> ExportMeta:
+def _write(model: OpenModel, contract: Contract, name: str, path: Path, samples: Samples) -> ExportMeta:
     """The file without its certificate, and what it says about itself."""
     module = deployable(model, contract)
     program = exported(module)
     meta = ExportMeta(contract, _about(model), _hash(model.file), _versions(name))
-    if name == "onnx":
-        onnx.write(program, path, meta)
-    elif name == "openvino":
-        between = path.with_name("model.onnx.part.onnx")
-        try:
-            onnx.write(program, between, meta)
-            openvino.write(between, path, meta)
-        finally:
-            for file in (between, between.with_name(between.name + ".data")):
-                file.unlink(missing_ok=True)
-    elif name == "pt2":
+    if name == "pt2":
         pt2.write(program, path, meta)
-    else:
+    elif name == "aoti":
         pt2.compile_to(program, path, meta)
+    elif name == "onnx" and contract.precision != "int8":
+        onnx.write(program, path, meta)
+    else:
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            between = Path(folder) / "model.onnx"
+            onnx.write(program, between, meta)
+            if contract.precision == "int8":
+                between = _in_eight_bits(between, meta, samples)
+            if name == "onnx":
+                onnx.copy(between, path, meta)
+            else:
+                openvino.write(between, path, meta)
     return meta
+
+
+def _in_eight_bits(path: Path, meta: ExportMeta, samples: Samples) -> Path:
+    out = path.with_name("int8.onnx")
+    count = quantise(path, out, meta, shown((sample.image for sample in samples.plain(CALIBRATION)), meta, CALIBRATION))
+    say(f"int8: {count} convolutions and matrices; their ranges were measured on {samples.what}")
+    return out
 
 
 def deployable(model: OpenModel, contract: Contract) -> Deployable:
@@ -174,6 +177,7 @@ def deployable(model: OpenModel, contract: Contract) -> Deployable:
     least: int = max(getattr(part, "least_size", 1) for part in sized)
     module = Deployable(task, model.spec.inference, contract, least_size=least).eval()
     if contract.precision == "fp16":
+        module = copy.deepcopy(module)  # the original stays, to be compared with
         assert isinstance(module.model, nn.Module)
         module.model.half()
     return module
@@ -190,12 +194,14 @@ def _check(request: ExportRequest) -> None:
     for name, value, known in (
         ("--output", request.output, OUTPUTS),
         ("--layout", request.layout, LAYOUTS),
-        ("--precision", request.precision, ("fp32", "fp16")),
+        ("--precision", request.precision, tuple(AT_LEAST)),
         *(("--to", one, tuple(FORMATS)) for one in request.to),
     ):
         if value not in known:
             raise ValueError(f"{name}: expected {', '.join(known)}, found {value!r}")
-    if not 0 < request.at_least <= 1:
+    if request.precision == "int8" and (torchs := [name for name in request.to if name in ("pt2", "aoti")]):
+        raise ValueError(f"--precision int8 is for onnx and openvino, not for {', '.join(torchs)}")
+    if request.at_least is not None and not 0 < request.at_least <= 1:
         raise ValueError(f"--at-least is a share of pixels between 0 and 1, found {request.at_least:g}")
     if request.size is not None and min(request.size) < 1:
         raise ValueError(f"--size: expected height and width of at least 1, found {request.size}")
@@ -269,84 +275,10 @@ def _versions(name: str) -> dict[str, str]:
 # --- Its proof --------------------------------------------------------------------------------------------------
 
 
-class Samples:
-    """The images that files are compared with.
-
-    given: files, folders or patterns; None: the run's validation images, or drawn ones, which `note` says.
-    """
-
-    def __init__(self, model: OpenModel, given: PathLike | None, count: int) -> None:
-        self.note = ""
-        self._model, self._given, self._count = model, given, count
-        self._pipeline = None
-        if given is None:
-            try:
-                self._pipeline = labelled_images(model, None, "val")
-            except (ValueError, OSError) as error:
-                reason = str(error).splitlines()[0]
-                self.note = (
-                    f"there are no validation images ({reason}): the file is compared on drawn images. --samples "
-                    "DIR takes real ones"
-                )
-        self.what = str(given) if given is not None else "validation images" if self._pipeline else "drawn images"
-
-    def __iter__(self) -> Iterator[Sample]:
-        return of_several_shapes(islice(self._plain(), self._count))
-
-    def _plain(self) -> Iterator[Sample]:
-        if self._pipeline is not None:
-            dataset = self._pipeline.dataset
-            step = max(1, len(dataset) // self._count)
-            for index in range(0, len(dataset), step):
-                sample = dataset.load(index)
-                yield Sample(sample.meta.name or f"image {index}", sample.image, sample.label)
-            return
-        if self._given is not None:
-            found = find_images(self._given)
-            step = max(1, len(found.files) // self._count)
-            for name, image in ImageStream(replace(found, files=found.files[::step]), reader=self._model.reader):
-                yield Sample(name, image)
-            return
-        values = self._model.reader.spec.values
-        ends = (0.0, 255.0) if values is None else (float(values.low), float(values.high))
-        dtype = "uint8" if values is None else values.dtype
-        yield from drawn(min(self._count, DRAWN), len(self._model.spec.preprocess.mean), dtype, ends)
-
-
 def _compared(model: OpenModel, path: Path, meta: ExportMeta, request: ExportRequest, samples: Samples) -> Certificate:
     """The certificate of a file that was just written."""
     ours = of_exported(path, open_exported(path, threads=request.threads, own=True)).predictor()
-    return certify(model, ours, meta, samples, at_least=request.at_least, runtime=RUNTIMES[path.suffix])
-
-
-RUNTIMES = {".onnx": "onnxruntime", ".xml": "OpenVINO", ".pt2": "torch.export"}
-
-
-def certify(
-    model: OpenModel, ours: Predictor, meta: ExportMeta, samples: Samples, *, at_least: float, runtime: str
-) -> Certificate:
-    """Compare the predictor of an exported file with the model that it was made of."""
-    from intarsia import catalog
-
-    contract = meta.contract
-    original = model.predictor(ours.classes, ours.palette)
-    if contract.output != "logits" or contract.size is not None:
-        seen = replace(
-            model.spec.inference,
-            mode=ours.inference.mode, crop_size=ours.inference.crop_size, stride=ours.inference.stride,
-        )  # fmt: skip
-        original = replace(model, spec=replace(model.spec, inference=seen)).predictor(ours.classes, ours.palette)
-    ignore_index = metric_of(model.spec).args.get("ignore_index", 255)
-
-    def metric() -> Metric:
-        counter: Callable[..., Metric] = catalog.resolve("metric", "IoUMetric")
-        return counter(num_classes=len(ours.classes), classes=tuple(ours.classes), ignore_index=ignore_index)
-
-    fields: dict[str, Field] = {"logits": "logits", "probs": "probabilities"}
-    return compare(
-        original, ours, samples,
-        what=samples.what, runtime=runtime, at_least=at_least, compared=fields.get(contract.output), metric=metric,
-    )  # fmt: skip
+    return certify(model, ours, meta, samples, at_least=request.at_least)
 
 
 def _why_fixed(certificate: Certificate) -> str:
@@ -356,8 +288,9 @@ def _why_fixed(certificate: Certificate) -> str:
 
 
 def _say(found: Exported) -> None:
-    verdict = "the same as the original" if found.certificate.passed else "NOT the same as the original"
-    say(f"{found.file}: {verdict}")
+    certificate = found.certificate
+    verdict = "says what the original says" if certificate.passed else "does NOT say what the original says"
+    say(f"{found.file}: {verdict} (at least {certificate.at_least:.1%} of all labels)")
     for line in describe(found.certificate):
         say(f"  {line}")
 
@@ -372,7 +305,7 @@ def verify(
     against: PathLike,
     samples: PathLike | None = None,
     count: int = 16,
-    at_least: float = AT_LEAST,
+    at_least: float | None = None,
     config: str | None = None,
     threads: int | None = None,
 ) -> Certificate:
@@ -385,8 +318,6 @@ def verify(
     model = open_model(against, config=config, device="cpu")
     if meta.weights_hash and _hash(model.file) != meta.weights_hash:
         say(f"note: {file} was exported from other weights than {model.file}, as their hashes say")
-    certificate = certify(
-        model, ours, meta, Samples(model, samples, count), at_least=at_least, runtime=RUNTIMES[file.suffix]
-    )
+    certificate = certify(model, ours, meta, Samples(model, samples, count), at_least=at_least)
     _say(Exported(file, certificate))
     return certificate

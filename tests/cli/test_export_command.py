@@ -65,14 +65,14 @@ def test_it_is_verified_again_and_other_weights_are_told(
 ) -> None:
     words = ["export", "verify", str(exported), "--samples", str(photos)]
     assert main([*words, "--against", str(weights)]) == 0
-    assert "the same as the original" in capsys.readouterr().err
+    assert "says what the original says" in capsys.readouterr().err
     state = load_state(weights)
     state["decode_head.conv_seg.weight"] = -state["decode_head.conv_seg.weight"]
     save_weights(tmp_path / "other.safetensors", state, weights_meta(weights))
     assert main([*words, "--against", str(tmp_path / "other.safetensors")]) == 3
     shown = capsys.readouterr().err
     assert "exported from other weights" in shown
-    assert "NOT the same" in shown
+    assert "does NOT say" in shown
 
 
 def test_answers_have_the_size_of_an_image_that_the_pipeline_resizes(

@@ -31,10 +31,10 @@ class Network(nn.Module):
     def __init__(self, channels: int, logits: int) -> None:
         super().__init__()
         self.first = nn.Conv2d(channels, 8, 5, stride=4, padding=2)
-        self.last = nn.Conv2d(8, logits, 3, padding=1)
+        self.decode_head = nn.Conv2d(8, logits, 3, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        out: Tensor = self.last(self.first(images).relu())
+        out: Tensor = self.decode_head(self.first(images).relu())
         return out
 
 

@@ -185,7 +185,7 @@ def test_a_certificate_says_what_differs(make: Any, onnx_file: Any) -> None:
     assert len(right.sizes) >= 4
     assert right.pixels == sum(sample.image.shape[0] * sample.image.shape[1] for sample in samples)
     with torch.no_grad():
-        made.task.model.last.bias[0] += 1.0  # the original moves away from its file
+        made.task.model.decode_head.bias[0] += 1.0  # the original moves away from its file
     wrong = compare(
         made.predictor(), predictor_of(made, path), samples, what="drawn", runtime="onnxruntime", compared="logits"
     )
@@ -244,3 +244,42 @@ def test_files_that_are_none_are_refused_by_name(tmp_path: Path, suffix: str) ->
     path.with_suffix(".bin").write_bytes(b"")
     with pytest.raises(ValueError, match="some"):
         runtime.read_meta(path)
+
+
+# --- Fewer bits ---------------------------------------------------------------------------------------------------
+
+
+def test_eight_bits_change_few_labels_and_leave_the_head(make: Any, onnx_file: Any, tmp_path: Path) -> None:
+    import onnx as library
+
+    from intarsia.export.quantise import quantise, shown
+
+    made = make()
+    path, out = onnx_file(made, made.deployable("logits")), tmp_path / "int8.onnx"
+    meta = runtime.read_meta(path)
+    images = [sample.image for sample in drawn(6, 3, "uint8", (0, 255))]
+    assert quantise(path, out, meta, shown(images, meta, 4)) == 1
+    onnx.describe(out, meta)
+    kept = {tuple(one.dims): one.data_type for one in library.load(out).graph.initializer if len(one.dims) == 4}
+    assert kept == {(8, 3, 5, 5): library.TensorProto.INT8, (3, 8, 3, 3): library.TensorProto.FLOAT}
+    samples = [Sample(str(number), image) for number, image in enumerate(images)]
+    found = compare(
+        made.predictor(), predictor_of(made, out), samples, what="", runtime="", at_least=0.95, compared="logits"
+    )
+    assert found.passed
+    assert found.equal < 1
+    assert 1e-4 < (found.largest_difference or 0) < 0.2
+
+
+def test_half_precision_halves_the_file(make: Any, onnx_file: Any) -> None:
+    made = make()
+    module = made.deployable("logits", precision="fp16")
+    whole = onnx_file(made, made.deployable("logits"), "whole.onnx")
+    original = made.predictor().predict(image((50, 70)), logits=True).logits
+    module.model = module.model.half()
+    half = onnx_file(made, module, "half.onnx")
+    (found,) = runtime.open_file(half, threads=1).run(image((50, 70))[None]).values()
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found[0], original, atol=0.02)
+    assert not np.array_equal(found[0], original)
+    assert half.stat().st_size < whole.stat().st_size

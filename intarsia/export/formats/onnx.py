@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from intarsia.contracts import Size
 from intarsia.export.contract import KEY, ExportMeta
+from intarsia.export.quantise import SCOPES
 from intarsia.io.whole_files import whole_file
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ def write(program: ExportedProgram, path: Path, meta: ExportMeta, *, also: Mappi
     except torch.onnx.OnnxExporterError as error:
         raise ValueError(f"ONNX: {reason_of(error)}") from error
     assert found is not None
+    for node in found.model.graph:  # the paths of this machine's files are nobody's business
+        for key in [key for key in node.metadata_props if key != SCOPES]:
+            del node.metadata_props[key]
     found.model.metadata_props.update({KEY: meta.to_json(), **(also or {})})
     found.model.producer_name = "Intarsia"
     data = path.with_name(path.name + ".data")
@@ -57,13 +61,34 @@ def write(program: ExportedProgram, path: Path, meta: ExportMeta, *, also: Mappi
         found.save(aside, external_data=False)
 
 
+def copy(source: Path, path: Path, meta: ExportMeta) -> None:
+    """Put a file, with the weights beside it if there are such, where it shall be, with this description."""
+    import onnx
+
+    data = path.with_name(path.name + ".data")
+    model = onnx.load(source)
+    _set(model, meta)
+    if model.ByteSize() > LARGEST:
+        onnx.save(model, path, save_as_external_data=True, location=data.name)
+        return
+    data.unlink(missing_ok=True)
+    with whole_file(path) as aside:
+        onnx.save(model, aside)
+
+
+def _set(model: Any, meta: ExportMeta) -> None:
+    import onnx
+
+    kept = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(model, {**kept, KEY: meta.to_json()})
+
+
 def describe(path: Path, meta: ExportMeta) -> None:
     """Give a file another description. Its graph stays, byte for byte."""
     import onnx
 
     model = onnx.load(path, load_external_data=False)
-    kept = {entry.key: entry.value for entry in model.metadata_props}
-    onnx.helper.set_model_props(model, {**kept, KEY: meta.to_json()})
+    _set(model, meta)
     with whole_file(path) as aside:
         onnx.save(model, aside)
 
@@ -80,6 +105,8 @@ def open_file(path: Path, *, device: str = "cpu", threads: int | None = None) ->
 
 class ONNXRuntime:
     """A session of onnxruntime; see `runtime.Runtime`."""
+
+    name = "onnxruntime"
 
     def __init__(self, path: Path, session: Any) -> None:
         self.meta = self.metadata(path, session)

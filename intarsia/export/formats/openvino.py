@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import numpy.typing as npt
 
 from intarsia.contracts import Size
 from intarsia.export.contract import KEY, ExportMeta
-from intarsia.io.whole_files import whole_file
+from intarsia.io.whole_files import write_whole
 
 MISSING = "OpenVINO's files need the package openvino: pip install 'intarsia[export]'"
 
@@ -50,6 +53,8 @@ def open_file(path: Path, *, device: str = "cpu", threads: int | None = None) ->
 class OpenVINORuntime:
     """A compiled model of OpenVINO; see `runtime.Runtime`."""
 
+    name = "OpenVINO"
+
     def __init__(self, path: Path, threads: int | None) -> None:
         model = _read(path)
         self.meta = _meta(path, model)
@@ -74,9 +79,12 @@ class OpenVINORuntime:
 
 def _save(openvino: Any, model: Any, path: Path, meta: ExportMeta) -> None:
     model.set_rt_info(meta.to_json(), KEY)
-    with whole_file(path) as aside:
-        openvino.save_model(model, aside, compress_to_fp16=meta.contract.precision == "fp16")
-        aside.with_suffix(".bin").replace(path.with_suffix(".bin"))
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        found = Path(folder) / path.name
+        openvino.save_model(model, found, compress_to_fp16=meta.contract.precision == "fp16")
+        for suffix in (".bin", ".xml"):
+            with open(found.with_suffix(suffix), "rb") as source:
+                write_whole(path.with_suffix(suffix), partial(shutil.copyfileobj, source))
 
 
 def _read(path: Path) -> Any:

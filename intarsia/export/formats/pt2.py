@@ -87,6 +87,8 @@ def open_file(path: Path, *, device: str = "cpu", threads: int | None = None) ->
 class PT2Runtime:
     """A graph in torch, or compiled code; see `runtime.Runtime`."""
 
+    name = "torch"
+
     def __init__(self, path: Path, device: str) -> None:
         import torch
 

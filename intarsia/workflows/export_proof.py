@@ -1,0 +1,95 @@
+"""The proof of an exported file: which images it is compared with its original on, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import islice
+
+from intarsia import catalog
+from intarsia.config.build import metric_of
+from intarsia.contracts import Metric, PathLike
+from intarsia.export.certificate import Certificate, Field, Sample, compare, drawn, of_several_shapes
+from intarsia.export.contract import ExportMeta
+from intarsia.export.task import runtime_name
+from intarsia.inference.inputs.finding import find_images
+from intarsia.inference.inputs.images import ImageStream
+from intarsia.inference.predictor import Predictor
+from intarsia.workflows.trained_model import OpenModel, labelled_images
+
+DRAWN = 8
+"""Images that are drawn where there are no others."""
+
+AT_LEAST = {"fp32": 0.999, "fp16": 0.995, "int8": 0.98}
+"""Precision -> share of pixels with the same label below which a file is no copy. Ties, and rounding, change a few."""
+
+
+class Samples:
+    """The images that files are compared with.
+
+    given: files, folders or patterns; None: the run's validation images, or drawn ones, which `note` says.
+    """
+
+    def __init__(self, model: OpenModel, given: PathLike | None, count: int) -> None:
+        self.note = ""
+        self._model, self._given, self._count = model, given, count
+        self._pipeline = None
+        if given is None:
+            try:
+                self._pipeline = labelled_images(model, None, "val")
+            except (ValueError, OSError) as error:
+                reason = str(error).splitlines()[0]
+                self.note = (
+                    f"there are no validation images ({reason}): the file is compared on drawn images. --samples "
+                    "DIR takes real ones"
+                )
+        self.what = str(given) if given is not None else "validation images" if self._pipeline else "drawn images"
+
+    def __iter__(self) -> Iterator[Sample]:
+        return of_several_shapes(islice(self.plain(self._count), self._count))
+
+    def plain(self, count: int) -> Iterator[Sample]:
+        """So many of them or a few more, evenly from all, as they are."""
+        if self._pipeline is not None:
+            dataset = self._pipeline.dataset
+            step = max(1, len(dataset) // count)
+            for index in range(0, len(dataset), step):
+                sample = dataset.load(index)
+                yield Sample(sample.meta.name or f"image {index}", sample.image, sample.label)
+            return
+        if self._given is not None:
+            found = find_images(self._given)
+            step = max(1, len(found.files) // count)
+            for name, image in ImageStream(replace(found, files=found.files[::step]), reader=self._model.reader):
+                yield Sample(name, image)
+            return
+        values = self._model.reader.spec.values
+        ends = (0.0, 255.0) if values is None else (float(values.low), float(values.high))
+        dtype = "uint8" if values is None else values.dtype
+        yield from drawn(min(count, DRAWN), len(self._model.spec.preprocess.mean), dtype, ends)
+
+
+def certify(
+    model: OpenModel, ours: Predictor, meta: ExportMeta, samples: Samples, *, at_least: float | None
+) -> Certificate:
+    """Compare the predictor of an exported file with the model that it was made of."""
+    contract = meta.contract
+    original = model.predictor(ours.classes, ours.palette)
+    if contract.output != "logits" or contract.size is not None:
+        seen = replace(
+            model.spec.inference,
+            mode=ours.inference.mode, crop_size=ours.inference.crop_size, stride=ours.inference.stride,
+        )  # fmt: skip
+        original = replace(model, spec=replace(model.spec, inference=seen)).predictor(ours.classes, ours.palette)
+    ignore_index = metric_of(model.spec).args.get("ignore_index", 255)
+
+    def metric() -> Metric:
+        counter: Callable[..., Metric] = catalog.resolve("metric", "IoUMetric")
+        return counter(num_classes=len(ours.classes), classes=tuple(ours.classes), ignore_index=ignore_index)
+
+    fields: dict[str, Field] = {"logits": "logits", "probs": "probabilities"}
+    return compare(
+        original, ours, samples,
+        what=samples.what, runtime=runtime_name(ours.task), at_least=at_least or AT_LEAST[contract.precision],
+        compared=fields.get(contract.output), metric=metric,
+    )  # fmt: skip
