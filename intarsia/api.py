@@ -55,12 +55,24 @@ def load(
     from intarsia.config.build import build_task
     from intarsia.config.language.reader import Config
     from intarsia.config.lowering.lower import lower
+    from intarsia.export.runtime import is_exported
     from intarsia.inference.threshold import predictor_at
     from intarsia.terminal import say
     from intarsia.weights.file import apply_state
+    from intarsia.workflows.exported_model import open_exported
+    from intarsia.workflows.locate import local
     from intarsia.workflows.thresholds import as_kept, kept_note
 
     chosen = _checked_device(device)
+    path = local(weights)
+    if path is not None and is_exported(path):
+        opened = open_exported(path, device=chosen.type if device is not None else "cpu")
+        reader = reader_for(opened.spec, opened.meta.image, bands=bands, scale=scale, max_pixels=max_pixels)
+        colours = opened.meta.palette or distinct_colours(len(opened.meta.classes))
+        return predictor_at(
+            predictor_for(opened.spec, opened.task, classes=opened.meta.classes, palette=colours, reader=reader),
+            threshold,
+        )
     found, optional = _opened(weights)
     path, meta = found.path, found.meta
     spec = lower(Config.from_values(meta.config, file=str(path))) if meta.config else None
@@ -155,14 +167,18 @@ def predictor_for(
     reader: of the images; by default as `spec` reads those of its data sets.
     """
     from intarsia.config.build import build
+    from intarsia.export.task import ExportedPredictor, is_exported
     from intarsia.inference.depth_predictor import DepthPredictor
     from intarsia.inference.predictor import Predictor
 
-    of_depth = spec.inference.answer == "depth"
+    kind: type[Predictor] = DepthPredictor if spec.inference.answer == "depth" else Predictor
+    if is_exported(task):
+        kind = ExportedPredictor
+    of_depth = kind is DepthPredictor
     if of_depth and not classes:
         classes, palette = ("any room",), ((0, 0, 0),)
     data = spec.test or spec.val
-    return (DepthPredictor if of_depth else Predictor)(
+    return kind(
         task,
         inference=spec.inference,
         augment=augment,

@@ -30,6 +30,7 @@ from intarsia.contracts import FeatureSpec, Size
 from intarsia.layers import position_embedding
 from intarsia.layers.activation import GELU, Activation
 from intarsia.layers.activation_checkpointing import run_block
+from intarsia.layers.attention import join_heads
 from intarsia.layers.drop_path import DropPath
 from intarsia.layers.feed_forward import FeedForward
 from intarsia.layers.layer_scale import layer_scale
@@ -81,7 +82,7 @@ class Attention(nn.Module):
         )  # (M, 1 + L, 1 + L)
         dropout = self.dropout if self.training else 0.0
         out = F.scaled_dot_product_attention(q, k, v, bias[None], dropout_p=dropout)
-        joined: Tensor = self.proj(out.transpose(1, 2).flatten(2))
+        joined: Tensor = self.proj(join_heads(out))
         return joined
 
 

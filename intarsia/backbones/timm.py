@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from intarsia.backbones.timm_blocks import check_open, open_level
 from intarsia.backbones.timm_sizes import IN_BLOCKS, ONE_SIZE, STRIDES, one_size_only, size_policy
 from intarsia.contracts import FeatureSpec, Level
+from intarsia.layers.patch_embed import pieces
 
 RESERVED = frozenset(
     {
@@ -172,7 +173,7 @@ class TIMM(nn.Module):
         if self.size is None and self.multiple == 1:
             return tuple(levels)
         cut = zip(levels, self.features, strict=True)
-        return tuple(x[..., : -(-height // level.stride), : -(-width // level.stride)] for x, level in cut)
+        return tuple(x[..., : pieces(height, level.stride), : pieces(width, level.stride)] for x, level in cut)
 
     def train(self, mode: bool = True) -> TIMM:
         """Training mode, also of timm's network, which is no child."""

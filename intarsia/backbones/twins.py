@@ -37,6 +37,7 @@ from torch import Tensor, nn
 
 from intarsia.contracts import FeatureSpec, Size
 from intarsia.layers.activation_checkpointing import run_block
+from intarsia.layers.attention import join_heads
 from intarsia.layers.conv import init_by_group_
 from intarsia.layers.drop_path import DropPath
 from intarsia.layers.feed_forward import FeedForward
@@ -80,7 +81,7 @@ class WindowAttention(nn.Module):
         q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(3, 0, 1, 4, 2, 5).flatten(2, 3)
         dropout = self.attn_dropout if self.training else 0.0
         out = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=dropout)  # (N, G * M, S, D)
-        out = out.unflatten(1, (groups, -1)).transpose(2, 3).flatten(3)  # (N, G, S, C)
+        out = join_heads(out.unflatten(1, (groups, -1)))  # (N, G, S, C)
         out = crop_to(join_windows(out, side, windows), height, width).flatten(1, 2)  # (N, L, C)
         joined: Tensor = self.dropout(self.proj(out))
         return joined

@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from intarsia.cli import advise, config, cv, data, demo, doctor, evaluate, models, plot, predict, train, view, weights
 from intarsia.cli import explain as explanations
+from intarsia.cli import export as exports
 from intarsia.cli.arguments import prepare
 from intarsia.distributed.launchers import is_secondary_error
 
@@ -111,6 +112,7 @@ app.command("train", rich_help_panel=_WORK, epilog=train.EXAMPLES, no_args_is_he
 app.command("cv", rich_help_panel=_WORK, epilog=cv.EXAMPLES, no_args_is_help=True)(cv.cv)
 app.command("eval", rich_help_panel=_WORK, epilog=evaluate.EXAMPLES, no_args_is_help=True)(evaluate.evaluate)
 app.command("predict", rich_help_panel=_WORK, epilog=predict.EXAMPLES, no_args_is_help=True)(predict.predict)
+app.add_typer(exports.app, name="export", rich_help_panel=_WORK, help="Export a model as one file, with a proof.")
 app.command("demo", rich_help_panel=_WORK)(demo.demo)
 app.add_typer(models.app, name="models", rich_help_panel=_LOOK)
 app.add_typer(config.app, name="config", rich_help_panel=_LOOK)

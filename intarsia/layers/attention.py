@@ -51,5 +51,13 @@ class MultiheadAttention(nn.Module):
         q, k, v = (x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (q, k, v))  # (N, M, L or S, D) each
         dropout = self.dropout if self.training else 0.0
         out = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=dropout)  # (N, M, L, D)
-        joined: Tensor = self.out_proj(out.transpose(1, 2).flatten(2))  # (N, L, C)
+        joined: Tensor = self.out_proj(join_heads(out))  # (N, L, C)
         return joined
+
+
+def join_heads(x: Tensor) -> Tensor:
+    """(..., M, L, D) of scaled_dot_product_attention -> (..., L, C)."""
+    x = x.transpose(-3, -2)
+    # Its fused kernels leave heads last in memory, so that nothing is copied. What takes their place in an ONNX file
+    # does not: without this copy, the graph would keep to the layout that it saw.
+    return (x.clone(memory_format=torch.contiguous_format) if torch.compiler.is_exporting() else x).flatten(-2)

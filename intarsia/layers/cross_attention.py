@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from intarsia.layers.attention import MultiheadAttention
+from intarsia.layers.attention import MultiheadAttention, join_heads
 
 
 class Attention(nn.Module):
@@ -32,7 +32,7 @@ class Attention(nn.Module):
         out = F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, dropout_p=attention.dropout if self.training else 0.0
         )
-        joined: Tensor = attention.out_proj(out.transpose(1, 2).flatten(2))
+        joined: Tensor = attention.out_proj(join_heads(out))
         return joined
 
 

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.layers.activation_checkpointing import run_block
+from intarsia.layers.attention import join_heads
 
 GROUPS = 32
 """Of every group norm."""
@@ -237,7 +238,7 @@ class CrossAttention(nn.Module):
         """Tokens (N, L, C), context (N, T, D) -> (N, L, C)."""
         q, k, v = (self._heads(y) for y in (self.to_q(x), self.to_k(context), self.to_v(context)))
         out = F.scaled_dot_product_attention(q, k, v)  # (N, heads, L, C / heads)
-        merged: Tensor = self.to_out(out.transpose(1, 2).flatten(2))
+        merged: Tensor = self.to_out(join_heads(out))
         return merged
 
     def _heads(self, x: Tensor) -> Tensor:

@@ -17,6 +17,8 @@ import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from intarsia.layers.patch_embed import pieces
+
 GROUPS = 32
 """Of every group norm."""
 
@@ -67,8 +69,8 @@ def padded(images: Tensor, least: Sequence[int], multiple: int, value: float) ->
     One step for torch.fx, which cannot compare sizes; called as `latent_encoder.padded`, since it is looked for here.
     """
     height, width = (max(side, shortest) for side, shortest in zip(images.shape[2:], least, strict=True))
-    below = -(-height // multiple) * multiple - images.shape[2]
-    right = -(-width // multiple) * multiple - images.shape[3]
+    below = pieces(height, multiple) * multiple - images.shape[2]
+    right = pieces(width, multiple) * multiple - images.shape[3]
     return F.pad(images, (0, right, 0, below), value=value)
 
 

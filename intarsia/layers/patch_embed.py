@@ -69,13 +69,19 @@ class PatchEmbed(nn.Module):
         return F.pad(x, (left, columns - left, above, rows - above))
 
 
-def pieces_and_padding(length: int, side: int) -> tuple[int, int]:
-    """How many pieces of `side` cover `length`, and how much padding the last one needs.
+def pieces(length: int, side: int) -> int:
+    """How many pieces of `side` cover `length`.
 
-    In this form, rather than with a remainder, torch.export sees through padded sizes when they may change.
+    In this form torch.export sees through padded sizes when they may change, which it does not with a remainder; and
+    ONNX, which rounds towards zero, not down, has no -(-length // side).
     """
-    pieces = (length + side - 1) // side
-    return pieces, pieces * side - length
+    return (length + side - 1) // side
+
+
+def pieces_and_padding(length: int, side: int) -> tuple[int, int]:
+    """The same, and how much padding the last one needs."""
+    count = pieces(length, side)
+    return count, count * side - length
 
 
 def to_tokens(x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from intarsia.layers.activation import RELU, Activation
+from intarsia.layers.adaptive_pooling import AdaptiveAvgPool
 from intarsia.layers.conv import ConvNormAct
 from intarsia.layers.levels import resize
 from intarsia.layers.norm import Norm
@@ -29,7 +30,7 @@ class PyramidPooling(nn.Module):
         self.align_corners = align_corners
         for i, cells in enumerate(pool_scales):
             project = ConvNormAct(in_channels, channels, 1, norm=norm, activation=activation)
-            self.add_module(str(i), nn.Sequential(nn.AdaptiveAvgPool2d(cells), project))
+            self.add_module(str(i), nn.Sequential(AdaptiveAvgPool(cells), project))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(N, C, h, w) -> one (N, channels, h, w) per scale."""

@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.layers.activation import RELU, Activation
+from intarsia.layers.adaptive_pooling import adaptive_avg_pool
 from intarsia.layers.classifier import channel_dropout, pixel_classifier
 from intarsia.layers.conv import ConvNormAct
 from intarsia.layers.levels import paired_levels, resize
@@ -33,7 +34,7 @@ from intarsia.layers.self_attention import attend, projection
 
 def grid_means(x: Tensor, pool_scales: Sequence[int]) -> Tensor:
     """(N, D, h, w) -> the means over grids of `pool_scales` x `pool_scales` cells, side by side (N, D, S)."""
-    return torch.cat([F.adaptive_avg_pool2d(x, cells).flatten(2) for cells in pool_scales], dim=2)
+    return torch.cat([adaptive_avg_pool(x, cells).flatten(2) for cells in pool_scales], dim=2)
 
 
 class AsymmetricAttention(nn.Module):

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.layers.activation import RELU, Activation
+from intarsia.layers.adaptive_pooling import adaptive_avg_pool
 from intarsia.layers.classifier import channel_dropout, pixel_classifier
 from intarsia.layers.conv import ConvNormAct
 from intarsia.layers.norm import Norm
@@ -59,7 +60,7 @@ class AdaptiveContext(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, channels, h, w)."""
-        cells = self.pooled_redu_conv(F.adaptive_avg_pool2d(x, self.pool_scale)).flatten(2)  # (N, channels, S)
+        cells = self.pooled_redu_conv(adaptive_avg_pool(x, self.pool_scale)).flatten(2)  # (N, channels, S)
         x = self.input_redu_conv(x)  # (N, channels, h, w)
         whole = self.global_info(F.adaptive_avg_pool2d(x, 1))  # (N, channels, 1, 1)
         affinity = self.gla(x + whole).flatten(2).sigmoid()  # (N, S, P)

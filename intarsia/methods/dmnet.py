@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.layers.activation import RELU, Activation
+from intarsia.layers.adaptive_pooling import adaptive_avg_pool
 from intarsia.layers.classifier import channel_dropout, pixel_classifier
 from intarsia.layers.conv import ConvNormAct
 from intarsia.layers.norm import Norm
@@ -54,7 +55,7 @@ class DynamicConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, channels, h, w)."""
-        filters = self.filter_gen_conv(F.adaptive_avg_pool2d(x, self.filter_size))  # (N, channels, F, F)
+        filters = self.filter_gen_conv(adaptive_avg_pool(x, self.filter_size))  # (N, channels, F, F)
         out: Tensor = self.activate(self.norm(filtered(self.input_redu_conv(x), filters)))
         return out if self.fusion_conv is None else self.fusion_conv(out)
 

@@ -24,6 +24,7 @@ from intarsia.contracts import MaskPredictions, OpenLevel
 from intarsia.layers import precision
 from intarsia.layers.levels import resize
 from intarsia.layers.norm import LayerNorm2d
+from intarsia.layers.patch_embed import pieces
 
 ANNEALING_POWER = 0.9
 
@@ -108,7 +109,7 @@ class EoMTHead(nn.Module):
             tokens = block(tokens, mask)
         found.append(self._predict(tokens, level))
         cell = level.stride // 2**self.num_upscales
-        height, width = (-(-side // cell) for side in level.size)
+        height, width = (pieces(side, cell) for side in level.size)
         return tuple(MaskPredictions(x.class_logits, x.mask_logits[..., :height, :width]) for x in found)
 
     def set_training_progress(self, progress: float) -> None:

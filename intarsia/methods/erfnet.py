@@ -20,7 +20,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.contracts import FeatureSpec
@@ -86,10 +85,9 @@ class Upsample(nn.Module):
 
     def forward(self, x: Tensor, size: Sequence[int]) -> Tensor:
         """(N, C, h, w) -> (N, out_channels, *size), where size is that of 2 h and 2 w, or one less."""
-        # torch's own argument `output_size` asks which sizes are possible, and an exported network could not.
-        rest = (size[0] - 2 * x.shape[2] + 1, size[1] - 2 * x.shape[3] + 1)
-        x = F.conv_transpose2d(x, self.conv.weight, self.conv.bias, stride=2, padding=1, output_padding=rest)
-        out: Tensor = self.act(self.bn(x))
+        # torch's own argument `output_size` asks which sizes are possible, and an exported network could not; a padding
+        # that depends on the size is nothing that ONNX has. One row too many is what both leave out.
+        out: Tensor = self.act(self.bn(self.conv(x)[:, :, : size[0], : size[1]]))
         return out
 
 

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.contracts import MaskPredictions, TokenLevel
-from intarsia.layers import adaptive_max_pooling, position_embedding, precision
+from intarsia.layers import adaptive_pooling, position_embedding, precision
 from intarsia.layers.activation import GELU, Activation
 from intarsia.layers.attention import MultiheadAttention
 from intarsia.layers.conv import ConvNormAct, init_caffe2_xavier_
@@ -232,7 +232,7 @@ class BiasedRecognition(nn.Module):
         the queries' tokens, so that CLIP's own go on as if there were no others.
         """
         height, width = level.shape[2:]
-        added = adaptive_max_pooling.adaptive_max_pool(added.flatten(1, 2), height, width)
+        added = adaptive_pooling.adaptive_max_pool(added.flatten(1, 2), height, width)
         added = added.unflatten(1, (-1, self.num_queries)).flatten(3)  # (N, M or 1, Q, L')
         itself = torch.eye(self.num_queries, dtype=added.dtype, device=added.device)
         hidden = F.pad(UNSEEN * (1 - itself), (0, 1), value=UNSEEN)  # (Q, Q + 1)

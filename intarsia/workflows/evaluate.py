@@ -14,6 +14,7 @@ from intarsia.data.bands import parse_bands
 from intarsia.data.datasets.folder import FolderDataset
 from intarsia.evaluation.evaluate import OnPrediction
 from intarsia.evaluation.evaluate import evaluate as run_evaluation
+from intarsia.export.task import is_exported
 from intarsia.inference.outputs.label_values import SERVERS
 from intarsia.inference.threshold import predictor_at
 from intarsia.terminal import progress, say, warn
@@ -173,7 +174,7 @@ def _score(
             workers=_workers(request, pipeline),
             progress=count,
             on_prediction=on_prediction,
-            task=model.task,
+            task=None if is_exported(model.task) else model.task,
         )
 
 

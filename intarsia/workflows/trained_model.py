@@ -19,9 +19,12 @@ from intarsia.data.description.model import DataDescription, LabelValue
 from intarsia.data.description.read import read_description
 from intarsia.data.description.splits import ShareSplit
 from intarsia.data.image_reader import ImageReader
+from intarsia.export.runtime import is_exported
 from intarsia.spec import Component, RunSpec
 from intarsia.weights.file import AUXILIARY, LoadReport, WeightsMeta, apply_state
 from intarsia.workflows.assemble import checked, evaluation_pipeline
+from intarsia.workflows.exported_model import OpenExported, open_exported
+from intarsia.workflows.locate import local
 from intarsia.workflows.names import config_of, find_weights, inspect_data
 from intarsia.workflows.thresholds import as_kept
 
@@ -88,6 +91,12 @@ def open_model(
     """
     if precision not in ("32", "64"):
         raise ValueError(f"--precision is 32 or 64 here, found {precision!r}")
+    exported = local(weights)
+    if exported is not None and is_exported(exported):
+        if config is not None or precision != "32":
+            raise ValueError(f"{exported} is an exported file: its config and its precision are in it, and stay")
+        opened = open_exported(exported, device=_of_runtime(device))
+        return of_exported(exported, opened, bands=bands, scale=scale, max_pixels=max_pixels)
     source = find_weights(weights, key=key, prefix=prefix)
     resolved = config_of(source, config)
     spec = checked(resolved)
@@ -106,6 +115,27 @@ def open_model(
     return OpenModel(
         source.path, resolved, spec, source.meta, task, chosen, reader, report, tuple(notes), source.recipe
     )
+
+
+def of_exported(
+    path: Path,
+    opened: OpenExported,
+    *,
+    bands: Sequence[int] | None = None,
+    scale: str | None = None,
+    max_pixels: int | None = None,
+) -> OpenModel:
+    """An exported file as a model. What it computes stays on the processor, wherever its runtime computes it."""
+    reader = reader_for(opened.spec, opened.meta.image, bands=bands, scale=scale, max_pixels=max_pixels)
+    nothing = LoadReport((), (), (), ())
+    return OpenModel(path, opened.config, opened.spec, opened.meta, opened.task, "cpu", reader, nothing, ())
+
+
+def _of_runtime(wanted: str) -> str:
+    """The device of a runtime of exported files: the processor, unless a GPU is asked for."""
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"--device of an exported file is auto, cpu or cuda, found {wanted!r}")
+    return "cpu" if wanted == "auto" else wanted
 
 
 def choose_device(wanted: str) -> str:

@@ -85,7 +85,7 @@ TABLE: dict[str, list[Group]] = {
     ],
     "intarsia/layers/upsample.py": [group("layers"), *of_part("UNet", "methods/test_unet.py", figure="unet_small")],
     "intarsia/layers/activation.py": [*SHARED_LAYERS],
-    "intarsia/layers/adaptive_max_pooling.py": [group("layers/test_adaptive_max_pooling.py")],
+    "intarsia/layers/adaptive_pooling.py": [group("layers/test_adaptive_pooling.py")],
     "intarsia/layers/clip/": [group("layers/test_clip.py"), group("backbones/test_clip_text.py")],
     "intarsia/layers/encoding.py": [group("layers/test_encoding.py"), *of_part("EncHead", figure="encnet_small")],
     "intarsia/layers/pyramid_pooling.py": [group("layers"), *of_part("PSPHead", figure="upernet_small")],

@@ -1,0 +1,130 @@
+"""What an exported file takes and gives, as it says itself, for whoever runs it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, get_args
+
+from intarsia.weights.file import WeightsMeta
+
+KEY = "intarsia"
+"""Name of the entry in a file's metadata."""
+
+FORMAT = 1
+"""Of this description. A reader refuses later ones, which may mean something else by the same words."""
+
+Output = Literal["label", "scores", "probs", "logits"]
+Layout = Literal["NHWC", "NCHW"]
+OUTPUTS: tuple[Output, ...] = get_args(Output)
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+
+MEANINGS: Mapping[Output, Mapping[str, str]] = {
+    "label": {"label": "class index of each pixel, (N, H, W)"},
+    "scores": {"label": "class index of each pixel, (N, H, W)", "confidence": "its probability, (N, H, W), float32"},
+    "probs": {"probs": "probability of each class, (N, K, H, W), float32"},
+    "logits": {"logits": "scores of each class before softmax or sigmoid, (N, K, H, W), float32"},
+}
+"""What a file can give: its outputs by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What goes in and what comes out.
+
+    output: a key of `MEANINGS`. layout: of the images, `channels` of them, numbers of type `dtype`, in the order of the
+    training (RGB for colours), neither normalised nor padded.
+    size: (height, width) if the file takes images of this size alone; why: the reason. None: any from `least_size`
+    pixels on a side, smaller ones too, which are padded inside.
+    batch: how many images at once, None for any number.
+    asks_size: whether there is a second input "size", two int64, height and width of the answer: images are resized
+    before they are shown, as `resize` says in words, and the answer is at the size of the original.
+    precision: of the numbers inside.
+    """
+
+    output: Output
+    layout: Layout
+    channels: int
+    dtype: str = "uint8"
+    size: tuple[int, int] | None = None
+    why: str = ""
+    batch: int | None = None
+    asks_size: bool = False
+    resize: str = ""
+    precision: str = "fp32"
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the outputs, in order."""
+        return tuple(MEANINGS[self.output])
+
+    def shape(self, batch: int, height: int, width: int) -> tuple[int, ...]:
+        """Of the images of this size."""
+        if self.layout == "NHWC":
+            return (batch, height, width, self.channels)
+        return (batch, self.channels, height, width)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportMeta:
+    """All that an exported file says: its contract, and what the weights it was made of say about themselves.
+
+    weights_hash: SHA-256 of their file. versions: of the programs that made it, by name. certificate: what comparing
+    it with the original gave, `certificate.Certificate` as plain values; empty until that was done.
+    """
+
+    contract: Contract
+    weights: WeightsMeta
+    weights_hash: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    certificate: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        values = {
+            "format": FORMAT,
+            "contract": asdict(self.contract),
+            "outputs": MEANINGS[self.contract.output],
+            "weights": json.loads(self.weights.to_json()),
+            "weights_hash": self.weights_hash,
+            "versions": dict(self.versions),
+            "certificate": dict(self.certificate),
+        }
+        return json.dumps(values, ensure_ascii=False, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> ExportMeta:
+        """The inverse of `to_json`. Raises ValueError for anything else, and for files of a later Intarsia."""
+        try:
+            found = json.loads(text)
+            version = found["format"]
+            contract = {name: found["contract"][name] for name in _NAMES if name in found["contract"]}
+            if version == FORMAT:
+                contract |= {"size": _pair(contract.get("size"))}
+                return cls(
+                    _checked(Contract(**contract)), WeightsMeta.from_json(json.dumps(found["weights"])),
+                    str(found.get("weights_hash", "")), dict(found.get("versions", {})),
+                    dict(found.get("certificate", {})),
+                )  # fmt: skip
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"the file's description of itself is damaged ({type(error).__name__}: {error})") from None
+        raise ValueError(f"the file was exported by a later Intarsia (format {version}, this one reads {FORMAT})")
+
+
+_NAMES = tuple(one.name for one in fields(Contract))
+
+
+def _pair(size: Any) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    height, width = size
+    return int(height), int(width)
+
+
+def _checked(contract: Contract) -> Contract:
+    if contract.output not in OUTPUTS or contract.layout not in LAYOUTS:
+        raise ValueError(f"output {contract.output!r}, layout {contract.layout!r}")
+    if not isinstance(contract.channels, int) or contract.channels < 1:
+        raise ValueError(f"{contract.channels!r} channels")
+    return contract

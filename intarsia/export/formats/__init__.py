@@ -1,0 +1,1 @@
+"""One file per format: how it is written, described, read and run."""

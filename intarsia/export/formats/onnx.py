@@ -1,0 +1,144 @@
+"""ONNX files: operator set 18, without operators of our own; run by onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from intarsia.contracts import Size
+from intarsia.export.contract import KEY, ExportMeta
+from intarsia.io.whole_files import whole_file
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+OPSET = 18
+"""The last whose resizing and maxima onnxruntime has on GPUs, and the first that torch's exporter writes."""
+
+LARGEST = 2**31 - 2**20
+"""Bytes of weights above which they go into a file of their own: no protocol buffer holds 2 GiB."""
+
+MISSING = "ONNX files need the packages onnx, onnxscript and onnxruntime: pip install 'intarsia[export]'"
+
+
+def write(program: ExportedProgram, path: Path, meta: ExportMeta, *, also: Mapping[str, str] | None = None) -> None:
+    """Write a graph of torch.export as one file, or as two where it is larger than such files can be.
+
+    also: further entries of the metadata, for other readers.
+
+    Raises ValueError naming the operator that ONNX does not have, and if packages are missing.
+    """
+    import torch
+
+    from intarsia.export.program import quiet, reason_of
+
+    _need("onnx", "onnxscript")
+    try:
+        with quiet():
+            found = torch.onnx.export(
+                program, (), dynamo=True, opset_version=OPSET, optimize=True, verbose=False,
+                input_names=["image", "size"][: 1 + meta.contract.asks_size], output_names=list(meta.contract.outputs),
+            )  # fmt: skip
+    except torch.onnx.OnnxExporterError as error:
+        raise ValueError(f"ONNX: {reason_of(error)}") from error
+    assert found is not None
+    found.model.metadata_props.update({KEY: meta.to_json(), **(also or {})})
+    found.model.producer_name = "Intarsia"
+    data = path.with_name(path.name + ".data")
+    if sum(value.numel() * value.element_size() for value in program.state_dict.values()) > LARGEST:
+        found.save(path, external_data=True)
+        return
+    data.unlink(missing_ok=True)  # of an earlier, larger model
+    with whole_file(path) as aside:
+        found.save(aside, external_data=False)
+
+
+def describe(path: Path, meta: ExportMeta) -> None:
+    """Give a file another description. Its graph stays, byte for byte."""
+    import onnx
+
+    model = onnx.load(path, load_external_data=False)
+    kept = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(model, {**kept, KEY: meta.to_json()})
+    with whole_file(path) as aside:
+        onnx.save(model, aside)
+
+
+def read_meta(path: Path) -> ExportMeta:
+    """See `runtime.read_meta`."""
+    return ONNXRuntime.metadata(path, _session(path, "cpu", 1))
+
+
+def open_file(path: Path, *, device: str = "cpu", threads: int | None = None) -> ONNXRuntime:
+    """See `runtime.open_file`."""
+    return ONNXRuntime(path, _session(path, device, threads))
+
+
+class ONNXRuntime:
+    """A session of onnxruntime; see `runtime.Runtime`."""
+
+    def __init__(self, path: Path, session: Any) -> None:
+        self.meta = self.metadata(path, session)
+        self._path, self._session = path, session
+
+    @staticmethod
+    def metadata(path: Path, session: Any) -> ExportMeta:
+        """What the file says about itself."""
+        found = session.get_modelmeta().custom_metadata_map
+        if KEY not in found:
+            raise ValueError(
+                f"{path} does not say what it takes and gives: it was not exported by Intarsia (`intarsia export`)"
+            )
+        try:
+            return ExportMeta.from_json(found[KEY])
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    def run(self, image: npt.NDArray[Any], size: Size | None = None) -> dict[str, npt.NDArray[Any]]:
+        """See `Runtime`."""
+        given = {"image": np.ascontiguousarray(image)}
+        if self.meta.contract.asks_size:
+            given["size"] = np.array(size, dtype=np.int64)
+        try:
+            found = self._session.run(list(self.meta.contract.outputs), given)
+        except Exception as error:  # its own classes derive from nothing else
+            raise ValueError(f"{self._path}: onnxruntime fails on {image.shape}: {_last(error)}") from error
+        return dict(zip(self.meta.contract.outputs, found, strict=True))
+
+
+def _session(path: Path, device: str, threads: int | None) -> Any:
+    _need("onnxruntime")
+    import onnxruntime
+
+    wanted = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[device]
+    if wanted not in onnxruntime.get_available_providers():
+        raise ValueError(
+            f"onnxruntime has no {wanted} here; it has {', '.join(onnxruntime.get_available_providers())}. "
+            "For GPUs: pip install onnxruntime-gpu"
+        )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist")
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=[wanted])
+    except Exception as error:
+        raise ValueError(f"{path} is no ONNX file that onnxruntime reads: {_last(error)}") from error
+
+
+def _last(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][-300:] if lines else type(error).__name__
+
+
+def _need(*names: str) -> None:
+    from importlib.util import find_spec
+
+    if any(find_spec(name) is None for name in names):
+        raise ValueError(MISSING)

@@ -1,0 +1,97 @@
+"""From a deployable module to a graph of torch.export, for any size of image where the network allows it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.export import Dim, ExportedProgram
+
+from intarsia.contracts import Size
+from intarsia.export.contract import Contract
+from intarsia.export.deployable import Deployable
+
+EXAMPLE: Size = (128, 160)
+"""Size of the image that a network is followed with, unless its least size is larger. Sides differ, so that the graph
+cannot take one for the other."""
+
+ANY = Dim.DYNAMIC
+
+
+def exported(module: Deployable, *, device: torch.device | str = "cpu") -> ExportedProgram:
+    """The graph of a module in evaluation, whose contract says whether size and batch may change.
+
+    Raises ValueError with torch's reason if they may not in this network, or if it cannot be followed at all.
+    """
+    contract = module.contract
+    inputs = example(module, device=device)
+    free = _free_dimensions(contract)
+    shapes = {"image": dict.fromkeys(free, ANY), "size": None}
+    try:
+        with quiet(), torch.no_grad():
+            return torch.export.export(
+                module, inputs, dynamic_shapes={name: shapes[name] for name in ("image", "size")[: len(inputs)]}
+            )
+    except Exception as error:  # whatever it cannot follow has an error of its own
+        raise ValueError(reason_of(error)) from error
+
+
+def example(module: Deployable, *, device: torch.device | str = "cpu") -> tuple[Tensor, ...]:
+    """Inputs of a module, of the right shape and type."""
+    contract = module.contract
+    height, width = contract.size or at_least(EXAMPLE, 2 * module.least_size)
+    shape = contract.shape(contract.batch or 2, height, width)
+    image = torch.zeros(shape, dtype=getattr(torch, contract.dtype), device=device)
+    if not contract.asks_size:
+        return (image,)
+    return image, torch.tensor([height + 7, width - 5], device=device)
+
+
+def at_least(size: Size, side: int) -> Size:
+    """A size in the same order of sides, both of them large enough."""
+    if min(size) >= side:
+        return size
+    return side, side * size[1] // size[0]
+
+
+def as_fixed(contract: Contract, size: Size, why: str) -> Contract:
+    """The same for images of one size."""
+    return replace(contract, size=size, why=why)
+
+
+def reason_of(error: BaseException) -> str:
+    """What of torch's pages of explanation says why."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if any(word in line for word in _TELLING)]
+    return (telling or lines or [type(error).__name__])[0].removeprefix("- ")[:300]
+
+
+_TELLING = ("specialized", "Not all values of", "data-dependent", "not supported", "Guard", "Error when translating")
+
+
+def _free_dimensions(contract: Contract) -> list[int]:
+    sides = [1, 2] if contract.layout == "NHWC" else [2, 3]
+    return ([] if contract.batch else [0]) + ([] if contract.size else sides)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without what exporters say to standard output, the log and as warnings while they try one way after another."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,65 @@
+"""Running exported files: one protocol for all formats, found by a file's suffix."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from intarsia.contracts import Size
+from intarsia.export.contract import ExportMeta
+
+_MODULES: Mapping[str, str] = {
+    ".onnx": "intarsia.export.formats.onnx",
+    ".xml": "intarsia.export.formats.openvino",
+    ".pt2": "intarsia.export.formats.pt2",
+}
+"""Suffix -> module with `read_meta(path)` and `open_file(path, device, threads)`."""
+
+SUFFIXES = tuple(_MODULES)
+
+
+class Runtime(Protocol):
+    """An exported file that is ready to run. Threads may share it."""
+
+    meta: ExportMeta
+
+    def run(self, image: npt.NDArray[Any], size: Size | None = None) -> dict[str, npt.NDArray[Any]]:
+        """Images as the contract has them, and the answer's size where it asks for one -> outputs by name.
+
+        Raises ValueError with what the runtime says, if it fails on these images.
+        """
+        ...
+
+
+def is_exported(path: Path) -> bool:
+    """Whether a file of this name is an exported model."""
+    return path.suffix.lower() in _MODULES and path.is_file()
+
+
+def read_meta(path: Path) -> ExportMeta:
+    """What an exported file says about itself. Raises ValueError for files that are damaged or not of Intarsia."""
+    found: ExportMeta = _format(path).read_meta(path)
+    return found
+
+
+def open_file(path: Path, *, device: str = "cpu", threads: int | None = None) -> Runtime:
+    """An exported file, ready to run.
+
+    device: "cpu" or "cuda". threads: of the processor; by default what the runtime chooses.
+
+    Raises ValueError for files that are damaged or not of Intarsia, for a device that the runtime does not have, and
+    if it is not installed.
+    """
+    runtime: Runtime = _format(path).open_file(path, device=device, threads=threads)
+    return runtime
+
+
+def _format(path: Path) -> Any:
+    module = _MODULES.get(path.suffix.lower())
+    if module is None:
+        raise ValueError(f"{path}: expected an exported model ({', '.join(SUFFIXES)})")
+    return importlib.import_module(module)

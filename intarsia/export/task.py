@@ -1,0 +1,184 @@
+"""An exported file in the place of a network, so that the one predictor runs it: images, windows, scenes, videos.
+
+Shape letters: N images, C channels, K classes, H, W height and width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from intarsia.contracts import Batch, LossTerm, Size
+from intarsia.export.contract import Contract
+from intarsia.export.runtime import Runtime
+from intarsia.inference.logits.lazy import CropFlip, HeadLogits, LogitMap
+from intarsia.inference.logits.postprocess import Postprocessed, RequestedFields
+from intarsia.inference.network import Soundness
+from intarsia.inference.predictor import Observe, Predictor
+from intarsia.spec import InferenceSpec
+
+LEAST = 1e-12
+"""Of a probability whose logarithm is taken."""
+
+
+class ExportedNetwork(nn.Module):
+    """Stored images (N, C, H, W) -> scores (N, K, H, W) that say what the file says.
+
+    Of a file that gives logits, these; of probabilities, their logarithms, whose softmax they are; of labels, 1 for the
+    class and 0 for the others. Images smaller than a file's fixed size are filled up with `filling`, one value for each
+    channel, and what is answered there is cut off.
+    """
+
+    def __init__(self, runtime: Runtime, num_classes: int, filling: Sequence[float]) -> None:
+        super().__init__()
+        self.runtime, self.num_classes = runtime, num_classes
+        self.filling = torch.tensor([round(value) for value in filling]).view(-1, 1, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """See the class. Raises ValueError if images are larger than a fixed size, or the runtime fails."""
+        height, width = images.shape[2:]
+        return self.scores(self._filled(images), None)[:, :, :height, :width]
+
+    def scores(self, images: Tensor, size: Size | None) -> Tensor:
+        """The same for images that the file takes as they are, at a size that it asks for; None: that of the images."""
+        contract = self.runtime.meta.contract
+        if contract.asks_size and size is None:
+            size = (images.shape[2], images.shape[3])
+        parts = images.split(contract.batch or len(images))
+        return torch.cat([self._scores(part, contract, size) for part in parts])
+
+    def _scores(self, images: Tensor, contract: Contract, size: Size | None) -> Tensor:
+        given = images.permute(0, 2, 3, 1) if contract.layout == "NHWC" else images
+        stored = getattr(torch, contract.dtype)
+        found = self.runtime.run(given.to(stored).contiguous().cpu().numpy(), size)
+        values = torch.from_numpy(found[contract.outputs[0]])
+        if contract.output == "logits":
+            return values
+        if contract.output == "probs":
+            return values.clamp_(min=LEAST).log_()
+        classes = torch.arange(self.num_classes, dtype=values.dtype).view(-1, 1, 1)
+        return values[:, None] == classes
+
+    def _filled(self, images: Tensor) -> Tensor:
+        fixed = self.runtime.meta.contract.size
+        if fixed is None or images.shape[2:] == torch.Size(fixed):
+            return images
+        height, width = images.shape[2:]
+        if height > fixed[0] or width > fixed[1]:
+            raise ValueError(
+                f"the file takes images of {fixed[1]} x {fixed[0]} pixels, found {width} x {height}; larger ones are "
+                f"shown to it window by window, which `intarsia predict` does by itself"
+            )
+        whole = self.filling.to(images.dtype).expand(-1, *fixed).repeat(len(images), 1, 1, 1)
+        whole[:, :, :height, :width] = images
+        return whole
+
+
+class AsStored(nn.Module):
+    """The preprocessing of a file that does its own: none. mean, std: of the file's own, for those who count bands."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.mean = torch.zeros(channels, 1, 1)
+
+    def forward(self, images: Tensor, sizes: Sequence[Size], *, train: bool) -> Tensor:
+        """Images (N, C, H, W) -> the same."""
+        return images
+
+
+class ExportedTask(nn.Module):
+    """What the predictor knows of a model (`contracts.Task`), of a file. It cannot be trained."""
+
+    def __init__(
+        self, runtime: Runtime, *, num_classes: int, ignore_index: int = 255, filling: Sequence[float] = ()
+    ) -> None:
+        super().__init__()
+        contract = runtime.meta.contract
+        self.model = ExportedNetwork(runtime, num_classes, filling or (0.0,) * contract.channels)
+        self.preprocess = AsStored(contract.channels)
+        self.num_classes, self.ignore_index = num_classes, ignore_index
+
+    def training_terms(self, batch: Batch) -> list[LossTerm]:
+        """Raises ValueError: a file that was exported is not trained."""
+        raise ValueError("an exported file cannot be trained; train the weights that it was made of, and export again")
+
+    def label_problem(self, batch: Batch) -> str:
+        """Nothing, since nothing is trained."""
+        return ""
+
+    def logits(self, images: Tensor, sizes: Sequence[Size]) -> Tensor:
+        """Stored images (N, C, H, W) -> scores (N, K, H, W), see `ExportedNetwork`."""
+        found: Tensor = self.model(images)
+        return found
+
+    def validation_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Nan: the losses are not in the file."""
+        return torch.full((), torch.nan)
+
+    def compile_training(self) -> None:
+        """Raises ValueError as `training_terms` does."""
+        raise ValueError("an exported file cannot be trained")
+
+
+def is_exported(task: object) -> bool:
+    """Whether this is the task of an exported file."""
+    return isinstance(task, ExportedTask)
+
+
+class ExportedPredictor(Predictor):
+    """A predictor of an exported file. Where the file asks for the size of its answer, images get theirs from it.
+
+    Raises ValueError, when it is made or copied and asked, for a threshold where the file has decided already, and for
+    probabilities of a file that gives labels.
+    """
+
+    def _postprocessed(self, views: Sequence[LogitMap], wanted: RequestedFields) -> Postprocessed:
+        output = self._contract.output
+        if self.inference.foreground_above is not None and output in ("label", "scores"):
+            raise ValueError(
+                f"the file gives {output}, decided by a threshold of its own: export it with --output probs"
+            )
+        kinds = {"probabilities": wanted.probabilities, "confidence": wanted.confidence, "entropy": wanted.entropy}
+        missing = [name for name, is_wanted in kinds.items() if is_wanted and output in ("label", "scores")]
+        missing += ["logits"] if wanted.logits and output != "logits" else []
+        if missing:
+            enough = "logits" if "logits" in missing else "probs"
+            raise ValueError(f"the file gives {output}, and no {', '.join(missing)}: export it with --output {enough}")
+        return super()._postprocessed(views, wanted)
+
+    @property
+    def _contract(self) -> Contract:
+        assert isinstance(self.task.model, ExportedNetwork)
+        return self.task.model.runtime.meta.contract
+
+    def _logit_maps(self, batch: Batch, observe: Observe | None, soundness: Soundness | None) -> list[LogitMap]:
+        if not self._contract.asks_size or self.inference.mode != "whole":
+            return super()._logit_maps(batch, observe, soundness)
+        network = self.task.model
+        assert isinstance(network, ExportedNetwork)
+        found: list[LogitMap] = []
+        for image, size, meta in zip(batch.images, batch.sizes, batch.metas, strict=True):
+            height, width = meta.valid or size
+            scores = network.scores(image[None, :, :height, :width], meta.original_size)
+            found.append(CropFlip(HeadLogits(scores[0]), meta.original_size, meta.flips))
+        return found
+
+
+def inference_of(inference: InferenceSpec, contract: Contract) -> InferenceSpec:
+    """How the predictor of an exported file infers: as the model, as far as the file leaves it open.
+
+    The decision of labels is in the file. A file of one size is shown windows of it.
+    """
+    if contract.output != "logits":
+        decides = None if contract.output != "probs" else inference.foreground_above
+        inference = replace(inference, threshold=None, two_class_threshold=decides)
+    if contract.size is not None:
+        height, width = contract.size
+        slides = inference.mode == "slide" and inference.crop_size == contract.size
+        if not slides:
+            stride = (max(1, height * 2 // 3), max(1, width * 2 // 3))
+            inference = replace(inference, mode="slide", crop_size=contract.size, stride=stride)
+    return inference

@@ -1,0 +1,129 @@
+"""`intarsia export`, and exported files in the place of weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import intarsia
+from intarsia.cli.main import main
+from intarsia.export.runtime import read_meta
+from intarsia.weights.file import load_state, save_weights
+from intarsia.weights.file import read_meta as weights_meta
+
+pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def exported(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported")
+    assert main(["export", str(weights), "-o", str(folder), "--count", "3"]) == 0
+    return folder / "model.onnx"
+
+
+def labels(folder: Path) -> dict[str, np.ndarray[Any, Any]]:
+    return {str(file.relative_to(folder)): np.asarray(Image.open(file)) for file in sorted(folder.rglob("*.png"))}
+
+
+def test_its_certificate_is_beside_it_and_in_it(exported: Path, weights: Path) -> None:
+    (found,) = json.loads((exported.parent / "certificate.json").read_text()).values()
+    meta = read_meta(exported)
+    assert meta.certificate == found
+    assert found["passed"] is True
+    assert found["samples"] == "drawn images"
+    assert len(found["sizes"]) >= 4
+    assert found["equal"] > 0.999
+    assert meta.weights.classes == weights_meta(weights).classes
+    assert meta.contract.outputs == ("label",)
+
+
+def test_it_predicts_what_its_weights_predict(exported: Path, weights: Path, photos: Path, tmp_path: Path) -> None:
+    for name, model in (("file", exported), ("weights", weights)):
+        words = ["predict", str(model), str(photos), "-o", str(tmp_path / name), "--save", "label"]
+        assert main([*words, "--device", "cpu"]) == 0
+    found, expected = labels(tmp_path / "file"), labels(tmp_path / "weights")
+    assert len(found) == 4
+    assert found.keys() == expected.keys()
+    for name, label in expected.items():
+        np.testing.assert_array_equal(found[name], label, err_msg=name)
+    assert len({value for label in expected.values() for value in np.unique(label)}) > 1
+
+
+def test_python_loads_it_like_weights(exported: Path, weights: Path, photos: Path) -> None:
+    ours, theirs = (intarsia.load(file).predict(photos / "a_1.png") for file in (exported, weights))
+    np.testing.assert_array_equal(ours.label, theirs.label)
+    assert (ours.classes, ours.palette) == (theirs.classes, theirs.palette)
+
+
+def test_it_is_verified_again_and_other_weights_are_told(
+    exported: Path, weights: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["export", "verify", str(exported), "--samples", str(photos)]
+    assert main([*words, "--against", str(weights)]) == 0
+    assert "the same as the original" in capsys.readouterr().err
+    state = load_state(weights)
+    state["decode_head.conv_seg.weight"] = -state["decode_head.conv_seg.weight"]
+    save_weights(tmp_path / "other.safetensors", state, weights_meta(weights))
+    assert main([*words, "--against", str(tmp_path / "other.safetensors")]) == 3
+    shown = capsys.readouterr().err
+    assert "exported from other weights" in shown
+    assert "NOT the same" in shown
+
+
+def test_answers_have_the_size_of_an_image_that_the_pipeline_resizes(
+    weights: Path, photos: Path, tmp_path: Path
+) -> None:
+    meta = weights_meta(weights)
+    pipeline = [
+        {"type": "LoadImageFromFile"}, {"type": "Resize", "scale": (128, 64), "keep_ratio": True},
+        {"type": "LoadAnnotations"}, {"type": "PackSegInputs"},
+    ]  # fmt: skip
+    loader = {
+        "batch_size": 1, "num_workers": 0, "sampler": {"type": "DefaultSampler", "shuffle": False},
+        "dataset": {"type": "BaseSegDataset", "metainfo": {"classes": list(meta.classes)}, "data_root": "nowhere",
+                    "data_prefix": {"img_path": "a", "seg_map_path": "b"}, "pipeline": pipeline},
+    }  # fmt: skip
+    config = {**meta.config, "test_dataloader": loader, "test_evaluator": {"type": "IoUMetric"}, "test_cfg": {}}
+    from dataclasses import replace
+
+    save_weights(tmp_path / "resizing.safetensors", load_state(weights), replace(meta, config=config))
+    words = ["export", str(tmp_path / "resizing.safetensors"), "-o", str(tmp_path / "out"), "--samples", str(photos)]
+    assert main([*words, "--output", "scores"]) == 0
+    found = read_meta(tmp_path / "out" / "model.onnx").contract
+    assert found.asks_size
+    assert "128" in found.resize
+    predictions = [
+        intarsia.load(tmp_path / name).predict(photos / "b" / "c.png").label
+        for name in ("out/model.onnx", "resizing.safetensors")
+    ]
+    assert predictions[0].shape == (80, 96)
+    assert (predictions[0] == predictions[1]).mean() > 0.999
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--to", "caffe"], "--to: expected onnx, openvino, pt2, aoti, found 'caffe'"),
+        (["--output", "boxes"], "--output: expected label, scores, probs, logits, found 'boxes'"),
+        (["--layout", "CHWN"], "--layout: expected NHWC, NCHW"),
+        (["--at-least", "2"], "--at-least is a share of pixels"),
+    ],
+)
+def test_words_that_mean_nothing_are_refused(
+    weights: Path, tmp_path: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(weights), "-o", str(tmp_path), *words]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "--at-least" in shown
+    assert "verify" in shown

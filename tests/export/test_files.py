@@ -1,0 +1,246 @@
+"""Files of each format: right at sizes and in batches that they were not exported with, and what they say."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import SIZES, Made, image  # type: ignore[import-not-found]
+
+from intarsia import consent
+from intarsia.contracts import Size
+from intarsia.export import runtime
+from intarsia.export.certificate import Sample, compare, drawn, of_several_shapes
+from intarsia.export.contract import Contract, ExportMeta
+from intarsia.export.formats import onnx, openvino, pt2
+from intarsia.export.program import exported
+from intarsia.export.task import ExportedPredictor, ExportedTask, inference_of
+
+
+def predictor_of(made: Made, path: Path) -> ExportedPredictor:
+    opened = runtime.open_file(path, threads=1)
+    task = ExportedTask(opened, num_classes=len(made.classes), filling=made.task.preprocess.spec.mean)
+    inference = inference_of(made.inference, opened.meta.contract)
+    palette = [(0, 0, index) for index in range(len(made.classes))]
+    return ExportedPredictor(task.eval(), inference=inference, classes=made.classes, palette=palette)
+
+
+@pytest.mark.parametrize("output", ["label", "logits"])
+def test_onnx_files_are_right_at_any_size_and_in_any_batch(make: Any, onnx_file: Any, output: str) -> None:
+    made = make(eval_size_divisor=16)
+    path = onnx_file(made, made.deployable(output))
+    opened = runtime.open_file(path, threads=1)
+    module = made.deployable(output)
+    for size in SIZES:
+        for batch in (1, 3):
+            pixels = np.stack([image(size, seed=seed) for seed in range(batch)])
+            with torch.no_grad():
+                (expected,) = module(torch.from_numpy(pixels))
+            (found,) = opened.run(pixels).values()
+            assert found.dtype == expected.numpy().dtype
+            np.testing.assert_allclose(found, expected.numpy(), atol=2e-5, err_msg=str((size, batch)))
+
+
+def test_onnx_files_use_no_operators_of_our_own(make: Any, onnx_file: Any) -> None:
+    import onnx as library
+
+    made = make()
+    model = library.load(onnx_file(made, made.deployable()))
+    assert {(one.domain, one.version) for one in model.opset_import if one.domain == ""} == {("", onnx.OPSET)}
+    assert {node.domain for node in model.graph.node} == {""}
+    library.checker.check_model(model, full_check=True)
+
+
+def test_weights_too_large_for_one_file_lie_beside_it(
+    make: Any, onnx_file: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx, "LARGEST", 100)
+    made = make()
+    path = onnx_file(made, made.deployable())
+    assert path.with_name("model.onnx.data").is_file()
+    compared = compare(made.predictor(), predictor_of(made, path), [Sample("a", image((40, 50)))], what="", runtime="")
+    assert compared.passed
+    monkeypatch.undo()
+    onnx_file(made, made.deployable())
+    assert not path.with_name("model.onnx.data").exists()
+
+
+def test_openvino_gives_the_same_labels(make: Any, onnx_file: Any, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    made = make()
+    module = made.deployable("scores")
+    openvino.write(onnx_file(made, module), tmp_path / "model.xml", made.meta(module.contract))
+    opened = runtime.open_file(tmp_path / "model.xml", threads=1)
+    assert opened.meta.weights.classes == made.classes
+    for size in SIZES:
+        pixels = image(size)[None]
+        with torch.no_grad():
+            label, confidence = module(torch.from_numpy(pixels))
+        found = opened.run(pixels)
+        np.testing.assert_array_equal(found["label"], label.numpy())
+        np.testing.assert_allclose(found["confidence"], confidence.numpy(), atol=1e-5)
+
+
+def test_torchs_archives_are_opened_by_consent_alone(
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, path = make(), tmp_path / "model.pt2"
+    module = made.deployable("logits")
+    pt2.write(exported(module), path, made.meta(module.contract))
+    monkeypatch.delenv(consent.TRUST, raising=False)
+    assert runtime.read_meta(path).contract == module.contract  # which opens nothing
+    with pytest.raises(consent.ConsentError, match="--trust pt2"):
+        runtime.open_file(path)
+    monkeypatch.setenv(consent.TRUST, "pt2")
+    opened = runtime.open_file(path)
+    for size in SIZES[:3]:
+        pixels = image(size)[None]
+        with torch.no_grad():
+            (expected,) = module(torch.from_numpy(pixels))
+        np.testing.assert_allclose(opened.run(pixels)["logits"], expected.numpy(), atol=2e-5)
+    pt2.describe(path, replace(made.meta(module.contract), weights_hash="other"))
+    assert runtime.read_meta(path).weights_hash == "other"
+    assert runtime.open_file(path).run(image((40, 40))[None])["logits"].shape == (1, 3, 40, 40)
+
+
+@pytest.mark.slow
+def test_compiled_archives_give_the_same(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, path = make(), tmp_path / "model.pt2"
+    module = made.deployable("label")
+    pt2.compile_to(exported(module), path, made.meta(module.contract))
+    monkeypatch.setenv(consent.TRUST, "pt2")
+    with zipfile.ZipFile(path) as archive:
+        assert any(name.endswith(".so") for name in archive.namelist())
+    compared = compare(made.predictor(), predictor_of(made, path), drawn(3, 3, "uint8", (0, 255)), what="", runtime="")
+    assert compared.passed
+
+
+def test_files_of_one_size_are_shown_windows_of_it(make: Any, onnx_file: Any) -> None:
+    made = make()
+    path = onnx_file(made, made.deployable("logits", size=(48, 64), why="--size", batch=1))
+    ours = predictor_of(made, path)
+    windows = {"mode": "slide", "crop_size": (48, 64), "stride": (32, 42)}
+    for size in [(48, 64), (100, 130), (48, 71)]:
+        expected = made.predictor(**windows).predict(image(size), logits=True)
+        np.testing.assert_allclose(ours.predict(image(size), logits=True).logits, expected.logits, atol=2e-5)
+    small = ours.predict(image((20, 28)), logits=True).logits  # filled up, so that only what is near the border differs
+    alone = made.predictor().predict(image((20, 28)), logits=True).logits
+    assert small.shape == alone.shape
+    np.testing.assert_allclose(small[:, :12, :20], alone[:, :12, :20], atol=2e-5)
+
+
+def test_labels_of_windows_are_their_majority(make: Any, onnx_file: Any) -> None:
+    made = make()
+    ours = predictor_of(made, onnx_file(made, made.deployable("label")))
+    ours.inference = replace(ours.inference, mode="slide", crop_size=(32, 32), stride=(16, 16))
+    pixels = image((64, 80))
+    votes = np.zeros((3, 64, 80))
+    for top in range(0, 64 - 16, 16):
+        for left in range(0, 80 - 16, 16):
+            part = np.s_[top : top + 32, left : left + 32]
+            label = made.predictor().predict(np.ascontiguousarray(pixels[part])).label
+            votes[(slice(None), *part)] += label == np.arange(3)[:, None, None]
+    np.testing.assert_array_equal(ours.predict(pixels).label, votes.argmax(0))
+
+
+@pytest.mark.parametrize(("output", "missing"), [("label", "confidence"), ("probs", "logits"), ("scores", "entropy")])
+def test_what_a_file_does_not_give_is_refused(make: Any, onnx_file: Any, output: str, missing: str) -> None:
+    made = make()
+    ours = predictor_of(made, onnx_file(made, made.deployable(output)))
+    with pytest.raises(ValueError, match=f"the file gives {output}, and no {missing}: export it with --output"):
+        ours.predict(image((40, 40)), **{missing: True})
+
+
+def test_a_threshold_is_in_the_file(make: Any, onnx_file: Any) -> None:
+    made = make(logits=1, threshold=0.4)
+    ours = predictor_of(made, onnx_file(made, made.deployable()))
+    np.testing.assert_array_equal(ours.predict(image((40, 60))).label, made.predictor().predict(image((40, 60))).label)
+    ours.inference = replace(ours.inference, two_class_threshold=0.6)
+    with pytest.raises(ValueError, match="threshold of its own: export it with --output probs"):
+        ours.predict(image((40, 60)))
+
+
+# --- The certificate ----------------------------------------------------------------------------------------------
+
+
+def test_a_certificate_says_what_differs(make: Any, onnx_file: Any) -> None:
+    made = make()
+    path = onnx_file(made, made.deployable("logits"))
+    samples = list(of_several_shapes(drawn(2, 3, "uint8", (0, 255))))
+    assert len({sample.image.shape for sample in samples}) >= 4
+    assert all(sample.image.shape[0] != sample.image.shape[1] for sample in samples)
+    right = compare(
+        made.predictor(), predictor_of(made, path), samples, what="drawn", runtime="onnxruntime", compared="logits"
+    )
+    assert right.passed
+    assert right.equal > 0.9999
+    assert right.largest_difference is not None
+    assert right.largest_difference < 1e-4
+    assert len(right.sizes) >= 4
+    assert right.pixels == sum(sample.image.shape[0] * sample.image.shape[1] for sample in samples)
+    with torch.no_grad():
+        made.task.model.last.bias[0] += 1.0  # the original moves away from its file
+    wrong = compare(
+        made.predictor(), predictor_of(made, path), samples, what="drawn", runtime="onnxruntime", compared="logits"
+    )
+    assert not wrong.passed
+    assert wrong.largest_difference == pytest.approx(1.0, abs=1e-4)
+    assert wrong.lowest[1] <= wrong.equal < 0.999
+
+
+def test_a_file_that_fails_has_a_certificate_that_says_so(make: Any) -> None:
+    class Failing:
+        meta = ExportMeta(Contract("label", "NHWC", 3), make().meta(Contract("label", "NHWC", 3)).weights)
+
+        def run(self, image: Any, size: Size | None = None) -> Any:
+            raise ValueError("no such kernel")
+
+    made = make()
+    task = ExportedTask(Failing(), num_classes=3)
+    ours = ExportedPredictor(task.eval(), inference=made.inference, classes=made.classes, palette=[(0, 0, 0)] * 3)
+    found = compare(made.predictor(), ours, drawn(1, 3, "uint8", (0, 255)), what="drawn", runtime="none")
+    assert not found.passed
+    assert "drawn 1, 256 x 192 pixels: no such kernel" in found.failure
+
+
+# --- What a file says ---------------------------------------------------------------------------------------------
+
+
+def test_descriptions_are_read_as_they_were_written(make: Any) -> None:
+    meta = make().meta(Contract("probs", "NCHW", 4, "float32", size=(48, 64), why="x", batch=2, precision="fp16"))
+    assert ExportMeta.from_json(meta.to_json()) == meta
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 99}, "exported by a later Intarsia"),
+        ({"contract": {"output": "boxes", "layout": "NHWC", "channels": 3}}, "damaged"),
+        ({"contract": {"output": "label", "layout": "NHWC", "channels": "3"}}, "damaged"),
+        ({"contract": 7}, "damaged"),
+        ({"weights": []}, "damaged"),
+        ({"contract": {"output": "label", "layout": "NHWC", "channels": 3, "size": [4]}}, "damaged"),
+    ],
+)
+def test_a_damaged_description_is_an_error(make: Any, change: dict[str, Any], message: str) -> None:
+    values = json.loads(make().meta(Contract("label", "NHWC", 3)).to_json())
+    with pytest.raises(ValueError, match=message):
+        ExportMeta.from_json(json.dumps({**values, **change}))
+    with pytest.raises(ValueError, match="damaged"):
+        ExportMeta.from_json("[1, 2")
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".xml", ".pt2"])
+def test_files_that_are_none_are_refused_by_name(tmp_path: Path, suffix: str) -> None:
+    pytest.importorskip({".onnx": "onnxruntime", ".xml": "openvino", ".pt2": "torch"}[suffix])
+    path = tmp_path / f"some{suffix}"
+    path.write_bytes(b"nothing of the kind")
+    path.with_suffix(".bin").write_bytes(b"")
+    with pytest.raises(ValueError, match="some"):
+        runtime.read_meta(path)
