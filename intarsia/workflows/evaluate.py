@@ -230,9 +230,10 @@ def _at_best(predictor: Predictor, pipeline: Pipeline, request: EvaluationReques
 def _keep(model: OpenModel, report: Report, *, as_trained: bool) -> None:
     """Write the threshold of a report into the weights file, if that has a place for it."""
     chosen = report.threshold if report.threshold is not None else tuple(report.thresholds.values())
+    each = "" if isinstance(chosen, float) else " of each class"
     if local(model.file) is not None and keeps_threshold(model.file) and not model.recipe:
         keep(model.file, chosen, report if as_trained else None)
-        say(f"{model.file} keeps what was chosen: predict, eval and intarsia.load use it from now on")
+        say(f"{model.file} keeps the threshold{each}: predict, eval and intarsia.load use it from now on")
     elif report.threshold is None:
         say(f"{model.file} cannot keep the thresholds: train, or convert it to a weights file, first")
     else:

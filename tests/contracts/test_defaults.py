@@ -302,6 +302,8 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "DiceLoss": {
             "use_sigmoid": True, "activate": True, "naive_dice": False, "eps": 1e-3, "ignore_index": 255,
             "ignored": "left_out", "reduction": "mean"},
+        "EachClass": {"ignore_index": 255},
+        "RightAnswers": {"ignore_index": 255},
         "FocalLoss": {**PIXELS, "use_sigmoid": True, "gamma": 2.0, "alpha": 0.5, "reduction": "mean"},
         "LovaszLoss": {
             **PIXELS, "loss_type": "multi_class", "classes": "present", "per_image": False, "reduction": "mean"},
@@ -324,6 +326,7 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "CityscapesMetric": {"num_classes": None, "classes": None, "ignore_index": 255},
         "DepthMetric": {
             "depth_metrics": None, "min_depth_eval": 0.0, "max_depth_eval": float("inf"), "crop_type": None},
+        "MultiLabelMetric": {"classes": None, "ignore_index": 255, "metrics": ("mIoU",)},
         "IoUMetric": {
             "classes": None, "ignore_index": 255, "metrics": ("mIoU",), "beta": 1.0, "nan_to_num": None,
             "groups": None, "empty_images": "one"},

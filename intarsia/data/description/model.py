@@ -19,12 +19,14 @@ from intarsia.data.annotations.drawn import ClassValues, Drawn
 from intarsia.data.band_indices import Index
 from intarsia.data.bands import Bands
 from intarsia.data.datasets.folder import FolderDataset
+from intarsia.data.description import class_checks
+from intarsia.data.description.class_checks import check_classes, check_ignored, check_multi_label
 from intarsia.data.description.drawn_checks import check_drawn
 from intarsia.data.description.errors import DescriptionError
 from intarsia.data.description.image_checks import checked_bands
 from intarsia.data.description.inputs import stacking
 from intarsia.data.description.pairing import Listing, Pair, take_share
-from intarsia.data.description.split_checks import check_multi_label, check_shares, check_splits
+from intarsia.data.description.split_checks import check_shares, check_splits
 from intarsia.data.description.splits import (
     OwnSplit,
     ShareSplit,
@@ -39,15 +41,14 @@ from intarsia.data.description.splits import (
 from intarsia.data.image_reader import ImageReader
 from intarsia.data.image_spec import ImageSpec, InputSpec
 from intarsia.data.instance_ids import ClassOf
-from intarsia.data.labels import Colour, LabelTable, label_values, nearest
+from intarsia.data.labels import Colour, LabelTable, nearest
 from intarsia.data.masks import Masks
 from intarsia.data.scenes.dataset import SceneDataset
 from intarsia.data.scenes.rule import SceneSplit
 from intarsia.data.value_range import Scale, ValueRange
 from intarsia.label_sets import members, set_count, set_name
 
-IGNORE = "ignore"
-BACKGROUND = "background"
+IGNORE, BACKGROUND = class_checks.IGNORE, class_checks.BACKGROUND
 
 LabelValue = int | Colour
 """What a label file stores: a number, or a colour (R, G, B)."""
@@ -357,31 +358,11 @@ class DataDescription:
     # --- Checks ---
 
     def _check_classes(self) -> None:
-        if not self.classes:
-            raise DescriptionError(("classes",), "at least one class is needed")
-        seen: set[str] = set()
-        for index, name in enumerate(self.classes):
-            if not name.strip() or name == IGNORE or (name == BACKGROUND and self.num_classes == 1):
-                hint = " (with one class, the background is what is left)" if name == BACKGROUND else ""
-                raise DescriptionError(("classes", index), f"{name!r} cannot be the name of a class{hint}")
-            if name in seen:
-                raise DescriptionError(("classes", index), f"{name!r} is listed twice")
-            seen.add(name)
-        if self.palette is not None and len(self.palette) != self.num_classes:
-            raise DescriptionError(
-                ("palette",),
-                f"{len(self.palette)} colours for {self.num_classes} classes; give one for each, in the order of "
-                "`classes`, or leave `palette` out",
-            )
+        check_classes(self.classes, self.palette)
         if self.multi_label:
             check_multi_label(self.classes, self.ignore_index, self.splits, has_labels=self.labels is not None)
-            return
-        if 0 <= self.ignore_index < label_values(self.num_classes) or self.ignore_index < 0:
-            raise DescriptionError(
-                ("ignore_index",),
-                f"{self.ignore_index} must be none of the class indices 0-{label_values(self.num_classes) - 1} "
-                "and not negative; 255 is usual, 65535 with more than 254 classes",
-            )
+        else:
+            check_ignored(self.num_classes, self.ignore_index)
 
     def _check_labels(self) -> None:
         if not 0 <= self.tolerance <= 255:
