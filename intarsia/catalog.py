@@ -83,6 +83,7 @@ TABLE: dict[str, dict[str, str]] = {
         "JPU": "intarsia.necks.jpu:JPU",
         "MLANeck": "intarsia.methods.setr:MLANeck",
         "MultiLevelNeck": "intarsia.necks.multi_level:MultiLevelNeck",
+        "SimpleFeaturePyramid": "intarsia.necks.simple_feature_pyramid:SimpleFeaturePyramid",
     },
     "head": {
         "ANNHead": "intarsia.methods.ann:ANNHead",

@@ -179,6 +179,8 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "upsample_mode": "nearest"},
         "MLANeck": {"norm_layer": Norm("LN", eps=1e-6), "norm": None, "activation": None},
         "MultiLevelNeck": {"scales": (0.5, 1, 2, 4), "norm": None, "activation": None},
+        "SimpleFeaturePyramid": {
+            "out_channels": 256, "rescales": (4, 2, 1, 0.5), "in_index": -1, "norm": Norm("LN2d", eps=1e-6)},
         "JPU": {
             "in_channels": (512, 1024, 2048), "mid_channels": 512, "start_level": 0, "end_level": -1,
             "dilations": (1, 2, 4, 8), "align_corners": False, "norm": BN, "activation": RELU},

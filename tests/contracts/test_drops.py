@@ -144,6 +144,7 @@ DROPS: dict[str, dict[str, Drops]] = {
         "JPU": NOTHING,
         "MLANeck": NOTHING,
         "MultiLevelNeck": NOTHING,
+        "SimpleFeaturePyramid": NOTHING,
     },
     "head": {
         **dict.fromkeys(("ASPPHead", "DepthwiseSeparableASPPHead", "DepthwiseSeparableFCNHead", "FCNHead", "FPNHead",

@@ -79,6 +79,7 @@ NECKS: dict[str, dict[str, Any]] = {
     "MLANeck": {"in_channels": (8, 8, 8, 8), "out_channels": 8},
     "MultiLevelNeck": {"in_channels": (8, 8, 8, 8), "out_channels": 8, "scales": (4, 2, 1, 0.5)},
     "JPU": {"in_channels": (8, 16, 24, 32), "mid_channels": 8, "start_level": 1, "dilations": (1, 2)},
+    "SimpleFeaturePyramid": {"embed_dim": 8, "out_channels": 8},
 }
 HEADS: dict[str, dict[str, Any]] = {
     "ANNHead": {"in_channels": (16, 24), "in_index": (1, 2), "channels": 8, "project_channels": 6, "num_classes": 5,
@@ -197,6 +198,7 @@ READS = {
     "MLANeck": PLAIN,
     "MultiLevelNeck": PLAIN,
     "SETRMLAHead": PLAIN,
+    "SimpleFeaturePyramid": PLAIN,
 }
 """Necks and heads that read other levels than most."""
 ATTENTION = {"embed_dims": 32, "num_heads": 4}
@@ -290,6 +292,8 @@ EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
     ("Feature2Pyramid", "gives_what_it_says"): (
         "patches at the border reach beyond an image of odd size, and so do levels made of them", r"\(2, 8, 20, 28\)"),
     ("MultiLevelNeck", "gives_what_it_says"): (
+        "patches at the border reach beyond an image of odd size, and so do levels made of them", r"\(2, 8, 20, 28\)"),
+    ("SimpleFeaturePyramid", "gives_what_it_says"): (
         "patches at the border reach beyond an image of odd size, and so do levels made of them", r"\(2, 8, 20, 28\)"),
     ("PIDNet", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("PSPHead", "trains_on_a_batch_of_one"): ONE_VALUE,

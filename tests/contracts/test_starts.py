@@ -149,6 +149,7 @@ STARTS: dict[str, dict[str, Starts]] = {
         "MLANeck": Starts(wide={"in_channels": (24, 32, 40, 48), "out_channels": 16}),
         "MultiLevelNeck": Starts(XAVIER, wide={"in_channels": (24, 32, 40, 48), "out_channels": 16}),
         "JPU": Starts(wide={"mid_channels": 16}),
+        "SimpleFeaturePyramid": Starts(TORCH, TORCH, wide={"embed_dim": 32, "out_channels": 32}),
     },
     "head": {
         "ANNHead": Starts(

@@ -20,6 +20,7 @@ LARGE = 20_000_000
 WITHOUT_RECORD = {
     "model": {"DepthEstimator"},
     "backbone": {"ResNeXt", "ResNetV1d", "VPD", "TIMM", "TIMMBackbone", "HFBackbone"},
+    "neck": {"SimpleFeaturePyramid"},
     "head": {
         "VPDDepthHead", "EoMTHead", "LinearHead", "LinknetHead", "MANetHead", "PANHead", "UNetHead", "UNetPlusPlusHead",
     },
