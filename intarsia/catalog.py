@@ -275,6 +275,7 @@ TABLE: dict[str, dict[str, str]] = {
         "DefaultOptimizerConstructor": "intarsia.engine.optim.param_groups:by_rules",
         "ForceDefaultOptimWrapperConstructor": "intarsia.engine.optim.param_groups:by_forced_rules",
         "LayerDecayOptimizerConstructor": "intarsia.engine.optim.param_groups:by_depth",
+        "LayerWiseDecay": "intarsia.engine.optim.layer_decay:by_any_depth",
         "LearningRateDecayOptimizerConstructor": "intarsia.engine.optim.param_groups:by_depth",
     },
 }

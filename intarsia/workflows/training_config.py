@@ -38,6 +38,7 @@ class TrainingRequest:
     notify: a command that is told how the run goes.
     fold: "2/5" validates on the second of five parts of the training images. by: what stays together in a part.
     plain: choices of `own_defaults` that are not made.
+    lora, layer_decay: what of a pretrained trunk is trained, and how fast (`workflows.fine_tuning`).
     unlabelled, confidence, teacher: what is learned from besides the labels (`workflows.less_labels`).
     augment: none, light, strong or a file (`workflows.augmentation`); None: as the recipe or config has it.
     """
@@ -66,6 +67,8 @@ class TrainingRequest:
     unlabelled: Path | None = None
     confidence: float | None = None
     teacher: PathLike | None = None
+    lora: int | None = None
+    layer_decay: float | None = None
 
 
 def training_config(request: TrainingRequest, file: Path) -> Config:
@@ -150,7 +153,7 @@ def base_config(request: TrainingRequest) -> Config | None:
 
 def run_config(request: TrainingRequest, base: Config | None, data: OwnData | None, devices: int) -> Config:
     """The config of the run, but for its length."""
-    from intarsia.workflows import less_labels
+    from intarsia.workflows import fine_tuning, less_labels
     from intarsia.workflows.adjust import settings_for, with_data
 
     if data is None:
@@ -166,6 +169,7 @@ def run_config(request: TrainingRequest, base: Config | None, data: OwnData | No
         say_first(found.line)
         config = config.override(found.settings)
     config = config.override(_start_settings(config, request))
+    config = config.override(fine_tuning.settings_for(config, lora=request.lora, layer_decay=request.layer_decay))
     taught = less_labels.settings_for(
         config, unlabelled=request.unlabelled, confidence=request.confidence, teacher=request.teacher
     )

@@ -11,6 +11,7 @@ from intarsia.config.schema.data import DATA_AREAS
 from intarsia.config.schema.diffusion import DIFFUSION_AREAS
 from intarsia.config.schema.eomt import EOMT_AREAS
 from intarsia.config.schema.fates import Area, nothing, refused, to
+from intarsia.config.schema.lora import LORA_AREAS
 from intarsia.config.schema.model import MODEL_AREAS
 from intarsia.config.schema.notation import DICT, OPTIONAL
 from intarsia.config.schema.queries import QUERY_AREAS
@@ -70,6 +71,7 @@ AREAS: dict[str, Area] = {
             "start.first_convolution, for other bands than those of pretrained weights",
             "Literal['repeat', 'mean', 'zero', 'random']",
         ),
+        "lora": to("safeguards.lora: its rank, or a dict", "int | dict | None"),
         "choose_threshold": to("safeguards.choose_threshold: of two classes, at every evaluation", "bool"),
         "total_batch": to(
             "safeguards.total_batch: images per optimizer step; accumulation follows from it", "int | None"
@@ -85,6 +87,7 @@ AREAS: dict[str, Area] = {
     **DATA_AREAS,
     **TRAINING_AREAS,
     **TEACHING_AREAS,
+    **LORA_AREAS,
     **RUNTIME_AREAS,
 }
 """Section -> key -> what becomes of it."""

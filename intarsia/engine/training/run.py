@@ -108,6 +108,8 @@ class Run:
             raise ValueError("the teacher is the average of the weights, but the run averages none: give it an ema")
         if isinstance(self.module, Taught) and self.runtime.shards:
             raise ValueError("a network that learns from a teacher cannot be sharded: use --strategy ddp")
+        if self.safeguards.lora is not None and self.runtime.shards:
+            raise ValueError("a network that is adapted by LoRA cannot be sharded: use --strategy ddp")
         if self.compile and self.runtime.shards:
             raise ValueError("a network that is compiled cannot be sharded: leave out --compile, or use --strategy ddp")
 
