@@ -308,6 +308,18 @@ class UnlabelledSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class FeatureCacheSpec:
+    """What a trunk that stands still makes of the training images is computed once; from section `intarsia`.
+
+    folder: where it is kept. views: of each image, drawn once. precision: bits of what is kept.
+    """
+
+    folder: str
+    views: int = 1
+    precision: Literal["32", "16"] = "32"
+
+
+@dataclass(frozen=True, slots=True)
 class TeacherSpec:
     """A trained network that a training learns from, too; from section `intarsia`.
 
@@ -388,6 +400,7 @@ class RunSpec:
     start: StartSpec = field(default_factory=StartSpec)
     unlabelled: UnlabelledSpec | None = None
     teacher: TeacherSpec | None = None
+    features: FeatureCacheSpec | None = None
     imports: tuple[str, ...] = ()
     observers: tuple[Component, ...] = ()
     notes: tuple[str, ...] = ()

@@ -10,9 +10,9 @@ from typing import Any, Literal
 from intarsia import catalog
 from intarsia.config.checking.signatures import signature_of
 from intarsia.config.lowering.fields import Context, Fields, nearest, shown
-from intarsia.config.lowering.lora import lower_lora
 from intarsia.config.lowering.names import HOOKS, NOT_LOGGED_TO, SCORES, VISUALISERS
 from intarsia.config.lowering.parts import component
+from intarsia.config.lowering.trunk import lower_lora
 from intarsia.config.schema.fates import Fate, bare, to
 from intarsia.spec import (
     CheckpointSpec,

@@ -11,7 +11,6 @@ from intarsia.config.schema.data import DATA_AREAS
 from intarsia.config.schema.diffusion import DIFFUSION_AREAS
 from intarsia.config.schema.eomt import EOMT_AREAS
 from intarsia.config.schema.fates import Area, nothing, refused, to
-from intarsia.config.schema.lora import LORA_AREAS
 from intarsia.config.schema.model import MODEL_AREAS
 from intarsia.config.schema.notation import DICT, OPTIONAL
 from intarsia.config.schema.queries import QUERY_AREAS
@@ -19,6 +18,7 @@ from intarsia.config.schema.runtime import RUNTIME_AREAS
 from intarsia.config.schema.side_adapter import SIDE_ADAPTER_AREAS
 from intarsia.config.schema.teaching import TEACHING_AREAS
 from intarsia.config.schema.training import TRAINING_AREAS
+from intarsia.config.schema.trunk import TRUNK_AREAS
 
 # --- Sections -----------------------------------------------------------------------------------------------------
 
@@ -77,6 +77,7 @@ AREAS: dict[str, Area] = {
             "safeguards.total_batch: images per optimizer step; accumulation follows from it", "int | None"
         ),
         "unlabelled": to("unlabelled: images without labels to learn from", OPTIONAL),
+        "cache_features": to("features: what a trunk that stands still makes of images, kept on disk", OPTIONAL),
         "teacher": to("teacher: a trained network to learn from", OPTIONAL),
     },
     **MODEL_AREAS,
@@ -87,7 +88,7 @@ AREAS: dict[str, Area] = {
     **DATA_AREAS,
     **TRAINING_AREAS,
     **TEACHING_AREAS,
-    **LORA_AREAS,
+    **TRUNK_AREAS,
     **RUNTIME_AREAS,
 }
 """Section -> key -> what becomes of it."""
