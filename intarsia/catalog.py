@@ -74,6 +74,7 @@ TABLE: dict[str, dict[str, str]] = {
         "TIMMBackbone": "intarsia.backbones.timm:TIMM",
         "UNet": "intarsia.methods.unet:UNet",
         "VPD": "intarsia.methods.vpd:VPD",
+        "ViTAdapter": "intarsia.backbones.vit_adapter:ViTAdapter",
         "VisionTransformer": "intarsia.backbones.vit:VisionTransformer",
     },
     "neck": {

@@ -13,8 +13,8 @@ network itself, built without memory, what levels it gives.
     eomt             queries in the last blocks of a plain transformer
     mask2former      four levels from stride 4 on, of a plain transformer its pyramid
 
-HEAD-sfp_timm:NAME takes the simple feature pyramid of ViTDet, from the last map of a plain transformer, where HEAD_timm
-makes a pyramid of four of its blocks.
+Where HEAD_timm:NAME makes a pyramid of four blocks of a plain transformer, HEAD-sfp_timm:NAME takes the simple feature
+pyramid of ViTDet, from its last map, and HEAD-adapter_timm:NAME the levels of a ViT-Adapter.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from intarsia.recipes.dilated import NORM, cross_entropy
 from intarsia.recipes.published import Family
 from intarsia.recipes.schedules import adamw
 
-MARK, SIMPLE = "_timm:", "-sfp"
-FORM = re.compile(r"(\w+?)(-sfp)?_timm:([\w.-]+)")
+MARK = "_timm:"
+FORM = re.compile(r"(\w+?)(-sfp|-adapter)?_timm:([\w.-]+)")
 PLAIN_RATE, PYRAMID_RATE, LINEAR_RATE = 1e-4, 3e-4, 1e-3
 _FINEST, _MOST = 4, 4
 """Stride of the finest level that most heads read, and how many they read at most."""
@@ -55,7 +55,7 @@ def family(name: str) -> Family | None:
     network = network_name(name)
     if network is None:
         return None
-    head, simple, _ = name.partition(MARK)[0].partition(SIMPLE)
+    head, _, pyramid = name.partition(MARK)[0].partition("-")
     plain, rate = _is_plain(network), PYRAMID_RATE
     others: Config = {}
     if head == "eomt":
@@ -73,9 +73,9 @@ def family(name: str) -> Family | None:
     elif plain or head == "mask2former":
         rate = PLAIN_RATE
     build = partial(HEADS[head], network)
-    if simple:
-        _check_simple(head, network)
-        build = partial(_with_simple_pyramid, build)
+    if pyramid:
+        _check_plain(head, pyramid, network)
+        build = partial(PYRAMIDS[pyramid], build)
     return Family(own={name: build}, learning_rate=rate, others=others, schedule=schedule)
 
 
@@ -136,11 +136,11 @@ def _pyramid(network: str, bands: int, finest: int = _FINEST, most: int = _MOST)
     return {"backbone": _trunk(network, bands, **options), "neck": neck}, [width] * 4
 
 
-def _check_simple(head: str, network: str) -> None:
+def _check_plain(head: str, pyramid: str, network: str) -> None:
     """Raises ValueError where HEAD_timm makes no pyramid of blocks, whose place another could take."""
     if "neck" not in HEADS[head](network, 2, 3):
         has = f"{head} reads none" if _is_plain(network) else f"{network} has levels of several strides"
-        raise ValueError(f"{SIMPLE} makes a pyramid of one map, but {has}: take {head}{MARK}{network}")
+        raise ValueError(f"-{pyramid} makes a pyramid of a plain transformer, but {has}: take {head}{MARK}{network}")
 
 
 def _with_simple_pyramid(build: Callable[[int, int], Config], num_logits: int, bands: int) -> Config:
@@ -152,6 +152,16 @@ def _with_simple_pyramid(build: Callable[[int, int], Config], num_logits: int, b
     for head in (parts["decode_head"], parts.get("auxiliary_head") or {"in_channels": ()}):
         given = head["in_channels"]
         head["in_channels"] = _SIMPLE_CHANNELS if isinstance(given, int) else [_SIMPLE_CHANNELS for _ in given]
+    return parts
+
+
+def _with_adapter(build: Callable[[int, int], Config], num_logits: int, bands: int) -> Config:
+    """The same heads on the levels of a `ViTAdapter`, whose settings are the authors' by the transformer's width."""
+    parts = build(num_logits, bands)
+    width = parts.pop("neck")["embed_dim"]
+    heads = next(heads for heads in (*((16, 12) if width >= 768 else ()), 6, 4, 2, 1) if width % (2 * heads) == 0)
+    settings = {"deform_num_heads": 12 if width == 768 else heads, "deform_ratio": 0.5 if width >= 768 else 1.0}
+    parts["backbone"] = {**parts["backbone"], "type": "ViTAdapter", **settings, "norm_cfg": NORM}
     return parts
 
 
@@ -267,6 +277,8 @@ def _eomt(network: str, num_logits: int, bands: int) -> Config:
     return {"backbone": backbone, "decode_head": eomt.head(width, stride, depth, num_logits)}
 
 
+PYRAMIDS = {"sfp": _with_simple_pyramid, "adapter": _with_adapter}
+"""What stands behind a head in a name -> the model's parts with such a pyramid of a plain transformer."""
 HEADS: dict[str, Callable[[str, int, int], Config]] = {
     "upernet": _upernet,
     "segformer": _segformer,

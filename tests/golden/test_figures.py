@@ -19,7 +19,7 @@ LARGE = 20_000_000
 """Networks with more parameters take half a minute each; each has a small form."""
 WITHOUT_RECORD = {
     "model": {"DepthEstimator"},
-    "backbone": {"ResNeXt", "ResNetV1d", "VPD", "TIMM", "TIMMBackbone", "HFBackbone"},
+    "backbone": {"ResNeXt", "ResNetV1d", "VPD", "TIMM", "TIMMBackbone", "HFBackbone", "ViTAdapter"},
     "neck": {"SimpleFeaturePyramid"},
     "head": {
         "VPDDepthHead", "EoMTHead", "LinearHead", "LinknetHead", "MANetHead", "PANHead", "UNetHead", "UNetPlusPlusHead",
