@@ -42,7 +42,7 @@ transposed convolution (VPDDepthHead, LinknetHead).
 
 
 TRACED = [case for case in CASES if case.name not in ("HFBackbone", "ViTAdapter")]
-"""Transformers' networks look at their own arguments in ways that torch.fx cannot follow, and so does what timm makes of
+"""Transformers' networks look at their own arguments in ways that torch.fx cannot follow, and so does timm with
 positions; torch.export takes them."""
 
 
