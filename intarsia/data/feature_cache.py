@@ -164,5 +164,5 @@ class _CachedBatches(TorchDataset["Batch | Failure"]):
 
 
 def _meta(values: dict[str, Any]) -> SampleMeta:
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     return SampleMeta(**given)

@@ -16,6 +16,9 @@ from intarsia.config.lowering.lower import lower
 from intarsia.layers.norm import BN
 from intarsia.methods.fcn import FCNHead
 from intarsia.methods.upernet import UPerHead
+from intarsia.weights.file import apply_state
+from intarsia.weights.pretrained.fit import fit_to, may_lack
+from intarsia.weights.pretrained.timm_hub import as_published
 from tests.recipes.test_recipes import own
 
 timm = pytest.importorskip("timm", reason="timm is not installed")
@@ -224,3 +227,19 @@ def test_recipes_on_it(head: str) -> None:
 def test_recipes_have_the_settings_of_the_authors(name: str, heads: int, ratio: float) -> None:
     backbone = own(f"upernet-adapter_timm:{name}")["model"]["backbone"]
     assert (backbone["deform_num_heads"], backbone["deform_ratio"]) == (heads, ratio)
+
+
+def test_the_transformer_starts_from_weights_of_timm() -> None:
+    """Those of another size, with a classifier; the adapter keeps its own start."""
+    published = timm.create_model("test_vit", img_size=64)
+    trunk = small()
+    before = {name: value.clone() for name, value in trunk.state_dict().items()}
+    fitted = fit_to(as_published(published.state_dict(), trunk), trunk, kind="ViTAdapter")
+    apply_state(trunk, fitted.state, optional=may_lack("ViTAdapter", list(before)))
+    after = trunk.state_dict()
+    for name, value in published.named_parameters():
+        if name.startswith("blocks."):
+            assert after[name].equal(value), name
+    assert set(fitted.left_out) == {"norm.weight", "norm.bias", "head.weight", "head.bias"}
+    assert after["pos_embed"].shape == before["pos_embed"].shape
+    assert all(after[name].equal(before[name]) for name in after if name.startswith(("spm.", "interactions.", "up.")))
