@@ -65,6 +65,7 @@ class ViTAdapter(nn.Module):
     Raises ValueError for networks of timm that are no plain transformers of such patches.
     """
 
+    untrained_parts = ("spm", "interactions", "up", "norm1", "norm2", "norm3", "norm4", "level_embed")
     features: tuple[FeatureSpec, ...]
     model_name: str
     left_away: tuple[str, ...]

@@ -142,6 +142,14 @@ def test_what_cannot_be_adapted(trunk: Any, spec: LoraSpec, message: str) -> Non
         adapt(nn.Sequential(nn.Linear(4, 4)), spec, seed=0)
 
 
+def test_a_trunk_with_parts_that_have_learnt_nothing() -> None:
+    pytest.importorskip("timm", reason="timm is not installed")
+    from intarsia.backbones.vit_adapter import ViTAdapter
+
+    with pytest.raises(ValueError, match=r"spm, interactions, .* of ViTAdapter have learnt nothing yet"):
+        adapt(network_of(ViTAdapter("test_vit", conv_channels=8, deform_num_heads=2)), LORA, seed=0)
+
+
 def test_other_layers_by_name() -> None:
     network = network_of(plain())
     assert len(adapt(network, LoraSpec(2, layers=("*.ffn.*",)), seed=0)) == 4

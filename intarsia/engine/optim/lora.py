@@ -73,6 +73,11 @@ def adapt(network: nn.Module, spec: LoraSpec, *, seed: int) -> tuple[LowRank, ..
     if not isinstance(trunk, nn.Module):
         has = ", ".join(name for name, _ in network.named_children())
         raise ValueError(f"LoRA adapts the {TRUNK} of a network; this one has {has}")
+    if untrained := getattr(trunk, "untrained_parts", ()):
+        raise ValueError(
+            f"LoRA leaves the {TRUNK} as it is, but {', '.join(untrained)} of {type(trunk).__name__} have learnt "
+            "nothing yet; take another backbone, or freeze the transformer's own parts instead: --freeze 'backbone.blocks'"
+        )
     chosen = list(_chosen(trunk, spec))
     if not chosen:
         raise ValueError(_nothing(trunk, spec))

@@ -113,6 +113,8 @@ class Run:
             raise ValueError("a network that learns from a teacher cannot be sharded: use --strategy ddp")
         if self.safeguards.lora is not None and self.runtime.shards:
             raise ValueError("a network that is adapted by LoRA cannot be sharded: use --strategy ddp")
+        if self.features is not None and self.runtime.shards:
+            raise ValueError("a network that learns from cached features cannot be sharded: use --strategy ddp")
         if self.compile and self.runtime.shards:
             raise ValueError("a network that is compiled cannot be sharded: leave out --compile, or use --strategy ddp")
 
