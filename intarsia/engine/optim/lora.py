@@ -76,7 +76,7 @@ def adapt(network: nn.Module, spec: LoraSpec, *, seed: int) -> tuple[LowRank, ..
     if untrained := getattr(trunk, "untrained_parts", ()):
         raise ValueError(
             f"LoRA leaves the {TRUNK} as it is, but {', '.join(untrained)} of {type(trunk).__name__} have learnt "
-            "nothing yet; take another backbone, or freeze the transformer's own parts instead: --freeze 'backbone.blocks'"
+            "nothing yet; take another backbone, or freeze the transformer alone: --freeze 'backbone.blocks'"
         )
     chosen = list(_chosen(trunk, spec))
     if not chosen:
