@@ -214,6 +214,7 @@ def test_a_training_from_features(data: Path, tmp_path: Path, capsys: pytest.Cap
     assert main(["eval", str(first), "--device", "cpu", "--workers", "0"]) == 0
 
 
+@pytest.mark.slow
 def test_a_resumed_training_finds_its_features(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,6 +109,7 @@ def test_a_training_with_lora_is_evaluated_as_any_other(
 TRUNKS = ("segformer_timm:test_vit", "segformer_timm:test_resnet", "segformer_mit-b0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRUNKS)
 def test_freezing_leaves_every_tensor_of_the_trunk_as_it_was(name: str, data: Path, tmp_path: Path) -> None:
     """Statistics of batch norms, too."""
