@@ -77,6 +77,7 @@ TABLE: dict[str, dict[str, str]] = {
         "TIMMBackbone": "intarsia.backbones.timm:TIMM",
         "UNet": "intarsia.methods.unet:UNet",
         "VPD": "intarsia.methods.vpd:VPD",
+        "ViTAdapter": "intarsia.backbones.vit_adapter:ViTAdapter",
         "VisionTransformer": "intarsia.backbones.vit:VisionTransformer",
     },
     "neck": {
@@ -86,6 +87,7 @@ TABLE: dict[str, dict[str, str]] = {
         "JPU": "intarsia.necks.jpu:JPU",
         "MLANeck": "intarsia.methods.setr:MLANeck",
         "MultiLevelNeck": "intarsia.necks.multi_level:MultiLevelNeck",
+        "SimpleFeaturePyramid": "intarsia.necks.simple_feature_pyramid:SimpleFeaturePyramid",
     },
     "head": {
         "ANNHead": "intarsia.methods.ann:ANNHead",
@@ -289,6 +291,7 @@ TABLE: dict[str, dict[str, str]] = {
         "DefaultOptimizerConstructor": "intarsia.engine.optim.param_groups:by_rules",
         "ForceDefaultOptimWrapperConstructor": "intarsia.engine.optim.param_groups:by_forced_rules",
         "LayerDecayOptimizerConstructor": "intarsia.engine.optim.param_groups:by_depth",
+        "LayerWiseDecay": "intarsia.engine.optim.layer_decay:by_any_depth",
         "LearningRateDecayOptimizerConstructor": "intarsia.engine.optim.param_groups:by_depth",
     },
 }

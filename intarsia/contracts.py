@@ -82,6 +82,7 @@ class Batch:
     maps: further named maps, (N, ...) each.
     instances: of each image, (H_i, W_i) int32, without pixels where it has none; None if no image has any.
     unlabelled: further images, without labels, where a training learns from some.
+    levels: (N, C, h, w) each, what the trunk makes of the images, where that was computed before; these are black then.
     """
 
     images: Tensor
@@ -91,6 +92,7 @@ class Batch:
     maps: Mapping[str, Tensor] = field(default_factory=dict)
     instances: tuple[Tensor, ...] | None = None
     unlabelled: Views | None = None
+    levels: tuple[Tensor, ...] = ()
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with every tensor on `device`. From pinned memory nothing waits for the copies."""
@@ -104,7 +106,7 @@ class Batch:
         """All of them."""
         labels = () if self.labels is None else self.labels if isinstance(self.labels, tuple) else (self.labels,)
         views = () if self.unlabelled is None else self.unlabelled.tensors()
-        return (self.images, *labels, *self.maps.values(), *(self.instances or ()), *views)
+        return (self.images, *labels, *self.maps.values(), *(self.instances or ()), *views, *self.levels)
 
     def _with(self, change: Callable[[Tensor], Tensor]) -> Batch:
         labels = self.labels
@@ -120,6 +122,7 @@ class Batch:
             maps={name: change(value) for name, value in self.maps.items()},
             instances=None if self.instances is None else tuple(map(change, self.instances)),
             unlabelled=None if self.unlabelled is None else self.unlabelled.changed(change),
+            levels=tuple(map(change, self.levels)),
         )
 
 

@@ -271,6 +271,24 @@ class EarlyStopSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class LoraSpec:
+    """The trunk is adapted by products of low rank instead of trained; from section `intarsia`.
+
+    alpha: what the products are multiplied by, times the rank; None: the rank, so that it is 1. layers: patterns of the
+    linear layers that are adapted; none: the projections of all attention.
+    """
+
+    rank: int
+    alpha: float | None = None
+    layers: tuple[str, ...] = ()
+
+    @property
+    def scale(self) -> float:
+        """What the products are multiplied by."""
+        return 1.0 if self.alpha is None else self.alpha / self.rank
+
+
+@dataclass(frozen=True, slots=True)
 class SafeguardSpec:
     """What a long run is given beyond what MMSegmentation's configs can say; section `intarsia` of a config.
 
@@ -280,7 +298,8 @@ class SafeguardSpec:
     which every process prints where it stands; 0 never. nonfinite_steps: steps in a row whose loss is not finite that
     are skipped before the run stops. total_batch: images per optimizer step over all processes; how many batches are
     accumulated follows from it. None: as many as `OptimSpec.accumulate` says. choose_threshold: of two classes, every
-    evaluation chooses the threshold of the foreground that suits its images best, and the weights file keeps it.
+    evaluation chooses the threshold of the foreground that suits its images best, and the weights file keeps it. lora:
+    how the trunk is adapted, which is not trained itself then.
     """
 
     freeze: tuple[str, ...] = ()
@@ -291,6 +310,7 @@ class SafeguardSpec:
     nonfinite_steps: int = 20
     total_batch: int | None = None
     choose_threshold: bool = False
+    lora: LoraSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +345,18 @@ class UnlabelledSpec:
     ramp_up: float = 0.25
     cut_mix: float = 0.5
     strong: tuple[Component, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureCacheSpec:
+    """What a trunk that stands still makes of the training images is computed once; from section `intarsia`.
+
+    folder: where it is kept. views: of each image, drawn once. precision: bits of what is kept.
+    """
+
+    folder: str
+    views: int = 1
+    precision: Literal["32", "16"] = "32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,6 +445,7 @@ class RunSpec:
     start: StartSpec = field(default_factory=StartSpec)
     unlabelled: UnlabelledSpec | None = None
     teacher: TeacherSpec | None = None
+    features: FeatureCacheSpec | None = None
     imports: tuple[str, ...] = ()
     observers: tuple[Component, ...] = ()
     notes: tuple[str, ...] = ()

@@ -14,6 +14,10 @@ network itself, built without memory, what levels it gives.
     efficientvit     levels of strides 8, 16 and 32 added up; made for efficientvit_b0 to b3, l1 and l2
     lraspp           next to nothing on levels of strides 4 and 8 and the last, dilated to stride 16 where that can be
     pmt              queries in blocks of their own, on a plain transformer that stands still
+    mask2former      four levels from stride 4 on, of a plain transformer its pyramid
+
+Where HEAD_timm:NAME makes a pyramid of four blocks of a plain transformer, HEAD-sfp_timm:NAME takes the simple feature
+pyramid of ViTDet, from its last map, and HEAD-adapter_timm:NAME the levels of a ViT-Adapter.
 """
 
 from __future__ import annotations
@@ -25,36 +29,37 @@ from functools import cache, partial
 from typing import Any
 
 from intarsia import catalog
-from intarsia.recipes import efficientvit, eomt, pmt
+from intarsia.recipes import efficientvit, eomt, mask2former, pmt
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import NORM, cross_entropy
 from intarsia.recipes.published import Family
 from intarsia.recipes.schedules import adamw
 
 MARK = "_timm:"
-FORM = re.compile(r"(\w+?)_timm:([\w.-]+)")
+FORM = re.compile(r"(\w+?)(-sfp|-adapter)?_timm:([\w.-]+)")
 PLAIN_RATE, PYRAMID_RATE, LINEAR_RATE = 1e-4, 3e-4, 1e-3
 _FINEST, _MOST = 4, 4
 """Stride of the finest level that most heads read, and how many they read at most."""
 _FINEST_OF_UNETS, _MOST_OF_UNETS = 2, 5
+_SIMPLE_CHANNELS = 256
 
 
 def network_name(name: str) -> str | None:
     """The network of timm that a recipe is on, or None for another recipe."""
     found = FORM.fullmatch(name)
-    return found[2] if found is not None and found[1] in HEADS else None
+    return found[3] if found is not None and found[1] in HEADS else None
 
 
 def family(name: str) -> Family | None:
     """The recipe as a family of one; None for another name.
 
-    Raises ValueError for a network that timm does not know, or that takes no images of any size; and where timm is not
-    installed.
+    Raises ValueError for a network that timm does not know, or that takes no images of any size; for a pyramid of a
+    network, or for a head, that has no use for one; and where timm is not installed.
     """
     network = network_name(name)
     if network is None:
         return None
-    head = name.partition(MARK)[0]
+    head, _, pyramid = name.partition(MARK)[0].partition("-")
     plain, rate = _is_plain(network), PYRAMID_RATE
     others: Config = {}
     if head == "eomt":
@@ -84,9 +89,13 @@ def family(name: str) -> Family | None:
     if head in ("linear", "multilevel"):
         rate, schedule = LINEAR_RATE, warm_up_and_cosine
         others = {"intarsia": {"freeze": ["backbone"]}, "optim_wrapper": adamw(LINEAR_RATE, 1e-3)}
-    elif plain:
+    elif plain or head == "mask2former":
         rate = PLAIN_RATE
-    return Family(own={name: partial(HEADS[head], network)}, learning_rate=rate, others=others, schedule=schedule)
+    build = partial(HEADS[head], network)
+    if pyramid:
+        _check_plain(head, pyramid, network)
+        build = partial(PYRAMIDS[pyramid], build)
+    return Family(own={name: build}, learning_rate=rate, others=others, schedule=schedule)
 
 
 def warm_up_and_cosine(steps: int) -> list[Config]:
@@ -155,6 +164,35 @@ def _pyramid(network: str, bands: int, finest: int = _FINEST, most: int = _MOST)
     options = {} if stride % 4 == 0 else {"options": {"patch_size": 16}}
     neck = {"type": "Feature2Pyramid", "embed_dim": width, "rescales": [4, 2, 1, 0.5], "norm_cfg": NORM}
     return {"backbone": _trunk(network, bands, **options), "neck": neck}, [width] * 4
+
+
+def _check_plain(head: str, pyramid: str, network: str) -> None:
+    """Raises ValueError where HEAD_timm makes no pyramid of blocks, whose place another could take."""
+    if "neck" not in HEADS[head](network, 2, 3):
+        has = f"{head} reads none" if _is_plain(network) else f"{network} has levels of several strides"
+        raise ValueError(f"-{pyramid} makes a pyramid of a plain transformer, but {has}: take {head}{MARK}{network}")
+
+
+def _with_simple_pyramid(build: Callable[[int, int], Config], num_logits: int, bands: int) -> Config:
+    """The same heads on the levels of a `SimpleFeaturePyramid`."""
+    parts = build(num_logits, bands)
+    width = parts["neck"]["embed_dim"]
+    parts["backbone"] |= {"out_indices": (-1,)}
+    parts["neck"] = {"type": "SimpleFeaturePyramid", "embed_dim": width, "out_channels": _SIMPLE_CHANNELS}
+    for head in (parts["decode_head"], parts.get("auxiliary_head") or {"in_channels": ()}):
+        given = head["in_channels"]
+        head["in_channels"] = _SIMPLE_CHANNELS if isinstance(given, int) else [_SIMPLE_CHANNELS for _ in given]
+    return parts
+
+
+def _with_adapter(build: Callable[[int, int], Config], num_logits: int, bands: int) -> Config:
+    """The same heads on the levels of a `ViTAdapter`, whose settings are the authors' by the transformer's width."""
+    parts = build(num_logits, bands)
+    width = parts.pop("neck")["embed_dim"]
+    heads = next(heads for heads in (*((16, 12) if width >= 768 else ()), 6, 4, 2, 1) if width % (2 * heads) == 0)
+    settings = {"deform_num_heads": 12 if width == 768 else heads, "deform_ratio": 0.5 if width >= 768 else 1.0}
+    parts["backbone"] = {**parts["backbone"], "type": "ViTAdapter", **settings, "norm_cfg": NORM}
+    return parts
 
 
 def _common(num_logits: int, **head: Any) -> Config:
@@ -251,6 +289,16 @@ def _linear_head(num_logits: int, **levels: Any) -> Config:
     return _common(num_logits, type="LinearHead", **levels)
 
 
+def _mask2former(network: str, num_logits: int, bands: int) -> Config:
+    parts, channels = _pyramid(network, bands)
+    if len(channels) < _MOST:
+        raise ValueError(
+            f"mask2former reads levels of strides 4, 8, 16 and 32; {network} has levels of strides "
+            f"{[stride for _, stride in _features(network)]}: take upernet or segformer"
+        )
+    return {**parts, "decode_head": mask2former.head(channels, num_logits)}
+
+
 def _eomt(network: str, num_logits: int, bands: int) -> Config:
     width, stride = _features(network)[-1]
     options, stride = ({}, stride) if stride % 4 == 0 else ({"options": {"patch_size": 16}}, 16)
@@ -313,6 +361,10 @@ def _pmt(network: str, num_logits: int, bands: int) -> Config:
     }
 
 
+PYRAMIDS = {"sfp": _with_simple_pyramid, "adapter": _with_adapter}
+"""What stands behind a head in a name -> the model's parts with such a pyramid of a plain transformer."""
+
+
 HEADS: dict[str, Callable[[str, int, int], Config]] = {
     "upernet": _upernet,
     "segformer": _segformer,
@@ -326,6 +378,7 @@ HEADS: dict[str, Callable[[str, int, int], Config]] = {
     "linear": _linear,
     "eomt": _eomt,
     "pmt": _pmt,
+    "mask2former": _mask2former,
     "multilevel": _multilevel,
 }
 """What stands before the mark in a name -> (network, number of logits, bands) -> the model's parts."""

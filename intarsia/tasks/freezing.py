@@ -15,18 +15,19 @@ class Frozen:
     """Modules and parameters of a network named by patterns: no gradients, and batch norms that keep their statistics.
 
     patterns: names of modules or parameters, with * and ? as in file names. A module's name stands for all below it:
-    "backbone", "backbone.layer[12]", "*.bias".
+    "backbone", "backbone.layer[12]", "*.bias". spared: modules whose parameters go on to be trained, wherever they are.
 
     Raises ValueError for a pattern that matches nothing, with the nearest names.
     """
 
-    def __init__(self, network: nn.Module, patterns: Sequence[str]) -> None:
+    def __init__(self, network: nn.Module, patterns: Sequence[str], *, spared: Sequence[nn.Module] = ()) -> None:
+        kept = {id(parameter) for module in spared for parameter in module.parameters()}
         self._modules: list[nn.Module] = []
         self.parameters = 0
         for pattern in patterns:
             modules, parameters = matching(network, pattern, what="freeze")
             self._modules += modules
-            for parameter in parameters:
+            for parameter in (parameter for parameter in parameters if id(parameter) not in kept):
                 self.parameters += parameter.numel() if parameter.requires_grad else 0
                 parameter.requires_grad_(False)
         if patterns and not any(parameter.requires_grad for parameter in network.parameters()):

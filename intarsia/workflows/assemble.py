@@ -37,6 +37,7 @@ from intarsia.spec import CheckpointSpec, DataSpec, Duration, OptimSpec, RunSpec
 from intarsia.version import __version__
 from intarsia.weights.file import WeightsMeta, apply_state
 from intarsia.weights.origins import Origin, origins, warnings_of
+from intarsia.workflows.cached_features import cached
 from intarsia.workflows.less_labels import lesson
 from intarsia.workflows.names import find_weights
 from intarsia.workflows.pretrained import Begun, said_by, start_from
@@ -98,13 +99,15 @@ def assemble(config: Config, spec: RunSpec, options: RunOptions, runtime: Fabric
         spec, task, options, labelled=pipeline.dataset, steps=total,
         validation=None if validation is None else validation.pipeline.dataset,
     )  # fmt: skip
+    learning, features = cached(spec, task, pipeline, options, runtime)
     observers = [build(observer) for observer in spec.observers]
     if spec.safeguards.pictures and validation is not None:
         observers.append(TrainingPictures(validation, spec.safeguards.pictures))
     if options.notify is not None:
         observers.append(Notify(options.notify))
     return Run(
-        task=learned.task,
+        task=learned.task if features is None else learning,
+        features=features,
         pipeline=pipeline,
         unlabelled=learned.unlabelled,
         optim=replace(spec.optim, accumulate=batch.accumulation_steps),

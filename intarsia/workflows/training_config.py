@@ -39,6 +39,8 @@ class TrainingRequest:
     notify: a command that is told how the run goes.
     fold: "2/5" validates on the second of five parts of the training images. by: what stays together in a part.
     plain: choices of `own_defaults` that are not made. rare_every: samples of which one is drawn for each rare class.
+    cache_features, views: where features of a frozen backbone are kept (`workflows.cached_features`).
+    lora, layer_decay: what of a pretrained trunk is trained, and how fast (`workflows.fine_tuning`).
     unlabelled, confidence, teacher: what is learned from besides the labels (`workflows.less_labels`).
     augment: none, light, strong or a file (`workflows.augmentation`); None: as the recipe or config has it.
     network: to be trained instead of the one that `name` describes; all else is as that says.
@@ -70,6 +72,10 @@ class TrainingRequest:
     confidence: float | None = None
     teacher: PathLike | None = None
     network: GivenNetwork | None = None
+    lora: int | None = None
+    layer_decay: float | None = None
+    cache_features: Path | None = None
+    views: int | None = None
 
 
 def training_config(request: TrainingRequest, file: Path) -> Config:
@@ -159,7 +165,7 @@ def base_config(request: TrainingRequest) -> Config | None:
 
 def run_config(request: TrainingRequest, base: Config | None, data: OwnData | None, devices: int) -> Config:
     """The config of the run, but for its length."""
-    from intarsia.workflows import less_labels
+    from intarsia.workflows import cached_features, fine_tuning, less_labels
     from intarsia.workflows.adjust import settings_for, with_data
 
     if data is None:
@@ -178,6 +184,8 @@ def run_config(request: TrainingRequest, base: Config | None, data: OwnData | No
         say_first(found.line)
         config = config.override(found.settings)
     config = config.override(_start_settings(config, request))
+    config = config.override(fine_tuning.settings_for(config, lora=request.lora, layer_decay=request.layer_decay))
+    config = config.override(cached_features.settings_for(config, folder=request.cache_features, views=request.views))
     taught = less_labels.settings_for(
         config, unlabelled=request.unlabelled, confidence=request.confidence, teacher=request.teacher
     )

@@ -142,6 +142,7 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/necks/jpu.py": of_part("JPU", "necks/test_jpu.py", figure="fastfcn_small"),
     "intarsia/necks/fpn.py": of_part("FPN", "necks", figure="semantic_fpn_small"),
     "intarsia/necks/multi_level.py": of_part("MultiLevelNeck", "necks/test_multi_level.py", figure="vit_small"),
+    "intarsia/necks/simple_feature_pyramid.py": of_part("SimpleFeaturePyramid", "necks/test_simple_feature_pyramid.py"),
     "intarsia/necks/feature2pyramid.py": of_part(
         "Feature2Pyramid", "necks/test_feature2pyramid.py", figure="beit_small"
     ),
@@ -149,6 +150,9 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/backbones/clip_text.py": of_part("CLIPTextEncoder", "backbones/test_clip_text.py", figure="san_small"),
     "intarsia/backbones/hf.py": [group("backbones/test_hf.py", "workflows/test_hf_weights.py")],
     "intarsia/backbones/hf_sizes.py": [group("backbones/test_hf.py")],
+    "intarsia/layers/adapter.py": of_part("ViTAdapter", "backbones/test_vit_adapter.py"),
+    "intarsia/backbones/vit_adapter.py": of_part("ViTAdapter", "backbones/test_vit_adapter.py"),
+    "intarsia/tasks/from_features.py": [group("engine/test_cached_features.py")],
     "intarsia/backbones/timm.py": [group("backbones/test_timm.py", k="not every_family_trains")],
     "intarsia/backbones/timm_blocks.py": [group("methods/test_eomt.py")],
     "intarsia/backbones/timm_sizes.py": [group("backbones/test_timm.py", k="not every_family_trains")],

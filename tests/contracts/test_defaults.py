@@ -172,6 +172,11 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "first_stage_num_res_blocks": 2, "z_channels": 4, "embed_dim": 4, "model_channels": 320,
             "channel_mult": (1, 2, 4, 4), "num_res_blocks": 2, "attention_resolutions": (4, 2, 1), "num_heads": 8,
             "transformer_depth": 1, "context_dim": 768, "checkpoint_activations": False},
+        "ViTAdapter": {
+            "in_channels": 3, "interaction_indexes": None, "conv_channels": 64, "num_points": 4, "deform_num_heads": 6,
+            "deform_ratio": 1.0, "ffn_ratio": 0.25, "extra_extractors": True, "add_trunk_levels": True,
+            "prefix_tokens": True, "norm": BN, "drop_path_rate": None, "options": None,
+            "checkpoint_activations": False},
         "UNet": {
             "in_channels": 3, "base_channels": 64, "num_stages": 5, "strides": (1,) * 5, "enc_num_convs": (2,) * 5,
             "dec_num_convs": (2,) * 4, "downsamples": (True,) * 4, "enc_dilations": (1,) * 5,
@@ -190,6 +195,8 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "upsample_mode": "nearest"},
         "MLANeck": {"norm_layer": Norm("LN", eps=1e-6), "norm": None, "activation": None},
         "MultiLevelNeck": {"scales": (0.5, 1, 2, 4), "norm": None, "activation": None},
+        "SimpleFeaturePyramid": {
+            "out_channels": 256, "rescales": (4, 2, 1, 0.5), "in_index": -1, "norm": Norm("LN2d", eps=1e-6)},
         "JPU": {
             "in_channels": (512, 1024, 2048), "mid_channels": 512, "start_level": 0, "end_level": -1,
             "dilations": (1, 2, 4, 8), "align_corners": False, "norm": BN, "activation": RELU},

@@ -135,6 +135,7 @@ DROPS: dict[str, dict[str, Drops]] = {
         "HFBackbone": Drops({}, attention=(0.0,) * 4),
         "TIMM": NOTHING,
         "TIMMBackbone": NOTHING,
+        "ViTAdapter": Drops({}, attention=(0.0,) * 6),
         "VisionTransformer": Drops(
             {"drop_after_pos": 0.2} |
             {f"layers.{i}.{name}": rate for i in range(4)
@@ -150,6 +151,7 @@ DROPS: dict[str, dict[str, Drops]] = {
         "JPU": NOTHING,
         "MLANeck": NOTHING,
         "MultiLevelNeck": NOTHING,
+        "SimpleFeaturePyramid": NOTHING,
     },
     "head": {
         **dict.fromkeys(("ASPPHead", "DepthwiseSeparableASPPHead", "DepthwiseSeparableFCNHead", "FCNHead", "FPNHead",
@@ -207,7 +209,7 @@ DROPS: dict[str, dict[str, Drops]] = {
 }  # fmt: skip
 CASES = [(kind, name) for kind, names in DROPS.items() for name in names]
 CALLED = [(kind, name) for kind, name in CASES if kind != "head_part"]
-UNUSED_LAYERS = [("backbone", "HFBackbone"), ("backbone", "TIMM")]
+UNUSED_LAYERS = [("backbone", "HFBackbone"), ("backbone", "TIMM"), ("backbone", "ViTAdapter")]
 """With layers that drop nothing behind what is used, or that attention reads the rate of alone (transformers 4); what
 does drop is in tests/backbones/test_hf.py and test_timm.py."""
 

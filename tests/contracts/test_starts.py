@@ -141,6 +141,15 @@ STARTS: dict[str, dict[str, Starts]] = {
             special={r"^(cls_token|pos_embed)": TRUNCATED, r"ffn\.layers\.(0\.0|1)\.bias": normal(1e-6),
                      r"attn\.in_proj_weight": TRUNCATED, r"attn\.in_proj_bias": ZEROS}),
         "UNet": Starts(wide={"base_channels": 16}),
+        "ViTAdapter": Starts(
+            HE_PER_GROUP, linear=TRUNCATED, linear_bias=ZEROS, wide={"conv_channels": 16, "deform_num_heads": 4},
+            special={r"^cls_token": normal(1e-6), r"^pos_embed": TRUNCATED, r"^patch_embed\.proj\.(weight|bias)": TORCH,
+                     r"^level_embed": normal(1.0), r"injector\.gamma": ZEROS, r"sampling_offsets\.weight": ZEROS,
+                     r"injector\.attn\.sampling_offsets\.bias": star(heads=4, levels=3, points=4),
+                     r"sampling_offsets\.bias": star(heads=4, levels=1, points=4),
+                     r"attention_weights\.(weight|bias)": ZEROS, r"(value|output)_proj\.weight": XAVIER,
+                     r"(value|output)_proj\.bias": ZEROS},
+            few=r"(dwconv\.dwconv\.weight|^cls_token)$"),
         "VPD": Starts(
             TORCH, TORCH, wide={"z_channels": 8, "embed_dim": 8},
             special={r"^gamma": exact(1e-4), r"^unet\..*(out_layers\.3|\.proj_out)\.(weight|bias)": ZEROS}),
@@ -152,6 +161,7 @@ STARTS: dict[str, dict[str, Starts]] = {
         "MLANeck": Starts(wide={"in_channels": (24, 32, 40, 48), "out_channels": 16}),
         "MultiLevelNeck": Starts(XAVIER, wide={"in_channels": (24, 32, 40, 48), "out_channels": 16}),
         "JPU": Starts(wide={"mid_channels": 16}),
+        "SimpleFeaturePyramid": Starts(TORCH, TORCH, wide={"embed_dim": 32, "out_channels": 32}),
     },
     "head": {
         "ANNHead": Starts(

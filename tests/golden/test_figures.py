@@ -19,7 +19,10 @@ LARGE = 20_000_000
 """Networks with more parameters take half a minute each; each has a small form."""
 WITHOUT_RECORD = {
     "model": {"DepthEstimator"},
-    "backbone": {"ResNeXt", "ResNetV1d", "VPD", "TIMM", "TIMMBackbone", "HFBackbone", "GCNet", "RegSeg", "SCTNet"},
+    "backbone": {
+        "ResNeXt", "ResNetV1d", "VPD", "TIMM", "TIMMBackbone", "HFBackbone", "GCNet", "RegSeg", "SCTNet", "ViTAdapter",
+    },
+    "neck": {"SimpleFeaturePyramid"},
     "head": {
         "VPDDepthHead", "EfficientViTHead", "EoMTHead", "GCNetHead", "LinearHead", "LinknetHead", "MANetHead",
         "PANHead", "PPLiteSegHead", "RegSegHead", "SCTHead", "UNetHead", "UNetPlusPlusHead",

@@ -29,6 +29,7 @@ from intarsia.config.lowering.runtime import (
 )
 from intarsia.config.lowering.teaching import lower_teacher, lower_unlabelled
 from intarsia.config.lowering.training import lower_loop, lower_optim, lower_train_cfg
+from intarsia.config.lowering.trunk import lower_features
 from intarsia.config.schema.fates import Fate
 from intarsia.config.schema.vocabulary import AREAS, DATALOADERS, LEFTOVERS, OLD
 from intarsia.spec import Origin, RunSpec
@@ -146,6 +147,7 @@ def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping
         start=lower_start(own),
         unlabelled=lower_unlabelled(own, model.task, hooks.ema, several=several),
         teacher=lower_teacher(own, model.task, several=several),
+        features=lower_features(own),
         imports=imports,
         observers=(*hooks.observers, *services),
         notes=tuple(context.notes),

@@ -12,6 +12,7 @@ from intarsia.config.checking.signatures import signature_of
 from intarsia.config.lowering.fields import Context, Fields, nearest, shown
 from intarsia.config.lowering.names import HOOKS, NOT_LOGGED_TO, SCORES, VISUALISERS
 from intarsia.config.lowering.parts import component
+from intarsia.config.lowering.trunk import lower_lora
 from intarsia.config.schema.fates import Fate, bare, to
 from intarsia.spec import (
     CheckpointSpec,
@@ -222,6 +223,7 @@ def lower_safeguards(fields: Fields, unit: Literal["steps", "epochs"]) -> Safegu
         nonfinite_steps=fields.get("nonfinite_steps", default.nonfinite_steps),
         total_batch=fields.get("total_batch"),
         choose_threshold=fields.get("choose_threshold", default.choose_threshold),
+        lora=lower_lora(fields),
     )
 
 

@@ -52,6 +52,10 @@ TRAINING_AREAS: dict[str, Area] = {
         "decay_type": to("optim.paramwise", "Literal['layer_wise', 'stage_wise', 'block_wise']"),
         "flat_decay_mult": to("optim.paramwise", "float"),
     },
+    "paramwise_cfg (any depth)": {
+        "decay_rate": to("optim.paramwise", "float"),
+        "flat_decay_mult": to("optim.paramwise", "float"),
+    },
     "paramwise_cfg.custom_keys": {
         "lr_mult": to("optim.paramwise", "float"),
         "decay_mult": to("optim.paramwise", "float"),
@@ -101,6 +105,7 @@ PARAMWISE = {
     "DefaultOptimizerConstructor": "paramwise_cfg",
     "ForceDefaultOptimWrapperConstructor": "paramwise_cfg (forced)",
     "LayerDecayOptimizerConstructor": "paramwise_cfg (layer decay)",
+    "LayerWiseDecay": "paramwise_cfg (any depth)",
     "LearningRateDecayOptimizerConstructor": "paramwise_cfg (layer decay)",
 }
 """Constructor of parameter groups -> the section of its rules. Those of one's own read what they like."""

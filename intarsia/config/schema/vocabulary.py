@@ -18,6 +18,7 @@ from intarsia.config.schema.runtime import RUNTIME_AREAS
 from intarsia.config.schema.side_adapter import SIDE_ADAPTER_AREAS
 from intarsia.config.schema.teaching import TEACHING_AREAS
 from intarsia.config.schema.training import TRAINING_AREAS
+from intarsia.config.schema.trunk import TRUNK_AREAS
 
 # --- Sections -----------------------------------------------------------------------------------------------------
 
@@ -70,6 +71,7 @@ AREAS: dict[str, Area] = {
             "start.first_convolution, for other bands than those of pretrained weights",
             "Literal['repeat', 'mean', 'zero', 'random']",
         ),
+        "lora": to("safeguards.lora: its rank, or a dict", "int | dict | None"),
         "choose_threshold": to(
             "safeguards.choose_threshold: of two classes, or of each of several at once, at every evaluation", "bool"
         ),
@@ -78,6 +80,7 @@ AREAS: dict[str, Area] = {
             "safeguards.total_batch: images per optimizer step; accumulation follows from it", "int | None"
         ),
         "unlabelled": to("unlabelled: images without labels to learn from", OPTIONAL),
+        "cache_features": to("features: what a trunk that stands still makes of images, kept on disk", OPTIONAL),
         "teacher": to("teacher: a trained network to learn from", OPTIONAL),
     },
     **MODEL_AREAS,
@@ -88,6 +91,7 @@ AREAS: dict[str, Area] = {
     **DATA_AREAS,
     **TRAINING_AREAS,
     **TEACHING_AREAS,
+    **TRUNK_AREAS,
     **RUNTIME_AREAS,
 }
 """Section -> key -> what becomes of it."""

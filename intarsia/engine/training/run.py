@@ -15,6 +15,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from intarsia.contracts import Metric, Report, Task
+from intarsia.data.feature_cache import FeatureCache
 from intarsia.data.loader import BatchIterator, train_loader
 from intarsia.data.pipeline import Pipeline
 from intarsia.data.unlabelled import Unlabelled
@@ -66,6 +67,7 @@ class Run:
     meta: what the weights file will say; scores and step are filled in. config_text: written to config.py.
     data, pretrained: facts for run.json about the data and about the weights that the run starts from.
     notes: said at the start. command: the command line. unlabelled: images without labels beside those of `pipeline`.
+    features: what the trunk makes of the images of `pipeline`, computed before; batches then come from there.
     resume: go on from the newest checkpoint in `out`.
     """
 
@@ -103,6 +105,7 @@ class Run:
     notes: tuple[str, ...] = ()
     command: Sequence[str] = field(default_factory=lambda: tuple(sys.argv))
     unlabelled: Unlabelled | None = None
+    features: FeatureCache | None = None
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "save_every", "log_every"):
@@ -112,6 +115,10 @@ class Run:
             raise ValueError("the teacher is the average of the weights, but the run averages none: give it an ema")
         if isinstance(self.module, Taught) and self.runtime.shards:
             raise ValueError("a network that learns from a teacher cannot be sharded: use --strategy ddp")
+        if self.safeguards.lora is not None and self.runtime.shards:
+            raise ValueError("a network that is adapted by LoRA cannot be sharded: use --strategy ddp")
+        if self.features is not None and self.runtime.shards:
+            raise ValueError("a network that learns from cached features cannot be sharded: use --strategy ddp")
         if self.compile and self.runtime.shards:
             raise ValueError("a network that is compiled cannot be sharded: leave out --compile, or use --strategy ddp")
 
@@ -161,6 +168,17 @@ class Run:
 
         workers: another number of them than the run's.
         """
+        if self.features is not None:
+            return self.features.batches(
+                batch_size=self.micro_batch_size,
+                seed=self.seed,
+                workers=self.workers if workers is None else workers,
+                start_step=step * self.accumulation_steps,
+                shuffle=self.shuffle,
+                rank=self.runtime.rank,
+                world_size=self.runtime.world_size,
+                pin_memory=self.pin_memory and self.runtime.device.type == "cuda",
+            )
         return train_loader(
             self.pipeline,
             batch_size=self.micro_batch_size,

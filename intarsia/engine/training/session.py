@@ -15,6 +15,7 @@ from intarsia.data.loader import BatchLoader
 from intarsia.distributed.launchers import is_secondary_error
 from intarsia.distributed.state_dicts import gathered, load_module, load_optimizer, module_state
 from intarsia.engine.callbacks.base import Observer
+from intarsia.engine.optim.lora import merge, ordinary_state, told
 from intarsia.engine.training.checkpoint import Checkpoints, report_from, report_values
 from intarsia.engine.training.early_stopping import EarlyStopping
 from intarsia.engine.training.ema import Ema
@@ -76,8 +77,10 @@ class Session:
 
     def _notes_on_parameters(self) -> list[str]:
         """What the user should know before the first step."""
-        patterns, notes = self.run.safeguards.freeze, []
-        if patterns:
+        patterns, lora, notes = self.run.safeguards.freeze, self.run.safeguards.lora, []
+        if lora is not None:
+            notes.append(told(self.trainer.adapters, lora, self.trainer.frozen.parameters))
+        elif patterns:
             notes.append(f"frozen: {self.trainer.frozen.parameters:,} parameters ({', '.join(patterns)})")
         if self.trainer.without_gradient:
             notes.append(f"warning: no gradient reaches {listed(self.trainer.without_gradient)}; they are not trained")
@@ -374,7 +377,7 @@ class Session:
                 threshold=None if report is None else report.threshold,
                 thresholds=() if report is None else tuple(report.thresholds.values()),
             )
-            save_weights(self.run.folder.weights, self.run.network.state_dict(), meta)
+            save_weights(self.run.folder.weights, ordinary_state(self.run.network), meta)
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
@@ -389,6 +392,7 @@ class Session:
             with self._as_evaluated():
                 self._write_weights({})
         self.trainer.model.release()
+        merge(run.network)
         weights = folder.weights if folder.weights.exists() else None
         if self._writes:
             which = "final" if self.best is None else f"best {self.best.metric}, step {self.best.step}"
