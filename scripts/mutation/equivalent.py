@@ -6,6 +6,12 @@ The keys are names as the command prints them. A test keeps the list to mutants 
 from __future__ import annotations
 
 EQUIVALENT: dict[str, str] = {
+    "intarsia/engine/optim/schedule_curves.py _cycle [compare] <= -> <": (
+        "where one phase ends, the next begins with the same value"
+    ),
+    "intarsia/engine/optim/schedules.py ValueSchedule._walk [constant] 1 -> 2 #2": (
+        "one iteration more is walked than was asked for, and kept for who asks for it"
+    ),
     "intarsia/layers/distributed.py mean_over_processes [call] torch.distributed.is_available() -> torch.distributed": (
         "a build of torch without processes is asked for; here there are none such"
     ),
