@@ -18,6 +18,10 @@ EQUIVALENT: dict[str, str] = {
     "intarsia/inference/logits/postprocess.py postprocess [compare] == -> != #3": (
         "which of two ways finds the best class: the one that is faster where the map is, or the other"
     ),
+    "intarsia/inference/logits/postprocess.py _label_contenders [condition] "
+    "channels is not None and len(channels) == 1 -> False": (
+        "the one class that may win a strip is looked for among itself; the label is the same"
+    ),
     "intarsia/inference/logits/postprocess.py module [constant] 64 -> 65": "how much an accelerator does at a time",
     "intarsia/layers/distributed.py mean_over_processes [call] torch.distributed.is_available() -> torch.distributed": (
         "a build of torch without processes is asked for; here there are none such"
