@@ -9,6 +9,7 @@ from functools import partial
 from intarsia.contracts import Dataset, DrawingDataset
 from intarsia.data.datasets.mixed import has_weights
 from intarsia.data.datasets.wrappers import classes_shown
+from intarsia.data.labels import label_values
 from intarsia.terminal import progress
 
 
@@ -18,10 +19,10 @@ def images_showing(dataset: Dataset, classes: Sequence[int]) -> Mapping[int, tup
     Every label is read once. Raises ValueError for a class that there is not, for images without labels, and for data
     that are drawn in another way already: several data sets by weights, and scenes, whose windows have no fixed place.
     """
-    wrong = [value for value in classes if value >= len(dataset.classes)]
+    count = label_values(len(dataset.classes))
+    wrong = [value for value in classes if value >= count]
     if wrong:
-        count = len(dataset.classes)
-        raise ValueError(f"sampler.rare lists {wrong}, but {count} classes have the indices 0-{count - 1}")
+        raise ValueError(f"sampler.rare lists {wrong}, but labels of {len(dataset.classes)} classes are 0-{count - 1}")
     if isinstance(dataset, DrawingDataset):
         raise ValueError(
             "windows of scenes are at another place each time, so that none can be drawn for a class: leave out "

@@ -54,6 +54,12 @@ SHARED_LAYERS = [
 ]
 LOSSES = [group("losses"), group("tasks/test_semantic.py", "tasks/test_mask_classification.py")]
 
+LOGITS = [
+    group("inference/test_postprocess.py", "inference/test_lazy.py", "inference/test_sliding.py", k="not memory"),
+    group("inference/test_tta.py", "inference/test_reference.py", "inference/test_predictor.py"),
+    group("inference/test_postprocess.py", "inference/test_memory.py", "inference/test_one_meaning.py"),
+]
+
 TABLE: dict[str, list[Group]] = {
     "intarsia/layers/norm.py": [
         *SHARED_LAYERS,
@@ -293,6 +299,12 @@ TABLE: dict[str, list[Group]] = {
         group("config/test_check.py"),
     ],
     "intarsia/tasks/": [group("tasks"), group(FIGURES, k="small"), group("losses"), group("config/test_build.py")],
+    "intarsia/inference/logits/": LOGITS,
+    "intarsia/inference/memory.py": [group("inference/test_memory.py"), *LOGITS],
+    "intarsia/inference/network.py": [group("inference/test_network.py", "inference/test_threads.py"), *LOGITS],
+    "intarsia/inference/prediction.py": [group("inference/test_prediction.py", "inference/test_outputs.py"), *LOGITS],
+    "intarsia/inference/predictor.py": LOGITS,
+    "intarsia/inference/tta.py": [group("inference/test_tta.py"), *LOGITS],
     "intarsia/inference/threshold.py": [
         group("inference/test_predictor.py", "workflows/test_views.py", k="threshold"),
         group("workflows/test_thresholds.py"),

@@ -193,9 +193,16 @@ class Moving(Painted):
         return self.load(index)
 
 
+def test_one_foreground_is_value_1() -> None:
+    dataset = Painted(classes=("pole",), palette=((255, 0, 0),), shown=())
+    assert images_showing(dataset, (0, 1)) == {0: tuple(range(40))}
+    with pytest.raises(ValueError, match="labels of 1 classes are 0-1"):
+        images_showing(dataset, (2,))
+
+
 def test_what_cannot_be_drawn_by_class_is_refused(tmp_path: Path) -> None:
     dataset = folder(tmp_path / "x", {})
-    with pytest.raises(ValueError, match=r"sampler.rare lists \[3\], but 3 classes have the indices 0-2"):
+    with pytest.raises(ValueError, match=r"sampler.rare lists \[3\], but labels of 3 classes are 0-2"):
         images_showing(dataset, (1, 3))
     with pytest.raises(ValueError, match="windows of scenes are at another place each time"):
         images_showing(Moving(), (1,))

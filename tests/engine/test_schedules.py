@@ -97,6 +97,7 @@ def test_epochs_hold_their_rate_until_they_end() -> None:
             ScheduleSpec("StepLR", args={"step_size": 7, "gamma": 0.3}),
             lambda o: torch.optim.lr_scheduler.StepLR(o, 7, 0.3),
         ),
+        (ScheduleSpec("StepLR", args={"step_size": 9}), lambda o: torch.optim.lr_scheduler.StepLR(o, 9)),
         (
             ScheduleSpec("ExponentialLR", args={"gamma": 0.97}),
             lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.97),
@@ -129,6 +130,28 @@ def test_other_curves_agree_with_torch(spec: ScheduleSpec, reference: object) ->
         assert value([spec], 0.5, step) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9), step
         optimizer.step()
         scheduler.step()
+
+
+def test_a_curve_of_one_step_leaves_the_rate_as_it_is() -> None:
+    assert [value([ScheduleSpec("PolyLR", 2, 3, args={"power": 0.9})], 0.5, step) for step in range(5)] == [0.5] * 5
+
+
+@pytest.mark.parametrize(
+    ("curve", "args"),
+    [("OneCycleLR", {"eta_max": 0.8}), ("OneCycleMomentum", {"base_momentum": 0.8, "max_momentum": 0.9})],
+)
+def test_a_cycle_by_epochs_sets_nothing_within_an_epoch(curve: str, args: dict[str, float]) -> None:
+    """What another schedule makes of it in the middle of an epoch stays until the next one."""
+    cycle = ScheduleSpec(curve, 0, 5, by_epoch=True, args=args)
+    halved = ScheduleSpec("MultiStepLR", 0, 12, args={"milestones": [5], "gamma": 0.5})
+
+    def rates(*schedules: ScheduleSpec) -> list[float]:
+        return [ValueSchedule(schedules, 4)(0.5, step) for step in range(12)]
+
+    alone, both = rates(cycle), rates(cycle, halved)
+    assert [len(set(alone[epoch : epoch + 4])) for epoch in (0, 4, 8)] == [1, 1, 1]
+    assert len(set(alone)) == 3
+    assert both == pytest.approx([*alone[:5], *(rate / 2 for rate in alone[5:8]), *alone[8:]], rel=1e-12)
 
 
 def test_constant_and_open_ended() -> None:

@@ -44,6 +44,11 @@ def by_hand(predictor, image: np.ndarray, views: AugmentedInference) -> torch.Te
     return total / (len(views.scales) * len(views.flips))
 
 
+def test_the_usual_views_are_those_of_the_original() -> None:
+    """Six sizes, each with its mirror image: `tta_pipeline` of MMSegmentation's data sets."""
+    assert AugmentedInference((0.5, 0.75, 1.0, 1.25, 1.5, 1.75), (None, "horizontal")) == USUAL
+
+
 @pytest.mark.parametrize("stride", [1, 4])
 def test_probabilities_are_averaged_over_scales_and_flips(make_predictor, stride):
     image = photo(90, 130)

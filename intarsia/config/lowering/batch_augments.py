@@ -52,7 +52,8 @@ def _entries(context: Context, values: Any, path: str) -> Sequence[tuple[str, Ma
         chances = [1.0] if given is None else list(given) if isinstance(given, list | tuple) else [given]
         if len(several) != 1 or len(chances) != 1 or not 0 <= chances[0] <= 1:
             hint = "Write one, with probs=[its chance]; further ones are transforms of train_dataloader's pipeline"
-            context.problem(at, f"expected one augmentation with its chance, found {len(several)}", hint)
+            found = f"found {len(several)} with probs={given!r}"
+            context.problem(at, f"expected one augmentation with its chance, 0 to 1; {found}", hint)
             return []
         places = [at if isinstance(chosen, Mapping) else f"{at}.0"]
     else:
