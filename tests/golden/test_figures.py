@@ -22,6 +22,7 @@ WITHOUT_RECORD = {
     "backbone": {"ResNeXt", "ResNetV1d", "VPD", "TIMM", "TIMMBackbone", "HFBackbone"},
     "head": {
         "VPDDepthHead", "EoMTHead", "LinearHead", "LinknetHead", "MANetHead", "PANHead", "UNetHead", "UNetPlusPlusHead",
+        "SmpASPPHead", "SmpDPTHead", "SmpFPNHead", "SmpPSPHead",
     },
 }  # fmt: skip
 """Parts that no record of the reference has: they are none of MMSegmentation, and proven against the libraries that
