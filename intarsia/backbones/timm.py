@@ -20,14 +20,15 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from intarsia.backbones import timm_smp
 from intarsia.backbones.timm_blocks import check_open, check_prefix, levels_with_prefix, open_level
 from intarsia.backbones.timm_sizes import IN_BLOCKS, ONE_SIZE, STRIDES, one_size_only, size_policy
-from intarsia.contracts import FeatureSpec, Level
+from intarsia.contracts import FeatureSpec, Level, TokenLevel
 from intarsia.layers.patch_embed import pieces
 
 RESERVED = frozenset(
@@ -55,6 +56,10 @@ class TIMM(nn.Module):
             own: the one level is an `OpenLevel`.
         prefix: give the tokens before the patches of a plain transformer with each level, which is an `OpenLevel`
             without blocks.
+        tokens: give a token with each level of a plain transformer, which is then a `TokenLevel`: the first of those
+            in front of the patches, the class token where there is one ("class"), or the mean of them ("mean").
+        smp_encoder: be the encoder that segmentation_models.pytorch has of this network: its levels, borders and
+            dilation (`timm_smp.py`), for its checkpoints.
         drop_path_rate: stochastic depth; None is that of timm, which is none.
         norm_eps: what layer norms add to the variance; None is that of timm.
         options: further arguments of timm's own network, such as {"patch_size": 16}.
@@ -72,6 +77,8 @@ class TIMM(nn.Module):
     norm_levels: bool
     open_blocks: int
     prefix: bool
+    tokens: Literal["class", "mean"] | None
+    walk: timm_smp.Walk | None
     size: tuple[int, int] | None
     multiple: int
     least_size: int
@@ -89,6 +96,8 @@ class TIMM(nn.Module):
         norm: bool = False,
         open_blocks: int = 0,
         prefix: bool = False,
+        tokens: Literal["class", "mean"] | None = None,
+        smp_encoder: bool = False,
         drop_path_rate: float | None = None,
         norm_eps: float | None = None,
         options: Mapping[str, Any] | None = None,
@@ -99,7 +108,11 @@ class TIMM(nn.Module):
         file = _file_of(timm, model_name)
         policy = size_policy(file, model_name)
         size = (img_size, img_size) if isinstance(img_size, int) else None if img_size is None else tuple(img_size)
-        wanted = {"output_stride": output_stride, "drop_path_rate": drop_path_rate, "img_size": size}
+        wanted = {
+            "output_stride": None if smp_encoder else output_stride,
+            "drop_path_rate": drop_path_rate,
+            "img_size": size,
+        }
         arguments = {name: value for name, value in wanted.items() if value is not None}
         network = _created(timm, model_name, in_channels, {**policy.arguments, **arguments, **_checked(options)})
         if norm_eps is not None:
@@ -108,6 +121,7 @@ class TIMM(nn.Module):
         if fixed and size is None:
             raise one_size_only(model_name, fixed, _own_size(network))
         published = set(network.state_dict())
+        walk = timm_smp.prepare(network, file, model_name, output_stride) if smp_encoder else None
         levels = _levels(network, file)
         if norm and len(set(levels)) > 1:
             raise ValueError(f"norm=True is for plain transformers, whose levels are alike; {model_name} is a pyramid")
@@ -121,9 +135,14 @@ class TIMM(nn.Module):
         if prefix:
             check_prefix(network, levels, model_name, open_blocks)
             levels = tuple(replace(level, prefix=True) for level in levels)
+        if tokens is not None:
+            _check_tokens(network, model_name, tokens, open_blocks)
         indices = _indices(levels, out_indices, model_name)
-        _without_classifier(network, indices, norm=norm or open_blocks > 0)
-        features = tuple(levels[index] for index in indices)
+        if smp_encoder:
+            timm_smp.prune(network, indices)
+        else:
+            _without_classifier(network, indices, norm=norm or open_blocks > 0)
+        features = tuple(replace(levels[index], tokens=tokens is not None) for index in indices)
         if output_stride is not None and any(level.stride > output_stride for level in features):
             raise ValueError(f"{model_name} cannot be given output_stride={output_stride}")
         # Assigned as they are: networks of timm have children of such names ("features"), which stay what they are.
@@ -134,6 +153,8 @@ class TIMM(nn.Module):
             "norm_levels": norm,
             "open_blocks": open_blocks,
             "prefix": prefix,
+            "tokens": tokens,
+            "walk": walk,
             "size": size if fixed else None,
             "multiple": math.lcm(policy.multiple or _patch(network), *_of_blocks(network)),
             "least_size": max(size) if fixed and size is not None else max(level.stride for level in features),
@@ -181,17 +202,45 @@ class TIMM(nn.Module):
             return levels_with_prefix(
                 network, padded, indices, norm=self.norm_levels, stride=stride, size=(height, width)
             )
-        levels = network.forward_intermediates(
+        if self.tokens is not None:
+            return self._with_tokens(images)
+        return tuple(self._cut(self._maps(images), height, width))
+
+    def _maps(self, images: Tensor) -> list[Tensor]:
+        (network,) = self.network
+        if self.walk is not None:
+            return self.walk(network, images, self.out_indices)
+        levels: list[Tensor] = network.forward_intermediates(
             self._padded(images),
             indices=list(self.out_indices),
             output_fmt="NCHW",
             intermediates_only=True,
             **({"norm": True} if self.norm_levels else {}),
         )
+        return levels
+
+    def _with_tokens(self, images: Tensor) -> tuple[Level, ...]:
+        """Each level as a map and the first, or the mean, of the tokens (N, P, C) in front of its patches."""
+        (network,) = self.network
+        pairs = network.forward_intermediates(
+            self._padded(images),
+            indices=list(self.out_indices),
+            norm=self.norm_levels,
+            return_prefix_tokens=True,
+            output_fmt="NCHW",
+            intermediates_only=True,
+        )
+        maps = self._cut([pair[0] for pair in pairs], images.shape[-2], images.shape[-1])
+        prefixes = [pair[1] for pair in pairs]
+        tokens = [prefix[:, 0] if self.tokens == "class" else prefix.mean(dim=1) for prefix in prefixes]
+        return tuple(TokenLevel(level, token) for level, token in zip(maps, tokens, strict=True))
+
+    def _cut(self, levels: Sequence[Tensor], height: int, width: int) -> list[Tensor]:
+        """Without what only the padding of the images has made."""
         if self.size is None and self.multiple == 1:
-            return tuple(levels)
+            return list(levels)
         cut = zip(levels, self.features, strict=True)
-        return tuple(x[..., : pieces(height, level.stride), : pieces(width, level.stride)] for x, level in cut)
+        return [x[..., : pieces(height, level.stride), : pieces(width, level.stride)] for x, level in cut]
 
     def train(self, mode: bool = True) -> TIMM:
         """Training mode, also of timm's network, which is no child."""
@@ -288,6 +337,15 @@ def _indices(levels: Sequence[FeatureSpec], out_indices: int | Sequence[int] | N
             f"out_indices must name levels of {name} from 0 to {count - 1}, in order, each once; got {asked}"
         )
     return found
+
+
+def _check_tokens(network: Any, name: str, tokens: str, open_blocks: int) -> None:
+    if tokens not in ("class", "mean"):
+        raise ValueError(f"tokens must be 'class' or 'mean'; got {tokens!r}")
+    if open_blocks:
+        raise ValueError("open_blocks gives a level with tokens of its own; leave tokens away")
+    if not getattr(network, "num_prefix_tokens", 0) or not hasattr(network, "blocks"):
+        raise ValueError(f"{name} has no tokens in front of its patches; leave tokens away")
 
 
 def _without_classifier(network: Any, indices: Sequence[int], *, norm: bool) -> None:

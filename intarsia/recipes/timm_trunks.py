@@ -5,7 +5,11 @@ network itself, built without memory, what levels it gives.
 
     upernet          all levels of a pyramid from stride 4 on; of a plain transformer, four blocks made into one
     segformer        the same levels, each through one layer, put together at the finest
+    fpn              the same levels, summed from the coarsest down and brought to the finest
     deeplabv3plus    a network that can be dilated to stride 16
+    deeplabv3, pspnet
+                     a network that can be dilated to stride 8
+    dpt              four blocks of a plain transformer, with its class token, made into a pyramid
     unet, unetplusplus, manet, linknet
                      all levels from stride 2 on, of a plain transformer its pyramid, and on to the size of the image
     linear           one layer on the last level of a network that stands still, to see what it has learnt
@@ -144,6 +148,15 @@ def _heads(network: str) -> int:
         )
 
 
+@cache
+def _has_tokens(network: str) -> bool:
+    """Whether a plain transformer has a token in front of its patches."""
+    import torch
+
+    with torch.device("meta"):
+        return bool(getattr(catalog.resolve("backbone", "TIMM")(network).network[0], "num_prefix_tokens", 0))
+
+
 def _is_plain(network: str) -> bool:
     return len(set(_features(network))) == 1
 
@@ -161,9 +174,8 @@ def _pyramid(network: str, bands: int, finest: int = _FINEST, most: int = _MOST)
         backbone = _trunk(network, bands, out_indices=tuple(indices))
         return {"backbone": backbone}, [levels[index][0] for index in indices]
     width, stride = levels[0]
-    options = {} if stride % 4 == 0 else {"options": {"patch_size": 16}}
     neck = {"type": "Feature2Pyramid", "embed_dim": width, "rescales": [4, 2, 1, 0.5], "norm_cfg": NORM}
-    return {"backbone": _trunk(network, bands, **options), "neck": neck}, [width] * 4
+    return {"backbone": _trunk(network, bands, **_patches_of_16(stride)), "neck": neck}, [width] * 4
 
 
 def _check_plain(head: str, pyramid: str, network: str) -> None:
@@ -243,6 +255,55 @@ def _deeplabv3plus(network: str, num_logits: int, bands: int) -> Config:
     return {"backbone": backbone, "decode_head": head}
 
 
+def _dilated(head: str, network: str, num_logits: int, bands: int) -> Config:
+    """One head on the last level, and the usual second one on the level before it, both at the stride of the papers."""
+    stride = 8
+    try:
+        levels = _features(network, output_stride=stride)
+    except ValueError as error:
+        raise ValueError(
+            f"pspnet and deeplabv3 are for networks that can be dilated to stride {stride}: {error}; take upernet or "
+            "segformer, or dpt for a plain transformer"
+        ) from error
+    channels = [width for width, _ in levels[-2:]]
+    own: Config = {"channels": 512, "pool_scales": (1, 2, 3, 6)}
+    if head == "ASPPHead":
+        own = {"channels": 256, "dilations": (1, 12, 24, 36)}
+    backbone = _trunk(network, bands, output_stride=stride, out_indices=(len(levels) - 2, len(levels) - 1))
+    decode_head = _common(num_logits, type=head, in_channels=channels[-1], in_index=1, **own)
+    return {"backbone": backbone, "decode_head": decode_head, **_auxiliary(num_logits, channels)}
+
+
+def _fpn(network: str, num_logits: int, bands: int) -> Config:
+    """With the group norms of Panoptic FPN, which do not mind small batches."""
+    parts, channels = _pyramid(network, bands)
+    levels = {"in_channels": channels, "in_index": list(range(len(channels)))}
+    head = _common(num_logits, type="SmpFPNHead", **levels, align_corners=True)
+    return {**parts, "decode_head": head | {"norm_cfg": {"type": "GN", "num_groups": 32}}}
+
+
+def _dpt(network: str, num_logits: int, bands: int) -> Config:
+    levels = _features(network)
+    if not _is_plain(network):
+        raise ValueError(
+            f"dpt is for plain transformers; {network} has levels of strides {[stride for _, stride in levels]}: take "
+            "fpn, upernet or unet"
+        )
+    width, stride = levels[0]
+    parts = _patches_of_16(stride)
+    stride = 16 if parts else stride
+    tokens = {"tokens": "class"} if _has_tokens(network) else {}
+    head = _common(num_logits, type="SmpDPTHead", in_channels=[width] * 4, in_index=[0, 1, 2, 3], align_corners=True)
+    head |= {"feature_strides": [stride] * 4, "readout_type": "project" if tokens else "ignore"}
+    head["post_process_channels"] = [max(width >> shift, 32) for shift in (3, 2, 1, 0)]
+    return {"backbone": _trunk(network, bands, **parts, **tokens), "decode_head": head}
+
+
+def _patches_of_16(stride: int) -> Config:
+    """Patches of 14 pixels become 16, so that a pyramid of strides 4, 8, 16 ... can be made of them."""
+    return {} if stride & (stride - 1) == 0 else {"options": {"patch_size": 16}}
+
+
 def _unet(head: str, network: str, num_logits: int, bands: int) -> Config:
     """A decoder that ends at the size of the image, without dropout, as those of segmentation_models.pytorch."""
     parts, channels = _pyramid(network, bands, _FINEST_OF_UNETS, _MOST_OF_UNETS)
@@ -301,8 +362,8 @@ def _mask2former(network: str, num_logits: int, bands: int) -> Config:
 
 def _eomt(network: str, num_logits: int, bands: int) -> Config:
     width, stride = _features(network)[-1]
-    options, stride = ({}, stride) if stride % 4 == 0 else ({"options": {"patch_size": 16}}, 16)
-    depth = _depth(network)
+    options, depth = _patches_of_16(stride), _depth(network)
+    stride = 16 if options else stride
     backbone = _trunk(network, bands, open_blocks=eomt.blocks(depth), **options)
     return {"backbone": backbone, "decode_head": eomt.head(width, stride, depth, num_logits)}
 
@@ -368,7 +429,11 @@ PYRAMIDS = {"sfp": _with_simple_pyramid, "adapter": _with_adapter}
 HEADS: dict[str, Callable[[str, int, int], Config]] = {
     "upernet": _upernet,
     "segformer": _segformer,
+    "fpn": _fpn,
     "deeplabv3plus": _deeplabv3plus,
+    "deeplabv3": partial(_dilated, "ASPPHead"),
+    "pspnet": partial(_dilated, "PSPHead"),
+    "dpt": _dpt,
     "unet": partial(_unet, "UNetHead"),
     "unetplusplus": partial(_unet, "UNetPlusPlusHead"),
     "linknet": partial(_unet, "LinknetHead"),

@@ -42,7 +42,7 @@ TWINS = {
 }  # fmt: skip
 TIMM = {
     "in_channels": 3, "out_indices": None, "output_stride": None, "img_size": None, "norm": False,
-    "open_blocks": 0,
+    "open_blocks": 0, "tokens": None, "smp_encoder": False,
     "drop_path_rate": None, "options": None, "checkpoint_activations": False,
 }  # fmt: skip
 QUERIES = {"in_index": ALL, "channels": 256, "mask_channels": 256, "num_queries": 100, "num_heads": 8, "hidden": 2048,
@@ -96,7 +96,8 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "in_channels": 3, "embed_dims": 64, "num_stages": 4, "num_layers": (3, 4, 6, 3), "num_heads": (1, 2, 4, 8),
             "patch_sizes": (7, 3, 3, 3), "strides": (4, 2, 2, 2), "sr_ratios": (8, 4, 2, 1), "out_indices": ALL,
             "mlp_ratio": 4, "qkv_bias": True, "drop_rate": 0.0, "attn_drop_rate": 0.0, "drop_path_rate": 0.0,
-            "activation": GELU, "norm": Norm("LN", eps=1e-6), "checkpoint_activations": False},
+            "activation": GELU, "norm": Norm("LN", eps=1e-6), "inner_eps": None,
+            "checkpoint_activations": False},
         "ICNet": {
             "in_channels": 3, "layer_channels": (512, 2048), "light_branch_middle_channels": 32,
             "psp_out_channels": 512, "out_channels": (64, 256, 256), "pool_scales": (1, 2, 3, 6), "norm": BN,
@@ -264,7 +265,8 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "SETRMLAHead": {**SEVERAL_LEVELS, "mla_channels": 128, "up_scale": 4},
         "SETRUPHead": {
             **ONE_LEVEL, "num_convs": 1, "up_scale": 4, "kernel_size": 3, "norm_layer": Norm("LN", eps=1e-6)},
-        "SegformerHead": {**SEVERAL_LEVELS, "linear_projection": False},
+        "SegformerHead": {
+            **SEVERAL_LEVELS, "linear_projection": False, "fusion_level": 0, "logits_align_corners": None},
         "SegmenterMaskTransformerHead": {
             "in_index": -1, "mlp_ratio": 4, "drop_path_rate": 0.1, "drop_rate": 0.0, "attn_drop_rate": 0.0,
             "qkv_bias": True, "activation": GELU, "norm": Norm("LN"), "init_std": 0.02, "align_corners": False},
@@ -283,9 +285,23 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "PANHead": {
             **SEVERAL_LEVELS, "channels": 32, "interpolation": "bilinear", "dropout_ratio": 0.0, "norm": BN,
             "align_corners": True},
+        "SmpASPPHead": {
+            **SEVERAL_LEVELS, "in_index": (0, 3), "channels": 256, "c1_channels": 48, "dilations": (12, 24, 36),
+            "separable": True, "dropout_ratio": 0.5, "norm": BN, "align_corners": True},
+        "SmpDPTHead": {
+            **SEVERAL_LEVELS, "feature_strides": (16, 16, 16, 16), "channels": 256,
+            "post_process_channels": (256, 512, 1024, 1024), "readout_type": "project", "norm": BN,
+            "align_corners": True},
+        "SmpFPNHead": {
+            **SEVERAL_LEVELS, "pyramid_channels": 256, "channels": 128, "merge": "add", "interpolation": "nearest",
+            "dropout_ratio": 0.2, "norm": Norm("GN", num_groups=32), "align_corners": True},
+        "SmpPSPHead": {
+            **ONE_LEVEL, "channels": 512, "pool_scales": (1, 2, 3, 6), "dropout_ratio": 0.2, "norm": BN,
+            "align_corners": True},
         "UNetPlusPlusHead": {**UNETS, "attention": None},
         "UNetHead": {**UNETS, "center": False, "attention": None},
-        "UPerHead": {**SEVERAL_LEVELS, "pool_scales": (1, 2, 3, 6)},
+        "UPerHead": {
+            **SEVERAL_LEVELS, "pool_scales": (1, 2, 3, 6), "level_norms": False, "logits_align_corners": None},
         "VPDDepthHead": {
             "in_channels": (320, 640, 1280, 1280), "max_depth": 10.0, "embed_dim": 192, "feature_dim": 1536,
             "num_deconv_layers": 3, "num_deconv_filters": (32, 32, 32), "fmap_border": 0, "align_corners": False},

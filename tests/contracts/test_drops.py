@@ -163,6 +163,7 @@ DROPS: dict[str, dict[str, Drops]] = {
         "GCNetHead": CLASSIFIER,
         **dict.fromkeys(("LinknetHead", "MANetHead", "PANHead", "PPLiteSegHead", "UNetHead",
                          "UNetPlusPlusHead"), CLASSIFIER),
+        **dict.fromkeys(("SmpASPPHead", "SmpDPTHead", "SmpFPNHead", "SmpPSPHead"), CLASSIFIER),
         "ANNHead": Drops({"dropout": 0.1, "fusion_dropout": 0.1}, attention=(0.0,) * 4),
         "CCHead": CLASSIFIER,
         "DAHead": Drops({"dropout": 0.1, "pam_dropout": 0.1, "cam_dropout": 0.1}, attention=(0.0,)),

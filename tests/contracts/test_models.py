@@ -158,6 +158,13 @@ HEADS: dict[str, dict[str, Any]] = {
                   "attention_channels": 4, "num_classes": 5, "dropout_ratio": 0.1, "norm": BN},
     "PANHead": {"in_channels": (8, 16), "in_index": (0, 1), "channels": 8, "num_classes": 5, "dropout_ratio": 0.1,
                 "norm": BN},
+    "SmpASPPHead": {"in_channels": (8, 32), "in_index": (0, 3), "channels": 8, "num_classes": 5, "c1_channels": 4,
+                    "dropout_ratio": 0.1, "norm": BN},
+    "SmpDPTHead": {"in_channels": (8, 8, 8, 8), "channels": 8, "num_classes": 5, "norm": BN,
+                   "post_process_channels": (4, 8, 8, 16)},
+    "SmpFPNHead": {"in_channels": (8, 16, 24, 32), "pyramid_channels": 8, "channels": 32, "num_classes": 5,
+                   "dropout_ratio": 0.1, "norm": BN},
+    "SmpPSPHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "dropout_ratio": 0.1, "norm": BN},
     "UNetPlusPlusHead": {"in_channels": (8, 16, 24, 32), "in_index": (0, 1, 2, 3),
                          "decoder_channels": (16, 12, 8, 8, 4), "num_classes": 5, "dropout_ratio": 0.1, "norm": BN},
     "UNetHead": {"in_channels": (8, 16, 24, 32), "in_index": (0, 1, 2, 3), "decoder_channels": (16, 12, 8, 8, 4),
@@ -204,6 +211,7 @@ REFINING = ("OCRHead", "PointHead")
 READS = {
     "ICNeck": LEVELS[:3],
     "DPTHead": PLAIN_WITH_TOKENS,
+    "SmpDPTHead": PLAIN_WITH_TOKENS,
     "EoMTHead": OPEN,
     "SideAdapterCLIPHead": PLAIN_WITH_TOKENS,
     "Feature2Pyramid": PLAIN,
@@ -383,6 +391,7 @@ EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
     ("PANHead", "gives_every_parameter_a_gradient"): (
         UNDONE, r": ((fpa|gaus\.0)\.[\w.]+\.bias(, |$)){10}$"),
     ("PANHead", "trains_on_a_batch_of_one"): ONE_VALUE,
+    ("SmpASPPHead", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("PANHead", "is_exported_for_any_size"): (
         "an eighth of the small map of this test is one cell, which torch.export takes for something special",
         r"// 8 != 1"),

@@ -266,6 +266,14 @@ STARTS: dict[str, dict[str, Starts]] = {
         "PANHead": Starts(
             HE_UNIFORM, special={r"^conv_seg\.weight": XAVIER}, wide={"in_channels": (16, 16), "channels": 32},
             few=r"^fpa\.(conv1|conv2|down[23]\.\d)\.conv\.weight$"),
+        "SmpASPPHead": Starts(
+            HE_UNIFORM, special={r"^conv_seg\.weight": XAVIER}, wide={"in_channels": (32, 104), "channels": 40}),
+        "SmpDPTHead": Starts(
+            HE_UNIFORM,
+            special={r"^conv_seg\.weight": XAVIER, r"reassemble\.[01]\.resize_layer\.(weight|bias)": TORCH},
+            wide={"channels": 20, "post_process_channels": (16, 20, 24, 28)}),
+        "SmpFPNHead": Starts(HE_UNIFORM, special={r"^conv_seg\.weight": XAVIER}, wide={"pyramid_channels": 40}),
+        "SmpPSPHead": Starts(HE_UNIFORM, special={r"^conv_seg\.weight": XAVIER}, wide={"channels": 40}),
         "UNetPlusPlusHead": Starts(
             HE_UNIFORM, special={r"^conv_seg\.weight": XAVIER}, wide={**WIDE_UNET, "in_channels": (104,) * 4}),
         "UNetHead": Starts(HE_UNIFORM, special={r"^conv_seg\.weight": XAVIER}, wide=WIDE_UNET),

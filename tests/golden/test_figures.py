@@ -26,6 +26,7 @@ WITHOUT_RECORD = {
     "head": {
         "VPDDepthHead", "EfficientViTHead", "EoMTHead", "GCNetHead", "LinearHead", "LinknetHead", "MANetHead",
         "PANHead", "PPLiteSegHead", "RegSegHead", "SCTHead", "UNetHead", "UNetPlusPlusHead",
+        "SmpASPPHead", "SmpDPTHead", "SmpFPNHead", "SmpPSPHead",
     },
 }  # fmt: skip
 """Parts that no record of the reference has: they are none of MMSegmentation, and proven against the libraries that

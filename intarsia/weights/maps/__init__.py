@@ -8,8 +8,9 @@ the tensors into ours. Names of OpenMMLab are ours already and need no map.
     torchvision.py           FCN, DeepLabV3, ResNet
     timm.py                  ResNet with a deep stem, Swin Transformer
     backbones.py             ViT, BEiT, MAE, ConvNeXt, MobileNetV2, as they were trained to classify images
-    smp.py                   decoders of segmentation_models.pytorch over ResNets and networks of timm
-    smp_config.py            our config of such a model, from its config.json
+    smp.py                   models of segmentation_models.pytorch
+    smp_encoders.py          which networks their encoders are, and what their tensors are called
+    smp_config.py            our config of such a model, from its config.json; smp_decoders.py, smp_dpt.py: its head
     transformers.py          SegFormer, UPerNet, Mask2Former, MaskFormer, and their backbones ResNet, Swin, MiT
     transformers_config.py   our config of such a model, from its config.json
     efficientvit.py          EfficientViT for segmentation of its authors
