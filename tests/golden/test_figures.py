@@ -21,7 +21,8 @@ WITHOUT_RECORD = {
     "model": {"DepthEstimator"},
     "backbone": {"ResNeXt", "ResNetV1d", "VPD", "TIMM", "TIMMBackbone", "HFBackbone"},
     "head": {
-        "VPDDepthHead", "EoMTHead", "LinearHead", "LinknetHead", "MANetHead", "PANHead", "UNetHead", "UNetPlusPlusHead",
+        "VPDDepthHead", "EoMTHead", "LinearHead", "LinknetHead", "MANetHead", "PANHead", "PMTHead", "UNetHead",
+        "UNetPlusPlusHead",
     },
 }  # fmt: skip
 """Parts that no record of the reference has: they are none of MMSegmentation, and proven against the libraries that
