@@ -47,9 +47,10 @@ def trunk(name: str, bands: int, **others: object) -> Config:
 
 def warm_up_and_cosine(steps: int, warm_up: int) -> list[Config]:
     """From 0 up along a line, then half a cosine down to next to nothing."""
+    warm_up = warm_up if warm_up > 1 else 0  # of two steps, the first would leave nothing for the second to begin with
     cosine: Config = {"type": "CosineAnnealingLR", "T_max": steps - warm_up, "eta_min": LOWEST, "begin": warm_up,
                       "end": steps, "by_epoch": False}  # fmt: skip
-    if warm_up < 1:
+    if not warm_up:
         return [cosine]
     rise = {"type": "LinearLR", "start_factor": 0.0, "begin": 0, "end": warm_up + 1, "by_epoch": False}
     return [rise, cosine]

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from intarsia.weights.maps import recognise
+from intarsia.weights.maps.eomt import DINOV3
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -28,7 +31,8 @@ def with_base(
 ) -> dict[str, Tensor]:
     """The tensors of `file` with those of the backbone that it was trained on, both under our names.
 
-    base: of a network, or of its backbone alone. Raises ValueError where it is not given or does not fit.
+    base: of a network of ours, or of its backbone alone, under the names of timm or, of a DINOv3, of transformers.
+    Raises ValueError where it is not given or does not fit.
     """
     if base == WHOLE:
         return dict(state)
@@ -39,6 +43,9 @@ def with_base(
             "file of both first: intarsia weights convert FILE --base timm://NAME -o model.safetensors, where NAME is "
             "that of timm, or the path of the original file; or --base none, if the file is whole as it is"
         )
+    named = recognise(base)
+    if named is not None and named.name == DINOV3:
+        base = named.convert(base)[0]
     inside = any(name.startswith(_PART) for name in base)
     own = {name if inside else f"{_PART}{name}": value for name, value in base.items()}
     own = {name: value for name, value in own.items() if name.startswith(_PART)}

@@ -230,7 +230,7 @@ def read_state(
     notes = [*notes, *renamed, f"names of {found.name} were translated"]
     state = translated(state)
     if found.base:
-        own = read_state(base)[0] if isinstance(base, Path) else base
+        own = read_state(base, translate=False)[0] if isinstance(base, Path) else base
         state = with_base(state, found, path, own)
         notes.append(f"its backbone is that of {base}" if own != WHOLE else "it was taken to be whole as it is")
     return state, notes

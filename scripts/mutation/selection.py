@@ -207,6 +207,7 @@ TABLE: dict[str, list[Group]] = {
     ),
     "intarsia/methods/dpt.py": of_part("DPTHead", "methods/test_dpt.py", figure="dpt_small"),
     "intarsia/methods/eomt.py": [group(MODELS, k="EoMTHead"), group("methods/test_eomt.py")],
+    "intarsia/methods/pmt.py": [group(MODELS, k="PMTHead"), group("methods/test_pmt.py")],
     "intarsia/methods/erfnet.py": of_part("ERFNet", "methods/test_erfnet.py", figure="erfnet"),
     "intarsia/methods/ddrnet.py": of_part("DDR", "methods/test_ddrnet_pidnet.py", figure="ddrnet"),
     "intarsia/methods/icnet.py": of_part("ICN", "methods/test_icnet.py", figure="icnet_small"),

@@ -42,7 +42,7 @@ TWINS = {
 }  # fmt: skip
 TIMM = {
     "in_channels": 3, "out_indices": None, "output_stride": None, "img_size": None, "norm": False,
-    "open_blocks": 0, "tokens": None, "smp_encoder": False,
+    "open_blocks": 0, "prefix": False, "tokens": None, "smp_encoder": False, "norm_eps": None,
     "drop_path_rate": None, "options": None, "checkpoint_activations": False,
 }  # fmt: skip
 QUERIES = {"in_index": ALL, "channels": 256, "mask_channels": 256, "num_queries": 100, "num_heads": 8, "hidden": 2048,
@@ -237,6 +237,9 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "EoMTHead": {
             "in_index": 0, "num_queries": 100, "num_blocks": 4, "num_upscales": 2, "annealing_start": None,
             "annealing_end": None},
+        "PMTHead": {
+            "in_index": (0, 1, 2, 3), "num_queries": 100, "num_blocks": 6, "num_heads": 16, "hidden_channels": 1024,
+            "num_upscales": 2, "annealing_start": None, "annealing_end": None},
         "FCNHead": {
             **ONE_LEVEL, "input_transform": None, "num_convs": 2, "kernel_size": 3, "dilation": 1,
             "concat_input": True},

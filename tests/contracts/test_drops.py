@@ -188,6 +188,7 @@ DROPS: dict[str, dict[str, Drops]] = {
         "SideAdapterCLIPHead": Drops({}, attention=(0.0,) * 8),
         "VPDDepthHead": NOTHING,
         "EoMTHead": Drops({}, attention=(0.0,) * 2),
+        "PMTHead": Drops({}, attention=(0.0,) * 2),
         "SegmenterMaskTransformerHead": Drops(
             {f"layers.{i}.{name}": rate for i in range(2)
              for name, rate in [("attn.dropout", 0.2), ("ffn.layers.0.2", 0.2), ("ffn.layers.2", 0.2),
@@ -307,7 +308,8 @@ def test_only_what_drops_draws_random_numbers(kind: str, name: str) -> None:
 
     assert not draws(lambda: part.eval()(*given))
     drops = DROPS[kind][name]
-    random = any(drops.layers.values()) or any(drops.attention) or name in ("PointHead", "LightHamHead", "EoMTHead")
+    drawing = ("PointHead", "LightHamHead", "EoMTHead", "PMTHead")
+    random = any(drops.layers.values()) or any(drops.attention) or name in drawing
     assert draws(lambda: trained(part.train(), given)) is random
 
 
@@ -322,7 +324,7 @@ CLASSIFIED_APART = {"DAHead": ("pam", "cam")}
 """Head -> stages that have a dropout and a classifier of their own."""
 WITHOUT_CLASSIFIER = {
     "MaskFormerHead", "Mask2FormerHead", "IterativeDecodeHead", "SegmenterMaskTransformerHead",
-    "SideAdapterCLIPHead", "VPDDepthHead", "EoMTHead",
+    "SideAdapterCLIPHead", "VPDDepthHead", "EoMTHead", "PMTHead",
 }  # fmt: skip
 PIXEL_HEADS = sorted(set(TABLES["head"]) - WITHOUT_CLASSIFIER)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import promises
 import pytest
-from cases import LEVELS, OPEN, PLAIN, PLAIN_WITH_TOKENS, VECTORS, Case, Tables, Use, build
+from cases import LEVELS, OPEN, PLAIN, PLAIN_WITH_TOKENS, PREFIXED, VECTORS, Case, Tables, Use, build
 
 from intarsia import catalog
 from intarsia.layers.norm import BN, Norm
@@ -107,6 +107,9 @@ HEADS: dict[str, dict[str, Any]] = {
     "EncHead": {"in_channels": (16, 24, 32), "channels": 8, "num_classes": 5, "num_codes": 4, "add_lateral": True,
                 "norm": BN},
     "EoMTHead": {"in_channels": 8, "num_classes": 5, "num_queries": 7, "num_blocks": 2},
+    "PMTHead": {
+        "in_channels": (8, 8), "in_index": (0, 1), "num_classes": 5, "num_queries": 7, "num_blocks": 2, "num_heads": 2,
+        "hidden_channels": 12},
     "FCNHead": {"in_channels": 16, "channels": 8, "num_classes": 5, "in_index": 1, "norm": BN},
     "FPNHead": {"in_channels": (8, 16, 24, 32), "channels": 8, "num_classes": 5, "feature_strides": (4, 8, 16, 32),
                 "norm": BN},
@@ -213,6 +216,7 @@ READS = {
     "DPTHead": PLAIN_WITH_TOKENS,
     "SmpDPTHead": PLAIN_WITH_TOKENS,
     "EoMTHead": OPEN,
+    "PMTHead": PREFIXED,
     "SideAdapterCLIPHead": PLAIN_WITH_TOKENS,
     "Feature2Pyramid": PLAIN,
     "MLANeck": PLAIN,

@@ -214,6 +214,10 @@ STARTS: dict[str, dict[str, Starts]] = {
             wide={"channels": 20}),
         "LightHamHead": Starts(special=CLASSIFIED, wide={"channels": 20, "ham_channels": 24}),
         "EoMTHead": Starts(TORCH, TORCH, TORCH, TORCH, special={r"^q\.weight": normal(1.0)}, wide={"in_channels": 64}),
+        "PMTHead": Starts(
+            TORCH, TORCH, TORCH, TORCH,
+            special={r"^q\.weight": normal(1.0), r"lambda1|^scalers\.\d": ONES},
+            wide={"in_channels": (64, 64), "hidden_channels": 48}),
         "Mask2FormerHead": Starts(
             CAFFE2, wide={**LEVELS, "hidden": 48, "encoder_hidden": 40},
             special={

@@ -25,7 +25,7 @@ WITHOUT_RECORD = {
     "neck": {"SimpleFeaturePyramid"},
     "head": {
         "VPDDepthHead", "EfficientViTHead", "EoMTHead", "GCNetHead", "LinearHead", "LinknetHead", "MANetHead",
-        "PANHead", "PPLiteSegHead", "RegSegHead", "SCTHead", "UNetHead", "UNetPlusPlusHead",
+        "PANHead", "PMTHead", "PPLiteSegHead", "RegSegHead", "SCTHead", "UNetHead", "UNetPlusPlusHead",
         "SmpASPPHead", "SmpDPTHead", "SmpFPNHead", "SmpPSPHead",
     },
 }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from intarsia.data.transforms.resize import RandomResize
 from intarsia.engine.optim.optimizers import parameter_settings
 from intarsia.engine.optim.schedules import Schedule
 from intarsia.methods.eomt import EoMTHead
-from intarsia.spec import RunSpec
+from intarsia.spec import RunSpec, ScheduleSpec
 
 pytest.importorskip("timm", reason="timm is not installed")
 
@@ -26,6 +27,8 @@ ADE, CITYSCAPES, ADE_V3 = (
     "eomt_vit-l-dinov2_4xb4-107e_cityscapes-1024x1024",
     "eomt_vit-l-dinov3_4xb4-16e_ade20k-512x512",
 )
+ARGS = {"start_factor", "T_max", "eta_min"}
+PMT = "pmt_vit-l-dinov3_4xb4-16e_ade20k-512x512"
 PUBLISHED: dict[str, dict[str, Any]] = {
     ADE: {
         "steps": 31 * (20210 // 16), "rate": 1e-4, "side": 512, "warm_up": (500, 1000),
@@ -167,6 +170,45 @@ def test_images_are_scaled_relative_to_fitting_the_crop(monkeypatch: pytest.Monk
             found = ours.target((height, width), Drawn())  # type: ignore[arg-type]
             assert np.abs(np.subtract(found, expected)).max() <= 1, (height, width, share)
     assert ours.target((512, 683), rng) != ours.target((512, 683), rng)
+
+
+def test_pmt_has_the_numbers_of_its_authors() -> None:
+    spec = spec_of(PMT)
+    assert spec.optim is not None
+    assert spec.duration is not None
+    total = 16 * (20210 // 16)
+    assert (spec.duration.value, spec.written_for, spec.safeguards.freeze) == (total, 16, ("backbone",))
+    assert (spec.optim.optimizer.args["lr"], spec.optim.optimizer.args["weight_decay"]) == (2e-4, 0.05)
+    rate = Schedule.of(spec.optim.schedules).lr
+    for step in (0, 1, 3000, 5999, 6000, 6001, 12000, total - 1):
+        cosine = 1e-9 + 0.5 * (2e-4 - 1e-9) * (1 + math.cos(math.pi * max(step - 6000, 0) / (total - 6000)))
+        expected = 2e-4 * step / 6000 if step < 6000 else cosine
+        assert rate(2e-4, step) == pytest.approx(expected, rel=1e-9), step
+    head = spec.model.args["decode_head"].args
+    assert (head["num_queries"], head["num_blocks"], head["num_heads"], head["hidden_channels"]) == (100, 6, 16, 1024)
+    found = [[share * total for share in head[key]] for key in ("annealing_start", "annealing_end")]
+    assert found[0] == pytest.approx([0, 5384, 7403, 9422, 11442, 13461])
+    assert found[1] == pytest.approx([3000, 8749, 10769, 12788, 14807, 16826])
+    backbone = spec.model.args["backbone"].args
+    assert (backbone["out_indices"], backbone["norm"], backbone["prefix"]) == ((5, 11, 17, 23), True, True)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 4, 500, 20_208])
+def test_pmt_on_own_data_gets_shares_of_its_schedule(steps: int) -> None:
+    family = recipes._family("pmt_timm:test_vit")
+    assert family.schedule is not None
+    model = recipes.network("pmt_timm:test_vit", num_classes=5)
+    assert (model["decode_head"]["num_heads"], model["decode_head"]["num_classes"]) == (2, 5)
+    assert family.others["intarsia"] == {"freeze": ["backbone"]}
+    schedules = [
+        ScheduleSpec(given["type"], given["begin"], given["end"], args={key: given[key] for key in given.keys() & ARGS})
+        for given in family.schedule(steps)
+    ]
+    rate = Schedule.of(schedules).lr
+    rates = [rate(1.0, step) for step in range(steps)]
+    assert max(rates) == pytest.approx(1.0)
+    assert all(0 <= value <= 1 for value in rates)
+    assert rates[-1] < 0.9 or steps < 4
 
 
 def test_the_names_are_known_everywhere() -> None:

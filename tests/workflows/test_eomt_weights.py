@@ -1,4 +1,6 @@
-"""EoMT to and from other programs: folders of transformers, and the authors' files that hold differences to DINOv3."""
+"""EoMT to and from other programs: folders of transformers, and the authors' files that hold differences to DINOv3, or
+of PMT the head alone.
+"""
 
 from __future__ import annotations
 
@@ -210,3 +212,31 @@ def test_without_the_original_there_is_no_network(published: dict[str, Any]) -> 
         convert_weights(
             folder / "pytorch_model.bin", folder / "m.safetensors", **given, base=str(folder / "other.pth")
         )  # fmt: skip
+
+
+def test_the_head_of_pmt_gets_its_transformer(tmp_path: Path) -> None:
+    values = config(DINOV3)
+    values["model"]["backbone"] |= {"open_blocks": 0, "norm": True, "prefix": True, "out_indices": (1, 3)}
+    values["model"]["decode_head"] = {
+        "type": "PMTHead", "in_channels": [32, 32], "in_index": [0, 1], "num_classes": 3, "num_queries": QUERIES,
+        "num_blocks": 2, "num_heads": 2, "hidden_channels": 24,
+    }  # fmt: skip
+    task: Any = build_task(lower(Config.from_values(values, file="test")))
+    state = {name: value.clone() for name, value in task.model.state_dict().items()}
+    theirs, base = {}, {}
+    for name, value in state.items():
+        part, _, rest = name.partition(".")
+        if part == "backbone":
+            base[rest] = value
+        else:
+            theirs[f"network.{rest}" if rest.startswith("bn.") else f"network.decoder.{rest}"] = value
+    torch.save({"state_dict": theirs}, tmp_path / "pmt.bin")
+    torch.save(base, tmp_path / "dinov3.pth")
+    (tmp_path / "config.py").write_text("\n".join(f"{key} = {value!r}" for key, value in values.items()))
+    given: dict[str, Any] = {"config": str(tmp_path / "config.py")}
+    out = convert_weights(tmp_path / "pmt.bin", tmp_path / "m.safetensors", base=str(tmp_path / "dinov3.pth"), **given)
+    found = load_state(out)
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[name], value) for name, value in state.items())
+    with pytest.raises(ValueError, match=r"\(PMT of its authors\) holds no backbone"):
+        convert_weights(tmp_path / "pmt.bin", tmp_path / "m.safetensors", overwrite=True, **given)

@@ -8,7 +8,7 @@ from intarsia.config.schema.queries import QUERY_AREAS
 
 _OBJECTIVE = to("objective", "dict")
 
-_COMMON: Area = SCOPE | {
+_COMMON = SCOPE | {
     "type": to("what it is"),
     "num_classes": to("argument `num_classes`, objective argument `num_classes`, inference.num_classes", "int"),
     "num_queries": to("argument `num_queries`", "int"),

@@ -112,6 +112,7 @@ def _dinov3(embeddings: str, blocks: str, norm: str) -> tuple[KeyRule, ...]:
     )
 
 
+DINOV3 = "DINOv3 of transformers"
 _CRITERION = "criterion.empty_weight"
 _PIXELS = "network.encoder.pixel_(mean|std)"
 
@@ -152,7 +153,7 @@ MAPS = (
         base="taken",
     ),
     KeyMap(
-        "DINOv3 of transformers",
+        DINOV3,
         ("embeddings.patch_embeddings.weight", "layer.0.attention.q_proj.weight"),
         _dinov3("embeddings.", "layer.", "norm."),
         unused=("embeddings.mask_token",),
