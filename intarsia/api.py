@@ -208,14 +208,13 @@ def _opened(weights: PathLike) -> tuple[About, tuple[str, ...]]:
 
     Raises ValueError for files that do not say which model they belong to.
     """
-    from intarsia.weights.about import about
+    from intarsia.weights.about import about, is_described_folder
     from intarsia.weights.file import AUXILIARY, read_meta
-    from intarsia.weights.maps.folder import is_folder
     from intarsia.workflows.locate import locate
     from intarsia.workflows.names import look_into
 
     located = locate(weights)
-    if located.checkpoint is not None or is_folder(located.path):
+    if located.checkpoint is not None or is_described_folder(located.path):
         return look_into(located), AUXILIARY
     path = _weights_file(located.path)
     read_meta(path)

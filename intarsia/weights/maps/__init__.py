@@ -13,8 +13,10 @@ the tensors into ours. Names of OpenMMLab are ours already and need no map.
     transformers.py          SegFormer, UPerNet, Mask2Former, MaskFormer, and their backbones ResNet, Swin, MiT
     transformers_config.py   our config of such a model, from its config.json
     eomt.py                  EoMT of its authors and of transformers
+    nnunet.py                nnU-Net's networks of two dimensions
+    nnunet_plans.py          our config of one, from the plans.json and dataset.json of its results
     folder.py                a folder of the Hugging Face Hub: its model, preprocessing, classes and tensors
-    description.py           what the last two give
+    description.py           what the last ones give
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from intarsia.weights.maps.backbones import MAPS as BACKBONES
 from intarsia.weights.maps.eomt import MAPS as EOMT
+from intarsia.weights.maps.nnunet import MAPS as NNUNET
 from intarsia.weights.maps.rules import KeyMap
 from intarsia.weights.maps.smp import MAPS as SMP
 from intarsia.weights.maps.timm import MAPS as TIMM
@@ -33,7 +36,7 @@ from intarsia.weights.maps.transformers import MAPS as TRANSFORMERS
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAPS: tuple[KeyMap, ...] = (*TRANSFORMERS, *EOMT, *SMP, *TORCHVISION, *TIMM, *BACKBONES)
+MAPS: tuple[KeyMap, ...] = (*TRANSFORMERS, *EOMT, *NNUNET, *SMP, *TORCHVISION, *TIMM, *BACKBONES)
 
 
 def recognise(names: Iterable[str]) -> KeyMap | None:
