@@ -31,7 +31,6 @@ from torch import Tensor, nn
 from intarsia.contracts import FeatureSpec, HeadOutput, PointLogits, Size
 from intarsia.layers.activation import Activation
 from intarsia.layers.activation_checkpointing import run_block
-from intarsia.layers.conv import ConvNormAct
 from intarsia.layers.levels import paired_levels
 from intarsia.layers.norm import Norm
 
@@ -50,20 +49,39 @@ def _pair(value: Sides) -> Size:
     return height, width
 
 
-def _conv(in_channels: int, channels: int, kernel_size: Sides, stride: Sides = 1, *, last: bool = False) -> ConvNormAct:
-    """A convolution with its bias, an instance norm, and, unless it is the last before a sum, the leaky rectifier."""
-    kernel = _pair(kernel_size)
-    padding = ((kernel[0] - 1) // 2, (kernel[1] - 1) // 2)
-    return ConvNormAct(
-        in_channels, channels, kernel, stride=_pair(stride), padding=padding, bias=True, norm=NORM,
-        activation=None if last else LEAKY,
-    )  # fmt: skip
+class ConvInstance(nn.Module):
+    """A convolution with a bias, an instance norm, and a leaky rectifier unless it is the last one before a sum.
+
+    A `ConvNormAct` would call such a norm `in`, a word of Python, which torch.fx cannot write into its programs.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        kernel_size: Sides,
+        stride: Sides = 1,
+        *,
+        bias: bool = True,
+        last: bool = False,
+    ) -> None:
+        super().__init__()
+        kernel = _pair(kernel_size)
+        padding = ((kernel[0] - 1) // 2, (kernel[1] - 1) // 2)
+        self.conv = nn.Conv2d(in_channels, channels, kernel, stride=_pair(stride), padding=padding, bias=bias)
+        self.norm = NORM(channels)
+        self.activate = nn.Identity() if last else LEAKY()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, h, w) -> (N, channels, h / stride, w / stride)."""
+        out: Tensor = self.activate(self.norm(self.conv(x)))
+        return out
 
 
 def _convs(in_channels: int, channels: int, kernel_size: Sides, count: int, stride: Sides = 1) -> nn.Sequential:
     """Some convolutions, the first of which strides."""
-    first = _conv(in_channels, channels, kernel_size, stride)
-    return nn.Sequential(first, *(_conv(channels, channels, kernel_size) for _ in range(count - 1)))
+    first = ConvInstance(in_channels, channels, kernel_size, stride)
+    return nn.Sequential(first, *(ConvInstance(channels, channels, kernel_size) for _ in range(count - 1)))
 
 
 def start_nnunet(module: nn.Module) -> None:
@@ -76,7 +94,7 @@ def start_nnunet(module: nn.Module) -> None:
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
         elif isinstance(part, ResidualBlock):
-            nn.init.zeros_(part.conv2.get_submodule(NORM.name).weight)  # type: ignore[arg-type]
+            nn.init.zeros_(part.conv2.norm.weight)  # type: ignore[arg-type]
 
 
 def _checked_stages(
@@ -128,10 +146,10 @@ class PlainConvEncoder(nn.Module):
         self,
         *,
         in_channels: int = 3,
-        channels: Sequence[int] = (32, 64, 128, 256, 512, 512, 512),
+        channels: Sequence[int] = (32, 64, 128, 256, 512, 512, 512, 512),
         kernel_sizes: Sequence[Sides] | int = 3,
-        strides: Sequence[Sides] = (1, 2, 2, 2, 2, 2, 2),
-        num_convs: Sequence[int] = (2, 2, 2, 2, 2, 2, 2),
+        strides: Sequence[Sides] = (1, 2, 2, 2, 2, 2, 2, 2),
+        num_convs: Sequence[int] = (2, 2, 2, 2, 2, 2, 2, 2),
         checkpoint_activations: bool = False,
     ) -> None:
         super().__init__()
@@ -157,13 +175,13 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, kernel_size: Sides, stride: Sides) -> None:
         super().__init__()
-        self.conv1 = _conv(in_channels, channels, kernel_size, stride)
-        self.conv2 = _conv(channels, channels, kernel_size, last=True)
+        self.conv1 = ConvInstance(in_channels, channels, kernel_size, stride)
+        self.conv2 = ConvInstance(channels, channels, kernel_size, last=True)
         strides = _pair(stride) != (1, 1)
         self.pool = nn.AvgPool2d(_pair(stride), ceil_mode=True) if strides else nn.Identity()
         self.skip: nn.Module = nn.Identity()
         if in_channels != channels:
-            self.skip = ConvNormAct(in_channels, channels, 1, bias=False, norm=NORM, activation=None)
+            self.skip = ConvInstance(in_channels, channels, 1, bias=False, last=True)
         self.activate = LEAKY()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -185,10 +203,10 @@ class ResidualEncoder(nn.Module):
         self,
         *,
         in_channels: int = 3,
-        channels: Sequence[int] = (32, 64, 128, 256, 512, 512, 512),
+        channels: Sequence[int] = (32, 64, 128, 256, 512, 512, 512, 512),
         kernel_sizes: Sequence[Sides] | int = 3,
-        strides: Sequence[Sides] = (1, 2, 2, 2, 2, 2, 2),
-        num_blocks: Sequence[int] = (1, 3, 4, 6, 6, 6, 6),
+        strides: Sequence[Sides] = (1, 2, 2, 2, 2, 2, 2, 2),
+        num_blocks: Sequence[int] = (1, 3, 4, 6, 6, 6, 6, 6),
         checkpoint_activations: bool = False,
     ) -> None:
         super().__init__()
@@ -197,7 +215,7 @@ class ResidualEncoder(nn.Module):
         self.features = _features(found)
         self.least_size = self.features[-1].stride + 1  # a norm needs two pixels
         before, first_kernel, _, _ = found[0]
-        self.stem = _conv(in_channels, before, first_kernel)
+        self.stem = ConvInstance(in_channels, before, first_kernel)
         self.stages = nn.ModuleList()
         for width, kernel, stride, count in found:
             first = ResidualBlock(before, width, kernel, stride)
@@ -234,7 +252,7 @@ class NNUNetHead(nn.Module):
         *,
         in_channels: Sequence[int],
         num_classes: int,
-        in_index: Sequence[int] = (0, 1, 2, 3, 4, 5, 6),
+        in_index: Sequence[int] = (0, 1, 2, 3, 4, 5, 6, 7),
         kernel_sizes: Sequence[Sides] | int = 3,
         strides: Sequence[Sides] | int = 2,
         num_convs: Sequence[int] | int = 2,

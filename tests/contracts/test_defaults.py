@@ -25,6 +25,11 @@ UNETS = {
     "in_index": (0, 1, 2, 3, 4), "decoder_channels": (256, 128, 64, 32, 16), "interpolation": "nearest",
     "dropout_ratio": 0.0, "norm": BN, "activation": RELU, "align_corners": False,
 }  # fmt: skip
+NNUNET = {
+    "in_channels": 3, "channels": (32, 64, 128, 256, 512, 512, 512, 512), "kernel_sizes": 3,
+    "strides": (1, 2, 2, 2, 2, 2, 2, 2), "checkpoint_activations": False,
+}  # fmt: skip
+"""What the planner chooses for images of 512 x 512."""
 RESNET = {
     "in_channels": 3, "stem_channels": 64, "base_channels": 64, "num_stages": 4, "strides": (1, 2, 2, 2),
     "dilations": (1, 1, 1, 1), "out_indices": ALL, "style": "pytorch", "multi_grid": None, "contract_dilation": False,
@@ -161,6 +166,8 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "first_stage_num_res_blocks": 2, "z_channels": 4, "embed_dim": 4, "model_channels": 320,
             "channel_mult": (1, 2, 4, 4), "num_res_blocks": 2, "attention_resolutions": (4, 2, 1), "num_heads": 8,
             "transformer_depth": 1, "context_dim": 768, "checkpoint_activations": False},
+        "PlainConvEncoder": {**NNUNET, "num_convs": (2,) * 8},
+        "ResidualEncoder": {**NNUNET, "num_blocks": (1, 3, 4, 6, 6, 6, 6, 6)},
         "UNet": {
             "in_channels": 3, "base_channels": 64, "num_stages": 5, "strides": (1,) * 5, "enc_num_convs": (2,) * 5,
             "dec_num_convs": (2,) * 4, "downsamples": (True,) * 4, "enc_dilations": (1,) * 5,
@@ -250,6 +257,8 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "LinknetHead": {
             "in_index": (0, 1, 2, 3, 4), "num_blocks": 5, "channels": 32, "dropout_ratio": 0.0, "norm": BN,
             "activation": RELU, "align_corners": False},
+        "NNUNetHead": {
+            "in_index": tuple(range(8)), "kernel_sizes": 3, "strides": 2, "num_convs": 2, "align_corners": False},
         "MANetHead": {**UNETS, "attention_channels": 64},
         "PANHead": {
             **SEVERAL_LEVELS, "channels": 32, "interpolation": "bilinear", "dropout_ratio": 0.0, "norm": BN,
@@ -275,6 +284,7 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "in_channels": 256, "feat_channels": 64, "out_channels": None, "norm": Norm("LN"), "activation": RELU},
     },
     "loss": {
+        "BatchDiceLoss": {"background": 0, "eps": 1e-5, "ignore_index": 255},
         "CrossEntropyLoss": {
             **PIXELS, "use_sigmoid": False, "avg_non_ignore": False, "label_smoothing": 0.0, "reduction": "mean"},
         "DiceLoss": {

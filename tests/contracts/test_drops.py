@@ -104,6 +104,8 @@ DROPS: dict[str, dict[str, Drops]] = {
         "MobileNetV2": NOTHING,
         "MobileNetV3": NOTHING,
         "ResNeSt": NOTHING,
+        "PlainConvEncoder": NOTHING,
+        "ResidualEncoder": NOTHING,
         "UNet": NOTHING,
         "VPD": Drops({}, attention=(0.0,) * 33),
         "MixVisionTransformer": Drops(
@@ -149,6 +151,7 @@ DROPS: dict[str, dict[str, Drops]] = {
         **dict.fromkeys(("ASPPHead", "DepthwiseSeparableASPPHead", "DepthwiseSeparableFCNHead", "FCNHead", "FPNHead",
                          "PSPHead", "PointHead", "SegformerHead", "UPerHead"), CLASSIFIER),
         "DDRHead": CLASSIFIER,
+        "NNUNetHead": NOTHING,
         **dict.fromkeys(("LinknetHead", "MANetHead", "PANHead", "UNetHead", "UNetPlusPlusHead"), CLASSIFIER),
         "ANNHead": Drops({"dropout": 0.1, "fusion_dropout": 0.1}, attention=(0.0,) * 4),
         "CCHead": CLASSIFIER,
@@ -308,7 +311,7 @@ CLASSIFIED_APART = {"DAHead": ("pam", "cam")}
 """Head -> stages that have a dropout and a classifier of their own."""
 WITHOUT_CLASSIFIER = {
     "MaskFormerHead", "Mask2FormerHead", "IterativeDecodeHead", "SegmenterMaskTransformerHead",
-    "SideAdapterCLIPHead", "VPDDepthHead", "EoMTHead",
+    "SideAdapterCLIPHead", "VPDDepthHead", "EoMTHead", "NNUNetHead",
 }  # fmt: skip
 PIXEL_HEADS = sorted(set(TABLES["head"]) - WITHOUT_CLASSIFIER)
 

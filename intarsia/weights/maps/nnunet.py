@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from intarsia.weights.maps.rules import KeyMap, KeyRule, Names, rules
 
-_CONV: Names = {"conv.*": "conv.*", "norm.*": "in.*"}
+_CONV: Names = {"conv.*": "conv.*", "norm.*": "norm.*"}
 
 
 def _convs(theirs: str, ours: str) -> tuple[KeyRule, ...]:

@@ -44,7 +44,7 @@ def network(kind: str, bands: int = 2, classes: int = 3) -> EncoderDecoder:
     )  # fmt: skip
     model = EncoderDecoder(backbone=encoder, decode_head=head)
     for name, parameter in model.named_parameters():
-        torch.nn.init.normal_(parameter, mean=float(name.endswith("in.weight")), std=0.3)
+        torch.nn.init.normal_(parameter, mean=float(name.endswith("norm.weight")), std=0.3)
     return model
 
 
@@ -53,7 +53,7 @@ def named_as_theirs(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for name, value in state.items():
         pattern, beginning = next((old, new) for old, new in _NAMES.items() if re.match(old, name))
-        theirs = re.sub(rf"^{pattern}", beginning, name).replace(".in.", ".norm.")
+        theirs = re.sub(rf"^{pattern}", beginning, name)
         found[theirs] = value
         for part, number in (("conv", 0), ("norm", 1)):
             if f".{part}." in theirs:
