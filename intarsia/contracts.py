@@ -58,6 +58,7 @@ class SampleMeta:
     original_size: of the image as read. ``valid`` is the part of the present image that is not padding.
     flips: directions applied, in order; undone in reverse.
     category: what the image as a whole shows, as a class index of the data set; -1 where that is not known.
+    place: which sample it is of how many of its step, over all processes; (0, 0) where it is of none.
     """
 
     name: str = ""
@@ -67,6 +68,7 @@ class SampleMeta:
     valid: Size | None = None
     flips: tuple[Literal["horizontal", "vertical"], ...] = ()
     category: int = -1
+    place: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)

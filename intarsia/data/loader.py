@@ -111,8 +111,13 @@ class _TrainBatches(TorchDataset["Batch | Failure"]):
         return replace(batch, unlabelled=self.unlabelled.views(range(first, first + self.batch_size), step))
 
     def _labelled(self, positions: range) -> Batch:
+        together = self.batch_size * self.world_size
         samples = [
-            self.pipeline.get(self.order.index(position), sample_rng(self.order.seed, position))
+            self.pipeline.get(
+                self.order.index(position),
+                sample_rng(self.order.seed, position),
+                place=(position % together, together),
+            )
             for position in positions
         ]
         return _collated(self.pipeline, samples)

@@ -46,14 +46,16 @@ class Pipeline:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def get(self, index: int, rng: np.random.Generator) -> Sample:
-        """The sample at `index`, with everything random taken from `rng`.
+    def get(self, index: int, rng: np.random.Generator, *, place: tuple[int, int] = (0, 0)) -> Sample:
+        """The sample at `index`, with everything random taken from `rng`. place: see `SampleMeta`.
 
         Raises ValueError naming the file, and the transform where one is to blame, if the sample cannot be read or
         transformed, or if its label holds anything but class indices and the ignore index. Any other error of a data
         set or a transform keeps its type, and says the same.
         """
         sample = self._load(index, rng)
+        if place != (0, 0):
+            sample = replace(sample, meta=replace(sample.meta, place=place))
         label = sample.label
         if self.label_size == "original":
             sample = replace(sample, label=None)

@@ -117,9 +117,9 @@ class Scale:
     kind: "linear"; "percentiles": low and high are percentiles of each image's own values, of a slice those of its
     volume; "training": the upper 8 of 16 bits, as a training on colours takes them; "none": as they are.
 
-    Two kinds are of a training, and its weights keep them: "zscore", less its mean and divided by its deviation, band by
-    band of each image, of a slice those of its volume; low and high are both of these, once the image is known. "clip":
-    what is below low or above high becomes these, and nothing else changes.
+    Two kinds are of a training, and its weights keep them. "zscore": less its mean and divided by its deviation, band
+    by band of each image, of a slice those of its volume; low and high are mean and deviation, once the image is known.
+    "clip": what is below low or above high becomes these, and nothing else changes.
     """
 
     low: tuple[float, ...] = ()

@@ -232,8 +232,8 @@ class ResidualEncoder(nn.Module):
 class NNUNetHead(nn.Module):
     """The decoder: each step enlarges by a transposed convolution, lays the encoder's level beside, and convolves.
 
-    Training looks at the logits of all steps (deep supervision), each with half the weight of the next finer one and the
-    coarsest with none (`config/lowering/losses.py`).
+    Training looks at the logits of all steps (deep supervision), each with half the weight of the next finer one and
+    the coarsest with none (`config/lowering/losses.py`).
 
     Args:
         in_channels: of each level, the finest first.

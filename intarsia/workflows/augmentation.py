@@ -73,7 +73,8 @@ No `ClassMix`: of two classes one is often thin, and leaves its outline in a bac
 RANDOM = frozenset({
     "Albu", "BioMedical3DRandomFlip", "BioMedicalGaussianBlur", "BioMedicalGaussianNoise", "BioMedicalRandomGamma",
     "ClassMix", "CoarseDropout", "CopyPaste", "CutMix", "ElasticTransform", "GaussianBlur", "GaussianNoise",
-    "GridDistortion", "JpegCompression", "MotionBlur", "PhotoMetricDistortion", "PoissonNoise", "RandomAffine",
+    "GridDistortion", "JpegCompression", "LimitedContrast", "LowResolution", "MotionBlur", "MultiplicativeBrightness",
+    "PhotoMetricDistortion", "PoissonNoise", "RandomAffine",
     "RandomBrightnessContrast", "RandomCutOut", "RandomDepthMix", "RandomFlip", "RandomMosaic", "RandomPerspective",
     "RandomRotFlip", "RandomRotate", "RandomScale",
 })  # fmt: skip

@@ -19,7 +19,9 @@ LARGE = 20_000_000
 """Networks with more parameters take half a minute each; each has a small form."""
 WITHOUT_RECORD = {
     "model": {"DepthEstimator"},
-    "backbone": {"ResNeXt", "ResNetV1d", "VPD", "TIMM", "TIMMBackbone", "HFBackbone", "PlainConvEncoder", "ResidualEncoder"},
+    "backbone": {
+        "ResNeXt", "ResNetV1d", "VPD", "TIMM", "TIMMBackbone", "HFBackbone", "PlainConvEncoder", "ResidualEncoder",
+    },
     "head": {
         "VPDDepthHead", "EoMTHead", "LinearHead", "LinknetHead", "MANetHead", "PANHead", "UNetHead", "UNetPlusPlusHead",
         "NNUNetHead",

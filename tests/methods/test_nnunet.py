@@ -22,7 +22,10 @@ from intarsia.weights.maps.nnunet_plans import _model
 
 KINDS = ("plain", "residual")
 SIZE = (16, 32)
-FIGURES: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {'plain': ((900.306945, 221.381099, 90.5449134), (172.839598, 1.03938488, 5.2696717, 2536.65927)), 'residual': ((284.028456, 378.215383, 104.586644), (341.180713, 9.3721556, 25.2441868, 1469.94107))}  # fmt: skip
+FIGURES: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "plain": ((900.306945, 221.381099, 90.5449134), (172.839598, 1.03938488, 5.2696717, 2536.65927)),
+    "residual": ((284.028456, 378.215383, 104.586644), (341.180713, 9.3721556, 25.2441868, 1469.94107)),
+}
 """What dynamic-network-architectures 0.4.4 gives for `filled` weights: of each level, the finest first, the sum of the
 logits' squares; of some parameters the norms of the gradient of all levels' sum of squares.
 """

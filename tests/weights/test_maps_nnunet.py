@@ -170,7 +170,7 @@ def test_of_several_folds_one_is_named(tmp_path: Path) -> None:
 def test_a_folder_without_a_checkpoint_says_so(tmp_path: Path) -> None:
     folder = results(tmp_path)
     (folder / "fold_0" / "checkpoint_final.pth").unlink()
-    with pytest.raises(ValueError, match="holds no checkpoint_final.pth nor checkpoint_best.pth"):
+    with pytest.raises(ValueError, match=r"holds no checkpoint_final\.pth nor checkpoint_best\.pth"):
         about(folder)
 
 

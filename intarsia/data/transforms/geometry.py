@@ -90,12 +90,9 @@ class RandomCrop:
 
     def _around_rare(self, label: Array, window: Size, rng: np.random.Generator) -> Corner | None:
         """The corner of a window that holds a pixel of a rare value; None if the label (H, W) has none."""
-        counts = value_counts(label)
-        present = [value for value in self.rare if counts.get(value)]
-        if not present:
+        place = pixel_of(label, self.rare, rng)
+        if place is None:
             return None
-        places = np.flatnonzero(label == present[int(rng.integers(len(present)))])
-        place = divmod(int(places[int(rng.integers(len(places)))]), label.shape[1])
 
         def start(at: int, side: int, whole: int) -> int:
             return int(rng.integers(max(0, at - side + 1), min(at, whole - side), endpoint=True))
@@ -105,6 +102,19 @@ class RandomCrop:
     def _varied(self, label: Array) -> bool:
         counts = [count for value, count in value_counts(label).items() if value != self.ignore_index]
         return len(counts) > 1 and max(counts) / sum(counts) < self.cat_max_ratio
+
+
+def pixel_of(label: Array, values: Sequence[int], rng: np.random.Generator) -> Corner | None:
+    """A pixel (row, column) of a label (H, W) with one of some values: first a value of those that there are, each as
+    likely as the others, then any pixel of it. None if there is none of them.
+    """
+    counts = value_counts(label)
+    present = [value for value in values if counts.get(value)]
+    if not present:
+        return None
+    places = np.flatnonzero(label == present[int(rng.integers(len(present)))])
+    row, column = divmod(int(places[int(rng.integers(len(places)))]), label.shape[1])
+    return row, column
 
 
 @dataclass(frozen=True)
