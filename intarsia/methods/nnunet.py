@@ -232,8 +232,8 @@ class ResidualEncoder(nn.Module):
 class NNUNetHead(nn.Module):
     """The decoder: each step enlarges by a transposed convolution, lays the encoder's level beside, and convolves.
 
-    Training looks at the logits of all steps (deep supervision), each with half the weight of the next finer one and
-    the coarsest with none (`config/lowering/losses.py`).
+    Training looks at the logits of all steps (deep supervision), each with half the weight of the next finer one
+    (`config/lowering/losses.py`), but for the coarsest: its classifier is in checkpoints, and is never trained.
 
     Args:
         in_channels: of each level, the finest first.
@@ -280,6 +280,8 @@ class NNUNetHead(nn.Module):
             self.stages.append(_convs(2 * width, width, kernels[level - 1], count))
             self.seg_layers.append(nn.Conv2d(width, num_classes, 1))
         start_nnunet(self)
+        if steps > 1:
+            self.seg_layers[0].requires_grad_(False)  # of the coarsest step, which nothing looks at
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Feature maps -> logits (N, K, h, w) at the size of the finest level."""
@@ -287,12 +289,13 @@ class NNUNetHead(nn.Module):
         return logits
 
     def training_outputs(self, features: Sequence[Tensor]) -> dict[str, HeadOutput]:
-        """The logits as "", and those of coarser levels as "level_1", "level_2" ..., the finest first.
+        """The logits as "", and those of coarser levels as "level_1", "level_2" ..., but for the coarsest.
 
         They are compared with the label in the middle of each of their pixels, which is what `PointLogits` says.
         """
         maps = self._steps(features)
         logits = [layer(x) for layer, x in zip(self.seg_layers, maps, strict=True)][::-1]
+        logits = logits[: max(len(logits) - 1, 1)]
         others = {f"level_{i}": PointLogits(x.flatten(2), _middles(x)) for i, x in enumerate(logits[1:], 1)}
         return {"": logits[0], **others}
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from intarsia.contracts import PathLike
 from intarsia.distributed.launchers import is_first, process_count
 from intarsia.terminal import say
+from intarsia.workflows import plan_nnunet
 from intarsia.workflows.adjust import TrainingOptions
 
 if TYPE_CHECKING:
@@ -108,6 +109,8 @@ def prepare_data(request: TrainingRequest, file: Path) -> None:
     description, findings = usable_data(request.data)
     if description.shares is None:
         description = replace(description, shares=findings.shares() or None)
+    if plan_nnunet.is_planned(request.name):
+        description = plan_nnunet.normalised(description)
     _tell(description, findings)
     if request.fold is not None:
         from intarsia.workflows.division import fold_of_run
@@ -197,7 +200,15 @@ def _own_config(request: TrainingRequest, data: OwnData) -> Config:
     if "train" not in description.splits:
         raise ValueError(f"{data.file} has no train split; it has {', '.join(description.splits)}")
     images = len(description.pairs("train"))
-    batch = min(BATCH, max(2, images))
+    batch, crop = min(BATCH, max(2, images)), recipes.default_crop(data.image_size)
+    steps = min(max(EPOCHS * images // batch, SMALLEST_RUN), LARGEST_RUN)
+    planned = None
+    if plan_nnunet.is_planned(request.name):
+        planned = plan_nnunet.plan(
+            request.name, image_size=data.image_size, images=images, num_logits=description.num_classes,
+            patch=request.training.crop,
+        )  # fmt: skip
+        batch, crop, steps = planned.batch, planned.topology.patch, plan_nnunet.STEPS
     mean, std = normalisation(request.name, description, request.pretrained, say_first)
     values = recipes.for_data(
         request.name,
@@ -206,15 +217,19 @@ def _own_config(request: TrainingRequest, data: OwnData) -> Config:
         mean=mean,
         std=std,
         raw_bands=description.bands == "raw",
-        crop=recipes.default_crop(data.image_size),
+        crop=crop,
         batch=batch,
-        steps=min(max(EPOCHS * images // batch, SMALLEST_RUN), LARGEST_RUN),
+        steps=steps,
         workers=min(4, os.cpu_count() or 1),
         data={
             split: dataset_values(data.file, split) for split in ("train", "val", "test") if split in description.splits
         },
     )
     config = Config.from_values(values, file=f"recipe {request.name}")
+    if planned is not None:
+        for line in plan_nnunet.lines_of(planned, description, image_size=data.image_size, images=images):
+            say_first(line)
+        config = config.override(plan_nnunet.settings_of(planned, config, description))
     for choice in choose(config, description, plain=request.plain, given=request.settings):
         say_first(choice.line)
         config = config.override(choice.settings)

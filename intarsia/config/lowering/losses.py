@@ -141,8 +141,8 @@ def _detail(context: Context, fields: Fields, terms: list[TermSpec]) -> Sequence
 
 
 def _every_level(context: Context, fields: Fields, terms: list[TermSpec]) -> Sequence[TermSpec]:
-    """nnU-Net: the same losses for each level of the decoder, with half the weight of the level before, together 1; the
-    coarsest is only looked at.
+    """nnU-Net: the same losses for each level of the decoder but the coarsest, with half the weight of the level before,
+    together 1.
     """
     channels = fields.others().get("in_channels")
     levels = len(channels) - 1 if isinstance(channels, Sequence) else 1
@@ -152,9 +152,6 @@ def _every_level(context: Context, fields: Fields, terms: list[TermSpec]) -> Seq
         output, behind = (f"level_{level}", f".level_{level}") if level else (LOGITS, "")
         weight = share / sum(shares)
         found += [replace(term, name=term.name + behind, output=output, weight=term.weight * weight) for term in terms]
-    if levels > 1:
-        coarsest = f"level_{levels - 1}"
-        found.append(accuracy(coarsest, f"acc_seg.{coarsest}"))
     return [*found, accuracy()]
 
 

@@ -25,8 +25,8 @@ class RandomPatch:
     window lies within its image, as far as that is large enough, and in its middle otherwise.
 
     size: (height, width). foreground: values of the label that windows are drawn around, each that there is as likely
-        as the others, and each of its pixels. foreground_share: of the samples of a step; of one that is of no step, the
-        chance.
+        as the others, and each of its pixels. foreground_share: of the samples of a step; of a sample that is of no
+        step, the chance.
     degrees, rotation_prob: angle of the rotation, (lowest, highest) or one number for both directions, and its chance.
     scale, scale_prob: what a pixel of the window covers, in pixels of the image, and the chance that it is not 1.
     pad_val: of image pixels from outside: one number, or one for each band. seg_pad_val: of the label's.
