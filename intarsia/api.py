@@ -103,7 +103,7 @@ def list_models() -> list[str]:
     """The names of all recipes: first those for one's own data, then the published ones with their settings."""
     from intarsia import recipes
 
-    return list(dict.fromkeys([*recipes.short_names(), *recipes.names()]))
+    return list(dict.fromkeys([*recipes.own_names(), *recipes.names()]))
 
 
 def trunk(

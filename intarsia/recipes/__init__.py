@@ -34,6 +34,7 @@ __all__ = [
     "method",
     "names",
     "network",
+    "own_names",
     "published",
     "short_names",
     "trunk",
@@ -44,7 +45,7 @@ class UnknownRecipeError(ValueError):
     """A name that no recipe has."""
 
     def __init__(self, name: str) -> None:
-        near = difflib.get_close_matches(name, [*short_names(), *names()], n=3, cutoff=0.5)
+        near = difflib.get_close_matches(name, [*own_names(), *names()], n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         super().__init__(f"unknown recipe {name!r}.{hint} `intarsia config list` shows all of them.")
 
@@ -92,9 +93,15 @@ def short_names() -> list[str]:
     return [name for family in _families() for name, parts in family.own.items() if _stands(parts)]
 
 
+def own_names() -> list[str]:
+    """The same, and with them those that have a network of theirs, and are fitted to data in another way."""
+    same = [name for family in _families() for name in family.same]
+    return [*short_names(), *same]
+
+
 def is_for_data(name: str) -> bool:
-    """Whether a recipe is one for a user's own data: of `short_names`, or on a network of timm."""
-    return trunk(name) is not None or name in short_names()
+    """Whether a recipe is one for a user's own data: of `own_names`, or on a network of timm."""
+    return trunk(name) is not None or name in own_names()
 
 
 def trunk(name: str) -> str | None:
@@ -123,10 +130,11 @@ def network(name: str, *, num_classes: int = 150) -> Config:
     Raises UnknownRecipeError.
     """
     family = _family(name)
-    if name not in family.own:
+    short = family.same.get(name, name)
+    if short not in family.own:
         model: Config = get(name)["model"]
         return model
-    parts = family.own[name](num_classes, 3)
+    parts = family.own[short](num_classes, 3)
     model = {
         "type": "EncoderDecoder",
         "data_preprocessor": preprocessor(None),
@@ -143,7 +151,7 @@ def _family(name: str) -> Family:
         return _table()[name][0]
     on_timm = timm_trunks.family(name)
     for family in (on_timm,) if on_timm is not None else _families():
-        if name in family.own:
+        if name in family.own or name in family.same:
             return family
     raise UnknownRecipeError(name)
 
@@ -184,10 +192,11 @@ def for_data(
     Raises UnknownRecipeError.
     """
     family = _family(name)
-    if name not in family.own:
+    short = family.same.get(name, name)
+    if short not in family.own:
         raise UnknownRecipeError(name)
     config = own_config(
-        family.own[name],
+        family.own[short],
         learning_rate=family.learning_rate,
         targets=family.targets,
         num_classes=num_classes,

@@ -1,11 +1,13 @@
 """nnU-Net in two dimensions on own data: plain convolutions, and its residual encoder in three sizes.
 
-These are the networks for patches of 512 x 512. `workflows/plan_nnunet.py` puts those in their place that its rules
-choose for the data, with patch, batch, augmentation and windows.
+The networks here are those for patches of 512 x 512. `workflows/plan_nnunet.py` puts those in their place that its
+rules choose for the data, with patch, batch, augmentation and windows; M, L and XL differ in the memory that these are
+chosen for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from intarsia.recipes.benchmarks import Config
@@ -38,8 +40,8 @@ def parts(
     num_logits: int,
     bands: int,
     *,
-    strides: tuple[tuple[int, int], ...] = ((1, 1), *[(2, 2)] * 7),
-    kernel_sizes: tuple[tuple[int, int], ...] = ((3, 3),) * 8,
+    strides: Sequence[tuple[int, int]] = ((1, 1), *[(2, 2)] * 7),
+    kernel_sizes: Sequence[tuple[int, int]] | int = 3,
 ) -> Config:
     """Backbone and head of a network with such stages; kind: PLAIN or RESIDUAL."""
     stages = len(strides)
@@ -73,9 +75,8 @@ FAMILY = Family(
     own={
         "nnunet": partial(parts, PLAIN),
         "nnunet_resenc-m": partial(parts, RESIDUAL),
-        "nnunet_resenc-l": partial(parts, RESIDUAL),
-        "nnunet_resenc-xl": partial(parts, RESIDUAL),
     },
+    same={"nnunet_resenc-l": "nnunet_resenc-m", "nnunet_resenc-xl": "nnunet_resenc-m"},
     learning_rate=LEARNING_RATE,
     method=Method(
         "nnU-Net",

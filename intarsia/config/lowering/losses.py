@@ -141,9 +141,7 @@ def _detail(context: Context, fields: Fields, terms: list[TermSpec]) -> Sequence
 
 
 def _every_level(context: Context, fields: Fields, terms: list[TermSpec]) -> Sequence[TermSpec]:
-    """nnU-Net: the same losses for each level of the decoder but the coarsest, with half the weight of the level before,
-    together 1.
-    """
+    """nnU-Net: the same losses for each level but the coarsest, with half the weight of the finer one, together 1."""
     channels = fields.others().get("in_channels")
     levels = len(channels) - 1 if isinstance(channels, Sequence) else 1
     shares = [0.5**level for level in range(max(levels - 1, 1))]
