@@ -74,6 +74,7 @@ class Plan:
     preset: Preset
     topology: Topology
     batch: int
+    steps: int = STEPS
 
 
 # --- The planner's rules ------------------------------------------------------------------------------------------
@@ -105,7 +106,7 @@ def feature_values(kind: str, found: Topology, num_logits: int) -> int:
     """Numbers in all maps that the convolutions of a network give for one patch, as nnU-Net counts them."""
     channels = [min(nnunet.FIRST * 2**stage, nnunet.WIDEST) for stage in range(len(found.strides))]
     height, width = found.patch
-    total = channels[0] * height * width if kind == RESIDUAL else 0  # the stem
+    total: int = channels[0] * height * width if kind == RESIDUAL else 0  # the stem
     areas, before = [], channels[0]
     for stage, count in enumerate(nnunet.counts(kind, len(channels))):
         down, across = found.strides[stage]

@@ -208,7 +208,7 @@ def _own_config(request: TrainingRequest, data: OwnData) -> Config:
             request.name, image_size=data.image_size, images=images, num_logits=description.num_classes,
             patch=request.training.crop,
         )  # fmt: skip
-        batch, crop, steps = planned.batch, planned.topology.patch, plan_nnunet.STEPS
+        batch, crop, steps = planned.batch, planned.topology.patch, planned.steps
     mean, std = normalisation(request.name, description, request.pretrained, say_first)
     values = recipes.for_data(
         request.name,

@@ -63,7 +63,8 @@ class LimitedContrast:
 
         def changed(band: Array) -> Array:
             mean = band.mean(dtype=np.float64).astype(np.float32)
-            return np.clip((band - mean) * np.float32(around_one(rng, self.factor)) + mean, band.min(), band.max())
+            contrasted = (band - mean) * np.float32(around_one(rng, self.factor)) + mean
+            return np.asarray(contrasted.clip(band.min(), band.max()))
 
         return _each_band(sample, changed)
 
