@@ -41,7 +41,8 @@ LEAKY = Activation("LeakyReLU", negative_slope=SLOPE)
 Sides: TypeAlias = "int | Sequence[int]"
 """Of a kernel or a stride: of height and width, or one number for both."""
 
-_HALF_A_ROUNDING = 1e-6
+_MORE = 1e-6
+"""Added to middles, in 0..1, so that rounding does not put one between two labels into the first."""
 
 
 def _pair(value: Sides) -> Size:
@@ -196,7 +197,7 @@ class ResidualEncoder(nn.Module):
     Args:
         num_blocks: residual blocks of each stage.
 
-    The other arguments are those of `PlainConvEncoder`. Raises ValueError for lists of different lengths.
+    The others are those of `PlainConvEncoder`. Raises ValueError for lists of different lengths.
     """
 
     def __init__(
@@ -321,6 +322,6 @@ def _middles(logits: Tensor) -> Tensor:
     That of a pixel often lies between two labels, of which the second counts (torch's "nearest-exact").
     """
     height, width = logits.shape[2:]
-    y, x = ((torch.arange(side, device=logits.device) + 0.5) / side + _HALF_A_ROUNDING for side in (height, width))
+    y, x = ((torch.arange(side, device=logits.device) + 0.5) / side + _MORE for side in (height, width))
     grid = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1)  # (h, w, 2)
     return grid.reshape(1, -1, 2).expand(logits.shape[0], -1, -1)
