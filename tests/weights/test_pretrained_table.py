@@ -24,7 +24,7 @@ WITHOUT_DIGITS = {
     "stable_diffusion_v1-5_pretrain_third_party", "nyu_class_embeddings", "mae_pretrain_vit_base",
     "beit_base_patch16_224_pt22k_ft22k", "beit_large_patch16_224_pt22k_ft22k",
 }  # fmt: skip
-NONE_KNOWN = {"bisenetv2", "cgnet", "erfnet", "fast_scnn", "unet", "small_r18"}
+NONE_KNOWN = {"bisenetv2", "cgnet", "erfnet", "fast_scnn", "nnunet", "nnunet_resenc", "unet", "small_r18"}
 """Networks of own recipes that are trained from random weights in their papers, too."""
 
 
