@@ -121,7 +121,7 @@ def list_models(pattern: str | None = None) -> list[str]:
 
     from intarsia import recipes
 
-    names = list(dict.fromkeys([*recipes.short_names(), *recipes.names(), *recipes.later_names()]))
+    names = list(dict.fromkeys([*recipes.own_names(), *recipes.names(), *recipes.later_names()]))
     return [name for name in names if pattern is None or fnmatchcase(name.lower(), pattern.lower())]
 
 
@@ -231,14 +231,13 @@ def _opened(weights: PathLike) -> tuple[About, tuple[str, ...]]:
 
     Raises ValueError for files that do not say which model they belong to.
     """
-    from intarsia.weights.about import about
+    from intarsia.weights.about import about, is_described_folder
     from intarsia.weights.file import AUXILIARY, read_meta
-    from intarsia.weights.maps.folder import is_folder
     from intarsia.workflows.locate import locate
     from intarsia.workflows.names import look_into
 
     located = locate(weights)
-    if located.checkpoint is not None or is_folder(located.path):
+    if located.checkpoint is not None or is_described_folder(located.path):
         return look_into(located), AUXILIARY
     path = _weights_file(located.path)
     read_meta(path)

@@ -59,6 +59,7 @@ class SampleMeta:
     flips: directions applied, in order; undone in reverse.
     category: what the image as a whole shows, as a class index of the data set; -1 where that is not known.
     wanted: the class that the sample was drawn for, which crops therefore keep; -1 for none.
+    place: which sample it is of how many of its step, over all processes; (0, 0) where it is of none.
     """
 
     name: str = ""
@@ -69,6 +70,7 @@ class SampleMeta:
     flips: tuple[Literal["horizontal", "vertical"], ...] = ()
     category: int = -1
     wanted: int = -1
+    place: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)

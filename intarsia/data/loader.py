@@ -115,7 +115,11 @@ class _TrainBatches(TorchDataset["Batch | Failure"]):
 
     def _sample(self, position: int) -> Sample:
         wanted = self.order.wanted(position) if isinstance(self.order, RareClassOrder) else -1
-        return self.pipeline.get(self.order.index(position), sample_rng(self.order.seed, position), wanted=wanted)
+        together = self.batch_size * self.world_size
+        return self.pipeline.get(
+            self.order.index(position), sample_rng(self.order.seed, position),
+            wanted=wanted, place=(position % together, together),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

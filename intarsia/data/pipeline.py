@@ -67,18 +67,18 @@ class Pipeline:
         assert self.rare is not None
         return images_showing(self.dataset, self.rare.classes)
 
-    def get(self, index: int, rng: np.random.Generator, *, wanted: int = -1) -> Sample:
+    def get(self, index: int, rng: np.random.Generator, *, wanted: int = -1, place: tuple[int, int] = (0, 0)) -> Sample:
         """The sample at `index`, with everything random taken from `rng`.
 
-        wanted: the class that it is drawn for, see `SampleMeta`.
+        wanted: the class that it is drawn for; place: which sample of its step it is, see `SampleMeta`.
 
         Raises ValueError naming the file, and the transform where one is to blame, if the sample cannot be read or
         transformed, or if its label holds anything but class indices and the ignore index. Any other error of a data
         set or a transform keeps its type, and says the same.
         """
         sample = self._load(index, rng)
-        if wanted >= 0:
-            sample = replace(sample, meta=replace(sample.meta, wanted=wanted))
+        if wanted >= 0 or place != (0, 0):
+            sample = replace(sample, meta=replace(sample.meta, wanted=wanted, place=place))
         label = sample.label
         if self.label_size == "original":
             sample = replace(sample, label=None)

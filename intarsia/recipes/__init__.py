@@ -37,6 +37,7 @@ __all__ = [
     "names",
     "network",
     "of_mmsegmentation",
+    "own_names",
     "published",
     "short_names",
     "trunk",
@@ -47,7 +48,7 @@ class UnknownRecipeError(ValueError):
     """A name that no recipe has."""
 
     def __init__(self, name: str) -> None:
-        near = difflib.get_close_matches(name, [*short_names(), *names(), *later_names()], n=3, cutoff=0.5)
+        near = difflib.get_close_matches(name, [*own_names(), *names(), *later_names()], n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         super().__init__(f"unknown recipe {name!r}.{hint} `intarsia config list` shows all of them.")
 
@@ -121,9 +122,15 @@ def short_names() -> list[str]:
     return [name for family in _families() for name, parts in family.own.items() if _stands(parts)]
 
 
+def own_names() -> list[str]:
+    """The same, and with them those that have a network of theirs, and are fitted to data in another way."""
+    same = [name for family in _families() for name in family.same]
+    return [*short_names(), *same]
+
+
 def is_for_data(name: str) -> bool:
-    """Whether a recipe is one for a user's own data: of `short_names`, or on a network of timm."""
-    return trunk(name) is not None or name in short_names()
+    """Whether a recipe is one for a user's own data: of `own_names`, or on a network of timm."""
+    return trunk(name) is not None or name in own_names()
 
 
 def trunk(name: str) -> str | None:
@@ -152,10 +159,11 @@ def network(name: str, *, num_classes: int = 150, bands: int = 3) -> Config:
     Raises UnknownRecipeError.
     """
     family = None if name in LATER else _family(name)
-    if family is None or name not in family.own:
+    short = name if family is None else family.same.get(name, name)
+    if family is None or short not in family.own:
         model: Config = get(name)["model"]
         return model
-    parts = family.own[name](num_classes, bands)
+    parts = family.own[short](num_classes, bands)
     unknown = preprocessor(None, mean=(0.0,) * bands, std=(1.0,) * bands)
     model = {
         "type": "EncoderDecoder",
@@ -173,7 +181,7 @@ def _family(name: str) -> Family:
         return _table()[name][0]
     on_timm = timm_trunks.family(name)
     for family in (on_timm,) if on_timm is not None else _families():
-        if name in family.own:
+        if name in family.own or name in family.same:
             return family
     raise UnknownRecipeError(name)
 
@@ -215,10 +223,11 @@ def for_data(
     Raises UnknownRecipeError.
     """
     family = _family(name)
-    if name not in family.own:
+    short = family.same.get(name, name)
+    if short not in family.own:
         raise UnknownRecipeError(name)
     config = own_config(
-        family.own[name],
+        family.own[short],
         learning_rate=family.learning_rate,
         targets=family.targets,
         num_classes=num_classes,

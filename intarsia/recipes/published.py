@@ -158,6 +158,7 @@ class Family:
     published: from a name's fields to what is particular to it.
     own: short name -> (number of logits, bands) -> backbone and heads, for a user's own data; with keys of the model
     in place of the usual ones, if any.
+    same: short name -> that of the recipe in `own` whose network it has, before both are fitted to the data.
     learning_rate: AdamW's, for training from random weights on little data.
     method: None where nothing was published of the network.
     targets: transforms that make what the heads learn beside the labels.
@@ -168,6 +169,7 @@ class Family:
     rows: tuple[Rows, ...] = ()
     published: Callable[[Published], Parts] | None = None
     own: dict[str, Callable[[int, int], Config]] = field(default_factory=dict)
+    same: dict[str, str] = field(default_factory=dict)
     learning_rate: float = 1e-3
     method: Method | None = None
     targets: tuple[Config, ...] = ()

@@ -20,7 +20,8 @@ from intarsia.config.language.reader import Config
 from intarsia.config.lowering.lower import lower
 from intarsia.contracts import Dataset
 from intarsia.data.datasets.wrappers import SubsetDataset
-from intarsia.data.image_reader import spec_of
+from intarsia.data.image_reader import ImageReader, spec_of
+from intarsia.data.image_spec import ImageSpec
 from intarsia.data.labels import holds_sets
 from intarsia.data.pipeline import Pipeline
 from intarsia.distributed.runtime import FabricRuntime
@@ -176,8 +177,9 @@ def _validation(spec: RunSpec, data: DataSpec, task: Any, every: int, runtime: F
     pipeline = evaluation_pipeline(data)
     check_dataset(spec, pipeline.dataset)
     predictor = predictor_for(
-        spec, task, classes=pipeline.dataset.classes, palette=pipeline.dataset.palette, device=runtime.device
-    )
+        spec, task, classes=pipeline.dataset.classes, palette=pipeline.dataset.palette, device=runtime.device,
+        reader=_of_scaled(pipeline.dataset, len(spec.preprocess.mean)),
+    )  # fmt: skip
     return Validation(
         pipeline,
         predictor,
@@ -188,6 +190,13 @@ def _validation(spec: RunSpec, data: DataSpec, task: Any, every: int, runtime: F
         persistent_workers=data.persistent_workers,
         pin_memory=data.pin_memory,
     )
+
+
+def _of_scaled(dataset: Dataset, channels: int) -> ImageReader | None:
+    """What takes samples as they are, of a data set that scales its images itself: they are no colours any more."""
+    images = getattr(dataset, "image_spec", None)
+    scaled = images is not None and images.scale is not None and images.scale.is_of_training
+    return ImageReader(ImageSpec("raw", channels)) if scaled else None
 
 
 def _fit(spec: RunSpec, training: Pipeline, validation: Validation) -> Validation | None:

@@ -65,7 +65,7 @@ class EvaluationRequest:
     empty_images: str | None = None
     roi: Path | None = None
     slide: str | None = None
-    blend: str = "average"
+    blend: str | None = None
     augment: str | None = None
     bands: str | None = None
     scale: str | None = None

@@ -60,7 +60,8 @@ def _find(name: str, trust: bool) -> Config:
 
 
 def find_weights(weights: PathLike, *, key: str | None = None, prefix: str | None = None) -> About:
-    """What there is under a name: a run's folder, a file of weights of any origin, a folder of the Hugging Face Hub.
+    """What there is under a name: a run's folder, a file of weights of any origin, a folder of the Hugging Face
+    Hub or of nnU-Net.
 
     weights: what `locate` takes; a published checkpoint is fetched, and described by its recipe.
     key, prefix: where the network's tensors are in a checkpoint, and what their names begin with there.
@@ -72,7 +73,7 @@ def find_weights(weights: PathLike, *, key: str | None = None, prefix: str | Non
 
 def look_into(located: Located, *, key: str | None = None, prefix: str | None = None) -> About:
     """The same, of what was located."""
-    from intarsia.weights.about import about
+    from intarsia.weights.about import about, is_described_folder
 
     path = located.path
     if located.checkpoint is not None:
@@ -81,7 +82,7 @@ def look_into(located: Located, *, key: str | None = None, prefix: str | None = 
         found = about(path, key=key, prefix=prefix)
         meta = replace(meta_of(located.checkpoint), step=found.meta.step)
         return replace(found, meta=meta, recipe=located.checkpoint.recipe)
-    if path.is_dir() and not (path / "config.json").is_file():
+    if path.is_dir() and not is_described_folder(path):
         file = path / "weights.safetensors"
         if not file.is_file():
             hint = f"; go on training with: intarsia train --resume {path}" if (path / "run.json").exists() else ""

@@ -112,7 +112,7 @@ def predict(request: PredictRequest) -> bool:
         )  # fmt: skip
         for note in model.notes:
             say(f"note: {note}")
-        inside = "average" if request.blend is None or given.kind in ("raster", "rasters") else request.blend
+        inside = None if given.kind in ("raster", "rasters") else request.blend
         model = with_views(
             model, slide=request.slide, blend=inside, augment=request.augment, threshold=request.threshold
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from intarsia.contracts import PathLike
 from intarsia.distributed.launchers import is_first, process_count
 from intarsia.terminal import say
+from intarsia.workflows import plan_nnunet
 from intarsia.workflows.adjust import TrainingOptions
 from intarsia.workflows.run_options import GivenNetwork
 
@@ -118,6 +119,8 @@ def prepare_data(request: TrainingRequest, file: Path) -> None:
     description, findings = usable_data(request.data)
     if description.shares is None:
         description = replace(description, shares=findings.shares() or None)
+    if plan_nnunet.is_planned(request.name):
+        description = plan_nnunet.normalised(description)
     _tell(description, findings)
     if request.fold is not None:
         from intarsia.workflows.division import fold_of_run
@@ -248,7 +251,15 @@ def _own_config(request: TrainingRequest, data: OwnData) -> Config:
     if "train" not in description.splits:
         raise ValueError(f"{data.file} has no train split; it has {', '.join(description.splits)}")
     images = len(description.pairs("train"))
-    batch = min(BATCH, max(2, images))
+    batch, crop = min(BATCH, max(2, images)), recipes.default_crop(data.image_size)
+    steps = min(max(EPOCHS * images // batch, SMALLEST_RUN), LARGEST_RUN)
+    planned = None
+    if plan_nnunet.is_planned(request.name):
+        planned = plan_nnunet.plan(
+            request.name, image_size=data.image_size, images=images, num_logits=description.num_classes,
+            patch=request.training.crop,
+        )  # fmt: skip
+        batch, crop, steps = planned.batch, planned.topology.patch, planned.steps
     asked = request.pretrained if request.network is None else "none"  # a given network has its own, if it has any
     mean, std = normalisation(request.name, description, asked, say_first)
     values = recipes.for_data(
@@ -259,9 +270,9 @@ def _own_config(request: TrainingRequest, data: OwnData) -> Config:
         mean=mean,
         std=std,
         raw_bands=description.bands == "raw",
-        crop=recipes.default_crop(data.image_size),
+        crop=crop,
         batch=batch,
-        steps=min(max(EPOCHS * images // batch, SMALLEST_RUN), LARGEST_RUN),
+        steps=steps,
         workers=min(4, os.cpu_count() or 1),
         data={
             split: dataset_values(data.file, split) for split in ("train", "val", "test") if split in description.splits
@@ -270,6 +281,10 @@ def _own_config(request: TrainingRequest, data: OwnData) -> Config:
     if request.network is not None:
         values["model"] = network_section(values["model"], request.network, description)
     config = Config.from_values(values, file=f"recipe {request.name}")
+    if planned is not None:
+        for line in plan_nnunet.lines_of(planned, description, image_size=data.image_size, images=images):
+            say_first(line)
+        config = config.override(plan_nnunet.settings_of(planned, config, description))
     choices = choose(config, description, plain=request.plain, given=request.settings, rare_every=request.rare_every)
     for choice in choices:
         say_first(choice.line)

@@ -19,18 +19,21 @@ AUTO = "auto"
 
 
 def with_views(
-    model: OpenModel, *, slide: str | None, blend: str, augment: str | None, threshold: float | None = None
+    model: OpenModel, *, slide: str | None, blend: str | None, augment: str | None, threshold: float | None = None
 ) -> OpenModel:
     """The model with another way of looking at images.
 
-    slide: "CROP,STRIDE", "CROP", "auto", or None for what the config says. augment: scales, "auto", or None.
+    slide: "CROP,STRIDE", "CROP", "auto", or None for what the config says. blend: of `Blend`, or None for that of the
+    config. augment: scales, "auto", or None.
     threshold: of a model of two classes, the probability of the second above which a pixel gets it.
 
     Raises ValueError for numbers that make no sense, or if `slide` is "auto" and nothing says a size.
     """
-    if blend not in get_args(Blend):
+    inference = model.spec.inference
+    if blend is not None and blend not in get_args(Blend):
         raise ValueError(f"--blend is {', '.join(get_args(Blend))}, found {blend!r}")
-    inference = dataclasses.replace(model.spec.inference, blend=cast("Blend", blend))
+    if blend is not None:
+        inference = dataclasses.replace(inference, blend=cast("Blend", blend))
     if threshold is not None:
         inference = at_threshold(inference, threshold)
     if slide is not None:

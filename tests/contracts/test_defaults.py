@@ -25,6 +25,11 @@ UNETS = {
     "in_index": (0, 1, 2, 3, 4), "decoder_channels": (256, 128, 64, 32, 16), "interpolation": "nearest",
     "dropout_ratio": 0.0, "norm": BN, "activation": RELU, "align_corners": False,
 }  # fmt: skip
+NNUNET = {
+    "in_channels": 3, "channels": (32, 64, 128, 256, 512, 512, 512, 512), "kernel_sizes": 3,
+    "strides": (1, 2, 2, 2, 2, 2, 2, 2), "checkpoint_activations": False,
+}  # fmt: skip
+"""What the planner chooses for images of 512 x 512."""
 RESNET = {
     "in_channels": 3, "stem_channels": 64, "base_channels": 64, "num_stages": 4, "strides": (1, 2, 2, 2),
     "dilations": (1, 1, 1, 1), "out_indices": ALL, "style": "pytorch", "multi_grid": None, "contract_dilation": False,
@@ -178,6 +183,8 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "deform_ratio": 1.0, "ffn_ratio": 0.25, "extra_extractors": True, "add_trunk_levels": True,
             "prefix_tokens": True, "norm": BN, "drop_path_rate": None, "options": None,
             "checkpoint_activations": False},
+        "PlainConvEncoder": {**NNUNET, "num_convs": (2,) * 8},
+        "ResidualEncoder": {**NNUNET, "num_blocks": (1, 3, 4, 6, 6, 6, 6, 6)},
         "UNet": {
             "in_channels": 3, "base_channels": 64, "num_stages": 5, "strides": (1,) * 5, "enc_num_convs": (2,) * 5,
             "dec_num_convs": (2,) * 4, "downsamples": (True,) * 4, "enc_dilations": (1,) * 5,
@@ -284,6 +291,8 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "LinknetHead": {
             "in_index": (0, 1, 2, 3, 4), "num_blocks": 5, "channels": 32, "dropout_ratio": 0.0, "norm": BN,
             "activation": RELU, "align_corners": False},
+        "NNUNetHead": {
+            "in_index": tuple(range(8)), "kernel_sizes": 3, "strides": 2, "num_convs": 2, "align_corners": False},
         "MANetHead": {**UNETS, "attention_channels": 64},
         "PANHead": {
             **SEVERAL_LEVELS, "channels": 32, "interpolation": "bilinear", "dropout_ratio": 0.0, "norm": BN,
@@ -323,6 +332,7 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "in_channels": 256, "feat_channels": 64, "out_channels": None, "norm": Norm("LN"), "activation": RELU},
     },
     "loss": {
+        "BatchDiceLoss": {"background": 0, "eps": 1e-5, "ignore_index": 255},
         "CrossEntropyLoss": {
             **PIXELS, "use_sigmoid": False, "avg_non_ignore": False, "label_smoothing": 0.0, "reduction": "mean"},
         "DiceLoss": {

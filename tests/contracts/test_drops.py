@@ -104,6 +104,8 @@ DROPS: dict[str, dict[str, Drops]] = {
         "MobileNetV2": NOTHING,
         "MobileNetV3": NOTHING,
         "ResNeSt": NOTHING,
+        "PlainConvEncoder": NOTHING,
+        "ResidualEncoder": NOTHING,
         "UNet": NOTHING,
         "VPD": Drops({}, attention=(0.0,) * 33),
         "MixVisionTransformer": Drops(
@@ -164,6 +166,7 @@ DROPS: dict[str, dict[str, Drops]] = {
         **dict.fromkeys(("LinknetHead", "MANetHead", "PANHead", "PPLiteSegHead", "UNetHead",
                          "UNetPlusPlusHead"), CLASSIFIER),
         **dict.fromkeys(("SmpASPPHead", "SmpDPTHead", "SmpFPNHead", "SmpPSPHead"), CLASSIFIER),
+        "NNUNetHead": NOTHING,
         "ANNHead": Drops({"dropout": 0.1, "fusion_dropout": 0.1}, attention=(0.0,) * 4),
         "CCHead": CLASSIFIER,
         "DAHead": Drops({"dropout": 0.1, "pam_dropout": 0.1, "cam_dropout": 0.1}, attention=(0.0,)),
@@ -325,6 +328,7 @@ CLASSIFIED_APART = {"DAHead": ("pam", "cam")}
 WITHOUT_CLASSIFIER = {
     "MaskFormerHead", "Mask2FormerHead", "IterativeDecodeHead", "SegmenterMaskTransformerHead",
     "SideAdapterCLIPHead", "VPDDepthHead", "EoMTHead", "PMTHead",
+    "NNUNetHead",
 }  # fmt: skip
 PIXEL_HEADS = sorted(set(TABLES["head"]) - WITHOUT_CLASSIFIER)
 

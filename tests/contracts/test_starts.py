@@ -53,6 +53,7 @@ from intarsia.layers.norm import Norm
 BASIC = {r"layer\d\.\d+\.bn2\.weight": ZEROS}
 BOTTLENECK = {r"layer\d\.\d+\.bn3\.weight": ZEROS}
 """The last norm of each block, so that it starts as its shortcut: zero_init_residual, which is on by default."""
+INSTANCES = {r"norm\.weight": ONES, r"norm\.bias": ZEROS}
 CLASSIFIED = {r"^conv_seg\.weight": CLASSIFIER}
 ATTENTION = {
     r"attn\.in_proj_weight": XAVIER,
@@ -140,6 +141,9 @@ STARTS: dict[str, dict[str, Starts]] = {
             HE_FAN_IN, linear=TRUNCATED, linear_bias=ZEROS, wide={"embed_dims": 112, "img_size": 32},
             special={r"^(cls_token|pos_embed)": TRUNCATED, r"ffn\.layers\.(0\.0|1)\.bias": normal(1e-6),
                      r"attn\.in_proj_weight": TRUNCATED, r"attn\.in_proj_bias": ZEROS}),
+        "PlainConvEncoder": Starts(HE_FAN_IN, special=INSTANCES, wide={"channels": (16, 24, 32)}),
+        "ResidualEncoder": Starts(
+            HE_FAN_IN, special={r"conv2\.norm\.weight": ZEROS, **INSTANCES}, wide={"channels": (16, 24, 32)}),
         "UNet": Starts(wide={"base_channels": 16}),
         "ViTAdapter": Starts(
             HE_PER_GROUP, linear=TRUNCATED, linear_bias=ZEROS, wide={"conv_channels": 16, "deform_num_heads": 4},
@@ -264,6 +268,7 @@ STARTS: dict[str, dict[str, Starts]] = {
         "LinknetHead": Starts(
             HE_UNIFORM, wide={"in_channels": (104,) * 4, "channels": 104},
             special={r"^conv_seg\.weight": XAVIER, r"deconv_upsamping\.0\.(weight|bias)": TORCH}),
+        "NNUNetHead": Starts(HE_FAN_IN, special=INSTANCES, wide={"in_channels": (104,) * 4}),
         "MANetHead": Starts(
             HE_UNIFORM, special={r"^conv_seg\.weight": XAVIER},
             wide={"in_channels": (104,) * 4, "decoder_channels": (40,) * 5, "attention_channels": 8}),

@@ -21,12 +21,13 @@ WITHOUT_RECORD = {
     "model": {"DepthEstimator"},
     "backbone": {
         "ResNeXt", "ResNetV1d", "VPD", "TIMM", "TIMMBackbone", "HFBackbone", "GCNet", "RegSeg", "SCTNet", "ViTAdapter",
+        "PlainConvEncoder", "ResidualEncoder",
     },
     "neck": {"SimpleFeaturePyramid"},
     "head": {
         "VPDDepthHead", "EfficientViTHead", "EoMTHead", "GCNetHead", "LinearHead", "LinknetHead", "MANetHead",
         "PANHead", "PMTHead", "PPLiteSegHead", "RegSegHead", "SCTHead", "UNetHead", "UNetPlusPlusHead",
-        "SmpASPPHead", "SmpDPTHead", "SmpFPNHead", "SmpPSPHead",
+        "SmpASPPHead", "SmpDPTHead", "SmpFPNHead", "SmpPSPHead", "NNUNetHead",
     },
 }  # fmt: skip
 """Parts that no record of the reference has: they are none of MMSegmentation, and proven against the libraries that

@@ -25,8 +25,8 @@ WITHOUT_DIGITS = {
     "beit_base_patch16_224_pt22k_ft22k", "beit_large_patch16_224_pt22k_ft22k",
 }  # fmt: skip
 NONE_KNOWN = {
-    "bisenetv2", "cgnet", "erfnet", "fast_scnn", "gcnet-s", "gcnet-m", "gcnet-l", "regseg", "sctnet", "small_r18",
-    "unet",
+    "bisenetv2", "cgnet", "erfnet", "fast_scnn", "gcnet-s", "gcnet-m", "gcnet-l", "nnunet", "nnunet_resenc", "regseg",
+    "sctnet", "small_r18", "unet",
 }  # fmt: skip
 """Networks of own recipes that are trained from random weights in their papers, too."""
 

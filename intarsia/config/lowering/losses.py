@@ -152,6 +152,19 @@ def _detail(context: Context, fields: Fields, terms: list[TermSpec]) -> Sequence
     return [replace(term, output=LOGITS, target=details) for term in (*terms, accuracy())]
 
 
+def _every_level(context: Context, fields: Fields, terms: list[TermSpec]) -> Sequence[TermSpec]:
+    """nnU-Net: the same losses for each level but the coarsest, with half the weight of the finer one, together 1."""
+    channels = fields.others().get("in_channels")
+    levels = len(channels) - 1 if isinstance(channels, Sequence) else 1
+    shares = [0.5**level for level in range(max(levels - 1, 1))]
+    found: list[TermSpec] = []
+    for level, share in enumerate(shares):
+        output, behind = (f"level_{level}", f".level_{level}") if level else (LOGITS, "")
+        weight = share / sum(shares)
+        found += [replace(term, name=term.name + behind, output=output, weight=term.weight * weight) for term in terms]
+    return [*found, accuracy()]
+
+
 def _there_are(context: Context, fields: Fields, terms: list[TermSpec], count: int) -> bool:
     if len(terms) == count:
         return True
@@ -165,6 +178,7 @@ OWN_TERMS: dict[str, OwnTerms] = {
     "DDRHead": _context_and_detail,
     "EncHead": _classes_present,
     "GCNetHead": _detail_and_sum,
+    "NNUNetHead": _every_level,
     "PIDHead": _three_branches,
     "STDCHead": _detail,
     "VPDDepthHead": _depths,

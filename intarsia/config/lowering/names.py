@@ -94,6 +94,7 @@ OWN_LOSS = {"VPDDepthHead": "SiLogLoss"}
 """Head -> the loss that it has where none is written, if that is no cross entropy."""
 
 LOSS_NAMES = {
+    "BatchDiceLoss": "loss_dice",
     "CrossEntropyLoss": "loss_ce",
     "HausdorffDistanceLoss": "loss_hausdorff",
     "HuasdorffDisstanceLoss": "loss_huasdorff_disstance",

@@ -69,6 +69,7 @@ MODEL_AREAS: dict[str, Area] = {
         "mode": to("inference.mode", "Literal['whole', 'slide', 'slide_flip', 'slide_even']"),
         "crop_size": to("inference.crop_size", "int | tuple[int, int] | None"),
         "stride": to("inference.stride", "int | tuple[int, int] | None"),
+        "blend": to("inference.blend", "Literal['average', 'gaussian', 'linear']"),
         "scale_factor": to("argument of the last decode head", "int"),
         "subdivision_steps": to("argument of the last decode head", "int"),
         "subdivision_num_points": to("argument of the last decode head", "int"),

@@ -91,14 +91,15 @@ class FolderDataset:
         self.label_table = _checked_table(label_table, len(self.classes), ignore_index, reduce_zero_label, multi_label)
         self.ignore_index = self.label_table.ignore_index
         self.bands = band_mode(bands)
-        if scale is not None and self.bands == "raw":
+        found = None if scale is None else Scale.of(tuple(scale))
+        if found is not None and self.bands == "raw" and not found.is_of_training:
             raise ValueError("scale is for bands='rgb': raw images are taken in the numbers that they have")
         self.class_of = class_of
         self.files_only = files_only
         self._reader: ImageReader | None = None  # None: as the files are, whatever they hold
         self._spec: ImageSpec | None = None
-        if scale is not None:
-            self._reader = ImageReader(ImageSpec(self.bands, scale=Scale.of(tuple(scale))))
+        if found is not None:
+            self._reader = ImageReader(ImageSpec(self.bands, 3 if self.bands == "rgb" else 0, scale=found))
         suffixes = (image_suffix,) if isinstance(image_suffix, str) else tuple(image_suffix)
         self._suffixes = tuple(sorted(suffixes, key=len, reverse=True))
         if pairs is not None:

@@ -101,17 +101,27 @@ class RandomCrop:
 
 def _around(values: Sequence[int], label: Array, window: Size, rng: np.random.Generator) -> Corner | None:
     """The corner of a window that holds a pixel of one of the values; None if the label (H, W) has none."""
-    counts = value_counts(label)
-    present = [value for value in values if counts.get(value)]
-    if not present:
+    place = pixel_of(label, values, rng)
+    if place is None:
         return None
-    places = np.flatnonzero(label == present[int(rng.integers(len(present)))])
-    place = divmod(int(places[int(rng.integers(len(places)))]), label.shape[1])
 
     def start(at: int, side: int, whole: int) -> int:
         return int(rng.integers(max(0, at - side + 1), min(at, whole - side), endpoint=True))
 
     return start(place[0], window[0], label.shape[0]), start(place[1], window[1], label.shape[1])
+
+
+def pixel_of(label: Array, values: Sequence[int], rng: np.random.Generator) -> Corner | None:
+    """A pixel (row, column) of a label (H, W) with one of some values: first a value of those that there are, each as
+    likely as the others, then any pixel of it. None if there is none of them.
+    """
+    counts = value_counts(label)
+    present = [value for value in values if counts.get(value)]
+    if not present:
+        return None
+    places = np.flatnonzero(label == present[int(rng.integers(len(present)))])
+    row, column = divmod(int(places[int(rng.integers(len(places)))]), label.shape[1])
+    return row, column
 
 
 @dataclass(frozen=True)
