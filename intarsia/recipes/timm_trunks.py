@@ -29,15 +29,24 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
-from intarsia import catalog
 from intarsia.recipes import efficientvit, eomt, mask2former, pmt
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import NORM, cross_entropy
 from intarsia.recipes.published import Family
 from intarsia.recipes.schedules import adamw
+from intarsia.recipes.timm_facts import (
+    depth_of,
+    has_tokens,
+    heads_of,
+    is_plain,
+    levels_of,
+    of_strides,
+    patches_of_16,
+    trunk,
+)  # fmt: skip
 
 MARK = "_timm:"
 FORM = re.compile(r"(\w+?)(-sfp|-adapter)?_timm:([\w.-]+)")
@@ -64,10 +73,10 @@ def family(name: str) -> Family | None:
     if network is None:
         return None
     head, _, pyramid = name.partition(MARK)[0].partition("-")
-    plain, rate = _is_plain(network), PYRAMID_RATE
+    plain, rate = is_plain(network), PYRAMID_RATE
     others: Config = {}
     if head == "eomt":
-        depth = _depth(network)
+        depth = depth_of(network)
         return Family(
             own={name: partial(_eomt, network)},
             learning_rate=eomt.LEARNING_RATE,
@@ -118,70 +127,23 @@ def warm_up_and_cosine(steps: int) -> list[Config]:
     return [{"type": "LinearLR", "start_factor": 1e-6, "by_epoch": False, "begin": 0, "end": warm_up}, cosine]
 
 
-@cache
-def _features(network: str, **arguments: Any) -> tuple[tuple[int, int], ...]:
-    """(channels, stride) of the levels. Nothing is computed, and no memory is taken."""
-    import torch
-
-    with torch.device("meta"):
-        built = catalog.resolve("backbone", "TIMM")(network, **arguments)
-    return tuple((level.channels, level.stride) for level in built.features)
-
-
-@cache
-def _depth(network: str) -> int:
-    """The blocks of a plain transformer. Raises ValueError for other networks, and where heads cannot run its last."""
-    import torch
-
-    with torch.device("meta"):
-        return len(catalog.resolve("backbone", "TIMM")(network, open_blocks=1).network[0].blocks)
-
-
-@cache
-def _heads(network: str) -> int:
-    """The heads of attention of a plain transformer. Raises ValueError for one without tokens before its patches."""
-    import torch
-
-    with torch.device("meta"):
-        return int(
-            catalog.resolve("backbone", "TIMM")(network, norm=True, prefix=True).network[0].blocks[0].attn.num_heads
-        )
-
-
-@cache
-def _has_tokens(network: str) -> bool:
-    """Whether a plain transformer has a token in front of its patches."""
-    import torch
-
-    with torch.device("meta"):
-        return bool(getattr(catalog.resolve("backbone", "TIMM")(network).network[0], "num_prefix_tokens", 0))
-
-
-def _is_plain(network: str) -> bool:
-    return len(set(_features(network))) == 1
-
-
-def _trunk(network: str, bands: int, **arguments: Any) -> Config:
-    return {"type": "TIMM", "model_name": network, "in_channels": bands, **arguments}
-
-
 def _pyramid(network: str, bands: int, finest: int = _FINEST, most: int = _MOST) -> tuple[Config, list[int]]:
     """Backbone, and neck where it takes one to get levels of several strides; and the channels of the levels."""
-    levels = _features(network)
-    if not _is_plain(network):
+    levels = levels_of(network)
+    if not is_plain(network):
         last = {stride: index for index, (_, stride) in enumerate(levels) if stride >= finest}
         indices = [last[stride] for stride in sorted(last)][-most:]
-        backbone = _trunk(network, bands, out_indices=tuple(indices))
+        backbone = trunk(network, bands, out_indices=tuple(indices))
         return {"backbone": backbone}, [levels[index][0] for index in indices]
     width, stride = levels[0]
     neck = {"type": "Feature2Pyramid", "embed_dim": width, "rescales": [4, 2, 1, 0.5], "norm_cfg": NORM}
-    return {"backbone": _trunk(network, bands, **_patches_of_16(stride)), "neck": neck}, [width] * 4
+    return {"backbone": trunk(network, bands, **patches_of_16(stride)), "neck": neck}, [width] * 4
 
 
 def _check_plain(head: str, pyramid: str, network: str) -> None:
     """Raises ValueError where HEAD_timm makes no pyramid of blocks, whose place another could take."""
     if "neck" not in HEADS[head](network, 2, 3):
-        has = f"{head} reads none" if _is_plain(network) else f"{network} has levels of several strides"
+        has = f"{head} reads none" if is_plain(network) else f"{network} has levels of several strides"
         raise ValueError(f"-{pyramid} makes a pyramid of a plain transformer, but {has}: take {head}{MARK}{network}")
 
 
@@ -241,14 +203,14 @@ def _segformer(network: str, num_logits: int, bands: int) -> Config:
 
 
 def _deeplabv3plus(network: str, num_logits: int, bands: int) -> Config:
-    levels = _features(network, output_stride=16)
+    levels = levels_of(network, output_stride=16)
     fine = max((index for index, (_, stride) in enumerate(levels) if stride <= _FINEST), default=None)
     if fine is None or fine == len(levels) - 1:
         raise ValueError(
             f"deeplabv3plus reads a level of stride 4 and a coarser one; {network} has levels of strides "
             f"{[stride for _, stride in levels]}: take upernet or segformer"
         )
-    backbone = _trunk(network, bands, output_stride=16, out_indices=(fine, len(levels) - 1))
+    backbone = trunk(network, bands, output_stride=16, out_indices=(fine, len(levels) - 1))
     width = levels[-1][0]
     head = _common(num_logits, type="DepthwiseSeparableASPPHead", in_channels=width, in_index=1, channels=256)
     head |= {"dilations": (1, 6, 12, 18), "c1_in_channels": levels[fine][0], "c1_channels": 48}
@@ -259,7 +221,7 @@ def _dilated(head: str, network: str, num_logits: int, bands: int) -> Config:
     """One head on the last level, and the usual second one on the level before it, both at the stride of the papers."""
     stride = 8
     try:
-        levels = _features(network, output_stride=stride)
+        levels = levels_of(network, output_stride=stride)
     except ValueError as error:
         raise ValueError(
             f"pspnet and deeplabv3 are for networks that can be dilated to stride {stride}: {error}; take upernet or "
@@ -269,7 +231,7 @@ def _dilated(head: str, network: str, num_logits: int, bands: int) -> Config:
     own: Config = {"channels": 512, "pool_scales": (1, 2, 3, 6)}
     if head == "ASPPHead":
         own = {"channels": 256, "dilations": (1, 12, 24, 36)}
-    backbone = _trunk(network, bands, output_stride=stride, out_indices=(len(levels) - 2, len(levels) - 1))
+    backbone = trunk(network, bands, output_stride=stride, out_indices=(len(levels) - 2, len(levels) - 1))
     decode_head = _common(num_logits, type=head, in_channels=channels[-1], in_index=1, **own)
     return {"backbone": backbone, "decode_head": decode_head, **_auxiliary(num_logits, channels)}
 
@@ -283,25 +245,20 @@ def _fpn(network: str, num_logits: int, bands: int) -> Config:
 
 
 def _dpt(network: str, num_logits: int, bands: int) -> Config:
-    levels = _features(network)
-    if not _is_plain(network):
+    levels = levels_of(network)
+    if not is_plain(network):
         raise ValueError(
             f"dpt is for plain transformers; {network} has levels of strides {[stride for _, stride in levels]}: take "
             "fpn, upernet or unet"
         )
     width, stride = levels[0]
-    parts = _patches_of_16(stride)
+    parts = patches_of_16(stride)
     stride = 16 if parts else stride
-    tokens = {"tokens": "class"} if _has_tokens(network) else {}
+    tokens = {"tokens": "class"} if has_tokens(network) else {}
     head = _common(num_logits, type="SmpDPTHead", in_channels=[width] * 4, in_index=[0, 1, 2, 3], align_corners=True)
     head |= {"feature_strides": [stride] * 4, "readout_type": "project" if tokens else "ignore"}
     head["post_process_channels"] = [max(width >> shift, 32) for shift in (3, 2, 1, 0)]
-    return {"backbone": _trunk(network, bands, **parts, **tokens), "decode_head": head}
-
-
-def _patches_of_16(stride: int) -> Config:
-    """Patches of 14 pixels become 16, so that a pyramid of strides 4, 8, 16 ... can be made of them."""
-    return {} if stride & (stride - 1) == 0 else {"options": {"patch_size": 16}}
+    return {"backbone": trunk(network, bands, **parts, **tokens), "decode_head": head}
 
 
 def _unet(head: str, network: str, num_logits: int, bands: int) -> Config:
@@ -315,25 +272,17 @@ def _unet(head: str, network: str, num_logits: int, bands: int) -> Config:
     return {**parts, "decode_head": _common(num_logits, type=head, **levels, **size, dropout_ratio=0.0)}
 
 
-def _doublings(network: str) -> int:
-    """How many blocks lead from the coarsest level to the size of the image."""
-    if _is_plain(network):
-        return 5
-    strides = sorted({stride for _, stride in _features(network) if stride >= _FINEST_OF_UNETS})[-_MOST_OF_UNETS:]
-    return len(strides) - 1 + (strides[0] - 1).bit_length()
-
-
 def _linear(network: str, num_logits: int, bands: int) -> Config:
-    width, _ = _features(network)[-1]
-    backbone = _trunk(network, bands, out_indices=(-1,), **_last_norm(network))
+    width, _ = levels_of(network)[-1]
+    backbone = trunk(network, bands, out_indices=(-1,), **_last_norm(network))
     return {"backbone": backbone, "decode_head": _linear_head(num_logits, in_channels=width, in_index=0)}
 
 
 def _multilevel(network: str, num_logits: int, bands: int) -> Config:
     """DINOv2's "+ms" reads the last four blocks."""
-    levels = _features(network)
-    if _is_plain(network):
-        backbone = _trunk(network, bands, out_indices=(-4, -3, -2, -1), norm=True)
+    levels = levels_of(network)
+    if is_plain(network):
+        backbone = trunk(network, bands, out_indices=(-4, -3, -2, -1), norm=True)
         channels = [levels[0][0]] * 4
     else:
         parts, channels = _pyramid(network, bands)
@@ -342,8 +291,16 @@ def _multilevel(network: str, num_logits: int, bands: int) -> Config:
     return {"backbone": backbone, "decode_head": head}
 
 
+def _doublings(network: str) -> int:
+    """How many blocks lead from the coarsest level to the size of the image."""
+    if is_plain(network):
+        return 5
+    strides = sorted({stride for _, stride in levels_of(network) if stride >= _FINEST_OF_UNETS})[-_MOST_OF_UNETS:]
+    return len(strides) - 1 + (strides[0] - 1).bit_length()
+
+
 def _last_norm(network: str) -> Config:
-    return {"norm": True} if _is_plain(network) else {}
+    return {"norm": True} if is_plain(network) else {}
 
 
 def _linear_head(num_logits: int, **levels: Any) -> Config:
@@ -355,46 +312,40 @@ def _mask2former(network: str, num_logits: int, bands: int) -> Config:
     if len(channels) < _MOST:
         raise ValueError(
             f"mask2former reads levels of strides 4, 8, 16 and 32; {network} has levels of strides "
-            f"{[stride for _, stride in _features(network)]}: take upernet or segformer"
+            f"{[stride for _, stride in levels_of(network)]}: take upernet or segformer"
         )
     return {**parts, "decode_head": mask2former.head(channels, num_logits)}
 
 
 def _eomt(network: str, num_logits: int, bands: int) -> Config:
-    width, stride = _features(network)[-1]
-    options, depth = _patches_of_16(stride), _depth(network)
+    width, stride = levels_of(network)[-1]
+    options, depth = patches_of_16(stride), depth_of(network)
     stride = 16 if options else stride
-    backbone = _trunk(network, bands, open_blocks=eomt.blocks(depth), **options)
+    backbone = trunk(network, bands, open_blocks=eomt.blocks(depth), **options)
     return {"backbone": backbone, "decode_head": eomt.head(width, stride, depth, num_logits)}
 
 
 def _efficientvit(network: str, num_logits: int, bands: int) -> Config:
-    levels = _features(network)
-    indices = _of_strides(levels, efficientvit.STRIDES)
-    if None in indices or _is_plain(network):
+    levels = levels_of(network)
+    indices = of_strides(levels, efficientvit.STRIDES)
+    if None in indices or is_plain(network):
         raise ValueError(
             f"efficientvit reads levels of strides 8, 16 and 32; {network} has levels of strides "
             f"{[stride for _, stride in levels]}: take upernet or segformer"
         )
     channels = [levels[index][0] for index in indices if index is not None]
-    backbone = _trunk(network, bands, out_indices=tuple(indices))
+    backbone = trunk(network, bands, out_indices=tuple(indices))
     return {"backbone": backbone, "decode_head": efficientvit.head(network, channels, num_logits)}
-
-
-def _of_strides(levels: tuple[tuple[int, int], ...], strides: tuple[int, ...]) -> list[int | None]:
-    """The last level of each stride, or None where there is none."""
-    last = {stride: index for index, (_, stride) in enumerate(levels)}
-    return [last.get(stride) for stride in strides]
 
 
 def _lraspp(network: str, num_logits: int, bands: int) -> Config:
     """As torchvision has it, a last level of stride 16, where the network can be dilated."""
     options: Config = {}
-    levels = _features(network)
+    levels = levels_of(network)
     if max(stride for _, stride in levels) > 16:
         with suppress(ValueError):  # of a network that cannot be dilated
-            levels, options = _features(network, output_stride=16), {"output_stride": 16}
-    fine, finer = _of_strides(levels, (8, 4))
+            levels, options = levels_of(network, output_stride=16), {"output_stride": 16}
+    fine, finer = of_strides(levels, (8, 4))
     last = len(levels) - 1
     if fine is None or finer is None or fine == last:
         raise ValueError(
@@ -402,20 +353,20 @@ def _lraspp(network: str, num_logits: int, bands: int) -> Config:
             f"{[stride for _, stride in levels]}: take upernet or segformer"
         )
     indices = (finer, fine, last)
-    backbone = _trunk(network, bands, out_indices=indices, **options)
+    backbone = trunk(network, bands, out_indices=indices, **options)
     channels = [levels[index][0] for index in indices]
     head = _common(num_logits, type="LRASPPHead", in_channels=channels, in_index=[0, 1, 2], channels=128)
     return {"backbone": backbone, "decode_head": head}
 
 
 def _pmt(network: str, num_logits: int, bands: int) -> Config:
-    if not _is_plain(network):
+    if not is_plain(network):
         raise ValueError(
             f"pmt reads tokens of a plain transformer; {network} is a pyramid: take mask2former or upernet"
         )
-    width, stride = _features(network)[-1]
+    width, stride = levels_of(network)[-1]
     options, stride = ({}, stride) if stride % 4 == 0 else ({"options": {"patch_size": 16}}, 16)
-    heads = _heads(network)
+    heads = heads_of(network)
     return {
         "backbone": pmt.trunk(network, bands, **options),
         "decode_head": pmt.head(width, heads, stride, num_logits),
