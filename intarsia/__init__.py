@@ -5,27 +5,43 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from intarsia.version import __version__
+
 if TYPE_CHECKING:
+    from intarsia import losses, metrics
     from intarsia.api import list_models, load, predict, read_config, trunk
     from intarsia.consent import trust
     from intarsia.inference.prediction import Prediction
-
-__version__ = "0.1.0"
-
-__all__ = ["Prediction", "__version__", "list_models", "load", "predict", "read_config", "trunk", "trust"]
+    from intarsia.tasks.segmentation_model import SegmentationModel
+    from intarsia.workflows.create_model import create_model
+    from intarsia.workflows.save_model import save
+    from intarsia.workflows.train_in_python import TrainedRun, evaluate, train
 
 _HOME = {
-    "Prediction": "intarsia.inference.prediction",
-    "list_models": "intarsia.api",
-    "load": "intarsia.api",
-    "predict": "intarsia.api",
-    "read_config": "intarsia.api",
-    "trunk": "intarsia.api",
-    "trust": "intarsia.consent",
+    "intarsia.api": ("list_models", "load", "predict", "read_config", "trunk"),
+    "intarsia.consent": ("trust",),
+    "intarsia.inference.prediction": ("Prediction",),
+    "intarsia.tasks.segmentation_model": ("SegmentationModel",),
+    "intarsia.workflows.create_model": ("create_model",),
+    "intarsia.workflows.save_model": ("save",),
+    "intarsia.workflows.train_in_python": ("TrainedRun", "evaluate", "train"),
 }
+_ROOMS = ("losses", "metrics")
+
+__all__ = [
+    "Prediction", "SegmentationModel", "TrainedRun", "__version__", "create_model", "evaluate", "list_models", "load",
+    "losses", "metrics", "predict", "read_config", "save", "train", "trunk", "trust",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'intarsia' has no attribute {name!r}; it has {', '.join(__all__)}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"intarsia.{name}")
+    for module, names in _HOME.items():
+        if name in names:
+            return getattr(importlib.import_module(module), name)
+    raise AttributeError(f"module 'intarsia' has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -111,11 +111,18 @@ def read_config(path: PathLike) -> Config:
     return read_file(path)
 
 
-def list_models() -> list[str]:
-    """The names of all recipes: first those for one's own data, then the published ones with their settings."""
+def list_models(pattern: str | None = None) -> list[str]:
+    """The names of all recipes: first those for one's own data, then the published ones with their settings.
+
+    pattern: of the names, with * and ? as in file names, "*swin*"; capitals do not matter. Decoders on networks of timm
+    ("unet_timm:NAME") are not listed, as there are too many: `timm.list_models` has the names of these.
+    """
+    from fnmatch import fnmatchcase
+
     from intarsia import recipes
 
-    return list(dict.fromkeys([*recipes.short_names(), *recipes.names()]))
+    names = list(dict.fromkeys([*recipes.own_names(), *recipes.names(), *recipes.later_names()]))
+    return [name for name in names if pattern is None or fnmatchcase(name.lower(), pattern.lower())]
 
 
 def trunk(
@@ -224,14 +231,13 @@ def _opened(weights: PathLike) -> tuple[About, tuple[str, ...]]:
 
     Raises ValueError for files that do not say which model they belong to.
     """
-    from intarsia.weights.about import about
+    from intarsia.weights.about import about, is_described_folder
     from intarsia.weights.file import AUXILIARY, read_meta
-    from intarsia.weights.maps.folder import is_folder
     from intarsia.workflows.locate import locate
     from intarsia.workflows.names import look_into
 
     located = locate(weights)
-    if located.checkpoint is not None or is_folder(located.path):
+    if located.checkpoint is not None or is_described_folder(located.path):
         return look_into(located), AUXILIARY
     path = _weights_file(located.path)
     read_meta(path)

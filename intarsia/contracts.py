@@ -58,6 +58,8 @@ class SampleMeta:
     original_size: of the image as read. ``valid`` is the part of the present image that is not padding.
     flips: directions applied, in order; undone in reverse.
     category: what the image as a whole shows, as a class index of the data set; -1 where that is not known.
+    wanted: the class that the sample was drawn for, which crops therefore keep; -1 for none.
+    place: which sample it is of how many of its step, over all processes; (0, 0) where it is of none.
     """
 
     name: str = ""
@@ -67,6 +69,8 @@ class SampleMeta:
     valid: Size | None = None
     flips: tuple[Literal["horizontal", "vertical"], ...] = ()
     category: int = -1
+    wanted: int = -1
+    place: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,7 @@ class Batch:
     maps: further named maps, (N, ...) each.
     instances: of each image, (H_i, W_i) int32, without pixels where it has none; None if no image has any.
     unlabelled: further images, without labels, where a training learns from some.
+    levels: (N, C, h, w) each, what the trunk makes of the images, where that was computed before; these are black then.
     """
 
     images: Tensor
@@ -89,6 +94,7 @@ class Batch:
     maps: Mapping[str, Tensor] = field(default_factory=dict)
     instances: tuple[Tensor, ...] | None = None
     unlabelled: Views | None = None
+    levels: tuple[Tensor, ...] = ()
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with every tensor on `device`. From pinned memory nothing waits for the copies."""
@@ -102,7 +108,7 @@ class Batch:
         """All of them."""
         labels = () if self.labels is None else self.labels if isinstance(self.labels, tuple) else (self.labels,)
         views = () if self.unlabelled is None else self.unlabelled.tensors()
-        return (self.images, *labels, *self.maps.values(), *(self.instances or ()), *views)
+        return (self.images, *labels, *self.maps.values(), *(self.instances or ()), *views, *self.levels)
 
     def _with(self, change: Callable[[Tensor], Tensor]) -> Batch:
         labels = self.labels
@@ -118,6 +124,7 @@ class Batch:
             maps={name: change(value) for name, value in self.maps.items()},
             instances=None if self.instances is None else tuple(map(change, self.instances)),
             unlabelled=None if self.unlabelled is None else self.unlabelled.changed(change),
+            levels=tuple(map(change, self.levels)),
         )
 
 
@@ -155,12 +162,14 @@ class FeatureSpec:
 
     tokens: whether a class token comes with the map, so that the level is a `TokenLevel`.
     open_blocks: how many last blocks of a plain transformer are left to who reads it: the level is an `OpenLevel` then.
+    prefix: whether all tokens before the patches come with the map: the level is an `OpenLevel`, with no block left.
     """
 
     channels: int
     stride: int
     tokens: bool = False
     open_blocks: int = 0
+    prefix: bool = False
 
 
 class TokenLevel(NamedTuple):
@@ -175,6 +184,7 @@ class TokenLevel(NamedTuple):
 
 class OpenLevel(NamedTuple):
     """A plain transformer before its last blocks, which who reads the level runs with tokens of its own in front.
+    Where none are left, what it has seen so far.
 
     map: (N, C, h, w), the patches. prefix: (N, P, C), class token and registers. blocks: each takes tokens (N, T, C),
     the last of which are prefix and patches, and which token may look at which (N, 1, T, T), or None, and gives tokens
@@ -273,6 +283,7 @@ class Report:
     absent: names of the classes without a single labelled pixel in this data.
     threshold: of two classes, the probability of the second above which a pixel was taken for it; None where the larger
         logit decided, or nothing says how label maps were made.
+    thresholds: where a pixel may have several classes, the probability of each above which a pixel has it.
     parts: the same of each of several data sets, by name, where the images are of such.
     """
 
@@ -282,6 +293,7 @@ class Report:
     images: int
     losses: Mapping[str, float] = field(default_factory=dict)
     threshold: float | None = None
+    thresholds: Mapping[str, float] = field(default_factory=dict)
     parts: Mapping[str, Report] = field(default_factory=dict)
 
 
@@ -594,4 +606,21 @@ class ForegroundMetric(Protocol):
 
     def update(self, prediction: Tensor, label: Tensor, *, foreground: Tensor | None = None) -> None:
         """Count one image; foreground (H, W) is the probability of the second class."""
+        ...
+
+
+@runtime_checkable
+class ProbabilityMetric(Protocol):
+    """A metric that looks at how probable each of several classes is that a pixel may have at once.
+
+    They are K numbers a pixel, at the size of the image, in memory.
+    """
+
+    @property
+    def needs_probabilities(self) -> bool:
+        """Whether it does."""
+        ...
+
+    def update(self, prediction: Tensor, label: Tensor, *, probabilities: Tensor | None = None) -> None:
+        """Count one image; probabilities (K, H, W)."""
         ...

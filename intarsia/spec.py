@@ -108,14 +108,16 @@ class InferenceSpec:
     """How an image becomes a label map.
 
     crop_size, stride: (height, width) of the windows of the sliding modes and from one to the next. "slide_flip" shows
-    each window mirrored, too. blend: how overlapping windows are weighed; published scores average them.
+    each window mirrored, too. "slide_even" has no stride: as few windows as cover a side, evenly apart.
+    blend: how overlapping windows are weighed; published scores average them.
     num_classes: classes the user sees. `threshold` is set exactly when the model has one logit (sigmoid).
     two_class_threshold: of a model with two logits, the probability of the second class above which a pixel gets it;
     None: it gets the class with the larger logit.
-    answer: what the model says of a pixel, its class or its depth.
+    answer: what the model says of a pixel: its class, its classes, of which it may have several, or its depth.
+    class_thresholds: of several classes, the probability of each above which a pixel has it; none: one half.
     """
 
-    mode: Literal["whole", "slide", "slide_flip"] = "whole"
+    mode: Literal["whole", "slide", "slide_flip", "slide_even"] = "whole"
     crop_size: tuple[int, int] | None = None
     stride: tuple[int, int] | None = None
     blend: Literal["average", "gaussian", "linear"] = "average"
@@ -124,12 +126,31 @@ class InferenceSpec:
     threshold: float | None = None
     two_class_threshold: float | None = None
     augmented: AugmentedInference | None = None
-    answer: Literal["class", "depth"] = "class"
+    answer: Literal["class", "classes", "depth"] = "class"
+    class_thresholds: tuple[float, ...] = ()
 
     @property
     def foreground_above(self) -> float | None:
         """The probability of the second of two classes above which a pixel gets it; None where none decides."""
         return self.two_class_threshold if self.threshold is None else self.threshold
+
+    @property
+    def thresholds(self) -> tuple[float, ...] | None:
+        """Where a pixel may have several classes, the threshold of each; None otherwise."""
+        if self.answer != "classes":
+            return None
+        return self.class_thresholds or (0.5,) * self.num_classes
+
+
+@dataclass(frozen=True, slots=True)
+class RareSpec:
+    """Samples that training draws for rare classes.
+
+    classes: their indices. every: of so many samples, one is drawn for each of them, from the images that show it.
+    """
+
+    classes: tuple[int, ...]
+    every: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +161,7 @@ class DataSpec:
     transforms: components of kind "transform", loading and packing left out (they are the dataset's and the loader's).
     label_size: "original" keeps ground truth at the size of its file, as evaluation must.
     persistent_workers: workers of an evaluation live until the run ends. pin_memory: where there is a GPU, it copies
-    batches by itself.
+    batches by itself. rare: classes that training draws samples for; None: all samples are drawn alike.
     """
 
     dataset: Component
@@ -151,6 +172,7 @@ class DataSpec:
     pin_memory: bool = True
     shuffle: bool = False
     label_size: Literal["input", "original"] = "input"
+    rare: RareSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +188,8 @@ class ScheduleSpec:
     """One stretch of the learning-rate (or momentum) schedule, [begin, end) in steps or epochs.
 
     every_step: given in epochs, it moves with every step all the same.
+    part: the beginning of the names of the parameters that it is for ("backbone"); None: of all for which there is no
+    stretch of their own.
     """
 
     type: str
@@ -175,6 +199,7 @@ class ScheduleSpec:
     every_step: bool = False
     parameter: Literal["lr", "momentum"] = "lr"
     args: Mapping[str, Any] = field(default_factory=dict)
+    part: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,15 +236,29 @@ class CheckpointSpec:
 
 @dataclass(frozen=True, slots=True)
 class EmaSpec:
-    """Averaged weights: average = (1 - momentum) * average + momentum * weights, from step `begin` on."""
+    """Averaged weights: average = (1 - share) * average + share * weights, from step `begin` on.
+
+    kind: what the share is, s being the steps since the average began. "exponential": `momentum`. "annealing":
+    gamma / (gamma + s), and at least `momentum`. "mean": that which makes the average the mean of all weights taken in
+    (stochastic weight averaging, Izmailov et al., arXiv:1803.05407). interval: steps between two weights that are taken
+    in. average_buffers: statistics of norms are averaged as weights are, not copied. begin_epoch: the epoch, from 1,
+    with whose first step the average begins, instead of `begin`.
+    """
 
     momentum: float = 0.0002
     begin: int = 0
+    kind: Literal["exponential", "annealing", "mean"] = "exponential"
+    gamma: int = 100
+    interval: int = 1
+    average_buffers: bool = False
+    begin_epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class EarlyStopSpec:
     """End the training when a metric has not risen (or fallen) by min_delta for `patience` evaluations.
+
+    threshold: end it as well when the metric is above (or below) this.
 
     metric, mode: which, and what is better. None: the metric by which the best weights are kept, or else the mIoU.
     """
@@ -228,6 +267,25 @@ class EarlyStopSpec:
     min_delta: float = 0.0
     metric: str | None = None
     mode: Literal["max", "min"] = "max"
+    threshold: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoraSpec:
+    """The trunk is adapted by products of low rank instead of trained; from section `intarsia`.
+
+    alpha: what the products are multiplied by, times the rank; None: the rank, so that it is 1. layers: patterns of the
+    linear layers that are adapted; none: the projections of all attention.
+    """
+
+    rank: int
+    alpha: float | None = None
+    layers: tuple[str, ...] = ()
+
+    @property
+    def scale(self) -> float:
+        """What the products are multiplied by."""
+        return 1.0 if self.alpha is None else self.alpha / self.rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +298,8 @@ class SafeguardSpec:
     which every process prints where it stands; 0 never. nonfinite_steps: steps in a row whose loss is not finite that
     are skipped before the run stops. total_batch: images per optimizer step over all processes; how many batches are
     accumulated follows from it. None: as many as `OptimSpec.accumulate` says. choose_threshold: of two classes, every
-    evaluation chooses the threshold of the foreground that suits its images best, and the weights file keeps it.
+    evaluation chooses the threshold of the foreground that suits its images best, and the weights file keeps it. lora:
+    how the trunk is adapted, which is not trained itself then.
     """
 
     freeze: tuple[str, ...] = ()
@@ -251,6 +310,7 @@ class SafeguardSpec:
     nonfinite_steps: int = 20
     total_batch: int | None = None
     choose_threshold: bool = False
+    lora: LoraSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +348,18 @@ class UnlabelledSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class FeatureCacheSpec:
+    """What a trunk that stands still makes of the training images is computed once; from section `intarsia`.
+
+    folder: where it is kept. views: of each image, drawn once. precision: bits of what is kept.
+    """
+
+    folder: str
+    views: int = 1
+    precision: Literal["32", "16"] = "32"
+
+
+@dataclass(frozen=True, slots=True)
 class TeacherSpec:
     """A trained network that a training learns from, too; from section `intarsia`.
 
@@ -304,10 +376,15 @@ class TeacherSpec:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeSpec:
-    """Where the run happens."""
+    """Where the run happens.
+
+    average_statistics: the running statistics of each process's own images are averaged over processes before they are
+    evaluated or kept. It means nothing for norms that are synchronised.
+    """
 
     devices: int = 1
     synchronise_batch_norm: bool = False
+    average_statistics: bool = False
     deterministic: bool = False
     cudnn_benchmark: bool = True
     backend: str | None = None
@@ -368,6 +445,7 @@ class RunSpec:
     start: StartSpec = field(default_factory=StartSpec)
     unlabelled: UnlabelledSpec | None = None
     teacher: TeacherSpec | None = None
+    features: FeatureCacheSpec | None = None
     imports: tuple[str, ...] = ()
     observers: tuple[Component, ...] = ()
     notes: tuple[str, ...] = ()

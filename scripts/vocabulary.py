@@ -19,7 +19,7 @@ from typing import Any
 from intarsia import catalog
 from intarsia.config.language.reader import Config
 from intarsia.config.lowering.lower import VARIABLE, lower_all
-from intarsia.config.lowering.names import HOOKS, VISUALISERS
+from intarsia.config.lowering.names import BATCH_AUGMENTS, HOOKS, VISUALISERS
 from intarsia.config.schema.fates import Fate
 from intarsia.config.schema.vocabulary import AREAS
 
@@ -115,6 +115,7 @@ def hooks(counts: Counts) -> Iterator[str]:
     """Hooks and logging services by their type."""
     for title, known, area in (
         ("Hooks", HOOKS, "hooks"),
+        ("Augmentation of batches", BATCH_AUGMENTS, "batch_augments"),
         ("Logging services", VISUALISERS, "visualizer.vis_backends"),
     ):
         found = counts.keys.get(area, Counter())

@@ -172,9 +172,24 @@ def test_models_are_listed_by_recipe():
     names = intarsia.list_models()
     assert len(names) == len(set(names))
     assert {"fast_scnn", "fcn_r18", "segformer_mit-b0"} <= set(names)
+    swins = intarsia.list_models("*SWIN*")
+    assert swins == [name for name in names if "swin" in name]
+    assert swins
+    assert intarsia.list_models("swin") == []
+
+
+def test_public_names_are_all_there():
+    assert set(intarsia.__all__) <= set(dir(intarsia))
+    assert all(getattr(intarsia, name) is not None for name in intarsia.__all__)
+    assert intarsia.losses.dice is not None
+    with pytest.raises(AttributeError, match="has no attribute 'fit'; it has Prediction, "):
+        intarsia.fit  # noqa: B018
 
 
 def test_importing_loads_no_torch():
-    code = "import sys, intarsia; intarsia.load; intarsia.list_models(); print({'torch', 'cv2'} & set(sys.modules))"
+    code = (
+        "import sys, intarsia; intarsia.load; intarsia.list_models('*swin*'); intarsia.train; intarsia.save; "
+        "intarsia.create_model; print({'torch', 'cv2'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

@@ -19,6 +19,7 @@ Shape letters: N images, C channels, H, W height and width of the input, h, w of
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import cast
 
@@ -70,6 +71,7 @@ class Block(nn.Module):
         attn_drop_rate: float,
         drop_path_rate: float,
         norm: Norm,
+        inner_norm: Norm,
         activation: Activation,
     ) -> None:
         super().__init__()
@@ -81,7 +83,7 @@ class Block(nn.Module):
             bias=qkv_bias,
             attn_dropout=attn_drop_rate,
             dropout=drop_rate,
-            norm=norm,
+            norm=inner_norm,
         )
         self.norm2 = norm(channels)
         self.ffn = MixFFN(channels, mlp_ratio * channels, dropout=drop_rate, activation=activation)
@@ -116,6 +118,8 @@ class MixVisionTransformer(nn.Module):
         drop_path_rate: stochastic depth of the last block; grows linearly from 0 at the first.
         activation: of the feed-forward networks.
         norm: everywhere.
+        inner_eps: of the norms of patch embeddings and of coarser grids, where it differs from that of `norm`: 1e-5 in
+            the weights of the paper's authors and of segmentation_models.pytorch.
         checkpoint_activations: recompute each block in the backward pass instead of keeping its activations.
 
     Projections start truncated-normal (0.02), convolutions normal by fan_out, norms as identity, as in the original.
@@ -142,6 +146,7 @@ class MixVisionTransformer(nn.Module):
         drop_path_rate: float = 0.0,
         activation: Activation = GELU,
         norm: Norm = LN,
+        inner_eps: float | None = None,
         checkpoint_activations: bool = False,
     ) -> None:
         super().__init__()
@@ -149,6 +154,7 @@ class MixVisionTransformer(nn.Module):
         self.out_indices = tuple(out_indices)
         self.least_size = _least_size(patch_sizes, strides, sr_ratios)
         self.checkpoint_activations = checkpoint_activations
+        inner_norm = norm if inner_eps is None else replace(norm, eps=inner_eps)
         block = partial(
             Block,
             mlp_ratio=mlp_ratio,
@@ -156,6 +162,7 @@ class MixVisionTransformer(nn.Module):
             drop_rate=drop_rate,
             attn_drop_rate=attn_drop_rate,
             norm=norm,
+            inner_norm=inner_norm,
             activation=activation,
         )
         last = max(sum(num_layers) - 1, 1)
@@ -171,7 +178,7 @@ class MixVisionTransformer(nn.Module):
                 patch_size=patch_sizes[stage],
                 stride=strides[stage],
                 padding=patch_sizes[stage] // 2,
-                norm=norm,
+                norm=inner_norm,
             )
             blocks = nn.ModuleList(
                 block(channels, heads, sr_ratio=sr_ratios[stage], drop_path_rate=next(drop_path_rates))

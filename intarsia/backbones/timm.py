@@ -20,14 +20,15 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from intarsia.backbones.timm_blocks import check_open, open_level
+from intarsia.backbones import timm_smp
+from intarsia.backbones.timm_blocks import check_open, check_prefix, levels_with_prefix, open_level
 from intarsia.backbones.timm_sizes import IN_BLOCKS, ONE_SIZE, STRIDES, one_size_only, size_policy
-from intarsia.contracts import FeatureSpec, Level
+from intarsia.contracts import FeatureSpec, Level, TokenLevel
 from intarsia.layers.patch_embed import pieces
 
 RESERVED = frozenset(
@@ -53,7 +54,14 @@ class TIMM(nn.Module):
         norm: put the last norm behind each level of a plain transformer, as its own classifier has it.
         open_blocks: leave so many last blocks of a plain transformer to the head, which runs them with tokens of its
             own: the one level is an `OpenLevel`.
+        prefix: give the tokens before the patches of a plain transformer with each level, which is an `OpenLevel`
+            without blocks.
+        tokens: give a token with each level of a plain transformer, which is then a `TokenLevel`: the first of those
+            in front of the patches, the class token where there is one ("class"), or the mean of them ("mean").
+        smp_encoder: be the encoder that segmentation_models.pytorch has of this network: its levels, borders and
+            dilation (`timm_smp.py`), for its checkpoints.
         drop_path_rate: stochastic depth; None is that of timm, which is none.
+        norm_eps: what layer norms add to the variance; None is that of timm.
         options: further arguments of timm's own network, such as {"patch_size": 16}.
         checkpoint_activations: recompute blocks in the backward pass instead of keeping their activations.
 
@@ -68,6 +76,9 @@ class TIMM(nn.Module):
     model_name: str
     norm_levels: bool
     open_blocks: int
+    prefix: bool
+    tokens: Literal["class", "mean"] | None
+    walk: timm_smp.Walk | None
     size: tuple[int, int] | None
     multiple: int
     least_size: int
@@ -84,7 +95,11 @@ class TIMM(nn.Module):
         img_size: int | tuple[int, int] | None = None,
         norm: bool = False,
         open_blocks: int = 0,
+        prefix: bool = False,
+        tokens: Literal["class", "mean"] | None = None,
+        smp_encoder: bool = False,
         drop_path_rate: float | None = None,
+        norm_eps: float | None = None,
         options: Mapping[str, Any] | None = None,
         checkpoint_activations: bool = False,
     ) -> None:
@@ -93,13 +108,20 @@ class TIMM(nn.Module):
         file = _file_of(timm, model_name)
         policy = size_policy(file, model_name)
         size = (img_size, img_size) if isinstance(img_size, int) else None if img_size is None else tuple(img_size)
-        wanted = {"output_stride": output_stride, "drop_path_rate": drop_path_rate, "img_size": size}
+        wanted = {
+            "output_stride": None if smp_encoder else output_stride,
+            "drop_path_rate": drop_path_rate,
+            "img_size": size,
+        }
         arguments = {name: value for name, value in wanted.items() if value is not None}
         network = _created(timm, model_name, in_channels, {**policy.arguments, **arguments, **_checked(options)})
+        if norm_eps is not None:
+            _set_norm_eps(network, norm_eps)
         fixed = policy.fixed or _fixed_by_attention(network)
         if fixed and size is None:
             raise one_size_only(model_name, fixed, _own_size(network))
         published = set(network.state_dict())
+        walk = timm_smp.prepare(network, file, model_name, output_stride) if smp_encoder else None
         levels = _levels(network, file)
         if norm and len(set(levels)) > 1:
             raise ValueError(f"norm=True is for plain transformers, whose levels are alike; {model_name} is a pyramid")
@@ -110,9 +132,17 @@ class TIMM(nn.Module):
                     "open_blocks gives one level, the last, whose norm is the head's: no out_indices, no norm"
                 )
             out_indices, levels = -1, tuple(replace(level, open_blocks=open_blocks) for level in levels)
+        if prefix:
+            check_prefix(network, levels, model_name, open_blocks)
+            levels = tuple(replace(level, prefix=True) for level in levels)
+        if tokens is not None:
+            _check_tokens(network, model_name, tokens, open_blocks)
         indices = _indices(levels, out_indices, model_name)
-        _without_classifier(network, indices, norm=norm or open_blocks > 0)
-        features = tuple(levels[index] for index in indices)
+        if smp_encoder:
+            timm_smp.prune(network, indices)
+        else:
+            _without_classifier(network, indices, norm=norm or open_blocks > 0)
+        features = tuple(replace(levels[index], tokens=tokens is not None) for index in indices)
         if output_stride is not None and any(level.stride > output_stride for level in features):
             raise ValueError(f"{model_name} cannot be given output_stride={output_stride}")
         # Assigned as they are: networks of timm have children of such names ("features"), which stay what they are.
@@ -122,6 +152,9 @@ class TIMM(nn.Module):
             "model_name": model_name,
             "norm_levels": norm,
             "open_blocks": open_blocks,
+            "prefix": prefix,
+            "tokens": tokens,
+            "walk": walk,
             "size": size if fixed else None,
             "multiple": math.lcm(policy.multiple or _patch(network), *_of_blocks(network)),
             "least_size": max(size) if fixed and size is not None else max(level.stride for level in features),
@@ -163,17 +196,51 @@ class TIMM(nn.Module):
         if self.open_blocks:
             stride, padded = self.features[0].stride, self._padded(images)
             return (open_level(network, padded, self.open_blocks, stride=stride, size=(height, width)),)
-        levels = network.forward_intermediates(
+        if self.prefix:
+            stride, padded = self.features[0].stride, self._padded(images)
+            indices = list(self.out_indices)
+            return levels_with_prefix(
+                network, padded, indices, norm=self.norm_levels, stride=stride, size=(height, width)
+            )
+        if self.tokens is not None:
+            return self._with_tokens(images)
+        return tuple(self._cut(self._maps(images), height, width))
+
+    def _maps(self, images: Tensor) -> list[Tensor]:
+        (network,) = self.network
+        if self.walk is not None:
+            return self.walk(network, images, self.out_indices)
+        levels: list[Tensor] = network.forward_intermediates(
             self._padded(images),
             indices=list(self.out_indices),
             output_fmt="NCHW",
             intermediates_only=True,
             **({"norm": True} if self.norm_levels else {}),
         )
+        return levels
+
+    def _with_tokens(self, images: Tensor) -> tuple[Level, ...]:
+        """Each level as a map and the first, or the mean, of the tokens (N, P, C) in front of its patches."""
+        (network,) = self.network
+        pairs = network.forward_intermediates(
+            self._padded(images),
+            indices=list(self.out_indices),
+            norm=self.norm_levels,
+            return_prefix_tokens=True,
+            output_fmt="NCHW",
+            intermediates_only=True,
+        )
+        maps = self._cut([pair[0] for pair in pairs], images.shape[-2], images.shape[-1])
+        prefixes = [pair[1] for pair in pairs]
+        tokens = [prefix[:, 0] if self.tokens == "class" else prefix.mean(dim=1) for prefix in prefixes]
+        return tuple(TokenLevel(level, token) for level, token in zip(maps, tokens, strict=True))
+
+    def _cut(self, levels: Sequence[Tensor], height: int, width: int) -> list[Tensor]:
+        """Without what only the padding of the images has made."""
         if self.size is None and self.multiple == 1:
-            return tuple(levels)
+            return list(levels)
         cut = zip(levels, self.features, strict=True)
-        return tuple(x[..., : pieces(height, level.stride), : pieces(width, level.stride)] for x, level in cut)
+        return [x[..., : pieces(height, level.stride), : pieces(width, level.stride)] for x, level in cut]
 
     def train(self, mode: bool = True) -> TIMM:
         """Training mode, also of timm's network, which is no child."""
@@ -239,6 +306,14 @@ def _created(timm: Any, name: str, bands: int, arguments: Mapping[str, Any]) -> 
     return network
 
 
+def _set_norm_eps(network: nn.Module, eps: float) -> None:
+    norms = [module for module in network.modules() if isinstance(module, nn.LayerNorm)]
+    for norm in norms:
+        norm.eps = eps
+    if not norms:
+        raise ValueError("norm_eps is for networks with layer norms, and this one has none")
+
+
 def _levels(network: Any, file: str) -> tuple[FeatureSpec, ...]:
     """All levels, as timm states them before anything is computed."""
     stated = getattr(network.feature_info, "info", network.feature_info)
@@ -262,6 +337,15 @@ def _indices(levels: Sequence[FeatureSpec], out_indices: int | Sequence[int] | N
             f"out_indices must name levels of {name} from 0 to {count - 1}, in order, each once; got {asked}"
         )
     return found
+
+
+def _check_tokens(network: Any, name: str, tokens: str, open_blocks: int) -> None:
+    if tokens not in ("class", "mean"):
+        raise ValueError(f"tokens must be 'class' or 'mean'; got {tokens!r}")
+    if open_blocks:
+        raise ValueError("open_blocks gives a level with tokens of its own; leave tokens away")
+    if not getattr(network, "num_prefix_tokens", 0) or not hasattr(network, "blocks"):
+        raise ValueError(f"{name} has no tokens in front of its patches; leave tokens away")
 
 
 def _without_classifier(network: Any, indices: Sequence[int], *, norm: bool) -> None:

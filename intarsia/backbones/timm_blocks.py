@@ -6,7 +6,7 @@ of the grid of patches, T tokens in all.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from intarsia.contracts import OpenLevel, Size
+from intarsia.contracts import FeatureSpec, OpenLevel, Size
 
 FILES = frozenset({"vision_transformer", "eva"})
 """Files of timm whose blocks take a mask of attention."""
@@ -51,6 +51,30 @@ def open_level(network: Any, images: Tensor, count: int, *, stride: int, size: S
     positions = None if rope is None else rope.get_embed(shape=patches.shape[2:])  # (h * w, 2 * D): sines, cosines
     blocks = [_with_mask(block, network, positions) for block in network.blocks[-count:]]
     return OpenLevel(patches, prefix, blocks, network.norm, stride, size)
+
+
+def check_prefix(network: Any, levels: Sequence[FeatureSpec], name: str, open_blocks: int) -> None:
+    """Raises ValueError for a network that has no tokens before its patches."""
+    if open_blocks:
+        raise ValueError("open_blocks gives the tokens before the patches anyhow: no prefix")
+    if len(set(levels)) > 1 or getattr(network, "num_prefix_tokens", 0) < 1:
+        raise ValueError(f"prefix is for plain transformers with a class token or registers; {name} has none")
+
+
+def levels_with_prefix(
+    network: Any, images: Tensor, indices: Sequence[int], *, norm: bool, stride: int, size: Size
+) -> tuple[OpenLevel, ...]:
+    """Padded images (N, bands, H, W), unpadded of `size` -> what the network has seen after each of these blocks."""
+    found = network.forward_intermediates(
+        images,
+        indices=list(indices),
+        output_fmt="NCHW",
+        intermediates_only=True,
+        return_prefix_tokens=True,
+        norm=norm,
+        stop_early=True,
+    )
+    return tuple(OpenLevel(patches, prefix, (), nn.Identity(), stride, size) for patches, prefix in found)
 
 
 def _with_mask(block: nn.Module, network: Any, positions: Tensor | None) -> Callable[[Tensor, Tensor | None], Tensor]:

@@ -114,8 +114,8 @@ def list_recipes(
     """List all recipes: the short ones for your own data, and the published ones."""
     from intarsia import recipes
 
-    short = [name for name in recipes.short_names() if filter_ in name]
-    published = [name for name in recipes.names() if filter_ in name]
+    short = [name for name in recipes.own_names() if filter_ in name]
+    published = [name for name in [*recipes.names(), *recipes.later_names()] if filter_ in name]
     if not short and not published:
         raise ValueError(f"no recipe has {filter_!r} in its name; `intarsia config list` shows all")
     if short:

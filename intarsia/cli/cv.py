@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from intarsia.cli import options, own_data_options
+from intarsia.cli import fine_tuning_options, options, own_data_options
 
 EXAMPLES = """
 [bold]Five trainings, a table with mean and spread[/]:
@@ -32,6 +32,7 @@ def cv(
     folds: Annotated[int, typer.Option("--folds", help="How many.", rich_help_panel="Data")] = 5,
     by: own_data_options.By = None,
     plain: own_data_options.Plain = None,
+    rare_every: own_data_options.RareEvery = None,
     duration: options.For = None,
     eval_every: options.EvalEvery = None,
     save_every: options.SaveEvery = None,
@@ -51,6 +52,8 @@ def cv(
     ema: options.Ema = None,
     patience: options.Patience = None,
     freeze: options.Freeze = None,
+    lora: fine_tuning_options.Lora = None,
+    layer_decay: fine_tuning_options.LayerDecay = None,
     notify: own_data_options.Notify = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew; removes the runs in the folder.")] = False,
     device: options.Device = "auto",
@@ -97,6 +100,9 @@ def cv(
         notify=notify,
         augment=augment,
         plain=own_data_options.plain_choices(plain),
+        rare_every=rare_every,
+        lora=lora,
+        layer_decay=layer_decay,
     )
     result = cross_validate(request, folds, by=by)
     names = [f"fold {number}" for number in range(1, len(result.images) + 1)]

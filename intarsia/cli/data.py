@@ -34,6 +34,14 @@ def check(
         typer.Option("--write", metavar="FILE", help="Write the proposed description, for: train --data FILE"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    multi_label: Annotated[
+        Optional[bool],  # noqa: UP045
+        typer.Option(
+            "--multi-label/--one-label",
+            help="Of a folder: whether a pixel may have several classes; by default as its masks tell.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Read all images and labels, report what is in them and what is wrong, and propose a description.
 
@@ -42,7 +50,7 @@ def check(
     from intarsia.terminal import say
     from intarsia.workflows.names import inspect_data
 
-    findings = inspect_data(place)
+    findings = inspect_data(place, multi_label=multi_label)
     if as_json:
         typer.echo(json.dumps(findings.to_dict(), indent=2, ensure_ascii=False))
     else:
@@ -159,6 +167,7 @@ def show(
 
 def _show_samples(place: Path, out: Path, split: str, count: int) -> None:
     from intarsia.data.description.read import read_description
+    from intarsia.data.labels import shown_values
     from intarsia.terminal import say
     from intarsia.visual.contact_sheet import Tile, contact_sheet
     from intarsia.visual.files import save_picture
@@ -169,24 +178,15 @@ def _show_samples(place: Path, out: Path, split: str, count: int) -> None:
     dataset = description.dataset(split)
     chosen = [index * len(dataset) // min(count, len(dataset)) for index in range(min(count, len(dataset)))]
     samples = [dataset.load(index) for index in chosen]
+    classes, palette = shown_values(dataset)
     sheet = contact_sheet(
         [Tile(as_picture(sample.image), sample.label, sample.meta.name) for sample in samples],
-        classes=shown_classes(description),
-        palette=shown_colours(description),
+        classes=classes,
+        palette=palette,
         ignore_index=description.ignore_index,
     )
     save_picture(out, sheet)
     say(f"{len(samples)} of {len(dataset)} images of {split}: {out}")
-
-
-def shown_classes(description: DataDescription) -> tuple[str, ...]:
-    """Names of the label values: a single class has a background beside it."""
-    return ("background", *description.classes) if description.num_classes == 1 else description.classes
-
-
-def shown_colours(description: DataDescription) -> tuple[tuple[int, int, int], ...]:
-    """Colours of the label values."""
-    return ((0, 0, 0), *description.colours) if description.num_classes == 1 else description.colours
 
 
 @app.command("prepare")

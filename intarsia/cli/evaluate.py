@@ -108,7 +108,7 @@ def evaluate(
         typer.Option("--roi", metavar="MASK|DIR", help="Count only pixels inside a mask, or a mask for each image."),
     ] = None,
     slide: options.Slide = None,
-    blend: options.Blend = "average",
+    blend: options.Blend = None,
     augment: options.Augment = None,
     bands: options.Bands = None,
     scale: options.Scale = None,

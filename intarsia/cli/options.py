@@ -279,10 +279,11 @@ Slide = Annotated[
     ),
 ]
 Blend = Annotated[
-    str,
+    Optional[str],  # noqa: UP045
     typer.Option(
         "--blend",
-        help="How overlapping windows are weighed: average, or gaussian or linear, which hide seams.",
+        help="How overlapping windows are weighed: average, or gaussian or linear, which hide seams; by "
+        "default as the config says.",
         rich_help_panel=_INFERENCE,
     ),
 ]

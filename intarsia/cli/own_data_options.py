@@ -31,7 +31,16 @@ Plain = Annotated[
     typer.Option(
         "--plain",
         metavar="NAMES",
-        help="Leave out what would be chosen from the data, by names with commas: loss, sizes, crops; or all.",
+        help="Leave out what would be chosen from the data, by names: loss,sizes,crops,threshold; or all.",
+        rich_help_panel="Data",
+    ),
+]
+RareEvery = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(
+        "--rare-every",
+        metavar="N",
+        help="Of every N training samples, draw one for each class with less than 5% of the pixels, and show it.",
         rich_help_panel="Data",
     ),
 ]

@@ -51,8 +51,8 @@ def predict(
         typer.Option(
             "--save",
             metavar="KINDS",
-            help="label, color, overlay, probs, confidence, entropy, logits, polygons, rle, with commas. By default "
-            "label,overlay. With a model of depth: depth, color.",
+            help="label, color, overlay, probs, confidence, entropy, logits, masks (a file for each class), polygons, "
+            "rle, with commas. By default label,overlay. With a model of depth: depth, color.",
             rich_help_panel=_OUTPUTS,
         ),
     ] = None,

@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from intarsia.cli import options, own_data_options
+from intarsia.cli import fine_tuning_options, options, own_data_options
 
 EXAMPLES = """
 [bold]Your own images and masks, no config[/]:
@@ -38,6 +38,7 @@ def train(
     fold: own_data_options.Fold = None,
     by: own_data_options.By = None,
     plain: own_data_options.Plain = None,
+    rare_every: own_data_options.RareEvery = None,
     out: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--out", "-o", metavar="RUN", help="Folder of the run."),
@@ -70,6 +71,10 @@ def train(
     ema: options.Ema = None,
     patience: options.Patience = None,
     freeze: options.Freeze = None,
+    lora: fine_tuning_options.Lora = None,
+    layer_decay: fine_tuning_options.LayerDecay = None,
+    cache_features: fine_tuning_options.CacheFeatures = None,
+    views: fine_tuning_options.Views = None,
     fit_images: options.FitImages = None,
     pictures: options.Pictures = None,
     keep_every: options.KeepEvery = None,
@@ -123,7 +128,9 @@ def train(
         others = training != TrainingOptions(batch_per_device=batch_per_device, workers=workers)
         others = others or pretrained is not None or first_convolution is not None or weights is not None
         others = others or fold is not None or by is not None
-        others = others or augment is not None or plain is not None
+        others = others or augment is not None or plain is not None or rare_every is not None
+        others = others or lora is not None or layer_decay is not None
+        others = others or cache_features is not None or views is not None
         others = others or unlabelled is not None or confidence is not None or teacher is not None
         if recipe is not None or data is not None or out is not None or settings or others:
             raise ValueError(
@@ -163,8 +170,13 @@ def train(
         by=by,
         augment=augment,
         plain=own_data_options.plain_choices(plain),
+        rare_every=rare_every,
         unlabelled=unlabelled,
         confidence=confidence,
         teacher=teacher,
+        lora=lora,
+        layer_decay=layer_decay,
+        cache_features=cache_features,
+        views=views,
     )
     start_training(request)

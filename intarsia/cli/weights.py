@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Literal, Optional, cast
 
 import typer
 
@@ -26,6 +26,10 @@ EXAMPLES = """
 [bold]A published one, by name[/]:  intarsia weights convert fast_scnn_8xb4-160k_cityscapes-512x1024 -o m.safetensors
 
 [bold]To publish a run[/]:  intarsia weights convert runs/first -o street-scenes.safetensors --name-with-hash
+
+[bold]One that lacks its backbone[/]:  intarsia weights convert FILE --base timm://NAME -o model.safetensors
+
+[bold]For transformers[/]:  intarsia weights convert runs/first --to transformers -o FOLDER
 
 Then:  intarsia eval model.safetensors --data DIR    intarsia predict model.safetensors IMAGES -o OUT
 """
@@ -80,6 +84,11 @@ def _facts(found: About) -> Iterator[tuple[str, str]]:
         yield "step", str(meta.step)
     if meta.threshold is not None:
         yield "threshold", f"{meta.threshold:.4f}, chosen on validation images"
+    if meta.config and (meta.config.get("intarsia") or {}).get("multi_label"):
+        yield "a pixel has", "any number of the classes, each by a sigmoid of its own"
+    if meta.thresholds:
+        each = ", ".join(f"{name} {value:.4f}" for name, value in zip(meta.classes, meta.thresholds, strict=False))
+        yield "thresholds", f"{each}, chosen on validation images"
     if meta.scores:
         yield "scores", "  ".join(f"{name} {value:.4f}" for name, value in meta.scores.items())
     if meta.config:
@@ -127,6 +136,17 @@ def convert(
             help="Put the first digits of the file's SHA-256 behind its name, as published checkpoints have them.",
         ),
     ] = False,
+    base: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--base",
+            metavar="FILE",
+            help="The backbone that a published file lacks or holds differences to; 'none' if it is whole.",
+        ),
+    ] = None,
+    to: Annotated[
+        str, typer.Option("--to", metavar="FORM", help="'intarsia', or 'transformers' for a folder of it (EoMT).")
+    ] = "intarsia",
     key: options.Key = None,
     prefix: options.Prefix = None,
     trust: options.Trust = None,
@@ -134,9 +154,12 @@ def convert(
     """Make our weights file: tensors, config, classes and colours in one. It needs nothing else to be used."""
     from intarsia.workflows.convert_weights import convert_weights
 
+    if to not in ("intarsia", "transformers"):
+        raise ValueError(f"--to is intarsia or transformers, found {to!r}")
     convert_weights(
-        file, out, config=config, overwrite=overwrite, key=key, prefix=prefix, name_with_hash=name_with_hash
-    )
+        file, out, config=config, overwrite=overwrite, key=key, prefix=prefix, name_with_hash=name_with_hash,
+        base=base, to=cast("Literal['intarsia', 'transformers']", to),
+    )  # fmt: skip
 
 
 SHARING = """

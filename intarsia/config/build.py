@@ -79,10 +79,13 @@ def build_task(spec: RunSpec) -> Task:
     from intarsia.tasks.preprocess import Preprocess
 
     import_parts(spec)
+    trained: dict[str, Any]
     if spec.objective is None:
         trained = {"losses": [_head_loss(head) for head in spec.losses]}
     else:
         trained = {"objective": build(spec.objective)}
+    if spec.inference.answer == "classes":
+        trained["multi_label"] = True
     task: Task = catalog.resolve("task", spec.task)(
         build(spec.model),
         preprocess=Preprocess(spec.preprocess),
@@ -132,7 +135,7 @@ def build_pipeline(spec: DataSpec) -> Pipeline:
     from intarsia.data.pipeline import Pipeline
 
     transforms = [build(transform) for transform in spec.transforms]
-    return Pipeline(build_dataset(spec), transforms, label_size=spec.label_size)
+    return Pipeline(build_dataset(spec), transforms, label_size=spec.label_size, rare=spec.rare)
 
 
 def build_metric(spec: RunSpec, classes: Sequence[str]) -> Metric:

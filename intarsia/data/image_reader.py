@@ -105,7 +105,7 @@ class ImageReader:
         samples = decoded.samples if chosen == whole else decoded.take(chosen)
         self.check(samples, decoded.file.bits)
         reader = self
-        if self.takes_percentiles:
+        if self.depends_on_image:
             reader = self.of_values(samples if decoded.whole is None else decoded.whole()[:, list(chosen)])
         image = reader.in_range(samples, decoded.file.bits)
         if self.bands == "rgb":
@@ -131,10 +131,10 @@ class ImageReader:
     # --- Values ---
 
     @property
-    def takes_percentiles(self) -> bool:
+    def depends_on_image(self) -> bool:
         """Whether what becomes of values depends on the image that they are in: see `of_values`."""
         scale = self.spec.scale if self.scale is None or self.scale.kind == "training" else self.scale
-        return scale is not None and scale.kind == "percentiles"
+        return scale is not None and scale.depends_on_image
 
     def of_values(self, values: npt.NDArray[Any]) -> ImageReader:
         """The reader for an image (or volume, or raster) that holds these values (..., C), or some of them."""
@@ -153,6 +153,9 @@ class ImageReader:
         """
         if samples.dtype.kind not in "iuf":
             raise ValueError(f"expected integers or floating-point numbers, found {samples.dtype}")
+        if self.spec.scale is not None and self.spec.scale.is_of_training:
+            self._check_scaled(samples)
+            return
         if self.scale is not None:
             if self.scale.kind == "training" and samples.dtype != np.uint16 and self.spec.scale is None:
                 raise ValueError(f"--scale training is for images of 16 bits, found {samples.dtype}; give MIN,MAX")
@@ -164,16 +167,26 @@ class ImageReader:
         elif self.spec.values is not None:
             self._check_raw(samples, self.spec.values)
 
+    def _check_scaled(self, samples: npt.NDArray[Any]) -> None:
+        """By a model that scales images itself: any numbers, of which only those that are cut off have a meaning."""
+        assert self.spec.scale is not None
+        if self.scale is not None:
+            raise ValueError(
+                f"the model scales each image itself ({self.spec.scale.kind}), as its training did: leave --scale out"
+            )
+        if self.spec.scale.kind == "clip" and self.bands == "raw" and self.spec.values is not None:
+            self._check_raw(samples, self.spec.values)
+
     def needs_values(self, dtype: np.dtype[Any]) -> bool:
         """Whether `check` looks at the values of samples of this type, and not at the type alone."""
-        if self.takes_percentiles:
+        if self.depends_on_image:
             return True
         if self.scale is not None:
             return False
         return dtype != np.uint8 if self.bands == "rgb" else self.spec.values is not None
 
     def _check_rgb(self, samples: npt.NDArray[Any], bits: int, strict: bool) -> None:
-        if self.takes_percentiles and samples.dtype != np.uint8:
+        if self.depends_on_image and samples.dtype != np.uint8:
             return
         values = self.spec.values or (ValueRange("uint8", *COLOURS) if strict else None)
         if values is None and self.spec.scale is not None:
@@ -234,6 +247,8 @@ class ImageReader:
 
     def _in_range(self, samples: npt.NDArray[Any], bits: int) -> npt.NDArray[Any]:
         scale, own = self.scale, self.spec.scale
+        if own is not None and own.is_of_training:
+            return own.to_training(samples)
         if own is not None and samples.dtype != np.uint8 and (scale is None or scale.kind == "training"):
             scale = own
         is_linear = scale is not None and scale.kind == "linear"

@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from intarsia.contracts import IGNORE_INDEX
+from intarsia.contracts import IGNORE_INDEX, Dataset
+from intarsia.label_sets import pictured, set_count
 
 Colour = tuple[int, int, int]
 Labels = npt.NDArray[np.integer[Any]]
@@ -28,6 +29,31 @@ def label_values(num_classes: int) -> int:
     A data set with a single class is a foreground with an unnamed background, so its labels are 0 and 1.
     """
     return max(num_classes, 2)
+
+
+def holds_sets(dataset: object) -> bool:
+    """Whether the labels of a data set, or of those that it is made of, are sets of classes (`label_sets`)."""
+    own = getattr(dataset, "multi_label", None)
+    if own is not None:
+        return bool(own)
+    inside = (getattr(dataset, "dataset", None), *(getattr(dataset, "datasets", None) or ()))
+    return any(holds_sets(part) for part in inside if part is not None and part is not dataset)
+
+
+def value_count(dataset: Dataset) -> int:
+    """How many values the labels of a data set can have, beside the ignored one: 0 .. n - 1."""
+    count = len(dataset.classes)
+    return set_count(count) if holds_sets(dataset) else label_values(count)
+
+
+def shown_values(dataset: Dataset) -> tuple[tuple[str, ...], tuple[Colour, ...]]:
+    """A name and a colour for each value of the labels of a data set, for pictures."""
+    palette = tuple((int(red), int(green), int(blue)) for red, green, blue in dataset.palette)
+    if holds_sets(dataset):
+        return pictured(dataset.classes, palette)
+    if len(dataset.classes) == 1:  # one foreground: its value is 1
+        return ("background", *dataset.classes), ((0, 0, 0), *palette)
+    return tuple(dataset.classes), palette
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,9 @@ from torch.utils.data import Dataset as TorchDataset
 
 from intarsia.contracts import Batch, Sample
 from intarsia.data.collate import collate
-from intarsia.data.datasets.mixed import order_of
 from intarsia.data.pipeline import Pipeline
 from intarsia.data.sample_errors import Failure
-from intarsia.data.sampling import Order, WeightedOrder, sample_rng
+from intarsia.data.sampling import Order, RareClassOrder, WeightedOrder, sample_rng
 from intarsia.data.unlabelled import Unlabelled
 
 Numbers = Callable[[], Iterable[int]]
@@ -62,7 +61,7 @@ def train_loader(
     _check_partition(batch_size, workers, rank, world_size)
     if unlabelled is not None:
         unlabelled.count(batch_size)
-    order = order_of(pipeline.dataset, seed=seed, shuffle=shuffle)
+    order = pipeline.order(seed=seed, shuffle=shuffle)
     source = _TrainBatches(pipeline, order, batch_size, rank, world_size, unlabelled)
     numbers = partial(itertools.count, start_step)
     return iter(BatchLoader(source, numbers, workers=workers, pin_memory=pin_memory))
@@ -94,7 +93,7 @@ def eval_loader(
 @dataclass(frozen=True)
 class _TrainBatches(TorchDataset["Batch | Failure"]):
     pipeline: Pipeline
-    order: Order | WeightedOrder
+    order: Order | WeightedOrder | RareClassOrder
     batch_size: int
     rank: int
     world_size: int
@@ -111,11 +110,16 @@ class _TrainBatches(TorchDataset["Batch | Failure"]):
         return replace(batch, unlabelled=self.unlabelled.views(range(first, first + self.batch_size), step))
 
     def _labelled(self, positions: range) -> Batch:
-        samples = [
-            self.pipeline.get(self.order.index(position), sample_rng(self.order.seed, position))
-            for position in positions
-        ]
+        samples = [self._sample(position) for position in positions]
         return _collated(self.pipeline, samples)
+
+    def _sample(self, position: int) -> Sample:
+        wanted = self.order.wanted(position) if isinstance(self.order, RareClassOrder) else -1
+        together = self.batch_size * self.world_size
+        return self.pipeline.get(
+            self.order.index(position), sample_rng(self.order.seed, position),
+            wanted=wanted, place=(position % together, together),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

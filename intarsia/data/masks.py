@@ -13,7 +13,7 @@ import numpy.typing as npt
 from intarsia.data.image_io import decode_image, read_label
 from intarsia.data.slices import part_of
 
-Overlap = Literal["error", "last"]
+Overlap = Literal["error", "last", "set"]
 
 Layer = tuple[int, npt.NDArray[np.bool_]]
 """The value of a mask, and where it is set (H, W)."""
@@ -24,7 +24,8 @@ class Masks:
     """The masks of one image: (value, file) in the order in which they are laid over each other.
 
     Where a mask is set, the merged label has its value; where none is, 0. overlap: what to do where two masks of
-    different values are set: "error", or "last" to let the later one count.
+    different values are set: "error", or "last" to let the later one count, or "set": values are bits, and a pixel has
+    those of all its masks (`label_sets`).
     """
 
     files: tuple[tuple[int, str], ...]
@@ -44,7 +45,7 @@ def read_masks(root: Path, masks: Masks) -> npt.NDArray[Any]:
     layers = read_layers(root, masks)
     if masks.overlap == "error":
         _check_overlap(root, masks, layers)
-    return merge(layers)
+    return united(layers) if masks.overlap == "set" else merge(layers)
 
 
 def read_layers(root: Path, masks: Masks) -> list[Layer]:
@@ -91,6 +92,14 @@ def merge(layers: Sequence[Layer]) -> npt.NDArray[Any]:
     merged = np.zeros(layers[0][1].shape, np.min_scalar_type(max(value for value, _ in layers)))
     for value, is_set in layers:
         merged[is_set] = value
+    return merged
+
+
+def united(layers: Sequence[Layer]) -> npt.NDArray[Any]:
+    """One map (H, W) of masks whose values are bits: those of all masks that are set."""
+    merged = np.zeros(layers[0][1].shape, np.min_scalar_type(max(value for value, _ in layers)))
+    for value, is_set in layers:
+        merged[is_set] |= merged.dtype.type(value)
     return merged
 
 

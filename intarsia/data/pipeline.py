@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Literal, cast, overload
 
 import numpy as np
 
 from intarsia.contracts import AnyTransform, Dataset, DrawingDataset, MixingTransform, Sample
-from intarsia.data.datasets.mixed import MixedDataset
-from intarsia.data.labels import label_values, ranges, value_counts
+from intarsia.data.datasets.mixed import MixedDataset, order_of
+from intarsia.data.labels import holds_sets, ranges, value_count, value_counts
+from intarsia.data.rare_classes import images_showing
 from intarsia.data.sample_errors import with_text
+from intarsia.data.sampling import Order, RareClassOrder, WeightedOrder
 from intarsia.data.transforms.geometry import RandomCrop, ResizeThenCrop
+from intarsia.data.transforms.redraw import RedrawUnlabelled
 from intarsia.data.transforms.resize import Resizing
 from intarsia.data.transforms.scale import SegRescale
+from intarsia.spec import RareSpec
 
 
 class Pipeline:
@@ -24,6 +29,8 @@ class Pipeline:
     A transform that states `others` is given so many further samples, drawn from the whole data set, after the
         transforms before it.
     Labels of another size than their image are the last transform's: `SegRescale`.
+    `RedrawUnlabelled` among them has a sample transformed again as long as nothing in it is labelled.
+    rare: classes that training draws samples for, with a crop that shows them.
     label_size: "input": the label goes through the transforms with the image. "original": it keeps the size of its
         file, as evaluation must have it, and only the image is transformed.
     """
@@ -34,36 +41,63 @@ class Pipeline:
         transforms: Sequence[AnyTransform],
         *,
         label_size: Literal["input", "original"] = "input",
+        rare: RareSpec | None = None,
     ) -> None:
         if label_size not in ("input", "original"):
             raise ValueError(f"label_size must be 'input' or 'original', not {label_size!r}")
         self.dataset = dataset
         self.transforms = tuple(transforms)
         self.label_size = label_size
+        self.rare = rare
         self._steps = _joined(self.transforms)
         self._rescale = _last_of(self._steps)
+        self._redraw = next((step for step in self._steps if isinstance(step, RedrawUnlabelled)), None)
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def get(self, index: int, rng: np.random.Generator) -> Sample:
+    def order(self, *, seed: int, shuffle: bool) -> Order | WeightedOrder | RareClassOrder:
+        """The order of the samples in training. Raises ValueError for data that cannot be drawn as they shall be."""
+        if self.rare is None:
+            return order_of(self.dataset, seed=seed, shuffle=shuffle)
+        return RareClassOrder(len(self), self._images_of_rare, self.rare.every, seed=seed, shuffle=shuffle)
+
+    @cached_property
+    def _images_of_rare(self) -> Mapping[int, tuple[int, ...]]:
+        assert self.rare is not None
+        return images_showing(self.dataset, self.rare.classes)
+
+    def get(self, index: int, rng: np.random.Generator, *, wanted: int = -1, place: tuple[int, int] = (0, 0)) -> Sample:
         """The sample at `index`, with everything random taken from `rng`.
+
+        wanted: the class that it is drawn for; place: which sample of its step it is, see `SampleMeta`.
 
         Raises ValueError naming the file, and the transform where one is to blame, if the sample cannot be read or
         transformed, or if its label holds anything but class indices and the ignore index. Any other error of a data
         set or a transform keeps its type, and says the same.
         """
         sample = self._load(index, rng)
+        if wanted >= 0 or place != (0, 0):
+            sample = replace(sample, meta=replace(sample.meta, wanted=wanted, place=place))
         label = sample.label
         if self.label_size == "original":
             sample = replace(sample, label=None)
-        sample = self._transformed(sample, rng, len(self._steps))
+        sample = self._accepted(sample, rng)
         last = type(self._steps[-1]).__name__ if self._steps else "loading"
         if self.label_size == "original":
             sample = replace(sample, label=label)
         elif sample.label is not None:
             self._check_size(sample, sample.label.shape, last)
         self._check_values(sample, last)
+        return sample
+
+    def _accepted(self, loaded: Sample, rng: np.random.Generator) -> Sample:
+        """The loaded sample after all steps, drawn again where one of them asks for it."""
+        sample = self._transformed(loaded, rng, len(self._steps))
+        attempts = 1
+        while self._redraw is not None and attempts < self._redraw.attempts and not self._redraw.accepts(sample):
+            sample = self._transformed(loaded, rng, len(self._steps))
+            attempts += 1
         return sample
 
     def _load(self, index: int, rng: np.random.Generator) -> Sample:
@@ -121,7 +155,7 @@ class Pipeline:
 
     def _check_values(self, sample: Sample, last: str) -> None:
         label, ignore = sample.label, self.dataset.ignore_index
-        count = label_values(len(self.dataset.classes))
+        count = value_count(self.dataset)
         if label is None or not label.size:
             return
         if label.dtype.kind == "f":
@@ -135,9 +169,10 @@ class Pipeline:
             return  # the usual case, in one pass: 255 wraps around to 0
         wrong = [value for value in value_counts(label) if not 0 <= value < count and value != ignore]
         if wrong:
+            kind = "the sets" if holds_sets(self.dataset) else "the indices"
             raise ValueError(
                 f"{sample.meta.label_path or _name(sample)}: after {last}, the label holds {ranges(wrong)}, but "
-                f"{len(self.dataset.classes)} classes have the indices 0-{count - 1}, and {ignore} is ignored. "
+                f"{len(self.dataset.classes)} classes have {kind} 0-{count - 1}, and {ignore} is ignored. "
                 "Correct the data set's label table or class list; `intarsia data check` shows what the files hold"
             )
 

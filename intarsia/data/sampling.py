@@ -7,8 +7,11 @@ that a run resumed at any step, or split over any number of workers and processe
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -92,6 +95,58 @@ class WeightedOrder:
         if self.shuffle:
             inner = int(_within(self.lengths[part], self.seed, part, epoch)[inner])
         return sum(self.lengths[:part]) + inner
+
+
+@dataclass(frozen=True)
+class RareClassOrder:
+    """An endless order in which some classes have samples of their own: rare class sampling.
+
+    After Hoyer, Dai, Van Gool, DAFormer, arXiv:2111.14887, section 3.3; there, a class is drawn by its share of the
+    pixels, here each has one of `every` samples, so that one knows how many show it. Over a thousand samples these
+    shares are exact, as those of a `WeightedOrder`. Each class goes through its images before one comes again, and so
+    do the samples that are drawn for none, which come from all.
+
+    length: of the data set. images: for each class the samples that show it. every: more than there are classes.
+    """
+
+    length: int
+    images: Mapping[int, tuple[int, ...]]
+    every: int
+    seed: int = field(kw_only=True)
+    shuffle: bool = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.every <= len(self.images):
+            raise ValueError(
+                f"one of every {self.every} samples is drawn for each of {len(self.images)} rare classes, which leaves "
+                f"none for all images: every must be {len(self.images) + 1} or more"
+            )
+
+    def index(self, position: int) -> int:
+        """The sample at `position`."""
+        part, inner = self._place(position)
+        return inner if part == 0 else self.images[self._classes[part - 1]][inner]
+
+    def wanted(self, position: int) -> int:
+        """The class that the sample at `position` is drawn for; -1 for none."""
+        part, _ = self._place(position)
+        return -1 if part == 0 else self._classes[part - 1]
+
+    @cached_property
+    def _classes(self) -> tuple[int, ...]:
+        return tuple(self.images)
+
+    @cached_property
+    def _parts(self) -> WeightedOrder:
+        """All samples, then those of each class."""
+        lengths = (self.length, *map(len, self.images.values()))
+        weights = (float(self.every - len(self.images)), *(1.0 for _ in self.images))
+        return WeightedOrder(lengths, weights, seed=self.seed, shuffle=self.shuffle)
+
+    def _place(self, position: int) -> tuple[int, int]:
+        found, ends = self._parts.index(position), list(accumulate(self._parts.lengths))
+        part = bisect_right(ends, found)
+        return part, found - (ends[part - 1] if part else 0)
 
 
 def sample_rng(seed: int, position: int) -> np.random.Generator:

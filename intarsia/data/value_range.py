@@ -27,6 +27,7 @@ times more than that of the brightest. Twelve bits in sixteen are off by 16, eig
 
 _DEPTHS = (8, 10, 12, 14, 16)
 _LOOKED_AT = 2**20
+_LEAST_DEVIATION = 1e-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,10 @@ class Scale:
     each.
     kind: "linear"; "percentiles": low and high are percentiles of each image's own values, of a slice those of its
     volume; "training": the upper 8 of 16 bits, as a training on colours takes them; "none": as they are.
+
+    Two kinds are of a training, and its weights keep them. "zscore": less its mean and divided by its deviation, band
+    by band of each image, of a slice those of its volume; low and high are mean and deviation, once the image is known.
+    "clip": what is below low or above high becomes these, and nothing else changes.
     """
 
     low: tuple[float, ...] = ()
@@ -129,13 +134,29 @@ class Scale:
         """
         if text in ("training", "none"):
             return cls(kind=text)
-        return cls.of(text.split(","), found=text)
+        scale = cls.of(text.split(","), found=text)
+        if scale.is_of_training:
+            raise ValueError(
+                f"--scale {text}: {scale.kind!r} is how a network is trained, and stands in the data description "
+                "(image: scale); its weights keep it"
+            )
+        return scale
 
     @classmethod
     def of(cls, ends: Sequence[float | str], *, found: object = None) -> Scale:
-        """From pairs of numbers, windows or percentiles, one after the other. Raises ValueError for anything else."""
+        """From pairs of numbers, windows or percentiles, one after the other. Raises ValueError for anything else.
+
+        "zscore" stands alone, and "clip" before pairs of numbers.
+        """
         found = ends if found is None else found
         words = [str(end).strip() for end in ends]
+        if words == ["zscore"]:
+            return cls(kind="zscore")
+        if words[:1] == ["clip"]:
+            scale = cls.of(words[1:], found=found)
+            if scale.kind != "linear":
+                raise ValueError(f"scale: 'clip' stands before MIN, MAX, or a pair for each band, found {found!r}")
+            return cls(scale.low, scale.high, "clip")
         is_percent = bool(words) and all(re.fullmatch(r"p\d+(\.\d+)?", word) for word in words)
         numbers = [float(word[1:]) for word in words] if is_percent else _window_ends(words)
         is_pairs = bool(numbers) and len(numbers) % 2 == 0 and bool(np.isfinite(numbers).all())
@@ -153,16 +174,32 @@ class Scale:
     def ends(self) -> tuple[float | str, ...]:
         """The pairs, one after the other, as `of` takes them: numbers, or percentiles as "p1"."""
         numbers = tuple(end for pair in zip(self.low, self.high, strict=True) for end in pair)
-        return tuple(f"p{number:g}" for number in numbers) if self.kind == "percentiles" else numbers
+        if self.kind == "percentiles":
+            return tuple(f"p{number:g}" for number in numbers)
+        return (self.kind, *numbers) if self.is_of_training else numbers
+
+    @property
+    def is_of_training(self) -> bool:
+        """Whether it is how a network is trained, and not how other images become such as it was trained on."""
+        return self.kind in ("zscore", "clip")
+
+    @property
+    def depends_on_image(self) -> bool:
+        """Whether it is another one for each image: see `of_values`."""
+        return self.kind == "percentiles" or (self.kind == "zscore" and not self.low)
 
     def of_values(self, values: npt.NDArray[Any]) -> Scale:
-        """Percentiles of some values (..., C) as the numbers that they are there; any other scale is itself.
+        """Percentiles, or means and deviations, of some values (..., C) as the numbers that they are there; any other
+        scale is itself.
 
-        One pair is of all bands together, several are each of its band. What is not finite is left out.
+        One pair of percentiles is of all bands together, several are each of its band. What is not finite is left out.
         """
-        if self.kind != "percentiles":
+        if not self.depends_on_image:
             return self
         flat = values.reshape(-1, values.shape[-1])
+        if self.kind == "zscore":
+            moments = [_moments(flat[:, band]) for band in range(flat.shape[1])]
+            return Scale(tuple(mean for mean, _ in moments), tuple(std for _, std in moments), "zscore")
         bands = [flat.ravel()] if len(self.low) == 1 else [flat[:, band] for band in range(flat.shape[1])]
         ends = [
             _percentiles(band, pair) for band, pair in zip(bands, zip(self.low, self.high, strict=True), strict=True)
@@ -171,7 +208,8 @@ class Scale:
 
     def check_channels(self, channels: int) -> None:
         """Raises ValueError if there are pairs for another number of channels."""
-        if self.kind in ("linear", "percentiles") and channels and len(self.low) not in (1, channels):
+        paired = self.kind in ("linear", "percentiles", "clip")
+        if paired and channels and len(self.low) not in (1, channels):
             raise ValueError(
                 f"--scale: expected one pair MIN,MAX or one for each of {channels} bands, found {len(self.low)} pairs"
             )
@@ -187,6 +225,15 @@ class Scale:
         """Stored values (H, W, C) -> those of a training whose range has these ends; nothing is clipped."""
         with np.errstate(invalid="ignore", over="ignore"):
             return self._linear(pixels, ends)
+
+    def to_training(self, pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Stored values (..., C) as a training of this scale has them, which is one of those: `is_of_training`."""
+        low, high = (np.array(values, np.float32) for values in (self.low, self.high))
+        real = pixels.astype(np.float32)
+        if self.kind == "clip":
+            return np.asarray(real.clip(low, high), np.float32)
+        assert self.low, "of which image is said by of_values"
+        return np.asarray((real - low) / high, np.float32)
 
     def _linear(self, pixels: npt.NDArray[Any], ends: tuple[float, float]) -> npt.NDArray[np.float32]:
         low, high = (np.array(values, np.float32) for values in (self.low, self.high))
@@ -218,6 +265,15 @@ def _percentiles(values: npt.NDArray[Any], pair: tuple[float, float]) -> tuple[f
         return 0.0, 1.0
     low, high = (float(end) for end in np.percentile(values, pair))
     return low, high if high > low else low + 1.0
+
+
+def _moments(values: npt.NDArray[Any]) -> tuple[float, float]:
+    """Mean and deviation, the latter never 0."""
+    if values.dtype.kind == "f":
+        values = values[np.isfinite(values)]
+    if not values.size:
+        return 0.0, 1.0
+    return float(values.mean(dtype=np.float64)), max(float(values.std(dtype=np.float64)), _LEAST_DEVIATION)
 
 
 def suggested_scale(samples: npt.NDArray[Any]) -> str:

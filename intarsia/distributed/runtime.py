@@ -42,7 +42,9 @@ class FabricRuntime:
     devices: number of processes in total, one device each; None: as many as torchrun or SLURM has started, or one.
     accelerator: "auto", "cpu", "cuda" or "mps". precision: what the network computes in; losses compute in float32
     whatever it is. loss_scale: for "16-mixed", a fixed factor, "dynamic", or the arguments of torch's GradScaler, which
-    is dynamic. synchronise_batch_norm: batch statistics over all processes. backend: of torch.distributed; None
+    is dynamic. synchronise_batch_norm: batch statistics over all processes.
+    average_statistics: every process keeps the running statistics of its own images until `average_statistics` is
+    called; without, all have those of the first. backend: of torch.distributed; None
     chooses. strategy: "ddp" keeps the whole network in every process, "fsdp" slices of it.
     start: how processes come about that nobody has started: "command" runs the command again; "fork", "spawn" and
     "forkserver" are multiprocessing's ways, for `spawn`.
@@ -58,6 +60,7 @@ class FabricRuntime:
         precision: Precision = "32-true",
         loss_scale: LossScale = None,
         synchronise_batch_norm: bool = False,
+        average_statistics: bool = False,
         backend: str | None = None,
         strategy: Strategy = "ddp",
         start: Literal["command", "fork", "spawn", "forkserver"] = "command",
@@ -71,6 +74,7 @@ class FabricRuntime:
         self.accelerator = _accelerator(accelerator, here, launch)
         self.precision = precision
         self.synchronise_batch_norm = synchronise_batch_norm
+        self.averages_statistics = average_statistics and count > 1
         self.shards = strategy == "fsdp" and count > 1
         if self.shards and precision == "16-mixed":
             raise ValueError("loss scaling does not work on slices of gradients: with --strategy fsdp use bf16, or 32")
@@ -98,6 +102,7 @@ class FabricRuntime:
                 cluster_environment=environment,
                 process_group_backend=backend,
                 start_method="popen" if start == "command" else cast(Any, start),
+                broadcast_buffers=not self.averages_statistics,
             )
             options["num_nodes"] = 1 if launch is None else launch.machines
         else:
@@ -177,7 +182,7 @@ class FabricRuntime:
         step = module if isinstance(module, TrainingForward) else TrainingForward(module, None)
         together = self.world_size > 1 and not self.shards
         parallel = self._fabric.strategy.setup_module(step) if together else step
-        agree = self.agree_on_statistics if self.shards else None
+        agree = self.agree_on_statistics if self.shards and not self.averages_statistics else None
         return TrainingStep(parallel, step, autocast=self.autocast, before_forward=agree)
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -239,13 +244,26 @@ class FabricRuntime:
 
     def agree_on_statistics(self, network: nn.Module) -> None:
         """Give every process the running statistics of rank 0, which are the ones that are saved."""
-        buffers = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
-        if self.world_size == 1 or not buffers:
-            return
-        flat = torch.cat([buffer.detach().reshape(-1) for buffer in buffers])
-        torch.distributed.broadcast(flat, 0)
-        for buffer, values in zip(buffers, flat.split([buffer.numel() for buffer in buffers]), strict=True):
-            buffer.copy_(values.view_as(buffer))
+        if self.world_size > 1 and (flat := _flattened(network)) is not None:
+            torch.distributed.broadcast(flat, 0)
+            _filled(network, flat)
+
+    def average_statistics(self, network: nn.Module) -> None:
+        """Give every process the mean of all running statistics, if the runtime averages them (MMEngine's buffers)."""
+        if self.averages_statistics and (flat := _flattened(network)) is not None:
+            torch.distributed.all_reduce(flat)
+            _filled(network, flat / self.world_size)
+
+    def statistics(self, network: nn.Module) -> list[Tensor]:
+        """Those of every process, on the processor, as `load_statistics` takes them; none where all have the same."""
+        flat = _flattened(network) if self.averages_statistics else None
+        return [] if flat is None else self.all_gather(flat.cpu())
+
+    def load_statistics(self, network: nn.Module, found: Sequence[Tensor]) -> None:
+        """Go on from what `statistics` gave, with the mean of them in another number of processes."""
+        if found:
+            own = found[self.rank] if len(found) == self.world_size else torch.stack(list(found)).mean(dim=0)
+            _filled(network, own)
 
     def broadcast(self, value: Any) -> Any:
         """What rank 0 has, in every process."""
@@ -270,6 +288,24 @@ class FabricRuntime:
     def load_precision_state(self, state: dict[str, Any]) -> None:
         """Go on from what `precision_state` gave."""
         self._fabric.strategy.precision.load_state_dict(state)
+
+
+def _statistics(network: nn.Module) -> list[Tensor]:
+    """Buffers that differ between processes; whole numbers count steps, or are constants."""
+    return [buffer for buffer in network.buffers() if buffer.is_floating_point()]
+
+
+def _flattened(network: nn.Module) -> Tensor | None:
+    """A copy of the statistics as one tensor; None for a network without."""
+    buffers = _statistics(network)
+    return torch.cat([buffer.detach().reshape(-1) for buffer in buffers]) if buffers else None
+
+
+def _filled(network: nn.Module, flat: Tensor) -> None:
+    """The statistics become those of a tensor that `_flattened` gave."""
+    buffers = _statistics(network)
+    for buffer, values in zip(buffers, flat.split([buffer.numel() for buffer in buffers]), strict=True):
+        buffer.copy_(values.view_as(buffer))
 
 
 @dataclass(frozen=True)

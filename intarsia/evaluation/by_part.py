@@ -7,6 +7,7 @@ data set changed is all that is kept: differences of it are what was counted in 
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from intarsia.contracts import Dataset, Metric, Report
 from intarsia.data.datasets.mixed import mixed_in
 from intarsia.distributed.runtime import FabricRuntime
 from intarsia.metrics.best_threshold import BestThresholdMetric
+from intarsia.metrics.multi_label import BestThresholdsMetric
 
 
 class PartCounts:
@@ -53,10 +55,11 @@ class PartCounts:
         if self._names:
             self._close()
 
-    def reports(self, threshold: float | None) -> dict[str, Report]:
+    def reports(self, threshold: float | Sequence[float] | None) -> dict[str, Report]:
         """The scores of every part, over all processes; the metric holds those of the last part then.
 
-        threshold: that of the foreground that all images together have, where the metric chooses one.
+        threshold: that of the foreground, or those of all classes, that all images together have, where the metric
+            chooses them.
         """
         if not self._names:
             return {}
@@ -64,8 +67,13 @@ class PartCounts:
         reports = {}
         for name, counts in zip(self._names, self._counts, strict=True):
             self._metric.load_state(self._runtime.all_reduce_sum(empty.clone() if counts is None else counts))
-            if threshold is not None and isinstance(self._metric, BestThresholdMetric):
-                reports[name] = self._metric.report_at(threshold)
-            else:
-                reports[name] = self._metric.report()
+            reports[name] = self._report(threshold)
         return reports
+
+    def _report(self, threshold: float | Sequence[float] | None) -> Report:
+        metric = self._metric
+        if isinstance(metric, BestThresholdMetric) and isinstance(threshold, float):
+            return metric.report_at(threshold)
+        if isinstance(metric, BestThresholdsMetric) and isinstance(threshold, Sequence):
+            return metric.report_at(threshold)
+        return metric.report()

@@ -14,6 +14,7 @@ from intarsia.contracts import (
     ForegroundMetric,
     InstanceMetric,
     Metric,
+    ProbabilityMetric,
     Report,
     SampleMeta,
     Size,
@@ -86,7 +87,8 @@ def evaluate(
 
     batches: what `evaluation_batches` gave for `pipeline`, if it is evaluated several times.
     metric: is emptied first; a `ConfidenceMetric` is told the confidences if it needs them, a `ForegroundMetric` the
-    probabilities of the second of two classes, an `InstanceMetric` the objects if `batches` were made for it.
+    probabilities of the second of two classes, a `ProbabilityMetric` those of all that a pixel may have, an
+    `InstanceMetric` the objects if `batches` were made for it.
     progress: called with the number of images after every batch, in this process.
     task: gives the validation loss, Report.losses["loss"]: that of the decode head on the labels at the network's input
     size, a mean over images, or over sliding windows. It is left in the mode (training or not) in which it came. None
@@ -99,6 +101,7 @@ def evaluate(
     wanted = RequestedFields(
         confidence=isinstance(metric, ConfidenceMetric) and metric.needs_confidence,
         foreground=isinstance(metric, ForegroundMetric) and metric.needs_foreground,
+        probabilities=isinstance(metric, ProbabilityMetric) and metric.needs_probabilities,
     )
     losses, soundness, parts = _Losses(), Soundness(), PartCounts(pipeline.dataset, metric, runtime)
     was_training = task is not None and task.training
@@ -117,8 +120,8 @@ def evaluate(
                 instances = None if batch.instances is None else batch.instances[place]
                 parts.next_image()
                 count(
-                    metric, restored.label, label,
-                    confidence=restored.confidence, foreground=restored.foreground, instances=instances,
+                    metric, restored.label, label, confidence=restored.confidence, foreground=restored.foreground,
+                    probabilities=restored.probabilities, instances=instances,
                 )  # fmt: skip
                 if on_prediction is not None:
                     on_prediction(meta, restored.label)
@@ -134,11 +137,12 @@ def evaluate(
     whole = runtime.all_reduce_sum(metric.state().clone())
     metric.load_state(whole)
     report = metric.report()
-    of_parts = parts.reports(report.threshold)
+    of_parts = parts.reports(report.threshold or tuple(report.thresholds.values()) or None)
     metric.load_state(whole)
     loss = runtime.all_reduce_sum(losses.total())
     threshold = predictor.inference.foreground_above if report.threshold is None else report.threshold
-    report = replace(report, threshold=threshold, parts=of_parts)
+    thresholds = report.thresholds or dict(zip(predictor.classes, predictor.inference.thresholds or (), strict=False))
+    report = replace(report, threshold=threshold, thresholds=thresholds, parts=of_parts)
     if task is None or not loss[1]:
         return report
     return replace(report, losses={"loss": float(loss[0] / loss[1])})
@@ -156,6 +160,7 @@ def count(
     *,
     confidence: Tensor | None = None,
     foreground: Tensor | None = None,
+    probabilities: Tensor | None = None,
     instances: Tensor | None = None,
 ) -> None:
     """Have a metric count one image, with what it wants to know besides the label maps."""
@@ -164,6 +169,8 @@ def count(
         besides["confidence"] = confidence
     if foreground is not None and isinstance(metric, ForegroundMetric) and metric.needs_foreground:
         besides["foreground"] = foreground
+    if probabilities is not None and isinstance(metric, ProbabilityMetric) and metric.needs_probabilities:
+        besides["probabilities"] = probabilities
     if instances is not None and needs_instances(metric):
         besides["instances"] = instances
     metric.update(prediction, label, **besides)

@@ -14,7 +14,8 @@ from intarsia.io.whole_files import write_text
 
 
 def report_as_dict(report: Report) -> dict[str, Any]:
-    """The content of eval.json: means by name, "classes" by name, "absent", "images"; "threshold", "losses" if any.
+    """The content of eval.json: means by name, "classes" by name, "absent", "images"; "threshold",
+    "thresholds" by name, "losses" if any.
 
     "parts" has the same of each of several data sets.
     """
@@ -26,6 +27,7 @@ def report_as_dict(report: Report) -> dict[str, Any]:
         "absent": list(report.absent),
         "images": report.images,
         **({"threshold": report.threshold} if report.threshold is not None else {}),
+        **({"thresholds": dict(report.thresholds)} if report.thresholds else {}),
         **({"losses": {name: _number(value) for name, value in report.losses.items()}} if report.losses else {}),
         **({"parts": {name: report_as_dict(part) for name, part in report.parts.items()}} if report.parts else {}),
     }
@@ -41,10 +43,13 @@ def _as_csv(report: Report) -> str:
     scores = list(report.classes[0].values) if report.classes else []
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["class", *scores, "pixels"])
+    own = ["threshold"] if report.thresholds else []
+    table.writerow(["class", *scores, "pixels", *own])
     for entry in report.classes:
-        table.writerow([entry.name, *(_number(entry.values[score]) for score in scores), entry.pixels])
-    table.writerow(["mean", *(_number(report.summary.get(f"m{score}", math.nan)) for score in scores), ""])
+        row = [entry.name, *(_number(entry.values[score]) for score in scores), entry.pixels]
+        table.writerow([*row, *(report.thresholds.get(entry.name) for _ in own)])
+    means = (_number(report.summary.get(f"m{score}", math.nan)) for score in scores)
+    table.writerow(["mean", *means, "", *("" for _ in own)])
     return text.getvalue()
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from intarsia.contracts import Dataset, Metric, Report, Sample, SampleMeta
 from intarsia.data.datasets.instances import with_instances
 from intarsia.data.image_io import read_label
-from intarsia.data.labels import label_values, ranges, value_counts
+from intarsia.data.labels import ranges, value_counts
 from intarsia.data.tiff import peek_header
 from intarsia.evaluation.evaluate import count, needs_instances
 from intarsia.inference.inputs.images import ahead
@@ -139,15 +139,16 @@ def _complain(files: LabelFiles, images: Mapping[Path, Sequence[str]], problems:
 
 
 class IndexFiles:
-    """Label maps of class indices, PNG or TIFF, named like the images. Other files may lie among them.
+    """Label maps of class indices, or of sets of classes, PNG or TIFF, named like the images. Other files may lie among
+    them. values: how many different ones there can be (`labels.value_count`).
 
     Raises ValueError as `label_files` does.
     """
 
-    def __init__(self, folder: Path, *, classes: int, ignore_index: int) -> None:
+    def __init__(self, folder: Path, *, values: int, ignore_index: int) -> None:
         self.folder = folder
         self._files = label_files(folder)
-        self._classes, self._ignore_index = classes, ignore_index
+        self._values, self._ignore_index = values, ignore_index
 
     def of(self, meta: SampleMeta) -> Path:
         """As `file_of`."""
@@ -155,7 +156,7 @@ class IndexFiles:
 
     def read(self, file: Path, sample: Sample) -> tuple[Tensor, Tensor | None]:
         """Class indices and the label, ignored where a raster has no data. Raises ValueError where it has none, too."""
-        return _read(file, sample, self._classes, self._ignore_index)
+        return _read(file, sample, self._values, self._ignore_index)
 
     def left_over(self, used: Collection[Path]) -> Sequence[Path]:
         """None: pictures and scores may be there."""
@@ -208,7 +209,7 @@ def _names(meta: SampleMeta) -> Iterator[str]:
         yield PurePath(*name[start:]).as_posix()
 
 
-def _read(file: Path, sample: Sample, classes: int, ignore_index: int) -> tuple[Tensor, Tensor]:
+def _read(file: Path, sample: Sample, values: int, ignore_index: int) -> tuple[Tensor, Tensor]:
     """A label map (H, W), and the sample's label, ignored where a raster has no data.
 
     Raises ValueError if it is none.
@@ -226,7 +227,7 @@ def _read(file: Path, sample: Sample, classes: int, ignore_index: int) -> tuple[
     missing = _without_data(file, found)
     if missing is not None:
         label, found = np.where(missing, ignore_index, label), np.where(missing, 0, found)
-    last = label_values(classes) - 1
+    last = values - 1
     wrong = [value for value in value_counts(found) if not 0 <= value <= last]
     if wrong:
         hint = "; pixels that were left uncertain have no class" if wrong in ([255], [65535]) else ""

@@ -41,6 +41,8 @@ class ReportTable:
         self._columns["pixels"] = [
             "not in the labels" if entry.name in report.absent else f"{entry.pixels:,}" for entry in report.classes
         ]
+        if report.thresholds:
+            self._columns["threshold"] = [f"{report.thresholds[entry.name]:.4f}" for entry in report.classes]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if not self._names:  # depths have no classes

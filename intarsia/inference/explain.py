@@ -28,6 +28,7 @@ from intarsia.inference.logits.lazy import HeadLogits, Resized
 from intarsia.inference.logits.postprocess import Geometry, at_original, mean_values, postprocess
 from intarsia.inference.network import at_least, network_errors
 from intarsia.inference.predictor import Predictor
+from intarsia.label_sets import has
 
 DEFAULT = "backbone"
 """The layer that is looked at where none is named: the last level of this part, or of a network's first one."""
@@ -97,7 +98,8 @@ class Explainer:
     def _label(self) -> npt.NDArray[Any]:
         source = self._logits[0].detach()
         view = self._at_original(source)
-        found = postprocess([view], threshold=self.predictor.inference.foreground_above)
+        spec = self.predictor.inference
+        found = postprocess([view], threshold=spec.foreground_above, thresholds=spec.thresholds)
         return np.asarray(found.label.cpu().numpy())
 
     def _at_original(self, values: Tensor) -> Any:
@@ -119,7 +121,8 @@ class Explainer:
         if not 0 <= index < len(classes):
             raise ValueError(f"expected a class from 0 to {len(classes) - 1}, found {index}")
         score = self._score(index)
-        region = self.label == index
+        several = self.predictor.multi_label
+        region = np.asarray(has(self.label, index) == 1 if several else self.label == index)
         if at is not None:
             x, y = at
             if not (0 <= x < size[1] and 0 <= y < size[0]):

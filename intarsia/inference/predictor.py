@@ -38,9 +38,10 @@ from intarsia.inference.logits.sliding import Feed, SlidingLogits, Window, check
 from intarsia.inference.memory import LARGE, MemoryCheck, memory_errors
 from intarsia.inference.network import Soundness, at_least, network_errors, one_thread_after_fork
 from intarsia.inference.network_input import NetworkInput, by_windows, can_be_cut
-from intarsia.inference.prediction import Prediction
+from intarsia.inference.prediction import Prediction, label_dtype
 from intarsia.inference.predictions import Answer, Predictions
 from intarsia.inference.tta import USUAL, check_augmented, views_of, without_resizing
+from intarsia.label_sets import pictured
 from intarsia.spec import AugmentedInference, InferenceSpec
 from intarsia.tasks.preprocess import Preprocess
 
@@ -76,7 +77,8 @@ class Predictor:
     inference: whole images or sliding windows. augment: average over its augmented views, or over the usual six scales
     with their mirror images if it names none; without it, they are not looked at.
     transforms: of the test pipeline, applied to single images as evaluation applies them to a data set.
-    classes, palette: names and colours of the label values. A model with one logit has two label values; where only its
+    classes, palette: names and colours of the label values, or, where a pixel may have several classes, of these (then
+    labels are sets, `multi_label`). A model with one logit has two label values; where only its
     foreground is named, the other is called "background".
     reader: what the model expects of an image's bands and values; by default 8-bit RGB.
     batch_windows: how many sliding windows go through the network together; None lets the memory decide.
@@ -99,7 +101,7 @@ class Predictor:
         batch_windows: int | None = None,
     ) -> None:
         if inference.mode != "whole":
-            check_windows(inference.crop_size, inference.stride)
+            check_windows(inference.crop_size, inference.stride, even=inference.mode == "slide_even")
         self.augmented = (inference.augmented or USUAL) if augment else None
         if self.augmented is not None:
             check_augmented(self.augmented)
@@ -109,6 +111,7 @@ class Predictor:
         self.transforms = tuple(transforms if self.augmented is None else without_resizing(transforms))
         self.reader = reader or ImageReader()
         self.classes, self.palette = label_values(classes, palette, inference.threshold)
+        self.multi_label = inference.answer == "classes"
         self.device = torch.device(device) if device is not None else _device_of(task)
         self.batch_windows = batch_windows
         if _device_of(task) != self.device:
@@ -118,6 +121,11 @@ class Predictor:
         self.least_size: int = max(getattr(part, "least_size", 1) for part in sized)
         self._memory = MemoryCheck(task, self.device, least_size=self.least_size)
         one_thread_after_fork()
+
+    @property
+    def shown_values(self) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]:
+        """A name and a colour for each value of a label map, for pictures."""
+        return pictured(self.classes, self.palette) if self.multi_label else (self.classes, self.palette)
 
     # --- batches: evaluation ---------------------------------------------------------------------------------------
 
@@ -173,7 +181,8 @@ class Predictor:
             if not wanted.nothing:
                 raise ValueError("a model of depth has no probabilities, confidence, entropy or logits")
             return Postprocessed(label=mean_values(views))
-        return postprocess(views, threshold=self.inference.foreground_above, wanted=wanted)
+        spec = self.inference
+        return postprocess(views, threshold=spec.foreground_above, thresholds=spec.thresholds, wanted=wanted)
 
     def _views(
         self, batch: Batch, observe: Observe | None = None, soundness: Soundness | None = None
@@ -261,7 +270,6 @@ class Predictor:
             logits = forward(inputs.whole(), [Window(number, 0, 0, *network) for number in range(inputs.count)])
             return [Resized(HeadLogits(values), network, align_corners=spec.align_corners) for values in logits]
         assert spec.crop_size is not None
-        assert spec.stride is not None
         each = [
             windows_of(network, spec.crop_size, spec.stride, image=number, both_ways=spec.mode == "slide_flip")
             for number in range(inputs.count)
@@ -280,6 +288,8 @@ class Predictor:
         if self.inference.answer == "depth":
             return
         one_logit = self.inference.threshold is not None
+        if self.multi_label and found != len(self.classes):
+            raise ValueError(f"expected one logit for each of {len(self.classes)} classes, found {found}")
         check_threshold(found, self.inference.foreground_above, most=1 if one_logit else 2)
         if found not in (1, len(self.classes)):
             raise ValueError(
@@ -365,7 +375,7 @@ class Predictor:
             found = self._postprocessed(views, wanted)
         soundness.warn()
         return Prediction(
-            label=found.label.cpu().numpy().astype(np.uint8 if len(self.classes) <= 256 else np.uint16),
+            label=found.label.cpu().numpy().astype(label_dtype(len(self.classes), multi_label=self.multi_label)),
             classes=self.classes,
             palette=self.palette,
             image=as_seen(image),
@@ -374,6 +384,7 @@ class Predictor:
             confidence=_array(found.confidence),
             entropy=_array(found.entropy),
             logits=_array(found.logits),
+            multi_label=self.multi_label,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,12 @@ def tells_two_apart(inference: InferenceSpec) -> bool:
 
 
 def at_threshold(inference: InferenceSpec, threshold: float) -> InferenceSpec:
-    """The same with this threshold. Raises ValueError for one outside 0 to 1, and for more than two classes."""
+    """The same with this threshold, which is that of each class where a pixel may have several.
+
+    Raises ValueError for one outside 0 to 1, and for more than two classes of which a pixel has one.
+    """
+    if inference.answer == "classes":
+        return at_thresholds(inference, (threshold,) * inference.num_classes)
     if not tells_two_apart(inference):
         raise ValueError(
             f"--threshold is for models of two classes; this one has {inference.num_classes}, and a pixel gets the "
@@ -31,10 +37,28 @@ def at_threshold(inference: InferenceSpec, threshold: float) -> InferenceSpec:
     return replace(inference, two_class_threshold=threshold)
 
 
-def predictor_at(predictor: Predictor, threshold: float | None) -> Predictor:
-    """A predictor with this threshold and the same network; None: as it is. Raises ValueError as `at_threshold`."""
-    if threshold is None or threshold == predictor.inference.foreground_above:
+def at_thresholds(inference: InferenceSpec, thresholds: Sequence[float]) -> InferenceSpec:
+    """The same with a threshold for each class that a pixel may have. Raises ValueError for one outside 0 to 1, or for
+    another number of them.
+    """
+    if len(thresholds) != inference.num_classes:
+        raise ValueError(f"expected a threshold for each of {inference.num_classes} classes, found {len(thresholds)}")
+    for threshold in thresholds:
+        if not 0 < threshold < 1:
+            raise ValueError(f"--threshold is a probability between 0 and 1, found {threshold:g}")
+    return replace(inference, class_thresholds=tuple(map(float, thresholds)))
+
+
+def predictor_at(predictor: Predictor, threshold: float | None, thresholds: Sequence[float] = ()) -> Predictor:
+    """A predictor with this threshold and the same network; None: as it is. Raises ValueError as `at_threshold`.
+
+    thresholds: one for each class instead, where a pixel may have several.
+    """
+    if not thresholds and (threshold is None or threshold == predictor.inference.foreground_above):
         return predictor
     other = copy.copy(predictor)
-    other.inference = at_threshold(predictor.inference, threshold)
+    if thresholds:
+        other.inference = at_thresholds(predictor.inference, thresholds)
+    elif threshold is not None:
+        other.inference = at_threshold(predictor.inference, threshold)
     return other

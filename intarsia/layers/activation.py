@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, replace
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -29,6 +30,7 @@ _IN_PLACE: dict[str, Callable[..., nn.Module]] = {
 }
 _OUT_OF_PLACE: dict[str, Callable[..., nn.Module]] = {
     "GELU": nn.GELU,
+    "GELUTanh": partial(nn.GELU, approximate="tanh"),
     "PReLU": nn.PReLU,
     "QuickGELU": QuickGELU,
     "Sigmoid": nn.Sigmoid,

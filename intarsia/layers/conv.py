@@ -72,7 +72,7 @@ class ConvNormAct(nn.Module):
 
 
 class NormActConv(nn.Module):
-    """Norm, activation, convolution without bias, in this order (He et al., arXiv:1603.05027, figure 4e).
+    """Norm, activation, convolution, in this order (He et al., arXiv:1603.05027, figure 4e).
 
     Children are named as those of `ConvNormAct`, and start as those do.
     """
@@ -85,11 +85,12 @@ class NormActConv(nn.Module):
         *,
         padding: int = 0,
         groups: int = 1,
+        bias: bool = False,
         norm: Norm,
         activation: Activation,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=padding, groups=groups, bias=False)
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=padding, groups=groups, bias=bias)
         self.norm_name = norm.name
         self.add_module(norm.name, norm(in_channels))
         self.activate = activation()

@@ -29,6 +29,7 @@ class DeepPyramidPooling(nn.Module):
         out_channels: of the result.
         parallel: PAPPM, where each scale is added to the map; DAPPM otherwise, where it is added to the finished scale
             before it.
+        bias: of each convolution.
         norm: before each convolution. A mean over the map leaves a batch norm nothing but the batch to average over,
             so that training needs two images or more.
         activation: between norm and convolution.
@@ -41,6 +42,7 @@ class DeepPyramidPooling(nn.Module):
         out_channels: int,
         *,
         parallel: bool,
+        bias: bool = False,
         norm: Norm,
         activation: Activation,
     ) -> None:
@@ -49,10 +51,10 @@ class DeepPyramidPooling(nn.Module):
         pooled = len(WINDOWS) + 1
 
         def conv(before: int, behind: int) -> NormActConv:
-            return NormActConv(before, behind, 1, norm=norm, activation=activation)
+            return NormActConv(before, behind, 1, bias=bias, norm=norm, activation=activation)
 
         def process(width: int, groups: int) -> NormActConv:
-            return NormActConv(width, width, 3, padding=1, groups=groups, norm=norm, activation=activation)
+            return NormActConv(width, width, 3, padding=1, groups=groups, bias=bias, norm=norm, activation=activation)
 
         self.scales = nn.ModuleList([conv(in_channels, channels)])
         for side, stride in WINDOWS:

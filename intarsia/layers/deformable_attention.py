@@ -25,35 +25,40 @@ from intarsia.layers.precision import linear
 
 
 class DeformableAttention(nn.Module):
-    """num_levels, num_points: levels that are looked at, and points on each of them per head.
+    """num_levels, num_points: levels that are looked at, and points on each of them per head. value_ratio: channels of
+    the values, as a share of all.
 
     Offsets start as a star: head m looks in the direction 2 pi m / M, point p at distance p + 1; all weigh the same.
     """
 
-    def __init__(self, channels: int, num_heads: int, *, num_levels: int, num_points: int) -> None:
+    def __init__(
+        self, channels: int, num_heads: int, *, num_levels: int, num_points: int, value_ratio: float = 1.0
+    ) -> None:
         super().__init__()
-        if channels % num_heads:
-            raise ValueError(f"{channels} channels cannot be divided among {num_heads} attention heads")
+        values = int(channels * value_ratio)
+        if channels % num_heads or values % num_heads or not values:
+            share = "" if value_ratio == 1 else f", or {values} of their values,"
+            raise ValueError(f"{channels} channels{share} cannot be divided among {num_heads} attention heads")
         self.num_heads = num_heads
         self.num_levels = num_levels
         self.num_points = num_points
         self.sampling_offsets = nn.Linear(channels, num_heads * num_levels * num_points * 2)
         self.attention_weights = nn.Linear(channels, num_heads * num_levels * num_points)
-        self.value_proj = nn.Linear(channels, channels)
-        self.output_proj = nn.Linear(channels, channels)
-        self._initialise()
+        self.value_proj = nn.Linear(channels, values)
+        self.output_proj = nn.Linear(values, channels)
+        self.initialise()
 
     def forward(self, query: Tensor, memory: Tensor, reference_points: Tensor, sizes: Sequence[Size]) -> Tensor:
         """Queries (N, L, C), the levels' features (N, S, C), the queries' own points (L, 2) in float32 or wider, and
         the levels' (height, width) -> (N, L, C).
         """
         value = self.value_proj(memory).unflatten(-1, (self.num_heads, -1))  # (N, S, M, D)
-        heads = self._gathered(query, precision.full_precision(value), reference_points, sizes)  # (N, L, C)
+        heads = self._gathered(query, precision.full_precision(value), reference_points, sizes)  # (N, L, M * D)
         out: Tensor = self.output_proj(heads.to(value.dtype))
         return out
 
     def _gathered(self, query: Tensor, value: Tensor, reference_points: Tensor, sizes: Sequence[Size]) -> Tensor:
-        """Values (N, S, M, D) at the points that each query looks at, weighted and summed: (N, L, C)."""
+        """Values (N, S, M, D) at the points that each query looks at, weighted and summed: (N, L, M * D)."""
         points = (self.num_heads, self.num_levels, self.num_points)
         offsets = linear(self.sampling_offsets, query).unflatten(-1, (*points, 2))  # (N, L, M, V, P, 2)
         weights = linear(self.attention_weights, query).unflatten(-1, (self.num_heads, -1))  # (N, L, M, V * P)
@@ -71,7 +76,8 @@ class DeformableAttention(nn.Module):
         heads: Tensor = total.unflatten(0, (-1, self.num_heads)).flatten(1, 2).transpose(1, 2)
         return heads
 
-    def _initialise(self) -> None:
+    def initialise(self) -> None:
+        """Begin anew, after somebody has filled all linear layers."""
         angles = torch.arange(self.num_heads) * (2 * math.pi / self.num_heads)
         star = torch.stack([angles.cos(), angles.sin()], -1)  # (M, 2)
         star = star / star.abs().max(-1, keepdim=True).values

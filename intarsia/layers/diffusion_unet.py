@@ -6,6 +6,9 @@ appendix E.2.1. Original code: https://github.com/CompVis/stable-diffusion
 Parameters have the names of Stable Diffusion's published weights. What makes noise of the finest level (`out`) is not
 here: nothing reads the noise.
 
+Maps of cross attention are those of Zhao et al., Unleashing Text-to-Image Diffusion Models for Visual Perception,
+arXiv:2303.02153, section 3.2.
+
 Deviation: where a side is odd, the coarser level is enlarged to what was kept of the finer one; the original has no
 answer for such sizes.
 
@@ -17,6 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +39,8 @@ class DiffusionUNet(nn.Module):
     """Latents (N, in_channels, h, w) at times (N,) with a context (N, T, D) -> the levels of the decoder, finest first.
 
     Of each level but the finest the answer of the last block but one is given, since the last enlarges it; of the
-    finest that of the last.
+    finest that of the last. To the levels `map_levels` maps of cross attention are joined, T channels more: how much
+    each pixel attends to each token, as the mean over the heads of all transformers of that level.
 
     Args:
         in_channels: of the latents.
@@ -47,8 +52,11 @@ class DiffusionUNet(nn.Module):
         transformer_depth: layers of a transformer.
         context_dim: D.
         checkpoint_activations: recompute blocks in the backward pass instead of keeping their activations.
+        attention_maps: which transformers the maps are of, those on the way "down", on the way "up", or both; none are
+            joined without.
+        finest_map_level: levels from this on, 0 being the finest, have maps, if transformers follow their blocks.
 
-    Raises ValueError for a level without residual blocks.
+    Raises ValueError for a level without residual blocks, and for maps of other transformers.
     """
 
     def __init__(
@@ -63,16 +71,25 @@ class DiffusionUNet(nn.Module):
         transformer_depth: int = 1,
         context_dim: int = 768,
         checkpoint_activations: bool = False,
+        attention_maps: Sequence[Literal["down", "up"]] = (),
+        finest_map_level: int = 1,
     ) -> None:
         super().__init__()
         if num_res_blocks < 1:
             raise ValueError(f"each level of the U-Net has at least one residual block; got {num_res_blocks}")
+        if not set(attention_maps) <= {"down", "up"}:
+            raise ValueError(f"attention_maps are of the ways 'down' and 'up'; got {tuple(attention_maps)}")
         widths = [model_channels * multiple for multiple in channel_mult]
         time_channels = 4 * model_channels
         self.model_channels = model_channels
         self.channels = tuple(widths)  # of the levels that it gives, finest first
         self.taps = tuple((num_res_blocks + 1) * level + num_res_blocks - 1 for level in range(len(widths) - 1))
         self.checkpoint_activations = checkpoint_activations
+        attending = tuple(level for level in range(len(widths)) if 2**level in attention_resolutions)
+        self.map_levels = tuple(level for level in attending if attention_maps and level >= finest_map_level)
+
+        def map_level(way: Literal["down", "up"], level: int) -> int | None:
+            return level if way in attention_maps and level in self.map_levels else None
 
         def block(in_width: int, width: int) -> ResidualBlock:
             return ResidualBlock(in_width, width, time_channels=time_channels)
@@ -86,10 +103,9 @@ class DiffusionUNet(nn.Module):
         self.input_blocks = nn.ModuleList([Step(nn.Conv2d(in_channels, widths[0], 3, padding=1))])
         kept, width = [widths[0]], widths[0]
         for level, out_width in enumerate(widths):
-            attends = 2**level in attention_resolutions
             for _ in range(num_res_blocks):
-                layers = [block(width, out_width), *([transformer(out_width)] if attends else [])]
-                self.input_blocks.append(Step(*layers))
+                layers = [block(width, out_width), *([transformer(out_width)] if level in attending else [])]
+                self.input_blocks.append(Step(*layers, map_level=map_level("down", level)))
                 width = out_width
                 kept.append(width)
             if level < len(widths) - 1:
@@ -98,55 +114,71 @@ class DiffusionUNet(nn.Module):
         self.middle_block = Step(block(width, width), transformer(width), block(width, width))
         self.output_blocks = nn.ModuleList()
         for level, out_width in reversed(list(enumerate(widths))):
-            attends = 2**level in attention_resolutions
             for index in range(num_res_blocks + 1):
-                layers = [block(width + kept.pop(), out_width), *([transformer(out_width)] if attends else [])]
+                layers = [block(width + kept.pop(), out_width)]
+                layers += [transformer(out_width)] if level in attending else []
                 width = out_width
                 if level and index == num_res_blocks:
                     layers.append(Upsample(width))
-                self.output_blocks.append(Step(*layers))
+                self.output_blocks.append(Step(*layers, map_level=map_level("up", level)))
 
     def forward(self, latents: Tensor, times: Tensor, context: Tensor) -> tuple[Tensor, ...]:
-        """Latents (N, in_channels, h, w), times (N,), context (N, T, D) -> maps (N, C_i, h / 2^i, w / 2^i)."""
+        """Latents (N, in_channels, h, w), times (N,), context (N, T, D) -> levels (N, C_i, h / 2^i, w / 2^i)."""
         time = self.time_embed(time_embedding(times, self.model_channels).to(latents.dtype))  # (N, E)
+        checkpoint = self.checkpoint_activations
+        maps: dict[int, list[Tensor]] = {level: [] for level in self.map_levels}
         kept, x = [], latents
         for step in self.input_blocks:
-            x = run_block(step, x, time, context, checkpoint=self.checkpoint_activations)
+            x, attention = run_block(step, x, time, context, checkpoint=checkpoint)
+            if attention is not None:
+                maps[cast(int, step.map_level)].append(attention)
             kept.append(x)
-        x = run_block(self.middle_block, x, time, context, checkpoint=self.checkpoint_activations)
+        x, _ = run_block(self.middle_block, x, time, context, checkpoint=checkpoint)
         levels = []
         for index, step in enumerate(self.output_blocks):
             skip = kept.pop()
             finer = kept[-1] if kept else skip  # what the next step joins, and so the size that this one makes
             joined = torch.cat([x, skip], dim=1)
-            x = run_block(step, joined, time, context, finer, checkpoint=self.checkpoint_activations)
+            x, attention = run_block(step, joined, time, context, finer, checkpoint=checkpoint)
+            if attention is not None:
+                maps[cast(int, step.map_level)].append(attention)
             if index in self.taps:
                 levels.append(x)
-        return (x, *reversed(levels))
+        found = [x, *reversed(levels)]
+        for level, attentions in maps.items():
+            found[level] = torch.cat([found[level], torch.stack(attentions).mean(dim=0)], dim=1)
+        return tuple(found)
 
 
 class Step(nn.ModuleList):
-    """Layers one behind the other, each given what it reads. Numbered as in published weights."""
+    """Layers one behind the other, each given what it reads. Numbered as in published weights.
 
-    def __init__(self, *layers: nn.Module) -> None:
+    map_level: the level whose maps of cross attention its transformer gives; None if it gives none.
+    """
+
+    def __init__(self, *layers: nn.Module, map_level: int | None = None) -> None:
         super().__init__(layers)
+        self.map_level = map_level
 
-    def forward(self, x: Tensor, time: Tensor, context: Tensor, finer: Tensor | None = None) -> Tensor:
-        """Map (N, C, h, w), time (N, E), context (N, T, D) -> (N, C', h', w').
+    def forward(
+        self, x: Tensor, time: Tensor, context: Tensor, finer: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Map (N, C, h, w), time (N, E), context (N, T, D) -> (N, C', h', w'), and the attention (N, T, h, w) or None.
 
         finer: a map of the size that an enlarged one shall have.
         """
+        attention = None
         for layer in self:
             if isinstance(layer, ResidualBlock):
                 x = layer(x, time)
             elif isinstance(layer, SpatialTransformer):
-                x = layer(x, context)
+                x, attention = layer(x, context, with_attention=self.map_level is not None)
             elif isinstance(layer, Upsample):
                 assert finer is not None
                 x = layer(x, finer.shape[2:])
             else:
                 x = layer(x)
-        return x
+        return x, attention
 
 
 class ResidualBlock(nn.Module):
@@ -188,13 +220,18 @@ class SpatialTransformer(nn.Module):
         )
         self.proj_out = starting_at_zero(nn.Conv2d(channels, channels, 1))
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """Map (N, C, h, w), context (N, T, D) -> (N, C, h, w)."""
+    def forward(self, x: Tensor, context: Tensor, *, with_attention: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Map (N, C, h, w), context (N, T, D) -> (N, C, h, w), and, if asked for, the mean attention (N, T, h, w)."""
         tokens = self.proj_in(self.norm(x)).flatten(2).transpose(1, 2)  # (N, L, C)
+        found = []
         for layer in self.transformer_blocks:
-            tokens = layer(tokens, context)
+            tokens, attention = layer(tokens, context, with_attention=with_attention)
+            found.append(attention)
         change: Tensor = self.proj_out(tokens.transpose(1, 2).reshape(x.shape))
-        return x + change
+        if not with_attention:
+            return x + change, None
+        mean = torch.stack(found).mean(dim=0)  # (N, L, T)
+        return x + change, mean.transpose(1, 2).unflatten(2, x.shape[2:])
 
 
 class TransformerLayer(nn.Module):
@@ -209,13 +246,15 @@ class TransformerLayer(nn.Module):
         self.norm2 = nn.LayerNorm(channels)
         self.norm3 = nn.LayerNorm(channels)
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """Tokens (N, L, C), context (N, T, D) -> (N, L, C)."""
+    def forward(self, x: Tensor, context: Tensor, *, with_attention: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Tokens (N, L, C), context (N, T, D) -> (N, L, C), and, if asked for, attention (N, L, T) to the context."""
         normed = self.norm1(x)
         x = x + self.attn1(normed, normed)
-        x = x + self.attn2(self.norm2(x), context)
+        normed = self.norm2(x)
+        attention = self.attn2.weights(normed, context).mean(dim=1) if with_attention else None
+        x = x + self.attn2(normed, context)
         change: Tensor = self.ff(self.norm3(x))
-        return x + change
+        return x + change, attention
 
 
 class CrossAttention(nn.Module):
@@ -240,6 +279,13 @@ class CrossAttention(nn.Module):
         out = F.scaled_dot_product_attention(q, k, v)  # (N, heads, L, C / heads)
         merged: Tensor = self.to_out(join_heads(out))
         return merged
+
+    def weights(self, x: Tensor, context: Tensor) -> Tensor:
+        """Tokens (N, L, C), context (N, T, D) -> how much each attends to each of the context (N, heads, L, T)."""
+        q, k = self._heads(self.to_q(x)), self._heads(self.to_k(context))
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
+        found: Tensor = scores.softmax(dim=-1)
+        return found
 
     def _heads(self, x: Tensor) -> Tensor:
         split: Tensor = x.unflatten(2, (self.num_heads, -1))

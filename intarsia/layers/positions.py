@@ -29,3 +29,15 @@ def sine_positions(height: int, width: int, channels: int, *, like: Tensor, temp
     y = axis(height)[:, None].expand(-1, width, -1)
     x = axis(width)[None].expand(height, -1, -1)
     return torch.cat([y, x], dim=-1).flatten(0, 1).to(torch.promote_types(like.dtype, torch.float32))
+
+
+def centres(height: int, width: int, *, like: Tensor) -> Tensor:
+    """(height * width, 2): pixel centres as (x, y) in 0..1.
+
+    Computed in float32, as published weights were trained with them, and never given in less: half precision cannot
+    tell the pixels of a large map apart.
+    """
+    y = (torch.arange(height, device=like.device, dtype=torch.float32) + 0.5) / height
+    x = (torch.arange(width, device=like.device, dtype=torch.float32) + 0.5) / width
+    points = torch.stack([x.expand(height, -1), y[:, None].expand(-1, width)], dim=-1).flatten(0, 1)
+    return points.to(torch.promote_types(like.dtype, torch.float32))

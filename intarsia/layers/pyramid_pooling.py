@@ -14,7 +14,10 @@ from intarsia.layers.norm import Norm
 
 
 class PyramidPooling(nn.Module):
-    """The map averaged over grids of `pool_scales` x `pool_scales` cells, each projected and resized back."""
+    """The map averaged over grids of `pool_scales` x `pool_scales` cells, each projected and resized back.
+
+    norm_of_one_cell: whether a grid of one cell has a norm, too; a batch norm has only the batch to average over there.
+    """
 
     def __init__(
         self,
@@ -25,11 +28,13 @@ class PyramidPooling(nn.Module):
         norm: Norm | None = None,
         activation: Activation = RELU,
         align_corners: bool = False,
+        norm_of_one_cell: bool = True,
     ) -> None:
         super().__init__()
         self.align_corners = align_corners
         for i, cells in enumerate(pool_scales):
-            project = ConvNormAct(in_channels, channels, 1, norm=norm, activation=activation)
+            own = norm if cells > 1 or norm_of_one_cell else None
+            project = ConvNormAct(in_channels, channels, 1, norm=own, activation=activation)
             self.add_module(str(i), nn.Sequential(AdaptiveAvgPool(cells), project))
 
     def forward(self, x: Tensor) -> list[Tensor]:

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
 
 from intarsia.losses.class_weights import as_buffer, in_precision_of
@@ -87,6 +86,8 @@ def distances_inside(masks: Tensor) -> Tensor:
 
 
 def _inside(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    from scipy.ndimage import distance_transform_edt  # which takes its time, and most trainings have another loss
+
     if not mask.any():
         return np.zeros(mask.shape, np.float32)
     whole = bool(mask.all())  # scipy's answer is not defined then

@@ -14,7 +14,6 @@ Shape letters: N images, C channels, K classes, h, w height and width of the gri
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -27,6 +26,7 @@ from intarsia.layers.conv import ConvNormAct
 from intarsia.layers.levels import paired_levels, resize
 from intarsia.layers.norm import BN, Norm
 from intarsia.layers.patch_embed import to_map, to_tokens
+from intarsia.layers.residual_conv_unit import ResidualConvUnit
 
 Readout = Literal["ignore", "add", "project"]
 LEVELS = 4
@@ -77,23 +77,6 @@ class ReassembleBlocks(nn.Module):
         patches = to_tokens(level.map)  # (N, L, C)
         x = torch.cat([patches, level.token[:, None].expand_as(patches)], dim=-1)  # (N, L, 2 C)
         return to_map(self.readout_projects[i](x), height, width)
-
-
-class ResidualConvUnit(nn.Module):
-    """Two 3 x 3 convolutions, each behind an activation and before a norm, and a shortcut (Lin et al., RefineNet,
-    arXiv:1611.06612, figure 3b).
-    """
-
-    def __init__(self, channels: int, *, norm: Norm | None, activation: Activation) -> None:
-        super().__init__()
-        self.activate = replace(activation, inplace=False)()  # the shortcut needs what it reads
-        self.conv1 = ConvNormAct(channels, channels, 3, padding=1, bias=False, norm=norm, activation=None)
-        self.conv2 = ConvNormAct(channels, channels, 3, padding=1, bias=False, norm=norm, activation=None)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, C, h, w)."""
-        out: Tensor = x + self.conv2(self.activate(self.conv1(self.activate(x))))
-        return out
 
 
 class FeatureFusionBlock(nn.Module):

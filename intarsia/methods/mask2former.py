@@ -29,7 +29,7 @@ from intarsia.layers.deformable_attention import DeformableAttention
 from intarsia.layers.feed_forward import FeedForward
 from intarsia.layers.levels import paired_levels, resize
 from intarsia.layers.norm import Norm
-from intarsia.layers.positions import sine_positions
+from intarsia.layers.positions import centres, sine_positions
 
 GROUP_NORM = Norm("GN", num_groups=32)
 NUM_SCALES = 3
@@ -37,7 +37,7 @@ NUM_SCALES = 3
 
 # One step each for torch.fx, which makes no tensors of a size that depends on the input.
 torch.fx.wrap("sine_positions")
-torch.fx.wrap("_centres")
+torch.fx.wrap("centres")
 
 
 class EncoderLayer(nn.Module):
@@ -107,10 +107,10 @@ class PixelDecoder(nn.Module):
                 for i, size in enumerate(sizes)
             ]
         )  # (S, C)
-        centres = torch.cat([_centres(*size, like=maps[0]) for size in sizes])  # (S, 2)
+        at = torch.cat([centres(*size, like=maps[0]) for size in sizes])  # (S, 2)
         x = torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1)  # (N, S, C)
         for layer in self.encoder.layers:
-            x = layer(x, positions, centres, sizes)
+            x = layer(x, positions, at, sizes)
         of_levels = x.split([h * w for h, w in sizes], dim=1)
         mixed = [of_levels[i].transpose(1, 2).unflatten(2, size) for i, size in enumerate(sizes)]
         fine = self.lateral_convs[0](finest) + resize(mixed[-1], finest.shape[2:])
@@ -255,15 +255,3 @@ def _attention_mask(mask: Tensor, size: Sequence[int]) -> Tensor:
     inside = resize(precision.full_precision(mask.detach()), size).sigmoid().flatten(2) >= 0.5  # (N, Q, S_i)
     inside = inside | ~inside.any(dim=-1, keepdim=True)
     return inside.unsqueeze(1)
-
-
-def _centres(height: int, width: int, *, like: Tensor) -> Tensor:
-    """(height * width, 2): pixel centres as (x, y) in 0..1.
-
-    Computed in float32, as published weights were trained with them, and never given in less: half precision cannot
-    tell the pixels of a large map apart.
-    """
-    y = (torch.arange(height, device=like.device, dtype=torch.float32) + 0.5) / height
-    x = (torch.arange(width, device=like.device, dtype=torch.float32) + 0.5) / width
-    centres = torch.stack([x.expand(height, -1), y[:, None].expand(-1, width)], dim=-1).flatten(0, 1)
-    return centres.to(torch.promote_types(like.dtype, torch.float32))

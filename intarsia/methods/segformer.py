@@ -5,7 +5,8 @@ Paper: Xie et al., SegFormer: Simple and Efficient Design for Semantic Segmentat
 Original code: https://github.com/NVlabs/SegFormer
 
 Deviations, shared with OpenMMLab's published weights: each level's projection has its own norm and activation,
-where the paper's is linear (`linear_projection`, as in the weights of Hugging Face). And one of ours that moves no
+where the paper's is linear (`linear_projection`, as in the weights of Hugging Face and of segmentation_models.pytorch,
+which reads a level of stride 2, too, but fuses at stride 4: `fusion_level`). And one of ours that moves no
 number: the fusing 1 x 1 convolution is applied to each level before it is resized. Resizing treats channels alike and
 the convolution treats pixels alike, so the order does not matter, but the large concatenation of all levels at the
 finest size is never made.
@@ -34,7 +35,7 @@ from intarsia.layers.norm import Norm
 
 
 class SegformerHead(nn.Module):
-    """Projects every level to the same channels, fuses them at the size of the first, and classifies.
+    """Projects every level to the same channels, fuses them at the size of one, and classifies.
 
     Args:
         in_channels: channels of each level.
@@ -46,8 +47,10 @@ class SegformerHead(nn.Module):
         activation: behind each norm.
         linear_projection: no norm and no activation behind the levels' projections, only behind their fusion.
         align_corners: how levels are resized here, and logits by those who consume them.
+        fusion_level: which of the levels read has the size that all are fused at.
+        logits_align_corners: how logits are resized, where that differs from `align_corners`.
 
-    Raises ValueError if `in_index` and `in_channels` differ in length.
+    Raises ValueError if `in_index` and `in_channels` differ in length, or there is no such `fusion_level`.
     """
 
     def __init__(
@@ -62,12 +65,18 @@ class SegformerHead(nn.Module):
         activation: Activation = RELU,
         linear_projection: bool = False,
         align_corners: bool = False,
+        fusion_level: int = 0,
+        logits_align_corners: bool | None = None,
     ) -> None:
         super().__init__()
         self.in_index, self.in_channels = paired_levels("SegformerHead", in_index, in_channels)
         self.channels = channels
         self.num_classes = num_classes
-        self.align_corners = align_corners
+        self.align_corners = align_corners if logits_align_corners is None else logits_align_corners
+        self.levels_align_corners = align_corners
+        if not 0 <= fusion_level < len(self.in_channels):
+            raise ValueError(f"SegformerHead reads {len(self.in_channels)} levels; got fusion_level={fusion_level}")
+        self.fusion_level = fusion_level
         self.conv_seg = pixel_classifier(channels, num_classes)
         self.dropout = channel_dropout(dropout_ratio)
         level_norm, level_activation = (None, None) if linear_projection else (norm, activation)
@@ -77,7 +86,7 @@ class SegformerHead(nn.Module):
         self.fusion_conv = ConvNormAct(channels * len(self.in_channels), channels, 1, norm=norm, activation=activation)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Feature maps -> logits (N, K, h, w) at the size of the first level read."""
+        """Feature maps -> logits (N, K, h, w) at the size of `fusion_level`."""
         levels = [conv(features[i]) for conv, i in zip(self.convs, self.in_index, strict=True)]
         logits: Tensor = self.conv_seg(self.dropout(self._fuse(levels)))  # (N, K, h, w)
         return logits
@@ -86,7 +95,9 @@ class SegformerHead(nn.Module):
         """`fusion_conv` of the concatenation of all levels (N, channels, h_i, w_i), level by level."""
         conv = self.fusion_conv.conv
         weights = conv.weight.split(self.channels, dim=1)
-        x = F.conv2d(levels[0], weights[0], conv.bias)  # (N, channels, h, w)
-        for i, level in enumerate(levels[1:], start=1):
-            x = x + resize(F.conv2d(level, weights[i]), x.shape[2:], align_corners=self.align_corners)
+        own = self.fusion_level
+        x = F.conv2d(levels[own], weights[own], conv.bias)  # (N, channels, h, w)
+        for i, level in enumerate(levels):
+            if i != own:
+                x = x + resize(F.conv2d(level, weights[i]), x.shape[2:], align_corners=self.levels_align_corners)
         return self.fusion_conv.norm_act(x)

@@ -5,6 +5,8 @@ Original code: https://github.com/CSAILVision/unifiedparsing
 
 Deviations, shared with OpenMMLab's published weights: of the paper's heads there is the one that parses objects, on
 the fused levels; scenes, materials and textures are left out. Training has an auxiliary FCN head on the third stage.
+segmentation_models.pytorch has a layer norm on each level first, and resizes logits corner on corner (`level_norms`,
+`logits_align_corners`).
 
 Published scores, single scale (flipped and multi-scale), mIoU:
     Cityscapes 512x1024, 80k steps    R-50  78.19 (79.19)    R-101  79.40 (80.46)
@@ -28,6 +30,8 @@ from intarsia.layers.levels import concat_levels, paired_levels, resize
 from intarsia.layers.norm import Norm
 from intarsia.layers.pyramid_pooling import PyramidPooling
 
+LEVEL_NORM = Norm("LN2d", eps=1e-6)
+
 
 class UPerHead(nn.Module):
     """Pyramid pooling on the coarsest level, a pyramid from there down to the finest, and their fusion (figure 4).
@@ -43,6 +47,8 @@ class UPerHead(nn.Module):
             over, so that training needs two images or more.
         activation: behind each norm.
         align_corners: how levels are resized here, and logits by those who consume them.
+        level_norms: a layer norm over the channels of each level, before all else.
+        logits_align_corners: how logits are resized, where that differs from `align_corners`.
 
     Raises ValueError if `in_index` and `in_channels` differ in length.
     """
@@ -59,11 +65,15 @@ class UPerHead(nn.Module):
         norm: Norm | None = None,
         activation: Activation = RELU,
         align_corners: bool = False,
+        level_norms: bool = False,
+        logits_align_corners: bool | None = None,
     ) -> None:
         super().__init__()
         self.in_index, self.in_channels = paired_levels("UPerHead", in_index, in_channels)
         self.num_classes = num_classes
-        self.align_corners = align_corners
+        self.align_corners = align_corners if logits_align_corners is None else logits_align_corners
+        self.levels_align_corners = align_corners
+        self.level_norms = nn.ModuleList(LEVEL_NORM(width) for width in self.in_channels) if level_norms else None
         *finer, coarsest = self.in_channels
         self.conv_seg = pixel_classifier(channels, num_classes)
         self.dropout = channel_dropout(dropout_ratio)
@@ -90,12 +100,15 @@ class UPerHead(nn.Module):
 
     def fused(self, features: Sequence[Tensor]) -> Tensor:
         """Feature maps -> what is classified: the pyramid as one map (N, channels, h, w)."""
-        *finer, coarsest = [features[i] for i in self.in_index]
+        levels = [features[i] for i in self.in_index]
+        if self.level_norms is not None:
+            levels = [norm(x) for norm, x in zip(self.level_norms, levels, strict=True)]
+        *finer, coarsest = levels
         level = self.bottleneck(torch.cat([coarsest, *self.psp_modules(coarsest)], dim=1))  # (N, channels, h_i, w_i)
         pyramid = [level]
         for x, lateral, conv in zip(finer[::-1], self.lateral_convs[::-1], self.fpn_convs[::-1], strict=True):
-            level = lateral(x) + resize(level, x.shape[2:], align_corners=self.align_corners)
+            level = lateral(x) + resize(level, x.shape[2:], align_corners=self.levels_align_corners)
             pyramid.append(conv(level))
-        levels = concat_levels(pyramid[::-1], align_corners=self.align_corners)  # (N, levels * channels, h, w)
-        out: Tensor = self.fpn_bottleneck(levels)
+        fused = concat_levels(pyramid[::-1], align_corners=self.levels_align_corners)  # (N, levels * channels, h, w)
+        out: Tensor = self.fpn_bottleneck(fused)
         return out

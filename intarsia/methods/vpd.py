@@ -5,14 +5,15 @@ Paper: Zhao, Rao, Liu, Liu, Zhou, Lu, Unleashing Text-to-Image Diffusion Models 
 Original code: https://github.com/wl-zhao/VPD
 
 The image becomes latents, and these pass once, without noise, through the denoising U-Net of Stable Diffusion, which
-is fine-tuned; what its decoder has at each level are the features (section 3.2). The context that it attends to are
-embeddings of words for what may be seen, adapted by a small perceptron (section 3.3). Words need no encoder at run
-time: their embeddings are tensors of the weights.
+is fine-tuned; what its decoder has at each level are the features, joined, for segmentation, with how much each pixel
+attends to each word (section 3.2). The context that it attends to are embeddings of words for what may be seen, adapted
+by a small perceptron (section 3.3). Words need no encoder at run time: their embeddings are tensors of the weights.
 
 Deviations, shared with OpenMMLab's published weights: latents are not scaled as in diffusion; the step is 1; maps of
-cross attention are not features (`use_attn=False`), which the paper uses for segmentation. Not shared: what is never
+cross attention are not features of depth (`attention_maps=()`, their `use_attn=False`). Not shared: what is never
 run, the decoder of the autoencoder and the U-Net's last layer, is no part of the network, and left out when their
-weights are loaded; the encoder, which the recipe trains at a rate of 0, has frozen parameters.
+weights are loaded; the encoder, which the recipe trains at a rate of 0, has frozen parameters. The maps are the
+paper's: MMSegmentation's code for them stops with an error. They have the size of their level, for images of any size.
 
 Published scores on NYU Depth V2, 25k steps, windows with flipped ones, RMSE in metres:
     480x480     0.253
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -55,12 +57,19 @@ class VPD(nn.Module):
             is not known, instead of to all words together.
         num_class_embeddings: K scenes, or T words, whose embeddings the weights bring; they start as random
             directions.
+        attention_maps: of which transformers of the U-Net maps of cross attention are features as well, those on the
+            way "down", "up", or both; () for none. They have as many channels as an image has words in its context: T,
+            or one under `class_embed_select`.
+        attention_stride: the finest stride, 8 or 16, whose level is joined with maps, as the coarser ones with
+            transformers are.
         gamma: how much of the perceptron is added to an embedding, at first, in each channel.
         context_dim: D.
         first_stage_channels, first_stage_channel_mult, first_stage_num_res_blocks, z_channels, embed_dim, in_channels:
             of the autoencoder's encoder (`LatentEncoder`).
         model_channels, channel_mult, num_res_blocks, attention_resolutions, num_heads, transformer_depth,
             checkpoint_activations: of the U-Net (`DiffusionUNet`).
+
+    Raises ValueError for a stride that no level has.
     """
 
     class_embeddings: Tensor
@@ -72,6 +81,8 @@ class VPD(nn.Module):
         pad_val: float = 0.0,
         class_embed_select: bool = False,
         num_class_embeddings: int = SCENES,
+        attention_maps: Sequence[Literal["down", "up"]] = ("up", "down"),
+        attention_stride: int = 16,
         gamma: float = 1e-4,
         in_channels: int = 3,
         first_stage_channels: int = 128,
@@ -101,6 +112,9 @@ class VPD(nn.Module):
             z_channels=z_channels,
             embed_dim=embed_dim,
         ).requires_grad_(False)
+        strides = [self.encoder_vq.stride * 2**level for level in range(len(channel_mult))]
+        if attention_maps and attention_stride not in strides:
+            raise ValueError(f"attention_stride is the stride of a level, one of {strides}; got {attention_stride}")
         unet = DiffusionUNet(
             in_channels=embed_dim,
             model_channels=model_channels,
@@ -111,6 +125,8 @@ class VPD(nn.Module):
             transformer_depth=transformer_depth,
             context_dim=context_dim,
             checkpoint_activations=checkpoint_activations,
+            attention_maps=attention_maps,
+            finest_map_level=strides.index(attention_stride) if attention_maps else 0,
         )
         self.unet = nn.ModuleDict({"unet": nn.ModuleDict({"diffusion_model": unet})})
         self.text_adapter = nn.ModuleDict(
@@ -119,8 +135,11 @@ class VPD(nn.Module):
         rows = num_class_embeddings + class_embed_select  # behind all scenes their mean
         self.register_buffer("class_embeddings", F.normalize(torch.randn(rows, context_dim), dim=1))
         self.gamma = nn.Parameter(torch.full((context_dim,), float(gamma)))
-        stride = self.encoder_vq.stride
-        self.features = tuple(FeatureSpec(channels, stride * 2**i) for i, channels in enumerate(unet.channels))
+        words = 1 if class_embed_select else num_class_embeddings  # that an image attends to
+        self.features = tuple(
+            FeatureSpec(channels + words * (level in unet.map_levels), stride)
+            for level, (channels, stride) in enumerate(zip(unet.channels, strides, strict=True))
+        )
         self.register_load_state_dict_pre_hook(_leave_out_what_is_never_run)  # type: ignore[no-untyped-call]
 
     def forward(self, images: Tensor, class_ids: Tensor | None = None) -> tuple[Tensor, ...]:

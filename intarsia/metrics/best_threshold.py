@@ -91,7 +91,7 @@ class BestThresholdMetric:
             if self.metric.foreground.empty_images == "skip" and not int(table[1].sum()):
                 continue
             self._scored += 1
-            self._sums += in_fixed_point(image_scores(*_positives(table)))
+            self._sums += in_fixed_point(image_scores(*positives(table)))
         self._pending.clear()
 
     def state(self) -> Tensor:
@@ -122,7 +122,7 @@ class BestThresholdMetric:
     def foreground_iou(self, threshold: float) -> float:
         """The IoU of the foreground over all pixels at a threshold k / BINS; nan without foreground."""
         self._count_pending()
-        hit, wrong, missed = (counts[round(threshold * BINS)].double() for counts in _positives(self._pixels))
+        hit, wrong, missed = (counts[round(threshold * BINS)].double() for counts in positives(self._pixels))
         return float(hit / (hit + wrong + missed))
 
     def report(self) -> Report:
@@ -137,7 +137,7 @@ class BestThresholdMetric:
         self._count_pending()
         check_outside(self._outside, 2, self.ignore_index)
         place = round(threshold * BINS)
-        hit, wrong, missed = (int(counts[place]) for counts in _positives(self._pixels))
+        hit, wrong, missed = (int(counts[place]) for counts in positives(self._pixels))
         matrix = torch.tensor([[int(self._pixels[0].sum()) - wrong, wrong], [missed, hit]])
         of_images = torch.cat([torch.tensor([self._scored]), self._sums[:, place]])
         return self.metric.report_of(matrix, images=self._images, foreground=of_images, threshold=threshold)
@@ -163,7 +163,7 @@ def probability_table(foreground: Tensor, label: Tensor, ignore_index: int) -> t
 
 def best_threshold(table: Tensor) -> float:
     """The threshold with the largest IoU of the foreground, by what `probability_table` counted."""
-    hit, wrong, missed = (counts[1:BINS].to(torch.float64) for counts in _positives(table.cpu()))
+    hit, wrong, missed = (counts[1:BINS].to(torch.float64) for counts in positives(table.cpu()))
     if not int(table[1].sum()):
         return 0.5
     iou = hit / (hit + wrong + missed)
@@ -171,7 +171,7 @@ def best_threshold(table: Tensor) -> float:
     return min(best, key=lambda place: (abs(place - _MIDDLE), place)) / BINS
 
 
-def _positives(table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def positives(table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """TP, FP and FN of the foreground at each threshold k / BINS, k = 0 ... BINS: (BINS + 1,) each."""
     above = table.sum(dim=1, keepdim=True) - table.cumsum(dim=1)
     wrong, hit = above

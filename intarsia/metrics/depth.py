@@ -78,12 +78,15 @@ class DepthMetric:
                 f"and a ground truth {label.dtype} {tuple(label.shape)}"
             )
         exact = torch.float32 if prediction.device.type == "mps" else torch.float64  # MPS has no float64
-        found, truth = prediction.to(exact), label.to(device=prediction.device, dtype=exact)
+        found, truth = prediction.to(exact), label.to(device=prediction.device, dtype=exact, non_blocking=True)
         counts = (truth > self.min_depth_eval) & (truth < self.max_depth_eval) & self._inside(truth)
         found = found.where(counts, 1.0).clamp(min=torch.finfo(torch.float32).tiny)
         row = _scores(found, truth.where(counts, 1.0), counts)
         row = torch.cat([row, row.new_ones(1)])
-        self._state = self._state.to(row.device) + row if exact is torch.float64 else self._state + row.cpu().double()
+        if exact is torch.float64:
+            self._state = self._state.to(row.device, non_blocking=True) + row
+        else:
+            self._state = self._state + row.cpu().double()
 
     def _inside(self, truth: Tensor) -> Tensor:
         """Which pixels of (H, W) the crop leaves."""

@@ -220,8 +220,7 @@ class IoUMetric:
             table = {name: values.nan_to_num(nan=self.nan_to_num) for name, values in table.items()}
         matrix = self.matrix.cpu()
         labelled = matrix.sum(dim=1).tolist()
-        total, correct = int(matrix.sum()), int(matrix.diagonal().sum())
-        summary = {"aAcc": correct / total if total else math.nan}
+        summary = {"aAcc": accuracy_of(matrix)}
         for score in self.scores:
             summary[f"m{score}"] = float(table[score].nanmean())
         if self.foreground is not None:
@@ -254,6 +253,12 @@ class IoUMetric:
         if self.calibration is not None:
             numbers["ECE"] = self.calibration.reliability().error
         return numbers | {f"IoU({name})": group_iou(matrix, members) for name, members in self.groups.items()}
+
+
+def accuracy_of(matrix: Tensor) -> float:
+    """The share of labelled pixels whose class is right, "aAcc", from a (K, K) matrix of counts; nan without any."""
+    total, correct = int(matrix.sum()), int(matrix.diagonal().sum())
+    return correct / total if total else math.nan
 
 
 def class_scores(matrix: Tensor, *, beta: float = 1.0) -> dict[str, Tensor]:

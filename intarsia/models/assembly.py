@@ -88,7 +88,8 @@ def mismatches(reader: object, features: Sequence[FeatureSpec]) -> Iterator[Mism
     `in_channels` has the channels of the levels at `in_index`; without `in_index`, of all levels, as a neck reads them.
     `feature_strides`, of a head that has them, are compared as multiples of the first, which is what they are used as.
     `in_tokens` has to be what the levels' `tokens` are; a part without it reads maps alone. `in_blocks` is how many
-    blocks it runs of a level's `open_blocks`, all of them; a part without it runs none.
+    blocks it runs of a level's `open_blocks`, all of them; a part without it runs none. `in_prefix` has to be what
+    `prefix` is of the levels without such blocks.
     A part that does not say what it expects is not checked.
     """
     channels, indices = (_each(getattr(reader, name, None)) for name in ("in_channels", "in_index"))
@@ -114,6 +115,9 @@ def mismatches(reader: object, features: Sequence[FeatureSpec]) -> Iterator[Mism
     blocks = int(getattr(reader, "in_blocks", 0))
     for given in {features[index].open_blocks for index in indices if _exists(index, features)} - {blocks}:
         yield Mismatch("in_blocks", None, blocks, given, f"Set open_blocks={blocks} in the backbone, a TIMM.")
+    prefix = bool(getattr(reader, "in_prefix", False))
+    if any(features[index].prefix != prefix for index in indices if _exists(index, features)):
+        yield Mismatch("in_prefix", None, prefix, not prefix, f"Set prefix={prefix} in the backbone, a TIMM.")
     strides = _each(getattr(reader, "feature_strides", None))
     if strides and None not in widths:
         found = tuple(features[index].stride for index in indices)
@@ -145,6 +149,8 @@ def described(found: Mismatch, source: str) -> str:
         return token_mismatch(found, source)
     if found.argument == "in_blocks":
         return block_mismatch(found, source)
+    if found.argument == "in_prefix":
+        return prefix_mismatch(found, source)
     if found.argument == "feature_strides":
         return f"expects feature_strides={list(found.expected)}, but {source} gives strides {list(found.given)}"
     if found.level is None:
@@ -158,6 +164,13 @@ def token_mismatch(found: Mismatch, source: str) -> str:
     if found.expected:
         return f"reads a class token with each level, but {source} gives maps alone"
     return f"reads maps alone, but {source} gives a class token with each level"
+
+
+def prefix_mismatch(found: Mismatch, source: str) -> str:
+    """The same of all tokens before the patches."""
+    if found.expected:
+        return f"reads all tokens before the patches of each level, but {source} gives none"
+    return f"reads maps alone, but {source} gives the tokens before the patches with each level (prefix)"
 
 
 def block_mismatch(found: Mismatch, source: str) -> str:

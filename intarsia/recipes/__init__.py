@@ -16,7 +16,7 @@ from functools import cache
 from importlib import import_module
 
 from intarsia import catalog
-from intarsia.recipes import base_files, timm_trunks
+from intarsia.recipes import base_files, eomt, pmt, timm_trunks
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.own_data import default_crop, fit_heads, own_config
 from intarsia.recipes.published import KINDS, Family, Method, Published, compose, preprocessor, separate
@@ -31,9 +31,13 @@ __all__ = [
     "for_data",
     "get",
     "is_for_data",
+    "is_published",
+    "later_names",
     "method",
     "names",
     "network",
+    "of_mmsegmentation",
+    "own_names",
     "published",
     "short_names",
     "trunk",
@@ -44,7 +48,7 @@ class UnknownRecipeError(ValueError):
     """A name that no recipe has."""
 
     def __init__(self, name: str) -> None:
-        near = difflib.get_close_matches(name, [*short_names(), *names()], n=3, cutoff=0.5)
+        near = difflib.get_close_matches(name, [*own_names(), *names(), *later_names()], n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         super().__init__(f"unknown recipe {name!r}.{hint} `intarsia config list` shows all of them.")
 
@@ -58,12 +62,38 @@ def _families() -> tuple[Family, ...]:
 
 @cache
 def _table() -> dict[str, tuple[Family, Published]]:
-    return {recipe.name: (family, recipe) for family in _families() for rows in family.rows for recipe in rows}
+    return {
+        recipe.name: (family, recipe)
+        for family in _families()
+        for rows in (*family.rows, *family.further)
+        for recipe in rows
+    }
 
 
 def names() -> list[str]:
-    """All published recipes, sorted."""
+    """All published recipes of MMSegmentation, sorted."""
     return sorted(_table())
+
+
+def of_mmsegmentation() -> list[str]:
+    """Those among them that MMSegmentation 1.2.2 has, sorted."""
+    return sorted(recipe.name for family in _families() for rows in family.rows for recipe in rows)
+
+
+LATER: Mapping[str, tuple[Method, Callable[[], Config]]] = {
+    name: (module.METHOD, make) for module in (eomt, pmt) for name, make in module.PUBLISHED.items()
+}
+"""Recipes of methods that came after MMSegmentation, by the configurations of their authors."""
+
+
+def later_names() -> list[str]:
+    """The published recipes of methods that MMSegmentation does not have."""
+    return sorted(LATER)
+
+
+def is_published(name: str) -> bool:
+    """Whether a recipe is a published one: `get` knows its config."""
+    return name in _table() or name in LATER
 
 
 @cache
@@ -92,9 +122,15 @@ def short_names() -> list[str]:
     return [name for family in _families() for name, parts in family.own.items() if _stands(parts)]
 
 
+def own_names() -> list[str]:
+    """The same, and with them those that have a network of theirs, and are fitted to data in another way."""
+    same = [name for family in _families() for name in family.same]
+    return [*short_names(), *same]
+
+
 def is_for_data(name: str) -> bool:
-    """Whether a recipe is one for a user's own data: of `short_names`, or on a network of timm."""
-    return trunk(name) is not None or name in short_names()
+    """Whether a recipe is one for a user's own data: of `own_names`, or on a network of timm."""
+    return trunk(name) is not None or name in own_names()
 
 
 def trunk(name: str) -> str | None:
@@ -114,22 +150,24 @@ def method(name: str) -> Method | None:
 
     Raises UnknownRecipeError.
     """
-    return _family(name).method
+    return LATER[name][0] if name in LATER else _family(name).method
 
 
-def network(name: str, *, num_classes: int = 150) -> Config:
-    """The `model` of a recipe, published or for own data, which has `num_classes` then, and three bands.
+def network(name: str, *, num_classes: int = 150, bands: int = 3) -> Config:
+    """The `model` of a recipe, published or for own data, which has `num_classes` and `bands` then.
 
     Raises UnknownRecipeError.
     """
-    family = _family(name)
-    if name not in family.own:
+    family = None if name in LATER else _family(name)
+    short = name if family is None else family.same.get(name, name)
+    if family is None or short not in family.own:
         model: Config = get(name)["model"]
         return model
-    parts = family.own[name](num_classes, 3)
+    parts = family.own[short](num_classes, bands)
+    unknown = preprocessor(None, mean=(0.0,) * bands, std=(1.0,) * bands)
     model = {
         "type": "EncoderDecoder",
-        "data_preprocessor": preprocessor(None),
+        "data_preprocessor": preprocessor(None) if bands == 3 else unknown,
         "train_cfg": {},
         "test_cfg": {},
         **parts,
@@ -143,15 +181,15 @@ def _family(name: str) -> Family:
         return _table()[name][0]
     on_timm = timm_trunks.family(name)
     for family in (on_timm,) if on_timm is not None else _families():
-        if name in family.own:
+        if name in family.own or name in family.same:
             return family
     raise UnknownRecipeError(name)
 
 
 def get(name: str) -> Config:
     """A published recipe as plain values of the configuration language. Raises UnknownRecipeError."""
-    recipe = published(name)
-    config: Config = separate(compose(_table()[name][0], recipe))
+    made = LATER[name][1]() if name in LATER else compose(_family(name), published(name))
+    config: Config = separate(made)
     return config
 
 
@@ -178,16 +216,18 @@ def for_data(
     steps: int,
     workers: int,
     data: Mapping[str, Config],
+    multi_label: bool = False,
 ) -> Config:
     """A short-named recipe completed for a user's own data; `own_data.own_config` says what each argument is.
 
     Raises UnknownRecipeError.
     """
     family = _family(name)
-    if name not in family.own:
+    short = family.same.get(name, name)
+    if short not in family.own:
         raise UnknownRecipeError(name)
     config = own_config(
-        family.own[name],
+        family.own[short],
         learning_rate=family.learning_rate,
         targets=family.targets,
         num_classes=num_classes,
@@ -200,6 +240,7 @@ def for_data(
         steps=steps,
         workers=workers,
         data=data,
+        multi_label=multi_label,
     )
     course = {} if family.schedule is None else {"param_scheduler": family.schedule(steps)}
     completed: Config = separate(config | family.others | course)

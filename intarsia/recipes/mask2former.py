@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -58,7 +59,8 @@ def _pixel_decoder() -> Config:
     }
 
 
-def _head(stages: tuple[int, int, int, int], num_classes: int) -> Config:
+def head(stages: Sequence[int], num_classes: int) -> Config:
+    """The head on four levels of strides 4 to 32, of so many channels each."""
     matched = matching(
         {"type": "mmdet.ClassificationCost", "weight": 2.0},
         {"type": "mmdet.CrossEntropyLossCost", "weight": 5.0, "use_sigmoid": True},
@@ -138,7 +140,7 @@ def _published(recipe: Published) -> Parts:
         "type": "EncoderDecoder",
         "data_preprocessor": preprocessor(setting.crop, **divisor),
         "backbone": backbone,
-        "decode_head": _head(stages, recipe.num_classes),
+        "decode_head": head(stages, recipe.num_classes),
         "train_cfg": {},
         "test_cfg": {"mode": "whole"},
     }
@@ -167,7 +169,7 @@ def _published(recipe: Published) -> Parts:
     )
 
 
-_OWN = {f"mask2former_r{depth}": partial(own_resnet, _head, depth) for depth in (50, 101)}
+_OWN = {f"mask2former_r{depth}": partial(own_resnet, head, depth) for depth in (50, 101)}
 
 METHOD = Method(
     "Mask2Former",
@@ -181,7 +183,7 @@ METHOD = Method(
 FAMILY = Family(
     ROWS,
     _published,
-    own={**_OWN, "mask2former_swin-t": partial(own_swin, _head, "tiny")},
+    own={**_OWN, "mask2former_swin-t": partial(own_swin, head, "tiny")},
     learning_rate=1e-4,
     method=METHOD,
 )

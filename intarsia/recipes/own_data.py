@@ -38,6 +38,7 @@ def own_config(
     steps: int,
     workers: int,
     data: Mapping[str, Config],
+    multi_label: bool = False,
 ) -> Config:
     """The config of one run.
 
@@ -47,13 +48,14 @@ def own_config(
     raw_bands: images are taken as they are stored, not as 8-bit RGB.
     crop: (height, width) of what is trained on.
     data: split -> dataset values without their pipelines; "train", and "val" or "test" or both.
+    multi_label: a pixel may have several classes, a sigmoid each.
     """
     load = {"type": "LoadImageFromFile", **({"color_type": "unchanged"} if raw_bands else {})}
     model = {"type": "EncoderDecoder", "train_cfg": {}, "test_cfg": {"mode": "whole"}, **parts(num_classes, len(mean))}
     model["data_preprocessor"] = preprocessor(crop, mean=mean, std=std, ignore_index=ignore_index)
     train = _train_pipeline(load, crop, targets, ignore_index, colour=not raw_bands)
     config: Config = {
-        "model": fit_heads(model, num_classes, ignore_index),
+        "model": fit_heads(model, num_classes, ignore_index, multi_label=multi_label),
         "train_dataloader": {
             "batch_size": batch,
             "num_workers": workers,
@@ -68,6 +70,8 @@ def own_config(
         "param_scheduler": _schedule(steps),
         **loops(steps, every=max(steps // 5, 1), log_every=min(max(steps // 40, 1), 50)),
     }
+    if multi_label:
+        config["intarsia"] = {"multi_label": True}
     config["default_hooks"]["checkpoint"]["save_best"] = "mIoU"
     for split in ("val", "test"):
         if split in data:
@@ -80,12 +84,16 @@ def own_config(
     return config
 
 
-def fit_heads(model: Config, num_classes: int, ignore_index: int, names: Sequence[str] = ()) -> Config:
+def fit_heads(
+    model: Config, num_classes: int, ignore_index: int, names: Sequence[str] = (), *, multi_label: bool = False
+) -> Config:
     """The same model for other classes: every head gets their number, the ignored index, and a loss that suits; an
     encoder of text their names.
 
     What is padded is ignored, too. One class is one logit with a sigmoid and a threshold at one half. Weights per class
     are dropped when their number no longer fits. A head that learns something else than the classes keeps its own.
+    multi_label: a pixel may have several classes: losses that compare these become those of a sigmoid each, and
+    samplers of pixels are left out.
 
     Raises ValueError for one class in a head that classifies masks: it has no single logit. And for a model that knows
     classes by their names, without one for each.
@@ -95,6 +103,8 @@ def fit_heads(model: Config, num_classes: int, ignore_index: int, names: Sequenc
         if key in model:
             several = isinstance(model[key], list | tuple)
             heads = [_fit_head(head, num_classes, ignore_index) for head in (model[key] if several else [model[key]])]
+            if multi_label:
+                heads = [_each_class(head) for head in heads]
             changed[key] = heads if several else heads[0]
     if "text_encoder" in model:
         changed["text_encoder"] = _fit_names(model["text_encoder"], num_classes, names)
@@ -139,6 +149,25 @@ def _fit_loss(loss: Config, num_classes: int) -> Config:
     if fitted.get("type") == "OhemCrossEntropy":  # hard pixels are chosen by their softmax: of one logit there is none
         return {"type": "CrossEntropyLoss", "use_sigmoid": True, "loss_weight": fitted.get("loss_weight", 1.0)}
     return {**fitted, "use_sigmoid": True} if fitted.get("type") == "CrossEntropyLoss" else fitted
+
+
+def _each_class(head: Config) -> Config:
+    """A head whose classes are a yes or no each; what cannot be is left to be refused where the config is read."""
+    given = head.get("loss_decode")
+    if not given:
+        return head
+    losses = [_sigmoid_loss(loss) for loss in (given if isinstance(given, list | tuple) else [given])]
+    kept = {key: value for key, value in head.items() if key != "sampler"}
+    return {**kept, "loss_decode": losses if isinstance(given, list | tuple) else losses[0]}
+
+
+def _sigmoid_loss(loss: Config) -> Config:
+    name = str(loss.get("type")).rpartition(".")[2]
+    if name == "OhemCrossEntropy":  # hard pixels are chosen by their softmax
+        return {"type": "CrossEntropyLoss", "use_sigmoid": True, "loss_weight": loss.get("loss_weight", 1.0)}
+    if name in ("CrossEntropyLoss", "DiceLoss"):
+        return {**loss, "use_sigmoid": True}
+    return {**loss, "loss_type": "binary"} if name == "LovaszLoss" else loss
 
 
 def _fit_kernels(head: Config, num_classes: int, ignore_index: int) -> Config:

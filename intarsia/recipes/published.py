@@ -154,9 +154,11 @@ class Method:
 class Family:
     """One method's recipes.
 
-    rows: its published names; published: from a name's fields to what is particular to it.
+    rows: its names among MMSegmentation's recipes; further: those that it was published with elsewhere.
+    published: from a name's fields to what is particular to it.
     own: short name -> (number of logits, bands) -> backbone and heads, for a user's own data; with keys of the model
     in place of the usual ones, if any.
+    same: short name -> that of the recipe in `own` whose network it has, before both are fitted to the data.
     learning_rate: AdamW's, for training from random weights on little data.
     method: None where nothing was published of the network.
     targets: transforms that make what the heads learn beside the labels.
@@ -167,11 +169,13 @@ class Family:
     rows: tuple[Rows, ...] = ()
     published: Callable[[Published], Parts] | None = None
     own: dict[str, Callable[[int, int], Config]] = field(default_factory=dict)
+    same: dict[str, str] = field(default_factory=dict)
     learning_rate: float = 1e-3
     method: Method | None = None
     targets: tuple[Config, ...] = ()
     others: Config = field(default_factory=dict)
     schedule: Callable[[int], list[Config]] | None = None
+    further: tuple[Rows, ...] = ()
 
 
 def compose(family: Family, recipe: Published) -> Config:

@@ -57,14 +57,24 @@ class Preprocess(nn.Module):
 
         Raises ValueError if the images have another number of channels than mean and std.
         """
+        x = self.normalised(self.in_order(images))  # (N, C, H, W)
+        return self._pad(x, sizes, self.padded_size(images.shape[-2:], train=train), self.spec.pad_value)
+
+    def in_order(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) with their channels in the network's order.
+
+        Raises ValueError if they have another number of channels than mean and std.
+        """
         if images.shape[1] != len(self.mean):
             raise ValueError(
                 f"mean and std of the preprocessing have {len(self.mean)} values, but the images have "
                 f"{images.shape[1]} channels"
             )
-        x = images.flip(1) if self.spec.channel_order == "bgr" else images
-        x = (x.to(self.mean.dtype) - self.mean) / self.std  # (N, C, H, W)
-        return self._pad(x, sizes, self.padded_size(images.shape[-2:], train=train), self.spec.pad_value)
+        return images.flip(1) if self.spec.channel_order == "bgr" else images
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W), their channels in the network's order -> (x - mean) / std, in float32 or as the task."""
+        return (images.to(self.mean.dtype) - self.mean) / self.std
 
     def training_inputs(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Network input (N, C, H', W') and labels (N, H', W') of a batch, padded alike.

@@ -133,6 +133,7 @@ class SemanticSegmentation(nn.Module):
     losses: one entry per head that is trained. In validation counts the loss of the last decode head, whose logits are
         the model's; without one, that of the first head.
     num_classes: classes that a label can have. ignore_index: what evaluation leaves out.
+    multi_label: a pixel may have several classes at once; labels are sets of them (`label_sets`), as the losses know.
 
     Raises ValueError, naming both sides, for losses of an output that the model does not have, and for an output that
     has no losses.
@@ -146,6 +147,7 @@ class SemanticSegmentation(nn.Module):
         losses: Sequence[HeadLoss],
         num_classes: int,
         ignore_index: int,
+        multi_label: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
@@ -153,6 +155,7 @@ class SemanticSegmentation(nn.Module):
         self.losses = tuple(losses)
         self.num_classes = num_classes
         self.ignore_index = ignore_index
+        self.multi_label = multi_label
         outputs = getattr(model, "output_names", None)  # those of a model of one's own show in the first step
         if outputs is not None:
             self._check_claims(outputs)
@@ -207,7 +210,13 @@ class SemanticSegmentation(nn.Module):
 
     def label_problem(self, batch: Batch) -> str:
         """What is wrong with the labels of a batch, by the name of the image, or ""; waits for the device."""
-        return label_problem(batch, self.preprocess, num_classes=self.num_classes, ignore_index=self.ignore_index)
+        return label_problem(
+            batch,
+            self.preprocess,
+            num_classes=self.num_classes,
+            ignore_index=self.ignore_index,
+            multi_label=self.multi_label,
+        )
 
     def logits(self, images: Tensor, sizes: Sequence[Size]) -> Tensor:
         """Stored images (N, C, H, W) of unpadded `sizes` -> the decode head's logits (N, K, h, w)."""

@@ -8,10 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from intarsia.weights.base import Base
 from intarsia.weights.file import KEY, SUFFIX, WeightsMeta, read_state
 from intarsia.weights.foreign import ForeignCheckpoint, open_foreign
 from intarsia.weights.maps import recognise
 from intarsia.weights.maps.folder import describe_folder, is_folder, licence_of, tensor_files
+from intarsia.weights.maps.nnunet_plans import KEY as NNUNET_KEY
+from intarsia.weights.maps.nnunet_plans import checkpoint_of, describe_results, is_results
 from intarsia.weights.maps.torchvision import describe_file
 from intarsia.weights.state_dicts import plain_names
 from intarsia.weights.tensor_file import must_exist, read_header
@@ -51,8 +54,9 @@ class About:
     meta: as far as the file says it; its config is empty where `config_text` has it, or nothing does.
     details: versions, date, seed, by name. entries: what else is in the file. left_out: classes of objects in it that
     were not rebuilt. notes: what was assumed about it, in words. others: further files with parts of the same set.
-    key, prefix: where the network's tensors are, if the person has said it. recipe: the name of the published
-    checkpoint that it is, where it was asked for by that; `meta` is then what its recipe says.
+    key, prefix: where the network's tensors are, if the person has said it. base: the backbone that it lacks, likewise.
+    recipe: the name of the published checkpoint that it is, where it was asked for by that; `meta` is then what its
+    recipe says.
     """
 
     path: Path
@@ -68,6 +72,7 @@ class About:
     key: str | None = None
     prefix: str | None = None
     recipe: str = ""
+    base: Base = None
 
     @property
     def described(self) -> bool:
@@ -76,12 +81,12 @@ class About:
 
     def state(self) -> tuple[dict[str, Tensor], list[str]]:
         """The tensors under our names, and what was done to the names: `file.read_state`."""
-        state, notes = read_state(self.path, *self.others, key=self.key, prefix=self.prefix)
+        state, notes = read_state(self.path, *self.others, key=self.key, prefix=self.prefix, base=self.base)
         return state, [*self.notes, *(note for note in notes if note not in self.notes)]
 
 
 def about(path: Path | str, *, key: str | None = None, prefix: str | None = None) -> About:
-    """Look into a file, or a folder of the Hugging Face Hub.
+    """Look into a file, a folder of the Hugging Face Hub, or one of nnU-Net's results.
 
     key, prefix: where the network's tensors are in a checkpoint, as `state_dicts.choose` takes them.
 
@@ -98,6 +103,10 @@ def about(path: Path | str, *, key: str | None = None, prefix: str | None = None
         description = describe_folder(path)
         found = _with(whole, description.origin, description)
         return replace(found, meta=replace(found.meta, licence=licence_of(path)))
+    if path.is_dir() and is_results(path):
+        file, key = checkpoint_of(path), key or NNUNET_KEY
+        description = describe_results(path, file)
+        return _with(replace(_file(file, key, prefix), key=key, prefix=prefix), description.origin, description)
     found = replace(_file(path, key, prefix), key=key, prefix=prefix)
     library = recognise(found.tensors)
     if library is None or found.described:
@@ -108,9 +117,14 @@ def about(path: Path | str, *, key: str | None = None, prefix: str | None = None
     return replace(found, origin=f"{found.origin}; tensors of {library.name}")
 
 
+def is_described_folder(path: Path) -> bool:
+    """Whether this is a folder of another library that says which model its tensors are of."""
+    return path.is_dir() and (is_folder(path) or is_results(path))
+
+
 def _with(found: About, origin: str, description: Description) -> About:
     """What another library's file lacks and is known from elsewhere."""
-    meta = WeightsMeta(config=description.config, classes=description.classes)
+    meta = WeightsMeta(config=description.config, classes=description.classes, image=description.image)
     return replace(found, origin=origin, meta=meta, notes=(*found.notes, *description.notes))
 
 

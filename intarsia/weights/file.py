@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from intarsia.io.whole_files import write_bytes, write_whole
 from intarsia.terminal import printable
+from intarsia.weights.base import WHOLE, Base, with_base
 from intarsia.weights.origins import Origin
 from intarsia.weights.tensor_file import load_tensors, must_exist, read_header
 
@@ -28,7 +29,7 @@ SUFFIX = ".safetensors"
 SHOWN = 8
 """Lines for names in a message."""
 
-_CLASSIFIERS = ("conv_seg", "cls", "pred", "classif")
+_CLASSIFIERS = ("conv_seg", "cls", "pred", "classif", "mask_norm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class WeightsMeta:
     scores: of the evaluation of exactly these weights, fractions of 1. step: optimizer steps they were trained for.
     threshold: of two classes, the probability of the second above which a pixel gets it, where it was chosen on
     validation images; None: as the config says.
+    thresholds: the same of each class, where a pixel may have several (`intarsia.multi_label` of the config).
     pretrained: what their training started from. licence: of this file, as its owner says it; "" if nobody has said.
     """
 
@@ -55,6 +57,7 @@ class WeightsMeta:
     scores: Mapping[str, float] = field(default_factory=dict)
     step: int | None = None
     threshold: float | None = None
+    thresholds: tuple[float, ...] = ()
     pretrained: tuple[Origin, ...] = ()
     licence: str = ""
 
@@ -82,6 +85,7 @@ class WeightsMeta:
                 shown = printable(repr(values[name]), 100)
                 raise ValueError(f"the description in the weights file: {name} is {expected}, found {shown}")
         values["classes"] = tuple(values.get("classes", ()))
+        values["thresholds"] = tuple(values.get("thresholds", ()))
         values["palette"] = tuple((r, g, b) for r, g, b in values.get("palette", ()))
         values["pretrained"] = tuple(
             Origin(**{name: text for name, text in one.items() if name in _ORIGIN})
@@ -123,6 +127,10 @@ _EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "scores": (lambda value: isinstance(value, dict) and all(map(_is_number, value.values())), "an object of numbers"),
     "step": (lambda value: value is None or _is_whole(value), "a whole number"),
     "threshold": (lambda value: value is None or (_is_number(value) and 0 < value < 1), "a number between 0 and 1"),
+    "thresholds": (
+        lambda value: isinstance(value, list) and all(_is_number(one) and 0 < one < 1 for one in value),
+        "a list of numbers between 0 and 1",
+    ),
     "pretrained": (
         lambda value: isinstance(value, list) and all(map(_is_origin, value)),
         "a list of objects with a part, and texts",
@@ -180,7 +188,12 @@ def load_state(path: Path | str) -> dict[str, Tensor]:
 
 
 def read_state(
-    path: Path | str, *others: Path, key: str | None = None, prefix: str | None = None, translate: bool = True
+    path: Path | str,
+    *others: Path,
+    key: str | None = None,
+    prefix: str | None = None,
+    translate: bool = True,
+    base: Base = None,
 ) -> tuple[dict[str, Tensor], list[str]]:
     """All tensors of a file under our names, on the CPU, and what was done to the names, in words.
 
@@ -188,7 +201,9 @@ def read_state(
     Names of MMSegmentation's past and of other libraries become today's; names that nobody knows stay as they are.
     others: further files with parts of the same set. key, prefix: where the network's tensors are in a checkpoint, as
     `state_dicts.choose` takes them. translate: False leaves names as they are, for networks that have those of their
-    library.
+    library. base: the file of the backbone that a file lacks or holds differences to, or "none" if it is whole.
+
+    Raises ValueError for a file that needs a base and has none, or another.
     """
     from intarsia.weights.legacy_names import with_present_names
     from intarsia.weights.maps import recognise, translated
@@ -210,7 +225,15 @@ def read_state(
         return state, notes
     state, renamed = with_present_names(state)
     found = recognise(state)
-    return translated(state), [*notes, *renamed, *([f"names of {found.name} were translated"] if found else [])]
+    if found is None:
+        return translated(state), [*notes, *renamed]
+    notes = [*notes, *renamed, f"names of {found.name} were translated"]
+    state = translated(state)
+    if found.base:
+        own = read_state(base, translate=False)[0] if isinstance(base, Path) else base
+        state = with_base(state, found, path, own)
+        notes.append(f"its backbone is that of {base}" if own != WHOLE else "it was taken to be whole as it is")
+    return state, notes
 
 
 def _foreign_tensors(path: Path, key: str | None, prefix: str | None) -> dict[str, Tensor]:

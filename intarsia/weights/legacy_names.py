@@ -7,6 +7,9 @@ being renamed. What did change:
                        order is that in which they run, and a numbered feed-forward network
     0.x                averaged weights (EMA) lay beside the others, under names of their own, with "_" for "."
     VPD                had what makes images in its checkpoints, which nothing runs
+    RegSeg             has other words for the backbone and the head
+    SCTNet             named the layers of its pooling by their numbers, and kept its teacher
+    offset learning    has the layer under a name of its own, beside the classifier whose place it takes
     authors' forks     Swin Transformer and SegFormer published checkpoints from their own copies of 0.x, with the names
                        of their papers' code for the backbone (and, SegFormer, the head)
 
@@ -110,6 +113,50 @@ def _mit(prefix: str) -> KeyMap:
     )
 
 
+# --- Offset learning ----------------------------------------------------------------------------------------------
+
+_OFFSETS = KeyMap(
+    "offset learning's own code",
+    ("decode_head.offset_learning.cls_repr",),
+    rules("decode_head.", "decode_head.", {"offset_learning.*": "conv_seg.*"}),
+    # Its heads inherited a classifier that they never use.
+    unused=("decode_head.conv_seg.*",),
+)
+
+# --- RegSeg -------------------------------------------------------------------------------------------------------
+
+_REGSEG = KeyMap(
+    "RegSeg's own code",
+    ("body.stage16.0.se.conv1.weight", "decoder.head16.conv.weight"),
+    (
+        *rules("stem.", "backbone.stem.", {"*": "*"}),
+        *rules("body.", "backbone.body.", {"*": "*"}),
+        *rules("decoder.", "decode_head.", {f"{part}.*": f"{part}.*" for part in ("head16", "head8", "head4")}),
+        *rules("decoder.", "decode_head.", {"conv8.*": "conv8.*", "conv4.*": "conv4.*", "classifier.*": "conv_seg.*"}),
+    ),
+)
+
+# --- SCTNet -------------------------------------------------------------------------------------------------------
+
+_POOLING: Names = {
+    "scale0.0.*": "scales.0.bn.*",
+    "scale0.2.*": "scales.0.conv.*",
+    "scale{scale}.1.*": "scales.{scale}.1.bn.*",
+    "scale{scale}.3.*": "scales.{scale}.1.conv.*",
+    "process{scale}.0.*": "processes.{scale-1}.bn.*",
+    "process{scale}.2.*": "processes.{scale-1}.conv.*",
+    "compression.0.*": "compression.bn.*",
+    "compression.2.*": "compression.conv.*",
+    "shortcut.0.*": "shortcut.bn.*",
+    "shortcut.2.*": "shortcut.conv.*",
+}
+_SCTNET = KeyMap(
+    "SCTNet's own code",
+    ("backbone.layer3_2.attn_l.kv", "backbone.spp.scale0.0.weight"),
+    rules("backbone.spp.", "backbone.spp.", _POOLING),
+    unused=("auxiliary_head.1.*",),  # the transformer that it learnt from
+)
+
 # --- Backbones alone ----------------------------------------------------------------------------------------------
 
 _BACKBONE_SIGNATURES = {
@@ -158,7 +205,8 @@ _STABLE_DIFFUSION = KeyMap(
 )
 
 MAPS = (
-    _MASK2FORMER_RC, _MASKFORMER_RC, _SWIN, _mit("backbone."), _mit(""), _VPD, _STABLE_DIFFUSION, *_BACKBONES,
+    _MASK2FORMER_RC, _MASKFORMER_RC, _SWIN, _mit("backbone."), _mit(""), _VPD, _OFFSETS, _SCTNET, _REGSEG,
+    _STABLE_DIFFUSION, *_BACKBONES,
 )  # fmt: skip
 
 _AVERAGED = "ema_"

@@ -27,7 +27,7 @@ PRECISIONS = ("32", "16", "bf16")
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 WRAPPERS = {"ddp": "MMDistributedDataParallel", "fsdp": "MMFullyShardedDataParallel"}
 """What configs call a strategy."""
-_COUNTS = ("begin", "end", "T_max", "step_size", "total_iters", "milestones")
+_COUNTS = ("begin", "end", "T_max", "step_size", "total_iters", "milestones", "delay", "warm_up")
 """Arguments of schedules that count steps or epochs."""
 _SHORTEST = {"LinearLR": 1, "ConstantLR": 1}
 """Schedules that need more than so many steps; a shorter one is left out when a training is shortened."""
@@ -339,8 +339,14 @@ def with_data(config: Config, description: DataDescription, file: Path) -> Confi
         raise ValueError(f"{file} has no train split; it has {', '.join(splits)}")
     values = copy.deepcopy(config.values)
     values["model"] = recipes.fit_heads(
-        values["model"], description.num_classes, description.ignore_index, description.classes
+        values["model"],
+        description.num_classes,
+        description.ignore_index,
+        description.classes,
+        multi_label=description.multi_label,
     )
+    if description.multi_label or "multi_label" in (values.get("intarsia") or {}):
+        values["intarsia"] = {**(values.get("intarsia") or {}), "multi_label": description.multi_label}
     if isinstance(values.get("data_preprocessor"), dict):
         values["data_preprocessor"]["seg_pad_val"] = description.ignore_index
     chosen = {"train": "train", "val": "val", "test": "test" if "test" in splits else "val"}

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from intarsia import __version__, catalog
+from intarsia import catalog
 from intarsia.api import predictor_for
 from intarsia.config.build import build, build_metric, build_pipeline, build_task
 from intarsia.config.checking.check import check
@@ -18,21 +18,27 @@ from intarsia.config.dump import dump
 from intarsia.config.errors import ConfigError
 from intarsia.config.language.reader import Config
 from intarsia.config.lowering.lower import lower
+from intarsia.contracts import Dataset
 from intarsia.data.datasets.wrappers import SubsetDataset
-from intarsia.data.image_reader import spec_of
+from intarsia.data.image_reader import ImageReader, spec_of
+from intarsia.data.image_spec import ImageSpec
+from intarsia.data.labels import holds_sets
 from intarsia.data.pipeline import Pipeline
 from intarsia.distributed.runtime import FabricRuntime
 from intarsia.engine.callbacks.notify import Notify
 from intarsia.engine.callbacks.sample_images import TrainingPictures
 from intarsia.engine.optim.batch_plan import SharedBatch, remark, share
 from intarsia.engine.optim.duration import to_steps
+from intarsia.engine.training.ema import begun_by_step
 from intarsia.engine.training.environment import fingerprint
 from intarsia.engine.training.run import Run, RunFolder, Validation
 from intarsia.guide.published import find_published
 from intarsia.io.digest import file_hash
 from intarsia.spec import CheckpointSpec, DataSpec, Duration, OptimSpec, RunSpec, RuntimeSpec
+from intarsia.version import __version__
 from intarsia.weights.file import WeightsMeta, apply_state
 from intarsia.weights.origins import Origin, origins, warnings_of
+from intarsia.workflows.cached_features import cached
 from intarsia.workflows.less_labels import lesson
 from intarsia.workflows.names import find_weights
 from intarsia.workflows.pretrained import Begun, said_by, start_from
@@ -56,6 +62,7 @@ def make_runtime(spec: RunSpec, options: RunOptions) -> FabricRuntime:
         precision=spec.optim.precision if spec.optim is not None else "32-true",
         loss_scale=spec.optim.loss_scale if spec.optim is not None else None,
         synchronise_batch_norm=spec.runtime.synchronise_batch_norm,
+        average_statistics=spec.runtime.average_statistics,
         backend=spec.runtime.backend,
         strategy=spec.runtime.strategy,
     )
@@ -73,7 +80,7 @@ def assemble(config: Config, spec: RunSpec, options: RunOptions, runtime: Fabric
         )
     _prepare_torch(spec.runtime, spec.seed)
     pipeline = build_pipeline(spec.train)
-    check_classes(spec, pipeline.dataset.classes)
+    check_dataset(spec, pipeline.dataset)
     task = build_task(spec)
     begun = Begun() if options.resume else initial_weights(task, spec, options)
     data = about_data(pipeline) if runtime.rank == 0 else {}
@@ -93,13 +100,15 @@ def assemble(config: Config, spec: RunSpec, options: RunOptions, runtime: Fabric
         spec, task, options, labelled=pipeline.dataset, steps=total,
         validation=None if validation is None else validation.pipeline.dataset,
     )  # fmt: skip
+    learning, features = cached(spec, task, pipeline, options, runtime)
     observers = [build(observer) for observer in spec.observers]
     if spec.safeguards.pictures and validation is not None:
         observers.append(TrainingPictures(validation, spec.safeguards.pictures))
     if options.notify is not None:
         observers.append(Notify(options.notify))
     return Run(
-        task=learned.task,
+        task=learned.task if features is None else learning,
+        features=features,
         pipeline=pipeline,
         unlabelled=learned.unlabelled,
         optim=replace(spec.optim, accumulate=batch.accumulation_steps),
@@ -109,7 +118,8 @@ def assemble(config: Config, spec: RunSpec, options: RunOptions, runtime: Fabric
         out=options.out,
         validation=validation,
         fit=None if validation is None else _fit(spec, pipeline, validation),
-        ema=spec.ema,
+        ema=None if spec.ema is None else begun_by_step(spec.ema, steps(Duration(1, "epochs"))),
+        average_every=steps(Duration(1, "epochs")) if spec.duration.unit == "epochs" else None,
         early_stop=spec.early_stop,
         safeguards=spec.safeguards,
         compile=spec.runtime.compile,
@@ -165,10 +175,11 @@ def share_batch(data: DataSpec, optim: OptimSpec, total: int | None, processes: 
 
 def _validation(spec: RunSpec, data: DataSpec, task: Any, every: int, runtime: FabricRuntime) -> Validation:
     pipeline = evaluation_pipeline(data)
-    check_classes(spec, pipeline.dataset.classes)
+    check_dataset(spec, pipeline.dataset)
     predictor = predictor_for(
-        spec, task, classes=pipeline.dataset.classes, palette=pipeline.dataset.palette, device=runtime.device
-    )
+        spec, task, classes=pipeline.dataset.classes, palette=pipeline.dataset.palette, device=runtime.device,
+        reader=_of_scaled(pipeline.dataset, len(spec.preprocess.mean)),
+    )  # fmt: skip
     return Validation(
         pipeline,
         predictor,
@@ -179,6 +190,13 @@ def _validation(spec: RunSpec, data: DataSpec, task: Any, every: int, runtime: F
         persistent_workers=data.persistent_workers,
         pin_memory=data.pin_memory,
     )
+
+
+def _of_scaled(dataset: Dataset, channels: int) -> ImageReader | None:
+    """What takes samples as they are, of a data set that scales its images itself: they are no colours any more."""
+    images = getattr(dataset, "image_spec", None)
+    scaled = images is not None and images.scale is not None and images.scale.is_of_training
+    return ImageReader(ImageSpec("raw", channels)) if scaled else None
 
 
 def _fit(spec: RunSpec, training: Pipeline, validation: Validation) -> Validation | None:
@@ -208,6 +226,20 @@ def check_classes(spec: RunSpec, classes: Sequence[str]) -> None:
             f"the data have {len(classes)} classes ({', '.join(classes[:8])}{', ...' if len(classes) > 8 else ''}), "
             f"the model has {found} outputs; fix: --set model.decode_head.num_classes={len(classes)}, the same for "
             "auxiliary heads, or --data, which fits the model to the data"
+        )
+
+
+def check_dataset(spec: RunSpec, dataset: Dataset) -> None:
+    """Raise ValueError if the data have other classes than the model has outputs, or only one of both lets a pixel have
+    several of them.
+    """
+    check_classes(spec, dataset.classes)
+    several = spec.inference.answer == "classes"
+    if several != holds_sets(dataset):
+        data, model = ("one class", "several") if several else ("several classes", "one")
+        raise ValueError(
+            f"the data have {data} for each pixel, the model {model}; fix: --data, which fits the model to the data, "
+            f"or --set intarsia.multi_label={not several}; or change `multi_label` of the data description"
         )
 
 
@@ -248,6 +280,9 @@ def initial_weights(task: Any, spec: RunSpec, options: RunOptions) -> Begun:
 
     Raises ValueError for a file that is missing, damaged, or does not fit.
     """
+    if options.network is not None:
+        apply_state(task.model, options.network.state)
+        return Begun(("starts from the weights of the given model",), options.network.loaded)
     source = options.weights or spec.load_from
     if not source:
         return start_from(task, spec, options)

@@ -73,13 +73,14 @@ No `ClassMix`: of two classes one is often thin, and leaves its outline in a bac
 RANDOM = frozenset({
     "Albu", "BioMedical3DRandomFlip", "BioMedicalGaussianBlur", "BioMedicalGaussianNoise", "BioMedicalRandomGamma",
     "ClassMix", "CoarseDropout", "CopyPaste", "CutMix", "ElasticTransform", "GaussianBlur", "GaussianNoise",
-    "GridDistortion", "JpegCompression", "MotionBlur", "PhotoMetricDistortion", "PoissonNoise", "RandomAffine",
-    "RandomBrightnessContrast", "RandomCutOut", "RandomDepthMix", "RandomFlip", "RandomMosaic", "RandomPerspective",
-    "RandomRotFlip", "RandomRotate", "RandomScale",
+    "GridDistortion", "JpegCompression", "LimitedContrast", "LowResolution", "MotionBlur", "MultiplicativeBrightness",
+    "PhotoMetricDistortion", "PoissonNoise", "RandomAffine",
+    "RandomBrightnessContrast", "RandomColorJitter", "RandomCutOut", "RandomDepthMix", "RandomFlip", "RandomMosaic",
+    "RandomPerspective", "RandomRotFlip", "RandomRotate", "RandomScale",
 })  # fmt: skip
 """What "none" takes out of a pipeline. Crops stay, since batches need one size, and so do sizes drawn from a list."""
 
-_LAST = frozenset({"DefaultFormatBundle", "GenerateEdge", "PackSegInputs", "Pad"})
+_LAST = frozenset({"DefaultFormatBundle", "GenerateEdge", "PackSegInputs", "Pad", "RedrawUnlabelled"})
 """What stays behind all augmentation, where it stands last: what is padded, made of the labels, or packed."""
 _PADDED = frozenset({
     "ElasticTransform", "RandomAffine", "RandomMosaic", "RandomPerspective", "RandomRotFlip", "RandomRotate",
@@ -151,8 +152,10 @@ def _name(step: Mapping[str, Any]) -> str:
 
 
 def _plain(steps: Sequence[Step]) -> list[Step]:
-    """Without what is random but crops; a factor of sizes is 1."""
+    """Without what is random but crops; a factor of sizes is 1, and patches are not turned."""
     kept = [step for step in steps if _name(step) not in RANDOM]
+    straight = {"rotation_prob": 0.0, "scale_prob": 0.0}
+    kept = [{**step, **straight} if _name(step) == "RandomPatch" else step for step in kept]
     return [{**step, "ratio_range": (1.0, 1.0)} if step.get("ratio_range") else step for step in kept]
 
 

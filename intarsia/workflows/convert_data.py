@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from intarsia.data.datasets.folder import FolderDataset
-from intarsia.data.description.model import DataDescription
 from intarsia.data.description.pairing import Source
 from intarsia.data.description.splits import FolderSplit, PairSplit, Split
 from intarsia.data.description.write import write_description
+from intarsia.data.labels import shown_values
 from intarsia.data.slices import part_of, without_suffix
 from intarsia.io.whole_files import write_text
 from intarsia.terminal import progress
@@ -31,7 +31,8 @@ class Converted:
 
 
 def convert_data(place: Path, out: Path, *, threads: int | None = None) -> Converted:
-    """Write the labels of a folder, or of what a description file describes, as PNG of class indices.
+    """Write the labels of a folder, or of what a description file describes, as PNG of class indices, or of sets of
+    classes where a pixel may have several.
 
     OUT/labels has them at the paths of their images, OUT/train.txt and its like name the images of the splits, and
     OUT/data.yaml describes it all. Images stay where they are. What was there before is written again.
@@ -54,7 +55,7 @@ def convert_data(place: Path, out: Path, *, threads: int | None = None) -> Conve
         for split, dataset in datasets.items()
         for number, pair in enumerate(listed[split])
     }
-    _write_labels(list(jobs.items()), out, _colours(description), threads)
+    _write_labels(list(jobs.items()), out, threads)
     splits: dict[str, Split] = {}
     for split, pairs in listed.items():
         write_text(out / f"{split}.txt", "".join(f"{pair.image}\n" for pair in pairs))
@@ -73,14 +74,13 @@ def convert_data(place: Path, out: Path, *, threads: int | None = None) -> Conve
 def _write_labels(
     jobs: Sequence[tuple[str, tuple[FolderDataset, int]]],
     out: Path,
-    colours: Sequence[tuple[int, int, int]],
     threads: int | None,
 ) -> None:
     def write(job: tuple[str, tuple[FolderDataset, int]]) -> None:
         image, (dataset, number) = job
         label = dataset.load(number).label  # with its image, since their sizes are compared
         assert label is not None
-        save_label(out / LABELS / f"{without_suffix(image)}.png", label, colours)
+        save_label(out / LABELS / f"{without_suffix(image)}.png", label, shown_values(dataset)[1])
 
     count = threads if threads is not None else min(8, os.cpu_count() or 1)
     with progress("writing labels") as tell, ThreadPoolExecutor(count) as pool:
@@ -94,11 +94,6 @@ def _refuse_twins(images: Sequence[str]) -> None:
         other = seen.setdefault(without_suffix(image), image)
         if other != image:
             raise ValueError(f"{image} and {other} would have the same label file; rename one of them")
-
-
-def _colours(description: DataDescription) -> tuple[tuple[int, int, int], ...]:
-    """Colours of the label values: a single class has a background beside it."""
-    return ((0, 0, 0), *description.colours) if description.num_classes == 1 else description.colours
 
 
 def _from(root: Path, path: Path) -> str:

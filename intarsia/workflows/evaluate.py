@@ -19,14 +19,14 @@ from intarsia.inference.outputs.label_values import SERVERS
 from intarsia.inference.threshold import predictor_at
 from intarsia.terminal import progress, say, warn
 from intarsia.visual.fonts import use_font
-from intarsia.workflows.assemble import check_classes
+from intarsia.workflows.assemble import check_dataset
 from intarsia.workflows.confusion import check_confusion, save_confusion
 from intarsia.workflows.evaluation_report import gallery_for, write_page
 from intarsia.workflows.example_pictures import Worst
 from intarsia.workflows.locate import local
 from intarsia.workflows.score_label_maps import show
 from intarsia.workflows.scores import with_scores, within
-from intarsia.workflows.thresholds import choose, keep, keeps_threshold, kept_note
+from intarsia.workflows.thresholds import choose, choose_each, keep, keeps_threshold, kept_note
 from intarsia.workflows.trained_model import OpenModel, labelled_images, open_model
 from intarsia.workflows.views import with_views
 
@@ -65,7 +65,7 @@ class EvaluationRequest:
     empty_images: str | None = None
     roi: Path | None = None
     slide: str | None = None
-    blend: str = "average"
+    blend: str | None = None
     augment: str | None = None
     bands: str | None = None
     scale: str | None = None
@@ -125,9 +125,9 @@ def evaluate_model(request: EvaluationRequest) -> Report | None:
     metric = Worst(counted, dataset.ignore_index, request.pictures)
     seen = None if gallery is None else gallery.named
     report = _score(model, predictor, pipeline, metric, request, on_prediction=seen)
-    if request.choose_threshold and report.threshold is not None:
+    if request.choose_threshold and (report.threshold is not None or report.thresholds):
         _keep(model, report, as_trained=usual and request.split == "val")
-    show(report, metric, pipeline, predictor.classes, predictor.palette, folder=folder, split=request.split)
+    show(report, metric, pipeline, *predictor.shown_values, folder=folder, split=request.split)
     save_confusion(request.confusion, counted, title=f"{model.file.parent.name or model.file.name}, {request.split}")
     if request.report is not None and gallery is not None:
         origin = "the config of the run" if request.data is None else str(request.data)
@@ -211,6 +211,14 @@ def _check(request: EvaluationRequest) -> None:
 
 def _at_best(predictor: Predictor, pipeline: Pipeline, request: EvaluationRequest) -> Predictor:
     """The predictor at the threshold that suits these images best."""
+    if predictor.multi_label:
+        with _counting("choosing thresholds", len(pipeline)) as count:
+            each, lines = choose_each(
+                predictor, pipeline, batch=request.batch, workers=_workers(request, pipeline), progress=count
+            )
+        for line in lines:
+            say(f"threshold of {line}")
+        return predictor_at(predictor, None, each)
     with _counting("choosing a threshold", len(pipeline)) as count:
         threshold, gain = choose(
             predictor, pipeline, batch=request.batch, workers=_workers(request, pipeline), progress=count
@@ -221,10 +229,13 @@ def _at_best(predictor: Predictor, pipeline: Pipeline, request: EvaluationReques
 
 def _keep(model: OpenModel, report: Report, *, as_trained: bool) -> None:
     """Write the threshold of a report into the weights file, if that has a place for it."""
-    assert report.threshold is not None
+    chosen = report.threshold if report.threshold is not None else tuple(report.thresholds.values())
+    each = "" if isinstance(chosen, float) else " of each class"
     if local(model.file) is not None and keeps_threshold(model.file) and not model.recipe:
-        keep(model.file, report.threshold, report if as_trained else None)
-        say(f"{model.file} keeps the threshold: predict, eval and intarsia.load use it from now on")
+        keep(model.file, chosen, report if as_trained else None)
+        say(f"{model.file} keeps the threshold{each}: predict, eval and intarsia.load use it from now on")
+    elif report.threshold is None:
+        say(f"{model.file} cannot keep the thresholds: train, or convert it to a weights file, first")
     else:
         say(f"{model.file} cannot keep the threshold: give it to predict with --threshold {report.threshold:.10g}")
 
@@ -285,7 +296,7 @@ def _default_folder(model: OpenModel, request: EvaluationRequest, *, usual: bool
 def _compare_classes(model: OpenModel, pipeline: Pipeline) -> None:
     """Refuse data with another number of classes; say so where only the names differ."""
     found, known = tuple(pipeline.dataset.classes), tuple(model.meta.classes)
-    check_classes(model.spec, found)
+    check_dataset(model.spec, pipeline.dataset)
     if known and len(known) == len(found) and known != found:
         pairs = ", ".join(f"{a} = {b}" for a, b in zip(known, found, strict=True) if a != b)
         warn(f"the weights and the data name their classes differently; they are taken in order: {pairs}")

@@ -15,13 +15,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from intarsia.colours import distinct_colours
 from intarsia.config.build import build_metric, metric_of
 from intarsia.contracts import Metric, Report, SampleMeta
 from intarsia.engine.training import environment
 from intarsia.evaluation.evaluate import count, needs_instances
 from intarsia.io.digest import file_hash
+from intarsia.label_sets import pictured
 from intarsia.metrics.confusion import confusion_matrix
 from intarsia.metrics.iou import FAMILIES, IoUMetric, class_scores
+from intarsia.metrics.multi_label import MultiLabelMetric, report_of, set_counts
 from intarsia.metrics.per_image import image_iou
 from intarsia.spec import Component, RunSpec
 from intarsia.visual.picture import as_picture
@@ -35,6 +38,9 @@ if TYPE_CHECKING:
 
 WIDEST = 480
 """Images of the report are reduced to this width."""
+
+MOST_SETS = 6
+"""Classes of which a pixel may have several, for a page: their sets are the rows of a matrix, 64."""
 
 EVERYTHING = tuple(name for name in FAMILIES if name != "mDice")
 """What a page shows; the Dice coefficient is the F-score."""
@@ -55,12 +61,14 @@ class Gallery:
     """A metric that also keeps what a report shows of single images. For one pass in one process.
 
     details: counts for the page; may be the metric itself. count: of images kept at either end, by their mIoU.
+    several: where a pixel may have several classes, how many there are; `details` then counts sets of them.
     scores: mIoU and share of right pixels of each image. names: of each image, filled in from outside.
     """
 
     metric: Metric
     details: IoUMetric
     count: int
+    several: int = 0
     names: list[str] = field(default_factory=list)
     scores: list[tuple[float, float]] = field(default_factory=list)
     _worst: list[tuple[float, float, Kept]] = field(default_factory=list)
@@ -91,6 +99,9 @@ class Gallery:
         found = confusion_matrix(prediction, label, len(self.details.classes), self.details.ignore_index)
         pixels = int(found.sum())
         iou, accuracy = image_iou(found), int(found.diagonal().sum()) / pixels if pixels else np.nan
+        if self.several:
+            counts, _, _ = set_counts(prediction, label, self.several, self.details.ignore_index)
+            iou = report_of(counts.cpu(), [""] * self.several, images=1).summary["mIoU"]
         index = len(self.scores)
         self.scores.append((iou, accuracy))
         if not pixels or not self.count:
@@ -166,6 +177,16 @@ def gallery_for(spec: RunSpec, classes: Sequence[str], count: int) -> Gallery:
     """The config's metric, or what a page shows beside it: an `IoUMetric` is asked for everything there is."""
     count = min(count, MOST_EXAMPLES)
     metric = build_metric(spec, classes)
+    if isinstance(metric, MultiLabelMetric):
+        if len(classes) > MOST_SETS:
+            raise ValueError(
+                f"--report shows how sets of classes are confused, of {MOST_SETS} classes at most; there are "
+                f"{len(classes)}. eval.json and eval.csv have all scores"
+            )
+        sets = pictured(classes, distinct_colours(len(classes)))[0]
+        ignored = metric.ignore_index
+        details = IoUMetric(num_classes=len(sets), classes=sets, metrics=EVERYTHING, ignore_index=ignored)
+        return Gallery(metric, details, count, several=len(classes))
     if not isinstance(metric, IoUMetric):
         return Gallery(metric, IoUMetric(num_classes=len(classes), classes=classes, metrics=EVERYTHING), count)
     component = metric_of(spec)
@@ -210,28 +231,41 @@ def report_content(
     reliability = details.calibration.reliability()
     worst, best = gallery.examples(pipeline)
     summary = {**details.report().summary, **report.summary, **report.losses}
+    interval: tuple[float, float] | None = (summary["mIoU_low"], summary["mIoU_high"])
+    facts = _facts(model, predictor, report, int(matrix.sum()), data)
+    bins: Bins | None = Bins(
+        reliability.pixels.numpy(), reliability.accuracy.numpy(), reliability.confidence.numpy(), reliability.error
+    )
+    if gallery.several:  # what is counted of sets is no score of the classes, nor a confidence one of a set
+        summary, interval, bins = {**report.summary, **report.losses}, None, None
+        facts = {"Each class by itself": _each_class(report), **facts}
     return ReportContent(
         title=f"Evaluation of {model.file.parent.name or model.file.name}",
         subtitle=f"{report.images:,} images of {data['split']}, {len(details.classes)} classes",
         classes=details.classes,
-        palette=predictor.palette,
+        palette=predictor.shown_values[1],
         summary=summary,
         scores=scores,
         matrix=matrix.numpy(),
         ignore_index=details.ignore_index,
-        interval=(summary["mIoU_low"], summary["mIoU_high"]),
+        interval=interval,
         class_intervals=torch.stack([low, high]).numpy(),
-        bins=Bins(
-            reliability.pixels.numpy(),
-            reliability.accuracy.numpy(),
-            reliability.confidence.numpy(),
-            reliability.error,
-        ),
+        bins=bins,
         images=tuple(ImageEntry(n, *s) for n, s in zip(gallery.names, gallery.scores, strict=True)),
         worst=worst,
         best=best,
-        facts=_facts(model, predictor, report, int(matrix.sum()), data),
+        facts=facts,
     )
+
+
+def _each_class(report: Report) -> dict[str, str]:
+    """The scores of every class in percent, in a line."""
+    found = {}
+    for entry in report.classes:
+        scores = ", ".join(f"{name} {100 * value:.2f} %" for name, value in entry.values.items() if np.isfinite(value))
+        threshold = report.thresholds.get(entry.name)
+        found[entry.name] = (scores or "not in the labels") + ("" if threshold is None else f"; above {threshold:.4f}")
+    return found
 
 
 # --- Facts --------------------------------------------------------------------------------------------------------
@@ -268,12 +302,17 @@ def _facts(
 def _inference(model: OpenModel, predictor: Predictor) -> dict[str, str]:
     spec, parameter = predictor.inference, next(iter(model.task.parameters()), None)
     found = {"images": "whole" if spec.mode == "whole" else f"sliding windows ({spec.mode})"}
-    if spec.mode != "whole" and spec.crop_size is not None and spec.stride is not None:
-        found["windows"] = f"{spec.crop_size[0]} x {spec.crop_size[1]}, every {spec.stride[0]} x {spec.stride[1]}"
+    if spec.mode != "whole" and spec.crop_size is not None:
+        apart = "evenly apart" if spec.stride is None else f"every {spec.stride[0]} x {spec.stride[1]}"
+        found["windows"] = f"{spec.crop_size[0]} x {spec.crop_size[1]}, {apart}"
         found["overlaps"] = spec.blend
     if predictor.augmented is not None:
         found["scales"] = ", ".join(f"{scale:g}" for scale in predictor.augmented.scales)
         found["flips"] = ", ".join(flip or "none" for flip in predictor.augmented.flips)
+    if spec.thresholds is not None:
+        found["thresholds"] = ", ".join(
+            f"{name} {value:.4f}" for name, value in zip(predictor.classes, spec.thresholds, strict=True)
+        )
     if spec.foreground_above is not None:
         found["threshold"] = f"{spec.foreground_above:.4f}"
     found["device"] = str(predictor.device)

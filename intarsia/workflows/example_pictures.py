@@ -83,7 +83,8 @@ def _right(prediction: Tensor, label: Tensor) -> Tensor:
 
 def paint_examples(validation: Validation, weights: Path, folder: Path, most: int) -> int:
     """The first images of the validation data, under the weights of a finished training; how many."""
-    predictor = predictor_at(validation.predictor, read_meta(weights).threshold)
+    meta = read_meta(weights)
+    predictor = predictor_at(validation.predictor, meta.threshold, meta.thresholds)
     apply_state(predictor.task.model, load_state(weights))  # type: ignore[arg-type]
     count = min(most, len(validation.pipeline))
     for index in range(count):

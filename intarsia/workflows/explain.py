@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from intarsia.contracts import PathLike
 from intarsia.inference.explain import DEFAULT, Activation, Explainer, Layer, layers_of
 from intarsia.inference.inputs.arrays import as_array
 from intarsia.inference.predictor import Predictor
+from intarsia.label_sets import has
 from intarsia.terminal import say, warn
 from intarsia.visual.files import save_picture
 from intarsia.visual.heat import channel_sheet, heat_panes
@@ -110,10 +112,9 @@ def _activations(
     if not chosen and at is not None:
         x, y = at
         if x < label.shape[1] and y < label.shape[0]:  # else `activation` says what is wrong
-            chosen = [int(label[y, x])]
+            chosen = _classes_in(predictor, label[y : y + 1, x : x + 1])
     if not chosen:
-        values, counts = np.unique(label, return_counts=True)
-        chosen = [int(index) for index in values[np.argsort(-counts, kind="stable")][:MOST_CLASSES]]
+        chosen = _classes_in(predictor, label)[:MOST_CLASSES]
     found = [explainer.activation(index, at=at) for index in chosen]
     for one in found:
         if one.whole:
@@ -123,9 +124,19 @@ def _activations(
     maps = [(_said(one, at), one.heat, one.region) for one in found]
     return heat_panes(
         image, label, maps,
-        classes=predictor.classes, palette=predictor.palette, title=name,
+        classes=predictor.shown_values[0], palette=predictor.shown_values[1], title=name,
         note=f"Seg-Grad-CAM at {explainer.layer}",
     )  # fmt: skip
+
+
+def _classes_in(predictor: Predictor, label: npt.NDArray[Any]) -> list[int]:
+    """The classes in a label map, the largest first; where pixels have none, all that the model knows."""
+    values, counts = np.unique(label, return_counts=True)
+    if not predictor.multi_label:
+        return [int(index) for index in values[np.argsort(-counts, kind="stable")]]
+    pixels = [int(counts[has(values, k) == 1].sum()) for k in range(len(predictor.classes))]
+    present = [k for k in np.argsort([-count for count in pixels], kind="stable").tolist() if pixels[k]]
+    return present or list(range(len(pixels)))
 
 
 def _said(one: Activation, at: tuple[int, int] | None) -> str:

@@ -170,6 +170,11 @@ def deployable(model: OpenModel, contract: Contract) -> Deployable:
     task = model.task
     if model.spec.inference.answer == "depth":
         raise ValueError("a model of depth cannot be exported yet: the file would say classes; use intarsia.load")
+    if model.spec.inference.answer == "classes":
+        raise ValueError(
+            "a model whose pixels may have several classes cannot be exported yet: the file would say one; use "
+            "intarsia.load"
+        )
     if isinstance(task, ConditionalTask):
         raise ValueError(f"{type(task).__name__} reads more of an image than its pixels, which the file could not know")
     task.eval()

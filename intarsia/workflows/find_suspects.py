@@ -158,6 +158,8 @@ def _judge(run: Path, split: str, request: SuspectRequest) -> tuple[_Source, Sus
     model = open_model(run, config=request.config, device=request.device)
     if model.spec.inference.answer == "depth":
         raise ValueError("suspects are labels of classes, and this model answers with depths")
+    if model.spec.inference.answer == "classes":
+        raise ValueError("suspects are labels of one class a pixel, and this model gives a pixel several")
     pipeline = labelled_images(model, request.data, split)
     dataset = pipeline.dataset
     predictor = model.predictor(dataset.classes, dataset.palette)

@@ -137,6 +137,10 @@ def _teacher(spec: TeacherSpec, classes: Sequence[str], bands: int) -> tuple[Tas
     from intarsia.api import load
 
     found = load(spec.weights, device="cpu")
+    if found.inference.answer == "classes":
+        raise ValueError(
+            f"--teacher {spec.weights} gives a pixel several classes, and a student learns one from its teacher"
+        )
     ours, theirs = _with_background(classes), _with_background(found.classes)
     if sorted(ours) != sorted(theirs):
         raise ValueError(

@@ -35,7 +35,7 @@ def find_config(name: str, *, settings: Iterable[str] = (), trust: bool = False)
 
 def _find(name: str, trust: bool) -> Config:
     path = Path(name)
-    if name in recipes.names():
+    if recipes.is_published(name):
         return Config.from_values(recipes.get(name), file=f"recipe {name}")
     if path.is_dir():
         if not (path / "config.py").is_file():
@@ -60,7 +60,8 @@ def _find(name: str, trust: bool) -> Config:
 
 
 def find_weights(weights: PathLike, *, key: str | None = None, prefix: str | None = None) -> About:
-    """What there is under a name: a run's folder, a file of weights of any origin, a folder of the Hugging Face Hub.
+    """What there is under a name: a run's folder, a file of weights of any origin, a folder of the Hugging Face
+    Hub or of nnU-Net.
 
     weights: what `locate` takes; a published checkpoint is fetched, and described by its recipe.
     key, prefix: where the network's tensors are in a checkpoint, and what their names begin with there.
@@ -72,7 +73,7 @@ def find_weights(weights: PathLike, *, key: str | None = None, prefix: str | Non
 
 def look_into(located: Located, *, key: str | None = None, prefix: str | None = None) -> About:
     """The same, of what was located."""
-    from intarsia.weights.about import about
+    from intarsia.weights.about import about, is_described_folder
 
     path = located.path
     if located.checkpoint is not None:
@@ -81,7 +82,7 @@ def look_into(located: Located, *, key: str | None = None, prefix: str | None = 
         found = about(path, key=key, prefix=prefix)
         meta = replace(meta_of(located.checkpoint), step=found.meta.step)
         return replace(found, meta=meta, recipe=located.checkpoint.recipe)
-    if path.is_dir() and not (path / "config.json").is_file():
+    if path.is_dir() and not is_described_folder(path):
         file = path / "weights.safetensors"
         if not file.is_file():
             hint = f"; go on training with: intarsia train --resume {path}" if (path / "run.json").exists() else ""
@@ -117,8 +118,10 @@ def config_of(source: About, config: str | None) -> Config:
     return found
 
 
-def inspect_data(path: Path) -> Findings:
+def inspect_data(path: Path, *, multi_label: bool | None = None) -> Findings:
     """What the data doctor finds in a folder or for a description file, with a progress bar.
+
+    multi_label: of a folder, whether a pixel may have several classes; None lets the data decide.
 
     Raises ValueError if there is nothing to look at.
     """
@@ -126,7 +129,7 @@ def inspect_data(path: Path) -> Findings:
     from intarsia.terminal import progress
 
     with progress("reading images and labels") as bar:
-        return examine(path, progress=bar)
+        return examine(path, progress=bar, multi_label=multi_label)
 
 
 def usable_data(path: Path) -> tuple[DataDescription, Findings]:

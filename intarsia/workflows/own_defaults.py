@@ -9,7 +9,15 @@ so does a `--set` of the same place, or of one below or above it.
     sizes   there, too, images are made smaller or larger by a quarter at most: short trainings were measured to gain
     crops   there, too, half of the windows that training sees are drawn around a pixel of a class that is rare
     threshold   of one foreground on a background, the probability above which a pixel is foreground: the IoU of a rare
-            class is largest elsewhere than at one half (`metrics.best_threshold`)
+            class is largest elsewhere than at one half (`metrics.best_threshold`). Where a pixel may have several
+            classes, that of each class
+
+Where a pixel may have several classes, what covers nearly everything is the pixels that have none; windows are not
+drawn around rare classes then, which labels do not hold by their index.
+
+And, only where `--rare-every` asks for it:
+
+    drawing     of every so many samples, one is drawn for each rare class, and its window around a pixel of that class
 
 What they are worth on real images, and what was tried and did not help, is in docs/own-data.md.
 """
@@ -50,17 +58,26 @@ class Choice:
 
 
 def choose(
-    config: Config, description: DataDescription, *, plain: Collection[str] = (), given: Sequence[str] = ()
+    config: Config,
+    description: DataDescription,
+    *,
+    plain: Collection[str] = (),
+    given: Sequence[str] = (),
+    rare_every: int | None = None,
 ) -> list[Choice]:
     """The choices that these data call for, in a recipe's config for them.
 
     plain: names of choices that are not made, or "all". Without measured shares only the threshold is chosen.
     given: what the user sets in the config (PATH=VALUE, PATH-). Where it is about the place of a choice, that one has
-    no settings, and its line says so.
+    no settings, and its line says so. rare_every: samples of which one is drawn for each rare class; None draws all
+    alike.
 
-    Raises ValueError for a name that no choice has.
+    Raises ValueError for a name that no choice has, and for `rare_every` where no class is rare, or too many are.
     """
-    return [_unless_given(choice, config, given) for choice in _called_for(config, description, plain)]
+    choices = _called_for(config, description, plain)
+    if rare_every is not None:
+        choices.append(_drawing(description, rare_every))
+    return [_unless_given(choice, config, given) for choice in choices]
 
 
 def _called_for(config: Config, description: DataDescription, plain: Collection[str]) -> list[Choice]:
@@ -76,7 +93,7 @@ def _called_for(config: Config, description: DataDescription, plain: Collection[
         return found
     values = config.values
     covers = f"{largest} covers {shares[largest]:.1%}"
-    if "loss" not in plain and (settings := tuple(_losses(values["model"]))):
+    if "loss" not in plain and (settings := tuple(_losses(values["model"], description.multi_label))):
         line = f"loss: Lovász beside cross entropy, since {covers} (--plain loss: as the recipe has it)"
         found.append(Choice("loss", line, settings))
     if "sizes" not in plain and (settings := tuple(_sizes(values))):
@@ -85,7 +102,7 @@ def _called_for(config: Config, description: DataDescription, plain: Collection[
         found.append(Choice("sizes", line, settings))
     rare = rare_classes(description)
     indices = [description.class_index(name) for name in rare]
-    if "crops" not in plain and rare and (settings := tuple(_crops(values, indices))):
+    if "crops" not in plain and rare and not description.multi_label and (settings := tuple(_crops(values, indices))):
         shown = ", ".join(f"{name} {share:.2%}" for name, share in list(rare.items())[:_SHOWN])
         more = f" and {len(rare) - _SHOWN} more" if len(rare) > _SHOWN else ""
         line = f"crops: every other one is drawn around {shown}{more} (--plain crops: anywhere)"
@@ -126,8 +143,32 @@ def rare_classes(description: DataDescription) -> dict[str, float]:
     return dict(sorted(known.items(), key=lambda item: item[1]))
 
 
-def _losses(model: Mapping[str, Any]) -> Iterator[str]:
-    """The same head with a second loss; heads that have several losses, or others, know what they need."""
+def _drawing(description: DataDescription, every: int) -> Choice:
+    if description.multi_label:
+        raise ValueError("--rare-every draws windows around pixels of a class; these may have several here: drop it")
+    rare = rare_classes(description)
+    if not rare:
+        raise ValueError(
+            f"--rare-every draws samples for classes with less than {RARE:.0%} of the labelled training pixels, of "
+            "which these data have none"
+        )
+    if every <= len(rare):
+        raise ValueError(
+            f"--rare-every {every}: one of so many samples is drawn for each of {len(rare)} rare classes "
+            f"({', '.join(rare)}), and some for none of them; write {len(rare) + 1} or more"
+        )
+    indices = [description.class_index(name) for name in rare]
+    each = " and one for ".join(list(rare)[:_SHOWN]) if len(rare) <= _SHOWN else f"each of {len(rare)} rare classes"
+    line = f"drawing: of every {every} samples one is drawn for {each}, and shows it"
+    settings = (f"train_dataloader.sampler.rare={indices!r}", f"train_dataloader.sampler.every={every}")
+    return Choice("drawing", line, settings)
+
+
+def _losses(model: Mapping[str, Any], several: bool) -> Iterator[str]:
+    """The same head with a second loss; heads that have several losses, or others, know what they need.
+
+    several: whether a pixel may have several classes.
+    """
     head, path = model.get("decode_head"), "model.decode_head"
     if isinstance(head, Sequence):
         head, path = head[-1], f"{path}.{len(head) - 1}"
@@ -135,7 +176,7 @@ def _losses(model: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(loss, Mapping) or loss.get("type") != "CrossEntropyLoss":
         return
     assert isinstance(head, Mapping)
-    one_logit = head.get("num_classes") == 1
+    one_logit = head.get("num_classes") == 1 or several
     if loss.get("use_sigmoid") and not one_logit:
         return
     second = {"type": "LovaszLoss", "loss_type": "binary" if one_logit else "multi_class", "reduction": "none"}
@@ -144,6 +185,13 @@ def _losses(model: Mapping[str, Any]) -> Iterator[str]:
 
 def _threshold(description: DataDescription) -> Iterator[Choice]:
     """Of two classes that are of one kind, neither is a foreground."""
+    if description.multi_label and "val" in description.splits:
+        line = (
+            "threshold: every evaluation chooses for each class the probability above which a pixel has it, for its "
+            "largest IoU, and the weights keep them (--plain threshold: one half)"
+        )
+        yield Choice("threshold", line, ("intarsia.choose_threshold=True",))
+        return
     *others, name = description.classes
     if "val" not in description.splits or others not in ([], ["background"]):
         return

@@ -112,7 +112,7 @@ def predict(request: PredictRequest) -> bool:
         )  # fmt: skip
         for note in model.notes:
             say(f"note: {note}")
-        inside = "average" if request.blend is None or given.kind in ("raster", "rasters") else request.blend
+        inside = None if given.kind in ("raster", "rasters") else request.blend
         model = with_views(
             model, slide=request.slide, blend=inside, augment=request.augment, threshold=request.threshold
         )
@@ -231,7 +231,7 @@ def _predict_images(
     assert found is not None
     least = request.min_confidence
     values = file_values(model, request.file_format, predictor.classes, with_uncertain=least is not None)
-    outputs = Outputs(Path(request.out), kinds, look, least, values)
+    outputs = Outputs(Path(request.out), kinds, look, least, values, () if given.kind == "one" else predictor.classes)
     if given.kind == "one":
         predict_one(predictor, found.files[0], outputs, None if request.out == "-" else Path(request.out))
         return True

@@ -177,7 +177,7 @@ def _join(outputs: ImageFiles, files: Sequence[ImageFile], classes: Sequence[str
 
 def _summary(run: _Folder, total: int, skipped: int, seconds: float) -> None:
     outputs = run.outputs
-    names = [file.name for file in outputs.files("NAME").values()]
+    names = [file.relative_to(outputs.folder).as_posix() for file in outputs.files("NAME").values()]
     rate = f", {run.written / seconds:.1f} images/s" if run.written else ""
     before = f" ({skipped} were done before)" if skipped else ""
     where = ", ".join([str(outputs.folder / names[0]), *names[1:]])
@@ -263,7 +263,9 @@ def manifest_of(model: OpenModel, predictor: Predictor, outputs: Outputs, file_f
 def manifest_with(model: OpenModel, predictor: Predictor, options: Mapping[str, str]) -> Manifest:
     """What says of results which model wrote them, through which windows and views, and with which other options."""
     inference = predictor.inference
-    left_out = ("augmented", *(() if inference.two_class_threshold is not None else ("two_class_threshold",)))
+    left_out = {"augmented"} | {
+        name for name in ("two_class_threshold", "class_thresholds") if not getattr(inference, name)
+    }
     views = {name: value for name, value in asdict(inference).items() if name not in left_out}
     look = {
         "inference": ", ".join(f"{name} {value}" for name, value in views.items()),
@@ -279,6 +281,11 @@ def file_values(model: OpenModel, name: str, classes: Sequence[str], *, with_unc
     """What a format puts into label files; None for class indices. Raises ValueError if it does not suit the model."""
     if name == "indices":
         return None
+    if model.spec.inference.answer == "classes":
+        raise ValueError(
+            f"--format {name} has one class for each pixel, and this model several: label files hold a bit for each "
+            "class, and --save masks writes a file for each"
+        )
     if name == "source":
         return source_values(_label_table(model, classes), classes, with_uncertain=with_uncertain)
     return server_values(name, classes, with_uncertain=with_uncertain)

@@ -223,6 +223,8 @@ def kinds_of(save: str | None, given: Given, file_format: str) -> frozenset[str]
     if len(kinds) > 1:
         raise ValueError(f"--out {given.out} is one file, and --save names {len(kinds)} things; give a folder")
     (kind,) = kinds
+    if kind == "masks":
+        raise ValueError(f"--out {given.out} is one file, and --save masks writes one for each class; give a folder")
     if given.out == STANDARD:
         if kind in OUTLINES:
             raise ValueError(f"--save {save} is not written to standard output: give a file or a folder with --out")

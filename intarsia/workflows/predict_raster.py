@@ -18,7 +18,7 @@ from intarsia.data.scenes.scene import Alpha, Scene
 from intarsia.inference.outputs.coco import CocoImage, write_coco
 from intarsia.inference.outputs.geojson import coordinates_in_words, write_geojson
 from intarsia.inference.outputs.ground import Ground
-from intarsia.inference.outputs.polygons import Labels, areas, polygons, write_areas
+from intarsia.inference.outputs.polygons import Labels, areas, polygons, polygons_of_sets, write_areas
 from intarsia.inference.raster.files import LAYERS
 from intarsia.inference.raster.predict import RasterResult, RasterSettings, predict_scene
 from intarsia.io.digest import file_hash
@@ -256,22 +256,25 @@ def _derive(job: RasterJob, label: Path, scene: str, out: Path, *, talk: bool) -
         ground, labels, nothing = Ground.of(source), Labels(source), int(source.nodata)
 
         def write_polygons(path: Path) -> None:
-            options = job.options
-            shapes = polygons(labels, nothing=nothing, min_area=options.min_area, simplify=options.simplify)
+            least, simplify = job.options.min_area, job.options.simplify
+            if several:
+                shapes = polygons_of_sets(labels, len(classes), nothing=nothing, min_area=least, simplify=simplify)
+            else:
+                shapes = polygons(labels, nothing=nothing, min_area=least, simplify=simplify)
             count = write_geojson(path, shapes, classes=classes, palette=job.predictor.palette, ground=ground)
             if talk:
                 say(f"{path}: {count} polygons {coordinates_in_words(ground)}")
 
         def write_runs(path: Path) -> None:
-            write_coco(path, labels, classes=classes, image=CocoImage(scene), nothing=nothing)
+            write_coco(path, labels, classes=classes, image=CocoImage(scene), nothing=nothing, sets=several)
 
         def write_table(path: Path) -> None:
-            found = areas(labels, classes=classes, ground=ground)
+            found = areas(labels, classes=classes, ground=ground, nothing=nothing, sets=several)
             if found[0].square_metres is None and talk:
                 warn("areas are in pixels only: the raster's coordinates say nothing about metres")
             write_areas(path, found)
 
-        classes, failed = job.predictor.classes, []
+        classes, several, failed = job.predictor.classes, job.predictor.multi_label, []
         for kind, write in (("polygons", write_polygons), ("rle", write_runs), ("areas", write_table)):
             if kind in job.kinds:
                 try:

@@ -188,6 +188,10 @@ def _run(predictor: Predictor, frames: FrameSource, plan: _Plan, told: threading
             raise ValueError(f"{name}: {reason}")
 
 
+_FEW = 3
+"""Classes whose sets, eight, have room in a legend."""
+
+
 class _Painter:
     """Writes one kind of picture of each frame into a video, at the frame's time."""
 
@@ -219,8 +223,10 @@ class _Painter:
 
 
 def _legend(prediction: Prediction, min_confidence: float | None) -> Picture:
-    """All classes in their order, to stand at the right of frames of this size."""
-    entries = [Entry(name, colour) for name, colour in zip(prediction.classes, prediction.palette, strict=True)]
+    """All classes in their order, to stand at the right of frames of this size; of few that overlap, all their sets."""
+    several = prediction.multi_label and len(prediction.classes) <= _FEW
+    names, palette = prediction.shown_values if several else (prediction.classes, prediction.palette)
+    entries = [Entry(name, colour) for name, colour in zip(names, palette, strict=True)]
     if min_confidence is not None:
         entries.append(Entry(f"uncertain (< {min_confidence:g})", HATCHED, hatched=True))
     height, width = prediction.label.shape

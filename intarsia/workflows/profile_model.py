@@ -166,7 +166,7 @@ def profile(request: ProfileRequest) -> Profile:
 
 def _config(request: ProfileRequest) -> Config:
     name = str(request.model)
-    if name in recipes.names() or recipes.is_for_data(name):
+    if recipes.is_published(name) or recipes.is_for_data(name):
         return Config.from_values({"model": recipes.network(name)}, file=name)
     path = Path(name)
     if path.suffix in CONFIG_SUFFIXES or (path / "config.py").is_file():

@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from intarsia.contracts import PathLike
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class GivenNetwork:
+    """A network that is there already, in Python, and is to be trained with the weights that it has.
+
+    values: the section `model` of a config. state: its tensors. frozen: names of what is not trained. loaded: of the
+    weights that it once started from, as run.json notes them. knows_normalisation: whether mean and deviation in
+    `values` mean anything; otherwise they are those of the data.
+    """
+
+    values: Mapping[str, Any]
+    state: Mapping[str, Tensor]
+    num_classes: int
+    bands: int
+    frozen: tuple[str, ...] = ()
+    loaded: tuple[Mapping[str, Any], ...] = ()
+    knows_normalisation: bool = True
 
 
 @dataclass(frozen=True)
@@ -13,6 +36,7 @@ class RunOptions:
     """Where a run happens and what it starts from; all that is not in its config.
 
     device: "auto", "cpu", "cuda" or "mps". weights: file or name to start from, or None.
+    network: whose weights it starts from instead.
     allow_partial: whether the model may have parts that the weights do not fit.
     key, prefix: where the network's tensors are in the weights, and what their names begin with there.
     notify: a command that is told how the run goes. It is never read from a file, which somebody else may have written.
@@ -23,6 +47,7 @@ class RunOptions:
     device: str = "auto"
     resume: bool = False
     weights: PathLike | None = None
+    network: GivenNetwork | None = None
     allow_partial: bool = False
     key: str | None = None
     prefix: str | None = None

@@ -9,7 +9,7 @@ from pathlib import Path
 from intarsia.config.build import build, build_metric, metric_of, of_split
 from intarsia.contracts import ConfidenceMetric, Metric, Report
 from intarsia.data.description.read import read_description
-from intarsia.data.labels import LabelTable
+from intarsia.data.labels import LabelTable, holds_sets, shown_values, value_count
 from intarsia.data.pipeline import Pipeline
 from intarsia.engine.callbacks.sample_images import paint
 from intarsia.evaluation.files import write_report
@@ -78,7 +78,9 @@ def score(
     dataset = pipeline.dataset
     files: LabelFiles
     if file_format == "indices":
-        files = IndexFiles(predictions, classes=len(dataset.classes), ignore_index=dataset.ignore_index)
+        files = IndexFiles(predictions, values=value_count(dataset), ignore_index=dataset.ignore_index)
+    elif holds_sets(dataset):
+        raise ValueError(f"--format {file_format} has one class for each pixel, and these data have several")
     else:
         beyond = isinstance(metric, CityscapesMetric)
         files = ServerFiles(predictions, file_format, dataset.classes, beyond=beyond)
@@ -88,10 +90,7 @@ def score(
     if report is None:
         say(f"{len(dataset)} label maps in {predictions} are as --format {file_format} wants them; nothing is labelled")
         return
-    classes, palette = tuple(dataset.classes), tuple(dataset.palette)
-    if len(classes) == 1:
-        classes, palette = ("background", *classes), ((0, 0, 0), *palette)
-    show(report, worst, pipeline, classes, palette, folder=out, split=split)
+    show(report, worst, pipeline, *shown_values(dataset), folder=out, split=split)
     save_confusion(confusion, metric, title=predictions.name)
 
 
@@ -106,6 +105,11 @@ def _score_raster(
     confusion: Sequence[Path],
 ) -> None:
     description = None if data is None else read_description(data)
+    if description is not None and description.multi_label:
+        raise ValueError(
+            f"{data}: pixels may have several classes, and two rasters are compared where they have one; "
+            "score the raster as an image of a folder: --predictions DIR --data FILE"
+        )
     classes = raster_classes(prediction) if description is None else description.classes
     if not classes:
         raise ValueError(
@@ -143,7 +147,10 @@ def _labels_and_metric(
         dataset = given_data(data, split).dataset(split)
         args = {"ignore_index": dataset.ignore_index, "num_classes": len(dataset.classes), "classes": dataset.classes}
         chosen = chosen_scores(
-            Component("metric", "IoUMetric", args), metrics=metrics, groups=groups, empty_images=empty_images
+            Component("metric", "MultiLabelMetric" if holds_sets(dataset) else "IoUMetric", args),
+            metrics=metrics,
+            groups=groups,
+            empty_images=empty_images,
         )
         metric: Metric = build(chosen)
         return Pipeline(dataset, (), label_size="original"), metric

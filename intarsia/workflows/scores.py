@@ -44,13 +44,16 @@ def chosen_scores(
         return metric
     names = [] if metrics is None else [name.strip() for name in metrics.split(",") if name.strip()]
     common = {key: metric.args[key] for key in ("ignore_index", "num_classes", "classes") if key in metric.args}
-    if CITYSCAPES in names:
+    if CITYSCAPES in names and metric.type != "MultiLabelMetric":
         if len(names) > 1 or groups:
             raise ValueError(f"--metrics {CITYSCAPES} is the whole evaluation of the benchmark; name it alone")
         return Component("metric", "CityscapesMetric", common)
     if names and catalog.locate("metric", metric.type) == "intarsia.metrics.cityscapes:CityscapesMetric":
         metric = Component("metric", "IoUMetric", common)
-    if catalog.locate("metric", metric.type) != "intarsia.metrics.iou:IoUMetric":
+    several = catalog.locate("metric", metric.type) == "intarsia.metrics.multi_label:MultiLabelMetric"
+    if several and (groups or empty_images is not None):
+        raise ValueError("--group and --empty-images are for one class a pixel; here a pixel may have several")
+    if not several and catalog.locate("metric", metric.type) != "intarsia.metrics.iou:IoUMetric":
         raise ValueError(
             "--metrics, --group and --empty-images choose scores of IoUMetric, but the config's metric is "
             f"{metric.type}"

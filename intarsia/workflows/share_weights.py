@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from intarsia import __version__
 from intarsia.io.whole_files import write_text, write_whole
 from intarsia.terminal import say, warn
+from intarsia.version import __version__
 from intarsia.weights.download import OFFLINE, is_offline
 from intarsia.weights.file import KEY, SUFFIX, WeightsMeta, read_meta, write_described
 from intarsia.weights.maps.folder import CARD

@@ -21,6 +21,7 @@ from intarsia.config.errors import ConfigError
 from intarsia.config.language.reader import Config, read_file
 from intarsia.config.lowering.lower import lower
 from intarsia.contracts import Sample
+from intarsia.data.labels import shown_values
 from intarsia.data.pipeline import Pipeline
 from intarsia.data.sampling import Order, sample_rng
 from intarsia.spec import Component, RunSpec
@@ -110,7 +111,7 @@ def _config(request: AugmentedRequest, file: Path) -> Config:
 def _is_data(place: str) -> bool:
     """Whether a name is that of data, and not of a config, a recipe or a run."""
     path = Path(place)
-    if place in recipes.names() or recipes.is_for_data(place) or (path / "config.py").is_file():
+    if recipes.is_published(place) or recipes.is_for_data(place) or (path / "config.py").is_file():
         return False
     if path.suffix in (".yaml", ".yml") and path.is_file():
         return "train_dataloader" not in read_file(path).values
@@ -139,10 +140,7 @@ def _write(
     request: AugmentedRequest, pipeline: Pipeline, seen: Sequence[Seen], steps: Sequence[tuple[str, str]], seed: int
 ) -> None:
     dataset = pipeline.dataset
-    palette = [(int(r), int(g), int(b)) for r, g, b in dataset.palette]
-    classes = list(dataset.classes)
-    if len(classes) == 1:  # one foreground: its value is 1
-        classes, palette = ["background", *classes], [(0, 0, 0), *palette]
+    classes, palette = shown_values(dataset)
     rows = {one.original.meta.name or str(number): _views(one) for number, one in enumerate(seen)}
     title = f"What training sees of {request.place}"
     if request.out.suffix == ".html":

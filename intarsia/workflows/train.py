@@ -72,6 +72,7 @@ def start_training(request: TrainingRequest) -> TrainingResult | None:
         devices,
         device,
         weights=request.weights,
+        network=request.network,
         allow_partial=request.allow_partial,
         key=request.key,
         prefix=request.prefix,

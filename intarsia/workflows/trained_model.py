@@ -21,10 +21,11 @@ from intarsia.data.description.splits import ShareSplit
 from intarsia.data.image_reader import ImageReader
 from intarsia.export.runtime import is_exported
 from intarsia.spec import Component, RunSpec
+from intarsia.weights.base import WHOLE
 from intarsia.weights.file import AUXILIARY, LoadReport, WeightsMeta, apply_state
 from intarsia.workflows.assemble import checked, evaluation_pipeline
 from intarsia.workflows.exported_model import OpenExported, open_exported
-from intarsia.workflows.locate import local
+from intarsia.workflows.locate import local, locate
 from intarsia.workflows.names import config_of, find_weights, inspect_data
 from intarsia.workflows.thresholds import as_kept
 
@@ -78,6 +79,7 @@ def open_model(
     bands: Sequence[int] | None = None,
     scale: str | None = None,
     max_pixels: int | None = None,
+    base: str | None = None,
 ) -> OpenModel:
     """Read and build a model.
 
@@ -86,6 +88,7 @@ def open_model(
     precision: "32" or "64".
     key, prefix: where the network's tensors are in a checkpoint, and what their names begin with there.
     bands, scale, max_pixels: how images are read that are not those of the training, see `api.load`.
+    base: the backbone that the file lacks or holds differences to, under any name that `locate` takes, or "none".
 
     Raises ValueError if there are no weights, if nothing says which model they belong to, or if they do not fit it.
     """
@@ -98,6 +101,8 @@ def open_model(
         opened = open_exported(exported, device=_of_runtime(device))
         return of_exported(exported, opened, bands=bands, scale=scale, max_pixels=max_pixels)
     source = find_weights(weights, key=key, prefix=prefix)
+    if base is not None:
+        source = dataclasses.replace(source, base=WHOLE if base == WHOLE else locate(base).path)
     resolved = config_of(source, config)
     spec = checked(resolved)
     task = build_task(spec)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from intarsia.contracts import PathLike
 from intarsia.distributed.launchers import is_first, process_count
 from intarsia.terminal import say
+from intarsia.workflows import plan_nnunet
 from intarsia.workflows.adjust import TrainingOptions
+from intarsia.workflows.run_options import GivenNetwork
 
 if TYPE_CHECKING:
     from intarsia.config.language.reader import Config
@@ -37,9 +39,12 @@ class TrainingRequest:
     find: "lr" or "batch" tries that out instead of training.
     notify: a command that is told how the run goes.
     fold: "2/5" validates on the second of five parts of the training images. by: what stays together in a part.
-    plain: choices of `own_defaults` that are not made.
+    plain: choices of `own_defaults` that are not made. rare_every: samples of which one is drawn for each rare class.
+    cache_features, views: where features of a frozen backbone are kept (`workflows.cached_features`).
+    lora, layer_decay: what of a pretrained trunk is trained, and how fast (`workflows.fine_tuning`).
     unlabelled, confidence, teacher: what is learned from besides the labels (`workflows.less_labels`).
     augment: none, light, strong or a file (`workflows.augmentation`); None: as the recipe or config has it.
+    network: to be trained instead of the one that `name` describes; all else is as that says.
     """
 
     name: str
@@ -63,9 +68,15 @@ class TrainingRequest:
     by: str | None = None
     augment: str | None = None
     plain: tuple[str, ...] = ()
+    rare_every: int | None = None
     unlabelled: Path | None = None
     confidence: float | None = None
     teacher: PathLike | None = None
+    network: GivenNetwork | None = None
+    lora: int | None = None
+    layer_decay: float | None = None
+    cache_features: Path | None = None
+    views: int | None = None
 
 
 def training_config(request: TrainingRequest, file: Path) -> Config:
@@ -108,6 +119,8 @@ def prepare_data(request: TrainingRequest, file: Path) -> None:
     description, findings = usable_data(request.data)
     if description.shares is None:
         description = replace(description, shares=findings.shares() or None)
+    if plan_nnunet.is_planned(request.name):
+        description = plan_nnunet.normalised(description)
     _tell(description, findings)
     if request.fold is not None:
         from intarsia.workflows.division import fold_of_run
@@ -128,6 +141,11 @@ def base_config(request: TrainingRequest) -> Config | None:
     from intarsia.workflows.names import find_config
 
     if not recipes.is_for_data(request.name):
+        if request.rare_every is not None:
+            raise ValueError(
+                "--rare-every looks for rare classes in data that a recipe for own data is trained on; in a config, "
+                "write train_dataloader.sampler.rare=[...] and sampler.every=N"
+            )
         if request.plain:
             raise ValueError(
                 "--plain leaves out what a recipe for own data chooses from them; a config, or a published recipe, has "
@@ -150,7 +168,7 @@ def base_config(request: TrainingRequest) -> Config | None:
 
 def run_config(request: TrainingRequest, base: Config | None, data: OwnData | None, devices: int) -> Config:
     """The config of the run, but for its length."""
-    from intarsia.workflows import less_labels
+    from intarsia.workflows import cached_features, fine_tuning, less_labels
     from intarsia.workflows.adjust import settings_for, with_data
 
     if data is None:
@@ -158,6 +176,9 @@ def run_config(request: TrainingRequest, base: Config | None, data: OwnData | No
         config = base
     else:
         config = _own_config(request, data) if base is None else with_data(base, data.description, data.file)
+    if request.network is not None and base is not None:
+        model = network_section(config.values["model"], request.network, None if data is None else data.description)
+        config = config.override([f"model={model!r}"])
     config = config.override(settings_for(config, request.training, devices=devices))
     if request.augment is not None:
         from intarsia.workflows.augmentation import augmented
@@ -166,6 +187,8 @@ def run_config(request: TrainingRequest, base: Config | None, data: OwnData | No
         say_first(found.line)
         config = config.override(found.settings)
     config = config.override(_start_settings(config, request))
+    config = config.override(fine_tuning.settings_for(config, lora=request.lora, layer_decay=request.layer_decay))
+    config = config.override(cached_features.settings_for(config, folder=request.cache_features, views=request.views))
     taught = less_labels.settings_for(
         config, unlabelled=request.unlabelled, confidence=request.confidence, teacher=request.teacher
     )
@@ -175,7 +198,9 @@ def run_config(request: TrainingRequest, base: Config | None, data: OwnData | No
 
 def _start_settings(config: Config, request: TrainingRequest) -> Iterator[str]:
     """What the backbone starts from, so that the config in the run's folder says it."""
-    asked = request.pretrained
+    asked = request.pretrained if request.network is None else "none"
+    if request.network is not None and request.network.frozen:
+        yield f"intarsia.freeze={list(request.network.frozen)!r}"
     if asked is None and request.data is not None and request.weights is None:
         asked = None if (config.values.get("intarsia") or {}).get("pretrained") else "auto"
     if asked is not None:
@@ -183,6 +208,35 @@ def _start_settings(config: Config, request: TrainingRequest) -> Iterator[str]:
         yield f"intarsia.pretrained={(str(Path(asked).resolve()) if is_path else asked)!r}"
     if request.first_convolution is not None:
         yield f"intarsia.first_convolution={request.first_convolution!r}"
+
+
+def network_section(
+    planned: Mapping[str, Any], network: GivenNetwork, description: DataDescription | None
+) -> dict[str, Any]:
+    """The section `model` of a training of a given network: its parts, and what the training planned around them.
+
+    Raises ValueError if the data have other classes or bands than it has.
+    """
+    from intarsia import recipes
+
+    model = dict(network.values)
+    model |= {key: planned[key] for key in ("train_cfg", "test_cfg") if key in planned}
+    preprocessor = dict(planned.get("data_preprocessor") or model.get("data_preprocessor") or {})
+    if network.knows_normalisation:
+        preprocessor |= {key: network.values["data_preprocessor"][key] for key in ("mean", "std")}
+    model["data_preprocessor"] = preprocessor
+    if description is None:
+        return model
+    found = {"classes": description.num_classes, "bands": description.channels}
+    for what, own in (("classes", network.num_classes), ("bands", network.bands)):
+        if found[what] != own:
+            named = f" ({', '.join(description.classes)})" if what == "classes" else ""
+            fix = f"{'num_classes' if what == 'classes' else what}={found[what]}"
+            raise ValueError(f"the data have {found[what]} {what}{named}, the model has {own}: create it with {fix}")
+    fitted: dict[str, Any] = recipes.fit_heads(
+        model, description.num_classes, description.ignore_index, description.classes
+    )
+    return fitted
 
 
 def _own_config(request: TrainingRequest, data: OwnData) -> Config:
@@ -197,25 +251,42 @@ def _own_config(request: TrainingRequest, data: OwnData) -> Config:
     if "train" not in description.splits:
         raise ValueError(f"{data.file} has no train split; it has {', '.join(description.splits)}")
     images = len(description.pairs("train"))
-    batch = min(BATCH, max(2, images))
-    mean, std = normalisation(request.name, description, request.pretrained, say_first)
+    batch, crop = min(BATCH, max(2, images)), recipes.default_crop(data.image_size)
+    steps = min(max(EPOCHS * images // batch, SMALLEST_RUN), LARGEST_RUN)
+    planned = None
+    if plan_nnunet.is_planned(request.name):
+        planned = plan_nnunet.plan(
+            request.name, image_size=data.image_size, images=images, num_logits=description.num_classes,
+            patch=request.training.crop,
+        )  # fmt: skip
+        batch, crop, steps = planned.batch, planned.topology.patch, planned.steps
+    asked = request.pretrained if request.network is None else "none"  # a given network has its own, if it has any
+    mean, std = normalisation(request.name, description, asked, say_first)
     values = recipes.for_data(
         request.name,
         num_classes=description.num_classes,
         ignore_index=description.ignore_index,
+        multi_label=description.multi_label,
         mean=mean,
         std=std,
         raw_bands=description.bands == "raw",
-        crop=recipes.default_crop(data.image_size),
+        crop=crop,
         batch=batch,
-        steps=min(max(EPOCHS * images // batch, SMALLEST_RUN), LARGEST_RUN),
+        steps=steps,
         workers=min(4, os.cpu_count() or 1),
         data={
             split: dataset_values(data.file, split) for split in ("train", "val", "test") if split in description.splits
         },
     )
+    if request.network is not None:
+        values["model"] = network_section(values["model"], request.network, description)
     config = Config.from_values(values, file=f"recipe {request.name}")
-    for choice in choose(config, description, plain=request.plain, given=request.settings):
+    if planned is not None:
+        for line in plan_nnunet.lines_of(planned, description, image_size=data.image_size, images=images):
+            say_first(line)
+        config = config.override(plan_nnunet.settings_of(planned, config, description))
+    choices = choose(config, description, plain=request.plain, given=request.settings, rare_every=request.rare_every)
+    for choice in choices:
         say_first(choice.line)
         config = config.override(choice.settings)
     return config

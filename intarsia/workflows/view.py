@@ -180,6 +180,11 @@ def _images(model: OpenModel, data: Path | None, split: str, folder: DataDescrip
 
     if model.spec.inference.answer == "depth":
         raise ValueError(f"{model.file} answers with depths; what is shown here are classes")
+    if model.spec.inference.answer == "classes":
+        raise ValueError(
+            f"{model.file} gives a pixel several classes, and what is shown here has one; see its pictures with "
+            "`intarsia predict ... --save overlay,masks`"
+        )
     if folder is None:
         return labelled_images(model, data, split).dataset
     description = read_as_trained(model, folder)

@@ -19,18 +19,21 @@ AUTO = "auto"
 
 
 def with_views(
-    model: OpenModel, *, slide: str | None, blend: str, augment: str | None, threshold: float | None = None
+    model: OpenModel, *, slide: str | None, blend: str | None, augment: str | None, threshold: float | None = None
 ) -> OpenModel:
     """The model with another way of looking at images.
 
-    slide: "CROP,STRIDE", "CROP", "auto", or None for what the config says. augment: scales, "auto", or None.
+    slide: "CROP,STRIDE", "CROP", "auto", or None for what the config says. blend: of `Blend`, or None for that of the
+    config. augment: scales, "auto", or None.
     threshold: of a model of two classes, the probability of the second above which a pixel gets it.
 
     Raises ValueError for numbers that make no sense, or if `slide` is "auto" and nothing says a size.
     """
-    if blend not in get_args(Blend):
+    inference = model.spec.inference
+    if blend is not None and blend not in get_args(Blend):
         raise ValueError(f"--blend is {', '.join(get_args(Blend))}, found {blend!r}")
-    inference = dataclasses.replace(model.spec.inference, blend=cast("Blend", blend))
+    if blend is not None:
+        inference = dataclasses.replace(inference, blend=cast("Blend", blend))
     if threshold is not None:
         inference = at_threshold(inference, threshold)
     if slide is not None:
@@ -45,13 +48,15 @@ def _sliding(inference: InferenceSpec, spec: RunSpec, text: str) -> InferenceSpe
     crop = sizes[0] if sizes else inference.crop_size or spec.preprocess.train_size
     if crop is None:
         raise ValueError("--slide: the config says no size of windows; give one: --slide 512, or --slide 512 341")
+    if inference.mode == "slide_even" and len(sizes) < 2:
+        return dataclasses.replace(inference, crop_size=crop)
     if len(sizes) == 2:
         stride = sizes[1]
     elif crop == inference.crop_size and inference.stride is not None:
         stride = inference.stride
     else:
         stride = (max(1, crop[0] * 2 // 3), max(1, crop[1] * 2 // 3))  # as in nearly all published settings
-    if inference.mode == "whole":
+    if inference.mode in ("whole", "slide_even"):
         inference = dataclasses.replace(inference, mode="slide")
     return dataclasses.replace(inference, crop_size=crop, stride=stride)
 

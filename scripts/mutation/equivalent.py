@@ -6,8 +6,37 @@ The keys are names as the command prints them. A test keeps the list to mutants 
 from __future__ import annotations
 
 EQUIVALENT: dict[str, str] = {
+    "intarsia/engine/optim/schedule_curves.py _cycle [compare] <= -> <": (
+        "where one phase ends, the next begins with the same value"
+    ),
+    "intarsia/engine/optim/schedules.py ValueSchedule._walk [constant] 1 -> 2 #2": (
+        "one iteration more is walked than was asked for, and kept for who asks for it"
+    ),
+    'intarsia/inference/logits/postprocess.py mean_values [condition] like.device.type == "cpu" -> True': (
+        "on an accelerator there are more strips then, which take longer; the depths are the same"
+    ),
+    "intarsia/inference/logits/postprocess.py postprocess [compare] == -> != #3": (
+        "which of two ways finds the best class: the one that is faster where the map is, or the other"
+    ),
+    "intarsia/inference/logits/postprocess.py _label_contenders [condition] "
+    "channels is not None and len(channels) == 1 -> False": (
+        "the one class that may win a strip is looked for among itself; the label is the same"
+    ),
+    "intarsia/inference/logits/postprocess.py module [constant] 64 -> 65": "how much an accelerator does at a time",
     "intarsia/layers/distributed.py mean_over_processes [call] torch.distributed.is_available() -> torch.distributed": (
         "a build of torch without processes is asked for; here there are none such"
+    ),
+    "intarsia/losses/dice.py DiceLoss._counted [compare] < -> <=": (
+        "a class behind the last one is nowhere in the maps; cut around it, they are whole"
+    ),
+    'intarsia/losses/set_criterion.py SetCriterion._both_costs [condition] self.mask_loss == "focal" -> True': (
+        "the cross entropy is computed twice then, instead of once and a difference; the numbers are the same"
+    ),
+    "intarsia/metrics/calibration.py Calibration.update [constant] True -> False": (
+        "the processor waits until counts are on the device; the counts are the same"
+    ),
+    "intarsia/metrics/foreground.py ForegroundScores.state [keyword] , dtype=torch.int64 -> nothing": (
+        "whole numbers are int64 anyway"
     ),
     "intarsia/metrics/confusion.py check_outside [call] counts.tolist() -> counts": (
         "the numbers are asked for one by one then; what is found and said is the same"

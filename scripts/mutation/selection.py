@@ -54,6 +54,12 @@ SHARED_LAYERS = [
 ]
 LOSSES = [group("losses"), group("tasks/test_semantic.py", "tasks/test_mask_classification.py")]
 
+LOGITS = [
+    group("inference/test_postprocess.py", "inference/test_lazy.py", "inference/test_sliding.py", k="not memory"),
+    group("inference/test_tta.py", "inference/test_reference.py", "inference/test_predictor.py"),
+    group("inference/test_postprocess.py", "inference/test_memory.py", "inference/test_one_meaning.py"),
+]
+
 TABLE: dict[str, list[Group]] = {
     "intarsia/layers/norm.py": [
         *SHARED_LAYERS,
@@ -142,6 +148,7 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/necks/jpu.py": of_part("JPU", "necks/test_jpu.py", figure="fastfcn_small"),
     "intarsia/necks/fpn.py": of_part("FPN", "necks", figure="semantic_fpn_small"),
     "intarsia/necks/multi_level.py": of_part("MultiLevelNeck", "necks/test_multi_level.py", figure="vit_small"),
+    "intarsia/necks/simple_feature_pyramid.py": of_part("SimpleFeaturePyramid", "necks/test_simple_feature_pyramid.py"),
     "intarsia/necks/feature2pyramid.py": of_part(
         "Feature2Pyramid", "necks/test_feature2pyramid.py", figure="beit_small"
     ),
@@ -149,6 +156,9 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/backbones/clip_text.py": of_part("CLIPTextEncoder", "backbones/test_clip_text.py", figure="san_small"),
     "intarsia/backbones/hf.py": [group("backbones/test_hf.py", "workflows/test_hf_weights.py")],
     "intarsia/backbones/hf_sizes.py": [group("backbones/test_hf.py")],
+    "intarsia/layers/adapter.py": of_part("ViTAdapter", "backbones/test_vit_adapter.py"),
+    "intarsia/backbones/vit_adapter.py": of_part("ViTAdapter", "backbones/test_vit_adapter.py"),
+    "intarsia/tasks/from_features.py": [group("engine/test_cached_features.py")],
     "intarsia/backbones/timm.py": [group("backbones/test_timm.py", k="not every_family_trains")],
     "intarsia/backbones/timm_blocks.py": [group("methods/test_eomt.py")],
     "intarsia/backbones/timm_sizes.py": [group("backbones/test_timm.py", k="not every_family_trains")],
@@ -197,6 +207,7 @@ TABLE: dict[str, list[Group]] = {
     ),
     "intarsia/methods/dpt.py": of_part("DPTHead", "methods/test_dpt.py", figure="dpt_small"),
     "intarsia/methods/eomt.py": [group(MODELS, k="EoMTHead"), group("methods/test_eomt.py")],
+    "intarsia/methods/pmt.py": [group(MODELS, k="PMTHead"), group("methods/test_pmt.py")],
     "intarsia/methods/erfnet.py": of_part("ERFNet", "methods/test_erfnet.py", figure="erfnet"),
     "intarsia/methods/ddrnet.py": of_part("DDR", "methods/test_ddrnet_pidnet.py", figure="ddrnet"),
     "intarsia/methods/icnet.py": of_part("ICN", "methods/test_icnet.py", figure="icnet_small"),
@@ -237,6 +248,10 @@ TABLE: dict[str, list[Group]] = {
     ),
     "intarsia/methods/segnext.py": of_part("MSCAN or LightHamHead", "methods/test_segnext.py", figure="segnext"),
     "intarsia/methods/unet.py": of_part("UNet", "methods/test_unet.py", figure="unet_small"),
+    "intarsia/methods/nnunet.py": of_part("PlainConvEncoder or ResidualEncoder or NNUNet", "methods/test_nnunet.py"),
+    "intarsia/losses/batch_dice.py": [group("methods/test_nnunet.py")],
+    "intarsia/weights/maps/nnunet.py": [group("weights/test_maps_nnunet.py")],
+    "intarsia/weights/maps/nnunet_plans.py": [group("weights/test_maps_nnunet.py")],
     "intarsia/methods/linknet.py": of_part("LinknetHead", "methods/test_unet_decoders.py"),
     "intarsia/methods/manet.py": of_part("MANetHead", "methods/test_unet_decoders.py"),
     "intarsia/methods/pan.py": of_part("PANHead", "methods/test_unet_decoders.py"),
@@ -289,6 +304,12 @@ TABLE: dict[str, list[Group]] = {
         group("config/test_check.py"),
     ],
     "intarsia/tasks/": [group("tasks"), group(FIGURES, k="small"), group("losses"), group("config/test_build.py")],
+    "intarsia/inference/logits/": LOGITS,
+    "intarsia/inference/memory.py": [group("inference/test_memory.py"), *LOGITS],
+    "intarsia/inference/network.py": [group("inference/test_network.py", "inference/test_threads.py"), *LOGITS],
+    "intarsia/inference/prediction.py": [group("inference/test_prediction.py", "inference/test_outputs.py"), *LOGITS],
+    "intarsia/inference/predictor.py": LOGITS,
+    "intarsia/inference/tta.py": [group("inference/test_tta.py"), *LOGITS],
     "intarsia/inference/threshold.py": [
         group("inference/test_predictor.py", "workflows/test_views.py", k="threshold"),
         group("workflows/test_thresholds.py"),

@@ -241,14 +241,14 @@ BROKEN = {
             )
         ],
     ),
-    "unsupported hook": (
-        ("default_hooks = dict(", "default_hooks = dict(\n    sync=dict(type='SyncBuffersHook'),"),
+    "unknown hook": (
+        ("default_hooks = dict(", "default_hooks = dict(\n    sync=dict(type='SyncBufferHook'),"),
         [
             (
                 "default_hooks.sync",
-                "SyncBuffersHook",
-                "the hook 'SyncBuffersHook' is not supported: averaging of buffers is not supported yet; use SyncBN",
-                "Remove it",
+                "SyncBufferHook",
+                "unknown hook 'SyncBufferHook'",
+                "Did you mean 'SyncBuffersHook'?",
             )
         ],
     ),
@@ -288,6 +288,17 @@ BROKEN = {
     "windows with gaps": (
         ("mode='whole'", "mode='slide', crop_size=(8, 8), stride=(9, 8)"),
         [("model.test_cfg.stride", "test_cfg", "a stride of (9, 8) leaves gaps between windows of (8, 8)", "Make it")],
+    ),
+    "even windows with a stride": (
+        ("mode='whole'", "mode='slide_even', crop_size=(8, 8), stride=(8, 8)"),
+        [
+            (
+                "model.test_cfg.stride",
+                "test_cfg",
+                "mode 'slide_even' spreads windows evenly and",
+                "Leave it out, or write",
+            )
+        ],
     ),
     "one logit under softmax": (
         ("num_classes=3,\n        norm_cfg", "num_classes=1,\n        norm_cfg"),

@@ -13,7 +13,16 @@ from intarsia.config.language.reader import Config, read_file
 from intarsia.config.lowering.lower import lower, lower_all
 from intarsia.config.lowering.names import FAMILIES, argument_name, user_key
 from intarsia.config.schema.vocabulary import AREAS
-from intarsia.spec import AugmentedInference, Component, Duration, EarlyStopSpec, EmaSpec, SafeguardSpec, ScheduleSpec
+from intarsia.spec import (
+    AugmentedInference,
+    Component,
+    Duration,
+    EarlyStopSpec,
+    EmaSpec,
+    RareSpec,
+    SafeguardSpec,
+    ScheduleSpec,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -590,6 +599,31 @@ def test_hooks() -> None:
     assert spec.metric.args == {"metrics": ("mDice",), "nan_to_num": -1}
 
 
+def test_samples_are_drawn_for_rare_classes() -> None:
+    def loader(**sampler: Any) -> dict[str, Any]:
+        return {"batch_size": 2, "dataset": dataset(), "sampler": {"type": "InfiniteSampler", **sampler}}
+
+    def drawn(**sampler: Any) -> RareSpec | None:
+        spec = lower(training(train_dataloader=loader(**sampler)))
+        assert spec.train is not None
+        return spec.train.rare
+
+    assert drawn(shuffle=True) is drawn(rare=None) is drawn(rare=[]) is None
+    assert drawn(rare=[1, 2]) == RareSpec((1, 2), every=4)
+    assert drawn(rare=[2], every=5) == RareSpec((2,), every=5)
+    for sampler, path, said in (
+        ({"rare": [1, 2], "every": 2}, "every", "expected more than the 2 classes of rare, found 2"),
+        ({"rare": [1, 1]}, "rare", "each once, found [1, 1]"),
+        ({"rare": [-1]}, "rare", "expected indices of classes"),
+        ({"rare": 1}, "rare", "found 1 (int)"),
+    ):
+        [(at, message)] = problems(training(train_dataloader=loader(**sampler)))
+        assert at == f"train_dataloader.sampler.{path}"
+        assert said in message
+    [(at, message)] = problems(training(**{**validation(), "val_dataloader": loader(rare=[1])}))
+    assert (at, message) == ("val_dataloader.sampler.rare", "an evaluation sees every image once")
+
+
 @pytest.mark.parametrize(
     ("saving", "expected"),
     [
@@ -611,7 +645,6 @@ def test_the_best_by_any_metric_in_either_direction(saving: dict[str, str], expe
 @pytest.mark.parametrize(
     ("hook", "reason"),
     [
-        ({"type": "SyncBuffersHook"}, "averaging of buffers"),
         ({"type": "ChekpointHook"}, "unknown hook 'ChekpointHook'"),
         ({"type": "MyHook"}, "unknown hook 'MyHook'"),
         ({}, "'type' is missing"),
@@ -623,15 +656,26 @@ def test_hooks_that_are_refused_by_name(hook: dict[str, Any], reason: str) -> No
     assert reason in message
 
 
+def test_averages_of_weights_are_those_of_mmengine() -> None:
+    epochs = {"train_cfg": {"type": "EpochBasedTrainLoop", "max_epochs": 5, "val_interval": 1}}
+    hook = {"type": "EMAHook", "ema_type": "mmengine.StochasticWeightAverage", "begin_epoch": 3, "interval": 2}
+    assert lower(training(custom_hooks=[hook], **epochs)).ema == EmaSpec(kind="mean", begin_epoch=3, interval=2)
+    hook = {"type": "EMAHook", "ema_type": "MomentumAnnealingEMA", "gamma": 50, "update_buffers": True, "device": "cpu"}
+    assert lower(training(custom_hooks=[hook])).ema == EmaSpec(kind="annealing", gamma=50, average_buffers=True)
+
+
 def test_hooks_that_set_something() -> None:
+    assert not lower(training()).runtime.average_statistics
     hooks = [
+        {"type": "SyncBuffersHook", "priority": "NORMAL"},
         {"type": "EMAHook", "momentum": 0.001, "begin_iter": 100},
-        {"type": "EarlyStoppingHook", "patience": 4, "min_delta": 0.5},
+        {"type": "EarlyStoppingHook", "patience": 4, "min_delta": 0.5, "stopping_threshold": 80},
         {"type": "mypackage.hooks:Diary", "file": "diary.txt"},
     ]
     spec = lower(training(custom_hooks=hooks, **validation()))
     assert spec.ema == EmaSpec(momentum=0.001, begin=100)
-    assert spec.early_stop == EarlyStopSpec(patience=4, min_delta=0.005)  # MMEngine's is in percent
+    assert spec.early_stop == EarlyStopSpec(patience=4, min_delta=0.005, threshold=0.8)  # MMEngine's are in percent
+    assert spec.runtime.average_statistics
     (diary,) = spec.observers
     assert (diary.kind, diary.type, diary.args) == ("observer", "mypackage.hooks:Diary", {"file": "diary.txt"})
 
@@ -640,7 +684,15 @@ def test_hooks_that_set_something() -> None:
     ("hook", "path", "reason"),
     [
         ({"type": "EMAHook", "momentum": 1.5}, "custom_hooks.0.momentum", "between 0 and 1"),
-        ({"type": "EMAHook", "ema_type": "StochasticWeightAverage"}, "custom_hooks.0.ema_type", "one kind of average"),
+        (
+            {"type": "EMAHook", "ema_type": "Average"},
+            "custom_hooks.0.ema_type",
+            "unknown average 'Average'",
+        ),
+        ({"type": "EMAHook", "begin_epoch": 2}, "custom_hooks.0.begin_epoch", "train_cfg counts steps, not epochs"),
+        ({"type": "EMAHook", "begin_epoch": 2, "begin_iter": 1}, "custom_hooks.0.begin_epoch", "says another begin"),
+        ({"type": "EMAHook", "interval": 0}, "custom_hooks.0.interval", "expected 1 or more, found 0"),
+        ({"type": "EMAHook", "gamma": 0}, "custom_hooks.0.gamma", "expected 1 or more, found 0"),
         ({"type": "EarlyStoppingHook", "patience": 0}, "custom_hooks.0.patience", "1 or more"),
         ({"type": "EarlyStoppingHook", "monitor": "mIoU"}, "custom_hooks.0.monitor", "does not give it"),
     ],

@@ -1,4 +1,4 @@
-"""EoMT's head in a config: every number arrives, its backbone must leave it as many blocks, mistakes are named."""
+"""The heads of EoMT and PMT in a config: every number arrives, backbones give what they read, mistakes are named."""
 
 from __future__ import annotations
 
@@ -84,3 +84,48 @@ def test_other_heads_do_not_read_a_level_with_blocks() -> None:
     model = {"type": "EncoderDecoder", "backbone": backbone, "decode_head": head}
     [problem] = check(Config.from_values({"model": model}, file="test.py"), shapes=True)
     assert "reads what is computed, but the backbone TIMM leaves its last 2 blocks" in problem.message
+
+
+# --- PMT ----------------------------------------------------------------------------------------------------------
+
+PMT = {
+    **{key: value for key, value in HEAD.items() if not key.startswith("annealing")},
+    "type": "PMTHead", "in_channels": [64, 64], "in_index": [0, 1], "num_blocks": 3, "num_heads": 4,
+    "hidden_channels": 96,
+}  # fmt: skip
+ALL_TOKENS = {"type": "TIMM", "model_name": "test_vit", "out_indices": (2, 5), "norm": True, "prefix": True}
+
+
+def pmt(backbone: dict[str, Any] | None = None, **head: Any) -> Config:
+    model = {"type": "EncoderDecoder", "backbone": {**ALL_TOKENS, **(backbone or {})}, "decode_head": {**PMT, **head}}
+    return Config.from_values({"model": model}, file="test.py")
+
+
+def test_every_number_of_pmt_arrives() -> None:
+    assert check(pmt(), shapes=True) == []
+    spec = lower(pmt())
+    assert (spec.model.type, spec.task) == ("MaskClassifier", "MaskClassification")
+    assert spec.model.args["decode_head"].args == {
+        "in_channels": (64, 64), "in_index": (0, 1), "num_classes": 3, "num_queries": 9, "num_blocks": 3,
+        "num_upscales": 1, "num_heads": 4, "hidden_channels": 96,
+    }  # fmt: skip
+    assert spec.objective is not None
+    assert spec.objective.args["loss_weights"] == (2.0, 3.0, 4.0)
+    assert isinstance(build_task(lower(pmt())), MaskClassification)
+
+
+@pytest.mark.parametrize(
+    ("given", "path", "message"),
+    [
+        (pmt({"prefix": False}), "model.decode_head", "reads all tokens before the patches of each level, but .* none"),
+        (pmt(in_channels=[64, 32]), "model.decode_head", "adds up levels, which have one number of channels"),
+        (pmt(in_channels=64), "model.decode_head.in_channels", "expected Sequence"),
+        (pmt(num_heads=5), "model.decode_head", "num_heads must leave each head a multiple of 4 of 64 channels; got 5"),
+        (pmt(dropout=0.1), "model.decode_head.dropout", "unknown key"),
+    ],
+    ids=["tokens", "channels", "type", "heads", "key"],
+)
+def test_mistakes_with_pmt_are_named(given: Config, path: str, message: str) -> None:
+    problems = check(given, shapes=True)
+    assert [problem.path for problem in problems][:1] == [path]
+    assert re.search(message, problems[0].message)

@@ -208,6 +208,16 @@ def test_epochs_turned_into_steps() -> None:
     assert "steps already" in message
 
 
+def test_a_schedule_of_a_part_of_the_network() -> None:
+    given = {"type": "WarmupPolyLR", "by_epoch": False, "end": 9, "delay": 2, "warm_up": 3, "part": "backbone"}
+    assert fine(given).schedules == (
+        ScheduleSpec("WarmupPolyLR", 0, 9, args={"delay": 2, "warm_up": 3}, part="backbone"),
+    )  # fmt: skip
+    ((path, message),) = wrong({**given, "part": ["backbone"]})
+    assert path == "param_scheduler.part"
+    assert "expected str" in message
+
+
 def test_schedules_that_are_refused() -> None:
     for name, said in (
         ("ReduceOnPlateauLR", "follows a metric"),

@@ -30,6 +30,10 @@ OPEN = (FeatureSpec(8, 16, open_blocks=2),)
 """That of a plain transformer whose last blocks are run by the head."""
 OPEN_BACKBONE = {"type": "TIMM", "model_name": "test_vit", "open_blocks": 2,
                  "options": {"embed_dim": 8, "num_heads": 2}}  # fmt: skip
+PREFIXED = (FeatureSpec(8, 16, prefix=True),) * 2
+"""Those of a plain transformer with all its tokens."""
+PREFIXED_BACKBONE = {"type": "TIMM", "model_name": "test_vit", "prefix": True, "norm": True, "out_indices": (2, 5),
+                     "options": {"embed_dim": 8, "num_heads": 2}}  # fmt: skip
 CLASSES = 5
 VECTORS = 12
 """Channels of the vectors of classes that a head compares its masks with."""
@@ -142,6 +146,8 @@ class Case:
             return dict(own), ""
         if self.levels[0].open_blocks:
             return {"type": "EncoderDecoder", "backbone": OPEN_BACKBONE, "decode_head": own}, "decode_head"
+        if self.levels[0].prefix:
+            return {"type": "EncoderDecoder", "backbone": PREFIXED_BACKBONE, "decode_head": own}, "decode_head"
         name = BACKBONE if self.levels == LEVELS[: len(self.levels)] else PLAIN_BACKBONE
         settings: dict[str, Any] = {"out_indices": tuple(range(len(self.levels)))}
         if self.levels[0].tokens:
@@ -164,17 +170,22 @@ class Case:
 
 
 def opened(head: nn.Module, levels: Sequence[FeatureSpec]) -> nn.Module:
-    """A head of an open level, which is given a map and makes that of it: compilers take tensors, and no functions."""
+    """A head of open levels, which is given maps and makes these of them: compilers take tensors, and no functions."""
     (*_, spec), kind = levels, type(head)
-    if not spec.open_blocks:
+    if not spec.open_blocks and not spec.prefix:
         return head
 
     class Opened(kind):  # type: ignore[misc, valid-type]
         def forward(self, features: Sequence[Tensor]) -> Any:
-            map = features[0]
-            size = (spec.stride * map.shape[2], spec.stride * map.shape[3])
-            prefix = map.mean((2, 3)).unsqueeze(1)  # (N, 1, C)
-            return super().forward([OpenLevel(map, prefix, (_attend,) * spec.open_blocks, _norm, spec.stride, size)])
+            size = (spec.stride * features[0].shape[2], spec.stride * features[0].shape[3])
+            prefixes = [map.mean((2, 3)).unsqueeze(1) for map in features]  # (N, 1, C) each
+            blocks = (_attend,) * spec.open_blocks
+            return super().forward(
+                [
+                    OpenLevel(map, prefix, blocks, _norm, spec.stride, size)
+                    for map, prefix in zip(features, prefixes, strict=True)
+                ]
+            )
 
     head.__class__ = Opened
     return head

@@ -52,8 +52,9 @@ def test_entries_are_documented(kind: str, name: str) -> None:
 
 # --- Losses -------------------------------------------------------------------------------------------------------
 
-OTHER_TARGETS = ("KLDivLoss", "SiLogLoss")
-"""Losses of other targets than labels, the logits of another network or depths: they have tests of their own."""
+OTHER_TARGETS = ("EachClass", "KLDivLoss", "RightAnswers", "SiLogLoss")
+"""Losses of other targets than class indices, sets of classes, the logits of another network or depths: they have tests
+of their own."""
 LOSSES = [name for name in catalog.names("loss") if name not in OTHER_TARGETS]
 SINGLE_LOGIT = ("BoundaryLoss",)
 """Losses of one yes or no for each pixel."""

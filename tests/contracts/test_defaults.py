@@ -25,6 +25,11 @@ UNETS = {
     "in_index": (0, 1, 2, 3, 4), "decoder_channels": (256, 128, 64, 32, 16), "interpolation": "nearest",
     "dropout_ratio": 0.0, "norm": BN, "activation": RELU, "align_corners": False,
 }  # fmt: skip
+NNUNET = {
+    "in_channels": 3, "channels": (32, 64, 128, 256, 512, 512, 512, 512), "kernel_sizes": 3,
+    "strides": (1, 2, 2, 2, 2, 2, 2, 2), "checkpoint_activations": False,
+}  # fmt: skip
+"""What the planner chooses for images of 512 x 512."""
 RESNET = {
     "in_channels": 3, "stem_channels": 64, "base_channels": 64, "num_stages": 4, "strides": (1, 2, 2, 2),
     "dilations": (1, 1, 1, 1), "out_indices": ALL, "style": "pytorch", "multi_grid": None, "contract_dilation": False,
@@ -42,7 +47,7 @@ TWINS = {
 }  # fmt: skip
 TIMM = {
     "in_channels": 3, "out_indices": None, "output_stride": None, "img_size": None, "norm": False,
-    "open_blocks": 0,
+    "open_blocks": 0, "prefix": False, "tokens": None, "smp_encoder": False, "norm_eps": None,
     "drop_path_rate": None, "options": None, "checkpoint_activations": False,
 }  # fmt: skip
 QUERIES = {"in_index": ALL, "channels": 256, "mask_channels": 256, "num_queries": 100, "num_heads": 8, "hidden": 2048,
@@ -83,6 +88,10 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "higher_in_channels": 64, "lower_in_channels": 128, "fusion_out_channels": 128, "out_indices": (0, 1, 2),
             "norm": BN, "activation": RELU, "dw_activation": None, "align_corners": False,
             "checkpoint_activations": False},
+        "GCNet": {
+            "in_channels": 3, "channels": 32, "ppm_channels": 128,
+            "num_blocks_per_stage": (4, 4, (5, 4), (5, 4), (2, 2)), "align_corners": False, "norm": BN,
+            "activation": RELU, "deploy": False, "checkpoint_activations": False},
         "HRNet": {
             "in_channels": 3, "channels": ((64,), (18, 36), (18, 36, 72), (18, 36, 72, 144)),
             "num_blocks": ((4,), (4, 4), (4, 4, 4), (4, 4, 4, 4)), "num_modules": (1, 1, 4, 3), "frozen_stages": -1,
@@ -92,7 +101,8 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "in_channels": 3, "embed_dims": 64, "num_stages": 4, "num_layers": (3, 4, 6, 3), "num_heads": (1, 2, 4, 8),
             "patch_sizes": (7, 3, 3, 3), "strides": (4, 2, 2, 2), "sr_ratios": (8, 4, 2, 1), "out_indices": ALL,
             "mlp_ratio": 4, "qkv_bias": True, "drop_rate": 0.0, "attn_drop_rate": 0.0, "drop_path_rate": 0.0,
-            "activation": GELU, "norm": Norm("LN", eps=1e-6), "checkpoint_activations": False},
+            "activation": GELU, "norm": Norm("LN", eps=1e-6), "inner_eps": None,
+            "checkpoint_activations": False},
         "ICNet": {
             "in_channels": 3, "layer_channels": (512, 2048), "light_branch_middle_channels": 32,
             "psp_out_channels": 512, "out_channels": (64, 256, 256), "pool_scales": (1, 2, 3, 6), "norm": BN,
@@ -132,6 +142,12 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "PIDNet": {
             "in_channels": 3, "channels": 64, "ppm_channels": 96, "num_stem_blocks": 2, "num_branch_blocks": 3,
             "align_corners": False, "norm": BN, "activation": RELU, "checkpoint_activations": False},
+        "RegSeg": {
+            "arch": "base", "in_channels": 3, "norm": BN, "checkpoint_activations": False,
+            "dilations": ((1,), (1, 2), *((1, 4),) * 4, *((1, 14),) * 7)},
+        "SCTNet": {
+            "in_channels": 3, "layer_nums": (2, 2, 2), "base_channels": 64, "spp_channels": 128, "num_heads": 8,
+            "drop_rate": 0.0, "drop_path_rate": 0.1, "norm": BN, "checkpoint_activations": False},
         "STDCContextPathNet": {
             "last_in_channels": (1024, 512), "out_channels": 128, "ffm_in_channels": None, "ffm_out_channels": 256,
             "ffm_scale_factor": 4, "upsample_mode": "nearest", "align_corners": None, "norm": BN,
@@ -157,10 +173,18 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "frozen_exclude": ("all",), "checkpoint_activations": False},
         "VPD": {
             "pad_shape": None, "pad_val": 0.0, "class_embed_select": False, "num_class_embeddings": 27, "gamma": 1e-4,
-            "in_channels": 3, "first_stage_channels": 128, "first_stage_channel_mult": (1, 2, 4, 4),
+            "attention_maps": ("up", "down"), "attention_stride": 16, "in_channels": 3,
+            "first_stage_channels": 128, "first_stage_channel_mult": (1, 2, 4, 4),
             "first_stage_num_res_blocks": 2, "z_channels": 4, "embed_dim": 4, "model_channels": 320,
             "channel_mult": (1, 2, 4, 4), "num_res_blocks": 2, "attention_resolutions": (4, 2, 1), "num_heads": 8,
             "transformer_depth": 1, "context_dim": 768, "checkpoint_activations": False},
+        "ViTAdapter": {
+            "in_channels": 3, "interaction_indexes": None, "conv_channels": 64, "num_points": 4, "deform_num_heads": 6,
+            "deform_ratio": 1.0, "ffn_ratio": 0.25, "extra_extractors": True, "add_trunk_levels": True,
+            "prefix_tokens": True, "norm": BN, "drop_path_rate": None, "options": None,
+            "checkpoint_activations": False},
+        "PlainConvEncoder": {**NNUNET, "num_convs": (2,) * 8},
+        "ResidualEncoder": {**NNUNET, "num_blocks": (1, 3, 4, 6, 6, 6, 6, 6)},
         "UNet": {
             "in_channels": 3, "base_channels": 64, "num_stages": 5, "strides": (1,) * 5, "enc_num_convs": (2,) * 5,
             "dec_num_convs": (2,) * 4, "downsamples": (True,) * 4, "enc_dilations": (1,) * 5,
@@ -179,6 +203,8 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "upsample_mode": "nearest"},
         "MLANeck": {"norm_layer": Norm("LN", eps=1e-6), "norm": None, "activation": None},
         "MultiLevelNeck": {"scales": (0.5, 1, 2, 4), "norm": None, "activation": None},
+        "SimpleFeaturePyramid": {
+            "out_channels": 256, "rescales": (4, 2, 1, 0.5), "in_index": -1, "norm": Norm("LN2d", eps=1e-6)},
         "JPU": {
             "in_channels": (512, 1024, 2048), "mid_channels": 512, "start_level": 0, "end_level": -1,
             "dilations": (1, 2, 4, 8), "align_corners": False, "norm": BN, "activation": RELU},
@@ -187,6 +213,14 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "ANNHead": {**HEAD, "in_index": (-2, -1), "query_scales": (1,), "key_pool_scales": (1, 3, 6, 8)},
         "CCHead": {**FULLY_CONVOLUTIONAL, "recurrence": 2},
         "DDRHead": {**HEAD, "in_index": (0, 1), "norm": BN},
+        "RegSegHead": {
+            "channels": 64, "fine_channels": 8, "in_index": (0, 1, 2), "dropout_ratio": 0.0, "norm": BN,
+            "align_corners": False},
+        "EfficientViTHead": {
+            "in_index": (0, 1, 2), "num_blocks": 3, "expand_ratio": 4, "fused": False, "final_expand": 4,
+            "dropout_ratio": 0.0, "norm": BN, "activation": Activation("HSwish"), "align_corners": False},
+        "SCTHead": {"in_index": 0, "dropout_ratio": 0.1, "norm": BN, "align_corners": False},
+        "GCNetHead": {**HEAD, "in_index": (0, 1), "norm": BN},
         "DAHead": ONE_LEVEL,
         "DNLHead": {
             **FULLY_CONVOLUTIONAL, "reduction": 2, "use_scale": True, "mode": "embedded_gaussian", "temperature": 0.05},
@@ -210,6 +244,9 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "EoMTHead": {
             "in_index": 0, "num_queries": 100, "num_blocks": 4, "num_upscales": 2, "annealing_start": None,
             "annealing_end": None},
+        "PMTHead": {
+            "in_index": (0, 1, 2, 3), "num_queries": 100, "num_blocks": 6, "num_heads": 16, "hidden_channels": 1024,
+            "num_upscales": 2, "annealing_start": None, "annealing_end": None},
         "FCNHead": {
             **ONE_LEVEL, "input_transform": None, "num_convs": 2, "kernel_size": 3, "dilation": 1,
             "concat_input": True},
@@ -227,6 +264,9 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "PSAHead": {
             **ONE_LEVEL, "psa_type": "bi-direction", "compact": False, "shrink_factor": 2, "normalization_factor": 1.0,
             "psa_softmax": True},
+        "PPLiteSegHead": {
+            **HEAD, "in_index": (0, 1, 2), "channels": (32, 64, 128), "aux_channels": 64, "context_channels": 128,
+            "pool_scales": (1, 2, 4), "dropout_ratio": 0.0, "norm": BN},
         "PSPHead": {**ONE_LEVEL, "pool_scales": (1, 2, 3, 6)},
         "PointHead": {
             "in_index": (0,), "num_fcs": 3, "coarse_pred_each_layer": True, "dropout_ratio": 0.1, "activation": RELU,
@@ -235,7 +275,8 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "SETRMLAHead": {**SEVERAL_LEVELS, "mla_channels": 128, "up_scale": 4},
         "SETRUPHead": {
             **ONE_LEVEL, "num_convs": 1, "up_scale": 4, "kernel_size": 3, "norm_layer": Norm("LN", eps=1e-6)},
-        "SegformerHead": {**SEVERAL_LEVELS, "linear_projection": False},
+        "SegformerHead": {
+            **SEVERAL_LEVELS, "linear_projection": False, "fusion_level": 0, "logits_align_corners": None},
         "SegmenterMaskTransformerHead": {
             "in_index": -1, "mlp_ratio": 4, "drop_path_rate": 0.1, "drop_rate": 0.0, "attn_drop_rate": 0.0,
             "qkv_bias": True, "activation": GELU, "norm": Norm("LN"), "init_std": 0.02, "align_corners": False},
@@ -250,13 +291,29 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "LinknetHead": {
             "in_index": (0, 1, 2, 3, 4), "num_blocks": 5, "channels": 32, "dropout_ratio": 0.0, "norm": BN,
             "activation": RELU, "align_corners": False},
+        "NNUNetHead": {
+            "in_index": tuple(range(8)), "kernel_sizes": 3, "strides": 2, "num_convs": 2, "align_corners": False},
         "MANetHead": {**UNETS, "attention_channels": 64},
         "PANHead": {
             **SEVERAL_LEVELS, "channels": 32, "interpolation": "bilinear", "dropout_ratio": 0.0, "norm": BN,
             "align_corners": True},
+        "SmpASPPHead": {
+            **SEVERAL_LEVELS, "in_index": (0, 3), "channels": 256, "c1_channels": 48, "dilations": (12, 24, 36),
+            "separable": True, "dropout_ratio": 0.5, "norm": BN, "align_corners": True},
+        "SmpDPTHead": {
+            **SEVERAL_LEVELS, "feature_strides": (16, 16, 16, 16), "channels": 256,
+            "post_process_channels": (256, 512, 1024, 1024), "readout_type": "project", "norm": BN,
+            "align_corners": True},
+        "SmpFPNHead": {
+            **SEVERAL_LEVELS, "pyramid_channels": 256, "channels": 128, "merge": "add", "interpolation": "nearest",
+            "dropout_ratio": 0.2, "norm": Norm("GN", num_groups=32), "align_corners": True},
+        "SmpPSPHead": {
+            **ONE_LEVEL, "channels": 512, "pool_scales": (1, 2, 3, 6), "dropout_ratio": 0.2, "norm": BN,
+            "align_corners": True},
         "UNetPlusPlusHead": {**UNETS, "attention": None},
         "UNetHead": {**UNETS, "center": False, "attention": None},
-        "UPerHead": {**SEVERAL_LEVELS, "pool_scales": (1, 2, 3, 6)},
+        "UPerHead": {
+            **SEVERAL_LEVELS, "pool_scales": (1, 2, 3, 6), "level_norms": False, "logits_align_corners": None},
         "VPDDepthHead": {
             "in_channels": (320, 640, 1280, 1280), "max_depth": 10.0, "embed_dim": 192, "feature_dim": 1536,
             "num_deconv_layers": 3, "num_deconv_filters": (32, 32, 32), "fmap_border": 0, "align_corners": False},
@@ -275,11 +332,14 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "in_channels": 256, "feat_channels": 64, "out_channels": None, "norm": Norm("LN"), "activation": RELU},
     },
     "loss": {
+        "BatchDiceLoss": {"background": 0, "eps": 1e-5, "ignore_index": 255},
         "CrossEntropyLoss": {
             **PIXELS, "use_sigmoid": False, "avg_non_ignore": False, "label_smoothing": 0.0, "reduction": "mean"},
         "DiceLoss": {
             "use_sigmoid": True, "activate": True, "naive_dice": False, "eps": 1e-3, "ignore_index": 255,
             "ignored": "left_out", "reduction": "mean"},
+        "EachClass": {"ignore_index": 255},
+        "RightAnswers": {"ignore_index": 255},
         "FocalLoss": {**PIXELS, "use_sigmoid": True, "gamma": 2.0, "alpha": 0.5, "reduction": "mean"},
         "LovaszLoss": {
             **PIXELS, "loss_type": "multi_class", "classes": "present", "per_image": False, "reduction": "mean"},
@@ -302,6 +362,7 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "CityscapesMetric": {"num_classes": None, "classes": None, "ignore_index": 255},
         "DepthMetric": {
             "depth_metrics": None, "min_depth_eval": 0.0, "max_depth_eval": float("inf"), "crop_type": None},
+        "MultiLabelMetric": {"classes": None, "ignore_index": 255, "metrics": ("mIoU",)},
         "IoUMetric": {
             "classes": None, "ignore_index": 255, "metrics": ("mIoU",), "beta": 1.0, "nan_to_num": None,
             "groups": None, "empty_images": "one"},

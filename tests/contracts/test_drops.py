@@ -104,6 +104,8 @@ DROPS: dict[str, dict[str, Drops]] = {
         "MobileNetV2": NOTHING,
         "MobileNetV3": NOTHING,
         "ResNeSt": NOTHING,
+        "PlainConvEncoder": NOTHING,
+        "ResidualEncoder": NOTHING,
         "UNet": NOTHING,
         "VPD": Drops({}, attention=(0.0,) * 33),
         "MixVisionTransformer": Drops(
@@ -114,9 +116,15 @@ DROPS: dict[str, dict[str, Drops]] = {
             attention=(0.3,) * 6,
             arguments={"num_layers": (2, 1, 2, 1), "drop_rate": 0.2, "attn_drop_rate": 0.3, "drop_path_rate": 0.5}),
         "DDRNet": NOTHING,
+        "GCNet": NOTHING,
         "ICNet": NOTHING,
         "PIDNet": NOTHING,
         "STDCContextPathNet": NOTHING,
+        "RegSeg": NOTHING,
+        "SCTNet": Drops(
+            {f"{block}.{name}": rate for block in ("layer3_2", "layer4", "layer5")
+             for name, rate in [("mlp_l.hidden_drop", 0.2), ("mlp_l.drop", 0.2), ("drop_path", 0.3)]},
+            arguments={"drop_rate": 0.2, "drop_path_rate": 0.3}),
         "STDCNet": NOTHING,
         "SwinTransformer": Drops(
             {"drop_after_pos": 0.2} |
@@ -129,6 +137,7 @@ DROPS: dict[str, dict[str, Drops]] = {
         "HFBackbone": Drops({}, attention=(0.0,) * 4),
         "TIMM": NOTHING,
         "TIMMBackbone": NOTHING,
+        "ViTAdapter": Drops({}, attention=(0.0,) * 6),
         "VisionTransformer": Drops(
             {"drop_after_pos": 0.2} |
             {f"layers.{i}.{name}": rate for i in range(4)
@@ -144,12 +153,20 @@ DROPS: dict[str, dict[str, Drops]] = {
         "JPU": NOTHING,
         "MLANeck": NOTHING,
         "MultiLevelNeck": NOTHING,
+        "SimpleFeaturePyramid": NOTHING,
     },
     "head": {
         **dict.fromkeys(("ASPPHead", "DepthwiseSeparableASPPHead", "DepthwiseSeparableFCNHead", "FCNHead", "FPNHead",
                          "PSPHead", "PointHead", "SegformerHead", "UPerHead"), CLASSIFIER),
         "DDRHead": CLASSIFIER,
-        **dict.fromkeys(("LinknetHead", "MANetHead", "PANHead", "UNetHead", "UNetPlusPlusHead"), CLASSIFIER),
+        "RegSegHead": CLASSIFIER,
+        "EfficientViTHead": CLASSIFIER,
+        "SCTHead": CLASSIFIER,
+        "GCNetHead": CLASSIFIER,
+        **dict.fromkeys(("LinknetHead", "MANetHead", "PANHead", "PPLiteSegHead", "UNetHead",
+                         "UNetPlusPlusHead"), CLASSIFIER),
+        **dict.fromkeys(("SmpASPPHead", "SmpDPTHead", "SmpFPNHead", "SmpPSPHead"), CLASSIFIER),
+        "NNUNetHead": NOTHING,
         "ANNHead": Drops({"dropout": 0.1, "fusion_dropout": 0.1}, attention=(0.0,) * 4),
         "CCHead": CLASSIFIER,
         "DAHead": Drops({"dropout": 0.1, "pam_dropout": 0.1, "cam_dropout": 0.1}, attention=(0.0,)),
@@ -174,6 +191,7 @@ DROPS: dict[str, dict[str, Drops]] = {
         "SideAdapterCLIPHead": Drops({}, attention=(0.0,) * 8),
         "VPDDepthHead": NOTHING,
         "EoMTHead": Drops({}, attention=(0.0,) * 2),
+        "PMTHead": Drops({}, attention=(0.0,) * 2),
         "SegmenterMaskTransformerHead": Drops(
             {f"layers.{i}.{name}": rate for i in range(2)
              for name, rate in [("attn.dropout", 0.2), ("ffn.layers.0.2", 0.2), ("ffn.layers.2", 0.2),
@@ -196,7 +214,7 @@ DROPS: dict[str, dict[str, Drops]] = {
 }  # fmt: skip
 CASES = [(kind, name) for kind, names in DROPS.items() for name in names]
 CALLED = [(kind, name) for kind, name in CASES if kind != "head_part"]
-UNUSED_LAYERS = [("backbone", "HFBackbone"), ("backbone", "TIMM")]
+UNUSED_LAYERS = [("backbone", "HFBackbone"), ("backbone", "TIMM"), ("backbone", "ViTAdapter")]
 """With layers that drop nothing behind what is used, or that attention reads the rate of alone (transformers 4); what
 does drop is in tests/backbones/test_hf.py and test_timm.py."""
 
@@ -293,7 +311,8 @@ def test_only_what_drops_draws_random_numbers(kind: str, name: str) -> None:
 
     assert not draws(lambda: part.eval()(*given))
     drops = DROPS[kind][name]
-    random = any(drops.layers.values()) or any(drops.attention) or name in ("PointHead", "LightHamHead", "EoMTHead")
+    drawing = ("PointHead", "LightHamHead", "EoMTHead", "PMTHead")
+    random = any(drops.layers.values()) or any(drops.attention) or name in drawing
     assert draws(lambda: trained(part.train(), given)) is random
 
 
@@ -308,12 +327,13 @@ CLASSIFIED_APART = {"DAHead": ("pam", "cam")}
 """Head -> stages that have a dropout and a classifier of their own."""
 WITHOUT_CLASSIFIER = {
     "MaskFormerHead", "Mask2FormerHead", "IterativeDecodeHead", "SegmenterMaskTransformerHead",
-    "SideAdapterCLIPHead", "VPDDepthHead", "EoMTHead",
+    "SideAdapterCLIPHead", "VPDDepthHead", "EoMTHead", "PMTHead",
+    "NNUNetHead",
 }  # fmt: skip
 PIXEL_HEADS = sorted(set(TABLES["head"]) - WITHOUT_CLASSIFIER)
 
 
-OTHER_CLASSIFIERS = ("DDRHead", "PIDHead")
+OTHER_CLASSIFIERS = ("DDRHead", "GCNetHead", "PIDHead", "PPLiteSegHead")
 """Heads that only training looks at in other places too, with classifiers of their own."""
 
 

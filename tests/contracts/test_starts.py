@@ -53,6 +53,7 @@ from intarsia.layers.norm import Norm
 BASIC = {r"layer\d\.\d+\.bn2\.weight": ZEROS}
 BOTTLENECK = {r"layer\d\.\d+\.bn3\.weight": ZEROS}
 """The last norm of each block, so that it starts as its shortcut: zero_init_residual, which is on by default."""
+INSTANCES = {r"norm\.weight": ONES, r"norm\.bias": ZEROS}
 CLASSIFIED = {r"^conv_seg\.weight": CLASSIFIER}
 ATTENTION = {
     r"attn\.in_proj_weight": XAVIER,
@@ -101,6 +102,7 @@ STARTS: dict[str, dict[str, Starts]] = {
             "dec_upsample_channels": (24, 16), "dec_non_bottleneck_channels": (24, 16)}),
         "DDRNet": Starts(wide={"channels": 8, "ppm_channels": 8}),
         "FastSCNN": Starts(),
+        "GCNet": Starts(wide={"channels": 12, "ppm_channels": 12}),
         "HRNet": Starts(wide={"channels": ((12,), (12, 16), (12, 16, 20), (12, 16, 20, 24))}),
         "MixVisionTransformer": Starts(
             HE_PER_GROUP, wide={"embed_dims": 16, "mlp_ratio": 2},
@@ -118,6 +120,8 @@ STARTS: dict[str, dict[str, Starts]] = {
         "ResNetV1c": Starts(special=BOTTLENECK, wide={"base_channels": 12, "stem_channels": 24}),
         "ResNetV1d": Starts(special=BASIC, wide={"base_channels": 12, "stem_channels": 24}),
         "PIDNet": Starts(wide={"channels": 12, "ppm_channels": 8}),
+        "RegSeg": Starts(TORCH, TORCH),
+        "SCTNet": Starts(special={r"attn_l\.kv3?": normal(0.001)}, wide={"base_channels": 12, "spp_channels": 12}),
         "STDCContextPathNet": Starts(wide={**WIDE_STDC, "out_channels": 12, "ffm_out_channels": 32}),
         "STDCNet": Starts(wide={"channels": STDC_CHANNELS}),
         "SwinTransformer": Starts(
@@ -137,7 +141,19 @@ STARTS: dict[str, dict[str, Starts]] = {
             HE_FAN_IN, linear=TRUNCATED, linear_bias=ZEROS, wide={"embed_dims": 112, "img_size": 32},
             special={r"^(cls_token|pos_embed)": TRUNCATED, r"ffn\.layers\.(0\.0|1)\.bias": normal(1e-6),
                      r"attn\.in_proj_weight": TRUNCATED, r"attn\.in_proj_bias": ZEROS}),
+        "PlainConvEncoder": Starts(HE_FAN_IN, special=INSTANCES, wide={"channels": (16, 24, 32)}),
+        "ResidualEncoder": Starts(
+            HE_FAN_IN, special={r"conv2\.norm\.weight": ZEROS, **INSTANCES}, wide={"channels": (16, 24, 32)}),
         "UNet": Starts(wide={"base_channels": 16}),
+        "ViTAdapter": Starts(
+            HE_PER_GROUP, linear=TRUNCATED, linear_bias=ZEROS, wide={"conv_channels": 16, "deform_num_heads": 4},
+            special={r"^cls_token": normal(1e-6), r"^pos_embed": TRUNCATED, r"^patch_embed\.proj\.(weight|bias)": TORCH,
+                     r"^level_embed": normal(1.0), r"injector\.gamma": ZEROS, r"sampling_offsets\.weight": ZEROS,
+                     r"injector\.attn\.sampling_offsets\.bias": star(heads=4, levels=3, points=4),
+                     r"sampling_offsets\.bias": star(heads=4, levels=1, points=4),
+                     r"attention_weights\.(weight|bias)": ZEROS, r"(value|output)_proj\.weight": XAVIER,
+                     r"(value|output)_proj\.bias": ZEROS},
+            few=r"(dwconv\.dwconv\.weight|^cls_token)$"),
         "VPD": Starts(
             TORCH, TORCH, wide={"z_channels": 8, "embed_dim": 8},
             special={r"^gamma": exact(1e-4), r"^unet\..*(out_layers\.3|\.proj_out)\.(weight|bias)": ZEROS}),
@@ -149,6 +165,7 @@ STARTS: dict[str, dict[str, Starts]] = {
         "MLANeck": Starts(wide={"in_channels": (24, 32, 40, 48), "out_channels": 16}),
         "MultiLevelNeck": Starts(XAVIER, wide={"in_channels": (24, 32, 40, 48), "out_channels": 16}),
         "JPU": Starts(wide={"mid_channels": 16}),
+        "SimpleFeaturePyramid": Starts(TORCH, TORCH, wide={"embed_dim": 32, "out_channels": 32}),
     },
     "head": {
         "ANNHead": Starts(
@@ -201,6 +218,10 @@ STARTS: dict[str, dict[str, Starts]] = {
             wide={"channels": 20}),
         "LightHamHead": Starts(special=CLASSIFIED, wide={"channels": 20, "ham_channels": 24}),
         "EoMTHead": Starts(TORCH, TORCH, TORCH, TORCH, special={r"^q\.weight": normal(1.0)}, wide={"in_channels": 64}),
+        "PMTHead": Starts(
+            TORCH, TORCH, TORCH, TORCH,
+            special={r"^q\.weight": normal(1.0), r"lambda1|^scalers\.\d": ONES},
+            wide={"in_channels": (64, 64), "hidden_channels": 48}),
         "Mask2FormerHead": Starts(
             CAFFE2, wide={**LEVELS, "hidden": 48, "encoder_hidden": 40},
             special={
@@ -219,6 +240,13 @@ STARTS: dict[str, dict[str, Starts]] = {
             wide={"channels": 20}),
         "OCRHead": Starts(special=CLASSIFIED, wide={"channels": 20, "ocr_channels": 12}),
         "PSAHead": Starts(special={**CLASSIFIED, r"^attention(_p)?\.1\.weight": TORCH}, wide={"channels": 20}),
+        "RegSegHead": Starts(TORCH, TORCH, wide={"channels": 24, "fine_channels": 16}),
+        "EfficientViTHead": Starts(special=CLASSIFIED, wide={"channels": 24}),
+        "SCTHead": Starts(wide={"channels": 24}),
+        "GCNetHead": Starts(wide={"channels": 20}, special={r"(conv_seg|aux_cls_seg_c4)\.bias": TORCH}),
+        "PPLiteSegHead": Starts(
+            special={r"^(conv_seg|aux_cls_seg\.\d)\.weight": CLASSIFIER}, few=r"conv_xy_atten\.\d\.conv\.weight$",
+            wide={"channels": (24, 28, 32), "aux_channels": 24, "context_channels": 32}),
         "PSPHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
         "PointHead": Starts(special={r"^fc_seg\.weight": CLASSIFIER}, wide={"channels": 20}),
         "SETRMLAHead": Starts(special=CLASSIFIED, wide={"channels": 32, "mla_channels": 8}),
@@ -240,12 +268,21 @@ STARTS: dict[str, dict[str, Starts]] = {
         "LinknetHead": Starts(
             HE_UNIFORM, wide={"in_channels": (104,) * 4, "channels": 104},
             special={r"^conv_seg\.weight": XAVIER, r"deconv_upsamping\.0\.(weight|bias)": TORCH}),
+        "NNUNetHead": Starts(HE_FAN_IN, special=INSTANCES, wide={"in_channels": (104,) * 4}),
         "MANetHead": Starts(
             HE_UNIFORM, special={r"^conv_seg\.weight": XAVIER},
             wide={"in_channels": (104,) * 4, "decoder_channels": (40,) * 5, "attention_channels": 8}),
         "PANHead": Starts(
             HE_UNIFORM, special={r"^conv_seg\.weight": XAVIER}, wide={"in_channels": (16, 16), "channels": 32},
             few=r"^fpa\.(conv1|conv2|down[23]\.\d)\.conv\.weight$"),
+        "SmpASPPHead": Starts(
+            HE_UNIFORM, special={r"^conv_seg\.weight": XAVIER}, wide={"in_channels": (32, 104), "channels": 40}),
+        "SmpDPTHead": Starts(
+            HE_UNIFORM,
+            special={r"^conv_seg\.weight": XAVIER, r"reassemble\.[01]\.resize_layer\.(weight|bias)": TORCH},
+            wide={"channels": 20, "post_process_channels": (16, 20, 24, 28)}),
+        "SmpFPNHead": Starts(HE_UNIFORM, special={r"^conv_seg\.weight": XAVIER}, wide={"pyramid_channels": 40}),
+        "SmpPSPHead": Starts(HE_UNIFORM, special={r"^conv_seg\.weight": XAVIER}, wide={"channels": 40}),
         "UNetPlusPlusHead": Starts(
             HE_UNIFORM, special={r"^conv_seg\.weight": XAVIER}, wide={**WIDE_UNET, "in_channels": (104,) * 4}),
         "UNetHead": Starts(HE_UNIFORM, special={r"^conv_seg\.weight": XAVIER}, wide=WIDE_UNET),

@@ -25,24 +25,30 @@ UNFUSED = {
     "ERFNet": 5,
     "EncHead": 1,
     "Feature2Pyramid": 1,
+    "GCNet": 22,
+    "GCNetHead": 1,
     "LinearHead": 1,
     "LinknetHead": 5,
     "MSCAN": 10,
     "PIDHead": 1,
     "PIDNet": 8,
+    "RegSeg": 2,
+    "SCTHead": 1,
+    "SCTNet": 17,
     "SegformerHead": 1,
     "DepthEstimator": 3,
     "VPDDepthHead": 3,
 }
 """Batch norms that stay: behind a pooling, behind a convolution that is applied level by level or whose filters the
-image makes (DMHead), behind a concatenation or a transposed convolution (CGNet, ERFNet, Feature2Pyramid), behind an
-encoding (EncHead), before a convolution (DDRNet, LinearHead, MSCAN, PIDNet), behind a
-transposed convolution (VPDDepthHead, LinknetHead).
+image makes (DMHead), behind a concatenation or a transposed convolution (CGNet, ERFNet, Feature2Pyramid, RegSeg),
+behind an encoding (EncHead), before a convolution (DDRNet, GCNet, LinearHead, MSCAN, PIDNet, SCTHead, SCTNet), beside
+one (GCNet), behind a transposed convolution (VPDDepthHead, LinknetHead).
 """
 
 
-TRACED = [case for case in CASES if case.name != "HFBackbone"]
-"""Transformers' networks look at their own arguments in ways that torch.fx cannot follow; torch.export takes them."""
+TRACED = [case for case in CASES if case.name not in ("HFBackbone", "ViTAdapter")]
+"""Transformers' networks look at their own arguments in ways that torch.fx cannot follow, and so does timm with
+positions; torch.export takes them."""
 
 
 class OfLevels(nn.Module):

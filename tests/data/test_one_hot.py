@@ -75,7 +75,7 @@ def test_what_no_band_covers_is_the_background(tmp_path: Path) -> None:
 
 def test_of_bands_that_overlap_the_later_counts(tmp_path: Path) -> None:
     maps = scene(tmp_path, suffix=".tif", overlap=True)
-    description = examine(tmp_path).proposal()
+    description = examine(tmp_path, multi_label=False).proposal()
     assert any("`overlap: last`" in note for note in description.notes)
     assert description.labels is not None
     assert all(np.array_equal(label, maps[number] - 1) for number, label in labels(description).items())

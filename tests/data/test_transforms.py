@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from intarsia.contracts import Sample, SampleMeta
 from intarsia.data.transforms.geometry import (
@@ -339,6 +340,29 @@ def test_pad_values_and_modes():
     assert after.label[2, 2] == 0
     assert Pad(size=(3, 3), padding_mode="edge")(sample, np.random.default_rng(0)).label.tolist()[2] == [3, 4, 4]
     assert Pad(size=(3, 2), pad_val={"seg": 999})(sample, np.random.default_rng(0)).label.tolist()[0] == [1, 2, 999]
+
+
+@pytest.mark.parametrize("size", [(20, 31), (90, 70), (47, 200)])
+@pytest.mark.parametrize("bands", [1, 3, 5])
+def test_antialiased_is_what_pillow_calls_bilinear(size, bands):
+    image = np.random.default_rng(0).integers(0, 256, (47, 60, bands), dtype=np.uint8)
+    found = resize_array(image, size, "antialiased")
+    assert found.shape == (*size, bands)
+    for band in range(bands):
+        expected = Image.fromarray(image[:, :, band]).resize(size[::-1], Image.Resampling.BILINEAR)
+        assert np.array_equal(found[:, :, band], np.asarray(expected))
+    if bands == 3:
+        assert np.array_equal(found, np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR)))
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.int16, np.uint16, np.float32, np.float64])
+def test_antialiased_arrays_of_any_type_are_alike(dtype):
+    image = np.random.default_rng(0).integers(0, 2 if dtype is np.bool_ else 200, (40, 30, 2)).astype(dtype)
+    found = resize_array(image, (17, 11), "antialiased")
+    assert found.dtype == dtype
+    exact = resize_array(image.astype(np.float32), (17, 11), "antialiased")
+    assert np.abs(found.astype(np.float64) - exact).max() <= (0 if found.dtype.kind == "f" else 0.51)
+    assert resize_array(image[:, :, 0], (17, 11), "antialiased").shape == (17, 11)
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,23 @@ def test_patience(values: list[float], spec: dict[str, Any], expected: int | Non
     assert stops_at(values, **spec) == expected
 
 
+@pytest.mark.parametrize(
+    ("values", "mode", "expected", "said"),
+    [
+        ([0.5, 0.6, 0.61, 0.7], "max", 3, "score is 0.61, above 0.6"),
+        ([0.5, NAN, 0.6], "max", None, ""),
+        ([0.9, 0.6, 0.5], "min", 3, "score is 0.5, below 0.6"),
+    ],
+)
+def test_a_score_that_is_good_enough_ends_the_training(
+    values: list[float], mode: Any, expected: int | None, said: str
+) -> None:
+    assert stops_at(values, mode=mode, patience=9, threshold=0.6) == expected
+    rule = EarlyStopping(EarlyStopSpec(patience=9, threshold=0.6), metric="score", mode=mode)
+    assert any(rule.update({"score": value}) for value in values) == bool(said)
+    assert not said or str(rule) == said
+
+
 class Scores:
     """Reports with given scores, one after the other."""
 

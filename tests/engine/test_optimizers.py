@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -157,3 +158,53 @@ def test_scheduled_momentum_goes_on_from_a_saved_state() -> None:
     second.load_state_dict(first.state_dict())
     set_schedule(second, schedule, 5)
     assert second.param_groups[0]["betas"] == pytest.approx((0.9, 0.99))
+
+
+# --- Parts with schedules of their own ----------------------------------------------------------------------------
+
+TWO_STAGES = (
+    ScheduleSpec("WarmupPolyLR", 0, 100, args={"warm_up": 10, "power": 0.9}),
+    ScheduleSpec("WarmupPolyLR", 0, 100, part="backbone", args={"delay": 10, "warm_up": 20, "power": 0.9}),
+)
+
+
+def published(base: float, step: int, delay: int, warm_up: int, total: int, power: float = 0.9) -> float:
+    """The rate at a step of EoMT's two stages."""
+    if step < delay:
+        return 0.0
+    if step < delay + warm_up:
+        return base * (step - delay) / warm_up
+    return base * (1 - (step - delay - warm_up) / (total - delay - warm_up)) ** power
+
+
+def test_the_backbone_stands_still_while_the_head_warms_up() -> None:
+    plan = spec("AdamW", lr=0.1, schedules=TWO_STAGES)
+    plan = replace(plan, paramwise={"custom_keys": {"backbone.0": {"lr_mult": 0.5}}})
+    optimizer, schedule = optimizer_for(Parts(), plan), Schedule.of(TWO_STAGES)
+    assert {(group["part"], group["initial_lr"]) for group in optimizer.param_groups} == {
+        ("backbone", 0.05), ("backbone", 0.1), (None, 0.1)
+    }  # fmt: skip
+    for step in (0, 1, 9, 10, 11, 29, 30, 31, 60, 99, 5):
+        logged = set_schedule(optimizer, schedule, step)
+        assert logged == pytest.approx(published(0.1, step, 0, 10, 100), rel=1e-12)
+        for group in optimizer.param_groups:
+            delay, warm_up = (10, 20) if group["part"] else (0, 10)
+            assert group["lr"] == pytest.approx(published(group["initial_lr"], step, delay, warm_up, 100), rel=1e-12)
+
+
+def test_a_part_without_a_schedule_of_its_momentum_takes_that_of_all() -> None:
+    schedules = (HALVED, HALVED_MOMENTUM, replace(HALVED, part="backbone", args={"factor": 0.2}))
+    optimizer = optimizer_for(Parts(), spec("SGD", lr=0.1, momentum=0.8, schedules=schedules))
+    set_schedule(optimizer, Schedule.of(schedules), 0)
+    assert {(group["part"], group["momentum"]) for group in optimizer.param_groups} == {("backbone", 0.4), (None, 0.4)}
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.02, 0.05])
+
+
+def test_parameters_are_in_the_innermost_part() -> None:
+    schedules = (replace(HALVED, part="backbone"), replace(HALVED, part="backbone.0"), replace(HALVED, part="back"))
+    with pytest.raises(
+        ValueError, match="a schedule of the part 'back', and no parameter's name begins with it; parts"
+    ):
+        optimizer_for(Parts(), spec("SGD", lr=0.1, schedules=schedules))
+    optimizer = optimizer_for(Parts(), spec("SGD", lr=0.1, schedules=schedules[:2]))
+    assert {group["part"] for group in optimizer.param_groups} == {"backbone", "backbone.0", None}

@@ -18,7 +18,7 @@ import torch
 import torch.distributed.fsdp  # once, for all processes that are forked
 from hypothesis import given
 from hypothesis import strategies as st
-from standins import SGD, Network, Pictures, TinyTask, stop_after, tiny_run
+from standins import SGD, Network, Pictures, TinyTask, stop_after, tiny_run, tiny_task
 from torch import Tensor, nn
 
 from intarsia.contracts import Sample
@@ -185,6 +185,70 @@ def test_statistics_that_are_not_synchronised_are_those_of_the_first_process(tmp
     assert [table["classes"][score.name]["IoU"] for score in report.classes[:2]] == [
         score.values["IoU"] for score in report.classes[:2]
     ]
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("average_every", [None, 3])
+def test_statistics_of_each_process_are_averaged(tmp_path: Path, strategy: Any, average_every: int | None) -> None:
+    """What is kept is the mean of what each process found in its own images, counted here beside its norm."""
+
+    def job(runtime: FabricRuntime) -> None:
+        task, own = tiny_task(), (torch.zeros(8), torch.ones(8))
+        run = tiny_run(
+            tmp_path / "run", runtime=runtime, task=task, evaluate_every=8, steps=10, average_every=average_every
+        )
+
+        def follow(norm: nn.BatchNorm2d, inputs: tuple[Tensor]) -> None:
+            if norm.training:
+                (x,) = inputs
+                for running, start, batch in zip(own, (0.0, 1.0), (x.mean((0, 2, 3)), x.var((0, 2, 3))), strict=True):
+                    if norm.num_batches_tracked == 0:  # in the rehearsal, and in the first step
+                        running.fill_(start)
+                    running.lerp_(batch.detach(), 0.1)
+
+        task.model.norm.register_forward_pre_hook(follow)
+        train(run)
+        expected = [sum(runtime.all_gather(running)) / 2 for running in own]
+        assert not any(torch.allclose(running, mean, rtol=1e-4) for running, mean in zip(own, expected, strict=True))
+        runtime.barrier()
+        for state in (run.network.state_dict(), load_state(tmp_path / "run/weights.safetensors")):
+            torch.testing.assert_close(state["norm.running_mean"], expected[0], rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(state["norm.running_var"], expected[1], rtol=1e-5, atol=1e-6)
+        assert json.loads((tmp_path / "run/run.json").read_text())["best"]["step"] == 10
+
+    in_two_processes(job, average_statistics=True, strategy=strategy)
+
+
+def test_a_run_with_averaged_statistics_goes_on_with_those_of_each_process(tmp_path: Path) -> None:
+    """Stopped between two averages: bit-identical in as many processes, with the mean in one."""
+
+    def job(runtime: FabricRuntime, name: str, *, stopped: bool = False, resume: bool = False) -> None:
+        run = tiny_run(tmp_path / name, runtime=runtime, validate=False, save_every=20, resume=resume)
+        if stopped:
+            stop_after(run, 7)
+        assert train(run).finished is not stopped
+
+    averaged = {"average_statistics": True}
+    in_two_processes(lambda runtime: job(runtime, "whole"), **averaged)
+    in_two_processes(lambda runtime: job(runtime, "parts", stopped=True), **averaged)
+    one, other = states(tmp_path / "parts", 10)["statistics"]
+    assert not torch.allclose(one, other)
+    shutil.copytree(tmp_path / "parts", tmp_path / "alone")
+    in_two_processes(lambda runtime: job(runtime, "parts", resume=True), **averaged)
+    assert_alike(states(tmp_path / "parts")["task"], states(tmp_path / "whole")["task"], 0.0)
+    network = tiny_task().model
+    FabricRuntime(accelerator="cpu", average_statistics=True).load_statistics(network, (one, other))
+    torch.testing.assert_close(network.norm.running_mean, (one + other)[:8] / 2)
+    torch.testing.assert_close(network.norm.running_var, (one + other)[8:] / 2)
+
+
+def test_one_process_has_nothing_to_average(tmp_path: Path) -> None:
+    for name, how in (("plain", False), ("averaged", True)):
+        runtime = FabricRuntime(accelerator="cpu", average_statistics=how)
+        train(tiny_run(tmp_path / name, runtime=runtime, validate=False, save_every=20, average_every=2))
+    plain, averaged = states(tmp_path / "plain"), states(tmp_path / "averaged")
+    assert plain["statistics"] == averaged["statistics"] == []
+    assert_alike(averaged["task"], plain["task"], 0.0)
 
 
 def test_norms_of_other_packages_are_not_silently_replaced() -> None:

@@ -21,9 +21,8 @@ from intarsia.engine.callbacks.base import Observer
 from intarsia.engine.callbacks.sample_images import TrainingPictures
 from intarsia.engine.callbacks.tensorboard import TensorBoard
 from intarsia.engine.callbacks.wandb import WandB
-from intarsia.engine.optim.freezing import Frozen
 from intarsia.engine.training.checkpoint import load_checkpoint
-from intarsia.engine.training.ema import Ema
+from intarsia.engine.training.ema import Ema, begun_by_step
 from intarsia.engine.training.log import NonFiniteLossError
 from intarsia.engine.training.loop import train
 from intarsia.engine.training.nonfinite import NonFiniteGuard, put_back
@@ -31,6 +30,7 @@ from intarsia.engine.training.run import Run
 from intarsia.engine.training.trainer import Trainer, seed_torch
 from intarsia.engine.training.watchdog import Watchdog
 from intarsia.spec import EarlyStopSpec, EmaSpec, SafeguardSpec
+from intarsia.tasks.freezing import Frozen
 from intarsia.weights.file import load_state
 
 
@@ -210,13 +210,47 @@ def test_the_average_is_what_the_formula_says() -> None:
             model[1].running_mean.add_(1.0)
         ema.update(step)
         weight = model[0].weight.detach()
-        expected = weight.clone() if step <= 3 else 0.9 * expected + 0.1 * weight
+        expected = weight.clone() if step <= 2 else 0.9 * expected + 0.1 * weight
     torch.testing.assert_close(ema.state()["0.weight"], expected, rtol=1e-12, atol=0)
     assert ema.state()["1.running_mean"].equal(model[1].running_mean)
     now = model[0].weight.detach().clone()
     with ema.applied():
         torch.testing.assert_close(model[0].weight.detach(), expected, rtol=1e-12, atol=0)
     assert model[0].weight.equal(now)
+
+
+@pytest.mark.parametrize("interval", [1, 3])
+@pytest.mark.parametrize("kind", ["exponential", "annealing", "mean"])
+def test_kinds_of_averages_are_those_of_mmengine(kind: Any, interval: int) -> None:
+    """Counted as its averaged models do: steps since the average began, the first of which takes the weights over."""
+    model = nn.BatchNorm2d(1).double()
+    spec = EmaSpec(0.2, begin=3, kind=kind, gamma=4, interval=interval, average_buffers=True)
+    ema, copied = Ema(model, spec), Ema(model, replace(spec, average_buffers=False))
+    expected, taken = 0.0, []
+    for step in range(1, 14):
+        with torch.no_grad():
+            model.weight.fill_(step**2)
+            model.running_mean.fill_(step**2)
+            model.num_batches_tracked.fill_(step)
+        ema.update(step)
+        copied.update(step)
+        steps = step - 3
+        if steps <= 0:
+            expected, taken = step**2, [step**2]
+        elif steps % interval == 0:
+            taken.append(step**2)
+            share = {"exponential": 0.2, "annealing": max(0.2, 4 / (4 + steps)), "mean": 1 / (steps // interval + 1)}
+            expected = expected + (step**2 - expected) * share[kind]
+        for name in ("weight", "running_mean"):
+            assert ema.state()[name].item() == pytest.approx(expected, rel=1e-12)
+        assert copied.state()["running_mean"].item() == step**2
+        assert ema.state()["num_batches_tracked"].item() == step
+    assert kind != "mean" or expected == pytest.approx(sum(taken) / len(taken))
+
+
+def test_an_average_begins_with_the_first_step_of_its_epoch() -> None:
+    assert begun_by_step(EmaSpec(begin_epoch=3, interval=2), 10) == EmaSpec(begin=21, interval=2)
+    assert begun_by_step(EmaSpec(begin=7), 10) == EmaSpec(begin=7)
 
 
 def test_the_average_is_evaluated_kept_and_resumed(tmp_path: Path) -> None:

@@ -97,6 +97,7 @@ def test_epochs_hold_their_rate_until_they_end() -> None:
             ScheduleSpec("StepLR", args={"step_size": 7, "gamma": 0.3}),
             lambda o: torch.optim.lr_scheduler.StepLR(o, 7, 0.3),
         ),
+        (ScheduleSpec("StepLR", args={"step_size": 9}), lambda o: torch.optim.lr_scheduler.StepLR(o, 9)),
         (
             ScheduleSpec("ExponentialLR", args={"gamma": 0.97}),
             lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.97),
@@ -131,6 +132,28 @@ def test_other_curves_agree_with_torch(spec: ScheduleSpec, reference: object) ->
         scheduler.step()
 
 
+def test_a_curve_of_one_step_leaves_the_rate_as_it_is() -> None:
+    assert [value([ScheduleSpec("PolyLR", 2, 3, args={"power": 0.9})], 0.5, step) for step in range(5)] == [0.5] * 5
+
+
+@pytest.mark.parametrize(
+    ("curve", "args"),
+    [("OneCycleLR", {"eta_max": 0.8}), ("OneCycleMomentum", {"base_momentum": 0.8, "max_momentum": 0.9})],
+)
+def test_a_cycle_by_epochs_sets_nothing_within_an_epoch(curve: str, args: dict[str, float]) -> None:
+    """What another schedule makes of it in the middle of an epoch stays until the next one."""
+    cycle = ScheduleSpec(curve, 0, 5, by_epoch=True, args=args)
+    halved = ScheduleSpec("MultiStepLR", 0, 12, args={"milestones": [5], "gamma": 0.5})
+
+    def rates(*schedules: ScheduleSpec) -> list[float]:
+        return [ValueSchedule(schedules, 4)(0.5, step) for step in range(12)]
+
+    alone, both = rates(cycle), rates(cycle, halved)
+    assert [len(set(alone[epoch : epoch + 4])) for epoch in (0, 4, 8)] == [1, 1, 1]
+    assert len(set(alone)) == 3
+    assert both == pytest.approx([*alone[:5], *(rate / 2 for rate in alone[5:8]), *alone[8:]], rel=1e-12)
+
+
 def test_constant_and_open_ended() -> None:
     constant = ScheduleSpec("ConstantLR", 0, 5, args={"factor": 0.1})
     assert [value([constant], 1.0, s) for s in range(6)] == pytest.approx([0.1, 0.1, 0.1, 0.1, 1, 1])
@@ -154,6 +177,29 @@ def test_schedules_that_make_no_sense(schedule: ScheduleSpec, said: str) -> None
         ValueSchedule([schedule])
 
 
+@pytest.mark.parametrize("delay", [0, 5])
+@pytest.mark.parametrize("warm_up", [0, 8])
+def test_warm_up_and_power_of_one_stretch(delay: int, warm_up: int) -> None:
+    """As published, the last step does not reach the end of the curve; after it the value stays there."""
+    args = {"delay": delay, "warm_up": warm_up, "power": 0.9, "eta_min": 0.01}
+    schedule = ScheduleSpec("WarmupPolyLR", 0, 50, args=args)
+    expected = []
+    for step in range(50):
+        if step < delay + warm_up:
+            expected.append(0.3 * max(step - delay, 0) / warm_up if warm_up else 0.0)
+        else:
+            share = (step - delay - warm_up) / (50 - delay - warm_up)
+            expected.append(0.01 + 0.29 * (1 - share) ** 0.9)
+    assert [value([schedule], 0.3, step) for step in range(50)] == pytest.approx(expected, rel=1e-12)
+    assert value([schedule], 0.3, 49) == value([schedule], 0.3, 80)
+    in_epochs = ScheduleSpec(
+        "WarmupPolyLR", 0, 5, True, True, args={**args, "delay": delay // 5, "warm_up": warm_up // 8}
+    )
+    in_steps = replace(schedule, args={**args, "delay": delay // 5 * 10, "warm_up": warm_up // 8 * 10})
+    for step in range(60):
+        assert ValueSchedule([in_epochs], 10)(0.3, step) == pytest.approx(value([in_steps], 0.3, step))
+
+
 # --- Momentum -----------------------------------------------------------------------------------------------------
 
 ARGS = {
@@ -163,6 +209,7 @@ ARGS = {
     "OneCycleLR": {"eta_max": 0.7},
     "PolyLR": {"eta_min": 0.2, "power": 0.9},
     "StepLR": {"step_size": 3},
+    "WarmupPolyLR": {"delay": 2, "warm_up": 3, "power": 0.9, "eta_min": 0.1},
 }
 
 

@@ -4,7 +4,8 @@ import errno
 import json
 import os
 import signal
-from dataclasses import replace
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import torch
 from standins import SGD, Pictures, TinyTask, tiny_run, tiny_task
 from torch import nn
 
+from intarsia.contracts import Batch, LossTerm, Sample
 from intarsia.data.pipeline import Pipeline
+from intarsia.data.transforms.geometry import RandomCrop, RandomFlip
 from intarsia.engine.training.checkpoint import Checkpoints, load_checkpoint
 from intarsia.engine.training.log import TIMING, NonFiniteLossError
 from intarsia.engine.training.loop import train
@@ -21,7 +24,7 @@ from intarsia.engine.training.run import Run, RunFolder
 from intarsia.engine.training.step_time import measure_step_time
 from intarsia.engine.training.trainer import Trainer, seed_torch
 from intarsia.io.whole_files import DiskFullError
-from intarsia.spec import EmaSpec, SafeguardSpec
+from intarsia.spec import EmaSpec, RareSpec, SafeguardSpec, ScheduleSpec
 from intarsia.weights.file import WeightsMeta, load_state, read_meta
 
 
@@ -165,6 +168,71 @@ def test_resuming_ends_in_the_same_bits(tmp_path: Path, workers: int, stop: int,
     assert same(a, b)
     assert lines(whole) == lines(parts)
     assert same(load_state(whole / "weights.safetensors"), load_state(parts / "weights.safetensors"))
+
+
+@dataclass(frozen=True)
+class Marked(Pictures):
+    """Picture 2 shows the third class in a corner."""
+
+    def load(self, index: int) -> Sample:
+        sample = super().load(index)
+        if index == 2:
+            assert sample.label is not None
+            sample.label[-1, -1] = 2
+        return sample
+
+
+def test_a_run_that_draws_rare_classes_goes_on_with_the_same_samples(tmp_path: Path) -> None:
+    def made(name: str, **changes: Any) -> Run:
+        crop = RandomCrop((8, 8))
+        rare = Pipeline(Marked(), (crop, RandomFlip(prob=0.5)), rare=RareSpec((2,), every=3))
+        run = tiny_run(tmp_path / name, validate=False, save_every=20, **changes)
+        return replace(run, pipeline=rare)
+
+    seen: Counter[int] = Counter()
+    whole = made("whole")
+    before = whole.task.training_terms
+
+    def counting(batch: Batch) -> list[LossTerm]:
+        assert isinstance(batch.labels, torch.Tensor)
+        seen.update((batch.labels == 2).flatten(1).any(dim=1).tolist())
+        return before(batch)
+
+    whole.task.training_terms = counting  # type: ignore[method-assign]
+    train(whole)
+    assert seen[True] / (seen[True] + seen[False]) > 0.25  # of 80 samples, 1 in 12 without
+
+    first = made("parts")
+    interrupt_at(first, 7)
+    assert not train(first).finished
+    assert train(made("parts", resume=True, workers=2, task=tiny_task())).finished
+    name = "checkpoints/step_00000020.pt"
+    a, b = load_checkpoint(tmp_path / "whole" / name), load_checkpoint(tmp_path / "parts" / name)
+    assert same(a["task"], b["task"])
+    assert same(a["optimizer"], b["optimizer"])
+
+
+def test_a_backbone_that_begins_later_stands_still_and_is_resumed_in_the_same_bits(tmp_path: Path) -> None:
+    two_stages = replace(
+        SGD,
+        schedules=(
+            ScheduleSpec("WarmupPolyLR", 0, 20, args={"warm_up": 4, "power": 0.9}),
+            ScheduleSpec("WarmupPolyLR", 0, 20, args={"delay": 6, "warm_up": 4, "power": 0.9}, part="backbone"),
+        ),
+    )
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    settings = {"optim": two_stages, "validate": False}
+    train(tiny_run(whole, **settings))
+    first = tiny_run(parts, task=tiny_task(), **settings)
+    interrupt_at(first, 6)
+    assert train(first).step == 6
+    start, state = tiny_task().model, first.task.model
+    assert same(state.backbone.state_dict(), start.backbone.state_dict())
+    assert not same(state.decode_head.state_dict(), start.decode_head.state_dict())
+    assert train(tiny_run(parts, resume=True, task=tiny_task(), **settings)).finished
+    name = "checkpoints/step_00000020.pt"
+    assert same(load_checkpoint(whole / name), load_checkpoint(parts / name))
+    assert lines(whole) == lines(parts)
 
 
 def test_a_run_cut_short_goes_on_from_its_checkpoint(tmp_path: Path) -> None:

@@ -19,13 +19,19 @@ LARGE = 20_000_000
 """Networks with more parameters take half a minute each; each has a small form."""
 WITHOUT_RECORD = {
     "model": {"DepthEstimator"},
-    "backbone": {"ResNeXt", "ResNetV1d", "VPD", "TIMM", "TIMMBackbone", "HFBackbone"},
+    "backbone": {
+        "ResNeXt", "ResNetV1d", "VPD", "TIMM", "TIMMBackbone", "HFBackbone", "GCNet", "RegSeg", "SCTNet", "ViTAdapter",
+        "PlainConvEncoder", "ResidualEncoder",
+    },
+    "neck": {"SimpleFeaturePyramid"},
     "head": {
-        "VPDDepthHead", "EoMTHead", "LinearHead", "LinknetHead", "MANetHead", "PANHead", "UNetHead", "UNetPlusPlusHead",
+        "VPDDepthHead", "EfficientViTHead", "EoMTHead", "GCNetHead", "LinearHead", "LinknetHead", "MANetHead",
+        "PANHead", "PMTHead", "PPLiteSegHead", "RegSegHead", "SCTHead", "UNetHead", "UNetPlusPlusHead",
+        "SmpASPPHead", "SmpDPTHead", "SmpFPNHead", "SmpPSPHead", "NNUNetHead",
     },
 }  # fmt: skip
 """Parts that no record of the reference has: they are none of MMSegmentation, and proven against the libraries that
-have them (tests/backbones, tests/weights/test_maps_*.py)."""
+have them (tests/backbones, tests/weights/test_maps_*.py), or their papers' equations and counts (tests/methods)."""
 
 
 def quick(name: str) -> bool:

@@ -43,8 +43,10 @@ def test_limits_of_containers_count(tmp_path):
     assert free_memory(CPU, groups=tmp_path) > 4_000_000
 
 
-@pytest.mark.parametrize("mode", ["slide", "slide_flip"])
-@pytest.mark.parametrize("stride", [(48, 48), (64, 37)])
+@pytest.mark.parametrize(
+    ("mode", "stride"),
+    [("slide", (48, 48)), ("slide", (64, 37)), ("slide_flip", (48, 48)), ("slide_even", None)],
+)
 def test_windows_that_are_normalised_by_themselves_give_the_same_bits(make_weights, image, monkeypatch, mode, stride):
     model = intarsia.load(make_weights(), device="cpu")
     model.inference = dataclasses.replace(model.inference, mode=mode, crop_size=(64, 64), stride=stride)

@@ -60,7 +60,7 @@ def found() -> Prediction:
 
 
 def test_every_kind_reads_back_as_documented(found: Prediction, tmp_path: Path) -> None:
-    outputs = Outputs(tmp_path, frozenset(KINDS))
+    outputs = Outputs(tmp_path, frozenset(KINDS), classes=found.classes)
     assert not outputs.finished(found.name)
     outputs.write(found)
     assert outputs.finished(found.name)
@@ -85,6 +85,9 @@ def test_every_kind_reads_back_as_documented(found: Prediction, tmp_path: Path) 
     assert confidence.dtype == entropy.dtype == np.uint16
     assert np.abs(confidence / 65535 - found.confidence).max() <= 0.51 / 65535
     assert np.abs(entropy / 65535 * np.log(3) - found.entropy).max() <= 0.51 / 65535 * np.log(3)
+    masks = [np.array(Image.open(files[f"masks:{k}"])) for k in range(len(found.classes))]
+    assert np.array_equal(np.stack(masks) == 255, found.labels)
+    assert np.array_equal(np.argmax(masks, axis=0), found.label)
     regions = json.loads(files["polygons"].read_text())["features"]
     assert sum(region["properties"]["pixels"] for region in regions) == found.label.size
     annotations = json.loads(files["rle"].read_text())["annotations"]

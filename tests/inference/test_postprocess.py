@@ -22,6 +22,7 @@ from intarsia.inference.logits.postprocess import (
     RequestedFields,
     at_original,
     contenders,
+    mean_values,
     postprocess,
 )
 
@@ -155,6 +156,21 @@ def test_the_mean_of_probabilities_over_views(channels, scales, original, budget
     assert torch.allclose(mean, total, rtol=0, atol=4e-6)
     assert torch.equal(found.label.long(), (mean[0] > 0.4).long() if channels == 1 else mean.argmax(dim=0))
     assert torch.equal(postprocess(views, threshold=threshold, budget=budget).label, found.label)
+
+
+@pytest.mark.parametrize("budget", [1, 2**12, None])
+def test_depths_are_the_mean_of_their_views(budget):
+    views, expected = [], []
+    for number, network in enumerate(((40, 56), (24, 32))):
+        logits = noise(1, network[0] // 8, network[1] // 8, seed=number)
+        geometry = Geometry(network, network, (37, 53), ("horizontal",) if number else ())
+        views.append(picture(logits, geometry, False))
+        expected.append(at_once(logits, geometry, False)[0])
+    found = mean_values(views, budget=budget)
+    torch.testing.assert_close(found, torch.stack(expected).mean(dim=0), rtol=0, atol=1e-5)
+    torch.testing.assert_close(mean_values(views[:1], budget=budget), expected[0], rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="one number for each pixel, found 2"):
+        mean_values([picture(noise(2, 4, 4), Geometry((8, 8), (8, 8), (8, 8)), False)])
 
 
 def test_the_mean_of_several_views_has_no_logits():

@@ -264,17 +264,20 @@ def test_classes_and_logits_must_fit(make_predictor, bands_image, settings, mess
 def test_settings_that_make_no_sense(make_predictor):
     with pytest.raises(ValueError, match=r"found no crop_size and stride; set model\.test_cfg"):
         make_predictor(mode="slide")
+    for given in ({}, {"crop_size": (0, 8)}, {"windows": ((8, 8), (8, 8))}):
+        with pytest.raises(ValueError, match=r"evenly apart .* a crop_size of 1 pixel or more and no stride, found"):
+            make_predictor(mode="slide_even", **given)
     with pytest.raises(ValueError, match="batch_windows: expected at least 1, found 0"):
         make_predictor(batch_windows=0)
     with pytest.raises(ValueError, match="2 names, 1 colours"):
         Predictor(make_predictor().task, inference=InferenceSpec(), classes=("a", "b"), palette=((0, 0, 0),))
 
 
-@pytest.mark.parametrize("mode", ["slide", "slide_flip"])
+@pytest.mark.parametrize("mode", ["slide", "slide_flip", "slide_even"])
 @pytest.mark.parametrize("scale", [None, (90, 90), (33, 33)])
 def test_windows_change_nothing_for_a_model_that_looks_at_single_pixels(make_predictor, bands_image, mode, scale):
     transforms = [] if scale is None else [Resize(scale=scale, keep_ratio=True)]
-    windows = {"mode": mode, "windows": ((16, 24), (11, 16))}
+    windows = {"mode": mode, "windows": ((16, 24), None if mode == "slide_even" else (11, 16))}
     for blend in ("average", "gaussian"):
         found = make_predictor(transforms=transforms, blend=blend, **windows).predict(bands_image, probabilities=True)
         whole = make_predictor(transforms=transforms).predict(bands_image, probabilities=True)

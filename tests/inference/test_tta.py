@@ -44,6 +44,11 @@ def by_hand(predictor, image: np.ndarray, views: AugmentedInference) -> torch.Te
     return total / (len(views.scales) * len(views.flips))
 
 
+def test_the_usual_views_are_those_of_the_original() -> None:
+    """Six sizes, each with its mirror image: `tta_pipeline` of MMSegmentation's data sets."""
+    assert AugmentedInference((0.5, 0.75, 1.0, 1.25, 1.5, 1.75), (None, "horizontal")) == USUAL
+
+
 @pytest.mark.parametrize("stride", [1, 4])
 def test_probabilities_are_averaged_over_scales_and_flips(make_predictor, stride):
     image = photo(90, 130)
@@ -74,13 +79,17 @@ def test_nothing_is_augmented_unless_asked_for(make_predictor):
     assert np.array_equal(plain.label, named.label)
 
 
-@pytest.mark.parametrize("mode", ["slide", "slide_flip"])
+@pytest.mark.parametrize("mode", ["slide", "slide_flip", "slide_even"])
 def test_views_through_windows_are_views_all_the_same(make_predictor, mode):
     """A model that looks at single pixels says the same whether it sees an image through windows or not."""
     image = photo(90, 130)
     whole = make_predictor(augmented=VIEWS, augment=True).predict(image, probabilities=True)
     windows = make_predictor(
-        augmented=VIEWS, augment=True, mode=mode, windows=((48, 40), (32, 30)), batch_windows=3
+        augmented=VIEWS,
+        augment=True,
+        mode=mode,
+        windows=((48, 40), None if mode == "slide_even" else (32, 30)),
+        batch_windows=3,
     ).predict(image, probabilities=True)
     np.testing.assert_allclose(windows.probabilities, whole.probabilities, atol=1e-5)
 

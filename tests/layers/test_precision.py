@@ -13,10 +13,10 @@ from intarsia.catalog import resolve
 from intarsia.layers import precision
 from intarsia.layers.deformable_attention import DeformableAttention
 from intarsia.layers.norm import Norm
-from intarsia.layers.positions import sine_positions
+from intarsia.layers.positions import centres, sine_positions
 from intarsia.methods.fcn import FCNHead
 from intarsia.methods.knet import IterativeDecodeHead, KernelUpdateHead, KernelUpdator
-from intarsia.methods.mask2former import PixelDecoder, _attention_mask, _centres
+from intarsia.methods.mask2former import PixelDecoder, _attention_mask
 from intarsia.methods.ocrnet import object_regions
 from intarsia.methods.point_rend import most_uncertain_pixels
 
@@ -29,10 +29,10 @@ HALF = [torch.bfloat16, torch.float16]
 @pytest.mark.parametrize("dtype", HALF)
 def test_centres_of_a_wide_map_are_all_different(dtype: torch.dtype) -> None:
     """2048 pixels wide at stride 8."""
-    centres = _centres(1, 256, like=torch.zeros(1, dtype=dtype))
+    points = centres(1, 256, like=torch.zeros(1, dtype=dtype))
     expected = (torch.arange(256, dtype=torch.float64) + 0.5) / 256
-    torch.testing.assert_close(centres[:, 0].double(), expected, rtol=0, atol=1e-7)
-    assert _centres(1, 4, like=torch.zeros(1, dtype=torch.float64)).dtype == torch.float64
+    torch.testing.assert_close(points[:, 0].double(), expected, rtol=0, atol=1e-7)
+    assert centres(1, 4, like=torch.zeros(1, dtype=torch.float64)).dtype == torch.float64
 
 
 @pytest.mark.parametrize("dtype", HALF)
@@ -77,12 +77,12 @@ def test_deformable_attention_looks_where_it_means_to(dtype: torch.dtype, whole:
     """On a map of 512 columns: 2048 pixels at stride 4."""
     width, channels = 512, 4
     attention, memory = looking_at_itself(channels), stripes(width, channels)
-    centres = _centres(2, width, like=memory.to(dtype))
+    points = centres(2, width, like=memory.to(dtype))
     if whole:
-        found = attention.to(dtype)(memory.to(dtype), memory.to(dtype), centres, [(2, width)])
+        found = attention.to(dtype)(memory.to(dtype), memory.to(dtype), points, [(2, width)])
     else:
         with torch.autocast("cpu", dtype=dtype):
-            found = attention(memory.to(dtype), memory.to(dtype), centres, [(2, width)])
+            found = attention(memory.to(dtype), memory.to(dtype), points, [(2, width)])
     assert found.dtype == dtype
     inside = found.float().view(2, width, channels)[:, :-1]
     torch.testing.assert_close(inside, -memory.view(2, width, channels)[:, :-1], rtol=0, atol=0.02)
@@ -92,7 +92,7 @@ def test_deformable_attention_looks_where_it_means_to(dtype: torch.dtype, whole:
 def test_gradients_reach_the_offsets_in_half_precision(dtype: torch.dtype) -> None:
     attention, memory = looking_at_itself(4), stripes(256, 4)
     with torch.autocast("cpu", dtype=dtype):
-        found = attention(memory, memory, _centres(2, 256, like=memory.to(dtype)), [(2, 256)])
+        found = attention(memory, memory, centres(2, 256, like=memory.to(dtype)), [(2, 256)])
     found.float().square().sum().backward()
     for name, parameter in attention.named_parameters():
         assert parameter.grad is not None, name

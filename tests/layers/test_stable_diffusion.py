@@ -75,6 +75,51 @@ def test_the_unet_is_that_of_diffusers(theirs: Any, size: tuple[int, int], check
 
 
 @NEEDS_DIFFUSERS
+@pytest.mark.parametrize(
+    ("ways", "finest", "checkpoint"),
+    [(("up", "down"), 1, False), (("down",), 0, False), (("up",), 2, False), (("down", "up"), 0, True)],
+)
+def test_maps_of_cross_attention_are_those_of_diffusers(
+    theirs: Any, ways: tuple[Any, ...], finest: int, checkpoint: bool
+) -> None:
+    """The mean of the probabilities that each attention of theirs computes for itself, level by level."""
+    ours = DiffusionUNet(**SMALL, attention_maps=ways, finest_map_level=finest, checkpoint_activations=checkpoint)  # type: ignore[arg-type]
+    plain = DiffusionUNet(**SMALL)  # type: ignore[arg-type]
+    for made in (ours, plain):
+        made.double().load_state_dict(converted(theirs))
+    latents, context = torch.randn(2, 4, 16, 12).double(), torch.randn(2, 5, 24).double()
+    blocks = {"down": theirs.down_blocks, "up": theirs.up_blocks[::-1]}  # finest first
+    found: dict[int, list[Tensor]] = {0: [], 1: [], 2: []}
+    hooks = []
+    for level, maps in found.items():
+        for transformer in (transformer for way in ways for transformer in blocks[way][level].attentions):
+
+            def keep(module: Any, args: Any, options: Any, maps: list[Tensor] = maps) -> None:
+                words = options["encoder_hidden_states"]
+                query, key = (
+                    module.head_to_batch_dim(module.to_q(args[0])),
+                    module.head_to_batch_dim(module.to_k(words)),
+                )
+                maps.append(module.get_attention_scores(query, key).unflatten(0, (2, -1)).mean(dim=1))  # (N, L, T)
+
+            attention = transformer.transformer_blocks[0].attn2
+            hooks.append(attention.register_forward_pre_hook(keep, with_kwargs=True))
+    with torch.no_grad():
+        theirs(latents, torch.ones(2), context)
+    for hook in hooks:
+        hook.remove()
+    levels, without = ours(latents, torch.ones(2), context), plain(latents, torch.ones(2), context)
+    assert ours.map_levels == tuple(range(finest, 3))
+    for number, (level, bare) in enumerate(zip(levels, without, strict=True)):
+        assert level.shape[1] == bare.shape[1] + 5 * (number in ours.map_levels)
+        torch.testing.assert_close(level[:, : bare.shape[1]], bare, rtol=1e-9, atol=1e-9)
+        if number in ours.map_levels:
+            assert len(found[number]) == sum({"down": 2, "up": 3}[way] for way in ways)
+            expected = torch.stack(found[number]).mean(dim=0).transpose(1, 2).reshape(2, 5, *level.shape[2:])
+            torch.testing.assert_close(level[:, bare.shape[1] :], expected, rtol=1e-9, atol=1e-9)
+
+
+@NEEDS_DIFFUSERS
 def test_the_latents_are_those_of_diffusers() -> None:
     from diffusers import AutoencoderKL
 
@@ -128,5 +173,7 @@ def test_what_cannot_be_is_refused() -> None:
         DiffusionUNet(num_res_blocks=0)
     with pytest.raises(ValueError, match="cannot be split among num_heads=3"):
         CrossAttention(8, 8, num_heads=3)
+    with pytest.raises(ValueError, match=r"of the ways 'down' and 'up'; got \('mid',\)"):
+        DiffusionUNet(attention_maps=("mid",))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="pairs of cosines and sines; got 7"):
         time_embedding(torch.ones(1), 7)

@@ -69,6 +69,14 @@ def test_dice(form: Literal["left_out", "no_class"], naive: bool, use_sigmoid: b
     assert loss.item() == pytest.approx(sum(losses) / 2, abs=1e-12)
 
 
+def test_dice_is_that_of_squares_unless_it_is_told_otherwise() -> None:
+    """As of MMSegmentation: `naive_dice` is False, and probabilities are squared below."""
+    logits, target = example(3, 0.0)
+    found = DiceLoss(eps=0.01)(logits, target)
+    torch.testing.assert_close(found, DiceLoss(eps=0.01, naive_dice=False)(logits, target))
+    assert abs(found - DiceLoss(eps=0.01, naive_dice=True)(logits, target)) > 1e-3
+
+
 @pytest.mark.parametrize("form", ["left_out", "no_class"])
 def test_dice_leaves_out_the_class_that_is_ignored(form: Literal["left_out", "no_class"]) -> None:
     logits, target = example(0, 0.0)
@@ -104,8 +112,10 @@ def test_tversky(seed: int, ignored: float) -> None:
             total += weights[k] * (1 - (tp + 1) / (tp + 0.4 * fp + 0.6 * fn + 1)) / 2 / CLASSES
     loss = TverskyLoss(alpha=0.4, beta=0.6, class_weight=weights)(logits, target)
     assert loss.item() == pytest.approx(total)
-    with pytest.raises(ValueError, match="add up to 1"):
-        TverskyLoss(alpha=0.5, beta=0.6)
+    for alpha, beta in ((0.5, 0.6), (0.3, 0.7 + 1.5e-6)):
+        with pytest.raises(ValueError, match="add up to 1"):
+            TverskyLoss(alpha=alpha, beta=beta)
+    TverskyLoss(alpha=0.3, beta=0.7 + 5e-7)  # digits that a sum of decimals loses
 
 
 def jaccard_loss(wrong: set[int], wanted: set[int]) -> float:

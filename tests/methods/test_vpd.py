@@ -30,10 +30,43 @@ def network(**changes: Any) -> VPD:
 
 
 def test_levels_are_those_of_the_unet() -> None:
-    made = network()
+    made = network(attention_maps=())
     assert made.features == (FeatureSpec(32, 8), FeatureSpec(64, 16), FeatureSpec(64, 32), FeatureSpec(96, 64))
     shapes = [tuple(level.shape) for level in made(torch.randn(2, 3, 100, 130).double())]
     assert shapes == [(2, 32, 13, 17), (2, 64, 7, 9), (2, 64, 4, 5), (2, 96, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "channels"),
+    [
+        ({}, (32, 64 + 3, 64 + 3, 96)),
+        ({"attention_stride": 8, "attention_maps": ("up",)}, (32 + 3, 64 + 3, 64 + 3, 96)),
+        ({"attention_stride": 32}, (32, 64, 64 + 3, 96)),
+        ({"class_embed_select": True}, (32, 64 + 1, 64 + 1, 96)),
+    ],
+)
+def test_levels_are_joined_with_how_much_a_pixel_attends_to_each_word(
+    changes: dict[str, Any], channels: tuple[int, ...]
+) -> None:
+    made, bare = network(**changes), network(**{**changes, "attention_maps": ()})
+    bare.load_state_dict(made.state_dict())
+    images = torch.randn(2, 3, 100, 130).double()
+    levels = made(images)
+    assert [spec.channels for spec in made.features] == [level.shape[1] for level in levels] == list(channels)
+    for level, alone in zip(levels, bare(images), strict=True):
+        torch.testing.assert_close(level[:, : alone.shape[1]], alone, rtol=1e-9, atol=1e-9)
+        maps = level[:, alone.shape[1] :]
+        if maps.shape[1]:
+            torch.testing.assert_close(maps.sum(dim=1), torch.ones_like(maps[:, 0]))  # a pixel attends once
+            assert maps.min() >= 0
+
+
+def test_maps_of_the_published_network_have_the_papers_channels() -> None:
+    """150 words of ADE20K, as the paper's FPN reads them: 320, 790, 1430 and 1280 channels."""
+    with torch.device("meta"):
+        made, bare = VPD(num_class_embeddings=150), VPD(num_class_embeddings=150, attention_maps=())
+    assert [spec.channels for spec in made.features] == [320, 640 + 150, 1280 + 150, 1280]
+    assert {n: p.shape for n, p in made.named_parameters()} == {n: p.shape for n, p in bare.named_parameters()}
 
 
 @pytest.mark.parametrize("pad_shape", [64, (64, 64)])
@@ -158,6 +191,12 @@ def test_a_head_starts_in_the_middle_of_its_range() -> None:
     made = VPDDepthHead(**HEAD, max_depth=6.0).eval()
     depth = made([torch.randn(1, channels, side, side) for channels, side in LEVELS])
     assert math.isclose(depth.mean().item(), 3.0, abs_tol=0.05)
+
+
+def test_maps_of_a_level_that_there_is_not_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"one of \[8, 16, 32, 64\]; got 4"):
+        VPD(**SMALL, attention_stride=4)
+    VPD(**SMALL, attention_stride=4, attention_maps=())
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from simulated_gpu import DEVICE, simulated_gpu
 
 from intarsia.contracts import Report
 from intarsia.metrics import best_threshold
@@ -100,6 +101,30 @@ def test_processes_add_up_and_a_metric_can_be_emptied(images: list[Pair], cut: i
     assert repr(first.report()) == repr(whole.report())
     first.load_state(torch.zeros_like(first.state()))
     assert repr(filled(first, images).report()) == repr(whole.report())
+
+
+def test_scores_at_a_threshold_need_no_search_before() -> None:
+    """Images of an accelerator, which wait to be counted together, are counted when scores are asked for."""
+    rng = np.random.default_rng(1)
+    images = [(rng.random((8, 8), np.float32), rng.integers(0, 2, (8, 8)).astype(np.uint8)) for _ in range(2)]
+    metric = BestThresholdMetric(metric_of())
+    with simulated_gpu():
+        for foreground, label in images:
+            there = torch.from_numpy(label).to(DEVICE)
+            metric.update(there, there, foreground=torch.from_numpy(foreground).to(DEVICE))
+        report = metric.report_at(0.25)
+    assert report.threshold == 0.25
+    assert report.summary["IoU(crack)"] == iou_at(images, 0.25)
+
+
+def test_counting_on_leaves_the_state_alone_that_it_went_on_from() -> None:
+    rng = np.random.default_rng(2)
+    images = [(rng.random((4, 4), np.float32), np.ones((4, 4), np.uint8)) for _ in range(2)]
+    state = filled(BestThresholdMetric(metric_of()), images[:1]).state()
+    before, other = state.clone(), BestThresholdMetric(metric_of())
+    other.load_state(state)
+    assert filled(other, images[1:]).report().images == 2
+    torch.testing.assert_close(state, before, rtol=0, atol=0)
 
 
 def test_reports_may_be_asked_for_again() -> None:

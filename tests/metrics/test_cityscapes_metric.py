@@ -201,8 +201,9 @@ def test_without_the_objects_of_an_image_their_scores_are_left_out() -> None:
     metric = CityscapesMetric()
     for place, (prediction, label, objects) in enumerate(tensors("classes")):
         metric.update(prediction, label, instances=objects if place else None)
-    with pytest.warns(Notice, match=r"1 of 4 images have no \*_instanceIds.png"):
+    with pytest.warns(Notice, match=r"1 of 4 images have no \*_instanceIds.png") as said:
         report = metric.report()
+    assert said[0].filename == __file__  # who has asked for the scores
     assert report.summary["averageScoreClasses"] == FIGURES["classes"]["averageScoreClasses"]
     assert report.summary["averageScoreCategories"] == FIGURES["classes"]["averageScoreCategories"]
     assert not [key for key in report.summary if "Inst" in key or key.startswith(("iIoU", "miIoU"))]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from simulated_gpu import DEVICE, simulated_gpu
 
 from intarsia.metrics.depth import NYU, SCORES, DepthMetric
 
@@ -75,6 +76,19 @@ def test_states_of_processes_add_up() -> None:
     total.load_state(parts[0].state() + parts[1].state())
     assert total.report().summary == pytest.approx(one.report().summary)
     assert total.report().images == 4
+
+
+def test_no_image_waits_for_an_accelerator() -> None:
+    here, metric = DepthMetric(), DepthMetric()
+    with simulated_gpu() as waits:
+        for number in range(3):
+            found, truth = torch.full((2, 3), number + 1.5), torch.ones(2, 3)
+            here.update(found, truth)
+            there = found.to(DEVICE)
+            waits.found.clear()
+            metric.update(there, truth)
+            assert waits.found == []
+        assert metric.report().summary == here.report().summary
 
 
 def test_an_image_without_a_depth_is_seen_and_not_compared() -> None:

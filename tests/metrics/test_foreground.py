@@ -10,8 +10,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from simulated_gpu import DEVICE, simulated_gpu
 
-from intarsia.metrics.foreground import EmptyImages
+from intarsia.metrics.foreground import EmptyImages, ForegroundScores
 from intarsia.metrics.iou import IoUMetric
 
 Pair = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
@@ -97,6 +98,16 @@ def test_a_large_image_counts_more_over_pixels_and_alike_over_images() -> None:
     summary = metric.report().summary
     assert (summary["Recall(cell)"], summary["imageRecall(cell)"]) == (100 / 101, 0.5)
     assert (summary["Precision(cell)"], summary["imagePrecision(cell)"]) == (1.0, 0.5)
+
+
+def test_images_of_an_accelerator_are_counted_on_the_processor() -> None:
+    here, there = ForegroundScores(), ForegroundScores()
+    with simulated_gpu():
+        for matrix in (torch.tensor([[5, 1], [2, 3]]), torch.tensor([[0, 0], [4, 1]])):
+            here.add(matrix)
+            there.add(matrix.to(DEVICE))
+        assert there.means() == here.means()
+    assert there.state().device.type == "cpu"
 
 
 def test_more_classes_have_no_foreground() -> None:

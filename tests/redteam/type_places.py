@@ -15,7 +15,7 @@ _KEYS: dict[Path, str] = {
     (
         "model",
         "decode_head",
-    ): "init_cfg conv_cfg sampler loss_decode loss_se_decode train_cfg test_cfg norm_cfg act_cfg",
+    ): "init_cfg conv_cfg sampler loss_decode loss_se_decode train_cfg test_cfg norm_cfg act_cfg classifier",
     ("model", "train_cfg"): "type sampler assigner",
     ("model", "test_cfg"): "type mode",
     ("model", "data_preprocessor"): "type batch_augments",

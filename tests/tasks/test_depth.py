@@ -77,8 +77,10 @@ def test_a_config_becomes_a_task_of_depth() -> None:
         (("diffusion_cfg", "target"), "my.Diffusion", "latent diffusion model"),
         (("diffusion_cfg", "parms"), {}, "unknown key 'parms'"),
         (("diffusion_cfg",), 3, "expected dict"),
-        (("unet_cfg", "use_attn"), True, "cross attention"),
-        (("unet_cfg",), {}, "cross attention"),
+        (("unet_cfg", "attn_selector"), "up_cross+mid_cross", "levels in the middle are no features"),
+        (("unet_cfg", "attn_selector"), "down_self", "a channel for each pixel"),
+        (("unet_cfg", "attn_selector"), "sideways", "expected 'up_cross' or 'down_cross', found 'sideways'"),
+        (("unet_cfg", "max_attn_size"), 31, "levels of 32 x 32 pixels, at stride 16, are larger than 31"),
         (("unet_cfg",), None, "expected dict"),
         (("class_embed_path",), 3, "expected str"),
     ],
@@ -89,10 +91,40 @@ def test_what_a_diffusion_model_cannot_be_is_said(place: tuple[str, ...], value:
     for key in place[:-1]:
         section = section[key]
     section[place[-1]] = value
+    if place[0] == "unet_cfg" and len(place) > 1:
+        section["use_attn"] = True
     found = [
         problem for problem in lower_all(Config.from_values(values, file="depth")).problems if said in str(problem)
     ]
     assert [problem.path for problem in found] == [".".join(("model.backbone", *place))]
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "channels"),
+    [
+        ({}, (32, 34, 66, 64)),
+        ({"use_attn": True, "attn_selector": "down_cross", "max_attn_size": 64}, (34, 34, 66, 64)),
+        ({"max_attn_size": 16, "base_size": 256}, (32, 34, 66, 64)),
+        ({"use_attn": False, "attn_selector": "mid_cross"}, (32, 32, 64, 64)),
+        (None, (32, 34, 66, 64)),
+    ],
+)
+def test_maps_of_words_are_features_for_segmentation(wrapper: Any, channels: tuple[int, ...]) -> None:
+    """As MMSegmentation's `unet_cfg` says, whose maps are features unless it says otherwise."""
+    backbone = {**config()["model"]["backbone"], "class_embed_select": False, "num_class_embeddings": 2}
+    backbone = {key: value for key, value in backbone.items() if key != "unet_cfg"}
+    model = {
+        "type": "EncoderDecoder",
+        "backbone": {**backbone, **({} if wrapper is None else {"unet_cfg": wrapper})},
+        "neck": {"type": "FPN", "in_channels": list(channels), "out_channels": 8, "num_outs": 4},
+        "decode_head": {"type": "FPNHead", "in_channels": [8] * 4, "in_index": [0, 1, 2, 3], "channels": 8,
+                        "feature_strides": [8, 16, 32, 64], "num_classes": 2, "norm_cfg": {"type": "BN"},
+                        "loss_decode": {"type": "CrossEntropyLoss"}},
+    }  # fmt: skip
+    assert check(Config.from_values({"model": model}, file="vpd"), shapes=True) == []
+    task = task_of({"model": model})
+    assert [spec.channels for spec in task.model.backbone.features] == list(channels)
+    assert task.model.eval()(torch.rand(1, 3, 64, 96)).shape == (1, 2, 8, 12)
 
 
 def test_the_published_configs_build_without_memory(shared: Path) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
 import mapping
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
+import intarsia
 from intarsia.config.build import build_task
 from intarsia.config.checking.check import check
 from intarsia.config.language.reader import Config
@@ -37,6 +41,17 @@ def saved(folder: Path, **options: Any) -> Any:
     return theirs
 
 
+def saved_dinov3(folder: Path, **options: Any) -> Any:
+    """The same on DINOv3."""
+    config = transformers.EomtDinov3Config(**{**SMALL, "intermediate_size": 72, **options})
+    theirs: Any = transformers.EomtDinov3ForUniversalSegmentation(config)
+    mapping.randomised(theirs)
+    theirs.attn_mask_probs.zero_()
+    theirs.criterion.empty_weight.fill_(1.0)[-1] = 0.1
+    theirs.save_pretrained(folder)
+    return theirs
+
+
 def counterpart(folder: Path) -> Any:
     """Our task of a folder, with its weights."""
     found = about(folder)
@@ -59,6 +74,53 @@ def test_classes_and_masks_are_those_of_transformers(options: dict[str, Any], tm
         expected, (found,) = theirs(images), ours.queries(images)
     mapping.assert_same(found.class_logits, expected.class_queries_logits)
     mapping.assert_same(found.mask_logits, expected.masks_queries_logits)
+
+
+@pytest.mark.parametrize("options", [{}, {"layer_norm_eps": 1e-3, "num_register_tokens": 1}], ids=["usual", "others"])
+def test_classes_and_masks_on_dinov3_are_those_of_transformers(options: dict[str, Any], tmp_path: Path) -> None:
+    theirs, ours = saved_dinov3(tmp_path, **options), counterpart(tmp_path).model
+    images = mapping.images(2, 3, SIDE, SIDE)
+    with torch.no_grad():
+        expected, (found,) = theirs(images), ours.queries(images)
+    mapping.assert_same(found.class_logits, expected.class_queries_logits)
+    mapping.assert_same(found.mask_logits, expected.masks_queries_logits)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"use_gated_mlp": True}, {"key_bias": True}, {"rope_parameters": {"rope_theta": 10.0, "rope_type": "default"}}],
+)
+def test_settings_without_a_counterpart_are_refused_on_dinov3(options: dict[str, Any], tmp_path: Path) -> None:
+    saved_dinov3(tmp_path, **options)
+    with pytest.raises(ValueError, match="our counterpart is made for"):
+        about(tmp_path)
+
+
+@pytest.mark.parametrize("size", [(SIDE, 150), (131, SIDE), (SIDE, SIDE), (100, 150)])
+def test_label_maps_are_those_of_the_processor_of_transformers(size: tuple[int, int], tmp_path: Path) -> None:
+    """Resized, in windows, class scores averaged, back at the size of the image.
+
+    Where images are resized, torchvision's 8-bit values may differ by 1 from Pillow's, which are ours.
+    """
+    theirs = saved(tmp_path).float()
+    processor = transformers.EomtImageProcessor(
+        size={"shortest_edge": SIDE, "longest_edge": None}, do_split_image=True, do_pad=False
+    )
+    processor.save_pretrained(tmp_path)
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    image = cv2.GaussianBlur(image, (0, 0), 6)
+    image = np.uint8((image - image.min()) * (255 / np.ptp(image)))
+    given = processor(images=Image.fromarray(image), return_tensors="pt")
+    with torch.no_grad():
+        outputs = theirs(pixel_values=given["pixel_values"])
+    outputs.patch_offsets = given["patch_offsets"]
+    (expected,) = processor.post_process_semantic_segmentation(outputs, [size], return_segmentation_scores=True)
+    predictor = intarsia.load(tmp_path, device="cpu")
+    assert (predictor.inference.mode, predictor.inference.crop_size) == ("slide_even", (SIDE, SIDE))
+    found = predictor.predict(image, logits=True)
+    scores = expected.segmentation_scores.numpy()
+    assert np.abs(found.logits - scores).max() < (1e-4 if SIDE in size else 0.02) * np.abs(scores).max()
+    assert (found.label != expected.segmentation.numpy()).mean() < (0.001 if SIDE in size else 0.02)
 
 
 def test_names_of_files_and_of_modules_mean_the_same(tmp_path: Path) -> None:

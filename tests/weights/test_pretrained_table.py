@@ -24,7 +24,10 @@ WITHOUT_DIGITS = {
     "stable_diffusion_v1-5_pretrain_third_party", "nyu_class_embeddings", "mae_pretrain_vit_base",
     "beit_base_patch16_224_pt22k_ft22k", "beit_large_patch16_224_pt22k_ft22k",
 }  # fmt: skip
-NONE_KNOWN = {"bisenetv2", "cgnet", "erfnet", "fast_scnn", "unet", "small_r18"}
+NONE_KNOWN = {
+    "bisenetv2", "cgnet", "erfnet", "fast_scnn", "gcnet-s", "gcnet-m", "gcnet-l", "nnunet", "nnunet_resenc", "regseg",
+    "sctnet", "small_r18", "unet",
+}  # fmt: skip
 """Networks of own recipes that are trained from random weights in their papers, too."""
 
 

@@ -103,7 +103,7 @@ def test_none_leaves_crops_and_sizes() -> None:
 
 
 def test_everything_random_is_known_by_name() -> None:
-    stays = {"RandomChoiceResize", "RandomCrop", "RandomResize", "BioMedical3DRandomCrop"}
+    stays = {"RandomChoiceResize", "RandomCrop", "RandomPatch", "RandomResize", "BioMedical3DRandomCrop"}
     random = {name for name in catalog.names("transform") if "Random" in name} - stays
     added = {addition.step["type"] for addition in (*LIGHT, *STRONG)}
     assert random | added <= RANDOM <= set(catalog.names("transform"))

@@ -11,6 +11,7 @@ from PIL import Image
 
 from intarsia import recipes
 from intarsia.cli.main import main
+from intarsia.config.build import build_pipeline
 from intarsia.config.checking.check import check
 from intarsia.config.language.reader import Config, read_file
 from intarsia.config.lowering.lower import lower
@@ -19,6 +20,8 @@ from intarsia.data.description.pairing import Source
 from intarsia.data.description.read import read_description
 from intarsia.data.description.splits import FolderSplit
 from intarsia.data.description.write import write_description
+from intarsia.data.sampling import RareClassOrder, sample_rng
+from intarsia.spec import RareSpec
 from intarsia.workflows.own_defaults import CHOICES, RARE, choose, rare_classes
 from tests.recipes.test_recipes import own
 
@@ -143,6 +146,23 @@ def test_what_the_user_sets_is_not_chosen(given: str, made: list[str]) -> None:
     assert said == [f"{name}: as the recipe has it, since --set changes {path}" for name in others]
 
 
+def test_samples_are_drawn_for_rare_classes_where_that_is_asked_for() -> None:
+    shares = {"road": 0.5, "car": 0.04, "pole": 0.02}
+    (choice,) = choose(config_of("small_r18"), described(shares), rare_every=6)
+    assert choice.line == "drawing: of every 6 samples one is drawn for pole and one for car, and shows it"
+    config = config_of("small_r18").override(choice.settings)
+    assert check(config, shapes=False) == []
+    spec = lower(config)
+    assert spec.train is not None
+    assert spec.train.rare == RareSpec((2, 1), every=6)
+    (own,) = choose(config_of("small_r18"), described(shares), given=["train_dataloader.sampler.every=3"], rare_every=6)
+    assert own.line == "drawing: as the recipe has it, since --set changes train_dataloader.sampler.every"
+    with pytest.raises(ValueError, match=r"each of 2 rare classes \(pole, car\), .* write 3 or more"):
+        choose(config_of("small_r18"), described(shares), rare_every=2)
+    with pytest.raises(ValueError, match="less than 5% of the labelled training pixels, of which these data have none"):
+        choose(config_of("small_r18"), described(None), rare_every=2)
+
+
 def test_heads_in_a_row_have_their_place() -> None:
     def made(given: str) -> list[str]:
         choices = choose(config_of("pointrend_r50"), described(RARE_POLE), given=[given])
@@ -231,5 +251,27 @@ def test_the_command_takes_class_weights_and_goes_on(
 
 def test_configs_of_files_choose_for_themselves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     name = next(iter(recipes.names()))
-    assert main(["train", name, "--data", str(tmp_path), "--out", str(tmp_path / "run"), "--plain", "loss"]) != 0
+    start = ["train", name, "--data", str(tmp_path), "--out", str(tmp_path / "run")]
+    assert main([*start, "--plain", "loss"]) != 0
     assert "has its own choices" in " ".join("".join(capsys.readouterr()).split())
+    assert main([*start, "--rare-every", "4"]) != 0
+    assert "write train_dataloader.sampler.rare=[...]" in " ".join("".join(capsys.readouterr()).split())
+
+
+def test_a_fold_draws_from_its_own_images(cracks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    short = ("--for", "1 steps", "--batch", "2", "--crop", "32", "32", "--workers", "0", "--device", "cpu")
+    words = ("--plain", "all", "--rare-every", "2", "--fold", "1/3")
+    assert main(["train", "small_r18", "--data", str(cracks), "--out", str(out), *short, *words]) == 0
+    assert "drawing: of every 2 samples one is drawn for foreground" in "".join(capsys.readouterr())
+    spec = lower(read_file(out / "config.py"))
+    assert spec.train is not None
+    assert spec.train.rare == RareSpec((1,), every=2)
+    pipeline = build_pipeline(spec.train)
+    order = pipeline.order(seed=0, shuffle=True)
+    assert isinstance(order, RareClassOrder)
+    assert order.images == {1: tuple(range(len(pipeline)))}
+    assert len(pipeline) < 5
+    for position in range(10):
+        sample = pipeline.get(order.index(position), sample_rng(0, position), wanted=order.wanted(position))
+        assert order.wanted(position) < 0 or (sample.label == 1).any()

@@ -204,6 +204,13 @@ def spec_of(recipe: str, **changes: Any) -> RunSpec:
         ("segformer_timm:test_vit", [16] * 4),
         ("upernet_timm:vit_small_patch14_dinov2", [16] * 4),
         ("deeplabv3plus_timm:test_resnet", [4, 16]),
+        ("fpn_timm:test_convnext", [4, 8, 16, 32]),
+        ("fpn_timm:test_vit", [16] * 4),
+        ("pspnet_timm:test_resnet", [8, 8]),
+        ("deeplabv3_timm:test_resnet", [8, 8]),
+        ("dpt_timm:test_vit", [16] * 4),
+        ("dpt_timm:vit_small_patch14_dinov2", [16] * 4),
+        ("dpt_timm:vit_base_patch16_siglip_224", [16] * 4),
         ("linear_timm:test_vit", [16]),
         ("unet_timm:resnet18", [2, 4, 8, 16, 32]),
         ("unet_timm:test_convnext.r160_in1k", [4, 8, 16, 32]),
@@ -222,6 +229,21 @@ def test_recipes_on_any_network(recipe: str, strides: list[int]) -> None:
     assert [level.stride for level in task.model.backbone.features] == strides
     assert recipes.is_for_data(recipe)
     assert recipe not in recipes.short_names()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "stride"),
+    [
+        ("fpn_timm:test_vit", 4),
+        ("pspnet_timm:test_resnet", 8),
+        ("deeplabv3_timm:test_resnet", 8),
+        ("dpt_timm:test_vit", 2),
+    ],
+)
+def test_other_decoders_end_at_their_stride(recipe: str, stride: int) -> None:
+    task: Any = build_task(spec_of(recipe, num_classes=3))
+    with torch.no_grad():
+        assert task.model.eval()(torch.zeros(1, 3, 64, 96)).shape == (1, 3, 64 // stride, 96 // stride)
 
 
 @pytest.mark.parametrize("head", ["unet", "unetplusplus", "linknet", "manet"])
@@ -271,6 +293,9 @@ def test_recipes_of_any_bands_and_one_foreground() -> None:
         ("upernet_timm:resnet5", "has no network 'resnet5'; did you mean"),
         ("upernet_timm:beit_base_patch16_224", "does not take images of any size"),
         ("deeplabv3plus_timm:test_vit", "cannot be built with .*output_stride=16"),
+        ("pspnet_timm:test_vit", "are for networks that can be dilated to stride 8: .*; take upernet or segformer"),
+        ("deeplabv3_timm:swin_tiny_patch4_window7_224", "are for networks that can be dilated to stride 8"),
+        ("dpt_timm:resnet18", r"dpt is for plain transformers; resnet18 has levels of strides \[2, 4, 8, 16, 32\]"),
         ("nothing_timm:resnet50", "unknown recipe"),
         ("eomt_timm:convnext_tiny", "open_blocks is for plain transformers"),
     ],

@@ -55,6 +55,13 @@ def test_nothing_asked_for_changes_nothing():
     assert inference_of(InferenceSpec(mode="slide_flip"), "64,32").mode == "slide_flip"
 
 
+def test_windows_that_are_spread_evenly_stay_so_until_a_stride_is_asked_for():
+    even = InferenceSpec(mode="slide_even", crop_size=(512, 512))
+    assert inference_of(even, "auto") == even
+    assert inference_of(even, "64") == InferenceSpec(mode="slide_even", crop_size=(64, 64))
+    assert inference_of(even, "64,32") == InferenceSpec(mode="slide", crop_size=(64, 64), stride=(32, 32))
+
+
 def test_views():
     own = InferenceSpec(augmented=AugmentedInference((1.0, 2.0), (None, "vertical")))
     assert inference_of(own, augment="auto").augmented == own.augmented

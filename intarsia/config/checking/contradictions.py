@@ -27,12 +27,16 @@ def contradictions(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:
 
 
 def _windows(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:
-    """Sliding windows need a size and a step that leave no gaps."""
+    """Sliding windows need a size and a step that leave no gaps, or no step where they are spread evenly."""
     path, inference = "model.test_cfg", spec.inference
     window, step = inference.crop_size, inference.stride
+    even = inference.mode == "slide_even"
+    if even and step is not None:
+        message = "mode 'slide_even' spreads windows evenly and has no stride"
+        yield Problem(f"{path}.stride", message, origin(f"{path}.stride"), "Leave it out, or write mode='slide'")
     for key, value in (("crop_size", window), ("stride", step)):
         place = f"{path}.{key}"
-        if inference.mode != "whole" and value is None:
+        if inference.mode != "whole" and value is None and not (even and key == "stride"):
             message = f"mode {inference.mode!r} needs {key!r}, which is missing"
             yield Problem(path, message, origin(path), f"Write {key}=(height, width)")
         elif value is not None and min(value) < 1:
@@ -49,7 +53,7 @@ def _heads(spec: RunSpec) -> Iterator[Component]:
         part = spec.model.args.get(key)
         for head in part if isinstance(part, tuple) else (part,):
             if isinstance(head, Component):
-                inner = head.args.get("kernel_generate_head")
+                inner = head.args.get("kernel_generate_head", head.args.get("head"))
                 yield inner if isinstance(inner, Component) else head
 
 

@@ -10,7 +10,7 @@ from intarsia.config.build import build, import_parts
 from intarsia.config.errors import ConfigError, FindOrigin, Problem
 from intarsia.config.schema.fates import bare
 from intarsia.contracts import FeatureSpec
-from intarsia.models.assembly import block_mismatch, mismatches, token_mismatch, unclaimed
+from intarsia.models.assembly import block_mismatch, mismatches, prefix_mismatch, token_mismatch, unclaimed
 from intarsia.spec import Component, RunSpec
 
 
@@ -116,7 +116,7 @@ def _mismatches(
     part: Component, built: Any, source: tuple[str, str], features: Sequence[FeatureSpec], origin: FindOrigin
 ) -> Iterator[Problem]:
     """Level by level: what a neck or head expects against what it is given."""
-    inner = part.args.get("kernel_generate_head")
+    inner = part.args.get("kernel_generate_head", part.args.get("head"))
     place = inner.path if isinstance(inner, Component) else part.path
     key, name = source
     for found in mismatches(built, features):
@@ -133,6 +133,9 @@ def _mismatches(
         elif found.argument == "in_blocks":
             path = place
             message = f"{path} {block_mismatch(found, f'the {key} {name}')}"
+        elif found.argument == "in_prefix":
+            path = place
+            message = f"{path} {prefix_mismatch(found, f'the {key} {name}')}"
         elif found.level is None:
             message = f"{path} has {found.expected} entries but the {key} {name} gives {found.given} levels"
         else:

@@ -43,6 +43,9 @@ PARTS = {
 }
 """Annotations that stand for a component -> its kind."""
 
+GIVES = {"classifier": "head"}
+"""Kinds of components that are built to one of another kind."""
+
 ALIASES = {"Size": "tuple[int, int]", "PathLike": "str"}
 """Names of `contracts` that annotations use."""
 
@@ -327,7 +330,7 @@ def _fits(value: Any, node: ast.expr) -> bool:
     if name in ALIASES:
         return accepts(value, ALIASES[name])
     if name in PARTS:
-        return isinstance(value, Component) and value.kind == PARTS[name]
+        return isinstance(value, Component) and GIVES.get(value.kind, value.kind) == PARTS[name]
     test = _PLAIN.get(name)
     return True if test is None else test(value)
 

@@ -27,7 +27,7 @@ from intarsia.config.lowering.names import (
 from intarsia.config.lowering.own_datasets import OwnDataset, own_dataset
 from intarsia.config.lowering.parts import arguments, component, see
 from intarsia.config.schema.fates import Fate, bare
-from intarsia.spec import Component, DataSpec
+from intarsia.spec import Component, DataSpec, RareSpec
 
 WRAPPERS = ("RepeatDataset", "ConcatDataset", "ClassBalancedDataset", "MultiImageMixDataset")
 SAMPLERS = ("InfiniteSampler", "DefaultSampler")
@@ -82,7 +82,26 @@ def lower_data(context: Context, values: Mapping[str, Any], path: str) -> DataSp
         pin_memory=fields.get("pin_memory", True),
         shuffle=sampler.get("shuffle", path == "train_dataloader"),
         label_size=stream.label_size,
+        rare=_rare(context, sampler, path),
     )
+
+
+def _rare(context: Context, sampler: Fields, path: str) -> RareSpec | None:
+    """`rare` and `every` of a sampler: for which classes samples are drawn, and how many."""
+    classes = tuple(sampler.get("rare") or ())
+    if not classes:
+        return None
+    if path != "train_dataloader":
+        context.problem(sampler.at("rare"), "an evaluation sees every image once", "Leave it out")
+    if min(classes) < 0 or len(set(classes)) < len(classes):
+        context.problem(sampler.at("rare"), f"expected indices of classes, each once, found {list(classes)}")
+    every = sampler.get("every", 2 * len(classes))
+    if every <= len(classes):
+        context.problem(
+            sampler.at("every"), f"expected more than the {len(classes)} classes of rare, found {every}",
+            "The other samples are drawn from all images",
+        )  # fmt: skip
+    return RareSpec(classes, every)
 
 
 # --- Data sets ----------------------------------------------------------------------------------------------------

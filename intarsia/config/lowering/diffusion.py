@@ -21,6 +21,11 @@ _UNET = {
     **{key: key for key in ("num_res_blocks", "transformer_depth")},
     "use_checkpoint": "checkpoint_activations",
 }
+_MAPS = {"up_cross": "up", "down_cross": "down"}
+_NO_MAPS = {
+    "cross": ": levels in the middle are no features",
+    "self": ": maps of pixels have a channel for each pixel, which no layer can count on",
+}
 
 
 def diffusion(context: Context, values: Any, path: str) -> dict[str, Any]:
@@ -48,15 +53,29 @@ def diffusion(context: Context, values: Any, path: str) -> dict[str, Any]:
 
 
 def wrapper(context: Context, values: Any, path: str) -> dict[str, Any]:
-    """`unet_cfg`: whether maps of cross attention are features, which they are where the config does not say."""
-    context.saw(path, PART, "unet_cfg", to("nothing, or a refusal"))
+    """`unet_cfg`: which maps of cross attention are features, all where the config does not say."""
+    context.saw(path, PART, "unet_cfg", to("arguments `attention_maps`, `attention_stride`"))
     if not isinstance(values, Mapping):
         context.problem(path, f"expected dict, found {shown(values)}")
         return {}
-    Fields(context, path, values, "VPD: unet_cfg")
-    if "use_attn" not in values:
-        context.problem(path, "maps of cross attention are not among the features yet", "Write use_attn=False")
-    return {}
+    fields = Fields(context, path, values, "VPD: unet_cfg")
+    if not fields.get("use_attn", True):
+        return {"attention_maps": ()}
+    chosen = dict.fromkeys(fields.get("attn_selector", "up_cross+down_cross").split("+"))
+    for name in chosen:
+        if name not in _MAPS:
+            reason = _NO_MAPS.get(name.rpartition("_")[2], "")
+            context.problem(
+                fields.at("attn_selector"), f"expected {' or '.join(map(repr, _MAPS))}, found {name!r}{reason}"
+            )
+    base = fields.get("base_size", 512)
+    finest = fields.get("max_attn_size") or base // 16
+    stride = next((stride for stride in (8, 16) if base // stride <= finest), None)
+    if stride is None:
+        message = f"levels of {base // 16} x {base // 16} pixels, at stride 16, are larger than {finest}"
+        context.problem(fields.at("max_attn_size"), message, "They always have maps")
+    found = tuple(_MAPS[name] for name in chosen if name in _MAPS)
+    return {"attention_maps": found, "attention_stride": stride or 16}
 
 
 def class_embeddings(context: Context, value: Any, path: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from intarsia.config.checking.signatures import accepts
 from intarsia.config.errors import Problem
 from intarsia.config.schema.fates import Area, Fate
 from intarsia.config.schema.vocabulary import AREAS
-from intarsia.spec import Origin
+from intarsia.spec import Component, Origin
 
 if TYPE_CHECKING:
     from intarsia.config.language.reader import Config
@@ -45,6 +45,7 @@ class Context:
     """One lowering. ignore_index: what the model's heads agree on, None before they are read.
 
     read_as_data: modules of custom_imports that need not be imported, since what they hold was read as data.
+    batch_transforms: what the model's section says of training samples.
     """
 
     config: Config
@@ -54,6 +55,7 @@ class Context:
     synchronise: bool = False
     ignore_index: int | None = None
     read_as_data: set[str] = field(default_factory=set)
+    batch_transforms: list[Component] = field(default_factory=list)
     seen: dict[str, Seen] = field(default_factory=dict)
     parts: int = 0
 

@@ -111,6 +111,18 @@ def _context_and_detail(context: Context, fields: Fields, terms: list[TermSpec])
     ]
 
 
+def _detail_and_sum(context: Context, fields: Fields, terms: list[TermSpec]) -> Sequence[TermSpec]:
+    """GCNet (Golden Cudgel): the first loss is for the detail branch, the second for the sum of both."""
+    if not _there_are(context, fields, terms, 2):
+        return terms
+    detail, both = terms
+    return [
+        replace(detail, name="loss_c4", output="c4"),
+        replace(both, name="loss_c6", output=LOGITS),
+        accuracy(),
+    ]
+
+
 def _three_branches(context: Context, fields: Fields, terms: list[TermSpec]) -> Sequence[TermSpec]:
     """PIDNet: the proportional branch, the fused features, the edges of the derivative branch, and the fused features
     once more where that branch is sure of an edge.
@@ -140,6 +152,19 @@ def _detail(context: Context, fields: Fields, terms: list[TermSpec]) -> Sequence
     return [replace(term, output=LOGITS, target=details) for term in (*terms, accuracy())]
 
 
+def _every_level(context: Context, fields: Fields, terms: list[TermSpec]) -> Sequence[TermSpec]:
+    """nnU-Net: the same losses for each level but the coarsest, with half the weight of the finer one, together 1."""
+    channels = fields.others().get("in_channels")
+    levels = len(channels) - 1 if isinstance(channels, Sequence) else 1
+    shares = [0.5**level for level in range(max(levels - 1, 1))]
+    found: list[TermSpec] = []
+    for level, share in enumerate(shares):
+        output, behind = (f"level_{level}", f".level_{level}") if level else (LOGITS, "")
+        weight = share / sum(shares)
+        found += [replace(term, name=term.name + behind, output=output, weight=term.weight * weight) for term in terms]
+    return [*found, accuracy()]
+
+
 def _there_are(context: Context, fields: Fields, terms: list[TermSpec], count: int) -> bool:
     if len(terms) == count:
         return True
@@ -152,6 +177,8 @@ OWN_TERMS: dict[str, OwnTerms] = {
     "DAHead": _dual_attention,
     "DDRHead": _context_and_detail,
     "EncHead": _classes_present,
+    "GCNetHead": _detail_and_sum,
+    "NNUNetHead": _every_level,
     "PIDHead": _three_branches,
     "STDCHead": _detail,
     "VPDDepthHead": _depths,

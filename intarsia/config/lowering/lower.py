@@ -17,6 +17,7 @@ from intarsia.config.lowering.data import lower_data
 from intarsia.config.lowering.fields import Context, Fields, Seen, TooMuchError
 from intarsia.config.lowering.metrics import lower_metrics
 from intarsia.config.lowering.model import LoweredModel, lower_model
+from intarsia.config.lowering.multi_label import lower_multi_label, multi_label_metrics, refused_transforms
 from intarsia.config.lowering.runtime import (
     Hooks,
     lower_environment,
@@ -28,6 +29,7 @@ from intarsia.config.lowering.runtime import (
 )
 from intarsia.config.lowering.teaching import lower_teacher, lower_unlabelled
 from intarsia.config.lowering.training import lower_loop, lower_optim, lower_train_cfg
+from intarsia.config.lowering.trunk import lower_features
 from intarsia.config.schema.fates import Fate
 from intarsia.config.schema.vocabulary import AREAS, DATALOADERS, LEFTOVERS, OLD
 from intarsia.spec import Origin, RunSpec
@@ -89,6 +91,12 @@ def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping
     streams = {key: lower_data(context, top.get(key), key) for key in DATALOADERS if top.get(key) is not None}
     evaluators = {key: top.get(key) for key in ("val_evaluator", "test_evaluator") if top.get(key) is not None}
     metrics = lower_metrics(context, evaluators, streams.get(DATALOADERS[2]))
+    own = top.child("intarsia", "intarsia")
+    model = lower_multi_label(context, own, model)
+    several = model.inference.answer == "classes"
+    if several:
+        metrics = multi_label_metrics(context, metrics)
+        refused_transforms(context, tuple(step for stream in streams.values() for step in stream.transforms))
     duration, evaluate_every = None, None
     if top.get("train_cfg") is not None:
         duration, evaluate_every = lower_train_cfg(context, top.get("train_cfg"))
@@ -104,11 +112,12 @@ def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping
     hooks.default(top.get("default_hooks") or {})
     hooks.custom(top.get("custom_hooks") or [])
     services = lower_visualizer(context, top)
-    own = top.child("intarsia", "intarsia")
     written_for = lower_scaling(context, top)
     imports = lower_imports(top)
     runtime, seed = lower_environment(context, top)
     train, val, test = (streams.get(key) for key in DATALOADERS)
+    if train is not None:
+        train = replace(train, transforms=(*train.transforms, *context.batch_transforms))
     return RunSpec(
         model=model.model,
         preprocess=model.preprocess,
@@ -130,14 +139,15 @@ def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping
         ema=hooks.ema,
         early_stop=hooks.early_stop,
         safeguards=lower_safeguards(own, unit),
-        runtime=runtime,
+        runtime=replace(runtime, average_statistics=hooks.average_statistics),
         seed=seed,
         written_for=written_for,
         load_from=top.get("load_from"),
         pretrained=tuple(context.pretrained),
         start=lower_start(own),
-        unlabelled=lower_unlabelled(own, model.task, hooks.ema),
-        teacher=lower_teacher(own, model.task),
+        unlabelled=lower_unlabelled(own, model.task, hooks.ema, several=several),
+        teacher=lower_teacher(own, model.task, several=several),
+        features=lower_features(own),
         imports=imports,
         observers=(*hooks.observers, *services),
         notes=tuple(context.notes),

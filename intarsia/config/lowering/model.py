@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from intarsia.config.lowering.batch_augments import lower_batch_augments
 from intarsia.config.lowering.eomt import lower_eomt
 from intarsia.config.lowering.fields import Context, Fields
 from intarsia.config.lowering.losses import lower_losses
@@ -19,7 +20,7 @@ from intarsia.spec import Component, HeadLossSpec, InferenceSpec, PreprocessSpec
 TASKS = {"DepthEstimator": "DepthEstimation"}
 NAMING_HEAD, NAMING_MODEL = "SideAdapterCLIPHead", "MultimodalEncoderDecoder"
 """The head that compares masks with words, and the model that it is a head of."""
-OWN_FORMS = {NAMING_HEAD: lower_side_adapter, "EoMTHead": lower_eomt}
+OWN_FORMS = {NAMING_HEAD: lower_side_adapter, "EoMTHead": lower_eomt, "PMTHead": lower_eomt}
 """Heads that classify masks and are not written as MaskFormer's and Mask2Former's."""
 PARTS_WITH_WEIGHTS = {NAMING_MODEL: ("image_encoder", "text_encoder", "decode_head")}
 """Where `model.pretrained` goes, if not to the backbone."""
@@ -153,6 +154,8 @@ def _head(context: Context, values: Mapping[str, Any], path: str, name: str, ext
     inner = None
     if "kernel_generate_head" in fields:
         at = fields.at("kernel_generate_head")
+        if "classifier" in fields.get("kernel_generate_head"):
+            context.problem(f"{at}.classifier", "kernels begin as the weights of a convolution", "Leave it out")
         inner = _head(context, fields.get("kernel_generate_head"), at, name, {})
         args["kernel_generate_head"] = inner.component
     if "dropout_ratio" in fields:
@@ -172,7 +175,15 @@ def _head(context: Context, values: Mapping[str, Any], path: str, name: str, ext
         num_classes = num_classes or inner.num_classes
         threshold = inner.threshold if threshold is None else threshold
         losses = inner.loss
-    return _Head(replace(part, args=args), losses, num_classes, threshold)
+    return _Head(_classified(context, fields, replace(part, args=args)), losses, num_classes, threshold)
+
+
+def _classified(context: Context, fields: Fields, head: Component) -> Component:
+    """The head, inside what replaces its last layer, where the config asks for that."""
+    if fields.get("classifier") is None:
+        return head
+    part = component(context, "classifier", fields.get("classifier"), fields.at("classifier"))
+    return replace(part, args={**part.args, "head": head})
 
 
 def _settings(context: Context, fields: Fields) -> dict[str, dict[str, Any]]:
@@ -215,6 +226,7 @@ def _inference(settings: Fields, decode: Sequence[_Head]) -> InferenceSpec:
         mode=settings.get("mode", "whole"),
         crop_size=_pair(settings.get("crop_size")),
         stride=_pair(settings.get("stride")),
+        blend=settings.get("blend", "average"),
         num_classes=0 if last is None else last.num_classes,
         align_corners=last is not None and last.loss.align_corners,
         threshold=None if last is None else last.threshold,
@@ -255,6 +267,9 @@ def _preprocess(context: Context, model: Fields, top: Mapping[str, Any] | None) 
         size = section.get("size")
         sizes[f"{prefix}_size"] = None if size is None else tuple(size)
         sizes[f"{prefix}_size_divisor"] = section.get("size_divisor")
+    padded = lower_batch_augments(context, fields)
+    if padded is not None:
+        sizes["train_size"] = padded
     return PreprocessSpec(
         mean=mean,
         std=std,

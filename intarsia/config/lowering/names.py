@@ -17,12 +17,27 @@ HOOKS: dict[str, Fate] = {
     "EmptyCacheHook": nothing("changes no result; the allocator gives memory back when it must"),
     "EMAHook": to("ema"),
     "EarlyStoppingHook": to("early_stop"),
-    "SyncBuffersHook": refused("averaging of buffers is not supported yet; use SyncBN"),
+    "SyncBuffersHook": to("runtime.average_statistics"),
     "ProfilerHook": nothing("changes no result; no profile is written"),
+    "NPUProfilerHook": nothing("changes no result; no profile is written"),
+    "NaiveVisualizationHook": nothing("pictures are drawn by `intarsia predict`"),
     "MemoryProfilerHook": nothing("changes no result; doctor and log say how much memory there is"),
     "PrepareTTAHook": nothing("augmentation at test time is chosen when evaluating: `intarsia eval --augment`"),
 }
 """Hook of MMEngine -> what becomes of it. A hook of one's own is an observer (`intarsia.engine.callbacks.base`)."""
+
+ONE_CLASS = "a pixel has one class, and images that are added up have none; CutMix keeps every pixel's label"
+ONE_SIZE = "batches have the size of their crops; RandomResize before RandomCrop changes the scale of every image"
+
+BATCH_AUGMENTS: dict[str, Fate] = {
+    "CutMix": to("the last transform of train: `CutMix`, by whose chance a sample is mixed with any other"),
+    "BatchFixedSizePad": to("preprocess.train_size"),
+    "Mixup": refused(ONE_CLASS),
+    "ResizeMix": refused("a rectangle of another image is not made smaller; CutMix takes it as it is"),
+    "BatchResize": refused(ONE_SIZE),
+    "BatchSyncRandomResize": refused(ONE_SIZE),
+}
+"""Augmentation of batches of MMPretrain and MMDetection -> what becomes of it."""
 
 NOT_LOGGED_TO = "this service is not logged to; metrics.jsonl has every value"
 
@@ -79,6 +94,7 @@ OWN_LOSS = {"VPDDepthHead": "SiLogLoss"}
 """Head -> the loss that it has where none is written, if that is no cross entropy."""
 
 LOSS_NAMES = {
+    "BatchDiceLoss": "loss_dice",
     "CrossEntropyLoss": "loss_ce",
     "HausdorffDistanceLoss": "loss_hausdorff",
     "HuasdorffDisstanceLoss": "loss_huasdorff_disstance",

@@ -16,17 +16,19 @@ from intarsia.config.lowering.parts import component
 from intarsia.config.schema.fates import bare
 from intarsia.spec import Component
 
-QUERY_HEADS = ("EoMTHead", "MaskFormerHead", "Mask2FormerHead", "SideAdapterCLIPHead")
+QUERY_HEADS = ("EoMTHead", "MaskFormerHead", "Mask2FormerHead", "PMTHead", "SideAdapterCLIPHead")
 PIXEL_DECODERS = {"MaskFormerHead": "PixelDecoder", "Mask2FormerHead": "MSDeformAttnPixelDecoder"}
 MASK_LOSSES = {
     "EoMTHead": "CrossEntropyLoss",
     "MaskFormerHead": "FocalLoss",
     "Mask2FormerHead": "CrossEntropyLoss",
+    "PMTHead": "CrossEntropyLoss",
 }
 MASK_COSTS = {
     "EoMTHead": "CrossEntropyLossCost",
     "MaskFormerHead": "FocalLossCost",
     "Mask2FormerHead": "CrossEntropyLossCost",
+    "PMTHead": "CrossEntropyLossCost",
     "SideAdapterCLIPHead": "CrossEntropyLossCost",
 }
 ALPHA, GAMMA = 0.25, 2.0

@@ -12,6 +12,7 @@ from intarsia.config.checking.signatures import signature_of
 from intarsia.config.lowering.fields import Context, Fields, nearest, shown
 from intarsia.config.lowering.names import HOOKS, NOT_LOGGED_TO, SCORES, VISUALISERS
 from intarsia.config.lowering.parts import component
+from intarsia.config.lowering.trunk import lower_lora
 from intarsia.config.schema.fates import Fate, bare, to
 from intarsia.spec import (
     CheckpointSpec,
@@ -29,6 +30,13 @@ LOWER_IS_BETTER = frozenset({"abs_rel", "rmse", "rmse_log", "silog", "sq_rel", "
 KEEP_ALL = 1_000_000
 """How many checkpoints are kept where a config says "all of them"."""
 
+AVERAGES: dict[str, Literal["exponential", "annealing", "mean"]] = {
+    "ExponentialMovingAverage": "exponential",
+    "MomentumAnnealingEMA": "annealing",
+    "StochasticWeightAverage": "mean",
+}
+"""MMEngine's averages of weights -> `EmaSpec.kind`."""
+
 NO_DATA = "Give val_dataloader, or remove the hook"
 LOG_EVERY = 50
 OWN_HOOK = (
@@ -37,7 +45,7 @@ OWN_HOOK = (
 
 
 class Hooks:
-    """`default_hooks` and `custom_hooks`: each is a field, an observer, has no effect, or is refused by its type."""
+    """`default_hooks` and `custom_hooks`: each is a field, an observer, has no effect, or is refused as unknown."""
 
     def __init__(self, context: Context, unit: Literal["steps", "epochs"], metric: Component | None) -> None:
         self.context, self.unit, self.metric = context, unit, metric
@@ -45,6 +53,7 @@ class Hooks:
         self.log_every = LOG_EVERY
         self.ema: EmaSpec | None = None
         self.early_stop: EarlyStopSpec | None = None
+        self.average_statistics = False
         self.observers: list[Component] = []
 
     def default(self, hooks: Mapping[str, Any]) -> None:
@@ -84,15 +93,15 @@ class Hooks:
             self.ema = self._ema(Fields(self.context, path, values, name))
         elif name == "EarlyStoppingHook":
             self.early_stop = self._early_stop(Fields(self.context, path, values, name))
+        elif name == "SyncBuffersHook":
+            Fields(self.context, path, values, name)
+            self.average_statistics = True
         elif name == "SegVisualizationHook":
             Fields(self.context, path, values, name)
         elif fate is None:
             message = "'type' is missing" if written is None else f"unknown hook {written!r}"
-            known = [hook for hook, what in HOOKS.items() if what.outcome != "refused"]
             reason = "" if nearest(name, HOOKS).startswith("Did") else OWN_HOOK
-            self.context.problem(path, message, reason + nearest(name, HOOKS if not reason else known))
-        elif fate.outcome == "refused":
-            self.context.problem(path, f"the hook {name!r} is not supported: {fate.text}", "Remove it")
+            self.context.problem(path, message, reason + nearest(name, HOOKS))
 
     def _is_observer(self, name: str) -> bool:
         """Whether a hook is one of the user's own. What his modules register is looked at by `check`."""
@@ -125,9 +134,25 @@ class Hooks:
         momentum, begin = fields.get("momentum", EmaSpec().momentum), fields.get("begin_iter", 0)
         if not 0 < momentum < 1:
             self.context.problem(fields.at("momentum"), f"expected a share between 0 and 1, found {momentum}")
-        if begin < 0:
-            self.context.problem(fields.at("begin_iter"), f"expected 0 or more, found {begin}")
-        return EmaSpec(float(momentum), begin)
+        for key, least in (("begin_iter", 0), ("begin_epoch", 0), ("gamma", 1), ("interval", 1)):
+            if fields.get(key, least) < least:
+                self.context.problem(fields.at(key), f"expected {least} or more, found {fields.get(key)}")
+        kind, epoch = bare(fields.get("ema_type", "ExponentialMovingAverage")), fields.get("begin_epoch", 0)
+        if kind not in AVERAGES:
+            self.context.problem(fields.at("ema_type"), f"unknown average {kind!r}", nearest(kind, AVERAGES))
+        if epoch > 0 and (begin > 0 or self.unit == "steps"):
+            message = "begin_iter says another begin" if begin > 0 else "train_cfg counts steps, not epochs"
+            self.context.problem(fields.at("begin_epoch"), message, "Keep begin_iter")
+        default = EmaSpec()
+        return EmaSpec(
+            float(momentum),
+            begin,
+            kind=AVERAGES.get(kind, default.kind),
+            gamma=fields.get("gamma", default.gamma),
+            interval=fields.get("interval", default.interval),
+            average_buffers=fields.get("update_buffers", default.average_buffers),
+            begin_epoch=epoch,
+        )
 
     def _early_stop(self, fields: Fields) -> EarlyStopSpec:
         """Stopping looks at what it is told to monitor, or else at the metric by which the best weights are kept."""
@@ -147,9 +172,11 @@ class Hooks:
                 self.context.problem(fields.at("monitor"), message, nearest(watched, known))
         lower = (watched or best) in LOWER_IS_BETTER
         default = "less" if watched in LOWER_IS_BETTER else "greater"
+        unit, threshold = 1 if lower else 100, fields.get("stopping_threshold")  # percent of an IoU
         return EarlyStopSpec(
             patience,
-            float(delta) / (1 if lower else 100),  # percent of an IoU
+            float(delta) / unit,
+            threshold=None if threshold is None else float(threshold) / unit,
             metric=watched,
             mode="min" if self._rule(fields, default) == "less" else "max",
         )
@@ -196,6 +223,7 @@ def lower_safeguards(fields: Fields, unit: Literal["steps", "epochs"]) -> Safegu
         nonfinite_steps=fields.get("nonfinite_steps", default.nonfinite_steps),
         total_batch=fields.get("total_batch"),
         choose_threshold=fields.get("choose_threshold", default.choose_threshold),
+        lora=lower_lora(fields),
     )
 
 

@@ -13,8 +13,8 @@ from intarsia.config.lowering.fields import Context, shown
 from intarsia.config.schema.fates import Fate, bare, to
 
 SCHEME = "timm://"
-BACKBONES = frozenset({"TIMM", "TIMMBackbone"})
-_BY_DEFAULT = {"TIMM": False, "TIMMBackbone": True}
+BACKBONES = frozenset({"TIMM", "TIMMBackbone", "ViTAdapter"})
+_BY_DEFAULT = {"TIMM": False, "TIMMBackbone": True, "ViTAdapter": False}
 KEYS = ("pretrained", "checkpoint_path", "features_only")
 
 

@@ -128,6 +128,8 @@ def _paramwise(fields: Fields, constructor: str) -> Mapping[str, Any]:
         rules.require("num_layers", None, present=given)
         if not {"decay_rate", "layer_decay_rate"} & set(given):
             rules.require("decay_rate", None, present=given)
+    if area == PARAMWISE["LayerWiseDecay"]:
+        rules.require("decay_rate", None, present=given)
     if lowered.get("custom_keys"):
         rules.context.opened(rules.at("custom_keys"))
         lowered["custom_keys"] = {key: _custom(rules, key, own) for key, own in lowered["custom_keys"].items()}
@@ -185,6 +187,7 @@ def _schedule(context: Context, values: Mapping[str, Any], path: str, duration: 
         by_epoch=by_epoch,
         every_step=every_step and by_epoch,
         parameter=moved,
+        part=fields.get("part"),
         args={key: tuple(v) if isinstance(v := fields.get(key), list) else v for key in own if key in fields},
     )
 

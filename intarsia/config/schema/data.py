@@ -32,6 +32,8 @@ DATA_AREAS: dict[str, Area] = {
     | {
         "type": TYPE,
         "shuffle": to("shuffle", "bool"),
+        "rare": to("rare.classes: of train, classes by index that samples are drawn for", "list[int] | None"),
+        "every": to("rare.every: of so many samples, one is drawn for each class of `rare`", "int"),
         "seed": refused("the order of samples comes from randomness.seed", None),
         "round_up": nothing("every image is seen exactly once in evaluation, every training batch is full"),
     },

@@ -77,9 +77,9 @@ DIFFUSION_AREAS: dict[str, Area] = {
         "use_spatial_transformer": refused("the U-Net attends to the embeddings", True),
     },
     "VPD: unet_cfg": {
-        "use_attn": refused("maps of cross attention are not among the features yet", False),
-        "attn_selector": nothing("maps of cross attention are not among the features"),
-        "base_size": nothing("maps of cross attention are not among the features"),
-        "max_attn_size": nothing("maps of cross attention are not among the features"),
+        "use_attn": to("argument `attention_maps`: none, if False", "bool"),
+        "attn_selector": to("argument `attention_maps`: 'up_cross', 'down_cross', or both, joined by +", "str"),
+        "base_size": to("argument `attention_stride`, with max_attn_size", "int"),
+        "max_attn_size": to("argument `attention_stride`: the finest that is no larger at base_size", "int | None"),
     },
 }

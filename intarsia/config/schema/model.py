@@ -18,8 +18,30 @@ MODEL_AREAS: dict[str, Area] = {
         "size": to("preprocess.train_size", "tuple[int, int] | None"),
         "size_divisor": to("preprocess.train_size_divisor", "int | None"),
         "test_cfg": to("preprocess.eval_size, preprocess.eval_size_divisor", OPTIONAL),
-        "batch_augments": refused("augmentation of whole batches is not supported yet", None),
+        "batch_augments": to("transforms of train, preprocess.train_size", "dict | list[dict] | None"),
         "non_blocking": nothing("batches always travel to the device in the background"),
+    },
+    "batch_augments": {
+        "augments": to("as one of batch_augments", "dict | list[dict]"),
+        "probs": to("the chance that it is applied", "float | Sequence[float] | None"),
+    },
+    "batch_augments: CutMix": SCOPE
+    | {
+        "type": TYPE,
+        "alpha": to("argument `alpha` of the transform", "float"),
+        "cutmix_minmax": refused("the size of the rectangle follows from alpha", None),
+        "correct_lam": nothing("labels are of pixels and have no shares"),
+        "num_classes": nothing("labels are of pixels and have no shares"),
+    },
+    "batch_augments: BatchFixedSizePad": SCOPE
+    | {
+        "type": TYPE,
+        "size": to("preprocess.train_size", "tuple[int, int]"),
+        "img_pad_value": to("nothing: it is pad_val, or refused", "float"),
+        "pad_mask": nothing("masks of objects are made of labels"),
+        "mask_pad_value": nothing("masks of objects are made of labels"),
+        "pad_seg": nothing("labels are always padded with their images"),
+        "seg_pad_value": to("nothing: it is seg_pad_val, or refused", "int"),
     },
     "data_preprocessor.test_cfg": {
         "size": to("preprocess.eval_size", "tuple[int, int] | None"),
@@ -44,9 +66,10 @@ MODEL_AREAS: dict[str, Area] = {
         "importance_sample_ratio": to("argument of the last decode head", "float"),
     },
     "model.test_cfg": {
-        "mode": to("inference.mode", "Literal['whole', 'slide', 'slide_flip']"),
+        "mode": to("inference.mode", "Literal['whole', 'slide', 'slide_flip', 'slide_even']"),
         "crop_size": to("inference.crop_size", "int | tuple[int, int] | None"),
         "stride": to("inference.stride", "int | tuple[int, int] | None"),
+        "blend": to("inference.blend", "Literal['average', 'gaussian', 'linear']"),
         "scale_factor": to("argument of the last decode head", "int"),
         "subdivision_steps": to("argument of the last decode head", "int"),
         "subdivision_num_points": to("argument of the last decode head", "int"),
@@ -66,6 +89,7 @@ MODEL_AREAS: dict[str, Area] = {
         "test_cfg": to("argument `inference`", OPTIONAL),
         "loss_se_decode": to("losses: of the classes that an image shows", DICT),
         "boundary_threshold": to("losses: from where on something is a detail", "float"),
+        "classifier": to("another last layer than a convolution of one pixel", OPTIONAL),
         "kernel_generate_head": to("argument `kernel_generate_head`; its losses to losses", DICT),
     },
     "HRNet: extra": {

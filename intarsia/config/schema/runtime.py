@@ -8,14 +8,18 @@ from intarsia.config.schema.notation import FILES, OPTIONAL, SCOPE, TYPE
 RUNTIME_AREAS: dict[str, Area] = {
     "EMAHook": {
         "type": TYPE,
-        "ema_type": refused("there is one kind of average, weighted exponentially", "ExponentialMovingAverage"),
+        "ema_type": to("ema.kind", "str"),
         "momentum": to("ema.momentum: the share of the new weights", "float"),
         "begin_iter": to("ema.begin", "int"),
-        "begin_epoch": refused("the average begins at a step: begin_iter", 0),
-        "update_buffers": refused("statistics of norms are averages already; they are copied", False),
+        "begin_epoch": to("ema.begin_epoch", "int"),
+        "gamma": to("ema.gamma, of MomentumAnnealingEMA", "int"),
+        "interval": to("ema.interval", "int"),
+        "update_buffers": to("ema.average_buffers", "bool"),
+        "device": nothing("the average is where the weights are"),
         "strict_load": nothing("weights are always loaded strictly"),
         "priority": nothing("the loop has one order"),
     },
+    "SyncBuffersHook": {"type": TYPE, "priority": nothing("the loop has one order")},
     "EarlyStoppingHook": {
         "type": TYPE,
         "monitor": to("early_stop.metric", "str"),
@@ -24,7 +28,7 @@ RUNTIME_AREAS: dict[str, Area] = {
         "patience": to("early_stop.patience, in evaluations", "int"),
         "strict": nothing("a metric that does not exist is always told"),
         "check_finite": nothing("a score that is not finite is never better"),
-        "stopping_threshold": refused("the run ends when the metric does not improve, not when it is good", None),
+        "stopping_threshold": to("early_stop.threshold", "float | None"),
         "priority": nothing("the loop has one order"),
     },
     "CheckpointHook": {

@@ -52,6 +52,10 @@ TRAINING_AREAS: dict[str, Area] = {
         "decay_type": to("optim.paramwise", "Literal['layer_wise', 'stage_wise', 'block_wise']"),
         "flat_decay_mult": to("optim.paramwise", "float"),
     },
+    "paramwise_cfg (any depth)": {
+        "decay_rate": to("optim.paramwise", "float"),
+        "flat_decay_mult": to("optim.paramwise", "float"),
+    },
     "paramwise_cfg.custom_keys": {
         "lr_mult": to("optim.paramwise", "float"),
         "decay_mult": to("optim.paramwise", "float"),
@@ -89,6 +93,7 @@ TRAINING_AREAS: dict[str, Area] = {
         "end": to("optim.schedules.end", "int | None"),
         "by_epoch": to("optim.schedules.by_epoch", "bool"),
         "convert_to_iter_based": to("optim.schedules.every_step", "bool"),
+        "part": to("optim.schedules.part", "str | None"),
         "verbose": nothing("learning rates are logged"),
         "last_step": nothing("the schedule is a function of the step"),
     },
@@ -100,6 +105,7 @@ PARAMWISE = {
     "DefaultOptimizerConstructor": "paramwise_cfg",
     "ForceDefaultOptimWrapperConstructor": "paramwise_cfg (forced)",
     "LayerDecayOptimizerConstructor": "paramwise_cfg (layer decay)",
+    "LayerWiseDecay": "paramwise_cfg (any depth)",
     "LearningRateDecayOptimizerConstructor": "paramwise_cfg (layer decay)",
 }
 """Constructor of parameter groups -> the section of its rules. Those of one's own read what they like."""
@@ -116,6 +122,12 @@ WRAPPERS = {
 _SCHEDULES: dict[str, Area] = {
     "PolyLR": {"power": to("", "float"), "eta_min": to("", "float")},
     "PolyLRRatio": {"power": to("", "float"), "eta_min": to("", "float"), "eta_min_ratio": to("", "float | None")},
+    "WarmupPolyLR": {
+        "delay": to("", "int"),
+        "warm_up": to("", "int"),
+        "power": to("", "float"),
+        "eta_min": to("", "float"),
+    },
     "LinearLR": {"start_factor": to("", "float"), "end_factor": to("", "float")},
     "ConstantLR": {"factor": to("", "float")},
     "MultiStepLR": {"milestones": to("", "list[int]"), "gamma": to("", "float")},

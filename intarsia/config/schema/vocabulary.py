@@ -18,6 +18,7 @@ from intarsia.config.schema.runtime import RUNTIME_AREAS
 from intarsia.config.schema.side_adapter import SIDE_ADAPTER_AREAS
 from intarsia.config.schema.teaching import TEACHING_AREAS
 from intarsia.config.schema.training import TRAINING_AREAS
+from intarsia.config.schema.trunk import TRUNK_AREAS
 
 # --- Sections -----------------------------------------------------------------------------------------------------
 
@@ -70,11 +71,16 @@ AREAS: dict[str, Area] = {
             "start.first_convolution, for other bands than those of pretrained weights",
             "Literal['repeat', 'mean', 'zero', 'random']",
         ),
-        "choose_threshold": to("safeguards.choose_threshold: of two classes, at every evaluation", "bool"),
+        "lora": to("safeguards.lora: its rank, or a dict", "int | dict | None"),
+        "choose_threshold": to(
+            "safeguards.choose_threshold: of two classes, or of each of several at once, at every evaluation", "bool"
+        ),
+        "multi_label": to("inference.answer: a pixel may have several classes, a sigmoid each", "bool"),
         "total_batch": to(
             "safeguards.total_batch: images per optimizer step; accumulation follows from it", "int | None"
         ),
         "unlabelled": to("unlabelled: images without labels to learn from", OPTIONAL),
+        "cache_features": to("features: what a trunk that stands still makes of images, kept on disk", OPTIONAL),
         "teacher": to("teacher: a trained network to learn from", OPTIONAL),
     },
     **MODEL_AREAS,
@@ -85,6 +91,7 @@ AREAS: dict[str, Area] = {
     **DATA_AREAS,
     **TRAINING_AREAS,
     **TEACHING_AREAS,
+    **TRUNK_AREAS,
     **RUNTIME_AREAS,
 }
 """Section -> key -> what becomes of it."""

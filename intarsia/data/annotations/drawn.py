@@ -25,12 +25,13 @@ class ClassValues:
     """What is drawn for a class. Where there is no shape, the label is 0.
 
     values: class -> value. ignored: the value of what counts for nothing. outside: what becomes of shapes whose class
-    `values` does not have.
+    `values` does not have. united: values are bits, and a pixel has those of all its shapes (`label_sets`).
     """
 
     values: Mapping[str, int]
     ignored: int
     outside: Literal["error", "ignore"] = "error"
+    united: bool = False
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -59,7 +60,7 @@ class DrawnLabel:
 
 
 def draw_label(root: Path, drawn: Drawn) -> DrawnLabel:
-    """Draw the shapes of an image over each other, in their order.
+    """Draw the shapes of an image over each other, in their order, or united.
 
     Raises ValueError naming the file and the shape if something cannot be read, or a class is not known.
     """
@@ -74,7 +75,7 @@ def draw_label(root: Path, drawn: Drawn) -> DrawnLabel:
         else:
             value = _value(drawn.classes, stands_for.get(shape.name, shape.name), where)
         try:
-            paint(label, shape.area, value)
+            paint(label, shape.area, value, unite=drawn.classes.united)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
     return DrawnLabel(label, len(drawing.shapes), drawing.passed_over)

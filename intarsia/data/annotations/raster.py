@@ -24,8 +24,8 @@ _MOST_CROSSINGS = 2**28
 _Whole = npt.NDArray[np.int64]
 
 
-def paint(label: npt.NDArray[np.integer], area: Outline | Bitmap, value: int) -> None:
-    """Give the pixels of an area in a label map (H, W) a value.
+def paint(label: npt.NDArray[np.integer], area: Outline | Bitmap, value: int, *, unite: bool = False) -> None:
+    """Give the pixels of an area in a label map (H, W) a value. unite: its bits, beside those that they have.
 
     Raises ValueError for outlines of so many long edges that drawing them would take minutes.
     """
@@ -36,7 +36,10 @@ def paint(label: npt.NDArray[np.integer], area: Outline | Bitmap, value: int) ->
         bottom, right = min(piece.top + height, size[0]), min(piece.left + width, size[1])
         if top < bottom and left < right:
             part = piece.mask[top - piece.top : bottom - piece.top, left - piece.left : right - piece.left]
-            label[top:bottom, left:right][part] = value
+            if unite:
+                label[top:bottom, left:right][part] |= label.dtype.type(value)
+            else:
+                label[top:bottom, left:right][part] = value
 
 
 def filled(outline: Outline, size: Size) -> Iterator[Bitmap]:

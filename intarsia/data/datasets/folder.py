@@ -32,6 +32,7 @@ from intarsia.data.slices import file_of, part_of, without_suffix
 from intarsia.data.value_range import Scale
 from intarsia.io.folders import existing_above, folders_of, walk_files
 from intarsia.io.text import same_name
+from intarsia.label_sets import set_count
 from intarsia.terminal import Notice
 
 Label = str | Masks | Drawn | None
@@ -55,6 +56,7 @@ class FolderDataset:
     class_of: how to take the class out of values that say objects besides; `label_table` lists what it gives.
     files_only: samples are names and paths with an image of no pixels, for a transform that reads the files, such as
         volumes (`transforms/load_volumes.py`). Labels are then class indices; `label_table` applies to none.
+    multi_label: a pixel may have several classes; labels are sets of them (`label_sets`).
     pairs: explicit (image, label or None) paths below `root`; nothing is listed then. A label may be several masks, or
         drawn from annotations.
 
@@ -79,22 +81,25 @@ class FolderDataset:
         scale: Sequence[float | str] | None = None,
         class_of: ClassOf | None = None,
         files_only: bool = False,
+        multi_label: bool = False,
         pairs: Sequence[tuple[str, Label]] | None = None,
     ) -> None:
         self.root = os.path.expanduser(root)
         self.classes = tuple(classes)
         self.palette = _checked_palette(palette, len(self.classes))
-        self.label_table = _checked_table(label_table, len(self.classes), ignore_index, reduce_zero_label)
+        self.multi_label = multi_label
+        self.label_table = _checked_table(label_table, len(self.classes), ignore_index, reduce_zero_label, multi_label)
         self.ignore_index = self.label_table.ignore_index
         self.bands = band_mode(bands)
-        if scale is not None and self.bands == "raw":
+        found = None if scale is None else Scale.of(tuple(scale))
+        if found is not None and self.bands == "raw" and not found.is_of_training:
             raise ValueError("scale is for bands='rgb': raw images are taken in the numbers that they have")
         self.class_of = class_of
         self.files_only = files_only
         self._reader: ImageReader | None = None  # None: as the files are, whatever they hold
         self._spec: ImageSpec | None = None
-        if scale is not None:
-            self._reader = ImageReader(ImageSpec(self.bands, scale=Scale.of(tuple(scale))))
+        if found is not None:
+            self._reader = ImageReader(ImageSpec(self.bands, 3 if self.bands == "rgb" else 0, scale=found))
         suffixes = (image_suffix,) if isinstance(image_suffix, str) else tuple(image_suffix)
         self._suffixes = tuple(sorted(suffixes, key=len, reverse=True))
         if pairs is not None:
@@ -208,7 +213,8 @@ class FolderDataset:
         """The same images with labels of other classes. Raises ValueError if the table does not fit them."""
         changed = copy.copy(self)
         changed.classes, changed.palette = tuple(classes), _checked_palette(palette, len(classes))
-        changed.label_table = _checked_table(label_table, len(classes), label_table.ignore_index, False)
+        ignored = label_table.ignore_index
+        changed.label_table = _checked_table(label_table, len(classes), ignored, False, self.multi_label)
         changed.ignore_index = label_table.ignore_index
         return changed
 
@@ -296,13 +302,17 @@ def _checked_palette(palette: Sequence[Sequence[int]] | None, count: int) -> tup
     return tuple(colours)
 
 
-def _checked_table(table: LabelTable | None, count: int, ignore_index: int, reduce_zero_label: bool) -> LabelTable:
+def _checked_table(
+    table: LabelTable | None, count: int, ignore_index: int, reduce_zero_label: bool, multi_label: bool
+) -> LabelTable:
+    if table is None and multi_label:
+        table = LabelTable.identity(set_count(count), ignore_index)
     if table is None:
         make = LabelTable.reduce_zero if reduce_zero_label else LabelTable.identity
         table = make(count, ignore_index)
     elif reduce_zero_label:
         raise ValueError("give either label_table or reduce_zero_label: the table says already what 0 means")
-    values = label_values(count)
+    values = set_count(count) if multi_label else label_values(count)
     if table.ignore_index == IGNORE_INDEX < values:
         raise ValueError(
             f"{count} classes take the indices 0-{values - 1}, and {IGNORE_INDEX} among them means 'ignore'; "

@@ -92,14 +92,15 @@ def order_of(dataset: Any, *, seed: int, shuffle: bool) -> Order | WeightedOrder
     return Order(len(dataset), seed=seed, shuffle=shuffle)
 
 
+def has_weights(dataset: Any) -> bool:
+    """Whether samples are drawn by weights of several data sets, or would be without a data set around them."""
+    return (isinstance(dataset, MixedDataset) and dataset.weights is not None) or _has_weights_inside(dataset)
+
+
 def _has_weights_inside(dataset: Any) -> bool:
     parts = getattr(dataset, "datasets", None)
     inside = [*(parts if isinstance(parts, list | tuple) else ()), getattr(dataset, "dataset", None)]
-    return any(
-        (isinstance(part, MixedDataset) and part.weights is not None) or _has_weights_inside(part)
-        for part in inside
-        if part is not None and part is not dataset
-    )
+    return any(has_weights(part) for part in inside if part is not None and part is not dataset)
 
 
 def mixed_in(dataset: Any) -> MixedDataset | None:

@@ -11,6 +11,7 @@ from itertools import accumulate
 import numpy as np
 
 from intarsia.contracts import Dataset, Sample
+from intarsia.data.labels import holds_sets
 
 
 class ConcatDataset:
@@ -28,6 +29,11 @@ class ConcatDataset:
                 raise ValueError(
                     f"ConcatDataset: the data sets have different classes: the first has {_listed(first.classes)}, "
                     f"number {number} has {_listed(dataset.classes)}. Bring them together with a label table each"
+                )
+            if holds_sets(dataset) != holds_sets(first):
+                raise ValueError(
+                    f"ConcatDataset: in one of the first data set and number {number} a pixel may have several "
+                    "classes, in the other it has one; say the same of both (`multi_label`)"
                 )
             if dataset.ignore_index != first.ignore_index:
                 raise ValueError(
@@ -90,7 +96,7 @@ class ClassBalancedDataset:
         self.classes = tuple(dataset.classes)
         self.palette = tuple(dataset.palette)
         self.ignore_index = dataset.ignore_index
-        shown = [_classes_shown(dataset, index) for index in range(len(dataset))]
+        shown = [classes_shown(dataset, index) for index in range(len(dataset))]
         images = Counter(value for values in shown for value in values)
         asked = {value: max(1.0, math.sqrt(oversample_thr / (count / len(shown)))) for value, count in images.items()}
         times = [math.ceil(max((asked[value] for value in values), default=1.0)) for values in shown]
@@ -146,13 +152,19 @@ class SubsetDataset:
         return self.dataset.load(self.indices[index])
 
 
-def _classes_shown(dataset: Dataset, index: int) -> frozenset[int]:
-    """The classes of one label, which is read without its image where the data set can."""
+def classes_shown(dataset: Dataset, index: int) -> frozenset[int]:
+    """The classes of one label, which is read without its image where the data set can.
+
+    Raises ValueError if there is none.
+    """
     read = getattr(dataset, "label", None)
     label = dataset.load(index).label if read is None else read(index)
     if label is None:
-        raise ValueError(f"ClassBalancedDataset: image {index} has no label, so that its classes cannot be counted")
-    return frozenset(int(value) for value in np.unique(label) if value != dataset.ignore_index)
+        raise ValueError(f"image {index} has no label, so that its classes cannot be counted")
+    values = [int(value) for value in np.unique(label) if value != dataset.ignore_index]
+    if holds_sets(dataset):
+        return frozenset(k for value in values for k in range(len(dataset.classes)) if value >> k & 1)
+    return frozenset(values)
 
 
 def _listed(classes: Sequence[str]) -> str:

@@ -33,7 +33,7 @@ def checked_bands(
         and_indices = f" and {len(indices)} indices" if indices else ""
         raise DescriptionError(("image", "names"), f"{len(names)} names{and_indices} for {channels} channels")
     if scale is not None:
-        _check_scale(scale, mode, channels)
+        _check_scale(scale, mode, channels, indices)
     for key, numbers in (("mean", mean), ("std", std)):
         if numbers is not None and len(numbers) != channels:
             raise DescriptionError(("image", key), f"{len(numbers)} numbers for {channels} channels")
@@ -51,14 +51,19 @@ def _check_indices(indices: Sequence[Index], bands: Bands, names: Sequence[str])
         raise DescriptionError(("image", "indices"), str(error)) from None
 
 
-def _check_scale(scale: tuple[float | str, ...], bands: Bands, channels: int) -> None:
-    if bands == "raw":
-        raise DescriptionError(("image", "scale"), "is for `bands: rgb`; raw images are taken as they are")
+def _check_scale(scale: tuple[float | str, ...], bands: Bands, channels: int, indices: Sequence[Index]) -> None:
     try:
-        Scale.of(scale).check_channels(channels)
+        found = Scale.of(scale)
+        found.check_channels(channels - len(indices))
     except ValueError:
         raise DescriptionError(
             ("image", "scale"),
             "expected [MIN, MAX], each MIN below its MAX, or a pair a channel; [c40, w400] (centre and width) or "
-            f"percentiles [p1, p99] in their place, found {list(scale)}",
+            "percentiles [p1, p99] in their place; [zscore], or [clip, MIN, MAX]; found "
+            f"{list(scale)}",
         ) from None
+    if bands == "raw" and not found.is_of_training:
+        message = "is for `bands: rgb`; raw images are taken as they are, or with [zscore] or [clip, MIN, MAX]"
+        raise DescriptionError(("image", "scale"), message)
+    if indices and found.is_of_training:
+        raise DescriptionError(("image", "scale"), f"{found.kind} leaves no numbers to compute `indices` of")

@@ -45,6 +45,13 @@ def mixed_description(
     if len(entries) > _MOST:
         raise DescriptionError(("datasets",), f"expected at most {_MOST} data sets, found {len(entries):,}")
     members = tuple(_member(entry, ("datasets", n), root, folder, whole, read) for n, entry in enumerate(entries))
+    several = next((member.name for member in members if member.description.multi_label), None)
+    if several is not None:
+        raise DescriptionError(
+            ("datasets",),
+            f"the pixels of {several!r} may have several classes (`multi_label`), and data sets are put together where "
+            "a pixel has one",
+        )
     splits: dict[str, Split] = {}
     for split in ("train", "val", "test"):
         names = tuple(member.name for member in members if split in member.description.splits)

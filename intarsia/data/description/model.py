@@ -19,6 +19,8 @@ from intarsia.data.annotations.drawn import ClassValues, Drawn
 from intarsia.data.band_indices import Index
 from intarsia.data.bands import Bands
 from intarsia.data.datasets.folder import FolderDataset
+from intarsia.data.description import class_checks
+from intarsia.data.description.class_checks import check_classes, check_ignored, check_multi_label
 from intarsia.data.description.drawn_checks import check_drawn
 from intarsia.data.description.errors import DescriptionError
 from intarsia.data.description.image_checks import checked_bands
@@ -39,14 +41,14 @@ from intarsia.data.description.splits import (
 from intarsia.data.image_reader import ImageReader
 from intarsia.data.image_spec import ImageSpec, InputSpec
 from intarsia.data.instance_ids import ClassOf
-from intarsia.data.labels import Colour, LabelTable, label_values, nearest
+from intarsia.data.labels import Colour, LabelTable, nearest
 from intarsia.data.masks import Masks
 from intarsia.data.scenes.dataset import SceneDataset
 from intarsia.data.scenes.rule import SceneSplit
 from intarsia.data.value_range import Scale, ValueRange
+from intarsia.label_sets import members, set_count, set_name
 
-IGNORE = "ignore"
-BACKGROUND = "background"
+IGNORE, BACKGROUND = class_checks.IGNORE, class_checks.BACKGROUND
 
 LabelValue = int | Colour
 """What a label file stores: a number, or a colour (R, G, B)."""
@@ -64,6 +66,8 @@ class DataDescription:
         "background" stands for the rest: index 0 is the background, 1 the class, and a model has one output.
         Of a label that is drawn as a mask for each class, or from annotations of a tool, a mask or shape has the first
         value from 1 on that `labels` lists for its class, and what none covers is 0.
+    multi_label: a pixel may have several classes: those of all masks that are set, or of all shapes that cover it, and
+        none where there is none. Labels are sets (`label_sets`), in label files too, and there is no `labels`.
     outside: what becomes of file values that `labels` does not list.
     tolerance: file values that differ by so much from a listed one, in each channel, count as the nearest such.
     class_of: how to take the class out of file values that say objects besides; `labels` lists what it gives.
@@ -99,6 +103,7 @@ class DataDescription:
     shares: Mapping[str, float] | None = None
     groups: str | None = None
     inputs: tuple[InputSpec, ...] = ()
+    multi_label: bool = False
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
@@ -109,7 +114,8 @@ class DataDescription:
             std=self.std,
         )  # fmt: skip
         object.__setattr__(self, "bands", bands)
-        check_shares(self.shares or {}, self.classes if self.num_classes > 1 else (BACKGROUND, *self.classes))
+        with_rest = self.num_classes == 1 or self.multi_label
+        check_shares(self.shares or {}, (BACKGROUND, *self.classes) if with_rest else self.classes)
         check_splits(self.splits, self.groups)
         self._check_masks()
 
@@ -126,18 +132,23 @@ class DataDescription:
         return self.palette if self.palette is not None else default_colours(self.classes)
 
     def class_index(self, name: str) -> int:
-        """The index in label maps of a class name, "background" or "ignore"."""
+        """The index in label maps of a class name, "background" or "ignore"; with `multi_label` its bit."""
         if name == IGNORE:
             return self.ignore_index
+        if self.multi_label:
+            return 0 if name == BACKGROUND else 1 << self.classes.index(name)
         if self.num_classes == 1:
             return 0 if name == BACKGROUND else 1
         return self.classes.index(name)
 
     def name_of(self, value: LabelValue) -> str | None:
-        """The class of a file value, "background" or "ignore"; None for a value that the table refuses.
+        """The class of a file value, "background" or "ignore"; None for a value that the table refuses. With
+        `multi_label` the names of all its classes.
 
         Grey pixels of colour files and numbers stand for each other, as `LabelTable` takes them.
         """
+        if self.multi_label:
+            return self._set_name(value)
         table = self._by_value
         if value not in table:
             value = self._as_listed(value)
@@ -145,6 +156,21 @@ class DataDescription:
             near = nearest(value, table, self.tolerance)
             value = value if near is None else near
         return table.get(value, IGNORE if self.outside == "ignore" else None)
+
+    def names_of(self, value: LabelValue) -> tuple[str, ...]:
+        """The classes of a file value, one but for `multi_label`; "background" and "ignore" as `name_of` says them."""
+        name = self.name_of(value)
+        if name is None:
+            return ()
+        several = self.multi_label and isinstance(value, int) and value != self.ignore_index
+        return (members(value, self.classes) or (BACKGROUND,)) if several else (name,)  # type: ignore[arg-type]
+
+    def _set_name(self, value: LabelValue) -> str | None:
+        if value == self.ignore_index:
+            return IGNORE
+        if isinstance(value, int) and 0 <= value < set_count(self.num_classes):
+            return set_name(value, self.classes)
+        return IGNORE if self.outside == "ignore" else None
 
     def _as_listed(self, value: LabelValue) -> LabelValue:
         """A grey as colour where the table lists colours alone, and as number where it lists numbers alone."""
@@ -163,6 +189,9 @@ class DataDescription:
 
     def label_table(self) -> LabelTable:
         """What file values mean, as it is applied to label files."""
+        if self.multi_label:
+            every = {value: value for value in range(set_count(self.num_classes))}
+            return LabelTable({self.ignore_index: self.ignore_index, **every}, None, self.ignore_index, self.outside)
         if self.labels is None:
             return LabelTable.identity(self.num_classes, self.ignore_index)
         table = self._by_value
@@ -172,11 +201,16 @@ class DataDescription:
 
     def mask_value(self, name: str) -> int:
         """The value that a mask of this class has in a merged label: see `labels`."""
+        if self.multi_label:
+            return self.class_index(name)
         return next(v for v, known in self._by_value.items() if known == name and isinstance(v, int) and v > 0)
 
     @cached_property
     def class_values(self) -> ClassValues:
         """The value that a shape of each class has where labels are drawn from annotations: see `labels`."""
+        if self.multi_label:
+            bits = {name: self.class_index(name) for name in (BACKGROUND, *self.classes, IGNORE)}
+            return ClassValues(bits, self.ignore_index, self.outside, united=True)
         known = {v: name for v, name in self._by_value.items() if isinstance(v, int)}
         of_class = {name: v for v, name in reversed(known.items()) if v > 0 and name != IGNORE}
         if known.get(0) == BACKGROUND:
@@ -193,6 +227,9 @@ class DataDescription:
         """
         rule = self._rule(split)
         listing = list_split(self.root, self._own_rule(split))
+        if self.multi_label:
+            pairs = (replace(pair, overlap="set") if pair.masks else pair for pair in listing.pairs)
+            listing = replace(listing, pairs=tuple(pairs))
         base = rule.of if isinstance(rule, ShareSplit) else split
         remaining: Sequence[Pair] = listing.pairs
         for name, share in self.splits.items():
@@ -260,6 +297,7 @@ class DataDescription:
             class_values=self.class_values,
             spec=self.image_spec,
             reader=reader or self.reader(),
+            multi_label=self.multi_label,
         )
 
     def files(self, split: str, *, reader: ImageReader | None = None) -> FolderDataset:
@@ -288,6 +326,7 @@ class DataDescription:
             bands=self.bands,
             scale=self.scale,
             class_of=self.class_of,
+            multi_label=self.multi_label,
         )
         is_own = reader is None
         if reader is None and (any(self.names) or self.scale is not None):
@@ -319,28 +358,11 @@ class DataDescription:
     # --- Checks ---
 
     def _check_classes(self) -> None:
-        if not self.classes:
-            raise DescriptionError(("classes",), "at least one class is needed")
-        seen: set[str] = set()
-        for index, name in enumerate(self.classes):
-            if not name.strip() or name == IGNORE or (name == BACKGROUND and self.num_classes == 1):
-                hint = " (with one class, the background is what is left)" if name == BACKGROUND else ""
-                raise DescriptionError(("classes", index), f"{name!r} cannot be the name of a class{hint}")
-            if name in seen:
-                raise DescriptionError(("classes", index), f"{name!r} is listed twice")
-            seen.add(name)
-        if self.palette is not None and len(self.palette) != self.num_classes:
-            raise DescriptionError(
-                ("palette",),
-                f"{len(self.palette)} colours for {self.num_classes} classes; give one for each, in the order of "
-                "`classes`, or leave `palette` out",
-            )
-        if 0 <= self.ignore_index < label_values(self.num_classes) or self.ignore_index < 0:
-            raise DescriptionError(
-                ("ignore_index",),
-                f"{self.ignore_index} must be none of the class indices 0-{label_values(self.num_classes) - 1} "
-                "and not negative; 255 is usual, 65535 with more than 254 classes",
-            )
+        check_classes(self.classes, self.palette)
+        if self.multi_label:
+            check_multi_label(self.classes, self.ignore_index, self.splits, has_labels=self.labels is not None)
+        else:
+            check_ignored(self.num_classes, self.ignore_index)
 
     def _check_labels(self) -> None:
         if not 0 <= self.tolerance <= 255:
@@ -371,13 +393,18 @@ class DataDescription:
     def _check_masks(self) -> None:
         known = [value for value in self._by_value if isinstance(value, int) and value > 0]
         allowed = {self._by_value[value] for value in known}
+        if self.multi_label:
+            allowed = {*self.classes, IGNORE}
         for split, rule in self.splits.items():
             check_drawn(split, rule, self.classes, self.class_values)
             for mask in (mask for source in sources(rule) for mask in source.masks):
                 if mask.class_name not in allowed:
                     raise DescriptionError(
                         ("splits", split, "labels"),
-                        f"{mask.class_name!r} has masks, but no value from 1 on in `labels`: {_some(sorted(allowed))}",
+                        f"{mask.class_name!r} has masks, but is no class: {_some(sorted(allowed))}"
+                        if self.multi_label
+                        else f"{mask.class_name!r} has masks, but no value from 1 on in `labels`: "
+                        f"{_some(sorted(allowed))}",
                     )
 
 

@@ -32,10 +32,11 @@ from intarsia.data.labels import Colour
 from intarsia.data.stack import channel_names
 from intarsia.data.value_range import ValueRange
 from intarsia.io.text import read_text
+from intarsia.label_sets import ignored_value
 
 _KEYS = (
-    "root", "classes", "palette", "labels", "outside", "tolerance", "class_of", "ignore_index", "image", "shares",
-    "groups", "splits",
+    "root", "classes", "multi_label", "palette", "labels", "outside", "tolerance", "class_of", "ignore_index", "image",
+    "shares", "groups", "splits",
 )  # fmt: skip
 _IMAGE_KEYS = ("inputs", "bands", "channels", "names", "indices", "scale", "mean", "std", "values")
 _VALUE_KEYS = ("type", "low", "high", "dimmest")
@@ -104,13 +105,19 @@ def _description(top: Located, folder: Path, given: Mapping[str, Split] | None =
     inputs = image_inputs(image.get("inputs"), root, rules)
     bands = text_of(image.get("bands", "raw" if inputs else "rgb"), ("image", "bands"))
     outside = text_of(top.get("outside", "error"), ("outside",))
+    several = top.get("multi_label", False)
+    if not isinstance(several, bool):
+        raise DescriptionError(("multi_label",), f"expected true or false, found {several!r}")
     return DataDescription(
         root=root,
         classes=classes,
         splits=rules,
         labels=_labels(top["labels"]) if top.get("labels") is not None else None,
         palette=_palette(top["palette"]) if top.get("palette") is not None else None,
-        ignore_index=integer_of(top.get("ignore_index", 255), ("ignore_index",)),
+        multi_label=several,
+        ignore_index=integer_of(
+            top.get("ignore_index", ignored_value(len(classes)) if several else 255), ("ignore_index",)
+        ),
         outside=outside,  # type: ignore[arg-type]  # any other word is refused by the description itself
         tolerance=integer_of(top.get("tolerance", 0), ("tolerance",)),
         class_of=_class_of(top["class_of"]) if top.get("class_of") is not None else None,

@@ -45,6 +45,14 @@ _MASKS = """\
 One mask for each class: where it is not 0 the label has the class, and where no mask is set it is 0. A pixel in two
 masks stops with an error; with `overlap: last` the later one counts."""
 
+_MULTI_LABEL = """\
+A pixel may have several of the classes, and has none where there is no mask or shape: the model answers yes or no for
+each. For one class a pixel, leave this line out, write `labels: {0: background, 1: FIRST, 2: SECOND ...}` and add
+background to `classes`; of masks, `overlap: last` in the splits says that the later one counts."""
+
+_MASKS_UNITED = """\
+One mask for each class: a pixel has the classes of all masks that are not 0 there. `ignore` is possible, too."""
+
 _SCENES = """\
 Windows of scenes. A share takes or leaves whole blocks, which no window of training leaves. An evaluation counts of
 each window what is further than `margin` from its border, so that each pixel counts once."""
@@ -80,6 +88,8 @@ def render(description: DataDescription, folder: Path) -> str:
     elif len(names) == 2 and names[0] == "background":
         lines += _comment(_TWO_CLASSES.format(name=_quoted(names[1])))
     lines += _flow("classes", [_quoted(name) for name in names])
+    if description.multi_label:
+        lines += [*_comment(_MULTI_LABEL), "multi_label: true"]
     if description.palette is not None:
         lines += _flow("palette", [f"[{r}, {g}, {b}]" for r, g, b in description.palette])
     if description.labels is not None:
@@ -106,7 +116,7 @@ def render(description: DataDescription, folder: Path) -> str:
         return "\n".join([*lines, *member_lines(description, _quoted, lambda one: render(one, folder))]) + "\n"
     lines.append("splits:")
     for split, rule in description.splits.items():
-        lines += _split_lines(split, rule)
+        lines += _split_lines(split, rule, united=description.multi_label)
     return "\n".join(lines) + "\n"
 
 
@@ -158,7 +168,7 @@ def _image_lines(description: DataDescription) -> list[str]:
     return lines
 
 
-def _split_lines(split: str, rule: Split) -> list[str]:
+def _split_lines(split: str, rule: Split, *, united: bool = False) -> list[str]:
     if isinstance(rule, ShareSplit):
         return [
             *(
@@ -180,7 +190,7 @@ def _split_lines(split: str, rule: Split) -> list[str]:
             entries["missing"] = rule.missing
         return [f"  {split}:", *(f"    {key}: {value}" for key, value in entries.items())]
     if isinstance(rule, JoinedSplit):
-        parts = [_folder_lines(part) for part in rule.parts]
+        parts = [_folder_lines(part, united) for part in rule.parts]
         return [
             f"  {split}:",
             *(f"    {'- ' if not n else '  '}{line}" for lines in parts for n, line in enumerate(lines)),
@@ -188,7 +198,7 @@ def _split_lines(split: str, rule: Split) -> list[str]:
     if isinstance(rule, SceneSplit):
         return [f"  {split}:", *(f"    {line}" for line in _scene_lines(rule))]
     assert isinstance(rule, FolderSplit)
-    return [f"  {split}:", *(f"    {line}" for line in _folder_lines(rule))]
+    return [f"  {split}:", *(f"    {line}" for line in _folder_lines(rule, united))]
 
 
 def _scene_lines(rule: SceneSplit) -> list[str]:
@@ -208,7 +218,7 @@ def _scene_lines(rule: SceneSplit) -> list[str]:
     return [*_comment(_SCENES), *(f"{key}: {value}" for key, value in entries.items())]
 
 
-def _folder_lines(rule: FolderSplit) -> list[str]:
+def _folder_lines(rule: FolderSplit, united: bool) -> list[str]:
     source = rule.source
     entries: dict[str, str] = {"images": _quoted(source.images)}
     if source.partners:
@@ -240,21 +250,21 @@ def _folder_lines(rule: FolderSplit) -> list[str]:
     if rule.missing != "error":
         entries["missing"] = rule.missing
     lines = [f"{key}: {value}" for key, value in entries.items()]
-    return [*lines, *_mask_lines(source.masks), *_annotation_lines(source.annotations)]
+    return [*lines, *_mask_lines(source.masks, united), *_annotation_lines(source.annotations)]
 
 
 def _where(where: tuple[str, str]) -> str:
     return f"{{{_quoted(where[0])}: {_quoted(where[1])}}}"
 
 
-def _mask_lines(masks: Sequence[MaskRule]) -> list[str]:
+def _mask_lines(masks: Sequence[MaskRule], united: bool) -> list[str]:
     if not masks:
         return []
     by_class: dict[str, list[str]] = {}
     for rule in masks:
         by_class.setdefault(rule.class_name, []).append(_quoted(str(rule)))
     rows = [f"  {_quoted(name)}: {p[0] if len(p) == 1 else '[' + ', '.join(p) + ']'}" for name, p in by_class.items()]
-    return [*_comment(_MASKS), "labels:", *rows]
+    return [*_comment(_MASKS_UNITED if united else _MASKS), "labels:", *rows]
 
 
 def _annotation_lines(source: AnnotationSource | None) -> list[str]:

@@ -36,6 +36,7 @@ from intarsia.data.doctor.mixed import examine_mixed
 from intarsia.data.doctor.objects import find_rule, without_objects
 from intarsia.data.doctor.proposal import choose_share, propose_table, table_of_masks, table_of_shapes
 from intarsia.data.doctor.scene_layout import find_layout_or_scenes, ground_overlaps
+from intarsia.data.doctor.several_labels import with_label_sets, without_overlaps
 from intarsia.data.doctor.stacks import series_apart
 from intarsia.data.doctor.summary import image_findings, label_findings, split_findings, value_rows
 from intarsia.data.doctor.table import TableProposal
@@ -56,11 +57,13 @@ def examine(
     progress: Progress | None = None,
     workers: int | None = None,
     labels: str | None = None,
+    multi_label: bool | None = None,
 ) -> Findings:
     """Look at all images and labels of a folder, or of what a description file describes.
 
     limit: at most so many pairs of each split, the same ones every time. workers: threads, one a processor by default.
-    labels: of a folder, the label folder to take where there are several.
+    labels: of a folder, the label folder to take where there are several. multi_label: of a folder, whether a pixel may
+    have several classes; None lets the data decide.
 
     Raises:
         ValueError: the path does not exist, nothing in the folder pairs, or the description is wrong.
@@ -69,13 +72,15 @@ def examine(
     workers = workers if workers is not None else min(8, os.cpu_count() or 1)
     if path.is_dir():
         layout = find_layout_or_scenes(path, labels=labels)
-        return _of_folder(path, layout, _Reader(path, workers, limit, progress))
+        return _of_folder(path, layout, _Reader(path, workers, limit, progress, multi_label))
     if not path.exists():
         raise ValueError(f"there is no folder and no data description {path}")
     if labels is not None:
         raise ValueError(
             f"{path} is a data description; change its `labels:` folders instead of giving labels={labels!r}"
         )
+    if multi_label is not None:
+        raise ValueError(f"{path} is a data description; whether a pixel may have several classes is its `multi_label`")
     known = format_of(path)
     if known is not None:
         raise ValueError(
@@ -102,6 +107,7 @@ class _Reader:
     workers: int
     limit: int | None
     progress: Progress | None
+    multi_label: bool | None = None
 
     def measure(
         self,
@@ -186,6 +192,7 @@ def _of_folder(path: Path, layout: Layout, reader: _Reader) -> Findings:
     if sum(map(len, measured.values())) < sum(len(listing.pairs) for listing in listings.values()):
         notes.append("not all files were looked at: the others may hold values that `labels` does not list")
     notes += table.notes
+    splits = without_overlaps(splits, layout, wish=reader.multi_label)
     bands, channels = common_bands(everything)
     description = DataDescription(
         root=Path(os.path.abspath(path)),
@@ -201,10 +208,15 @@ def _of_folder(path: Path, layout: Layout, reader: _Reader) -> Findings:
         channels=channels,
         notes=tuple(notes),
     )
+    sets = with_label_sets(description, layout, everything, wish=reader.multi_label)
+    if sets is not None:
+        description = replace(sets.description, notes=sets.notes)
     listings = _divided(description, listings)
+    if sets is not None or reader.multi_label is False:
+        measured = reader.measure(listings, None, description.class_values, class_of)
     measured = _by_listing(listings, measured)
     description = scaled(_with_statistics(description, measured), measured)
-    faults.add(diagnose(description, measured, listings, table, layout.alternatives))
+    faults.add(diagnose(description, measured, listings, table if sets is None else None, layout.alternatives))
     faults.add(((), tuple(ground_overlaps(path, listings))))
     faults.warnings += series_apart(description, listings)
     notes = list(description.notes)

@@ -132,12 +132,18 @@ class Findings:
         return self.description
 
     def shares(self, split: str = "train") -> dict[str, float]:
-        """The share of each class of the labelled pixels of a split, "background" included; empty if there are none."""
+        """The share of each class of the labelled pixels of a split, "background" included; empty if there are none.
+
+        Where a pixel may have several classes, they do not add up to 1.
+        """
         pixels: dict[str, int] = {}
+        total = 0
         for row in self.values:
             if row.name not in (None, IGNORE):
-                pixels[row.name] = pixels.get(row.name, 0) + row.pixels.get(split, 0)
-        total = sum(pixels.values())
+                count = row.pixels.get(split, 0)
+                total += count
+                for name in (row.name,) if self.description is None else self.description.names_of(row.value):
+                    pixels[name] = pixels.get(name, 0) + count
         return {name: float(f"{count / total:.4g}") for name, count in pixels.items()} if total else {}
 
     def lines(self, *, files: int = 5) -> list[str]:

@@ -20,7 +20,7 @@ from intarsia.data.dicom import DICOM_SUFFIXES
 from intarsia.data.image_io import read_label
 from intarsia.data.instance_ids import ClassOf
 from intarsia.data.labels import Colour
-from intarsia.data.masks import Masks, merge, overlapping, read_layers
+from intarsia.data.masks import Masks, merge, overlapping, read_layers, united
 from intarsia.data.slices import part_of
 
 MOST_COLOURS = 256
@@ -64,8 +64,8 @@ class LabelFacts:
 def label_of_masks(root: Path, pair: Pair, values: Mapping[str, int]) -> tuple[npt.NDArray[Any], LabelFacts]:
     """The label that masks of the classes make together."""
     layers = read_layers(root, Masks(tuple((values[name], file) for name, file in pair.masks)))
-    merged = merge(layers)
-    overlap = 0 if pair.overlap == "last" else overlapping(layers)
+    merged = united(layers) if pair.overlap == "set" else merge(layers)
+    overlap = 0 if pair.overlap == "set" else overlapping(layers)
     return merged, LabelFacts("masks", (merged.shape[0], merged.shape[1]), str(merged.dtype), {}, overlap=overlap)
 
 

@@ -30,7 +30,7 @@ _PICTURES = (1, 3, 4)
 def with_bands(root: Path, found: SplitRules, others: Sequence[str]) -> ClassMasks | None:
     """The classes, where the label files of all splits have a band for each; the rules are changed to say so.
 
-    Where bands overlap, the later counts, and a note says it.
+    Where bands overlap, the later counts, and a note says it, unless pixels have several classes (`several_labels`).
     """
     labels = [pair.label for listing in found.listings.values() for pair in listing.pairs if pair.label is not None]
     some_labels = labels[:: max(1, len(labels) // _LOOKED_AT)][:_LOOKED_AT]

@@ -35,12 +35,14 @@ def value_faults(
 
 
 def _overlap(measured: BySplit) -> Iterable[Finding]:
-    found = [entry for entry in all_of(measured) if entry.label is not None and entry.label.overlap]
+    entries = [entry for entry in all_of(measured) if entry.label is not None and entry.pair.overlap == "error"]
+    found = [entry for entry in entries if entry.label is not None and entry.label.overlap]
     if found:
         yield Finding(
             "overlapping masks",
             f"the masks of {many(len(found), 'image')} overlap, and a pixel has one class",
-            "correct the masks; or write `overlap: last` in the splits of the description: then the later mask counts",
+            "correct the masks; or write `overlap: last` in the splits of the description: then the later mask counts; "
+            "or, if a pixel may have several classes, `multi_label: true`",
             tuple(f"{e.pair.label}: {e.label.overlap} pixels in several masks" for e in found if e.label is not None),
         )
 
@@ -105,7 +107,7 @@ def _outside(description: DataDescription, measured: BySplit) -> Iterable[Findin
 
 def _one_class(description: DataDescription, measured: BySplit) -> Iterable[Finding]:
     train = [entry for entry in measured.get("train", ()) if entry.label is not None]
-    names = {description.name_of(value) for value in count_values(train)} - {IGNORE, None}
+    names = {name for value in count_values(train) for name in description.names_of(value)} - {IGNORE}
     if train and len(names) < 2:
         held = f"nothing but {next(iter(names))!r}" if names else "no labelled pixel"
         yield Finding(
@@ -154,7 +156,8 @@ def _absent(description: DataDescription, measured: BySplit) -> Iterable[Finding
     wanted = list(description.classes)
     wanted = [BACKGROUND, *wanted] if len(wanted) == 1 else wanted
     present = {
-        split: {description.name_of(value) for value in count_values(entries)} for split, entries in measured.items()
+        split: {name for value in count_values(entries) for name in description.names_of(value)}
+        for split, entries in measured.items()
     }
     nowhere = [name for name in wanted if not any(name in names for names in present.values())]
     if nowhere:
@@ -204,10 +207,9 @@ def _imbalance(description: DataDescription, measured: BySplit) -> Iterable[Find
     counts = count_values(measured.get("train", ()))
     by_class: dict[str, int] = {}
     for value, count in counts.items():
-        name = description.name_of(value)
-        if name is not None and name != IGNORE:
+        for name in set(description.names_of(value)) - {IGNORE}:
             by_class[name] = by_class.get(name, 0) + count
-    total = sum(by_class.values())
+    total = sum(count for value, count in counts.items() if description.name_of(value) not in (IGNORE, None))
     rare = sorted((name for name in by_class if by_class[name] < _RARE * total), key=lambda name: by_class[name])
     if rare:
         shown = [f"{name} {by_class[name] / total:.3%}" for name in rare]
@@ -220,7 +222,7 @@ def _imbalance(description: DataDescription, measured: BySplit) -> Iterable[Find
 
 def _instances(description: DataDescription, measured: BySplit, others: Sequence[Alternative]) -> Iterable[Finding]:
     """Numbers that count up from 1 in every file tell objects apart, not classes."""
-    entries = [entry for entry in all_of(measured) if entry.label is not None]
+    entries = [] if description.multi_label else [entry for entry in all_of(measured) if entry.label is not None]
     sets = [sorted(value for value in entry.label.values if isinstance(value, int)) for entry in entries if entry.label]
     counting = [values for values in sets if len(values) > 2 and all(b - a == 1 for a, b in pairwise(values))]
     lengths = {len(values) for values in counting}

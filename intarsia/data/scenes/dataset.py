@@ -52,10 +52,12 @@ class SceneDataset:
         class_values: ClassValues,
         spec: ImageSpec,
         reader: ImageReader,
+        multi_label: bool = False,
     ) -> None:
         self.root, self.windows = os.path.expanduser(root), tuple(windows)
         self.classes, self.palette = tuple(classes), tuple(palette)
         self.label_table, self.ignore_index = label_table, label_table.ignore_index
+        self.multi_label = multi_label
         self._class_values, self._spec, self._reader = class_values, spec, reader
 
     def __len__(self) -> int:

@@ -290,7 +290,7 @@ class Scene:
         self._reader.check(
             values if len(values) else nothing, self._stored.bits if self._stored.bits > 8 else 0, strict=True
         )
-        if self._reader.takes_percentiles:
+        if self._reader.depends_on_image:
             self._reader = self._reader.of_values(values)
 
 

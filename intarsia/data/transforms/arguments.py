@@ -67,6 +67,15 @@ def checked_extent(owner: str, name: str, value: float | Sequence[float]) -> tup
     return ends[0], ends[1]
 
 
+def around_one(rng: np.random.Generator, ends: tuple[float, float]) -> float:
+    """A factor from a range: below and above 1 are as likely, as far as the range has both."""
+    low, high = ends
+    if rng.random() < 0.5 and low < 1:
+        return float(rng.uniform(low, min(high, 1)))
+    # With a range below 1 the original (batchgenerators) draws between 1 and `high` all the same.
+    return float(rng.uniform(max(low, 1), high) if high > 1 else rng.uniform(low, high))
+
+
 def value_range(image: Array) -> tuple[float, float]:
     """What strengths of noise and contrast are shares of: of 8 bits 0 to 255, of other types what the image holds.
 

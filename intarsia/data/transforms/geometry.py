@@ -39,6 +39,8 @@ class RandomCrop:
     ignore_index: the label value that counts as no class.
     rare: label values that windows are drawn around, where an image shows one: with the probability `rare_prob` the
         window holds a pixel, drawn from those of one of these values, each as likely as the others.
+
+    The window of a sample that was drawn for a class (`SampleMeta.wanted`) holds a pixel of it, whatever is said here.
     """
 
     crop_size: int | tuple[int, int]
@@ -63,17 +65,21 @@ class RandomCrop:
         height, width = sample.image.shape[:2]
         label = sample.label
         cut = None if label is None else lambda corner, size: _window(label, corner, size)
-        corner, size = self.choose((height, width), rng, cut)
+        corner, size = self.choose((height, width), rng, cut, sample.meta.wanted)
         return cropped(sample, corner, size)
 
     def choose(
-        self, size: Size, rng: np.random.Generator, cut: Callable[[Corner, Size], Array] | None
+        self, size: Size, rng: np.random.Generator, cut: Callable[[Corner, Size], Array] | None, wanted: int = -1
     ) -> tuple[Corner, Size]:
-        """Upper left corner and size of the window in an image of `size`. `cut` gives the label of a window."""
+        """Upper left corner and size of the window in an image of `size`. `cut` gives the label of a window.
+
+        wanted: a label value that the window shall hold, if the image does; -1 for none.
+        """
         assert isinstance(self.crop_size, tuple)
         window = (min(self.crop_size[0], size[0]), min(self.crop_size[1], size[1]))
-        if cut is not None and self.rare and rng.random() < self.rare_prob:
-            around = self._around_rare(cut((0, 0), size), window, rng)
+        values = (wanted,) if wanted >= 0 else self.rare
+        if cut is not None and values and (wanted >= 0 or rng.random() < self.rare_prob):
+            around = _around(values, cut((0, 0), size), window, rng)
             if around is not None:
                 return around, window
         corner = self._draw(size, window, rng)
@@ -88,23 +94,34 @@ class RandomCrop:
         top = int(rng.integers(size[0] - window[0], endpoint=True))
         return top, int(rng.integers(size[1] - window[1], endpoint=True))
 
-    def _around_rare(self, label: Array, window: Size, rng: np.random.Generator) -> Corner | None:
-        """The corner of a window that holds a pixel of a rare value; None if the label (H, W) has none."""
-        counts = value_counts(label)
-        present = [value for value in self.rare if counts.get(value)]
-        if not present:
-            return None
-        places = np.flatnonzero(label == present[int(rng.integers(len(present)))])
-        place = divmod(int(places[int(rng.integers(len(places)))]), label.shape[1])
-
-        def start(at: int, side: int, whole: int) -> int:
-            return int(rng.integers(max(0, at - side + 1), min(at, whole - side), endpoint=True))
-
-        return start(place[0], window[0], label.shape[0]), start(place[1], window[1], label.shape[1])
-
     def _varied(self, label: Array) -> bool:
         counts = [count for value, count in value_counts(label).items() if value != self.ignore_index]
         return len(counts) > 1 and max(counts) / sum(counts) < self.cat_max_ratio
+
+
+def _around(values: Sequence[int], label: Array, window: Size, rng: np.random.Generator) -> Corner | None:
+    """The corner of a window that holds a pixel of one of the values; None if the label (H, W) has none."""
+    place = pixel_of(label, values, rng)
+    if place is None:
+        return None
+
+    def start(at: int, side: int, whole: int) -> int:
+        return int(rng.integers(max(0, at - side + 1), min(at, whole - side), endpoint=True))
+
+    return start(place[0], window[0], label.shape[0]), start(place[1], window[1], label.shape[1])
+
+
+def pixel_of(label: Array, values: Sequence[int], rng: np.random.Generator) -> Corner | None:
+    """A pixel (row, column) of a label (H, W) with one of some values: first a value of those that there are, each as
+    likely as the others, then any pixel of it. None if there is none of them.
+    """
+    counts = value_counts(label)
+    present = [value for value in values if counts.get(value)]
+    if not present:
+        return None
+    places = np.flatnonzero(label == present[int(rng.integers(len(present)))])
+    row, column = divmod(int(places[int(rng.integers(len(places)))]), label.shape[1])
+    return row, column
 
 
 @dataclass(frozen=True)
@@ -125,7 +142,7 @@ class ResizeThenCrop:
         size = self.resize.target((sample.image.shape[0], sample.image.shape[1]), rng)
         label = sample.label
         cut = None if label is None else lambda corner, window: nearest_window(label, size, corner, window)
-        corner, window = self.crop.choose(size, rng, cut)
+        corner, window = self.crop.choose(size, rng, cut, sample.meta.wanted)
 
         def reduced(value: Array) -> Array:
             interpolation = map_interpolation(value)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from intarsia.contracts import Sample
-from intarsia.data.transforms.arguments import check_chance, checked_range, in_type_of
+from intarsia.data.transforms.arguments import around_one, check_chance, checked_range, in_type_of
 
 Array = npt.NDArray[Any]
 
@@ -118,7 +118,7 @@ class BioMedicalRandomGamma:
         return replace(sample, image=in_type_of(changed, image))
 
     def _changed(self, values: Array, rng: np.random.Generator) -> Array:
-        power = self._power(rng)
+        power = around_one(rng, self.gamma_range)
         sign = -1 if self.invert_image else 1
         values = values * sign
         low = values.min()
@@ -127,10 +127,3 @@ class BioMedicalRandomGamma:
         if self.retain_stats:
             result = (result - result.mean()) / (result.std() + 1e-8) * values.std() + values.mean()
         return np.asarray(result * sign)
-
-    def _power(self, rng: np.random.Generator) -> float:
-        low, high = self.gamma_range
-        if rng.random() < 0.5 and low < 1:
-            return float(rng.uniform(low, min(high, 1)))
-        # With a range below 1 the original draws between 1 and `high` all the same.
-        return float(rng.uniform(max(low, 1), high) if high > 1 else rng.uniform(low, high))

@@ -2,7 +2,8 @@
 
 Sizes of arguments are (width, height), the order of the configurations that use them; `Size` is (height, width).
 How a size is rounded follows MMCV 2, whose numbers published scores depend on. The pixels are OpenCV's: its 8-bit
-bilinear and nearest results have not changed a bit from version 4.8 to 5.0.
+bilinear and nearest results have not changed a bit from version 4.8 to 5.0. "antialiased" is the exception: what Pillow
+and torchvision call bilinear, which, when it makes images smaller, looks at all pixels and not at four.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from intarsia.contracts import Sample, Size
 
-Interpolation = Literal["nearest", "bilinear", "bicubic", "area", "lanczos"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "area", "lanczos", "antialiased"]
 Scale = tuple[int, int]
 Array = npt.NDArray[Any]
 
@@ -30,6 +32,7 @@ _FLAGS = {
     "area": cv2.INTER_AREA,
     "lanczos": cv2.INTER_LANCZOS4,
 }
+_BILINEAR = Image.Resampling.BILINEAR
 _CV2_TYPES = (np.uint8, np.uint16, np.int16, np.float32, np.float64)
 _CV2_BANDS = 64  # how many bands one OpenCV matrix may have: 128 or 512, depending on the version
 
@@ -263,21 +266,39 @@ def map_interpolation(value: Array) -> Interpolation:
 def resize_array(array: Array, size: Size, interpolation: Interpolation) -> Array:
     """(H, W) or (H, W, C) of any type and any number of bands, at a new size.
 
-    Types that OpenCV does not mix are computed in float64 and, if they are integers, rounded.
+    Types that OpenCV does not mix are computed in float64 and, if they are integers, rounded. "antialiased" computes
+    8-bit arrays as Pillow does, and all others in float32.
     """
     if interpolation == "nearest" and array.dtype.type not in _CV2_TYPES:
         return nearest_window(array, size, (0, 0), size)
+    if interpolation == "antialiased":
+        return _by_pillow(array, size)
     if array.dtype.type not in _CV2_TYPES:
         mixed = resize_array(array.astype(np.float64), size, interpolation)
-        if array.dtype.kind == "f":
-            return mixed.astype(array.dtype)
-        limits = (0, 1) if array.dtype.kind == "b" else (np.iinfo(array.dtype).min, np.iinfo(array.dtype).max)
-        return np.rint(mixed).clip(*limits).astype(array.dtype)
+        return mixed.astype(array.dtype) if array.dtype.kind == "f" else _whole(mixed, array.dtype)
     if array.ndim == 3 and array.shape[2] > _CV2_BANDS:
         groups = [array[:, :, first : first + _CV2_BANDS] for first in range(0, array.shape[2], _CV2_BANDS)]
         return np.concatenate([resize_array(group, size, interpolation) for group in groups], axis=2)
     result = cv2.resize(np.ascontiguousarray(array), size[::-1], interpolation=_FLAGS[interpolation])
     return result.reshape(size + array.shape[2:])
+
+
+def _by_pillow(array: Array, size: Size) -> Array:
+    """Band by band, since Pillow has no other number of bands than those of colours."""
+    bands = array[:, :, None] if array.ndim == 2 else array
+    source = bands if array.dtype == np.uint8 else bands.astype(np.float32)
+    found = [
+        np.asarray(Image.fromarray(np.ascontiguousarray(source[:, :, band])).resize(size[::-1], _BILINEAR))
+        for band in range(bands.shape[2])
+    ]
+    mixed = np.stack(found, axis=2).reshape(size + array.shape[2:])
+    return mixed.astype(array.dtype) if array.dtype.kind == "f" else _whole(mixed, array.dtype)
+
+
+def _whole(values: Array, dtype: np.dtype[Any]) -> Array:
+    """Integers, or truth values, from real numbers."""
+    limits = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    return np.rint(values).clip(*limits).astype(dtype)
 
 
 def nearest_window(array: Array, size: Size, corner: tuple[int, int], window: Size) -> Array:
@@ -315,5 +336,5 @@ def _is_pair(value: Any) -> bool:
 
 
 def _check_interpolation(name: str) -> None:
-    if name not in _FLAGS:
-        raise ValueError(f"interpolation must be one of {', '.join(_FLAGS)}, not {name!r}")
+    if name not in get_args(Interpolation):
+        raise ValueError(f"interpolation must be one of {', '.join(get_args(Interpolation))}, not {name!r}")

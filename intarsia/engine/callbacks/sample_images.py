@@ -41,7 +41,7 @@ class TrainingPictures(Observer):
         """One picture of each image."""
         validation = self._validation
         folder = run.out / "pictures" / "training"
-        predictor = predictor_at(validation.predictor, report.threshold)
+        predictor = predictor_at(validation.predictor, report.threshold, tuple(report.thresholds.values()))
         for index in self._indices:
             paint_one(predictor, validation.pipeline, index, folder, name=f"{{name}}/step_{step:08d}")
 
@@ -80,4 +80,4 @@ def paint_one(predictor: Predictor, pipeline: Pipeline, index: int, folder: Path
         found = predictor.predict(sample.image).label
     image_name = sample.meta.name.replace("/", "_") or f"{index:05d}"
     file = folder / f"{name.format(name=image_name)}.jpg"
-    paint(pipeline, index, found, predictor.classes, predictor.palette, file)
+    paint(pipeline, index, found, *predictor.shown_values, file)

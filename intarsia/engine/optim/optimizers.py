@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from intarsia import catalog
 from intarsia.engine.optim.param_groups import Constructor, Parameter, Rules, Settings, trained_parameters
-from intarsia.engine.optim.schedules import Schedule
+from intarsia.engine.optim.schedules import Schedule, parts_of
 from intarsia.spec import OptimSpec
 
 MATRICES_ONLY = "Muon"
@@ -34,21 +34,46 @@ def parameter_settings(
 
 
 def build_groups(
-    module: nn.Module, constructor: Constructor, rules: Rules, lr: float, weight_decay: float | None
+    module: nn.Module,
+    constructor: Constructor,
+    rules: Rules,
+    lr: float,
+    weight_decay: float | None,
+    *,
+    parts: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Parameter groups for a torch optimizer, in the order in which their first parameter appears.
 
     Each has "params", "lr", "initial_lr" (what schedules multiply) and, unless `weight_decay` is None, "weight_decay".
+    parts: those of the network that have schedules of their own; groups then have "part", too, None for all others.
     Parameters that need no gradient are left out. Raises ValueError if none is left.
     """
     groups: dict[tuple[tuple[str, str], ...], dict[str, Any]] = {}
-    for _, tensor, settings in parameter_settings(module, constructor, rules, lr, weight_decay):
+    for parameter, tensor, settings in parameter_settings(module, constructor, rules, lr, weight_decay):
+        if parts:
+            settings["part"] = _part_of(parameter.name, parts)
         key = tuple((name, repr(value)) for name, value in sorted(settings.items()))
         group = groups.setdefault(key, {"params": [], **settings, "initial_lr": settings["lr"]})
         group["params"].append(tensor)
     if not groups:
         raise ValueError("the model has no parameter to train: every one is frozen (requires_grad=False)")
     return list(groups.values())
+
+
+def _part_of(name: str, parts: Sequence[str]) -> str | None:
+    """The innermost of the parts that a parameter is in."""
+    return max((part for part in parts if f"{name}.".startswith(f"{part}.")), key=len, default=None)
+
+
+def _check_parts(module: nn.Module, parts: Sequence[str]) -> None:
+    names = [name for name, _ in module.named_parameters()]
+    for part in parts:
+        if not any(_part_of(name, [part]) for name in names):
+            known = ", ".join(dict.fromkeys(name.partition(".")[0] for name in names))
+            raise ValueError(
+                f"param_scheduler has a schedule of the part {part!r}, and no parameter's name begins with it; parts "
+                f"of this network are {known}, and what is inside of them"
+            )
 
 
 def optimizer_for(
@@ -65,7 +90,7 @@ def optimizer_for(
     clipping.
 
     Raises ValueError for an optimizer that is unknown or cannot train this network, for arguments it does not take,
-    and for schedules of a momentum that it does not have.
+    for schedules of a momentum that it does not have, and of parts that the network does not have.
     """
     kind: type[Optimizer] = optimizer_class or catalog.resolve("optimizer", spec.optimizer.type)
     args = dict(spec.optimizer.args)
@@ -80,7 +105,9 @@ def optimizer_for(
     if kind.__name__ == MATRICES_ONLY:
         _check_matrices([parameter for parameter, _ in trained_parameters(module)])
     constructor = catalog.resolve("constructor", spec.constructor)
-    groups = build_groups(module, constructor, spec.paramwise, args["lr"], args.get("weight_decay"))
+    parts = parts_of(spec.schedules)
+    _check_parts(module, parts)
+    groups = build_groups(module, constructor, spec.paramwise, args["lr"], args.get("weight_decay"), parts=parts)
     optimizer = kind(groups, **args)
     if any(schedule.parameter == "momentum" for schedule in spec.schedules):
         for group in optimizer.param_groups:
@@ -110,14 +137,16 @@ def _momentum(group: Mapping[str, Any], name: str) -> float:
 def set_schedule(optimizer: Optimizer, schedule: Schedule, step: int) -> float:
     """Give every group its learning rate, and its momentum if that is scheduled, for this step.
 
-    Returns the learning rate of the first group, for the log.
+    Returns the learning rate of the first group, for the log; of the first that has no schedule of its own, if any.
     """
     for group in optimizer.param_groups:
-        group["lr"] = schedule.lr(group["initial_lr"], step)
-        if schedule.momentum is not None:
-            momentum = schedule.momentum(group["initial_momentum"], step)
+        own = schedule.parts.get(group.get("part") or "", schedule)
+        group["lr"] = own.lr(group["initial_lr"], step)
+        if own.momentum is not None:
+            momentum = own.momentum(group["initial_momentum"], step)
             if "momentum" in group:
                 group["momentum"] = momentum
             else:
                 group["betas"] = (momentum, *group["betas"][1:])
-    return float(optimizer.param_groups[0]["lr"])
+    groups = optimizer.param_groups
+    return float(next((group for group in groups if group.get("part") is None), groups[0])["lr"])

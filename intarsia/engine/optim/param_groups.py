@@ -256,12 +256,13 @@ def _convnext_place(name: str) -> tuple[str, int, str]:
 
 def _check(rules: Rules, known: Sequence[str]) -> None:
     """Raise ValueError for a rule that no one reads."""
-    _check_names(rules, known, "paramwise_cfg")
+    check_names(rules, known, "paramwise_cfg")
     for key, own in (rules.get("custom_keys") or {}).items():
-        _check_names(own, ("lr_mult", "decay_mult", *OPTIONS), f"the custom key {key!r} of paramwise_cfg")
+        check_names(own, ("lr_mult", "decay_mult", *OPTIONS), f"the custom key {key!r} of paramwise_cfg")
 
 
-def _check_names(given: Rules, known: Sequence[str], where: str) -> None:
+def check_names(given: Rules, known: Sequence[str], where: str) -> None:
+    """Raise ValueError for a name that is not known, with the nearest one that is."""
     for name in given:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)

@@ -3,8 +3,8 @@
 Every curve here changes its value by an affine map: going from time t0 to t turns a value v into ``a * v + b``, with a
 and b in closed form. `schedules.py` puts them one behind the other on the axis of steps.
 
-Types, arguments and defaults are those of OpenMMLab's schedulers. "LR" and "Momentum" in a name say what is moved; the
-curve is the same, except for one-cycle, where they move against each other.
+Types, arguments and defaults are those of OpenMMLab's schedulers; WarmupPolyLR is ours. "LR" and "Momentum" in a name
+say what is moved; the curve is the same, except for one-cycle, where they move against each other.
 """
 
 from __future__ import annotations
@@ -53,6 +53,20 @@ def _between(factor: Callable[[int], float], floor: float, t0: int, t: int) -> A
 def _poly(s: Stretch, t0: int, t: int) -> Affine:
     power, total = s.args.get("power", 1.0), s.length - 1
     return _between(lambda t: (1.0 - t / total) ** power if t else 1.0, s.floor, t0, t)
+
+
+def _warm_up_and_poly(s: Stretch, t0: int, t: int) -> Affine:
+    """Nothing for `delay`, up along a line for `warm_up`, then down by a power, to its end with the range. Absolute.
+
+    Kerssies et al., EoMT, arXiv:2503.19108: first the heads, then the transformer.
+    """
+    if t == t0:
+        return 1.0, 0.0
+    delay, warm_up = s.args.get("delay", 0), s.args.get("warm_up", 0)
+    if t < delay + warm_up:
+        return 0.0, s.base * max(t - delay, 0) / warm_up if warm_up else 0.0
+    share = (t - delay - warm_up) / max(s.length - delay - warm_up, 1)
+    return 0.0, s.floor + (s.base - s.floor) * max(1.0 - share, 0.0) ** s.args.get("power", 1.0)
 
 
 def _linear(s: Stretch, t0: int, t: int) -> Affine:
@@ -155,6 +169,7 @@ CURVES: dict[str, Curve] = {
     "PolyLR": _poly,
     "PolyLRRatio": _poly,
     "StepLR": _step,
+    "WarmupPolyLR": _warm_up_and_poly,
 }
 """Every type of schedule. A new one is a function here."""
 
@@ -167,7 +182,7 @@ NEEDED = {
 }
 """Type -> the argument that it cannot do without."""
 
-_COUNTS = ("T_max", "milestones", "periods", "step_size", "total_steps")
+_COUNTS = ("T_max", "delay", "milestones", "periods", "step_size", "total_steps", "warm_up")
 
 
 def in_steps(args: Mapping[str, Any], epoch_length: int) -> dict[str, Any]:

@@ -11,8 +11,8 @@ agree with ``facts/schedules.json`` to the rounding of its step-by-step recursio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from intarsia.engine.optim.schedule_curves import CURVES, NEEDED, Curve, Stretch, in_steps
@@ -26,11 +26,12 @@ FOREVER = 10**9
 class Schedule:
     """What the optimizer is told before each step: (a group's own value, step) -> its value then.
 
-    momentum: None where it stays as the optimizer was given it.
+    momentum: None where it stays as the optimizer was given it. parts: what groups of these parts are told instead.
     """
 
     lr: Callable[[float, int], float]
     momentum: Callable[[float, int], float] | None = None
+    parts: Mapping[str, Schedule] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -38,12 +39,21 @@ class Schedule:
     ) -> Schedule:
         """The schedule of a run; arguments as of `ValueSchedule`. Raises ValueError for what makes no sense."""
 
-        def values(parameter: Literal["lr", "momentum"]) -> ValueSchedule:
-            own = [spec for spec in schedules if spec.parameter == parameter]
-            return ValueSchedule(own, epoch_length, iterations_per_step=iterations_per_step)
+        def values(parameter: Literal["lr", "momentum"], part: str | None) -> ValueSchedule:
+            of_all = [spec for spec in schedules if spec.parameter == parameter and spec.part is None]
+            own = [spec for spec in schedules if spec.parameter == parameter and spec.part == part]
+            return ValueSchedule(own or of_all, epoch_length, iterations_per_step=iterations_per_step)
 
-        moved = any(spec.parameter == "momentum" for spec in schedules)
-        return cls(values("lr"), values("momentum") if moved else None)
+        def of(part: str | None) -> Schedule:
+            moved = any(spec.parameter == "momentum" and spec.part in (None, part) for spec in schedules)
+            return cls(values("lr", part), values("momentum", part) if moved else None)
+
+        return replace(of(None), parts={part: of(part) for part in parts_of(schedules)})
+
+
+def parts_of(schedules: Sequence[ScheduleSpec]) -> list[str]:
+    """The parts of a network that have stretches of their own, in the order in which they are named."""
+    return list(dict.fromkeys(spec.part for spec in schedules if spec.part is not None))
 
 
 class ValueSchedule:

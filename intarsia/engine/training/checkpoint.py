@@ -102,6 +102,7 @@ def report_values(report: Report | None) -> dict[str, Any] | None:
         "images": int(report.images),
         "losses": _floats(report.losses),
         "threshold": report.threshold,
+        **({"thresholds": _floats(report.thresholds)} if report.thresholds else {}),
         **({"parts": {name: report_values(part) for name, part in report.parts.items()}} if report.parts else {}),
     }
 
@@ -126,6 +127,7 @@ def report_from(values: Mapping[str, Any] | None) -> Report | None:
         images=values["images"],
         losses=numbers(values["losses"]),
         threshold=values.get("threshold"),
+        thresholds=numbers(values.get("thresholds", {})),
         parts={name: part for name, held in values.get("parts", {}).items() if (part := report_from(held)) is not None},
     )
 

@@ -16,7 +16,7 @@ class EarlyStopping:
     """Counts evaluations in a row without a gain of more than `min_delta` over a reference value.
 
     Only a counted gain moves the reference, so that many small ones add up to one. A score that is not a number is no
-    gain.
+    gain. It also ends the training when a value is better than the spec's `threshold`.
 
     metric, mode: what is watched, where the spec does not say it.
     """
@@ -25,7 +25,9 @@ class EarlyStopping:
         self.patience, self.min_delta = spec.patience, spec.min_delta
         self.metric = spec.metric or metric or DEFAULT
         self.mode = spec.mode if spec.metric else mode if metric else "max"
+        self.threshold = spec.threshold
         self.reference: float | None = None
+        self._reached: float | None = None
         self.evaluations = 0
 
     def update(self, scores: Mapping[str, float]) -> bool:
@@ -35,7 +37,9 @@ class EarlyStopping:
             self.reference, self.evaluations = value, 0
         else:
             self.evaluations += 1
-        return self.evaluations >= self.patience
+        if self.threshold is not None and (value > self.threshold if self.mode == "max" else value < self.threshold):
+            self._reached = value
+        return self.evaluations >= self.patience or self._reached is not None
 
     def _is_gain(self, value: float) -> bool:
         if self.reference is None or not math.isfinite(value):
@@ -45,6 +49,9 @@ class EarlyStopping:
 
     def __str__(self) -> str:
         """Why the training ends."""
+        if self._reached is not None:
+            side = "above" if self.mode == "max" else "below"
+            return f"{self.metric} is {self._reached:.4g}, {side} {self.threshold:g}"
         return f"{self.metric} has not improved by {self.min_delta:g} in {self.evaluations} evaluations"
 
     def state(self) -> dict[str, Any]:

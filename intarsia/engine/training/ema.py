@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +15,10 @@ from intarsia.spec import EmaSpec
 
 
 class Ema:
-    """average = (1 - momentum) * average + momentum * weights, after every step from `begin` on.
+    """average = (1 - share) * average + share * weights, after every step from `begin` on; `EmaSpec` has the shares.
 
-    Until then, and in the first step after it, the average is the weights themselves. Statistics of batch norms and
-    other buffers are copied, not averaged: they are running averages already.
+    Until then, and in that first step, the average is the weights themselves. Statistics of batch norms and other
+    buffers are copied unless the spec says otherwise: they are running averages already.
     """
 
     def __init__(self, network: nn.Module, spec: EmaSpec) -> None:
@@ -34,12 +35,24 @@ class Ema:
     def update(self, step: int) -> None:
         """Take in the weights after `step` steps."""
         weights = [own_part(weight) for weight in self._weights]
-        if step <= self.spec.begin + 1:
+        since = step - max(self.spec.begin, 1)
+        begun = since > 0
+        if not begun:
             torch._foreach_copy_(self._averages, weights)
-        else:
-            torch._foreach_lerp_(self._averages, weights, self.spec.momentum)
+        elif since % self.spec.interval == 0:
+            torch._foreach_lerp_(self._averages, weights, self._share(since))
         for copy, buffer in zip(self._copies, self._buffers, strict=True):
-            copy.copy_(buffer)
+            if not (begun and self.spec.average_buffers and buffer.is_floating_point()):
+                copy.copy_(buffer)
+            elif since % self.spec.interval == 0:
+                copy.lerp_(buffer, self._share(since))
+
+    def _share(self, since: int) -> float:
+        """Of the weights, so many steps after the average began."""
+        spec = self.spec
+        if spec.kind == "mean":
+            return 1 / (since // spec.interval + 1)
+        return max(spec.momentum, spec.gamma / (spec.gamma + since)) if spec.kind == "annealing" else spec.momentum
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -74,3 +87,10 @@ class Ema:
         """Go on from what `state` gave."""
         for name, average in self._named.items():
             average.copy_(sliced_like(average, state[name]))
+
+
+def begun_by_step(spec: EmaSpec, steps_per_epoch: int) -> EmaSpec:
+    """The same average, whose begin is a step: the first one of the epoch that the spec names."""
+    if not spec.begin_epoch:
+        return spec
+    return replace(spec, begin=(spec.begin_epoch - 1) * steps_per_epoch + 1, begin_epoch=0)

@@ -257,8 +257,9 @@ class TrainingLog:
         values = {**report.summary, **report.losses}
         if report.threshold is not None:
             values["threshold"] = report.threshold
+        logged = {**values, **{f"threshold({name})": value for name, value in report.thresholds.items()}}
         of_parts = {f"{part}/{name}": value for part, of in report.parts.items() for name, value in of.summary.items()}
-        self._append(done, {f"{prefix}/{name}": value for name, value in {**values, **of_parts}.items()})
+        self._append(done, {f"{prefix}/{name}": value for name, value in {**logged, **of_parts}.items()})
         if prefix == "val":
             self.console.print(report_table(report, f"step {done}, {report.images} images"))
         for line in [*score_lines(values, f"{prefix}/"), *part_lines(report)]:

@@ -15,6 +15,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from intarsia.contracts import Metric, Report, Task
+from intarsia.data.feature_cache import FeatureCache
 from intarsia.data.loader import BatchIterator, train_loader
 from intarsia.data.pipeline import Pipeline
 from intarsia.data.unlabelled import Unlabelled
@@ -25,6 +26,7 @@ from intarsia.engine.training import environment
 from intarsia.inference.predictor import Predictor
 from intarsia.io.whole_files import sweep, write_text
 from intarsia.metrics.best_threshold import BestThresholdMetric
+from intarsia.metrics.multi_label import BestThresholdsMetric
 from intarsia.spec import EarlyStopSpec, EmaSpec, OptimSpec, SafeguardSpec
 from intarsia.tasks.taught import Taught
 from intarsia.weights.file import WeightsMeta
@@ -57,12 +59,15 @@ class Run:
     save_every, log_every: steps. keep: checkpoints kept, beside those at multiples of `keep_every` steps.
     best_metric: name in Report.summary, or "loss".
     workers: data-loading processes per training process. pin_memory: where there is a GPU, it copies batches by itself.
-    ema: averaged weights, which are then the ones evaluated and kept. early_stop, safeguards: see their classes.
+    ema: averaged weights, which are then the ones evaluated and kept. average_every: steps after which statistics are
+    averaged, if the runtime does, beside those that are evaluated and the last.
+    early_stop, safeguards: see their classes.
     fit: some training images, evaluated whenever the validation images are. compile: the network, by torch.compile.
     observers: told of everything, in the first process.
     meta: what the weights file will say; scores and step are filled in. config_text: written to config.py.
     data, pretrained: facts for run.json about the data and about the weights that the run starts from.
     notes: said at the start. command: the command line. unlabelled: images without labels beside those of `pipeline`.
+    features: what the trunk makes of the images of `pipeline`, computed before; batches then come from there.
     resume: go on from the newest checkpoint in `out`.
     """
 
@@ -84,6 +89,7 @@ class Run:
     pin_memory: bool = True
     shuffle: bool = True
     ema: EmaSpec | None = None
+    average_every: int | None = None
     early_stop: EarlyStopSpec | None = None
     safeguards: SafeguardSpec = field(default_factory=SafeguardSpec)
     fit: Validation | None = None
@@ -99,6 +105,7 @@ class Run:
     notes: tuple[str, ...] = ()
     command: Sequence[str] = field(default_factory=lambda: tuple(sys.argv))
     unlabelled: Unlabelled | None = None
+    features: FeatureCache | None = None
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "save_every", "log_every"):
@@ -108,6 +115,10 @@ class Run:
             raise ValueError("the teacher is the average of the weights, but the run averages none: give it an ema")
         if isinstance(self.module, Taught) and self.runtime.shards:
             raise ValueError("a network that learns from a teacher cannot be sharded: use --strategy ddp")
+        if self.safeguards.lora is not None and self.runtime.shards:
+            raise ValueError("a network that is adapted by LoRA cannot be sharded: use --strategy ddp")
+        if self.features is not None and self.runtime.shards:
+            raise ValueError("a network that learns from cached features cannot be sharded: use --strategy ddp")
         if self.compile and self.runtime.shards:
             raise ValueError("a network that is compiled cannot be sharded: leave out --compile, or use --strategy ddp")
 
@@ -129,8 +140,11 @@ class Run:
 
     @property
     def chooses_threshold(self) -> bool:
-        """Whether an evaluation chooses the threshold of the foreground, which the weights file then keeps."""
-        return self.validation is not None and isinstance(self.validation.metric, BestThresholdMetric)
+        """Whether an evaluation chooses the threshold of the foreground, or those of all classes that a pixel may have,
+        which the weights file then keeps.
+        """
+        chooses = (BestThresholdMetric, BestThresholdsMetric)
+        return self.validation is not None and isinstance(self.validation.metric, chooses)
 
     @property
     def accumulation_steps(self) -> int:
@@ -154,6 +168,17 @@ class Run:
 
         workers: another number of them than the run's.
         """
+        if self.features is not None:
+            return self.features.batches(
+                batch_size=self.micro_batch_size,
+                seed=self.seed,
+                workers=self.workers if workers is None else workers,
+                start_step=step * self.accumulation_steps,
+                shuffle=self.shuffle,
+                rank=self.runtime.rank,
+                world_size=self.runtime.world_size,
+                pin_memory=self.pin_memory and self.runtime.device.type == "cuda",
+            )
         return train_loader(
             self.pipeline,
             batch_size=self.micro_batch_size,

@@ -15,6 +15,7 @@ from intarsia.data.loader import BatchLoader
 from intarsia.distributed.launchers import is_secondary_error
 from intarsia.distributed.state_dicts import gathered, load_module, load_optimizer, module_state
 from intarsia.engine.callbacks.base import Observer
+from intarsia.engine.optim.lora import merge, ordinary_state, told
 from intarsia.engine.training.checkpoint import Checkpoints, report_from, report_values
 from intarsia.engine.training.early_stopping import EarlyStopping
 from intarsia.engine.training.ema import Ema
@@ -76,8 +77,10 @@ class Session:
 
     def _notes_on_parameters(self) -> list[str]:
         """What the user should know before the first step."""
-        patterns, notes = self.run.safeguards.freeze, []
-        if patterns:
+        patterns, lora, notes = self.run.safeguards.freeze, self.run.safeguards.lora, []
+        if lora is not None:
+            notes.append(told(self.trainer.adapters, lora, self.trainer.frozen.parameters))
+        elif patterns:
             notes.append(f"frozen: {self.trainer.frozen.parameters:,} parameters ({', '.join(patterns)})")
         if self.trainer.without_gradient:
             notes.append(f"warning: no gradient reaches {listed(self.trainer.without_gradient)}; they are not trained")
@@ -165,6 +168,7 @@ class Session:
                     "a resumed run keeps both, or it would see other data"
                 )
         load_module(self.trainer.task, state["task"])
+        self.run.runtime.load_statistics(self.run.network, state.get("statistics", ()))
         if self.ema is not None:
             if not state["ema"]:
                 raise ValueError("the checkpoint has no averaged weights; the run was begun without an EMAHook")
@@ -192,6 +196,7 @@ class Session:
         """Write a checkpoint of this moment. Raises NonFiniteLossError where that is due: it comes before the file."""
         state = {
             "task": module_state(self.trainer.task),
+            "statistics": self.run.runtime.statistics(self.run.network),
             "optimizer": self.trainer.optimizer.state_dict(),
             "precision": self.run.runtime.precision_state(),
             "log": self.log.state(self.step),
@@ -223,6 +228,8 @@ class Session:
     def after_step(self, result: StepResult) -> None:
         """A step was done: averages, log, and after the first one which parameters it left out."""
         self.watchdog.alive(f"training, after step {self.step}")
+        if self._averages_statistics:
+            self.run.runtime.average_statistics(self.run.network)  # before the average of weights takes them over
         if self.ema is not None:
             self.ema.update(self.step)
             if self.run.averaged_teacher is not None:  # all processes are taught the same
@@ -234,6 +241,13 @@ class Session:
             self._gradients = None
         with self._explained():
             self.log.step(self.step, result.terms, result.lr, result.gradient_norm, waited=result.waited)
+
+    @property
+    def _averages_statistics(self) -> bool:
+        """Whether this step's statistics are used: at the end of an epoch, before an evaluation, and at the end."""
+        run = self.run
+        intervals = (run.average_every, None if run.validation is None else run.validation.every)
+        return self.step == run.steps or any(every and self.step % every == 0 for every in intervals)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -355,9 +369,15 @@ class Session:
 
     def _write_weights(self, scores: dict[str, float]) -> None:
         if self._writes:
-            chosen = self.report.threshold if self.report is not None and self.run.chooses_threshold else None
-            meta = dataclasses.replace(self.run.meta, scores=scores, step=self.step, threshold=chosen)
-            save_weights(self.run.folder.weights, self.run.network.state_dict(), meta)
+            report = self.report if self.run.chooses_threshold else None
+            meta = dataclasses.replace(
+                self.run.meta,
+                scores=scores,
+                step=self.step,
+                threshold=None if report is None else report.threshold,
+                thresholds=() if report is None else tuple(report.thresholds.values()),
+            )
+            save_weights(self.run.folder.weights, ordinary_state(self.run.network), meta)
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
@@ -372,6 +392,7 @@ class Session:
             with self._as_evaluated():
                 self._write_weights({})
         self.trainer.model.release()
+        merge(run.network)
         weights = folder.weights if folder.weights.exists() else None
         if self._writes:
             which = "final" if self.best is None else f"best {self.best.metric}, step {self.best.step}"

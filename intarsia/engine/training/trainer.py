@@ -52,7 +52,7 @@ class Trainer:
         ready = prepare(run, run.module if module is None else module)
         self.run, self.runtime = run, run.runtime
         self.task, self.model, self.optimizer = ready.task, ready.model, ready.optimizer
-        self.frozen, self.without_gradient = ready.frozen, ready.without_gradient
+        self.frozen, self.adapters, self.without_gradient = ready.frozen, ready.adapters, ready.without_gradient
         self.followers = [part for part in ready.network.modules() if isinstance(part, FollowsTraining)]
         self.guard = NonFiniteGuard(ready.network, ready.optimizer, run.runtime)
         self.steps_done = 0

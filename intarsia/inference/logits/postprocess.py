@@ -5,10 +5,10 @@ The sequence is that of published scores, and it has two resizes:
     logits (K, h, w)  ->  resize to the network's input, padding included (or to a window, and the mean of the windows)
                       ->  cut the padding off, undo the flips
                       ->  resize to the original size  ->  argmax, or probability > threshold of a single logit's
-                          sigmoid, or of the second of two classes
+                          sigmoid, or of the second of two classes, or of each class that a pixel may have
 
 With test-time augmentation each view goes this way up to the original size; what is compared is the mean over the views
-of their probabilities (softmax, or sigmoid for a single logit).
+of their probabilities (softmax, or sigmoid for a single logit and where a pixel may have several classes).
 
 Done at once, the last step holds K x H x W numbers: 7 GB for 150 classes at 3000 x 4000. Here it is done for a few rows
 at a time (`lazy.py`). The logits are those of doing it at once up to float rounding, so that a label can differ only
@@ -100,9 +100,12 @@ class RequestedFields:
 class Postprocessed:
     """One image at its original size; what was not wanted is None.
 
-    label: (H, W), uint8 up to 256 classes, int32 beyond; of a model of depth, depths.
+    label: (H, W), uint8 up to 256 classes, int32 beyond; of a model of depth, depths. Where a pixel may have several
+    classes, sets of them (`label_sets`), uint8 up to 8 classes.
     probabilities: (K, H, W), or (2, H, W) for a single logit.
-    confidence: (H, W), the label's probability. entropy: (H, W) of the probabilities, in nats. logits: (K, H, W).
+    confidence: (H, W), the label's probability; of several classes, that of the least sure yes or no.
+    entropy: (H, W) of the probabilities, in nats; of several classes, the sum of those of each yes or no.
+    logits: (K, H, W).
     foreground: (H, W), the probability of the second of two classes.
     """
 
@@ -125,6 +128,7 @@ def postprocess(
     views: Sequence[LogitMap],
     *,
     threshold: float | None = None,
+    thresholds: Sequence[float] | None = None,
     wanted: RequestedFields | None = None,
     budget: int | None = None,
 ) -> Postprocessed:
@@ -132,6 +136,8 @@ def postprocess(
 
     views: maps at the original size: one, or several whose probabilities are averaged.
     threshold: with one logit always, with two if wanted: the label is then 1 where its probability exceeds it, else 0.
+    thresholds: of each class, where a pixel may have several: the label is then the set of those whose probability, the
+        sigmoid of their logit, exceeds theirs.
     budget: bytes of one strip.
 
     Where logits are not finite the label is undefined. Raises ValueError if threshold and channels do not fit together,
@@ -139,7 +145,10 @@ def postprocess(
     """
     wanted = wanted or RequestedFields()
     like = views[0].like
-    check_threshold(like.shape[0], threshold)
+    if thresholds is None:
+        check_threshold(like.shape[0], threshold)
+    elif len(thresholds) != like.shape[0]:
+        raise ValueError(f"expected a threshold for each of {like.shape[0]} logits, found {len(thresholds)}")
     if wanted.foreground and like.shape[0] > 2:
         raise ValueError(f"a foreground is the second of two classes; the model has {like.shape[0]} logits")
     if wanted.logits and len(views) > 1:
@@ -149,15 +158,20 @@ def postprocess(
         )
     if budget is None:
         budget = BUDGET if like.device.type == "cpu" else DEVICE_BUDGET
-    result = _empty(views[0], wanted)
+    result = _empty(views[0], wanted, sets=thresholds is not None)
     # Which classes may win is a question to the processor; an accelerator is faster than the answer.
-    if len(views) == 1 and wanted.nothing and like.shape[0] > 3 and like.device.type == "cpu":
+    by_itself = thresholds is not None
+    if len(views) == 1 and wanted.nothing and like.shape[0] > 3 and like.device.type == "cpu" and not by_itself:
         _label_contenders(views[0], result.label, budget)
         return result
-    soft = len(views) > 1 or threshold is not None or not wanted.nothing
+    soft = len(views) > 1 or threshold is not None or by_itself or not wanted.nothing
     height, width = views[0].size
     for start, stop in _strips(0, height, width * like.shape[0] * like.element_size(), budget):
-        logits, shares = _values(views, start, stop, budget, soft=soft)
+        logits, shares = _values(views, start, stop, budget, soft=soft, sigmoid=by_itself)
+        if thresholds is not None:
+            assert shares is not None
+            _write_sets(result, start, stop, logits, shares, thresholds)
+            continue
         if threshold is not None:
             assert shares is not None
             label = (shares[-1] > threshold).to(torch.uint8)
@@ -227,7 +241,7 @@ def _rows(
 
 
 def _values(
-    views: Sequence[LogitMap], start: int, stop: int, budget: int, *, soft: bool
+    views: Sequence[LogitMap], start: int, stop: int, budget: int, *, soft: bool, sigmoid: bool = False
 ) -> tuple[Tensor | None, Tensor | None]:
     """Logits of a strip where there is one view, and its probabilities if `soft`: (K, R, W)."""
 
@@ -237,18 +251,18 @@ def _values(
 
     if len(views) == 1:
         logits = logits_of(views[0])
-        return logits, _probabilities(logits) if soft else None
-    total = _probabilities(logits_of(views[0]))
+        return logits, _probabilities(logits, sigmoid) if soft else None
+    total = _probabilities(logits_of(views[0]), sigmoid)
     for view in views[1:]:
-        total += _probabilities(logits_of(view))
+        total += _probabilities(logits_of(view), sigmoid)
     return None, total.div_(len(views))
 
 
-def _probabilities(logits: Tensor) -> Tensor:
-    return logits.sigmoid() if logits.shape[0] == 1 else logits.softmax(dim=0)
+def _probabilities(logits: Tensor, sigmoid: bool) -> Tensor:
+    return logits.sigmoid() if sigmoid or logits.shape[0] == 1 else logits.softmax(dim=0)
 
 
-def _empty(logit_map: LogitMap, wanted: RequestedFields) -> Postprocessed:
+def _empty(logit_map: LogitMap, wanted: RequestedFields, *, sets: bool) -> Postprocessed:
     count, size, like = logit_map.like.shape[0], logit_map.size, logit_map.like
 
     def maps(field: str, *channels: int) -> Tensor:
@@ -257,7 +271,7 @@ def _empty(logit_map: LogitMap, wanted: RequestedFields) -> Postprocessed:
         return like.new_empty(shape, dtype=wanted.dtype) if placed is None else placed
 
     return Postprocessed(
-        label=like.new_empty(size, dtype=torch.uint8 if count <= 256 else torch.int32),
+        label=like.new_empty(size, dtype=torch.uint8 if count <= (8 if sets else 256) else torch.int32),
         probabilities=maps("probabilities", max(count, 2)) if wanted.probabilities else None,
         confidence=maps("confidence") if wanted.confidence else None,
         entropy=maps("entropy") if wanted.entropy else None,
@@ -282,6 +296,28 @@ def _write(
         result.confidence[start:stop] = shares.gather(0, label[None].long())[0]
     if result.entropy is not None:
         result.entropy[start:stop] = torch.special.entr(shares).sum(dim=0)
+
+
+def _write_sets(
+    result: Postprocessed, start: int, stop: int, logits: Tensor | None, shares: Tensor, thresholds: Sequence[float]
+) -> None:
+    """What `_write` does, where each class of (K, R, W) is a yes or no by itself."""
+    label = torch.zeros(shares.shape[1:], dtype=torch.int32, device=shares.device)
+    sure = torch.ones_like(shares[0]) if result.confidence is not None else None
+    for k, threshold in enumerate(thresholds):
+        yes = shares[k] > threshold
+        label |= yes.to(torch.int32) << k
+        if sure is not None:
+            sure = torch.minimum(sure, torch.where(yes, shares[k], 1 - shares[k]))
+    result.label[start:stop] = label
+    if result.logits is not None and logits is not None:
+        result.logits[:, start:stop] = logits
+    if result.probabilities is not None:
+        result.probabilities[:, start:stop] = shares
+    if result.confidence is not None and sure is not None:
+        result.confidence[start:stop] = sure
+    if result.entropy is not None:
+        result.entropy[start:stop] = (torch.special.entr(shares) + torch.special.entr(1 - shares)).sum(dim=0)
 
 
 # --- Classes that cannot win --------------------------------------------------------------------------------------

@@ -1,9 +1,10 @@
 """Sliding windows: where they lie, their logits in batches, and their mean as a logit map that is made strip by strip.
 
 Windows go over the network's input row by row. The last ones of a row and of a column are shifted back so that they end
-with the image; an image smaller than a window is one window of its own size. The logits of each window are resized to
-the window, and where windows overlap the mean counts. A window's logits are computed when a strip first needs them and
-forgotten when the strips have passed, so that only the windows of one or two rows are ever held, at the head's stride.
+with the image, or all are spread evenly; an image smaller than a window is one window of its own size. The logits of
+each window are resized to the window, and where windows overlap the mean counts. A window's logits are computed when a
+strip first needs them and forgotten when the strips have passed, so that only the windows of one or two rows are ever
+held, at the head's stride.
 """
 
 from __future__ import annotations
@@ -63,20 +64,43 @@ def starts(length: int, crop: int, stride: int) -> list[int]:
     return [max(min(index * stride + crop, length) - crop, 0) for index in range(count)]
 
 
-def windows_of(size: Size, crop: Size, stride: Size, *, image: int = 0, both_ways: bool = False) -> list[Window]:
-    """The windows of an input of this size, row by row; with `both_ways`, each is followed by its mirror image."""
+def even_starts(length: int, crop: int) -> list[int]:
+    """Where windows begin along one side: as few as cover it, the overlap shared out among them evenly.
+
+    Kerssies et al., EoMT, arXiv:2503.19108, whose images are as large as a window along the other side.
+    """
+    count = -(-length // crop)
+    return [index * (length - crop) // (count - 1) for index in range(count)] if count > 1 else [0]
+
+
+def windows_of(size: Size, crop: Size, stride: Size | None, *, image: int = 0, both_ways: bool = False) -> list[Window]:
+    """The windows of an input of this size, row by row, evenly apart where `stride` is None.
+
+    both_ways: each is followed by its mirror image.
+    """
     height, width = min(crop[0], size[0]), min(crop[1], size[1])
+    if stride is None:
+        tops, lefts = even_starts(size[0], crop[0]), even_starts(size[1], crop[1])
+    else:
+        tops, lefts = starts(size[0], crop[0], stride[0]), starts(size[1], crop[1], stride[1])
     return [
         Window(image, top, left, height, width, mirrored)
-        for top in starts(size[0], crop[0], stride[0])
-        for left in starts(size[1], crop[1], stride[1])
+        for top in tops
+        for left in lefts
         for mirrored in ((False, True) if both_ways else (False,))
     ]
 
 
-def check_windows(crop: Size | None, stride: Size | None) -> None:
-    """Raises ValueError unless windows of this size and stride exist and leave no pixel out."""
+def check_windows(crop: Size | None, stride: Size | None, *, even: bool = False) -> None:
+    """Raises ValueError unless windows of this size and stride exist and leave no pixel out. even: without a stride."""
     where = "set model.test_cfg.crop_size and model.test_cfg.stride, or use --slide 512 341"
+    if even:
+        if crop is None or min(crop) < 1 or stride is not None:
+            raise ValueError(
+                f"windows evenly apart (mode 'slide_even'): expected a crop_size of 1 pixel or more and no stride, "
+                f"found crop_size={crop} and stride={stride}; set model.test_cfg.crop_size alone"
+            )
+        return
     if crop is None or stride is None:
         missing = " and ".join(name for name, value in (("crop_size", crop), ("stride", stride)) if value is None)
         raise ValueError(f"sliding windows: expected a crop_size and a stride, found no {missing}; {where}")

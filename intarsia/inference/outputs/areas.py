@@ -35,7 +35,7 @@ class AreaTable(ImageTable):
         height, width = prediction.label.shape
         counts = prediction.pixels(min_confidence=self.min_confidence).tolist()
         if self.min_confidence is not None:
-            counts.append(prediction.label.size - sum(counts))
+            counts.append(int(prediction.uncertain(self.min_confidence).sum()))
         cells = [text for count in counts for text in (str(count), f"{count / prediction.label.size:.6f}")]
         return [str(width), str(height), *cells]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -27,24 +27,27 @@ class CocoImage:
     id: int = 1
 
 
-def write_coco(path: Path, labels: Labels, *, classes: Sequence[str], image: CocoImage, nothing: int | None) -> int:
+def write_coco(
+    path: Path,
+    labels: Labels,
+    *,
+    classes: Sequence[str],
+    image: CocoImage,
+    nothing: int | None,
+    sets: bool = False,
+) -> int:
     """Write a label map as COCO JSON: for each class that appears an annotation with its mask as compressed RLE.
 
     Categories are numbered by class index, annotations so that those of all images of a run differ. nothing: a value
-    that is no class. Gives the number of annotations. Raises ValueError for more than 2^32 - 1 pixels, which the format
-    cannot count.
+    that is no class. sets: labels are sets of classes (`label_sets`), whose masks may overlap.
+
+    Gives the number of annotations. Raises ValueError for more than 2^32 - 1 pixels, which the format cannot count.
     """
     height, width = labels.size
     if height * width > 2**32 - 1:
         raise ValueError(f"{width} x {height} pixels are more than COCO's run lengths of 32 bits can count")
-    values, lengths = _runs(labels)
-    stops = np.cumsum(lengths)
     annotations: list[dict[str, Any]] = []
-    for value in np.unique(values).tolist():
-        if value == nothing:
-            continue
-        chosen = values == value
-        stop, length = stops[chosen], lengths[chosen]
+    for value, stop, length in _masks_of_sets(labels, len(classes), nothing) if sets else _masks(labels, nothing):
         annotations.append(
             {
                 "id": (image.id - 1) * len(classes) + value + 1,
@@ -63,6 +66,24 @@ def write_coco(path: Path, labels: Labels, *, classes: Sequence[str], image: Coc
     }
     write_text(path, json.dumps(document, ensure_ascii=False))
     return len(annotations)
+
+
+_Mask = tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64]]
+"""A class, and where its runs end and how long they are."""
+
+
+def _masks(labels: Labels, nothing: int | None) -> Iterator[_Mask]:
+    values, lengths = _runs(labels)
+    stops = np.cumsum(lengths)
+    for value in np.unique(values).tolist():
+        if value != nothing:
+            chosen = values == value
+            yield value, stops[chosen], lengths[chosen]
+
+
+def _masks_of_sets(labels: Labels, num_classes: int, nothing: int | None) -> Iterator[_Mask]:
+    for k, plane in enumerate(labels.planes(num_classes, nothing=nothing)):
+        yield from ((k, stop, length) for _, stop, length in _masks(plane, 0))
 
 
 def join_coco(path: Path, files: Iterable[Path], *, classes: Sequence[str]) -> int:

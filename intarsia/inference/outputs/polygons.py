@@ -15,7 +15,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ import numpy.typing as npt
 from intarsia.data.gdal import raster_library
 from intarsia.inference.outputs.ground import LONGEST_EDGE, Ground, Ring, signed_area, through
 from intarsia.io.whole_files import write_text
+from intarsia.label_sets import has
 
 AT_ONCE = 16 * 2**20
 """Pixels of a label map that are looked at together."""
@@ -33,9 +34,15 @@ AT_ONCE = 16 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """A label map of any size. source: an array (H, W), or an open dataset of rasterio, whose first band it is."""
+    """A label map of any size. source: an array (H, W), or an open dataset of rasterio, whose first band it is.
+
+    bit: of a label map of sets (`label_sets`), the class that is looked at: what is read is 1 where it is, and 0
+    elsewhere and at `nothing`.
+    """
 
     source: Any
+    bit: int | None = None
+    nothing: int | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -45,10 +52,18 @@ class Labels:
     def read(self, top: int, bottom: int, left: int, right: int) -> npt.NDArray[Any]:
         """A part of it."""
         if isinstance(self.source, np.ndarray):
-            return self.source[top:bottom, left:right]
-        window = raster_library("windows").Window(left, top, right - left, bottom - top)
-        part: npt.NDArray[Any] = self.source.read(1, window=window)
-        return part
+            part: npt.NDArray[Any] = self.source[top:bottom, left:right]
+        else:
+            window = raster_library("windows").Window(left, top, right - left, bottom - top)
+            part = self.source.read(1, window=window)
+        if self.bit is None:
+            return part
+        known = np.True_ if self.nothing is None else part != self.nothing
+        return np.asarray(has(part, self.bit) * known, np.uint8)
+
+    def planes(self, num_classes: int, *, nothing: int | None) -> list[Labels]:
+        """Of a label map of sets, where each class is."""
+        return [replace(self, bit=k, nothing=nothing) for k in range(num_classes)]
 
     def in_pixels(self, ring: Ring) -> Ring:
         """The corners of pixels (n, 2), given in the source's own coordinates."""
@@ -111,6 +126,16 @@ def _simplified(rings: Sequence[Ring], tolerance: float) -> list[Ring]:
     return [outline, *(ring for ring in fewer[1:] if len(ring) > 2)]
 
 
+def polygons_of_sets(
+    labels: Labels, num_classes: int, *, nothing: int | None, min_area: int = 0, simplify: float = 0.0
+) -> Iterator[Polygon]:
+    """The connected regions of each class of a label map of sets, class by class; each is in memory whole meanwhile."""
+    for k, plane in enumerate(labels.planes(num_classes, nothing=nothing)):
+        whole = Labels(plane.read(0, plane.size[0], 0, plane.size[1]))
+        for polygon in polygons(whole, nothing=0, min_area=min_area, simplify=simplify):
+            yield replace(polygon, value=k)
+
+
 # --- Areas --------------------------------------------------------------------------------------------------------
 
 
@@ -125,8 +150,20 @@ class ClassArea:
     square_metres: float | None
 
 
-def areas(labels: Labels, *, classes: Sequence[str], ground: Ground | None) -> list[ClassArea]:
-    """What each class covers; values beyond the classes count for nothing."""
+def areas(
+    labels: Labels, *, classes: Sequence[str], ground: Ground | None, nothing: int | None = None, sets: bool = False
+) -> list[ClassArea]:
+    """What each class covers; values beyond the classes count for nothing.
+
+    sets: the labels are sets of classes. Shares are of the pixels that are not `nothing` then, and do not add up to 1.
+    """
+    if sets:
+        known = sum(part.size if nothing is None else np.count_nonzero(part != nothing) for _, part in labels.rows())
+        found = [
+            areas(plane, classes=("", name), ground=ground)[1]
+            for name, plane in zip(classes, labels.planes(len(classes), nothing=nothing), strict=True)
+        ]
+        return [replace(area, value=k, share=area.pixels / max(known, 1)) for k, area in enumerate(found)]
     width, count = labels.size[1], len(classes)
     pixels = np.zeros(count, np.int64)
     metres: npt.NDArray[np.float64] | None = None if ground is None else np.zeros(count)

@@ -9,8 +9,12 @@ Every kind of output is one file per image, written aside and renamed when it is
     confidence  NAME_confidence.png  16-bit grey (H, W): 0 .. 65535 is 0 .. 1, the probability of the label
     entropy     NAME_entropy.png     16-bit grey (H, W): 0 .. 65535 is 0 .. log K nats, certain .. all classes alike
     logits      NAME_logits.npy      float32 (K, H, W), before softmax or sigmoid; (1, H, W) of a model with one logit
+    masks       masks/CLASS/NAME.png 255 where the class is, else 0: a file for each class
     polygons    NAME.geojson         connected regions with class, name and area, in pixels, y downwards; needs rasterio
     rle         NAME_rle.json        COCO annotations: a mask of run lengths for each class
+
+Of models whose pixels may have several classes, label files hold sets (bit k is class k), colours are mixed where
+classes overlap, probabilities are those of each class by itself, and regions and masks of classes may overlap.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from __future__ import annotations
 import io
 import math
 import queue
+import re
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +37,7 @@ from intarsia.inference.outputs.coco import CocoImage, write_coco
 from intarsia.inference.outputs.geojson import write_geojson
 from intarsia.inference.outputs.image_files import OUTLINES, Fields, ImageFiles, reason_of
 from intarsia.inference.outputs.label_values import FileValues
-from intarsia.inference.outputs.polygons import Labels, polygons
+from intarsia.inference.outputs.polygons import Labels, polygons, polygons_of_sets
 from intarsia.inference.prediction import Prediction
 from intarsia.io.whole_files import write_bytes
 from intarsia.terminal import Notice
@@ -46,10 +51,14 @@ KINDS: Mapping[str, str] = {
     "confidence": "_confidence.png",
     "entropy": "_entropy.png",
     "logits": "_logits.npy",
+    "masks": ".png",
     "polygons": ".geojson",
     "rle": "_rle.json",
 }
 """Kind -> what its file's name ends in."""
+
+MASKS = "masks"
+"""The kind with a file for each class, and the folder of these."""
 
 FULL = 65535
 """The value of 16 bits that stands for 1."""
@@ -77,15 +86,18 @@ class Outputs(ImageFiles):
 
     kinds: of `KINDS`. min_confidence: pixels of less confidence are 255 in label files (65535 in 16 bits) and hatched
     in pictures. values: what label files hold instead of class indices; their names then leave out the folders, as
-    benchmark servers want it.
+    benchmark servers want it. classes: names, where masks of each are written.
     """
 
     look: Look = field(default_factory=Look)
     min_confidence: float | None = None
     values: FileValues | None = None
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_kinds(self.kinds)
+        if MASKS in self.kinds and not self.classes:
+            raise ValueError(f"--save {MASKS}: masks of the classes are written of images into a folder")
 
     @property
     def least_confidence(self) -> float | None:
@@ -102,7 +114,11 @@ class Outputs(ImageFiles):
         endings = dict(KINDS)
         if self.values is not None:
             name, endings["label"] = Path(name).name, self.values.ending
-        return {kind: self.folder / f"{name}{ending}" for kind, ending in endings.items() if kind in self.kinds}
+        found = {kind: self.folder / f"{name}{ending}" for kind, ending in endings.items() if kind in self.kinds}
+        if found.pop(MASKS, None) is not None:
+            for k, place in enumerate(mask_folders(self.classes)):
+                found[f"{MASKS}:{k}"] = self.folder / MASKS / place / f"{name}.png"
+        return found
 
     def write_one(self, prediction: Prediction, kind: str, file: Path, *, image: CocoImage | None = None) -> None:
         """Write one file, whose suffix says in which format, where there are several."""
@@ -116,6 +132,8 @@ class Outputs(ImageFiles):
         least = self.min_confidence
         if kind == "label":
             return self._label(prediction)
+        if kind.startswith(f"{MASKS}:"):
+            return self._mask(prediction, int(kind.partition(":")[2]))
         if kind == "color":
             return picture_bytes(prediction.coloured(min_confidence=least), ".png")
         if kind == "overlay":
@@ -129,7 +147,9 @@ class Outputs(ImageFiles):
             return _sixteen_bits(prediction.confidence)
         if kind == "entropy":
             assert prediction.entropy is not None
-            return _sixteen_bits(prediction.entropy / math.log(max(2, len(prediction.classes))))
+            count = len(prediction.classes)
+            most = count * math.log(2) if prediction.multi_label else math.log(max(2, count))
+            return _sixteen_bits(prediction.entropy / most)
         array, dtype = (prediction.probabilities, np.float16) if kind == "probs" else (prediction.logits, np.float32)
         assert array is not None
         return _npy(array.astype(dtype, copy=False))
@@ -138,7 +158,13 @@ class Outputs(ImageFiles):
         if self.values is not None:
             mask = None if self.min_confidence is None else prediction.uncertain(self.min_confidence)
             return self.values.encoded(prediction.label, mask)
-        return label_bytes(self._indices(prediction), prediction.palette)
+        return label_bytes(self._indices(prediction), prediction.shown_values[1])
+
+    def _mask(self, prediction: Prediction, k: int) -> bytes:
+        mask = prediction.mask(k)
+        if self.min_confidence is not None:
+            mask = mask & ~prediction.uncertain(self.min_confidence)
+        return grey_bytes(np.where(mask, np.uint8(255), np.uint8(0)))
 
     def _indices(self, prediction: Prediction) -> npt.NDArray[np.uint8 | np.uint16]:
         return prediction.label if self.min_confidence is None else prediction.label_with_uncertain(self.min_confidence)
@@ -148,10 +174,22 @@ class Outputs(ImageFiles):
         indices, classes = self._indices(prediction), prediction.classes
         nothing = None if self.min_confidence is None else int(np.iinfo(indices.dtype).max)
         if kind == "polygons":
-            shapes = polygons(Labels(indices), nothing=nothing)
+            labels = Labels(indices)
+            if prediction.multi_label:
+                shapes = polygons_of_sets(labels, len(classes), nothing=nothing)
+            else:
+                shapes = polygons(labels, nothing=nothing)
             write_geojson(file, shapes, classes=classes, palette=prediction.palette, ground=None)
         else:
-            write_coco(file, Labels(indices), classes=classes, image=image, nothing=nothing)
+            sets = prediction.multi_label
+            write_coco(file, Labels(indices), classes=classes, image=image, nothing=nothing, sets=sets)
+
+
+def mask_folders(classes: Sequence[str]) -> list[str]:
+    """A folder for the masks of each class: its name, in letters that every system takes; numbered if there are two."""
+    names = [re.sub(r"[^\w .+-]+", "_", name).strip(" .") or "class" for name in classes]
+    lower = [name.lower() for name in names]
+    return [name if lower.count(name.lower()) == 1 else f"{name}_{k}" for k, name in enumerate(names)]
 
 
 def check_kinds(kinds: Sequence[str] | frozenset[str]) -> frozenset[str]:

@@ -6,6 +6,9 @@
     entropy      NAME_entropy.tif     float32, of the probabilities, 0 .. log K nats
     probs        NAME_probs.tif       float32, one band for each class, which sum to 1
     logits       NAME_logits.tif      float32, one band for each class, or one of a model with one logit
+    masks        NAME_masks.tif       8 bits, one band for each class, 1 where it is and 0 elsewhere; nodata is 255
+
+Where a pixel may have several classes, labels are sets of them (bit k is class k), 8 bits up to 7 classes, 16 beyond.
 
 Names of classes are in the tag CLASS_NAMES (a JSON list) of the label file, and as category names in NAME.tif.aux.xml,
 where QGIS and GDAL look for them; bands of the others are described by them.
@@ -27,6 +30,7 @@ from intarsia.contracts import Size
 from intarsia.data.gdal import raster_library, without_place
 from intarsia.inference.raster.resume import FinishedStrips
 from intarsia.inference.raster.windows import BLOCK, AxisWindows, ColumnPanel
+from intarsia.label_sets import pictured, set_count
 from intarsia.visual.files import SOFTWARE
 
 LAYERS: Mapping[str, str] = {
@@ -35,6 +39,7 @@ LAYERS: Mapping[str, str] = {
     "entropy": "_entropy.tif",
     "probs": "_probs.tif",
     "logits": "_logits.tif",
+    "masks": "_masks.tif",
 }
 """Kind -> what its file's name ends in."""
 
@@ -67,20 +72,25 @@ class Layer:
         return label.with_name(label.stem + LAYERS[self.kind].removesuffix(".tif") + label.suffix)
 
 
-def layers_of(kinds: Iterable[str], classes: Sequence[str], *, single_logit: bool) -> list[Layer]:
-    """The layers of these kinds; labels always are one."""
-    label: type[np.generic] = next(kind for kind in _LABEL_TYPES if len(classes) <= np.iinfo(kind).max)
+def layers_of(
+    kinds: Iterable[str], classes: Sequence[str], *, single_logit: bool, multi_label: bool = False
+) -> list[Layer]:
+    """The layers of these kinds; labels always are one. multi_label: they are sets of classes."""
+    values = set_count(len(classes)) if multi_label else len(classes)
+    label: type[np.generic] = next(kind for kind in _LABEL_TYPES if values <= np.iinfo(kind).max)
     bands = {
         "label": ("label",),
         "confidence": ("confidence",),
         "entropy": ("entropy",),
         "probs": tuple(classes),
         "logits": (classes[-1],) if single_logit else tuple(classes),
+        "masks": tuple(classes),
     }
+    whole = {"label": label, "masks": np.uint8}
     wanted = {"label", *kinds}
     return [
-        Layer(kind, label, np.iinfo(label).max, names)  # type: ignore[type-var]
-        if kind == "label"
+        Layer(kind, whole[kind], np.iinfo(whole[kind]).max, names)
+        if kind in whole
         else Layer(kind, np.float32, float("nan"), names)
         for kind, names in bands.items()
         if kind in wanted
@@ -98,6 +108,7 @@ def write_layer(
     place: Mapping[str, Any],
     classes: Sequence[str],
     palette: Sequence[Sequence[int]],
+    multi_label: bool = False,
 ) -> None:
     """Put the file of a layer together from the finished strips. Each of its blocks is written once.
 
@@ -106,7 +117,7 @@ def write_layer(
     window = raster_library("windows").Window
     try:
         with without_place(), raster_library().open(path, "w", **profile_of(layer, size, place)) as target:
-            _describe(target, layer, classes, palette)
+            _describe(target, layer, classes, palette, multi_label)
             for number, panel in enumerate(panels):
                 for top, values in _blocks(layer, parts, number, panel, down):
                     target.write(values, window=window(panel.left, top, values.shape[2], values.shape[1]))
@@ -119,7 +130,7 @@ def profile_of(layer: Layer, size: Size, place: Mapping[str, Any]) -> dict[str, 
     return {
         "driver": "GTiff", "height": size[0], "width": size[1], "count": len(layer.bands), "dtype": layer.dtype,
         "nodata": layer.fill, "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "interleave": "band",
-        "compress": "deflate", "predictor": 1 if layer.kind == "label" else 3, "zlevel": 6, "BIGTIFF": "IF_SAFER",
+        "compress": "deflate", "predictor": 3 if layer.dtype is np.float32 else 1, "zlevel": 6, "BIGTIFF": "IF_SAFER",
         "num_threads": "all_cpus", **place,
     }  # fmt: skip
 
@@ -143,11 +154,16 @@ def _blocks(
         yield top, waiting
 
 
-def _describe(target: Any, layer: Layer, classes: Sequence[str], palette: Sequence[Sequence[int]]) -> None:
+def _describe(
+    target: Any, layer: Layer, classes: Sequence[str], palette: Sequence[Sequence[int]], multi_label: bool
+) -> None:
     for number, name in enumerate(layer.bands, 1):
         target.set_band_description(number, name)
     target.update_tags(TIFFTAG_SOFTWARE=SOFTWARE, CLASS_NAMES=json.dumps(list(classes), ensure_ascii=False))
     if layer.kind == "label" and layer.dtype in _WITH_COLOURS:
+        if multi_label:
+            target.update_tags(CLASS_BITS="bit k of a value says that the pixel is of class k")
+            palette = pictured(classes, palette)[1]
         colours = {value: (*map(int, colour), 255) for value, colour in enumerate(palette)}
         target.write_colormap(1, {**colours, int(layer.fill): (0, 0, 0, 0)})
 

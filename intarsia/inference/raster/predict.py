@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from intarsia.contracts import Sample, SampleMeta, Size
 from intarsia.data.scenes.georeference import Area
@@ -33,6 +34,7 @@ from intarsia.inference.raster.files import LAYERS, Layer, category_names, layer
 from intarsia.inference.raster.resume import FinishedStrips
 from intarsia.inference.raster.windows import BlendedWindows, ColumnPanel, Tiling
 from intarsia.io.whole_files import put_in_place, write_bytes
+from intarsia.label_sets import has
 
 MEMORY = 384 * 2**20
 """Bytes that the logits and the results of a strip over a panel may take; decides how wide panels are."""
@@ -109,7 +111,9 @@ def predict_scene(
         raise ValueError(f"of a raster, {', '.join(LAYERS)} can be saved, not {', '.join(sorted(unknown))}")
     classes, palette = predictor.classes, predictor.palette
     tiling = Tiling.of(scene.size, settings.window, settings.overlap, settings.blend)
-    layers = layers_of(settings.kinds, classes, single_logit=predictor.inference.threshold is not None)
+    several = predictor.multi_label
+    one_logit = predictor.inference.threshold is not None
+    layers = layers_of(settings.kinds, classes, single_logit=one_logit, multi_label=several)
     begun = None if restart else FinishedStrips.described(out)
     batch = predictor.batch_windows or int((begun or {}).get("batch", 0))  # a GPU's free memory decides anew each time
     with gdal_environment():
@@ -130,10 +134,10 @@ def predict_scene(
             asides[layer.kind] = aside = parts.folder / layer.file(out).name
             write_layer(
                 aside, layer, parts, panels=panels, down=tiling.down, size=scene.size, place=scene.place,
-                classes=classes, palette=palette,
+                classes=classes, palette=palette, multi_label=several,
             )  # fmt: skip
         derive(asides["label"])
-    write_bytes(out.with_name(f"{out.name}.aux.xml"), category_names(classes))
+    write_bytes(out.with_name(f"{out.name}.aux.xml"), category_names(predictor.shown_values[0]))
     for layer in reversed(layers):  # the labels last: where they are, everything is
         put_in_place(asides[layer.kind], layer.file(out))
     parts.remove()
@@ -214,11 +218,18 @@ class _Strips:
         if not valid.any():
             return {}
         strip = {layer.kind: layer.blank(bottom - top, panel.right - panel.left) for layer in self._layers}
-        is_cropped, threshold = self.tiling.blend == "crop", self._predictor.inference.foreground_above
+        is_cropped, inference = self.tiling.blend == "crop", self._predictor.inference
         regions = self._cropped if is_cropped else self._blended
         budget = None if is_cropped or self._predictor.device.type != "cpu" else BLEND_BUDGET
         for left, views in regions(panel, row, progress):
-            self._paste(strip, left, postprocess(views, threshold=threshold, wanted=self._wanted, budget=budget))
+            found = postprocess(
+                views,
+                threshold=inference.foreground_above,
+                thresholds=inference.thresholds,
+                wanted=self._wanted,
+                budget=budget,
+            )
+            self._paste(strip, left, found)
         for layer in self._layers:
             strip[layer.kind][:, ~valid] = layer.fill
         return strip
@@ -230,13 +241,18 @@ class _Strips:
         }  # fmt: skip
         width = found.label.shape[1]
         for layer in self._layers:
-            values = arrays[layer.kind]
+            values = self._masks(found.label, layer) if layer.kind == "masks" else arrays[layer.kind]
             assert values is not None
             target = strip[layer.kind][:, :, left : left + width]
             target[...] = values.cpu().numpy()
-            if layer.kind == "label" and self._min_confidence is not None:
+            if layer.kind in ("label", "masks") and self._min_confidence is not None:
                 assert found.confidence is not None
-                target[0, ~(found.confidence.cpu().numpy() >= self._min_confidence)] = layer.fill
+                target[:, ~(found.confidence.cpu().numpy() >= self._min_confidence)] = layer.fill
+
+    def _masks(self, label: Tensor, layer: Layer) -> Tensor:
+        """Where each class is, (K, n, W)."""
+        kinds = range(len(layer.bands))
+        return torch.stack([has(label, k) if self._predictor.multi_label else (label == k).byte() for k in kinds])
 
     def _cropped(self, panel: ColumnPanel, row: int, progress: Callable[[int], None]) -> Iterator[tuple[int, Views]]:
         """The middle of each window of a row, with the column of the panel that it begins at."""
@@ -296,7 +312,7 @@ def _looking_once(predictor: Predictor, window: Size) -> Predictor:
     """The same predictor, which need not look through windows of its own if those of the scene are not larger."""
     spec = predictor.inference
     crop = spec.crop_size
-    if spec.mode != "slide" or crop is None or predictor.augmented is not None:
+    if spec.mode not in ("slide", "slide_even") or crop is None or predictor.augmented is not None:
         return predictor
     if window[0] > crop[0] or window[1] > crop[1]:
         return predictor

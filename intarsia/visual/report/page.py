@@ -45,6 +45,9 @@ NAMES = {
     "kappa": "Cohen's kappa",
     "imageIoU": "mIoU per image",
     "ECE": "calibration error",
+    "microIoU": "IoU over all classes together",
+    "microDice": "Dice over all classes together",
+    "exact": "pixels with exactly their classes",
     "loss": "validation loss",
 }
 """Scores of the summary that are shown on top, and what they are called there. Group scores follow them."""

@@ -8,13 +8,18 @@ the tensors into ours. Names of OpenMMLab are ours already and need no map.
     torchvision.py           FCN, DeepLabV3, ResNet
     timm.py                  ResNet with a deep stem, Swin Transformer
     backbones.py             ViT, BEiT, MAE, ConvNeXt, MobileNetV2, as they were trained to classify images
-    smp.py                   decoders of segmentation_models.pytorch over ResNets and networks of timm
-    smp_config.py            our config of such a model, from its config.json
+    smp.py                   models of segmentation_models.pytorch
+    smp_encoders.py          which networks their encoders are, and what their tensors are called
+    smp_config.py            our config of such a model, from its config.json; smp_decoders.py, smp_dpt.py: its head
     transformers.py          SegFormer, UPerNet, Mask2Former, MaskFormer, and their backbones ResNet, Swin, MiT
     transformers_config.py   our config of such a model, from its config.json
-    eomt.py                  EoMT of its authors and of transformers
+    efficientvit.py          EfficientViT for segmentation of its authors
+    eomt.py                  EoMT of its authors and of transformers, on DINOv2 and DINOv3
+    eomt_config.py           our config of such a model; mask_config.py: what those of mask classifiers share
+    nnunet.py                nnU-Net's networks of two dimensions
+    nnunet_plans.py          our config of one, from the plans.json and dataset.json of its results
     folder.py                a folder of the Hugging Face Hub: its model, preprocessing, classes and tensors
-    description.py           what the last two give
+    description.py           what the last ones give
 """
 
 from __future__ import annotations
@@ -23,7 +28,9 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from intarsia.weights.maps.backbones import MAPS as BACKBONES
+from intarsia.weights.maps.efficientvit import MAPS as EFFICIENTVIT
 from intarsia.weights.maps.eomt import MAPS as EOMT
+from intarsia.weights.maps.nnunet import MAPS as NNUNET
 from intarsia.weights.maps.rules import KeyMap
 from intarsia.weights.maps.smp import MAPS as SMP
 from intarsia.weights.maps.timm import MAPS as TIMM
@@ -33,7 +40,7 @@ from intarsia.weights.maps.transformers import MAPS as TRANSFORMERS
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAPS: tuple[KeyMap, ...] = (*TRANSFORMERS, *EOMT, *SMP, *TORCHVISION, *TIMM, *BACKBONES)
+MAPS: tuple[KeyMap, ...] = (*TRANSFORMERS, *EOMT, *NNUNET, *EFFICIENTVIT, *SMP, *TORCHVISION, *TIMM, *BACKBONES)
 
 
 def recognise(names: Iterable[str]) -> KeyMap | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 Values = dict[str, Any]
@@ -16,12 +16,16 @@ BN: Values = {"type": "SyncBN", "requires_grad": True}
 
 @dataclass(frozen=True)
 class Description:
-    """config: model, preprocessing and test pipeline. notes: what was assumed, in words for the user. origin: whose."""
+    """config: model, preprocessing and test pipeline. notes: what was assumed, in words for the user. origin: whose.
+
+    image: what is known of the training's images, as `WeightsMeta.image` has it.
+    """
 
     config: Values
     classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
     origin: str = "transformers (Hugging Face)"
+    image: Values = field(default_factory=dict)
 
 
 def normalising(mean: Sequence[float], std: Sequence[float], *, size_divisor: int = 0) -> Values:
@@ -54,16 +58,18 @@ def describe(
     notes: Sequence[str],
     reduce_labels: bool = False,
     origin: str = "transformers (Hugging Face)",
+    raw: bool = False,
 ) -> Description:
     """Model, preprocessing and the transforms of its test images, put together.
 
-    reduce_labels: label files count classes from 1, and 0 is no class. origin: the library of a folder.
+    reduce_labels: label files count classes from 1, and 0 is no class. origin: the library of a folder. raw: images are
+    taken as they are stored, not as colours.
 
     A head with one logit is trained with a sigmoid, as those libraries do, and says the class from one half on.
     """
     model = {key: _with_sigmoid(key, part) for key, part in model.items()}
     pipeline = [
-        {"type": "LoadImageFromFile"},
+        {"type": "LoadImageFromFile", **({"color_type": "unchanged"} if raw else {})},
         *resizing,
         {"type": "LoadAnnotations"},
         {"type": "PackSegInputs"},

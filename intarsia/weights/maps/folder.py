@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from intarsia.terminal import printable
 from intarsia.weights.maps.description import IMAGENET, Description, Values, describe, normalising
+from intarsia.weights.maps.json_files import LARGEST, json_object
 from intarsia.weights.maps.smp_config import describe_smp, is_smp
 from intarsia.weights.maps.transformers_config import class_names, model_section
 
@@ -18,12 +18,12 @@ TENSORS = ("model.safetensors", "pytorch_model.bin")
 INDEX = ".index.json"
 """Behind the name of tensors that are in several files: says in which."""
 
-LARGEST, MOST_FILES = 16 * 2**20, 1_000
-"""Bytes of a file of JSON here, and files that tensors are in."""
+MOST_FILES = 1_000
+"""That tensors are in."""
 
 _RESCALE = 1 / 255
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_MASK_MODELS = ("mask2former", "maskformer", "eomt")
+_MASK_MODELS = ("mask2former", "maskformer", "eomt", "eomt_dinov3")
 _ENDLESS = 1_000_000
 """Pixels; a longest side where none is set."""
 
@@ -48,7 +48,7 @@ def tensor_files(path: Path) -> list[Path]:
 
 
 def _shards(path: Path, index: Path) -> list[Path]:
-    where = _json(index).get("weight_map")
+    where = json_object(index).get("weight_map")
     names = list(dict.fromkeys(where.values())) if isinstance(where, dict) else []
     plain = all(isinstance(name, str) and name not in ("", ".", "..") and Path(name).name == name for name in names)
     if not names or not plain or len(names) > MOST_FILES:
@@ -64,7 +64,7 @@ def describe_folder(path: Path) -> Description:
 
     Raises ValueError if a file is missing or damaged, or the model is not one we have.
     """
-    config = _json(path / CONFIG)
+    config = json_object(path / CONFIG)
     try:
         return describe_smp(config) if is_smp(config) else _described(path, config)
     except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
@@ -75,7 +75,7 @@ def describe_folder(path: Path) -> Description:
 
 def config_values(path: Path) -> dict[str, Any]:
     """The values of a config.json, whatever it describes. Raises ValueError for a file that is missing or none."""
-    return _json(path)
+    return json_object(path)
 
 
 def licence_of(path: Path) -> str:
@@ -103,29 +103,19 @@ def _described(path: Path, config: Mapping[str, Any]) -> Description:
     if not (path / PROCESSOR).is_file():
         note = f"there is no {PROCESSOR}: mean and deviation are taken to be ImageNet's, images are not resized"
         return describe(model, normalising(*IMAGENET), resizing=[], classes=classes, notes=[note])
-    processor = _json(path / PROCESSOR)
+    processor = json_object(path / PROCESSOR)
     return describe(
         model,
         _normalising(processor),
-        resizing=_resizing(processor, whole=config["model_type"] not in _MASK_MODELS),
+        resizing=_resizing(
+            processor,
+            whole=config["model_type"] not in _MASK_MODELS,
+            antialiased=config["model_type"].startswith("eomt"),
+        ),
         classes=classes,
         notes=[],
         reduce_labels=bool(_either(processor, "do_reduce_labels", "reduce_labels")),
     )
-
-
-def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ValueError(f"{path} does not exist")
-    if path.stat().st_size > LARGEST:
-        raise ValueError(f"{path} is larger than {LARGEST:,} bytes, which no such file is")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON: {printable(str(error), 200)}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} holds a {type(values).__name__}; expected an object")
-    return values
 
 
 def _either(values: Mapping[str, Any], key: str, old: str) -> Any:
@@ -144,14 +134,17 @@ def _normalising(processor: Mapping[str, Any]) -> Values:
     return normalising(mean, std, size_divisor=divisor)
 
 
-def _resizing(processor: Mapping[str, Any], *, whole: bool) -> list[Values]:
-    """whole: a size that is one number is that of both sides, not of the shorter one."""
+def _resizing(processor: Mapping[str, Any], *, whole: bool, antialiased: bool) -> list[Values]:
+    """whole: a size that is one number is that of both sides, not of the shorter one. antialiased: as the scores of the
+    model were measured.
+    """
+    way: Values = {"interpolation": "antialiased"} if antialiased else {}
     size = processor.get("size")
     if not processor.get("do_resize", True) or size is None:
         return []
     if isinstance(size, int):
         size = {"height": size, "width": size} if whole else {"shortest_edge": size}
     if "height" in size:
-        return [{"type": "Resize", "scale": (size["width"], size["height"]), "keep_ratio": False}]
+        return [{"type": "Resize", "scale": (size["width"], size["height"]), "keep_ratio": False, **way}]
     longest = size.get("longest_edge") or processor.get("max_size") or _ENDLESS
-    return [{"type": "ResizeShortestEdge", "scale": size["shortest_edge"], "max_size": longest}]
+    return [{"type": "ResizeShortestEdge", "scale": size["shortest_edge"], "max_size": longest, **way}]

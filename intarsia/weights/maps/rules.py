@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,12 +63,15 @@ class KeyMap:
 
     name: for messages. signature: patterns that must all occur for a file to be of this kind.
     unused: patterns of what has no place here: classifiers of images, buffers that follow from the architecture.
+    base: what becomes of a backbone that such files do not hold: theirs are differences to it ("added"), or they have
+    none ("taken"); "" where they hold it.
     """
 
     name: str
     signature: tuple[str, ...]
     rules: tuple[KeyRule, ...]
     unused: tuple[str, ...] = ()
+    base: Literal["", "added", "taken"] = ""
 
     @cached_property
     def _patterns(self) -> list[tuple[KeyRule, int, re.Pattern[str]]]:
@@ -78,6 +81,13 @@ class KeyMap:
         """Whether a file with these tensor names is of this kind."""
         names = tuple(names)
         return all(any(pattern.fullmatch(name) for name in names) for pattern in map(_compile, self.signature))
+
+    def source(self, name: str) -> tuple[str, int, int] | None:
+        """Which of our tensors theirs is made of: our name, which part along the first axis, and of how many."""
+        for rule, i, pattern in self._patterns:
+            if match := pattern.fullmatch(name):
+                return _fill(rule.ours, match), i, len(rule.theirs)
+        return None
 
     def convert(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
         """Their tensors by name -> ours, and the names that no rule knows or whose other parts are missing."""

@@ -1,7 +1,6 @@
-"""segmentation_models.pytorch: its decoders of the U-Net kind, over encoders that timm has, too.
+"""segmentation_models.pytorch: its twelve decoders, over encoders that timm has, too, and MiT.
 
-Its encoders are torchvision's ResNets (`resnet34`), whose names timm shares, and networks of timm (`tu-NAME`), whose
-names there are those of a network that gives levels (`timm_names.py`). Both become `backbone` as a `TIMM`.
+Which network each of its encoders is, and how its tensors are called: `smp_encoders.py`.
 
 What such a model holds and never reads has no place here: attention before the last block's convolutions, where no
 level is laid beside; UNet++'s center; the classifier of whole images. (Stages of an encoder beyond the decoder:
@@ -14,16 +13,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from intarsia.weights.maps.rearrange import as_convolution, last_group_first, reversed_groups
 from intarsia.weights.maps.rules import KeyMap, KeyRule, Names, rules
-from intarsia.weights.timm_names import WRAPPER, published_name
+from intarsia.weights.maps.smp_encoders import ENCODER, MIT_RULES, timm_names
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 DEPTHS = (5, 4, 3, 2, 1)
 """Of models: how often their images are halved."""
-
-_ENCODER, _OF_TIMM = "encoder.", "encoder.model."
 
 
 @dataclass(frozen=True)
@@ -37,15 +35,10 @@ class SmpMap(KeyMap):
 
     def convert(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
         """As that of a `KeyMap`; names that no rule knows are given as they are in the file."""
-        names = {_published(name): name for name in state if not name.startswith(self.never_read)}
+        kept = [name for name in state if not name.startswith(self.never_read)]
+        names = {new: name for name, new in timm_names(kept).items()}
         converted, unknown = super().convert({name: state[old] for name, old in names.items()})
         return converted, tuple(names[name] for name in unknown)
-
-
-def _published(name: str) -> str:
-    if not name.startswith(_OF_TIMM):
-        return name
-    return _ENCODER + published_name(WRAPPER + name.removeprefix(_OF_TIMM))
 
 
 # --- Rules --------------------------------------------------------------------------------------------------------
@@ -56,7 +49,8 @@ _SCSE: Names = {
 }  # fmt: skip
 
 _COMMON = (
-    *rules(_ENCODER, "backbone.", {"*": "*"}),
+    *rules(ENCODER, "backbone.", {"*": "*"}),
+    *MIT_RULES,
     *rules("segmentation_head.", "decode_head.", {"0.*": "conv_seg.*"}),
 )
 
@@ -112,21 +106,171 @@ _PAN = (
     *rules("decoder.", "decode_head.", {"fpa.*": "fpa.*", "gau{level}.*": "gaus.{level-1}.*"}),
 )
 
+_FPN = (
+    *_COMMON,
+    *(
+        rule
+        for level in range(4)
+        for rule in (
+            *rules(f"decoder.p{level + 2}.(skip_conv.)?", f"decode_head.laterals.{level}.", {"*": "*"}),
+            *rules(
+                f"decoder.seg_blocks.{3 - level}.block.{{conv}}.block.",
+                f"decode_head.panels.{level}.{{conv}}.",
+                {"0.*": "conv.*", "1.*": "gn.*"},
+            ),
+        )
+    ),
+)
+
+_PSPNET = (
+    *_COMMON,
+    *rules("decoder.psp.blocks.{grid}.pool.1.", "decode_head.psp_modules.{grid}.1.", _CONV),
+    *rules("decoder.conv.", "decode_head.bottleneck.", _CONV),
+)
+
+_POOLED: Names = {"4.1.*": "image_pool.1.conv.*", "4.2.*": "image_pool.1.bn.*"}
+_BRANCHES: Names = {
+    f"{branch}.{i}.*": f"aspp_modules.{branch}.{part}.*" for branch in range(4) for i, part in enumerate(("conv", "bn"))
+}
+_SPLIT: Names = {"0.0.*": "0.*", "0.1.*": "1.conv.*", "1.*": "1.bn.*"}
+_SPLIT_BRANCHES: Names = {
+    "0.0.*": "aspp_modules.0.conv.*",
+    "0.1.*": "aspp_modules.0.bn.*",
+    **{
+        f"{branch}.{theirs}": f"aspp_modules.{branch}.{ours}" for branch in (1, 2, 3) for theirs, ours in _SPLIT.items()
+    },
+}
+
+
+def _aspp(theirs: str, branches: Names) -> tuple[KeyRule, ...]:
+    """The branches of either model, and what brings them together."""
+    return (
+        *rules(f"{theirs}convs.", "decode_head.", {**branches, **_POOLED}),
+        *rules(
+            f"{theirs}project.", "decode_head.project.", {"0.weight": ("conv.weight", last_group_first), "1.*": "bn.*"}
+        ),
+    )
+
+
+def _deeplabv3(branches: Names) -> tuple[KeyRule, ...]:
+    """Its parts had numbers once."""
+    return (
+        *_COMMON,
+        *_aspp("decoder.(aspp|0).", branches),
+        *rules("decoder.", "decode_head.bottleneck.", {"(conv|1).weight": "conv.weight", "(bn|2).*": "bn.*"}),
+    )
+
+
+def _deeplabv3plus(branches: Names) -> tuple[KeyRule, ...]:
+    return (
+        *_COMMON,
+        *_aspp("decoder.aspp.0.", branches),
+        *rules("decoder.aspp.", "decode_head.bottleneck.", {"1.0.*": "0.*", "1.1.*": "1.conv.*", "2.*": "1.bn.*"}),
+        *rules("decoder.block1.", "decode_head.c1_bottleneck.", _CONV),
+        *rules("decoder.block2.", "decode_head.fusion.", _SPLIT),
+    )
+
+
+def _upernet(levels: int) -> tuple[KeyRule, ...]:
+    """Its pyramid is counted from the coarsest level on."""
+    return (
+        *_COMMON,
+        *rules("decoder.feature_norms.", "decode_head.level_norms.", {"*": "*"}),
+        *rules("decoder.psp.blocks.{grid}.1.", "decode_head.psp_modules.{grid}.1.", _CONV),
+        *rules("decoder.psp.out_conv.", "decode_head.bottleneck.", _CONV),
+        *rules("decoder.fusion_block.", "decode_head.fpn_bottleneck.", _CONV),
+        *(
+            rule
+            for level in range(levels - 1)
+            for rule in (
+                *rules(f"decoder.fpn_lateral_blocks.{levels - 2 - level}.conv_norm_relu.",
+                       f"decode_head.lateral_convs.{level}.", _CONV),
+                *rules(f"decoder.fpn_conv_blocks.{levels - 2 - level}.", f"decode_head.fpn_convs.{level}.", _CONV),
+            )
+        ),
+    )  # fmt: skip
+
+
+def _segformer(levels: int) -> tuple[KeyRule, ...]:
+    """Its levels are counted from the coarsest on."""
+    return (
+        *_COMMON,
+        *(
+            rule
+            for level in range(levels)
+            for rule in rules(
+                f"decoder.mlp_stage.{levels - 1 - level}.linear.",
+                f"decode_head.convs.{level}.conv.",
+                {"weight": ("weight", as_convolution), "bias": "bias"},
+            )
+        ),
+        *rules(
+            "decoder.fuse_stage.",
+            "decode_head.fusion_conv.",
+            {"0.weight": ("conv.weight", reversed_groups), "1.*": "bn.*"},
+        ),
+    )
+
+
+_UNIT: Names = {"conv_{i}.*": "conv{i}.conv.*", "batch_norm_{i}.*": "conv{i}.bn.*"}
+_DPT = (
+    *_COMMON,
+    *rules("decoder.projection_blocks.{level}.project.", "decode_head.reassemble.{level}.readout_project.", {"*": "*"}),
+    *rules(
+        "decoder.reassemble_blocks.{level}.",
+        "decode_head.reassemble.{level}.",
+        {
+            "project_to_out_channel.*": "project.conv.*",
+            "upsample.*": "resize_layer.*",
+            "project_to_feature_dim.*": "conv.conv.*",
+        },
+    ),
+    *rules(
+        "decoder.fusion_blocks.{block}.residual_conv_block{unit}.",
+        "decode_head.fusion_blocks.{block}.res_conv_unit{unit}.",
+        _UNIT,
+    ),
+    *rules("decoder.fusion_blocks.{block}.project.", "decode_head.fusion_blocks.{block}.project.", {"*": "conv.*"}),
+    *rules(
+        "segmentation_head.head.", "decode_head.", {"0.*": "project.conv.*", "1.*": "project.bn.*", "4.*": "conv_seg.*"}
+    ),
+)
+
 
 def _never_read(last_block: str) -> tuple[str, ...]:
-    return (*_CLASSIFIER, f"decoder.blocks.{last_block}.attention1.")
+    return (*CLASSIFIER, f"decoder.blocks.{last_block}.attention1.")
 
 
-_CLASSIFIER = ("classification_head.",)
+CLASSIFIER = ("classification_head.",)
+"""Beginning of the names of a classifier of whole images (`aux_params`)."""
+
 _LOGITS = "segmentation_head.0.weight"
 
+
+def _map(model: str, signature: str, rules: tuple[KeyRule, ...], *, logits: str = _LOGITS) -> SmpMap:
+    return SmpMap(f"{model} of segmentation_models.pytorch", (signature, logits), rules, never_read=CLASSIFIER)
+
+
 MAPS = (
-    SmpMap("PAN of segmentation_models.pytorch", ("decoder.fpa.mid.0.conv.weight", _LOGITS), _PAN,
-           never_read=_CLASSIFIER),
-    SmpMap("MAnet of segmentation_models.pytorch", ("decoder.center.top_conv.weight", _LOGITS), _MANET,
-           never_read=_CLASSIFIER),
-    SmpMap("Linknet of segmentation_models.pytorch", ("decoder.blocks.0.block.0.0.weight", _LOGITS), _LINKNET,
-           never_read=_CLASSIFIER),
+    _map("FPN", "decoder.seg_blocks.0.block.0.block.0.weight", _FPN),
+    _map("PSPNet", "decoder.psp.blocks.0.pool.1.0.weight", _PSPNET),
+    _map("DeepLabV3 (separable)", "decoder.(aspp|0).convs.1.0.0.weight", _deeplabv3(_SPLIT_BRANCHES)),
+    _map("DeepLabV3", "decoder.(aspp|0).convs.1.0.weight", _deeplabv3(_BRANCHES)),
+    _map("DeepLabV3Plus", "decoder.aspp.0.convs.1.0.0.weight", _deeplabv3plus(_SPLIT_BRANCHES)),
+    _map("DeepLabV3Plus (not separable)", "decoder.aspp.0.convs.1.0.weight", _deeplabv3plus(_BRANCHES)),
+    *(
+        _map(f"UPerNet, {levels} levels,", f"decoder.feature_norms.{levels - 1}.weight", _upernet(levels))
+        for levels in (4, 3, 2)
+    ),
+    *(
+        _map(f"Segformer, {levels} levels,", f"decoder.mlp_stage.{levels - 1}.linear.weight", _segformer(levels))
+        for levels in (5, 4, 3, 2)
+    ),
+    _map("DPT", "decoder.reassemble_blocks.0.project_to_out_channel.weight", _DPT,
+         logits="segmentation_head.head.4.weight"),
+    _map("PAN", "decoder.fpa.mid.0.conv.weight", _PAN),
+    _map("MAnet", "decoder.center.top_conv.weight", _MANET),
+    _map("Linknet", "decoder.blocks.0.block.0.0.weight", _LINKNET),
     *(
         SmpMap(f"UnetPlusPlus of segmentation_models.pytorch, depth {depth}",
                (f"decoder.blocks.x_0_{depth - 1}.conv1.0.weight", _LOGITS), _UNETPLUSPLUS,

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from intarsia.weights.maps.description import BN, Values
+from intarsia.weights.maps.eomt_config import eomt, eomt_dinov3
+from intarsia.weights.maps.mask_config import expect, mask_losses, points
 
 _DEPTHS = {
     ("basic", (2, 2, 2, 2)): 18,
@@ -18,8 +20,6 @@ _DEPTHS = {
     ("bottleneck", (3, 8, 36, 3)): 152,
 }
 """Kind and number of a ResNet's blocks -> its layers."""
-_DINOV2 = {(384, 12, 6): "small", (768, 12, 12): "base", (1024, 24, 16): "large"}
-"""Channels, blocks and heads -> what timm calls it."""
 
 
 def model_section(config: Mapping[str, Any]) -> Values:
@@ -36,13 +36,6 @@ def class_names(config: Mapping[str, Any]) -> tuple[str, ...]:
     if sorted(names) != list(range(len(names))):
         raise ValueError(f"id2label of config.json must number its {len(names)} classes from 0; found {sorted(names)}")
     return tuple(names[number] for number in range(len(names)))
-
-
-def _expect(values: Mapping[str, Any], where: str, **expected: Any) -> None:
-    """Refuse settings that have no counterpart here."""
-    for key, value in expected.items():
-        if values.get(key, value) != value:
-            raise ValueError(f"{where} has {key}={values[key]!r}; our counterpart is made for {value!r} only")
 
 
 # --- Backbones ----------------------------------------------------------------------------------------------------
@@ -62,7 +55,7 @@ def _backbone(config: Mapping[str, Any]) -> tuple[Values, list[int]]:
 
 def _swin(backbone: Mapping[str, Any]) -> tuple[Values, list[int]]:
     where = "backbone_config of config.json"
-    _expect(backbone, where, hidden_act="gelu", layer_norm_eps=1e-5, use_absolute_embeddings=False)
+    expect(backbone, where, hidden_act="gelu", layer_norm_eps=1e-5, use_absolute_embeddings=False)
     embed_dims = backbone.get("embed_dim", 96)
     section = {
         "type": "SwinTransformer",
@@ -84,7 +77,7 @@ def _swin(backbone: Mapping[str, Any]) -> tuple[Values, list[int]]:
 
 
 def _resnet(backbone: Mapping[str, Any]) -> tuple[Values, list[int]]:
-    _expect(backbone, "backbone_config of config.json", hidden_act="relu")
+    expect(backbone, "backbone_config of config.json", hidden_act="relu")
     kind, blocks = backbone.get("layer_type", "bottleneck"), tuple(backbone.get("depths", [3, 4, 6, 3]))
     widths = list(backbone.get("hidden_sizes", [256, 512, 1024, 2048]))
     if (kind, blocks) not in _DEPTHS or widths != [widths[0] * 2**stage for stage in range(4)]:
@@ -122,7 +115,7 @@ def _segformer(config: Mapping[str, Any], num_classes: int) -> Values:
             "expected stages with the same channels per attention head and the same mlp_ratio; "
             f"found hidden_sizes={widths}, num_attention_heads={heads}, mlp_ratios={ratios}"
         )
-    _expect(config, "config.json", hidden_act="gelu")
+    expect(config, "config.json", hidden_act="gelu")
     return {
         "backbone": {
             "type": "MixVisionTransformer",
@@ -193,7 +186,7 @@ def _upernet(config: Mapping[str, Any], num_classes: int) -> Values:
 
 def _mask2former(config: Mapping[str, Any], num_classes: int) -> Values:
     channels = config.get("hidden_dim", 256)
-    _expect(
+    expect(
         config,
         "config.json",
         feature_size=channels,
@@ -234,9 +227,7 @@ def _mask2former(config: Mapping[str, Any], num_classes: int) -> Values:
             "layer_cfg": _decoder_layer(channels, heads, config.get("dim_feedforward", 2048), dropout),
             "return_intermediate": True,
         },
-        **_mask_losses(
-            num_classes, weights, mask_loss, mask_cost, config.get("no_object_weight", 0.1), _points(config)
-        ),
+        **mask_losses(num_classes, weights, mask_loss, mask_cost, config.get("no_object_weight", 0.1), points(config)),
     }
     common = _mask_head(config, widths, channels, num_classes, config.get("num_queries", 100))
     return {"backbone": backbone, "decode_head": {**head, **common}}
@@ -245,8 +236,8 @@ def _mask2former(config: Mapping[str, Any], num_classes: int) -> Values:
 def _maskformer(config: Mapping[str, Any], num_classes: int) -> Values:
     decoder = config.get("decoder_config", {})
     channels = decoder.get("d_model", 256)
-    _expect(config, "config.json", fpn_feature_size=channels)
-    _expect(decoder, "decoder_config of config.json", model_type="detr", activation_function="relu")
+    expect(config, "config.json", fpn_feature_size=channels)
+    expect(decoder, "decoder_config of config.json", model_type="detr", activation_function="relu")
     backbone, widths = _backbone(config)
     weights = (
         config.get("cross_entropy_weight", 1.0), config.get("mask_weight", 20.0), config.get("dice_weight", 1.0)
@@ -269,53 +260,10 @@ def _maskformer(config: Mapping[str, Any], num_classes: int) -> Values:
             "layer_cfg": _decoder_layer(channels, heads, hidden, decoder.get("dropout", 0.1)),
             "return_intermediate": True,
         },
-        **_mask_losses(num_classes, weights, mask_loss, mask_cost, config.get("no_object_weight", 0.1), {}),
+        **mask_losses(num_classes, weights, mask_loss, mask_cost, config.get("no_object_weight", 0.1), {}),
     }
     common = _mask_head(config, widths, channels, num_classes, decoder.get("num_queries", 100))
     return {"backbone": backbone, "decode_head": {**head, **common}}
-
-
-def _eomt(config: Mapping[str, Any], num_classes: int) -> Values:
-    _expect(
-        config, "config.json", hidden_act="gelu", layer_norm_eps=1e-6, hidden_dropout_prob=0.0, attention_dropout=0.0,
-        drop_path_rate=0.0,
-    )  # fmt: skip
-    width, gated = config.get("hidden_size", 1024), config.get("use_swiglu_ffn", False)
-    depth, heads = config.get("num_hidden_layers", 24), config.get("num_attention_heads", 16)
-    size, patch, ratio = config.get("image_size", 640), config.get("patch_size", 16), config.get("mlp_ratio", 4)
-    sides = [size, size] if isinstance(size, int) else list(size)
-    name = "giant" if gated else _DINOV2.get((width, depth, heads), "small")
-    options = {"embed_dim": width, "depth": depth, "num_heads": heads, "patch_size": patch,
-               "reg_tokens": config.get("num_register_tokens", 4)}  # fmt: skip
-    hidden = (int(int(width * ratio) * 2 / 3) + 7) // 8 * 16  # two halves, each rounded up to a multiple of 8
-    options["mlp_ratio"] = (hidden + 0.5) / width if gated else ratio  # timm rounds down
-    blocks = config.get("num_blocks", 4)
-    weights = (config.get("class_weight", 2.0), config.get("mask_weight", 5.0), config.get("dice_weight", 5.0))
-    mask_loss = {"type": "mmdet.CrossEntropyLoss", "use_sigmoid": True, "reduction": "mean", "loss_weight": weights[1]}
-    mask_cost = {"type": "mmdet.CrossEntropyLossCost", "weight": weights[1], "use_sigmoid": True}
-    head = {
-        "type": "EoMTHead",
-        "in_channels": width,
-        "num_classes": num_classes,
-        "num_queries": config.get("num_queries", 200),
-        "num_blocks": blocks,
-        "num_upscales": config.get("num_upscale_blocks", 2),
-        **_mask_losses(
-            num_classes, weights, mask_loss, mask_cost, config.get("no_object_weight", 0.1), _points(config)
-        ),
-    }
-    backbone = {"type": "TIMM", "model_name": f"vit_{name}_patch14_reg4_dinov2", "img_size": sides,
-                "in_channels": config.get("num_channels", 3), "open_blocks": blocks, "options": options}  # fmt: skip
-    windows = {"mode": "slide", "crop_size": sides, "stride": sides}
-    return {"backbone": backbone, "decode_head": head, "test_cfg": windows}
-
-
-def _points(config: Mapping[str, Any]) -> Values:
-    return {
-        "num_points": config.get("train_num_points", 12544),
-        "oversample_ratio": config.get("oversample_ratio", 3.0),
-        "importance_sample_ratio": config.get("importance_sample_ratio", 0.75),
-    }
 
 
 def _mask_head(
@@ -353,47 +301,11 @@ def _perceptron(channels: int, hidden: int, dropout: float) -> Values:
     }
 
 
-def _mask_losses(
-    num_classes: int, weights: Sequence[float], mask_loss: Values, mask_cost: Values, nothing: float, points: Values
-) -> Values:
-    """weights: of class, mask and Dice. nothing: how much a query without a mask counts."""
-    return {
-        "loss_cls": {
-            "type": "mmdet.CrossEntropyLoss",
-            "use_sigmoid": False,
-            "loss_weight": weights[0],
-            "reduction": "mean",
-            "class_weight": [1.0] * num_classes + [nothing],
-        },
-        "loss_mask": mask_loss,
-        "loss_dice": {
-            "type": "mmdet.DiceLoss",
-            "use_sigmoid": True,
-            "activate": True,
-            "reduction": "mean",
-            "naive_dice": True,
-            "eps": 1.0,
-            "loss_weight": weights[2],
-        },
-        "train_cfg": {
-            **points,
-            "assigner": {
-                "type": "mmdet.HungarianAssigner",
-                "match_costs": [
-                    {"type": "mmdet.ClassificationCost", "weight": weights[0]},
-                    mask_cost,
-                    {"type": "mmdet.DiceCost", "weight": weights[2], "pred_act": True, "eps": 1.0},
-                ],
-            },
-            "sampler": {"type": "mmdet.MaskPseudoSampler"},
-        },
-    }
-
-
 _MODELS = {
     "segformer": _segformer,
     "upernet": _upernet,
     "mask2former": _mask2former,
     "maskformer": _maskformer,
-    "eomt": _eomt,
+    "eomt": eomt,
+    "eomt_dinov3": eomt_dinov3,
 }

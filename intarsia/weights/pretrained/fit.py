@@ -55,8 +55,9 @@ MAY_LACK: dict[str, tuple[str, ...]] = {
     "HFBackbone": (r"hidden_states_norms\..*", r".*mask_token"),
     "DDRNet": (r"spp\..*",),
     "PIDNet": (r"spp\..*",),
+    "ViTAdapter": (r"(spm|interactions|up|norm[1-4])\..*", "level_embed", "cls_token"),
 }
-"""Type of a backbone -> what its network has for segmentation only: norms of levels, pyramids of pooled maps."""
+"""Type of a backbone -> what its network has for segmentation only: norms of levels, pooled maps, adapters."""
 
 _FROM_SIZE = (r".*\.relative_position_index", r".*num_batches_tracked")
 """Buffers that follow from the size of a network; a file may lack them."""

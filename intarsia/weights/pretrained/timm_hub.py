@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 SCHEME = "timm"
-KINDS = ("TIMM", "TIMMBackbone")
+KINDS = ("TIMM", "TIMMBackbone", "ViTAdapter")
 """Types of backbones whose networks are timm's."""
 HUB = "hf://"
 LICENCES = {

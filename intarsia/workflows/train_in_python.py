@@ -1,0 +1,316 @@
+"""`intarsia.train` and `intarsia.evaluate`: what the commands do, asked for from Python."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, cast
+
+from intarsia.contracts import PathLike, Report
+
+if TYPE_CHECKING:
+    from typing import Unpack  # of Python 3.11
+
+    from torch import nn
+
+    from intarsia.engine.training.run import Best, TrainingResult
+    from intarsia.inference.predictor import Predictor
+    from intarsia.tasks.segmentation_model import SegmentationModel
+    from intarsia.workflows.adjust import TrainingOptions
+    from intarsia.workflows.run_options import GivenNetwork
+    from intarsia.workflows.training_config import TrainingRequest
+
+
+class TrainingKeywords(TypedDict, total=False):
+    """What `train` can be told: the options of `intarsia train` by their names, with values of Python.
+
+    Each means what `intarsia train --help` says. duration is `--for` ("20 epochs", "2h"), which is no name in Python;
+    crop: a side, or (height, width). set: {"optim_wrapper.optimizer.weight_decay": 0.05}, or a list of texts as on the
+    command line. lr: the learning rate at its highest. pretrained: also True (must be had) and False.
+    """
+
+    duration: str
+    eval_every: str
+    save_every: str
+    batch: int
+    batch_per_device: int
+    accumulate: int
+    crop: int | tuple[int, int]
+    workers: int
+    lr: float
+    augment: str
+    fold: str
+    by: str
+    plain: Sequence[str]
+    unlabelled: PathLike
+    confidence: float
+    teacher: PathLike
+    seed: int
+    deterministic: bool
+    weights: PathLike
+    pretrained: bool | str
+    first_convolution: str
+    allow_partial: bool
+    key: str
+    prefix: str
+    ema: float
+    patience: int
+    freeze: str | Sequence[str]
+    fit_images: int
+    pictures: int
+    keep_every: str
+    hang_after: str
+    tensorboard: bool
+    wandb: bool
+    notify: str
+    overwrite: bool
+    devices: int
+    device: str
+    strategy: str
+    precision: str
+    compile: bool
+    set: Mapping[str, Any] | Sequence[str]
+    trust_config: bool
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What a training has left.
+
+    folder: of the run. weights: the file of the best weights, or without validation of the last. step: optimizer steps
+    that were taken. best: which evaluation was the best. report: the scores of these weights; None without validation.
+    """
+
+    folder: Path
+    weights: Path
+    step: int
+    best: Best | None
+    report: Report | None
+
+    @property
+    def scores(self) -> Mapping[str, float]:
+        """The means over classes, "mIoU" and the rest; empty without validation."""
+        return {} if self.report is None else self.report.summary
+
+    def load(self, *, device: str | None = None) -> Predictor:
+        """The trained model, ready to predict; for more see `intarsia.load`."""
+        from intarsia.api import load
+
+        return load(self.weights, device=device)
+
+
+def train(
+    model: PathLike | nn.Module,
+    *,
+    out: PathLike,
+    data: PathLike | None = None,
+    steps: int | None = None,
+    **options: Unpack[TrainingKeywords],
+) -> TrainedRun:
+    """Train, as `intarsia train` does, with the same loop, the same defaults and the same folder at the end.
+
+    model: a recipe ("segformer_mit-b0", "unet_timm:resnet34"), a config file, or a model of `create_model`: that starts
+    from the weights that it has, leaves frozen what is frozen, and has the best weights in the end.
+    out: folder of the run. data: a folder of images and masks, or a description (YAML); a config may bring its own.
+    steps: optimizer steps; by default what suits the data, or what the config says. options: see `TrainingKeywords`.
+
+    With several `devices` the script is started again in each further process, as the command is: all that stands
+    before the call runs in each, and so does what follows.
+
+    Raises TypeError for an option that there is not, with the nearest; ValueError for what cannot be trained;
+    KeyboardInterrupt when it was interrupted: `intarsia train --resume OUT` goes on.
+    """
+    from intarsia.workflows.train import start_training
+
+    _check_names(options)
+    request = _request(model, Path(out), None if data is None else Path(data), steps, options)
+    if (request.devices or 1) > 1 and not hasattr(sys.modules["__main__"], "__file__"):
+        raise ValueError("several devices start the script again in each process; a notebook is none: take one device")
+    result = start_training(request)
+    assert result is not None
+    assert result.weights is not None
+    if request.network is not None:
+        _take_over(cast("nn.Module", model), result)
+    return TrainedRun(result.folder, result.weights, result.step, result.best, result.report)
+
+
+def evaluate(
+    weights: PathLike | TrainedRun,
+    *,
+    data: PathLike | None = None,
+    split: str = "val",
+    out: PathLike | None = None,
+    metrics: str | None = None,
+    slide: str | None = None,
+    augment: str | None = None,
+    batch: int = 1,
+    workers: int | None = None,
+    device: str = "auto",
+) -> Report:
+    """The scores of a trained model on labelled images, as `intarsia eval` gives them, with the files that it writes.
+
+    weights: a file, a run, a published name, or what `train` gave. data: a folder or a description; by default the data
+    of its training. split: train, val or test. out: folder for eval.json and its like, by default beside the weights.
+    The others are the options of the command.
+
+    Raises ValueError where data and model do not fit, or nothing is labelled.
+    """
+    from intarsia.workflows.evaluate import EvaluationRequest, evaluate_model
+
+    request = EvaluationRequest(
+        weights=weights.folder if isinstance(weights, TrainedRun) else weights,
+        data=None if data is None else Path(data),
+        split=split,
+        out=None if out is None else Path(out),
+        metrics=metrics,
+        slide=slide,
+        augment=augment,
+        batch=batch,
+        workers=workers,
+        device=device,
+    )
+    report = evaluate_model(request)
+    if report is None:
+        raise ValueError(f"the {split} images of {request.weights} have no labels: they were written for a server")
+    return report
+
+
+def _check_names(options: Mapping[str, Any]) -> None:
+    known = TrainingKeywords.__annotations__
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(_OTHER_NAMES.get(name, name), known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise TypeError(f"train() has no option {name!r}; {hint}There are: {', '.join(known)}")
+
+
+_OTHER_NAMES = {
+    "batch_size": "batch", "cfg_options": "set", "epochs": "duration", "gpus": "devices", "image_size": "crop",
+    "learning_rate": "lr", "max_steps": "duration", "num_workers": "workers", "settings": "set", "size": "crop",
+}  # fmt: skip
+"""What options are called elsewhere."""
+
+
+def _request(
+    model: PathLike | nn.Module, out: Path, data: Path | None, steps: int | None, options: TrainingKeywords
+) -> TrainingRequest:
+    from intarsia.workflows.training_config import TrainingRequest
+
+    if steps is not None and "duration" in options:
+        raise ValueError("steps and duration both say how long: give one of them")
+    network, name = None, str(model)
+    if not isinstance(model, str | Path):
+        network, name = _given(model, options)
+    passed = {key: value for key, value in options.items() if key in _PASSED}
+    unlabelled = options.get("unlabelled")
+    return TrainingRequest(
+        name=name,
+        out=out,
+        data=data,
+        training=_training_options(options, f"{steps} steps" if steps is not None else options.get("duration")),
+        settings=tuple(_settings(options)),
+        trust=options.get("trust_config", False),
+        pretrained=_pretrained(options.get("pretrained")),
+        plain=tuple(options.get("plain", ())),
+        unlabelled=None if unlabelled is None else Path(unlabelled),
+        network=network,
+        **cast("dict[str, Any]", passed),
+    )
+
+
+def _training_options(options: TrainingKeywords, duration: str | None) -> TrainingOptions:
+    from intarsia.workflows.adjust import Safeguards, TrainingOptions
+
+    crop, freeze = options.get("crop"), options.get("freeze", ())
+    return TrainingOptions(
+        batch=options.get("batch"),
+        crop=(crop, crop) if isinstance(crop, int) else crop,
+        workers=options.get("workers"),
+        seed=options.get("seed"),
+        precision=options.get("precision"),
+        duration=duration,
+        evaluate_every=options.get("eval_every"),
+        save_every=options.get("save_every"),
+        accumulate=options.get("accumulate"),
+        compiled=options.get("compile", False),
+        safeguards=Safeguards(
+            ema=options.get("ema"),
+            patience=options.get("patience"),
+            freeze=(freeze,) if isinstance(freeze, str) else tuple(freeze),
+            fit_images=options.get("fit_images"),
+            pictures=options.get("pictures"),
+            keep_every=options.get("keep_every"),
+            hang_after=options.get("hang_after"),
+            tensorboard=options.get("tensorboard", False),
+            wandb=options.get("wandb", False),
+        ),
+        batch_per_device=options.get("batch_per_device"),
+        strategy=options.get("strategy"),
+        deterministic=options.get("deterministic", False),
+    )
+
+
+_PASSED = (
+    "overwrite", "weights", "first_convolution", "allow_partial", "key", "prefix", "devices", "device", "notify",
+    "fold", "by", "augment", "confidence", "teacher",
+)  # fmt: skip
+"""Options that a `TrainingRequest` has under the same name."""
+
+
+def _pretrained(given: bool | str | None) -> str | None:
+    return {True: "imagenet", False: "none"}[given] if isinstance(given, bool) else given
+
+
+def _settings(options: TrainingKeywords) -> list[str]:
+    given = options.get("set", ())
+    settings = [f"{path}={value!r}" for path, value in given.items()] if isinstance(given, Mapping) else list(given)
+    return [f"optim_wrapper.optimizer.lr={options['lr']!r}", *settings] if "lr" in options else settings
+
+
+# --- A model of `create_model` ------------------------------------------------------------------------------------
+
+
+def _given(model: nn.Module, options: TrainingKeywords) -> tuple[GivenNetwork, str]:
+    """The network, and the recipe that says how it is trained."""
+    from intarsia.tasks.freezing import frozen_names
+    from intarsia.workflows.run_options import GivenNetwork
+    from intarsia.workflows.save_model import network_values, state_of, unwrapped
+
+    inner: SegmentationModel = unwrapped(model)
+    for name in ("weights", "pretrained", "freeze", "first_convolution"):
+        if name in options:
+            raise ValueError(f"a model brings its weights, and what is frozen of it, along: leave {name} out")
+    if not inner.facts.recipe:
+        raise ValueError(
+            "the model was read from a file, which does not say how it is trained: name the recipe, "
+            "create_model(RECIPE, weights=FILE) or train(RECIPE, weights=FILE)"
+        )
+    network = GivenNetwork(
+        network_values(inner),
+        state_of(inner),
+        inner.num_classes,
+        inner.bands,
+        frozen=frozen_names(inner),
+        loaded=inner.facts.loaded,
+        knows_normalisation=inner.facts.knows_normalisation,
+    )
+    return network, inner.facts.recipe
+
+
+def _take_over(model: nn.Module, result: TrainingResult) -> None:
+    """Put what was trained into the model that was given."""
+    from intarsia.config.language.reader import Config
+    from intarsia.config.lowering.lower import lower
+    from intarsia.weights.file import apply_state, load_state, read_meta
+    from intarsia.workflows.save_model import unwrapped
+
+    assert result.weights is not None
+    inner = unwrapped(model)
+    apply_state(inner, load_state(result.weights))
+    if inner.mean is None:
+        spec = lower(Config.from_values(read_meta(result.weights).config, file=str(result.weights))).preprocess
+        step = -1 if spec.channel_order == "bgr" else 1
+        inner.set_normalisation(spec.mean[::step], spec.std[::step])

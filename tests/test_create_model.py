@@ -1,0 +1,531 @@
+"""`intarsia.create_model` and `intarsia.save`: networks for anybody's own loop, and back into weights files."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from simulated_gpu import DEVICE, simulated_gpu
+from torch import Tensor, nn
+
+import intarsia
+from intarsia.layers.levels import resize
+from intarsia.recipes.timm_trunks import HEADS
+from intarsia.weights.file import WeightsMeta, load_state, read_meta
+
+pytest.importorskip("timm", reason="timm is not installed")
+
+PYRAMID, PLAIN = "test_convnext.r160_in1k", "test_vit"
+NAMES = ("sky", "road", "car")
+
+
+def made(name: str = "unet", trunk: str | None = PYRAMID, **arguments: Any) -> intarsia.SegmentationModel:
+    """A model with random weights that say different things of pixels."""
+    torch.manual_seed(0)
+    return intarsia.create_model(
+        name, trunk=trunk, **{"num_classes": len(NAMES), "pretrained": False, **arguments}
+    ).eval()
+
+
+def images(bands: int = 3, height: int = 61, width: int = 70, count: int = 2) -> Tensor:
+    return torch.randn(count, bands, height, width, generator=torch.Generator().manual_seed(1))
+
+
+# --- Any head, any size, any bands --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_every_decoder_on_a_trunk(head: str) -> None:
+    """Four bands and odd sizes; training mode gives the same one tensor."""
+    try:
+        model = made(head, bands=4)
+    except ValueError:
+        model = made(head, PLAIN, bands=4)  # heads that are for plain transformers
+    for mode in (False, True):
+        found = model.train(mode)(images(4, 97, 130))
+        assert isinstance(found, Tensor)
+        assert found.shape == (2, len(NAMES), 97, 130)
+        assert found.dtype == torch.float32
+    assert model.bands == 4
+
+
+@pytest.mark.parametrize("name", ["fast_scnn", "segformer_mit-b0", "segformer_mit-b0_8xb2-160k_ade20k-512x512"])
+def test_other_recipes_by_their_names(name: str) -> None:
+    found = made(name, None)(images(height=45, width=77))
+    assert found.shape == (2, len(NAMES), 45, 77)
+    assert made(name, None, num_classes=1)(images()).shape == (2, 1, 61, 70)
+
+
+def test_a_published_recipe_has_its_own_classes() -> None:
+    assert made("segformer_mit-b0_8xb2-160k_ade20k-512x512", None, num_classes=None).num_classes == 150
+
+
+def test_images_smaller_than_the_coarsest_level() -> None:
+    assert made("upernet")(images(height=5, width=3)).shape == (2, 3, 5, 3)
+
+
+def test_masks_give_how_much_of_each_class_is_in_a_pixel() -> None:
+    model = made("eomt", PLAIN)
+    found = model(images())
+    assert not model.gives_logits
+    assert made().gives_logits
+    assert (found >= 0).all()
+    assert found.sum(dim=1).max() > 0
+    assert found.requires_grad
+    with pytest.raises(ValueError, match="finds masks"):
+        model.training_outputs(images())
+
+
+def test_logits_are_those_that_evaluation_has(tmp_path: Path) -> None:
+    """Of an image of odd size, from the head's stride on: what `predict` computes of the saved file."""
+    pixels = np.random.default_rng(0).integers(0, 256, (75, 90, 3), dtype=np.uint8)
+    for name, trunk in (("segformer", PYRAMID), ("unet", PYRAMID), ("eomt", PLAIN)):
+        model = made(name, trunk)
+        file = intarsia.save(model, tmp_path / f"{name}.safetensors", classes=NAMES)
+        found = torch.as_tensor(intarsia.load(file, device="cpu").predict(pixels, logits=True).logits)
+        stored = torch.from_numpy(pixels).permute(2, 0, 1)
+        with torch.no_grad():
+            torch.testing.assert_close(model(model.normalise(stored)[None])[0], found, rtol=1e-5, atol=1e-5)
+
+
+# --- As a module of torch -----------------------------------------------------------------------------------------
+
+
+def test_names_of_the_state_are_those_of_weights_files() -> None:
+    model = made("upernet", auxiliary=True)
+    assert [name for name, _ in model.named_children()] == ["backbone", "decode_head", "auxiliary_head", "preprocess"]
+    assert {name.partition(".")[0] for name in model.state_dict()} == {"backbone", "decode_head", "auxiliary_head"}
+    assert "auxiliary_head" not in dict(made("upernet").named_children())
+    assert model.backbone is model.network.backbone
+
+
+def unpickled(model: nn.Module) -> Any:
+    return pickle.loads(pickle.dumps(model))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, unpickled])
+def test_copies_are_whole_and_their_own(copied: Any) -> None:
+    model = made().freeze("backbone.stem")
+    other, before = copied(model), model(images())
+    assert other(images()).equal(before)
+    with torch.no_grad():
+        other.decode_head.conv_seg.bias.add_(1.0)
+    torch.testing.assert_close(other(images()), before + 1.0)
+    assert model(images()).equal(before)
+    assert not other.backbone.stem.training
+    assert other.double()(images().double()).dtype == torch.float64
+    assert next(model.parameters()).dtype == torch.float32
+
+
+def test_a_head_that_is_replaced_is_used() -> None:
+    model = made("linear")
+
+    class Nothing(nn.Module):
+        def forward(self, features: Any) -> Tensor:
+            return features[0][:, :3] * 0
+
+    model.decode_head = Nothing()
+    assert not model(images()).any()
+    assert not list(model.decode_head.parameters())
+
+
+def test_state_goes_through_torch_save() -> None:
+    model, other = made(), made()
+    with torch.no_grad():
+        for value in other.parameters():
+            value.zero_()
+    file = io.BytesIO()
+    torch.save(model.state_dict(), file)
+    file.seek(0)
+    other.load_state_dict(torch.load(file, weights_only=True))
+    assert other(images()).equal(model(images()))
+
+
+def test_torch_exports_and_compiles_it() -> None:
+    model = made("segformer", bands=4)
+    with torch.no_grad():
+        expected = model(images(4))
+        torch.testing.assert_close(torch.export.export(model, (images(4),)).module()(images(4)), expected)
+        compiled = torch.compile(model, backend="eager")
+        torch.testing.assert_close(compiled(images(4)), expected)
+    file = io.BytesIO()
+    torch.save(compiled.state_dict(), file)
+
+
+def test_autocast_leaves_logits_in_full_precision() -> None:
+    model = made("segformer")
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+        assert model(images()).dtype == torch.float32
+    assert model.bfloat16()(images().bfloat16()).dtype == torch.float32
+
+
+def test_an_accelerator_is_not_waited_for() -> None:
+    """Normalised inside or outside, all that the model computes with is where it was moved to."""
+    for inside in (False, True):
+        model = made("segformer", normalise=inside)
+        stored = torch.randint(0, 256, (2, 3, 40, 50), dtype=torch.uint8)
+        with torch.no_grad():
+            expected = model(stored if inside else model.normalise(stored))
+        with simulated_gpu() as waits, torch.no_grad():
+            model.to(DEVICE)
+            given = stored.to(DEVICE)
+            waits.found.clear()
+            found = model(given if inside else model.normalise(given))
+            assert found.device == DEVICE
+            assert not waits.found
+            torch.testing.assert_close(found.cpu(), expected)
+
+
+def test_auxiliary_heads_are_there_when_asked_for() -> None:
+    model = made("upernet", auxiliary=True)
+    outputs = model.training_outputs(images())
+    assert list(outputs) == ["decode", "aux"]
+    assert {tuple(value.shape) for value in outputs.values()} == {(2, 3, 61, 70)}
+    assert outputs["decode"].equal(model(images()))
+
+
+def test_a_loop_of_ones_own_lowers_the_loss() -> None:
+    """As Lightning would run it: a module holds the model, its parameters go into an optimizer."""
+
+    class Lesson(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = made()
+
+        def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+            logits = self.model(batch[0])
+            return intarsia.losses.cross_entropy(logits, batch[1]) + intarsia.losses.dice(logits, batch[1])
+
+    lesson = Lesson().train()
+    pixels = images(height=40, width=48)
+    labels = (pixels[:, 0] > 0).long() + (pixels[:, 0] > 1).long()
+    labels[:, :3] = 255
+    optimizer = torch.optim.AdamW(lesson.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(12):
+        loss = lesson.training_step((pixels, labels))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert all(value.grad is not None for value in lesson.parameters())
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_lightnings_fabric_takes_it(tmp_path: Path) -> None:
+    """It is set up, trained for a step, and saved as it came back."""
+    fabric = pytest.importorskip("lightning_fabric").Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
+    model = made()
+    before = copy.deepcopy(model.state_dict())
+    wrapped, optimizer = fabric.setup(model.train(), torch.optim.SGD(model.parameters(), lr=0.1))
+    loss = intarsia.losses.cross_entropy(wrapped(images()), torch.ones(2, 61, 70, dtype=torch.uint8))
+    fabric.backward(loss)
+    optimizer.step()
+    state = load_state(intarsia.save(wrapped, tmp_path / "w.safetensors", classes=NAMES))
+    assert state.keys() == before.keys()
+    assert not any(state[name].equal(before[name]) for name in ("backbone.stem.0.weight", "decode_head.conv_seg.bias"))
+
+
+def test_processes_share_it(tmp_path: Path) -> None:
+    """DistributedDataParallel finds every parameter in use, also where a recipe has auxiliary heads."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'meeting'}", rank=0, world_size=1)
+    try:
+        for name in ("upernet", "unet"):
+            model = made(name).train()
+            shared = nn.parallel.DistributedDataParallel(model)
+            for _ in range(2):  # a parameter that was not used is found out in the second step
+                shared(images()).square().mean().backward()
+            assert all(value.grad is not None for value in model.parameters())
+            assert intarsia.save(shared, tmp_path / "w.safetensors", classes=NAMES).exists()
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+# --- Normalisation ------------------------------------------------------------------------------------------------
+
+
+def test_normalised_outside_and_inside_are_the_same() -> None:
+    stored = (images().abs() * 60).clamp(max=255).round().to(torch.uint8)
+    outside, inside = made(), made(normalise=True)
+    expected = (stored.float() - torch.tensor(outside.mean).view(-1, 1, 1)) / torch.tensor(outside.std).view(-1, 1, 1)
+    torch.testing.assert_close(outside.normalise(stored), expected)
+    torch.testing.assert_close(inside(stored), outside(expected))
+    assert outside.normalise(stored[0]).equal(outside.normalise(stored)[0])
+    with pytest.raises(ValueError, match=r"found torch\.uint8: give model\.normalise\(images\)"):
+        outside(stored)
+    with pytest.raises(ValueError, match="normalises its images itself"):
+        inside.normalise(stored)
+
+
+def test_channels_in_another_order_inside() -> None:
+    """A network that sees blue first is given, and asked for, red first all the same."""
+    from dataclasses import replace
+
+    from intarsia.tasks.preprocess import Preprocess
+
+    model = made(normalise=True)
+    spec = model.preprocess.spec
+    expected = model(images())
+    swapped = copy.deepcopy(model)
+    swapped.preprocess = Preprocess(replace(spec, channel_order="bgr", mean=spec.mean[::-1], std=spec.std[::-1]))
+    assert swapped.mean == model.mean
+    swapped.backbone.stem[0].weight.data = model.backbone.stem[0].weight.data.flip(1)
+    torch.testing.assert_close(swapped(images()), expected)
+    swapped.set_normalisation((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))
+    assert swapped.mean == (1.0, 2.0, 3.0)
+    assert swapped.preprocess.spec.mean == (3.0, 2.0, 1.0)
+
+
+def test_who_knows_how_images_are_normalised() -> None:
+    assert made().mean == (123.675, 116.28, 103.53)  # of the recipe
+    assert made(mean=(1, 2, 3), std=(4, 5, 6)).mean == (1.0, 2.0, 3.0)
+    unknown = made(bands=4)
+    assert unknown.mean is None
+    assert unknown.std is None
+    with pytest.raises(ValueError, match=r"nobody has said how images of 4 bands are normalised.*mean=\(\.\.\.\)"):
+        unknown.normalise(images(4))
+    with pytest.raises(ValueError, match="normalise=True needs mean"):
+        made(bands=4, normalise=True)
+    with pytest.raises(ValueError, match="one number for each of the 4 bands"):
+        unknown.set_normalisation((1.0,), (1.0,))
+    with pytest.raises(ValueError, match="mean and std are given together"):
+        made(mean=(1, 2, 3))
+
+
+# --- What is not trained ------------------------------------------------------------------------------------------
+
+
+def test_freezing() -> None:
+    model = made().train()
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert norms
+    assert all(norm.training for norm in norms)
+    model.freeze("decode_head.*blocks*", "*.bias").train()
+    held = [module for name, module in model.named_modules() if "decode_head.blocks" in name and module in norms]
+    assert held
+    assert not any(norm.training for norm in held)
+    assert not any(value.requires_grad for name, value in model.named_parameters() if name.endswith("bias"))
+    before = copy.deepcopy(model.state_dict())
+    model(images())
+    frozen = {name for name in before if name.startswith("decode_head.blocks")}
+    assert frozen
+    assert all(model.state_dict()[name].equal(before[name]) for name in frozen)
+    model.unfreeze("decode_head.blocks.0")
+    assert model.decode_head.blocks[0].training
+    assert any(norm.training for norm in held)
+    assert not all(norm.training for norm in held)
+    model.unfreeze()
+    assert all(value.requires_grad for value in model.parameters())
+    assert all(norm.training for norm in norms)
+
+
+def test_what_never_was_trained_stays_so() -> None:
+    model = made()
+    name, fixed = next(iter(model.named_parameters()))
+    fixed.requires_grad_(False)
+    again = intarsia.SegmentationModel(
+        model.network, preprocess=model.preprocess, normalises=False, num_classes=3, align_corners=False
+    )
+    again.freeze("backbone").unfreeze()
+    assert [key for key, value in again.named_parameters() if not value.requires_grad] == [name]
+
+
+def test_names_that_there_are_not_list_those_that_there_are() -> None:
+    model = made()
+    with pytest.raises(ValueError, match=r"'encoder' matches no.*There are: backbone, decode_head, preprocess"):
+        model.freeze("encoder")
+    with pytest.raises(ValueError, match=r"Did you mean 'backbone'.*There are"):
+        model.unfreeze("backbon")
+    with pytest.raises(ValueError, match="leave nothing to train"):
+        model.freeze("*")
+
+
+# --- Weights files ------------------------------------------------------------------------------------------------
+
+
+def test_a_trained_state_goes_through_a_file(tmp_path: Path) -> None:
+    model = made(bands=4, mean=(1, 2, 3, 4), std=(5, 5, 5, 5))
+    with torch.no_grad():
+        for value in model.parameters():
+            value.add_(0.01)
+    file = intarsia.save(
+        model, tmp_path / "mine.safetensors", classes=NAMES, palette=[(1, 2, 3), (4, 5, 6), (7, 8, 9)], step=12,
+        labels={0: "sky", 1: "road", 2: "car", 9: "ignore"}, licence="MIT",
+    )  # fmt: skip
+    meta = read_meta(file)
+    assert (meta.classes, meta.palette[1], meta.step, meta.licence) == (NAMES, (4, 5, 6), 12, "MIT")
+    assert meta.labels == {"0": "sky", "1": "road", "2": "car", "9": "ignore"}
+    assert meta.version == intarsia.__version__
+    again = intarsia.create_model(file).eval()
+    assert (again.num_classes, again.bands, again.mean) == (3, 4, (1.0, 2.0, 3.0, 4.0))
+    assert again(images(4)).equal(model(images(4)))
+    predictor = intarsia.load(file, device="cpu")
+    assert (predictor.classes, predictor.reader.spec.bands) == (NAMES, "raw")
+    pixels = np.random.default_rng(0).normal(size=(20, 30, 4)).astype(np.float32)
+    assert predictor.predict(pixels).label.shape == (20, 30)
+
+
+def test_wrapped_models_are_saved_too(tmp_path: Path) -> None:
+    class Wrapper(nn.Module):  # as DistributedDataParallel holds what it wraps
+        def __init__(self, module: nn.Module) -> None:
+            super().__init__()
+            self.module = module
+
+    model = made()
+    file = intarsia.save(Wrapper(torch.compile(model, backend="eager")), tmp_path / "w.safetensors", classes=NAMES)
+    assert load_state(file).keys() == model.state_dict().keys()
+    with pytest.raises(ValueError, match=r"a model of intarsia\.create_model, found a Conv2d"):
+        intarsia.save(nn.Conv2d(3, 3, 1), tmp_path / "x.safetensors", classes=NAMES)
+
+
+def test_one_class_is_a_foreground(tmp_path: Path) -> None:
+    model = made(num_classes=1)
+    assert model(images()).shape == (2, 1, 61, 70)
+    file = intarsia.save(model, tmp_path / "one.safetensors", classes=["crack"])
+    assert intarsia.load(file, device="cpu").classes == ("background", "crack")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"classes": ["a", "b"]}, r"3 classes \(num_classes\), but classes has 2 names: a, b"),
+        ({"classes": ["a", "b", "a"]}, "a name of its own"),
+        ({"classes": NAMES, "palette": [(0, 0, 0)]}, "palette has 1 colours for 3 classes"),
+        ({"classes": NAMES, "labels": {0: "tree"}}, "labels has tree, which is no class; there are sky, road, car"),
+        ({"classes": NAMES, "mean": (1, 2, 3)}, "mean and std are given together"),
+    ],
+    ids=str,
+)
+def test_what_does_not_fit_is_refused(arguments: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        intarsia.save(made(), tmp_path / "w.safetensors", **arguments)
+
+
+def test_bands_that_nobody_has_described_are_refused_and_told_how(tmp_path: Path) -> None:
+    model = made(bands=2)
+    with pytest.raises(ValueError, match="how the images of 2 bands were normalised"):
+        intarsia.save(model, tmp_path / "w.safetensors", classes=NAMES)
+    file = intarsia.save(model, tmp_path / "w.safetensors", classes=NAMES, mean=(0, 0), std=(255, 255))
+    assert intarsia.create_model(file).std == (255.0, 255.0)
+    assert model.mean is None
+    assert made(bands=2, weights=file, pretrained="auto").std == (255.0, 255.0)
+    inside = made(bands=2, mean=(0, 0), std=(9, 9), normalise=True)
+    with pytest.raises(ValueError, match=r"normalises its images itself.*leave mean and std out"):
+        intarsia.save(inside, tmp_path / "w.safetensors", classes=NAMES, mean=(0, 0), std=(255, 255))
+    with pytest.raises(ValueError, match="one number for each of the 2 bands"):
+        intarsia.save(model, tmp_path / "w.safetensors", classes=NAMES, mean=(0,), std=(255,))
+
+
+def test_weights_of_another_number_of_classes(tmp_path: Path) -> None:
+    file = intarsia.save(made(), tmp_path / "w.safetensors", classes=NAMES)
+    with pytest.raises(ValueError, match=r"has num_classes=3, asked for is 5.*allow_partial=True"):
+        intarsia.create_model(file, num_classes=5)
+    with pytest.raises(ValueError, match="trained for 3 classes, the model has 5"):
+        made(num_classes=5, weights=file, pretrained="auto")
+    other = made(num_classes=5, weights=file, pretrained="auto", allow_partial=True)
+    state = load_state(file)
+    assert other.backbone.state_dict()["stem.0.weight"].equal(state["backbone.stem.0.weight"])
+
+
+def test_a_folder_does_not_hide_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("unet", "fast_scnn", "run"):
+        Path(name).mkdir()
+    intarsia.save(made(), "run/weights.safetensors", classes=NAMES)
+    assert made("unet").facts.recipe == f"unet_timm:{PYRAMID}"
+    assert made("fast_scnn", None).facts.recipe == "fast_scnn"
+    assert made("run", None, num_classes=None).facts.recipe == ""
+    with pytest.raises(ValueError, match="says which network it is: leave trunk out"):
+        made("run/weights.safetensors")
+
+
+def test_an_ignored_index_of_ones_own(tmp_path: Path) -> None:
+    meta: WeightsMeta = read_meta(intarsia.save(made(), tmp_path / "w.safetensors", classes=NAMES, ignore_index=99))
+    assert meta.ignore_index == 99
+    assert meta.config["model"]["decode_head"]["ignore_index"] == 99
+
+
+# --- What it starts from ------------------------------------------------------------------------------------------
+
+
+def test_pretrained_weights_of_a_trunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trunk = made("segformer").backbone.state_dict()
+    torch.save({name: value + 1 for name, value in trunk.items()}, tmp_path / "trunk.pth")
+    model = made("unet", pretrained=str(tmp_path / "trunk.pth"))
+    assert model.backbone.state_dict()["stem.0.weight"].equal(trunk["stem.0.weight"] + 1)
+    assert model.facts.loaded[0]["part"] == "backbone"
+    assert "trunk.pth" in str(read_meta(intarsia.save(model, tmp_path / "w.safetensors", classes=NAMES)).pretrained[0])
+    monkeypatch.setenv("INTARSIA_OFFLINE", "1")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "empty"))
+    with pytest.raises(ValueError, match=r"pretrained=True: .*none are known for a FastSCNN.*pretrained=False"):
+        made("fast_scnn", None, pretrained=True)
+
+
+def test_random_weights_are_those_of_torchs_generator() -> None:
+    assert made()(images()).equal(made()(images()))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("manet", {}, r"manet is a decoder: say on which network, trunk='resnet34'"),
+        ("unett", {"trunk": PYRAMID}, r"no decoder 'unett' for a trunk. Did you mean 'unet'\? There are: upernet"),
+        ("unet", {"trunk": "resnet35"}, "timm .* has no network 'resnet35'; did you mean"),
+        ("unet", {"trunk": PYRAMID, "num_classes": None}, "num_classes is missing"),
+        ("unet", {"trunk": PYRAMID, "bands": 0}, "bands is 1 or more, found 0"),
+        ("unet", {"trunk": PYRAMID, "num_classes": -1}, "num_classes is 1 or more, found -1"),
+        ("segformer_mitb0", {}, "unknown recipe 'segformer_mitb0'. Did you mean"),
+        ("segformer_mit-b0_8xb2-160k_ade20k-512x512", {"bands": 4}, "published recipe, of images of 3 bands"),
+        ("unet", {"trunk": PYRAMID, "weights": "a.pth", "pretrained": True}, "give one of them"),
+        ("vpd_sd_4xb8-25k_nyu-480x480", {}, "a model of depth"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_made_is_said(name: str, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        intarsia.create_model(name, **{"num_classes": 3, "pretrained": "auto", **arguments})
+
+
+def test_what_is_given_to_forward_is_checked() -> None:
+    with pytest.raises(ValueError, match=r"expected images \(N, 3, H, W\), found \(3, 8, 8\)"):
+        made()(torch.zeros(3, 8, 8))
+    with pytest.raises(ValueError, match="have 3 values, but the images have 4"):
+        made()(images(4))
+
+
+# --- As in segmentation_models.pytorch ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "head"), [("Unet", "unet"), ("UnetPlusPlus", "unetplusplus"), ("Linknet", "linknet"), ("MAnet", "manet")]
+)
+def test_weights_of_segmentation_models_pytorch_give_its_logits(kind: str, head: str, tmp_path: Path) -> None:
+    smp = pytest.importorskip("segmentation_models_pytorch", reason="segmentation_models_pytorch is not installed")
+    torch.manual_seed(0)
+    theirs = getattr(smp, kind)(encoder_name="resnet18", encoder_weights=None, in_channels=4, classes=3).eval()
+    for value in theirs.buffers():
+        if value.is_floating_point():
+            value.uniform_(0.5, 1.5)
+    torch.save(theirs.state_dict(), tmp_path / "smp.pth")
+    ours = made(head, "resnet18", bands=4, weights=tmp_path / "smp.pth", pretrained="auto")
+    with torch.no_grad():
+        expected = theirs(images(4, 64, 96))
+        torch.testing.assert_close(
+            ours(images(4, 64, 96)), expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max())
+        )
+
+
+def test_a_head_at_its_own_stride_is_enlarged_as_losses_do() -> None:
+    model = made("segformer")
+    with torch.no_grad():
+        coarse = model.network(images(height=64, width=64))
+        assert coarse.shape[2:] == (16, 16)
+        assert model(images(height=64, width=64)).equal(resize(coarse, (64, 64)))
+        assert model(images(height=64, width=64)).equal(F.interpolate(coarse, (64, 64), mode="bilinear"))
