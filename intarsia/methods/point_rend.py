@@ -62,8 +62,10 @@ def most_uncertain_pixels(logits: Tensor, num_points: int) -> tuple[Tensor, Tens
     else:
         index = uncertainties.topk(min(num_points, height * width), dim=1).indices  # (N, P)
     dtype = torch.promote_types(logits.dtype, torch.float32)
-    x = ((index % width).to(dtype) + 0.5) / width
-    y = (index.div(width, rounding_mode="floor").to(dtype) + 0.5) / height
+    # By tables, not by division: ONNX divides by no number that depends on the size.
+    column = torch.arange(width, device=logits.device).expand(height, width).flatten()[index]  # (N, P)
+    row = torch.arange(height, device=logits.device).unsqueeze(1).expand(height, width).flatten()[index]
+    x, y = (column.to(dtype) + 0.5) / width, (row.to(dtype) + 0.5) / height
     return index, torch.stack([x, y], dim=2)
 
 
