@@ -16,7 +16,22 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from intarsia.cli import advise, config, cv, data, demo, doctor, evaluate, models, plot, predict, train, view, weights
+from intarsia.cli import (
+    advise,
+    bench,
+    config,
+    cv,
+    data,
+    demo,
+    doctor,
+    evaluate,
+    models,
+    plot,
+    predict,
+    train,
+    view,
+    weights,
+)
 from intarsia.cli import explain as explanations
 from intarsia.cli import export as exports
 from intarsia.cli.arguments import prepare
@@ -118,6 +133,7 @@ app.add_typer(models.app, name="models", rich_help_panel=_LOOK)
 app.add_typer(config.app, name="config", rich_help_panel=_LOOK)
 app.add_typer(data.app, name="data", rich_help_panel=_LOOK)
 app.command("view", rich_help_panel=_LOOK, epilog=view.EXAMPLES, no_args_is_help=True)(view.view)
+app.command("bench", rich_help_panel=_LOOK, epilog=bench.EXAMPLES, no_args_is_help=True)(bench.bench)
 app.command("plot", rich_help_panel=_LOOK, epilog=plot.EXAMPLES, no_args_is_help=True)(plot.plot)
 app.command("explain", rich_help_panel=_LOOK, epilog=explanations.EXAMPLES, no_args_is_help=True)(explanations.explain)
 app.add_typer(weights.app, name="weights", rich_help_panel=_LOOK)

@@ -250,7 +250,7 @@ def _timed(found: Profile, spec: RunSpec, request: ProfileRequest) -> Profile:
     task = build_task(spec)
     _ready(task)
     cast("nn.Module", task).to(device)
-    _note_of_load()
+    note_of_load()
     cuda = device.type == "cuda"
     if cuda:
         torch.cuda.reset_peak_memory_stats(device)
@@ -337,6 +337,7 @@ def _where(device: torch.device, request: ProfileRequest) -> dict[str, str]:
     }
 
 
-def _note_of_load() -> None:
+def note_of_load() -> None:
+    """Warn where other programs have the processor, too."""
     if hasattr(os, "getloadavg") and (load := os.getloadavg()[0]) > 0.5:
         warn(f"this machine has a load of {load:.1f}: other programs make what is measured here slower")

@@ -80,6 +80,7 @@ def open_model(
     scale: str | None = None,
     max_pixels: int | None = None,
     base: str | None = None,
+    threads: int | None = None,
 ) -> OpenModel:
     """Read and build a model.
 
@@ -98,7 +99,7 @@ def open_model(
     if exported is not None and is_exported(exported):
         if config is not None or precision != "32":
             raise ValueError(f"{exported} is an exported file: its config and its precision are in it, and stay")
-        opened = open_exported(exported, device=_of_runtime(device))
+        opened = open_exported(exported, device=_of_runtime(device), threads=threads)
         return of_exported(exported, opened, bands=bands, scale=scale, max_pixels=max_pixels)
     source = find_weights(weights, key=key, prefix=prefix)
     if base is not None:

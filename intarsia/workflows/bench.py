@@ -1,0 +1,143 @@
+"""``intarsia bench``: how many images a second models of any kind label on this machine: weights and exported files."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import psutil
+import torch
+from torch import nn
+
+from intarsia.contracts import Batch, ConditionalTask, PathLike, SampleMeta, Size
+from intarsia.engine.training.environment import hardware
+from intarsia.export.task import is_exported, runtime_name
+from intarsia.terminal import progress
+from intarsia.workflows.profile_model import WARM_UP, measured, note_of_load
+from intarsia.workflows.trained_model import OpenModel, open_model
+
+WHOLE, NETWORK = "pixels to labels", "network"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchRequest:
+    """What is measured. models: runs, weights, exported files. sizes: (height, width) of images, batches: of them.
+
+    passes: timed, of each. threads: of the processor, for torch and for the runtimes; None leaves them as they are.
+    """
+
+    models: Sequence[PathLike]
+    sizes: Sequence[Size] = ((512, 512),)
+    batches: Sequence[int] = (1,)
+    passes: int = 20
+    device: str = "auto"
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Seconds of single passes over a batch, in the order measured.
+
+    what: `WHOLE`, from stored pixels to label maps in memory, or `NETWORK` alone; of an exported file both are in it,
+    and `NETWORK` is a call of its runtime. runs_on: the program that computes. grown: bytes that the process took more
+    than before the first pass; 0 where it had taken them before.
+    """
+
+    model: str
+    runs_on: str
+    what: str
+    size: Size
+    batch: int
+    seconds: tuple[float, ...]
+    grown: int
+
+    @property
+    def images_per_second(self) -> float:
+        """By the median."""
+        return self.batch / statistics.median(self.seconds)
+
+    def percentile(self, share: float) -> float:
+        """The seconds that so many of the passes take at most."""
+        return float(np.quantile(self.seconds, share))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        latencies = {f"p{round(100 * share)}_seconds": self.percentile(share) for share in (0.5, 0.9, 0.99)}
+        return {
+            "model": self.model, "runs_on": self.runs_on, "what": self.what, "size": list(self.size),
+            "batch": self.batch, "images_per_second": self.images_per_second, **latencies, "grown_bytes": self.grown,
+            "passes": list(self.seconds),
+        }  # fmt: skip
+
+
+def bench(request: BenchRequest) -> tuple[list[Measurement], Mapping[str, str]]:
+    """Measure models one after the other, and say on what.
+
+    Raises ValueError for a model that cannot be opened, or that does not take images of such a size or so many.
+    """
+    if request.threads is not None:
+        torch.set_num_threads(request.threads)
+    note_of_load()
+    found: list[Measurement] = []
+    total = len(request.models) * len(request.sizes) * len(request.batches)
+    with progress("measuring") as bar:
+        for name in request.models:
+            model = open_model(name, config=None, device=request.device, threads=request.threads)
+            for size in request.sizes:
+                for batch in request.batches:
+                    bar(len(found) // 2, total)
+                    found += _measured(str(name), model, size, batch, request.passes)
+    return found, _where(request)
+
+
+def _measured(name: str, model: OpenModel, size: Size, batch: int, passes: int) -> Iterator[Measurement]:
+    runs_on = runtime_name(model.task) if is_exported(model.task) else f"torch, {model.device}"
+    for what, work in _works(model, size, batch).items():
+        before = psutil.Process().memory_info().rss
+        seconds = measured(work, passes, _waiting(model.device))
+        grown = max(0, psutil.Process().memory_info().rss - before)
+        yield Measurement(name, runs_on, what, size, batch, seconds, grown)
+
+
+def _works(model: OpenModel, size: Size, batch: int) -> dict[str, Callable[[], object]]:
+    predictor = model.predictor()
+    task = predictor.task
+    if isinstance(task, ConditionalTask):
+        raise ValueError(
+            f"{model.file}: {type(task).__name__} reads more of an image than its pixels, and is not timed"
+        )
+    channels = len(model.spec.preprocess.mean)
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (batch, channels, *size), dtype=torch.uint8, generator=generator)
+    metas = (SampleMeta(name="image", original_size=size),) * batch
+    images = Batch(pixels, None, (size,) * batch, metas)
+    shown = pixels if is_exported(task) else torch.rand(pixels.shape, generator=generator, device="cpu")
+    shown = shown.to(predictor.device)
+    cast("nn.Module", task).eval()
+
+    def whole() -> object:
+        return [label.cpu() for label in predictor.predict_batch(images)]
+
+    def network() -> object:
+        with torch.inference_mode():
+            return task.model(shown)
+
+    return {WHOLE: whole, NETWORK: network}
+
+
+def _waiting(device: str) -> Callable[[], None]:
+    return {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}.get(device, lambda: None)
+
+
+def _where(request: BenchRequest) -> dict[str, str]:
+    machine = hardware()
+    return {
+        "processor": str(machine["processor"]),
+        "accelerators": ", ".join(machine["accelerators"]) or "none",
+        "threads": str(request.threads or "as each program chooses"),
+        "passes": f"{request.passes}, after {WARM_UP} that warm up",
+        "images": "drawn at random: what a network takes does not depend on them, what labels take hardly",
+    }
