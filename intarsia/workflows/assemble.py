@@ -29,6 +29,7 @@ from intarsia.engine.callbacks.notify import Notify
 from intarsia.engine.callbacks.sample_images import TrainingPictures
 from intarsia.engine.optim.batch_plan import SharedBatch, remark, share
 from intarsia.engine.optim.duration import to_steps
+from intarsia.engine.training.checkpoint import Checkpoints
 from intarsia.engine.training.ema import begun_by_step
 from intarsia.engine.training.environment import fingerprint
 from intarsia.engine.training.run import Run, RunFolder, Validation
@@ -44,6 +45,9 @@ from intarsia.workflows.names import find_weights
 from intarsia.workflows.pretrained import Begun, said_by, start_from
 from intarsia.workflows.run_options import RunOptions
 from intarsia.workflows.thresholds import counted_at_best, not_chosen
+
+IN_MEMORY = "a model in memory"
+"""What a training says that it started from, of a network that was given to it in Python."""
 
 
 def checked(config: Config) -> RunSpec:
@@ -82,7 +86,7 @@ def assemble(config: Config, spec: RunSpec, options: RunOptions, runtime: Fabric
     pipeline = build_pipeline(spec.train)
     check_dataset(spec, pipeline.dataset)
     task = build_task(spec)
-    begun = Begun() if options.resume else initial_weights(task, spec, options)
+    begun = _begun_again(task, spec, options) if options.resume else initial_weights(task, spec, options)
     data = about_data(pipeline) if runtime.rank == 0 else {}
     said = [*begun.notes, *data_changes(options, data)]
     batch = share_batch(spec.train, spec.optim, spec.safeguards.total_batch, options.devices)
@@ -243,6 +247,26 @@ def check_dataset(spec: RunSpec, dataset: Dataset) -> None:
         )
 
 
+def _begun_again(task: Any, spec: RunSpec, options: RunOptions) -> Begun:
+    """Nothing where a checkpoint has the weights; else the run is begun once more, from what it was begun with.
+
+    Raises ValueError for weights that are not there any more, or no longer the same.
+    """
+    if Checkpoints(RunFolder(options.out).checkpoints).steps():
+        return Begun()
+    records = [record for record in _begun_with(options) if record.get("part") == "model"]
+    again = f"the run {options.out} has no checkpoint yet: begin anew, with --out NEW"
+    if any(record.get("asked_for") == IN_MEMORY for record in records):
+        raise ValueError(f"its first weights were in the memory of a program alone, and {again}")
+    if not records:
+        return initial_weights(task, spec, options)
+    (record,) = records
+    begun = initial_weights(task, spec, replace(options, weights=record["file"]))
+    if begun.loaded[0]["sha256"] != record["sha256"]:
+        raise ValueError(f"{record['file']} is no longer the file that it was begun with, and {again}")
+    return begun
+
+
 def _begun_with(options: RunOptions) -> Sequence[Mapping[str, Any]]:
     """What run.json says of the weights that a run was begun with. Another machine of the run may not have the file."""
     folder = RunFolder(options.out)
@@ -282,7 +306,8 @@ def initial_weights(task: Any, spec: RunSpec, options: RunOptions) -> Begun:
     """
     if options.network is not None:
         apply_state(task.model, options.network.state)
-        return Begun(("starts from the weights of the given model",), options.network.loaded)
+        loaded = ({"part": "model", "asked_for": IN_MEMORY}, *options.network.loaded)
+        return Begun(("starts from the weights of the given model",), loaded)
     source = options.weights or spec.load_from
     if not source:
         return start_from(task, spec, options)

@@ -17,6 +17,7 @@ from PIL import Image
 from intarsia.cli.main import main
 from intarsia.data.description.write import write_description
 from intarsia.demo import CLASSES, write_scenes
+from intarsia.weights.file import load_state, read_meta, save_weights
 
 FAST = ["--batch", "2", "--crop", "64", "64", "--workers", "0", "--device", "cpu"]
 
@@ -157,6 +158,31 @@ def test_interrupted_and_resumed(
     assert f"intarsia train {out}/config.py --weights {out}/weights.safetensors --for" in said
     assert main(["train", "--resume", str(out), "--for", "8 steps"]) == 2
     assert "begin a new run from its weights" in " ".join(capsys.readouterr().err.split())
+
+
+def test_resumed_before_its_first_checkpoint_a_run_begins_from_its_weights_again(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not from random ones, which would be a worse training without a word of it."""
+    start, out = tmp_path / "start.safetensors", tmp_path / "run"
+    shutil.copyfile(run / "weights.safetensors", start)
+    assert main(["train", str(run / "config.py"), "--weights", str(start), "--out", str(out), "--device", "cpu"]) == 0
+    whole = load_state(out / "weights.safetensors")
+
+    def killed() -> None:
+        shutil.rmtree(out / "checkpoints")
+        (out / "weights.safetensors").unlink(missing_ok=True)
+        described = json.loads((out / "run.json").read_text())
+        (out / "run.json").write_text(json.dumps({**described, "status": "running"}))
+
+    killed()
+    assert main(["train", "--resume", str(out), "--device", "cpu"]) == 0
+    again = load_state(out / "weights.safetensors")
+    assert all(value.equal(again[name]) for name, value in whole.items())
+    killed()
+    save_weights(start, again, read_meta(run / "weights.safetensors"))
+    assert main(["train", "--resume", str(out), "--device", "cpu"]) == 2
+    assert "is no longer the file that it was begun with" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(
