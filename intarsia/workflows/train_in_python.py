@@ -45,6 +45,11 @@ class TrainingKeywords(TypedDict, total=False):
     fold: str
     by: str
     plain: Sequence[str]
+    rare_every: int
+    lora: int
+    layer_decay: float
+    cache_features: PathLike
+    views: int
     unlabelled: PathLike
     confidence: float
     teacher: PathLike
@@ -205,7 +210,7 @@ def _request(
     if not isinstance(model, str | Path):
         network, name = _given(model, options)
     passed = {key: value for key, value in options.items() if key in _PASSED}
-    unlabelled = options.get("unlabelled")
+    unlabelled, features = options.get("unlabelled"), options.get("cache_features")
     return TrainingRequest(
         name=name,
         out=out,
@@ -216,6 +221,7 @@ def _request(
         pretrained=_pretrained(options.get("pretrained")),
         plain=tuple(options.get("plain", ())),
         unlabelled=None if unlabelled is None else Path(unlabelled),
+        cache_features=None if features is None else Path(features),
         network=network,
         **cast("dict[str, Any]", passed),
     )
@@ -255,7 +261,7 @@ def _training_options(options: TrainingKeywords, duration: str | None) -> Traini
 
 _PASSED = (
     "overwrite", "weights", "first_convolution", "allow_partial", "key", "prefix", "devices", "device", "notify",
-    "fold", "by", "augment", "confidence", "teacher",
+    "fold", "by", "augment", "confidence", "teacher", "rare_every", "lora", "layer_decay", "views",
 )  # fmt: skip
 """Options that a `TrainingRequest` has under the same name."""
 

@@ -161,6 +161,7 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/tasks/from_features.py": [group("engine/test_cached_features.py")],
     "intarsia/backbones/timm.py": [group("backbones/test_timm.py", k="not every_family_trains")],
     "intarsia/backbones/timm_blocks.py": [group("methods/test_eomt.py")],
+    "intarsia/backbones/timm_smp.py": [group("weights/test_maps_smp_encoders.py", "weights/test_maps_smp_decoders.py")],
     "intarsia/backbones/timm_sizes.py": [group("backbones/test_timm.py", k="not every_family_trains")],
     "intarsia/backbones/convnext.py": of_part("ConvNeXt", "backbones/test_convnext.py", figure="convnext_small"),
     "intarsia/backbones/hrnet.py": of_part("HRNet", "backbones/test_hrnet.py", figure="fcn_hr18"),
@@ -184,6 +185,13 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/backbones/swin.py": of_part(
         "SwinTransformer", "backbones/test_swin.py", figure="swin_small", also="swin or linearly or position or only_in"
     ),
+    "intarsia/methods/efficientvit.py": of_part("EfficientViTHead", "methods/test_efficientvit.py"),
+    "intarsia/methods/golden_cudgel.py": of_part("GCNet", "methods/test_golden_cudgel.py"),
+    "intarsia/methods/offset_learning.py": [group("contracts/test_offset_learning.py")],
+    "intarsia/methods/ppliteseg.py": of_part("PPLiteSegHead", "methods/test_ppliteseg.py"),
+    "intarsia/methods/regseg.py": of_part("RegSeg", "methods/test_regseg.py"),
+    "intarsia/methods/sctnet.py": of_part("SCTNet or SCTHead", "methods/test_sctnet.py"),
+    "intarsia/methods/smp_": [group("methods/test_smp_heads.py"), group("weights/test_maps_smp_decoders.py")],
     "intarsia/methods/ann.py": of_part("ANNHead", "methods/test_attention_heads.py", figure="ann_small"),
     "intarsia/methods/ccnet.py": of_part("CCHead", "methods/test_attention_heads.py", figure="ccnet_small"),
     "intarsia/methods/danet.py": of_part("DAHead", "methods/test_attention_heads.py", figure="danet_small"),

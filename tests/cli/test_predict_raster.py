@@ -213,7 +213,7 @@ def test_other_weights_do_not_go_on(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--save", "heights"], "label, confidence, entropy, probs, logits, polygons, rle, areas can be saved"),
+        (["--save", "heights"], "label, confidence, entropy, probs, logits, masks, polygons, rle, areas can be saved"),
         (["--window", "wide"], "--window takes pixels, one number or HEIGHTxWIDTH, found 'wide'"),
         (["--overlap", "64"], "an overlap from 0 to below the window's 64 x 64 pixels, found 64"),
         (["--blend", "none"], "--blend: expected one of crop, average, gaussian, linear, found 'none'"),

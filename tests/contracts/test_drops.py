@@ -380,7 +380,7 @@ def test_heads_drop_whole_channels(points: bool) -> None:
 
 def mit_block() -> Block:
     return Block(8, 2, sr_ratio=2, mlp_ratio=2, qkv_bias=True, drop_rate=0.0, attn_drop_rate=0.0, drop_path_rate=0.0,
-                 norm=LN, activation=GELU)  # fmt: skip
+                 norm=LN, inner_norm=LN, activation=GELU)  # fmt: skip
 
 
 def swin_block() -> SwinBlock:

@@ -67,6 +67,11 @@ class OfThreeLevels(OfLevels):
         return self.part([a, b, c])
 
 
+class OfTwoLevels(OfLevels):
+    def forward(self, a: Any, b: Any) -> Any:  # type: ignore[override]
+        return self.part([a, b])
+
+
 class OfOneLevel(OfLevels):
     def forward(self, a: Any) -> Any:  # type: ignore[override]
         return self.part([a])
@@ -89,7 +94,7 @@ def traceable(case: Case, size: tuple[int, int]) -> tuple[nn.Module, tuple[Any, 
     if case.naming:
         images, levels, classes = inputs
         return OfNames(module), (images, *levels, classes)
-    of_levels = {1: OfOneLevel, 3: OfThreeLevels, 4: OfLevels}[len(case.levels)]
+    of_levels = {1: OfOneLevel, 2: OfTwoLevels, 3: OfThreeLevels, 4: OfLevels}[len(case.levels)]
     wrapper = OfLevelsAndLogits if case.refining else of_levels
     return wrapper(module), (*inputs[0], *inputs[1:])
 

@@ -46,7 +46,7 @@ def prediction(count: int) -> Prediction:
 @pytest.mark.parametrize("count", COUNTS)
 def test_files_keep_every_class(count: int, tmp_path: Path) -> None:
     found = prediction(count)
-    outputs = Outputs(tmp_path, frozenset(KINDS) - {"probs", "logits"})
+    outputs = Outputs(tmp_path, frozenset(KINDS) - {"probs", "logits", "masks"})
     outputs.write(found)
     files = outputs.files("image")
     for read in (read_label, lambda path: np.array(Image.open(path))):
@@ -156,7 +156,7 @@ def test_label_files_are_read_and_scored(count: int, tmp_path: Path) -> None:
     assert isinstance(sample, Sample)
     assert np.array_equal(sample.label, found.label)
     metric = IoUMetric(num_classes=count, classes=found.classes, ignore_index=ignore)
-    report = score_files(dataset, IndexFiles(tmp_path / "predictions", classes=count, ignore_index=ignore), metric)
+    report = score_files(dataset, IndexFiles(tmp_path / "predictions", values=count, ignore_index=ignore), metric)
     assert report is not None
     assert report.summary["mIoU"] == 1
     assert sum(one.pixels for one in report.classes) == found.label.size
