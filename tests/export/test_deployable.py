@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import SIZES, Made, image  # type: ignore[import-not-found]
+from made import SIZES, Made, image
 
 KINDS: list[dict[str, Any]] = [
     {},

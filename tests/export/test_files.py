@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import SIZES, Made, image  # type: ignore[import-not-found]
+from made import SIZES, Made, image
 
 from intarsia import consent
 from intarsia.contracts import Size
