@@ -306,8 +306,8 @@ def initial_weights(task: Any, spec: RunSpec, options: RunOptions) -> Begun:
     """
     if options.network is not None:
         apply_state(task.model, options.network.state)
-        loaded = ({"part": "model", "asked_for": IN_MEMORY}, *options.network.loaded)
-        return Begun(("starts from the weights of the given model",), loaded)
+        begun = ({"part": "model", "asked_for": IN_MEMORY}, *options.network.loaded)
+        return Begun(("starts from the weights of the given model",), begun)
     source = options.weights or spec.load_from
     if not source:
         return start_from(task, spec, options)
