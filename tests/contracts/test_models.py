@@ -329,6 +329,8 @@ EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
     ("MultiLevelNeck", "gives_what_it_says"): (
         "patches at the border reach beyond an image of odd size, and so do levels made of them", r"\(2, 8, 20, 28\)"),
     ("ViTAdapter", "gives_every_parameter_a_gradient"): (UNDONE, r": spm\.fc1\.bias, up\.bias$"),
+    ("ViTAdapter", "is_right_as_onnx"): (
+        "timm resamples positions with antialiasing, which OpenVINO leaves out", r"OpenVINO, .*differs by 0\.00"),
     ("ViTAdapter", "is_exported_for_any_size"): (
         "images that are multiples of 32 and others need graphs of their own, as a slice of all is another for torch",
         "Guard failed"),
