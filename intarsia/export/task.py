@@ -47,10 +47,15 @@ class ExportedNetwork(nn.Module):
         contract = self.runtime.meta.contract
         if contract.asks_size and size is None:
             size = (images.shape[2], images.shape[3])
-        parts = images.split(contract.batch or len(images))
-        return torch.cat([self._scores(part, contract, size) for part in parts])
+        count = contract.batch or len(images)
+        return torch.cat([self._scores(part, contract, size, count) for part in images.split(count)])
 
-    def _scores(self, images: Tensor, contract: Contract, size: Size | None) -> Tensor:
+    def _scores(self, images: Tensor, contract: Contract, size: Size | None, count: int) -> Tensor:
+        """Of at most `count` images, as many as a file of a fixed batch takes: the last stands for those that lack."""
+        lacking = count - len(images)
+        if lacking:
+            repeated = torch.cat([images, images[-1:].expand(lacking, -1, -1, -1)])
+            return self._scores(repeated, contract, size, count)[:-lacking]
         given = images.permute(0, 2, 3, 1) if contract.layout == "NHWC" else images
         stored = getattr(torch, contract.dtype)
         found = self.runtime.run(given.to(stored).contiguous().cpu().numpy(), size)
@@ -78,7 +83,7 @@ class ExportedNetwork(nn.Module):
 
 
 class AsStored(nn.Module):
-    """The preprocessing of a file that does its own: none. mean, std: of the file's own, for those who count bands."""
+    """The preprocessing of a file that does its own: none. mean: as long as an image has bands, for who counts them."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -135,6 +135,20 @@ def test_files_of_one_size_are_shown_windows_of_it(make: Any, onnx_file: Any) ->
     np.testing.assert_allclose(small[:, :12, :20], alone[:, :12, :20], atol=2e-5)
 
 
+def test_a_fixed_batch_is_filled_up(make: Any, onnx_file: Any) -> None:
+    made = make()
+    ours = predictor_of(made, onnx_file(made, made.deployable("logits", batch=3)))
+    for seed in range(2):  # one image at a time
+        pixels = image((40, 52), seed=seed)
+        found, expected = (one.predict(pixels, logits=True).logits for one in (ours, made.predictor()))
+        np.testing.assert_allclose(found, expected, atol=2e-5)
+    batch = torch.from_numpy(np.stack([image((40, 52), seed=seed) for seed in range(4)])).permute(0, 3, 1, 2)
+    scores = ours.task.model(batch)
+    assert scores.shape == (4, 3, 40, 52)
+    (last,) = made.deployable("logits")(batch[3:].permute(0, 2, 3, 1))
+    np.testing.assert_allclose(scores[3:], last.detach(), atol=2e-5)
+
+
 def test_labels_of_windows_are_their_majority(make: Any, onnx_file: Any) -> None:
     made = make()
     ours = predictor_of(made, onnx_file(made, made.deployable("label")))
