@@ -62,7 +62,7 @@ def contexts(x: Tensor, ratio: int) -> Tensor:
     windows: Tensor = (
         blocks.permute(0, 2, 5, 1, 3, 4, 6, 7).flatten(0, 2).flatten(2, 3).flatten(3, 4)
     )  # (N * 64, C, R a, R b)
-    pixels = windows.unflatten(3, (b, ratio)).unflatten(2, (a, ratio))  # (N * 64, C, a, R, b, R)
+    pixels: Tensor = windows.unflatten(3, (b, ratio)).unflatten(2, (a, ratio))  # (N * 64, C, a, R, b, R)
     return pixels.permute(0, 3, 5, 1, 2, 4).reshape(-1, ratio * ratio * channels, a, b)
 
 
