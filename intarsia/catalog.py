@@ -146,6 +146,8 @@ TABLE: dict[str, dict[str, str]] = {
         "UNetPlusPlusHead": "intarsia.methods.unetplusplus:UNetPlusPlusHead",
         "UPerHead": "intarsia.methods.upernet:UPerHead",
         "VPDDepthHead": "intarsia.methods.vpd:VPDDepthHead",
+        "VWCityHead": "intarsia.methods.vwformer:VWCityHead",
+        "VWHead": "intarsia.methods.vwformer:VWHead",
     },
     "observer": {
         "TensorBoard": "intarsia.engine.callbacks.tensorboard:TensorBoard",

@@ -25,6 +25,15 @@ def concat_levels(levels: Sequence[Tensor], *, align_corners: bool = False) -> T
     return torch.cat([resize(level, size, align_corners=align_corners) for level in levels], dim=1)
 
 
+def cropped(x: Tensor, height: int, width: int, *, top: int = 0, left: int = 0) -> Tensor:
+    """The part (N, C, height, width) of a map, of a padded one for example."""
+    if not torch.compiler.is_compiling():
+        return x[:, :, top : top + height, left : left + width]
+    # A copy: a view lies in memory in one way with a border and in another without, and torch.export keeps to one.
+    x = x.index_select(2, torch.arange(top, top + height, device=x.device))
+    return x.index_select(3, torch.arange(left, left + width, device=x.device))
+
+
 def read_levels(features: Sequence[Tensor], in_index: int | tuple[int, ...], *, align_corners: bool = False) -> Tensor:
     """The level at `in_index`, or all of several levels as one map: (N, sum of C_i, h, w) at the size of the first."""
     if isinstance(in_index, int):

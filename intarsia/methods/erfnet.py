@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from intarsia.contracts import FeatureSpec
 from intarsia.layers.activation import RELU, Activation
 from intarsia.layers.activation_checkpointing import run_block
-from intarsia.layers.levels import resize
+from intarsia.layers.levels import cropped, resize
 from intarsia.layers.norm import Norm
 
 BN = Norm("BN", eps=1e-3)
@@ -87,17 +87,8 @@ class Upsample(nn.Module):
         """(N, C, h, w) -> (N, out_channels, *size), where size is that of 2 h and 2 w, or one less."""
         # torch's own argument `output_size` asks which sizes are possible, and an exported network could not; a padding
         # that depends on the size is nothing that ONNX has. One row too many is what both leave out.
-        out: Tensor = self.act(self.bn(_cut(self.conv(x), size)))
+        out: Tensor = self.act(self.bn(cropped(self.conv(x), *size)))
         return out
-
-
-def _cut(x: Tensor, size: Sequence[int]) -> Tensor:
-    """The upper left part (N, C, *size)."""
-    if not torch.compiler.is_exporting():
-        return x[:, :, : size[0], : size[1]]
-    # A copy instead of a view, which torch.export would take to be cut off always, or never.
-    x = x.index_select(2, torch.arange(size[0], device=x.device))
-    return x.index_select(3, torch.arange(size[1], device=x.device))
 
 
 class ERFNet(nn.Module):

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from intarsia.layers.activation import RELU, Activation
 from intarsia.layers.classifier import channel_dropout, pixel_classifier
 from intarsia.layers.conv import ConvNormAct
+from intarsia.layers.levels import cropped
 from intarsia.layers.norm import Norm
 from intarsia.layers.self_attention import attend, projection
 
@@ -111,13 +112,4 @@ class ISAHead(nn.Module):
         x = self.local_relation(x.reshape(images * rows * columns, channels, a, b))
         x = x.reshape(images, rows, columns, channels, a, b).permute(0, 3, 1, 4, 2, 5)  # (N, C, H, a, W, b)
         x = x.reshape(images, channels, rows * a, columns * b)
-        return _crop(x, top, left, height, width)
-
-
-def _crop(x: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
-    """The part (N, C, height, width) of a padded map."""
-    if not torch.compiler.is_compiling():
-        return x[:, :, top : top + height, left : left + width]
-    # A copy: a view lies in memory in one way with a border and in another without, and torch.export keeps to one.
-    x = x.index_select(2, torch.arange(top, top + height, device=x.device))
-    return x.index_select(3, torch.arange(left, left + width, device=x.device))
+        return cropped(x, height, width, top=top, left=left)

@@ -36,20 +36,27 @@ ROWS = tuple(
 )
 
 
-def _parts(size: str, num_classes: int, *, norm: Config | None = None) -> Config:
-    width, drop_path = SIZES[size]
-    stages = (width, 2 * width, 4 * width, 8 * width)
+def stages(size: str) -> tuple[int, int, int, int]:
+    """Channels of the four stages."""
+    width = SIZES[size][0]
+    return width, 2 * width, 4 * width, 8 * width
+
+
+def backbone(size: str) -> Config:
+    """The network as every recipe writes it."""
     return {
-        "backbone": {
-            "type": "mmpretrain.ConvNeXt",
-            "arch": size,
-            "out_indices": [0, 1, 2, 3],
-            "drop_path_rate": drop_path,
-            "layer_scale_init_value": 1.0,
-            "gap_before_final_norm": False,
-        },
-        **uper_heads(stages, num_classes, **({} if norm is None else {"norm": norm})),
+        "type": "mmpretrain.ConvNeXt",
+        "arch": size,
+        "out_indices": [0, 1, 2, 3],
+        "drop_path_rate": SIZES[size][1],
+        "layer_scale_init_value": 1.0,
+        "gap_before_final_norm": False,
     }
+
+
+def _parts(size: str, num_classes: int, *, norm: Config | None = None) -> Config:
+    heads = uper_heads(stages(size), num_classes, **({} if norm is None else {"norm": norm}))
+    return {"backbone": backbone(size), **heads}
 
 
 def _published(recipe: Published) -> Parts:

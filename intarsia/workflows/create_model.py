@@ -70,6 +70,23 @@ def create_model(
         from intarsia.workflows.names import find_weights
 
         source = replace(source, weights=find_weights(weights))
+    return built_model(
+        source, pretrained=pretrained, normalise=normalise, mean=mean, std=std, first_convolution=first_convolution,
+        allow_partial=allow_partial,
+    )  # fmt: skip
+
+
+def built_model(
+    source: Source,
+    *,
+    pretrained: bool | str,
+    normalise: bool,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    first_convolution: FirstConvolution = "repeat",
+    allow_partial: bool = False,
+) -> SegmentationModel:
+    """The module of a network that is known, with what it starts from; arguments are those of `create_model`."""
     loads = source.file is not None or source.weights is not None
     start = "none" if loads or pretrained is False else "auto" if pretrained is True else str(pretrained)
     spec = _lowered(source, start, first_convolution)
@@ -93,8 +110,10 @@ def create_model(
 
 
 @dataclass(frozen=True)
-class _Source:
-    """recipe: a name, or "" where `file` says what the network is. values: the section `model` of its config.
+class Source:
+    """Which network is wanted.
+
+    recipe: a name, or "" where `file` says what the network is. values: the section `model` of its config.
     weights: of the whole network, where others than those of `file` are wanted.
     """
 
@@ -107,7 +126,7 @@ class _Source:
 
 def _source(
     name: PathLike, trunk: str | None, num_classes: int | None, bands: int | None, *, auxiliary: bool
-) -> _Source:
+) -> Source:
     if _is_file(name, trunk):
         if trunk is not None:
             raise ValueError(f"{name} says which network it is: leave trunk out")
@@ -140,12 +159,12 @@ def _recipe(name: str, trunk: str | None) -> str:
     return recipe
 
 
-def _of_recipe(name: str, num_classes: int | None, bands: int | None) -> _Source:
+def _of_recipe(name: str, num_classes: int | None, bands: int | None) -> Source:
     if recipes.is_for_data(name):
         if num_classes is None:
             raise ValueError(f"num_classes is missing: how many classes is {name} to tell apart?")
         values = recipes.network(name, num_classes=num_classes, bands=bands or _COLOURS)
-        return _Source(name, values, bands or _COLOURS)
+        return Source(name, values, bands or _COLOURS)
     values = recipes.network(name)
     if bands not in (None, _COLOURS):
         raise ValueError(
@@ -154,10 +173,10 @@ def _of_recipe(name: str, num_classes: int | None, bands: int | None) -> _Source
         )
     if num_classes is not None:
         values = recipes.fit_heads(values, num_classes, IGNORE_INDEX)
-    return _Source(name, values, _COLOURS)
+    return Source(name, values, _COLOURS)
 
 
-def _of_file(name: PathLike, num_classes: int | None, bands: int | None) -> _Source:
+def _of_file(name: PathLike, num_classes: int | None, bands: int | None) -> Source:
     from intarsia.config.lowering.lower import lower
     from intarsia.workflows.names import config_of, find_weights
 
@@ -173,10 +192,10 @@ def _of_file(name: PathLike, num_classes: int | None, bands: int | None) -> _Sou
                 "allow_partial=True)"
             )
     top = {} if "data_preprocessor" not in config.values else {"data_preprocessor": config.values["data_preprocessor"]}
-    return _Source("", {**top, **config.values["model"]}, has["bands"], found)
+    return Source("", {**top, **config.values["model"]}, has["bands"], found)
 
 
-def _lowered(source: _Source, start: str, first_convolution: str) -> RunSpec:
+def _lowered(source: Source, start: str, first_convolution: str) -> RunSpec:
     from intarsia.config.lowering.lower import lower
 
     own = {"pretrained": start, "first_convolution": first_convolution}
@@ -188,7 +207,7 @@ def _lowered(source: _Source, start: str, first_convolution: str) -> RunSpec:
 
 
 def _usual_normalisation(
-    source: _Source, spec: RunSpec, pretrained: bool | str
+    source: Source, spec: RunSpec, pretrained: bool | str
 ) -> tuple[Sequence[float] | None, Sequence[float] | None]:
     """Of given weights, if they say it; of colours that of the trunk's weights, or of the recipe; else not known."""
     from intarsia.config.lowering.lower import lower
@@ -213,7 +232,7 @@ def _as_stored(spec: RunSpec) -> tuple[Sequence[float], Sequence[float]]:
     return spec.preprocess.mean[::step], spec.preprocess.std[::step]
 
 
-def _module(source: _Source, spec: RunSpec, *, normalises: bool, knows: bool) -> SegmentationModel:
+def _module(source: Source, spec: RunSpec, *, normalises: bool, knows: bool) -> SegmentationModel:
     from intarsia.config.build import build_task
     from intarsia.tasks.segmentation_model import ModelFacts, SegmentationModel
 
@@ -233,7 +252,7 @@ def _module(source: _Source, spec: RunSpec, *, normalises: bool, knows: bool) ->
 
 def _started(
     model: SegmentationModel,
-    source: _Source,
+    source: Source,
     spec: RunSpec,
     pretrained: bool | str,
     *,

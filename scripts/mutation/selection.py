@@ -191,6 +191,7 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/methods/ppliteseg.py": of_part("PPLiteSegHead", "methods/test_ppliteseg.py"),
     "intarsia/methods/regseg.py": of_part("RegSeg", "methods/test_regseg.py"),
     "intarsia/methods/sctnet.py": of_part("SCTNet or SCTHead", "methods/test_sctnet.py"),
+    "intarsia/methods/vwformer.py": of_part("VWHead or VWCityHead", "methods/test_vwformer.py"),
     "intarsia/methods/smp_": [group("methods/test_smp_heads.py"), group("weights/test_maps_smp_decoders.py")],
     "intarsia/methods/ann.py": of_part("ANNHead", "methods/test_attention_heads.py", figure="ann_small"),
     "intarsia/methods/ccnet.py": of_part("CCHead", "methods/test_attention_heads.py", figure="ccnet_small"),

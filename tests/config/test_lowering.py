@@ -271,6 +271,18 @@ def test_heads_of_a_cascade_have_numbers() -> None:
     assert spec.inference.align_corners
 
 
+@pytest.mark.parametrize(("levels", "logits"), [(False, True), (True, False)])
+def test_logits_of_a_head_that_resizes_its_levels_in_another_way(levels: bool, logits: bool) -> None:
+    """What predicts and what trains resizes logits as the head says, not as it resizes its levels."""
+    own = head(
+        type="SegformerHead", in_channels=[8, 16], in_index=[0, 1], align_corners=levels, logits_align_corners=logits
+    )
+    spec = lower(config(model=model(decode_head=own)))
+    assert spec.inference.align_corners == logits
+    assert [one.align_corners for one in spec.losses] == [logits]
+    assert spec.model.args["decode_head"].args["align_corners"] == levels
+
+
 def hrnet(**stage: Any) -> dict[str, Any]:
     first = {"num_modules": 1, "num_branches": 1, "block": "BOTTLENECK", "num_blocks": [2], "num_channels": [64]}
     second = {"num_modules": 3, "num_branches": 2, "block": "BASIC", "num_blocks": [4, 4], "num_channels": [18, 36]}

@@ -219,6 +219,8 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "EfficientViTHead": {
             "in_index": (0, 1, 2), "num_blocks": 3, "expand_ratio": 4, "fused": False, "final_expand": 4,
             "dropout_ratio": 0.0, "norm": BN, "activation": Activation("HSwish"), "align_corners": False},
+        "VWCityHead": {**SEVERAL_LEVELS, "channels": 512, "short_cut": False, "nheads": 1, "norm": BN},
+        "VWHead": {**SEVERAL_LEVELS, "channels": 512, "short_cut": True, "nheads": 1, "norm": BN},
         "SCTHead": {"in_index": 0, "dropout_ratio": 0.1, "norm": BN, "align_corners": False},
         "GCNetHead": {**HEAD, "in_index": (0, 1), "norm": BN},
         "DAHead": ONE_LEVEL,

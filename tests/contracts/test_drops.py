@@ -162,6 +162,7 @@ DROPS: dict[str, dict[str, Drops]] = {
         "RegSegHead": CLASSIFIER,
         "EfficientViTHead": CLASSIFIER,
         "SCTHead": CLASSIFIER,
+        **dict.fromkeys(("VWCityHead", "VWHead"), Drops(CLASSIFIER.layers, attention=(0.0,) * 3)),
         "GCNetHead": CLASSIFIER,
         **dict.fromkeys(("LinknetHead", "MANetHead", "PANHead", "PPLiteSegHead", "UNetHead",
                          "UNetPlusPlusHead"), CLASSIFIER),

@@ -149,6 +149,8 @@ HEADS: dict[str, dict[str, Any]] = {
     "PSPHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "norm": BN},
     "RegSegHead": {"in_channels": (8, 16, 24), "channels": 6, "fine_channels": 4, "num_classes": 5,
                    "dropout_ratio": 0.1},
+    "VWCityHead": {"in_channels": (8, 16, 24, 32), "channels": 64, "num_classes": 5, "nheads": 2},
+    "VWHead": {"in_channels": (8, 16, 24, 32), "channels": 64, "num_classes": 5, "nheads": 2},
     "SCTHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "in_index": -1},
     "SETRMLAHead": {"in_channels": (8, 8, 8, 8), "channels": 16, "num_classes": 5, "mla_channels": 4, "norm": BN},
     "SETRUPHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "num_convs": 2, "up_scale": 2, "norm": BN},
@@ -342,6 +344,11 @@ EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
     ("ResNeSt", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("SCTNet", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("SCTHead", "gives_every_parameter_a_gradient"): (UNDONE, r": conv1\.bias$"),
+    ("VWCityHead", "gives_every_parameter_a_gradient"): (UNDONE, r": (attn\.\d\.out_proj\.bias(, |$)){3}$"),
+    ("VWHead", "gives_every_parameter_a_gradient"): (
+        COMPARED_OR_UNDONE, r": (linear_c\d\.proj\.bias, ){3}"
+        r"(attn\.\d\.(g\.conv|conv_out\.bn|phi\.conv)\.bias, ){9}linear_c1\.proj\.bias$"),
+    ("VWHead", "trains_on_a_batch_of_one"): ONE_VALUE,
     ("SCTNet", "is_exported_for_any_size"): ONE_CELL,
     ("SCTNet", "gives_every_parameter_a_gradient"): (
         UNDONE, r": ((conv1\.\d|layer\d\.\d\.(conv\d|downsample\.0)|convdown4\.0|layer5\.mlp_l\.conv2|"

@@ -242,6 +242,13 @@ STARTS: dict[str, dict[str, Starts]] = {
         "PSAHead": Starts(special={**CLASSIFIED, r"^attention(_p)?\.1\.weight": TORCH}, wide={"channels": 20}),
         "RegSegHead": Starts(TORCH, TORCH, wide={"channels": 24, "fine_channels": 16}),
         "EfficientViTHead": Starts(special=CLASSIFIED, wide={"channels": 24}),
+        "VWCityHead": Starts(
+            linear=TORCH, few=r"ds\.2\.conv\.weight$", special={
+                **CLASSIFIED, r"attn\.\d\.in_proj_weight": XAVIER, r"attn\.\d\.in_proj_bias": ZEROS,
+                r"attn\.\d\.out_proj\.bias": ZEROS}),
+        "VWHead": Starts(
+            linear=TORCH, few=r"ds\.2\.conv\.weight$",
+            special={**CLASSIFIED, r"attn\.\d\.theta\.conv\.weight": CLASSIFIER, r"conv_out\.bn\.weight": ZEROS}),
         "SCTHead": Starts(wide={"channels": 24}),
         "GCNetHead": Starts(wide={"channels": 20}, special={r"(conv_seg|aux_cls_seg_c4)\.bias": TORCH}),
         "PPLiteSegHead": Starts(

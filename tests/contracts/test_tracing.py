@@ -36,6 +36,8 @@ UNFUSED = {
     "SCTHead": 1,
     "SCTNet": 17,
     "SegformerHead": 1,
+    "VWCityHead": 1,
+    "VWHead": 1,
     "DepthEstimator": 3,
     "VPDDepthHead": 3,
 }

@@ -28,6 +28,7 @@ WITHOUT_RECORD = {
         "VPDDepthHead", "EfficientViTHead", "EoMTHead", "GCNetHead", "LinearHead", "LinknetHead", "MANetHead",
         "PANHead", "PMTHead", "PPLiteSegHead", "RegSegHead", "SCTHead", "UNetHead", "UNetPlusPlusHead",
         "SmpASPPHead", "SmpDPTHead", "SmpFPNHead", "SmpPSPHead", "NNUNetHead",
+        "VWCityHead", "VWHead",
     },
 }  # fmt: skip
 """Parts that no record of the reference has: they are none of MMSegmentation, and proven against the libraries that

@@ -175,6 +175,8 @@ def _head(context: Context, values: Mapping[str, Any], path: str, name: str, ext
         num_classes = num_classes or inner.num_classes
         threshold = inner.threshold if threshold is None else threshold
         losses = inner.loss
+    if args.get("logits_align_corners") is not None:  # of heads that resize their levels in another way than these
+        losses = replace(losses, align_corners=bool(args["logits_align_corners"]))
     return _Head(_classified(context, fields, replace(part, args=args)), losses, num_classes, threshold)
 
 

@@ -1,0 +1,171 @@
+"""VWFormer: which pixels a window sees, and the attention of both heads, written out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from intarsia.layers.attention import MultiheadAttention
+from intarsia.layers.norm import BN
+from intarsia.methods.vwformer import (
+    VWA,
+    VWCityHead,
+    VWHead,
+    attended,
+    contexts,
+    joined,
+    over_maps,
+    shifted_borders,
+    windows_of,
+)
+
+LEVELS = (8, 16, 24, 32)
+
+
+def seen(length: int, ratio: int, window: int) -> list[int]:
+    """The rows that the context of a window consists of, each by its place in the map.
+
+    A context lies around its window, R windows long. Before the first row come those from the middle of the first
+    context on, (R + 1) / 2 windows to R, and behind the last those that lie as far from the end (section 3.4).
+    """
+    size = length // 8
+    start, end = (ratio + 1) * size // 2, ratio * size
+    before, behind = list(range(start, end)), list(range(length - end, length - start))
+    rows = [*before, *range(length), *behind]
+    return rows[window * size : window * size + ratio * size]
+
+
+@pytest.mark.parametrize("ratio", [2, 4, 8])
+@pytest.mark.parametrize("size", [(16, 24), (24, 40), (64, 16)])
+def test_contexts(ratio: int, size: tuple[int, int]) -> None:
+    """Each window sees R a x R b pixels, R x R of which are the channels of one."""
+    height, width = size
+    a, b = height // 8, width // 8
+    x = torch.randn(2, 3, height, width)
+    found = contexts(x, ratio).unflatten(0, (2, 8, 8)).unflatten(3, (ratio, ratio, 3))  # (2, 8, 8, R, R, 3, a, b)
+    for row, column in ((0, 0), (0, 7), (3, 4), (7, 0), (7, 7)):
+        rows, columns = seen(height, ratio, row), seen(width, ratio, column)
+        context = x[:, :, rows][:, :, :, columns]  # (2, 3, R a, R b)
+        for i in range(ratio):
+            for j in range(ratio):
+                expected = context[:, :, i::ratio, j::ratio]  # (2, 3, a, b)
+                assert expected.shape[2:] == (a, b)
+                assert torch.equal(found[:, row, column, i, j], expected)
+
+
+@pytest.mark.parametrize("ratio", [2, 4, 8])
+@pytest.mark.parametrize("length", [8, 16, 24])
+def test_borders_are_the_same_in_compiled_networks(ratio: int, length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(1, 2, length, 3)
+    expected = shifted_borders(x, ratio, dim=2)
+    assert expected.shape[2] == (7 + ratio) * length // 8
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert torch.equal(shifted_borders(x, ratio, dim=2), expected)
+
+
+def test_a_context_in_the_middle_lies_around_its_window() -> None:
+    assert seen(64, 2, 3) == list(range(20, 36)), "of the window 24 to 31, four rows more on both sides"
+
+
+def test_windows_are_joined_as_they_were_cut() -> None:
+    x = torch.randn(2, 3, 16, 24)
+    assert torch.equal(windows_of(x)[8 + 2], x[0, :, 2:4, 6:9])
+    assert torch.equal(joined(windows_of(x)), x)
+
+
+def softmax_of(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
+    """(P, C) each -> (P, C), head by head."""
+    parts = zip(*(x.chunk(heads, dim=1) for x in (query, key, value)), strict=True)
+    return torch.cat([(q @ k.T / q.shape[1] ** 0.5).softmax(dim=1) @ v for q, k, v in parts], dim=1)
+
+
+def test_attention_of_a_window() -> None:
+    attention: Any = VWA(8, num_heads=2, norm=BN).eval()
+    query, context = torch.randn(3, 8, 2, 3), torch.randn(3, 8, 2, 3)
+    with torch.no_grad():
+        assert not attention(query, context).any(), "it starts at 0"
+        attention.conv_out.bn.weight.fill_(1.0)
+        maps = attention.theta(query), attention.phi(context), attention.g(context)
+        q, k, v = (x[1].flatten(1).T for x in maps)
+        mean = softmax_of(q, k, v, 2).T.reshape(1, 8, 2, 3)
+        torch.testing.assert_close(attention(query, context)[1:2], attention.conv_out(mean))
+
+
+def test_torchs_attention_of_a_window() -> None:
+    theirs = nn.MultiheadAttention(8, 2, batch_first=True)
+    ours = MultiheadAttention(8, 2)
+    ours.load_state_dict(theirs.state_dict())
+    query, context = torch.randn(3, 8, 2, 3), torch.randn(3, 8, 2, 3)
+    pixels, others = (x.flatten(2).mT for x in (query, context))
+    expected = theirs(pixels, others, others)[0].mT.reshape(3, 8, 2, 3)
+    torch.testing.assert_close(over_maps(ours, query, context), expected)
+
+
+def features(side: int) -> list[Tensor]:
+    return [torch.randn(2, c, side // s, side // s) for c, s in zip(LEVELS, (4, 8, 16, 32), strict=True)]
+
+
+def test_head_step_by_step() -> None:
+    """What is concatenated, and in which order; the last fusion is that of the concatenation at stride 4."""
+    head: Any = VWHead(in_channels=LEVELS, channels=64, num_classes=5).eval()
+    levels = features(128)
+    with torch.no_grad():
+        for attention in head.attn:
+            attention.conv_out.bn.weight.fill_(1.0)
+        c1, c2, c3, c4 = (head.get_submodule(f"linear_c{i + 1}")(x) for i, x in enumerate(levels))
+        c3, c4 = (F.interpolate(x, size=(16, 16), mode="bilinear") for x in (c3, c4))
+        x = head.linear_fuse(torch.cat([c4, c3, c2], dim=1))
+        outputs = [head.short_path(x), head.image_pool(x).expand_as(x)]
+        for place, ratio in enumerate((2, 4, 8)):
+            border = (ratio // 2 - 1, ratio // 2) * 2
+            context = contexts(head.ds[place](F.pad(x, border)), ratio)
+            outputs.append(joined(head.attn[place](windows_of(x), context)) + x)
+        x = F.interpolate(head.cat(torch.cat(outputs, dim=1)), size=(32, 32), mode="bilinear")
+        expected = head.conv_seg(head.low_level_fuse(torch.cat([x, c1], dim=1)))
+        torch.testing.assert_close(head(levels), expected, rtol=1e-4, atol=1e-5)
+        head.short_cut = False
+        assert not torch.allclose(head(levels), expected)
+
+
+def test_city_head_step_by_step() -> None:
+    head: Any = VWCityHead(in_channels=LEVELS, channels=64, num_classes=5, nheads=2).eval()
+    levels = features(128)
+    with torch.no_grad():
+        c1, c2, c3, c4 = (head.get_submodule(f"linear_c{i + 1}")(x) for i, x in enumerate(levels))
+        c3, c4 = (F.interpolate(x, size=(16, 16), mode="nearest") for x in (c3, c4))
+        x = head.linear_fuse(torch.cat([c4, c3, c2], dim=1))
+        outputs = [head.short_path(x)]
+        for place, ratio in enumerate((2, 4, 8)):
+            border = (ratio // 2 - 1, ratio // 2) * 2
+            context = contexts(head.ds[place](F.pad(x, border)), ratio)
+            outputs.append(joined(over_maps(head.attn[place], windows_of(x), context)))
+        x = F.interpolate(head.cat(torch.cat(outputs, dim=1)), size=(32, 32), mode="bilinear")
+        expected = head.conv_seg(head.low_level_fuse(torch.cat([x, c1], dim=1)))
+        torch.testing.assert_close(head(levels), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_sides_that_are_no_multiples_are_repeated_and_cut() -> None:
+    """A map of 13 x 9 is one of 16 x 16 whose last row and column are repeated."""
+    head: Any = VWHead(in_channels=LEVELS, channels=64, num_classes=5, short_cut=False).eval()
+    x = torch.randn(1, 64, 13, 9)
+    padded = F.pad(x, (0, 7, 0, 3), mode="replicate")
+    with torch.no_grad():
+        for attention in head.attn:
+            attention.conv_out.bn.weight.fill_(1.0)
+        small = attended(x, head.ds, head.attn, short_cut=False)
+        large = attended(padded, head.ds, head.attn, short_cut=False)
+    for found, whole in zip(small, large, strict=True):
+        torch.testing.assert_close(found, whole[:, :, :13, :9])
+
+
+def test_channels_and_levels_are_checked() -> None:
+    with pytest.raises(ValueError, match=r"VWHead must be a multiple of 64.*got 96"):
+        VWHead(in_channels=LEVELS, channels=96, num_classes=5)
+    with pytest.raises(ValueError, match="VWCityHead reads four levels"):
+        VWCityHead(in_channels=(8, 16), in_index=(0, 1), channels=64, num_classes=5)
+    with pytest.raises(ValueError, match="64 channels cannot be divided among 3"):
+        VWHead(in_channels=LEVELS, channels=64, nheads=3, num_classes=5)
