@@ -19,12 +19,13 @@ from intarsia.data.collate import collate
 from intarsia.data.transforms.scale import SegRescale
 from intarsia.layers.levels import resize
 from intarsia.layers.norm import BN
+from intarsia.losses.accuracy import pixel_accuracy
 from intarsia.losses.cross_entropy import CrossEntropyLoss
 from intarsia.methods.fcn import FCNHead
 from intarsia.models.encoder_decoder import EncoderDecoder
 from intarsia.spec import PreprocessSpec
 from intarsia.tasks.preprocess import Preprocess
-from intarsia.tasks.semantic import HeadLoss, HeadTerm, SemanticSegmentation, pixel_accuracy
+from intarsia.tasks.semantic import HeadLoss, HeadTerm, SemanticSegmentation
 
 SPEC = PreprocessSpec((127.0,) * 3, (60.0,) * 3, label_pad_value=255, train_size=(64, 96))
 
@@ -181,7 +182,7 @@ def test_logits_are_enlarged_in_single_precision(dtype: torch.dtype, monkeypatch
         enlarged.append(logits.dtype)
         return resize(logits, *arguments, **options)
 
-    monkeypatch.setattr("intarsia.tasks.semantic.resize", noted)
+    monkeypatch.setattr("intarsia.losses.resized_logits.resize", noted)
     task = make_task().train()
     task.model.decode_head.register_forward_hook(lambda module, inputs, output: produced.append(output.dtype))
     with torch.autocast("cpu", dtype=dtype):
