@@ -54,7 +54,9 @@ def softmax_sum(
     if _has_kernels(logits.low):
         from intarsia.losses import triton_cross_entropy
 
-        return triton_cross_entropy.softmax_sum(logits, labels, weight, form)
+        return triton_cross_entropy.LossOfPixels.apply(  # type: ignore[no-any-return,no-untyped-call]
+            logits.low, logits, labels, form.parts(labels, weight, logits.shape[1]), form.spread_by
+        ).sum()
     return _summed(logits, labels, weight, form)
 
 
@@ -82,7 +84,9 @@ def pixel_losses(logits: ResizedLogits, target: Tensor, *, ignore_index: int) ->
     if _has_kernels(logits.low):
         from intarsia.losses import triton_cross_entropy
 
-        return triton_cross_entropy.pixel_losses(logits, labels, weight)
+        return triton_cross_entropy.LossOfPixels.apply(  # type: ignore[no-any-return,no-untyped-call]
+            logits.low, logits, labels, (weight, None, weight), None
+        )
     found = torch.empty_like(weight)
     _go_through(logits, labels, weight, Softmax(), found, None)
     return found
@@ -129,7 +133,7 @@ class Softmax:
         index = label[None]  # (1, P)
         own = x.gather(0, index)[0]
         of_own, of_each, of_all = self.parts(label, weight, len(x))
-        classes = None if self.class_weight is None else self.class_weight[:, None]  # (K, 1)
+        classes = None if self.spread_by is None else self.spread_by[:, None]  # (K, 1)
         loss = -of_own * own
         if of_each is not None:
             loss -= of_each * (x if classes is None else x * classes).sum(dim=0)
@@ -140,6 +144,11 @@ class Softmax:
             if of_each is not None:
                 x.sub_(of_each if classes is None else of_each * classes)
         return loss.where(weight != 0, 0.0)
+
+    @property
+    def spread_by(self) -> Tensor | None:
+        """The weights of classes, where every logit counts by its own."""
+        return self.class_weight if self.label_smoothing else None
 
     def parts(self, label: Tensor, weight: Tensor, num_classes: int) -> tuple[Tensor, Tensor | None, Tensor]:
         """How much each pixel counts by its own logit; by every logit, times the weight of its class; by the logarithm
