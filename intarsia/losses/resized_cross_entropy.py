@@ -8,7 +8,7 @@ and the gradient is brought back to the size of the logits, all while the number
 there when the loss is; the backward pass only multiplies it. On GPUs a Triton kernel does the same pixel by pixel
 (`triton_cross_entropy`); where there is none, strips again, larger ones.
 
-There is no second derivative: whoever asks for one (create_graph=True) gets torch's error, and takes the plain loss of
+There is no second derivative: who asks for one (create_graph=True) is told to take the plain loss of
 `ResizedLogits.whole`.
 
 Shape letters: N images, K classes, H, W height and width of the labels, h, w of the logits, P pixels of a strip, s rows
@@ -24,11 +24,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from intarsia.layers import triton
 from intarsia.losses.bilinear import Direction
-from intarsia.losses.resized_logits import ResizedLogits
+from intarsia.losses.resized_logits import ResizedLogits, refuse_second_derivative
 from intarsia.losses.targets import is_on_cpu
 
 _STRIP = {"cpu": 1 << 19}
@@ -54,9 +53,8 @@ def softmax_sum(
     if _has_kernels(logits.low):
         from intarsia.losses import triton_cross_entropy
 
-        return triton_cross_entropy.LossOfPixels.apply(  # type: ignore[no-any-return,no-untyped-call]
-            logits.low, logits, labels, form.parts(labels, weight, logits.shape[1]), form.spread_by
-        ).sum()
+        parts = form.parts(labels, weight, logits.shape[1])
+        return triton_cross_entropy.pixel_losses(logits, labels, parts, form.spread_by).sum()
     return _summed(logits, labels, weight, form)
 
 
@@ -84,9 +82,7 @@ def pixel_losses(logits: ResizedLogits, target: Tensor, *, ignore_index: int) ->
     if _has_kernels(logits.low):
         from intarsia.losses import triton_cross_entropy
 
-        return triton_cross_entropy.LossOfPixels.apply(  # type: ignore[no-any-return,no-untyped-call]
-            logits.low, logits, labels, (weight, None, weight), None
-        )
+        return triton_cross_entropy.pixel_losses(logits, labels, (weight, None, weight), None)
     found = torch.empty_like(weight)
     _go_through(logits, labels, weight, Softmax(), found, None)
     return found
@@ -217,8 +213,8 @@ class _Summed(torch.autograd.Function):
         return _go_through(logits, labels, weight, form, None, gradient)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, of_sum: Tensor) -> tuple[Tensor, None, None, None, None]:
+        refuse_second_derivative()
         (gradient,) = ctx.saved_tensors
         return gradient * of_sum, None, None, None, None
 

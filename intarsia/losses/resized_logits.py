@@ -66,3 +66,15 @@ class LossOfResized(Protocol):
         weight: as that of the loss; only given to one that takes weights.
         """
         ...
+
+
+def refuse_second_derivative() -> None:
+    """For the backward pass of a loss whose gradient is computed, and not recorded.
+
+    Raises RuntimeError where its own derivative is going to be asked for (create_graph=True).
+    """
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            "cross entropy of logits that are not enlarged has no second derivative, but the backward pass was run "
+            "with create_graph=True. Take the loss of the enlarged logits: loss(logits.whole, target)"
+        )

@@ -20,10 +20,9 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from intarsia.losses.bilinear import Direction
-from intarsia.losses.resized_logits import ResizedLogits
+from intarsia.losses.resized_logits import ResizedLogits, refuse_second_derivative
 
 TILE = (8, 32)
 """Pixels of a program forwards. Rows are 32 wide, so that a warp reads and writes neighbours."""
@@ -34,13 +33,15 @@ Parts = tuple[Tensor, Tensor | None, Tensor]
 """How much each pixel (N, H, W) counts; see `resized_cross_entropy.Softmax.parts`."""
 
 
-class LossOfPixels(torch.autograd.Function):
-    """Logits (N, K, h, w), how they are resized, labels (N, H, W) that are classes, what pixels count, and the weights
-    (K,) by which `of_each` counts or None -> losses (N, H, W).
+def pixel_losses(logits: ResizedLogits, labels: Tensor, parts: Parts, class_weight: Tensor | None) -> Tensor:
+    """The loss of each pixel (N, H, W), of labels (N, H, W) that are classes.
 
-    If somebody wants to know, `logits.right` is told.
+    class_weight: (K,), by which the logits count for `of_each`. If somebody wants to know, `logits.right` is told.
     """
+    return _PixelLosses.apply(logits.low, logits, labels, parts, class_weight)  # type: ignore[no-any-return,no-untyped-call]
 
+
+class _PixelLosses(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -72,8 +73,8 @@ class LossOfPixels(torch.autograd.Function):
         return losses
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, of_losses: Tensor) -> tuple[Tensor, None, None, None, None]:
+        refuse_second_derivative()
         low, labels, of_own, of_each, of_all, class_weight, log_sums = ctx.saved_tensors
         rows, columns = ctx.directions
         gradient = torch.empty_like(low)
