@@ -96,7 +96,8 @@ SIZES = [((4, 5), (16, 20)), ((7, 3), (9, 23)), ((1, 6), (5, 6)), ((6, 8), (6, 8
 @given(
     sizes=st.sampled_from(SIZES), classes=st.sampled_from([2, 5, 19]), align_corners=st.booleans(),
     dtype=st.sampled_from([torch.float32, torch.float64]), use_sigmoid=st.booleans(), avg_non_ignore=st.booleans(),
-    classed=st.booleans(), weighted=st.booleans(), smoothing=st.sampled_from([0.0, 0.1]), reduction=st.sampled_from(["mean", "sum"]),
+    classed=st.booleans(), weighted=st.booleans(), smoothing=st.sampled_from([0.0, 0.1]),
+    reduction=st.sampled_from(["mean", "sum"]),
 )  # fmt: skip
 def test_every_combination_is_as_plain(
     sizes: Any, classes: int, dtype: torch.dtype, align_corners: bool, use_sigmoid: bool, avg_non_ignore: bool,
