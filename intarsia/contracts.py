@@ -384,7 +384,8 @@ class Target(Protocol):
     """What an output is compared with, where that is not the labels: edges, the classes that an image shows.
 
     One whose values are no labels may state `ignore_index`, the value that counts for nothing, for the loss that it
-    stands beside; otherwise that is the one of the labels.
+    stands beside; otherwise that is the one of the labels. One that does not look at the logits to be compared may
+    state `reads_logits = False`: then nobody enlarges them for it, and it is shown them as they are.
     """
 
     def __call__(

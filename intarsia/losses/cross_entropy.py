@@ -22,6 +22,8 @@ from torch import Tensor, nn
 
 from intarsia.losses.class_weights import as_buffer, in_precision_of
 from intarsia.losses.reduction import mean_over
+from intarsia.losses.resized_cross_entropy import sigmoid_sum, softmax_sum
+from intarsia.losses.resized_logits import ResizedLogits
 from intarsia.losses.targets import on_known_labels, one_hot_targets
 
 
@@ -76,15 +78,36 @@ class CrossEntropyLoss(nn.Module):
         Raises ValueError for class weights of another number, for a single logit without `use_sigmoid`, whose softmax
         is always 1, and for labels that are no class (`on_known_labels`).
         """
-        num_logits = logits.shape[1]
-        if self.class_weight is not None and len(self.class_weight) != num_logits:
-            raise ValueError(f"class_weight has {len(self.class_weight)} entries for {num_logits} logits")
-        if num_logits == 1 and not self.use_sigmoid:
-            raise ValueError("the softmax of a single logit is always 1; set use_sigmoid=True, or give two logits")
+        self._check(logits.shape[1])
         form = self._sigmoid_form if self.use_sigmoid else self._softmax_form
         return on_known_labels(
             lambda logits, target: form(logits, target, weight), logits, target, ignore_index=self.ignore_index
         )
+
+    def of_resized(self, logits: ResizedLogits, target: Tensor, *, weight: Tensor | None = None) -> Tensor:
+        """What the loss gives for `logits.whole`, which are never made; see `resized_cross_entropy`."""
+        self._check(logits.shape[1])
+        sum_of, mean_of = (sigmoid_sum, self._sigmoid_mean) if self.use_sigmoid else (softmax_sum, self._softmax_mean)
+
+        def loss(low: Tensor, target: Tensor) -> Tensor:
+            class_weight = self._weights(low)
+            total = sum_of(
+                logits,
+                target,
+                ignore_index=self.ignore_index,
+                weight=weight,
+                class_weight=class_weight,
+                label_smoothing=self.label_smoothing,
+            )
+            return mean_of(total, target, low.shape[1], class_weight)
+
+        return on_known_labels(loss, logits.low, target, ignore_index=self.ignore_index)
+
+    def _check(self, num_logits: int) -> None:
+        if self.class_weight is not None and len(self.class_weight) != num_logits:
+            raise ValueError(f"class_weight has {len(self.class_weight)} entries for {num_logits} logits")
+        if num_logits == 1 and not self.use_sigmoid:
+            raise ValueError("the softmax of a single logit is always 1; set use_sigmoid=True, or give two logits")
 
     def _softmax_form(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
         class_weight = self._weights(logits)
@@ -98,7 +121,11 @@ class CrossEntropyLoss(nn.Module):
         )
         if weight is not None:
             loss = (loss * weight).sum()
-        return loss if self.reduction == "sum" else mean_over(loss, self._weighted_pixels(target, class_weight))
+        return self._softmax_mean(loss, target, logits.shape[1], class_weight)
+
+    def _softmax_mean(self, total: Tensor, target: Tensor, num_logits: int, class_weight: Tensor | None) -> Tensor:
+        """What becomes of the sum over all pixels."""
+        return total if self.reduction == "sum" else mean_over(total, self._weighted_pixels(target, class_weight))
 
     def _weights(self, like: Tensor) -> Tensor | None:
         """The class weights (K,) in the precision of the logits, or None."""
@@ -121,5 +148,8 @@ class CrossEntropyLoss(nn.Module):
         class_weight = self._weights(logits)
         positive = None if class_weight is None else class_weight.view(-1, 1, 1)
         loss = F.binary_cross_entropy_with_logits(logits, answers, weight=counted, pos_weight=positive, reduction="sum")
-        pixels = labelled.sum() if self.avg_non_ignore else target.numel()
-        return loss if self.reduction == "sum" else mean_over(loss, pixels * logits.shape[1])
+        return self._sigmoid_mean(loss, target, logits.shape[1], class_weight)
+
+    def _sigmoid_mean(self, total: Tensor, target: Tensor, num_logits: int, class_weight: Tensor | None) -> Tensor:
+        pixels = (target != self.ignore_index).sum() if self.avg_non_ignore else target.numel()
+        return total if self.reduction == "sum" else mean_over(total, pixels * num_logits)

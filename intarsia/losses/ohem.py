@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 from intarsia.layers.precision import full_precision, without_autocast
 from intarsia.losses.class_weights import as_buffer, in_precision_of
+from intarsia.losses.resized_cross_entropy import pixel_losses, softmax_sum
+from intarsia.losses.resized_logits import ResizedLogits
 from intarsia.losses.targets import classes_of, is_on_cpu, on_known_labels, refuse_unknown_labels, unknown_labels
 
 
@@ -72,21 +74,33 @@ class OHEMPixelSampler:
         Raises ValueError for a single logit, which has no softmax, and, on the processor, for labels that are no class;
         on an accelerator such a pixel is not chosen, and the loss says nan (`on_known_labels`).
         """
+        target = self._known(logits, target)
+        with without_autocast(logits):
+            nll = F.cross_entropy(
+                full_precision(logits), target, ignore_index=self.ignore_index, reduction="none"
+            )  # (N, H, W)
+            return self._hard(nll, target).to(logits.dtype)
+
+    @torch.no_grad()
+    def of_resized(self, logits: ResizedLogits, target: Tensor) -> Tensor:
+        """What the sampler gives for `logits.whole`, which are never made."""
+        target = self._known(logits.low, target)
+        with without_autocast(logits.low):
+            nll = pixel_losses(logits, target, ignore_index=self.ignore_index)  # (N, H, W)
+            return self._hard(nll, target).to(logits.low.dtype)
+
+    def _known(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The target without labels that are no class."""
         if logits.shape[1] == 1:
             raise ValueError("OHEMPixelSampler needs one logit per class; this head has a single one")
         unknown = unknown_labels(target, classes_of(logits), ignore_index=self.ignore_index)  # (N, H, W)
         if is_on_cpu(target):
             refuse_unknown_labels(unknown, target, classes_of(logits), ignore_index=self.ignore_index)
-        target = target.masked_fill(unknown, self.ignore_index)
-        with without_autocast(logits):
-            nll = F.cross_entropy(
-                full_precision(logits), target, ignore_index=self.ignore_index, reduction="none"
-            )  # (N, H, W)
-            hard = self._hard(nll, target != self.ignore_index, self.min_kept * len(target))  # (N, H, W)
-        return hard.to(logits.dtype)
+        return target.masked_fill(unknown, self.ignore_index)
 
-    def _hard(self, nll: Tensor, labelled: Tensor, kept: int) -> Tensor:
-        """Minus the log-probability of each pixel, and whether it is labelled -> whether it is chosen."""
+    def _hard(self, nll: Tensor, target: Tensor) -> Tensor:
+        """Minus the log-probability of each pixel's class, and the target, both (N, H, W) -> whether it is chosen."""
+        labelled, kept = target != self.ignore_index, self.min_kept * len(target)
         if self.thresh is not None:
             return below_threshold(nll, labelled, self.thresh, kept)
         worst = nll.where(labelled, -torch.inf).flatten().topk(min(kept, nll.numel())).indices
@@ -138,18 +152,40 @@ class OhemCrossEntropy(nn.Module):
         Raises ValueError for a single logit, which has no softmax, for class weights of another number, and for labels
         that are no class (`on_known_labels`).
         """
-        classes = logits.shape[1]
+        self._check(logits.shape[1])
+        return on_known_labels(self._loss, logits, target, ignore_index=self.ignore_index)
+
+    def of_resized(self, logits: ResizedLogits, target: Tensor, *, weight: Tensor | None = None) -> Tensor:
+        """What the loss gives for `logits.whole`, which are never made. It takes no weights of pixels."""
+        assert weight is None
+        self._check(logits.shape[1])
+
+        def loss(low: Tensor, target: Tensor) -> Tensor:
+            nll = pixel_losses(logits, target, ignore_index=self.ignore_index)  # (N, H, W)
+            hard = below_threshold(nll, target != self.ignore_index, self.thres, self.min_kept)  # (N, H, W)
+            total = softmax_sum(
+                logits, target, ignore_index=self.ignore_index, weight=hard, class_weight=self._weights(low)
+            )
+            return total / hard.sum().clamp(min=1)
+
+        return on_known_labels(loss, logits.low, target, ignore_index=self.ignore_index)
+
+    def _check(self, classes: int) -> None:
         if classes == 1:
             raise ValueError("OhemCrossEntropy needs one logit per class; this head has a single one")
         if self.class_weight is not None and len(self.class_weight) != classes:
             raise ValueError(f"class_weight has {len(self.class_weight)} entries for {classes} logits")
-        return on_known_labels(self._loss, logits, target, ignore_index=self.ignore_index)
+
+    def _weights(self, like: Tensor) -> Tensor | None:
+        if self.class_weight is None or self._class_weight is None:
+            return None
+        return in_precision_of(like, self.class_weight, self._class_weight)
 
     def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
         labelled = target != self.ignore_index  # (N, H, W)
         loss = F.cross_entropy(logits, target, ignore_index=self.ignore_index, reduction="none")  # (N, H, W)
         hard = below_threshold(loss, labelled, self.thres, self.min_kept)  # (N, H, W)
-        if self.class_weight is not None and self._class_weight is not None:
-            weight = in_precision_of(loss, self.class_weight, self._class_weight)
+        weight = self._weights(loss)
+        if weight is not None:
             loss = loss * weight[target.where(labelled, 0)]
         return loss.where(hard, 0.0).sum() / hard.sum().clamp(min=1)

@@ -281,6 +281,8 @@ class PIDHead(nn.Module):
 class EdgeMap:
     """The map "edge" of the batch, as the transform GenerateEdge makes it: the target of PIDNet's "d" output."""
 
+    reads_logits = False
+
     def __call__(
         self, labels: Tensor, logits: Tensor, outputs: Mapping[str, Tensor], maps: Mapping[str, Tensor]
     ) -> Tensor:
@@ -302,6 +304,8 @@ class LabelsAtEdges:
 
     ignore_index: what ignored pixels get.
     """
+
+    reads_logits = False
 
     def __init__(self, *, ignore_index: int = IGNORE_INDEX) -> None:
         self.ignore_index = ignore_index

@@ -372,6 +372,8 @@ class DetailMap:
     boundary_threshold: what a map must exceed for a detail, before and after the sum.
     """
 
+    reads_logits = False
+
     def __init__(self, *, boundary_threshold: float = 0.1) -> None:
         self.boundary_threshold = boundary_threshold
 

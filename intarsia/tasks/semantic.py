@@ -6,9 +6,9 @@ Shape letters: N images, K classes, H, W height and width of the (padded) batch,
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -25,9 +25,9 @@ from intarsia.contracts import (
     Target,
     TargetInput,
 )
-from intarsia.layers.levels import resize
 from intarsia.layers.precision import full_precision
-from intarsia.losses.reduction import mean_over
+from intarsia.losses.accuracy import accuracy_of_resized, pixel_accuracy
+from intarsia.losses.resized_logits import LossOfResized, ResizedLogits
 from intarsia.losses.targets import is_on_cpu
 from intarsia.models.assembly import claims, unclaimed
 from intarsia.tasks.labels import label_problem
@@ -43,6 +43,15 @@ class PixelSampler(Protocol):
 
         What a loss divides by stays what it is without the weights.
         """
+        ...
+
+
+@runtime_checkable
+class SamplerOfResized(Protocol):
+    """A sampler that takes logits which nobody has enlarged."""
+
+    def of_resized(self, logits: ResizedLogits, target: Tensor) -> Tensor:
+        """What the sampler gives for `logits.whole`."""
         ...
 
 
@@ -251,36 +260,98 @@ def _terms(
     # Interpolation and losses stay out of autocast: in half precision they would cost accuracy, not time.
     with torch.autocast(labels.device.type, enabled=False):
         compared = {
-            stage: _compared(output, labels, head.align_corners)
+            stage: _compared(output, labels, head)
             for stage, output in stages.items()
             if not isinstance(output, TargetInput)
         }
-        known = {stage: output.value for stage, output in stages.items() if isinstance(output, TargetInput)}
-        known |= {stage: pair[0] for stage, pair in compared.items()}
+        known = _Known(stages, {stage: found for stage, (found, _) in compared.items()})
         terms = []
         for stage, (found, wanted) in compared.items():
-            chosen = None if head.sampler is None else head.sampler(found, wanted)  # (N, H, W)
             at_points = isinstance(stages[stage], PointLogits)
             every = head.of_stage(stage)
+            if not _in_pieces(found, head, every):
+                found = _whole(found)
             if head.accuracy:
                 accuracy = HeadTerm("acc_point" if at_points else "acc_seg", None, 0.0, target=_first_target(every))
                 every += HeadLoss("", [accuracy], head.ignore_index, False).of_stage(stage)
-            for term in every:
-                target = wanted
-                if term.target is not None:
-                    target = term.target(wanted, found, known, maps)
+            targets = _targets(every, found, wanted, known, maps)
+            chosen = _chosen(head.sampler, found, wanted)  # (N, H, W)
+            for term, target in zip(every, targets, strict=True):
                 prefix = "point" if at_points and term.loss is not None else ""
                 value = _value(term, found, target, chosen, head.ignore_index)
                 terms.append(LossTerm(f"{head.head}.{prefix}{term.name}", value, term.weight))
     return _in_order(head, terms)
 
 
-def _value(term: HeadTerm, logits: Tensor, target: Tensor, chosen: Tensor | None, ignore_index: int) -> Tensor:
+class _Known(Mapping[str, Tensor]):
+    """What targets may look at: the logits of each stage, enlarged when one is looked at, and each `TargetInput`."""
+
+    def __init__(self, stages: Mapping[str, HeadOutput], compared: Mapping[str, Tensor | ResizedLogits]) -> None:
+        self._stages, self._compared = stages, compared
+
+    def __getitem__(self, stage: str) -> Tensor:
+        output = self._stages[stage]
+        return output.value if isinstance(output, TargetInput) else _whole(self._compared[stage])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stages)
+
+    def __len__(self) -> int:
+        return len(self._stages)
+
+
+def _in_pieces(found: Tensor | ResizedLogits, head: HeadLoss, terms: Sequence[HeadTerm]) -> bool:
+    """Whether nothing that a stage is trained on needs its enlarged logits."""
+    return (
+        isinstance(found, ResizedLogits)
+        and found.worthwhile
+        and (head.sampler is None or isinstance(head.sampler, SamplerOfResized))
+        and all(term.loss is None or isinstance(term.loss, LossOfResized) for term in terms)
+        and not any(getattr(term.target, "reads_logits", True) for term in terms if term.target is not None)
+    )
+
+
+def _whole(found: Tensor | ResizedLogits) -> Tensor:
+    return found.whole if isinstance(found, ResizedLogits) else found
+
+
+def _targets(
+    terms: Sequence[HeadTerm],
+    found: Tensor | ResizedLogits,
+    labels: Tensor,
+    known: Mapping[str, Tensor],
+    maps: Mapping[str, Tensor],
+) -> list[Tensor]:
+    """What each term is compared with, each made once. Tells logits that are not enlarged whose accuracy is wanted."""
+    shown = found.low if isinstance(found, ResizedLogits) else found
+    different = {id(term.target): term.target for term in terms if term.target is not None}
+    made = {key: target(labels, shown, known, maps) for key, target in different.items()}
+    targets = [made.get(id(term.target), labels) for term in terms]
+    if isinstance(found, ResizedLogits):
+        found.labels = next((t for term, t in zip(terms, targets, strict=True) if term.loss is None), None)
+    return targets
+
+
+def _chosen(sampler: PixelSampler | None, found: Tensor | ResizedLogits, wanted: Tensor) -> Tensor | None:
+    if sampler is None:
+        return None
+    if isinstance(found, ResizedLogits):
+        return cast(SamplerOfResized, sampler).of_resized(found, wanted)
+    return sampler(found, wanted)
+
+
+def _value(
+    term: HeadTerm, found: Tensor | ResizedLogits, target: Tensor, chosen: Tensor | None, ignore_index: int
+) -> Tensor:
+    if isinstance(found, ResizedLogits):
+        if term.loss is None:
+            return accuracy_of_resized(found, target, ignore_index=ignore_index)
+        return cast(LossOfResized, term.loss).of_resized(found, target, weight=chosen)
     if term.loss is None:
-        return pixel_accuracy(logits.detach(), target, ignore_index=ignore_index)
+        return pixel_accuracy(found.detach(), target, ignore_index=ignore_index)
     if chosen is None:
-        return term.loss(logits, target)
-    return cast("PixelwiseLoss", term.loss)(logits, target, weight=chosen)
+        return term.loss(found, target)
+    return cast("PixelwiseLoss", term.loss)(found, target, weight=chosen)
 
 
 def _first_target(terms: Sequence[HeadTerm]) -> Target | None:
@@ -296,8 +367,10 @@ def _in_order(head: HeadLoss, terms: list[LossTerm]) -> list[LossTerm]:
     return sorted(terms, key=lambda term: places.get(term.name, len(places)))
 
 
-def _compared(output: Tensor | PointLogits | ImageLogits, labels: Tensor, align_corners: bool) -> tuple[Tensor, Tensor]:
-    """Logits and labels of one size: (N, K, H, W) and (N, H, W).
+def _compared(
+    output: Tensor | PointLogits | ImageLogits, labels: Tensor, head: HeadLoss
+) -> tuple[Tensor | ResizedLogits, Tensor]:
+    """Logits and labels of one size: (N, K, H, W) and (N, H, W); those of a map are not enlarged yet.
 
     Points are an image of one column, (N, K, P, 1). The classes of an image are one of a single logit in one row,
     (N, 1, 1, K), since each is a yes or no of its own; they leave the labels as they are.
@@ -306,7 +379,8 @@ def _compared(output: Tensor | PointLogits | ImageLogits, labels: Tensor, align_
         return full_precision(output.logits).unsqueeze(3), labels_at(output.points, labels).unsqueeze(2)
     if isinstance(output, ImageLogits):
         return full_precision(output.logits)[:, None, None], labels
-    return resize(full_precision(output), labels.shape[-2:], align_corners=align_corners), labels
+    height, width = labels.shape[-2:]
+    return ResizedLogits(full_precision(output), (height, width), head.align_corners), labels
 
 
 def labels_at(points: Tensor, labels: Tensor) -> Tensor:
@@ -315,15 +389,3 @@ def labels_at(points: Tensor, labels: Tensor) -> Tensor:
     x = (points[..., 0] * width).long().clamp(0, width - 1)  # (N, P)
     y = (points[..., 1] * height).long().clamp(0, height - 1)
     return labels.flatten(1).gather(1, y * width + x)
-
-
-def pixel_accuracy(logits: Tensor, labels: Tensor, *, ignore_index: int) -> Tensor:
-    """Percentage of pixels of labels (N, H, W) whose class has the largest of the logits (N, K, H, W), as float32.
-
-    A single logit says class 1 where it is positive. Ignored pixels do not count; without any other, the answer is 0.
-    """
-    # max() finds the first of the largest like argmax(), and is several times faster on a processor.
-    predicted = logits[:, 0] > 0 if logits.shape[1] == 1 else logits.max(dim=1).indices  # (N, H, W)
-    labelled = labels != ignore_index
-    correct = ((predicted == labels) & labelled).sum().float()
-    return 100.0 * mean_over(correct, labelled.sum())

@@ -19,12 +19,15 @@ from intarsia.data.collate import collate
 from intarsia.data.transforms.scale import SegRescale
 from intarsia.layers.levels import resize
 from intarsia.layers.norm import BN
+from intarsia.losses.accuracy import pixel_accuracy
 from intarsia.losses.cross_entropy import CrossEntropyLoss
+from intarsia.losses.dice import DiceLoss
+from intarsia.losses.ohem import OHEMPixelSampler
 from intarsia.methods.fcn import FCNHead
 from intarsia.models.encoder_decoder import EncoderDecoder
 from intarsia.spec import PreprocessSpec
 from intarsia.tasks.preprocess import Preprocess
-from intarsia.tasks.semantic import HeadLoss, HeadTerm, SemanticSegmentation, pixel_accuracy
+from intarsia.tasks.semantic import HeadLoss, HeadTerm, SemanticSegmentation
 
 SPEC = PreprocessSpec((127.0,) * 3, (60.0,) * 3, label_pad_value=255, train_size=(64, 96))
 
@@ -181,13 +184,89 @@ def test_logits_are_enlarged_in_single_precision(dtype: torch.dtype, monkeypatch
         enlarged.append(logits.dtype)
         return resize(logits, *arguments, **options)
 
-    monkeypatch.setattr("intarsia.tasks.semantic.resize", noted)
+    monkeypatch.setattr("intarsia.losses.resized_logits.resize", noted)
     task = make_task().train()
     task.model.decode_head.register_forward_hook(lambda module, inputs, output: produced.append(output.dtype))
     with torch.autocast("cpu", dtype=dtype):
         task.training_terms(make_batch())
     assert produced == [dtype]
     assert enlarged == [torch.float32] * 2
+
+
+def in_pieces_and_plain(task: SemanticSegmentation, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
+    """Terms and gradients of the same step, once without enlarged logits, once with them; and how often there were."""
+    found = []
+    for least in (0, 10**9):
+        enlarged: list[int] = []
+        monkeypatch.setattr("intarsia.losses.resized_logits._LEAST", least)
+        monkeypatch.setattr(
+            "intarsia.losses.resized_logits.resize",
+            lambda x, *args, seen=enlarged, **options: (seen.append(x.shape[1]), resize(x, *args, **options))[1],
+        )
+        terms = task.training_terms(make_batch())
+        task.zero_grad()
+        torch.stack([term.value * term.weight for term in terms]).sum().backward()
+        gradients = {name: p.grad for name, p in task.named_parameters() if p.grad is not None}
+        found.append(({term.name: term.value.detach() for term in terms}, gradients, enlarged))
+    return found[0], found[1]
+
+
+@pytest.mark.parametrize("sampler", [None, OHEMPixelSampler(thresh=0.3, min_kept=500)])
+def test_logits_that_only_cross_entropy_looks_at_are_never_enlarged(
+    sampler: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_task(sampler=sampler).eval()
+    (terms, gradients, enlarged), (plain_terms, plain_gradients, plain_enlarged) = in_pieces_and_plain(
+        task, monkeypatch
+    )
+    assert enlarged == []
+    assert plain_enlarged == [4, 4]
+    torch.testing.assert_close(terms, plain_terms, rtol=1e-6, atol=1e-7)
+    assert gradients.keys() == plain_gradients.keys()
+    for name, gradient in gradients.items():
+        largest = float(plain_gradients[name].abs().max())
+        torch.testing.assert_close(gradient, plain_gradients[name], rtol=0, atol=2e-5 * largest, msg=name)
+    logits, labels = torch.randn(2, 4, 4, 6), make_batch().labels
+    monkeypatch.setattr("intarsia.losses.resized_logits._LEAST", 0)
+    in_pieces = task.validation_loss(logits, labels)
+    monkeypatch.setattr("intarsia.losses.resized_logits._LEAST", 10**9)
+    torch.testing.assert_close(in_pieces, task.validation_loss(logits, labels), rtol=1e-6, atol=0)
+
+
+def test_logits_that_another_loss_looks_at_are_enlarged(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = make_task().eval()
+    decode = replace(task.losses[0], terms=[*task.losses[0].terms, HeadTerm("loss_dice", DiceLoss(), 1.0)])
+    task.losses = (decode, task.losses[1])
+    (_, _, enlarged), _ = in_pieces_and_plain(task, monkeypatch)
+    assert enlarged == [4], "those of the decode head alone"
+
+
+def test_a_target_that_looks_at_no_logits_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then it is shown them as they are; of another output it sees what it always sees."""
+    monkeypatch.setattr("intarsia.losses.resized_logits._LEAST", 0)
+    shown: list[tuple[int, ...]] = []
+
+    class SureEdges:
+        reads_logits = False
+
+        def __call__(self, labels: Tensor, logits: Tensor, outputs: Any, maps: Any) -> Tensor:
+            shown.extend([tuple(logits.shape), tuple(outputs["edge"].shape)])
+            return labels.where(outputs["edge"][:, 0] > 0, 255)
+
+    generator = torch.Generator().manual_seed(0)
+    logits, edges = (torch.randn(shape, generator=generator) for shape in ((2, 4, 8, 12), (2, 1, 8, 12)))
+    loss = CrossEntropyLoss(avg_non_ignore=True)
+    terms = [HeadTerm("loss_sure", loss, 1.0, "", SureEdges()), HeadTerm("acc_main", None, 0.0, ""),
+             HeadTerm("loss_edge", CrossEntropyLoss(use_sigmoid=True), 1.0, "edge", SureEdges())]  # fmt: skip
+    task = several(terms, decode=logits, decode__edge=edges)
+    batch = make_batch()
+    batch.labels[batch.labels == 3], batch.labels[batch.labels == 2] = 1, 0
+    labels = task.preprocess.training_labels(batch)
+    found = {term.name: term.value for term in task.training_terms(batch)}
+    whole, sure = (F.interpolate(x, size=(64, 96), mode="bilinear") for x in (logits, edges))
+    assert shown == [(2, 4, 8, 12), (2, 1, 64, 96), (2, 1, 64, 96), (2, 1, 64, 96)]
+    torch.testing.assert_close(found["decode.loss_sure"], loss(whole, labels.where(sure[:, 0] > 0, 255)))
+    assert found["decode.acc_main"].equal(pixel_accuracy(whole, labels, ignore_index=255))
 
 
 def test_a_batch_without_a_single_label_trains_nothing_and_breaks_nothing() -> None:

@@ -1,0 +1,329 @@
+"""Cross entropy of logits that nobody enlarges: the numbers and gradients of the plain way, in strips and in Triton.
+
+Whether kernels are interpreted is decided when Triton is first imported, so that the tests of the kernels are run again
+in a process with the switch on. For some GPUs they are compiled, too, which no interpreter does.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from simulated_gpu import DEVICE, simulated_gpu
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from intarsia.guide.counting import peak_counter
+from intarsia.losses import bilinear, resized_cross_entropy, resized_logits
+from intarsia.losses.accuracy import accuracy_of_resized, pixel_accuracy
+from intarsia.losses.cross_entropy import CrossEntropyLoss
+from intarsia.losses.ohem import OhemCrossEntropy, OHEMPixelSampler
+from intarsia.losses.resized_logits import LossOfResized, ResizedLogits
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+in_strips = pytest.mark.skipif(INTERPRETED, reason="tests of the strips")
+
+
+@pytest.fixture(autouse=True)
+def small_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So small that a few rows are one, of which the last has fewer."""
+    monkeypatch.setattr(resized_logits, "_LEAST", 0)
+    monkeypatch.setitem(resized_cross_entropy._STRIP, "cpu", 700)
+    monkeypatch.setattr(resized_cross_entropy, "_STRIP_ON_DEVICES", 700)
+
+
+def example(
+    classes: int, low: tuple[int, int], size: tuple[int, int], dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits (2, K, h, w) with a gradient, labels and weights (2, H, W); a third of the labels is ignored."""
+    generator = torch.Generator().manual_seed(classes + low[0])
+    logits = 4 * torch.randn(2, classes, *low, generator=generator, dtype=torch.float64)
+    labels = torch.randint(0, classes, (2, *size), generator=generator)
+    labels[torch.rand(2, *size, generator=generator) < 0.3] = 255
+    weights = torch.rand(2, *size, generator=generator, dtype=torch.float64)
+    return logits.to(dtype).requires_grad_(), labels, weights.to(dtype)
+
+
+def value_and_gradient(logits: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    own = logits.detach().clone().requires_grad_()
+    value = loss(own)
+    (3 * value).backward()
+    assert own.grad is not None
+    return value.detach(), own.grad
+
+
+def assert_as_plain(
+    loss: Any, logits: Tensor, labels: Tensor, *, align_corners: bool = False, **weight: Tensor
+) -> None:
+    """Value, gradient and accuracy."""
+    size = (labels.shape[1], labels.shape[2])
+    passes = []
+
+    def in_pieces(low: Tensor) -> Tensor:
+        passes.append(ResizedLogits(low, size, align_corners, labels))
+        return loss.of_resized(passes[0], labels, **weight)  # type: ignore[no-any-return]
+
+    def plain(low: Tensor) -> Tensor:
+        return loss(ResizedLogits(low, size, align_corners).whole, labels, **weight)  # type: ignore[no-any-return]
+
+    found, expected = value_and_gradient(logits, in_pieces), value_and_gradient(logits, plain)
+    tolerance = {torch.float32: 1e-6, torch.float64: 1e-13}[logits.dtype]
+    torch.testing.assert_close(found[0], expected[0], rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(found[1], expected[1], rtol=0, atol=tolerance * float(expected[1].abs().max()))
+    assert "whole" not in vars(passes[0])
+    whole = ResizedLogits(logits.detach(), size, align_corners).whole
+    accuracy = accuracy_of_resized(passes[0], labels, ignore_index=255)
+    assert accuracy.equal(pixel_accuracy(whole, labels, ignore_index=255))
+
+
+# --- Losses in strips ---------------------------------------------------------------------------------------------
+
+SIZES = [((4, 5), (16, 20)), ((7, 3), (9, 23)), ((1, 6), (5, 6)), ((6, 8), (6, 8)), ((12, 10), (5, 7))]
+
+
+@in_strips
+@settings(max_examples=60)
+@given(
+    sizes=st.sampled_from(SIZES), classes=st.sampled_from([2, 5, 19]), align_corners=st.booleans(),
+    dtype=st.sampled_from([torch.float32, torch.float64]), use_sigmoid=st.booleans(), avg_non_ignore=st.booleans(),
+    classed=st.booleans(), weighted=st.booleans(), smoothing=st.sampled_from([0.0, 0.1]),
+    reduction=st.sampled_from(["mean", "sum"]),
+)  # fmt: skip
+def test_every_combination_is_as_plain(
+    sizes: Any, classes: int, dtype: torch.dtype, align_corners: bool, use_sigmoid: bool, avg_non_ignore: bool,
+    classed: bool, weighted: bool, smoothing: float, reduction: Any,
+) -> None:  # fmt: skip
+    logits, labels, weight = example(classes, *sizes, dtype)
+    loss = CrossEntropyLoss(
+        use_sigmoid=use_sigmoid, class_weight=[0.7 + k for k in range(classes)] if classed else None,
+        avg_non_ignore=avg_non_ignore, label_smoothing=smoothing, reduction=reduction,
+    )  # fmt: skip
+    assert isinstance(loss, LossOfResized)
+    assert_as_plain(loss, logits, labels, align_corners=align_corners, **({"weight": weight} if weighted else {}))
+
+
+@in_strips
+@pytest.mark.parametrize("class_weight", [None, (1.0, 2.0, 0.5, 0.7, 1.3)])
+@pytest.mark.parametrize(("thres", "min_kept"), [(0.7, 1), (0.05, 100), (0.9, 100_000)])
+def test_hard_pixels_are_the_same(class_weight: Any, thres: float, min_kept: int) -> None:
+    logits, labels, _ = example(5, (4, 5), (16, 20))
+    assert_as_plain(OhemCrossEntropy(thres=thres, min_kept=min_kept, class_weight=class_weight), logits, labels)
+    for threshold in (thres, None):
+        sampler = OHEMPixelSampler(thresh=threshold, min_kept=min_kept)
+        resized = ResizedLogits(logits, (16, 20))
+        chosen = sampler.of_resized(resized, labels)
+        assert chosen.equal(sampler(resized.whole, labels))
+        assert_as_plain(CrossEntropyLoss(avg_non_ignore=True), logits, labels, weight=chosen)
+
+
+@in_strips
+def test_of_equal_logits_the_first_is_the_answer() -> None:
+    logits = torch.zeros(2, 3, 4, 4)
+    logits[1, 1:] = 1.0
+    labels = torch.arange(16).view(1, 4, 4).expand(2, 4, 4) % 3
+    found = accuracy_of_resized(ResizedLogits(logits, (4, 4)), labels, ignore_index=255)
+    assert found.equal(pixel_accuracy(logits, labels, ignore_index=255))
+    assert found.item() == pytest.approx(100 * 11 / 32)
+
+
+@in_strips
+@pytest.mark.parametrize("use_sigmoid", [False, True])
+def test_logits_far_apart_overflow_nowhere(use_sigmoid: bool) -> None:
+    logits, labels, _ = example(5, (4, 5), (8, 10), torch.float64)
+    loss = CrossEntropyLoss(use_sigmoid=use_sigmoid)
+    assert_as_plain(loss, (300 * logits.detach() + 1000).requires_grad_(), labels)
+
+
+@in_strips
+def test_nothing_labelled_is_nothing_and_nan_shows() -> None:
+    logits, labels, _ = example(3, (4, 5), (8, 10))
+    nothing = torch.full_like(labels, 255)
+    value, gradient = value_and_gradient(
+        logits, lambda low: CrossEntropyLoss().of_resized(ResizedLogits(low, (8, 10)), nothing)
+    )
+    assert value == 0
+    assert not gradient.any()
+    broken = torch.full_like(logits, torch.nan)
+    assert CrossEntropyLoss().of_resized(ResizedLogits(broken, (8, 10)), nothing) == 0
+    assert CrossEntropyLoss().of_resized(ResizedLogits(broken, (8, 10)), labels).isnan()
+
+
+# --- What it is good for ------------------------------------------------------------------------------------------
+
+
+@in_strips
+@pytest.mark.parametrize("use_sigmoid", [False, True])
+def test_memory_is_that_of_the_logits_and_a_strip(use_sigmoid: bool) -> None:
+    logits, labels, _ = example(19, (8, 8), (64, 64))
+    resized = ResizedLogits(logits, (64, 64), labels=labels)
+    with peak_counter([logits, labels]) as memory:
+        before = memory.alive
+        CrossEntropyLoss(use_sigmoid=use_sigmoid).of_resized(resized, labels).backward()
+    kept = 2 * logits.numel() * 4 + 8 * labels.numel() * 4
+    assert memory.peak - before < kept + 20 * 19 * 64 * 4  # strips of one row
+    assert memory.peak - before < 0.5 * 19 * labels.numel() * 4, (
+        "half of the enlarged logits, which the plain way has thrice"
+    )
+
+
+@in_strips
+def test_a_second_derivative_is_refused_by_name() -> None:
+    logits, labels, _ = example(3, (4, 5), (8, 10))
+    value = CrossEntropyLoss().of_resized(ResizedLogits(logits, (8, 10)), labels)
+    with pytest.raises(RuntimeError, match=r"no second derivative.*loss\(logits\.whole, target\)"):
+        torch.autograd.grad(value, logits, create_graph=True)
+
+
+@in_strips
+def test_it_is_not_taken_where_it_is_no_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    def found(classes: int, side: int) -> bool:
+        return ResizedLogits(torch.empty(2, classes, 4, 4), (side, side)).worthwhile
+
+    assert found(19, 64)
+    assert not found(1, 64)
+    monkeypatch.undo()
+    assert found(19, 256)
+    assert not found(19, 32)
+
+
+@in_strips
+def test_shares_are_those_of_interpolate() -> None:
+    for length, outputs in ((7, 31), (16, 128), (33, 20), (1, 5), (5, 1), (9, 9)):
+        for align_corners in (False, True):
+            x = torch.randn(length, 3)
+            made = bilinear.Direction.of(length, outputs, x, align_corners=align_corners)
+            expected = F.interpolate(
+                x.t()[None, :, :, None], size=(outputs, 1), mode="bilinear", align_corners=align_corners
+            )[0, :, :, 0].t()
+            torch.testing.assert_close(made.enlarge(x, 0), expected, rtol=1e-6, atol=1e-6)
+            begin, part = made.part(outputs // 3, outputs, align_corners)
+            slab = x[begin : begin + part.length]
+            torch.testing.assert_close(part.enlarge(slab, 0), expected[outputs // 3 :], rtol=1e-6, atol=1e-6)
+
+
+# --- On devices ---------------------------------------------------------------------------------------------------
+
+
+@in_strips
+@pytest.mark.parametrize("use_sigmoid", [False, True])
+def test_on_a_device_nothing_waits_and_numbers_are_the_same(use_sigmoid: bool) -> None:
+    logits, labels, _ = example(5, (4, 5), (16, 20))
+    loss = CrossEntropyLoss(use_sigmoid=use_sigmoid, class_weight=(1.0, 2.0, 3.0, 4.0, 5.0))
+    resized = ResizedLogits(logits.detach(), (16, 20), labels=labels)
+    expected = loss.of_resized(resized, labels).item()
+    hard = OhemCrossEntropy(min_kept=20).of_resized(resized, labels).item()
+    with simulated_gpu() as waits:
+        there = loss.to(DEVICE), logits.detach().to(DEVICE).requires_grad_(), labels.to(DEVICE)
+        waits.found.clear()
+        on_device = ResizedLogits(there[1], (16, 20), labels=there[2])
+        value = there[0].of_resized(on_device, there[2])
+        value.backward()
+        of_hard = OhemCrossEntropy(min_kept=20).of_resized(on_device, there[2])
+        accuracy = accuracy_of_resized(on_device, there[2], ignore_index=255)
+        assert waits.found == []
+        assert value.item() == pytest.approx(expected, rel=1e-5)
+        assert of_hard.item() == pytest.approx(hard, rel=1e-5)
+        assert accuracy.item() == accuracy_of_resized(resized, labels, ignore_index=255).item()
+        unknown = there[2].clone()
+        unknown[0, 0, 0] = 7
+        assert there[0].of_resized(on_device, unknown).isnan().item()
+    with pytest.raises(ValueError, match="the value 7, but there are 5 classes"):
+        CrossEntropyLoss().of_resized(resized, torch.full_like(labels, 7))
+
+
+@in_strips
+def test_on_a_device_that_is_only_thought_of() -> None:
+    with FakeTensorMode():
+        logits = torch.empty(2, 5, 4, 5, device="cuda", requires_grad=True)
+        labels = torch.empty(2, 16, 20, dtype=torch.long, device="cuda")
+        value = CrossEntropyLoss().of_resized(ResizedLogits(logits, (16, 20), labels=labels), labels)
+        assert value.shape == ()
+        assert value.requires_grad
+        assert value.device.type == "cuda"
+
+
+# --- Triton -------------------------------------------------------------------------------------------------------
+
+has_triton = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None, reason="Triton comes with torch on Linux only"
+)
+
+
+@has_triton
+@in_strips
+def test_kernels_in_the_interpreter() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-k", "kernel", __file__],
+        env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, text=True, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "5 passed" in done.stdout, done.stdout
+
+
+@has_triton
+@pytest.mark.skipif(not INTERPRETED, reason="run by test_kernels_in_the_interpreter")
+@pytest.mark.parametrize(
+    ("options", "sizes", "align_corners"),
+    [({}, SIZES[0], False), ({"class_weight": (1.0, 2.0, 3.0), "label_smoothing": 0.1}, SIZES[1], True),
+     ({"label_smoothing": 0.2, "avg_non_ignore": True}, SIZES[4], False), ({}, SIZES[2], True)],
+)  # fmt: skip
+def test_kernels_are_as_plain(options: Any, sizes: Any, align_corners: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from intarsia.losses import triton_cross_entropy
+
+    monkeypatch.setattr(triton_cross_entropy, "TILE", (16, 16))  # the interpreter takes as long for a small one
+    monkeypatch.setattr(triton_cross_entropy, "TILE_BACKWARDS", (2, 8, 8))
+    logits, labels, weight = example(3, *sizes)
+    assert resized_cross_entropy._has_kernels(logits.detach())
+    assert_as_plain(CrossEntropyLoss(**options), logits, labels, align_corners=align_corners, weight=weight)
+
+
+@has_triton
+@pytest.mark.skipif(not INTERPRETED, reason="run by test_kernels_in_the_interpreter")
+def test_kernels_find_the_hard_pixels() -> None:
+    logits, labels, _ = example(3, (3, 4), (6, 9))
+    assert_as_plain(OhemCrossEntropy(thres=0.6, min_kept=10), logits, labels)
+
+
+@has_triton
+@in_strips
+@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("name", ["_loss_kernel", "_gradient_kernel"])
+@pytest.mark.parametrize("smooth", [False, True])
+def test_they_compile_for_gpus(name: str, smooth: bool, capability: int) -> None:
+    """And keep what they add up in registers: nothing is spilled into memory."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from intarsia.losses import triton_cross_entropy
+
+    kernel = getattr(triton_cross_entropy, name)
+    tile = triton_cross_entropy.TILE if name == "_loss_kernel" else triton_cross_entropy.TILE_BACKWARDS
+    names = kernel.arg_names
+    constants: dict[str, Any] = dict(zip([n for n in names if n.isupper()], (*tile,)[-len(tile) :], strict=True))
+    constants |= {} if smooth else {"of_each": None, "class_weight": None}
+    types = {"labels": "*i64", "watched": "*i64", "right": "*u8"}
+    whole = {"classes", "height", "width", "low_height", "low_width", "most_rows", "most_columns"}
+
+    def type_of(argument: str) -> str:
+        if argument in constants:
+            return "constexpr"
+        table = argument.startswith(("row_", "column_")) and not argument.endswith("share")
+        return "i32" if argument in whole else types.get(argument, "*i32" if table else "*fp32")
+
+    source = ASTSource(
+        kernel, {n: type_of(n) for n in names}, {(names.index(n),): value for n, value in constants.items()}
+    )
+    made = triton.compile(source, target=GPUTarget("cuda", capability, 32))
+    assert made.asm["cubin"]
+    assert ".local" not in made.asm["ptx"]
