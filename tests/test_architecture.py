@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "recipes": set(),
     "guide": {"recipes"},
     "demo": {"data", "io"},
-    "inference": {"visual", "data", "tasks", "io"},
+    "inference": {"visual", "data", "tasks", "layers", "io"},
     "viewer": {"data", "visual", "inference", "io"},
     "evaluation": {"distributed", "data", "metrics", "inference", "visual", "io"},
     "engine": {"distributed", "tasks", "data", "metrics", "inference", "evaluation", "weights", "visual", "io"},
@@ -224,6 +224,7 @@ def test_everything_imports_only_the_declared() -> None:
         "matplotlib", "timm", "transformers", "onnx", "onnxruntime", "openvino", "rasterio", "av", "shapely",
         "tensorboard", "wandb", "scipy", "psutil", "albumentations", "requests", "urllib3", "filelock",
         "huggingface_hub", "pydicom", "pillow_heif",
+        "triton",  # comes with torch where it can run, and is asked for by `layers.triton.available`
     }  # fmt: skip
     for path in files():
         for module, line in imports(path):
