@@ -86,7 +86,6 @@ def _at_once(logits: Tensor, geometry: Geometry) -> Tensor:
 
 def loss(notes: Notes, _: str) -> None:
     """Cross entropy and its gradient, weighted and smoothed, of logits that are never enlarged."""
-    from intarsia.losses.resized_logits import ResizedLogits
 
     from intarsia.losses.cross_entropy import CrossEntropyLoss
 
@@ -104,21 +103,21 @@ def loss(notes: Notes, _: str) -> None:
         losses = {"plain": CrossEntropyLoss(), "weighted": CrossEntropyLoss(class_weight=weights)}
         for name, function in losses.items():
             what = f"{name}, {classes} classes, {size[0]} x {size[1]}"
-            found = _with_gradient(
-                lambda low, f=function: f.of_resized(ResizedLogits(low, target_size), labels),
-                values,
-            )
-            plain = _with_gradient(
-                lambda low, f=function: f(F.interpolate(low, size=target_size, mode="bilinear"), labels),  # noqa: B023
-                values,
-            )
+            found = _with_gradient(function.of_resized, values, labels, whole=False)
+            plain = _with_gradient(function, values, labels, whole=True)
             notes.holds(f"{what}: loss", float((found[0] - plain[0]).abs() / plain[0]), 1e-5)
             notes.holds(f"{what}: gradient", float((found[1] - plain[1]).norm() / plain[1].norm()), 1e-4)
 
 
-def _with_gradient(function: Callable[[Tensor], Tensor], values: Tensor) -> tuple[Tensor, Tensor]:
+def _with_gradient(
+    function: Callable[[Any, Tensor], Tensor], values: Tensor, labels: Tensor, *, whole: bool
+) -> tuple[Tensor, Tensor]:
+    """Loss and gradient of logits (N, K, h, w), which the loss gets at the size of the labels, or as they are."""
+    from intarsia.losses.resized_logits import ResizedLogits
+
     low = values.clone().requires_grad_()
-    result = function(low)
+    resized = ResizedLogits(low, tuple(labels.shape[1:]))
+    result = function(resized.whole if whole else resized, labels)
     result.backward()
     assert low.grad is not None
     return result.detach(), low.grad

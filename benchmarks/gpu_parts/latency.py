@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,8 @@ def network(notes: Notes, recipe: str) -> None:
     module.eval().requires_grad_(False)
     names = [str(k) for k in range(task.num_classes)]
     predictor = Predictor(
-        task, inference=InferenceSpec(num_classes=task.num_classes), classes=names, palette=[(k, k, k) for k in range(len(names))],
+        task, inference=InferenceSpec(num_classes=task.num_classes), classes=names,
+        palette=[(k, k, k) for k in range(len(names))],
     )  # fmt: skip
     metas = (SampleMeta(name="image", original_size=size),)
     images = type(batch)(batch.images, None, batch.sizes, metas)
@@ -39,7 +41,7 @@ def network(notes: Notes, recipe: str) -> None:
         model.to(precision)
         pixels = seen.to(precision).contiguous(memory_format=torch.channels_last)
         with notes.attempt(f"eager, {precision}"), torch.inference_mode():
-            _row(notes, recipe, "eager", precision, lambda: model(pixels), repeat)
+            _row(notes, recipe, "eager", precision, partial(model, pixels), repeat)
         if notes.on_gpu:
             with notes.attempt(f"CUDA graph, {precision}"), torch.inference_mode():
                 _row(notes, recipe, "CUDA graph", precision, _graph(notes, model, pixels, precision), repeat)
@@ -62,7 +64,7 @@ def compiled(notes: Notes, recipe: str) -> None:
                 fast = torch.compile(model, dynamic=False, **options)
                 _same(notes, f"compiled, {mode}", fast(pixels), plain, precision)
                 how = f"compiled, {mode}"
-                _row(notes, recipe, how, precision, lambda fast=fast: fast(pixels), 2 if notes.small else 30)
+                _row(notes, recipe, how, precision, partial(fast, pixels), 2 if notes.small else 30)
             torch._dynamo.reset()
 
 

@@ -41,7 +41,7 @@ def deterministic(notes: Notes, _: str) -> None:
 
 
 def half(notes: Notes, _: str) -> None:
-    """Without --deterministic, in bfloat16 and in float16 with its loss scale: begun, stopped, gone on with, finished."""
+    """Without --deterministic, in bfloat16, and in float16 with its loss scale: stopped, gone on with, finished."""
     steps = 4 if notes.small else 24
     plain = runs.request(notes, "32", steps=steps)
     runs.train(plain)
