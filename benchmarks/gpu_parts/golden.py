@@ -1,8 +1,8 @@
 """Networks beside the reference's numbers (tests/golden/figures): on the device, in float64, float32 and bfloat16.
 
-In float64 the numbers are the reference's to 1e-8, as on a processor: what differs there is no rounding. In float32 and
-bfloat16 what is compared is how far the logits are from those of float64 on the same device, relative to the largest:
-the mean distance, since single pixels of a random network flip over thresholds.
+In float64 the numbers are the reference's to 1e-8, as on a processor: what differs there is no rounding. In float32
+(without TF32) and in bfloat16 the logits may be no more than so many times as far from those of float64 as they are on
+a processor: networks with random weights blow rounding up, each by another factor, and the device adds in another order.
 """
 
 from __future__ import annotations
@@ -29,8 +29,12 @@ NETWORKS = (
 )  # fmt: skip
 """In the order in which they are compared, which ends with the time."""
 
-DOUBLE, SINGLE, HALF = 1e-8, 1e-4, 5e-2
-"""Tolerances: of float64 against the reference, of float32 and bfloat16 against float64."""
+DOUBLE = 1e-8
+"""Tolerance of float64 against the reference, relative to the largest."""
+TIMES = 4
+"""How many times as far as on a processor logits may be from those of float64, in the mean."""
+LEAST = {torch.float32: 1e-6, torch.bfloat16: 2e-3}
+"""What is allowed in any case, relative to the largest."""
 
 
 def networks(notes: Notes, _: str) -> None:
@@ -55,11 +59,11 @@ def _compare(notes: Notes, name: str, record: dict[str, Any]) -> None:
     at_size = comparing.at_size_of(images, logits, task).cpu()
     for finding in comparing.compare_digest("logits", "logits", at_size, record["logits"], DOUBLE):
         notes.holds(f"{name}, float64: {finding.name}", finding.error, finding.tolerance)
-    single = _run(copy.deepcopy(task.model).float(), images.float())
-    notes.holds(f"{name}, float32", _distance(single, logits), SINGLE)
-    with torch.autocast(notes.device.type, torch.bfloat16):
-        half = _run(copy.deepcopy(task.model).float(), images.float())
-    notes.holds(f"{name}, bfloat16", _distance(half, logits), HALF)
+    for precision, least in LEAST.items():
+        there = _distance(task.model, images, logits, precision)
+        here = there if not notes.on_gpu else _distance(task.model.cpu(), images.cpu(), logits.cpu(), precision)
+        task.model.to(notes.device)
+        notes.holds(f"{name}, {precision}".replace("torch.", ""), there, max(TIMES * here, least))
     if "losses" in record:
         _compare_training(notes, name, task, images, record)
 
@@ -97,5 +101,8 @@ def _run(model: nn.Module, images: Tensor) -> Tensor:
         return model(images)  # type: ignore[no-any-return]
 
 
-def _distance(found: Tensor, exact: Tensor) -> float:
+def _distance(model: nn.Module, images: Tensor, exact: Tensor, precision: torch.dtype) -> float:
+    """The mean, relative to the largest logit."""
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
+        found = _run(copy.deepcopy(model).float(), images.float())
     return float((found.double() - exact).abs().mean() / exact.abs().max())
