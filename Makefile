@@ -9,12 +9,14 @@ STAMP  := $(VENV)/.installed
 # a version, or the path of an interpreter. `make test` is what lies between.
 PYTHON_LOWEST ?= 3.10
 PYTHON_NEWEST ?= 3.13
+# What runs `make gpu`: on a machine that reaches no package index, the Python that has torch and Intarsia already.
+GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 # Two test processes, one thread each: on a small machine more threads only wait for one another.
 TESTENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 # A process that has done its tests takes of the other's, so that none waits while the last long ones are run.
 PYTEST  := $(TESTENV) $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
-.PHONY: help install demo test lint types unit slow lowest newest golden mutants docs bench clean
+.PHONY: help install demo test lint types unit slow lowest newest golden mutants docs bench gpu clean
 
 help:            ## what can be made
 	@grep -hE '^[a-z]+: .*##|^[a-z]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -70,7 +72,10 @@ docs: $(STAMP)   ## write the generated pages of docs/ again; networks that are 
 	@$(BIN)/python scripts/models.py
 
 bench: $(STAMP)  ## all measurements of benchmarks/, minutes each
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in $(filter-out benchmarks/gpu.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+gpu:             ## whether everything is right on a GPU, and how fast, in 8 minutes; ONLY=training for some of it
+	@PYTHONPATH=. $(GPU_PYTHON) benchmarks/gpu.py $(if $(ONLY),--only $(ONLY))
 
 clean:           ## remove the environment and everything made
 	rm -rf $(VENV) .venv-lowest .venv-newest demo runs .mypy_cache .ruff_cache .pytest_cache .hypothesis

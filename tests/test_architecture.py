@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "recipes": set(),
     "guide": {"recipes"},
     "demo": {"data", "io"},
-    "inference": {"visual", "data", "tasks", "io"},
+    "inference": {"visual", "data", "tasks", "layers", "io"},
     "viewer": {"data", "visual", "inference", "io"},
     "evaluation": {"distributed", "data", "metrics", "inference", "visual", "io"},
     "engine": {"distributed", "tasks", "data", "metrics", "inference", "evaluation", "weights", "visual", "io"},

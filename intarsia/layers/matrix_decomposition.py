@@ -8,6 +8,8 @@ Shape letters: N images, C channels, P pixels, R bases, h, w height and width of
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.fx
 import torch.nn.functional as F
@@ -42,6 +44,14 @@ class NonnegativeFactorisation(nn.Module):
         self.fixed_bases = torch.rand(
             FIXED, channels, num_bases, generator=torch.Generator().manual_seed(SEED), dtype=torch.float64, device="cpu"
         )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> NonnegativeFactorisation:
+        """Takes the fixed bases along to a device, so that no image waits for them. As bits, which nothing rounds."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        bits = fn(self.fixed_bases.view(torch.int64))
+        if bits.device.type not in ("mps", "meta"):
+            self.fixed_bases = bits.view(torch.float64)
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, h, w) without negative values -> (N, C, h, w), in full precision."""

@@ -12,6 +12,8 @@ import pytest
 import torch
 from cases import Case, tensors
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._pytree import tree_map
 
 from intarsia import catalog
 from intarsia.config.build import build_task
@@ -251,6 +253,26 @@ def finite_under_autocast(case: Case, dtype: torch.dtype) -> None:
     assert_finite("gradients", (p.grad for p in module.parameters() if p.grad is not None))
 
 
+def waits_for_no_device(case: Case) -> None:
+    """On a GPU all is made where the inputs are, and no number is asked for: FakeTensors say that they are there, and
+    have none.
+    """
+    module, mode = case.build(), FakeTensorMode()
+
+    def sent(tensor: Tensor) -> Tensor:
+        fake = mode.from_tensor(tensor.detach())
+        with mode, torch.no_grad():
+            return fake.to("cuda")
+
+    module._apply(sent)
+    inputs = tree_map(lambda value: sent(value) if isinstance(value, Tensor) else value, case.inputs(SIZE))
+    with mode:
+        found = trained(module.train(), inputs)
+        with torch.no_grad():
+            found += tensors(module.eval()(*inputs))
+    assert {output.device.type for output in found} == {"cuda"}
+
+
 def computes_the_same_when_checkpointed(case: Case) -> None:
     """Outputs, gradients, and what batch norms remember."""
     plain: Any = case.build().train()
@@ -275,6 +297,7 @@ EVERY_PART = (
     keeps_its_state_in_a_file,
     is_finite_in_bfloat16,
     is_finite_in_float16,
+    waits_for_no_device,
 )
 COMPILERS = (
     is_captured_as_one_graph,

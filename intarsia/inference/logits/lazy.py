@@ -68,7 +68,7 @@ class HeadLogits:
 class CropFlip:
     """A part of a map, by default at its top left. flips: then mirrored "horizontal"ly, "vertical"ly or both ways.
 
-    origin: the row and column of the source that the part begins with.
+    origin: the row and column of the source that the part begins with. mirrored: whether its rows and its columns are.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class CropFlip:
     ) -> None:
         self.source, self.size, self.origin = source, size, origin
         self.area = source.area * size[0] // source.size[0]
-        self._axes = [axis for axis, name in ((1, "vertical"), (2, "horizontal")) if flips.count(name) % 2]
+        self.mirrored = (flips.count("vertical") % 2 == 1, flips.count("horizontal") % 2 == 1)
 
     @property
     def like(self) -> Tensor:
@@ -86,13 +86,16 @@ class CropFlip:
     def needs(self, start: int, stop: int) -> tuple[int, int]:
         """The rows of the source that these rows are made of."""
         top = self.origin[0]
-        return (top + self.size[0] - stop, top + self.size[0] - start) if 1 in self._axes else (top + start, top + stop)
+        if self.mirrored[0]:
+            start, stop = self.size[0] - stop, self.size[0] - start
+        return top + start, top + stop
 
     def rows(self, start: int, stop: int, channels: Sequence[int] | None = None) -> Tensor:
         """See `LogitMap`."""
         left = self.origin[1]
         part = self.source.rows(*self.needs(start, stop), channels)[:, :, left : left + self.size[1]]
-        return part.flip(self._axes) if self._axes else part
+        axes = [axis + 1 for axis, mirrored in enumerate(self.mirrored) if mirrored]
+        return part.flip(axes) if axes else part
 
 
 class Resized:
@@ -101,7 +104,7 @@ class Resized:
     def __init__(self, source: LogitMap, size: Size, *, align_corners: bool) -> None:
         self.source, self.size = source, size
         self.area = max(size[0] * size[1], source.area)
-        self._align_corners = align_corners
+        self.align_corners = align_corners
         self._stretched: tuple[int, Sequence[int] | None, Tensor] | None = None
         self._mixing: tuple[Tensor, Tensor] | None = None
         self._step = _step(source.size[0], size[0], align_corners, precision(source.like))
@@ -126,26 +129,18 @@ class Resized:
         if self.source.size[0] == self.size[0]:
             return stretched
         if self._mixing is None:
-            self._mixing = self._mix(stretched.device)
-        first, weights = self._mixing[0][start:stop] - base, self._mixing[1][:, start:stop]
+            places = self.source.size[0], self.size[0], self.align_corners, self.like.dtype
+            self._mixing = neighbours(*places, stretched.device)
+        first, weights = self._mixing[0][start:stop] - base, self._mixing[1][start:stop].view(1, -1, 1)
         second = (first + 1).clamp_(max=stretched.shape[1] - 1)
         result = stretched.index_select(1, first).mul_(1 - weights)
         return result.addcmul_(stretched.index_select(1, second), weights)
 
     def _upper(self, row: int) -> int:
         """The upper of the two source rows that a row is made of."""
-        place = row * self._step if self._align_corners else max((row + 0.5) * self._step - 0.5, 0.0)
+        place = row * self._step if self.align_corners else max((row + 0.5) * self._step - 0.5, 0.0)
         place = place if self.like.dtype == torch.float64 else float(np.float32(place))
         return min(int(place), self.source.size[0] - 1)
-
-    def _mix(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """`_upper` of all rows (H,), and the weights (1, H, 1) of the rows below; without a wait for the device."""
-        with_float64 = torch.device("cpu") if device.type == "mps" else device
-        rows = torch.arange(self.size[0], dtype=torch.float64, device=with_float64)
-        places = rows * self._step if self._align_corners else ((rows + 0.5) * self._step - 0.5).clamp_(min=0)
-        places = places.to(self.like.dtype)
-        first = places.long().clamp_(max=self.source.size[0] - 1)
-        return first.to(device), (places - first).to(device).view(1, -1, 1)
 
     def _stretch(self, start: int, stop: int, channels: Sequence[int] | None) -> Tensor:
         """Rows of the source at the new width. The last two are kept, since the next strip may begin with them."""
@@ -159,7 +154,7 @@ class Resized:
                 kept, begin = rows[:, start - base :], end
         rows = self.source.rows(begin, stop, channels)  # (c, n, w)
         if rows.shape[2] != self.size[1]:
-            rows = _widened(rows, self.size[1], self._align_corners)
+            rows = _widened(rows, self.size[1], self.align_corners)
         if kept is not None:
             rows = torch.cat((kept, rows), dim=1)
         tail = min(2, rows.shape[1])
@@ -175,6 +170,22 @@ def _widened(rows: Tensor, width: int, align_corners: bool) -> Tensor:
         return F.interpolate(flat, size=width, mode="linear", align_corners=align_corners).view(count, height, width)
     # CUDA's kernel for lines has no more threads than places of the width; that for pictures does all rows together.
     return F.interpolate(rows[None], size=(height, width), mode="bilinear", align_corners=align_corners)[0]
+
+
+def neighbours(
+    size: int, target: int, align_corners: bool, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """The first of the two places of `size` that each of `target` is made of, and the weight of the other: (target,).
+
+    Computed on the device, without a wait for it.
+    """
+    step = _step(size, target, align_corners, dtype)
+    with_float64 = torch.device("cpu") if device.type == "mps" else device
+    index = torch.arange(target, dtype=torch.float64, device=with_float64)
+    places = index * step if align_corners else ((index + 0.5) * step - 0.5).clamp_(min=0)
+    places = places.to(dtype)
+    first = places.long().clamp_(max=size - 1)
+    return first.to(device), (places - first).to(device)
 
 
 def _step(size: int, target: int, align_corners: bool, dtype: torch.dtype) -> float:

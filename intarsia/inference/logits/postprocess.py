@@ -11,8 +11,8 @@ With test-time augmentation each view goes this way up to the original size; wha
 of their probabilities (softmax, or sigmoid for a single logit and where a pixel may have several classes).
 
 Done at once, the last step holds K x H x W numbers: 7 GB for 150 classes at 3000 x 4000. Here it is done for a few rows
-at a time (`lazy.py`). The logits are those of doing it at once up to float rounding, so that a label can differ only
-where the two best classes are as close as that (`TIE`).
+at a time (`lazy.py`), or on a GPU by one kernel (`triton_argmax.py`). The logits are those of doing it at once up to
+float rounding, so that a label can differ only where the two best classes are as close as that (`TIE`).
 
 A class whose logits are everywhere below those of another class cannot win after interpolation, which only mixes
 neighbours. Such classes, most of 150 in a strip of an ordinary image, are never resized (`contenders`).
@@ -32,6 +32,7 @@ from torch import Tensor
 
 from intarsia.contracts import Size
 from intarsia.inference.logits.lazy import CropFlip, HeadLogits, LogitMap, Resized
+from intarsia.layers.triton import available
 
 BUDGET = 8 * 2**20
 """Bytes of one strip on a processor, where a single row is not larger: what stays in its cache."""
@@ -138,7 +139,7 @@ def postprocess(
     threshold: with one logit always, with two if wanted: the label is then 1 where its probability exceeds it, else 0.
     thresholds: of each class, where a pixel may have several: the label is then the set of those whose probability, the
         sigmoid of their logit, exceeds theirs.
-    budget: bytes of one strip.
+    budget: bytes of one strip; what has one is done in strips, on a GPU, too.
 
     Where logits are not finite the label is undefined. Raises ValueError if threshold and channels do not fit together,
     if logits are wanted of several views, or a foreground of other than two classes.
@@ -156,9 +157,11 @@ def postprocess(
             f"logits of {len(views)} views: test-time augmentation averages probabilities, there are no logits of the "
             "average; ask for probabilities, or leave the augmentation out"
         )
-    if budget is None:
-        budget = BUDGET if like.device.type == "cpu" else DEVICE_BUDGET
     result = _empty(views[0], wanted, sets=thresholds is not None)
+    if budget is None:
+        if len(views) == 1 and _in_one_pass(views[0], result, wanted, threshold, thresholds):
+            return result
+        budget = BUDGET if like.device.type == "cpu" else DEVICE_BUDGET
     # Which classes may win is a question to the processor; an accelerator is faster than the answer.
     by_itself = thresholds is not None
     if len(views) == 1 and wanted.nothing and like.shape[0] > 3 and like.device.type == "cpu" and not by_itself:
@@ -218,6 +221,24 @@ def check_threshold(channels: int, threshold: float | None, *, most: int = 2) ->
             f"threshold {threshold} was given for a model with {channels} logits; expected one logit"
             f"{' or two' if most == 2 else ''}, since several are compared with each other: remove the threshold"
         )
+
+
+def _in_one_pass(
+    view: LogitMap,
+    result: Postprocessed,
+    wanted: RequestedFields,
+    threshold: float | None,
+    thresholds: Sequence[float] | None,
+) -> bool:
+    """Whether a kernel has filled the result, as it does on a GPU where label, confidence and foreground are enough."""
+    if wanted.probabilities or wanted.entropy or wanted.logits or not available(view.like.device):
+        return False
+    from intarsia.inference.logits.triton_argmax import label_in_one_pass
+
+    return label_in_one_pass(
+        view, result.label, threshold=threshold, thresholds=thresholds, confidence=result.confidence,
+        foreground=result.foreground,
+    )  # fmt: skip
 
 
 # --- Strips -------------------------------------------------------------------------------------------------------
