@@ -12,6 +12,7 @@ from intarsia.data.description.mixed import MixedDescription
 from intarsia.data.description.model import DataDescription
 from intarsia.data.description.pairing import Source
 from intarsia.data.description.read import read_description
+from intarsia.data.packed.reader import is_packed_file
 from intarsia.data.description.splits import FolderSplit, JoinedSplit, Split
 from intarsia.data.description.write import write_description
 from intarsia.data.labels import Colour
@@ -47,8 +48,11 @@ class ClassEditor:
 
 
 def editor_of(file: Path) -> ClassEditor | None:
-    """What edits a description; None for one of several data sets, which says what their classes mean in it."""
-    return None if isinstance(read_description(file), MixedDescription) else ClassEditor(file)
+    """What edits a description; None for one of several data sets, which says what their classes mean in it, and for
+    the one in packed data.
+    """
+    has_own = isinstance(read_description(file), MixedDescription) or is_packed_file(file)
+    return None if has_own else ClassEditor(file)
 
 
 def renamed(description: DataDescription, classes: Sequence[str], palette: Sequence[Colour]) -> DataDescription:

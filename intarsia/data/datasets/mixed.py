@@ -62,6 +62,12 @@ class MixedDataset:
         sample = self.datasets[part].load(inner)
         return replace(sample, meta=replace(sample.meta, name=self.name(index)))
 
+    def load_rows(self, index: int) -> Sample | None:
+        """The same with rows that are read when they are looked at, where the data set has such."""
+        part, inner = self.place(index)
+        sample = load_rows(self.datasets[part], inner)
+        return None if sample is None else replace(sample, meta=replace(sample.meta, name=self.name(index)))
+
     def label(self, index: int) -> Labels | None:
         """The label (H, W) without its image; None where there is no ground truth."""
         part, inner = self.place(index)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from intarsia.data.description.contained import PackedSplit, TarSplit
 from intarsia.data.description.model import DataDescription
 from intarsia.data.description.pairing import Pair
 from intarsia.data.description.splits import FolderSplit, JoinedSplit, ListSplit, OwnSplit, ShareSplit, list_split
@@ -47,7 +48,12 @@ def write_lists(
     for part, images in parts.items():
         stem = folder / f"{prefix}{part}"
         folders = [source for source in sources if isinstance(source, FolderSplit)]
-        if len(folders) == len(sources):
+        first = sources[0]
+        if len(sources) == 1 and isinstance(first, PackedSplit | TarSplit):
+            file = stem.with_name(f"{stem.name}.txt")
+            write_text(file, "".join(f"{image}\n" for image in sorted(images)))
+            result[part] = replace(first, names=_below(pool.root, file))
+        elif len(folders) == len(sources):
             result[part] = _folder_lists(pool.root, folders, pairs, images, stem)
         else:
             result[part] = _table(pool.root, sources, pairs, images, stem.with_name(f"{stem.name}.csv"))

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from intarsia.contracts import IGNORE_INDEX
 from intarsia.data.annotations.drawn import ClassValues
 from intarsia.data.bands import GREY
+from intarsia.data.containers import packed_sample
 from intarsia.data.description.inputs import stacking
 from intarsia.data.description.mixed import MixedDescription
 from intarsia.data.description.model import IGNORE, DataDescription
@@ -43,8 +44,8 @@ from intarsia.data.doctor.table import TableProposal
 from intarsia.data.image_reader import ImageReader, range_of
 from intarsia.data.instance_ids import ClassOf
 
-MOST_WINDOWS = 2000
-"""Windows of scenes that are looked at in each split."""
+MOST_WINDOWS = MOST_PACKED = 2000
+"""Windows of scenes, and images of packed data, that are looked at in each split."""
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) after each pair."""
@@ -142,8 +143,12 @@ class _Reader:
         return by_split
 
     def _some(self, pairs: Sequence[Pair]) -> Sequence[Pair]:
-        """All pairs, or `limit` of them, chosen by a hash of their names; of windows of scenes never more than some."""
+        """All pairs, or `limit` of them, chosen by a hash of their names; of windows of scenes, and of packed data, which
+        were looked at when they were packed, never more than some.
+        """
         limit = self.limit
+        if pairs and packed_sample(self.root / pairs[0].image) is not None:
+            limit = MOST_PACKED if limit is None else limit
         if pairs and pairs[0].window is not None:
             limit = MOST_WINDOWS if limit is None else limit
         if limit is None or len(pairs) <= limit:
