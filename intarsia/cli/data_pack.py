@@ -18,8 +18,8 @@ def pack(
         typer.Option(
             "--shard-size",
             metavar="2GB",
-            help="Several files of this size, FILE-00000.pack and so on, of which FILE.pack is the index. Finished ones "
-            "are kept when the command is broken off, and it goes on behind them.",
+            help="Several files of this size, FILE-00000.pack and so on, of which FILE.pack is the index. Finished "
+            "ones are kept when the command is broken off, and it goes on behind them.",
         ),
     ] = None,
     compression: Annotated[

@@ -61,7 +61,7 @@ class PackSource:
         """The description of what is in the file, but for its splits."""
         if self.numbers is None:
             return replace(self.description, notes=())
-        values = {number: name for number, name in enumerate((self.description.labels or {}).values())}
+        values = dict(enumerate((self.description.labels or {}).values()))
         if self.description.outside == "ignore":
             values[len(values)] = IGNORE
         shown = [f"{number} was {_shown(value)}" for number, value in enumerate(self.description.labels or {})]
@@ -105,8 +105,8 @@ class PackSource:
         decoded = decode_image(path, bands=bands)
         if decoded.whole is not None and description.reader().depends_on_image:
             raise ValueError(
-                f"{path}: is a slice whose values are scaled by percentiles of its volume, which a packed file does not "
-                "hold; give `scale:` as two numbers, or pack none of it"
+                f"{path}: is a slice whose values are scaled by percentiles of its volume, which a packed file does "
+                "not hold; give `scale:` as two numbers, or pack none of it"
             )
         if not is_rgb:
             return decoded.samples, decoded.file

@@ -12,7 +12,6 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-
 from intarsia.data.containers import PACK_SUFFIX, file_on_disk
 from intarsia.data.description.contained import PackedSplit
 from intarsia.data.description.model import IGNORE, DataDescription
@@ -100,7 +99,9 @@ def pack(
             try:
                 done += run.write(shard, jobs[done:], samples, shard_bytes)
             except ValueError as error:
-                raise type(error)(f"{error}. {len(shards)} finished shards are kept; the same command goes on") from error
+                raise type(error)(
+                    f"{error}. {len(shards)} finished shards are kept; the same command goes on"
+                ) from error
             shards.append(shard)
     run.write_index(shards)
     return run.result(tuple(shards), kept)

@@ -17,8 +17,10 @@ import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,7 +62,7 @@ class TarIndex:
 def tar_index(path: str | Path) -> TarIndex:
     """The index of a tar: the one beside it if it is of this tar, else a new one, which is kept there if it may be.
 
-    Raises ValueError naming the file if it is no tar, compressed as a whole, cut off, or holds names that lead out of it.
+    Raises ValueError naming the file if it is no tar, compressed as a whole, cut off, or if names lead out of it.
     """
     path = str(path)
     try:
@@ -116,7 +118,7 @@ def _scanned(path: str, stamp: tuple[int, int]) -> TarIndex:
             file.seek(0)
             with tarfile.open(fileobj=file, mode="r:", errorlevel=2) as archive:
                 for member in iter(archive.next, None):
-                    archive.members = []  # tarfile keeps all that it has seen
+                    archive.members = []  # type: ignore[attr-defined]  # tarfile keeps all that it has seen
                     if not member.isreg() or member.issparse():
                         links += not member.isdir()
                         continue
@@ -152,16 +154,14 @@ def _check(path: str, member: tarfile.TarInfo, size: int) -> None:
         )
 
 
-def _keep(index: TarIndex, arrays: Mapping[str, npt.NDArray[np.generic]], stamp: tuple[int, int]) -> None:
+def _keep(index: TarIndex, arrays: Mapping[str, Any], stamp: tuple[int, int]) -> None:
     def write(file: object) -> None:
         buffer = io.BytesIO()
         np.savez(buffer, stamp=np.array(stamp, np.int64), places=index.places, **arrays)
         file.write(buffer.getbuffer())  # type: ignore[attr-defined]
 
-    try:
+    with suppress(OSError, ValueError):  # a folder that may not be written to, or a full disk: made again next time
         write_whole(index.path + INDEX_SUFFIX, write)
-    except (OSError, ValueError):
-        pass  # a folder that may not be written to, or a full disk: it is made again the next time
 
 
 # --- Samples ------------------------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ def is_tar_name(path: str | Path) -> bool:
 
 
 def grouped(members: Sequence[str]) -> dict[str, dict[str, str]]:
-    """key of a sample -> what follows the first dot of the file name, in lower case -> member; in order."""
+    """Key of a sample -> what follows the first dot of the file name, in lower case -> member; in order."""
     found: dict[str, dict[str, str]] = {}
     for member in members:
         folder, slash, name = member.rpartition("/")

@@ -12,10 +12,10 @@ from intarsia.data.description.mixed import MixedDescription
 from intarsia.data.description.model import DataDescription
 from intarsia.data.description.pairing import Source
 from intarsia.data.description.read import read_description
-from intarsia.data.packed.reader import is_packed_file
 from intarsia.data.description.splits import FolderSplit, JoinedSplit, Split
 from intarsia.data.description.write import write_description
 from intarsia.data.labels import Colour
+from intarsia.data.packed.reader import is_packed_file
 from intarsia.io.whole_files import write_bytes
 
 LONGEST_NAME = 200

@@ -55,8 +55,8 @@ class PackResult:
 def pack_data(request: PackRequest) -> PackResult:
     """Write a packed file, after a look at whether the disk has room for it.
 
-    Raises ValueError for data that cannot be trained on or packed, a name that does not fit, files in the way, and a disk
-    that is too full; DiskFullError if it becomes so meanwhile.
+    Raises ValueError for data that cannot be trained on or packed, a name that does not fit, files in the way, and a
+    disk that is too full; DiskFullError if it becomes so meanwhile.
     """
     if request.out.suffix.lower() != PACK_SUFFIX:
         raise ValueError(f"-o {request.out}: the name of packed data must end in {PACK_SUFFIX}")

@@ -14,6 +14,7 @@ from intarsia.contracts import Sample
 from intarsia.data.datasets.folder import FolderDataset
 from intarsia.data.image_spec import ImageSpec
 from intarsia.data.labels import Labels
+from intarsia.data.rows import load_rows
 from intarsia.data.sampling import Order, WeightedOrder
 
 

@@ -95,6 +95,8 @@ def _bare(image: str, suffixes: Sequence[str]) -> str:
     return folder + slash + (os.path.splitext(file)[0] if stem is None else stem)
 
 
+_TOLD: set[tuple[str, tuple[str, ...], str]] = set()
+
 # --- Tars ---------------------------------------------------------------------------------------------------------
 
 
@@ -118,8 +120,9 @@ def list_tars(root: Path, rule: TarSplit) -> Listing:
                 continue
             found = f"{tar}/{members[label]}" if label is not None else None
             pairs.append(Pair(os.path.splitext(member_name(path))[0], path, found))
-    if ignored:
-        text = f"members that are neither image nor label are left out: {shown_endings(ignored)}"
+    text = f"members that are neither image nor label are left out: {shown_endings(ignored)}"
+    if ignored and (str(root), rule.shards, text) not in _TOLD:  # a run lists its files several times
+        _TOLD.add((str(root), rule.shards, text))
         warnings.warn(text, Notice, stacklevel=4)
     return Listing(tuple(pairs), unlabelled=tuple(unlabelled))
 
@@ -136,7 +139,9 @@ def tar_files(root: Path, shards: Sequence[str]) -> list[str]:
         else:
             paths = [PurePosixPath(entry).as_posix()] if place.is_file() else []
         if not paths:
-            raise ValueError(f"{place}: there is no tar; expected a .tar, a folder of them, or a pattern like train-*.tar")
+            raise ValueError(
+                f"{place}: there is no tar; expected a .tar, a folder of them, or a pattern like train-*.tar"
+            )
         found += paths
     return sorted(dict.fromkeys(found))
 
@@ -176,7 +181,9 @@ def splits_of_tars(tars: Sequence[str]) -> dict[str, TarSplit]:
     """The splits that the names of tars, or of their folders, speak of; all are "train" where they speak of none."""
     found: dict[str, list[str]] = {}
     for tar in tars:
-        words = [word for part in tar.lower().split("/") for word in part.replace("_", "-").replace(".", "-").split("-")]
+        words = [
+            word for part in tar.lower().split("/") for word in part.replace("_", "-").replace(".", "-").split("-")
+        ]
         found.setdefault(next((_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS), ""), []).append(tar)
     if "train" not in found:
         found["train"] = [tar for part in ("", "val", "test") for tar in found.pop(part, [])]

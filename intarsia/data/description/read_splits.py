@@ -44,9 +44,9 @@ def read_split(value: Any, path: tuple[str, ...]) -> Split:
     """A rule, or several of them whose files are taken together. Raises DescriptionError for a mistake."""
     if isinstance(value, list) and value:
         parts = [_rule(mapping_of(entry, path), path) for entry in value]
-        folders = tuple(part for part in parts if isinstance(part, FolderSplit))
+        folders = tuple(part for part in parts if isinstance(part, FolderSplit | PackedSplit | TarSplit))
         if len(folders) < len(parts):
-            raise DescriptionError(path, "expected images and labels (folders) in each of several sources")
+            raise DescriptionError(path, "expected images and labels (folders), or packed, or shards, in each source")
         return JoinedSplit(folders)
     return _rule(mapping_of(value, path), path)
 
@@ -117,7 +117,9 @@ def _tar_split(rule: Located, missing: str, path: tuple[str, ...]) -> TarSplit:
     known_keys(rule, _TAR_KEYS, path)
     choice_of(rule, "layout", ("tar",), path)
     if "shards" not in rule:
-        raise DescriptionError((*path, "layout"), "layout: tar needs shards: a tar, a folder, or a pattern like a-*.tar")
+        raise DescriptionError(
+            (*path, "layout"), "layout: tar needs shards: a tar, a folder, or a pattern like a-*.tar"
+        )
     labels = rule.get("labels", True)
     if not isinstance(labels, bool):
         raise DescriptionError((*path, "labels"), f"of tars, expected true or false, found {labels!r}")

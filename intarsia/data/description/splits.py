@@ -69,7 +69,7 @@ class PairSplit:
 class JoinedSplit:
     """Several sources in one split."""
 
-    parts: tuple[FolderSplit, ...]
+    parts: tuple[FolderSplit | PackedSplit | TarSplit, ...]
 
     def __str__(self) -> str:
         return "; ".join(str(part) for part in self.parts)
@@ -149,14 +149,14 @@ def _contained(root: Path, rule: PackedSplit | TarSplit) -> Listing:
 def missing_policy(rule: Split) -> Literal["error", "skip"]:
     """What a split does with images that lack a label."""
     if isinstance(rule, JoinedSplit):
-        return "skip" if any(part.missing == "skip" for part in rule.parts) else "error"
+        return "skip" if any(missing_policy(part) == "skip" for part in rule.parts) else "error"
     return rule.missing if isinstance(rule, FolderSplit | ListSplit | SceneSplit | TarSplit) else "error"
 
 
 def sources(rule: Split) -> tuple[Source, ...]:
     """The rules of folders that a split has, in their order; none of lists and shares."""
     if isinstance(rule, JoinedSplit):
-        return tuple(part.source for part in rule.parts)
+        return tuple(part.source for part in rule.parts if isinstance(part, FolderSplit))
     return (rule.source,) if isinstance(rule, FolderSplit) else ()
 
 
@@ -171,7 +171,9 @@ def slice_axis(rule: Split) -> str:
 def skipping(rule: OwnSplit) -> OwnSplit:
     """The same rule, which leaves out images without label."""
     if isinstance(rule, JoinedSplit):
-        return JoinedSplit(tuple(replace(part, missing="skip") for part in rule.parts))
+        return JoinedSplit(
+            tuple(part if isinstance(part, PackedSplit) else replace(part, missing="skip") for part in rule.parts)
+        )
     has_policy = isinstance(rule, FolderSplit | ListSplit | SceneSplit | TarSplit)
     return replace(rule, missing="skip") if has_policy else rule
 
@@ -190,7 +192,7 @@ def image_suffixes(root: Path, rule: Split) -> tuple[str, ...]:
     if isinstance(rule, FolderSplit):
         return rule.source.image_suffix
     if isinstance(rule, JoinedSplit):
-        return tuple(dict.fromkeys(suffix for part in rule.parts for suffix in part.source.image_suffix))
+        return tuple(dict.fromkeys(suffix for part in rule.parts for suffix in image_suffixes(root, part)))
     return ()
 
 

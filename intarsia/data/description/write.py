@@ -191,7 +191,10 @@ def _split_lines(split: str, rule: Split, *, united: bool = False) -> list[str]:
             entries["missing"] = rule.missing
         return [f"  {split}:", *(f"    {key}: {value}" for key, value in entries.items())]
     if isinstance(rule, JoinedSplit):
-        parts = [_folder_lines(part, united) for part in rule.parts]
+        parts = [
+            _folder_lines(part, united) if isinstance(part, FolderSplit) else _contained_lines(part)
+            for part in rule.parts
+        ]
         return [
             f"  {split}:",
             *(f"    {'- ' if not n else '  '}{line}" for lines in parts for n, line in enumerate(lines)),

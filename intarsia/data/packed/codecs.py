@@ -29,7 +29,8 @@ def compressor(codec: str) -> Callable[[bytes], bytes]:
     library = _library(codec)
     if codec == "lz4":
         return lambda data: library.compress(data, store_size=False)
-    return library.ZstdCompressor(level=_ZSTD_LEVEL, write_content_size=False).compress  # type: ignore[no-any-return]
+    compress: Callable[[bytes], bytes] = library.ZstdCompressor(level=_ZSTD_LEVEL, write_content_size=False).compress
+    return compress
 
 
 def decompressor(codec: str) -> Callable[[Any, int], bytes]:

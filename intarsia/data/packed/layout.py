@@ -3,7 +3,7 @@
     magic                  8 bytes
     planes, one behind another: of each sample the image, then the label if there is one
         sizes of the blocks, (stored bytes, CRC-32 of these) as two uint32 each
-        blocks: some rows (`PLANES.rows`) of the array (H, W, B), compressed; as they are where that makes them no smaller
+        blocks: `PLANES.rows` rows of the array (H, W, B), compressed, or as they are where that is no smaller
     arrays of the index, each aligned to 64 bytes: planes, names, where these end, their hashes, in which order
     header                 JSON: `Header`
     tail                   40 bytes: `TAIL`
@@ -105,8 +105,10 @@ class Header:
                 },
                 source=str(found["source"]),
             )
-        except (KeyError, TypeError, OverflowError, AttributeError, UnicodeDecodeError, RecursionError, json.JSONDecodeError) as error:
+        except (KeyError, TypeError, OverflowError, AttributeError, RecursionError) as error:
             raise ValueError(f"has a header that makes no sense ({type(error).__name__}: {error})") from None
+        except ValueError as error:  # of JSON, of UTF-8, of numbers, of the version
+            raise ValueError(f"has a header that makes no sense: {error}") from None
 
 
 def _file_bands(entry: Mapping[str, Any]) -> FileBands:

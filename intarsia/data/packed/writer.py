@@ -95,7 +95,7 @@ class Contents:
     def add(self, plane: EncodedPlane | None, offset: int) -> None:
         """A plane that was written at `offset`."""
         if plane is None:
-            self._records.append((0,) * len(PLANES))
+            self._records.append((0,) * len(PLANES.names or ()))
             return
         known = NO_BANDS
         if plane.bands_of is not None:
@@ -159,7 +159,9 @@ class PackWriter:
         self.written += memoryview(data).nbytes
 
 
-def joined(shards: Sequence[tuple[npt.NDArray[Any], Sequence[FileBands], int]]) -> tuple[npt.NDArray[Any], list[FileBands], int]:  # noqa: E501
+def joined(
+    shards: Sequence[tuple[npt.NDArray[Any], Sequence[FileBands], int]],
+) -> tuple[npt.NDArray[Any], list[FileBands], int]:
     """The planes of several files, each with the bands that it speaks of and its number of blocks, as those of one."""
     bands: dict[FileBands, int] = {}
     planes, blocks = [], 0

@@ -317,7 +317,7 @@ def nearest_window(array: Array, size: Size, corner: tuple[int, int], window: Si
 
 
 _MARGIN = 3
-"""Pixels of an image behind the last that a window needs, so that the edge is where it is in the whole image, or far."""
+"""Pixels behind the last that a window needs, so that an edge is where it is in the whole image, or far away."""
 
 _SCRATCH = threading.local()
 
