@@ -61,7 +61,7 @@ class PackSource:
         """The description of what is in the file, but for its splits."""
         if self.numbers is None:
             return replace(self.description, notes=())
-        values = dict(enumerate((self.description.labels or {}).values()))
+        values: dict[LabelValue, str] = dict(enumerate((self.description.labels or {}).values()))
         if self.description.outside == "ignore":
             values[len(values)] = IGNORE
         shown = [f"{number} was {_shown(value)}" for number, value in enumerate(self.description.labels or {})]

@@ -74,7 +74,7 @@ def renamed(description: DataDescription, classes: Sequence[str], palette: Seque
 
 def _split(rule: Split, names: Mapping[str, str]) -> Split:
     if isinstance(rule, JoinedSplit):
-        return JoinedSplit(tuple(replace(part, source=_source(part.source, names)) for part in rule.parts))
+        return rule.with_folders(lambda part: replace(part, source=_source(part.source, names)))
     return replace(rule, source=_source(rule.source, names)) if isinstance(rule, FolderSplit) else rule
 
 

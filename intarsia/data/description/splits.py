@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -70,6 +70,15 @@ class JoinedSplit:
     """Several sources in one split."""
 
     parts: tuple[FolderSplit | PackedSplit | TarSplit, ...]
+
+    @property
+    def folders(self) -> tuple[FolderSplit, ...]:
+        """Those of the sources that are folders."""
+        return tuple(part for part in self.parts if isinstance(part, FolderSplit))
+
+    def with_folders(self, change: Callable[[FolderSplit], FolderSplit]) -> JoinedSplit:
+        """The same sources, those that are folders changed."""
+        return JoinedSplit(tuple(change(part) if isinstance(part, FolderSplit) else part for part in self.parts))
 
     def __str__(self) -> str:
         return "; ".join(str(part) for part in self.parts)
@@ -156,7 +165,7 @@ def missing_policy(rule: Split) -> Literal["error", "skip"]:
 def sources(rule: Split) -> tuple[Source, ...]:
     """The rules of folders that a split has, in their order; none of lists and shares."""
     if isinstance(rule, JoinedSplit):
-        return tuple(part.source for part in rule.parts if isinstance(part, FolderSplit))
+        return tuple(part.source for part in rule.folders)
     return (rule.source,) if isinstance(rule, FolderSplit) else ()
 
 
@@ -174,8 +183,9 @@ def skipping(rule: OwnSplit) -> OwnSplit:
         return JoinedSplit(
             tuple(part if isinstance(part, PackedSplit) else replace(part, missing="skip") for part in rule.parts)
         )
-    has_policy = isinstance(rule, FolderSplit | ListSplit | SceneSplit | TarSplit)
-    return replace(rule, missing="skip") if has_policy else rule
+    if isinstance(rule, FolderSplit | ListSplit | SceneSplit | TarSplit):
+        return replace(rule, missing="skip")
+    return rule
 
 
 def list_file(rule: Split) -> str | None:

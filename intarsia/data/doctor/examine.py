@@ -143,8 +143,8 @@ class _Reader:
         return by_split
 
     def _some(self, pairs: Sequence[Pair]) -> Sequence[Pair]:
-        """All pairs, or `limit` of them, chosen by a hash of their names; never more than some of windows of scenes, and of
-        packed data, whose labels were held against the table when they were packed.
+        """All pairs, or `limit` of them, chosen by a hash of their names; never more than some of windows of scenes
+        and of packed data, whose labels were held against the table when they were packed.
         """
         limit = self.limit
         if pairs and packed_sample(self.root / pairs[0].image) is not None:

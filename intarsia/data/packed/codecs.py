@@ -45,13 +45,13 @@ def decompressor(codec: str) -> Callable[[Any, int], bytes]:
         return lambda data, size: zlib.decompressobj().decompress(data, size)
     library = _library(codec)
     if codec == "lz4":
-        return lambda data, size: library.decompress(data, uncompressed_size=size)  # type: ignore[no-any-return]
+        return lambda data, size: bytes(library.decompress(data, uncompressed_size=size))
     unpack = library.ZstdDecompressor().decompress
 
     def bounded(data: Any, size: int) -> bytes:
         if library.frame_content_size(data) > size:  # what a frame promises is made, whatever the bound
             raise library.ZstdError("a block promises more than it may hold")
-        return unpack(data, max_output_size=size)  # type: ignore[no-any-return]
+        return bytes(unpack(data, max_output_size=size))
 
     return bounded
 
@@ -61,7 +61,8 @@ def damage_errors(codec: str) -> tuple[type[Exception], ...]:
     """What a decompressor raises for bytes that are not what they should be."""
     if codec == "zstd":
         return (_library(codec).ZstdError,)
-    return {"zlib": (zlib.error,), "lz4": (RuntimeError, ValueError)}.get(codec, ())  # type: ignore[return-value]
+    errors: dict[str, tuple[type[Exception], ...]] = {"zlib": (zlib.error,), "lz4": (RuntimeError, ValueError)}
+    return errors.get(codec, ())
 
 
 def _check(codec: str) -> None:

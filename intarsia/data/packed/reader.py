@@ -12,7 +12,6 @@ import os
 import threading
 import zlib
 from collections import OrderedDict
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +107,7 @@ class PackFile:
 
     def block(self, plane: Plane, number: int, data: memoryview, crc: int, size: int) -> npt.NDArray[np.uint8]:
         """The bytes of a block. Raises ValueError naming file, sample and block if it is damaged."""
-        place = int(plane.record["block"]) + number
+        place = plane.blocks_before + number
         if not 0 <= place < 8 * len(self._checked) or not self._checked[place >> 3] & 1 << (place & 7):
             found = zlib.crc32(data)
             if found != crc:
@@ -157,36 +156,26 @@ class PackFile:
         return header, arrays
 
 
-@dataclass(frozen=True, eq=False)
 class Plane:
-    """An image (H, W, B) or label (H, W, B) in a packed file."""
+    """An image or label (H, W, B) in a packed file."""
 
-    file: PackFile
-    number: int
+    __slots__ = (
+        "_bands_of", "_dtype", "_offset", "bands", "block_rows", "blocks_before", "file", "number", "shard", "size",
+    )  # fmt: skip
 
-    @property
-    def record(self) -> Any:
-        """What the index says of it."""
-        return self.file.planes[self.number]
-
-    @property
-    def size(self) -> Size:
-        """Height and width."""
-        record = self.record
-        return int(record["height"]), int(record["width"])
-
-    @property
-    def bands(self) -> int:
-        """How many values a pixel has."""
-        return int(self.record["bands"])
+    def __init__(self, file: PackFile, number: int) -> None:
+        self.file, self.number = file, number
+        record = file.planes[number].item()
+        self._offset, self.blocks_before, height, width = map(int, record[:4])
+        self.bands, self.block_rows, self.shard, self._dtype, self._bands_of = map(int, record[4:])
+        self.size: Size = (height, width)
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Of its values. Raises ValueError for a number that stands for none."""
-        kind = int(self.record["dtype"])
-        if kind >= len(DTYPES):
-            raise ValueError(f"{self.words}: its type {kind} is none")
-        return np.dtype(DTYPES[kind])
+        if self._dtype >= len(DTYPES):
+            raise ValueError(f"{self.words}: its type {self._dtype} is none")
+        return np.dtype(DTYPES[self._dtype])
 
     @property
     def words(self) -> str:
@@ -197,8 +186,7 @@ class Plane:
     @property
     def bands_of(self) -> FileBands:
         """What the file said of its bands."""
-        number = int(self.record["bands_of"])
-        known = self.file.header.bands_of
+        number, known = self._bands_of, self.file.header.bands_of
         if number == NO_BANDS or number >= len(known) or len(known[number].roles) != self.bands:
             raise ValueError(f"{self.words}: nothing is said of its bands")
         return known[number]
@@ -210,11 +198,6 @@ class Plane:
             "Copy the file again, or pack the data again"
         )
 
-    @property
-    def block_rows(self) -> int:
-        """Rows of a block."""
-        return int(self.record["rows"])
-
     def whole(self) -> npt.NDArray[Any]:
         """(H, W, B), an array of its own."""
         found = self.rows(0, self.size[0])
@@ -225,14 +208,13 @@ class Plane:
 
         Raises ValueError naming file, sample and block if they are damaged.
         """
-        record = self.record
-        (height, width), bands, dtype, step = self.size, self.bands, self.dtype, int(record["rows"])
+        (height, width), bands, dtype, step = self.size, self.bands, self.dtype, self.block_rows
         if not 0 <= start < stop <= height or not step or not 1 <= bands <= _MOST_BANDS:
             raise ValueError(f"{self.words}: has no rows {start} to {stop}, or they make no sense")
         check_size(width, height)
         row = width * bands * dtype.itemsize
         first, last = start // step, (stop - 1) // step
-        path, data = self.file.stored(int(record["shard"]))
+        path, data = self.file.stored(self.shard)
         table, places = self._blocks(path, data, -(-height // step))
         parts = []
         for number in range(first, last + 1):
@@ -254,7 +236,7 @@ class Plane:
 
     def _blocks(self, path: str, data: _Map, count: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
         """(sizes and checksums, places in the file) of all blocks."""
-        offset = int(self.record["offset"])
+        offset = self._offset
         begin = offset + count * BLOCK.itemsize
         if begin > len(data):
             raise ValueError(f"{self.words}: lies outside of {path}: was that file cut off, or is it another one?")
