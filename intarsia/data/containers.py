@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -47,6 +48,23 @@ def file_on_disk(path: str) -> str:
     """The file that a path needs: the container of a member, the volume of a slice, else the path itself."""
     found = inside(path)
     return file_of(path) if found is None else found.file
+
+
+def files_on_disk(root: str, names: Iterable[str]) -> dict[str, str]:
+    """`file_on_disk` of paths below a root, quick for many members of few containers."""
+    found: dict[str, str] = {}
+    known: dict[str, str] = {}
+    for name in names:
+        match = _INSIDE.search(name)
+        container = name[: match.end() - 1] if match is not None else ""
+        if container in known:
+            found[name] = known[container]
+            continue
+        path = os.path.join(root, name)
+        found[name] = file_on_disk(path)
+        if container and found[name] == os.path.join(root, container):
+            known[container] = found[name]
+    return found
 
 
 def member_name(path: str) -> str:

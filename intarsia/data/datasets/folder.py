@@ -20,7 +20,7 @@ from intarsia.colours import distinct_colours
 from intarsia.contracts import IGNORE_INDEX, Sample, SampleMeta
 from intarsia.data.annotations.drawn import Drawn, draw_label
 from intarsia.data.bands import band_mode
-from intarsia.data.containers import file_on_disk, member_name, packed_image, packed_label
+from intarsia.data.containers import files_on_disk, member_name, packed_image, packed_label
 from intarsia.data.image_io import read_image, read_label
 from intarsia.data.image_reader import ImageReader
 from intarsia.data.image_spec import ImageSpec
@@ -271,7 +271,7 @@ class FolderDataset:
                 files += [file for _, file in label.files]
             elif isinstance(label, str):  # annotations have been opened, to find their images
                 files.append(label)
-        needed = {name: file_on_disk(os.path.join(self.root, name)) for name in files}
+        needed = files_on_disk(self.root, files)
         there = {file: os.path.isfile(file) for file in dict.fromkeys(needed.values())}
         missing = [name for name in files if not there[needed[name]]]
         if missing:
