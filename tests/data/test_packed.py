@@ -18,6 +18,7 @@ from intarsia.contracts import Sample
 from intarsia.data.containers import inside, member_name
 from intarsia.data.description.read import read_description
 from intarsia.data.description.write import write_description
+from intarsia.data.doctor import examine as examine_module
 from intarsia.data.doctor.examine import examine
 from intarsia.data.packed import reader as reader_module
 from intarsia.data.packed.codecs import CODECS, best_installed, compressor, decompressor
@@ -480,3 +481,14 @@ def test_a_folder_may_be_called_like_a_container(tmp_path: Path) -> None:
     assert member_name("a.pack/train/city/b.png") == "city/b.png"
     assert member_name("shards/0.tar/b.png") == "shards/0/b.png"
     assert member_name("city/b.png") == "city/b.png"
+
+
+def test_known_data_are_looked_at_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was measured stands in the file; the doctor looks at some samples, and at all where it does not."""
+    monkeypatch.setattr(examine_module, "MOST_PACKED", 2)
+    files = numbers(tmp_path / "data")
+    assert [split.inspected for split in examine(packed(files, tmp_path / "a.pack")).splits] == [5, 2]
+    write_description(examine(files).proposal(), files)
+    found = examine(packed(files, tmp_path / "b.pack"))
+    assert [split.inspected for split in found.splits] == [2, 2]
+    assert found.proposal().mean == examine(files).proposal().mean
