@@ -1,10 +1,11 @@
 """Training pipelines: how long a sample takes on one core, from file to batch.
 
-    python benchmarks/data_pipeline.py [--samples 40] [--json FILE]
+    python benchmarks/data_pipeline.py [--samples 40] [--compression none lz4 zstd zlib] [--json FILE]
 
 Each pipeline runs beside a plain formulation of the same work (decode, map labels, resize everything, crop by
 np.unique, distort in floating point, transpose), taking turns in one process, so that the ratio holds although the
-machine's speed varies; times are the processor's. Both give bit-equal results, which is checked. Files are drawn here.
+machine's speed varies; times are the processor's. Both give bit-equal results, which is checked. So does the third, of
+the same files packed (`intarsia data pack`), by each compression that is installed. Files are drawn here.
 """
 
 from __future__ import annotations
@@ -22,9 +23,17 @@ import numpy as np
 import torch
 from PIL import Image
 
+from intarsia.contracts import Sample
 from intarsia.data.collate import collate
 from intarsia.data.datasets.folder import FolderDataset
+from intarsia.data.description.model import DataDescription
+from intarsia.data.description.pairing import Source
+from intarsia.data.description.read import read_description
+from intarsia.data.description.splits import FolderSplit
 from intarsia.data.labels import LabelTable
+from intarsia.data.packed.codecs import CODECS, compressor
+from intarsia.data.packed_source import PackSource
+from intarsia.data.packing import pack
 from intarsia.data.pipeline import Pipeline
 from intarsia.data.sampling import sample_rng
 from intarsia.data.transforms.colour import PhotoMetricDistortion
@@ -114,23 +123,48 @@ def distorted(image, rng):
     return image
 
 
-def measure(case, folder, samples):
+def packed(case, folder, codec):
+    """The same data set as a packed file, and how large it is beside the files."""
+    classes = tuple(f"class {index}" for index in range(case["classes"]))
+    first = int(case["zero"])
+    labels = {index + first: name for index, name in enumerate(classes)}
+    labels |= {255: "ignore"} | ({0: "ignore"} if first else {})
+    description = DataDescription(folder, classes, {"train": FolderSplit(Source("images", "labels"))}, labels)
+    file = folder / f"{codec}.pack"
+    size = pack(PackSource.of(description, folder), file, codec=codec).size
+    files = sum(path.stat().st_size for path in folder.glob("*/*"))
+    return read_description(file).dataset("train"), round(size / files, 2)
+
+
+def installed(codecs):
+    for codec in codecs:
+        try:
+            compressor(codec)
+        except ValueError as error:
+            print(f"left out: {error}")
+        else:
+            yield codec
+
+
+def measure(case, folder, samples, codecs):
     draw(folder, case["size"], case["suffix"], case["classes"])
     table = LabelTable.reduce_zero(case["classes"]) if case["zero"] else LabelTable.identity(case["classes"])
     dataset = FolderDataset(
         root=str(folder), images="images", labels="labels", image_suffix=case["suffix"], label_table=table,
         classes=[str(index) for index in range(case["classes"])],
     )  # fmt: skip
-    pipeline = Pipeline(
-        dataset,
-        [
-            RandomResize(case["scale"], (0.5, 2.0), keep_ratio=True),
-            RandomCrop(case["crop"], cat_max_ratio=0.75),
-            RandomFlip(0.5),
-            PhotoMetricDistortion(),
-        ],
-    )
-    times = {"intarsia": [], "plain": [], "decoding alone": []}
+    steps = [
+        RandomResize(case["scale"], (0.5, 2.0), keep_ratio=True),
+        RandomCrop(case["crop"], cat_max_ratio=0.75),
+        RandomFlip(0.5),
+        PhotoMetricDistortion(),
+    ]
+    pipeline = Pipeline(dataset, steps)
+    routes, sizes = {}, {}
+    for codec in codecs:
+        read, sizes[codec] = packed(case, folder, codec)
+        routes[f"packed, {codec}"] = Pipeline(read, steps)
+    times = {"intarsia": [], "plain": [], "decoding alone": [], "distortion alone": []} | {name: [] for name in routes}
     for position in range(samples):
         index = position % len(dataset)
         start = time.process_time()
@@ -140,6 +174,16 @@ def measure(case, folder, samples):
         end = time.process_time()
         assert torch.equal(batch.images[0], image)
         assert torch.equal(batch.labels[0], label)
+        for name, route in routes.items():
+            begin = time.process_time()
+            other = collate([route.get(index, sample_rng(0, position))])
+            times[name].append(time.process_time() - begin)
+            assert torch.equal(other.images, batch.images)
+            assert torch.equal(other.labels, batch.labels)
+        cut = Sample(batch.images[0].permute(1, 2, 0).contiguous().numpy())
+        begin = time.process_time()
+        steps[3](cut, sample_rng(0, position))
+        times["distortion alone"].append(time.process_time() - begin)
         begin = time.process_time()
         dataset.load(index)
         times["decoding alone"].append(time.process_time() - begin)
@@ -155,6 +199,8 @@ def measure(case, folder, samples):
         "CPU ms": milliseconds,
         "plain / intarsia": round(ratio, 2),
         "the same after decoding": round(rest, 2),
+        "packed / plain": {name: round(sum(times[name]) / sum(times["plain"]), 3) for name in routes},
+        "packed / files, bytes": sizes,
     }
 
 
@@ -173,6 +219,7 @@ def listing(folder, count=100_000):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=40)
+    parser.add_argument("--compression", nargs="+", default=CODECS, choices=CODECS)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     cv2.setNumThreads(0)
@@ -180,7 +227,8 @@ def main():
     results = {"machine": f"{platform.processor() or platform.machine()}, OpenCV {cv2.__version__}"}
     with tempfile.TemporaryDirectory() as temporary:
         for number, (name, case) in enumerate(CASES.items()):
-            results[name] = measure(case, Path(temporary) / str(number), arguments.samples)
+            codecs = list(installed(arguments.compression))
+            results[name] = measure(case, Path(temporary) / str(number), arguments.samples, codecs)
         results["listing"] = listing(Path(temporary) / "many")
     text = json.dumps(results, indent=2)
     print(text)

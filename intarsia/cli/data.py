@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from intarsia.cli import data_convert, data_split, data_suspects
+from intarsia.cli import data_convert, data_pack, data_split, data_suspects
 
 if TYPE_CHECKING:
     from intarsia.data.description.model import DataDescription
 
 app = typer.Typer(no_args_is_help=True, help="Look at data before training on them.")
 app.command("convert")(data_convert.convert)
+app.command("pack")(data_pack.pack)
+app.command("index")(data_pack.index)
 app.command("split")(data_split.split)
 app.command("suspects")(data_suspects.suspects)
 

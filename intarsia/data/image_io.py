@@ -26,6 +26,7 @@ from intarsia.data.bands import (
     FileBands,
     band_mode,
 )
+from intarsia.data.containers import member_bytes, packed_image, packed_label
 from intarsia.data.decoders import (
     BY_OPENCV,
     DecodedImage,
@@ -113,6 +114,8 @@ def decode_image(
 
 
 def _decode(path: str | Path, bands: Bands, max_pixels: int | None, page: int) -> DecodedImage:
+    if (plane := packed_image(path)) is not None:
+        return DecodedImage(plane.whole(), plane.bands_of)
     file, part = part_of(path)
     if part is not None:
         if is_volume(file):
@@ -155,6 +158,8 @@ def read_label(path: str | Path, *, colours: bool = False) -> npt.NDArray[Any]:
 
     Raises ValueError naming the file and the likely cause if it is missing, empty, cut off, damaged or not an image.
     """
+    if (plane := packed_label(path)) is not None:
+        return plane.whole()[:, :, 0]
     file, part = part_of(path)
     if part is None:
         return _read_label(path, 0, colours)
@@ -207,10 +212,14 @@ def _read_label(path: str | Path, page: int, colours: bool) -> npt.NDArray[Any]:
 def _read_whole(path: str | Path, max_pixels: int | None = None, page: int = 0) -> bytes:
     """The content of a regular file, after a look at what its header promises."""
     try:
-        mode = Path(path).stat().st_mode
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # reading one might never end
-            raise ValueError(f"{path}: is a pipe or a device, expected a file; write what comes from there to a file")
-        data = Path(path).read_bytes()
+        data = member_bytes(path)
+        if data is None:
+            mode = Path(path).stat().st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # reading one might never end
+                raise ValueError(
+                    f"{path}: is a pipe or a device, expected a file; write what comes from there to a file"
+                )
+            data = Path(path).read_bytes()
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
     except IsADirectoryError:

@@ -13,6 +13,7 @@ from intarsia.contracts import AnyTransform, Dataset, DrawingDataset, MixingTran
 from intarsia.data.datasets.mixed import MixedDataset, order_of
 from intarsia.data.labels import holds_sets, ranges, value_count, value_counts
 from intarsia.data.rare_classes import images_showing
+from intarsia.data.rows import load_rows
 from intarsia.data.sample_errors import with_text
 from intarsia.data.sampling import Order, RareClassOrder, WeightedOrder
 from intarsia.data.transforms.geometry import RandomCrop, ResizeThenCrop
@@ -51,6 +52,7 @@ class Pipeline:
         self.rare = rare
         self._steps = _joined(self.transforms)
         self._rescale = _last_of(self._steps)
+        self._reads_rows = label_size == "input" and bool(self._steps) and getattr(self._steps[0], "reads_rows", False)
         self._redraw = next((step for step in self._steps if isinstance(step, RedrawUnlabelled)), None)
 
     def __len__(self) -> int:
@@ -100,11 +102,13 @@ class Pipeline:
             attempts += 1
         return sample
 
-    def _load(self, index: int, rng: np.random.Generator) -> Sample:
+    def _load(self, index: int, rng: np.random.Generator, *, whole: bool = False) -> Sample:
+        """whole: also for a first step that reads no more than the rows it needs."""
         try:
             if self.label_size == "input" and isinstance(self.dataset, DrawingDataset):
                 return self.dataset.draw(index, rng)
-            return self.dataset.load(index)
+            rows = load_rows(self.dataset, index) if self._reads_rows and not whole else None
+            return self.dataset.load(index) if rows is None else rows
         except ValueError:  # the data set's own word, which names the file
             raise
         except Exception as error:
@@ -133,7 +137,7 @@ class Pipeline:
 
         def load(number: int) -> Sample:
             rng = np.random.default_rng(seeds[number])
-            sample = self._load(indices[number], rng)
+            sample = self._load(indices[number], rng, whole=place == 0)
             if self.label_size == "original":
                 sample = replace(sample, label=None)
             return self._transformed(sample, rng, place)

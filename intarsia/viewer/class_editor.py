@@ -15,6 +15,7 @@ from intarsia.data.description.read import read_description
 from intarsia.data.description.splits import FolderSplit, JoinedSplit, Split
 from intarsia.data.description.write import write_description
 from intarsia.data.labels import Colour
+from intarsia.data.packed.reader import is_packed_file
 from intarsia.io.whole_files import write_bytes
 
 LONGEST_NAME = 200
@@ -47,8 +48,11 @@ class ClassEditor:
 
 
 def editor_of(file: Path) -> ClassEditor | None:
-    """What edits a description; None for one of several data sets, which says what their classes mean in it."""
-    return None if isinstance(read_description(file), MixedDescription) else ClassEditor(file)
+    """What edits a description; None for one of several data sets, which says what their classes mean in it, and for
+    the one in packed data.
+    """
+    has_own = isinstance(read_description(file), MixedDescription) or is_packed_file(file)
+    return None if has_own else ClassEditor(file)
 
 
 def renamed(description: DataDescription, classes: Sequence[str], palette: Sequence[Colour]) -> DataDescription:
@@ -70,7 +74,7 @@ def renamed(description: DataDescription, classes: Sequence[str], palette: Seque
 
 def _split(rule: Split, names: Mapping[str, str]) -> Split:
     if isinstance(rule, JoinedSplit):
-        return JoinedSplit(tuple(replace(part, source=_source(part.source, names)) for part in rule.parts))
+        return rule.with_folders(lambda part: replace(part, source=_source(part.source, names)))
     return replace(rule, source=_source(rule.source, names)) if isinstance(rule, FolderSplit) else rule
 
 

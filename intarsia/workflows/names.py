@@ -160,14 +160,20 @@ def typical_size(description: DataDescription, most: int = 200) -> tuple[int, in
     """Median (height, width) of the training images, from the files' headers; of at most `most` of them."""
     from PIL import Image
 
+    from intarsia.data.containers import file_or_member, packed_image
+
     pairs = description.pairs("train")
     sizes = []
     for pair in pairs[:: max(1, len(pairs) // most)]:
         if pair.window is not None:
             sizes.append(pair.window.sample_size)
             continue
+        path = description.root / pair.image
+        if (packed := packed_image(path)) is not None:
+            sizes.append(packed.size)
+            continue
         try:
-            with Image.open(description.root / pair.image) as image:
+            with Image.open(file_or_member(path)) as image:
                 sizes.append((image.height, image.width))
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
             continue  # a format that Pillow does not know (.npy); the doctor has read the file

@@ -95,7 +95,7 @@ def is_data(place: Path) -> bool:
         return not any(
             (place / name).is_file() for name in ("weights.safetensors", "run.json", "config.json", "cv.json")
         )
-    return place.suffix.lower() in (".yaml", ".yml")
+    return place.suffix.lower() in (".yaml", ".yml", ".pack")
 
 
 # --- Data alone ---------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from intarsia.colours import distinct_colours
 from intarsia.contracts import IGNORE_INDEX, Sample, SampleMeta
 from intarsia.data.annotations.drawn import Drawn, draw_label
 from intarsia.data.bands import band_mode
+from intarsia.data.containers import files_on_disk, member_name, packed_image, packed_label
 from intarsia.data.image_io import read_image, read_label
 from intarsia.data.image_reader import ImageReader
 from intarsia.data.image_spec import ImageSpec
@@ -27,8 +28,10 @@ from intarsia.data.instance_ids import ClassOf
 from intarsia.data.labels import Labels, LabelTable, label_values, ranges
 from intarsia.data.lists import choose, path_ends, spellings
 from intarsia.data.masks import Masks, read_masks
+from intarsia.data.packed_rows import image_rows, label_rows
 from intarsia.data.pages import count_pages
-from intarsia.data.slices import file_of, part_of, without_suffix
+from intarsia.data.rows import as_array
+from intarsia.data.slices import part_of, without_suffix
 from intarsia.data.value_range import Scale
 from intarsia.io.folders import existing_above, folders_of, walk_files
 from intarsia.io.text import same_name
@@ -128,6 +131,19 @@ class FolderDataset:
         file = label.files[0][1] if isinstance(label, Masks) else label.file if isinstance(label, Drawn) else label
         return os.path.join(self._image_root, image), None if file is None else os.path.join(self._label_root, file)
 
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """What the names of images end in besides the name itself."""
+        return self._suffixes
+
+    def relative(self, index: int) -> str:
+        """The path of the image below its folder."""
+        return self._pairs[index][0]
+
+    def is_label_file(self, index: int) -> bool:
+        """Whether the label is one file, and not drawn from masks or annotations."""
+        return isinstance(self._pairs[index][1], str)
+
     def partners(self, index: int) -> tuple[str, ...]:
         """Paths of the further images of a sample, where it is made of several."""
         stack = None if self._reader is None else self._reader.stack
@@ -135,7 +151,7 @@ class FolderDataset:
 
     def name(self, index: int) -> str:
         """The image's path below its folder, without suffix, "/" between folders."""
-        image = self._pairs[index][0]
+        image = member_name(self._pairs[index][0])
         if part_of(image)[1] is not None:
             return without_suffix(image)
         return PurePath(_without_suffix(image, self._suffixes)).as_posix()
@@ -150,9 +166,11 @@ class FolderDataset:
         if self.files_only:
             meta = SampleMeta(name=self.name(index), image_path=image_path, label_path=label_path or "")
             return Sample(np.empty((0, 0, 1), np.uint8), meta=meta)
-        image = self._image(image_path)
+        return self._sample(index, self._image(image_path), self.label(index))
+
+    def _sample(self, index: int, image: npt.NDArray[Any], label: npt.NDArray[Any] | None) -> Sample:
+        image_path, label_path = self.paths(index)
         size = (image.shape[0], image.shape[1])
-        label = self.label(index)
         if label is not None and label.shape != size:
             raise ValueError(
                 f"{label_path}: the label has {label.shape[0]} x {label.shape[1]} pixels (height x width), "
@@ -162,22 +180,45 @@ class FolderDataset:
         meta = SampleMeta(name=self.name(index), image_path=image_path, label_path=label_path or "", original_size=size)
         return Sample(image=image, label=label, meta=meta)
 
+    def load_rows(self, index: int) -> Sample | None:
+        """As `load`, with a `RowArray` for image and label; None unless it is packed and rows mean the same alone."""
+        image_path, label_path = self.paths(index)
+        plane = None if self.files_only else packed_image(image_path)
+        if plane is None or (self._reader is not None and self._reader.depends_on_image):
+            return None
+        image = image_rows(plane, self._reader, self.bands)
+        stored = None if label_path is None else packed_label(label_path)
+        if stored is None or label_path is None:
+            return self._sample(index, as_array(image), None)
+        label = label_rows(stored, self.label_table, self.class_of, file=label_path)
+        return self._sample(index, as_array(image), as_array(label))
+
     def label(self, index: int) -> Labels | None:
         """The label (H, W) of one index without its image; None where there is no ground truth.
 
         Raises ValueError naming the file if it cannot be read, or its values are not in the label table.
         """
+        path, stored = self.paths(index)[1], self.stored_label(index)
+        if path is None or stored is None:
+            return None
+        if self.class_of is not None and self.is_label_file(index):
+            stored = self.class_of.apply(stored)
+        return self.label_table.apply(stored, file=path)
+
+    def stored_label(self, index: int) -> npt.NDArray[Any] | None:
+        """What the label's file, masks or annotations say, (H, W) or colours (H, W, 3), before `class_of` and
+        `label_table` make classes of it; None where there is no ground truth.
+
+        Raises ValueError naming the file if it cannot be read.
+        """
         path, label = self.paths(index)[1], self._pairs[index][1]
         if path is None:
             return None
         if isinstance(label, Masks):
-            stored = read_masks(Path(self._label_root), label)
-        elif isinstance(label, Drawn):
-            stored = draw_label(Path(self._label_root), label).label
-        else:
-            stored = read_label(path, colours=self.label_table.values is None)
-            stored = stored if self.class_of is None else self.class_of.apply(stored)
-        return self.label_table.apply(stored, file=path)
+            return read_masks(Path(self._label_root), label)
+        if isinstance(label, Drawn):
+            return draw_label(Path(self._label_root), label).label
+        return read_label(path, colours=self.label_table.values is None)
 
     def _warn_of_pages(self) -> None:
         """Files of several images are used in part; those of a data set are alike, so that one is looked at."""
@@ -230,8 +271,9 @@ class FolderDataset:
                 files += [file for _, file in label.files]
             elif isinstance(label, str):  # annotations have been opened, to find their images
                 files.append(label)
-        there = {file: os.path.isfile(os.path.join(self.root, file)) for file in dict.fromkeys(map(file_of, files))}
-        missing = [name for name in files if not there[file_of(name)]]
+        needed = files_on_disk(self.root, files)
+        there = {file: os.path.isfile(file) for file in dict.fromkeys(needed.values())}
+        missing = [name for name in files if not there[needed[name]]]
         if missing:
             raise ValueError(f"{self.root}: {len(missing)} of the files listed do not exist: {_some(missing)}")
         return [(image, label) for image, label in pairs]

@@ -14,6 +14,7 @@ from intarsia.contracts import Sample
 from intarsia.data.datasets.folder import FolderDataset
 from intarsia.data.image_spec import ImageSpec
 from intarsia.data.labels import Labels
+from intarsia.data.rows import load_rows
 from intarsia.data.sampling import Order, WeightedOrder
 
 
@@ -61,6 +62,12 @@ class MixedDataset:
         part, inner = self.place(index)
         sample = self.datasets[part].load(inner)
         return replace(sample, meta=replace(sample.meta, name=self.name(index)))
+
+    def load_rows(self, index: int) -> Sample | None:
+        """The same with rows that are read when they are looked at, where the data set has such."""
+        part, inner = self.place(index)
+        sample = load_rows(self.datasets[part], inner)
+        return None if sample is None else replace(sample, meta=replace(sample.meta, name=self.name(index)))
 
     def label(self, index: int) -> Labels | None:
         """The label (H, W) without its image; None where there is no ground truth."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from intarsia.contracts import Dataset, Sample
 from intarsia.data.labels import holds_sets
+from intarsia.data.rows import load_rows
 
 
 class ConcatDataset:
@@ -54,6 +55,11 @@ class ConcatDataset:
         part = bisect_right(self._ends, index)
         return self.datasets[part].load(index - (self._ends[part - 1] if part else 0))
 
+    def load_rows(self, index: int) -> Sample | None:
+        """The same with rows that are read when they are looked at, where the data set has such."""
+        part = bisect_right(self._ends, index)
+        return load_rows(self.datasets[part], index - (self._ends[part - 1] if part else 0))
+
 
 class RepeatDataset:
     """A data set `times` times over, which lengthens an epoch."""
@@ -73,6 +79,10 @@ class RepeatDataset:
     def load(self, index: int) -> Sample:
         """The sample at `index`, counted over all repetitions."""
         return self.dataset.load(index % len(self.dataset))
+
+    def load_rows(self, index: int) -> Sample | None:
+        """The same with rows that are read when they are looked at, where the data set has such."""
+        return load_rows(self.dataset, index % len(self.dataset))
 
 
 class ClassBalancedDataset:
@@ -109,6 +119,10 @@ class ClassBalancedDataset:
         """The sample at `index`, counted over all copies."""
         return self.dataset.load(self.indices[index])
 
+    def load_rows(self, index: int) -> Sample | None:
+        """The same with rows that are read when they are looked at, where the data set has such."""
+        return load_rows(self.dataset, self.indices[index])
+
 
 class MultiImageMixDataset:
     """A data set that configs wrap for transforms that mix several samples, such as a mosaic.
@@ -130,6 +144,10 @@ class MultiImageMixDataset:
         """The sample at `index`, before anything is mixed."""
         return self.dataset.load(index)
 
+    def load_rows(self, index: int) -> Sample | None:
+        """The same with rows that are read when they are looked at, where the data set has such."""
+        return load_rows(self.dataset, index)
+
 
 class SubsetDataset:
     """At most `most` samples of a data set, evenly spread over it."""
@@ -150,6 +168,10 @@ class SubsetDataset:
     def load(self, index: int) -> Sample:
         """The sample at `index`, counted over those chosen."""
         return self.dataset.load(self.indices[index])
+
+    def load_rows(self, index: int) -> Sample | None:
+        """The same with rows that are read when they are looked at, where the data set has such."""
+        return load_rows(self.dataset, self.indices[index])
 
 
 def classes_shown(dataset: Dataset, index: int) -> frozenset[int]:

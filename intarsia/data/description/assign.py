@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from intarsia.data.description.contained import PackedSplit, TarSplit
 from intarsia.data.description.model import DataDescription
 from intarsia.data.description.pairing import Pair
 from intarsia.data.description.splits import FolderSplit, JoinedSplit, ListSplit, OwnSplit, ShareSplit, list_split
@@ -46,7 +47,7 @@ def write_lists(
     result: dict[str, OwnSplit] = {}
     for part, images in parts.items():
         stem = folder / f"{prefix}{part}"
-        folders = [source for source in sources if isinstance(source, FolderSplit)]
+        folders = [source for source in sources if isinstance(source, FolderSplit | PackedSplit | TarSplit)]
         if len(folders) == len(sources):
             result[part] = _folder_lists(pool.root, folders, pairs, images, stem)
         else:
@@ -56,11 +57,15 @@ def write_lists(
 
 
 def _folder_lists(
-    root: Path, sources: Sequence[FolderSplit], pairs: Sequence[Sequence[Pair]], images: Collection[str], stem: Path
+    root: Path,
+    sources: Sequence[FolderSplit | PackedSplit | TarSplit],
+    pairs: Sequence[Sequence[Pair]],
+    images: Collection[str],
+    stem: Path,
 ) -> OwnSplit:
-    """The rules of folders as they were, each with a list of what is taken of it."""
+    """The rules of folders, packed files and tars as they were, each with a list of what is taken of it."""
     rest = set(images)
-    rules: list[FolderSplit] = []
+    rules: list[FolderSplit | PackedSplit | TarSplit] = []
     for number, (source, found) in enumerate(zip(sources, pairs, strict=True), 1):
         taken = sorted({pair.image for pair in found} & rest)
         rest -= set(taken)
@@ -68,7 +73,11 @@ def _folder_lists(
             continue
         file = stem.with_name(f"{stem.name}{f'_{number}' if len(sources) > 1 else ''}.txt")
         write_text(file, "".join(f"{image}\n" for image in taken))
-        rules.append(replace(source, names=_below(root, file), exclude=(), where=None, missing="error"))
+        if isinstance(source, FolderSplit):
+            source = replace(source, exclude=(), where=None)
+        if not isinstance(source, PackedSplit):
+            source = replace(source, missing="error")
+        rules.append(replace(source, names=_below(root, file)))
     return rules[0] if len(rules) == 1 else JoinedSplit(tuple(rules))
 
 

@@ -319,7 +319,7 @@ class DataDescription:
         dataset = FolderDataset(
             root=str(self.root),
             pairs=[(pair.image, self.label_of(pair)) for pair in pairs],
-            image_suffix=image_suffixes(self._own_rule(split)),
+            image_suffix=image_suffixes(self.root, self._own_rule(split)),
             classes=self.classes,
             palette=self.colours,
             label_table=self.label_table(),

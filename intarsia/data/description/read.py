@@ -11,6 +11,8 @@ from typing import Any
 import yaml
 
 from intarsia.data.band_indices import Index, known_indices
+from intarsia.data.containers import PACK_SUFFIX
+from intarsia.data.description.contained import PackedSplit
 from intarsia.data.description.errors import DescriptionError
 from intarsia.data.description.input_kinds import image_inputs
 from intarsia.data.description.mixed_yaml import mixed_description
@@ -29,6 +31,7 @@ from intarsia.data.description.yaml_values import (
 )
 from intarsia.data.instance_ids import ClassOf
 from intarsia.data.labels import Colour
+from intarsia.data.packed.reader import is_packed_file, opened
 from intarsia.data.stack import channel_names
 from intarsia.data.value_range import ValueRange
 from intarsia.io.text import read_text
@@ -47,7 +50,7 @@ _TOO_DEEP = "the YAML is nested too deeply for a data description"
 
 
 def read_description(path: str | Path) -> DataDescription:
-    """Read a description file.
+    """Read a description file, or the description in a packed file.
 
     Raises:
         ValueError: naming file, line and key of what is wrong, and the nearest valid name.
@@ -57,10 +60,14 @@ def read_description(path: str | Path) -> DataDescription:
 
 def _read(path: Path, *, is_member: bool) -> DataDescription:
     """is_member: whether it is one of several data sets, and so not made of several itself."""
-    try:
-        text = read_text(path, largest=_MOST_BYTES)
-    except ValueError as error:
-        raise ValueError(f"cannot read the data description {error}") from None
+    given: Mapping[str, Split] | None = None
+    if is_packed_file(path):
+        text, given = _packed(path)
+    else:
+        try:
+            text = read_text(path, largest=_MOST_BYTES)
+        except ValueError as error:
+            raise ValueError(f"cannot read the data description {error}") from None
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
@@ -78,7 +85,7 @@ def _read(path: Path, *, is_member: bool) -> DataDescription:
             raise DescriptionError((), f"expected the keys {', '.join(_KEYS)}, found {kind(tree)}")
         top = tree
         if "datasets" not in top:
-            return _description(top, path.parent)
+            return _description(top, path.parent, given)
         if is_member:
             raise DescriptionError(("datasets",), "it is itself made of several data sets; list these")
         return mixed_description(top, path.parent, _description, lambda file: _read(file, is_member=True))
@@ -86,6 +93,14 @@ def _read(path: Path, *, is_member: bool) -> DataDescription:
         raise ValueError(f"{path}:{error.line or line_of(top, error.path)}: {error}") from None
     except RecursionError:
         raise ValueError(f"{path}: {_TOO_DEEP}") from None
+
+
+def _packed(path: Path) -> tuple[str, Mapping[str, Split]]:
+    """The description in a packed file, and its splits, which go by the name that the file has now."""
+    if path.suffix.lower() != PACK_SUFFIX:
+        raise ValueError(f"{path}: is packed data, whose name must end in {PACK_SUFFIX}: rename it")
+    header = opened(path).header
+    return header.description, {part: PackedSplit(path.name, part) for part in header.parts}
 
 
 def _description(top: Located, folder: Path, given: Mapping[str, Split] | None = None) -> DataDescription:

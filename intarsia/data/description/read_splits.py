@@ -6,6 +6,7 @@ from typing import Any
 
 from intarsia.data.annotations.formats import FORMATS
 from intarsia.data.annotations.source import AnnotationSource
+from intarsia.data.description.contained import PackedSplit, TarSplit
 from intarsia.data.description.errors import DescriptionError
 from intarsia.data.description.input_kinds import image_rules
 from intarsia.data.description.pairing import MaskRule, Source
@@ -34,6 +35,8 @@ _SCENE_KEYS = (
     *("scenes", "labels", "layer", "column", "classes", "areas", "where", "exclude", "window", "margin", "block"),
     "missing",
 )
+_PACKED_KEYS = ("packed", "part", "list")
+_TAR_KEYS = ("layout", "shards", "image_suffix", "label_suffix", "list", "missing", "labels")
 _SHARE_KEYS = ("share", "of", "seed")
 
 
@@ -41,9 +44,9 @@ def read_split(value: Any, path: tuple[str, ...]) -> Split:
     """A rule, or several of them whose files are taken together. Raises DescriptionError for a mistake."""
     if isinstance(value, list) and value:
         parts = [_rule(mapping_of(entry, path), path) for entry in value]
-        folders = tuple(part for part in parts if isinstance(part, FolderSplit))
+        folders = tuple(part for part in parts if isinstance(part, FolderSplit | PackedSplit | TarSplit))
         if len(folders) < len(parts):
-            raise DescriptionError(path, "expected images and labels (folders) in each of several sources")
+            raise DescriptionError(path, "expected images and labels (folders), or packed, or shards, in each source")
         return JoinedSplit(folders)
     return _rule(mapping_of(value, path), path)
 
@@ -57,7 +60,13 @@ def _rule(rule: Located, path: tuple[str, ...]) -> Split:
         (fraction,) = numbers_of([rule["share"]], (*path, "share")) or (0.0,)
         of = text_of(rule.get("of", "train"), (*path, "of"))
         return ShareSplit(fraction, of, integer_of(rule.get("seed", 0), (*path, "seed")))
+    if "packed" in rule:
+        known_keys(rule, _PACKED_KEYS, path)
+        part = text_of(rule.get("part", path[-1]), (*path, "part"))
+        return PackedSplit(folder_of(rule["packed"], (*path, "packed")), part, _list_name(rule, path))
     missing = choice_of(rule, "missing", ("error", "skip"), path)
+    if "shards" in rule or "layout" in rule:
+        return _tar_split(rule, missing, path)
     if "scenes" in rule:
         return _scene_split(rule, missing, path)
     if "list" in rule and "images" not in rule:
@@ -94,9 +103,34 @@ def _folder_split(rule: Located, missing: str, path: tuple[str, ...]) -> FolderS
         input_name=several[0].class_name if several else "",
         partners=several[1:],
     )
-    names = None if rule.get("list") is None else text_of(rule["list"], (*path, "list"))
+    names = _list_name(rule, path)
     exclude = texts_of(rule.get("exclude", []), (*path, "exclude"))
     return FolderSplit(source, names, exclude, missing, _where(rule, path))  # type: ignore[arg-type]
+
+
+def _list_name(rule: Located, path: tuple[str, ...]) -> str | None:
+    return None if rule.get("list") is None else text_of(rule["list"], (*path, "list"))
+
+
+def _tar_split(rule: Located, missing: str, path: tuple[str, ...]) -> TarSplit:
+    """Tars of the WebDataset form: see `TarSplit`."""
+    known_keys(rule, _TAR_KEYS, path)
+    choice_of(rule, "layout", ("tar",), path)
+    if "shards" not in rule:
+        raise DescriptionError(
+            (*path, "layout"), "layout: tar needs shards: a tar, a folder, or a pattern like a-*.tar"
+        )
+    labels = rule.get("labels", True)
+    if not isinstance(labels, bool):
+        raise DescriptionError((*path, "labels"), f"of tars, expected true or false, found {labels!r}")
+    return TarSplit(
+        tuple(folder_of(entry, (*path, "shards")) for entry in texts_of(rule["shards"], (*path, "shards"))),
+        texts_of(rule.get("image_suffix", []), (*path, "image_suffix")),
+        texts_of(rule.get("label_suffix", []), (*path, "label_suffix")),
+        _list_name(rule, path),
+        missing,  # type: ignore[arg-type]  # one of the two words
+        labels,
+    )
 
 
 def _scene_split(rule: Located, missing: str, path: tuple[str, ...]) -> SceneSplit:

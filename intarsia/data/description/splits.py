@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from intarsia.data.description.annotated import list_annotated
+from intarsia.data.description.contained import PackedSplit, TarSplit, list_packed, list_tars, packed_suffixes
 from intarsia.data.description.inputs import with_partners
 from intarsia.data.description.pairing import Listing, NameIndex, Pair, Source, list_pairs
 from intarsia.data.description.slicing import in_slices
@@ -68,7 +69,16 @@ class PairSplit:
 class JoinedSplit:
     """Several sources in one split."""
 
-    parts: tuple[FolderSplit, ...]
+    parts: tuple[FolderSplit | PackedSplit | TarSplit, ...]
+
+    @property
+    def folders(self) -> tuple[FolderSplit, ...]:
+        """Those of the sources that are folders."""
+        return tuple(part for part in self.parts if isinstance(part, FolderSplit))
+
+    def with_folders(self, change: Callable[[FolderSplit], FolderSplit]) -> JoinedSplit:
+        """The same sources, those that are folders changed."""
+        return JoinedSplit(tuple(change(part) if isinstance(part, FolderSplit) else part for part in self.parts))
 
     def __str__(self) -> str:
         return "; ".join(str(part) for part in self.parts)
@@ -96,7 +106,7 @@ class MemberSplit:
         return f"that of {', '.join(self.members)}"
 
 
-OwnSplit = FolderSplit | ListSplit | PairSplit | JoinedSplit | SceneSplit | MemberSplit
+OwnSplit = FolderSplit | ListSplit | PairSplit | JoinedSplit | SceneSplit | MemberSplit | PackedSplit | TarSplit
 """A split with files of its own."""
 
 Split = OwnSplit | ShareSplit
@@ -117,6 +127,8 @@ def list_split(root: Path, rule: OwnSplit) -> Listing:
         return _joined([list_split(root, part) for part in rule.parts])
     if isinstance(rule, SceneSplit):
         return _windows(root, rule)
+    if isinstance(rule, PackedSplit | TarSplit):
+        return _contained(root, rule)
     listing = (list_pairs if rule.source.annotations is None else list_annotated)(root, rule.source)
     if rule.source.partners:
         listing = with_partners(root, rule.source, listing, skip=rule.missing == "skip")
@@ -127,23 +139,33 @@ def list_split(root: Path, rule: OwnSplit) -> Listing:
             listing, pairs=kept, unlabelled=tuple(path for path in listing.unlabelled if path not in dropped)
         )
     if rule.names is not None:
-        index = NameIndex(listing.pairs)
-        found, lost = choose(root / rule.names, lambda line: index.find(file_of(line)), rule.where)
-        listing = Listing(tuple(dict.fromkeys(found)), lost=tuple(text for _, text in lost))
+        listing = _named(root, listing, rule.names, rule.where)
     return in_slices(root, listing, rule.source)
+
+
+def _named(root: Path, listing: Listing, names: str, where: Where | None) -> Listing:
+    """Of a listing what a list names."""
+    index = NameIndex(listing.pairs)
+    found, lost = choose(root / names, lambda line: index.find(file_of(line)), where)
+    return Listing(tuple(dict.fromkeys(found)), lost=tuple(text for _, text in lost))
+
+
+def _contained(root: Path, rule: PackedSplit | TarSplit) -> Listing:
+    listing = list_packed(root, rule) if isinstance(rule, PackedSplit) else list_tars(root, rule)
+    return listing if rule.names is None else _named(root, listing, rule.names, None)
 
 
 def missing_policy(rule: Split) -> Literal["error", "skip"]:
     """What a split does with images that lack a label."""
     if isinstance(rule, JoinedSplit):
-        return "skip" if any(part.missing == "skip" for part in rule.parts) else "error"
-    return rule.missing if isinstance(rule, FolderSplit | ListSplit | SceneSplit) else "error"
+        return "skip" if any(missing_policy(part) == "skip" for part in rule.parts) else "error"
+    return rule.missing if isinstance(rule, FolderSplit | ListSplit | SceneSplit | TarSplit) else "error"
 
 
 def sources(rule: Split) -> tuple[Source, ...]:
     """The rules of folders that a split has, in their order; none of lists and shares."""
     if isinstance(rule, JoinedSplit):
-        return tuple(part.source for part in rule.parts)
+        return tuple(part.source for part in rule.folders)
     return (rule.source,) if isinstance(rule, FolderSplit) else ()
 
 
@@ -158,23 +180,29 @@ def slice_axis(rule: Split) -> str:
 def skipping(rule: OwnSplit) -> OwnSplit:
     """The same rule, which leaves out images without label."""
     if isinstance(rule, JoinedSplit):
-        return JoinedSplit(tuple(replace(part, missing="skip") for part in rule.parts))
-    return replace(rule, missing="skip") if isinstance(rule, FolderSplit | ListSplit | SceneSplit) else rule
+        return JoinedSplit(
+            tuple(part if isinstance(part, PackedSplit) else replace(part, missing="skip") for part in rule.parts)
+        )
+    if isinstance(rule, FolderSplit | ListSplit | SceneSplit | TarSplit):
+        return replace(rule, missing="skip")
+    return rule
 
 
 def list_file(rule: Split) -> str | None:
     """The list that a split goes by, relative to the root; None without one, or with several."""
-    if isinstance(rule, FolderSplit):
+    if isinstance(rule, FolderSplit | PackedSplit | TarSplit):
         return rule.names
     return rule.file if isinstance(rule, ListSplit) else None
 
 
-def image_suffixes(rule: Split) -> tuple[str, ...]:
+def image_suffixes(root: Path, rule: Split) -> tuple[str, ...]:
     """What the names of a split's images end in besides the name itself, where a rule says it."""
+    if isinstance(rule, PackedSplit):
+        return packed_suffixes(root, rule)
     if isinstance(rule, FolderSplit):
         return rule.source.image_suffix
     if isinstance(rule, JoinedSplit):
-        return tuple(dict.fromkeys(suffix for part in rule.parts for suffix in part.source.image_suffix))
+        return tuple(dict.fromkeys(suffix for part in rule.parts for suffix in image_suffixes(root, part)))
     return ()
 
 

@@ -13,6 +13,7 @@ import yaml
 
 from intarsia.data.annotations.formats import FORMATS
 from intarsia.data.annotations.source import AnnotationSource
+from intarsia.data.description.contained import PackedSplit, TarSplit
 from intarsia.data.description.input_kinds import input_lines
 from intarsia.data.description.mixed import MixedDescription
 from intarsia.data.description.mixed_yaml import member_lines
@@ -190,15 +191,37 @@ def _split_lines(split: str, rule: Split, *, united: bool = False) -> list[str]:
             entries["missing"] = rule.missing
         return [f"  {split}:", *(f"    {key}: {value}" for key, value in entries.items())]
     if isinstance(rule, JoinedSplit):
-        parts = [_folder_lines(part, united) for part in rule.parts]
+        parts = [
+            _folder_lines(part, united) if isinstance(part, FolderSplit) else _contained_lines(part)
+            for part in rule.parts
+        ]
         return [
             f"  {split}:",
             *(f"    {'- ' if not n else '  '}{line}" for lines in parts for n, line in enumerate(lines)),
         ]
     if isinstance(rule, SceneSplit):
         return [f"  {split}:", *(f"    {line}" for line in _scene_lines(rule))]
+    if isinstance(rule, PackedSplit | TarSplit):
+        return [f"  {split}:", *(f"    {line}" for line in _contained_lines(rule))]
     assert isinstance(rule, FolderSplit)
     return [f"  {split}:", *(f"    {line}" for line in _folder_lines(rule, united))]
+
+
+def _contained_lines(rule: PackedSplit | TarSplit) -> list[str]:
+    if isinstance(rule, PackedSplit):
+        entries = {"packed": _quoted(rule.file), "part": _quoted(rule.part)}
+    else:
+        entries = {"layout": "tar", "shards": f"[{', '.join(map(_quoted, rule.shards))}]"}
+        for key, suffixes in (("image_suffix", rule.image_suffix), ("label_suffix", rule.label_suffix)):
+            if suffixes:
+                entries[key] = f"[{', '.join(map(_quoted, suffixes))}]"
+        if not rule.labels:
+            entries["labels"] = "false"
+        if rule.missing != "error":
+            entries["missing"] = rule.missing
+    if rule.names is not None:
+        entries["list"] = _quoted(rule.names)
+    return [f"{key}: {value}" for key, value in entries.items()]
 
 
 def _scene_lines(rule: SceneSplit) -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from intarsia.contracts import IGNORE_INDEX
 from intarsia.data.annotations.drawn import ClassValues
 from intarsia.data.bands import GREY
+from intarsia.data.description.contained import PackedSplit
 from intarsia.data.description.inputs import stacking
 from intarsia.data.description.mixed import MixedDescription
 from intarsia.data.description.model import IGNORE, DataDescription
@@ -43,8 +44,8 @@ from intarsia.data.doctor.table import TableProposal
 from intarsia.data.image_reader import ImageReader, range_of
 from intarsia.data.instance_ids import ClassOf
 
-MOST_WINDOWS = 2000
-"""Windows of scenes that are looked at in each split."""
+MOST_WINDOWS = MOST_PACKED = 2000
+"""Windows of scenes that are looked at in each split, and images of packed data that were measured before."""
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) after each pair."""
@@ -308,6 +309,9 @@ def _by_listing(listings: Mapping[str, Listing], measured: Mapping[str, list[Mea
 
 def _of_description(path: Path, description: DataDescription, reader: _Reader) -> Findings:
     listings = {split: description.listing(split) for split in description.splits}
+    is_known = description.mean is not None and description.shares is not None
+    if is_known and reader.limit is None and all(isinstance(rule, PackedSplit) for rule in description.splits.values()):
+        reader = replace(reader, limit=MOST_PACKED)  # labels were held against the table when they were packed
     images = description.reader()
     if description.inputs:
         pairs = [pair for listing in listings.values() for pair in listing.pairs]

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from intarsia.data.description.contained import splits_of_tars
 from intarsia.data.description.pairing import Listing
-from intarsia.data.description.splits import OwnSplit
+from intarsia.data.description.splits import OwnSplit, list_split
 from intarsia.data.doctor.affixes import Affixes
 from intarsia.data.doctor.annotated import Annotated, find_annotated
 from intarsia.data.doctor.candidates import LABEL_TIERS, Candidate, find_candidates
@@ -27,6 +28,7 @@ from intarsia.data.doctor.one_hot import with_bands
 from intarsia.data.doctor.rules import SplitRules, apply_lists, by_folders, by_masks, join_others
 from intarsia.data.doctor.stacks import with_slices
 from intarsia.data.image_io import is_image_name
+from intarsia.data.tars import INDEX_SUFFIX, is_tar_name
 from intarsia.io.folders import walk_files
 
 
@@ -71,6 +73,9 @@ def find_layout(root: Path, *, labels: str | None = None) -> Layout:
     if not root.is_dir():
         raise ValueError(f"there is no folder {root}" if not root.exists() else f"{root} is a file, not a folder")
     images, others = _by_kind(walk_files(root))
+    tars = [path for path in others if is_tar_name(path)]
+    if tars and not images:
+        return _of_tars(root, tars, others)
     groups = group_files(images)
     candidates = find_candidates(root, groups)
     eligible = candidates
@@ -122,6 +127,23 @@ def find_layout(root: Path, *, labels: str | None = None) -> Layout:
         annotated=annotated,
         listings=found.listings,
     )
+
+
+def _of_tars(root: Path, tars: Sequence[str], others: Sequence[str]) -> Layout:
+    """Tars of the WebDataset form."""
+    rules = splits_of_tars(tars)
+    listings = {split: list_split(root, rule) for split, rule in rules.items()}
+    count = sum(len(listing.pairs) for listing in listings.values())
+    if not count:
+        raise LayoutError(
+            f"{root}: no sample in {some(list(tars))} has an image and a label: expected members such as 0001.jpg and "
+            "0001.png, or 0001.seg.png"
+        )
+    rest = [path for path in others if path not in set(tars) and not path.endswith(INDEX_SUFFIX)]
+    return Layout(
+        root, dict(rules), count, (), by_extension(rest), tuple(rest), (), (), (), masks=None, annotated=None,
+        listings=listings,
+    )  # fmt: skip
 
 
 def _best(eligible: Sequence[Candidate]) -> Candidate | None:

@@ -19,6 +19,7 @@ from PIL import Image
 from intarsia.contracts import Size
 from intarsia.data.annotations.drawn import ClassValues
 from intarsia.data.bands import Bands
+from intarsia.data.containers import file_or_member
 from intarsia.data.description.model import LabelValue
 from intarsia.data.description.pairing import Pair
 from intarsia.data.doctor.measure_labels import (
@@ -251,7 +252,7 @@ def _header(path: Path) -> tuple[str, bool, int]:
     if path.suffix.lower() == ".npy":
         return "", False, 1
     try:
-        with Image.open(path) as image:
+        with Image.open(file_or_member(path)) as image:
             orientation = image.getexif().get(_ORIENTATION, 1)
             alpha = image.mode in ("RGBA", "LA", "PA") and image.getchannel("A").getextrema()[0] != 255
             return image.mode, bool(alpha), orientation if orientation in range(1, 9) else 1

@@ -14,6 +14,7 @@ from PIL import Image
 
 from intarsia.contracts import Size
 from intarsia.data.annotations.drawn import ClassValues, Drawn, draw_label
+from intarsia.data.containers import file_or_member, packed_sample
 from intarsia.data.description.model import LabelValue
 from intarsia.data.description.pairing import Pair
 from intarsia.data.dicom import DICOM_SUFFIXES
@@ -87,8 +88,9 @@ def label_of_file(path: Path, class_of: ClassOf | None = None) -> tuple[npt.NDAr
     """
     array = read_label(path) if class_of is None else class_of.apply(read_label(path))
     mode, palette, nodata, hidden = str(array.dtype), None, None, None
-    if path.suffix.lower() not in (".npy", *DICOM_SUFFIXES) and part_of(path)[1] is None:
-        with Image.open(path) as image:  # the header again: `read_label` has shown that it is whole
+    is_file = packed_sample(path) is None and part_of(path)[1] is None
+    if is_file and path.suffix.lower() not in (".npy", *DICOM_SUFFIXES):
+        with Image.open(file_or_member(path)) as image:  # the header again: `read_label` has shown that it is whole
             mode = image.mode
             flat = image.getpalette("RGB") if mode in ("P", "PA") else None
             nodata = _nodata(image, path)

@@ -95,8 +95,7 @@ def _names(
 
 def _by_band(rule: OwnSplit, names: Sequence[str], *, overlaps: bool) -> OwnSplit:
     if isinstance(rule, JoinedSplit):
-        parts = tuple(_of_folder(part, names, overlaps) for part in rule.parts)
-        return JoinedSplit(parts)
+        return rule.with_folders(lambda part: _of_folder(part, names, overlaps))
     assert isinstance(rule, FolderSplit)
     return _of_folder(rule, names, overlaps)
 

@@ -179,7 +179,7 @@ def join_others(
 
 def _parts(rule: OwnSplit) -> tuple[FolderSplit, ...]:
     if isinstance(rule, JoinedSplit):
-        return rule.parts
+        return rule.folders
     assert isinstance(rule, FolderSplit)
     return (rule,)
 

@@ -74,8 +74,7 @@ def with_label_sets(
 def overlapping_as(rule: Split, overlap: Overlap) -> Split:
     """A rule whose masks may overlap so."""
     if isinstance(rule, JoinedSplit):
-        parts = tuple(replace(part, source=replace(part.source, overlap=overlap)) for part in rule.parts)
-        return replace(rule, parts=parts)
+        return rule.with_folders(lambda part: replace(part, source=replace(part.source, overlap=overlap)))
     if isinstance(rule, FolderSplit):
         return replace(rule, source=replace(rule.source, overlap=overlap))
     return rule

@@ -67,7 +67,7 @@ def _sliced(rule: OwnSplit, axis: Literal["x", "y", "z"]) -> OwnSplit:
     if isinstance(rule, FolderSplit):
         return replace(rule, source=replace(rule.source, slices=axis))
     if isinstance(rule, JoinedSplit):
-        return JoinedSplit(tuple(replace(part, source=replace(part.source, slices=axis)) for part in rule.parts))
+        return rule.with_folders(lambda part: replace(part, source=replace(part.source, slices=axis)))
     return rule
 
 

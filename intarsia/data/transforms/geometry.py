@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import cv2
 import numpy as np
@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from intarsia.contracts import IGNORE_INDEX, Sample, SampleMeta, Size
 from intarsia.data.labels import value_counts
-from intarsia.data.transforms.resize import Resizing, map_interpolation, nearest_window, resize_array
+from intarsia.data.rows import RowArray, rows_of
+from intarsia.data.transforms.resize import Resizing, map_interpolation, nearest_window, resized_window
 
 Direction = Literal["horizontal", "vertical", "diagonal"]
 Corner = tuple[int, int]
@@ -42,6 +43,8 @@ class RandomCrop:
 
     The window of a sample that was drawn for a class (`SampleMeta.wanted`) holds a pixel of it, whatever is said here.
     """
+
+    reads_rows: ClassVar[bool] = True
 
     crop_size: int | tuple[int, int]
     cat_max_ratio: float = 1.0
@@ -128,9 +131,11 @@ def pixel_of(label: Array, values: Sequence[int], rng: np.random.Generator) -> C
 class ResizeThenCrop:
     """A resizing transform with the crop that follows it, in one step: the same result with less work.
 
-    Of the labels and integer maps, only the pixels of the window are computed; `data.pipeline` puts it in place.
-    The image is resized whole, since the bits of OpenCV's bilinear resizing depend on the whole width and height.
+    Of the labels and integer maps, only the pixels of the window are computed, of the image what `resized_window` says;
+    `data.pipeline` puts it in place.
     """
+
+    reads_rows: ClassVar[bool] = True
 
     resize: Resizing
     crop: RandomCrop
@@ -148,11 +153,11 @@ class ResizeThenCrop:
             interpolation = map_interpolation(value)
             if interpolation == "nearest":
                 return nearest_window(value, size, corner, window)
-            return _window(resize_array(value, size, interpolation), corner, window)
+            return resized_window(value, size, interpolation, corner, window)
 
         return replace(
             sample,
-            image=_window(resize_array(sample.image, size, self.resize.interpolation), corner, window),
+            image=resized_window(sample.image, size, self.resize.interpolation, corner, window),
             label=None if cut is None else cut(corner, window),
             maps={name: reduced(value) for name, value in sample.maps.items()},
         )
@@ -334,7 +339,8 @@ def _moved(sample: Sample, move: Callable[[Array], Array], meta: SampleMeta) -> 
 
 
 def _window(array: Array, corner: Corner, size: Size) -> Array:
-    return array[corner[0] : corner[0] + size[0], corner[1] : corner[1] + size[1]]
+    window = rows_of(array, corner[0], corner[0] + size[0])[:, corner[1] : corner[1] + size[1]]
+    return window.copy() if isinstance(array, RowArray) else window  # rows may lie in a file
 
 
 def _flip(array: Array, code: int) -> Array:

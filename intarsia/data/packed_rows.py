@@ -1,0 +1,47 @@
+"""Packed images and labels as arrays of which only some rows are read, in the form that a data set gives them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from intarsia.data.bands import Bands
+from intarsia.data.decoders import DecodedImage
+from intarsia.data.image_reader import ImageReader
+from intarsia.data.instance_ids import ClassOf
+from intarsia.data.labels import LabelTable
+from intarsia.data.packed.reader import Plane
+from intarsia.data.rows import RowArray
+
+
+def image_rows(plane: Plane, reader: ImageReader | None, bands: Bands) -> RowArray:
+    """The image (H, W, C) as a reader gives it, or without one as `image_io.read_image` does.
+
+    Raises ValueError for a reader that it is not for.
+    """
+    file = plane.bands_of
+    channels = 3 if bands == "rgb" else plane.bands
+    if reader is not None:
+        assert not reader.depends_on_image, "rows do not tell what the whole image holds"
+        channels = len(reader.select(file)) + len(reader.spec.indices)
+
+    def read(start: int, stop: int) -> npt.NDArray[Any]:
+        decoded = DecodedImage(plane.rows(start, stop), file)
+        if reader is not None:
+            return reader.convert(decoded)
+        return decoded.rgb() if bands == "rgb" else decoded.samples
+
+    dtype = np.dtype(np.uint8) if bands == "rgb" else plane.dtype if reader is None else None
+    return RowArray((*plane.size, channels), read, dtype)
+
+
+def label_rows(plane: Plane, table: LabelTable, class_of: ClassOf | None, *, file: str) -> RowArray:
+    """The class indices (H, W) of a label. `file` is named in errors."""
+
+    def read(start: int, stop: int) -> npt.NDArray[Any]:
+        values = plane.rows(start, stop)[:, :, 0]
+        return table.apply(values if class_of is None else class_of.apply(values), file=file)
+
+    return RowArray(plane.size, read)
