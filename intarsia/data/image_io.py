@@ -1,9 +1,9 @@
 """Decoding of image and label files.
 
 Images are decoded by OpenCV, as published results had it; labels by Pillow, which keeps palette indices as they are
-stored, or, if they are plain greys, by what is faster. Files are checked for being whole and of a sane size first (`data/headers.py`), since decoders differ in how
-silently they fill in what is missing. They differ in what they make of bands, white and orientation, too: all of that
-is decided by `data/bands.py`.
+stored, or, if they are plain greys, by what is faster. Files are checked for being whole and of a sane size first
+(`data/headers.py`), since decoders differ in how silently they fill in what is missing. They differ in what they make
+of bands, white and orientation, too: all of that is decided by `data/bands.py`.
 """
 
 from __future__ import annotations
