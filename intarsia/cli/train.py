@@ -140,8 +140,8 @@ def train(
             raise ValueError(
                 "--resume RUN goes on with the run as it was begun; of other options it takes only --device, "
                 "--devices, --batch-per-device, --workers, --cache and --notify. For another length, rate or config "
-                f"begin a new run from its weights: intarsia train {resume}/config.py --weights {resume}/weights.safetensors "
-                "--out NEW"
+                f"begin a new run from its weights: intarsia train {resume}/config.py --weights "
+                f"{resume}/weights.safetensors --out NEW"
             )
         resume_training(
             resume, device=device, devices=devices, batch_per_device=batch_per_device, workers=workers, cache=cache,

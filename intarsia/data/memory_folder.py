@@ -80,13 +80,13 @@ def _joined(folder: Path) -> int:
 def _leave(folder: Path, handle: int, process: int) -> None:
     if os.getpid() != process:  # a forked worker has not come by itself
         return
-    if sys.platform != "win32":
+    if sys.platform == "win32":
+        os.close(handle)
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
         fcntl.flock(handle, fcntl.LOCK_UN)  # for the workers, too, which have it by inheritance
         os.close(handle)
         _remove_if_free(folder)
-        return
-    os.close(handle)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_if_free(folder: Path) -> None:

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
-from intarsia.io.whole_files import aside_name, put_in_place, sweep
+from intarsia.io.whole_files import DiskFullError, aside_name, put_in_place, sweep
 from intarsia.version import __version__
 
 Arrays = Mapping[str, npt.NDArray[Any] | None]
@@ -149,7 +149,7 @@ class SampleCache:
                 file.writelines(parts)
             with self._locked():
                 self._enter(aside, path, size)
-        except OSError:
+        except (OSError, DiskFullError):
             self._note_full()
         finally:
             aside.unlink(missing_ok=True)
@@ -176,7 +176,7 @@ class SampleCache:
                 ledger = self.ledger()
                 if not ledger.full:
                     self._write_ledger(Ledger(ledger.bytes, ledger.samples, full=True))
-        except OSError:  # a disk without room for a line
+        except (OSError, DiskFullError):  # a disk without room for a line
             return
 
     def _write_ledger(self, ledger: Ledger) -> None:
@@ -214,7 +214,7 @@ def _parts(identity: Any, arrays: Arrays) -> list[bytes | memoryview]:
             said[key] = None
             continue
         said[key] = {"dtype": array.dtype.str, "shape": array.shape}
-        content = memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        content = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
         for block in (content, bytes(_aligned(len(content)) - len(content))):
             checksum = zlib.crc32(block, checksum)
             blocks.append(block)
