@@ -2,7 +2,8 @@
 
 A worker draws for a sample what it would have drawn anyhow, from the same stream at the same place, and leaves the work
 undone: the numbers travel with the batch. So a training stays a function of seed and step, whatever device it runs on.
-Labels come out the same; colours may differ by a level where OpenCV rounds otherwise than what is computed here.
+Labels come out the same. Colours differ by a level in one of some thousand pixels, and by a few in the last columns of
+an image whose width is no multiple of 32, which OpenCV rounds otherwise than all others.
 
 Shape letters: N samples, P numbers drawn for each, H, W height and width.
 """
