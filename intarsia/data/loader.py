@@ -206,6 +206,8 @@ class BatchLoader(Iterable[Batch]):
             yield item.pin_memory() if self._pins and isinstance(item, Batch) else item
 
     def _make_loader(self) -> DataLoader[Any]:
+        if multiprocessing.get_start_method() == "forkserver":
+            multiprocessing.set_forkserver_preload(["__main__", __name__])  # torch is imported once, not by each worker
         return DataLoader(
             self._source,
             batch_size=None,  # `source` makes whole batches
