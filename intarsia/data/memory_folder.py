@@ -17,6 +17,8 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
+from intarsia.io.folders import folders_of
+
 if sys.platform != "win32":
     import fcntl
 
@@ -52,9 +54,9 @@ def remove_left(place: Path, user: str) -> None:
     if sys.platform == "win32":
         return
     mine = re.compile(rf"{_PREFIX}-{re.escape(user)}-[0-9a-f]{{16}}")
-    for entry in list(os.scandir(place)):
-        if mine.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
-            _remove_if_free(Path(entry.path))
+    for name in folders_of(place):
+        if mine.fullmatch(name) and not (place / name).is_symlink():
+            _remove_if_free(place / name)
 
 
 def _joined(folder: Path) -> int:

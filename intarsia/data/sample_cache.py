@@ -26,7 +26,8 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
-from intarsia.io.whole_files import DiskFullError, aside_name, put_in_place, sweep
+from intarsia.io.folders import walk_files
+from intarsia.io.whole_files import DiskFullError, put_in_place, sweep, write_aside
 from intarsia.version import __version__
 
 Arrays = Mapping[str, npt.NDArray[Any] | None]
@@ -62,7 +63,7 @@ class SampleCache:
         sweep(folder)
         cache = cls(folder, limit)
         with cache._locked():
-            sizes = [entry.stat().st_size for part in _folders(folder) for entry in os.scandir(part)]
+            sizes = [_size(folder / name) for name in walk_files(folder) if "/" in name]
             cache._write_ledger(Ledger(sum(sizes), len(sizes)))
         return cache
 
@@ -142,17 +143,15 @@ class SampleCache:
         if ledger.bytes + size > self.limit and (ledger.full or not path.exists()):
             self._note_full()
             return
-        aside = path.with_name(aside_name())
         try:
-            path.parent.mkdir(exist_ok=True)
-            with open(aside, "wb") as file:
-                file.writelines(parts)
-            with self._locked():
-                self._enter(aside, path, size)
+            aside = write_aside(path, parts)
+            try:
+                with self._locked():
+                    self._enter(aside, path, size)
+            finally:
+                aside.unlink(missing_ok=True)
         except (OSError, DiskFullError):
             self._note_full()
-        finally:
-            aside.unlink(missing_ok=True)
         self._seen.discard(path.name)
 
     def _enter(self, aside: Path, path: Path, size: int) -> None:
@@ -181,10 +180,8 @@ class SampleCache:
 
     def _write_ledger(self, ledger: Ledger) -> None:
         path = self.folder / _LEDGER
-        aside = path.with_name(aside_name())
         said = {"bytes": ledger.bytes, "samples": ledger.samples, "full": ledger.full}
-        aside.write_text(json.dumps(said), encoding="utf-8")
-        put_in_place(aside, path, durable=False)
+        put_in_place(write_aside(path, [json.dumps(said).encode()]), path, durable=False)
 
 
 def use_cache(dataset: Any, cache: SampleCache) -> int:
@@ -240,7 +237,3 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-
-def _folders(folder: Path) -> list[str]:
-    return [entry.path for entry in os.scandir(folder) if entry.is_dir() and len(entry.name) == 2]

@@ -12,7 +12,7 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -91,6 +91,23 @@ def whole_file(path: Path, *, keep_on: tuple[type[BaseException], ...] = ()) -> 
             put_in_place(aside, goal)
         finally:
             aside.unlink(missing_ok=True)
+
+
+def write_aside(path: Path, parts: Iterable[bytes | memoryview]) -> Path:
+    """Write a file beside `path` for `put_in_place`, and give its name. Folders are made.
+
+    Raises DiskFullError, OSError; nothing of it is left then.
+    """
+    with _errors_about(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(aside_name(path.suffix))
+        try:
+            with open(aside, "wb") as file:
+                file.writelines(parts)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+    return aside
 
 
 def put_in_place(finished: Path, path: Path, *, durable: bool = True) -> Path:
