@@ -60,6 +60,7 @@ class SampleMeta:
     category: what the image as a whole shows, as a class index of the data set; -1 where that is not known.
     wanted: the class that the sample was drawn for, which crops therefore keep; -1 for none.
     place: which sample it is of how many of its step, over all processes; (0, 0) where it is of none.
+    deferred: transforms that the device does, with the numbers that were drawn for the sample, until it is in a batch.
     """
 
     name: str = ""
@@ -71,6 +72,21 @@ class SampleMeta:
     category: int = -1
     wanted: int = -1
     place: tuple[int, int] = (0, 0)
+    deferred: tuple[tuple[Any, tuple[float, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LoadTimes:
+    """What loading took. seconds: by stage. samples, bytes: how many were read from files, and their decoded size."""
+
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    samples: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: LoadTimes) -> LoadTimes:
+        stages = {**self.seconds, **other.seconds}
+        seconds = {stage: self.seconds.get(stage, 0.0) + other.seconds.get(stage, 0.0) for stage in stages}
+        return LoadTimes(seconds, self.samples + other.samples, self.bytes + other.bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +101,8 @@ class Batch:
     instances: of each image, (H_i, W_i) int32, without pixels where it has none; None if no image has any.
     unlabelled: further images, without labels, where a training learns from some.
     levels: (N, C, h, w) each, what the trunk makes of the images, where that was computed before; these are black then.
+    loading: what it took to load it, in training.
+    deferred: transforms that the device is still to do, with the numbers drawn for each sample, (N, P).
     """
 
     images: Tensor
@@ -95,6 +113,8 @@ class Batch:
     instances: tuple[Tensor, ...] | None = None
     unlabelled: Views | None = None
     levels: tuple[Tensor, ...] = ()
+    loading: LoadTimes | None = None
+    deferred: tuple[tuple[Any, Tensor], ...] = ()
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with every tensor on `device`. From pinned memory nothing waits for the copies."""
@@ -108,7 +128,8 @@ class Batch:
         """All of them."""
         labels = () if self.labels is None else self.labels if isinstance(self.labels, tuple) else (self.labels,)
         views = () if self.unlabelled is None else self.unlabelled.tensors()
-        return (self.images, *labels, *self.maps.values(), *(self.instances or ()), *views, *self.levels)
+        drawn = (numbers for _, numbers in self.deferred)
+        return (self.images, *labels, *self.maps.values(), *(self.instances or ()), *views, *self.levels, *drawn)
 
     def _with(self, change: Callable[[Tensor], Tensor]) -> Batch:
         labels = self.labels
@@ -125,6 +146,8 @@ class Batch:
             instances=None if self.instances is None else tuple(map(change, self.instances)),
             unlabelled=None if self.unlabelled is None else self.unlabelled.changed(change),
             levels=tuple(map(change, self.levels)),
+            loading=self.loading,
+            deferred=tuple((step, change(drawn)) for step, drawn in self.deferred),
         )
 
 

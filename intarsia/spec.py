@@ -446,6 +446,8 @@ class RunSpec:
     unlabelled: UnlabelledSpec | None = None
     teacher: TeacherSpec | None = None
     features: FeatureCacheSpec | None = None
+    cache: str | None = None
+    augment_on: Literal["workers", "device"] = "workers"
     imports: tuple[str, ...] = ()
     observers: tuple[Component, ...] = ()
     notes: tuple[str, ...] = ()

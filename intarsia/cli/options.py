@@ -38,6 +38,24 @@ Workers = Annotated[
     Optional[int],  # noqa: UP045
     typer.Option("--workers", min=0, help="Processes that load data, per device.", rich_help_panel=_DATA),
 ]
+Cache = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--cache",
+        metavar="memory|DIR[:SIZE]",
+        help="Keep decoded images and labels, in memory or in a folder, as they are first read: memory:20G, DIR:500G.",
+        rich_help_panel=_DATA,
+    ),
+]
+AugmentOn = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--augment-on",
+        metavar="workers|device",
+        help="Where flips and colours are computed; on the device their rounding differs from the published.",
+        rich_help_panel=_DATA,
+    ),
+]
 For = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(

@@ -49,6 +49,7 @@ def train(
     batch: options.Batch = None,
     crop: options.Crop = None,
     workers: options.Workers = None,
+    cache: options.Cache = None,
     augment: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
@@ -58,6 +59,7 @@ def train(
             rich_help_panel="Data",
         ),
     ] = None,
+    augment_on: options.AugmentOn = None,
     unlabelled: own_data_options.Unlabelled = None,
     confidence: own_data_options.Confidence = None,
     teacher: own_data_options.Teacher = None,
@@ -123,9 +125,11 @@ def train(
         batch_per_device=batch_per_device,
         strategy=strategy,
         deterministic=deterministic,
+        cache=cache,
+        augment_on=augment_on,
     )
     if resume is not None:
-        others = training != TrainingOptions(batch_per_device=batch_per_device, workers=workers)
+        others = training != TrainingOptions(batch_per_device=batch_per_device, workers=workers, cache=cache)
         others = others or pretrained is not None or first_convolution is not None or weights is not None
         others = others or fold is not None or by is not None
         others = others or augment is not None or plain is not None or rare_every is not None
@@ -135,13 +139,14 @@ def train(
         if recipe is not None or data is not None or out is not None or settings or others:
             raise ValueError(
                 "--resume RUN goes on with the run as it was begun; of other options it takes only --device, "
-                "--devices, --batch-per-device, --workers and --notify. For another length, rate or config begin a new "
-                f"run from its weights: intarsia train {resume}/config.py --weights {resume}/weights.safetensors "
-                "--out NEW"
+                "--devices, --batch-per-device, --workers, --cache and --notify. For another length, rate or config "
+                f"begin a new run from its weights: intarsia train {resume}/config.py --weights "
+                f"{resume}/weights.safetensors --out NEW"
             )
         resume_training(
-            resume, device=device, devices=devices, batch_per_device=batch_per_device, workers=workers, notify=notify
-        )
+            resume, device=device, devices=devices, batch_per_device=batch_per_device, workers=workers, cache=cache,
+            notify=notify,
+        )  # fmt: skip
         return
     if recipe is None or out is None:
         missing = "a recipe or a config file" if recipe is None else "--out RUN, the folder for the run"

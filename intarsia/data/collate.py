@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import cv2
@@ -43,9 +44,18 @@ def collate(
         images=_stack([sample.image for sample in samples], size, 0),
         labels=_labels(labels, sizes, size, ignore_index, label_size) if labels else None,
         sizes=sizes,
-        metas=tuple(sample.meta for sample in samples),
+        metas=tuple(replace(sample.meta, deferred=()) if sample.meta.deferred else sample.meta for sample in samples),
         maps={name: _stack([sample.maps[name] for sample in samples], size, 0) for name in samples[0].maps},
         instances=_instances(samples),
+        deferred=_deferred([sample.meta.deferred for sample in samples]),
+    )
+
+
+def _deferred(drawn: Sequence[tuple[tuple[Any, tuple[float, ...]], ...]]) -> tuple[tuple[Any, Tensor], ...]:
+    """The transforms that were left to the device, the same for all samples, with their numbers (N, P)."""
+    return tuple(
+        (steps[0][0], torch.tensor([numbers for _, numbers in steps], dtype=torch.float32))
+        for steps in zip(*drawn, strict=True)
     )
 
 

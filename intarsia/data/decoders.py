@@ -33,6 +33,7 @@ from intarsia.data.bands import (
     upright,
 )
 from intarsia.data.exif import orientation_of
+from intarsia.data.fast_png import fast_rgb, fast_stored
 from intarsia.data.headers import JPEG, PNG, TIFF, check_size
 from intarsia.data.heif import is_heif, register_heif
 from intarsia.data.jpeg2000 import JPEG2000, is_jpeg2000, jpeg2000_bits
@@ -141,9 +142,15 @@ def read_by_opencv(data: bytes, path: str | Path, bands: Bands) -> DecodedImage:
     """JPEG, PNG, BMP and WebP; without the orientation, of which OpenCV's versions differ in what they understand."""
     is_png = data.startswith(PNG)
     if bands == "rgb" and not (is_png and data[24] == 16):
-        samples = decoded(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION, path)
+        fast = fast_rgb(data)
+        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+        samples = decoded(data, flags, path) if fast is None else fast
     else:
-        samples = rgb_order(decoded(data, cv2.IMREAD_UNCHANGED, path))
+        fast = fast_stored(data)
+        if fast is None:
+            samples = rgb_order(decoded(data, cv2.IMREAD_UNCHANGED, path))
+        else:
+            samples = fast[:, :, None] if fast.ndim == 2 else fast
         if is_png and data[25] == 4 and samples.shape[2] == 4:  # grey with alpha, whose grey OpenCV repeats
             samples = samples[:, :, 2:]
     return DecodedImage(samples, FileBands(_ROLES[samples.shape[2]], orientation=orientation_of(data)))

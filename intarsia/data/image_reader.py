@@ -48,6 +48,11 @@ class ReadsWhole(Protocol):
         """The other files of the image."""
         ...
 
+    @property
+    def says(self) -> str:
+        """All that an image depends on besides its files, in words."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ImageReader:

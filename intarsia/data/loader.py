@@ -29,6 +29,7 @@ from intarsia.data.collate import collate
 from intarsia.data.pipeline import Pipeline
 from intarsia.data.sample_errors import Failure
 from intarsia.data.sampling import Order, RareClassOrder, WeightedOrder, sample_rng
+from intarsia.data.stage_times import COLLATING
 from intarsia.data.unlabelled import Unlabelled
 
 Numbers = Callable[[], Iterable[int]]
@@ -104,14 +105,15 @@ class _TrainBatches(TorchDataset["Batch | Failure"]):
 
     def _load(self, step: int) -> Batch:
         first = (step * self.world_size + self.rank) * self.batch_size
-        batch = self._labelled(range(first, first + self.batch_size))
-        if self.unlabelled is None:
-            return batch
-        return replace(batch, unlabelled=self.unlabelled.views(range(first, first + self.batch_size), step))
-
-    def _labelled(self, positions: range) -> Batch:
+        positions = range(first, first + self.batch_size)
         samples = [self._sample(position) for position in positions]
-        return _collated(self.pipeline, samples)
+        times = self.pipeline.times
+        with times.measure(COLLATING):
+            batch = _collated(self.pipeline, samples)
+        if self.unlabelled is not None:
+            with times.measure("images without labels"):
+                batch = replace(batch, unlabelled=self.unlabelled.views(positions, step))
+        return replace(batch, loading=times.take())
 
     def _sample(self, position: int) -> Sample:
         wanted = self.order.wanted(position) if isinstance(self.order, RareClassOrder) else -1
@@ -204,6 +206,8 @@ class BatchLoader(Iterable[Batch]):
             yield item.pin_memory() if self._pins and isinstance(item, Batch) else item
 
     def _make_loader(self) -> DataLoader[Any]:
+        if multiprocessing.get_start_method() == "forkserver":
+            multiprocessing.set_forkserver_preload(["__main__", __name__])  # torch is imported once, not by each worker
         return DataLoader(
             self._source,
             batch_size=None,  # `source` makes whole batches

@@ -16,7 +16,9 @@ from intarsia.data.rare_classes import images_showing
 from intarsia.data.rows import load_rows
 from intarsia.data.sample_errors import with_text
 from intarsia.data.sampling import Order, RareClassOrder, WeightedOrder
+from intarsia.data.stage_times import READING, StageTimes
 from intarsia.data.transforms.geometry import RandomCrop, ResizeThenCrop
+from intarsia.data.transforms.on_device import Deferred, deferred
 from intarsia.data.transforms.redraw import RedrawUnlabelled
 from intarsia.data.transforms.resize import Resizing
 from intarsia.data.transforms.scale import SegRescale
@@ -52,8 +54,13 @@ class Pipeline:
         self.rare = rare
         self._steps = _joined(self.transforms)
         self._rescale = _last_of(self._steps)
+        self.times = StageTimes()
         self._reads_rows = label_size == "input" and bool(self._steps) and getattr(self._steps[0], "reads_rows", False)
         self._redraw = next((step for step in self._steps if isinstance(step, RedrawUnlabelled)), None)
+
+    def on_device(self) -> Pipeline:
+        """The same, with the transforms left to the device that it can do. Raises ValueError if there are none."""
+        return Pipeline(self.dataset, deferred(self.transforms), label_size=self.label_size, rare=self.rare)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -93,6 +100,15 @@ class Pipeline:
         self._check_values(sample, last)
         return sample
 
+    @property
+    def movable_stages(self) -> frozenset[str]:
+        """The stages of loading that a device could do instead."""
+        try:
+            moved = deferred(self.transforms)
+        except ValueError:
+            return frozenset()
+        return frozenset(stage_of(step.step) for step in moved if isinstance(step, Deferred))
+
     def _accepted(self, loaded: Sample, rng: np.random.Generator) -> Sample:
         """The loaded sample after all steps, drawn again where one of them asks for it."""
         sample = self._transformed(loaded, rng, len(self._steps))
@@ -105,10 +121,16 @@ class Pipeline:
     def _load(self, index: int, rng: np.random.Generator, *, whole: bool = False) -> Sample:
         """whole: also for a first step that reads no more than the rows it needs."""
         try:
-            if self.label_size == "input" and isinstance(self.dataset, DrawingDataset):
-                return self.dataset.draw(index, rng)
-            rows = load_rows(self.dataset, index) if self._reads_rows and not whole else None
-            return self.dataset.load(index) if rows is None else rows
+            with self.times.measure(READING):
+                if self.label_size == "input" and isinstance(self.dataset, DrawingDataset):
+                    sample = self.dataset.draw(index, rng)
+                else:
+                    rows = load_rows(self.dataset, index) if self._reads_rows and not whole else None
+                    if rows is not None:  # read by the first step, and not worth a cache
+                        return rows
+                    sample = self.dataset.load(index)
+            self.times.count(sample.image.nbytes + (0 if sample.label is None else sample.label.nbytes))
+            return sample
         except ValueError:  # the data set's own word, which names the file
             raise
         except Exception as error:
@@ -118,11 +140,12 @@ class Pipeline:
         """The sample after the first `count` steps."""
         for place, step in enumerate(self._steps[:count]):
             try:
-                if hasattr(step, "others"):
-                    mixing = cast("MixingTransform", step)
-                    sample = mixing(sample, rng, self._drawn(mixing.others, rng, place))
-                else:
-                    sample = step(sample, rng)
+                with self.times.measure(stage_of(step)):
+                    if hasattr(step, "others"):
+                        mixing = cast("MixingTransform", step)
+                        sample = mixing(sample, rng, self._drawn(mixing.others, rng, place))
+                    else:
+                        sample = step(sample, rng)
             except Exception as error:
                 raise with_text(error, f"{_name(sample)}: {error} (transform {type(step).__name__})") from error
         return sample
@@ -202,6 +225,15 @@ class _Loaded(Sequence[Sample]):
         if number not in self._found:
             self._found[number] = self._load(number)
         return self._found[number]
+
+
+def stage_of(step: AnyTransform) -> str:
+    """What a step is called where its time is told."""
+    if isinstance(step, Deferred):
+        return f"drawing {type(step.step).__name__}"
+    if isinstance(step, ResizeThenCrop):
+        return f"{type(step.resize).__name__}+{type(step.crop).__name__}"
+    return type(step).__name__
 
 
 def _joined(transforms: Sequence[AnyTransform]) -> tuple[AnyTransform, ...]:

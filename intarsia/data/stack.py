@@ -47,6 +47,11 @@ class Stack:
             [self._reader(n).read(file, page=p) for n, (file, p) in enumerate(zip(files, pages, strict=True))]
         )
 
+    @property
+    def says(self) -> str:
+        """All that an image depends on besides its files."""
+        return repr((self.inputs, self.any_values, self.max_pixels))
+
     def files(self, path: str | Path) -> tuple[str, ...]:
         """The other files of the image, as far as they are known."""
         return self.partners.get(key_of(path), ())

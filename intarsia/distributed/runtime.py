@@ -138,6 +138,12 @@ class FabricRuntime:
         return self._fabric.global_rank
 
     @property
+    def processes_here(self) -> int:
+        """Number of processes on this machine, where each has as many."""
+        launch = launch_of()
+        return max(1, self.world_size // (1 if launch is None else launch.machines))
+
+    @property
     def world_size(self) -> int:
         """Number of processes."""
         return self._fabric.world_size

@@ -12,7 +12,7 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -93,16 +93,39 @@ def whole_file(path: Path, *, keep_on: tuple[type[BaseException], ...] = ()) -> 
             aside.unlink(missing_ok=True)
 
 
-def put_in_place(finished: Path, path: Path) -> Path:
-    """Bring a finished file to the disk and give it the name `path` in the same file system, as `write_whole` does."""
+def write_aside(path: Path, parts: Iterable[bytes | memoryview]) -> Path:
+    """Write a file beside `path` for `put_in_place`, and give its name. Folders are made.
+
+    Raises DiskFullError, OSError; nothing of it is left then.
+    """
+    with _errors_about(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(aside_name(path.suffix))
+        try:
+            with open(aside, "wb") as file:
+                file.writelines(parts)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+    return aside
+
+
+def put_in_place(finished: Path, path: Path, *, durable: bool = True) -> Path:
+    """Bring a finished file to the disk and give it the name `path` in the same file system, as `write_whole` does.
+
+    durable: without it, the system brings it to the disk in its own time: for what can be made again and tells by
+    itself whether it is whole.
+    """
     with _errors_about(path):
         goal = _goal(path)
         goal.parent.mkdir(parents=True, exist_ok=True)
         if goal.exists():
             shutil.copymode(goal, finished)
-        _sync(finished)
+        if durable:
+            _sync(finished)
         os.replace(finished, goal)
-        _sync_folder(goal.parent)
+        if durable:
+            _sync_folder(goal.parent)
     return path
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from intarsia import recipes
 from intarsia.config.language.reader import Config
 from intarsia.config.lowering.runtime import published_batch
+from intarsia.data.cache_place import CachePlace
 from intarsia.engine.optim.batch_plan import SharedBatch, share
 from intarsia.engine.optim.duration import format_duration, parse_duration, to_steps
 from intarsia.spec import Duration
@@ -51,6 +52,8 @@ class TrainingOptions:
     batch_per_device: int | None = None
     strategy: str | None = None
     deterministic: bool = False
+    cache: str | None = None
+    augment_on: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ def settings_for(config: Config, options: TrainingOptions, *, devices: int) -> l
         settings.append("randomness.deterministic=True")
     if options.workers is not None:
         settings += worker_settings(values, options.workers)
+    settings += data_settings(options.cache, options.augment_on)
     if options.crop is not None:
         settings += _crop(values, options.crop)
     if options.precision is not None:
@@ -115,6 +119,16 @@ def worker_settings(values: Mapping[str, Any], workers: int) -> Iterator[str]:
             yield f"{key}.num_workers={workers}"
             if not workers and "persistent_workers" in values[key]:
                 yield f"{key}.persistent_workers=False"
+
+
+def data_settings(cache: str | None, augment_on: str | None = None) -> Iterator[str]:
+    """Where decoded samples are kept, and where they are augmented."""
+    if cache is not None:
+        yield f"intarsia.cache={str(CachePlace.parse(cache))!r}"
+    if augment_on is not None:
+        if augment_on not in ("workers", "device"):
+            raise ValueError(f"--augment-on is workers or device, found {augment_on!r}")
+        yield f"intarsia.augment_on={augment_on!r}"
 
 
 def images_per_step(values: Mapping[str, Any], devices: int) -> int:

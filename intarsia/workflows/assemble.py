@@ -40,6 +40,7 @@ from intarsia.version import __version__
 from intarsia.weights.file import WeightsMeta, apply_state
 from intarsia.weights.origins import Origin, origins, warnings_of
 from intarsia.workflows.cached_features import cached
+from intarsia.workflows.data_cache import open_cache
 from intarsia.workflows.less_labels import lesson
 from intarsia.workflows.names import find_weights
 from intarsia.workflows.pretrained import Begun, said_by, start_from
@@ -85,6 +86,9 @@ def assemble(config: Config, spec: RunSpec, options: RunOptions, runtime: Fabric
     _prepare_torch(spec.runtime, spec.seed)
     pipeline = build_pipeline(spec.train)
     check_dataset(spec, pipeline.dataset)
+    cache = open_cache(spec.cache, pipeline, options.out)
+    if spec.augment_on == "device":
+        pipeline = _on_device(spec, pipeline)
     task = build_task(spec)
     begun = _begun_again(task, spec, options) if options.resume else initial_weights(task, spec, options)
     data = about_data(pipeline) if runtime.rank == 0 else {}
@@ -113,6 +117,8 @@ def assemble(config: Config, spec: RunSpec, options: RunOptions, runtime: Fabric
     return Run(
         task=learned.task if features is None else learning,
         features=features,
+        cache=None if cache is None else cache.samples,
+        memory=None if cache is None else cache.memory,
         pipeline=pipeline,
         unlabelled=learned.unlabelled,
         optim=replace(spec.optim, accumulate=batch.accumulation_steps),
@@ -144,8 +150,22 @@ def assemble(config: Config, spec: RunSpec, options: RunOptions, runtime: Fabric
         config_text=dump(spec.source, header=f"Written by intarsia {__version__}: the whole config of this run."),
         data={**data, **learned.data} if data else data,
         pretrained=begun.loaded,
-        notes=(remark(batch, spec.written_for), *spec.notes, *said, *learned.notes, *not_chosen(spec, validation)),
+        notes=(
+            remark(batch, spec.written_for),
+            *spec.notes,
+            *said,
+            *learned.notes,
+            *not_chosen(spec, validation),
+            *(() if cache is None else (cache.note,)),
+        ),
     )
+
+
+def _on_device(spec: RunSpec, pipeline: Pipeline) -> Pipeline:
+    """What the device can do is left to it. Raises ValueError where nothing is, or features are kept of images."""
+    if spec.features is not None:
+        raise ValueError("--augment-on device changes images after they are read, which --cache-features keeps none of")
+    return pipeline.on_device()
 
 
 def about_data(pipeline: Pipeline) -> dict[str, Any]:

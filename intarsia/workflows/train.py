@@ -164,12 +164,13 @@ def resume_training(
     devices: int | None = None,
     batch_per_device: int | None = None,
     workers: int | None = None,
+    cache: str | None = None,
     notify: str | None = None,
 ) -> TrainingResult | None:
     """Go on with the run in a folder, from its own config; perhaps in another number of processes."""
     from intarsia.engine.optim.batch_plan import SharedBatch, reshare
     from intarsia.engine.training.run import RunFolder
-    from intarsia.workflows.adjust import images_per_step, worker_settings
+    from intarsia.workflows.adjust import data_settings, images_per_step, worker_settings
     from intarsia.workflows.assemble import checked, make_runtime
     from intarsia.workflows.names import find_config
     from intarsia.workflows.run_options import RunOptions
@@ -195,6 +196,7 @@ def resume_training(
         )
     if workers is not None:
         config = config.override(worker_settings(config.values, workers))
+    config = config.override(data_settings(cache))
     options = RunOptions(out, devices=now.processes, device=device, resume=True, notify=notify)
     runtime = make_runtime(checked(config), options)
     runtime.launch()

@@ -40,8 +40,10 @@ class TrainingKeywords(TypedDict, total=False):
     accumulate: int
     crop: int | tuple[int, int]
     workers: int
+    cache: PathLike
     lr: float
     augment: str
+    augment_on: str
     fold: str
     by: str
     plain: Sequence[str]
@@ -256,6 +258,8 @@ def _training_options(options: TrainingKeywords, duration: str | None) -> Traini
         batch_per_device=options.get("batch_per_device"),
         strategy=options.get("strategy"),
         deterministic=options.get("deterministic", False),
+        cache=str(options["cache"]) if "cache" in options else None,
+        augment_on=options.get("augment_on"),
     )
 
 

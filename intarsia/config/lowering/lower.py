@@ -148,6 +148,8 @@ def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping
         unlabelled=lower_unlabelled(own, model.task, hooks.ema, several=several),
         teacher=lower_teacher(own, model.task, several=several),
         features=lower_features(own),
+        cache=own.get("cache"),
+        augment_on=own.get("augment_on", "workers"),
         imports=imports,
         observers=(*hooks.observers, *services),
         notes=tuple(context.notes),

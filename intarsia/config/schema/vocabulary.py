@@ -81,6 +81,12 @@ AREAS: dict[str, Area] = {
         ),
         "unlabelled": to("unlabelled: images without labels to learn from", OPTIONAL),
         "cache_features": to("features: what a trunk that stands still makes of images, kept on disk", OPTIONAL),
+        "cache": to(
+            "cache: where decoded samples are kept, `memory`, `memory:20G`, a folder, `DIR:500G`", "str | None"
+        ),
+        "augment_on": to(
+            "augment_on: where flips and colours of training are computed", "Literal['workers', 'device']"
+        ),
         "teacher": to("teacher: a trained network to learn from", OPTIONAL),
     },
     **MODEL_AREAS,

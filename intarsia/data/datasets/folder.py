@@ -10,8 +10,9 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ from intarsia.colours import distinct_colours
 from intarsia.contracts import IGNORE_INDEX, Sample, SampleMeta
 from intarsia.data.annotations.drawn import Drawn, draw_label
 from intarsia.data.bands import band_mode
-from intarsia.data.containers import files_on_disk, member_name, packed_image, packed_label
+from intarsia.data.containers import file_on_disk, files_on_disk, member_name, packed_image, packed_label
 from intarsia.data.image_io import read_image, read_label
 from intarsia.data.image_reader import ImageReader
 from intarsia.data.image_spec import ImageSpec
@@ -37,6 +38,9 @@ from intarsia.io.folders import existing_above, folders_of, walk_files
 from intarsia.io.text import same_name
 from intarsia.label_sets import set_count
 from intarsia.terminal import Notice
+
+if TYPE_CHECKING:
+    from intarsia.data.sample_cache import SampleCache
 
 Label = str | Masks | Drawn | None
 """A file below the root, masks or annotations from which a label is made, or no ground truth."""
@@ -101,6 +105,8 @@ class FolderDataset:
         self.files_only = files_only
         self._reader: ImageReader | None = None  # None: as the files are, whatever they hold
         self._spec: ImageSpec | None = None
+        self._cache: SampleCache | None = None
+        self._policy = ""
         if found is not None:
             self._reader = ImageReader(ImageSpec(self.bands, 3 if self.bands == "rgb" else 0, scale=found))
         suffixes = (image_suffix,) if isinstance(image_suffix, str) else tuple(image_suffix)
@@ -166,7 +172,11 @@ class FolderDataset:
         if self.files_only:
             meta = SampleMeta(name=self.name(index), image_path=image_path, label_path=label_path or "")
             return Sample(np.empty((0, 0, 1), np.uint8), meta=meta)
-        return self._sample(index, self._image(image_path), self.label(index))
+        if self._cache is None:
+            image, label = self._image(image_path), self.label(index)
+        else:
+            image, label = self._through_cache(index, self._cache)
+        return self._sample(index, image, label)
 
     def _sample(self, index: int, image: npt.NDArray[Any], label: npt.NDArray[Any] | None) -> Sample:
         image_path, label_path = self.paths(index)
@@ -192,6 +202,35 @@ class FolderDataset:
             return self._sample(index, as_array(image), None)
         label = label_rows(stored, self.label_table, self.class_of, file=label_path)
         return self._sample(index, as_array(image), as_array(label))
+
+    def use_cache(self, cache: SampleCache) -> None:
+        """Read image and label of a sample through a cache from now on."""
+        reader, stack = self._reader, None if self._reader is None else self._reader.stack
+        said = (
+            self.bands, None if reader is None else replace(reader, stack=None), None if stack is None else stack.says,
+            self.label_table, self.class_of,
+        )  # fmt: skip
+        self._cache, self._policy = cache, repr(said)
+
+    def _through_cache(self, index: int, cache: SampleCache) -> tuple[npt.NDArray[Any], Labels | None]:
+        image_path, label_path = self.paths(index)
+        label = self._pairs[index][1]
+        files = [image_path, f"{image_path}.aux.xml", *self.partners(index)]
+        if isinstance(label, Masks):
+            files += [os.path.join(self._label_root, file) for _, file in label.files]
+        elif label_path is not None:
+            files.append(label_path)
+        if isinstance(label, Drawn) and label.source.names:
+            files.append(os.path.join(self._label_root, label.source.names))
+        names = (*files, repr(label))  # of slices of a file, too
+        found = cache.load(
+            [file_on_disk(file) for file in files],
+            repr((self._policy, names)),
+            lambda: {"image": self._image(image_path), "label": self.label(index)},
+        )
+        image = found["image"]
+        assert image is not None
+        return image, found["label"]
 
     def label(self, index: int) -> Labels | None:
         """The label (H, W) of one index without its image; None where there is no ground truth.
@@ -238,6 +277,7 @@ class FolderDataset:
         """The same data set, of whose images more is known. reader: of a model that they are shown to, or None."""
         changed = copy.copy(self)
         changed._spec, changed._reader = spec, reader
+        changed._cache = None
         changed.bands = spec.bands if reader is None else reader.bands
         return changed
 
@@ -245,6 +285,7 @@ class FolderDataset:
         """Other images, paths below `root`, without ground truth; they are read as those of this data set are."""
         changed = copy.copy(self)
         changed.root = changed._image_root = changed._label_root = root
+        changed._cache = None
         changed._pairs = [(image, None) for image in images]
         return changed
 
@@ -254,6 +295,7 @@ class FolderDataset:
         """The same images with labels of other classes. Raises ValueError if the table does not fit them."""
         changed = copy.copy(self)
         changed.classes, changed.palette = tuple(classes), _checked_palette(palette, len(classes))
+        changed._cache = None
         ignored = label_table.ignore_index
         changed.label_table = _checked_table(label_table, len(classes), ignored, False, self.multi_label)
         changed.ignore_index = label_table.ignore_index

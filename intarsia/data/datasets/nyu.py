@@ -16,6 +16,7 @@ import numpy as np
 from intarsia.contracts import Sample
 from intarsia.data.datasets.folder import FolderDataset
 from intarsia.data.image_io import read_label
+from intarsia.data.sample_cache import SampleCache
 
 CLASSES = (
     "printer_room", "bathroom", "living_room", "study", "conference_room", "study_room", "kitchen", "home_office",
@@ -83,6 +84,10 @@ class NYUDataset:
 
     def __len__(self) -> int:
         return len(self._files)
+
+    def use_cache(self, cache: SampleCache) -> None:
+        """Read the images, not the depths, through a cache from now on."""
+        self._images.use_cache(cache)
 
     def load(self, index: int) -> Sample:
         """Image and depth of one index.

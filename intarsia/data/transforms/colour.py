@@ -44,6 +44,33 @@ class PhotoMetricDistortion:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """The sample with other colours. Raises ValueError unless it is an RGB image of 8 bits."""
+        drawn = self._drawn(sample, rng)
+        tables: list[Table] = []
+        if drawn.brightness is not None:
+            tables.append(scale_table(1.0, drawn.brightness))
+        contrast = None if drawn.contrast is None else scale_table(drawn.contrast, 0.0)
+        if contrast is not None and drawn.contrast_first:
+            tables.append(contrast)
+        image = _mapped(sample.image, tables)
+        if drawn.saturation is not None:
+            image = saturated(image, drawn.saturation)
+        if drawn.hue is not None:
+            image = hue_turned(image, drawn.hue)
+        if contrast is not None and not drawn.contrast_first:
+            image = _mapped(image, [contrast])
+        return replace(sample, image=image)
+
+    def draw(self, sample: Sample, rng: np.random.Generator) -> tuple[float, ...]:
+        """What would be done, as numbers: brightness, whether contrast is first, contrast, whether saturation changes,
+        saturation, whether hue does, hue. Raises ValueError as `__call__` does.
+        """
+        drawn = self._drawn(sample, rng)
+        return (
+            drawn.brightness or 0.0, drawn.contrast_first, 1.0 if drawn.contrast is None else drawn.contrast,
+            drawn.saturation is not None, drawn.saturation or 0.0, drawn.hue is not None, drawn.hue or 0,
+        )  # fmt: skip
+
+    def _drawn(self, sample: Sample, rng: np.random.Generator) -> _Distortion:
         image = sample.image
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             bands = image.shape[2] if image.ndim == 3 else 1
@@ -51,21 +78,25 @@ class PhotoMetricDistortion:
                 f"PhotoMetricDistortion works on RGB images of 8 bits, found {bands} bands of {image.dtype}; "
                 "leave it out for this data, or read the images with bands='rgb'"
             )
-        tables: list[Table] = []
-        if rng.integers(2):
-            tables.append(scale_table(1.0, rng.uniform(-self.brightness_delta, self.brightness_delta)))
+        brightness = rng.uniform(-self.brightness_delta, self.brightness_delta) if rng.integers(2) else None
         contrast_first = bool(rng.integers(2))
-        contrast = scale_table(rng.uniform(*self.contrast_range), 0.0) if rng.integers(2) else None
-        if contrast is not None and contrast_first:
-            tables.append(contrast)
-        image = _mapped(image, tables)
+        contrast = rng.uniform(*self.contrast_range) if rng.integers(2) else None
+        saturation = rng.uniform(*self.saturation_range) if rng.integers(2) else None
+        hue = None
         if rng.integers(2):
-            image = saturated(image, rng.uniform(*self.saturation_range))
-        if rng.integers(2):
-            image = hue_turned(image, int(rng.integers(-self.hue_delta, self.hue_delta)) if self.hue_delta else 0)
-        if contrast is not None and not contrast_first:
-            image = _mapped(image, [contrast])
-        return replace(sample, image=image)
+            hue = int(rng.integers(-self.hue_delta, self.hue_delta)) if self.hue_delta else 0
+        return _Distortion(brightness, contrast_first, contrast, saturation, hue)
+
+
+@dataclass(frozen=True, slots=True)
+class _Distortion:
+    """What was drawn for a sample; None leaves it as it is."""
+
+    brightness: float | None
+    contrast_first: bool
+    contrast: float | None
+    saturation: float | None
+    hue: int | None
 
 
 def scale_table(factor: float, offset: float) -> Table:

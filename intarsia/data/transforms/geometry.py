@@ -196,14 +196,23 @@ class RandomFlip:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """The sample, mirrored or not."""
+        direction = self._direction(rng)
+        return sample if direction is None else self._swapped(flipped(sample, direction))
+
+    def draw(self, sample: Sample, rng: np.random.Generator) -> tuple[float, ...]:
+        """What would be done, as numbers: left and right changed, up and down changed, height and width."""
+        steps = _FLIP_STEPS.get(self._direction(rng) or "", ())
+        return "horizontal" in steps, "vertical" in steps, *sample.image.shape[:2]
+
+    def _direction(self, rng: np.random.Generator) -> Direction | None:
         assert isinstance(self.prob, tuple)
         drawn = rng.random()
         reached = 0.0
         for name, chance in zip(self.direction, self.prob, strict=True):
             reached += chance
             if drawn < reached:
-                return self._swapped(flipped(sample, name))  # type: ignore[arg-type]
-        return sample
+                return cast("Direction", name)
+        return None
 
     def _swapped(self, sample: Sample) -> Sample:
         if not self.swap_seg_labels or sample.label is None:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import torch
 
-from intarsia.contracts import Batch
+from intarsia.contracts import Batch, LoadTimes
+from intarsia.data.transforms.on_device import augmented
 
 
 class DeviceBatches(Iterator[Batch]):
@@ -21,6 +22,7 @@ class DeviceBatches(Iterator[Batch]):
         self._device = device
         self._ahead: Batch | Exception | None = None
         self._waited = 0.0
+        self._loading = LoadTimes()
         is_cuda = device.type == "cuda" and torch.cuda.is_available()
         self._copying = torch.cuda.Stream(device) if is_cuda else None
 
@@ -50,15 +52,22 @@ class DeviceBatches(Iterator[Batch]):
             return error
         finally:
             self._waited += time.perf_counter() - began
+        if batch.loading is not None:
+            self._loading += batch.loading
         if self._copying is None:
-            return batch.to(self._device)
+            return augmented(batch.to(self._device))
         with torch.cuda.stream(self._copying):
-            return batch.to(self._device)
+            return augmented(batch.to(self._device))
 
     def take_waited(self) -> float:
         """Seconds spent waiting for the loader since this was last asked."""
         waited, self._waited = self._waited, 0.0
         return waited
+
+    def take_loading(self) -> LoadTimes:
+        """What it took to load the batches since this was last asked, in the workers."""
+        loading, self._loading = self._loading, LoadTimes()
+        return loading
 
     def close(self) -> None:
         """End the loader's workers."""

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from intarsia.contracts import LossTerm, Report
 from intarsia.distributed.runtime import FabricRuntime
+from intarsia.engine.training.data_wait import DataWait
 from intarsia.evaluation.score_table import part_lines, report_table, score_lines
 from intarsia.io.whole_files import write_text
 
@@ -87,8 +88,8 @@ class TrainingLog:
     """The log of one run. Collects loss terms without waiting for the device, and looks at them every `every` steps.
 
     images_per_step: over all processes. patience: steps in a row whose loss is not finite, until that is an error;
-    they count for no mean. on_line: gets every line that is written. Only rank 0 writes; all ranks must call the same
-    methods.
+    they count for no mean. on_line: gets every line that is written. data_wait: has a word to say about them.
+    Only rank 0 writes; all ranks must call the same methods.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class TrainingLog:
         every: int,
         patience: int = 1,
         on_line: Callable[[int, Mapping[str, float]], None] | None = None,
+        data_wait: DataWait | None = None,
     ) -> None:
         self.file = MetricsFile(path)
         self.console = Console(quiet=runtime.rank != 0, highlight=False, soft_wrap=True)
@@ -115,6 +117,7 @@ class TrainingLog:
         self._bad: list[bool] = []  # whether those are not finite
         self._streak = _Streak()
         self._patience, self._on_line = patience, on_line
+        self._data_wait = data_wait
         self._clock = _Clock()
         self._progress = _progress(self.console)
         self._bar = self._progress.add_task("", total=steps, completed=start, first=start, rate="", said="")
@@ -180,6 +183,8 @@ class TrainingLog:
         if not self.console.is_terminal:
             remaining = remaining_text(self._seconds_left(done, rate)) if rate else "?"
             self.console.print(f"step {done}/{self._steps}  {speed}  remaining {remaining}  {said}", markup=False)
+        for line in () if self._data_wait is None else self._data_wait.lines(wait):
+            self.say(line)
         if skipped:
             steps = "step" if skipped == 1 else "steps"
             self.say(f"warning: {skipped} {steps} up to step {done} left out: loss or gradient not finite")

@@ -17,7 +17,9 @@ from torch.optim import Optimizer
 from intarsia.contracts import Metric, Report, Task
 from intarsia.data.feature_cache import FeatureCache
 from intarsia.data.loader import BatchIterator, train_loader
+from intarsia.data.memory_folder import MemoryFolder
 from intarsia.data.pipeline import Pipeline
+from intarsia.data.sample_cache import SampleCache
 from intarsia.data.unlabelled import Unlabelled
 from intarsia.distributed.runtime import FabricRuntime
 from intarsia.engine.callbacks.base import Observer
@@ -68,6 +70,7 @@ class Run:
     data, pretrained: facts for run.json about the data and about the weights that the run starts from.
     notes: said at the start. command: the command line. unlabelled: images without labels beside those of `pipeline`.
     features: what the trunk makes of the images of `pipeline`, computed before; batches then come from there.
+    cache: decoded samples that `pipeline` reads. memory: the folder that it is in, if that goes with the run.
     resume: go on from the newest checkpoint in `out`.
     """
 
@@ -106,6 +109,8 @@ class Run:
     command: Sequence[str] = field(default_factory=lambda: tuple(sys.argv))
     unlabelled: Unlabelled | None = None
     features: FeatureCache | None = None
+    cache: SampleCache | None = None
+    memory: MemoryFolder | None = None
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "save_every", "log_every"):
@@ -191,6 +196,11 @@ class Run:
             pin_memory=self.pin_memory and self.runtime.device.type == "cuda",
             unlabelled=self.unlabelled and replace(self.unlabelled, accumulation_steps=self.accumulation_steps),
         )
+
+    @property
+    def movable_stages(self) -> frozenset[str]:
+        """Stages of loading that an accelerator could do instead of the workers."""
+        return frozenset() if self.runtime.device.type == "cpu" else self.pipeline.movable_stages
 
     @property
     def epoch_length(self) -> int:

@@ -12,11 +12,13 @@ from typing import Any, Literal
 
 from intarsia.contracts import Report
 from intarsia.data.loader import BatchLoader
+from intarsia.data.transforms.on_device import augmented
 from intarsia.distributed.launchers import is_secondary_error
 from intarsia.distributed.state_dicts import gathered, load_module, load_optimizer, module_state
 from intarsia.engine.callbacks.base import Observer
 from intarsia.engine.optim.lora import merge, ordinary_state, told
 from intarsia.engine.training.checkpoint import Checkpoints, report_from, report_values
+from intarsia.engine.training.data_wait import DataWait
 from intarsia.engine.training.early_stopping import EarlyStopping
 from intarsia.engine.training.ema import Ema
 from intarsia.engine.training.log import NonFiniteLossError, TrainingLog
@@ -56,6 +58,9 @@ class Session:
         # Several processes know already, from their rehearsal.
         self._gradients = FirstGradients(run.network) if run.runtime.world_size == 1 else None
         self.checkpoints = Checkpoints(run.folder.checkpoints, keep=run.keep, every=run.keep_every)
+        self._data_wait = DataWait(
+            run.workers, run.runtime.processes_here, len(run.pipeline), run.cache, run.movable_stages
+        )
         self.watchdog = Watchdog(run.safeguards.hang_after, rank=run.runtime.rank)
         self.stop_request = StopRequest(run.runtime)
         self.early_stopping = (
@@ -110,6 +115,8 @@ class Session:
         self.trainer.close()
         for loader in self._loaders.values():
             loader.close()
+        if self.run.memory is not None:
+            self.run.memory.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -142,6 +149,7 @@ class Session:
             every=run.log_every,
             patience=run.safeguards.nonfinite_steps,
             on_line=self._tell_observers,
+            data_wait=self._data_wait,
         )
         self.log = self._stack.enter_context(log)
         self.log.best = str(self.best or "")
@@ -239,6 +247,7 @@ class Session:
             if missing:
                 self.log.say(f"warning: no gradient reached {listed(missing)}; they are not trained")
             self._gradients = None
+        self._data_wait.add(result.loading)
         with self._explained():
             self.log.step(self.step, result.terms, result.lr, result.gradient_norm, waited=result.waited)
 
@@ -257,7 +266,7 @@ class Session:
         except NonFiniteLossError as error:
             run = self.run
             batches = run.batches(error.step - 1, workers=0)
-            again = [next(batches).to(run.runtime.device) for _ in range(run.accumulation_steps)]
+            again = [augmented(next(batches).to(run.runtime.device)) for _ in range(run.accumulation_steps)]
             culprits = run.runtime.all_gather(find_culprit(self.trainer.task, self.trainer.model, again))
             error.explain(str(min(culprits, key=lambda culprit: culprit.before)))
             raise

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from intarsia.contracts import Batch, FollowsTraining, LossTerm
+from intarsia.contracts import Batch, FollowsTraining, LoadTimes, LossTerm
 from intarsia.engine.optim.optimizers import set_schedule
 from intarsia.engine.optim.schedules import Schedule
 from intarsia.engine.training.device_batches import DeviceBatches
@@ -23,13 +23,14 @@ class StepResult:
     """What a step has given.
 
     terms: of the losses, as means over the micro-batches. lr: of the first parameter group. gradient_norm: a scalar,
-    before gradients were clipped. waited: seconds until the data were there.
+    before gradients were clipped. waited: seconds until the data were there. loading: what loading them took.
     """
 
     terms: Sequence[LossTerm]
     lr: float
     gradient_norm: Tensor
     waited: float
+    loading: LoadTimes = field(default_factory=LoadTimes)
 
 
 class Trainer:
@@ -79,7 +80,8 @@ class Trainer:
         self.guard.step(finite & norm.isfinite())
         self.optimizer.zero_grad(set_to_none=True)
         self.steps_done += 1
-        return StepResult(mean_terms(micro_batches), lr, norm, self.batches.take_waited())
+        waited, loading = self.batches.take_waited(), self.batches.take_loading()
+        return StepResult(mean_terms(micro_batches), lr, norm, waited, loading)
 
     def _forward_and_backward(self, number: int) -> tuple[list[LossTerm], Tensor]:
         """Add the gradients of the next micro-batch, the `number`-th of this step; its loss terms, and their sum."""
