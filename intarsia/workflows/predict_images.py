@@ -69,9 +69,11 @@ def predict_images(
     numbered = [NumberedImage(file, CocoImage(_file_name(file), n)) for n, file in enumerate(found.files, 1)]
     if part is not None:
         numbered = [image for image in numbered if part.has(image.file.name)]
+        say(f"{part}: {len(numbered)} of {len(found.files)} images")
         failures = tuple(failure for failure in found.failures if part.has(failure[0]))
         found = replace(found, files=tuple(image.file for image in numbered), failures=failures)
-        say(f"{part}: {len(found.files)} of the images")
+        if not numbered:
+            return _failures(failures)
     manifest.claim(outputs.folder, overwrite=overwrite, resume=skip_existing)
     sweep(outputs.folder)
     todo = tuple(

@@ -101,7 +101,7 @@ def test_ctrl_c_leaves_whole_files_and_no_process(weights: Path, photos: Path, t
     assert process.wait(60) == 130, log.read_text()
     assert "of 404 images are written; --skip-existing goes on from there" in " ".join(log.read_text().split())
     assert "Traceback" not in log.read_text()
-    assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+    assert psutil.wait_procs(children, timeout=30)[1] == []
     assert not list(out.glob(".intarsia-*"))
 
 
