@@ -31,7 +31,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def words(data: Path, out: Path, *more: str) -> list[str]:
-    given = ["--data", str(data), "--out", str(out), "--batch", "2", "--crop", "64", "64", "--workers", "0"]
+    given = ["--data", str(data), "--out", str(out), "--batch", "4", "--crop", "64", "64", "--workers", "0"]
     return ["train", "fast_scnn", *given, "--device", "cpu", *more]
 
 
@@ -41,14 +41,14 @@ def test_begun_gone_on_with_and_finished(data: Path, tmp_path: Path, capsys: pyt
     out.mkdir()
     (out / "run.json").write_text(json.dumps({"status": "running"}))  # killed before its first checkpoint
     assert main(command) == 0
-    assert "resumed" not in capsys.readouterr().err
+    assert "resumed" not in capsys.readouterr().out
     first = load_checkpoint(out / "checkpoints/step_00000004.pt")["task"]
 
     (out / "checkpoints/step_00000004.pt").unlink()
     state = json.loads((out / "run.json").read_text())
     (out / "run.json").write_text(json.dumps({**state, "status": "running"}))  # as a kill leaves it
     assert main(command) == 0
-    assert "resumed at step 2 of 4" in capsys.readouterr().err
+    assert "resumed at step 2 of 4" in capsys.readouterr().out
     again = load_checkpoint(out / "checkpoints/step_00000004.pt")["task"]
     assert all(torch.equal(again[name], value) for name, value in first.items())
 
