@@ -603,6 +603,15 @@ class ConfidenceMetric(Protocol):
 
 
 @runtime_checkable
+class NumberedMetric(Protocol):
+    """A metric whose counts depend on which images of a data set it counts, and not only on what they show."""
+
+    def number_images(self, first: int, step: int) -> None:
+        """Image n that it counts from its start is number first + n * step of the data set: one process of several."""
+        ...
+
+
+@runtime_checkable
 class InstanceMetric(Protocol):
     """A metric that may also look at which object each pixel belongs to, for which a file is read with each label."""
 

@@ -7,9 +7,11 @@ from typing import Annotated, Optional
 
 import typer
 
-from intarsia.cli import options
+from intarsia.cli import device_options, options
 
 EXAMPLES = """
+[bold]On 4 GPUs of this machine[/]:          intarsia eval runs/first --devices 4
+
 [bold]The validation data of a run[/]:      intarsia eval runs/first
 
 [bold]Other data with the same classes[/]:  intarsia eval runs/first --data DIR --split test --out scores
@@ -127,6 +129,7 @@ def evaluate(
     workers: options.Workers = None,
     font: options.FontFile = None,
     device: options.Device = "auto",
+    devices: device_options.Devices = None,
     key: options.Key = None,
     prefix: options.Prefix = None,
     trust: options.Trust = None,
@@ -192,6 +195,7 @@ def evaluate(
         workers=workers,
         font=font,
         device=device,
+        devices=devices,
         precision=precision,
     )
     evaluate_model(request)

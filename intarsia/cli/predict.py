@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from intarsia.cli import options, stack_options
+from intarsia.cli import device_options, options, stack_options
 
 EXAMPLES = """
 [bold]A published model, by name[/]:  intarsia predict pspnet_r50-d8_4xb2-80k_cityscapes-512x1024 photo.jpg -o out
@@ -23,6 +23,8 @@ EXAMPLES = """
 [bold]For a benchmark's server[/]:    intarsia predict weights.safetensors leftImg8bit/test -o out --format cityscapes
 
 [bold]A scene of any size[/]:         intarsia predict runs/first scene.tif -o labels.tif --save label,polygons,areas
+
+[bold]On 4 GPUs of this machine[/]:   intarsia predict runs/first photos -o labels --devices 4
 
 [bold]In a pipe[/]:                   cat photo.jpg | intarsia predict runs/first - -o - > label.png
 
@@ -165,6 +167,8 @@ def predict(
     restart: options.Restart = False,
     config: options.ConfigBeside = None,
     device: options.Device = "auto",
+    devices: device_options.Devices = None,
+    part: device_options.Part = None,
     key: options.Key = None,
     prefix: options.Prefix = None,
     trust: options.Trust = None,
@@ -172,7 +176,7 @@ def predict(
     """Predict label maps for images. An image that cannot be used is named, and the others are done all the same."""
     from intarsia.workflows.predict import PredictRequest
     from intarsia.workflows.predict import predict as predict_inputs
-    from intarsia.workflows.predict_raster import RasterOptions
+    from intarsia.workflows.raster_job import RasterOptions
 
     raster = RasterOptions(
         window=window, overlap=overlap, nodata=nodata, alpha=alpha, min_area=min_area, simplify=simplify,
@@ -185,6 +189,7 @@ def predict(
         geotiff=geotiff, opacity=opacity, contours=contours, legend=legend, every=every, start=start, stop=stop,
         rate=rate, slide=slide, blend=blend, augment=augment, threshold=threshold, bands=bands, scale=scale,
         max_pixels=max_pixels, beside=tuple(beside or ()), raster=raster, font=font, device=device,
+        devices=devices, part=part,
     )  # fmt: skip
     if not predict_inputs(request):
         raise typer.Exit(1)

@@ -25,6 +25,9 @@ intarsia train segformer_mit-b0 --data DIR --out runs/fourth --devices 4
 [bold]After Ctrl-C, or a crash[/]:
 intarsia train --resume runs/first
 
+[bold]A job that may be started again at any time[/]:
+intarsia train segformer_mit-b0 --data DIR --out runs/first --resume auto
+
 All recipes: [bold]intarsia config list[/]
 """
 
@@ -87,7 +90,13 @@ def train(
     find: options.Find = None,
     resume: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--resume", metavar="RUN", help="Go on with an interrupted run; takes no recipe and no --out."),
+        typer.Option(
+            "--resume",
+            metavar="RUN|auto",
+            help="Go on with an interrupted run; takes no recipe and no --out. auto, beside these: go on with the run "
+            "in --out if it has a checkpoint, and begin it otherwise: one command for a job that is started again and "
+            "again.",
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is in the folder.")] = False,
     devices: options.Devices = None,
@@ -104,7 +113,7 @@ def train(
 ) -> None:
     """Train a model: a recipe on your own data, or a config file."""
     from intarsia.workflows.adjust import Safeguards, TrainingOptions
-    from intarsia.workflows.train import resume_training, start_training
+    from intarsia.workflows.train import resume_training, start_or_resume, start_training
     from intarsia.workflows.training_config import TrainingRequest
 
     safeguards = Safeguards(
@@ -128,7 +137,8 @@ def train(
         cache=cache,
         augment_on=augment_on,
     )
-    if resume is not None:
+    automatic = resume == Path("auto") and (recipe is not None or out is not None)
+    if resume is not None and not automatic:
         others = training != TrainingOptions(batch_per_device=batch_per_device, workers=workers, cache=cache)
         others = others or pretrained is not None or first_convolution is not None or weights is not None
         others = others or fold is not None or by is not None
@@ -148,6 +158,8 @@ def train(
             notify=notify,
         )  # fmt: skip
         return
+    if automatic and overwrite:
+        raise ValueError("--resume auto keeps the run that is there and --overwrite replaces it: leave out one of them")
     if recipe is None or out is None:
         missing = "a recipe or a config file" if recipe is None else "--out RUN, the folder for the run"
         raise ValueError(
@@ -184,4 +196,7 @@ def train(
         cache_features=cache_features,
         views=views,
     )
-    start_training(request)
+    if automatic:
+        start_or_resume(request, batch_per_device=batch_per_device, workers=workers)
+    else:
+        start_training(request)

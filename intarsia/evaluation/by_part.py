@@ -14,6 +14,7 @@ from torch import Tensor
 
 from intarsia.contracts import Dataset, Metric, Report
 from intarsia.data.datasets.mixed import mixed_in
+from intarsia.distributed.device_processes import Link
 from intarsia.distributed.runtime import FabricRuntime
 from intarsia.metrics.best_threshold import BestThresholdMetric
 from intarsia.metrics.multi_label import BestThresholdsMetric
@@ -25,7 +26,7 @@ class PartCounts:
     Images come as `eval_loader` gives them: number n of a process is image rank + n * world_size.
     """
 
-    def __init__(self, dataset: Dataset, metric: Metric, runtime: FabricRuntime) -> None:
+    def __init__(self, dataset: Dataset, metric: Metric, runtime: FabricRuntime | Link) -> None:
         mixed = mixed_in(dataset)
         self._ends: tuple[int, ...] = () if mixed is None else mixed.ends
         self._names: tuple[str, ...] = () if mixed is None else mixed.names

@@ -14,6 +14,7 @@ from intarsia.contracts import (
     ForegroundMetric,
     InstanceMetric,
     Metric,
+    NumberedMetric,
     ProbabilityMetric,
     Report,
     SampleMeta,
@@ -23,6 +24,7 @@ from intarsia.contracts import (
 from intarsia.data.datasets.instances import with_instances
 from intarsia.data.loader import BatchLoader, eval_loader
 from intarsia.data.pipeline import Pipeline
+from intarsia.distributed.device_processes import Link
 from intarsia.distributed.runtime import FabricRuntime
 from intarsia.evaluation.by_part import PartCounts
 from intarsia.inference.logits.postprocess import RequestedFields
@@ -42,7 +44,7 @@ def evaluation_batches(
     metric: Metric | None = None,
     batch_size: int = 1,
     workers: int = 0,
-    runtime: FabricRuntime | None = None,
+    runtime: FabricRuntime | Link | None = None,
     persistent_workers: bool = False,
     pin_memory: bool = True,
 ) -> BatchLoader:
@@ -76,7 +78,7 @@ def evaluate(
     batch_size: int = 1,
     workers: int = 0,
     batches: BatchLoader | None = None,
-    runtime: FabricRuntime | None = None,
+    runtime: FabricRuntime | Link | None = None,
     progress: Callable[[int], None] | None = None,
     on_prediction: OnPrediction | None = None,
     task: Task | None = None,
@@ -98,6 +100,8 @@ def evaluate(
     """
     runtime = runtime or FabricRuntime(accelerator=predictor.device.type)
     metric.load_state(torch.zeros_like(metric.state()))
+    if isinstance(metric, NumberedMetric):
+        metric.number_images(runtime.rank, runtime.world_size)
     wanted = RequestedFields(
         confidence=isinstance(metric, ConfidenceMetric) and metric.needs_confidence,
         foreground=isinstance(metric, ForegroundMetric) and metric.needs_foreground,

@@ -14,7 +14,7 @@ from intarsia.contracts import Sample, SampleMeta
 from intarsia.data.datasets.nyu import category_of
 from intarsia.inference.depth_prediction import DepthPrediction
 from intarsia.inference.inputs.arrays import ImageLike, as_array
-from intarsia.inference.inputs.finding import FoundImages
+from intarsia.inference.inputs.finding import FoundImages, ImageFile
 from intarsia.inference.logits.postprocess import mean_values
 from intarsia.inference.memory import memory_errors
 from intarsia.inference.network import Soundness
@@ -33,7 +33,9 @@ class DepthPredictor(Predictor):
     Depth do: `kitchen_0012.jpg`. Of other names, and of arrays, it is unknown, which these networks are trained for.
     """
 
-    def predict(self, image: ImageLike | FoundImages | Iterable[ImageLike], **extras: Unpack[Extras]) -> Any:
+    def predict(
+        self, image: ImageLike | FoundImages | Iterable[ImageLike | ImageFile], **extras: Unpack[Extras]
+    ) -> Any:
         """One image gives a `DepthPrediction`; many give an iterator of them: see `Predictor.predict`.
 
         Raises ValueError as that does, and for what only label maps have, such as probabilities.

@@ -21,7 +21,7 @@ from intarsia.data.image_reader import ImageReader
 from intarsia.data.pages import count_pages
 from intarsia.inference.class_names import label_values
 from intarsia.inference.inputs.arrays import ImageLike, as_array
-from intarsia.inference.inputs.finding import FoundImages, Pages, means_many
+from intarsia.inference.inputs.finding import FoundImages, ImageFile, Pages, means_many
 from intarsia.inference.inputs.images import ImageStream, warn_of_pages
 from intarsia.inference.logits.lazy import HeadLogits, LogitMap, Resized
 from intarsia.inference.logits.postprocess import (
@@ -309,12 +309,12 @@ class Predictor:
 
     @overload
     def predict(
-        self, image: FoundImages | Iterable[ImageLike], **extras: Unpack[Extras]
+        self, image: FoundImages | Iterable[ImageLike | ImageFile], **extras: Unpack[Extras]
     ) -> Predictions[Prediction]: ...
 
     def predict(
         self,
-        image: ImageLike | FoundImages | Iterable[ImageLike],
+        image: ImageLike | FoundImages | Iterable[ImageLike | ImageFile],
         *,
         probabilities: bool = False,
         confidence: bool = False,
@@ -350,7 +350,7 @@ class Predictor:
 
     def _one_or_many(
         self,
-        image: ImageLike | FoundImages | Iterable[ImageLike],
+        image: ImageLike | FoundImages | Iterable[ImageLike | ImageFile],
         pages: Pages,
         predict_one: Callable[[str, npt.NDArray[Any]], Answer],
     ) -> Answer | Predictions[Answer]:

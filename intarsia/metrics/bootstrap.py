@@ -25,8 +25,10 @@ _SEED = 20121128
 class ImageBootstrap:
     """Running counts of every replicate: of pixels that are right, labelled and predicted, by class.
 
-    num_classes: K. replicates: how often the images are drawn anew. The draws are the same in every evaluation of the
-    same images in the same order. Images that several processes count at the same moment are drawn together, as pairs.
+    num_classes: K. replicates: how often the images are drawn anew. The draws are a function of an image's number in
+    its data set, so that they are the same in every evaluation, by any number of processes.
+
+    first, step: image n that is counted here is number first + n * step.
     """
 
     def __init__(self, num_classes: int, *, ignore_index: int = IGNORE_INDEX, replicates: int = REPLICATES) -> None:
@@ -35,6 +37,7 @@ class ImageBootstrap:
         self.num_classes = num_classes
         self.ignore_index = ignore_index
         self.images = 0
+        self.first, self.step = 0, 1
         self.counts = torch.zeros(replicates, 3, num_classes, dtype=torch.int64)
 
     def update(self, prediction: Tensor, label: Tensor) -> None:
@@ -46,7 +49,7 @@ class ImageBootstrap:
         matrix = matrix.cpu()
         counts = torch.stack([matrix.diagonal(), matrix.sum(dim=1), matrix.sum(dim=0)])  # (3, K)
         present = counts.any(dim=0).nonzero().flatten()
-        drawn = torch.from_numpy(times_drawn(self.images, len(self.counts)))
+        drawn = torch.from_numpy(times_drawn(self.first + self.images * self.step, len(self.counts)))
         self.counts[:, :, present] += drawn[:, None, None] * counts[:, present]
         self.images += 1
 

@@ -149,6 +149,11 @@ class IoUMetric:
                 raise ValueError('the metric "ECE" needs the confidence of every pixel beside its label')
             self.calibration.update(prediction, label, confidence)
 
+    def number_images(self, first: int, step: int) -> None:
+        """Image n that is counted from the start is number first + n * step of its data set."""
+        if self.bootstrap is not None:
+            self.bootstrap.first, self.bootstrap.step = first, step
+
     def _count_pending(self) -> None:
         """What looks at every image by itself does so on the processor."""
         if not self._pending:

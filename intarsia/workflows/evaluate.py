@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from torch import Tensor
 
 from intarsia.config.build import build_metric, of_split
 from intarsia.contracts import Dataset, PathLike, Report
 from intarsia.data.bands import parse_bands
 from intarsia.data.datasets.folder import FolderDataset
-from intarsia.evaluation.evaluate import OnPrediction
+from intarsia.distributed.device_processes import DeviceProcesses, Lost, named_devices
 from intarsia.evaluation.evaluate import evaluate as run_evaluation
 from intarsia.export.task import is_exported
 from intarsia.inference.outputs.label_values import SERVERS
 from intarsia.inference.threshold import predictor_at
-from intarsia.terminal import progress, say, warn
+from intarsia.terminal import notices_shown, progress, say, warn
 from intarsia.visual.fonts import use_font
 from intarsia.workflows.assemble import check_dataset
 from intarsia.workflows.confusion import check_confusion, save_confusion
-from intarsia.workflows.evaluation_report import gallery_for, write_page
-from intarsia.workflows.example_pictures import Worst
+from intarsia.workflows.evaluation_report import Gallery, gallery_for, write_page
+from intarsia.workflows.example_pictures import Map, Worst
 from intarsia.workflows.locate import local
+from intarsia.workflows.predict_devices import quietly
 from intarsia.workflows.score_label_maps import show
 from intarsia.workflows.scores import with_scores, within
 from intarsia.workflows.thresholds import choose, choose_each, keep, keeps_threshold, kept_note
@@ -32,6 +37,7 @@ from intarsia.workflows.views import with_views
 
 if TYPE_CHECKING:
     from intarsia.data.pipeline import Pipeline
+    from intarsia.distributed.device_processes import Link
     from intarsia.inference.predictor import Predictor
 
 
@@ -49,7 +55,7 @@ class EvaluationRequest:
     slide, blend, augment: windows and views, as the options of the command line have them. threshold: of two classes.
     choose_threshold: find it on these images, use it, and keep it in the weights file.
     bands, scale: how images of `data` are read that are not those of the training. font: a file, for names of classes
-    in pictures.
+    in pictures. devices: several of this machine, see `named_devices`, each for a share of the images.
     """
 
     weights: PathLike
@@ -78,6 +84,7 @@ class EvaluationRequest:
     precision: str = "32"
     key: str | None = None
     prefix: str | None = None
+    devices: str | None = None
 
 
 def evaluate_model(request: EvaluationRequest) -> Report | None:
@@ -92,49 +99,146 @@ def evaluate_model(request: EvaluationRequest) -> Report | None:
     _check(request)
     if request.data is None and (request.bands or request.scale):
         raise ValueError("--bands and --scale are for images unlike those of the training: name these with --data")
-    model = open_model(
-        request.weights, config=request.config, device=request.device, precision=request.precision,
-        bands=parse_bands(request.bands) if request.bands else None, scale=request.scale,
-        key=request.key, prefix=request.prefix,
-    )  # fmt: skip
+    names = named_devices(request.devices, request.device)
+    model = _opened(request, "cpu" if names else request.device)
     for note in model.notes:
         say(f"note: {note}")
     if model.spec.inference.answer == "depth":
         _check_depth(request)
-    model = replace(model, spec=of_split(model.spec, request.split))
     if request.split == "test" and request.data is None and request.metrics is None and model.spec.submission:
         write_submission(model, request)
         return None
-    views = {"slide": request.slide, "augment": request.augment}
-    pipeline = within(labelled_images(model, request.data, request.split), request.roi)
+    scoring = _Scoring.of(model, request)
+    model, pipeline, metric, gallery = scoring.model, scoring.pipeline, scoring.metric, scoring.gallery
     _compare_classes(model, pipeline)
-    as_usual = (request.data, request.roi, request.metrics, request.empty_images, request.threshold, *views.values())
-    usual = not any(as_usual)
+    as_usual = (request.data, request.roi, request.metrics, request.empty_images, request.threshold)
+    usual = not any((*as_usual, request.slide, request.augment))
     folder = request.out or _default_folder(model, request, usual=usual)
-    dataset = pipeline.dataset
-    model = with_views(model, blend=request.blend, threshold=request.threshold, **views)
-    model = with_scores(model, metrics=request.metrics, groups=request.groups, empty_images=request.empty_images)
-    predictor = model.predictor(dataset.classes, dataset.palette, augment=request.augment is not None)
-    if request.choose_threshold:
-        predictor = _at_best(predictor, pipeline, request)
-    elif request.threshold is None and (note := kept_note(model.spec, model.meta)):
+    if not request.choose_threshold and request.threshold is None and (note := kept_note(model.spec, model.meta)):
         say(f"note: {note} (--threshold changes it)")
-    gallery = None if request.report is None else gallery_for(model.spec, dataset.classes, request.pictures)
-    counted = gallery or build_metric(model.spec, dataset.classes)
-    check_confusion(request.confusion, counted)
-    metric = Worst(counted, dataset.ignore_index, request.pictures)
-    seen = None if gallery is None else gallery.named
-    report = _score(model, predictor, pipeline, metric, request, on_prediction=seen)
+    check_confusion(request.confusion, metric.metric)
+    report = _together(names, scoring, request) if names else scoring.score(request)
+    predictor = scoring.predictor
     if request.choose_threshold and (report.threshold is not None or report.thresholds):
+        predictor = predictor_at(predictor, report.threshold, tuple(report.thresholds.values()))
         _keep(model, report, as_trained=usual and request.split == "val")
     show(report, metric, pipeline, *predictor.shown_values, folder=folder, split=request.split)
-    save_confusion(request.confusion, counted, title=f"{model.file.parent.name or model.file.name}, {request.split}")
+    save_confusion(
+        request.confusion, metric.metric, title=f"{model.file.parent.name or model.file.name}, {request.split}"
+    )
     if request.report is not None and gallery is not None:
         origin = "the config of the run" if request.data is None else str(request.data)
         facts = {"split": request.split, "from": origin}
         facts |= {} if request.roi is None else {"inside": str(request.roi)}
         say(f"report: {write_page(request.report, gallery, report, pipeline, model, predictor, facts)}")
     return report
+
+
+def _opened(request: EvaluationRequest, device: str) -> OpenModel:
+    model = open_model(
+        request.weights, config=request.config, device=device, precision=request.precision,
+        bands=parse_bands(request.bands) if request.bands else None, scale=request.scale,
+        key=request.key, prefix=request.prefix,
+    )  # fmt: skip
+    return replace(model, spec=of_split(model.spec, request.split))
+
+
+@dataclass(frozen=True)
+class _Scoring:
+    """What one pass over the images takes, in any process. gallery: the metric inside `metric`, where a page is wanted.
+
+    model: with its views and scores.
+    """
+
+    model: OpenModel
+    pipeline: Pipeline
+    predictor: Predictor
+    metric: Worst
+    gallery: Gallery | None
+
+    @classmethod
+    def of(cls, model: OpenModel, request: EvaluationRequest) -> _Scoring:
+        """That of an opened model. Raises ValueError where the data do not fit it."""
+        pipeline = within(labelled_images(model, request.data, request.split), request.roi)
+        dataset = pipeline.dataset
+        check_dataset(model.spec, dataset)
+        model = with_views(
+            model, slide=request.slide, blend=request.blend, augment=request.augment, threshold=request.threshold
+        )
+        model = with_scores(model, metrics=request.metrics, groups=request.groups, empty_images=request.empty_images)
+        predictor = model.predictor(dataset.classes, dataset.palette, augment=request.augment is not None)
+        gallery = None if request.report is None else gallery_for(model.spec, dataset.classes, request.pictures)
+        counted = gallery or build_metric(model.spec, dataset.classes)
+        return cls(model, pipeline, predictor, Worst(counted, dataset.ignore_index, request.pictures), gallery)
+
+    def score(self, request: EvaluationRequest, link: Link | None = None) -> Report:
+        """Go through the images; link: to other processes, with which they are shared."""
+        predictor = self.predictor
+        if request.choose_threshold:
+            predictor = _at_best(predictor, self.pipeline, request, link)
+        with _counting("evaluating", len(self.pipeline), link) as count:
+            return run_evaluation(
+                predictor, self.pipeline, self.metric,
+                batch_size=request.batch, workers=_workers(request, self.pipeline), progress=count, runtime=link,
+                on_prediction=None if self.gallery is None else self.gallery.named,
+                task=None if is_exported(self.model.task) else self.model.task,
+            )  # fmt: skip
+
+
+# --- Several devices ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Share:
+    """What a process has to give: the report and the counts of all, and what it keeps of its own images."""
+
+    report: Report
+    state: Tensor
+    kept: list[tuple[float, int, Map]]
+    gallery: Gallery | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """Images that a process has just done, of how many; title: of the pass."""
+
+    title: str
+    images: int
+
+
+def _together(names: Sequence[str], scoring: _Scoring, request: EvaluationRequest) -> Report:
+    """Score on devices, a share of the images for each; what they have counted is what one would have.
+
+    Raises ValueError if a process has ended: what it had counted is lost with it.
+    """
+    shares: dict[int, _Share] = {}
+    with DeviceProcesses(names, partial(_score_share, request)) as processes, progress("evaluating") as bar:
+        done: Counter[str] = Counter()
+        for rank, message in processes.events():
+            if isinstance(message, Lost):
+                raise ValueError(f"{message}; there are no scores without its share of the images: run it again")
+            if isinstance(message, _Pass):
+                done[message.title] += message.images
+                bar(done[message.title], len(scoring.pipeline))
+            else:
+                shares[rank] = message
+    each = [shares[rank] for rank in sorted(shares)]
+    scoring.metric.load_state(each[0].state)
+    scoring.metric.join([share.kept for share in each])
+    if scoring.gallery is not None:
+        scoring.gallery.join([share.gallery for share in each if share.gallery is not None])
+    return each[0].report
+
+
+def _score_share(request: EvaluationRequest, link: Link) -> None:
+    """What a process does."""
+    scoring = quietly(lambda device: _Scoring.of(_opened(request, device), request), link.device)
+    with notices_shown():
+        report = scoring.score(request, link)
+    link.tell(_Share(report, scoring.metric.state().cpu(), scoring.metric.kept, scoring.gallery))
+
+
+# --- What makes sense ---------------------------------------------------------------------------------------------
 
 
 def _check_depth(request: EvaluationRequest) -> None:
@@ -156,31 +260,12 @@ def _check_depth(request: EvaluationRequest) -> None:
             )
 
 
-def _score(
-    model: OpenModel,
-    predictor: Predictor,
-    pipeline: Pipeline,
-    metric: Worst,
-    request: EvaluationRequest,
-    *,
-    on_prediction: OnPrediction | None,
-) -> Report:
-    with _counting("evaluating", len(pipeline)) as count:
-        return run_evaluation(
-            predictor,
-            pipeline,
-            metric,
-            batch_size=request.batch,
-            workers=_workers(request, pipeline),
-            progress=count,
-            on_prediction=on_prediction,
-            task=None if is_exported(model.task) else model.task,
-        )
-
-
 @contextmanager
-def _counting(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar, and the function that moves it by a number of images."""
+def _counting(title: str, total: int, link: Link | None) -> Iterator[Callable[[int], None]]:
+    """A bar, and the function that moves it by a number of images; in one of several processes it is the first's."""
+    if link is not None:
+        yield lambda images: link.tell(_Pass(title, images))
+        return
     done = 0
     with progress(title) as bar:
 
@@ -209,21 +294,22 @@ def _check(request: EvaluationRequest) -> None:
         )
 
 
-def _at_best(predictor: Predictor, pipeline: Pipeline, request: EvaluationRequest) -> Predictor:
+def _at_best(predictor: Predictor, pipeline: Pipeline, request: EvaluationRequest, link: Link | None) -> Predictor:
     """The predictor at the threshold that suits these images best."""
+    talks = link is None or link.rank == 0
+    workers = _workers(request, pipeline)
     if predictor.multi_label:
-        with _counting("choosing thresholds", len(pipeline)) as count:
+        with _counting("choosing thresholds", len(pipeline), link) as count:
             each, lines = choose_each(
-                predictor, pipeline, batch=request.batch, workers=_workers(request, pipeline), progress=count
+                predictor, pipeline, batch=request.batch, workers=workers, progress=count, link=link
             )
-        for line in lines:
+        for line in lines if talks else ():
             say(f"threshold of {line}")
         return predictor_at(predictor, None, each)
-    with _counting("choosing a threshold", len(pipeline)) as count:
-        threshold, gain = choose(
-            predictor, pipeline, batch=request.batch, workers=_workers(request, pipeline), progress=count
-        )
-    say(f"threshold {threshold:.4f} chosen: {gain}")
+    with _counting("choosing a threshold", len(pipeline), link) as count:
+        threshold, gain = choose(predictor, pipeline, batch=request.batch, workers=workers, progress=count, link=link)
+    if talks:
+        say(f"threshold {threshold:.4f} chosen: {gain}")
     return predictor_at(predictor, threshold)
 
 
@@ -257,7 +343,7 @@ def write_submission(model: OpenModel, request: EvaluationRequest) -> None:
             weights=request.weights, config=request.config, key=request.key, prefix=request.prefix,
             inputs=tuple(_image_paths(dataset)), out=f"{folder}/", save="label", file_format=submission.format,
             slide=request.slide, blend=request.blend, augment=request.augment, threshold=request.threshold,
-            device=request.device, geotiff=False,
+            device=request.device, devices=request.devices, geotiff=False,
         )
     )  # fmt: skip
     if not whole:

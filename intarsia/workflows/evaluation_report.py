@@ -17,7 +17,7 @@ from torch import Tensor
 
 from intarsia.colours import distinct_colours
 from intarsia.config.build import build_metric, metric_of
-from intarsia.contracts import Metric, Report, SampleMeta
+from intarsia.contracts import Metric, NumberedMetric, Report, SampleMeta
 from intarsia.engine.training import environment
 from intarsia.evaluation.evaluate import count, needs_instances
 from intarsia.io.digest import file_hash
@@ -58,7 +58,7 @@ class Kept:
 
 @dataclass
 class Gallery:
-    """A metric that also keeps what a report shows of single images. For one pass in one process.
+    """A metric that also keeps what a report shows of single images. For one pass.
 
     details: counts for the page; may be the metric itself. count: of images kept at either end, by their mIoU.
     several: where a pixel may have several classes, how many there are; `details` then counts sets of them.
@@ -134,6 +134,37 @@ class Gallery:
     def named(self, meta: SampleMeta, _: Tensor) -> None:
         """Remember the name of the image that was just counted."""
         self.names.append(meta.name or f"image {len(self.names)}")
+
+    def number_images(self, first: int, step: int) -> None:
+        """The metrics'."""
+        self.details.number_images(first, step)
+        if self.details is not self.metric and isinstance(self.metric, NumberedMetric):
+            self.metric.number_images(first, step)
+
+    def join(self, others: Sequence[Gallery]) -> None:
+        """Take over what several processes have, each of every n-th image from that of its own number.
+
+        The state of the metric is what they have in common, and is loaded by others.
+        """
+        n = len(others)
+        total = sum(len(other.scores) for other in others)
+        self.scores = [others[index % n].scores[index // n] for index in range(total)]
+        self.names = [others[index % n].names[index // n] for index in range(total)]
+        self._worst = self._joined([other._worst for other in others], -1)
+        self._best = self._joined([other._best for other in others], 1)
+        if self.details is not self.metric:
+            first, *rest = (other.details.state() for other in others)
+            self.details.load_state(sum(rest, first))
+
+    def _joined(
+        self, each: Sequence[Sequence[tuple[float, float, Kept]]], sign: int
+    ) -> list[tuple[float, float, Kept]]:
+        entries = [
+            (iou, accuracy, replace(kept, index=rank + kept.index * len(each)))
+            for rank, entries in enumerate(each)
+            for iou, accuracy, kept in entries
+        ]
+        return sorted(entries, key=lambda e: (-sign * e[0], e[2].index))[: self.count]
 
     def examples(self, pipeline: Pipeline) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
         """The worst and the best images with their pictures, none of them in both."""

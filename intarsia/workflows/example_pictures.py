@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from intarsia.contracts import ConfidenceMetric, Metric, Report
+from intarsia.contracts import ConfidenceMetric, Metric, NumberedMetric, Report
 from intarsia.engine.callbacks.sample_images import paint_one
 from intarsia.evaluation.evaluate import count, needs_instances
 from intarsia.inference.threshold import predictor_at
@@ -24,7 +25,7 @@ Map = npt.NDArray[Any]
 
 @dataclass
 class Worst:
-    """A metric that also keeps the `count` images whose share of right pixels is lowest. For one pass in one process.
+    """A metric that also keeps the `count` images whose share of right pixels is lowest. For one pass.
 
     kept: (share, number of the image in its data set, label map).
     """
@@ -60,6 +61,20 @@ class Worst:
         self.kept.append((share, self._seen, prediction.cpu().numpy()))
         self.kept = sorted(self.kept, key=lambda entry: entry[:2])[: self.count]
         self._seen += 1
+
+    def number_images(self, first: int, step: int) -> None:
+        """The metric's."""
+        if isinstance(self.metric, NumberedMetric):
+            self.metric.number_images(first, step)
+
+    def join(self, kept: Sequence[Sequence[tuple[float, int, Map]]]) -> None:
+        """Keep the worst of what several processes have kept, each of every n-th image from that of its own number."""
+        entries = [
+            (share, rank + number * len(kept), label)
+            for rank, entries in enumerate(kept)
+            for share, number, label in entries
+        ]
+        self.kept = sorted(entries, key=lambda entry: entry[:2])[: self.count]
 
     def state(self) -> Tensor:
         """The metric's."""

@@ -5,33 +5,39 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
 from intarsia.contracts import PathLike
 from intarsia.data.bands import parse_bands
 from intarsia.data.slices import suffix_of
+from intarsia.distributed.device_processes import named_devices
 from intarsia.inference.inputs.finding import ImageFile, Pages
 from intarsia.inference.outputs.areas import AreaTable
 from intarsia.inference.outputs.depth_files import DEPTH_FORMATS
 from intarsia.inference.outputs.label_values import FORMATS
 from intarsia.inference.outputs.manifest import Manifest
+from intarsia.inference.outputs.parts import Part
 from intarsia.inference.outputs.writer import KINDS as IMAGE_KINDS
 from intarsia.inference.outputs.writer import Look, Outputs
 from intarsia.terminal import say
 from intarsia.visual.fonts import use_font
 from intarsia.workflows.predict_depth import USUAL, DepthRequest, asks_for_depths, predict_depth
+from intarsia.workflows.predict_devices import Devices
 from intarsia.workflows.predict_images import file_values, manifest_of, predict_images, predict_one
 from intarsia.workflows.predict_inputs import Given, kinds_of, sort_inputs
-from intarsia.workflows.predict_raster import AT_ONCE, RasterJob, RasterOptions, predict_raster, predict_rasters
+from intarsia.workflows.predict_raster import SceneDevices, predict_raster, predict_rasters
 from intarsia.workflows.predict_video import predict_frames, predict_video
 from intarsia.workflows.predict_volumes import VolumeJob, predict_volumes, volumes_of
+from intarsia.workflows.raster_job import AT_ONCE, RasterJob, RasterOptions
 from intarsia.workflows.several_inputs import by_subfolders, given_inputs, with_inputs
 from intarsia.workflows.thresholds import kept_note
 from intarsia.workflows.trained_model import open_model
 from intarsia.workflows.views import with_views
 
 if TYPE_CHECKING:
+    from intarsia.data.image_reader import ImageReader
     from intarsia.inference.predictor import Predictor
     from intarsia.workflows.trained_model import OpenModel
 
@@ -89,6 +95,8 @@ class PredictRequest:
     raster: RasterOptions = field(default_factory=RasterOptions)
     font: Path | None = None
     device: str = "auto"
+    devices: str | None = None
+    part: str | None = None
 
 
 def predict(request: PredictRequest) -> bool:
@@ -97,6 +105,8 @@ def predict(request: PredictRequest) -> bool:
     Raises ValueError where the request makes no sense, or nothing can be predicted.
     """
     _check(request)
+    names = named_devices(request.devices, request.device)
+    part = None if request.part is None else Part.parse(request.part)
     if request.font is not None:
         use_font(request.font)
     inputs, others = by_subfolders(request.inputs, given_inputs(request.beside), request.weights)
@@ -105,38 +115,61 @@ def predict(request: PredictRequest) -> bool:
         of_depths = asks_for_depths(request.save, request.file_format)
         kinds = frozenset() if of_depths else kinds_of(request.save, given, request.file_format)
         _check_for(request, given, kinds)
-        model = open_model(
-            request.weights, config=request.config, device=request.device, scale=request.scale,
-            bands=parse_bands(request.bands) if request.bands else None, max_pixels=request.max_pixels,
-            key=request.key, prefix=request.prefix,
-        )  # fmt: skip
+        model = _opened(request, "cpu" if names else request.device, inside=given.kind not in ("raster", "rasters"))
         for note in model.notes:
             say(f"note: {note}")
-        inside = None if given.kind in ("raster", "rasters") else request.blend
-        model = with_views(
-            model, slide=request.slide, blend=inside, augment=request.augment, threshold=request.threshold
-        )
         model = with_inputs(model, given.found, others)
         if request.threshold is None and (note := kept_note(model.spec, model.meta)):
             say(f"note: {note} (--threshold changes it)")
         predictor = model.predictor(augment=request.augment is not None)
+        devices = Devices(names, partial(_predictor_on, request, model.reader)) if names else None
         if model.spec.inference.answer == "depth":
-            return predict_depth(_depth_request(request), given, model, predictor)
+            return predict_depth(_depth_request(request), given, model, predictor, devices=devices, part=part)
         if of_depths:
             wanted = f"--save {request.save}" if request.file_format == USUAL else f"--format {request.file_format}"
             raise ValueError(f"{wanted} is for models of depth, and this one answers with classes")
         if given.kind == "raster":
-            return predict_raster(_raster_job(request, model, predictor, kinds), given.source, Path(request.out))
-        rasters_whole = _predict_rasters(request, given, model, predictor, kinds) if given.rasters else True
+            job, out = _raster_job(request, model, predictor, kinds), Path(request.out)
+            scenes = SceneDevices(names, partial(_raster_job_on, request, model.reader, kinds, 0)) if names else None
+            return predict_raster(job, given.source, out, devices=scenes)
+        rasters_whole = _predict_rasters(request, given, model, predictor, kinds, part) if given.rasters else True
         if given.kind == "rasters":
             return rasters_whole
         if given.found is not None and (volumes := volumes_of(given.found)):
-            return _predict_volumes(request, given, model, predictor, kinds, volumes) and rasters_whole
+            return _predict_volumes(request, given, model, predictor, kinds, volumes, part) and rasters_whole
         with_legend = given.kind not in ("video", "frames") if request.legend is None else request.legend
         look = Look(opacity=request.opacity, contours=request.contours, legend=with_legend)
         if given.kind in ("video", "frames"):
             return _predict_moving(request, given, model, predictor, kinds, look)
-        return _predict_images(request, given, model, predictor, kinds, look) and rasters_whole
+        return _predict_images(request, given, model, predictor, kinds, look, devices, part) and rasters_whole
+
+
+def _opened(request: PredictRequest, device: str, *, inside: bool) -> OpenModel:
+    """The model with its windows and views. inside: --blend is of the windows inside an image, and not of a raster."""
+    model = open_model(
+        request.weights, config=request.config, device=device, scale=request.scale,
+        bands=parse_bands(request.bands) if request.bands else None, max_pixels=request.max_pixels,
+        key=request.key, prefix=request.prefix,
+    )  # fmt: skip
+    blend = request.blend if inside else None
+    return with_views(model, slide=request.slide, blend=blend, augment=request.augment, threshold=request.threshold)
+
+
+def _predictor_on(request: PredictRequest, reader: ImageReader, device: str) -> Predictor:
+    """The predictor of another process. reader: with the files that it has found there for each image."""
+    if request.font is not None:
+        use_font(request.font)
+    model = dataclasses.replace(_opened(request, device, inside=True), reader=reader)
+    return model.predictor(augment=request.augment is not None)
+
+
+def _raster_job_on(
+    request: PredictRequest, reader: ImageReader, kinds: frozenset[str], at_once: int, device: str
+) -> RasterJob:
+    """The same for scenes."""
+    model = dataclasses.replace(_opened(request, device, inside=False), reader=reader)
+    predictor = model.predictor(augment=request.augment is not None)
+    return dataclasses.replace(_raster_job(request, model, predictor, kinds), at_once=at_once)
 
 
 def _check(request: PredictRequest) -> None:
@@ -175,7 +208,8 @@ def _check_for(request: PredictRequest, given: Given, kinds: frozenset[str]) -> 
     given.check_options(
         {
             "--format": request.file_format not in (USUAL, *DEPTH_FORMATS), "--areas": request.areas is not None,
-            "--skip-existing": request.skip_existing,
+            "--skip-existing": request.skip_existing, "--part": request.part is not None,
+            "--devices": request.devices is not None,
         }
     )  # fmt: skip
     given.check_raster_options({**request.raster.given, "--blend crop": request.blend == "crop"})
@@ -194,14 +228,24 @@ def _raster_job(request: PredictRequest, model: OpenModel, predictor: Predictor,
 
 
 def _predict_rasters(
-    request: PredictRequest, given: Given, model: OpenModel, predictor: Predictor, kinds: frozenset[str]
+    request: PredictRequest,
+    given: Given,
+    model: OpenModel,
+    predictor: Predictor,
+    kinds: frozenset[str],
+    part: Part | None,
 ) -> bool:
     folder = Path(request.out)
     job = dataclasses.replace(_raster_job(request, model, predictor, kinds), at_once=AT_ONCE)
     outputs = Outputs(folder, kinds & set(IMAGE_KINDS) | {"label"}, Look(), request.min_confidence, None)
     manifest = _manifest(request, model, predictor, outputs)
     manifest.claim(folder, overwrite=request.overwrite, resume=request.skip_existing)
-    return predict_rasters(job, given.rasters, folder, skip_existing=request.skip_existing)
+    names = named_devices(request.devices, request.device)
+    opened = partial(_raster_job_on, request, model.reader, kinds, AT_ONCE)
+    return predict_rasters(
+        job, given.rasters, folder, skip_existing=request.skip_existing, part=part,
+        devices=SceneDevices(names, opened) if names else None,
+    )  # fmt: skip
 
 
 def _predict_moving(
@@ -225,7 +269,14 @@ def _predict_moving(
 
 
 def _predict_images(
-    request: PredictRequest, given: Given, model: OpenModel, predictor: Predictor, kinds: frozenset[str], look: Look
+    request: PredictRequest,
+    given: Given,
+    model: OpenModel,
+    predictor: Predictor,
+    kinds: frozenset[str],
+    look: Look,
+    devices: Devices | None,
+    part: Part | None,
 ) -> bool:
     found = given.found
     assert found is not None
@@ -237,10 +288,11 @@ def _predict_images(
         return True
     table = None
     if request.areas is not None:
-        table = AreaTable(request.areas, predictor.classes, min_confidence=least, resume=request.skip_existing)
+        file = request.areas if part is None else part.of(request.areas)
+        table = AreaTable(file, predictor.classes, min_confidence=least, resume=request.skip_existing)
     return predict_images(
         predictor, found, outputs, manifest=_manifest(request, model, predictor, outputs), table=table,
-        skip_existing=request.skip_existing, overwrite=request.overwrite,
+        skip_existing=request.skip_existing, overwrite=request.overwrite, devices=devices, part=part,
     )  # fmt: skip
 
 
@@ -251,19 +303,26 @@ def _predict_volumes(
     predictor: Predictor,
     kinds: frozenset[str],
     volumes: Sequence[ImageFile],
+    part: Part | None,
 ) -> bool:
     assert given.found is not None
     if len(volumes) < len(given.found.files):
         raise ValueError(f"{len(volumes)} of {len(given.found.files)} inputs are volumes: predict images by themselves")
     if (request.save is not None and kinds != {"label"}) or request.file_format != "indices" or request.areas:
         raise ValueError("of volumes, labels are written, as class indices: leave out --save, --format and --areas")
+    if request.devices is not None:
+        raise ValueError("volumes are predicted on one device: leave --devices out; --part 1/2 does half of them")
     job = VolumeJob(predictor, model.reader.spec.slices, request.min_confidence)
     out = Path(request.out)
     if given.kind == "volume":
         return predict_volumes(job, [(volumes[0], out)], found=given.found)
     outputs = Outputs(out, frozenset({"label"}), Look(), request.min_confidence, None)
     _manifest(request, model, predictor, outputs).claim(out, overwrite=request.overwrite, resume=request.skip_existing)
-    targets = [(file, out / f"{file.name}{suffix_of(file.path)}") for file in volumes]
+    ours = [file for file in volumes if part is None or part.has(file.name)]
+    if not ours:
+        say(f"{part}: none of {len(volumes)} volumes")
+        return True
+    targets = [(file, out / f"{file.name}{suffix_of(file.path)}") for file in ours]
     return predict_volumes(job, targets, found=given.found, skip_existing=request.skip_existing)
 
 

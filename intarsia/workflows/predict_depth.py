@@ -15,8 +15,10 @@ from intarsia.inference.outputs.depth_files import (
     DepthTable,
     check_depth_kinds,
 )
+from intarsia.inference.outputs.parts import Part
 from intarsia.visual.depth_files import SUFFIXES
 from intarsia.visual.files import PICTURE_SUFFIXES
+from intarsia.workflows.predict_devices import Devices
 from intarsia.workflows.predict_images import manifest_with, predict_images, predict_one
 from intarsia.workflows.predict_inputs import STANDARD, Given
 
@@ -52,8 +54,18 @@ def asks_for_depths(save: str | None, file_format: str) -> bool:
     return file_format in DEPTH_FORMATS or (save is not None and "depth" in _words(save))
 
 
-def predict_depth(request: DepthRequest, given: Given, model: OpenModel, predictor: Predictor) -> bool:
+def predict_depth(
+    request: DepthRequest,
+    given: Given,
+    model: OpenModel,
+    predictor: Predictor,
+    *,
+    devices: Devices | None = None,
+    part: Part | None = None,
+) -> bool:
     """Predict depths, write them, and say how it went; whether all images could be used.
+
+    devices, part: as of `predict_images`.
 
     Raises ValueError for inputs and options that depths do not have, and as `predict_images` does.
     """
@@ -74,12 +86,14 @@ def predict_depth(request: DepthRequest, given: Given, model: OpenModel, predict
     if one:
         predict_one(predictor, given.found.files[0], outputs, None if request.out == STANDARD else Path(request.out))
         return True
-    table = DepthTable(outputs.folder / TABLE, resume=request.skip_existing)
+    file = outputs.folder / TABLE
+    table = DepthTable(file if part is None else part.of(file), resume=request.skip_existing)
     options = {"format": file_format} | ({"scale": str(request.scale)} if "color" in kinds else {})
     manifest = manifest_with(model, predictor, options)
     whole = predict_images(
         predictor, given.found, outputs,
         manifest=manifest, table=table, skip_existing=request.skip_existing, overwrite=request.overwrite,
+        devices=devices, part=part,
     )  # fmt: skip
     replace(manifest, options={**options, "depths": table.summary()}).claim(outputs.folder)
     return whole

@@ -7,25 +7,28 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from intarsia.config.build import build
 from intarsia.data.labels import LabelTable
+from intarsia.distributed.work_queue import AllLostError
 from intarsia.inference.inputs.finding import Failure, FoundImages, ImageFile
-from intarsia.inference.logits.scratch import Scratch
 from intarsia.inference.outputs.coco import CocoImage, join_coco
 from intarsia.inference.outputs.image_files import ImageFiles
 from intarsia.inference.outputs.label_values import FileValues, server_values, source_values
 from intarsia.inference.outputs.manifest import MANIFEST, Manifest, ResultFinder
+from intarsia.inference.outputs.parts import Part, files_of_parts
 from intarsia.inference.outputs.tables import ImageTable
-from intarsia.inference.outputs.writer import Outputs, OutputWriter
+from intarsia.inference.outputs.writer import Outputs
 from intarsia.io.digest import file_hash
 from intarsia.io.folders import walk_files
 from intarsia.io.whole_files import sweep
 from intarsia.terminal import progress, say, warn
+from intarsia.workflows.image_work import ImageWork, NumberedImage, Outcome
 from intarsia.workflows.label_words import label_words
+from intarsia.workflows.predict_devices import Devices
 from intarsia.workflows.trained_model import OpenModel, parse_value
 
 if TYPE_CHECKING:
@@ -40,23 +43,6 @@ ANNOTATIONS = "annotations.json"
 """In the folder of results: the COCO annotations of all images."""
 
 
-@dataclass
-class _Tally:
-    """What was written so far; shared by the threads that write."""
-
-    pixels: int = 0
-    uncertain: int = 0
-
-    def __post_init__(self) -> None:
-        self._lock = threading.Lock()
-
-    def add(self, prediction: Prediction, min_confidence: float) -> None:
-        uncertain = int(prediction.uncertain(min_confidence).sum())
-        with self._lock:
-            self.pixels += prediction.label.size
-            self.uncertain += uncertain
-
-
 def predict_images(
     predictor: Predictor,
     found: FoundImages,
@@ -66,17 +52,28 @@ def predict_images(
     table: ImageTable | None,
     skip_existing: bool,
     overwrite: bool = False,
+    devices: Devices | None = None,
+    part: Part | None = None,
 ) -> bool:
     """Predict many images and say how it went; whether all could be used.
 
     Decoding, the network and writing overlap. manifest: says which model this is; the folder keeps it. table: gets
     a row for each image. skip_existing: go on where an earlier run was interrupted. overwrite: in a folder with results
-    of another model.
+    of another model. devices: on which others predict and write, in place of this process. part: of the images, in
+    whose name the by-products are; without, those of parts become part of the whole.
 
     Raises ValueError before anything is done if two images would be written into one file, an image would be
     overwritten, or results of another model are in the way.
     """
     _check_files(found.files, outputs)
+    numbered = [NumberedImage(file, CocoImage(_file_name(file), n)) for n, file in enumerate(found.files, 1)]
+    if part is not None:
+        numbered = [image for image in numbered if part.has(image.file.name)]
+        say(f"{part}: {len(numbered)} of {len(found.files)} images")
+        failures = tuple(failure for failure in found.failures if part.has(failure[0]))
+        found = replace(found, files=tuple(image.file for image in numbered), failures=failures)
+        if not numbered:
+            return _failures(failures)
     manifest.claim(outputs.folder, overwrite=overwrite, resume=skip_existing)
     sweep(outputs.folder)
     todo = tuple(
@@ -84,75 +81,68 @@ def predict_images(
         for file in found.files
         if not (skip_existing and outputs.finished(file.name) and (table is None or file.name in table))
     )
-    run = _Folder(predictor, replace(found, files=todo), outputs, table)
-    run.coco = {file.name: CocoImage(_file_name(file), number) for number, file in enumerate(found.files, 1)}
+    names = {file.name for file in todo}
+    run = _Folder(replace(found, files=todo), [image for image in numbered if image.file.name in names], outputs, table)
     total, skipped, began = len(found.files) + len(found.failures), len(found.files) - len(todo), time.monotonic()
     if todo:
         try:
-            run.go()
-        except KeyboardInterrupt:
-            done = skipped + run.written
-            text = f"interrupted: {done} of {total} images are written; --skip-existing goes on from there"
-            raise KeyboardInterrupt(text) from None
+            run.go(predictor, devices)
+        except (KeyboardInterrupt, AllLostError) as error:
+            what = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+            text = f"{what}: {skipped + run.written} of {total} images are written; --skip-existing goes on from there"
+            raise type(error)(text) from None
         _summary(run, total, skipped, time.monotonic() - began)
     else:
         run.failures += found.failures
         say(f"all {len(found.files)} images were done before: {outputs.folder}")
-    if "rle" in outputs.kinds:
-        run.by_product(outputs.folder / ANNOTATIONS, lambda: _join(outputs, found.files, predictor.classes))
+    _join(run, found.files, predictor.classes, part)
     _notes(found, outputs, overwrite=overwrite)
     return _failures(run.failures)
 
 
 class _Folder:
-    """Images on their way through the network to their files."""
+    """Images on their way to their files, and what became of them."""
 
-    def __init__(self, predictor: Predictor, found: FoundImages, outputs: ImageFiles, table: ImageTable | None) -> None:
-        self.predictor, self.found, self.outputs, self.table = predictor, found, outputs, table
-        self.paths = {file.name: str(file.path) for file in found.files}
-        self.coco: Mapping[str, CocoImage] = {}
+    def __init__(
+        self, found: FoundImages, images: Sequence[NumberedImage], outputs: ImageFiles, table: ImageTable | None
+    ) -> None:
+        self.found, self.images, self.outputs, self.table = found, images, outputs, table
         self.failures: list[Failure] = []
-        self.tally = _Tally()
-        self.written = 0
+        self.written = self.pixels = self.uncertain = 0
+        self._lock = threading.Lock()
 
-    def go(self) -> None:
+    def go(self, predictor: Predictor, devices: Devices | None) -> None:
+        """Predict and write: here, or on devices."""
         total = len(self.found.files)
-        scratch = Scratch(self.outputs.folder)
-        predictions = self.predictor.predict(self.found, **self.outputs.fields, place=scratch)
-        threads = max(2, min(4, (os.cpu_count() or 2) // 2))  # one waits for the disk while another encodes
-        writer = OutputWriter(threads=threads, ahead=threads + 1)
-        try:
-            with writer, progress("predicting") as bar:
-                while True:
-                    try:
-                        prediction = next(predictions)
-                    except StopIteration:
-                        break
-                    except ValueError:
-                        if len(predictions.failures) < total:
-                            raise
-                        break  # not one could be used: each has said why
-                    self._put(writer, prediction, scratch.take())
-                    bar(writer.done + len(predictions.failures), total)
-        finally:
-            predictions.close()
-            scratch.close()
-            self.written = writer.done
-            self.failures = [*predictions.failures, *writer.failures]
-            if self.table is not None and self.written:
-                self.by_product(self.table.path, self.table.save)
+        with progress("predicting") as bar:
 
-    def _put(self, writer: OutputWriter, prediction: Any, ready: Mapping[str, Path]) -> None:
-        def write() -> None:
+            def note(outcome: Outcome) -> None:
+                self._note(outcome)
+                bar(self.written + len(self.failures), total)
+
             try:
-                self.outputs.write(prediction, ready, image=self.coco[prediction.name])
+                if devices is None:
+                    ImageWork(predictor, self.outputs, self.table, note).found(self.found, self.images)
+                else:
+                    self.failures += self.found.failures
+                    devices.predict(self.images, self.outputs, self.table, note)
             finally:
-                if self.outputs.least_confidence is not None:
-                    self.tally.add(prediction, self.outputs.least_confidence)
-                if self.table is not None:
-                    self.table.add(prediction)
+                place = {str(image.file.path): number for number, image in enumerate(self.images)}
+                self.failures.sort(key=lambda failure: place.get(failure[0], -1))
+                if self.table is not None and self.written:
+                    self.by_product(self.table.path, self.table.save)
 
-        writer.put(self.paths[prediction.name], write)
+    def _note(self, outcome: Outcome) -> None:
+        """Of any thread."""
+        with self._lock:
+            if outcome.reason is not None:
+                self.failures.append((outcome.path, outcome.reason))
+            else:
+                self.written += 1
+            self.pixels += outcome.pixels
+            self.uncertain += outcome.uncertain
+        if self.table is not None and outcome.name is not None:
+            self.table.put(outcome.name, outcome.row)
 
     def by_product(self, file: Path, make: Callable[[], object]) -> None:
         """Make a file of what is there already; if that fails, it fails by name."""
@@ -167,12 +157,30 @@ def _file_name(image: ImageFile) -> str:
     return (PurePosixPath(image.name).parent / image.path.name).as_posix()
 
 
-def _join(outputs: ImageFiles, files: Sequence[ImageFile], classes: Sequence[str]) -> None:
-    """All annotations in one file, of images that have some."""
-    single = (outputs.files(file.name)["rle"] for file in files)
-    path = outputs.folder / ANNOTATIONS
-    count = join_coco(path, [file for file in single if file.is_file()], classes=classes)
-    say(f"annotations of {count} images: {path}")
+def _join(run: _Folder, files: Sequence[ImageFile], classes: Sequence[str], part: Part | None) -> None:
+    """One annotation file of the images that have some, and one table: of a part, or of all with what parts have."""
+    outputs, table = run.outputs, run.table
+    whole = outputs.folder / ANNOTATIONS
+    if "rle" in outputs.kinds:
+        path = whole if part is None else part.of(whole)
+
+        def write() -> None:
+            single = (outputs.files(file.name)["rle"] for file in files)
+            count = join_coco(path, [file for file in single if file.is_file()], classes=classes)
+            say(f"annotations of {count} images: {path}")
+            for file in files_of_parts(whole) if part is None else ():
+                file.unlink()
+
+        run.by_product(path, write)
+    if table is not None and table.parts:
+
+        def save() -> None:
+            table.save()
+            for file in table.parts:
+                file.unlink()
+
+        say(f"{table.title}, of {len(table.parts)} parts: {table.path}")
+        run.by_product(table.path, save)
 
 
 def _summary(run: _Folder, total: int, skipped: int, seconds: float) -> None:
@@ -182,8 +190,8 @@ def _summary(run: _Folder, total: int, skipped: int, seconds: float) -> None:
     before = f" ({skipped} were done before)" if skipped else ""
     where = ", ".join([str(outputs.folder / names[0]), *names[1:]])
     say(f"{run.written} of {total} images{before}{rate}: {where}")
-    if outputs.least_confidence is not None and run.tally.pixels:
-        share = run.tally.uncertain / run.tally.pixels
+    if outputs.least_confidence is not None and run.pixels:
+        share = run.uncertain / run.pixels
         say(f"uncertain (confidence below {outputs.least_confidence:g}): {share:.1%} of the pixels")
     if run.table is not None and run.written:
         say(f"{run.table.title}: {run.table.path}")

@@ -23,7 +23,7 @@ from intarsia.inference.outputs.writer import check_kinds
 from intarsia.io.text import as_on_disk, decoded, lines_of, read_lines
 from intarsia.io.whole_files import write_bytes
 from intarsia.terminal import warn
-from intarsia.workflows.predict_raster import RasterSource
+from intarsia.workflows.raster_job import RasterSource
 
 STANDARD = "-"
 """Standard input as an input, standard output as --out."""
@@ -45,6 +45,11 @@ _FORMATS: Mapping[str, tuple[str, ...]] = {
 
 _SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,7}")
 """What looks like the ending of a file's name, and not like a version or a date."""
+
+_ALSO: Mapping[str, tuple[str, ...]] = {
+    "one": ("--format",), "raster": ("--devices",), "rasters": ("--skip-existing", "--part", "--devices"),
+}  # fmt: skip
+"""Kind of job -> options of images in a folder that it has, too."""
 
 _WHOLE: Mapping[str, str] = {
     "video": "a video", "raster": "a raster", "rasters": "rasters", "one": "a single file",
@@ -71,7 +76,7 @@ class Given:
         if self.kind == "images":
             return
         for option, is_given in given.items():
-            if is_given and (self.kind, option) not in (("one", "--format"), ("rasters", "--skip-existing")):
+            if is_given and option not in _ALSO.get(self.kind, ()):
                 of_raster = option == "--areas" and self.kind in ("raster", "rasters")
                 hint = "; --save areas makes a table beside it" if of_raster else ""
                 what = _WHOLE[self.kind]

@@ -1,134 +1,73 @@
-"""Rasters for ``intarsia predict``: scenes of any size in, GeoTIFFs of labels out, with what is made of them."""
+"""Rasters for ``intarsia predict``: scenes of any size in, GeoTIFFs of labels out, here or on several devices."""
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
+import contextlib
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING
 
-from intarsia.contracts import Size
-from intarsia.data.gdal import raster_library, without_place
-from intarsia.data.scenes.georeference import is_local
-from intarsia.data.scenes.scene import Alpha, Scene
-from intarsia.inference.outputs.coco import CocoImage, write_coco
-from intarsia.inference.outputs.geojson import coordinates_in_words, write_geojson
-from intarsia.inference.outputs.ground import Ground
-from intarsia.inference.outputs.polygons import Labels, areas, polygons, polygons_of_sets, write_areas
-from intarsia.inference.raster.files import LAYERS
-from intarsia.inference.raster.predict import RasterResult, RasterSettings, predict_scene
-from intarsia.io.digest import file_hash
-from intarsia.terminal import err, say, warn
+from intarsia.distributed.device_processes import DeviceProcesses, Lost
+from intarsia.distributed.work_queue import WorkQueue, rounds
+from intarsia.inference.outputs.parts import Part
+from intarsia.inference.raster.predict import RasterResult
+from intarsia.terminal import Notice, err, notices_shown, say
+from intarsia.workflows.predict_devices import quietly
+from intarsia.workflows.raster_job import DERIVED, RasterJob, RasterSource, beside, check_input, predict_into
 
 if TYPE_CHECKING:
-    from intarsia.inference.predictor import Predictor
-    from intarsia.spec import InferenceSpec
-    from intarsia.workflows.trained_model import OpenModel
-
-DERIVED: Mapping[str, str] = {"polygons": ".geojson", "rle": "_rle.json", "areas": "_areas.csv"}
-"""What is made of the finished label map -> what its file's name ends in."""
-
-KINDS = (*LAYERS, *DERIVED)
-"""What `--save` knows for rasters. The label map is always written."""
-
-DEFAULT_WINDOW = 512
-
-AT_ONCE = 2048 * 2048
-"""Pixels of a tile among many that is looked at in one piece, as an image of its size would be."""
+    from intarsia.distributed.device_processes import Link
 
 LISTED = 20
 """Failures that are named; of the rest the number is."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class RasterOptions:
-    """What only rasters have.
+@dataclass(frozen=True)
+class SceneDevices:
+    """names: as `named_devices` gives them. opened: gives the job on "cuda" or "cpu"; it can be pickled."""
 
-    window: "512" or "512x1024", by default what the model was trained or is evaluated with. overlap: pixels that
-    neighbours share. nodata: a value that marks missing pixels. alpha: whether a band that the file calls alpha is a
-    "mask" or a "band"; "auto" looks at it. min_area: pixels of the smallest polygon. simplify: pixels by which outlines
-    may be off. restart: begin anew in place of going on with an interrupted run.
-    """
-
-    window: str | None = None
-    overlap: int | None = None
-    nodata: float | None = None
-    alpha: str = "auto"
-    min_area: int = 0
-    simplify: float = 0.0
-    restart: bool = False
-
-    @property
-    def given(self) -> Mapping[str, bool]:
-        """Option -> whether it was given."""
-        return {
-            f"--{field.name.replace('_', '-')}": getattr(self, field.name) != field.default
-            for field in dataclasses.fields(self)
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
-class RasterJob:
-    """How rasters are predicted: by which model, what is kept of them.
-
-    kinds: of `KINDS`; colours are part of the label file, so that "color" and "overlay" add nothing. min_confidence:
-    pixels of less confidence have no class. blend: "crop", "average", "gaussian" or "linear".
-    at_once: pixels of a scene that is looked at in one piece where no window is given, as images are.
-    """
-
-    model: OpenModel
-    predictor: Predictor
-    kinds: frozenset[str]
-    min_confidence: float | None
-    blend: str
-    options: RasterOptions
-    at_once: int = 0
-
-    def __post_init__(self) -> None:
-        unknown = self.kinds - set(KINDS) - {"color", "overlay"}
-        if unknown:
-            raise ValueError(f"--save {','.join(sorted(unknown))}: of a raster, {', '.join(KINDS)} can be saved")
-        least = self.min_confidence
-        if least is not None and not 0 <= least <= 1:
-            raise ValueError(f"--min-confidence is a confidence from 0 to 1, found {least:g}")
-        if self.options.alpha not in get_args(Alpha):
-            raise ValueError(f"--alpha is {', '.join(get_args(Alpha))}, found {self.options.alpha!r}")
-        raster_library()
-
-    def files(self, out: Path) -> list[Path]:
-        """Everything that is written for a raster."""
-        layers = [kind for kind in LAYERS if kind in {"label", *self.kinds}]
-        names = [out.stem + LAYERS[kind].removesuffix(".tif") + out.suffix for kind in layers]
-        names += [out.stem + ending for kind, ending in DERIVED.items() if kind in self.kinds]
-        return [out.with_name(name) for name in names]
-
-    def is_done(self, out: Path) -> bool:
-        """Whether everything that is written for a raster is there."""
-        return all(file.exists() for file in self.files(out))
+    names: tuple[str, ...]
+    opened: Callable[[str], RasterJob]
 
 
 @dataclass(frozen=True, slots=True)
-class RasterSource:
-    """location: a file, or what GDAL takes in place of one. name: of what is made of it, without suffix."""
+class _SceneOutcome:
+    """What became of a scene. failure: why it could not be predicted, or "". incomplete: something beside it is not
+    there.
+    """
 
-    location: str
     name: str
+    failure: str = ""
+    incomplete: bool = False
 
 
-def predict_raster(job: RasterJob, location: str, out: Path) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Windows:
+    """How many windows a process has done of how many that are its own."""
+
+    done: int
+    total: int
+
+
+def predict_raster(job: RasterJob, location: str, out: Path, *, devices: SceneDevices | None = None) -> bool:
     """Predict the label map of a scene into the GeoTIFF `out`, and what else is wanted into files beside it.
 
     Gives whether all of them could be made: polygons, say, that fail are named, and leave the label map alone.
+    devices: each takes a part of the scene's strips, in place of this process.
 
     Raises ValueError for what cannot be done.
     """
     began = time.monotonic()
     with _progress() as progress:
-        done, failed = _predict(job, location, out, progress, talk=True)
+        if devices is None:
+            done, failed = predict_into(job, location, out, progress, talk=True)
+        else:
+            done, failed = _predict_together(devices, location, out, progress)
     seconds = time.monotonic() - began
     if done.resumed:
         say(f"went on with an interrupted run: {done.resumed} of {done.windows} windows were done")
@@ -136,34 +75,85 @@ def predict_raster(job: RasterJob, location: str, out: Path) -> bool:
     empty = f", {skipped} without data" if skipped > 0 else ""
     rate = f"{done.seen / seconds:.1f} per second"
     say(f"{done.windows} windows{empty}; {done.seen} predicted in {seconds:.1f} s, {rate}")
-    made = [_beside(out, kind) for kind in DERIVED if kind in job.kinds and kind not in failed]
+    made = [beside(out, kind) for kind in DERIVED if kind in job.kinds and kind not in failed]
     say(", ".join(map(str, [*done.files.values(), *made])))
     return not failed
 
 
-def predict_rasters(job: RasterJob, rasters: Sequence[RasterSource], folder: Path, *, skip_existing: bool) -> bool:
+def _predict_together(
+    devices: SceneDevices, location: str, out: Path, progress: Callable[[int, int], None]
+) -> tuple[RasterResult, list[str]]:
+    """What the first process has to say when the strips of all are there, and it has put them together."""
+    result: tuple[RasterResult, list[str]] | None = None
+    windows: dict[int, _Windows] = {}
+    with DeviceProcesses(devices.names, partial(_predict_strips, devices.opened, location, out)) as processes:
+        for rank, message in processes.events():
+            if isinstance(message, Lost):
+                raise ValueError(f"{message}; finished strips are kept, and the same command goes on from there")
+            if isinstance(message, _Windows):
+                windows[rank] = message
+                progress(sum(each.done for each in windows.values()), sum(each.total for each in windows.values()))
+            else:
+                result = message
+    assert result is not None
+    return result
+
+
+def _predict_strips(opened: Callable[[str], RasterJob], location: str, out: Path, link: Link) -> None:
+    """What a process does for one scene."""
+    job = quietly(opened, link.device)
+    with contextlib.ExitStack() as around:
+        if link.rank:  # what there is to be said of the scene, the first one says
+            around.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore", Notice)
+        else:
+            around.enter_context(notices_shown())
+        found = predict_into(
+            job, location, out, lambda done, total: link.tell(_Windows(done, total)), talk=True, together=link
+        )
+    if link.rank == 0:
+        link.tell(found)
+
+
+def predict_rasters(
+    job: RasterJob,
+    rasters: Sequence[RasterSource],
+    folder: Path,
+    *,
+    skip_existing: bool,
+    part: Part | None = None,
+    devices: SceneDevices | None = None,
+) -> bool:
     """Predict many rasters, each into a GeoTIFF of its name in a folder; whether all could be.
 
-    One that cannot be read or written is named at the end, and the others are done all the same.
+    One that cannot be read or written is named at the end, and the others are done all the same. part: of the rasters.
+    devices: each takes one raster at a time, in place of this process.
 
     Raises ValueError before anything is done if two would be written into one file, or one over itself.
     """
     outs = {raster: folder / f"{raster.name}.tif" for raster in rasters}
     _check_outs(outs)
+    if part is not None:
+        rasters = [raster for raster in rasters if part.has(raster.name)]
+        say(f"{part}: {len(rasters)} of {len(outs)} rasters")
     todo = [raster for raster in rasters if not (skip_existing and job.is_done(outs[raster]))]
     if not todo:
         say(f"all {len(rasters)} rasters were done before: {folder}")
         return True
-    began, failures, incomplete = time.monotonic(), [], 0
+    began, outcomes = time.monotonic(), list[_SceneOutcome]()
     with _progress("rasters") as progress:
-        for number, raster in enumerate(todo):
-            progress(number, len(todo))
-            try:
-                outs[raster].parent.mkdir(parents=True, exist_ok=True)
-                _, failed = _predict(job, raster.location, outs[raster], lambda done, total: None, talk=False)
-                incomplete += bool(failed)
-            except ValueError as error:
-                failures.append(f"{raster.location}: {str(error).removeprefix(f'{raster.location}: ')}")
+
+        def note(outcome: _SceneOutcome) -> None:
+            outcomes.append(outcome)
+            progress(len(outcomes), len(todo))
+
+        if devices is None:
+            for raster in todo:
+                note(_one_of_many(job, raster, outs[raster]))
+        else:
+            _share_out(devices, todo, outs, note)
+    failures = [f"{outcome.name}: {outcome.failure}" for outcome in outcomes if outcome.failure]
+    incomplete = any(outcome.incomplete for outcome in outcomes)
     seconds = time.monotonic() - began
     before = f" ({len(rasters) - len(todo)} were done before)" if len(todo) < len(rasters) else ""
     where = ", ".join(file.name for file in job.files(Path("NAME.tif")))
@@ -176,113 +166,48 @@ def predict_rasters(job: RasterJob, rasters: Sequence[RasterSource], folder: Pat
     return not failures and not incomplete
 
 
+def _one_of_many(job: RasterJob, raster: RasterSource, out: Path) -> _SceneOutcome:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _, failed = predict_into(job, raster.location, out, lambda done, total: None, talk=False)
+    except ValueError as error:
+        return _SceneOutcome(raster.location, str(error).removeprefix(f"{raster.location}: "))
+    return _SceneOutcome(raster.location, incomplete=bool(failed))
+
+
+def _share_out(
+    devices: SceneDevices,
+    rasters: Sequence[RasterSource],
+    outs: Mapping[RasterSource, Path],
+    note: Callable[[_SceneOutcome], None],
+) -> None:
+    """Whole rasters for each device."""
+    number = {raster.location: index for index, raster in enumerate(rasters)}
+    WorkQueue(
+        rasters,
+        named=lambda raster: raster.location,
+        finished=lambda outcome: number[outcome.name],
+        tell=note,
+        set_aside=lambda raster, reason: note(_SceneOutcome(raster.location, reason)),
+    ).go(devices.names, partial(_predict_scenes, devices.opened, dict(outs)))
+
+
+def _predict_scenes(opened: Callable[[str], RasterJob], outs: Mapping[RasterSource, Path], link: Link) -> None:
+    """What a process does for many scenes."""
+    job = quietly(opened, link.device)
+    with notices_shown():
+        for rasters in rounds(link):
+            for raster in rasters:
+                link.tell(_one_of_many(job, raster, outs[raster]))
+
+
 def _check_outs(outs: Mapping[RasterSource, Path]) -> None:
     taken: dict[Path, str] = {}
     for raster, out in outs.items():
-        _check_input(raster.location, out)
+        check_input(raster.location, out)
         if out in taken:
             raise ValueError(f"{taken[out]} and {raster.location} would both be written as {out}; use two folders")
         taken[out] = raster.location
-
-
-def _check_input(location: str, out: Path) -> None:
-    if is_local(location) and out.exists() and Path(location).exists() and out.samefile(location):
-        raise ValueError(f"--out {out} is the input itself; give another name")
-
-
-def _predict(
-    job: RasterJob, location: str, out: Path, progress: Callable[[int, int], None], *, talk: bool
-) -> tuple[RasterResult, list[str]]:
-    """What was done, and which of the derived kinds could not be made. talk: say what is in the files."""
-    _check_input(location, out)
-    predictor, options = job.predictor, job.options
-    described = {
-        "weights": f"{job.model.file.name} {file_hash(job.model.file)[:16]}",
-        "model": hashlib.sha256(repr((job.model.spec, predictor.augmented)).encode()).hexdigest()[:16],
-    }
-    failed: list[str] = []
-    with Scene(location, predictor.reader, nodata=options.nodata, alpha=cast("Alpha", options.alpha)) as scene:
-        done = predict_scene(
-            predictor, scene, out, _settings(job, scene.size),
-            described=described, restart=options.restart, progress=progress,
-            derive=lambda label: failed.extend(_derive(job, label, scene.name, out, talk=talk)),
-        )  # fmt: skip
-    return done, failed
-
-
-def _settings(job: RasterJob, size: Size) -> RasterSettings:
-    inference, options = job.predictor.inference, job.options
-    if options.window is None and size[0] * size[1] <= job.at_once:
-        window, overlap = size, 0
-    else:
-        window = _window(options.window, job.model, inference)
-        overlap = _default_overlap(window, inference) if options.overlap is None else options.overlap
-    return RasterSettings(
-        window=window,
-        overlap=overlap,
-        blend=job.blend,
-        kinds=frozenset(job.kinds & set(LAYERS)),
-        min_confidence=job.min_confidence,
-    )
-
-
-def _window(text: str | None, model: OpenModel, inference: InferenceSpec) -> Size:
-    """The size that was asked for, or the one that the model knows best."""
-    if text is None:
-        return inference.crop_size or model.spec.preprocess.train_size or (DEFAULT_WINDOW, DEFAULT_WINDOW)
-    height, _, width = text.partition("x")
-    try:
-        return int(height), int(width or height)
-    except ValueError:
-        raise ValueError(f"--window takes pixels, one number or HEIGHTxWIDTH, found {text!r}") from None
-
-
-def _default_overlap(window: Size, inference: InferenceSpec) -> int:
-    """That of the model's own windows, or a quarter of a window; large ones then begin at multiples of 32."""
-    if inference.mode != "whole" and window == inference.crop_size and inference.stride is not None:
-        return min(side - step for side, step in zip(window, inference.stride, strict=True))
-    side = min(window)
-    step = side - side // 4
-    return side - (step // 32 * 32 if step >= 96 else step)
-
-
-def _beside(out: Path, kind: str) -> Path:
-    return out.with_name(out.stem + DERIVED[kind])
-
-
-def _derive(job: RasterJob, label: Path, scene: str, out: Path, *, talk: bool) -> list[str]:
-    """What is made of the finished label map, which has not got its name yet. Gives the kinds that could not be."""
-    with without_place(), raster_library().open(label) as source:
-        ground, labels, nothing = Ground.of(source), Labels(source), int(source.nodata)
-
-        def write_polygons(path: Path) -> None:
-            least, simplify = job.options.min_area, job.options.simplify
-            if several:
-                shapes = polygons_of_sets(labels, len(classes), nothing=nothing, min_area=least, simplify=simplify)
-            else:
-                shapes = polygons(labels, nothing=nothing, min_area=least, simplify=simplify)
-            count = write_geojson(path, shapes, classes=classes, palette=job.predictor.palette, ground=ground)
-            if talk:
-                say(f"{path}: {count} polygons {coordinates_in_words(ground)}")
-
-        def write_runs(path: Path) -> None:
-            write_coco(path, labels, classes=classes, image=CocoImage(scene), nothing=nothing, sets=several)
-
-        def write_table(path: Path) -> None:
-            found = areas(labels, classes=classes, ground=ground, nothing=nothing, sets=several)
-            if found[0].square_metres is None and talk:
-                warn("areas are in pixels only: the raster's coordinates say nothing about metres")
-            write_areas(path, found)
-
-        classes, several, failed = job.predictor.classes, job.predictor.multi_label, []
-        for kind, write in (("polygons", write_polygons), ("rle", write_runs), ("areas", write_table)):
-            if kind in job.kinds:
-                try:
-                    write(_beside(out, kind))
-                except (ValueError, OSError, RuntimeError) as error:
-                    say(f"failed: {_beside(out, kind)}: {error}", style="red")
-                    failed.append(kind)
-        return failed
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from intarsia.weights.tensor_file import read_header
 if TYPE_CHECKING:
     from intarsia.contracts import Report
     from intarsia.data.pipeline import Pipeline
+    from intarsia.distributed.device_processes import Link
     from intarsia.engine.training.run import Validation
     from intarsia.inference.predictor import Predictor
 
@@ -85,14 +86,23 @@ def keep(file: Path, chosen: float | Sequence[float], report: Report | None) -> 
 
 
 def choose_each(
-    predictor: Predictor, pipeline: Pipeline, *, batch: int, workers: int, progress: Callable[[int], None]
+    predictor: Predictor,
+    pipeline: Pipeline,
+    *,
+    batch: int,
+    workers: int,
+    progress: Callable[[int], None],
+    link: Link | None = None,
 ) -> tuple[tuple[float, ...], list[str]]:
-    """The threshold of each class that a pixel may have, for its largest IoU on labelled images, and what it gains."""
+    """The threshold of each class that a pixel may have, for its largest IoU on labelled images, and what it gains.
+
+    link: to other processes that do the same, each on its share of the images.
+    """
     classes, ignore_index = pipeline.dataset.classes, pipeline.dataset.ignore_index
     metric = BestThresholdsMetric(
         MultiLabelMetric(num_classes=len(classes), classes=classes, ignore_index=ignore_index)
     )
-    evaluate(predictor, pipeline, metric, batch_size=batch, workers=workers, progress=progress)
+    evaluate(predictor, pipeline, metric, batch_size=batch, workers=workers, progress=progress, runtime=link)
     best = metric.best()
     found, usual = metric.report_at(best), metric.report_at((0.5,) * len(classes))
     lines = []
@@ -103,9 +113,17 @@ def choose_each(
 
 
 def choose(
-    predictor: Predictor, pipeline: Pipeline, *, batch: int, workers: int, progress: Callable[[int], None]
+    predictor: Predictor,
+    pipeline: Pipeline,
+    *,
+    batch: int,
+    workers: int,
+    progress: Callable[[int], None],
+    link: Link | None = None,
 ) -> tuple[float, str]:
     """The threshold with the largest IoU of the foreground on labelled images, and what it gains, in words.
+
+    link: as for `choose_each`.
 
     Raises ValueError for a model of more than two classes, and where no label has foreground.
     """
@@ -113,7 +131,7 @@ def choose(
     if not tells_two_apart(predictor.inference):
         raise ValueError(f"--choose-threshold is for models of two classes; this one has {len(classes)}")
     metric = BestThresholdMetric(IoUMetric(num_classes=len(classes), classes=classes, ignore_index=ignore_index))
-    evaluate(predictor, pipeline, metric, batch_size=batch, workers=workers, progress=progress)
+    evaluate(predictor, pipeline, metric, batch_size=batch, workers=workers, progress=progress, runtime=link)
     name, threshold = metric.metric.classes[1], metric.best()
     if not metric.labelled_foreground:
         raise ValueError(f"--choose-threshold: no pixel of these {len(pipeline)} images is labelled {name}")

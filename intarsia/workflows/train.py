@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,7 +111,7 @@ def _make_room(out: Path, *, overwrite: bool) -> None:
             shutil.rmtree(out / name, ignore_errors=True)
 
 
-def _meet(processes: int, device: str) -> None:
+def _meet(processes: int, device: str) -> FabricRuntime:
     """Processes that were started together wait until the first one has prepared what the others read.
 
     Where the first one starts the others itself, it does so after that.
@@ -119,6 +121,7 @@ def _meet(processes: int, device: str) -> None:
     meeting = FabricRuntime(devices=processes, accelerator=device)
     meeting.launch()
     meeting.barrier()
+    return meeting
 
 
 def _with_length(config: Config, training: TrainingOptions, options: RunOptions, runtime: FabricRuntime) -> Config:
@@ -155,6 +158,37 @@ def _run(config: Config, options: RunOptions, runtime: FabricRuntime) -> Trainin
     _say_where_things_are(run, result)
     _say_what_would_help(run, result, config)
     return result
+
+
+def start_or_resume(
+    request: TrainingRequest, *, batch_per_device: int | None, workers: int | None
+) -> TrainingResult | None:
+    """Go on with the run in the folder of a new one, if it has a checkpoint or is finished; begin it otherwise.
+
+    What was begun and has no checkpoint yet is begun again. Raises ValueError as `start_training` and
+    `resume_training` do.
+    """
+    from intarsia.engine.training.checkpoint import Checkpoints
+    from intarsia.engine.training.run import RunFolder
+
+    folder = RunFolder(request.out)
+    begun = folder.read() if folder.run_json.is_file() else {}
+    found = begun.get("status") == "finished" or bool(begun and Checkpoints(folder.checkpoints).steps())
+    if launch_of() is not None:  # another machine may see a file later
+        found = _meet(process_count(request.devices), request.device).broadcast(found)
+    if not found:
+        return start_training(replace(request, overwrite=bool(begun)))
+    words = begun.get("command", [])[1:]
+    if words and words != sys.argv[1:]:
+        say_first(f"note: {request.out} goes on as it was begun, which was with other words: {' '.join(words)}")
+    return resume_training(
+        request.out,
+        device=request.device,
+        devices=request.devices,
+        batch_per_device=batch_per_device,
+        workers=workers,
+        notify=request.notify,
+    )
 
 
 def resume_training(

@@ -23,7 +23,7 @@ import intarsia
 from intarsia.cli.main import main
 from intarsia.spec import InferenceSpec
 from intarsia.weights.file import WeightsMeta, save_weights
-from intarsia.workflows.predict_raster import _default_overlap
+from intarsia.workflows.raster_job import _default_overlap
 
 CLASSES = ("field", "forest", "water")
 PALETTE = ((240, 228, 66), (0, 158, 115), (0, 114, 178))
@@ -269,7 +269,7 @@ def test_scenes_off_the_earth_keep_their_labels_and_coordinates(kind: str, weigh
 def test_what_is_made_of_labels_may_fail_alone(
     weights: Path, scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from intarsia.workflows import predict_raster as room
+    from intarsia.workflows import raster_job as room
 
     def fail(*words: object, **more: object) -> int:
         raise ValueError("no shapes today")

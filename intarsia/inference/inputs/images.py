@@ -66,7 +66,8 @@ class ImageStream(Iterator[tuple[str, npt.NDArray[Any]]]):
     """(name, image) of many images, in order, decoded ahead in threads. Images that cannot be read go to `failures`.
 
     Paths stand for what `find_images` says, whether they come in a list or one after the other. pages: of files that
-    hold several images; each of which only the first is given is warned of.
+    hold several images; each of which only the first is given is warned of. `ImageFile`s that come one after the other
+    are called as they say.
 
     total: how many images there are, None if unknown beforehand. skipped: suffix -> files passed over in folders.
     At its end it raises ValueError if there were images and not one could be used.
@@ -74,7 +75,7 @@ class ImageStream(Iterator[tuple[str, npt.NDArray[Any]]]):
 
     def __init__(
         self,
-        images: PathLike | FoundImages | Iterable[ImageLike],
+        images: PathLike | FoundImages | Iterable[ImageLike | ImageFile],
         *,
         reader: ImageReader | None = None,
         pages: Pages = "first",
@@ -165,7 +166,7 @@ def _read(reader: ImageReader, named: tuple[str, _Source]) -> ReadImage:
     return ReadImage(name, shown, array, count_pages(Path(shown)) if in_part else 1)
 
 
-def _number(images: Iterable[ImageLike]) -> int | None:
+def _number(images: Iterable[ImageLike | ImageFile]) -> int | None:
     """How many there are, if each stands for one."""
     if not isinstance(images, Sequence):
         return None
@@ -173,10 +174,13 @@ def _number(images: Iterable[ImageLike]) -> int | None:
     return len(images) if is_plain else None
 
 
-def _in_turn(images: Iterable[ImageLike], pages: Pages) -> Iterator[tuple[str, _Source]]:
+def _in_turn(images: Iterable[ImageLike | ImageFile], pages: Pages) -> Iterator[tuple[str, _Source]]:
     """Names for images of a stream, known one after the other: of paths as in a list, a number for the rest."""
     taken: Counter[str] = Counter()
     for index, image in enumerate(images):
+        if isinstance(image, ImageFile):
+            yield image.name, image
+            continue
         if not isinstance(image, str | Path):
             yield numbered(f"image_{index:05d}", taken), image
             continue

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from intarsia.inference.outputs.parts import files_of_parts
 from intarsia.io.folders import natural_order
 from intarsia.io.whole_files import write_text
 
@@ -24,7 +25,8 @@ class ImageTable(ABC):
     The first column is the image's name, by which the rows are ordered. Subclasses say what the others hold, and call
     it something (`title`).
 
-    wrong: what is said where the file has other columns. resume: keep the rows that it has already.
+    wrong: what is said where the file has other columns. resume: keep the rows that it has already, and those of parts
+    (`Part.of`), which become one table with it.
 
     Raises ValueError if they have other columns.
     """
@@ -37,8 +39,10 @@ class ImageTable(ABC):
         self.rows: dict[str, list[str]] = {}
         self._lock = threading.Lock()
         self._saved = time.monotonic()
-        if resume and path.is_file():
-            self._read(wrong)
+        self.parts = files_of_parts(path) if resume else []
+        for file in (*self.parts, path):
+            if resume and file.is_file():
+                self._read(file, wrong)
 
     def __contains__(self, name: str) -> bool:
         return name in self.rows
@@ -49,11 +53,18 @@ class ImageTable(ABC):
 
     def add(self, prediction: Any) -> None:
         """Add the row of an image, in place of an older one."""
-        cells = self.row(prediction)
+        self.put(prediction.name, self.row(prediction))
+
+    def put(self, name: str, cells: Sequence[str]) -> None:
+        """Add the row of the image of this name, as `row` has made it."""
         with self._lock:
-            self.rows[prediction.name] = [prediction.name, *cells]
+            self.rows[name] = [name, *cells]
             if time.monotonic() - self._saved > SAVE_EVERY:
                 self._save()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Another process makes rows, and keeps none."""
+        return {**self.__dict__, "rows": {}, "_lock": None}
 
     def save(self) -> None:
         """Bring all rows into the file."""
@@ -68,9 +79,9 @@ class ImageTable(ABC):
         write_text(self.path, text.getvalue())
         self._saved = time.monotonic()
 
-    def _read(self, wrong: str) -> None:
-        with open(self.path, newline="", encoding="utf-8") as file:
+    def _read(self, path: Path, wrong: str) -> None:
+        with open(path, newline="", encoding="utf-8") as file:
             columns, *rows = csv.reader(file)
         if columns != self.columns:
-            raise ValueError(f"{self.path} has other columns ({', '.join(columns[:5])} ...) than {wrong}")
-        self.rows = {row[0]: row for row in rows}
+            raise ValueError(f"{path} has other columns ({', '.join(columns[:5])} ...) than {wrong}")
+        self.rows.update({row[0]: row for row in rows})

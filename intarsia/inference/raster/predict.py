@@ -15,7 +15,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -73,6 +73,33 @@ class RasterSettings:
         }
 
 
+class Together(Protocol):
+    """Processes that predict one scene together: this one's number among how many."""
+
+    @property
+    def rank(self) -> int:
+        """From 0."""
+        ...
+
+    @property
+    def world_size(self) -> int:
+        """How many there are."""
+        ...
+
+    def gather(self, value: Any) -> list[Any]:
+        """What all have given, which waits for all."""
+        ...
+
+
+class _Alone:
+    """No others."""
+
+    rank, world_size = 0, 1
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value]
+
+
 @dataclass(frozen=True, slots=True)
 class RasterResult:
     """files: by kind. windows: of the whole scene, of which an earlier run did `resumed`. seen: by the network, now."""
@@ -94,12 +121,15 @@ def predict_scene(
     memory: int = MEMORY,
     progress: Progress = lambda done, total: None,
     derive: Callable[[Path], None] = lambda label: None,
+    together: Together | None = None,
 ) -> RasterResult:
     """Write the label map of a scene to `out`, and other layers beside it, each when it is complete.
 
     An interrupted run leaves ``OUT.parts``, from which the next one goes on. described: what else the values depend on,
     such as the weights, by name. restart: begin anew. progress: is told of windows that are done, and of how many.
     derive: is called with the finished label file before it gets its name: what is made of it is there when it appears.
+    together: with other processes, each of which computes its share of the strips; the first makes the files of them,
+    and the others give a result without.
 
     Raises ValueError if `out` is no .tif, if the settings make no sense or do not fit the model, and if strips of
     another run are in the way.
@@ -114,10 +144,12 @@ def predict_scene(
     several = predictor.multi_label
     one_logit = predictor.inference.threshold is not None
     layers = layers_of(settings.kinds, classes, single_logit=one_logit, multi_label=several)
+    share = together or _Alone()
     begun = None if restart else FinishedStrips.described(out)
     batch = predictor.batch_windows or int((begun or {}).get("batch", 0))  # a GPU's free memory decides anew each time
     with gdal_environment():
         strips = _Strips(predictor, scene, tiling, layers, settings.min_confidence, batch)
+        (strips.batch, *_) = share.gather(strips.batch)  # for all what suits the first
         panels = tiling.panels(memory // strips.bytes_per_column())
         everything = {
             **described,
@@ -127,8 +159,15 @@ def predict_scene(
             "batch": str(strips.batch),
             "device": predictor.device.type,
         }
-        parts = FinishedStrips(out, everything, restart=restart)
-        done = _predict_parts(strips, panels, parts, progress)
+        if share.rank == 0:
+            parts = FinishedStrips(out, everything, restart=restart)
+        share.gather(None)  # the folder is there
+        if share.rank > 0:
+            parts = FinishedStrips(out, everything)
+        counts = share.gather(_predict_parts(strips, panels, parts, progress, share))
+        done = tuple(map(sum, zip(*counts, strict=True)))
+        if share.rank > 0:
+            return RasterResult({}, *done)
         asides: dict[str, Path] = {}
         for layer in layers:
             asides[layer.kind] = aside = parts.folder / layer.file(out).name
@@ -145,10 +184,14 @@ def predict_scene(
 
 
 def _predict_parts(
-    strips: _Strips, panels: Sequence[ColumnPanel], parts: FinishedStrips, progress: Progress
+    strips: _Strips, panels: Sequence[ColumnPanel], parts: FinishedStrips, progress: Progress, share: Together
 ) -> tuple[int, int, int]:
-    """Compute the strips that are not there yet. Gives the numbers of `RasterResult`."""
-    rows = range(len(strips.tiling.down.firsts))
+    """Compute those strips of this process that are not there yet. Gives the numbers of `RasterResult`.
+
+    It has the strips of some rows that follow each other: where windows are blended, neighbours share windows.
+    """
+    count = len(strips.tiling.down.firsts)
+    rows = range(count * share.rank // share.world_size, count * (share.rank + 1) // share.world_size)
     total = sum(len(panel.windows) for panel in panels) * len(rows)
     finished = resumed = 0
     for number, panel in enumerate(panels):
