@@ -162,7 +162,7 @@ class ViTAdapter(nn.Module):
             ]
         normed = (getattr(self, f"norm{number}")(level) for number, level in enumerate(levels, start=1))
         return tuple(
-            level[..., : pieces(height, stride), : pieces(width, stride)]
+            _top_left(level, pieces(height, stride), pieces(width, stride))
             for level, stride in zip(normed, STRIDES, strict=True)
         )
 
@@ -219,6 +219,15 @@ class ViTAdapter(nn.Module):
             if isinstance(module, DeformableAttention):
                 module.initialise()
         nn.init.normal_(self.level_embed)
+
+
+def _top_left(level: Tensor, height: int, width: int) -> Tensor:
+    """So much of a level (N, C, H, W)."""
+    if not torch.compiler.is_exporting():
+        return level[..., :height, :width]
+    # torch.export takes a slice that may be all of it for one or the other, and is then right for that alone.
+    rows, columns = (torch.arange(side, device=level.device) for side in (height, width))
+    return level.index_select(2, rows).index_select(3, columns)
 
 
 class _Bound(nn.Module):

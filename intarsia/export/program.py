@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -16,6 +16,7 @@ from torch.export import Dim, ExportedProgram
 from intarsia.contracts import Size
 from intarsia.export.contract import Contract
 from intarsia.export.deployable import Deployable
+from intarsia.layers.resizing_matrices import antialiased_bicubic
 
 EXAMPLE: Size = (128, 160)
 """Size of the image that a network is followed with, unless its least size is larger. Sides differ, so that the graph
@@ -35,11 +36,30 @@ def exported(module: Deployable, *, device: torch.device | str = "cpu") -> Expor
     shapes = {"image": dict.fromkeys(free, ANY), "size": None}
     try:
         with quiet(), torch.no_grad():
-            return torch.export.export(
+            program = torch.export.export(
                 module, inputs, dynamic_shapes={name: shapes[name] for name in ("image", "size")[: len(inputs)]}
             )
+            return portable(program)
     except Exception as error:  # whatever it cannot follow has an error of its own
         raise ValueError(reason_of(error)) from error
+
+
+def portable(program: ExportedProgram) -> ExportedProgram:
+    """The same graph with what OpenVINO does not have, and says nothing of, written as products of matrices."""
+    if not any(node.target in _ANTIALIASED for node in program.graph.nodes):
+        return program
+    return program.run_decompositions(_ANTIALIASED)
+
+
+def _bicubic(x: Tensor, size: Sequence[int], align_corners: bool, *_: float | None) -> Tensor:
+    assert not align_corners  # nobody resamples positions so
+    height, width = size
+    return antialiased_bicubic(x, (height, width))
+
+
+_ANTIALIASED = {
+    torch.ops.aten._upsample_bicubic2d_aa.default: _bicubic, torch.ops.aten._upsample_bicubic2d_aa.vec: _bicubic,
+}  # fmt: skip
 
 
 def example(module: Deployable, *, device: torch.device | str = "cpu") -> tuple[Tensor, ...]:

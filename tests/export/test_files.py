@@ -21,6 +21,7 @@ from intarsia.export.contract import Contract, ExportMeta
 from intarsia.export.formats import onnx, openvino, pt2
 from intarsia.export.program import exported
 from intarsia.export.task import ExportedPredictor, ExportedTask, inference_of
+from intarsia.inference.predictor import Predictor
 
 
 def predictor_of(made: Made, path: Path) -> ExportedPredictor:
@@ -147,6 +148,60 @@ def test_a_fixed_batch_is_filled_up(make: Any, onnx_file: Any) -> None:
     assert scores.shape == (4, 3, 40, 52)
     (last,) = made.deployable("logits")(batch[3:].permute(0, 2, 3, 1))
     np.testing.assert_allclose(scores[3:], last.detach(), atol=2e-5)
+
+
+@pytest.mark.parametrize(("classes", "outputs"), [(3, ("label", "probs")), (12, ("scores",))])
+def test_files_of_sets_say_what_the_predictor_says(
+    make: Any, onnx_file: Any, classes: int, outputs: tuple[str, ...]
+) -> None:
+    thresholds = tuple(0.4 + 0.02 * k for k in range(classes))
+    made = make(logits=classes)
+    names, palette = tuple(f"c{k}" for k in range(classes)), [(0, 0, k) for k in range(classes)]
+    inference = replace(made.inference, answer="classes", class_thresholds=thresholds)
+    made = Made(made.task, inference)
+    theirs = Predictor(made.task, inference=inference, classes=names, palette=palette)
+    for output in outputs:
+        path = onnx_file(made, made.deployable(output, answer="classes"), f"{output}.onnx")
+        opened = runtime.open_file(path, threads=1)
+        task = ExportedTask(opened, num_classes=classes, thresholds=thresholds)
+        ours = ExportedPredictor(
+            task.eval(), inference=inference_of(inference, opened.meta.contract), classes=names, palette=palette
+        )
+        assert ours.inference.thresholds == thresholds
+        for size in SIZES[:3]:
+            pixels = image(size)
+            expected = theirs.predict(pixels, confidence=True, probabilities=True)
+            np.testing.assert_array_equal(ours.predict(pixels).label, expected.label, err_msg=output)
+            if output == "scores":
+                found = opened.run(pixels[None])["confidence"][0]
+                np.testing.assert_allclose(found, expected.confidence, atol=1e-5)
+            if output == "probs":
+                again = ours.predict(pixels, probabilities=True).probabilities
+                np.testing.assert_allclose(again, expected.probabilities, atol=1e-5)
+        assert len(np.unique(expected.label)) > 2
+
+
+def test_windows_of_sets_are_decided_by_majority(make: Any, onnx_file: Any) -> None:
+    made = make(logits=3)
+    inference = replace(made.inference, answer="classes", class_thresholds=(0.2, 0.5, 0.9))
+    made = Made(made.task, inference)
+    opened = runtime.open_file(onnx_file(made, made.deployable("label", answer="classes")), threads=1)
+    windows = replace(inference, mode="slide", crop_size=(32, 32), stride=(16, 16))
+    colours = [(0, 0, 0)] * 3
+    task = ExportedTask(opened, num_classes=3, thresholds=inference.thresholds)
+    ours = ExportedPredictor(task.eval(), inference=windows, classes=made.classes, palette=colours)
+    whole = Predictor(made.task, inference=inference, classes=made.classes, palette=colours)
+    pixels = image((48, 64))
+    votes, count = np.zeros((3, 48, 64)), np.zeros((48, 64))
+    for top in (0, 16):
+        for left in (0, 16, 32):
+            part = np.s_[top : top + 32, left : left + 32]
+            votes[(slice(None), *part)] += whole.predict(np.ascontiguousarray(pixels[part])).labels
+            count[part] += 1
+    agreed = np.abs(votes / count - 0.5) > 1e-6  # of a draw neither is the majority
+    found = ours.predict(pixels).labels
+    np.testing.assert_array_equal(found[agreed], (votes / count > 0.5)[agreed])
+    assert 0 < agreed.mean() <= 1
 
 
 def test_labels_of_windows_are_their_majority(make: Any, onnx_file: Any) -> None:
