@@ -24,7 +24,7 @@ END = "<!-- made by scripts/exports.py: end -->"
 TITLES = {"onnx": "ONNX", "openvino": "OpenVINO", "pt2": "pt2"}
 CELLS = {"any": "any", "one": "one size", "no": "no"}
 HEAD = (
-    "Each method was exported in a small form and its files compared with torch: images of {sizes}, {batches} at a time, "
+    "Each method was exported in a small form, its files compared with torch: images of {sizes}, {batches} at once, "
     "larger ones where a network sees no smaller. *any* means that no logit differs by more than {difference:g} of the "
     "largest. ONNX files were run by onnxruntime {onnxruntime}, with OpenVINO {openvino} and torch {torch} beside it. "
     "`python scripts/exports.py --measure` does it again."

@@ -86,8 +86,8 @@ class ExportedNetwork(nn.Module):
         """Logits (N, K, H, W) of what a file says where a pixel may have several classes."""
         if contract.output == "probs":
             return values.logit(eps=NEAR)
-        classes = torch.arange(len(thresholds)).view(-1, 1, 1)
-        return thresholds.logit(eps=NEAR) + has(values[:, None].int(), classes) - 0.5
+        bits = torch.stack([has(values.int(), k) for k in range(len(thresholds))], dim=1)
+        return thresholds.logit(eps=NEAR) + bits - 0.5
 
     def _filled(self, images: Tensor) -> Tensor:
         fixed = self.runtime.meta.contract.size

@@ -8,6 +8,8 @@ Shape letters: N images, C channels, H, W height and width before, R, S after; L
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -29,7 +31,8 @@ def resized_by_corners(x: Tensor, size: Size, corners: int | bool) -> Tensor:
 def _linear(before: int, after: int, corners: int | bool, like: Tensor) -> Tensor:
     """(M, L): what part each pixel has of each new one."""
     place = torch.arange(after, device=like.device, dtype=like.dtype)
-    by_corners = place * (before - 1) / torch.sym_max(after - 1, 1)
+    steps: Any = torch.sym_max(after - 1, 1)  # a number, known or not
+    by_corners = place * (before - 1) / steps
     by_halves = (place + 0.5) * before / after - 0.5
     centre = (corners * by_corners + (1 - corners) * by_halves).clamp(min=0)
     pixel = torch.arange(before, device=like.device, dtype=like.dtype)
@@ -46,7 +49,7 @@ def antialiased_bicubic(x: Tensor, size: Size) -> Tensor:
 def _cubic(before: int, after: int, like: Tensor) -> Tensor:
     """(M, L): the kernel around each new pixel, as wide as that is where it is wider than an old one."""
     step = before / after
-    wide = torch.sym_max(step, 1.0)
+    wide: Any = torch.sym_max(step, 1.0)  # a number, known or not
     centre = (torch.arange(after, device=like.device, dtype=like.dtype) + 0.5) * step
     pixel = torch.arange(before, device=like.device, dtype=like.dtype) + 0.5
     distance = (pixel - centre[:, None]).abs() / wide

@@ -24,7 +24,7 @@ P = h * w pixels, M places of a mask.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.fx
@@ -129,8 +129,7 @@ def enlarged(x: Tensor, like: Tensor, factor: int, *, align_corners: bool) -> Te
 
 def _keeps_corners(height: int, width: int, factor: int) -> int:
     """1 where both sides leave a remainder, else 0; written so that it stays open while a network is exported."""
-    left: int = torch.sym_min(torch.sym_min(height % factor, width % factor), 1)
-    return left
+    return cast("int", torch.sym_min(torch.sym_min(height % factor, width % factor), 1))
 
 
 def _resized(x: Tensor, size: Size, corners: int) -> Tensor:

@@ -48,6 +48,30 @@ def test_onnx_files_are_right_at_any_size_and_in_any_batch(make: Any, onnx_file:
             np.testing.assert_allclose(found, expected.numpy(), atol=2e-5, err_msg=str((size, batch)))
 
 
+def test_graphs_of_networks_that_pool_to_one_cell_end_at_no_size(make: Any, onnx_file: Any) -> None:
+    """Of a map of one cell, torch follows another way than of several, and is then right for small images alone."""
+
+    class Pooled(type(make().task.model)):  # type: ignore[misc]
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            x = self.first(images)
+            cells = torch.nn.functional.avg_pool2d(x, 65, stride=32, padding=32)
+            whole = torch.nn.functional.interpolate(cells, size=x.shape[2:], mode="bilinear")
+            out: torch.Tensor = self.decode_head(x + whole)
+            return out
+
+    made = make()
+    made.task.model.__class__ = Pooled
+    module = made.deployable("logits")
+    sides = exported(module).range_constraints.values()
+    assert all(bool(found.upper > 10**4) for found in sides)
+    opened = runtime.open_file(onnx_file(made, module), threads=1)
+    for size in [(64, 96), (128, 160), (300, 410)]:
+        pixels = image(size)[None]
+        with torch.no_grad():
+            (expected,) = module(torch.from_numpy(pixels))
+        np.testing.assert_allclose(opened.run(pixels)["logits"], expected.numpy(), atol=1e-4)
+
+
 def test_onnx_files_use_no_operators_of_our_own(make: Any, onnx_file: Any) -> None:
     import onnx as library
 
@@ -120,6 +144,23 @@ def test_compiled_archives_give_the_same(make: Any, tmp_path: Path, monkeypatch:
         assert any(name.endswith(".so") for name in archive.namelist())
     compared = compare(made.predictor(), predictor_of(made, path), drawn(3, 3, "uint8", (0, 255)), what="", runtime="")
     assert compared.passed
+
+
+def test_large_images_are_right_and_too_large_ones_say_what_to_do(
+    make: Any, onnx_file: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make()
+    ours = predictor_of(made, onnx_file(made, made.deployable("label")))
+    pixels = image((3000, 4000))
+    assert (ours.predict(pixels).label == made.predictor().predict(pixels).label).mean() > 0.99999
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("Failed to allocate memory for requested buffer of size 1")
+
+    task: Any = ours.task
+    monkeypatch.setattr(task.model.runtime, "_session", type("Full", (), {"run": fail})())
+    with pytest.raises(ValueError, match=r"40 x 24 pixels at once need more memory than there is.*--slide 512 341"):
+        ours.predict(image((24, 40)))
 
 
 def test_files_of_one_size_are_shown_windows_of_it(make: Any, onnx_file: Any) -> None:
