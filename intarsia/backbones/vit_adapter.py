@@ -34,7 +34,7 @@ from intarsia.layers.adapter import Interaction, SpatialPrior
 from intarsia.layers.deformable_attention import DeformableAttention
 from intarsia.layers.levels import resize
 from intarsia.layers.norm import BN, Norm
-from intarsia.layers.patch_embed import pieces
+from intarsia.layers.patch_embed import within_image
 from intarsia.layers.positions import centres
 
 STRIDES = (4, 8, 16, 32)
@@ -162,8 +162,7 @@ class ViTAdapter(nn.Module):
             ]
         normed = (getattr(self, f"norm{number}")(level) for number, level in enumerate(levels, start=1))
         return tuple(
-            _top_left(level, pieces(height, stride), pieces(width, stride))
-            for level, stride in zip(normed, STRIDES, strict=True)
+            within_image(level, (height, width), stride) for level, stride in zip(normed, STRIDES, strict=True)
         )
 
     def train(self, mode: bool = True) -> ViTAdapter:
@@ -219,15 +218,6 @@ class ViTAdapter(nn.Module):
             if isinstance(module, DeformableAttention):
                 module.initialise()
         nn.init.normal_(self.level_embed)
-
-
-def _top_left(level: Tensor, height: int, width: int) -> Tensor:
-    """So much of a level (N, C, H, W)."""
-    if not torch.compiler.is_exporting():
-        return level[..., :height, :width]
-    # torch.export takes a slice that may be all of it for one or the other, and is then right for that alone.
-    rows, columns = (torch.arange(side, device=level.device) for side in (height, width))
-    return level.index_select(2, rows).index_select(3, columns)
 
 
 class _Bound(nn.Module):
