@@ -64,12 +64,13 @@ golden: $(STAMP)  ## every network beside the reference's numbers, as a table; O
 mutants: $(STAMP)  ## break the source in three hundred small ways and see whether tests fail (about an hour)
 	@$(TESTENV) $(BIN)/python scripts/mutate.py --sample 300
 
-docs: $(STAMP)   ## write the generated pages of docs/ again; networks that are new are counted
+docs: $(STAMP)   ## write the generated pages of docs/ again; networks that are new are counted and exported
 	@$(BIN)/python scripts/vocabulary.py
 	@$(BIN)/python scripts/pretrained.py
 	@$(BIN)/python scripts/published.py
 	@$(BIN)/python benchmarks/models.py
 	@$(BIN)/python scripts/models.py
+	@$(TESTENV) $(BIN)/python scripts/exports.py --measure
 
 bench: $(STAMP)  ## all measurements of benchmarks/, minutes each
 	@for script in $(filter-out benchmarks/gpu.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done

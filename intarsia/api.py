@@ -174,14 +174,14 @@ def predictor_for(
     reader: of the images; by default as `spec` reads those of its data sets.
     """
     from intarsia.config.build import build
-    from intarsia.export.task import ExportedPredictor, is_exported
+    from intarsia.export.task import ExportedDepthPredictor, ExportedPredictor, is_exported
     from intarsia.inference.depth_predictor import DepthPredictor
     from intarsia.inference.predictor import Predictor
 
-    kind: type[Predictor] = DepthPredictor if spec.inference.answer == "depth" else Predictor
+    of_depth = spec.inference.answer == "depth"
+    kind: type[Predictor] = DepthPredictor if of_depth else Predictor
     if is_exported(task):
-        kind = ExportedPredictor
-    of_depth = kind is DepthPredictor
+        kind = ExportedDepthPredictor if of_depth else ExportedPredictor
     if of_depth and not classes:
         classes, palette = ("any room",), ((0, 0, 0),)
     data = spec.test or spec.val

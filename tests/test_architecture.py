@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "evaluation": {"distributed", "data", "metrics", "inference", "visual", "io"},
     "engine": {"distributed", "tasks", "data", "metrics", "inference", "evaluation", "weights", "visual", "io"},
     "config": {"recipes", "tasks", "data", "models", "metrics", "losses", "layers", "io"},
-    "export": {"tasks", "inference", "weights", "data", "io"},
+    "export": {"tasks", "inference", "weights", "data", "layers", "io"},
     "api": {"config", "export", "data", "inference", "weights", "recipes", "tasks", "visual", "workflows"},
     "workflows": {
         "api", "config", "recipes", "tasks", "data", "metrics", "inference", "evaluation", "distributed", "engine",

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from intarsia.backbones.hf_sizes import FIXED, THREE_BANDS, SizePolicy, size_policy
 from intarsia.contracts import FeatureSpec
-from intarsia.layers.patch_embed import pieces
+from intarsia.layers.patch_embed import within_image
 
 LARGEST_DUMMY = 4096
 """Pixels of a side of the image that strides are measured with."""
@@ -144,7 +144,7 @@ class HFBackbone(nn.Module):
         if self.size is None and self.multiple == 1:
             return tuple(levels)
         cut = zip(levels, self.features, strict=True)
-        return tuple(x[..., : pieces(height, level.stride), : pieces(width, level.stride)] for x, level in cut)
+        return tuple(within_image(x, (height, width), level.stride) for x, level in cut)
 
     def train(self, mode: bool = True) -> HFBackbone:
         """Training mode, also of transformers' network, which is no child."""

@@ -29,7 +29,7 @@ from intarsia.backbones import timm_smp
 from intarsia.backbones.timm_blocks import check_open, check_prefix, levels_with_prefix, open_level
 from intarsia.backbones.timm_sizes import IN_BLOCKS, ONE_SIZE, STRIDES, one_size_only, size_policy
 from intarsia.contracts import FeatureSpec, Level, TokenLevel
-from intarsia.layers.patch_embed import pieces
+from intarsia.layers.patch_embed import within_image
 
 RESERVED = frozenset(
     {
@@ -240,7 +240,7 @@ class TIMM(nn.Module):
         if self.size is None and self.multiple == 1:
             return list(levels)
         cut = zip(levels, self.features, strict=True)
-        return [x[..., : pieces(height, level.stride), : pieces(width, level.stride)] for x, level in cut]
+        return [within_image(x, (height, width), level.stride) for x, level in cut]
 
     def train(self, mode: bool = True) -> TIMM:
         """Training mode, also of timm's network, which is no child."""

@@ -34,7 +34,7 @@ from intarsia.layers.adapter import Interaction, SpatialPrior
 from intarsia.layers.deformable_attention import DeformableAttention
 from intarsia.layers.levels import resize
 from intarsia.layers.norm import BN, Norm
-from intarsia.layers.patch_embed import pieces
+from intarsia.layers.patch_embed import within_image
 from intarsia.layers.positions import centres
 
 STRIDES = (4, 8, 16, 32)
@@ -162,8 +162,7 @@ class ViTAdapter(nn.Module):
             ]
         normed = (getattr(self, f"norm{number}")(level) for number, level in enumerate(levels, start=1))
         return tuple(
-            level[..., : pieces(height, stride), : pieces(width, stride)]
-            for level, stride in zip(normed, STRIDES, strict=True)
+            within_image(level, (height, width), stride) for level, stride in zip(normed, STRIDES, strict=True)
         )
 
     def train(self, mode: bool = True) -> ViTAdapter:

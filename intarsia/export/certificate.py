@@ -16,10 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from intarsia.contracts import Metric, Size
-from intarsia.inference.prediction import Prediction
 from intarsia.inference.predictor import Predictor
 
-Field = Literal["logits", "probabilities"]
+Field = Literal["logits", "probabilities", "depth"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +35,10 @@ class Certificate:
     """What the comparison gave.
 
     equal: share of all pixels that have the same label, at_least: what was asked for; lowest: the smallest share of an
-    image, and which. compared: "logits" or "probabilities", if the file gives them, and largest_difference: of any.
-    mean_iou: of the original and of the file, on `labelled` images, in fractions of 1; None without labels.
+    image, and which. Of depths, same_within says how far apart they may be to be called the same, as a part of the
+    original's. compared: "logits", "probabilities" or "depth", if the file gives them, and largest_difference: of any.
+    mean_iou: of the original and of the file, on `labelled` images, in fractions of 1; None without labels; rmse: the
+    same of depths.
     seconds: for an image, the median of both. sizes: of the images, as (height, width).
     samples: which images they were, in words. runtime: what ran the file. failure: why it could not run, or "".
     """
@@ -54,6 +55,8 @@ class Certificate:
     largest_difference: float | None = None
     labelled: int = 0
     mean_iou: tuple[float, float] | None = None
+    same_within: float | None = None
+    rmse: tuple[float, float] | None = None
     seconds: tuple[float, float] = (0.0, 0.0)
     failure: str = ""
     versions: dict[str, str] = field(default_factory=dict)
@@ -77,18 +80,21 @@ def compare(
     runtime: str,
     at_least: float = 0.999,
     compared: Field | None = None,
+    same_within: float | None = None,
     metric: Callable[[], Metric] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Certificate:
     """Show both the same images.
 
     what: the images, in words. compared: numbers that the file gives, which are compared, too.
-    metric: makes a counter for labels, whose report has an mIoU.
+    same_within: of depths, see `Certificate`. metric: makes a counter for labels, whose report has an mIoU, or for
+    depths, with an RMSE.
 
     An exported file that fails on an image gives a certificate that says so. Raises ValueError without samples.
     """
-    count = _Count(what, runtime, at_least, compared, metric)
-    extras: dict[str, Any] = {} if compared is None else {compared: True}
+    empty = Certificate(what, runtime, at_least, compared=compared, same_within=same_within)
+    count = _Count(empty, metric)
+    extras: dict[str, Any] = {} if compared in (None, "depth") else {compared: True}
     for number, sample in enumerate(samples):
         began = time.perf_counter()
         theirs = original.predict(sample.image, **extras)
@@ -147,10 +153,8 @@ def drawn(count: int, channels: int, dtype: str, ends: tuple[float, float], *, s
 class _Count:
     """What is known so far."""
 
-    def __init__(
-        self, what: str, runtime: str, at_least: float, compared: Field | None, metric: Callable[[], Metric] | None
-    ) -> None:
-        self._empty = Certificate(what, runtime, at_least, compared=compared)
+    def __init__(self, empty: Certificate, metric: Callable[[], Metric] | None) -> None:
+        self._empty = empty
         self._metrics = None if metric is None else (metric(), metric())
         self.shares: list[tuple[str, float]] = []
         self._sizes: dict[Size, None] = {}
@@ -158,30 +162,34 @@ class _Count:
         self._largest = 0.0
         self._seconds: tuple[list[float], list[float]] = ([], [])
 
-    def add(self, sample: Sample, theirs: Prediction, ours: Prediction, seconds: tuple[float, float]) -> None:
-        """One image, as the original and as the file see it."""
-        same = int((theirs.label == ours.label).sum())
-        self._pixels += theirs.label.size
+    def add(self, sample: Sample, theirs: Any, ours: Any, seconds: tuple[float, float]) -> None:
+        """One image, as the original and as the file see it: predictions of labels, or of depths."""
+        within = self._empty.same_within
+        a, b = (one.label if within is None else one.depth for one in (theirs, ours))
+        same = int((a == b if within is None else np.abs(a - b) <= within * np.abs(a)).sum())
+        self._pixels += a.size
         self._equal += same
-        self.shares.append((sample.name, same / theirs.label.size))
-        height, width = theirs.label.shape
+        self.shares.append((sample.name, same / a.size))
+        height, width = a.shape
         self._sizes[height, width] = None
         if self._empty.compared is not None:
             values = (getattr(one, self._empty.compared) for one in (theirs, ours))
-            a, b = (np.asarray(one, dtype=np.float64) for one in values)
-            self._largest = max(self._largest, float(np.abs(a - b).max()))
+            first, second = (np.asarray(one, dtype=np.float64) for one in values)
+            self._largest = max(self._largest, float(np.abs(first - second).max()))
         for times, one in zip(self._seconds, seconds, strict=True):
             times.append(one)
         if sample.label is not None and self._metrics is not None:
             self._labelled += 1
-            for metric, found in zip(self._metrics, (theirs, ours), strict=True):
-                _count(metric, found.label, sample.label)
+            for metric, found in zip(self._metrics, (a, b), strict=True):
+                _count(metric, found, sample.label)
 
     def certificate(self) -> Certificate:
         """Of what was added."""
         scores = None
+        of_depths = self._empty.same_within is not None
         if self._metrics is not None and self._labelled:
-            first, second = (float(metric.report().summary["mIoU"]) for metric in self._metrics)
+            name = "rmse" if of_depths else "mIoU"
+            first, second = (float(metric.report().summary[name]) for metric in self._metrics)
             scores = (first, second)
         original, exported = (statistics.median(times) if times else 0.0 for times in self._seconds)
         return replace(
@@ -193,7 +201,8 @@ class _Count:
             lowest=min(self.shares, key=lambda share: share[1], default=("", 0.0)),
             largest_difference=None if self._empty.compared is None else self._largest,
             labelled=self._labelled,
-            mean_iou=scores,
+            mean_iou=None if of_depths else scores,
+            rmse=scores if of_depths else None,
             seconds=(original, exported),
         )
 
@@ -201,7 +210,8 @@ class _Count:
 def _count(metric: Metric, label: npt.NDArray[Any], truth: npt.NDArray[Any]) -> None:
     import torch
 
-    metric.update(torch.from_numpy(label.astype(np.int64)), torch.from_numpy(truth.astype(np.int64)))
+    kind = np.float32 if label.dtype == np.float32 else np.int64
+    metric.update(torch.from_numpy(label.astype(kind)), torch.from_numpy(truth.astype(kind)))
 
 
 def _odd(length: int) -> int:
@@ -216,17 +226,22 @@ def describe(certificate: Certificate) -> Sequence[str]:
     """The certificate in words, line by line."""
     if certificate.failure:
         return [f"the file fails: {certificate.failure}"]
+    within = certificate.same_within
+    what = "labels" if within is None else f"depths (to {within:.1%})"
     sizes = ", ".join(f"{width} x {height}" for height, width in certificate.sizes[:4])
     more = f" and {len(certificate.sizes) - 4} more" if len(certificate.sizes) > 4 else ""
     lines = [
         f"{certificate.images} images ({certificate.samples}; {sizes}{more}), {certificate.pixels:,} pixels",
-        f"equal labels: {certificate.equal:.4%}; fewest in {certificate.lowest[0]}: {certificate.lowest[1]:.4%}",
+        f"equal {what}: {certificate.equal:.4%}; fewest in {certificate.lowest[0]}: {certificate.lowest[1]:.4%}",
     ]
     if certificate.largest_difference is not None:
         lines.append(f"largest difference of {certificate.compared}: {certificate.largest_difference:.2g}")
     if certificate.mean_iou is not None:
         before, after = (100 * score for score in certificate.mean_iou)
         lines.append(f"mIoU on {certificate.labelled} labelled images: {before:.2f} original, {after:.2f} exported")
+    if certificate.rmse is not None:
+        before, after = certificate.rmse
+        lines.append(f"RMSE on {certificate.labelled} images with depths: {before:.4f} original, {after:.4f} exported")
     before, after = (1000 * seconds for seconds in certificate.seconds)
     lines.append(f"an image takes {before:,.0f} ms with torch, {after:,.0f} ms with {certificate.runtime}")
     return lines

@@ -15,7 +15,8 @@ KEY = "intarsia"
 FORMAT = 1
 """Of this description. A reader refuses later ones, which may mean something else by the same words."""
 
-Output = Literal["label", "scores", "probs", "logits"]
+Answer = Literal["class", "classes", "depth"]
+Output = Literal["label", "scores", "probs", "logits", "depth"]
 Layout = Literal["NHWC", "NCHW"]
 OUTPUTS: tuple[Output, ...] = get_args(Output)
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
@@ -25,16 +26,24 @@ MEANINGS: Mapping[Output, Mapping[str, str]] = {
     "scores": {"label": "class index of each pixel, (N, H, W)", "confidence": "its probability, (N, H, W), float32"},
     "probs": {"probs": "probability of each class, (N, K, H, W), float32"},
     "logits": {"logits": "scores of each class before softmax or sigmoid, (N, K, H, W), float32"},
+    "depth": {"depth": "distance of each pixel, in the unit of the training, (N, H, W), float32"},
 }
 """What a file can give: its outputs by name."""
+
+OF_SETS: Mapping[str, str] = {
+    "label": "set of the classes of each pixel: bit k, of value 2 ** k, is class k, (N, H, W)",
+    "confidence": "probability of the least sure yes or no of each pixel, (N, H, W), float32",
+}
+"""The same where a pixel may have several classes, as far as it is another."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contract:
     """What goes in and what comes out.
 
-    output: a key of `MEANINGS`. layout: of the images, `channels` of them, numbers of type `dtype`, in the order of the
-    training (RGB for colours), neither normalised nor padded.
+    output: a key of `MEANINGS`. answer: what the model says of a pixel, as in `InferenceSpec`.
+    layout: of the images, `channels` of them, numbers of type `dtype`, in the order of the training (RGB for colours),
+    neither normalised nor padded.
     size: (height, width) if the file takes images of this size alone; why: the reason. None: any from `least_size`
     pixels on a side, smaller ones too, which are padded inside.
     batch: how many images at once, None for any number.
@@ -53,11 +62,19 @@ class Contract:
     asks_size: bool = False
     resize: str = ""
     precision: str = "fp32"
+    answer: Answer = "class"
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the outputs, in order."""
         return tuple(MEANINGS[self.output])
+
+    @property
+    def meanings(self) -> dict[str, str]:
+        """What each output is."""
+        return {**MEANINGS[self.output]} | {
+            name: text for name, text in OF_SETS.items() if name in self.outputs and self.answer == "classes"
+        }
 
     def shape(self, batch: int, height: int, width: int) -> tuple[int, ...]:
         """Of the images of this size."""
@@ -85,7 +102,7 @@ class ExportMeta:
         values = {
             "format": FORMAT,
             "contract": asdict(self.contract),
-            "outputs": MEANINGS[self.contract.output],
+            "outputs": self.contract.meanings,
             "weights": json.loads(self.weights.to_json()),
             "weights_hash": self.weights_hash,
             "versions": dict(self.versions),
@@ -125,6 +142,8 @@ def _pair(size: Any) -> tuple[int, int] | None:
 def _checked(contract: Contract) -> Contract:
     if contract.output not in OUTPUTS or contract.layout not in LAYOUTS:
         raise ValueError(f"output {contract.output!r}, layout {contract.layout!r}")
+    if contract.answer not in get_args(Answer) or (contract.answer == "depth") != (contract.output == "depth"):
+        raise ValueError(f"output {contract.output!r} of a model that answers with {contract.answer!r}")
     if not isinstance(contract.channels, int) or contract.channels < 1:
         raise ValueError(f"{contract.channels!r} channels")
     return contract

@@ -5,6 +5,7 @@ Shape letters: N images, H, W their height and width, C channels, K classes; R, 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import cast
 
@@ -12,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from intarsia.contracts import Task
+from intarsia.contracts import ConditionalTask, Task
 from intarsia.export.contract import Contract
+from intarsia.label_sets import set_count
 from intarsia.spec import InferenceSpec
 from intarsia.tasks.preprocess import Preprocess
 
@@ -24,8 +26,10 @@ class Deployable(nn.Module):
     The steps are those of `inference.logits.postprocess`, at once instead of strip by strip: logits are enlarged to the
     network's input, the padding is cut off, and they are resized to the answer's size if that is asked for.
 
-    Raises ValueError for a task that is more than a network of pixels: one of depth, or with conditions.
+    Of a model of depth, "logits" are depths. Raises ValueError for a preprocessing of another kind than ours.
     """
+
+    thresholds: Tensor | None
 
     def __init__(self, task: Task, inference: InferenceSpec, contract: Contract, *, least_size: int = 1) -> None:
         super().__init__()
@@ -37,7 +41,10 @@ class Deployable(nn.Module):
         self.contract = contract
         self.align_corners = inference.align_corners
         self.threshold = inference.foreground_above
-        self.num_classes = max(inference.num_classes, 2)
+        above = inference.thresholds
+        self.register_buffer("thresholds", None if above is None else torch.tensor(above).view(-1, 1, 1))
+        # Of sets of up to 8 classes, too, 8 bits are enough.
+        self.label_values = max(inference.num_classes, 2) if above is None else set_count(len(above))
         self.least_size = least_size
 
     def forward(self, image: Tensor, size: Tensor | None = None) -> tuple[Tensor, ...]:
@@ -85,19 +92,57 @@ class Deployable(nn.Module):
     def _answer(self, logits: Tensor) -> tuple[Tensor, ...]:
         """Of logits (N, K, R, S), K = 1 for two classes that are told apart by one."""
         output = self.contract.output
+        if output == "depth":
+            return (logits[:, 0],)
         if output == "logits":
             return (logits,)
-        probs = _probabilities(logits)  # (N, K, R, S), K >= 2
+        probs = _probabilities(logits, sigmoid=self.thresholds is not None)  # (N, K, R, S)
         if output == "probs":
             return (probs,)
+        label, confidence = self._classes(logits, probs) if self.thresholds is None else self._sets(probs)
+        stored = label.to(torch.uint8 if self.label_values <= 256 else torch.int32)  # ONNX knows uint16 hardly anywhere
+        return (stored,) if output == "label" else (stored, confidence)
+
+    def _classes(self, logits: Tensor, probs: Tensor) -> tuple[Tensor, Tensor]:
+        """The class of each pixel (N, R, S), and its probability."""
         label = logits.argmax(dim=1) if self.threshold is None else (probs[:, 1] > self.threshold).long()
-        stored = label.to(torch.uint8 if self.num_classes <= 256 else torch.int32)  # ONNX knows uint16 hardly anywhere
-        if output == "label":
-            return (stored,)
-        return stored, probs.gather(1, label[:, None])[:, 0]
+        return label, probs.gather(1, label[:, None])[:, 0]
+
+    def _sets(self, probs: Tensor) -> tuple[Tensor, Tensor]:
+        """The set of classes of each pixel (N, R, S), and the probability of its least sure yes or no."""
+        assert self.thresholds is not None
+        has = probs > self.thresholds  # (N, K, R, S)
+        bits = torch.tensor([1 << k for k in range(len(self.thresholds))], device=probs.device).view(-1, 1, 1)
+        return (has.long() * bits).sum(dim=1), torch.where(has, probs, 1 - probs).amin(dim=1)
 
 
-def _probabilities(logits: Tensor) -> Tensor:
+def deployable(task: Task, inference: InferenceSpec, contract: Contract) -> Deployable:
+    """A task as one function of an image, in evaluation. It shares its numbers with the task, unless they are halved.
+
+    Where a network of depth wants to know what kind of room an image shows, that is unknown, as for images whose name
+    does not say it.
+
+    Raises ValueError for other networks that read more of an image than its pixels.
+    """
+    if isinstance(task, ConditionalTask) and inference.answer != "depth":
+        raise ValueError(f"{type(task).__name__} reads more of an image than its pixels, which the file could not know")
+    task.eval()
+    if (compute := getattr(task.model, "compute_constants", None)) is not None:
+        compute()  # what a network makes once of the names of its classes is in the file, and what makes it is not
+    sized = (task.model, getattr(task.model, "backbone", None))
+    least: int = max(getattr(part, "least_size", 1) for part in sized)
+    module = Deployable(task, inference, contract, least_size=least).eval()
+    if contract.precision == "fp16":
+        module = copy.deepcopy(module)  # the original stays, to be compared with
+        assert isinstance(module.model, nn.Module)
+        module.model.half()
+    return module
+
+
+def _probabilities(logits: Tensor, *, sigmoid: bool) -> Tensor:
+    """Of each class by itself; or of classes of which one is true, two of them where there is one logit."""
+    if sigmoid:
+        return logits.sigmoid()
     if logits.shape[1] > 1:
         return logits.softmax(dim=1)
     second = logits.sigmoid()

@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -16,10 +16,17 @@ from torch.export import Dim, ExportedProgram
 from intarsia.contracts import Size
 from intarsia.export.contract import Contract
 from intarsia.export.deployable import Deployable
+from intarsia.layers.resizing_matrices import antialiased_bicubic
 
 EXAMPLE: Size = (128, 160)
 """Size of the image that a network is followed with, unless its least size is larger. Sides differ, so that the graph
 cannot take one for the other."""
+
+LARGER: Size = (640, 800)
+"""The same for networks that pool so far that of a small image one cell is left."""
+
+LARGEST_SIDE = 2**15
+"""Pixels; no graph should end at a smaller size."""
 
 ANY = Dim.DYNAMIC
 
@@ -29,10 +36,16 @@ def exported(module: Deployable, *, device: torch.device | str = "cpu") -> Expor
 
     Raises ValueError with torch's reason if they may not in this network, or if it cannot be followed at all.
     """
+    program = _followed(module, EXAMPLE, device)
+    if module.contract.size is None and _is_of_small_images(program):
+        program = _followed(module, LARGER, device)
+    return portable(program)
+
+
+def _followed(module: Deployable, size: Size, device: torch.device | str) -> ExportedProgram:
     contract = module.contract
-    inputs = example(module, device=device)
-    free = _free_dimensions(contract)
-    shapes = {"image": dict.fromkeys(free, ANY), "size": None}
+    inputs = example(module, size, device=device)
+    shapes = {"image": dict.fromkeys(_free_dimensions(contract), ANY), "size": None}
     try:
         with quiet(), torch.no_grad():
             return torch.export.export(
@@ -42,10 +55,34 @@ def exported(module: Deployable, *, device: torch.device | str = "cpu") -> Expor
         raise ValueError(reason_of(error)) from error
 
 
-def example(module: Deployable, *, device: torch.device | str = "cpu") -> tuple[Tensor, ...]:
-    """Inputs of a module, of the right shape and type."""
+def _is_of_small_images(program: ExportedProgram) -> bool:
+    """Whether a graph ends at some size of images: a map of one cell, which has rules of its own, had one in it."""
+    return any(bool(found.upper < LARGEST_SIDE) for found in program.range_constraints.values())
+
+
+def portable(program: ExportedProgram) -> ExportedProgram:
+    """The same graph with what OpenVINO does not have, and says nothing of, written as products of matrices."""
+    if not any(node.target in _ANTIALIASED for node in program.graph.nodes):
+        return program
+    written_out: ExportedProgram = program.run_decompositions(_ANTIALIASED)
+    return written_out
+
+
+def _bicubic(x: Tensor, size: Sequence[int], align_corners: bool, *_: float | None) -> Tensor:
+    assert not align_corners  # nobody resamples positions so
+    height, width = size
+    return antialiased_bicubic(x, (height, width))
+
+
+_ANTIALIASED = {
+    torch.ops.aten._upsample_bicubic2d_aa.default: _bicubic, torch.ops.aten._upsample_bicubic2d_aa.vec: _bicubic,
+}  # fmt: skip
+
+
+def example(module: Deployable, size: Size = EXAMPLE, *, device: torch.device | str = "cpu") -> tuple[Tensor, ...]:
+    """Inputs of a module, of the right shape and type; images of about this size, unless it takes one alone."""
     contract = module.contract
-    height, width = contract.size or at_least(EXAMPLE, 2 * module.least_size)
+    height, width = contract.size or at_least(size, 2 * module.least_size)
     shape = contract.shape(contract.batch or 2, height, width)
     image = torch.zeros(shape, dtype=getattr(torch, contract.dtype), device=device)
     if not contract.asks_size:

@@ -31,7 +31,7 @@ class Runtime(Protocol):
     def run(self, image: npt.NDArray[Any], size: Size | None = None) -> dict[str, npt.NDArray[Any]]:
         """Images as the contract has them, and the answer's size where it asks for one -> outputs by name.
 
-        Raises ValueError with what the runtime says, if it fails on these images.
+        Raises ValueError with what the runtime says, if it fails on these images; MemoryError if they are too large.
         """
         ...
 

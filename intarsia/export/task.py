@@ -14,27 +14,37 @@ from torch import Tensor, nn
 from intarsia.contracts import Batch, LossTerm, Size
 from intarsia.export.contract import Contract
 from intarsia.export.runtime import Runtime
+from intarsia.inference.depth_predictor import DepthPredictor
 from intarsia.inference.logits.lazy import CropFlip, HeadLogits, LogitMap
 from intarsia.inference.logits.postprocess import Postprocessed, RequestedFields
 from intarsia.inference.network import Soundness
 from intarsia.inference.predictor import Observe, Predictor
+from intarsia.label_sets import has
 from intarsia.spec import InferenceSpec
 
 LEAST = 1e-12
 """Of a probability whose logarithm is taken."""
 
+NEAR = 1e-6
+"""To 0 or 1, of a probability whose logit is taken."""
+
 
 class ExportedNetwork(nn.Module):
     """Stored images (N, C, H, W) -> scores (N, K, H, W) that say what the file says.
 
-    Of a file that gives logits, these; of probabilities, their logarithms, whose softmax they are; of labels, 1 for the
-    class and 0 for the others. Images smaller than a file's fixed size are filled up with `filling`, one value for each
-    channel, and what is answered there is cut off.
+    Of a file that gives logits or depths, these; of probabilities, their logarithms, whose softmax they are; of labels,
+    1 for the class and 0 for the others. Where a pixel may have several classes: of probabilities, the logits whose
+    sigmoid they are; of sets, one half more or less than the logit of each class's threshold, so that the mean of
+    several windows is decided by their majority. Images smaller than a file's fixed size are filled up with `filling`,
+    one value for each channel, and what is answered there is cut off.
     """
 
-    def __init__(self, runtime: Runtime, num_classes: int, filling: Sequence[float]) -> None:
+    def __init__(
+        self, runtime: Runtime, num_classes: int, filling: Sequence[float], thresholds: Sequence[float] | None = None
+    ) -> None:
         super().__init__()
         self.runtime, self.num_classes = runtime, num_classes
+        self.thresholds = None if thresholds is None else torch.tensor(thresholds).view(-1, 1, 1)
         self.filling = torch.tensor([round(value) for value in filling]).view(-1, 1, 1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -60,12 +70,24 @@ class ExportedNetwork(nn.Module):
         stored = getattr(torch, contract.dtype)
         found = self.runtime.run(given.to(stored).contiguous().cpu().numpy(), size)
         values = torch.from_numpy(found[contract.outputs[0]])
+        if contract.output == "depth":
+            return values[:, None]
         if contract.output == "logits":
             return values
+        if self.thresholds is not None:
+            return self._of_several(values, self.thresholds, contract)
         if contract.output == "probs":
             return values.clamp_(min=LEAST).log_()
         classes = torch.arange(self.num_classes, dtype=values.dtype).view(-1, 1, 1)
         return values[:, None] == classes
+
+    @staticmethod
+    def _of_several(values: Tensor, thresholds: Tensor, contract: Contract) -> Tensor:
+        """Logits (N, K, H, W) of what a file says where a pixel may have several classes."""
+        if contract.output == "probs":
+            return values.logit(eps=NEAR)
+        bits = torch.stack([has(values.int(), k) for k in range(len(thresholds))], dim=1)
+        return thresholds.logit(eps=NEAR) + bits - 0.5
 
     def _filled(self, images: Tensor) -> Tensor:
         fixed = self.runtime.meta.contract.size
@@ -95,14 +117,18 @@ class AsStored(nn.Module):
 
 
 class ExportedTask(nn.Module):
-    """What the predictor knows of a model (`contracts.Task`), of a file. It cannot be trained."""
+    """What the predictor knows of a model (`contracts.Task`), of a file. It cannot be trained.
+
+    thresholds: of each class, where a pixel may have several.
+    """
 
     def __init__(
-        self, runtime: Runtime, *, num_classes: int, ignore_index: int = 255, filling: Sequence[float] = ()
-    ) -> None:
+        self, runtime: Runtime, *, num_classes: int, ignore_index: int = 255, filling: Sequence[float] = (),
+        thresholds: Sequence[float] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         contract = runtime.meta.contract
-        self.model = ExportedNetwork(runtime, num_classes, filling or (0.0,) * contract.channels)
+        self.model = ExportedNetwork(runtime, num_classes, filling or (0.0,) * contract.channels, thresholds)
         self.preprocess = AsStored(contract.channels)
         self.num_classes, self.ignore_index = num_classes, ignore_index
 
@@ -139,26 +165,8 @@ def runtime_name(task: object) -> str:
     return task.model.runtime.name
 
 
-class ExportedPredictor(Predictor):
-    """A predictor of an exported file. Where the file asks for the size of its answer, images get theirs from it.
-
-    Raises ValueError, when it is made or copied and asked, for a threshold where the file has decided already, and for
-    probabilities of a file that gives labels.
-    """
-
-    def _postprocessed(self, views: Sequence[LogitMap], wanted: RequestedFields) -> Postprocessed:
-        output = self._contract.output
-        if self.inference.foreground_above is not None and output in ("label", "scores"):
-            raise ValueError(
-                f"the file gives {output}, decided by a threshold of its own: export it with --output probs"
-            )
-        kinds = {"probabilities": wanted.probabilities, "confidence": wanted.confidence, "entropy": wanted.entropy}
-        missing = [name for name, is_wanted in kinds.items() if is_wanted and output in ("label", "scores")]
-        missing += ["logits"] if wanted.logits and output != "logits" else []
-        if missing:
-            enough = "logits" if "logits" in missing else "probs"
-            raise ValueError(f"the file gives {output}, and no {', '.join(missing)}: export it with --output {enough}")
-        return super()._postprocessed(views, wanted)
+class _OfFile(Predictor):
+    """Where a file asks for the size of its answer, it is told that of the image."""
 
     @property
     def _contract(self) -> Contract:
@@ -178,17 +186,43 @@ class ExportedPredictor(Predictor):
         return found
 
 
+class ExportedPredictor(_OfFile):
+    """A predictor of an exported file that gives classes.
+
+    Raises ValueError, when it is made or copied and asked, for a threshold where the file has decided already, and for
+    probabilities of a file that gives labels.
+    """
+
+    def _postprocessed(self, views: Sequence[LogitMap], wanted: RequestedFields) -> Postprocessed:
+        output = self._contract.output
+        if self.inference.foreground_above is not None and output in ("label", "scores"):
+            raise ValueError(
+                f"the file gives {output}, decided by a threshold of its own: export it with --output probs"
+            )
+        kinds = {"probabilities": wanted.probabilities, "confidence": wanted.confidence, "entropy": wanted.entropy}
+        missing = [name for name, is_wanted in kinds.items() if is_wanted and output in ("label", "scores")]
+        missing += ["logits"] if wanted.logits and output != "logits" else []
+        if missing:
+            enough = "logits" if "logits" in missing else "probs"
+            raise ValueError(f"the file gives {output}, and no {', '.join(missing)}: export it with --output {enough}")
+        return super()._postprocessed(views, wanted)
+
+
+class ExportedDepthPredictor(_OfFile, DepthPredictor):
+    """A predictor of an exported file that gives depths."""
+
+
 def inference_of(inference: InferenceSpec, contract: Contract) -> InferenceSpec:
     """How the predictor of an exported file infers: as the model, as far as the file leaves it open.
 
     The decision of labels is in the file. A file of one size is shown windows of it.
     """
-    if contract.output != "logits":
+    if contract.output not in ("logits", "depth"):
         decides = None if contract.output != "probs" else inference.foreground_above
         inference = replace(inference, threshold=None, two_class_threshold=decides)
     if contract.size is not None:
         height, width = contract.size
-        slides = inference.mode == "slide" and inference.crop_size == contract.size
+        slides = inference.mode != "whole" and inference.crop_size == contract.size
         if not slides:
             stride = (max(1, height * 2 // 3), max(1, width * 2 // 3))
             inference = replace(inference, mode="slide", crop_size=contract.size, stride=stride)

@@ -8,8 +8,10 @@ Shape letters: N images, C channels, H, W height and width of the input, h, w of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -76,6 +78,16 @@ def pieces(length: int, side: int) -> int:
     ONNX, which rounds towards zero, not down, has no -(-length // side).
     """
     return (length + side - 1) // side
+
+
+def within_image(x: Tensor, size: Sequence[int], stride: int) -> Tensor:
+    """A level (N, C, h, w) of a padded image without what lies beyond an image of `size`, (height, width)."""
+    height, width = (pieces(side, stride) for side in size)
+    if not torch.compiler.is_exporting():
+        return x[..., :height, :width]
+    # torch.export takes a slice that may be all of it for one or the other, and is then right for that alone.
+    rows, columns = (torch.arange(side, device=x.device) for side in (height, width))
+    return x.index_select(2, rows).index_select(3, columns)
 
 
 def pieces_and_padding(length: int, side: int) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from intarsia.contracts import MaskPredictions, Size
 from intarsia.layers import precision
 from intarsia.layers.levels import resize
 from intarsia.layers.norm import LayerNorm2d
-from intarsia.layers.patch_embed import pieces
+from intarsia.layers.patch_embed import within_image
 
 ANNEALING_POWER = 0.9
 
@@ -78,8 +78,7 @@ def attention_mask(masks: Tensor, grid: Size, num_prefix: int, probability: Tens
 
 def cut_to(found: Sequence[MaskPredictions], size: Size, cell: int) -> tuple[MaskPredictions, ...]:
     """The predictions without what lies beyond an image of `size`; cell: its pixels to a cell of the masks."""
-    height, width = (pieces(side, cell) for side in size)
-    return tuple(MaskPredictions(x.class_logits, x.mask_logits[..., :height, :width]) for x in found)
+    return tuple(MaskPredictions(x.class_logits, within_image(x.mask_logits, size, cell)) for x in found)
 
 
 def annealing_of(

@@ -24,7 +24,7 @@ P = h * w pixels, M places of a mask.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.fx
@@ -37,6 +37,7 @@ from intarsia.layers.classifier import channel_dropout, pixel_classifier
 from intarsia.layers.conv import ConvNormAct
 from intarsia.layers.levels import resize
 from intarsia.layers.norm import Norm
+from intarsia.layers.resizing_matrices import resized_by_corners
 
 PsaType = Literal["collect", "distribute", "bi-direction"]
 
@@ -111,8 +112,7 @@ def shrunk(x: Tensor, factor: int) -> Tensor:
         return x
     height, width = x.shape[2:]
     corners = _keeps_corners(height, width, factor)
-    size = ((height - 1) // factor + 1, (width - 1) // factor + 1) if corners else (height // factor, width // factor)
-    return resize(x, size, align_corners=corners)
+    return _resized(x, (height // factor + corners, width // factor + corners), corners)
 
 
 @torch.fx.wrap
@@ -122,12 +122,21 @@ def enlarged(x: Tensor, like: Tensor, factor: int, *, align_corners: bool) -> Te
     align_corners: where nothing was shrunk.
     """
     height, width = like.shape[2:]
-    corners = align_corners if factor == 1 else _keeps_corners(height, width, factor)
-    return resize(x, (height, width), align_corners=corners)
+    if factor == 1:
+        return resize(x, (height, width), align_corners=align_corners)
+    return _resized(x, (height, width), _keeps_corners(height, width, factor))
 
 
-def _keeps_corners(height: int, width: int, factor: int) -> bool:
-    return bool(height % factor and width % factor)
+def _keeps_corners(height: int, width: int, factor: int) -> int:
+    """1 where both sides leave a remainder, else 0; written so that it stays open while a network is exported."""
+    return cast("int", torch.sym_min(torch.sym_min(height % factor, width % factor), 1))
+
+
+def _resized(x: Tensor, size: Size, corners: int) -> Tensor:
+    """Bilinear, with corners kept where that is 1."""
+    if torch.compiler.is_exporting():
+        return resized_by_corners(x, size, corners)
+    return resize(x, size, align_corners=bool(corners))
 
 
 # --- Head ---------------------------------------------------------------------------------------------------------

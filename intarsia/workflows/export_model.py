@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib.metadata
 import json
 import platform
@@ -12,16 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
-from intarsia.contracts import ConditionalTask, PathLike, Size
+from intarsia.contracts import PathLike, Size
 from intarsia.data.transforms.resize import Resizing
-from intarsia.export.certificate import (
-    Certificate,
-    describe,
-)
+from intarsia.export.certificate import Certificate, describe
 from intarsia.export.contract import LAYOUTS, OUTPUTS, Contract, ExportMeta, Layout, Output
-from intarsia.export.deployable import Deployable
+from intarsia.export.deployable import deployable
 from intarsia.export.formats import onnx, openvino, pt2
 from intarsia.export.program import as_fixed, exported
 from intarsia.export.quantise import quantise, shown
@@ -133,8 +127,7 @@ def _one(model: OpenModel, contract: Contract, request: ExportRequest, name: str
 
 def _write(model: OpenModel, contract: Contract, name: str, path: Path, samples: Samples) -> ExportMeta:
     """The file without its certificate, and what it says about itself."""
-    module = deployable(model, contract)
-    program = exported(module)
+    program = exported(deployable(model.task, model.spec.inference, contract))
     meta = ExportMeta(contract, _about(model), _hash(model.file), _versions(name))
     if name == "pt2":
         pt2.write(program, path, meta)
@@ -160,34 +153,6 @@ def _in_eight_bits(path: Path, meta: ExportMeta, samples: Samples) -> Path:
     count = quantise(path, out, meta, shown((sample.image for sample in samples.plain(CALIBRATION)), meta, CALIBRATION))
     say(f"int8: {count} convolutions and matrices; their ranges were measured on {samples.what}")
     return out
-
-
-def deployable(model: OpenModel, contract: Contract) -> Deployable:
-    """The model as one function of an image, in evaluation.
-
-    Raises ValueError for models that cannot be exported: of depth, or with conditions besides the image.
-    """
-    task = model.task
-    if model.spec.inference.answer == "depth":
-        raise ValueError("a model of depth cannot be exported yet: the file would say classes; use intarsia.load")
-    if model.spec.inference.answer == "classes":
-        raise ValueError(
-            "a model whose pixels may have several classes cannot be exported yet: the file would say one; use "
-            "intarsia.load"
-        )
-    if isinstance(task, ConditionalTask):
-        raise ValueError(f"{type(task).__name__} reads more of an image than its pixels, which the file could not know")
-    task.eval()
-    if (compute := getattr(task.model, "compute_constants", None)) is not None:
-        compute()  # what a network makes once of the names of its classes is in the file, and what makes it is not
-    sized = (task.model, getattr(task.model, "backbone", None))
-    least: int = max(getattr(part, "least_size", 1) for part in sized)
-    module = Deployable(task, model.spec.inference, contract, least_size=least).eval()
-    if contract.precision == "fp16":
-        module = copy.deepcopy(module)  # the original stays, to be compared with
-        assert isinstance(module.model, nn.Module)
-        module.model.half()
-    return module
 
 
 def _describe(name: str, path: Path, meta: ExportMeta) -> None:
@@ -216,10 +181,10 @@ def _check(request: ExportRequest) -> None:
 
 def _contract(model: OpenModel, request: ExportRequest) -> Contract:
     values = model.reader.spec.values
-    output: Output = request.output  # type: ignore[assignment]  # checked
+    output = _output(model, request.output)
     layout: Layout = request.layout  # type: ignore[assignment]
     inference = model.spec.inference
-    if inference.mode != "whole" and request.output != "logits" and request.size is None:
+    if inference.mode != "whole" and output not in ("logits", "depth") and request.size is None:
         say(
             f"note: the model is evaluated through windows of {inference.crop_size}; the file decides image by image, "
             "and is compared with the model doing so. For windows with their mean, export --output logits"
@@ -230,7 +195,23 @@ def _contract(model: OpenModel, request: ExportRequest) -> Contract:
         "uint8" if values is None or values.is_eight_bits else "float32",
         size=request.size, why="--size" if request.size else "", batch=request.batch,
         asks_size=bool(resize) and inference.mode == "whole", resize=resize, precision=request.precision,
+        answer=inference.answer,
     )  # fmt: skip
+
+
+def _output(model: OpenModel, asked: str) -> Output:
+    """What the file gives. Raises ValueError for what the model does not have."""
+    of_depth = model.spec.inference.answer == "depth"
+    if of_depth and asked not in ("label", "depth"):  # the first is what nobody asked for
+        raise ValueError(f"--output {asked} is of models of classes, and this one answers with depths: leave it out")
+    if asked == "depth" and not of_depth:
+        raise ValueError("--output depth is of models of depth, and this one answers with classes")
+    if of_depth and getattr(model.task.model, "reads_class_ids", False):
+        say(
+            "note: the network wants to know what kind of room an image shows. The file cannot know it: every room is "
+            "unknown to it, as to the original where an image's name does not say it"
+        )
+    return "depth" if of_depth else asked  # type: ignore[return-value]  # checked
 
 
 def _resizing(model: OpenModel) -> str:
@@ -253,11 +234,11 @@ def _usual_size(model: OpenModel) -> Size:
 
 def _about(model: OpenModel) -> WeightsMeta:
     """What the weights say, with classes and colours also where a published recipe is what says them."""
+    config = _plain(model.meta.config or model.config.values)
+    if model.spec.inference.answer == "depth":
+        return replace(model.meta, config=config)
     predictor = model.predictor()
-    config = model.meta.config or model.config.values
-    return replace(
-        model.meta, config=_plain(config), classes=tuple(predictor.classes), palette=tuple(predictor.palette)
-    )
+    return replace(model.meta, config=config, classes=tuple(predictor.classes), palette=tuple(predictor.palette))
 
 
 def _plain(config: Any) -> Any:
@@ -294,13 +275,15 @@ def _why_fixed(certificate: Certificate, contract: Contract) -> str:
         return f"at another size it fails: {certificate.failure}"
     if contract.precision != "fp32":
         return ""
-    return f"only {certificate.equal:.2%} of the pixels have the original's label at other sizes"
+    what = "label" if certificate.same_within is None else "depth"
+    return f"only {certificate.equal:.2%} of the pixels have the original's {what} at other sizes"
 
 
 def _say(found: Exported) -> None:
     certificate = found.certificate
     verdict = "says what the original says" if certificate.passed else "does NOT say what the original says"
-    say(f"{found.file}: {verdict} (at least {certificate.at_least:.1%} of all labels)")
+    what = "labels" if certificate.same_within is None else "depths"
+    say(f"{found.file}: {verdict} (at least {certificate.at_least:.1%} of all {what})")
     for line in describe(found.certificate):
         say(f"  {line}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 from intarsia import catalog
 from intarsia.config.build import metric_of
@@ -22,6 +23,9 @@ DRAWN = 8
 
 AT_LEAST = {"fp32": 0.999, "fp16": 0.995, "int8": 0.98}
 """Precision -> share of pixels with the same label below which a file is no copy. Ties, and rounding, change a few."""
+
+SAME_DEPTH = {"fp32": 0.001, "fp16": 0.01, "int8": 0.05}
+"""Precision -> how far from the original's a depth may be to be called the same, as a part of it."""
 
 
 class Samples:
@@ -75,21 +79,32 @@ def certify(
     """Compare the predictor of an exported file with the model that it was made of."""
     contract = meta.contract
     original = model.predictor(ours.classes, ours.palette)
-    if contract.output != "logits" or contract.size is not None:
+    if contract.output not in ("logits", "depth") or contract.size is not None:
         seen = replace(
             model.spec.inference,
             mode=ours.inference.mode, crop_size=ours.inference.crop_size, stride=ours.inference.stride,
         )  # fmt: skip
         original = replace(model, spec=replace(model.spec, inference=seen)).predictor(ours.classes, ours.palette)
-    ignore_index = metric_of(model.spec).args.get("ignore_index", 255)
-
-    def metric() -> Metric:
-        counter: Callable[..., Metric] = catalog.resolve("metric", "IoUMetric")
-        return counter(num_classes=len(ours.classes), classes=tuple(ours.classes), ignore_index=ignore_index)
-
-    fields: dict[str, Field] = {"logits": "logits", "probs": "probabilities"}
+    fields: dict[str, Field] = {"logits": "logits", "probs": "probabilities", "depth": "depth"}
     return compare(
         original, ours, samples,
         what=samples.what, runtime=runtime_name(ours.task), at_least=at_least or AT_LEAST[contract.precision],
-        compared=fields.get(contract.output), metric=metric,
+        compared=fields.get(contract.output), metric=_counter(model, ours),
+        same_within=SAME_DEPTH[contract.precision] if contract.answer == "depth" else None,
     )  # fmt: skip
+
+
+def _counter(model: OpenModel, ours: Predictor) -> Callable[[], Metric]:
+    """Makes counters of what the model answers with."""
+    of_run = metric_of(model.spec)
+    name = {"class": "IoUMetric", "classes": "MultiLabelMetric", "depth": "DepthMetric"}[model.spec.inference.answer]
+    settings: dict[str, Any] = {"num_classes": len(ours.classes), "classes": tuple(ours.classes),
+                                "ignore_index": of_run.args.get("ignore_index", 255)}  # fmt: skip
+    if name == "DepthMetric":
+        settings = {**(of_run.args if of_run.type == name else {}), "depth_metrics": ("rmse",)}
+
+    def counter() -> Metric:
+        make: Callable[..., Metric] = catalog.resolve("metric", name)
+        return make(**settings)
+
+    return counter

@@ -42,6 +42,7 @@ def open_exported(path: Path, *, device: str = "cpu", threads: int | None = None
     spec = as_kept(lower(config), meta)
     spec = replace(spec, inference=inference_of(spec.inference, contract))
     task = ExportedTask(
-        runtime, num_classes=len(meta.classes), ignore_index=meta.ignore_index, filling=spec.preprocess.mean
-    )
+        runtime, num_classes=len(meta.classes), ignore_index=meta.ignore_index, filling=spec.preprocess.mean,
+        thresholds=spec.inference.thresholds,
+    )  # fmt: skip
     return OpenExported(spec, meta, config, cast("Task", task.eval()))

@@ -54,6 +54,29 @@ def test_it_predicts_what_its_weights_predict(exported: Path, weights: Path, pho
     assert len({value for label in expected.values() for value in np.unique(label)}) > 1
 
 
+def test_images_of_any_shape_and_grey_ones_are_what_they_are_to_the_weights(
+    exported: Path, weights: Path, tmp_path: Path
+) -> None:
+    rng, folder = np.random.default_rng(2), tmp_path / "shapes"
+    folder.mkdir()
+    for name, shape in {
+        "dot": (1, 1, 3),
+        "line": (1, 70, 3),
+        "odd": (33, 47, 3),
+        "grey": (50, 61),
+        "ink": (20, 30, 4),
+    }.items():
+        Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(folder / f"{name}.png")
+    (folder / "none.png").write_bytes(b"")
+    for name, model in (("file", exported), ("weights", weights)):
+        words = ["predict", str(model), str(folder), "-o", str(tmp_path / name), "--save", "label", "--device", "cpu"]
+        assert main(words) == 1  # one of them is no image
+    found, expected = labels(tmp_path / "file"), labels(tmp_path / "weights")
+    assert sorted(found) == sorted(expected) == ["dot.png", "grey.png", "ink.png", "line.png", "odd.png"]
+    for name, label in expected.items():
+        np.testing.assert_array_equal(found[name], label, err_msg=name)
+
+
 def test_python_loads_it_like_weights(exported: Path, weights: Path, photos: Path) -> None:
     ours, theirs = (intarsia.load(file).predict(photos / "a_1.png") for file in (exported, weights))
     np.testing.assert_array_equal(ours.label, theirs.label)

@@ -149,13 +149,37 @@ def test_thresholds_are_chosen_afterwards_and_kept(run: Path, data: Path, tmp_pa
     )
 
 
+@pytest.mark.slow
+def test_an_exported_file_says_the_same(run: Path, data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("openvino")
+    for output in ("label", "logits"):
+        out = tmp_path / output
+        assert main(["export", str(run), "--to", "onnx,openvino", "-o", str(out), "--output", output]) == 0
+        for name, found in json.loads((out / "certificate.json").read_text()).items():
+            assert found["equal"] > 0.999, name
+            assert found["labelled"] == 3
+            assert found["mean_iou"][0] == pytest.approx(found["mean_iou"][1], abs=1e-3)
+            assert found["mean_iou"][0] > 0
+    file = tmp_path / "label" / "model.onnx"
+    photo = data / "images" / "val" / "x4.png"
+    for ours in (file, file.with_suffix(".xml"), tmp_path / "logits" / "model.onnx"):
+        predictions = [intarsia.load(model, device="cpu").predict(photo) for model in (ours, run)]
+        assert (predictions[0].labels == predictions[1].labels).mean() > 0.999
+        assert predictions[0].classes == NAMES
+    assert main(["eval", str(file), "--data", str(data), "--out", str(tmp_path / "scores"), "--device", "cpu"]) == 0
+    again, said = (json.loads((folder / "eval.json").read_text()) for folder in (tmp_path / "scores", run))
+    assert again["thresholds"] == said["thresholds"]
+    for name, scores in said["classes"].items():
+        assert again["classes"][name] == pytest.approx(scores, abs=2e-3)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["predict", "RUN", "IMAGES", "-o", "OUT", "--format", "source"], "this model several"),
         (["predict", "RUN", "IMAGES/x4.png", "-o", "x.png", "--save", "masks"], "one for each class; give a folder"),
         (["view", "RUN"], "gives a pixel several classes"),
-        (["export", "RUN", "-o", "OUT"], "cannot be exported yet"),
         (["data", "suspects", "RUN", "-o", "OUT"], "this model gives a pixel several"),
         (["eval", "RUN", "--group", "all=box,disc"], "here a pixel may have several"),
         (["eval", "RUN", "--confusion", "x.png"], "counts no confusion matrix"),
@@ -173,8 +197,7 @@ def test_what_cannot_be_is_refused_by_name(
     places = {"RUN": str(run), "IMAGES": str(data / "images" / "val"), "DATA": str(data), "OUT": str(tmp_path / "out")}
     for name, place in places.items():
         words = [word.replace(name, place, 1) if word.startswith(name) else word for word in words]
-    device = [] if words[0] == "export" else ["--device", "cpu"]
-    assert main([*words, *device]) != 0
+    assert main([*words, "--device", "cpu"]) != 0
     assert said in " ".join(capsys.readouterr().err.split())
 
 

@@ -22,7 +22,7 @@ from intarsia.config.language.reader import Config
 from intarsia.config.lowering.lower import lower
 from intarsia.contracts import Size
 from intarsia.export.formats.onnx import OPSET
-from intarsia.export.program import quiet
+from intarsia.export.program import portable, quiet
 
 SIZE = (64, 96)
 ODD = (65, 97)
@@ -189,11 +189,9 @@ def is_right_as_onnx(case: Case) -> None:
     """In onnxruntime and in OpenVINO, at sizes and in batches that it was not exported with."""
     onnxruntime, openvino = (pytest.importorskip(name) for name in ("onnxruntime", "openvino"))
     module = case.build().eval()
-    with quiet():
-        program = torch.onnx.export(
-            module, case.inputs((128, 160)), dynamo=True, dynamic_shapes=case.dynamic(0, 2, 3), opset_version=OPSET,
-            verbose=False,
-        )  # fmt: skip
+    with quiet(), torch.no_grad():
+        graph = torch.export.export(module, case.inputs((128, 160)), dynamic_shapes=case.dynamic(0, 2, 3))
+        program = torch.onnx.export(portable(graph), (), dynamo=True, opset_version=OPSET, verbose=False)
     assert program is not None
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level, settings.intra_op_num_threads = 4, 1

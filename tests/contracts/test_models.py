@@ -331,11 +331,6 @@ EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
     ("MultiLevelNeck", "gives_what_it_says"): (
         "patches at the border reach beyond an image of odd size, and so do levels made of them", r"\(2, 8, 20, 28\)"),
     ("ViTAdapter", "gives_every_parameter_a_gradient"): (UNDONE, r": spm\.fc1\.bias, up\.bias$"),
-    ("ViTAdapter", "is_right_as_onnx"): (
-        "timm resamples positions with antialiasing, which OpenVINO leaves out", r"OpenVINO, .*differs by 0\.00"),
-    ("ViTAdapter", "is_exported_for_any_size"): (
-        "images that are multiples of 32 and others need graphs of their own, as a slice of all is another for torch",
-        "Guard failed"),
     ("SimpleFeaturePyramid", "gives_what_it_says"): (
         "patches at the border reach beyond an image of odd size, and so do levels made of them", r"\(2, 8, 20, 28\)"),
     ("PIDNet", "trains_on_a_batch_of_one"): ONE_VALUE,
@@ -388,11 +383,6 @@ EXCEPTIONS: dict[tuple[str, str], tuple[str, str]] = {
     ("JPU", "gives_every_parameter_a_gradient"): (
         UNDONE, r": dilation_layers\.0\.0\.depthwise_conv\.bn\.bias, "
                 r"dilation_layers\.1\.0\.depthwise_conv\.bn\.bias$"),
-    ("PSAHead", "is_exported_for_any_size"): (
-        "how the level is shrunk depends on whether its sides leave a remainder",
-        r"Tensor-likes are not close|Guard failed: .* % 2 == 0"),
-    ("PSAHead", "is_right_as_onnx"): (
-        "how the level is shrunk depends on whether its sides leave a remainder", r"65, 97.*differs by"),
     ("DDRNet", "gives_every_parameter_a_gradient"): (
         UNDONE, r": context_branch_layers\.2\.0\.conv3\.bn\.bias, context_branch_layers\.2\.0\.downsample\.1\.bias$"),
     ("DDRNet", "is_exported_for_any_size"): ONE_CELL,

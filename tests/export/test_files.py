@@ -21,6 +21,7 @@ from intarsia.export.contract import Contract, ExportMeta
 from intarsia.export.formats import onnx, openvino, pt2
 from intarsia.export.program import exported
 from intarsia.export.task import ExportedPredictor, ExportedTask, inference_of
+from intarsia.inference.predictor import Predictor
 
 
 def predictor_of(made: Made, path: Path) -> ExportedPredictor:
@@ -45,6 +46,30 @@ def test_onnx_files_are_right_at_any_size_and_in_any_batch(make: Any, onnx_file:
             (found,) = opened.run(pixels).values()
             assert found.dtype == expected.numpy().dtype
             np.testing.assert_allclose(found, expected.numpy(), atol=2e-5, err_msg=str((size, batch)))
+
+
+def test_graphs_of_networks_that_pool_to_one_cell_end_at_no_size(make: Any, onnx_file: Any) -> None:
+    """Of a map of one cell, torch follows another way than of several, and is then right for small images alone."""
+
+    class Pooled(type(make().task.model)):  # type: ignore[misc]
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            x = self.first(images)
+            cells = torch.nn.functional.avg_pool2d(x, 65, stride=32, padding=32)
+            whole = torch.nn.functional.interpolate(cells, size=x.shape[2:], mode="bilinear")
+            out: torch.Tensor = self.decode_head(x + whole)
+            return out
+
+    made = make()
+    made.task.model.__class__ = Pooled
+    module = made.deployable("logits")
+    sides = exported(module).range_constraints.values()
+    assert all(bool(found.upper > 10**4) for found in sides)
+    opened = runtime.open_file(onnx_file(made, module), threads=1)
+    for size in [(64, 96), (128, 160), (300, 410)]:
+        pixels = image(size)[None]
+        with torch.no_grad():
+            (expected,) = module(torch.from_numpy(pixels))
+        np.testing.assert_allclose(opened.run(pixels)["logits"], expected.numpy(), atol=1e-4)
 
 
 def test_onnx_files_use_no_operators_of_our_own(make: Any, onnx_file: Any) -> None:
@@ -121,6 +146,23 @@ def test_compiled_archives_give_the_same(make: Any, tmp_path: Path, monkeypatch:
     assert compared.passed
 
 
+def test_large_images_are_right_and_too_large_ones_say_what_to_do(
+    make: Any, onnx_file: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make()
+    ours = predictor_of(made, onnx_file(made, made.deployable("label")))
+    pixels = image((3000, 4000))
+    assert (ours.predict(pixels).label == made.predictor().predict(pixels).label).mean() > 0.99999
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("Failed to allocate memory for requested buffer of size 1")
+
+    task: Any = ours.task
+    monkeypatch.setattr(task.model.runtime, "_session", type("Full", (), {"run": fail})())
+    with pytest.raises(ValueError, match=r"40 x 24 pixels at once need more memory than there is.*--slide 512 341"):
+        ours.predict(image((24, 40)))
+
+
 def test_files_of_one_size_are_shown_windows_of_it(make: Any, onnx_file: Any) -> None:
     made = make()
     path = onnx_file(made, made.deployable("logits", size=(48, 64), why="--size", batch=1))
@@ -147,6 +189,60 @@ def test_a_fixed_batch_is_filled_up(make: Any, onnx_file: Any) -> None:
     assert scores.shape == (4, 3, 40, 52)
     (last,) = made.deployable("logits")(batch[3:].permute(0, 2, 3, 1))
     np.testing.assert_allclose(scores[3:], last.detach(), atol=2e-5)
+
+
+@pytest.mark.parametrize(("classes", "outputs"), [(3, ("label", "probs")), (12, ("scores",))])
+def test_files_of_sets_say_what_the_predictor_says(
+    make: Any, onnx_file: Any, classes: int, outputs: tuple[str, ...]
+) -> None:
+    thresholds = tuple(0.4 + 0.02 * k for k in range(classes))
+    made = make(logits=classes)
+    names, palette = tuple(f"c{k}" for k in range(classes)), [(0, 0, k) for k in range(classes)]
+    inference = replace(made.inference, answer="classes", class_thresholds=thresholds)
+    made = Made(made.task, inference)
+    theirs = Predictor(made.task, inference=inference, classes=names, palette=palette)
+    for output in outputs:
+        path = onnx_file(made, made.deployable(output, answer="classes"), f"{output}.onnx")
+        opened = runtime.open_file(path, threads=1)
+        task = ExportedTask(opened, num_classes=classes, thresholds=thresholds)
+        ours = ExportedPredictor(
+            task.eval(), inference=inference_of(inference, opened.meta.contract), classes=names, palette=palette
+        )
+        assert ours.inference.thresholds == thresholds
+        for size in SIZES[:3]:
+            pixels = image(size)
+            expected = theirs.predict(pixels, confidence=True, probabilities=True)
+            np.testing.assert_array_equal(ours.predict(pixels).label, expected.label, err_msg=output)
+            if output == "scores":
+                found = opened.run(pixels[None])["confidence"][0]
+                np.testing.assert_allclose(found, expected.confidence, atol=1e-5)
+            if output == "probs":
+                again = ours.predict(pixels, probabilities=True).probabilities
+                np.testing.assert_allclose(again, expected.probabilities, atol=1e-5)
+        assert len(np.unique(expected.label)) > 2
+
+
+def test_windows_of_sets_are_decided_by_majority(make: Any, onnx_file: Any) -> None:
+    made = make(logits=3)
+    inference = replace(made.inference, answer="classes", class_thresholds=(0.2, 0.5, 0.9))
+    made = Made(made.task, inference)
+    opened = runtime.open_file(onnx_file(made, made.deployable("label", answer="classes")), threads=1)
+    windows = replace(inference, mode="slide", crop_size=(32, 32), stride=(16, 16))
+    colours = [(0, 0, 0)] * 3
+    task = ExportedTask(opened, num_classes=3, thresholds=inference.thresholds)
+    ours = ExportedPredictor(task.eval(), inference=windows, classes=made.classes, palette=colours)
+    whole = Predictor(made.task, inference=inference, classes=made.classes, palette=colours)
+    pixels = image((48, 64))
+    votes, count = np.zeros((3, 48, 64)), np.zeros((48, 64))
+    for top in (0, 16):
+        for left in (0, 16, 32):
+            part = np.s_[top : top + 32, left : left + 32]
+            votes[(slice(None), *part)] += whole.predict(np.ascontiguousarray(pixels[part])).labels
+            count[part] += 1
+    agreed = np.abs(votes / count - 0.5) > 1e-6  # of a draw neither is the majority
+    found = ours.predict(pixels).labels
+    np.testing.assert_array_equal(found[agreed], (votes / count > 0.5)[agreed])
+    assert 0 < agreed.mean() <= 1
 
 
 def test_labels_of_windows_are_their_majority(make: Any, onnx_file: Any) -> None:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from intarsia.contracts import Size
 from intarsia.export.contract import KEY, ExportMeta
 from intarsia.export.quantise import SCOPES
+from intarsia.inference.memory import is_out_of_memory
 from intarsia.io.whole_files import whole_file
 
 if TYPE_CHECKING:
@@ -133,6 +134,8 @@ class ONNXRuntime:
         try:
             found = self._session.run(list(self.meta.contract.outputs), given)
         except Exception as error:  # its own classes derive from nothing else
+            if is_out_of_memory(error):
+                raise MemoryError(_last(error)) from error  # the predictor knows the way out
             raise ValueError(f"{self._path}: onnxruntime fails on {image.shape}: {_last(error)}") from error
         return dict(zip(self.meta.contract.outputs, found, strict=True))
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from intarsia.contracts import Size
 from intarsia.export.contract import KEY, ExportMeta
+from intarsia.inference.memory import is_out_of_memory
 from intarsia.io.whole_files import write_whole
 
 MISSING = "OpenVINO's files need the package openvino: pip install 'intarsia[export]'"
@@ -73,6 +74,8 @@ class OpenVINORuntime:
         try:
             found = self._model.create_infer_request().infer(given, share_outputs=False)
         except Exception as error:
+            if is_out_of_memory(error):
+                raise MemoryError(_first(error)) from error  # the predictor knows the way out
             raise ValueError(f"{self._path}: OpenVINO fails on {image.shape}: {_first(error)}") from error
         return {name: np.asarray(found[name]) for name in self.meta.contract.outputs}
 

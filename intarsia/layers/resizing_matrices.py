@@ -1,0 +1,59 @@
+"""Resizing as products with two matrices, for networks that are exported: it is separable, as a mean over cells is.
+
+torch's own functions give the same numbers. But how they resize is decided while a network is followed, and not every
+format has every kind: OpenVINO leaves antialiasing out without a word.
+
+Shape letters: N images, C channels, H, W height and width before, R, S after; L and M a length before and after.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from intarsia.contracts import Size
+
+CUBIC = -0.5
+"""The coefficient of the kernel that torch's antialiased resizing has, as Pillow's."""
+
+
+def resized_by_corners(x: Tensor, size: Size, corners: int | bool) -> Tensor:
+    """Bilinear (N, C, H, W) -> (N, C, R, S), as `resize` with align_corners, or without where `corners` is 0.
+
+    corners: 0 or 1; may be a number that depends on a size that is not known while a network is followed.
+    """
+    rows, columns = (_linear(x.shape[dim], size[dim - 2], corners, x) for dim in (2, 3))
+    return rows @ x @ columns.T
+
+
+def _linear(before: int, after: int, corners: int | bool, like: Tensor) -> Tensor:
+    """(M, L): what part each pixel has of each new one."""
+    place = torch.arange(after, device=like.device, dtype=like.dtype)
+    steps: Any = torch.sym_max(after - 1, 1)  # a number, known or not
+    by_corners = place * (before - 1) / steps
+    by_halves = (place + 0.5) * before / after - 0.5
+    centre = (corners * by_corners + (1 - corners) * by_halves).clamp(min=0)
+    pixel = torch.arange(before, device=like.device, dtype=like.dtype)
+    distance = (torch.minimum(centre, pixel[-1:])[:, None] - pixel).abs()
+    return (1 - distance).clamp(min=0)
+
+
+def antialiased_bicubic(x: Tensor, size: Size) -> Tensor:
+    """(N, C, H, W) -> (N, C, R, S), as `F.interpolate(x, size, mode="bicubic", antialias=True)`."""
+    rows, columns = (_cubic(x.shape[dim], size[dim - 2], x) for dim in (2, 3))
+    return rows @ x @ columns.T
+
+
+def _cubic(before: int, after: int, like: Tensor) -> Tensor:
+    """(M, L): the kernel around each new pixel, as wide as that is where it is wider than an old one."""
+    step = before / after
+    wide: Any = torch.sym_max(step, 1.0)  # a number, known or not
+    centre = (torch.arange(after, device=like.device, dtype=like.dtype) + 0.5) * step
+    pixel = torch.arange(before, device=like.device, dtype=like.dtype) + 0.5
+    distance = (pixel - centre[:, None]).abs() / wide
+    near = ((CUBIC + 2) * distance - (CUBIC + 3)) * distance * distance + 1
+    far = (((distance - 5) * distance + 8) * distance - 4) * CUBIC
+    kernel = torch.where(distance < 1, near, torch.where(distance < 2, far, torch.zeros_like(far)))
+    return kernel / kernel.sum(dim=1, keepdim=True)
