@@ -15,6 +15,8 @@ EXAMPLES = """
 
 [bold]Several formats, real images to compare with[/]:  intarsia export runs/first --to onnx,openvino -o exported --samples photos
 
+[bold]For maps in QGIS[/]:  intarsia export runs/roofs --for qgis --tile 512 --resolution 20 -o exported
+
 [bold]Use it like any model[/]:  intarsia predict exported/model.onnx photo.jpg -o out
 
 [bold]Compare again, elsewhere[/]:  intarsia export verify exported/model.onnx --against runs/first --samples photos
@@ -27,7 +29,7 @@ pixels have the same label, the exit code is 3. certificate.json and the file's 
 FAILED = 3
 """Exit code of a file that is not the same as the original."""
 
-_FILE, _PROOF = "The file", "The proof"
+_FILE, _PROOF, _RECEIVER = "The file", "The proof", "For a program"
 
 Count = Annotated[int, typer.Option("--count", min=1, help="Images to compare on, at most.", rich_help_panel=_PROOF)]
 Samples = Annotated[
@@ -116,6 +118,24 @@ def model(
             rich_help_panel=_FILE,
         ),
     ] = "fp32",
+    receiver: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--for",
+            metavar="PROGRAM",
+            help="qgis: an ONNX file for its plugin Deepness. It decides output, layout and size.",
+            rich_help_panel=_RECEIVER,
+        ),
+    ] = None,
+    tile: Annotated[
+        int, typer.Option("--tile", help="Side of the tiles that QGIS shows, in pixels.", rich_help_panel=_RECEIVER)
+    ] = 512,
+    resolution: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            "--resolution", metavar="CM", help="Centimetres per pixel of training images.", rich_help_panel=_RECEIVER
+        ),
+    ] = None,
     samples: Samples = None,
     count: Count = 16,
     at_least: AtLeast = None,
@@ -133,6 +153,7 @@ def model(
             weights=weights, to=[word.strip() for word in to.split(",") if word.strip()], out=out, config=config,
             output=output, layout=layout.upper(), size=size, batch=batch, precision=precision, samples=samples,
             count=count, at_least=at_least, threads=threads, key=key, prefix=prefix,
+            receiver=receiver, tile=tile, resolution=resolution,
         )
     )  # fmt: skip
     if not all(found.certificate.passed for found in done):

@@ -25,11 +25,13 @@ from intarsia.export.deployable import Deployable
 from intarsia.export.formats import onnx, openvino, pt2
 from intarsia.export.program import as_fixed, exported
 from intarsia.export.quantise import quantise, shown
+from intarsia.export.receivers import qgis
 from intarsia.export.runtime import read_meta
 from intarsia.io.digest import file_hash
 from intarsia.io.whole_files import write_text
 from intarsia.terminal import progress, say
 from intarsia.weights.file import WeightsMeta
+from intarsia.workflows.export_for import Receiver, receiver_of
 from intarsia.workflows.export_proof import AT_LEAST, Samples, certify
 from intarsia.workflows.exported_model import open_exported
 from intarsia.workflows.trained_model import OpenModel, of_exported, open_model
@@ -52,6 +54,8 @@ class ExportRequest:
     samples: images to compare with, by default the run's validation images, else drawn ones; count: how many at most.
     at_least: share of pixels that must have the label of the original, by default that of `AT_LEAST`. threads: of the
     runtime.
+    receiver: one of `export_for.RECEIVERS`, which decides what of the file its program does. tile, resolution: of QGIS,
+    see `receivers.qgis`.
     """
 
     weights: PathLike
@@ -69,6 +73,9 @@ class ExportRequest:
     threads: int | None = None
     key: str | None = None
     prefix: str | None = None
+    receiver: str | None = None
+    tile: int = qgis.TILE
+    resolution: float | None = None
 
 
 @dataclass(frozen=True)
@@ -88,11 +95,12 @@ def export_model(request: ExportRequest) -> list[Exported]:
     Raises ValueError for models and words that cannot be exported.
     """
     _check(request)
+    receiver = receiver_of(request)
     model = open_model(request.weights, config=request.config, device="cpu", key=request.key, prefix=request.prefix)
     for note in model.notes:
         say(f"note: {note}")
     done: list[Exported] = []
-    contract = _contract(model, request)
+    contract = receiver.contract(_contract(model, request), model)
     samples = Samples(model, request.samples, request.count)
     if samples.note:
         say(f"note: {samples.note}")
@@ -100,18 +108,20 @@ def export_model(request: ExportRequest) -> list[Exported]:
     with progress("exporting") as bar:
         for number, name in enumerate(request.to):
             bar(number, len(request.to))
-            found = _one(model, contract, request, name, samples)
+            found = _one(model, contract, request, receiver, name, samples)
             done.append(found)
             _say(found)
     write_text(request.out / CERTIFICATE, json.dumps(_certificates(done), indent=2, ensure_ascii=False) + "\n")
     return done
 
 
-def _one(model: OpenModel, contract: Contract, request: ExportRequest, name: str, samples: Samples) -> Exported:
+def _one(
+    model: OpenModel, contract: Contract, request: ExportRequest, receiver: Receiver, name: str, samples: Samples
+) -> Exported:
     """One format: of any size, or else of one."""
-    path = request.out / FORMATS[name]
+    path = receiver.folder(request.out) / FORMATS[name]
     try:
-        written = _write(model, contract, name, path, samples)
+        written = _write(model, contract, receiver, name, path, samples)
         certificate = _compared(model, path, written, request, samples)
         why = "" if certificate.passed or contract.size else _why_fixed(certificate, contract)
     except ValueError as error:
@@ -123,17 +133,21 @@ def _one(model: OpenModel, contract: Contract, request: ExportRequest, name: str
         fixed = as_fixed(contract, size, why)
         say(f"{name}: the file takes images of {size[1]} x {size[0]} pixels alone (--size H W for others), since {why}")
         try:
-            written = _write(model, fixed, name, path, samples)
+            written = _write(model, fixed, receiver, name, path, samples)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
         certificate = _compared(model, path, written, request, samples)
-    _describe(name, path, replace(written, certificate=certificate.to_json()))
+    meta = replace(written, certificate=certificate.to_json())
+    _describe(name, path, meta)
+    receiver.finish(path, meta)
     return Exported(path, certificate)
 
 
-def _write(model: OpenModel, contract: Contract, name: str, path: Path, samples: Samples) -> ExportMeta:
+def _write(
+    model: OpenModel, contract: Contract, receiver: Receiver, name: str, path: Path, samples: Samples
+) -> ExportMeta:
     """The file without its certificate, and what it says about itself."""
-    module = deployable(model, contract)
+    module = receiver.module(deployable(model, contract), model)
     program = exported(module)
     meta = ExportMeta(contract, _about(model), _hash(model.file), _versions(name))
     if name == "pt2":
@@ -141,7 +155,7 @@ def _write(model: OpenModel, contract: Contract, name: str, path: Path, samples:
     elif name == "aoti":
         pt2.compile_to(program, path, meta)
     elif name == "onnx" and contract.precision != "int8":
-        onnx.write(program, path, meta)
+        onnx.write(program, path, meta, also=receiver.also(meta, model))
     else:
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             between = Path(folder) / "model.onnx"
