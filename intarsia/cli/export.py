@@ -17,6 +17,8 @@ EXAMPLES = """
 
 [bold]For maps in QGIS[/]:  intarsia export runs/roofs --for qgis --tile 512 --resolution 20 -o exported
 
+[bold]For TensorRT, and for Triton[/]:  intarsia export runs/first --to tensorrt --sizes 256x256 512x1024 1024x2048 --for triton -o models
+
 [bold]Use it like any model[/]:  intarsia predict exported/model.onnx photo.jpg -o out
 
 [bold]Compare again, elsewhere[/]:  intarsia export verify exported/model.onnx --against runs/first --samples photos
@@ -78,7 +80,7 @@ def model(
             "--to",
             metavar="FORMATS",
             help="onnx, openvino, pt2 (torch.export), aoti (compiled for C++ "
-            "servers on machines of this kind), with commas.",
+            "servers on machines of this kind), tensorrt, with commas.",
             rich_help_panel=_FILE,
         ),
     ] = "onnx",
@@ -123,7 +125,8 @@ def model(
         typer.Option(
             "--for",
             metavar="PROGRAM",
-            help="qgis: an ONNX file for its plugin Deepness. It decides output, layout and size.",
+            help="qgis: an ONNX file for its plugin Deepness, which decides output, layout and size. triton: a "
+            "folder of a model repository.",
             rich_help_panel=_RECEIVER,
         ),
     ] = None,
@@ -134,6 +137,25 @@ def model(
         Optional[float],  # noqa: UP045
         typer.Option(
             "--resolution", metavar="CM", help="Centimetres per pixel of training images.", rich_help_panel=_RECEIVER
+        ),
+    ] = None,
+    name: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--name", help="Of the model in Triton; by default the run's.", rich_help_panel=_RECEIVER),
+    ] = None,
+    sizes: Annotated[
+        Optional[tuple[str, str, str]],  # noqa: UP045
+        typer.Option(
+            "--sizes",
+            metavar="MIN OPT MAX",
+            help="HxW: what images an engine of TensorRT takes, and which it is fastest with.",
+            rich_help_panel=_RECEIVER,
+        ),
+    ] = None,
+    most: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            "--most", min=1, help="Images at once, at most, of an engine and in Triton.", rich_help_panel=_RECEIVER
         ),
     ] = None,
     samples: Samples = None,
@@ -153,7 +175,7 @@ def model(
             weights=weights, to=[word.strip() for word in to.split(",") if word.strip()], out=out, config=config,
             output=output, layout=layout.upper(), size=size, batch=batch, precision=precision, samples=samples,
             count=count, at_least=at_least, threads=threads, key=key, prefix=prefix,
-            receiver=receiver, tile=tile, resolution=resolution,
+            receiver=receiver, tile=tile, resolution=resolution, name=name, sizes=sizes, most=most,
         )
     )  # fmt: skip
     if not all(found.certificate.passed for found in done):

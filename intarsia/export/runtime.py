@@ -17,6 +17,7 @@ _MODULES: Mapping[str, str] = {
     ".onnx": "intarsia.export.formats.onnx",
     ".xml": "intarsia.export.formats.openvino",
     ".pt2": "intarsia.export.formats.pt2",
+    ".plan": "intarsia.export.formats.tensorrt",
 }
 """Suffix -> module with `read_meta(path)` and `open_file(path, device, threads)`."""
 

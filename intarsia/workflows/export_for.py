@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from intarsia.export.contract import Contract, ExportMeta
 from intarsia.export.deployable import Deployable
-from intarsia.export.receivers import qgis
+from intarsia.export.receivers import qgis, triton
+from intarsia.io.whole_files import write_text
 from intarsia.tasks.preprocess import Preprocess
 from intarsia.terminal import say
+from intarsia.workflows.export_request import ExportRequest
 from intarsia.workflows.trained_model import OpenModel
 
-if TYPE_CHECKING:
-    from intarsia.workflows.export_model import ExportRequest
-
-RECEIVERS = ("qgis",)
+RECEIVERS = ("qgis", "triton")
+MOST = 4
+"""Images at once, unless the request says it: of engines, and in Triton."""
 
 
 class Receiver(Protocol):
@@ -37,8 +39,8 @@ class Receiver(Protocol):
         """Further entries of the file's metadata, as text."""
         ...
 
-    def finish(self, file: Path, meta: ExportMeta) -> None:
-        """Write what belongs beside the file, and say what is to be done with it."""
+    def finish(self, kind: str, file: Path, meta: ExportMeta) -> None:
+        """Write what belongs beside a file of this format, and say what is to be done with it."""
         ...
 
 
@@ -48,6 +50,8 @@ def receiver_of(request: ExportRequest) -> Receiver:
         return Anybody()
     if request.receiver == "qgis":
         return Qgis(request)
+    if request.receiver == "triton":
+        return Triton(request)
     raise ValueError(f"--for: expected {', '.join(RECEIVERS)}, found {request.receiver!r}")
 
 
@@ -70,7 +74,7 @@ class Anybody:
         """See `Receiver`."""
         return {}
 
-    def finish(self, file: Path, meta: ExportMeta) -> None:
+    def finish(self, kind: str, file: Path, meta: ExportMeta) -> None:
         """See `Receiver`."""
 
 
@@ -115,6 +119,47 @@ class Qgis:
         resolution = self._request.resolution
         return qgis.metadata(meta.contract, meta.weights.classes, model.spec.inference, resolution=resolution)
 
-    def finish(self, file: Path, meta: ExportMeta) -> None:
+    def finish(self, kind: str, file: Path, meta: ExportMeta) -> None:
         """See `Receiver`."""
         say(f"{file}: in QGIS, Plugins > Deepness, choose it as model file of type Segmentor; the rest is in the file")
+
+
+class Triton:
+    """A folder of a model repository, see `receivers.triton`."""
+
+    def __init__(self, request: ExportRequest) -> None:
+        if len(request.to) != 1 or request.to[0] not in triton.FILES:
+            raise ValueError(
+                f"--for triton: expected one of --to {', '.join(triton.FILES)}, found --to {','.join(request.to)}"
+            )
+        self._name = triton.checked_name(request.name or _name_of(Path(request.weights)))
+        self._most = request.most or MOST
+
+    def folder(self, out: Path) -> Path:
+        """See `Receiver`."""
+        return out / self._name / "1"
+
+    def contract(self, usual: Contract, model: OpenModel) -> Contract:
+        """See `Receiver`."""
+        return usual
+
+    def module(self, usual: Deployable, model: OpenModel) -> Deployable:
+        """See `Receiver`."""
+        return usual
+
+    def also(self, meta: ExportMeta, model: OpenModel) -> dict[str, str]:
+        """See `Receiver`."""
+        return {}
+
+    def finish(self, kind: str, file: Path, meta: ExportMeta) -> None:
+        """See `Receiver`."""
+        folder = file.parent.parent
+        write_text(folder / "config.pbtxt", triton.config(self._name, kind, meta, most=self._most))
+        write_text(folder / triton.LABELS, triton.labels(meta.weights.classes))
+        say(f"{folder}: tritonserver --model-repository {folder.parent}")
+
+
+def _name_of(weights: Path) -> str:
+    """Of a run its name, of other files theirs, with what a model's name cannot have left out."""
+    stem = weights.parent.name if weights.stem in ("weights", "best", "last") else weights.stem
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip("._-") or "segmentation"

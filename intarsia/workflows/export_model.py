@@ -8,7 +8,7 @@ import json
 import platform
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,68 +22,23 @@ from intarsia.export.certificate import (
 )
 from intarsia.export.contract import LAYOUTS, OUTPUTS, Contract, ExportMeta, Layout, Output
 from intarsia.export.deployable import Deployable
-from intarsia.export.formats import onnx, openvino, pt2
+from intarsia.export.formats import onnx, openvino, pt2, tensorrt
 from intarsia.export.program import as_fixed, exported
 from intarsia.export.quantise import quantise, shown
-from intarsia.export.receivers import qgis
 from intarsia.export.runtime import read_meta
 from intarsia.io.digest import file_hash
 from intarsia.io.whole_files import write_text
 from intarsia.terminal import progress, say
 from intarsia.weights.file import WeightsMeta
-from intarsia.workflows.export_for import Receiver, receiver_of
+from intarsia.workflows.export_for import MOST, Receiver, receiver_of
 from intarsia.workflows.export_proof import AT_LEAST, Samples, certify
+from intarsia.workflows.export_request import FORMATS, Exported, ExportRequest
 from intarsia.workflows.exported_model import open_exported
 from intarsia.workflows.trained_model import OpenModel, of_exported, open_model
-
-FORMATS = {"onnx": "model.onnx", "openvino": "model.xml", "pt2": "model.pt2", "aoti": "model_aoti.pt2"}
-"""Format -> name of the file that is made of it."""
 
 CERTIFICATE = "certificate.json"
 CALIBRATION = 32
 """Images on which ranges are measured for int8."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportRequest:
-    """What an export is asked for.
-
-    weights, config, key, prefix: the model, as `open_model` takes them. to: keys of `FORMATS`. out: folder.
-    output: what the file gives, layout: of the images that it takes, see `export.contract`. size: (height, width), if
-    it shall take no others; batch: images at once, None for any number. precision: a key of `AT_LEAST`.
-    samples: images to compare with, by default the run's validation images, else drawn ones; count: how many at most.
-    at_least: share of pixels that must have the label of the original, by default that of `AT_LEAST`. threads: of the
-    runtime.
-    receiver: one of `export_for.RECEIVERS`, which decides what of the file its program does. tile, resolution: of QGIS,
-    see `receivers.qgis`.
-    """
-
-    weights: PathLike
-    to: Sequence[str]
-    out: Path
-    config: str | None = None
-    output: str = "label"
-    layout: str = "NHWC"
-    size: Size | None = None
-    batch: int | None = None
-    precision: str = "fp32"
-    samples: PathLike | None = None
-    count: int = 16
-    at_least: float | None = None
-    threads: int | None = None
-    key: str | None = None
-    prefix: str | None = None
-    receiver: str | None = None
-    tile: int = qgis.TILE
-    resolution: float | None = None
-
-
-@dataclass(frozen=True)
-class Exported:
-    """What was written. file: the model. certificate: of its comparison with the original."""
-
-    file: Path
-    certificate: Certificate
 
 
 def export_model(request: ExportRequest) -> list[Exported]:
@@ -111,6 +66,10 @@ def export_model(request: ExportRequest) -> list[Exported]:
             found = _one(model, contract, request, receiver, name, samples)
             done.append(found)
             _say(found)
+            if name == "tensorrt" and (engine := _engine(model, found.file, request, samples)) is not None:
+                done.append(engine)
+                _say(engine)
+            receiver.finish(name, done[-1].file, read_meta(found.file))
     write_text(request.out / CERTIFICATE, json.dumps(_certificates(done), indent=2, ensure_ascii=False) + "\n")
     return done
 
@@ -139,7 +98,6 @@ def _one(
         certificate = _compared(model, path, written, request, samples)
     meta = replace(written, certificate=certificate.to_json())
     _describe(name, path, meta)
-    receiver.finish(path, meta)
     return Exported(path, certificate)
 
 
@@ -164,6 +122,8 @@ def _write(
                 between = _in_eight_bits(between, meta, samples)
             if name == "onnx":
                 onnx.copy(between, path, meta)
+            elif name == "tensorrt":
+                tensorrt.prepare(between, path, meta)
             else:
                 openvino.write(between, path, meta)
     return meta
@@ -204,8 +164,25 @@ def deployable(model: OpenModel, contract: Contract) -> Deployable:
     return module
 
 
+def _engine(model: OpenModel, file: Path, request: ExportRequest, samples: Samples) -> Exported | None:
+    """The engine of a file for TensorRT, where it can be made, compared with the original, too."""
+    meta = read_meta(file)
+    profile = tensorrt.profile_of(request.sizes, meta.contract, _usual_size(model), most=request.most or MOST)
+    script = tensorrt.write_script(file, profile, meta)
+    if not tensorrt.is_installed():
+        say(f"note: {tensorrt.MISSING}. Where it is: sh {script}, which is")
+        say("  " + " ".join(tensorrt.command(file.name, profile, meta)))
+        say(f"  then: intarsia export verify {file.with_name(tensorrt.ENGINE)} --against {request.weights}")
+        return None
+    path = file.with_name(tensorrt.ENGINE)
+    tensorrt.build(file, path, profile, meta)
+    certificate = _compared(model, path, meta, request, samples)
+    tensorrt.describe(path, replace(meta, certificate=certificate.to_json()))
+    return Exported(path, certificate)
+
+
 def _describe(name: str, path: Path, meta: ExportMeta) -> None:
-    {"onnx": onnx.describe, "openvino": openvino.describe, "pt2": pt2.describe, "aoti": pt2.describe}[name](path, meta)
+    {"openvino": openvino.describe, "pt2": pt2.describe, "aoti": pt2.describe}.get(name, onnx.describe)(path, meta)
 
 
 # --- What the file is -------------------------------------------------------------------------------------------
@@ -220,8 +197,10 @@ def _check(request: ExportRequest) -> None:
     ):
         if value not in known:
             raise ValueError(f"{name}: expected {', '.join(known)}, found {value!r}")
-    if request.precision == "int8" and (torchs := [name for name in request.to if name in ("pt2", "aoti")]):
-        raise ValueError(f"--precision int8 is for onnx and openvino, not for {', '.join(torchs)}")
+    if request.precision == "int8" and (others := [name for name in request.to if name not in ("onnx", "openvino")]):
+        raise ValueError(f"--precision int8 is for onnx and openvino, not for {', '.join(others)}")
+    if request.sizes is not None and "tensorrt" not in request.to:
+        raise ValueError("--sizes is what an engine is made for: add --to tensorrt")
     if request.at_least is not None and not 0 < request.at_least <= 1:
         raise ValueError(f"--at-least is a share of pixels between 0 and 1, found {request.at_least:g}")
     if request.size is not None and min(request.size) < 1:
