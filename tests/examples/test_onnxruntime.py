@@ -34,6 +34,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, Any]:
     module = made.deployable()
     onnx.write(exported(module), folder / "model.onnx", made.meta(module.contract))
     pixels = image((41, 58))
+    pixels[0, 0] = 32, 10, 32  # whitespace, right behind the header
     Image.fromarray(pixels).save(folder / "photo.ppm")
     return folder, pixels, made.predictor().predict(pixels).label
 
