@@ -18,6 +18,8 @@ _MODULES: Mapping[str, str] = {
     ".xml": "intarsia.export.formats.openvino",
     ".pt2": "intarsia.export.formats.pt2",
     ".plan": "intarsia.export.formats.tensorrt",
+    ".pte": "intarsia.export.formats.executorch",
+    ".mlpackage": "intarsia.export.formats.coreml",
 }
 """Suffix -> module with `read_meta(path)` and `open_file(path, device, threads)`."""
 
@@ -61,7 +63,8 @@ class NormalisedOutside:
 
 def is_exported(path: Path) -> bool:
     """Whether a file of this name is an exported model."""
-    return path.suffix.lower() in _MODULES and path.is_file()
+    suffix = path.suffix.lower()
+    return suffix in _MODULES and (path.is_dir() if suffix == ".mlpackage" else path.is_file())
 
 
 def read_meta(path: Path) -> ExportMeta:

@@ -22,7 +22,7 @@ from intarsia.export.certificate import (
 )
 from intarsia.export.contract import LAYOUTS, OUTPUTS, Contract, ExportMeta, Layout, Output
 from intarsia.export.deployable import Deployable
-from intarsia.export.formats import onnx, openvino, pt2, tensorrt
+from intarsia.export.formats import coreml, executorch, onnx, openvino, pt2, tensorrt
 from intarsia.export.program import as_fixed, exported
 from intarsia.export.quantise import quantise, shown
 from intarsia.export.runtime import read_meta
@@ -32,7 +32,7 @@ from intarsia.terminal import progress, say
 from intarsia.weights.file import WeightsMeta
 from intarsia.workflows.export_for import MOST, Receiver, receiver_of
 from intarsia.workflows.export_proof import AT_LEAST, Samples, certify
-from intarsia.workflows.export_request import FORMATS, Exported, ExportRequest
+from intarsia.workflows.export_request import FORMATS, ONE_SIZE, Exported, ExportRequest
 from intarsia.workflows.exported_model import open_exported
 from intarsia.workflows.trained_model import OpenModel, of_exported, open_model
 
@@ -69,7 +69,6 @@ def export_model(request: ExportRequest) -> list[Exported]:
             if name == "tensorrt" and (engine := _engine(model, found.file, request, samples)) is not None:
                 done.append(engine)
                 _say(engine)
-            receiver.finish(name, done[-1].file, read_meta(found.file))
     write_text(request.out / CERTIFICATE, json.dumps(_certificates(done), indent=2, ensure_ascii=False) + "\n")
     return done
 
@@ -79,10 +78,11 @@ def _one(
 ) -> Exported:
     """One format: of any size, or else of one."""
     path = receiver.folder(request.out) / FORMATS[name]
+    contract = _of_format(name, contract, _usual_size(model))
     try:
         written = _write(model, contract, receiver, name, path, samples)
         certificate = _compared(model, path, written, request, samples)
-        why = "" if certificate.passed or contract.size else _why_fixed(certificate, contract)
+        why = "" if certificate is None or certificate.passed or contract.size else _why_fixed(certificate, contract)
     except ValueError as error:
         if contract.size is not None:
             raise ValueError(f"{name}: {error}") from error
@@ -96,8 +96,9 @@ def _one(
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
         certificate = _compared(model, path, written, request, samples)
-    meta = replace(written, certificate=certificate.to_json())
+    meta = replace(written, certificate={} if certificate is None else certificate.to_json())
     _describe(name, path, meta)
+    receiver.finish(name, path, meta)
     return Exported(path, certificate)
 
 
@@ -112,6 +113,10 @@ def _write(
         pt2.write(program, path, meta)
     elif name == "aoti":
         pt2.compile_to(program, path, meta)
+    elif name == "executorch":
+        executorch.write(program, path, meta)
+    elif name == "coreml":
+        coreml.write(program, path, meta)
     elif name == "onnx" and contract.precision != "int8":
         onnx.write(program, path, meta, also=receiver.also(meta, model))
     else:
@@ -177,12 +182,14 @@ def _engine(model: OpenModel, file: Path, request: ExportRequest, samples: Sampl
     path = file.with_name(tensorrt.ENGINE)
     tensorrt.build(file, path, profile, meta)
     certificate = _compared(model, path, meta, request, samples)
+    assert certificate is not None
     tensorrt.describe(path, replace(meta, certificate=certificate.to_json()))
     return Exported(path, certificate)
 
 
 def _describe(name: str, path: Path, meta: ExportMeta) -> None:
-    {"openvino": openvino.describe, "pt2": pt2.describe, "aoti": pt2.describe}.get(name, onnx.describe)(path, meta)
+    formats = {"openvino": openvino, "pt2": pt2, "aoti": pt2, "executorch": executorch, "coreml": coreml}
+    formats.get(name, onnx).describe(path, meta)  # type: ignore[attr-defined]
 
 
 # --- What the file is -------------------------------------------------------------------------------------------
@@ -226,6 +233,19 @@ def _contract(model: OpenModel, request: ExportRequest) -> Contract:
     )  # fmt: skip
 
 
+def _of_format(name: str, contract: Contract, usual: Size) -> Contract:
+    """What files of a format take, of what was asked for."""
+    if name not in ONE_SIZE:
+        return contract
+    if contract.size is None:
+        contract = as_fixed(contract, usual, f"files for {name} take one size")
+        say(f"{name}: the file takes images of {usual[1]} x {usual[0]} pixels alone (--size H W for others)")
+    if contract.asks_size:
+        say(f"note: the model's images were resized ({contract.resize}), and answers of {name} are not resized back")
+    stored = "float32" if name == "coreml" else contract.dtype
+    return replace(contract, batch=contract.batch or 1, dtype=stored, asks_size=False)
+
+
 def _resizing(model: OpenModel) -> str:
     """What the pipeline of the model does to the size of an image before it is shown, in words; "" for nothing."""
     data = model.spec.test or model.spec.val
@@ -261,8 +281,14 @@ def _hash(file: Path) -> str:
     return file_hash(file) if file.is_file() else ""
 
 
+_MADE_WITH = {
+    "onnx": ["onnx", "onnxscript"], "openvino": ["onnx", "openvino"], "tensorrt": ["onnx", "onnxscript", "tensorrt"],
+    "executorch": ["executorch"], "coreml": ["coremltools"],
+}  # fmt: skip
+
+
 def _versions(name: str) -> dict[str, str]:
-    packages = ["intarsia", "torch", *{"onnx": ["onnx", "onnxscript"], "openvino": ["onnx", "openvino"]}.get(name, [])]
+    packages = ["intarsia", "torch", *_MADE_WITH.get(name, [])]
     found = {"python": platform.python_version()}
     for package in packages:
         try:
@@ -275,8 +301,12 @@ def _versions(name: str) -> dict[str, str]:
 # --- Its proof --------------------------------------------------------------------------------------------------
 
 
-def _compared(model: OpenModel, path: Path, meta: ExportMeta, request: ExportRequest, samples: Samples) -> Certificate:
-    """The certificate of a file that was just written."""
+def _compared(
+    model: OpenModel, path: Path, meta: ExportMeta, request: ExportRequest, samples: Samples
+) -> Certificate | None:
+    """The certificate of a file that was just written; None where nothing here runs it."""
+    if path.suffix == ".mlpackage" and not coreml.runs_here():
+        return None
     ours = of_exported(path, open_exported(path, threads=request.threads, own=True)).predictor()
     return certify(model, ours, meta, samples, at_least=request.at_least)
 
@@ -292,14 +322,17 @@ def _why_fixed(certificate: Certificate, contract: Contract) -> str:
 
 def _say(found: Exported) -> None:
     certificate = found.certificate
+    if certificate is None:
+        say(f"{found.file}: was not compared: {coreml.ELSEWHERE}")
+        return
     verdict = "says what the original says" if certificate.passed else "does NOT say what the original says"
     say(f"{found.file}: {verdict} (at least {certificate.at_least:.1%} of all labels)")
-    for line in describe(found.certificate):
+    for line in describe(certificate):
         say(f"  {line}")
 
 
 def _certificates(done: Sequence[Exported]) -> dict[str, Any]:
-    return {found.file.name: found.certificate.to_json() for found in done}
+    return {one.file.name: one.certificate and one.certificate.to_json() for one in done}
 
 
 def verify(

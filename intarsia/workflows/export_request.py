@@ -16,8 +16,13 @@ FORMATS = {
     "pt2": "model.pt2",
     "aoti": "model_aoti.pt2",
     "tensorrt": "model_tensorrt.onnx",
+    "executorch": "model.pte",
+    "coreml": "model.mlpackage",
 }
 """Format -> name of the file that is made of it."""
+
+ONE_SIZE = ("executorch", "coreml")
+"""Formats whose files take images of one size, one at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +66,15 @@ class ExportRequest:
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written. file: the model. certificate: of its comparison with the original."""
+    """What was written.
+
+    file: the model. certificate: of its comparison with the original; None where nothing here runs such files.
+    """
 
     file: Path
-    certificate: Certificate
+    certificate: Certificate | None
+
+    @property
+    def differs(self) -> bool:
+        """Whether the file was found not to say what the original says."""
+        return self.certificate is not None and not self.certificate.passed

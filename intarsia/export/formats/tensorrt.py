@@ -24,11 +24,14 @@ import numpy.typing as npt
 from intarsia.contracts import Size
 from intarsia.export.contract import Contract, ExportMeta
 from intarsia.export.formats import onnx as onnx_format
+from intarsia.export.formats import sidecar
 from intarsia.export.formats.tensorrt_operators import TABLE, unknown_nodes
 from intarsia.io.whole_files import write_bytes, write_text
 
 ENGINE = "model.plan"
 SCRIPT = "build_engine.sh"
+describe = sidecar.describe
+read_meta = sidecar.read_meta
 MISSING = "engines of TensorRT need the package tensorrt and a GPU of NVIDIA: pip install tensorrt"
 
 
@@ -213,22 +216,6 @@ def build(onnx_file: Path, path: Path, profile: Profile, meta: ExportMeta) -> No
         raise ValueError(f"TensorRT {trt.__version__} makes no engine of {onnx_file.name}; `sh {SCRIPT}` shows why")
     write_bytes(path, bytes(plan))
     describe(path, meta)
-
-
-def describe(path: Path, meta: ExportMeta) -> None:
-    """Say beside an engine what it takes and gives: the engine itself has no room for it."""
-    write_text(path.with_name(f"{path.name}.json"), meta.to_json() + "\n")
-
-
-def read_meta(path: Path) -> ExportMeta:
-    """See `runtime.read_meta`."""
-    beside = path.with_name(f"{path.name}.json")
-    if not beside.is_file():
-        raise ValueError(f"{path} does not say what it takes and gives: expected {beside.name} beside it")
-    try:
-        return ExportMeta.from_json(beside.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{beside}: {error}") from error
 
 
 def open_file(path: Path, *, device: str = "cpu", threads: int | None = None) -> TensorRTRuntime:
