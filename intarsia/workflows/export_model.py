@@ -78,6 +78,7 @@ def _one(
 ) -> Exported:
     """One format: of any size, or else of one."""
     path = receiver.folder(request.out) / FORMATS[name]
+    path.parent.mkdir(parents=True, exist_ok=True)
     contract = _of_format(name, contract, _usual_size(model))
     try:
         written = _write(model, contract, receiver, name, path, samples)
@@ -172,7 +173,8 @@ def deployable(model: OpenModel, contract: Contract) -> Deployable:
 def _engine(model: OpenModel, file: Path, request: ExportRequest, samples: Samples) -> Exported | None:
     """The engine of a file for TensorRT, where it can be made, compared with the original, too."""
     meta = read_meta(file)
-    profile = tensorrt.profile_of(request.sizes, meta.contract, _usual_size(model), most=request.most or MOST)
+    sizes = request.sizes if meta.contract.size is None else None  # of a network that allows one alone, this is said
+    profile = tensorrt.profile_of(sizes, meta.contract, _usual_size(model), most=request.most or MOST)
     script = tensorrt.write_script(file, profile, meta)
     if not tensorrt.is_installed():
         say(f"note: {tensorrt.MISSING}. Where it is: sh {script}, which is")
@@ -206,8 +208,12 @@ def _check(request: ExportRequest) -> None:
             raise ValueError(f"{name}: expected {', '.join(known)}, found {value!r}")
     if request.precision == "int8" and (others := [name for name in request.to if name not in ("onnx", "openvino")]):
         raise ValueError(f"--precision int8 is for onnx and openvino, not for {', '.join(others)}")
-    if request.sizes is not None and "tensorrt" not in request.to:
-        raise ValueError("--sizes is what an engine is made for: add --to tensorrt")
+    if request.sizes is not None:
+        if "tensorrt" not in request.to:
+            raise ValueError("--sizes is what an engine is made for: add --to tensorrt")
+        if request.size is not None:
+            raise ValueError("--size takes images of one size alone, --sizes of several: leave out one of them")
+        tensorrt.profile_of(request.sizes, Contract("label", "NHWC", 3), (1, 1), most=1)
     if request.at_least is not None and not 0 < request.at_least <= 1:
         raise ValueError(f"--at-least is a share of pixels between 0 and 1, found {request.at_least:g}")
     if request.size is not None and min(request.size) < 1:

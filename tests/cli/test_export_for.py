@@ -52,6 +52,12 @@ def test_qgis_shows_tiles_and_gets_probabilities(
         (["--for", "triton", "--name", "a/b"], "--name: expected letters, digits"),
         (["--to", "tensorrt", "--precision", "int8"], "int8 is for onnx and openvino, not for tensorrt"),
         (["--sizes", "1x1", "2x2", "3x3"], "--sizes is what an engine is made for: add --to tensorrt"),
+        (["--to", "tensorrt", "--sizes", "9x9", "2x2", "3x3"], "expected MIN <= OPT <= MAX on every side"),
+        (
+            ["--to", "tensorrt", "--sizes", "big", "2x2", "3x3"],
+            "expected three of HxW, as 512x1024, found 'big'",
+        ),
+        (["--to", "tensorrt", "--sizes", "1x1", "2x2", "3x3", "--size", "2", "2"], "leave out one of them"),
     ],
 )
 def test_what_a_program_does_not_take_is_refused(

@@ -35,7 +35,7 @@ def write(program: ExportedProgram, path: Path, meta: ExportMeta) -> None:
     try:
         with quiet():
             model = tools.convert(
-                program.run_decompositions({}),
+                _without_aliases(program.run_decompositions({})),
                 outputs=[tools.TensorType(name=name) for name in meta.contract.outputs],
                 minimum_deployment_target=tools.target.iOS17,
                 compute_precision=_precision(tools, meta),
@@ -90,6 +90,17 @@ class CoreMLRuntime:
         except Exception as error:  # what Core ML says comes as several
             raise ValueError(f"{self._path}: Core ML fails on {image.shape}: {str(error)[:300]}") from error
         return {name: np.asarray(found[name]) for name in self.meta.contract.outputs}
+
+
+def _without_aliases(program: ExportedProgram) -> ExportedProgram:
+    """The same graph without other names of a tensor, which coremltools 9.0 does not know and torch 2.14 writes."""
+    import torch
+
+    for node in list(program.graph.nodes):
+        if node.target is torch.ops.aten.alias.default:
+            node.replace_all_uses_with(node.args[0])
+            program.graph.erase_node(node)
+    return program
 
 
 def _save(model: Any, path: Path, meta: ExportMeta) -> None:
