@@ -15,6 +15,10 @@ EXAMPLES = """
 
 [bold]Several formats, real images to compare with[/]:  intarsia export runs/first --to onnx,openvino -o exported --samples photos
 
+[bold]For maps in QGIS[/]:  intarsia export runs/roofs --for qgis --tile 512 --resolution 20 -o exported
+
+[bold]For TensorRT, and for Triton[/]:  intarsia export runs/first --to tensorrt --sizes 256x256 512x1024 1024x2048 --for triton -o models
+
 [bold]Use it like any model[/]:  intarsia predict exported/model.onnx photo.jpg -o out
 
 [bold]Compare again, elsewhere[/]:  intarsia export verify exported/model.onnx --against runs/first --samples photos
@@ -27,7 +31,7 @@ pixels have the same label, the exit code is 3. certificate.json and the file's 
 FAILED = 3
 """Exit code of a file that is not the same as the original."""
 
-_FILE, _PROOF = "The file", "The proof"
+_FILE, _PROOF, _RECEIVER = "The file", "The proof", "For a program"
 
 Count = Annotated[int, typer.Option("--count", min=1, help="Images to compare on, at most.", rich_help_panel=_PROOF)]
 Samples = Annotated[
@@ -76,7 +80,7 @@ def model(
             "--to",
             metavar="FORMATS",
             help="onnx, openvino, pt2 (torch.export), aoti (compiled for C++ "
-            "servers on machines of this kind), with commas.",
+            "servers on machines of this kind), tensorrt, executorch, coreml, with commas.",
             rich_help_panel=_FILE,
         ),
     ] = "onnx",
@@ -116,6 +120,44 @@ def model(
             rich_help_panel=_FILE,
         ),
     ] = "fp32",
+    receiver: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--for",
+            metavar="PROGRAM",
+            help="qgis: an ONNX file for its plugin Deepness, which decides output, layout and size. triton: a "
+            "folder of a model repository.",
+            rich_help_panel=_RECEIVER,
+        ),
+    ] = None,
+    tile: Annotated[
+        int, typer.Option("--tile", help="Side of the tiles that QGIS shows, in pixels.", rich_help_panel=_RECEIVER)
+    ] = 512,
+    resolution: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            "--resolution", metavar="CM", help="Centimetres per pixel of training images.", rich_help_panel=_RECEIVER
+        ),
+    ] = None,
+    name: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--name", help="Of the model in Triton; by default the run's.", rich_help_panel=_RECEIVER),
+    ] = None,
+    sizes: Annotated[
+        Optional[tuple[str, str, str]],  # noqa: UP045
+        typer.Option(
+            "--sizes",
+            metavar="MIN OPT MAX",
+            help="HxW: what images an engine of TensorRT takes, and which it is fastest with.",
+            rich_help_panel=_RECEIVER,
+        ),
+    ] = None,
+    most: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            "--most", min=1, help="Images at once, at most, of an engine and in Triton.", rich_help_panel=_RECEIVER
+        ),
+    ] = None,
     samples: Samples = None,
     count: Count = 16,
     at_least: AtLeast = None,
@@ -133,9 +175,10 @@ def model(
             weights=weights, to=[word.strip() for word in to.split(",") if word.strip()], out=out, config=config,
             output=output, layout=layout.upper(), size=size, batch=batch, precision=precision, samples=samples,
             count=count, at_least=at_least, threads=threads, key=key, prefix=prefix,
+            receiver=receiver, tile=tile, resolution=resolution, name=name, sizes=sizes, most=most,
         )
     )  # fmt: skip
-    if not all(found.certificate.passed for found in done):
+    if any(found.differs for found in done):
         raise typer.Exit(FAILED)
 
 

@@ -50,6 +50,8 @@ class Contract:
     asks_size: whether there is a second input "size", two int64, height and width of the answer: images are resized
     before they are shown, as `resize` says in words, and the answer is at the size of the original.
     precision: of the numbers inside.
+    mean, std: by channel, what is subtracted from stored images, and what they are divided by, before the file takes
+    them; empty where the file does that itself, as all do but those for programs with rules of their own.
     """
 
     output: Output
@@ -63,6 +65,8 @@ class Contract:
     resize: str = ""
     precision: str = "fp32"
     answer: Answer = "class"
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -119,6 +123,7 @@ class ExportMeta:
             contract = {name: found["contract"][name] for name in _NAMES if name in found["contract"]}
             if version == FORMAT:
                 contract |= {"size": _pair(contract.get("size"))}
+                contract |= {name: tuple(map(float, contract.get(name, ()))) for name in ("mean", "std")}
                 return cls(
                     _checked(Contract(**contract)), WeightsMeta.from_json(json.dumps(found["weights"])),
                     str(found.get("weights_hash", "")), dict(found.get("versions", {})),
@@ -146,4 +151,6 @@ def _checked(contract: Contract) -> Contract:
         raise ValueError(f"output {contract.output!r} of a model that answers with {contract.answer!r}")
     if not isinstance(contract.channels, int) or contract.channels < 1:
         raise ValueError(f"{contract.channels!r} channels")
+    if contract.mean and not len(contract.mean) == len(contract.std) == contract.channels:
+        raise ValueError(f"{len(contract.mean)} means, {len(contract.std)} deviations, {contract.channels} channels")
     return contract

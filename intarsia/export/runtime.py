@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import numpy.typing as npt
 
 from intarsia.contracts import Size
@@ -16,6 +17,9 @@ _MODULES: Mapping[str, str] = {
     ".onnx": "intarsia.export.formats.onnx",
     ".xml": "intarsia.export.formats.openvino",
     ".pt2": "intarsia.export.formats.pt2",
+    ".plan": "intarsia.export.formats.tensorrt",
+    ".pte": "intarsia.export.formats.executorch",
+    ".mlpackage": "intarsia.export.formats.coreml",
 }
 """Suffix -> module with `read_meta(path)` and `open_file(path, device, threads)`."""
 
@@ -36,9 +40,31 @@ class Runtime(Protocol):
         ...
 
 
+class NormalisedOutside:
+    """A file that does not normalise (`Contract.mean`), as one that does. Of one probability it gives both."""
+
+    def __init__(self, inner: Runtime) -> None:
+        self.meta, self.name = inner.meta, inner.name
+        self._inner = inner
+        shape = (-1,) if self.meta.contract.layout == "NHWC" else (-1, 1, 1)
+        self._mean, self._std = (
+            np.array(values, dtype=np.float32).reshape(shape)
+            for values in (self.meta.contract.mean, self.meta.contract.std)
+        )
+
+    def run(self, image: npt.NDArray[Any], size: Size | None = None) -> dict[str, npt.NDArray[Any]]:
+        """See `Runtime`."""
+        found = self._inner.run((image.astype(np.float32) - self._mean) / self._std, size)
+        probs = found.get("probs")
+        if probs is not None and probs.shape[1] == 1:
+            found["probs"] = np.concatenate([1 - probs, probs], axis=1)
+        return found
+
+
 def is_exported(path: Path) -> bool:
     """Whether a file of this name is an exported model."""
-    return path.suffix.lower() in _MODULES and path.is_file()
+    suffix = path.suffix.lower()
+    return suffix in _MODULES and (path.is_dir() if suffix == ".mlpackage" else path.is_file())
 
 
 def read_meta(path: Path) -> ExportMeta:
@@ -56,7 +82,7 @@ def open_file(path: Path, *, device: str = "cpu", threads: int | None = None) ->
     if it is not installed.
     """
     runtime: Runtime = _format(path).open_file(path, device=device, threads=threads)
-    return runtime
+    return NormalisedOutside(runtime) if runtime.meta.contract.mean else runtime
 
 
 def _format(path: Path) -> Any:

@@ -7,7 +7,7 @@ import json
 import platform
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from intarsia.data.transforms.resize import Resizing
 from intarsia.export.certificate import Certificate, describe
 from intarsia.export.contract import LAYOUTS, OUTPUTS, Contract, ExportMeta, Layout, Output
 from intarsia.export.deployable import deployable
-from intarsia.export.formats import onnx, openvino, pt2
+from intarsia.export.formats import coreml, executorch, onnx, openvino, pt2, tensorrt
 from intarsia.export.program import as_fixed, exported
 from intarsia.export.quantise import quantise, shown
 from intarsia.export.runtime import read_meta
@@ -24,53 +24,15 @@ from intarsia.io.digest import file_hash
 from intarsia.io.whole_files import write_text
 from intarsia.terminal import progress, say
 from intarsia.weights.file import WeightsMeta
+from intarsia.workflows.export_for import MOST, Receiver, receiver_of
 from intarsia.workflows.export_proof import AT_LEAST, Samples, certify
+from intarsia.workflows.export_request import FORMATS, ONE_SIZE, Exported, ExportRequest
 from intarsia.workflows.exported_model import open_exported
 from intarsia.workflows.trained_model import OpenModel, of_exported, open_model
-
-FORMATS = {"onnx": "model.onnx", "openvino": "model.xml", "pt2": "model.pt2", "aoti": "model_aoti.pt2"}
-"""Format -> name of the file that is made of it."""
 
 CERTIFICATE = "certificate.json"
 CALIBRATION = 32
 """Images on which ranges are measured for int8."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportRequest:
-    """What an export is asked for.
-
-    weights, config, key, prefix: the model, as `open_model` takes them. to: keys of `FORMATS`. out: folder.
-    output: what the file gives, layout: of the images that it takes, see `export.contract`. size: (height, width), if
-    it shall take no others; batch: images at once, None for any number. precision: a key of `AT_LEAST`.
-    samples: images to compare with, by default the run's validation images, else drawn ones; count: how many at most.
-    at_least: share of pixels that must have the label of the original, by default that of `AT_LEAST`. threads: of the
-    runtime.
-    """
-
-    weights: PathLike
-    to: Sequence[str]
-    out: Path
-    config: str | None = None
-    output: str = "label"
-    layout: str = "NHWC"
-    size: Size | None = None
-    batch: int | None = None
-    precision: str = "fp32"
-    samples: PathLike | None = None
-    count: int = 16
-    at_least: float | None = None
-    threads: int | None = None
-    key: str | None = None
-    prefix: str | None = None
-
-
-@dataclass(frozen=True)
-class Exported:
-    """What was written. file: the model. certificate: of its comparison with the original."""
-
-    file: Path
-    certificate: Certificate
 
 
 def export_model(request: ExportRequest) -> list[Exported]:
@@ -82,11 +44,12 @@ def export_model(request: ExportRequest) -> list[Exported]:
     Raises ValueError for models and words that cannot be exported.
     """
     _check(request)
+    receiver = receiver_of(request)
     model = open_model(request.weights, config=request.config, device="cpu", key=request.key, prefix=request.prefix)
     for note in model.notes:
         say(f"note: {note}")
     done: list[Exported] = []
-    contract = _contract(model, request)
+    contract = receiver.contract(_contract(model, request), model)
     samples = Samples(model, request.samples, request.count)
     if samples.note:
         say(f"note: {samples.note}")
@@ -94,20 +57,27 @@ def export_model(request: ExportRequest) -> list[Exported]:
     with progress("exporting") as bar:
         for number, name in enumerate(request.to):
             bar(number, len(request.to))
-            found = _one(model, contract, request, name, samples)
+            found = _one(model, contract, request, receiver, name, samples)
             done.append(found)
             _say(found)
+            if name == "tensorrt" and (engine := _engine(model, found.file, request, samples)) is not None:
+                done.append(engine)
+                _say(engine)
     write_text(request.out / CERTIFICATE, json.dumps(_certificates(done), indent=2, ensure_ascii=False) + "\n")
     return done
 
 
-def _one(model: OpenModel, contract: Contract, request: ExportRequest, name: str, samples: Samples) -> Exported:
+def _one(
+    model: OpenModel, contract: Contract, request: ExportRequest, receiver: Receiver, name: str, samples: Samples
+) -> Exported:
     """One format: of any size, or else of one."""
-    path = request.out / FORMATS[name]
+    path = receiver.folder(request.out) / FORMATS[name]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    contract = _of_format(name, contract, _usual_size(model))
     try:
-        written = _write(model, contract, name, path, samples)
+        written = _write(model, contract, receiver, name, path, samples)
         certificate = _compared(model, path, written, request, samples)
-        why = "" if certificate.passed or contract.size else _why_fixed(certificate, contract)
+        why = "" if certificate is None or certificate.passed or contract.size else _why_fixed(certificate, contract)
     except ValueError as error:
         if contract.size is not None:
             raise ValueError(f"{name}: {error}") from error
@@ -117,24 +87,33 @@ def _one(model: OpenModel, contract: Contract, request: ExportRequest, name: str
         fixed = as_fixed(contract, size, why)
         say(f"{name}: the file takes images of {size[1]} x {size[0]} pixels alone (--size H W for others), since {why}")
         try:
-            written = _write(model, fixed, name, path, samples)
+            written = _write(model, fixed, receiver, name, path, samples)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
         certificate = _compared(model, path, written, request, samples)
-    _describe(name, path, replace(written, certificate=certificate.to_json()))
+    meta = replace(written, certificate={} if certificate is None else certificate.to_json())
+    _describe(name, path, meta)
+    receiver.finish(name, path, meta)
     return Exported(path, certificate)
 
 
-def _write(model: OpenModel, contract: Contract, name: str, path: Path, samples: Samples) -> ExportMeta:
+def _write(
+    model: OpenModel, contract: Contract, receiver: Receiver, name: str, path: Path, samples: Samples
+) -> ExportMeta:
     """The file without its certificate, and what it says about itself."""
-    program = exported(deployable(model.task, model.spec.inference, contract))
+    module = receiver.module(deployable(model.task, model.spec.inference, contract), model)
+    program = exported(module)
     meta = ExportMeta(contract, _about(model), _hash(model.file), _versions(name))
     if name == "pt2":
         pt2.write(program, path, meta)
     elif name == "aoti":
         pt2.compile_to(program, path, meta)
+    elif name == "executorch":
+        executorch.write(program, path, meta)
+    elif name == "coreml":
+        coreml.write(program, path, meta)
     elif name == "onnx" and contract.precision != "int8":
-        onnx.write(program, path, meta)
+        onnx.write(program, path, meta, also=receiver.also(meta, model))
     else:
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             between = Path(folder) / "model.onnx"
@@ -143,6 +122,8 @@ def _write(model: OpenModel, contract: Contract, name: str, path: Path, samples:
                 between = _in_eight_bits(between, meta, samples)
             if name == "onnx":
                 onnx.copy(between, path, meta)
+            elif name == "tensorrt":
+                tensorrt.prepare(between, path, meta)
             else:
                 openvino.write(between, path, meta)
     return meta
@@ -155,8 +136,28 @@ def _in_eight_bits(path: Path, meta: ExportMeta, samples: Samples) -> Path:
     return out
 
 
+def _engine(model: OpenModel, file: Path, request: ExportRequest, samples: Samples) -> Exported | None:
+    """The engine of a file for TensorRT, where it can be made, compared with the original, too."""
+    meta = read_meta(file)
+    sizes = request.sizes if meta.contract.size is None else None  # of a network that allows one alone, this is said
+    profile = tensorrt.profile_of(sizes, meta.contract, _usual_size(model), most=request.most or MOST)
+    script = tensorrt.write_script(file, profile, meta)
+    if not tensorrt.is_installed():
+        say(f"note: {tensorrt.MISSING}. Where it is: sh {script}, which is")
+        say("  " + " ".join(tensorrt.command(file.name, profile, meta)))
+        say(f"  then: intarsia export verify {file.with_name(tensorrt.ENGINE)} --against {request.weights}")
+        return None
+    path = file.with_name(tensorrt.ENGINE)
+    tensorrt.build(file, path, profile, meta)
+    certificate = _compared(model, path, meta, request, samples)
+    assert certificate is not None
+    tensorrt.describe(path, replace(meta, certificate=certificate.to_json()))
+    return Exported(path, certificate)
+
+
 def _describe(name: str, path: Path, meta: ExportMeta) -> None:
-    {"onnx": onnx.describe, "openvino": openvino.describe, "pt2": pt2.describe, "aoti": pt2.describe}[name](path, meta)
+    formats = {"openvino": openvino, "pt2": pt2, "aoti": pt2, "executorch": executorch, "coreml": coreml}
+    formats.get(name, onnx).describe(path, meta)  # type: ignore[attr-defined]
 
 
 # --- What the file is -------------------------------------------------------------------------------------------
@@ -171,8 +172,14 @@ def _check(request: ExportRequest) -> None:
     ):
         if value not in known:
             raise ValueError(f"{name}: expected {', '.join(known)}, found {value!r}")
-    if request.precision == "int8" and (torchs := [name for name in request.to if name in ("pt2", "aoti")]):
-        raise ValueError(f"--precision int8 is for onnx and openvino, not for {', '.join(torchs)}")
+    if request.precision == "int8" and (others := [name for name in request.to if name not in ("onnx", "openvino")]):
+        raise ValueError(f"--precision int8 is for onnx and openvino, not for {', '.join(others)}")
+    if request.sizes is not None:
+        if "tensorrt" not in request.to:
+            raise ValueError("--sizes is what an engine is made for: add --to tensorrt")
+        if request.size is not None:
+            raise ValueError("--size takes images of one size alone, --sizes of several: leave out one of them")
+        tensorrt.profile_of(request.sizes, Contract("label", "NHWC", 3), (1, 1), most=1)
     if request.at_least is not None and not 0 < request.at_least <= 1:
         raise ValueError(f"--at-least is a share of pixels between 0 and 1, found {request.at_least:g}")
     if request.size is not None and min(request.size) < 1:
@@ -214,6 +221,19 @@ def _output(model: OpenModel, asked: str) -> Output:
     return "depth" if of_depth else asked  # type: ignore[return-value]  # checked
 
 
+def _of_format(name: str, contract: Contract, usual: Size) -> Contract:
+    """What files of a format take, of what was asked for."""
+    if name not in ONE_SIZE:
+        return contract
+    if contract.size is None:
+        contract = as_fixed(contract, usual, f"files for {name} take one size")
+        say(f"{name}: the file takes images of {usual[1]} x {usual[0]} pixels alone (--size H W for others)")
+    if contract.asks_size:
+        say(f"note: the model's images were resized ({contract.resize}), and answers of {name} are not resized back")
+    stored = "float32" if name == "coreml" else contract.dtype
+    return replace(contract, batch=contract.batch or 1, dtype=stored, asks_size=False)
+
+
 def _resizing(model: OpenModel) -> str:
     """What the pipeline of the model does to the size of an image before it is shown, in words; "" for nothing."""
     data = model.spec.test or model.spec.val
@@ -249,8 +269,14 @@ def _hash(file: Path) -> str:
     return file_hash(file) if file.is_file() else ""
 
 
+_MADE_WITH = {
+    "onnx": ["onnx", "onnxscript"], "openvino": ["onnx", "openvino"], "tensorrt": ["onnx", "onnxscript", "tensorrt"],
+    "executorch": ["executorch"], "coreml": ["coremltools"],
+}  # fmt: skip
+
+
 def _versions(name: str) -> dict[str, str]:
-    packages = ["intarsia", "torch", *{"onnx": ["onnx", "onnxscript"], "openvino": ["onnx", "openvino"]}.get(name, [])]
+    packages = ["intarsia", "torch", *_MADE_WITH.get(name, [])]
     found = {"python": platform.python_version()}
     for package in packages:
         try:
@@ -263,8 +289,12 @@ def _versions(name: str) -> dict[str, str]:
 # --- Its proof --------------------------------------------------------------------------------------------------
 
 
-def _compared(model: OpenModel, path: Path, meta: ExportMeta, request: ExportRequest, samples: Samples) -> Certificate:
-    """The certificate of a file that was just written."""
+def _compared(
+    model: OpenModel, path: Path, meta: ExportMeta, request: ExportRequest, samples: Samples
+) -> Certificate | None:
+    """The certificate of a file that was just written; None where nothing here runs it."""
+    if path.suffix == ".mlpackage" and not coreml.runs_here():
+        return None
     ours = of_exported(path, open_exported(path, threads=request.threads, own=True)).predictor()
     return certify(model, ours, meta, samples, at_least=request.at_least)
 
@@ -281,15 +311,18 @@ def _why_fixed(certificate: Certificate, contract: Contract) -> str:
 
 def _say(found: Exported) -> None:
     certificate = found.certificate
+    if certificate is None:
+        say(f"{found.file}: was not compared: {coreml.ELSEWHERE}")
+        return
     verdict = "says what the original says" if certificate.passed else "does NOT say what the original says"
     what = "labels" if certificate.same_within is None else "depths"
     say(f"{found.file}: {verdict} (at least {certificate.at_least:.1%} of all {what})")
-    for line in describe(found.certificate):
+    for line in describe(certificate):
         say(f"  {line}")
 
 
 def _certificates(done: Sequence[Exported]) -> dict[str, Any]:
-    return {found.file.name: found.certificate.to_json() for found in done}
+    return {one.file.name: one.certificate and one.certificate.to_json() for one in done}
 
 
 def verify(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+import numpy as np
+
 from intarsia import catalog
 from intarsia.config.build import metric_of
-from intarsia.contracts import Metric, PathLike
+from intarsia.contracts import Metric, PathLike, Size
 from intarsia.export.certificate import Certificate, Field, Sample, compare, drawn, of_several_shapes
 from intarsia.export.contract import ExportMeta
 from intarsia.export.task import runtime_name
@@ -85,9 +87,11 @@ def certify(
             mode=ours.inference.mode, crop_size=ours.inference.crop_size, stride=ours.inference.stride,
         )  # fmt: skip
         original = replace(model, spec=replace(model.spec, inference=seen)).predictor(ours.classes, ours.palette)
+    ignore_index: int = metric_of(model.spec).args.get("ignore_index", 255)
+    shown: Iterable[Sample] = samples if contract.size is None else _continued(samples, contract.size, ignore_index)
     fields: dict[str, Field] = {"logits": "logits", "probs": "probabilities", "depth": "depth"}
     return compare(
-        original, ours, samples,
+        original, ours, shown,
         what=samples.what, runtime=runtime_name(ours.task), at_least=at_least or AT_LEAST[contract.precision],
         compared=fields.get(contract.output), metric=_counter(model, ours),
         same_within=SAME_DEPTH[contract.precision] if contract.answer == "depth" else None,
@@ -108,3 +112,21 @@ def _counter(model: OpenModel, ours: Predictor) -> Callable[[], Metric]:
         return make(**settings)
 
     return counter
+
+
+def _continued(samples: Iterable[Sample], size: Size, ignore_index: int) -> Iterator[Sample]:
+    """Images that are smaller than a file's one size, mirrored at their ends until they are as large.
+
+    What the file is shown in the place of the rest is not what the original would be shown, which is no fault of it.
+    """
+    for sample in samples:
+        shape = sample.image.shape[:2]
+        lacking = [(0, max(0, side - length)) for side, length in zip(size, shape, strict=True)]
+        if not any(after for _, after in lacking):
+            yield sample
+            continue
+        image = np.pad(sample.image, [*lacking, (0, 0)], mode="symmetric")
+        label = sample.label
+        if label is not None:
+            label = np.pad(label, lacking, constant_values=ignore_index)
+        yield Sample(sample.name, image, label)

@@ -66,8 +66,14 @@ def copy(source: Path, path: Path, meta: ExportMeta) -> None:
     """Put a file, with the weights beside it if there are such, where it shall be, with this description."""
     import onnx
 
+    save(onnx.load(source), path, meta)
+
+
+def save(model: Any, path: Path, meta: ExportMeta) -> None:
+    """Write a model of onnx with this description, as one file or two."""
+    import onnx
+
     data = path.with_name(path.name + ".data")
-    model = onnx.load(source)
     _set(model, meta)
     if model.ByteSize() > LARGEST:
         onnx.save(model, path, save_as_external_data=True, location=data.name)
