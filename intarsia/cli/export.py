@@ -15,6 +15,8 @@ EXAMPLES = """
 
 [bold]Several formats, real images to compare with[/]:  intarsia export runs/first --to onnx,openvino -o exported --samples photos
 
+[bold]A page that segments pictures in any browser[/]:  intarsia export runs/first --to web --single-file -o page
+
 [bold]Use it like any model[/]:  intarsia predict exported/model.onnx photo.jpg -o out
 
 [bold]Compare again, elsewhere[/]:  intarsia export verify exported/model.onnx --against runs/first --samples photos
@@ -50,6 +52,23 @@ Threads = Annotated[
     Optional[int],  # noqa: UP045
     typer.Option("--threads", min=1, help="Of the runtime.", rich_help_panel=_PROOF),
 ]
+SingleFile = Annotated[
+    bool,
+    typer.Option(
+        "--single-file",
+        help="Of the web: everything in one page, which opens from the disk, too.",
+        rich_help_panel=_FILE,
+    ),
+]
+OnnxruntimeWeb = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(
+        "--onnxruntime-web",
+        metavar="DIR|TGZ",
+        help="Of the web: where that package is; by default it is fetched from the npm registry, once.",
+        rich_help_panel=_FILE,
+    ),
+]
 
 
 class _ModelFirst(TyperGroup):
@@ -76,7 +95,7 @@ def model(
             "--to",
             metavar="FORMATS",
             help="onnx, openvino, pt2 (torch.export), aoti (compiled for C++ "
-            "servers on machines of this kind), with commas.",
+            "servers on machines of this kind), web (a page for browsers), with commas.",
             rich_help_panel=_FILE,
         ),
     ] = "onnx",
@@ -116,6 +135,8 @@ def model(
             rich_help_panel=_FILE,
         ),
     ] = "fp32",
+    single_file: SingleFile = False,
+    onnxruntime_web: OnnxruntimeWeb = None,
     samples: Samples = None,
     count: Count = 16,
     at_least: AtLeast = None,
@@ -133,6 +154,7 @@ def model(
             weights=weights, to=[word.strip() for word in to.split(",") if word.strip()], out=out, config=config,
             output=output, layout=layout.upper(), size=size, batch=batch, precision=precision, samples=samples,
             count=count, at_least=at_least, threads=threads, key=key, prefix=prefix,
+            single_file=single_file, onnxruntime_web=onnxruntime_web,
         )
     )  # fmt: skip
     if not all(found.certificate.passed for found in done):

@@ -31,11 +31,18 @@ from intarsia.io.whole_files import write_text
 from intarsia.terminal import progress, say
 from intarsia.weights.file import WeightsMeta
 from intarsia.workflows.export_proof import AT_LEAST, Samples, certify
+from intarsia.workflows.export_web import prepared, write_web
 from intarsia.workflows.exported_model import open_exported
 from intarsia.workflows.trained_model import OpenModel, of_exported, open_model
 
-FORMATS = {"onnx": "model.onnx", "openvino": "model.xml", "pt2": "model.pt2", "aoti": "model_aoti.pt2"}
-"""Format -> name of the file that is made of it."""
+FORMATS = {
+    "onnx": "model.onnx",
+    "openvino": "model.xml",
+    "pt2": "model.pt2",
+    "aoti": "model_aoti.pt2",
+    "web": "model.onnx",
+}
+"""Format -> name of the file that is made of it; of the web, of the file that the page runs."""
 
 CERTIFICATE = "certificate.json"
 CALIBRATION = 32
@@ -51,7 +58,7 @@ class ExportRequest:
     it shall take no others; batch: images at once, None for any number. precision: a key of `AT_LEAST`.
     samples: images to compare with, by default the run's validation images, else drawn ones; count: how many at most.
     at_least: share of pixels that must have the label of the original, by default that of `AT_LEAST`. threads: of the
-    runtime.
+    runtime. single_file, onnxruntime_web: of the web: everything in one page; a folder or archive of that package.
     """
 
     weights: PathLike
@@ -67,6 +74,8 @@ class ExportRequest:
     count: int = 16
     at_least: float | None = None
     threads: int | None = None
+    single_file: bool = False
+    onnxruntime_web: Path | None = None
     key: str | None = None
     prefix: str | None = None
 
@@ -93,6 +102,7 @@ def export_model(request: ExportRequest) -> list[Exported]:
         say(f"note: {note}")
     done: list[Exported] = []
     contract = _contract(model, request)
+    browser = prepared(model, contract, request.onnxruntime_web) if "web" in request.to else None
     samples = Samples(model, request.samples, request.count)
     if samples.note:
         say(f"note: {samples.note}")
@@ -100,9 +110,19 @@ def export_model(request: ExportRequest) -> list[Exported]:
     with progress("exporting") as bar:
         for number, name in enumerate(request.to):
             bar(number, len(request.to))
-            found = _one(model, contract, request, name, samples)
-            done.append(found)
+            found = _one(model, contract, request, "onnx" if name == "web" else name, samples)
             _say(found)
+            if name == "web":
+                assert browser is not None
+                title = Path(str(request.weights)).stem
+                page = write_web(
+                    model, found.file, found.certificate, browser, title=title, single_file=request.single_file
+                )
+                if request.single_file and "onnx" not in request.to:
+                    found.file.unlink()
+                found = replace(found, file=page)
+                say(f"{page}: {'open it in a browser' if request.single_file else 'put its folder on a web server'}")
+            done.append(found)
     write_text(request.out / CERTIFICATE, json.dumps(_certificates(done), indent=2, ensure_ascii=False) + "\n")
     return done
 
@@ -208,6 +228,8 @@ def _check(request: ExportRequest) -> None:
             raise ValueError(f"{name}: expected {', '.join(known)}, found {value!r}")
     if request.precision == "int8" and (torchs := [name for name in request.to if name in ("pt2", "aoti")]):
         raise ValueError(f"--precision int8 is for onnx and openvino, not for {', '.join(torchs)}")
+    if "web" not in request.to and (request.single_file or request.onnxruntime_web):
+        raise ValueError("--single-file and --onnxruntime-web are for --to web")
     if request.at_least is not None and not 0 < request.at_least <= 1:
         raise ValueError(f"--at-least is a share of pixels between 0 and 1, found {request.at_least:g}")
     if request.size is not None and min(request.size) < 1:
