@@ -86,7 +86,7 @@ class Network {
     const source = about.embedded
       ? await Promise.all(code.map((name) => part(name, "Loading the program")))
       : [`importScripts(${code.map((name) => JSON.stringify(absolute(name))).join()});`];
-    const address = about.embedded ? blobOf([await part(module, "Loading the program")]) : absolute(module);
+    const glue = about.embedded ? await part(module, "Loading the program") : absolute(module);
     this.told("Preparing the model", null);
     this.worker = new Worker(blobOf(source.flatMap((text) => [text, "\n"])));
     this.worker.onmessage = ({ data }) => {
@@ -96,7 +96,7 @@ class Network {
       else failed(Object.assign(new Error(data.text), { memory: data.memory }));
     };
     this.worker.onerror = (event) => this.fail(Object.assign(new Error(event.message || "the worker ended"), { memory: true }));
-    const { threads } = await this.ask({ type: "open", about, model, backend, module: address, binary: program });
+    const { threads } = await this.ask({ type: "open", about, model, backend, module: glue, binary: program });
     Object.assign(this, { backend, threads });
   }
 
@@ -121,8 +121,9 @@ class Network {
   }
 
   // Label map of a picture { height, width, data }, smaller where the memory asks for it; most: of its longer side, or 0.
-  async run(picture, most = 0) {
-    const asked = most ? Math.max(1, Math.max(picture.height, picture.width) / most) : 1;
+  async run({ height, width, data }, most = 0) {
+    const picture = { height, width, data };
+    const asked = most ? Math.max(1, Math.max(height, width) / most) : 1;
     let shrink = Math.max(asked, this.needed(picture));
     for (;;) {
       try {

@@ -35,8 +35,14 @@ async function decoded(file) {
   const straight = hasAlpha(data) ? unmultiplied(bitmap) : null;
   if (straight) found.data = straight;
   else if (hasAlpha(data)) found.note = "What is see-through in the picture is taken as black.";
+  if (await isDeep(file)) found.note = "The file has 16 bits for each colour, of which the browser makes 8.";
   bitmap.close();
   return found;
+}
+
+async function isDeep(file) {
+  const head = new Uint8Array(await file.slice(0, 25).arrayBuffer());
+  return String.fromCharCode(...head.subarray(1, 4)) === "PNG" && head[24] === 16;
 }
 
 // The present frame of a camera.

@@ -2,6 +2,8 @@
 // It takes { type: "open", ... } once and { type: "run", ... } for each image, and answers with { type, number, ... }.
 "use strict";
 
+const MOST_THREADS = 8;
+
 let about; // what the page knows of the file
 let session;
 
@@ -24,13 +26,16 @@ function words(error) {
   return { text: text.slice(0, 400), memory };
 }
 
-// about: see `page.py`. model: bytes. backend: "webgpu" or "wasm". module, binary: of the runtime, an address and bytes.
+// about: see `page.py`. model: bytes. backend: "webgpu" or "wasm". module, binary: of the runtime, an address, or bytes
+// (whose address has to be made here: what a page from the disk makes is nobody else's), and bytes.
 async function open({ about: said, model, backend, module, binary }) {
   about = said;
   if (backend === "webgpu" && !(await navigator.gpu?.requestAdapter())) throw new Error("the graphics card gives no WebGPU");
-  const threads = self.crossOriginIsolated ? Math.max(1, Math.min(8, Math.ceil(navigator.hardwareConcurrency / 2))) : 1;
+  const cores = navigator.hardwareConcurrency;
+  const threads = self.crossOriginIsolated ? Math.min(MOST_THREADS, cores, Math.max(2, Math.ceil(cores / 2))) : 1;
+  const mjs = typeof module === "string" ? module : URL.createObjectURL(new Blob([module], { type: "text/javascript" }));
   ort.env.logLevel = "error";
-  Object.assign(ort.env.wasm, { numThreads: threads, proxy: false, wasmBinary: binary, wasmPaths: { mjs: module } });
+  Object.assign(ort.env.wasm, { numThreads: threads, proxy: false, wasmBinary: binary, wasmPaths: { mjs } });
   session = await ort.InferenceSession.create(new Uint8Array(model), {
     executionProviders: [backend], graphOptimizationLevel: "all", logSeverityLevel: 3,
   });
