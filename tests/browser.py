@@ -32,10 +32,10 @@ needs_chromium = [
 class Browser:
     """Chromium's DevTools protocol over its pipe: JSON messages that end with a zero byte.
 
-    events: all that the browser reported. One page, which answers to `do`.
+    events: all that the browser reported. One page, which answers to `do`. switches: further ones of Chromium.
     """
 
-    def __init__(self, profile: Path) -> None:
+    def __init__(self, profile: Path, *switches: str) -> None:
         assert CHROMIUM is not None
         inward, self._out = os.pipe()
         self._in, outward = os.pipe()
@@ -49,7 +49,7 @@ class Browser:
 
         words = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-pipe"]
         self._process = subprocess.Popen(
-            [CHROMIUM, *words, f"--user-data-dir={profile}", "about:blank"],
+            [CHROMIUM, *words, *switches, f"--user-data-dir={profile}", "about:blank"],
             preexec_fn=connect,
             close_fds=False,
             stdout=subprocess.DEVNULL,

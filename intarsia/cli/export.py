@@ -19,6 +19,8 @@ EXAMPLES = """
 
 [bold]For TensorRT, and for Triton[/]:  intarsia export runs/first --to tensorrt --sizes 256x256 512x1024 1024x2048 --for triton -o models
 
+[bold]A page that segments pictures in any browser[/]:  intarsia export runs/first --to web --single-file -o page
+
 [bold]Use it like any model[/]:  intarsia predict exported/model.onnx photo.jpg -o out
 
 [bold]Compare again, elsewhere[/]:  intarsia export verify exported/model.onnx --against runs/first --samples photos
@@ -54,6 +56,23 @@ Threads = Annotated[
     Optional[int],  # noqa: UP045
     typer.Option("--threads", min=1, help="Of the runtime.", rich_help_panel=_PROOF),
 ]
+SingleFile = Annotated[
+    bool,
+    typer.Option(
+        "--single-file",
+        help="Of the web: everything in one page, which opens from the disk, too.",
+        rich_help_panel=_FILE,
+    ),
+]
+OnnxruntimeWeb = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(
+        "--onnxruntime-web",
+        metavar="DIR|TGZ",
+        help="Of the web: where that package is; by default it is fetched from the npm registry, once.",
+        rich_help_panel=_FILE,
+    ),
+]
 
 
 class _ModelFirst(TyperGroup):
@@ -80,7 +99,7 @@ def model(
             "--to",
             metavar="FORMATS",
             help="onnx, openvino, pt2 (torch.export), aoti (compiled for C++ "
-            "servers on machines of this kind), tensorrt, executorch, coreml, with commas.",
+            "servers on machines of this kind), tensorrt, executorch, coreml, web (a page for browsers), with commas.",
             rich_help_panel=_FILE,
         ),
     ] = "onnx",
@@ -158,6 +177,8 @@ def model(
             "--most", min=1, help="Images at once, at most, of an engine and in Triton.", rich_help_panel=_RECEIVER
         ),
     ] = None,
+    single_file: SingleFile = False,
+    onnxruntime_web: OnnxruntimeWeb = None,
     samples: Samples = None,
     count: Count = 16,
     at_least: AtLeast = None,
@@ -176,6 +197,7 @@ def model(
             output=output, layout=layout.upper(), size=size, batch=batch, precision=precision, samples=samples,
             count=count, at_least=at_least, threads=threads, key=key, prefix=prefix,
             receiver=receiver, tile=tile, resolution=resolution, name=name, sizes=sizes, most=most,
+            single_file=single_file, onnxruntime_web=onnxruntime_web,
         )
     )  # fmt: skip
     if any(found.differs for found in done):

@@ -20,6 +20,7 @@ from intarsia.export.formats import coreml, executorch, onnx, openvino, pt2, ten
 from intarsia.export.program import as_fixed, exported
 from intarsia.export.quantise import quantise, shown
 from intarsia.export.runtime import read_meta
+from intarsia.export.web.runtime_files import RuntimeFiles
 from intarsia.io.digest import file_hash
 from intarsia.io.whole_files import write_text
 from intarsia.terminal import progress, say
@@ -27,6 +28,7 @@ from intarsia.weights.file import WeightsMeta
 from intarsia.workflows.export_for import MOST, Receiver, receiver_of
 from intarsia.workflows.export_proof import AT_LEAST, Samples, certify
 from intarsia.workflows.export_request import FORMATS, ONE_SIZE, Exported, ExportRequest
+from intarsia.workflows.export_web import prepared, write_web
 from intarsia.workflows.exported_model import open_exported
 from intarsia.workflows.trained_model import OpenModel, of_exported, open_model
 
@@ -50,6 +52,7 @@ def export_model(request: ExportRequest) -> list[Exported]:
         say(f"note: {note}")
     done: list[Exported] = []
     contract = receiver.contract(_contract(model, request), model)
+    browser = prepared(model, contract, request.onnxruntime_web) if "web" in request.to else None
     samples = Samples(model, request.samples, request.count)
     if samples.note:
         say(f"note: {samples.note}")
@@ -57,9 +60,12 @@ def export_model(request: ExportRequest) -> list[Exported]:
     with progress("exporting") as bar:
         for number, name in enumerate(request.to):
             bar(number, len(request.to))
-            found = _one(model, contract, request, receiver, name, samples)
-            done.append(found)
+            found = _one(model, contract, request, receiver, "onnx" if name == "web" else name, samples)
             _say(found)
+            if name == "web":
+                assert browser is not None
+                found = _page(model, found, request, browser)
+            done.append(found)
             if name == "tensorrt" and (engine := _engine(model, found.file, request, samples)) is not None:
                 done.append(engine)
                 _say(engine)
@@ -136,6 +142,17 @@ def _in_eight_bits(path: Path, meta: ExportMeta, samples: Samples) -> Path:
     return out
 
 
+def _page(model: OpenModel, written: Exported, request: ExportRequest, browser: RuntimeFiles) -> Exported:
+    """The page that runs a file in a browser, in the place of the file."""
+    assert written.certificate is not None
+    title = Path(str(request.weights)).stem
+    page = write_web(model, written.file, written.certificate, browser, title=title, single_file=request.single_file)
+    if request.single_file and "onnx" not in request.to:
+        written.file.unlink()
+    say(f"{page}: {'open it in a browser' if request.single_file else 'put its folder on a web server'}")
+    return replace(written, file=page)
+
+
 def _engine(model: OpenModel, file: Path, request: ExportRequest, samples: Samples) -> Exported | None:
     """The engine of a file for TensorRT, where it can be made, compared with the original, too."""
     meta = read_meta(file)
@@ -172,7 +189,8 @@ def _check(request: ExportRequest) -> None:
     ):
         if value not in known:
             raise ValueError(f"{name}: expected {', '.join(known)}, found {value!r}")
-    if request.precision == "int8" and (others := [name for name in request.to if name not in ("onnx", "openvino")]):
+    others = [name for name in request.to if name not in ("onnx", "openvino", "web")]
+    if request.precision == "int8" and others:
         raise ValueError(f"--precision int8 is for onnx and openvino, not for {', '.join(others)}")
     if request.sizes is not None:
         if "tensorrt" not in request.to:
@@ -180,6 +198,8 @@ def _check(request: ExportRequest) -> None:
         if request.size is not None:
             raise ValueError("--size takes images of one size alone, --sizes of several: leave out one of them")
         tensorrt.profile_of(request.sizes, Contract("label", "NHWC", 3), (1, 1), most=1)
+    if "web" not in request.to and (request.single_file or request.onnxruntime_web):
+        raise ValueError("--single-file and --onnxruntime-web are for --to web")
     if request.at_least is not None and not 0 < request.at_least <= 1:
         raise ValueError(f"--at-least is a share of pixels between 0 and 1, found {request.at_least:g}")
     if request.size is not None and min(request.size) < 1:

@@ -18,8 +18,9 @@ FORMATS = {
     "tensorrt": "model_tensorrt.onnx",
     "executorch": "model.pte",
     "coreml": "model.mlpackage",
+    "web": "model.onnx",
 }
-"""Format -> name of the file that is made of it."""
+"""Format -> name of the file that is made of it; of the web, of the file that the page runs."""
 
 ONE_SIZE = ("executorch", "coreml")
 """Formats whose files take images of one size, one at a time."""
@@ -39,6 +40,7 @@ class ExportRequest:
     see `receivers.qgis`. name: of the model in Triton, by default that of the weights.
     sizes: MIN, OPT, MAX of the images that an engine of TensorRT takes, as "HxW". most: images at once, of
     engines and in Triton.
+    single_file, onnxruntime_web: of the web: everything in one page; a folder or archive of that package.
     """
 
     weights: PathLike
@@ -62,6 +64,8 @@ class ExportRequest:
     name: str | None = None
     sizes: Sequence[str] | None = None
     most: int | None = None
+    single_file: bool = False
+    onnxruntime_web: Path | None = None
 
 
 @dataclass(frozen=True)
