@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -56,7 +56,6 @@ class ResizedLogits:
         return many and not torch.compiler.is_compiling()
 
 
-@runtime_checkable
 class LossOfResized(Protocol):
     """A loss that takes logits which nobody has enlarged."""
 
@@ -66,6 +65,16 @@ class LossOfResized(Protocol):
         weight: as that of the loss; only given to one that takes weights.
         """
         ...
+
+
+def takes_resized(part: Any) -> bool:
+    """Whether a loss or a sampler has `of_resized` and means it: not one that inherits it and computes other things."""
+    for kind in type(part).__mro__:
+        if "of_resized" in vars(kind):
+            return True
+        if "forward" in vars(kind) or "__call__" in vars(kind):
+            return False
+    return False
 
 
 def refuse_second_derivative() -> None:
