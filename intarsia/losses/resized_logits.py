@@ -16,7 +16,10 @@ from torch import Tensor
 
 from intarsia.contracts import Size
 from intarsia.layers.levels import resize
+from intarsia.losses.targets import is_on_cpu
 
+_FEWEST_CLASSES = 4
+"""Of fewer, strips take longer on a processor than the plain way, and the plain way little memory."""
 _LEAST = 300_000
 """So many numbers at the size of the labels are not worth the strips: the plain way takes no longer, and 1 MB."""
 
@@ -52,8 +55,8 @@ class ResizedLogits:
         Never inside torch.compile, which fuses the plain operations.
         """
         images, classes, height, width = self.shape
-        many = classes > 1 and images * classes * height * width > _LEAST
-        return many and not torch.compiler.is_compiling()
+        enough = classes >= (_FEWEST_CLASSES if is_on_cpu(self.low) else 2)
+        return enough and images * classes * height * width > _LEAST and not torch.compiler.is_compiling()
 
 
 class LossOfResized(Protocol):

@@ -190,7 +190,7 @@ def test_it_is_not_taken_where_it_is_no_help(monkeypatch: pytest.MonkeyPatch) ->
         return ResizedLogits(torch.empty(2, classes, 4, 4), (side, side)).worthwhile
 
     assert found(19, 64)
-    assert not found(1, 64)
+    assert not found(3, 64)
     monkeypatch.undo()
     assert found(19, 256)
     assert not found(19, 32)
