@@ -9,10 +9,13 @@ Shape letters: L length before, O after.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+_Place = TypeVar("_Place", int, Tensor)
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Direction:
         return self.share.view([-1] + [1] * (x.dim() - 1 - dim))
 
 
-def _first(place: int | Tensor, length: int, outputs: int, align_corners: bool) -> int | Tensor:  # type: ignore[misc]
+def _first(place: _Place, length: int, outputs: int, align_corners: bool) -> _Place:
     """The last input that does not lie behind an output, in whole numbers; it may be -1."""
     if align_corners:
         return place * (length - 1) // max(outputs - 1, 1)

@@ -30,7 +30,7 @@ from intarsia.losses.bilinear import Direction
 from intarsia.losses.resized_logits import ResizedLogits, refuse_second_derivative
 from intarsia.losses.targets import is_on_cpu
 
-_STRIP = {"cpu": 1 << 19}
+_STRIP = 1 << 19
 _STRIP_ON_DEVICES = 1 << 24
 """Numbers of a strip: what stays in the cache of a processor; what keeps a GPU busy."""
 
@@ -267,7 +267,7 @@ def _go_through(
 
 def _strips(height: int, row: int, like: Tensor) -> Iterator[tuple[int, int]]:
     """Rows from, to; of so many that all numbers of a strip, `row` in each, are about as many as they should be."""
-    step = max(_STRIP.get(like.device.type, _STRIP_ON_DEVICES) // row, 1)
+    step = max((_STRIP if is_on_cpu(like) else _STRIP_ON_DEVICES) // row, 1)
     for begin in range(0, height, step):
         yield begin, min(begin + step, height)
 

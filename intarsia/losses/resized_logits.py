@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from intarsia.contracts import Size
 from intarsia.layers.levels import resize
+from intarsia.losses.targets import is_on_cpu
 
+_FEWEST_CLASSES = 4
+"""Of fewer, strips take longer on a processor than the plain way, and the plain way little memory."""
 _LEAST = 300_000
 """So many numbers at the size of the labels are not worth the strips: the plain way takes no longer, and 1 MB."""
 
@@ -52,11 +55,10 @@ class ResizedLogits:
         Never inside torch.compile, which fuses the plain operations.
         """
         images, classes, height, width = self.shape
-        many = classes > 1 and images * classes * height * width > _LEAST
-        return many and not torch.compiler.is_compiling()
+        enough = classes >= (_FEWEST_CLASSES if is_on_cpu(self.low) else 2)
+        return enough and images * classes * height * width > _LEAST and not torch.compiler.is_compiling()
 
 
-@runtime_checkable
 class LossOfResized(Protocol):
     """A loss that takes logits which nobody has enlarged."""
 
@@ -66,6 +68,16 @@ class LossOfResized(Protocol):
         weight: as that of the loss; only given to one that takes weights.
         """
         ...
+
+
+def takes_resized(part: Any) -> bool:
+    """Whether a loss or a sampler has `of_resized` and means it: not one that inherits it and computes other things."""
+    for kind in type(part).__mro__:
+        if "of_resized" in vars(kind):
+            return True
+        if "forward" in vars(kind) or "__call__" in vars(kind):
+            return False
+    return False
 
 
 def refuse_second_derivative() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, cast, runtime_checkable
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ from intarsia.contracts import (
 )
 from intarsia.layers.precision import full_precision
 from intarsia.losses.accuracy import accuracy_of_resized, pixel_accuracy
-from intarsia.losses.resized_logits import LossOfResized, ResizedLogits
+from intarsia.losses.resized_logits import LossOfResized, ResizedLogits, takes_resized
 from intarsia.losses.targets import is_on_cpu
 from intarsia.models.assembly import claims, unclaimed
 from intarsia.tasks.labels import label_problem
@@ -46,7 +46,6 @@ class PixelSampler(Protocol):
         ...
 
 
-@runtime_checkable
 class SamplerOfResized(Protocol):
     """A sampler that takes logits which nobody has enlarged."""
 
@@ -305,8 +304,7 @@ def _in_pieces(found: Tensor | ResizedLogits, head: HeadLoss, terms: Sequence[He
     return (
         isinstance(found, ResizedLogits)
         and found.worthwhile
-        and (head.sampler is None or isinstance(head.sampler, SamplerOfResized))
-        and all(term.loss is None or isinstance(term.loss, LossOfResized) for term in terms)
+        and all(takes_resized(part) for part in (head.sampler, *(term.loss for term in terms)) if part is not None)
         and not any(getattr(term.target, "reads_logits", True) for term in terms if term.target is not None)
     )
 

@@ -27,8 +27,9 @@ from intarsia.guide.counting import peak_counter
 from intarsia.losses import bilinear, resized_cross_entropy, resized_logits
 from intarsia.losses.accuracy import accuracy_of_resized, pixel_accuracy
 from intarsia.losses.cross_entropy import CrossEntropyLoss
+from intarsia.losses.dice import DiceLoss
 from intarsia.losses.ohem import OhemCrossEntropy, OHEMPixelSampler
-from intarsia.losses.resized_logits import LossOfResized, ResizedLogits
+from intarsia.losses.resized_logits import ResizedLogits, takes_resized
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 in_strips = pytest.mark.skipif(INTERPRETED, reason="tests of the strips")
@@ -38,7 +39,7 @@ in_strips = pytest.mark.skipif(INTERPRETED, reason="tests of the strips")
 def small_strips(monkeypatch: pytest.MonkeyPatch) -> None:
     """So small that a few rows are one, of which the last has fewer."""
     monkeypatch.setattr(resized_logits, "_LEAST", 0)
-    monkeypatch.setitem(resized_cross_entropy._STRIP, "cpu", 700)
+    monkeypatch.setattr(resized_cross_entropy, "_STRIP", 700)
     monkeypatch.setattr(resized_cross_entropy, "_STRIP_ON_DEVICES", 700)
 
 
@@ -108,7 +109,6 @@ def test_every_combination_is_as_plain(
         use_sigmoid=use_sigmoid, class_weight=[0.7 + k for k in range(classes)] if classed else None,
         avg_non_ignore=avg_non_ignore, label_smoothing=smoothing, reduction=reduction,
     )  # fmt: skip
-    assert isinstance(loss, LossOfResized)
     assert_as_plain(loss, logits, labels, align_corners=align_corners, **({"weight": weight} if weighted else {}))
 
 
@@ -190,10 +190,26 @@ def test_it_is_not_taken_where_it_is_no_help(monkeypatch: pytest.MonkeyPatch) ->
         return ResizedLogits(torch.empty(2, classes, 4, 4), (side, side)).worthwhile
 
     assert found(19, 64)
-    assert not found(1, 64)
+    assert not found(3, 64)
     monkeypatch.undo()
     assert found(19, 256)
     assert not found(19, 32)
+
+
+@in_strips
+def test_what_inherits_it_and_computes_another_thing_is_not_asked() -> None:
+    class Doubled(CrossEntropyLoss):
+        def forward(self, logits: Tensor, target: Tensor, *, weight: Tensor | None = None) -> Tensor:
+            return 2 * super().forward(logits, target, weight=weight)
+
+    class Renamed(CrossEntropyLoss):
+        pass
+
+    assert [
+        takes_resized(part) for part in (CrossEntropyLoss(), Renamed(), OHEMPixelSampler(), OhemCrossEntropy())
+    ] == [True] * 4
+    assert not takes_resized(Doubled())
+    assert not takes_resized(DiceLoss())
 
 
 @in_strips
