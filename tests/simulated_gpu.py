@@ -32,6 +32,7 @@ READS = {
 """What gives a number, or a shape that depends on numbers: the processor waits until the device is that far."""
 CROSSING = {aten.copy_.default, aten._to_copy.default, aten.index.Tensor, aten.index_put_.default}
 """What may have tensors of two devices."""
+INDEXING = {aten.index.Tensor, aten.index_put_.default}
 STRICT = {aten.cat.default, aten.stack.default}
 """What takes not even a single number of another device."""
 
@@ -109,6 +110,8 @@ class GpuTensor(torch.Tensor):
         masked = func is aten.index.Tensor and any(i is not None and i.dtype == torch.bool for i in args[1])
         if func in READS or masked:
             _WAITS.note(str(func))
+        if func in INDEXING and any(value.dim() for value in others):
+            _WAITS.note("copy from the processor")  # of the places that a list or an array names
         if func is aten.copy_.default and others:
             _note_copy(args[1], non_blocking=len(args) > 2 and bool(args[2]))
         owners = {id(value.inner): value for value in tensors if isinstance(value, GpuTensor)}
