@@ -20,6 +20,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from intarsia.layers import determinism
 from intarsia.losses.class_weights import as_buffer, in_precision_of
 from intarsia.losses.reduction import mean_over
 from intarsia.losses.targets import on_known_labels, one_hot_targets
@@ -88,16 +89,17 @@ class CrossEntropyLoss(nn.Module):
 
     def _softmax_form(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
         class_weight = self._weights(logits)
+        in_one = weight is None and not determinism.wanted_of(logits)
         loss = F.cross_entropy(
             logits,
             target,
             weight=class_weight,
             ignore_index=self.ignore_index,
             label_smoothing=self.label_smoothing,
-            reduction="sum" if weight is None else "none",
+            reduction="sum" if in_one else "none",
         )
-        if weight is not None:
-            loss = (loss * weight).sum()
+        if not in_one:
+            loss = (loss if weight is None else loss * weight).sum()
         return loss if self.reduction == "sum" else mean_over(loss, self._weighted_pixels(target, class_weight))
 
     def _weights(self, like: Tensor) -> Tensor | None:
