@@ -32,6 +32,12 @@ READS = {
 """What gives a number, or a shape that depends on numbers: the processor waits until the device is that far."""
 CROSSING = {aten.copy_.default, aten._to_copy.default, aten.index.Tensor, aten.index_put_.default}
 """What may have tensors of two devices."""
+INDEXING = {aten.index.Tensor, aten.index_put_.default}
+UNORDERED = {
+    aten.nll_loss2d_forward.default, aten._adaptive_avg_pool2d_backward.default, aten.kthvalue.default,
+    aten.cumsum.default, aten.upsample_bilinear2d_backward.default, aten.grid_sampler_2d_backward.default,
+}  # fmt: skip
+"""What adds in an order that changes, so that torch refuses it where the same bits are wanted every time."""
 STRICT = {aten.cat.default, aten.stack.default}
 """What takes not even a single number of another device."""
 
@@ -106,9 +112,13 @@ class GpuTensor(torch.Tensor):
         others = [value for value in tensors if not isinstance(value, GpuTensor)]
         if func not in CROSSING and any(value.dim() or func in STRICT for value in others):
             raise RuntimeError(f"{func}: Expected all tensors to be on the same device, found cuda:0 and cpu")
+        if func in UNORDERED and torch.are_deterministic_algorithms_enabled() and not _ordered(func, args):
+            raise RuntimeError(f"{func} does not have a deterministic implementation")
         masked = func is aten.index.Tensor and any(i is not None and i.dtype == torch.bool for i in args[1])
         if func in READS or masked:
             _WAITS.note(str(func))
+        if func in INDEXING and any(value.dim() for value in others):
+            _WAITS.note("copy from the processor")  # of the places that a list or an array names
         if func is aten.copy_.default and others:
             _note_copy(args[1], non_blocking=len(args) > 2 and bool(args[2]))
         owners = {id(value.inner): value for value in tensors if isinstance(value, GpuTensor)}
@@ -122,6 +132,13 @@ class GpuTensor(torch.Tensor):
             return owners[id(value)] if id(value) in owners else GpuTensor(value)
 
         return tree_map(wrapped, result)
+
+
+def _ordered(func: Any, args: tuple[Any, ...]) -> bool:
+    """Whether such an operation is of a kind that needs no order: losses pixel by pixel, sums of integers."""
+    if func is aten.nll_loss2d_forward.default:
+        return bool(args[3] == 0)
+    return func is aten.cumsum.default and not args[0].is_floating_point()
 
 
 def _inner(value: Any) -> Any:

@@ -1,8 +1,8 @@
 """Networks beside the reference's numbers (tests/golden/figures): on the device, in float64, float32 and bfloat16.
 
 In float64 the numbers are the reference's to 1e-8, as on a processor: what differs there is no rounding. In float32
-(without TF32) and in bfloat16 the logits may be no more than so many times as far from those of float64 as they are on
-a processor: networks with random weights blow rounding up, each by another factor, and the device adds in another order.
+(without TF32) and in bfloat16 the logits may be no more than so many times as far from those of float64 as they are
+on a processor: networks with random weights blow rounding up, each by a factor of its own, and sums have other orders.
 """
 
 from __future__ import annotations

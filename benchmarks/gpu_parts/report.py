@@ -7,11 +7,15 @@ from typing import Any
 
 
 def verdict(results: Mapping[str, Any]) -> int:
-    """2 where nothing could be checked, 1 where a check of correctness (or a self-test) did not pass, else 0."""
+    """2 where nothing could be checked, 1 where something is wrong, else 0.
+
+    Wrong is a check of correctness (or a self-test) that did not pass, and any comparison that does not hold.
+    """
     if not results["checks"] or "nothing" in results:
         return 2
     judged = [check for check in results["checks"] if check["kind"] != "figures"]
-    return int(any(check["result"] not in ("passed", "not reached") for check in judged))
+    wrong = any(check["result"] not in ("passed", "not reached") for check in judged)
+    return int(wrong or any(not one["holds"] for check in results["checks"] for one in check["comparisons"]))
 
 
 def markdown(results: Mapping[str, Any]) -> str:

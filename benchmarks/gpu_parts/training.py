@@ -67,7 +67,7 @@ def compiled(notes: Notes, _: str) -> None:
     with mock.patch.object(torch, "compile", partial(torch.compile, backend=backend)):
         runs.train(fast)
     for step, (a, b) in enumerate(zip(runs.losses(plain.out), runs.losses(fast.out), strict=True)):
-        notes.holds(f"loss of step {step + 1}", abs(a - b) / a, 1e-3 * 4**step)
+        notes.holds(f"loss of step {step + 1}", abs(a - b) / a, 1e-3 * 3**step)
 
 
 def batch(notes: Notes, _: str) -> None:

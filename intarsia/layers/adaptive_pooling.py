@@ -1,7 +1,8 @@
 """Means and maxima over the cells of a grid that a map is divided into, for networks that are exported, too.
 
 torch's own layers give the same numbers. But an ONNX file keeps, of a mean, the cells of the size that it was exported
-with, and is wrong at any other; and of a maximum, torch.export takes the grid for a constant.
+with, and is wrong at any other; and of a maximum, torch.export takes the grid for a constant. On GPUs the gradient of
+torch's mean is a sum in an order that changes.
 
 Cell i of n, along L pixels, goes from floor(i L / n) to ceil((i + 1) L / n): cells share a row or column where the
 sizes leave a remainder. Shape letters: N images, C channels, H, W height and width of the map, h, w of the grid.
@@ -14,10 +15,12 @@ import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from intarsia.layers import determinism
+
 
 def adaptive_avg_pool(x: Tensor, cells: int) -> Tensor:
     """(N, C, H, W) -> (N, C, cells, cells), the mean of each cell."""
-    if cells == 1 or not torch.compiler.is_exporting():
+    if cells == 1 or not (torch.compiler.is_exporting() or determinism.wanted_of(x)):
         return F.adaptive_avg_pool2d(x, cells)
     rows, columns = (_shares(cells, x.shape[dim], x) for dim in (2, 3))  # (cells, H), (cells, W)
     return rows @ x @ columns.T

@@ -20,6 +20,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from intarsia.layers import determinism
 from intarsia.losses.class_weights import as_buffer, in_precision_of
 from intarsia.losses.reduction import mean_over
 from intarsia.losses.resized_cross_entropy import sigmoid_sum, softmax_sum
@@ -111,16 +112,17 @@ class CrossEntropyLoss(nn.Module):
 
     def _softmax_form(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
         class_weight = self._weights(logits)
+        in_one = weight is None and not determinism.wanted_of(logits)
         loss = F.cross_entropy(
             logits,
             target,
             weight=class_weight,
             ignore_index=self.ignore_index,
             label_smoothing=self.label_smoothing,
-            reduction="sum" if weight is None else "none",
+            reduction="sum" if in_one else "none",
         )
-        if weight is not None:
-            loss = (loss * weight).sum()
+        if not in_one:
+            loss = (loss if weight is None else loss * weight).sum()
         return self._softmax_mean(loss, target, logits.shape[1], class_weight)
 
     def _softmax_mean(self, total: Tensor, target: Tensor, num_logits: int, class_weight: Tensor | None) -> Tensor:

@@ -108,10 +108,10 @@ def lovasz_extension(errors: Tensor, wanted: Tensor, labelled: Tensor) -> Tensor
     Errors (P,) >= 0, whether a pixel is of the class, and whether it is labelled at all, (P,) bool -> scalar.
     """
     errors, order = errors.where(labelled, -1.0).sort(descending=True)  # those that are not labelled come last
-    errors, wanted = errors.clamp(min=0), wanted[order].to(errors.dtype)
+    errors, counts = errors.clamp(min=0), wanted[order].long()  # integers have sums without an order
     # How large the Jaccard loss is when the worst 1, 2, ... pixels are wrong, and what each of them adds to it.
-    intersection = wanted.sum() - wanted.cumsum(0)
-    union = wanted.sum() + (1 - wanted).cumsum(0)
+    intersection = (counts.sum() - counts.cumsum(0)).to(errors.dtype)
+    union = (counts.sum() + (1 - counts).cumsum(0)).to(errors.dtype)
     jaccard = 1 - intersection / union
     added = torch.diff(jaccard, prepend=jaccard.new_zeros(1))
     return errors @ added

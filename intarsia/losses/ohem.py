@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from intarsia.layers import determinism
 from intarsia.layers.precision import full_precision, without_autocast
 from intarsia.losses.class_weights import as_buffer, in_precision_of
 from intarsia.losses.resized_cross_entropy import pixel_losses, softmax_sum
@@ -38,7 +39,8 @@ def below_threshold(nll: Tensor, labelled: Tensor, thresh: float, kept: int) -> 
     probability = (-nll).exp()
     lowest = probability.where(labelled, -1.0).max()  # -1 without any
     if kept < probability.numel():
-        of_kept = probability.where(labelled, 2.0).flatten().kthvalue(kept + 1).values
+        each = probability.where(labelled, 2.0).flatten()
+        of_kept = each.sort().values[kept] if determinism.wanted_of(each) else each.kthvalue(kept + 1).values
         lowest = torch.where(labelled.sum() > kept, of_kept, lowest)
     return labelled & ~(probability >= lowest.clamp(min=thresh))
 

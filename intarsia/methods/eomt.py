@@ -95,7 +95,7 @@ class EoMTHead(nn.Module):
 
     def set_training_progress(self, progress: float) -> None:
         """Set the probabilities of masked attention."""
-        self.attn_mask_probs.copy_(masked_share(self.annealing, progress))
+        self.attn_mask_probs.copy_(masked_share(self.annealing, progress), non_blocking=True)
 
     def _predict(self, tokens: Tensor, level: OpenLevel, grid: Size) -> MaskPredictions:
         """What the queries among the tokens (N, T, C), as they are now, say of the patches."""

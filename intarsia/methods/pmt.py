@@ -181,7 +181,7 @@ class PMTHead(nn.Module):
 
     def set_training_progress(self, progress: float) -> None:
         """Set the probabilities of masked attention."""
-        self.attn_mask_probs.copy_(masked_share(self.annealing, progress))
+        self.attn_mask_probs.copy_(masked_share(self.annealing, progress), non_blocking=True)
 
     def _lateral(self, levels: Sequence[OpenLevel]) -> Tensor:
         """The sum of the levels, each normalised over the batch, projected beside itself and scaled."""

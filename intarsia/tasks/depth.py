@@ -99,7 +99,8 @@ class DepthEstimation(nn.Module):
         """What the network reads of images besides their pixels: the kind of scene (N,), where it wants to know it."""
         if not self.model.reads_class_ids:
             return ()
-        return (torch.tensor([meta.category for meta in metas], device=self.preprocess.mean.device),)
+        categories = torch.tensor([meta.category for meta in metas])
+        return (categories.to(self.preprocess.mean.device, non_blocking=True),)
 
     def logits(self, images: Tensor, sizes: Sequence[Size]) -> Tensor:
         """Stored images (N, C, H, W) of unpadded `sizes`, scenes unknown -> the decode head's depths (N, 1, h, w)."""

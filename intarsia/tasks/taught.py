@@ -84,7 +84,7 @@ class Taught(nn.Module):
         self.distillation = distillation
         self.pseudo_labels = pseudo_labels
         self.follows_average = teacher is None
-        self._order = None if order is None else list(order)
+        self._order = None if order is None else torch.tensor(order)
         # In a tuple, nn.Module does not see them.
         self._task = (task,)
         self._teacher = (_frozen(copy.deepcopy(task) if teacher is None else teacher),)
@@ -149,6 +149,8 @@ class Taught(nn.Module):
         preprocess = cast(Preprocess, teacher.preprocess)
         if preprocess.mean.device != images.device:
             teacher.to(images.device)
+        if self._order is not None and self._order.device != images.device:
+            self._order = self._order.to(images.device)
         logits = self.teacher.logits(images, sizes)
         with torch.autocast(images.device.type, enabled=False):
             if isinstance(teacher, MaskClassification):  # amounts; their shares are the probabilities
@@ -156,7 +158,7 @@ class Taught(nn.Module):
             aligned = isinstance(teacher, SemanticSegmentation) and teacher.final_head.align_corners
             size = _size(images)
             scores = class_scores(logits, preprocess.padded_size(size, train=False), size, align_corners=aligned)
-        return scores if self._order is None else scores[:, self._order]
+        return scores if self._order is None else scores.index_select(1, self._order)
 
     def _answer(self, images: Tensor, sizes: Sequence[Size]) -> Tensor:
         """The student's logits (N, K, h, w) of images (N, C, H, W)."""

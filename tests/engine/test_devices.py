@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -31,6 +32,10 @@ from intarsia.engine.training.trainer import Trainer
 from intarsia.evaluation.evaluate import evaluate
 from intarsia.inference.logits.postprocess import RequestedFields
 from intarsia.inference.predictor import Predictor, Soundness
+from intarsia.layers.adaptive_pooling import adaptive_avg_pool
+from intarsia.losses.cross_entropy import CrossEntropyLoss
+from intarsia.losses.lovasz import LovaszLoss
+from intarsia.losses.ohem import below_threshold
 from intarsia.metrics.best_threshold import BestThresholdMetric
 from intarsia.metrics.iou import IoUMetric
 from intarsia.spec import Component, EarlyStopSpec, EmaSpec, InferenceSpec
@@ -444,3 +449,54 @@ def test_a_training_of_fake_tensors_is_whole(tmp_path: Path, monkeypatch: pytest
         monkeypatch.setattr(run.validation.metric, "report", lambda: Report({"mIoU": 0.5}, (), (), 5))
         assert train(replace(run, optim=replace(run.optim, accumulate=2))).finished
     assert reading.waits.found == []
+
+
+# --- The same bits every time -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def deterministic() -> Iterator[None]:
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize(
+    "loss", [CrossEntropyLoss(), CrossEntropyLoss(class_weight=[1.0, 2.0, 0.5]), LovaszLoss(reduction="none")], ids=type
+)
+def test_losses_are_not_refused_where_the_same_bits_are_wanted(
+    loss: nn.Module, deterministic: None, gpu: Waits
+) -> None:
+    logits, labels = torch.randn(2, 3, 8, 10), torch.randint(0, 3, (2, 8, 10))
+    labels[:, 0] = 255
+    there = logits.to(DEVICE).requires_grad_()
+    found = copy.deepcopy(loss).to(DEVICE)(there, labels.to(DEVICE))
+    found.backward()
+    here = logits.requires_grad_()
+    expected = loss(here, labels)
+    expected.backward()
+    torch.testing.assert_close(found.detach().cpu(), expected.detach())
+    assert there.grad is not None
+    torch.testing.assert_close(there.grad.cpu(), here.grad)
+
+
+@pytest.mark.parametrize("cells", [1, 3])
+def test_means_of_cells_are_not_refused_where_the_same_bits_are_wanted(
+    cells: int, deterministic: None, gpu: Waits
+) -> None:
+    x = torch.randn(2, 4, 7, 11)
+    there = x.to(DEVICE).requires_grad_()
+    found = adaptive_avg_pool(there, cells)
+    (found * found).sum().backward()
+    here = x.requires_grad_()
+    expected = adaptive_avg_pool(here, cells)
+    (expected * expected).sum().backward()
+    torch.testing.assert_close(found.detach().cpu(), expected.detach())
+    assert there.grad is not None
+    torch.testing.assert_close(there.grad.cpu(), here.grad)
+
+
+def test_hard_pixels_are_not_refused_where_the_same_bits_are_wanted(deterministic: None, gpu: Waits) -> None:
+    nll, labelled = torch.rand(40), torch.arange(40) % 5 > 0
+    found = below_threshold(nll.to(DEVICE), labelled.to(DEVICE), 0.4, 20)
+    assert found.cpu().equal(below_threshold(nll, labelled, 0.4, 20))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
+from simulated_gpu import DEVICE, simulated_gpu
 from standins import tiny_run, tiny_task
 from torch import nn
 
 from intarsia.engine.training.loop import train
 from intarsia.engine.training.trainer import Trainer
+from intarsia.methods.eomt import EoMTHead
+from intarsia.methods.pmt import PMTHead
 
 
 class Fading(nn.Module):
@@ -42,3 +46,21 @@ def test_a_resumed_training_goes_on_where_it_was() -> None:
     trainer.steps_done = 7
     trainer.step()
     assert part.told == [0.7]
+
+
+@pytest.mark.parametrize("name", ["EoMT", "PMT"])
+def test_telling_it_waits_for_no_gpu(name: str) -> None:
+    """The shares of masked attention are sent while the device still computes the step before."""
+    with simulated_gpu() as waits:
+        head = (
+            EoMTHead(in_channels=8, num_classes=3, num_queries=2, num_blocks=2)
+            if name == "EoMT"
+            else PMTHead(
+                in_channels=(8, 8), in_index=(0, 1), num_classes=3, num_queries=2, num_blocks=2, num_heads=2,
+                hidden_channels=8,
+            )
+        ).to(DEVICE)  # fmt: skip
+        waits.found.clear()
+        head.set_training_progress(0.3)
+        assert waits.found == []
+        assert 0 < head.attn_mask_probs.cpu()[0] < 1

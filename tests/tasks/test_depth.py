@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from simulated_gpu import DEVICE, simulated_gpu
 from tiny_vpd import config, write_rooms
 from torch import Tensor
 
@@ -260,6 +261,17 @@ def test_scenes_reach_the_network_in_training_and_evaluation() -> None:
     assert task.conditions([SampleMeta(category=3), SampleMeta()])[0].tolist() == [3, -1]
     others = task_of(config(backbone={**config()["model"]["backbone"], "class_embed_select": False}))
     assert others.conditions([SampleMeta(category=3)]) == ()
+
+
+def test_scenes_are_told_to_a_gpu_without_a_wait() -> None:
+    task = task_of(config())
+    with simulated_gpu() as waits:
+        task.preprocess.to(DEVICE)
+        waits.found.clear()
+        (scenes,) = task.conditions([SampleMeta(category=3), SampleMeta()])
+        assert waits.found == []
+        assert scenes.device == DEVICE
+        assert scenes.cpu().tolist() == [3, -1]
 
 
 def test_labels_of_classes_are_no_depths() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from simulated_gpu import DEVICE, simulated_gpu
 from torch import Tensor, nn
 
 from intarsia.contracts import Batch, HeadOutput, PointLogits, Views
@@ -315,3 +316,26 @@ def test_half_precision_leaves_the_losses_in_float32() -> None:
 def test_distillation_needs_a_teacher() -> None:
     with pytest.raises(ValueError, match="needs a teacher"):
         Taught(make_task(), distillation=Distillation())
+
+
+def test_no_step_waits_for_a_gpu() -> None:
+    """Teacher, order of the classes and images without labels are there after the first step."""
+
+    def taught() -> Taught:
+        return Taught(
+            make_task(), teacher=make_task(), order=[2, 0, 3, 1], distillation=Distillation(),
+            pseudo_labels=PseudoLabels(),
+        )  # fmt: skip
+
+    here = by_name(taught(), replace(make_batch(), unlabelled=views()))
+    with simulated_gpu() as waits:
+        task = taught()
+        task.to(DEVICE)
+        batch = replace(make_batch(), unlabelled=views()).to(DEVICE)
+        with torch.no_grad():
+            task.training_terms(batch)  # sends the teacher
+            waits.found.clear()
+            there = by_name(task, batch)
+        assert waits.found == []
+        for name, value in here.items():
+            torch.testing.assert_close(there[name].cpu(), value.detach())
