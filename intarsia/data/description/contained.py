@@ -77,6 +77,8 @@ def list_packed(root: Path, rule: PackedSplit) -> Listing:
     labelled = pack.planes["height"][2 * start + 1 : 2 * stop : 2] > 0
     pairs = []
     for name, has_label in zip(pack.names.of(start, stop), labelled.tolist(), strict=True):
+        if "/../" in name or name.endswith("/.."):  # what is made of a sample gets its name
+            raise ValueError(f"{pack.path}: refused: the sample {name[:100]!r} has a name that leads out of a folder")
         path = f"{file}/{name}"
         pairs.append(Pair(_bare(name.partition("/")[2], suffixes), path, path + LABEL if has_label else None))
     return Listing(tuple(pairs))
