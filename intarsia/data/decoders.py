@@ -51,6 +51,7 @@ _FOREIGN = (
     (b"%PDF", "it is a PDF document"),
     (b"PK\x03\x04", "it is a zip archive (.npz is one, too): unpack it first"),
     (b"\x1f\x8b", "it is a gzip archive: unpack it first"),
+    (b"INTPACK", "it is packed data, which training and evaluation take (--data) and prediction does not"),
 )
 
 _ROLES = {1: (GREY,), 2: (GREY, ALPHA), 3: RGB, 4: (*RGB, ALPHA)}

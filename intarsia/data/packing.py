@@ -52,6 +52,19 @@ class Packed:
     kept: int
 
 
+def shard_path(out: Path, number: int) -> Path:
+    """The file of a shard beside its index."""
+    return out.with_name(f"{out.stem}-{number:05d}{PACK_SUFFIX}")
+
+
+def shards_there(out: Path) -> list[Path]:
+    """The shards that lie beside an index, of this packing or another."""
+    found: list[Path] = []
+    while (path := shard_path(out, len(found))).exists():
+        found.append(path)
+    return found
+
+
 def estimate(source: PackSource, codec: str) -> Estimate:
     """What packing will need, by some samples, evenly spread. Raises ValueError if one of them cannot be packed."""
     jobs = source.jobs()
@@ -95,7 +108,7 @@ def pack(
     kept = done
     with run.samples(done) as samples:
         while done < len(jobs):
-            shard = run.shard(len(shards))
+            shard = shard_path(out, len(shards))
             try:
                 done += run.write(shard, jobs[done:], samples, shard_bytes)
             except ValueError as error:
@@ -104,6 +117,8 @@ def pack(
                 ) from error
             shards.append(shard)
     run.write_index(shards)
+    for left in shards_there(out)[len(shards) :]:  # of what was replaced
+        left.unlink()
     return run.result(tuple(shards), kept)
 
 
@@ -124,9 +139,6 @@ class _Run:
     def samples(self, first: int) -> _Samples:
         """The samples from one on."""
         return _Samples(self.source, self.codec, self.jobs[first:], self.processes)
-
-    def shard(self, number: int) -> Path:
-        return self.out.with_name(f"{self.out.stem}-{number:05d}{PACK_SUFFIX}")
 
     def write(
         self, path: Path, jobs: Sequence[Job], samples: Iterator[tuple[EncodedSample, dict[int, int]]], most: int | None
@@ -166,7 +178,7 @@ class _Run:
     def finished(self, overwrite: bool) -> tuple[int, list[Path]]:
         """(samples, shards) that are there already. Raises ValueError for shards of something else."""
         done, shards = 0, list[Path]()
-        while (path := self.shard(len(shards))).exists():
+        for path in shards_there(self.out):
             try:
                 file = PackFile(path)
                 fits = file.header.source == self.digest and len(file) <= len(self.jobs) - done

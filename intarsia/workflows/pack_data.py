@@ -12,7 +12,7 @@ from intarsia.data.containers import PACK_SUFFIX
 from intarsia.data.description.contained import tar_files
 from intarsia.data.packed.codecs import best_installed, compressor
 from intarsia.data.packed_source import PackSource
-from intarsia.data.packing import Estimate, Packed, estimate, pack
+from intarsia.data.packing import Estimate, Packed, estimate, pack, shards_there
 from intarsia.data.prepare.run import default_processes
 from intarsia.data.tars import tar_index
 from intarsia.io.folders import existing_above
@@ -71,7 +71,8 @@ def pack_data(request: PackRequest) -> PackResult:
     free = shutil.disk_usage(existing_above(request.out.parent)).free
     if request.dry_run:
         return PackResult(codec, expected, None, free)
-    if expected.size * _RESERVE > free and request.shard_size is None:
+    there = 0 if request.shard_size is None else sum(path.stat().st_size for path in shards_there(request.out))
+    if expected.size * _RESERVE > free + there:
         raise ValueError(
             f"{request.out} would have about {expected.size / 1e9:.2f} GB, and the disk has {free / 1e9:.2f} GB free: "
             "make room, choose another disk or another --compression"

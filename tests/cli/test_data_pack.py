@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+def losses(run: Path) -> list[float]:
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return [value for line in lines for name, value in line.items() if "loss" in name]
+
+
 def run(*arguments: object) -> int:
     return main([str(argument) for argument in arguments])
 
@@ -44,8 +50,9 @@ def test_pack_train_eval_and_divide(folder: Path, tmp_path: Path, capsys: pytest
     assert run("data", "show", file, "-o", tmp_path / "sheet.png") == 0
     training = ("--for", "2 steps", "--batch", 2, "--crop", 32, 32, "--workers", 0)
     assert run("train", "small_r18", "--data", file, "--out", tmp_path / "run", *training) == 0
-    text = (tmp_path / "run/data.yaml").read_text()
-    assert "packed: a.pack" in text
+    assert "packed: a.pack" in (tmp_path / "run/data.yaml").read_text()
+    assert run("train", "small_r18", "--data", folder, "--out", tmp_path / "files", *training) == 0
+    assert losses(tmp_path / "run") == losses(tmp_path / "files") != []
     capsys.readouterr()
     assert run("eval", tmp_path / "run") == 0
     first = capsys.readouterr().out

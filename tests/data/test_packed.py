@@ -327,8 +327,9 @@ def test_shards_are_kept_and_gone_on_behind(tmp_path: Path) -> None:
     assert read_description(tmp_path / "s.pack").shares == read_description(whole).shares
     with pytest.raises(ValueError, match=r"s-00000\.pack is there, and is of other data"):
         pack(source, tmp_path / "s.pack", codec="none", shard_bytes=60_000)
-    pack(source, tmp_path / "s.pack", codec="none", shard_bytes=60_000, overwrite=True)
+    again = pack(source, tmp_path / "s.pack", codec="none", shard_bytes=200_000, overwrite=True)
     assert_equal_data(files, tmp_path / "s.pack")
+    assert sorted(tmp_path.glob("s-*.pack")) == list(again.shards)
 
 
 def test_processes_write_the_same_file(tmp_path: Path) -> None:
@@ -492,3 +493,10 @@ def test_known_data_are_looked_at_in_part(tmp_path: Path, monkeypatch: pytest.Mo
     found = examine(packed(files, tmp_path / "b.pack"))
     assert [split.inspected for split in found.splits] == [2, 2]
     assert found.proposal().mean == examine(files).proposal().mean
+
+
+def test_names_that_lead_out_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = numbers(tmp_path / "data")
+    monkeypatch.setattr(PackSource, "name", lambda _, split, index: f"{split}/../../{index}.png")
+    with pytest.raises(ValueError, match=r"a\.pack: refused: the sample 'train/\.\./\.\./0\.png'"):
+        read_description(packed(files, tmp_path / "a.pack")).dataset("train")

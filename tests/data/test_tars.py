@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from intarsia.data import tars
-from intarsia.data.description.contained import TarSplit, list_tars, splits_of_tars
+from intarsia.data.description.contained import TarSplit, list_tars, splits_of_tars, tar_files
 from intarsia.data.description.read import read_description
 from intarsia.data.description.write import write_description
 from intarsia.data.doctor.examine import examine
@@ -127,6 +127,14 @@ def test_a_folder_of_tars_is_data(shards: Path) -> None:
     write_description(description, shards / "own.yaml")
     assert read_description(shards / "own.yaml") == description
     np.testing.assert_array_equal(description.dataset("val").load(1).label, sample(6)[1])
+
+
+def test_patterns_stand_for_files_of_their_own_depth(tmp_path: Path) -> None:
+    for name in ("a-1.tar", "a-2.tar", "b-1.tar", "deep/a-1.tar", "deep/er/a-1.tar"):
+        write(tmp_path / name, {"x.jpg": b"x"})
+    assert tar_files(tmp_path, ["a-*.tar"]) == ["a-1.tar", "a-2.tar"]
+    assert tar_files(tmp_path, ["*/a-?.tar", "b-1.tar"]) == ["b-1.tar", "deep/a-1.tar"]
+    assert tar_files(tmp_path, ["deep"]) == ["deep/a-1.tar", "deep/er/a-1.tar"]
 
 
 def test_splits_by_the_names_of_tars() -> None:

@@ -110,7 +110,7 @@ class FolderDataset:
         if found is not None:
             self._reader = ImageReader(ImageSpec(self.bands, 3 if self.bands == "rgb" else 0, scale=found))
         suffixes = (image_suffix,) if isinstance(image_suffix, str) else tuple(image_suffix)
-        self._suffixes = tuple(sorted(suffixes, key=len, reverse=True))
+        self.suffixes = tuple(sorted(suffixes, key=len, reverse=True))
         if pairs is not None:
             self._image_root = self._label_root = self.root
             self._pairs = self._given(pairs)
@@ -137,11 +137,6 @@ class FolderDataset:
         file = label.files[0][1] if isinstance(label, Masks) else label.file if isinstance(label, Drawn) else label
         return os.path.join(self._image_root, image), None if file is None else os.path.join(self._label_root, file)
 
-    @property
-    def suffixes(self) -> tuple[str, ...]:
-        """What the names of images end in besides the name itself."""
-        return self._suffixes
-
     def relative(self, index: int) -> str:
         """The path of the image below its folder."""
         return self._pairs[index][0]
@@ -160,7 +155,7 @@ class FolderDataset:
         image = member_name(self._pairs[index][0])
         if part_of(image)[1] is not None:
             return without_suffix(image)
-        return PurePath(_without_suffix(image, self._suffixes)).as_posix()
+        return PurePath(_without_suffix(image, self.suffixes)).as_posix()
 
     def load(self, index: int) -> Sample:
         """Image and label of one index.
@@ -326,18 +321,18 @@ class FolderDataset:
         images = [
             name
             for name in names
-            if name.endswith(self._suffixes)
-            and not (shared and name.endswith(label_suffix) and label_suffix not in self._suffixes)
+            if name.endswith(self.suffixes)
+            and not (shared and name.endswith(label_suffix) and label_suffix not in self.suffixes)
         ]
         if not images:
-            patterns = " or ".join(f"**/*{suffix}" for suffix in self._suffixes)
+            patterns = " or ".join(f"**/*{suffix}" for suffix in self.suffixes)
             raise ValueError(f"{self._image_root}: no images: nothing matches {patterns}. {_what_is_there(names)}")
         if split_file is not None and not os.path.isdir(os.path.join(self.root, split_file)):
             images = self._chosen(images, os.path.join(self.root, split_file))
         if not self._label_root:
             return [(image, None) for image in images]
         there = set(names if shared else walk_files(self._label_root))
-        pairs = [(image, _without_suffix(image, self._suffixes) + label_suffix) for image in images]
+        pairs = [(image, _without_suffix(image, self.suffixes) + label_suffix) for image in images]
         missing = [label for _, label in pairs if label not in there]
         if missing:
             raise ValueError(
@@ -350,9 +345,9 @@ class FolderDataset:
     def _chosen(self, images: list[str], split_path: str) -> list[str]:
         by_name: dict[str, str | None] = {}
         for image in images:
-            for name in {*path_ends(image), *path_ends(_without_suffix(image, self._suffixes))}:
+            for name in {*path_ends(image), *path_ends(_without_suffix(image, self.suffixes))}:
                 by_name[name] = None if by_name.setdefault(name, image) != image else image
-        whole = {_without_suffix(image, self._suffixes): image for image in images} | {name: name for name in images}
+        whole = {_without_suffix(image, self.suffixes): image for image in images} | {name: name for name in images}
         by_name |= {same_name(name): image for name, image in whole.items()}
 
         def find(line: str) -> str | None:
@@ -364,7 +359,7 @@ class FolderDataset:
         if missing:
             raise ValueError(
                 f"{split_path}: {len(missing)} of {len(missing) + len(found)} lines name no image in "
-                f"{self._image_root} with suffix {' or '.join(self._suffixes)}: "
+                f"{self._image_root} with suffix {' or '.join(self.suffixes)}: "
                 f"{_some([f'{text} (line {number})' for number, text in missing])}. "
                 f"Images there look like {images[0]!r}."
             )

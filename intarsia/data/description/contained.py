@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import warnings
 from collections import Counter
@@ -76,6 +77,8 @@ def list_packed(root: Path, rule: PackedSplit) -> Listing:
     labelled = pack.planes["height"][2 * start + 1 : 2 * stop : 2] > 0
     pairs = []
     for name, has_label in zip(pack.names.of(start, stop), labelled.tolist(), strict=True):
+        if "/../" in name or name.endswith("/.."):  # what is made of a sample gets its name
+            raise ValueError(f"{pack.path}: refused: the sample {name[:100]!r} has a name that leads out of a folder")
         path = f"{file}/{name}"
         pairs.append(Pair(_bare(name.partition("/")[2], suffixes), path, path + LABEL if has_label else None))
     return Listing(tuple(pairs))
@@ -133,7 +136,7 @@ def tar_files(root: Path, shards: Sequence[str]) -> list[str]:
     for entry in shards:
         place = root / entry
         if any(letter in entry for letter in "*?["):
-            paths = [path.relative_to(root).as_posix() for path in root.glob(entry) if path.is_file()]
+            paths = list(_matching(root, PurePosixPath(entry)))
         elif place.is_dir():
             paths = [PurePosixPath(entry, name).as_posix() for name in walk_files(place) if is_tar_name(name)]
         else:
@@ -144,6 +147,17 @@ def tar_files(root: Path, shards: Sequence[str]) -> list[str]:
             )
         found += paths
     return sorted(dict.fromkeys(found))
+
+
+def _matching(root: Path, pattern: PurePosixPath) -> Iterator[str]:
+    """The files below the root whose path matches a pattern, part by part."""
+    plain = itertools.takewhile(lambda part: not any(letter in part for letter in "*?["), pattern.parts)
+    folder = PurePosixPath(*plain)
+    if (root / folder).is_dir():
+        for name in walk_files(root / folder):
+            path = folder / name
+            if len(path.parts) == len(pattern.parts) and path.match(str(pattern)):
+                yield path.as_posix()
 
 
 def _chosen(members: dict[str, str], rule: TarSplit) -> tuple[str | None, str | None]:
