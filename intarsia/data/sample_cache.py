@@ -118,7 +118,7 @@ class SampleCache:
             return None
         if name not in self._seen:
             with memoryview(content) as view, view[start:] as arrays:
-                if zlib.crc32(arrays) != header["checksum"]:
+                if zlib.crc32(arrays, _checksum(header["arrays"])) != header["checksum"]:
                     return None
             self._seen.add(name)
         found: dict[str, npt.NDArray[Any] | None] = {}
@@ -203,14 +203,15 @@ def _identity(file: str) -> list[int] | None:
 
 def _parts(identity: Any, arrays: Arrays) -> list[bytes | memoryview]:
     """The bytes of an entry, one after the other."""
+    said = {
+        key: None if array is None else {"dtype": array.dtype.str, "shape": list(array.shape)}
+        for key, array in arrays.items()
+    }
+    checksum = _checksum(said)
     blocks: list[bytes | memoryview] = []
-    said: dict[str, Any] = {}
-    checksum = 0
-    for key, array in arrays.items():
+    for array in arrays.values():
         if array is None:
-            said[key] = None
             continue
-        said[key] = {"dtype": array.dtype.str, "shape": array.shape}
         content = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
         for block in (content, bytes(_aligned(len(content)) - len(content))):
             checksum = zlib.crc32(block, checksum)
@@ -226,6 +227,11 @@ def _parts(identity: Any, arrays: Arrays) -> list[bytes | memoryview]:
     while len(header(total)) + size != total:  # the number of its own digits may carry it over a border
         total = size + len(header(total))
     return [header(total), *blocks]
+
+
+def _checksum(said: Any) -> int:
+    """Of what is said of the arrays, which that of their content goes on from."""
+    return zlib.crc32(json.dumps(said).encode())
 
 
 def _aligned(length: int) -> int:

@@ -79,8 +79,8 @@ def _in_folder(folder: Path, size: int | None) -> SampleCache:
     limit = int(free * _SHARE) if size is None else size
     try:
         cache = SampleCache.opened(folder, limit)
-    except OSError as error:
-        raise ValueError(f"--cache {folder} cannot be written to: {error.strerror or error}") from None
+    except (OSError, NotImplementedError) as error:  # the latter of a file system without locks
+        raise ValueError(f"--cache {folder} cannot be used: {getattr(error, 'strerror', None) or error}") from None
     if size is None:  # what it holds already is no free room any more
         cache = SampleCache(folder, limit + cache.ledger().bytes)
     return cache

@@ -148,6 +148,7 @@ def damaged(content: bytes) -> Iterator[bytes]:
     yield content[:-100] + bytes([content[-100] ^ 1]) + content[-99:]
     yield content.replace(b'"<u1"', b'"|O8"').replace(b'"|u1"', b'"|O8"')
     yield content.replace(b'"shape"', b'"share"')
+    yield content.replace(b"[41, 50, 3]", b"[50, 41, 3]").replace(b"[41, 50]", b"[50, 41]")
 
 
 def test_damaged_entries_are_read_anew(folder: Path) -> None:
