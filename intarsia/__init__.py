@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from intarsia.inference.prediction import Prediction
     from intarsia.tasks.segmentation_model import SegmentationModel
     from intarsia.workflows.create_model import create_model
+    from intarsia.workflows.ray_predict import predict_dataset
     from intarsia.workflows.save_model import save
     from intarsia.workflows.train_in_python import TrainedRun, evaluate, train
 
@@ -23,6 +24,7 @@ _HOME = {
     "intarsia.inference.prediction": ("Prediction",),
     "intarsia.tasks.segmentation_model": ("SegmentationModel",),
     "intarsia.workflows.create_model": ("create_model",),
+    "intarsia.workflows.ray_predict": ("predict_dataset",),
     "intarsia.workflows.save_model": ("save",),
     "intarsia.workflows.train_in_python": ("TrainedRun", "evaluate", "train"),
 }
@@ -30,7 +32,7 @@ _ROOMS = ("losses", "metrics")
 
 __all__ = [
     "Prediction", "SegmentationModel", "TrainedRun", "__version__", "create_model", "evaluate", "list_models", "load",
-    "losses", "metrics", "predict", "read_config", "save", "train", "trunk", "trust",
+    "losses", "metrics", "predict", "predict_dataset", "read_config", "save", "train", "trunk", "trust",
 ]  # fmt: skip
 
 

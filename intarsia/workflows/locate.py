@@ -2,6 +2,7 @@
 
 locate("runs/first")                                       a file or folder that is there stays what it is
 locate("pspnet_r50-d8_4xb2-80k_cityscapes-512x1024")       a published checkpoint is fetched, once
+locate("s3://BUCKET/runs/first")                           a run or file in an object store is copied into the cache
 locate("hf://OWNER/NAME")                                  what a prefix of BY_PREFIX stands for is fetched by it
 """
 
@@ -15,9 +16,13 @@ from pathlib import Path
 from intarsia.contracts import PathLike
 from intarsia.guide.published import Checkpoint, find_published, near_names
 from intarsia.weights.download import fetch
+from intarsia.weights.remote import fetch_remote, prefixes
 from intarsia.workflows import hub
 
-BY_PREFIX: Mapping[str, Callable[[str], Path]] = dict.fromkeys((hub.PREFIX, *hub.PAGES), hub.fetch)
+BY_PREFIX: Mapping[str, Callable[[str], Path]] = {
+    **dict.fromkeys((hub.PREFIX, *hub.PAGES), hub.fetch),
+    **dict.fromkeys(prefixes(), fetch_remote),
+}
 """Beginning of what is written -> a function that is given the whole of it, and gives the file or folder on this
 machine. It raises ValueError where that cannot be had."""
 

@@ -136,6 +136,8 @@ def predict_rasters(
     if part is not None:
         rasters = [raster for raster in rasters if part.has(raster.name)]
         say(f"{part}: {len(rasters)} of {len(outs)} rasters")
+        if not rasters:
+            return True
     todo = [raster for raster in rasters if not (skip_existing and job.is_done(outs[raster]))]
     if not todo:
         say(f"all {len(rasters)} rasters were done before: {folder}")

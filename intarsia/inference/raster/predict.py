@@ -159,11 +159,7 @@ def predict_scene(
             "batch": str(strips.batch),
             "device": predictor.device.type,
         }
-        if share.rank == 0:
-            parts = FinishedStrips(out, everything, restart=restart)
-        share.gather(None)  # the folder is there
-        if share.rank > 0:
-            parts = FinishedStrips(out, everything)
+        parts = _finished_strips(out, everything, share, restart=restart)
         counts = share.gather(_predict_parts(strips, panels, parts, progress, share))
         done = tuple(map(sum, zip(*counts, strict=True)))
         if share.rank > 0:
@@ -181,6 +177,13 @@ def predict_scene(
         put_in_place(asides[layer.kind], layer.file(out))
     parts.remove()
     return RasterResult({layer.kind: layer.file(out) for layer in layers}, *done)
+
+
+def _finished_strips(out: Path, described: Mapping[str, str], share: Together, *, restart: bool) -> FinishedStrips:
+    """The strips of a run; the first process makes or removes their folder before the others look at it."""
+    parts = FinishedStrips(out, described, restart=restart) if share.rank == 0 else None
+    share.gather(None)
+    return FinishedStrips(out, described) if parts is None else parts
 
 
 def _predict_parts(
