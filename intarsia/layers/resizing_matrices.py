@@ -30,14 +30,14 @@ def resized_by_corners(x: Tensor, size: Size, corners: int | bool) -> Tensor:
 
 def _linear(before: int, after: int, corners: int | bool, like: Tensor) -> Tensor:
     """(M, L): what part each pixel has of each new one."""
-    place = torch.arange(after, device=like.device, dtype=like.dtype)
+    place = _numbers(after, like)
     steps: Any = torch.sym_max(after - 1, 1)  # a number, known or not
     by_corners = place * (before - 1) / steps
     by_halves = (place + 0.5) * before / after - 0.5
     centre = (corners * by_corners + (1 - corners) * by_halves).clamp(min=0)
-    pixel = torch.arange(before, device=like.device, dtype=like.dtype)
+    pixel = _numbers(before, like)
     distance = (torch.minimum(centre, pixel[-1:])[:, None] - pixel).abs()
-    return (1 - distance).clamp(min=0)
+    return (1 - distance).clamp(min=0).to(like.dtype)
 
 
 def antialiased_bicubic(x: Tensor, size: Size) -> Tensor:
@@ -50,10 +50,15 @@ def _cubic(before: int, after: int, like: Tensor) -> Tensor:
     """(M, L): the kernel around each new pixel, as wide as that is where it is wider than an old one."""
     step = before / after
     wide: Any = torch.sym_max(step, 1.0)  # a number, known or not
-    centre = (torch.arange(after, device=like.device, dtype=like.dtype) + 0.5) * step
-    pixel = torch.arange(before, device=like.device, dtype=like.dtype) + 0.5
+    centre = (_numbers(after, like) + 0.5) * step
+    pixel = _numbers(before, like) + 0.5
     distance = (pixel - centre[:, None]).abs() / wide
     near = ((CUBIC + 2) * distance - (CUBIC + 3)) * distance * distance + 1
     far = (((distance - 5) * distance + 8) * distance - 4) * CUBIC
     kernel = torch.where(distance < 1, near, torch.where(distance < 2, far, torch.zeros_like(far)))
-    return kernel / kernel.sum(dim=1, keepdim=True)
+    return (kernel / kernel.sum(dim=1, keepdim=True)).to(like.dtype)
+
+
+def _numbers(count: int, like: Tensor) -> Tensor:
+    """0, 1 ...: coordinates, for which half precision has no digits."""
+    return torch.arange(count, device=like.device, dtype=torch.promote_types(like.dtype, torch.float32))

@@ -9,6 +9,9 @@ import pytest
 import torch
 from made import SIZES, Made, image
 
+from intarsia.export.contract import Contract
+from intarsia.export.deployable import deployable
+
 KINDS: list[dict[str, Any]] = [
     {},
     {"channel_order": "bgr", "eval_size_divisor": 32},
@@ -63,3 +66,10 @@ def test_more_than_256_classes_need_more_than_8_bits(make: Any) -> None:
         (label,) = made.deployable()(torch.from_numpy(image((24, 24)))[None])
     assert label.dtype == torch.int32
     assert label.max() > 255
+
+
+def test_networks_that_read_more_than_pixels_are_refused_by_name(make: Any) -> None:
+    made = make()
+    made.task.__class__ = type("Guided", (type(made.task),), {"conditions": lambda self, metas: ()})
+    with pytest.raises(ValueError, match="Guided reads more of an image than its pixels"):
+        deployable(made.task, made.inference, Contract("label", "NHWC", 3))

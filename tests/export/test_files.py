@@ -22,6 +22,7 @@ from intarsia.export.formats import onnx, openvino, pt2
 from intarsia.export.program import exported
 from intarsia.export.task import ExportedPredictor, ExportedTask, inference_of
 from intarsia.inference.predictor import Predictor
+from intarsia.metrics.iou import IoUMetric
 
 
 def predictor_of(made: Made, path: Path) -> ExportedPredictor:
@@ -372,13 +373,18 @@ def test_eight_bits_change_few_labels_and_leave_the_head(make: Any, onnx_file: A
     onnx.describe(out, meta)
     kept = {tuple(one.dims): one.data_type for one in library.load(out).graph.initializer if len(one.dims) == 4}
     assert kept == {(8, 3, 5, 5): library.TensorProto.INT8, (3, 8, 3, 3): library.TensorProto.FLOAT}
-    samples = [Sample(str(number), image) for number, image in enumerate(images)]
+    samples = [Sample(str(n), pixels, made.predictor().predict(pixels).label) for n, pixels in enumerate(images)]
     found = compare(
-        made.predictor(), predictor_of(made, out), samples, what="", runtime="", at_least=0.95, compared="logits"
-    )
+        made.predictor(), predictor_of(made, out), samples, what="", runtime="", at_least=0.95, compared="logits",
+        metric=lambda: IoUMetric(num_classes=3, classes=made.classes),
+    )  # fmt: skip
     assert found.passed
     assert found.equal < 1
     assert 1e-4 < (found.largest_difference or 0) < 0.2
+    assert found.labelled == 6
+    before, after = found.mean_iou or (0.0, 0.0)  # the labels are the original's own
+    assert before == 1.0
+    assert 0.5 < after < 1.0
 
 
 def test_half_precision_halves_the_file(make: Any, onnx_file: Any) -> None:

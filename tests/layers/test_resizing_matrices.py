@@ -27,3 +27,9 @@ def test_they_give_what_torch_gives(before: tuple[int, int], after: tuple[int, i
         torch.testing.assert_close(resized_by_corners(x, after, int(corners)), expected, rtol=0, atol=1e-12)
     expected = F.interpolate(x, after, mode="bicubic", antialias=True)
     torch.testing.assert_close(antialiased_bicubic(x, after), expected, rtol=0, atol=1e-12)
+
+
+def test_places_are_not_rounded_to_half_precision() -> None:
+    x = torch.rand(1, 1, 3, 2000)
+    expected = resized_by_corners(x, (3, 3000), 0)
+    torch.testing.assert_close(resized_by_corners(x.bfloat16(), (3, 3000), 0).float(), expected, rtol=0, atol=0.02)
