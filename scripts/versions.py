@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESOLUTIONS = {"lowest": "lowest-direct", "newest": "highest"}
 SAMPLE = 16
+APART = ("executorch", "coreml")
+"""Extras that want an environment of their own: each version of theirs is built for one of torch."""
 SHOWN = ("torch", "torchvision", "numpy", "opencv-python-headless", "scipy", "matplotlib", "pillow", "typer")
 VERSION = "import sys; print('%d.%d' % sys.version_info[:2])"
 
@@ -58,13 +61,22 @@ def find_uv() -> str:
 
 
 def install(which: str, interpreter: Path) -> Path:
-    """The interpreter of an environment of its own, with Intarsia and what all its extras name."""
+    """The interpreter of an environment of its own, with Intarsia and what all its extras name, but those `APART`."""
     uv, folder = find_uv(), REPOSITORY / f".venv-{which}"
     python = folder / "bin" / "python"
     subprocess.run([uv, "venv", "--quiet", "--clear", "--python", interpreter, folder], check=True)
     command = [uv, "pip", "install", "--quiet", "--python", python, "--resolution", RESOLUTIONS[which]]
-    subprocess.run([*command, "--requirement", "pyproject.toml", "--all-extras", "--editable", "."], check=True)
+    named = [word for name in extras() for word in ("--extra", name)]
+    subprocess.run([*command, "--requirement", "pyproject.toml", *named, "--editable", "."], check=True)
     return python
+
+
+def extras() -> list[str]:
+    """The extras of pyproject.toml, but those `APART`. Read as text: Python 3.10 parses no TOML."""
+    text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    _, _, stated = text.partition("[project.optional-dependencies]\n")
+    found = re.findall(r"(?m)^(\w+) = \[", stated.partition("\n[")[0])
+    return [name for name in found if name not in APART]
 
 
 def shown(python: Path) -> str:

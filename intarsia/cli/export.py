@@ -189,7 +189,8 @@ def model(
     trust: options.Trust = None,
 ) -> None:
     """Export a model as one file from image to label, and prove that it says the same."""
-    from intarsia.workflows.export_model import ExportRequest, export_model
+    from intarsia.workflows.export_model import export_model
+    from intarsia.workflows.export_request import ExportRequest
 
     done = export_model(
         ExportRequest(

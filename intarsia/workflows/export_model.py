@@ -174,7 +174,7 @@ def _engine(model: OpenModel, file: Path, request: ExportRequest, samples: Sampl
 
 def _describe(name: str, path: Path, meta: ExportMeta) -> None:
     formats = {"openvino": openvino, "pt2": pt2, "aoti": pt2, "executorch": executorch, "coreml": coreml}
-    formats.get(name, onnx).describe(path, meta)  # type: ignore[attr-defined]
+    formats.get(name, onnx).describe(path, meta)
 
 
 # --- What the file is -------------------------------------------------------------------------------------------

@@ -196,6 +196,7 @@ LOOKED_UP = (
     "BiSeNetV1", "BiSeNetV2", "CGNet", "DDRNet", "ERFNet", "ConvNeXt", "FastSCNN", "GCNet", "HRNet",
     "MixVisionTransformer", "ICNet", "MSCAN", "MobileNetV2", "MobileNetV3", "ResNeSt", "PlainConvEncoder",
     "ResidualEncoder", "PIDNet", "ANNHead", "CCHead", "DAHead", "DNLHead", "APCHead", "ASPPHead", "DDRHead",
+    "DPTHead", "DepthwiseSeparableASPPHead", "DepthwiseSeparableFCNHead",
     *FOR_ONE_SIZE,
 )  # fmt: skip
 """Parts whose operators were compared with TensorRT's table; of the others nobody has looked yet."""
