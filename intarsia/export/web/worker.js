@@ -30,10 +30,10 @@ function words(error) {
 // (whose address has to be made here: what a page from the disk makes is nobody else's), and bytes.
 async function open({ about: said, model, backend, module, binary }) {
   about = said;
-  if (backend === "webgpu" && !(await navigator.gpu?.requestAdapter())) throw new Error("the graphics card gives no WebGPU");
   const cores = navigator.hardwareConcurrency;
   const threads = self.crossOriginIsolated ? Math.min(MOST_THREADS, cores, Math.max(2, Math.ceil(cores / 2))) : 1;
-  const mjs = typeof module === "string" ? module : URL.createObjectURL(new Blob([module], { type: "text/javascript" }));
+  const blob = () => URL.createObjectURL(new Blob([module], { type: "text/javascript" }));
+  const mjs = typeof module === "string" ? module : blob();
   ort.env.logLevel = "error";
   Object.assign(ort.env.wasm, { numThreads: threads, proxy: false, wasmBinary: binary, wasmPaths: { mjs } });
   session = await ort.InferenceSession.create(new Uint8Array(model), {
@@ -96,4 +96,6 @@ async function byWindows(image, size) {
   return scores.mean().decided(size, decision());
 }
 
-const decision = () => ({ threshold: about.threshold, aligned: about.align_corners, logits: about.output === "logits" });
+function decision() {
+  return { threshold: about.threshold, aligned: about.align_corners, logits: about.output === "logits" };
+}
