@@ -328,8 +328,8 @@ by("about-text").textContent = about.text;
 if (location.protocol === "file:" && !about.embedded) {
   by("choose").disabled = true;
   trouble(
-    "Browsers do not let a page that is opened from the disk read the files beside it. Put this folder on a web server, " +
-      "or export once more with --single-file, which makes one file that can be opened so."
+    "Browsers do not let a page that is opened from the disk read the files beside it. Put this folder on a web " +
+      "server, or export once more with --single-file, which makes one file that can be opened so."
   );
 } else {
   attempt(opened);
