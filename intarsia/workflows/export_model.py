@@ -112,12 +112,13 @@ def export_model(request: ExportRequest) -> list[Exported]:
             bar(number, len(request.to))
             found = _one(model, contract, request, "onnx" if name == "web" else name, samples)
             _say(found)
-            if name == "web":
+            if name == "web" and not found.certificate.failure:
                 assert browser is not None
-                title = Path(str(request.weights)).stem
+                source = Path(str(request.weights))
                 page = write_web(
-                    model, found.file, found.certificate, browser, title=title, single_file=request.single_file
-                )
+                    model, found.file, found.certificate, browser,
+                    title=source.name if source.is_dir() else source.stem, single_file=request.single_file,
+                )  # fmt: skip
                 if request.single_file and "onnx" not in request.to:
                     found.file.unlink()
                 found = replace(found, file=page)

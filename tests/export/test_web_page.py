@@ -152,7 +152,10 @@ def test_what_hands_and_keys_do(site: Site, tmp_path: Path, browser: Browser) ->
         browser.evaluate("document.activeElement.blur()")
         browser.do("Input.dispatchMouseEvent", type="mouseMoved", x=place[0], y=place[1])
         assert text(browser, "pixel").endswith("(10, 20)")
-        painted = "stage.overlay.getContext('2d').getImageData(10, 20, 1, 1).data"
+        painted = (
+            "(() => { const brush = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });"
+            "brush.drawImage(stage.overlay, -10, -20); return brush.getImageData(0, 0, 1, 1).data })()"
+        )
         colour = [*((70, 130, 180), (128, 64, 128), (0, 0, 142))[expected[20, 10]], 255]
         assert list(values(browser, painted)) == colour
         browser.evaluate(f"document.querySelectorAll('#legend button')[{expected[20, 10]}].click()")
