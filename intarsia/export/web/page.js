@@ -119,8 +119,8 @@ async function checked() {
 // Segment a picture and show it; live: a frame of the camera, whose place stays.
 async function segment(name, picture, live = false) {
   const number = ++wanted;
-  stage.show(picture.canvas, live);
   if (!live) {
+    stage.show(picture.canvas, false);
     shown = { name, picture, found: null };
     for (const id of SAVES) by(id).disabled = true;
     counted(null);
@@ -133,6 +133,7 @@ async function segment(name, picture, live = false) {
   const found = await network.run(picture, Number(by("most").value));
   if (number !== wanted) return;
   shown = { name, picture, found };
+  if (live) stage.show(picture.canvas, true); // with its labels, and not with those of the frame before
   stage.paint(found, about.palette, hidden);
   counted(found);
   told(stage.read);
