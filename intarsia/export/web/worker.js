@@ -18,12 +18,13 @@ self.onmessage = async ({ data }) => {
   }
 };
 
-// onnxruntime throws errors, texts, and for want of memory numbers: where the exception lies.
+// onnxruntime throws errors, texts, and for want of memory numbers: where the exception lies. Sizes above 4 GB, which no
+// 32 bits hold, are an integer overflow to it.
 function words(error) {
   const text = typeof error === "number" ? `error ${error}` : String(error?.message ?? error);
   const memory = typeof error === "number" || error instanceof RangeError ||
-    /bad_alloc|out of memory|memory access|allocat|\bOOM\b|abort|device.*lost|ERROR_CODE: 6\b|^\d+$/i.test(text);
-  return { text: text.slice(0, 400), memory };
+    /bad_alloc|integer overflow|out of memory|memory access|allocat|\bOOM\b|abort|device.*lost|ERROR_CODE: 6\b|^\d+$/i.test(text);
+  return { text: text.replace(/\s+/g, " ").trim().slice(0, 400), memory };
 }
 
 // about: see `page.py`. model: bytes. backend: "webgpu" or "wasm". module, binary: of the runtime, an address, or bytes
