@@ -62,7 +62,7 @@ def export_model(request: ExportRequest) -> list[Exported]:
             bar(number, len(request.to))
             found = _one(model, contract, request, receiver, "onnx" if name == "web" else name, samples)
             _say(found)
-            if name == "web":
+            if name == "web" and found.certificate is not None and not found.certificate.failure:
                 assert browser is not None
                 found = _page(model, found, request, browser)
             done.append(found)
@@ -145,7 +145,8 @@ def _in_eight_bits(path: Path, meta: ExportMeta, samples: Samples) -> Path:
 def _page(model: OpenModel, written: Exported, request: ExportRequest, browser: RuntimeFiles) -> Exported:
     """The page that runs a file in a browser, in the place of the file."""
     assert written.certificate is not None
-    title = Path(str(request.weights)).stem
+    source = Path(str(request.weights))
+    title = source.name if source.is_dir() else source.stem
     page = write_web(model, written.file, written.certificate, browser, title=title, single_file=request.single_file)
     if request.single_file and "onnx" not in request.to:
         written.file.unlink()

@@ -56,7 +56,12 @@ def prepared(model: OpenModel, contract: Contract, given: Path | None) -> Runtim
 def write_web(
     model: OpenModel, file: Path, certificate: Certificate, runtime: RuntimeFiles, *, title: str, single_file: bool
 ) -> Path:
-    """Write the page of an exported file into its folder. Gives the page's file."""
+    """Write the page of an exported file into its folder. Gives the page's file.
+
+    Raises ValueError for a model that has no room in a browser.
+    """
+    if file.with_name(f"{file.name}.data").is_file():
+        raise ValueError("--to web: the model has more than 2 GB, which no browser has room for; try --precision int8")
     if single_file and file.stat().st_size > LARGE:
         say(f"note: the model has {file.stat().st_size / 1e6:,.0f} MB; one file with it inside is slow to open")
     page = _page(model, file, certificate, runtime, title)

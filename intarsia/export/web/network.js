@@ -20,9 +20,9 @@ async function load(name, told) {
 
 async function fetched(name, told) {
   const answer = await fetch(name).catch((error) => {
-    throw new Error(`${name} could not be loaded (${error.message})`);
+    throw new Error(`“${name}” could not be loaded (${error.message})`);
   });
-  if (!answer.ok) throw new Error(`${name} could not be loaded: the server answers ${answer.status}`);
+  if (!answer.ok) throw new Error(`“${name}” could not be loaded: the server answers ${answer.status}`);
   return collected(answer.body, (count) => told(count, about.files[name] ?? 0));
 }
 
@@ -60,7 +60,7 @@ class Network {
 
   // Load everything and compile it. wanted: "webgpu", "wasm" or "auto". Gives a note if it is not what was wanted.
   async open(wanted) {
-    if (typeof WebAssembly !== "object") throw new Error("this browser has no WebAssembly, which is what computes here");
+    if (typeof WebAssembly !== "object") throw new Error("this browser has no WebAssembly, which computes here");
     const gpu = about.runtimes.webgpu && wanted !== "wasm" && (await hasGPU());
     if (gpu) {
       try {
@@ -95,7 +95,9 @@ class Network {
       if (data.type === "done") done(data);
       else failed(Object.assign(new Error(data.text), { memory: data.memory }));
     };
-    this.worker.onerror = (event) => this.fail(Object.assign(new Error(event.message || "the worker ended"), { memory: true }));
+    this.worker.onerror = (event) => {
+      this.fail(Object.assign(new Error(event.message || "the worker ended"), { memory: true }));
+    };
     const { threads } = await this.ask({ type: "open", about, model, backend, module: glue, binary: program });
     Object.assign(this, { backend, threads });
   }
@@ -120,7 +122,8 @@ class Network {
     this.fail(Object.assign(new Error("stopped"), { stopped: true }));
   }
 
-  // Label map of a picture { height, width, data }, smaller where the memory asks for it; most: of its longer side, or 0.
+  // Label map of a picture { height, width, data }, computed smaller where the memory asks for it. most: pixels of the
+  // longer side, 0 for as many as there are.
   async run({ height, width, data }, most = 0) {
     const picture = { height, width, data };
     const asked = most ? Math.max(1, Math.max(height, width) / most) : 1;

@@ -119,8 +119,8 @@ async function checked() {
 // Segment a picture and show it; live: a frame of the camera, whose place stays.
 async function segment(name, picture, live = false) {
   const number = ++wanted;
-  stage.show(picture.canvas, live);
   if (!live) {
+    stage.show(picture.canvas, false);
     shown = { name, picture, found: null };
     for (const id of SAVES) by(id).disabled = true;
     counted(null);
@@ -133,6 +133,7 @@ async function segment(name, picture, live = false) {
   const found = await network.run(picture, Number(by("most").value));
   if (number !== wanted) return;
   shown = { name, picture, found };
+  if (live) stage.show(picture.canvas, true); // with its labels, and not with those of the frame before
   stage.paint(found, about.palette, hidden);
   counted(found);
   told(stage.read);
@@ -142,7 +143,7 @@ async function segment(name, picture, live = false) {
   by("facts").textContent = [
     `${found.width} × ${found.height}`, ...computed, `${seconds(found.seconds)} with ${network.words}`,
   ].join(" · ");
-  if (found.forced) hint("The picture is too large for the memory here: it was computed smaller, and its labels were enlarged.");
+  if (found.forced) hint("The picture is too large for the memory here: computed smaller, its labels were enlarged.");
   else if (picture.note) hint(picture.note);
   document.documentElement.dataset.shown = number;
 }
@@ -186,7 +187,8 @@ async function startCamera() {
     try {
       stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" }, audio: false });
     } catch (error) {
-      throw new Error(error.name === "NotAllowedError" ? "the camera was not allowed" : `no camera can be used (${error.message})`);
+      const refused = error.name === "NotAllowedError";
+      throw new Error(refused ? "the camera was not allowed" : `no camera can be used (${error.message})`);
     }
     const video = Object.assign(document.createElement("video"), { srcObject: stream, muted: true, playsInline: true });
     await video.play();
@@ -228,7 +230,10 @@ function savePainted(ending, opacity) {
   if (opacity < 1) brush.drawImage(picture.canvas, 0, 0);
   brush.globalAlpha = opacity;
   brush.drawImage(stage.overlay, 0, 0);
-  canvas.toBlob((blob) => (blob ? save(blob, `${stem()}_${ending}.png`) : trouble("The picture is too large to be saved.")));
+  canvas.toBlob((blob) => {
+    if (blob) save(blob, `${stem()}_${ending}.png`);
+    else trouble("The picture is too large to be saved.");
+  });
 }
 
 // --- Hands ---
@@ -290,7 +295,8 @@ function listen() {
   });
   for (const kind of ["dragover", "dragleave", "drop"]) document.addEventListener(kind, dropped);
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("button, input, select, summary")) return;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.closest("button, input, select, summary")) return; // which have keys of their own
     if (!KEYS[event.key]) return;
     event.preventDefault();
     KEYS[event.key]();
@@ -323,8 +329,8 @@ by("about-text").textContent = about.text;
 if (location.protocol === "file:" && !about.embedded) {
   by("choose").disabled = true;
   trouble(
-    "Browsers do not let a page that is opened from the disk read the files beside it. Put this folder on a web server, or " +
-      "export once more with --single-file, which makes one file that can be opened so."
+    "Browsers do not let a page that is opened from the disk read the files beside it. Put this folder on a web " +
+      "server, or export once more with --single-file, which makes one file that can be opened so."
   );
 } else {
   attempt(opened);

@@ -171,7 +171,7 @@ def _in_one(page: Page, files: Mapping[str, bytes]) -> str:
         script=" ".join(_hash(text) for text in scripts.values()), style=_hash(style), connect="'none'", worker=""
     )
     blocks = [
-        f'<script type="application/gzip" data-file="{name}">{_base64(gzip.compress(data, 9, mtime=0))}</script>\n'
+        f'<script type="application/gzip" data-file="{name}">{_base64(gzip.compress(data, 6, mtime=0))}</script>\n'
         for name, data in files.items()
     ]
     notice = f"<!-- {PACKAGE}, which is in this file:\n\n{LICENSE}-->\n"

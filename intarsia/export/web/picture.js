@@ -8,19 +8,19 @@ const LARGEST_SIDE = 16384; // of a canvas
 // the training had none. Gives { height, width, data, canvas, note }.
 async function decoded(file) {
   if (file.size > LARGEST_FILE) {
-    throw new Error(`${file.name} has ${mega(file.size)}; pictures of up to ${mega(LARGEST_FILE)} are read here`);
+    throw new Error(`“${file.name}” has ${mega(file.size)}; pictures of up to ${mega(LARGEST_FILE)} are read here`);
   }
   let bitmap;
   try {
     const ways = { imageOrientation: "from-image", colorSpaceConversion: "none", premultiplyAlpha: "none" };
     bitmap = await createImageBitmap(file, ways);
   } catch {
-    throw new Error(`${file.name || "This"} is no picture that this browser can read. JPEG, PNG and WebP always are`);
+    throw new Error(`“${file.name}” is no picture that this browser can read. JPEG, PNG and WebP always are`);
   }
   const { height, width } = bitmap;
   if (Math.max(height, width) > LARGEST_SIDE) {
     bitmap.close();
-    throw new Error(`${file.name} has ${width} × ${height} pixels; up to ${LARGEST_SIDE} a side are read here`);
+    throw new Error(`“${file.name}” has ${width} × ${height} pixels; up to ${LARGEST_SIDE} a side are read here`);
   }
   const canvas = sheet(width, height);
   const brush = canvas.getContext("2d", { willReadFrequently: true });
@@ -70,10 +70,11 @@ function unmultiplied(bitmap) {
   if (!gl || Math.max(height, width) > gl.getParameter(gl.MAX_TEXTURE_SIZE)) return null;
   gl.pixelStorei(gl.UNPACK_PREMULTIPLY_ALPHA_WEBGL, false);
   gl.pixelStorei(gl.UNPACK_COLORSPACE_CONVERSION_WEBGL, gl.NONE);
-  gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
+  const texture = gl.createTexture();
+  gl.bindTexture(gl.TEXTURE_2D, texture);
   gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, bitmap);
   gl.bindFramebuffer(gl.FRAMEBUFFER, gl.createFramebuffer());
-  gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, gl.getParameter(gl.TEXTURE_BINDING_2D), 0);
+  gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, texture, 0);
   const data = new Uint8ClampedArray(height * width * 4);
   gl.readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, data);
   const failed = gl.getError();

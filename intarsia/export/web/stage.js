@@ -12,7 +12,8 @@ class Stage {
   // told({ x, y } or null): the pixel under the mouse, the finger or the mark of the keys.
   constructor(box, told) {
     const by = (id) => box.querySelector(`#${id}`);
-    Object.assign(this, { box, told, picture: by("picture"), overlay: by("overlay"), mark: by("mark"), empty: by("empty") });
+    Object.assign(this, { box, told });
+    for (const part of ["picture", "overlay", "mark", "empty"]) this[part] = by(part);
     Object.assign(this, { scale: 1, x: 0, y: 0, fitted: true, size: null, touched: new Map(), read: null });
     box.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     box.addEventListener("pointerdown", (event) => this.grab(event));

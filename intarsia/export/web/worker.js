@@ -18,22 +18,23 @@ self.onmessage = async ({ data }) => {
   }
 };
 
-// onnxruntime throws errors, texts, and for want of memory numbers: where the exception lies.
+// onnxruntime throws errors, texts, and for want of memory numbers: where the exception lies. Sizes above 4 GB, which no
+// 32 bits hold, are an integer overflow to it.
 function words(error) {
   const text = typeof error === "number" ? `error ${error}` : String(error?.message ?? error);
   const memory = typeof error === "number" || error instanceof RangeError ||
-    /bad_alloc|out of memory|memory access|allocat|\bOOM\b|abort|device.*lost|ERROR_CODE: 6\b|^\d+$/i.test(text);
-  return { text: text.slice(0, 400), memory };
+    /bad_alloc|integer overflow|out of memory|memory access|allocat|\bOOM\b|abort|device.*lost|ERROR_CODE: 6\b|^\d+$/i.test(text);
+  return { text: text.replace(/\s+/g, " ").trim().slice(0, 400), memory };
 }
 
 // about: see `page.py`. model: bytes. backend: "webgpu" or "wasm". module, binary: of the runtime, an address, or bytes
 // (whose address has to be made here: what a page from the disk makes is nobody else's), and bytes.
 async function open({ about: said, model, backend, module, binary }) {
   about = said;
-  if (backend === "webgpu" && !(await navigator.gpu?.requestAdapter())) throw new Error("the graphics card gives no WebGPU");
   const cores = navigator.hardwareConcurrency;
   const threads = self.crossOriginIsolated ? Math.min(MOST_THREADS, cores, Math.max(2, Math.ceil(cores / 2))) : 1;
-  const mjs = typeof module === "string" ? module : URL.createObjectURL(new Blob([module], { type: "text/javascript" }));
+  const blob = () => URL.createObjectURL(new Blob([module], { type: "text/javascript" }));
+  const mjs = typeof module === "string" ? module : blob();
   ort.env.logLevel = "error";
   Object.assign(ort.env.wasm, { numThreads: threads, proxy: false, wasmBinary: binary, wasmPaths: { mjs } });
   session = await ort.InferenceSession.create(new Uint8Array(model), {
@@ -96,4 +97,6 @@ async function byWindows(image, size) {
   return scores.mean().decided(size, decision());
 }
 
-const decision = () => ({ threshold: about.threshold, aligned: about.align_corners, logits: about.output === "logits" });
+function decision() {
+  return { threshold: about.threshold, aligned: about.align_corners, logits: about.output === "logits" };
+}
