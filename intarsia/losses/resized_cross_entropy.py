@@ -221,7 +221,7 @@ class _Summed(torch.autograd.Function):
 
 def _summed(logits: ResizedLogits, labels: Tensor, weight: Tensor, form: Form) -> Tensor:
     if torch.is_grad_enabled() and logits.low.requires_grad:
-        return _Summed.apply(logits.low, logits, labels, weight, form)  # type: ignore[no-any-return,no-untyped-call]
+        return _Summed.apply(logits.low, logits, labels, weight, form)  # type: ignore[no-any-return]
     return _go_through(logits, labels, weight, form, None, None)
 
 

@@ -38,7 +38,7 @@ def pixel_losses(logits: ResizedLogits, labels: Tensor, parts: Parts, class_weig
 
     class_weight: (K,), by which the logits count for `of_each`. If somebody wants to know, `logits.right` is told.
     """
-    return _PixelLosses.apply(logits.low, logits, labels, parts, class_weight)  # type: ignore[no-any-return,no-untyped-call]
+    return _PixelLosses.apply(logits.low, logits, labels, parts, class_weight)  # type: ignore[no-any-return]
 
 
 class _PixelLosses(torch.autograd.Function):
@@ -103,10 +103,10 @@ def _support(direction: Direction) -> tuple[Tensor, Tensor]:
 
 def _most(direction: Direction) -> int:
     """No input has a part in more outputs; from the sizes alone, so that nothing waits for the device."""
-    return 2 * triton.cdiv(len(direction.first), max(direction.length - 1, 1)) + 2
+    return 2 * int(triton.cdiv(len(direction.first), max(direction.length - 1, 1))) + 2
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _logit(logits, top, bottom, left, right, down, across, inside):  # type: ignore[no-untyped-def]
     """Logits between four of one class: offsets of rows and columns, and how much of the second of each there is."""
     a = tl.load(logits + top + left, mask=inside, other=0.0)
