@@ -7,6 +7,7 @@ Shape letters: N images, K classes, H, W height and width.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from intarsia.losses.dice import naive_dice_cost
