@@ -7,6 +7,7 @@ Shape letters: N images, K classes, H, W height and width.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from intarsia.losses.dice import naive_dice_cost
@@ -54,6 +55,8 @@ class BatchDiceLoss(nn.Module):
         labelled = (target != self.ignore_index).unsqueeze(1)  # (N, 1, H, W)
         predicted = predicted.where(labelled, 0.0)
         wanted = (one_hot_targets(target, classes) & labelled).to(predicted.dtype)
-        overlap, seen, there = (x.sum(dim=(0, 2, 3))[counted] for x in (predicted * wanted, predicted, wanted))
+        sums = (x.sum(dim=(0, 2, 3)) for x in (predicted * wanted, predicted, wanted))
+        # One by one: a list of places would be sent to the device in each step.
+        overlap, seen, there = (torch.stack([each[k] for k in counted]) for each in sums)
         loss: Tensor = naive_dice_cost(overlap, seen, there, eps=self.eps).mean()
         return loss

@@ -83,5 +83,5 @@ class TverskyLoss(nn.Module):
         loss = 1 - (tp + smooth) / (tp + self.alpha * fp + self.beta * fn + smooth)
         if self.class_weight is not None and self._class_weight is not None:
             loss = loss * in_precision_of(loss, self.class_weight, self._class_weight)
-        counted = [k for k in range(num_classes) if k != self.ignore_index]
-        return loss[:, counted].mean(dim=0).sum() / num_classes
+        counted = torch.arange(num_classes, device=loss.device) != self.ignore_index  # a list would be sent each time
+        return loss.mean(dim=0).where(counted, 0.0).sum() / num_classes

@@ -97,6 +97,8 @@ KINDS: Mapping[str, tuple[Network, ...]] = {
         Network("UPerNet", "Swin", "swin_small"),
         Network("UPerNet", "Twins-SVT", "svt_small"),
         Network("UPerNet", "ViT", "vit_small"),
+        Network("VWFormer", "MiT", "head VWHead"),
+        Network("VWFormer, for Cityscapes", "MiT", "head VWCityHead"),
         Network("FCN", "ViT-Adapter", "backbone ViTAdapter"),
         Network("FCN", "a network of timm", "backbone TIMM"),
         Network("FCN", "a network of transformers", "backbone HFBackbone"),

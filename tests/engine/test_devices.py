@@ -33,6 +33,7 @@ from intarsia.evaluation.evaluate import evaluate
 from intarsia.inference.logits.postprocess import RequestedFields
 from intarsia.inference.predictor import Predictor, Soundness
 from intarsia.layers.adaptive_pooling import adaptive_avg_pool
+from intarsia.losses.batch_dice import BatchDiceLoss
 from intarsia.losses.cross_entropy import CrossEntropyLoss
 from intarsia.losses.lovasz import LovaszLoss
 from intarsia.losses.ohem import below_threshold
@@ -500,3 +501,12 @@ def test_hard_pixels_are_not_refused_where_the_same_bits_are_wanted(deterministi
     nll, labelled = torch.rand(40), torch.arange(40) % 5 > 0
     found = below_threshold(nll.to(DEVICE), labelled.to(DEVICE), 0.4, 20)
     assert found.cpu().equal(below_threshold(nll, labelled, 0.4, 20))
+
+
+def test_sums_over_a_batch_wait_for_nothing(gpu: Waits) -> None:
+    logits, labels = torch.randn(2, 3, 8, 10), torch.randint(0, 3, (2, 8, 10))
+    there, wanted = logits.to(DEVICE), labels.to(DEVICE)
+    gpu.found.clear()
+    found = BatchDiceLoss()(there, wanted)
+    assert gpu.found == []
+    torch.testing.assert_close(found.cpu(), BatchDiceLoss()(logits, labels))

@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 from gpu_parts.checks import CHECKS, REAL_TIME, TRAINED, chosen  # noqa: E402
 from gpu_parts.report import markdown, verdict  # noqa: E402
 
-from intarsia import recipes  # noqa: E402
+from intarsia.guide.networks import networks  # noqa: E402
 
 
 def run(out: Path, *words: str) -> tuple[int, dict[str, Any], str]:
@@ -70,7 +70,7 @@ def test_no_gpu_is_said(tmp_path: Path) -> None:
 
 
 def test_every_network_is_a_recipe() -> None:
-    assert {name for name, *_ in (*TRAINED, *REAL_TIME)} <= set(recipes.names())
+    assert {name for name, *_ in (*TRAINED, *REAL_TIME)} <= {network.name for network in networks()}
     names = [check.name for check in CHECKS]
     assert len(names) == len(set(names))
     order = [check.kind for check in CHECKS]
