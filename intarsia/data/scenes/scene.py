@@ -12,6 +12,7 @@ import re
 import threading
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -203,13 +204,19 @@ class Scene:
         return brightness(self._read(area, self._bands), self._stored)
 
     def _read(self, area: Area, bands: Any) -> npt.NDArray[Any]:
-        try:
-            with raster_library().Env(**self._remote):
-                pixels = self._source.read([band + 1 for band in bands], window=_window(area))
-        except raster_library("errors").RasterioError as error:
-            raise ValueError(f"{self.location}: rows from {area.top}, columns from {area.left}: {error}") from None
+        with self._reading(area):
+            pixels = self._source.read([band + 1 for band in bands], window=_window(area))
         samples = np.ascontiguousarray(np.moveaxis(pixels, 0, 2))
         return samples.astype(np.float32) if samples.dtype.kind == "f" else samples
+
+    @contextmanager
+    def _reading(self, area: Area) -> Iterator[None]:
+        """Errors of the file are told of it and of the place."""
+        try:
+            with raster_library().Env(**self._remote):
+                yield
+        except raster_library("errors").RasterioError as error:
+            raise ValueError(f"{self.location}: rows from {area.top}, columns from {area.left}: {error}") from None
 
     def _meaningful(self, samples: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         """(H, W): where the values of (H, W, C) themselves mean something."""
@@ -264,10 +271,12 @@ class Scene:
         if self._mask_kind == "alpha":
             return self._read(area, [self._alpha_band()])[:, :, 0] > 0
         if self._mask_kind == "file":
-            mask: npt.NDArray[np.uint8] = self._source.read_masks(1, window=window)
+            with self._reading(area):
+                mask: npt.NDArray[np.uint8] = self._source.read_masks(1, window=window)
             return mask > 0
         # A pixel is missing if all bands say so, whichever of them the network reads.
-        masks: npt.NDArray[np.uint8] = self._source.read_masks(window=window)
+        with self._reading(area):
+            masks: npt.NDArray[np.uint8] = self._source.read_masks(window=window)
         valid: npt.NDArray[np.bool_] = np.asarray(masks.any(axis=0))
         return valid
 
