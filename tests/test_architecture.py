@@ -223,7 +223,7 @@ def test_everything_imports_only_the_declared() -> None:
         "torch", "lightning_fabric", "numpy", "cv2", "PIL", "safetensors", "yaml", "rich", "typer", "click",
         "matplotlib", "timm", "transformers", "onnx", "onnxruntime", "openvino", "rasterio", "av", "shapely",
         "tensorboard", "wandb", "scipy", "psutil", "albumentations", "requests", "urllib3", "filelock",
-        "huggingface_hub", "pydicom", "pillow_heif",
+        "huggingface_hub", "pydicom", "pillow_heif", "tensorrt", "executorch", "coremltools",
     }  # fmt: skip
     for path in files():
         for module, line in imports(path):
