@@ -24,8 +24,7 @@ self.onmessage = async ({ data }) => {
 // no 32 bits hold, are an integer overflow to it.
 function words(error) {
   const text = typeof error === "number" ? `error ${error}` : String(error?.message ?? error);
-  const memory = typeof error === "number" || error instanceof RangeError ||
-    WANT.test(text);
+  const memory = typeof error === "number" || error instanceof RangeError || WANT.test(text);
   return { text: text.replace(/\s+/g, " ").trim().slice(0, 400), memory };
 }
 
