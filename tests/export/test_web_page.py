@@ -351,5 +351,6 @@ def test_memory_that_is_not_there_makes_it_smaller(
         browser.open(address)
         browser.evaluate("void (network.needed = () => 1)")  # which would have known
         assert give(browser, photo) == ""
-        assert "computed at 1600 \u00d7 1200" in text(browser, "facts")
+        smaller = ("computed at 1600 \u00d7 1200", "computed at 800 \u00d7 600")  # as much as there is room for
+        assert any(words in text(browser, "facts") for words in smaller)
         assert "too large for the memory" in text(browser, "hint")

@@ -4,6 +4,8 @@
 
 const MOST_THREADS = 8;
 
+const WANT = /bad_alloc|integer overflow|out of memory|memory access|allocat|\bOOM\b|abort|ERROR_CODE: 6\b|^\d+$/i;
+
 let about; // what the page knows of the file
 let session;
 
@@ -18,12 +20,11 @@ self.onmessage = async ({ data }) => {
   }
 };
 
-// onnxruntime throws errors, texts, and for want of memory numbers: where the exception lies. Sizes above 4 GB, which no
-// 32 bits hold, are an integer overflow to it.
+// onnxruntime throws errors, texts, and for want of memory numbers: where the exception lies. Sizes above 4 GB, which
+// no 32 bits hold, are an integer overflow to it.
 function words(error) {
   const text = typeof error === "number" ? `error ${error}` : String(error?.message ?? error);
-  const memory = typeof error === "number" || error instanceof RangeError ||
-    /bad_alloc|integer overflow|out of memory|memory access|allocat|\bOOM\b|abort|device.*lost|ERROR_CODE: 6\b|^\d+$/i.test(text);
+  const memory = typeof error === "number" || error instanceof RangeError || WANT.test(text);
   return { text: text.replace(/\s+/g, " ").trim().slice(0, 400), memory };
 }
 
