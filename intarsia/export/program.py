@@ -23,7 +23,8 @@ EXAMPLE: Size = (128, 160)
 cannot take one for the other."""
 
 LARGER: Size = (640, 800)
-"""The same for networks that pool so far that of a small image one cell is left."""
+"""The same for networks that pool so far that of a small image one cell is left, or cut maps into windows, of which a
+small image has one: torch.export takes a one for one that never changes."""
 
 LARGEST_SIDE = 2**15
 """Pixels; no graph should end at a smaller size."""
@@ -36,7 +37,7 @@ def exported(module: Deployable, *, device: torch.device | str = "cpu") -> Expor
 
     Raises ValueError with torch's reason if they may not in this network, or if it cannot be followed at all.
     """
-    program = _followed(module, EXAMPLE, device)
+    program = _followed(module, LARGER if _has_windows(module) else EXAMPLE, device)
     if module.contract.size is None and _is_of_small_images(program):
         program = _followed(module, LARGER, device)
     return portable(program)
@@ -53,6 +54,10 @@ def _followed(module: Deployable, size: Size, device: torch.device | str) -> Exp
             )
     except Exception as error:  # whatever it cannot follow has an error of its own
         raise ValueError(reason_of(error)) from error
+
+
+def _has_windows(module: Deployable) -> bool:
+    return any(hasattr(part, "window_size") for part in module.modules())
 
 
 def _is_of_small_images(program: ExportedProgram) -> bool:
