@@ -87,7 +87,7 @@ class Upsample(nn.Module):
         """(N, C, h, w) -> (N, out_channels, *size), where size is that of 2 h and 2 w, or one less."""
         # torch's own argument `output_size` asks which sizes are possible, and an exported network could not; a padding
         # that depends on the size is nothing that ONNX has. One row too many is what both leave out.
-        out: Tensor = self.act(self.bn(cropped(self.conv(x), *size)))
+        out: Tensor = self.act(self.bn(cropped(self.conv(x), size[0], size[1])))
         return out
 
 

@@ -63,7 +63,7 @@ def fetch_remote(address: str) -> Path:
 def _copy(system: Any, path: str, target: IO[bytes], size: int, address: str) -> None:
     done = 0
     try:
-        with progress("fetching") as bar, system.open(path, "rb") as source:
+        with progress("fetching") as bar, system.open(path, mode="rb") as source:
             while block := source.read(min(_BLOCK, size - done + 1)):
                 done += len(block)
                 if done > size:

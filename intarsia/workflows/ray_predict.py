@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from intarsia.contracts import PathLike
 from intarsia.inference.outputs.writer import Outputs
+from intarsia.io.whole_files import write_bytes
 
 KINDS = ("label", "color", "probs", "confidence", "entropy", "logits")
 """What can be asked for: of files of these kinds, the content."""
@@ -125,7 +126,7 @@ class _Images:
             )
         with tempfile.TemporaryDirectory(prefix="intarsia-") as folder:  # readers of files look at them again and again
             file = Path(folder) / "image"
-            file.write_bytes(image)
+            write_bytes(file, image)
             try:
                 return self._predictor.predict(file, **fields)
             except ValueError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -229,14 +230,13 @@ class TestFaults:
 
     def test_a_file_that_may_not_be_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         make(tmp_path, *[stripes(0, 1)] * 4)
-        original = Path.read_bytes
 
-        def refuse(self: Path) -> bytes:
-            if self.name == "t2.png" and self.parent.name == "images":
-                raise PermissionError(13, "Permission denied", str(self))
-            return original(self)
+        def refuse(path: str | Path, mode: str) -> IO[Any]:
+            if Path(path).parts[-2:] == ("images", "t2.png"):
+                raise PermissionError(13, "Permission denied", str(path))
+            return open(path, mode)
 
-        monkeypatch.setattr(Path, "read_bytes", refuse)
+        monkeypatch.setattr("intarsia.data.image_io.open", refuse, raising=False)
         finding = one(examine(tmp_path).problems, "unreadable")
         assert finding.files == ("images/t2.png",)
         assert "Permission denied" in finding.text

@@ -177,14 +177,13 @@ def test_a_file_that_may_not_be_opened(make_predictor, tmp_path, monkeypatch):
     """The same for those who run tests as root: the system's answer is made up."""
     for name in ("a.png", "locked.png"):
         Image.fromarray(picture()).save(tmp_path / name)
-    read = Path.read_bytes
 
-    def refuse(path: Path) -> bytes:
-        if path.name == "locked.png":
+    def refuse(path, mode):
+        if Path(path).name == "locked.png":
             raise PermissionError(13, "Permission denied", str(path))
-        return read(path)
+        return open(path, mode)
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr("intarsia.data.image_io.open", refuse, raising=False)
     predictions = make_predictor().predict(tmp_path)
     assert [prediction.name for prediction in predictions] == ["a"]
     assert predictions.failures == [(str(tmp_path / "locked.png"), "cannot be read: Permission denied")]

@@ -17,6 +17,7 @@ ALLOWED = {
     "engine/optim/find.py": {"write_text": "a switch of the kernel in /proc"},
     "config/language/calls.py": {"replace": "a text's, with the arguments of a config"},
     "data/packing.py": {"open": "inside whole_file: a full disk ends hours of samples at once, not behind the last"},
+    "export/formats/coreml.py": {"rename": "a package is a folder, which is made aside and then gets its name"},
     "export/formats/pt2.py": {"copyfile": "an archive is copied aside before it is added to, and then gets its name"},
     "weights/download.py": {"open": "what has come is appended to, and put in place when it is whole and checked"},
     "inference/logits/scratch.py": {"open": "gives a mapped file its room, which is put in place when it is full"},

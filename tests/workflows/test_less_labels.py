@@ -196,7 +196,7 @@ def test_classes_of_the_teacher(data: Path, teacher: Path, tmp_path: Path, capsy
     turned = renamed(teacher, tmp_path / "turned.safetensors", CLASSES[::-1])
     out = new(data, tmp_path / "turned", "--teacher", turned)
     task = built(read_file(out / "config.py"), tmp_path / "third").module
-    assert task._order == list(range(len(CLASSES)))[::-1]
+    assert task._order.tolist() == list(range(len(CLASSES)))[::-1]
 
 
 def test_there_must_be_images_to_learn_from(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -75,7 +75,7 @@ def test_a_file_of_another_hash_is_refused(here: Path, monkeypatch: pytest.Monke
         ("fast_scnn", f"; did you mean {NAME}\\?$"),
         (f"weights/{published()[NAME].file}", f"; the checkpoint of this name is fetched if you write {NAME}$"),
         ("weights.safetensors", r"published checkpoint \(intarsia models list\)$"),
-        ("gs://owner/name", r"published checkpoint \(intarsia models list\)"),
+        ("ftp://owner/name", r"published checkpoint \(intarsia models list\)"),
     ],
 )
 def test_unknown_words(here: Path, name: str, said: str) -> None:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from intarsia.io.folders import walk_files
+
 _TABLE = re.compile(r"_part\d+of\d+")
 
 
@@ -57,7 +59,8 @@ def files_of_parts(file: Path) -> list[Path]:
     """What `Part.of` has named, of all parts, as far as they are there."""
     if not file.parent.is_dir():
         return []
-    names = (other.name for other in file.parent.iterdir() if other.suffix == file.suffix)
+    found = (Path(other) for other in walk_files(file.parent, recursive=False))
+    names = (other.name for other in found if other.suffix == file.suffix)
     ours = [name for name in names if _TABLE.fullmatch(Path(name).stem.removeprefix(file.stem))]
     return [file.with_name(name) for name in sorted(ours)]
 
