@@ -15,7 +15,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from exporting.measuring import CASES, FORMATS, LARGEST_DIFFERENCE, Row, measure, read, versions
+from exporting.measuring import CASES, FORMATS, LARGEST_DIFFERENCE, ROUNDINGS, Row, measure, read, versions
 from exporting.networks import KINDS, NETWORKS, Network
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "export.md"
@@ -26,8 +26,9 @@ CELLS = {"any": "any", "one": "one size", "no": "no"}
 HEAD = (
     "Each method was exported in a small form, its files compared with torch: images of {sizes}, {batches} at once, "
     "larger ones where a network sees no smaller. *any* means that no logit differs by more than {difference:g} of the "
-    "largest. ONNX files were run by onnxruntime {onnxruntime}, with OpenVINO {openvino} and torch {torch} beside it. "
-    "`python scripts/exports.py --measure` does it again."
+    "largest, or than {roundings} times what rounding does to it in torch. ONNX files were run by onnxruntime "
+    "{onnxruntime}, with OpenVINO {openvino} and torch {torch} beside it. `python scripts/exports.py --measure` does "
+    "it again."
 )
 
 
@@ -78,7 +79,11 @@ def render() -> str:
     sizes = ", ".join(f"{width} x {height}" for (height, width), _ in CASES)
     batches = sorted({batch for _, batch in CASES})
     head = HEAD.format(
-        sizes=sizes, batches=f"{batches[0]} to {batches[-1]}", difference=LARGEST_DIFFERENCE, **versions()
+        sizes=sizes,
+        batches=f"{batches[0]} to {batches[-1]}",
+        difference=LARGEST_DIFFERENCE,
+        roundings=ROUNDINGS,
+        **versions(),
     )
     return textwrap.fill(head, 140) + "\n\n" + "\n".join(sections()).rstrip() + "\n"
 
