@@ -19,7 +19,7 @@ from exporting import measuring
 from exporting.networks import NETWORKS, model_of
 
 QUICK = "fast_scnn"
-SLOW = ("mask2former_small", "san_small", "nnunet", "tiny_vpd", "knet_small", "head EoMTHead", "swin_small")
+SLOW = ("mask2former_small", "san_small", "nnunet", "knet_small", "head EoMTHead", "swin_small")
 
 
 def test_the_page_is_what_the_script_writes() -> None:
