@@ -75,19 +75,24 @@ def listed(count: int, folder: Path) -> Callable[[], object]:
     return work
 
 
-def doctor(count: int, folder: Path) -> Callable[[], object]:
+def painted(count: int, folder: Path) -> None:
+    """Tiny images of noise, and masks of two classes."""
     import cv2
     import numpy as np
-
-    from intarsia.data.doctor.examine import examine
 
     rng = np.random.default_rng(0)
     for name in ("images", "masks"):
         (folder / name).mkdir()
     for number in range(count):
-        image = rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+        image = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
         cv2.imwrite(str(folder / "images" / f"{number}.png"), image)
         cv2.imwrite(str(folder / "masks" / f"{number}.png"), (image[:, :, 0] > 127).astype(np.uint8))
+
+
+def doctor(count: int, folder: Path) -> Callable[[], object]:
+    from intarsia.data.doctor.examine import examine
+
+    painted(count, folder)
     return lambda: examine(folder)
 
 
@@ -122,19 +127,10 @@ def report(count: int, folder: Path) -> Callable[[], object]:
     import contextlib
     import io
 
-    import cv2
-    import numpy as np
-
     import intarsia
     from intarsia.workflows.evaluate import EvaluationRequest, evaluate_model
 
-    rng = np.random.default_rng(0)
-    for name in ("images", "masks"):
-        (folder / name).mkdir()
-    for number in range(count):
-        image = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
-        cv2.imwrite(str(folder / "images" / f"{number}.png"), image)
-        cv2.imwrite(str(folder / "masks" / f"{number}.png"), (image[:, :, 0] > 127).astype(np.uint8))
+    painted(count, folder)
     weights = folder / "weights.safetensors"
     with contextlib.redirect_stderr(io.StringIO()):
         model = intarsia.create_model("fast_scnn", num_classes=2, pretrained=False)
