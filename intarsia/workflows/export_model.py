@@ -8,6 +8,7 @@ import platform
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,17 @@ from intarsia.workflows.exported_model import open_exported
 from intarsia.workflows.trained_model import OpenModel, of_exported, open_model
 
 CERTIFICATE = "certificate.json"
+ONNX = (("onnx", "onnxscript", "onnxruntime"), onnx.MISSING)
+NEEDED = {
+    "onnx": (ONNX,),
+    "web": (ONNX,),
+    "tensorrt": (ONNX,),
+    "openvino": (ONNX, (("openvino",), openvino.MISSING)),
+    "executorch": ((("executorch",), executorch.MISSING),),
+    "coreml": ((("coremltools",), coreml.MISSING),),
+}
+"""Format -> packages, and what to say where one is not there. Asked before anything is computed."""
+
 CALIBRATION = 32
 """Images on which ranges are measured for int8."""
 
@@ -201,6 +213,10 @@ def _check(request: ExportRequest) -> None:
         tensorrt.profile_of(request.sizes, Contract("label", "NHWC", 3), (1, 1), most=1)
     if "web" not in request.to and (request.single_file or request.onnxruntime_web):
         raise ValueError("--single-file and --onnxruntime-web are for --to web")
+    for name in request.to:
+        for packages, missing in NEEDED.get(name, ()):
+            if any(find_spec(package) is None for package in packages):
+                raise ValueError(f"--to {name}: {missing}")
     if request.at_least is not None and not 0 < request.at_least <= 1:
         raise ValueError(f"--at-least is a share of pixels between 0 and 1, found {request.at_least:g}")
     if request.size is not None and min(request.size) < 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from intarsia.cli.main import main
 from intarsia.export.runtime import read_meta
 from intarsia.weights.file import load_state, save_weights
 from intarsia.weights.file import read_meta as weights_meta
+from intarsia.workflows import export_model
 
 pytest.importorskip("onnxruntime")
 
@@ -153,3 +155,25 @@ def test_help_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "--at-least" in shown
     assert "verify" in shown
+
+
+@pytest.mark.parametrize(
+    ("to", "lacks", "said"),
+    [
+        ("onnx", "onnxscript", "--to onnx: ONNX files need the packages onnx, onnxscript and onnxruntime"),
+        ("web", "onnxruntime", "--to web: ONNX files need"),
+        ("coreml", "coremltools", "--to coreml: packages of Core ML need the package coremltools"),
+        ("openvino", "openvino", "--to openvino: OpenVINO's files need the package openvino"),
+    ],
+)
+def test_a_missing_extra_is_named_before_anything_is_tried(
+    to: str, lacks: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is no reason for a file of one size."""
+    monkeypatch.setattr(export_model, "find_spec", lambda name: None if name == lacks else find_spec(name))
+    assert main(["export", str(tmp_path / "run"), "--to", to, "-o", str(tmp_path / "out")]) == 2
+    words = " ".join(capsys.readouterr().err.split())
+    assert said in words
+    assert f"pip install 'intarsia[{'coreml' if to == 'coreml' else 'export'}]'" in words
+    assert "alone" not in words
+    assert not (tmp_path / "out").exists()
