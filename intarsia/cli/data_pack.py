@@ -78,4 +78,4 @@ def index(
     from intarsia.workflows.pack_data import index_tars
 
     done = index_tars(places)
-    say(f"{done.members:,} members of {done.tars:,} tars indexed")
+    say(f"{done.members:,} members of {done.tars:,} {'tar' if done.tars == 1 else 'tars'} indexed")

@@ -45,7 +45,9 @@ def fetch_remote(address: str) -> Path:
             path = f"{path.rstrip('/')}/{WEIGHTS}"
         size, version = int(system.size(path)), str(system.ukey(path))
     except ImportError as error:
-        raise ValueError(f"{address} needs a library of its store: {error}") from None
+        raise ValueError(
+            f"{address} needs a library of its store: {error} (of S3: pip install 'intarsia[remote]')"
+        ) from None
     except FileNotFoundError:
         raise ValueError(f"{address} does not exist; expected a weights file, or a folder with {WEIGHTS}") from None
     except Exception as error:  # every store has errors of its own
