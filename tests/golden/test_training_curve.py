@@ -1,7 +1,8 @@
 """A real network trained on real images, step by step, beside the original's curve (`golden/training.json`).
 
-Without dropout nothing in the record is random. Rounding grows from step to step: `repeat_error` says how far two runs
-of the original itself lie apart, and the steps are compared as long as that is below 1e-9.
+Without dropout nothing in the record is random, but rounding grows tenfold and more with every step. The steps are
+compared as long as one rounding of one layer moves them by about 1e-9 at most: six of them. That the two recorded runs
+of the original lie closer together in the seventh (`repeat_error`) is luck, and a torch that rounds otherwise lacks it.
 """
 
 from __future__ import annotations
@@ -32,17 +33,15 @@ from intarsia.spec import Duration
 from intarsia.tasks.semantic import SemanticSegmentation
 
 REPEATABLE = 1e-9
-"""Steps that two runs of the original have in common to this, relative."""
+"""How closely the steps are compared, relative."""
+
+COMPARED = 6
+"""Steps before rounding has grown beyond that."""
 
 
 @pytest.fixture(scope="module")
 def recipe(shared: Path) -> dict[str, Any]:
     return json.loads((shared / "golden" / "training.json").read_text())
-
-
-def compared(recipe: dict[str, Any]) -> list[dict[str, Any]]:
-    """The first steps, up to where rounding has grown too far."""
-    return [step for step in recipe["curve"] if step["repeat_error"] < REPEATABLE]
 
 
 def prepared(recipe: dict[str, Any]) -> SemanticSegmentation:
@@ -77,35 +76,42 @@ class Listed:
         return Sample(image.copy(), label, meta=SampleMeta(str(index), original_size=(height, width)))
 
 
-def test_the_loop_follows_the_originals_curve(recipe: dict[str, Any], realdata: Path, tmp_path: Path) -> None:
-    """Every loss term and accuracy of three heads; hence momentum, weight decay, clipping and the falling rate too."""
-    steps = compared(recipe)
-    assert len(steps) == 7
+def followed(
+    recipe: dict[str, Any], task: SemanticSegmentation, root: Path, out: Path, steps: int
+) -> list[dict[str, float]]:
+    """The values of every term of each step, by the recipe of the record; the log keeps single precision alone."""
     context = Context(Config.from_values(recipe, file="training.json"))
     optim = lower_optim(context, recipe["optim_wrapper"], recipe["param_scheduler"], Duration(recipe["steps"], "steps"))
-    task = prepared(recipe)
     terms_of, seen = task.training_terms, []
 
     def training_terms(batch: Batch) -> list[LossTerm]:
         terms = terms_of(batch)
-        seen.append({term.name: term.value.item() for term in terms})  # the log keeps single precision
+        seen.append({term.name: term.value.item() for term in terms})
         return terms
 
     task.training_terms = training_terms  # type: ignore[method-assign]
     train(
         Run(
             task=task,
-            pipeline=Pipeline(Listed(recipe, realdata), ()),
+            pipeline=Pipeline(Listed(recipe, root), ()),
             optim=optim,
-            steps=len(steps),
+            steps=steps,
             batch=recipe["batch"],
             shuffle=False,
             workers=0,
             log_every=1,
-            out=tmp_path / "run",
+            out=out,
             runtime=FabricRuntime(accelerator="cpu"),
         )
     )
+    return seen
+
+
+def test_the_loop_follows_the_originals_curve(recipe: dict[str, Any], realdata: Path, tmp_path: Path) -> None:
+    """Every loss term and accuracy of three heads; hence momentum, weight decay, clipping and the falling rate too."""
+    steps = recipe["curve"][:COMPARED]
+    assert max(step["repeat_error"] for step in steps) < REPEATABLE
+    seen = followed(recipe, prepared(recipe), realdata, tmp_path / "run", COMPARED)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     rates = [line["lr"] for line in lines if "lr" in line]
     np.testing.assert_allclose(rates, [step["lr"][0] for step in steps], rtol=comparing.DOUBLE)
@@ -116,6 +122,22 @@ def test_the_loop_follows_the_originals_curve(recipe: dict[str, Any], realdata: 
             # Accuracies are single precision in the original.
             rtol = comparing.SINGLE if name.endswith("acc_seg") else REPEATABLE
             np.testing.assert_allclose(found[name], value, rtol=rtol, err_msg=f"{name} of step {number}")
+
+
+def test_one_rounding_of_one_layer_is_seen_after_the_compared_steps_alone(
+    recipe: dict[str, Any], realdata: Path, tmp_path: Path
+) -> None:
+    """Why no further step is compared, and why the compared ones may be."""
+    straight = followed(recipe, prepared(recipe), realdata, tmp_path / "straight", COMPARED + 1)
+    moved = prepared(recipe)
+    with torch.no_grad():
+        next(moved.model.parameters()).mul_(1 + torch.finfo(torch.float64).eps)
+    shifted = followed(recipe, moved, realdata, tmp_path / "moved", COMPARED + 1)
+    apart = [
+        max(abs(value / before[name] - 1) for name, value in after.items() if not name.endswith("acc_seg"))
+        for before, after in zip(straight, shifted, strict=True)
+    ]
+    assert max(apart[:-1]) < 5 * REPEATABLE < apart[-1]
 
 
 def test_normalisation_in_float64_is_not_rounded_to_float32(recipe: dict[str, Any]) -> None:
