@@ -1,4 +1,4 @@
-"""``intarsia data convert``: labels of any kind as PNG of class indices."""
+"""``intarsia data convert``: labels of any kind as PNG (of scenes GeoTIFF) of class indices."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ def convert(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Folder for labels, lists and data.yaml.")],
 ) -> None:
     """Write labels as PNG of class indices, with a description: of annotations, masks, colours, whatever is read.
+    Those of scenes become GeoTIFFs on the pixels of each scene.
 
     Nothing needs it: training and evaluation read them as they are. Images stay where they are.
     """

@@ -39,7 +39,7 @@ def split(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace descriptions that are in OUT.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Divide images into training, validation and test, or into folds, as lists beside a description.
+    """Divide images, or blocks of scenes, into training, validation and test, or into folds: lists and a description.
 
     The same names, labels and seed give the same split, whatever the order of the files.
     """

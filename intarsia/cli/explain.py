@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from intarsia.cli import options
+from intarsia.cli import options, stack_options
 
 EXAMPLES = """
 [bold]Of the classes with the most pixels[/]:  intarsia explain runs/first photo.jpg -o maps
@@ -59,6 +59,7 @@ def explain(
         bool, typer.Option("--features", help="Draw the feature maps of the layer instead: their mean, and channels.")
     ] = False,
     channels: Annotated[int, typer.Option("--channels", min=0, help="With --features, how many.")] = 10,
+    inputs: stack_options.Inputs = None,
     layers: Annotated[bool, typer.Option("--layers", help="List the layers and the sizes of their maps.")] = False,
     config: options.ConfigBeside = None,
     device: options.Device = "auto",
@@ -84,6 +85,7 @@ def explain(
         classes=tuple(classes or ()),
         at=at,
         channels=channels if features else None,
+        inputs=tuple(inputs or ()),
         config=config,
         device=device,
         key=key,

@@ -60,6 +60,9 @@ class Taught(nn.Module):
         None: the average of the student's weights, which `follow` brings.
     order: for each class of the student its index among those of the teacher, where they are not the same.
     distillation: of the labelled images, by a teacher that is given. pseudo_labels: of the unlabelled ones.
+
+    Where a pixel may have several classes (of the task and of its teacher), each class is a question of its own, with
+    the sigmoid as the probability of yes: the losses are means over the classes, and the teacher may be sure of some.
     """
 
     model: Model
@@ -83,6 +86,7 @@ class Taught(nn.Module):
         self.ignore_index = task.ignore_index
         self.distillation = distillation
         self.pseudo_labels = pseudo_labels
+        self.multi_label = task.multi_label
         self.follows_average = teacher is None
         self._order = None if order is None else torch.tensor(order)
         # In a tuple, nn.Module does not see them.
@@ -121,21 +125,28 @@ class Taught(nn.Module):
         if not isinstance(found, Tensor):  # of points, say
             found = self._answer(batch.images, batch.sizes)
         with torch.autocast(batch.images.device.type, enabled=False):
-            scores = self._scores(found, _size(batch.images))
-            value = _DIVERGENCES[how.loss](
-                scores, wanted.to(scores.dtype), _inside(batch.images, batch.sizes), temperature=how.temperature
-            )
+            scores, inside = self._scores(found, _size(batch.images)), _inside(batch.images, batch.sizes)
+            wanted = wanted.to(scores.dtype)
+            if self.multi_label and how.loss == "pixels":  # shares of places are of each class by itself anyhow
+                inside = inside.repeat_interleave(scores.shape[1], 0)
+                scores, wanted = yes_and_no(scores), yes_and_no(wanted)
+            value = _DIVERGENCES[how.loss](scores, wanted, inside, temperature=how.temperature)
         return LossTerm("teacher.loss", value, how.weight)
 
     def _pseudo_labelled(self, how: PseudoLabels, views: Views) -> list[LossTerm]:
-        labels, confident = pseudo_labels(self._asked(views.weak, views.sizes), how.confidence)  # (M, H, W)
+        asked = self._asked(views.weak, views.sizes)
+        count = asked.shape[1] if self.multi_label else 1  # K questions about a pixel, or one
+        labels, confident = pseudo_labels(yes_and_no(asked) if self.multi_label else asked, how.confidence)
+        mixed, valid = (of_image.repeat_interleave(count, 0) for of_image in (views.mixed, views.valid))
         labels, confident, valid = (
-            torch.where(views.mixed, of_image.roll(-1, 0), of_image) for of_image in (labels, confident, views.valid)
-        )
+            torch.where(mixed, of_image.roll(-count, 0), of_image) for of_image in (labels, confident, valid)
+        )  # (M, H, W), or (M K, H, W)
         with statistics_kept(self.model):
             logits = self._answer(views.strong, views.sizes)
         with torch.autocast(views.strong.device.type, enabled=False):
-            loss = pseudo_label_loss(self._scores(logits, _size(views.strong)), labels, confident, valid)
+            scores = self._scores(logits, _size(views.strong))
+            scores = yes_and_no(scores) if self.multi_label else scores
+            loss = pseudo_label_loss(scores, labels, confident, valid)
         share = mean_over((confident & valid).sum().float(), valid.sum())
         return [
             LossTerm("unlabelled.loss", loss * views.amount, how.weight),
@@ -203,6 +214,14 @@ def class_scores(logits: Tensor, padded: Size, size: Size, *, align_corners: boo
     """
     scores = resize(full_precision(logits), padded, align_corners=align_corners)[..., : size[0], : size[1]]
     return torch.cat([torch.zeros_like(scores), scores], dim=1) if scores.shape[1] == 1 else scores
+
+
+def yes_and_no(scores: Tensor) -> Tensor:
+    """Logits (N, K, H, W) of classes that exclude nothing -> scores (N K, 2, H, W) of no and yes to each of them.
+
+    The softmax of both is the sigmoid.
+    """
+    return torch.stack([torch.zeros_like(scores), scores], dim=2).flatten(0, 1)
 
 
 @contextmanager

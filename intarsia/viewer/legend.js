@@ -1,6 +1,7 @@
 // The classes: their colours, what an image shows of them, and other names and colours for them.
 
 import { json, send } from "./api.js";
+import { members } from "./stage.js";
 
 const by = (id) => document.getElementById(id);
 const percent = (share) => (share === null || share === undefined ? "" : (100 * share).toFixed(1));
@@ -20,7 +21,7 @@ export class Legend {
     this.shown = shown;
     if (!by("editing").hidden) return;
     const maps = [shown?.truth, ...(shown?.predictions ?? [])];
-    const seen = maps.map((found) => shares(this.about.classes.length, found)).filter(Boolean);
+    const seen = maps.map((found) => shares(this.about, found)).filter(Boolean);
     const numbers = this.columns();
     const short = (title) => (title.length > 16 ? `…${title.slice(-15)}` : title); // runs differ at their ends
     const head = line(numbers.length > 1 ? "IoU % of" : "", numbers.map(({ title }) => short(title)));
@@ -57,7 +58,7 @@ export class Legend {
       const headings = this.about.runs.length === 1 ? ["IoU %"] : this.about.runs;
       return headings.map((title, run) => ({ title, all: scores.iou[run], values: scores.class_iou[run] }));
     }
-    const found = shares(this.about.classes.length, truth ?? predictions[0]);
+    const found = shares(this.about, truth ?? predictions[0]);
     return found ? [{ title: "% of image", all: null, values: [...found].map((share) => share || null) }] : [];
   }
 
@@ -116,12 +117,17 @@ export class Legend {
   }
 }
 
-function shares(values, found) {
+// The share of each class in a map; of sets they may add up to more than 1.
+function shares(about, found) {
   if (!found) return null;
   if (!found.shares) {
+    const { values, classes } = about;
     const counts = new Float64Array(values + 1);
     for (const value of found.label) counts[Math.min(value, values)]++;
-    found.shares = counts.map((count) => count / found.label.length);
+    found.shares = new Float64Array(classes.length);
+    counts.slice(0, values).forEach((count, value) => {
+      if (count) for (const k of members(about, value)) found.shares[k] += count / found.label.length;
+    });
   }
   return found.shares;
 }

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from intarsia.label_sets import has, set_count
+
 Floats = npt.NDArray[np.floating[Any]]
 Label = npt.NDArray[np.integer[Any]]
 
@@ -47,12 +49,15 @@ class Query:
 class Measures:
     """Numbers of each image, as arrays that take no memory before they are filled.
 
-    images, values, runs: how many. truth_shows (images, values); shows, class_iou (runs, images, values); iou,
-    confidence (runs, images); disagreement (images): two runs' with each other, one run's with the labels; all in
-    fractions of 1, nan where there is none.
+    images, values, runs: how many. sets: whether maps hold sets of classes (`label_sets`); values are the classes then,
+    each counted by itself. truth_shows (images, values); shows, class_iou (runs, images, values); iou, confidence
+    (runs, images); disagreement (images): two runs' with each other, one run's with the labels; of sets,
+    class_disagreement (images, values) that of each class. All in fractions of 1, nan where there is none.
     """
 
-    def __init__(self, images: int, values: int, runs: int) -> None:
+    def __init__(self, images: int, values: int, runs: int, *, sets: bool = False) -> None:
+        self.sets = sets
+        self.class_disagreement = np.full((images, values if sets else 0), np.nan, np.float16)
         self.measured = np.zeros(images, bool)
         self.truth_shows = np.zeros((images, values), bool)
         self.shows = np.zeros((runs, images, values), bool)
@@ -79,16 +84,21 @@ class Measures:
     ) -> None:
         """Count one image. Values of maps (H, W) that are no label value count for nothing in the truth."""
         values = self.truth_shows.shape[1]
+        shown, iou = (_members, image_set_iou) if self.sets else (_shown, image_iou)
+        labels = [label for label, _ in predictions]
         with self.lock:
             if truth is not None:
-                self.truth_shows[index] = _shown(truth, values)
+                self.truth_shows[index] = shown(truth, values)
             for run, (label, confidence) in enumerate(predictions):
-                self.shows[run, index] = _shown(label, values)
+                self.shows[run, index] = shown(label, values)
                 if confidence is not None:
                     self.confidence[run, index] = confidence.mean() / 255
                 if truth is not None:
-                    self.class_iou[run, index], self.iou[run, index] = image_iou(truth, label, values)
-            self.disagreement[index] = _disagreement(truth, [label for label, _ in predictions], values)
+                    self.class_iou[run, index], self.iou[run, index] = iou(truth, label, values)
+            count = set_count(values) if self.sets else values
+            self.disagreement[index] = _disagreement(truth, labels, count)
+            for k in range(values if self.sets else 0):
+                self.class_disagreement[index, k] = _disagreement(truth, labels, count, only=k)
             self.measured[index] = True
             self.failed.pop(index, None)
 
@@ -101,6 +111,10 @@ class Measures:
         there = self.truth_shows[:, query.label] | self.shows[query.run, :, query.label]
         there &= np.isfinite(self.iou[query.run])
         return np.asarray(np.where(there, self.class_iou[query.run, :, query.label], np.nan))
+
+    def disagreement_of(self, query: Query) -> Floats:
+        """What `query` calls the disagreement of each image, (images,): of sets, that of its class if it names one."""
+        return self.disagreement if query.label is None or not self.sets else self.class_disagreement[:, query.label]
 
     def images(self, query: Query, names: Sequence[str] | None = None) -> npt.NDArray[np.int64]:
         """Indices of the images that fulfil a query, in its order. names: of all, where it asks for them."""
@@ -130,7 +144,7 @@ class Measures:
             score = self.score(query)
             keep &= (score >= query.low) & (score <= query.high)  # nan is neither
         if query.least > 0:
-            keep &= self.disagreement >= query.least
+            keep &= self.disagreement_of(query) >= query.least
         return keep
 
     def _showing(self, query: Query, label: int) -> npt.NDArray[np.bool_]:
@@ -146,7 +160,7 @@ class Measures:
         if query.sort == "score":
             return self.score(query)
         if query.sort == "disagreement":
-            return self.disagreement
+            return self.disagreement_of(query)
         return self.confidence[query.run] if query.sort == "confidence" and len(self.confidence) else None
 
 
@@ -163,16 +177,40 @@ def image_iou(truth: Label, prediction: Label, values: int) -> tuple[Floats, flo
     return iou, float(np.nanmean(iou)) if (union > 0).any() else float("nan")
 
 
+def image_set_iou(truth: Label, prediction: Label, classes: int) -> tuple[Floats, float]:
+    """The same of maps of sets: of each class by itself, as where a pixel has it or has not."""
+    known = (truth >= 0) & (truth < set_count(classes))
+    true, said = truth[known], prediction[known]
+    both = np.array([int((has(true, k) & has(said, k)).sum()) for k in range(classes)])
+    union = np.array([int((has(true, k) | has(said, k)).sum()) for k in range(classes)])
+    iou = np.where(union > 0, both / np.maximum(union, 1), np.nan)
+    return iou, float(np.nanmean(iou)) if (union > 0).any() else float("nan")
+
+
+def _members(label: Label, classes: int) -> npt.NDArray[np.bool_]:
+    """Which classes are in any set of a map."""
+    sets = np.unique(label)
+    sets = sets[(sets >= 0) & (sets < set_count(classes))].astype(np.int64)
+    return np.array([bool(has(sets, k).any()) for k in range(classes)])
+
+
 def _shown(label: Label, values: int) -> npt.NDArray[np.bool_]:
     found = np.bincount(label.astype(np.int64).clip(0, values).ravel(), minlength=values)[:values] > 0
     return np.asarray(found)
 
 
-def _disagreement(truth: Label | None, labels: Sequence[Label], values: int) -> float:
-    """The share of pixels in which two runs differ, or those of one from the labels, of the labelled ones."""
+def _disagreement(truth: Label | None, labels: Sequence[Label], values: int, only: int | None = None) -> float:
+    """The share of pixels in which two runs differ, or those of one from the labels, of the labelled ones.
+
+    only: of sets, the class that is looked at.
+    """
     if len(labels) == 2:
-        return float((labels[0] != labels[1]).mean())
+        return float(_differ(labels[0], labels[1], only).mean())
     if truth is None or not labels:
         return float("nan")
     known = (truth >= 0) & (truth < values)
-    return float((truth != labels[0])[known].mean()) if known.any() else float("nan")
+    return float(_differ(truth, labels[0], only)[known].mean()) if known.any() else float("nan")
+
+
+def _differ(one: Label, other: Label, only: int | None) -> npt.NDArray[np.bool_]:
+    return np.asarray(one != other if only is None else has(one, only) != has(other, only))

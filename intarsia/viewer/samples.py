@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from intarsia.contracts import Dataset, Sample
 from intarsia.data.datasets.wrappers import ClassBalancedDataset, ConcatDataset, RepeatDataset, SubsetDataset
+from intarsia.data.labels import holds_sets, value_count
 from intarsia.viewer.cache import Bounded, Turns
 from intarsia.viewer.measures import Measures, Query
 from intarsia.viewer.pictures import Confidence, Label, pack, shown_image, shown_map, thumbnail, unpack
@@ -42,8 +43,8 @@ class Run:
 class Collection:
     """The images of a data set with their labels, and what up to two models say of them.
 
-    classes, palette: of the label values; a single class has a background before it. Nothing is read before it is asked
-    for. Threads may share it.
+    classes, palette: of the label values; a single class has a background before it. sets: whether a label value is a
+    set of the classes. Nothing is read before it is asked for. Threads may share it.
 
     Raises ValueError if a run's images are others than those of the data set.
     """
@@ -53,8 +54,10 @@ class Collection:
             if len(run.dataset) != len(dataset):
                 raise ValueError(f"{run.name}: expected the {len(dataset)} images, found {len(run.dataset)}")
         self.dataset, self.runs = dataset, tuple(runs)
-        self.classes, self.palette = with_background(dataset.classes, dataset.palette)
-        self.measures = Measures(len(dataset), len(self.classes), len(self.runs))
+        self.sets = holds_sets(dataset)
+        self.values = value_count(dataset)
+        self.classes, self.palette = self._named(dataset.classes, dataset.palette)
+        self.measures = Measures(len(dataset), len(self.classes), len(self.runs), sets=self.sets)
         self._find = _finder(dataset)
         self._names: list[str] | None = None
         self._samples = Bounded[Sample](SAMPLE_BYTES, _sample_bytes)
@@ -83,7 +86,12 @@ class Collection:
     def name_classes(self, classes: Sequence[str], palette: Sequence[Sequence[int]]) -> None:
         """Other names and colours for the classes of the data set; their order and number stay."""
         assert len(classes) == len(palette) == len(self.dataset.classes)
-        self.classes, self.palette = with_background(classes, palette)
+        self.classes, self.palette = self._named(classes, palette)
+
+    def _named(
+        self, classes: Sequence[str], palette: Sequence[Sequence[int]]
+    ) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]:
+        return with_background(classes, palette, alone=self.sets)
 
     # --- One image ---
 
@@ -108,7 +116,7 @@ class Collection:
     def truth_map(self, index: int) -> bytes | None:
         """The label, as `pictures.pack` does, for the screen; None without one."""
         label = self.sample(index).label
-        return None if label is None else shown_map(pack(self._without_ignored(label), len(self.classes)))
+        return None if label is None else shown_map(pack(self._without_ignored(label), self.values))
 
     def prediction_map(self, run: int, index: int) -> bytes:
         """What a run says, with its confidence, as `pictures.pack` does, for the screen."""
@@ -136,7 +144,7 @@ class Collection:
 
     def _without_ignored(self, label: Label) -> Label:
         """Ignored pixels as what is no label value, even where their number could be one."""
-        count = len(self.classes)
+        count = self.values
         if self.dataset.ignore_index >= count:
             return label
         return np.where(label == self.dataset.ignore_index, count, label.astype(np.int32))
@@ -151,18 +159,21 @@ class Collection:
                 found = asked.predictor.predict(image, confidence=True)
             assert found.confidence is not None
             sure: Confidence = np.asarray(np.nan_to_num(found.confidence.astype(np.float32)).clip(0, 1) * 255 + 0.5)
-            return gzip.compress(pack(found.label, len(self.classes), sure.astype(np.uint8)), 1)
+            return gzip.compress(pack(found.label, self.values, sure.astype(np.uint8)), 1)
 
         return gzip.decompress(self._predictions.get((run, index), make))
 
 
 def with_background(
-    classes: Sequence[str], palette: Sequence[Sequence[int]]
+    classes: Sequence[str], palette: Sequence[Sequence[int]], *, alone: bool = False
 ) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]:
-    """Names and colours of the label values of a data set: a single class is a foreground, its index 1."""
+    """Names and colours of the label values of a data set: a single class is a foreground, its index 1.
+
+    alone: it is not, since labels are sets.
+    """
     names = tuple(classes)
     colours = tuple((int(red), int(green), int(blue)) for red, green, blue in palette)
-    return (names, colours) if len(names) > 1 else (("background", *names), ((0, 0, 0), *colours))
+    return (names, colours) if len(names) > 1 or alone else (("background", *names), ((0, 0, 0), *colours))
 
 
 def _finder(dataset: Any) -> Callable[[int], tuple[Any, int]]:

@@ -118,6 +118,8 @@ class ViewerServer(ThreadingHTTPServer):
             "count": len(collection),
             "classes": collection.classes,
             "palette": collection.palette,
+            "sets": collection.sets,
+            "values": collection.values,
             "runs": [run.name for run in collection.runs],
             "file": None if editor is None else str(editor.file),
             "first_editable": own,
@@ -130,12 +132,13 @@ class ViewerServer(ThreadingHTTPServer):
         found = self.collection.find(query)
         score = self.collection.measures.score(query)
         measures = self.collection.measures
+        disagreement = measures.disagreement_of(query)
         rows = [
             {
                 "i": index,
                 "name": self.collection.name(index),
                 "score": _finite(score[index]),
-                "disagreement": _finite(measures.disagreement[index]),
+                "disagreement": _finite(disagreement[index]),
                 "error": measures.failed.get(index),
             }
             for index in found[start : start + count].tolist()
@@ -173,6 +176,7 @@ class ViewerServer(ThreadingHTTPServer):
             "iou": [_finite(measures.iou[run, index]) for run in runs],
             "confidence": [_finite(measures.confidence[run, index]) for run in runs],
             "disagreement": _finite(measures.disagreement[index]),
+            "class_disagreement": [_finite(value) for value in measures.class_disagreement[index]],
             "class_iou": [
                 [
                     _finite(value) if shown and math.isfinite(measures.iou[run, index]) else None

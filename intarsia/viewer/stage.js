@@ -174,39 +174,37 @@ export class Stage {
 
 // --- Layers: width, height and a function that fills pixels ---
 
-// palette: a colour for each label value. hidden: values that are not drawn. Black is see-through, as a background is.
-export function classes({ width, height, label }, palette, hidden) {
+// about: what label values are. hidden: classes that are not drawn. Black is see-through, as a background is.
+export function classes({ width, height, label }, about, hidden) {
   const table = new Uint32Array(label.BYTES_PER_ELEMENT === 1 ? 256 : 65536);
-  palette.forEach(([red, green, blue], value) => {
-    const shown = !hidden.has(value) && red + green + blue > 0;
-    table[value] = shown ? pixel(red, green, blue) : 0;
-  });
+  for (let value = 0; value < about.values; value++) {
+    const [red, green, blue] = mixed(members(about, value).filter((k) => !hidden.has(k)).map((k) => about.palette[k]));
+    table[value] = red + green + blue > 0 ? pixel(red, green, blue) : 0;
+  }
   const fill = (pixels) => {
     for (let at = 0; at < label.length; at++) {
       const value = label[at];
-      pixels[at] = value < palette.length ? table[value] : stripe(at, width);
+      pixels[at] = value < about.values ? table[value] : stripe(at, width);
     }
   };
   return { width, height, fill };
 }
 
-export function errors({ width, height, label }, said, count, hidden) {
+export function errors({ width, height, label }, said, about, hidden) {
+  const same = sameness(about, hidden);
   const fill = (pixels) => {
     for (let at = 0; at < label.length; at++) {
-      const [one, other] = [label[at], said.label[at]];
-      if (one >= count) pixels[at] = stripe(at, width);
-      else pixels[at] = one === other || (hidden.has(one) && hidden.has(other)) ? RIGHT : WRONG;
+      if (label[at] >= about.values) pixels[at] = stripe(at, width);
+      else pixels[at] = same(label[at], said.label[at]) ? RIGHT : WRONG;
     }
   };
   return { width, height, fill };
 }
 
-export function differences({ width, height, label }, said, hidden) {
+export function differences({ width, height, label }, said, about, hidden) {
+  const same = sameness(about, hidden);
   const fill = (pixels) => {
-    for (let at = 0; at < label.length; at++) {
-      const [one, other] = [label[at], said.label[at]];
-      pixels[at] = one === other || (hidden.has(one) && hidden.has(other)) ? RIGHT : OTHER;
-    }
+    for (let at = 0; at < label.length; at++) pixels[at] = same(label[at], said.label[at]) ? RIGHT : OTHER;
   };
   return { width, height, fill };
 }
@@ -216,6 +214,24 @@ export function confidences({ width, height, confidence }) {
     for (let at = 0; at < confidence.length; at++) pixels[at] = CONFIDENCE[confidence[at]];
   };
   return { width, height, fill };
+}
+
+// Whether two label values say the same of the classes that are drawn.
+function sameness({ sets }, hidden) {
+  if (!sets) return (one, other) => one === other || (hidden.has(one) && hidden.has(other));
+  const mask = ~[...hidden].reduce((bits, k) => bits | (1 << k), 0);
+  return (one, other) => (one & mask) === (other & mask);
+}
+
+// The classes of a label value: itself, or those of a set, bit by bit.
+export function members({ sets, classes: names }, value) {
+  if (!sets) return [value];
+  return names.map((_, k) => k).filter((k) => (value >> k) & 1);
+}
+
+// The mean of some colours; black for none.
+function mixed(colours) {
+  return [0, 1, 2].map((part) => Math.round(colours.reduce((sum, one) => sum + one[part], 0) / (colours.length || 1)));
 }
 
 function stripe(at, width) {

@@ -3,7 +3,7 @@
 import { json, map } from "./api.js";
 import { Legend } from "./legend.js";
 import { List } from "./list.js";
-import { Stage, classes, confidences, differences, errors } from "./stage.js";
+import { Stage, classes, confidences, differences, errors, members } from "./stage.js";
 
 const POLL = 1000; // milliseconds between questions how far the survey is
 const TYPING = 250; // milliseconds without a key after which a filter is taken
@@ -69,7 +69,8 @@ async function show(row) {
     const run = Number(by("run").value);
     const value = Number(by("class").value);
     const score = value < 0 ? current.scores.iou[run] : current.scores.class_iou[run]?.[value];
-    list.update(row.i, { score: score ?? null, disagreement: current.scores.disagreement, error: null });
+    const disagreement = current.scores.class_disagreement[value] ?? current.scores.disagreement;
+    list.update(row.i, { score: score ?? null, disagreement, error: null });
     draw();
     document.documentElement.dataset.shown = row.i;
     if (about.runs.length) ahead();
@@ -105,21 +106,21 @@ function draw() {
 
 function panes() {
   const { truth, predictions } = shown ?? { predictions: [] };
-  const { palette, runs } = about;
+  const { runs } = about;
   const { hidden } = legend;
   const [one, other] = predictions;
   if (layer === "differences" && runs.length === 2) {
-    return [{ title: `where ${runs[0]} and ${runs[1]} differ`, layer: one && other ? differences(one, other, hidden) : null }];
+    return [{ title: `where ${runs[0]} and ${runs[1]} differ`, layer: one && other ? differences(one, other, about, hidden) : null }];
   }
-  if (layer === "truth") return [{ title: truth ? "truth" : "", layer: truth ? classes(truth, palette, hidden) : null }];
+  if (layer === "truth") return [{ title: truth ? "truth" : "", layer: truth ? classes(truth, about, hidden) : null }];
   if (layer === "image" || !runs.length) return [{ title: "", layer: null }];
   return runs.map((run, number) => {
     const said = predictions[number];
     const working = shown?.pending ? ", working ..." : "";
     const title = `${layer} of ${run}${said ? "" : working}`;
     if (!said || (layer === "errors" && !truth)) return { title, layer: null };
-    if (layer === "errors") return { title, layer: errors(truth, said, palette.length, hidden) };
-    return { title, layer: layer === "confidence" ? confidences(said) : classes(said, palette, hidden) };
+    if (layer === "errors") return { title, layer: errors(truth, said, about, hidden) };
+    return { title, layer: layer === "confidence" ? confidences(said) : classes(said, about, hidden) };
   });
 }
 
@@ -138,7 +139,10 @@ function told(at) {
   }
   const value = ({ width, height, label }, values = label) =>
     values[Math.floor((at.y * height) / sample.height) * width + Math.floor((at.x * width) / sample.width)];
-  const name = (number) => about.classes[number] ?? "ignored";
+  const name = (number) => {
+    if (number >= about.values) return "ignored";
+    return members(about, number).map((k) => about.classes[k]).join(" + ") || "no class";
+  };
   const words = [`${at.x}, ${at.y}`];
   if (truth) words.push(`truth ${name(value(truth))}`);
   predictions.forEach((said, run) => {

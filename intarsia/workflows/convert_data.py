@@ -6,9 +6,11 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from intarsia.data.datasets.folder import FolderDataset
+from intarsia.data.description.mixed import MixedDescription
+from intarsia.data.description.model import DataDescription
 from intarsia.data.description.pairing import Source
 from intarsia.data.description.splits import FolderSplit, PairSplit, Split
 from intarsia.data.description.write import write_description
@@ -17,6 +19,7 @@ from intarsia.data.slices import part_of, without_suffix
 from intarsia.io.whole_files import write_text
 from intarsia.terminal import progress
 from intarsia.visual.files import save_label
+from intarsia.workflows.convert_scenes import below, convert_scenes, with_indices
 from intarsia.workflows.names import usable_data
 
 LABELS, DESCRIPTION = "labels", "data.yaml"
@@ -32,21 +35,45 @@ class Converted:
 
 def convert_data(place: Path, out: Path, *, threads: int | None = None) -> Converted:
     """Write the labels of a folder, or of what a description file describes, as PNG of class indices, or of sets of
-    classes where a pixel may have several.
+    classes where a pixel may have several; those of scenes as GeoTIFF on the pixels of each scene.
 
     OUT/labels has them at the paths of their images, OUT/train.txt and its like name the images of the splits, and
-    OUT/data.yaml describes it all. Images stay where they are. What was there before is written again.
+    OUT/data.yaml describes it all. Images stay where they are. What was there before is written again. Of several data
+    sets each has a folder of its name in OUT, with its own classes, and OUT/data.yaml describes them together.
 
     Raises ValueError with every problem of the data, or if two images would have the same label file.
     """
     description, _ = usable_data(place)
+    if not isinstance(description, MixedDescription):
+        found, count = _converted(description, out, place, threads)
+    else:
+        members, count = [], 0
+        for member in description.members:
+            own, labels = _converted(member.description, out / member.name, place, threads)
+            members.append(replace(member, description=own))
+            count += labels
+        found = replace(description, members=tuple(members), notes=())
+    write_description(found, out / DESCRIPTION)
+    return Converted(out / DESCRIPTION, count)
+
+
+def _converted(
+    description: DataDescription, out: Path, place: Path, threads: int | None
+) -> tuple[DataDescription, int]:
+    """(the same data with its labels in OUT/labels, how many these are)."""
+    splits: dict[str, Split] = {}
+    scenes = [name for name in description.splits if description.shows_scenes(name)]
+    count = 0
+    if scenes:
+        splits, count = convert_scenes(description, scenes, out / LABELS)
+    names = [name for name in description.splits if name not in scenes]
     if description.inputs:
         raise ValueError(
             f"{place} has several images for each sample ({', '.join(one.name for one in description.inputs)}), which "
             "stay where they are; convert the labels by a description that names the first of them alone"
         )
-    listed = {split: description.pairs(split) for split in description.splits}
-    datasets = {split: description.files(split) for split in description.splits}
+    listed = {split: description.pairs(split) for split in names}
+    datasets = {split: description.files(split) for split in names}
     images = list(dict.fromkeys(pair.image for pairs in listed.values() for pair in pairs))
     _refuse_twins(images)
     out.mkdir(parents=True, exist_ok=True)
@@ -56,19 +83,16 @@ def convert_data(place: Path, out: Path, *, threads: int | None = None) -> Conve
         for number, pair in enumerate(listed[split])
     }
     _write_labels(list(jobs.items()), out, threads)
-    splits: dict[str, Split] = {}
     for split, pairs in listed.items():
         write_text(out / f"{split}.txt", "".join(f"{pair.image}\n" for pair in pairs))
         if any(part_of(pair.image)[1] is not None for pair in pairs):  # slices are in no folder
-            folder = _from(description.root, out / LABELS)
+            folder = below(description.root, out / LABELS)
             labels = (f"{folder}/{without_suffix(pair.image)}.png" for pair in pairs)
             splits[split] = PairSplit(tuple(zip((pair.image for pair in pairs), labels, strict=True)))
             continue
-        source = Source(".", _from(description.root, out / LABELS), label_suffix=(".png",))
-        splits[split] = FolderSplit(source, _from(description.root, out / f"{split}.txt"))
-    found = replace(description, splits=splits, labels=None, outside="error", tolerance=0, notes=())
-    write_description(found, out / DESCRIPTION)
-    return Converted(out / DESCRIPTION, len(jobs))
+        source = Source(".", below(description.root, out / LABELS), label_suffix=(".png",))
+        splits[split] = FolderSplit(source, below(description.root, out / f"{split}.txt"))
+    return with_indices(description, splits), count + len(jobs)
 
 
 def _write_labels(
@@ -94,11 +118,3 @@ def _refuse_twins(images: Sequence[str]) -> None:
         other = seen.setdefault(without_suffix(image), image)
         if other != image:
             raise ValueError(f"{image} and {other} would have the same label file; rename one of them")
-
-
-def _from(root: Path, path: Path) -> str:
-    """A path as a description says it: relative to the root, where one disk has both."""
-    try:
-        return PurePath(os.path.relpath(os.path.abspath(path), os.path.abspath(root))).as_posix()
-    except ValueError:
-        return PurePath(os.path.abspath(path)).as_posix()

@@ -15,7 +15,7 @@ from intarsia.data.description.write import write_description
 from intarsia.distributed.launchers import launch_of
 from intarsia.io.whole_files import write_text
 from intarsia.terminal import say
-from intarsia.workflows.division import MOST_FOLDS, folds_of, read_pool, with_fold, without_test
+from intarsia.workflows.folds import MOST_FOLDS, folds_of, kept_whole
 from intarsia.workflows.names import usable_data
 from intarsia.workflows.train import resume_training, start_training
 from intarsia.workflows.training_config import TrainingRequest
@@ -156,16 +156,12 @@ def _divide(request: TrainingRequest, files: Sequence[Path], by: str | None) -> 
     """Fix the folds once, so that images which come later change none that is trained already."""
     assert request.data is not None
     description, _ = usable_data(request.data)
-    by = description.groups if by is None else by
-    description = replace(description, groups=by, mean=None, std=None, shares=None)  # measured anew in each fold
-    pool, _ = without_test(description, read_pool(description, by=by))
-    folds = folds_of(pool, len(files))
+    description = replace(description, mean=None, std=None, shares=None)  # measured anew in each fold
+    folds = folds_of(description, len(files), by=by)
     for number, file in enumerate(files, 1):
-        divided = with_fold(description, pool, folds, number, file.parent, f"fold_{number}_")
-        write_description(divided, file)
-    counts = ", ".join(str(len(fold)) for fold in folds)
-    grouped = "" if by is None else f"; {len(set(pool.groups))} groups by {by!r} stay whole"
-    say(f"{len(files)} folds of {counts} images: {files[0].parent}{grouped}")
+        write_description(folds.description_of(number, file.parent, f"fold_{number}_"), file)
+    counts = ", ".join(map(str, folds.sizes))
+    say(f"{len(files)} folds of {counts} {folds.what}: {files[0].parent}{kept_whole(folds)}")
 
 
 def _train(request: TrainingRequest, run: Path) -> None:
@@ -186,11 +182,14 @@ def _train(request: TrainingRequest, run: Path) -> None:
 def sum_up(runs: Sequence[Path]) -> CrossValidation:
     """The scores of finished runs, from their eval.json."""
     found = [json.loads((run / "eval.json").read_text(encoding="utf-8")) for run in runs]
-    words = ("classes", "absent", "images", "losses")
+    words = ("classes", "absent", "images", "losses", "parts")
     names = [name for name in found[0] if name not in words and any(one.get(name) is not None for one in found)]
     classes = list(found[0]["classes"])
+    scores = {name: Spread(tuple(one.get(name) for one in found)) for name in names}
+    for part in found[0].get("parts", {}):  # of each of several data sets
+        scores[f"{part}/mIoU"] = Spread(tuple(one.get("parts", {}).get(part, {}).get("mIoU") for one in found))
     return CrossValidation(
-        {name: Spread(tuple(one.get(name) for one in found)) for name in names},
+        scores,
         {name: Spread(tuple(one["classes"].get(name, {}).get("IoU") for one in found)) for name in classes},
         tuple(one["images"] for one in found),
     )

@@ -1,28 +1,29 @@
-"""The labelled images of a data set as something to divide: names, groups, and what their labels hold."""
+"""Labelled images, or blocks of scenes, as something to divide: names, groups, and what their labels hold."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from intarsia.data.description.assign import own_splits, parts_of, write_lists
+from intarsia.data.description.assign import own_splits, parts_of
 from intarsia.data.description.divide import COPIES, divide, group_names
-from intarsia.data.description.splits import ShareSplit, Split
+from intarsia.data.description.mixed import Member, MixedDescription
+from intarsia.data.description.splits import MemberSplit, ShareSplit, Split, scene_rules
 from intarsia.data.labels import label_values
+from intarsia.data.scenes.dataset import SceneDataset
+from intarsia.data.scenes.ground import blocks_on_same_ground
+from intarsia.label_sets import has
 from intarsia.terminal import progress
 
 if TYPE_CHECKING:
-    from intarsia.data.datasets.folder import FolderDataset
-    from intarsia.data.description.model import DataDescription
-
-MOST_FOLDS = 1000
+    from intarsia.data.description.model import DataDescription, OwnDataset
+    from intarsia.data.scenes.rule import SceneWindow
 
 Found = TypeVar("Found")
 
@@ -31,8 +32,9 @@ Found = TypeVar("Found")
 class Pool:
     """Labelled images that are divided.
 
-    description: with the splits they come from alone. images: paths below the root, sorted. groups: of each.
-    pixels: (N, K) of each label value in each image, ignored ones left out. classes: names of the values.
+    description: with the splits they come from alone. images: paths below the root, of scenes blocks ("north/0_2"),
+    sorted. groups: of each. pixels: (N, K) of each label value in each image, ignored ones left out, or of each class
+    where a pixel may have several. classes: names of the values. member: which of several data sets it is, or "".
     """
 
     description: DataDescription
@@ -40,6 +42,7 @@ class Pool:
     groups: tuple[str, ...]
     pixels: npt.NDArray[np.int64]
     classes: tuple[str, ...]
+    member: str = ""
 
     def divided(self, targets: Mapping[str, float], *, seed: int, stratify: bool) -> dict[str, list[str]]:
         """The images of every part; see `divide`."""
@@ -58,34 +61,95 @@ class Pool:
         )
 
 
-def read_pool(description: DataDescription, pool: Sequence[str] = ("train",), *, by: str | None = None) -> Pool:
-    """Read all labels of the splits of `pool`, in threads.
+def read_pools(
+    description: DataDescription, pool: Sequence[str] = ("train",), *, by: str | None = None
+) -> tuple[Pool, ...]:
+    """One pool; of several data sets one for each that has a split of `pool`, labels in the common classes.
 
-    by: what makes a group, see `group_names`; None: what the description says. "copies": pictures that are nearly the
-    same, for which the images are read, too.
+    by: what makes a group, see `group_names`; None: what the description says, of several data sets that of each.
+    "copies": pictures that are nearly the same, for which the images are read, too.
 
     Raises ValueError where labels are missing or cannot be read, or an image belongs to no group.
     """
+    if not isinstance(description, MixedDescription):
+        return (_read(description, pool, by),)
+    found = []
+    for member in description.members:
+        own = [name for name in pool if name in member.description.splits]
+        if own:
+            found.append(_read(member.description, own, by, description, member))
+    if not found:
+        own_splits(description, pool)
+    return tuple(found)
+
+
+def _read(
+    description: DataDescription,
+    pool: Sequence[str],
+    by: str | None,
+    common: MixedDescription | None = None,
+    member: Member | None = None,
+) -> Pool:
     alone = own_splits(description, pool)
-    places: dict[str, tuple[FolderDataset, int]] = {}
+    if len({alone.shows_scenes(split) for split in alone.splits}) > 1:
+        raise ValueError(f"{', '.join(pool)} are windows of scenes and images, which cannot be divided together")
+    places: dict[str, list[tuple[OwnDataset, int]]] = {}
+    windows = []
     for split in alone.splits:
-        dataset = alone.files(split)
-        for number, pair in enumerate(alone.pairs(split)):
-            places.setdefault(pair.image, (dataset, number))
+        dataset, pairs = alone.own_dataset(split), alone.pairs(split)
+        if common is not None and member is not None:
+            assert not isinstance(dataset, SceneDataset), "scenes are no part of several data sets"
+            dataset = dataset.with_classes(common.classes, common.colours, common.table_of(member))
+        windows += [pair.window for pair in pairs if pair.window is not None]
+        for number, pair in enumerate(pairs):
+            known = places.setdefault(pair.listed_as, [])
+            if not known or pair.window is not None:  # a block has many windows, an image one label
+                known.append((dataset, number))
     images = tuple(sorted(places))
     by = description.groups if by is None else by
-    groups = _copies(alone, images) if by == COPIES else group_names(images, by)
-    count = label_values(alone.num_classes)
+    groups = _block_groups(alone, images, windows, by) if windows else _groups(alone, images, by)
+    named = alone if common is None else common
+    count = len(named.classes) if named.multi_label else label_values(named.num_classes)
 
     def counted(image: str) -> npt.NDArray[np.int64]:
-        dataset, number = places[image]
-        label = dataset.label(number)
-        values = np.zeros(0, np.int64) if label is None else label[label != dataset.ignore_index]
-        return np.bincount(values.ravel(), minlength=count)[:count].astype(np.int64)
+        found = np.zeros(count, np.int64)
+        for dataset, number in places[image]:
+            label = dataset.label(number)
+            values = np.zeros(0, np.int64) if label is None else label[label != dataset.ignore_index]
+            if named.multi_label:
+                found += [int(has(values, k).sum()) for k in range(count)]
+            else:
+                found += np.bincount(values.ravel(), minlength=count)[:count]
+        return found
 
     rows = _each("reading labels", counted, images)
-    classes = alone.classes if alone.num_classes > 1 else ("background", *alone.classes)
-    return Pool(alone, images, tuple(groups), np.stack(rows), classes)
+    classes = named.classes if named.num_classes > 1 else ("background", *named.classes)
+    return Pool(alone, images, tuple(groups), np.stack(rows), classes, "" if member is None else member.name)
+
+
+def _groups(description: DataDescription, images: Sequence[str], by: str | None) -> list[str]:
+    return _copies(description, images) if by == COPIES else group_names(images, by)
+
+
+def _block_groups(
+    description: DataDescription, blocks: Sequence[str], windows: Sequence[SceneWindow], by: str | None
+) -> list[str]:
+    """The group of every block: itself, or what the path of its scene says; those on the same ground are in one.
+
+    Raises ValueError for copies, which scenes are not searched for.
+    """
+    if by == COPIES:
+        raise ValueError(
+            f"groups by {COPIES!r} are found by looking at pictures, and scenes say by their place which ground they "
+            "share: blocks on the same ground stay together without it; leave it out"
+        )
+    scene = {window.unit: window.scene for window in windows}
+    names = list(blocks) if by is None else group_names([scene[block] for block in blocks], by)
+    index = {block: number for number, block in enumerate(blocks)}
+    same = ((index[a], index[b]) for a, b in blocks_on_same_ground(description.root, windows))
+    named: dict[str, int] = {}
+    alike = ((named.setdefault(name, number), number) for number, name in enumerate(names))
+    return [names[first] for first in _united(len(blocks), (*same, *alike))]
 
 
 def _copies(description: DataDescription, images: Sequence[str]) -> list[str]:
@@ -95,17 +159,23 @@ def _copies(description: DataDescription, images: Sequence[str]) -> list[str]:
     reader = description.reader()
     hashes = _each("comparing images", lambda image: picture_hash(reader.read(description.root / image)), images)
     seen = [(index, number) for index, number in enumerate(hashes) if number is not None]
-    first = list(range(len(images)))
+    near = ((seen[a][0], seen[b][0]) for a, b, _ in near_pairs([number for _, number in seen]))
+    return [images[first] for first in _united(len(images), near)]
+
+
+def _united(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
+    """The first of those that each of so many is connected with, directly or through others."""
+    first = list(range(count))
 
     def root(index: int) -> int:
         while first[index] != index:
             first[index] = index = first[first[index]]
         return index
 
-    for a, b, _ in near_pairs([number for _, number in seen]):
-        one, other = sorted((root(seen[a][0]), root(seen[b][0])))
+    for a, b in pairs:
+        one, other = sorted((root(a), root(b)))
         first[other] = one
-    return [images[root(index)] for index in range(len(images))]
+    return [root(index) for index in range(count)]
 
 
 def _each(title: str, work: Callable[[str], Found], images: Sequence[str]) -> list[Found]:
@@ -117,78 +187,50 @@ def _each(title: str, work: Callable[[str], Found], images: Sequence[str]) -> li
     return result
 
 
-def without_test(description: DataDescription, pool: Pool) -> tuple[Pool, list[str]]:
-    """(what may be divided, the images of a test split that is a share of it): a test set is fixed once and for all."""
-    rule = description.splits.get("test")
+def without_test(pool: Pool, description: DataDescription) -> tuple[Pool, list[str]]:
+    """(what may be divided, the images of a test split that is a share of it): a test set is fixed once and for all.
+
+    description: of all splits, of the pool's data set or of several.
+    """
+    own = data_of(pool, description)
+    rule = own.splits.get("test")
     if not isinstance(rule, ShareSplit) or rule.of not in pool.description.splits:
         return pool, []
-    fixed = {pair.image for pair in description.pairs("test")}
+    fixed = {pair.listed_as for pair in own.pairs("test")}
     return pool.of([image for image in pool.images if image not in fixed]), sorted(fixed)
 
 
-# --- Folds --------------------------------------------------------------------------------------------------------
+def data_of(pool: Pool, description: DataDescription) -> DataDescription:
+    """The description of a pool's data set, with all its splits."""
+    if not isinstance(description, MixedDescription):
+        return description
+    return next(member.description for member in description.members if member.name == pool.member)
 
 
-@dataclass(frozen=True)
-class Fold:
-    """One of `count` parts of the training images, from 1, on which a training is validated."""
-
-    number: int
-    count: int
-
-    def __str__(self) -> str:
-        return f"{self.number}/{self.count}"
-
-    @classmethod
-    def parse(cls, text: str) -> Fold:
-        """From "2/5". Raises ValueError for anything else."""
-        number, mark, count = text.partition("/")
-        if not mark or not (number.isdecimal() and count.isdecimal()):
-            raise ValueError(f"--fold is a number and how many folds there are, such as 2/5, found {text!r}")
-        fold = cls(int(number), int(count))
-        if not 2 <= fold.count <= MOST_FOLDS or not 1 <= fold.number <= fold.count:
-            raise ValueError(f"--fold {text}: expected 1/5 to 5/5 for five folds, and at least two of them")
-        return fold
-
-
-def folds_of(pool: Pool, count: int, *, seed: int = 0, stratify: bool = True) -> list[list[str]]:
-    """The images of each fold."""
-    targets = {f"fold {number}": 1 / count for number in range(1, count + 1)}
-    return list(pool.divided(targets, seed=seed, stratify=stratify).values())
-
-
-def with_fold(
-    description: DataDescription, pool: Pool, folds: Sequence[Sequence[str]], number: int, folder: Path, prefix: str
+def with_splits(
+    description: DataDescription, changed: Mapping[str, Mapping[str, Split]], *, groups: str | None = None
 ) -> DataDescription:
-    """The data with fold `number`, from 1, as validation split and the others as training split, as lists in `folder`.
+    """The same data with other splits, by the name of the data set ("" where there is one).
 
-    A validation split with images of its own is left out; the test split stays.
+    Data sets that keep no split are left out. groups: what stays together, where it is said for all.
     """
-    train = [image for index, fold in enumerate(folds, 1) if index != number for image in fold]
-    parts = {"train": train, "val": list(folds[number - 1])}
-    fixed = without_test(description, pool)[1]
-    if fixed:
-        parts["test"] = fixed
-    rules: dict[str, Split] = dict(write_lists(pool.description, parts, folder, prefix=prefix))
-    if "test" in description.splits and not fixed:
-        rules["test"] = description.splits["test"]
-    note = f"Fold {number} of {len(folds)} of the training images is the validation split."
-    return replace(description, splits=rules, notes=(*description.notes, note))
+    if not isinstance(description, MixedDescription):
+        return replace(description, splits=dict(changed[""]), groups=groups or description.groups)
+    members = tuple(
+        replace(one, description=with_splits(one.description, {"": changed[one.name]}, groups=groups))
+        for one in description.members
+        if changed[one.name]
+    )
+    names = {name for one in members for name in one.description.splits}
+    splits: dict[str, Split] = {
+        name: MemberSplit(tuple(one.name for one in members if name in one.description.splits))
+        for name in ("train", "val", "test")
+        if name in names
+    }
+    return replace(description, members=members, splits=splits)
 
 
-def fold_of_run(description: DataDescription, fold: str, by: str | None, run: Path) -> tuple[DataDescription, str]:
-    """The data of a run that is validated on one fold, its lists in the run's folder; and a line that says so.
-
-    Raises ValueError for a fold that cannot be, or groups that an image has no part in.
-    """
-    wanted = Fold.parse(fold)
-    by = description.groups if by is None else by
-    pool, _ = without_test(description, read_pool(description, by=by))
-    folds = folds_of(pool, wanted.count)
-    divided = with_fold(replace(description, groups=by), pool, folds, wanted.number, run / "fold", "")
-    held = len(folds[wanted.number - 1])
-    note = f"fold {wanted}: {len(pool.images) - held} images to train on, {held} to validate on"
-    note += "" if by is None else f"; {len(set(pool.groups))} groups by {by!r} stay whole"
-    if "val" in description.splits and not isinstance(description.splits["val"], ShareSplit):
-        note += "; the val split of the data is not used"
-    return divided, note
+def things_in(pools: Sequence[Pool]) -> str:
+    """What is divided: "blocks" of scenes, or "images"."""
+    scenes = any(scene_rules(rule) for pool in pools for rule in pool.description.splits.values())
+    return "blocks" if scenes else "images"

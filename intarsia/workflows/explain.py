@@ -13,12 +13,14 @@ import numpy.typing as npt
 from intarsia.contracts import PathLike
 from intarsia.inference.explain import DEFAULT, Activation, Explainer, Layer, layers_of
 from intarsia.inference.inputs.arrays import as_array
+from intarsia.inference.inputs.finding import FoundImages, ImageFile
 from intarsia.inference.predictor import Predictor
 from intarsia.label_sets import has
 from intarsia.terminal import say, warn
 from intarsia.visual.files import save_picture
 from intarsia.visual.heat import channel_sheet, heat_panes
 from intarsia.visual.picture import as_picture
+from intarsia.workflows.several_inputs import given_inputs, with_inputs
 from intarsia.workflows.trained_model import open_model
 
 MOST_CLASSES = 3
@@ -31,7 +33,9 @@ class ExplainRequest:
 
     weights, config, key, prefix, device: the model, as for prediction. images: files. out: folder for the pictures.
     layer: a module, see `Explainer`. classes: names or numbers; none means those with the most pixels. at: (x, y), one
-    pixel of the image. channels: how many single channels are drawn, with feature maps; None draws none.
+    pixel of the image. inputs: further images of each place, "NAME=FOLDER", for a model that takes several, as
+    `several_inputs.given_inputs` has them. channels: how many single channels
+    are drawn, with feature maps; None draws none.
     """
 
     weights: PathLike
@@ -41,6 +45,7 @@ class ExplainRequest:
     classes: tuple[str, ...] = ()
     at: tuple[int, int] | None = None
     channels: int | None = None
+    inputs: tuple[str, ...] = ()
     config: str | None = None
     device: str = "auto"
     key: str | None = None
@@ -52,7 +57,7 @@ def explain(request: ExplainRequest) -> list[Path]:
 
     Raises ValueError for an image, a class, a pixel or a layer that there is not.
     """
-    predictor = _predictor(request.weights, request.config, request.device, request.key, request.prefix)
+    predictor = _predictor(request)
     chosen = [class_index(predictor.classes, name) for name in request.classes]
     names = [path.stem for path in request.images]
     if len(set(names)) < len(names):
@@ -77,7 +82,7 @@ def explain(request: ExplainRequest) -> list[Path]:
 
 def list_layers(request: ExplainRequest) -> list[Layer]:
     """The layers of a model that give maps, as its first image goes through; without an image, of a grey one."""
-    predictor = _predictor(request.weights, request.config, request.device, request.key, request.prefix)
+    predictor = _predictor(request)
     if request.images:
         image = as_array(request.images[0], predictor.reader)
     else:
@@ -86,8 +91,12 @@ def list_layers(request: ExplainRequest) -> list[Layer]:
     return layers_of(predictor, image)
 
 
-def _predictor(weights: PathLike, config: str | None, device: str, key: str | None, prefix: str | None) -> Predictor:
-    model = open_model(weights, config=config, device=device, key=key, prefix=prefix)
+def _predictor(request: ExplainRequest) -> Predictor:
+    model = open_model(
+        request.weights, config=request.config, device=request.device, key=request.key, prefix=request.prefix
+    )
+    found = FoundImages(tuple(ImageFile(path, path.stem) for path in request.images)) if request.images else None
+    model = with_inputs(model, found, given_inputs(request.inputs))
     for note in model.notes:
         say(f"note: {note}")
     predictor = model.predictor()

@@ -10,18 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from intarsia.contracts import Dataset, Report, Sample, SampleMeta
 from intarsia.data.pipeline import Pipeline
 from intarsia.evaluation.evaluate import evaluate
 from intarsia.io.whole_files import write_text
+from intarsia.label_sets import has
 from intarsia.terminal import progress, say, warn
 from intarsia.visual.files import save_picture
 from intarsia.visual.marked import MARKED, marked, sheet
 from intarsia.visual.overlay import Picture
 from intarsia.visual.picture import as_picture
-from intarsia.workflows.suspect_regions import Region, SuspectCounter
+from intarsia.workflows.suspect_regions import Region, SetSuspectCounter, SuspectCounter
 from intarsia.workflows.trained_model import labelled_images, open_model
 
 if TYPE_CHECKING:
@@ -124,7 +126,7 @@ def find_suspects(request: SuspectRequest) -> Suspects:
     looked_at = 0
     for number, run in enumerate(runs):
         source, counter, folder = _judge(run, split, request)
-        names = source.predictor.classes
+        names = value_names(source.predictor)
         found += [
             Suspect(region, source.metas[region.image], number, names[region.labelled], names[region.predicted])
             for region in counter.regions()
@@ -154,19 +156,28 @@ def _runs(request: SuspectRequest) -> tuple[list[Path], str, bool]:
     return [request.run / f"fold_{n}" for n in range(1, len(content["images"]) + 1)], "val", True
 
 
-def _judge(run: Path, split: str, request: SuspectRequest) -> tuple[_Source, SuspectCounter, Path]:
+def value_names(predictor: Predictor) -> tuple[str, ...]:
+    """What the values of regions mean: classes, or where a pixel may have several whether it has one: "no spot"."""
+    if not predictor.multi_label:
+        return tuple(predictor.classes)
+    return tuple(name for own in predictor.classes for name in (f"no {own}", own))
+
+
+def _counter(predictor: Predictor, ignore_index: int, request: SuspectRequest) -> SuspectCounter | SetSuspectCounter:
+    count, margin, least = len(predictor.classes), request.margin, request.least_area
+    if predictor.multi_label:
+        return SetSuspectCounter(num_classes=count, ignore_index=ignore_index, margin=margin, least_area=least)
+    return SuspectCounter(values=count, ignore_index=ignore_index, margin=margin, least_area=least)
+
+
+def _judge(run: Path, split: str, request: SuspectRequest) -> tuple[_Source, SuspectCounter | SetSuspectCounter, Path]:
     model = open_model(run, config=request.config, device=request.device)
     if model.spec.inference.answer == "depth":
         raise ValueError("suspects are labels of classes, and this model answers with depths")
-    if model.spec.inference.answer == "classes":
-        raise ValueError("suspects are labels of one class a pixel, and this model gives a pixel several")
     pipeline = labelled_images(model, request.data, split)
     dataset = pipeline.dataset
     predictor = model.predictor(dataset.classes, dataset.palette)
-    counter = SuspectCounter(
-        values=len(predictor.classes), ignore_index=dataset.ignore_index, margin=request.margin,
-        least_area=request.least_area,
-    )  # fmt: skip
+    counter = _counter(predictor, dataset.ignore_index, request)
     source = _Source(predictor, pipeline, [])
     done = 0
     with progress(f"looking at {split} images") as bar:
@@ -257,17 +268,22 @@ class _Drawing:
         image = as_picture(dataset.load(index).image)
         for rank, suspect in self._wanted[index]:
             region = suspect.region
+            truth, said, names, palette = label, prediction, tuple(predictor.classes), tuple(predictor.palette)
+            values = region.labelled, region.predicted
+            if predictor.multi_label:  # the one class that is doubted, as no and yes
+                k = region.predicted // 2
+                truth = torch.where(label == dataset.ignore_index, dataset.ignore_index, has(label, k))
+                said, values = has(prediction, k), (region.labelled % 2, region.predicted % 2)
+                names, palette = value_names(predictor)[2 * k : 2 * k + 2], ((0, 0, 0), palette[k])
             self.rows[rank] = marked(
-                image, label.cpu().numpy(), prediction.cpu().numpy(), region.box, region.labelled, region.predicted,
-                classes=predictor.classes, palette=predictor.palette, ignore_index=dataset.ignore_index,
+                image, truth.cpu().numpy(), said.cpu().numpy(), region.box, *values,
+                classes=names, palette=palette, ignore_index=dataset.ignore_index,
                 title=f"{rank}. {suspect.meta.name}",
                 note=f"{region.area:,} pixels, sure by {region.confidence:.0%}",
             )  # fmt: skip
 
     def state(self) -> Tensor:
         """Nothing is counted."""
-        import torch
-
         return torch.zeros(1)
 
     def load_state(self, state: Tensor) -> None:

@@ -110,7 +110,8 @@ def lesson(
     notes: list[str] = []
     teacher, order, stream = None, None, None
     if spec.teacher is not None:
-        teacher, order = _teacher(spec.teacher, labelled.classes, len(spec.preprocess.mean))
+        several = spec.inference.answer == "classes"
+        teacher, order = _teacher(spec.teacher, labelled.classes, len(spec.preprocess.mean), several=several)
         data["teacher"] = _identity(spec.teacher)
         _check_same_teacher(options, data["teacher"])
         notes.append(f"teacher: {spec.teacher.weights}")
@@ -132,14 +133,19 @@ def lesson(
     return Lesson(cast(Any, taught), stream, data, tuple(notes))
 
 
-def _teacher(spec: TeacherSpec, classes: Sequence[str], bands: int) -> tuple[Task, list[int] | None]:
-    """The network of the weights, and for each class its index there where the order is another."""
+def _teacher(spec: TeacherSpec, classes: Sequence[str], bands: int, *, several: bool) -> tuple[Task, list[int] | None]:
+    """The network of the weights, and for each class its index there where the order is another.
+
+    several: whether a pixel may have several classes.
+    """
     from intarsia.api import load
 
     found = load(spec.weights, device="cpu")
-    if found.inference.answer == "classes":
+    if (found.inference.answer == "classes") != several:
+        theirs, ours = ("one class", "several") if several else ("several classes", "one")
         raise ValueError(
-            f"--teacher {spec.weights} gives a pixel several classes, and a student learns one from its teacher"
+            f"--teacher {spec.weights} gives a pixel {theirs}, and the data have {ours}; take a teacher that was "
+            "trained on labels of the same kind"
         )
     ours, theirs = _with_background(classes), _with_background(found.classes)
     if sorted(ours) != sorted(theirs):

@@ -7,10 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from intarsia.data.description.assign import write_lists
+from intarsia.data.description.mixed import MixedDescription
 from intarsia.data.description.splits import ShareSplit, Split
 from intarsia.data.description.write import write_description
-from intarsia.workflows.division import MOST_FOLDS, Pool, folds_of, read_pool, with_fold, without_test
+from intarsia.workflows.division import Pool, data_of, read_pools, things_in, with_splits, without_test
+from intarsia.workflows.folds import MOST_FOLDS, folds_of
 from intarsia.workflows.names import described
 
 if TYPE_CHECKING:
@@ -53,17 +57,21 @@ class PartSummary:
 
 @dataclass(frozen=True)
 class SplitResult:
-    """What was written. files: the descriptions. parts: what each split has; of folds, what each fold has."""
+    """What was written. files: the descriptions. parts: what each split has; of folds, what each fold has. things: what
+    was divided, "images" or "blocks" of scenes.
+    """
 
     files: tuple[Path, ...]
     parts: tuple[PartSummary, ...]
     by: str | None
+    things: str = "images"
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-ready values."""
         return {
             "descriptions": [str(file) for file in self.files],
             "by": self.by,
+            "things": self.things,
             "parts": [
                 {
                     "name": part.name,
@@ -78,7 +86,7 @@ class SplitResult:
 
     def rows(self) -> list[tuple[str, ...]]:
         """A table with a column for each part: images, groups, then share of the pixels (images) by class."""
-        rows = [("images", *(f"{part.images:,}" for part in self.parts))]
+        rows = [(self.things, *(f"{part.images:,}" for part in self.parts))]
         if any(part.groups != part.images for part in self.parts):
             rows.append(("groups", *(f"{part.groups:,}" for part in self.parts)))
         for name in self.parts[0].shares:
@@ -108,30 +116,60 @@ def split_data(request: SplitRequest) -> SplitResult:
     """
     _check(request)
     description = described(request.data)
-    pool, fixed = without_test(description, read_pool(description, request.pool, by=request.by))
+    if request.folds is not None:
+        folds = folds_of(
+            description, request.folds, pool=request.pool, by=request.by, seed=request.seed, stratify=request.stratify
+        )
+        _check_own_splits(request, description, folds.pools)
+        for number, file in enumerate(_files(request), 1):
+            written = folds.description_of(number, request.out, f"fold_{number}_")
+            write_description(_noted(written, request), file)
+        named = {f"fold {number}": fold for number, fold in enumerate(folds.images, 1)}
+        parts = {pool.member: {name: fold[pool.member] for name, fold in named.items()} for pool in folds.pools}
+        for pool in folds.pools:
+            if fixed := without_test(pool, description)[1]:
+                parts[pool.member]["test"] = fixed
+        return _result(request, description, folds.pools, parts)
+    pools = read_pools(description, request.pool, by=request.by)
+    _check_own_splits(request, description, pools)
+    divided = {pool.member: _divided(request, description, pool) for pool in pools}
+    splits: dict[str, Mapping[str, Split]] = {}
+    if isinstance(description, MixedDescription):
+        splits = {one.name: one.description.splits for one in description.members}
+    for pool in pools:
+        prefix = f"{pool.member}_" if pool.member else ""
+        rules = write_lists(pool.description, divided[pool.member], request.out, prefix=prefix)
+        own = data_of(pool, description).splits
+        kept = {name: rule for name, rule in own.items() if _stays(name, rule, request, rules)}
+        splits[pool.member] = {**rules, **kept}
+    whole = with_splits(description, splits, groups=request.by)
+    write_description(_noted(whole, request), _files(request)[0])
+    return _result(request, description, pools, divided)
+
+
+def _divided(request: SplitRequest, description: DataDescription, pool: Pool) -> dict[str, list[str]]:
+    """The images of each part of one data set."""
+    free, fixed = without_test(pool, description)
     if fixed and request.test:
-        pool, fixed = read_pool(description, request.pool, by=request.by), []
-    _check_own_splits(request, description, fixed)
+        free, fixed = pool, []
+    parts = free.divided(_targets(request), seed=request.seed, stratify=request.stratify)
+    return {**parts, "test": fixed} if fixed else parts
+
+
+def _result(
+    request: SplitRequest,
+    description: DataDescription,
+    pools: Sequence[Pool],
+    parts: Mapping[str, Mapping[str, Sequence[str]]],
+) -> SplitResult:
+    """parts: of each data set, the images of each part."""
+    names = dict.fromkeys(name for own in parts.values() for name in own)
+    found = [
+        _summary(name, [pool.of(parts[pool.member][name]) for pool in pools if name in parts[pool.member]])
+        for name in names
+    ]
     by = description.groups if request.by is None else request.by
-    described_groups = replace(description, groups=by)
-    files = _files(request)
-    if request.folds is None:
-        parts = pool.divided(_targets(request), seed=request.seed, stratify=request.stratify)
-        if fixed:
-            parts["test"] = fixed
-        rules: dict[str, Split] = dict(write_lists(pool.description, parts, request.out))
-        kept = {name: rule for name, rule in description.splits.items() if _stays(name, rule, request, rules)}
-        write_description(_noted(replace(described_groups, splits={**rules, **kept}), request), files[0])
-    else:
-        folds = folds_of(pool, request.folds, seed=request.seed, stratify=request.stratify)
-        for number, file in enumerate(files, 1):
-            noted = _noted(described_groups, request)
-            divided = with_fold(noted, pool, folds, number, request.out, f"fold_{number}_")
-            write_description(divided, file)
-        parts = {f"fold {number}": fold for number, fold in enumerate(folds, 1)}
-        parts |= {"test": fixed} if fixed else {}
-    whole = read_pool(description, request.pool, by=request.by) if fixed else pool
-    return SplitResult(files, tuple(_summary(name, whole.of(images)) for name, images in parts.items()), by)
+    return SplitResult(_files(request), tuple(found), by, things_in(pools))
 
 
 def _check(request: SplitRequest) -> None:
@@ -167,11 +205,11 @@ def _targets(request: SplitRequest) -> dict[str, float]:
     return {name: share for name, share in targets.items() if share > 0}
 
 
-def _check_own_splits(request: SplitRequest, description: DataDescription, fixed: Sequence[str]) -> None:
+def _check_own_splits(request: SplitRequest, description: DataDescription, pools: Sequence[Pool]) -> None:
     """Refuse to write over a split with images of its own, which would be lost."""
     wanted = [] if request.folds is not None else [name for name in ("val", "test") if getattr(request, name)]
-    for name in wanted:
-        rule = description.splits.get(name)
+    for name, own in ((name, data_of(pool, description).splits) for name in wanted for pool in pools):
+        rule = own.get(name)
         if rule is not None and not isinstance(rule, ShareSplit) and name not in request.pool:
             both = ",".join([*request.pool, name])
             raise ValueError(
@@ -194,13 +232,14 @@ def _noted(description: DataDescription, request: SplitRequest) -> DataDescripti
     return replace(description, notes=(*old, f"Divided by `intarsia data split`: {', '.join(how)}."))
 
 
-def _summary(name: str, pool: Pool) -> PartSummary:
-    pixels = pool.pixels.sum(0)
-    total = max(1, int(pixels.sum()))
+def _summary(name: str, pools: Sequence[Pool]) -> PartSummary:
+    pixels = np.concatenate([pool.pixels for pool in pools])
+    classes, sums = pools[0].classes, pixels.sum(0)
+    total = max(1, int(sums.sum()))
     return PartSummary(
         name,
-        images=len(pool.images),
-        groups=len(set(pool.groups)),
-        shares={label: int(count) / total for label, count in zip(pool.classes, pixels, strict=True)},
-        images_with={label: int(count) for label, count in zip(pool.classes, (pool.pixels > 0).sum(0), strict=True)},
+        images=sum(len(pool.images) for pool in pools),
+        groups=sum(len(set(pool.groups)) for pool in pools),
+        shares={label: int(count) / total for label, count in zip(classes, sums, strict=True)},
+        images_with={label: int(count) for label, count in zip(classes, (pixels > 0).sum(0), strict=True)},
     )

@@ -11,7 +11,7 @@ class, what that leaves of 1 stands for the probability of j, which it cannot ex
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from intarsia.contracts import Report
+from intarsia.label_sets import has
 
 PER_IMAGE = 100
 """Regions of one image that are kept at most."""
@@ -125,6 +126,65 @@ class SuspectCounter:
     def report(self) -> Report:
         """No scores."""
         return Report(summary={}, classes=(), absent=(), images=self.images)
+
+
+class SetSuspectCounter:
+    """The same where a pixel may have several classes: each class is a question of its own, with yes and no as labels.
+
+    Values of regions are 2k where class k is not, and 2k + 1 where it is; thresholds are of each of them.
+    """
+
+    needs_probabilities = True
+
+    def __init__(self, *, num_classes: int, ignore_index: int, margin: int, least_area: int) -> None:
+        self._ignored = ignore_index
+        self._questions = [
+            SuspectCounter(values=2, ignore_index=_UNKNOWN, margin=margin, least_area=least_area)
+            for _ in range(num_classes)
+        ]
+
+    @property
+    def images(self) -> int:
+        """Those that were looked at."""
+        return self._questions[0].images
+
+    def update(self, prediction: Tensor, label: Tensor, *, probabilities: Tensor | None = None) -> None:
+        """Look at one image: sets (H, W), and the probability of each class (K, H, W)."""
+        assert probabilities is not None
+        known = label != self._ignored
+        for k, question in enumerate(self._questions):
+            said, truth = has(prediction, k), torch.where(known, has(label, k), _UNKNOWN)
+            question.update(said, truth, torch.where(said > 0, probabilities[k], 1 - probabilities[k]))
+
+    def thresholds(self) -> list[float]:
+        """Of no and yes of each class, as `SuspectCounter.thresholds`."""
+        return [threshold for question in self._questions for threshold in question.thresholds()]
+
+    def regions(self) -> list[Region]:
+        """Those of all classes that the model is sure of, the worst first."""
+        found = [
+            replace(region, labelled=2 * k + region.labelled, predicted=2 * k + region.predicted)
+            for k, question in enumerate(self._questions)
+            for region in question.regions()
+        ]
+        return sorted(found, key=lambda region: (-region.score, region.image, region.box, region.predicted))
+
+    def state(self) -> Tensor:
+        """(2, 2K) float64, as `SuspectCounter.state`."""
+        return torch.cat([question.state() for question in self._questions], dim=1)
+
+    def load_state(self, state: Tensor) -> None:
+        """Go on from what `state` gave; the regions stay."""
+        for question, part in zip(self._questions, state.split(2, dim=1), strict=True):
+            question.load_state(part)
+
+    def report(self) -> Report:
+        """No scores."""
+        return self._questions[0].report()
+
+
+_UNKNOWN = 2
+"""In place of no and yes, where a label is ignored."""
 
 
 def inner(label: Map, margin: int) -> Map:

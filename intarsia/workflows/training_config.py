@@ -123,7 +123,7 @@ def prepare_data(request: TrainingRequest, file: Path) -> None:
         description = plan_nnunet.normalised(description)
     _tell(description, findings)
     if request.fold is not None:
-        from intarsia.workflows.division import fold_of_run
+        from intarsia.workflows.folds import fold_of_run
 
         description, note = fold_of_run(description, request.fold, request.by, file.parent)
         say_first(note)

@@ -17,6 +17,7 @@ from intarsia.data.datasets.wrappers import ConcatDataset
 from intarsia.data.description.model import DataDescription
 from intarsia.data.description.read import read_description
 from intarsia.data.description.splits import ShareSplit
+from intarsia.data.labels import holds_sets
 from intarsia.terminal import progress, say
 from intarsia.viewer.class_editor import editor_of
 from intarsia.viewer.samples import Collection, Run
@@ -180,11 +181,6 @@ def _images(model: OpenModel, data: Path | None, split: str, folder: DataDescrip
 
     if model.spec.inference.answer == "depth":
         raise ValueError(f"{model.file} answers with depths; what is shown here are classes")
-    if model.spec.inference.answer == "classes":
-        raise ValueError(
-            f"{model.file} gives a pixel several classes, and what is shown here has one; see its pictures with "
-            "`intarsia predict ... --save overlay,masks`"
-        )
     if folder is None:
         return labelled_images(model, data, split).dataset
     description = read_as_trained(model, folder)
@@ -199,6 +195,9 @@ def _check_same(places: list[Path], datasets: list[Dataset]) -> None:
         advice = "give the same images to both: --data DIR|FILE"
         if len(dataset) != len(first):
             raise ValueError(f"{places[0]} has {len(first)} images, {place} has {len(dataset)}; {advice}")
+        if holds_sets(dataset) != holds_sets(first):
+            one, other = (places[0], place) if holds_sets(first) else (place, places[0])
+            raise ValueError(f"{one} gives a pixel several classes and {other} one; only the same kind can be compared")
         if tuple(dataset.classes) != tuple(first.classes):
             raise ValueError(
                 f"{places[0]} and {place} have different classes: {', '.join(first.classes[:5])} ... and "

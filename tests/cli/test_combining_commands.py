@@ -77,14 +77,9 @@ def test_check_train_resume_and_evaluate(mixed: Path, tmp_path: Path, capsys: py
     assert "field  2 images" in capsys.readouterr().out
 
 
-def test_samples_are_shown_and_what_needs_one_data_set_says_so(
-    mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_samples_are_shown(mixed: Path, tmp_path: Path) -> None:
     assert main(["data", "show", str(mixed), "--out", str(tmp_path / "sheet.png")]) == 0
     assert Image.open(tmp_path / "sheet.png").width > 300
-    for words in (["data", "split", str(mixed)], ["data", "convert", str(mixed)]):
-        assert main([*words, "--out", str(tmp_path / "x")]) != 0
-        assert "one data set at a time" in capsys.readouterr().err
 
 
 def test_the_page_shows_the_samples_and_edits_no_classes(mixed: Path) -> None:
@@ -236,3 +231,25 @@ def test_a_model_of_one_image_takes_no_other(
         != 0
     )
     assert "takes one image of each place" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_maps_of_what_the_network_looks_at_are_of_all_images(
+    stacks: Path, stack_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo, heights = stacks / "photos/val/1.png", stacks / "heights/val"
+    words = ["explain", str(stack_run), str(photo), "--device", "cpu", "--class", "roof"]
+    dsm = ["--input", f"dsm={heights}/*_h.tif"]
+    assert main([*words, *dsm, "-o", str(tmp_path / "a")]) == 0
+    assert main([*words[:-2], *dsm, "-o", str(tmp_path / "a"), "--features"]) == 0
+    assert sorted(file.name for file in (tmp_path / "a").iterdir()) == ["1_cam.png", "1_features.png"]
+    # A network that sees another height looks elsewhere.
+    values = np.asarray(Image.open(heights / "1_h.tif"))
+    save(tmp_path / "turned/1_h.tif", np.ascontiguousarray(values[::-1]))
+    assert main([*words, "--input", f"dsm={tmp_path}/turned/*_h.tif", "-o", str(tmp_path / "b")]) == 0
+    pictures = [np.asarray(Image.open(tmp_path / name / "1_cam.png")) for name in ("a", "b")]
+    assert pictures[0].shape == pictures[1].shape
+    assert (pictures[0] != pictures[1]).any()
+    capsys.readouterr()
+    assert main([*words, "-o", str(tmp_path / "c")]) == 2
+    assert "--input dsm=FOLDER" in " ".join(capsys.readouterr().err.split())
+    assert main(["explain", str(stack_run), "--layers", "--device", "cpu"]) == 0

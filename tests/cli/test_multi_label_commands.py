@@ -13,6 +13,8 @@ from PIL import Image
 
 import intarsia
 from intarsia.cli.main import main
+from intarsia.data.description.write import write_description
+from intarsia.workflows.view import ViewRequest, open_view
 
 NAMES = ("box", "disc")
 SIZE = (64, 80)
@@ -179,8 +181,6 @@ def test_an_exported_file_says_the_same(run: Path, data: Path, tmp_path: Path) -
     [
         (["predict", "RUN", "IMAGES", "-o", "OUT", "--format", "source"], "this model several"),
         (["predict", "RUN", "IMAGES/x4.png", "-o", "x.png", "--save", "masks"], "one for each class; give a folder"),
-        (["view", "RUN"], "gives a pixel several classes"),
-        (["data", "suspects", "RUN", "-o", "OUT"], "this model gives a pixel several"),
         (["eval", "RUN", "--group", "all=box,disc"], "here a pixel may have several"),
         (["eval", "RUN", "--confusion", "x.png"], "counts no confusion matrix"),
         (
@@ -188,7 +188,6 @@ def test_an_exported_file_says_the_same(run: Path, data: Path, tmp_path: Path) -
             "Mask2FormerHead does not give logits of pixels",
         ),
         (["train", "pidnet-s", "--data", "DATA", "--out", "OUT"], "EdgeMap"),
-        (["train", "fast_scnn", "--data", "DATA", "--out", "OUT", "--teacher", "RUN"], "a teacher says one class"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(
@@ -208,3 +207,45 @@ def test_data_and_model_must_agree(run: Path, data: Path, tmp_path: Path, capsys
     shutil.copy(run / "data.yaml", tmp_path / "data.yaml")
     assert main(["train", str(tmp_path / "config.py"), "--out", str(tmp_path / "out"), "--device", "cpu"]) != 0
     assert "the data have several classes for each pixel, the model one" in " ".join(capsys.readouterr().err.split())
+
+
+def test_labels_that_the_model_doubts_class_by_class(run: Path, data: Path, tmp_path: Path) -> None:
+    words = ["data", "suspects", str(run), "-o", str(tmp_path / "out"), "--workers", "0", "--min-area", "4"]
+    assert main([*words, "--device", "cpu"]) == 0
+    found = json.loads((tmp_path / "out/suspects.json").read_text())
+    assert found["images_looked_at"] == 4
+    kinds = {(one["labelled"], one["predicted"]) for one in found["suspects"]}
+    assert kinds <= {(f"no {name}", name) for name in NAMES} | {(name, f"no {name}") for name in NAMES}
+
+
+def test_a_page_of_the_run(run: Path) -> None:
+    server = open_view(ViewRequest(place=run, device="cpu", browser=False))
+    try:
+        assert server.about({})["sets"]
+        scores = server.scores({"i": "0"})
+        assert len(scores["class_iou"][0]) == len(scores["class_disagreement"]) == 2
+    finally:
+        server.server_close()
+
+
+def test_a_student_learns_from_the_run_and_from_images_without_labels(run: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "student"
+    words = ["train", "fast_scnn", "--data", str(data), "--out", str(out), "--for", "2 steps", "--pretrained", "none"]
+    more = ["--teacher", str(run), "--unlabelled", str(data / "images/train"), "--confidence", "0.5"]
+    assert main([*words, *more, *FAST]) == 0
+    last = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    named = {name: value for line in last for name, value in line.items()}
+    assert named["teacher.loss"] > 0
+    assert 0 <= named["unlabelled.confident"] <= 1
+
+
+def test_a_teacher_of_another_kind_is_refused(
+    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from intarsia.demo import write_scenes
+
+    description = write_scenes(tmp_path / "scenes", train=2, val=1)
+    write_description(description, tmp_path / "scenes/data.yaml")
+    words = ["train", "fast_scnn", "--data", str(tmp_path / "scenes/data.yaml"), "--out", str(tmp_path / "out")]
+    assert main([*words, "--teacher", str(run), *FAST]) == 2
+    assert "gives a pixel several classes, and the data have one" in " ".join(capsys.readouterr().err.split())

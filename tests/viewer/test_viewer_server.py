@@ -87,6 +87,7 @@ def test_what_there_is(server: ViewerServer, data: Path) -> None:
     assert about == {
         "title": "a run", "note": "", "count": 6, "classes": ["dark", "bright"],
         "palette": [[0, 0, 200], [250, 220, 0]], "runs": ["run 115"], "file": str(data), "first_editable": 0,
+        "sets": False, "values": 2,
     }  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from intarsia.cli.main import main
 from intarsia.inference.predictor import Predictor
 from intarsia.spec import InferenceSpec
 from intarsia.visual.marked import SIDE, marked, window
-from intarsia.workflows.suspect_regions import Region, SuspectCounter, inner
+from intarsia.workflows.suspect_regions import Region, SetSuspectCounter, SuspectCounter, inner
 
 
 def counter(**changes: int) -> SuspectCounter:
@@ -110,6 +110,27 @@ def test_what_touches_is_one_region_of_one_kind() -> None:
     metric = counter()
     looked_at(metric, truth, said, 0.9)
     assert sorted((region.predicted, region.area) for region in metric.regions()) == [(1, 50), (2, 25)]
+
+
+def test_of_several_classes_each_is_doubted_by_itself() -> None:
+    """Class 0 is right everywhere; class 1 is missing in the label where the model is sure of it."""
+    first, second = np.zeros((40, 60), np.uint8), np.zeros((40, 60), np.uint8)
+    first[:, :30], second[:20, 10:50] = 1, 1
+    label = first + 2 * np.where(np.arange(60)[None] < 30, second, 0).astype(np.uint8)
+    label[30:] = 255
+    sure = np.stack([np.where(first, 0.9, 0.2), np.where(second, 0.95, 0.1)]).astype(np.float32)
+    said = torch.from_numpy(first + 2 * second)
+    metric = SetSuspectCounter(num_classes=2, ignore_index=255, margin=2, least_area=4)
+    metric.update(said, torch.from_numpy(label), probabilities=torch.from_numpy(sure))
+    (region,) = metric.regions()
+    assert (region.image, region.labelled, region.predicted) == (0, 2, 3)  # no 1, is 1
+    assert region.box == (0, 32, 20, 50)
+    assert region.confidence == pytest.approx(0.95)
+    no, yes = metric.thresholds()[:2]
+    assert (no, yes) == pytest.approx((0.8, 0.9))
+    # Of what is labelled with class 1, away from outlines and ignored pixels, all is said to be so.
+    assert metric.thresholds()[3] == pytest.approx(0.95)
+    assert metric.state().shape == (2, 4)
 
 
 def test_inner_pixels() -> None:

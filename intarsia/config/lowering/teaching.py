@@ -18,17 +18,14 @@ TASK = "SemanticSegmentation"
 """The kind of network that can be taught."""
 
 
-def lower_unlabelled(own: Fields, task: str, ema: EmaSpec | None, *, several: bool = False) -> UnlabelledSpec | None:
-    """`intarsia.unlabelled`. ema: the average that is the teacher where `intarsia.teacher` names none.
-
-    several: whether a pixel may have several classes.
-    """
+def lower_unlabelled(own: Fields, task: str, ema: EmaSpec | None) -> UnlabelledSpec | None:
+    """`intarsia.unlabelled`. ema: the average that is the teacher where `intarsia.teacher` names none."""
     if own.get("unlabelled") is None:
         return None
     fields, default = own.child("unlabelled", "intarsia.unlabelled"), UnlabelledSpec("")
     context = fields.context
     images = fields.require("images", "", present=own.get("unlabelled"))
-    _check_task(fields, task, several)
+    _check_task(fields, task)
     if ema is None and own.get("teacher") is None:
         context.problem(
             fields.path,
@@ -63,13 +60,13 @@ def lower_unlabelled(own: Fields, task: str, ema: EmaSpec | None, *, several: bo
     )
 
 
-def lower_teacher(own: Fields, task: str, *, several: bool = False) -> TeacherSpec | None:
-    """`intarsia.teacher`. several: whether a pixel may have several classes."""
+def lower_teacher(own: Fields, task: str) -> TeacherSpec | None:
+    """`intarsia.teacher`."""
     if own.get("teacher") is None:
         return None
     fields, default = own.child("teacher", "intarsia.teacher"), TeacherSpec("")
     weights = fields.require("weights", "", present=own.get("teacher"))
-    _check_task(fields, task, several)
+    _check_task(fields, task)
     if not fields.get("temperature", 1) > 0:
         fields.context.problem(fields.at("temperature"), f"expected more than 0, found {fields.get('temperature')}")
     if fields.get("weight", 1) < 0:
@@ -82,13 +79,7 @@ def lower_teacher(own: Fields, task: str, *, several: bool = False) -> TeacherSp
     )
 
 
-def _check_task(fields: Fields, task: str, several: bool) -> None:
-    if several:
-        fields.context.problem(
-            fields.path,
-            "a teacher says one class for each pixel, and multi_label lets a pixel have several",
-            "Leave one of the two out",
-        )
+def _check_task(fields: Fields, task: str) -> None:
     if task != TASK:
         fields.context.problem(
             fields.path,

@@ -13,6 +13,7 @@ from intarsia.data.description.contained import PackedSplit, TarSplit
 from intarsia.data.description.model import DataDescription
 from intarsia.data.description.pairing import Pair
 from intarsia.data.description.splits import FolderSplit, JoinedSplit, ListSplit, OwnSplit, ShareSplit, list_split
+from intarsia.data.scenes.rule import SceneSplit
 from intarsia.io.whole_files import write_text
 
 
@@ -34,22 +35,25 @@ def write_lists(
 ) -> dict[str, OwnSplit]:
     """Write the images of every part as a list into `folder`, and give the rules that go by these.
 
-    pool: of whose splits the images are, see `own_splits`. parts: name -> images, as paths below the root.
-    prefix: of the names of the lists. Where the images of one folder rule are divided a list is a text file with a path
-    a line; of several sources there is one for each; where labels stand in lists, it is a CSV file with both.
+    pool: of whose splits the images are, see `own_splits`. parts: name -> images, as paths below the root; of scenes,
+    blocks. prefix: of the names of the lists. Where the images of one folder rule are divided a list is a text file
+    with a path a line; of several sources there is one for each; where labels stand in lists, it is a CSV file with
+    both. Training on blocks of scenes keeps the margin of a window away from blocks of other parts.
 
     Raises ValueError if a list would not be read back as it is meant.
     """
     folder = Path(os.path.abspath(folder))
     rules = [rule for rule in pool.splits.values() if not isinstance(rule, ShareSplit)]
-    sources = [part for rule in rules for part in (rule.parts if isinstance(rule, JoinedSplit) else (rule,))]
+    sources: list[OwnSplit] = []
+    for rule in rules:
+        sources += rule.parts if isinstance(rule, JoinedSplit) else (rule,)
     pairs = [list_split(pool.root, source).pairs for source in sources]
     result: dict[str, OwnSplit] = {}
     for part, images in parts.items():
         stem = folder / f"{prefix}{part}"
-        folders = [source for source in sources if isinstance(source, FolderSplit | PackedSplit | TarSplit)]
+        folders = [s for s in sources if isinstance(s, FolderSplit | PackedSplit | TarSplit | SceneSplit)]
         if len(folders) == len(sources):
-            result[part] = _folder_lists(pool.root, folders, pairs, images, stem)
+            result[part] = _folder_lists(pool.root, folders, pairs, images, stem, apart=part == "train")
         else:
             result[part] = _table(pool.root, sources, pairs, images, stem.with_name(f"{stem.name}.csv"))
         _check(replace(pool, splits={"train": result[part]}), images, stem)
@@ -58,27 +62,35 @@ def write_lists(
 
 def _folder_lists(
     root: Path,
-    sources: Sequence[FolderSplit | PackedSplit | TarSplit],
+    sources: Sequence[FolderSplit | PackedSplit | TarSplit | SceneSplit],
     pairs: Sequence[Sequence[Pair]],
     images: Collection[str],
     stem: Path,
+    *,
+    apart: bool,
 ) -> OwnSplit:
-    """The rules of folders, packed files and tars as they were, each with a list of what is taken of it."""
+    """The rules of folders, packed files, tars and scenes as they were, each with a list of what is taken of it.
+
+    apart: whether a margin is kept from what is not taken.
+    """
     rest = set(images)
-    rules: list[FolderSplit | PackedSplit | TarSplit] = []
+    rules: list[FolderSplit | PackedSplit | TarSplit | SceneSplit] = []
     for number, (source, found) in enumerate(zip(sources, pairs, strict=True), 1):
-        taken = sorted({pair.image for pair in found} & rest)
-        rest -= set(taken)
+        taken = sorted({pair.listed_as for pair in found} & rest)
+        if not isinstance(source, SceneSplit):  # of a block, each source may have areas of its own
+            rest -= set(taken)
         if not taken:
             continue
         file = stem.with_name(f"{stem.name}{f'_{number}' if len(sources) > 1 else ''}.txt")
         write_text(file, "".join(f"{image}\n" for image in taken))
         if isinstance(source, FolderSplit):
             source = replace(source, exclude=(), where=None)
-        if not isinstance(source, PackedSplit):
+        if isinstance(source, SceneSplit):
+            source = replace(source, gap=source.margin if apart and source.block else 0)
+        elif not isinstance(source, PackedSplit):
             source = replace(source, missing="error")
         rules.append(replace(source, names=_below(root, file)))
-    return rules[0] if len(rules) == 1 else JoinedSplit(tuple(rules))
+    return rules[0] if len(rules) == 1 else JoinedSplit(tuple(rules))  # type: ignore[arg-type]  # of one kind
 
 
 def _table(
@@ -106,7 +118,7 @@ def _below(root: Path, file: Path) -> str:
 
 def _check(written: DataDescription, images: Collection[str], stem: Path) -> None:
     """Names may be such that a line means nothing or another file: a comma, a "#" in the beginning, a line break."""
-    found = {pair.image for pair in written.listing("train").pairs}
+    found = {pair.listed_as for pair in written.listing("train").pairs}
     if wrong := sorted(found ^ set(images)):
         raise ValueError(f"{stem}: a list cannot name {', '.join(wrong[:3])}; rename the file")
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from intarsia.data.description.errors import DescriptionError
-from intarsia.data.description.splits import Split, sources
+from intarsia.data.description.splits import Split, scene_rules, sources
 from intarsia.data.labels import Colour, label_values
-from intarsia.data.scenes.rule import SceneSplit
 from intarsia.label_sets import MOST, set_count
 
 IGNORE = "ignore"
@@ -69,7 +68,7 @@ def check_multi_label(
             ("ignore_index",), f"with `multi_label: true`, ignored pixels are {wanted}; found {ignore_index}"
         )
     for name, rule in splits.items():
-        if isinstance(rule, SceneSplit) and rule.column:
+        if any(scenes.column for scenes in scene_rules(rule)):
             raise DescriptionError(
                 ("splits", name, "column"),
                 "shapes of vector files are burnt over each other, one class a pixel; leave out `multi_label`",

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from intarsia.data.annotations.drawn import ClassValues
 from intarsia.data.description.errors import DescriptionError
-from intarsia.data.description.splits import Split, sources
-from intarsia.data.scenes.rule import SceneSplit
+from intarsia.data.description.splits import Split, scene_rules, sources
 
 _SHOWN = 5
 
@@ -17,8 +16,8 @@ def check_drawn(split: str, rule: Split, classes: Sequence[str], values: ClassVa
 
     values: of the classes in labels that are drawn.
     """
-    if isinstance(rule, SceneSplit):
-        _check_names(("splits", split, "classes"), rule.classes, classes, values)
+    for scenes in scene_rules(rule):
+        _check_names(("splits", split, "classes"), scenes.classes, classes, values)
     for source in sources(rule):
         if source.annotations is None:
             continue

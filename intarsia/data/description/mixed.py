@@ -18,10 +18,10 @@ from intarsia.data.datasets.mixed import MixedDataset
 from intarsia.data.description.errors import DescriptionError
 from intarsia.data.description.model import BACKGROUND, IGNORE, DataDescription
 from intarsia.data.description.pairing import Listing, Pair
+from intarsia.data.description.splits import scene_rules
 from intarsia.data.image_reader import ImageReader
 from intarsia.data.image_spec import InputSpec
 from intarsia.data.labels import LabelTable
-from intarsia.data.scenes.rule import SceneSplit
 from intarsia.data.value_range import ValueRange
 
 Draw = Literal["size", "equal"]
@@ -140,6 +140,10 @@ class MixedDescription(DataDescription):
             parts[member.name] = files.with_classes(self.classes, self.colours, self.table_of(member))
         return MixedDataset(parts, spec=self.image_spec, weights=self.weights_of(split) if split == "train" else None)
 
+    def own_dataset(self, split: str, *, reader: ImageReader | None = None) -> FolderDataset:
+        """Raises ValueError: there is no one data set."""
+        return self.files(split, reader=reader)
+
     def files(self, split: str, *, reader: ImageReader | None = None) -> FolderDataset:
         """Raises ValueError: there is no one folder tree."""
         raise ValueError(
@@ -152,7 +156,7 @@ class MixedDescription(DataDescription):
     def _check_classes_of(self, member: Member, path: tuple[object, ...]) -> None:
         if isinstance(member.description, MixedDescription):
             raise DescriptionError(path, f"{member.name} is itself made of several data sets; list these")
-        if any(isinstance(rule, SceneSplit) for rule in member.description.splits.values()):
+        if any(scene_rules(rule) for rule in member.description.splits.values()):
             raise DescriptionError(
                 path,
                 f"{member.name} is windows of scenes, which are trained on by themselves; cut them into images first",

@@ -35,6 +35,7 @@ from intarsia.data.description.splits import (
     list_file,
     list_split,
     missing_policy,
+    scene_rules,
     slice_axis,
     sources,
 )
@@ -44,7 +45,6 @@ from intarsia.data.instance_ids import ClassOf
 from intarsia.data.labels import Colour, LabelTable, nearest
 from intarsia.data.masks import Masks
 from intarsia.data.scenes.dataset import SceneDataset
-from intarsia.data.scenes.rule import SceneSplit
 from intarsia.data.value_range import Scale, ValueRange
 from intarsia.label_sets import members, set_count, set_name
 
@@ -284,6 +284,14 @@ class DataDescription:
         Raises:
             ValueError: as `pairs`.
         """
+        return self.own_dataset(split, reader=reader)
+
+    def own_dataset(self, split: str, *, reader: ImageReader | None = None) -> OwnDataset:
+        """The same, of this data set alone.
+
+        Raises:
+            ValueError: as `dataset`; for a description of several data sets.
+        """
         pairs = self.pairs(split)
         windows = [pair.window for pair in pairs if pair.window is not None]
         if not windows:
@@ -310,8 +318,7 @@ class DataDescription:
         if any(pair.window is not None for pair in pairs):
             raise ValueError(
                 f"{self.root}: expected images with labels of their own, found windows of scenes, which are read as "
-                f"they are; their blocks are divided by a share: write `val: {{share: 0.2, of: {split}}}` in the "
-                "description"
+                "they are"
             )
         return self._files(split, pairs, reader)
 
@@ -342,6 +349,10 @@ class DataDescription:
         if not pair.masks:
             return pair.label
         return Masks(tuple((self.mask_value(name), file) for name, file in pair.masks), pair.overlap)
+
+    def shows_scenes(self, split: str) -> bool:
+        """Whether the samples of a split are windows of scenes."""
+        return bool(scene_rules(self._own_rule(split)))
 
     def _rule(self, split: str) -> Split:
         if split not in self.splits:
@@ -387,7 +398,7 @@ class DataDescription:
     @property
     def _is_drawn(self) -> bool:
         """Whether labels of any split are drawn from annotations, or from shapes that name their classes."""
-        named = any(isinstance(rule, SceneSplit) and rule.column for rule in self.splits.values())
+        named = any(scenes.column for rule in self.splits.values() for scenes in scene_rules(rule))
         return named or any(s.annotations is not None for rule in self.splits.values() for s in sources(rule))
 
     def _check_masks(self) -> None:

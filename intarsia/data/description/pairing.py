@@ -51,6 +51,11 @@ class Pair:
         return file_of(self.name) if self.window is None else self.window.unit
 
     @property
+    def listed_as(self) -> str:
+        """What a list of its split calls it: its image, or the block of its window."""
+        return self.image if self.window is None else self.window.unit
+
+    @property
     def label_files(self) -> tuple[str, ...]:
         """All files of the label."""
         return tuple(file for _, file in self.masks) or ((self.label,) if self.label is not None else ())

@@ -33,8 +33,8 @@ _LIST_KEYS = ("list", "where", "missing")
 _ANNOTATION_KEYS = ("format", "file", "folder", "names", "subset", "classes")
 _SCENE_KEYS = (
     *("scenes", "labels", "layer", "column", "classes", "areas", "where", "exclude", "window", "margin", "block"),
-    "missing",
-)
+    "missing", "list", "gap",
+)  # fmt: skip
 _PACKED_KEYS = ("packed", "part", "list")
 _TAR_KEYS = ("layout", "shards", "image_suffix", "label_suffix", "list", "missing", "labels")
 _SHARE_KEYS = ("share", "of", "seed")
@@ -45,9 +45,12 @@ def read_split(value: Any, path: tuple[str, ...]) -> Split:
     if isinstance(value, list) and value:
         parts = [_rule(mapping_of(entry, path), path) for entry in value]
         folders = tuple(part for part in parts if isinstance(part, FolderSplit | PackedSplit | TarSplit))
-        if len(folders) < len(parts):
-            raise DescriptionError(path, "expected images and labels (folders), or packed, or shards, in each source")
-        return JoinedSplit(folders)
+        scenes = tuple(part for part in parts if isinstance(part, SceneSplit))
+        if len(parts) not in (len(folders), len(scenes)):
+            raise DescriptionError(
+                path, "expected images and labels (folders), or packed, or shards, in each source; or scenes in all"
+            )
+        return JoinedSplit(scenes or folders)
     return _rule(mapping_of(value, path), path)
 
 
@@ -152,6 +155,8 @@ def _scene_split(rule: Located, missing: str, path: tuple[str, ...]) -> SceneSpl
         areas=optional("areas"),
         where=_where(rule, path),
         exclude=texts_of(rule.get("exclude", []), (*path, "exclude")),
+        names=_list_name(rule, path),
+        gap=integer_of(rule.get("gap", 0), (*path, "gap")),
         window=window,
         margin=integer_of(rule.get("margin", window // 8), (*path, "margin")),
         block=0 if block == "scene" else integer_of(block, (*path, "block")),

@@ -69,7 +69,7 @@ class PairSplit:
 class JoinedSplit:
     """Several sources in one split."""
 
-    parts: tuple[FolderSplit | PackedSplit | TarSplit, ...]
+    parts: tuple[FolderSplit | PackedSplit | TarSplit, ...] | tuple[SceneSplit, ...]
 
     @property
     def folders(self) -> tuple[FolderSplit, ...]:
@@ -78,7 +78,9 @@ class JoinedSplit:
 
     def with_folders(self, change: Callable[[FolderSplit], FolderSplit]) -> JoinedSplit:
         """The same sources, those that are folders changed."""
-        return JoinedSplit(tuple(change(part) if isinstance(part, FolderSplit) else part for part in self.parts))
+        if isinstance(self.parts[0], SceneSplit):
+            return self
+        return JoinedSplit(tuple(change(part) if isinstance(part, FolderSplit) else part for part in self.parts))  # type: ignore[arg-type, misc]
 
     def __str__(self) -> str:
         return "; ".join(str(part) for part in self.parts)
@@ -169,6 +171,13 @@ def sources(rule: Split) -> tuple[Source, ...]:
     return (rule.source,) if isinstance(rule, FolderSplit) else ()
 
 
+def scene_rules(rule: Split) -> tuple[SceneSplit, ...]:
+    """The rules of scenes that a split has, in their order."""
+    if isinstance(rule, JoinedSplit):
+        return tuple(part for part in rule.parts if isinstance(part, SceneSplit))
+    return (rule,) if isinstance(rule, SceneSplit) else ()
+
+
 def slice_axis(rule: Split) -> str:
     """The axis along which a split takes the slices of volumes, "" if it has none."""
     if isinstance(rule, PairSplit):
@@ -181,7 +190,7 @@ def skipping(rule: OwnSplit) -> OwnSplit:
     """The same rule, which leaves out images without label."""
     if isinstance(rule, JoinedSplit):
         return JoinedSplit(
-            tuple(part if isinstance(part, PackedSplit) else replace(part, missing="skip") for part in rule.parts)
+            tuple(part if isinstance(part, PackedSplit) else replace(part, missing="skip") for part in rule.parts)  # type: ignore[arg-type]
         )
     if isinstance(rule, FolderSplit | ListSplit | SceneSplit | TarSplit):
         return replace(rule, missing="skip")
@@ -190,7 +199,7 @@ def skipping(rule: OwnSplit) -> OwnSplit:
 
 def list_file(rule: Split) -> str | None:
     """The list that a split goes by, relative to the root; None without one, or with several."""
-    if isinstance(rule, FolderSplit | PackedSplit | TarSplit):
+    if isinstance(rule, FolderSplit | PackedSplit | TarSplit | SceneSplit):
         return rule.names
     return rule.file if isinstance(rule, ListSplit) else None
 
@@ -229,7 +238,7 @@ def _others(listings: Sequence[Listing], kind: str, used: set[str]) -> tuple[str
 def _windows(root: Path, rule: SceneSplit) -> Listing:
     found = find_windows(root, rule)
     pairs = (Pair(window.shown, window.shown, window.label, window=window) for window in found.windows)
-    return Listing(tuple(pairs), unlabelled=found.unlabelled)
+    return Listing(tuple(pairs), unlabelled=found.unlabelled, lost=found.lost)
 
 
 # --- Lists of images and labels -----------------------------------------------------------------------------------

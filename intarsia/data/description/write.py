@@ -192,15 +192,20 @@ def _split_lines(split: str, rule: Split, *, united: bool = False) -> list[str]:
         return [f"  {split}:", *(f"    {key}: {value}" for key, value in entries.items())]
     if isinstance(rule, JoinedSplit):
         parts = [
-            _folder_lines(part, united) if isinstance(part, FolderSplit) else _contained_lines(part)
+            _folder_lines(part, united)
+            if isinstance(part, FolderSplit)
+            else _scene_lines(part)
+            if isinstance(part, SceneSplit)
+            else _contained_lines(part)
             for part in rule.parts
         ]
         return [
             f"  {split}:",
+            *(f"    {line}" for line in (_comment(_SCENES) if isinstance(rule.parts[0], SceneSplit) else ())),
             *(f"    {'- ' if not n else '  '}{line}" for lines in parts for n, line in enumerate(lines)),
         ]
     if isinstance(rule, SceneSplit):
-        return [f"  {split}:", *(f"    {line}" for line in _scene_lines(rule))]
+        return [f"  {split}:", *(f"    {line}" for line in [*_comment(_SCENES), *_scene_lines(rule)])]
     if isinstance(rule, PackedSplit | TarSplit):
         return [f"  {split}:", *(f"    {line}" for line in _contained_lines(rule))]
     assert isinstance(rule, FolderSplit)
@@ -238,7 +243,11 @@ def _scene_lines(rule: SceneSplit) -> list[str]:
     entries |= {"window": str(rule.window), "margin": str(rule.margin), "block": str(rule.block or "scene")}
     if rule.missing != "error":
         entries["missing"] = rule.missing
-    return [*_comment(_SCENES), *(f"{key}: {value}" for key, value in entries.items())]
+    if rule.names is not None:
+        entries["list"] = f"{_quoted(rule.names)}  # of blocks, as SCENE/ROW_COLUMN"
+    if rule.gap:
+        entries["gap"] = f"{rule.gap}  # pixels around blocks of other parts, of which nothing is learned"
+    return [f"{key}: {value}" for key, value in entries.items()]
 
 
 def _folder_lines(rule: FolderSplit, united: bool) -> list[str]:

@@ -27,6 +27,7 @@ from intarsia.data.doctor.rules import SplitRules
 from intarsia.data.image_io import IMAGE_SUFFIXES
 from intarsia.data.scenes.georeference import is_placed
 from intarsia.data.scenes.grid import blocks
+from intarsia.data.scenes.ground import share_ground
 from intarsia.data.scenes.header import header_of
 from intarsia.data.scenes.rule import BLOCK, SCENE_SUFFIXES, VECTOR_SUFFIXES, WINDOW, SceneSplit
 from intarsia.data.scenes.vectors import Layer, read_layer, vector_library
@@ -328,7 +329,7 @@ def ground_overlaps(root: Path, listings: Mapping[str, Listing]) -> Iterable[Fin
     shared = []
     for entries in placed.values():
         for number, (file, mine) in enumerate(entries):
-            shared += [f"{file} ~ {other}" for other, theirs in entries[:number] if _shares(mine, theirs)]
+            shared += [f"{file} ~ {other}" for other, theirs in entries[:number] if share_ground(mine, theirs)]
     if shared:
         text = (
             f"{many(len(shared), 'pair')} of scenes show the same ground: scores are too good where one is validated on"
@@ -337,12 +338,3 @@ def ground_overlaps(root: Path, listings: Mapping[str, Listing]) -> Iterable[Fin
 
 
 _MOST_COMPARED = 500
-_SHARED = 0.01
-
-
-def _shares(mine: Sequence[float], theirs: Sequence[float]) -> bool:
-    """Whether two extents share more than a hundredth of the smaller one."""
-    width = min(mine[2], theirs[2]) - max(mine[0], theirs[0])
-    height = min(mine[3], theirs[3]) - max(mine[1], theirs[1])
-    areas = [abs((extent[2] - extent[0]) * (extent[3] - extent[1])) for extent in (mine, theirs)]
-    return width > 0 and height > 0 and width * height > _SHARED * min(areas)

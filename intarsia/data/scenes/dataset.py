@@ -18,7 +18,7 @@ from intarsia.data.image_reader import ImageReader
 from intarsia.data.image_spec import ImageSpec
 from intarsia.data.labels import Colour, Labels, LabelTable
 from intarsia.data.scenes.georeference import Area
-from intarsia.data.scenes.grid import around, drawn, within
+from intarsia.data.scenes.grid import around, drawn, overlap, within
 from intarsia.data.scenes.handles import Handles
 from intarsia.data.scenes.header import stamp_of
 from intarsia.data.scenes.labels import inside, labels_of
@@ -118,14 +118,30 @@ class SceneDataset:
         """An area as its files have it: the image (H, W, C), file values of labels, and where there are both (H, W)."""
         window = self.windows[index]
         with gdal_environment():
-            image, valid = open_scene(Path(self.root, window.scene), self._reader).pixels(area)
-            labels = labels_of(Path(self.root), window, self._class_values)
-            if labels is None:
-                return image, None, valid
-            values, known = labels.read(area)
-            valid = valid & known
-            areas = inside(Path(self.root), window, area)
+            image, values, valid = self._read(window, area)
+            areas = None if values is None else inside(Path(self.root), window, area)
         return image, values, valid if areas is None else valid & areas
+
+    def whole_label(self, window: SceneWindow, area: Area) -> Labels:
+        """The label (H, W) of any area of a window's scene, to whichever split it belongs. The window has labels.
+
+        Raises ValueError as `load`.
+        """
+        with gdal_environment():
+            _, values, valid = self._read(window, area)
+        assert values is not None, "who converts labels has some"
+        return self._classes_of(values, valid, os.path.join(self.root, window.label or ""))
+
+    def _read(
+        self, window: SceneWindow, area: Area
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None, npt.NDArray[np.bool_]]:
+        """As `stored`, of any area of the window's scene."""
+        image, valid = open_scene(Path(self.root, window.scene), self._reader).pixels(area)
+        labels = labels_of(Path(self.root), window, self._class_values)
+        if labels is None:
+            return image, None, valid
+        values, known = labels.read(area)
+        return image, values, valid & known
 
     def _sample(self, index: int, area: Area, *, counted: Area) -> Sample:
         image, values, valid = self.stored(index, area)
@@ -135,6 +151,9 @@ class SceneDataset:
         if values is not None:
             where = np.zeros(size, np.bool_)
             where[within(counted, area)] = True
+            for avoided in self.windows[index].avoided:
+                if (shared := overlap(avoided, area)) is not None:
+                    where[within(shared, area)] = False
             label = self._classes_of(values, where & valid, file or "")
         meta = SampleMeta(name=self.name(index), image_path=scene, label_path=file or "", original_size=size)
         return Sample(image=image, label=label, meta=meta)

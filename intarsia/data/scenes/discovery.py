@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
-from intarsia.data.scenes.grid import blocks, cells
+from intarsia.data.lists import choose
+from intarsia.data.scenes.georeference import Area
+from intarsia.data.scenes.grid import blocks, cells, grown, overlap
 from intarsia.data.scenes.header import Stamp, header_of, stamp_of
 from intarsia.data.scenes.label_rasters import check_raster_overlap, same_grid
 from intarsia.data.scenes.labels import areas_of, is_vector
@@ -19,10 +21,14 @@ from intarsia.io.folders import walk_files
 
 @dataclass(frozen=True, slots=True)
 class FoundScenes:
-    """windows: the samples, scene by scene. unlabelled: scenes without labels, as paths relative to the root."""
+    """windows: the samples, scene by scene. unlabelled: scenes without labels, as paths relative to the root.
+
+    lost: what the list of blocks names, and no scene has.
+    """
 
     windows: tuple[SceneWindow, ...]
     unlabelled: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
 
 
 def find_windows(root: Path, rule: SceneSplit) -> FoundScenes:
@@ -32,29 +38,63 @@ def find_windows(root: Path, rule: SceneSplit) -> FoundScenes:
     """
     found: list[SceneWindow] = []
     unlabelled = []
-    for name, scene in scene_files(root, rule):
+    files = scene_files(root, rule)
+    listed, lost = _listed(root, rule, files)
+    for name, scene in files:
         label = label_file(root, rule, name)
         if rule.labels is not None and (label is None or not _meet(root, rule, scene, label)):
             unlabelled.append(scene)
             continue
         stamps = (stamp_of(root / scene), None if not rule.where else stamp_of(root / (rule.areas or label or "")))
-        found += _windows(root, rule, name, scene, label, stamps)
-    return FoundScenes(tuple(found), tuple(unlabelled))
+        found += _windows(root, rule, name, scene, label, listed, stamps)
+    return FoundScenes(tuple(found), tuple(unlabelled), lost)
+
+
+def _listed(
+    root: Path, rule: SceneSplit, files: Sequence[tuple[str, str]]
+) -> tuple[frozenset[str] | None, tuple[str, ...]]:
+    """The names of the blocks that belong to the split, None for all; and what else its list names."""
+    if rule.names is None:
+        return None, ()
+    known = {
+        f"{name}/{number}"
+        for name, scene in files
+        for number, _ in blocks(header_of(root / scene).size, rule.block)
+    }  # fmt: skip
+    found, lost = choose(root / rule.names, lambda text: text if text in known else None)
+    return frozenset(found), tuple(text for _, text in lost)
 
 
 @lru_cache(maxsize=1024)
 def _windows(
-    root: Path, rule: SceneSplit, name: str, scene: str, label: str | None, stamps: tuple[Stamp | None, ...]
+    root: Path,
+    rule: SceneSplit,
+    name: str,
+    scene: str,
+    label: str | None,
+    listed: frozenset[str] | None,
+    stamps: tuple[Stamp | None, ...],
 ) -> tuple[SceneWindow, ...]:
     del stamps  # files that have changed are looked at again
     header = header_of(root / scene)
     areas = areas_of(root, rule, label, scene)
-    return tuple(
-        SceneWindow(rule, scene, label, f"{name}/{number}", cell, block, header.size)
-        for number, block in blocks(header.size, rule.block)
-        for cell in cells(block, rule.core)
-        if areas is None or areas.read(cell)[0].any()
-    )
+    tiles = [(f"{name}/{number}", block) for number, block in blocks(header.size, rule.block)]
+    own = [(unit, block) for unit, block in tiles if listed is None or unit in listed]
+    others = [grown(block, rule.gap) for unit, block in tiles if listed is not None and unit not in listed]
+    found: list[SceneWindow] = []
+    for unit, block in own:
+        avoided = tuple(area for area in others if rule.gap and overlap(area, block) is not None)
+        found += (
+            SceneWindow(rule, scene, label, unit, cell, block, header.size, avoided)
+            for cell in cells(block, rule.core)
+            if (areas is None or areas.read(cell)[0].any()) and not _is_inside(cell, avoided)
+        )
+    return tuple(found)
+
+
+def _is_inside(cell: Area, avoided: Sequence[Area]) -> bool:
+    """Whether nothing of a cell is left beside one of these areas."""
+    return any(overlap(cell, area) == cell for area in avoided)
 
 
 def _meet(root: Path, rule: SceneSplit, scene: str, label: str) -> bool:

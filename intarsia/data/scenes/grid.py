@@ -60,6 +60,11 @@ def _placed(centre: float, window: int, start: int, length: int) -> tuple[int, i
     return int(np.clip(round(centre - side / 2), start, start + length - side)), side
 
 
+def grown(area: Area, by: int) -> Area:
+    """An area with so many pixels more on each side, also beyond the scene."""
+    return Area(area.top - by, area.left - by, area.height + 2 * by, area.width + 2 * by)
+
+
 def overlap(first: Area, second: Area) -> Area | None:
     """What two areas have in common; None for nothing."""
     top, left = max(first.top, second.top), max(first.left, second.left)

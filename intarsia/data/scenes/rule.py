@@ -31,6 +31,8 @@ class SceneSplit:
         the column says, class of the description).
     areas, where: a vector file of areas, and (column, text) of those that belong to the split; without `areas`, the
         shapes of the labels are the areas.
+    names: a list of the blocks that belong to the split, as "SCENE/ROW_COLUMN"; None: all. gap: pixels around blocks
+        that the list does not name, in which nothing is learned or counted.
     window: pixels a side of what the network sees. margin: of them, on each side, those that an evaluation does not
         count. block: pixels a side of what a share takes or leaves, at least; 0 for the whole scene.
     missing: "skip" leaves out scenes without labels.
@@ -44,6 +46,8 @@ class SceneSplit:
     areas: str = ""
     where: tuple[str, str] | None = None
     exclude: tuple[str, ...] = ()
+    names: str | None = None
+    gap: int = 0
     window: int = WINDOW
     margin: int = WINDOW // 8
     block: int = BLOCK
@@ -53,7 +57,8 @@ class SceneSplit:
         labels = f" with {self.labels}" if self.labels is not None else " without labels"
         only = f", {self.where[0]}: {self.where[1]}" if self.where is not None else ""
         blocks = f"blocks of {self.block}" if self.block else "whole scenes"
-        return f"windows of {self.window} in {', '.join(self.scenes)}{labels}{only}, {blocks}"
+        listed = f", listed in {self.names}" if self.names else ""
+        return f"windows of {self.window} in {', '.join(self.scenes)}{labels}{only}, {blocks}{listed}"
 
     @property
     def core(self) -> int:
@@ -68,6 +73,8 @@ class SceneSplit:
             return "margin", f"expected 0 to {(self.window - 1) // 2} for windows of {self.window}, found {self.margin}"
         if self.block and self.block < self.window:
             return "block", f"expected at least the window, {self.window} pixels, or `scene`, found {self.block}"
+        if self.gap < 0 or (self.gap and self.names is None):
+            return "gap", f"expected 0 or more pixels beside a `list` of the split's own blocks, found {self.gap}"
         if self.where is not None and not self.areas and not (self.labels or "").lower().endswith(VECTOR_SUFFIXES):
             return "where", "names a column of a vector file: expected `areas: FILE` beside it, or labels in one"
         return None
@@ -77,7 +84,8 @@ class SceneSplit:
 class SceneWindow:
     """A sample: a cell of a scene. scene, label: files relative to the root. unit: name of the block, for shares.
 
-    cell: what an evaluation counts. block: what training does not leave. size: of the scene.
+    cell: what an evaluation counts. block: what training does not leave. size: of the scene. avoided: areas in which
+    nothing is learned or counted, since they are near blocks of other parts.
     """
 
     rule: SceneSplit
@@ -87,6 +95,7 @@ class SceneWindow:
     cell: Area
     block: Area
     size: Size
+    avoided: tuple[Area, ...] = ()
 
     @property
     def sample_size(self) -> Size:

@@ -117,7 +117,7 @@ def write_layer(
     window = raster_library("windows").Window
     try:
         with without_place(), raster_library().open(path, "w", **profile_of(layer, size, place)) as target:
-            _describe(target, layer, classes, palette, multi_label)
+            describe_layer(target, layer, classes, palette, multi_label)
             for number, panel in enumerate(panels):
                 for top, values in _blocks(layer, parts, number, panel, down):
                     target.write(values, window=window(panel.left, top, values.shape[2], values.shape[1]))
@@ -154,9 +154,10 @@ def _blocks(
         yield top, waiting
 
 
-def _describe(
+def describe_layer(
     target: Any, layer: Layer, classes: Sequence[str], palette: Sequence[Sequence[int]], multi_label: bool
 ) -> None:
+    """Say in an open file what its bands and values are, and their colours."""
     for number, name in enumerate(layer.bands, 1):
         target.set_band_description(number, name)
     target.update_tags(TIFFTAG_SOFTWARE=SOFTWARE, CLASS_NAMES=json.dumps(list(classes), ensure_ascii=False))

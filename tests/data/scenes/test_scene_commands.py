@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,6 @@ from drawn_scenes import noise, triangles, write_scene, write_shapes
 from intarsia.data.description.model import DataDescription
 from intarsia.data.description.splits import ShareSplit
 from intarsia.data.scenes.rule import SceneSplit
-from intarsia.workflows.convert_data import convert_data
-from intarsia.workflows.division import read_pool
 from intarsia.workflows.names import typical_size, usable_data
 from intarsia.workflows.trained_model import given_data
 
@@ -46,13 +43,3 @@ def test_all_blocks_are_evaluated_where_none_was_set_aside(place: Path) -> None:
     assert isinstance(proposed.splits["val"], ShareSplit)
     whole = given_data(place, "val")
     assert len(whole.pairs("val")) == len(proposed.pairs("train")) + len(proposed.pairs("val"))
-
-
-def test_windows_are_neither_converted_nor_divided_by_name(place: Path, tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match=re.escape(f"{place}: expected images with labels of their own, found windows")
-    ):
-        convert_data(place, tmp_path / "out")
-    description, _ = usable_data(place)
-    with pytest.raises(ValueError, match=r"found windows of scenes, .* `val: \{share: 0\.2, of: train\}`"):
-        read_pool(description)
