@@ -161,11 +161,11 @@ def test_options_are_those_of_the_command() -> None:
     """Every one, by the same name, but for what only a command can do."""
     import inspect
 
-    from intarsia.workflows.train_in_python import TrainingKeywords
+    from intarsia.workflows.training_keywords import TrainingKeywords
 
     of_command = set(inspect.signature(command.train).parameters)
     renamed = {"compiled": "compile", "settings": "set"}
     expected = {renamed.get(name, name) for name in of_command}
     expected -= {"recipe", "data", "out"}  # the arguments themselves
-    expected -= {"find", "resume", "trust"}  # trials, going on, and consent: intarsia.trust
-    assert set(TrainingKeywords.__annotations__) == expected | {"lr"}
+    expected -= {"find", "resume", "trust"}  # find_learning_rate and find_batch, an argument, and intarsia.trust
+    assert set(TrainingKeywords.__annotations__) == expected | {"lr", "observers"}

@@ -109,7 +109,7 @@ def assemble(config: Config, spec: RunSpec, options: RunOptions, runtime: Fabric
         validation=None if validation is None else validation.pipeline.dataset,
     )  # fmt: skip
     learning, features = cached(spec, task, pipeline, options, runtime)
-    observers = [build(observer) for observer in spec.observers]
+    observers = [*(build(observer) for observer in spec.observers), *options.observers]
     if spec.safeguards.pictures and validation is not None:
         observers.append(TrainingPictures(validation, spec.safeguards.pictures))
     if options.notify is not None:

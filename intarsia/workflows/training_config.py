@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from intarsia.config.language.reader import Config
     from intarsia.data.description.model import DataDescription
     from intarsia.data.doctor.findings import Findings
+    from intarsia.engine.callbacks.base import Observer
 
 SMALLEST_RUN, LARGEST_RUN, EPOCHS = 500, 20_000, 60
 """Steps of a training on one's own data when --for is not given: so many epochs, between these bounds."""
@@ -37,7 +38,7 @@ class TrainingRequest:
     key, prefix: where the network's tensors are in them, and what their names begin with there.
     devices: number of processes.
     find: "lr" or "batch" tries that out instead of training.
-    notify: a command that is told how the run goes.
+    notify: a command that is told how the run goes. observers: objects that are told, besides those of the config.
     fold: "2/5" validates on the second of five parts of the training images. by: what stays together in a part.
     plain: choices of `own_defaults` that are not made. rare_every: samples of which one is drawn for each rare class.
     cache_features, views: where features of a frozen backbone are kept (`workflows.cached_features`).
@@ -64,6 +65,7 @@ class TrainingRequest:
     device: str = "auto"
     find: str | None = None
     notify: str | None = None
+    observers: tuple[Observer, ...] = ()
     fold: str | None = None
     by: str | None = None
     augment: str | None = None
