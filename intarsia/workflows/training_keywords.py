@@ -86,9 +86,7 @@ def check_names(options: Mapping[str, Any]) -> None:
     for name in options:
         if name not in known:
             if name == "find":
-                raise TypeError(
-                    "train() has no option 'find'; find_learning_rate(...) and find_batch(...) try that out"
-                )
+                raise TypeError("train() has no option 'find'; find_learning_rate and find_batch try that out")
             near = difflib.get_close_matches(_OTHER_NAMES.get(name, name), known, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise TypeError(f"train() has no option {name!r}; {hint}There are: {', '.join(known)}")
