@@ -44,6 +44,7 @@ class TrainingRequest:
     cache_features, views: where features of a frozen backbone are kept (`workflows.cached_features`).
     lora, layer_decay: what of a pretrained trunk is trained, and how fast (`workflows.fine_tuning`).
     unlabelled, confidence, teacher: what is learned from besides the labels (`workflows.less_labels`).
+    image_classes: the weight of a head beside the others that learns which classes an image shows.
     augment: none, light, strong or a file (`workflows.augmentation`); None: as the recipe or config has it.
     network: to be trained instead of the one that `name` describes; all else is as that says.
     """
@@ -79,6 +80,7 @@ class TrainingRequest:
     layer_decay: float | None = None
     cache_features: Path | None = None
     views: int | None = None
+    image_classes: float | None = None
 
 
 def training_config(request: TrainingRequest, file: Path) -> Config:
@@ -189,6 +191,8 @@ def run_config(request: TrainingRequest, base: Config | None, data: OwnData | No
         say_first(found.line)
         config = config.override(found.settings)
     config = config.override(_start_settings(config, request))
+    if request.image_classes is not None:
+        config = config.override([_with_image_classes(config, request.image_classes)])
     config = config.override(fine_tuning.settings_for(config, lora=request.lora, layer_decay=request.layer_decay))
     config = config.override(cached_features.settings_for(config, folder=request.cache_features, views=request.views))
     taught = less_labels.settings_for(
@@ -196,6 +200,14 @@ def run_config(request: TrainingRequest, base: Config | None, data: OwnData | No
     )
     config = config.override(taught)
     return config.override(request.settings)
+
+
+def _with_image_classes(config: Config, weight: float) -> str:
+    from intarsia import recipes
+
+    if weight <= 0:
+        raise ValueError(f"--image-classes is the weight of its loss, more than 0, usually 0.2; found {weight:g}")
+    return f"model.auxiliary_head={recipes.with_image_classes(config.values['model'], weight)['auxiliary_head']!r}"
 
 
 def _start_settings(config: Config, request: TrainingRequest) -> Iterator[str]:

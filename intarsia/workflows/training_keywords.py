@@ -56,6 +56,7 @@ class TrainingKeywords(TypedDict, total=False):
     weights: PathLike
     pretrained: bool | str
     first_convolution: str
+    image_classes: float
     allow_partial: bool
     key: str
     prefix: str
@@ -165,7 +166,7 @@ def _training_options(options: TrainingKeywords, duration: str | None) -> Traini
 
 _PASSED = (
     "overwrite", "weights", "first_convolution", "allow_partial", "key", "prefix", "devices", "device", "notify",
-    "fold", "by", "augment", "confidence", "teacher", "rare_every", "lora", "layer_decay", "views",
+    "fold", "by", "augment", "confidence", "teacher", "rare_every", "lora", "layer_decay", "views", "image_classes",
 )  # fmt: skip
 """Options that a `TrainingRequest` has under the same name."""
 
@@ -190,9 +191,9 @@ def _given(model: nn.Module, options: TrainingKeywords) -> tuple[GivenNetwork, s
     from intarsia.workflows.save_model import network_values, state_of, unwrapped
 
     inner: SegmentationModel = unwrapped(model)
-    for name in ("weights", "pretrained", "freeze", "first_convolution"):
+    for name in ("weights", "pretrained", "freeze", "first_convolution", "image_classes"):
         if name in options:
-            raise ValueError(f"a model brings its weights, and what is frozen of it, along: leave {name} out")
+            raise ValueError(f"a model brings its heads, its weights and what is frozen along: leave {name} out")
     if not inner.facts.recipe:
         raise ValueError(
             "the model was read from a file, which does not say how it is trained: name the recipe, "
