@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from intarsia.workflows.create_model import create_model
     from intarsia.workflows.ray_predict import predict_dataset
     from intarsia.workflows.save_model import save
-    from intarsia.workflows.train_in_python import TrainedRun, evaluate, train
+    from intarsia.workflows.train_in_python import TrainedRun, evaluate, find_batch, find_learning_rate, train
 
 _HOME = {
     "intarsia.api": ("list_models", "load", "predict", "read_config", "trunk"),
@@ -26,13 +26,14 @@ _HOME = {
     "intarsia.workflows.create_model": ("create_model",),
     "intarsia.workflows.ray_predict": ("predict_dataset",),
     "intarsia.workflows.save_model": ("save",),
-    "intarsia.workflows.train_in_python": ("TrainedRun", "evaluate", "train"),
+    "intarsia.workflows.train_in_python": ("TrainedRun", "evaluate", "find_batch", "find_learning_rate", "train"),
 }
 _ROOMS = ("losses", "metrics")
 
 __all__ = [
-    "Prediction", "SegmentationModel", "TrainedRun", "__version__", "create_model", "evaluate", "list_models", "load",
-    "losses", "metrics", "predict", "predict_dataset", "read_config", "save", "train", "trunk", "trust",
+    "Prediction", "SegmentationModel", "TrainedRun", "__version__", "create_model", "evaluate", "find_batch",
+    "find_learning_rate", "list_models", "load", "losses", "metrics", "predict", "predict_dataset", "read_config",
+    "save", "train", "trunk", "trust",
 ]  # fmt: skip
 
 

@@ -112,6 +112,7 @@ TABLE: dict[str, dict[str, str]] = {
         "GCHead": "intarsia.methods.gcnet:GCHead",
         "GCNetHead": "intarsia.methods.golden_cudgel:GoldenCudgelHead",
         "ISAHead": "intarsia.methods.isanet:ISAHead",
+        "ImageClassHead": "intarsia.methods.image_class_head:ImageClassHead",
         "IterativeDecodeHead": "intarsia.methods.knet:IterativeDecodeHead",
         "LRASPPHead": "intarsia.methods.mobilenet_v3:LRASPPHead",
         "LightHamHead": "intarsia.methods.segnext:LightHamHead",

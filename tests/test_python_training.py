@@ -140,7 +140,7 @@ def test_an_option_that_there_is_not(option: dict[str, Any], message: str, tmp_p
         ),
         ({"bands": 4}, {}, "data have 3 bands, the model has 4: create it with bands=3"),
         ({}, {"steps": 1, "duration": "1 epochs"}, "steps and duration both"),
-        ({}, {"weights": "a"}, "a model brings its weights.*leave weights out"),
+        ({}, {"weights": "a"}, "a model brings its heads, its weights.*leave weights out"),
     ],
     ids=str,
 )
@@ -161,11 +161,32 @@ def test_options_are_those_of_the_command() -> None:
     """Every one, by the same name, but for what only a command can do."""
     import inspect
 
-    from intarsia.workflows.train_in_python import TrainingKeywords
+    from intarsia.workflows.training_keywords import TrainingKeywords
 
     of_command = set(inspect.signature(command.train).parameters)
     renamed = {"compiled": "compile", "settings": "set"}
     expected = {renamed.get(name, name) for name in of_command}
     expected -= {"recipe", "data", "out"}  # the arguments themselves
-    expected -= {"find", "resume", "trust"}  # trials, going on, and consent: intarsia.trust
-    assert set(TrainingKeywords.__annotations__) == expected | {"lr"}
+    expected -= {"find", "resume", "trust"}  # find_learning_rate and find_batch, an argument, and intarsia.trust
+    assert set(TrainingKeywords.__annotations__) == expected | {"lr", "observers"}
+
+
+def test_a_head_beside_the_others_learns_which_classes_an_image_shows(data: Path, tmp_path: Path) -> None:
+    """By an option of a training, or in the model that is given; what predicts leaves it out."""
+    given = made(image_classes=True)
+    before = given.auxiliary_head.fc.weight.clone()
+    assert given.training_outputs(torch.randn(2, 3, 64, 64))["aux"].shape == (2, 3)
+    arguments: dict[str, Any] = {"data": data / "data.yaml", "steps": 1, **QUICK}
+    done = intarsia.train(given, out=tmp_path / "given", **arguments)
+    assert not given.auxiliary_head.fc.weight.equal(before)
+    lines = [json.loads(line) for line in (tmp_path / "given" / "metrics.jsonl").read_text().splitlines()]
+    assert any("aux.loss_classes" in name for line in lines for name in line)
+    done = intarsia.train(f"segformer_timm:{TRUNK}", out=tmp_path / "named", pretrained=False, image_classes=0.3,
+                          **arguments)  # fmt: skip
+    head = read_meta(done.weights).config["model"]["auxiliary_head"]
+    assert head["type"] == "ImageClassHead"
+    assert head["loss_decode"]["loss_weight"] == 0.3
+    prediction = done.load(device="cpu").predict(data / "images" / "val" / "6.png")
+    assert prediction.label.shape == (64, 64)
+    with pytest.raises(ValueError, match="is the weight of its loss, more than 0"):
+        intarsia.train(f"segformer_timm:{TRUNK}", out=tmp_path / "none", image_classes=0, **arguments)

@@ -85,3 +85,14 @@ Teacher = Annotated[
 def plain_choices(given: str | None) -> tuple[str, ...]:
     """The names of `--plain`."""
     return tuple(name.strip() for name in (given or "").split(",") if name.strip())
+
+
+ImageClasses = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(
+        "--image-classes",
+        metavar="WEIGHT",
+        help="Add a head that learns which classes an image shows, and give its loss this weight; 0.2 is usual.",
+        rich_help_panel="Data",
+    ),
+]

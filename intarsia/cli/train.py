@@ -70,6 +70,7 @@ def train(
     weights: options.Weights = None,
     pretrained: options.PretrainedWeights = None,
     first_convolution: options.FirstConvolution = None,
+    image_classes: own_data_options.ImageClasses = None,
     allow_partial: options.AllowPartial = False,
     key: options.Key = None,
     prefix: options.Prefix = None,
@@ -145,6 +146,7 @@ def train(
         others = others or augment is not None or plain is not None or rare_every is not None
         others = others or lora is not None or layer_decay is not None
         others = others or cache_features is not None or views is not None
+        others = others or image_classes is not None
         others = others or unlabelled is not None or confidence is not None or teacher is not None
         if recipe is not None or data is not None or out is not None or settings or others:
             raise ValueError(
@@ -195,6 +197,7 @@ def train(
         layer_decay=layer_decay,
         cache_features=cache_features,
         views=views,
+        image_classes=image_classes,
     )
     if automatic:
         start_or_resume(request, batch_per_device=batch_per_device, workers=workers)

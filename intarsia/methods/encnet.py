@@ -143,10 +143,11 @@ class ClassesPresent:
     ) -> Tensor:
         """Labels (N, H, W), logits (N, 1, 1, K) -> 1 for each class that some pixel has, else 0, (N, 1, K).
 
-        A label that is no class, such as that of ignored pixels, shows nothing.
+        A label that is no class, such as that of ignored pixels, shows nothing. A single logit is of class 1, as
+        everywhere.
         """
         num_classes = logits.shape[3]
-        pixels = labels.flatten(1)  # (N, H * W)
+        pixels = labels.flatten(1) - int(num_classes == 1)  # (N, H * W)
         classes = pixels.where((pixels >= 0) & (pixels < num_classes), num_classes)
         present = pixels.new_zeros(len(pixels), num_classes + 1).scatter_(1, classes, 1)  # (N, K + 1)
         return present[:, None, :num_classes]

@@ -18,6 +18,7 @@ from importlib import import_module
 from intarsia import catalog
 from intarsia.recipes import base_files, eomt, pmt, timm_trunks
 from intarsia.recipes.benchmarks import Config
+from intarsia.recipes.image_classes import with_image_classes
 from intarsia.recipes.own_data import default_crop, fit_heads, own_config
 from intarsia.recipes.published import KINDS, Family, Method, Published, compose, preprocessor, separate
 
@@ -41,6 +42,7 @@ __all__ = [
     "published",
     "short_names",
     "trunk",
+    "with_image_classes",
 ]
 
 

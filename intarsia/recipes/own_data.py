@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from intarsia.catalog import MASK_HEADS, OWN_LABELS
 from intarsia.recipes.benchmarks import Config
+from intarsia.recipes.image_classes import HEAD
 from intarsia.recipes.published import preprocessor
 from intarsia.recipes.schedules import loops
 
@@ -100,9 +101,12 @@ def fit_heads(
     """
     changed = dict(model)
     for key in ("decode_head", "auxiliary_head"):
-        if key in model:
+        if model.get(key):
             several = isinstance(model[key], list | tuple)
-            heads = [_fit_head(head, num_classes, ignore_index) for head in (model[key] if several else [model[key]])]
+            heads = [
+                head if _has_labels_of_its_own(head, model) else _fit_head(head, num_classes, ignore_index)
+                for head in (model[key] if several else [model[key]])
+            ]
             if multi_label:
                 heads = [_each_class(head) for head in heads]
             changed[key] = heads if several else heads[0]
@@ -114,6 +118,14 @@ def fit_heads(
         last = changed["decode_head"][-1] if isinstance(changed["decode_head"], list) else changed["decode_head"]
         last["threshold"] = 0.5
     return changed
+
+
+def _has_labels_of_its_own(head: Config, model: Config) -> bool:
+    """Whether a head of whole images tells apart something else than the classes of pixels."""
+    decode = model["decode_head"]
+    last = decode[-1] if isinstance(decode, list | tuple) else decode
+    count = last.get("num_classes")
+    return head.get("type") == HEAD and count is not None and head.get("num_classes") != count
 
 
 def _fit_names(encoder: Config, num_classes: int, names: Sequence[str]) -> Config:

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from intarsia.contracts import Model
+from intarsia.contracts import ImageLogits, Model
 from intarsia.layers.levels import resize
 from intarsia.layers.precision import full_precision
 from intarsia.spec import PreprocessSpec
@@ -163,7 +163,8 @@ class SegmentationModel(nn.Module):
     def training_outputs(self, images: Tensor) -> dict[str, Tensor]:
         """The same of every head: "decode", and "aux" or "aux_0", "aux_1" ... of auxiliary heads.
 
-        These are there where they were asked for (`auxiliary=True`). Outputs that are no maps are left out.
+        These are there where they were asked for (`auxiliary=True`, `image_classes=True`). Logits of whole images are
+        (N, K); those of single points are left out.
 
         Raises ValueError as `forward`, and for a model that finds masks, which has no such heads.
         """
@@ -171,8 +172,13 @@ class SegmentationModel(nn.Module):
             raise ValueError(f"{type(self.network).__name__} finds masks: it has no heads that name pixels beside it")
         with nullcontext() if torch.compiler.is_compiling() else explained_norms(self.network):
             outputs = cast(Model, self.network).training_outputs(self._inputs(images))
-        maps = {name: value for name, value in outputs.items() if isinstance(value, Tensor)}
-        return {name: self._at_size(value, images) for name, value in maps.items()}
+        found = {}
+        for name, value in outputs.items():
+            if isinstance(value, ImageLogits):
+                found[name] = full_precision(value.logits)
+            elif isinstance(value, Tensor):
+                found[name] = self._at_size(value, images)
+        return found
 
     def freeze(self, *names: str) -> SegmentationModel:
         """Train these parts no more: no gradients, and their batch norms keep their statistics, also in training mode.

@@ -37,7 +37,7 @@ from intarsia.guide.published import find_published
 from intarsia.io.digest import file_hash
 from intarsia.spec import CheckpointSpec, DataSpec, Duration, OptimSpec, RunSpec, RuntimeSpec
 from intarsia.version import __version__
-from intarsia.weights.file import WeightsMeta, apply_state
+from intarsia.weights.file import AUXILIARY, WeightsMeta, apply_state
 from intarsia.weights.origins import Origin, origins, warnings_of
 from intarsia.workflows.cached_features import cached
 from intarsia.workflows.data_cache import open_cache
@@ -109,7 +109,7 @@ def assemble(config: Config, spec: RunSpec, options: RunOptions, runtime: Fabric
         validation=None if validation is None else validation.pipeline.dataset,
     )  # fmt: skip
     learning, features = cached(spec, task, pipeline, options, runtime)
-    observers = [build(observer) for observer in spec.observers]
+    observers = [*(build(observer) for observer in spec.observers), *options.observers]
     if spec.safeguards.pictures and validation is not None:
         observers.append(TrainingPictures(validation, spec.safeguards.pictures))
     if options.notify is not None:
@@ -333,7 +333,8 @@ def initial_weights(task: Any, spec: RunSpec, options: RunOptions) -> Begun:
         return start_from(task, spec, options)
     found = find_weights(source, key=options.key, prefix=options.prefix)
     state, notes = found.state()
-    report = apply_state(task.model, state, allow_partial=options.allow_partial)
+    unused = AUXILIARY if getattr(task.model, "auxiliary_head", None) is None else ()
+    report = apply_state(task.model, state, allow_partial=options.allow_partial, optional=unused)
     loaded = {
         "part": "model", "file": str(source), "sha256": file_hash(found.path), "tensors": len(report.loaded),
         **said_by(found.meta),

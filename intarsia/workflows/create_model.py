@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from intarsia.spec import RunSpec
 from intarsia.terminal import say
 
 if TYPE_CHECKING:
+    from intarsia.tasks.classifying_model import Activation
     from intarsia.tasks.segmentation_model import SegmentationModel
     from intarsia.weights.about import About
     from intarsia.weights.pretrained.fit import FirstConvolution
@@ -35,6 +37,7 @@ def create_model(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     auxiliary: bool = False,
+    image_classes: bool = False,
     first_convolution: FirstConvolution = "repeat",
     allow_partial: bool = False,
 ) -> SegmentationModel:
@@ -53,7 +56,8 @@ def create_model(
     `model.normalise` or to your own pipeline; True takes them as they are stored, 0 to 255 for colours, as everything
     else of Intarsia does.
     mean, std: one number for each band as stored; by default those of the weights, which of colours are always known.
-    auxiliary: keep auxiliary heads, if there are any, for `training_outputs`.
+    auxiliary: keep auxiliary heads, if there are any, for `training_outputs`. image_classes: add one that says which
+    classes an image shows, as its last (`ImageClassHead`).
     first_convolution: how it is made for other bands than those of pretrained weights.
 
     See `SegmentationModel` for what the scores are, and what else the module can do.
@@ -66,6 +70,8 @@ def create_model(
         if count is not None and count < 1:
             raise ValueError(f"{what} is 1 or more, found {count}")
     source = _source(name, trunk, num_classes, bands, auxiliary=auxiliary)
+    if image_classes:
+        source = replace(source, values=recipes.with_image_classes(source.values))
     if weights is not None:
         from intarsia.workflows.names import find_weights
 
@@ -115,6 +121,7 @@ class Source:
 
     recipe: a name, or "" where `file` says what the network is. values: the section `model` of its config.
     weights: of the whole network, where others than those of `file` are wanted.
+    classifies: whether the module gives the scores of images, too; label_activation: what is made of these.
     """
 
     recipe: str
@@ -122,6 +129,8 @@ class Source:
     bands: int
     file: About | None = None
     weights: About | None = None
+    classifies: bool = False
+    label_activation: Activation = None
 
 
 def _source(
@@ -236,8 +245,12 @@ def _module(source: Source, spec: RunSpec, *, normalises: bool, knows: bool) -> 
     from intarsia.config.build import build_task
     from intarsia.tasks.segmentation_model import ModelFacts, SegmentationModel
 
-    task = build_task(spec)
-    return SegmentationModel(
+    task, kind = build_task(spec), SegmentationModel
+    if source.classifies:
+        from intarsia.tasks.classifying_model import ClassifyingModel
+
+        kind = partial(ClassifyingModel, label_activation=source.label_activation)
+    return kind(
         task.get_submodule("model"),
         preprocess=task.get_submodule("preprocess"),
         normalises=normalises,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from intarsia.engine.optim.batch_finder import BatchTrial, try_batches
-from intarsia.engine.optim.lr_finder import sweep_learning_rate
+from intarsia.engine.optim.lr_finder import RateSweep, sweep_learning_rate
 from intarsia.terminal import out as results
 from intarsia.terminal import progress, say, table
 from intarsia.visual.comparison import save_sweep
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 STEPS = 100
 
 
-def find_rate(config: Config, options: RunOptions, runtime: FabricRuntime) -> None:
+def find_rate(config: Config, options: RunOptions, runtime: FabricRuntime) -> RateSweep:
     """Sweep the learning rate, draw the losses, name the rate at which they fall fastest."""
     run = assemble(config, checked(config), options, runtime)
     with progress("sweeping the learning rate") as bar:
@@ -29,9 +29,10 @@ def find_rate(config: Config, options: RunOptions, runtime: FabricRuntime) -> No
     said = "" if written is None else f"; the config has {written:g}"
     say(f"the loss falls fastest at a learning rate of {sweep.suggestion:.2g}{said}")
     say(f"losses: {picture}; to use it: --set optim_wrapper.optimizer.lr={sweep.suggestion:.2g}")
+    return sweep
 
 
-def find_batch(config: Config, options: RunOptions, runtime: FabricRuntime) -> None:
+def find_batch(config: Config, options: RunOptions, runtime: FabricRuntime) -> list[BatchTrial]:
     """Train a step with larger and larger batches; a table of time and memory, and the largest that fits."""
     run = assemble(config, checked(config), options, runtime)
     say(f"trying batches on {runtime.device}; each takes two steps")
@@ -48,6 +49,7 @@ def find_batch(config: Config, options: RunOptions, runtime: FabricRuntime) -> N
     fastest = max(fits, key=lambda trial: trial.images / (trial.seconds or 1)).images
     shares = runtime.world_size
     say(f"largest that fits: --batch {largest * shares}; most images per second: --batch {fastest * shares}")
+    return trials
 
 
 def _line(trial: BatchTrial) -> str:

@@ -12,6 +12,8 @@ from intarsia.contracts import PathLike
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from intarsia.engine.callbacks.base import Observer
+
 
 @dataclass(frozen=True)
 class GivenNetwork:
@@ -40,6 +42,7 @@ class RunOptions:
     allow_partial: whether the model may have parts that the weights do not fit.
     key, prefix: where the network's tensors are in the weights, and what their names begin with there.
     notify: a command that is told how the run goes. It is never read from a file, which somebody else may have written.
+    observers: told how the run goes, besides those of its config.
     """
 
     out: Path
@@ -52,3 +55,4 @@ class RunOptions:
     key: str | None = None
     prefix: str | None = None
     notify: str | None = None
+    observers: tuple[Observer, ...] = ()

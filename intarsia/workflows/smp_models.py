@@ -25,8 +25,8 @@ def smp_model(
 ) -> SegmentationModel:
     """`kind` as that library calls it ("Unet"), with the arguments of its constructor.
 
-    Raises ValueError for what has no counterpart here, and for what would change what comes out: a last activation,
-    and a classifier of whole images.
+    With `aux_params` it gives the scores of pixels and of whole images, as there. Raises ValueError for what has no
+    counterpart here, and for a last activation of the pixels, which would change what comes out.
     """
     from intarsia.weights.maps.smp_config import describe_smp
 
@@ -34,15 +34,20 @@ def smp_model(
         raise ValueError(
             f"smp.{kind}: the scores are logits, found activation={activation!r}. Leave it out, and apply it to them"
         )
-    if arguments.get("aux_params") is not None:
-        raise ValueError(f"smp.{kind}: aux_params, a classifier of whole images, has no counterpart: leave it out")
     given = {"encoder_name": encoder_name, "in_channels": in_channels, "classes": classes, **arguments}
     try:
         described = describe_smp({**given, "_model_class": kind})
     except ValueError as error:
         raise ValueError(f"smp.{kind}: {str(error).replace('config.json', 'the call')}") from error
     values = described.config["model"]
-    source = Source(_recipe(kind, values), values, in_channels)
+    labels = arguments.get("aux_params")
+    source = Source(
+        _recipe(kind, values),
+        values,
+        in_channels,
+        classifies=labels is not None,
+        label_activation=None if labels is None else labels.get("activation"),
+    )
     return built_model(source, pretrained=_pretrained(kind, encoder_weights), normalise=False, mean=None, std=None)
 
 

@@ -27,6 +27,9 @@ from intarsia.workflows.training_config import (
 if TYPE_CHECKING:
     from intarsia.config.language.reader import Config
     from intarsia.distributed.runtime import FabricRuntime
+    from intarsia.engine.callbacks.base import Observer
+    from intarsia.engine.optim.batch_finder import BatchTrial
+    from intarsia.engine.optim.lr_finder import RateSweep
     from intarsia.engine.training.run import Run, TrainingResult
     from intarsia.workflows.run_options import RunOptions
 
@@ -43,10 +46,34 @@ def start_training(request: TrainingRequest) -> TrainingResult | None:
 
     Gives None after a trial (`find`). Raises ValueError for what cannot be trained, with every problem found.
     """
-    out, device, find = request.out, request.device, request.find
+    if request.find not in (None, "lr", "batch"):
+        raise ValueError(f"--find is lr or batch, found {request.find!r}")
+    if request.find is not None:
+        (learning_rate_trial if request.find == "lr" else batch_trial)(request)
+        return None
+    config, options, runtime = _prepared(request)
+    config = _with_length(config, request.training, options, runtime)
+    return _run(config, options, runtime)
+
+
+def learning_rate_trial(request: TrainingRequest) -> RateSweep:
+    """What `--find lr` tries out. Raises ValueError as `start_training` does."""
+    from intarsia.workflows.find import find_rate
+
+    return find_rate(*_prepared(request))
+
+
+def batch_trial(request: TrainingRequest) -> list[BatchTrial]:
+    """What `--find batch` tries out. Raises ValueError as `start_training` does."""
+    from intarsia.workflows.find import find_batch
+
+    return find_batch(*_prepared(request))
+
+
+def _prepared(request: TrainingRequest) -> tuple[Config, RunOptions, FabricRuntime]:
+    """The config of a new run, but for its length, with its data in its folder, and processes that are up."""
+    out, device = request.out, request.device
     devices = process_count(request.devices)
-    if find not in (None, "lr", "batch"):
-        raise ValueError(f"--find is lr or batch, found {find!r}")
     if request.weights is not None and request.pretrained not in (None, "none"):
         raise ValueError("--weights has the whole model and --pretrained its backbone: give one of them")
     if request.fold is not None and request.data is None:
@@ -79,16 +106,11 @@ def start_training(request: TrainingRequest) -> TrainingResult | None:
         key=request.key,
         prefix=request.prefix,
         notify=request.notify,
+        observers=request.observers,
     )
     runtime = make_runtime(checked(config), options)
     runtime.launch()
-    if find is not None:
-        from intarsia.workflows.find import find_batch, find_rate
-
-        (find_rate if find == "lr" else find_batch)(config, options, runtime)
-        return None
-    config = _with_length(config, request.training, options, runtime)
-    return _run(config, options, runtime)
+    return config, options, runtime
 
 
 def _make_room(out: Path, *, overwrite: bool) -> None:
@@ -188,6 +210,7 @@ def start_or_resume(
         batch_per_device=batch_per_device,
         workers=workers,
         notify=request.notify,
+        observers=request.observers,
     )
 
 
@@ -200,6 +223,7 @@ def resume_training(
     workers: int | None = None,
     cache: str | None = None,
     notify: str | None = None,
+    observers: tuple[Observer, ...] = (),
 ) -> TrainingResult | None:
     """Go on with the run in a folder, from its own config; perhaps in another number of processes."""
     from intarsia.engine.optim.batch_plan import SharedBatch, reshare
@@ -231,7 +255,7 @@ def resume_training(
     if workers is not None:
         config = config.override(worker_settings(config.values, workers))
     config = config.override(data_settings(cache))
-    options = RunOptions(out, devices=now.processes, device=device, resume=True, notify=notify)
+    options = RunOptions(out, devices=now.processes, device=device, resume=True, notify=notify, observers=observers)
     runtime = make_runtime(checked(config), options)
     runtime.launch()
     return _run(config, options, runtime)

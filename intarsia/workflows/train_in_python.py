@@ -1,86 +1,26 @@
-"""`intarsia.train` and `intarsia.evaluate`: what the commands do, asked for from Python."""
+"""`intarsia.train`, `evaluate` and the finders: what the commands do, asked for from Python."""
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, cast
 
 from intarsia.contracts import PathLike, Report
+from intarsia.workflows.training_keywords import TrainingKeywords, check_names, request_of
 
 if TYPE_CHECKING:
     from typing import Unpack  # of Python 3.11
 
     from torch import nn
 
+    from intarsia.engine.optim.batch_finder import BatchTrial
+    from intarsia.engine.optim.lr_finder import RateSweep
     from intarsia.engine.training.run import Best, TrainingResult
     from intarsia.inference.predictor import Predictor
-    from intarsia.tasks.segmentation_model import SegmentationModel
-    from intarsia.workflows.adjust import TrainingOptions
-    from intarsia.workflows.run_options import GivenNetwork
     from intarsia.workflows.training_config import TrainingRequest
-
-
-class TrainingKeywords(TypedDict, total=False):
-    """What `train` can be told: the options of `intarsia train` by their names, with values of Python.
-
-    Each means what `intarsia train --help` says. duration is `--for` ("20 epochs", "2h"), which is no name in Python;
-    crop: a side, or (height, width). set: {"optim_wrapper.optimizer.weight_decay": 0.05}, or a list of texts as on the
-    command line. lr: the learning rate at its highest. pretrained: also True (must be had) and False.
-    """
-
-    duration: str
-    eval_every: str
-    save_every: str
-    batch: int
-    batch_per_device: int
-    accumulate: int
-    crop: int | tuple[int, int]
-    workers: int
-    cache: PathLike
-    lr: float
-    augment: str
-    augment_on: str
-    fold: str
-    by: str
-    plain: Sequence[str]
-    rare_every: int
-    lora: int
-    layer_decay: float
-    cache_features: PathLike
-    views: int
-    unlabelled: PathLike
-    confidence: float
-    teacher: PathLike
-    seed: int
-    deterministic: bool
-    weights: PathLike
-    pretrained: bool | str
-    first_convolution: str
-    allow_partial: bool
-    key: str
-    prefix: str
-    ema: float
-    patience: int
-    freeze: str | Sequence[str]
-    fit_images: int
-    pictures: int
-    keep_every: str
-    hang_after: str
-    tensorboard: bool
-    wandb: bool
-    notify: str
-    overwrite: bool
-    devices: int
-    device: str
-    strategy: str
-    precision: str
-    compile: bool
-    set: Mapping[str, Any] | Sequence[str]
-    trust_config: bool
 
 
 @dataclass(frozen=True)
@@ -110,11 +50,12 @@ class TrainedRun:
 
 
 def train(
-    model: PathLike | nn.Module,
+    model: PathLike | nn.Module | None = None,
     *,
-    out: PathLike,
+    out: PathLike | None = None,
     data: PathLike | None = None,
     steps: int | None = None,
+    resume: PathLike | None = None,
     **options: Unpack[TrainingKeywords],
 ) -> TrainedRun:
     """Train, as `intarsia train` does, with the same loop, the same defaults and the same folder at the end.
@@ -123,25 +64,69 @@ def train(
     from the weights that it has, leaves frozen what is frozen, and has the best weights in the end.
     out: folder of the run. data: a folder of images and masks, or a description (YAML); a config may bring its own.
     steps: optimizer steps; by default what suits the data, or what the config says. options: see `TrainingKeywords`.
+    resume: the folder of an interrupted run, which goes on as it was begun: without model, out, data and steps, and of
+    the options with those of the machine alone (`RESUMED_WITH`). "auto", beside all of them: go on with the run in
+    `out` if it has a checkpoint, and begin it otherwise. A run that is finished is not trained further; what it left is
+    given.
 
     With several `devices` the script is started again in each further process, as the command is: all that stands
     before the call runs in each, and so does what follows.
 
     Raises TypeError for an option that there is not, with the nearest; ValueError for what cannot be trained;
-    KeyboardInterrupt when it was interrupted: `intarsia train --resume OUT` goes on.
+    KeyboardInterrupt when it was interrupted: `train(resume=OUT)`, or `intarsia train --resume OUT`, goes on.
     """
-    from intarsia.workflows.train import start_training
+    check_names(options)
+    if resume is not None and str(resume) != "auto":
+        return _resumed(Path(resume), options, begun_with=(model, out, data, steps))
+    from intarsia.workflows.train import start_or_resume, start_training
 
-    _check_names(options)
-    request = _request(model, Path(out), None if data is None else Path(data), steps, options)
-    if (request.devices or 1) > 1 and not hasattr(sys.modules["__main__"], "__file__"):
-        raise ValueError("several devices start the script again in each process; a notebook is none: take one device")
-    result = start_training(request)
-    assert result is not None
-    assert result.weights is not None
+    request = _asked_for("train", model, out, data, steps, options)
+    if resume is None:
+        result = start_training(request)
+    else:
+        result = start_or_resume(
+            request, batch_per_device=options.get("batch_per_device"), workers=options.get("workers")
+        )
+    done = _left_in(request.out) if result is None else _as_run(result)
     if request.network is not None:
-        _take_over(cast("nn.Module", model), result)
-    return TrainedRun(result.folder, result.weights, result.step, result.best, result.report)
+        _take_over(cast("nn.Module", model), done.weights)
+    return done
+
+
+def find_learning_rate(
+    model: PathLike | nn.Module,
+    *,
+    out: PathLike,
+    data: PathLike | None = None,
+    **options: Unpack[TrainingKeywords],
+) -> RateSweep:
+    """The learning rate for a training, as `intarsia train --find lr` tries it out: `.suggestion` is for `lr=`.
+
+    A copy is trained for up to 100 steps under a rising rate (Smith, arXiv:1506.01186, section 3.3), and
+    learning_rate.png in `out` has the losses, as `.rates` and `.losses` have. The model stays as it is. Arguments and
+    errors are those of `train`.
+    """
+    from intarsia.workflows.train import learning_rate_trial
+
+    check_names(options)
+    return learning_rate_trial(_asked_for("find_learning_rate", model, out, data, None, options))
+
+
+def find_batch(
+    model: PathLike | nn.Module,
+    *,
+    out: PathLike,
+    data: PathLike | None = None,
+    **options: Unpack[TrainingKeywords],
+) -> list[BatchTrial]:
+    """Larger and larger batches, as `intarsia train --find batch` tries them: images, seconds and bytes of a step.
+
+    memory is None where a batch does not fit. The model stays as it is. Arguments and errors are those of `train`.
+    """
+    from intarsia.workflows.train import batch_trial
+
+    check_names(options)
+    return batch_trial(_asked_for("find_batch", model, out, data, None, options))
 
 
 def evaluate(
@@ -185,142 +170,88 @@ def evaluate(
     return report
 
 
-def _check_names(options: Mapping[str, Any]) -> None:
-    known = TrainingKeywords.__annotations__
-    for name in options:
-        if name not in known:
-            near = difflib.get_close_matches(_OTHER_NAMES.get(name, name), known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise TypeError(f"train() has no option {name!r}; {hint}There are: {', '.join(known)}")
+# --- A run, begun and left ----------------------------------------------------------------------------------------
+
+RESUMED_WITH = ("device", "devices", "batch_per_device", "workers", "cache", "notify", "observers")
+"""Options that a run takes when it goes on: which machine it is on, and who is told. All else is as it was begun."""
 
 
-_OTHER_NAMES = {
-    "batch_size": "batch", "cfg_options": "set", "epochs": "duration", "gpus": "devices", "image_size": "crop",
-    "learning_rate": "lr", "max_steps": "duration", "num_workers": "workers", "settings": "set", "size": "crop",
-}  # fmt: skip
-"""What options are called elsewhere."""
-
-
-def _request(
-    model: PathLike | nn.Module, out: Path, data: Path | None, steps: int | None, options: TrainingKeywords
+def _asked_for(
+    function: str,
+    model: PathLike | nn.Module | None,
+    out: PathLike | None,
+    data: PathLike | None,
+    steps: int | None,
+    options: TrainingKeywords,
 ) -> TrainingRequest:
-    from intarsia.workflows.training_config import TrainingRequest
-
-    if steps is not None and "duration" in options:
-        raise ValueError("steps and duration both say how long: give one of them")
-    network, name = None, str(model)
-    if not isinstance(model, str | Path):
-        network, name = _given(model, options)
-    passed = {key: value for key, value in options.items() if key in _PASSED}
-    unlabelled, features = options.get("unlabelled"), options.get("cache_features")
-    return TrainingRequest(
-        name=name,
-        out=out,
-        data=data,
-        training=_training_options(options, f"{steps} steps" if steps is not None else options.get("duration")),
-        settings=tuple(_settings(options)),
-        trust=options.get("trust_config", False),
-        pretrained=_pretrained(options.get("pretrained")),
-        plain=tuple(options.get("plain", ())),
-        unlabelled=None if unlabelled is None else Path(unlabelled),
-        cache_features=None if features is None else Path(features),
-        network=network,
-        **cast("dict[str, Any]", passed),
-    )
-
-
-def _training_options(options: TrainingKeywords, duration: str | None) -> TrainingOptions:
-    from intarsia.workflows.adjust import Safeguards, TrainingOptions
-
-    crop, freeze = options.get("crop"), options.get("freeze", ())
-    return TrainingOptions(
-        batch=options.get("batch"),
-        crop=(crop, crop) if isinstance(crop, int) else crop,
-        workers=options.get("workers"),
-        seed=options.get("seed"),
-        precision=options.get("precision"),
-        duration=duration,
-        evaluate_every=options.get("eval_every"),
-        save_every=options.get("save_every"),
-        accumulate=options.get("accumulate"),
-        compiled=options.get("compile", False),
-        safeguards=Safeguards(
-            ema=options.get("ema"),
-            patience=options.get("patience"),
-            freeze=(freeze,) if isinstance(freeze, str) else tuple(freeze),
-            fit_images=options.get("fit_images"),
-            pictures=options.get("pictures"),
-            keep_every=options.get("keep_every"),
-            hang_after=options.get("hang_after"),
-            tensorboard=options.get("tensorboard", False),
-            wandb=options.get("wandb", False),
-        ),
-        batch_per_device=options.get("batch_per_device"),
-        strategy=options.get("strategy"),
-        deterministic=options.get("deterministic", False),
-        cache=str(options["cache"]) if "cache" in options else None,
-        augment_on=options.get("augment_on"),
-    )
-
-
-_PASSED = (
-    "overwrite", "weights", "first_convolution", "allow_partial", "key", "prefix", "devices", "device", "notify",
-    "fold", "by", "augment", "confidence", "teacher", "rare_every", "lora", "layer_decay", "views",
-)  # fmt: skip
-"""Options that a `TrainingRequest` has under the same name."""
-
-
-def _pretrained(given: bool | str | None) -> str | None:
-    return {True: "imagenet", False: "none"}[given] if isinstance(given, bool) else given
-
-
-def _settings(options: TrainingKeywords) -> list[str]:
-    given = options.get("set", ())
-    settings = [f"{path}={value!r}" for path, value in given.items()] if isinstance(given, Mapping) else list(given)
-    return [f"optim_wrapper.optimizer.lr={options['lr']!r}", *settings] if "lr" in options else settings
-
-
-# --- A model of `create_model` ------------------------------------------------------------------------------------
-
-
-def _given(model: nn.Module, options: TrainingKeywords) -> tuple[GivenNetwork, str]:
-    """The network, and the recipe that says how it is trained."""
-    from intarsia.tasks.freezing import frozen_names
-    from intarsia.workflows.run_options import GivenNetwork
-    from intarsia.workflows.save_model import network_values, state_of, unwrapped
-
-    inner: SegmentationModel = unwrapped(model)
-    for name in ("weights", "pretrained", "freeze", "first_convolution"):
-        if name in options:
-            raise ValueError(f"a model brings its weights, and what is frozen of it, along: leave {name} out")
-    if not inner.facts.recipe:
+    if model is None or out is None:
+        missing = "a model, a recipe or a config file" if model is None else "out=RUN, the folder for the run,"
         raise ValueError(
-            "the model was read from a file, which does not say how it is trained: name the recipe, "
-            "create_model(RECIPE, weights=FILE) or train(RECIPE, weights=FILE)"
+            f"{function}: {missing} is missing; for example: train('segformer_mit-b0', data=DIR, out=RUN)"
+            + (", or train(resume=RUN)" if function == "train" else "")
         )
-    network = GivenNetwork(
-        network_values(inner),
-        state_of(inner),
-        inner.num_classes,
-        inner.bands,
-        frozen=frozen_names(inner),
-        loaded=inner.facts.loaded,
-        knows_normalisation=inner.facts.knows_normalisation,
+    request = request_of(model, Path(out), None if data is None else Path(data), steps, options)
+    if (request.devices or 1) > 1 and not hasattr(sys.modules["__main__"], "__file__"):
+        raise ValueError("several devices start the script again in each process; a notebook is none: take one device")
+    return request
+
+
+def _resumed(run: Path, options: TrainingKeywords, *, begun_with: Sequence[object]) -> TrainedRun:
+    from intarsia.workflows.train import resume_training
+
+    other = sorted(options.keys() - set(RESUMED_WITH))
+    other += [name for name, given in zip(("model", "out", "data", "steps"), begun_with, strict=True) if given]
+    if other:
+        raise ValueError(
+            f"resume={str(run)!r} goes on with the run as it was begun: leave out {', '.join(other)}; it takes "
+            f"{', '.join(RESUMED_WITH)} alone. For another length, rate or config begin a new run from its weights: "
+            f"train({str(run / 'config.py')!r}, weights={str(run / 'weights.safetensors')!r}, out=NEW)"
+        )
+    cache = str(options["cache"]) if "cache" in options else None
+    result = resume_training(
+        run,
+        device=options.get("device", "auto"),
+        devices=options.get("devices"),
+        batch_per_device=options.get("batch_per_device"),
+        workers=options.get("workers"),
+        cache=cache,
+        notify=options.get("notify"),
+        observers=tuple(options.get("observers", ())),
     )
-    return network, inner.facts.recipe
+    return _left_in(run) if result is None else _as_run(result)
 
 
-def _take_over(model: nn.Module, result: TrainingResult) -> None:
+def _as_run(result: TrainingResult) -> TrainedRun:
+    assert result.weights is not None
+    return TrainedRun(result.folder, result.weights, result.step, result.best, result.report)
+
+
+def _left_in(folder: Path) -> TrainedRun:
+    """What a run that is finished has left. The scores of all classes are in its last checkpoint, if that is there."""
+    from intarsia.engine.training.checkpoint import Checkpoints, report_from
+    from intarsia.engine.training.run import Best, RunFolder
+
+    files = RunFolder(folder)
+    state, newest = files.read(), Checkpoints(files.checkpoints).restore()
+    return TrainedRun(
+        folder,
+        files.weights,
+        int(state["step"]),
+        Best(**state["best"]) if state.get("best") else None,
+        None if newest is None else report_from(newest.state.get("report")),
+    )
+
+
+def _take_over(model: nn.Module, weights: Path) -> None:
     """Put what was trained into the model that was given."""
     from intarsia.config.language.reader import Config
     from intarsia.config.lowering.lower import lower
     from intarsia.weights.file import apply_state, load_state, read_meta
     from intarsia.workflows.save_model import unwrapped
 
-    assert result.weights is not None
     inner = unwrapped(model)
-    apply_state(inner, load_state(result.weights))
+    apply_state(inner, load_state(weights))
     if inner.mean is None:
-        spec = lower(Config.from_values(read_meta(result.weights).config, file=str(result.weights))).preprocess
+        spec = lower(Config.from_values(read_meta(weights).config, file=str(weights))).preprocess
         step = -1 if spec.channel_order == "bgr" else 1
         inner.set_normalisation(spec.mean[::step], spec.std[::step])

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from intarsia.config.language.reader import Config
     from intarsia.data.description.model import DataDescription
     from intarsia.data.doctor.findings import Findings
+    from intarsia.engine.callbacks.base import Observer
 
 SMALLEST_RUN, LARGEST_RUN, EPOCHS = 500, 20_000, 60
 """Steps of a training on one's own data when --for is not given: so many epochs, between these bounds."""
@@ -37,12 +38,13 @@ class TrainingRequest:
     key, prefix: where the network's tensors are in them, and what their names begin with there.
     devices: number of processes.
     find: "lr" or "batch" tries that out instead of training.
-    notify: a command that is told how the run goes.
+    notify: a command that is told how the run goes. observers: objects that are told, besides those of the config.
     fold: "2/5" validates on the second of five parts of the training images. by: what stays together in a part.
     plain: choices of `own_defaults` that are not made. rare_every: samples of which one is drawn for each rare class.
     cache_features, views: where features of a frozen backbone are kept (`workflows.cached_features`).
     lora, layer_decay: what of a pretrained trunk is trained, and how fast (`workflows.fine_tuning`).
     unlabelled, confidence, teacher: what is learned from besides the labels (`workflows.less_labels`).
+    image_classes: the weight of a head beside the others that learns which classes an image shows.
     augment: none, light, strong or a file (`workflows.augmentation`); None: as the recipe or config has it.
     network: to be trained instead of the one that `name` describes; all else is as that says.
     """
@@ -64,6 +66,7 @@ class TrainingRequest:
     device: str = "auto"
     find: str | None = None
     notify: str | None = None
+    observers: tuple[Observer, ...] = ()
     fold: str | None = None
     by: str | None = None
     augment: str | None = None
@@ -77,6 +80,7 @@ class TrainingRequest:
     layer_decay: float | None = None
     cache_features: Path | None = None
     views: int | None = None
+    image_classes: float | None = None
 
 
 def training_config(request: TrainingRequest, file: Path) -> Config:
@@ -187,6 +191,8 @@ def run_config(request: TrainingRequest, base: Config | None, data: OwnData | No
         say_first(found.line)
         config = config.override(found.settings)
     config = config.override(_start_settings(config, request))
+    if request.image_classes is not None:
+        config = config.override([_with_image_classes(config, request.image_classes)])
     config = config.override(fine_tuning.settings_for(config, lora=request.lora, layer_decay=request.layer_decay))
     config = config.override(cached_features.settings_for(config, folder=request.cache_features, views=request.views))
     taught = less_labels.settings_for(
@@ -194,6 +200,14 @@ def run_config(request: TrainingRequest, base: Config | None, data: OwnData | No
     )
     config = config.override(taught)
     return config.override(request.settings)
+
+
+def _with_image_classes(config: Config, weight: float) -> str:
+    from intarsia import recipes
+
+    if weight <= 0:
+        raise ValueError(f"--image-classes is the weight of its loss, more than 0, usually 0.2; found {weight:g}")
+    return f"model.auxiliary_head={recipes.with_image_classes(config.values['model'], weight)['auxiliary_head']!r}"
 
 
 def _start_settings(config: Config, request: TrainingRequest) -> Iterator[str]:

@@ -253,6 +253,8 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             **ONE_LEVEL, "input_transform": None, "num_convs": 2, "kernel_size": 3, "dilation": 1,
             "concat_input": True},
         "FPNHead": SEVERAL_LEVELS,
+        "ImageClassHead": {
+            "in_index": -1, "pooling": "avg", "dropout_ratio": 0.2, "in_tokens": False, "align_corners": False},
         "IterativeDecodeHead": {"num_stages": None},
         "LRASPPHead": {"in_index": (0, 1, 2), "branch_channels": (32, 64), **HEAD},
         "LinearHead": {"in_index": -1, "dropout_ratio": 0.1, "norm": BN, "align_corners": False},

@@ -179,6 +179,7 @@ DROPS: dict[str, dict[str, Drops]] = {
         "LRASPPHead": CLASSIFIER,
         "LightHamHead": CLASSIFIER,
         "LinearHead": CLASSIFIER,
+        "ImageClassHead": Drops({"dropout": 0.2}),
         "APCHead": CLASSIFIER,
         "DMHead": CLASSIFIER,
         "EMAHead": CLASSIFIER,

@@ -120,6 +120,7 @@ HEADS: dict[str, dict[str, Any]] = {
     "GCHead": {"in_channels": 32, "channels": 8, "num_classes": 5,
                "fusion_types": ("channel_add", "channel_mul"), "norm": BN},
     "GCNetHead": {"in_channels": 32, "channels": 8, "num_classes": 5, "in_index": (1, 3)},
+    "ImageClassHead": {"in_channels": 32, "num_classes": 5},
     "ISAHead": {"in_channels": 16, "channels": 8, "isa_channels": 4, "num_classes": 5, "in_index": 1,
                 "down_factor": (3, 4), "norm": BN},
     "IterativeDecodeHead": {

@@ -200,6 +200,7 @@ STARTS: dict[str, dict[str, Starts]] = {
             linear_bias=TORCH, wide={"channels": 32, "num_codes": 24},
             special={**CLASSIFIED, r"\.codewords": Start("uniform", lambda layer, words: words.numel() ** -0.5),
                      r"\.scale": Start("uniform", lambda layer, scale: 0.5, middle=-0.5)}),
+        "ImageClassHead": Starts(linear=XAVIER, wide={"in_channels": 40, "in_index": 0}),
         "LinearHead": Starts(special=CLASSIFIED, wide={"in_channels": 40, "in_index": 0}),
         "FCNHead": Starts(special=CLASSIFIED, wide={"channels": 20}),
         "FPNHead": Starts(special=CLASSIFIED, wide={"channels": 20}),

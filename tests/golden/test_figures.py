@@ -27,7 +27,7 @@ WITHOUT_RECORD = {
     "head": {
         "VPDDepthHead", "EfficientViTHead", "EoMTHead", "GCNetHead", "LinearHead", "LinknetHead", "MANetHead",
         "PANHead", "PMTHead", "PPLiteSegHead", "RegSegHead", "SCTHead", "UNetHead", "UNetPlusPlusHead",
-        "SmpASPPHead", "SmpDPTHead", "SmpFPNHead", "SmpPSPHead", "NNUNetHead",
+        "SmpASPPHead", "SmpDPTHead", "SmpFPNHead", "SmpPSPHead", "NNUNetHead", "ImageClassHead",
         "VWCityHead", "VWHead",
     },
 }  # fmt: skip

@@ -71,6 +71,11 @@ def test_classes_that_labels_show() -> None:
     assert found.tolist() == [[[1, 0, 1, 0]], [[0, 0, 0, 0]], [[0, 1, 0, 1]]]
 
 
+def test_a_single_logit_is_of_the_second_class() -> None:
+    labels = torch.tensor([[[0, 0], [0, 255]], [[0, 1], [0, 0]]])
+    assert ClassesPresent()(labels, torch.zeros(2, 1, 1, 1), {}, {}).tolist() == [[[0]], [[1]]]
+
+
 @pytest.mark.parametrize("ignore_index", [255, 0, 1])
 def test_no_answer_is_ignored_whichever_label_is(ignore_index: int) -> None:
     """Answers are 0 and 1, which may be the label that counts for nothing in the loss of the pixels."""

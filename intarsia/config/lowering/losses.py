@@ -99,6 +99,15 @@ def _classes_present(context: Context, fields: Fields, terms: list[TermSpec]) ->
     return [*found, replace(of_image, name="loss_se", output="se", target=target(fields, "ClassesPresent"))]
 
 
+def _of_images(context: Context, fields: Fields, terms: list[TermSpec]) -> Sequence[TermSpec]:
+    """The head of whole images: which classes the labels show."""
+    if "loss_decode" not in fields:
+        default = {"type": "CrossEntropyLoss", "use_sigmoid": True, "loss_weight": 0.2}
+        terms = [_term(context, default, fields.at("loss_decode"))]
+    present = target(fields, "ClassesPresent")
+    return [replace(term, name="loss_classes", output=LOGITS, target=present) for term in terms]
+
+
 def _context_and_detail(context: Context, fields: Fields, terms: list[TermSpec]) -> Sequence[TermSpec]:
     """DDRNet: the first loss is for the fused features, the second for those of the high-resolution branch."""
     if not _there_are(context, fields, terms, 2):
@@ -178,6 +187,7 @@ OWN_TERMS: dict[str, OwnTerms] = {
     "DDRHead": _context_and_detail,
     "EncHead": _classes_present,
     "GCNetHead": _detail_and_sum,
+    "ImageClassHead": _of_images,
     "NNUNetHead": _every_level,
     "PIDHead": _three_branches,
     "STDCHead": _detail,

@@ -3,7 +3,7 @@
 Which network each of its encoders is, and how its tensors are called: `smp_encoders.py`.
 
 What such a model holds and never reads has no place here: attention before the last block's convolutions, where no
-level is laid beside; UNet++'s center; the classifier of whole images. (Stages of an encoder beyond the decoder:
+level is laid beside; UNet++'s center. (Stages of an encoder beyond the decoder:
 `TIMM.left_away`.)
 """
 
@@ -52,6 +52,7 @@ _COMMON = (
     *rules(ENCODER, "backbone.", {"*": "*"}),
     *MIT_RULES,
     *rules("segmentation_head.", "decode_head.", {"0.*": "conv_seg.*"}),
+    *rules("classification_head.", "auxiliary_head.", {"3.*": "fc.*"}),
 )
 
 
@@ -238,17 +239,14 @@ _DPT = (
 
 
 def _never_read(last_block: str) -> tuple[str, ...]:
-    return (*CLASSIFIER, f"decoder.blocks.{last_block}.attention1.")
+    return (f"decoder.blocks.{last_block}.attention1.",)
 
-
-CLASSIFIER = ("classification_head.",)
-"""Beginning of the names of a classifier of whole images (`aux_params`)."""
 
 _LOGITS = "segmentation_head.0.weight"
 
 
 def _map(model: str, signature: str, rules: tuple[KeyRule, ...], *, logits: str = _LOGITS) -> SmpMap:
-    return SmpMap(f"{model} of segmentation_models.pytorch", (signature, logits), rules, never_read=CLASSIFIER)
+    return SmpMap(f"{model} of segmentation_models.pytorch", (signature, logits), rules)
 
 
 MAPS = (

@@ -55,6 +55,8 @@ def describe_smp(config: Mapping[str, Any]) -> Description:
     classes, bands = (_count(config, key, usual) for key, usual in (("classes", 1), ("in_channels", 3)))
     parts, divisor = dpt_parts(config, bands) if decoder is None else _parts(kind, decoder, config, bands)
     parts["decode_head"] |= {"num_classes": classes, "loss_decode": {"type": "CrossEntropyLoss", "loss_weight": 1.0}}
+    if (labels := config.get("aux_params")) is not None:
+        parts["auxiliary_head"] = _image_classes(labels, parts)
     (mean, std), note = _normalisation(str(config["encoder_name"]), bands)
     return describe(
         parts,
@@ -73,6 +75,29 @@ def _count(config: Mapping[str, Any], key: str, usual: int) -> int:
     return count
 
 
+def _image_classes(labels: Any, parts: Values) -> Values:
+    """The classifier of whole images, on the coarsest level."""
+    known = ("classes", "pooling", "dropout", "activation")
+    if not isinstance(labels, Mapping) or labels.keys() - set(known) or "classes" not in labels:
+        raise ValueError(
+            f"aux_params of config.json must have classes, and of {', '.join(known[1:])} what is wanted; found "
+            f"{printable(repr(labels), 200)}"
+        )
+    pooling, dropout = labels.get("pooling", "avg"), labels.get("dropout", 0.2)
+    if pooling not in ("avg", "max"):
+        raise ValueError(f"pooling in aux_params must be avg or max; found {printable(repr(pooling), 100)}")
+    channels = parts["decode_head"]["in_channels"]
+    return {
+        "type": "ImageClassHead",
+        "in_channels": channels[-1] if isinstance(channels, list) else channels,
+        "in_index": -1,
+        "num_classes": _count(labels, "classes", 1),
+        "pooling": pooling,
+        "dropout_ratio": float(dropout or 0.0),
+        **({"in_tokens": True} if "tokens" in parts["backbone"] else {}),
+    }
+
+
 def _enlargement(decoder: Decoder | None, stride: int) -> int:
     """By which a model's logits are brought to the size of the image."""
     if decoder is None or decoder.reads not in ("last", "last four"):
@@ -81,10 +106,10 @@ def _enlargement(decoder: Decoder | None, stride: int) -> int:
 
 
 def _left_out(config: Mapping[str, Any], enlargement: int) -> list[str]:
-    """What of a file changes no logit, or only whole images."""
+    """What of a file changes no logit."""
     notes = []
-    if config.get("aux_params"):
-        notes.append("the classifier of whole images (aux_params) is left out: what is predicted are pixels")
+    if (labels := config.get("aux_params")) and labels.get("activation") not in (None, "identity"):
+        notes.append("the activation behind the classifier of whole images (aux_params) is left out")
     if config.get("activation") not in (None, "identity"):
         notes.append(f"the last activation ({config['activation']}) is left out: a weights file gives logits")
     if config.get("upsampling") not in (None, enlargement):
