@@ -66,6 +66,7 @@ def task_of(recipe: str, device: str):
     model = recipes.network(recipe)
     given = model["data_preprocessor"].items()
     model["data_preprocessor"] = {key: value for key, value in given if key not in PADDING}  # images stay at SIDE
+    model.get("backbone", {}).pop("pretrained", None)  # a download that changes no figure
     spec = lower(Config.from_values({"model": model}, file=recipe))
     with torch.device(device):
         return build_task(spec)
@@ -132,8 +133,11 @@ def count(recipe: str, *, real: bool) -> dict[str, int]:
 
 
 def count_step(recipe: str, *, real: bool) -> dict[str, int]:
-    """Bytes of a training step."""
+    """Bytes of a training step, without gradients of what the recipe does not train."""
+    from intarsia.tasks.freezing import Frozen
+
     with numbers(recipe, real) as task:
+        Frozen(task, [f"model.{part}" for part in recipes.frozen(recipe)])
         batch = batch_of(task.num_classes, bands_of(recipe))
         step = training_step(task.train(), batch)
         with peak_counter([*task.parameters(), *task.buffers(), batch.images, batch.labels]) as memory:

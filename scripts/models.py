@@ -55,7 +55,8 @@ without network get it: [Weights](weights.md#published-checkpoints-by-name).
 
 ![Scores on Cityscapes against multiply-adds](models_cityscapes.svg)
 
-Each mark is a network with its best published score; those with a name have no better one at the same cost or less.
+Each mark is a network with the best score of its checkpoints that are fetched by name; those with a name have no better
+one at the same cost or less.
 
 ## Another size, your own config, your machine
 
@@ -76,7 +77,9 @@ as many.
 ## What the columns say
 
 * **model**: the name for `intarsia train NAME --data DIR`; in italics, networks that have published recipes only, by
-  the beginning of their names (`intarsia models show` lists those).
+  the beginning of their names (`intarsia models show` lists those). HEAD`_timm:`NAME is a head on any network of timm:
+  each head is counted on the networks that its name shows, with random weights; those on other networks are counted by
+  `intarsia models profile HEAD_timm:NAME`. See [Networks of timm](trunks.md).
 * **params**: millions, heads that only training has included. **mult-adds**: billions of multiply-adds, of one image
   of 512 x 512 through the network as it is used. They are what torch's own flop counter says (torch {torch}), halved,
   since it counts a multiply-add as two. It counts convolutions, matrix products and attention, as they are computed
@@ -88,7 +91,9 @@ as many.
   what operations need within, and what allocators keep, comes on top.
 {times}
 * **{first}**, **{second}**: the best published mIoU in percent, of single images as they are, of whatever schedule and
-  size; under the table of each method all its checkpoints, by the names that every command takes. Costs are those with
+  size; under the table of each method all its checkpoints, by the names that every command takes. One with \\* is the
+  authors' word for a file of theirs that no name of ours fetches (`intarsia weights convert` reads those whose names
+  are in [Weights](weights.md)). Costs are those with
   the classes of ADE20K, where a network has a recipe for that, else of Cityscapes, else of its first.
 {missing}"""
 MEASURED = """* **time** and **step time**: of the same, measured on one machine ({machine}), as multiples of
@@ -147,9 +152,15 @@ def multiply_adds(one: Model) -> str:
 
 
 def score(one: Model, data: str) -> str:
-    """The best on a data set, or ""."""
+    """The best of its checkpoints on a data set, or ""."""
     found = one.best(data)
     return "" if found is None else f"{found.score[1]:.2f}"
+
+
+def cell(one: Model, data: str) -> str:
+    """The best score on a data set, marked where it is the authors' word for a file that no name fetches."""
+    stated = one.best_stated(data)
+    return score(one, data) if stated is None else f"{stated.score:.2f}\\*"
 
 
 def figures() -> list[str]:
@@ -206,7 +217,7 @@ def section(method: Method | None, several: Sequence[Model]) -> Iterator[str]:
             parameters(one),
             multiply_adds(one),
             *(facts.rounded(value) if (value := one.times(field)) else "" for field in shown),
-            *(score(one, data) for data in TITLES),
+            *(cell(one, data) for data in TITLES),
         )
         for one in several
     ]
@@ -215,12 +226,23 @@ def section(method: Method | None, several: Sequence[Model]) -> Iterator[str]:
     )
     if others:
         yield from (f"Recipes for {', '.join(others)} too.", "")
+    yield from stated(several)
     found = [checkpoint for one in several for checkpoint in one.checkpoints]
     if found:
         yield from ("<details><summary>" + f"{len(found)} published checkpoint{'s' * (len(found) > 1)}</summary>", "")
         checkpoints = [(f"`{one.recipe}`", *scores(one.scores), f"[.pth]({one.address})") for one in found]
         yield from table(sorted(checkpoints), "name", "single images", "scales and mirrored", "weights")
         yield from ("</details>", "")
+
+
+def stated(several: Sequence[Model]) -> Iterator[str]:
+    """Who says what of scores that are marked, and whatever else there is to know of them."""
+    marked = [found for one in several for data in TITLES if (found := one.best_stated(data)) is not None]
+    if marked:
+        sources = " and ".join(f"<{source}>" for source in dict.fromkeys(found.source for found in marked))
+        notes = dict.fromkeys(f"{found.score:.2f}: {found.note}" for found in marked if found.note)
+        yield wrapped(f"\\* Stated by the authors ({sources}).{''.join(f' {note}.' for note in notes)}")
+        yield ""
 
 
 def scores(given: Any) -> tuple[str, str]:

@@ -82,6 +82,8 @@ def list_models(
     columns = ("model", "year", "params", "mult-adds", *(RELATIVE[field] for field in figures), *shown)
     console.print(table("", columns, (_row(one, data, figures, shown) for one in found)))
     notes = ["params: millions. mult-adds: billions, of one image of 512 x 512. Scores: mIoU in percent, unless said."]
+    if any(one.best_stated(name) for one in found for name in shown):
+        notes.insert(0, "*: as the authors state it of a file that no name fetches.")
     if figures:
         notes.append(f"{', '.join(RELATIVE[field] for field in figures)}: times segformer_mit-b0's.")
     typer.echo("\n".join(notes))
@@ -107,7 +109,7 @@ def show(
     console.print(table("", ("model", model.name), _about(model), left=2))
     if checkpoint is not None:
         typer.echo("\n".join(_file(checkpoint)))
-    for line in (*_published(model), *_use(model, checkpoint)):
+    for line in (*_published(model), *_stated(model), *_use(model, checkpoint)):
         typer.echo(line)
 
 
@@ -155,7 +157,7 @@ def _row(one: Model, data: str | None, figures: Sequence[str], shown: Sequence[s
 
     cost = one.cost(data)
     multiples = (rounded(value) if (value := one.times(field)) else "" for field in figures)
-    scores = (_score(one.best(name)) for name in shown)
+    scores = (_score(one, name) for name in shown)
     return (one.name, str(one.year or ""), *_size(cost), *multiples, *scores)
 
 
@@ -167,7 +169,10 @@ def _size(cost: Cost | None) -> tuple[str, str]:
     return rounded(cost.parameters / 1e6), rounded(cost.multiply_adds / 1e9)
 
 
-def _score(best: Checkpoint | None) -> str:
+def _score(one: Model, data: str) -> str:
+    stated, best = one.best_stated(data), one.best(data)
+    if stated is not None:
+        return f"{stated.score:.2f}*"
     if best is None:
         return ""
     name, value = best.score
@@ -243,6 +248,15 @@ def _published(model: Model) -> Iterator[str]:
         yield ""
 
 
+def _stated(model: Model) -> Iterator[str]:
+    """Scores of files that no name fetches."""
+    if model.stated:
+        yield "Stated by its authors, of files that no name fetches:"
+        for one in model.stated:
+            yield f"  {one.data}: mIoU {one.score:g}{f', {one.note}' if one.note else ''}; {one.source}"
+        yield ""
+
+
 def _training(recipe: str) -> str:
     """On what size of images a recipe trains, and for how long."""
     height, width, steps = _crop_and_steps(recipe)
@@ -312,4 +326,5 @@ def _facts(model: Model) -> dict[str, Any]:
         "cost": None if cost is None else {**asdict(cost), "recipe": model.network.first},
         "times_segformer_mit-b0": {field: model.times(field) for field in RELATIVE},
         "published": published,
+        "stated": [asdict(one) for one in model.stated],
     }

@@ -11,6 +11,7 @@ from intarsia import recipes
 from intarsia.guide.facts import Cost, cost, times
 from intarsia.guide.networks import Network, data_of, networks
 from intarsia.guide.published import LOWER_IS_BETTER, Checkpoint, find_published, published
+from intarsia.guide.stated import Stated, stated
 
 ORDERS = ("kind", "name", "year", "parameters", "cost", "score")
 
@@ -68,6 +69,23 @@ class Model:
         found = [one for one in self.checkpoints if data_of(one.recipe) == data]
         return max(found, key=lambda one: goodness(one), default=None)
 
+    @property
+    def stated(self) -> tuple[Stated, ...]:
+        """Scores that its authors state of files that no name fetches."""
+        return stated(self.network.names)
+
+    def best_stated(self, data: str) -> Stated | None:
+        """The best of them on a data set, if it is better than that of any published checkpoint."""
+        found = max((one for one in self.stated if one.data == data), key=lambda one: one.score, default=None)
+        best = self.best(data)
+        return None if found is None or (best is not None and goodness(best) >= found.score) else found
+
+    def rank(self, data: str) -> float | None:
+        """The best score on a data set, whoever has its file, so that more is better; None without one."""
+        if (one := self.best_stated(data)) is not None:
+            return one.score
+        return None if (checkpoint := self.best(data)) is None else goodness(checkpoint)
+
 
 def goodness(one: Checkpoint) -> float:
     """Its score, so that more is better."""
@@ -93,6 +111,11 @@ def find(name: str) -> Model:
     sizes = [one.name for one in models() if one.method_name.lower() == name.lower()]
     if sizes:
         raise UnknownModelError(f"{name} has several sizes; name one: {', '.join(sizes)}")
+    if recipes.trunk(name) is not None:
+        raise UnknownModelError(
+            f"{name} is a recipe on a network of timm, of which the list shows some. `intarsia models profile {name}` "
+            "counts it."
+        )
     raise UnknownModelError(f"unknown model {name!r}.{_near(name)} `intarsia models list` shows all of them.")
 
 
@@ -131,7 +154,7 @@ def ordered(given: Iterable[Model], by: str, *, data: str | None = None) -> list
         "year": lambda one: one.year or float("inf"),
         "parameters": lambda one: found.parameters if (found := one.cost(data)) else float("inf"),
         "cost": lambda one: found.multiply_adds if (found := one.cost(data)) else float("inf"),
-        "score": lambda one: -goodness(found) if (found := one.best(data or "ade20k")) else float("inf"),
+        "score": lambda one: float("inf") if (rank := one.rank(data or "ade20k")) is None else -rank,
     }
     if by not in keys:
         raise ValueError(f"--sort {by}: expected one of {', '.join(ORDERS)}")

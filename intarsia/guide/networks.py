@@ -7,6 +7,7 @@ or how it is tested is left out, and so are the classes, so that one network on 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,11 +18,11 @@ from intarsia import recipes
 from intarsia.recipes import Method
 
 ONLY_TRAINING = frozenset({
-    "assigner", "attn_drop_rate", "avg_non_ignore", "cache_feature", "data_preprocessor", "deep_supervision_idxs",
-    "drop", "drop_path_rate", "drop_rate", "dropout_ratio", "enforce_decoder_input_project", "frozen_exclude",
-    "frozen_stages", "ignore_index", "init_cfg", "init_values", "loss_cls", "loss_dice", "loss_decode", "loss_mask",
-    "momentum", "norm_eval", "pretrained", "requires_grad", "sampler", "test_cfg", "threshold", "train_cfg",
-    "windiow_sizes", "with_cp",
+    "annealing_end", "annealing_start", "assigner", "attn_drop_rate", "avg_non_ignore", "cache_feature",
+    "data_preprocessor", "deep_supervision_idxs", "drop", "drop_path_rate", "drop_rate", "dropout_ratio",
+    "enforce_decoder_input_project", "frozen_exclude", "frozen_stages", "ignore_index", "init_cfg", "init_values",
+    "loss_cls", "loss_decode", "loss_dice", "loss_mask", "momentum", "norm_eval", "pretrained", "requires_grad",
+    "sampler", "test_cfg", "threshold", "train_cfg", "windiow_sizes", "with_cp",
 })  # fmt: skip
 """Keys of a model that change no layer of it."""
 
@@ -95,17 +96,19 @@ def data_of(recipe: str) -> str:
     """The data set of a published recipe: "ade20k", "cityscapes", "pascal-context-59" ..."""
     if "_mapillay_" in recipe:  # spelt so in the one name, whose training is otherwise as on Cityscapes
         return "mapillary"
-    return recipes.published(recipe).setting_name.split("_")[0].rpartition("-")[0]
+    setting = recipe.rpartition("_")[2] if recipe in recipes.LATER else recipes.published(recipe).setting_name
+    return setting.split("_")[0].rpartition("-")[0]
 
 
 @cache
 def networks() -> tuple[Network, ...]:
-    """All, in order of kind, year and method."""
+    """All, in order of kind, year and method; of those on networks of timm, the few that stand for the others."""
     found: dict[tuple[Method | None, str], list[str]] = {}
     own = recipes.short_names()
-    for recipe in [*recipes.names(), *own]:
+    for recipe in [*recipes.names(), *recipes.later_names(), *own]:
         found.setdefault((recipes.method(recipe), layers(recipe, with_data=False)), []).append(recipe)
     several = [_network(method, names, set(own)) for (method, _), names in found.items()]
+    several += [Network(name, recipes.method(name), name, (), name) for name in recipes.shown_names()]
     kinds = list(recipes.KINDS)
 
     def place(one: Network) -> tuple[int, int, str]:
@@ -126,5 +129,7 @@ def _network(method: Method | None, names: list[str], short: set[str]) -> Networ
 
 
 def _stem(recipe: str) -> str:
+    if recipe in recipes.LATER:
+        return re.split(r"_\d+xb", recipe)[0]
     said = recipes.published(recipe)
     return f"{said.method}_{said.backbone}" if said.backbone else said.method

@@ -55,6 +55,7 @@ class ShortTermDenseConcat(nn.Module):
         fusion: Literal["cat", "add"],
         norm: Norm,
         activation: Activation,
+        count_include_pad: bool = True,
     ) -> None:
         super().__init__()
         half = out_channels // 2
@@ -73,7 +74,8 @@ class ShortTermDenseConcat(nn.Module):
             )
         else:
             self.layers.append(first)
-            self.skip = nn.AvgPool2d(3, stride=stride, padding=1) if stride > 1 else None
+            pool = nn.AvgPool2d(3, stride=stride, padding=1, count_include_pad=count_include_pad)
+            self.skip = pool if stride > 1 else None
         for i in range(1, num_convs):
             last = i == num_convs - 1
             width = out_channels // 2 ** (i if last else i + 1)
@@ -110,6 +112,8 @@ class STDCNet(nn.Module):
         bottleneck_type: what a block does with the outputs of its layers, "cat" or "add".
         num_convs: layers of a block.
         with_final_conv: a 1 x 1 convolution to at least 1024 channels behind the last stage.
+        count_include_pad: whether averages at the borders count what lies outside as zeros, as torch's pooling does by
+            itself and Paddle's does not.
         norm: behind every convolution.
         activation: of every convolution that has one.
         checkpoint_activations: recompute each stage in the backward pass instead of keeping its activations.
@@ -126,6 +130,7 @@ class STDCNet(nn.Module):
         bottleneck_type: Literal["cat", "add"] = "cat",
         num_convs: int = 4,
         with_final_conv: bool = False,
+        count_include_pad: bool = True,
         norm: Norm = BN,
         activation: Activation = RELU,
         checkpoint_activations: bool = False,
@@ -137,7 +142,7 @@ class STDCNet(nn.Module):
         def block(before: int, width: int, stride: int) -> ShortTermDenseConcat:
             return ShortTermDenseConcat(
                 before, width, stride=stride, num_convs=num_convs, fusion=bottleneck_type, norm=norm,
-                activation=activation,
+                activation=activation, count_include_pad=count_include_pad,
             )  # fmt: skip
 
         self.stages = nn.ModuleList(

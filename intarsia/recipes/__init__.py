@@ -16,7 +16,7 @@ from functools import cache
 from importlib import import_module
 
 from intarsia import catalog
-from intarsia.recipes import base_files, eomt, pmt, timm_trunks
+from intarsia.recipes import base_files, eomt, pmt, timm_shown, timm_trunks
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.image_classes import with_image_classes
 from intarsia.recipes.own_data import default_crop, fit_heads, own_config
@@ -30,6 +30,7 @@ __all__ = [
     "default_crop",
     "fit_heads",
     "for_data",
+    "frozen",
     "get",
     "is_for_data",
     "is_published",
@@ -41,6 +42,7 @@ __all__ = [
     "own_names",
     "published",
     "short_names",
+    "shown_names",
     "trunk",
     "with_image_classes",
 ]
@@ -124,6 +126,11 @@ def short_names() -> list[str]:
     return [name for family in _families() for name, parts in family.own.items() if _stands(parts)]
 
 
+def shown_names() -> tuple[str, ...]:
+    """Recipes on networks of timm that stand for all the others in lists: each head with some networks."""
+    return timm_shown.SHOWN
+
+
 def own_names() -> list[str]:
     """The same, and with them those that have a network of theirs, and are fitted to data in another way."""
     same = [name for family in _families() for name in family.same]
@@ -152,7 +159,9 @@ def method(name: str) -> Method | None:
 
     Raises UnknownRecipeError.
     """
-    return LATER[name][0] if name in LATER else _family(name).method
+    if name in LATER:
+        return LATER[name][0]
+    return timm_trunks.method(name) or _family(name).method
 
 
 def network(name: str, *, num_classes: int = 150, bands: int = 3) -> Config:
@@ -176,6 +185,12 @@ def network(name: str, *, num_classes: int = 150, bands: int = 3) -> Config:
     }
     fitted: Config = separate(fit_heads(model, num_classes, 255))
     return fitted
+
+
+def frozen(name: str) -> tuple[str, ...]:
+    """Parts of a recipe's network that its training leaves as they are. Raises UnknownRecipeError."""
+    config = get(name) if name in LATER else _family(name).others
+    return tuple(config.get("intarsia", {}).get("freeze", ()))
 
 
 def _family(name: str) -> Family:

@@ -42,6 +42,11 @@ def stages(size: str) -> tuple[int, int, int, int]:
     return width, 2 * width, 4 * width, 8 * width
 
 
+def weights(size: str, side: int) -> str:
+    """Address of the weights of ImageNet that trainings on crops of this size start from."""
+    return _ADDRESS.format(_WEIGHTS[size, side])
+
+
 def backbone(size: str) -> Config:
     """The network as every recipe writes it."""
     return {
@@ -62,8 +67,8 @@ def _parts(size: str, num_classes: int, *, norm: Config | None = None) -> Config
 def _published(recipe: Published) -> Parts:
     size, side = recipe.method.removeprefix("convnext-"), recipe.setting.crop[0]
     parts = _parts(size, recipe.num_classes)
-    weights = _ADDRESS.format(_WEIGHTS[size, side])
-    parts["backbone"]["init_cfg"] = {"type": "Pretrained", "checkpoint": weights, "prefix": "backbone."}
+    start = {"type": "Pretrained", "checkpoint": weights(size, side), "prefix": "backbone."}
+    parts["backbone"]["init_cfg"] = start
     stride = {512: (341, 341), 640: (426, 426)}[side]
     window = {"mode": "slide", "crop_size": recipe.setting.crop, "stride": stride}
     model = {"type": "EncoderDecoder", "pretrained": None, **parts, "train_cfg": {}, "test_cfg": window}

@@ -13,7 +13,6 @@ from intarsia.recipes.dilated import NORM, cross_entropy
 from intarsia.recipes.published import Method
 
 STRIDES = (8, 16, 32)
-LEARNING_RATE = 3e-4
 _OF_THE_SERIES = re.compile(r"efficientvit_([bl])(\d)(\..*)?")
 _NARROWEST, _WIDEST = 32, 256
 

@@ -35,7 +35,7 @@ from typing import Any
 from intarsia.recipes import efficientvit, eomt, mask2former, pmt
 from intarsia.recipes.benchmarks import Config
 from intarsia.recipes.dilated import NORM, cross_entropy
-from intarsia.recipes.published import Family
+from intarsia.recipes.published import Family, Method
 from intarsia.recipes.schedules import adamw
 from intarsia.recipes.timm_facts import (
     depth_of,
@@ -47,8 +47,8 @@ from intarsia.recipes.timm_facts import (
     patches_of_16,
     trunk,
 )  # fmt: skip
+from intarsia.recipes.timm_shown import MARK, METHODS
 
-MARK = "_timm:"
 FORM = re.compile(r"(\w+?)(-sfp|-adapter)?_timm:([\w.-]+)")
 PLAIN_RATE, PYRAMID_RATE, LINEAR_RATE = 1e-4, 3e-4, 1e-3
 _FINEST, _MOST = 4, 4
@@ -61,6 +61,11 @@ def network_name(name: str) -> str | None:
     """The network of timm that a recipe is on, or None for another recipe."""
     found = FORM.fullmatch(name)
     return found[3] if found is not None and found[1] in HEADS else None
+
+
+def method(name: str) -> Method | None:
+    """The paper that the head of a recipe is of, or None for another recipe. Builds nothing."""
+    return METHODS[name.partition(MARK)[0].partition("-")[0]] if network_name(name) is not None else None
 
 
 def family(name: str) -> Family | None:
@@ -80,7 +85,7 @@ def family(name: str) -> Family | None:
         return Family(
             own={name: partial(_eomt, network)},
             learning_rate=eomt.LEARNING_RATE,
-            method=eomt.METHOD,
+            method=METHODS[head],
             others=eomt.training(depth),
             schedule=eomt.own_stages,
         )
@@ -88,15 +93,9 @@ def family(name: str) -> Family | None:
         return Family(
             own={name: partial(_pmt, network)},
             learning_rate=pmt.LEARNING_RATE,
-            method=pmt.METHOD,
+            method=METHODS[head],
             others=pmt.training(),
             schedule=pmt.own_schedule,
-        )
-    if head == "efficientvit":
-        return Family(
-            own={name: partial(_efficientvit, network)},
-            learning_rate=efficientvit.LEARNING_RATE,
-            method=efficientvit.METHOD,
         )
     schedule = None
     if head in ("linear", "multilevel"):
@@ -108,7 +107,7 @@ def family(name: str) -> Family | None:
     if pyramid:
         _check_plain(head, pyramid, network)
         build = partial(PYRAMIDS[pyramid], build)
-    return Family(own={name: build}, learning_rate=rate, others=others, schedule=schedule)
+    return Family(own={name: build}, learning_rate=rate, method=METHODS[head], others=others, schedule=schedule)
 
 
 def warm_up_and_cosine(steps: int) -> list[Config]:

@@ -6,6 +6,8 @@ Three formats are in the world, and all three are a pickle with the numbers besi
     stream     before: pickles one after the other, then the storages
     tar        before torch 0.2: the storages, the tensors' shapes, and the pickle as members of a tar file
 
+A fourth is Paddle's (.pdparams): one pickle of arrays of numpy by name.
+
 Opening reads the pickle only. Tensors are descriptions (`TensorInfo`) until `TorchFile.load` reads those that are
 wanted: of a checkpoint in training that is less than half, as the rest belongs to the optimizer.
 """
@@ -52,13 +54,14 @@ MEMBERS = 1_000
 class TorchFile:
     """An open file. value: what was saved, tensors as TensorInfo. left_out: classes of objects that were not rebuilt.
 
-    places: key -> (position, bytes) of each storage in the file.
+    places: key -> (position, bytes) of each storage in the file. held: storages that the pickle itself brought.
     """
 
     path: Path
     value: Any
     left_out: tuple[Name, ...]
     places: Mapping[str, tuple[int, int]]
+    held: Mapping[str, bytes] = field(default_factory=dict)
     _read: dict[Storage, Tensor] = field(default_factory=dict)
 
     def load(self, infos: Mapping[str, TensorInfo]) -> dict[str, Tensor]:
@@ -89,6 +92,8 @@ class TorchFile:
     def _bytes(self, storage: Storage, file: Any) -> Tensor:
         import torch
 
+        if storage.key in self.held:
+            return torch.frombuffer(bytearray(self.held[storage.key]), dtype=torch.uint8)
         position, size = self.places.get(storage.key, (0, -1))
         if storage.start + storage.size > size:
             raise DamagedPickleError(f"the storage {storage.key!r} has {max(size, 0)} bytes of {storage.size}")
@@ -185,7 +190,10 @@ def _storage_of_archive(reference: Any) -> Storage:
 
 
 def _open_stream(path: Path, mapped: mmap.mmap) -> TorchFile:
-    if read_pickle(mapped, calls={}).value != MAGIC:
+    first = _first(mapped)
+    if isinstance(first, dict):
+        return _of_arrays(path, first)
+    if first != MAGIC:
         raise DamagedPickleError("it does not begin as a file of torch.save does")
     _version, system = read_pickle(mapped, calls={}).value, read_pickle(mapped, calls={}).value
     if not isinstance(system, dict) or not system.get("little_endian", True):
@@ -210,6 +218,39 @@ def _open_stream(path: Path, mapped: mmap.mmap) -> TorchFile:
         places[key] = mapped.tell() + 8, sizes[key]  # in front stands the number of elements
         mapped.seek(min(sum(places[key]), mapped.size()))
     return TorchFile(path, found.value, found.left_out, places)
+
+
+def _first(mapped: mmap.mmap) -> Any:
+    """The first thing in a stream: a number of torch.save's, or what Paddle saved."""
+    return read_pickle(mapped, calls={**python_values.CALLS, **numpy_values.CALLS}).value
+
+
+def _of_arrays(path: Path, values: dict[Any, Any]) -> TorchFile:
+    """A file of Paddle: arrays by name, and a dict of other names for them, which is left as it is.
+
+    Raises RefusedPickleError for arrays that share bytes, as copies of them could fill any memory.
+    """
+    held: dict[str, bytes] = {}
+    found: dict[Any, Any] = {}
+    arrays = [value.value for value in values.values() if isinstance(value, numpy_values.Array)]
+    if sum(array.nbytes for array in arrays if array is not None) > path.stat().st_size:
+        raise RefusedPickleError("its arrays claim more bytes than the file has")
+    for name, value in values.items():
+        array = value.value if isinstance(value, numpy_values.Array) else None
+        if array is None or array.dtype.name not in ITEM_SIZES or array.dtype.byteorder == ">":
+            found[name] = value
+            continue
+        key, data = str(len(held)), array.tobytes()  # row by row, whatever the pickle had
+        held[key] = data
+        strides, step = [], 1
+        for size in reversed(array.shape):
+            strides.insert(0, step)
+            step *= size
+        stored = Storage(key, array.dtype.name, len(data))
+        found[name] = TensorInfo(stored, stored.dtype, array.shape, tuple(strides), 0)
+    if not held:
+        raise DamagedPickleError("it is a dict without tensors or arrays")
+    return TorchFile(path, found, (), {}, held)
 
 
 def _class_of(name: Any) -> Name | None:

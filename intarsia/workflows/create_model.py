@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from intarsia import recipes
 from intarsia.config.language.reader import Config
 from intarsia.contracts import IGNORE_INDEX, PathLike
-from intarsia.recipes.timm_trunks import HEADS, MARK
+from intarsia.recipes.timm_shown import MARK
+from intarsia.recipes.timm_trunks import HEADS
 from intarsia.spec import RunSpec
 from intarsia.terminal import say
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from intarsia import recipes
-from intarsia.recipes.timm_trunks import HEADS, MARK
+from intarsia.recipes.timm_shown import MARK
+from intarsia.recipes.timm_trunks import HEADS
 from intarsia.workflows.create_model import Source, built_model
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ the tensors into ours. Names of OpenMMLab are ours already and need no map.
     efficientvit.py          EfficientViT for segmentation of its authors
     eomt.py                  EoMT of its authors and of transformers, on DINOv2 and DINOv3
     eomt_config.py           our config of such a model; mask_config.py: what those of mask classifiers share
+    paddle.py                PP-LiteSeg of PaddleSeg
     nnunet.py                nnU-Net's networks of two dimensions
     nnunet_plans.py          our config of one, from the plans.json and dataset.json of its results
     folder.py                a folder of the Hugging Face Hub: its model, preprocessing, classes and tensors
@@ -31,6 +32,7 @@ from intarsia.weights.maps.backbones import MAPS as BACKBONES
 from intarsia.weights.maps.efficientvit import MAPS as EFFICIENTVIT
 from intarsia.weights.maps.eomt import MAPS as EOMT
 from intarsia.weights.maps.nnunet import MAPS as NNUNET
+from intarsia.weights.maps.paddle import MAPS as PADDLE
 from intarsia.weights.maps.rules import KeyMap
 from intarsia.weights.maps.smp import MAPS as SMP
 from intarsia.weights.maps.timm import MAPS as TIMM
@@ -40,7 +42,9 @@ from intarsia.weights.maps.transformers import MAPS as TRANSFORMERS
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAPS: tuple[KeyMap, ...] = (*TRANSFORMERS, *EOMT, *NNUNET, *EFFICIENTVIT, *SMP, *TORCHVISION, *TIMM, *BACKBONES)
+MAPS: tuple[KeyMap, ...] = (
+    *TRANSFORMERS, *EOMT, *NNUNET, *EFFICIENTVIT, *PADDLE, *SMP, *TORCHVISION, *TIMM, *BACKBONES,
+)  # fmt: skip
 
 
 def recognise(names: Iterable[str]) -> KeyMap | None:
