@@ -80,6 +80,10 @@ class Contract:
             name: text for name, text in OF_SETS.items() if name in self.outputs and self.answer == "classes"
         }
 
+    def says_all_of(self, num_classes: int) -> bool:
+        """Whether label and confidence are all there is to say: of two classes of which a pixel has one."""
+        return self.output == "scores" and self.answer == "class" and num_classes == 2
+
     def shape(self, batch: int, height: int, width: int) -> tuple[int, ...]:
         """Of the images of this size."""
         if self.layout == "NHWC":

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,10 +16,12 @@ from intarsia.contracts import Batch, LossTerm, Size
 from intarsia.export.contract import Contract
 from intarsia.export.runtime import Runtime
 from intarsia.inference.depth_predictor import DepthPredictor
-from intarsia.inference.logits.lazy import CropFlip, HeadLogits, LogitMap
-from intarsia.inference.logits.postprocess import Postprocessed, RequestedFields
+from intarsia.inference.logits.lazy import Channels, CropFlip, HeadLogits, LogitMap, Resized
+from intarsia.inference.logits.postprocess import Postprocessed, RequestedFields, mean_values
+from intarsia.inference.logits.sliding import SlidingLogits
 from intarsia.inference.network import Soundness
 from intarsia.inference.predictor import Observe, Predictor
+from intarsia.inference.threshold import tells_two_apart
 from intarsia.label_sets import has
 from intarsia.spec import InferenceSpec
 
@@ -35,8 +38,9 @@ class ExportedNetwork(nn.Module):
     Of a file that gives logits or depths, these; of probabilities, their logarithms, whose softmax they are; of labels,
     1 for the class and 0 for the others. Where a pixel may have several classes: of probabilities, the logits whose
     sigmoid they are; of sets, one half more or less than the logit of each class's threshold, so that the mean of
-    several windows is decided by their majority. Images smaller than a file's fixed size are filled up with `filling`,
-    one value for each channel, and what is answered there is cut off.
+    several windows is decided by their majority. A file of scores says the probability of the label: of two classes
+    that is both probabilities, of more it is a further channel, behind those of the classes. Images smaller than a
+    file's fixed size are filled up with `filling`, one value for each channel, and what is answered there is cut off.
     """
 
     def __init__(
@@ -74,20 +78,25 @@ class ExportedNetwork(nn.Module):
             return values[:, None]
         if contract.output == "logits":
             return values
-        if self.thresholds is not None:
-            return self._of_several(values, self.thresholds, contract)
         if contract.output == "probs":
-            return values.clamp_(min=LEAST).log_()
-        classes = torch.arange(self.num_classes, dtype=values.dtype).view(-1, 1, 1)
-        return values[:, None] == classes
+            return values.clamp_(min=LEAST).log_() if self.thresholds is None else values.logit(eps=NEAR)
+        if contract.output == "scores":
+            return self._with_confidence(values, torch.from_numpy(found["confidence"]), contract)
+        return self._of_labels(values)
 
-    @staticmethod
-    def _of_several(values: Tensor, thresholds: Tensor, contract: Contract) -> Tensor:
-        """Logits (N, K, H, W) of what a file says where a pixel may have several classes."""
-        if contract.output == "probs":
-            return values.logit(eps=NEAR)
-        bits = torch.stack([has(values.int(), k) for k in range(len(thresholds))], dim=1)
-        return thresholds.logit(eps=NEAR) + bits - 0.5
+    def _of_labels(self, label: Tensor) -> Tensor:
+        """Scores (N, K, H, W) of labels (N, H, W)."""
+        if self.thresholds is None:
+            return label[:, None] == torch.arange(self.num_classes, dtype=label.dtype).view(-1, 1, 1)
+        bits = torch.stack([has(label.int(), k) for k in range(len(self.thresholds))], dim=1)
+        return self.thresholds.logit(eps=NEAR) + bits - 0.5
+
+    def _with_confidence(self, label: Tensor, confidence: Tensor, contract: Contract) -> Tensor:
+        """Scores (N, 2, H, W) of two classes, or (N, K + 1, H, W), of labels and their probability (N, H, W)."""
+        if contract.says_all_of(self.num_classes):
+            probs = torch.where(self._of_labels(label), confidence[:, None], 1 - confidence[:, None])
+            return probs.clamp_(min=LEAST).log_()
+        return torch.cat([self._of_labels(label).to(confidence.dtype), confidence[:, None]], dim=1)
 
     def _filled(self, images: Tensor) -> Tensor:
         fixed = self.runtime.meta.contract.size
@@ -189,23 +198,65 @@ class _OfFile(Predictor):
 class ExportedPredictor(_OfFile):
     """A predictor of an exported file that gives classes.
 
-    Raises ValueError, when it is made or copied and asked, for a threshold where the file has decided already, and for
-    probabilities of a file that gives labels.
+    Raises ValueError, when it is made or copied and asked, for a threshold where the file has decided already, for
+    probabilities of a file that gives labels, and for the confidence of several windows or views of which a file says
+    only that of its own label.
     """
 
-    def _postprocessed(self, views: Sequence[LogitMap], wanted: RequestedFields) -> Postprocessed:
+    def decided(self, views: Sequence[LogitMap], wanted: RequestedFields, budget: int | None = None) -> Postprocessed:
+        """See `Predictor`."""
         output = self._contract.output
-        if self.inference.foreground_above is not None and output in ("label", "scores"):
+        is_open = output in ("logits", "probs") or self._contract.says_all_of(len(self.classes))
+        if not is_open:
+            self._check_threshold(output)
+        missing = [] if is_open else [name for name in ("probabilities", "entropy") if getattr(wanted, name)]
+        missing += ["confidence"] if wanted.confidence and output == "label" else []
+        missing += ["logits"] if wanted.logits and output != "logits" else []
+        if missing:
+            enough = "logits" if "logits" in missing else "scores" if missing == ["confidence"] else "probs"
+            raise ValueError(f"the file gives {output}, and no {', '.join(missing)}: export it with --output {enough}")
+        if is_open or output == "label":
+            return super().decided(views, wanted, budget=budget)
+        count = len(self.classes)
+        found = super().decided([Channels(view, 0, count) for view in views], RequestedFields(), budget=budget)
+        return replace(found, confidence=self._confidence(views, wanted, budget)) if wanted.confidence else found
+
+    def _check_threshold(self, output: str) -> None:
+        """Raises ValueError for other thresholds than the file has decided by."""
+        network = self.task.model
+        assert isinstance(network, ExportedNetwork)
+        others = None if network.thresholds is None else tuple(network.thresholds.flatten().tolist())
+        wanted = self.inference.thresholds
+        is_another = wanted != others and not (wanted and others and np.allclose(wanted, others))
+        if self.inference.foreground_above is not None or is_another:
             raise ValueError(
                 f"the file gives {output}, decided by a threshold of its own: export it with --output probs"
             )
-        kinds = {"probabilities": wanted.probabilities, "confidence": wanted.confidence, "entropy": wanted.entropy}
-        missing = [name for name, is_wanted in kinds.items() if is_wanted and output in ("label", "scores")]
-        missing += ["logits"] if wanted.logits and output != "logits" else []
-        if missing:
-            enough = "logits" if "logits" in missing else "probs"
-            raise ValueError(f"the file gives {output}, and no {', '.join(missing)}: export it with --output {enough}")
-        return super()._postprocessed(views, wanted)
+
+    def _confidence(self, views: Sequence[LogitMap], wanted: RequestedFields, budget: int | None) -> Tensor:
+        """What a file of scores says of the label, in the last channel of its map."""
+        if len(views) > 1 or not _is_of_one_pass(views[0]):
+            raise ValueError(
+                "the file gives scores: the confidence of what it decided in one window or view, which says nothing of "
+                "the mean of several: export it with --output probs, or leave windows and views out"
+            )
+        count = len(self.classes)
+        values = mean_values([Channels(views[0], count, count + 1)], budget=budget)
+        placed = None if wanted.place is None else wanted.place("confidence", views[0].size)
+        return values.to(wanted.dtype) if placed is None else placed.copy_(values)
+
+    def _check_channels(self, found: int) -> None:
+        has_confidence = self._contract.output == "scores" and not self._contract.says_all_of(len(self.classes))
+        super()._check_channels(found - has_confidence)
+
+
+def _is_of_one_pass(view: LogitMap) -> bool:
+    """Whether each pixel of a map is one that a file answered with."""
+    while isinstance(view, Resized | CropFlip):
+        if isinstance(view, Resized) and view.size != view.source.size:
+            return False
+        view = view.source
+    return isinstance(view, HeadLogits) or (isinstance(view, SlidingLogits) and view.is_single)
 
 
 class ExportedDepthPredictor(_OfFile, DepthPredictor):
@@ -215,10 +266,12 @@ class ExportedDepthPredictor(_OfFile, DepthPredictor):
 def inference_of(inference: InferenceSpec, contract: Contract) -> InferenceSpec:
     """How the predictor of an exported file infers: as the model, as far as the file leaves it open.
 
-    The decision of labels is in the file. A file of one size is shown windows of it.
+    The decision of labels is in the file, unless it gives the probabilities that they are decided by. A file of one
+    size is shown windows of it.
     """
     if contract.output not in ("logits", "depth"):
-        decides = None if contract.output != "probs" else inference.foreground_above
+        is_open = contract.output == "probs" or (tells_two_apart(inference) and contract.says_all_of(2))
+        decides = inference.foreground_above if is_open else None
         inference = replace(inference, threshold=None, two_class_threshold=decides)
     if contract.size is not None:
         height, width = contract.size

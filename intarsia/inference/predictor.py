@@ -157,7 +157,7 @@ class Predictor:
         noted = Soundness() if soundness is None else soundness
         first = batch.metas[0]
         with memory_errors(first.name, first.original_size, self.device, by_windows=self.inference.mode != "whole"):
-            found = [self._postprocessed(views, wanted) for views in self._views(batch, observe, noted)]
+            found = [self.decided(views, wanted) for views in self._views(batch, observe, noted)]
         if soundness is None:
             noted.warn()
         return found
@@ -166,7 +166,7 @@ class Predictor:
     def logit_maps(self, samples: Sequence[Sample], *, soundness: Soundness | None = None) -> list[list[LogitMap]]:
         """For each image, before the transforms, its maps at its own size: one, or one for each augmented view.
 
-        For who puts images together to a larger one; `postprocess` makes a label map of them. soundness: as above.
+        For who puts images together to a larger one; `decided` makes a label map of them. soundness: as above.
         """
         rng = np.random.default_rng(0)  # pipelines of the test phase draw nothing; those that do repeat themselves
         transformed = []
@@ -176,13 +176,14 @@ class Predictor:
             transformed.append(sample)
         return list(self._views(collate(transformed), soundness=soundness))
 
-    def _postprocessed(self, views: Sequence[LogitMap], wanted: RequestedFields) -> Postprocessed:
+    def decided(self, views: Sequence[LogitMap], wanted: RequestedFields, budget: int | None = None) -> Postprocessed:
+        """What `logit_maps` of one image say: its label map, and what else is wanted. budget: see `postprocess`."""
         if self.inference.answer == "depth":
             if not wanted.nothing:
                 raise ValueError("a model of depth has no probabilities, confidence, entropy or logits")
             return Postprocessed(label=mean_values(views))
-        spec = self.inference
-        return postprocess(views, threshold=spec.foreground_above, thresholds=spec.thresholds, wanted=wanted)
+        spec, several = self.inference, self.inference.thresholds
+        return postprocess(views, threshold=spec.foreground_above, thresholds=several, wanted=wanted, budget=budget)
 
     def _views(
         self, batch: Batch, observe: Observe | None = None, soundness: Soundness | None = None
@@ -372,7 +373,7 @@ class Predictor:
         soundness = Soundness()
         with memory_errors(name, meta.original_size, self.device, by_windows=self.inference.mode != "whole"):
             (views,) = self.logit_maps([Sample(image, meta=meta)], soundness=soundness)
-            found = self._postprocessed(views, wanted)
+            found = self.decided(views, wanted)
         soundness.warn()
         return Prediction(
             label=found.label.cpu().numpy().astype(label_dtype(len(self.classes), multi_label=self.multi_label)),

@@ -60,20 +60,23 @@ def test_python_writes_labels_and_an_overlay(work: tuple[Path, Any, Any]) -> Non
     assert f"{share:5.1f} %  sky" in done.stdout
 
 
-def onnxruntime_for_cpp() -> tuple[Path, Path]:
-    """Its headers, and the library: of a release at $ORT, or of the system with the library of the Python package."""
+@pytest.fixture(scope="module")
+def onnxruntime_for_cpp(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Its headers and the folder of its library: of a release at $ORT, or of the system and the Python package."""
     import onnxruntime
 
-    places = [Path(os.environ["ORT"]) / "include"] if "ORT" in os.environ else []
+    places = [Path(os.environ["ORT"]) / "include"] if os.environ.get("ORT") else []
     places += [Path("/usr/include/onnxruntime"), Path("/usr/local/include/onnxruntime")]
     headers = next((place for place in places if (place / "onnxruntime_cxx_api.h").is_file()), None)
     if headers is None:
-        pytest.skip("no headers of onnxruntime for C++ here: no package of PyPI, npm or Debian 12 has them ($ORT)")
-    folders = [headers.parent / "lib", Path(onnxruntime.__file__).parent / "capi", Path("/usr/lib")]
-    library = next((file for folder in folders for file in sorted(folder.glob("**/libonnxruntime.so*"))), None)
-    if library is None:
-        pytest.skip("no library of onnxruntime for C++ here")
-    return headers, library
+        pytest.skip(f"no headers of onnxruntime for C++ here; sh {EXAMPLES / 'for_cpp.sh'} DIR fetches them, for $ORT")
+    if (headers.parent / "lib" / "libonnxruntime.so").exists():
+        return headers, headers.parent / "lib"
+    (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
+    folder = tmp_path_factory.mktemp("library")
+    for name in ("libonnxruntime.so", "libonnxruntime.so.1"):  # what a compiler looks for, and what a program does
+        (folder / name).symlink_to(library)
+    return headers, folder
 
 
 def compiled(folder: Path, *arguments: str) -> Path:
@@ -86,12 +89,28 @@ def compiled(folder: Path, *arguments: str) -> Path:
     return program
 
 
-def test_cpp_writes_labels_and_an_overlay(work: tuple[Path, Any, Any]) -> None:
-    headers, library = onnxruntime_for_cpp()
-    program = compiled(work[0], f"-I{headers}", str(library), f"-Wl,-rpath,{library.parent}")
-    done = subprocess.run([str(program), *FILES], cwd=work[0], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+def test_cpp_writes_labels_and_an_overlay(work: tuple[Path, Any, Any], onnxruntime_for_cpp: tuple[Path, Path]) -> None:
+    folder, pixels, _ = work
+    headers, library = onnxruntime_for_cpp
+    program = compiled(folder, "-I", str(headers), "-L", str(library), "-lonnxruntime", f"-Wl,-rpath,{library}")
+    for name in FILES[2:]:
+        (folder / name).unlink(missing_ok=True)
+    assert run(program, folder, *FILES) == ""
     check(work)
+
+    (folder / "short.ppm").write_bytes((folder / "photo.ppm").read_bytes()[:-1])
+    (folder / "negative.ppm").write_bytes(b"P6\n-41 58\n255\n" + pixels.tobytes())
+    assert "the photo ends early" in run(program, folder, "model.onnx", "short.ppm", "a", "b")
+    assert "expected a PPM file" in run(program, folder, "model.onnx", "negative.ppm", "a", "b")
+    assert "model.txt" in run(program, folder, "model.txt", "photo.ppm", "a", "b")
+    assert "could not write" in run(program, folder, "model.onnx", "photo.ppm", "no/such/folder.pgm", "b")
+
+
+def run(program: Path, folder: Path, *words: str) -> str:
+    """What a program says to standard error, which is nothing if and only if all went well."""
+    done = subprocess.run([str(program), *words], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == (1 if done.stderr else 0), done.stderr
+    return done.stderr
 
 
 def test_cpp_reads_and_writes_files_around_a_stand_in(work: tuple[Path, Any, Any]) -> None:
@@ -104,11 +123,6 @@ def test_cpp_reads_and_writes_files_around_a_stand_in(work: tuple[Path, Any, Any
     program = compiled(folder, f"-I{Path(__file__).parent / 'stand_in'}")
     for name in FILES[2:]:
         (folder / name).unlink(missing_ok=True)
-    done = subprocess.run([str(program), *FILES], cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert run(program, folder, *FILES) == ""
     check(work)
-    done = subprocess.run(
-        [str(program), "model.onnx", "model.onnx", "a", "b"], cwd=folder, capture_output=True, text=True
-    )
-    assert done.returncode == 1
-    assert "expected a PPM file" in done.stderr
+    assert "expected a PPM file" in run(program, folder, "model.onnx", "model.onnx", "a", "b")

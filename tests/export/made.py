@@ -1,16 +1,19 @@
-"""A network of two convolutions with all that a deployable model does around one, and files made of it."""
+"""A network of two convolutions with all that a deployable model does around one, and what files of it say."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from intarsia.export import runtime
 from intarsia.export.contract import Contract, ExportMeta
 from intarsia.export.deployable import Deployable
+from intarsia.export.task import ExportedPredictor, ExportedTask, inference_of
 from intarsia.inference.predictor import Predictor
 from intarsia.spec import InferenceSpec, PreprocessSpec
 from intarsia.tasks.preprocess import Preprocess
@@ -82,3 +85,13 @@ def image(size: tuple[int, int], *, channels: int = 3, seed: int = 0) -> np.ndar
     coarse = rng.integers(0, 256, (-(-size[0] // 8), -(-size[1] // 8), channels))
     whole = coarse.repeat(8, 0).repeat(8, 1)[: size[0], : size[1]]
     return (whole + rng.integers(-20, 20, whole.shape)).clip(0, 255).astype(np.uint8)
+
+
+def predictor_of(made: Made, path: Path) -> ExportedPredictor:
+    """A predictor of a file."""
+    opened, thresholds = runtime.open_file(path, threads=1), made.inference.thresholds
+    filling = made.task.preprocess.spec.mean
+    task = ExportedTask(opened, num_classes=len(made.classes), filling=filling, thresholds=thresholds)
+    inference = inference_of(made.inference, opened.meta.contract)
+    palette = PALETTE[: len(made.classes)]
+    return ExportedPredictor(task.eval(), inference=inference, classes=made.classes, palette=palette)

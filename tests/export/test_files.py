@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from made import SIZES, Made, image
+from made import SIZES, Made, image, predictor_of
 
 from intarsia import consent
 from intarsia.contracts import Size
@@ -23,14 +23,6 @@ from intarsia.export.program import exported
 from intarsia.export.task import ExportedPredictor, ExportedTask, inference_of
 from intarsia.inference.predictor import Predictor
 from intarsia.metrics.iou import IoUMetric
-
-
-def predictor_of(made: Made, path: Path) -> ExportedPredictor:
-    opened = runtime.open_file(path, threads=1)
-    task = ExportedTask(opened, num_classes=len(made.classes), filling=made.task.preprocess.spec.mean)
-    inference = inference_of(made.inference, opened.meta.contract)
-    palette = [(0, 0, index) for index in range(len(made.classes))]
-    return ExportedPredictor(task.eval(), inference=inference, classes=made.classes, palette=palette)
 
 
 @pytest.mark.parametrize("output", ["label", "logits"])
@@ -258,23 +250,6 @@ def test_labels_of_windows_are_their_majority(make: Any, onnx_file: Any) -> None
             label = made.predictor().predict(np.ascontiguousarray(pixels[part])).label
             votes[(slice(None), *part)] += label == np.arange(3)[:, None, None]
     np.testing.assert_array_equal(ours.predict(pixels).label, votes.argmax(0))
-
-
-@pytest.mark.parametrize(("output", "missing"), [("label", "confidence"), ("probs", "logits"), ("scores", "entropy")])
-def test_what_a_file_does_not_give_is_refused(make: Any, onnx_file: Any, output: str, missing: str) -> None:
-    made = make()
-    ours = predictor_of(made, onnx_file(made, made.deployable(output)))
-    with pytest.raises(ValueError, match=f"the file gives {output}, and no {missing}: export it with --output"):
-        ours.predict(image((40, 40)), **{missing: True})
-
-
-def test_a_threshold_is_in_the_file(make: Any, onnx_file: Any) -> None:
-    made = make(logits=1, threshold=0.4)
-    ours = predictor_of(made, onnx_file(made, made.deployable()))
-    np.testing.assert_array_equal(ours.predict(image((40, 60))).label, made.predictor().predict(image((40, 60))).label)
-    ours.inference = replace(ours.inference, two_class_threshold=0.6)
-    with pytest.raises(ValueError, match="threshold of its own: export it with --output probs"):
-        ours.predict(image((40, 60)))
 
 
 # --- The certificate ----------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ A map is a chain of these, from what the network gave to what the image needs:
     HeadLogits     logits as a head gives them, a few dozen cells wide
     Resized        another map, enlarged or reduced bilinearly
     CropFlip       a part of another map, mirrored or not
+    Channels       some channels of another map
     SlidingLogits  the mean of overlapping windows (`sliding.py`)
 
 The values are those of torch.nn.functional.interpolate on the whole map up to float rounding, and do not depend on
@@ -96,6 +97,24 @@ class CropFlip:
         part = self.source.rows(*self.needs(start, stop), channels)[:, :, left : left + self.size[1]]
         axes = [axis + 1 for axis, mirrored in enumerate(self.mirrored) if mirrored]
         return part.flip(axes) if axes else part
+
+
+class Channels:
+    """Some channels of another map that follow each other, from `first` until before `end`."""
+
+    def __init__(self, source: LogitMap, first: int, end: int) -> None:
+        self.source, self.size, self.area = source, source.size, source.area
+        self._channels = range(first, end)
+
+    @property
+    def like(self) -> Tensor:
+        """See `LogitMap`."""
+        return self.source.like[self._channels.start : self._channels.stop]
+
+    def rows(self, start: int, stop: int, channels: Sequence[int] | None = None) -> Tensor:
+        """See `LogitMap`."""
+        wanted = self._channels if channels is None else [self._channels[channel] for channel in channels]
+        return self.source.rows(start, stop, wanted)
 
 
 class Resized:

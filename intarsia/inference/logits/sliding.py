@@ -181,6 +181,11 @@ class SlidingLogits:
         self._like: Tensor | None = None
 
     @property
+    def is_single(self) -> bool:
+        """Whether one window is all there is, so that the mean is what it says."""
+        return len(self._windows) == 1
+
+    @property
     def like(self) -> Tensor:
         """See `LogitMap`."""
         if self._like is None:

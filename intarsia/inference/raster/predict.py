@@ -27,7 +27,7 @@ from intarsia.data.scenes.georeference import Area
 from intarsia.data.scenes.scene import Scene, gdal_environment
 from intarsia.inference.inputs.images import ahead
 from intarsia.inference.logits.lazy import CropFlip, HeadLogits, LogitMap, Resized
-from intarsia.inference.logits.postprocess import Postprocessed, RequestedFields, postprocess
+from intarsia.inference.logits.postprocess import Postprocessed, RequestedFields
 from intarsia.inference.logits.sliding import Window, default_batch
 from intarsia.inference.predictor import Predictor
 from intarsia.inference.raster.files import LAYERS, Layer, category_names, layers_of, write_layer
@@ -264,18 +264,11 @@ class _Strips:
         if not valid.any():
             return {}
         strip = {layer.kind: layer.blank(bottom - top, panel.right - panel.left) for layer in self._layers}
-        is_cropped, inference = self.tiling.blend == "crop", self._predictor.inference
+        is_cropped = self.tiling.blend == "crop"
         regions = self._cropped if is_cropped else self._blended
         budget = None if is_cropped or self._predictor.device.type != "cpu" else BLEND_BUDGET
         for left, views in regions(panel, row, progress):
-            found = postprocess(
-                views,
-                threshold=inference.foreground_above,
-                thresholds=inference.thresholds,
-                wanted=self._wanted,
-                budget=budget,
-            )
-            self._paste(strip, left, found)
+            self._paste(strip, left, self._predictor.decided(views, self._wanted, budget=budget))
         for layer in self._layers:
             strip[layer.kind][:, ~valid] = layer.fill
         return strip

@@ -10,6 +10,7 @@
 enum OrtLoggingLevel { ORT_LOGGING_LEVEL_WARNING };
 enum OrtAllocatorType { OrtArenaAllocator };
 enum OrtMemType { OrtMemTypeDefault };
+enum ONNXTensorElementDataType { ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8 };
 
 namespace Ort {
 inline std::string whole(const char* path) {
@@ -37,8 +38,12 @@ struct ModelMetadata {
 struct MemoryInfo {
   static MemoryInfo CreateCpu(OrtAllocatorType, OrtMemType) { return {}; }
 };
+struct TensorTypeAndShapeInfo {
+  ONNXTensorElementDataType GetElementType() const { return ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8; }
+};
 struct Value {
   std::string data;
+  TensorTypeAndShapeInfo GetTensorTypeAndShapeInfo() const { return {}; }
   template <typename T>
   static Value CreateTensor(const MemoryInfo&, T*, size_t, const int64_t*, size_t) { return {}; }
   template <typename T>
