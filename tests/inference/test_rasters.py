@@ -26,6 +26,7 @@ from intarsia.data.value_range import Scale
 from intarsia.inference.logits.sliding import ramp
 from intarsia.inference.predictor import Predictor
 from intarsia.inference.raster.predict import RasterSettings, predict_scene
+from intarsia.inference.raster.resume import FinishedStrips
 from intarsia.inference.raster.windows import AxisWindows, Tiling
 from intarsia.spec import AugmentedInference, InferenceSpec
 
@@ -345,6 +346,24 @@ def test_uncertain_pixels_have_no_class(scene: Path, tmp_path: Path) -> None:
     assert np.array_equal(label[clear], expected[clear])
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_masks_say_where_each_class_is(several: bool, scene: Path, tmp_path: Path) -> None:
+    spec = {"answer": "classes", "class_thresholds": (0.5, 0.6, 0.7, 0.8)} if several else {}
+    predictor = make_predictor(**spec)
+    whole = predictor.predict(read(scene).transpose(1, 2, 0), confidence=True)
+    settings = RasterSettings((64, 64), 16, kinds=frozenset({"masks"}), min_confidence=0.52)
+    done = run(predictor, scene, tmp_path / "out.tif", settings)
+    clear = np.abs(whole.confidence - 0.52) > 1e-5
+    expected = np.where(whole.confidence < 0.52, 255, whole.labels)
+    assert 0 < (expected == 255).mean() < 1
+    with rasterio.open(done.files["masks"]) as masks, rasterio.open(done.files["label"]) as labels:
+        assert (masks.dtypes, masks.descriptions, masks.nodata) == (("uint8",) * 4, CLASSES, 255)
+        assert np.array_equal(masks.read()[:, clear], expected[:, clear])
+        assert ("CLASS_BITS" in labels.tags()) == several
+        colours = labels.colormap(1)
+    assert [colours[value][:3] for value in range(4)] == list(predictor.shown_values[1][:4])
+
+
 # --- Where there is no data ---------------------------------------------------------------------------------------
 
 
@@ -610,7 +629,11 @@ def test_a_damaged_strip_and_a_foreign_folder_are_named(scene: Path, tmp_path: P
     strip.unlink()
     run(make_predictor(), scene, out, settings)
     (tmp_path / "b.tif.parts").mkdir()
-    (tmp_path / "b.tif.parts" / "letter.txt").touch()
+    assert FinishedStrips.described(tmp_path / "b.tif") is None
+    (tmp_path / "b.tif.parts" / "run.json").write_text('{"half":')
+    with pytest.raises(ValueError, match=r"run\.json is damaged .*begin anew with --restart"):
+        run(make_predictor(), scene, tmp_path / "b.tif", settings)
+    (tmp_path / "b.tif.parts" / "run.json").rename(tmp_path / "b.tif.parts" / "letter.txt")
     with pytest.raises(ValueError, match="is in the way"):
         run(make_predictor(), scene, tmp_path / "b.tif", settings)
 

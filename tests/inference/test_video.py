@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ import pytest
 
 from intarsia.inference.inputs import video, video_decoders
 from intarsia.inference.inputs.video import Frames, is_video
+from intarsia.inference.inputs.video_decoders import Decoded
 from intarsia.inference.outputs import video as video_out
 from intarsia.inference.outputs.video import CODECS, VideoWriter
 
@@ -150,6 +152,25 @@ def test_a_length_that_was_rounded_up_is_no_loss(
     assert len(numbers(frames)) == 30
     assert len(frames.lost) == lost
     assert frames.rounded == rounded
+
+
+class Nothing:
+    """A file whose table lists five frames, and in which none can be found, not even a damaged one."""
+
+    size, rate, duration, announced = SIZE, 10.0, 0.5, 5
+
+    def frames(self, start: float) -> Iterator[Decoded]:
+        return iter(())
+
+    def close(self) -> None:
+        pass
+
+
+def test_frames_that_are_listed_and_not_there_are_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "open_video", lambda path: Nothing())
+    frames = Frames(str(tmp_path / "a.mp4"))
+    assert numbers(frames) == []
+    assert (frames.lost, frames.shown, frames.rounded) == ((0, 1, 2, 3, 4), 0.0, 0)
 
 
 # --- Times --------------------------------------------------------------------------------------------------------
