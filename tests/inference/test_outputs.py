@@ -350,6 +350,13 @@ def test_a_full_disk_is_told_before_anything_is_filled(tmp_path: Path, monkeypat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    place = Scratch(tmp_path / "absent")
+    with pytest.raises(ValueError, match=r"no file for its logits in .*absent: No such file or directory"):
+        place("logits", (3, 4, 5))
+    assert place.take() == {}
+
+
 def test_an_array_that_nobody_took_is_removed(tmp_path: Path) -> None:
     place = Scratch(tmp_path)
     assert place("entropy", (4, 5)) is None
