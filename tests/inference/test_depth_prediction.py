@@ -11,6 +11,7 @@ from PIL import Image
 
 from intarsia.inference.depth_prediction import DepthPrediction
 from intarsia.inference.outputs.depth_files import DepthFiles, DepthTable
+from intarsia.terminal import Notice
 from intarsia.visual.depth import coloured_depth, with_scale
 
 DEPTH = np.linspace(0.5, 8, 40 * 60, dtype=np.float32).reshape(40, 60)
@@ -62,3 +63,11 @@ def test_formats_and_tables_of_nothing(tmp_path: Path) -> None:
     assert table.summary() == "none"
     table.add(DepthPrediction(DEPTH, name="light"))
     assert table.summary() == "min 0.5, median of medians 4.25, max 8"
+
+
+def test_a_picture_that_is_too_large_for_its_format_is_made_smaller(tmp_path: Path) -> None:
+    wide = DepthPrediction(np.ones((2, 17_000), np.float32), name="wide")
+    files = DepthFiles(tmp_path, frozenset({"color"}), scale=False)
+    with pytest.warns(Notice, match="^wide: "):
+        files.write_one(wide, "color", tmp_path / "wide.webp")
+    assert max(Image.open(tmp_path / "wide.webp").size) < 17_000
