@@ -12,6 +12,12 @@ EQUIVALENT: dict[str, str] = {
     "intarsia/engine/optim/schedules.py ValueSchedule._walk [constant] 1 -> 2 #2": (
         "one iteration more is walked than was asked for, and kept for who asks for it"
     ),
+    "intarsia/inference/explain.py Explainer._at_logits [constant] 1 -> 2 #2": (
+        "the region stands there twice then, and the first is taken"
+    ),
+    "intarsia/inference/inputs/video_decoders.py PyAVDecoder._rewind [keyword] , backward=True -> nothing": (
+        "PyAV goes to the key frame before, unless told otherwise"
+    ),
     'intarsia/inference/logits/postprocess.py mean_values [condition] like.device.type == "cpu" -> True': (
         "on an accelerator there are more strips then, which take longer; the depths are the same"
     ),

@@ -313,17 +313,90 @@ TABLE: dict[str, list[Group]] = {
         group("config/test_check.py"),
     ],
     "intarsia/tasks/": [group("tasks"), group(FIGURES, k="small"), group("losses"), group("config/test_build.py")],
+    "intarsia/inference/class_names.py": [group("inference/test_predictor.py", "inference/test_class_counts.py")],
+    "intarsia/inference/depth_": [
+        group("inference/test_depth_prediction.py"),
+        group("cli/test_predict_depth.py", "tasks/test_depth.py", k="not published"),
+    ],
+    "intarsia/inference/explain.py": [group("inference/test_explain.py")],
+    "intarsia/inference/inputs/arrays.py": [
+        group("inference/test_predictor.py", "inference/test_value_contract.py", "inference/test_image_modes.py"),
+        group("inference/test_bad_input.py", "inference/test_scale_by_percentiles.py", "data/test_stack.py"),
+    ],
+    "intarsia/inference/inputs/finding.py": [group("inference/test_inputs.py", "inference/test_bad_input.py")],
+    "intarsia/inference/inputs/images.py": [
+        group("inference/test_inputs.py", "inference/test_predictor.py", "inference/test_bad_input.py")
+    ],
+    "intarsia/inference/inputs/image_frames.py": [group("cli/test_predict_inputs.py", k="video")],
+    "intarsia/inference/inputs/video": [group("inference/test_video.py"), group("cli/test_predict_video.py")],
     "intarsia/inference/logits/": LOGITS,
-    "intarsia/inference/memory.py": [group("inference/test_memory.py"), *LOGITS],
-    "intarsia/inference/network.py": [group("inference/test_network.py", "inference/test_threads.py"), *LOGITS],
-    "intarsia/inference/prediction.py": [group("inference/test_prediction.py", "inference/test_outputs.py"), *LOGITS],
-    "intarsia/inference/predictor.py": LOGITS,
+    "intarsia/inference/logits/lazy.py": [group("inference/test_lazy.py"), *LOGITS],
+    "intarsia/inference/logits/scratch.py": [group("inference/test_outputs.py"), group("cli/test_predict_outputs.py")],
+    "intarsia/inference/logits/sliding.py": [
+        group("inference/test_sliding.py", "inference/test_predictor.py", "inference/test_rasters.py"),
+        *LOGITS,
+    ],
+    "intarsia/inference/logits/triton_argmax.py": [group("inference/test_triton_argmax.py")],
+    "intarsia/inference/memory.py": [group("inference/test_memory.py"), group("inference/test_network.py")],
+    "intarsia/inference/network.py": [
+        group("inference/test_network.py", "inference/test_threads.py", "evaluation/test_small_images.py"),
+    ],
+    "intarsia/inference/network_input.py": [group("inference/test_memory.py", "evaluation/test_part_scores.py")],
+    "intarsia/inference/outputs/": [
+        group("inference/test_outputs.py", "inference/test_class_counts.py", "inference/test_polygons.py"),
+        group("cli/test_predict_outputs.py"),
+    ],
+    "intarsia/inference/outputs/coco.py": [
+        group(
+            "inference/test_polygons.py", "inference/test_multi_label_predictions.py", "data/annotations/test_coco.py"
+        ),
+        group("cli/test_predict_outputs.py"),
+    ],
+    "intarsia/inference/outputs/depth_files.py": [
+        group("inference/test_depth_prediction.py"),
+        group("cli/test_predict_depth.py"),
+        group("inference/test_bad_input.py", k="depth"),
+    ],
+    "intarsia/inference/outputs/geojson.py": [group("inference/test_polygons.py", "inference/test_ground.py")],
+    "intarsia/inference/outputs/ground.py": [group("inference/test_ground.py", "inference/test_polygons.py")],
+    "intarsia/inference/outputs/image_files.py": [
+        group("inference/test_outputs.py"),
+        group("cli/test_predict_outputs.py", "cli/test_predict_video.py"),
+    ],
+    "intarsia/inference/outputs/label_values.py": [
+        group("inference/test_outputs.py", "inference/test_class_counts.py"),
+        group("workflows/test_submission.py", "cli/test_predict_outputs.py"),
+    ],
+    "intarsia/inference/outputs/manifest.py": [
+        group("inference/test_raster_folders.py", "inference/test_bad_input.py"),
+        group("cli/test_predict_outputs.py", "cli/test_predict_inputs.py"),
+    ],
+    "intarsia/inference/outputs/parts.py": [group("inference/test_parts.py"), group("cli/test_predict_parts.py")],
+    "intarsia/inference/outputs/polygons.py": [
+        group("inference/test_polygons.py", "inference/test_multi_label_predictions.py", "inference/test_ground.py"),
+        group("cli/test_predict_raster.py"),
+    ],
+    "intarsia/inference/outputs/video.py": [group("inference/test_video.py"), group("cli/test_predict_video.py")],
+    "intarsia/inference/outputs/writer.py": [
+        group("inference/test_outputs.py", "inference/test_multi_label_predictions.py"),
+        group("cli/test_predict_outputs.py", "cli/test_predict_video.py"),
+    ],
+    "intarsia/inference/prediction.py": [
+        group("inference/test_prediction.py", "inference/test_outputs.py", "inference/test_multi_label_predictions.py")
+    ],
+    "intarsia/inference/predictions.py": [group("inference/test_predictor.py", "inference/test_bad_input.py")],
+    "intarsia/inference/predictor.py": [
+        group("inference/test_predictor.py", "inference/test_tta.py", "inference/test_multi_label_predictions.py"),
+        group("inference/test_network.py", "inference/test_memory.py", "evaluation/test_part_scores.py"),
+        group("inference/test_sliding.py", "inference/test_reference.py"),
+    ],
+    "intarsia/inference/raster/": [group("inference/test_rasters.py"), group("cli/test_predict_raster.py")],
     "intarsia/inference/tta.py": [group("inference/test_tta.py"), *LOGITS],
     "intarsia/inference/threshold.py": [
         group("inference/test_predictor.py", "workflows/test_views.py", k="threshold"),
+        group("inference/test_multi_label_predictions.py"),
         group("workflows/test_thresholds.py"),
     ],
-    "intarsia/inference/": [group("inference"), group("evaluation", "engine/test_evaluate.py")],
     "intarsia/weights/origins.py": [group("weights/test_origins.py", "workflows/test_model_card.py")],
     "intarsia/workflows/thresholds.py": [group("workflows/test_thresholds.py")],
     "intarsia/workflows/hub.py": [group("workflows/test_hub.py"), group("workflows/test_share_weights.py")],

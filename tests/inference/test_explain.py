@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from intarsia.inference.explain import Explainer, as_map, grad_cam, layers_of
+from intarsia.contracts import Sample, SampleMeta
+from intarsia.inference.explain import Explainer, as_map, grad_cam, layers_of, maps_of
 
 rng = np.random.default_rng(0)
 IMAGE = rng.integers(0, 256, (32, 48, 3), dtype=np.uint8)
@@ -123,6 +124,48 @@ def test_frozen_parameters_and_padded_images(make_predictor: Any) -> None:
     np.testing.assert_allclose(found[0].heat, expected / expected.max(), atol=1e-5)
 
 
+def test_the_test_pipeline_is_looked_through(make_predictor: Any) -> None:
+    """A transform that mirrors: heat, region and the one pixel are those of the image as it was."""
+
+    def mirrored(sample: Sample, _: Any) -> Sample:
+        meta = SampleMeta(sample.meta.name, original_size=sample.meta.original_size, flips=("horizontal",))
+        return Sample(sample.image[:, ::-1], meta=meta)
+
+    model = Net()
+    predictor = make_predictor(model=model, transforms=[mirrored])
+    turned = np.ascontiguousarray(IMAGE[:, ::-1])
+    for at, mirror in ((None, None), ((20, 10), (27, 10)), ((47, 31), (0, 31))):
+        found = Explainer(predictor, IMAGE).activation(1, at=at)
+        other = Explainer(make_predictor(model=model), turned).activation(1, at=mirror)
+        np.testing.assert_allclose(found.heat, other.heat[:, ::-1], atol=1e-5)
+        np.testing.assert_array_equal(found.region, other.region[:, ::-1])
+
+
+def test_a_network_without_a_backbone_is_looked_at_in_its_first_part(make_predictor: Any) -> None:
+    class Plain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Conv2d(3, 4, 3, padding=1, stride=4)
+            self.last = nn.Conv2d(4, 3, 1)
+
+        def forward(self, images: Tensor) -> Tensor:
+            result: Tensor = self.last(self.stem(images))
+            return result
+
+    predictor = make_predictor(model=Plain())
+    found = Explainer(predictor, IMAGE)
+    assert (found.layer, found.map.shape) == ("stem", (4, 8, 12))
+    np.testing.assert_array_equal(
+        found.activation(0).heat, Explainer(predictor, IMAGE, layer="stem").activation(0).heat
+    )
+
+
+def test_maps_in_whatever_a_module_gives() -> None:
+    one, two = torch.zeros(1, 2, 3, 4), torch.zeros(1, 5, 6)
+    found = list(maps_of({"a": one, "b": [two, {"c": (one, torch.zeros(2, 2))}], "d": torch.zeros(1, 2, 3, 4).long()}))
+    assert [id(values) for values in found] == [id(one), id(two), id(one)]
+
+
 def test_without_a_level_it_is_the_last_that_the_head_reads(make_predictor: Any) -> None:
     predictor = make_predictor(model=Net(reads=0))
     found = Explainer(predictor, IMAGE).activation(0)
@@ -179,6 +222,8 @@ def test_the_layers_that_give_maps(make_predictor: Any) -> None:
         ("backbon", "no such layer. Did you mean backbone"),
         ("backbone:2", "backbone gives 2 maps, counted from 0"),
         ("backbone:x", "no such layer"),
+        ("zz", "the network has no such layer. `--layers` lists them"),
+        ("", "the network has no such layer"),
         ("unused", "predicting does not call it"),
     ],
 )
@@ -197,6 +242,9 @@ def test_tokens_in_a_row_are_a_map() -> None:
     assert torch.equal(as_map(with_class, (24, 32), "x"), expected)
     with pytest.raises(ValueError, match="is no map of an image"):
         as_map(torch.zeros(1, 50, 2), (24, 32), "x")
+    for no_map in (torch.zeros(2, 2, 6, 8), torch.zeros(1, 2, 1, 1)):  # of two images, and of one number
+        with pytest.raises(ValueError, match="is no map of an image"):
+            as_map(no_map, (24, 32), "x")
 
 
 @pytest.mark.parametrize(("index", "at"), [(3, None), (-1, None), (0, (48, 0)), (0, (0, 32))])

@@ -149,6 +149,7 @@ def test_longitudes_to_360_become_those_to_180(tmp_path: Path) -> None:
 # --- Off the Earth ------------------------------------------------------------------------------------------------
 
 LOCAL = 'LOCAL_CS["Local Coordinates (m)",UNIT["metre",1]]'
+FEET = 'LOCAL_CS["Local Coordinates (ft)",UNIT["foot",0.3048]]'
 DISK = "+proj=geos +lon_0=0 +h=35785831 +ellps=WGS84 +sweep=y"
 
 
@@ -156,6 +157,7 @@ DISK = "+proj=geos +lon_0=0 +h=35785831 +ellps=WGS84 +sweep=y"
     ("crs", "transform", "metres"),
     [
         (LOCAL, from_origin(1000, 2000, 0.5, 0.5), 64 * 32 * 0.25),
+        (FEET, from_origin(1000, 2000, 100, 100), 64 * 32 * 100**2 * 0.3048**2),
         (DISK, from_origin(-5_570_248, 5_570_248, 174_000, 174_000), None),
     ],
 )
@@ -190,3 +192,16 @@ def test_where_there_is_no_longitude_the_raster_keeps_its_coordinates(
     if metres is not None:
         assert feature["properties"]["square_metres"] == pytest.approx(metres)
         assert areas(Labels(label), classes=CLASSES, ground=ground)[1].square_metres == pytest.approx(metres)
+
+
+def test_places_beyond_the_edge_of_the_earth_have_no_pixel() -> None:
+    ground = Ground(CRS.from_string(DISK), from_origin(-5_570_248, 5_570_248, 174_070.25, 174_070.25))
+    middle = ground.pixel_of(0.0, 0.0)
+    assert middle is not None
+    np.testing.assert_allclose(middle, [[32, 32]], atol=1e-6)
+    assert ground.pixel_of(180.0, 0.0) is None
+
+
+def test_what_coordinates_are_is_said() -> None:
+    assert coordinates_in_words(None) == "in pixels: the raster says no place"
+    assert coordinates_in_words(Ground(CRS.from_epsg(4326), from_origin(0, 0, 1, 1))) == "in longitude and latitude"

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from intarsia.inference.inputs.finding import find_images
-from intarsia.inference.inputs.images import ahead
+from intarsia.inference.inputs.finding import ImageFile, find_images, numbered
+from intarsia.inference.inputs.images import ImageStream, ahead
 from intarsia.io.folders import natural_order
 from intarsia.terminal import Notice
 
@@ -78,6 +78,19 @@ def test_names_are_unique_whatever_is_listed(tmp_path_factory, entries):
     assert [file.path for file in found.files] == paths
     assert max(Counter(names(found)).values()) == 1
     assert not any(file.name.startswith(("/", "..")) for file in found.files)
+
+
+def test_numbers_pass_over_names_that_are_taken():
+    taken: Counter[str] = Counter()
+    assert [numbered(name, taken) for name in ("a", "a_2", "a", "a", "a_2")] == ["a", "a_2", "a_3", "a_4", "a_2_2"]
+
+
+def test_files_of_a_stream_are_called_as_they_say(tmp_path):
+    pages = [Image.new("L", (4, 3), value) for value in (10, 20)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    files = [ImageFile(tmp_path / "a.tif", "second", page=1), ImageFile(tmp_path / "a.tif", "second", page=0)]
+    found = [(name, int(image[0, 0, 0])) for name, image in ImageStream(iter(files))]
+    assert found == [("second", 20), ("second", 10)]
 
 
 def test_what_cannot_be_found_is_named(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch import nn
 import intarsia
 from intarsia.data import headers, image_io
 from intarsia.inference import memory, predictor
-from intarsia.inference.memory import TooLargeError, bytes_per_pixel, free_memory
+from intarsia.inference.memory import MemoryCheck, TooLargeError, bytes_per_pixel, free_memory, memory_errors
 
 CPU = torch.device("cpu")
 
@@ -55,6 +56,61 @@ def test_windows_that_are_normalised_by_themselves_give_the_same_bits(make_weigh
     after = model.predict(image, logits=True)
     assert np.array_equal(before.logits, after.logits)
     assert np.array_equal(before.label, after.label)
+
+
+class OneLayer:
+    """A task whose network holds its input and what it makes of it: 4 bytes for each of 3 + `channels` numbers."""
+
+    def __init__(self, channels: int) -> None:
+        self.model = nn.Conv2d(3, channels, 1)
+
+    def parameters(self):
+        return self.model.parameters()
+
+
+@pytest.mark.parametrize(
+    ("channels", "at_once", "normalised_whole", "needed"),
+    [
+        (20, None, True, 4 * 23 * 2 * 30 * 40),
+        (2, None, True, 3 * 4 * 3 * 2 * 30 * 40),  # three copies in single precision are more than the network's
+        (20, 500, True, 3 * 4 * 3 * 2 * 30 * 40 + 4 * 23 * 500),
+        (20, 500, False, 4 * 23 * 500),
+    ],
+)
+@torch.inference_mode()
+def test_what_is_asked_for_is_what_is_needed(monkeypatch, channels, at_once, normalised_whole, needed):
+    """Of two images of 30 x 40: as many bytes as are needed are enough, and one less is not."""
+    check = MemoryCheck(OneLayer(channels), CPU)
+    images = torch.zeros(2, 3, 30, 40, dtype=torch.uint8)
+    for free, fits in ((needed, True), (needed - 1, False)):
+        monkeypatch.setattr(memory, "free_memory", lambda device, free=free: free)
+        with nullcontext() if fits else pytest.raises(TooLargeError, match="a: its 40 x 30 pixels at once"):
+            check.check("a", images, at_once=at_once, normalised_whole=normalised_whole)
+
+
+def test_the_limit_of_the_process_counts(monkeypatch):
+    resource = pytest.importorskip("resource", reason="no such limits on Windows")
+    used = memory.psutil.Process().memory_info().vms
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (used + 10**9, resource.RLIM_INFINITY))
+    assert free_memory(CPU) <= 10**9
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (1, resource.RLIM_INFINITY))
+    assert free_memory(CPU) == 0
+
+
+def test_an_allocation_that_fails_beside_the_network():
+    """By the library's own type or by its words, with or without windows; another error stays what it is."""
+    for error in (MemoryError(), RuntimeError("std::bad_alloc")):
+        for by_windows in (False, True):
+            with (
+                pytest.raises(TooLargeError, match=r"^a: its 9 x 7 pixels at once need more memory") as caught,
+                memory_errors("a", (7, 9), CPU, by_windows=by_windows),
+            ):
+                raise error
+            assert ("--slide" in str(caught.value)) != by_windows
+            assert "GPU" not in str(caught.value)
+    with pytest.raises(RuntimeError, match=r"^other$"), memory_errors("a", (7, 9), CPU, by_windows=True):
+        raise RuntimeError("other")
+    assert "on the GPU" in str(memory.too_large("a", (7, 9), torch.device("cuda"), "9 GB", by_windows=True))
 
 
 @pytest.mark.usefixtures("small_is_large")

@@ -19,7 +19,7 @@ from intarsia.inference.outputs.polygons import Labels, areas
 from intarsia.inference.outputs.writer import KINDS, Outputs, mask_folders
 from intarsia.inference.prediction import Prediction
 from intarsia.inference.predictor import Predictor
-from intarsia.inference.threshold import at_threshold, predictor_at
+from intarsia.inference.threshold import at_threshold, at_thresholds, predictor_at
 from intarsia.spec import AugmentedInference, InferenceSpec
 from intarsia.visual.overlay import coloured
 
@@ -127,8 +127,18 @@ def test_one_threshold_is_that_of_all_classes(image: np.ndarray) -> None:
     assert np.array_equal(other.predict(image).labels, expected(image, (0.7,) * 3))
     with pytest.raises(ValueError, match="between 0 and 1"):
         at_threshold(other.inference, 1.5)
+    for outside in (0.0, 1.0):
+        with pytest.raises(ValueError, match=f"a probability between 0 and 1, found {outside:g}"):
+            at_thresholds(other.inference, (0.5, outside, 0.5))
     with pytest.raises(ValueError, match="a threshold for each of 3 classes, found 2"):
         predictor_at(predictor(), None, (0.5, 0.5))
+
+
+def test_another_number_of_logits_is_refused(image: np.ndarray) -> None:
+    spec = InferenceSpec(num_classes=2, answer="classes", class_thresholds=THRESHOLDS[:2])
+    two = Predictor(Task(), inference=spec, classes=NAMES[:2], palette=PALETTE[:2])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="one logit for each of 2 classes, found 3"):
+        two.predict(image)
 
 
 def test_what_does_not_fit_together_is_refused() -> None:

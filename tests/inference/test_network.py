@@ -6,15 +6,18 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
 import torch
+from simulated_gpu import DEVICE, simulated_gpu
 from torch import Tensor, nn
 
 from intarsia.backbones.mit import MixVisionTransformer
 from intarsia.contracts import Batch, SampleMeta
 from intarsia.inference.memory import TooLargeError
+from intarsia.inference.network import COMPACT, Soundness, at_least
 
 
 class Picky(nn.Module):
@@ -44,6 +47,16 @@ def test_small_images_are_padded_and_cut_again(make_predictor, height, width):
     meta = SampleMeta(name="x", original_size=(height, width))
     (label,) = predictor.predict_batch(Batch(images, None, ((height, width),), (meta,)))
     assert label.shape == (height, width)
+
+
+@pytest.mark.parametrize(("height", "width"), [(3, 9), (9, 3), (3, 3), (5, 3), (3, 5)])
+def test_padding_stands_at_the_right_and_bottom(height, width):
+    image = torch.rand(2, 3, height, width) + 1
+    found = at_least(image, 5)
+    assert found.shape == (2, 3, max(height, 5), max(width, 5))
+    assert torch.equal(found[:, :, :height, :width], image)
+    assert found.count_nonzero() == image.numel()
+    assert at_least(found, 5) is found
 
 
 def test_images_that_are_large_enough_are_left_alone(make_predictor):
@@ -88,6 +101,27 @@ def test_memory_and_devices_have_errors_of_their_own(make_predictor):
     assert caught.value.__cause__ is memory
     with pytest.raises(DeviceError):
         make_predictor(model=Full(DeviceError("the device is lost"))).predict(image)
+
+
+@pytest.mark.parametrize("device", ["cpu", DEVICE])
+def test_networks_that_give_no_numbers_are_said_by_image(device):
+    """On a device, when it is asked and not before: after any number of batches, in order, and once."""
+    broken = torch.zeros(2, 3, 4, 5)
+    broken[1, 2, 3, 4] = torch.inf
+    with simulated_gpu(), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        soundness = Soundness(of="depths")
+        soundness.note(torch.zeros(1, 3, 4, 5).to(device), [SampleMeta(name="sound")])
+        for number in range(COMPACT + 3):
+            soundness.note(broken.to(device), [SampleMeta(name=f"a{number}"), SampleMeta(name=f"b{number}")])
+        assert len(caught) == (COMPACT + 3 if device == "cpu" else 0)
+        soundness.warn()
+        soundness.warn()
+        soundness.note(broken.to(device), [SampleMeta(), SampleMeta()])
+        soundness.warn()
+    names = [*(f"b{number}" for number in range(COMPACT + 3)), "image"]
+    said = [f"{name}: the network gave nan or infinity; its depths mean nothing there" for name in names]
+    assert [str(entry.message) for entry in caught] == said
 
 
 @pytest.mark.parametrize("ratios", [(8, 4, 2, 1), (1, 1, 1, 1), (16, 4, 2, 1), (8, 8, 4, 2)])

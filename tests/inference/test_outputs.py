@@ -102,6 +102,19 @@ def test_what_is_no_number_has_no_confidence(found: Prediction, tmp_path: Path) 
     assert found.uncertain(0.0)[0, 0]
 
 
+def test_a_bug_in_one_kind_is_no_failure_of_a_file(found: Prediction, tmp_path: Path) -> None:
+    """But of by-products, which are made of the label map and may fail in any way."""
+
+    class Broken(Outputs):
+        def write_one(self, prediction: Prediction, kind: str, file: Path, **_: object) -> None:
+            raise ZeroDivisionError("x")
+
+    with pytest.raises(ZeroDivisionError):
+        Broken(tmp_path, frozenset({"label"})).write(found)
+    with pytest.raises(ValueError, match=r"^rle cannot be made: ZeroDivisionError: x$"):
+        Broken(tmp_path, frozenset({"rle"})).write(found)
+
+
 @pytest.mark.parametrize(("count", "value"), [(3, 255), (17, 255), (255, 255), (256, 65535), (300, 65535)])
 def test_uncertain_pixels_in_label_files(count: int, value: int, tmp_path: Path) -> None:
     """Also for few classes, where a file with a palette of four colours would have room for two bits."""
@@ -154,6 +167,10 @@ def test_kinds_and_looks_are_checked(tmp_path: Path) -> None:
         Outputs(tmp_path, frozenset())
     with pytest.raises(ValueError, match=r"opacity.*found 2"):
         Look(opacity=2)
+    with pytest.raises(ValueError, match="--save masks: masks of the classes are written of images into a folder"):
+        Outputs(tmp_path, frozenset({"masks"}))
+    with pytest.raises(ValueError, match=r"--areas .* is a folder; give the name of a file"):
+        AreaTable(tmp_path, CLASSES)
 
 
 # --- Values for servers and of sources ----------------------------------------------------------------------------
@@ -214,6 +231,15 @@ def test_source_colours_and_what_has_no_inverse() -> None:
     assert source_values(masks, ("background", "crack")).table.tolist() == [0, 255]
     with pytest.raises(ValueError, match="255 is a class"):
         source_values(masks, ("background", "crack"), with_uncertain=True)
+    with pytest.raises(ValueError, match="no colour of the label files stands for c"):
+        source_values(table, ("a", "b", "c"))
+    without = LabelTable(None, {(192, 128, 0): 0, (0, 128, 192): 1})
+    assert source_values(without, ("a", "b")).uncertain is None
+    with pytest.raises(ValueError, match="no colour of the label files says that nothing is known"):
+        source_values(without, ("a", "b"), with_uncertain=True)
+    for value in (-1, 65536):
+        with pytest.raises(ValueError, match=f"label files of 16 bits hold 0 to 65535, not .*{value}"):
+            source_values(LabelTable({value: 0, 7: 1}), ("a", "b"))
 
 
 # --- The writer ---------------------------------------------------------------------------------------------------
@@ -324,6 +350,13 @@ def test_a_full_disk_is_told_before_anything_is_filled(tmp_path: Path, monkeypat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    place = Scratch(tmp_path / "absent")
+    with pytest.raises(ValueError, match=r"no file for its logits in .*absent: No such file or directory"):
+        place("logits", (3, 4, 5))
+    assert place.take() == {}
+
+
 def test_an_array_that_nobody_took_is_removed(tmp_path: Path) -> None:
     place = Scratch(tmp_path)
     assert place("entropy", (4, 5)) is None
@@ -357,3 +390,15 @@ def test_areas(found: Prediction, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="other columns"):
         AreaTable(path, CLASSES[:2], min_confidence=0.6, resume=True)
     assert found.name not in AreaTable(path, CLASSES, min_confidence=0.6)
+
+
+def test_a_table_is_written_from_time_to_time(
+    found: Prediction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "areas.csv"
+    table = AreaTable(path, CLASSES)
+    table.add(found)
+    assert not path.exists()
+    monkeypatch.setattr("intarsia.inference.outputs.tables.SAVE_EVERY", -1.0)
+    table.add(found)
+    assert [line.split(",")[0] for line in path.read_text().splitlines()] == ["image", "day/street"]

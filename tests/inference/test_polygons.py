@@ -17,7 +17,7 @@ from rasterio.crs import CRS
 from rasterio.features import rasterize
 from rasterio.transform import from_origin
 
-from intarsia.inference.outputs.coco import CocoImage, rle, write_coco
+from intarsia.inference.outputs.coco import CocoImage, join_coco, rle, write_coco
 from intarsia.inference.outputs.geojson import write_geojson
 from intarsia.inference.outputs.ground import Ground
 from intarsia.inference.outputs.polygons import Labels, areas, polygons, write_areas
@@ -221,6 +221,17 @@ def test_too_many_pixels_for_coco_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="70000 x 70000 pixels are more than"):
         write_coco(tmp_path / "x.json", Labels(Huge()), classes=CLASSES, image=CocoImage("x.tif"), nothing=None)
+
+
+def test_what_is_no_label_map_and_no_file_of_annotations(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="label map: expected integers of 8 or 16 bits, found int64"):
+        list(polygons(Labels(np.zeros((2, 2), np.int64)), nothing=None))
+    for number, content in enumerate(('{"images": [], "annotations": []}', '{"images": [{}]}', "[1]", "no JSON")):
+        file = tmp_path / f"{number}.json"
+        file.write_text(content)
+        with pytest.raises(ValueError, match=rf"{number}\.json: holds no annotations of one image"):
+            join_coco(tmp_path / "all.json", [file], classes=CLASSES)
+    assert not (tmp_path / "all.json").exists()
 
 
 def test_without_rasterio_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

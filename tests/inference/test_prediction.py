@@ -31,6 +31,8 @@ def test_areas_and_text():
     assert repr(found) == "<Prediction 'street': 4 x 2 pixels: road 75.0%, car 25.0%>"
     with pytest.raises(AttributeError):
         found.name = "other"
+    five = Prediction(np.array([[0, 0, 0, 1, 2, 3, 4]], np.uint8), tuple("abcde"), ((0, 0, 0),) * 5)
+    assert repr(five) == "<Prediction 'image': 7 x 1 pixels: a 42.9%, e 14.3%, d 14.3%, 2 more>"
 
 
 @pytest.mark.parametrize(
@@ -46,6 +48,8 @@ def test_areas_and_text():
         ({"entropy": np.zeros((4, 2), np.float16)}, r"entropy: expected \(2, 4\)"),
         ({"logits": np.zeros((1, 2, 4), np.float32)}, r"logits: expected \(3, 2, 4\)"),
         ({"probabilities": np.zeros((2, 2, 4), np.float32)}, r"probabilities: expected \(3, 2, 4\)"),
+        ({"multi_label": True, "label": np.full((2, 2), 8, np.uint8)}, "sets of classes below 8, found 8"),
+        ({"multi_label": True, "classes": tuple("abcdefghijklmnop")}, "a pixel may have at most 15, found 16"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(settings, message):
@@ -105,7 +109,8 @@ def test_overlays(tmp_path):
     with_text = found.overlay()
     assert with_text.shape[0] == 360
     assert with_text.shape[1] > 480
-    assert np.array_equal(with_text, found.overlay())
+    assert np.array_equal(with_text, found.overlay(0.5, True, contours=True))
+    assert not np.array_equal(with_text, found.overlay(contours=False))
     shown = {tuple(pixel) for pixel in with_text[:, 480:].reshape(-1, 3).tolist()}
     assert PALETTE[0] in shown
     assert PALETTE[1] in shown

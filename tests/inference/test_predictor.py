@@ -269,6 +269,9 @@ def test_settings_that_make_no_sense(make_predictor):
             make_predictor(mode="slide_even", **given)
     with pytest.raises(ValueError, match="batch_windows: expected at least 1, found 0"):
         make_predictor(batch_windows=0)
+    assert make_predictor(batch_windows=1).batch_windows == 1
+    with pytest.raises(ValueError, match="a model with one logit tells two classes apart, found 3 names: a, b, c"):
+        make_predictor(single=True, classes=("a", "b", "c"))
     with pytest.raises(ValueError, match="2 names, 1 colours"):
         Predictor(make_predictor().task, inference=InferenceSpec(), classes=("a", "b"), palette=((0, 0, 0),))
 

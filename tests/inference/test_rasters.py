@@ -26,6 +26,7 @@ from intarsia.data.value_range import Scale
 from intarsia.inference.logits.sliding import ramp
 from intarsia.inference.predictor import Predictor
 from intarsia.inference.raster.predict import RasterSettings, predict_scene
+from intarsia.inference.raster.resume import FinishedStrips
 from intarsia.inference.raster.windows import AxisWindows, Tiling
 from intarsia.spec import AugmentedInference, InferenceSpec
 
@@ -189,6 +190,18 @@ def test_panels_change_nothing(blend: str, tmp_path: Path) -> None:
         assert np.array_equal(read(whole.files[kind]), read(parts.files[kind]))
 
 
+@pytest.mark.parametrize("blend", ["average", "gaussian"])
+def test_rows_are_blended_in_any_number_at_once(
+    blend: str, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = RasterSettings((64, 64), 24, blend, frozenset({"logits"}))
+    many = run(make_predictor(), scene, tmp_path / "many.tif", settings)
+    monkeypatch.setattr("intarsia.inference.raster.predict.BLEND_BUDGET", 1)
+    few = run(make_predictor(), scene, tmp_path / "few.tif", settings)
+    for kind in ("label", "logits"):
+        assert np.array_equal(read(many.files[kind]), read(few.files[kind]))
+
+
 def test_views_and_windows_of_the_model_are_those_of_any_image(tmp_path: Path) -> None:
     image = picture(64, 64)
     scene = write_scene(tmp_path / "scene.tif", image)
@@ -220,8 +233,9 @@ def test_ranges_of_windows_cover_each_pixel_once_or_more() -> None:
             assert [pixel for begin, end in finals for pixel in range(begin, end)] == list(range(length))
             for first, (begin, end) in zip(cropped.firsts, cropped.counts, strict=True):
                 assert first <= begin < end <= first + cropped.window
-    with pytest.raises(ValueError, match="an overlap from 0 to below the window's 64 x 32 pixels, found 32"):
-        Tiling.of((100, 100), (64, 32), 32, "crop")
+    for wrong in (32, -1):
+        with pytest.raises(ValueError, match=f"an overlap from 0 to below the window's 64 x 32 pixels, found {wrong}"):
+            Tiling.of((100, 100), (64, 32), wrong, "crop")
     with pytest.raises(ValueError, match="expected one of crop, average, gaussian, linear, found 'none'"):
         Tiling.of((100, 100), (64, 64), 16, "none")
 
@@ -242,6 +256,7 @@ def test_the_label_file_lies_where_the_scene_does_and_says_what_its_values_are(t
         assert label.profile["tiled"]
         assert label.block_shapes == [(512, 512)]
         assert label.compression.value == "DEFLATE"
+        assert "PREDICTOR" not in label.tags(ns="IMAGE_STRUCTURE")
         assert label.colorinterp[0] == ColorInterp.palette
         assert [label.colormap(1)[value][:3] for value in range(4)] == list(PALETTE)
         assert label.colormap(1)[255] == (0, 0, 0, 0)
@@ -251,6 +266,7 @@ def test_the_label_file_lies_where_the_scene_does_and_says_what_its_values_are(t
         assert probs.descriptions == CLASSES
         assert np.isnan(probs.nodata)
         assert probs.transform == UTM["transform"]
+        assert probs.tags(ns="IMAGE_STRUCTURE")["PREDICTOR"] == "3"  # for floating point, which shrinks little without
         np.testing.assert_allclose(probs.read().sum(axis=0), 1, atol=1e-5)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "out.tif", "out.tif.aux.xml", "out_probs.tif", "scene.tif",
@@ -343,6 +359,24 @@ def test_uncertain_pixels_have_no_class(scene: Path, tmp_path: Path) -> None:
     expected = np.where(whole.confidence < 0.6, 255, whole.label)
     assert 0.1 < (label == 255).mean() < 0.9
     assert np.array_equal(label[clear], expected[clear])
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_masks_say_where_each_class_is(several: bool, scene: Path, tmp_path: Path) -> None:
+    spec = {"answer": "classes", "class_thresholds": (0.5, 0.6, 0.7, 0.8)} if several else {}
+    predictor = make_predictor(**spec)
+    whole = predictor.predict(read(scene).transpose(1, 2, 0), confidence=True)
+    settings = RasterSettings((64, 64), 16, kinds=frozenset({"masks"}), min_confidence=0.52)
+    done = run(predictor, scene, tmp_path / "out.tif", settings)
+    clear = np.abs(whole.confidence - 0.52) > 1e-5
+    expected = np.where(whole.confidence < 0.52, 255, whole.labels)
+    assert 0 < (expected == 255).mean() < 1
+    with rasterio.open(done.files["masks"]) as masks, rasterio.open(done.files["label"]) as labels:
+        assert (masks.dtypes, masks.descriptions, masks.nodata) == (("uint8",) * 4, CLASSES, 255)
+        assert np.array_equal(masks.read()[:, clear], expected[:, clear])
+        assert ("CLASS_BITS" in labels.tags()) == several
+        colours = labels.colormap(1)
+    assert [colours[value][:3] for value in range(4)] == list(predictor.shown_values[1][:4])
 
 
 # --- Where there is no data ---------------------------------------------------------------------------------------
@@ -546,6 +580,23 @@ def test_without_rasterio_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, sc
         open_scene(scene)
 
 
+def test_the_smallest_windows_and_largest_overlaps() -> None:
+    with pytest.raises(ValueError, match="the window's 0 x 48 pixels"):
+        Tiling.of((100, 100), (0, 48), 0, "crop")
+    assert Tiling.of((2, 3), (1, 1), 0, "crop").across.counts == ((0, 1), (1, 2), (2, 3))
+    assert Tiling.of((5, 5), (3, 3), 2, "average").down.firsts == (0, 1, 2)
+
+
+def test_a_file_that_cannot_be_written_is_named_and_the_strips_are_kept(scene: Path, tmp_path: Path) -> None:
+    out, settings = tmp_path / "out.tif", RasterSettings((64, 64), 16)
+    in_the_way = tmp_path / "out.tif.parts" / "out.tif"
+    with pytest.raises(ValueError, match=r"out\.tif cannot be written: .*The finished strips beside it are kept"):
+        run(make_predictor(), scene, out, settings, progress=lambda done, total: in_the_way.mkdir(exist_ok=True))
+    in_the_way.rmdir()
+    done = run(make_predictor(), scene, out, settings)
+    assert done.resumed == done.windows
+
+
 def test_names_and_kinds_that_cannot_be_written(scene: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a GeoTIFF: give it a name that ends in \.tif"):
         run(make_predictor(), scene, tmp_path / "out.png", RasterSettings((64, 64), 16))
@@ -610,7 +661,11 @@ def test_a_damaged_strip_and_a_foreign_folder_are_named(scene: Path, tmp_path: P
     strip.unlink()
     run(make_predictor(), scene, out, settings)
     (tmp_path / "b.tif.parts").mkdir()
-    (tmp_path / "b.tif.parts" / "letter.txt").touch()
+    assert FinishedStrips.described(tmp_path / "b.tif") is None
+    (tmp_path / "b.tif.parts" / "run.json").write_text('{"half":')
+    with pytest.raises(ValueError, match=r"run\.json is damaged .*begin anew with --restart"):
+        run(make_predictor(), scene, tmp_path / "b.tif", settings)
+    (tmp_path / "b.tif.parts" / "run.json").rename(tmp_path / "b.tif.parts" / "letter.txt")
     with pytest.raises(ValueError, match="is in the way"):
         run(make_predictor(), scene, tmp_path / "b.tif", settings)
 

@@ -56,3 +56,11 @@ def test_files_arrays_and_rasters_agree(file: Path, text: str, trained: bool) ->
 def test_pairs_for_another_number_of_bands_are_refused() -> None:
     with pytest.raises(ValueError, match="one for each of 3 bands, found 2 pairs"):
         ImageReader(scale=Scale.parse("p1,p99,p2,p98"))
+
+
+def test_numbers_that_are_not_finite_are_refused_before_they_are_scaled() -> None:
+    image = np.moveaxis(VALUES, 0, 2).astype(np.float32)
+    image[3, 4, 1] = np.nan
+    for scale in ("0,9000", "p2,p98"):
+        with pytest.raises(ValueError, match=r"found 1 of 12600 that are nan or infinite; .*nan_to_num"):
+            as_array(image, ImageReader(scale=Scale.parse(scale)))

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from intarsia.inference.logits.postprocess import Geometry, RequestedFields, at_original, postprocess
 from intarsia.inference.logits.sliding import (
@@ -23,6 +24,7 @@ from intarsia.inference.logits.sliding import (
     cut_from,
     default_batch,
     even_starts,
+    ramp,
     starts,
     windows_of,
 )
@@ -241,6 +243,8 @@ def test_windows_of_several_images_and_sizes_share_the_network():
         (None, None, "no crop_size and stride"),
         ((64, 64), (65, 10), "between 1 and the window's 64 x 64 pixels, found 65 x 10"),
         ((64, 64), (0, 10), "found 0 x 10"),
+        ((64, 64), (10, 65), "found 10 x 65"),
+        ((64, 0), (10, 0), "found 10 x 0"),
     ],
 )
 def test_windows_that_make_no_sense(crop, stride, message):
@@ -248,11 +252,35 @@ def test_windows_that_make_no_sense(crop, stride, message):
         check_windows(crop, stride)
 
 
+def test_the_smallest_windows_and_strides_that_make_sense():
+    check_windows((64, 48), (64, 48))
+    check_windows((1, 1), (1, 1))
+    check_windows((1, 1), None, even=True)
+
+
+@pytest.mark.parametrize("blend", ["average", "gaussian", "linear"])
+def test_weights_are_of_single_precision_where_there_is_no_other(blend):
+    """Of Apple's GPUs, as tensors that have no numbers."""
+    with FakeTensorMode():
+        assert ramp(8, blend, device=torch.device("mps")).dtype == torch.float32
+    assert ramp(8, blend).dtype == torch.float64
+
+
 def test_small_windows_go_together_on_a_processor():
     cpu = torch.device("cpu")
     assert default_batch((1024, 1024), cpu) == default_batch((512, 512), cpu) == 1
     assert default_batch((256, 256), cpu) == 4
     assert default_batch((16, 16), cpu) == 32
+
+
+def test_on_a_gpu_half_of_its_free_memory_decides(monkeypatch):
+    """4 KiB for each pixel: of 64 x 64 pixels, 16 MiB for a window."""
+    gpu, free = torch.device("cuda"), 2**24
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10 * free))
+    for factor, expected in ((1, 1), (2, 1), (2 * 5, 5), (2 * 6 - 1, 5), (1000, 32)):
+        free = factor * 2**24
+        assert default_batch((64, 64), gpu) == expected
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import textwrap
 import time
+import wave
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -15,6 +17,7 @@ import pytest
 
 from intarsia.inference.inputs import video, video_decoders
 from intarsia.inference.inputs.video import Frames, is_video
+from intarsia.inference.inputs.video_decoders import Decoded
 from intarsia.inference.outputs import video as video_out
 from intarsia.inference.outputs.video import CODECS, VideoWriter
 
@@ -152,6 +155,25 @@ def test_a_length_that_was_rounded_up_is_no_loss(
     assert frames.rounded == rounded
 
 
+class Nothing:
+    """A file whose table lists five frames, and in which none can be found, not even a damaged one."""
+
+    size, rate, duration, announced = SIZE, 10.0, 0.5, 5
+
+    def frames(self, start: float) -> Iterator[Decoded]:
+        return iter(())
+
+    def close(self) -> None:
+        pass
+
+
+def test_frames_that_are_listed_and_not_there_are_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "open_video", lambda path: Nothing())
+    frames = Frames(str(tmp_path / "a.mp4"))
+    assert numbers(frames) == []
+    assert (frames.lost, frames.shown, frames.rounded) == ((0, 1, 2, 3, 4), 0.0, 0)
+
+
 # --- Times --------------------------------------------------------------------------------------------------------
 
 
@@ -180,6 +202,28 @@ def test_a_constant_rate_repeats_frames_until_the_next_is_due(tmp_path: Path, li
     assert numbers(Frames(str(tmp_path / "a.avi"))) == [0, 1, 1, 1, 1, 3, 3, 3, 3, 3, 4]
 
 
+@pytest.mark.parametrize(("suffix", "codec", "seconds"), [(".flv", "flv1", 2.0), (".mjpeg", "mjpeg", None)])
+def test_lengths_that_only_the_file_knows_or_nothing(
+    suffix: str, codec: str, seconds: float | None, tmp_path: Path, library: str
+) -> None:
+    if library == "OpenCV":
+        pytest.skip("its length is a guess")
+    import av
+
+    path = tmp_path / f"a{suffix}"
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream(codec, rate=10)
+        stream.height, stream.width = SIZE
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for index in range(20):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(numbered(index), format="rgb24")))
+        file.mux(stream.encode(None))
+    frames = Frames(str(path))
+    assert frames.duration == (None if seconds is None else pytest.approx(seconds))
+    assert numbers(frames) == list(range(20))
+    assert (frames.lost, frames.breaks_off, frames.announced) == ((), None, 0)
+
+
 @pytest.mark.parametrize(
     ("name", "frames", "seconds", "late"),
     [
@@ -198,7 +242,10 @@ def test_files_of_phones_and_browsers(shared: Path, name: str, frames: int, seco
         assert [frame.index for frame in Frames(path, start=5, stop=6)] == late
 
 
-def test_what_cannot_be_opened_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_opened_is_named(tmp_path: Path, library: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with wave.open(str(tmp_path / "sound.mp4"), "wb") as sound:
+        sound.setparams((1, 2, 8000, 0, "NONE", ""))
+        sound.writeframes(bytes(1600))
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.avi").write_text("no video " * 100)
     whole = clip(tmp_path / "cut.mp4").read_bytes()
@@ -206,6 +253,7 @@ def test_what_cannot_be_opened_is_named(tmp_path: Path, capfd: pytest.CaptureFix
     for name, said in (
         ("empty.mp4", "the file is empty"),
         ("text.avi", "no video that FFmpeg can read"),
+        ("sound.mp4", r"can read \(it has no pictures\)" if library == "PyAV" else "no video that FFmpeg can read"),
         ("cut.mp4", "no video that FFmpeg can read.*; an .mp4 or .mov whose recording"),
         ("absent.mp4", "no such file"),
         (".", "a folder, not a video"),
@@ -287,6 +335,38 @@ def write_and_raise(path: Path, error: type[BaseException]) -> None:
         for index in range(7):
             writer.write(numbered(index))
         raise error
+
+
+class Unfinished:
+    """An encoder that makes its file and cannot bring it to an end."""
+
+    def __init__(self, aside: Path) -> None:
+        aside.touch()
+
+    def write(self, picture: np.ndarray, time: float) -> None:
+        pass
+
+    def close(self, *, whole: bool) -> None:
+        raise ValueError(f"no end, whole: {whole}")
+
+
+@pytest.mark.parametrize(("error", "whole"), [(None, True), (KeyboardInterrupt, True), (OSError, False)])
+def test_a_video_without_an_end_leaves_nothing(
+    error: type[BaseException] | None, whole: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(video_out, "_encoder", lambda path, aside, size, rate: Unfinished(aside))
+    writer = VideoWriter(tmp_path / "a.mp4", rate=10)  # which still exists when its file is gone
+
+    def write() -> None:
+        with writer:
+            writer.write(numbered(0))
+            assert len(list(tmp_path.iterdir())) == 1
+            if error is not None:
+                raise error
+
+    with pytest.raises(ValueError, match=f"no end, whole: {whole}"):
+        write()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_cannot_be_written(tmp_path: Path) -> None:
