@@ -8,7 +8,7 @@ from typing import Any
 
 from intarsia.data.band_indices import Index, check_indices
 from intarsia.data.bands import RGB, Bands, band_mode
-from intarsia.data.slices import AXES
+from intarsia.data.orientation import AXES, PLANES
 from intarsia.data.value_range import Scale, ValueRange
 
 MOST_CHANNELS = 10_000
@@ -93,7 +93,7 @@ class ImageSpec:
                 names=tuple(map(str, values.get("names", ()))) if mode == "raw" else (),
                 values=ValueRange.from_json(values["values"]) if values.get("values") else None,
                 scale=Scale.of(list(values["scale"])) if values.get("scale") else None,
-                slices=values["slices"] if values.get("slices") in AXES else "",
+                slices=values["slices"] if values.get("slices") in (*AXES, *PLANES) else "",
                 indices=tuple((str(name), str(text)) for name, text in values.get("indices", ())),
                 inputs=tuple(InputSpec.from_json(one) for one in values.get("inputs", ())),
             )

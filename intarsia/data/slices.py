@@ -5,8 +5,9 @@ like any other, which lists, splits, caches and messages can hold. The name is t
 it, counted from 0: ``#z`` along the third axis of a volume, or pages; ``#x`` and ``#y`` along the others. ``#band`` is
 one band of a label file, counted from 1. Image and label have the same slices, since they have the same axes.
 
-Slices are taken as they are stored: rows run along the later of the two axes that are left (along y in a ``#z`` slice),
-nothing is turned or mirrored.
+These slices are taken as they are stored: rows run along the later of the two axes that are left (along y in a ``#z``
+slice), nothing is turned or mirrored. ``#axial``, ``#coronal`` and ``#sagittal`` are planes of the patient, however the
+volume is stored (`orientation.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -25,15 +26,13 @@ import numpy.typing as npt
 from intarsia.data.dicom import DICOM_SUFFIXES, count_frames
 from intarsia.data.headers import check_size
 from intarsia.data.nifti import NiftiHeader, nifti_header, open_nifti
+from intarsia.data.orientation import Axis, Plane, plane_of
 from intarsia.data.pages import count_pages
-
-Axis = Literal["x", "y", "z"]
-AXES: tuple[Axis, ...] = ("x", "y", "z")
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
 STACK_SUFFIXES = (".tif", ".tiff", *DICOM_SUFFIXES)
 
-_PART = re.compile(r"#(?:(?P<axis>[xyz])(?P<index>\d{1,7})|band(?P<band>\d{1,5}))$")
+_PART = re.compile(rf"#(?:(?P<axis>{'|'.join(get_args(Axis))})(?P<index>\d{{1,7}})|band(?P<band>\d{{1,5}}))$")
 
 _SAMPLED_SIDE = 32
 """Places along each axis of a volume, at least, of which percentiles are taken; fewer than twice as many."""
@@ -106,7 +105,8 @@ def count_slices(path: Path, axis: Axis) -> int:
     Raises ValueError naming the file if it cannot be read, or if an axis is asked of pages that they do not have.
     """
     if is_volume(path):
-        return nifti_header(path).shape[AXES.index(axis)]
+        header = nifti_header(path)
+        return header.shape[_plane(path, header, axis).along.axis]
     if axis != "z":
         raise ValueError(f"{path}: pages and frames are slices along z; along {axis} there are none")
     return count_frames(path) if suffix_of(path) in DICOM_SUFFIXES else count_pages(path)
@@ -118,7 +118,8 @@ def read_slice(path: Path, part: Part, *, max_pixels: int | None = None) -> npt.
     Raises ValueError naming the file if it cannot be read or has no such slice.
     """
     header, stored = opened(path)
-    along = AXES.index(cast("Axis", part.axis))
+    plane = _plane(path, header, cast("Axis", part.axis))
+    along = plane.along.axis
     if part.index >= header.shape[along]:
         raise ValueError(
             f"{path}: there is no slice {part.index} along {part.axis} (from 0); the volume has {header.shape[along]} "
@@ -129,8 +130,16 @@ def read_slice(path: Path, part: Part, *, max_pixels: int | None = None) -> npt.
         check_size(left[0], left[1], most=max_pixels)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    plane = header.values(np.array(stored[(slice(None),) * along + (part.index,)]))
-    return np.ascontiguousarray(np.swapaxes(plane if plane.ndim == 3 else plane[:, :, None], 0, 1))
+    index = plane.index(part.index, header.shape[along])
+    values = header.values(np.array(stored[(slice(None),) * along + (index,)]))
+    return np.ascontiguousarray(plane.seen(values if values.ndim == 3 else values[:, :, None]))
+
+
+def _plane(path: Path, header: NiftiHeader, axis: Axis) -> Plane:
+    try:
+        return plane_of(axis, header.raw)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def whole_numbers(values: npt.NDArray[Any], path: str | Path) -> npt.NDArray[Any]:

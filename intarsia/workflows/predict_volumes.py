@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from intarsia.data.nifti import label_volume_bytes, nifti_header
-from intarsia.data.slices import AXES, Axis, is_volume, slice_paths, suffix_of
+from intarsia.data.orientation import Axis, plane_of
+from intarsia.data.slices import is_volume, slice_paths, suffix_of
 from intarsia.inference.inputs.finding import Failure, FoundImages, ImageFile
 from intarsia.io.whole_files import write_bytes
 from intarsia.terminal import progress, say, warn
@@ -80,7 +81,9 @@ def predict_volumes(
 
 def _labels(job: VolumeJob, path: Path, axis: Axis) -> npt.NDArray[np.uint8 | np.uint16]:
     """The labels (X, Y, Z) of a volume. Raises ValueError naming the first slice that could not be used, and why."""
-    shape, along = nifti_header(path).shape[:3], AXES.index(axis)
+    header = nifti_header(path)
+    shape, plane = header.shape[:3], plane_of(axis, header.raw)
+    along = plane.along.axis
     names = slice_paths(str(path), axis, shape[along])
     files = tuple(ImageFile(Path(name), f"{number}") for number, name in enumerate(names))
     labels: npt.NDArray[np.uint8 | np.uint16] | None = None
@@ -92,7 +95,8 @@ def _labels(job: VolumeJob, path: Path, axis: Axis) -> npt.NDArray[np.uint8 | np
                 label = prediction.label if least is None else prediction.label_with_uncertain(least)
                 if labels is None:
                     labels = np.zeros(shape, label.dtype)
-                labels[(slice(None),) * along + (int(prediction.name),)] = label.T
+                index = plane.index(int(prediction.name), shape[along])
+                labels[(slice(None),) * along + (index,)] = plane.stored(label)
                 bar(done, len(files))
         if predictions.failures:
             raise ValueError("; ".join(f"{name}: {reason}" for name, reason in predictions.failures[:1]))

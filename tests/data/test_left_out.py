@@ -195,7 +195,7 @@ class TestOtherAnnotations:
             ("labels/x0.txt", "0 0.5 0.5 0.1 0.1\n", "YOLO boxes"),
             ("via.json", '{"_via_img_metadata": {}}', "VIA polygons"),
             ("Annotations/x0.xml", "<annotation><object><bndbox/></object></annotation>", "XML boxes"),
-            ("areas.geojson", '{"type": "FeatureCollection"}', "GeoJSON"),
+            ("areas.geojson", '{"type": "FeatureCollection", "crs": {"name": "x"}}', "GeoJSON"),
             ("train.csv", "ImageId,EncodedPixels\nx0.jpg,1 3 10 5\n", "run-length"),
             ("scan.nrrd", "x", "NRRD"),
             ("masks.zip", "x", "archives"),
@@ -216,6 +216,11 @@ class TestOtherAnnotations:
                 "a.json",
                 '{"images": [{"id": 1, "file_name": "gone.jpg"}], "annotations": [], "categories": []}',
                 "COCO annotations .a.json. belong to no image that is here: they name gone.jpg",
+            ),
+            (
+                "areas.geojson",
+                '{"type": "FeatureCollection"}',
+                "GeoJSON outlines in pixels .*they name areas.geojson; each image needs a file of its name",
             ),
             ("labels/y7.txt", "0 0.1 0.1 0.4 0.1 0.4 0.4\n", "YOLO polygons .labels. belong to no image .*y7"),
             (

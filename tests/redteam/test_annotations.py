@@ -58,6 +58,19 @@ FILES = {
             "imageWidth": 30,
         },
     ),
+    "geojson": (
+        "ann/a.geojson",
+        {
+            "type": "FeatureCollection",
+            "features": [
+                {
+                    "type": "Feature",
+                    "geometry": {"type": "Polygon", "coordinates": [[*CORNERS, CORNERS[0]]]},
+                    "properties": {"classification": {"name": "leaf"}},
+                }
+            ],
+        },
+    ),
     "yolo": ("ann/a.txt", "0 0.1 0.1 0.5 0.1 0.5 0.5\n1 0.2 0.2 0.3 0.3\n"),
     "cvat": (
         "a.xml",

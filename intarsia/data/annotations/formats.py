@@ -12,6 +12,7 @@ from intarsia.data.annotations.coco import Coco
 from intarsia.data.annotations.coco_panoptic import CocoPanoptic
 from intarsia.data.annotations.cvat import Cvat
 from intarsia.data.annotations.dicom_seg import DicomSeg
+from intarsia.data.annotations.geojson import GeoJson
 from intarsia.data.annotations.label_studio import LabelStudio
 from intarsia.data.annotations.labelme import LabelMe
 from intarsia.data.annotations.object_masks import ObjectMasks
@@ -31,6 +32,7 @@ FORMATS: dict[str, Format] = {
         Supervisely(),
         ObjectMasks(),
         DicomSeg(),
+        GeoJson(),
     )
 }
 

@@ -13,8 +13,10 @@ from intarsia.io.folders import walk_files
 Read = Callable[[Path, SizeOf], Drawing]
 """Reads the file of one image. Raises ValueError naming the shape; the file is named here."""
 
-_SOME_SIZE: Size = (1000, 1000)
-"""For looking at names only."""
+
+def any_size() -> Size:
+    """In place of an image's own size, where only the names of shapes are looked at."""
+    return 1000, 1000
 
 
 class FolderOfFiles:
@@ -39,7 +41,7 @@ class FolderOfFiles:
     @cached_property
     def used(self) -> frozenset[str]:
         """Names of shapes in all files, each of which is read for it."""
-        return frozenset(shape.name for key in self.keys for shape in self.draw(key, lambda: _SOME_SIZE).shapes)
+        return frozenset(shape.name for key in self.keys for shape in self.draw(key, any_size).shapes)
 
     @property
     def classes(self) -> Sequence[str]:

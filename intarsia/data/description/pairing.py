@@ -18,6 +18,7 @@ from intarsia.data.annotations.source import AnnotationSource
 from intarsia.data.image_io import IMAGE_SUFFIXES, is_image_name
 from intarsia.data.lists import path_ends, spellings
 from intarsia.data.masks import Overlap
+from intarsia.data.orientation import Axis
 from intarsia.data.scenes.rule import SceneWindow
 from intarsia.data.slices import file_of, part_of
 from intarsia.io.folders import folders_of, walk_files
@@ -118,7 +119,8 @@ class Source:
     recursive: whether subfolders belong to it.
     masks: instead of `labels`, the masks of each class, of which an image need not have all. overlap: see `Masks`.
     annotations: instead of `labels`, those of a tool (`annotated.py`).
-    slices: the axis ("x", "y", "z") along which volumes and stacks are taken apart (`slicing.py`), "" for images.
+    slices: the axis along which volumes and stacks are taken apart ("z" ..., or "axial" ...: `slicing.py`), "" for
+        images.
     empty_slices: whether slices whose label is 0 everywhere are kept.
     input_name, partners: where a sample has several images, the name of those in `images`, and the rules for the
         others, which have their name for a class.
@@ -134,7 +136,7 @@ class Source:
     masks: tuple[MaskRule, ...] = ()
     overlap: Overlap = "error"
     annotations: AnnotationSource | None = None
-    slices: Literal["", "x", "y", "z"] = ""
+    slices: Axis | Literal[""] = ""
     empty_slices: Literal["keep", "skip"] = "keep"
     input_name: str = ""
     partners: tuple[MaskRule, ...] = ()

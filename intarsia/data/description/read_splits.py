@@ -23,6 +23,7 @@ from intarsia.data.description.yaml_values import (
     texts_of,
 )
 from intarsia.data.image_io import IMAGE_SUFFIXES
+from intarsia.data.orientation import AXES, PLANES
 from intarsia.data.scenes.rule import BLOCK, WINDOW, SceneSplit
 
 _FOLDER_KEYS = (
@@ -101,7 +102,7 @@ def _folder_split(rule: Located, missing: str, path: tuple[str, ...]) -> FolderS
         masks=masks,
         overlap=choice_of(rule, "overlap", ("error", "last"), path),  # type: ignore[arg-type]
         annotations=_annotations(rule, path),
-        slices=choice_of(rule, "slices", ("", "x", "y", "z"), path),  # type: ignore[arg-type]
+        slices=choice_of(rule, "slices", ("", *AXES, *PLANES), path),  # type: ignore[arg-type]
         empty_slices=choice_of(rule, "empty_slices", ("keep", "skip"), path),  # type: ignore[arg-type]
         input_name=several[0].class_name if several else "",
         partners=several[1:],

@@ -10,7 +10,8 @@ from typing import cast
 
 from intarsia.data.description.pairing import Listing, Pair, Source
 from intarsia.data.image_io import read_label
-from intarsia.data.slices import STACK_SUFFIXES, VOLUME_SUFFIXES, Axis, count_slices, slice_paths, suffix_of
+from intarsia.data.orientation import Axis
+from intarsia.data.slices import STACK_SUFFIXES, VOLUME_SUFFIXES, count_slices, slice_paths, suffix_of
 
 _SLICED = (*VOLUME_SUFFIXES, *STACK_SUFFIXES)
 

@@ -80,7 +80,7 @@ class JoinedSplit:
         """The same sources, those that are folders changed."""
         if isinstance(self.parts[0], SceneSplit):
             return self
-        return JoinedSplit(tuple(change(part) if isinstance(part, FolderSplit) else part for part in self.parts))  # type: ignore[arg-type, misc]
+        return JoinedSplit(tuple(change(part) if isinstance(part, FolderSplit) else part for part in self.parts))
 
     def __str__(self) -> str:
         return "; ".join(str(part) for part in self.parts)

@@ -21,6 +21,7 @@ from intarsia.data.doctor.findings import Finding, some
 from intarsia.data.doctor.folders import SPLITS, split_of
 from intarsia.data.doctor.object_folders import find_object_folders, without_masks
 from intarsia.data.doctor.rules import SplitRules
+from intarsia.data.scenes.georeference import is_placed
 from intarsia.data.slices import suffix_of
 from intarsia.io.text import decoded, same_name
 
@@ -29,6 +30,10 @@ _SINGLE_FILES = 60
 """Files of a folder that are each looked at; of more, some, since they will be those of single images."""
 _PLACED = 400
 _MOSTLY = 0.9
+
+_GEOJSON_ADVICE = (
+    "each image needs a file of its name, in its pixels; one file for all is for images that lie on Earth (GeoTIFF)"
+)
 
 _SUFFIXES = frozenset(entry.suffix for entry in FORMATS.values() if entry.suffix)
 
@@ -70,15 +75,20 @@ def find_annotated(root: Path, images: Sequence[str], others: Sequence[str]) -> 
     own = frozenset(path for path in images if suffix_of(path) in DICOM_SUFFIXES and is_segmentation(root / path))
     everything, images = images, [path for path in images if path not in own]
     index = _Index(images)
+    nowhere = _Index([path for path in images if not is_placed(root / path)])  # GeoJSON of others is of scenes
     hints: list[str] = []
     for source in (*_recognised(root, others), *find_object_folders(root, images), *_segmentations(own)):
         opened = open_annotations(root, source, fresh=True)
-        folder = (index if "*" not in source.path else _Index(without_masks(images, source))).folder_of(opened, source)
+        known = nowhere if source.format == "geojson" else index
+        folder = (known if "*" not in source.path else _Index(without_masks(images, source))).folder_of(opened, source)
+        if folder is None and source.format == "geojson" and index.folder_of(opened, source) is not None:
+            continue
         if folder is None:
             keys = list(opened.keys)
+            advice = _GEOJSON_ADVICE if source.format == "geojson" else "put the images beside them"
             hints.append(
                 f"Hint: {FORMATS[source.format].title} ({source.path}) belong to no image that is here: they name "
-                f"{some(keys, 3)}; put the images beside them."
+                f"{some(keys, 3)}; {advice}."
             )
         else:
             by_format[source.format] += _by_subset(source, opened, folder)

@@ -29,7 +29,10 @@ _OTHER: Mapping[str, tuple[str, str]] = {
     ".shp": ("shapefiles", f"{_PAINT} (gdal_rasterize)"),
     ".gpkg": ("GeoPackage polygons", f"{_PAINT} (gdal_rasterize)"),
     ".kml": ("KML polygons", f"{_PAINT} (gdal_rasterize)"),
-    ".geojson": ("GeoJSON polygons", f"{_PAINT} (gdal_rasterize, or rasterio.features.rasterize)"),
+    ".geojson": (
+        "GeoJSON polygons",
+        "give each image a file of its name, in its pixels; or the images a place on Earth (GeoTIFF)",
+    ),
     ".h5": ("HDF5 files", "save their arrays as images and labels first"),
     ".hdf5": ("HDF5 files", "save their arrays as images and labels first"),
     ".npz": ("NumPy archives", "save their arrays as single .npy files or images first"),

@@ -6,16 +6,17 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from intarsia.data.description.model import DataDescription
 from intarsia.data.description.pairing import Listing, Pair
 from intarsia.data.description.splits import FolderSplit, JoinedSplit, OwnSplit, ShareSplit, list_split
 from intarsia.data.dicom import DICOM_SUFFIXES
-from intarsia.data.doctor.findings import Finding
+from intarsia.data.doctor.findings import Finding, some
 from intarsia.data.doctor.rules import SplitRules
 from intarsia.data.nifti import nifti_header
-from intarsia.data.slices import AXES, STACK_SUFFIXES, Axis, count_slices, file_of, is_volume, part_of, suffix_of
+from intarsia.data.orientation import AXES, PLANES, Axis, letters, orientation
+from intarsia.data.slices import STACK_SUFFIXES, count_slices, file_of, is_volume, part_of, suffix_of
 
 Entry = TypeVar("Entry")
 
@@ -63,7 +64,7 @@ def _series(image: str) -> str | None:
     return PurePosixPath(image).parent.as_posix() if is_single else None
 
 
-def _sliced(rule: OwnSplit, axis: Literal["x", "y", "z"]) -> OwnSplit:
+def _sliced(rule: OwnSplit, axis: Axis) -> OwnSplit:
     if isinstance(rule, FolderSplit):
         return replace(rule, source=replace(rule.source, slices=axis))
     if isinstance(rule, JoinedSplit):
@@ -72,21 +73,47 @@ def _sliced(rule: OwnSplit, axis: Literal["x", "y", "z"]) -> OwnSplit:
 
 
 def _axis(root: Path, pairs: Sequence[Pair]) -> tuple[Axis, str]:
-    """The axis across the finest planes by most of the headers, z in doubt; and the spacing that decided."""
+    """The axis across the finest planes by most of the headers, z in doubt; and the spacing that decided.
+
+    Of volumes that do not all lie alike, labels included, it is a plane of the patient.
+    """
+    lying = _lying(root, pairs)
     votes: Counter[Axis] = Counter()
     spacings: Counter[tuple[str, ...]] = Counter()
     for file in _spread(list(dict.fromkeys(file_of(pair.image) for pair in pairs))):
         try:
-            spacing = nifti_header(root / file).spacing
+            header = nifti_header(root / file)
+            spacing, names = header.spacing, AXES
+            if len(lying) > 1:
+                names = tuple(PLANES[n] for n in _order([side.axis for side in orientation(header.raw)]))
         except ValueError:  # said when it is read
             continue
         widest = max(range(3), key=lambda number: (spacing[number], number))
-        votes[AXES[widest] if spacing[widest] >= _THICK * spacing[2] else "z"] += 1
+        votes[names[widest] if spacing[widest] >= _THICK * spacing[2] else names[2]] += 1
         spacings[tuple(f"{step:.3g}" for step in spacing)] += 1
     if not votes:
         return "z", "the third axis"
     axis = votes.most_common(1)[0][0]
+    if len(lying) > 1:
+        return axis, f"the volumes lie in {len(lying)} ways, {some(sorted(lying), 4)}, and are seen in one"
     return axis, f"{' x '.join(spacings.most_common(1)[0][0])} mm apart along x, y and z"
+
+
+def _order(axes: Sequence[int]) -> list[int]:
+    """Of each axis of a volume, to which direction of the patient it belongs."""
+    return [axes.index(axis) for axis in range(3)]
+
+
+def _lying(root: Path, pairs: Sequence[Pair]) -> set[str]:
+    """The ways in which volumes and their labels lie, as "RAS"; none where one does not say it."""
+    found = set()
+    for file in dict.fromkeys(file_of(path) for pair in pairs for path in (pair.image, pair.label) if path):
+        if is_volume(file):
+            try:
+                found.add(letters(nifti_header(root / file).raw))
+            except ValueError:  # said when it is read
+                continue
+    return set() if "" in found else found
 
 
 def _are_stacks(root: Path, pairs: Sequence[Pair]) -> bool:
