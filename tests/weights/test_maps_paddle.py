@@ -1,8 +1,9 @@
 """Paddle's files: how they are read, and PP-LiteSeg of one, with the logits that PaddleSeg itself gives.
 
-``small*.pdparams`` were written by paddle.save of paddlepaddle 3.3.1, of the state of a convolution of 2 to 3 channels and a
-norm, by both protocols. Names and sizes are those of PaddleSeg 2.8.0 (models/pp_liteseg.py, layers/tensor_fusion.py,
-backbones/stdcnet.py), written down by its classes; the logits are its own, in double precision, with `number`'s weights.
+``small*.pdparams`` were written by paddle.save of paddlepaddle 3.3.1, by both protocols: the state of a convolution of
+2 to 3 channels and a norm. Names and sizes are those of PaddleSeg 2.8.0 (models/pp_liteseg.py, layers/tensor_fusion.py,
+backbones/stdcnet.py), written down by its classes. The logits are its own, in double precision, with the weights of
+`number`.
 """
 
 from __future__ import annotations
