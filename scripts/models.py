@@ -240,8 +240,11 @@ def stated(several: Sequence[Model]) -> Iterator[str]:
     marked = [found for one in several for data in TITLES if (found := one.best_stated(data)) is not None]
     if marked:
         sources = " and ".join(f"<{source}>" for source in dict.fromkeys(found.source for found in marked))
-        notes = dict.fromkeys(f"{found.score:.2f}: {found.note}" for found in marked if found.note)
-        yield wrapped(f"\\* Stated by the authors ({sources}).{''.join(f' {note}.' for note in notes)}")
+        notes: dict[str, list[str]] = {}
+        for found in marked:
+            notes.setdefault(found.note, []).append(f"{found.score:.2f}")
+        said = "".join(f" {', '.join(of)}: {note}." for note, of in notes.items() if note)
+        yield wrapped(f"\\* Stated by the authors ({sources}).{said}")
         yield ""
 
 

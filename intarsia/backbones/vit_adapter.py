@@ -131,9 +131,7 @@ class ViTAdapter(nn.Module):
         for number in range(1, 5):
             self.add_module(f"norm{number}", norm(channels))
         if not prefix_tokens:
-            for name in ("cls_token", "reg_token"):
-                if getattr(network, name, None) is not None:
-                    getattr(network, name).requires_grad_(False)
+            _drop_tokens(network)
         self._initialise()
 
     @property
@@ -232,6 +230,15 @@ class _Bound(nn.Module):
         """(N, L, C) -> (N, L, C)."""
         out: Tensor = self.block(tokens, **self.keywords)
         return out
+
+
+def _drop_tokens(network: nn.Module) -> None:
+    """Tokens that are cut off again, as timm computes with them, are no parameters: the authors' files have none."""
+    for name in ("cls_token", "reg_token"):
+        token = getattr(network, name, None)
+        if token is not None:
+            delattr(network, name)
+            network.register_buffer(name, torch.zeros_like(token), persistent=False)
 
 
 def _check(network: Any, level: FeatureSpec, name: str) -> None:

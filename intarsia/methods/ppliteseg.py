@@ -6,9 +6,10 @@ Original code: https://github.com/PaddlePaddle/PaddleSeg (configs/pp_liteseg)
 The backbone is STDC's (`methods/stdc.py`), without its context path.
 
 Deviations: the pooling's convolutions have no biases, which the norms behind them would take out; classifiers have.
-Weights start as elsewhere here (He et al.), not as Paddle's do. The published files are Paddle's: they are not read,
-and nothing here has been compared with them. The authors state no number of parameters; with 19 classes, the network as
-it is used has 8.03 million (T) and 12.23 million (B), and 11.4 and 19.2 G multiply-adds at 512 x 1024.
+Weights start as elsewhere here (He et al.), not as Paddle's do. With the same weights the logits are PaddleSeg's
+(`weights/maps/paddle.py`), where the backbone's averages do not count what lies outside of the image. The authors state
+no number of parameters; with 19 classes, the network as it is used has 8.03 million (T) and 12.23 million (B), and 11.4
+and 19.2 G multiply-adds at 512 x 1024.
 
 Published scores, single scale (flipped and multi-scale), mIoU:
     Cityscapes 512x1024, 160k steps, batch 16    T 77.04 (77.46)    B 79.04 (79.85)

@@ -232,16 +232,16 @@ def _of_arrays(path: Path, values: dict[Any, Any]) -> TorchFile:
     """
     held: dict[str, bytes] = {}
     found: dict[Any, Any] = {}
-    arrays = [value.value for value in values.values() if isinstance(value, numpy_values.Array)]
-    if sum(array.nbytes for array in arrays if array is not None) > path.stat().st_size:
+    arrays = {id(value): value.value for value in values.values() if isinstance(value, numpy_values.Array)}
+    if sum(array.nbytes for array in arrays.values() if array is not None) > path.stat().st_size:
         raise RefusedPickleError("its arrays claim more bytes than the file has")
     for name, value in values.items():
-        array = value.value if isinstance(value, numpy_values.Array) else None
+        array = arrays.get(id(value))
         if array is None or array.dtype.name not in ITEM_SIZES or array.dtype.byteorder == ">":
             found[name] = value
             continue
-        key, data = str(len(held)), array.tobytes()  # row by row, whatever the pickle had
-        held[key] = data
+        key = str(id(value))
+        data = held[key] = held.get(key) or array.tobytes()  # row by row, whatever the pickle had
         strides, step = [], 1
         for size in reversed(array.shape):
             strides.insert(0, step)

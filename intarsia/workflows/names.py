@@ -94,10 +94,12 @@ def look_into(located: Located, *, key: str | None = None, prefix: str | None = 
 def config_of(source: About, config: str | None) -> Config:
     """The config of the model: the one that is named, or what the file says.
 
+    config: also a recipe for own data, which gets as many classes as the file's classifier has.
+
     Raises ValueError if neither is there, or what the file says is of MMSegmentation 0.x.
     """
     if config is not None:
-        return find_config(config)
+        return find_config(config) if not recipes.is_for_data(config) else _with_classes_of(source, config)
     if source.meta.config:
         return Config.from_values(source.meta.config, file=str(source.path))
     if source.config_text is None:
@@ -116,6 +118,20 @@ def config_of(source: About, config: str | None) -> Config:
             "(or a recipe, see: intarsia config list)"
         )
     return found
+
+
+def _with_classes_of(source: About, recipe: str) -> Config:
+    """The network of a recipe for own data; images of colours, normalised as on ImageNet."""
+    from intarsia.weights.class_count import count_logits
+
+    count = count_logits({name: tensor.shape for name, tensor in source.tensors.items()})
+    if count is None or count < 1:
+        raise ValueError(
+            f"{source.path} has no classifier that tells the number of classes of the recipe {recipe}; name a "
+            "published recipe or a config: --config FILE"
+        )
+    values = {"default_scope": "mmseg", "model": recipes.network(recipe, num_classes=count)}
+    return with_values_of_trunks(Config.from_values(values, file=f"recipe {recipe}"))
 
 
 def inspect_data(path: Path, *, multi_label: bool | None = None) -> Findings:

@@ -51,7 +51,9 @@ def test_data_and_order(capsys: pytest.CaptureFixture[str]) -> None:
     assert names(text)[:6] == [f"segformer_mit-{size}" for size in ("b5", "b3", "b4", "b2", "b1", "b0")]
     assert "ade20k" not in text
     assert "4.97" in text, "the cost with 19 classes"
-    assert names(run(capsys, "list", "real-time", "--sort", "cost"))[0] == "fast_scnn"
+    cheapest = names(run(capsys, "list", "real-time", "--sort", "cost"))
+    assert cheapest[0] == "efficientvit_timm:efficientvit_b0"
+    assert cheapest.index("fast_scnn") < cheapest.index("bisenetv2")
     assert "RMSE 0.253" in run(capsys, "list", "--data", "nyu")
 
 
@@ -94,6 +96,23 @@ def test_show_takes_a_recipe_and_tells_what_only_training_has(capsys: pytest.Cap
 def test_show_of_a_network_with_published_recipes_alone(capsys: pytest.CaptureFixture[str]) -> None:
     text = run(capsys, "show", "encnet_r50s-d8")
     assert "intarsia train encnet_r50s-d8_4xb4-80k_ade20k-512x512 --data DIR" in text
+
+
+def test_scores_of_authors_are_marked(capsys: pytest.CaptureFixture[str]) -> None:
+    text = run(capsys, "list", "eomt_vit-l-dinov2")
+    assert "58.40*" in text
+    assert "84.20*" in text
+    assert "*: as the authors state it of a file that no name fetches." in text
+    text = " ".join(run(capsys, "show", "eomt_vit-l-dinov2").split())
+    assert "ade20k: mIoU 58.4; https://github.com/tue-mps/eomt" in text
+    assert "crops of 512 x 512, 39,153 steps" in text
+    assert json.loads(run(capsys, "show", "regseg", "--json"))["stated"][0]["note"] == "of the test images"
+
+
+def test_show_of_a_network_of_timm(capsys: pytest.CaptureFixture[str]) -> None:
+    text = run(capsys, "show", "linear_timm:vit_small_patch16_dinov3.lvd1689m")
+    assert "intarsia train linear_timm:vit_small_patch16_dinov3.lvd1689m --data DIR --out RUN" in text
+    assert "47" in text
 
 
 def test_show_of_our_own(capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,16 +53,32 @@ def test_orders() -> None:
     cheap = [one.cost().multiply_adds for one in ordered(models(), "cost") if one.cost()]
     assert cheap == sorted(cheap)
     assert ordered(models(), "cost")[-1].cost() is None or all(one.cost() for one in models())
-    best = [one.best("cityscapes") for one in ordered(models(), "score", data="cityscapes")]
-    values = [one.score[1] for one in best if one]
+    best = [one.rank("cityscapes") for one in ordered(models(), "score", data="cityscapes")]
+    values = [value for value in best if value is not None]
     assert values == sorted(values, reverse=True)
-    assert best[: len(values)] == [one for one in best if one], "those without a score come last"
+    assert best[: len(values)] == values, "those without a score come last"
     depth = ordered(select(data="nyu"), "score", data="nyu")
     assert [one.best("nyu").score[0] for one in depth] == ["RMSE"]
     assert depth[0].best("nyu").score[1] == 0.253, "the smaller error is the better one"
-    assert [one.name for one in ordered(select(["segformer"]), "kind")] == [f"segformer_mit-b{i}" for i in range(6)]
+    assert [one.name for one in ordered(select(["segformer_mit"]), "kind")] == [f"segformer_mit-b{i}" for i in range(6)]
     with pytest.raises(ValueError, match=r"--sort speed: expected one of kind, name"):
         ordered(models(), "speed")
+
+
+def test_scores_of_authors_count_where_no_checkpoint_is_better() -> None:
+    one = find("eomt_vit-l-dinov2")
+    assert one.best("ade20k") is None
+    assert one.best_stated("ade20k").score == one.rank("ade20k") == 58.4
+    assert {found.data for found in one.stated} == {"ade20k", "cityscapes"}
+    assert find("segformer_mit-b0").best_stated("ade20k") is None
+    assert find("segformer_mit-b0").rank("ade20k") == 37.41
+    assert find("vpd_sd").rank("nyu") == -0.253
+
+
+def test_networks_of_timm_that_the_list_leaves_out_say_where_they_are_counted() -> None:
+    assert find("unet_timm:resnet34").method_name == "UNet"
+    with pytest.raises(UnknownModelError, match=r"the list shows some\. `intarsia models profile unet_timm:res"):
+        find("unet_timm:resnet18")
 
 
 def test_costs_follow_the_data_asked_for() -> None:

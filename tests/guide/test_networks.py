@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from intarsia import recipes
-from intarsia.guide import facts
+from intarsia.guide import facts, stated
 from intarsia.guide.networks import data_of, layers, networks
+from intarsia.recipes.timm_shown import MARK, METHODS
+from intarsia.recipes.timm_trunks import HEADS, PYRAMIDS
 
 SIZE_OF_IMAGES = ("psanet", "vpd", "san")
 """Networks with parameters that follow from the size of training images, or from the words for the classes."""
@@ -19,8 +21,33 @@ SIZE_OF_IMAGES = ("psanet", "vpd", "san")
 
 def test_every_recipe_belongs_to_one_network() -> None:
     names = [name for one in networks() for name in one.names]
-    assert sorted(names) == sorted([*recipes.names(), *recipes.short_names()])
-    assert {one.own for one in networks() if one.own} == set(recipes.short_names())
+    shown = recipes.shown_names()
+    assert sorted(names) == sorted([*recipes.names(), *recipes.later_names(), *recipes.short_names(), *shown])
+    assert {one.own for one in networks() if one.own} == {*recipes.short_names(), *shown}
+
+
+def test_each_head_on_networks_of_timm_is_shown_with_one() -> None:
+    shown = {name.partition(MARK)[0] for name in recipes.shown_names()}
+    assert set(HEADS) <= shown
+    assert {name.partition("-")[2] for name in shown if "-" in name} == set(PYRAMIDS)
+    assert set(METHODS) == set(HEADS)
+    assert all(recipes.is_for_data(name) and recipes.method(name) is not None for name in recipes.shown_names())
+
+
+def test_recipes_that_came_later_are_networks_too() -> None:
+    one = next(one for one in networks() if "eomt_vit-l-dinov2_4xb4-31e_ade20k-512x512" in one.published)
+    assert one.name == "eomt_vit-l-dinov2"
+    assert [data_of(name) for name in one.published] == ["cityscapes", "ade20k"]
+    assert data_of(one.first) == "ade20k"
+
+
+def test_what_is_stated_is_stated_of_recipes() -> None:
+    names = {name for one in networks() for name in one.names}
+    for recipe, data, score, source, _ in stated._ROWS:
+        assert recipe in names
+        assert data in ("ade20k", "cityscapes")
+        assert 30 < score < 90
+        assert source.startswith("https://")
 
 
 def test_networks_have_names_of_their_own() -> None:
