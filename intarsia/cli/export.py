@@ -40,7 +40,8 @@ Samples = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option(
         "--samples",
-        help="Images to compare on: a file or folder. By default the run's validation images, else drawn ones.",
+        help="Images to compare on: a file, a folder, or that of a labelled data set (with data.yaml). By default the "
+        "run's validation images, else drawn ones.",
         rich_help_panel=_PROOF,
     ),
 ]

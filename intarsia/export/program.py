@@ -8,6 +8,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -32,11 +33,20 @@ LARGEST_SIDE = 2**15
 ANY = Dim.DYNAMIC
 
 
-def exported(module: Deployable, *, device: torch.device | str = "cpu") -> ExportedProgram:
+def exported(module: Deployable, *, device: torch.device | str = "cpu", for_torch: bool = False) -> ExportedProgram:
     """The graph of a module in evaluation, whose contract says whether size and batch may change.
+
+    for_torch: for a file that torch runs, which checks at each call that all holds that was taken for granted when the
+    network was followed. See `sizes_left_open`.
 
     Raises ValueError with torch's reason if they may not in this network, or if it cannot be followed at all.
     """
+    if for_torch and module.contract.size is None:
+        try:
+            with sizes_left_open():
+                return exported(module, device=device)
+        except ValueError:  # a network that asks such questions itself
+            return exported(module, device=device)
     program = _followed(module, LARGER if _has_windows(module) else EXAMPLE, device)
     if module.contract.size is None and _is_of_small_images(program):
         program = _followed(module, LARGER, device)
@@ -54,6 +64,20 @@ def _followed(module: Deployable, size: Size, device: torch.device | str) -> Exp
             )
     except Exception as error:  # whatever it cannot follow has an error of its own
         raise ValueError(reason_of(error)) from error
+
+
+@contextlib.contextmanager
+def sizes_left_open() -> Iterator[None]:
+    """Meanwhile, torch takes each size for the general case where it asks whether it is 1 only to choose an order in
+    memory, and does not write the answer into the graph as a condition: "no image below 513 pixels", where a map was
+    pooled 512 times. Conditions of the network itself stay.
+    """
+    from torch.fx.experimental import _config
+
+    # What a convolution prefers decides no number, and is asked again whenever the file is run.
+    prefers = mock.patch.object(torch._C, "_conv_determine_backend_memory_format", return_value=torch.contiguous_format)
+    with _config.patch(backed_size_oblivious=True), prefers:
+        yield
 
 
 def _has_windows(module: Deployable) -> bool:

@@ -27,7 +27,7 @@ from intarsia.io.whole_files import write_text
 from intarsia.terminal import progress, say
 from intarsia.weights.file import WeightsMeta
 from intarsia.workflows.export_for import MOST, Receiver, receiver_of
-from intarsia.workflows.export_proof import AT_LEAST, Samples, certify
+from intarsia.workflows.export_proof import AT_LEAST, Samples, certify, check_share
 from intarsia.workflows.export_request import FORMATS, ONE_SIZE, Exported, ExportRequest
 from intarsia.workflows.export_web import prepared, write_web
 from intarsia.workflows.exported_model import open_exported
@@ -81,7 +81,8 @@ def export_model(request: ExportRequest) -> list[Exported]:
             if name == "tensorrt" and (engine := _engine(model, found.file, request, samples)) is not None:
                 done.append(engine)
                 _say(engine)
-    write_text(request.out / CERTIFICATE, json.dumps(_certificates(done), indent=2, ensure_ascii=False) + "\n")
+    found = _certificates(done, request.out)
+    write_text(request.out / CERTIFICATE, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
     return done
 
 
@@ -120,7 +121,7 @@ def _write(
 ) -> ExportMeta:
     """The file without its certificate, and what it says about itself."""
     module = receiver.module(deployable(model.task, model.spec.inference, contract), model)
-    program = exported(module)
+    program = exported(module, for_torch=name in ("pt2", "aoti"))
     meta = ExportMeta(contract, _about(model), _hash(model.file), _versions(name))
     if name == "pt2":
         pt2.write(program, path, meta)
@@ -217,8 +218,7 @@ def _check(request: ExportRequest) -> None:
         for packages, missing in NEEDED.get(name, ()):
             if any(find_spec(package) is None for package in packages):
                 raise ValueError(f"--to {name}: {missing}")
-    if request.at_least is not None and not 0 < request.at_least <= 1:
-        raise ValueError(f"--at-least is a share of pixels between 0 and 1, found {request.at_least:g}")
+    check_share(request.at_least)
     if request.size is not None and min(request.size) < 1:
         raise ValueError(f"--size: expected height and width of at least 1, found {request.size}")
 
@@ -358,8 +358,15 @@ def _say(found: Exported) -> None:
         say(f"  {line}")
 
 
-def _certificates(done: Sequence[Exported]) -> dict[str, Any]:
-    return {one.file.name: one.certificate and one.certificate.to_json() for one in done}
+def _certificates(done: Sequence[Exported], out: Path) -> dict[str, Any]:
+    """By file: of those that were written now, and those of earlier exports that still lie in the folder."""
+    try:
+        before = dict(json.loads((out / CERTIFICATE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):  # none yet, or not ours: it is made anew
+        before = {}
+    kept = {name: values for name, values in before.items() if (out / name).exists()}
+    now = {one.file.relative_to(out).as_posix(): one.certificate and one.certificate.to_json() for one in done}
+    return kept | now
 
 
 def verify(
@@ -374,8 +381,11 @@ def verify(
 ) -> Certificate:
     """Compare an exported file with the weights that it was made of, on images of one's own, elsewhere or later.
 
-    Raises ValueError if the file was made of other weights, as its hash says.
+    If it was made of other weights, as its hash says, a line says so, and the comparison decides.
+
+    Raises ValueError for files and images that cannot be read, and for no share of pixels.
     """
+    check_share(at_least)
     ours = of_exported(file, open_exported(file, threads=threads)).predictor()
     meta = read_meta(file)
     model = open_model(against, config=config, device="cpu")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,10 @@ from intarsia.export.task import runtime_name
 from intarsia.inference.inputs.finding import find_images
 from intarsia.inference.inputs.images import ImageStream
 from intarsia.inference.predictor import Predictor
+from intarsia.terminal import say
 from intarsia.workflows.trained_model import OpenModel, labelled_images
+
+DESCRIPTION = "data.yaml"
 
 DRAWN = 8
 """Images that are drawn where there are no others."""
@@ -30,17 +34,28 @@ SAME_DEPTH = {"fp32": 0.001, "fp16": 0.01, "int8": 0.05}
 """Precision -> how far from the original's a depth may be to be called the same, as a part of it."""
 
 
+def check_share(at_least: float | None) -> None:
+    """Raises ValueError for what is no share of pixels that a file could be asked for."""
+    if at_least is not None and not 0 < at_least <= 1:
+        raise ValueError(f"--at-least is a share of pixels above 0 and up to 1, found {at_least:g}")
+
+
 class Samples:
     """The images that files are compared with.
 
-    given: files, folders or patterns; None: the run's validation images, or drawn ones, which `note` says.
+    given: files, folders or patterns, or the folder of a data set with its data.yaml, or this, whose validation images
+    have labels; None: the run's validation images, or drawn ones, which `note` says. Files that are no images are
+    said when they are met, once.
     """
 
     def __init__(self, model: OpenModel, given: PathLike | None, count: int) -> None:
         self.note = ""
         self._model, self._given, self._count = model, given, count
         self._pipeline = None
-        if given is None:
+        self._said: set[str] = set()
+        if given is not None and (description := _description(Path(given))) is not None:
+            self._pipeline = labelled_images(model, description, "val")
+        elif given is None:
             try:
                 self._pipeline = labelled_images(model, None, "val")
             except (ValueError, OSError) as error:
@@ -66,13 +81,27 @@ class Samples:
         if self._given is not None:
             found = find_images(self._given)
             step = max(1, len(found.files) // count)
-            for name, image in ImageStream(replace(found, files=found.files[::step]), reader=self._model.reader):
+            stream = ImageStream(replace(found, files=found.files[::step]), reader=self._model.reader)
+            for name, image in stream:
                 yield Sample(name, image)
+            self._say(stream.failures)
             return
         values = self._model.reader.spec.values
         ends = (0.0, 255.0) if values is None else (float(values.low), float(values.high))
         dtype = "uint8" if values is None else values.dtype
         yield from drawn(min(count, DRAWN), len(self._model.spec.preprocess.mean), dtype, ends)
+
+    def _say(self, failures: Sequence[tuple[str, str]]) -> None:
+        for name, reason in failures:
+            if name not in self._said:
+                self._said.add(name)
+                say(f"note: {name} is not compared: {reason}")
+
+
+def _description(given: Path) -> Path | None:
+    """The description of a labelled data set, where that is what was named."""
+    file = given / DESCRIPTION if given.is_dir() else given
+    return file if file.suffix in (".yaml", ".yml") and file.is_file() else None
 
 
 def certify(
@@ -92,7 +121,8 @@ def certify(
     fields: dict[str, Field] = {"logits": "logits", "probs": "probabilities", "depth": "depth"}
     return compare(
         original, ours, shown,
-        what=samples.what, runtime=runtime_name(ours.task), at_least=at_least or AT_LEAST[contract.precision],
+        what=samples.what, runtime=runtime_name(ours.task),
+        at_least=AT_LEAST[contract.precision] if at_least is None else at_least,
         compared=fields.get(contract.output), metric=_counter(model, ours),
         same_within=SAME_DEPTH[contract.precision] if contract.answer == "depth" else None,
     )  # fmt: skip

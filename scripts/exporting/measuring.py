@@ -101,7 +101,7 @@ def _tried(module: Deployable, names: Sequence[str], folder: Path) -> Row:
     for name in names:
         try:
             if name == "pt2":
-                pt2.write(program, folder / FORMATS[name], meta)
+                pt2.write(exported(module, for_torch=True), folder / FORMATS[name], meta)
             if name == "onnx" or (name == "openvino" and "onnx" not in names):
                 onnx.write(program, folder / FORMATS["onnx"], meta)
             if name == "openvino":

@@ -33,7 +33,7 @@ def labels(folder: Path) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def test_its_certificate_is_beside_it_and_in_it(exported: Path, weights: Path) -> None:
-    (found,) = json.loads((exported.parent / "certificate.json").read_text()).values()
+    found = json.loads((exported.parent / "certificate.json").read_text())["model.onnx"]
     meta = read_meta(exported)
     assert meta.certificate == found
     assert found["passed"] is True
@@ -89,8 +89,11 @@ def test_it_is_verified_again_and_other_weights_are_told(
     exported: Path, weights: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["export", "verify", str(exported), "--samples", str(photos)]
+    (photos / "none.png").write_bytes(b"no image")
     assert main([*words, "--against", str(weights)]) == 0
-    assert "says what the original says" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "says what the original says" in shown
+    assert shown.count("none.png is not compared") == 1
     state = load_state(weights)
     state["decode_head.conv_seg.weight"] = -state["decode_head.conv_seg.weight"]
     save_weights(tmp_path / "other.safetensors", state, weights_meta(weights))
@@ -98,6 +101,45 @@ def test_it_is_verified_again_and_other_weights_are_told(
     shown = capsys.readouterr().err
     assert "exported from other weights" in shown
     assert "does NOT say" in shown
+
+
+@pytest.mark.parametrize("share", ["0", "-1", "1.5", "nan"])
+def test_no_share_of_pixels_is_refused(exported: Path, share: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "verify", str(exported), "--against", "nothing", f"--at-least={share}"]) == 2
+    assert "--at-least is a share of pixels above 0 and up to 1" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_labelled_data_set_is_compared_by_its_scores_too(
+    exported: Path, weights: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its labels are no photos."""
+    meta = weights_meta(weights)
+    assert meta.labels
+    values = np.array([int(value) for value in meta.labels], np.uint8)
+    for file in photos.rglob("*.png"):
+        label = photos.parent / "labels" / file.relative_to(photos)
+        label.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(values[np.arange(80 * 96).reshape(80, 96) % len(values)]).save(label)
+    (photos.parent / "data.yaml").write_text(
+        f"root: .\nclasses: [{', '.join(meta.classes)}]\nlabels:\n"
+        + "".join(f"  {value}: {name}\n" for value, name in meta.labels.items())
+        + "ignore_index: 255\nsplits:\n  val:\n    images: photos\n    labels: labels\n"
+    )
+    words = ["export", "verify", str(exported), "--against", str(weights), "--samples"]
+    for named in (photos.parent, photos.parent / "data.yaml"):
+        assert main([*words, str(named), "--count", "2"]) == 0
+        assert "mIoU on 2 labelled images" in " ".join(capsys.readouterr().err.split())
+
+
+def test_certificates_of_one_folder_stay_together(exported: Path, weights: Path) -> None:
+    """Of files that are still there."""
+    file = exported.parent / "certificate.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "gone.xml": {}}))
+    words = ["export", str(weights), "-o", str(exported.parent), "--for", "triton", "--name", "streets", "--count", "1"]
+    assert main(words) == 0
+    found = json.loads(file.read_text())
+    assert list(found) == ["model.onnx", "streets/1/model.onnx"]
+    assert all(one["passed"] for one in found.values())
 
 
 def test_answers_have_the_size_of_an_image_that_the_pipeline_resizes(

@@ -34,7 +34,7 @@ def test_cpp_runs_a_compiled_archive(tmp_path: Path) -> None:
         pytest.skip("this torch came without the headers of its package loader")
     made = Made(Task().eval(), InferenceSpec(num_classes=3))
     module = made.deployable()
-    pt2.compile_to(exported(module), tmp_path / "model_aoti.pt2", made.meta(module.contract))
+    pt2.compile_to(exported(module, for_torch=True), tmp_path / "model_aoti.pt2", made.meta(module.contract))
     said = re.search(r"(g\+\+ .*?-o segment)\n", EXAMPLE.read_text().replace("\\\n//", " "), re.DOTALL)
     assert said is not None
     words = [word.replace("$T", str(folder)) for word in shlex.split(said[1])]

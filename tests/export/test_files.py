@@ -41,28 +41,35 @@ def test_onnx_files_are_right_at_any_size_and_in_any_batch(make: Any, onnx_file:
             np.testing.assert_allclose(found, expected.numpy(), atol=2e-5, err_msg=str((size, batch)))
 
 
-def test_graphs_of_networks_that_pool_to_one_cell_end_at_no_size(make: Any, onnx_file: Any) -> None:
+def test_graphs_of_networks_that_pool_to_one_cell_end_at_no_size(
+    make: Any, onnx_file: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of a map of one cell, torch follows another way than of several, and is then right for small images alone."""
 
     class Pooled(type(make().task.model)):  # type: ignore[misc]
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             x = self.first(images)
             cells = torch.nn.functional.avg_pool2d(x, 65, stride=32, padding=32)
-            whole = torch.nn.functional.interpolate(cells, size=x.shape[2:], mode="bilinear")
+            narrow = self.between(cells)
+            whole = torch.nn.functional.interpolate(narrow, size=x.shape[2:], mode="bilinear")
             out: torch.Tensor = self.decode_head(x + whole)
             return out
 
     made = make()
     made.task.model.__class__ = Pooled
-    module = made.deployable("logits")
+    made.task.model.between = torch.nn.Conv2d(8, 8, 1)
+    module = made.deployable("logits").eval()
     sides = exported(module).range_constraints.values()
     assert all(bool(found.upper > 10**4) for found in sides)
-    opened = runtime.open_file(onnx_file(made, module), threads=1)
-    for size in [(64, 96), (128, 160), (300, 410)]:
-        pixels = image(size)[None]
-        with torch.no_grad():
-            (expected,) = module(torch.from_numpy(pixels))
-        np.testing.assert_allclose(opened.run(pixels)["logits"], expected.numpy(), atol=1e-4)
+    monkeypatch.setenv(consent.TRUST, "pt2")
+    pt2.write(exported(module, for_torch=True), tmp_path / "model.pt2", made.meta(module.contract))
+    for path in (onnx_file(made, module), tmp_path / "model.pt2"):
+        opened = runtime.open_file(path, threads=1)
+        for size in [(64, 96), (128, 160), (300, 410), (1, 1)]:
+            pixels = image(size)[None]
+            with torch.no_grad():
+                (expected,) = module(torch.from_numpy(pixels))
+            np.testing.assert_allclose(opened.run(pixels)["logits"], expected.numpy(), atol=1e-4)
 
 
 def test_onnx_files_use_no_operators_of_our_own(make: Any, onnx_file: Any) -> None:
@@ -110,14 +117,14 @@ def test_torchs_archives_are_opened_by_consent_alone(
 ) -> None:
     made, path = make(), tmp_path / "model.pt2"
     module = made.deployable("logits")
-    pt2.write(exported(module), path, made.meta(module.contract))
+    pt2.write(exported(module, for_torch=True), path, made.meta(module.contract))
     monkeypatch.delenv(consent.TRUST, raising=False)
     assert runtime.read_meta(path).contract == module.contract  # which opens nothing
     with pytest.raises(consent.ConsentError, match="--trust pt2"):
         runtime.open_file(path)
     monkeypatch.setenv(consent.TRUST, "pt2")
     opened = runtime.open_file(path)
-    for size in SIZES[:3]:
+    for size in SIZES:
         pixels = image(size)[None]
         with torch.no_grad():
             (expected,) = module(torch.from_numpy(pixels))
@@ -131,12 +138,15 @@ def test_torchs_archives_are_opened_by_consent_alone(
 def test_compiled_archives_give_the_same(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made, path = make(), tmp_path / "model.pt2"
     module = made.deployable("label")
-    pt2.compile_to(exported(module), path, made.meta(module.contract))
+    pt2.compile_to(exported(module, for_torch=True), path, made.meta(module.contract))
     monkeypatch.setenv(consent.TRUST, "pt2")
     with zipfile.ZipFile(path) as archive:
         assert any(name.endswith(".so") for name in archive.namelist())
     compared = compare(made.predictor(), predictor_of(made, path), drawn(3, 3, "uint8", (0, 255)), what="", runtime="")
     assert compared.passed
+    for size in SIZES:
+        expected = made.predictor().predict(image(size)).label
+        np.testing.assert_array_equal(predictor_of(made, path).predict(image(size)).label, expected)
 
 
 def test_large_images_are_right_and_too_large_ones_say_what_to_do(
