@@ -79,10 +79,12 @@ def write_segmentations(files: Sequence[ImageFile], outputs: Outputs, predictor:
             ]
             try:
                 frames = write_dicom_seg(target, images, segments=names, palette=palette, algorithm="Intarsia")
-                say(f"{target}: {frames} frames of {len(images)} images")
-            except ValueError as error:
+            except (ValueError, OSError) as error:
                 whole = False
-                warn(str(error))
+                warn(f"{target}: {error}")
+            else:
+                nothing = f"not written: no image shows {' or '.join(names)}"
+                say(f"{target}: " + (f"{frames} frames of {len(images)} images" if frames else nothing))
             tell(done, len(targets))
     return whole
 

@@ -50,16 +50,16 @@ def write_dicom_seg(
     palette: Sequence[Sequence[int]],
     algorithm: str,
 ) -> int:
-    """Write the segmentation of one series; gives the number of its frames.
+    """Write the segmentation of one series; gives the number of its frames. Without any, no file is written.
 
     segments: the classes that `masks` has. algorithm: what made the masks, at most 64 letters.
 
-    Raises ValueError if no image shows a class, or the file cannot be written.
+    Raises ValueError if pydicom is missing, OSError if the file cannot be written.
     """
     pydicom = dicom_library(path)
     frames = list(_frames(images))
     if not frames:
-        raise ValueError(f"{path}: none of the images shows {' or '.join(segments)}: there is nothing to write")
+        return 0
     found = _head(pydicom, images[0].header)
     found.SegmentSequence = pydicom.Sequence(
         _segment(pydicom, number, name, colour, algorithm)
@@ -205,6 +205,7 @@ def _derivation(pydicom: Any, image: SegmentedImage) -> Any:
     source = _reference(pydicom, image)
     if image.frame is not None:
         source.ReferencedFrameNumber = image.frame
+    source.SpatialLocationsPreserved = "YES"
     source.PurposeOfReferenceCodeSequence = _code(
         pydicom, "121322", "DCM", "Source image for image processing operation"
     )
