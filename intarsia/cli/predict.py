@@ -54,7 +54,8 @@ def predict(
             "--save",
             metavar="KINDS",
             help="label, color, overlay, probs, confidence, entropy, logits, masks (a file for each class), polygons, "
-            "rle, with commas. By default label,overlay. With a model of depth: depth, color.",
+            "rle, dicom_seg (one for each DICOM series), with commas. By default label,overlay. With a model of depth: "
+            "depth, color.",
             rich_help_panel=_OUTPUTS,
         ),
     ] = None,

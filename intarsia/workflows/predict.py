@@ -25,6 +25,7 @@ from intarsia.terminal import say
 from intarsia.visual.fonts import use_font
 from intarsia.workflows.predict_depth import USUAL, DepthRequest, asks_for_depths, predict_depth
 from intarsia.workflows.predict_devices import Devices
+from intarsia.workflows.predict_dicom_seg import DICOM_SEG, check_dicom, without_dicom_seg, write_segmentations
 from intarsia.workflows.predict_images import file_values, manifest_of, predict_images, predict_one
 from intarsia.workflows.predict_inputs import Given, kinds_of, sort_inputs
 from intarsia.workflows.predict_raster import SceneDevices, predict_raster, predict_rasters
@@ -105,6 +106,8 @@ def predict(request: PredictRequest) -> bool:
     Raises ValueError where the request makes no sense, or nothing can be predicted.
     """
     _check(request)
+    save, segmentations = without_dicom_seg(request.save)
+    request = dataclasses.replace(request, save=save)
     names = named_devices(request.devices, request.device)
     part = None if request.part is None else Part.parse(request.part)
     if request.font is not None:
@@ -115,6 +118,8 @@ def predict(request: PredictRequest) -> bool:
         of_depths = asks_for_depths(request.save, request.file_format)
         kinds = frozenset() if of_depths else kinds_of(request.save, given, request.file_format)
         _check_for(request, given, kinds)
+        if segmentations:
+            _check_segmentations(request, given)
         model = _opened(request, "cpu" if names else request.device, inside=given.kind not in ("raster", "rasters"))
         for note in model.notes:
             say(f"note: {note}")
@@ -141,7 +146,12 @@ def predict(request: PredictRequest) -> bool:
         look = Look(opacity=request.opacity, contours=request.contours, legend=with_legend)
         if given.kind in ("video", "frames"):
             return _predict_moving(request, given, model, predictor, kinds, look)
-        return _predict_images(request, given, model, predictor, kinds, look, devices, part) and rasters_whole
+        whole = _predict_images(request, given, model, predictor, kinds, look, devices, part) and rasters_whole
+        if segmentations:
+            assert given.found is not None
+            outputs = Outputs(Path(request.out), kinds, look, None, None)
+            whole = write_segmentations(given.found.files, outputs, predictor) and whole
+        return whole
 
 
 def _opened(request: PredictRequest, device: str, *, inside: bool) -> OpenModel:
@@ -218,6 +228,17 @@ def _check_for(request: PredictRequest, given: Given, kinds: frozenset[str]) -> 
     if request.pages == "all" and given.kind in ("video", "raster", "rasters"):
         what = given.source or given.rasters[0].location
         raise ValueError(f"--pages is for images, and {what} is predicted as a {given.kind.removesuffix('s')}")
+
+
+def _check_segmentations(request: PredictRequest, given: Given) -> None:
+    """What makes no sense with `--save dicom_seg`."""
+    if given.kind in ("one", "video", "frames") or given.found is None or given.rasters:
+        raise ValueError(f"--save {DICOM_SEG} is for DICOM images into a folder: give --out DIR")
+    check_dicom(given.found.files)
+    if request.file_format != USUAL:
+        raise ValueError(f"--save {DICOM_SEG} is made of class indices: leave out --format {request.file_format}")
+    if request.part is not None:
+        raise ValueError(f"--save {DICOM_SEG} needs all images of a series: leave out --part")
 
 
 def _raster_job(request: PredictRequest, model: OpenModel, predictor: Predictor, kinds: frozenset[str]) -> RasterJob:
