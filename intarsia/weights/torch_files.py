@@ -242,7 +242,8 @@ def _of_arrays(path: Path, values: dict[Any, Any]) -> TorchFile:
             continue
         key = str(id(value))
         data = held[key] = held.get(key) or array.tobytes()  # row by row, whatever the pickle had
-        strides, step = [], 1
+        strides: list[int] = []
+        step = 1
         for size in reversed(array.shape):
             strides.insert(0, step)
             step *= size

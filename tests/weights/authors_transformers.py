@@ -188,8 +188,8 @@ def _efficientvit_head(
     return found | under(last, _layer(classes, width * (expand or 1), 1, norm=False, bias=True))
 
 
-def efficientvit_b1() -> Shapes:
-    """Of Cityscapes."""
+def efficientvit_b1(*, expand: int = 4, classes: int = 19) -> Shapes:
+    """Of Cityscapes; of ADE20K without a last convolution."""
     widths, depths, dim = (16, 32, 64, 128, 256), (1, 2, 3, 3, 4), 16
     found = under("input_stem.op_list.0.", _layer(16, 3, 3))
     light = under("depth_conv.", _layer(16, 1, 3)) | under("point_conv.", _layer(16, 16, 1))
@@ -201,12 +201,12 @@ def efficientvit_b1() -> Shapes:
         for block in range(1, depths[stage + 1] + (stage > 1)):
             more = _efficientvit_block(width, dim, 4)
             found |= under(f"{first}{block}.", more if stage > 1 else under("main.", _mb_conv(width, width, 4)))
-    head = _efficientvit_head((256, 128, 64), 64, [_mb_conv(64, 64, 4)] * 3, 4, 19)
+    head = _efficientvit_head((256, 128, 64), 64, [_mb_conv(64, 64, 4)] * 3, expand, classes)
     return under("backbone.", found) | under("head.", head)
 
 
-def efficientvit_l1() -> Shapes:
-    """Of Cityscapes."""
+def efficientvit_l1(*, streets: bool = True) -> Shapes:
+    """Of Cityscapes, or of ADE20K with another head."""
     widths, depths = (32, 64, 128, 256, 512), (1, 1, 1, 6, 6)
     found = under("stages.0.op_list.0.", _layer(32, 3, 3))
     residual = under("conv1.", _layer(32, 32, 3)) | under("conv2.", _layer(32, 32, 3))
@@ -226,15 +226,41 @@ def efficientvit_l1() -> Shapes:
                 same = _fused(width, width, 4) if stage < 3 else _mb_conv(width, width, 4, fewer_norm=True)
                 found |= under(f"{first}{block}.main.", same)
     head = _efficientvit_head((512, 256, 128), 256, [_fused(256, 256, 1)] * 3, 0, 19)
+    if not streets:
+        head = _efficientvit_head((512, 256, 128), 128, [_fused(128, 128, 4)] * 3, 8, 150)
     return under("backbone.", found) | under("head.", head)
 
 
-# --- PMT ----------------------------------------------------------------------------------------------------------
+# --- EoMT and PMT -------------------------------------------------------------------------------------------------
+
+
+def _enlarged(width: int) -> Shapes:
+    """Two scale blocks."""
+    found: Shapes = {}
+    for place in range(2):
+        found |= under(f"upscale.{place}.conv1.", {"weight": (width, width, 2, 2), "bias": (width,)})
+        found |= under(f"upscale.{place}.conv2.", conv(width, 1, 3))
+        found |= under(f"upscale.{place}.norm.", layer_norm(width))
+    return found
+
+
+def _queries(width: int, blocks: int, classes: int) -> Shapes:
+    found: Shapes = {"attn_mask_probs": (blocks,), "q.weight": (100, width), **_enlarged(width)}
+    for place in (0, 2, 4):
+        found |= under(f"mask_head.{place}.", linear(width, width))
+    return found | under("class_head.", linear(classes + 1, width))
+
+
+def eomt_l(backbone: Shapes, classes: int = 150) -> Shapes:
+    """Of ADE20K. backbone: of timm's network."""
+    found = under("network.encoder.backbone.", backbone) | under("network.", _queries(1024, 4, classes))
+    found |= {"network.encoder.pixel_mean": (1, 3, 1, 1), "network.encoder.pixel_std": (1, 3, 1, 1)}
+    return found | {"criterion.empty_weight": (classes + 1,)}
 
 
 def pmt_head(width: int = 1024, hidden: int = 1024, blocks: int = 6, levels: int = 4, classes: int = 150) -> Shapes:
-    """Of ADE20K, on DINOv3-L, which is not in the file. Keys have no bias; scale blocks enlarge twice."""
-    decoder: Shapes = {"attn_mask_probs": (blocks,), "q.weight": (100, width)}
+    """Of ADE20K, on DINOv3-L, which is not in the file. Keys have no bias."""
+    decoder = _queries(width, blocks, classes) | under("decoder_norm.", layer_norm(width))
     for level in range(levels):
         decoder |= under(f"lateral_projections.{level}.0.", linear(width // 2, width))
         decoder |= under(f"lateral_projections.{level}.2.", linear(width, width // 2))
@@ -250,14 +276,6 @@ def pmt_head(width: int = 1024, hidden: int = 1024, blocks: int = 6, levels: int
             under("mlp.up_proj.", linear(hidden, width)),
             under("mlp.down_proj.", linear(width, hidden)),
         )
-    decoder |= under("decoder_norm.", layer_norm(width)) | under("class_head.", linear(classes + 1, width))
-    for place in range(2):
-        decoder |= under(f"upscale.{place}.conv1.", {"weight": (width, width, 2, 2), "bias": (width,)})
-        decoder |= under(f"upscale.{place}.conv2.", conv(width, 1, 3)) | under(
-            f"upscale.{place}.norm.", layer_norm(width)
-        )
-    for place in (0, 2, 4):
-        decoder |= under(f"mask_head.{place}.", linear(width, width))
     found = under("network.decoder.", decoder)
     for level in range(levels):
         found |= under(f"network.bn.{level}.", batch_norm(width))

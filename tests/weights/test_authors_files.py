@@ -36,9 +36,32 @@ LARGER: dict[str, tuple[str, Callable[[], authors.Shapes]]] = {
     "ViT-Adapter": ("upernet-adapter_timm:deit_small_patch16_224", authors_transformers.vit_adapter_s),
     "EfficientViT-B1": ("efficientvit_timm:efficientvit_b1", authors_transformers.efficientvit_b1),
     "EfficientViT-L1": ("efficientvit_timm:efficientvit_l1", authors_transformers.efficientvit_l1),
+    "EfficientViT-B1, ADE20K": (
+        "efficientvit_timm:efficientvit_b1",
+        lambda: authors_transformers.efficientvit_b1(expand=0, classes=150),
+    ),
+    "EfficientViT-L1, ADE20K": (
+        "efficientvit_timm:efficientvit_l1",
+        lambda: authors_transformers.efficientvit_l1(streets=False),
+    ),
+    "EoMT": ("eomt_vit-l-dinov2_4xb4-31e_ade20k-512x512", lambda: authors_transformers.eomt_l(eomt_backbone())),
     "PMT": ("pmt_vit-l-dinov3_4xb4-16e_ade20k-512x512", authors_transformers.pmt_head),
 }
 """File -> recipe, its tensors; these are compared without numbers."""
+
+OTHERWISE: dict[str, dict[str, dict[str, Any]]] = {
+    "ViT-Adapter": {"backbone": {"prefix_tokens": False}},
+    "EfficientViT-B1, ADE20K": {"decode_head": {"final_expand": None}},
+    "EfficientViT-L1, ADE20K": {"decode_head": {"channels": 128, "expand_ratio": 4, "final_expand": 8}},
+}
+"""File -> what its network has otherwise than the recipe."""
+
+
+def eomt_backbone() -> authors.Shapes:
+    timm = pytest.importorskip("timm", reason="timm is not installed")
+    with torch.device("meta"):
+        made = timm.create_model("vit_large_patch14_reg4_dinov2", num_classes=0, img_size=512, patch_size=16)
+    return {name: tuple(value.shape) for name, value in made.state_dict().items()}
 
 
 def values(shapes: authors.Shapes) -> dict[str, Tensor]:
@@ -54,12 +77,12 @@ def test_a_file_opens_with_nothing_over_or_missing(name: str, tmp_path: Path) ->
     assert not found.report.unexpected
 
 
-def network(recipe: str, classes: int) -> Any:
+def network(recipe: str, classes: int, otherwise: dict[str, dict[str, Any]]) -> Any:
     if "_timm:" in recipe or "_vit-" in recipe:
         pytest.importorskip("timm", reason="timm is not installed")
     model = recipes.network(recipe, num_classes=classes)
-    if model["backbone"]["type"] == "ViTAdapter":
-        model["backbone"]["prefix_tokens"] = False
+    for part, changes in otherwise.items():
+        model[part] |= changes
     model["backbone"].pop("pretrained", None)
     with torch.device("meta"):
         task: Any = build_task(lower(Config.from_values({"model": model}, file=recipe)))
@@ -75,7 +98,9 @@ def test_names_and_sizes_of_a_file_are_those_of_the_network(name: str) -> None:
     with torch.device("meta"):
         state, _ = with_present_names(translated(values(shapes)))
     found = {key: tuple(value.shape) for key, value in state.items()}
-    ours = {key: tuple(value.shape) for key, value in network(recipe, classes).state_dict().items()}
+    ours = {
+        key: tuple(value.shape) for key, value in network(recipe, classes, OTHERWISE.get(name, {})).state_dict().items()
+    }
     if name == "PMT":
         ours = {key: shape for key, shape in ours.items() if not key.startswith("backbone.")}
     assert found == ours
