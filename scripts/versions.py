@@ -25,7 +25,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESOLUTIONS = {"lowest": "lowest-direct", "newest": "highest"}
 SAMPLE = 16
-APART = ("tensorrt", "executorch", "coreml")
+APART = ("tensorrt", "executorch", "litert", "coreml")
 """Extras that want an environment or a machine of their own: a GPU, or one version of torch for each of theirs."""
 SHOWN = ("torch", "torchvision", "numpy", "opencv-python-headless", "scipy", "matplotlib", "pillow", "typer")
 VERSION = "import sys; print('%d.%d' % sys.version_info[:2])"

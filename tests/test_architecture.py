@@ -225,6 +225,7 @@ def test_everything_imports_only_the_declared() -> None:
         "matplotlib", "timm", "transformers", "onnx", "onnxruntime", "openvino", "rasterio", "av", "shapely",
         "tensorboard", "wandb", "scipy", "psutil", "albumentations", "requests", "urllib3", "filelock",
         "huggingface_hub", "pydicom", "pillow_heif", "pyspng", "tensorrt", "executorch", "coremltools",
+        "litert_torch", "ai_edge_litert",
         "triton",  # comes with torch where it can run, and is asked for by `layers.triton.available`
     }  # fmt: skip
     for path in files():

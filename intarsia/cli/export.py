@@ -99,8 +99,8 @@ def model(
         typer.Option(
             "--to",
             metavar="FORMATS",
-            help="onnx, openvino, pt2 (torch.export), aoti (compiled for C++ "
-            "servers on machines of this kind), tensorrt, executorch, coreml, web (a page for browsers), with commas.",
+            help="onnx, openvino, pt2 (torch.export), aoti (compiled for C++ servers on machines of this kind), "
+            "tensorrt, executorch, litert, coreml, web (a page for browsers), with commas.",
             rich_help_panel=_FILE,
         ),
     ] = "onnx",

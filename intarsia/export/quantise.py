@@ -37,7 +37,7 @@ def quantise(path: Path, out: Path, meta: ExportMeta, inputs: Iterable[tuple[npt
 
     from intarsia.export.program import quiet
 
-    model = onnx.load(path)
+    model = onnx.load(path, load_external_data=False)
     weights = {one.name for one in model.graph.initializer}
     chosen = [node.name for node in model.graph.node if _is_chosen(node, weights)]
     if not chosen:

@@ -19,6 +19,7 @@ _MODULES: Mapping[str, str] = {
     ".pt2": "intarsia.export.formats.pt2",
     ".plan": "intarsia.export.formats.tensorrt",
     ".pte": "intarsia.export.formats.executorch",
+    ".tflite": "intarsia.export.formats.litert",
     ".mlpackage": "intarsia.export.formats.coreml",
 }
 """Suffix -> module with `read_meta(path)` and `open_file(path, device, threads)`."""

@@ -17,7 +17,7 @@ from intarsia.data.transforms.resize import Resizing
 from intarsia.export.certificate import Certificate, describe
 from intarsia.export.contract import LAYOUTS, OUTPUTS, Contract, ExportMeta, Layout, Output
 from intarsia.export.deployable import deployable
-from intarsia.export.formats import coreml, executorch, onnx, openvino, pt2, tensorrt
+from intarsia.export.formats import coreml, executorch, litert, onnx, openvino, pt2, tensorrt
 from intarsia.export.program import as_fixed, exported
 from intarsia.export.quantise import quantise, shown
 from intarsia.export.runtime import read_meta
@@ -41,6 +41,7 @@ NEEDED = {
     "tensorrt": (ONNX,),
     "openvino": (ONNX, (("openvino",), openvino.MISSING)),
     "executorch": ((("executorch",), executorch.MISSING),),
+    "litert": ((("litert_torch",), litert.MISSING),),
     "coreml": ((("coremltools",), coreml.MISSING),),
 }
 """Format -> packages, and what to say where one is not there. Asked before anything is computed."""
@@ -129,6 +130,8 @@ def _write(
         pt2.compile_to(program, path, meta)
     elif name == "executorch":
         executorch.write(program, path, meta)
+    elif name == "litert":
+        litert.write(program, path, meta)
     elif name == "coreml":
         coreml.write(program, path, meta)
     elif name == "onnx" and contract.precision != "int8":
@@ -140,7 +143,7 @@ def _write(
             if contract.precision == "int8":
                 between = _in_eight_bits(between, meta, samples)
             if name == "onnx":
-                onnx.copy(between, path, meta)
+                onnx.move(between, path, meta)
             elif name == "tensorrt":
                 tensorrt.prepare(between, path, meta)
             else:
@@ -187,7 +190,8 @@ def _engine(model: OpenModel, file: Path, request: ExportRequest, samples: Sampl
 
 
 def _describe(name: str, path: Path, meta: ExportMeta) -> None:
-    formats = {"openvino": openvino, "pt2": pt2, "aoti": pt2, "executorch": executorch, "coreml": coreml}
+    formats = {"openvino": openvino, "pt2": pt2, "aoti": pt2, "executorch": executorch, "litert": litert,
+               "coreml": coreml}  # fmt: skip
     formats.get(name, onnx).describe(path, meta)
 
 
@@ -308,7 +312,7 @@ def _hash(file: Path) -> str:
 
 _MADE_WITH = {
     "onnx": ["onnx", "onnxscript"], "openvino": ["onnx", "openvino"], "tensorrt": ["onnx", "onnxscript", "tensorrt"],
-    "executorch": ["executorch"], "coreml": ["coremltools"],
+    "executorch": ["executorch"], "litert": ["litert-torch"], "coreml": ["coremltools"],
 }  # fmt: skip
 
 

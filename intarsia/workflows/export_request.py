@@ -17,12 +17,13 @@ FORMATS = {
     "aoti": "model_aoti.pt2",
     "tensorrt": "model_tensorrt.onnx",
     "executorch": "model.pte",
+    "litert": "model.tflite",
     "coreml": "model.mlpackage",
     "web": "model.onnx",
 }
 """Format -> name of the file that is made of it; of the web, of the file that the page runs."""
 
-ONE_SIZE = ("executorch", "coreml")
+ONE_SIZE = ("executorch", "litert", "coreml")
 """Formats whose files take images of one size, one at a time."""
 
 

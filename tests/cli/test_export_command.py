@@ -177,7 +177,7 @@ def test_answers_have_the_size_of_an_image_that_the_pipeline_resizes(
     [
         (
             ["--to", "caffe"],
-            "--to: expected onnx, openvino, pt2, aoti, tensorrt, executorch, coreml, web, found 'caffe'",
+            "--to: expected onnx, openvino, pt2, aoti, tensorrt, executorch, litert, coreml, web, found 'caffe'",
         ),
         (["--output", "boxes"], "--output: expected label, scores, probs, logits, depth, found 'boxes'"),
         (["--layout", "CHWN"], "--layout: expected NHWC, NCHW"),

@@ -18,7 +18,7 @@ from intarsia.contracts import Size
 from intarsia.export import runtime
 from intarsia.export.certificate import Sample, compare, drawn, of_several_shapes
 from intarsia.export.contract import Contract, ExportMeta
-from intarsia.export.formats import onnx, openvino, pt2
+from intarsia.export.formats import onnx, openvino, pt2, tensorrt
 from intarsia.export.program import exported
 from intarsia.export.task import ExportedPredictor, ExportedTask, inference_of
 from intarsia.inference.predictor import Predictor
@@ -94,6 +94,34 @@ def test_weights_too_large_for_one_file_lie_beside_it(
     monkeypatch.undo()
     onnx_file(made, made.deployable())
     assert not path.with_name("model.onnx.data").exists()
+
+
+def test_weights_beside_a_file_go_where_it_goes_without_being_read(
+    make: Any, onnx_file: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With more than 2 GiB inside, onnx can neither measure a model nor infer its types nor write it."""
+    from onnx import external_data_helper
+
+    def refused(*_: Any) -> None:
+        raise AssertionError("the weights were read into the model")
+
+    monkeypatch.setattr(onnx, "LARGEST", 100)
+    made, module = make(), make().deployable()
+    goal = tmp_path / "there.onnx"
+    for name in ("first.onnx", "second.onnx"):  # and an earlier file is replaced, not added to
+        source = onnx_file(made, module, name)
+        weights = onnx.weights_of(source).read_bytes()
+        with monkeypatch.context() as patched:
+            patched.setattr(external_data_helper, "load_external_data_for_model", refused)
+            tensorrt.prepare(source, goal, made.meta(module.contract))
+            onnx.describe(goal, made.meta(module.contract))
+        assert onnx.weights_of(goal).read_bytes() == weights
+        assert not onnx.weights_of(source).exists()
+    found = compare(made.predictor(), predictor_of(made, goal), [Sample("a", image((40, 50)))], what="", runtime="")
+    assert found.passed
+    onnx.weights_of(goal).unlink()
+    with pytest.raises(ValueError, match=r"there\.onnx\.data"):
+        runtime.open_file(goal)
 
 
 def test_openvino_gives_the_same_labels(make: Any, onnx_file: Any, tmp_path: Path) -> None:

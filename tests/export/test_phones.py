@@ -13,7 +13,7 @@ from made import image
 
 from intarsia.export import runtime
 from intarsia.export.contract import Contract
-from intarsia.export.formats import coreml, executorch
+from intarsia.export.formats import coreml, executorch, litert
 from intarsia.export.program import exported
 
 SIZE = (48, 64)
@@ -43,6 +43,32 @@ def test_programs_of_executorch_give_the_same(make: Any, tmp_path: Path) -> None
         runtime.open_file(path)
 
 
+@pytest.mark.parametrize("output", ["logits", "scores"])
+def test_files_for_litert_give_the_same(make: Any, tmp_path: Path, output: str) -> None:
+    pytest.importorskip("litert_torch", reason="the extra litert is not installed")
+    made, path = make(), tmp_path / "model.tflite"
+    module = made.deployable(output, size=SIZE, why="--size", batch=1)
+    litert.write(exported(module), path, made.meta(module.contract))
+    opened = runtime.open_file(path, threads=1)
+    assert opened.meta.contract == module.contract
+    for seed in range(3):
+        pixels = image(SIZE, seed=seed)[None]
+        with torch.no_grad():
+            expected = dict(zip(module.contract.outputs, module(torch.from_numpy(pixels)), strict=True))
+        found = opened.run(pixels)
+        assert found.keys() == expected.keys()
+        for name, values in expected.items():
+            assert found[name].dtype == values.numpy().dtype
+            np.testing.assert_allclose(found[name], values.numpy(), atol=0 if name == "label" else 1e-5)
+    with pytest.raises(ValueError, match="LiteRT fails on"):
+        opened.run(image((60, 60))[None])
+    litert.describe(path, replace(opened.meta, weights_hash="other"))
+    assert runtime.read_meta(path).weights_hash == "other"
+    path.write_bytes(b"nothing of the kind")
+    with pytest.raises(ValueError, match="no file that LiteRT reads"):
+        runtime.open_file(path)
+
+
 def test_packages_of_core_ml_say_what_they_take(make: Any, tmp_path: Path) -> None:
     pytest.importorskip("coremltools", reason="the extra coreml is not installed")
     made, path = make(), tmp_path / "model.mlpackage"
@@ -65,14 +91,15 @@ def test_packages_of_core_ml_say_what_they_take(make: Any, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("module", "package", "suffix"), [(executorch, "executorch", ".pte"), (coreml, "coremltools", ".mlpackage")]
+    ("module", "package", "suffix"),
+    [(executorch, "executorch", ".pte"), (litert, "litert-torch", ".tflite"), (coreml, "coremltools", ".mlpackage")],
 )
 def test_a_package_that_is_missing_is_named(
     make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any, package: str, suffix: str
 ) -> None:
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     meta = make().meta(Contract("label", "NHWC", 3, size=SIZE, why="--size", batch=1))
-    extra = {"coremltools": "coreml"}.get(package, package)
+    extra = {"coremltools": "coreml", "litert-torch": "litert"}.get(package, package)
     with pytest.raises(ValueError, match=rf"package {package}: pip install 'intarsia\[{extra}\]'"):
         module.write(None, tmp_path / f"model{suffix}", meta)
     assert not list(tmp_path.iterdir())

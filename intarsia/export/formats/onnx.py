@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from intarsia.contracts import Size
 from intarsia.export.contract import KEY, ExportMeta
 from intarsia.export.quantise import SCOPES
 from intarsia.inference.memory import is_out_of_memory
-from intarsia.io.whole_files import whole_file
+from intarsia.io.whole_files import put_in_place, whole_file
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -53,32 +54,48 @@ def write(program: ExportedProgram, path: Path, meta: ExportMeta, *, also: Mappi
             del node.metadata_props[key]
     found.model.metadata_props.update({KEY: meta.to_json(), **(also or {})})
     found.model.producer_name = "Intarsia"
-    data = path.with_name(path.name + ".data")
-    if sum(value.numel() * value.element_size() for value in program.state_dict.values()) > LARGEST:
-        found.save(path, external_data=True)
+    values = [one.const_value for one in found.model.graph.initializers.values()]
+    if sum(value.nbytes for value in values if value is not None) > LARGEST:
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            between = Path(folder) / path.name
+            found.save(between, external_data=True)
+            put_in_place(weights_of(between), weights_of(path))
+            put_in_place(between, path)
         return
-    data.unlink(missing_ok=True)  # of an earlier, larger model
+    weights_of(path).unlink(missing_ok=True)  # of an earlier, larger model
     with whole_file(path) as aside:
         found.save(aside, external_data=False)
 
 
-def copy(source: Path, path: Path, meta: ExportMeta) -> None:
+def weights_of(path: Path) -> Path:
+    """The file beside it that has the weights of an ONNX file too large for them."""
+    return path.with_name(f"{path.name}.data")
+
+
+def move(source: Path, path: Path, meta: ExportMeta) -> None:
     """Put a file, with the weights beside it if there are such, where it shall be, with this description."""
     import onnx
 
-    save(onnx.load(source), path, meta)
+    save(onnx.load(source, load_external_data=False), path, meta, source)
 
 
-def save(model: Any, path: Path, meta: ExportMeta) -> None:
-    """Write a model of onnx with this description, as one file or two."""
+def save(model: Any, path: Path, meta: ExportMeta, source: Path) -> None:
+    """Write what a file at `source` was made into, with this description, as one file or two.
+
+    model: of onnx, loaded without the weights that lie beside `source`. These are moved as they are: a model that has
+    more than 2 GiB inside can be neither measured nor checked nor written by onnx.
+    """
     import onnx
 
-    data = path.with_name(path.name + ".data")
     _set(model, meta)
-    if model.ByteSize() > LARGEST:
-        onnx.save(model, path, save_as_external_data=True, location=data.name)
-        return
-    data.unlink(missing_ok=True)
+    if weights_of(source).is_file():
+        for value in model.graph.initializer:
+            for entry in value.external_data:
+                if entry.key == "location":
+                    entry.value = weights_of(path).name
+        put_in_place(weights_of(source), weights_of(path))
+    else:
+        weights_of(path).unlink(missing_ok=True)
     with whole_file(path) as aside:
         onnx.save(model, aside)
 

@@ -94,7 +94,7 @@ def prepare(source: Path, path: Path, meta: ExportMeta) -> None:
     """
     import onnx
 
-    model = onnx.load(source)
+    model = onnx.load(source, load_external_data=False)
     _with_floats_inside(model)
     _without_equal_truths(model)
     if unknown := unknown_nodes(model):
@@ -102,7 +102,7 @@ def prepare(source: Path, path: Path, meta: ExportMeta) -> None:
             f"{TABLE} has no {', '.join(unknown)}: export another network of it, or --to onnx, whose file "
             "onnxruntime runs on GPUs, too"
         )
-    onnx_format.save(model, path, meta)
+    onnx_format.save(model, path, meta, source)
 
 
 def _with_floats_inside(model: Any) -> None:
