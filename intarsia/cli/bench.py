@@ -19,7 +19,7 @@ EXAMPLES = """
 [bold]At the sizes of your images[/]:        intarsia bench exported/model.onnx --size 512x512,1024x2048 --batch 1,8
 
 Measured are the whole way from stored pixels to label maps in memory, and the network alone; files are not read.
-ms: of half of the passes at most, and of 99 %. MB: what the process took more than before.
+ms: of half of the passes at most, and of 99 %. MB: of main memory, at most, more than before the model was opened.
 """
 
 

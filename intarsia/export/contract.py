@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
+from intarsia.label_sets import set_count
 from intarsia.weights.file import WeightsMeta
 
 KEY = "intarsia"
@@ -104,6 +105,13 @@ class ExportMeta:
     weights_hash: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     certificate: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def label_dtype(self) -> str:
+        """Of the numbers in `label`: 8 bits as long as they hold classes, or sets of them; ONNX hardly knows uint16."""
+        classes = len(self.weights.classes)
+        values = set_count(classes) if self.contract.answer == "classes" else classes
+        return "uint8" if values <= 256 else "int32"
 
     def to_json(self) -> str:
         """One line of JSON."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -42,8 +46,9 @@ class Measurement:
     """Seconds of single passes over a batch, in the order measured.
 
     what: `WHOLE`, from stored pixels to label maps in memory, or `NETWORK` alone; of an exported file both are in it,
-    and `NETWORK` is a call of its runtime. runs_on: the program that computes. grown: bytes that the process took more
-    than before the first pass; 0 where it had taken them before.
+    and `NETWORK` is a call of its runtime. runs_on: the program that computes. grown: bytes of main memory that the
+    process took during the passes, at most (where the system does not say: after them), more than before the model was
+    opened.
     """
 
     model: str
@@ -85,21 +90,47 @@ def bench(request: BenchRequest) -> tuple[list[Measurement], Mapping[str, str]]:
     total = len(request.models) * len(request.sizes) * len(request.batches)
     with progress("measuring") as bar:
         for name in request.models:
+            model: OpenModel | None = None  # so that what the last one took is free again
+            before = _taken()
             model = open_model(name, config=None, device=request.device, threads=request.threads)
             for size in request.sizes:
                 for batch in request.batches:
                     bar(len(found) // 2, total)
-                    found += _measured(str(name), model, size, batch, request.passes)
+                    found += _measured(str(name), model, size, batch, request.passes, before)
     return found, _where(request)
 
 
-def _measured(name: str, model: OpenModel, size: Size, batch: int, passes: int) -> Iterator[Measurement]:
+def _measured(name: str, model: OpenModel, size: Size, batch: int, passes: int, before: int) -> Iterator[Measurement]:
     runs_on = runtime_name(model.task) if is_exported(model.task) else f"torch, {model.device}"
     for what, work in _works(model, size, batch).items():
-        before = psutil.Process().memory_info().rss
+        is_known = _forget_peak()
         seconds = measured(work, passes, _waiting(model.device))
-        grown = max(0, psutil.Process().memory_info().rss - before)
-        yield Measurement(name, runs_on, what, size, batch, seconds, grown)
+        taken = _peak() if is_known else psutil.Process().memory_info().rss
+        yield Measurement(name, runs_on, what, size, batch, seconds, max(0, taken - before))
+
+
+def _taken() -> int:
+    """Bytes of memory that this process takes, when all that is no longer used was given back."""
+    gc.collect()
+    with contextlib.suppress(AttributeError, OSError):  # of glibc alone
+        ctypes.CDLL(None).malloc_trim(0)
+    return int(psutil.Process().memory_info().rss)
+
+
+def _forget_peak() -> bool:
+    """Begin to look for the most memory that is taken; False where the system has no such count (Linux has)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
+def _peak() -> int:
+    """Bytes, since then."""
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return 1024 * int(line.split()[1])
 
 
 def _works(model: OpenModel, size: Size, batch: int) -> dict[str, Callable[[], object]]:

@@ -6,7 +6,6 @@ import importlib.metadata
 import json
 import platform
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,19 +20,18 @@ from intarsia.export.formats import coreml, executorch, litert, onnx, openvino, 
 from intarsia.export.program import as_fixed, exported
 from intarsia.export.quantise import quantise, shown
 from intarsia.export.runtime import read_meta
+from intarsia.export.task import is_exported
 from intarsia.export.web.runtime_files import RuntimeFiles
 from intarsia.io.digest import file_hash
-from intarsia.io.whole_files import write_text
 from intarsia.terminal import progress, say
 from intarsia.weights.file import WeightsMeta
 from intarsia.workflows.export_for import MOST, Receiver, receiver_of
-from intarsia.workflows.export_proof import AT_LEAST, Samples, certify, check_share
+from intarsia.workflows.export_proof import AT_LEAST, Samples, certify, check_share, write_certificates
 from intarsia.workflows.export_request import FORMATS, ONE_SIZE, Exported, ExportRequest
 from intarsia.workflows.export_web import prepared, write_web
 from intarsia.workflows.exported_model import open_exported
 from intarsia.workflows.trained_model import OpenModel, of_exported, open_model
 
-CERTIFICATE = "certificate.json"
 ONNX = (("onnx", "onnxscript", "onnxruntime"), onnx.MISSING)
 NEEDED = {
     "onnx": (ONNX,),
@@ -61,6 +59,8 @@ def export_model(request: ExportRequest) -> list[Exported]:
     _check(request)
     receiver = receiver_of(request)
     model = open_model(request.weights, config=request.config, device="cpu", key=request.key, prefix=request.prefix)
+    if is_exported(model.task):
+        raise ValueError(f"{model.file} is an exported file already: export the weights that it was made of")
     for note in model.notes:
         say(f"note: {note}")
     done: list[Exported] = []
@@ -69,9 +69,9 @@ def export_model(request: ExportRequest) -> list[Exported]:
     samples = Samples(model, request.samples, request.count)
     if samples.note:
         say(f"note: {samples.note}")
-    request.out.mkdir(parents=True, exist_ok=True)
+    _make_folder(request.out)
     with progress("exporting") as bar:
-        for number, name in enumerate(request.to):
+        for number, name in enumerate(dict.fromkeys(request.to)):
             bar(number, len(request.to))
             found = _one(model, contract, request, receiver, "onnx" if name == "web" else name, samples)
             _say(found)
@@ -82,9 +82,18 @@ def export_model(request: ExportRequest) -> list[Exported]:
             if name == "tensorrt" and (engine := _engine(model, found.file, request, samples)) is not None:
                 done.append(engine)
                 _say(engine)
-    found = _certificates(done, request.out)
-    write_text(request.out / CERTIFICATE, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    write_certificates(done, request.out)
     return done
+
+
+def _make_folder(out: Path) -> None:
+    """Raises ValueError where no file can be written, before anything is computed."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise ValueError(f"-o {out}: cannot be written into ({error.strerror}): name another folder") from error
 
 
 def _one(
@@ -208,6 +217,8 @@ def _check(request: ExportRequest) -> None:
         if value not in known:
             raise ValueError(f"{name}: expected {', '.join(known)}, found {value!r}")
     others = [name for name in request.to if name not in ("onnx", "openvino", "web")]
+    if not request.to:
+        raise ValueError(f"--to: expected one of {', '.join(FORMATS)}, found none")
     if request.precision == "int8" and others:
         raise ValueError(f"--precision int8 is for onnx and openvino, not for {', '.join(others)}")
     if request.sizes is not None:
@@ -360,17 +371,6 @@ def _say(found: Exported) -> None:
     say(f"{found.file}: {verdict} (at least {certificate.at_least:.1%} of all {what})")
     for line in describe(certificate):
         say(f"  {line}")
-
-
-def _certificates(done: Sequence[Exported], out: Path) -> dict[str, Any]:
-    """By file: of those that were written now, and those of earlier exports that still lie in the folder."""
-    try:
-        before = dict(json.loads((out / CERTIFICATE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):  # none yet, or not ours: it is made anew
-        before = {}
-    kept = {name: values for name, values in before.items() if (out / name).exists()}
-    now = {one.file.relative_to(out).as_posix(): one.certificate and one.certificate.to_json() for one in done}
-    return kept | now
 
 
 def verify(

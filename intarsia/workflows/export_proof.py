@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -19,9 +20,12 @@ from intarsia.export.task import runtime_name
 from intarsia.inference.inputs.finding import find_images
 from intarsia.inference.inputs.images import ImageStream
 from intarsia.inference.predictor import Predictor
+from intarsia.io.whole_files import write_text
 from intarsia.terminal import say
+from intarsia.workflows.export_request import Exported
 from intarsia.workflows.trained_model import OpenModel, labelled_images
 
+CERTIFICATE = "certificate.json"
 DESCRIPTION = "data.yaml"
 
 DRAWN = 8
@@ -160,3 +164,15 @@ def _continued(samples: Iterable[Sample], size: Size, ignore_index: int) -> Iter
         if label is not None:
             label = np.pad(label, lacking, constant_values=ignore_index)
         yield Sample(sample.name, image, label)
+
+
+def write_certificates(done: Sequence[Exported], out: Path) -> None:
+    """Write certificate.json, by file: of those that were written now, and of earlier ones that are still there."""
+    try:
+        before = dict(json.loads((out / CERTIFICATE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):  # none yet, or not ours: it is made anew
+        before = {}
+    found = {name: values for name, values in before.items() if (out / name).exists()}
+    for one in done:
+        found[one.file.relative_to(out).as_posix()] = one.certificate and one.certificate.to_json()
+    write_text(out / CERTIFICATE, json.dumps(found, indent=2, ensure_ascii=False) + "\n")

@@ -32,6 +32,7 @@ def test_weights_and_a_file_of_them(weights: Path, tmp_path: Path, capsys: pytes
     for one in found["measurements"]:
         assert len(one["passes"]) == 3
         assert 0 < min(one["passes"]) <= one["p50_seconds"] <= one["p90_seconds"] <= one["p99_seconds"]
+        assert one["grown_bytes"] > 10_000
         assert one["images_per_second"] == pytest.approx(one["batch"] / one["p50_seconds"])
 
 

@@ -180,6 +180,7 @@ def test_answers_have_the_size_of_an_image_that_the_pipeline_resizes(
             "--to: expected onnx, openvino, pt2, aoti, tensorrt, executorch, litert, coreml, web, found 'caffe'",
         ),
         (["--output", "boxes"], "--output: expected label, scores, probs, logits, depth, found 'boxes'"),
+        (["--to", ","], "--to: expected one of onnx, openvino"),
         (["--layout", "CHWN"], "--layout: expected NHWC, NCHW"),
         (["--at-least", "2"], "--at-least is a share of pixels"),
     ],
@@ -190,6 +191,23 @@ def test_words_that_mean_nothing_are_refused(
     assert main(["export", str(weights), "-o", str(tmp_path), *words]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_none_is_named_before_anything_is_computed(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/nowhere")):
+        assert main(["export", str(weights), "-o", str(out)]) == 2
+        assert f"-o {out}: cannot be written into" in " ".join(capsys.readouterr().err.split())
+
+
+def test_an_exported_file_is_not_exported_again(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(exported), "-o", str(tmp_path / "out")]) == 2
+    assert "is an exported file already: export the weights" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out").exists()
 
 
 def test_help_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ FIELDS = {
     "ModelConfig": "1 name string, 2 platform string, 17 backend string, 4 max_batch_size int32, 5 input ModelInput*, "
     "6 output ModelOutput*, 7 instance_group ModelInstanceGroup*, 11 dynamic_batching ModelDynamicBatching, "
     "14 parameters ParametersEntry*",
-    "ModelInput": "1 name string, 2 data_type string, 4 dims int64*",
+    "ModelInput": "1 name string, 2 data_type string, 4 dims int64*, 6 is_shape_tensor bool",
     "ModelOutput": "1 name string, 2 data_type string, 3 dims int64*, 4 label_filename string",
     "ModelInstanceGroup": "4 kind string, 2 count int32",
     "ModelDynamicBatching": "1 preferred_batch_size int32*, 2 max_queue_delay_microseconds uint64",
@@ -111,6 +111,20 @@ def test_each_format_has_its_backend(make: Any, kind: str, platform: str, backen
     found = read(config_of(make, kind))
     assert (found.platform, found.backend) == (platform, backend)
     assert [group.kind for group in found.instance_group] == [device]
+
+
+def test_the_size_of_the_answer_is_a_shape_to_an_engine_alone(make: Any) -> None:
+    for kind in triton.FILES:
+        _, size = read(config_of(make, kind, asks_size=True)).input
+        assert (size.data_type, list(size.dims), size.is_shape_tensor) == ("TYPE_INT64", [2], kind == "tensorrt")
+
+
+@pytest.mark.parametrize(("classes", "stored"), [(8, "TYPE_UINT8"), (9, "TYPE_INT32")])
+def test_sets_of_classes_have_the_numbers_of_the_file_and_no_names(make: Any, classes: int, stored: str) -> None:
+    meta = make().meta(Contract("label", "NHWC", 3, answer="classes"))
+    meta = replace(meta, weights=replace(meta.weights, classes=tuple(map(str, range(classes))), palette=()))
+    (label,) = read(triton.config("streets", "onnx", meta, most=4)).output
+    assert (label.data_type, label.label_filename) == (stored, "")
 
 
 def test_labels_are_a_line_each(make: Any) -> None:

@@ -253,7 +253,7 @@ class TensorRTRuntime:
             context.set_tensor_address("image", given.data_ptr())
             if contract.asks_size:
                 context.set_tensor_address("size", answer.data_ptr())
-            label = torch.uint8 if len(self.meta.weights.classes) <= 256 else torch.int32
+            label = getattr(torch, self.meta.label_dtype)
             found = {}
             for name in contract.outputs:
                 shape, kind = tuple(context.get_tensor_shape(name)), label if name == "label" else torch.float32

@@ -51,7 +51,8 @@ def config(name: str, kind: str, meta: ExportMeta, *, most: int) -> str:
     backend, device = _BACKENDS[kind]
     inputs = [_tensor("image", contract.dtype, batch + list(_image(contract)))]
     if contract.asks_size:
-        inputs.append(_tensor("size", "int64", [2]))
+        # Of an engine it is known while shapes are found, on the host.
+        inputs.append(_tensor("size", "int64", [2], " is_shape_tensor: true" if kind == "tensorrt" else ""))
     outputs = [_output(output, meta, batch) for output in contract.outputs]
     lines = [f"name: {_quoted(name)}", backend, f"max_batch_size: {most if joins else 0}",
              f"input [\n{_listed(inputs)}\n]", f"output [\n{_listed(outputs)}\n]",
@@ -72,8 +73,8 @@ def _output(output: str, meta: ExportMeta, batch: list[int]) -> str:
     contract, classes = meta.contract, len(meta.weights.classes)
     sides = [-1, -1] if contract.size is None or contract.asks_size else list(contract.size)
     if output == "label":
-        stored = "uint8" if classes <= 256 else "int32"
-        return _tensor(output, stored, batch + sides, f" label_filename: {_quoted(LABELS)}")
+        names = f" label_filename: {_quoted(LABELS)}" if contract.answer == "class" else ""  # sets have none
+        return _tensor(output, meta.label_dtype, batch + sides, names)
     of_classes = {"probs": [classes], "logits": [-1]}.get(output, [])  # two classes can have one logit
     return _tensor(output, "float32", batch + of_classes + sides)
 
