@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -246,7 +246,8 @@ def _module(source: Source, spec: RunSpec, *, normalises: bool, knows: bool) -> 
     from intarsia.config.build import build_task
     from intarsia.tasks.segmentation_model import ModelFacts, SegmentationModel
 
-    task, kind = build_task(spec), SegmentationModel
+    task = build_task(spec)
+    kind: Callable[..., SegmentationModel] = SegmentationModel
     if source.classifies:
         from intarsia.tasks.classifying_model import ClassifyingModel
 

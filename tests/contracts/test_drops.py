@@ -330,7 +330,7 @@ CLASSIFIED_APART = {"DAHead": ("pam", "cam")}
 WITHOUT_CLASSIFIER = {
     "MaskFormerHead", "Mask2FormerHead", "IterativeDecodeHead", "SegmenterMaskTransformerHead",
     "SideAdapterCLIPHead", "VPDDepthHead", "EoMTHead", "PMTHead",
-    "NNUNetHead",
+    "NNUNetHead", "ImageClassHead",
 }  # fmt: skip
 PIXEL_HEADS = sorted(set(TABLES["head"]) - WITHOUT_CLASSIFIER)
 

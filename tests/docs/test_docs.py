@@ -5,6 +5,7 @@ that start with ``$`` are commands. An HTML comment right before a block changes
 
     <!-- test: replace "600 steps" with "4 steps" -->   run it shorter than a reader would
     <!-- test: skip, needs a GPU -->                    do not run it; the reason is obligatory
+    <!-- test: needs lightning -->                      do not run it where this package is not installed
 
 All pages but some (DRAW_ALL) take the scenes that `intarsia demo --only-data` would draw for each of them from one
 folder, which holds fewer: what a page shows is no matter of how many there are.
@@ -19,6 +20,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,7 @@ BLOCK = re.compile(
     r"(?P<notes>(?:<!-- test: [^\n]* -->\n)*)```(?P<language>console|python)\n(?P<body>.*?)```", re.DOTALL
 )
 NOTE = re.compile(r"<!-- test: (.*?) -->")
+NEEDS = re.compile(r"needs (\w+)")
 REPLACE = re.compile(r'replace "([^"]+)" with "([^"]*)"')
 
 
@@ -54,6 +57,8 @@ def blocks(page: Path) -> list[Block]:
             if note.startswith("skip"):
                 assert len(note) > len("skip, "), f"{page}: say why the block is skipped"
                 skipped = True
+            elif needed := NEEDS.fullmatch(note):
+                skipped = skipped or find_spec(needed[1]) is None
             elif replacement := REPLACE.fullmatch(note):
                 assert replacement[1] in body, f"{page}: {replacement[1]!r} does not occur in the block"
                 body = body.replace(replacement[1], replacement[2])
@@ -66,6 +71,17 @@ def blocks(page: Path) -> list[Block]:
 
 def runnable() -> list[Path]:
     return [page for page in PAGES if blocks(page)]
+
+
+def needed_packages() -> list[str]:
+    notes = [note for page in PAGES for note in NOTE.findall(page.read_text(encoding="utf-8"))]
+    return sorted({found[1] for note in notes if (found := NEEDS.fullmatch(note))})
+
+
+@pytest.mark.parametrize("package", needed_packages())
+def test_what_blocks_need_is_installed(package: str) -> None:
+    """Where it is not, its blocks are left out, and this says so."""
+    pytest.importorskip(package, reason=f"{package} is not installed: the blocks that need it are not run")
 
 
 DRAWING = ["intarsia", "demo", "--only-data", "--out"]

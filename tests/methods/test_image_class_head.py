@@ -41,6 +41,15 @@ def test_a_class_token_is_left_aside() -> None:
     assert head(with_tokens).equal(head(given))
 
 
+@pytest.mark.parametrize("ratio", [0.4, 0.0, -1])
+def test_values_are_dropped_before_the_layer(ratio: float) -> None:
+    head = ImageClassHead(in_channels=6, num_classes=3, dropout_ratio=ratio).train()
+    assert head.dropout.p == ratio if ratio > 0 else isinstance(head.dropout, torch.nn.Identity)
+    torch.nn.init.normal_(head.fc.bias)
+    head.dropout = torch.nn.Dropout(1.0)
+    torch.testing.assert_close(head(levels())[..., 0, 0], head.fc.bias.expand(2, 3))
+
+
 def test_there_are_two_poolings() -> None:
     with pytest.raises(ValueError, match="pools by 'avg' or 'max'; got pooling='lp'"):
         ImageClassHead(in_channels=6, num_classes=3, pooling="lp")  # type: ignore[arg-type]
