@@ -24,6 +24,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -151,10 +152,10 @@ def _measure(todo: Sequence[Work], run: Run, results: Results, rounds: int, size
             results.errors |= {work.key(name): reason for name in who}
             print(f"  {work.name or work.curve}: {reason}", file=sys.stderr, flush=True)
             continue
-        folder = out / "work" / str(number)
-        folder.mkdir(parents=True, exist_ok=True)
-        job = {**JOB, **_files(work.files, sizes, out), "out": str(folder), **work.job}
-        measure(work, run, results, rounds=rounds, job=job, who=who)
+        files = _files(work.files, sizes, out)
+        with tempfile.TemporaryDirectory(dir=out, prefix="work_") as folder:
+            job = {**JOB, **files, "out": folder, **work.job}
+            measure(work, run, results, rounds=rounds, job=job, who=who)
 
 
 def _files(wanted: tuple[str, Sequence[int]] | None, sizes: Sizes, out: Path) -> Mapping[str, str]:

@@ -38,7 +38,7 @@ def main(works: Works, versions: Callable[[], Mapping[str, str]]) -> None:
     except Exception as error:  # of any library: the driver names it and goes on
         traceback.print_exc()
         answer = {"error": f"{type(error).__name__}: {str(error)[:300]}"}
-    print(f"\n{MARK}{json.dumps(answer)}", flush=True)
+    print(f"\n{MARK}{json.dumps(answer, default=float)}", flush=True)
 
 
 def _measured(work: Callable[[], Facts], job: Job) -> dict[str, Any]:

@@ -25,6 +25,7 @@ def config(name: str, classes: int, *, windows: tuple[int, int] | None = None) -
     values = parts[name](classes) if name in parts else _fcn(classes)
     if form:
         values["decode_head"][{"linear": "linear_projection", "projected": "project"}[form]] = True
+        values["decode_head"]["loss_decode"]["avg_non_ignore"] = True  # as those libraries count ignored pixels
     return {
         "type": "EncoderDecoder",
         "data_preprocessor": {

@@ -27,10 +27,8 @@ def markdown(results: Results, todo: Sequence[Work]) -> str:
         parts += ["### Whether it is the same work", "\n".join(lines(results.checks))]
     if rows := [row for work in todo if not work.curve and (row := _row(results, work))]:
         parts += ["### Seconds and memory", _explained(), "\n".join([*_head(), *rows])]
-    curves = list(dict.fromkeys(work.curve for work in todo if work.curve))
-    found = [text for curve in curves if (text := _curve(results, [work for work in todo if work.curve == curve]))]
-    if found:
-        parts += ["### Growth", *found]
+    if curves := _curves(results, todo):
+        parts += ["### Growth", *(_curve(results, points) for points in curves)]
     if results.errors:
         parts += ["### What could not be measured", "\n".join(_errors(results, todo))]
     return "\n\n".join(parts) + "\n"
@@ -107,6 +105,14 @@ def share(ours: float, theirs: float) -> str:
     return f"{ours / theirs:.2f}" if theirs >= 1e-9 and ours >= 0 else "-"
 
 
+def _curves(results: Results, todo: Sequence[Work]) -> list[list[Work]]:
+    """The points of each curve that are known; a single one is no curve."""
+    names = dict.fromkeys(work.curve for work in todo if work.curve)
+    all_of = [[work for work in todo if work.curve == name] for name in names]
+    known = [[work for work in points if any(best(results, work, who) for who in work.who)] for points in all_of]
+    return [points for points in known if len(points) > 1]
+
+
 def _curve(results: Results, points: Sequence[Work]) -> str:
     """A table: a row for each library, a column for each point."""
     rows = []
@@ -115,8 +121,6 @@ def _curve(results: Results, points: Sequence[Work]) -> str:
         if any(found):
             cells = [f"{seconds(one[0])}, {one[1]:.0f} MB" if one else "" for one in found]
             rows.append(f"| {TITLES[who]} | {' | '.join(cells)} |")
-    if not rows:
-        return ""
     head = f"| {points[0].curve} | {' | '.join(f'{work.x:.3g}' for work in points)} |"
     apart = [f"{work.x:.3g}: {_drift(results, work)}" for work in points]
     return "\n".join([head, "|" + " --- |" * (len(points) + 1), *rows]) + f"\n\nDrift: {', '.join(apart)}."
@@ -131,23 +135,21 @@ def _errors(results: Results, todo: Sequence[Work]) -> Iterator[str]:
 
 def pictures(results: Results, todo: Sequence[Work], file: Path) -> bool:
     """Time and memory of each curve side by side; whether there was anything to draw, and something to draw it with."""
-    curves = list(dict.fromkeys(work.curve for work in todo if work.curve))
-    points = {curve: [work for work in todo if work.curve == curve] for curve in curves}
-    shown = [curve for curve in curves if any(best(results, w, who) for w in points[curve] for who in w.who)]
+    shown = _curves(results, todo)
+    if not shown:
+        return False
     try:
         from matplotlib import rc_context
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
         return False
-    if not shown:
-        return False
     with rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(9, 0.6 + 2.6 * len(shown)), layout="constrained")
         FigureCanvasAgg(figure)
         rows = figure.subplots(len(shown), 2, squeeze=False)
-        for curve, (left, right) in zip(shown, rows, strict=True):
-            _draw(results, points[curve], left, right)
+        for points, (left, right) in zip(shown, rows, strict=True):
+            _draw(results, points, left, right)
         handles = {handle.get_label(): handle for row in rows for handle in row[0].get_lines()}
         figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles), frameon=False)
         figure.savefig(file, dpi=150)

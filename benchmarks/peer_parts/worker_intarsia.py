@@ -166,6 +166,7 @@ def _source(job):
         values = {index + job.zero: name for index, name in enumerate(names)}
         values |= {255: "ignore"} | ({0: "ignore"} if job.zero else {})
         described = DataDescription(Path(job.data), names, {"train": FolderSplit(Source("images", "labels"))}, values)
+        (out / "data.pack").unlink(missing_ok=True)
         pack(PackSource.of(described, Path(job.data)), out / "data.pack", codec="none")
         return read_description(out / "data.pack").dataset("train")
     if job.way == "cached":
