@@ -7,9 +7,10 @@
 Beside MMSegmentation 1.2.2 (its base package without operations, a stub for the compiled module), transformers,
 segmentation_models.pytorch and torchvision. First it is checked that it is the same work: with equal weights the same
 loss and the same labels. Then each figure is measured in a process of its own, with one thread, one library after the
-other, in --rounds; the fastest counts, and how far the rounds lie apart is in the table ("drift"; above 10 % the
-machine was not quiet). Seconds are those of the processor, of all threads, but for loaders with workers. Memory is the
-peak of the resident set, less what it was before, but for "start", where all counts. Files are drawn, weights random.
+other, in --rounds (curves in one less); the fastest counts, and how far the rounds lie apart is in the table ("drift";
+above 10 % the machine was not quiet). Seconds are those of the processor, of all threads, but for loaders with workers.
+Memory is the peak of the resident set, less what it was before, but for "start", where all counts. Files are drawn,
+weights random.
 
 `results.json` in --out is written after each figure; started again, the script goes on where it was. `report.md` has
 the tables for benchmarks/README.md, `curves.png` the curves. An environment takes up to 6 GB (with uv, those that
@@ -133,6 +134,9 @@ def _check(run: Run, results: Results, sizes: Sizes, out: Path) -> None:
         named["MMSegmentation, training samples"] = partial(checks.same_samples, run, drawn, folder)
         state = str(folder / f"mmseg_{SEGFORMER}_state.pt")
         named["MMSegmentation, mIoU"] = partial(checks.same_scores, run, sizes, drawn, state)
+        larger = {**job, **_files(("jpg", sizes.photos[1]), sizes, out)}
+        named["MMSegmentation, a larger image"] = partial(checks.same_labels, run, sizes, larger, state, folder)
+    results.checks = {name: found for name, found in results.checks.items() if name in named}
     for name, check in named.items():
         if not results.checks.get(name, {}).get("holds"):
             print(f"the same work? {name}", file=sys.stderr, flush=True)
@@ -144,7 +148,8 @@ def _measure(todo: Sequence[Work], run: Run, results: Results, rounds: int, size
     began = time.monotonic()
     for number, work in enumerate(todo):
         who = [name for name in work.who if name in results.facts["versions"]]
-        if all(len(results.figures.get(work.key(name), [])) >= rounds for name in who):
+        wanted = max(1, rounds - 1) if work.curve else rounds
+        if all(len(results.figures.get(work.key(name), [])) >= wanted for name in who):
             continue
         print(f"[{number + 1}/{len(todo)}, {(time.monotonic() - began) / 60:.0f} min]", file=sys.stderr, flush=True)
         if (free := free_gigabytes()) < work.gigabytes:
@@ -155,7 +160,7 @@ def _measure(todo: Sequence[Work], run: Run, results: Results, rounds: int, size
         files = _files(work.files, sizes, out)
         with tempfile.TemporaryDirectory(dir=out, prefix="work_") as folder:
             job = {**JOB, **files, "out": folder, **work.job}
-            measure(work, run, results, rounds=rounds, job=job, who=who)
+            measure(work, run, results, rounds=wanted, job=job, who=who)
 
 
 def _files(wanted: tuple[str, Sequence[int]] | None, sizes: Sizes, out: Path) -> Mapping[str, str]:

@@ -49,6 +49,18 @@ def _differing(first: str, second: str) -> dict[str, int]:
     return {"pixels": theirs.size, "differ": int((theirs != ours).sum()), "labels": len(np.unique(theirs))}
 
 
+def same_labels(run: Run, sizes: Sizes, job: Mapping[str, Any], state: str, out: Path) -> dict[str, Any]:
+    """The labels of MMSegmentation and ours, with equal weights, of an image that is resized and whose logits are."""
+    job = {**job, **common(sizes), "work": "labels", "passes": 0, "state": state}
+    files = {who: str(out / f"labels_{who}.npy") for who in ("mmseg", OURS)}
+    for who, file in files.items():
+        answer = run(who, {**job, "keep": file}, {})
+        if "error" in answer:
+            return {"holds": False, "error": answer["error"]}
+    label = _differing(files["mmseg"], files[OURS])
+    return {"holds": label["differ"] <= PIXELS * label["pixels"], **label}
+
+
 def same_samples(run: Run, job: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """A training sample of MMSegmentation's pipeline and of ours, without what is drawn: bit for bit."""
     import numpy as np

@@ -127,7 +127,7 @@ def _curve(results: Results, points: Sequence[Work]) -> str:
 
 
 def _errors(results: Results, todo: Sequence[Work]) -> Iterator[str]:
-    names = {work.key(who): (work, who) for work in todo for who in work.who}
+    names = {work.key(who): (work, who) for work in reversed(todo) for who in work.who}
     for key, error in results.errors.items():
         work, who = names[key]
         yield f"- {work.name or f'{work.curve}: {work.x:.3g}'}, {TITLES[who]}: {error}"

@@ -98,9 +98,8 @@ class Results:
         os.replace(aside, self.file)
 
 
-def measure(work: Work, run: Run, results: Results, *, rounds: int, job: Mapping[str, Any], who: list[str]) -> bool:
-    """All rounds of a work that are still missing, one library after the other in each; whether anything was done."""
-    done = False
+def measure(work: Work, run: Run, results: Results, *, rounds: int, job: Mapping[str, Any], who: list[str]) -> None:
+    """All rounds of a work that are still missing, one library after the other in each."""
     for number in range(rounds):
         for name in who:
             key = work.key(name)
@@ -114,8 +113,6 @@ def measure(work: Work, run: Run, results: Results, *, rounds: int, job: Mapping
                 known.append({**answer, "load": round(_load(), 1)})
             results.save()
             _tell(work, name, number, answer)
-            done = True
-    return done
 
 
 def _load() -> float:

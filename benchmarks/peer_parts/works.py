@@ -99,9 +99,11 @@ class Work:
     variables: Mapping[str, str] = field(default_factory=dict)
 
     def key(self, who: str) -> str:
-        """Of its figures. Works that are the same for somebody have one."""
+        """Of its figures. Works that are the same for somebody have one: others have one form of a network, one way."""
         own = who == OURS
         said = {name: value for name, value in self.job.items() if own or name != "way"}
+        if not own and "network" in said:
+            said["network"] = said["network"].partition(",")[0]
         about: dict[str, Any] = {"files": self.files, **(self.variables if own else {})}
         return f"{who} {json.dumps({**said, **{k: v for k, v in about.items() if v}}, sort_keys=True)}"
 
@@ -148,8 +150,8 @@ def _step(sizes: Sizes) -> Iterator[Work]:
 
 def _labels(sizes: Sizes) -> Iterator[Work]:
     for network, size, gigabytes in (
-        (SEGFORMER, sizes.photo, 2), (LINEAR, sizes.photo, 2), (SEGFORMER, sizes.large, 16),
-        (LINEAR, sizes.large, 16), (DEEPLABV3, sizes.photo, 3), (PROJECTED, sizes.photo, 3),
+        (SEGFORMER, sizes.photo, 2), (LINEAR, sizes.photo, 2), (SEGFORMER, sizes.large, 12),
+        (LINEAR, sizes.large, 12), (DEEPLABV3, sizes.photo, 3), (PROJECTED, sizes.photo, 3),
     ):  # fmt: skip
         job = {"work": "labels", "network": network, **common(sizes), "passes": 2}
         name = f"labels of {_by(size)}, {network}"
@@ -209,13 +211,13 @@ def _curves(sizes: Sizes) -> Iterator[Work]:
     for side in sizes.sides:
         job = {"work": "step", "network": SEGFORMER, **shared, "passes": 2, "size": (side, side)}
         x = 2 * side * side / 1e6
-        yield Work("curves", "", who, job, curve="megapixels, training step", x=x, gigabytes=2 + 8 * x)
+        yield Work("curves", "", who, job, curve="megapixels, training step", x=x, gigabytes=2 + 5 * x)
     for size in sizes.photos:
         job = {"work": "labels", "network": SEGFORMER, **shared, "passes": 2}
         megapixels = size[0] * size[1] / 1e6
         yield Work(
             "curves", "", who, job, ("jpg", size), curve="megapixels of an image, labels", x=megapixels,
-            gigabytes=2 + 1.2 * megapixels,
+            gigabytes=2 + megapixels,
         )  # fmt: skip
     for workers in sizes.workers:
         job = {"work": "loader", **shared, "scale": (4 * sizes.photo[0], sizes.photo[0])}
