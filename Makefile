@@ -16,7 +16,7 @@ TESTENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 # A process that has done its tests takes of the other's, so that none waits while the last long ones are run.
 PYTEST  := $(TESTENV) $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
-.PHONY: help install demo test lint types unit slow lowest newest golden mutants docs bench gpu clean
+.PHONY: help install demo test lint types unit slow lowest newest golden mutants docs bench peers gpu clean
 
 help:            ## what can be made
 	@grep -hE '^[a-z]+: .*##|^[a-z]+:  +##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -73,7 +73,10 @@ docs: $(STAMP)   ## write the generated pages of docs/ again; networks that are 
 	@$(TESTENV) $(BIN)/python scripts/exports.py --measure
 
 bench: $(STAMP)  ## all measurements of benchmarks/, minutes each
-	@for script in $(filter-out benchmarks/gpu.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in $(filter-out benchmarks/gpu.py benchmarks/peers.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+peers: $(STAMP)  ## the same work beside other libraries, each in an environment that is made; 40 minutes; ONLY=step for some of it
+	@$(BIN)/python benchmarks/peers.py $(if $(ONLY),--only $(ONLY))
 
 gpu:             ## whether everything is right on a GPU, and how fast, in 8 minutes; ONLY=training for some of it
 	@PYTHONPATH=. $(GPU_PYTHON) benchmarks/gpu.py $(if $(ONLY),--only $(ONLY))

@@ -1,0 +1,247 @@
+"""`benchmarks/peers.py` with a worker that only pretends: tables, resuming, what goes wrong. No environment is made."""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+
+import peers  # noqa: E402
+from peer_parts import checks, environments, measuring, running  # noqa: E402
+from peer_parts.report import markdown, pictures  # noqa: E402
+from peer_parts.running import Results  # noqa: E402
+from peer_parts.works import AREAS, FULL, JOB, OURS, QUICK, TITLES, works  # noqa: E402
+
+Answer = dict[str, Any]
+
+
+class Pretended:
+    """Ours takes 1 s and 100 MB, everybody else 2 s and 400 MB. Counts what it is asked for, but for versions."""
+
+    def __init__(self, *, broken: str = "", stop_after: int = 10**9, version: str = "1") -> None:
+        self.broken, self.stop_after, self.version = broken, stop_after, version
+        self.asked: list[str] = []
+
+    def __call__(self, who: str, job: Mapping[str, Any], variables: Mapping[str, str]) -> Answer:
+        if job["work"] == "versions":
+            return {"versions": {"torch": self.version}}
+        if len(self.asked) == self.stop_after:
+            raise KeyboardInterrupt
+        self.asked.append(who)
+        if who == self.broken:
+            return {"error": "ValueError: broken on purpose"}
+        ours = who == OURS
+        time = 1.0 if ours else 2.0
+        return {"seconds": time, "wall": time, "memory": 100.0 if ours else 400.0, "facts": {"loss": 1.0}}
+
+
+def run(out: Path, pretended: Pretended, *words: str) -> tuple[int, dict[str, Any], str]:
+    """Exit code, results, report."""
+    code = peers.main(["--quick", "--only", "step", "--out", str(out), *words], run=pretended)
+    return code, json.loads((out / "results.json").read_text()), (out / "report.md").read_text()
+
+
+STEPS = works(["step"], QUICK)
+FIGURES = sum(len(work.who) for work in STEPS)
+
+
+def test_the_table_has_ratios_machine_and_versions(tmp_path: Path) -> None:
+    pretended = Pretended()
+    code, results, report = run(tmp_path, pretended)
+    assert code == 0
+    assert len(pretended.asked) == 2 * FIGURES
+    assert pretended.asked[:4] == [OURS, "mmseg", OURS, "mmseg"], "they take turns"
+    name = "training step, segformer_mit-b0, 7 classes, 2 x 64 x 64"
+    assert f"| {name} | 1 s, 100 MB | 2 s, 400 MB (0.50, 0.25) |  |  |  | 0% |" in report.splitlines()
+    assert "- MMSegmentation: torch 1" in report
+    assert results["facts"]["machine"] in report
+    assert "These figures mean nothing" in report
+    assert not (tmp_path / "curves.png").exists()
+
+
+def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    first = Pretended(stop_after=3)
+    with pytest.raises(KeyboardInterrupt):
+        peers.main(["--quick", "--only", "step", "--out", str(tmp_path)], run=first)
+    second = Pretended()
+    code, *_ = run(tmp_path, second)
+    assert code == 0
+    assert len(second.asked) == 2 * FIGURES - 3
+    third = Pretended()
+    run(tmp_path, third)
+    assert third.asked == []
+    run(tmp_path, third, "--rounds", "3")
+    assert len(third.asked) == FIGURES, "one more round of each"
+
+
+def test_who_fails_is_named_and_the_others_go_on(tmp_path: Path) -> None:
+    code, _, report = run(tmp_path, Pretended(broken="transformers"))
+    assert code == 1
+    assert "segformer_mit-b0, linear, 7 classes, 2 x 64 x 64, transformers: ValueError: broken on purpose" in report
+    linear = next(line for line in report.splitlines() if line.startswith("| training step, segformer_mit-b0, linear"))
+    assert linear.endswith("| 1 s, 100 MB |  |  | 2 s, 400 MB (0.50, 0.25) |  | 0% |")
+    again = Pretended()
+    code, _, report = run(tmp_path, again)
+    assert code == 0
+    assert again.asked == ["transformers"] * 2, "it is tried again, and nothing else"
+    assert "broken on purpose" not in report
+
+
+def test_figures_of_other_versions_or_sizes_are_not_mixed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(tmp_path, Pretended())
+    words = ["--only", "step", "--out", str(tmp_path)]
+    assert peers.main(["--quick", *words], run=Pretended(version="2")) == 2
+    assert "figures of other versions of intarsia, mmseg" in capsys.readouterr().err
+    assert peers.main(words, run=Pretended()) == 2
+    assert "figures with quick True, and this run has False" in capsys.readouterr().err
+
+
+def test_an_environment_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(name: str, place: Path, log: Path) -> None:
+        if name == "smp":
+            raise OSError("no space left")
+
+    pretended = Pretended()
+    monkeypatch.setattr(peers, "make", make)
+    monkeypatch.setattr(peers, "run_worker", lambda who, job, variables, **places: pretended(who, job, variables))
+    code = peers.main(["--quick", "--only", "step", "--rounds", "1", "--out", str(tmp_path)])
+    assert code == 1
+    assert "smp" not in pretended.asked
+    assert "- segmentation_models.pytorch: **absent**: its environment could not be made (no space left)" in (
+        (tmp_path / "report.md").read_text()
+    )
+
+
+def test_an_environment_that_is_whole_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[list[str]] = []
+
+    def pretend(words: Sequence[str], log: object) -> None:
+        (tmp_path / "mmseg").mkdir(exist_ok=True)
+        ran.append(list(words))
+
+    monkeypatch.setattr(environments, "_run", pretend)
+    for _ in range(2):
+        environments.make("mmseg", tmp_path, tmp_path / "log.txt")
+    assert len(ran) == 2, "one makes it, one installs"
+    assert "mmsegmentation==1.2.2" in ran[1]
+
+
+def test_rounds_that_lie_apart_are_marked(tmp_path: Path) -> None:
+    results = Results(tmp_path / "results.json", {"quick": False, "machine": "m", "versions": {}, "absent": {}})
+    work = STEPS[0]
+    for who, times in ((OURS, (1.0, 1.2)), ("mmseg", (2.0, 2.0))):
+        results.figures[work.key(who)] = [
+            {"seconds": time, "wall": time, "memory": 1.0, "load": 7.0} for time in times
+        ]  # fmt: skip
+    text = markdown(results, STEPS)
+    assert "| 20%* |" in text
+    assert "(0.50, 1.00)" in text, "the fastest counts"
+    assert "Load of the machine 7.0 to 7.0." in text
+
+
+def test_the_curves_are_drawn(tmp_path: Path) -> None:
+    results = Results(tmp_path / "results.json", {"quick": False, "machine": "m", "versions": {}, "absent": {}})
+    todo = works(["curves"], FULL)
+    assert not pictures(results, todo, tmp_path / "curves.png")
+    for work in todo:
+        for who in work.who:
+            one = {"seconds": work.x + 1, "wall": work.x + 1, "memory": 10 * work.x, "load": 0.0}
+            results.figures[work.key(who)] = [one]
+    assert pictures(results, todo, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    text = markdown(results, todo)
+    assert "| images of a folder | 2 | 8 | 24 |" in text
+    assert Counter(work.curve for work in todo).keys() <= {
+        line.split("|")[1].strip() for line in text.splitlines() if "|" in line
+    }
+
+
+def test_too_little_memory_leaves_a_work_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "free_gigabytes", lambda: 1.0)
+    pretended = Pretended()
+    code, _, report = run(tmp_path, pretended)
+    assert code == 1
+    assert pretended.asked == []
+    assert "left out: it wants 6 GB of free memory, and there are 1" in report
+
+
+def test_the_same_labels_and_loss_or_not(tmp_path: Path) -> None:
+    def answer(loss: float, differ: int) -> Any:
+        def do(who: str, job: Mapping[str, Any], variables: Mapping[str, str]) -> Answer:
+            label = np.zeros((10, 10), np.uint8)
+            if who == OURS:
+                label.reshape(-1)[:differ] = 1
+            np.save(job["keep"], label)
+            return {"facts": {"loss": loss if who == OURS else 1.0}}
+
+        return do
+
+    def check(loss: float, differ: int) -> dict[str, Any]:
+        job = {**JOB, "photo": "none"}
+        return checks.same_network("mmseg", "fcn_r18-d8", answer(loss, differ), QUICK, job, tmp_path)
+
+    assert check(1.0 + 1e-6, 0)["holds"]
+    assert not check(1.001, 0)["holds"]
+    assert not check(1.0, 1)["holds"]
+    text = "\n".join(checks.lines({"a": check(1.001, 1)}))
+    assert (
+        text
+        == "- a: **not the same work**: loss 1.000000 and ours 1.001000; 1 of 100 pixels differ (1 classes among them)"
+    )
+
+
+def test_works_are_told_apart_and_shared_where_they_are_the_same() -> None:
+    for sizes in (FULL, QUICK):
+        todo = works(None, sizes)
+        assert {work.area for work in todo} == set(AREAS)
+        for work in todo:
+            assert set(work.job) <= set(JOB), "a worker knows every value"
+            assert set(work.who) <= set(TITLES)
+        rows = [work.name for work in todo if not work.curve]
+        assert len(rows) == len(set(rows))
+        ours = [work.key(OURS) for work in todo if work.area == "pipeline"]
+        theirs = [work.key("mmseg") for work in todo if work.area == "pipeline"]
+        assert (len(set(ours)), len(set(theirs))) == (8, 2), "theirs is measured once for four of ours"
+
+
+def test_memory_and_time_of_a_pass() -> None:
+    job = measuring.Job(work="step", passes=2)
+    passes = []
+
+    def work() -> dict[str, Any]:
+        passes.append(len(b"x" * (40 * 2**20)))
+        return {"loss": 1.0}
+
+    found = measuring._measured(work, job)
+    assert len(passes) == 3
+    assert found["facts"] == {"loss": 1.0}
+    assert 0 < found["seconds"] < 5
+    if Path("/proc/self/clear_refs").exists():
+        assert 35 < found["memory"] < 80
+
+
+def test_a_worker_that_ends_without_a_word_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "interpreter", lambda who, place: Path(sys.executable))
+    answer = running.run_worker("nobody", dict(JOB), {}, place=tmp_path, log=tmp_path / "log.txt")
+    assert answer["error"].startswith("ended with code 1")
+    assert "worker_nobody" in (tmp_path / "log.txt").read_text()
+
+
+def test_workers_of_others_import_nothing_of_ours() -> None:
+    files = [BENCHMARKS / "peer_parts" / f"worker_{name}.py" for name in TITLES if name != OURS]
+    files += [BENCHMARKS / "peer_parts" / f"{name}.py" for name in ("__init__", "measuring", "networks", "plain_torch")]
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not [name for name in names if name.partition(".")[0] == "intarsia"], file
