@@ -362,7 +362,7 @@ def test_a_class_that_is_missing_among_several_is_listed_and_drawn(
                 Colours(),
                 inference=inference,
                 classes=tuple(classes),
-                palette=((0, 0, 90), (250, 250, 0)),
+                palette=colours,
                 device="cpu",
             ),
         ),
