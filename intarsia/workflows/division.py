@@ -46,7 +46,15 @@ class Pool:
 
     def divided(self, targets: Mapping[str, float], *, seed: int, stratify: bool) -> dict[str, list[str]]:
         """The images of every part; see `divide`."""
-        names = divide(self.groups, targets, seed=seed, pixels=self.pixels if stratify else None)
+        try:
+            names = divide(self.groups, targets, seed=seed, pixels=self.pixels if stratify else None)
+        except ValueError as error:
+            if things_in([self]) == "images":
+                raise
+            raise ValueError(
+                f"{error}. Of scenes, a block is what is divided, and those on the same ground are one: a smaller "
+                "`block:` in the description (of at least its window) makes more of them"
+            ) from None
         return parts_of(names, self.images, list(targets))
 
     def of(self, images: Sequence[str]) -> Pool:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from intarsia.contracts import Dataset, Report, Sample, SampleMeta
+from intarsia.data.labels import holds_sets
 from intarsia.data.pipeline import Pipeline
 from intarsia.evaluation.evaluate import evaluate
 from intarsia.io.whole_files import write_text
@@ -242,6 +243,7 @@ class _Chosen:
         self._dataset, self._indices = dataset, tuple(indices)
         self.classes, self.palette = tuple(dataset.classes), tuple(dataset.palette)
         self.ignore_index = dataset.ignore_index
+        self.multi_label = holds_sets(dataset)
 
     def __len__(self) -> int:
         return len(self._indices)

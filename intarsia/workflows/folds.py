@@ -80,7 +80,7 @@ class Folds:
                 parts["test"] = fixed
             name = f"{prefix}{pool.member}_" if pool.member else prefix
             written = write_lists(pool.description, parts, folder, prefix=name)
-            splits[pool.member] = {**_test_alone(own), **written}
+            splits[pool.member] = {**written, **_test_alone(own)}
         whole = with_splits(self.description, splits, groups=self.groups)
         note = f"Fold {number} of {len(self.images)} of the training images is the validation split."
         return replace(whole, notes=(*self.description.notes, note))

@@ -142,9 +142,9 @@ def _teacher(spec: TeacherSpec, classes: Sequence[str], bands: int, *, several: 
 
     found = load(spec.weights, device="cpu")
     if (found.inference.answer == "classes") != several:
-        theirs, ours = ("one class", "several") if several else ("several classes", "one")
+        given, asked = ("one class", "several") if several else ("several classes", "one")
         raise ValueError(
-            f"--teacher {spec.weights} gives a pixel {theirs}, and the data have {ours}; take a teacher that was "
+            f"--teacher {spec.weights} gives a pixel {given}, and the data have {asked}; take a teacher that was "
             "trained on labels of the same kind"
         )
     ours, theirs = _with_background(classes), _with_background(found.classes)

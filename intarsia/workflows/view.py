@@ -196,8 +196,10 @@ def _check_same(places: list[Path], datasets: list[Dataset]) -> None:
         if len(dataset) != len(first):
             raise ValueError(f"{places[0]} has {len(first)} images, {place} has {len(dataset)}; {advice}")
         if holds_sets(dataset) != holds_sets(first):
-            one, other = (places[0], place) if holds_sets(first) else (place, places[0])
-            raise ValueError(f"{one} gives a pixel several classes and {other} one; only the same kind can be compared")
+            several, single = (places[0], place) if holds_sets(first) else (place, places[0])
+            raise ValueError(
+                f"{several} gives a pixel several classes and {single} one; only runs of the same kind can be compared"
+            )
         if tuple(dataset.classes) != tuple(first.classes):
             raise ValueError(
                 f"{places[0]} and {place} have different classes: {', '.join(first.classes[:5])} ... and "

@@ -314,3 +314,65 @@ def test_training_images_are_said_to_be_known_by_heart(
     assert "knows many of their labels by heart" in said
     assert "0 regions in 0 of 1 images" in said
     assert (opened / "suspects_train" / "suspects.csv").read_text().count("\n") == 1
+
+
+class Colours(nn.Module):
+    """A task whose network takes red for a leaf and green for a spot; a pixel may be both."""
+
+    ignore_index = 255
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = nn.Conv2d(3, 2, 1)
+        with torch.no_grad():
+            self.model.weight.zero_()
+            self.model.weight[0, 0] = self.model.weight[1, 1] = 1
+            self.model.bias.fill_(-100 / 30)
+
+    def preprocess(self, images: Tensor, sizes: object, *, train: bool) -> Tensor:
+        return images.float() / 30
+
+
+def test_a_class_that_is_missing_among_several_is_listed_and_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        leaf, spot = np.zeros((64, 96), np.uint8), np.zeros((64, 96), np.uint8)
+        leaf[:, :60], spot[20:44, 30:80] = 255, 255
+        image = np.stack([leaf, spot, np.zeros_like(leaf)], axis=2)
+        if number == 2:
+            spot[:, :60] = 0  # where it lies on the leaf, nobody has drawn it
+        for folder, array in (("images", image), ("masks/leaf", leaf), ("masks/spot", spot)):
+            (tmp_path / "data" / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(tmp_path / "data" / folder / f"x{number}.png")
+    file = tmp_path / "data/data.yaml"
+    file.write_text(
+        "classes: [leaf, spot]\nmulti_label: true\nsplits:\n"
+        "  train: {images: images, labels: {leaf: masks/leaf/*.png, spot: masks/spot/*.png}}\n"
+    )
+    inference, colours = InferenceSpec(num_classes=2, answer="classes"), ((0, 0, 90), (250, 250, 0))
+    monkeypatch.setattr(
+        "intarsia.workflows.find_suspects.open_model",
+        lambda run, **_: SimpleNamespace(
+            file=run / "weights.safetensors",
+            spec=SimpleNamespace(val=None, test=None, inference=inference),
+            meta=SimpleNamespace(labels={}),
+            reader=None,
+            predictor=lambda classes, palette: Predictor(
+                Colours(),
+                inference=inference,
+                classes=tuple(classes),
+                palette=colours,
+                device="cpu",
+            ),
+        ),
+    )
+    words = ["data", "suspects", str(tmp_path / "run"), "--data", str(file), "--workers", "0"]
+    assert main(words) == 0
+    (row,) = csv.DictReader((tmp_path / "run/suspects_train/suspects.csv").open())
+    assert row["image"].endswith("x2.png")
+    assert (row["labelled"], row["predicted"]) == ("no spot", "spot")
+    assert [int(row[name]) for name in ("x", "y", "width", "height")] == [30, 20, 27, 24]
+    sheet = np.asarray(Image.open(tmp_path / "run/suspects_train/sheet_01.jpg"))
+    assert sheet.shape[1] > 3 * SIDE
+    assert sheet.std() > 10

@@ -130,6 +130,14 @@ def test_blocks_on_the_same_ground_stay_together(tmp_path: Path) -> None:
         assert dates[0] == dates[1]
 
 
+def test_one_whole_scene_cannot_be_divided(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = described(place, RULE.replace("block: 64", "block: scene"))
+    assert main(["data", "split", str(file), "-o", str(tmp_path / "out"), "--folds", "2"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "cannot be divided into 2 parts" in said
+    assert "a smaller `block:` in the description (of at least its window) makes more of them" in said
+
+
 def test_whole_scenes_and_groups_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(4):
         left = 400_000.0 + 96 * number
