@@ -154,7 +154,8 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "checkpoint_activations": False},
         "STDCNet": {
             "in_channels": 3, "channels": (32, 64, 256, 512, 1024), "bottleneck_type": "cat", "num_convs": 4,
-            "with_final_conv": False, "count_include_pad": True, "norm": BN, "activation": RELU, "checkpoint_activations": False},
+            "with_final_conv": False, "count_include_pad": True, "norm": BN, "activation": RELU,
+            "checkpoint_activations": False},
         "SwinTransformer": {
             "in_channels": 3, "embed_dims": 96, "patch_size": 4, "window_size": 7, "mlp_ratio": 4,
             "depths": (2, 2, 6, 2), "num_heads": (3, 6, 12, 24), "strides": (4, 2, 2, 2), "out_indices": ALL,
