@@ -68,7 +68,7 @@ def _published(recipe: Published) -> Parts:
 
 
 def _setting(recipe: Published) -> Setting:
-    """Sizes in steps of an eighth, or of a quarter. What is smaller than a crop is padded as 127.5, behind normalising."""
+    """Sizes in steps of an eighth, or of a quarter. What is smaller than a crop is padded with 127.5."""
     setting, smaller = recipe.setting, recipe.note == _SMALLER
     width, height = setting.scale
     eighths = range(1, 13) if smaller else range(4, 17, 2)
