@@ -68,7 +68,7 @@ def _published(recipe: Published) -> Parts:
 
 
 def _setting(recipe: Published) -> Setting:
-    """Sizes in steps of an eighth, or of a quarter."""
+    """Sizes in steps of an eighth, or of a quarter. What is smaller than a crop is padded with 127.5."""
     setting, smaller = recipe.setting, recipe.note == _SMALLER
     width, height = setting.scale
     eighths = range(1, 13) if smaller else range(4, 17, 2)
@@ -81,7 +81,6 @@ def _setting(recipe: Published) -> Setting:
         {"type": "RandomCrop", "crop_size": setting.crop},
         {"type": "RandomFlip", "prob": 0.5},
         {"type": "RandomColorJitter", "brightness": 0.5, "contrast": 0.5, "saturation": 0.5, "hue": 18 / 256},
-        {"type": "Pad", "size": setting.crop},
     )
     return replace(setting, augment=augment, test_scale=(width // 2, height // 2) if smaller else None)
 

@@ -99,7 +99,8 @@ def config_of(source: About, config: str | None) -> Config:
     Raises ValueError if neither is there, or what the file says is of MMSegmentation 0.x.
     """
     if config is not None:
-        return find_config(config) if not recipes.is_for_data(config) else _with_classes_of(source, config)
+        own = recipes.is_for_data(config) and not Path(config).exists()
+        return _with_classes_of(source, config) if own else find_config(config)
     if source.meta.config:
         return Config.from_values(source.meta.config, file=str(source.path))
     if source.config_text is None:

@@ -8,7 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from intarsia import recipes
 from intarsia.config.build import build_task
+from intarsia.config.checking.check import check
 from intarsia.config.language.reader import Config
 from intarsia.config.lowering.lower import lower
 from intarsia.contracts import Batch
@@ -64,3 +66,23 @@ def test_every_fusion_learns_from_the_labels_by_its_hard_pixels() -> None:
 def test_levels_and_channels_go_together() -> None:
     with pytest.raises(ValueError, match=r"for each level, finest first: expected 3, got \(8, 4\)"):
         PPLiteSegHead(in_channels=(8, 8, 8), channels=(8, 4), num_classes=2)
+
+
+@pytest.mark.parametrize(("note", "sizes", "test"), [("", 7, (2048, 1024)), ("scale0.5-", 12, (1024, 512))])
+def test_published_recipes_have_the_settings_of_paddleseg(note: str, sizes: int, test: tuple[int, int]) -> None:
+    name = f"ppliteseg-b_4xb4-{note}160k_cityscapes-512x1024"
+    config = recipes.get(name)
+    assert check(Config.from_values(config, file=name)) == []
+    assert config["optim_wrapper"]["optimizer"] == {"type": "SGD", "lr": 0.005, "momentum": 0.9, "weight_decay": 5e-4}
+    warm_up, decay = config["param_scheduler"]
+    assert warm_up["end"] == 1000
+    assert warm_up["start_factor"] * 0.005 == pytest.approx(1e-5)
+    assert (decay["power"], decay["eta_min"], decay["end"]) == (0.9, 0.0, 160_000)
+    assert config["model"]["data_preprocessor"]["mean"] == config["model"]["data_preprocessor"]["std"] == [127.5] * 3
+    pipeline = config["train_dataloader"]["dataset"]["pipeline"]
+    scales = next(step["scales"] for step in pipeline if step["type"] == "RandomChoiceResize")
+    assert len(scales) == sizes
+    assert scales[0] == ((1024, 512) if sizes == 7 else (256, 128))
+    assert scales[-1] == ((4096, 2048) if sizes == 7 else (3072, 1536))
+    resize = config["val_dataloader"]["dataset"]["pipeline"][1]
+    assert resize["scale"] == test

@@ -8,7 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from intarsia import recipes
 from intarsia.config.build import build_task
+from intarsia.config.checking.check import check
 from intarsia.config.language.reader import Config
 from intarsia.config.lowering.lower import lower
 from intarsia.layers.norm import BN
@@ -92,3 +94,21 @@ def test_what_is_refused() -> None:
         SCTNet(num_heads=7)
     deep = SCTNet(base_channels=4, spp_channels=4, layer_nums=(1, 3, 2, 2))
     assert [len(list(stage.children())) for stage in (deep.layer1, deep.layer2, deep.layer3)] == [1, 3, 2]
+
+
+def test_published_recipes_have_the_settings_of_the_authors_without_the_teacher() -> None:
+    streets = recipes.get("sctnet-s_2xb8-seg75-160k_cityscapes-512x1024")
+    rooms = recipes.get("sctnet-b_4xb8-160k_ade20k-512x512")
+    for name, config in (("streets", streets), ("rooms", rooms)):
+        assert check(Config.from_values(config, file=name)) == []
+        assert config["train_dataloader"]["batch_size"] == 8
+        assert [head["loss_decode"]["loss_weight"] for head in config["model"]["auxiliary_head"]] == [0.4]
+        assert config["optim_wrapper"]["paramwise_cfg"]["custom_keys"]["head"] == {"lr_mult": 10.0}
+        assert config["param_scheduler"][0]["end"] == 1500
+    assert streets["optim_wrapper"]["optimizer"] | {"betas": None} == {
+        "type": "AdamW", "lr": 4e-4, "betas": None, "weight_decay": 0.0125}  # fmt: skip
+    assert (rooms["optim_wrapper"]["optimizer"]["lr"], rooms["param_scheduler"][1]["eta_min"]) == (5e-4, 0.0)
+    assert streets["param_scheduler"][1]["eta_min"] == 1e-6
+    resize = streets["train_dataloader"]["dataset"]["pipeline"][2]
+    assert (resize["type"], resize["ratio_range"]) == ("RandomResize", (0.25, 1.5))
+    assert streets["val_dataloader"]["dataset"]["pipeline"][1]["scale"] == (1536, 768)

@@ -9,6 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from intarsia import recipes
+from intarsia.config.checking.check import check
+from intarsia.config.language.reader import Config
 from intarsia.layers.attention import MultiheadAttention
 from intarsia.layers.norm import BN
 from intarsia.methods.vwformer import (
@@ -169,3 +172,33 @@ def test_channels_and_levels_are_checked() -> None:
         VWCityHead(in_channels=(8, 16), in_index=(0, 1), channels=64, num_classes=5)
     with pytest.raises(ValueError, match="64 channels cannot be divided among 3"):
         VWHead(in_channels=LEVELS, channels=64, nheads=3, num_classes=5)
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "layers", "start"),
+    [
+        ("convnext-tiny_vwformer_4xb4-amp-160k_ade20k-512x512", "VWHead", 6, "tiny_3rdparty_32xb128"),
+        ("convnext-large_vwformer_4xb4-amp-160k_ade20k-640x640", "VWHead", 12, "large_3rdparty_in21k"),
+        ("convnext-small_vwformer_4xb4-amp-160k_cityscapes-512x1024", "VWCityHead", 12, "small_3rdparty_32xb128"),
+        ("convnext-base_vwformer_4xb4-amp-160k_cityscapes-512x1024", "VWCityHead", 12, "base_3rdparty_in21k"),
+    ],
+)
+def test_published_recipes_have_the_settings_of_the_authors(name: str, head: str, layers: int, start: str) -> None:
+    config = recipes.get(name)
+    assert check(Config.from_values(config, file=name)) == []
+    model, optim = config["model"], config["optim_wrapper"]
+    assert (model["decode_head"]["type"], model["test_cfg"]) == (head, {"mode": "whole"})
+    assert (model["decode_head"]["short_cut"], model["decode_head"]["nheads"]) == (
+        (True, 1) if head == "VWHead" else (False, 16)
+    )
+    assert model["backbone"]["drop_path_rate"] == 0.4
+    assert f"convnext-{start}" in model["backbone"]["init_cfg"]["checkpoint"]
+    assert (optim["optimizer"]["lr"], optim["optimizer"]["weight_decay"], optim["loss_scale"]) == (
+        1e-4,
+        0.05,
+        "dynamic",
+    )
+    assert optim["paramwise_cfg"] == {"decay_rate": 0.9, "decay_type": "stage_wise", "num_layers": layers}
+    assert config["train_dataloader"]["batch_size"] == 4
+    multiples = [step for step in config["val_dataloader"]["dataset"]["pipeline"] if step["type"] == "ResizeToMultiple"]
+    assert bool(multiples) == (head == "VWHead")

@@ -171,10 +171,24 @@ def test_a_published_recipe_opens_a_file_and_normalises_as_paddleseg(size: str, 
     assert mean.flatten().tolist() == [127.5] * 3
 
 
+class Copy:
+    """Pickled as an array whose bytes stand in the file once, for all of them."""
+
+    data = bytes(4000)
+
+    def __reduce__(self) -> Any:
+        made, arguments, _ = np.zeros(1).__reduce__()  # type: ignore[misc]
+        return made, arguments, (1, (1000,), np.dtype("f4"), False, self.data)
+
+
 def test_what_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.pdparams"
     path.write_bytes(pickle.dumps({"epoch": 3}))
     with pytest.raises(ForeignFileError, match="a dict without tensors or arrays"):
+        open_foreign(path)
+    path.write_bytes(pickle.dumps({str(i): Copy() for i in range(9)}, protocol=4))
+    assert path.stat().st_size < 10_000
+    with pytest.raises(ForeignFileError, match="its arrays claim more bytes than the file has"):
         open_foreign(path)
     one = np.zeros(1000, np.float32)
     path.write_bytes(pickle.dumps({"a": one, "b": one}, protocol=4))
