@@ -29,6 +29,12 @@ EQUIVALENT: dict[str, str] = {
         "the one class that may win a strip is looked for among itself; the label is the same"
     ),
     "intarsia/inference/logits/postprocess.py module [constant] 64 -> 65": "how much an accelerator does at a time",
+    "intarsia/inference/predictor.py Predictor.logit_maps [constant] 0 -> 1": (
+        "which random numbers a pipeline gets that should draw none; they are the same each time"
+    ),
+    "intarsia/inference/raster/predict.py _finished_strips [condition] parts is None -> True": (
+        "the first process asks the folder once more, which says what it has just been told"
+    ),
     "intarsia/layers/distributed.py mean_over_processes [call] torch.distributed.is_available() -> torch.distributed": (
         "a build of torch without processes is asked for; here there are none such"
     ),

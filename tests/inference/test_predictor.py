@@ -17,6 +17,7 @@ from intarsia.data.collate import collate
 from intarsia.data.image_reader import ImageReader
 from intarsia.data.image_spec import ImageSpec
 from intarsia.data.transforms.resize import Resize
+from intarsia.inference.logits.postprocess import RequestedFields
 from intarsia.inference.prediction import Prediction
 from intarsia.inference.predictions import Predictions
 from intarsia.inference.predictor import Predictor
@@ -324,3 +325,20 @@ def test_everything_that_can_be_asked_for(make_predictor, bands_image):
     np.testing.assert_allclose(exact.entropy, expected, atol=1e-5)
     assert "with entropy" not in repr(make_predictor().predict(bands_image))
     assert "with probabilities, entropy:" in repr(exact)
+
+
+class Nearness(nn.Module):
+    """One number for each pixel: how red it is."""
+
+    def forward(self, images):
+        return images[:, :1]
+
+
+def test_a_model_of_depth_gives_numbers_and_nothing_of_labels(make_predictor, bands_image):
+    predictor = make_predictor(model=Nearness(), answer="depth")
+    batch = collate([Sample(bands_image, meta=SampleMeta(original_size=(40, 60)))])
+    (depth,) = predictor.predict_batch(batch)
+    np.testing.assert_allclose(depth, bands_image[:, :, 0] / np.float32(255), atol=1e-6)
+    for field in ("probabilities", "confidence", "entropy", "logits"):
+        with pytest.raises(ValueError, match="a model of depth has no probabilities, confidence, entropy or logits"):
+            predictor.postprocess_batch(batch, RequestedFields(**{field: True}))

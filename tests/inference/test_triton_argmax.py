@@ -116,6 +116,7 @@ GEOMETRIES = {
     "enlarged and reduced": Geometry((36, 52), (36, 50), (23, 31)),
     "reduced twice": Geometry((7, 10), (7, 10), (3, 5)),
     "reduced and enlarged": Geometry((5, 7), (5, 7), (29, 40)),
+    "reduced, cut and enlarged": Geometry((5, 7), (4, 6), (29, 40)),
     "to one pixel": Geometry((36, 52), (36, 52), (1, 1)),
     "from one pixel": Geometry((36, 52), (1, 1), (5, 9)),
     "mirrored": Geometry((36, 52), (33, 47), (50, 60), ("horizontal",)),
