@@ -10,7 +10,7 @@ Shape letters: N images, C channels of the level, K classes, h, w height and wid
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 from torch import Tensor, nn
 
@@ -67,8 +67,7 @@ class ImageClassHead(nn.Module):
 
     def _logits(self, features: Sequence[Level]) -> Tensor:
         level = features[self.in_index]
-        x = level.map if isinstance(level, TokenLevel) else level
-        assert isinstance(x, Tensor)
+        x = cast("TokenLevel", level).map if self.in_tokens else cast("Tensor", level)
         pooled = x.mean((2, 3)) if self.pooling == "avg" else x.amax((2, 3))  # (N, C)
         logits: Tensor = self.fc(self.dropout(pooled))  # (N, K)
         return logits

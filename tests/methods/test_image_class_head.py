@@ -36,9 +36,11 @@ def test_a_level_becomes_a_vector_and_that_the_logits(pooling: Any) -> None:
 
 
 def test_a_class_token_is_left_aside() -> None:
-    head, given = ImageClassHead(in_channels=6, num_classes=3, in_tokens=True).eval(), levels()
+    heads = [ImageClassHead(in_channels=6, num_classes=3, in_tokens=tokens).eval() for tokens in (True, False)]
+    heads[1].load_state_dict(heads[0].state_dict())
+    given = levels()
     with_tokens = [TokenLevel(level, torch.full((2, level.shape[1]), 9.0)) for level in given]
-    assert head(with_tokens).equal(head(given))
+    assert heads[0](with_tokens).equal(heads[1](given))
 
 
 @pytest.mark.parametrize("ratio", [0.4, 0.0, -1])
