@@ -167,12 +167,12 @@ def test_the_curves_are_drawn(tmp_path: Path) -> None:
 
 
 def test_too_little_memory_leaves_a_work_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peers, "free_gigabytes", lambda: 1.0)
+    monkeypatch.setattr(peers, "free_gigabytes", lambda: 0.5)
     pretended = Pretended()
     code, _, report = run(tmp_path, pretended)
     assert code == 1
     assert pretended.asked == []
-    assert "left out: it wants 6 GB of free memory, and there are 1" in report
+    assert "left out: it wants 1 GB of free memory, and there are 0.5" in report
 
 
 def test_the_same_labels_and_loss_or_not(tmp_path: Path) -> None:
