@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from intarsia import recipes
 from intarsia.contracts import Size
 from intarsia.guide.facts import REFERENCE
 from intarsia.guide.models import Model, UnknownModelError, data_names, find, models
@@ -86,13 +87,13 @@ def advise(request: AdviceRequest) -> Advised:
 
 
 def candidates_for(among: Sequence[str], benchmark: str) -> list[Candidate]:
-    """The guide's networks with a recipe for own data, or those of them that are named.
+    """The guide's networks with a recipe for own data, but for those of timm, an extra; or those that are named.
 
     Raises ValueError for a name that none of them has, and for a benchmark without published scores.
     """
     if benchmark not in data_names():
         raise ValueError(f"no published score is of {benchmark!r}; there are: {', '.join(data_names())}")
-    chosen = [find(name) for name in among] if among else [one for one in models() if one.network.own]
+    chosen = [find(name) for name in among] if among else [one for one in models() if _is_at_hand(one)]
     for one in chosen:
         if one.network.own is None:
             raise UnknownModelError(f"{one.name} has no recipe for own data; see: intarsia models list")
@@ -101,6 +102,11 @@ def candidates_for(among: Sequence[str], benchmark: str) -> list[Candidate]:
     if not counted:
         raise UnknownModelError("what these networks cost was not counted, so that nothing can be said of them")
     return counted
+
+
+def _is_at_hand(model: Model) -> bool:
+    own = model.network.own
+    return own is not None and recipes.trunk(own) is None
 
 
 def _candidate(model: Model, benchmark: str) -> Candidate | None:

@@ -171,6 +171,8 @@ def test_every_network_for_own_data_is_a_candidate_once() -> None:
     assert len(found) == len(set(found)) > 100
     assert {"small_r18", "fast_scnn", "beit-large_upernet"} <= set(found)
     assert [one.name for one in candidates_for(("pidnet-s", "pidnet-s"), "ade20k")] == ["pidnet-s"]
+    assert not [name for name in found if "_timm:" in name], "timm is an extra"
+    assert [one.name for one in candidates_for(("unet_timm:resnet34",), "ade20k")] == ["unet_timm:resnet34"]
     scores = {one.name: one.score for one in candidates_for((), "cityscapes")}
     assert scores["pidnet-s"] == 78.74
     assert scores["small_r18"] is None
