@@ -11,7 +11,8 @@ an error that names it.
 
 Each takes encoder_name: of that library ("resnet34", the default, "se_resnet50", "mit_b0"), or of timm behind "tu-".
 encoder_weights: "imagenet", the weights that timm has first for the network, or None, random ones. in_channels: bands
-of the images. classes: numbers for each pixel. activation: None, since scores are logits.
+of the images. classes: numbers for each pixel. activation: None, since scores are logits. With aux_params the model
+gives (masks, labels), as there: `intarsia.tasks.classifying_model.ClassifyingModel`.
 """
 
 from __future__ import annotations
@@ -71,3 +72,28 @@ DeepLabV3Plus: Constructor = partial(_model, "DeepLabV3Plus")
 UPerNet: Constructor = partial(_model, "UPerNet")
 Segformer: Constructor = partial(_model, "Segformer")
 DPT: Constructor = partial(_model, "DPT")
+
+_BY_NAME = {
+    name.lower(): constructor
+    for name, constructor in (
+        ("Unet", Unet), ("UnetPlusPlus", UnetPlusPlus), ("MAnet", MAnet), ("Linknet", Linknet), ("FPN", FPN),
+        ("PSPNet", PSPNet), ("PAN", PAN), ("DeepLabV3", DeepLabV3), ("DeepLabV3Plus", DeepLabV3Plus),
+        ("UPerNet", UPerNet), ("Segformer", Segformer), ("DPT", DPT),
+    )
+}  # fmt: skip
+
+
+def create_model(
+    arch: str,
+    encoder_name: str = "",
+    encoder_weights: str | None = "imagenet",
+    in_channels: int = 3,
+    classes: int = 1,
+    **arguments: Any,
+) -> SegmentationModel:
+    """One of the constructors by its name in small letters: "unet", "deeplabv3plus". Raises ValueError for another."""
+    if arch.lower() not in _BY_NAME:
+        raise ValueError(f"there is no model {arch!r}; there are {', '.join(_BY_NAME)}")
+    return _BY_NAME[arch.lower()](
+        encoder_name, encoder_weights=encoder_weights, in_channels=in_channels, classes=classes, **arguments
+    )

@@ -112,6 +112,15 @@ def test_every_model_of_the_library_is_there() -> None:
     assert all(hasattr(intarsia.smp, name) for name in MODELS)
 
 
+def test_a_model_by_its_name() -> None:
+    names = sorted(library.MODEL_ARCHITECTURES_MAPPING)
+    with pytest.raises(ValueError, match="there is no model 'unet3'") as error:
+        intarsia.smp.create_model("unet3")
+    assert sorted(str(error.value).rpartition("there are ")[2].split(", ")) == names
+    model = intarsia.smp.create_model("Unet", PYRAMID, None, 4, 5, encoder_depth=3, decoder_channels=(8, 8, 8))
+    assert model.eval()(torch.randn(1, 4, 64, 72)).shape == (1, 5, 64, 72)
+
+
 def test_how_it_is_trained_is_known_where_there_is_a_recipe() -> None:
     assert intarsia.smp.Unet(PYRAMID, encoder_weights=None).facts.recipe == f"unet_timm:{PYRAMID}"
     assert intarsia.smp.DeepLabV3Plus(PYRAMID, encoder_weights=None).facts.recipe == f"deeplabv3plus_timm:{PYRAMID}"

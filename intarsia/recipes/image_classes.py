@@ -28,6 +28,8 @@ def image_class_head(model: Mapping[str, Any], weight: float = WEIGHT) -> Config
     if isinstance(channels, list | tuple):
         indices = index if isinstance(index, list | tuple) else range(len(channels))
         index, channels = max(zip(indices, channels, strict=True))
+    if "num_classes" not in head:
+        raise ValueError(f"{kind} names no classes, so that there are none that an image could show")
     if not isinstance(channels, int) or not isinstance(index, int):
         raise ValueError(
             f"{kind} does not say which level it reads: write auxiliary_head=dict(type={HEAD!r}, in_channels=..., "
@@ -46,7 +48,8 @@ def image_class_head(model: Mapping[str, Any], weight: float = WEIGHT) -> Config
 
 
 def with_image_classes(model: Mapping[str, Any], weight: float = WEIGHT) -> Config:
-    """The model with such a head behind its auxiliary heads. Errors as above."""
-    beside = model.get("auxiliary_head") or []
-    heads = [*(beside if isinstance(beside, list | tuple) else [beside]), image_class_head(model, weight)]
+    """The model with such a head behind its auxiliary heads, in the place of one that it has. Errors as above."""
+    given = model.get("auxiliary_head") or []
+    beside = [head for head in (given if isinstance(given, list | tuple) else [given]) if head.get("type") != HEAD]
+    heads = [*beside, image_class_head(model, weight)]
     return {**model, "auxiliary_head": heads if len(heads) > 1 else heads[0]}

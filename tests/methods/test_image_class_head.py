@@ -82,12 +82,13 @@ def test_it_learns_which_classes_the_labels_show() -> None:
     assert by_name["aux.loss_classes"].weight == 0.5
 
 
-def test_labels_of_its_own_are_for_a_loop_of_ones_own() -> None:
-    """Four labels beside three classes: read and predicted with, but not trained by us."""
-    config = {"model": model(num_classes=4)}
+@pytest.mark.parametrize("labels", [1, 4])
+def test_labels_of_its_own_are_for_a_loop_of_ones_own(labels: int) -> None:
+    """Others than the three classes: read and predicted with, but not trained by us."""
+    config = {"model": model(num_classes=labels)}
     assert check(Config.from_values(config, file="test"), shapes=True) == []
     fitted = recipes.fit_heads(config["model"], 3, 255)
-    assert fitted["auxiliary_head"]["num_classes"] == 4
+    assert fitted["auxiliary_head"]["num_classes"] == labels
     assert recipes.fit_heads(model(), 5, 255)["auxiliary_head"]["num_classes"] == 5
     data = {"type": "BaseSegDataset", "data_root": "d", "pipeline": [], "metainfo": {"classes": ["a", "b", "c"]}}
     trained = config | {
@@ -96,7 +97,7 @@ def test_labels_of_its_own_are_for_a_loop_of_ones_own() -> None:
         "optim_wrapper": {"optimizer": {"type": "SGD", "lr": 0.1}},
     }
     problems = check(Config.from_values(trained, file="test"))
-    assert any("num_classes is 4, but model.decode_head has 3" in str(problem) for problem in problems)
+    assert any(f"num_classes is {labels}, but model.decode_head has 3" in str(problem) for problem in problems)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +117,11 @@ def test_it_stands_on_the_coarsest_level_of_any_recipe(recipe: str, reads: tuple
     assert last["type"] == "ImageClassHead"
     assert (last["in_channels"], last["in_index"]) == reads
     assert check(Config.from_values({"model": values}, file="test"), shapes=True) == []
+
+
+def test_a_model_has_one_of_them() -> None:
+    again = recipes.with_image_classes(model(num_classes=4), 0.7)["auxiliary_head"]
+    assert (again["num_classes"], again["loss_decode"]["loss_weight"]) == (3, 0.7)
 
 
 def test_models_that_find_masks_have_none() -> None:

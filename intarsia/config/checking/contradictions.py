@@ -64,14 +64,15 @@ def _classes(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:
         count = head.args.get("num_classes")
         if bare(head.type) in OWN_LABELS or not isinstance(count, int):
             continue
-        if bare(head.type) == "ImageClassHead" and spec.train is None:
+        of_images = bare(head.type) == "ImageClassHead"
+        if of_images and spec.train is None:
             continue  # whatever labels of images it was taught; our training teaches it the classes of pixels
         if count < 1:
             path = f"{head.path}.num_classes"
             yield Problem(path, f"expected 1 or more, found {count}", origin(path))
         elif last is None:
             last = head
-        elif count != last.args["num_classes"] and 1 not in (count, last.args["num_classes"]):
+        elif count != last.args["num_classes"] and (of_images or 1 not in (count, last.args["num_classes"])):
             path = f"{head.path}.num_classes"
             message = f"num_classes is {count}, but {last.path} has {last.args['num_classes']}"
             yield Problem(path, message, origin(path), "All heads learn from the same labels")

@@ -3,8 +3,7 @@
 Which network each of its encoders is, and how its tensors are called: `smp_encoders.py`.
 
 What such a model holds and never reads has no place here: attention before the last block's convolutions, where no
-level is laid beside; UNet++'s center. (Stages of an encoder beyond the decoder:
-`TIMM.left_away`.)
+level is laid beside; UNet++'s center. (Stages of an encoder beyond the decoder: `TIMM.left_away`.)
 """
 
 from __future__ import annotations
