@@ -101,6 +101,7 @@ def save(model: Any, path: Path, meta: ExportMeta, source: Path) -> None:
             for entry in value.external_data:
                 if entry.key == "location":
                     entry.value = weights_of(path).name
+        weights_of(source).chmod(source.stat().st_mode)  # onnxruntime lets nobody else read them
         put_in_place(weights_of(source), weights_of(path))
     else:
         weights_of(path).unlink(missing_ok=True)
