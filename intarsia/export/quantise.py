@@ -24,11 +24,13 @@ LEFT = ("decode_head", "auxiliary_head")
 """Parts of the model that stay as they are."""
 
 
-def quantise(path: Path, out: Path, meta: ExportMeta, inputs: Iterable[tuple[npt.NDArray[Any], Size | None]]) -> int:
+def quantise(
+    path: Path, out: Path, meta: ExportMeta, inputs: Iterable[tuple[npt.NDArray[Any], Size | None]], *, large: bool
+) -> int:
     """Make an ONNX file of float32 one of int8; gives the number of products that became so.
 
     inputs: some images as the contract has them, one at a time, and the answer's size where it asks for it: what
-    activations are measured on.
+    activations are measured on. large: the weights lie beside the file, and will lie beside `out`.
 
     Raises ValueError if nothing in the file can be made so.
     """
@@ -46,7 +48,7 @@ def quantise(path: Path, out: Path, meta: ExportMeta, inputs: Iterable[tuple[npt
         quantize_static(
             path, out, _Reader(meta, inputs),
             quant_format=QuantFormat.QDQ, per_channel=True, nodes_to_quantize=chosen,
-            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, use_external_data_format=large,
         )  # fmt: skip
     return len(chosen)
 

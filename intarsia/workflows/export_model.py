@@ -162,7 +162,8 @@ def _write(
 
 def _in_eight_bits(path: Path, meta: ExportMeta, samples: Samples) -> Path:
     out = path.with_name("int8.onnx")
-    count = quantise(path, out, meta, shown((sample.image for sample in samples.plain(CALIBRATION)), meta, CALIBRATION))
+    images = shown((sample.image for sample in samples.plain(CALIBRATION)), meta, CALIBRATION)
+    count = quantise(path, out, meta, images, large=onnx.weights_of(path).is_file())
     say(f"int8: {count} convolutions and matrices; their ranges were measured on {samples.what}")
     return out
 

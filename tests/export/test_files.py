@@ -382,7 +382,7 @@ def test_eight_bits_change_few_labels_and_leave_the_head(make: Any, onnx_file: A
     path, out = onnx_file(made, made.deployable("logits")), tmp_path / "int8.onnx"
     meta = runtime.read_meta(path)
     images = [sample.image for sample in drawn(6, 3, "uint8", (0, 255))]
-    assert quantise(path, out, meta, shown(images, meta, 4)) == 1
+    assert quantise(path, out, meta, shown(images, meta, 4), large=False) == 1
     onnx.describe(out, meta)
     kept = {tuple(one.dims): one.data_type for one in library.load(out).graph.initializer if len(one.dims) == 4}
     assert kept == {(8, 3, 5, 5): library.TensorProto.INT8, (3, 8, 3, 3): library.TensorProto.FLOAT}
@@ -398,6 +398,30 @@ def test_eight_bits_change_few_labels_and_leave_the_head(make: Any, onnx_file: A
     before, after = found.mean_iou or (0.0, 0.0)  # the labels are the original's own
     assert before == 1.0
     assert 0.5 < after < 1.0
+
+
+def test_eight_bits_of_a_file_whose_weights_lie_beside_it(
+    make: Any, onnx_file: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from intarsia.export.quantise import quantise, shown
+
+    made = make()
+    meta = made.meta(made.deployable("logits").contract)
+    images = [sample.image for sample in drawn(4, 3, "uint8", (0, 255))]
+    found = []
+    for name, largest in (("one", onnx.LARGEST), ("two", 100)):
+        monkeypatch.setattr(onnx, "LARGEST", largest)
+        path, out = onnx_file(made, made.deployable("logits"), f"{name}.onnx"), tmp_path / f"{name}_int8.onnx"
+        assert onnx.weights_of(path).is_file() == (name == "two")
+        assert quantise(path, out, meta, shown(images, meta, 4), large=name == "two") == 1
+        onnx.move(out, tmp_path / f"{name}_moved.onnx", meta)
+        found.append(runtime.open_file(tmp_path / f"{name}_moved.onnx", threads=1).run(images[0][None])["logits"])
+    np.testing.assert_array_equal(*found)
+    monkeypatch.undo()
+    onnx.move(path, tmp_path / "small.onnx", meta)  # few enough weights for one file
+    assert not onnx.weights_of(path).exists()
+    assert not onnx.weights_of(tmp_path / "small.onnx").exists()
+    runtime.open_file(tmp_path / "small.onnx", threads=1)
 
 
 def test_half_precision_halves_the_file(make: Any, onnx_file: Any) -> None:

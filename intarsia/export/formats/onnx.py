@@ -73,10 +73,18 @@ def weights_of(path: Path) -> Path:
 
 
 def move(source: Path, path: Path, meta: ExportMeta) -> None:
-    """Put a file, with the weights beside it if there are such, where it shall be, with this description."""
+    """Put a file, with the weights beside it if there are such, where it shall be, with this description.
+
+    Weights that have become few enough for one file are put into it.
+    """
     import onnx
 
-    save(onnx.load(source, load_external_data=False), path, meta, source)
+    weights = weights_of(source)
+    is_large = weights.is_file() and weights.stat().st_size > LARGEST
+    model = onnx.load(source, load_external_data=not is_large)
+    if not is_large:
+        weights.unlink(missing_ok=True)
+    save(model, path, meta, source)
 
 
 def save(model: Any, path: Path, meta: ExportMeta, source: Path) -> None:
@@ -93,6 +101,7 @@ def save(model: Any, path: Path, meta: ExportMeta, source: Path) -> None:
             for entry in value.external_data:
                 if entry.key == "location":
                     entry.value = weights_of(path).name
+        weights_of(source).chmod(source.stat().st_mode)  # onnxruntime lets nobody else read them
         put_in_place(weights_of(source), weights_of(path))
     else:
         weights_of(path).unlink(missing_ok=True)
