@@ -76,7 +76,7 @@ def sizes_left_open() -> Iterator[None]:
 
     # What a convolution prefers decides no number, and is asked again whenever the file is run.
     prefers = mock.patch.object(torch._C, "_conv_determine_backend_memory_format", return_value=torch.contiguous_format)
-    with _config.patch(backed_size_oblivious=True), prefers:
+    with _config.patch(backed_size_oblivious=True), prefers:  # type: ignore[attr-defined]  # made at run time
         yield
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import platform
 import tempfile
 from dataclasses import replace
 from importlib.util import find_spec
@@ -26,8 +24,8 @@ from intarsia.io.digest import file_hash
 from intarsia.terminal import progress, say
 from intarsia.weights.file import WeightsMeta
 from intarsia.workflows.export_for import MOST, Receiver, receiver_of
-from intarsia.workflows.export_proof import AT_LEAST, Samples, certify, check_share, write_certificates
-from intarsia.workflows.export_request import FORMATS, ONE_SIZE, Exported, ExportRequest
+from intarsia.workflows.export_proof import AT_LEAST, Samples, certify, check_share, kept_if_proven, write_certificates
+from intarsia.workflows.export_request import FORMATS, ONE_SIZE, Exported, ExportRequest, versions_of
 from intarsia.workflows.export_web import prepared, write_web
 from intarsia.workflows.exported_model import open_exported
 from intarsia.workflows.trained_model import OpenModel, of_exported, open_model
@@ -99,9 +97,18 @@ def _make_folder(out: Path) -> None:
 def _one(
     model: OpenModel, contract: Contract, request: ExportRequest, receiver: Receiver, name: str, samples: Samples
 ) -> Exported:
-    """One format: of any size, or else of one."""
+    """One format, whose file stays if it was compared."""
     path = receiver.folder(request.out) / FORMATS[name]
     path.parent.mkdir(parents=True, exist_ok=True)
+    with kept_if_proven(path):
+        return _proven(model, contract, request, receiver, name, path, samples)
+
+
+def _proven(
+    model: OpenModel, contract: Contract, request: ExportRequest, receiver: Receiver, name: str, path: Path,
+    samples: Samples,
+) -> Exported:  # fmt: skip
+    """One format: of any size, or else of one."""
     contract = _of_format(name, contract, _usual_size(model))
     try:
         written = _write(model, contract, receiver, name, path, samples)
@@ -132,7 +139,7 @@ def _write(
     """The file without its certificate, and what it says about itself."""
     module = receiver.module(deployable(model.task, model.spec.inference, contract), model)
     program = exported(module, for_torch=name in ("pt2", "aoti"))
-    meta = ExportMeta(contract, _about(model), _hash(model.file), _versions(name))
+    meta = ExportMeta(contract, _about(model), _hash(model.file), versions_of(name))
     if name == "pt2":
         pt2.write(program, path, meta)
     elif name == "aoti":
@@ -320,23 +327,6 @@ def _plain(config: Any) -> Any:
 
 def _hash(file: Path) -> str:
     return file_hash(file) if file.is_file() else ""
-
-
-_MADE_WITH = {
-    "onnx": ["onnx", "onnxscript"], "openvino": ["onnx", "openvino"], "tensorrt": ["onnx", "onnxscript", "tensorrt"],
-    "executorch": ["executorch"], "litert": ["litert-torch"], "coreml": ["coremltools"],
-}  # fmt: skip
-
-
-def _versions(name: str) -> dict[str, str]:
-    packages = ["intarsia", "torch", *_MADE_WITH.get(name, [])]
-    found = {"python": platform.python_version()}
-    for package in packages:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 # --- Its proof --------------------------------------------------------------------------------------------------

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -176,3 +178,35 @@ def write_certificates(done: Sequence[Exported], out: Path) -> None:
     for one in done:
         found[one.file.relative_to(out).as_posix()] = one.certificate and one.certificate.to_json()
     write_text(out / CERTIFICATE, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+
+
+@contextlib.contextmanager
+def kept_if_proven(path: Path) -> Iterator[None]:
+    """Where a file is written and compared: if this ends before its time, what was written is removed, since a file
+    without its proof could be taken for one with it. What an earlier export left there stays until it is replaced.
+    """
+    before = _state(path)
+    try:
+        yield
+    except BaseException:
+        if _state(path) not in (None, before):
+            _remove(path)
+        raise
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _remove(path: Path) -> None:
+    """A file of any format, and what belongs to it."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    beside = [path.with_name(path.name + suffix) for suffix in (".data", ".json")]
+    for file in (path, *beside, *([path.with_suffix(".bin")] if path.suffix == ".xml" else [])):
+        file.unlink(missing_ok=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,3 +85,21 @@ class Exported:
     def differs(self) -> bool:
         """Whether the file was found not to say what the original says."""
         return self.certificate is not None and not self.certificate.passed
+
+
+_MADE_WITH = {
+    "onnx": ["onnx", "onnxscript"], "openvino": ["onnx", "openvino"], "tensorrt": ["onnx", "onnxscript", "tensorrt"],
+    "executorch": ["executorch"], "litert": ["litert-torch"], "coreml": ["coremltools"],
+}  # fmt: skip
+
+
+def versions_of(name: str) -> dict[str, str]:
+    """The programs that a file of this format is made with."""
+    packages = ["intarsia", "torch", *_MADE_WITH.get(name, [])]
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -13,10 +13,13 @@ from PIL import Image
 
 import intarsia
 from intarsia.cli.main import main
+from intarsia.export.certificate import Certificate
 from intarsia.export.runtime import read_meta
 from intarsia.weights.file import load_state, save_weights
 from intarsia.weights.file import read_meta as weights_meta
 from intarsia.workflows import export_model
+from intarsia.workflows.export_proof import write_certificates
+from intarsia.workflows.export_request import Exported
 
 pytest.importorskip("onnxruntime")
 
@@ -125,21 +128,23 @@ def test_a_labelled_data_set_is_compared_by_its_scores_too(
         + "".join(f"  {value}: {name}\n" for value, name in meta.labels.items())
         + "ignore_index: 255\nsplits:\n  val:\n    images: photos\n    labels: labels\n"
     )
-    words = ["export", "verify", str(exported), "--against", str(weights), "--samples"]
-    for named in (photos.parent, photos.parent / "data.yaml"):
-        assert main([*words, str(named), "--count", "2"]) == 0
-        assert "mIoU on 2 labelled images" in " ".join(capsys.readouterr().err.split())
+    words = ["export", "verify", str(exported), "--against", str(weights), "--samples", str(photos.parent)]
+    assert main([*words, "--count", "2"]) == 0
+    assert "mIoU on 2 labelled images" in " ".join(capsys.readouterr().err.split())
 
 
-def test_certificates_of_one_folder_stay_together(exported: Path, weights: Path) -> None:
+def test_certificates_of_one_folder_stay_together(tmp_path: Path) -> None:
     """Of files that are still there."""
-    file = exported.parent / "certificate.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "gone.xml": {}}))
-    words = ["export", str(weights), "-o", str(exported.parent), "--for", "triton", "--name", "streets", "--count", "1"]
-    assert main(words) == 0
-    found = json.loads(file.read_text())
-    assert list(found) == ["model.onnx", "streets/1/model.onnx"]
-    assert all(one["passed"] for one in found.values())
+    for name in ("model.onnx", "streets/1/model.onnx"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    file = tmp_path / "certificate.json"
+    for before in ("", "[1]", json.dumps({"model.onnx": {"passed": True}, "gone.xml": {}})):
+        file.write_text(before)
+        write_certificates([Exported(tmp_path / "streets" / "1" / "model.onnx", Certificate("photos", "x"))], tmp_path)
+        found = json.loads(file.read_text())
+        assert found.pop("streets/1/model.onnx")["samples"] == "photos"
+        assert found == ({"model.onnx": {"passed": True}} if "gone" in before else {})
 
 
 def test_answers_have_the_size_of_an_image_that_the_pipeline_resizes(
@@ -208,6 +213,23 @@ def test_an_exported_file_is_not_exported_again(
     assert main(["export", str(exported), "-o", str(tmp_path / "out")]) == 2
     assert "is an exported file already: export the weights" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("written", "left"), [(None, ["model.onnx"]), (b"later", [])])
+def test_a_file_that_was_not_compared_does_not_stay(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: bytes | None, left: list[str]
+) -> None:
+    """Nor does an earlier one go before there is another."""
+
+    def interrupted(*given: Any) -> None:
+        if written is not None:
+            given[4].write_bytes(written)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(export_model, "_write", interrupted)
+    (tmp_path / "model.onnx").write_bytes(b"earlier")
+    assert main(["export", str(weights), "-o", str(tmp_path)]) == 130
+    assert [file.name for file in tmp_path.iterdir()] == left
 
 
 def test_help_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
