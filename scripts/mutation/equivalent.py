@@ -29,6 +29,10 @@ EQUIVALENT: dict[str, str] = {
         "the one class that may win a strip is looked for among itself; the label is the same"
     ),
     "intarsia/inference/logits/postprocess.py module [constant] 64 -> 65": "how much an accelerator does at a time",
+    "intarsia/inference/logits/triton_argmax.py _logit [keyword] , other=0.0 -> nothing": (
+        "what the kernel finds beyond the picture is not stored"
+    ),
+    "intarsia/inference/outputs/polygons.py polygons [constant] 0 -> 1": "no region has less than a pixel",
     "intarsia/inference/predictor.py Predictor.logit_maps [constant] 0 -> 1": (
         "which random numbers a pipeline gets that should draw none; they are the same each time"
     ),
