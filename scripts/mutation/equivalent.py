@@ -21,6 +21,9 @@ EQUIVALENT: dict[str, str] = {
     'intarsia/inference/logits/postprocess.py mean_values [condition] like.device.type == "cpu" -> True': (
         "on an accelerator there are more strips then, which take longer; the depths are the same"
     ),
+    "intarsia/inference/logits/postprocess.py mean_values [arithmetic] * -> /": (
+        "each view is made in strips of its own, which keep to the budget"
+    ),
     "intarsia/inference/logits/postprocess.py postprocess [compare] == -> != #3": (
         "which of two ways finds the best class: the one that is faster where the map is, or the other"
     ),
@@ -29,6 +32,13 @@ EQUIVALENT: dict[str, str] = {
         "the one class that may win a strip is looked for among itself; the label is the same"
     ),
     "intarsia/inference/logits/postprocess.py module [constant] 64 -> 65": "how much an accelerator does at a time",
+    "intarsia/inference/logits/triton_argmax.py _logit [keyword] , other=0.0 -> nothing": (
+        "what the kernel finds beyond the picture is not stored"
+    ),
+    "intarsia/inference/outputs/polygons.py polygons [constant] 0 -> 1": "no region has less than a pixel",
+    "intarsia/inference/outputs/writer.py Outputs.encoded [constant] False -> True": (
+        "the array is copied before it is written; the file is the same"
+    ),
     "intarsia/inference/predictor.py Predictor.logit_maps [constant] 0 -> 1": (
         "which random numbers a pipeline gets that should draw none; they are the same each time"
     ),

@@ -327,14 +327,18 @@ TABLE: dict[str, list[Group]] = {
     "intarsia/inference/inputs/images.py": [
         group("inference/test_inputs.py", "inference/test_predictor.py", "inference/test_bad_input.py")
     ],
-    "intarsia/inference/inputs/image_frames.py": [group("cli/test_predict_inputs.py", k="video")],
+    "intarsia/inference/inputs/image_frames.py": [group("inference/test_inputs.py")],
     "intarsia/inference/inputs/video": [group("inference/test_video.py"), group("cli/test_predict_video.py")],
     "intarsia/inference/logits/": LOGITS,
-    "intarsia/inference/logits/lazy.py": [group("inference/test_lazy.py"), *LOGITS],
+    "intarsia/inference/logits/lazy.py": [
+        group("inference/test_lazy.py"),
+        group("inference/test_sliding.py", "inference/test_postprocess.py", k="not memory"),
+        group("inference/test_tta.py", "inference/test_reference.py"),
+    ],
     "intarsia/inference/logits/scratch.py": [group("inference/test_outputs.py"), group("cli/test_predict_outputs.py")],
     "intarsia/inference/logits/sliding.py": [
-        group("inference/test_sliding.py", "inference/test_predictor.py", "inference/test_rasters.py"),
-        *LOGITS,
+        group("inference/test_sliding.py", "inference/test_predictor.py", "inference/test_tta.py", k="not memory"),
+        group("inference/test_rasters.py", "inference/test_reference.py"),
     ],
     "intarsia/inference/logits/triton_argmax.py": [group("inference/test_triton_argmax.py")],
     "intarsia/inference/memory.py": [group("inference/test_memory.py"), group("inference/test_network.py")],

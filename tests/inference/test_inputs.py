@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from intarsia.inference.inputs.finding import ImageFile, find_images, numbered
+from intarsia.inference.inputs.image_frames import ImageFrames
 from intarsia.inference.inputs.images import ImageStream, ahead
 from intarsia.io.folders import natural_order
 from intarsia.terminal import Notice
@@ -91,6 +92,20 @@ def test_files_of_a_stream_are_called_as_they_say(tmp_path):
     files = [ImageFile(tmp_path / "a.tif", "second", page=1), ImageFile(tmp_path / "a.tif", "second", page=0)]
     found = [(name, int(image[0, 0, 0])) for name, image in ImageStream(iter(files))]
     assert found == [("second", 20), ("second", 10)]
+
+
+def test_images_are_frames_of_a_film(tmp_path):
+    """Four a second; one that cannot be read takes no time."""
+    for index in (1, 2, 3):
+        Image.new("RGB", (8, 6), (10 * index, 0, 0)).save(tmp_path / f"{index}.png")
+    (tmp_path / "2.png").write_bytes(b"no picture")
+    frames = ImageFrames(find_images(tmp_path), rate=4.0)
+    assert (frames.name, frames.rate, frames.duration, frames.announced) == (tmp_path.name, 4.0, 0.75, 3)
+    assert (frames.shown, frames.live, frames.lost, frames.rounded, frames.breaks_off) == (0.0, False, (), 0, None)
+    found = [(frame.index, frame.time, int(frame.image[0, 0, 0])) for frame in frames]
+    assert found == [(0, 0.0, 10), (1, 0.25, 30)]
+    assert (frames.given, frames.shown) == (2, 0.5)
+    assert [Path(name).name for name, _ in frames.failures] == ["2.png"]
 
 
 def test_what_cannot_be_found_is_named(tmp_path):

@@ -13,7 +13,11 @@ from torch import nn
 import intarsia
 from intarsia.data import headers, image_io
 from intarsia.inference import memory, predictor
+from intarsia.inference.logits.sliding import windows_of
 from intarsia.inference.memory import MemoryCheck, TooLargeError, bytes_per_pixel, free_memory, memory_errors
+from intarsia.inference.network_input import by_windows, can_be_cut
+from intarsia.spec import PreprocessSpec
+from intarsia.tasks.preprocess import Preprocess
 
 CPU = torch.device("cpu")
 
@@ -58,6 +62,28 @@ def test_windows_that_are_normalised_by_themselves_give_the_same_bits(make_weigh
     assert np.array_equal(before.label, after.label)
 
 
+def preprocess(**spec):
+    return Preprocess(PreprocessSpec((100.0, 110.0, 120.0), (50.0, 60.0, 70.0), pad_value=7.0, **spec))
+
+
+def test_a_window_of_stored_images_is_that_of_the_normalised_ones():
+    images = torch.randint(0, 256, (2, 3, 37, 45), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    found = by_windows(images, preprocess(eval_size_divisor=16))
+    whole = found.whole()
+    assert (found.count, found.size, whole.shape) == (2, (48, 48), (2, 3, 48, 48))
+    for number in range(2):
+        for window in windows_of(found.size, (16, 20), (12, 14), image=number, both_ways=True):
+            assert torch.equal(found.cut(window), window.cut(whole[number]))
+
+
+def test_which_images_are_normalised_by_windows():
+    assert can_be_cut(preprocess(), (40, 50), 40)
+    assert can_be_cut(preprocess(eval_size_divisor=16, train_size=(64, 64)), (40, 50), 1)
+    assert not can_be_cut(preprocess(), (40, 50), 41)
+    assert not can_be_cut(preprocess(eval_size=(64, 64)), (40, 50), 1)
+    assert not can_be_cut(nn.Identity(), (40, 50), 1)
+
+
 class OneLayer:
     """A task whose network holds its input and what it makes of it: 4 bytes for each of 3 + `channels` numbers."""
 
@@ -100,13 +126,13 @@ def test_the_limit_of_the_process_counts(monkeypatch):
 def test_an_allocation_that_fails_beside_the_network():
     """By the library's own type or by its words, with or without windows; another error stays what it is."""
     for error in (MemoryError(), RuntimeError("std::bad_alloc")):
-        for by_windows in (False, True):
+        for windows in (False, True):
             with (
                 pytest.raises(TooLargeError, match=r"^a: its 9 x 7 pixels at once need more memory") as caught,
-                memory_errors("a", (7, 9), CPU, by_windows=by_windows),
+                memory_errors("a", (7, 9), CPU, by_windows=windows),
             ):
                 raise error
-            assert ("--slide" in str(caught.value)) != by_windows
+            assert ("--slide" in str(caught.value)) != windows
             assert "GPU" not in str(caught.value)
     with pytest.raises(RuntimeError, match=r"^other$"), memory_errors("a", (7, 9), CPU, by_windows=True):
         raise RuntimeError("other")

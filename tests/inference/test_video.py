@@ -84,6 +84,7 @@ def test_a_part_and_every_third(tmp_path: Path) -> None:
     frames = Frames(path, start=0.5, stop=2.0, every=3)
     assert (frames.duration, frames.rate) == (pytest.approx(1.5), pytest.approx(10 / 3))
     assert numbers(frames) == [5, 8, 11, 14, 17]
+    assert (frames.given, frames.shown) == (5, pytest.approx(1.5))
     assert numbers(Frames(path, stop=0.01)) == [0]
     assert numbers(Frames(path, start=2.75, stop=99)) == [28, 29]
     for wrong, said in (
