@@ -23,7 +23,7 @@ STARTED = "PEERS_STARTED"
 """Environment variable: the seconds since 1970 at which the driver started this process."""
 
 LONG = 6.0
-"""Seconds after which a first pass counts, and is not a warm-up."""
+"""Seconds of the processor after which a first pass counts, and is not a warm-up."""
 
 Job = SimpleNamespace
 Facts = Mapping[str, Any] | None
@@ -51,7 +51,7 @@ def _measured(work: Callable[[], Facts], job: Job) -> dict[str, Any]:
         wall, processor = time.perf_counter(), processor_seconds()
         facts = work() or facts
         times.append((processor_seconds() - processor, time.perf_counter() - wall))
-        if number == 0 and times[0][1] > LONG:
+        if number == 0 and times[0][0] > LONG:
             break
     peak = resident("VmHWM") - before
     kept = times[1:] or times

@@ -127,13 +127,18 @@ def _dataset(job):
 def evaluation(job):
     """`evaluate` with mIoU."""
     from intarsia.data.pipeline import Pipeline
+    from intarsia.distributed.runtime import FabricRuntime
     from intarsia.evaluation.evaluate import evaluate
     from intarsia.metrics.iou import IoUMetric
 
     predictor = _predictor(job)
     pipeline = Pipeline(_dataset(job), predictor.transforms, label_size="original")
-    metric = IoUMetric(num_classes=job.classes)
-    return lambda: {"mIoU": evaluate(predictor, pipeline, metric, workers=job.workers).summary["mIoU"]}
+    metric, runtime = IoUMetric(num_classes=job.classes), FabricRuntime(accelerator="cpu")
+
+    def work() -> dict:
+        return {"mIoU": evaluate(predictor, pipeline, metric, workers=job.workers, runtime=runtime).summary["mIoU"]}
+
+    return work
 
 
 def _training_pipeline(job):
