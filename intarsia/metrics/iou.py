@@ -128,9 +128,14 @@ class IoUMetric:
     def update(self, prediction: Tensor, label: Tensor, confidence: Tensor | None = None) -> None:
         """Count one image: prediction and label (H, W) class indices. The counts live on the prediction's device.
 
-        confidence: (H, W), the probability of each predicted class. Raises ValueError if it is needed and missing, and
-        for a pixel that is no class; of an accelerator, which is not waited for, `report` says that.
+        Of a batch, (N, H, W), each image is counted. confidence: of the same shape, the probability of each predicted
+        class. Raises ValueError if it is needed and missing, and for a pixel that is no class; of an accelerator, which
+        is not waited for, `report` says that.
         """
+        if label.dim() == 3 and prediction.shape == label.shape:
+            for index in range(len(label)):
+                self.update(prediction[index], label[index], None if confidence is None else confidence[index])
+            return
         table = pixel_table(prediction, label, len(self.classes), self.ignore_index)
         found, wrong = table[:-2, :-1], outside(table)
         if wrong.device.type == "cpu":

@@ -155,6 +155,20 @@ def test_a_matrix_is_a_tensor_of_its_own() -> None:
     assert matrix.untyped_storage().nbytes() == matrix.nbytes
 
 
+def test_images_of_a_batch_are_counted_one_by_one() -> None:
+    """Scores of images, and not of pixels alone: the foreground's rule, the spread over images, the number of them."""
+    scores = ("mIoU", "imageIoU", "mBoundaryIoU", "ECE")
+    single, batched = (IoUMetric(num_classes=2, metrics=scores) for _ in range(2))
+    prediction, label = torch.randint(0, 2, (2, 3, 8, 9), generator=torch.Generator().manual_seed(0))
+    label[1] = 0  # an image without foreground
+    confidence = torch.rand(3, 8, 9, generator=torch.Generator().manual_seed(1))
+    for one in zip(prediction, label, confidence, strict=True):
+        single.update(*one)
+    batched.update(prediction, label, confidence)
+    assert batched.images == 3
+    assert report_as_dict(batched.report()) == report_as_dict(single.report())
+
+
 @pytest.mark.parametrize("ignore", [0, 3, 255, 65535])
 def test_any_index_can_be_the_ignored_one(ignore: int) -> None:
     label = torch.tensor([[0, 1, 2, ignore]], dtype=torch.int64)
