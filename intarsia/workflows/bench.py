@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import gc
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +14,7 @@ import torch
 from torch import nn
 
 from intarsia.contracts import Batch, ConditionalTask, PathLike, SampleMeta, Size
+from intarsia.engine.memory import give_back
 from intarsia.engine.training.environment import hardware
 from intarsia.export.task import is_exported, runtime_name
 from intarsia.terminal import progress
@@ -111,9 +109,7 @@ def _measured(name: str, model: OpenModel, size: Size, batch: int, passes: int, 
 
 def _taken() -> int:
     """Bytes of memory that this process takes, when all that is no longer used was given back."""
-    gc.collect()
-    with contextlib.suppress(AttributeError, OSError):  # of glibc alone
-        ctypes.CDLL(None).malloc_trim(0)
+    give_back()
     return int(psutil.Process().memory_info().rss)
 
 

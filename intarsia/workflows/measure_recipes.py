@@ -6,12 +6,10 @@ far, until all that are proposed were measured.
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import io
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, suppress
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -217,10 +215,10 @@ class _Trial:
         """
         import psutil
 
-        from intarsia.engine.optim.batch_finder import memory_used
+        from intarsia.engine.memory import give_back, memory_used
 
         assert self._runtime is not None
-        _give_back()
+        give_back()
         kept = 0
         if self._runtime.device.type != "cuda":
             now = psutil.Process().memory_info().rss
@@ -228,13 +226,6 @@ class _Trial:
             kept = max(0, now - self._floor)
         with memory_used(self._runtime.device) as used:
             yield lambda: used() + kept
-
-
-def _give_back() -> None:
-    """Let the process return memory that it no longer uses to the system, where the C library has a way."""
-    gc.collect()
-    with suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _with_images(run: Run, images: int) -> Run:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import copy
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import psutil
 import torch
 
+from intarsia.engine.memory import memory_used
 from intarsia.engine.training.run import Run
 from intarsia.engine.training.trainer import Trainer
 
 SPARE = 0.9
 """Share of the free memory that a batch may fill."""
-LOOK_EVERY = 0.005
-"""Seconds between two looks at the memory of this process."""
 
 
 @dataclass(frozen=True)
@@ -80,29 +77,3 @@ def _would_swap(run: Run, trials: Sequence[BatchTrial], size: int) -> bool:
         return False
     needed = (known[-1].memory or 0) * size / known[-1].images
     return bool(needed > SPARE * psutil.virtual_memory().available)
-
-
-@contextmanager
-def memory_used(device: torch.device) -> Iterator[Callable[[], int]]:
-    """Gives a function for the bytes that were used inside, beyond those before, at most at one time."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        yield lambda: max(0, torch.cuda.max_memory_allocated(device) - before)
-        return
-    process, over = psutil.Process(), threading.Event()
-    before = peak = process.memory_info().rss
-
-    def look() -> None:
-        nonlocal peak
-        while not over.wait(LOOK_EVERY):
-            peak = max(peak, process.memory_info().rss)
-
-    looking = threading.Thread(target=look, daemon=True)
-    looking.start()
-    try:
-        yield lambda: max(0, peak - before)
-    finally:
-        over.set()
-        looking.join()
