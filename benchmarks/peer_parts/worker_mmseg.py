@@ -217,11 +217,12 @@ def loader(job):
     """Batches of the training loader, its workers' start included."""
     from mmengine.runner import Runner
 
+    given = {
+        "batch_size": job.batch, "num_workers": job.workers, "persistent_workers": job.workers > 0,
+        "sampler": {"type": "InfiniteSampler", "shuffle": True}, "dataset": _training_data(job),
+    }  # fmt: skip
+
     def work() -> None:
-        given = {
-            "batch_size": job.batch, "num_workers": job.workers, "persistent_workers": job.workers > 0,
-            "sampler": {"type": "InfiniteSampler", "shuffle": True}, "dataset": _training_data(job),
-        }  # fmt: skip
         batches = iter(Runner.build_dataloader(given, seed=0))
         for _ in range(job.samples // job.batch):
             next(batches)
