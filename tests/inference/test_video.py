@@ -194,6 +194,27 @@ def test_frames_are_shown_at_their_own_time(tmp_path: Path, library: str) -> Non
         assert [(frame.index, number_of(frame.image)) for frame in part] == [(index, index) for index in range(60, 66)]
 
 
+def test_a_stream_without_a_container_loses_no_frame(tmp_path: Path) -> None:
+    """It cannot be sought: going back after a look at the first frame means to open it again."""
+    av = pytest.importorskip("av")
+    path = tmp_path / "a.h264"
+    with av.open(str(path), "w", format="h264") as file:
+        stream = file.add_stream("libx264", rate=10)
+        stream.height, stream.width = SIZE
+        stream.pix_fmt = "yuv420p"
+        for index in range(20):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(numbered(index), format="rgb24")))
+        file.mux(stream.encode(None))
+    frames = list(Frames(str(path)))
+    assert [number_of(frame.image) for frame in frames] == list(range(20))
+    steps = np.diff([frame.time for frame in frames])
+    assert frames[0].time == pytest.approx(0, abs=0.05)
+    assert steps == pytest.approx(steps[0])
+    assert steps[0] > 0
+    part = list(Frames(str(path), start=frames[5].time))
+    assert [number_of(frame.image) for frame in part] == list(range(5, 20))
+
+
 def test_a_constant_rate_repeats_frames_until_the_next_is_due(tmp_path: Path, library: str) -> None:
     if library == "PyAV":
         pytest.skip("keeps the times themselves")

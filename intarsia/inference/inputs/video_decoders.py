@@ -9,6 +9,7 @@ A container's own count of frames is a guess in many kinds of file, and its rate
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -98,15 +99,7 @@ class PyAVDecoder:
 
     def __init__(self, path: Path, av: Any) -> None:
         self._path, self._av = path, av
-        try:
-            self._file = av.open(str(path))
-        except (av.error.FFmpegError, OSError) as error:
-            raise no_video(path, getattr(error, "strerror", "") or str(error)) from None
-        if not self._file.streams.video:
-            self._file.close()
-            raise no_video(path, "it has no pictures")
-        self._stream = self._file.streams.video[0]
-        self._stream.thread_type = "AUTO"
+        self._open()
         self._unit = float(self._stream.time_base)
         self._origin = (self._stream.start_time or 0) * self._unit
         self.announced = int(self._stream.frames)
@@ -114,6 +107,18 @@ class PyAVDecoder:
         self.rate = self._average_rate()
         self.size: Size = (self._stream.codec_context.height, self._stream.codec_context.width)
         self._turn_size()
+
+    def _open(self) -> None:
+        """Begin with the first frame."""
+        try:
+            self._file = self._av.open(str(self._path))
+        except (self._av.error.FFmpegError, OSError) as error:
+            raise no_video(self._path, getattr(error, "strerror", "") or str(error)) from None
+        if not self._file.streams.video:
+            self._file.close()
+            raise no_video(self._path, "it has no pictures")
+        self._stream = self._file.streams.video[0]
+        self._stream.thread_type = "AUTO"
 
     def _length(self) -> float | None:
         """Of the pictures alone; a container's own length includes the sound."""
@@ -143,14 +148,22 @@ class PyAVDecoder:
                 self._origin = first.pts * self._unit
         self._rewind(0)
 
-    def _rewind(self, offset: int) -> None:
-        with contextlib.suppress(self._av.error.FFmpegError, OSError):
+    def _rewind(self, offset: int) -> bool:
+        """Go back to a key frame; False where that cannot be done, as in a stream without a container: the file is then
+        opened again, and begins with its first frame.
+        """
+        try:
             self._file.seek(offset, stream=self._stream, backward=True)
+        except (self._av.error.FFmpegError, OSError):
+            self._file.close()
+            self._open()
+            return False
+        return True
 
     def frames(self, start: float) -> Iterator[Decoded]:
         """See `Decoder`."""
-        index = self._seek(start) if start > 0 else 0
-        broken, time = 0, max(0.0, start)
+        index, first = self._seek(start) if start > 0 else (0, 0.0)
+        broken, time = 0, first - 1 / self.rate
         packets = self._file.demux(self._stream)
         while broken < PATIENCE:
             try:
@@ -169,10 +182,9 @@ class PyAVDecoder:
                 yield Decoded(index, max(0.0, time), None if frame.is_corrupt else partial(_upright, frame))
                 index += 1
 
-    def _seek(self, start: float) -> int:
-        """Go to the last key frame at or before `start`, and give its place: packets are counted, not decoded."""
-        key, before, count = None, 0, 0
-        times: list[float] = []
+    def _seek(self, start: float) -> tuple[int, float]:
+        """Go to the last key frame at or before `start`: (its place, its time). Packets are counted, not decoded."""
+        key, before, at, count = None, 0, 0.0, 0
         for packet in self._file.demux(self._stream):
             if packet.pts is None:
                 continue
@@ -180,11 +192,9 @@ class PyAVDecoder:
             if time > start + 1e-9 and packet.is_keyframe:
                 break
             if packet.is_keyframe and time <= start + 1e-9:
-                key, before = packet.pts, count
+                key, before, at = packet.pts, count, time
             count += 1
-            times.append(time)
-        self._rewind(0 if key is None else key)
-        return before
+        return (before, at) if self._rewind(0 if key is None else key) else (0, 0.0)
 
     def close(self) -> None:
         """See `Decoder`."""
@@ -219,12 +229,15 @@ class OpenCVDecoder:
 
     def frames(self, start: float) -> Iterator[Decoded]:
         """See `Decoder`. Everything before `start` is decoded, too."""
-        index, broken = 0, 0
+        index, broken, before = 0, 0, -math.inf
         while broken < PATIENCE:
             if not self._capture.grab():
                 broken += 1  # of no account if nothing follows: the length is a guess
                 continue
             time = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            if time <= before:  # a stream without a container has no times
+                time = before + (1 + broken) / self.rate
+            before = time
             for number in range(broken):
                 yield Decoded(index + number, time - (broken - number) / self.rate, None)
             index += broken
