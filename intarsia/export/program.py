@@ -27,6 +27,9 @@ LARGER: Size = (640, 800)
 """The same for networks that pool so far that of a small image one cell is left, or cut maps into windows, of which a
 small image has one: torch.export takes a one for one that never changes."""
 
+PROBES: tuple[tuple[int, Size], ...] = ((1, (1, 1)), (1, (160, 97)), (3, (61, 83)))
+"""Images, how many and of which size, by which graphs for torch are chosen."""
+
 LARGEST_SIDE = 2**15
 """Pixels; no graph should end at a smaller size."""
 
@@ -41,15 +44,13 @@ def exported(module: Deployable, *, device: torch.device | str = "cpu", for_torc
 
     Raises ValueError with torch's reason if they may not in this network, or if it cannot be followed at all.
     """
-    if for_torch and module.contract.size is None:
-        try:
-            with sizes_left_open():
-                return exported(module, device=device)
-        except ValueError:  # a network that asks such questions itself
-            return exported(module, device=device)
     program = _followed(module, LARGER if _has_windows(module) else EXAMPLE, device)
     if module.contract.size is None and _is_of_small_images(program):
         program = _followed(module, LARGER, device)
+    if for_torch and module.contract.size is None:
+        with contextlib.suppress(ValueError), sizes_left_open():  # a network may ask such questions itself
+            other = exported(module, device=device)
+            program = max(program, other, key=lambda one: _taken(one, module, device))  # of equals the first
     return portable(program)
 
 
@@ -87,6 +88,19 @@ def _has_windows(module: Deployable) -> bool:
 def _is_of_small_images(program: ExportedProgram) -> bool:
     """Whether a graph ends at some size of images: a map of one cell, which has rules of its own, had one in it."""
     return any(bool(found.upper < LARGEST_SIDE) for found in program.range_constraints.values())
+
+
+def _taken(program: ExportedProgram, module: Deployable, device: torch.device | str) -> int:
+    """How many of `PROBES` a graph takes."""
+    run, contract, count = program.module(), module.contract, 0
+    for batch, size in PROBES:
+        shape = contract.shape(contract.batch or batch, *size)
+        image = torch.zeros(shape, dtype=getattr(torch, contract.dtype), device=device)
+        asked = (torch.tensor(size, device=device),) if contract.asks_size else ()
+        with contextlib.suppress(RuntimeError, AssertionError), torch.no_grad():
+            run(image, *asked)
+            count += 1
+    return count
 
 
 def portable(program: ExportedProgram) -> ExportedProgram:
