@@ -163,9 +163,10 @@ def _draw(results: Results, points: Sequence[Work], left: Any, right: Any) -> No
             values = [one[which] for _, one in known]
             wide = 2.4 if who == OURS else 1.4
             axes.plot([x for x, _ in known], values, "o-", color=COLOURS[who], lw=wide, ms=4, label=TITLES[who])
-    kind = "seconds" if points[0].clock == "seconds" else "seconds on the clock"
-    for axes, unit in ((left, kind), (right, "MB")):
+    alone = points[0].clock == "seconds"
+    units = ("seconds", "MB") if alone else ("seconds on the clock", "MB without the workers")
+    for axes, unit in zip((left, right), units, strict=True):
         axes.set_xlabel(points[0].curve)
         axes.set_ylabel(unit)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.08 * max(axes.get_ylim()[1], 1e-9))
         axes.grid(alpha=0.25)
