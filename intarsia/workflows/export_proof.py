@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +23,7 @@ from intarsia.export.task import runtime_name
 from intarsia.inference.inputs.finding import find_images
 from intarsia.inference.inputs.images import ImageStream
 from intarsia.inference.predictor import Predictor
+from intarsia.inference.tta import without_resizing
 from intarsia.io.whole_files import write_text
 from intarsia.terminal import say
 from intarsia.workflows.export_request import Exported
@@ -113,25 +115,38 @@ def _description(given: Path) -> Path | None:
 def certify(
     model: OpenModel, ours: Predictor, meta: ExportMeta, samples: Samples, *, at_least: float | None
 ) -> Certificate:
-    """Compare the predictor of an exported file with the model that it was made of."""
-    contract = meta.contract
-    original = model.predictor(ours.classes, ours.palette)
-    if contract.output not in ("logits", "depth") or contract.size is not None:
-        seen = replace(
-            model.spec.inference,
-            mode=ours.inference.mode, crop_size=ours.inference.crop_size, stride=ours.inference.stride,
-        )  # fmt: skip
-        original = replace(model, spec=replace(model.spec, inference=seen)).predictor(ours.classes, ours.palette)
+    """Compare the predictor of an exported file with the model that it was made of.
+
+    A file of one size is shown parts of that size, not resized, and so is the original: of several windows the file's
+    labels would be those of most windows, and the original's of their mean, which says nothing about the file.
+    """
+    contract, what = meta.contract, samples.what
+    seen = model.spec.inference
+    if contract.size is not None:
+        seen = replace(seen, mode="whole", crop_size=None, stride=None)
+        what = f"{what}, in parts of {contract.size[0]} x {contract.size[1]} pixels"
+    elif contract.output not in ("logits", "depth"):
+        windows = ours.inference
+        seen = replace(seen, mode=windows.mode, crop_size=windows.crop_size, stride=windows.stride)
+    original = replace(model, spec=replace(model.spec, inference=seen)).predictor(ours.classes, ours.palette)
+    if contract.size is not None:
+        original, ours = _without_resizing(original), _without_resizing(ours)
     ignore_index: int = metric_of(model.spec).args.get("ignore_index", 255)
-    shown: Iterable[Sample] = samples if contract.size is None else _continued(samples, contract.size, ignore_index)
+    shown: Iterable[Sample] = samples if contract.size is None else _parts(samples, contract.size, ignore_index)
     fields: dict[str, Field] = {"logits": "logits", "probs": "probabilities", "depth": "depth"}
     return compare(
         original, ours, shown,
-        what=samples.what, runtime=runtime_name(ours.task),
+        what=what, runtime=runtime_name(ours.task),
         at_least=AT_LEAST[contract.precision] if at_least is None else at_least,
         compared=fields.get(contract.output), metric=_counter(model, ours),
         same_within=SAME_DEPTH[contract.precision] if contract.answer == "depth" else None,
     )  # fmt: skip
+
+
+def _without_resizing(predictor: Predictor) -> Predictor:
+    found = copy.copy(predictor)
+    found.transforms = tuple(without_resizing(predictor.transforms))
+    return found
 
 
 def _counter(model: OpenModel, ours: Predictor) -> Callable[[], Metric]:
@@ -150,22 +165,23 @@ def _counter(model: OpenModel, ours: Predictor) -> Callable[[], Metric]:
     return counter
 
 
-def _continued(samples: Iterable[Sample], size: Size, ignore_index: int) -> Iterator[Sample]:
-    """Images that are smaller than a file's one size, mirrored at their ends until they are as large.
+def _parts(samples: Iterable[Sample], size: Size, ignore_index: int) -> Iterator[Sample]:
+    """Parts of images that are as large as a file's one size and lie beside each other; what is over is left out.
 
-    What the file is shown in the place of the rest is not what the original would be shown, which is no fault of it.
+    Of images that are smaller, the whole, mirrored at its ends: what the file would be shown in the place of the rest
+    is not what the original would be shown, which is no fault of it.
     """
     for sample in samples:
-        shape = sample.image.shape[:2]
-        lacking = [(0, max(0, side - length)) for side, length in zip(size, shape, strict=True)]
-        if not any(after for _, after in lacking):
-            yield sample
-            continue
-        image = np.pad(sample.image, [*lacking, (0, 0)], mode="symmetric")
-        label = sample.label
-        if label is not None:
-            label = np.pad(label, lacking, constant_values=ignore_index)
-        yield Sample(sample.name, image, label)
+        image, label = sample.image, sample.label
+        lacking = [(0, max(0, side - length)) for side, length in zip(size, image.shape[:2], strict=True)]
+        if any(after for _, after in lacking):
+            image = np.pad(image, [*lacking, (0, 0)], mode="symmetric")
+            label = None if label is None else np.pad(label, lacking, constant_values=ignore_index)
+        (height, width), (rows, columns) = size, (image.shape[axis] // size[axis] for axis in (0, 1))
+        for row, column in np.ndindex(rows, columns):
+            part = np.s_[row * height : (row + 1) * height, column * width : (column + 1) * width]
+            name = sample.name if rows * columns == 1 else f"{sample.name} (part {row}, {column})"
+            yield Sample(name, np.ascontiguousarray(image[part]), None if label is None else label[part])
 
 
 def write_certificates(done: Sequence[Exported], out: Path) -> None:

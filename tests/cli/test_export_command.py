@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import intarsia
 from intarsia.cli.main import main
 from intarsia.export.certificate import Certificate
 from intarsia.export.runtime import read_meta
-from intarsia.weights.file import load_state, save_weights
+from intarsia.weights.file import WeightsMeta, load_state, save_weights
 from intarsia.weights.file import read_meta as weights_meta
 from intarsia.workflows import export_model
 from intarsia.workflows.export_proof import write_certificates
@@ -147,22 +148,26 @@ def test_certificates_of_one_folder_stay_together(tmp_path: Path) -> None:
         assert found == ({"model.onnx": {"passed": True}} if "gone" in before else {})
 
 
-def test_answers_have_the_size_of_an_image_that_the_pipeline_resizes(
-    weights: Path, photos: Path, tmp_path: Path
-) -> None:
-    meta = weights_meta(weights)
+def resizing_loader(meta: WeightsMeta) -> dict[str, Any]:
+    """Of a test pipeline that resizes images."""
     pipeline = [
         {"type": "LoadImageFromFile"}, {"type": "Resize", "scale": (128, 64), "keep_ratio": True},
         {"type": "LoadAnnotations"}, {"type": "PackSegInputs"},
     ]  # fmt: skip
-    loader = {
+    return {
         "batch_size": 1, "num_workers": 0, "sampler": {"type": "DefaultSampler", "shuffle": False},
         "dataset": {"type": "BaseSegDataset", "metainfo": {"classes": list(meta.classes)}, "data_root": "nowhere",
                     "data_prefix": {"img_path": "a", "seg_map_path": "b"}, "pipeline": pipeline},
     }  # fmt: skip
-    config = {**meta.config, "test_dataloader": loader, "test_evaluator": {"type": "IoUMetric"}, "test_cfg": {}}
-    from dataclasses import replace
 
+
+def test_answers_have_the_size_of_an_image_that_the_pipeline_resizes(
+    weights: Path, photos: Path, tmp_path: Path
+) -> None:
+    meta = weights_meta(weights)
+    config = {
+        **meta.config, "test_dataloader": resizing_loader(meta), "test_evaluator": {"type": "IoUMetric"}, "test_cfg": {}
+    }  # fmt: skip
     save_weights(tmp_path / "resizing.safetensors", load_state(weights), replace(meta, config=config))
     words = ["export", str(tmp_path / "resizing.safetensors"), "-o", str(tmp_path / "out"), "--samples", str(photos)]
     assert main([*words, "--output", "scores"]) == 0
@@ -175,6 +180,25 @@ def test_answers_have_the_size_of_an_image_that_the_pipeline_resizes(
     ]
     assert predictions[0].shape == (80, 96)
     assert (predictions[0] == predictions[1]).mean() > 0.999
+
+
+@pytest.mark.parametrize("resizes", [False, True])
+def test_a_file_of_one_size_is_compared_on_parts_of_that_size(
+    weights: Path, photos: Path, tmp_path: Path, resizes: bool
+) -> None:
+    """Through windows its labels would be those of most, and the original's of their mean: the file is right."""
+    meta = weights_meta(weights)
+    model = tmp_path / "model.safetensors"
+    config = {**meta.config, "test_dataloader": resizing_loader(meta)} if resizes else meta.config
+    config |= {"test_evaluator": {"type": "IoUMetric"}, "test_cfg": {}} if resizes else {}
+    save_weights(model, load_state(weights), replace(meta, config=config))
+    words = ["export", str(model), "-o", str(tmp_path / "out"), "--samples", str(photos)]
+    assert main([*words, "--size", "32", "40"]) == 0
+    found = read_meta(tmp_path / "out" / "model.onnx").certificate
+    assert found is not None
+    assert found["equal"] > 0.9999
+    assert found["sizes"] == [[32, 40]]
+    assert found["samples"] == f"{photos}, in parts of 32 x 40 pixels"
 
 
 @pytest.mark.parametrize(
