@@ -38,12 +38,13 @@ def build(name: str):
     from intarsia.backbones.mit import MixVisionTransformer
     from intarsia.backbones.resnet import ResNetV1c
     from intarsia.layers.norm import BN
+    from intarsia.losses.cross_entropy import CrossEntropyLoss
     from intarsia.methods.fcn import FCNHead
     from intarsia.methods.segformer import SegformerHead
     from intarsia.models.encoder_decoder import EncoderDecoder
     from intarsia.spec import PreprocessSpec
     from intarsia.tasks.preprocess import Preprocess
-    from intarsia.tasks.semantic import SemanticSegmentation
+    from intarsia.tasks.semantic import HeadLoss, HeadTerm, SemanticSegmentation
 
     torch.manual_seed(0)
     if name == "sliding":
@@ -61,7 +62,10 @@ def build(name: str):
             decode_head=SegformerHead(in_channels=(32, 64, 160, 256), channels=256, num_classes=150, norm=BN),
         )
     preprocess = Preprocess(PreprocessSpec((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)))
-    return SemanticSegmentation(model, preprocess=preprocess, losses=[], num_classes=classes, ignore_index=255).eval()
+    losses = [HeadLoss("decode", [HeadTerm("loss_ce", CrossEntropyLoss(), 1.0)], 255, False)]
+    return SemanticSegmentation(
+        model, preprocess=preprocess, losses=losses, num_classes=classes, ignore_index=255
+    ).eval()
 
 
 def photo(height: int, width: int, seed: int = 0):

@@ -52,6 +52,7 @@ def work_of(way: str, task, folder: Path, out: Path, kinds: frozenset[str]) -> C
     from intarsia.data.image_io import read_image
     from intarsia.data.transforms.resize import Resize
     from intarsia.inference.inputs.images import find_images
+    from intarsia.inference.outputs.manifest import Manifest
     from intarsia.inference.outputs.writer import Outputs
     from intarsia.inference.prediction import Prediction
     from intarsia.inference.predictor import Predictor
@@ -75,7 +76,10 @@ def work_of(way: str, task, folder: Path, out: Path, kinds: frozenset[str]) -> C
     def intarsia() -> None:
         inference, transforms = InferenceSpec(num_classes=len(classes)), [Resize(scale=(683, 512))]
         predictor = Predictor(task, inference=inference, transforms=transforms, classes=classes, palette=palette)
-        assert predict_images(predictor, find_images(folder), outputs, table=None, skip_existing=False)
+        manifest = Manifest({"weights": "random"}, {})
+        assert predict_images(
+            predictor, find_images(folder), outputs, manifest=manifest, table=None, skip_existing=False
+        )
 
     return {"network": network, "plain": plain, "intarsia": intarsia}[way]
 

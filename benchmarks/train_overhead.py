@@ -29,10 +29,8 @@ from intarsia.distributed.runtime import FabricRuntime
 from intarsia.engine.optim.optimizers import optimizer_for, set_schedule
 from intarsia.engine.optim.schedules import Schedule
 from intarsia.engine.training.log import TrainingLog
-from intarsia.engine.training.loop import one_step
-from intarsia.engine.training.nonfinite import Guard
 from intarsia.engine.training.run import Run
-from intarsia.engine.training.setup import prepare
+from intarsia.engine.training.trainer import Trainer
 from intarsia.layers.norm import Norm
 from intarsia.losses.cross_entropy import CrossEntropyLoss
 from intarsia.methods.fast_scnn import DepthwiseSeparableFCNHead, FastSCNN
@@ -98,20 +96,14 @@ def our_loop(task: nn.Module, batch: Batch, folder: Path, runtime: FabricRuntime
         out=folder,
         runtime=runtime,
     )
-    ready = prepare(run, task)
-    model, optimizer, guard = ready.model, ready.optimizer, Guard(ready.network, ready.optimizer, runtime)
-    schedule = run.schedule
+    trainer = Trainer(run, task, batches=endless(batch))
     log = TrainingLog(folder / "m.jsonl", runtime=runtime, steps=10**6, start=0, images_per_step=run.batch, every=50)
     log.console.quiet = True
-    batches, done = endless(batch), 0
 
     def steps(count: int) -> None:
-        nonlocal done
-        for step in range(count):
-            lr = set_schedule(optimizer, schedule, step)
-            terms, norm = one_step(run, step, model, optimizer, batches, guard, log.waiting)
-            done += 1
-            log.step(done, terms, lr, norm)
+        for _ in range(count):
+            found = trainer.step()
+            log.step(trainer.steps_done, found.terms, found.lr, found.gradient_norm)
 
     return steps
 
