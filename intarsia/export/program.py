@@ -8,7 +8,6 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from unittest import mock
 
 import torch
 from torch import Tensor
@@ -76,9 +75,13 @@ def sizes_left_open() -> Iterator[None]:
     from torch.fx.experimental import _config
 
     # What a convolution prefers decides no number, and is asked again whenever the file is run.
-    prefers = mock.patch.object(torch._C, "_conv_determine_backend_memory_format", return_value=torch.contiguous_format)
-    with _config.patch(backed_size_oblivious=True), prefers:  # type: ignore[attr-defined]  # made at run time
-        yield
+    prefers = torch._C._conv_determine_backend_memory_format
+    torch._C._conv_determine_backend_memory_format = lambda *_: torch.contiguous_format
+    try:
+        with _config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]  # made at run time
+            yield
+    finally:
+        torch._C._conv_determine_backend_memory_format = prefers
 
 
 def _has_windows(module: Deployable) -> bool:
