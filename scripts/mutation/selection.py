@@ -186,6 +186,7 @@ TABLE: dict[str, list[Group]] = {
         "SwinTransformer", "backbones/test_swin.py", figure="swin_small", also="swin or linearly or position or only_in"
     ),
     "intarsia/methods/efficientvit.py": of_part("EfficientViTHead", "methods/test_efficientvit.py"),
+    "intarsia/methods/image_class_head.py": of_part("ImageClassHead", "methods/test_image_class_head.py"),
     "intarsia/methods/golden_cudgel.py": of_part("GCNet", "methods/test_golden_cudgel.py"),
     "intarsia/methods/offset_learning.py": [group("contracts/test_offset_learning.py")],
     "intarsia/methods/ppliteseg.py": of_part("PPLiteSegHead", "methods/test_ppliteseg.py"),

@@ -46,7 +46,8 @@ def test_words_select_and_figures_are_shown(
     assert row.split() == ["segformer_mit-b0", "2021", "3.75", "5.52", "37.41", "76.54"]
 
 
-def test_data_and_order(capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_and_order(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
     text = run(capsys, "list", "segformer", "--data", "cityscapes", "--sort", "score")
     assert names(text)[:6] == [f"segformer_mit-{size}" for size in ("b5", "b3", "b4", "b2", "b1", "b0")]
     assert "ade20k" not in text

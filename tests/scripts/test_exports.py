@@ -27,6 +27,10 @@ def test_the_page_is_what_the_script_writes() -> None:
     assert text == exports.page(text), "run `python scripts/exports.py`"
 
 
+BESIDE = {"ImageClassHead"}
+"""Heads that stand beside another, and answer nothing in a file."""
+
+
 def test_every_head_of_the_catalogue_is_in_some_row() -> None:
     named = set()
 
@@ -40,7 +44,7 @@ def test_every_head_of_the_catalogue_is_in_some_row() -> None:
 
     for network in NETWORKS:
         look(model_of(network))
-    assert set(catalog.TABLE["head"]) <= named
+    assert set(catalog.TABLE["head"]) - BESIDE <= named
 
 
 def test_files_are_clean() -> None:
