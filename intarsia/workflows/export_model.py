@@ -104,6 +104,12 @@ def _one(
         return _proven(model, contract, request, receiver, name, path, samples)
 
 
+_OTHERWISE = (
+    "What helps: another format (`--to pt2` takes whatever torch can follow; docs/export.md has a table of methods), "
+    "or, in a part of your own, operators that the format has"
+)
+
+
 def _proven(
     model: OpenModel, contract: Contract, request: ExportRequest, receiver: Receiver, name: str, path: Path,
     samples: Samples,
@@ -116,7 +122,7 @@ def _proven(
         why = "" if certificate is None or certificate.passed or contract.size else _why_fixed(certificate, contract)
     except ValueError as error:
         if contract.size is not None:
-            raise ValueError(f"{name}: {error}") from error
+            raise ValueError(f"{name}: {error}. {_OTHERWISE}") from error
         why = str(error)
     if why:
         size = _usual_size(model)
@@ -125,7 +131,7 @@ def _proven(
         try:
             written = _write(model, fixed, receiver, name, path, samples)
         except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
+            raise ValueError(f"{name}: {error}. {_OTHERWISE}") from error
         certificate = _compared(model, path, written, request, samples)
     meta = replace(written, certificate={} if certificate is None else certificate.to_json())
     _describe(name, path, meta)

@@ -83,6 +83,16 @@ def test_images_of_any_shape_and_grey_ones_are_what_they_are_to_the_weights(
         np.testing.assert_array_equal(found[name], label, err_msg=name)
 
 
+def test_what_the_file_does_not_say_is_refused_once_and_before_anything_is_written(
+    exported: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["predict", str(exported), str(photos), "-o", str(tmp_path / "out"), "--device", "cpu"]
+    assert main([*words, "--min-confidence", "0.5"]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert told.count("the file gives label, and no confidence: export it with --output scores") == 1
+    assert not labels(tmp_path / "out")
+
+
 def test_python_loads_it_like_weights(exported: Path, weights: Path, photos: Path) -> None:
     ours, theirs = (intarsia.load(file).predict(photos / "a_1.png") for file in (exported, weights))
     np.testing.assert_array_equal(ours.label, theirs.label)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,7 +48,9 @@ def write(program: ExportedProgram, path: Path, meta: ExportMeta, *, also: Mappi
                 input_names=["image", "size"][: 1 + meta.contract.asks_size], output_names=list(meta.contract.outputs),
             )  # fmt: skip
     except torch.onnx.OnnxExporterError as error:
-        raise ValueError(f"ONNX: {reason_of(error)}") from error
+        operator = re.search(r"target=torch\.ops\.([\w.]+)\]", str(error))
+        reason = f"it has nothing for torch's operator {operator[1]}" if operator else reason_of(error)
+        raise ValueError(f"ONNX: {reason}") from error
     assert found is not None
     for node in found.model.graph:  # the paths of this machine's files are nobody's business
         for key in [key for key in node.metadata_props if key != SCOPES]:

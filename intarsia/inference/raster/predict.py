@@ -234,6 +234,7 @@ class _Strips:
             entropy="entropy" in kinds,
             logits="logits" in kinds,
         )
+        predictor.check_fields(self._wanted)
         self._shape: Size = (tiling.down.window, tiling.across.window)
         self.batch = batch or default_batch(self._shape, predictor.device)
         self._open: dict[int, list[tuple[Window, Views]]] = {}
