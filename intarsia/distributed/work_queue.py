@@ -47,6 +47,8 @@ class WorkQueue(Generic[T]):
     named: what an item is called in messages. finished: the number of the item that a message of a process says to be
     finished, None if it says nothing of that. tell: is given every message. set_aside: an item that has ended two
     processes, and how.
+
+    lost: how many processes have ended before their time.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class WorkQueue(Generic[T]):
         self._out: dict[int, dict[int, None]] = {}  # process -> what it has, in the order in which it was given
         self._alone: set[int] = set()
         self._idle: list[int] = []
+        self.lost = 0
 
     def go(self, devices: Sequence[str], work: Callable[[Link], None]) -> None:
         """Have `work` done in a process for each device, until all items are finished or set aside.
@@ -114,6 +117,7 @@ class WorkQueue(Generic[T]):
         return idle
 
     def _lose(self, lost: Lost) -> None:
+        self.lost += 1
         had = list(self._out.pop(lost.rank))
         names = ", ".join(self._named(self._items[number]) for number in had[:NAMED])
         more = f" and {len(had) - NAMED} more" if len(had) > NAMED else ""

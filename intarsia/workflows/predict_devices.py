@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from intarsia.distributed.work_queue import WorkQueue, rounds
+from intarsia.io.whole_files import sweep
 from intarsia.terminal import Notice, notices_shown
 from intarsia.workflows.image_work import ImageWork, NumberedImage, Outcome
 
@@ -46,13 +47,18 @@ class Devices:
         def finished(outcome: Outcome) -> int | None:
             return by_path.get(outcome.path) if outcome.name is None else by_name.get(outcome.name)
 
-        WorkQueue(
+        queue = WorkQueue(
             images,
             named=lambda image: str(image.file.path),
             finished=finished,
             tell=note,
             set_aside=lambda image, reason: note(Outcome(str(image.file.path), reason=reason)),
-        ).go(self.names, partial(_predict_images, self.opened, outputs, table))
+        )
+        try:
+            queue.go(self.names, partial(_predict_images, self.opened, outputs, table))
+        finally:
+            if queue.lost:
+                sweep(outputs.folder)  # files that the ended processes had begun
 
 
 def _predict_images(

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from intarsia.cli.main import main
+from intarsia.io.whole_files import aside_name
 
 KINDS = "label,overlay,probs,rle"
 
@@ -81,6 +82,7 @@ def test_a_killed_process_is_named_and_its_images_are_done(weights: Path, photos
     process = start([weights, photos, "-o", two, "--save", "label", "--devices", "cpu:2"], log)
     wait_for(lambda: len(list(two.glob("*.png"))) >= 3, process, log)
     victim = psutil.Process(process.pid).children()[-1]
+    (two / aside_name(".png").replace(f"-{os.getpid()}-", f"-{victim.pid}-")).write_bytes(b"as if it were writing")
     victim.kill()
     assert process.wait(120) == 0, log.read_text()
     said = " ".join(log.read_text().split())
