@@ -12,7 +12,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 TOYS = {
     "inference.py": ("--repeat", "1", "--only", "whole"),
-    "methods.py": ("--repeat", "0", "--only", "fast_scnn"),
+    "methods.py": ("--repeat", "1", "--only", "fast_scnn"),
     "model_step.py": ("--repeat", "0", "--networks", "fast_scnn"),
     "photo_folder.py": ("--photos", "1"),
     "raster.py": ("--sides", "700", "--blend", "crop"),
