@@ -110,9 +110,10 @@ class PyAVDecoder:
 
     def _open(self) -> None:
         """Begin with the first frame."""
+        av = self._av
         try:
-            self._file = self._av.open(str(self._path))
-        except (self._av.error.FFmpegError, OSError) as error:
+            self._file = av.open(str(self._path))
+        except (av.error.FFmpegError, OSError) as error:
             raise no_video(self._path, getattr(error, "strerror", "") or str(error)) from None
         if not self._file.streams.video:
             self._file.close()
