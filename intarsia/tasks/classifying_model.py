@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from intarsia.tasks.segmentation_model import SegmentationModel
+from intarsia.tasks.preprocess import Preprocess
+from intarsia.tasks.segmentation_model import ModelFacts, SegmentationModel
 
 Function: TypeAlias = "Callable[[Tensor], Tensor]"
 Activation: TypeAlias = "str | Callable[[], Function] | None"
@@ -36,8 +37,21 @@ class ClassifyingModel(SegmentationModel):
     Raises ValueError for another name.
     """
 
-    def __init__(self, *arguments: Any, label_activation: Activation = None, **named: Any) -> None:
-        super().__init__(*arguments, **named)
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        preprocess: Preprocess,
+        normalises: bool,
+        num_classes: int,
+        align_corners: bool,
+        facts: ModelFacts | None = None,
+        label_activation: Activation = None,
+    ) -> None:
+        super().__init__(
+            network, preprocess=preprocess, normalises=normalises, num_classes=num_classes,
+            align_corners=align_corners, facts=facts,
+        )  # fmt: skip
         if label_activation == "identity":
             label_activation = None
         if isinstance(label_activation, str) and label_activation not in _BY_NAME:

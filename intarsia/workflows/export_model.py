@@ -25,7 +25,7 @@ from intarsia.terminal import progress, say
 from intarsia.weights.file import WeightsMeta
 from intarsia.workflows.export_for import MOST, Receiver, receiver_of
 from intarsia.workflows.export_proof import AT_LEAST, Samples, certify, check_share, kept_if_proven, write_certificates
-from intarsia.workflows.export_request import FORMATS, ONE_SIZE, Exported, ExportRequest, versions_of
+from intarsia.workflows.export_request import FORMATS, ONE_SIZE, Exported, ExportRequest, made_with
 from intarsia.workflows.export_web import prepared, write_web
 from intarsia.workflows.exported_model import open_exported
 from intarsia.workflows.trained_model import OpenModel, of_exported, open_model
@@ -145,7 +145,7 @@ def _write(
     """The file without its certificate, and what it says about itself."""
     module = receiver.module(deployable(model.task, model.spec.inference, contract), model)
     program = exported(module, for_torch=name in ("pt2", "aoti"))
-    meta = ExportMeta(contract, _about(model), _hash(model.file), versions_of(name))
+    meta = ExportMeta(contract, _about(model), _hash(model.file), made_with(name))
     if name == "pt2":
         pt2.write(program, path, meta)
     elif name == "aoti":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 from intarsia.contracts import PathLike, Size
 from intarsia.export.certificate import Certificate
 from intarsia.export.receivers import qgis
+from intarsia.version import versions_of
 
 FORMATS = {
     "onnx": "model.onnx",
@@ -93,13 +92,6 @@ _MADE_WITH = {
 }  # fmt: skip
 
 
-def versions_of(name: str) -> dict[str, str]:
-    """The programs that a file of this format is made with."""
-    packages = ["intarsia", "torch", *_MADE_WITH.get(name, [])]
-    found = {"python": platform.python_version()}
-    for package in packages:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+def made_with(name: str) -> dict[str, str]:
+    """The programs that a file of this format is made with, and their versions."""
+    return versions_of(["intarsia", "torch", *_MADE_WITH.get(name, [])])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import os
 import platform
 import subprocess
@@ -15,19 +14,14 @@ import torch
 
 from intarsia.contracts import Dataset
 from intarsia.data.datasets.folder import FolderDataset
+from intarsia.version import versions_of
 
 PACKAGES = ("intarsia", "torch", "lightning-fabric", "numpy", "opencv-python-headless", "safetensors")
 
 
 def versions() -> dict[str, str]:
-    """Python's and the packages' versions; packages that are not installed are left out."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    """Of Python and of the packages that numbers depend on."""
+    return versions_of(PACKAGES)
 
 
 def hardware() -> dict[str, Any]:
