@@ -15,9 +15,10 @@ and no numbers. A training step that looks at numbers (where masks are matched) 
 Time is the processor time of one thread, each network in a process of its own: the fastest of --repeat passes after
 one that warms up, fewer where they are long; a pass of LONG seconds counts although it is the first. While other
 programs have the processor, this clock stands still; what it does see of them are fuller caches and slower memory. So
-segformer_mit-b0 is measured in the same process before and after: a network's time is its multiple of the mean of these
-two, times what segformer_mit-b0 took by itself. Where the two differ by more than DRIFT, the machine has changed
-meanwhile, and all is measured again, up to ATTEMPTS times; the steadiest counts. The guide shows multiples alone.
+segformer_mit-b0 is measured before and after each network, in processes of its own too, since what a network leaves of
+the heap makes the next one up to a third faster: a network's time is its multiple of the mean of these two, times what
+segformer_mit-b0 took at first. Where the two differ by more than DRIFT, the machine has changed meanwhile, and all is
+measured again, up to ATTEMPTS times; the steadiest counts. The guide shows multiples alone.
 
 Every figure is in the file as soon as it is known, so that the script can be interrupted, and goes on where it was.
 Figures of another machine are dropped. A network whose step needs more memory than there is is passed over, with a
@@ -34,6 +35,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -171,14 +173,12 @@ Seconds = dict[str, float]
 
 
 def measure(recipe: str, repeat: int) -> None:
-    """Prints the seconds of a network, and of the reference before and after it."""
+    """Prints the seconds of a network."""
     import torch
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    before = seconds_of(REFERENCE, repeat)
-    found = seconds_of(recipe, repeat)
-    print("figures", json.dumps({"before": before, "found": found, "after": seconds_of(REFERENCE, repeat)}))
+    print("figures", json.dumps(seconds_of(recipe, repeat)))
 
 
 def seconds_of(recipe: str, repeat: int) -> Seconds:
@@ -204,14 +204,13 @@ def fastest(work: Callable[[], object], repeat: int) -> float:
     return min(times[1:] or times)
 
 
-def relative(measured: Mapping[str, Seconds], alone: Seconds) -> tuple[Seconds, float]:
+def relative(found: Seconds, before: Seconds, after: Seconds, alone: Seconds) -> tuple[Seconds, float]:
     """Seconds of a network as they are beside those that the reference took `alone`, and how far the machine drifted.
 
-    measured: of the network ("found"), and of the reference "before" and "after" it.
+    before, after: of the reference, in time around `found`.
     """
-    pairs = {what: (measured["before"][what], measured["after"][what]) for what in alone}
-    drift = max(max(pair) / min(pair) - 1 for pair in pairs.values())
-    return {what: measured["found"][what] * alone[what] * 2 / sum(pair) for what, pair in pairs.items()}, drift
+    drift = max(max(before[what], after[what]) / min(before[what], after[what]) - 1 for what in alone)
+    return {what: found[what] * alone[what] * 2 / (before[what] + after[what]) for what in alone}, drift
 
 
 def in_own_process(*arguments: str, limit: float | None = None) -> list[str]:
@@ -319,19 +318,36 @@ def time_all(only: str, repeat: int, limit: float) -> None:
     if costs.get("machine") != machine:
         costs |= {"machine": machine, "timed": {}}
     timed = costs.setdefault("timed", {})
-    names = [REFERENCE, *(one.first for one in networks() if one.first != REFERENCE)]
-    todo = [name for name in names if name in costs["counted"] and name not in timed]
-    todo = [name for name in todo if only in name or name == REFERENCE]
+    measured = partial(seconds_in_own_process, repeat=repeat, limit=limit)
+    names = [one.first for one in networks() if one.first != REFERENCE]
+    todo = [name for name in names if only in name and name in costs["counted"] and name not in timed]
+    if not todo:
+        return
+    before = measured(REFERENCE)
+    if REFERENCE not in timed:
+        timed[REFERENCE] = as_written(before)
+        write(costs)
+    alone = {what: timed[REFERENCE][f"{what}_seconds"] for what in before}
     with each("time", todo) as shown:
         for name in shown:
             try:
                 fits_into_memory(costs["counted"][name])
-                found = steadiest(name, repeat, limit, timed)
+                found, before = steadiest(name, measured, before, alone)
             except RuntimeError as error:
                 say(f"{name}: not measured: {error}")
                 continue
-            timed[name] = {f"{what}_seconds": round(value, 4) for what, value in found.items()}
+            timed[name] = as_written(found)
             write(costs)
+
+
+def seconds_in_own_process(name: str, *, repeat: int, limit: float) -> Seconds:
+    words = in_own_process("--measure", name, "--repeat", str(repeat), limit=limit)
+    found: Seconds = json.loads(" ".join(words))
+    return found
+
+
+def as_written(found: Seconds) -> dict[str, float]:
+    return {f"{what}_seconds": round(value, 4) for what, value in found.items()}
 
 
 def this_machine() -> str:
@@ -347,24 +363,22 @@ def fits_into_memory(counted: Mapping[str, int]) -> None:
         raise RuntimeError(f"a training step needs {needed / 1e9:.1f} GB, and {free / 1e9:.1f} are free")
 
 
-def steadiest(name: str, repeat: int, limit: float, timed: Mapping[str, Seconds]) -> Seconds:
-    """Seconds of a network, of the attempt in which the reference changed least."""
+def steadiest(
+    name: str, measured: Callable[[str], Seconds], before: Seconds, alone: Seconds
+) -> tuple[Seconds, Seconds]:
+    """Seconds of a network, of the attempt in which the reference changed least, and what that took the last time."""
     best: tuple[float, Seconds] | None = None
     for _ in range(ATTEMPTS):
-        words = in_own_process("--measure", name, "--repeat", str(repeat), limit=limit)
-        measured = json.loads(" ".join(words))
-        alone = measured["found"] if name == REFERENCE else {
-            what: timed[REFERENCE][f"{what}_seconds"] for what in ("forward", "step")
-        }  # fmt: skip
-        found, drift = relative(measured, alone)
-        found = measured["found"] if name == REFERENCE else found
+        taken, after = measured(name), measured(REFERENCE)
+        found, drift = relative(taken, before, after, alone)
+        before = after
         if best is None or drift < best[0]:
             best = drift, found
         if drift <= DRIFT:
             break
         say(f"{name}: the reference's time changed by {drift:.0%} meanwhile")
     assert best is not None
-    return best[1]
+    return best[1], before
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
