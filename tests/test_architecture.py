@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "terminal": set(),
     "version": set(),
     "io": set(),
-    "distributed": set(),
+    "distributed": {"io"},
     "layers": set(),
     "losses": {"layers"},
     "backbones": {"layers"},

@@ -99,13 +99,16 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _machine() -> list[tuple[str, str]]:
     from intarsia import __version__
+    from intarsia.io.cores import available_cores
 
     free = shutil.disk_usage(os.getcwd()).free / 2**30
+    usable, there = available_cores(), os.cpu_count() or 1
+    cores = f"{there} cores" if usable == there else f"{usable} of {there} cores (bound to them, or by a quota)"
     return [
         ("intarsia", __version__),
         ("python", f"{platform.python_version()} ({sys.executable})"),
         ("system", platform.platform()),
-        ("processor", f"{os.cpu_count()} cores, {platform.machine()}"),
+        ("processor", f"{cores}, {platform.machine()}"),
         ("free disk here", f"{free:.1f} GiB"),
         *_downloads(),
     ]

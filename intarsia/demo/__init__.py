@@ -7,7 +7,6 @@ outlines are ignored, as careful annotators leave them.
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +19,7 @@ from intarsia.data.description.pairing import Source
 from intarsia.data.description.splits import FolderSplit
 from intarsia.demo.street import IGNORE_INDEX, draw
 from intarsia.demo.view import CLASSES, PALETTE
+from intarsia.io.cores import available_cores
 from intarsia.io.whole_files import write_bytes, write_text
 
 __all__ = ["CLASSES", "IGNORE_INDEX", "PALETTE", "draw", "write_scenes"]
@@ -49,7 +49,7 @@ def write_scenes(
         label.save(encoded, "PNG")
         write_bytes(folder / "labels" / split / f"street_{number:03d}.png", encoded.getvalue())
 
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(4, available_cores())) as pool:
         for done, _ in enumerate(pool.map(write, names), 1):
             if progress is not None:
                 progress(done, len(names))

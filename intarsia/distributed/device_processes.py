@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
+from intarsia.io.cores import available_cores
+
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
@@ -231,7 +233,7 @@ def _environment(device: str, processes: int) -> Iterator[None]:
         visible = [word for word in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if word]
         changed = {"CUDA_VISIBLE_DEVICES": visible[int(number)] if visible else number}
     else:
-        threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // processes))
+        threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, available_cores() // processes))
         changed = {"OMP_NUM_THREADS": threads}
     before = {name: os.environ.get(name) for name in changed}
     os.environ.update(changed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from intarsia.data.description.splits import FolderSplit, PairSplit, Split
 from intarsia.data.description.write import write_description
 from intarsia.data.labels import shown_values
 from intarsia.data.slices import part_of, without_suffix
+from intarsia.io.cores import available_cores
 from intarsia.io.whole_files import write_text
 from intarsia.terminal import progress
 from intarsia.visual.files import save_label
@@ -106,7 +106,7 @@ def _write_labels(
         assert label is not None
         save_label(out / LABELS / f"{without_suffix(image)}.png", label, shown_values(dataset)[1])
 
-    count = threads if threads is not None else min(8, os.cpu_count() or 1)
+    count = threads if threads is not None else min(8, available_cores())
     with progress("writing labels") as tell, ThreadPoolExecutor(count) as pool:
         for done, _ in enumerate(pool.map(write, jobs), 1):
             tell(done, len(jobs))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from intarsia.data.description.splits import MemberSplit, ShareSplit, Split, sce
 from intarsia.data.labels import label_values
 from intarsia.data.scenes.dataset import SceneDataset
 from intarsia.data.scenes.ground import blocks_on_same_ground
+from intarsia.io.cores import available_cores
 from intarsia.label_sets import has
 from intarsia.terminal import progress
 
@@ -188,7 +188,7 @@ def _united(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
 
 def _each(title: str, work: Callable[[str], Found], images: Sequence[str]) -> list[Found]:
     result: list[Found] = []
-    with progress(title) as bar, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+    with progress(title) as bar, ThreadPoolExecutor(min(8, available_cores())) as threads:
         for done, found in enumerate(threads.map(work, images), 1):
             result.append(found)
             bar(done, len(images))

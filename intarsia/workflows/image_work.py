@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from intarsia.inference.outputs.coco import CocoImage
 from intarsia.inference.outputs.image_files import ImageFiles, reason_of
 from intarsia.inference.outputs.tables import ImageTable
 from intarsia.inference.outputs.writer import OutputWriter
+from intarsia.io.cores import available_cores
 
 if TYPE_CHECKING:
     from intarsia.inference.predictor import Predictor
@@ -77,7 +77,7 @@ class ImageWork:
     def _go(self, images: FoundImages | Iterator[ImageFile]) -> None:
         scratch, told = Scratch(self._outputs.folder), 0
         predictions: Any = self._predictor.predict(images, **self._outputs.fields, place=scratch)
-        threads = max(2, min(4, (os.cpu_count() or 2) // 2))  # one waits for the disk while another encodes
+        threads = max(2, min(4, available_cores() // 2))  # one waits for the disk while another encodes
 
         def tell_unused() -> None:
             nonlocal told

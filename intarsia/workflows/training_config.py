@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from intarsia.contracts import PathLike
 from intarsia.distributed.launchers import is_first, process_count
+from intarsia.io.cores import available_cores
 from intarsia.terminal import say
 from intarsia.workflows import plan_nnunet
 from intarsia.workflows.adjust import TrainingOptions
@@ -287,7 +287,7 @@ def _own_config(request: TrainingRequest, data: OwnData) -> Config:
         crop=crop,
         batch=batch,
         steps=steps,
-        workers=min(4, os.cpu_count() or 1),
+        workers=min(4, available_cores()),
         data={
             split: dataset_values(data.file, split) for split in ("train", "val", "test") if split in description.splits
         },

@@ -27,7 +27,7 @@ LOADING = LoadTimes({READING: 6.1, "PhotoMetricDistortion": 2.2, COLLATING: 1.7}
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("intarsia.engine.training.data_wait.available_cores", lambda: 8)
     monkeypatch.setattr("psutil.virtual_memory", lambda: type("M", (), {"available": 10**11})())
 
 

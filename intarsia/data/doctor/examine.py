@@ -43,6 +43,7 @@ from intarsia.data.doctor.summary import image_findings, label_findings, split_f
 from intarsia.data.doctor.table import TableProposal
 from intarsia.data.image_reader import ImageReader, range_of
 from intarsia.data.instance_ids import ClassOf
+from intarsia.io.cores import available_cores
 
 MOST_WINDOWS = MOST_PACKED = 2000
 """Windows of scenes that are looked at in each split, and images of packed data that were measured before."""
@@ -70,7 +71,7 @@ def examine(
         ValueError: the path does not exist, nothing in the folder pairs, or the description is wrong.
     """
     path = Path(os.path.expanduser(path))
-    workers = workers if workers is not None else min(8, os.cpu_count() or 1)
+    workers = workers if workers is not None else min(8, available_cores())
     if path.is_dir():
         layout = find_layout_or_scenes(path, labels=labels)
         return _of_folder(path, layout, _Reader(path, workers, limit, progress, multi_label))

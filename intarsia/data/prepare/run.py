@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import cv2
-import psutil
 
 from intarsia.data.prepare.archives import Member, Sources
 from intarsia.data.prepare.benchmark import Benchmark, Job, Options
+from intarsia.io.cores import available_cores
 from intarsia.io.folders import walk_files
 from intarsia.io.text import encodable
 from intarsia.io.whole_files import DiskFullError, sweep, write_bytes, write_text
@@ -179,7 +179,7 @@ def work(job: Job, data: bytes, out: Path) -> tuple[int, int]:
 
 def default_processes() -> int:
     """As many as there are cores, eight at most: more wait for the disk."""
-    return min(psutil.cpu_count() or 1, 8)
+    return min(available_cores(), 8)
 
 
 def _missing(benchmark: Benchmark, out: Path, options: Options) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -12,6 +11,7 @@ from intarsia.contracts import LoadTimes
 from intarsia.data.cache_place import in_words
 from intarsia.data.sample_cache import SampleCache
 from intarsia.data.stage_times import READING
+from intarsia.io.cores import available_cores
 
 LONG = 0.1
 """Share of a step from which waiting is worth a word."""
@@ -72,7 +72,7 @@ class DataWait:
         return f"{said}; try {' or '.join(proposals)}" if proposals else said
 
     def _more_workers(self) -> Iterator[str]:
-        cores = (os.cpu_count() or 1) // self.processes
+        cores = available_cores() // self.processes
         if self.workers < cores:
             yield f"--workers {min(cores, max(2 * self.workers, 2))}"
 

@@ -14,6 +14,7 @@ import torch
 
 from intarsia.contracts import Dataset
 from intarsia.data.datasets.folder import FolderDataset
+from intarsia.io.cores import available_cores
 from intarsia.version import versions_of
 
 PACKAGES = ("intarsia", "torch", "lightning-fabric", "numpy", "opencv-python-headless", "safetensors")
@@ -31,7 +32,7 @@ def hardware() -> dict[str, Any]:
         "system": platform.platform(),
         "host": platform.node(),
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": available_cores(),
         "accelerators": [f"{d.name}, {d.total_memory / 2**30:.0f} GiB" for d in devices],
         "cuda": torch.version.cuda if devices else None,
     }
