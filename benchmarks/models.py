@@ -87,14 +87,15 @@ def batch_of(num_classes: int, bands: int):
     """
     import torch
 
-    from intarsia.contracts import Batch
+    from intarsia.contracts import Batch, SampleMeta
 
     images = torch.zeros(2, bands, SIDE, SIDE, dtype=torch.uint8)
     squares = torch.arange(2 * (SIDE // 32) ** 2).view(2, SIDE // 32, SIDE // 32)
     labels = (squares % min(max(num_classes, 2), CLASSES_SHOWN)).repeat_interleave(32, 1).repeat_interleave(32, 2)
     edges = torch.zeros_like(labels)
     labels = labels if num_classes else labels + 1.0
-    return Batch(images, labels, ((SIDE, SIDE),) * 2, (), {"edge": edges})
+    metas = (SampleMeta(category=0),) * 2  # the kind of scene, which VPD reads
+    return Batch(images, labels, ((SIDE, SIDE),) * 2, metas, {"edge": edges})
 
 
 def training_step(task: Any, batch: Any) -> Callable[[], None]:
