@@ -15,13 +15,14 @@ and no numbers. A training step that looks at numbers (where masks are matched) 
 Time is the processor time of one thread, each network in a process of its own: the fastest of --repeat passes after
 one that warms up, fewer where they are long; a pass of LONG seconds counts although it is the first. While other
 programs have the processor, this clock stands still; what it does see of them are fuller caches and slower memory. So
-segformer_mit-b0 is measured before and after each network, in processes of its own too, since what a network leaves of
-the heap makes the next one up to a third faster: a network's time is its multiple of the mean of these two, times what
-segformer_mit-b0 took at first. Where the two differ by more than DRIFT, the machine has changed meanwhile, and all is
-measured again, up to ATTEMPTS times; the steadiest counts. The guide shows multiples alone.
+segformer_mit-b0 is measured before and after each large network or group of small ones, in processes of its own too,
+since what a network leaves of the heap makes the next one up to a third faster: a network's time is its multiple of the
+mean of these two, times what segformer_mit-b0 took at first. Where the two differ by more than DRIFT, the machine has
+changed meanwhile, and the group is measured again, up to ATTEMPTS times; the steadiest counts. The guide shows
+multiples alone.
 
-Every figure is in the file as soon as it is known, so that the script can be interrupted, and goes on where it was.
-Figures of another machine are dropped. A network whose step needs more memory than there is is passed over, with a
+Figures are in the file as soon as they are known, so that the script can be interrupted, and goes on where it was.
+Those of another machine are dropped. A network whose step needs more memory than there is is passed over, with a
 word, and so is one that takes longer than --limit.
 """
 
@@ -165,6 +166,8 @@ def numbers(recipe: str, real: bool) -> Iterator[Any]:
 
 
 DRIFT, ATTEMPTS = 0.1, 3
+GROUP = 300 * 10**9
+"""Multiply-adds of the networks between two measurements of the reference: a minute's work of one core, or more."""
 LONG = 10.0
 """Seconds of passes after which no more are made. The first training steps of pspnet_r50-d8 and of UPerNet-Swin-T, 18
 seconds each, were within 5 % of the two after them."""
@@ -205,13 +208,10 @@ def fastest(work: Callable[[], object], repeat: int) -> float:
     return min(times[1:] or times)
 
 
-def relative(found: Seconds, before: Seconds, after: Seconds, alone: Seconds) -> tuple[Seconds, float]:
-    """Seconds of a network as they are beside those that the reference took `alone`, and how far the machine drifted.
-
-    before, after: of the reference, in time around `found`.
-    """
-    drift = max(max(before[what], after[what]) / min(before[what], after[what]) - 1 for what in alone)
-    return {what: found[what] * alone[what] * 2 / (before[what] + after[what]) for what in alone}, drift
+def drift_and_mean(before: Seconds, after: Seconds) -> tuple[float, Seconds]:
+    """By what share two measurements of the reference differ at most, and their means."""
+    drift = max(max(before[what], after[what]) / min(before[what], after[what]) - 1 for what in before)
+    return drift, {what: (before[what] + after[what]) / 2 for what in before}
 
 
 def in_own_process(*arguments: str, limit: float | None = None) -> list[str]:
@@ -321,7 +321,8 @@ def time_all(only: str, repeat: int, limit: float) -> None:
     timed = costs.setdefault("timed", {})
     measured = partial(seconds_in_own_process, repeat=repeat, limit=limit)
     names = [one.first for one in networks() if one.first != REFERENCE]
-    todo = [name for name in names if only in name and name in costs["counted"] and name not in timed]
+    counted = costs["counted"]
+    todo = [name for name in names if only in name and name in counted and name not in timed]
     if not todo:
         return
     before = measured(REFERENCE)
@@ -329,16 +330,26 @@ def time_all(only: str, repeat: int, limit: float) -> None:
         timed[REFERENCE] = as_written(before)
         write(costs)
     alone = {what: timed[REFERENCE][f"{what}_seconds"] for what in before}
-    with each("time", todo) as shown:
-        for name in shown:
-            try:
-                fits_into_memory(costs["counted"][name])
-                found, before = steadiest(name, measured, before, alone)
-            except RuntimeError as error:
-                say(f"{name}: not measured: {error}")
-                continue
-            timed[name] = as_written(found)
+    with progress("time") as show:
+        done = 0
+        for group in groups(todo, {name: counted[name]["multiply_adds"] for name in todo}):
+            fitting = [name for name in group if fits_into_memory(name, counted[name])]
+            found, before = steadiest(fitting, measured, before, alone)
+            timed |= {name: as_written(seconds) for name, seconds in found.items()}
             write(costs)
+            show(done := done + len(group), len(todo))
+
+
+def groups(names: Sequence[str], multiply_adds: Mapping[str, int]) -> Iterator[list[str]]:
+    """The cheapest first, so many at a time that they need GROUP multiply-adds, or one that needs more."""
+    group: list[str] = []
+    for name in sorted(names, key=multiply_adds.__getitem__):
+        group.append(name)
+        if sum(multiply_adds[each] for each in group) >= GROUP:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def seconds_in_own_process(name: str, *, repeat: int, limit: float) -> Seconds:
@@ -357,29 +368,44 @@ def this_machine() -> str:
     return f"{hardware()['processor']}, processor time of one thread"
 
 
-def fits_into_memory(counted: Mapping[str, int]) -> None:
-    """Raises RuntimeError if a training step would need more memory than is free."""
+def fits_into_memory(name: str, counted: Mapping[str, int]) -> bool:
+    """False, with a word, if a training step would need more memory than is free."""
     free, needed = psutil.virtual_memory().available, counted.get("step_bytes", 0) * 5 // 4  # and what allocators keep
     if needed > free:
-        raise RuntimeError(f"a training step needs {needed / 1e9:.1f} GB, and {free / 1e9:.1f} are free")
+        say(f"{name}: not measured: a step needs {needed / 1e9:.1f} GB, and {free / 1e9:.1f} are free")
+    return needed <= free
 
 
 def steadiest(
-    name: str, measured: Callable[[str], Seconds], before: Seconds, alone: Seconds
-) -> tuple[Seconds, Seconds]:
-    """Seconds of a network, of the attempt in which the reference changed least, and what that took the last time."""
-    best: tuple[float, Seconds] | None = None
+    names: Sequence[str], measured: Callable[[str], Seconds], before: Seconds, alone: Seconds
+) -> tuple[dict[str, Seconds], Seconds]:
+    """Seconds of networks, of the attempt in which the reference changed least, and what that took the last time.
+
+    A network that could not be measured is left out, with a word.
+    """
+    best: tuple[float, dict[str, Seconds]] | None = None
     for _ in range(ATTEMPTS):
-        taken, after = measured(name), measured(REFERENCE)
-        found, drift = relative(taken, before, after, alone)
+        taken = dict(measured_of_all(names, measured))
+        if not taken:
+            break
+        after = measured(REFERENCE)
+        drift, between = drift_and_mean(before, after)
         before = after
         if best is None or drift < best[0]:
+            found = {name: {what: it[what] * alone[what] / between[what] for what in it} for name, it in taken.items()}
             best = drift, found
         if drift <= DRIFT:
             break
-        say(f"{name}: the reference's time changed by {drift:.0%} meanwhile")
-    assert best is not None
-    return best[1], before
+        say(f"{', '.join(taken)}: the reference's time changed by {drift:.0%} meanwhile")
+    return (best[1] if best else {}), before
+
+
+def measured_of_all(names: Sequence[str], measured: Callable[[str], Seconds]) -> Iterator[tuple[str, Seconds]]:
+    for name in names:
+        try:
+            yield name, measured(name)
+        except RuntimeError as error:
+            say(f"{name}: not measured: {error}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

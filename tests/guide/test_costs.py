@@ -248,7 +248,10 @@ def test_what_was_measured_while_the_machine_changed_is_measured_again(
     assert written(counting)["small_r18"]["forward_seconds"] == pytest.approx(5 / 1.65, rel=1e-4), "the steadiest"
 
 
-def test_the_reference_after_a_network_is_the_one_before_the_next(counting: ModuleType, timing: list[float]) -> None:
+def test_the_reference_after_a_group_is_the_one_before_the_next(
+    counting: ModuleType, timing: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "GROUP", 1)
     timing += [1.0, 2.0, 1.05, 2.0, 1.05]
     counting.time_all("", 1, 60)
     assert counting.asked == [facts.REFERENCE, FAST, facts.REFERENCE, "small_r18", facts.REFERENCE]
@@ -257,9 +260,25 @@ def test_the_reference_after_a_network_is_the_one_before_the_next(counting: Modu
     assert found["small_r18"]["forward_seconds"] == pytest.approx(2 / 1.05, rel=1e-4), "as multiples of the first"
 
 
+def test_small_networks_are_measured_between_the_same_two(counting: ModuleType, timing: list[float]) -> None:
+    timing += [1.0, 2.0, 3.0, 1.05]
+    counting.time_all("", 1, 60)
+    assert counting.asked == [facts.REFERENCE, FAST, "small_r18", facts.REFERENCE]
+    assert written(counting)["small_r18"]["forward_seconds"] == pytest.approx(3 / 1.025, rel=1e-4)
+
+
+def test_groups_begin_with_the_cheapest(counting: ModuleType) -> None:
+    cost = {"a": 200, "b": 10**6, "c": 100, "d": 150, "e": 1}
+    adds = {name: value * 10**9 for name, value in cost.items()}
+    assert list(counting.groups(list(cost), adds)) == [["e", "c", "d", "a"], ["b"]]
+    assert list(counting.groups(["a", "c", "b"], adds)) == [["c", "a"], ["b"]]
+    assert list(counting.groups(["e"], adds)) == [["e"]]
+
+
 def test_measuring_goes_on_where_it_stopped(
     counting: ModuleType, timing: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(counting, "GROUP", 1)
     timing += [1.0, 2.0, 1.0]
     counting.time_all("", 1, 60)  # the process of the second is killed
     assert sorted(written(counting)) == sorted([FAST, facts.REFERENCE])
