@@ -99,6 +99,12 @@ def batch_of(num_classes: int, bands: int):
     return Batch(images, labels, ((SIDE, SIDE),) * 2, metas, {"edge": edges})
 
 
+def compute_constants(model: Any) -> None:
+    """What is computed once and kept, SAN's classes as vectors, is no cost of an image."""
+    if hasattr(model, "compute_constants"):
+        model.compute_constants()
+
+
 def training_step(task: Any, batch: Any) -> Callable[[], None]:
     import torch
 
@@ -125,8 +131,7 @@ def count(recipe: str, *, real: bool) -> dict[str, int]:
 
     with numbers(recipe, real) as task, torch.no_grad():
         model = task.eval().requires_grad_(False).model
-        if hasattr(model, "compute_constants"):  # what is computed once and kept, SAN's classes as vectors, is no cost
-            model.compute_constants()
+        compute_constants(model)
         image = torch.zeros(1, bands_of(recipe), SIDE, SIDE)
         with peak_counter([*model.parameters(), *model.buffers(), image]) as memory, flop_counter() as flops:
             model(image)
@@ -190,6 +195,7 @@ def seconds_of(recipe: str, repeat: int) -> Seconds:
 
     task = task_of(recipe, "cpu")
     batch = batch_of(task.num_classes, bands_of(recipe))
+    compute_constants(task.model)
     step = training_step(task.train(), batch)
     training = fastest(step, repeat)
     task.eval()
