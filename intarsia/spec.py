@@ -410,6 +410,8 @@ class RunSpec:
     A config without training keys (a weights file, a model fragment) has `train` and `optim` None.
     task: name in the catalogue. objective: component of kind "objective" that a task of queries trains on, instead of
     losses of its head; None for all others.
+    evaluate_from: no evaluation before so much is done, but for that at the end. evaluate_changes: in their order, when
+    so much is done, from then on evaluations are so far apart: (done, interval).
     metric: of the validation. test_metric: of the test data, where it is another one. submission: what is done with the
     test data instead of scoring them.
     written_for: images per step that the learning rate is meant for, where the config or its name says it.
@@ -432,6 +434,8 @@ class RunSpec:
     optim: OptimSpec | None = None
     duration: Duration | None = None
     evaluate_every: Duration | None = None
+    evaluate_from: Duration | None = None
+    evaluate_changes: tuple[tuple[Duration, Duration], ...] = ()
     log_every: int = 50
     checkpoint: CheckpointSpec | None = None
     ema: EmaSpec | None = None

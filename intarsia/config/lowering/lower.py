@@ -28,7 +28,7 @@ from intarsia.config.lowering.runtime import (
     lower_visualizer,
 )
 from intarsia.config.lowering.teaching import lower_teacher, lower_unlabelled
-from intarsia.config.lowering.training import lower_loop, lower_optim, lower_train_cfg
+from intarsia.config.lowering.training import Length, lower_loop, lower_optim, lower_train_cfg
 from intarsia.config.lowering.trunk import lower_features
 from intarsia.config.schema.fates import Fate
 from intarsia.config.schema.vocabulary import AREAS, DATALOADERS, LEFTOVERS, OLD
@@ -97,9 +97,8 @@ def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping
     if several:
         metrics = multi_label_metrics(context, metrics)
         refused_transforms(context, tuple(step for stream in streams.values() for step in stream.transforms))
-    duration, evaluate_every = None, None
-    if top.get("train_cfg") is not None:
-        duration, evaluate_every = lower_train_cfg(context, top.get("train_cfg"))
+    length = Length() if top.get("train_cfg") is None else lower_train_cfg(context, top.get("train_cfg"))
+    duration = length.duration
     for key, loop in (("val_cfg", "ValLoop"), ("test_cfg", "TestLoop")):
         if top.get(key) is not None:
             lower_loop(context, top.get(key), key, loop)
@@ -133,7 +132,9 @@ def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping
         submission=metrics.submission,
         optim=optim,
         duration=duration,
-        evaluate_every=evaluate_every if val is not None else None,
+        evaluate_every=length.evaluate_every if val is not None else None,
+        evaluate_from=length.evaluate_from,
+        evaluate_changes=length.evaluate_changes,
         log_every=hooks.log_every,
         checkpoint=hooks.checkpoint,
         ema=hooks.ema,

@@ -25,8 +25,8 @@ TRAINING_AREAS: dict[str, Area] = {
         "max_iters": to("duration", "int"),
         "max_epochs": to("duration", "int"),
         "val_interval": to("evaluate_every", "int"),
-        "val_begin": nothing("evaluation starts with the first interval; it changes no weights"),
-        "dynamic_intervals": refused("there is one interval of evaluation", None),
+        "val_begin": to("evaluate_from: none before so many; the last step always has one", "int"),
+        "dynamic_intervals": to("evaluate_changes: the interval from one before each milestone", "list | None"),
     },
     "val_cfg, test_cfg": {
         "type": _TYPE,
