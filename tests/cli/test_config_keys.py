@@ -15,6 +15,7 @@ CONFIG = """\
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
+    dict(type='RandomResize', scale=(128, 96), ratio_range=(0.8, 1.5), keep_ratio=True, backend='pillow'),
     dict(type='RandomCrop', crop_size=(64, 64)),
     dict(type='PackSegInputs'),
 ]

@@ -139,7 +139,6 @@ DATA_AREAS: dict[str, Area] = {
     },
     "transform": {
         "clip_object_border": nothing("there are no boxes"),
-        "backend": refused("images are resized by OpenCV", "cv2"),
         "backend_args": FILES,
         "file_client_args": FILES,
     },
