@@ -96,11 +96,33 @@ class HeadLossSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class AugmentedInference:
-    """Test-time augmentation: every scale with every flip, probabilities averaged."""
+class ViewSize:
+    """The size of a view of test-time augmentation, where it is not one factor of the image's: as `Resize` has it.
 
-    scales: tuple[float, ...] = (1.0,)
+    scale: (width, height) in pixels. factors: of (width, height). Exactly one of both is given.
+    """
+
+    scale: tuple[int, int] | None = None
+    factors: tuple[float, float] | None = None
+    keep_ratio: bool = False
+    interpolation: str = "bilinear"
+    backend: Literal["cv2", "pillow"] = "cv2"
+
+    def __str__(self) -> str:
+        width, height = self.scale or self.factors or (1, 1)
+        return f"{'within ' if self.keep_ratio and self.scale else ''}{width:g} x {height:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentedInference:
+    """Test-time augmentation: every scale with every flip, probabilities averaged.
+
+    scales: factors of the image's size, or sizes. first: what the image is resized to before that.
+    """
+
+    scales: tuple[float | ViewSize, ...] = (1.0,)
     flips: tuple[str | None, ...] = (None,)
+    first: float | ViewSize | None = None
 
 
 @dataclass(frozen=True, slots=True)

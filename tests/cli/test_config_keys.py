@@ -20,6 +20,14 @@ train_pipeline = [
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
+sizes = [dict(type='Resize', scale=scale, keep_ratio=True) for scale in ((128, 64), (256, 128))]
+flips = [dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0., 1.)]
+tta_model = dict(type='SegTTAModel')
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='TestTimeAug', transforms=[
+        sizes, flips, [dict(type='LoadAnnotations')], [dict(type='PackSegInputs')]]),
+]
 model = dict(
     type='EncoderDecoder',
     data_preprocessor=dict(
@@ -40,7 +48,12 @@ train_cfg = dict(
 val_cfg = dict(type='ValLoop')
 default_hooks = dict(logger=dict(type='LoggerHook', interval=1), checkpoint=dict(type='CheckpointHook', interval=8))
 """
-KEYS = {"train_cfg.val_begin": "3", "train_cfg.dynamic_intervals.0": "(6, 1)"}
+KEYS = {
+    "train_cfg.val_begin": "3",
+    "train_cfg.dynamic_intervals.0": "(6, 1)",
+    "train_pipeline.2.backend": "'pillow'",
+    "tta_pipeline.1.transforms.0.1.scale": "(256, 128)",
+}
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +90,9 @@ def test_the_written_config_holds_them(run: Path, capsys: pytest.CaptureFixture[
     loop = json.loads(capsys.readouterr().out)["train_cfg"]
     assert loop["dynamic_intervals"] == [[6, 1], [8, 3]]
     assert loop["val_begin"] == 3
+
+
+def test_the_views_of_the_config_are_evaluated(run: Path, tmp_path: Path) -> None:
+    words = ["eval", str(run), "--augment", "--out", str(tmp_path), "--report", str(tmp_path), "--pictures", "0"]
+    assert main([*words, "--workers", "0", "--device", "cpu"]) == 0
+    assert "within 128 x 64, within 256 x 128" in (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -14,7 +14,6 @@ from intarsia.config.lowering.lower import lower, lower_all
 from intarsia.config.lowering.names import FAMILIES, argument_name, user_key
 from intarsia.config.schema.vocabulary import AREAS
 from intarsia.spec import (
-    AugmentedInference,
     Component,
     Duration,
     EarlyStopSpec,
@@ -525,15 +524,6 @@ def test_label_table_of_pairs_or_mapping() -> None:
     assert (table.kind, table.args) == ("label_table", {"values": {0: 0, 255: 1}, "outside": "ignore"})
     table = stream(label_table={"colours": [[[128, 0, 0], 1]], "values": {"7": 2}}).dataset.args["label_table"]
     assert table.args == {"colours": {(128, 0, 0): 1}, "values": {7: 2}}
-
-
-def test_test_time_augmentation() -> None:
-    resizes = [{"type": "Resize", "scale_factor": factor, "keep_ratio": True} for factor in (0.5, 1.0)]
-    flips = [{"type": "RandomFlip", "prob": chance, "direction": "horizontal"} for chance in (0.0, 1.0)]
-    steps = [resizes, flips, [{"type": "LoadAnnotations"}], [{"type": "PackSegInputs"}]]
-    pipeline = [{"type": "LoadImageFromFile", "backend_args": None}, {"type": "TestTimeAug", "transforms": steps}]
-    spec = lower(config(tta_model={"type": "SegTTAModel"}, tta_pipeline=pipeline))
-    assert spec.inference.augmented == AugmentedInference((0.5, 1.0), (None, "horizontal"))
 
 
 # --- Training -----------------------------------------------------------------------------------------------------

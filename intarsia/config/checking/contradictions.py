@@ -7,7 +7,7 @@ from typing import Any
 
 from intarsia.catalog import MASK_HEADS, OWN_LABELS
 from intarsia.config.errors import FindOrigin, Problem
-from intarsia.config.lowering.names import FAMILIES, OWN_LOSS
+from intarsia.config.lowering.names import FAMILIES, ONLY_OF_BACKEND, OWN_LOSS
 from intarsia.config.schema.fates import bare
 from intarsia.spec import Component, RunSpec
 
@@ -173,15 +173,11 @@ PATHS = (
 ESCAPES = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v"}
 
 
-_ONLY = {"area": "cv2", "antialiased": "cv2", "box": "pillow", "hamming": "pillow"}
-"""Interpolations that one backend has and the other has not."""
-
-
 def _interpolations(spec: RunSpec, origin: FindOrigin) -> Iterator[Problem]:
     """A transform's interpolation is one of its backend."""
     for data in (spec.train, spec.val, spec.test):
         for step in () if data is None else data.transforms:
-            backend = _ONLY.get(str(step.args.get("interpolation")), "")
+            backend = ONLY_OF_BACKEND.get(str(step.args.get("interpolation")), "")
             if backend and backend != step.args.get("backend", "cv2"):
                 path = f"{step.path}.interpolation"
                 message = f"{step.args['interpolation']!r} is an interpolation of backend={backend!r} alone"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from intarsia.config.errors import ConfigError, Problem
 from intarsia.config.lowering.augmented import lower_augmented
@@ -30,9 +30,9 @@ from intarsia.config.lowering.runtime import (
 from intarsia.config.lowering.teaching import lower_teacher, lower_unlabelled
 from intarsia.config.lowering.training import Length, lower_loop, lower_optim, lower_train_cfg
 from intarsia.config.lowering.trunk import lower_features
-from intarsia.config.schema.fates import Fate
+from intarsia.config.schema.fates import Fate, bare
 from intarsia.config.schema.vocabulary import AREAS, DATALOADERS, LEFTOVERS, OLD
-from intarsia.spec import Origin, RunSpec
+from intarsia.spec import AugmentedInference, DataSpec, Origin, RunSpec
 
 if TYPE_CHECKING:
     from intarsia.config.language.reader import Config
@@ -121,7 +121,7 @@ def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping
         model=model.model,
         preprocess=model.preprocess,
         losses=model.losses,
-        inference=replace(model.inference, augmented=_augmented(context, top)),
+        inference=replace(model.inference, augmented=_augmented(context, top, test or val)),
         task=model.task,
         objective=model.objective,
         train=train,
@@ -214,9 +214,11 @@ def _complete(context: Context, top: Fields, resembling: Mapping[str, str]) -> N
             _missing(context, evaluator, f"there is {loader!r}", resembling, loader)
 
 
-def _augmented(context: Context, top: Fields) -> Any:
-    if top.get("tta_pipeline") is None:
-        if top.get("tta_model") is not None:
-            lower_augmented(context, [], top.get("tta_model"))
+def _augmented(context: Context, top: Fields, data: DataSpec | None) -> AugmentedInference | None:
+    """data: those of the test, whose pipeline views are made behind."""
+    pipeline, model = top.get("tta_pipeline"), top.get("tta_model")
+    if pipeline is None and model is None:
         return None
-    return lower_augmented(context, top.get("tta_pipeline"), top.get("tta_model") or {})
+    tested = None if data is None else {bare(step.type) for step in data.transforms}
+    augmented = lower_augmented(context, pipeline or [], model or {}, tested)
+    return None if pipeline is None else augmented

@@ -161,6 +161,9 @@ GEOMETRY = frozenset({
 })  # fmt: skip
 """Transforms that move pixels: labels loaded after one of them keep the size of their file."""
 
+ONLY_OF_BACKEND = {"area": "cv2", "antialiased": "cv2", "box": "pillow", "hamming": "pillow"}
+"""Interpolations of resizing that one backend has and the other has not -> that backend."""
+
 VOLUME_LOADERS = frozenset({"LoadBiomedicalAnnotation", "LoadBiomedicalData", "LoadBiomedicalImageFromFile"})
 """Transforms that read files themselves: their data set gives paths only."""
 WITHOUT_TRUTH = {"NYUDataset": "depths"}
