@@ -321,7 +321,8 @@ class SafeguardSpec:
     are skipped before the run stops. total_batch: images per optimizer step over all processes; how many batches are
     accumulated follows from it. None: as many as `OptimSpec.accumulate` says. choose_threshold: of two classes, every
     evaluation chooses the threshold of the foreground that suits its images best, and the weights file keeps it. lora:
-    how the trunk is adapted, which is not trained itself then.
+    how the trunk is adapted, which is not trained itself then. draw_every: the images of every so many-th batch of the
+    validation are painted, too, at every evaluation.
     """
 
     freeze: tuple[str, ...] = ()
@@ -333,6 +334,7 @@ class SafeguardSpec:
     total_batch: int | None = None
     choose_threshold: bool = False
     lora: LoraSpec | None = None
+    draw_every: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

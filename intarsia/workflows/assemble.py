@@ -109,8 +109,9 @@ def assemble(config: Config, spec: RunSpec, options: RunOptions, runtime: Fabric
     )  # fmt: skip
     learning, features = cached(spec, task, pipeline, options, runtime)
     observers = [*(build(observer) for observer in spec.observers), *options.observers]
-    if spec.safeguards.pictures and validation is not None:
-        observers.append(TrainingPictures(validation, spec.safeguards.pictures))
+    drawn = spec.safeguards.draw_every
+    if (spec.safeguards.pictures or drawn) and validation is not None:
+        observers.append(TrainingPictures(validation, spec.safeguards.pictures, every=drawn))
     if options.notify is not None:
         observers.append(Notify(options.notify))
     return Run(

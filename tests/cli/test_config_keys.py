@@ -46,7 +46,10 @@ optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01))
 train_cfg = dict(
     type='IterBasedTrainLoop', max_iters=8, val_interval=4, val_begin=3, dynamic_intervals=[(6, 1), (8, 3)])
 val_cfg = dict(type='ValLoop')
-default_hooks = dict(logger=dict(type='LoggerHook', interval=1), checkpoint=dict(type='CheckpointHook', interval=8))
+default_hooks = dict(
+    logger=dict(type='LoggerHook', interval=1),
+    checkpoint=dict(type='CheckpointHook', interval=8),
+    visualization=dict(type='SegVisualizationHook', draw=True, interval=2))
 """
 KEYS = {
     "train_cfg.val_begin": "3",
@@ -83,6 +86,12 @@ def test_evaluations_follow_their_intervals(run: Path) -> None:
     """By MMEngine's rule: every 4, from 6 - 1 done on every 1, from 8 - 1 done on every 3, and the last."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "val/mIoU" in line] == [4, 5, 6, 8]
+
+
+def test_the_images_of_every_second_batch_are_painted(run: Path) -> None:
+    folders = list((run / "pictures" / "training").iterdir())
+    assert len(folders) == 1  # of two batches of one image
+    assert sorted(file.name for file in folders[0].iterdir()) == [f"step_{step:08d}.jpg" for step in (4, 5, 6, 8)]
 
 
 def test_the_written_config_holds_them(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

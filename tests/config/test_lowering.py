@@ -465,8 +465,16 @@ def test_wrappers_that_mix_and_balance() -> None:
     outer = spec.train.dataset
     assert (outer.type, outer.args["dataset"].type) == ("MultiImageMixDataset", "ClassBalancedDataset")
     assert outer.args["dataset"].args["oversample_thr"] == 0.1
-    [(path, _)] = problems(training(train_dataloader={"batch_size": 1, "dataset": {**mixed, "skip_type_keys": ["A"]}}))
-    assert path == "train_dataloader.dataset.skip_type_keys"
+    skipping = {**mixed, "pipeline": [flip, crop], "skip_type_keys": ["mmcv.RandomFlip"]}
+    spec = lower(training(train_dataloader={"batch_size": 1, "dataset": skipping}))
+    assert spec.train is not None
+    assert [transform.type for transform in spec.train.transforms] == ["RandomCrop", "RandomCrop"]
+
+
+def test_images_chosen_by_their_place_in_the_list() -> None:
+    assert stream(indices=5, filter_cfg={"filter_empty_gt": True}).dataset.args["indices"] == 5
+    assert stream(indices=[3, 1]).dataset.args["indices"] == (3, 1)
+    assert "indices" not in stream(indices=None).dataset.args
 
 
 def test_concatenated_data_sets_share_one_pipeline() -> None:
@@ -656,6 +664,19 @@ def test_hooks_that_are_refused_by_name(hook: dict[str, Any], reason: str) -> No
     [(path, message)] = problems(training(custom_hooks=[hook]))
     assert path == "custom_hooks.0"
     assert reason in message
+
+
+def test_pictures_are_drawn_where_the_hook_draws() -> None:
+    def drawn(**keys: Any) -> Any:
+        return training(default_hooks={"visualization": {"type": "SegVisualizationHook", **keys}})
+
+    assert lower(drawn(interval=5)).safeguards.draw_every is None
+    assert lower(drawn(draw=True)).safeguards.draw_every == 50
+    assert lower(drawn(draw=True, interval=5)).safeguards.draw_every == 5
+    assert problems(drawn(interval=0)) == [("default_hooks.visualization.interval", "expected 1 or more, found 0")]
+    [(path, message)] = problems(drawn(draw=True, show=True))
+    assert path == "default_hooks.visualization.show"
+    assert "draw=True paints into the run's folder" in message
 
 
 def test_averages_of_weights_are_those_of_mmengine() -> None:

@@ -51,7 +51,7 @@ def test_wrappers_that_are_refused_say_what_to_use() -> None:
         ((path, message),) = wrong(type=name)
         assert path == "optim_wrapper.type"
         assert said in message
-    assert [path for path, _ in wrong(use_fsdp=True)] == ["optim_wrapper.use_fsdp"]
+    assert fine(use_fsdp=True) == fine()
     assert [path for path, _ in wrong(loss_scale=512.0)] == ["optim_wrapper.loss_scale"]
 
 
@@ -81,6 +81,7 @@ def test_loss_scales() -> None:
     assert fine(**half, loss_scale=512.0).loss_scale == 512.0
     growing = {"init_scale": 2.0**10, "growth_interval": 100, "enabled": True}
     assert fine(**half, loss_scale=growing).loss_scale == {"init_scale": 1024.0, "growth_interval": 100}
+    assert fine(**half, loss_scale={"init_scale": 1024.0, "enabled": False}).loss_scale == 1.0
     assert fine(**half, dtype="bfloat16", loss_scale="dynamic").loss_scale is None
     assert [path for path, _ in wrong(**half, loss_scale={"growth_factor": 1.0, "init_scal": 2.0})] == [
         "optim_wrapper.loss_scale.init_scal",

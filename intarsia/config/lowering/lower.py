@@ -139,7 +139,7 @@ def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping
         checkpoint=hooks.checkpoint,
         ema=hooks.ema,
         early_stop=hooks.early_stop,
-        safeguards=lower_safeguards(own, unit),
+        safeguards=replace(lower_safeguards(own, unit), draw_every=hooks.draw_every),
         runtime=replace(runtime, average_statistics=hooks.average_statistics),
         seed=seed,
         written_for=written_for,

@@ -9,7 +9,7 @@ from intarsia.config.schema.fates import Fate, nothing, refused, to
 HOOKS: dict[str, Fate] = {
     "CheckpointHook": to("checkpoint"),
     "LoggerHook": to("log_every"),
-    "SegVisualizationHook": to("nothing, or a refusal to draw"),
+    "SegVisualizationHook": to("safeguards.draw_every: pictures at every evaluation, where it draws"),
     "IterTimerHook": nothing("the loop always takes its time"),
     "RuntimeInfoHook": nothing("the loop always logs step, loss and learning rate"),
     "ParamSchedulerHook": nothing("the learning rate is a function of the step"),

@@ -93,7 +93,9 @@ def _loss_scale(fields: Fields) -> float | Literal["dynamic"] | Mapping[str, Any
     for key, test, wanted in _SCALES:
         if key in scale and not test(scale.get(key)):
             scale.context.problem(scale.at(key), f"expected {wanted}, found {scale.get(key)}")
-    return {key: scale.get(key) for key in given if key in scale}
+    if not scale.get("enabled", True):
+        return 1.0
+    return {key: scale.get(key) for key in given if key in scale and key != "enabled"}
 
 
 _SCALES: tuple[tuple[str, Callable[[float], bool], str], ...] = (

@@ -55,8 +55,8 @@ DATA_AREAS: dict[str, Area] = {
         "pipeline": to("transforms, label_size", "list[dict]"),
         "backend_args": FILES,
         "file_client_args": FILES,
-        "indices": refused("a part of the data is chosen by a list of names in ann_file", None),
-        "filter_cfg": refused("a part of the data is chosen by a list of names in ann_file", None),
+        "indices": to("argument `indices`: so many first images, or these", "int | Sequence[int] | None"),
+        "filter_cfg": nothing("no data set of the original filters by it; ann_file or indices choose images"),
         "test_mode": to(
             "argument `test_mode` of DecathlonDataset; others read ground truth where it is loaded", "bool"
         ),
@@ -84,7 +84,7 @@ DATA_AREAS: dict[str, Area] = {
         "times": to("argument `times`", "int"),
         "oversample_thr": to("argument `oversample_thr`", "float"),
         "pipeline": to("transforms, after those of the data set inside", "list[dict]"),
-        "skip_type_keys": refused("a transform is left out by leaving it out of the pipeline", None, [], ()),
+        "skip_type_keys": to("transforms, without those of these types", "Sequence[str] | None"),
         "verify_meta": nothing("parts with other classes are an error"),
         "ignore_keys": nothing("parts with other classes are an error"),
         "lazy_init": nothing("files are listed once, when the data set is built"),
