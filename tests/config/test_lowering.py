@@ -471,6 +471,19 @@ def test_wrappers_that_mix_and_balance() -> None:
     assert [transform.type for transform in spec.train.transforms] == ["RandomCrop", "RandomCrop"]
 
 
+def test_weights_of_the_whole_model() -> None:
+    def started(init: Any, **sections: Any) -> Config:
+        return config(**{"model": {**model(), "init_cfg": init}, **sections})
+
+    init = {"type": "Pretrained", "checkpoint": "whole.pth", "map_location": "cpu"}
+    assert lower(started(init)).load_from == "whole.pth"
+    assert lower(started(init)).pretrained == lower(started(None)).pretrained
+    assert lower(started(init, load_from="other.pth")).load_from == "other.pth"
+    assert problems(started({**init, "prefix": "student."}))[0][0] == "model.init_cfg.prefix"
+    assert problems(started({"type": "Normal", "std": 0.01}))[0][0] == "model.init_cfg"
+    assert problems(started({"type": "Pretrained"})) == [("model.init_cfg", "'checkpoint' is missing")]
+
+
 def test_images_chosen_by_their_place_in_the_list() -> None:
     assert stream(indices=5, filter_cfg={"filter_empty_gt": True}).dataset.args["indices"] == 5
     assert stream(indices=[3, 1]).dataset.args["indices"] == (3, 1)

@@ -295,3 +295,9 @@ def test_an_interpolation_of_another_backend_is_found_before_anything_is_built()
     step = {"type": "Resize", "scale": (8, 4), "backend": "tpu"}
     (problem,) = (found for found in check(config(IMAGE, LABEL, step, PACK)) if "pipeline" in found.path)
     assert "Literal['cv2', 'pillow']" in problem.message
+
+
+def test_a_scale_counts_where_there_is_a_factor_too() -> None:
+    step = {"type": "Resize", "scale": (8, 4), "scale_factor": 0.5, "keep_ratio": True}
+    assert only(IMAGE, LABEL, step, PACK).args == {"scale": (8, 4), "keep_ratio": True}
+    assert only(IMAGE, LABEL, {**step, "scale": None}, PACK).args["scale_factor"] == 0.5

@@ -343,7 +343,7 @@ def _pipeline(context: Context, steps: Sequence[Mapping[str, Any]], path: str) -
         else:
             fields = Fields(context, at, step, "transform", others=True)
             part = component(context, "transform", fields.others(), at)
-            found.transforms += (_with_factor(in_rgb(part, found.arguments), found.arguments),)
+            found.transforms += (_with_factor(in_rgb(_by_scale(part), found.arguments), found.arguments),)
         if name in VOLUME_LOADERS:
             found.volumes = at
         if name in LABEL_LOADERS and not (name == "LoadBiomedicalData" and not step.get("with_seg")):
@@ -360,6 +360,13 @@ def _pipeline(context: Context, steps: Sequence[Mapping[str, Any]], path: str) -
             )
         moved = moved or name in GEOMETRY
     return found
+
+
+def _by_scale(transform: Component) -> Component:
+    """As in MMCV, `scale` of a Resize counts where `scale_factor` is given, too."""
+    if bare(transform.type) != "Resize" or None in (transform.args.get("scale"), transform.args.get("scale_factor")):
+        return transform
+    return replace(transform, args={key: item for key, item in transform.args.items() if key != "scale_factor"})
 
 
 def _with_factor(transform: Component, dataset: Mapping[str, Any]) -> Component:

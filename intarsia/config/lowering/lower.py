@@ -143,7 +143,7 @@ def _run(context: Context, top: Fields, model: LoweredModel, resembling: Mapping
         runtime=replace(runtime, average_statistics=hooks.average_statistics),
         seed=seed,
         written_for=written_for,
-        load_from=top.get("load_from"),
+        load_from=top.get("load_from") or context.whole,
         pretrained=tuple(context.pretrained),
         start=lower_start(own),
         unlabelled=lower_unlabelled(own, model.task, hooks.ema),
