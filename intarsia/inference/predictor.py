@@ -40,7 +40,7 @@ from intarsia.inference.network import Soundness, at_least, network_errors, one_
 from intarsia.inference.network_input import NetworkInput, by_windows, can_be_cut
 from intarsia.inference.prediction import Prediction, label_dtype
 from intarsia.inference.predictions import Answer, Predictions
-from intarsia.inference.tta import USUAL, check_augmented, views_of, without_resizing
+from intarsia.inference.tta import USUAL, at_first, check_augmented, pixels_of, views_of, without_resizing
 from intarsia.label_sets import pictured
 from intarsia.spec import AugmentedInference, InferenceSpec
 from intarsia.tasks.preprocess import Preprocess
@@ -207,11 +207,14 @@ class Predictor:
         """A logit map for every scale with every flip, in this order, which is that of their sum."""
         # Windows are computed as strips need them, which each view does for itself. A processor gains by no batch.
         together = self.inference.mode == "whole" and self.device.type != "cpu"
-        maps: dict[float, list[LogitMap]] = {}
-        for scale in sorted(augmented.scales, reverse=True):  # the largest needs most memory: while nothing is held
-            views = views_of(image, meta, scale, augmented.flips, together=together)
-            maps[scale] = [logit_map for view in views for logit_map in self._logit_maps(view, None, soundness)]
-        return [logit_map for scale in augmented.scales for logit_map in maps[scale]]
+        image, scales = at_first(image, meta, augmented), augmented.scales
+        pixels = [pixels_of(scale, (image.shape[0], image.shape[1])) for scale in scales]
+        maps: dict[int, list[LogitMap]] = {}
+        # The largest needs most memory: it comes while nothing is held.
+        for number in sorted(range(len(scales)), key=pixels.__getitem__, reverse=True):
+            views = views_of(image, meta, scales[number], augmented.flips, together=together)
+            maps[number] = [logit_map for view in views for logit_map in self._logit_maps(view, None, soundness)]
+        return [logit_map for number in range(len(scales)) for logit_map in maps[number]]
 
     def _logit_maps(self, batch: Batch, observe: Observe | None, soundness: Soundness | None) -> list[LogitMap]:
         """One logit map for each image, at its original size."""
