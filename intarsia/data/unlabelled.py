@@ -138,7 +138,6 @@ class _Covered:
 
 
 def _covered(sample: Sample) -> Sample:
-    """A scene says itself where it has no data."""
-    return (
-        sample if sample.label is not None else replace(sample, label=np.full(sample.image.shape[:2], _IMAGE, np.uint8))
-    )
+    if sample.label is not None:  # a scene says itself where it has no data
+        return sample
+    return replace(sample, label=np.full(sample.image.shape[:2], _IMAGE, np.uint8))
