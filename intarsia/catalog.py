@@ -258,6 +258,7 @@ TABLE: dict[str, dict[str, str]] = {
         "PhotoMetricDistortion": "intarsia.data.transforms.colour:PhotoMetricDistortion",
         "PoissonNoise": "intarsia.data.transforms.degrade:PoissonNoise",
         "RGB2Gray": "intarsia.data.transforms.values:RGB2Gray",
+        "RandAugment": "intarsia.data.transforms.rand_augment:RandAugment",
         "RandomAffine": "intarsia.data.transforms.affine:RandomAffine",
         "RandomBrightnessContrast": "intarsia.data.transforms.brightness:RandomBrightnessContrast",
         "RandomChoiceResize": "intarsia.data.transforms.resize:RandomChoiceResize",

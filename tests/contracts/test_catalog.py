@@ -124,6 +124,7 @@ TRANSFORMS: dict[str, dict[str, Any]] = {
     "PhotoMetricDistortion": {},
     "PoissonNoise": {"prob": 1.0},
     "RGB2Gray": {},
+    "RandAugment": {},
     "RandomAffine": {"prob": 1.0, "degrees": 30},
     "RandomBrightnessContrast": {"prob": 1.0},
     "RandomChoiceResize": {"scales": [(30, 20), (50, 40)]},
