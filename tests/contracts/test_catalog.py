@@ -56,7 +56,7 @@ OTHER_TARGETS = ("EachClass", "KLDivLoss", "RightAnswers", "SiLogLoss")
 """Losses of other targets than class indices, sets of classes, the logits of another network or depths: they have tests
 of their own."""
 LOSSES = [name for name in catalog.names("loss") if name not in OTHER_TARGETS]
-SINGLE_LOGIT = ("BoundaryLoss",)
+SINGLE_LOGIT = ("BoundaryLoss", "MatthewsLoss")
 """Losses of one yes or no for each pixel."""
 
 

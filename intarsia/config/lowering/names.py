@@ -99,7 +99,9 @@ LOSS_NAMES = {
     "HausdorffDistanceLoss": "loss_hausdorff",
     "HuasdorffDisstanceLoss": "loss_huasdorff_disstance",
     "KLDivLoss": "loss_kld",
+    "MatthewsLoss": "loss_mcc",
     "OhemCrossEntropy": "loss_ohem",
+    "OverlapLoss": "loss_overlap",
     "SiLogLoss": "loss_silog",
 }
 """Loss -> its name in the log; the others are "loss_" and their name in small letters ("loss_dice")."""
