@@ -99,7 +99,9 @@ LOSS_NAMES = {
     "HausdorffDistanceLoss": "loss_hausdorff",
     "HuasdorffDisstanceLoss": "loss_huasdorff_disstance",
     "KLDivLoss": "loss_kld",
+    "MatthewsLoss": "loss_mcc",
     "OhemCrossEntropy": "loss_ohem",
+    "OverlapLoss": "loss_overlap",
     "SiLogLoss": "loss_silog",
 }
 """Loss -> its name in the log; the others are "loss_" and their name in small letters ("loss_dice")."""
@@ -155,9 +157,9 @@ PREFIXES = {"img_path": "images", "seg_map_path": "labels", "img_path2": "images
 
 GEOMETRY = frozenset({
     "Albu", "BioMedical3DPad", "BioMedical3DRandomCrop", "BioMedical3DRandomFlip", "ClassMix", "CopyPaste", "CutMix",
-    "ElasticTransform", "GridDistortion", "Pad", "RandomAffine", "RandomChoiceResize", "RandomCrop", "RandomFlip",
-    "RandomMosaic", "RandomPerspective", "RandomResize", "RandomRotFlip", "RandomRotate", "RandomScale", "Resize",
-    "ResizeShortestEdge", "ResizeToMultiple", "SegRescale",
+    "ElasticTransform", "GridDistortion", "Pad", "RandAugment", "RandomAffine", "RandomChoiceResize", "RandomCrop",
+    "RandomFlip", "RandomMosaic", "RandomPerspective", "RandomResize", "RandomRotFlip", "RandomRotate", "RandomScale",
+    "Resize", "ResizeShortestEdge", "ResizeToMultiple", "SegRescale",
 })  # fmt: skip
 """Transforms that move pixels: labels loaded after one of them keep the size of their file."""
 
