@@ -23,6 +23,7 @@ from torch import Tensor
 
 from intarsia.losses.bilinear import Direction
 from intarsia.losses.resized_logits import ResizedLogits, refuse_second_derivative
+from intarsia.losses.strips import directions_of
 
 TILE = (8, 32)
 """Pixels of a program forwards. Rows are 32 wide, so that a warp reads and writes neighbours."""
@@ -52,10 +53,7 @@ class _PixelLosses(torch.autograd.Function):
         class_weight: Tensor | None,
     ) -> Tensor:
         low, labels = low.contiguous(), labels.contiguous()
-        rows, columns = (
-            Direction.of(before, after, low, align_corners=logits.align_corners)
-            for before, after in zip(low.shape[2:], logits.size, strict=True)
-        )
+        rows, columns = directions_of(logits)
         losses, log_sums = (torch.empty_like(labels, dtype=low.dtype) for _ in range(2))
         watched = None if logits.labels is None or logits.right is not None else logits.labels.contiguous()
         right = None if watched is None else torch.empty_like(watched, dtype=torch.uint8)

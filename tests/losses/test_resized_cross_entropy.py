@@ -10,7 +10,6 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,17 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from resized_losses import SIZES, assert_as_plain, example, value_and_gradient
 from simulated_gpu import DEVICE, simulated_gpu
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from intarsia.guide.counting import peak_counter
-from intarsia.losses import bilinear, resized_cross_entropy, resized_logits
+from intarsia.losses import bilinear, resized_cross_entropy, resized_logits, strips
 from intarsia.losses.accuracy import accuracy_of_resized, pixel_accuracy
 from intarsia.losses.cross_entropy import CrossEntropyLoss
 from intarsia.losses.dice import DiceLoss
+from intarsia.losses.lovasz import LovaszLoss
 from intarsia.losses.ohem import OhemCrossEntropy, OHEMPixelSampler
 from intarsia.losses.resized_logits import ResizedLogits, takes_resized
 
@@ -39,57 +40,11 @@ in_strips = pytest.mark.skipif(INTERPRETED, reason="tests of the strips")
 def small_strips(monkeypatch: pytest.MonkeyPatch) -> None:
     """So small that a few rows are one, of which the last has fewer."""
     monkeypatch.setattr(resized_logits, "_LEAST", 0)
-    monkeypatch.setattr(resized_cross_entropy, "_STRIP", 700)
-    monkeypatch.setattr(resized_cross_entropy, "_STRIP_ON_DEVICES", 700)
-
-
-def example(
-    classes: int, low: tuple[int, int], size: tuple[int, int], dtype: torch.dtype = torch.float32
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits (2, K, h, w) with a gradient, labels and weights (2, H, W); a third of the labels is ignored."""
-    generator = torch.Generator().manual_seed(classes + low[0])
-    logits = 4 * torch.randn(2, classes, *low, generator=generator, dtype=torch.float64)
-    labels = torch.randint(0, classes, (2, *size), generator=generator)
-    labels[torch.rand(2, *size, generator=generator) < 0.3] = 255
-    weights = torch.rand(2, *size, generator=generator, dtype=torch.float64)
-    return logits.to(dtype).requires_grad_(), labels, weights.to(dtype)
-
-
-def value_and_gradient(logits: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    own = logits.detach().clone().requires_grad_()
-    value = loss(own)
-    (3 * value).backward()
-    assert own.grad is not None
-    return value.detach(), own.grad
-
-
-def assert_as_plain(
-    loss: Any, logits: Tensor, labels: Tensor, *, align_corners: bool = False, **weight: Tensor
-) -> None:
-    """Value, gradient and accuracy."""
-    size = (labels.shape[1], labels.shape[2])
-    passes = []
-
-    def in_pieces(low: Tensor) -> Tensor:
-        passes.append(ResizedLogits(low, size, align_corners, labels))
-        return loss.of_resized(passes[0], labels, **weight)  # type: ignore[no-any-return]
-
-    def plain(low: Tensor) -> Tensor:
-        return loss(ResizedLogits(low, size, align_corners).whole, labels, **weight)  # type: ignore[no-any-return]
-
-    found, expected = value_and_gradient(logits, in_pieces), value_and_gradient(logits, plain)
-    tolerance = {torch.float32: 1e-6, torch.float64: 1e-13}[logits.dtype]
-    torch.testing.assert_close(found[0], expected[0], rtol=tolerance, atol=tolerance)
-    torch.testing.assert_close(found[1], expected[1], rtol=0, atol=tolerance * float(expected[1].abs().max()))
-    assert "whole" not in vars(passes[0])
-    whole = ResizedLogits(logits.detach(), size, align_corners).whole
-    accuracy = accuracy_of_resized(passes[0], labels, ignore_index=255)
-    assert accuracy.equal(pixel_accuracy(whole, labels, ignore_index=255))
+    monkeypatch.setattr(strips, "_STRIP", 700)
+    monkeypatch.setattr(strips, "_STRIP_ON_DEVICES", 700)
 
 
 # --- Losses in strips ---------------------------------------------------------------------------------------------
-
-SIZES = [((4, 5), (16, 20)), ((7, 3), (9, 23)), ((1, 6), (5, 6)), ((6, 8), (6, 8)), ((12, 10), (5, 7))]
 
 
 @in_strips
@@ -209,7 +164,8 @@ def test_what_inherits_it_and_computes_another_thing_is_not_asked() -> None:
         takes_resized(part) for part in (CrossEntropyLoss(), Renamed(), OHEMPixelSampler(), OhemCrossEntropy())
     ] == [True] * 4
     assert not takes_resized(Doubled())
-    assert not takes_resized(DiceLoss())
+    assert takes_resized(DiceLoss())
+    assert not takes_resized(LovaszLoss())
 
 
 @in_strips
