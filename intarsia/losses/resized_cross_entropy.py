@@ -65,6 +65,12 @@ def sigmoid_sum(
     class_weight: (K,), that of the positive answers.
     """
     labels, weight = _labels_and_weights(logits, target, weight, ignore_index)
+    if _has_kernels(logits.low):
+        from intarsia.losses import triton_cross_entropy
+
+        parts = (None, None, weight)
+        no_share = label_smoothing / 2
+        return triton_cross_entropy.pixel_losses(logits, labels, parts, class_weight, no_share=no_share).sum()
     return _summed(logits, labels, weight, Sigmoid(class_weight, label_smoothing))
 
 

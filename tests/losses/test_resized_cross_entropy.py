@@ -7,6 +7,7 @@ in a process with the switch on. For some GPUs they are compiled, too, which no 
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import subprocess
 import sys
@@ -239,7 +240,7 @@ def test_kernels_in_the_interpreter() -> None:
         env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, text=True, cwd=Path(__file__).parents[2],
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "5 passed" in done.stdout, done.stdout
+    assert "8 passed" in done.stdout, done.stdout
 
 
 @has_triton
@@ -247,7 +248,9 @@ def test_kernels_in_the_interpreter() -> None:
 @pytest.mark.parametrize(
     ("options", "sizes", "align_corners"),
     [({}, SIZES[0], False), ({"class_weight": (1.0, 2.0, 3.0), "label_smoothing": 0.1}, SIZES[1], True),
-     ({"label_smoothing": 0.2, "avg_non_ignore": True}, SIZES[4], False), ({}, SIZES[2], True)],
+     ({"label_smoothing": 0.2, "avg_non_ignore": True}, SIZES[4], False), ({}, SIZES[2], True),
+     ({"use_sigmoid": True, "class_weight": (1.0, 2.0, 0.3), "label_smoothing": 0.1}, ((3, 4), (6, 9)), False),
+     ({"use_sigmoid": True, "avg_non_ignore": True}, SIZES[2], True)],
 )  # fmt: skip
 def test_kernels_are_as_plain(options: Any, sizes: Any, align_corners: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     from intarsia.losses import triton_cross_entropy
@@ -267,11 +270,20 @@ def test_kernels_find_the_hard_pixels() -> None:
 
 
 @has_triton
+@pytest.mark.skipif(not INTERPRETED, reason="run by test_kernels_in_the_interpreter")
+def test_kernels_keep_what_is_left_of_sure_answers() -> None:
+    """A loss of 1e-7 for each class, of which float32 keeps nothing beside a logit or beside 1."""
+    logits = torch.tensor([16.0, -16.0, -16.0]).view(1, 3, 1, 1).expand(1, 3, 2, 2).contiguous()
+    found = CrossEntropyLoss(use_sigmoid=True).of_resized(ResizedLogits(logits, (4, 4)), torch.zeros(1, 4, 4).long())
+    assert found.item() == pytest.approx(math.log1p(math.exp(-16)), rel=1e-5)
+
+
+@has_triton
 @in_strips
 @pytest.mark.parametrize("capability", [80, 90])
 @pytest.mark.parametrize("name", ["_loss_kernel", "_gradient_kernel"])
-@pytest.mark.parametrize("smooth", [False, True])
-def test_they_compile_for_gpus(name: str, smooth: bool, capability: int) -> None:
+@pytest.mark.parametrize("form", ["softmax", "smooth", "sigmoid"])
+def test_they_compile_for_gpus(name: str, form: str, capability: int) -> None:
     """And keep what they add up in registers: nothing is spilled into memory."""
     import triton
     from triton.backends.compiler import GPUTarget
@@ -283,8 +295,9 @@ def test_they_compile_for_gpus(name: str, smooth: bool, capability: int) -> None
     tile = triton_cross_entropy.TILE if name == "_loss_kernel" else triton_cross_entropy.TILE_BACKWARDS
     names = kernel.arg_names
     constants: dict[str, Any] = dict(zip([n for n in names if n.isupper()], (*tile,)[-len(tile) :], strict=True))
-    constants |= {} if smooth else {"of_each": None, "class_weight": None}
-    types = {"labels": "*i64", "watched": "*i64", "right": "*u8"}
+    absent = {"softmax": ("of_each", "class_weight", "no_share"), "smooth": ("no_share",)}
+    constants |= dict.fromkeys(absent.get(form, ("of_own", "of_each", "log_sums")))
+    types = {"labels": "*i64", "watched": "*i64", "right": "*u8", "no_share": "fp32"}
     whole = {"classes", "height", "width", "low_height", "low_width", "most_rows", "most_columns"}
 
     def type_of(argument: str) -> str:
