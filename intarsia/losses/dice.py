@@ -78,7 +78,8 @@ class DiceLoss(nn.Module):
             sums = class_sums(
                 logits, target, activation=activation, counted=labelled, squares=not self.naive_dice
             )  # (N, K) each
-            return self._of_sums(*(self._counted(each).sum(dim=1) for each in sums), labelled)
+            overlap, predicted, wanted = (self._counted(each).sum(dim=1) for each in sums)
+            return self._of_sums(overlap, predicted, wanted, labelled)
 
         return on_known_labels(loss, logits.low, target, ignore_index=self.ignore_index)
 
