@@ -24,6 +24,7 @@ from intarsia.data.image_reader import ImageReader, spec_of
 from intarsia.data.image_spec import ImageSpec
 from intarsia.data.labels import holds_sets
 from intarsia.data.pipeline import Pipeline
+from intarsia.data.transforms.on_device import division
 from intarsia.distributed.runtime import FabricRuntime
 from intarsia.engine.callbacks.notify import Notify
 from intarsia.engine.callbacks.sample_images import TrainingPictures
@@ -157,6 +158,7 @@ def assemble(config: Config, spec: RunSpec, options: RunOptions, runtime: Fabric
             *learned.notes,
             *not_chosen(spec, validation),
             *(() if cache is None else (cache.note,)),
+            *((division(pipeline.transforms),) if spec.augment_on == "device" else ()),
         ),
     )
 

@@ -85,7 +85,7 @@ AREAS: dict[str, Area] = {
             "cache: where decoded samples are kept, `memory`, `memory:20G`, a folder, `DIR:500G`", "str | None"
         ),
         "augment_on": to(
-            "augment_on: where flips and colours of training are computed", "Literal['workers', 'device']"
+            "augment_on: where flips, colours, blur and noise of training are computed", "Literal['workers', 'device']"
         ),
         "teacher": to("teacher: a trained network to learn from", OPTIONAL),
     },
