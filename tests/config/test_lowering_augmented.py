@@ -130,6 +130,16 @@ def test_multi_scale_flip(keys: dict[str, Any], expected: AugmentedInference) ->
             ".scales",
             "expected pixels, (width, height), above 0, found (5, 5, 5)",
         ),
+        (
+            {"type": "MultiScaleFlipAug", "transforms": [], "scale_factor": [1.0, float("inf")]},
+            ".scale_factor",
+            "expected a factor above 0, found inf",
+        ),
+        (
+            {"type": "MultiScaleFlipAug", "transforms": [], "scales": [(0.5, 5)]},
+            ".scales",
+            "expected pixels, (width, height), above 0, found (0.5, 5)",
+        ),
     ],
 )
 def test_views_that_cannot_be(step: dict[str, Any], path: str, said: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -134,8 +135,8 @@ def _view_size(fields: Fields, path: str, *, keep_ratio: bool, scale: Any = None
     context = fields.context
     given = scale_factor if scale is None else scale
     pair = tuple(given) if isinstance(given, list | tuple) else (given, given)
-    wanted = "a factor" if scale is None else "pixels, (width, height),"
-    if len(pair) != 2 or not all(isinstance(side, int | float) and side > 0 for side in pair):
+    wanted, numbers = ("a factor", int | float) if scale is None else ("pixels, (width, height),", int)
+    if len(pair) != 2 or not all(isinstance(side, numbers) and 0 < side < math.inf for side in pair):
         context.problem(path, f"expected {wanted} above 0, found {shown(given)}")
         return 1.0
     interpolation, backend = fields.get("interpolation", "bilinear"), fields.get("backend", "cv2")
@@ -143,7 +144,7 @@ def _view_size(fields: Fields, path: str, *, keep_ratio: bool, scale: Any = None
         only = ONLY_OF_BACKEND[interpolation]
         context.problem(fields.at("interpolation"), f"{interpolation!r} is an interpolation of backend={only!r} alone")
     if scale is not None:
-        return ViewSize((int(pair[0]), int(pair[1])), None, keep_ratio, interpolation, backend)
+        return ViewSize(pair, None, keep_ratio, interpolation, backend)
     factors = float(pair[0]), float(pair[1])
     if keep_ratio and factors[0] == factors[1] and (interpolation, backend) == ("bilinear", "cv2"):
         return factors[0]
