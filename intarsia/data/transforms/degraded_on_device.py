@@ -1,6 +1,6 @@
 """Blur and noise of whole batches of 8 bits, by the numbers that the workers draw; see `on_device`.
 
-Shape letters: N samples, P numbers drawn for each, C bands, H, W height and width of the batch, L of both one.
+Shape letters: N samples, P numbers drawn for each, C bands, H, W height and width of the batch.
 """
 
 from __future__ import annotations
