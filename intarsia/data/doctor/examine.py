@@ -43,6 +43,7 @@ from intarsia.data.doctor.summary import image_findings, label_findings, split_f
 from intarsia.data.doctor.table import TableProposal
 from intarsia.data.image_reader import ImageReader, range_of
 from intarsia.data.instance_ids import ClassOf
+from intarsia.io.stores import refuse_data
 
 MOST_WINDOWS = MOST_PACKED = 2000
 """Windows of scenes that are looked at in each split, and images of packed data that were measured before."""
@@ -75,6 +76,7 @@ def examine(
         layout = find_layout_or_scenes(path, labels=labels)
         return _of_folder(path, layout, _Reader(path, workers, limit, progress, multi_label))
     if not path.exists():
+        refuse_data(path)
         raise ValueError(f"there is no folder and no data description {path}")
     if labels is not None:
         raise ValueError(
