@@ -23,6 +23,7 @@ from intarsia.inference.class_names import label_values
 from intarsia.inference.inputs.arrays import ImageLike, as_array
 from intarsia.inference.inputs.finding import FoundImages, ImageFile, Pages, means_many
 from intarsia.inference.inputs.images import ImageStream, warn_of_pages
+from intarsia.inference.inputs.remote import on_disk, shown
 from intarsia.inference.logits.lazy import HeadLogits, LogitMap, Resized
 from intarsia.inference.logits.postprocess import (
     FieldAllocator,
@@ -331,8 +332,9 @@ class Predictor:
         """One image gives a Prediction; many give an iterator of them that decodes ahead and holds none back.
 
         image: a file, an array (H, W, C) or (H, W), a PIL image or a tensor (C, H, W); or a folder, a glob, or any
-        iterable of images. Arrays for a model that was trained on colours are uint8: grey, RGB or RGBA. A model trained
-        with `bands: raw` takes the numbers and bands that it was trained on.
+        iterable of images. Text may be an address: https:// of a file, s3:// of a file or folder. Arrays for a model
+        that was trained on colours are uint8: grey, RGB or RGBA. A model trained with `bands: raw` takes the numbers
+        and bands that it was trained on.
         probabilities, confidence, entropy, logits: also fill these fields, in float32 or, with `half`, in float16.
         place: gives the tensor for such a field of an image, by its name and shape, if it should not be in memory:
         `inference.scratch.Scratch` keeps them in files.
@@ -365,10 +367,10 @@ class Predictor:
         """What `predict_one` says of the name and the pixels (H, W, C) of an image, or a stream of it."""
         if isinstance(image, str | Path):
             if pages == "first" and not means_many(image):
-                file = Path(image).expanduser()
-                array = as_array(file, self.reader)
-                if (count := count_pages(file)) > 1:
-                    warn_of_pages(str(file), count)
+                with on_disk(image) as file:
+                    array = as_array(file, self.reader)
+                    if (count := count_pages(file)) > 1:
+                        warn_of_pages(shown(image), count)
                 return predict_one(file.stem, array)
         elif isinstance(image, np.ndarray | Image.Image | Tensor):
             return predict_one("image", as_array(image, self.reader))

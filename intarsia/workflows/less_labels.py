@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from intarsia.config.lowering.teaching import COLOURS
 from intarsia.config.schema.fates import bare
 from intarsia.contracts import PathLike
+from intarsia.io.stores import refuse_data
 from intarsia.workflows.augmentation import pipelines, shows_colours
 
 if TYPE_CHECKING:
@@ -229,6 +230,7 @@ def _images(spec: RunSpec, given: str, labelled: Dataset, validation: Dataset | 
     like = _one_of(parts)
     if like is None:
         raise ValueError("--unlabelled is for data sets of image files: those of the training are none")
+    refuse_data(given)
     found = [os.path.realpath(file.path) for file in find_images(given, once=True).files]
     not_learned = {os.path.realpath(path) for part in parts for _, path in part.pairs if path}
     for dataset in filter(None, (validation, _test_data(spec))):
