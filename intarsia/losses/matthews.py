@@ -15,7 +15,8 @@ from intarsia.losses.targets import on_known_labels
 
 def matthews_cost(predicted: Tensor, wanted: Tensor, *, eps: float, counted: Tensor | None = None) -> Tensor:
     """1 - the coefficient, of probabilities and truth of one shape; 0 (all right) to 2. counted: pixels that count."""
-    outcomes = (predicted * wanted, (1 - predicted) * (1 - wanted), predicted * (1 - wanted), (1 - predicted) * wanted)
+    unseen, unwanted = 1 - predicted, 1 - wanted
+    outcomes: tuple[Tensor, ...] = (predicted * wanted, unseen * unwanted, predicted * unwanted, unseen * wanted)
     if counted is not None:
         outcomes = tuple(outcome.where(counted, 0.0) for outcome in outcomes)
     tp, tn, fp, fn = (outcome.sum() + eps for outcome in outcomes)
