@@ -1,9 +1,9 @@
 """Processes that torchrun starts again: they meet each other, and not what is left of those before them.
 
 torchrun's own process keeps the store in which processes tell each other their addresses, over all of its restarts and
-under the same keys (torch 2.12; a prefix by the number of restarts, as older ones had, would differ between machines of
-which one has joined later). Whoever is first after a restart would read where a dead process could be reached, and
-wait for it, or be refused. So a meeting is agreed on first, under keys that nobody has used before.
+under the same keys (torch 2.14). Whoever is first after a restart reads there where a dead process could be reached:
+it is refused, or waits for that one, while the other waits for it. So a meeting is agreed on first, under a name that
+nobody has used before. The number of restarts is no such name: a machine that has joined later counts from 0.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import distributed
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 if TYPE_CHECKING:
-    from torch.distributed import Store
+    from torch.distributed.distributed_c10d import Store
 
 PATIENCE = timedelta(minutes=30)
 """How long the others are waited for: machines may come late."""
@@ -28,15 +30,18 @@ _LOOK_AGAIN = 0.02
 
 
 def join_elastic(device: torch.device, backend: str | None) -> None:
-    """Make the process group of processes that torchrun has started. backend: by default the one that suits the device.
+    """Make the process group of processes that torchrun has started, if there is none yet. backend: by default the one
+    that suits the device.
 
     Raises RuntimeError if the others do not come.
     """
+    if distributed.is_initialized():
+        return
     backend = backend or ("nccl" if device.type == "cuda" else "gloo")
-    store, rank, total = next(distributed.rendezvous("env://", timeout=PATIENCE))
+    store, rank, total = next(rendezvous("env://", timeout=PATIENCE))
     distributed.init_process_group(
         backend,
-        store=distributed.PrefixStore(meeting(store, rank, total, PATIENCE), store),
+        store=PrefixStore(meeting(store, rank, total, PATIENCE), store),
         rank=rank,
         world_size=total,
         timeout=PATIENCE,

@@ -43,7 +43,7 @@ def test_every_time_another_name_whoever_comes_first() -> None:
 def test_who_does_not_come_is_said() -> None:
     """The first says how many are there, others that the first is not."""
     store, late = HashStore(), timedelta(seconds=0.3)
-    with pytest.raises(RuntimeError, match="process 1 of 3 has waited 0:00:00.300000 for the first one"):
+    with pytest.raises(RuntimeError, match=r"process 1 of 3 has waited 0:00:00\.300000 for the first one"):
         meet(store, 1, patience=late)
     other = threading.Thread(target=meet, args=(store, 2))
     other.start()
@@ -59,25 +59,24 @@ import torch
 attempt, rank = int(os.environ["TORCHELASTIC_RESTART_COUNT"]), int(os.environ["RANK"])
 if rank == attempt % 2:
     time.sleep(1.0)  # the other one is there first, and would read where this one's forerunner was
-runtime = FabricRuntime(accelerator="cpu")
+FabricRuntime(accelerator="cpu").launch()
+runtime = FabricRuntime(accelerator="cpu")  # a process may ask more than once, and meets the others once
 runtime.launch()
 assert runtime.all_reduce_sum(torch.ones(1)).item() == 2
 if rank == 0:
     print(f"met: {attempt}", flush=True)
 runtime.barrier()
-sys.exit(attempt < 5)
+sys.exit(attempt < 3)
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "how", [["--master-port", "29637"], ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]]
-)
-def test_five_restarts_of_torchrun(how: list[str], tmp_path: Path) -> None:
-    """With torch's own meeting one in two or so fails or hangs: the store has the addresses of dead processes."""
+@pytest.mark.parametrize("how", ["--master-port 29637", "--rdzv-backend c10d --rdzv-endpoint localhost:0"])
+def test_three_restarts_of_torchrun(how: str, tmp_path: Path) -> None:
+    """With torch's own meeting most of them fail or hang: the store has the addresses of dead processes."""
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "5", *how]
-    done = subprocess.run([*torchrun, str(program)], capture_output=True, text=True, timeout=400)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "3"]
+    done = subprocess.run([*torchrun, *how.split(), str(program)], capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
-    assert [line for line in done.stdout.splitlines() if "met" in line] == [f"met: {attempt}" for attempt in range(6)]
+    assert [line for line in done.stdout.splitlines() if "met" in line] == [f"met: {attempt}" for attempt in range(4)]

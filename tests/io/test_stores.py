@@ -138,7 +138,9 @@ def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         fetch_file("s3://bucket/a.png", tmp_path)
 
 
-def test_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No network is asked for what is here."""
     monkeypatch.setenv(stores.OFFLINE, "1")
     with pytest.raises(ValueError, match="INTARSIA_OFFLINE is set"):
         fetch_file("s3://bucket/a.png", tmp_path)
+    assert fetch_file(f"{bucket}/a.png", tmp_path).read_bytes() == b"a.png"
