@@ -58,10 +58,10 @@ def process_bytes() -> int | None:
         return None
     words = [program, "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=True)
+        done = subprocess.run(words, capture_output=True, timeout=PATIENCE, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    rows = [line.split(",") for line in done.stdout.splitlines()]
+    rows = [line.split(",") for line in done.stdout.decode("ascii", "replace").splitlines()]
     found = [row[1].strip() for row in rows if len(row) == 2 and row[0].strip() == str(os.getpid())]
     if not found or not all(word.isdecimal() for word in found):  # "[N/A]" in some containers
         return None
